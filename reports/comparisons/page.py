@@ -10,7 +10,7 @@ from reports.comparisons import forest, interim, sentences
 from reports.comparisons.comparison import Comparison, Design
 from reports.comparisons.forest_rows import ForestPanel, finding_row, panels
 from reports.comparisons.measuring import BEYOND, Shift
-from reports.comparisons.sentences import decision_verdict, verdict_shown
+from reports.comparisons.sentences import verdict_shown
 from reports.finding_rows import FindingRow, definition, shown_verdict, with_unit
 from reports.finding_sentences import WORST, overall
 from reports.looks.decision import Decision
@@ -192,7 +192,7 @@ def _verdict_badge(comparison: Comparison) -> Badge:
             return _badge(sentences.unusable_status(comparison), beside)
         if decision.course.reason == "pending":
             return _badge("PENDING", beside)
-        return _badge(decision_verdict(decision), beside, verdict_shown(comparison))
+        return _badge(decision.verdict, beside, verdict_shown(comparison))
     primary, word = comparison.primary, overall(comparison.primary)
     if word is None:
         return _badge("NO VERDICT", "no primary metric")

@@ -82,16 +82,17 @@ def check_of(
     absolute = [threshold for threshold in thresholds if threshold.limit is not None]
     answers = _answers(run, sides, thresholds, baseline, allow)
     limits = [item for threshold in absolute for side in sides for item in limit_results(threshold, side)]
-    findings = relative.judged(answers.answers)
+    compared = relative.judged(answers.answers)
     undecided = answers.decision is not None and not answers.decision.ended and not absolute
     causes = list(answers.causes)
     if not undecided:
         nothing = [] if sides else [Cause("no_data", "the run has no turns and no sessions")]
         unusable = own_causes(sides) or of_run(validity_of(run.metadata), run.metadata, run.folder)
         causes = [*unusable, *nothing, *causes]
-    items = (*limits, *relative.relative_results(answers.answers, findings), *answers.items)
+    items = (*limits, *compared, *answers.items)
     causes += _too_throttled(sides, items)
-    stored = findings and not any(answer.unstored for answer in answers.answers)
+    findings = [one.finding for one in compared if one.finding]
+    stored = findings and not any(one.unstored for one in answers.answers)
     unguarded = _unguarded(sides, items)
     interrupted = str(run.metadata.get("stop_reason") or "").startswith(INTERRUPTED)
     warnings = (INTERRUPTED_RUN,) if interrupted else ()

@@ -20,7 +20,7 @@ from bench.run.presence import is_folder, is_run
 from bench.untrusted.sanitize import escape_control
 from reports import exactness
 from reports.comparisons.comparison import inference, measurements, notices_of, notices_of_comparison
-from reports.finding import Finding, Measured, judge, provisional
+from reports.finding import Measured, judge, provisional
 from reports.finding_sentences import at_twice
 from reports.gate.results import ThresholdResult, compared_result
 from reports.looks.decide import decision_of
@@ -121,29 +121,20 @@ def asked_of(
     return defaults
 
 
-def judged(answers: Sequence[BaselineAnswer]) -> list[Finding]:
-    """Each with its verdict, Holm's correction over all of them, whatever baseline they are against."""
+def judged(answers: Sequence[BaselineAnswer]) -> list[ThresholdResult]:
+    """Return each with its verdict, Holm's correction over all of them, whatever baseline they are against."""
     level = next((apart.level for answer in answers if (apart := answer.measured.difference)), LEVEL)
+    results = []
     findings = judge([answer.measured for answer in answers], "the baseline", level=level)
-    return [
-        replace(provisional(one) if answer.provisional else one, baseline=answer.baseline, peers=answer.peers)
-        for one, answer in zip(findings, answers, strict=True)
-    ]
-
-
-def relative_results(answers: Sequence[BaselineAnswer], findings: Sequence[Finding]) -> Iterable[ThresholdResult]:
-    """Yield the answers as they were judged."""
-    for answer, finding in zip(answers, findings, strict=True):
-        result = compared_result(answer.written, finding)
-        if answer.unstored and finding.turns[1]:
+    for one, answer in zip(findings, answers, strict=True):
+        found = provisional(one) if answer.provisional else one
+        result = compared_result(answer.written, replace(found, baseline=answer.baseline, peers=answer.peers))
+        if answer.unstored and found.turns[1]:
             reason = Reason("not_stored", text=answer.unstored)
-            result = replace(
-                result,
-                result="inconclusive",
-                reason=reason,
-                finding=replace(finding, verdict=Verdict("inconclusive", reason)),
-            )
-        yield result
+            found = replace(found, verdict=Verdict("inconclusive", reason))
+            result = replace(result, result="inconclusive", reason=reason, finding=found)
+        results.append(result)
+    return results
 
 
 def mark_provisional(answers: BaselineAnswers, targets: Sequence[Side], before: Sequence[Side] = ()) -> BaselineAnswers:

@@ -62,6 +62,12 @@ class Decision:
         return reason == "invalid" if self.invalid else reason not in ("pending", "no_analysis")
 
     @property
+    def verdict(self) -> VerdictName:
+        """That of all gates together."""
+        reason = self.course.reason
+        return reason if reason == "regressed" or reason == "not_regressed" else "inconclusive"
+
+    @property
     def exit_status(self) -> ExitStatus:
         """As `rtbench check` exits: 4 invalid, 1 regressed, 0 every primary metric passes, 3 neither."""
         return 4 if self.invalid else STATUSES.get(self.course.reason, 3)
