@@ -21,7 +21,7 @@ from reports.looks.decide import decision_of
 from reports.looks.decision import Decision
 from reports.looks.plan import was_planned
 from reports.notebook import frame_html
-from reports.numbers import NBSP, NONE, listed, percent, plural
+from reports.numbers import NBSP, NONE, listed, percent, plural, three
 from reports.question import Question
 from reports.records import Closed, Count, about
 from reports.runs import run_id_of
@@ -119,6 +119,11 @@ class Method(Closed, frozen=True):
     def level(self) -> float:
         """The one-sided error of each bound."""
         return level_of(self.confidence)
+
+    @property
+    def interval(self) -> str:
+        """90 %: the interval whose ends are bounds at the level."""
+        return f"{three(100 * (1 - 2 * self.level))}{NBSP}%"
 
 
 @dataclass(frozen=True)

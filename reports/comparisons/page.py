@@ -85,7 +85,7 @@ def definitions(comparison: Comparison) -> dict[str, str]:
     """Of the figures, the verdicts and the method, in this order."""
     method = comparison.method
     metrics = dict.fromkeys(finding.question.metric for finding in comparison.findings)
-    two, one = (f"{three(100 * (1 - k * method.level))}{NBSP}%" for k in (2, 1))
+    two, one = method.interval, f"{three(100 * method.confidence)}{NBSP}%"
     said = {name: definition(name) for name in metrics if definition(name)}
     interval = (
         f"{two}, so that each end alone is a bound at {one}. {RESAMPLED[method.design].capitalize()}; quantiles and "
@@ -268,7 +268,7 @@ def _terms(names: Iterable[str]) -> Inline:
 
 def _numbers(comparison: Comparison, rows: Sequence[FindingRow]) -> Table:
     several, (base, candidate) = len(comparison.sides) > 2, comparison.sides[:2]
-    verdict, interval = Column("verdict", left=True, shorten=2), f"{_interval(comparison)} interval"
+    verdict, interval = Column("verdict", left=True, shorten=2), f"{comparison.method.interval} interval"
     heads: list[Head] = [Column("metric", leave_out=3), *([Column("candidate", left=True)] if several else [])]
     heads += [
         Column(base.label, below="baseline"),
@@ -300,11 +300,6 @@ def _row(row: FindingRow, style: str, *, several: bool) -> Row:
             *(Cell(text, style="nowrap") for text in counts),
         ]
     )
-
-
-def _interval(comparison: Comparison) -> str:
-    """90 %: the interval whose ends are bounds at the level."""
-    return f"{three(100 * (1 - 2 * comparison.method.level))}{NBSP}%"
 
 
 def _looks(decision: Decision | None) -> Section | None:
@@ -340,7 +335,7 @@ def _differences(comparison: Comparison, shift: Shift) -> Figure:
         few = f"Not shown: fewer than {BEYOND} turns of a target lie beyond its median."
         return Figure("", head=head, below=[Paragraph(few)])
     read = (
-        f"{forest.curves_sentence(shift.ratios)} Shaded: {_interval(comparison)} interval, as in the bars above. "
+        f"{forest.curves_sentence(shift.ratios)} Shaded: {comparison.method.interval} interval, as in the bars above. "
         f"The line ends where fewer than {BEYOND} turns of a target lie beyond."
     )
     return plot_figure(forest.by_percentile(shift.ratios, shift.question.metric), read, head=head)
