@@ -190,6 +190,10 @@ def row(finding: Finding, colour: int, *, usable: bool = True) -> FindingRow:
     accepted = verdicts.margin(question.margin, question.metric)
     known = verdicts.direction_text(finding.known, question.metric)
     outcome = shown_verdict(name, question.metric, peers=finding.peers) + (" (Holm)" if holm else "")
+    values = NONE, NONE
+    if found is not None:
+        base_few, own_few = finding.shortfalls
+        values = _value(found.baseline, base_few, question), _value(found.candidate, own_few, question)
     # an arm drifts by itself in this figure; that two runs differ is said of all figures together
     doubted = usable and verdict.provisional and found is not None and found.order is not None
     return FindingRow(

@@ -48,7 +48,13 @@ def overall(primary: Sequence[Finding]) -> VerdictName | None:
 def worst_first(primary: Sequence[Finding]) -> list[tuple[VerdictName | None, list[Finding]]]:
     """Group the primary metrics by candidate, each group with its verdict, the worst candidate first."""
     found = [[f for f in primary if f.candidate == label] for label in dict.fromkeys(f.candidate for f in primary)]
-    return [(overall(mine), mine) for mine in sorted(found, key=_rank)]
+
+    def rank(mine: Sequence[Finding]) -> tuple[int, float]:
+        spoken = speaker(mine)
+        reach = _reach(spoken)
+        return WORST.index(spoken.verdict.name), reach if spoken.verdict.name == "improved" else -reach
+
+    return [(overall(mine), mine) for mine in sorted(found, key=rank)]
 
 
 def overall_shown(primary: Sequence[Finding]) -> str:
@@ -59,13 +65,6 @@ def overall_shown(primary: Sequence[Finding]) -> str:
 def shown(finding: Finding) -> str:
     """Return the finding's verdict as screens show it."""
     return shown_verdict(finding.verdict.name, finding.question.metric, peers=finding.peers)
-
-
-def _rank(primary: Sequence[Finding]) -> tuple[int, float]:
-    verdict = overall(primary)
-    assert verdict is not None, "a candidate has a primary metric"
-    reach = _reach(speaker(primary))
-    return WORST.index(verdict), reach if verdict == "improved" else -reach
 
 
 def answer(primary: Sequence[Finding]) -> str:
@@ -213,13 +212,12 @@ def _now(finding: Finding, more: str) -> str:
 def speaker(primary: Sequence[Finding]) -> Finding:
     """Return the finding that speaks for several: of those with the worst verdict the farthest beyond its margin."""
     verdict = overall(primary)
-    return max((finding for finding in primary if finding.verdict.name == verdict), key=_priority)
 
+    def priority(one: Finding) -> tuple[bool, bool, float]:
+        unseen = one.verdict.reason is not None and one.verdict.reason.kind == "none_seen"
+        return not unseen, verdict == "inconclusive" and one.known == "worse", _reach(one)
 
-def _priority(finding: Finding) -> tuple[bool, bool, float]:
-    reason, is_worse = finding.verdict.reason, finding.known == "worse"
-    unseen = reason is not None and reason.kind == "none_seen"
-    return not unseen, is_worse and finding.verdict.name == "inconclusive", _reach(finding)
+    return max((one for one in primary if one.verdict.name == verdict), key=priority)
 
 
 def _reach(finding: Finding) -> float:

@@ -20,10 +20,13 @@ from reports import runs
 from reports.numbers import NBSP, NONE, count, plural, span, three, usd
 from reports.question import Question
 from reports.records import Closed, Number, about
+from reports.render.blocks import Block, Fact, Paragraph
 from reports.runs import RunFrames, run_id_of
 from reports.samples import samples_of
+from reports.sides.clusters import ABSENT
+from reports.sides.named import matched, parted, refuse_unknown, targets_of
 from reports.sides.questions import by_stratum, common_strata
-from reports.sides.side import ABSENT, Side, matched, parted, refuse_unknown, targets_of
+from reports.sides.side import Side
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
 from reports.statistics.counting import Floats
@@ -45,7 +48,7 @@ from reports.summary.money import KINDS, bills_of, money_of
 from reports.summary.summary import window_of
 from reports.summary.trust import WORDS, validity_of
 from reports.thresholds import metric_option, quoted
-from reports.turns import measured_sessions
+from reports.turns import Flags, measured_sessions
 from reports.wording.verdicts import figure
 
 _SHARE = re.compile(r"\+?\s*(\d+(?:\.\d+)?|\.\d+)\s*(%|pt)?")
@@ -241,33 +244,39 @@ def _sides(run: RunFrames, target: str | None) -> Sequence[Side]:
     return sides or [Side(run, samples_of(run), ABSENT, "")]
 
 
-def sample_size_lines(size: SampleSize) -> Iterable[str]:
-    """Yield the answer first, then what it is based on."""
+def sample_size_blocks(size: SampleSize) -> tuple[list[Block], list[Block]]:
+    """Return the answer, and what it is based on."""
     noun, targets = ("pair", "pairs") if size.paired else ("session", "sessions per target")
     error, power = (f"{three(100 * share)}{NBSP}%" for share in (size.alpha, size.power))
     effect, margin = (
         f"{three(100 * share)}{NBSP}{'%' if size.kind != 'rate' else 'point' if share == 0.01 else 'points'}"
         for share in (size.detect, size.margin)
     )
-    if size.validity != "valid":
-        yield f"The pilot is {WORDS[size.validity]}, so do not rely on this plan: use a valid run."
     shared = f", corrected for {size.primary_metrics} primary metrics (Holm)" if size.primary_metrics > 1 else ""
     to_find = f"to find +{effect} against a margin of {margin} with power {power}, at an error of {error}{shared}"
-    yield f"{size.title}: {to_find}:"
     bootstrap = f"90{NBSP}% interval from a bootstrap of the pilot run"
     low, likely, high = map(count, size.sessions)
-    yield f"  {likely} {targets} ({low} to {high}: {bootstrap})"
+    needs = [f"{likely} {targets} ({low} to {high}: {bootstrap})"]
     if math.isfinite(size.seconds[1]):
         pace = f"{three(size.sessions_per_min)} {noun}s a minute, the pace of this run"
-        yield f"  {_range(size.seconds, span)}, both targets at once, at {pace}"
+        needs.append(f"{_range(size.seconds, span)}, both targets at once, at {pace}")
     if math.isfinite(size.usd[1]):
         each = "pair" if size.paired else "session of each"
-        yield f"  {_range(size.usd, usd)} for both targets, at {usd(size.usd_per_session)} for a {each}"
+        needs.append(f"{_range(size.usd, usd)} for both targets, at {usd(size.usd_per_session)} for a {each}")
     else:
-        yield "  cost unknown: the run has no token counts, or its model has no price"
+        needs.append("cost unknown: the run has no token counts, or its model has no price")
     if size.simulated:
-        yield "  ◇ SIMULATED: the pilot was simulated; a real service varies differently"
-    yield ""
+        needs.append("◇ SIMULATED: the pilot was simulated; a real service varies differently")
+    unfit = f"The pilot is {WORDS[size.validity]}, so do not rely on this plan: use a valid run."
+    return [
+        *([Paragraph(unfit, "bad")] if size.validity != "valid" else []),
+        Paragraph(f"{size.title}: {to_find}:", "bold"),
+        *(Fact("", [text], indent=2) for text in needs),
+    ], [Paragraph(text) for text in _basis(size, noun, targets)]
+
+
+def _basis(size: SampleSize, noun: str, targets: str) -> Iterable[str]:
+    """Yield what the answer is based on, and what else to know. `noun`, `targets`: what is counted, of one and many."""
     if size.primary_metrics > 1:
         yield f"As the only primary metric it needs {count(size.sessions_single_metric)} (--primary 1)."
     percent = three(round(100 * size.power_of_pilot))
@@ -280,14 +289,14 @@ def sample_size_lines(size: SampleSize) -> Iterable[str]:
         for value in (size.sigma, size.icc, size.deff_p50, size.deff_p95)
     )
     varies = f"sigma {sigma}, ICC {icc}, design effect {deff_p50} at p50 and {deff_p95} at p95"
-    yield f"Pilot: {plural(size.pilot_sessions, noun)} of {three(size.turns_per_session)} turns: {varies}."
+    turns = three(size.turns_per_session)
+    yield f"Pilot: {plural(size.pilot_sessions, noun)} of {turns} turns: {varies}."
     cheapest = [
-        f"{turns}{' or more' if turns == 10 else ''} by {what}"
-        for turns, what in ((size.cheapest_turns_by_time, "time"), (size.cheapest_turns_by_usd, "money"))
-        if turns is not None
+        f"{best}{' or more' if best == 10 else ''} by {what}"
+        for best, what in ((size.cheapest_turns_by_time, "time"), (size.cheapest_turns_by_usd, "money"))
+        if best is not None
     ]
     if cheapest and size.kind != "rate":  # the variability of a rate is unknown
-        turns = three(size.turns_per_session)
         yield f"Cheapest number of turns in a session: {', '.join(cheapest)}; it has {turns}."
     if size.pilot_sessions < BETTER_SESSIONS:
         yield f"A pilot of {BETTER_SESSIONS} sessions is better: a plan is as uncertain as its pilot."

@@ -1,4 +1,4 @@
-"""Thresholds as k6 users write them, and relative ones: text → `Threshold`.
+"""Thresholds as k6 users write them, relative ones, and the option --metric: text → `Threshold`, or `Statistic`.
 
 ttfa: ["p(95)<800", "med<500"]             against a limit, in the unit of the metric
 failure_rate: ["rate<0.01"]
@@ -333,7 +333,7 @@ def _named(text: str) -> tuple[str, dict[str, str]]:
             if not set(names) <= set(TURN_TYPES):
                 known = f"{REGULAR}, {', '.join(TURN_TYPES)}, or several with + between them"
                 raise UsageError(f"{quoted(value)} is no turn type; allowed: {known}")
-            value = turn_type_of(names)
+            value = turn_type_of(names)  # with its parts in their order
         filters[key] = value
     if (instant := filters.get("measured_from")) is not None and instant not in ORIGINS:
         raise UsageError(f"{quoted(instant)} is no instant to measure from; allowed: {', '.join(ORIGINS)}")

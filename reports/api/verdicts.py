@@ -13,7 +13,7 @@ from reports.comparisons.comparison import CONFIDENCE, Comparison, compared, lev
 from reports.gate.check import check_of
 from reports.gate.results import Checked, OnInconclusive
 from reports.runs import RunFrames, load_for_report
-from reports.sides.side import sides_of
+from reports.sides.named import sides_of
 from reports.sides.workload import allowed
 from reports.thresholds import Threshold, parse, read_thresholds
 from reports.trends.trend import Trend, in_folders, trend_of, trend_question

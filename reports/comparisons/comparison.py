@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import pandas as pd
 from msgspec import Meta
@@ -21,13 +21,14 @@ from reports.looks.decide import decision_of
 from reports.looks.decision import Decision
 from reports.looks.plan import was_planned
 from reports.notebook import frame_html
-from reports.numbers import NBSP, NONE, listed, percent, plural
+from reports.numbers import NBSP, NONE, listed, percent, plural, three
 from reports.question import Question
 from reports.records import Closed, Count, about
 from reports.runs import run_id_of
 from reports.sides.fairness import FairnessCheck, causes_of, checks_of, notices_on, one_run, refuse_other_definitions
+from reports.sides.named import are_peers, known_targets, matched_to_the_first
 from reports.sides.questions import by_stratum, default_questions
-from reports.sides.side import Side, are_peers, known_targets, matched_to_the_first
+from reports.sides.side import Side
 from reports.statistic_types.rate import Rate
 from reports.statistics.baselines import RATE_RUN_SD, RUN_SD
 from reports.statistics.differences import LEVEL, Inference
@@ -119,6 +120,11 @@ class Method(Closed, frozen=True):
         """The one-sided error of each bound."""
         return level_of(self.confidence)
 
+    @property
+    def interval(self) -> str:
+        """90 %: the interval whose ends are bounds at the level."""
+        return f"{three(100 * (1 - 2 * self.level))}{NBSP}%"
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -168,7 +174,19 @@ class Comparison:
         texts = [cause.text for cause in self.causes] or [check.name for check in self.unfair]
         invalid = "; ".join(texts).replace(NBSP, " ")
         run_ids = {side.label: run_id_of(side.run) for side in self.sides}
-        rows = [_row(one, run_ids[one.candidate], invalid) for one in (*self.findings, *self.steps)]
+        rows = []
+        for one in (*self.findings, *self.steps):
+            question, verdict, found = one.question, one.verdict, one.published
+            asked = question.name, question.metric, *(question.stratum or NO_STRATUM), question.step
+            judged, passes = ("not_evaluated", False) if invalid else (verdict.name, verdict.passes)
+            values = (
+                *(run_ids[one.candidate], one.candidate, *asked, question.p, question.unit),
+                *(question.primary, judged, passes, verdict.provisional),
+                *use(said(verdict.reason), published=found is not None, invalid=invalid).values(),
+                *((found.baseline, found.candidate, *shares_of(found)) if found else [None] * 5),
+                *(question.scale, *one.turns, *one.sessions, *one.failed, verdict.more_sessions),
+            )
+            rows.append(dict(zip(DTYPES, values, strict=True)))
         return frame_of(rows, DTYPES)
 
     def __repr__(self) -> str:
@@ -191,21 +209,6 @@ class Comparison:
         if any(finding.verdict.name == "regressed" for finding in self.primary):
             return 1
         return 0 if all(finding.verdict.passes for finding in self.primary) else 3
-
-
-def _row(finding: Finding, run_id: str, invalid: str) -> dict[str, Any]:
-    """A finding as `Comparison.to_frame` has it; without the figures that compare.json has not either."""
-    question, verdict = finding.question, finding.verdict
-    stratum = question.stratum or NO_STRATUM
-    found = finding.published
-    values = [found.baseline, found.candidate, *shares_of(found)] if found else [None] * 5
-    texts = (finding.candidate, question.name, question.metric, stratum.measured_from, stratum.turn_type, question.step)
-    judged, passes = ("not_evaluated", False) if invalid else (verdict.name, verdict.passes)
-    arms = (n for both in (finding.turns, finding.sessions, finding.failed) for n in both)
-    why = use(said(verdict.reason), published=found is not None, invalid=invalid)
-    gate = question.primary, judged, passes, verdict.provisional
-    row = (run_id, *texts, question.p, question.unit, *gate, *why.values())
-    return dict(zip(DTYPES, (*row, *values, question.scale, *arms, verdict.more_sessions), strict=True))
 
 
 CONFIDENCE = 1 - LEVEL

@@ -12,7 +12,7 @@ from reports.comparisons.comparison import Comparison, Method
 from reports.comparisons.page import comparison_page
 from reports.finding import RESULT_OF_STATUS, ExitStatus, Result
 from reports.finding_entry import ComparisonEntry, entry_of
-from reports.looks.decision import Decision, decision_sentence
+from reports.looks.decision import decision_sentence
 from reports.records import Closed, Count, Known, Version, about, data_of, text_of
 from reports.render.files import PagePaths, write_page
 from reports.runs import run_id_of
@@ -90,6 +90,10 @@ class CompareDocument(Closed, frozen=True):
 
 def comparison_data(comparison: Comparison) -> dict[str, Any]:
     """Return compare.json as lists, dictionaries, strings and numbers."""
+    planned = None
+    if (one := comparison.decision) is not None:
+        held, analyses = len(one.course.looks), len(one.plan.analyses)
+        planned = PlannedDecision(decision_sentence(one), one.exit_status, held, analyses, one.used)
     return data_of(
         CompareDocument(
             schema=COMPARE_VERSION,
@@ -114,7 +118,7 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
             verdicts=dict(sentences.candidates(comparison)),
             comparisons=[entry_of(finding) for finding in comparison.findings],
             steps=[entry_of(finding) for finding in comparison.steps],
-            sequential=_planned(comparison.decision) if comparison.decision else None,
+            sequential=planned,
             fairness_checks=[
                 FairnessEntry(one.name, list(one.texts), one.result, one.remedy) for one in comparison.checks
             ],
@@ -122,11 +126,6 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
             notices=list(comparison.notices),
         )
     )
-
-
-def _planned(decision: Decision) -> PlannedDecision:
-    held, planned = len(decision.course.looks), len(decision.plan.analyses)
-    return PlannedDecision(decision_sentence(decision), decision.exit_status, held, planned, decision.used)
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> PagePaths:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 
-from scipy.special import ndtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
-
 from reports.finding_sentences import shown
 from reports.looks.decision import Decision
 from reports.looks.sequence import End, Look
@@ -17,6 +15,7 @@ from reports.numbers import NBSP, NONE, count
 from reports.question import Question
 from reports.render.blocks import MARKS, Cell, Column, Table, make_row
 from reports.statistics.interim import InterimStatistic
+from reports.statistics.looks import spread_of_level
 from reports.wording.verdicts import as_share, difference_interval, figure, margin, said, signed
 
 REASONS: dict[End, str] = {
@@ -59,7 +58,7 @@ def _estimate(gate: Question, look: Look, seen: InterimStatistic) -> str:
     if not _is_estimated(seen):
         return NONE
     known = math.isfinite(seen.se) and math.isfinite(seen.df) and math.isfinite(look.c)
-    reach = float(stdtrit(seen.df, float(ndtr(look.c)))) * seen.se if known else math.inf
+    reach = spread_of_level(look.c, seen.df) * seen.se if known else math.inf
     scale = gate.scale
     low, high = as_share(seen.d - reach, scale), as_share(seen.d + reach, scale)
     return f"{_said(gate, seen.d)} ({difference_interval(low, high, scale)})"

@@ -10,42 +10,12 @@ from reports.comparisons import forest, interim, sentences
 from reports.comparisons.comparison import Comparison, Design
 from reports.comparisons.forest_rows import ForestPanel, finding_row, panels
 from reports.comparisons.measuring import BEYOND, Shift
-from reports.comparisons.sentences import decision_verdict, verdict_shown
+from reports.comparisons.sentences import verdict_shown
 from reports.finding_rows import FindingRow, definition, shown_verdict, with_unit
 from reports.finding_sentences import WORST, overall
 from reports.looks.decision import Decision
 from reports.numbers import NBSP, count, listed, moment, percent, plural, span, three
-from reports.render.blocks import (
-    MARKS,
-    MEASURED_AGAINST,
-    SIMULATED,
-    Badge,
-    Banner,
-    Block,
-    Bullets,
-    Cell,
-    Code,
-    Column,
-    Definitions,
-    Details,
-    Figure,
-    Head,
-    Inline,
-    Page,
-    Paragraph,
-    ReadingGuide,
-    Row,
-    Section,
-    SideBySide,
-    Strong,
-    Table,
-    Term,
-    VerdictText,
-    fact,
-    make_row,
-    note,
-    table,
-)
+from reports.render import blocks as b
 from reports.render.svg import HALF, drawing, plot_figure
 from reports.run_report.charts import percentiles
 from reports.runs import all_called
@@ -85,7 +55,7 @@ def definitions(comparison: Comparison) -> dict[str, str]:
     """Of the figures, the verdicts and the method, in this order."""
     method = comparison.method
     metrics = dict.fromkeys(finding.question.metric for finding in comparison.findings)
-    two, one = (f"{three(100 * (1 - k * method.level))}{NBSP}%" for k in (2, 1))
+    two, one = method.interval, f"{three(100 * method.confidence)}{NBSP}%"
     said = {name: definition(name) for name in metrics if definition(name)}
     interval = (
         f"{two}, so that each end alone is a bound at {one}. {RESAMPLED[method.design].capitalize()}; quantiles and "
@@ -121,10 +91,10 @@ ROWS_MOST = 10
 BOUNDS = "In parentheses: the bounds that decide at the analysis. The verdict is below the estimate that decided."
 
 
-def comparison_page(comparison: Comparison) -> Page:
+def comparison_page(comparison: Comparison) -> b.Page:
     """What the page says: the verdict, the bars behind it, the looks, the percentiles, and whether all was fair."""
     defined = definitions(comparison)
-    how = Section("how", "Definitions and method", "", [Definitions(list(defined.items()))])
+    how = b.Section("how", "Definitions and method", "", [b.Definitions(list(defined.items()))])
     sections = (_answer(comparison), _looks(comparison.decision), _percentiles(comparison), _fair(comparison), how)
     judged = [check for check in comparison.checks if check.result != "informational"]
     if comparison.unfair:  # which has no verdict
@@ -133,13 +103,13 @@ def comparison_page(comparison: Comparison) -> Page:
     else:
         beside = f"{plural(len(judged), 'check')} passed" if judged else "nothing was checked"
         badges = [_verdict_badge(comparison), _badge("VALID COMPARISON", beside)]
-    badges += [SIMULATED] if comparison.simulated else []
+    badges += [b.SIMULATED] if comparison.simulated else []
     if not comparison.unfair and any(finding.verdict.provisional for finding in comparison.primary):
         badges.append(_badge("inconclusive", "", "PROVISIONAL"))
     told = [badges[0].word, *(["SIMULATED"] if comparison.simulated else [])]
     first, *others = [side.label for side in comparison.sides]
-    files: Inline = ("The same verdicts are in ", Code("compare.json"), f". {method(comparison)} All times UTC.")
-    return Page(
+    files: b.Inline = ("The same verdicts are in ", b.Code("compare.json"), f". {method(comparison)} All times UTC.")
+    return b.Page(
         title=f"{' · '.join(told)} · {listed(others)} against {first}",
         badges=badges,
         beside=f"{listed(others)} against {first} · {design(comparison)}",
@@ -147,7 +117,7 @@ def comparison_page(comparison: Comparison) -> Page:
         lead=_lead(comparison),
         sections=list(filter(None, sections)),
         definitions=defined,
-        footer=(MEASURED_AGAINST if comparison.simulated else "", files),
+        footer=(b.MEASURED_AGAINST if comparison.simulated else "", files),
         struck=bool(comparison.unfair),
     )
 
@@ -163,7 +133,7 @@ def design(comparison: Comparison) -> str:
     return f"{listed([count(size) for size in sizes])} sessions{over}"
 
 
-def _lead(comparison: Comparison) -> list[Block]:
+def _lead(comparison: Comparison) -> list[b.Block]:
     """What forbids the figures, the rest of the answer, what was compared, and what to know before the figures."""
     remedies = validity.remedies(comparison.causes)
     second = "" if comparison.unfair else sentences.comparison_second(comparison)
@@ -172,19 +142,19 @@ def _lead(comparison: Comparison) -> list[Block]:
     began = dict.fromkeys(moment(int(d["started_utc_ns"])) for d in documents if d.get("started_utc_ns"))
     about = [listed(all_called(documents)), " and ".join(began), _sizes(comparison)]
     return [
-        *([Banner([(Strong("What to do:"), f" {remedies}")])] if remedies else []),
-        *([Paragraph(second, "lead")] if second else []),
-        Paragraph(" · ".join(filter(None, about)), "meta"),
-        *([Bullets(notices)] if notices else []),
+        *([b.Banner([(b.Strong("What to do:"), f" {remedies}")])] if remedies else []),
+        *([b.Paragraph(second, "lead")] if second else []),
+        b.Paragraph(" · ".join(filter(None, about)), "meta"),
+        *([b.Bullets(notices)] if notices else []),
     ]
 
 
-def _badge(word: str, beside: str, shown: str = "") -> Badge:
+def _badge(word: str, beside: str, shown: str = "") -> b.Badge:
     """`shown`: what a verdict is called on screens, if not by its word."""
-    return Badge(MARKS[word].badge, MARKS[word].glyph, (shown or word).upper(), beside)
+    return b.Badge(b.MARKS[word].badge, b.MARKS[word].glyph, (shown or word).upper(), beside)
 
 
-def _verdict_badge(comparison: Comparison) -> Badge:
+def _verdict_badge(comparison: Comparison) -> b.Badge:
     """The verdict of the looks, where there were any; else of the gated figures."""
     if (decision := comparison.decision) is not None:
         beside = f"analysis {len(decision.course.looks)} of {len(decision.plan.analyses)}"
@@ -192,7 +162,7 @@ def _verdict_badge(comparison: Comparison) -> Badge:
             return _badge(sentences.unusable_status(comparison), beside)
         if decision.course.reason == "pending":
             return _badge("PENDING", beside)
-        return _badge(decision_verdict(decision), beside, verdict_shown(comparison))
+        return _badge(decision.verdict, beside, verdict_shown(comparison))
     primary, word = comparison.primary, overall(comparison.primary)
     if word is None:
         return _badge("NO VERDICT", "no primary metric")
@@ -211,20 +181,20 @@ def _sizes(comparison: Comparison) -> str:
     return f"{counts[0]} sessions, {counts[1]} turns"
 
 
-def _answer(comparison: Comparison) -> Section:
+def _answer(comparison: Comparison) -> b.Section:
     """The forest plots of primary metrics, how to read them, and their numbers; secondary metrics are folded away."""
     every = panels(comparison)
     main, secondary = (_panels_of(every, primary=of) for of in (True, False))
     drawn, folded = (main, secondary) if main else (secondary, ())
     rows = [row for panel in every for row in panel.rows]
-    blocks: list[Block] = [*_drawings(drawn)]
-    blocks += [Paragraph(f"Worst step: {step}.", "note") for step in sentences.worst_steps(comparison)]
+    blocks: list[b.Block] = [*_drawings(drawn)]
+    blocks += [b.Paragraph(f"Worst step: {step}.", "note") for step in sentences.worst_steps(comparison)]
     figures = dict.fromkeys(row.finding.question.metric for panel in drawn for row in panel.rows)
     named = [shown_verdict(row.verdict_name, row.finding.question.metric, peers=row.finding.peers) for row in rows]
     defined = [*(word for word in VERDICTS if word in named), "margin", "interval"]
     defined += ["Holm"] if any(row.after_holm for row in rows) else []
     defined += ["provisional"] if any(row.finding.verdict.provisional for row in rows) else []
-    blocks.append(ReadingGuide(("What they are: ", _terms(figures), ". What the words mean: ", _terms(defined), ".")))
+    blocks.append(b.ReadingGuide(("What they are: ", _terms(figures), ". What the words mean: ", _terms(defined), ".")))
     primary, others = ([row for row in rows if row.finding.question.primary == of] for of in (True, False))
     primary.sort(key=lambda row: WORST.index(row.verdict_name) > 1)
     first, more = primary[:ROWS_MOST], primary[ROWS_MOST:]
@@ -235,18 +205,18 @@ def _answer(comparison: Comparison) -> Section:
         "Step with the largest change. Secondary": steps,
     }
     folds = [
-        Details(title, [*(_drawings(folded) if mine is others else ()), _numbers(comparison, mine)])
+        b.Details(title, [*(_drawings(folded) if mine is others else ()), _numbers(comparison, mine)])
         for title, mine in parts.items()
         if mine
     ]
-    numbers: list[Block] = [_numbers(comparison, first), *note(TURNS_OF)] if first else []
-    shown: Block = Paragraph("There is no metric that both targets have.")
+    numbers: list[b.Block] = [_numbers(comparison, first), *b.note(TURNS_OF)] if first else []
+    shown: b.Block = b.Paragraph("There is no metric that both targets have.")
     if drawn:
-        shown = Figure("", forest.reading(drawn), below=blocks, numbers=numbers)
-    brief: list[Block] = [_numbers(comparison, primary)] if primary else []
-    brief += [Paragraph("secondary metrics", "soft"), _numbers(comparison, others)] if others else []
-    brief += fact("worst step", sentences.worst_steps(comparison))
-    return Section("answer", "Differences", "What changed, and by how much?", [shown, *folds], brief=brief)
+        shown = b.Figure("", forest.reading(drawn), below=blocks, numbers=numbers)
+    brief: list[b.Block] = [_numbers(comparison, primary)] if primary else []
+    brief += [b.Paragraph("secondary metrics", "soft"), _numbers(comparison, others)] if others else []
+    brief += b.fact("worst step", sentences.worst_steps(comparison))
+    return b.Section("answer", "Differences", "What changed, and by how much?", [shown, *folds], brief=brief)
 
 
 def _panels_of(every: Iterable[ForestPanel], *, primary: bool) -> tuple[ForestPanel, ...]:
@@ -255,69 +225,64 @@ def _panels_of(every: Iterable[ForestPanel], *, primary: bool) -> tuple[ForestPa
     return tuple(replace(panel, rows=mine) for panel, mine in rows if mine)
 
 
-def _drawings(drawn: Sequence[ForestPanel]) -> Iterable[Block]:
+def _drawings(drawn: Sequence[ForestPanel]) -> Iterable[b.Block]:
     for place, panel in enumerate(drawn):
         head = "" if not place and panel.axis == "lower" else panel.title
         yield drawing(forest.forest(panel), head, forest.forest(panel, narrow=True))
 
 
-def _terms(names: Iterable[str]) -> Inline:
+def _terms(names: Iterable[str]) -> b.Inline:
     """Words with their definitions, a dot between two."""
-    return tuple(part for name in names for part in (" · ", Term(name)))[1:]
+    return tuple(part for name in names for part in (" · ", b.Term(name)))[1:]
 
 
-def _numbers(comparison: Comparison, rows: Sequence[FindingRow]) -> Table:
+def _numbers(comparison: Comparison, rows: Sequence[FindingRow]) -> b.Table:
     several, (base, candidate) = len(comparison.sides) > 2, comparison.sides[:2]
-    verdict, interval = Column("verdict", left=True, shorten=2), f"{_interval(comparison)} interval"
-    heads: list[Head] = [Column("metric", leave_out=3), *([Column("candidate", left=True)] if several else [])]
+    verdict, interval = b.Column("verdict", left=True, shorten=2), f"{comparison.method.interval} interval"
+    heads: list[b.Head] = [b.Column("metric", leave_out=3), *([b.Column("candidate", left=True)] if several else [])]
     heads += [
-        Column(base.label, below="baseline"),
-        "its value" if several else Column(candidate.label, below="candidate"),
+        b.Column(base.label, below="baseline"),
+        "its value" if several else b.Column(candidate.label, below="candidate"),
         "difference",
         interval,
-        Column("margin", leave_out=4),
+        b.Column("margin", leave_out=4),
         verdict,
-        *(Column(head, leave_out=1) for head in ("turns", "sessions", "failed", "completed")),
+        *(b.Column(head, leave_out=1) for head in ("turns", "sessions", "failed", "completed")),
     ]
     style = "fig nowrap struck" if comparison.unfair else "fig nowrap"
-    return table(heads, [_row(row, style, several=several) for row in rows])
+    return b.table(heads, [_row(row, style, several=several) for row in rows])
 
 
-def _row(row: FindingRow, style: str, *, several: bool) -> Row:
+def _row(row: FindingRow, style: str, *, several: bool) -> b.Row:
     """A line of the table of numbers, with figures in this style."""
     finding, metric = row.finding, row.finding.question.metric
     rest = row.name.removeprefix(metric) if row.name.startswith(metric) else ""
     figures = [*(with_unit(value, row.unit) for value in row.values), row.change, row.interval]
     counts = [" / ".join(map(count, numbers)) for numbers in (finding.turns, finding.sessions, finding.failed)]
     counts.append(" / ".join(percent(share, 1) for share in finding.reached))
-    return make_row(
+    return b.make_row(
         [
-            Cell((Term(metric), rest), row.which),
-            *([Cell(row.finding.candidate, target=row.colour)] if several else []),
-            *(Cell(text, style=style) for text in figures),
-            Cell(row.margin_text, style="nowrap"),
-            Cell(VerdictText(row.judged, row.verdict_name), row.why),
-            *(Cell(text, style="nowrap") for text in counts),
+            b.Cell((b.Term(metric), rest), row.which),
+            *([b.Cell(row.finding.candidate, target=row.colour)] if several else []),
+            *(b.Cell(text, style=style) for text in figures),
+            b.Cell(row.margin_text, style="nowrap"),
+            b.Cell(b.VerdictText(row.judged, row.verdict_name), row.why),
+            *(b.Cell(text, style="nowrap") for text in counts),
         ]
     )
 
 
-def _interval(comparison: Comparison) -> str:
-    """90 %: the interval whose ends are bounds at the level."""
-    return f"{three(100 * (1 - 2 * comparison.method.level))}{NBSP}%"
-
-
-def _looks(decision: Decision | None) -> Section | None:
+def _looks(decision: Decision | None) -> b.Section | None:
     """Return the estimates at the interim analyses; None if there were none, or none has one."""
     table = interim.interim_analyses(decision) if decision else None
-    if not decision or table is None:
+    if not decision or b.table is None:
         return None
-    lines = Bullets(tuple(interim.verdict_lines(decision)))
-    blocks: list[Block] = [Paragraph(interim.end_reason(decision)), lines, ReadingGuide(BOUNDS), table]
-    return Section("analyses", "Interim analyses", "When was it decided?", blocks)
+    lines = b.Bullets(tuple(interim.verdict_lines(decision)))
+    blocks: list[b.Block] = [b.Paragraph(interim.end_reason(decision)), lines, b.ReadingGuide(BOUNDS), table]
+    return b.Section("analyses", "Interim analyses", "When was it decided?", blocks)
 
 
-def _percentiles(comparison: Comparison) -> Section | None:
+def _percentiles(comparison: Comparison) -> b.Section | None:
     """Both curves and the difference by percentile, of the main figure; None where it has no good turn."""
     shift = comparison.shift
     if shift is None:
@@ -327,46 +292,46 @@ def _percentiles(comparison: Comparison) -> Section | None:
     mine = [stratum for stratum in every if question.stratum is None or question.stratum.covers(stratum)]
     counted = measured_from_text(metric, mine[0]) if len(mine) == 1 else ""
     of_step = f", {question.step}" if question.step else ""
-    read = (Term(metric), f"{counted}{of_step}. Shaded: 95 % interval. Dotted: too few turns or sessions.")
+    read = (b.Term(metric), f"{counted}{of_step}. Shaded: 95 % interval. Dotted: too few turns or sessions.")
     waits = plot_figure(percentiles(shift.curves, metric, HALF), read, head="Latency, one curve per target")
-    curves: list[Block] = [SideBySide([waits, _differences(comparison, shift)])]
-    return Section("shift", "Shift by percentile", "Which turns got slower?", curves)
+    curves: list[b.Block] = [b.SideBySide([waits, _differences(comparison, shift)])]
+    return b.Section("shift", "Shift by percentile", "Which turns got slower?", curves)
 
 
-def _differences(comparison: Comparison, shift: Shift) -> Figure:
+def _differences(comparison: Comparison, shift: Shift) -> b.Figure:
     """By percentile; drawn where enough turns lie beyond the median."""
     head = "The difference at each percentile"
     if not shift.ratios:
         few = f"Not shown: fewer than {BEYOND} turns of a target lie beyond its median."
-        return Figure("", head=head, below=[Paragraph(few)])
+        return b.Figure("", head=head, below=[b.Paragraph(few)])
     read = (
-        f"{forest.curves_sentence(shift.ratios)} Shaded: {_interval(comparison)} interval, as in the bars above. "
+        f"{forest.curves_sentence(shift.ratios)} Shaded: {comparison.method.interval} interval, as in the bars above. "
         f"The line ends where fewer than {BEYOND} turns of a target lie beyond."
     )
     return plot_figure(forest.by_percentile(shift.ratios, shift.question.metric), read, head=head)
 
 
-def _fair(comparison: Comparison) -> Section:
+def _fair(comparison: Comparison) -> b.Section:
     """What was checked, with a text for each side."""
-    heads: list[Head] = ["check"]
+    heads: list[b.Head] = ["check"]
     for place, side in enumerate(comparison.sides):
         below = f"{'candidate' if place else 'baseline'}, {escape_control(side.run.folder.resolve().name)}"
-        heads.append(Column(side.label, left=True, target=place, marked=True, below=below))
-    heads.append(Column("result", left=True))
+        heads.append(b.Column(side.label, left=True, target=place, marked=True, below=below))
+    heads.append(b.Column("result", left=True))
     rows = []
     for check in comparison.checks:
         word, style = words.result(check.result)
         remedy = check.remedy if check.result == "fail" else ""
-        rows.append(make_row([check.name, *check.texts, Cell(word, remedy, style=f"{style}-ink")]))
-    checks = table(heads, rows, "facts", stacked=True)
-    nothing = Paragraph("Nothing was checked.")
+        rows.append(b.make_row([check.name, *check.texts, b.Cell(word, remedy, style=f"{style}-ink")]))
+    checks = b.table(heads, rows, "facts", stacked=True)
+    nothing = b.Paragraph("Nothing was checked.")
     brief = [
-        *fact("fair", [f"✓ {check.name}" for check in comparison.checks if check.result == "pass"]),
-        *fact("not fair", [f"✕ {check.name}" for check in comparison.unfair]),
+        *b.fact("fair", [f"✓ {check.name}" for check in comparison.checks if check.result == "pass"]),
+        *b.fact("not fair", [f"✕ {check.name}" for check in comparison.unfair]),
     ]
     for check in comparison.checks:
         if check.result == "informational" and len(set(check.texts)) > 1:
             texts = [f"{side.label} {text}" for side, text in zip(comparison.sides, check.texts, strict=True)]
-            brief += fact("differs", [f"{check.name}: {', '.join(texts)}"])
+            brief += b.fact("differs", [f"{check.name}: {', '.join(texts)}"])
     blocks = [checks if comparison.checks else nothing]
-    return Section("fair", "Comparability checks", "Was the comparison fair?", blocks, brief=brief)
+    return b.Section("fair", "Comparability checks", "Was the comparison fair?", blocks, brief=brief)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.forest_rows import finding_row
 from reports.finding_sentences import answer, answer_details, overall_shown, worst_first
-from reports.looks.decision import Decision, decision_details, decision_headline
+from reports.looks.decision import decision_details, decision_headline
 from reports.statistics.verdicts import VerdictName
 from reports.summary.trust import validity_of
 from reports.wording import validity
@@ -26,7 +26,7 @@ PROVISIONAL = (
 def candidates(comparison: Comparison) -> list[tuple[str, VerdictName | None]]:
     """Each candidate with its verdict, the worst first; among equals by how far one lies beyond its margin."""
     if comparison.decision is not None:
-        return [(comparison.sides[1].label, decision_verdict(comparison.decision))]
+        return [(comparison.sides[1].label, comparison.decision.verdict)]
     found = {mine[0].candidate: verdict for verdict, mine in worst_first(comparison.primary)}
     return [*found.items(), *((side.label, None) for side in comparison.sides[1:] if side.label not in found)]
 
@@ -34,7 +34,7 @@ def candidates(comparison: Comparison) -> list[tuple[str, VerdictName | None]]:
 def verdict_shown(comparison: Comparison) -> str:
     """Return the verdict as screens show it, of interim analyses if there were any: slower; empty if there is none."""
     if comparison.decision is not None:
-        verdict = decision_verdict(comparison.decision)
+        verdict = comparison.decision.verdict
         return overall_shown([one for one in comparison.decision.findings if one.verdict.name == verdict]) or verdict
     return overall_shown(worst_first(comparison.primary)[0][1]) if comparison.primary else ""
 
@@ -83,11 +83,3 @@ def worst_steps(comparison: Comparison) -> list[str]:
                 "for that; secondary"
             )
     return found
-
-
-def decision_verdict(decision: Decision) -> VerdictName:
-    """The verdict of all gates together."""
-    reason = decision.course.reason
-    if reason == "regressed" or reason == "not_regressed":
-        return reason
-    return "inconclusive"

@@ -23,9 +23,11 @@ from bench.errors import UsageError
 from bench.metrics import CATALOGUE, SLOPE
 from bench.untrusted import safe_io
 from bench.untrusted.safe_io import JsonError, read_json, replace_text
-from reports.numbers import NBSP, count, moment, plural, three
+from bench.untrusted.sanitize import escape_control
+from reports.numbers import NBSP, NONE, count, moment, plural, three
 from reports.question import Question
 from reports.rate_metrics import RATES
+from reports.render.blocks import Block, Column, Fact, Line, Paragraph, make_row, note, table
 from reports.runs import labels_of, run_id_of
 from reports.sides.fairness import throttled_cause, throttled_share
 from reports.sides.questions import by_stratum
@@ -183,43 +185,46 @@ def read_file(path: Path) -> Baseline:
 
 
 LISTED = (0.5, 0.95)
-LISTING_HEAD = f"  {'metric':<34}{'newest':>14}{'between runs':>18}{'within a run':>18}"
 PROVISIONAL = f"provisional: {KNOWN} runs tell the spread from run to run"
 
 
-def list_baselines(stored: Sequence[StoredBaseline]) -> str:
-    """A line for each scenario and target: how many runs, the newest, whether verdicts will be provisional."""
+def list_baselines(stored: Sequence[StoredBaseline]) -> Iterable[Block]:
+    """Yield a line for each scenario and target: how many runs, the newest, whether verdicts will be provisional."""
     groups: dict[str, list[StoredBaseline]] = {}
     for one in stored:
-        groups.setdefault(f"{one.baseline.scenario}/{one.baseline.target}", []).append(one)
-    size, lines = max(map(len, groups)), []
+        groups.setdefault(escape_control(f"{one.baseline.scenario}/{one.baseline.target}"), []).append(one)
+    size = max(map(len, groups))
     for name, runs in sorted(groups.items()):
         few = f"; {PROVISIONAL}" if len(runs) < KNOWN else ""
         newest = moment(runs[0].baseline.started_utc_ns)
-        lines.append(f"{name.ljust(size)}  {plural(len(runs), 'run')}, the newest of {newest}{few}")
-    return _plain_text(lines)
+        yield Fact(name, [f"{plural(len(runs), 'run')}, the newest of {newest}{few}"], indent=size + 2)
 
 
-def describe_baselines(stored: Sequence[StoredBaseline]) -> str:
-    """The runs, then each figure: the newest value, the spread between runs and the mean error within one."""
+def describe_baselines(stored: Sequence[StoredBaseline]) -> list[list[Block]]:
+    """Return the runs, then each figure: the newest value, the spread between runs and the mean error within one."""
     runs = [one.baseline for one in stored[:NEWEST]]
-    lines = [f"{runs[0].scenario}/{runs[0].target}{'  ◇ SIMULATED' if runs[0].simulated else ''}", ""]
-    lines += [
-        f"  {run.run_id}  {moment(run.started_utc_ns)}  {plural(run.turns, 'turn')}, {plural(run.sessions, 'session')}"
-        f"{''.join(f'  {key} {value}' for key, value in run.labels.items())}"
+    rows = [
+        make_row(
+            [run.run_id, moment(run.started_utc_ns), count(run.turns), count(run.sessions)],
+            more=note(" · ".join(f"{key} {value}" for key, value in run.labels.items())),
+        )
         for run in runs
     ]
-    if len(stored) > NEWEST:
-        lines.append(f"  and {count(len(stored) - NEWEST)} older: the newest {NEWEST} are the baseline")
-    lines += ["", LISTING_HEAD, *_shown_figures(stored)]
-    if len(runs) < KNOWN:
-        lines += ["", f"{plural(len(runs), 'run')}, {PROVISIONAL}; until then 5{NBSP}% is assumed."]
-    return _plain_text(lines)
+    older, few = len(stored) - NEWEST, len(runs) < KNOWN
+    assumed = f"{plural(len(runs), 'run')}, {PROVISIONAL}; until then 5{NBSP}% is assumed."
+    return [
+        [Paragraph(f"{runs[0].scenario}/{runs[0].target}{'  ◇ SIMULATED' if runs[0].simulated else ''}", "bold")],
+        [
+            table([Column("run", least=20), "began", "turns", "sessions"], rows),
+            *note(f"  and {count(older)} older: the newest {NEWEST} are the baseline" if older > 0 else ""),
+        ],
+        [table([Column("metric", least=20), "newest", "between runs", "within a run"], _shown_figures(runs))],
+        note(assumed if few else ""),
+    ]
 
 
-def _shown_figures(stored: Sequence[StoredBaseline]) -> Iterable[str]:
+def _shown_figures(runs: Sequence[Baseline]) -> Iterable[Line]:
     """ttfa p95   1,410   ±2.1 %   ±3.4 %: standard deviations of the log; of rates in points. What is 0 is left out."""
-    runs = [one.baseline for one in stored[:NEWEST]]
     for row in runs[0].quantiles:
         key = row.metric, row.stratum
         alike = [other for run in runs for other in run.quantiles if (other.metric, other.stratum) == key]
@@ -232,23 +237,16 @@ def _shown_figures(stored: Sequence[StoredBaseline]) -> Iterable[str]:
             unit = CATALOGUE[row.metric].unit
             shown = INFINITE if newest is None else f"{three(newest)}{'' if unit == 'n' else NBSP + unit}"
             if newest != 0:
-                yield _figure_row(name, shown, logs, within, "%")
+                yield [name, shown, *_spreads(logs, within, "%")]
     for rate in runs[0].rates:
         rates = [other for run in runs for other in run.rates if other.name == rate.name]
         within = [other.variance for other in rates if other.variance is not None]
-        shown = f"{three(100 * rate.share)}{NBSP}%"
-        yield _figure_row(rate.name, shown, [other.share for other in rates], within, "points")
+        shares = [other.share for other in rates]
+        yield [rate.name, f"{three(100 * rate.share)}{NBSP}%", *_spreads(shares, within, "points")]
 
 
-def _figure_row(name: str, newest: str, figures: Sequence[float], within: Sequence[float], unit: str) -> str:
-    between = _shown_spread(float(np.std(figures, ddof=1)), unit) if len(figures) > 1 else "–"
-    inside = _shown_spread(math.sqrt(float(np.mean(within))), unit) if within else "–"
-    return f"  {name:<34}{newest:>14}{between:>18}{inside:>18}"
-
-
-def _shown_spread(sd: float, unit: str) -> str:
-    return f"±{three(float(f'{100 * sd:.2g}'))}{NBSP}{unit}"
-
-
-def _plain_text(lines: Iterable[str]) -> str:
-    return "\n".join(lines).replace(NBSP, " ") + "\n"
+def _spreads(figures: Sequence[float], within: Sequence[float], unit: str) -> list[str]:
+    """Return the spread between runs and the mean error within one; a dash for what is not known."""
+    between = float(np.std(figures, ddof=1)) if len(figures) > 1 else None
+    inside = math.sqrt(float(np.mean(within))) if within else None
+    return [NONE if sd is None else f"±{three(float(f'{100 * sd:.2g}'))}{NBSP}{unit}" for sd in (between, inside)]

@@ -17,9 +17,11 @@ from reports.gate.stored_runs import against_stored_runs
 from reports.looks.plan import was_planned
 from reports.numbers import listed, percent
 from reports.runs import RunFrames, labels_of, load_for_report, run_id_of
+from reports.sides.clusters import ABSENT
 from reports.sides.fairness import own_causes, throttled_cause, throttled_share
+from reports.sides.named import targets_of
 from reports.sides.questions import instants_of
-from reports.sides.side import ABSENT, Side, targets_of
+from reports.sides.side import Side
 from reports.statistics.threshold_estimate import TAIL
 from reports.statistics.verdicts import OWN_DRIFT, unequal
 from reports.strata import SINCE
@@ -80,18 +82,29 @@ def check_of(
     absolute = [threshold for threshold in thresholds if threshold.limit is not None]
     answers = _answers(run, sides, thresholds, baseline, allow)
     limits = [item for threshold in absolute for side in sides for item in limit_results(threshold, side)]
-    findings = relative.judged(answers.answers)
+    compared = relative.judged(answers.answers)
     undecided = answers.decision is not None and not answers.decision.ended and not absolute
-    causes = [*([] if undecided else _unusable(run, sides)), *answers.causes]
-    items = (*limits, *relative.relative_results(answers.answers, findings), *answers.items)
+    causes = list(answers.causes)
+    if not undecided:
+        nothing = [] if sides else [Cause("no_data", "the run has no turns and no sessions")]
+        unusable = own_causes(sides) or of_run(validity_of(run.metadata), run.metadata, run.folder)
+        causes = [*unusable, *nothing, *causes]
+    items = (*limits, *compared, *answers.items)
     causes += _too_throttled(sides, items)
-    stored = findings and not any(answer.unstored for answer in answers.answers)
+    findings = [one.finding for one in compared if one.finding]
+    stored = findings and not any(one.unstored for one in answers.answers)
     unguarded = _unguarded(sides, items)
     interrupted = str(run.metadata.get("stop_reason") or "").startswith(INTERRUPTED)
     warnings = (INTERRUPTED_RUN,) if interrupted else ()
     notices: Iterable[str] = ()
     if sides and run.folder not in answers.told:  # a comparison has them
         notices = run_notices(run, noticed(run, sides[0].turns, measured_sessions(run)))
+    several = [
+        f"{one.written} is tested {listed([SINCE[instant] for instant in instants])}; "
+        f"add {{measured_from:{instants[0]}}} to test one of them."
+        for one in thresholds
+        if (instants := instants_of(one, sides))
+    ]
     drifted = listed(list(dict.fromkeys(f"{item.title} of {item.target}" for item in limits if item.provisional)))
     found = Checked(
         run_id=run_id_of(run),
@@ -103,7 +116,7 @@ def check_of(
         differs=answers.differs,
         notices=(
             *answers.notices,
-            *_several_instants(thresholds, sides),
+            *several,
             *([DRIFTING.format(drifted)] if drifted else []),
             *unequal_lengths(items),
             *failed_by_chance(limits),
@@ -125,14 +138,6 @@ def check_of(
     )
     fails = omitted and found.exit_status == PASSED
     return replace(found, causes=omitted, warnings=warnings) if fails else found
-
-
-def _several_instants(thresholds: Sequence[Threshold], sides: Sequence[Side]) -> Iterable[str]:
-    """Yield that a threshold is tested once for each instant that its metric is measured from."""
-    for threshold in thresholds:
-        if instants := instants_of(threshold, sides):
-            each = listed([SINCE[instant] for instant in instants])
-            yield f"{threshold.written} is tested {each}; add {{measured_from:{instants[0]}}} to test one of them."
 
 
 def unequal_lengths(results: Sequence[ThresholdResult]) -> Iterable[str]:
@@ -255,9 +260,3 @@ def _warning(side: Side, sides: Sequence[Side]) -> str:
     failed = "did not start" if found.turns_not_started == found.unmet else "failed or did not start"
     what = f"{percent(found.unmet, found.turns_planned)} of the planned turns{whose} {failed}"
     return f'{what}, and no threshold is about failures: add failure_rate: ["rate<0.01"]'
-
-
-def _unusable(run: RunFrames, sides: Sequence[Side]) -> list[Cause]:
-    """Why the run's figures may not be used. One without data is never green, nor one of whose targets one has none."""
-    causes = own_causes(sides) or of_run(validity_of(run.metadata), run.metadata, run.folder)
-    return [*causes, *([] if sides else [Cause("no_data", "the run has no turns and no sessions")])]

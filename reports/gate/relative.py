@@ -20,7 +20,7 @@ from bench.run.presence import is_folder, is_run
 from bench.untrusted.sanitize import escape_control
 from reports import exactness
 from reports.comparisons.comparison import inference, measurements, notices_of, notices_of_comparison
-from reports.finding import Finding, Measured, judge, provisional
+from reports.finding import Measured, judge, provisional
 from reports.finding_sentences import at_twice
 from reports.gate.results import ThresholdResult, compared_result
 from reports.looks.decide import decision_of
@@ -29,20 +29,12 @@ from reports.numbers import listed, plural
 from reports.question import Question
 from reports.runs import RunFrames
 from reports.sides.fairness import causes_of, deciding_checks, one_run, one_seed, refuse_other_definitions
+from reports.sides.named import among, are_peers, matched_to_the_first, parted, refuse_unknown, targets_of
 from reports.sides.questions import asked_by, default_questions
-from reports.sides.side import (
-    Side,
-    among,
-    are_peers,
-    drifts_of,
-    matched_to_the_first,
-    parted,
-    refuse_unknown,
-    targets_of,
-)
+from reports.sides.side import Side
 from reports.statistics.differences import LEVEL
 from reports.statistics.verdicts import OWN_DRIFT_LOOKS, Reason, Verdict
-from reports.summary.drift import PoolDrift
+from reports.summary.drift import PoolDrift, drifts
 from reports.thresholds import Threshold, near, quoted
 from reports.wording.remarks import drift_suspected
 from reports.wording.validity import Cause
@@ -121,39 +113,28 @@ def asked_of(
             for threshold in relative
             for question in asked_by(threshold, threshold.question, sides)
         ]
-    defaults = takewhile(lambda question: question.primary, default_questions(sides))
-    return [(_default(question), question, "") for question in defaults]
+    defaults = []
+    for question in takewhile(lambda question: question.primary, default_questions(sides)):
+        accepted = margin(question.margin, question.metric, sign=True).replace("\u00a0", "")
+        size = accepted.replace("points", "pt").replace("point", "pt")
+        defaults.append((f"{question.metric}: {question.statistic.aggregate}<{size}", question, ""))
+    return defaults
 
 
-def _default(question: Question) -> str:
-    """A default gate as it would be written."""
-    accepted = margin(question.margin, question.metric, sign=True).replace("\u00a0", "")
-    return f"{question.metric}: {question.statistic.aggregate}<{accepted.replace('point', 'pt').replace('pts', 'pt')}"
-
-
-def judged(answers: Sequence[BaselineAnswer]) -> list[Finding]:
-    """Each with its verdict, Holm's correction over all of them, whatever baseline they are against."""
+def judged(answers: Sequence[BaselineAnswer]) -> list[ThresholdResult]:
+    """Return each with its verdict, Holm's correction over all of them, whatever baseline they are against."""
     level = next((apart.level for answer in answers if (apart := answer.measured.difference)), LEVEL)
+    results = []
     findings = judge([answer.measured for answer in answers], "the baseline", level=level)
-    return [
-        replace(provisional(one) if answer.provisional else one, baseline=answer.baseline, peers=answer.peers)
-        for one, answer in zip(findings, answers, strict=True)
-    ]
-
-
-def relative_results(answers: Sequence[BaselineAnswer], findings: Sequence[Finding]) -> Iterable[ThresholdResult]:
-    """Yield the answers as they were judged."""
-    for answer, finding in zip(answers, findings, strict=True):
-        result = compared_result(answer.written, finding)
-        if answer.unstored and finding.turns[1]:
+    for one, answer in zip(findings, answers, strict=True):
+        found = provisional(one) if answer.provisional else one
+        result = compared_result(answer.written, replace(found, baseline=answer.baseline, peers=answer.peers))
+        if answer.unstored and found.turns[1]:
             reason = Reason("not_stored", text=answer.unstored)
-            result = replace(
-                result,
-                result="inconclusive",
-                reason=reason,
-                finding=replace(finding, verdict=Verdict("inconclusive", reason)),
-            )
-        yield result
+            found = replace(found, verdict=Verdict("inconclusive", reason))
+            result = replace(result, result="inconclusive", reason=reason, finding=found)
+        results.append(result)
+    return results
 
 
 def mark_provisional(answers: BaselineAnswers, targets: Sequence[Side], before: Sequence[Side] = ()) -> BaselineAnswers:
@@ -176,7 +157,7 @@ def mark_provisional(answers: BaselineAnswers, targets: Sequence[Side], before: 
 
 def _drifts(targets: Sequence[Side]) -> list[PoolDrift]:
     """Those of a run that are suspected."""
-    return [drift for drift in drifts_of(targets[0]) if drift.suspected] if targets else []
+    return [one for one in drifts(targets[0].run, targets[0].samples) if one.suspected] if targets else []
 
 
 def _drifted(drifts: Sequence[PoolDrift], whose: str) -> Iterable[str]:

@@ -5,26 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports.finding import Result
-from reports.finding_rows import NOT_JUDGED
+from reports.finding_rows import NOT_JUDGED, row
 from reports.gate import sentences
 from reports.gate.results import Checked, ThresholdResult
 from reports.looks.decision import analyses
 from reports.numbers import count
-from reports.render.blocks import (
-    MARKS,
-    Bullets,
-    Cell,
-    Column,
-    Head,
-    Page,
-    Paragraph,
-    Section,
-    Strong,
-    Table,
-    make_row,
-    note,
-    table,
-)
+from reports.render import blocks as b
 from reports.statistics.target_counts import NO_TURNS
 from reports.wording.words import observed
 
@@ -34,10 +20,11 @@ ROWS_SHOWN = 10
 INTERVALS = (
     "Intervals of values are 95 %, as in a report. A threshold passes or fails by one bound, which errs in 5 % of runs."
 )
+SIZES = ("metric", "target", "turns", "sessions", "failed", "completed")
 DIFFERENCES = "Intervals of differences are 90 %, as in a comparison: their ends are the bounds that decide."
 
 
-def check_page(checked: Checked) -> Page:
+def check_page(checked: Checked) -> b.Page:
     """Compose a check: the verdict first, then each threshold, the worst first."""
     results = sorted(checked.thresholds, key=lambda one: WORST_FIRST.index(one.result))
     against = f"against {checked.baseline}" if checked.baseline else ""
@@ -48,55 +35,51 @@ def check_page(checked: Checked) -> Page:
     intervals = [INTERVALS] if any(not one.relative for one in results) else []
     intervals += [DIFFERENCES] if any(one.relative for one in results) else []
     reasons = [f"{one.target}: {one.title}: {why}" for one in results if (why := _reason(one, checked))]
-    return Page(
+    sizes = [
+        [one.title, one.target, *map(count, (of.turns, of.sessions, of.failed)), sentences.completed_text(one)]
+        for one, of in ((one, one.counts or NO_TURNS) for one in results)
+    ]
+    return b.Page(
         title=f"{checked.called}: {headline}",
         badges=sentences.check_badges(checked),
         beside=" · ".join(filter(None, head)),
         headline=headline,
-        lead=[Paragraph(Strong(f"! {warning}"), "warn bold") for warning in checked.warnings],
-        answer=[_table(results, checked), Paragraph(" ".join(intervals), "soft")] if results else [],
+        lead=[b.Paragraph(b.Strong(f"! {warning}"), "warn bold") for warning in checked.warnings],
+        answer=[_table(results, checked), b.Paragraph(" ".join(intervals), "soft")] if results else [],
         sections=[
-            Section("analyses", "Interim analyses", "How was the run decided?", decided, brief=decided),
-            Section("why", "Why, and what to do", "", [Bullets([*notes, *reasons])], brief=[Bullets(notes)]),
-            Section("sizes", "Turns, sessions and failures", "", [_sizes(results)]),
+            b.Section("analyses", "Interim analyses", "How was the run decided?", decided, brief=decided),
+            b.Section("why", "Why, and what to do", "", [b.Bullets([*notes, *reasons])], brief=[b.Bullets(notes)]),
+            b.Section("sizes", "Turns, sessions and failures", "", [b.table(SIZES, sizes, left=(0, 1))]),
         ],
-        next=[Paragraph(sentences.ending(checked))],
+        next=[b.Paragraph(sentences.ending(checked))],
     )
 
 
-def _table(results: Sequence[ThresholdResult], checked: Checked) -> Table:
+def _table(results: Sequence[ThresholdResult], checked: Checked) -> b.Table:
     several, relative = len({one.target for one in results}) > 1, any(one.relative for one in results)
-    heads: list[Head] = [
-        Column("metric", left=True),
-        *([Column("target", left=True)] if several else []),
-        *([Column("baseline", leave_out=1)] if relative else []),
+    heads: list[b.Head] = [
+        b.Column("metric", left=True),
+        *([b.Column("target", left=True)] if several else []),
+        *([b.Column("baseline", leave_out=1)] if relative else []),
         *("value", "interval", "limit"),
-        Column("verdict", left=True),
+        b.Column("verdict", left=True),
     ]
     rows = []
     for one in results:
         texts = [one.title, *([one.target] if several else []), *([sentences.baseline_text(one)] if relative else [])]
         texts += [sentences.value_text(one), sentences.interval_text(one), sentences.limit_text(one)]
-        rows.append(make_row([*map(Cell, texts), _verdict(one, checked)], more=note(_reason(one, checked))))
-    return table(heads, rows, shown=ROWS_SHOWN)
+        rows.append(b.make_row([*map(b.Cell, texts), _verdict(one, checked)], more=b.note(_reason(one, checked))))
+    return b.table(heads, rows, shown=ROWS_SHOWN)
 
 
-def _verdict(one: ThresholdResult, checked: Checked) -> Cell:
+def _verdict(one: ThresholdResult, checked: Checked) -> b.Cell:
     if not sentences.is_judged(one, checked):
-        return Cell(NOT_JUDGED, style="soft")
-    style, verdict = MARKS[one.result].ink, sentences.verdict_text(one)
-    shown = Strong(verdict) if one.result in ("fail", "not_evaluated") else verdict
-    return Cell((f"{MARKS[one.result].glyph} ", shown, ", provisional" if one.provisional else ""), style=style)
+        return b.Cell(NOT_JUDGED, style="soft")
+    within = row(one.finding, 1).within if one.finding and one.finding.difference else ""
+    style, verdict = b.MARKS[one.result].ink, sentences.shown_result(one) + within
+    shown = b.Strong(verdict) if one.result in ("fail", "not_evaluated") else verdict
+    return b.Cell((f"{b.MARKS[one.result].glyph} ", shown, ", provisional" if one.provisional else ""), style=style)
 
 
 def _reason(one: ThresholdResult, checked: Checked) -> str:
     return sentences.reason(one) if sentences.is_judged(one, checked) else ""
-
-
-def _sizes(results: Sequence[ThresholdResult]) -> Table:
-    rows = []
-    for one in results:
-        counts = one.counts or NO_TURNS
-        numbers = (count(n) for n in (counts.turns, counts.sessions, counts.failed))
-        rows.append([one.title, one.target, *numbers, sentences.completed_text(one)])
-    return table(("metric", "target", "turns", "sessions", "failed", "completed"), rows, left=(0, 1))

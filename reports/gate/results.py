@@ -159,28 +159,23 @@ def row_of(one: ThresholdResult) -> dict[str, Any]:
             row |= {"value": finite(estimate.value), "low": finite(estimate.low), "high": finite(estimate.high)}
             row["in_failures"] = estimate.value == math.inf
     if found is not None:
-        row |= _of_finding(found)
-    return row
-
-
-def _of_finding(found: Finding) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "verdict": found.verdict.name,
-        "margin": verdicts.margin(found.question.margin, found.question.metric, sign=True),
-        "direction": found.known or None,
-        "analysis": found.look,
-        "corrected": as_share(found.corrected, found.question.scale),
-        "sentence": finding_sentences.sentence(found) if found.difference else None,
-        "more_sessions": found.verdict.more_sessions,
-        "effective_sessions": min(counts.effective_sessions for counts in found.arms),
-    }
-    difference, (base_few, few) = found.difference, found.shortfalls
-    if difference and not base_few:
-        row["baseline"] = finite(difference.baseline)
-    if difference and not few:
-        row |= {"value": finite(difference.candidate), "in_failures": difference.candidate == math.inf}
-    if found.published:
-        row |= dict(zip(("difference", "low", "high"), shares_of(found.published), strict=True))
+        row |= {
+            "verdict": found.verdict.name,
+            "margin": verdicts.margin(found.question.margin, found.question.metric, sign=True),
+            "direction": found.known or None,
+            "analysis": found.look,
+            "corrected": as_share(found.corrected, found.question.scale),
+            "sentence": finding_sentences.sentence(found) if found.difference else None,
+            "more_sessions": found.verdict.more_sessions,
+            "effective_sessions": min(counts.effective_sessions for counts in found.arms),
+        }
+        difference, (base_few, candidate_few) = found.difference, found.shortfalls
+        if difference and not base_few:
+            row["baseline"] = finite(difference.baseline)
+        if difference and not candidate_few:
+            row |= {"value": finite(difference.candidate), "in_failures": difference.candidate == math.inf}
+        if found.published:
+            row |= dict(zip(("difference", "low", "high"), shares_of(found.published), strict=True))
     return row
 
 
@@ -218,17 +213,17 @@ class Checked:
         `value` and `low` are inf among failed turns. `usable` is false in an invalid check; `reason` says why.
         """
         invalid = "; ".join((*(cause.text for cause in self.causes), *self.differs)).replace(NBSP, " ")
-        return frame_of([self._row(one, invalid) for one in self.thresholds], DTYPES)
-
-    def _row(self, one: ThresholdResult, invalid: str) -> dict[str, Any]:
-        row = row_of(one)
-        published = row["value"] is not None or row["in_failures"]
-        row |= use(row["reason"], published=published, invalid=invalid) | {"run_id": self.run_id}
-        if row["in_failures"]:
-            row["value"] = math.inf
-        if one.estimate is not None and one.estimate.low == math.inf and one.shortfall is None:
-            row["low"] = math.inf
-        return row
+        rows = []
+        for one in self.thresholds:
+            row = row_of(one)
+            published = row["value"] is not None or row["in_failures"]
+            row |= use(row["reason"], published=published, invalid=invalid) | {"run_id": self.run_id}
+            if row["in_failures"]:
+                row["value"] = math.inf
+            if one.estimate is not None and one.estimate.low == math.inf and one.shortfall is None:
+                row["low"] = math.inf
+            rows.append(row)
+        return frame_of(rows, DTYPES)
 
     def __repr__(self) -> str:
         """Checked(20261120T091400Z-voice_turns: inconclusive, 3 thresholds)."""

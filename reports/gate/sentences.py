@@ -156,11 +156,6 @@ def is_judged(one: ThresholdResult, checked: Checked) -> bool:
     return not (checked.causes or (checked.differs and one.relative))
 
 
-def verdict_text(one: ThresholdResult) -> str:
-    """Return the verdict: equivalent (slower, within 20 %)."""
-    return shown_result(one) + (row(one.finding, 1).within if one.finding and one.finding.difference else "")
-
-
 def shown_result(one: ThresholdResult) -> str:
     """Return the result as screens show it; of a comparison its verdict: slower, not regressed."""
     if one.finding is None or one.result == "not_evaluated":

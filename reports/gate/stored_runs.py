@@ -17,7 +17,8 @@ from reports.numbers import NBSP, listed, plural
 from reports.question import Question
 from reports.runs import run_id_of
 from reports.sides.fairness import throttled_cause, throttled_share
-from reports.sides.side import Side, identity_of_run
+from reports.sides.named import identity_of_run
+from reports.sides.side import Side
 from reports.sides.workload import conditions_of, differing_conditions
 from reports.statistics.baselines import KNOWN, RATE_RUN_SD, RUN_SD
 from reports.statistics.differences import Inference

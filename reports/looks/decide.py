@@ -26,15 +26,17 @@ from bench.run.document import INTERRUPTED
 from reports import runs
 from reports.finding import Finding
 from reports.looks.decision import Decision, write_decision
-from reports.looks.plan import DecisionPlan, plan_of, refuse_other_targets
+from reports.looks.plan import plan_of, refuse_other_targets
 from reports.looks.sequence import GateResult, Schedule, run_looks
 from reports.question import Question, by_sample
 from reports.runs import RunFrames, run_id_of
 from reports.samples import samples_of
+from reports.sides.clusters import ABSENT, by_pair
 from reports.sides.fairness import TURNS, VALID, causes_of, deciding_checks
 from reports.sides.mix import ComparedSides
+from reports.sides.named import are_peers, known_targets
 from reports.sides.questions import asked_by
-from reports.sides.side import ABSENT, Side, are_peers, by_pair, inexact, known_targets
+from reports.sides.side import Side, inexact
 from reports.statistics.counting import Integers
 from reports.statistics.differences import Difference
 from reports.statistics.interim import InterimStatistic, untestable
@@ -86,18 +88,33 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
     complete = sum(planned <= size for planned in plan.analyses)
 
     def see(held: int) -> list[InterimStatistic]:
-        error = EARLY if held < plan.analyses[-1] else FOUND
-        return _seen(first(held), asked, plan, np.random.default_rng([seed, held]), error)
+        """Return what is seen of every gate; the quantiles of one metric share their draws."""
+        sides, rng = first(held), np.random.default_rng([seed, held])
+        error = EARLY if held < plan.analyses[-1] else FOUND  # of the tests of own drift
+        seen_of: dict[Question, InterimStatistic] = {}
+        for group in by_sample(asked):
+            if unfit := inexact(sides, group[0]):
+                seen = [untestable(Reason("uncertain", text=unfit))] * len(group)
+            else:
+                seen = group[0].statistic.interim(ComparedSides(*sides), group, plan.bootstrap_samples, rng, error)
+            seen_of |= dict(zip(group, seen, strict=True))
+        return [seen_of[gate] for gate in asked]
 
     def unfit(held: int) -> tuple[Cause, ...]:
         return causes_of(check for check in deciding_checks(first(held)) if check.name not in AT_THE_END)
 
     schedule = Schedule(plan.pairs, plan.analyses, len(asked), plan.alpha)
     course = run_looks(schedule, see, complete, end_of(run.metadata), unfit=unfit)
+    invalid: tuple[Cause, ...] = ()
     if course.reason == "invalid":
         invalid = unfit(course.looks[-1].pairs)
-    else:
-        invalid = _invalid(run, first(size)) if ended else ()
+    elif ended and not size:
+        no_data = (Cause("no_data", "no pair of sessions ended"),)
+        invalid = of_run(validity_of(run.metadata), run.metadata, run.folder) or no_data
+    elif ended:
+        given_up = run.metadata.get("aborted_because")  # while it ran; a later verdict does not change it
+        aborted = (Cause("aborted", str(given_up)),) if given_up else ()
+        invalid = causes_of(deciding_checks(first(size))) or aborted
     too_early = Reason("no_analysis", "pair", plan.analyses[0], (size,))
     unseen = GateResult("inconclusive", too_early, -1, math.nan, -math.inf, math.inf, math.nan)
     findings = [
@@ -133,29 +150,6 @@ def end_of(document: dict[str, Any]) -> Literal["", "by hand", "blind"]:
     if document.get("state") not in ("ended", "killed"):
         return ""
     return "by hand" if document["state"] == "killed" or document.get("stop_reason") == INTERRUPTED else "blind"
-
-
-def _seen(
-    sides: Sequence[Side], gates: Sequence[Question], plan: DecisionPlan, rng: np.random.Generator, error: float
-) -> list[InterimStatistic]:
-    """Every gate; the quantiles of one metric share their draws. `error`: of the tests of own drift."""
-    seen_of: dict[Question, InterimStatistic] = {}
-    for group in by_sample(gates):
-        if unfit := inexact(sides, group[0]):
-            seen = [untestable(Reason("uncertain", text=unfit))] * len(group)
-        else:
-            seen = group[0].statistic.interim(ComparedSides(*sides), group, plan.bootstrap_samples, rng, error)
-        seen_of |= dict(zip(group, seen, strict=True))
-    return [seen_of[gate] for gate in gates]
-
-
-def _invalid(run: RunFrames, sides: Sequence[Side]) -> tuple[Cause, ...]:
-    """Why a run that ended may not be used: it was overloaded, not judged, throttled, or has nothing to compare."""
-    if not sides:
-        causes = of_run(validity_of(run.metadata), run.metadata, run.folder)
-        return causes or (Cause("no_data", "no pair of sessions ended"),)
-    given_up = run.metadata.get("aborted_because")  # while it ran; a later verdict does not change it
-    return causes_of(deciding_checks(sides)) or ((Cause("aborted", str(given_up)),) if given_up else ())
 
 
 ARMS = 2

@@ -16,11 +16,11 @@ from bench.untrusted.safe_io import replace_text
 from reports.finding import ExitStatus, Finding
 from reports.finding_sentences import answer, answer_details
 from reports.looks.plan import DecisionPlan
-from reports.looks.sequence import End, GateResult, Look, LookCourse
+from reports.looks.sequence import End, LookCourse
 from reports.numbers import NBSP, NONE, count, plural
 from reports.question import AskedFigure, Question
 from reports.records import Closed, Known, Number, about, data_of, text_of
-from reports.render.blocks import Block, Paragraph, make_row, table
+from reports.render.blocks import MARKS, Block, Paragraph, make_row, table
 from reports.runs import RunFrames, run_id_of
 from reports.statistics.differences import Margin, Order, Scale
 from reports.statistics.verdicts import VerdictName
@@ -60,6 +60,12 @@ class Decision:
         """Whether it was a look that said so."""
         reason = self.course.reason
         return reason == "invalid" if self.invalid else reason not in ("pending", "no_analysis")
+
+    @property
+    def verdict(self) -> VerdictName:
+        """That of all gates together."""
+        reason = self.course.reason
+        return reason if reason == "regressed" or reason == "not_regressed" else "inconclusive"
 
     @property
     def exit_status(self) -> ExitStatus:
@@ -148,11 +154,12 @@ def analyses(decision: Decision) -> Iterable[Block]:
         return
     if decision.invalid and not decision.stopped_by_analysis:
         yield Paragraph(FOR_INFORMATION)
-    rows, last = [], len(decision.course.looks) - 1
+    rows = []
     for k, look in enumerate(decision.course.looks):
         cells = [
-            ("n/a" if seen.untested else NONE if seen.se == 0 else _signed(seen.z)) + _mark(ruling, k, last=k == last)
-            for seen, ruling in zip(look.seen, decision.course.rulings, strict=True)
+            ("n/a" if seen.untested else NONE if seen.se == 0 else _signed(seen.z))
+            + (f" {MARKS[one.verdict].glyph}" if k >= one.look and one.verdict in STATUSES else "  ")
+            for seen, one in zip(look.seen, decision.course.rulings, strict=True)
         ]
         rows.append(make_row([f"{k + 1}", count(look.pairs), _signed(look.c_first), _signed(-look.c), *cells]))
     yield table(("analysis", "pairs", "fail above", "pass below", *map(figure, decision.gates)), rows)
@@ -162,13 +169,6 @@ def analyses(decision: Decision) -> Iterable[Block]:
 
 def _signed(z: float) -> str:
     return ("+∞" if z > 0 else "−∞") if math.isinf(z) else f"{z:+.2f}".replace("-", "−")
-
-
-def _mark(ruling: GateResult, look: int, *, last: bool) -> str:
-    """Return ✓ from the analysis at which a metric passed, ✕ where it failed."""
-    if ruling.verdict == "not_regressed" and look >= ruling.look:
-        return " ✓"
-    return " ✕" if ruling.verdict == "regressed" and last else "  "
 
 
 SCHEMA: Literal[2] = 2
@@ -275,34 +275,37 @@ def decision_data(decision: Decision) -> dict[str, Any]:
             pairs_after=decision.after,
             plan=decision.plan,
             seed=decision.seed,
-            analyses=[_look(decision, look) for look in course.looks],
-            primary_metrics=[_gate(decision, *both) for both in zip(decision.gates, course.rulings, strict=False)],
+            analyses=[
+                HeldLook(
+                    look.pairs,
+                    look.pairs / decision.plan.pairs,
+                    look.c,
+                    look.c_first,
+                    [
+                        SeenGate(gate.name, one.d, one.excess, one.se, one.df, one.z, said(one.untested), one.order)
+                        for gate, one in zip(decision.gates, look.seen, strict=True)
+                    ],
+                )
+                for look in course.looks
+            ],
+            primary_metrics=[
+                DecidedGate(
+                    *gate.asked,
+                    name=gate.name,
+                    step=gate.step,
+                    margin=gate.margin,
+                    scale=gate.scale,
+                    verdict=ruling.verdict,
+                    reason=said(ruling.reason),
+                    provisional=ruling.provisional,
+                    analysis=ruling.look + 1,
+                    pairs=course.looks[ruling.look].pairs,
+                    d=ruling.d,
+                    low=ruling.low,
+                    high=ruling.high,
+                    corrected=ruling.corrected,
+                )
+                for gate, ruling in zip(decision.gates, course.rulings, strict=False)
+            ],
         )
-    )
-
-
-def _look(decision: Decision, look: Look) -> HeldLook:
-    gates = [
-        SeenGate(gate.name, seen.d, seen.excess, seen.se, seen.df, seen.z, said(seen.untested), seen.order)
-        for gate, seen in zip(decision.gates, look.seen, strict=True)
-    ]
-    return HeldLook(look.pairs, look.pairs / decision.plan.pairs, look.c, look.c_first, gates)
-
-
-def _gate(decision: Decision, gate: Question, ruling: GateResult) -> DecidedGate:
-    return DecidedGate(
-        *gate.asked,
-        name=gate.name,
-        step=gate.step,
-        margin=gate.margin,
-        scale=gate.scale,
-        verdict=ruling.verdict,
-        reason=said(ruling.reason),
-        provisional=ruling.provisional,
-        analysis=ruling.look + 1,
-        pairs=decision.course.looks[ruling.look].pairs,
-        d=ruling.d,
-        low=ruling.low,
-        high=ruling.high,
-        corrected=ruling.corrected,
     )

@@ -115,7 +115,14 @@ def planned(asked: dict[str, Any]) -> dict[str, Any]:
             refuse_unknown_step(gate, list(dict.fromkeys(step for each in steps for step in each or ())), gate.written)
         refuse_unmeasurable(gate, asked.get("lacking", ()))
     needed = [pairs_needed(gate.p, _values(gate, asked["scripts"])) for gate in gates]
-    _check_length(gates, needed, asked["pairs"])
+    most, gate = max(zip(needed, gates, strict=True), key=lambda one: one[0])
+    if most > asked["pairs"]:
+        values = count(turns_to_decide(gate.p)) if gate.p is not None else ""
+        turns = f", because it needs {values} values in each target" if values else ""
+        raise UsageError(
+            f"{gate.written} cannot be tested before {count(most)} pairs{turns}, and the run has "
+            f"{count(asked['pairs'])} at most: raise --sessions to {most} or more, or choose another primary metric"
+        )
     every = asked["every"]
     first = first_look(needed, every)
     notices = [notice for gate in gates if (notice := _cannot_pass(gate, asked["pairs"], every, first))]
@@ -177,15 +184,3 @@ def _values(gate: Threshold, scripts: Sequence[Mapping[str, Any]]) -> float:
     if not gate.step:
         return min((script["turns"] for script in scripts if script["turns"]), default=1)
     return sum((_steps(one, len(scripts)) or []).count(gate.step) for one in scripts) / len(scripts) or 1
-
-
-def _check_length(gates: Sequence[Threshold], needed: Sequence[int], pairs: int) -> None:
-    """Raises UsageError where the run ends before a gate may be tested."""
-    most, gate = max(zip(needed, gates, strict=True), key=lambda one: one[0])
-    if most <= pairs:
-        return
-    turns = f", because it needs {count(turns_to_decide(gate.p))} values in each target" if gate.p is not None else ""
-    raise UsageError(
-        f"{gate.written} cannot be tested before {count(most)} pairs{turns}, and the run has {count(pairs)} at most: "
-        f"raise --sessions to {most} or more, or choose another primary metric"
-    )

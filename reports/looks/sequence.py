@@ -12,15 +12,14 @@ lies beyond the margin. `c_k(a)` is the critical value of `reports.statistics.lo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
 from reports.statistics import looks
-from reports.statistics.interim import WIDER, InterimStatistic
-from reports.statistics.verdicts import NOT_AFTER_HOLM, Reason, VerdictName, step_down
+from reports.statistics.interim import InterimStatistic
+from reports.statistics.verdicts import Reason, VerdictName, step_down
 
 End = Literal[
     "regressed", "not_regressed", "futility", "final_analysis", "invalid", "pending", "stopped_by_user", "no_analysis"
@@ -149,15 +148,9 @@ def _reason(
         return "final_analysis"
     if any(one.order for one in look.seen):
         return None  # what it will come to at N cannot be told from here
-    chances = [looks.UNKNOWN if one.untested else _chances(one, t, final) for one in look.seen]
+    chances = [looks.UNKNOWN if one.untested else one.chances(t, *final) for one in look.seen]
     still_open = [one for one, at in zip(chances, passed, strict=True) if at is None]
     return "futility" if looks.futile(still_open, chances) else None
-
-
-def _chances(seen: InterimStatistic, t: float, final: tuple[float, float]) -> looks.ConditionalPower:
-    """Of passing by what the upper bound says, of red by what the standard error says."""
-    passing, red = (looks.chances(z, t, *final) for z in (seen.z_within, seen.z))
-    return looks.ConditionalPower(passing.passing, red.red)
 
 
 def _course(
@@ -174,46 +167,12 @@ def _course(
         k = len(held) - 1 if at is None or gate in worse else at
         seen, c = held[k].seen[gate], held[k].c
         verdict: VerdictName = "regressed" if gate in worse else "inconclusive" if at is None else "not_regressed"
-        why = None if verdict != "inconclusive" else _why(seen, c, reason, schedule)
+        why = None
+        if verdict == "inconclusive":
+            futile = Reason("would_stay_inconclusive", needed=schedule.pairs) if reason == "futility" else None
+            why = seen.why_inconclusive(c) or futile
         drifted = any(look.seen[gate].order for look in held)
         stopped_by = ladder[0] if gate in worse else ladder[-1]  # what would have ended the run at an earlier look
-        estimates = _estimates(seen, c, schedule.shares[: k + 1], stopped_by[: k + 1])
+        estimates = seen.estimates(c, schedule.shares[: k + 1], stopped_by[: k + 1])
         rulings.append(GateResult(verdict, why, k, seen.d, *estimates, provisional=drifted))
     return LookCourse(tuple(held), reason, tuple(rulings))
-
-
-def _why(seen: InterimStatistic, c: float, end: End, schedule: Schedule) -> Reason | None:
-    """Why a gate is inconclusive, where its interval does not say it all."""
-    if seen.untested:
-        return seen.untested
-    if seen.z >= c:
-        return NOT_AFTER_HOLM
-    if why := seen.unsettled(c):
-        return why
-    return Reason("would_stay_inconclusive", needed=schedule.pairs) if end == "futility" else None
-
-
-def _estimates(
-    seen: InterimStatistic, c: float, t: Sequence[float], bounds: Sequence[float]
-) -> tuple[float, float, float]:
-    """Lower and upper bound of d, which agree with the verdict, and its corrected estimate."""
-    if seen.untested:
-        return -math.inf, math.inf, math.nan
-    margin = seen.better * seen.d - seen.excess
-    low, high = seen.excess - looks.spread_of_level(c, seen.df) * seen.se, seen.upper(c)
-    ends = sorted(seen.better * (end + margin) for end in (low, high))
-    if not math.isfinite(seen.excess):
-        return ends[0], ends[1], seen.d
-    moved = min(max(_corrected(seen, t, bounds), low), high)
-    return ends[0], ends[1], seen.better * (moved + margin)
-
-
-def _corrected(seen: InterimStatistic, t: Sequence[float], bounds: Sequence[float]) -> float:
-    """The corrected excess: as many times smaller as the corrected deviate is, so that nothing else is moved.
-
-    What passes by a bound that is wider than the standard error's hardly stops on a lucky day, and is not corrected.
-    """
-    z = seen.z
-    if not z or not math.isfinite(z) or seen.z_within - z > WIDER:
-        return seen.excess
-    return looks.distance(z, seen.excess / z, t, bounds)

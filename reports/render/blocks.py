@@ -62,7 +62,8 @@ class Column:
     """A column by its head; numbers are aligned on the right, texts on the left.
 
     `shorten`, `leave_out`: in which order, from 1 on, columns of a table that is too wide for a terminal lose what is
-    below their cells, and are left out; 0: never.
+    below their cells, and are left out; 0: never. `least`: a first column of names that are cut on a terminal if there
+    is no room, to so many letters at the least.
     """
 
     head: Inline
@@ -75,6 +76,7 @@ class Column:
     """its cells are drawings, which only a page has"""
     shorten: int = 0
     leave_out: int = 0
+    least: int = 0
 
 
 @dataclass(frozen=True)

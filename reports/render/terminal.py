@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from itertools import groupby
 
 from bench.untrusted.sanitize import escape_control
@@ -29,48 +28,15 @@ FIRST_MOST = 20
 """Letters of the first cell of a table's row; a longer one is above its row."""
 
 
-@dataclass(frozen=True)
-class Badges:
-    """Texts with their styles, and a text at the other end of the line: before them where the badges are `last`."""
-
-    badges: Sequence[tuple[str, str]]
-    text: str
-    last: bool = False
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Rows in columns; `left` are the places of columns of text. A row of one cell is a line of its own.
-
-    The first of the layouts that fits is shown: the places of its columns. A first cell of more than `most` letters, or
-    one that the layout leaves out, stands above its row.
-
-    If no layout fits and `least` is given, first cells are cut to so many letters at the least. `ending` of them are
-    those of their end, all if it is None; others if rows would look alike. If every cut makes rows alike, first cells
-    stand above them.
-    """
-
-    rows: Sequence[b.Row]
-    left: Sequence[int] = ()
-    layouts: Sequence[Sequence[int]] = ()
-    indent: str = ""
-    most: int | None = None
-    least: int | None = None
-    ending: int | None = None
-
-
-Part = b.Block | Badges | Grid
-
-
 def render_page(page: b.Page, width: int = 100, colour: bool = False) -> str:
     """Return a page in at most so many columns: its answer, what is brief of its sections, and its notes."""
-    badges = Badges([(f"{badge.glyph} {badge.word}", badge.style) for badge in page.badges], page.beside, last=True)
     notes = [block for block in page.lead if isinstance(block, b.Bullets)]
-    opening = [badges, b.Paragraph(page.headline, "bold"), *(block for block in page.lead if block not in notes)]
+    opening = [b.Paragraph(page.headline, "bold"), *(block for block in page.lead if block not in notes)]
     briefs = [block for section in page.sections for block in section.brief]
     body = [*(page.answer or ()), *briefs, *notes]
     parts = (list(part) for _, part in groupby(body, key=lambda block: isinstance(block, b.Table) and id(block)))
-    return render_lines((opening, *parts, page.next), width, colour)  # a table is a part by itself
+    text = render_lines((opening, *parts, page.next), width, colour)  # a table is a part by itself
+    return "".join(f"{line}\n" for line in _badges(page, width, colour)).replace(NBSP, " ") + text
 
 
 def essentials(page: b.Page) -> str:
@@ -79,7 +45,7 @@ def essentials(page: b.Page) -> str:
     return " · ".join(filter(None, (*badges, page.beside))).replace(NBSP, " ")
 
 
-def render_lines(parts: Iterable[Iterable[Part]], width: int = 100, colour: bool = False) -> str:
+def render_lines(parts: Iterable[Iterable[b.Block]], width: int = 100, colour: bool = False) -> str:
     """The text: a blank line stands between its parts, of which empty ones are left out."""
     texts = ("\n".join(line for block in part for line in _lines(block, width, colour)) for part in parts)
     return "\n\n".join(filter(None, texts)).replace(NBSP, " ") + "\n"
@@ -87,12 +53,12 @@ def render_lines(parts: Iterable[Iterable[Part]], width: int = 100, colour: bool
 
 def coloured(text: str, style: str, colour: bool = True) -> str:
     """The text in the colours of its style, words of INKS, where colour is wanted."""
-    for code in filter(None, map(INKS.get, style.split())) if colour else ():
-        text = f"\x1b[{code}m{text}\x1b[0m"
+    for code in (INKS.get(word.removesuffix("-ink")) for word in style.split()) if colour else ():
+        text = f"\x1b[{code}m{text}\x1b[0m" if code else text
     return text
 
 
-def _lines(block: Part, width: int, colour: bool) -> Iterable[str]:
+def _lines(block: b.Block, width: int, colour: bool) -> Iterable[str]:
     """The lines of a block; none of one that only a page shows."""
     match block:
         case b.Paragraph(text, style):
@@ -113,43 +79,26 @@ def _lines(block: Part, width: int, colour: bool) -> Iterable[str]:
             yield from (f"{'':<{INDENT}}{title}:", text)
         case b.Table(rows=rows) if rows:
             yield from _lines(b.Paragraph(block.caption, "soft"), width, colour)
-            yield from _grid(_grid_of(block), width, colour)
-        case Grid():
-            yield from _grid(block, width, colour)
-        case Badges(words, said, last):
-            badges, beside = BETWEEN_BADGES.join(coloured(*word, colour) for word in words), _text(said)
-            space = width - len(BETWEEN_BADGES.join(word for word, _ in words)) - len(beside)
-            wrapped = _wrapped(beside.replace(NBSP, " "), width)
-            shown = [*wrapped, badges] if last else [badges, *wrapped]
-            yield from shown if space < 3 else [(" " * space).join(shown)]
+            yield from _table(block, width, colour)
 
 
-def _grid_of(table: b.Table) -> Grid:
-    """A table for a terminal: each column with what is below its cells, and without."""
-    columns = [(place, column) for place, column in enumerate(table.columns) if not column.drawn]
-    rows = [b.Row(tuple(b.Cell(column.head) for _, column in columns for _ in range(2)), "soft")]
-    for row in table.rows:
-        if len(row.cells) == 1:
-            rows.append(b.Row((b.Cell(row.cells[0].text, style="soft"),)))
-            continue
-        cells: list[b.Cell] = []
-        for cell in (row.cells[place] for place, _ in columns):
-            below = _text(cell.below if cell.brief is None else cell.brief).replace(" – ", "–")
-            short = replace(cell, below="")
-            cells += [replace(short, text=f"{_text(cell.text)} ({below})") if below else short, short]
-        rows.append(b.Row(tuple(cells), row.style, more=row.more))
-    shown = {place: 2 * at for at, (place, _) in enumerate(columns)}
-    layouts = [tuple(shown.values())]
-    for step in range(1, 1 + max(max(column.shorten, column.leave_out) for _, column in columns)):
-        for at, (place, column) in enumerate(columns):
-            if column.leave_out == step:
-                del shown[place]
-            elif column.shorten == step and place in shown:
-                shown[place] = 2 * at + 1
-        layouts.append(tuple(shown.values()))
-    texts = [place for place, (_, column) in enumerate(columns) if column.left or not place]
-    left = [at for place in texts for at in (2 * place, 2 * place + 1)]
-    return Grid(rows, left, layouts, indent="  ", most=FIRST_MOST)
+def _badges(page: b.Page, width: int, colour: bool) -> list[str]:
+    """The badges at the end of a line, and what is beside them before: above them if there is no room."""
+    words = [f"{badge.glyph} {badge.word}" for badge in page.badges]
+    badges = BETWEEN_BADGES.join(
+        coloured(word, own.style, colour) for word, own in zip(words, page.badges, strict=True)
+    )
+    text = _text(page.beside).replace(NBSP, " ")
+    space = width - len(BETWEEN_BADGES.join(words)) - len(text)
+    return [*_wrapped(text, width), badges] if space < 3 else [f"{text}{' ' * space}{badges}"]
+
+
+def _both(cell: b.Cell) -> tuple[str, str]:
+    """The text of a cell with what is below it, and without."""
+    mark = f"{marker_char(cell.target)} " if cell.marked and cell.target is not None else ""
+    below = _text(cell.below if cell.brief is None else cell.brief).replace(" – ", "–")
+    text = mark + _text(cell.text)
+    return f"{text} ({below})" if below else text, text
 
 
 def _text(inline: b.Inline) -> str:
@@ -177,57 +126,77 @@ def _fact(block: b.Fact, width: int, colour: bool) -> Iterable[str]:
         yield coloured(f"{'' if place else name:<{indent}}{line}", block.style, colour)
 
 
-def _grid(block: Grid, width: int, colour: bool) -> Iterable[str]:
-    texts = [
-        [(f"{marker_char(c.target)} " if c.marked and c.target is not None else "") + _text(c.text) for c in row.cells]
-        for row in block.rows
-    ]
-    shown, sizes = _fitting(block, [cells for cells in texts if len(cells) > 1], width)
-    is_cut = block.least is not None and 0 in shown
-    firsts = _cut_apart([cells[0] for cells in texts], sizes[0], block.ending) if is_cut else {}
-    for row, cells in zip(block.rows, texts, strict=True):
-        styles = [cell.style if cell.target is None else colour_class(cell.target, "t") for cell in row.cells]
-        if len(cells) == 1:
-            yield from (coloured(line, styles[0], colour) for line in _wrapped(cells[0], width) or [""])
+def _table(table: b.Table, width: int, colour: bool) -> Iterable[str]:
+    """The first layout that fits. A first cell that is too long, or is left out, stands above its row.
+
+    A row of one cell is a line of its own.
+    """
+    rows = [b.make_row([column.head for column in table.columns], "soft"), *table.rows]
+    lines = [[_both(cell) for cell in row.cells] for row in rows]
+    full = [line for line in lines if len(line) > 1]
+    layout, sizes = _fitting(table.columns, full, width)
+    least = table.columns[0].least
+    firsts = _cut_apart([line[0][0] for line in full], sizes[0], least // 2) if least and 0 in layout else {}
+    for row, line in zip(rows, lines, strict=True):
+        if len(line) == 1:
+            yield from (coloured(text, "soft", colour) for text in _wrapped(line[0][1], width) or [""])
             continue
-        cells[0] = firsts.get(cells[0], cells[0])
-        if len(cells[0]) > sizes[0]:  # it stands above the others
-            yield coloured(block.indent + shortened(cells[0].rstrip(), width - len(block.indent)), styles[0], colour)
-            cells[0] = styles[0] = ""
-        padded = [cells[at].ljust(sizes[at]) if at in block.left else cells[at].rjust(sizes[at]) for at in shown]
-        padded[0] = block.indent + padded[0]
-        padded[-1] = padded[-1].rstrip()
-        line = (" " * GAP).join(coloured(text, styles[at], colour) for text, at in zip(padded, shown, strict=True))
-        yield coloured(line.rstrip(), row.style, colour)
-        below = [cell.below for cell in row.cells] + [
-            block.text for block in row.more if isinstance(block, b.Paragraph)
-        ]
-        for text in below:
-            yield from _fact(b.Fact("", [text], "soft", BELOW), width, colour)
+        styles = [cell.style if cell.target is None else colour_class(cell.target, "t") for cell in row.cells]
+        texts = {0: line[0][0]} | {place: line[place][short] for place, short in layout.items()}
+        texts[0] = firsts.get(texts[0], texts[0])
+        if len(texts[0]) > sizes.get(0, 0):
+            yield coloured(f"  {shortened(texts[0].rstrip(), width - 2)}", styles[0], colour)
+            texts[0] = styles[0] = ""
+        padded = {
+            place: texts[place].ljust(size) if table.columns[place].left or not place else texts[place].rjust(size)
+            for place, size in sizes.items()
+        }
+        padded[max(padded)] = padded[max(padded)].rstrip()
+        cells = (" " * GAP).join(coloured(text, styles[place], colour) for place, text in padded.items())
+        yield coloured(f"  {cells}".rstrip(), row.style, colour)
+        for block in row.more:
+            if isinstance(block, b.Paragraph):
+                yield from _fact(b.Fact("", [block.text], "soft", BELOW), width, colour)
 
 
-def _fitting(block: Grid, rows: Sequence[Sequence[str]], width: int) -> tuple[Sequence[int], list[int]]:
-    """The layout that is shown, and how wide each column is: 0 of a first one that is left out."""
-    widest = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    if block.most is not None:
-        widest[0] = max((len(cells[0]) for cells in rows if len(cells[0]) <= block.most), default=0)
-    for shown in block.layouts or [range(len(widest))]:
-        over = len(block.indent) + sum(widest[at] + GAP for at in shown) - GAP - width
+def _layouts(columns: Sequence[b.Column]) -> Iterable[dict[int, bool]]:
+    """The places of the columns that are shown, and whether they lose what is below their cells."""
+    layout = {place: False for place, column in enumerate(columns) if not column.drawn}
+    yield layout
+    for step in range(1, 1 + max(max(column.shorten, column.leave_out) for column in columns)):
+        layout = {
+            place: short or columns[place].shorten == step
+            for place, short in layout.items()
+            if columns[place].leave_out != step
+        }
+        yield layout
+
+
+def _fitting(
+    columns: Sequence[b.Column], rows: Sequence[Sequence[tuple[str, str]]], width: int
+) -> tuple[dict[int, bool], dict[int, int]]:
+    """The layout that is shown, and how wide each column is."""
+    layout, sizes = dict[int, bool](), dict[int, int]()
+    for layout in _layouts(columns):
+        sizes = {place: max(len(row[place][short]) for row in rows) for place, short in layout.items()}
+        if 0 in layout and not columns[0].least:
+            sizes[0] = max((len(row[0][0]) for row in rows if len(row[0][0]) <= FIRST_MOST), default=0)
+        over = 2 + sum(size + GAP for size in sizes.values()) - GAP - width
         if over <= 0:
             break
     else:
-        if block.least is not None:
-            widest[0] = max(min(widest[0], block.least), widest[0] - over)
-    return shown, widest if 0 in shown else [0, *widest[1:]]
+        if columns[0].least and 0 in layout:
+            sizes[0] = max(min(sizes[0], columns[0].least), sizes[0] - over)
+    return layout, sizes
 
 
-def cut(text: str, room: int, ending: int | None) -> str:
-    """The text without its middle, or its beginning."""
-    begin = 0 if ending is None else room - ending - 1
+def cut(text: str, room: int, ending: int) -> str:
+    """The text without its middle: so many letters of its end are kept."""
+    begin = room - ending - 1
     return text if len(text) <= room else f"{text[:begin]}…{text[len(text) - room + begin + 1 :]}"
 
 
-def _cut_apart(texts: Sequence[str], room: int, ending: int | None) -> dict[str, str]:
+def _cut_apart(texts: Sequence[str], room: int, ending: int) -> dict[str, str]:
     """What is shown of each text in so much room: cut where no two become alike; nothing if they do wherever it is."""
     whole = set(texts)
     for end in (ending, *range(room)):

@@ -7,14 +7,15 @@ from pathlib import Path
 
 from bench.untrusted.sanitize import escape_control
 from reports.numbers import NONE, count, shortened
-from reports.render.blocks import Inline, Paragraph, make_row
-from reports.render.terminal import Grid, render_lines
+from reports.render.blocks import Column, Inline, table
+from reports.render.terminal import render_lines
 from reports.summary.summary import Summary
 from reports.wording import words
 
-RUN_HEADS = ("run", "target", "turns", "p50", "p95", "p99", "failed", "valid")
+RUN_HEADS = (Column("run", least=12), "target", "turns", "p50", "p95", "p99", "failed", "valid")
 RUN_LEFT = (0, 1, 7)
-RUN_LEAST, TARGET_MOST = 12, 24
+"""Columns of text."""
+TARGET_MOST = 24
 WARNING = "Each row is a separate run: `rtbench compare` tests whether their differences are more than chance."
 
 
@@ -33,9 +34,9 @@ def rows_of(summary: Summary) -> list[tuple[str, list[Inline]]]:
 
 def several(rows: Sequence[tuple[str, list[Inline]]], pages: Sequence[Path], width: int = 100) -> str:
     """The table, and where each run's own report was written; lines of at most so many columns, paths apart."""
-    tables = []
-    for head in dict.fromkeys(head for head, _ in rows):
-        shown = [make_row(cells) for cells in (RUN_HEADS, *(cells for title, cells in rows if title == head))]
-        # what is too wide loses letters of the runs' names, from their beginning: the scenario is at their end
-        tables.append((Paragraph(head), Grid(shown, RUN_LEFT, least=RUN_LEAST)))
+    heads = dict.fromkeys(head for head, _ in rows)
+    tables = (
+        [table(RUN_HEADS, [cells for title, cells in rows if title == head], left=RUN_LEFT, caption=head)]
+        for head in heads
+    )
     return "\n".join((render_lines(tables, width), WARNING, *map(str, pages), ""))

@@ -15,9 +15,11 @@ import numpy as np
 from bench.errors import UsageError
 from reports.numbers import NBSP, NONE, count, listed, percent, plural, shortened
 from reports.runs import hosts_of
+from reports.sides.clusters import ABSENT
 from reports.sides.mix import ShareChange, changed_shares
+from reports.sides.named import matched_to_the_first
 from reports.sides.questions import default_questions
-from reports.sides.side import ABSENT, Side, matched_to_the_first
+from reports.sides.side import Side
 from reports.sides.workload import differing_between, scripts, setting_text, workload
 from reports.statistics.serial import are_alike
 from reports.summary.arms import FAIR, arms_of, interleaving_of
@@ -88,10 +90,13 @@ def checks_of(sides: Sequence[Side]) -> tuple[FairnessCheck, ...]:
 
 def deciding_checks(sides: Sequence[Side], same: str = SAME) -> tuple[FairnessCheck, ...]:
     """Those of them by which sides may be compared, or may not."""
+    throttled = [throttled_share(side) for side in sides]
+    over = [side for side, share in zip(sides, throttled, strict=True) if share > FAIR]
+    shares = (percent(share, 1) for share in throttled)
     return (
         _valid(sides),
         _measured(sides),
-        _throttled(sides),
+        _check(THROTTLED, shares, map(throttled_cause, over), fair=not over),
         *_same_work(sides, same),
         _check("definitions of metrics", (f"version {definitions_version(side)}" for side in sides), fair=True),
         _simulated(sides),
@@ -156,12 +161,6 @@ def throttled_cause(side: Side) -> Cause:
     """new: 3.1 % was throttled, the limit is 1 %."""
     remedy = f"lower the load until at most 1{NBSP}% is throttled, or raise the quota, and run it again"
     return Cause("throttled", f"{side.label}: {over_the_limit(throttled_share(side))}", remedy)
-
-
-def _throttled(sides: Sequence[Side]) -> FairnessCheck:
-    over = [side for side in sides if throttled_share(side) > FAIR]
-    shares = (percent(throttled_share(side), 1) for side in sides)
-    return _check(THROTTLED, shares, map(throttled_cause, over), fair=not over)
 
 
 def _same_work(sides: Sequence[Side], same: str) -> Iterable[FairnessCheck]:

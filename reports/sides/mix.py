@@ -16,7 +16,8 @@ from scipy.special import stdtr  # type: ignore[import-untyped, unused-ignore]
 from bench.metrics import CATALOGUE, SLOPE
 from reports.question import Question
 from reports.samples import is_wait
-from reports.sides.side import ABSENT, Side
+from reports.sides.clusters import ABSENT
+from reports.sides.side import Side
 from reports.statistics.arms import Arms
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import Sample
@@ -107,10 +108,12 @@ class ComparedSides:
 
 def _distance(base: Side, cand: Side, question: Question, labels: Sequence[str]) -> float:
     """Return how much of the planned turns that a question is about has another step; 0 of nothing."""
-    first, second = (
-        np.bincount(_codes(side, labels), side.planned_by_step * side.steps(question), len(labels))
-        for side in (base, cand)
-    )
+    planned = []
+    for side in (base, cand):
+        lost = side.turns.lost_by_group[side.target] if side.target != ABSENT else 0
+        of_step = (side.begun_by_step + lost) * side.steps(question)
+        planned.append(np.bincount(_codes(side, labels), of_step, len(labels)))
+    first, second = planned
     if not (first.any() and second.any()):
         return 0.0
     return float(np.abs(first / first.sum() - second / second.sum()).sum()) / 2

@@ -49,7 +49,7 @@ def by_stratum(question: Question, sides: Sequence[Side]) -> list[Question]:
         return [question]
     begun, common = list[Counter[Stratum]](), list[Stratum]()
     for origins in ORIGINS_APART.get(CATALOGUE[question.metric].begin, (False,)):
-        begun = _counted([side.begun_of(question) for side in sides], origins=origins)
+        begun = _counted([side.begun_in(side.steps(question)) for side in sides], origins=origins)
         common = _common(begun)
         if len({stratum for of in begun for stratum in of}) < 2:
             return [question]
@@ -66,7 +66,7 @@ def asked_by(threshold: Threshold, question: Question, sides: Sequence[Side]) ->
     if not threshold.measured_from:
         return every
     chosen = [one for one in every if one.stratum and one.stratum.measured_from == threshold.measured_from]
-    there = {stratum.measured_from for side in sides for stratum, n in side.begun_of(question).items() if n}
+    there = {stratum.measured_from for side in sides for stratum, n in side.begun_in(side.steps(question)).items() if n}
     if chosen or there == {threshold.measured_from}:
         return chosen or every
     turn_type = question.stratum.turn_type if question.stratum else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from reports.statistics import looks
 from reports.statistics.differences import Order
 from reports.statistics.quantiles import kish
 from reports.statistics.rates import PerCluster
-from reports.statistics.verdicts import Reason, floor_reason
+from reports.statistics.verdicts import NOT_AFTER_HOLM, Reason, floor_reason
 
 REACH = 8.0
 """Critical values are looked for up to here."""
@@ -53,6 +53,33 @@ class InterimStatistic:
         from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
 
         return -float(brentq(self.upper, 0.0, REACH)) if self.upper(0.0) < 0 else 0.0
+
+    def chances(self, t: float, c_pass: float, c_red: float) -> looks.ConditionalPower:
+        """Return the chance of passing by what the upper bound says, of failing by what the standard error says."""
+        passing, red = (looks.chances(z, t, c_pass, c_red) for z in (self.z_within, self.z))
+        return looks.ConditionalPower(passing.passing, red.red)
+
+    def why_inconclusive(self, c: float) -> Reason | None:
+        """Return why it neither passes nor fails at a critical value, if its interval does not say it."""
+        return self.untested or (NOT_AFTER_HOLM if self.z >= c else self.unsettled(c))
+
+    def estimates(self, c: float, t: Sequence[float], bounds: Sequence[float]) -> tuple[float, float, float]:
+        """Return the bounds of d at a critical value, which agree with the verdict, and its corrected estimate.
+
+        `t`, `bounds`: of each analysis up to this one the fraction of the run, and what would have ended it there.
+        """
+        if self.untested:
+            return -math.inf, math.inf, math.nan
+        margin = self.better * self.d - self.excess
+        low, high = self.excess - looks.spread_of_level(c, self.df) * self.se, self.upper(c)
+        ends = sorted(self.better * (end + margin) for end in (low, high))
+        if not math.isfinite(self.excess):
+            return ends[0], ends[1], self.d
+        z, moved = self.z, self.excess
+        # what passes by a bound that is wider than the standard error's is hardly a lucky stop, and is not corrected
+        if z and math.isfinite(z) and self.z_within - z <= WIDER:
+            moved = looks.distance(z, self.excess / z, t, bounds)  # as many times smaller as the deviate is
+        return ends[0], ends[1], self.better * (min(max(moved, low), high) + margin)
 
 
 def by_se(

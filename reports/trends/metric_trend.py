@@ -17,9 +17,8 @@ from reports.sides.workload import OF_LOAD, differing_between, group_of
 from reports.statistics import change_points
 from reports.statistics.change_points import ENOUGH, SIDE, ChangePoint
 from reports.statistics.counting import Integers
-from reports.strata import NO_STRATUM
 from reports.summary import drift
-from reports.trends.trend_point import MetricKey, RunValue, TrendPoint
+from reports.trends.trend_point import RunValue, TrendPoint
 from reports.wording.verdicts import as_share
 
 FREE = ("service", "model", "region", "api_version", "voice", "client_version")
@@ -157,24 +156,13 @@ class MetricTrend:
 
 def metric_trend(series: RunSeries, spec: Question) -> MetricTrend:
     """Return the value of each run, before changes are searched."""
-    values = tuple(_value(point, spec) for point in series.points)
+    values = tuple(point.value(spec) for point in series.points)
     compared = tuple(
         place
         for place, (point, run) in enumerate(zip(series.points, values, strict=True))
         if not point.excluded_because and math.isfinite(run.value) and (spec.scale == "points" or run.value > 0)
     )
     return MetricTrend(spec, series, values, compared)
-
-
-def _value(point: TrendPoint, spec: Question) -> RunValue:
-    not_reported = RunValue(missing_because="not reported")
-    if spec.p is None:
-        return point.rates.get(spec.metric, not_reported)
-    quantiles = point.quantiles.get(MetricKey(spec.metric, spec.stratum or NO_STRATUM), {})
-    if not quantiles and spec.stratum is None:  # all turns of the run are of one kind, whatever it is
-        of_metric = [values for key, values in point.quantiles.items() if key.metric == spec.metric]
-        quantiles = of_metric[0] if len(of_metric) == 1 else {}
-    return quantiles.get(spec.p, not_reported)
 
 
 def with_changes(trends: Sequence[MetricTrend]) -> list[MetricTrend]:

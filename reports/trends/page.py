@@ -5,42 +5,19 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.metrics import CATALOGUE
 from reports.numbers import NBSP, NONE, plural, shortened
 from reports.question import Question
 from reports.rate_metrics import RATES
-from reports.render.blocks import (
-    MARKS,
-    MEASURED_AGAINST,
-    SIMULATED,
-    Badge,
-    Block,
-    Bullets,
-    Cell,
-    Code,
-    Column,
-    Definitions,
-    Details,
-    Filter,
-    Head,
-    Inline,
-    Line,
-    Link,
-    Page,
-    Paragraph,
-    Section,
-    Term,
-    make_row,
-    table,
-)
+from reports.render import blocks as b
 from reports.render.html import render_html
 from reports.render.svg import plot_figure
 from reports.statistics.change_points import ENOUGH, SIDE, YEAR
 from reports.trends import sentences
-from reports.trends.metric_trend import MetricTrend
+from reports.trends.metric_trend import MetricTrend, RunSeries
 from reports.trends.plot import plot_over_time
 from reports.trends.trend import ScenarioTrend, Trend
 from reports.trends.trend_point import TrendPoint
@@ -49,13 +26,15 @@ from reports.wording.verdicts import figure
 VALUES_MAX, VALUE_LENGTH_MAX = 8, 32
 """A filter has a box for each value of the most runs, and one for all others."""
 OTHERS = "others"
+RUN_NAME_MIN = 16
+"""Letters that are left of a run's name on a terminal."""
 
 
 @dataclass(frozen=True)
 class Filters:
     """`shown`: those of the page. `classes`: by the name and text of a value, the class of what it hides."""
 
-    shown: tuple[Filter, ...]
+    shown: tuple[b.Filter, ...]
     classes: Mapping[tuple[str, str], str]
 
     def of(self, point: TrendPoint) -> str:
@@ -73,7 +52,7 @@ def filter_values(point: TrendPoint) -> dict[str, str]:
 def filters_of(points: Sequence[TrendPoint], without: Collection[str] = ()) -> Filters:
     """Return a filter for each property that has several values, one of which at least two runs share."""
     found = [(point.started_utc_ns, point.run_id, filter_values(point)) for point in points]
-    shown: list[Filter] = []
+    shown: list[b.Filter] = []
     classes: dict[tuple[str, str], str] = {}
     for name in dict.fromkeys(name for *_, values in found for name in values if name not in without):
         newest_first = sorted({(started, run, values.get(name, "")) for started, run, values in found}, reverse=True)
@@ -87,7 +66,7 @@ def filters_of(points: Sequence[TrendPoint], without: Collection[str] = ()) -> F
             classes[name, value] = hidden
             boxes[hidden] = OTHERS if rest else shortened(value or NONE, VALUE_LENGTH_MAX)
         by_text = sorted(((text, hidden) for hidden, text in boxes.items()), key=lambda box: (box[0] == OTHERS, box[0]))
-        shown.append(Filter(name, tuple(by_text)))
+        shown.append(b.Filter(name, tuple(by_text)))
     return Filters(tuple(shown), classes)
 
 
@@ -113,7 +92,7 @@ def trend_html(trend: Trend, folder: Path) -> str:
     return render_html(trend_page(trend, folder))
 
 
-def trend_page(trend: Trend, folder: Path) -> Page:
+def trend_page(trend: Trend, folder: Path) -> b.Page:
     """Return the page: what changed, each metric over time, and every run."""
     numbers = {name: number for number, name in enumerate(dict.fromkeys(one.name for one in trend.series))}
     by_name = all(one.name == one.target for one in trend.series)  # then series are what switches targets off
@@ -122,26 +101,32 @@ def trend_page(trend: Trend, folder: Path) -> Page:
     rates = {name: RATES[name].sentence for name in names if name in RATES}
     defined = {name: CATALOGUE[name].sentence for name in names if name not in RATES} | rates | METHOD
     scenarios = ", ".join(scenario.name for scenario in trend.scenarios)
-    more = [f"See {plural(len(trend.notices), 'notice')} at the end of the page."] if trend.notices else []
-    lead = [*sentences.notes(trend), *more]
-    left_out = Section("left-out", "Excluded runs", "What could not be shown?", [Bullets(trend.notices)])
-    return Page(
+    notes = sentences.notes(trend)
+    more = f"See {plural(len(trend.notices), 'notice')} at the end." if trend.notices else ""
+    left_out = b.Section(
+        "left-out",
+        "Excluded runs",
+        "What could not be shown?",
+        [b.Bullets(trend.notices)],
+        brief=[b.Fact("left out", [notice], "warn") for notice in trend.notices],
+    )
+    return b.Page(
         title=f"{scenarios} · {plural(trend.runs, 'run')} over time",
         badges=list(_badges(trend)),
-        beside=f"{scenarios} · {sentences.period(trend)}",
+        beside=f"{scenarios} · {plural(trend.runs, 'run')}, {sentences.period(trend)}",
         headline=sentences.headline(trend),
-        lead=[Bullets(lead)] if lead else [],
+        lead=[*b.note(more), *([b.Bullets(notes)] if notes else [])],
         answer=[_changes(trend, numbers)] if trend.changes else None,
         sections=[
             *(_section(one, place, numbers, filters, folder) for place, one in enumerate(trend.scenarios)),
             *([left_out] if trend.notices else []),
-            Section("how", "Definitions", "What do the words mean?", [Definitions(list(defined.items()))]),
+            b.Section("how", "Definitions", "What do the words mean?", [b.Definitions(list(defined.items()))]),
         ],
         definitions=defined,
         footer=(
-            MEASURED_AGAINST if all(one.simulated for one in trend.series) else "",
+            b.MEASURED_AGAINST if all(one.simulated for one in trend.series) else "",
             "The same values are printed by ",
-            Code("rtbench trend --json"),
+            b.Code("rtbench trend --json"),
             ". All times UTC.",
         ),
         targets=list(numbers) if len(numbers) > 1 else (),
@@ -149,80 +134,85 @@ def trend_page(trend: Trend, folder: Path) -> Page:
     )
 
 
-def _badges(trend: Trend) -> Iterable[Badge]:
+def _badges(trend: Trend) -> Iterable[b.Badge]:
     if found := trend.changes:
         worse = sum(change.worse is True for _, change in found)
         counts = f"{worse} of {plural(len(found), 'metric')} worse"
-        yield Badge("no" if worse else "in", "↕", plural(len(trend.changes_by_run), "CHANGE", "CHANGES"), counts)
+        yield b.Badge("no" if worse else "in", "↕", plural(len(trend.changes_by_run), "CHANGE", "CHANGES"), counts)
     elif trend.comparisons:
-        yield Badge("eq", "≈", "NO CHANGE", f"in {plural(trend.runs, 'run')}")
+        yield b.Badge("eq", "≈", "NO CHANGE", f"in {plural(trend.runs, 'run')}")
     else:
-        yield Badge("hm", "?", "TOO FEW RUNS", f"a change takes {ENOUGH}")
+        yield b.Badge("hm", "?", "TOO FEW RUNS", f"a change takes {ENOUGH}")
     simulated = {(one.run_id, one.started_utc_ns) for one in trend.points if one.simulated}
     if len(simulated) == trend.runs:
-        yield SIMULATED
+        yield b.SIMULATED
     elif simulated:
-        yield Badge("sim", "◇", "SIMULATED", f"{len(simulated)} of {plural(trend.runs, 'run')}")
+        yield b.Badge("sim", "◇", "SIMULATED", f"{len(simulated)} of {plural(trend.runs, 'run')}")
 
 
-def _changes(trend: Trend, numbers: Mapping[str, int]) -> Block:
+def _changes(trend: Trend, numbers: Mapping[str, int]) -> b.Block:
     """Return a table of every change, the newest first."""
-    heads: list[Head] = [
-        Column("what changed", left=True), "before", "after", "change", Column("since, UTC", left=True),
-        Column("what else changed there", left=True),
-    ]  # fmt: skip
+    heads: list[b.Head] = [
+        b.Column("what changed", left=True),
+        b.Column("before", leave_out=3),
+        b.Column("after", leave_out=3),
+        "change",
+        b.Column("since, UTC", left=True, shorten=1, leave_out=4),
+        b.Column("what else changed there", left=True, leave_out=2),
+    ]
     rows = []
     for metric, change in trend.changes:
         spec, series, at = metric.spec, metric.series, metric.changes.index(change)
         unit = sentences.unit_text(spec)
-        levels = [Cell(sentences.number_text(one.value, spec), unit) for one in metric.segments[at : at + 2]]
+        levels = [b.Cell(sentences.number_text(one.value, spec), unit) for one in metric.segments[at : at + 2]]
         runs = f"{change.runs_before} runs before, {change.runs_after} after"
         ink = {True: "bad-ink", False: "good-ink", None: ""}[change.worse]
-        cells: Line = [
-            Cell(_title(spec), f"{series.scenario} · {series.name}" if len(trend.scenarios) > 1 else series.name),
+        cells: b.Line = [
+            b.Cell(_title(spec), f"{series.scenario} · {series.name}" if len(trend.scenarios) > 1 else series.name),
             *levels,
-            Cell(sentences.change_size(change, spec), sentences.change_interval(change, spec), style=ink),
-            Cell(sentences.day(change.first_started_utc_ns), runs),
+            b.Cell(sentences.change_size(change, spec), sentences.change_interval(change, spec), style=ink),
+            b.Cell(sentences.day(change.first_started_utc_ns), runs),
             "; ".join(change.also_changed) or "nothing else that is recorded",
         ]
-        rows.append(make_row(cells, target=numbers[series.name]))
-    return table(heads, rows, "facts", stacked=True)
+        rows.append(b.make_row(cells, target=numbers[series.name]))
+    return b.table(heads, rows, "facts", stacked=True)
 
 
-def _title(spec: Question) -> Inline:
+def _title(spec: Question) -> b.Inline:
     """Return the name of a metric, linked to its definition."""
     name = figure(spec)
-    return name if spec.metric in RATES else (Term(spec.metric), name.removeprefix(spec.metric))
+    return name if spec.metric in RATES else (b.Term(spec.metric), name.removeprefix(spec.metric))
 
 
 def _section(
     scenario: ScenarioTrend, place: int, numbers: Mapping[str, int], filters: Filters, folder: Path
-) -> Section:
-    plots: list[Block] = []
+) -> b.Section:
+    plots: list[b.Block] = []
     for spec, metrics in scenario.metrics:
         unit = sentences.unit_text(spec)
-        caption: Inline = (
+        caption: b.Inline = (
             _title(spec),
-            (", with the ", Term("interval"), f" of each run{f', in {unit}' if unit else ''}"),
-            "" if all(metric.no_change_because for metric in metrics) else (". Lines: ", Term("level"), "s"),
-            (". Dashed: a ", Term("change"), ".") if any(metric.changes for metric in metrics) else ".",
+            (", with the ", b.Term("interval"), f" of each run{f', in {unit}' if unit else ''}"),
+            "" if all(metric.no_change_because for metric in metrics) else (". Lines: ", b.Term("level"), "s"),
+            (". Dashed: a ", b.Term("change"), ".") if any(metric.changes for metric in metrics) else ".",
         )
         plots.append(plot_figure(plot_over_time(metrics, numbers, filters.of), caption, stops=()))
-    nothing = Paragraph("None of these runs has any of these values.")
-    return Section(
+    nothing = b.Paragraph("None of these runs has any of these values.")
+    return b.Section(
         f"scenario-{place + 1}",
         f"{scenario.name}: metrics over time",
         "How did the metrics change from run to run?",
-        [*(plots or [nothing]), Details("Every run", [_runs(scenario, numbers, filters, folder)], open=True)],
+        [*(plots or [nothing]), b.Details("Every run", [_runs(scenario, numbers, filters, folder)], open=True)],
         filters.classes.get(("scenario", scenario.name), ""),
+        brief=[_runs_of(scenario, series) for series in scenario.series],
     )
 
 
-def _runs(scenario: ScenarioTrend, numbers: Mapping[str, int], filters: Filters, folder: Path) -> Block:
+def _runs(scenario: ScenarioTrend, numbers: Mapping[str, int], filters: Filters, folder: Path) -> b.Block:
     """Return a table of each run and series, the newest first."""
-    heads: list[Head] = [
-        "run", Column("series", left=True), Column("began, UTC", left=True), Column("verdict", left=True),
-        *(Column(figure(spec), below=sentences.unit_text(spec)) for spec, _ in scenario.metrics),
+    heads: list[b.Head] = [
+        "run", b.Column("series", left=True), b.Column("began, UTC", left=True), b.Column("verdict", left=True),
+        *(b.Column(figure(spec), below=sentences.unit_text(spec)) for spec, _ in scenario.metrics),
     ]  # fmt: skip
     found = sorted(
         ((series, place, point) for series in scenario.series for place, point in enumerate(series.points)),
@@ -233,20 +223,51 @@ def _runs(scenario: ScenarioTrend, numbers: Mapping[str, int], filters: Filters,
         number, report = numbers[series.name], os.path.relpath(point.report, folder) if point.report else ""
         by_spec = {metric.spec: metric for metric in scenario.of_series(series)}
         labels = " · ".join(f"{key} {value}" for key, value in point.labels.items())
-        cells: Line = [
-            Cell(Link(point.name, report) if report else point.name, labels),
-            Cell(series.name, target=number, marked=True),
-            sentences.day(point.started_utc_ns),
-            Cell(point.mark, point.reason, style=f"{MARKS[point.validity_word].ink}-ink"),
-            *(_value(by_spec[spec], place) if spec in by_spec else Cell(NONE) for spec, _ in scenario.metrics),
+        cells: b.Line = [
+            b.Cell(b.Link(point.name, report) if report else point.name, labels),
+            b.Cell(series.name, target=number, marked=True),
+            *_facts(point),
+            *(_value(by_spec[spec], place) if spec in by_spec else b.Cell(NONE) for spec, _ in scenario.metrics),
         ]
-        rows.append(make_row(cells, style=filters.of(point), target=number))
-    return table(heads, rows, stacked=True)
+        rows.append(b.make_row(cells, style=filters.of(point), target=number))
+    return b.table(heads, rows, stacked=True)
 
 
-def _value(metric: MetricTrend, place: int) -> Cell:
+def _runs_of(scenario: ScenarioTrend, series: RunSeries) -> b.Block:
+    """Return a table of a series for a terminal, the oldest run first; the last metrics make room first."""
+    metrics = scenario.of_series(series)
+    order = [*range(len(metrics) + 2, 4, -1), 1, 4, 2]  # the name of a run says when it began
+    titles = (", ".join(filter(None, [figure(one.spec), sentences.unit_text(one.spec)])) for one in metrics)
+    heads = [
+        b.Column("run", least=RUN_NAME_MIN),
+        b.Column("began, UTC", left=True),
+        b.Column("verdict", left=True),
+        *map(b.Column, titles),
+    ]
+    columns = [
+        replace(head, leave_out=order.index(place) + 1 if place in order else 0) for place, head in enumerate(heads)
+    ]
+    rows = []
+    for place, point in enumerate(series.points):
+        changes = [(metric, change) for metric in metrics for change in metric.changes_at(point)]
+        more = [b.Paragraph(f"↕ changed here: {sentences.changes_text(changes)}")] if changes else []
+        cells = [point.name, *_facts(point), *(_value(metric, place) for metric in metrics)]
+        rows.append(b.make_row(cells, more=more))
+    simulated = f"  {b.SIMULATED.glyph} {b.SIMULATED.word}" if series.simulated else ""
+    return b.table(columns, rows, caption=f"{series.scenario} · {series.name}{simulated}")
+
+
+def _facts(point: TrendPoint) -> b.Line:
+    """Return when a run began, and its verdict; on a page with the reason."""
+    verdict = b.Cell(point.mark, point.reason, brief="", style=f"{b.MARKS[point.validity_word].ink}-ink")
+    return [sentences.day(point.started_utc_ns), verdict]
+
+
+def _value(metric: MetricTrend, place: int) -> b.Cell:
     """Return the value of a run with its interval, and the change that begins with this run."""
     point, run, spec = metric.series.points[place], metric.values[place], metric.spec
     changes = [f"↕ {sentences.change_size(change, spec)}" for change in metric.changes_at(point)]
-    below = " ".join(filter(None, [sentences.interval_text(run, spec), *changes]))
-    return Cell(sentences.number_text(run.value, spec), below, style="soft-ink" if point.excluded_because else "")
+    interval = sentences.interval_text(run, spec)
+    below = " ".join(filter(None, [interval, *changes]))
+    style = "soft-ink" if point.excluded_because else ""
+    return b.Cell(sentences.number_text(run.value, spec), below, brief=interval, style=style)

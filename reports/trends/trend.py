@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -143,7 +142,22 @@ class Trend:
         A value is `usable` if its run is compared; `reason` says why not. If the level changed with a run, `change` is
         after against before (of rates in shares), with its interval; else it is NaN.
         """
-        return frame_of([row for metric in self.metrics for row in _rows(metric)], DTYPES)
+        rows = []
+        for metric in self.metrics:
+            spec, series = metric.spec, metric.series
+            for point, run in zip(series.points, metric.values, strict=True):
+                change = next(iter(metric.changes_at(point)), None)
+                excluded, published = point.excluded_because, not math.isnan(run.value)
+                values = (
+                    *(series.scenario, series.name, point.target, point.run_id, point.validity),
+                    pd.Timestamp(point.started_utc_ns, unit="ns", tz="UTC"),
+                    *(spec.name, spec.metric, spec.p, *(spec.stratum or NO_STRATUM), spec.unit),
+                    *(run.value, run.low, run.high, run.n),
+                    *use(run.missing_because, published=published, invalid=excluded).values(),
+                    *((change.change, change.low, change.high) if change else (None, None, None)),
+                )
+                rows.append(dict(zip(DTYPES, values, strict=True)))
+        return frame_of(rows, DTYPES)
 
     def __repr__(self) -> str:
         """Trend(12 runs, 3 metrics, 1 change)."""
@@ -154,21 +168,6 @@ class Trend:
     def _repr_html_(self) -> str:
         columns = ("scenario", "target", "run_id", "title", "value", "low", "high", "unit", "change", "reason")
         return frame_html(repr(self), self.to_frame(), columns, self.notices)
-
-
-def _rows(metric: MetricTrend) -> Iterable[dict[str, Any]]:
-    spec, series = metric.spec, metric.series
-    for point, run in zip(series.points, metric.values, strict=True):
-        change = next(iter(metric.changes_at(point)), None)
-        values = (
-            *(series.scenario, series.name, point.target, point.run_id, point.validity),
-            pd.Timestamp(point.started_utc_ns, unit="ns", tz="UTC"),
-            *(spec.name, spec.metric, spec.p, *(spec.stratum or NO_STRATUM), spec.unit),
-            *(run.value, run.low, run.high, run.n),
-            *use(run.missing_because, published=not math.isnan(run.value), invalid=point.excluded_because).values(),
-            *((change.change, change.low, change.high) if change else (None, None, None)),
-        )
-        yield dict(zip(DTYPES, values, strict=True))
 
 
 def in_folders(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:

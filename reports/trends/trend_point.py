@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import msgspec
 from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
@@ -20,6 +20,7 @@ from bench.untrusted.sanitize import escape_control
 from reports.gate.baselines import StoredBaseline, read_file
 from reports.gate.stored_runs import each_once
 from reports.numbers import NBSP, count, plural
+from reports.question import Question
 from reports.records import read_document
 from reports.render.blocks import with_marker
 from reports.runs import RunFrames, document_of, labels_of
@@ -27,7 +28,7 @@ from reports.sides.workload import conditions_in
 from reports.statistics.change_points import variance_of
 from reports.statistics.quantiles import QuantileEstimate, lack
 from reports.stored import PS, Baseline, StoredQuantiles
-from reports.strata import Stratum
+from reports.strata import NO_STRATUM, Stratum
 from reports.summary.arms import FAIR, ArmFacts
 from reports.summary.figures import ALL, Counts, MetricSummary, TurnRate
 from reports.summary.outcomes import TargetOutcomes, limited
@@ -60,6 +61,35 @@ class RunValue:
     variance: float = 0.0
     n: int = 0
     missing_because: str = ""
+
+    @classmethod
+    def of_summary(cls, row: MetricSummary, quantile: QuantileEstimate) -> Self:
+        """Return a quantile of a run's summary."""
+        if row.uncertain_because:
+            return cls(n=row.n, missing_because=escape_control(row.uncertain_because))
+        if quantile.in_failures:
+            return cls(math.inf, n=row.n)
+        if not quantile.reported or math.isnan(quantile.value):
+            why = "the interval is unbounded" if quantile.status == "unbounded" else "too few turns"
+            if quantile.required:
+                counted = "turns" if quantile.status == "too_few_turns" else "sessions"
+                why = f"needs {count(quantile.required)} {counted}"
+            return cls(n=row.n, missing_because=why)
+        low = -math.inf if math.isnan(quantile.low) else quantile.low
+        high = math.inf if math.isnan(quantile.high) else quantile.high
+        return cls(quantile.value, low, high, variance_of(low, quantile.value, high), row.n)
+
+    @classmethod
+    def of_baseline(cls, row: StoredQuantiles, p: float) -> Self:
+        """Return a stored quantile with the interval that its variance gives: q · exp(∓ t · SE)."""
+        place = PS.index(p)
+        value, variance = row.values[place], row.variances[place] or 0.0
+        if value is None:
+            return cls(math.inf, n=row.n)
+        if few := lack(p, row.n, row.sessions):
+            return cls(n=row.n, missing_because=f"needs {few.needs:,} {few.of}")
+        factor = math.exp(float(stdtrit(max(1, row.sessions - 1), 0.975)) * math.sqrt(variance))
+        return cls(value, value / factor, value * factor, variance, row.n)
 
 
 @dataclass(frozen=True)
@@ -98,6 +128,17 @@ class TrendPoint:
     def mark(self) -> str:
         """✓ VALID."""
         return with_marker(self.validity_word).replace(" ", NBSP, 1)
+
+    def value(self, question: Question) -> RunValue:
+        """Return the answer of this run."""
+        not_reported = RunValue(missing_because="not reported")
+        if question.p is None:
+            return self.rates.get(question.metric, not_reported)
+        quantiles = self.quantiles.get(MetricKey(question.metric, question.stratum or NO_STRATUM), {})
+        if not quantiles and question.stratum is None:  # all turns of the run are of one kind, whatever it is
+            of_metric = [values for key, values in self.quantiles.items() if key.metric == question.metric]
+            quantiles = of_metric[0] if len(of_metric) == 1 else {}
+        return quantiles.get(question.p, not_reported)
 
 
 class RunSummary(msgspec.Struct):
@@ -173,23 +214,8 @@ def _quantiles(summary: RunSummary, target: str) -> dict[MetricKey, dict[float, 
         measured_from = (row.measured_from or "") if instants[row.metric] > 1 else ""
         quantiles = zip(QUANTILE_LEVELS, (row.p50, row.p90, row.p95, row.p99), strict=True)
         key = MetricKey(row.metric, Stratum(measured_from, row.turn_type or ""))
-        found[key] = {p: _of_summary(row, quantile) for p, quantile in quantiles}
+        found[key] = {p: RunValue.of_summary(row, quantile) for p, quantile in quantiles}
     return found
-
-
-def _of_summary(row: MetricSummary, quantile: QuantileEstimate) -> RunValue:
-    if row.uncertain_because:
-        return RunValue(n=row.n, missing_because=escape_control(row.uncertain_because))
-    if quantile.in_failures:
-        return RunValue(math.inf, n=row.n)
-    if not quantile.reported or math.isnan(quantile.value):
-        why = "the interval is unbounded" if quantile.status == "unbounded" else "too few turns"
-        if quantile.required:
-            why = f"needs {count(quantile.required)} {'turns' if quantile.status == 'too_few_turns' else 'sessions'}"
-        return RunValue(n=row.n, missing_because=why)
-    low = -math.inf if math.isnan(quantile.low) else quantile.low
-    high = math.inf if math.isnan(quantile.high) else quantile.high
-    return RunValue(quantile.value, low, high, variance_of(low, quantile.value, high), row.n)
 
 
 def _rates(summary: RunSummary, target: str) -> Iterable[tuple[str, RunValue]]:
@@ -235,7 +261,7 @@ def point_of_baseline(baseline: Baseline) -> TrendPoint:
         labels=_escaped(baseline.labels),
         conditions=_escaped(baseline.conditions) | {"simulated": "yes" if baseline.simulated else "no"},
         quantiles={
-            MetricKey(row.metric, row.stratum): {p: _of_baseline(row, p) for p in QUANTILE_LEVELS}
+            MetricKey(row.metric, row.stratum): {p: RunValue.of_baseline(row, p) for p in QUANTILE_LEVELS}
             for row in baseline.quantiles
         },
         rates={rate.name: RunValue(rate.share, variance=rate.variance or 0.0, n=rate.n) for rate in baseline.rates},
@@ -244,15 +270,3 @@ def point_of_baseline(baseline: Baseline) -> TrendPoint:
 
 def _escaped(texts: Mapping[str, str]) -> dict[str, str]:
     return {escape_control(key): escape_control(value) for key, value in texts.items()}
-
-
-def _of_baseline(row: StoredQuantiles, p: float) -> RunValue:
-    """Return a stored quantile with the interval that its variance gives: q · exp(∓ t · SE)."""
-    place = PS.index(p)
-    value, variance = row.values[place], row.variances[place] or 0.0
-    if value is None:
-        return RunValue(math.inf, n=row.n)
-    if few := lack(p, row.n, row.sessions):
-        return RunValue(n=row.n, missing_because=f"needs {few.needs:,} {few.of}")
-    factor = math.exp(float(stdtrit(max(1, row.sessions - 1), 0.975)) * math.sqrt(variance))
-    return RunValue(value, value / factor, value * factor, variance, row.n)

@@ -26,7 +26,9 @@ from bench.units import NS_PER_S
 from reports.question import Question
 from reports.runs import RunFrames, load_for_report
 from reports.samples import ALWAYS
-from reports.sides.side import Clusters, Side, targets_of
+from reports.sides.clusters import Clusters
+from reports.sides.named import targets_of
+from reports.sides.side import Side
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
 from reports.statistics.counting import Integers

@@ -28,9 +28,9 @@ def runs(
 
         print(to_safe_json(msgspec.to_builtins(kept_runs(folder))))
     else:
-        from rtbench.cli.runs_table import table
+        from rtbench.cli.runs_table import runs_text
 
-        sys.stdout.write(table(kept_runs(folder), text_width(), colour=wants_colour()))
+        sys.stdout.write(runs_text(kept_runs(folder), text_width(), colour=wants_colour()))
 
 
 def open_run(

@@ -10,39 +10,45 @@ from bench.run.run_list import ListedRun, RunList
 from bench.units import NS_PER_S
 from bench.untrusted.sanitize import escape_control, one_line
 from reports.numbers import NONE, count, quantity, shortened
-from reports.render.blocks import Cell, Paragraph, make_row
-from reports.render.terminal import Grid, Part, render_lines
+from reports.render.blocks import Block, Cell, Column, Line, Paragraph, Row, make_row, table
+from reports.render.terminal import render_lines
 
-HEADS = ("run", "began, UTC", "targets", "sessions", "verdict", "size")
-LEFT = (0, 1, 2, 4)
-"""Columns of text."""
-LAYOUTS = (range(6), (0, 2, 3, 4, 5), (0, 3, 4, 5))
-NAME_LEAST, TARGETS_MOST = 24, 24
+HEADS = (
+    Column("run", least=24),
+    Column("began, UTC", left=True, leave_out=1),
+    Column("targets", left=True, leave_out=2),
+    "sessions",
+    Column("verdict", left=True),
+    "size",
+)
+TARGETS_MOST = 24
 
 
-def table(kept: RunList, width: int = 100, *, colour: bool = False) -> str:
+def runs_text(kept: RunList, width: int = 100, *, colour: bool = False) -> str:
     """A row for each run, with its labels below it; then what could not be read."""
     return render_lines(
         (_runs(kept), (Paragraph(f"not shown: {one_line(notice)}", "warn") for notice in kept.notices)), width, colour
     )
 
 
-def _runs(kept: RunList) -> Iterator[Part]:
+def _runs(kept: RunList) -> Iterator[Block]:
     if not kept.runs:
         yield Paragraph(f"{escape_control(kept.folder)} has no runs")
         return
-    rows = (make_row([*_cells(run)]) for run in kept.runs)
-    yield Grid([make_row([*HEADS]), *rows], LEFT, LAYOUTS, least=NAME_LEAST, ending=NAME_LEAST // 2)
+    yield table(HEADS, map(_row, kept.runs))
 
 
-def _cells(run: ListedRun) -> Iterator[Cell | str]:
+def _row(run: ListedRun) -> Row:
     labels = " · ".join(f"{key}={value}" for key, value in run.labels.items())
-    yield Cell(escape_control(run.name), below=escape_control(labels))
-    yield f"{datetime.fromtimestamp(run.started_utc_ns / NS_PER_S, UTC):%Y-%m-%d %H:%M}"
-    yield shortened(escape_control(", ".join(run.targets)) or NONE, TARGETS_MOST)
-    yield NONE if run.sessions is None else count(run.sessions)
-    yield _verdict(run)
-    yield quantity(run.size_bytes)
+    cells: Line = [
+        run.name,
+        f"{datetime.fromtimestamp(run.started_utc_ns / NS_PER_S, UTC):%Y-%m-%d %H:%M}",
+        shortened(escape_control(", ".join(run.targets)) or NONE, TARGETS_MOST),
+        NONE if run.sessions is None else count(run.sessions),
+        _verdict(run),
+        quantity(run.size_bytes),
+    ]
+    return make_row(cells, more=[Paragraph(labels)])
 
 
 def _verdict(run: ListedRun) -> Cell:

@@ -166,7 +166,7 @@ def _profile(path: Path | None, like: str | None, step: str | None) -> Profile:
     if path is not None:
         raise UsageError("give --profile or --from-run, not both")
     from reports.runs import load_frames
-    from reports.sides.side import parted
+    from reports.sides.named import parted
     from rtbench.simulator_profile import simulator_profile
 
     folder, target = parted(like)

@@ -85,7 +85,7 @@ def compare(
     from reports.comparisons.document import write_comparison
     from reports.comparisons.page import comparison_page
     from reports.render.terminal import essentials, render_page
-    from reports.sides.side import parted, sides_of
+    from reports.sides.named import parted, sides_of
 
     level_of(confidence)  # before any folder is written to
     sides = [_side_named(name) for name in names or [""]]
@@ -107,7 +107,7 @@ def compare(
 def _side_named(name: str) -> str:
     """A run, or a target of it: RUN or RUN:TARGET, with the run's folder for its name."""
     from bench.run.presence import file_status
-    from reports.sides.side import parted
+    from reports.sides.named import parted
 
     folder, target = parted(name)
     if name and file_status(folder):
@@ -149,16 +149,15 @@ def sample_size(
 
     Exit status: 0; 4 where the run that it plans from is INVALID or has no verdict.
     """
-    from reports.numbers import NBSP
     from reports.records import data_of
-    from reports.sample_size import power_spec, sample_size, sample_size_lines
+    from reports.render.terminal import render_lines
+    from reports.sample_size import power_spec, sample_size, sample_size_blocks
 
     found = sample_size(_side_named(pilot), power_spec(metric, detect, margin, power, primary))
     if as_json:
         print(to_safe_json(data_of(found)))
     else:
-        for line in sample_size_lines(found):
-            sys.stdout.write(line.replace(NBSP, " ") + "\n")
+        sys.stdout.write(render_lines(sample_size_blocks(found), text_width(), wants_colour()))
     if found.validity != "valid":
         raise typer.Exit(INVALID_STATUS)
 
@@ -201,12 +200,16 @@ def trend(
 
         print(to_safe_json(trend_data(found)))
     else:
-        from reports.trends.outputs import trend_text, write_trend
+        from reports.render.terminal import render_page
+        from reports.trends.outputs import write_trend
+        from reports.trends.page import trend_page
 
         # a run's page would lie in its folder; that of many lies beside them
         first = folders[0].resolve().parent if is_run(folders[0]) else folders[0]
-        page = write_trend(found, out or first / "trend.html")
-        sys.stdout.write(f"{trend_text(found, text_width(), colour=wants_colour())}{escape_control(str(page))}\n")
+        path = out or first / "trend.html"
+        page = trend_page(found, path.parent)
+        write_trend(page, path)
+        sys.stdout.write(f"{render_page(page, text_width(), colour=wants_colour())}{escape_control(str(path))}\n")
     if all(point.excluded_because for point in found.points):
         raise typer.Exit(INVALID_STATUS)
 
@@ -272,7 +275,7 @@ def check(
 def _whole_run(name: str) -> Path:
     """The folder of a run. Raises UsageError for RUN:TARGET, and where there is none."""
     from bench.run.presence import file_status, is_folder
-    from reports.sides.side import parted
+    from reports.sides.named import parted
 
     whole, target = parted(name)
     if not file_status(Path(name)) and is_folder(whole):
@@ -311,7 +314,7 @@ def save(name: RunName = "", folder: Folder = BASELINES) -> None:
     refused."""
     from reports.gate import baselines
     from reports.runs import load_for_report
-    from reports.sides.side import targets_of
+    from reports.sides.named import targets_of
 
     run = run_named(name)
     close_if_left(run)
@@ -326,9 +329,10 @@ def save(name: RunName = "", folder: Folder = BASELINES) -> None:
 def listing(folder: Folder = BASELINES) -> None:
     """Which scenarios and targets have baselines, of how many runs."""
     from reports.gate.baselines import list_baselines
+    from reports.render.terminal import render_lines
 
     stored, notices = _stored(folder)
-    sys.stdout.write(list_baselines(stored) + notices)
+    sys.stdout.write(render_lines([list_baselines(stored)], text_width(), wants_colour()) + notices)
 
 
 @baseline.command()
@@ -337,6 +341,7 @@ def show(
 ) -> None:
     """Show the stored runs of a target, and the spread of their values between runs."""
     from reports.gate.baselines import describe_baselines
+    from reports.render.terminal import render_lines
 
     scenario, _, target = which.partition("/")
     stored, notices = _stored(folder)
@@ -344,7 +349,7 @@ def show(
     if not found:
         known = dict.fromkeys(f"{one.baseline.scenario}/{one.baseline.target}" for one in stored)
         raise UsageError(f"{folder} has no baseline of {which}; it has {', '.join(known)}")
-    sys.stdout.write(describe_baselines(found) + notices)
+    sys.stdout.write(render_lines(describe_baselines(found), text_width(), wants_colour()) + notices)
 
 
 def _stored(folder: Path) -> tuple[list[baselines.StoredBaseline], str]:

@@ -17,7 +17,8 @@ from bench.errors import UsageError
 from bench.metrics import outcome_class
 from bench.remedies import remedy_of
 from reports.runs import RunFrames, load_frames
-from reports.sides.side import Clusters, Side
+from reports.sides.clusters import Clusters
+from reports.sides.side import Side
 from rtbench.capacity.level_evaluation import (
     _backed_off,
     _Looking,

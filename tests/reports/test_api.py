@@ -29,7 +29,7 @@ from reports.comparisons.document import comparison_data
 from reports.exactness import why
 from reports.gate.check import check_of
 from reports.gate.document import check_data
-from reports.sides.side import sides_of
+from reports.sides.named import sides_of
 from reports.summary.summary import summarise
 from reports.text.document import summary_json
 from reports.thresholds import read_thresholds

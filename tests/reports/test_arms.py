@@ -18,7 +18,8 @@ import rtbench
 from bench.run import folder as files
 from bench.run.merging.merge import merge_runs
 from reports.runs import load_for_report
-from reports.sides.side import by_session, sides_of
+from reports.sides.clusters import by_session
+from reports.sides.named import sides_of
 from reports.statistics.quantiles import quantile, sample
 from reports.summary.group_keys import NOT_TOLD
 from reports.summary.groups import Group

@@ -151,7 +151,7 @@ def test_the_figures_side_by_side_are_those_of_each_run_alone(
     together = capsys.readouterr().out.splitlines()
     for run in runs:
         alone = run_text(summarise(load_for_report(run)))
-        row = next(line for line in together if line.startswith(f"{run.name} ")).split()
+        row = next(line for line in together if line.split()[:1] == [run.name]).split()
         assert all(figure in alone for figure in row[2:5])
     assert together[0] == "voice_to_voice, ms"
 

@@ -35,7 +35,7 @@ from reports.question import Question
 from reports.render.markdown import render_markdown
 from reports.render.terminal import render_page
 from reports.sample_size import power_spec, sample_size
-from reports.sides.side import sides_of
+from reports.sides.named import sides_of
 from reports.statistic_types.mean import Mean
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate

@@ -28,7 +28,8 @@ from reports.run_report import caller_sections
 from reports.runs import load_for_report, load_frames
 from reports.sample_size import power_spec
 from reports.samples import session_sample
-from reports.sides.side import Side, sides_of, targets_of
+from reports.sides.named import sides_of, targets_of
+from reports.sides.side import Side
 from reports.statistic_types.rate import Rate, rate_seen
 from reports.statistics.differences import Margin
 from reports.statistics.rates import ArmSums, complement, rate_difference, ratio_of

@@ -35,11 +35,10 @@ from reports.render.markdown import render_markdown
 from reports.render.terminal import essentials, render_lines, render_page
 from reports.run_report.report import run_page
 from reports.runs import load_for_report
-from reports.sample_size import power_spec, sample_size, sample_size_lines
+from reports.sample_size import power_spec, sample_size, sample_size_blocks
 from reports.statistics.verdicts import VerdictName
 from reports.summary.summary import Summary, summarise
-from reports.trends.outputs import trend_text
-from reports.trends.page import trend_html
+from reports.trends.page import trend_html, trend_page
 from reports.trends.trend import trend_of_points
 from reports.wording.sentences import run_essentials
 from reports.wording.validity import Cause
@@ -220,9 +219,8 @@ def page_words(name: str) -> str:
 
 def size_words(metric: str) -> str:
     path = synthetic.write(folder() / "pilot", Plan(sessions=120, turns=8, seconds=600, usage=True), **told(Plan()))
-    return joined(
-        {"terminal": "\n".join(sample_size_lines(sample_size(str(path), power_spec(metric, None, None, 0.9))))}
-    )
+    size = sample_size(str(path), power_spec(metric, None, None, 0.9))
+    return joined({"terminal": render_lines(sample_size_blocks(size))})
 
 
 EVERY = (made.PASSED, made.FAILED, made.REGRESSED, made.INCONCLUSIVE, made.NO_DATA)
@@ -272,7 +270,8 @@ OTHERS: dict[str, Callable[[], str]] = {
 
 def trend_words(entries: list[Any]) -> str:
     trend = trend_of_points(entries)
-    return joined({"terminal": trend_text(trend), "page": words(trend_html(trend, Path("/runs")))})
+    page = trend_page(trend, Path("/runs"))
+    return joined({"terminal": render_page(page), "page": words(render_html(page))})
 
 
 def words(page: str) -> str:

@@ -25,7 +25,7 @@ from reports.render.blocks import Paragraph
 from reports.run_report.context_sections import health
 from reports.runs import RunFrames, load_for_report, session_frame, turn_frame
 from reports.sides.fairness import notices_on
-from reports.sides.side import sides_of
+from reports.sides.named import sides_of
 from reports.statistics.quantiles import quantile
 from reports.summary.outcomes import Ending, Outcomes, said_of
 from reports.summary.summary import Summary, summarise

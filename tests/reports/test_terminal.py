@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 import rtbench
 from reports.numbers import NBSP
-from reports.render.blocks import Cell, Fact, Paragraph, make_row
-from reports.render.terminal import Badges, Grid, Part, coloured, render_lines, render_page
+from reports.render.blocks import Badge, Block, Cell, Column, Fact, Page, Paragraph, make_row, table
+from reports.render.terminal import coloured, render_lines, render_page
 from reports.render.waterfall import WaterfallRow, folded, message, waterfall
 from reports.run_report.report import run_page
 from reports.runs import RunFrames
@@ -183,20 +183,23 @@ def test_each_process_is_held_against_it_by_itself(run: RunFrames) -> None:
 
 
 LONG = "gateway.of_the_north_with_a_long_name"
-ROWS = [
-    make_row(["", "turns", "p50 (95 %)", "p50"], "soft"),
-    make_row([Cell("first audio, ms", style="soft")]),
-    make_row([Cell("direct", target=0, marked=True), "4,000", "986 (969–1,010)", "986"]),
-    make_row([Cell(LONG, target=1, marked=True), "40", "n/a (needs 5 sessions)", Cell("n/a", "too few", style="warn")]),
-]
-LAYOUTS = ((0, 1, 2), (0, 1, 3), (1, 3))
-EVERY: dict[str, Part] = {
+SEVERAL = table(
+    [Column("target"), Column("turns", leave_out=2), Column("p50 (95 %)", shorten=1)],
+    [
+        [Cell("first audio, ms", columns=3)],
+        [Cell("direct", target=0, marked=True), "4,000", Cell("986", "969 – 1,010")],
+        make_row(
+            [Cell(LONG, target=1, marked=True), "40", Cell("n/a", "needs 5 sessions", style="warn")],
+            more=[Paragraph("too few")],
+        ),
+    ],
+)
+NAMED = table([Column("run", least=8), "p50"], [["20261124T041700Z-calls", "986"], ["20261125T041700Z-calls", "991"]])
+EVERY: dict[str, Block] = {
     "a paragraph": Paragraph(f"Callers wait 986{NBSP}ms for " + "words " * 30, "bold"),
     "a name": Fact("note", ["a text of some words", "another of some more words"] * 4, "bad"),
-    "badges": Badges([("✓ VALID", "good"), ("◇ SIMULATED", "sim")], "200 pairs, interleaved in one run"),
-    "last badges": Badges([("✓ VALID", "good")], "a run of the first of May, an hour and a half", last=True),
-    "a grid": Grid(ROWS, (0,), LAYOUTS, indent="  ", most=16),
-    "a grid of cut names": Grid(ROWS, (0,), LAYOUTS[:2], least=8, ending=4),
+    "a table": SEVERAL,
+    "a table of cut names": NAMED,
 }
 
 
@@ -237,23 +240,24 @@ def test_a_name_without_texts_is_left_out() -> None:
 
 
 def test_badges_have_a_line_of_their_own_where_there_is_no_room() -> None:
-    badges = Badges([("✓ VALID", "good"), ("◇ SIMULATED", "sim")], "200 pairs")
+    badges = [Badge("ok", "✓", "VALID", ""), Badge("sim", "◇", "SIMULATED", "")]
+    page = Page("", badges, "Valid.", (), (), beside="200 pairs")
 
-    assert render_lines([[badges]], 40) == "✓ VALID     ◇ SIMULATED        200 pairs\n"
-    assert render_lines([[badges]], 30) == "✓ VALID     ◇ SIMULATED\n200 pairs\n"
+    assert render_page(page, 40) == "200 pairs        ✓ VALID     ◇ SIMULATED\nValid.\n"
+    assert render_page(page, 30) == "200 pairs\n✓ VALID     ◇ SIMULATED\nValid.\n"
 
 
 def test_a_table_gives_way_by_whole_columns() -> None:
-    texts = {width: render_lines([[Grid(ROWS, (0,), LAYOUTS, indent="  ", most=16)]], width) for width in (60, 30, 20)}
+    texts = {width: render_lines([[SEVERAL]], width) for width in (60, 32, 20)}
 
     assert "986 (969–1,010)" in texts[60]
-    assert "986 (" not in texts[30]
-    assert "4,000" in texts[30]
-    assert all(line.endswith(("p50", "986", "n/a")) for line in texts[30].splitlines() if "  " in line.strip())
+    assert "986 (" not in texts[32]
+    assert "4,000" in texts[32]
+    assert "4,000" not in texts[20]
 
 
 def test_a_first_cell_without_room_stands_above_its_row() -> None:
-    lines = render_lines([[Grid(ROWS, (0,), LAYOUTS, indent="  ", most=16)]], 60).splitlines()
+    lines = render_lines([[SEVERAL]], 60).splitlines()
 
     assert lines[2:] == [
         "  ● direct  4,000         986 (969–1,010)",
@@ -264,19 +268,16 @@ def test_a_first_cell_without_room_stands_above_its_row() -> None:
 
 
 def test_a_first_column_is_cut_where_no_layout_fits_and_keeps_its_end() -> None:
-    def first(ending: int | None) -> str:
-        return render_lines([[Grid([make_row(["abcdefghij", "123456"])], (0,), least=5, ending=ending)]], 14)
+    lines = render_lines([[table([Column("run", least=5), "p50"], [["abcdefghij", "123456"]])]], 16).splitlines()
 
-    assert first(2) == "abc…ij  123456\n"
-    assert first(None) == "…fghij  123456\n"
+    assert lines[1] == "  abc…ij  123456"
 
 
-@pytest.mark.parametrize("ending", [4, 0, None])
-def test_names_are_cut_where_rows_remain_different(ending: int | None) -> None:
+def test_names_are_cut_where_rows_remain_different() -> None:
     """Their beginnings are one day, their ends one scenario; what differs is between."""
     names = [f"20261124T0{minute}1700Z-text_turns" for minute in range(4)]
-    grid = Grid([make_row([name, "391 (372–415)"]) for name in names], (0,), least=16, ending=ending)
-    lines = render_lines([[grid]], 34).splitlines()
+    cut = table([Column("run", least=16), "p50"], [[name, "391 (372–415)"] for name in names])
+    lines = render_lines([[cut]], 36).splitlines()[1:]
 
     assert len(lines) == len(set(lines)) == len(names)
     assert all("…" in line for line in lines)
@@ -284,8 +285,8 @@ def test_names_are_cut_where_rows_remain_different(ending: int | None) -> None:
 
 def test_names_that_no_cut_tells_from_one_another_stand_above_their_rows() -> None:
     names = [f"{sort}-20261124T0417-{end}" for sort in ("vad_one", "vad_two") for end in ("of_night", "of_fight")]
-    grid = Grid([make_row([name, "391 (372–415)"]) for name in names], (0,), least=4, ending=0)
-    lines = render_lines([[grid]], 20).splitlines()
+    uncut = table([Column("run", least=4), "p50"], [[name, "391 (372–415)"] for name in names])
+    lines = render_lines([[uncut]], 22).splitlines()[1:]
 
     assert len(lines) == 2 * len(names)
     assert {line.strip() for line in lines[1::2]} == {"391 (372–415)"}

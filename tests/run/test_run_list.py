@@ -13,7 +13,7 @@ from bench.run.document import SCHEMA_VERSION
 from bench.run.run_list import chosen_run, kept_runs, newest_run
 from rtbench.cli.app import main
 from rtbench.cli.report import report
-from rtbench.cli.runs_table import table
+from rtbench.cli.runs_table import runs_text
 from tests.reports.synthetic import BEGAN_NS
 from tests.run.builders import DAY_NS, rtbench, run, under_way
 
@@ -35,7 +35,7 @@ def test_the_table_says_verdict_labels_and_size_in_so_many_columns(tmp_path: Pat
     run(tmp_path / "20261120T091400Z-voice_turns", labels={"commit": "1a2b3c", "branch": "main"})
     run(tmp_path / "20261122T091400Z-voice_turns", 2, validity={"status": "no_verdict"}, simulated=False)
     for width in (100, 70):
-        head, new, old, labels = table(kept_runs(tmp_path), width).splitlines()
+        head, new, old, labels = runs_text(kept_runs(tmp_path), width).splitlines()
 
         assert max(map(len, (head, new, old, labels))) <= width
         assert "? NO VERDICT" in new
@@ -43,7 +43,7 @@ def test_the_table_says_verdict_labels_and_size_in_so_many_columns(tmp_path: Pat
         assert "✓ VALID ◇ SIMULATED" in old
         assert old.endswith("B")
         assert labels.split() == ["commit=1a2b3c", "·", "branch=main"]
-    assert "2026-11-20 09:14" in table(kept_runs(tmp_path), 100)
+    assert "2026-11-20 09:14" in runs_text(kept_runs(tmp_path), 100)
 
 
 def test_a_damaged_document_hides_no_other_run(tmp_path: Path) -> None:
@@ -59,13 +59,13 @@ def test_a_damaged_document_hides_no_other_run(tmp_path: Path) -> None:
 
     assert [each.name for each in kept.runs] == ["good"]
     assert len(kept.notices) == 3
-    assert table(kept).count("not shown: ") == 3
+    assert runs_text(kept).count("not shown: ") == 3
 
 
 def test_what_others_wrote_into_a_document_steers_no_terminal(tmp_path: Path) -> None:
     run(tmp_path / "run", labels={"a": "\x1b[2J"}, targets=[{"name": "\x1b]0;x\x07"}])
 
-    assert "\x1b" not in table(kept_runs(tmp_path))
+    assert "\x1b" not in runs_text(kept_runs(tmp_path))
     assert "\x1b" not in rtbench("runs", tmp_path, "--json").stdout
 
 

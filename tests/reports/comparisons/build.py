@@ -10,7 +10,8 @@ from typing import Any
 
 from reports.comparisons.comparison import Comparison, compared
 from reports.runs import document_of
-from reports.sides.side import Side, among, targets_of
+from reports.sides.named import among, targets_of
+from reports.sides.side import Side
 from tests.reports import synthetic
 from tests.reports.shared import folder as shared_folder
 from tests.reports.shared import frames_of

@@ -15,7 +15,8 @@ from reports.looks.plan import DecisionPlan
 from reports.looks.sequence import End, GateResult, Look, LookCourse
 from reports.question import Question
 from reports.sides.fairness import FairnessCheck
-from reports.sides.side import Side, sides_of
+from reports.sides.named import sides_of
+from reports.sides.side import Side
 from reports.statistic_types.mean import Mean
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate

@@ -23,7 +23,8 @@ from reports.looks.decision import decision_headline
 from reports.question import Question
 from reports.render.terminal import essentials
 from reports.sides.fairness import FairnessCheck
-from reports.sides.side import Side, among, sides_of
+from reports.sides.named import among, sides_of
+from reports.sides.side import Side
 from reports.statistic_types.mean import Mean
 from reports.statistic_types.quantile import Quantile, margin_of
 from reports.statistic_types.rate import Rate

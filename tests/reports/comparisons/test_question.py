@@ -14,8 +14,9 @@ from reports.question import Question
 from reports.runs import load_for_report
 from reports.sides import fairness
 from reports.sides.fairness import FairnessCheck, checks_of, notices_on, refuse_other_definitions
+from reports.sides.named import among, sides_of, targets_of
 from reports.sides.questions import by_stratum, default_questions
-from reports.sides.side import Side, among, sides_of, targets_of
+from reports.sides.side import Side
 from reports.sides.workload import differing_between, workload
 from reports.statistic_types.quantile import Quantile, margin_of
 from reports.statistic_types.rate import Rate

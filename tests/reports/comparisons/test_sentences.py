@@ -19,7 +19,7 @@ from reports.numbers import NBSP
 from reports.question import Question
 from reports.sides import fairness
 from reports.sides.fairness import FairnessCheck
-from reports.sides.side import sides_of
+from reports.sides.named import sides_of
 from reports.statistic_types.rate import Rate, none_seen
 from reports.statistics.differences import Difference, Margin, OneSidedBounds
 from reports.statistics.rates import ArmSums, rate_difference

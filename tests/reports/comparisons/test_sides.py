@@ -23,7 +23,8 @@ from reports.question import Question
 from reports.runs import load_for_report
 from reports.sides.fairness import checks_of, notices_on
 from reports.sides.mix import ComparedSides, changed_shares
-from reports.sides.side import Side, parted, sides_of, targets_of
+from reports.sides.named import parted, sides_of, targets_of
+from reports.sides.side import Side
 from reports.statistic_types.mean import Mean
 from reports.statistic_types.quantile import Quantile, margin_of
 from reports.statistic_types.rate import Rate

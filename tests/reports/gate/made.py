@@ -16,7 +16,8 @@ from reports.finding import Finding, Result
 from reports.gate.baselines import baseline_of, save
 from reports.gate.results import Checked, Limit, ThresholdResult, compared_result, row_of
 from reports.runs import RunFrames
-from reports.sides.side import Side, targets_of
+from reports.sides.named import targets_of
+from reports.sides.side import Side
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.threshold_estimate import ThresholdEstimate, no_estimate
 from reports.statistics.verdicts import Reason, Verdict

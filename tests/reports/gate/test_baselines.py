@@ -18,6 +18,7 @@ from reports.gate.baselines import baseline_of, describe_baselines, list_baselin
 from reports.gate.check import check_of
 from reports.gate.results import Checked
 from reports.gate.sentences import interval_text
+from reports.render.terminal import render_lines
 from reports.runs import load_for_report
 from reports.sides.workload import allowed, conditions_of, differing_conditions
 from reports.stored import PS
@@ -158,10 +159,11 @@ def test_the_shelf_tells_runs_and_how_far_they_spread(tmp_path: Path) -> None:
     for number, median_ms in enumerate((500.0, 600.0, 700.0)):
         stored(tmp_path / "baselines", f"r{number}", replace(ENOUGH, median_ms=median_ms))
     shelf = read_baselines(tmp_path / "baselines")
-    row = next(line.split() for line in describe_baselines(shelf).splitlines() if line.startswith("  ttfa p50"))
+    shown, listed = render_lines(describe_baselines(shelf)), render_lines([list_baselines(shelf)])
+    row = next(line.split() for line in shown.splitlines() if line.startswith("  ttfa p50"))
 
-    assert list_baselines(shelf).startswith("voice_turns/sim  3 runs, the newest of 20 Nov 2026")
-    assert "provisional" in list_baselines(shelf)
+    assert listed.startswith("voice_turns/sim  3 runs, the newest of 20 Nov 2026")
+    assert "provisional" in listed
     assert row[3] == "ms"
     assert 14 < float(row[4].removeprefix("±")) < 20  # the sd of the logs of 500, 600 and 700 is 16.8 %
 

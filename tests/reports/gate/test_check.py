@@ -205,9 +205,9 @@ def test_each_run_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_holm_is_over_all_relative_thresholds() -> None:
-    assert [one.verdict.name for one in judged([answer(0.04)])] == ["regressed"]
-    assert [one.verdict.name for one in judged([answer(0.04), answer(0.03)])] == ["inconclusive", "inconclusive"]
-    assert [one.verdict.name for one in judged([answer(0.04), answer(0.02)])] == ["regressed", "regressed"]
+    assert [one.result for one in judged([answer(0.04)])] == ["fail"]
+    assert [one.result for one in judged([answer(0.04), answer(0.03)])] == ["inconclusive", "inconclusive"]
+    assert [one.result for one in judged([answer(0.04), answer(0.02)])] == ["fail", "fail"]
 
 
 def test_an_invalid_baseline_voids_the_check(tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ import typer
 
 from bench.errors import UsageError
 from reports.records import data_of
+from reports.render.terminal import render_lines
 from reports.runs import load_for_report
-from reports.sample_size import SampleSize, power_spec, sample_size_lines, sample_size_of
-from reports.sides.side import parted
+from reports.sample_size import SampleSize, power_spec, sample_size_blocks, sample_size_of
+from reports.sides.named import parted
 from reports.statistic_types.quantile import margin_of
 from rtbench.cli.verdicts import sample_size as command
 from tests.docs.schemas import schemas
@@ -57,7 +58,7 @@ def size_of(
 
 
 def text(size: SampleSize) -> str:
-    return "\n".join(sample_size_lines(size)).replace("\u00a0", " ")
+    return render_lines(sample_size_blocks(size), 200)
 
 
 def test_the_size_is_a_range_with_its_time_and_its_money() -> None:

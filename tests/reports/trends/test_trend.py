@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from bench.units import NS_PER_S
+from reports.render.terminal import render_page
 from reports.statistics.change_points import number_of_comparisons
 from reports.strata import NO_STRATUM, Stratum
 from reports.trends.metric_trend import MetricTrend, days_of, series_of
-from reports.trends.outputs import trend_text
 from reports.trends.page import OTHERS, VALUES_MAX, filters_of, trend_html, trend_page
 from reports.trends.plot import ticks
 from reports.trends.sentences import (
@@ -396,7 +396,7 @@ def test_ticks_ascend_inside_the_axis_and_are_no_more_than_asked(low: float, len
 def test_a_terminal_of_100_columns_shows_p95_rather_than_when_a_run_began() -> None:
     """The run's name tells that."""
     slow = nights([1_600.0] * 3, name="20261120T091400Z-voice_turns")
-    lines = trend_text(trend_of_points(slow), 100).splitlines()
+    lines = render_page(trend_page(trend_of_points(slow), HERE), 100).splitlines()
     head = next(line for line in lines if "verdict" in line)
 
     assert "ttfa p50, ms" in head
@@ -416,7 +416,7 @@ def test_every_row_of_a_terminal_is_a_run_of_its_own(scenario: str, strata: list
         began_ns = BEGAN_NS + (one.started_utc_ns - BEGAN_NS) // 4320  # 20 s apart
         stamp = f"{datetime.fromtimestamp(began_ns / 1e9, UTC):%Y%m%dT%H%M%SZ}"
         runs.append(replace(one, name=f"{stamp}-{scenario}", started_utc_ns=began_ns))
-    lines = trend_text(trend_of_points(runs), width).splitlines()
+    lines = render_page(trend_page(trend_of_points(runs), HERE), width).splitlines()
     named = [line.split()[0] for line in lines if line.startswith("  2026")]
 
     assert len(named) == len(set(named)) == 4

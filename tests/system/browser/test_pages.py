@@ -19,7 +19,7 @@ from reports.comparisons.comparison import Comparison, compared
 from reports.comparisons.forest_rows import panels
 from reports.question import Question
 from reports.runs import load_for_report
-from reports.sides.side import sides_of
+from reports.sides.named import sides_of
 from reports.statistic_types.quantile import Quantile
 from reports.statistics.differences import Margin
 from reports.strata import Stratum

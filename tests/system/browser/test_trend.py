@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from reports.trends.outputs import write_trend
+from reports.trends.page import trend_page
 from reports.trends.trend import trend_of_points
 from tests.reports.trends.made import invalid, nights, stepped
 from tests.system.browser.chromium import CONTRAST, Browser, Page
@@ -28,7 +29,8 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = enumerate(stepped(20, 20))
     runs = [replace(one, conditions={**one.conditions, **(new if at >= 20 else old)}) for at, one in made]
     runs += [*nights([700.0] * 40, seed=2, target="other", labels={"ring": "canary"}), invalid(50, 900.0)]
-    return write_trend(trend_of_points(runs), tmp_path_factory.mktemp("page") / "trend.html")
+    folder = tmp_path_factory.mktemp("page")
+    return write_trend(trend_page(trend_of_points(runs), folder), folder / "trend.html")
 
 
 @pytest.fixture(params=[("light", 1280), ("dark", 1280), ("light", 380), ("dark", 380)], ids=str)
@@ -51,7 +53,7 @@ def test_names_of_any_length_are_read_on_a_phone_before_anything_is_scrolled(bro
     named = [
         replace(one, target=f"my-own-resource-{place}.openai.azure.com") for place in places for one in stepped(9, 9)
     ]
-    page = write_trend(trend_of_points(named), tmp_path / "trend.html")
+    page = write_trend(trend_page(trend_of_points(named), tmp_path), tmp_path / "trend.html")
     ends = "[...document.querySelectorAll('h1, svg .dl')].map(e => { const r = document.createRange(); "
     ends += "r.selectNodeContents(e); return r.getBoundingClientRect().right })"
     with browser.page(page, 390, 844, "light") as shown:

@@ -1,0 +1,82 @@
+"""The clusters of a side, which are resampled.
+
+Clusters are the sessions of a target, or where sessions of all sides began together their pairs. Sessions of the
+measured phase count. A session that has turns and no row yet, for it is under way or its run was killed, is a cluster
+as well; a pair needs the row of each of its sessions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+
+from reports.runs import RunFrames, hosts_of
+from reports.statistics.counting import Integers
+from reports.turns import Turns, measured_rows
+
+ABSENT = -1
+"""The place of a target that no row of its run names."""
+
+
+NOBODY: Integers = np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Clusters:
+    """The clusters of one side, numbered from 0; −1: in none of them."""
+
+    count: int
+    of_code: Integers
+    """the cluster of each session code of `Turns.session`"""
+    rows: Integers
+    """the rows of `Run.sessions` that count"""
+    of_row: Integers
+    """the cluster of each of these"""
+    pairs: Integers | None = None
+    """where clusters are pairs, the number that the run gave each, ascending"""
+    cut: int = 0
+    """pairs that were not whole and do not count"""
+
+
+def by_session(run: RunFrames, turns: Turns, target: int) -> Clusters:
+    """Each session of a target is a cluster, in the order of their start: first those that have a row."""
+    rows = session_rows_of(run, turns, target)
+    several = run.metadata.get("parts") or len(hosts_of(run.metadata)) > 1
+    clock = "start_utc_ns" if several else "start_ns"  # CLOCK_MONOTONIC of one host
+    rows = rows[np.argsort(run.sessions[clock].to_numpy()[rows], kind="stable")]
+    of_code = np.full(turns.sessions, -1, dtype=np.int64)
+    of_code[turns.session_of_row[rows]] = np.arange(rows.size)
+    begun = np.unique(turns.session[turns.target == target]) if target != ABSENT else NOBODY
+    rowless = begun[of_code[begun] < 0] if begun.size else begun
+    of_code[rowless] = rows.size + np.arange(rowless.size)
+    return Clusters(int(rows.size + rowless.size), of_code, rows, np.arange(rows.size))
+
+
+def by_pair(run: RunFrames, turns: Turns, targets: Sequence[int]) -> tuple[Clusters, ...] | None:
+    """Each whole pair is a cluster of every one of these targets; None where the run's sessions have no pairs."""
+    rows = [session_rows_of(run, turns, target) for target in targets]
+    numbers = [run.sessions["pair"].to_numpy(dtype=np.float64)[mine] for mine in rows]
+    known = [np.unique(number[~np.isnan(number)]) for number in numbers]
+    whole = reduce(np.intersect1d, known)
+    if not whole.size:
+        return None
+    cut = reduce(np.union1d, known).size - whole.size
+    found = []
+    for mine, number in zip(rows, numbers, strict=True):
+        counts = np.isin(number, whole)
+        of_row, of_code = np.searchsorted(whole, number[counts]), np.full(turns.sessions, -1, dtype=np.int64)
+        of_code[turns.session_of_row[mine[counts]]] = of_row
+        found.append(Clusters(whole.size, of_code, mine[counts], of_row, whole.astype(np.int64), int(cut)))
+    return tuple(found)
+
+
+def session_rows_of(run: RunFrames, turns: Turns, target: int) -> Integers:
+    """The measured rows of a target's sessions."""
+    if target == ABSENT:
+        return NOBODY
+    rows = measured_rows(run.sessions)
+    mine: Integers = rows[(run.sessions["target"].iloc[rows] == turns.targets[target]).to_numpy()]
+    return mine

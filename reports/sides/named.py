@@ -1,0 +1,178 @@
+"""The sides of a comparison as a user names them: runs, and targets of runs, with their clusters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bench.errors import UsageError
+from bench.run.presence import is_folder
+from bench.untrusted.sanitize import escape_control
+from reports import runs
+from reports.runs import RunFrames, run_id_of
+from reports.samples import samples_of
+from reports.sides.clusters import ABSENT, Clusters, by_pair, by_session
+from reports.sides.side import Side
+from reports.turns import target_labels
+
+
+def sides_of(named: Sequence[str | Path | RunFrames]) -> tuple[Side, ...]:
+    """The sides that a user names: a run (all of its targets), or `RUN:TARGET`. The first one is the baseline.
+
+    Their clusters are pairs where all of them are targets of one interleaved run, else sessions. Raises UsageError
+    where a run or target is unknown, or fewer than two are named.
+    """
+    chosen = named_sides(named)
+    targets = {id(run): targets_of(run) for run, _ in chosen}
+    sides = []
+    for run, name in chosen:
+        there = targets[id(run)] or (Side(run, samples_of(run), ABSENT, name),)  # nothing was begun in a run of none
+        sides.append(next((side for side in there if side.name == name), there[0]))
+    return among(sides)
+
+
+def targets_of(run: RunFrames) -> tuple[Side, ...]:
+    """Each target of a run with all of its sessions, in pairs or not; one that was never begun has none."""
+    samples = samples_of(run)
+    turns = samples.turns
+    places = {label: place for place, label in enumerate(turns.targets)}
+    return tuple(
+        Side(run, samples, place, label, label, by_session(run, turns, place))
+        for label in known_targets(run)
+        for place in [places.get(label, ABSENT)]
+    )
+
+
+def among(chosen: Sequence[Side]) -> tuple[Side, ...]:
+    """Targets as the sides of one comparison: with different labels, and in pairs if they ran so.
+
+    Raises UsageError where one would be compared with itself, or with a copy of its run.
+    """
+    named = [(side.run, side.name) for side in chosen]
+    refuse_the_same(named)
+    clusters = _clusters_of(chosen)
+    return tuple(
+        replace(side, label=label, clusters=mine)
+        for side, label, mine in zip(chosen, side_labels(named), clusters, strict=True)
+    )
+
+
+def matched(base: Side, cand: Side) -> tuple[Side, Side]:
+    """Return two sides clustered as they would be by themselves, whatever a third one lacks."""
+    of_base, of_cand = _clusters_of((base, cand))
+    return replace(base, clusters=of_base), replace(cand, clusters=of_cand)
+
+
+def matched_to_the_first(sides: Sequence[Side]) -> list[tuple[Side, Side]]:
+    """Return the baseline with each candidate, as the two would be by themselves."""
+    return [matched(sides[0], side) for side in sides[1:]] if len(sides) > 2 else [(sides[0], sides[1])]
+
+
+def are_peers(run: RunFrames, baseline: str, candidate: str) -> bool:
+    """Return whether two targets of a run are two services, neither of which is the other's baseline.
+
+    A variant's baseline is the target that it is a variant of.
+    """
+    entries = {str(entry.get("name")): entry for entry in run.metadata.get("targets") or []}
+    variant_of = (entries.get(candidate) or {}).get("variant_of")
+    return bool(run.metadata.get("interleaved")) and variant_of != baseline
+
+
+def _clusters_of(sides: Sequence[Side]) -> Sequence[Clusters]:
+    first = sides[0]
+    if all(side.run is first.run for side in sides) and first.run.metadata.get("interleaved"):
+        pairs = by_pair(first.run, first.turns, [side.target for side in sides])
+        if pairs is not None:
+            return pairs
+    return [by_session(side.run, side.turns, side.target) for side in sides]
+
+
+def named_sides(named: Sequence[str | Path | RunFrames]) -> list[tuple[RunFrames, str]]:
+    """Every side as its run, each of which is read once, and its target.
+
+    Raises UsageError if a run or target is unknown, a target is ambiguous, or fewer than two sides are named.
+    """
+    read: dict[Path, RunFrames] = {}
+    sides: list[tuple[RunFrames, str]] = []
+    texts = [str(one.folder) if isinstance(one, RunFrames) else str(one) for one in named]
+    for one, text in zip(named, texts, strict=True):
+        if isinstance(one, RunFrames):
+            run, target = one, None
+        else:
+            folder, target = parted(one)
+            run = read.setdefault(folder.resolve(), read.get(folder.resolve()) or runs.load_for_report(folder))
+        sides += [(run, name) for name in _targets(run, target, text, alone=len(named) == 1)]
+    if len(sides) < 2:
+        one = texts[0] if named else "nothing"
+        raise UsageError(f"a comparison needs two targets, and {one} is one: name another run, or RUN:TARGET")
+    return sides
+
+
+def _targets(run: RunFrames, target: str | None, named: str, *, alone: bool) -> list[str]:
+    """The targets that are meant; a run without any name of one, for nothing was begun, is a side of its own."""
+    known = known_targets(run)
+    if target is not None:
+        refuse_unknown(run, target)
+        return [target]
+    if alone and len(known) < 2:
+        only = f"one target, {known[0]}" if known else "no target"
+        raise UsageError(f"{named} has {only}: name a second run to compare it with, or a run of several targets")
+    if not alone and len(known) > 1:
+        choices = [f"{named}:{name}" for name in known]
+        raise UsageError(f"{named} has {len(known)} targets: say which one is meant, {' or '.join(choices)}")
+    return known or [""]
+
+
+def known_targets(run: RunFrames) -> list[str]:
+    """Those that the document names, whether or not a session was begun there, then whatever else the rows name."""
+    written = [str(entry["name"]) for entry in run.metadata.get("targets") or [] if entry.get("name")]
+    return list(dict.fromkeys([*written, *target_labels(run)]))
+
+
+def identity_of_run(run: RunFrames) -> tuple[str, int]:
+    """Return the id and the start (UTC, ns) of a run: ids are of a second, in which two machines may start runs."""
+    return run_id_of(run), int(run.metadata.get("started_utc_ns") or 0)
+
+
+def parted(one: str | Path) -> tuple[Path, str | None]:
+    """The folder and the target. Either may hold a colon: the first part that is a folder is the run."""
+    whole = Path(one)
+    if isinstance(one, Path) or is_folder(whole) or ":" not in str(one):
+        return whole, None
+    parts = str(one).split(":")
+    cuts = [(Path(":".join(parts[:n])), ":".join(parts[n:])) for n in range(1, len(parts))]
+    return next(((folder, target) for folder, target in cuts if is_folder(folder)), cuts[-1])
+
+
+def refuse_unknown(run: RunFrames, target: str) -> None:
+    """Raises UsageError where a run has no such target."""
+    if target not in (known := known_targets(run)):
+        raise UsageError(f"{run.folder} has no target {target}: it has {', '.join(known) or 'none at all'}")
+
+
+def refuse_the_same(sides: Sequence[tuple[RunFrames, str]]) -> None:
+    """Raise UsageError if a side would be compared with itself, or with a copy of its run."""
+    seen = Counter((run.folder.resolve(), target) for run, target in sides)
+    for (folder, target), times in seen.items():
+        if times > 1:
+            raise UsageError(f"{target or folder.name} of {folder} is named {times} times: name it once")
+    folders: dict[tuple[str, int], Path] = {}
+    for run, _ in sides:
+        folder, whole = run.folder.resolve(), identity_of_run(run)
+        if folders.setdefault(whole, folder) != folder:
+            same = f"{folder} is a copy of {folders[whole]}: both are the run {whole[0]}"
+            raise UsageError(f"{same}, and a run cannot be compared with itself")
+
+
+def side_labels(sides: Sequence[tuple[RunFrames, str]]) -> list[str]:
+    """Return the targets' labels; if several sides have one, with the run's folder, if need be with all of its path."""
+    labels = [target for _, target in sides]
+    for of_run in (lambda run: run.folder_name, lambda run: escape_control(str(run.folder.resolve()))):
+        times = Counter(labels)
+        labels = [
+            label if label and times[label] == 1 else f"{target} ({of_run(run)})" if target else of_run(run)
+            for label, (run, target) in zip(labels, sides, strict=True)
+        ]
+    return labels
