@@ -275,7 +275,7 @@ def _row(row: FindingRow, style: str, *, several: bool) -> b.Row:
 def _looks(decision: Decision | None) -> b.Section | None:
     """Return the estimates at the interim analyses; None if there were none, or none has one."""
     table = interim.interim_analyses(decision) if decision else None
-    if not decision or b.table is None:
+    if not decision or table is None:
         return None
     lines = b.Bullets(tuple(interim.verdict_lines(decision)))
     blocks: list[b.Block] = [b.Paragraph(interim.end_reason(decision)), lines, b.ReadingGuide(BOUNDS), table]
