@@ -13,11 +13,11 @@ import numpy as np
 
 from reports.gate.absolute import judge_limit
 from reports.statistic_types.rate import estimate_rate
-from reports.statistics.arms import Arms
+from reports.statistics.arms import TwoSamples
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import sample
-from reports.statistics.rates import ArmSums, PerCluster, rate_difference
+from reports.statistics.rates import ClusterTotals, PerCluster, rate_difference
 from reports.statistics.serial import rate_by_order, waits_by_order
 
 REPETITIONS, OF_TAILS, DRAWS, TURNS = 600, 300, 500, 10
@@ -99,7 +99,7 @@ def _rates(case: Case) -> bool:
     counted = np.zeros(5)
     rng = np.random.default_rng([SEED, *repr(case).encode()])
     for _ in range(REPETITIONS):
-        sums = ArmSums(*arms_of(rng, case), paired=True)
+        sums = ClusterTotals(*arms_of(rng, case), paired=True)
         margin = Margin(points=case.margin)
         found = [rate_difference(sums, margin), rate_by_order(sums, margin, "lower", Inference())]
         words = [called for one in found for called in (one.worse.low > 0, one.worse.high < 0)]
@@ -119,7 +119,7 @@ def _tails(case: Case) -> bool:
             waits = 600 * np.exp(0.5 * rng.normal(size=at_s.shape))
             waits += STALL_MS * outages(rng, case, at_s)
             arms.append(sample(waits.ravel(), code))
-        both = Arms(arms[0], arms[1], (case.pairs, case.pairs), paired=True)
+        both = TwoSamples(arms[0], arms[1], (case.pairs, case.pairs), paired=True)
         methods = quantile_differences, waits_by_order
         found = [one(both, [(0.95, Margin())], "lower", Inference(draws=DRAWS, seed=rng))[0] for one in methods]
         words = [called for one in found for called in (one.worse.low > 0, one.worse.high < 0)]

@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.run.histograms import Histograms
 from reports.runs import RunFrames, second_frame, session_frame, turn_frame
 from reports.samples import samples_of
-from reports.summary.groups import Apart, Waits, waits_by
+from reports.summary.groups import GroupDifference, GroupedLatency, waits_by
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
@@ -94,7 +94,7 @@ def _shares(shape: Shape, *, doubles: bool = False) -> tuple[float, float]:
     return sum(map(bool, told)) / REPETITIONS, sum(map(bool, notices)) / REPETITIONS
 
 
-def levels_of(plan: Plan) -> tuple[list[Waits], tuple[Apart, ...]]:
+def levels_of(plan: Plan) -> tuple[list[GroupedLatency], tuple[GroupDifference, ...]]:
     """What a report says of such a run by its load, without any file, and which levels surely differ."""
     tables = synthetic.rows(plan)
     frames = turn_frame(tables["turns"]), session_frame(tables["sessions"]), second_frame(tables["seconds"])

@@ -20,10 +20,10 @@ from benchmarks.on_the_margin import Row, at_most, error, generator, print_rows,
 from reports.gate.absolute import judge_limit
 from reports.statistic_types.quantile import estimate_quantile
 from reports.statistic_types.rate import estimate_rate
-from reports.statistics.arms import Arms
+from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import Sample, quantiles, sample
-from reports.statistics.rates import ArmSums, PerCluster, rate_difference, ratio_of
+from reports.statistics.rates import ClusterTotals, PerCluster, rate_difference, ratio_of
 from reports.statistics.verdicts import verdicts
 
 REPETITIONS, COMPARED, DRAWS = 1000, 400, 500
@@ -250,7 +250,7 @@ def comparisons() -> Iterable[Row]:
                 many = DESIGNS[what](rng)
                 base, cand = (sampled(factor * waits(rng, many), many) for factor in (1.0, 1.1))
                 found = quantile_differences(
-                    Arms(base, cand, (many.size, many.size), paired=True),
+                    TwoSamples(base, cand, (many.size, many.size), paired=True),
                     [(p, Margin(ratio=0.1))],
                     "lower",
                     Inference(draws=DRAWS, seed=rng),
@@ -287,7 +287,8 @@ def orders() -> Iterable[Row]:
     alone = [np.where(np.arange(290) < failed, 1.0, 0.0) for failed in (0, 1, 2, 4, 8, 16, 32)]
     uppers = [ratio_of((events, turns)).upper(NOMINAL) for events in alone]
     apart = [
-        rate_difference(ArmSums((one, turns), (one, turns), paired=True), Margin(points=0.01)).high for one in alone
+        rate_difference(ClusterTotals((one, turns), (one, turns), paired=True), Margin(points=0.01)).high
+        for one in alone
     ]
     for what, bounds in (("rate", uppers), ("difference", apart)):
         told = " ".join(f"{bound:.3%}" for bound in bounds)

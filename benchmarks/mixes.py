@@ -13,7 +13,7 @@ import numpy as np
 
 from reports.sides.mix import FOUND as STATED
 from reports.sides.mix import differing
-from reports.statistics.arms import Arms
+from reports.statistics.arms import TwoSamples
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.differences import Difference, Inference, Margin, quantile_differences
 from reports.statistics.quantiles import Sample
@@ -73,8 +73,8 @@ def _met(case: Case) -> bool:
     counted = np.zeros(5)
     for _ in range(REPETITIONS):
         (base, of_base), (cand, of_cand) = made(rng, 0.4, 1.0), made(rng, case.share, case.factor)
-        together = Arms(base, cand, (SESSIONS, SESSIONS), paired=False)
-        weighted = Arms(base, cand, (SESSIONS, SESSIONS), paired=False, steps=(of_base, of_cand))
+        together = TwoSamples(base, cand, (SESSIONS, SESSIONS), paired=False)
+        weighted = TwoSamples(base, cand, (SESSIONS, SESSIONS), paired=False, steps=(of_base, of_cand))
         asked = [(case.p, Margin(ratio=case.margin))]
         for at, arms in enumerate((together, weighted)):
             found = quantile_differences(arms, asked, "lower", Inference(draws=DRAWS, seed=rng))

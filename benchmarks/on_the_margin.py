@@ -17,15 +17,15 @@ import numpy.typing as npt
 
 from reports.finding import Result
 from reports.gate.absolute import judge_limit
-from reports.looks.sequence import LookCourse, Schedule, run_looks
+from reports.looks.sequence import AnalysisSchedule, SequentialResult, run_looks
 from reports.statistic_types.quantile import quantiles_seen
 from reports.statistic_types.rate import estimate_rate, rate_seen
-from reports.statistics.arms import Arms
+from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.interim import by_se
 from reports.statistics.looks import look_sizes
 from reports.statistics.quantiles import sample
-from reports.statistics.rates import ArmSums, PerCluster, rate_difference
+from reports.statistics.rates import ClusterTotals, PerCluster, rate_difference
 from reports.statistics.verdicts import verdicts
 
 Floats = npt.NDArray[np.float64]
@@ -122,7 +122,7 @@ def ties() -> Iterable[Row]:
             base, cand = (waits(rng, 100, 300.0 * one, NARROW, CLOCK_MS) for one in (1.0, times))
             code = np.repeat(np.arange(100), 10)
             found = quantile_differences(
-                Arms(sample(base.ravel(), code), sample(cand.ravel(), code), (100, 100), paired=False),
+                TwoSamples(sample(base.ravel(), code), sample(cand.ravel(), code), (100, 100), paired=False),
                 [(p, Margin(ratio=ratio))],
                 "lower",
                 Inference(draws=DRAWS, seed=rng),
@@ -149,14 +149,14 @@ def looks_at_a_rate() -> Iterable[Row]:
             yield at_most(f"{what}: {reason}", ends[reason], LOOKED)
 
 
-def _looked(arms: Sequence[PerCluster], pairs: int, every: int) -> LookCourse:
+def _looked(arms: Sequence[PerCluster], pairs: int, every: int) -> SequentialResult:
     sizes, margin = look_sizes(pairs, every), Margin(points=0.01)
 
     def see(size: int) -> list[object]:
         base, cand = ((events[:size], turns[:size]) for events, turns in arms)
         return [rate_seen(base, cand, margin)]
 
-    return run_looks(Schedule(pairs, sizes, 1), see, len(sizes))  # type: ignore[arg-type]
+    return run_looks(AnalysisSchedule(pairs, sizes, 1), see, len(sizes))  # type: ignore[arg-type]
 
 
 def corrections() -> Iterable[Row]:
@@ -196,14 +196,14 @@ def corrections_of_families() -> Iterable[Row]:
                 se = 0.1 / math.sqrt(size / 200)
                 return [by_se(end * se, end * se, se, 1e7) for end in ends[:, look]]
 
-            course = run_looks(Schedule(200, (50, 100, 150, 200), gates), see, 4)  # type: ignore[arg-type]
+            course = run_looks(AnalysisSchedule(200, (50, 100, 150, 200), gates), see, 4)  # type: ignore[arg-type]
             above += course.rulings[0].corrected > 0.1 * z
         share, off = above / IDEAL, 3 * error(0.5, IDEAL)
         what = f"corrected estimate, {gates} gates, the first {z:+g} standard errors off at the end: above the truth"
         yield what, shown(share, IDEAL), "50 %", abs(share - 0.5) <= off
 
 
-def _stopped(rng: np.random.Generator, times: float, pairs: int, every: int) -> LookCourse:
+def _stopped(rng: np.random.Generator, times: float, pairs: int, every: int) -> SequentialResult:
     """A gate on p50 alone."""
     arms, sizes = [waits(rng, pairs, 600.0 * one, SPREAD) for one in (1.0, times)], look_sizes(pairs, every)
 
@@ -212,11 +212,11 @@ def _stopped(rng: np.random.Generator, times: float, pairs: int, every: int) -> 
         base, cand = (sample(arm[:size].ravel(), code) for arm in arms)
         return list(
             quantiles_seen(
-                Arms(base, cand, (size, size), paired=True), [(0.5, Margin(ratio=0.1))], "lower", rng, draws=DRAWS
+                TwoSamples(base, cand, (size, size), paired=True), [(0.5, Margin(ratio=0.1))], "lower", rng, draws=DRAWS
             )
         )
 
-    return run_looks(Schedule(pairs, sizes, 1), see, len(sizes))  # type: ignore[arg-type]
+    return run_looks(AnalysisSchedule(pairs, sizes, 1), see, len(sizes))  # type: ignore[arg-type]
 
 
 # What turns are made of.
@@ -246,7 +246,7 @@ def waits(rng: np.random.Generator, sessions: int, median_ms: float, sigma: floa
 
 
 def _passes(base: PerCluster, cand: PerCluster) -> bool:
-    found = rate_difference(ArmSums(base, cand, paired=False), Margin(points=0.01))
+    found = rate_difference(ClusterTotals(base, cand, paired=False), Margin(points=0.01))
     return verdicts([found], [True], [None])[0].passes
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from reports.looks.sequence import Schedule, run_looks
+from reports.looks.sequence import AnalysisSchedule, run_looks
 from reports.statistic_types.quantile import quantiles_seen
-from reports.statistics.arms import Arms
+from reports.statistics.arms import TwoSamples
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.looks import look_sizes
@@ -126,7 +126,7 @@ def _counted(case: Case, method: Any) -> Floats:
         rng = np.random.default_rng([case.pairs, round(1000 * case.own), seed])
         base, cand = map(sampled, arms(rng, case))
         asked = [(p, Margin(ratio=margin)) for (p, _), margin in zip(GATES, case.margins, strict=True)]
-        both = Arms(base, cand, (case.pairs, case.pairs), case.paired)
+        both = TwoSamples(base, cand, (case.pairs, case.pairs), case.paired)
         found = method(both, asked, "lower", Inference(run_sd=case.run_sd, draws=DRAWS, seed=rng))
         words = verdicts(found, [True] * len(found), [None] * len(found))
         each = [called for one in found for called in (one.worse.low > 0, one.worse.high < 0)]
@@ -155,10 +155,10 @@ def _looked(case: Case, gates: tuple[tuple[float, float], ...], most: float) -> 
             asked = [(p, Margin(ratio=ratio)) for p, ratio in gates]
             error = EARLY if pairs < sizes[-1] else FOUND
             return quantiles_seen(
-                Arms(base, cand, (pairs, pairs), paired=True), asked, "lower", rng, draws=DRAWS, error=error
+                TwoSamples(base, cand, (pairs, pairs), paired=True), asked, "lower", rng, draws=DRAWS, error=error
             )
 
-        ends[run_looks(Schedule(case.pairs, sizes, len(gates)), see, len(sizes)).reason] += 1
+        ends[run_looks(AnalysisSchedule(case.pairs, sizes, len(gates)), see, len(sizes)).reason] += 1
     wanted = most + 3 * math.sqrt(most * (1 - most) / LOOKED)
     for reason in ("regressed", "not_regressed"):
         rate, free = ends[reason] / LOOKED, reason == "not_regressed" and case.factor == 1

@@ -12,7 +12,7 @@ from itertools import product
 
 import numpy as np
 
-from reports.statistics.arms import Arms
+from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import LEVEL, Inference, Margin
 from reports.statistics.power import PRIMARY_METRICS, distance_of, pilot_of_quantile
 from reports.statistics.quantiles import Sample, sample
@@ -59,7 +59,7 @@ def _met(case: Case) -> bool:
         pilot = pilot_of_quantile([run(rng, PILOT, case.icc)], case.p, PILOT, rng)
         size = pilot.needed(distance_of(case.effect, case.margin), case.power, ERROR)[1]
         base, cand = run(rng, size, case.icc), run(rng, size, case.icc, 1 + case.effect)
-        arms = Arms(base, cand, (size, size), paired=False)
+        arms = TwoSamples(base, cand, (size, size), paired=False)
         (one,) = waits_by_order(arms, [(case.p, Margin(ratio=case.margin))], "lower", Inference(draws=DRAWS, seed=rng))
         found += one.worse.p <= ERROR
         sizes.append(size)

@@ -17,17 +17,17 @@ import numpy as np
 
 from benchmarks import own_drift
 from benchmarks.on_the_margin import of_looks
-from reports.looks.sequence import LookCourse, Schedule, run_looks
+from reports.looks.sequence import AnalysisSchedule, SequentialResult, run_looks
 from reports.statistic_types.quantile import quantiles_seen
 from reports.statistic_types.rate import rate_seen
-from reports.statistics.arms import Arms
+from reports.statistics.arms import TwoSamples
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Inference, Margin
 from reports.statistics.interim import InterimStatistic
 from reports.statistics.looks import critical_values, look_sizes
 from reports.statistics.power import distance_of, pilot_of_quantile
 from reports.statistics.quantiles import Sample, sample
-from reports.statistics.rates import ArmSums, rate_difference
+from reports.statistics.rates import ClusterTotals, rate_difference
 from reports.statistics.serial import waits_by_order
 from reports.statistics.verdicts import verdicts
 
@@ -71,7 +71,7 @@ class Arm:
         code = np.repeat(np.arange(pairs), TURNS)
         base, cand = (sample(arm.waits[:pairs].ravel(), code) for arm in (self, other))
         asked = [(p, Margin(ratio=ratio)) for p, ratio in gates]
-        return quantiles_seen(Arms(base, cand, (pairs, pairs), paired=True), asked, "lower", rng, draws=DRAWS)
+        return quantiles_seen(TwoSamples(base, cand, (pairs, pairs), paired=True), asked, "lower", rng, draws=DRAWS)
 
     def counts(self, pairs: int) -> tuple[Floats, Floats]:
         """Failures and turns of the first pairs."""
@@ -207,14 +207,14 @@ def _found(p: float, effect: float, margin: float, power: float, gates: int, see
     base, cand = _sample(rng, size, 1.0), _sample(rng, size, 1 + effect)
     asked = [(p, margin)] if gates == 1 else GATES
     found = waits_by_order(
-        Arms(base, cand, (size, size), paired=True),
+        TwoSamples(base, cand, (size, size), paired=True),
         [(p, Margin(ratio=margin)) for p, margin in asked],
         "lower",
         Inference(draws=PLANNED_DRAWS, seed=rng),
     )
     if gates > 1:
         none = np.zeros(size), np.full(size, float(TURNS))
-        found.append(rate_difference(ArmSums(none, none, paired=True), Margin(points=POINTS)))
+        found.append(rate_difference(ClusterTotals(none, none, paired=True), Margin(points=POINTS)))
     judged = verdicts(found, [True] * len(found), [None] * len(found))
     return judged[[p for p, _ in asked].index(p)].name == "regressed"
 
@@ -235,7 +235,7 @@ def _courses(
     failed: float,
     gates: int,
     see: Callable[[Arm, Arm, int, np.random.Generator], list[InterimStatistic]],
-) -> list[LookCourse]:
+) -> list[SequentialResult]:
     sizes, found = look_sizes(PAIRS, EVERY), []
     for seed in range(repetitions):
         rng = np.random.default_rng([int(1000 * factor), seed])
@@ -246,7 +246,7 @@ def _courses(
         ) -> list[InterimStatistic]:
             return see(base, cand, pairs, rng)
 
-        found.append(run_looks(Schedule(PAIRS, sizes, gates), look, len(sizes)))
+        found.append(run_looks(AnalysisSchedule(PAIRS, sizes, gates), look, len(sizes)))
     return found
 
 

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from reports.statistics.arms import Arms
+from reports.statistics.arms import TwoSamples
 from reports.statistics.centre import slope_differences, theil_sen
 from reports.statistics.differences import Difference, Inference, Margin
 from reports.statistics.quantiles import Sample, quantiles
@@ -71,7 +71,7 @@ def arm(rng: np.random.Generator, sessions: int, slope: float) -> Sample:
 
 
 def compared(base: Sample, cand: Sample, margin: Margin, rng: np.random.Generator) -> Difference:
-    arms = Arms(base, cand, (int(base.sessions.max()) + 1, int(cand.sessions.max()) + 1), paired=False)
+    arms = TwoSamples(base, cand, (int(base.sessions.max()) + 1, int(cand.sessions.max()) + 1), paired=False)
     (found,) = slope_differences(arms, [(0.5, margin)], "lower", Inference(draws=DRAWS, seed=rng))
     return found
 

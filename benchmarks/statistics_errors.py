@@ -27,10 +27,10 @@ from benchmarks import (
     slopes,
     tails,
 )
-from reports.statistics.arms import Arms
+from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import Difference, Inference, Margin, quantile_differences
 from reports.statistics.quantiles import sample
-from reports.statistics.rates import ArmSums, PerCluster, rate_difference
+from reports.statistics.rates import ClusterTotals, PerCluster, rate_difference
 from reports.statistics.verdicts import floor_reason, verdicts
 
 SEEDS = (20261101, 20261102, 20261103)
@@ -121,7 +121,7 @@ def false_alarms() -> bool:
 def more_together(rng: np.random.Generator, rate: float, together: float) -> Difference:
     arms = (Arm(np.where(failing(rng, rate, SESSIONS, together), np.inf, 0.0)).failures for _ in range(2))
     base, cand = arms
-    return rate_difference(ArmSums(base, cand, paired=False), Margin())
+    return rate_difference(ClusterTotals(base, cand, paired=False), Margin())
 
 
 def ends() -> bool:
@@ -165,12 +165,12 @@ def compared(base: Arm, cand: Arm, rng: np.random.Generator, margins: tuple[Marg
     one, other = (sample(of.waits_ms.ravel(), np.repeat(np.arange(len(of.waits_ms)), TURNS)) for of in (base, cand))
     asked = [(p, margin) for (p, _), margin in zip(GATES, margins[:2], strict=True)]
     quantiles = quantile_differences(
-        Arms(one, other, (len(base.waits_ms), len(cand.waits_ms)), paired=False),
+        TwoSamples(one, other, (len(base.waits_ms), len(cand.waits_ms)), paired=False),
         asked,
         "lower",
         Inference(draws=DRAWS, seed=rng),
     )
-    return [*quantiles, rate_difference(ArmSums(base.failures, cand.failures, paired=False), margins[2])]
+    return [*quantiles, rate_difference(ClusterTotals(base.failures, cand.failures, paired=False), margins[2])]
 
 
 def arm(rng: np.random.Generator, service: Service, sessions: int) -> Arm:

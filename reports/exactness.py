@@ -10,14 +10,14 @@ from bench.metrics import CATALOGUE
 from bench.run import folder as files
 from bench.run.validity import EARLY_REPLIES, uncertain_metrics
 from bench.run.validity_data import early_replies, metric_uncertainties
-from reports.numbers import NBSP, three
-from reports.records import Known, Record, about, entries_of
+from reports.numbers import NBSP, format_number
+from reports.records import JsonEntry, Known, about, entries_of
 
 GOES_WITH = {"stall_rate": "stall_duration", "stall_count": "stall_duration"}
 """Rates and counts that are as exact as a metric."""
 
 
-class Inexact(Record, frozen=True):
+class UncertainMetric(JsonEntry, frozen=True):
     """A metric that is not exact in this run: p99 of its bound is over the limit; null: the bound has no end."""
 
     target: str
@@ -45,17 +45,19 @@ class Inexact(Record, frozen=True):
     @property
     def early(self) -> str:
         """12 % of the replies started before their question had ended (limit 1 %)."""
-        share, limit = (f"{three(value)}{NBSP}%" for value in (self.value or 0.0, self.limit))
+        share, limit = (f"{format_number(value)}{NBSP}%" for value in (self.value or 0.0, self.limit))
         return f"{share} of the replies started before their question had ended (limit {limit})"
 
     @property
     def off(self) -> str:
         """by 31 ms (p99; limit 20 ms)."""
-        most = "by an unknown amount" if self.value is None else f"by {three(self.value)}{NBSP}{self.unit}"
-        return f"{most} (p99; limit {three(self.limit)}{NBSP}{self.unit}){f' on {self.host}' if self.host else ''}"
+        most = "by an unknown amount" if self.value is None else f"by {format_number(self.value)}{NBSP}{self.unit}"
+        return (
+            f"{most} (p99; limit {format_number(self.limit)}{NBSP}{self.unit}){f' on {self.host}' if self.host else ''}"
+        )
 
 
-def inexact_of(folder: Path, document: Mapping[str, Any]) -> tuple[Inexact, ...]:
+def inexact_of(folder: Path, document: Mapping[str, Any]) -> tuple[UncertainMetric, ...]:
     """Return the uncertain metrics of a run: by its document, or by its rows if that has no validity yet."""
     validity = document.get("validity")
     if validity is None:
@@ -63,10 +65,10 @@ def inexact_of(folder: Path, document: Mapping[str, Any]) -> tuple[Inexact, ...]
         entries = uncertain_metrics(metric_uncertainties(rows), early_replies(rows, document))
     else:
         entries = validity.get("uncertain_metrics") or []
-    return tuple(one for one in entries_of(entries, Inexact) if one.metric in CATALOGUE)
+    return tuple(one for one in entries_of(entries, UncertainMetric) if one.metric in CATALOGUE)
 
 
-def why(metrics: Iterable[Inexact], target: str, metric: str) -> str:
+def why(metrics: Iterable[UncertainMetric], target: str, metric: str) -> str:
     """Why nothing may be decided by a metric, or a rate, of a target; empty where it may."""
     named = GOES_WITH.get(metric, metric)
     return next((inexact.why for inexact in metrics if (inexact.target, inexact.metric) == (target, named)), "")

@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from reports.question import Question, better_of
+from reports.question import MetricSpec, better_of
 from reports.statistics.baselines import no_ratio
 from reports.statistics.differences import LEVEL, Difference
-from reports.statistics.quantiles import Lack
+from reports.statistics.quantiles import Shortfall
 from reports.statistics.target_counts import TargetCounts
-from reports.statistics.verdicts import BECAUSE_OF, NOT_AFTER_HOLM, Reason, Verdict, floor_reason, verdicts
+from reports.statistics.verdicts import BECAUSE_OF, NOT_AFTER_HOLM, InconclusiveReason, Verdict, floor_reason, verdicts
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredDifference:
     """A figure of both targets, the baseline first, of which nothing is said yet."""
 
-    question: Question
+    question: MetricSpec
     candidate: str
     difference: Difference | None
     """None if a target has no such figure, or it is uncertain in a run"""
@@ -27,17 +27,17 @@ class Measured:
     inexact: str = ""
     unit: Literal["session", "pair"] = "session"
 
-    def floor(self, baseline: str) -> Reason | None:
+    def floor(self, baseline: str) -> InconclusiveReason | None:
         """Why it decides nothing, where there is too little of it, or the baseline is 0, so there is no ratio."""
         if self.inexact:
-            return Reason("uncertain", text=self.inexact)
+            return InconclusiveReason("uncertain", text=self.inexact)
         names = [baseline, self.candidate]
         if lacking := [name for name, arm in zip(names, self.arms, strict=True) if not arm.turns]:
-            return Reason("no_turns", arms=tuple(lacking), metric=self.question.metric)
+            return InconclusiveReason("no_turns", arms=tuple(lacking), metric=self.question.metric)
         counts = [(arm.turns, arm.sessions, arm.effective_sessions) for arm in self.arms]
         turns, sessions, effective_sessions = zip(*counts, strict=True)
         few = floor_reason(self.question.p, turns, sessions, self.unit, names, effective_sessions)
-        return few or (Reason("no_ratio") if self.difference and no_ratio(self.difference) else None)
+        return few or (InconclusiveReason("no_ratio") if self.difference and no_ratio(self.difference) else None)
 
 
 ExitStatus = Literal[0, 1, 3, 4]
@@ -47,7 +47,7 @@ RESULT_OF_STATUS: dict[ExitStatus, Result] = {0: "pass", 1: "fail", 3: "inconclu
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding(Measured):
+class MetricComparison(MeasuredDifference):
     """The answer to one question about one candidate."""
 
     verdict: Verdict
@@ -102,7 +102,7 @@ class Finding(Measured):
         return self.arms[0].completed_share, self.arms[1].completed_share
 
     @property
-    def shortfalls(self) -> tuple[Lack | None, Lack | None]:
+    def shortfalls(self) -> tuple[Shortfall | None, Shortfall | None]:
         """What either target has too few of for its value to be shown; nothing if it is decided all the same."""
         if self.difference is None or self.verdict.name != "inconclusive":
             return None, None
@@ -111,7 +111,7 @@ class Finding(Measured):
         return base, candidate
 
     @property
-    def shortfall(self) -> Lack | None:
+    def shortfall(self) -> Shortfall | None:
         """That of the target that has less of what it needs."""
         return min(filter(None, self.shortfalls), key=lambda one: one.there / one.needs, default=None)
 
@@ -121,7 +121,9 @@ class Finding(Measured):
         return None if self.shortfall else self.difference
 
 
-def judge(measured: Sequence[Measured], baseline: str, *, level: float = LEVEL) -> list[Finding]:
+def add_verdicts(
+    measured: Sequence[MeasuredDifference], baseline: str, *, level: float = LEVEL
+) -> list[MetricComparison]:
     """Return each with its verdict, by Holm's correction over the primary ones. `baseline`: its name in reasons."""
     judged = verdicts(
         [one.difference for one in measured],
@@ -134,10 +136,10 @@ def judge(measured: Sequence[Measured], baseline: str, *, level: float = LEVEL) 
         if verdict.name == "inconclusive" and not verdict.reason and one.difference:
             unseen = one.question.statistic.nothing_seen(one.question, one.difference, one.arms[1])
             verdict = replace(verdict, reason=unseen)
-        found.append(Finding(**vars(one), verdict=verdict, baseline=baseline))
+        found.append(MetricComparison(**vars(one), verdict=verdict, baseline=baseline))
     return found
 
 
-def provisional(finding: Finding) -> Finding:
+def provisional(finding: MetricComparison) -> MetricComparison:
     """The same, where something was assumed that more runs would tell."""
     return replace(finding, verdict=replace(finding.verdict, provisional=True))

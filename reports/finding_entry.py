@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from reports.finding import Finding
+from reports.finding import MetricComparison
 from reports.finding_rows import shares_of
 from reports.finding_sentences import sentence
-from reports.question import AskedFigure
-from reports.records import Closed, Count, Known, Rounded, about
+from reports.question import MetricSpecEntry
+from reports.records import ClosedJsonEntry, Count, Known, Rounded, about
 from reports.statistics.differences import Margin, Scale
 from reports.statistics.verdicts import VerdictName
 from reports.wording.verdicts import as_share, figure, said
 
 
-class DifferenceEntry(Closed, frozen=True):
+class DifferenceEntry(ClosedJsonEntry, frozen=True):
     """Candidate against baseline, with its bounds."""
 
     scale: Annotated[Scale, about("ratio: candidate / baseline − 1; points: candidate − baseline, of shares")]
@@ -41,21 +41,21 @@ class DifferenceEntry(Closed, frozen=True):
     candidate_in_failures: bool
 
 
-class CountsEntry(Closed, frozen=True):
+class CountsEntry(ClosedJsonEntry, frozen=True):
     """A number of each target."""
 
     baseline: Count
     candidate: Count
 
 
-class SharesEntry(Closed, frozen=True):
+class SharesEntry(ClosedJsonEntry, frozen=True):
     """A share of each target; null of rates."""
 
     baseline: Rounded
     candidate: Rounded
 
 
-class ComparisonEntry(AskedFigure, frozen=True, forbid_unknown_fields=True):
+class ComparisonEntry(MetricSpecEntry, frozen=True, forbid_unknown_fields=True):
     """One metric of a candidate against its baseline; values in the unit of its metric, rates as shares."""
 
     candidate: str
@@ -85,7 +85,7 @@ class ComparisonEntry(AskedFigure, frozen=True, forbid_unknown_fields=True):
     corrected: Annotated[Rounded, about("of an interim analysis, the estimate without what stopping early adds")]
 
 
-def entry_of(finding: Finding) -> ComparisonEntry:
+def entry_of(finding: MetricComparison) -> ComparisonEntry:
     """Return a finding as documents have it."""
     question, difference, verdict, shown = finding.question, finding.published, finding.verdict, None
     if difference:

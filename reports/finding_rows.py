@@ -6,13 +6,13 @@ import math
 from dataclasses import dataclass
 
 from bench.metrics import CATALOGUE, REGULAR, SLOPE
-from reports.finding import Finding
-from reports.numbers import NBSP, NONE, count, ms, shortened, three
-from reports.question import Question, better_of
+from reports.finding import MetricComparison
+from reports.numbers import NBSP, NONE, count, format_number, ms, shortened
+from reports.question import MetricSpec, better_of
 from reports.rate_metrics import RATES
 from reports.render.blocks import MARKS
 from reports.statistics.differences import FAR, Difference, Scale
-from reports.statistics.quantiles import Lack
+from reports.statistics.quantiles import Shortfall
 from reports.statistics.verdicts import NOT_AFTER_HOLM, VerdictName
 from reports.wording import verdicts
 from reports.wording.verdicts import NOTHING, as_share, interval_of, share
@@ -22,7 +22,7 @@ UNITS: dict[Scale, str] = {"ratio": "%", "points": "points", "slope": SLOPE}
 ONE_IN = {0.5: "half of the", 0.75: "one in four", 0.9: "one in ten", 0.95: "one in twenty", 0.99: "one in a hundred"}
 
 
-def which_turns(question: Question) -> tuple[str, bool]:
+def which_turns(question: MetricSpec) -> tuple[str, bool]:
     """one turn in twenty; half of the sessions: and whether that is several."""
     noun = CATALOGUE[question.metric].scope
     words = ONE_IN[question.p or 0.5]
@@ -38,13 +38,13 @@ BETWEEN_PEERS: dict[str, tuple[str, str]] = {
 
 
 def shown_verdict(name: str, metric: str, *, peers: bool) -> str:
-    """Return a verdict as screens show it: slower, not regressed. `peers`: as of `Finding`."""
+    """Return a verdict as screens show it: slower, not regressed. `peers`: as of `MetricComparison`."""
     if not peers or name not in BETWEEN_PEERS:
         return name.replace("_", " ")
     return BETWEEN_PEERS[name][0 if verdicts.is_latency(metric) else 1]
 
 
-def size(d: float, finding: Finding, *, longer: bool = False) -> str:
+def size(d: float, finding: MetricComparison, *, longer: bool = False) -> str:
     """65 % more, 4 % less, 2.7 points more: how far a difference of this d is. `longer`: of waits, 65 % longer."""
     more, less = ("longer", "shorter") if longer and is_time(finding.question) else ("more", "less")
     word = more if d >= 0 else less
@@ -53,7 +53,7 @@ def size(d: float, finding: Finding, *, longer: bool = False) -> str:
     return f"{_amount(d, finding)}{NBSP}% {word}" if math.isfinite(d) else f"infinitely {word}"
 
 
-def range_of(finding: Finding, *, longer: bool = True) -> str:
+def range_of(finding: MetricComparison, *, longer: bool = True) -> str:
     """5 to 19 % longer; from 3 % shorter to 19 % longer; an open end is said as such. `longer`: of waits, not more."""
     found, question = finding.difference, finding.question
     assert found is not None, "there is a difference"
@@ -69,32 +69,32 @@ def range_of(finding: Finding, *, longer: bool = True) -> str:
     return f"from {low}{unit} {less} to {high}{unit} {more}"
 
 
-def _amount(end: float, finding: Finding) -> str:
+def _amount(end: float, finding: MetricComparison) -> str:
     scale = finding.question.scale
     if scale == "slope":
-        return three(abs(end))
+        return format_number(abs(end))
     return share(abs(end)) if scale == "points" else count(abs(round(100 * (math.exp(end) - 1))))
 
 
-def figure_value(value: float, question: Question) -> str:
+def figure_value(value: float, question: MetricSpec) -> str:
     return ms(value) if question.unit == "ms" and math.isfinite(value) else in_unit(question, value)
 
 
-def in_unit(question: Question, value: float) -> str:
+def in_unit(question: MetricSpec, value: float) -> str:
     """Return a value of a table in its unit: 640 ms, 1.20 %, 1.31 ×."""
     if math.isinf(value):
         return INFINITE
     if question.scale == "points":
         return f"{share(value)}{NBSP}%"
-    return three(value) if question.unit == "n" else f"{three(value)}{NBSP}{question.unit}"
+    return format_number(value) if question.unit == "n" else f"{format_number(value)}{NBSP}{question.unit}"
 
 
-def is_time(question: Question) -> bool:
+def is_time(question: MetricSpec) -> bool:
     """Whether it is a time of which less is better."""
     return question.unit == "ms" and is_lower(question)
 
 
-def is_lower(question: Question) -> bool:
+def is_lower(question: MetricSpec) -> bool:
     return better_of(question) == "lower"
 
 
@@ -133,7 +133,7 @@ class FindingRow:
     known: str
     after_holm: bool
     doubted: bool
-    finding: Finding
+    finding: MetricComparison
 
     @property
     def beside(self) -> str:
@@ -173,7 +173,7 @@ class FindingRow:
         return "" if {base, candidate} <= {NONE, NOTHING} else f"{base} → {with_unit(candidate, self.unit)}"
 
 
-def row(finding: Finding, colour: int, *, usable: bool = True) -> FindingRow:
+def row(finding: MetricComparison, colour: int, *, usable: bool = True) -> FindingRow:
     """A finding in words. `colour`: the candidate's place among the sides; one that is not `usable` has no verdict."""
     question, difference, few = finding.question, finding.published, finding.shortfall
     scale = 100.0 if question.scale == "points" else 1.0
@@ -231,10 +231,10 @@ def definition(metric: str) -> str:
     return known.sentence if known else ""
 
 
-def _value(value: float, few: Lack | None, question: Question) -> str:
+def _value(value: float, few: Shortfall | None, question: MetricSpec) -> str:
     if question.scale == "points":  # of too few turns 3 of 4
         return f"{round(value * few.there)} of {few.there}" if few else share(value)
-    return NOTHING if few else INFINITE if value == math.inf else three(value)
+    return NOTHING if few else INFINITE if value == math.inf else format_number(value)
 
 
 def with_unit(value: str, unit: str) -> str:
@@ -242,7 +242,7 @@ def with_unit(value: str, unit: str) -> str:
     return value if value in (INFINITE, NOTHING) else f"{value}{NBSP}{unit}".rstrip()
 
 
-def _place(question: Question, difference: Difference | None) -> float:
+def _place(question: MetricSpec, difference: Difference | None) -> float:
     """How far the margin lies from "same". With `plus`, which counts at this baseline: both must be exceeded."""
     margin = question.margin
     if question.scale == "points":
@@ -253,7 +253,7 @@ def _place(question: Question, difference: Difference | None) -> float:
     return math.log1p(max(margin.ratio, plus))
 
 
-def _why(finding: Finding) -> str:
+def _why(finding: MetricComparison) -> str:
     """slower; it takes about 370 pairs: what is known of an inconclusive figure, and what would settle it."""
     verdict, needed = finding.verdict, finding.needed
     if verdict.name != "inconclusive":

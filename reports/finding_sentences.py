@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from reports.finding import Finding, Measured, judge
+from reports.finding import MeasuredDifference, MetricComparison, add_verdicts
 from reports.finding_rows import (
     ONE_IN,
     figure_value,
@@ -22,7 +22,7 @@ from reports.finding_rows import (
     size,
     which_turns,
 )
-from reports.numbers import NBSP, count, listed, three
+from reports.numbers import NBSP, count, format_number, join_words
 from reports.statistics.differences import FAR, LEVEL, at_twice_the_spread
 from reports.statistics.verdicts import NOT_AFTER_HOLM, VerdictName
 from reports.wording import verdicts
@@ -39,17 +39,17 @@ RUNS_DIFFER = (
 )
 
 
-def overall(primary: Sequence[Finding]) -> VerdictName | None:
+def overall(primary: Sequence[MetricComparison]) -> VerdictName | None:
     """Return the verdict on several primary metrics together; None if there is none."""
     found = {finding.verdict.name for finding in primary}
     return next((verdict for verdict in WORST if verdict in found), None)
 
 
-def worst_first(primary: Sequence[Finding]) -> list[tuple[VerdictName | None, list[Finding]]]:
+def worst_first(primary: Sequence[MetricComparison]) -> list[tuple[VerdictName | None, list[MetricComparison]]]:
     """Group the primary metrics by candidate, each group with its verdict, the worst candidate first."""
     found = [[f for f in primary if f.candidate == label] for label in dict.fromkeys(f.candidate for f in primary)]
 
-    def rank(mine: Sequence[Finding]) -> tuple[int, float]:
+    def rank(mine: Sequence[MetricComparison]) -> tuple[int, float]:
         spoken = speaker(mine)
         reach = _reach(spoken)
         return WORST.index(spoken.verdict.name), reach if spoken.verdict.name == "improved" else -reach
@@ -57,23 +57,23 @@ def worst_first(primary: Sequence[Finding]) -> list[tuple[VerdictName | None, li
     return [(overall(mine), mine) for mine in sorted(found, key=rank)]
 
 
-def overall_shown(primary: Sequence[Finding]) -> str:
+def overall_shown(primary: Sequence[MetricComparison]) -> str:
     """Return the verdict on several primary metrics as screens show it: slower, regressed; empty without any."""
     return shown(speaker(primary)) if primary else ""
 
 
-def shown(finding: Finding) -> str:
+def shown(finding: MetricComparison) -> str:
     """Return the finding's verdict as screens show it."""
     return shown_verdict(finding.verdict.name, finding.question.metric, peers=finding.peers)
 
 
-def answer(primary: Sequence[Finding]) -> str:
+def answer(primary: Sequence[MetricComparison]) -> str:
     """Return what primary metrics say together, in a sentence: of several candidates that of the worst."""
     verdict, mine = worst_first(primary)[0] if primary else (None, [])
     return NO_PRIMARY if verdict is None else _opening(verdict, speaker(mine), mine)
 
 
-def answer_details(primary: Sequence[Finding], *, settle: bool = True) -> str:
+def answer_details(primary: Sequence[MetricComparison], *, settle: bool = True) -> str:
     """Return what follows `answer`: its confidence, and the others; if `settle`, how many sessions decide."""
     if not primary:
         return ""
@@ -86,7 +86,7 @@ def answer_details(primary: Sequence[Finding], *, settle: bool = True) -> str:
     return " ".join(filter(None, parts))
 
 
-def settling(inconclusive: Sequence[Finding]) -> str:
+def settling(inconclusive: Sequence[MetricComparison]) -> str:
     """Return how many sessions decide all of these: the largest number, then each; or that no number would."""
     finite = sorted((f for f in inconclusive if math.isfinite(f.needed)), key=lambda f: -f.needed)
     endless = [f for f in inconclusive if math.isinf(f.needed)]
@@ -101,34 +101,34 @@ def settling(inconclusive: Sequence[Finding]) -> str:
         return ""
     names = [figure(f.question) for f in (*endless, *finite)]
     each = [f"{name} {many}" for name, many in zip(names[1:], most[1:], strict=True)]
-    needs = listed([f"{names[0]} needs {most[0]}", *each])
+    needs = join_words([f"{names[0]} needs {most[0]}", *each])
     if endless:
         return f"More {units} are unlikely to decide {'all metrics' if each else 'it'}: {needs}."
     needed = f"{most[0][:1].upper()}{most[0][1:]} {units} are needed to decide"
     return f"{needed} all metrics: {needs}." if each else f"{needed} {names[0]}."
 
 
-def at_twice(measured: Sequence[Measured], level: float = LEVEL) -> str:
+def at_twice(measured: Sequence[MeasuredDifference], level: float = LEVEL) -> str:
     """Return which primary verdicts would be others if runs differed twice as much as was assumed."""
     primary = [(one, one.difference) for one in measured if one.question.primary and one.difference]
     doubled = [replace(one, difference=at_twice_the_spread(difference)) for one, difference in primary]
-    both = (judge(some, "the baseline", level=level) for some in ([one for one, _ in primary], doubled))
+    both = (add_verdicts(some, "the baseline", level=level) for some in ([one for one, _ in primary], doubled))
     others = [
         f"{figure(was.question)} would be {shown_verdict(now.verdict.name, was.question.metric, peers=False)}"
         for was, now in zip(*both, strict=True)
         if now.verdict.name != was.verdict.name
     ]
-    return f"At twice that spread {listed(others)}." if others else "At twice that spread no verdict would change."
+    return f"At twice that spread {join_words(others)}." if others else "At twice that spread no verdict would change."
 
 
-def sentence(finding: Finding) -> str:
+def sentence(finding: MetricComparison) -> str:
     """Return one finding in words, its verdict first."""
     verdict = finding.verdict.name
     rest = settling([finding]) if verdict == "inconclusive" and not finding.verdict.reason else _sure(finding)
     return " ".join(filter(None, (_opening(verdict, finding, [finding]), rest)))
 
 
-def _opening(verdict: VerdictName, finding: Finding, primary: Sequence[Finding]) -> str:
+def _opening(verdict: VerdictName, finding: MetricComparison, primary: Sequence[MetricComparison]) -> str:
     """`finding` speaks for all of `primary`."""
     found, name, label, base = row(finding, 1), figure(finding.question), finding.candidate, finding.baseline
     verb = f"is {shown(finding)} than {base}" if finding.peers else VERBS.get(verdict, "")
@@ -149,13 +149,13 @@ def _opening(verdict: VerdictName, finding: Finding, primary: Sequence[Finding])
     return _inconclusive(finding, primary)
 
 
-def _change(finding: Finding) -> str:
+def _change(finding: MetricComparison) -> str:
     """Return `25 % shorter`."""
     assert finding.difference is not None, "what has a known direction has a difference"
     return size(finding.difference.d, finding, longer=True)
 
 
-def _inconclusive(finding: Finding, primary: Sequence[Finding]) -> str:
+def _inconclusive(finding: MetricComparison, primary: Sequence[MetricComparison]) -> str:
     found, reason, name = row(finding, 1), finding.verdict.reason, figure(finding.question)
     lead, rest = verdicts.parts(reason)
     if finding.known == "worse":
@@ -164,7 +164,7 @@ def _inconclusive(finding: Finding, primary: Sequence[Finding]) -> str:
         worse = f"{finding.candidate} is {found.known} than {finding.baseline}: {now}"
         return f"{worse}. Whether this exceeds the margin of {found.margin_text} is inconclusive{after}."
     if reason and reason.kind == "none_seen":
-        passed = listed([figure(f.question) for f in primary if f.verdict.passes])
+        passed = join_words([figure(f.question) for f in primary if f.verdict.passes])
         which = (
             f"{finding.candidate} passes on {passed}; its {name}" if passed else f"The {name} of {finding.candidate}"
         )
@@ -181,18 +181,18 @@ def _inconclusive(finding: Finding, primary: Sequence[Finding]) -> str:
     return f"{may} ({rest})." if rest else f"{may}."
 
 
-def _sure(finding: Finding) -> str:
+def _sure(finding: MetricComparison) -> str:
     """Return how sure it is that a metric regressed."""
     found = finding.difference
     if found is None or finding.verdict.name != "regressed":
         return ""
-    sure = f"With {three(100 * (1 - found.level))}{NBSP}% confidence it is at least"
+    sure = f"With {format_number(100 * (1 - found.level))}{NBSP}% confidence it is at least"
     bound = found.low if is_lower(finding.question) else found.high
     least = f"{sure} {size(bound, finding, longer=True)}; the" if math.isfinite(bound) else "The"
     return f"{least} margin is {row(finding, 1).margin_text}."
 
 
-def _now(finding: Finding, more: str) -> str:
+def _now(finding: MetricComparison, more: str) -> str:
     """Return `one turn in twenty now takes longer than 2.64 s, 65 % more than on direct (ttfa p95)`."""
     found, question, now = finding.difference, finding.question, "" if finding.peers else "now "
     assert found is not None, "what became worse has a difference"
@@ -209,18 +209,18 @@ def _now(finding: Finding, more: str) -> str:
     return f"{which} {now}{takes} longer than {figure_value(found.candidate, question)}, {more} ({figure(question)})"
 
 
-def speaker(primary: Sequence[Finding]) -> Finding:
+def speaker(primary: Sequence[MetricComparison]) -> MetricComparison:
     """Return the finding that speaks for several: of those with the worst verdict the farthest beyond its margin."""
     verdict = overall(primary)
 
-    def priority(one: Finding) -> tuple[bool, bool, float]:
+    def priority(one: MetricComparison) -> tuple[bool, bool, float]:
         unseen = one.verdict.reason is not None and one.verdict.reason.kind == "none_seen"
         return not unseen, verdict == "inconclusive" and one.known == "worse", _reach(one)
 
     return max((one for one in primary if one.verdict.name == verdict), key=priority)
 
 
-def _reach(finding: Finding) -> float:
+def _reach(finding: MetricComparison) -> float:
     """Return how far the bound that decided, or an interim difference, lies from the margin, in margins."""
     found, margin = finding.difference, finding.question.margin
     if found is None:
@@ -232,7 +232,7 @@ def _reach(finding: Finding) -> float:
     return bound / max(accepted, 0.005)
 
 
-def _others(mine: Sequence[Finding], spoken: Finding) -> Iterable[str]:
+def _others(mine: Sequence[MetricComparison], spoken: MetricComparison) -> Iterable[str]:
     """Yield the other primary metrics, verdict by verdict: Also regressed: ttfa p50 +57 %. Improved: …."""
     for verdict in WORST:
         others = [finding for finding in mine if finding.verdict.name == verdict and finding is not spoken]
@@ -244,7 +244,7 @@ def _others(mine: Sequence[Finding], spoken: Finding) -> Iterable[str]:
             yield f"{lead[:1].upper()}{lead[1:]}: {details}."
 
 
-def _undecided(finding: Finding) -> str:
+def _undecided(finding: MetricComparison) -> str:
     """Return `ttfa p95, 10 to 23 % longer (margin 20 %)`; of a rate of which none was seen, what it may still be."""
     name, found, reason = figure(finding.question), finding.difference, finding.verdict.reason
     lead, rest = verdicts.parts(reason)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports.numbers import count, three
+from reports.numbers import count, format_number
 from reports.render.blocks import MARKS, Block, Cell, Column, Paragraph, Strong, make_row, note, table, with_marker
 from reports.render.html import environment
 
@@ -33,5 +33,5 @@ def _text(value: object) -> str:
     if pd.isna(value):  # type: ignore[call-overload]
         return ""
     if isinstance(value, float):
-        return three(value)
+        return format_number(value)
     return with_marker(value) if isinstance(value, str) and value in MARKS else str(value)

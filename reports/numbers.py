@@ -13,7 +13,7 @@ NBSP = "\u00a0"
 NONE = "–"
 
 
-def three(value: float | None) -> str:
+def format_number(value: float | None) -> str:
     """1,960 · 0.8 · −12.3; an en dash for what is not known."""
     if value is None or math.isnan(value):
         return NONE
@@ -42,7 +42,7 @@ def percent(part: float, whole: float) -> str:
     if not whole or math.isnan(part):
         return NONE
     share = 100 * part / whole
-    return f"{three(share if share >= 9.95 else float(f'{share:.2g}'))}{NBSP}%"
+    return f"{format_number(share if share >= 9.95 else float(f'{share:.2g}'))}{NBSP}%"
 
 
 def change(ratio: float) -> str:
@@ -59,27 +59,30 @@ def usd(value: float) -> str:
 def ms(value: float) -> str:
     """640 ms, 1.24 s: for axes, labels and single figures."""
     if not math.isfinite(value):
-        return three(value)
-    return f"{three(value)}{NBSP}ms" if abs(value) < 999.5 else f"{three(value / 1000)}{NBSP}s"
+        return format_number(value)
+    return f"{format_number(value)}{NBSP}ms" if abs(value) < 999.5 else f"{format_number(value / 1000)}{NBSP}s"
 
 
-def together(*values: float) -> list[str]:
+def format_ms_list(*values: float) -> list[str]:
     """Several milliseconds of one sentence in one unit: 0.99 s and 1.07 s; ms where a second would be too coarse."""
     if max(values, default=0) >= 999.5 and min(values) >= 95:
-        return [f"{value / 1000:.2f}{NBSP}s" if value < 9995 else f"{three(value / 1000)}{NBSP}s" for value in values]
-    return [f"{three(value)}{NBSP}ms" for value in values]
+        return [
+            f"{value / 1000:.2f}{NBSP}s" if value < 9995 else f"{format_number(value / 1000)}{NBSP}s"
+            for value in values
+        ]
+    return [f"{format_number(value)}{NBSP}ms" for value in values]
 
 
 def quantity(value: float) -> str:
     """Bytes with the unit that suits them: 448 MB."""
     size, name = byte_unit(value)
-    return f"{three(value / size)}{NBSP}{name}"
+    return f"{format_number(value / size)}{NBSP}{name}"
 
 
-def span(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A length of time: 42 s, 20 min, 1 h 30 min."""
     if seconds < 99.5 and seconds != 60:
-        return f"{three(round(seconds, 1) if seconds < 10 else round(seconds))}{NBSP}s"
+        return f"{format_number(round(seconds, 1) if seconds < 10 else round(seconds))}{NBSP}s"
     minutes = round(seconds / 60)
     if minutes < 100:
         return f"{minutes}{NBSP}min"
@@ -87,7 +90,7 @@ def span(seconds: float) -> str:
     return f"{hours}{NBSP}h" + (f" {rest}{NBSP}min" if rest else "")
 
 
-def moment(utc_ns: int) -> str:
+def format_utc(utc_ns: int) -> str:
     """20 Nov 2026, 09:14 UTC."""
     at = datetime.fromtimestamp(utc_ns / NS_PER_S, UTC)
     return f"{at.day} {at:%b %Y, %H:%M} UTC"
@@ -105,10 +108,10 @@ def instant(seconds: float, step_s: float) -> str:
     """A tick of an axis of time: 0, 20 s, 2 min; 2:30 where its steps are no whole minutes."""
     if not seconds:
         return "0"
-    return clock(seconds, long=True) if seconds >= 60 and step_s % 60 else span(seconds)
+    return clock(seconds, long=True) if seconds >= 60 and step_s % 60 else format_duration(seconds)
 
 
-def listed(words: list[str]) -> str:
+def join_words(words: list[str]) -> str:
     """a, b and c."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
 

@@ -13,17 +13,17 @@ import numpy as np
 from bench.errors import UsageError
 from bench.metrics import CATALOGUE, SLOPE
 from bench.metrics import Better as Direction
-from reports.records import Known, Record, about
-from reports.statistics.arms import Arms
+from reports.records import JsonEntry, Known, about
+from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import Better, Difference, Inference, Margin, Scale
 from reports.statistics.interim import InterimStatistic
 from reports.statistics.looks import pairs_needed
 from reports.statistics.power import Pilot
-from reports.statistics.quantiles import Lack, Sample
+from reports.statistics.quantiles import Sample, Shortfall
 from reports.statistics.rates import PerCluster
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.threshold_estimate import ThresholdEstimate
-from reports.statistics.verdicts import Reason
+from reports.statistics.verdicts import InconclusiveReason
 from reports.stored import Baseline
 from reports.strata import NO_STRATUM, Stratum
 
@@ -45,16 +45,16 @@ class Source(Protocol):
     @property
     def step_names(self) -> list[str]: ...
 
-    def sample(self, question: Question) -> Sample:
+    def sample(self, question: MetricSpec) -> Sample:
         """Return the values of a metric, failed turns as +inf."""
 
-    def totals(self, question: Question) -> PerCluster:
+    def totals(self, question: MetricSpec) -> PerCluster:
         """Return the sum of the values of a metric and their number, by cluster."""
 
-    def counts(self, question: Question) -> PerCluster:
+    def counts(self, question: MetricSpec) -> PerCluster:
         """Return the events and the trials of a rate, by cluster."""
 
-    def worst_bound(self, question: Question) -> float:
+    def worst_bound(self, question: MetricSpec) -> float:
         """Return how far a value of a metric is off at most; inf if that is not known."""
 
 
@@ -67,7 +67,7 @@ class Sources(Protocol):
     @property
     def candidate(self) -> Source: ...
 
-    def arms(self, question: Question, samples: tuple[Sample, Sample]) -> Arms:
+    def arms(self, question: MetricSpec, samples: tuple[Sample, Sample]) -> TwoSamples:
         """Return both samples, with their steps if the candidate's are weighted to the baseline's shares."""
 
 
@@ -138,34 +138,36 @@ class Statistic(ABC):
         return "slope" if CATALOGUE[metric].unit == SLOPE else "ratio"
 
     @abstractmethod
-    def counts(self, source: Source, question: Question) -> TargetCounts:
+    def counts(self, source: Source, question: MetricSpec) -> TargetCounts:
         """Return how many turns and sessions of a target it is of."""
 
     @abstractmethod
-    def value(self, source: Source, question: Question) -> float:
+    def value(self, source: Source, question: MetricSpec) -> float:
         """Return its value on a target; NaN without turns."""
 
     @abstractmethod
-    def compare(self, both: Sources, group: Sequence[Question], how: Inference) -> MeasuredDifferences:
+    def compare(self, both: Sources, group: Sequence[MetricSpec], how: Inference) -> MeasuredDifferences:
         """Compare a candidate with its baseline. `group`: questions that differ in p and margin alone."""
 
-    def shortfall(self, metric: str, turns: int, sessions: int) -> Lack | None:
+    def shortfall(self, metric: str, turns: int, sessions: int) -> Shortfall | None:
         """Return what there is too little of for its value to be shown."""
         return None
 
-    def nothing_seen(self, question: Question, found: Difference, candidate: TargetCounts) -> Reason | None:
+    def nothing_seen(
+        self, question: MetricSpec, found: Difference, candidate: TargetCounts
+    ) -> InconclusiveReason | None:
         """Return why a comparison is inconclusive if the candidate had none of the events that are counted."""
         return None
 
-    def estimate(self, source: Source, question: Question) -> ThresholdEstimate:
+    def estimate(self, source: Source, question: MetricSpec) -> ThresholdEstimate:
         """Return its value on a target, with the bounds that decide against a limit."""
         raise UsageError(f"{question.name} has no limit: compare it with a baseline")
 
-    def explain_limit(self, question: Question, found: ThresholdEstimate, limit: float) -> Reason | None:
+    def explain_limit(self, question: MetricSpec, found: ThresholdEstimate, limit: float) -> InconclusiveReason | None:
         """Return why a limit within the bounds is inconclusive, if there is more to say than that."""
         return None
 
-    def worst_bound(self, source: Source, question: Question) -> float:
+    def worst_bound(self, source: Source, question: MetricSpec) -> float:
         """Return how far its value is off at most; inf if that is not known."""
         return math.inf
 
@@ -177,30 +179,30 @@ class Statistic(ABC):
         """Return the sessions that it takes to pass even if nothing fails; None if no number does."""
         return 0
 
-    def min_sessions(self, source: Source, question: Question) -> int:
+    def min_sessions(self, source: Source, question: MetricSpec) -> int:
         """Return the sessions like these that it takes to decide anything."""
         return pairs_needed(None, 1.0)
 
-    def pilot(self, sources: Sequence[Source], question: Question, effect: float, rng: np.random.Generator) -> Pilot:
+    def pilot(self, sources: Sequence[Source], question: MetricSpec, effect: float, rng: np.random.Generator) -> Pilot:
         """Return what a pilot run, of one target or of two in pairs, says of the error of a difference."""
         raise UsageError(f"a {self.kind} has no sample size to plan for: plan for a quantile, such as p50")
 
     def interim(
-        self, both: Sources, group: Sequence[Question], draws: int, rng: np.random.Generator, error: float
+        self, both: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
     ) -> list[InterimStatistic]:
         """Return what an interim analysis sees. `error`: of the tests of drift; the others are as in `compare`."""
         names = ", ".join(one.name for one in group)
         raise UsageError(f"{names} cannot be tested at an interim analysis: use rtbench compare")
 
     def against_stored(
-        self, source: Source, question: Question, runs: Sequence[Baseline], rng: np.random.Generator, how: Inference
+        self, source: Source, question: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, how: Inference
     ) -> StoredComparison:
         """Compare a target with stored runs."""
         raise UsageError(f"{question.name}: stored baselines do not hold it; name a run as the baseline")
 
 
 @dataclass(frozen=True)
-class Question:
+class MetricSpec:
     """A statistic of a metric. `stratum`: None for all there is; `step`: empty for all."""
 
     metric: str
@@ -241,19 +243,19 @@ class Question:
 
     @property
     def asked(self) -> tuple[str, str, float | None, str, str]:
-        """What an `AskedFigure` begins with."""
+        """What an `MetricSpecEntry` begins with."""
         return (self.metric, self.kind, self.p, *(self.stratum or NO_STRATUM))
 
 
-def by_sample(questions: Iterable[Question]) -> list[list[Question]]:
+def by_sample(questions: Iterable[MetricSpec]) -> list[list[MetricSpec]]:
     """Group questions that need the same sample."""
-    groups: dict[tuple[object, ...], list[Question]] = {}
+    groups: dict[tuple[object, ...], list[MetricSpec]] = {}
     for one in questions:
         groups.setdefault((one.kind, one.metric, one.stratum, one.step), []).append(one)
     return list(groups.values())
 
 
-class AskedFigure(Record, frozen=True):
+class MetricSpecEntry(JsonEntry, frozen=True):
     """Which statistic of which metric and turns a value is."""
 
     metric: str
@@ -263,7 +265,7 @@ class AskedFigure(Record, frozen=True):
     turn_type: Annotated[Known, about("which turns they are; null of plain ones, and where a run has no others")]
 
 
-def better_of(question: Question) -> Better:
+def better_of(question: MetricSpec) -> Better:
     """Which way is better. Raises UsageError for a metric of which neither more nor less is."""
     if question.better == "neither":
         raise UsageError(f"{question.metric} cannot be compared: neither more nor less of it is better")

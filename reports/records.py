@@ -66,15 +66,15 @@ ABSENT: dict[type, object] = {Number: math.nan, Rounded: math.nan, Known: "", Po
 Read = TypeVar("Read", bound=msgspec.Struct)
 
 
-class Record(msgspec.Struct, frozen=True):
+class JsonEntry(msgspec.Struct, frozen=True):
     """An object with a key for each field. Later versions may add some: readers skip them."""
 
 
-class Closed(Record, frozen=True, forbid_unknown_fields=True):
+class ClosedJsonEntry(JsonEntry, frozen=True, forbid_unknown_fields=True):
     """The same, with no other keys."""
 
 
-def data_of(document: Record) -> dict[str, Any]:
+def to_json_data(document: JsonEntry) -> dict[str, Any]:
     """Return a document as lists, dictionaries, strings and numbers. Raises ValidationError if a type is wrong."""
     plain = msgspec.to_builtins(document, enc_hook=_builtin)
     try:
@@ -83,7 +83,7 @@ def data_of(document: Record) -> dict[str, Any]:
         return _through_json(_unicode(plain), type(document))
 
 
-def _through_json(plain: Any, kind: type[Record]) -> dict[str, Any]:
+def _through_json(plain: Any, kind: type[JsonEntry]) -> dict[str, Any]:
     typed = msgspec.convert(plain, kind, dec_hook=lambda kind, value: kind(value))
     data: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(typed, enc_hook=_plain))
     return data

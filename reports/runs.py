@@ -36,7 +36,7 @@ from bench.run.metric_values import CARRIED, all_histograms, bytes_per_s, measur
 from bench.run.worker_part import parts
 from bench.units import NS_PER_MS, NS_PER_S
 from bench.untrusted.sanitize import SUSPECT, escape_control, excerpt
-from reports.exactness import Inexact, inexact_of
+from reports.exactness import UncertainMetric, inexact_of
 from reports.frames import by_label
 from reports.rate_metrics import OF_COLUMNS
 from reports.records import optional_keys
@@ -108,7 +108,7 @@ class RunFrames:
         return escape_control(self.folder.name)
 
     @cached_property
-    def inexact(self) -> tuple[Inexact, ...]:
+    def inexact(self) -> tuple[UncertainMetric, ...]:
         """The metrics that are not exact in this run, target by target."""
         return inexact_of(self.folder, self.metadata)
 

@@ -17,16 +17,16 @@ from bench.pricing import Prices, cost_usd
 from bench.run.document import ValidityStatus
 from bench.units import NS_PER_S, S_PER_MINUTE
 from reports import runs
-from reports.numbers import NBSP, NONE, count, plural, span, three, usd
-from reports.question import Question
-from reports.records import Closed, Number, about
+from reports.numbers import NBSP, NONE, count, format_duration, format_number, plural, usd
+from reports.question import MetricSpec
+from reports.records import ClosedJsonEntry, Number, about
 from reports.render.blocks import Block, Fact, Paragraph
 from reports.runs import RunFrames, run_id_of
 from reports.samples import samples_of
 from reports.sides.clusters import ABSENT
 from reports.sides.named import matched, parted, refuse_unknown, targets_of
 from reports.sides.questions import by_stratum, common_strata
-from reports.sides.side import Side
+from reports.sides.side import ComparedTarget
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
 from reports.statistics.counting import Floats
@@ -54,14 +54,14 @@ from reports.wording.verdicts import figure
 _SHARE = re.compile(r"\+?\s*(\d+(?:\.\d+)?|\.\d+)\s*(%|pt)?")
 TIMES_MARGIN, EFFECT_POINTS = 2, 0.03
 """The default effect: twice the margin; of rates 3 points."""
-FAILURES = Question("failure_rate", Rate())
+FAILURES = MetricSpec("failure_rate", Rate())
 
 
 @dataclass(frozen=True)
 class PowerSpec:
     """`effect`: how much worse the candidate truly is, to be found with this power against the question's margin."""
 
-    question: Question
+    question: MetricSpec
     effect: float
     power: float
     primary_metrics: int = PRIMARY_METRICS
@@ -105,7 +105,7 @@ def power_spec(
         raise UsageError(f"--power must be from 0.5 to 0.99, not {power:g}")
     if primary_metrics < 1:
         raise UsageError(f"--primary must be 1 or more, not {primary_metrics}: a check of one metric has 1")
-    question = Question(of.name, statistic, Margin(points=accepted) if rate else Margin(ratio=accepted))
+    question = MetricSpec(of.name, statistic, Margin(points=accepted) if rate else Margin(ratio=accepted))
     return PowerSpec(question, effect, power, primary_metrics)
 
 
@@ -123,7 +123,7 @@ def _share(text: str, option: str) -> float:
 Range = tuple[Number, Number, Number]
 
 
-class SampleSize(Closed, frozen=True):
+class SampleSize(ClosedJsonEntry, frozen=True):
     """Ranges are [low, likely, high]; null if the pilot has no value for it."""
 
     schema: Literal[2]
@@ -187,7 +187,7 @@ def sample_size_of(run: RunFrames, asked: PowerSpec, target: str | None, named: 
     latency = question
     if question.scale == "points":  # the variability of the main metric is reported
         stratum = next(iter(common_strata([base])), None)
-        latency = Question(base.mains[stratum] if stratum else "ttfa", Quantile(0.5), stratum=stratum)
+        latency = MetricSpec(base.mains[stratum] if stratum else "ttfa", Quantile(0.5), stratum=stratum)
     sample = base.sample(latency)
     minimum = question.statistic.min_sessions(base, question)
     low, likely, high = (max(minimum, size) for size in pilot.needed(asked.distance, asked.power, asked.level))
@@ -231,7 +231,7 @@ def sample_size_of(run: RunFrames, asked: PowerSpec, target: str | None, named: 
     )
 
 
-def _sides(run: RunFrames, target: str | None) -> Sequence[Side]:
+def _sides(run: RunFrames, target: str | None) -> Sequence[ComparedTarget]:
     """Return both targets of an interleaved run of two, else the one that is named, or the only one."""
     if target is not None:
         refuse_unknown(run, target)
@@ -241,15 +241,15 @@ def _sides(run: RunFrames, target: str | None) -> Sequence[Side]:
     if len(sides) > 1:
         choices = " or ".join(f"{run.folder}:{side.name}" for side in sides)
         raise UsageError(f"{run.folder} has {len(sides)} targets: say which one the plan is for, {choices}")
-    return sides or [Side(run, samples_of(run), ABSENT, "")]
+    return sides or [ComparedTarget(run, samples_of(run), ABSENT, "")]
 
 
 def sample_size_blocks(size: SampleSize) -> tuple[list[Block], list[Block]]:
     """Return the answer, and what it is based on."""
     noun, targets = ("pair", "pairs") if size.paired else ("session", "sessions per target")
-    error, power = (f"{three(100 * share)}{NBSP}%" for share in (size.alpha, size.power))
+    error, power = (f"{format_number(100 * share)}{NBSP}%" for share in (size.alpha, size.power))
     effect, margin = (
-        f"{three(100 * share)}{NBSP}{'%' if size.kind != 'rate' else 'point' if share == 0.01 else 'points'}"
+        f"{format_number(100 * share)}{NBSP}{'%' if size.kind != 'rate' else 'point' if share == 0.01 else 'points'}"
         for share in (size.detect, size.margin)
     )
     shared = f", corrected for {size.primary_metrics} primary metrics (Holm)" if size.primary_metrics > 1 else ""
@@ -258,8 +258,8 @@ def sample_size_blocks(size: SampleSize) -> tuple[list[Block], list[Block]]:
     low, likely, high = map(count, size.sessions)
     needs = [f"{likely} {targets} ({low} to {high}: {bootstrap})"]
     if math.isfinite(size.seconds[1]):
-        pace = f"{three(size.sessions_per_min)} {noun}s a minute, the pace of this run"
-        needs.append(f"{_range(size.seconds, span)}, both targets at once, at {pace}")
+        pace = f"{format_number(size.sessions_per_min)} {noun}s a minute, the pace of this run"
+        needs.append(f"{_range(size.seconds, format_duration)}, both targets at once, at {pace}")
     if math.isfinite(size.usd[1]):
         each = "pair" if size.paired else "session of each"
         needs.append(f"{_range(size.usd, usd)} for both targets, at {usd(size.usd_per_session)} for a {each}")
@@ -279,17 +279,17 @@ def _basis(size: SampleSize, noun: str, targets: str) -> Iterable[str]:
     """Yield what the answer is based on, and what else to know. `noun`, `targets`: what is counted, of one and many."""
     if size.primary_metrics > 1:
         yield f"As the only primary metric it needs {count(size.sessions_single_metric)} (--primary 1)."
-    percent = three(round(100 * size.power_of_pilot))
+    percent = format_number(round(100 * size.power_of_pilot))
     yield f"With the size of this run, {plural(size.pilot_sessions, noun)}, the power is {percent}{NBSP}%."
     if size.sessions_to_pass:
         needed = f"at least {count(size.sessions_to_pass)} {targets} are needed, even if nothing fails"
         yield f"To pass at that margin {needed}: a session may fail as a whole."
     sigma, icc, deff_p50, deff_p95 = (
-        NONE if math.isnan(value) else three(float(f"{value:.2g}"))
+        NONE if math.isnan(value) else format_number(float(f"{value:.2g}"))
         for value in (size.sigma, size.icc, size.deff_p50, size.deff_p95)
     )
     varies = f"sigma {sigma}, ICC {icc}, design effect {deff_p50} at p50 and {deff_p95} at p95"
-    turns = three(size.turns_per_session)
+    turns = format_number(size.turns_per_session)
     yield f"Pilot: {plural(size.pilot_sessions, noun)} of {turns} turns: {varies}."
     cheapest = [
         f"{best}{' or more' if best == 10 else ''} by {what}"
@@ -310,14 +310,14 @@ def _range(values: Range, write: Callable[[float], str]) -> str:
 UNKNOWN = SessionPrice(math.nan, math.nan)
 
 
-def usd_per_session(run: RunFrames, sides: Sequence[Side]) -> float:
+def usd_per_session(run: RunFrames, sides: Sequence[ComparedTarget]) -> float:
     """Return the cost of a session of each of two targets: the sum over both, or twice that of one."""
     costs = {cost.target: cost.usd_per_session for cost in money_of(run, sides[0].turns.targets).targets}
     each = [costs.get(side.name, math.nan) for side in sides]
     return sum(each) * (2 / len(each))
 
 
-def price_in_seconds(side: Side) -> SessionPrice:
+def price_in_seconds(side: ComparedTarget) -> SessionPrice:
     """Return the seconds from a session's start to its first turn, and per turn: the means of successful sessions."""
     sessions = side.session_rows
     turns = side.turns.frame[["session_id", "start_utc_ns"]].iloc[side.turns.rows[side.here]]
@@ -334,7 +334,7 @@ def price_in_seconds(side: Side) -> SessionPrice:
     return _price(opening / NS_PER_S, per_turn / NS_PER_S)
 
 
-def price_in_usd(side: Side) -> SessionPrice:
+def price_in_usd(side: ComparedTarget) -> SessionPrice:
     """Return the cost of a session by its turns: their tokens, and the minutes that they take if these are billed."""
     costs = [cost for cost in money_of(side.run, side.turns.targets).targets if cost.target == side.name]
     prices = next((charge.prices for cost in costs[:1] for charge in cost.models if charge.prices), None)
@@ -346,7 +346,7 @@ def price_in_usd(side: Side) -> SessionPrice:
     return _price(tokens.session + per_s * seconds.session, tokens.turn + per_s * seconds.turn, tokens.history)
 
 
-def _usd_of_tokens(side: Side, prices: Prices) -> SessionPrice:
+def _usd_of_tokens(side: ComparedTarget, prices: Prices) -> SessionPrice:
     """Fit a line to the cost of turns by their number: its slope is the history that is billed again."""
     run, targets = side.run, side.turns.targets
     bills = bills_of(run, targets)

@@ -24,7 +24,18 @@ from reports.runs import RunFrames
 from reports.statistics.counting import Floats, Integers, order_of_values, split
 from reports.statistics.quantiles import Sample, sample
 from reports.strata import STARTED_BY, Stratum
-from reports.turns import FAILED, GOOD, UNFINISHED, Flags, Pool, Turns, column_of, of_rows, pool_label, turns_of
+from reports.turns import (
+    FAILED,
+    GOOD,
+    UNFINISHED,
+    Flags,
+    Pool,
+    TurnArrays,
+    column_of,
+    measured_turns,
+    of_rows,
+    pool_label,
+)
 
 ALWAYS = "response_total"
 HEARD = "voice_to_voice"
@@ -33,14 +44,14 @@ ANSWER_HEARD = "answer_voice_to_voice"
 
 
 @dataclass(frozen=True)
-class Sampled:
+class MetricSample:
     """One metric's values, ascending over the whole run: samples of any part need no further sort.
 
     `values`, `index` and `failed` are of turns that started; a sample also holds those that did not.
     """
 
     metric: Metric
-    turns: Turns
+    turns: TurnArrays
     values: Floats
     index: Integers
     """the place in `turns` of each value"""
@@ -134,7 +145,7 @@ class Sampled:
                     yield Pool(target, stratum, pool_label(label, stratum, strata, {}), self.turns.steps_in(stratum))
 
 
-def sampled(turns: Turns, name: str, mains: Mapping[Stratum, str]) -> Sampled:
+def sampled(turns: TurnArrays, name: str, mains: Mapping[Stratum, str]) -> MetricSample:
     """One metric over the run; to a step of which nothing ever succeeded its main metric applies, and ALWAYS."""
     metric, values = CATALOGUE[name], turns.value(name)
     main_of_step = np.array([mains[turns.strata[place]] for place in turns.stratum], dtype=object)
@@ -150,30 +161,30 @@ def sampled(turns: Turns, name: str, mains: Mapping[Stratum, str]) -> Sampled:
         failed = turns.failed[applies.ravel()[turns.group[turns.failed]]]
         drawn, index = np.append(drawn, np.full(failed.size, np.inf)), np.append(index, failed)
     counts, censored = (turns.by_group(places) * applies for places in (turns.failed, turns.unfinished))
-    return Sampled(metric, turns, drawn, index, counts, censored, applies)
+    return MetricSample(metric, turns, drawn, index, counts, censored, applies)
 
 
 @dataclass(frozen=True, eq=False)
-class Samples:
+class MetricSamples:
     """The metrics of a run's turns, each sampled when it is first asked for. `mains`: that of each stratum."""
 
-    turns: Turns
+    turns: TurnArrays
     mains: Mapping[Stratum, str]
-    known: dict[str, Sampled] = field(default_factory=dict)
+    known: dict[str, MetricSample] = field(default_factory=dict)
 
-    def __getitem__(self, name: str) -> Sampled:
+    def __getitem__(self, name: str) -> MetricSample:
         if name not in self.known:
             self.known[name] = sampled(self.turns, name, self.mains)
         return self.known[name]
 
 
-def samples_of(run: RunFrames) -> Samples:
+def samples_of(run: RunFrames) -> MetricSamples:
     """Return the samples of measured turns. Raises UsageError if rows name no target.
 
     The main metric is ttfa if there is audio, else ttft; voice_to_voice if the service reports nothing but audio; if
     nothing succeeded, what the scripts asked for.
     """
-    turns = turns_of(run)
+    turns = measured_turns(run)
     asked = {script.get("output") for script in run.metadata.get("scripts") or []}
     heard_alone = all(target.get("full_duplex") for target in run.metadata.get("targets") or [{}])
     unknown = HEARD if heard_alone else "ttft" if asked == {"text"} else "ttfa"
@@ -185,7 +196,7 @@ def samples_of(run: RunFrames) -> Samples:
         stratum: next((name for name, places in having.items() if at in places), unknown)
         for at, stratum in enumerate(turns.strata)
     }
-    return Samples(turns, mains)
+    return MetricSamples(turns, mains)
 
 
 def is_wait(metric: Metric) -> bool:
@@ -221,7 +232,7 @@ def session_sample(frame: pd.DataFrame, name: str, chosen: Flags | None = None) 
     return sample(drawn, kept, failed=int((mine & failed).sum()), censored=int(cut.sum()))
 
 
-def rate_counts(turns: Turns, name: str) -> tuple[Floats, Floats]:
+def rate_counts(turns: TurnArrays, name: str) -> tuple[Floats, Floats]:
     """Return events and trials (words, or 1) of a rate in each turn that started; NaN if the turn does not count."""
     rate, every = RATES[name], np.ones(turns.rows.size)
     if rate.column:

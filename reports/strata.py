@@ -10,7 +10,7 @@ from typing import Annotated, NamedTuple
 
 from bench import metrics
 from bench.metrics import REGULAR
-from reports.records import Known, Record, about
+from reports.records import JsonEntry, Known, about
 
 ORIGINS = {"request_sent": "request sent", "speech_end": "end of speech"}
 """What latency is measured from, in the order in which reports show it, and its words."""
@@ -92,7 +92,7 @@ def in_order(turn_type: Collection[str]) -> tuple[str, ...]:
     return tuple(sorted(turn_type, key=lambda several: (places[several], several)))
 
 
-class Wait(Record, frozen=True):
+class MainMetric(JsonEntry, frozen=True):
     """The main metric of one stratum and target."""
 
     metric: str

@@ -20,7 +20,7 @@ from bench.manual import see
 from bench.metrics import BYTES_PER_S, CATALOGUE, ORIGIN, REGULAR, SLOPE, TURN_TYPES, Better, turn_type_of
 from bench.untrusted.sanitize import excerpt
 from bench.yaml_file import LocatedValue, read_yaml
-from reports.question import Question, Statistic
+from reports.question import MetricSpec, Statistic
 from reports.rate_metrics import RATES
 from reports.statistic_types.mean import Mean
 from reports.statistic_types.quantile import Quantile
@@ -39,7 +39,7 @@ OTHERS = {
 
 
 @dataclass(frozen=True)
-class Gated:
+class ThresholdMetric:
     """A figure's name with what a limit on it is: its unit, the better direction, and whether it is of sessions.
 
     `signed`: it may be negative, so a percentage of it says nothing.
@@ -59,16 +59,16 @@ class Gated:
 
 GATED = {
     **{
-        one.name: Gated(one.name, cast(Unit, one.unit), one.better, one.scope == "session", one.signed)
+        one.name: ThresholdMetric(one.name, cast(Unit, one.unit), one.better, one.scope == "session", one.signed)
         for one in CATALOGUE.values()
         if one.scope in ("turn", "session")
     },
-    **{rate.name: Gated(rate.name, "share", rate.better) for rate in RATES.values()},
+    **{rate.name: ThresholdMetric(rate.name, "share", rate.better) for rate in RATES.values()},
 }
 """What a threshold may be about, by its name."""
 
 
-def primary(name: str) -> Gated:
+def primary(name: str) -> ThresholdMetric:
     """The figure of this name. Raises UsageError that says which there are, or why this one has no thresholds."""
     if name in GATED:
         return GATED[name]
@@ -118,7 +118,7 @@ POINTS: Mapping[str, int | Fraction] = {"": 1, "pt": Fraction(1, 100)}
 """How the margin of a rate may be written."""
 
 
-def limit_of(text: str, primary: Gated) -> float:
+def limit_of(text: str, primary: ThresholdMetric) -> float:
     match, form = _LIMIT.fullmatch(text), FORMS[primary.unit]
     if not match or match[2] not in form.factors:
         raise UsageError(f"{quoted(text)} is no limit of {primary.name}: write it as {form.limits}")
@@ -128,7 +128,7 @@ def limit_of(text: str, primary: Gated) -> float:
     return limit
 
 
-def read_margin(text: str, primary: Gated) -> Margin:
+def read_margin(text: str, primary: ThresholdMetric) -> Margin:
     """How much worse than the baseline is accepted: `+20%`, `+30ms`, both with `and`; `-10%` where more is better."""
     sizes: dict[str, float] = {}
     for part in _AND.split(text):
@@ -140,7 +140,7 @@ def read_margin(text: str, primary: Gated) -> Margin:
     return Margin(**sizes)
 
 
-def _size(sign: str, number: Fraction, unit: str, primary: Gated) -> tuple[str, float] | None:
+def _size(sign: str, number: Fraction, unit: str, primary: ThresholdMetric) -> tuple[str, float] | None:
     """(field of a Margin, its value) of one part; None where it is no margin of this metric.
 
     A margin of −10 % accepts 0.9 of the baseline, which is a ratio of 1/0.9 when worse is downwards.
@@ -160,7 +160,7 @@ def _size(sign: str, number: Fraction, unit: str, primary: Gated) -> tuple[str, 
     return None
 
 
-def _allowed(primary: Gated) -> str:
+def _allowed(primary: ThresholdMetric) -> str:
     if primary.unit == "share" and primary.better == "higher":
         return "more of it is better, so what is accepted is less: write -1pt (one percentage point)"
     if primary.unit == "share":
@@ -202,13 +202,13 @@ class Threshold:
         return self.statistic.p
 
     @property
-    def about(self) -> Question:
+    def about(self) -> MetricSpec:
         """The figure that it is a threshold of."""
         stratum = Stratum(turn_type="" if self.turn_type == REGULAR else self.turn_type) if self.turn_type else None
-        return Question(self.metric, self.statistic, stratum=stratum, step=self.step)
+        return MetricSpec(self.metric, self.statistic, stratum=stratum, step=self.step)
 
     @property
-    def question(self) -> Question:
+    def question(self) -> MetricSpec:
         """What a relative threshold asks of a comparison."""
         assert self.margin is not None, f"{self.text} is absolute"
         return replace(self.about, margin=self.margin, primary=True)
@@ -340,7 +340,7 @@ def _named(text: str) -> tuple[str, dict[str, str]]:
     return match[1].strip(), filters
 
 
-def _statistic(text: str, of: Gated) -> Statistic:
+def _statistic(text: str, of: ThresholdMetric) -> Statistic:
     if text in OTHERS:
         raise UsageError(f"{text} of {of.name} cannot be a threshold: {OTHERS[text]}")
     if text == "avg" and of.unit == "ms":
@@ -353,7 +353,7 @@ def _statistic(text: str, of: Gated) -> Statistic:
     raise UsageError(f"{quoted(text)} is no aggregate of {of.name}{hint} allowed: {', '.join(of.aggregates)}")
 
 
-def metric_option(text: str, default: str) -> tuple[Gated, Statistic]:
+def metric_option(text: str, default: str) -> tuple[ThresholdMetric, Statistic]:
     """Parse a metric and its statistic, or the quantile `default`. Raises UsageError that says what is allowed."""
     name, _, aggregate = text.partition(":")
     metric = primary(name.strip())

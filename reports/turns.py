@@ -32,7 +32,7 @@ PLACES: tuple[list[str], ...] = (["target", "script", "turn"], ["script", "turn"
 
 
 @dataclass(frozen=True)
-class Lost:
+class NotStartedTurns:
     """Turns that did not start, as arrays of one length: codes of each one's session, target, and step."""
 
     session: Integers
@@ -57,14 +57,16 @@ def lost_of(sessions: pd.DataFrame) -> npt.NDArray[np.int64]:
     return (_number(sessions["turns_not_started"]) * whole).astype(np.int64)
 
 
-def turns_not_started(begun: pd.DataFrame, sessions: pd.DataFrame, target: Integers, session: Integers) -> Lost:
+def turns_not_started(
+    begun: pd.DataFrame, sessions: pd.DataFrame, target: Integers, session: Integers
+) -> NotStartedTurns:
     """Return the turns that did not start. Each has the commonest step of its place among the turns that started.
 
     `begun` has target (a code), script, turn and step (a code); `target` and `session` are codes of rows of `sessions`.
     """
     lost = lost_of(sessions)
     if not (lost.any() and len(begun)):
-        return Lost(*np.zeros((6, 0), dtype=np.int64))
+        return NotStartedTurns(*np.zeros((6, 0), dtype=np.int64))
     targets, numbers = np.repeat(target, lost), turn_numbers(sessions, lost)
     script, script_begun = (by_label(frame["script"].cat, str, "", object) for frame in (sessions, begun))
     places = pd.DataFrame({"target": targets, "script": np.repeat(script, lost), "turn": numbers})
@@ -80,7 +82,9 @@ def turns_not_started(begun: pd.DataFrame, sessions: pd.DataFrame, target: Integ
             step = step.fillna(known["step"].iloc[0])
     ended_ns = sessions["start_utc_ns"].to_numpy(dtype=np.int64) + _number(sessions["ended_at_ns"]).astype(np.int64)
     steps, rows = step.to_numpy().astype(np.int64), np.arange(len(sessions))
-    return Lost(np.repeat(session, lost), targets, steps, numbers, np.repeat(rows, lost), np.repeat(ended_ns, lost))
+    return NotStartedTurns(
+        np.repeat(session, lost), targets, steps, numbers, np.repeat(rows, lost), np.repeat(ended_ns, lost)
+    )
 
 
 def turn_numbers(sessions: pd.DataFrame, lost: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -121,7 +125,7 @@ def pool_label(target: str, stratum: Stratum, among: Sequence[Stratum], origins:
 
 
 @dataclass(frozen=True)
-class Turns:
+class TurnArrays:
     """The measured turns of a run as arrays of one length, labels as codes (of four bytes: there may be millions)."""
 
     frame: pd.DataFrame
@@ -143,7 +147,7 @@ class Turns:
     """those of this run's steps, in the order of ORIGINS, plain turns first"""
     stratum: Integers
     """of each step, its place among `strata`"""
-    lost: Lost
+    lost: NotStartedTurns
 
     @cached_property
     def group(self) -> Integers:
@@ -272,7 +276,7 @@ def target_labels(run: RunFrames) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*listed, *sorted(seen - set(listed))]))
 
 
-def turns_of(run: RunFrames) -> Turns:
+def measured_turns(run: RunFrames) -> TurnArrays:
     """The measured turns. Raises UsageError where rows name no target."""
     for table, frame in (("turns", run.turns), ("sessions", run.sessions)):
         if len(frame) and frame["target"].isna().any():
@@ -287,7 +291,7 @@ def turns_of(run: RunFrames) -> Turns:
     target, session = of_rows(place_of(frame["target"], targets), rows), frame["session_id"].cat.codes.to_numpy()
     step, planned_at = of_rows(step_of_row, rows), place_of(measured["target"], targets)
     begun = frame[["script", "turn"]].iloc[rows].assign(target=target, step=step)
-    return Turns(
+    return TurnArrays(
         frame=frame,
         rows=rows,
         targets=targets,

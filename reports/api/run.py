@@ -27,7 +27,7 @@ from reports.frames import frame_of, joined
 from reports.notebook import frame_html
 from reports.rate_metrics import RATES
 from reports.render.blocks import with_marker
-from reports.samples import OF_SAMPLE, Samples, rate_counts, samples_of, session_sample
+from reports.samples import OF_SAMPLE, MetricSamples, rate_counts, samples_of, session_sample
 from reports.statistics.counting import split
 from reports.statistics.quantiles import NOTHING, Sample, quantiles
 from reports.strata import NO_STRATUM, Stratum
@@ -35,7 +35,7 @@ from reports.summary.figures import PS, SLOPES, slope_sample
 from reports.summary.summary import Summary, summarise
 from reports.summary.trust import validity_of
 from reports.thresholds import near
-from reports.turns import Turns, column_of, measured_sessions, target_labels
+from reports.turns import TurnArrays, column_of, measured_sessions, target_labels
 
 
 class _Group(NamedTuple):
@@ -164,7 +164,7 @@ class Run(runs.RunFrames):
         return runs.bounds_of(self)
 
     @cached_property
-    def _samples(self) -> Samples:
+    def _samples(self) -> MetricSamples:
         return samples_of(self)
 
     @cached_property
@@ -172,7 +172,7 @@ class Run(runs.RunFrames):
         return summarise(self)
 
     @property
-    def _turns(self) -> Turns:
+    def _turns(self) -> TurnArrays:
         return self._samples.turns
 
     def _groups(self, name: str, by: Sequence[str], where: RowFilter) -> Iterable[_Group]:

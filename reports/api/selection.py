@@ -16,7 +16,7 @@ from reports.api.arguments import given_texts
 from reports.runs import RunFrames
 from reports.statistics.counting import Integers
 from reports.thresholds import near
-from reports.turns import FAILED, OF_LOST, Flags, Turns, lost_of, measured_sessions, turn_numbers
+from reports.turns import FAILED, OF_LOST, Flags, TurnArrays, lost_of, measured_sessions, turn_numbers
 
 Where = Callable[[pd.DataFrame], Any] | str | pd.Series
 """Selects rows of a frame: "turn > 1", a mask `run.turns["turn"] > 1`, or a function that makes one of a frame."""
@@ -134,7 +134,7 @@ def selected(rows: pd.DataFrame, lost: pd.DataFrame, by: Sequence[str], where: R
     return Selection(keys, groups[0], groups[1], every=not where and not by)
 
 
-def selected_turns(run: RunFrames, turns: Turns, by: Sequence[str], where: RowFilter) -> Selection:
+def selected_turns(run: RunFrames, turns: TurnArrays, by: Sequence[str], where: RowFilter) -> Selection:
     """Select measured turns of a run, and turns that did not start."""
     if not where and not by:
         lost = int(lost_of(measured_sessions(run, OF_LOST)).sum())
@@ -147,11 +147,11 @@ def selected_turns(run: RunFrames, turns: Turns, by: Sequence[str], where: RowFi
     return selected(rows, rows_not_started(run, turns, columns), by, where)
 
 
-def _with_columns(turns: Turns, columns: Sequence[str] | None) -> pd.DataFrame:
+def _with_columns(turns: TurnArrays, columns: Sequence[str] | None) -> pd.DataFrame:
     return turns.frame if columns is None else turns.frame[[name for name in columns if name in turns.frame]]
 
 
-def rows_not_started(run: RunFrames, turns: Turns, columns: Sequence[str] | None) -> pd.DataFrame:
+def rows_not_started(run: RunFrames, turns: TurnArrays, columns: Sequence[str] | None) -> pd.DataFrame:
     """Return the planned turns that did not start, as rows with these columns or all."""
     sessions = measured_sessions(run, list(dict.fromkeys((*OF_SESSION, *OF_LOST))))
     lost = lost_of(sessions)
@@ -164,7 +164,7 @@ def rows_not_started(run: RunFrames, turns: Turns, columns: Sequence[str] | None
     return _with_steps(turns, rows, turns.lost.target, turns.lost.step) if turns.lost.step.size else rows
 
 
-def _with_steps(turns: Turns, rows: pd.DataFrame, target: Integers, step: Integers) -> pd.DataFrame:
+def _with_steps(turns: TurnArrays, rows: pd.DataFrame, target: Integers, step: Integers) -> pd.DataFrame:
     """Return the rows with the labels of their target, step and stratum."""
     strata = [turns.strata[place] for place in turns.stratum]
     return rows.assign(

@@ -9,11 +9,11 @@ from typing import get_args
 from bench.errors import UsageError
 from reports.api.arguments import given_run, given_texts, in_python
 from reports.api.run import Run
-from reports.comparisons.comparison import CONFIDENCE, Comparison, compared, level_of
+from reports.comparisons.comparison import CONFIDENCE, Comparison, compare_targets, level_of
 from reports.gate.check import check_of
-from reports.gate.results import Checked, OnInconclusive
+from reports.gate.results import CheckResult, OnInconclusive
 from reports.runs import RunFrames, load_for_report
-from reports.sides.named import sides_of
+from reports.sides.named import parse_targets
 from reports.sides.workload import allowed
 from reports.thresholds import Threshold, parse, read_thresholds
 from reports.trends.trend import Trend, in_folders, trend_of, trend_question
@@ -27,7 +27,7 @@ def compare(baseline: Run | Path | str, *candidates: Run | Path | str, confidenc
     2 · confidence − 1: 90 % for 0.95. Raises UsageError as the command does, and writes nothing.
     """
     level_of(confidence)
-    return compared(sides_of([given_run(side) for side in (baseline, *candidates)]), confidence=confidence)
+    return compare_targets(parse_targets([given_run(side) for side in (baseline, *candidates)]), confidence=confidence)
 
 
 def check(
@@ -37,7 +37,7 @@ def check(
     baseline: Run | Path | str | None = None,
     on_inconclusive: OnInconclusive = "fail",
     allow_different: str | Sequence[str] = (),
-) -> Checked:
+) -> CheckResult:
     """What `rtbench check` says: of a file of thresholds, or of such as {"ttfa": ["p(95)<800", "med<+10%"]}.
 
     `allow_different`: conditions in which stored baselines may differ. Raises UsageError as the command does; writes

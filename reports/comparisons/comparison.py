@@ -13,7 +13,14 @@ from msgspec import Meta
 from bench.errors import UsageError
 from bench.untrusted.sanitize import escape_control
 from reports.comparisons.measuring import Shift, measured, shift_of, step_changes
-from reports.finding import RESULT_OF_STATUS, ExitStatus, Finding, Measured, judge, provisional
+from reports.finding import (
+    RESULT_OF_STATUS,
+    ExitStatus,
+    MeasuredDifference,
+    MetricComparison,
+    add_verdicts,
+    provisional,
+)
 from reports.finding_rows import shares_of
 from reports.finding_sentences import at_twice
 from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
@@ -21,14 +28,21 @@ from reports.looks.decide import decision_of
 from reports.looks.decision import Decision
 from reports.looks.plan import was_planned
 from reports.notebook import frame_html
-from reports.numbers import NBSP, NONE, listed, percent, plural, three
-from reports.question import Question
-from reports.records import Closed, Count, about
+from reports.numbers import NBSP, NONE, format_number, join_words, percent, plural
+from reports.question import MetricSpec
+from reports.records import ClosedJsonEntry, Count, about
 from reports.runs import run_id_of
-from reports.sides.fairness import FairnessCheck, causes_of, checks_of, notices_on, one_run, refuse_other_definitions
+from reports.sides.fairness import (
+    FairnessCheckEntry,
+    causes_of,
+    checks_of,
+    notices_on,
+    one_run,
+    refuse_other_definitions,
+)
 from reports.sides.named import are_peers, known_targets, matched_to_the_first
 from reports.sides.questions import by_stratum, default_questions
-from reports.sides.side import Side
+from reports.sides.side import ComparedTarget
 from reports.statistic_types.rate import Rate
 from reports.statistics.baselines import RATE_RUN_SD, RUN_SD
 from reports.statistics.differences import LEVEL, Inference
@@ -37,7 +51,7 @@ from reports.statistics.resample import DRAWS, seed_of
 from reports.statistics.verdicts import OWN_DRIFT
 from reports.strata import NO_STRATUM
 from reports.wording.notices import inexact_line
-from reports.wording.validity import Cause
+from reports.wording.validity import InvalidReason
 from reports.wording.verdicts import difference_interval, said
 
 CHOSEN = (
@@ -45,10 +59,10 @@ CHOSEN = (
     "`rtbench check {}` shows what they decided."
 )
 NAME = "sessions with a failed turn"
-FAILURES = Question("failure_rate", Rate())
+FAILURES = MetricSpec("failure_rate", Rate())
 
 
-def any_failure(each: Sequence[tuple[Side, Side]], level: float) -> list[FairnessCheck]:
+def any_failure(each: Sequence[tuple[ComparedTarget, ComparedTarget]], level: float) -> list[FairnessCheckEntry]:
     """Return how many sessions had a failed turn, if any had: a caller counts bad calls, not bad turns.
 
     `each`: the baseline with every candidate, whose text has the interval of the difference. Sessions do not cluster,
@@ -61,7 +75,7 @@ def any_failure(each: Sequence[tuple[Side, Side]], level: float) -> list[Fairnes
     for place, (one, other) in enumerate(shares, start=1):
         if one.clusters and other.clusters:
             texts[place] += f" ({difference_interval(*newcombe(one, other, level), 'points')} points)"
-    return [FairnessCheck(NAME, tuple(texts), "informational")]
+    return [FairnessCheckEntry(NAME, tuple(texts), "informational")]
 
 
 Design = Literal["pairs", "sessions"]
@@ -91,7 +105,7 @@ DTYPES = dtypes_of(
 """The columns of a comparison's frame with their dtypes."""
 
 
-class Method(Closed, frozen=True):
+class Method(ClosedJsonEntry, frozen=True):
     """How it was computed: enough to compute it again."""
 
     design: Design
@@ -123,16 +137,16 @@ class Method(Closed, frozen=True):
     @property
     def interval(self) -> str:
         """90 %: the interval whose ends are bounds at the level."""
-        return f"{three(100 * (1 - 2 * self.level))}{NBSP}%"
+        return f"{format_number(100 * (1 - 2 * self.level))}{NBSP}%"
 
 
 @dataclass(frozen=True)
 class Comparison:
     """The first side is the baseline. Findings are those of every candidate, gated ones first."""
 
-    sides: tuple[Side, ...]
-    findings: tuple[Finding, ...]
-    checks: tuple[FairnessCheck, ...]
+    sides: tuple[ComparedTarget, ...]
+    findings: tuple[MetricComparison, ...]
+    checks: tuple[FairnessCheckEntry, ...]
     method: Method
     notices: tuple[str, ...]
     simulated: bool
@@ -140,21 +154,21 @@ class Comparison:
     """what planned looks decided; then theirs is the verdict, and the findings are beside it"""
     at_twice: str = ""
     """of two runs: what the verdicts would be at twice the assumed spread between runs"""
-    steps: tuple[Finding, ...] = ()
+    steps: tuple[MetricComparison, ...] = ()
     """each step's own p50, not gated, Holm's correction over the steps; of each candidate the worst first"""
 
     @property
-    def unfair(self) -> tuple[FairnessCheck, ...]:
+    def unfair(self) -> tuple[FairnessCheckEntry, ...]:
         """What makes it invalid."""
         return tuple(check for check in self.checks if check.result == "fail")
 
     @property
-    def causes(self) -> tuple[Cause, ...]:
+    def causes(self) -> tuple[InvalidReason, ...]:
         """Why it is, each once, about the side that it is true of."""
         return causes_of(self.checks)
 
     @property
-    def primary(self) -> tuple[Finding, ...]:
+    def primary(self) -> tuple[MetricComparison, ...]:
         return tuple(finding for finding in self.findings if finding.question.primary)
 
     @cached_property
@@ -193,7 +207,7 @@ class Comparison:
         """Comparison(east:b against west:b: inconclusive, 18 metrics)."""
         base, *candidates = (side.label for side in self.sides)
         counted = plural(len(self.findings), "metric").replace(NBSP, " ")
-        return f"Comparison({listed(candidates)} against {base}: {RESULT_OF_STATUS[self.exit_status]}, {counted})"
+        return f"Comparison({join_words(candidates)} against {base}: {RESULT_OF_STATUS[self.exit_status]}, {counted})"
 
     def _repr_html_(self) -> str:
         columns = ("title", "candidate", "verdict", "baseline", "value", "unit", "difference", "low", "high", "reason")
@@ -221,9 +235,9 @@ def level_of(confidence: float) -> float:
     return round(1 - confidence, 12)  # 0.05, which binary fractions do not hold exactly
 
 
-def compared(
-    sides: Sequence[Side],
-    questions: Sequence[Question] | None = None,
+def compare_targets(
+    sides: Sequence[ComparedTarget],
+    questions: Sequence[MetricSpec] | None = None,
     *,
     confidence: float = CONFIDENCE,
     draws: int = DRAWS,
@@ -244,7 +258,7 @@ def compared(
     each = matched_to_the_first(sides)
     main = next((one for one in asked if one.primary and one.p is not None), None) if questions is None else None
     figures = sorted(measurements(each, asked, how), key=lambda one: not one.question.primary)
-    findings = judge(figures, sides[0].label, level=level)
+    findings = add_verdicts(figures, sides[0].label, level=level)
     names, base = {side.label: side.name for side in sides}, sides[0]
     if one_run(sides):
         findings = [replace(one, peers=are_peers(base.run, base.name, names[one.candidate])) for one in findings]
@@ -273,7 +287,7 @@ def compared(
 
 
 def inference(
-    sides: Sequence[Side], level: float = LEVEL, draws: int = DRAWS, run_sd: float | None = None
+    sides: Sequence[ComparedTarget], level: float = LEVEL, draws: int = DRAWS, run_sd: float | None = None
 ) -> Inference:
     """Return how these sides are compared, with the seed of the baseline's run."""
     assumed = (0.0, 0.0) if one_run(sides) else (RUN_SD, RATE_RUN_SD)
@@ -281,13 +295,15 @@ def inference(
     return Inference(level, spread, assumed[1], draws, seed_of(run_id_of(sides[0].run)))
 
 
-def measurements(each: Sequence[tuple[Side, Side]], asked: Sequence[Question], how: Inference) -> list[Measured]:
+def measurements(
+    each: Sequence[tuple[ComparedTarget, ComparedTarget]], asked: Sequence[MetricSpec], how: Inference
+) -> list[MeasuredDifference]:
     """Every question about every candidate."""
     return [one for base, side in each for one in measured(base, side, asked, how)]
 
 
 def notices_of_comparison(
-    sides: Sequence[Side], measured: Sequence[Measured], decision: Decision | None = None
+    sides: Sequence[ComparedTarget], measured: Sequence[MeasuredDifference], decision: Decision | None = None
 ) -> tuple[str, ...]:
     """What to read before the figures."""
     primary = {one.question.metric for one in measured if one.question.primary}
@@ -300,7 +316,7 @@ def notices_of_comparison(
     return (*notices_on(sides), *uncertain, *drift_notices(measured), *notices_of(sides, decision))
 
 
-def drift_notices(measured: Sequence[Measured]) -> Iterable[str]:
+def drift_notices(measured: Sequence[MeasuredDifference]) -> Iterable[str]:
     """Yield which primary metrics drifted, or had bursts, on one target; of secondary ones their verdict says it."""
     unit = "pairs" if all(one.unit == "pair" for one in measured) else "sessions"
     several = len({one.candidate for one in measured}) > 1
@@ -309,10 +325,10 @@ def drift_notices(measured: Sequence[Measured]) -> Iterable[str]:
         if names := dict.fromkeys(
             f"{one.question.metric} of {one.candidate}" if several else one.question.metric for one in found
         ):
-            yield text.format(listed(list(names)), unit)
+            yield text.format(join_words(list(names)), unit)
 
 
-def decision_on(sides: Sequence[Side]) -> Decision | None:
+def decision_on(sides: Sequence[ComparedTarget]) -> Decision | None:
     """Return the decision of the run whose targets these are, in its order; None if it has no plan.
 
     Raises UsageError if the plan cannot be followed.
@@ -325,7 +341,7 @@ def decision_on(sides: Sequence[Side]) -> Decision | None:
     return decision_of(run, str(run.folder))
 
 
-def notices_of(sides: Sequence[Side], decision: Decision | None) -> list[str]:
+def notices_of(sides: Sequence[ComparedTarget], decision: Decision | None) -> list[str]:
     """That a run was ended by its looks, where it is compared in another way than they did."""
     if decision is not None:
         return []

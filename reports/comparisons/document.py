@@ -13,7 +13,7 @@ from reports.comparisons.page import comparison_page
 from reports.finding import RESULT_OF_STATUS, ExitStatus, Result
 from reports.finding_entry import ComparisonEntry, entry_of
 from reports.looks.decision import decision_sentence
-from reports.records import Closed, Count, Known, Version, about, data_of, text_of
+from reports.records import ClosedJsonEntry, Count, Known, Version, about, text_of, to_json_data
 from reports.render.files import PagePaths, write_page
 from reports.runs import run_id_of
 from reports.sides.fairness import Fairness, definitions_version
@@ -23,7 +23,7 @@ from reports.wording.validity import ValidityEntry, validity_entry
 COMPARE_VERSION: Literal[3] = 3
 
 
-class ComparedSide(Closed, frozen=True):
+class ComparedTargetEntry(ClosedJsonEntry, frozen=True):
     """An arm."""
 
     title: str
@@ -36,7 +36,7 @@ class ComparedSide(Closed, frozen=True):
     simulated: bool
 
 
-class FairnessEntry(Closed, frozen=True):
+class FairnessEntry(ClosedJsonEntry, frozen=True):
     """A line of whether the comparison was fair."""
 
     name: str
@@ -45,7 +45,7 @@ class FairnessEntry(Closed, frozen=True):
     remedy: Known
 
 
-class PlannedDecision(Closed, frozen=True):
+class SequentialEntry(ClosedJsonEntry, frozen=True):
     """What planned looks decided; decision.json has all of it."""
 
     sentence: str
@@ -55,7 +55,7 @@ class PlannedDecision(Closed, frozen=True):
     pairs: Annotated[int, about("pairs in the verdict")]
 
 
-class CompareDocument(Closed, frozen=True):
+class CompareDocument(ClosedJsonEntry, frozen=True):
     """A comparison of arms. The first side is the baseline. What does not exist is null."""
 
     schema: Literal[3]
@@ -66,7 +66,7 @@ class CompareDocument(Closed, frozen=True):
     simulated: bool
     headline: str
     definitions_version: Version
-    compared: Annotated[list[ComparedSide], Meta(min_length=2)]
+    compared: Annotated[list[ComparedTargetEntry], Meta(min_length=2)]
     verdicts: Annotated[
         dict[str, VerdictName | None],
         about("by candidate, the worst first: of its primary metrics together; null if it has none"),
@@ -77,7 +77,7 @@ class CompareDocument(Closed, frozen=True):
         about("p50 of each step, not gated, Holm's correction over them; of each candidate the worst first"),
     ]
     sequential: Annotated[
-        PlannedDecision | None,
+        SequentialEntry | None,
         about(
             "the result of interim analyses, which is then the verdict of the whole; the comparisons are of "
             "one test over all pairs"
@@ -93,8 +93,8 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
     planned = None
     if (one := comparison.decision) is not None:
         held, analyses = len(one.course.looks), len(one.plan.analyses)
-        planned = PlannedDecision(decision_sentence(one), one.exit_status, held, analyses, one.used)
-    return data_of(
+        planned = SequentialEntry(decision_sentence(one), one.exit_status, held, analyses, one.used)
+    return to_json_data(
         CompareDocument(
             schema=COMPARE_VERSION,
             result=RESULT_OF_STATUS[comparison.exit_status],
@@ -103,7 +103,7 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
             headline=sentences.comparison_headline(comparison),
             definitions_version=definitions_version(comparison.sides[0]),
             compared=[
-                ComparedSide(
+                ComparedTargetEntry(
                     title=side.label,
                     target=side.name,
                     run_id=run_id_of(side.run),

@@ -11,7 +11,7 @@ from bench.metrics import SLOPE
 from reports.comparisons.forest_rows import HIGHER, LINEAR, Axis, ForestPanel
 from reports.comparisons.measuring import RatioCurve
 from reports.finding_rows import FindingRow, definition
-from reports.numbers import NBSP, change, nines, shortened, three
+from reports.numbers import NBSP, change, format_number, nines, shortened
 from reports.render.markers import COLOURS, colour_class, marker_char
 from reports.render.svg import (
     HALF,
@@ -123,7 +123,7 @@ def _ticks(x: PixelScale, axis: Axis, apart: float) -> list[tuple[float, str]]:
     """Round changes between the ends, none closer to another, or to "same", than so many pixels."""
     if axis in LINEAR:
         values: Iterable[float] = linear_ticks(x.low, x.high, max(2, int((x.end - x.start) / apart)))
-        named = [(value, f"{three(abs(value))}", value) for value in values]
+        named = [(value, f"{format_number(abs(value))}", value) for value in values]
     else:
         named = [(math.log1p(percent / 100), f"{abs(percent)}{NBSP}%", percent) for percent in PERCENT]
     found: list[tuple[float, str]] = []
@@ -196,7 +196,7 @@ def _measured(row: FindingRow) -> str:
 def reading(panels: Sequence[ForestPanel]) -> str:
     """How to read the bars, in sentences."""
     rows = [row for panel in panels for row in panel.rows]
-    bound = f"{three(100 * (1 - panels[0].level))}{NBSP}%"
+    bound = f"{format_number(100 * (1 - panels[0].level))}{NBSP}%"
     parts = [
         f"Bar: {panels[0].interval} interval of the difference, so each end is a one-sided {bound} bound. Grey zone: "
         "the margin, which is accepted. A bar wholly beyond the dashed line has regressed; one that ends before it has "

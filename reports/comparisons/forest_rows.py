@@ -11,10 +11,10 @@ from typing import Literal
 
 from bench.metrics import SLOPE
 from reports.comparisons.comparison import Comparison
-from reports.finding import Finding
+from reports.finding import MetricComparison
 from reports.finding_rows import FindingRow, is_lower, row
-from reports.numbers import NBSP, three
-from reports.question import Question
+from reports.numbers import NBSP, format_number
+from reports.question import MetricSpec
 from reports.statistics.differences import LEVEL, Scale
 
 Axis = Literal["lower", "higher", "points", "more points", "slope"]
@@ -40,7 +40,7 @@ class ForestPanel:
     @property
     def interval(self) -> str:
         """90 %: the two-sided interval, whose ends are the bounds at the level."""
-        return f"{three(100 * (1 - 2 * self.level))}{NBSP}%"
+        return f"{format_number(100 * (1 - 2 * self.level))}{NBSP}%"
 
     @property
     def title(self) -> str:
@@ -57,7 +57,7 @@ def panels(comparison: Comparison) -> tuple[ForestPanel, ...]:
     return tuple(ForestPanel(axis, mine, level) for axis, mine in by_axis.items() if mine)
 
 
-def axis_of(question: Question) -> Axis:
+def axis_of(question: MetricSpec) -> Axis:
     """Where a question's answers are drawn."""
     axes: dict[Scale, tuple[Axis, Axis]] = {
         "points": ("points", "more points"),
@@ -67,6 +67,6 @@ def axis_of(question: Question) -> Axis:
     return axes[question.scale][not is_lower(question)]
 
 
-def finding_row(finding: Finding, comparison: Comparison, colour: int = 1) -> FindingRow:
+def finding_row(finding: MetricComparison, comparison: Comparison, colour: int = 1) -> FindingRow:
     """A finding of a comparison in words."""
     return row(finding, colour, usable=not comparison.unfair)

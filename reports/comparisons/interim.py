@@ -10,9 +10,9 @@ import math
 
 from reports.finding_sentences import shown
 from reports.looks.decision import Decision
-from reports.looks.sequence import End, Look
+from reports.looks.sequence import End, InterimAnalysis
 from reports.numbers import NBSP, NONE, count
-from reports.question import Question
+from reports.question import MetricSpec
 from reports.render.blocks import MARKS, Cell, Column, Table, make_row
 from reports.statistics.interim import InterimStatistic
 from reports.statistics.looks import spread_of_level
@@ -53,7 +53,7 @@ def _is_estimated(seen: InterimStatistic) -> bool:
     return math.isfinite(seen.d) and not seen.untested
 
 
-def _estimate(gate: Question, look: Look, seen: InterimStatistic) -> str:
+def _estimate(gate: MetricSpec, look: InterimAnalysis, seen: InterimStatistic) -> str:
     """+47 % (+10 % to +95 %); a dash if the analysis has no estimate."""
     if not _is_estimated(seen):
         return NONE
@@ -64,7 +64,7 @@ def _estimate(gate: Question, look: Look, seen: InterimStatistic) -> str:
     return f"{_said(gate, seen.d)} ({difference_interval(low, high, scale)})"
 
 
-def _said(gate: Question, value: float) -> str:
+def _said(gate: MetricSpec, value: float) -> str:
     """+47 %, +1.2 points; without a number if it has no end."""
     return signed(as_share(value, gate.scale), gate.scale)
 

@@ -13,11 +13,11 @@ from typing import Literal
 
 import numpy as np
 
-from reports.finding import Finding, Measured
+from reports.finding import MeasuredDifference, MetricComparison
 from reports.numbers import nines
-from reports.question import Question, by_sample
+from reports.question import MetricSpec, by_sample
 from reports.sides.mix import ComparedSides
-from reports.sides.side import Side, inexact
+from reports.sides.side import ComparedTarget, inexact
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.typical_change import by_change, step_latencies, step_sample
 from reports.statistics.centre import WORST_MARGIN, worst_step
@@ -25,17 +25,19 @@ from reports.statistics.differences import Difference, Inference, Margin, quanti
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.target_counts import of_sample
 from reports.statistics.verdicts import verdicts
-from reports.summary.distributions import Curve, curve_of
+from reports.summary.distributions import PercentileCurve, curve_of
 
 
-def step_changes(base: Side, cand: Side, about: Question, how: Inference) -> list[Finding]:
+def step_changes(
+    base: ComparedTarget, cand: ComparedTarget, about: MetricSpec, how: Inference
+) -> list[MetricComparison]:
     """Judge the p50 of each step with enough turns, the likeliest to be worse first.
 
     None if the sides are not paired, or only one step has enough. `about`: names the metric and the stratum.
     """
     if not base.paired:
         return []
-    asked = Question(about.metric, Quantile(0.5), Margin(ratio=WORST_MARGIN), stratum=about.stratum)
+    asked = MetricSpec(about.metric, Quantile(0.5), Margin(ratio=WORST_MARGIN), stratum=about.stratum)
     arms = step_latencies(base, asked), step_latencies(cand, asked)
     rng = np.random.default_rng(how.seed)
     medians = worst_step(*arms, base.sessions, rng, draws=min(how.draws, STEP_DRAWS))
@@ -52,7 +54,7 @@ def step_changes(base: Side, cand: Side, about: Question, how: Inference) -> lis
     for label, difference, verdict, (first, second) in zip(labels, differences, judged, samples, strict=True):
         question, counts = replace(asked, step=label), (of_sample(first), of_sample(second))
         found.append(
-            Finding(question, cand.label, difference, counts, "", "pair", verdict=verdict, baseline=base.label)
+            MetricComparison(question, cand.label, difference, counts, "", "pair", verdict=verdict, baseline=base.label)
         )
     return found
 
@@ -61,15 +63,19 @@ STEP_DRAWS = 2_000
 """Resamples for the standard error of a step's median."""
 
 
-def measured(base: Side, cand: Side, questions: Sequence[Question], how: Inference) -> list[Measured]:
+def measured(
+    base: ComparedTarget, cand: ComparedTarget, questions: Sequence[MetricSpec], how: Inference
+) -> list[MeasuredDifference]:
     """In the order of the questions; without the difference of a figure that is not exact in a run."""
-    by_question: dict[Question, Measured] = {}
+    by_question: dict[MetricSpec, MeasuredDifference] = {}
     unit: Literal["session", "pair"] = "pair" if base.paired else "session"
     for group in by_sample(dict.fromkeys(questions)):
         counts, differences = group[0].statistic.compare(ComparedSides(base, cand), group, how)
         for question, difference in zip(group, differences, strict=True):
             unfit = inexact((base, cand), question)
-            by_question[question] = Measured(question, cand.label, None if unfit else difference, counts, unfit, unit)
+            by_question[question] = MeasuredDifference(
+                question, cand.label, None if unfit else difference, counts, unfit, unit
+            )
     return [by_question[question] for question in questions]
 
 
@@ -98,14 +104,14 @@ class RatioCurve:
 class Shift:
     """The sides of a comparison at every percentile of the figure that a question is about."""
 
-    question: Question
-    curves: tuple[Curve, ...]
+    question: MetricSpec
+    curves: tuple[PercentileCurve, ...]
     """of the sides that have turns; the first is the baseline"""
     ratios: tuple[RatioCurve, ...]
     """of the candidates whose curve has any value"""
 
 
-def shift_of(sides: Sequence[Side], findings: Sequence[Finding], how: Inference) -> Shift | None:
+def shift_of(sides: Sequence[ComparedTarget], findings: Sequence[MetricComparison], how: Inference) -> Shift | None:
     """Of the main figure of these findings; None where there is no quantile among them, or no good turn."""
     question = main_question(findings)
     if question is None:
@@ -120,7 +126,7 @@ def shift_of(sides: Sequence[Side], findings: Sequence[Finding], how: Inference)
     return Shift(question, curves, tuple(one for one in ratios if any(math.isfinite(d.d) for d in one.differences)))
 
 
-def main_question(findings: Sequence[Finding]) -> Question | None:
+def main_question(findings: Sequence[MetricComparison]) -> MetricSpec | None:
     """The first quantile that is gated, else the first there is."""
     quantiles = [finding.question for finding in findings if finding.question.p is not None]
     return next((question for question in quantiles if question.primary), next(iter(quantiles), None))
@@ -142,7 +148,11 @@ def grid(n: int, asked: Sequence[float]) -> tuple[float, ...]:
 
 
 def ratio_curves(
-    sides: Sequence[Side], question: Question, samples: Sequence[Sample], asked: Sequence[float], how: Inference
+    sides: Sequence[ComparedTarget],
+    question: MetricSpec,
+    samples: Sequence[Sample],
+    asked: Sequence[float],
+    how: Inference,
 ) -> Iterable[RatioCurve]:
     """Each candidate against the baseline at every percentile of the grid, by the method of the verdicts."""
     for place, (side, sample) in enumerate(zip(sides[1:], samples[1:], strict=True), start=1):

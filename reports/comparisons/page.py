@@ -14,7 +14,7 @@ from reports.comparisons.sentences import verdict_shown
 from reports.finding_rows import FindingRow, definition, shown_verdict, with_unit
 from reports.finding_sentences import WORST, overall
 from reports.looks.decision import Decision
-from reports.numbers import NBSP, count, listed, moment, percent, plural, span, three
+from reports.numbers import NBSP, count, format_duration, format_number, format_utc, join_words, percent, plural
 from reports.render import blocks as b
 from reports.render.svg import HALF, drawing, plot_figure
 from reports.run_report.charts import percentiles
@@ -55,7 +55,7 @@ def definitions(comparison: Comparison) -> dict[str, str]:
     """Of the figures, the verdicts and the method, in this order."""
     method = comparison.method
     metrics = dict.fromkeys(finding.question.metric for finding in comparison.findings)
-    two, one = method.interval, f"{three(100 * method.confidence)}{NBSP}%"
+    two, one = method.interval, f"{format_number(100 * method.confidence)}{NBSP}%"
     said = {name: definition(name) for name in metrics if definition(name)}
     interval = (
         f"{two}, so that each end alone is a bound at {one}. {RESAMPLED[method.design].capitalize()}; quantiles and "
@@ -63,7 +63,7 @@ def definitions(comparison: Comparison) -> dict[str, str]:
     )
     spread = {}
     if method.run_sd:
-        assumed = f"{three(100 * method.run_sd)}{NBSP}%"
+        assumed = f"{format_number(100 * method.run_sd)}{NBSP}%"
         spread = {"run-to-run spread": f"{assumed} of spread between runs of one unchanged service was added."}
     return said | VERDICTS | {"interval": interval} | WORDS | spread
 
@@ -74,11 +74,11 @@ def method(comparison: Comparison) -> str:
     parts = [
         f"Seed {method.seed}",
         f"{count(method.bootstrap_samples)} resamples of {method.design} ({count(method.unit)})",
-        f"{three(100 * method.confidence)}{NBSP}% confidence one-sided",
+        f"{format_number(100 * method.confidence)}{NBSP}% confidence one-sided",
         f"Holm over {plural(method.holm, 'primary metric')}",
     ]
     versions = {str(side.run.metadata.get("definitions_version") or "") for side in comparison.sides} - {""}
-    defined = f" Definitions of metrics: version {listed(sorted(versions))}." if versions else ""
+    defined = f" Definitions of metrics: version {join_words(sorted(versions))}." if versions else ""
     return f"{', '.join(parts)}.{defined}"
 
 
@@ -110,9 +110,9 @@ def comparison_page(comparison: Comparison) -> b.Page:
     first, *others = [side.label for side in comparison.sides]
     files: b.Inline = ("The same verdicts are in ", b.Code("compare.json"), f". {method(comparison)} All times UTC.")
     return b.Page(
-        title=f"{' · '.join(told)} · {listed(others)} against {first}",
+        title=f"{' · '.join(told)} · {join_words(others)} against {first}",
         badges=badges,
-        beside=f"{listed(others)} against {first} · {design(comparison)}",
+        beside=f"{join_words(others)} against {first} · {design(comparison)}",
         headline=sentences.comparison_headline(comparison),
         lead=_lead(comparison),
         sections=list(filter(None, sections)),
@@ -125,12 +125,12 @@ def comparison_page(comparison: Comparison) -> b.Page:
 def design(comparison: Comparison) -> str:
     """Return the size: 200 pairs over 10 min, interleaved in one run; 100 sessions per target; 100 and 120 sessions."""
     sizes = [side.sessions for side in comparison.sides]
-    over = f" over {span(comparison.method.observed_s)}" if comparison.method.observed_s else ""
+    over = f" over {format_duration(comparison.method.observed_s)}" if comparison.method.observed_s else ""
     if comparison.method.design == "pairs":
         return f"{plural(sizes[0], 'pair')}{over}, interleaved in one run"
     if len(set(sizes)) == 1:
         return f"{plural(sizes[0], 'session')} per target{over}"
-    return f"{listed([count(size) for size in sizes])} sessions{over}"
+    return f"{join_words([count(size) for size in sizes])} sessions{over}"
 
 
 def _lead(comparison: Comparison) -> list[b.Block]:
@@ -139,8 +139,8 @@ def _lead(comparison: Comparison) -> list[b.Block]:
     second = "" if comparison.unfair else sentences.comparison_second(comparison)
     notices = [*filter(None, [sentences.assumption(comparison)]), *comparison.notices]
     documents = [side.run.metadata for side in comparison.sides]
-    began = dict.fromkeys(moment(int(d["started_utc_ns"])) for d in documents if d.get("started_utc_ns"))
-    about = [listed(all_called(documents)), " and ".join(began), _sizes(comparison)]
+    began = dict.fromkeys(format_utc(int(d["started_utc_ns"])) for d in documents if d.get("started_utc_ns"))
+    about = [join_words(all_called(documents)), " and ".join(began), _sizes(comparison)]
     return [
         *([b.Banner([(b.Strong("What to do:"), f" {remedies}")])] if remedies else []),
         *([b.Paragraph(second, "lead")] if second else []),
@@ -177,7 +177,7 @@ def _sizes(comparison: Comparison) -> str:
     if len(set(each)) == 1:
         sessions, turns = each[0]
         return f"{plural(sessions, 'session')} and {plural(turns, 'turn')} per target"
-    counts = [listed([count(number) for number in numbers]) for numbers in zip(*each, strict=True)]
+    counts = [join_words([count(number) for number in numbers]) for numbers in zip(*each, strict=True)]
     return f"{counts[0]} sessions, {counts[1]} turns"
 
 

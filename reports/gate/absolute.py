@@ -15,27 +15,27 @@ from operator import ge, gt, le, lt
 from reports.finding import Result
 from reports.finding_rows import in_unit
 from reports.gate.results import Limit, ThresholdResult
-from reports.numbers import NBSP, three
-from reports.question import Question
+from reports.numbers import NBSP, format_number
+from reports.question import MetricSpec
 from reports.sides.questions import asked_by
-from reports.sides.side import Side
+from reports.sides.side import ComparedTarget
 from reports.statistics.threshold_estimate import ThresholdEstimate
-from reports.statistics.verdicts import Reason
+from reports.statistics.verdicts import InconclusiveReason
 from reports.thresholds import Sign, Threshold, near
 from reports.wording.verdicts import said
 from reports.wording.words import interval
 
 BY_LENGTH = "Long sessions differ from short ones, and few sessions have many of the turns"
-WITHIN_BOUNDS = Reason("within_bounds")
+WITHIN_BOUNDS = InconclusiveReason("within_bounds")
 
 
-def judge_limit(found: ThresholdEstimate, sign: Sign, limit: float) -> tuple[Result, Reason | None]:
+def judge_limit(found: ThresholdEstimate, sign: Sign, limit: float) -> tuple[Result, InconclusiveReason | None]:
     """Return whether a limit is met, and why that is not known."""
     if not found.counts.turns:
-        return "not_evaluated", Reason("nothing_measured")
+        return "not_evaluated", InconclusiveReason("nothing_measured")
     if found.reason:
         if found.nothing_succeeded:
-            return "not_evaluated", Reason("nothing_succeeded", text=said(found.reason))
+            return "not_evaluated", InconclusiveReason("nothing_succeeded", text=said(found.reason))
         return "inconclusive", found.reason
     meets = _MEETS[sign]
     ends = [meets(found.lower, limit), meets(found.upper, limit)]
@@ -47,7 +47,7 @@ def judge_limit(found: ThresholdEstimate, sign: Sign, limit: float) -> tuple[Res
 _MEETS: dict[Sign, Callable[[float, float], bool]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
 
 
-def limit_results(threshold: Threshold, side: Side) -> list[ThresholdResult]:
+def limit_results(threshold: Threshold, side: ComparedTarget) -> list[ThresholdResult]:
     """Return the results of an absolute threshold on a target; one for each stratum."""
     if threshold.target not in ("", side.name):
         return []
@@ -59,26 +59,32 @@ def limit_results(threshold: Threshold, side: Side) -> list[ThresholdResult]:
     if threshold.step and threshold.step not in steps:
         there = ", ".join(steps) or "none"
         text = f"no turn of a step {threshold.step} was measured{near(threshold.step, steps)} there are: {there}"
-        return [replace(one, reason=Reason("no_step", text=text)) for one in results]
+        return [replace(one, reason=InconclusiveReason("no_step", text=text)) for one in results]
     return results
 
 
-def _result(threshold: Threshold, side: Side, question: Question, found: ThresholdEstimate) -> ThresholdResult:
+def _result(
+    threshold: Threshold, side: ComparedTarget, question: MetricSpec, found: ThresholdEstimate
+) -> ThresholdResult:
     assert threshold.limit is not None, f"{threshold.text} is relative"
     why, notes, limit = side.inexact(question), [], Limit(threshold.sign, threshold.limit)
     if why and found.counts.turns:
         off = question.statistic.worst_bound(side, question)
         if math.isinf(off):
-            uncertain = Reason("uncertain", text=why)
+            uncertain = InconclusiveReason("uncertain", text=why)
             return ThresholdResult(threshold.written, side.name, question, "inconclusive", uncertain, limit=limit)
         found = replace(found, lower=found.lower - off, upper=found.upper + off)
-        notes.append(f"each bound leaves room for {three(off)}{NBSP}{question.unit}, by which it can be off at most")
+        notes.append(
+            f"each bound leaves room for {format_number(off)}{NBSP}{question.unit}, by which it can be off at most"
+        )
     result, reason = judge_limit(found, *limit)
     if reason == WITHIN_BOUNDS:
         reason = question.statistic.explain_limit(question, found, limit.value) or reason
         if reason == WITHIN_BOUNDS and not found.low <= limit.value <= found.high:
             bounds = interval(found.lower, found.upper, partial(in_unit, question), " and ")
-            reason = Reason("within_bounds", text=f"the limit lies between the bounds of parts of the run, {bounds}")
+            reason = InconclusiveReason(
+                "within_bounds", text=f"the limit lies between the bounds of parts of the run, {bounds}"
+            )
         if found.by_session:
             value, low, high = found.by_session
             shown = f"{in_unit(question, value)} ({interval(low, high, partial(in_unit, question))})"
@@ -95,5 +101,5 @@ def _result(threshold: Threshold, side: Side, question: Question, found: Thresho
     if few and question.p is None:
         events = round(found.value * found.counts.turns)
         text = f"too few {few.of} to decide: {events} of {few.there}, and a rate needs {few.needs}"
-        return replace(one, reason=Reason("too_few", text=text))
+        return replace(one, reason=InconclusiveReason("too_few", text=text))
     return one

@@ -24,14 +24,14 @@ from bench.metrics import CATALOGUE, SLOPE
 from bench.untrusted import safe_io
 from bench.untrusted.safe_io import JsonError, read_json, replace_text
 from bench.untrusted.sanitize import escape_control
-from reports.numbers import NBSP, NONE, count, moment, plural, three
-from reports.question import Question
+from reports.numbers import NBSP, NONE, count, format_number, format_utc, plural
+from reports.question import MetricSpec
 from reports.rate_metrics import RATES
 from reports.render.blocks import Block, Column, Fact, Line, Paragraph, make_row, note, table
 from reports.runs import labels_of, run_id_of
 from reports.sides.fairness import throttled_cause, throttled_share
 from reports.sides.questions import by_stratum
-from reports.sides.side import Side
+from reports.sides.side import ComparedTarget
 from reports.sides.workload import conditions_of
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
@@ -66,13 +66,13 @@ class StoredBaseline:
         return self.path.parent.parts[-2:] == (safe(self.baseline.scenario), safe(self.baseline.target))
 
 
-def baseline_of(side: Side) -> Baseline:
+def baseline_of(side: ComparedTarget) -> Baseline:
     """Return what is stored of a target. Raises UsageError for a run that is invalid, without a verdict or data."""
     document = side.run.metadata
     if causes := of_run(validity_of(document), document, side.run.folder):
         raise UsageError(f"{side.run.folder} is no baseline: {causes[0].line}".replace(NBSP, " "))
     turns = int(side.here.sum())
-    failures = side.counts(Question("failure_rate", Rate()))
+    failures = side.counts(MetricSpec("failure_rate", Rate()))
     if not turns or failures[0].sum() == failures[1].sum():
         what = "no turn of it succeeded" if turns else "it has no turns"
         raise UsageError(f"{side.run.folder} is no baseline of {side.name or 'anything'}: {what}")
@@ -80,7 +80,7 @@ def baseline_of(side: Side) -> Baseline:
         raise UsageError(f"{side.run.folder} is no baseline: {throttled_cause(side).line}".replace(NBSP, " "))
     rates: list[StoredRate] = []
     for name in RATES:
-        question = Question(name, Rate())
+        question = MetricSpec(name, Rate())
         rate = ratio_of(side.counts(question), words=bool(RATES[name].words))
         if rate.turns and not side.inexact(question):
             rates.append(StoredRate(name, _figure(rate.value), _rounded(rate.variance), int(rate.turns), rate.clusters))
@@ -88,7 +88,7 @@ def baseline_of(side: Side) -> Baseline:
     rng = np.random.default_rng(seed_of(run_id_of(side.run), side.name))
     for metric in CATALOGUE.values():
         if metric.scope in ("turn", "session") and metric.unit != SLOPE:
-            for question in by_stratum(Question(metric.name, Quantile(0.5)), [side]):
+            for question in by_stratum(MetricSpec(metric.name, Quantile(0.5)), [side]):
                 sample = side.sample(question)
                 if sample.succeeded.size and not side.inexact(question):
                     quantiles.append(_stored(metric.name, question.stratum or NO_STRATUM, sample, side.sessions, rng))
@@ -100,7 +100,7 @@ def baseline_of(side: Side) -> Baseline:
     )  # fmt: skip
 
 
-def scenario_of(side: Side) -> str:
+def scenario_of(side: ComparedTarget) -> str:
     return str(side.run.metadata.get("scenario") or "run")
 
 
@@ -196,7 +196,7 @@ def list_baselines(stored: Sequence[StoredBaseline]) -> Iterable[Block]:
     size = max(map(len, groups))
     for name, runs in sorted(groups.items()):
         few = f"; {PROVISIONAL}" if len(runs) < KNOWN else ""
-        newest = moment(runs[0].baseline.started_utc_ns)
+        newest = format_utc(runs[0].baseline.started_utc_ns)
         yield Fact(name, [f"{plural(len(runs), 'run')}, the newest of {newest}{few}"], indent=size + 2)
 
 
@@ -205,7 +205,7 @@ def describe_baselines(stored: Sequence[StoredBaseline]) -> list[list[Block]]:
     runs = [one.baseline for one in stored[:NEWEST]]
     rows = [
         make_row(
-            [run.run_id, moment(run.started_utc_ns), count(run.turns), count(run.sessions)],
+            [run.run_id, format_utc(run.started_utc_ns), count(run.turns), count(run.sessions)],
             more=note(" · ".join(f"{key} {value}" for key, value in run.labels.items())),
         )
         for run in runs
@@ -235,18 +235,20 @@ def _shown_figures(runs: Sequence[Baseline]) -> Iterable[Line]:
             within = [value for one in alike if (value := one.variances[place]) is not None]
             name = " ".join(filter(None, [row.metric, f"p{p * 100:g}", row.stratum.key]))
             unit = CATALOGUE[row.metric].unit
-            shown = INFINITE if newest is None else f"{three(newest)}{'' if unit == 'n' else NBSP + unit}"
+            shown = INFINITE if newest is None else f"{format_number(newest)}{'' if unit == 'n' else NBSP + unit}"
             if newest != 0:
                 yield [name, shown, *_spreads(logs, within, "%")]
     for rate in runs[0].rates:
         rates = [other for run in runs for other in run.rates if other.name == rate.name]
         within = [other.variance for other in rates if other.variance is not None]
         shares = [other.share for other in rates]
-        yield [rate.name, f"{three(100 * rate.share)}{NBSP}%", *_spreads(shares, within, "points")]
+        yield [rate.name, f"{format_number(100 * rate.share)}{NBSP}%", *_spreads(shares, within, "points")]
 
 
 def _spreads(figures: Sequence[float], within: Sequence[float], unit: str) -> list[str]:
     """Return the spread between runs and the mean error within one; a dash for what is not known."""
     between = float(np.std(figures, ddof=1)) if len(figures) > 1 else None
     inside = math.sqrt(float(np.mean(within))) if within else None
-    return [NONE if sd is None else f"±{three(float(f'{100 * sd:.2g}'))}{NBSP}{unit}" for sd in (between, inside)]
+    return [
+        NONE if sd is None else f"±{format_number(float(f'{100 * sd:.2g}'))}{NBSP}{unit}" for sd in (between, inside)
+    ]

@@ -11,17 +11,17 @@ from bench.run.document import INTERRUPTED
 from reports.finding_sentences import answer
 from reports.gate import relative
 from reports.gate.absolute import limit_results
-from reports.gate.relative import BaselineAnswers
-from reports.gate.results import PASSED, Checked, OnInconclusive, ThresholdResult
+from reports.gate.relative import BaselineResults
+from reports.gate.results import PASSED, CheckResult, OnInconclusive, ThresholdResult
 from reports.gate.stored_runs import against_stored_runs
 from reports.looks.plan import was_planned
-from reports.numbers import listed, percent
+from reports.numbers import join_words, percent
 from reports.runs import RunFrames, labels_of, load_for_report, run_id_of
 from reports.sides.clusters import ABSENT
 from reports.sides.fairness import own_causes, throttled_cause, throttled_share
 from reports.sides.named import targets_of
 from reports.sides.questions import instants_of
-from reports.sides.side import Side
+from reports.sides.side import ComparedTarget
 from reports.statistics.threshold_estimate import TAIL
 from reports.statistics.verdicts import OWN_DRIFT, unequal
 from reports.strata import SINCE
@@ -30,7 +30,7 @@ from reports.summary.trust import noticed, validity_of
 from reports.thresholds import Threshold, near, parse_all
 from reports.turns import measured_sessions
 from reports.wording.notices import inexact_line, run_notices
-from reports.wording.validity import Cause, of_run
+from reports.wording.validity import InvalidReason, of_run
 
 REMEDY = (
     "name a baseline: --baseline RUN, or a folder of `rtbench baseline save`; or run the baseline as the first of "
@@ -69,7 +69,7 @@ def check_of(
     *,
     on_inconclusive: OnInconclusive = "fail",
     allow: Sequence[str] = (),
-) -> Checked:
+) -> CheckResult:
     """Check a run. Without thresholds those recorded with the run apply, or else default gates against the baseline.
 
     Raises UsageError if nothing is asked, a relative threshold has no baseline, or a target is unknown.
@@ -86,7 +86,7 @@ def check_of(
     undecided = answers.decision is not None and not answers.decision.ended and not absolute
     causes = list(answers.causes)
     if not undecided:
-        nothing = [] if sides else [Cause("no_data", "the run has no turns and no sessions")]
+        nothing = [] if sides else [InvalidReason("no_data", "the run has no turns and no sessions")]
         unusable = own_causes(sides) or of_run(validity_of(run.metadata), run.metadata, run.folder)
         causes = [*unusable, *nothing, *causes]
     items = (*limits, *compared, *answers.items)
@@ -100,13 +100,13 @@ def check_of(
     if sides and run.folder not in answers.told:  # a comparison has them
         notices = run_notices(run, noticed(run, sides[0].turns, measured_sessions(run)))
     several = [
-        f"{one.written} is tested {listed([SINCE[instant] for instant in instants])}; "
+        f"{one.written} is tested {join_words([SINCE[instant] for instant in instants])}; "
         f"add {{measured_from:{instants[0]}}} to test one of them."
         for one in thresholds
         if (instants := instants_of(one, sides))
     ]
-    drifted = listed(list(dict.fromkeys(f"{item.title} of {item.target}" for item in limits if item.provisional)))
-    found = Checked(
+    drifted = join_words(list(dict.fromkeys(f"{item.title} of {item.target}" for item in limits if item.provisional)))
+    found = CheckResult(
         run_id=run_id_of(run),
         scenario=str(run.metadata.get("scenario") or run.folder_name),
         simulated=run.simulated,
@@ -132,7 +132,7 @@ def check_of(
         warnings=(*warnings, *(_warning(side, sides) for side in unguarded)),
     )
     omitted = tuple(
-        Cause("not_started", _warning(side, sides))
+        InvalidReason("not_started", _warning(side, sides))
         for side in unguarded
         if (of := side.outcomes.targets[side.target]).turns_not_started / of.turns_planned > OMITTED
     )
@@ -160,7 +160,7 @@ def failed_by_chance(limits: Sequence[ThresholdResult]) -> Iterable[str]:
         yield FAMILY.format(len(judged), 100 * (1 - (1 - TAIL) ** len(judged)))
 
 
-def _too_throttled(sides: Sequence[Side], items: Sequence[ThresholdResult]) -> Iterable[Cause]:
+def _too_throttled(sides: Sequence[ComparedTarget], items: Sequence[ThresholdResult]) -> Iterable[InvalidReason]:
     """Yield why a run is invalid: its judged targets of which more than 1 % was throttled.
 
     A threshold on the throttle rate decides instead. Of a target that was compared the comparison says it.
@@ -182,7 +182,7 @@ def refuse_unknown_targets(thresholds: Iterable[Threshold], names: Sequence[str]
             )
 
 
-def _refuse_unknown_steps(thresholds: Sequence[Threshold], run: RunFrames, sides: Sequence[Side]) -> None:
+def _refuse_unknown_steps(thresholds: Sequence[Threshold], run: RunFrames, sides: Sequence[ComparedTarget]) -> None:
     """A run's turns name its steps. Until every script was once played to its end, no step can be called unknown."""
     steps, here = sides[0].turns.steps if sides else (), measured_sessions(run)
     scripts = {str(one.get("name")) for one in run.metadata.get("scripts") or []}
@@ -199,16 +199,16 @@ def _refuse_unknown_steps(thresholds: Sequence[Threshold], run: RunFrames, sides
 
 def _answers(
     run: RunFrames,
-    sides: Sequence[Side],
+    sides: Sequence[ComparedTarget],
     thresholds: Sequence[Threshold],
     baseline: str | RunFrames | None,
     allow: Sequence[str],
-) -> BaselineAnswers:
+) -> BaselineResults:
     """Return what the baseline says; nothing if it is not asked."""
     named = str(baseline.folder) if isinstance(baseline, RunFrames) else baseline
     base = relative.baseline_named(named, run.folder, run.metadata, [side.name for side in sides])
     asked = [threshold for threshold in thresholds if threshold.margin is not None]
-    if allow and not isinstance(base, relative.StoredRuns):
+    if allow and not isinstance(base, relative.StoredRunsBaseline):
         raise UsageError(
             f"--allow-different {','.join(allow)} says in what stored runs may differ, and none are the baseline: "
             "leave it out, or name a folder of `rtbench baseline save` by --baseline"
@@ -218,18 +218,18 @@ def _answers(
         if not thresholds:
             raise UsageError(f"there is nothing to check: give --thresholds FILE, or {REMEDY}")
     if thresholds and not asked:
-        return BaselineAnswers(notices=(UNUSED,) if baseline else ())
+        return BaselineResults(notices=(UNUSED,) if baseline else ())
     match base:
-        case relative.SameRun() if was_planned(run.metadata):
+        case relative.SameRunBaseline() if was_planned(run.metadata):
             return relative.by_looks(run, sides, base, asked)
-        case relative.SameRun():
+        case relative.SameRunBaseline():
             return relative.against_targets(sides, base, thresholds)
-        case relative.OtherRun():
+        case relative.OtherRunBaseline():
             other = baseline if isinstance(baseline, RunFrames) else load_for_report(base.folder)
             return relative.against_run(sides, base, thresholds, other)
-        case relative.StoredRuns():
+        case relative.StoredRunsBaseline():
             return against_stored_runs(sides, base, thresholds, allow)
-    return BaselineAnswers()
+    return BaselineResults()
 
 
 def refuse_without_baseline(thresholds: Iterable[Threshold]) -> None:
@@ -239,7 +239,7 @@ def refuse_without_baseline(thresholds: Iterable[Threshold]) -> None:
             raise UsageError(f"{threshold.written} is relative, and there is no baseline: {REMEDY}")
 
 
-def _unguarded(sides: Sequence[Side], items: Sequence[ThresholdResult]) -> list[Side]:
+def _unguarded(sides: Sequence[ComparedTarget], items: Sequence[ThresholdResult]) -> list[ComparedTarget]:
     """Return the targets that failed too often to pass by their waits alone, where no threshold is about failures.
 
     A target without an item is the baseline of others: what is asked of their failures is asked of its own, too.
@@ -255,7 +255,7 @@ def _unguarded(sides: Sequence[Side], items: Sequence[ThresholdResult]) -> list[
     ]
 
 
-def _warning(side: Side, sides: Sequence[Side]) -> str:
+def _warning(side: ComparedTarget, sides: Sequence[ComparedTarget]) -> str:
     found, whose = side.outcomes.targets[side.target], f" of {side.name}" if len(sides) > 1 else ""
     failed = "did not start" if found.turns_not_started == found.unmet else "failed or did not start"
     what = f"{percent(found.unmet, found.turns_planned)} of the planned turns{whose} {failed}"

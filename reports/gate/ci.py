@@ -17,7 +17,7 @@ from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from junitparser.junitparser import FinalResult
 
 from bench.untrusted.sanitize import escape_control
-from reports.gate.results import INCONCLUSIVE, INVALID, Checked, ThresholdResult
+from reports.gate.results import INCONCLUSIVE, INVALID, CheckResult, ThresholdResult
 from reports.gate.sentences import check_headline, remarks, result_sentence, shown_result
 from reports.numbers import NBSP
 
@@ -25,14 +25,14 @@ MOST = 10
 """Annotations of one kind that a step shows."""
 
 
-def _annotated(checked: Checked) -> Iterable[tuple[str, Sequence[ThresholdResult]]]:
+def _annotated(checked: CheckResult) -> Iterable[tuple[str, Sequence[ThresholdResult]]]:
     """Yield results by the kind of their annotations. What passes by `--on-inconclusive=pass` has none."""
     yield "error", checked.of("fail")
     if checked.on_inconclusive != "pass":
         yield "error" if checked.exit_status == INCONCLUSIVE else "warning", checked.of("inconclusive")
 
 
-def github_commands(checked: Checked) -> Iterable[str]:
+def github_commands(checked: CheckResult) -> Iterable[str]:
     """Yield lines for the step's output."""
     if checked.exit_status == INVALID:
         yield github_command("error", check_headline(checked))
@@ -49,7 +49,7 @@ def github_command(kind: str, message: str, title: str = "rtbench check") -> str
     return f"::{kind} title={title}::{_escaped(message, '%25')}"
 
 
-def azure_commands(checked: Checked, comment: Path) -> Iterable[str]:
+def azure_commands(checked: CheckResult, comment: Path) -> Iterable[str]:
     """Yield lines for the step's output; `comment`: check.md, which is shown under the run."""
     if checked.exit_status == INVALID:
         issues = [("error", check_headline(checked))]
@@ -79,7 +79,7 @@ _NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 cannot hold."""
 
 
-def junit_xml(checked: Checked) -> str:
+def junit_xml(checked: CheckResult) -> str:
     """Return the file's text. Failed thresholds are failures, inconclusive ones too or skipped, invalid ones errors."""
     suite = TestSuite("rtbench check")
     suite.add_property("run", _plain(checked.run_id))
@@ -115,7 +115,7 @@ def _add(suite: TestSuite, name: str, scenario: str, results: list[FinalResult])
     suite.add_testcase(case)
 
 
-def _results(item: ThresholdResult, checked: Checked, invalid: str) -> list[FinalResult]:
+def _results(item: ThresholdResult, checked: CheckResult, invalid: str) -> list[FinalResult]:
     text = _plain(result_sentence(item))
     if invalid or item.result == "not_evaluated":
         return [Error(_plain(invalid) or text, "invalid")]

@@ -15,11 +15,11 @@ from reports.finding import ExitStatus, Result
 from reports.finding_entry import ComparisonEntry, entry_of
 from reports.gate.ci import junit_refusal, junit_xml
 from reports.gate.report import WORST_FIRST, check_page
-from reports.gate.results import Checked, OnInconclusive, ThresholdResult
-from reports.gate.results import row_of as flat_row
+from reports.gate.results import CheckResult, OnInconclusive, ThresholdResult
+from reports.gate.results import make_row as flat_row
 from reports.gate.sentences import check_causes, check_headline
 from reports.looks.decision import write_decision
-from reports.records import Closed, Count, Known, Record, Rounded, about, data_of, text_of
+from reports.records import ClosedJsonEntry, Count, JsonEntry, Known, Rounded, about, text_of, to_json_data
 from reports.render.markdown import render_markdown
 from reports.statistics.target_counts import NO_TURNS
 from reports.thresholds import Sign
@@ -28,7 +28,7 @@ from reports.wording.validity import ValidityEntry, validity_entry
 SCHEMA = 3
 
 
-class LimitEntry(Closed, frozen=True):
+class LimitEntry(ClosedJsonEntry, frozen=True):
     """A value against its limit, both in the unit of the metric; null where a value does not exist or is infinite."""
 
     operator: Sign
@@ -40,7 +40,7 @@ class LimitEntry(Closed, frozen=True):
     in_failures: Annotated[bool, about("whether the value lies among the failed turns; then it is null")]
 
 
-class ThresholdEntry(Closed, frozen=True):
+class ThresholdEntry(ClosedJsonEntry, frozen=True):
     """One threshold on one target. An absolute one has a `limit`, a relative one a `comparison`."""
 
     threshold: str
@@ -84,7 +84,7 @@ def threshold_entry(one: ThresholdResult) -> ThresholdEntry:
     )
 
 
-class CheckDocument(Record, frozen=True):
+class CheckDocument(JsonEntry, frozen=True):
     """The file. `exit_status`: 0 pass, 1 fail, 3 inconclusive, 4 invalid or without data."""
 
     schema: Annotated[int, Meta(ge=1)]
@@ -105,9 +105,9 @@ class CheckDocument(Record, frozen=True):
     warnings: tuple[str, ...]
 
 
-def check_data(checked: Checked) -> dict[str, Any]:
+def check_data(checked: CheckResult) -> dict[str, Any]:
     """The check as lists, dictionaries, strings and numbers."""
-    return data_of(
+    return to_json_data(
         CheckDocument(
             schema=SCHEMA,
             exit_status=checked.exit_status,
@@ -136,7 +136,7 @@ class CheckPaths(NamedTuple):
     markdown: Path
 
 
-def write_check(checked: Checked, folder: Path, junit: Path | None = None) -> CheckPaths:
+def write_check(checked: CheckResult, folder: Path, junit: Path | None = None) -> CheckPaths:
     """Write the files, each in one step, and decision.json anew. Raises UsageError for one that cannot be written."""
     paths = paths_in(folder)
     if checked.decision:
@@ -178,7 +178,7 @@ def _write(path: Path, text: str) -> None:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
 
 
-def append_summary(checked: Checked, path: Path) -> None:
+def append_summary(checked: CheckResult, path: Path) -> None:
     """Add the comment to the summary of a GitHub step, after what other steps wrote there."""
     try:
         with path.open("a", encoding="utf-8") as file:

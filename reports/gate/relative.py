@@ -20,24 +20,24 @@ from bench.run.presence import is_folder, is_run
 from bench.untrusted.sanitize import escape_control
 from reports import exactness
 from reports.comparisons.comparison import inference, measurements, notices_of, notices_of_comparison
-from reports.finding import Measured, judge, provisional
+from reports.finding import MeasuredDifference, add_verdicts, provisional
 from reports.finding_sentences import at_twice
 from reports.gate.results import ThresholdResult, compared_result
 from reports.looks.decide import decision_of
 from reports.looks.decision import Decision, analysis_place, decision_headline
-from reports.numbers import listed, plural
-from reports.question import Question
+from reports.numbers import join_words, plural
+from reports.question import MetricSpec
 from reports.runs import RunFrames
 from reports.sides.fairness import causes_of, deciding_checks, one_run, one_seed, refuse_other_definitions
-from reports.sides.named import among, are_peers, matched_to_the_first, parted, refuse_unknown, targets_of
+from reports.sides.named import are_peers, filtered_by, matched_to_the_first, parted, refuse_unknown, targets_of
 from reports.sides.questions import asked_by, default_questions
-from reports.sides.side import Side
+from reports.sides.side import ComparedTarget
 from reports.statistics.differences import LEVEL
-from reports.statistics.verdicts import OWN_DRIFT_LOOKS, Reason, Verdict
+from reports.statistics.verdicts import OWN_DRIFT_LOOKS, InconclusiveReason, Verdict
 from reports.summary.drift import PoolDrift, drifts
 from reports.thresholds import Threshold, near, quoted
 from reports.wording.remarks import drift_suspected
-from reports.wording.validity import Cause
+from reports.wording.validity import InvalidReason
 from reports.wording.verdicts import SPREAD, margin
 from reports.wording.verdicts import figure as figure_name
 
@@ -56,11 +56,11 @@ DRIFTED = (
 
 
 @dataclass(frozen=True)
-class BaselineAnswer:
+class BaselineResult:
     """What was measured of one question for one target of the run, beside its baseline."""
 
     written: str
-    measured: Measured
+    measured: MeasuredDifference
     provisional: bool = False
     """whether something was assumed that more runs would tell"""
     unstored: str = ""
@@ -76,15 +76,15 @@ class BaselineAnswer:
 
 
 @dataclass(frozen=True)
-class BaselineAnswers:
+class BaselineResults:
     """All that a baseline says. `causes`, `differs`, `notices`, `against`: as in `Checked`.
 
     `answers` have no verdicts yet; `items` have those of interim analyses, which `sentence` and `decision` say too.
     `told`: runs whose own notices are among `notices`.
     """
 
-    answers: tuple[BaselineAnswer, ...] = ()
-    causes: tuple[Cause, ...] = ()
+    answers: tuple[BaselineResult, ...] = ()
+    causes: tuple[InvalidReason, ...] = ()
     differs: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     against: str = ""
@@ -95,8 +95,8 @@ class BaselineAnswers:
 
 
 def asked_of(
-    thresholds: Sequence[Threshold], sides: Sequence[Side], targets: Sequence[str]
-) -> list[tuple[str, Question, str]]:
+    thresholds: Sequence[Threshold], sides: Sequence[ComparedTarget], targets: Sequence[str]
+) -> list[tuple[str, MetricSpec, str]]:
     """Return the relative thresholds as questions to these sides, of each stratum one; without any the default gates.
 
     A threshold as it was written, its question, and the candidate that it is of, empty for all. `targets`: the
@@ -121,23 +121,25 @@ def asked_of(
     return defaults
 
 
-def judged(answers: Sequence[BaselineAnswer]) -> list[ThresholdResult]:
+def judged(answers: Sequence[BaselineResult]) -> list[ThresholdResult]:
     """Return each with its verdict, Holm's correction over all of them, whatever baseline they are against."""
     level = next((apart.level for answer in answers if (apart := answer.measured.difference)), LEVEL)
     results = []
-    findings = judge([answer.measured for answer in answers], "the baseline", level=level)
+    findings = add_verdicts([answer.measured for answer in answers], "the baseline", level=level)
     for one, answer in zip(findings, answers, strict=True):
         found = provisional(one) if answer.provisional else one
         result = compared_result(answer.written, replace(found, baseline=answer.baseline, peers=answer.peers))
         if answer.unstored and found.turns[1]:
-            reason = Reason("not_stored", text=answer.unstored)
+            reason = InconclusiveReason("not_stored", text=answer.unstored)
             found = replace(found, verdict=Verdict("inconclusive", reason))
             result = replace(result, result="inconclusive", reason=reason, finding=found)
         results.append(result)
     return results
 
 
-def mark_provisional(answers: BaselineAnswers, targets: Sequence[Side], before: Sequence[Side] = ()) -> BaselineAnswers:
+def mark_provisional(
+    answers: BaselineResults, targets: Sequence[ComparedTarget], before: Sequence[ComparedTarget] = ()
+) -> BaselineResults:
     """What another run, whose targets are `before`, or stored ones say of a run, marked where it is provisional."""
     drifted, chosen = _drifts(targets), notices_of(targets, None)
     doubtful = {side.name for side in targets} if chosen else {drift.target for drift in drifted}
@@ -155,7 +157,7 @@ def mark_provisional(answers: BaselineAnswers, targets: Sequence[Side], before: 
     return replace(answers, answers=marked, notices=tuple(notices))
 
 
-def _drifts(targets: Sequence[Side]) -> list[PoolDrift]:
+def _drifts(targets: Sequence[ComparedTarget]) -> list[PoolDrift]:
     """Those of a run that are suspected."""
     return [one for one in drifts(targets[0].run, targets[0].samples) if one.suspected] if targets else []
 
@@ -166,7 +168,7 @@ def _drifted(drifts: Sequence[PoolDrift], whose: str) -> Iterable[str]:
 
 
 @dataclass(frozen=True)
-class SameRun:
+class SameRunBaseline:
     """The other targets of an interleaved run are the candidates. `declared`: whether `--baseline` names it."""
 
     target: str
@@ -174,7 +176,7 @@ class SameRun:
 
 
 @dataclass(frozen=True)
-class OtherRun:
+class OtherRunBaseline:
     """A run's folder. `target` is empty where the one of the same label is meant, or the only one."""
 
     folder: Path
@@ -182,14 +184,14 @@ class OtherRun:
 
 
 @dataclass(frozen=True)
-class StoredRuns:
+class StoredRunsBaseline:
     """A folder that `rtbench baseline save` wrote. `target` is empty where the one of the same label is meant."""
 
     folder: Path
     target: str = ""
 
 
-Against = SameRun | OtherRun | StoredRuns
+Against = SameRunBaseline | OtherRunBaseline | StoredRunsBaseline
 
 
 def baseline_named(text: str | None, run: Path, document: dict[str, Any], targets: Sequence[str]) -> Against | None:
@@ -199,11 +201,11 @@ def baseline_named(text: str | None, run: Path, document: dict[str, Any], target
     """
     several = bool(document.get("interleaved")) and len(targets) > 1
     if text is None:
-        return SameRun(targets[0]) if several else None
+        return SameRunBaseline(targets[0]) if several else None
     folder, target = parted(text)
     if not is_folder(folder):
         if several and text in targets:
-            return SameRun(text, declared=True)
+            return SameRunBaseline(text, declared=True)
         raise UsageError(
             f"--baseline {quoted(text)} is no run, no folder of stored baselines and no target of an interleaved run"
             f"{near(text, targets) if several else ';'} allowed: RUN, RUN:TARGET, a folder of `rtbench baseline save`, "
@@ -213,14 +215,16 @@ def baseline_named(text: str | None, run: Path, document: dict[str, Any], target
     if is_run(folder):
         if folder.resolve() == run.resolve():
             if several and target and target in targets:
-                return SameRun(target, declared=True)
+                return SameRunBaseline(target, declared=True)
             reason = f"it has the targets {', '.join(targets)}" if several else "its targets did not run in pairs"
             raise UsageError(f"--baseline {quoted(text)} is the run that is checked, and {reason}")
-        return OtherRun(folder, target or "")
-    return StoredRuns(folder, target or "")
+        return OtherRunBaseline(folder, target or "")
+    return StoredRunsBaseline(folder, target or "")
 
 
-def against_targets(targets: Sequence[Side], base: SameRun, thresholds: Sequence[Threshold]) -> BaselineAnswers:
+def against_targets(
+    targets: Sequence[ComparedTarget], base: SameRunBaseline, thresholds: Sequence[Threshold]
+) -> BaselineResults:
     """The other targets of an interleaved run against one of them."""
     (baseline,) = (side for side in targets if side.name == base.target)
     found = _answers_of_comparison(baseline, [side for side in targets if side is not baseline], thresholds)
@@ -232,11 +236,11 @@ def against_targets(targets: Sequence[Side], base: SameRun, thresholds: Sequence
 
 
 def against_run(
-    targets: Sequence[Side], base: OtherRun, thresholds: Sequence[Threshold], other: RunFrames
-) -> BaselineAnswers:
+    targets: Sequence[ComparedTarget], base: OtherRunBaseline, thresholds: Sequence[Threshold], other: RunFrames
+) -> BaselineResults:
     """Each target against the one of the same label in another run, or against its only one."""
     others = targets_of(other)
-    partners: dict[str, list[Side]] = {}
+    partners: dict[str, list[ComparedTarget]] = {}
     for side in targets:
         if not thresholds or any(t.margin is not None and t.target in ("", side.name) for t in thresholds):
             partners.setdefault(_partner(base, side.name, [other.name for other in others]), []).append(side)
@@ -246,7 +250,7 @@ def against_run(
         about = ["", *(side.name for side in mine)]
         baseline = next(side for side in others if side.name == partner)
         parts.append(_answers_of_comparison(baseline, mine, [one for one in thresholds if one.target in about]))
-    answers = BaselineAnswers(
+    answers = BaselineResults(
         answers=tuple(answer for part in parts for answer in part.answers),
         causes=tuple(dict.fromkeys(cause for part in parts for cause in part.causes)),
         notices=tuple(dict.fromkeys(line for part in parts for line in part.notices)),
@@ -256,7 +260,7 @@ def against_run(
     return mark_provisional(answers, targets, others)
 
 
-def _partner(base: OtherRun, target: str, known: Sequence[str]) -> str:
+def _partner(base: OtherRunBaseline, target: str, known: Sequence[str]) -> str:
     """The target of the baseline's run that a candidate is held against."""
     if base.target:
         return base.target
@@ -271,10 +275,10 @@ def _partner(base: OtherRun, target: str, known: Sequence[str]) -> str:
 
 
 def _answers_of_comparison(
-    baseline: Side, candidates: Sequence[Side], thresholds: Sequence[Threshold]
-) -> BaselineAnswers:
+    baseline: ComparedTarget, candidates: Sequence[ComparedTarget], thresholds: Sequence[Threshold]
+) -> BaselineResults:
     """Of one comparison. What is the fault of the run that is checked is said by the check itself."""
-    sides = among([baseline, *candidates])
+    sides = filtered_by([baseline, *candidates])
     names = [side.name for side in sides[1:]]
     asked = asked_of(thresholds, sides, names)
     refuse_other_definitions(sides)
@@ -282,7 +286,7 @@ def _answers_of_comparison(
     measured = measurements(each, list(dict.fromkeys(question for _, question, _ in asked)), how)
     by_question = {(figure.question, figure.candidate): figure for figure in measured}
     answers = [
-        BaselineAnswer(
+        BaselineResult(
             written,
             replace(by_question[question, side.label], candidate=side.name),
             provisional=not one_run(sides),
@@ -294,12 +298,12 @@ def _answers_of_comparison(
     ]
     causes = [cause for cause in causes_of(deciding_checks(sides)) if cause.folder != candidates[0].run.folder]
     runs = tuple(dict.fromkeys(side.run.folder for side in sides))
-    return BaselineAnswers(tuple(answers), tuple(causes), notices=notices_of_comparison(sides, measured), told=runs)
+    return BaselineResults(tuple(answers), tuple(causes), notices=notices_of_comparison(sides, measured), told=runs)
 
 
 def by_looks(
-    run: RunFrames, targets: Sequence[Side], base: SameRun, thresholds: Sequence[Threshold]
-) -> BaselineAnswers:
+    run: RunFrames, targets: Sequence[ComparedTarget], base: SameRunBaseline, thresholds: Sequence[Threshold]
+) -> BaselineResults:
     """What the looks say. `thresholds`: the relative ones that were given; none, or those of the plan.
 
     Raises UsageError where others are asked for, or another baseline than the plan's.
@@ -311,11 +315,11 @@ def by_looks(
     stopped = f"stopped at {analysis_place(decision)}" if decision.course.looks else "there was none"
     rulings = zip(decision.gates, decision.course.rulings, strict=False)
     drifting = [figure_name(gate) for gate, ruling in rulings if ruling.provisional]
-    notices = [DRIFTED_LOOKS.format(listed(drifting))] if drifting else []
+    notices = [DRIFTED_LOOKS.format(join_words(drifting))] if drifting else []
     if decision.course.looks and decision.after:
         notices.append(f"{plural(decision.after, 'whole pair')} ended after that analysis; the verdict excludes them.")
-    notices += one_seed(among([side for name in decision.targets for side in targets if side.name == name]))
-    return BaselineAnswers(
+    notices += one_seed(filtered_by([side for name in decision.targets for side in targets if side.name == name]))
+    return BaselineResults(
         items=tuple(_items(decision)),
         sentence=decision_headline(decision),
         causes=decision.invalid,
@@ -325,7 +329,7 @@ def by_looks(
     )
 
 
-def _refuse_others(decision: Decision, base: SameRun, thresholds: Sequence[Threshold], run: str) -> None:
+def _refuse_others(decision: Decision, base: SameRunBaseline, thresholds: Sequence[Threshold], run: str) -> None:
     """A plan answers what it was made for, and nothing else."""
     first, second = decision.targets
     if base.target != first:
@@ -342,7 +346,7 @@ def _refuse_others(decision: Decision, base: SameRun, thresholds: Sequence[Thres
         raise UsageError(f"the interim analyses of {run} decide {left[0]}, which the thresholds lack: {remedy}")
 
 
-def _asked(threshold: Threshold, candidate: str) -> tuple[Question, str]:
+def _asked(threshold: Threshold, candidate: str) -> tuple[MetricSpec, str]:
     """What a threshold asks: the only candidate may be named or not."""
     return threshold.question, "" if threshold.target == candidate else threshold.target
 
@@ -360,6 +364,6 @@ def _items(decision: Decision) -> Iterable[ThresholdResult]:
         )
         uncertain_on = (exactness.why(decision.run.inexact, target, gate.metric) for target in decision.targets)
         if decision.pairs and (why := "; ".join(filter(None, uncertain_on))):
-            uncertain = Verdict("inconclusive", Reason("uncertain", text=why))
+            uncertain = Verdict("inconclusive", InconclusiveReason("uncertain", text=why))
             finding = replace(finding, inexact=why, difference=None, verdict=uncertain, corrected=math.nan)
         yield compared_result(written, finding)

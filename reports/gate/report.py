@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from reports.finding import Result
 from reports.finding_rows import NOT_JUDGED, row
 from reports.gate import sentences
-from reports.gate.results import Checked, ThresholdResult
+from reports.gate.results import CheckResult, ThresholdResult
 from reports.looks.decision import analyses
 from reports.numbers import count
 from reports.render import blocks as b
@@ -24,7 +24,7 @@ SIZES = ("metric", "target", "turns", "sessions", "failed", "completed")
 DIFFERENCES = "Intervals of differences are 90 %, as in a comparison: their ends are the bounds that decide."
 
 
-def check_page(checked: Checked) -> b.Page:
+def check_page(checked: CheckResult) -> b.Page:
     """Compose a check: the verdict first, then each threshold, the worst first."""
     results = sorted(checked.thresholds, key=lambda one: WORST_FIRST.index(one.result))
     against = f"against {checked.baseline}" if checked.baseline else ""
@@ -55,7 +55,7 @@ def check_page(checked: Checked) -> b.Page:
     )
 
 
-def _table(results: Sequence[ThresholdResult], checked: Checked) -> b.Table:
+def _table(results: Sequence[ThresholdResult], checked: CheckResult) -> b.Table:
     several, relative = len({one.target for one in results}) > 1, any(one.relative for one in results)
     heads: list[b.Head] = [
         b.Column("metric", left=True),
@@ -72,7 +72,7 @@ def _table(results: Sequence[ThresholdResult], checked: Checked) -> b.Table:
     return b.table(heads, rows, shown=ROWS_SHOWN)
 
 
-def _verdict(one: ThresholdResult, checked: Checked) -> b.Cell:
+def _verdict(one: ThresholdResult, checked: CheckResult) -> b.Cell:
     if not sentences.is_judged(one, checked):
         return b.Cell(NOT_JUDGED, style="soft")
     within = row(one.finding, 1).within if one.finding and one.finding.difference else ""
@@ -81,5 +81,5 @@ def _verdict(one: ThresholdResult, checked: Checked) -> b.Cell:
     return b.Cell((f"{b.MARKS[one.result].glyph} ", shown, ", provisional" if one.provisional else ""), style=style)
 
 
-def _reason(one: ThresholdResult, checked: Checked) -> str:
+def _reason(one: ThresholdResult, checked: CheckResult) -> str:
     return sentences.reason(one) if sentences.is_judged(one, checked) else ""

@@ -11,21 +11,21 @@ import pandas as pd
 
 from bench.run.document import ValidityStatus
 from reports import finding_sentences
-from reports.finding import RESULT_OF_STATUS, ExitStatus, Finding, Result
+from reports.finding import RESULT_OF_STATUS, ExitStatus, MetricComparison, Result
 from reports.finding_rows import shares_of
 from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
 from reports.looks.decision import Decision
 from reports.notebook import frame_html
 from reports.numbers import NBSP, plural
-from reports.question import Question
+from reports.question import MetricSpec
 from reports.runs import called
-from reports.statistics.quantiles import Lack
+from reports.statistics.quantiles import Shortfall
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.threshold_estimate import ThresholdEstimate
-from reports.statistics.verdicts import Reason, VerdictName
+from reports.statistics.verdicts import InconclusiveReason, VerdictName
 from reports.thresholds import Sign
 from reports.wording import verdicts
-from reports.wording.validity import Cause
+from reports.wording.validity import InvalidReason
 from reports.wording.verdicts import as_share
 from reports.wording.verdicts import figure as figure_name
 
@@ -79,14 +79,14 @@ class ThresholdResult:
 
     threshold: str
     target: str
-    question: Question
+    question: MetricSpec
     result: Result
-    reason: Reason | None = None
+    reason: InconclusiveReason | None = None
     note: str = ""
     limit: Limit | None = None
     estimate: ThresholdEstimate | None = None
     bound: float = math.nan
-    finding: Finding | None = None
+    finding: MetricComparison | None = None
 
     @property
     def metric(self) -> str:
@@ -115,7 +115,7 @@ class ThresholdResult:
         return self.estimate is not None and self.estimate.order is not None and self.shortfall is None
 
     @property
-    def shortfall(self) -> Lack | None:
+    def shortfall(self) -> Shortfall | None:
         """What there is too little of for the value to be shown; of a comparison on the target that has less of it."""
         if self.finding is not None:
             return self.finding.shortfall
@@ -123,7 +123,7 @@ class ThresholdResult:
             return None
         counts = self.estimate.counts
         if self.question.p is not None and counts.sessions < self.estimate.required:
-            return Lack("sessions", counts.sessions, self.estimate.required)
+            return Shortfall("sessions", counts.sessions, self.estimate.required)
         return self.question.statistic.shortfall(self.metric, counts.turns, counts.sessions)
 
     @property
@@ -132,7 +132,7 @@ class ThresholdResult:
         return "; ".join(filter(None, (verdicts.said(self.reason), self.note)))
 
 
-def row_of(one: ThresholdResult) -> dict[str, Any]:
+def make_row(one: ThresholdResult) -> dict[str, Any]:
     """Return a result as a flat row: of check.json's entries, and of a check's frame."""
     few, counts, found = one.shortfall, one.counts, one.finding
     row: dict[str, Any] = dict.fromkeys(DTYPES) | {
@@ -180,7 +180,7 @@ def row_of(one: ThresholdResult) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckResult:
     """A check of one run. `causes`: why it is invalid, whatever its thresholds say. `baseline`: in words.
 
     `answer`: what the relative thresholds say together, in the sentence that a comparison has.
@@ -192,7 +192,7 @@ class Checked:
     validity: ValidityStatus
     """of the run"""
     thresholds: tuple[ThresholdResult, ...]
-    causes: tuple[Cause, ...]
+    causes: tuple[InvalidReason, ...]
     differs: tuple[str, ...]
     """of a stored baseline, what is not as it was"""
     notices: tuple[str, ...]
@@ -215,7 +215,7 @@ class Checked:
         invalid = "; ".join((*(cause.text for cause in self.causes), *self.differs)).replace(NBSP, " ")
         rows = []
         for one in self.thresholds:
-            row = row_of(one)
+            row = make_row(one)
             published = row["value"] is not None or row["in_failures"]
             row |= use(row["reason"], published=published, invalid=invalid) | {"run_id": self.run_id}
             if row["in_failures"]:
@@ -262,11 +262,11 @@ class Checked:
         return tuple(one for one in self.thresholds if one.result in results)
 
 
-def compared_result(threshold: str, finding: Finding) -> ThresholdResult:
+def compared_result(threshold: str, finding: MetricComparison) -> ThresholdResult:
     """Return the result of a relative threshold. A target without the value is no data."""
     there = finding.difference is not None or bool(finding.inexact)
     result: Result = RESULTS[finding.verdict.name] if there else "not_evaluated"
-    reason = finding.verdict.reason if there else Reason("no_value_here")
+    reason = finding.verdict.reason if there else InconclusiveReason("no_value_here")
     return ThresholdResult(threshold, finding.candidate, finding.question, result, reason, finding=finding)
 
 

@@ -8,14 +8,14 @@ from functools import partial
 from reports import finding_sentences
 from reports.finding import RESULT_OF_STATUS
 from reports.finding_rows import in_unit, row, with_unit
-from reports.gate.results import FAILED, INCONCLUSIVE, INVALID, PASSED, Checked, ThresholdResult
-from reports.numbers import NBSP, NONE, count, percent, plural, three
+from reports.gate.results import FAILED, INCONCLUSIVE, INVALID, PASSED, CheckResult, ThresholdResult
+from reports.numbers import NBSP, NONE, count, format_number, percent, plural
 from reports.render.blocks import MARKS, SIMULATED, Badge
 from reports.summary.trust import WORDS
 from reports.wording import validity
-from reports.wording.validity import Cause
+from reports.wording.validity import InvalidReason
 from reports.wording.verdicts import as_share, margin, signed
-from reports.wording.words import INFINITE, few_words, interval
+from reports.wording.words import INFINITE, interval, shortfall_text
 
 NOTHING = "–"
 
@@ -26,7 +26,7 @@ def value_text(one: ThresholdResult) -> str:
         found = row(one.finding, 1)
         return with_unit(found.values[1], found.unit) if one.finding.difference else NOTHING
     if few := one.shortfall:
-        return f"n/a ({few_words(few.there, few.of.removesuffix('s'), few.needs)})"
+        return f"n/a ({shortfall_text(few.there, few.of.removesuffix('s'), few.needs)})"
     return in_unit(one.question, one.estimate.value) if one.estimate and one.estimate.counts.turns else NOTHING
 
 
@@ -58,7 +58,11 @@ def limit_text(one: ThresholdResult) -> str:
     if one.limit is None:
         return margin(one.question.margin, one.metric, sign=True)
     sign, limit = {"<=": "≤", ">=": "≥"}.get(one.limit.operator, one.limit.operator), one.limit.value
-    text = f"{three(100 * limit)}{NBSP}%" if one.question.scale == "points" and limit else in_unit(one.question, limit)
+    text = (
+        f"{format_number(100 * limit)}{NBSP}%"
+        if one.question.scale == "points" and limit
+        else in_unit(one.question, limit)
+    )
     return f"{sign}{NBSP}{text}"
 
 
@@ -70,7 +74,7 @@ MEANINGS = {
 }
 
 
-def check_headline(checked: Checked) -> str:
+def check_headline(checked: CheckResult) -> str:
     """One sentence that tells the verdict: that of the comparison, where what decides was compared."""
     if checked.exit_status == INVALID:
         if causes := check_causes(checked):
@@ -133,7 +137,7 @@ def reason(one: ThresholdResult) -> str:
     return "; ".join(filter(None, parts))
 
 
-def ending(checked: Checked) -> str:
+def ending(checked: CheckResult) -> str:
     """Return `exit status 1: a threshold failed or a metric regressed`."""
     inconclusive, meaning = len(checked.of("inconclusive")), MEANINGS[checked.exit_status]
     if checked.exit_status == PASSED and inconclusive == len(checked.thresholds):
@@ -143,12 +147,12 @@ def ending(checked: Checked) -> str:
     return f"exit status {checked.exit_status}: {meaning}"
 
 
-def remarks(checked: Checked) -> list[str]:
+def remarks(checked: CheckResult) -> list[str]:
     """Return why a check is invalid, and what else to know. The headline has the first reason."""
     return [*(cause.line for cause in check_causes(checked)), *checked.notices]
 
 
-def is_judged(one: ThresholdResult, checked: Checked) -> bool:
+def is_judged(one: ThresholdResult, checked: CheckResult) -> bool:
     """Return whether a result counts: none does of a run that is invalid, or that was not compared fairly.
 
     If stored baselines were made under other conditions, absolute thresholds still do.
@@ -163,15 +167,15 @@ def shown_result(one: ThresholdResult) -> str:
     return finding_sentences.shown(one.finding)
 
 
-def check_causes(checked: Checked) -> list[Cause]:
+def check_causes(checked: CheckResult) -> list[InvalidReason]:
     """Return why a check is invalid; a difference of the stored baselines' conditions comes last."""
     differs = "; ".join(checked.differs)
     text = f"The stored baselines were measured under other conditions: {differs}"
     remedy = "Save new ones, or allow the difference"
-    return [*checked.causes, *([Cause("conditions_differ", text, remedy)] if differs else [])]
+    return [*checked.causes, *([InvalidReason("conditions_differ", text, remedy)] if differs else [])]
 
 
-def check_badges(checked: Checked) -> list[Badge]:
+def check_badges(checked: CheckResult) -> list[Badge]:
     """Return the result of a valid run, whether it is valid, and whether it was simulated."""
     usable = not (checked.causes and checked.baseline)
     result, run = RESULT_OF_STATUS[checked.exit_status], validity.run_word(WORDS[checked.validity], usable=usable)

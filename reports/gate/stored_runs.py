@@ -10,28 +10,28 @@ import numpy as np
 
 from bench.errors import UsageError
 from bench.untrusted.sanitize import escape_control
-from reports.finding import Measured
+from reports.finding import MeasuredDifference
 from reports.gate.baselines import NEWEST, StoredBaseline, baseline_folder, read_baselines, scenario_of
-from reports.gate.relative import BaselineAnswer, BaselineAnswers, StoredRuns, asked_of, mark_provisional
-from reports.numbers import NBSP, listed, plural
-from reports.question import Question
+from reports.gate.relative import BaselineResult, BaselineResults, StoredRunsBaseline, asked_of, mark_provisional
+from reports.numbers import NBSP, join_words, plural
+from reports.question import MetricSpec
 from reports.runs import run_id_of
 from reports.sides.fairness import throttled_cause, throttled_share
 from reports.sides.named import identity_of_run
-from reports.sides.side import Side
+from reports.sides.side import ComparedTarget
 from reports.sides.workload import conditions_of, differing_conditions
 from reports.statistics.baselines import KNOWN, RATE_RUN_SD, RUN_SD
 from reports.statistics.differences import Inference
 from reports.statistics.resample import seed_of
 from reports.summary.arms import FAIR
 from reports.thresholds import Threshold, near
-from reports.wording.validity import Cause
+from reports.wording.validity import InvalidReason
 
 ASSUMING = Inference(run_sd=RUN_SD, rate_run_sd=RATE_RUN_SD)
 
 
 @dataclass(frozen=True)
-class Eligible:
+class ComparableRuns:
     """The stored runs that a target is held against, the newest first. `differs`: why there are none.
 
     `unstored`: that none is stored yet, for it is the first night. `notices`: on those that were left out.
@@ -43,7 +43,7 @@ class Eligible:
     unstored: str = ""
 
 
-def eligible(side: Side, folder: Path, allowed: Sequence[str], target: str) -> Eligible:
+def eligible(side: ComparedTarget, folder: Path, allowed: Sequence[str], target: str) -> ComparableRuns:
     """Return the baseline that a folder of stored runs gives. `allowed`: conditions in which they may differ.
 
     `target`: whose stored runs are meant. Raises UsageError for an unknown one.
@@ -65,9 +65,9 @@ def eligible(side: Side, folder: Path, allowed: Sequence[str], target: str) -> E
         if files:
             none, what = f"the only run that is stored in {place} is the one that is checked", "another"
         unstored = f"{none}: save {what} by `rtbench baseline save RUN --baselines-dir {kept}`"
-        return Eligible(notices=tuple(notices), unstored=unstored)
+        return ComparableRuns(notices=tuple(notices), unstored=unstored)
     runs, differs, unlike = _matching(side, stored, allowed)
-    return Eligible(tuple(runs), tuple(differs), (*notices, *unlike))
+    return ComparableRuns(tuple(runs), tuple(differs), (*notices, *unlike))
 
 
 def each_once(stored: Sequence[StoredBaseline]) -> tuple[list[StoredBaseline], list[str]]:
@@ -86,7 +86,7 @@ def each_once(stored: Sequence[StoredBaseline]) -> tuple[list[StoredBaseline], l
 
 
 def _matching(
-    side: Side, stored: Sequence[StoredBaseline], allowed: Sequence[str]
+    side: ComparedTarget, stored: Sequence[StoredBaseline], allowed: Sequence[str]
 ) -> tuple[list[StoredBaseline], list[str], list[str]]:
     """(the newest runs under the same conditions, what differs where there are none, notices on those left out)."""
     now = conditions_of(side)
@@ -99,20 +99,23 @@ def _matching(
     out = len(stored) - len(same)
     seen = sorted({name for lines in apart for name in lines})
     seen += ["throttle_rate"] if any(limited) else []
-    left_out = [f"{plural(out, 'stored run')} of {side.name} left out: {listed(seen)}."] if out else []
+    left_out = [f"{plural(out, 'stored run')} of {side.name} left out: {join_words(seen)}."] if out else []
     return same[:NEWEST], [], left_out
 
 
 def against_stored_runs(
-    sides: Sequence[Side], base: StoredRuns, thresholds: Sequence[Threshold], allowed: Sequence[str] = ()
-) -> BaselineAnswers:
+    sides: Sequence[ComparedTarget],
+    base: StoredRunsBaseline,
+    thresholds: Sequence[Threshold],
+    allowed: Sequence[str] = (),
+) -> BaselineResults:
     """Compare each target with its stored runs. Raises UsageError for a threshold on what stored runs do not hold.
 
     A target without stored runs, for it is the first night, is inconclusive.
     """
     names = [side.name for side in sides]
-    answers: list[BaselineAnswer] = []
-    causes: list[Cause] = []
+    answers: list[BaselineResult] = []
+    causes: list[InvalidReason] = []
     differs, notices, against = list[str](), list[str](), list[str]()
     for side in sides:
         mine = [one for one in thresholds if one.margin is not None and one.target in ("", side.name)]
@@ -124,11 +127,11 @@ def against_stored_runs(
         notices += stored.notices
         against += [f"{plural(len(stored.runs), 'stored run')} of {base.target or side.name}"] if stored.runs else []
         answers += [_answer(written, side, question, stored) for written, question, _ in asked_of(mine, [side], names)]
-    answered = BaselineAnswers(tuple(answers), tuple(causes), tuple(differs), tuple(notices), listed(against))
+    answered = BaselineResults(tuple(answers), tuple(causes), tuple(differs), tuple(notices), join_words(against))
     return mark_provisional(answered, sides)
 
 
-def _answer(written: str, side: Side, question: Question, stored: Eligible) -> BaselineAnswer:
+def _answer(written: str, side: ComparedTarget, question: MetricSpec, stored: ComparableRuns) -> BaselineResult:
     """Return what stored runs say of a target; provisional if there are too few of them to tell their spread."""
     if question.step:
         raise UsageError(f"{question.name}: stored baselines have no values per step; name a run as the baseline")
@@ -136,5 +139,5 @@ def _answer(written: str, side: Side, question: Question, stored: Eligible) -> B
     rng = np.random.default_rng(seed_of(run_id_of(side.run), *(one.run_id for one in runs)))
     found = question.statistic.against_stored(side, question, runs, rng, ASSUMING)
     unfit = side.inexact(question)
-    measured = Measured(question, side.name, None if unfit else found.difference, found.counts, unfit)
-    return BaselineAnswer(written, measured, provisional=found.runs < KNOWN, unstored=stored.unstored)
+    measured = MeasuredDifference(question, side.name, None if unfit else found.difference, found.counts, unfit)
+    return BaselineResult(written, measured, provisional=found.runs < KNOWN, unstored=stored.unstored)

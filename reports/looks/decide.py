@@ -24,11 +24,11 @@ import pandas as pd
 from bench.errors import UsageError
 from bench.run.document import INTERRUPTED
 from reports import runs
-from reports.finding import Finding
+from reports.finding import MetricComparison
 from reports.looks.decision import Decision, write_decision
 from reports.looks.plan import plan_of, refuse_other_targets
-from reports.looks.sequence import GateResult, Schedule, run_looks
-from reports.question import Question, by_sample
+from reports.looks.sequence import AnalysisSchedule, MetricDecision, run_looks
+from reports.question import MetricSpec, by_sample
 from reports.runs import RunFrames, run_id_of
 from reports.samples import samples_of
 from reports.sides.clusters import ABSENT, by_pair
@@ -36,17 +36,17 @@ from reports.sides.fairness import TURNS, VALID, causes_of, deciding_checks
 from reports.sides.mix import ComparedSides
 from reports.sides.named import are_peers, known_targets
 from reports.sides.questions import asked_by
-from reports.sides.side import Side, inexact
+from reports.sides.side import ComparedTarget, inexact
 from reports.statistics.counting import Integers
 from reports.statistics.differences import Difference
 from reports.statistics.interim import InterimStatistic, untestable
 from reports.statistics.resample import seed_of
 from reports.statistics.serial import EARLY, FOUND
 from reports.statistics.target_counts import NO_TURNS
-from reports.statistics.verdicts import Reason, Verdict
+from reports.statistics.verdicts import InconclusiveReason, Verdict
 from reports.summary.trust import validity_of
 from reports.turns import measured_rows
-from reports.wording.validity import Cause, of_run
+from reports.wording.validity import InvalidReason, of_run
 
 AT_THE_END = (VALID, TURNS)
 """Checks that a look does not ask: the harness is judged once the run has ended, and turns may still come."""
@@ -73,7 +73,7 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
     pairs = leading(run.sessions, ended=run.metadata.get("state") == "ended")
 
     @cache
-    def first(held: int) -> tuple[Side, ...]:
+    def first(held: int) -> tuple[ComparedTarget, ...]:
         return sides_of_pairs(run, targets, pairs[:held])
 
     refuse_other_targets(plan.thresholds, targets)
@@ -91,32 +91,32 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
         """Return what is seen of every gate; the quantiles of one metric share their draws."""
         sides, rng = first(held), np.random.default_rng([seed, held])
         error = EARLY if held < plan.analyses[-1] else FOUND  # of the tests of own drift
-        seen_of: dict[Question, InterimStatistic] = {}
+        seen_of: dict[MetricSpec, InterimStatistic] = {}
         for group in by_sample(asked):
             if unfit := inexact(sides, group[0]):
-                seen = [untestable(Reason("uncertain", text=unfit))] * len(group)
+                seen = [untestable(InconclusiveReason("uncertain", text=unfit))] * len(group)
             else:
                 seen = group[0].statistic.interim(ComparedSides(*sides), group, plan.bootstrap_samples, rng, error)
             seen_of |= dict(zip(group, seen, strict=True))
         return [seen_of[gate] for gate in asked]
 
-    def unfit(held: int) -> tuple[Cause, ...]:
+    def unfit(held: int) -> tuple[InvalidReason, ...]:
         return causes_of(check for check in deciding_checks(first(held)) if check.name not in AT_THE_END)
 
-    schedule = Schedule(plan.pairs, plan.analyses, len(asked), plan.alpha)
+    schedule = AnalysisSchedule(plan.pairs, plan.analyses, len(asked), plan.alpha)
     course = run_looks(schedule, see, complete, end_of(run.metadata), unfit=unfit)
-    invalid: tuple[Cause, ...] = ()
+    invalid: tuple[InvalidReason, ...] = ()
     if course.reason == "invalid":
         invalid = unfit(course.looks[-1].pairs)
     elif ended and not size:
-        no_data = (Cause("no_data", "no pair of sessions ended"),)
+        no_data = (InvalidReason("no_data", "no pair of sessions ended"),)
         invalid = of_run(validity_of(run.metadata), run.metadata, run.folder) or no_data
     elif ended:
         given_up = run.metadata.get("aborted_because")  # while it ran; a later verdict does not change it
-        aborted = (Cause("aborted", str(given_up)),) if given_up else ()
+        aborted = (InvalidReason("aborted", str(given_up)),) if given_up else ()
         invalid = causes_of(deciding_checks(first(size))) or aborted
-    too_early = Reason("no_analysis", "pair", plan.analyses[0], (size,))
-    unseen = GateResult("inconclusive", too_early, -1, math.nan, -math.inf, math.inf, math.nan)
+    too_early = InconclusiveReason("no_analysis", "pair", plan.analyses[0], (size,))
+    unseen = MetricDecision("inconclusive", too_early, -1, math.nan, -math.inf, math.inf, math.nan)
     findings = [
         _finding(run, targets, gate, ruling, first(course.looks[ruling.look].pairs if course.rulings else size))
         for gate, ruling in zip(asked, course.rulings or [unseen] * len(asked), strict=True)
@@ -125,13 +125,13 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
 
 
 def _finding(
-    run: RunFrames, targets: tuple[str, str], gate: Question, ruling: GateResult, sides: Sequence[Side]
-) -> Finding:
+    run: RunFrames, targets: tuple[str, str], gate: MetricSpec, ruling: MetricDecision, sides: Sequence[ComparedTarget]
+) -> MetricComparison:
     """Return what the analyses found of a gate. `sides`: with the pairs of the analysis that decided it."""
     base, candidate = [gate.statistic.value(side, gate) for side in sides] or [math.nan] * ARMS
     base_counts, counts = [gate.statistic.counts(side, gate) for side in sides] or [NO_TURNS] * ARMS
     there = base_counts.turns > 0 and counts.turns > 0
-    return Finding(
+    return MetricComparison(
         gate,
         targets[1],
         Difference(gate.scale, base, candidate, ruling.d, ruling.low, ruling.high) if there else None,
@@ -178,7 +178,7 @@ def leading(sessions: pd.DataFrame, *, ended: bool) -> Integers:
     return there[:stop][np.isin(there[:stop], number[is_measured[numbered]])]
 
 
-def sides_of_pairs(run: RunFrames, targets: tuple[str, str], pairs: Integers) -> tuple[Side, ...]:
+def sides_of_pairs(run: RunFrames, targets: tuple[str, str], pairs: Integers) -> tuple[ComparedTarget, ...]:
     """Both arms of a run, baseline first, with nothing in them but these pairs; no sides where there are none."""
     if not pairs.size:
         return ()
@@ -192,5 +192,6 @@ def sides_of_pairs(run: RunFrames, targets: tuple[str, str], pairs: Integers) ->
     clusters = by_pair(part, turns, places)
     assert clusters is not None, "every pair of these has a session of each target"
     return tuple(
-        Side(part, samples, place, name, name, own) for name, place, own in zip(targets, places, clusters, strict=True)
+        ComparedTarget(part, samples, place, name, name, own)
+        for name, place, own in zip(targets, places, clusters, strict=True)
     )

@@ -13,18 +13,18 @@ from typing import Annotated, Any, Literal
 
 from bench.errors import UsageError
 from bench.untrusted.safe_io import replace_text
-from reports.finding import ExitStatus, Finding
+from reports.finding import ExitStatus, MetricComparison
 from reports.finding_sentences import answer, answer_details
-from reports.looks.plan import DecisionPlan
-from reports.looks.sequence import End, LookCourse
+from reports.looks.plan import SequentialPlan
+from reports.looks.sequence import End, SequentialResult
 from reports.numbers import NBSP, NONE, count, plural
-from reports.question import AskedFigure, Question
-from reports.records import Closed, Known, Number, about, data_of, text_of
+from reports.question import MetricSpec, MetricSpecEntry
+from reports.records import ClosedJsonEntry, Known, Number, about, text_of, to_json_data
 from reports.render.blocks import MARKS, Block, Paragraph, make_row, table
 from reports.runs import RunFrames, run_id_of
 from reports.statistics.differences import Margin, Order, Scale
 from reports.statistics.verdicts import VerdictName
-from reports.wording.validity import Cause, do_not_use, texts
+from reports.wording.validity import InvalidReason, do_not_use, texts
 from reports.wording.verdicts import figure, said
 
 STATUSES: dict[End, ExitStatus] = {"not_regressed": 0, "regressed": 1}
@@ -40,14 +40,14 @@ class Decision:
 
     run: RunFrames
     targets: tuple[str, str]
-    plan: DecisionPlan
-    gates: tuple[Question, ...]
-    course: LookCourse
+    plan: SequentialPlan
+    gates: tuple[MetricSpec, ...]
+    course: SequentialResult
     pairs: int
     seed: int
     ended: bool
-    invalid: tuple[Cause, ...]
-    findings: tuple[Finding, ...]
+    invalid: tuple[InvalidReason, ...]
+    findings: tuple[MetricComparison, ...]
     """what the analyses found of each gate, beside the values that both targets had by then"""
 
     @property
@@ -175,7 +175,7 @@ SCHEMA: Literal[2] = 2
 NAME = "decision.json"
 
 
-class SeenGate(Closed, frozen=True):
+class AnalyzedMetricEntry(ClosedJsonEntry, frozen=True):
     """What a look saw of one gate."""
 
     name: str
@@ -188,17 +188,17 @@ class SeenGate(Closed, frozen=True):
     order: Annotated[Order | None, about("found in one target: the error is that of parts of the run")]
 
 
-class HeldLook(Closed, frozen=True):
+class AnalysisEntry(ClosedJsonEntry, frozen=True):
     """A look that was held."""
 
     pairs: int
     information_fraction: float
     critical_value: Number
     critical_value_first: Number
-    primary_metrics: list[SeenGate]
+    primary_metrics: list[AnalyzedMetricEntry]
 
 
-class DecidedGate(AskedFigure, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class DecidedMetricEntry(MetricSpecEntry, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What came of one gate."""
 
     name: str
@@ -216,7 +216,7 @@ class DecidedGate(AskedFigure, frozen=True, forbid_unknown_fields=True, kw_only=
     corrected: Number
 
 
-class DecisionDocument(Closed, frozen=True):
+class DecisionDocument(ClosedJsonEntry, frozen=True):
     """What was planned for a comparison that may end early, what every look saw, and what came of it.
 
     Differences are logs of ratios, of rates points (0.01 is one percentage point); null where open or unknown.
@@ -237,10 +237,10 @@ class DecisionDocument(Closed, frozen=True):
     stopped_by_analysis: Annotated[bool, about("whether an interim analysis stopped it")]
     pairs: Annotated[int, about("in the verdict")]
     pairs_after: Annotated[int, about("whole pairs that are not")]
-    plan: DecisionPlan
+    plan: SequentialPlan
     seed: int
-    analyses: list[HeldLook]
-    primary_metrics: list[DecidedGate]
+    analyses: list[AnalysisEntry]
+    primary_metrics: list[DecidedMetricEntry]
 
 
 def write_decision(decision: Decision, folder: Path) -> Path:
@@ -256,7 +256,7 @@ def write_decision(decision: Decision, folder: Path) -> Path:
 def decision_data(decision: Decision) -> dict[str, Any]:
     """The decision as lists, dictionaries, strings and numbers."""
     run, course = decision.run, decision.course
-    return data_of(
+    return to_json_data(
         DecisionDocument(
             schema=SCHEMA,
             run_id=run_id_of(run),
@@ -276,20 +276,22 @@ def decision_data(decision: Decision) -> dict[str, Any]:
             plan=decision.plan,
             seed=decision.seed,
             analyses=[
-                HeldLook(
+                AnalysisEntry(
                     look.pairs,
                     look.pairs / decision.plan.pairs,
                     look.c,
                     look.c_first,
                     [
-                        SeenGate(gate.name, one.d, one.excess, one.se, one.df, one.z, said(one.untested), one.order)
+                        AnalyzedMetricEntry(
+                            gate.name, one.d, one.excess, one.se, one.df, one.z, said(one.untested), one.order
+                        )
                         for gate, one in zip(decision.gates, look.seen, strict=True)
                     ],
                 )
                 for look in course.looks
             ],
             primary_metrics=[
-                DecidedGate(
+                DecidedMetricEntry(
                     *gate.asked,
                     name=gate.name,
                     step=gate.step,

@@ -20,7 +20,7 @@ from bench.errors import UsageError
 from bench.metrics import SLOPE
 from reports.measurable import refuse_unknown_step, refuse_unmeasurable
 from reports.numbers import NBSP, count
-from reports.records import Closed
+from reports.records import ClosedJsonEntry
 from reports.statistic_types.quantile import DRAWS
 from reports.statistic_types.rate import none_seen
 from reports.statistics.looks import SPENDING, critical_values, first_look, look_sizes, pairs_needed
@@ -29,7 +29,7 @@ from reports.thresholds import GATED, Threshold, by_metric, parse, parse_all, re
 from reports.wording.verdicts import said
 
 
-class DecisionPlan(Closed, frozen=True):
+class SequentialPlan(ClosedJsonEntry, frozen=True):
     """Written before the first session. `gates`: thresholds as they were written, by metric."""
 
     pairs: int
@@ -63,7 +63,7 @@ def was_planned(document: Mapping[str, Any]) -> bool:
     return document.get("sequential_plan") is not None
 
 
-def plan_of(document: Mapping[str, Any], run: str) -> DecisionPlan:
+def plan_of(document: Mapping[str, Any], run: str) -> SequentialPlan:
     """The plan in a run's document. `run`: how the user named it.
 
     Raises UsageError where there is none, or it cannot be followed.
@@ -75,7 +75,7 @@ def plan_of(document: Mapping[str, Any], run: str) -> DecisionPlan:
             f"or compare its targets with `rtbench compare {run}`"
         )
     try:
-        plan = DecisionPlan(
+        plan = SequentialPlan(
             pairs=int(written["pairs"]),
             analyses=tuple(int(size) for size in written["analyses"]),
             primary_metrics={str(name): tuple(map(str, texts)) for name, texts in written["primary_metrics"].items()},

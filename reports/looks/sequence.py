@@ -19,7 +19,7 @@ from typing import Literal
 
 from reports.statistics import looks
 from reports.statistics.interim import InterimStatistic
-from reports.statistics.verdicts import Reason, VerdictName, step_down
+from reports.statistics.verdicts import InconclusiveReason, VerdictName, step_down
 
 End = Literal[
     "regressed", "not_regressed", "futility", "final_analysis", "invalid", "pending", "stopped_by_user", "no_analysis"
@@ -28,7 +28,7 @@ End = Literal[
 
 
 @dataclass(frozen=True)
-class Schedule:
+class AnalysisSchedule:
     """What was planned before the first session."""
 
     pairs: int
@@ -42,7 +42,7 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Look:
+class InterimAnalysis:
     """One look that was held. `c`: c_k(a); `c_first`: c_k(a / gates), which the first to be called worse must reach."""
 
     pairs: int
@@ -52,11 +52,11 @@ class Look:
 
 
 @dataclass(frozen=True)
-class GateResult:
+class MetricDecision:
     """The answer of one gate: by which look (from 0), at which critical value; bounds and corrected estimate of d."""
 
     verdict: VerdictName
-    reason: Reason | None
+    reason: InconclusiveReason | None
     look: int
     d: float
     low: float
@@ -67,12 +67,12 @@ class GateResult:
 
 
 @dataclass(frozen=True)
-class LookCourse:
+class SequentialResult:
     """All looks that were held, the last one being the one that decided, and what came of them."""
 
-    looks: tuple[Look, ...]
+    looks: tuple[InterimAnalysis, ...]
     reason: End
-    rulings: tuple[GateResult, ...]
+    rulings: tuple[MetricDecision, ...]
 
     @property
     def stopped(self) -> bool:
@@ -80,13 +80,13 @@ class LookCourse:
 
 
 def run_looks(
-    schedule: Schedule,
+    schedule: AnalysisSchedule,
     see: Callable[[int], Sequence[InterimStatistic]],
     complete: int,
     end: Literal["", "by hand", "blind"] = "",
     *,
     unfit: Callable[[int], object] = lambda pairs: False,
-) -> LookCourse:
+) -> SequentialResult:
     """Hold `complete` of the planned looks, one after another, until one decides. `see`: pairs → every gate; `unfit`:
     pairs → whether they may not be compared.
 
@@ -95,7 +95,7 @@ def run_looks(
     decided, the last complete one is the final one: it takes all of the error that is left.
     """
     if not complete:
-        return LookCourse((), "no_analysis" if end else "pending", ())
+        return SequentialResult((), "no_analysis" if end else "pending", ())
     seen = lru_cache(maxsize=None)(lambda pairs: tuple(see(pairs)))
     course = _evaluate_looks(schedule, seen, unfit, complete, schedule.shares, "stopped_by_user" if end else "pending")
     if end != "blind" or course.reason != "stopped_by_user":
@@ -104,22 +104,22 @@ def run_looks(
 
 
 def _evaluate_looks(
-    schedule: Schedule,
+    schedule: AnalysisSchedule,
     see: Callable[[int], tuple[InterimStatistic, ...]],
     unfit: Callable[[int], object],
     complete: int,
     shares: Sequence[float],
     otherwise: End,
-) -> LookCourse:
+) -> SequentialResult:
     """Looks at these shares of N, of which the last one takes all that is left."""
     ladder = [looks.critical_values(shares, schedule.level / rest) for rest in range(schedule.gates, 0, -1)]
     final = ladder[-1][-1], ladder[0][-1]  # of the last look: for a pass, and for the first to be worse
-    held: list[Look] = []
+    held: list[InterimAnalysis] = []
     passed: list[int | None] = [None] * schedule.gates
     worse: frozenset[int] = frozenset()
     reason: End | None = None
     for k, pairs in enumerate(schedule.sizes[:complete]):
-        look = Look(pairs, see(pairs), ladder[-1][k], ladder[0][k])
+        look = InterimAnalysis(pairs, see(pairs), ladder[-1][k], ladder[0][k])
         held.append(look)
         passed = [
             k if at is None and not one.untested and one.upper(look.c) < 0 else at
@@ -137,7 +137,13 @@ def _evaluate_looks(
 
 
 def _reason(
-    look: Look, passed: Sequence[int | None], worse: frozenset[int], t: float, *, last: bool, final: tuple[float, float]
+    look: InterimAnalysis,
+    passed: Sequence[int | None],
+    worse: frozenset[int],
+    t: float,
+    *,
+    last: bool,
+    final: tuple[float, float],
 ) -> End | None:
     """Why this look ends the run; None where it does not."""
     if worse:
@@ -154,13 +160,13 @@ def _reason(
 
 
 def _course(
-    schedule: Schedule,
-    held: Sequence[Look],
+    schedule: AnalysisSchedule,
+    held: Sequence[InterimAnalysis],
     reason: End,
     passed: Sequence[int | None],
     worse: frozenset[int],
     ladder: Sequence[Sequence[float]],
-) -> LookCourse:
+) -> SequentialResult:
     """`ladder`: critical values of the first gate to be called worse, of the next, …, and of one alone."""
     rulings = []
     for gate, at in enumerate(passed):
@@ -169,10 +175,12 @@ def _course(
         verdict: VerdictName = "regressed" if gate in worse else "inconclusive" if at is None else "not_regressed"
         why = None
         if verdict == "inconclusive":
-            futile = Reason("would_stay_inconclusive", needed=schedule.pairs) if reason == "futility" else None
+            futile = (
+                InconclusiveReason("would_stay_inconclusive", needed=schedule.pairs) if reason == "futility" else None
+            )
             why = seen.why_inconclusive(c) or futile
         drifted = any(look.seen[gate].order for look in held)
         stopped_by = ladder[0] if gate in worse else ladder[-1]  # what would have ended the run at an earlier look
         estimates = seen.estimates(c, schedule.shares[: k + 1], stopped_by[: k + 1])
-        rulings.append(GateResult(verdict, why, k, seen.d, *estimates, provisional=drifted))
-    return LookCourse(tuple(held), reason, tuple(rulings))
+        rulings.append(MetricDecision(verdict, why, k, seen.d, *estimates, provisional=drifted))
+    return SequentialResult(tuple(held), reason, tuple(rulings))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from bench.metrics import VAD_SEGMENTS
-from reports.numbers import count, log_range, ms, percent, plural, shortened, three
+from reports.numbers import count, format_number, log_range, ms, percent, plural, shortened
 from reports.render import svg
 from reports.render.markers import colour_class, curve_class, marker_char, marker_shape
 from reports.render.svg import WIDE, PixelScale, Plot, Point, identity, linear_ticks, log_scale, log_ticks
@@ -178,7 +178,7 @@ def _bar(plot: Plot, row: Breakdown, y: float, colour: int, x: PixelScale) -> No
         if value:
             plot.rect(x(begin), y, max(width - 1, 0.8), BAR, f"g{shade}", f"{name}: {ms(value)}")
         if width > 34:
-            plot.text(x(begin) + width / 2, y + 13, three(value), f"in{shade}", "middle")
+            plot.text(x(begin) + width / 2, y + 13, format_number(value), f"in{shade}", "middle")
     if left < 0:
         plot.line(x(whole), y - 3, x(whole), y + BAR + 3, "zero")
     plot.text(x(right) + 5, y + 13, ms(whole), "dl")

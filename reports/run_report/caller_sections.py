@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from reports.numbers import NONE, change, clock, count, ms, percent, plural, three
+from reports.numbers import NONE, change, clock, count, format_number, ms, percent, plural
 from reports.render import blocks as b
 from reports.render.markers import COLOURS
 from reports.render.svg import HALF, WIDE, plot_figure
@@ -14,9 +14,9 @@ from reports.run_report.metric_tables import metrics, target_cell
 from reports.samples import HEARD
 from reports.strata import Stratum
 from reports.summary.figures import ALL, MetricSummary
-from reports.summary.groups import Waits, one_thing
+from reports.summary.groups import GroupedLatency, one_thing
 from reports.summary.segments import Breakdown
-from reports.summary.single_turns import SlowTurn, Talk, talks, talks_of_steps
+from reports.summary.single_turns import ExampleTurn, SlowTurn, example_turns, talks_of_steps
 from reports.summary.summary import Summary
 from reports.wording import groups, remarks, settings, words
 from reports.wording.breakdown import segment_title
@@ -109,17 +109,17 @@ def _table(summary: Summary, rows: Sequence[Breakdown], head: str = "step") -> b
     heads: list[b.Head] = [head, b.Column("target", left=True), "turns", *names, "total, ms"]
     lines: list[b.Line] = []
     for row in rows:
-        means = {segment_title(segment): three(segment.mean_ms) for segment in row.segments}
+        means = {segment_title(segment): format_number(segment.mean_ms) for segment in row.segments}
         title, target = words.breakdown_title(row), target_cell(summary, row.target)
         parts = [means.get(name, NONE) for name in names]
-        lines.append([title, target, count(row.turns), *parts, b.Strong(three(row.mean_ms))])
+        lines.append([title, target, count(row.turns), *parts, b.Strong(format_number(row.mean_ms))])
     return b.table(heads, lines, stacked=True)
 
 
 def hearing(summary: Summary) -> b.Section | None:
     """How replies sounded and how well the caller was heard; None where nothing of it was measured."""
     run, heard = summary.run, summary.samples[HEARD]
-    replies, callers, played = _rows(summary, REPLIES), _rows(summary, DETECTED), talks(run, heard)
+    replies, callers, played = _rows(summary, REPLIES), _rows(summary, DETECTED), example_turns(run, heard)
     panes = [("heard-all", "all steps", _timeline(played))] if played else []
     for place, (step, mine) in enumerate(talks_of_steps(run, heard).items() if played else ()):
         panes.append((f"heard-{place}", step, _timeline(mine)))
@@ -184,7 +184,7 @@ def _each(summary: Summary, said: dict[str, list[str]]) -> str:
     return "; ".join(parts)
 
 
-def _timeline(played: Sequence[Talk]) -> b.Figure:
+def _timeline(played: Sequence[ExampleTurn]) -> b.Figure:
     said = [LANES, *([NOTICED] if speech_timeline.has_triangles(played) else [])]
     if any(talk.asked_on_s > talk.called_s for talk in played):
         said.append("Dark amber: our own functions run.")
@@ -257,13 +257,13 @@ def by_others(summary: Summary) -> Iterable[b.Section]:
         yield b.Section(by, f"Latency by {named.head}", question, blocks, brief=brief)
 
 
-def _drawable(summary: Summary, *keys: str) -> list[list[Waits]]:
+def _drawable(summary: Summary, *keys: str) -> list[list[GroupedLatency]]:
     """The waits of each key and stratum of which any target has a median at two places."""
     every = (of for key in keys for of in summary.waits_by(key))
     return [of for of in every if any(len(waits.told) > 1 for waits in of)]
 
 
-def _lines(summary: Summary, frames: Sequence[Sequence[Waits]]) -> list[b.Block]:
+def _lines(summary: Summary, frames: Sequence[Sequence[GroupedLatency]]) -> list[b.Block]:
     """The figures of each stratum beside each other, below what they are of."""
     blocks: list[b.Block] = []
     for stratum in summary.turns.strata:
@@ -275,7 +275,7 @@ def _lines(summary: Summary, frames: Sequence[Sequence[Waits]]) -> list[b.Block]
     return blocks
 
 
-def _caption(frame: Sequence[Waits]) -> b.Inline:
+def _caption(frame: Sequence[GroupedLatency]) -> b.Inline:
     """By turn number. p50 of turn 10 against turn 1: direct −3 %, gateway +4 %."""
     moved, told = "", {waits.target: (waits.told[0], waits.told[-1]) for waits in frame if len(waits.told) > 1}
     ends = {(first.place, last.place) for first, last in told.values()}

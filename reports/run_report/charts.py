@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from reports.numbers import count, log_range, ms, nines, percent, shortened, three
+from reports.numbers import count, format_number, log_range, ms, nines, percent, shortened
 from reports.render.markers import COLOURS, colour_class, curve_class, marker_shape
 from reports.render.svg import FAILED_BAND, WIDE, PixelScale, Plot, Point, identity, linear_ticks, log_scale, log_ticks
 from reports.statistics.quantiles import QuantileEstimate
-from reports.summary.distributions import Curve
-from reports.summary.groups import Waits
+from reports.summary.distributions import PercentileCurve
+from reports.summary.groups import GroupedLatency
 from reports.wording.groups import described, key_words
 from reports.wording.words import interval
 
@@ -19,7 +19,7 @@ LABELLED = 2
 """Up to so many failing targets are named in the band of failed turns; the shares of more stand in the legend."""
 
 
-def percentiles(curves: Sequence[Curve], metric: str, w: int = WIDE) -> Plot:
+def percentiles(curves: Sequence[PercentileCurve], metric: str, w: int = WIDE) -> Plot:
     """Latency over percentiles on an axis of nines; beyond the place where a curve meets the band, turns failed."""
     half = w < WIDE
     failing = [curve for curve in curves if curve.failed]
@@ -63,7 +63,7 @@ def percentiles(curves: Sequence[Curve], metric: str, w: int = WIDE) -> Plot:
     return plot
 
 
-def _curve(plot: Plot, curve: Curve, x: PixelScale, y: PixelScale, *, bands: bool) -> None:
+def _curve(plot: Plot, curve: PercentileCurve, x: PixelScale, y: PixelScale, *, bands: bool) -> None:
     shown = [e for e in curve.points if e.value < math.inf and e.p <= x.high]
     solid = [e for e in shown if e.p <= curve.solid_to]
     banded = [e for e in curve.points if e.p <= min(curve.solid_to, x.high) and not math.isnan(e.deff)]
@@ -77,7 +77,7 @@ def _curve(plot: Plot, curve: Curve, x: PixelScale, y: PixelScale, *, bands: boo
         plot.line(x(share), y.clip(shown[-1].value), x(share), plot.y1 + FAILED_BAND, f"curve thin {cls}")
 
 
-def _meets_failed_band(plot: Plot, curve: Curve, x: PixelScale, *, half: bool, row: int, of: int) -> None:
+def _meets_failed_band(plot: Plot, curve: PercentileCurve, x: PixelScale, *, half: bool, row: int, of: int) -> None:
     """Where a curve meets the band of failed turns, and the share of failed turns."""
     at = x.clip(1 - curve.failed / curve.n)
     tip = f"{curve.target}: {count(curve.failed)} of {count(curve.n)} turns failed"
@@ -90,7 +90,7 @@ def _meets_failed_band(plot: Plot, curve: Curve, x: PixelScale, *, half: bool, r
     plot.text(at + beside, plot.y1 - lift, text, f"lab {colour_class(curve.colour, 't')}", anchor)
 
 
-def _read(estimate: QuantileEstimate, curve: Curve) -> str:
+def _read(estimate: QuantileEstimate, curve: PercentileCurve) -> str:
     value = "failed" if estimate.value == math.inf else ms(estimate.value)
     if estimate.p > curve.solid_to:
         return f"{value} (too few turns or sessions)"
@@ -109,7 +109,7 @@ BESIDE = 7
 """Marks of shares at one place stand so far beside each other."""
 
 
-def wait_lines(of: Sequence[Waits], w: int) -> Plot:
+def wait_lines(of: Sequence[GroupedLatency], w: int) -> Plot:
     """Return p50 with its interval and p95 (dashed) by a key; below, failed shares and counts of turns."""
     by, words = of[0].by, key_words(of[0].by)
     shares = any(group.unopened is not None for waits in of for group in waits.groups)
@@ -153,7 +153,7 @@ def wait_lines(of: Sequence[Waits], w: int) -> Plot:
     return plot
 
 
-def _waits(plot: Plot, of: Sequence[Waits], x: PixelScale) -> None:
+def _waits(plot: Plot, of: Sequence[GroupedLatency], x: PixelScale) -> None:
     drawn = [end for waits in of for group in waits.told for end in (group.p50.low, group.p50.high)]
     drawn += [group.p95.value for waits in of for group in waits.tails]
     low, high = log_range(value for value in drawn if math.isfinite(value))
@@ -183,7 +183,7 @@ def _waits(plot: Plot, of: Sequence[Waits], x: PixelScale) -> None:
                 plot.text(at + 8, below, label, f"lab {colour_class(colour, 't')}")
 
 
-def _shares(plot: Plot, of: Sequence[Waits], x: PixelScale) -> None:
+def _shares(plot: Plot, of: Sequence[GroupedLatency], x: PixelScale) -> None:
     """The shares of turns that failed, and with open marks those of sessions that did not open, where there are any."""
     kinds = [[[(group.place.at, group.failed) for group in waits.groups] for waits in of]]
     opened = [[(group.place.at, group.unopened) for group in waits.groups if group.unopened] for waits in of]
@@ -205,7 +205,7 @@ def _shares(plot: Plot, of: Sequence[Waits], x: PixelScale) -> None:
                     plot.dot(at, y(rate.share), marker_shape(waits.colour), style, 4)
 
 
-def _counts(plot: Plot, of: Sequence[Waits], x: PixelScale, *, named: bool) -> None:
+def _counts(plot: Plot, of: Sequence[GroupedLatency], x: PixelScale, *, named: bool) -> None:
     """How many turns each place has, a line for each pool; of many all together. `named`: ticks are no names."""
     rows = [(waits.colour, {group.place: group.turns for group in waits.groups}) for waits in of]
     if len(rows) > COLOURS:
@@ -216,7 +216,7 @@ def _counts(plot: Plot, of: Sequence[Waits], x: PixelScale, *, named: bool) -> N
         plot.text(plot.x0 - 20, height, "turns", f"tiny {colour_class(colour, 't')}" if colour >= 0 else "tiny", "end")
         ends = -math.inf
         for place in sorted(row, key=lambda place: place.at):
-            number = count(row[place]) if row[place] < 10_000 else f"{three(row[place] / 1000)}k"
+            number = count(row[place]) if row[place] < 10_000 else f"{format_number(row[place] / 1000)}k"
             text = f"{place.name}: {number}" if named else number
             half = len(text) * TINY / 2
             at = max(x(place.at), ends + half) if named else x(place.at)  # a name says which place is meant

@@ -13,13 +13,13 @@ from bench.pricing import dollars
 from bench.run.document import Check
 from bench.run.validity import LOAD_GENERATOR_CHECKS
 from bench.units import NS_PER_S
-from reports.numbers import NBSP, NONE, clock, count, ms, percent, span, three
+from reports.numbers import NBSP, NONE, clock, count, format_duration, format_number, ms, percent
 from reports.render import blocks as b
 from reports.render.svg import plot_figure
 from reports.run_report import time_panels
 from reports.run_report.metric_tables import quantiles, target_cell
 from reports.summary.figures import measured_seconds
-from reports.summary.money import CACHED, INPUT, OUTPUT, Charge, Money
+from reports.summary.money import CACHED, INPUT, OUTPUT, Charge, RunCost
 from reports.summary.summary import Summary
 from reports.wording import groups, remarks, validity, words
 from reports.wording.notices import inexact_line
@@ -62,7 +62,7 @@ def money(summary: Summary) -> b.Section | None:
         heads, rows = (*COSTS, *(["image input"] if found.has_images else []), *OF_COSTS), list[b.Line]()
         inputs = INPUT if found.has_images else INPUT[:-1]
         for cost in found.targets:
-            rates = map(three, (cost.usd_per_turn, cost.usd_per_session, cost.usd_per_minute))
+            rates = map(format_number, (cost.usd_per_turn, cost.usd_per_session, cost.usd_per_minute))
             turns = count(cost.turns), count(cost.turns_without_usage)
             taken, made = ([count(cost.tokens(kind)) for kind in kinds] for kinds in (inputs, OUTPUT))
             cached = percent(cost.tokens(*CACHED), cost.tokens(*INPUT))
@@ -97,7 +97,7 @@ OF_TOKENS = {
 }
 
 
-def _shown_prices(money: Money) -> dict[str, str]:
+def _shown_prices(money: RunCost) -> dict[str, str]:
     """The prices that are shown, with their heads: those of images and of minutes where there were any."""
     images = {"image_input": "image in", "image_cached_input": "cached"} if money.has_images else {}
     return OF_TOKENS | images | ({"usd_per_minute": "USD per minute"} if money.by_minute else {})
@@ -117,7 +117,7 @@ def quota(summary: Summary) -> b.Section | None:
     found = summary.quota
     if not found.any:
         return None
-    drawn, each = [], f"in each {span(found.bin_s)}"
+    drawn, each = [], f"in each {format_duration(found.bin_s)}"
     if found.drawable:
         lines = (
             f"Lines: the minimum share of a limit that remained {each}, by the service; solid tokens, dashed requests."
@@ -131,7 +131,7 @@ def quota(summary: Summary) -> b.Section | None:
         least = {limit: percent(share, 1) for limit, share in one.min_remaining.items()}
         counts = map(count, (one.throttled_turns, one.throttled_sessions, one.retry_after_count))
         waits = (ms(1000 * wait) if one.waits_s else NONE for wait in (one.retry_after_p50_s, one.retry_after_max_s))
-        held = three(one.start_delay_s), count(one.calls_backed_off)
+        held = format_number(one.start_delay_s), count(one.calls_backed_off)
         remained = (least.get(limit, NONE) for limit in ("tokens", "requests"))
         rows.append([target_cell(summary, one.target, marked=True), *counts, *waits, *held, *remained])
     said = remarks.limits_in_all(found)
@@ -169,8 +169,8 @@ def uncertain_metrics(summary: Summary) -> list[b.Block]:
     """Which measures are not exact in this run, and by how much; nothing where all are."""
     title, rows = inexact_line(summary.run), list[b.Line]()
     for one in (one for one in summary.run.inexact if not one.is_early):
-        value = "without limit" if one.value is None else f"{three(one.value)}{NBSP}{one.unit}"
-        rows.append([one.metric, one.target, one.host or "all", value, f"{three(one.limit)}{NBSP}{one.unit}"])
+        value = "without limit" if one.value is None else f"{format_number(one.value)}{NBSP}{one.unit}"
+        rows.append([one.metric, one.target, one.host or "all", value, f"{format_number(one.limit)}{NBSP}{one.unit}"])
     heads = ("metric", "target", "host", "uncertainty (p99)", "limit")
     return [b.Details(title, [b.table(heads, rows)], style="note", stated=True)] if title else []
 
@@ -222,7 +222,7 @@ def health(summary: Summary) -> b.Section:
         *_spreads(summary),
         *b.note(b.coded(" ".join(said))),
     ]
-    receive = [f"{three(row.p99)}{NBSP}ms" for row in summary.harness if row.metric == "receive_delay"]
+    receive = [f"{format_number(row.p99)}{NBSP}ms" for row in summary.harness if row.metric == "receive_delay"]
     shown: list[b.Inline] = [words.check_in_words(check) for check in verdict.checks if check.value is not None]
     shown += [f"events handled up to {value} after they arrived (p99)" for value in receive]
     brief = b.fact("load generator", [*shown, *map(b.coded, validity.trust(summary.run))])
@@ -240,8 +240,8 @@ def hosts(summary: Summary) -> b.Section | None:
     own: list[b.Head] = ["host", "workers", *delays, "clock offset", b.Column("calibrated", left=True)]
     rows: list[b.Line] = []
     for host in summary.hosts:
-        p99s = [three(getattr(host, f"{name}_p99_ms")) for name in LOAD_GENERATOR_CHECKS]
-        offset = f"{three(host.clock_offset_ms)} ± {three(host.clock_offset_error_ms)}{NBSP}ms"
+        p99s = [format_number(getattr(host, f"{name}_p99_ms")) for name in LOAD_GENERATOR_CHECKS]
+        offset = f"{format_number(host.clock_offset_ms)} ± {format_number(host.clock_offset_error_ms)}{NBSP}ms"
         clock_offset = NONE if math.isnan(host.clock_offset_ms) else offset
         rows.append([host.name, count(host.workers), *p99s, clock_offset, host.calibrated or "no"])
     blocks += [b.Paragraph("What each load generator measured of itself: p99, in ms.", "q gap"), b.table(own, rows)]
@@ -270,9 +270,9 @@ def _spreads(summary: Summary) -> list[b.Block]:
     rows: list[b.Line] = []
     for f, spread in summary.spreads:
         values = (spread.sigma, spread.icc, spread.deff50, spread.deff95)
-        told = (three(float(f"{value:.2g}")) if math.isfinite(value) else NONE for value in values)
+        told = (format_number(float(f"{value:.2g}")) if math.isfinite(value) else NONE for value in values)
         target = target_cell(summary, f.target, words.row_target(f))
-        rows.append([words.row_title(f), target, *told, three(spread.effective_sessions)])
+        rows.append([words.row_title(f), target, *told, format_number(spread.effective_sessions)])
     what = b.Paragraph("How latencies scatter, on which the size of a comparison depends:", "q gap")
     effects: tuple[b.Inline, ...] = ((b.Term("design effect"), ", p50"), "p95", b.Term("effective sessions"))
     heads = ("metric", b.Column("target", left=True), b.Term("sigma"), b.Term("ICC"), *effects)

@@ -6,7 +6,18 @@ from collections.abc import Iterable
 
 from bench.metrics import CATALOGUE
 from bench.units import byte_unit
-from reports.numbers import NONE, clock, count, listed, ms, percent, plural, quantity, span, three
+from reports.numbers import (
+    NONE,
+    clock,
+    count,
+    format_duration,
+    format_number,
+    join_words,
+    ms,
+    percent,
+    plural,
+    quantity,
+)
 from reports.rate_metrics import RATES, TRIALS
 from reports.render import blocks as b
 from reports.render.markers import COLOURS
@@ -18,7 +29,7 @@ from reports.strata import Stratum
 from reports.summary.distributions import FEWEST, PUBLISHED, curves, histogram_of
 from reports.summary.figures import ALL, SLOPES
 from reports.summary.load import call_bins
-from reports.summary.outcomes import Ending
+from reports.summary.outcomes import OutcomeCount
 from reports.summary.over_time import OverTime, over_time, steps_over_time
 from reports.summary.summary import Summary
 from reports.turns import Pool
@@ -101,17 +112,18 @@ def time(summary: Summary) -> b.Section | None:
 
 def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
     shown = dict.fromkeys(words.row_title(answer) for answer in summary.answers if answer.turns)
-    yield f"{listed(list(shown))}."
+    yield f"{join_words(list(shown))}."
     if (slow := frame.slowest) is not None:
         where = f" on {slow.label}" if len(frame.panels) > 1 else ""
         at = clock(slow.begin_s, long=frame.length_s > 180)
-        yield f"Slowest {span(frame.bin_s)}: from {at}{where}, p50 by step {slow.ratio:.1f} times that of the run."
+        length = format_duration(frame.bin_s)
+        yield f"Slowest {length}: from {at}{where}, p50 by step {slow.ratio:.1f} times that of the run."
     if frame.drawable:
         dotted = all(panel.dots is not None for panel in frame.panels)
         yield "Dots: turns, at their start." if dotted else "Shade: number of turns."
         if any(panel.line("p50") for panel in frame.panels):
             tail = ", dashed: p95" if any(panel.line("p95") for panel in frame.panels) else ""
-            yield f"Solid line: p50 of each {span(frame.bin_s)}{tail}."
+            yield f"Solid line: p50 of each {format_duration(frame.bin_s)}{tail}."
     lost = sum(panel.lost for panel in frame.panels)
     if any(panel.failed for panel in frame.panels):
         shaded = any(panel.failures_s.size > time_panels.TICKS_MOST for panel in frame.panels)
@@ -145,7 +157,7 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[b.Block]:
     else:
         yield b.Figure("", caption, numbers=numbers)
     if course := steps_over_time(summary, stratum):
-        said = f"p50 of the turns that began within each {span(course.bin_s)}, all steps on one scale."
+        said = f"p50 of the turns that began within each {format_duration(course.bin_s)}, all steps on one scale."
         if summary.outcomes.lost:
             said += " A turn that did not start counts as a failed one when its session ended."
         yield b.Details("Each step over time", [plot_figure(time_panels.step_panels(course), said)], open=True)
@@ -161,7 +173,7 @@ def others(summary: Summary) -> b.Section | None:
     names, counted = {f.metric for f in of_turns}, {one.metric for one in of_events}
     parts = [f"{count(len(names))} of turns and sessions"]
     parts += [f"{count(len(counted))} of every event"] if counted else []
-    said = f"{plural(len(names | counted), 'metric')}: {listed(parts)}, each target and origin by itself."
+    said = f"{plural(len(names | counted), 'metric')}: {join_words(parts)}, each target and origin by itself."
     blocks: list[b.Block] = [b.Paragraph(said), b.Details("All metrics", [metrics(summary, of_turns, of_events)])]
     return b.Section("all", "All metrics", "What was measured?", blocks)
 
@@ -230,7 +242,7 @@ def outcomes(summary: Summary) -> b.Section | None:
     return b.Section("outcomes", "Turn outcomes", "How did the turns end?", blocks, brief=brief)
 
 
-def _ending(ending: Ending) -> b.Row:
+def _ending(ending: OutcomeCount) -> b.Row:
     return b.make_row([b.Code(ending.outcome), *(count(n) for n in ending.counts), ending_words(ending)])
 
 
@@ -279,15 +291,15 @@ def _carried(summary: Summary) -> list[b.Block]:
     of_sessions: dict[tuple[str, str], b.Line] = {}
     for figures in summary.carried:
         median = figures.at(0.5)
-        ends = interval(median.low / size, median.high / size, three, " – ")
-        shown = b.Cell(f"{words.bound(median)}{three(median.told / size)}", ends)
+        ends = interval(median.low / size, median.high / size, format_number, " – ")
+        shown = b.Cell(f"{words.bound(median)}{format_number(median.told / size)}", ends)
         cell = shown if median.bounded else words.quantile_cell(figures, 0.5, "")
-        of_sessions[figures.metric, figures.target] = [cell, three(figures.high / size)]
+        of_sessions[figures.metric, figures.target] = [cell, format_number(figures.high / size)]
     rows: list[b.Row | b.Line] = []
     for rate in rates:
         target = target_cell(summary, rate.target)
         over_run = (rate.mean_bytes_per_s, rate.per_second.p50, rate.per_second.high)
-        of_run = [quantity(rate.total_bytes), *(three(value / size) for value in over_run)]
+        of_run = [quantity(rate.total_bytes), *(format_number(value / size) for value in over_run)]
         rows.append([b.Term(rate.metric), target, *of_run, *of_sessions.get((rate.metric, rate.target), (NONE, NONE))])
     said = f"Rates in {unit}/s. Peak: the target’s busiest second. Sessions: over their length, with 95 % intervals."
     return [b.table(CARRIED, rows), *b.note(said)]
@@ -315,8 +327,8 @@ def arriving(summary: Summary) -> b.Section | None:
         loads.append(name + words.as_sentence(remarks.offered_load(frame, one)))
         blocked = f"{count(one.blocked)} ({percent(one.blocked, one.offered)})" if one.blocked else "0"
         counts = map(count, (one.not_started, one.delayed, one.started, one.connect_failed, one.completed))
-        erlangs = map(three, (one.offered_erlangs, one.carried_erlangs))
-        times = map(three, (one.call_duration_s, one.start_delay_p50_ms, one.start_delay_p99_ms))
+        erlangs = map(format_number, (one.offered_erlangs, one.carried_erlangs))
+        times = map(format_number, (one.call_duration_s, one.start_delay_p50_ms, one.start_delay_p99_ms))
         target = target_cell(summary, one.target, marked=True)
         arrived.append([target, count(one.offered), blocked, *counts, *erlangs, count(one.max_concurrent), *times])
     blocks: list[b.Block] = [

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.numbers import NONE, count, three
+from reports.numbers import NONE, count, format_number
 from reports.render.blocks import Cell, Column, Inline, Line, Table, Term, table
-from reports.summary.figures import PS, Distribution, MetricSummary
+from reports.summary.figures import PS, HistogramSummary, MetricSummary
 from reports.summary.summary import Summary
 from reports.wording import words
 
@@ -16,7 +16,7 @@ METRICS = (
 )
 
 
-def metrics(summary: Summary, rows: Sequence[MetricSummary], events: Sequence[Distribution] = ()) -> Table:
+def metrics(summary: Summary, rows: Sequence[MetricSummary], events: Sequence[HistogramSummary] = ()) -> Table:
     """A line for each metric of turns or sessions, then for each that is counted at every event."""
     lines: list[Line] = []
     for figures in rows:
@@ -32,15 +32,15 @@ def metrics(summary: Summary, rows: Sequence[MetricSummary], events: Sequence[Di
     return table(METRICS, lines)
 
 
-def quantiles(one: Distribution) -> list[Inline]:
+def quantiles(one: HistogramSummary) -> list[Inline]:
     """p50, p90, p95, p99 and the largest value."""
-    return [three(value) for value in (one.p50, one.p90, one.p95, one.p99, one.high)]
+    return [format_number(value) for value in (one.p50, one.p90, one.p95, one.p99, one.high)]
 
 
 def quantile_cells(figures: MetricSummary) -> Line:
     """p50, p90, p95, p99, the largest value, and how many were planned and completed."""
     shown = [words.quantile_cell(figures, p, "") for p in PS]
-    return [*shown, three(figures.high), count(figures.planned), words.reached(figures)]
+    return [*shown, format_number(figures.high), count(figures.planned), words.reached(figures)]
 
 
 def target_cell(summary: Summary, target: str, text: str = "", *, marked: bool = False) -> Cell:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from bench.metrics import CATALOGUE, DEFINITIONS_VERSION
 from bench.untrusted.sanitize import escape_control
-from reports.numbers import NBSP, count, moment, plural, three
+from reports.numbers import NBSP, count, format_number, format_utc, plural
 from reports.rate_metrics import RATES
 from reports.render import blocks as b
 from reports.run_report import bar_charts, caller_sections, context_sections, metric_sections
@@ -62,7 +62,7 @@ KEPT_UP = "the load generator kept up"
 
 def run_page(summary: Summary) -> b.Page:
     """What the page says, in the order of a reader's questions."""
-    verdict, began = summary.validity, moment(summary.window.started_utc_ns)
+    verdict, began = summary.validity, format_utc(summary.window.started_utc_ns)
     word = verdict.word if verdict.status == "no_verdict" else f"{verdict.word} RUN"
     why = KEPT_UP if verdict.status == "valid" else verdict_count(verdict)
     judged = b.Badge(b.MARKS[verdict.word].badge, verdict.glyph, word, why)
@@ -156,7 +156,7 @@ WORDS = {NOTHING: "na", INFINITE: "endless"}
 
 
 def _answer(
-    summary: Summary, group: words.Answers, answer: MainResult, ends: tuple[float, float] | None, ps: Sequence[float]
+    summary: Summary, group: words.ResultRows, answer: MainResult, ends: tuple[float, float] | None, ps: Sequence[float]
 ) -> b.Line:
     target, apart = summary.targets.index(answer.target), group.apart(answer)
     cells = [words.quantile_cell(answer, p, "") for p in ps]
@@ -164,7 +164,7 @@ def _answer(
         b.Cell(f"{answer.target}{f' · {apart}' if apart else ''}", target=target, marked=True),
         b.Cell(count(answer.turns), plural(answer.sessions, "session")),
         *(replace(cell, style=WORDS.get(str(cell.text), "")) for cell in cells),
-        three(answer.high),
+        format_number(answer.high),
         words.failures(answer),
         *([b.Cell(Markup(bar_charts.interval_plot(answer, target, ends)), style="hide")] if ends else []),
     ]
@@ -174,7 +174,7 @@ def _facts(summary: Summary) -> list[b.Block]:
     inexact = inexact_line(summary.run, words.main_metrics(summary))
     noted = [notice for notice in notices(summary) if notice != inexact]
     return [
-        *b.fact("differences", remarks.against(summary)),
+        *b.fact("differences", remarks.baseline_text(summary)),
         *b.fact("machine", [remarks.machine(summary)]),
         *b.fact("throughput", remarks.throughput(summary)),
         *b.fact("cost", remarks.cost(summary.money, simulated=summary.simulated)),

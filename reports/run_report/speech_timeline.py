@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from reports.numbers import NBSP, ms, nice, shortened, three, time_step
+from reports.numbers import NBSP, format_number, ms, nice, shortened, time_step
 from reports.render.markers import colour_class, marker_char
 from reports.render.svg import WIDE, PixelScale, Plot, even_ticks, identity
-from reports.summary.single_turns import Talk
+from reports.summary.single_turns import ExampleTurn
 from reports.wording.words import talk_name
 
 LONGEST_S = 20.0
@@ -22,7 +22,7 @@ PITCH = 112
 TRIANGLES = (("end of turn detected", "noticed_s", 0), ("first audio delta", "first_delta_s", 3))
 
 
-def speech(talks: Sequence[Talk]) -> Plot:
+def speech(talks: Sequence[ExampleTurn]) -> Plot:
     """Two lanes for each turn on one scale of time: the caller, the wait, and the reply with its stall_count."""
     spoken = ". ".join(
         f"{talk_name(talk)}: {talk.step} on {talk.target}, {_s(talk.wait_s)} of latency"
@@ -38,7 +38,7 @@ def speech(talks: Sequence[Talk]) -> Plot:
     x = PixelScale(identity, -low, min(LONGEST_S, max([1.0, *ends])), plot.x0, plot.x1)
     step = time_step(x.high - x.low, 9) if x.high > 2 else nice(x.high / 4)
     ticks = [*(-s for s in even_ticks(-x.low, step)[:0:-1]), *even_ticks(x.high, step)]
-    plot.x_axis(x, ticks, lambda s: f"{'+' if s > 0 else ''}{three(s)}{NBSP}s" if s else "0", grid=True)
+    plot.x_axis(x, ticks, lambda s: f"{'+' if s > 0 else ''}{format_number(s)}{NBSP}s" if s else "0", grid=True)
     for row, talk in enumerate(talks):
         top = plot.y1 + 4 + row * PITCH
         if row:
@@ -54,17 +54,17 @@ def speech(talks: Sequence[Talk]) -> Plot:
     return plot
 
 
-def breaks(talks: Sequence[Talk]) -> bool:
+def breaks(talks: Sequence[ExampleTurn]) -> bool:
     """Whether something lasts longer than the axis."""
     return any(max(talk.wait_s, talk.end_s if talk.end_s == talk.end_s else 0.0) > LONGEST_S for talk in talks)
 
 
-def has_triangles(talks: Sequence[Talk]) -> bool:
+def has_triangles(talks: Sequence[ExampleTurn]) -> bool:
     """Whether any instant of the service's events is known, which a triangle marks."""
     return any(not math.isnan(getattr(talk, field)) for talk in talks for _, field, _ in TRIANGLES)
 
 
-def talk_numbers(talk: Talk) -> list[str]:
+def talk_numbers(talk: ExampleTurn) -> list[str]:
     """The numbers of one turn: what, then each in words."""
     said = [talk_name(talk), talk.target, f"{talk.step}, turn {talk.turn}"]
     said += [f"caller spoke {_s(talk.speech_s)}"] if talk.speech_s == talk.speech_s else []
@@ -83,7 +83,7 @@ def _s(seconds: float) -> str:
     return ms(1e3 * seconds)
 
 
-def _talk(plot: Plot, talk: Talk, x: PixelScale, call: float, reply: float) -> None:
+def _talk(plot: Plot, talk: ExampleTurn, x: PixelScale, call: float, reply: float) -> None:
     for lane, word in ((call, "caller"), (reply, "reply")):
         plot.line(plot.x0, lane, plot.x1, lane, "lane")
         plot.text(plot.x0 - 8, lane + 4, word, "tiny", "end")
@@ -116,7 +116,7 @@ def _beside(plot: Plot, x: float, apart: float, y: float, text: str, cls: str) -
         plot.text(plot.w, apart, text, cls, "end")
 
 
-def _functions(plot: Plot, talk: Talk, x: PixelScale, lane: float) -> None:
+def _functions(plot: Plot, talk: ExampleTurn, x: PixelScale, lane: float) -> None:
     """What our own functions took, on the caller's lane: it is no wait for the service."""
     if not talk.asked_on_s > talk.called_s or talk.called_s >= x.high:
         return
@@ -126,7 +126,7 @@ def _functions(plot: Plot, talk: Talk, x: PixelScale, lane: float) -> None:
     _beside(plot, begin, lane - LANE / 2, lane - LANE / 2, f"functions {took}", "tiny")
 
 
-def _interruption(plot: Plot, talk: Talk, x: PixelScale, call: float, reply: float) -> None:
+def _interruption(plot: Plot, talk: ExampleTurn, x: PixelScale, call: float, reply: float) -> None:
     """Where the caller speaks while the reply is played, until that is silent."""
     if talk.silent_s != talk.silent_s or talk.barge_in_s >= x.high:
         return
@@ -137,7 +137,7 @@ def _interruption(plot: Plot, talk: Talk, x: PixelScale, call: float, reply: flo
     _beside(plot, silent + 6, call + LANE / 2 + 12, call + 4, f"interrupts, silent after {took}", "dl")
 
 
-def _reply(plot: Plot, talk: Talk, x: PixelScale, lane: float) -> None:
+def _reply(plot: Plot, talk: ExampleTurn, x: PixelScale, lane: float) -> None:
     """What was heard, as one bar with its stall_count hatched; of a preamble and an answer where each begins."""
     cls, end_s = f"replyw {colour_class(talk.colour)}", talk.end_s
     if talk.wait_s >= x.high:
@@ -169,7 +169,7 @@ def _reply(plot: Plot, talk: Talk, x: PixelScale, lane: float) -> None:
         plot.text(end, lane - LANE / 2 - 5, f"to {_s(end_s)}", "lab", "end")
 
 
-def _gaps(talk: Talk, x: PixelScale, begin: float, end: float) -> list[tuple[float, float]]:
+def _gaps(talk: ExampleTurn, x: PixelScale, begin: float, end: float) -> list[tuple[float, float]]:
     """Where the stall_count lie; where that is not known one of their length in the reply's middle."""
     if talk.heard:
         ends = [(x.clip(before[1]), x.clip(after[0])) for before, after in pairwise(talk.heard)]

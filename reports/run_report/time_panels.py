@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from reports.numbers import NBSP, clock, count, listed, ms, percent, plural, shortened, span
+from reports.numbers import NBSP, clock, count, format_duration, join_words, ms, percent, plural, shortened
 from reports.render.markers import colour_class, marker_char
 from reports.render.svg import FAILED_BAND, WIDE, PixelScale, Plot, Point, identity, log_scale, log_ticks
 from reports.summary.load import CallBins, Quota, Throttling
-from reports.summary.over_time import ROWS, Bin, OverTime, Panel, StepsOverTime
+from reports.summary.over_time import ROWS, OverTime, Panel, StepsOverTime, TimeBin
 
 TICKS_MOST = 300
 """Failures that are drawn one by one; of more, their share in each bin is a shade."""
@@ -21,7 +21,7 @@ def _run_plot(height: int, top: int, title: str, desc: str) -> Plot:
     return Plot(WIDE, height, left=56, right=66, top=top, bottom=30, title=title, desc=desc)
 
 
-def _begins(bins: Iterable[Bin], bin_s: float, length_s: float, x: PixelScale) -> list[tuple[float, float, str]]:
+def _begins(bins: Iterable[TimeBin], bin_s: float, length_s: float, x: PixelScale) -> list[tuple[float, float, str]]:
     """The stops of a readout: a bin's beginning, the place of its middle, and when it begins, in words."""
     begins = sorted({bin_.begin_s for bin_ in bins})
     return [(begin, x.clip(begin + bin_s / 2), f"from {clock(begin, long=length_s > 180)}") for begin in begins]
@@ -40,7 +40,7 @@ def time_panels(frame: OverTime) -> Plot:
         + (f", {count(p.lost)} of them never began" if p.lost else "")
         for p in frame.panels
     )
-    plot = _run_plot(height, 24, f"{listed(list(frame.metrics))} over time", desc)
+    plot = _run_plot(height, 24, f"{join_words(list(frame.metrics))} over time", desc)
     x = PixelScale(identity, 0.0, frame.length_s, plot.x0, plot.x1)
     ground = plot.y0
     for row, panel in enumerate(frame.panels):
@@ -263,7 +263,7 @@ def arrivals(frame: CallBins) -> Plot:
     desc = f"{count(frame.calls.sum())} calls, {count(frame.blocked.sum())} of them blocked."
     plot = _run_plot(180, 26, "Calls that arrived over time", desc)
     x = PixelScale(identity, 0.0, length_s, plot.x0, plot.x1)
-    plot.text(plot.x0, plot.y1 - 9, f"calls each {span(frame.bin_s)}", "lab")
+    plot.text(plot.x0, plot.y1 - 9, f"calls each {format_duration(frame.bin_s)}", "lab")
     y = plot.count_axis(float(frame.calls.max(initial=1.0)))
     long = length_s > 180
     stops, said = [], []

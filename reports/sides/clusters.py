@@ -15,7 +15,7 @@ import numpy as np
 
 from reports.runs import RunFrames, hosts_of
 from reports.statistics.counting import Integers
-from reports.turns import Turns, measured_rows
+from reports.turns import TurnArrays, measured_rows
 
 ABSENT = -1
 """The place of a target that no row of its run names."""
@@ -41,7 +41,7 @@ class Clusters:
     """pairs that were not whole and do not count"""
 
 
-def by_session(run: RunFrames, turns: Turns, target: int) -> Clusters:
+def by_session(run: RunFrames, turns: TurnArrays, target: int) -> Clusters:
     """Each session of a target is a cluster, in the order of their start: first those that have a row."""
     rows = session_rows_of(run, turns, target)
     several = run.metadata.get("parts") or len(hosts_of(run.metadata)) > 1
@@ -55,7 +55,7 @@ def by_session(run: RunFrames, turns: Turns, target: int) -> Clusters:
     return Clusters(int(rows.size + rowless.size), of_code, rows, np.arange(rows.size))
 
 
-def by_pair(run: RunFrames, turns: Turns, targets: Sequence[int]) -> tuple[Clusters, ...] | None:
+def by_pair(run: RunFrames, turns: TurnArrays, targets: Sequence[int]) -> tuple[Clusters, ...] | None:
     """Each whole pair is a cluster of every one of these targets; None where the run's sessions have no pairs."""
     rows = [session_rows_of(run, turns, target) for target in targets]
     numbers = [run.sessions["pair"].to_numpy(dtype=np.float64)[mine] for mine in rows]
@@ -73,7 +73,7 @@ def by_pair(run: RunFrames, turns: Turns, targets: Sequence[int]) -> tuple[Clust
     return tuple(found)
 
 
-def session_rows_of(run: RunFrames, turns: Turns, target: int) -> Integers:
+def session_rows_of(run: RunFrames, turns: TurnArrays, target: int) -> Integers:
     """The measured rows of a target's sessions."""
     if target == ABSENT:
         return NOBODY

@@ -13,13 +13,13 @@ from typing import Literal
 import numpy as np
 
 from bench.errors import UsageError
-from reports.numbers import NBSP, NONE, count, listed, percent, plural, shortened
+from reports.numbers import NBSP, NONE, count, join_words, percent, plural, shortened
 from reports.runs import hosts_of
 from reports.sides.clusters import ABSENT
 from reports.sides.mix import ShareChange, changed_shares
 from reports.sides.named import matched_to_the_first
 from reports.sides.questions import default_questions
-from reports.sides.side import Side
+from reports.sides.side import ComparedTarget
 from reports.sides.workload import differing_between, scripts, setting_text, workload
 from reports.statistics.serial import are_alike
 from reports.summary.arms import FAIR, arms_of, interleaving_of
@@ -28,13 +28,13 @@ from reports.turns import measured_sessions
 from reports.wording.notices import FAILURES_DIFFER, run_notices
 from reports.wording.remarks import interleaved
 from reports.wording.settings import FACTS
-from reports.wording.validity import Cause, ended_as, of_run, over_the_limit, run_called
+from reports.wording.validity import InvalidReason, ended_as, of_run, over_the_limit, run_called
 
 Fairness = Literal["pass", "fail", "informational"]
 
 
 @dataclass(frozen=True)
-class FairnessCheck:
+class FairnessCheckEntry:
     """A check of whether targets may be compared: a text for each of them.
 
     `causes`: of one that failed, each about the target that it is true of.
@@ -43,12 +43,12 @@ class FairnessCheck:
     name: str
     texts: tuple[str, ...]
     result: Fairness
-    causes: tuple[Cause, ...] = ()
+    causes: tuple[InvalidReason, ...] = ()
 
     @property
     def remedy(self) -> str:
         """What to do, in clauses; empty where nobody knows."""
-        return listed(list(dict.fromkeys(cause.remedy.rstrip(". ") for cause in self.causes if cause.remedy)))
+        return join_words(list(dict.fromkeys(cause.remedy.rstrip(". ") for cause in self.causes if cause.remedy)))
 
 
 VALID, TURNS, SERVICE, SAME = "run valid", "turns", "kind of service", "same workload"
@@ -65,30 +65,30 @@ SHARES = (
 )
 
 
-def refuse_other_definitions(sides: Sequence[Side]) -> None:
+def refuse_other_definitions(sides: Sequence[ComparedTarget]) -> None:
     """Raise UsageError if values of the same name mean different things."""
     versions = {side.label: definitions_version(side) for side in sides}
     if len(set(versions.values())) > 1:
-        each = listed([f"{label} by version {version}" for label, version in versions.items()])
+        each = join_words([f"{label} by version {version}" for label, version in versions.items()])
         raise UsageError(
             f"these runs cannot be compared: their metrics are defined differently ({each}); "
             "run the one of the lower version again with this rtbench"
         )
 
 
-def definitions_version(side: Side) -> int:
+def definitions_version(side: ComparedTarget) -> int:
     """The version of the definitions of a run's metrics."""
     return int(side.run.metadata["definitions_version"])
 
 
-def checks_of(sides: Sequence[Side]) -> tuple[FairnessCheck, ...]:
+def checks_of(sides: Sequence[ComparedTarget]) -> tuple[FairnessCheckEntry, ...]:
     """The lines of "Was the comparison fair?": first what decides, then what is said for information."""
     mixes = _mixes(sides)
     deciding = deciding_checks(sides, "same scripts" if any(mixes) else SAME)
     return (*deciding, *_informational(sides, mixes))
 
 
-def deciding_checks(sides: Sequence[Side], same: str = SAME) -> tuple[FairnessCheck, ...]:
+def deciding_checks(sides: Sequence[ComparedTarget], same: str = SAME) -> tuple[FairnessCheckEntry, ...]:
     """Those of them by which sides may be compared, or may not."""
     throttled = [throttled_share(side) for side in sides]
     over = [side for side, share in zip(sides, throttled, strict=True) if share > FAIR]
@@ -103,24 +103,24 @@ def deciding_checks(sides: Sequence[Side], same: str = SAME) -> tuple[FairnessCh
     )
 
 
-def causes_of(checks: Iterable[FairnessCheck]) -> tuple[Cause, ...]:
+def causes_of(checks: Iterable[FairnessCheckEntry]) -> tuple[InvalidReason, ...]:
     """Why sides may not be compared, each cause once."""
     return tuple(dict.fromkeys(cause for check in checks if check.result == "fail" for cause in check.causes))
 
 
-def own_causes(sides: Sequence[Side]) -> tuple[Cause, ...]:
+def own_causes(sides: Sequence[ComparedTarget]) -> tuple[InvalidReason, ...]:
     """Why the figures of a run may not be used, whatever they are compared with. `sides`: all of its targets."""
     return causes_of((_valid(sides), _measured(sides)))
 
 
-def _check(name: str, texts: Iterable[str], causes: Iterable[Cause] = (), *, fair: bool) -> FairnessCheck:
-    return FairnessCheck(name, tuple(texts), "pass" if fair else "fail", tuple(causes))
+def _check(name: str, texts: Iterable[str], causes: Iterable[InvalidReason] = (), *, fair: bool) -> FairnessCheckEntry:
+    return FairnessCheckEntry(name, tuple(texts), "pass" if fair else "fail", tuple(causes))
 
 
-def _valid(sides: Sequence[Side]) -> FairnessCheck:
+def _valid(sides: Sequence[ComparedTarget]) -> FairnessCheckEntry:
     runs = {side.run.folder: side.run for side in sides}
     verdicts = {folder: validity_of(run.metadata) for folder, run in runs.items()}
-    causes: list[Cause] = []
+    causes: list[InvalidReason] = []
     for folder, run in runs.items():
         mine = [side for side in sides if side.run.folder == folder]
         # whether a run that ended was not judged because nothing was begun: then that is the cause
@@ -134,7 +134,7 @@ def _valid(sides: Sequence[Side]) -> FairnessCheck:
     return _check(VALID, marks, causes, fair=all(verdict.status == "valid" for verdict in verdicts.values()))
 
 
-def _measured(sides: Sequence[Side]) -> FairnessCheck:
+def _measured(sides: Sequence[ComparedTarget]) -> FairnessCheckEntry:
     """Turns that were begun; a side without one has nothing to compare."""
     begun = [int(side.here.sum()) for side in sides]
     numbers = [plural(n, "turn") if n else NO_TURN for n in begun]
@@ -143,27 +143,27 @@ def _measured(sides: Sequence[Side]) -> FairnessCheck:
     return _check(TURNS, numbers, causes, fair=not lacking)
 
 
-def _no_turns(side: Side) -> Cause:
+def _no_turns(side: ComparedTarget) -> InvalidReason:
     """new has no turns: 3 sessions ended as connect_failed:401."""
     ends = side.session_rows["outcome"].dropna().value_counts()
     endings = {str(name): int(n) for name, n in ends.items() if n}
     ended = f": {ended_as(endings)}" if endings else ""
     remedy = "see why no turn started: rtbench report"
-    return Cause("no_data", f"{side.label} has no turns{ended}", remedy, side.run.folder)
+    return InvalidReason("no_data", f"{side.label} has no turns{ended}", remedy, side.run.folder)
 
 
-def throttled_share(side: Side) -> float:
+def throttled_share(side: ComparedTarget) -> float:
     """Of its turns, or of its sessions where that is more."""
     return side.outcomes.targets[side.target].throttled if side.target != ABSENT else 0.0
 
 
-def throttled_cause(side: Side) -> Cause:
+def throttled_cause(side: ComparedTarget) -> InvalidReason:
     """new: 3.1 % was throttled, the limit is 1 %."""
     remedy = f"lower the load until at most 1{NBSP}% is throttled, or raise the quota, and run it again"
-    return Cause("throttled", f"{side.label}: {over_the_limit(throttled_share(side))}", remedy)
+    return InvalidReason("throttled", f"{side.label}: {over_the_limit(throttled_share(side))}", remedy)
 
 
-def _same_work(sides: Sequence[Side], same: str) -> Iterable[FairnessCheck]:
+def _same_work(sides: Sequence[ComparedTarget], same: str) -> Iterable[FairnessCheckEntry]:
     """Yield one line, called `same`, if the workload is the same, else one for everything that is not."""
     part = scripts if one_run(sides) else workload
     arms = [part(side.run.metadata, side.name) for side in sides]
@@ -172,7 +172,7 @@ def _same_work(sides: Sequence[Side], same: str) -> Iterable[FairnessCheck]:
         shown = [shortened(text, LONGEST) for text in texts]
         each = ", ".join(f"{side.label} {text}" for side, text in zip(sides, shown, strict=True))
         remedy = "run both targets with the same scripts, audio, load and warm-up"
-        cause = Cause("workload_differs", f"the targets differ in {name} ({each})", remedy)
+        cause = InvalidReason("workload_differs", f"the targets differ in {name} ({each})", remedy)
         yield _check(name, shown, [cause], fair=False)
     if not differing:
         named = ("scripts", "users")
@@ -180,26 +180,28 @@ def _same_work(sides: Sequence[Side], same: str) -> Iterable[FairnessCheck]:
         yield _check(same, works, fair=True)
 
 
-def _mixes(sides: Sequence[Side]) -> list[ShareChange | None]:
+def _mixes(sides: Sequence[ComparedTarget]) -> list[ShareChange | None]:
     """Return the step whose share differs most from the baseline's, of each candidate whose shares differ."""
     return [next(iter(changed_shares(base, cand)), None) for base, cand in matched_to_the_first(sides)]
 
 
-def one_run(sides: Sequence[Side]) -> bool:
+def one_run(sides: Sequence[ComparedTarget]) -> bool:
     """Whether all sides are targets of one run."""
     return all(side.run is sides[0].run for side in sides)
 
 
-def _simulated(sides: Sequence[Side]) -> FairnessCheck:
+def _simulated(sides: Sequence[ComparedTarget]) -> FairnessCheckEntry:
     simulated = [side.label for side in sides if side.simulated]
     fair = len(simulated) in (0, len(sides))
     texts = ("◇ SIMULATED" if side.label in simulated else "a real service" for side in sides)
-    only = f"only {listed(simulated)} {'was' if len(simulated) == 1 else 'were'} simulated"
-    cause = Cause("simulated_differs", only, "measure both targets in the same way")
+    only = f"only {join_words(simulated)} {'was' if len(simulated) == 1 else 'were'} simulated"
+    cause = InvalidReason("simulated_differs", only, "measure both targets in the same way")
     return _check(SERVICE, texts, () if fair else (cause,), fair=fair)
 
 
-def _informational(sides: Sequence[Side], mixes: Sequence[ShareChange | None]) -> Iterable[FairnessCheck]:
+def _informational(
+    sides: Sequence[ComparedTarget], mixes: Sequence[ShareChange | None]
+) -> Iterable[FairnessCheckEntry]:
     """Yield the size of each arm, the shares of the step that differ most, and what differs: settings of the targets,
     which is what is compared, the tool, and the machine.
     """
@@ -217,10 +219,10 @@ def _informational(sides: Sequence[Side], mixes: Sequence[ShareChange | None]) -
         if len(set(texts)) > 1:
             rows[fact] = texts
     for rows_of in (rows, differing_between([_surroundings(side) for side in sides])):
-        yield from (FairnessCheck(name, texts, "informational") for name, texts in rows_of.items())
+        yield from (FairnessCheckEntry(name, texts, "informational") for name, texts in rows_of.items())
 
 
-def _surroundings(side: Side) -> dict[str, str]:
+def _surroundings(side: ComparedTarget) -> dict[str, str]:
     document = side.run.metadata
     host = document.get("host") or {}
     packages = host.get("packages") or {}
@@ -235,11 +237,12 @@ def _surroundings(side: Side) -> dict[str, str]:
     return {name: setting_text(value) for name, value in surroundings.items() if value is not None}
 
 
-def notices_on(sides: Sequence[Side]) -> Iterable[str]:
+def notices_on(sides: Sequence[ComparedTarget]) -> Iterable[str]:
     """Yield what to read before the values: of the comparison, then of each run."""
     sizes = [side.sessions for side in sides]
     if min(sizes) and max(sizes) > UNEQUAL * min(sizes):
-        more = f"One target has more than {UNEQUAL} times the sessions of another ({listed([count(n) for n in sizes])})"
+        counts = join_words([count(n) for n in sizes])
+        more = f"One target has more than {UNEQUAL} times the sessions of another ({counts})"
         yield f"{more}: error rates of tail percentiles are not reliable then."
     for side, change in zip(sides[1:], _mixes(sides), strict=True):
         if change:
@@ -260,7 +263,7 @@ def notices_on(sides: Sequence[Side]) -> Iterable[str]:
     shares = {side.label: side.outcomes.targets[side.target].failure_rate for side in sides if side.target != ABSENT}
     known = {label: share for label, share in shares.items() if share == share}
     if known and max(known.values()) - min(known.values()) > FAIR:
-        yield FAILURES_DIFFER.format(listed([f"{label} {percent(share, 1)}" for label, share in known.items()]))
+        yield FAILURES_DIFFER.format(join_words([f"{label} {percent(share, 1)}" for label, share in known.items()]))
     yield from one_seed(sides)
     for side in {id(side.run): side for side in sides}.values():
         where = "" if one_run(sides) else f"{side.label}: "
@@ -268,7 +271,7 @@ def notices_on(sides: Sequence[Side]) -> Iterable[str]:
         yield from (f"{where}{notice}" for notice in said_of_run)
 
 
-def one_seed(sides: Sequence[Side]) -> Iterable[str]:
+def one_seed(sides: Sequence[ComparedTarget]) -> Iterable[str]:
     """Yield that two simulators share a seed and drew the same delays: comparing them says nothing."""
     question, (first, *others) = next(default_questions(sides)), sides
     for side in others:

@@ -14,14 +14,14 @@ import numpy as np
 from scipy.special import stdtr  # type: ignore[import-untyped, unused-ignore]
 
 from bench.metrics import CATALOGUE, SLOPE
-from reports.question import Question
+from reports.question import MetricSpec
 from reports.samples import is_wait
 from reports.sides.clusters import ABSENT
-from reports.sides.side import Side
-from reports.statistics.arms import Arms
+from reports.sides.side import ComparedTarget
+from reports.statistics.arms import TwoSamples
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import Sample
-from reports.statistics.rates import ArmSums, error_of_rates
+from reports.statistics.rates import ClusterTotals, error_of_rates
 
 MATTERS = 0.005
 """Distance of the shares, as the sum of what is larger on one side, from which steps are weighted."""
@@ -39,7 +39,7 @@ class ShareChange:
     shares: tuple[float, float]
 
 
-def changed_shares(base: Side, cand: Side) -> list[ShareChange]:
+def changed_shares(base: ComparedTarget, cand: ComparedTarget) -> list[ShareChange]:
     """Return the steps whose shares differ significantly, the largest difference first."""
     labels = _labels(base, cand)
     if ABSENT in (base.target, cand.target) or len(labels) < 2:
@@ -54,7 +54,7 @@ def differing(turns: tuple[Floats, Floats], *, paired: bool) -> dict[int, tuple[
     found = {}
     of_base, of_cand = (one.sum(axis=0) for one in turns)
     for step, (first, second) in enumerate(zip(*turns, strict=True)):
-        sums = ArmSums((first, of_base), (second, of_cand), paired)
+        sums = ClusterTotals((first, of_base), (second, of_cand), paired)
         base, cand = sums.ratios
         error, distance = error_of_rates(sums), abs(cand.value - base.value)
         if distance >= POINT and 2 * stdtr(error.df, -distance / max(error.se, 1e-12)) < FOUND / len(turns[0]):
@@ -62,7 +62,7 @@ def differing(turns: tuple[Floats, Floats], *, paired: bool) -> dict[int, tuple[
     return found
 
 
-def _by_step(side: Side, labels: Sequence[str]) -> Floats:
+def _by_step(side: ComparedTarget, labels: Sequence[str]) -> Floats:
     """Return the planned turns of a side by step (row) and cluster (column)."""
     turns, size = side.turns, side.clusters.count
     lost = turns.lost.target == side.target
@@ -73,11 +73,11 @@ def _by_step(side: Side, labels: Sequence[str]) -> Floats:
     return counts.reshape(len(labels), size).astype(np.float64)
 
 
-def _labels(base: Side, cand: Side) -> list[str]:
+def _labels(base: ComparedTarget, cand: ComparedTarget) -> list[str]:
     return sorted({*base.turns.labels, *cand.turns.labels})
 
 
-def _codes(side: Side, labels: Sequence[str]) -> Integers:
+def _codes(side: ComparedTarget, labels: Sequence[str]) -> Integers:
     """Return the place among `labels` of each step of the side's run."""
     return np.array([labels.index(label) for label in side.turns.labels], dtype=np.int64)
 
@@ -86,13 +86,13 @@ def _codes(side: Side, labels: Sequence[str]) -> Integers:
 class ComparedSides:
     """A baseline and a candidate, clustered alike."""
 
-    base: Side
-    candidate: Side
+    base: ComparedTarget
+    candidate: ComparedTarget
 
-    def arms(self, question: Question, samples: tuple[Sample, Sample]) -> Arms:
+    def arms(self, question: MetricSpec, samples: tuple[Sample, Sample]) -> TwoSamples:
         """Return both samples, with their steps if the candidate's are weighted to the baseline's shares."""
         both = self.base, self.candidate
-        arms = Arms(*samples, (self.base.sessions, self.candidate.sessions), self.base.paired)
+        arms = TwoSamples(*samples, (self.base.sessions, self.candidate.sessions), self.base.paired)
         metric = CATALOGUE[question.metric]
         if question.step or metric.scope != "turn" or metric.unit == SLOPE:
             return arms
@@ -106,7 +106,7 @@ class ComparedSides:
         return replace(arms, steps=(first, second)) if np.unique(first).size > 1 else arms
 
 
-def _distance(base: Side, cand: Side, question: Question, labels: Sequence[str]) -> float:
+def _distance(base: ComparedTarget, cand: ComparedTarget, question: MetricSpec, labels: Sequence[str]) -> float:
     """Return how much of the planned turns that a question is about has another step; 0 of nothing."""
     planned = []
     for side in (base, cand):
@@ -119,7 +119,7 @@ def _distance(base: Side, cand: Side, question: Question, labels: Sequence[str])
     return float(np.abs(first / first.sum() - second / second.sum()).sum()) / 2
 
 
-def _steps_of_values(side: Side, question: Question) -> Integers:
+def _steps_of_values(side: ComparedTarget, question: MetricSpec) -> Integers:
     """Return the step of each value of the side's sample."""
     drawn, turns, asked = side.samples[question.metric], side.turns, side.steps(question)
     _, index = drawn.part(side.target, asked)

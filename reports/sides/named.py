@@ -14,11 +14,11 @@ from reports import runs
 from reports.runs import RunFrames, run_id_of
 from reports.samples import samples_of
 from reports.sides.clusters import ABSENT, Clusters, by_pair, by_session
-from reports.sides.side import Side
+from reports.sides.side import ComparedTarget
 from reports.turns import target_labels
 
 
-def sides_of(named: Sequence[str | Path | RunFrames]) -> tuple[Side, ...]:
+def parse_targets(named: Sequence[str | Path | RunFrames]) -> tuple[ComparedTarget, ...]:
     """The sides that a user names: a run (all of its targets), or `RUN:TARGET`. The first one is the baseline.
 
     Their clusters are pairs where all of them are targets of one interleaved run, else sessions. Raises UsageError
@@ -28,24 +28,26 @@ def sides_of(named: Sequence[str | Path | RunFrames]) -> tuple[Side, ...]:
     targets = {id(run): targets_of(run) for run, _ in chosen}
     sides = []
     for run, name in chosen:
-        there = targets[id(run)] or (Side(run, samples_of(run), ABSENT, name),)  # nothing was begun in a run of none
+        there = targets[id(run)] or (
+            ComparedTarget(run, samples_of(run), ABSENT, name),
+        )  # nothing was begun in a run of none
         sides.append(next((side for side in there if side.name == name), there[0]))
-    return among(sides)
+    return filtered_by(sides)
 
 
-def targets_of(run: RunFrames) -> tuple[Side, ...]:
+def targets_of(run: RunFrames) -> tuple[ComparedTarget, ...]:
     """Each target of a run with all of its sessions, in pairs or not; one that was never begun has none."""
     samples = samples_of(run)
     turns = samples.turns
     places = {label: place for place, label in enumerate(turns.targets)}
     return tuple(
-        Side(run, samples, place, label, label, by_session(run, turns, place))
+        ComparedTarget(run, samples, place, label, label, by_session(run, turns, place))
         for label in known_targets(run)
         for place in [places.get(label, ABSENT)]
     )
 
 
-def among(chosen: Sequence[Side]) -> tuple[Side, ...]:
+def filtered_by(chosen: Sequence[ComparedTarget]) -> tuple[ComparedTarget, ...]:
     """Targets as the sides of one comparison: with different labels, and in pairs if they ran so.
 
     Raises UsageError where one would be compared with itself, or with a copy of its run.
@@ -59,13 +61,13 @@ def among(chosen: Sequence[Side]) -> tuple[Side, ...]:
     )
 
 
-def matched(base: Side, cand: Side) -> tuple[Side, Side]:
+def matched(base: ComparedTarget, cand: ComparedTarget) -> tuple[ComparedTarget, ComparedTarget]:
     """Return two sides clustered as they would be by themselves, whatever a third one lacks."""
     of_base, of_cand = _clusters_of((base, cand))
     return replace(base, clusters=of_base), replace(cand, clusters=of_cand)
 
 
-def matched_to_the_first(sides: Sequence[Side]) -> list[tuple[Side, Side]]:
+def matched_to_the_first(sides: Sequence[ComparedTarget]) -> list[tuple[ComparedTarget, ComparedTarget]]:
     """Return the baseline with each candidate, as the two would be by themselves."""
     return [matched(sides[0], side) for side in sides[1:]] if len(sides) > 2 else [(sides[0], sides[1])]
 
@@ -80,7 +82,7 @@ def are_peers(run: RunFrames, baseline: str, candidate: str) -> bool:
     return bool(run.metadata.get("interleaved")) and variant_of != baseline
 
 
-def _clusters_of(sides: Sequence[Side]) -> Sequence[Clusters]:
+def _clusters_of(sides: Sequence[ComparedTarget]) -> Sequence[Clusters]:
     first = sides[0]
     if all(side.run is first.run for side in sides) and first.run.metadata.get("interleaved"):
         pairs = by_pair(first.run, first.turns, [side.target for side in sides])

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from bench.metrics import CATALOGUE, ORIGIN
-from reports.question import POINTS, Question
+from reports.question import POINTS, MetricSpec
 from reports.rate_metrics import OF_COLUMNS
 from reports.samples import HEARD
-from reports.sides.side import Side
+from reports.sides.side import ComparedTarget
 from reports.statistic_types.mean import Mean
 from reports.statistic_types.quantile import MARGINS, Quantile, margin_of
 from reports.statistic_types.rate import Rate
@@ -36,7 +36,7 @@ ORIGINS_APART = {"measured_from": (True,), "speech_end": (True, False)}
 """By the start of a metric, whether `measured_from` separates strata; then also if sides have none in common."""
 
 
-def by_stratum(question: Question, sides: Sequence[Side]) -> list[Question]:
+def by_stratum(question: MetricSpec, sides: Sequence[ComparedTarget]) -> list[MetricSpec]:
     """The question as it may be asked of these sides: where they have turns of several strata, of each that all have.
 
     Traits are never pooled; of metrics that count from the turn's origin, or from the end of speech, neither is what
@@ -60,7 +60,7 @@ def by_stratum(question: Question, sides: Sequence[Side]) -> list[Question]:
     return [replace(question, stratum=one) for one in [*common, *lacked] or [max(known, key=known.__getitem__)]]
 
 
-def asked_by(threshold: Threshold, question: Question, sides: Sequence[Side]) -> list[Question]:
+def asked_by(threshold: Threshold, question: MetricSpec, sides: Sequence[ComparedTarget]) -> list[MetricSpec]:
     """Return what a threshold asks of these sides, each stratum by itself. `question`: what it is about."""
     every = by_stratum(question, sides)
     if not threshold.measured_from:
@@ -73,7 +73,7 @@ def asked_by(threshold: Threshold, question: Question, sides: Sequence[Side]) ->
     return [replace(question, stratum=Stratum(threshold.measured_from, turn_type))]
 
 
-def instants_of(threshold: Threshold, sides: Sequence[Side]) -> list[str]:
+def instants_of(threshold: Threshold, sides: Sequence[ComparedTarget]) -> list[str]:
     """Return the instants that a threshold without `measured_from` is measured from, if there are several."""
     known = CATALOGUE.get(threshold.metric)
     if known is None or known.begin != ORIGIN or threshold.measured_from:
@@ -94,7 +94,7 @@ def _counted(begun: Sequence[Mapping[Stratum, int]], *, origins: bool) -> list[C
     return merged
 
 
-def common_strata(sides: Sequence[Side]) -> list[Stratum]:
+def common_strata(sides: Sequence[ComparedTarget]) -> list[Stratum]:
     """What turns of all sides are, the commonest first; a side without a turn has no say."""
     return _common([side.begun for side in sides])
 
@@ -114,7 +114,7 @@ def _lacked(baseline: Mapping[Stratum, int], common: Sequence[Stratum]) -> list[
     ]
 
 
-def default_questions(sides: Sequence[Side]) -> Iterator[Question]:
+def default_questions(sides: Sequence[ComparedTarget]) -> Iterator[MetricSpec]:
     """What is asked where the user asks for nothing in particular, the gated ones first.
 
     Primary are p50 and p95 of the main metric, by the commonest stratum that all sides have and by those that the
@@ -128,22 +128,22 @@ def default_questions(sides: Sequence[Side]) -> Iterator[Question]:
     main = _main(sides, strata[0]) if strata else HEARD if begun else MAIN
     first = _asked(strata[0], begun) if strata else None
     mains = [(first, main), *((_asked(stratum, begun), sides[0].mains[stratum]) for stratum in lacked)]
-    primary = [Question(name, Quantile(p), margin_of(p), True, at) for at, name in mains for p in (0.5, 0.95)]
+    primary = [MetricSpec(name, Quantile(p), margin_of(p), True, at) for at, name in mains for p in (0.5, 0.95)]
     yield from (asked for question in primary for asked in by_stratum(question, sides))
-    yield Question("failure_rate", Rate(), Margin(points=POINTS), primary=True)
+    yield MetricSpec("failure_rate", Rate(), Margin(points=POINTS), primary=True)
     others = [(_asked(stratum, begun), _main(sides, stratum)) for stratum in strata[1:]]
     paired = all(side.paired for side in sides)
-    centre = [Question(main, TypicalChange(), Margin(ratio=MARGINS[0.5]), stratum=first)] if paired else []
+    centre = [MetricSpec(main, TypicalChange(), Margin(ratio=MARGINS[0.5]), stratum=first)] if paired else []
     secondary = [
-        *(Question(name, Quantile(p), margin_of(p, name)) for name, p in SECONDARY if name != main),
-        Question("latency_slope", Quantile(0.5), Margin(plus=SLOPE_MS), stratum=first),
-        *(Question(name, Rate(), Margin(points=POINTS)) for name in ("stall_rate", "throttle_rate", *COMPARED)),
-        Question("audio_speed", Mean(), margin_of(0.5, "audio_speed")),
+        *(MetricSpec(name, Quantile(p), margin_of(p, name)) for name, p in SECONDARY if name != main),
+        MetricSpec("latency_slope", Quantile(0.5), Margin(plus=SLOPE_MS), stratum=first),
+        *(MetricSpec(name, Rate(), Margin(points=POINTS)) for name in ("stall_rate", "throttle_rate", *COMPARED)),
+        MetricSpec("audio_speed", Mean(), margin_of(0.5, "audio_speed")),
     ]
     rest = [
         *(one for one in centre if int(sides[0].steps(one).sum()) > 1),
-        *(Question(main, Quantile(p), margin_of(p), stratum=first) for p in (0.9, 0.99)),
-        *(Question(name, Quantile(p), margin_of(p), stratum=at) for at, name in others for p in (0.5, 0.95)),
+        *(MetricSpec(main, Quantile(p), margin_of(p), stratum=first) for p in (0.9, 0.99)),
+        *(MetricSpec(name, Quantile(p), margin_of(p), stratum=at) for at, name in others for p in (0.5, 0.95)),
         *(
             asked
             for question in secondary
@@ -161,13 +161,13 @@ def _asked(stratum: Stratum, begun: Collection[Stratum]) -> Stratum | None:
     return stratum if len({one.measured_from for one in begun}) > 1 else stratum._replace(measured_from="")
 
 
-def _main(sides: Sequence[Side], stratum: Stratum) -> str:
+def _main(sides: Sequence[ComparedTarget], stratum: Stratum) -> str:
     """The main metric of most of the sides that have turns of a stratum."""
     named = [side.mains[stratum] for side in sides if side.begun.get(stratum)]
     return max(named, key=named.count)
 
 
-def _known(question: Question, sides: Sequence[Side]) -> bool:
+def _known(question: MetricSpec, sides: Sequence[ComparedTarget]) -> bool:
     """Return whether the baseline and another side have the value; of throttling, whether there was any."""
     if question.metric == "throttle_rate":
         return any(side.counts(question)[0].any() for side in sides)

@@ -14,9 +14,9 @@ from bench.metrics import CATALOGUE, SLOPE
 from bench.run.validity_data import worst_bound
 from bench.units import NS_PER_S
 from reports import exactness
-from reports.question import Question
+from reports.question import MetricSpec
 from reports.runs import RunFrames
-from reports.samples import ALWAYS, Samples, is_wait, rate_counts, session_sample
+from reports.samples import ALWAYS, MetricSamples, is_wait, rate_counts, session_sample
 from reports.sides.clusters import ABSENT, NOBODY, Clusters
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import NOTHING, Sample
@@ -24,15 +24,15 @@ from reports.statistics.rates import PerCluster
 from reports.strata import Stratum
 from reports.summary.figures import slope_sample
 from reports.summary.outcomes import OF_SESSION, Outcomes, outcomes_of
-from reports.turns import Flags, Turns, column_of, lost_of, measured_sessions
+from reports.turns import Flags, TurnArrays, column_of, lost_of, measured_sessions
 
 
 @dataclass(frozen=True, eq=False)
-class Side:
+class ComparedTarget:
     """A target of a run. `label`: as it is shown; `target`: its place in `turns`, ABSENT where no row names it."""
 
     run: RunFrames
-    samples: Samples
+    samples: MetricSamples
     """the sides of a run share them"""
     target: int
     label: str
@@ -41,7 +41,7 @@ class Side:
     clusters: Clusters = field(default_factory=lambda: Clusters(0, NOBODY, NOBODY, NOBODY))
 
     @property
-    def turns(self) -> Turns:
+    def turns(self) -> TurnArrays:
         return self.samples.turns
 
     @property
@@ -104,7 +104,7 @@ class Side:
         marks = self.turns.frame["simulated"].iloc[self.turns.rows[self.here]]
         return bool(marks.eq(True).any()) if len(marks) else bool(self.run.metadata.get("simulated"))
 
-    def steps(self, question: Question) -> Flags:
+    def steps(self, question: MetricSpec) -> Flags:
         """Which steps of the run a question is about."""
         wanted = np.ones(len(self.turns.steps), dtype=bool)
         if question.step:
@@ -112,7 +112,7 @@ class Side:
             wanted &= np.array([question.step in named for named in names], dtype=bool)
         return wanted & self.turns.steps_in(question.stratum) if question.stratum is not None else wanted
 
-    def sample(self, question: Question) -> Sample:
+    def sample(self, question: MetricSpec) -> Sample:
         """Return the values of a metric, ascending, failed ones as +inf, with the cluster of each.
 
         A question that names no stratum takes turns of any: where a run has several, ask for one.
@@ -146,7 +146,7 @@ class Side:
         failed = int(np.isinf(values).sum()) if is_wait(metric) else sample.failed
         return Sample(values, clusters[kept], failed, sample.unfinished, int(lost.sum()))
 
-    def counts(self, question: Question) -> PerCluster:
+    def counts(self, question: MetricSpec) -> PerCluster:
         """Return the events and the trials of a rate in each cluster, in turns or in words."""
         turns, steps = self.turns, self.steps(question)
         counts = rate_counts(turns, question.metric)
@@ -156,7 +156,7 @@ class Side:
         lost = self._lost(steps) if question.metric == "failure_rate" else 0
         return events + lost, of + lost
 
-    def totals(self, question: Question) -> PerCluster:
+    def totals(self, question: MetricSpec) -> PerCluster:
         """Return the sum and the number of the values of a mean in each cluster. Failed turns have no value."""
         sample = self.sample(question)
         good = sample.succeeded
@@ -172,7 +172,7 @@ class Side:
         clusters = self.clusters.of_code[lost.session[lost.of(self.target, steps)]]
         return np.bincount(clusters[clusters >= 0], minlength=self.clusters.count)
 
-    def inexact(self, question: Question) -> str:
+    def inexact(self, question: MetricSpec) -> str:
         """Why nothing may be decided by its figure; empty where it may."""
         return exactness.why(self.run.inexact, self.name, question.metric)
 
@@ -181,7 +181,7 @@ class Side:
         """The steps of the run by name, each once: one name may stand for steps of several strata."""
         return list(dict.fromkeys(self.turns.steps))
 
-    def worst_bound(self, question: Question) -> float:
+    def worst_bound(self, question: MetricSpec) -> float:
         """Return how far a value of a metric is off at most, in its unit.
 
         inf if that is not known, and if values may be of another question.
@@ -191,6 +191,6 @@ class Side:
         return math.inf if early else worst_bound(self.run.folder, CATALOGUE[question.metric], self.name)
 
 
-def inexact(sides: Sequence[Side], question: Question) -> str:
+def inexact(sides: Sequence[ComparedTarget], question: MetricSpec) -> str:
     """Why sides may not be compared by a figure: it is not exact in a run of theirs; empty where they may."""
     return "; ".join(f"{why} on {side.label}" for side in sides if (why := side.inexact(question)))

@@ -16,8 +16,8 @@ from urllib.parse import parse_qs, urlsplit
 from bench.errors import UsageError
 from bench.metrics import DEFINITIONS_VERSION
 from reports.numbers import NONE
-from reports.sides.side import Side
-from reports.summary.arms import ArmFacts, arms_of
+from reports.sides.side import ComparedTarget
+from reports.summary.arms import TargetFacts, arms_of
 from reports.thresholds import near, quoted
 
 EXTRA = "extra"
@@ -164,14 +164,14 @@ PACING = ("pacing", "jitter buffer")
 UNKNOWN = "not known"
 
 
-def conditions_of(side: Side) -> dict[str, str]:
+def conditions_of(side: ComparedTarget) -> dict[str, str]:
     """A text for each condition of a target's run, the workload's among them; empty where the run does not tell."""
     document = side.run.metadata
     facts = arms_of(document, side.session_rows, [side.name])[0]
     return conditions_in(document, side.name, facts, simulated=side.run.simulated)
 
 
-def conditions_in(document: Mapping[str, Any], target: str, facts: ArmFacts, *, simulated: bool) -> dict[str, str]:
+def conditions_in(document: Mapping[str, Any], target: str, facts: TargetFacts, *, simulated: bool) -> dict[str, str]:
     """The same from a run's document; `facts`: settings of its sessions, such as the voice."""
     entry = _entry(document, target)
     own = entry.get("session")

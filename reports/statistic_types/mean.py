@@ -11,15 +11,15 @@ import numpy as np
 
 from bench.errors import UsageError
 from bench.metrics import SLOPE
-from reports.question import MeasuredDifferences, Question, Source, Sources, Statistic, StoredComparison, better_of
-from reports.statistics.differences import Better, Inference, Margin, beyond
+from reports.question import MeasuredDifferences, MetricSpec, Source, Sources, Statistic, StoredComparison, better_of
+from reports.statistics.differences import Better, Inference, Margin, excess_over_margin
 from reports.statistics.interim import InterimStatistic, by_se, few_pairs, untestable
 from reports.statistics.quantiles import CONFIDENCE
-from reports.statistics.rates import ArmSums, PerCluster, ratio_of
+from reports.statistics.rates import ClusterTotals, PerCluster, ratio_of
 from reports.statistics.serial import FOUND, mean_by_order
 from reports.statistics.target_counts import TargetCounts, of_turns
 from reports.statistics.threshold_estimate import TAIL, ThresholdEstimate, few_sessions, no_estimate
-from reports.statistics.verdicts import Reason
+from reports.statistics.verdicts import InconclusiveReason
 from reports.stored import Baseline
 
 
@@ -45,35 +45,35 @@ class Mean(Statistic):
     def title(self, metric: str) -> str:
         return f"{metric} mean"
 
-    def counts(self, source: Source, question: Question) -> TargetCounts:
+    def counts(self, source: Source, question: MetricSpec) -> TargetCounts:
         sample = source.sample(question)
         return of_turns(source.totals(question)[1], sample.failed, sample.completed_share)
 
-    def value(self, source: Source, question: Question) -> float:
+    def value(self, source: Source, question: MetricSpec) -> float:
         amounts, turns = source.totals(question)
         return float(amounts.sum() / turns.sum()) if turns.any() else math.nan
 
-    def compare(self, both: Sources, group: Sequence[Question], how: Inference) -> MeasuredDifferences:
+    def compare(self, both: Sources, group: Sequence[MetricSpec], how: Inference) -> MeasuredDifferences:
         base, candidate = both.base, both.candidate
         counts = self.counts(base, group[0]), self.counts(candidate, group[0])
         if not (counts[0].turns and counts[1].turns):
             return MeasuredDifferences(counts, [None] * len(group))
-        sums = ArmSums(base.totals(group[0]), candidate.totals(group[0]), base.paired)
+        sums = ClusterTotals(base.totals(group[0]), candidate.totals(group[0]), base.paired)
         return MeasuredDifferences(counts, [mean_by_order(sums, one.margin, better_of(one), how) for one in group])
 
-    def estimate(self, source: Source, question: Question) -> ThresholdEstimate:
+    def estimate(self, source: Source, question: MetricSpec) -> ThresholdEstimate:
         found, sample = estimate_mean(source.totals(question)), source.sample(question)
         counts = replace(found.counts, failed=sample.failed, completed_share=sample.completed_share)
         return replace(found, counts=counts)
 
     def interim(
-        self, both: Sources, group: Sequence[Question], draws: int, rng: np.random.Generator, error: float
+        self, both: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
     ) -> list[InterimStatistic]:
         base, candidate = both.base.totals(group[0]), both.candidate.totals(group[0])
         return [mean_seen(base, candidate, one.margin, better_of(one), error) for one in group]
 
     def against_stored(
-        self, source: Source, question: Question, runs: Sequence[Baseline], rng: np.random.Generator, how: Inference
+        self, source: Source, question: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, how: Inference
     ) -> StoredComparison:
         raise UsageError(f"{question.name}: stored baselines hold no means; name a run as the baseline, or gate p(50)")
 
@@ -95,11 +95,11 @@ def mean_seen(
     """Return a mean of good turns at an interim analysis."""
     if few := few_pairs(base, cand):
         return untestable(few)
-    difference = mean_by_order(ArmSums(base, cand, paired=True), margin, better, Inference(), error)
+    difference = mean_by_order(ClusterTotals(base, cand, paired=True), margin, better, Inference(), error)
     arms = np.array([difference.baseline]), np.array([difference.candidate])
-    excess = float(beyond(arms, margin, better)[0])
+    excess = float(excess_over_margin(arms, margin, better)[0])
     if not math.isfinite(excess):
-        return untestable(Reason("not_positive"), difference.d)
+        return untestable(InconclusiveReason("not_positive"), difference.d)
     return by_se(
         difference.d, excess, difference.se, difference.df, 1 if better == "lower" else -1, order=difference.order
     )

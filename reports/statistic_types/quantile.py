@@ -18,17 +18,26 @@ import numpy as np
 from bench.errors import UsageError
 from bench.metrics import CATALOGUE, SLOPE
 from bench.untrusted.sanitize import excerpt
-from reports.question import MeasuredDifferences, Question, Source, Sources, Statistic, StoredComparison, better_of
-from reports.statistics.arms import Arms, arm_draws
+from reports.question import MeasuredDifferences, MetricSpec, Source, Sources, Statistic, StoredComparison, better_of
+from reports.statistics.arms import TwoSamples, arm_draws
 from reports.statistics.baselines import StoredValue, against_stored, stored_quantile
 from reports.statistics.by_session import with_equal_weights
 from reports.statistics.centre import slope_differences
 from reports.statistics.counting import Floats
-from reports.statistics.differences import Better, Inference, Margin, Order, beyond, log_ratio
+from reports.statistics.differences import Better, Inference, Margin, Order, excess_over_margin, log_ratio
 from reports.statistics.interim import InterimStatistic, by_se, untestable
 from reports.statistics.looks import pairs_needed
 from reports.statistics.power import Pilot, pilot_of_quantile
-from reports.statistics.quantiles import CONFIDENCE, Lack, Sample, kish, lack, quantile, quantiles, sessions_needed
+from reports.statistics.quantiles import (
+    CONFIDENCE,
+    Sample,
+    Shortfall,
+    kish,
+    quantile,
+    quantiles,
+    sessions_needed,
+    shortfall,
+)
 from reports.statistics.resample import variance
 from reports.statistics.serial import (
     FOUND,
@@ -42,7 +51,7 @@ from reports.statistics.serial import (
 )
 from reports.statistics.target_counts import TargetCounts, of_sample
 from reports.statistics.threshold_estimate import BOUNDS, ThresholdEstimate, few_sessions
-from reports.statistics.verdicts import BECAUSE_OF, Reason, floor_reason, turns_to_decide
+from reports.statistics.verdicts import BECAUSE_OF, InconclusiveReason, floor_reason, turns_to_decide
 from reports.stored import PS, Baseline
 from reports.strata import NO_STRATUM
 
@@ -90,16 +99,16 @@ class Quantile(Statistic):
     def title(self, metric: str) -> str:
         return f"{metric} p{self.p * 100:g}"
 
-    def counts(self, source: Source, question: Question) -> TargetCounts:
+    def counts(self, source: Source, question: MetricSpec) -> TargetCounts:
         return of_sample(source.sample(question))
 
-    def value(self, source: Source, question: Question) -> float:
+    def value(self, source: Source, question: MetricSpec) -> float:
         return quantile(source.sample(question).values, self.p)
 
-    def shortfall(self, metric: str, turns: int, sessions: int) -> Lack | None:
-        return lack(self.p, turns, sessions)
+    def shortfall(self, metric: str, turns: int, sessions: int) -> Shortfall | None:
+        return shortfall(self.p, turns, sessions)
 
-    def compare(self, both: Sources, group: Sequence[Question], how: Inference) -> MeasuredDifferences:
+    def compare(self, both: Sources, group: Sequence[MetricSpec], how: Inference) -> MeasuredDifferences:
         samples = both.base.sample(group[0]), both.candidate.sample(group[0])
         counts = of_sample(samples[0]), of_sample(samples[1])
         if not (counts[0].turns and counts[1].turns):
@@ -112,34 +121,36 @@ class Quantile(Statistic):
     def default_margin(self, metric: str) -> Margin:
         return margin_of(self.p, metric)
 
-    def min_sessions(self, source: Source, question: Question) -> int:
+    def min_sessions(self, source: Source, question: MetricSpec) -> int:
         sample = source.sample(question)
         shown = sessions_needed(self.p, np.bincount(sample.sessions))
         return max(pairs_needed(self.p, sample.n / source.sessions), shown)
 
-    def pilot(self, sources: Sequence[Source], question: Question, effect: float, rng: np.random.Generator) -> Pilot:
+    def pilot(self, sources: Sequence[Source], question: MetricSpec, effect: float, rng: np.random.Generator) -> Pilot:
         samples = [source.sample(question) for source in sources]
         if not all(sample.n for sample in samples):
             return Pilot(math.nan, np.zeros(0), sources[0].sessions)
         return pilot_of_quantile(samples, self.p, sources[0].sessions, rng)
 
-    def estimate(self, source: Source, question: Question) -> ThresholdEstimate:
+    def estimate(self, source: Source, question: MetricSpec) -> ThresholdEstimate:
         scope: Literal["turn", "session"] = "session" if CATALOGUE[question.metric].scope == "session" else "turn"
         sample = source.sample(question)
         return estimate_quantile(sample, self.p, int(np.unique(sample.sessions).size), scope)
 
-    def worst_bound(self, source: Source, question: Question) -> float:
+    def worst_bound(self, source: Source, question: MetricSpec) -> float:
         return source.worst_bound(question)
 
     def interim(
-        self, both: Sources, group: Sequence[Question], draws: int, rng: np.random.Generator, error: float
+        self, both: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
     ) -> list[InterimStatistic]:
         base, candidate = both.base, both.candidate
-        arms = Arms(base.sample(group[0]), candidate.sample(group[0]), (base.sessions, base.sessions), paired=True)
+        arms = TwoSamples(
+            base.sample(group[0]), candidate.sample(group[0]), (base.sessions, base.sessions), paired=True
+        )
         return quantiles_seen(arms, _asked(group), better_of(group[0]), rng, draws=draws, error=error)
 
     def against_stored(
-        self, source: Source, question: Question, runs: Sequence[Baseline], rng: np.random.Generator, how: Inference
+        self, source: Source, question: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, how: Inference
     ) -> StoredComparison:
         if CATALOGUE[question.metric].unit == SLOPE:
             raise UsageError(f"{question.name}: stored baselines hold no slopes; name a run as the baseline")
@@ -173,7 +184,7 @@ def margin_of(p: float, metric: str = "") -> Margin:
     return Margin(ratio=1 / (1 - share) - 1 if higher else share)
 
 
-def _asked(group: Sequence[Question]) -> list[tuple[float, Margin]]:
+def _asked(group: Sequence[MetricSpec]) -> list[tuple[float, Margin]]:
     return [(one.p, one.margin) for one in group if one.p is not None]
 
 
@@ -202,11 +213,11 @@ def estimate_quantile(
     required = sessions_needed(p, np.bincount(sample.sessions))
     reason = few_sessions(counts)
     if sessions < required:
-        reason = Reason("too_few", "session", required, (sessions,), p=p)
+        reason = InconclusiveReason("too_few", "session", required, (sessions,), p=p)
     if 0 < sample.n < (turns := turns_to_decide(p)):
         deciding = max(required, math.ceil(turns * sessions / sample.n))
         about = deciding if unit == "turn" else 0
-        reason = Reason("too_few", unit, turns, (sample.n,), p=p, about_sessions=about)
+        reason = InconclusiveReason("too_few", unit, turns, (sample.n,), p=p, about_sessions=about)
         required = deciding if sessions < required else required
     by_session = with_equal_weights(sample.values, sample.sessions, p, CONFIDENCE) if shown.by_length else None
     return ThresholdEstimate(
@@ -216,7 +227,7 @@ def estimate_quantile(
 
 
 def quantiles_seen(
-    arms: Arms,
+    arms: TwoSamples,
     asked: Sequence[tuple[float, Margin]],
     better: Better,
     rng: np.random.Generator,
@@ -238,7 +249,7 @@ def quantiles_seen(
     for order, places in by_order(arms, ps, error).items():
         drawn = arm_draws(by_parts(arms, PARTS[order]), [ps[at] for at in places], draws=draws, rng=rng)
         for column, at in enumerate(places):
-            excess = beyond((drawn[0][:, column], drawn[1][:, column]), asked[at][1], better)
+            excess = excess_over_margin((drawn[0][:, column], drawn[1][:, column]), asked[at][1], better)
             by_pairs[at] = _by_parts(by_pairs[at], excess, order)
     return by_pairs
 
@@ -260,9 +271,9 @@ def _quantile_seen(
     sessions = [np.unique(arm.sessions).size for arm in arms]
     if few := floor_reason(p, [arm.n for arm in arms], sessions, "pair", effective_sessions=effective_sessions):
         return untestable(few, d)
-    excess = float(beyond((base, cand), margin, better)[0])
-    se = math.sqrt(variance(beyond(drawn, margin, better), 1 - INFINITE))
+    excess = float(excess_over_margin((base, cand), margin, better)[0])
+    se = math.sqrt(variance(excess_over_margin(drawn, margin, better), 1 - INFINITE))
     if not math.isfinite(excess) or math.isnan(se):
-        return untestable(Reason("failure_rate_decides"), d)
+        return untestable(InconclusiveReason("failure_rate_decides"), d)
     together = kish(np.bincount(np.concatenate([arm.sessions for arm in arms])))
     return by_se(d, excess, se, together - 1, 1 if better == "lower" else -1)

@@ -18,7 +18,7 @@ from bench.metrics import Better as Direction
 from reports.question import (
     POINTS,
     MeasuredDifferences,
-    Question,
+    MetricSpec,
     Source,
     Sources,
     Statistic,
@@ -30,13 +30,13 @@ from reports.statistics.baselines import rate_against_stored
 from reports.statistics.differences import Better, Difference, Inference, Margin, Order, Scale
 from reports.statistics.interim import InterimStatistic, few_pairs, untestable
 from reports.statistics.power import Pilot, pilot_of_rate
-from reports.statistics.quantiles import CONFIDENCE, Lack
-from reports.statistics.rates import ArmSums, PerCluster, Ratio, complement, ratio_of, upper_of_points
+from reports.statistics.quantiles import CONFIDENCE, Shortfall
+from reports.statistics.rates import ClusterTotals, PerCluster, RatioEstimate, complement, ratio_of, upper_of_points
 from reports.statistics.serial import BATCHES, FOUND, by_part, rate_by_order, shares_burst
 from reports.statistics.target_counts import TargetCounts, of_turns
 from reports.statistics.threshold_estimate import TAIL, ThresholdEstimate, few_sessions, no_estimate
 from reports.statistics.unseen import sessions_without, upper_share
-from reports.statistics.verdicts import Reason
+from reports.statistics.verdicts import InconclusiveReason
 from reports.stored import Baseline
 
 FAILINGS = ("throttle_rate", "failure_rate")
@@ -72,26 +72,28 @@ class Rate(Statistic):
     def scale(self, metric: str) -> Scale:
         return "points"
 
-    def counts(self, source: Source, question: Question) -> TargetCounts:
+    def counts(self, source: Source, question: MetricSpec) -> TargetCounts:
         return _counts(question.metric, source.counts(question))
 
-    def value(self, source: Source, question: Question) -> float:
+    def value(self, source: Source, question: MetricSpec) -> float:
         events, turns = source.counts(question)
         return float(events.sum() / turns.sum()) if turns.any() else math.nan
 
-    def shortfall(self, metric: str, turns: int, sessions: int) -> Lack | None:
+    def shortfall(self, metric: str, turns: int, sessions: int) -> Shortfall | None:
         rate = RATES[metric]
-        return Lack(rate.trials, turns, TRIALS) if rate.column and turns < TRIALS else None
+        return Shortfall(rate.trials, turns, TRIALS) if rate.column and turns < TRIALS else None
 
-    def compare(self, both: Sources, group: Sequence[Question], how: Inference) -> MeasuredDifferences:
+    def compare(self, both: Sources, group: Sequence[MetricSpec], how: Inference) -> MeasuredDifferences:
         base, candidate = both.base.counts(group[0]), both.candidate.counts(group[0])
         counts = _counts(group[0].metric, base), _counts(group[0].metric, candidate)
         if not (counts[0].turns and counts[1].turns):
             return MeasuredDifferences(counts, [None] * len(group))
-        sums = ArmSums(base, candidate, both.base.paired, bool(RATES[group[0].metric].words))
+        sums = ClusterTotals(base, candidate, both.base.paired, bool(RATES[group[0].metric].words))
         return MeasuredDifferences(counts, [rate_by_order(sums, one.margin, better_of(one), how) for one in group])
 
-    def nothing_seen(self, question: Question, found: Difference, candidate: TargetCounts) -> Reason | None:
+    def nothing_seen(
+        self, question: MetricSpec, found: Difference, candidate: TargetCounts
+    ) -> InconclusiveReason | None:
         if found.candidate or better_of(question) != "lower":
             return None
         needed = candidate.sessions + found.more_sessions if found.more_sessions else None
@@ -104,19 +106,19 @@ class Rate(Statistic):
     def sessions_to_pass(self, margin: Margin, error: float) -> int | None:
         return sessions_without(margin.points, error)
 
-    def pilot(self, sources: Sequence[Source], question: Question, effect: float, rng: np.random.Generator) -> Pilot:
+    def pilot(self, sources: Sequence[Source], question: MetricSpec, effect: float, rng: np.random.Generator) -> Pilot:
         counts = sources[0].counts(question)
         events, turns = complement(counts) if better_of(question) == "higher" else counts
         if not turns.any():
             return Pilot(math.nan, np.zeros(0), sources[0].sessions)
         return pilot_of_rate(events, turns, effect, rng)
 
-    def estimate(self, source: Source, question: Question) -> ThresholdEstimate:
+    def estimate(self, source: Source, question: MetricSpec) -> ThresholdEstimate:
         found = estimate_rate(source.counts(question), self.better(question.metric))
         hopeless = question.metric == "failure_rate" and found.counts.failed == found.counts.turns
         return replace(found, nothing_succeeded=hopeless)
 
-    def explain_limit(self, question: Question, found: ThresholdEstimate, limit: float) -> Reason | None:
+    def explain_limit(self, question: MetricSpec, found: ThresholdEstimate, limit: float) -> InconclusiveReason | None:
         if found.value or self.better(question.metric) != "lower":
             return None
         sessions, longest = found.counts.sessions, found.counts.sessions_if_all_longest
@@ -124,19 +126,21 @@ class Rate(Statistic):
         return replace(none_seen(question.metric, sessions, TAIL, needed, longest), kind="no_event")
 
     def interim(
-        self, both: Sources, group: Sequence[Question], draws: int, rng: np.random.Generator, error: float
+        self, both: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
     ) -> list[InterimStatistic]:
         base, candidate = both.base.counts(group[0]), both.candidate.counts(group[0])
         return [rate_seen(base, candidate, one.margin, one.metric, better_of(one), error) for one in group]
 
     def against_stored(
-        self, source: Source, question: Question, runs: Sequence[Baseline], rng: np.random.Generator, how: Inference
+        self, source: Source, question: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, how: Inference
     ) -> StoredComparison:
         words = bool(RATES[question.metric].words)
         rows = [rate for one in runs for rate in one.rates if rate.name == question.metric]
         now = ratio_of(source.counts(question), words=words)
         then = [
-            Ratio(row.share, math.nan if row.variance is None else row.variance, row.n, row.sessions, words=words)
+            RatioEstimate(
+                row.share, math.nan if row.variance is None else row.variance, row.n, row.sessions, words=words
+            )
             for row in rows
         ]
         difference = None
@@ -178,13 +182,13 @@ def estimate_rate(arm: PerCluster, better: Direction = "lower") -> ThresholdEsti
     )  # fmt: skip
 
 
-def none_seen(metric: str, sessions: int, level: float, needed: int | None, longest: float) -> Reason:
+def none_seen(metric: str, sessions: int, level: float, needed: int | None, longest: float) -> InconclusiveReason:
     """Return what a rate of nothing leaves open: that none was seen is no proof that there are none.
 
     `longest`: sessions as long as the longest; `needed`: sessions that would settle it.
     """
     most = upper_share(0.0, 0.0, longest, level)
-    return Reason("none_seen", needed=needed or 0, there=(sessions,), metric=metric, upper=most)
+    return InconclusiveReason("none_seen", needed=needed or 0, there=(sessions,), metric=metric, upper=most)
 
 
 def rate_seen(
@@ -205,13 +209,13 @@ def rate_seen(
         left = rate_seen(complement(base), complement(cand), margin, metric, error=error)
         return replace(left, d=-left.d, better=-1, unsettled=lambda c: None)
     words = bool(RATES[metric].words)
-    sums = ArmSums(base, cand, paired=True, words=words)
+    sums = ClusterTotals(base, cand, paired=True, words=words)
     difference, (one, other) = rate_by_order(sums, margin, "lower", Inference(), error), sums.ratios
 
     def upper(c: float) -> float:
         return upper_of_points(one, other, difference.se, difference.df, float(ndtr(-c))) - margin.points
 
-    def unsettled(c: float) -> Reason | None:
+    def unsettled(c: float) -> InconclusiveReason | None:
         if other.value:
             return None
         level = float(ndtr(-c))

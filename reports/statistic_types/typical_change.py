@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from reports.question import MeasuredDifferences, Question, Source, Sources, Statistic
+from reports.question import MeasuredDifferences, MetricSpec, Source, Sources, Statistic
 from reports.statistics.centre import LogRatio, StepLatencies, centre, logs_of, trimmed_mean
 from reports.statistics.differences import Difference, Inference, Margin, StandardError
 from reports.statistics.quantiles import Sample
@@ -26,14 +26,14 @@ class TypicalChange(Statistic):
     def title(self, metric: str) -> str:
         return f"{metric}_typical_change"
 
-    def counts(self, source: Source, question: Question) -> TargetCounts:
+    def counts(self, source: Source, question: MetricSpec) -> TargetCounts:
         return of_sample(source.sample(question))
 
-    def value(self, source: Source, question: Question) -> float:
+    def value(self, source: Source, question: MetricSpec) -> float:
         """Return the trimmed mean of the logs, as a time."""
         return math.exp(trimmed_mean(logs_of(source.sample(question).values)))
 
-    def compare(self, both: Sources, group: Sequence[Question], how: Inference) -> MeasuredDifferences:
+    def compare(self, both: Sources, group: Sequence[MetricSpec], how: Inference) -> MeasuredDifferences:
         base, candidate = both.base, both.candidate
         counts = self.counts(base, group[0]), self.counts(candidate, group[0])
         change = LogRatio(math.nan, math.nan)
@@ -48,7 +48,7 @@ class TypicalChange(Statistic):
         )
 
 
-def step_latencies(source: Source, question: Question) -> StepLatencies:
+def step_latencies(source: Source, question: MetricSpec) -> StepLatencies:
     """Return a metric of a target, with the step and the pair of each value."""
     parts = [(at, step_sample(source, question, step)) for at, step in enumerate(source.step_names)]
     return StepLatencies(
@@ -58,7 +58,7 @@ def step_latencies(source: Source, question: Question) -> StepLatencies:
     )
 
 
-def step_sample(source: Source, question: Question, step: str) -> Sample:
+def step_sample(source: Source, question: MetricSpec, step: str) -> Sample:
     return source.sample(replace(question, step=step))
 
 

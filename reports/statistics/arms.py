@@ -15,7 +15,7 @@ from reports.statistics.resample import DRAWS, draws_of, portion_of, quantile_dr
 
 
 @dataclass(frozen=True)
-class Arms:
+class TwoSamples:
     """The samples of one metric in both arms. `clusters`: of each as many as are drawn, also those without a value;
     if they are `paired`, the number of pairs twice. `steps`: the step of each value of both arms, as codes from 0, if
     the candidate's steps are weighted to the baseline's shares (`reports.statistics.mix`).
@@ -60,7 +60,7 @@ class Arms:
 
 
 def arm_draws(
-    arms: Arms, ps: Sequence[float], *, draws: int = DRAWS, rng: np.random.Generator
+    arms: TwoSamples, ps: Sequence[float], *, draws: int = DRAWS, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
     """Return quantiles of resamples of both arms, the baseline first: a row for each draw, a column for each p."""
     if arms.steps is not None:
@@ -72,7 +72,7 @@ def arm_draws(
     return first, quantile_draws(arms.cand, ps, clusters=arms.clusters[1], draws=draws, rng=rng)
 
 
-def _mixed_draws(arms: Arms, ps: Sequence[float], draws: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+def _mixed_draws(arms: TwoSamples, ps: Sequence[float], draws: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """The same with the candidate's steps weighted to the baseline's shares in each resample."""
     mixed = arms.mixed
     windows, base = [mixed.cells(p) for p in ps], ready(arms.base, ps, arms.clusters[0])

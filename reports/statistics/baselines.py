@@ -26,7 +26,7 @@ from reports.statistics import differences
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Better, Difference, Inference, Margin, OneSidedBounds, StandardError
 from reports.statistics.quantiles import Sample, quantile
-from reports.statistics.rates import Ratio, between_runs, log_difference, mirrored, points_difference
+from reports.statistics.rates import RatioEstimate, between_runs, log_difference, mirrored, points_difference
 from reports.statistics.resample import DRAWS, quantile_draws
 
 KNOWN = 5
@@ -111,7 +111,12 @@ def _with_nothing(candidate: StoredValue, logs: Floats, margin: Margin, better: 
 
 
 def rate_against_stored(
-    candidate: Ratio, stored: Sequence[Ratio], margin: Margin, *, better: Better = "lower", how: Inference
+    candidate: RatioEstimate,
+    stored: Sequence[RatioEstimate],
+    margin: Margin,
+    *,
+    better: Better = "lower",
+    how: Inference,
 ) -> Difference:
     """A rate of a run against the same of stored runs, each as `rates.ratio_of` gives it."""
     if better == "higher":
@@ -120,7 +125,7 @@ def rate_against_stored(
     runs, shares = len(stored), np.array([run.value for run in stored])
     within = float(np.mean([run.variance for run in stored])) / runs
     clusters = sum(run.clusters for run in stored)
-    pooled = Ratio(float(shares.mean()), within, sum(run.turns for run in stored), clusters)
+    pooled = RatioEstimate(float(shares.mean()), within, sum(run.turns for run in stored), clusters)
     assumed = between_runs([candidate.value], how.rate_run_sd) + between_runs(shares, how.rate_run_sd) / runs**2
     error = _error(shares, (candidate.variance, within), (candidate.effective_sessions, clusters), assumed)
     return points_difference(pooled, candidate, replace(error, clusters=candidate.clusters), margin, how.level)

@@ -32,7 +32,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import stdtr  # type: ignore[import-untyped, unused-ignore]
 
-from reports.statistics.arms import Arms, arm_draws
+from reports.statistics.arms import TwoSamples, arm_draws
 from reports.statistics.counting import Floats, Integers, distinct
 from reports.statistics.differences import Better, Difference, Inference, Margin
 from reports.statistics.quantiles import Sample, quantile, sample
@@ -125,7 +125,7 @@ def worst_step(
         medians = [quantile(one.values, 0.5) for one in (first, second)]
         if min(first.n, second.n) < LEAST_TURNS or not all(map(math.isfinite, medians)):
             continue
-        low, high = arm_draws(Arms(first, second, (pairs, pairs), paired=True), (0.5,), draws=draws, rng=rng)
+        low, high = arm_draws(TwoSamples(first, second, (pairs, pairs), paired=True), (0.5,), draws=draws, rng=rng)
         with np.errstate(invalid="ignore"):
             drawn = (np.log(high) - np.log(low))[:, 0]
         change = LogRatio(math.log(medians[1] / medians[0]), math.sqrt(variance(drawn, 0.5)))
@@ -166,7 +166,7 @@ def theil_sen(x: Floats, y: Floats, sessions: Integers, span: float) -> Sample:
 
 
 def slope_differences(
-    arms: Arms, asked: Sequence[tuple[float, Margin]], better: Better, how: Inference
+    arms: TwoSamples, asked: Sequence[tuple[float, Margin]], better: Better, how: Inference
 ) -> list[Difference]:
     """Compare quantiles of slopes; margins count by `plus`. No `run_sd` is assumed, for that is a share of a value."""
     base, cand = (replace(arm, values=np.exp(np.clip(arm.values / K, -500, 500))) for arm in (arms.base, arms.cand))

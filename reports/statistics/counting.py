@@ -81,7 +81,7 @@ def distinct(codes: Integers) -> Integers:
     return np.flatnonzero(np.bincount(codes))
 
 
-def packed(codes: Integers) -> tuple[Integers, int]:
+def dense_codes(codes: Integers) -> tuple[Integers, int]:
     """Codes from 0 on without gaps, in the same order, and how many there are."""
     there = np.bincount(codes) > 0
     places = np.cumsum(there, dtype=np.int32) - 1
@@ -106,7 +106,7 @@ APART, BY_CHANCE = 0.25, 1.7
 
 
 @dataclass(frozen=True)
-class CallCourse:
+class ConcurrencySeries:
     """How many calls were in progress from each instant on, up to the next; instants ascend and may repeat."""
 
     at_ns: Nanoseconds
@@ -116,23 +116,23 @@ class CallCourse:
         """How many are in progress: those that begin at the instant too, those that end there no more."""
         return np.append(self.counts, 0)[np.searchsorted(self.at_ns, instants_ns, side="right") - 1]
 
-    def between(self, begin_ns: int, end_ns: int) -> CallCourse:
+    def between(self, begin_ns: int, end_ns: int) -> ConcurrencySeries:
         """The part from one instant up to another, at which it ends."""
         first, last = np.searchsorted(self.at_ns, (begin_ns, end_ns), side="right")
         ends = np.array([begin_ns, end_ns])
         at_ns = np.concatenate([ends[:1], self.at_ns[first:last], ends[1:]])
-        return CallCourse(at_ns, np.concatenate([self.at(ends[:1]), self.counts[first:last], self.at(ends[1:])]))
+        return ConcurrencySeries(at_ns, np.concatenate([self.at(ends[:1]), self.counts[first:last], self.at(ends[1:])]))
 
 
-def call_course(starts_ns: Nanoseconds, ends_ns: Nanoseconds) -> CallCourse:
+def call_course(starts_ns: Nanoseconds, ends_ns: Nanoseconds) -> ConcurrencySeries:
     """The course of calls from their starts and their ends, each in any order."""
     edges_ns = np.concatenate([starts_ns, ends_ns])
     order = np.argsort(edges_ns)
     steps = np.where(order < starts_ns.size, 1, -1).astype(np.int32)
-    return CallCourse(edges_ns[order], np.cumsum(steps, dtype=np.int32))
+    return ConcurrencySeries(edges_ns[order], np.cumsum(steps, dtype=np.int32))
 
 
-def load_changed(course: CallCourse) -> bool:
+def load_changed(course: ConcurrencySeries) -> bool:
     """Whether the load changed from the begin of a course to its end, by the rule above."""
     counts, lengths_ns = course.counts[:-1], np.diff(course.at_ns).astype(np.float64)
     calls_ns = counts * lengths_ns

@@ -25,7 +25,7 @@ from typing import Literal
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-from reports.statistics.arms import Arms, arm_draws
+from reports.statistics.arms import TwoSamples, arm_draws
 from reports.statistics.counting import Floats
 from reports.statistics.quantiles import quantile
 from reports.statistics.resample import DRAWS, variance
@@ -130,7 +130,7 @@ class StandardError:
 
 
 def quantile_differences(
-    arms: Arms, asked: Sequence[tuple[float, Margin]], better: Better, how: Inference
+    arms: TwoSamples, asked: Sequence[tuple[float, Margin]], better: Better, how: Inference
 ) -> list[Difference]:
     """Compare quantiles of the candidate with the baseline's, from resampled sessions or pairs.
 
@@ -144,7 +144,10 @@ def quantile_differences(
     for at, (p, margin) in enumerate(asked):
         drawn = first[:, at], second[:, at]
         ratio = log_ratio(drawn[1], drawn[0]) + noise
-        bad_by, good_by = beyond(drawn, margin, better) + drift, beyond(drawn[::-1], margin, better) - drift
+        bad_by, good_by = (
+            excess_over_margin(drawn, margin, better) + drift,
+            excess_over_margin(drawn[::-1], margin, better) - drift,
+        )
         df = welch([] if arms.paired else [log_variance(values) for values in drawn], arms.effective_sessions)
         interval, worse, good = (
             _expanded(values, min(arms.effective_sessions), df, how.level) for values in (ratio, bad_by, good_by)
@@ -152,8 +155,8 @@ def quantile_differences(
         error = StandardError(math.sqrt(variance(ratio)), df, arms.most, how.between)
         base, cand = (np.array([value]) for value in arms.values(p))
         more = None
-        if not settled(worse):
-            more = more_sessions(float(beyond((base, cand), margin, better)[0]), error, how.level)
+        if not is_conclusive(worse):
+            more = more_sessions(float(excess_over_margin((base, cand), margin, better)[0]), error, how.level)
         found.append(Difference(
             "ratio", float(base[0]), float(cand[0]), float(log_ratio(cand, base)[0]), interval.low, interval.high,
             error.se, df, worse, good, how.level, more, how.between,
@@ -170,7 +173,7 @@ def log_ratio(more: Floats, less: Floats, margin: Margin = Margin()) -> Floats:
     return np.round(ratio, 12)  # exactly on the margin is not beyond it, whatever the last bit says
 
 
-def beyond(arms: tuple[Floats, Floats], margin: Margin, better: Better) -> Floats:
+def excess_over_margin(arms: tuple[Floats, Floats], margin: Margin, better: Better) -> Floats:
     """How far the second arm is worse than the first beyond the margin; of the arms swapped: how far it is better."""
     return log_ratio(arms[1], arms[0], margin) if better == "lower" else log_ratio(arms[0], arms[1], margin)
 
@@ -244,7 +247,7 @@ def at_twice_the_spread(found: Difference) -> Difference:
     )  # fmt: skip
 
 
-def settled(bad: OneSidedBounds) -> bool:
+def is_conclusive(bad: OneSidedBounds) -> bool:
     """Whether the interval lies on one side of the margin; one that ends on it does not."""
     return bad.low > 0 or bad.high < 0
 

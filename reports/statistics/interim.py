@@ -12,7 +12,7 @@ from reports.statistics import looks
 from reports.statistics.differences import Order
 from reports.statistics.quantiles import kish
 from reports.statistics.rates import PerCluster
-from reports.statistics.verdicts import NOT_AFTER_HOLM, Reason, floor_reason
+from reports.statistics.verdicts import NOT_AFTER_HOLM, InconclusiveReason, floor_reason
 
 REACH = 8.0
 """Critical values are looked for up to here."""
@@ -36,8 +36,8 @@ class InterimStatistic:
     df: float
     upper: Callable[[float], float]
     better: int = 1
-    untested: Reason | None = None
-    unsettled: Callable[[float], Reason | None] = lambda c: None
+    untested: InconclusiveReason | None = None
+    unsettled: Callable[[float], InconclusiveReason | None] = lambda c: None
     order: Order | None = None
 
     @property
@@ -59,7 +59,7 @@ class InterimStatistic:
         passing, red = (looks.chances(z, t, c_pass, c_red) for z in (self.z_within, self.z))
         return looks.ConditionalPower(passing.passing, red.red)
 
-    def why_inconclusive(self, c: float) -> Reason | None:
+    def why_inconclusive(self, c: float) -> InconclusiveReason | None:
         """Return why it neither passes nor fails at a critical value, if its interval does not say it."""
         return self.untested or (NOT_AFTER_HOLM if self.z >= c else self.unsettled(c))
 
@@ -91,12 +91,12 @@ def by_se(
     )
 
 
-def untestable(reason: Reason, d: float = math.nan) -> InterimStatistic:
+def untestable(reason: InconclusiveReason, d: float = math.nan) -> InterimStatistic:
     """Return a metric that cannot be tested at this analysis."""
     return InterimStatistic(d, math.nan, math.nan, math.nan, lambda c: math.inf, untested=reason)
 
 
-def few_pairs(base: PerCluster, cand: PerCluster) -> Reason | None:
+def few_pairs(base: PerCluster, cand: PerCluster) -> InconclusiveReason | None:
     """Return that a rate or a mean has too few pairs with turns on both targets to be tested."""
     turns = base[1], cand[1]
     pairs = [int(np.count_nonzero(n)) for n in turns]

@@ -36,7 +36,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import nctdtr, ndtr, ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
-from reports.statistics.counting import Floats, Integers, packed
+from reports.statistics.counting import Floats, Integers, dense_codes
 from reports.statistics.quantiles import QuantileEstimate, Sample, quantile
 from reports.statistics.rates import ratio_of
 from reports.statistics.resample import draws_of, variance, weights
@@ -198,7 +198,7 @@ class VarianceComponents:
 
 
 @dataclass(frozen=True)
-class Spread:
+class Variability:
     """The variability that a sample size depends on; NaN if it is unknown.
 
     `sigma`: sd of the log of successful latencies. `icc`: the share of its square between sessions. `deff50`, `deff95`:
@@ -214,7 +214,7 @@ class Spread:
 
 def components(values: Floats, clusters: Integers) -> VarianceComponents:
     """Return the components of values, given the code of the session of each."""
-    code, groups = packed(clusters)
+    code, groups = dense_codes(clusters)
     many, n = np.bincount(code), values.size
     if groups < 2 or n <= groups:
         return VarianceComponents(math.nan, math.nan)
@@ -232,12 +232,14 @@ def components_at(sample: Sample, p: float) -> VarianceComponents:
     return components((sample.values > quantile(sample.values, p)).astype(np.float64), sample.sessions)
 
 
-def spread_of(sample: Sample, p50: QuantileEstimate, p95: QuantileEstimate) -> Spread:
+def spread_of(sample: Sample, p50: QuantileEstimate, p95: QuantileEstimate) -> Variability:
     """Return the variability of a sample, given two of its quantiles. Zeros and failures have no log."""
     positive = np.isfinite(sample.values) & (sample.values > 0)
     logs = np.log(sample.values[positive])
     sigma = float(logs.std(ddof=1)) if logs.size > 1 else math.nan
-    return Spread(sigma, components(logs, sample.sessions[positive]).icc, p50.deff, p95.deff, p50.effective_sessions)
+    return Variability(
+        sigma, components(logs, sample.sessions[positive]).icc, p50.deff, p95.deff, p50.effective_sessions
+    )
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ from scipy.special import betaincinv, ndtri, stdtrit  # type: ignore[import-unty
 
 from bench.errors import UsageError
 from bench.metrics import BEYOND, sessions_to_publish
-from reports.records import Count, Positive, Record, Rounded, about
+from reports.records import Count, JsonEntry, Positive, Rounded, about
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.unseen import differ_by_length, lower_share, upper_share
 
@@ -86,7 +86,7 @@ class Sample:
         return self.succeeded.size / self.planned if self.planned else math.nan
 
 
-class QuantileEstimate(Record, frozen=True):
+class QuantileEstimate(JsonEntry, frozen=True):
     """A quantile with its interval, in the unit of the metric: what is computed is what pages print and JSON holds.
 
     `value` is +inf if the quantile lies among failed turns, NaN if the sample is empty; `low` is −inf and `high` +inf
@@ -346,7 +346,7 @@ def sessions_needed(p: float, of_session: Integers | Floats) -> int:
     return sessions_to_publish(p, n, int(np.count_nonzero(of_session)), kish(of_session)) if n else 0
 
 
-class Lack(NamedTuple):
+class Shortfall(NamedTuple):
     """What a quantile has too few of to be printed, how many of them there are, and how many it needs."""
 
     of: Literal["sessions", "turns", "words"]
@@ -354,11 +354,11 @@ class Lack(NamedTuple):
     needs: int
 
 
-def lack(p: float, turns: int, sessions: int) -> Lack | None:
+def shortfall(p: float, turns: int, sessions: int) -> Shortfall | None:
     """What an arm of so many turns, alike in all of its sessions, lacks to have the quantile printed; None: nothing."""
     if sessions and sessions < (needs := sessions_needed(p, np.full(sessions, turns / sessions))):
-        return Lack("sessions", sessions, needs)
-    return Lack("turns", turns, turns_to_publish(p)) if turns < turns_to_publish(p) else None
+        return Shortfall("sessions", sessions, needs)
+    return Shortfall("turns", turns, turns_to_publish(p)) if turns < turns_to_publish(p) else None
 
 
 def _status(

@@ -38,7 +38,7 @@ PerCluster = tuple[Floats, Floats]
 
 
 @dataclass(frozen=True)
-class Ratio:
+class RatioEstimate:
     """A mean or a rate of one arm: its value, the variance of that, and of how many turns and sessions it is.
 
     `square`: of a rate, the mean over turns of the squared share of their session; `effective_sessions`: sessions as
@@ -91,7 +91,7 @@ class Ratio:
         """The upper bound of a rate of which as much was measured, and none was seen; 0 of words."""
         return 0.0 if self.words else upper_share(0.0, 0.0, self.longest, level)
 
-    def left(self) -> Ratio:
+    def left(self) -> RatioEstimate:
         """The rate of all turns that are no event."""
         return replace(self, value=1 - self.value, square=1 - 2 * self.value + self.square)
 
@@ -99,7 +99,7 @@ class Ratio:
         """The plain bounds, of a rate above 1, which is no share: words may have more errors than there are words."""
         return differences.student(self.value, math.sqrt(self.variance), self.effective_sessions - 1, level)
 
-    def grown(self, more: int, of: int) -> Ratio:
+    def grown(self, more: int, of: int) -> RatioEstimate:
         """The same with so many more sessions for each `of` of them."""
         times = 1 + more / of
         return replace(
@@ -112,7 +112,7 @@ class Ratio:
         )
 
 
-def ratio_of(arm: PerCluster, *, words: bool = False) -> Ratio:
+def ratio_of(arm: PerCluster, *, words: bool = False) -> RatioEstimate:
     """Sessions without a turn do not count; NaN of nothing."""
     turns, clusters = float(arm[1].sum()), int(np.count_nonzero(arm[1]))
     value = float(arm[0].sum()) / turns if turns else math.nan
@@ -120,11 +120,13 @@ def ratio_of(arm: PerCluster, *, words: bool = False) -> Ratio:
         square = float((arm[0] * np.where(arm[1] > 0, arm[0] / arm[1], 0.0)).sum()) / turns if turns else math.nan
     longest = turns / float(arm[1].max()) if turns else math.nan
     effective_sessions = kish(arm[1]) if turns else 0.0
-    return Ratio(value, _spread(_parts(arm), clusters), turns, clusters, square, effective_sessions, longest, words)
+    return RatioEstimate(
+        value, _spread(_parts(arm), clusters), turns, clusters, square, effective_sessions, longest, words
+    )
 
 
 @dataclass(frozen=True)
-class ArmSums:
+class ClusterTotals:
     """What the turns of both arms add up to by session, or by pair. `words`: a rate is counted over words."""
 
     base: PerCluster
@@ -133,7 +135,7 @@ class ArmSums:
     words: bool = False
 
     @property
-    def ratios(self) -> tuple[Ratio, Ratio]:
+    def ratios(self) -> tuple[RatioEstimate, RatioEstimate]:
         return ratio_of(self.base, words=self.words), ratio_of(self.cand, words=self.words)
 
     @property
@@ -145,7 +147,7 @@ class ArmSums:
         return _spread(parts, int(np.count_nonzero(self.base[1] + self.cand[1])))
 
 
-def mean_difference(arms: ArmSums, margin: Margin, better: Better, how: Inference) -> Difference:
+def mean_difference(arms: ClusterTotals, margin: Margin, better: Better, how: Inference) -> Difference:
     """Log ratio of two means of positive amounts; an arm whose mean is not positive leaves it open."""
     base, cand = arms.ratios
     if arms.paired:
@@ -165,9 +167,11 @@ def log_difference(
     """Difference of two figures, the baseline's first, whose log ratio has this standard error."""
     base, cand = (np.array([value]) for value in values)
     d = float(differences.log_ratio(cand, base)[0])
-    bad_by, good_by = (float(differences.beyond(arms, margin, better)[0]) for arms in ((base, cand), (cand, base)))
+    bad_by, good_by = (
+        float(differences.excess_over_margin(arms, margin, better)[0]) for arms in ((base, cand), (cand, base))
+    )
     interval, bad, good = (differences.student(value, error.se, error.df, level) for value in (d, bad_by, good_by))
-    more = None if differences.settled(bad) else differences.more_sessions(bad_by, error, level)
+    more = None if differences.is_conclusive(bad) else differences.more_sessions(bad_by, error, level)
     return Difference(
         "ratio", *values, d, interval.low, interval.high, error.se, error.df, bad, good, level, more, error.assumed,
     )  # fmt: skip
@@ -198,7 +202,12 @@ def mirrored(found: Difference) -> Difference:
 
 
 def rate_difference(
-    arms: ArmSums, margin: Margin, better: Better = "lower", level: float = LEVEL, *, error: StandardError | None = None
+    arms: ClusterTotals,
+    margin: Margin,
+    better: Better = "lower",
+    level: float = LEVEL,
+    *,
+    error: StandardError | None = None,
 ) -> Difference:
     """Return the candidate's rate minus the baseline's. `error`: in the place of that of sessions."""
     if better == "higher":
@@ -207,7 +216,7 @@ def rate_difference(
     return points_difference(*arms.ratios, error or error_of_rates(arms), margin, level)
 
 
-def error_of_rates(arms: ArmSums) -> StandardError:
+def error_of_rates(arms: ClusterTotals) -> StandardError:
     """Return the standard error of the difference of two rates, from what sessions or pairs add to it."""
     base, cand = arms.ratios
     clusters = max(base.clusters, cand.clusters)
@@ -220,7 +229,7 @@ def error_of_rates(arms: ArmSums) -> StandardError:
 
 
 def points_difference(
-    base: Ratio, cand: Ratio, error: StandardError, margin: Margin, level: float = LEVEL
+    base: RatioEstimate, cand: RatioEstimate, error: StandardError, margin: Margin, level: float = LEVEL
 ) -> Difference:
     """Return the difference of two rates: worse and better are said by SE + t, their denial by the wider rule."""
     d, se, df = cand.value - base.value, error.se, error.df
@@ -229,21 +238,21 @@ def points_difference(
     bad = replace(differences.student(d - margin.points, se, df, level), high=high - margin.points)
     good = replace(differences.student(-d - margin.points, se, df, level), high=-low - margin.points)
     more = None
-    if not differences.settled(bad) and d > margin.points:
+    if not differences.is_conclusive(bad) and d > margin.points:
         more = differences.more_sessions(d - margin.points, error, level)
-    elif not differences.settled(bad):
+    elif not differences.is_conclusive(bad):
         more = _more_to_pass((base, cand), error, margin, level)
     return Difference(
         "points", base.value, cand.value, d, simple.low, high, se, df, bad, good, level, more, error.assumed,
     )  # fmt: skip
 
 
-def upper_of_points(base: Ratio, cand: Ratio, se: float, df: float, level: float) -> float:
+def upper_of_points(base: RatioEstimate, cand: RatioEstimate, se: float, df: float, level: float) -> float:
     """The upper bound of how far the candidate's rate lies above the baseline's."""
     return max(_upper_bounds(base, cand, se, df, level))
 
 
-def _upper_bounds(base: Ratio, cand: Ratio, se: float, df: float, level: float) -> Iterator[float]:
+def _upper_bounds(base: RatioEstimate, cand: RatioEstimate, se: float, df: float, level: float) -> Iterator[float]:
     """The three that it is the largest of; the one that takes longest comes last."""
     d = cand.value - base.value
     yield differences.student(d, se, df, level).high
@@ -251,7 +260,9 @@ def _upper_bounds(base: Ratio, cand: Ratio, se: float, df: float, level: float) 
     yield d + math.hypot(cand.upper(level) - cand.value, base.value - base.lower(level))
 
 
-def _more_to_pass(arms: tuple[Ratio, Ratio], error: StandardError, margin: Margin, level: float) -> int | None:
+def _more_to_pass(
+    arms: tuple[RatioEstimate, RatioEstimate], error: StandardError, margin: Margin, level: float
+) -> int | None:
     """Return about how many more sessions bring the upper bound below the margin with a power of 80 %, if the rates are
     what they seem; None if `FAR` times as many do not. The bound has no inverse, so the number is searched for.
     """
@@ -272,18 +283,18 @@ def _more_to_pass(arms: tuple[Ratio, Ratio], error: StandardError, margin: Margi
     return differences.two_digits(more) if error.se else more
 
 
-def any_event(arm: PerCluster) -> Ratio:
+def any_event(arm: PerCluster) -> RatioEstimate:
     """The share of sessions with any event. Sessions are independent, so it is plainly binomial."""
     sessions = int(np.count_nonzero(arm[1]))
     share = np.count_nonzero(arm[0][arm[1] > 0]) / sessions if sessions else math.nan
-    return Ratio(share, share * (1 - share) / sessions if sessions else math.nan, float(sessions), sessions)
+    return RatioEstimate(share, share * (1 - share) / sessions if sessions else math.nan, float(sessions), sessions)
 
 
-def newcombe(base: Ratio, cand: Ratio, level: float = LEVEL) -> tuple[float, float]:
+def newcombe(base: RatioEstimate, cand: RatioEstimate, level: float = LEVEL) -> tuple[float, float]:
     """Newcombe's interval of the difference of two shares, from Wilson's limits of either."""
     z = float(ndtri(1 - level))
 
-    def upper(low: Ratio, high: Ratio) -> float:
+    def upper(low: RatioEstimate, high: RatioEstimate) -> float:
         ends = (wilson(arm.value, arm.turns, side * z) - arm.value for arm, side in ((high, 1), (low, -1)))
         return high.value - low.value + math.hypot(*ends)
 

@@ -39,11 +39,11 @@ import numpy as np
 from scipy.special import fdtrc, ndtr  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics import differences, rates
-from reports.statistics.arms import Arms, arm_draws
+from reports.statistics.arms import TwoSamples, arm_draws
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.differences import Better, Difference, Inference, Margin, OneSidedBounds, Order, StandardError
 from reports.statistics.quantiles import Sample, quantile
-from reports.statistics.rates import ArmSums, PerCluster, mean_difference, rate_difference, with_runs
+from reports.statistics.rates import ClusterTotals, PerCluster, mean_difference, rate_difference, with_runs
 from reports.statistics.resample import variance
 
 QUARTERS, BATCHES = 4, 6
@@ -63,7 +63,7 @@ def part_of(clusters: int, parts: int = QUARTERS) -> Integers:
     return np.arange(clusters) * parts // max(1, clusters)
 
 
-def is_ordered(series: Floats, error: float = FOUND) -> bool:
+def is_autocorrelated(series: Floats, error: float = FOUND) -> bool:
     """Whether a series has an order. Those of its numbers that are not finite are left out."""
     x = series[np.isfinite(series)]
     n = x.size
@@ -120,14 +120,16 @@ def shares(arm: PerCluster) -> Floats:
 
 def shares_burst(arm: PerCluster) -> bool:
     """Whether the events of one arm come in bursts."""
-    return is_ordered(shares(arm), OF_BURSTS * FOUND)
+    return is_autocorrelated(shares(arm), OF_BURSTS * FOUND)
 
 
 def order_of(sample: Sample, clusters: int, p: float) -> Order | None:
     """Return what the order of the sessions of one arm shows of a quantile."""
-    if is_ordered(cluster_levels(sample, clusters)):
+    if is_autocorrelated(cluster_levels(sample, clusters)):
         return "drift"
-    burst = p != 0.5 and is_ordered(shares_beyond(sample, clusters, quantile(sample.values, p)), OF_BURSTS * FOUND)
+    burst = p != 0.5 and is_autocorrelated(
+        shares_beyond(sample, clusters, quantile(sample.values, p)), OF_BURSTS * FOUND
+    )
     return "bursts" if burst else None
 
 
@@ -135,11 +137,11 @@ def _is_own_order(first: Floats, second: Floats, error: float, *, paired: bool) 
     """Whether the differences of pairs, or else either arm's own series, have an order: the error is that of both."""
     with np.errstate(invalid="ignore"):
         series = [second - first] if paired else [first, second]
-    return any(is_ordered(one, error / len(series)) for one in series)
+    return any(is_autocorrelated(one, error / len(series)) for one in series)
 
 
 def waits_by_order(
-    arms: Arms, asked: Sequence[tuple[float, Margin]], better: Better, how: Inference
+    arms: TwoSamples, asked: Sequence[tuple[float, Margin]], better: Better, how: Inference
 ) -> list[Difference]:
     """As `quantile_differences`, by parts of the run if an arm drifts, or if its tail comes in bursts."""
     rng = np.random.default_rng(how.seed)
@@ -159,7 +161,7 @@ def waits_by_order(
     return found
 
 
-def by_order(arms: Arms, ps: Sequence[float], error: float = FOUND) -> dict[Order, list[int]]:
+def by_order(arms: TwoSamples, ps: Sequence[float], error: float = FOUND) -> dict[Order, list[int]]:
     """Return the places of the quantiles that are counted by parts of the run: all if an arm drifts, else those but the
     median whose turns beyond it come in bursts in one arm.
     """
@@ -178,7 +180,9 @@ def by_order(arms: Arms, ps: Sequence[float], error: float = FOUND) -> dict[Orde
     return {"bursts": bursts} if bursts else {}
 
 
-def mean_by_order(arms: ArmSums, margin: Margin, better: Better, how: Inference, error: float = FOUND) -> Difference:
+def mean_by_order(
+    arms: ClusterTotals, margin: Margin, better: Better, how: Inference, error: float = FOUND
+) -> Difference:
     """As `mean_difference`, by quarters if an arm drifts. `error`: of the tests of that."""
     usual = mean_difference(arms, margin, better, how)
     with np.errstate(divide="ignore", invalid="ignore"):  # means of clusters, as shares of their arm's own
@@ -188,7 +192,9 @@ def mean_by_order(arms: ArmSums, margin: Margin, better: Better, how: Inference,
     return _wider(usual, mean_difference(_sums_by_parts(arms, QUARTERS), margin, better, how), "drift")
 
 
-def rate_by_order(arms: ArmSums, margin: Margin, better: Better, how: Inference, error: float = FOUND) -> Difference:
+def rate_by_order(
+    arms: ClusterTotals, margin: Margin, better: Better, how: Inference, error: float = FOUND
+) -> Difference:
     """As `rate_difference`, by batches if events come in bursts in one arm. `error`: of the tests of that.
 
     The bounds of either arm stay those of its sessions, because parts show less of what was not seen.
@@ -215,7 +221,7 @@ def _wider(usual: Difference, parts: Difference, order: Order) -> Difference:
     )  # fmt: skip
 
 
-def by_parts(arms: Arms, parts: int) -> Arms:
+def by_parts(arms: TwoSamples, parts: int) -> TwoSamples:
     """Return the same samples, whose clusters are parts of the run."""
     first, second = in_parts(arms.base, arms.clusters[0], parts), in_parts(arms.cand, arms.clusters[1], parts)
     return replace(arms, base=first, cand=second, clusters=(parts, parts))
@@ -226,7 +232,7 @@ def part_variance(drawn: Floats, parts: int) -> float:
     return variance(drawn, FINITE) * parts / (parts - 1)
 
 
-def _sums_by_parts(arms: ArmSums, parts: int) -> ArmSums:
+def _sums_by_parts(arms: ClusterTotals, parts: int) -> ClusterTotals:
     """Return the same sums, by parts of the run."""
     return replace(arms, base=by_part(arms.base, parts), cand=by_part(arms.cand, parts))
 

@@ -14,7 +14,7 @@ from typing import Literal
 from reports.statistics.by_session import BySession
 from reports.statistics.differences import LEVEL, Order
 from reports.statistics.target_counts import NO_TURNS, TargetCounts
-from reports.statistics.verdicts import Reason, floor_reason
+from reports.statistics.verdicts import InconclusiveReason, floor_reason
 
 TAIL = LEVEL
 """The error of each bound."""
@@ -37,7 +37,7 @@ class ThresholdEstimate:
     lower: float
     upper: float
     counts: TargetCounts
-    reason: Reason | None = None
+    reason: InconclusiveReason | None = None
     nothing_succeeded: bool = False
     required: int = 0
     order: Order | None = None
@@ -50,6 +50,6 @@ def no_estimate() -> ThresholdEstimate:
     return ThresholdEstimate(math.nan, *ends, *ends, NO_TURNS, few_sessions(NO_TURNS))
 
 
-def few_sessions(counts: TargetCounts, unit: Literal["session", "pair"] = "session") -> Reason | None:
+def few_sessions(counts: TargetCounts, unit: Literal["session", "pair"] = "session") -> InconclusiveReason | None:
     """Return that there are too few sessions to decide anything, or that they count as too few."""
     return floor_reason(None, (), (counts.sessions,), unit, (), (counts.effective_sessions,))

@@ -26,7 +26,7 @@ Counted = Literal["session", "pair", "turn"]
 
 
 @dataclass(frozen=True)
-class Reason:
+class InconclusiveReason:
     """What a kind needs is given, and nothing else.
 
     `needed` of a `unit` where an arm has fewer: `there`, in each of `arms` where they are named; `p`: of a quantile.
@@ -48,16 +48,19 @@ class Reason:
     about_sessions: int = 0
 
 
-NOT_AFTER_HOLM = Reason("after_holm")
-BECAUSE_OF: dict[Order, Reason] = {"drift": Reason("drift"), "bursts": Reason("bursts")}
-IN_FAILURES = Reason("in_failures")
+NOT_AFTER_HOLM = InconclusiveReason("after_holm")
+BECAUSE_OF: dict[Order, InconclusiveReason] = {
+    "drift": InconclusiveReason("drift"),
+    "bursts": InconclusiveReason("bursts"),
+}
+IN_FAILURES = InconclusiveReason("in_failures")
 
 
 def too_few(
     unit: Counted, needed: int, there: Sequence[int], arms: Sequence[str] = (), p: float | None = None
-) -> Reason:
+) -> InconclusiveReason:
     """Of those that are needed in each arm."""
-    return Reason("too_few", unit, needed, tuple(there), tuple(arms), p)
+    return InconclusiveReason("too_few", unit, needed, tuple(there), tuple(arms), p)
 
 
 VerdictName = Literal["regressed", "improved", "equivalent", "not_regressed", "inconclusive"]
@@ -79,7 +82,7 @@ class Verdict:
     """`reason`: why it is inconclusive. `provisional`: run-to-run spread was assumed, or a target drifted or burst."""
 
     name: VerdictName
-    reason: Reason | None = None
+    reason: InconclusiveReason | None = None
     provisional: bool = False
     more_sessions: int | None = None
 
@@ -96,7 +99,7 @@ def floor_reason(
     unit: Literal["session", "pair"] = "session",
     arms: Sequence[str] = (),
     effective_sessions: Sequence[float] = (),
-) -> Reason | None:
+) -> InconclusiveReason | None:
     """Return why so few turns and sessions (of each arm that was measured) decide nothing; None if they suffice.
 
     `p` is None for a rate or a mean, which needs sessions alone. `sessions`: or pairs. `arms`: their names.
@@ -106,7 +109,7 @@ def floor_reason(
         return too_few(unit, SESSIONS, sessions, arms)
     if effective_sessions and round(min(effective_sessions)) < SESSIONS:
         there = sessions[effective_sessions.index(min(effective_sessions))]
-        return Reason("unequal", unit, SESSIONS, (there,), effective_sessions=min(effective_sessions))
+        return InconclusiveReason("unequal", unit, SESSIONS, (there,), effective_sessions=min(effective_sessions))
     if p is not None and min(turns) < turns_to_decide(p):
         return too_few("turn", turns_to_decide(p), turns, arms, p)
     return None
@@ -146,7 +149,7 @@ def step_down(evidence: Sequence[float], bounds: Sequence[float]) -> list[bool]:
 def verdicts(
     differences: Sequence[Difference | None],
     primary: Sequence[bool],
-    floors: Sequence[Reason | None],
+    floors: Sequence[InconclusiveReason | None],
     *,
     level: float = LEVEL,
 ) -> list[Verdict]:
@@ -171,10 +174,10 @@ def verdicts(
     return judged
 
 
-def _verdict(found: Difference | None, floor: Reason | None, worse: bool, better: bool) -> Verdict:
+def _verdict(found: Difference | None, floor: InconclusiveReason | None, worse: bool, better: bool) -> Verdict:
     """`worse`, `better`: whether Holm lets it be said; True where no correction is due."""
     if found is None:
-        return Verdict("inconclusive", floor or Reason("no_value"))
+        return Verdict("inconclusive", floor or InconclusiveReason("no_value"))
     if floor:
         return Verdict("inconclusive", floor)
     if both_infinite(found):

@@ -12,8 +12,8 @@ import pandas as pd
 from bench.units import NS_PER_MS
 from bench.untrusted.safe_io import JsonError, read_json
 from bench.untrusted.sanitize import escape_control
-from reports.numbers import count, listed, plural, shortened
-from reports.records import Count, Known, Record, Rounded, about
+from reports.numbers import count, join_words, plural, shortened
+from reports.records import Count, JsonEntry, Known, Rounded, about
 from reports.strata import Stratum, Traits
 from reports.summary.figures import MetricSummary
 
@@ -28,7 +28,7 @@ OF_PAIRS = ["pair", "target", "block", "start_ns", "session_ready_ms", "outcome_
 """Columns of sessions that tell what an arm was, and how arms were interleaved; all sixty take ten times as long."""
 
 
-class ArmFacts(Record, frozen=True, kw_only=True):
+class TargetFacts(JsonEntry, frozen=True, kw_only=True):
     """What one target or variant was, in words; null where the run does not tell."""
 
     target: str
@@ -44,7 +44,7 @@ class ArmFacts(Record, frozen=True, kw_only=True):
     variant_settings: Known | None = None
 
 
-class Interleaving(Record, frozen=True):
+class Interleaving(JsonEntry, frozen=True):
     """Sessions of all arms that began together."""
 
     targets: Count
@@ -55,7 +55,7 @@ class Interleaving(Record, frozen=True):
     max_start_gap_ms: Annotated[float, about("the longest from the first start of a pair to its last")]
 
 
-class ArmsQuantile(Record, frozen=True):
+class TargetsQuantile(JsonEntry, frozen=True):
     """A quantile that several targets report, as multiples of the first one's, which is the baseline."""
 
     metric: str
@@ -75,7 +75,7 @@ class ArmsQuantile(Record, frozen=True):
         return [(target, ratio) for target, ratio in self.ratios.items() if target != self.baseline]
 
 
-def arms_of(document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequence[str]) -> tuple[ArmFacts, ...]:
+def arms_of(document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequence[str]) -> tuple[TargetFacts, ...]:
     """What each target was, by the document and by what its sessions were told."""
     known = {entry.get("name"): entry for entry in document.get("targets") or []}
     told = sessions[OF_FACTS]
@@ -83,7 +83,7 @@ def arms_of(document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequen
     return tuple(_arm(label, known.get(label, {}), of[label]) for label in targets)
 
 
-def _arm(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> ArmFacts:
+def _arm(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> TargetFacts:
     there = sessions["effective_settings"].dropna()
     settings = [_parsed(str(text)) for text in there.iloc[:: max(1, -(-len(there) // SEEN))]]
     answers = sessions.loc[sessions["opened_at_ns"].notna(), "response_headers"]
@@ -97,16 +97,16 @@ def _arm(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> ArmFac
     facts = {
         "address": f"{address} at {entry['address']}" if entry.get("address") else address,
         "dialect": str(entry.get("dialect") or ""),
-        "model": listed(_labels(sessions["model"])) or str(entry.get("model") or ""),
-        "region": listed(_labels(sessions["region"])) or str(entry.get("region") or ""),
+        "model": join_words(_labels(sessions["model"])) or str(entry.get("model") or ""),
+        "region": join_words(_labels(sessions["region"])) or str(entry.get("region") or ""),
         "sign_in": _said(entry, "auth"),
         "proxy": _said(entry, "proxy"),
         "compression": "" if "deflate" not in entry else taken if entry["deflate"] else "none",
-        "voice": listed(list(dict.fromkeys(filter(None, named)))),
+        "voice": join_words(list(dict.fromkeys(filter(None, named)))),
         "turn_detection": "; ".join(dict.fromkeys(filter(None, map(_detection, settings)))),
         "variant_settings": ", ".join(f"{name} {shortened(value, 60)}" for name, value in own.items()),
     }
-    return ArmFacts(target=label, **{name: escape_control(said) for name, said in facts.items()})
+    return TargetFacts(target=label, **{name: escape_control(said) for name, said in facts.items()})
 
 
 def _labels(column: pd.Series[Any]) -> list[str]:
@@ -177,7 +177,7 @@ def interleaving_of(document: Mapping[str, Any], sessions: pd.DataFrame, arms: i
     return Interleaving(arms, len(whole), len(members) - len(whole), blocks, unopened, max_start_gap_ms)
 
 
-def arms_differences(answers: Iterable[MetricSummary]) -> Iterable[ArmsQuantile]:
+def arms_differences(answers: Iterable[MetricSummary]) -> Iterable[TargetsQuantile]:
     """p50 and p95 of the figures that count from one instant, where at least two arms may tell them."""
     groups: dict[tuple[str, Stratum], list[MetricSummary]] = {}
     for figures in answers:
@@ -188,4 +188,4 @@ def arms_differences(answers: Iterable[MetricSummary]) -> Iterable[ArmsQuantile]
             if len(values) > 1:
                 baseline = next(iter(values))
                 ratios = {target: value / values[baseline] for target, value in values.items()}
-                yield ArmsQuantile(metric, *stratum, p, baseline, ratios)
+                yield TargetsQuantile(metric, *stratum, p, baseline, ratios)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reports.numbers import log_range, nines
-from reports.samples import Sampled
+from reports.samples import MetricSample
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import QuantileEstimate, Sample, quantiles
 from reports.turns import Pool
@@ -21,7 +21,7 @@ CURVE = np.unique(np.r_[1 - 10**-_GRID, PUBLISHED])
 
 
 @dataclass(frozen=True)
-class Curve:
+class PercentileCurve:
     """One target's quantile function with its interval."""
 
     target: str
@@ -36,16 +36,16 @@ class Curve:
         return max((e.p for e in self.points if e.p >= 0.5 and not e.lacks), default=0.0)
 
 
-def curves(one: Sampled, pools: Sequence[Pool]) -> list[Curve]:
+def curves(one: MetricSample, pools: Sequence[Pool]) -> list[PercentileCurve]:
     """The percentile curve of each pool that has the metric."""
     samples = [(pool.target, one.of(pool.target, pool.steps)) for pool in pools]
     return [curve_of(one.turns.targets[target], target, sample) for target, sample in samples if sample.n]
 
 
-def curve_of(target: str, colour: int, sample: Sample) -> Curve:
+def curve_of(target: str, colour: int, sample: Sample) -> PercentileCurve:
     """The percentiles of a sample, as far as half a turn lies beyond."""
     ps = [float(p) for p in CURVE if p <= 1 - 0.5 / sample.n]
-    return Curve(target, colour, sample.n, sample.failed, tuple(quantiles(sample, ps)))
+    return PercentileCurve(target, colour, sample.n, sample.failed, tuple(quantiles(sample, ps)))
 
 
 FEWEST = 5
@@ -82,7 +82,7 @@ class Histogram:
     targets: tuple[HistogramTarget, ...]
 
 
-def histogram_of(one: Sampled, pools: Sequence[Pool]) -> Histogram | None:
+def histogram_of(one: MetricSample, pools: Sequence[Pool]) -> Histogram | None:
     """Return the distribution of a metric by target; None if no target has enough positive values."""
     samples = [(pool.target, one.of(pool.target, pool.steps)) for pool in pools]
     found = [(target, sample) for target, sample in samples if sample.n]

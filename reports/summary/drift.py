@@ -21,13 +21,13 @@ import numpy as np
 from reports.exactness import why
 from reports.records import Rounded
 from reports.runs import RunFrames
-from reports.samples import Samples
-from reports.statistics.arms import Arms
-from reports.statistics.counting import Floats, Integers, distinct, order_of_values, packed, split
+from reports.samples import MetricSamples
+from reports.statistics.arms import TwoSamples
+from reports.statistics.counting import Floats, Integers, dense_codes, distinct, order_of_values, split
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.resample import seed_of
-from reports.strata import Wait
+from reports.strata import MainMetric
 from reports.summary.trust import simulator_late_ms, validity_of
 from reports.turns import Pool
 
@@ -40,7 +40,7 @@ DRAWS, DRAWS_LEAST, WEIGHTS = 2000, 400, 20_000_000
 """Resamples for one pool; of a run with so many sessions that they would be more weights than this, fewer."""
 
 
-class Drift(Wait, frozen=True):
+class Drift(MainMetric, frozen=True):
     """Median of the later half of the turns over that of the earlier half, each wait a multiple of its step's median.
 
     `low`, `high`: the intervals of all pools of the run hold together with 98 %; null: open.
@@ -58,7 +58,7 @@ class PoolDrift(Drift, frozen=True, kw_only=True):
     label: str
 
 
-def drifts(run: RunFrames, samples: Samples) -> Iterable[PoolDrift]:
+def drifts(run: RunFrames, samples: MetricSamples) -> Iterable[PoolDrift]:
     """Of each target and stratum by its main metric; nothing of one whose halves hold too few sessions."""
     halves = [(pool, found) for pool in samples.turns.pools if (found := _halves(samples, pool)) is not None]
     rng = np.random.default_rng(seed_of(str(run.metadata.get("run_id") or "")))
@@ -80,7 +80,7 @@ def is_suspected(ratio: float, low: float, high: float, apart: float = APART) ->
     return (low > 1 or high < 1) and abs(ratio - 1) > apart
 
 
-def relative_latencies(samples: Samples, pool: Pool) -> tuple[Floats, Integers, Floats] | None:
+def relative_latencies(samples: MetricSamples, pool: Pool) -> tuple[Floats, Integers, Floats] | None:
     """Return (multiple of its step's median, session, instant in ns) of a pool's turns by its main metric, ascending.
 
     Turns that failed or did not start are infinite; the latter have the end of their session. None without a turn, or
@@ -106,14 +106,14 @@ def relative_latencies(samples: Samples, pool: Pool) -> tuple[Floats, Integers, 
     return relative[order], sessions, at_ns
 
 
-def _halves(samples: Samples, pool: Pool) -> Arms | None:
+def _halves(samples: MetricSamples, pool: Pool) -> TwoSamples | None:
     """The latencies of the earlier and of the later half of a pool's turns; None if either has too few sessions."""
     if (found := relative_latencies(samples, pool)) is None:
         return None
     values, session, at_ns = found
     later = at_ns > np.median(at_ns)
-    codes, sessions = packed(session)
+    codes, sessions = dense_codes(session)
     first, last = (Sample(values[half], codes[half]) for half in (~later, later))
     if min(distinct(half.sessions).size for half in (first, last)) < SESSIONS:
         return None
-    return Arms(first, last, (sessions, sessions), paired=True)
+    return TwoSamples(first, last, (sessions, sessions), paired=True)

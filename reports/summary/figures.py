@@ -16,23 +16,23 @@ from bench.run import histograms as hdr
 from bench.run.histograms import MEASURED, HistogramKey
 from bench.run.metric_values import CARRIED, floats
 from bench.units import NS_PER_S
-from reports.exactness import Inexact, why
+from reports.exactness import UncertainMetric, why
 from reports.rate_metrics import OF_COLUMNS, TRIALS, RateMetric
-from reports.records import Count, Known, Record, Rounded, about
+from reports.records import Count, JsonEntry, Known, Rounded, about
 from reports.runs import RunFrames
-from reports.samples import Sampled, Samples, rate_counts, session_sample
+from reports.samples import MetricSample, MetricSamples, rate_counts, session_sample
 from reports.statistics.centre import theil_sen
-from reports.statistics.counting import Floats, Integers, distinct, packed
+from reports.statistics.counting import Floats, Integers, dense_codes, distinct
 from reports.statistics.quantiles import CONFIDENCE, QuantileEstimate, Sample, quantiles
 from reports.statistics.rates import ratio_of
-from reports.strata import NO_STRATUM, Wait
-from reports.turns import FAILED, UNFINISHED, Flags, Pool, Turns, column_of, lost_of, place_of, session_codes
+from reports.strata import NO_STRATUM, MainMetric
+from reports.turns import FAILED, UNFINISHED, Flags, Pool, TurnArrays, column_of, lost_of, place_of, session_codes
 
 ALL = "all"
 PS = (0.5, 0.9, 0.95, 0.99)
 
 
-class MetricSummary(Wait, frozen=True, kw_only=True):
+class MetricSummary(MainMetric, frozen=True, kw_only=True):
     """A metric of a target and step. Quantiles are of `n` values; failed turns are +inf if the metric is a latency."""
 
     title: Annotated[str, about("the target, with what distinguishes these turns from others of the run")]
@@ -64,7 +64,7 @@ def figures(
     sample: Sample,
     metric: str,
     target: str,
-    uncertain: Iterable[Inexact] = (),
+    uncertain: Iterable[UncertainMetric] = (),
     step: str = ALL,
     pool: Pool | None = None,
 ) -> MetricSummary:
@@ -93,7 +93,7 @@ def figures(
     )
 
 
-def turn_figures(one: Sampled, uncertain: Collection[Inexact]) -> Iterable[MetricSummary]:
+def turn_figures(one: MetricSample, uncertain: Collection[UncertainMetric]) -> Iterable[MetricSummary]:
     """A metric of turns: of each of its pools, and of each step in there that has it."""
     for pool in one.pools():
         label, name = one.turns.targets[pool.target], one.metric.name
@@ -104,7 +104,7 @@ def turn_figures(one: Sampled, uncertain: Collection[Inexact]) -> Iterable[Metri
 
 
 def session_figures(
-    sessions: pd.DataFrame, targets: Sequence[str], names: Sequence[str], uncertain: Collection[Inexact] = ()
+    sessions: pd.DataFrame, targets: Sequence[str], names: Sequence[str], uncertain: Collection[UncertainMetric] = ()
 ) -> Iterable[MetricSummary]:
     """Measures of sessions, each of the targets that have it."""
     columns = list(dict.fromkeys([*map(column_of, names), "outcome_class", "turns_started"]))
@@ -123,7 +123,7 @@ SPAN_K = 1.0
 """Thousands of tokens that a session must span: a slope of fewer would be drawn out beyond what was seen."""
 
 
-def slope_sample(waits: Sampled, target: int, steps: Flags, name: str) -> Sample:
+def slope_sample(waits: MetricSample, target: int, steps: Flags, name: str) -> Sample:
     """The slope of each session of a target, in ms per 1,000 tokens, by the good turns of these steps."""
     values, index = waits.part(target, steps)
     tokens = waits.turns.column("context_tokens")
@@ -133,7 +133,7 @@ def slope_sample(waits: Sampled, target: int, steps: Flags, name: str) -> Sample
     return theil_sen(at_k[known], values[known], waits.turns.session[index[known]], SPAN_K)
 
 
-def slopes(samples: Samples, uncertain: Collection[Inexact]) -> Iterable[MetricSummary]:
+def slopes(samples: MetricSamples, uncertain: Collection[UncertainMetric]) -> Iterable[MetricSummary]:
     """Of each pool by its main metric; nothing of one without a session whose conversation grows enough."""
     turns = samples.turns
     if np.isnan(turns.column("context_tokens")).all():
@@ -145,7 +145,7 @@ def slopes(samples: Samples, uncertain: Collection[Inexact]) -> Iterable[MetricS
                 yield figures(sample, name, turns.targets[pool.target], uncertain, pool=pool)
 
 
-class ShareEstimate(Record, frozen=True):
+class ShareEstimate(JsonEntry, frozen=True):
     """A share with its interval; null of nothing."""
 
     count: Count
@@ -155,7 +155,7 @@ class ShareEstimate(Record, frozen=True):
     high: Rounded
 
 
-class TurnRate(Record, frozen=True):
+class TurnRate(JsonEntry, frozen=True):
     """A share of one target's turns, or words, with its 95 % interval over sessions; null where there are too few."""
 
     rate: str
@@ -174,7 +174,7 @@ class TurnRate(Record, frozen=True):
         return self.total >= TRIALS
 
 
-def turn_rates(turns: Turns) -> Iterable[TurnRate]:
+def turn_rates(turns: TurnArrays) -> Iterable[TurnRate]:
     """Each rate of a column, of each target that has turns of it; turns of all strata together."""
     for rate in OF_COLUMNS:
         events, of = rate_counts(turns, rate.name)
@@ -193,7 +193,7 @@ def turn_rate(rate: RateMetric, target: str, events: Floats, of: Floats, session
     return TurnRate(rate.name, target, one.count, one.total, rate.trials, distinct(sessions).size, *shown)
 
 
-def failure_rates(turns: Turns, sessions: pd.DataFrame) -> Iterable[ShareEstimate]:
+def failure_rates(turns: TurnArrays, sessions: pd.DataFrame) -> Iterable[ShareEstimate]:
     """Yield the share of planned turns of each target that failed or did not start. `sessions`: the measured ones."""
     codes = session_codes(turns.frame, sessions)
     ended, lost, target = turns.kind != UNFINISHED, lost_of(sessions), place_of(sessions["target"], turns.targets)
@@ -213,7 +213,7 @@ def ratio_in(events: Floats | Flags, of: Floats, sessions: npt.NDArray[np.intege
     """Return the same where a turn, or a session, has several events, `of` so many."""
     if not events.size:
         return ShareEstimate(0, 0, math.nan, math.nan, math.nan)
-    codes, _ = packed(sessions)
+    codes, _ = dense_codes(sessions)
     ratio = ratio_of((np.bincount(codes, events).astype(np.float64), np.bincount(codes, of).astype(np.float64)))
     tail = (1 - confidence) / 2
     return ShareEstimate(int(events.sum()), int(of.sum()), ratio.value, ratio.lower(tail), ratio.upper(tail))
@@ -223,7 +223,7 @@ CANCELLED_SPLIT = "cancelled:turn_detected"
 """The service answered a pause and cancelled the answer; the turn is over before its second commit."""
 
 
-class Counts(Record, frozen=True):
+class TurnCounts(JsonEntry, frozen=True):
     """How one target's measured turns sounded, what turn detection did, what TCP sent again."""
 
     target: str
@@ -244,7 +244,7 @@ class Counts(Record, frozen=True):
         return bool(self.replies or self.end_detected or self.turns_split or self.turns_with_tcp_info)
 
 
-def turn_counts(turns: Turns) -> tuple[Counts, ...]:
+def turn_counts(turns: TurnArrays) -> tuple[TurnCounts, ...]:
     counts = []
     good, stall_count = turns.good, turns.value("stall_count")
     by_a_sound = turns.column("false_yield") > 0
@@ -253,7 +253,7 @@ def turn_counts(turns: Turns) -> tuple[Counts, ...]:
     for index, label in enumerate(turns.targets):
         mine = turns.target == index
         counts.append(
-            Counts(
+            TurnCounts(
                 target=label,
                 replies=int((mine & good & ~np.isnan(stall_count)).sum()),
                 stalled=int((mine & good & (stall_count > 0)).sum()),
@@ -273,7 +273,7 @@ PER_EVENT = ("delta_gap", "receive_delay", "timestamp_uncertainty", "send_delay"
 HARNESS = ("timestamp_uncertainty", "receive_delay", "send_delay", "start_delay", "event_loop_delay")
 
 
-class Distribution(Record, frozen=True):
+class HistogramSummary(JsonEntry, frozen=True):
     """A metric from its histogram; times in ms, rates in B/s; null where nothing was recorded."""
 
     metric: str
@@ -290,24 +290,24 @@ class Distribution(Record, frozen=True):
     negative: Count = 0
 
 
-class Throughput(Record, frozen=True):
+class Throughput(JsonEntry, frozen=True):
     """Bytes one way: in all, per second of the measured phase, and the distributions over seconds and over sessions."""
 
     metric: str
     target: str
     total_bytes: Count
     mean_bytes_per_s: Rounded
-    per_second: Distribution
-    per_session: Distribution
+    per_second: HistogramSummary
+    per_session: HistogramSummary
 
 
-def events(run: RunFrames, targets: Sequence[str]) -> Iterable[Distribution]:
+def events(run: RunFrames, targets: Sequence[str]) -> Iterable[HistogramSummary]:
     """Measures of every event, of each target that has them."""
     every = (distribution(run, metric, label) for metric in PER_EVENT for label in targets)
     return (one for one in every if one.n)
 
 
-def distribution(run: RunFrames, metric: str, target: str | None = None, step: str = ALL) -> Distribution:
+def distribution(run: RunFrames, metric: str, target: str | None = None, step: str = ALL) -> HistogramSummary:
     """The quantiles of the histogram of one target, or of those of all targets."""
     wanted = HistogramKey(metric, target or "", step).tag.split("|")[:3]
     keys = (key for key, _ in run.histograms.items() if key.metric == metric)
@@ -315,7 +315,7 @@ def distribution(run: RunFrames, metric: str, target: str | None = None, step: s
     n, (p50, p90, p95, p99), high = histogram_quantiles(run, metric, mine, PS)
     of = metric, CATALOGUE[metric].unit, ALL if target is None else target, step
     beside = run.histograms.out_of_range[metric], run.histograms.negative[metric]
-    return Distribution(*of, n, p50, p90, p95, p99, high, *beside)
+    return HistogramSummary(*of, n, p50, p90, p95, p99, high, *beside)
 
 
 def histogram_quantiles(

@@ -21,17 +21,17 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.units import NS_PER_S
-from reports.numbers import NBSP, count_step, three
+from reports.numbers import NBSP, count_step, format_number
 from reports.runs import RunFrames, hosts_of, sequence
-from reports.statistics.counting import CallCourse, Floats, Integers, call_course, distinct, load_changed
-from reports.turns import Flags, Pool, Turns, measured_sessions
+from reports.statistics.counting import ConcurrencySeries, Floats, Integers, call_course, distinct, load_changed
+from reports.turns import Flags, Pool, TurnArrays, measured_sessions
 
 SURE = 0.98
 """The confidence of the intervals of two places that are compared."""
 
 
 @dataclass(frozen=True)
-class Place:
+class GroupBin:
     """A group's name, where it lies on the axis of its key, and from where to where it reaches; NaN: of no number."""
 
     name: str
@@ -45,10 +45,10 @@ Compared = Literal["ends", "pairs"]
 
 
 @dataclass(frozen=True)
-class Places:
+class Grouping:
     """The places of a key, and that of each measured turn: −1 of none. `compared`: if they are a mixture, else None."""
 
-    places: tuple[Place, ...]
+    places: tuple[GroupBin, ...]
     place: Integers
     lost: Integers
     """the place of each turn that was never begun, −1 if it is not known"""
@@ -74,7 +74,7 @@ THIN = 40
 ENDLESS_NS = np.iinfo(np.int64).max
 
 
-def by_calls(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
+def by_calls(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
     """Return levels of calls; None if the target's load neither changed nor was meant to, or turns are of one level."""
     target, begun = turns.targets[pool.target], turns.rows.size
     own = np.append(turns.target, turns.lost.target) == pool.target
@@ -105,8 +105,8 @@ def by_calls(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
     for at, (first, last) in enumerate(levels):
         least, most = first * step + 1, (last + 1) * step
         name = f"{least:,}–{most:,}" if most > least else f"{least:,}"
-        places.append(Place(name, float(count[mine & (place == at)].mean()), least, most))
-    return Places(
+        places.append(GroupBin(name, float(count[mine & (place == at)].mean()), least, most))
+    return Grouping(
         tuple(places),
         place[:begun],
         place[begun:],
@@ -117,7 +117,7 @@ def by_calls(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
     )
 
 
-def _course(run: RunFrames, target: str) -> CallCourse:
+def _course(run: RunFrames, target: str) -> ConcurrencySeries:
     """The calls of a target in progress. A session that a kill cut has no row: its call goes on from its first turn."""
     sessions = _columns(run.sessions, ["session_id", "start_utc_ns", "ended_at_ns"], target)
     starts_ns = sessions["start_utc_ns"].to_numpy(dtype=np.int64)
@@ -155,18 +155,18 @@ CONTEXTS = (2_000, 4_000, 8_000, 16_000, 32_000)
 """Up to so many input tokens turns stand together; the last place is for more."""
 
 
-def by_turn(run: RunFrames, turns: Turns, pool: Pool) -> Places:
+def by_turn(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping:
     """By the turn's number in its session, those after the tenth together."""
     number, lost = np.nan_to_num(turns.column("turn")), turns.lost.number
     most = int(min(NUMBERED + 1, max(number.max(initial=1), lost.max(initial=1))))
-    places = tuple(Place(str(n), n, n, n) for n in range(1, min(most, NUMBERED) + 1))
+    places = tuple(GroupBin(str(n), n, n, n) for n in range(1, min(most, NUMBERED) + 1))
     if most > NUMBERED:
-        places += (Place(f"{most}+", most, most, math.inf),)
+        places += (GroupBin(f"{most}+", most, most, math.inf),)
     place, place_of_lost = (np.clip(numbers, 1, most).astype(np.int64) - 1 for numbers in (number, lost))
-    return Places(places, place, place_of_lost, end=most)
+    return Grouping(places, place, place_of_lost, end=most)
 
 
-def by_age(run: RunFrames, turns: Turns, pool: Pool) -> Places:
+def by_age(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping:
     """Group by the session's age at the turn's start, or at its own end if there was none: AGES parts to the oldest."""
     began_ns = measured_sessions(run, ["start_utc_ns"])["start_utc_ns"].to_numpy(dtype=np.int64)
     lost_s = (turns.lost.at_utc_ns - began_ns[turns.lost.place]) / NS_PER_S
@@ -175,13 +175,13 @@ def by_age(run: RunFrames, turns: Turns, pool: Pool) -> Places:
     end = max(1e-3, float(np.nanmax(age_s, initial=0.0)))
     place = np.where(np.isnan(age_s), -1, np.minimum(np.nan_to_num(age_s) / end * AGES, AGES - 1)).astype(np.int64)
     edges = np.linspace(0.0, end, AGES + 1).tolist()
-    names = [f"{three(low)} to {three(high)}{NBSP}s" for low, high in pairwise(edges)]
+    names = [f"{format_number(low)} to {format_number(high)}{NBSP}s" for low, high in pairwise(edges)]
     ends = zip(names, pairwise(edges), strict=True)
-    places = tuple(Place(name, (low + high) / 2, low, high) for name, (low, high) in ends)
-    return Places(places, place[: turns.rows.size], place[turns.rows.size :], end=end)
+    places = tuple(GroupBin(name, (low + high) / 2, low, high) for name, (low, high) in ends)
+    return Grouping(places, place[: turns.rows.size], place[turns.rows.size :], end=end)
 
 
-def by_context(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
+def by_context(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
     """Group by the input tokens of the turn's first response; None if all turns of the stratum have the same place."""
     tokens = np.where(pool.steps[turns.step], turns.column("context_tokens"), np.nan)
     place = np.where(np.isnan(tokens), -1, np.searchsorted(CONTEXTS, np.nan_to_num(tokens))).astype(np.int64)
@@ -192,11 +192,11 @@ def by_context(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
     names = (f"to {short[0]}", *(f"{low} to {high}" for low, high in pairwise(short)), f"over {short[-1]}")
     most = int(there[-1]) + 1
     ends = list(zip(names, pairwise((0, *CONTEXTS, math.inf)), strict=True))[:most]
-    places = tuple(Place(name, at, *edges) for at, (name, edges) in enumerate(ends, 1))
-    return Places(places, place, np.full_like(turns.lost.step, -1), end=most)
+    places = tuple(GroupBin(name, at, *edges) for at, (name, edges) in enumerate(ends, 1))
+    return Grouping(places, place, np.full_like(turns.lost.step, -1), end=most)
 
 
-def by_host(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
+def by_host(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
     """Group by the host that recorded the turn: it may be farther away, or busy. None if one host recorded all."""
     names = [str(entry.get("name")) for entry in hosts_of(run.metadata)]
     if len(names) < 2:
@@ -210,7 +210,7 @@ def by_host(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
 NOT_TOLD = "not reported"
 
 
-def by_region(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
+def by_region(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
     """Group by the region that the service names; None if one answered all sessions of the target."""
     names = [*sequence(run.sessions, "region"), NOT_TOLD]
     of_session = np.full(turns.sessions, NOT_TOLD, dtype=object)
@@ -225,18 +225,20 @@ def by_region(run: RunFrames, turns: Turns, pool: Pool) -> Places | None:
     return _named([names[at] for at in there], place[begun], place[lost]) if there.size > 1 else None
 
 
-def _named(names: Sequence[str], begun: Integers, lost: Integers, *, every: bool = False) -> Places:
+def _named(names: Sequence[str], begun: Integers, lost: Integers, *, every: bool = False) -> Grouping:
     """Places that have names and no order; of each turn, begun or never begun, its place among the names."""
-    places = tuple(Place(name, at) for at, name in enumerate(names))
-    return Places(places, begun.astype(np.int64), lost.astype(np.int64), end=len(names), every=every, compared="pairs")
+    places = tuple(GroupBin(name, at) for at, name in enumerate(names))
+    return Grouping(
+        places, begun.astype(np.int64), lost.astype(np.int64), end=len(names), every=every, compared="pairs"
+    )
 
 
-KEYS: dict[str, Callable[[RunFrames, Turns, Pool], Places | None]] = {
+KEYS: dict[str, Callable[[RunFrames, TurnArrays, Pool], Grouping | None]] = {
     "turn": by_turn, "age": by_age, "context": by_context, "calls": by_calls, "host": by_host, "region": by_region,
 }  # fmt: skip
 
 
-def ages(turns: Turns, sessions: pd.DataFrame) -> Floats:
+def ages(turns: TurnArrays, sessions: pd.DataFrame) -> Floats:
     """Of each measured turn: seconds from its session's start to its own; NaN where the session has no row."""
     began = pd.Series(sessions["start_utc_ns"].to_numpy(dtype=np.float64), index=sessions["session_id"].astype(str))
     of_category = began[~began.index.duplicated()].reindex(turns.frame["session_id"].cat.categories.astype(str))

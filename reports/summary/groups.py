@@ -13,13 +13,13 @@ from msgspec import field
 
 from reports.records import Count, Rounded, about
 from reports.runs import RunFrames
-from reports.samples import Sampled, Samples
-from reports.statistics.counting import distinct, packed, split
+from reports.samples import MetricSample, MetricSamples
+from reports.statistics.counting import dense_codes, distinct, split
 from reports.statistics.quantiles import CONFIDENCE, NOTHING, QuantileEstimate, quantiles
-from reports.strata import Stratum, Wait
+from reports.strata import MainMetric, Stratum
 from reports.summary.figures import ShareEstimate, rate_of
-from reports.summary.group_keys import KEYS, Compared, Place, Places, ages
-from reports.turns import FAILED, UNFINISHED, Pool, Turns
+from reports.summary.group_keys import KEYS, Compared, GroupBin, Grouping, ages
+from reports.turns import FAILED, UNFINISHED, Pool, TurnArrays
 
 ALIKE = 0.9
 """From this correlation on, turn number and age are taken for one thing."""
@@ -27,7 +27,7 @@ MATTERS, MATTERS_MS, MATTERS_POINTS = 0.1, 5.0, 0.01
 """Groups that lie nearer together are pooled without a word: a share of the lower wait and ms, or points of a rate."""
 
 
-class GroupEntry(Wait, frozen=True, kw_only=True):
+class GroupEntry(MainMetric, frozen=True, kw_only=True):
     """The turns of one target that a key groups: by their number, the age of their session when they started, the
     tokens that their first response read, the calls in progress, the host that recorded them, or the region that
     answered them.
@@ -60,7 +60,7 @@ class GroupEntry(Wait, frozen=True, kw_only=True):
 class Group(GroupEntry, frozen=True, kw_only=True):
     """The same, with its place on the axis of its key."""
 
-    place: Place
+    place: GroupBin
 
     def at(self, p: float) -> QuantileEstimate:
         return self.p50 if p == self.p50.p else self.p95
@@ -76,7 +76,7 @@ class Group(GroupEntry, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True)
-class Waits:
+class GroupedLatency:
     """The main waits of one pool by one key, from its first place to its last."""
 
     by: str
@@ -88,7 +88,7 @@ class Waits:
     stratum: Stratum
     end: float
     compared: Compared | None
-    places: tuple[Place, ...]
+    places: tuple[GroupBin, ...]
     groups: tuple[Group, ...]
     unplaced: int
     """turns never begun of which nobody knows the group"""
@@ -112,16 +112,16 @@ class Waits:
 
 
 @dataclass(frozen=True)
-class Apart:
+class GroupDifference:
     """Two of a pool's groups that surely differ: in a quantile or a rate, the lower one first."""
 
-    of: Waits
+    of: GroupedLatency
     what: Literal["p95", "p50", "failed", "unopened"]
     low: Group
     high: Group
 
 
-def waits_by(run: RunFrames, samples: Samples) -> tuple[tuple[Waits, ...], tuple[Apart, ...]]:
+def waits_by(run: RunFrames, samples: MetricSamples) -> tuple[tuple[GroupedLatency, ...], tuple[GroupDifference, ...]]:
     """The main waits of each pool by each key that says something of it, and which of their groups surely differ."""
     found, differing = [], []
     for by, key in KEYS.items():
@@ -134,17 +134,20 @@ def waits_by(run: RunFrames, samples: Samples) -> tuple[tuple[Waits, ...], tuple
     return tuple(found), tuple(differing)
 
 
-def _waits(by: str, one: Sampled, pool: Pool, places: Places) -> list[Waits]:
+def _waits(by: str, one: MetricSample, pool: Pool, places: Grouping) -> list[GroupedLatency]:
     """With intervals of CONFIDENCE; where places are compared, then with those that a comparison needs."""
     target, unplaced = one.turns.targets[pool.target], int((places.lost[one.turns.lost_in(pool)] < 0).sum())
     confidences = [CONFIDENCE, places.sure] if places.compared else [CONFIDENCE]
     groups = [*_groups(by, one, pool, places, confidences, unplaced)]
     known = (by, one.metric.name, target, pool.label, pool.target, pool.stratum, places.end, places.compared)
-    return [Waits(*known, places.places, tuple(of[at] for of in groups), unplaced) for at in range(len(confidences))]
+    return [
+        GroupedLatency(*known, places.places, tuple(of[at] for of in groups), unplaced)
+        for at in range(len(confidences))
+    ]
 
 
 def _groups(
-    by: str, one: Sampled, pool: Pool, places: Places, confidences: Sequence[float], unplaced: int
+    by: str, one: MetricSample, pool: Pool, places: Grouping, confidences: Sequence[float], unplaced: int
 ) -> Iterable[list[Group]]:
     """Yield each group, with intervals of each confidence."""
     turns = one.turns
@@ -158,7 +161,7 @@ def _groups(
             sessions = np.append(turns.session[ended], turns.lost.session[lost])
             failed = np.append(turns.kind[ended] == FAILED, np.ones(lost.size, dtype=bool))
             sample = samples.get(at, NOTHING)
-            packed_sample = replace(sample, sessions=packed(sample.sessions)[0])
+            packed_sample = replace(sample, sessions=dense_codes(sample.sessions)[0])
             never = places.unopened[places.began == at] if places.began is not None else None
             groups = []
             for confidence in confidences:
@@ -186,7 +189,7 @@ def _groups(
             yield groups
 
 
-def group_differences(waits: Waits) -> Iterable[Apart]:
+def group_differences(waits: GroupedLatency) -> Iterable[GroupDifference]:
     """Yield the pool's groups that surely differ, by p95 or else p50, and by each rate."""
     ends = waits.compared == "ends" and waits.groups
     groups = (waits.groups[0], waits.groups[-1]) if ends else waits.groups
@@ -196,17 +199,17 @@ def group_differences(waits: Waits) -> Iterable[Apart]:
             low, high = (pick(known, key=lambda group: group.at(p).value) for pick in (min, max))
             near = max(MATTERS * low.at(p).value, MATTERS_MS)
             if low.at(p).high < high.at(p).low and high.at(p).value - low.at(p).value >= near:
-                yield Apart(waits, "p95" if p > 0.5 else "p50", low, high)
+                yield GroupDifference(waits, "p95" if p > 0.5 else "p50", low, high)
                 break
     for what in ("failed", "unopened"):
         rates = [(rate, group) for group in groups if (rate := getattr(group, what)) is not None and rate.total]
         if len(rates) > 1:
             (least, low), (most, high) = (pick(rates, key=lambda one: one[0].share) for pick in (min, max))
             if least.high < most.low and most.share - least.share >= MATTERS_POINTS:
-                yield Apart(waits, what, low, high)
+                yield GroupDifference(waits, what, low, high)
 
 
-def one_thing(turns: Turns, sessions: pd.DataFrame) -> bool:
+def one_thing(turns: TurnArrays, sessions: pd.DataFrame) -> bool:
     """Whether turn number and session age go together so closely that no figure can tell which of them matters."""
     number, age_s = turns.column("turn"), ages(turns, sessions)
     known = np.isfinite(number) & np.isfinite(age_s)

@@ -22,7 +22,7 @@ from bench.run.metric_values import floats
 from bench.units import NS_PER_S
 from reports.frames import by_label
 from reports.numbers import time_step
-from reports.records import Count, Number, Record, Rounded, about
+from reports.records import Count, JsonEntry, Number, Rounded, about
 from reports.runs import RunFrames
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import quantile
@@ -31,7 +31,7 @@ from reports.turns import measured_rows
 BINS = 90
 
 
-class Offered(Record, frozen=True):
+class OfferedLoad(JsonEntry, frozen=True):
     """The load that calls were which arrived at one target, in the measured phase. Every call is a session there, so
     several targets have the same calls.
     """
@@ -54,13 +54,13 @@ class Offered(Record, frozen=True):
     start_delay_p99_ms: Rounded
 
 
-class Arriving(Record, frozen=True):
+class ArrivalSummary(JsonEntry, frozen=True):
     """How calls arrived."""
 
     pattern: str
     per_s: Annotated[Number | None, about("the rate that was asked for, where it was one")]
     think_s: Annotated[tuple[Number, ...], about("what callers think in a call on average, of each script")]
-    targets: tuple[Offered, ...]
+    targets: tuple[OfferedLoad, ...]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,9 @@ class CallBins:
     blocked: Floats
 
 
-def arriving_of(run: RunFrames, targets: Sequence[str], measured_from_s: float, ended_s: float) -> Arriving | None:
+def arriving_of(
+    run: RunFrames, targets: Sequence[str], measured_from_s: float, ended_s: float
+) -> ArrivalSummary | None:
     """What was offered; None in a closed loop. Both instants are seconds since 1970."""
     arrivals = run.metadata.get("arrivals")
     if arrivals is None:
@@ -83,10 +85,10 @@ def arriving_of(run: RunFrames, targets: Sequence[str], measured_from_s: float, 
     end_s = ended_s if lasts_s is None else min(ended_s, began_s + float(lasts_s))
     thinking = {float(s["think_s"]) for s in run.metadata.get("scripts") or [] if s.get("think_s") is not None}
     offered = tuple(_offered(run, label, arrivals, begin_s, end_s) for label in targets)
-    return Arriving(str(arrivals.get("pattern")), arrivals.get("per_s"), tuple(sorted(thinking)), offered)
+    return ArrivalSummary(str(arrivals.get("pattern")), arrivals.get("per_s"), tuple(sorted(thinking)), offered)
 
 
-def _offered(run: RunFrames, label: str, arrivals: dict[str, Any], begin_s: float, end_s: float) -> Offered:
+def _offered(run: RunFrames, label: str, arrivals: dict[str, Any], begin_s: float, end_s: float) -> OfferedLoad:
     seconds = run.seconds[(run.seconds["target"] == label).to_numpy() & run.seconds["measured"].to_numpy()]
     every = run.sessions[(run.sessions["target"] == label).to_numpy()]
     sessions = every.iloc[measured_rows(every)]
@@ -104,7 +106,7 @@ def _offered(run: RunFrames, label: str, arrivals: dict[str, Any], begin_s: floa
     from_s = every["start_utc_ns"].to_numpy(dtype=np.float64) / NS_PER_S
     to_s = from_s + every["ended_at_ns"].to_numpy(dtype=np.float64, na_value=np.nan) / NS_PER_S
     within = np.clip(np.nan_to_num(to_s, nan=end_s), begin_s, end_s) - np.clip(from_s, begin_s, end_s)
-    return Offered(
+    return OfferedLoad(
         target=label,
         offered=offered,
         blocked=blocked,
@@ -147,7 +149,7 @@ OF_SECOND = ["second", "target", "throttled", "calls_backed_off", *OF_LIMITS]
 
 
 @dataclass(frozen=True)
-class Remaining:
+class RemainingLimit:
     """The least share of a limit that remained, bin by bin where it was told."""
 
     limit: str
@@ -155,7 +157,7 @@ class Remaining:
     share: Floats
 
 
-class RateLimits(Record, frozen=True):
+class RateLimits(JsonEntry, frozen=True):
     """What the service limited, and what remained of each limit at least, as a share."""
 
     target: str
@@ -175,7 +177,7 @@ class Throttling(RateLimits, frozen=True, kw_only=True):
     waits_s: tuple[float, ...]
     """the waits that the service asked for, ascending"""
     counts: Floats
-    remaining: tuple[Remaining, ...]
+    remaining: tuple[RemainingLimit, ...]
 
     @property
     def throttled(self) -> int:
@@ -243,11 +245,11 @@ def quota_of(run: RunFrames, targets: Sequence[str], started_utc_ns: int, length
     return Quota(tuple(found), bin_s, length_s)
 
 
-def _remaining(seconds: pd.DataFrame, place: Integers, bins: int, bin_s: float) -> Iterable[Remaining]:
+def _remaining(seconds: pd.DataFrame, place: Integers, bins: int, bin_s: float) -> Iterable[RemainingLimit]:
     for limit in LIMITS:
         with np.errstate(divide="ignore", invalid="ignore"):
             share = floats(seconds, f"{limit}_remaining") / floats(seconds, f"{limit}_limit")
         least = np.full(bins, np.inf)
         np.minimum.at(least, place[np.isfinite(share)], share[np.isfinite(share)])
         if (told := np.flatnonzero(least < np.inf)).size:
-            yield Remaining(limit, (told.astype(np.float64) + 0.5) * bin_s, np.clip(least[told], 0.0, 1.0))
+            yield RemainingLimit(limit, (told.astype(np.float64) + 0.5) * bin_s, np.clip(least[told], 0.0, 1.0))

@@ -15,7 +15,7 @@ from bench.columns import token_column
 from bench.pricing import UNLISTED_DIALECTS, Prices, PricingTerms, TurnPricing, audio_out_usd, cost_usd, tariff_of
 from bench.run.metric_values import floats
 from bench.units import NS_PER_MINUTE, NS_PER_S
-from reports.records import Count, Known, Record, Rounded, about
+from reports.records import Count, JsonEntry, Known, Rounded, about
 from reports.runs import RunFrames
 from reports.statistics.counting import Floats, Integers, distinct
 from reports.turns import Flags, place_of, values_of
@@ -28,7 +28,7 @@ KINDS = (
 
 
 @dataclass(frozen=True)
-class Bills:
+class UsageArrays:
     """What may be billed, as arrays of one length: the turns of a run, then what no turn of each session holds.
 
     `target` and `model` are places, `session` places among `ids`.
@@ -70,14 +70,14 @@ class Bills:
         return float((theirs["ended_at_ns"] - theirs["opened_at_ns"]).sum()) / NS_PER_MINUTE
 
 
-def bills_of(run: RunFrames, targets: Sequence[str]) -> Bills:
+def bills_of(run: RunFrames, targets: Sequence[str]) -> UsageArrays:
     """The bills of a run; its targets have the places of these labels."""
     turns, sessions = run.turns, run.sessions
     own = pd.Index(sessions["session_id"].astype(object))
     ids = turns["session_id"].cat.categories.union(own, sort=False)
     session = np.r_[turns["session_id"].cat.codes.to_numpy(), ids.get_indexer(own)].astype(np.int32)
     models, of_session = _models(run, ids)
-    return Bills(
+    return UsageArrays(
         run=run,
         unattributed=np.arange(session.size) >= len(turns),
         target=np.r_[place_of(turns["target"], tuple(targets)), place_of(sessions["target"], tuple(targets))],
@@ -126,7 +126,7 @@ CACHED = tuple(f"cached_{kind}" for kind in INPUT)
 UNNAMED = "a model that was not named"
 
 
-class Charge(Record, frozen=True):
+class Charge(JsonEntry, frozen=True):
     """The tokens and minutes of one target and model, and their prices; null where nobody gave any."""
 
     model: str
@@ -149,7 +149,7 @@ class Charge(Record, frozen=True):
         return float(cost_usd(self.prices, self.unattributed_tokens)) if self.prices else 0.0
 
 
-class Waste(Record, frozen=True):
+class UnplayedAudio(JsonEntry, frozen=True):
     """What replies that were interrupted had made, and nobody heard."""
 
     replies: Count
@@ -161,14 +161,14 @@ class Waste(Record, frozen=True):
     usd_per_reply: Annotated[Rounded, about("of one interruption")]
 
 
-def _together(wastes: Sequence[Waste]) -> Waste:
+def _together(wastes: Sequence[UnplayedAudio]) -> UnplayedAudio:
     """That of all of them."""
-    *parts, _ = Waste.__struct_fields__
+    *parts, _ = UnplayedAudio.__struct_fields__
     sums = {name: sum(getattr(one, name) for one in wastes) for name in parts}
-    return Waste(**sums, usd_per_reply=_per(sums["usd"], sums["replies_priced"]))
+    return UnplayedAudio(**sums, usd_per_reply=_per(sums["usd"], sums["replies_priced"]))
 
 
-class Cost(Record, frozen=True, kw_only=True):
+class TargetCost(JsonEntry, frozen=True, kw_only=True):
     """What one target's sessions cost; null where nothing could be priced."""
 
     target: str
@@ -183,21 +183,21 @@ class Cost(Record, frozen=True, kw_only=True):
     unattributed_sessions: Annotated[Count, about("sessions that have a part in that")]
     sessions: Annotated[Count, about("those with a price")]
     minutes: Annotated[Rounded, about("of conversation in them, from the finished upgrade to the end")]
-    unplayed_audio: Waste
+    unplayed_audio: UnplayedAudio
     models: tuple[Charge, ...]
 
     def tokens(self, *kinds: str) -> int:
         return sum(charge.tokens[kind] for charge in self.models for kind in kinds)
 
 
-class PriceTable(Record, frozen=True):
+class PricesUsed(JsonEntry, frozen=True):
     """The prices that the run went by."""
 
     name: Known
     as_of: Known
 
 
-class Money(Record, frozen=True, kw_only=True):
+class RunCost(JsonEntry, frozen=True, kw_only=True):
     """What the run cost, and what that was set against; null where nothing has a price."""
 
     usd: Rounded
@@ -206,13 +206,13 @@ class Money(Record, frozen=True, kw_only=True):
     turns_without_usage: Count
     unattributed_usd: Annotated[Rounded, about("what of it belongs to no turn")]
     unattributed_sessions: Count
-    unplayed_audio: Annotated[Waste | None, about("null where no reply was interrupted")]
+    unplayed_audio: Annotated[UnplayedAudio | None, about("null where no reply was interrupted")]
     models_without_price: tuple[str, ...]
-    prices: PriceTable
+    prices: PricesUsed
     budget_usd: float | None
     estimate_usd: tuple[float, float] | None
     input_transcription_extra: Annotated[bool, about("the service transcribed the input, which is billed extra")]
-    targets: tuple[Cost, ...]
+    targets: tuple[TargetCost, ...]
 
     @property
     def has_images(self) -> bool:
@@ -240,14 +240,14 @@ def _per(usd: float, number: float) -> float:
     return usd / number if number else math.nan
 
 
-def money_of(run: RunFrames, targets: Sequence[str]) -> Money:
+def money_of(run: RunFrames, targets: Sequence[str]) -> RunCost:
     document = run.metadata
     prices = document.get("prices") or {}
     estimate = document.get("estimate_usd")
     costs = tuple(_costs(run, targets))
     told = [cost.usd for cost in costs if not math.isnan(cost.usd)]
     waste = _together([cost.unplayed_audio for cost in costs])
-    return Money(
+    return RunCost(
         usd=sum(told) if told else math.nan,
         turns=sum(cost.turns for cost in costs),
         turns_priced=sum(cost.turns_priced for cost in costs),
@@ -256,7 +256,7 @@ def money_of(run: RunFrames, targets: Sequence[str]) -> Money:
         unattributed_sessions=sum(cost.unattributed_sessions for cost in costs),
         unplayed_audio=waste if waste.replies else None,
         models_without_price=tuple(dict.fromkeys(c.model for cost in costs for c in cost.models if c.prices is None)),
-        prices=PriceTable(str(prices.get("name") or ""), str(prices.get("as_of") or "")),
+        prices=PricesUsed(str(prices.get("name") or ""), str(prices.get("as_of") or "")),
         budget_usd=document.get("budget_usd"),
         estimate_usd=(estimate[0], estimate[1]) if estimate else None,
         input_transcription_extra=not bool(np.isnan(values_of(run.turns, "input_transcript")).all()),
@@ -264,7 +264,7 @@ def money_of(run: RunFrames, targets: Sequence[str]) -> Money:
     )
 
 
-def _costs(run: RunFrames, targets: Sequence[str]) -> Iterable[Cost]:
+def _costs(run: RunFrames, targets: Sequence[str]) -> Iterable[TargetCost]:
     """Tokens are summed for each target and model in one pass, and the sums are priced: a price is linear."""
     bills = bills_of(run, targets)
     models = len(bills.models)
@@ -305,11 +305,13 @@ def _costs(run: RunFrames, targets: Sequence[str]) -> Iterable[Cost]:
         )
 
 
-def _cost(target: str, charges: tuple[Charge, ...], silent: int, sessions: int, minutes: float, waste: Waste) -> Cost:
+def _cost(
+    target: str, charges: tuple[Charge, ...], silent: int, sessions: int, minutes: float, waste: UnplayedAudio
+) -> TargetCost:
     """`sessions`: those with a price; `minutes` of conversation in them."""
     paid = [charge for charge in charges if charge.prices]
     usd, priced = sum(charge.usd for charge in paid) if paid else math.nan, sum(charge.turns for charge in paid)
-    return Cost(
+    return TargetCost(
         target=target,
         usd=usd,
         usd_per_turn=_per(usd, priced),
@@ -327,7 +329,7 @@ def _cost(target: str, charges: tuple[Charge, ...], silent: int, sessions: int, 
     )
 
 
-def _wastes(bills: Bills, group: Integers, prices: Sequence[Prices | None]) -> list[Waste]:
+def _wastes(bills: UsageArrays, group: Integers, prices: Sequence[Prices | None]) -> list[UnplayedAudio]:
     (stopped, wasted_ns, tokens), size = bills.wasted, len(prices)
     group, told = group[stopped], ~np.isnan(tokens)
     replies, with_tokens = (np.bincount(of, minlength=size) for of in (group, group[told]))
@@ -336,7 +338,7 @@ def _wastes(bills: Bills, group: Integers, prices: Sequence[Prices | None]) -> l
     for g, known in enumerate(prices):
         counts = int(replies[g]), int(with_tokens[g]), int(with_tokens[g]) if known else 0
         usd = audio_out_usd(known, sums[g]) if known else 0.0
-        wastes.append(Waste(*counts, float(seconds[g]), int(sums[g]), usd, _per(usd, counts[-1])))
+        wastes.append(UnplayedAudio(*counts, float(seconds[g]), int(sums[g]), usd, _per(usd, counts[-1])))
     return wastes
 
 

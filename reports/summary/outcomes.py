@@ -14,17 +14,17 @@ from msgspec import field
 from bench.metrics import GOOD as GOOD_OUTCOMES
 from bench.metrics import SERVICE_SAID, is_throttled, outcome_class
 from bench.remedies import remedy_of
-from reports.records import Count, Record, Rounded, about
+from reports.records import Count, JsonEntry, Rounded, about
 from reports.statistics.counting import Integers
 from reports.summary.figures import failure_rates
-from reports.turns import FAILED, UNFINISHED, Turns, lost_of, place_of
+from reports.turns import FAILED, UNFINISHED, TurnArrays, lost_of, place_of
 
 SAYING = ["outcome", "outcome_class", "detail"]
 OF_SESSION = ["session_id", "target", *SAYING, "turns_not_started"]
 
 
 @dataclass(frozen=True)
-class Ending:
+class OutcomeCount:
     """One outcome with its count for each target, and what was said most often of it: the service's own words."""
 
     outcome: str
@@ -42,7 +42,7 @@ class Remedy:
     text: str
 
 
-class TargetOutcomes(Record, frozen=True, kw_only=True):
+class OutcomesEntry(JsonEntry, frozen=True, kw_only=True):
     """How the turns and sessions of one target ended."""
 
     turns: dict[str, Count]
@@ -75,11 +75,11 @@ class TargetOutcomes(Record, frozen=True, kw_only=True):
 class Outcomes:
     """All endings, and those of each target. The endings of turns sum to `begun`."""
 
-    turns: tuple[Ending, ...]
-    sessions: tuple[Ending, ...]
-    losses: tuple[Ending, ...]
+    turns: tuple[OutcomeCount, ...]
+    sessions: tuple[OutcomeCount, ...]
+    losses: tuple[OutcomeCount, ...]
     """how the sessions of turns ended that did not start; of those that the end of the run cut nothing is lost"""
-    targets: tuple[TargetOutcomes, ...]
+    targets: tuple[OutcomesEntry, ...]
 
     @property
     def begun(self) -> int:
@@ -105,9 +105,9 @@ class Outcomes:
     def opened(self) -> int:
         return sum(one.sessions_started for one in self.targets)
 
-    def quoted(self) -> list[Ending]:
+    def quoted(self) -> list[OutcomeCount]:
         """What failed and was given a reason, sessions first, each reason once."""
-        found: dict[str, Ending] = {}
+        found: dict[str, OutcomeCount] = {}
         for ending in (*self.sessions, *self.turns):
             if ending.kind == "failed" and ending.said:
                 found.setdefault(ending.said, ending)
@@ -125,7 +125,7 @@ class Outcomes:
         return [Remedy(tuple(outcomes), text) for text, outcomes in found.items() if text]
 
 
-def by_outcome(endings: Iterable[Ending], target: int) -> dict[str, int]:
+def by_outcome(endings: Iterable[OutcomeCount], target: int) -> dict[str, int]:
     """How many of a target's turns, or sessions, ended so, by outcome."""
     return {ending.outcome: ending.counts[target] for ending in endings if ending.counts[target]}
 
@@ -136,7 +136,7 @@ def limited(endings: Mapping[str, int]) -> tuple[int, int]:
     return throttled, sum(n for outcome, n in endings.items() if outcome_class(outcome) != "unfinished")
 
 
-def outcomes_of(turns: Turns, sessions: pd.DataFrame) -> Outcomes:
+def outcomes_of(turns: TurnArrays, sessions: pd.DataFrame) -> Outcomes:
     """Count the endings of measured turns and sessions; of sessions it takes the columns OF_SESSION."""
     size, of_session = len(turns.targets), place_of(sessions["target"], turns.targets)
     outcome, names, lost = turns.frame["outcome"].cat, sessions["outcome"].cat, lost_of(sessions)
@@ -149,7 +149,7 @@ def outcomes_of(turns: Turns, sessions: pd.DataFrame) -> Outcomes:
     targets = []
     for place, rate in enumerate(rates):
         mine, endings = turns.kind[turns.target == place], (*of_turns, *of_sessions)
-        found = TargetOutcomes(
+        found = OutcomesEntry(
             turns=by_outcome(of_turns, place),
             sessions=by_outcome(of_sessions, place),
             service_message={ending.outcome: ending.said for ending in endings if ending.said and ending.counts[place]},
@@ -183,14 +183,14 @@ def said_of(rows: pd.DataFrame) -> dict[str, str]:
 
 def _endings(
     names: list[str], codes: Integers, target: Integers, size: int, said: Mapping[str, str], *, of_session: bool = False
-) -> tuple[Ending, ...]:
+) -> tuple[OutcomeCount, ...]:
     """Return successes first, then failures by number, unfinished ones last; rows without an outcome are unfinished."""
     labels = [*names, "unfinished"]
     table = np.zeros((len(labels), size), dtype=np.int64)
     np.add.at(table, (np.where(codes < 0, len(names), codes), target), 1)
     totals = {label: table[[i for i, name in enumerate(labels) if name == label]].sum(axis=0) for label in set(labels)}
     found = [
-        Ending(name, outcome_class(name), tuple(map(int, n)), said.get(name, ""), of_session)
+        OutcomeCount(name, outcome_class(name), tuple(map(int, n)), said.get(name, ""), of_session)
         for name, n in totals.items()
         if n.any()
     ]
@@ -199,7 +199,7 @@ def _endings(
     return tuple(found)
 
 
-def _with_failure(turns: Turns, sessions: pd.DataFrame, of_session: Integers, size: int) -> tuple[int, ...]:
+def _with_failure(turns: TurnArrays, sessions: pd.DataFrame, of_session: Integers, size: int) -> tuple[int, ...]:
     """Sessions that failed, or that have a failed turn, each once."""
     bad = (sessions["outcome_class"] == "failed").to_numpy()
     failed = turns.kind == FAILED

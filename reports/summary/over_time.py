@@ -22,7 +22,7 @@ import numpy.typing as npt
 from bench.metrics import REGULAR
 from bench.units import NS_PER_S
 from reports.numbers import log_range, time_step
-from reports.statistics.counting import Floats, Integers, order_of_codes, packed, split
+from reports.statistics.counting import Floats, Integers, dense_codes, order_of_codes, split
 from reports.statistics.quantiles import Sample, quantile, quantiles
 from reports.strata import Stratum
 from reports.summary.drift import relative_latencies
@@ -77,7 +77,7 @@ def slowest_window(found: Iterable[PoolSeries], bin_s: float) -> SlowWindow | No
         # values stay ascending within each window
         for place, mine in split(np.maximum(series.at_s // bin_s, 0).astype(np.int64)):
             if mine.size >= TURNS:
-                sample = Sample(series.values[mine], packed(series.sessions[mine])[0])
+                sample = Sample(series.values[mine], dense_codes(series.sessions[mine])[0])
                 windows.append((series, place * bin_s, sample))
     if len(windows) < STRETCHES:
         return None
@@ -100,7 +100,7 @@ DOTS = 600
 
 
 @dataclass(frozen=True)
-class Bin:
+class TimeBin:
     """A stretch of the run, with its lost turns; a quantile is NaN of too few turns, +inf among failed ones."""
 
     begin_s: float
@@ -122,7 +122,7 @@ class Panel:
     turns: int
     failed: int
     lost: int
-    bins: tuple[Bin, ...]
+    bins: tuple[TimeBin, ...]
     failures_s: Floats
     dots: tuple[Floats, Floats] | None
     cells: npt.NDArray[np.int64]
@@ -234,7 +234,7 @@ def _panel(
     return Panel(pool.label, pool.target, *counts, bins, failures_s, dots, cells)
 
 
-def bins_of(at_s: Floats, values: Floats, bin_s: float) -> Iterable[Bin]:
+def bins_of(at_s: Floats, values: Floats, bin_s: float) -> Iterable[TimeBin]:
     """The stretches in which any turn began, or was lost."""
     place = np.maximum(at_s // bin_s, 0).astype(np.int64)
     order = order_of_codes(place)
@@ -245,7 +245,7 @@ def bins_of(at_s: Floats, values: Floats, bin_s: float) -> Iterable[Bin]:
         failed = int(np.isinf(part).sum())
         p50 = quantile(part, 0.5) if part.size >= 4 else np.nan
         p95 = quantile(part, 0.95) if part.size * 0.05 >= 4 else np.nan
-        yield Bin(float(place[begin] * bin_s), int(part.size), failed, p50, p95)
+        yield TimeBin(float(place[begin] * bin_s), int(part.size), failed, p50, p95)
 
 
 def active(summary: Summary) -> tuple[Floats, Floats]:
@@ -265,12 +265,12 @@ STEPS_MOST = 24
 
 
 @dataclass(frozen=True)
-class StepCourse:
+class StepSeries:
     """A step on one target; only bins whose median is known."""
 
     step: str
     target: int
-    bins: tuple[Bin, ...]
+    bins: tuple[TimeBin, ...]
 
 
 @dataclass(frozen=True)
@@ -284,7 +284,7 @@ class StepsOverTime:
     high: float
     steps: tuple[str, ...]
     targets: tuple[str, ...]
-    courses: tuple[StepCourse, ...]
+    courses: tuple[StepSeries, ...]
 
 
 def steps_over_time(summary: Summary, stratum: Stratum) -> StepsOverTime | None:
@@ -296,7 +296,7 @@ def steps_over_time(summary: Summary, stratum: Stratum) -> StepsOverTime | None:
         return None
     length_s = max(summary.window.length_s, float(at_s.max(initial=0.0)), 1.0)
     bin_s = time_step(length_s, max(4, min(60, int(np.median(sizes[sizes > 0])) // IN_BIN)))
-    courses: list[StepCourse] = []
+    courses: list[StepSeries] = []
     for pool in (pool for pool in turns.pools if pool.stratum == stratum):
         every = summary.samples[summary.mains[pool.stratum]].not_started(pool.target, pool.steps)
         values = drawn(summary, pool)
@@ -306,7 +306,7 @@ def steps_over_time(summary: Summary, stratum: Stratum) -> StepsOverTime | None:
             times = np.append(at_s[rows], lost_s(summary, lost))
             waits = np.append(values[rows], np.full(lost.size, np.inf))
             known = tuple(bin_ for bin_ in bins_of(times, waits, bin_s) if not np.isnan(bin_.p50))
-            courses += [StepCourse(turns.steps[step], pool.target, known)] if known else []
+            courses += [StepSeries(turns.steps[step], pool.target, known)] if known else []
     if not any(len(course.bins) > 1 for course in courses):
         return None
     names = tuple(turns.steps[step] for step in steps.tolist())

@@ -15,12 +15,12 @@ from msgspec import field
 
 from bench.metrics import MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, segments
 from bench.units import NS_PER_MS
-from reports.records import Count, Record, Rounded, about
+from reports.records import Count, JsonEntry, Rounded, about
 from reports.statistics.counting import Integers
 from reports.statistics.quantiles import quantile
 from reports.strata import Traits
 from reports.summary.figures import ALL
-from reports.turns import Turns
+from reports.turns import TurnArrays
 
 BANDS = ((0.5, 0.05, 10), (0.95, 0.015, 100))
 """(percentile, how far to either side, turns that it takes at least): whose segments are told together."""
@@ -29,7 +29,7 @@ SELF_STARTED = tuple(name for name in VAD_SEGMENTS if name != "request_sent")
 WHOLE = {pair for chain in (VAD_SEGMENTS, SELF_STARTED, MANUAL_SEGMENTS) for pair in pairwise(chain)}
 
 
-class Segment(Record, frozen=True):
+class Segment(JsonEntry, frozen=True):
     """From one instant to the next; the sum over all turns of the breakdown, negative where the order was another."""
 
     begin: str = field(name="from")
@@ -39,7 +39,7 @@ class Segment(Record, frozen=True):
     mean_ms: Rounded
 
 
-class Breakdown(Record, frozen=True):
+class Breakdown(JsonEntry, frozen=True):
     """The segments of the good turns of one target, turn type and step (or all) in which the same instants happened:
     sums add up exactly.
     """
@@ -62,7 +62,7 @@ class Breakdown(Record, frozen=True):
         return all((segment.begin, segment.end) in WHOLE for segment in self.segments)
 
 
-class Band(Breakdown, frozen=True, kw_only=True):
+class PercentileBand(Breakdown, frozen=True, kw_only=True):
     """The same of the turns around a percentile of voice_to_voice."""
 
     p: float
@@ -78,7 +78,7 @@ def _whole(target: str, step: str, turn_type: str, turns: int, sums: Iterable[tu
     return Breakdown(target, step, turn_type, turns, total_ns, total_ns / turns / NS_PER_MS, tuple(parts))
 
 
-class Piece(NamedTuple):
+class SegmentPattern(NamedTuple):
     """Good turns of one target and step with the same instants: `pattern` has a bit for each of VAD_SEGMENTS."""
 
     target: int
@@ -87,7 +87,7 @@ class Piece(NamedTuple):
     places: Integers
 
 
-def breakdowns(turns: Turns) -> tuple[Breakdown, ...]:
+def breakdowns(turns: TurnArrays) -> tuple[Breakdown, ...]:
     """For each target all steps together, then step by step where there are several."""
     pieces = _summed(turns, list(_pieces(turns)))
     found: list[Breakdown] = []
@@ -97,14 +97,14 @@ def breakdowns(turns: Turns) -> tuple[Breakdown, ...]:
     return tuple(found)
 
 
-def around(turns: Turns) -> tuple[Band, ...]:
+def percentile_bands(turns: TurnArrays) -> tuple[PercentileBand, ...]:
     """Return the good turns around the percentiles BANDS of voice_to_voice, by target, turn type, and instants."""
-    groups: dict[tuple[int, str, int], list[Piece]] = {}
+    groups: dict[tuple[int, str, int], list[SegmentPattern]] = {}
     for piece in _pieces(turns):
         turn_type = turns.strata[turns.stratum[piece.step]].turn_type
         groups.setdefault((piece.target, turn_type, piece.pattern), []).append(piece)
     waits_ns = turns.instant(VAD_SEGMENTS[-1]) - turns.instant(VAD_SEGMENTS[0])
-    near: list[tuple[float, Piece]] = []
+    near: list[tuple[float, SegmentPattern]] = []
     for pieces in groups.values():
         places = np.concatenate([piece.places for piece in pieces])
         waited_ns = waits_ns[places]
@@ -115,12 +115,12 @@ def around(turns: Turns) -> tuple[Band, ...]:
                 near.append((p, pieces[0]._replace(places=places[(waited_ns >= low) & (waited_ns <= high)])))
     near.sort(key=lambda one: (one[0], one[1].target))
     return tuple(
-        Band(one.target, ALL, one.turn_type, one.turns, one.total_ns, one.mean_ms, one.segments, p=p)
+        PercentileBand(one.target, ALL, one.turn_type, one.turns, one.total_ns, one.mean_ms, one.segments, p=p)
         for (p, _), one in zip(near, _summed(turns, [piece for _, piece in near]), strict=True)
     )
 
 
-def _pieces(turns: Turns) -> Iterable[Piece]:
+def _pieces(turns: TurnArrays) -> Iterable[SegmentPattern]:
     """In the order of targets and steps. One instant after the other is looked at: of a million turns each is 8 MB."""
     pattern = np.zeros(turns.rows.size, dtype=np.uint8)
     for bit, name in enumerate(VAD_SEGMENTS):
@@ -133,10 +133,10 @@ def _pieces(turns: Turns) -> Iterable[Piece]:
     kinds, kind = np.unique(turns.group[places] * patterns + patterns - 1 - pattern[places], return_inverse=True)
     for index, key in enumerate(kinds.tolist()):
         group, rest = divmod(key, patterns)
-        yield Piece(group // steps, group % steps, patterns - 1 - rest, places[kind == index])
+        yield SegmentPattern(group // steps, group % steps, patterns - 1 - rest, places[kind == index])
 
 
-def _summed(turns: Turns, pieces: Sequence[Piece]) -> list[Breakdown]:
+def _summed(turns: TurnArrays, pieces: Sequence[SegmentPattern]) -> list[Breakdown]:
     """The breakdown of each, its instants summed up one after the other."""
     sums: list[dict[str, int]] = [{} for _ in pieces]
     for bit, name in enumerate(VAD_SEGMENTS):

@@ -23,11 +23,11 @@ from bench.untrusted.safe_io import JsonError, open_file, read_json
 from bench.untrusted.sanitize import escape_control, excerpt
 from reports.records import Count, Known, Rounded, about
 from reports.runs import RunFrames, records, response_ids
-from reports.samples import HEARD, Sampled, Samples
+from reports.samples import HEARD, MetricSample, MetricSamples
 from reports.statistics.counting import Integers
 from reports.statistics.quantiles import rank
-from reports.strata import Stratum, Wait
-from reports.turns import Turns, values_of
+from reports.strata import MainMetric, Stratum
+from reports.turns import TurnArrays, values_of
 
 LONGEST_TEXT = 200
 COLUMNS = SCHEMAS["turns"].names
@@ -37,7 +37,7 @@ OF_STEP, OF_STEPS = 3, 96
 """So many of each step on each target, and so many of all steps: of many steps fewer each."""
 
 
-class Slow(Wait, frozen=True):
+class SlowTurnEntry(MainMetric, frozen=True):
     """One of the slowest good turns, with the names by which the service and the network know it; null where absent."""
 
     step: str
@@ -57,46 +57,46 @@ class Slow(Wait, frozen=True):
     network_rtt_ms: Rounded
 
 
-class SlowTurn(Slow, frozen=True, kw_only=True):
+class SlowTurn(SlowTurnEntry, frozen=True, kw_only=True):
     """The same, with what its row in turns.parquet holds, as far as reports read it."""
 
     row: tuple[tuple[str, str], ...]
 
 
-class Listing(NamedTuple):
+class TurnRanking(NamedTuple):
     """Turns of one stratum by a metric: their places among its values, the slowest first."""
 
-    one: Sampled
+    one: MetricSample
     stratum: Stratum
     falling: Integers
 
 
 def slowest_turns(
-    run: RunFrames, samples: Samples, started_utc_ns: int
+    run: RunFrames, samples: MetricSamples, started_utc_ns: int
 ) -> tuple[tuple[SlowTurn, ...], tuple[SlowTurn, ...]]:
     """The slowest good turns of each stratum, and those of each step on each target; none where these are too many.
 
     By what callers hear, if they hear it; turns without a voice_to_voice by their main metric.
     """
-    turns, slowest, of_steps = samples.turns, list[Listing](), list[Listing]()
+    turns, slowest, of_steps = samples.turns, list[TurnRanking](), list[TurnRanking]()
     for stratum in turns.strata:
         mine = turns.steps_in(stratum)[turns.step]
         unheard = mine & np.isnan(turns.value(HEARD))
         for one, which in ((samples[HEARD], mine), (samples[samples.mains[stratum]], unheard)):
             falling: Integers = np.flatnonzero(np.isfinite(one.values) & which[one.index])[::-1]
-            slowest.append(Listing(one, stratum, falling[:MOST]))
+            slowest.append(TurnRanking(one, stratum, falling[:MOST]))
             group = turns.group[one.index[falling]]
             groups = np.unique(group)
             each = min(OF_STEP, OF_STEPS // max(1, groups.size))
             first = [np.flatnonzero(group == code)[:each] for code in groups]
             chosen = np.sort(np.concatenate([*first, np.zeros(0, dtype=np.int64)]))
-            of_steps.append(Listing(one, stratum, falling[chosen]))
+            of_steps.append(TurnRanking(one, stratum, falling[chosen]))
     told = _slow(run, [*slowest, *of_steps], started_utc_ns)
     most = sum(listing.falling.size for listing in slowest)
     return told[:most], told[most:]
 
 
-def _slow(run: RunFrames, listings: Sequence[Listing], started_utc_ns: int) -> tuple[SlowTurn, ...]:
+def _slow(run: RunFrames, listings: Sequence[TurnRanking], started_utc_ns: int) -> tuple[SlowTurn, ...]:
     """Return the turns of each listing. Rows are looked up once for all of them."""
     told = [(listing, int(place)) for listing in listings for place in listing.falling]
     if not told:
@@ -214,7 +214,7 @@ TOLD_APART: dict[Role, str] = {"interrupted": "barge_in_yield", "calls": "functi
 
 
 @dataclass(frozen=True)
-class Talk:
+class ExampleTurn:
     """One good turn; NaN: not known. A stall's place within the reply is on no row: only an event log tells it."""
 
     role: Role
@@ -253,7 +253,7 @@ class Talk:
         return self.answer_s > self.wait_s + AGREES_S
 
 
-def talks(run: RunFrames, heard: Sampled) -> tuple[Talk, ...]:
+def example_turns(run: RunFrames, heard: MetricSample) -> tuple[ExampleTurn, ...]:
     """Return the turns of each Role among good ones with a voice_to_voice (`heard`), of all targets; empty of none."""
     turns = heard.turns
     places = heard.index[np.isfinite(heard.values)]  # ascending by voice_to_voice
@@ -276,7 +276,7 @@ def talks(run: RunFrames, heard: Sampled) -> tuple[Talk, ...]:
     return tuple(_talks(run, turns, chosen.items(), longest))
 
 
-def talks_of_steps(run: RunFrames, heard: Sampled) -> dict[str, tuple[Talk, ...]]:
+def talks_of_steps(run: RunFrames, heard: MetricSample) -> dict[str, tuple[ExampleTurn, ...]]:
     """By step the median turn and the slowest of each target; empty of one step alone, and of more than STEPS_MOST."""
     turns = heard.turns
     places = heard.index[np.isfinite(heard.values)]
@@ -297,7 +297,9 @@ def talks_of_steps(run: RunFrames, heard: Sampled) -> dict[str, tuple[Talk, ...]
     return {step: tuple(talk for talk in told if talk.step == step) for step in named}
 
 
-def _talks(run: RunFrames, turns: Turns, chosen: Collection[tuple[Role, int]], longest: int = -1) -> Iterable[Talk]:
+def _talks(
+    run: RunFrames, turns: TurnArrays, chosen: Collection[tuple[Role, int]], longest: int = -1
+) -> Iterable[ExampleTurn]:
     """`chosen`: (role, place among the turns); `longest`: the place of the one with the longest stall."""
     settings = {str(script.get("name")): script for script in run.metadata.get("scripts") or []}
     logged = run.sessions["event_log"].eq(True).to_numpy(bool, na_value=False)
@@ -307,7 +309,7 @@ def _talks(run: RunFrames, turns: Turns, chosen: Collection[tuple[Role, int]], l
     for (role, place), turn, wait_ms, stall_ms in zip(chosen, records(rows), waits, stall_count, strict=True):
         colour = int(turns.target[place])
         session, script = str(turn["session_id"]), settings.get(str(turn["script"]), {})
-        talk = Talk(
+        talk = ExampleTurn(
             role=role,
             longest_stall=place == longest and role != "stall",
             target=turns.targets[colour],
@@ -342,7 +344,7 @@ def _after_speech(turn: dict[str, Any], instant: str) -> float:
     return after_s if after_s == after_s else np.nan  # the same one, so that turns can be compared
 
 
-def _end_s(talk: Talk, turn: dict[str, Any], rate: int | None, buffer_s: float) -> float:
+def _end_s(talk: ExampleTurn, turn: dict[str, Any], rate: int | None, buffer_s: float) -> float:
     """Return the end of the reply by the length of its audio; NaN if that is not known, or not of each of its parts."""
     if talk.in_parts:
         return np.nan
@@ -353,7 +355,7 @@ def _end_s(talk: Talk, turn: dict[str, Any], rate: int | None, buffer_s: float) 
     return end_s if np.isnan(talk.silent_s) else min(end_s, talk.silent_s)
 
 
-def _placed(run: RunFrames, talk: Talk, turn: dict[str, Any], rate: int | None, buffer_s: float) -> Talk:
+def _placed(run: RunFrames, talk: ExampleTurn, turn: dict[str, Any], rate: int | None, buffer_s: float) -> ExampleTurn:
     """Return it with the places of its stalls, if its event log tells of as much stalling as the row does."""
     if not (talk.event_log and talk.stall_s and rate and turn["ended_at_ns"] > 0):
         return talk

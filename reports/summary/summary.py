@@ -13,22 +13,22 @@ from bench.run.metric_values import CARRIED
 from bench.units import NS_PER_S
 from reports.records import Count, about
 from reports.runs import SESSION_METRICS, TURN_METRICS, RunFrames, called, labels_of
-from reports.samples import ANSWER_HEARD, HEARD, Samples, sampled, samples_of
+from reports.samples import ANSWER_HEARD, HEARD, MetricSamples, sampled, samples_of
 from reports.statistics.counting import distinct
-from reports.statistics.power import Spread, spread_of
+from reports.statistics.power import Variability, spread_of
 from reports.statistics.quantiles import NOTHING
 from reports.strata import Stratum
 from reports.summary import figures, trust
-from reports.summary.arms import ArmFacts, ArmsQuantile, Interleaving, arms_differences, arms_of, interleaving_of
+from reports.summary.arms import Interleaving, TargetFacts, TargetsQuantile, arms_differences, arms_of, interleaving_of
 from reports.summary.drift import PoolDrift, drifts
 from reports.summary.figures import ALL, HARNESS, MetricSummary
-from reports.summary.groups import Apart, Waits, waits_by
-from reports.summary.load import Arriving, Quota, arriving_of, quota_of
-from reports.summary.money import Money, money_of
+from reports.summary.groups import GroupDifference, GroupedLatency, waits_by
+from reports.summary.load import ArrivalSummary, Quota, arriving_of, quota_of
+from reports.summary.money import RunCost, money_of
 from reports.summary.outcomes import Outcomes, outcomes_of
-from reports.summary.segments import Band, Breakdown, around, breakdowns
+from reports.summary.segments import Breakdown, PercentileBand, breakdowns, percentile_bands
 from reports.summary.single_turns import SlowTurn, slowest_turns
-from reports.turns import FAILED, UNFINISHED, Pool, Turns, measured_sessions
+from reports.turns import FAILED, UNFINISHED, Pool, TurnArrays, measured_sessions
 
 READ = "transcript_first"
 """What a reader of captions waits for."""
@@ -53,7 +53,7 @@ class MainResult(MetricSummary, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True)
-class Window:
+class RunPeriod:
     """When the run was; seconds."""
 
     started_utc_ns: int
@@ -71,16 +71,16 @@ class Summary:
     """One run: what is said of it, and what it was computed from, which curves and drawings need."""
 
     run: RunFrames
-    samples: Samples
+    samples: MetricSamples
     """of DRAWN and of the main metrics; of a million turns one takes 12 MB, so no other outlives its figures"""
     sessions: pd.DataFrame
     """the measured ones"""
     scenario: str
     labels: dict[str, str]
     simulated: bool
-    window: Window
+    window: RunPeriod
     validity: trust.RunValidity
-    setup: trust.Setup
+    setup: trust.PlaybackSetup
     metrics: tuple[MetricSummary, ...]
     """all metrics of turns, of each pool and step"""
     drawn: tuple[str, ...]
@@ -94,45 +94,45 @@ class Summary:
     """by transcript_first, one for each target and stratum whose replies have a transcript"""
     greeted: tuple[MainResult, ...]
     """by greeting, if services speak first; a call is a turn here"""
-    differences: tuple[ArmsQuantile, ...]
-    spreads: tuple[tuple[MetricSummary, Spread], ...]
+    differences: tuple[TargetsQuantile, ...]
+    spreads: tuple[tuple[MetricSummary, Variability], ...]
     """how latencies vary, of each answer with more than one value: what the size of a comparison depends on"""
     drifts: tuple[PoolDrift, ...]
     """the earlier half of the turns against the later half, of targets with enough sessions"""
     slopes: tuple[MetricSummary, ...]
     """how the main metrics grow with the conversation, of each stratum and target that tells it"""
-    waits: tuple[Waits, ...]
+    waits: tuple[GroupedLatency, ...]
     """the main waits of each target and stratum by turn number, age, context, calls in progress and host"""
-    apart: tuple[Apart, ...]
+    apart: tuple[GroupDifference, ...]
     """which groups of them surely differ, so that figures of the whole run are of a mixture"""
     breakdowns: tuple[Breakdown, ...]
-    bands: tuple[Band, ...]
+    bands: tuple[PercentileBand, ...]
     """segments of the turns around p50 and p95 of voice_to_voice, of each target with enough of them"""
     slowest: tuple[SlowTurn, ...]
     """by what callers hear, if they hear it; turns without a voice_to_voice by their main metric"""
     slowest_of_steps: tuple[SlowTurn, ...]
     outcomes: Outcomes
     rates: tuple[figures.TurnRate, ...]
-    counts: tuple[figures.Counts, ...]
+    counts: tuple[figures.TurnCounts, ...]
     connecting: tuple[MetricSummary, ...]
     carried: tuple[MetricSummary, ...]
-    events: tuple[figures.Distribution, ...]
-    harness: tuple[figures.Distribution, ...]
+    events: tuple[figures.HistogramSummary, ...]
+    harness: tuple[figures.HistogramSummary, ...]
     throughput: tuple[figures.Throughput, ...]
-    hosts: tuple[trust.Host, ...]
+    hosts: tuple[trust.HostTrust, ...]
     """those that recorded the run, if there are several"""
-    machines: tuple[trust.Machine, ...]
-    arms: tuple[ArmFacts, ...]
+    machines: tuple[trust.HostCpu, ...]
+    arms: tuple[TargetFacts, ...]
     interleaving: Interleaving | None
-    money: Money
+    money: RunCost
     quota: Quota
-    arriving: Arriving | None
+    arriving: ArrivalSummary | None
     """None in a closed loop"""
     incidents: trust.Incidents
-    noticed: trust.Noticed
+    noticed: trust.DataNotes
 
     @property
-    def turns(self) -> Turns:
+    def turns(self) -> TurnArrays:
         return self.samples.turns
 
     @property
@@ -153,7 +153,7 @@ class Summary:
     def called(self) -> str:
         return called(self.scenario, self.labels)
 
-    def waits_by(self, by: str) -> list[list[Waits]]:
+    def waits_by(self, by: str) -> list[list[GroupedLatency]]:
         """The waits by one key, those of each stratum together."""
         of_strata = ([one for one in self.waits if (one.by, one.stratum) == (by, s)] for s in self.turns.strata)
         return [waits for waits in of_strata if waits]
@@ -203,7 +203,7 @@ def summarise(run: RunFrames) -> Summary:
         waits=waits,
         apart=apart,
         breakdowns=breakdowns(turns),
-        bands=around(turns),
+        bands=percentile_bands(turns),
         slowest=slowest,
         slowest_of_steps=slowest_of_steps,
         outcomes=outcomes,
@@ -238,7 +238,7 @@ class _MainResults:
     """What callers wait for, by any metric of turns."""
 
     run: RunFrames
-    samples: Samples
+    samples: MetricSamples
     sessions: pd.DataFrame
     outcomes: Outcomes
     known: dict[str, TurnMetric]
@@ -286,7 +286,7 @@ def _caller_wait(of: MetricSummary, turns: int, sessions: int, failed: int, lost
     return MainResult(**known, turns_failed=failed, turns_not_started=lost, turns_planned=planned)
 
 
-def window_of(run: RunFrames, turns: Turns, sessions: pd.DataFrame) -> Window:
+def window_of(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> RunPeriod:
     """Return when a run was; one that was killed ends with its last written second. `sessions`: the measured ones."""
     known = [frame["start_utc_ns"] for frame in (run.turns, run.sessions) if len(frame)]
     began = int(run.metadata.get("started_utc_ns") or min((starts.min() for starts in known), default=0))
@@ -298,4 +298,4 @@ def window_of(run: RunFrames, turns: Turns, sessions: pd.DataFrame) -> Window:
         starts = sessions["start_utc_ns"] if len(sessions) else run.turns["start_utc_ns"].iloc[turns.rows]
         first = int(starts.min())
         warm = (first - began) / NS_PER_S if (run.turns["phase"] == "warmup").any() else 0.0
-    return Window(began, max(0.0, (int(ended) - began) / NS_PER_S), max(0.0, warm))
+    return RunPeriod(began, max(0.0, (int(ended) - began) / NS_PER_S), max(0.0, warm))

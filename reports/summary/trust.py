@@ -16,13 +16,13 @@ from msgspec import convert
 from bench.run.document import Check, Validity, ValidityStatus
 from bench.units import NS_PER_MS, NS_PER_S
 from reports.frames import by_label
-from reports.records import Count, Known, Record, Rounded, about
+from reports.records import Count, JsonEntry, Known, Rounded, about
 from reports.render.blocks import MARKS
 from reports.runs import RunFrames, hosts_of
 from reports.statistics.counting import Floats
 from reports.statistics.quantiles import quantile
 from reports.summary.arms import transcription_model
-from reports.turns import Turns
+from reports.turns import TurnArrays
 
 RunWord = Literal["VALID", "INVALID", "NO VERDICT"]
 WORDS: dict[ValidityStatus, RunWord] = {"valid": "VALID", "invalid": "INVALID", "no_verdict": "NO VERDICT"}
@@ -30,7 +30,7 @@ WORDS: dict[ValidityStatus, RunWord] = {"valid": "VALID", "invalid": "INVALID", 
 
 
 @dataclass(frozen=True)
-class NotJudged:
+class NoVerdict:
     """Why a run has no verdict; `note`: in the words of a check that had no data."""
 
     kind: Literal["running", "closing", "warm-up", "killed", "unknown", "nothing"]
@@ -47,7 +47,7 @@ class RunValidity:
     status: ValidityStatus
     reasons: tuple[str, ...]
     checks: tuple[Check, ...]
-    not_judged: NotJudged | None = None
+    not_judged: NoVerdict | None = None
 
     @property
     def word(self) -> RunWord:
@@ -69,24 +69,24 @@ def validity_of(document: dict[str, Any]) -> RunValidity:
     return RunValidity(found.status, tuple(found.reasons), tuple(found.checks), not_judged)
 
 
-def _not_judged(document: dict[str, Any], validity: Validity) -> NotJudged:
+def _not_judged(document: dict[str, Any], validity: Validity) -> NoVerdict:
     state = document.get("state")
     if state == "running" or state == "closing":
-        return NotJudged(state)
+        return NoVerdict(state)
     if taken := taken_by_warm_up(document):
         return taken
     if note := next((check.note for check in validity.checks if check.result == "not_evaluated" and check.note), ""):
-        return NotJudged("unknown", note=note)
-    return NotJudged("killed" if state == "killed" else "nothing")
+        return NoVerdict("unknown", note=note)
+    return NoVerdict("killed" if state == "killed" else "nothing")
 
 
-def taken_by_warm_up(document: dict[str, Any]) -> NotJudged | None:
+def taken_by_warm_up(document: dict[str, Any]) -> NoVerdict | None:
     """That nothing was measured, where all turns were of the warm-up; None where there are others."""
     totals = document.get("totals") or {}
     turns = sum((totals.get("turns") or {}).values())
     if not turns or totals.get("warmup_turns") != turns:
         return None
-    return NotJudged("warm-up", turns, document.get("warmup_s") or 0)
+    return NoVerdict("warm-up", turns, document.get("warmup_s") or 0)
 
 
 BUSIEST = 10
@@ -104,7 +104,7 @@ def busiest(seconds: pd.DataFrame) -> tuple[float, float]:
     return float(totals["sessions_active"].max()), float(max(rates))
 
 
-class Host(Record, frozen=True):
+class HostTrust(JsonEntry, frozen=True):
     """A host that recorded a part of the run, and how far its stamps and its clock can be trusted; null: not known."""
 
     name: str
@@ -120,7 +120,7 @@ class Host(Record, frozen=True):
     calibrated: Annotated[Known, about("on which day")]
 
 
-class Machine(Record, frozen=True):
+class HostCpu(JsonEntry, frozen=True):
     """Who had the cores of a host over the run, as shares of the time of all; null: the system does not tell."""
 
     host: str
@@ -138,7 +138,7 @@ class Machine(Record, frozen=True):
 SHARES = ("load_start", "load_end", "this_run", "all_programs", "steal", "total_max", "steal_max")
 
 
-def machines(run: RunFrames) -> Iterable[Machine]:
+def machines(run: RunFrames) -> Iterable[HostCpu]:
     """Each host whose cores were watched."""
     for entry in hosts_of(run.metadata):
         watched = entry.get("cpu_use")
@@ -146,17 +146,17 @@ def machines(run: RunFrames) -> Iterable[Machine]:
             shares = {name: _or_nan(watched.get(name)) for name in SHARES}
             own, programs = shares["this_run"], shares["all_programs"]
             others = max(0.0, programs - own) if own == own else math.nan
-            yield Machine(str(entry.get("name")), int(watched.get("cores") or 0), other_programs=others, **shares)
+            yield HostCpu(str(entry.get("name")), int(watched.get("cores") or 0), other_programs=others, **shares)
 
 
-def hosts_in(run: RunFrames, turns: Turns, sessions: pd.DataFrame) -> Iterable[Host]:
+def hosts_in(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> Iterable[HostTrust]:
     """Each host of a run, in the order of their names; none where one host recorded all. `sessions`: measured ones."""
     entries = hosts_of(run.metadata)
     for entry in entries if len(entries) > 1 else ():
         name = str(entry.get("name"))
         mine = (turns.frame["host"] == name).to_numpy()[turns.rows]
         of_host = sessions[(sessions["host"] == name).to_numpy()]
-        yield Host(
+        yield HostTrust(
             name=name,
             workers=int(entry.get("workers") or 0),
             sessions=len(of_host),
@@ -184,7 +184,7 @@ FILLER = "filler"
 
 
 @dataclass(frozen=True)
-class Noticed:
+class DataNotes:
     """What a run's rows tell beside its figures."""
 
     turns: int
@@ -198,14 +198,14 @@ class Noticed:
     """(target, model) of whatever answered, and of what transcribed the caller's words"""
 
 
-def noticed(run: RunFrames, turns: Turns, sessions: pd.DataFrame) -> Noticed:
+def noticed(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> DataNotes:
     """`sessions`: the measured ones."""
     models: list[tuple[str, str]] = []
     filled = by_label(turns.frame["turn_type"].cat, lambda name: FILLER in name, False, np.bool_)
     named = sessions[["target", "model", "effective_settings"]].drop_duplicates().astype(object)
     for target, model, settings in named.where(named.notna(), "").itertuples(index=False, name=None):
         models += [(str(target), str(model)), (str(target), transcription_model(settings))]
-    return Noticed(
+    return DataNotes(
         turns=len(run.turns),
         left_out=len(run.turns) - turns.rows.size if turns.rows.size else 0,
         filled=int(filled[turns.rows].sum()),
@@ -214,7 +214,7 @@ def noticed(run: RunFrames, turns: Turns, sessions: pd.DataFrame) -> Noticed:
     )
 
 
-class Incident(Record, frozen=True):
+class Incident(JsonEntry, frozen=True):
     """What happened beside the measuring, in the words of whoever met it; `at_s` after the run began."""
 
     at_s: float
@@ -265,7 +265,7 @@ def incidents_of(document: Mapping[str, Any], started_utc_ns: int) -> Incidents:
 BY_SERVICE = ("server_vad", "semantic_vad")
 
 
-class Setup(Record, frozen=True):
+class PlaybackSetup(JsonEntry, frozen=True):
     """Settings of the run's scripts that figures depend on."""
 
     jitter_buffers_ms: tuple[float, ...]
@@ -275,7 +275,7 @@ class Setup(Record, frozen=True):
     ]
 
 
-def setup_of(document: dict[str, Any], turns: Turns) -> Setup:
+def setup_of(document: dict[str, Any], turns: TurnArrays) -> PlaybackSetup:
     scripts = document.get("scripts") or []
     # speech of a measured turn that began, at a microphone's pace
     spoken = ~np.isnan(turns.instant("speech_start")) | ~np.isnan(turns.instant("speech_end"))
@@ -283,7 +283,7 @@ def setup_of(document: dict[str, Any], turns: Turns) -> Setup:
     vad = [s for s in scripts if s.get("turn_detection") in BY_SERVICE and str(s.get("name")) in begun]
     found = [settings for script in vad if (settings := script.get("turn_detection_settings")) is not None]
     detections = tuple(one for place, one in enumerate(found) if one not in found[:place])
-    return Setup(found_values(scripts, "jitter_buffer_ms"), found_values(vad, "chunk_ms"), detections)
+    return PlaybackSetup(found_values(scripts, "jitter_buffer_ms"), found_values(vad, "chunk_ms"), detections)
 
 
 def found_values(settings: Iterable[dict[str, Any]], key: str) -> tuple[float, ...]:

@@ -6,24 +6,24 @@ from typing import Annotated, Any, Literal
 
 from bench.metrics import DEFINITIONS_VERSION
 from bench.run.document import Check, ValidityStatus
-from reports.exactness import Inexact
-from reports.records import Count, Known, Number, Record, Rounded, Version, about, data_of, text_of
+from reports.exactness import UncertainMetric
+from reports.records import Count, JsonEntry, Known, Number, Rounded, Version, about, text_of, to_json_data
 from reports.render.blocks import Page
 from reports.render.files import PagePaths, write_page
 from reports.run_report.report import run_page
 from reports.runs import RunFrames
-from reports.strata import Wait
-from reports.summary.arms import ArmFacts, ArmsQuantile, Interleaving
+from reports.strata import MainMetric
+from reports.summary.arms import Interleaving, TargetFacts, TargetsQuantile
 from reports.summary.drift import Drift
-from reports.summary.figures import Counts, Distribution, MetricSummary, Throughput, TurnRate
+from reports.summary.figures import HistogramSummary, MetricSummary, Throughput, TurnCounts, TurnRate
 from reports.summary.groups import GroupEntry
-from reports.summary.load import Arriving, RateLimits
-from reports.summary.money import Money
-from reports.summary.outcomes import TargetOutcomes
-from reports.summary.segments import Band, Breakdown
-from reports.summary.single_turns import Slow
+from reports.summary.load import ArrivalSummary, RateLimits
+from reports.summary.money import RunCost
+from reports.summary.outcomes import OutcomesEntry
+from reports.summary.segments import Breakdown, PercentileBand
+from reports.summary.single_turns import SlowTurnEntry
 from reports.summary.summary import MainResult, Summary, summarise
-from reports.summary.trust import Host, Incident, Machine, Setup
+from reports.summary.trust import HostCpu, HostTrust, Incident, PlaybackSetup
 from reports.wording.notices import notices
 from reports.wording.settings import packetisation
 from reports.wording.validity import verdict_reason
@@ -31,8 +31,8 @@ from reports.wording.validity import verdict_reason
 SUMMARY_VERSION: Literal[6] = 6
 
 
-class WaitSpread(Wait, frozen=True):
-    """How the latencies of `Wait` vary, as `reports.statistics.power.Spread` has it."""
+class VariabilityEntry(MainMetric, frozen=True):
+    """How the latencies of `MainMetric` vary, as `reports.statistics.power.Spread` has it."""
 
     sigma: Rounded
     icc: Rounded
@@ -41,23 +41,23 @@ class WaitSpread(Wait, frozen=True):
     effective_sessions: Rounded
 
 
-class PlayedSetup(Setup, frozen=True):
+class PlaybackEntry(PlaybackSetup, frozen=True):
     """The same, and why turns of turn detection wait longer the larger their chunks are; null without such turns."""
 
     packetisation: Known
 
 
-class JudgedRun(Record, frozen=True):
+class RunValidityEntry(JsonEntry, frozen=True):
     """Whether the values may be used; `message`: why, or why not, in words."""
 
     status: ValidityStatus
     reasons: list[str]
     message: str
     checks: tuple[Check, ...]
-    uncertain_metrics: tuple[Inexact, ...] = ()
+    uncertain_metrics: tuple[UncertainMetric, ...] = ()
 
 
-class SummaryDocument(Record, frozen=True, kw_only=True):
+class SummaryDocument(JsonEntry, frozen=True, kw_only=True):
     """What is said of a run."""
 
     schema: Literal[6]
@@ -70,42 +70,42 @@ class SummaryDocument(Record, frozen=True, kw_only=True):
     started_utc_ns: int
     duration_s: Number
     warmup_s: Number
-    validity: JudgedRun
+    validity: RunValidityEntry
     targets: list[str]
     main_metric: Annotated[str, about("the metric that a caller waits for")]
     main_metrics: Annotated[
         dict[str, str], about("the same by what latency counts from, and turn type: request_sent+function_calls")
     ]
-    playback: PlayedSetup
+    playback: PlaybackEntry
     results: list[MainResult]
     voice_to_voice: list[MainResult]
     transcript_first: list[MainResult]
     turn_metrics: list[MetricSummary]
     segments: list[Breakdown]
-    segments_around: Annotated[list[Band], about("of the turns around this percentile of voice_to_voice")]
-    variability: list[WaitSpread]
+    segments_around: Annotated[list[PercentileBand], about("of the turns around this percentile of voice_to_voice")]
+    variability: list[VariabilityEntry]
     drift: list[Drift]
     groups: Annotated[
         list[GroupEntry], about("latencies of groups of turns; groups of a key that is the same for all are left out")
     ]
-    hosts: Annotated[tuple[Host, ...], about("those that recorded the run; empty where it was one")] = ()
-    machines: Annotated[tuple[Machine, ...], about("who had the cores of each host")] = ()
-    counts: list[Counts]
+    hosts: Annotated[tuple[HostTrust, ...], about("those that recorded the run; empty where it was one")] = ()
+    machines: Annotated[tuple[HostCpu, ...], about("who had the cores of each host")] = ()
+    counts: list[TurnCounts]
     rates: Annotated[tuple[TurnRate, ...], about("of turns that a column says it of; empty where none does")] = ()
     session_metrics: list[MetricSummary]
-    event_metrics: list[Distribution]
-    load_generator: list[Distribution]
+    event_metrics: list[HistogramSummary]
+    load_generator: list[HistogramSummary]
     throughput: list[Throughput]
-    outcomes: dict[str, TargetOutcomes]
-    target_settings: list[ArmFacts]
+    outcomes: dict[str, OutcomesEntry]
+    target_settings: list[TargetFacts]
     interleaving: Interleaving | None
-    differences: list[ArmsQuantile]
-    cost: Money
+    differences: list[TargetsQuantile]
+    cost: RunCost
     rate_limits: list[RateLimits]
-    arrivals: Annotated[Arriving | None, about("null in a closed loop")]
+    arrivals: Annotated[ArrivalSummary | None, about("null in a closed loop")]
     incidents: list[Incident]
     incident_counts: dict[str, Count]
-    slowest: list[Slow]
+    slowest: list[SlowTurnEntry]
     notices: list[str]
 
 
@@ -116,7 +116,7 @@ def summary_json(summary: Summary) -> str:
 def summary_data(summary: Summary) -> dict[str, Any]:
     """The summary as lists, dictionaries, strings and numbers."""
     document, window, setup, validity = summary.run.metadata, summary.window, summary.setup, summary.validity
-    return data_of(
+    return to_json_data(
         SummaryDocument(
             schema=SUMMARY_VERSION,
             definitions_version=document.get("definitions_version") or DEFINITIONS_VERSION,
@@ -128,21 +128,25 @@ def summary_data(summary: Summary) -> dict[str, Any]:
             started_utc_ns=window.started_utc_ns,
             duration_s=window.length_s,
             warmup_s=window.warmup_s,
-            validity=JudgedRun(
+            validity=RunValidityEntry(
                 *(validity.status, list(validity.reasons), verdict_reason(validity), validity.checks),
                 uncertain_metrics=summary.run.inexact,
             ),
             targets=list(summary.targets),
             main_metric=summary.main,
             main_metrics={stratum.key: metric for stratum, metric in summary.mains.items()},
-            playback=PlayedSetup(setup.jitter_buffers_ms, setup.vad_chunks_ms, setup.detections, packetisation(setup)),
+            playback=PlaybackEntry(
+                setup.jitter_buffers_ms, setup.vad_chunks_ms, setup.detections, packetisation(setup)
+            ),
             results=list(summary.answers),
             voice_to_voice=list(summary.heard),
             transcript_first=list(summary.read),
             turn_metrics=list(summary.metrics),
             segments=list(summary.breakdowns),
             segments_around=list(summary.bands),
-            variability=[WaitSpread(f.metric, *f.stratum, f.target, **vars(spread)) for f, spread in summary.spreads],
+            variability=[
+                VariabilityEntry(f.metric, *f.stratum, f.target, **vars(spread)) for f, spread in summary.spreads
+            ],
             drift=list(summary.drifts),
             groups=[group for waits in summary.waits for group in waits.groups],
             hosts=summary.hosts,

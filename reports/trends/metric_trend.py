@@ -11,8 +11,8 @@ import numpy as np
 
 from bench.units import NS_PER_S
 from reports.numbers import NONE, plural, shortened
-from reports.question import POINTS, Question
-from reports.records import Count, Record, Rounded, about
+from reports.question import POINTS, MetricSpec
+from reports.records import Count, JsonEntry, Rounded, about
 from reports.sides.workload import OF_LOAD, differing_between, group_of
 from reports.statistics import change_points
 from reports.statistics.change_points import ENOUGH, SIDE, ChangePoint
@@ -91,7 +91,7 @@ def _phrase(key: str, text: str) -> str:
     return f"{text} {name}" if text.isdecimal() else f"{name} {shortened(text, CONDITION_LENGTH_MAX)}"
 
 
-class TrendChange(Record, frozen=True):
+class TrendChange(JsonEntry, frozen=True):
     """A change between two runs: after against before, as a share; of rates in shares of turns."""
 
     last_run: Annotated[str, about("the last one before")]
@@ -107,7 +107,7 @@ class TrendChange(Record, frozen=True):
     also_changed: Annotated[list[str], about("conditions that changed there: model: a → b")]
 
 
-class TrendSegment(Record, frozen=True):
+class TrendSegment(JsonEntry, frozen=True):
     """The mean of the runs between two changes, without the effect of weekdays; of latencies the geometric mean."""
 
     value: Rounded
@@ -126,7 +126,7 @@ class MetricTrend:
     subtracted; empty if they do not differ.
     """
 
-    spec: Question
+    spec: MetricSpec
     series: RunSeries
     values: tuple[RunValue, ...]
     compared: tuple[int, ...]
@@ -154,7 +154,7 @@ class MetricTrend:
         return [change for change in self.changes if (change.first_run, change.first_started_utc_ns) == _run(point)]
 
 
-def metric_trend(series: RunSeries, spec: Question) -> MetricTrend:
+def metric_trend(series: RunSeries, spec: MetricSpec) -> MetricTrend:
     """Return the value of each run, before changes are searched."""
     values = tuple(point.value(spec) for point in series.points)
     compared = tuple(
@@ -165,7 +165,7 @@ def metric_trend(series: RunSeries, spec: Question) -> MetricTrend:
     return MetricTrend(spec, series, values, compared)
 
 
-def with_changes(trends: Sequence[MetricTrend]) -> list[MetricTrend]:
+def find_changes(trends: Sequence[MetricTrend]) -> list[MetricTrend]:
     """Search the changes of trends that share one error probability."""
     searched = sum(not trend.no_change_because for trend in trends)
     return [_with_changes(trend, searched) if trend.compared else trend for trend in trends]
@@ -200,7 +200,7 @@ def _run(point: TrendPoint) -> tuple[str, int]:
     return point.run_id, point.started_utc_ns
 
 
-def _change(spec: Question, found: ChangePoint, points: Sequence[TrendPoint]) -> TrendChange:
+def _change(spec: MetricSpec, found: ChangePoint, points: Sequence[TrendPoint]) -> TrendChange:
     last, first = points[found.at - 1], points[found.at]
     change, low, high = (as_share(d, spec.scale) or 0.0 for d in (found.d, found.low, found.high))
     free = [key for key in dict.fromkeys([*last.conditions, *first.conditions]) if group_of(key) in FREE]

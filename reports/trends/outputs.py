@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from bench.errors import UsageError
 from bench.run.document import ValidityStatus
 from bench.untrusted.safe_io import replace_text
-from reports.question import AskedFigure
-from reports.records import Count, Known, Record, Rounded, about, data_of
+from reports.question import MetricSpecEntry
+from reports.records import Count, JsonEntry, Known, Rounded, about, to_json_data
 from reports.render.blocks import Page
 from reports.render.html import render_html
 from reports.statistics.change_points import LEVEL
@@ -21,7 +21,7 @@ from reports.wording.verdicts import figure
 TREND_VERSION: Literal[2] = 2
 
 
-class TrendValue(Record, frozen=True):
+class TrendValue(JsonEntry, frozen=True):
     """A value of a run, with its 95 % interval; null if it is missing."""
 
     title: str
@@ -32,7 +32,7 @@ class TrendValue(Record, frozen=True):
     missing_because: Annotated[Known, about("why there is no value")]
 
 
-class TrendRun(Record, frozen=True):
+class TrendRun(JsonEntry, frozen=True):
     """A run of a series."""
 
     run_id: str
@@ -45,7 +45,7 @@ class TrendRun(Record, frozen=True):
     values: list[TrendValue]
 
 
-class TrendMetric(AskedFigure, frozen=True):
+class TrendMetric(MetricSpecEntry, frozen=True):
     """A metric over the runs of a series."""
 
     title: str
@@ -63,7 +63,7 @@ class TrendMetric(AskedFigure, frozen=True):
     changes: list[TrendChange]
 
 
-class TrendSeries(Record, frozen=True):
+class TrendSeries(JsonEntry, frozen=True):
     """Comparable runs of a target, the oldest first."""
 
     scenario: str
@@ -74,7 +74,7 @@ class TrendSeries(Record, frozen=True):
     metrics: list[TrendMetric]
 
 
-class TrendDocument(Record, frozen=True):
+class TrendDocument(JsonEntry, frozen=True):
     """What `rtbench trend --json` prints."""
 
     schema: Literal[2]
@@ -121,7 +121,7 @@ def trend_data(trend: Trend) -> dict[str, Any]:
             for metric in metrics
         ]
         every.append(TrendSeries(series.scenario, series.target, series.name, series.simulated, runs, found))
-    return data_of(TrendDocument(TREND_VERSION, LEVEL, trend.comparisons, every, list(trend.notices)))
+    return to_json_data(TrendDocument(TREND_VERSION, LEVEL, trend.comparisons, every, list(trend.notices)))
 
 
 def write_trend(page: Page, path: Path) -> Path:

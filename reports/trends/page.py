@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.metrics import CATALOGUE
 from reports.numbers import NBSP, NONE, plural, shortened
-from reports.question import Question
+from reports.question import MetricSpec
 from reports.rate_metrics import RATES
 from reports.render import blocks as b
 from reports.render.html import render_html
@@ -178,7 +178,7 @@ def _changes(trend: Trend, numbers: Mapping[str, int]) -> b.Block:
     return b.table(heads, rows, "facts", stacked=True)
 
 
-def _title(spec: Question) -> b.Inline:
+def _title(spec: MetricSpec) -> b.Inline:
     """Return the name of a metric, linked to its definition."""
     name = figure(spec)
     return name if spec.metric in RATES else (b.Term(spec.metric), name.removeprefix(spec.metric))

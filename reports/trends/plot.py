@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count, islice, pairwise, takewhile
 
 from bench.units import NS_PER_S
-from reports.numbers import log_range, moment, ms, percent, plural
+from reports.numbers import format_utc, log_range, ms, percent, plural
 from reports.render.markers import colour_class, curve_class, marker_shape
 from reports.render.svg import WIDE, PixelScale, Plot, identity, linear_ticks, log_scale, log_ticks
 from reports.trends.metric_trend import MetricTrend
@@ -100,7 +100,7 @@ def plot_over_time(
             mark = f", {point.mark}" if point.excluded_because else ""  # 612 (590 – 640), ✕ INVALID
             read[point.started_utc_ns] = f"{value_text(run, metric.spec)}{mark}"
         lines.append((metric.series.name, read))
-    plot.read_lines([(at, x(at / NS_PER_S), moment(at)) for at in started], lines)
+    plot.read_lines([(at, x(at / NS_PER_S), format_utc(at)) for at in started], lines)
     return plot
 
 

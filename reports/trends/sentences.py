@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from functools import partial
 
 from bench.units import NS_PER_S
-from reports.numbers import moment, percent, plural, three
-from reports.question import Question
+from reports.numbers import format_number, format_utc, percent, plural
+from reports.question import MetricSpec
 from reports.statistics.change_points import ENOUGH, SIDE
 from reports.trends.metric_trend import MetricTrend, TrendChange
 from reports.trends.trend import Trend
@@ -21,21 +21,21 @@ from reports.wording.verdicts import NOTHING, difference_interval, signed
 from reports.wording.words import INFINITE, interval
 
 
-def unit_text(spec: Question) -> str:
+def unit_text(spec: MetricSpec) -> str:
     """Return the unit that stands beside the values of a metric; "" of a rate, whose values have theirs."""
     return "" if spec.unit == "share" else spec.shown_unit
 
 
-def number_text(number: float, spec: Question) -> str:
+def number_text(number: float, spec: MetricSpec) -> str:
     """Return a value without its unit: 612, ∞, n/a; of a rate 0.8 %."""
     if math.isnan(number):
         return NOTHING
     if math.isinf(number):
         return INFINITE
-    return percent(number, 1) if spec.unit == "share" else three(number)
+    return percent(number, 1) if spec.unit == "share" else format_number(number)
 
 
-def interval_text(run: RunValue, spec: Question) -> str:
+def interval_text(run: RunValue, spec: MetricSpec) -> str:
     """Return 590 – 640, or why there is no value; "" if there is no interval."""
     if run.missing_because:
         return run.missing_because
@@ -44,23 +44,23 @@ def interval_text(run: RunValue, spec: Question) -> str:
     return interval(run.low, run.high, partial(number_text, spec=spec), " – ")
 
 
-def value_text(run: RunValue, spec: Question) -> str:
+def value_text(run: RunValue, spec: MetricSpec) -> str:
     """Return 612 (590 – 640); n/a (needs 40 sessions)."""
     below = interval_text(run, spec)
     return f"{number_text(run.value, spec)} ({below})" if below else number_text(run.value, spec)
 
 
-def change_size(change: TrendChange, spec: Question) -> str:
+def change_size(change: TrendChange, spec: MetricSpec) -> str:
     """Return +12 %; +1.5 points."""
     return signed(change.change, spec.scale)
 
 
-def change_interval(change: TrendChange, spec: Question) -> str:
+def change_interval(change: TrendChange, spec: MetricSpec) -> str:
     """Return +4 to +21 %."""
     return difference_interval(change.low, change.high, spec.scale)
 
 
-def change_text(change: TrendChange, spec: Question) -> str:
+def change_text(change: TrendChange, spec: MetricSpec) -> str:
     """Return +12 % (+4 to +21 %)."""
     return f"{change_size(change, spec)} ({change_interval(change, spec)})"
 
@@ -72,7 +72,7 @@ def changes_text(found: Sequence[tuple[MetricTrend, TrendChange]]) -> str:
 
 def change_sentence(metric: MetricTrend, change: TrendChange) -> str:
     """Return ttfa p50 of sim: +12 % (+4 to +21 %) since 12 Nov 2026, 02:00 UTC."""
-    since = moment(change.first_started_utc_ns)
+    since = format_utc(change.first_started_utc_ns)
     return f"{metric_name(metric)}: {change_text(change, metric.spec)} since {since}"
 
 
@@ -101,7 +101,7 @@ def day(utc_ns: int) -> str:
 def period(trend: Trend) -> str:
     """Return 3 Oct 2026, 02:00 UTC to 22 Nov 2026, 02:00 UTC."""
     points = trend.points
-    return " to ".join(dict.fromkeys(moment(point.started_utc_ns) for point in (points[0], points[-1])))
+    return " to ".join(dict.fromkeys(format_utc(point.started_utc_ns) for point in (points[0], points[-1])))
 
 
 def notes(trend: Trend) -> list[str]:
@@ -143,7 +143,7 @@ def unmarked_notes(trend: Trend) -> Iterator[str]:
         for change in metric.unmarked_changes:
             yield (
                 f"{metric_name(metric)} may have changed by {change_size(change, metric.spec)} by "
-                f"{moment(change.first_started_utc_ns)}, and has no mark: neighbouring runs are autocorrelated "
+                f"{format_utc(change.first_started_utc_ns)}, and has no mark: neighbouring runs are autocorrelated "
                 f"({metric.autocorrelation:.2f}), so {plural(len(metric.compared), 'run')} count as "
                 f"{metric.effective_runs}."
             )

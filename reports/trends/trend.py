@@ -17,21 +17,21 @@ from bench.untrusted.sanitize import escape_control
 from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
 from reports.notebook import frame_html
 from reports.numbers import NBSP, plural
-from reports.question import Question
+from reports.question import MetricSpec
 from reports.runs import RunFrames
 from reports.samples import HEARD
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
 from reports.strata import NO_STRATUM, Stratum
 from reports.thresholds import metric_option, quoted
-from reports.trends.metric_trend import MetricTrend, RunSeries, TrendChange, metric_trend, series_of, with_changes
+from reports.trends.metric_trend import MetricTrend, RunSeries, TrendChange, find_changes, metric_trend, series_of
 from reports.trends.trend_point import QUANTILE_LEVELS, TrendPoint, points_of_run, stored_points
 
 MAIN_METRICS = ("ttfa", "ttft")
 HEADLINE = (0.5, 0.95)
 
 
-def trend_question(text: str) -> Question:
+def trend_question(text: str) -> MetricSpec:
     """Parse ttfa:p95, voice_to_voice:med, failure_rate. Raises UsageError that says what is allowed."""
     metric, statistic = metric_option(text, "p50")
     if metric.unit == SLOPE or metric.signed:
@@ -39,18 +39,21 @@ def trend_question(text: str) -> Question:
     if statistic.scale(metric.name) != "points" and statistic.p not in QUANTILE_LEVELS:
         allowed = ", ".join(f"{metric.name}:p{100 * level:g}" for level in QUANTILE_LEVELS)
         raise UsageError(f"{quoted(text)} is in no summary of a run: allowed are {allowed}")
-    return Question(metric.name, statistic)
+    return MetricSpec(metric.name, statistic)
 
 
-def headline_questions(points: Sequence[TrendPoint]) -> list[Question]:
+def headline_questions(points: Sequence[TrendPoint]) -> list[MetricSpec]:
     """Return p50 and p95 of the latencies of callers, and the failure rate."""
     known = {key.metric for point in points for key in point.quantiles}
     main = next((name for name in MAIN_METRICS if name in known), MAIN_METRICS[0])
     latencies = [main, HEARD] if HEARD in known else [main]
-    return [*(Question(name, Quantile(p)) for name in latencies for p in HEADLINE), Question("failure_rate", Rate())]
+    return [
+        *(MetricSpec(name, Quantile(p)) for name in latencies for p in HEADLINE),
+        MetricSpec("failure_rate", Rate()),
+    ]
 
 
-def of_commonest_turns(spec: Question, points: Iterable[TrendPoint]) -> Question:
+def of_commonest_turns(spec: MetricSpec, points: Iterable[TrendPoint]) -> MetricSpec:
     """Return the question about the commonest turns of its metric, if the runs have several kinds of turns."""
     turns = Counter[Stratum]()
     for point in points:
@@ -82,7 +85,7 @@ class ScenarioTrend:
 
     name: str
     series: tuple[RunSeries, ...]
-    metrics: tuple[tuple[Question, tuple[MetricTrend, ...]], ...]
+    metrics: tuple[tuple[MetricSpec, tuple[MetricTrend, ...]], ...]
 
     def of_series(self, series: RunSeries) -> list[MetricTrend]:
         return [trend for _, trends in self.metrics for trend in trends if trend.series is series]
@@ -183,7 +186,7 @@ def in_folders(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     return runs, stored
 
 
-def trend_of(runs: Sequence[Path | RunFrames], stored: Sequence[Path], questions: Sequence[Question] = ()) -> Trend:
+def trend_of(runs: Sequence[Path | RunFrames], stored: Sequence[Path], questions: Sequence[MetricSpec] = ()) -> Trend:
     """Return the trend of run folders or runs that were read, and of folders of stored baselines.
 
     Without questions it is that of the headline metrics. `notices` name what cannot be read. Raises UsageError if
@@ -209,7 +212,7 @@ def trend_of(runs: Sequence[Path | RunFrames], stored: Sequence[Path], questions
 
 
 def trend_of_points(
-    points: Sequence[TrendPoint], questions: Sequence[Question] = (), notices: Sequence[str] = ()
+    points: Sequence[TrendPoint], questions: Sequence[MetricSpec] = (), notices: Sequence[str] = ()
 ) -> Trend:
     """Return the trend of points that were read; the first one of a target of a run is shown."""
     once: dict[tuple[str, int, str, str], TrendPoint] = {}
@@ -225,7 +228,7 @@ def trend_of_points(
         for name in names
     }
     every = [metric_trend(one, spec) for name, series in by_scenario.items() for one in series for spec in specs[name]]
-    metrics = with_changes(every)
+    metrics = find_changes(every)
     reported = [metric for metric in metrics if not all(math.isnan(run.value) for run in metric.values)]
     scenarios = []
     for name in names:

@@ -20,18 +20,18 @@ from bench.untrusted.sanitize import escape_control
 from reports.gate.baselines import StoredBaseline, read_file
 from reports.gate.stored_runs import each_once
 from reports.numbers import NBSP, count, plural
-from reports.question import Question
+from reports.question import MetricSpec
 from reports.records import read_document
 from reports.render.blocks import with_marker
 from reports.runs import RunFrames, document_of, labels_of
 from reports.sides.workload import conditions_in
 from reports.statistics.change_points import variance_of
-from reports.statistics.quantiles import QuantileEstimate, lack
+from reports.statistics.quantiles import QuantileEstimate, shortfall
 from reports.stored import PS, Baseline, StoredQuantiles
 from reports.strata import NO_STRATUM, Stratum
-from reports.summary.arms import FAIR, ArmFacts
-from reports.summary.figures import ALL, Counts, MetricSummary, TurnRate
-from reports.summary.outcomes import TargetOutcomes, limited
+from reports.summary.arms import FAIR, TargetFacts
+from reports.summary.figures import ALL, MetricSummary, TurnCounts, TurnRate
+from reports.summary.outcomes import OutcomesEntry, limited
 from reports.summary.summary import summarise
 from reports.summary.trust import WORDS, validity_of
 from reports.text.document import summary_json
@@ -86,7 +86,7 @@ class RunValue:
         value, variance = row.values[place], row.variances[place] or 0.0
         if value is None:
             return cls(math.inf, n=row.n)
-        if few := lack(p, row.n, row.sessions):
+        if few := shortfall(p, row.n, row.sessions):
             return cls(n=row.n, missing_because=f"needs {few.needs:,} {few.of}")
         factor = math.exp(float(stdtrit(max(1, row.sessions - 1), 0.975)) * math.sqrt(variance))
         return cls(value, value / factor, value * factor, variance, row.n)
@@ -129,7 +129,7 @@ class TrendPoint:
         """✓ VALID."""
         return with_marker(self.validity_word).replace(" ", NBSP, 1)
 
-    def value(self, question: Question) -> RunValue:
+    def value(self, question: MetricSpec) -> RunValue:
         """Return the answer of this run."""
         not_reported = RunValue(missing_because="not reported")
         if question.p is None:
@@ -146,11 +146,11 @@ class RunSummary(msgspec.Struct):
 
     scenario: str
     targets: list[str]
-    outcomes: dict[str, TargetOutcomes]
+    outcomes: dict[str, OutcomesEntry]
     turn_metrics: list[MetricSummary]
     session_metrics: list[MetricSummary]
-    counts: list[Counts]
-    target_settings: list[ArmFacts]
+    counts: list[TurnCounts]
+    target_settings: list[TargetFacts]
     rates: list[TurnRate]
 
 
@@ -171,7 +171,7 @@ def _point(folder: Path, document: dict[str, Any], summary: RunSummary, target: 
     outcomes = summary.outcomes.get(target)
     throttled = outcomes.throttled if outcomes else 0.0
     reason = over_the_limit(throttled) if throttled > FAIR else ""
-    facts = next((one for one in summary.target_settings if one.target == target), ArmFacts(target=target))
+    facts = next((one for one in summary.target_settings if one.target == target), TargetFacts(target=target))
     shown = {fact: escape_control(getattr(facts, fact) or "") for fact in ("model", "region", "voice")}
     facts = msgspec.structs.replace(facts, **shown)
     return TrendPoint(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from bench.metrics import VAD_SEGMENTS
-from reports.numbers import listed, ms, together
+from reports.numbers import format_ms_list, join_words, ms
 from reports.summary.figures import ALL
 from reports.summary.segments import WHOLE, Breakdown, Segment
 from reports.summary.summary import MainResult, Summary
@@ -60,11 +60,11 @@ def largest_part(summary: Summary, answers: Sequence[MainResult]) -> str:
     known = [part for part in parts if part]
     if not known or len(known) < len(parts) or len({part.what for part in known}) > 1:
         return ""
-    sizes, what = together(*(part.size_ms for part in known)), known[0].what
+    sizes, what = format_ms_list(*(part.size_ms for part in known)), known[0].what
     if len(set(sizes)) == 1:
         return f"The largest part of the median, {sizes[0]}, is {what}."
     each = [f"{size} on {answer.target}" for size, answer in zip(sizes, answers, strict=True)]
-    return f"The largest part of the median is {what}: {listed(each)}."
+    return f"The largest part of the median is {what}: {join_words(each)}."
 
 
 def _largest(summary: Summary, answer: MainResult) -> WaitPart | None:

@@ -6,16 +6,16 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from reports.numbers import NBSP, count, listed, ms, percent, plural, together
+from reports.numbers import NBSP, count, format_ms_list, join_words, ms, percent, plural
 from reports.render.blocks import Block, Cell, Column, Head, Line, Paragraph, Row, Table, table
 from reports.summary.figures import ShareEstimate
-from reports.summary.groups import Apart, Group, Waits
+from reports.summary.groups import Group, GroupDifference, GroupedLatency
 from reports.summary.summary import Summary
 from reports.wording import words
 from reports.wording.words import interval
 
 
-class KeyWords(NamedTuple):
+class GroupWording(NamedTuple):
     """What a key is called: over a column, over a figure and on its axis; how one of its groups is named."""
 
     head: str
@@ -32,25 +32,27 @@ class KeyWords(NamedTuple):
         return (self.more if self.more and group.place.high > 1 else self.one).format(group.place.name)
 
 
-OTHERWISE: dict[str, KeyWords] = {
-    "turn": KeyWords("turn", "By turn number", "turn number in the session", "turn {}"),
-    "age": KeyWords("age of the session", "By session age", "age of the session at the turn’s start"),
-    "context": KeyWords("input tokens", "By input tokens", "input tokens of the turn’s first response", "{} tokens"),
-    "calls": KeyWords(
+OTHERWISE: dict[str, GroupWording] = {
+    "turn": GroupWording("turn", "By turn number", "turn number in the session", "turn {}"),
+    "age": GroupWording("age of the session", "By session age", "age of the session at the turn’s start"),
+    "context": GroupWording(
+        "input tokens", "By input tokens", "input tokens of the turn’s first response", "{} tokens"
+    ),
+    "calls": GroupWording(
         *("calls in progress", "By calls in progress", "calls in progress"),
         *(f"{{}}{NBSP}call in progress", f"{{}}{NBSP}calls in progress"),
     ),
-    "host": KeyWords("host", "By host", "host", where="on"),
-    "region": KeyWords("region", "By region", "region", where="in"),
+    "host": GroupWording("host", "By host", "host", where="on"),
+    "region": GroupWording("region", "By region", "region", where="in"),
 }
 
 
-def key_words(by: str) -> KeyWords:
+def key_words(by: str) -> GroupWording:
     """Its own, or the key's plain name."""
-    return OTHERWISE.get(by, KeyWords(by, f"By {by}", by))
+    return OTHERWISE.get(by, GroupWording(by, f"By {by}", by))
 
 
-def waits_table(of: Sequence[Waits], targets: Sequence[str]) -> Table:
+def waits_table(of: Sequence[GroupedLatency], targets: Sequence[str]) -> Table:
     """A row for each group of these, which are of one key and measure, in ms."""
     opening = any(group.unopened is not None for waits in of for group in waits.groups)
     heads: list[Head] = [
@@ -90,13 +92,13 @@ RATES = {
 }
 
 
-def apart_words(one: Apart) -> str:
+def apart_words(one: GroupDifference) -> str:
     """p95 of ttfa is 412 ms on red and 1,830 ms on blue; 0.2 % of the turns failed with 1–10 calls in progress and …"""
     named = key_words(one.of.by)
     low, high = f"{named.where} {named.of(one.low)}", f"{named.where} {one.high.place.name}"
     if one.what in ("p95", "p50"):
         p = 0.95 if one.what == "p95" else 0.5
-        times = together(one.low.at(p).value, one.high.at(p).value)
+        times = format_ms_list(one.low.at(p).value, one.high.at(p).value)
         return f"{one.what} of {one.of.metric} is {times[0]} {low} and {times[1]} {high}"
     first, second = (percent(getattr(group, one.what).share, 1) for group in (one.low, one.high))
     lost = one.what == "failed" and (one.low.lost or one.high.lost)
@@ -117,7 +119,7 @@ def described(group: Group) -> str:
     return ", ".join(parts)
 
 
-def waits_blocks(of: Sequence[Waits], targets: Sequence[str]) -> list[Block]:
+def waits_blocks(of: Sequence[GroupedLatency], targets: Sequence[str]) -> list[Block]:
     """What the waits are of, and their table."""
     what = f"{words.metric_title(of[0].metric, of[0].stratum)}, in ms, with 95 % intervals over sessions."
     unplaced = [Paragraph(said, "q gap")] if (said := unplaced_words(of)) else []
@@ -131,12 +133,12 @@ def compared_blocks(summary: Summary, by: str) -> list[Block]:
     return [block for of in pools for block in waits_blocks(of, summary.targets)] if compared else []
 
 
-def unplaced_words(of: Sequence[Waits]) -> str:
+def unplaced_words(of: Sequence[GroupedLatency]) -> str:
     """40 turns never began and are in none of these groups (40 of west); empty if there are none."""
     parts = [(one.unplaced, one.target) for one in of if one.unplaced]
     if not parts:
         return ""
     total = sum(number for number, _ in parts)
-    each = f" ({listed([f'{count(n)} of {target}' for n, target in parts])})" if len(of) > 1 else ""
+    each = f" ({join_words([f'{count(n)} of {target}' for n, target in parts])})" if len(of) > 1 else ""
     never = f"{plural(total, 'turn')} never began, and {'is' if total == 1 else 'are'} in none of these groups{each}"
     return f"{never}: nobody knows the {key_words(of[0].by).head} of a turn that did not begin."

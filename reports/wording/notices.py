@@ -13,12 +13,12 @@ from bench.run.document import ORDINARY_ENDS
 from bench.units import NS_PER_S
 from bench.untrusted.safe_io import read_file, read_json
 from bench.untrusted.sanitize import top_counts
-from reports.numbers import NBSP, listed, percent, plural, span
+from reports.numbers import NBSP, format_duration, join_words, percent, plural
 from reports.runs import RunFrames, hosts_of
 from reports.summary.arms import FAIR
 from reports.summary.outcomes import Outcomes
 from reports.summary.summary import Summary
-from reports.summary.trust import Noticed
+from reports.summary.trust import DataNotes
 from reports.wording import words
 from reports.wording.groups import apart_words, key_words
 
@@ -70,7 +70,7 @@ def unfair(outcomes: Outcomes, targets: Sequence[str]) -> Iterable[str]:
         yield f"More than 1{NBSP}% was throttled ({', '.join(shares)}): such targets cannot be compared."
 
 
-def run_notices(run: RunFrames, known: Noticed) -> Iterable[str]:
+def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
     """Yield notes on a run, those of its document first; nothing of metrics, which `uncertain_metrics` has."""
     yield from (str(notice) for notice in run.metadata.get("notices") or [])
     totals = run.metadata.get("totals") or {}
@@ -84,7 +84,7 @@ def run_notices(run: RunFrames, known: Noticed) -> Iterable[str]:
     for host in hosts_of(run.metadata):
         ahead_ns = host.get("clock_offset_ns") or 0
         if abs(ahead_ns) >= FAR_OFF_NS:
-            apart = f"{span(abs(ahead_ns) / NS_PER_S)} {'ahead of' if ahead_ns > 0 else 'behind'}"
+            apart = f"{format_duration(abs(ahead_ns) / NS_PER_S)} {'ahead of' if ahead_ns > 0 else 'behind'}"
             led = "that of the host that led the run"
             corrected = "its seconds and phases are corrected for that, its own logs are not"
             yield f"The clock of {host.get('name')} was {apart} {led}; {corrected}."
@@ -115,7 +115,7 @@ def _heard_alone(run: RunFrames) -> Iterable[str]:
     """A sentence where a service tells nothing of turns."""
     targets = [target for target in run.metadata.get("targets") or [] if target.get("full_duplex")]
     if targets:
-        whose = "" if len(targets) == len(run.metadata["targets"]) else f"{listed([t['name'] for t in targets])}: "
+        whose = "" if len(targets) == len(run.metadata["targets"]) else f"{join_words([t['name'] for t in targets])}: "
         yield (
             f"{whose}The protocol has no events for turns: voice_to_voice, greetings and interruptions are measured by "
             "audio onset detection; ttfa, transcripts, turn detection, tokens and ids are absent, not zero."
@@ -125,7 +125,7 @@ def _heard_alone(run: RunFrames) -> Iterable[str]:
             yield f"Messages that the dialect does not have were ignored: {top_counts(unknown)}."
 
 
-def _retirements(run: RunFrames, known: Noticed) -> Iterable[str]:
+def _retirements(run: RunFrames, known: DataNotes) -> Iterable[str]:
     """A sentence for each model, of answers or of transcription, that its service switches off soon after the run."""
     if run.simulated:
         return
@@ -150,7 +150,7 @@ def inexact_line(run: RunFrames, asked: Collection[str] | None = None) -> str:
         return ""
     # by how many times its limit it may be off
     worst = max(stamped, key=lambda one: one.value / one.limit if one.value is not None and one.limit else math.inf)
-    which = listed(names) if len(names) <= NAMED else f"{len(names)} metrics"
+    which = join_words(names) if len(names) <= NAMED else f"{len(names)} metrics"
     they, them = ("it is", "it") if len(names) == 1 else ("they are", "them")
     on = f" on {worst.target}" if len(run.metadata.get("targets") or []) > 1 else ""
     return (

@@ -11,15 +11,29 @@ from msgspec.structs import replace
 
 from bench.pricing import dollars
 from bench.units import NS_PER_MS
-from reports.numbers import NBSP, NONE, change, clock, count, listed, ms, percent, plural, quantity, span, three, usd
+from reports.numbers import (
+    NBSP,
+    NONE,
+    change,
+    clock,
+    count,
+    format_duration,
+    format_number,
+    join_words,
+    ms,
+    percent,
+    plural,
+    quantity,
+    usd,
+)
 from reports.runs import RunFrames
 from reports.statistics.quantiles import quantile
 from reports.summary.arms import Interleaving
 from reports.summary.drift import PoolDrift
-from reports.summary.load import Arriving, Offered, Quota
-from reports.summary.money import Cost, Money, Waste
+from reports.summary.load import ArrivalSummary, OfferedLoad, Quota
+from reports.summary.money import RunCost, TargetCost, UnplayedAudio
 from reports.summary.summary import Summary
-from reports.summary.trust import Incident, Incidents, Machine, late_ms
+from reports.summary.trust import HostCpu, Incident, Incidents, late_ms
 from reports.wording.words import as_sentence, bound, interval
 
 WOULD = "SIMULATED: nothing was billed. This is what the same tokens would cost."
@@ -40,7 +54,7 @@ BASE64 = 4 / 3
 """Bytes of text for a byte of audio, before compression."""
 
 
-def against(summary: Summary) -> list[str]:
+def baseline_text(summary: Summary) -> list[str]:
     """Return how far targets lie apart, of a valid run; of more than two by the first metric alone."""
     found = summary.differences if summary.validity.status != "invalid" else ()
     if len(summary.targets) > 2:
@@ -57,7 +71,7 @@ def against(summary: Summary) -> list[str]:
     return told
 
 
-def amounts(money: Money) -> list[str]:
+def amounts(money: RunCost) -> list[str]:
     """2.31 USD for 400 turns · 0.0058 USD per turn · 0.034 USD per minute of conversation · no price for gpt-x.
 
     After the first, where there is any: 0.12 USD of it for answers that belong to no turn (3 sessions), 0.04 USD of it
@@ -69,7 +83,7 @@ def amounts(money: Money) -> list[str]:
         return missing
     arms = []
     for cost in _priced(money) if len(money.targets) > 1 else ():
-        each = "" if math.isnan(cost.usd_per_turn) else f" ({three(cost.usd_per_turn)} per turn)"
+        each = "" if math.isnan(cost.usd_per_turn) else f" ({format_number(cost.usd_per_turn)} per turn)"
         arms.append(f"{cost.target} {usd(cost.usd)}{each}")
     told = arms[:] if len(arms) <= NAMED else []
     told.append(f"{usd(money.usd)} {'in all ' if arms else ''}for {plural(money.turns_priced, 'turn')}")
@@ -77,27 +91,33 @@ def amounts(money: Money) -> list[str]:
         sessions = plural(money.unattributed_sessions, "session")
         told.append(f"{usd(money.unattributed_usd)} of it for answers that belong to no turn ({sessions})")
     if (waste := money.unplayed_audio) is not None and waste.usd:
-        wasted = f"{plural(waste.replies_priced, 'interruption')} wasted ({three(waste.usd_per_reply)} each)"
+        wasted = f"{plural(waste.replies_priced, 'interruption')} wasted ({format_number(waste.usd_per_reply)} each)"
         told.append(f"{usd(waste.usd)} of it for audio that {wasted}")
     rates = {"turn": money.per_turn, "minute of conversation": money.per_minute} if not arms else {}
-    told += [f"{three(rate)}{NBSP}USD per {of}" for of, rate in rates.items() if not math.isnan(rate)]
+    told += [f"{format_number(rate)}{NBSP}USD per {of}" for of, rate in rates.items() if not math.isnan(rate)]
     return told + missing
 
 
-def _priced(money: Money) -> list[Cost]:
+def _priced(money: RunCost) -> list[TargetCost]:
     return [cost for cost in money.targets if not math.isnan(cost.usd)]
 
 
-def wasted(waste: Waste) -> list[str]:
+def wasted(waste: UnplayedAudio) -> list[str]:
     """What interruptions wasted of one target: the cells under WASTES."""
     amount = dollars(waste.usd) if waste.replies_priced else NONE
-    return [count(waste.replies), three(waste.seconds), count(waste.audio_tokens), amount, three(waste.usd_per_reply)]
+    return [
+        count(waste.replies),
+        format_number(waste.seconds),
+        count(waste.audio_tokens),
+        amount,
+        format_number(waste.usd_per_reply),
+    ]
 
 
 BILLED_NOTHING = "◇ SIMULATED, nothing was billed"
 
 
-def cost(money: Money, *, simulated: bool = False) -> list[str]:
+def cost(money: RunCost, *, simulated: bool = False) -> list[str]:
     """The same with what it is to be set against; nothing where a run has neither prices nor a budget."""
     if not money.prices.name and math.isnan(money.usd) and money.budget_usd is None:
         return []
@@ -112,17 +132,19 @@ def cost(money: Money, *, simulated: bool = False) -> list[str]:
     return [f"{BILLED_NOTHING}; the same tokens would cost {told[0]}", *told[1:]]
 
 
-def unpriced(money: Money) -> str:
+def unpriced(money: RunCost) -> str:
     """no price for gpt-x (12 turns)."""
     turns = money.turns - money.turns_priced
-    return f"no price for {listed(list(money.models_without_price))}" + (f" ({plural(turns, 'turn')})" if turns else "")
+    return f"no price for {join_words(list(money.models_without_price))}" + (
+        f" ({plural(turns, 'turn')})" if turns else ""
+    )
 
 
 def _between(ends: tuple[float, float]) -> str:
     return f"{usd(ends[0]).removesuffix(f'{NBSP}USD')} to {usd(ends[1])}"
 
 
-def money_notes(found: Money, *, simulated: bool) -> Iterable[str]:
+def money_notes(found: RunCost, *, simulated: bool) -> Iterable[str]:
     """What to know of the amounts, in sentences."""
     if simulated:
         yield WOULD
@@ -162,13 +184,13 @@ def limits_in_all(quota: Quota) -> str:
         for name in ("throttled_turns", "throttled_sessions", "calls_backed_off")
     )
     counted = [plural(n, noun) for n, noun in ((turns, "turn"), (sessions, "session")) if n]
-    parts = [f"{listed(counted)} throttled"] if counted else []
+    parts = [f"{join_words(counted)} throttled"] if counted else []
     if waits_s:
         times = f"{count(len(waits_s))} times" if len(waits_s) > 1 else "once"
         median = quantile(np.array(waits_s), 0.5)
         parts.append(f"asked {times} to wait (p50 {ms(1000 * median)}, longest {ms(1000 * waits_s[-1])})")
     if held_s > 0:
-        parts.append(f"starts delayed by {span(held_s)} in all")
+        parts.append(f"starts delayed by {format_duration(held_s)} in all")
     if backed_off > 0:
         parts.append(f"{plural(int(backed_off), 'call')} delayed after failures to connect")
     return ", ".join(parts)
@@ -181,7 +203,7 @@ def incident_kind(kind: str) -> str:
 
 def incident_kinds(found: Incidents) -> str:
     """token refresh × 3 and clock step × 1."""
-    return listed([f"{incident_kind(kind)} × {n:,}" for kind, n in Counter(found.counts).most_common()])
+    return join_words([f"{incident_kind(kind)} × {n:,}" for kind, n in Counter(found.counts).most_common()])
 
 
 def incidents_that_matter(summary: Summary) -> Incidents:
@@ -229,7 +251,7 @@ def proxied(summary: Summary) -> tuple[str, ...]:
 def round_trips(summary: Summary) -> str:
     """Where the network's figures end."""
     behind = proxied(summary)
-    where = f"to the nearest TLS terminator; on {listed(list(behind))} to the proxy, so there is no ttfa_minus_rtt"
+    where = f"to the nearest TLS terminator; on {join_words(list(behind))} to the proxy, so there is no ttfa_minus_rtt"
     if not behind:
         where = "to the nearest TLS terminator"
     elif len(behind) == len(summary.targets):
@@ -243,12 +265,12 @@ def compression(summary: Summary) -> list[str]:
     for arm in summary.arms:
         total = {rate.metric: rate.total_bytes for rate in summary.throughput if rate.target == arm.target}
         said = [
-            f"{three(wire / audio)} bytes on the wire for a byte of audio {way}"
+            f"{format_number(wire / audio)} bytes on the wire for a byte of audio {way}"
             for way in ("sent", "received")
             if (wire := total.get(f"wire_{way}", 0)) and (audio := total.get(f"audio_{way}", 0))
         ]
         if said and arm.compression not in (None, "", "none"):
-            ratios = f"{' and '.join(said)} (base64 alone makes {three(BASE64)})"
+            ratios = f"{' and '.join(said)} (base64 alone makes {format_number(BASE64)})"
             told.append(f"{arm.target}, {arm.compression}: {ratios}.")
     return told
 
@@ -281,8 +303,8 @@ WORTH_NAMING = 0.01
 """Worst seconds of less need no word."""
 
 
-def _had_cores(one: Machine, summary: Summary) -> str:
-    loads = [three(load) for load in (one.load_start, one.load_end) if not math.isnan(load)]
+def _had_cores(one: HostCpu, summary: Summary) -> str:
+    loads = [format_number(load) for load in (one.load_start, one.load_end) if not math.isnan(load)]
     load = f"load {' to '.join(loads)}" if loads else "load unknown"
     cores = f"{load} on {plural(one.cores, 'core')}"
     if math.isnan(one.other_programs):
@@ -308,11 +330,11 @@ def rate(per_s: float) -> str:
     """2/s, 30/min, 4.5/h: in the largest unit that makes a number of it."""
     for size, name in ((1.0, "s"), (60.0, "min")):
         if per_s * size >= 0.995:
-            return f"{three(per_s * size)}/{name}"
-    return f"{three(per_s * 3600)}/h"
+            return f"{format_number(per_s * size)}/{name}"
+    return f"{format_number(per_s * 3600)}/h"
 
 
-def calls_counted(one: Offered) -> str:
+def calls_counted(one: OfferedLoad) -> str:
     """39 calls arrived, 36 started, 3 blocked (7.7 %), 2 delayed, 1 failed to connect, 33 completed."""
     parts = [f"{plural(one.offered, 'call')} arrived", f"{count(one.started)} started"]
     if one.blocked:
@@ -322,22 +344,22 @@ def calls_counted(one: Offered) -> str:
     return ", ".join([*parts, f"{count(one.completed)} completed"])
 
 
-def offered_load(frame: Arriving, one: Offered) -> str:
+def offered_load(frame: ArrivalSummary, one: OfferedLoad) -> str:
     """Offered 4.1 erlangs (2.05/s of 2 s each), carried 3.8 on 6 slots; callers think for 12 s of a call."""
-    each = f"{rate(one.per_s)} of {three(one.call_duration_s)}{NBSP}s each"
-    offered = f"offered {three(one.offered_erlangs)}{NBSP}erlangs ({each})"
-    carried = f"carried {three(one.carried_erlangs)} on {plural(one.max_concurrent, 'slot')}"
-    thinking = [span(think_s) for think_s in frame.think_s if think_s]
-    thought = f"; callers think for {listed(thinking)} of a call" if thinking else ""
+    each = f"{rate(one.per_s)} of {format_number(one.call_duration_s)}{NBSP}s each"
+    offered = f"offered {format_number(one.offered_erlangs)}{NBSP}erlangs ({each})"
+    carried = f"carried {format_number(one.carried_erlangs)} on {plural(one.max_concurrent, 'slot')}"
+    thinking = [format_duration(think_s) for think_s in frame.think_s if think_s]
+    thought = f"; callers think for {join_words(thinking)} of a call" if thinking else ""
     return f"{offered if one.call_duration_s == one.call_duration_s else rate(one.per_s)}, {carried}{thought}"
 
 
-def asked(frame: Arriving) -> str:
+def asked(frame: ArrivalSummary) -> str:
     """poisson, 30/min."""
     return frame.pattern if frame.per_s is None else f"{frame.pattern}, {rate(frame.per_s)}"
 
 
-def arrivals(summary: Summary, frame: Arriving) -> list[str]:
+def arrivals(summary: Summary, frame: ArrivalSummary) -> list[str]:
     """39 calls arrived, …; offered 4.1 erlangs …; service_time p50 198 ms, p95 380 ms; response_time …."""
     said = []
     for one in frame.targets:
@@ -350,7 +372,7 @@ def arrivals(summary: Summary, frame: Arriving) -> list[str]:
     return said
 
 
-def divided(run: RunFrames, frame: Arriving) -> str:
+def divided(run: RunFrames, frame: ArrivalSummary) -> str:
     """The remark that each process had slots of its own; empty if no call was blocked, or there is one process."""
     workers = int(run.metadata.get("workers") or 1)
     blocked = any(one.blocked for one in frame.targets)
@@ -375,7 +397,7 @@ def drift_said(found: Sequence[PoolDrift]) -> str:
     named = len(found) > 1
     parts = [f"{f'{one.label} ' if named else ''}{_drift(one)}" for one in found]
     drifted = [one.label for one in found if one.suspected]
-    where = f" on {listed(drifted)}" if named else ""
+    where = f" on {join_words(drifted)}" if named else ""
     end = f"No drift is suspected: it takes more than 5{NBSP}%, an interval that excludes 0, and certain values."
     end = f"Drift suspected{where}: look at the run over time." if drifted else end
     return f"Later half of the turns against the earlier half, {HOW_DRIFT}: {', '.join(parts)}. {end}"

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from bench.metrics import STARVED
 from bench.untrusted.sanitize import escape_control
-from reports.numbers import capital, count, listed, percent, plural, together, usd
+from reports.numbers import capital, count, format_ms_list, join_words, percent, plural, usd
 from reports.samples import HEARD
 from reports.statistics.verdicts import turns_to_decide
-from reports.summary.outcomes import Ending
+from reports.summary.outcomes import OutcomeCount
 from reports.summary.summary import MainResult, Summary
 from reports.summary.trust import taken_by_warm_up
 from reports.wording import remarks, words
@@ -46,7 +46,7 @@ def run_headline(summary: Summary) -> str:
     lost = hopeless(summary)
     begun = [answer for answer in main_answers(summary) if answer.turns and answer.target not in lost]
     said += [_no_median(begun)] if begun and not medians else []
-    said += [f"{listed(lost)}: no turn succeeded."] if lost else []
+    said += [f"{join_words(lost)}: no turn succeeded."] if lost else []
     return " ".join([*said, *(f"{reply}." for reply in early_replies(summary))])
 
 
@@ -72,12 +72,12 @@ def _quantiles(told: Sequence[MainResult], *, named: bool) -> list[str]:
     """Return p50, and p95 if all have it, in one unit: 0.70 s on east and 0.79 s on west; of over three the ends."""
     ps = [p for p in (0.5, 0.95) if all(answer.at(p).bounded for answer in told)]
     shown = {p: told if len(told) <= 3 else _ends(told, p) for p in ps}
-    times = iter(together(*(answer.at(p).told for p in ps for answer in shown[p])))
+    times = iter(format_ms_list(*(answer.at(p).told for p in ps for answer in shown[p])))
     said = []
     for p in ps:
         of = [(words.bound(answer.at(p)), f" on {answer.target}" if named else "") for answer in shown[p]]
         parts = [f"{sign}{next(times)}{where}" for sign, where in of]
-        said.append(" to ".join(parts) if len(told) > 3 else listed(parts))
+        said.append(" to ".join(parts) if len(told) > 3 else join_words(parts))
     return said
 
 
@@ -99,7 +99,7 @@ def _no_median(begun: Sequence[MainResult]) -> str:
     if not good:
         cut = count(sum(a.turns for a in begun))
         return f"None of the turns came to an end: {cut} were cut by the end of the run."
-    took = " to ".join(dict.fromkeys(together(min(good), max(good))))
+    took = " to ".join(dict.fromkeys(format_ms_list(min(good), max(good))))
     return f"Too few sessions for a median: {begun[0].metric} of {plural(turns, 'turn')} was {took}."
 
 
@@ -135,7 +135,7 @@ def _counted(summary: Summary) -> list[str]:
         return [*ends, *([f"{plural(found.lost, 'turn')} not started"] if found.lost else [])]
     unmet, lost = count(found.unmet), hopeless(summary)
     failed = f"{unmet} of {count(found.planned)} planned" if found.lost else unmet
-    dead = [f"{listed(lost)}: no turn succeeded"] if lost else []
+    dead = [f"{join_words(lost)}: no turn succeeded"] if lost else []
     return [*dead, f"{plural(found.begun, 'turn')}, {failed} failed"]
 
 
@@ -280,7 +280,7 @@ def _failures(summary: Summary) -> list[str]:
         return [f"None of the {plural(wanted, 'turn')} failed."]
     rows = zip(summary.targets, found.targets, strict=True)
     mine = [f"{count(one.unmet)} of {count(one.turns_planned)} on {name}" for name, one in rows if one.unmet]
-    where = f"; {listed(mine)}" if len(summary.targets) > 1 and len(mine) <= NAMED else ""
+    where = f"; {join_words(mine)}" if len(summary.targets) > 1 and len(mine) <= NAMED else ""
     failed = [ending for ending in found.turns if ending.kind == "failed"]
     how = f", {_mostly(failed)}" if failed else ""
     never = f"; {count(lost)} not started, their sessions ended {_mostly(found.losses)}" if lost else ""
@@ -288,7 +288,7 @@ def _failures(summary: Summary) -> list[str]:
     return [f"{of} failed ({percent(unmet, wanted)}{where}){how}{never}."]
 
 
-def _mostly(endings: Sequence[Ending]) -> str:
+def _mostly(endings: Sequence[OutcomeCount]) -> str:
     """How most turns ended: as closed:1006; most often as closed:1006 (17)."""
     most = max(endings, key=lambda ending: sum(ending.counts))
     return f"most often as {most.outcome} ({count(sum(most.counts))})" if len(endings) > 1 else f"as {most.outcome}"
@@ -325,7 +325,7 @@ def load_line(summary: Summary) -> str:
     named = [f"{name} {count(number)}" for name, number in scripts if number]
     more = [f"{len(named) - SCRIPTS} other scripts"] if len(named) > SCRIPTS else []
     played += f": {', '.join([*named[:SCRIPTS], *more])}" if len(named) > 1 else ""
-    targets = listed(list(summary.targets)) if len(summary.targets) > 1 else ""
+    targets = join_words(list(summary.targets)) if len(summary.targets) > 1 else ""
     return " · ".join(filter(None, [_offered(summary), played, words.lasted(summary), targets]))
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from reports.numbers import NBSP, capital, listed, three
+from reports.numbers import NBSP, capital, format_number, join_words
 from reports.render.blocks import Inline, Term
-from reports.summary.trust import Setup, found_values
+from reports.summary.trust import PlaybackSetup, found_values
 from reports.wording.breakdown import AUDIBLE, STOPPED, WORDS
 
 GROWS = ("ttfa", "transcript_*", "response_total", "end_of_turn_delay", "voice_to_voice")
@@ -17,33 +17,34 @@ FACTS = {
 """What is told of an arm: the fields of `ArmFacts`, and their names."""
 
 
-def player(setup: Setup) -> str:
+def player(setup: PlaybackSetup) -> str:
     """jitter buffer of 60 ms included"""
     if not setup.jitter_buffers_ms:
         return "jitter buffer not recorded"
     return f"{_buffers(setup.jitter_buffers_ms)} included"
 
 
-def packetisation(setup: Setup) -> str:
+def packetisation(setup: PlaybackSetup) -> str:
     """Why VAD turns wait longer the larger their chunks are; empty without VAD turns."""
     if not setup.vad_chunks_ms:
         return ""
     return (
         "The service hears the end of speech only with the chunk that holds it and with the silence after it. "
-        f"So of VAD turns, {_chunk(setup)} packetisation: {listed(list(GROWS))}. Compare only runs of one chunk size."
+        f"So of VAD turns, {_chunk(setup)} packetisation: {join_words(list(GROWS))}. "
+        "Compare only runs of one chunk size."
     )
 
 
-def packetisation_note(setup: Setup) -> Inline:
+def packetisation_note(setup: PlaybackSetup) -> Inline:
     """The same in short; empty without VAD turns."""
     return (f"{capital(_chunk(setup))} ", Term("packetisation"), ".") if setup.vad_chunks_ms else ""
 
 
-def _chunk(setup: Setup) -> str:
+def _chunk(setup: PlaybackSetup) -> str:
     return f"metrics from the end of speech contain up to one chunk ({_ms(setup.vad_chunks_ms)}) of"
 
 
-def contained(setup: Setup) -> str:
+def contained(setup: PlaybackSetup) -> str:
     """What of the segments of voice_to_voice is a setting, in sentences."""
     waited_for: list[str] = []
     # what the service waits for before it takes a turn as ended
@@ -70,4 +71,4 @@ def _buffers(values_ms: tuple[float, ...]) -> str:
 
 
 def _ms(values: tuple[float, ...]) -> str:
-    return f"{listed([three(value) for value in values])}{NBSP}ms"
+    return f"{join_words([format_number(value) for value in values])}{NBSP}ms"

@@ -11,12 +11,12 @@ import pandas as pd
 
 from bench.metrics import EXPECTED
 from bench.run.document import ValidityStatus
-from reports.numbers import NBSP, count, listed, percent, plural, span
-from reports.records import Record
+from reports.numbers import NBSP, count, format_duration, join_words, percent, plural
+from reports.records import JsonEntry
 from reports.runs import RunFrames, hosts_of
-from reports.summary.outcomes import Ending, Remedy
+from reports.summary.outcomes import OutcomeCount, Remedy
 from reports.summary.summary import Summary
-from reports.summary.trust import NotJudged, RunValidity, busiest, taken_by_warm_up
+from reports.summary.trust import NoVerdict, RunValidity, busiest, taken_by_warm_up
 from reports.wording.words import CHECKS, as_sentence, check_values
 
 LEAD = "Do not use these results"
@@ -24,7 +24,7 @@ RUN = "the run"
 
 
 @dataclass(frozen=True)
-class Cause:
+class InvalidReason:
     """A reason why values of `folder`, or of several runs, may not be used: its code, a clause, and a remedy."""
 
     code: str
@@ -38,7 +38,7 @@ class Cause:
         return " ".join(filter(None, (f"{self.text.rstrip('.')}.", remedies([self]))))
 
 
-class ValidityEntry(Record, frozen=True):
+class ValidityEntry(JsonEntry, frozen=True):
     """Whether the values of a check or comparison may be used: codes of the reasons, and the same in words."""
 
     status: ValidityStatus
@@ -46,7 +46,7 @@ class ValidityEntry(Record, frozen=True):
     messages: list[str]
 
 
-def validity_entry(status: ValidityStatus, causes: Sequence[Cause]) -> ValidityEntry:
+def validity_entry(status: ValidityStatus, causes: Sequence[InvalidReason]) -> ValidityEntry:
     """Return the entry of a document. `status`: of the run, which is invalid for this purpose if there are causes."""
     if causes and status == "valid":
         status = "invalid"
@@ -54,7 +54,9 @@ def validity_entry(status: ValidityStatus, causes: Sequence[Cause]) -> ValidityE
     return ValidityEntry(status, reasons, list(dict.fromkeys(cause.line.replace(NBSP, " ") for cause in causes)))
 
 
-def of_run(verdict: RunValidity, document: Mapping[str, Any], folder: Path, whose: str = RUN) -> tuple[Cause, ...]:
+def of_run(
+    verdict: RunValidity, document: Mapping[str, Any], folder: Path, whose: str = RUN
+) -> tuple[InvalidReason, ...]:
     """Why a run's figures may not be used, a cause for each broken rule; none of a valid one. `whose`: its name."""
     if verdict.status == "valid":
         return ()
@@ -63,12 +65,14 @@ def of_run(verdict: RunValidity, document: Mapping[str, Any], folder: Path, whos
         remedy = "see how its turns ended: rtbench report" if ended else "run it again, to its end"
         remedy = "" if taken_by_warm_up(dict(document)) else remedy  # the reason says what to do
         code = verdict.reasons[0] if verdict.reasons else "no_data"
-        return (Cause(code, f"{whose} has no verdict: {verdict_reason(verdict)}", remedy, folder),)
+        return (InvalidReason(code, f"{whose} has no verdict: {verdict_reason(verdict)}", remedy, folder),)
     failed: list[tuple[str, str, str]] = [
         (check.name, f"{CHECKS[check.name].failure} ({check_values(check)})", check.remedy) for check in verdict.failed
     ]
     broken = failed or [("no_data", verdict_reason(verdict), "")]
-    return tuple(Cause(code, f"{whose} is {verdict.word}: {why}", remedy, folder) for code, why, remedy in broken)
+    return tuple(
+        InvalidReason(code, f"{whose} is {verdict.word}: {why}", remedy, folder) for code, why, remedy in broken
+    )
 
 
 def run_word(verdict: str, *, usable: bool) -> str:
@@ -76,16 +80,16 @@ def run_word(verdict: str, *, usable: bool) -> str:
     return "INVALID COMPARISON" if verdict == "VALID" and not usable else verdict
 
 
-def do_not_use(causes: Sequence[Cause]) -> str:
+def do_not_use(causes: Sequence[InvalidReason]) -> str:
     """Do not use these results: …, with every cause once."""
     return f"{LEAD}: {'; '.join(texts(causes))}."
 
 
-def texts(causes: Iterable[Cause]) -> list[str]:
+def texts(causes: Iterable[InvalidReason]) -> list[str]:
     return list(dict.fromkeys(cause.text for cause in causes))
 
 
-def remedies(causes: Iterable[Cause]) -> str:
+def remedies(causes: Iterable[InvalidReason]) -> str:
     """What to do, as sentences; empty where nobody knows."""
     known = dict.fromkeys(cause.remedy.rstrip(". ") for cause in causes if cause.remedy)
     return " ".join(map(as_sentence, known))
@@ -93,7 +97,7 @@ def remedies(causes: Iterable[Cause]) -> str:
 
 def run_called(labels: Sequence[str], *, only: bool) -> str:
     """How a run is called: the run; the run of new, where there are others."""
-    return RUN if only else f"{RUN} of {listed(list(labels))}"
+    return RUN if only else f"{RUN} of {join_words(list(labels))}"
 
 
 def over_the_limit(share: float) -> str:
@@ -120,13 +124,13 @@ def verdict_reason(verdict: RunValidity) -> str:
     return "; ".join(CHECKS[check.name].failure for check in verdict.failed) or "a check failed"
 
 
-def why_not_judged(found: NotJudged) -> str:
+def why_not_judged(found: NoVerdict) -> str:
     """the run has not ended; the warm-up of 30 s took all 12 turns, with what to do."""
     if found.kind == "unknown":
         return found.note
     if found.kind == "warm-up":
         turns = "the only turn" if found.turns == 1 else f"all {plural(found.turns, 'turn')}"
-        took = f"the warm-up of {span(found.warmup_s)} took {turns}"
+        took = f"the warm-up of {format_duration(found.warmup_s)} took {turns}"
         return f"{took}: no session started after it; run longer, or with --warmup 0"
     return {
         "running": "the run has not ended",
@@ -166,7 +170,7 @@ def trust(run: RunFrames) -> list[str]:
 
 def cited_line(cited: dict[str, Any]) -> str:
     """What the calibration says, and how this run differs from it: calibrated on 2026-11-20, with another kernel: …."""
-    stale = f", {listed(cited['stale'])}" if cited["stale"] else ""
+    stale = f", {join_words(cited['stale'])}" if cited["stale"] else ""
     sessions = f"{'at least ' if cited.get('ended') else ''}{count(cited['sessions'])} {cited['kind']} sessions"
     return (
         f"calibrated on {cited['date']}{stale}: error p99 ≤ 1 ms up to {sessions} per process, "
@@ -180,7 +184,7 @@ def beyond_calibration(cited: dict[str, Any], seconds: pd.DataFrame) -> list[str
     more = [f"{count(sessions)} sessions"] if sessions > cited["sessions"] else []
     more += [f"{count(events_per_s)} events/s"] if events_per_s > cited["events_per_s"] * ABOVE_MEAN else []
     ended = f" ({cited['ended']}, not the load generator, ended it)" if cited.get("ended") else ""
-    return [f"this run went beyond its calibration{ended}: {listed(more)} in one process"] if more else []
+    return [f"this run went beyond its calibration{ended}: {join_words(more)} in one process"] if more else []
 
 
 MEANINGS = {
@@ -261,7 +265,7 @@ def meaning(outcome: str) -> str:
     return MEANINGS.get(outcome) or FAMILIES.get(outcome.split(":")[0], "")
 
 
-def ending_words(ending: Ending) -> str:
+def ending_words(ending: OutcomeCount) -> str:
     """What an outcome says of a turn or a session, with what the service said most often of it."""
     own = OF_SESSIONS.get(ending.outcome, "") if ending.of_session else ""
     told = own or meaning(ending.outcome)
@@ -271,7 +275,7 @@ def ending_words(ending: Ending) -> str:
 def ended_as(sessions: Mapping[str, int]) -> str:
     """3 sessions ended as connect_failed:401; 5 sessions ended as 3 × connect_failed:401 and 2 × connect_failed:dns."""
     ends = [f"{count(n)} × {outcome}" for outcome, n in sessions.items()] if len(sessions) > 1 else [*sessions]
-    return f"{plural(sum(sessions.values()), 'session')} ended as {listed(ends)}"
+    return f"{plural(sum(sessions.values()), 'session')} ended as {join_words(ends)}"
 
 
 def remedy_line(remedy: Remedy) -> str:

@@ -10,12 +10,12 @@ import math
 from functools import partial
 
 from bench.metrics import CATALOGUE, SLOPE
-from reports.numbers import NBSP, NONE, change, count, listed, plural, three
-from reports.question import Question
+from reports.numbers import NBSP, NONE, change, count, format_number, join_words, plural
+from reports.question import MetricSpec
 from reports.rate_metrics import RATES
 from reports.statistics.baselines import RATE_RUN_SD, RUN_SD
 from reports.statistics.differences import Difference, Margin, Scale
-from reports.statistics.verdicts import ORDERS, Reason, unequal
+from reports.statistics.verdicts import ORDERS, InconclusiveReason, unequal
 from reports.wording.words import INFINITE, UNBOUNDED, interval
 
 NOTHING = "n/a"
@@ -24,7 +24,7 @@ NEAR = 0.05
 """A ratio that lies farther from 1 than this is told with its margin where it is equivalent."""
 
 
-def figure(question: Question) -> str:
+def figure(question: MetricSpec) -> str:
     """ttfa p95 from end of speech, with function calls; failure_rate."""
     if question.stratum is None:
         return question.name
@@ -68,7 +68,7 @@ def signed(value: float | None, scale: Scale) -> str:
     if value is None:
         return UNBOUNDED
     if scale == "slope":
-        return f"{'+' if value > 0 else ''}{three(value)}{NBSP}{SLOPE}"
+        return f"{'+' if value > 0 else ''}{format_number(value)}{NBSP}{SLOPE}"
     return f"{points(value)}{NBSP}points" if scale == "points" else change(1 + value)
 
 
@@ -102,11 +102,11 @@ def margin(accepted: Margin, metric: str, *, sign: bool = False) -> str:
     known = CATALOGUE.get(metric)
     if known is None:
         size, more = 100 * accepted.points, "−" if RATES[metric].better == "higher" else "+"
-        return f"{more if sign else ''}{three(size)}{NBSP}point{'' if round(size, 9) == 1 else 's'}"
+        return f"{more if sign else ''}{format_number(size)}{NBSP}point{'' if round(size, 9) == 1 else 's'}"
     if known.better == "higher":
-        return f"{'−' if sign else ''}{three(100 * (1 - 1 / (1 + accepted.ratio)))}{NBSP}%"
-    parts = [f"{three(100 * accepted.ratio)}{NBSP}%"] if accepted.ratio or not accepted.plus else []
-    parts += [f"{three(accepted.plus)}{NBSP}{known.unit}"] if accepted.plus else []
+        return f"{'−' if sign else ''}{format_number(100 * (1 - 1 / (1 + accepted.ratio)))}{NBSP}%"
+    parts = [f"{format_number(100 * accepted.ratio)}{NBSP}%"] if accepted.ratio or not accepted.plus else []
+    parts += [f"{format_number(accepted.plus)}{NBSP}{known.unit}"] if accepted.plus else []
     return " and ".join(f"{'+' if sign else ''}{part}" for part in parts)
 
 
@@ -137,12 +137,12 @@ NOUNS = {
 }  # fmt: skip
 
 
-def said(reason: Reason | None) -> str:
+def said(reason: InconclusiveReason | None) -> str:
     """Return `too few turns to decide: p95 needs 400 per target, 96 on new`; empty if the interval says it all."""
     return ": ".join(filter(None, parts(reason)))
 
 
-def parts(reason: Reason | None) -> tuple[str, str]:
+def parts(reason: InconclusiveReason | None) -> tuple[str, str]:
     """Return what is missing and its numbers: (too few turns to decide, p95 needs 400 per target, 96 measured)."""
     if reason is None:
         return "", ""
@@ -170,7 +170,7 @@ def parts(reason: Reason | None) -> tuple[str, str]:
             bound = f"{shown} {may_be} {share(reason.upper)}{NBSP}%"
             return (bound, f"about {plural(reason.needed, 'session')} are needed") if reason.needed else ("", bound)
         case "no_turns":
-            return "", f"no {reason.metric} on {listed(list(reason.arms))}"
+            return "", f"no {reason.metric} on {join_words(list(reason.arms))}"
         case "no_analysis":
             return "no interim analysis", f"{count(reason.there[0])} of {plural(reason.needed, 'pair')} ended"
         case "would_stay_inconclusive":
@@ -191,7 +191,7 @@ def parts(reason: Reason | None) -> tuple[str, str]:
     return "", texts[reason.kind]
 
 
-def _lacking(reason: Reason) -> str:
+def _lacking(reason: InconclusiveReason) -> str:
     """Return `96 on new`, `96 on old and 120 on new`; `96 measured` if it is the same in all or not known by target."""
     if not reason.arms or len(set(reason.there)) == 1:
         return f"{min(reason.there):,} measured"

@@ -9,15 +9,15 @@ from typing import NamedTuple
 
 from bench.metrics import CATALOGUE, REGULAR
 from bench.run.document import Check, CheckName
-from reports.numbers import NBSP, NONE, capital, count, listed, ms, percent, plural, span, three
+from reports.numbers import NBSP, NONE, capital, count, format_duration, format_number, join_words, ms, percent, plural
 from reports.rate_metrics import RATES, TRIALS
 from reports.render.blocks import MARKS, Cell, with_marker
 from reports.samples import ANSWER_HEARD, HEARD
 from reports.statistics.quantiles import QuantileEstimate
 from reports.strata import ORIGINS, Stratum, turn_type_words
-from reports.summary.figures import ALL, Counts, MetricSummary, TurnRate
-from reports.summary.segments import Band, Breakdown
-from reports.summary.single_turns import Role, Talk
+from reports.summary.figures import ALL, MetricSummary, TurnCounts, TurnRate
+from reports.summary.segments import Breakdown, PercentileBand
+from reports.summary.single_turns import ExampleTurn, Role
 from reports.summary.summary import GREETING, READ, MainResult, Summary
 from reports.wording import settings
 from reports.wording.breakdown import segment_title
@@ -89,10 +89,10 @@ def interval(low: float | None, high: float | None, write: Callable[[float], str
 
 def observed(seconds: float) -> str:
     """Return for how long the service was observed: no verdict can know of what changes more slowly than that."""
-    return f"observed for {span(seconds)}" if seconds else ""
+    return f"observed for {format_duration(seconds)}" if seconds else ""
 
 
-def few_words(there: int, noun: str, needs: int) -> str:
+def shortfall_text(there: int, noun: str, needs: int) -> str:
     """20 sessions; needs 40: why there is no figure."""
     return f"{plural(there, noun)}; needs {count(needs)}"
 
@@ -105,20 +105,20 @@ def quantile_cell(figures: MetricSummary, p: float, noun: str = "turn") -> Cell:
 def estimate_cell(estimate: QuantileEstimate, n: int, failed: int, noun: str = "turn") -> Cell:
     """The same for a quantile of n turns; of the successes alone if too many failed."""
     if estimate.reported:
-        return Cell(three(estimate.value), _interval(estimate))
+        return Cell(format_number(estimate.value), _interval(estimate))
     if not n:
         return Cell("n/a", f"no {noun or 'turn'}")
     failures = f"{count(failed)} of {count(n)} failed" if noun else ""
     if estimate.status == "in_failures":
-        successes = f"successes {three(estimate.successes)}" if math.isfinite(estimate.successes) else ""
+        successes = f"successes {format_number(estimate.successes)}" if math.isfinite(estimate.successes) else ""
         return Cell(INFINITE, "; ".join(filter(None, (failures, successes))) or ("all failed" if failed == n else ""))
     if estimate.status == "unbounded":
         lacks = f"no {'upper' if math.isfinite(estimate.low) else 'lower'} bound"
         why = f": {'long sessions differ' if estimate.by_length else failures or 'failures'}"
         needs = f"; needs {plural(estimate.required, 'session')}" if estimate.required else why
-        return Cell(f"{bound(estimate)}{three(estimate.told)}", f"{lacks}{needs}", lacks)
+        return Cell(f"{bound(estimate)}{format_number(estimate.told)}", f"{lacks}{needs}", lacks)
     units = (n, noun or "turn") if estimate.status == "too_few_turns" else (estimate.sessions, "session")
-    return Cell("n/a", few_words(*units, estimate.required), f"needs {plural(estimate.required, units[1])}")
+    return Cell("n/a", shortfall_text(*units, estimate.required), f"needs {plural(estimate.required, units[1])}")
 
 
 def bound(estimate: QuantileEstimate) -> str:
@@ -140,7 +140,7 @@ def reached(figures: MetricSummary) -> Cell:
 
 
 def _interval(estimate: QuantileEstimate) -> str:
-    return interval(estimate.low, estimate.high, three, " – ")
+    return interval(estimate.low, estimate.high, format_number, " – ")
 
 
 def cause(summary: Summary) -> str:
@@ -154,7 +154,7 @@ def cause(summary: Summary) -> str:
 
 def check_value(check: Check, value: float | None) -> str:
     """Return a value in a check's unit: 14.2 ms."""
-    return NONE if value is None else f"{three(value)}{NBSP}{check.unit}"
+    return NONE if value is None else f"{format_number(value)}{NBSP}{check.unit}"
 
 
 def check_values(check: Check) -> str:
@@ -185,11 +185,11 @@ def with_remedies(checks: Sequence[Check]) -> Iterable[tuple[Check, str]]:
 def lasted(summary: Summary) -> str:
     """20 min measured after 3 min of warm-up."""
     window = summary.window
-    after = f" after {span(window.warmup_s)} of warm-up" if window.warmup_s else ""
-    return f"{span(window.measured_s)} measured{after}"
+    after = f" after {format_duration(window.warmup_s)} of warm-up" if window.warmup_s else ""
+    return f"{format_duration(window.measured_s)} measured{after}"
 
 
-class Answers(NamedTuple):
+class ResultRows(NamedTuple):
     """The rows of the first table of one metric from one instant to another: a target and stratum each."""
 
     metric: str
@@ -211,7 +211,7 @@ def main_metrics(summary: Summary) -> set[str]:
     return {answer.metric for group in tables(summary) for answer in group.rows}
 
 
-def tables(summary: Summary) -> list[Answers]:
+def tables(summary: Summary) -> list[ResultRows]:
     """What the first table has: what is heard, first deltas and transcripts by their origin, greetings."""
     strata = summary.turns.strata
     ends = {name: f"the first {kind} delta" for name, kind in KINDS.items()}
@@ -219,16 +219,16 @@ def tables(summary: Summary) -> list[Answers]:
     answered = f"the first audible sample of the answer, {settings.player(summary.setup)}"
     ends |= {READ: "the first words of the transcript", HEARD: heard}
     every = [
-        Answers(rows[0].metric, ORIGINS[measured_from], ends[rows[0].metric], rows)
+        ResultRows(rows[0].metric, ORIGINS[measured_from], ends[rows[0].metric], rows)
         for measured_from in dict.fromkeys(stratum.measured_from for stratum in strata)
         for waits in (summary.answers, summary.read)
         if (rows := [a for s in strata if s.measured_from == measured_from for a in waits if a.stratum == s])
     ]
     first = (
-        Answers(HEARD, ORIGINS["speech_end"], heard, summary.heard),
-        Answers(ANSWER_HEARD, ORIGINS["speech_end"], answered, summary.answered),
+        ResultRows(HEARD, ORIGINS["speech_end"], heard, summary.heard),
+        ResultRows(ANSWER_HEARD, ORIGINS["speech_end"], answered, summary.answered),
     )
-    greeted = Answers(GREETING, "start of connecting", "the first audible sample of the greeting", summary.greeted)
+    greeted = ResultRows(GREETING, "start of connecting", "the first audible sample of the greeting", summary.greeted)
     return [answers for answers in (*first, *every, greeted) if answers.rows]
 
 
@@ -302,7 +302,7 @@ def medians(summary: Summary, names: Sequence[str]) -> list[str]:
         cell, where = quantile_cell(f, 0.5), f" on {f.title}" if named else ""
         value = f"{cell.text} ({cell.below})" if cell.below else f"{cell.text}"
         reached_by = f", completed by {reached(f).text}" if f.failed else ""
-        said.append(f"{f.metric} p50{where} {value}, max {three(f.high)}{NBSP}{f.unit}{reached_by}")
+        said.append(f"{f.metric} p50{where} {value}, max {format_number(f.high)}{NBSP}{f.unit}{reached_by}")
     return said
 
 
@@ -312,12 +312,12 @@ def slope_lines(summary: Summary) -> list[str]:
     several = len({f.stratum for f in slopes}) > 1
     return [
         f"{f.metric} p50{f' on {f.title if several else f.target}' if len(slopes) > 1 else ''} "
-        f"{three(f.at(0.5).value)}{NBSP}{f.unit} ({_interval(f.at(0.5))})"
+        f"{format_number(f.at(0.5).value)}{NBSP}{f.unit} ({_interval(f.at(0.5))})"
         for f in slopes
     ]
 
 
-def detection(counts: Counts) -> list[str]:
+def detection(counts: TurnCounts) -> list[str]:
     """What the service's turn detection got wrong, in numbers; nothing where it did not."""
     faults = []
     if counts.turns_split:
@@ -341,7 +341,7 @@ def slowest_step(summary: Summary, stratum: Stratum) -> str:
             slowest.append(f"{top.step}{where} ({ms(top.at(0.5).value)})")
     if not slowest:
         return "Too few turns of a step to rank steps by their median."
-    return f"Slowest step by p50: {listed(slowest)}." if len(slowest) <= 3 else "Steps in the order of the script."
+    return f"Slowest step by p50: {join_words(slowest)}." if len(slowest) <= 3 else "Steps in the order of the script."
 
 
 def steps_of(summary: Summary, stratum: Stratum) -> list[MetricSummary]:
@@ -356,7 +356,7 @@ ROLES: dict[Role, str] = {
 }
 
 
-def talk_name(talk: Talk) -> str:
+def talk_name(talk: ExampleTurn) -> str:
     """median turn, longest stall: why a turn is shown."""
     return f"{ROLES[talk.role]}{', longest stall' if talk.longest_stall else ''}"
 
@@ -364,7 +364,7 @@ def talk_name(talk: Talk) -> str:
 def breakdown_title(row: Breakdown) -> str:
     """order_status, VAD turns; all steps, manual turns (incomplete); typical (p50), VAD turns, with function calls."""
     of = "all steps" if row.step == ALL else row.step
-    if isinstance(row, Band):
+    if isinstance(row, PercentileBand):
         of = f"{'typical' if row.p == 0.5 else 'slow'} (p{row.p * 100:g})"
     kind = f"{of}, {'VAD' if row.noticed else 'manual'} turns{'' if row.whole else ' (incomplete)'}"
     return f"{kind}, {turn_type_words(row.turn_type)}" if row.turn_type else kind
@@ -372,7 +372,7 @@ def breakdown_title(row: Breakdown) -> str:
 
 def breakdown(row: Breakdown, summary: Summary) -> str:
     """end-of-turn detection (VAD) 319 · audio commit 4 · … · total 727 ms (mean of 40 turns)."""
-    parts = " · ".join(f"{segment_title(segment)} {three(segment.mean_ms)}" for segment in row.segments)
+    parts = " · ".join(f"{segment_title(segment)} {format_number(segment.mean_ms)}" for segment in row.segments)
     where = f" on {row.target}" if len(summary.targets) > 1 else ""
     of = f" {turn_type_words(row.turn_type)}" if row.turn_type else ""
-    return f"{parts} · total {three(row.mean_ms)}{NBSP}ms (mean of {plural(row.turns, 'turn')}{of}{where})"
+    return f"{parts} · total {format_number(row.mean_ms)}{NBSP}ms (mean of {plural(row.turns, 'turn')}{of}{where})"

@@ -11,7 +11,7 @@ from typing import Literal
 
 from bench.run.calibration import EXACT_MS, LIMIT_MS, Calibration, LoadStep, Percentiles, SessionKind
 from bench.units import BYTES_PER_MB
-from reports.numbers import NONE, count, log_range, ms, plural, three
+from reports.numbers import NONE, count, format_number, log_range, ms, plural
 from reports.render.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
 from reports.render.svg import WIDE, Plot, log_scale, log_ticks, plot_figure
 from reports.statistics.quantiles import turns_to_publish
@@ -36,7 +36,7 @@ def step_lines(step: LoadStep) -> list[str]:
     """The lines of one load: its figures, and why it is not good."""
     worst = max(step.errors.values(), key=lambda spread: spread.p99, default=None)
     own = [
-        three(step.load_generator[name].p99) if name in step.load_generator else NONE
+        format_number(step.load_generator[name].p99) if name in step.load_generator else NONE
         for name in ("receive_delay", "timestamp_uncertainty", "send_delay")
     ]
     cpu = NONE if step.cpu is None else f"{step.cpu:.0%}"
@@ -67,7 +67,7 @@ def _quantiles(spread: Percentiles | None) -> list[str]:
     if spread is None:
         return [NONE] * 4
     p999 = spread.p999 if spread.n >= turns_to_publish(0.999) else None
-    return [three(value) for value in (spread.p50, spread.p99, p999, spread.high)]
+    return [format_number(value) for value in (spread.p50, spread.p99, p999, spread.high)]
 
 
 LIMITS = {LIMIT_MS: "1 ms", EXACT_MS: "100 µs"}
@@ -129,9 +129,9 @@ def _load(step: LoadStep) -> Line:
             for name in ("receive_delay", "timestamp_uncertainty", "send_delay", "event_loop_delay")
         ),
         _share(step.cpu),
-        three(step.us_per_event),
+        format_number(step.us_per_event),
         NONE if step.rss_bytes is None else f"{step.rss_bytes / BYTES_PER_MB:,.0f} MB",
-        three(step.simulator_late_p99_ms),
+        format_number(step.simulator_late_p99_ms),
         _share(step.background),
     ]
 

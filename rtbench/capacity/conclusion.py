@@ -15,7 +15,7 @@ from itertools import permutations
 from statistics import NormalDist, median
 
 from bench.errors import INVALID_STATUS
-from reports.numbers import NBSP, count, listed, percent, plural, span
+from reports.numbers import NBSP, count, format_duration, join_words, percent, plural
 from rtbench.capacity.search import (
     SCHEMA_VERSION,
     BreakingPoint,
@@ -180,9 +180,9 @@ def _notes(
     if ended == "max_reached" and bracket.highest not in bracket.inconclusive:
         notes.append(f"nothing failed up to --to {plan.max}: a higher one finds the breaking point")
     if bracket.inconclusive:
-        between = listed([count(load) for load in bracket.inconclusive])
+        between = join_words([count(load) for load in bracket.inconclusive])
         least_s = least_time_s(grid_of(plan))
-        longer = f" ({span(least_s)} or more)" if plan.time_s < least_s else ""
+        longer = f" ({format_duration(least_s)} or more)" if plan.time_s < least_s else ""
         notes.append(f"inconclusive within their time: {between}; a longer --max-time{longer} decides more")
     if not stable:
         notes.append(
@@ -200,7 +200,7 @@ def _drift(plan: SearchPlan, levels: Sequence[LevelEntry]) -> list[str]:
         return []
     name = unit(plan.by, longer.load)
     if longer.result == "fail":
-        took = span(before.duration_s)
+        took = format_duration(before.duration_s)
         return [f"{name} passed for {took} and failed in the longer run: the service slows down under load, or drifts"]
     was, now = before.latency_p50, longer.latency_p50
     if was.value and now.value and abs(now.value / was.value - 1) > DRIFT and _apart(was, now):

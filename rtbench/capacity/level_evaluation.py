@@ -23,12 +23,12 @@ from bench.remedies import remedy_of
 from bench.run.document import Validity
 from bench.run.validity_data import worst_bound
 from bench.units import NS_PER_S
-from reports.question import Question
+from reports.question import MetricSpec
 from reports.runs import RunFrames, load_for_report
 from reports.samples import ALWAYS
 from reports.sides.clusters import Clusters
 from reports.sides.named import targets_of
-from reports.sides.side import Side
+from reports.sides.side import ComparedTarget
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
 from reports.statistics.counting import Integers
@@ -236,7 +236,7 @@ def _held_back(document: Any, target: str, step: NextLevel, calls: float | None)
     )
 
 
-def _backed_off(side: Side, slos: Sequence[Slo], error: float, callers: float) -> str:
+def _backed_off(side: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> str:
     """Return why a level that went well does not hold, as callers waited after refused calls; "" where it does.
 
     A caller who waits makes no calls that could be refused. So the part of the callers' time that was waited is taken
@@ -254,7 +254,7 @@ def _backed_off(side: Side, slos: Sequence[Slo], error: float, callers: float) -
     )
 
 
-def _drains(side: Side) -> str:
+def _drains(side: ComparedTarget) -> str:
     """Why a level that went well says nothing of the time after it: a limit is being used up; "" where none is."""
     found = exhausting_limit(side.run, side.name)
     if found is None:
@@ -263,7 +263,7 @@ def _drains(side: Side) -> str:
     return f"the service's limit of {limit} was being used up: at this pace nothing is left of it in {left_s:.0f} s"
 
 
-def _is_sure(answer: Answer, side: Side, slos: Sequence[Slo], error: float, callers: float) -> bool:
+def _is_sure(answer: Answer, side: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> bool:
     """Whether the answer is the same however far the stamps were off."""
     if answer not in ("pass", "fail"):
         return True
@@ -294,8 +294,8 @@ def _ours(document: Any, calls: int, *, sure: bool) -> str:
     return "" if cited is None or cited.get("ended") else "".join(process_advice(concurrency, cited, core_count()))
 
 
-FAILURES = Question("failure_rate", Rate())
-THROTTLED = Question("throttle_rate", Rate())
+FAILURES = MetricSpec("failure_rate", Rate())
+THROTTLED = MetricSpec("throttle_rate", Rate())
 DRAIN_SECONDS, DRAINED_SHARE, DRAINS_S = 5, 0.05, 600.0
 """A limit is being used up where, told in so many seconds at least, more than this share of it went, and nothing would
 be left within so many seconds."""
@@ -313,19 +313,19 @@ class SessionCounts(NamedTuple):
     known: Sequence[PerCluster]
 
 
-def interim_counts(side: Side, slos: Sequence[Slo]) -> SessionCounts:
+def interim_counts(side: ComparedTarget, slos: Sequence[Slo]) -> SessionCounts:
     """What a run shows that goes on. Sessions of its warm-up do not count."""
     whole = replace(side, clusters=completed_sessions(side))
     return SessionCounts([violations(whole, slo) for slo in slos], [violations(side, slo) for slo in slos])
 
 
-def side_of(folder: Path) -> Side:
+def side_of(folder: Path) -> ComparedTarget:
     """The only target of a level's run."""
     (side,) = targets_of(load_for_report(folder))
     return side
 
 
-def completed_sessions(side: Side) -> Clusters:
+def completed_sessions(side: ComparedTarget) -> Clusters:
     """The sessions that began before the oldest one that is still open, of each worker; they are numbered from 0 on.
 
     A run that is over has no more open sessions but those that its end cut.
@@ -351,7 +351,7 @@ def _first_open(ended: Integers) -> int:
     return int(gaps[0]) if gaps.size else ended.size
 
 
-def violations(side: Side, slo: Slo, worse: float = 0.0) -> PerCluster:
+def violations(side: ComparedTarget, slo: Slo, worse: float = 0.0) -> PerCluster:
     """Counts, by session, the turns that miss an objective, and all that it is about.
 
     `worse`: as if each figure were by so much worse than it was measured, in the unit of the metric.
@@ -373,7 +373,7 @@ def violations(side: Side, slo: Slo, worse: float = 0.0) -> PerCluster:
     )
 
 
-def worst_bounds(side: Side, slos: Sequence[Slo]) -> list[float]:
+def worst_bounds(side: ComparedTarget, slos: Sequence[Slo]) -> list[float]:
     """How far a figure that each objective is about can be off at most; 0 for rates, which hang on no stamp."""
     quantiles = (slo.threshold.p is not None for slo in slos)
     return [
@@ -382,7 +382,7 @@ def worst_bounds(side: Side, slos: Sequence[Slo]) -> list[float]:
     ]
 
 
-def shares_of(side: Side, slos: Sequence[Slo], error: float, callers: float) -> list[SloEntry]:
+def shares_of(side: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> list[SloEntry]:
     """The shares of a run that is over."""
     sessions = side.session_rows  # a limit of the service's ended turns, and those that were lost with a session
     limited = np.array([is_throttled(str(outcome)) for outcome in sessions["outcome"]], dtype=bool)
@@ -392,7 +392,7 @@ def shares_of(side: Side, slos: Sequence[Slo], error: float, callers: float) -> 
     ]
 
 
-def _share(side: Side, slo: Slo, share: ViolationShare, throttled: int) -> SloEntry:
+def _share(side: ComparedTarget, slo: Slo, share: ViolationShare, throttled: int) -> SloEntry:
     missing, threshold = int(violations(side, slo)[0].sum()), slo.threshold
     failed = 0
     if threshold.p is not None:
@@ -404,9 +404,9 @@ def _share(side: Side, slo: Slo, share: ViolationShare, throttled: int) -> SloEn
     return SloEntry(slo.written, slo.allowed, **share._asdict() | {"value": value} | causes)
 
 
-def waits_of(side: Side, metric: str) -> tuple[Interval, Interval]:
+def waits_of(side: ComparedTarget, metric: str) -> tuple[Interval, Interval]:
     """p50 and p95 of a metric with their 95 % intervals, as far as a report would publish them."""
-    sample = side.sample(Question(metric, Quantile(0.5)))
+    sample = side.sample(MetricSpec(metric, Quantile(0.5)))
     p50, p95 = (
         interval(one.value, one.low, one.high) if one.bounded else Interval(None, None, None)
         for one in quantiles(sample, [0.5, 0.95], 1 - SHOWN)
@@ -420,7 +420,7 @@ def interval(value: float, low: float, high: float) -> Interval:
     return Interval(*known)
 
 
-def failures_of(side: Side) -> Interval:
+def failures_of(side: ComparedTarget) -> Interval:
     """The share of turns that failed or were lost, with its 95 % interval."""
     share = violation_share(side.counts(FAILURES), SHOWN / 2, 1, math.inf)
     return interval(share.value, share.low, share.high)

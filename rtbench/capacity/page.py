@@ -8,7 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from reports.numbers import NBSP, NONE, count, log_range, ms, percent, plural, span, three, usd
+from reports.numbers import NBSP, NONE, count, format_duration, format_number, log_range, ms, percent, plural, usd
 from reports.render import svg
 from reports.render.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
 from reports.render.svg import WIDE, PixelScale, Plot, Write, identity, linear_ticks, log_scale, log_ticks
@@ -46,13 +46,15 @@ def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[st
         asked = f"the highest number of {UNITS[plan.by][1]} at which {slos} {passes}, {limits}"
     least_s = least_time_s(grid_of(plan))
     quick = (
-        f"quick search: levels of {span(LEAST_S)} until the time is over, for a rough estimate; a verified answer "
-        f"takes {span(least_s)} or more"
+        f"quick search: levels of {format_duration(LEAST_S)} until the time is over, for a rough estimate; "
+        f"a verified answer takes {format_duration(least_s)} or more"
     )
     sure = f"the answer is wrong in at most {plan.error:.0%} of searches, over all levels and analyses together"
     lines = [
         asked,
-        f"up to {plural(plan.max_levels, 'level')} and a longer run, in {span(plan.time_s)}{budget}".replace(NBSP, " "),
+        f"up to {plural(plan.max_levels, 'level')} and a longer run, in {format_duration(plan.time_s)}{budget}".replace(
+            NBSP, " "
+        ),
         quick if plan.time_s < least_s else sure,
         *costs,
     ]
@@ -68,14 +70,16 @@ def level_heads(plan: SearchPlan) -> str:
 
 def level_lines(level: LevelEntry) -> list[str]:
     """A level: its figures, the share of turns that missed the objective worst off, and why it may say nothing."""
-    waits = [three(wait.value) for wait in (level.latency_p50, level.latency_p95)]
+    waits = [format_number(wait.value) for wait in (level.latency_p50, level.latency_p95)]
     load = f"{'confirm ' if level.confirmation_run else ''}{count(level.load)}"
     result, counts = _result(level).replace(NBSP, " "), (count(level.sessions), count(level.turns))
     cells = [load, result, *counts, *waits, as_percent(level.failure_rate)]
     worst = max(level.slo_violations, key=lambda share: share.high / share.allowed, default=None)
     allowed = "" if worst is None or len(level.slo_violations) == 1 else f" of {_percents(worst.allowed)} %"
     missed = NONE if worst is None else share_words(worst) + (allowed if worst.value is not None else "")
-    line = row(cells, HEADS) + missed.rjust(SHARE + 2) + span(level.duration_s).replace(NBSP, " ").rjust(TOOK)
+    line = (
+        row(cells, HEADS) + missed.rjust(SHARE + 2) + format_duration(level.duration_s).replace(NBSP, " ").rjust(TOOK)
+    )
     return [line, *_wrapped(level.why, "    ")]
 
 
@@ -88,7 +92,7 @@ def share_words(share: SloEntry) -> str:
 
 
 def _percents(share: float) -> str:
-    return three(float(f"{100 * share:.2g}"))
+    return format_number(float(f"{100 * share:.2g}"))
 
 
 def as_percent(interval: Interval) -> str:
@@ -122,8 +126,8 @@ def capacity_page(capacity: CapacityDocument) -> Page:
     plan = capacity.plan
     answer, *rest = capacity.sentence.split("; ")
     levels = sorted(capacity.levels, key=lambda level: (level.load, level.confirmation_run))
-    spent = span(sum(level.duration_s for level in levels))
-    most = f"at most {plan.max_levels} and a longer run in {span(plan.time_s)}"
+    spent = format_duration(sum(level.duration_s for level in levels))
+    most = f"at most {plan.max_levels} and a longer run in {format_duration(plan.time_s)}"
     method = f"{plural(len(levels), 'level')} in {spent}, of {most}"
     if capacity.highest_pass is not None or capacity.lowest_fail is not None:
         chance = percent(plan.error, 1)
@@ -162,15 +166,15 @@ def _level(level: LevelEntry) -> Line:
     return [
         _named(level),
         ": ".join(filter(None, (_result(level), level.why))),
-        three(level.in_progress),
+        format_number(level.in_progress),
         count(level.sessions),
         count(level.turns),
-        _with_ends(level.latency_p50, three),
-        _with_ends(level.latency_p95, three),
-        _with_ends(level.failure_rate, lambda share: three(100 * share)),
+        _with_ends(level.latency_p50, format_number),
+        _with_ends(level.latency_p95, format_number),
+        _with_ends(level.failure_rate, lambda share: format_number(100 * share)),
         left or NONE,
         NONE if level.usd is None else usd(level.usd),
-        span(level.duration_s),
+        format_duration(level.duration_s),
         level.run or NONE,
     ]
 

@@ -36,7 +36,7 @@ from scipy.special import stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from bench.errors import UsageError
 from reports.rate_metrics import RATES
-from reports.statistics.rates import PerCluster, Ratio, ratio_of
+from reports.statistics.rates import PerCluster, RatioEstimate, ratio_of
 from reports.statistics.verdicts import SESSIONS
 from reports.thresholds import SIGNS, Threshold, parse, quoted
 from rtbench.capacity.search import Answer
@@ -116,12 +116,12 @@ def violation_share(missed: PerCluster, error: float, objectives: int, callers: 
     return ViolationShare(ratios[0].value, low, high, int(ratios[0].turns), ratios[0].clusters, max(map(_deff, ratios)))
 
 
-def _deff(ratio: Ratio) -> float:
+def _deff(ratio: RatioEstimate) -> float:
     alone = ratio.value * (1 - ratio.value) / ratio.turns if ratio.turns else 0.0
     return max(1.0, ratio.variance / alone) if alone and math.isfinite(ratio.variance) else 1.0
 
 
-def _ratios(missed: PerCluster, callers: float) -> list[Ratio]:
+def _ratios(missed: PerCluster, callers: float) -> list[RatioEstimate]:
     """The share of missed turns by sessions and, where there are enough of them, by batches."""
     between = ratio_of(missed)
     return [between] if between.clusters < SESSIONS else [between, ratio_of(_batched(missed, callers))]
@@ -136,7 +136,7 @@ def _batched(missed: PerCluster, callers: float) -> PerCluster:
     return events, turns
 
 
-def _low(ratios: Sequence[Ratio], error: float, over: float = 0.0) -> float:
+def _low(ratios: Sequence[RatioEstimate], error: float, over: float = 0.0) -> float:
     """Return the lower bound of the share by sessions.
 
     `over`: it need not be exact where it is not above that, for what is left out then takes by far the longest.
@@ -147,7 +147,7 @@ def _low(ratios: Sequence[Ratio], error: float, over: float = 0.0) -> float:
     return max(0.0, min(low, ratios[0].lower(error)) if low > over else low)
 
 
-def _high(ratios: Sequence[Ratio], error: float, under: float = 1.0) -> float:
+def _high(ratios: Sequence[RatioEstimate], error: float, under: float = 1.0) -> float:
     """Return the upper bound, exact below `under`."""
     if ratios[0].effective_sessions <= 1:
         return 1.0
@@ -169,16 +169,16 @@ def analysis_result(
     return "pass" if _all_below([_ratios(missed, callers) for missed in complete], allowed, error) else "inconclusive"
 
 
-def _any_above(shares: Sequence[Sequence[Ratio]], allowed: Sequence[float], error: float) -> bool:
+def _any_above(shares: Sequence[Sequence[RatioEstimate]], allowed: Sequence[float], error: float) -> bool:
     each = error / len(allowed)
     return any(_decides(one) and _low(one, each, most) > most for one, most in zip(shares, allowed, strict=True))
 
 
-def _all_below(shares: Sequence[Sequence[Ratio]], allowed: Sequence[float], error: float) -> bool:
+def _all_below(shares: Sequence[Sequence[RatioEstimate]], allowed: Sequence[float], error: float) -> bool:
     return all(_decides(one) and _high(one, error, most) < most for one, most in zip(shares, allowed, strict=True))
 
 
-def _decides(ratios: Sequence[Ratio]) -> bool:
+def _decides(ratios: Sequence[RatioEstimate]) -> bool:
     """Whether a share is of enough sessions for an answer: fewer may be alike by chance."""
     return round(ratios[0].effective_sessions) >= SESSIONS
 
@@ -225,13 +225,13 @@ def is_futile(
     return not _all_below(better, allowed, error) and not _any_above(worse, allowed, error)
 
 
-def _at_end(ratio: Ratio, part: float, side: float) -> Ratio:
+def _at_end(ratio: RatioEstimate, part: float, side: float) -> RatioEstimate:
     """What a share may be at the end of a level, were it so many standard errors worse than it seems."""
     variance = ratio.variance if math.isfinite(ratio.variance) else 0.0
     value = min(1.0, max(0.0, ratio.value + side * math.sqrt(variance)))
-    return Ratio(value, variance * part, ratio.turns / part, round(ratio.clusters / part))
+    return RatioEstimate(value, variance * part, ratio.turns / part, round(ratio.clusters / part))
 
 
-def _reach(ratio: Ratio, error: float) -> float:
+def _reach(ratio: RatioEstimate, error: float) -> float:
     """t · SE."""
     return float(stdtrit(ratio.effective_sessions - 1, 1 - error)) * math.sqrt(ratio.variance)

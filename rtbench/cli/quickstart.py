@@ -31,7 +31,7 @@ from bench.target.target import Target
 from bench.target.target_settings import load_price_table
 from bench.target.targets import ENDPOINT, TARGET_FILE, resolve_targets
 from bench.units import NS_PER_S
-from reports.numbers import listed, plural
+from reports.numbers import join_words, plural
 from reports.runs import load_frames as load_run
 from reports.summary.summary import Summary, summarise
 from reports.wording import words
@@ -110,10 +110,10 @@ def looked(summary: Summary) -> str:
     for check in summary.validity.failed:
         value, limit = (words.check_value(check, number) for number in (check.value, check.limit))
         failures.append(f"{words.CHECKS[check.name].failure} ({check.name} {value}, limit {limit})")
-    remedy = listed(list(dict.fromkeys(check.remedy for check in summary.validity.failed)))
+    remedy = join_words(list(dict.fromkeys(check.remedy for check in summary.validity.failed)))
     return (
         f"The tool works: {plural(turns, 'turn')} were played and measured; {how}.\n"
-        f"{why}, so the values above are uncertain: {listed(failures)}.\n"
+        f"{why}, so the values above are uncertain: {join_words(failures)}.\n"
         f"They show what the tool prints; they are no measurement. For one: {remedy}.\n"
         f"{summary.run.folder / 'report.html'}"
     )

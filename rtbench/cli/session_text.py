@@ -18,7 +18,7 @@ from bench.run.replay import ReplayedSession, WireTransfer
 from bench.target.target import Target
 from bench.units import NS_PER_MS
 from bench.untrusted.sanitize import escape_control
-from reports.numbers import NBSP, count, three
+from reports.numbers import NBSP, count, format_number
 from reports.render.terminal import coloured
 from reports.render.waterfall import Direction, WaterfallRow, folded, message, waterfall
 
@@ -202,7 +202,7 @@ def _measured(turn: TurnObservation, width: int) -> Iterator[str]:
     proxied = ["network_rtt is to the proxy"] if turn.rtt_scope == "proxy" else []
     stamps = []
     if (error_ns := turn.timestamp_uncertainty_ns) is not None:  # how far the arrival of the first delta can be off
-        stamps = [f"timestamp_uncertainty {three(error_ns / NS_PER_MS)} ms ({turn.receive_timestamp_source})"]
+        stamps = [f"timestamp_uncertainty {format_number(error_ns / NS_PER_MS)} ms ({turn.receive_timestamp_source})"]
     parts = {
         "outcome": [_told(turn.outcome, turn.detail), *_wait_asked(turn.retry_after_ns)],
         "metrics": [*_times(turn.metrics_ns()), *_figures(turn), *proxied, *stamps],
@@ -236,14 +236,14 @@ def _times(metrics_ns: Mapping[str, int]) -> list[str]:
 
 def _ms(ns: int) -> str:
     """Three digits, and all of a longer whole number: it is one turn's, and no estimate."""
-    return three(ns / NS_PER_MS) if abs(ns) < 1000 * NS_PER_MS else f"{ns / NS_PER_MS:,.0f}".replace("-", "−")
+    return format_number(ns / NS_PER_MS) if abs(ns) < 1000 * NS_PER_MS else f"{ns / NS_PER_MS:,.0f}".replace("-", "−")
 
 
 def _figures(turn: TurnObservation) -> list[str]:
     """The metrics of a turn that are no times."""
     columns = (metric for metric in CATALOGUE.values() if metric.scope == "turn" and metric.column)
     return [
-        f"{metric.name} {three(value)}{'' if metric.unit == 'n' else f' {metric.unit}'}"
+        f"{metric.name} {format_number(value)}{'' if metric.unit == 'n' else f' {metric.unit}'}"
         for metric in columns
         if metric.unit != "ms" and (value := _figure(turn, metric)) is not None
     ]

@@ -20,7 +20,7 @@ from rtbench.cli.report import FOLDER, RunName, close_if_left, run_named, runs_f
 
 if TYPE_CHECKING:
     from reports.gate import baselines
-    from reports.gate.results import Checked
+    from reports.gate.results import CheckResult
 
 baseline = typer.Typer(
     name="baseline",
@@ -81,18 +81,18 @@ def compare(
     """
     if on_inconclusive is not None and not fail_on_regression:
         raise UsageError("--on-inconclusive needs --fail-on-regression: add it, or leave --on-inconclusive out")
-    from reports.comparisons.comparison import compared, level_of
+    from reports.comparisons.comparison import compare_targets, level_of
     from reports.comparisons.document import write_comparison
     from reports.comparisons.page import comparison_page
     from reports.render.terminal import essentials, render_page
-    from reports.sides.named import parted, sides_of
+    from reports.sides.named import parse_targets, parted
 
     level_of(confidence)  # before any folder is written to
     sides = [_side_named(name) for name in names or [""]]
     for folder in dict.fromkeys(parted(side)[0] for side in sides):
         close_if_left(folder)
-    found = sides_of(sides)
-    comparison = compared(found, confidence=confidence)
+    found = parse_targets(sides)
+    comparison = compare_targets(found, confidence=confidence)
     page, paths = comparison_page(comparison), write_comparison(comparison, out or found[-1].run.folder)
     sys.stdout.write(render_page(page, text_width(), colour=wants_colour()))
     sys.stdout.write(f"{essentials(page)}\n{escape_control(str(paths.html))}\n")
@@ -149,13 +149,13 @@ def sample_size(
 
     Exit status: 0; 4 where the run that it plans from is INVALID or has no verdict.
     """
-    from reports.records import data_of
+    from reports.records import to_json_data
     from reports.render.terminal import render_lines
     from reports.sample_size import power_spec, sample_size, sample_size_blocks
 
     found = sample_size(_side_named(pilot), power_spec(metric, detect, margin, power, primary))
     if as_json:
-        print(to_safe_json(data_of(found)))
+        print(to_safe_json(to_json_data(found)))
     else:
         sys.stdout.write(render_lines(sample_size_blocks(found), text_width(), wants_colour()))
     if found.validity != "valid":
@@ -295,7 +295,7 @@ def tell_ci_of_refusal(error: str) -> None:
         sys.stdout.write(f"{ci.azure_command('task.logissue', {'type': 'error'}, error)}\n")
 
 
-def tell_ci(found: Checked, comment: Path) -> None:
+def tell_ci(found: CheckResult, comment: Path) -> None:
     """Annotations, and the comment where the CI system shows it, in the words of the one that runs this."""
     from reports.gate import ci
     from reports.gate.document import append_summary

@@ -18,7 +18,7 @@ from bench.metrics import outcome_class
 from bench.remedies import remedy_of
 from reports.runs import RunFrames, load_frames
 from reports.sides.clusters import Clusters
-from reports.sides.side import Side
+from reports.sides.side import ComparedTarget
 from rtbench.capacity.level_evaluation import (
     _backed_off,
     _Looking,
@@ -49,7 +49,7 @@ def side(
     workers: int = 1,
     measured_from: int = 0,
     renewed: Sequence[int] = (),
-) -> Side:
+) -> ComparedTarget:
     """A target whose sessions have these numbers and classes of outcomes; the codes of turns are their places.
 
     `renewed`: the places of those whose call goes on in another one.
@@ -62,7 +62,7 @@ def side(
     of_code[-1] = rows.size
     run = SimpleNamespace(sessions=frame, metadata={"workers": workers})
     clusters = Clusters(rows.size + 1, of_code, rows, np.arange(rows.size))
-    return cast(Side, SimpleNamespace(run=run, clusters=clusters))
+    return cast(ComparedTarget, SimpleNamespace(run=run, clusters=clusters))
 
 
 @pytest.mark.parametrize(

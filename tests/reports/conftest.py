@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from reports.comparisons.comparison import compared, inference
+from reports.comparisons.comparison import compare_targets, inference
 from reports.statistics.baselines import stored_quantile
 from reports.statistics.differences import LEVEL
 
@@ -19,7 +19,7 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Comparisons and checks resample seldom, unless EXAMPLES=all tries everything as it is."""
     if os.environ.get("EXAMPLES") == "all":
         return
-    monkeypatch.setattr(compared, "__kwdefaults__", {**(compared.__kwdefaults__ or {}), "draws": DRAWS})
+    monkeypatch.setattr(compare_targets, "__kwdefaults__", {**(compare_targets.__kwdefaults__ or {}), "draws": DRAWS})
     monkeypatch.setattr(inference, "__defaults__", (LEVEL, DRAWS, None))
     monkeypatch.setattr(stored_quantile, "__defaults__", (DRAWS,))
     monkeypatch.setattr("reports.gate.baselines.DRAWS", DRAWS)

@@ -24,12 +24,12 @@ import rtbench
 from bench.columns import BOUNDS
 from bench.errors import UsageError
 from bench.run.folder import SCHEMAS, STORED
-from reports.comparisons.comparison import compared
+from reports.comparisons.comparison import compare_targets
 from reports.comparisons.document import comparison_data
 from reports.exactness import why
 from reports.gate.check import check_of
 from reports.gate.document import check_data
-from reports.sides.named import sides_of
+from reports.sides.named import parse_targets
 from reports.summary.summary import summarise
 from reports.text.document import summary_json
 from reports.thresholds import read_thresholds
@@ -441,7 +441,7 @@ def nightly(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_comparison_is_that_of_the_command(nightly: Path) -> None:
     run = rtbench.load(nightly / "run-0")
     comparison = rtbench.compare(run)
-    written = comparison_data(compared(sides_of([run.folder])))
+    written = comparison_data(compare_targets(parse_targets([run.folder])))
     assert repr(comparison) == f"Comparison(b against a: inconclusive, {len(written['comparisons'])} metrics)"
     frame = comparison.to_frame()
     assert len(frame) == len(written["comparisons"]) + len(written["steps"])

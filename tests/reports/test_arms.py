@@ -19,14 +19,14 @@ from bench.run import folder as files
 from bench.run.merging.merge import merge_runs
 from reports.runs import load_for_report
 from reports.sides.clusters import by_session
-from reports.sides.named import sides_of
+from reports.sides.named import parse_targets
 from reports.statistics.quantiles import quantile, sample
 from reports.summary.group_keys import NOT_TOLD
 from reports.summary.groups import Group
 from reports.summary.summary import Summary, summarise
 from reports.summary.trust import noticed
 from reports.text.document import summary_data
-from reports.turns import turns_of
+from reports.turns import measured_turns
 from reports.wording import remarks
 from reports.wording.notices import notices, run_notices
 from reports.wording.sentences import next_step
@@ -95,7 +95,7 @@ def test_differences_are_those_of_the_published_quantiles() -> None:
 
     assert (first.metric, first.p, first.baseline) == ("ttfa", 0.5, TWO.targets[0])
     assert first.ratios == {TWO.targets[0]: 1.0, TWO.targets[1]: medians[1] / medians[0]}
-    assert re.match(r"eastus2 against sweden: ttfa p50 \+\d+ %", remarks.against(summary)[0].replace(NBSP, " "))
+    assert re.match(r"eastus2 against sweden: ttfa p50 \+\d+ %", remarks.baseline_text(summary)[0].replace(NBSP, " "))
 
 
 def test_a_quantile_that_may_not_be_published_has_no_difference() -> None:
@@ -109,7 +109,7 @@ def test_an_invalid_run_tells_no_differences() -> None:
 
     assert summary.differences
     assert "against a" not in run_text(summary)
-    assert not remarks.against(summary)
+    assert not remarks.baseline_text(summary)
     assert "no test was made" not in next_step(summary)
 
 
@@ -218,7 +218,7 @@ def test_sessions_of_several_hosts_are_in_the_order_of_utc(apart: Summary) -> No
     run = load_for_report(apart.run.folder)
     mine = (run.sessions["host"] == "blue").to_numpy()
     run.sessions["start_ns"] = run.sessions["start_ns"].where(~mine, run.sessions["start_ns"] - 10**15)
-    rows = by_session(run, turns_of(run), 0).rows
+    rows = by_session(run, measured_turns(run), 0).rows
     assert np.all(np.diff(run.sessions["start_utc_ns"].to_numpy(dtype=np.int64)[rows]) >= 0)
     assert len(set(run.sessions["host"].iloc[rows[:10]])) == 2
 
@@ -227,7 +227,7 @@ def test_pairs_of_several_parts_are_compared_as_pairs(recorded: Recorded) -> Non
     paired = replace(PLAN, targets=("direct", "gateway"), paired=True)
     folder = recorded(red=paired, blue=replace(paired, seed=8)).run.folder
     files.write_document(folder, files.read_document(folder) | {"interleaved": True})
-    sides = sides_of([f"{folder}:direct", f"{folder}:gateway"])
+    sides = parse_targets([f"{folder}:direct", f"{folder}:gateway"])
     assert [(side.paired, side.sessions) for side in sides] == [(True, 60), (True, 60)]
 
 

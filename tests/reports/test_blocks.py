@@ -321,14 +321,14 @@ def test_text_in_a_drawing_is_escaped(shape: str) -> None:
     ],
 )
 def test_numbers_have_three_digits_at_most(value: float | None, text: str) -> None:
-    assert numbers.three(value) == text
+    assert numbers.format_number(value) == text
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(42.3, "42 s"), (1200, "20 min"), (5400, "90 min"), (6600, "1 h 50 min"), (2.34, "2.3 s")]
 )
 def test_spans_are_short(seconds: float, text: str) -> None:
-    assert numbers.span(seconds).replace(NBSP, " ") == text
+    assert numbers.format_duration(seconds).replace(NBSP, " ") == text
 
 
 def test_ticks_of_an_axis_of_time_are_told_apart() -> None:

@@ -25,8 +25,8 @@ from reports.run_report.caller_sections import by_load as section
 from reports.runs import load_for_report
 from reports.samples import session_sample
 from reports.summary.figures import ShareEstimate
-from reports.summary.group_keys import THIN, Place, merged
-from reports.summary.groups import Apart, Group, Waits, group_differences
+from reports.summary.group_keys import THIN, GroupBin, merged
+from reports.summary.groups import Group, GroupDifference, GroupedLatency, group_differences
 from reports.summary.load import call_bins
 from reports.summary.summary import Summary, summarise
 from reports.wording.notices import pooled_notices
@@ -55,11 +55,11 @@ def counted(summary: Summary, target: str) -> list[int]:
     return [int(((starts_ns <= at) & (ends_ns > at)).sum()) for at in at_ns]
 
 
-def by_load(summary: Summary) -> list[Waits]:
+def by_load(summary: Summary) -> list[GroupedLatency]:
     return [waits for of in summary.waits_by("calls") for waits in of]
 
 
-def only(summary: Summary) -> Waits:
+def only(summary: Summary) -> GroupedLatency:
     (found,) = by_load(summary)
     return found
 
@@ -109,7 +109,7 @@ def test_false_alarms_are_rare() -> None:
     assert sum(bool(differing) for _, differing in runs) <= len(runs) / 20
 
 
-def two(few: Group, many: Group) -> list[Apart]:
+def two(few: Group, many: Group) -> list[GroupDifference]:
     return list(group_differences(replace(by_load(summary_of(SLOWER))[0], groups=(few, many))))
 
 
@@ -118,7 +118,7 @@ def test_what_lies_near_together_is_no_notice_however_sure() -> None:
     few, many = one.groups[0], one.groups[-1]
     near = structs.replace(many, p50=few.p50, p95=few.p95, failed=few.failed, unopened=few.unopened)
 
-    def moved(ratio: float) -> list[Apart]:
+    def moved(ratio: float) -> list[GroupDifference]:
         value, high = few.p50.value * ratio, few.p50.high
         ends = (high + 1e-6, high * 2) if ratio > 1 else (0.0, few.p50.low - 1e-6)
         return two(few, structs.replace(near, p50=structs.replace(few.p50, value=value, low=ends[0], high=ends[1])))
@@ -135,7 +135,7 @@ def test_failures_and_refusals_that_come_with_the_load_are_told() -> None:
     none, many = ShareEstimate(0, 28, 0.0, 0.0, 0.1), ShareEstimate(30, 100, 0.3, 0.2, 0.4)
     few = structs.replace(one.groups[0], failed=ShareEstimate(1, 200, 0.005, 0.0, 0.03), unopened=none)
     last = structs.replace(
-        few, place=Place("36–40", 38, 36, 40), failed=ShareEstimate(120, 1000, 0.12, 0.1, 0.14), unopened=many
+        few, place=GroupBin("36–40", 38, 36, 40), failed=ShareEstimate(120, 1000, 0.12, 0.1, 0.14), unopened=many
     )
     found = tuple(group_differences(replace(one, groups=(few, last))))
     (notice,) = pooled_notices(replace(summary, apart=found, waits=(one,)))

@@ -17,11 +17,11 @@ import rtbench
 from bench.columns import token_column
 from bench.pricing import Prices, cost_usd
 from bench.run.recorder import SIMULATOR_WAS_LATE
-from reports.records import data_of
+from reports.records import to_json_data
 from reports.run_report import caller_sections, context_sections
 from reports.run_report.context_sections import money
 from reports.runs import RunFrames, load_for_report
-from reports.summary.money import KINDS, Money, money_of
+from reports.summary.money import KINDS, RunCost, money_of
 from reports.summary.summary import Summary, summarise
 from reports.turns import target_labels
 from reports.wording.remarks import cost, incident_lines, limits_in_all, money_notes, round_trips
@@ -47,7 +47,7 @@ class Priced:
         return load_for_report(self.folder)
 
     @cached_property
-    def money(self) -> Money:
+    def money(self) -> RunCost:
         return money_of(self.run, target_labels(self.run))
 
     @cached_property
@@ -124,7 +124,7 @@ def test_answers_that_belong_to_no_turn_cost_as_well(tmp_path: Path) -> None:
     )
     assert "0.22 USD of it for answers that belong to no turn (3 sessions)" in said(summary)
     assert "belongs to no turn and is billed" in said(summary)
-    document = data_of(summary.money)
+    document = to_json_data(summary.money)
     assert (document["unattributed_usd"], document["unattributed_sessions"]) == (pytest.approx(3 * STRAY_USD), 3)
     assert document["targets"][0]["models"][0]["unattributed_tokens"] == {kind: STRAY.get(kind, 0) for kind in KINDS}
 
@@ -225,7 +225,7 @@ def test_a_target_that_is_paid_by_the_minute_costs_every_minute_of_every_session
     assert one.sessions == 20
     assert one.turns == one.turns_priced == summary.outcomes.begun
     assert "reported no tokens" not in said(summary)
-    assert data_of(summary.money)["targets"][0]["models"][0]["prices"]["usd_per_minute"] == 0.05
+    assert to_json_data(summary.money)["targets"][0]["models"][0]["prices"]["usd_per_minute"] == 0.05
 
 
 def test_images_are_told_and_priced_where_there_were_any(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_a_model_without_a_price_is_never_counted_as_nothing(tmp_path: Path) -> 
     assert found.models_without_price == ("gpt-x",)
     assert f"no price for gpt-x ({found.targets[1].turns} turns)" in said(summary)
     assert "in no amount" in said(summary)
-    assert data_of(summary.money)["targets"][1]["usd"] is None
+    assert to_json_data(summary.money)["targets"][1]["usd"] is None
 
 
 def test_one_target_may_answer_with_two_models(tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_a_run_without_usage_says_nothing_of_money() -> None:
     assert money(summary) is None
     assert cost(summary.money) == []
     assert "cost " not in run_text(summary)
-    assert data_of(summary.money)["usd"] is None
+    assert to_json_data(summary.money)["usd"] is None
 
 
 def test_cached_tokens_without_a_kind_are_text_first(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from reports.render.html import render_html
 from reports.render.markdown import plain, render_markdown
 from reports.run_report import caller_sections, metric_sections
 from reports.run_report.report import run_page
-from reports.sides.named import sides_of
+from reports.sides.named import parse_targets
 from reports.summary.summary import summarise
 from reports.text.document import write_report
 from reports.trends.page import trend_html as trend_html
@@ -99,7 +99,7 @@ PAGES: dict[str, Callable[[], str]] = {
     **{f"run, {name}": partial(page_of, plan) for name, plan in PLANS.items()},
     **{f"comparison, {name}": partial(compared, **changes) for name, changes in COMPARISONS.items()},
     "comparison of pairs": lambda: comparison_html(
-        quick(sides_of([synthetic.write(folder(), IN_PAIRS, interleaved=True)]))
+        quick(parse_targets([synthetic.write(folder(), IN_PAIRS, interleaved=True)]))
     ),
     "trend": lambda: trend(stepped(12, 12)),
     "history of nothing valid": lambda: trend([invalid(0)]),

@@ -18,24 +18,24 @@ from bench.run.folder import TableName
 from bench.run.validity import EARLY_REPLIES, EarlyReplies
 from bench.run.validity_data import early_replies
 from reports.comparisons import sentences as compare_sentences
-from reports.comparisons.comparison import Comparison, compared
+from reports.comparisons.comparison import Comparison, compare_targets
 from reports.comparisons.page import comparison_page
-from reports.exactness import Inexact
-from reports.finding import Finding
+from reports.exactness import UncertainMetric
+from reports.finding import MetricComparison
 from reports.finding_rows import row
 from reports.gate import sentences as check_sentences
 from reports.gate.baselines import baseline_of
 from reports.gate.check import check_of
 from reports.gate.report import check_page
-from reports.gate.results import Checked, compared_result
+from reports.gate.results import CheckResult, compared_result
 from reports.gate.sentences import interval_text, limit_text, undecided
 from reports.looks.decide import look_at
-from reports.numbers import NBSP, change, ms, three
-from reports.question import Question
+from reports.numbers import NBSP, change, format_number, ms
+from reports.question import MetricSpec
 from reports.render.markdown import render_markdown
 from reports.render.terminal import render_page
 from reports.sample_size import power_spec, sample_size
-from reports.sides.named import sides_of
+from reports.sides.named import parse_targets
 from reports.statistic_types.mean import Mean
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
@@ -83,8 +83,8 @@ def plain(text: str) -> str:
 
 
 def test_a_bound_is_told_with_its_limit() -> None:
-    assert plain(Inexact("sim", "response_total", 31.0, 20.0, "ms").why) == WHY
-    assert "off by an unknown amount" in Inexact("sim", "audio_speed", None, 0.04, "×").why
+    assert plain(UncertainMetric("sim", "response_total", 31.0, 20.0, "ms").why) == WHY
+    assert "off by an unknown amount" in UncertainMetric("sim", "audio_speed", None, 0.04, "×").why
 
 
 def test_only_the_target_is_marked_that_it_is_so_of() -> None:
@@ -246,10 +246,10 @@ RULE = f"Do not use these results: the run is INVALID: {UNUSABLE_LATE}"
 
 
 @cache
-def both(plan: Plan) -> tuple[Comparison, Checked]:
+def both(plan: Plan) -> tuple[Comparison, CheckResult]:
     """The targets of one run, compared and checked."""
     folder = synthetic.write(shared.folder(), plan, interleaved=True)
-    return compared(sides_of([folder])), check_of(folder)
+    return compare_targets(parse_targets([folder])), check_of(folder)
 
 
 def plain_of_unusable(said: str) -> str:
@@ -318,31 +318,33 @@ def plain_of_words_of_differences(text: str) -> str:
 @pytest.mark.parametrize(
     ("question", "d", "low", "high", "apart", "ends", "margin"),
     [
-        (Question("ttfa", Quantile(0.95), Margin(plus=1500)), 1.65, 1.47, 1.87, "+65 %", "+47 to +87 %", "1,500 ms"),
+        (MetricSpec("ttfa", Quantile(0.95), Margin(plus=1500)), 1.65, 1.47, 1.87, "+65 %", "+47 to +87 %", "1,500 ms"),
         (
-            Question("ttfa", Quantile(0.5), Margin(0.2, plus=30), stratum=Stratum("speech_end")),
+            MetricSpec("ttfa", Quantile(0.5), Margin(0.2, plus=30), stratum=Stratum("speech_end")),
             *(0.96, 0, 1.12, "−4 %", "up to +12 %", "20 % and 30 ms"),
         ),
-        (Question("audio_speed", Mean(), Margin(1 / 0.9 - 1)), 0.9, 0.8, 1.01, "−10 %", "−20 to +1 %", "10 %"),
-        (Question("ttfa", Quantile(0.9), Margin(0.2)), 1.1, 0, OPEN, "+10 %", "unbounded", "20 %"),
+        (MetricSpec("audio_speed", Mean(), Margin(1 / 0.9 - 1)), 0.9, 0.8, 1.01, "−10 %", "−20 to +1 %", "10 %"),
+        (MetricSpec("ttfa", Quantile(0.9), Margin(0.2)), 1.1, 0, OPEN, "+10 %", "unbounded", "20 %"),
     ],
 )
 def test_a_ratio_reads_the_same_wherever_it_is_told(
-    question: Question, d: float, low: float, high: float, apart: str, ends: str, margin: str
+    question: MetricSpec, d: float, low: float, high: float, apart: str, ends: str, margin: str
 ) -> None:
     logs = [math.log(end) if 0 < end < OPEN else (end or -OPEN) for end in (d, low, high)]
     _alike(question, (1000, 1000 * d), logs, apart, ends, margin)
 
 
 def test_a_rate_reads_the_same_wherever_it_is_told() -> None:
-    question = Question("failure_rate", Rate(), Margin(points=0.01))
+    question = MetricSpec("failure_rate", Rate(), Margin(points=0.01))
 
     _alike(question, (0.01, 0.022), [0.012, -0.0005, 0.0246], "+1.20 points", "−0.05 to +2.46", "1 point")
 
 
-def _alike(question: Question, values: tuple[float, float], d: list[float], apart: str, ends: str, margin: str) -> None:
+def _alike(
+    question: MetricSpec, values: tuple[float, float], d: list[float], apart: str, ends: str, margin: str
+) -> None:
     difference = Difference(question.scale, *values, d[0], d[1], d[2])
-    finding = Finding(question, "new", difference, UNUSABLE_ENOUGH, verdict=Verdict("not_regressed"))
+    finding = MetricComparison(question, "new", difference, UNUSABLE_ENOUGH, verdict=Verdict("not_regressed"))
     compared, item = row(finding, 1), compared_result("as written", finding)
 
     assert (plain_of_words_of_differences(compared.told), plain_of_words_of_differences(compared.margin_text)) == (
@@ -357,7 +359,7 @@ def _alike(question: Question, values: tuple[float, float], d: list[float], apar
 @pytest.mark.parametrize(
     ("low", "high", "write", "said"),
     [
-        (969.2, 1010, three, "969 to 1,010"),
+        (969.2, 1010, format_number, "969 to 1,010"),
         (640, 1240, ms, "640 ms to 1.24 s"),
         (-math.inf, 501, ms, "up to 501 ms"),
         (462, None, ms, "from 462 ms, no upper bound"),
@@ -378,7 +380,7 @@ def test_a_drift_is_told_as_any_other_difference(low: float, high: float, said: 
 
 
 def test_a_metric_that_does_not_begin_with_the_response_is_of_turns_that_do() -> None:
-    question = Question("voice_to_voice", Quantile(0.5), Margin(0.1), stratum=Stratum("request_sent"))
+    question = MetricSpec("voice_to_voice", Quantile(0.5), Margin(0.1), stratum=Stratum("request_sent"))
 
     assert verdicts.figure(question) == "voice_to_voice p50 of turns from request sent"
 

@@ -27,14 +27,14 @@ from reports.run_report.caller_sections import along as section
 from reports.run_report.charts import wait_lines
 from reports.runs import RunFrames, session_frame, turn_frame
 from reports.samples import HEARD
-from reports.statistics.quantiles import Sample, lack
+from reports.statistics.quantiles import Sample, shortfall
 from reports.summary.distributions import BINS_MOST, CURVE, PUBLISHED, Histogram, curves, histogram_of
 from reports.summary.figures import ALL
-from reports.summary.groups import Waits, one_thing
+from reports.summary.groups import GroupedLatency, one_thing
 from reports.summary.over_time import DOTS, over_time, steps_over_time
-from reports.summary.segments import Band, Breakdown, Segment, around, breakdowns
+from reports.summary.segments import Breakdown, PercentileBand, Segment, breakdowns, percentile_bands
 from reports.summary.summary import Summary, summarise
-from reports.turns import turns_of
+from reports.turns import measured_turns
 from reports.wording.sentences import largest_part_of
 from reports.wording.words import breakdown_title
 from tests.reports import synthetic
@@ -170,7 +170,7 @@ def test_a_bin_of_few_turns_has_no_median_and_a_run_of_few_bins_no_figure() -> N
 LONG = Plan(sessions=60, turns=14, targets=("direct", "gateway"), failed=0.02, seconds=200)
 
 
-def waits(summary: Summary, by: str, measured_from: str = "speech_end") -> list[Waits]:
+def waits(summary: Summary, by: str, measured_from: str = "speech_end") -> list[GroupedLatency]:
     return next(of for of in summary.waits_by(by) if of[0].stratum.measured_from == measured_from)
 
 
@@ -219,7 +219,7 @@ def test_places_that_hold_half_as_many_turns_are_counted_below_the_axis() -> Non
 def test_a_figure_of_a_group_needs_what_one_of_all_turns_needs() -> None:
     for group in waits(summary_of(LONG), "turn")[0].groups:
         for p in (0.5, 0.95):
-            assert group.told(p) == (lack(p, group.n, group.sessions) is None)
+            assert group.told(p) == (shortfall(p, group.n, group.sessions) is None)
 
 
 VAD = {
@@ -244,7 +244,7 @@ def breakdowns_of(*turns: dict[str, int], outcome: str = "ok") -> list[Breakdown
     ]
     frame = turn_frame(pa.Table.from_pylist(rows, schema=SCHEMAS["turns"]))
     nobody = session_frame(SCHEMAS["sessions"].empty_table())
-    found = breakdowns(turns_of(RunFrames(Path(), {}, frame, nobody, nobody, Histograms(), True)))
+    found = breakdowns(measured_turns(RunFrames(Path(), {}, frame, nobody, nobody, Histograms(), True)))
     return [row for row in found if row.step == ALL]
 
 
@@ -320,7 +320,7 @@ def test_their_means_add_up_to_the_mean_of_voice_to_voice(tmp_path: Path, kinds:
     run = rtbench.load(
         synthetic.write(tmp_path, Plan(sessions=40, turns=5, targets=("a", "b"), kinds=kinds, failed=0.1))
     )
-    rows, good = list(breakdowns(turns_of(run))), run.turns[run.turns["outcome"] == "ok"]
+    rows, good = list(breakdowns(measured_turns(run))), run.turns[run.turns["outcome"] == "ok"]
     instants = [f"{name}_at_ns" for name in ("speech_end", "speech_stopped", "first_audible")]
     spoken = good.loc[good["voice_to_voice_ms"].notna(), ["target", "step", "voice_to_voice_ms", *instants]]
 
@@ -339,7 +339,7 @@ def test_typical_and_slow_turns_add_up_to_their_own_mean(tmp_path: Path) -> None
         synthetic.write(tmp_path, Plan(sessions=80, turns=10, targets=("direct", "gateway"), failed=0.03))
     )
     good = run.turns[run.turns["outcome_class"] == "success"]
-    found = around(turns_of(run))
+    found = percentile_bands(measured_turns(run))
 
     assert [(band.p, band.target) for band in found] == [*product((0.5, 0.95), ("direct", "gateway"))]
     for band in found:
@@ -357,15 +357,15 @@ HEADLINE_VAD = ("speech_end", "speech_stopped", "committed", "response_created",
 HEADLINE_TWO = Plan(sessions=60, turns=4, targets=("direct", "gateway"))
 
 
-def band(*lengths_ms: float, target: str = "sim", instants: tuple[str, ...] = HEADLINE_VAD) -> Band:
+def band(*lengths_ms: float, target: str = "sim", instants: tuple[str, ...] = HEADLINE_VAD) -> PercentileBand:
     """The typical turns of a target, with segments of these lengths between the instants."""
     ends = zip(instants, instants[1:], lengths_ms, strict=False)
     parts = tuple(Segment(begin, end, "", int(10 * ms * MS), ms) for begin, end, ms in ends)
     total = sum(lengths_ms)
-    return Band(target, "all", "", 10, int(10 * total * MS), total, parts, p=0.5)
+    return PercentileBand(target, "all", "", 10, int(10 * total * MS), total, parts, p=0.5)
 
 
-def told(plan: Plan, *bands: Band, detection: dict[str, Any] | None = None) -> str:
+def told(plan: Plan, *bands: PercentileBand, detection: dict[str, Any] | None = None) -> str:
     """The headline of a run whose typical turns consist of these segments."""
     given = {"type": "server_vad", "silence_duration_ms": 500} if detection is None else detection
     summary = summary_of(

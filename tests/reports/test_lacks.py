@@ -16,7 +16,7 @@ from bench.metrics import sessions_to_publish
 from reports.numbers import NBSP
 from reports.render.blocks import Cell
 from reports.run_report import bar_charts
-from reports.statistics.quantiles import QuantileEstimate, lack, quantiles, sample
+from reports.statistics.quantiles import QuantileEstimate, quantiles, sample, shortfall
 from reports.strata import NO_STRATUM
 from reports.summary.distributions import PUBLISHED, curves
 from reports.summary.figures import MetricSummary
@@ -107,7 +107,7 @@ def test_a_quantile_that_lacks_sessions_needs_more_of_them(of_session: list[tupl
 
 @given(st.sampled_from((0.05, 0.5, 0.9, 0.95, 0.99)), st.integers(0, 700), st.integers(0, 300))
 def test_what_an_arm_lacks_is_more_than_it_has(p: float, turns: int, sessions: int) -> None:
-    lacking = lack(p, turns, sessions)
+    lacking = shortfall(p, turns, sessions)
 
     if lacking is not None:
         assert lacking.there < lacking.needs

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import rtbench
 from reports.runs import load_for_report
 from reports.summary.group_keys import KEYS
-from reports.summary.groups import Waits
+from reports.summary.groups import GroupedLatency
 from reports.summary.over_time import over_time, pool_series, steps_over_time
 from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_data
@@ -259,7 +259,7 @@ def broken(folder: Path) -> Summary:
     return summarise(load_for_report(folder))
 
 
-def only_of_never_begun(summary: Summary, by: str) -> Waits:
+def only_of_never_begun(summary: Summary, by: str) -> GroupedLatency:
     ((waits,),) = summary.waits_by(by)
     return waits
 

@@ -21,18 +21,18 @@ from reports.gate.absolute import limit_results
 from reports.gate.baselines import baseline_of
 from reports.gate.check import check_of
 from reports.looks.plan import planned
-from reports.question import Question, better_of
+from reports.question import MetricSpec, better_of
 from reports.rate_metrics import OF_COLUMNS, RATES
-from reports.records import data_of
+from reports.records import to_json_data
 from reports.run_report import caller_sections
 from reports.runs import load_for_report, load_frames
 from reports.sample_size import power_spec
 from reports.samples import session_sample
-from reports.sides.named import sides_of, targets_of
-from reports.sides.side import Side
+from reports.sides.named import parse_targets, targets_of
+from reports.sides.side import ComparedTarget
 from reports.statistic_types.rate import Rate, rate_seen
 from reports.statistics.differences import Margin
-from reports.statistics.rates import ArmSums, complement, rate_difference, ratio_of
+from reports.statistics.rates import ClusterTotals, complement, rate_difference, ratio_of
 from reports.summary.outcomes import limited
 from reports.summary.summary import Summary, summarise
 from reports.thresholds import parse
@@ -77,13 +77,13 @@ def test_every_rate_of_a_column_has_one_of_flags_or_of_errors() -> None:
 
 
 @pytest.fixture(scope="module")
-def sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[Side, ...]:
-    return sides_of([write(tmp_path_factory.mktemp("rates"))])
+def sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[ComparedTarget, ...]:
+    return parse_targets([write(tmp_path_factory.mktemp("rates"))])
 
 
-def test_only_turns_of_which_something_is_said_are_counted(sides: tuple[Side, ...]) -> None:
+def test_only_turns_of_which_something_is_said_are_counted(sides: tuple[ComparedTarget, ...]) -> None:
     west, _ = sides
-    events, trials = west.counts(Question("yield_rate", Rate(), POINT))
+    events, trials = west.counts(MetricSpec("yield_rate", Rate(), POINT))
 
     assert trials.tolist() == [2] * 40
     assert events.sum() == pytest.approx(0.9 * 80, abs=4)
@@ -93,23 +93,23 @@ def test_a_turn_whose_words_were_not_counted_has_no_share_of_wrong_ones(tmp_path
     rate = next(one for one in OF_COLUMNS if one.words)
     name = run(tmp_path, PLAN)
     edit(tmp_path, "turns", lambda index, row: row | {rate.column: 1, rate.words: 4 if row["turn"] == 1 else None})
-    west, _ = sides_of([name])
+    west, _ = parse_targets([name])
 
     (told,) = (one for one in summarise(load_frames(name)).rates if one.target == "west")
     assert (told.count, told.total) == (40, 160)
-    assert [sum(counts) for counts in west.counts(Question(rate.name, Rate(), POINT))] == [40, 160]
+    assert [sum(counts) for counts in west.counts(MetricSpec(rate.name, Rate(), POINT))] == [40, 160]
 
 
 def test_fewer_than_ten_turns_are_two_counts_and_decide_nothing(tmp_path: Path) -> None:
     synthetic.write(tmp_path, Plan(sessions=30, turns=5))
     few = edited(tmp_path, lambda i, row: row | ({"cut_off": i == 2} if i < 9 else {}))
 
-    (row,) = map(data_of, few.rates)
+    (row,) = map(to_json_data, few.rates)
     assert (row["count"], row["total"], row["value"]) == (1, 9, None)
     assert "cut_off_rate 1 of 9" in run_text(few).replace("\u00a0", " ")
 
 
-def test_a_rate_of_which_more_is_better_regresses_downwards(sides: tuple[Side, ...]) -> None:
+def test_a_rate_of_which_more_is_better_regresses_downwards(sides: tuple[ComparedTarget, ...]) -> None:
     comparison = quick(sides)
     finding = next(f for f in comparison.findings if f.question.metric == "yield_rate")
 
@@ -124,8 +124,8 @@ def test_a_rate_of_which_more_is_better_regresses_downwards(sides: tuple[Side, .
 def test_what_more_is_better_of_is_judged_as_what_it_leaves(paired: bool) -> None:
     rng = np.random.default_rng(3)
     base, cand = (((rng.random(60) < share).astype(float), np.ones(60)) for share in (0.9, 0.8))
-    found = rate_difference(ArmSums(base, cand, paired=paired), POINT, better="higher")
-    left = rate_difference(ArmSums(complement(base), complement(cand), paired=paired), POINT)
+    found = rate_difference(ClusterTotals(base, cand, paired=paired), POINT, better="higher")
+    left = rate_difference(ClusterTotals(complement(base), complement(cand), paired=paired), POINT)
 
     assert (found.baseline, found.candidate) == pytest.approx((1 - left.baseline, 1 - left.candidate))
     assert (found.d, found.low, found.high) == (-left.d, -left.high, -left.low)
@@ -143,14 +143,14 @@ def test_a_look_judges_what_more_is_better_of_as_what_it_leaves() -> None:
 
 
 def test_what_no_run_saw_fail_is_not_proved_never_to_fail(tmp_path: Path) -> None:
-    west = sides_of([write(tmp_path, 1.1)])[0]
+    west = parse_targets([write(tmp_path, 1.1)])[0]
     (item,) = limit_results(parse("yield_rate", "rate>99%"), west)
 
     assert flat(item).value == 1.0
     assert item.result == "inconclusive"
 
 
-def test_limits_hold_on_the_right_side(sides: tuple[Side, ...]) -> None:
+def test_limits_hold_on_the_right_side(sides: tuple[ComparedTarget, ...]) -> None:
     west, east = sides
     more, less = parse("yield_rate", "rate>70%"), parse("yield_rate", "rate>=99.9%")
 
@@ -187,7 +187,7 @@ def test_failures_have_the_interval_of_their_sessions_and_a_refused_session_is_o
     assert widths[0] > 1.5 * widths[1]
 
 
-WER = Question("input_wer", Rate(), Margin(points=0.01))
+WER = MetricSpec("input_wer", Rate(), Margin(points=0.01))
 
 
 def misheard(index: int, row: Row) -> Row:
@@ -208,7 +208,7 @@ def name(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_errors_and_words_are_those_of_all_turns_together(name: str) -> None:
-    west, _ = sides_of([name])
+    west, _ = parse_targets([name])
     errors, words = west.counts(WER)
 
     assert words.tolist() == [42] * 40
@@ -220,7 +220,7 @@ def test_more_errors_than_words_have_an_interval_too() -> None:
     words = rng.integers(5, 40, 60).astype(float)
     base, cand = (rng.poisson(words * rate).astype(float) for rate in (1.1, 1.3))
     rate = ratio_of((cand, words))
-    difference = rate_difference(ArmSums((base, words), (cand, words), paired=False), Margin(points=0.01))
+    difference = rate_difference(ClusterTotals((base, words), (cand, words), paired=False), Margin(points=0.01))
 
     assert rate.lower(0.05) < rate.value < rate.upper(0.05)
     assert difference.low < difference.d < difference.high
@@ -389,7 +389,7 @@ def test_a_run_of_short_conversations_says_nothing_of_it(tmp_path: Path) -> None
 
 
 def test_a_steeper_candidate_regresses(folder: Path) -> None:
-    finding = next(f for f in quick(sides_of([folder])).findings if f.question.metric == "latency_slope")
+    finding = next(f for f in quick(parse_targets([folder])).findings if f.question.metric == "latency_slope")
 
     assert finding.verdict.name == "regressed"
     assert finding.difference is not None
@@ -397,7 +397,7 @@ def test_a_steeper_candidate_regresses(folder: Path) -> None:
 
 
 def test_limits_and_margins_are_in_ms_of_a_thousand_tokens(folder: Path) -> None:
-    west, east = sides_of([folder])
+    west, east = parse_targets([folder])
 
     assert [item.result for side in (west, east) for item in limit_results(parse("latency_slope", "med<80"), side)] == [
         "pass", "fail",
@@ -408,7 +408,7 @@ def test_limits_and_margins_are_in_ms_of_a_thousand_tokens(folder: Path) -> None
 
 
 def test_what_has_no_logarithm_is_neither_stored_nor_planned_with(folder: Path, tmp_path: Path) -> None:
-    stored = baseline_of(sides_of([folder])[0])
+    stored = baseline_of(parse_targets([folder])[0])
     assert not any("slope" in row.metric for row in stored.quantiles)
     with pytest.raises(UsageError, match="is a slope"):
         power_spec("latency_slope", None, None, 0.8)

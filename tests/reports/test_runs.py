@@ -30,7 +30,7 @@ from reports import runs
 from reports.runs import SESSION_METRICS, TURN_METRICS, load_for_report, response_ids, turn_frame
 from reports.summary.summary import summarise
 from reports.text.document import summary_json
-from reports.turns import column_of, turns_of
+from reports.turns import column_of, measured_turns
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
@@ -96,7 +96,7 @@ def test_a_report_is_the_same_of_narrow_columns(tmp_path: Path, write: Callable[
 def test_a_metric_that_is_asked_for_is_that_of_the_frame(tmp_path: Path) -> None:
     plan = Plan(sessions=40, targets=("east", "west"), kinds=("vad", "manual", "typed"), failed=0.2, proxied=("west",))
     folder = synthetic.write(tmp_path, plan)
-    frame, turns = rtbench.load(folder).turns, turns_of(load_for_report(folder))
+    frame, turns = rtbench.load(folder).turns, measured_turns(load_for_report(folder))
 
     for metric in TURN_METRICS:
         expected = frame[column_of(metric.name)].to_numpy(dtype=np.float64, na_value=np.nan)

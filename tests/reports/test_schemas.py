@@ -22,10 +22,10 @@ from bench.run.document import SCHEMA_VERSION
 from reports.comparisons.document import CompareDocument
 from reports.gate.document import CheckDocument
 from reports.looks.decision import DecisionDocument
-from reports.records import Known, Number, Record, Rounded, data_of, read_document, text_of
+from reports.records import JsonEntry, Known, Number, Rounded, read_document, text_of, to_json_data
 from reports.runs import load_for_report
 from reports.sample_size import SampleSize
-from reports.summary.arms import ArmFacts
+from reports.summary.arms import TargetFacts
 from reports.summary.summary import summarise
 from reports.text.document import SummaryDocument, summary_data
 from reports.wording.settings import FACTS
@@ -166,7 +166,7 @@ def problems_of_lines(name: str, log: Path) -> list[str]:
     ]
 
 
-KINDS: dict[str, type[Record]] = {
+KINDS: dict[str, type[JsonEntry]] = {
     "summary": SummaryDocument,
     "compare": CompareDocument,
     "decision": DecisionDocument,
@@ -175,7 +175,7 @@ KINDS: dict[str, type[Record]] = {
 }
 
 
-class Row(Record, frozen=True):
+class Row(JsonEntry, frozen=True):
     """A row."""
 
     number: Number
@@ -241,7 +241,7 @@ def made_of(name: str) -> st.SearchStrategy[Any]:
 @settings(max_examples=10, phases=[Phase.reuse, Phase.generate])  # the shrinking of so large a document takes minutes
 @given(data=st.data())
 def test_what_a_type_makes_is_as_its_schema_says(name: str, data: st.DataObject) -> None:
-    document = data_of(data.draw(made_of(name)))
+    document = to_json_data(data.draw(made_of(name)))
 
     assert [error.json_path for error in Draft202012Validator(SCHEMAS[name]).iter_errors(document)] == []
     assert [*document] == [field.encode_name for field in msgspec.structs.fields(KINDS[name])]
@@ -249,7 +249,7 @@ def test_what_a_type_makes_is_as_its_schema_says(name: str, data: st.DataObject)
 
 @given(st.floats(width=32))
 def test_a_number_that_does_not_exist_is_null(value: float) -> None:
-    row = data_of(Row(number=value, figure=value, name="", sessions=1))
+    row = to_json_data(Row(number=value, figure=value, name="", sessions=1))
 
     assert row["number"] == (value if math.isfinite(value) else None)
     assert row["figure"] == (float(f"{value:.6g}") if math.isfinite(value) else None)
@@ -258,12 +258,12 @@ def test_a_number_that_does_not_exist_is_null(value: float) -> None:
 
 def test_a_value_of_another_type_is_told_with_its_place() -> None:
     with pytest.raises(msgspec.ValidationError, match=r"Expected `int`, got `str` - at `\$\.of_sessions`"):
-        data_of(Row(number=1.0, figure=1.0, name="", sessions="4"))  # type: ignore[arg-type]
+        to_json_data(Row(number=1.0, figure=1.0, name="", sessions="4"))  # type: ignore[arg-type]
 
 
 def test_a_document_that_was_read_is_the_one_that_was_written() -> None:
     row = Row(number=math.nan, figure=1 / 3, name="", sessions=4)
-    read = read_document(text_of(data_of(row)).encode(), Row)
+    read = read_document(text_of(to_json_data(row)).encode(), Row)
 
     assert (math.isnan(read.number), read.figure, read.name, read.sessions) == (True, 0.333333, "", 4)
 
@@ -272,15 +272,15 @@ def test_a_document_is_as_its_type_says_whatever_more_what_was_computed_holds() 
     class Wide(Row, frozen=True, kw_only=True):
         colour: int
 
-    class Table(Record, frozen=True):
+    class Table(JsonEntry, frozen=True):
         rows: list[Row]
 
-    assert data_of(Table([Wide(1.0, 2.0, "a", 3, colour=1)])) == {
+    assert to_json_data(Table([Wide(1.0, 2.0, "a", 3, colour=1)])) == {
         "rows": [{"number": 1.0, "figure": 2.0, "name": "a", "of_sessions": 3}]
     }
 
 
 def test_every_fact_of_an_arm_has_its_key_in_the_summary() -> None:
-    keys = {field.name for field in msgspec.structs.fields(ArmFacts)}
+    keys = {field.name for field in msgspec.structs.fields(TargetFacts)}
 
     assert keys == {"target", *FACTS}

@@ -26,7 +26,7 @@ from reports.comparisons.comparison import Comparison
 from reports.comparisons.page import comparison_page
 from reports.gate.check import check_of
 from reports.gate.report import check_page
-from reports.gate.results import Checked
+from reports.gate.results import CheckResult
 from reports.looks.decide import decision_of
 from reports.looks.decision import Decision, analyses, decision_sentence
 from reports.looks.sequence import End
@@ -41,7 +41,7 @@ from reports.summary.summary import Summary, summarise
 from reports.trends.page import trend_html, trend_page
 from reports.trends.trend import trend_of_points
 from reports.wording.sentences import run_essentials
-from reports.wording.validity import Cause
+from reports.wording.validity import InvalidReason
 from tests.reports import synthetic
 from tests.reports.comparisons import invented
 from tests.reports.comparisons.build import quick, targets, two
@@ -191,7 +191,7 @@ def first_words(made_of: Comparison) -> str:
     })  # fmt: skip
 
 
-def check_words(found: Checked) -> str:
+def check_words(found: CheckResult) -> str:
     return joined({"terminal": render_page(check_page(found)), "markdown": render_markdown(check_page(found))})
 
 
@@ -246,7 +246,8 @@ OTHERS: dict[str, Callable[[], str]] = {
         quick(two(Plan(sessions=60, turns=10), Plan(sessions=40, turns=10, failed=0.1), labels={"commit": "1a2b"}))),
     "check": lambda: check_words(made.check(*EVERY, baseline="before", warnings=("33 % failed",))),
     "check, invalid": lambda: check_words(
-        made.check(made.PASSED, made.FAILED, causes=(Cause("no_data", "the run was not evaluated: it was killed"),))),
+        made.check(made.PASSED, made.FAILED,
+                   causes=(InvalidReason("no_data", "the run was not evaluated: it was killed"),))),
     "check, other conditions": lambda: check_words(
         made.check(made.PASSED, made.REGRESSED, differs=("sim: model: a here, b in the baseline",))),
     "check, pass": lambda: check_words(made.check(made.PASSED)),

@@ -17,13 +17,13 @@ import rtbench
 from bench.run.folder import SCHEMAS, row_reader
 from bench.run.histograms import HistogramKey, Histograms
 from bench.run.metric_values import record_rows
-from reports.records import data_of
+from reports.records import to_json_data
 from reports.run_report import caller_sections
 from reports.runs import RunFrames, session_frame, turn_frame
 from reports.strata import Stratum, in_order
 from reports.summary.summary import Summary
 from reports.summary.trust import noticed
-from reports.turns import Turns, turns_of
+from reports.turns import TurnArrays, measured_turns
 from reports.wording import settings
 from reports.wording.notices import notices, run_notices
 from reports.wording.sentences import run_headline
@@ -34,12 +34,12 @@ from tests.reports.shared import figures, summary_of
 from tests.reports.synthetic import Plan
 
 
-def origins_of(*rows: dict[str, Any]) -> tuple[Turns, list[tuple[str, str]]]:
+def origins_of(*rows: dict[str, Any]) -> tuple[TurnArrays, list[tuple[str, str]]]:
     """The turns of these rows, and of each its step and what that counts from."""
     known = [{"session_id": "s", "target": "t", "turn": n + 1} | row for n, row in enumerate(rows)]
     frame = turn_frame(pa.Table.from_pylist(known, schema=SCHEMAS["turns"]))
     nobody = session_frame(SCHEMAS["sessions"].empty_table())
-    turns = turns_of(RunFrames(Path(), {}, frame, nobody, nobody, Histograms(), True))
+    turns = measured_turns(RunFrames(Path(), {}, frame, nobody, nobody, Histograms(), True))
     return turns, [(turns.steps[step], turns.strata[turns.stratum[step]].measured_from) for step in turns.step]
 
 
@@ -203,7 +203,7 @@ def test_what_detection_waits_for_is_said_of_its_segment(detections: list[dict[s
     summary = summary_of(Plan(), scripts=scripts)
 
     assert f"End-of-turn detection (VAD) contains {said}." in settings.contained(summary.setup).replace("\u00a0", " ")
-    assert data_of(summary.setup)["detections"] == [d for n, d in enumerate(detections) if d not in detections[:n]]
+    assert to_json_data(summary.setup)["detections"] == [d for n, d in enumerate(detections) if d not in detections[:n]]
 
 
 PLAN = Plan(sessions=40, turns=5, targets=("west", "east"))
@@ -320,11 +320,13 @@ def test_a_service_that_tells_nothing_of_turns_is_named_in_one_line(
     told = replace(run, metadata=run.metadata | {"targets": targets})
     said = [
         notice
-        for notice in run_notices(told, noticed(told, turns_of(told), told.sessions))
+        for notice in run_notices(told, noticed(told, measured_turns(told), told.sessions))
         if "events for turns" in notice
     ]
 
-    unread = [line for line in run_notices(told, noticed(told, turns_of(told), told.sessions)) if "ignored" in line]
+    unread = [
+        line for line in run_notices(told, noticed(told, measured_turns(told), told.sessions)) if "ignored" in line
+    ]
     assert [line.endswith("were ignored: conversation.item.added 3.") for line in unread] == [True] * len(said)
     begun = [line.startswith(f"{whose}The protocol has no events for turns:") for line in said]
     assert begun == [True] * (whose is not None)

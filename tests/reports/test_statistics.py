@@ -14,13 +14,13 @@ from reports.statistics.quantiles import (
     Sample,
     design_effect,
     kish,
-    lack,
     nearer,
     quantile,
     quantiles,
     rank,
     sample,
     sessions_needed,
+    shortfall,
     sizes_of,
     smallest,
     turns_to_publish,
@@ -226,7 +226,7 @@ def test_without_ties_the_share_below_a_quantile_is_its_own(turns: list[float], 
 
 @given(st.sampled_from(PS), st.integers(1, 300), st.integers(1, 20))
 def test_what_an_arm_lacks_is_what_the_report_says_of_it(p: float, sessions: int, turns: int) -> None:
-    found = lack(p, sessions * turns, sessions)
+    found = shortfall(p, sessions * turns, sessions)
     (estimate,) = quantiles(sample(np.arange(float(sessions * turns)), np.arange(sessions * turns) % sessions), (p,))
 
     if found is not None and found.of == "sessions":

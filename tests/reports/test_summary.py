@@ -25,13 +25,13 @@ from reports.render.blocks import Paragraph
 from reports.run_report.context_sections import health
 from reports.runs import RunFrames, load_for_report, session_frame, turn_frame
 from reports.sides.fairness import notices_on
-from reports.sides.named import sides_of
+from reports.sides.named import parse_targets
 from reports.statistics.quantiles import quantile
-from reports.summary.outcomes import Ending, Outcomes, said_of
+from reports.summary.outcomes import OutcomeCount, Outcomes, said_of
 from reports.summary.summary import Summary, summarise
 from reports.summary.trust import noticed
 from reports.text.document import summary_data
-from reports.turns import turns_of
+from reports.turns import measured_turns
 from reports.wording.notices import decided, notices, run_notices
 from reports.wording.remarks import auth_wait, interleaved
 from reports.wording.validity import remedy_line, verdict_reason
@@ -52,7 +52,7 @@ def told(plan: Plan = SMALL, **changes: Any) -> RunFrames:
 def noticed_of(plan: Plan = SMALL, **changes: Any) -> list[str]:
     """What the summary of such a run would notice."""
     run = told(plan, **changes)
-    return list(run_notices(run, noticed(run, turns_of(run), run.sessions)))
+    return list(run_notices(run, noticed(run, measured_turns(run), run.sessions)))
 
 
 def test_figures_are_those_of_the_rows(tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def run_of(rows: list[dict[str, Any]]) -> RunFrames:
 
 def test_the_labels_with_the_most_turns_stand_by_themselves_and_the_others_share_one() -> None:
     numbers = [number for number in range(40) for _ in range(1 + number)]
-    found = turns_of(run_of([{"script": "long", "step": f"step_{number}"} for number in numbers]))
+    found = measured_turns(run_of([{"script": "long", "step": f"step_{number}"} for number in numbers]))
 
     told = Counter(found.steps[int(step)] for step in found.step)
     assert told[OTHER_STEP] == sum(1 + number for number in range(40 - MAX_STEPS))
@@ -307,14 +307,14 @@ def test_the_labels_with_the_most_turns_stand_by_themselves_and_the_others_share
 def test_each_script_has_labels_of_its_own() -> None:
     rows = [{"script": script, "step": f"{script}_{number}"} for script in "ab" for number in range(MAX_STEPS)]
 
-    assert len(turns_of(run_of(rows)).steps) == 2 * MAX_STEPS
+    assert len(measured_turns(run_of(rows)).steps) == 2 * MAX_STEPS
 
 
 def test_labels_of_the_warm_up_take_no_place() -> None:
     rows = [{"script": "a", "step": f"cold_{number}", "phase": "warmup"} for number in range(MAX_STEPS)]
     rows += [{"script": "a", "step": f"step_{number}", "phase": "measurement"} for number in range(MAX_STEPS)]
 
-    assert OTHER_STEP not in turns_of(run_of(rows)).steps
+    assert OTHER_STEP not in measured_turns(run_of(rows)).steps
 
 
 SILENCE = "nothing came within the limit next_delta of 10 s"
@@ -338,11 +338,11 @@ def test_of_turns_that_did_not_fail_nothing_is_quoted() -> None:
     assert said_of(rows("the run ended", outcome="unfinished", kind="unfinished")) == {}
 
 
-def ending(outcome: str, count: int) -> Ending:
-    return Ending(outcome, outcome_class(outcome), (count,))
+def ending(outcome: str, count: int) -> OutcomeCount:
+    return OutcomeCount(outcome, outcome_class(outcome), (count,))
 
 
-def outcomes(turns: list[Ending], sessions: list[Ending]) -> Outcomes:
+def outcomes(turns: list[OutcomeCount], sessions: list[OutcomeCount]) -> Outcomes:
     return Outcomes(tuple(turns), tuple(sessions), (), ())
 
 
@@ -423,7 +423,7 @@ def test_a_wait_for_a_token_in_the_measured_phase_is_said(tmp_path: Path) -> Non
 
 def test_pairs_are_counted_as_they_are_compared(summaries: tuple[Summary, Summary], folders: tuple[Path, Path]) -> None:
     whole, measured = summaries
-    sides = sides_of([folders[0]])
+    sides = parse_targets([folders[0]])
 
     assert whole.interleaving is not None
     assert whole.interleaving == measured.interleaving

@@ -27,7 +27,7 @@ from reports.run_report import speech_timeline
 from reports.run_report.caller_sections import hearing
 from reports.runs import load_for_report, response_ids
 from reports.samples import HEARD
-from reports.summary.single_turns import Talk, stretches, talks, talks_of_steps
+from reports.summary.single_turns import ExampleTurn, example_turns, stretches, talks_of_steps
 from reports.summary.summary import Summary, summarise
 from reports.wording.words import talk_name
 from tests.reports import synthetic
@@ -35,7 +35,7 @@ from tests.reports.edited import edit
 from tests.reports.shared import summary_in, summary_of
 from tests.reports.synthetic import Plan
 
-TALK = Talk(
+TALK = ExampleTurn(
     role="slowest",
     target="direct",
     colour=0,
@@ -53,8 +53,8 @@ TALK = Talk(
 )
 
 
-def talks_in(summary: Summary) -> tuple[Talk, ...]:
-    return talks(summary.run, summary.samples[HEARD])
+def talks_in(summary: Summary) -> tuple[ExampleTurn, ...]:
+    return example_turns(summary.run, summary.samples[HEARD])
 
 
 def test_the_median_the_slowest_two_and_the_longest_stall_are_drawn(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_run_that_goes_on_meanwhile_changes_no_turn(tmp_path: Path) -> None:
         stream.write_batch(rows.set_column(rows.schema.get_field_index("session_id"), "session_id", others))
 
     assert all(talk.end_s > talk.wait_s for talk in expected)
-    assert talks(before.run, before.samples[HEARD]) == expected
+    assert example_turns(before.run, before.samples[HEARD]) == expected
     assert response_ids(before.run, [3, 1]) == ["resp_0000003", "resp_0000001"]
     assert all(names)
 

@@ -8,10 +8,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from reports.comparisons.comparison import Comparison, compared
+from reports.comparisons.comparison import Comparison, compare_targets
 from reports.runs import document_of
-from reports.sides.named import among, targets_of
-from reports.sides.side import Side
+from reports.sides.named import filtered_by, targets_of
+from reports.sides.side import ComparedTarget
 from tests.reports import synthetic
 from tests.reports.shared import folder as shared_folder
 from tests.reports.shared import frames_of
@@ -33,25 +33,25 @@ def one_and_other(folder: Path, plan: Plan = RUN) -> list[Path]:
     return [Path(run(folder / "one", plan)), Path(run(folder / "other", replace(plan, seed=8)))]
 
 
-def two(first: Plan = RUN, second: Plan | None = None, **changes: Any) -> tuple[Side, ...]:
+def two(first: Plan = RUN, second: Plan | None = None, **changes: Any) -> tuple[ComparedTarget, ...]:
     """The sides of two runs, `one` and `other`; `changes` replace keys of the other's run.json.
 
     The rows of a plan are read once for all tests, which change neither them nor a folder.
     """
     other = second or replace(first, seed=8)
-    return among((*_targets("one", first, "{}"), *_targets("other", other, json.dumps(changes))))
+    return filtered_by((*_targets("one", first, "{}"), *_targets("other", other, json.dumps(changes))))
 
 
-def targets(plan: Plan = PAIRED, name: str = "run", **changes: Any) -> tuple[Side, ...]:
+def targets(plan: Plan = PAIRED, name: str = "run", **changes: Any) -> tuple[ComparedTarget, ...]:
     """The targets of one run as sides; its rows are read once as well."""
-    return among(_targets(name, plan, json.dumps(changes)))
+    return filtered_by(_targets(name, plan, json.dumps(changes)))
 
 
 @lru_cache(64)
-def _targets(name: str, plan: Plan, changes: str) -> tuple[Side, ...]:
+def _targets(name: str, plan: Plan, changes: str) -> tuple[ComparedTarget, ...]:
     folder = Path(run(shared_folder() / name, plan, **json.loads(changes)))
     return targets_of(replace(frames_of(plan), folder=folder, metadata=document_of(folder)))
 
 
-def quick(sides: tuple[Side, ...], **how: Any) -> Comparison:
-    return compared(sides, draws=DRAWS, **how)
+def quick(sides: tuple[ComparedTarget, ...], **how: Any) -> Comparison:
+    return compare_targets(sides, draws=DRAWS, **how)

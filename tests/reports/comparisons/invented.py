@@ -9,22 +9,22 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from reports.comparisons.comparison import Comparison, Method
-from reports.finding import Finding
+from reports.finding import MetricComparison
 from reports.looks.decision import Decision
-from reports.looks.plan import DecisionPlan
-from reports.looks.sequence import End, GateResult, Look, LookCourse
-from reports.question import Question
-from reports.sides.fairness import FairnessCheck
-from reports.sides.named import sides_of
-from reports.sides.side import Side
+from reports.looks.plan import SequentialPlan
+from reports.looks.sequence import End, InterimAnalysis, MetricDecision, SequentialResult
+from reports.question import MetricSpec
+from reports.sides.fairness import FairnessCheckEntry
+from reports.sides.named import parse_targets
+from reports.sides.side import ComparedTarget
 from reports.statistic_types.mean import Mean
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
 from reports.statistics.differences import Difference, Margin, OneSidedBounds
 from reports.statistics.interim import InterimStatistic, by_se
 from reports.statistics.target_counts import TargetCounts
-from reports.statistics.verdicts import IN_FAILURES, NOT_AFTER_HOLM, Reason, Verdict, VerdictName, too_few
-from reports.wording.validity import Cause
+from reports.statistics.verdicts import IN_FAILURES, NOT_AFTER_HOLM, InconclusiveReason, Verdict, VerdictName, too_few
+from reports.wording.validity import InvalidReason
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
@@ -53,21 +53,21 @@ def finding(
     primary: bool = False,
     candidate: str = "gateway",
     margin: Margin | None = None,
-    reason: Reason | None = None,
+    reason: InconclusiveReason | None = None,
     more: int | None = None,
     **asked: Any,
-) -> Finding:
+) -> MetricComparison:
     """The answer to a question about a quantile, or without `p` about a rate, or the mean of a metric."""
     rate = difference is not None and difference.scale == "points"
     statistic = Rate() if rate else Mean() if p is None else Quantile(p)
     accepted = margin or (Margin(points=0.01) if rate else Margin(0.2))
-    question = Question(metric, statistic, accepted, primary, **asked)
+    question = MetricSpec(metric, statistic, accepted, primary, **asked)
     arms = TargetCounts(2000, 200, 22), TargetCounts(2000, 200, 11)
     verdict = Verdict(word, reason, False, more)
-    return Finding(question, candidate, difference, arms, unit="pair", verdict=verdict, baseline="direct")
+    return MetricComparison(question, candidate, difference, arms, unit="pair", verdict=verdict, baseline="direct")
 
 
-def findings(candidate: str = "gateway") -> tuple[Finding, ...]:
+def findings(candidate: str = "gateway") -> tuple[MetricComparison, ...]:
     """One of each verdict and of each kind, the gated ones first."""
     endless = Difference(
         "ratio",
@@ -98,23 +98,25 @@ def findings(candidate: str = "gateway") -> tuple[Finding, ...]:
 
 
 CHECKS = (
-    FairnessCheck("run valid", ("3 of 3 checks passed", "3 of 3 checks passed"), "pass"),
-    FairnessCheck("throttled turns, limit 1 %", ("0 %", "0.1 %"), "pass"),
-    FairnessCheck("what differs", ("gateway 1.8.4", "gateway 1.9.0"), "informational"),
+    FairnessCheckEntry("run valid", ("3 of 3 checks passed", "3 of 3 checks passed"), "pass"),
+    FairnessCheckEntry("throttled turns, limit 1 %", ("0 %", "0.1 %"), "pass"),
+    FairnessCheckEntry("what differs", ("gateway 1.8.4", "gateway 1.9.0"), "informational"),
 )
-CAUSE = Cause("throttled", "the run is INVALID: audio was sent late, audio was sent late", "run with --processes 2")
-UNFAIR = FairnessCheck("run valid", ("✓ VALID", "✕ INVALID"), "fail", (CAUSE,))
+CAUSE = InvalidReason(
+    "throttled", "the run is INVALID: audio was sent late, audio was sent late", "run with --processes 2"
+)
+UNFAIR = FairnessCheckEntry("run valid", ("✓ VALID", "✕ INVALID"), "fail", (CAUSE,))
 
 
 @cache
-def sides(*targets: str, sessions: int = 60, failed: float = 0.01) -> tuple[Side, ...]:
+def sides(*targets: str, sessions: int = 60, failed: float = 0.01) -> tuple[ComparedTarget, ...]:
     """Arms of an invented interleaved run, the baseline first."""
     plan = Plan(sessions=sessions * len(targets), turns=10, targets=targets, paired=True, failed=failed, seconds=600)
     with TemporaryDirectory() as folder:
-        return sides_of([synthetic.write(Path(folder) / "invented", plan, interleaved=True)])
+        return parse_targets([synthetic.write(Path(folder) / "invented", plan, interleaved=True)])
 
 
-def comparison(*candidates: str, checks: tuple[FairnessCheck, ...] = CHECKS, **changes: Any) -> Comparison:
+def comparison(*candidates: str, checks: tuple[FairnessCheckEntry, ...] = CHECKS, **changes: Any) -> Comparison:
     """A comparison of an invented run with findings made by hand."""
     named = candidates or ("gateway",)
     found = sorted((f for name in named for f in findings(name)), key=lambda f: not f.question.primary)
@@ -131,40 +133,40 @@ def comparison(*candidates: str, checks: tuple[FairnessCheck, ...] = CHECKS, **c
 
 LOOKS = (50, 100, 150, 200, 250)
 GATES = (
-    Question("ttfa", Quantile(0.95), Margin(0.2), primary=True),
-    Question("failure_rate", Rate(), Margin(points=0.01), primary=True),
+    MetricSpec("ttfa", Quantile(0.95), Margin(0.2), primary=True),
+    MetricSpec("failure_rate", Rate(), Margin(points=0.01), primary=True),
 )
 RULINGS = (
-    GateResult("regressed", None, 2, math.log(1.47), math.log(1.21), math.log(1.7), math.log(1.45)),
-    GateResult("not_regressed", None, 1, 0.001, -0.005, 0.007, 0.001),
+    MetricDecision("regressed", None, 2, math.log(1.47), math.log(1.21), math.log(1.7), math.log(1.45)),
+    MetricDecision("not_regressed", None, 1, 0.001, -0.005, 0.007, 0.001),
 )
 
 
-def look(k: int, *seen: InterimStatistic, c: float | None = None) -> Look:
+def look(k: int, *seen: InterimStatistic, c: float | None = None) -> InterimAnalysis:
     """The k-th look, from 0."""
     both = seen or (by_se(math.log(1.4 + k / 30), math.log(1.4 + k / 30) - math.log(1.2), 0.05, 49.0),
                     by_se(0.001, -0.009, 0.003, 49.0))  # fmt: skip
-    return Look(LOOKS[k], both, 2.5 - k / 4 if c is None else c, 3.0)
+    return InterimAnalysis(LOOKS[k], both, 2.5 - k / 4 if c is None else c, 3.0)
 
 
 def decision(
     reason: End = "regressed",
-    looks: tuple[Look, ...] | None = None,
-    rulings: tuple[GateResult, ...] = RULINGS,
-    gates: tuple[Question, ...] = GATES,
+    looks: tuple[InterimAnalysis, ...] | None = None,
+    rulings: tuple[MetricDecision, ...] = RULINGS,
+    gates: tuple[MetricSpec, ...] = GATES,
     pairs: int = 157,
 ) -> Decision:
     """A run that was stopped at its third look: a quantile and a rate."""
     held = tuple(map(look, range(3))) if looks is None else looks
-    plan = DecisionPlan(250, LOOKS, {"ttfa": ("p(95)<+20%",), "failure_rate": ("rate<+1pt",)}, 0.05, "a t^2", 300)
-    course = LookCourse(held, reason, rulings if held else ())
+    plan = SequentialPlan(250, LOOKS, {"ttfa": ("p(95)<+20%",), "failure_rate": ("rate<+1pt",)}, 0.05, "a t^2", 300)
+    course = SequentialResult(held, reason, rulings if held else ())
     run, targets = sides("direct", "gateway")[0].run, ("direct", "gateway")
     ruled = zip(gates, course.rulings, strict=False)
     found = tuple(_found(gate, ruling) for gate, ruling in ruled)
     return Decision(run, targets, plan, gates, course, pairs, 7, True, (), found)
 
 
-def _found(gate: Question, ruling: GateResult) -> Finding:
+def _found(gate: MetricSpec, ruling: MetricDecision) -> MetricComparison:
     """The finding of an interim analysis, of a baseline of 1.6 s, or of 1 % of the turns."""
     base = 0.01 if gate.kind == "rate" else 1600.0
     candidate = base + ruling.d if gate.kind == "rate" else base * math.exp(ruling.d)
@@ -173,7 +175,7 @@ def _found(gate: Question, ruling: GateResult) -> Finding:
         (TargetCounts(2000, 200, 22), TargetCounts(2000, 200, 11)),
         Verdict(ruling.verdict, ruling.reason, ruling.provisional),
     )
-    return Finding(
+    return MetricComparison(
         gate,
         "gateway",
         difference,

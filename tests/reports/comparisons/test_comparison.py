@@ -17,14 +17,14 @@ from bench.errors import UsageError
 from reports.comparisons import document
 from reports.comparisons.comparison import Comparison, drift_notices
 from reports.comparisons.page import comparison_page
-from reports.finding import Finding, Measured
+from reports.finding import MeasuredDifference, MetricComparison
 from reports.gate.check import check_of
 from reports.looks.decision import decision_headline
-from reports.question import Question
+from reports.question import MetricSpec
 from reports.render.terminal import essentials
-from reports.sides.fairness import FairnessCheck
-from reports.sides.named import among, sides_of
-from reports.sides.side import Side
+from reports.sides.fairness import FairnessCheckEntry
+from reports.sides.named import filtered_by, parse_targets
+from reports.sides.side import ComparedTarget
 from reports.statistic_types.mean import Mean
 from reports.statistic_types.quantile import Quantile, margin_of
 from reports.statistic_types.rate import Rate
@@ -45,12 +45,12 @@ from tests.reports.synthetic import Plan
 
 RUN = Plan(sessions=60, turns=10)
 PAIRED = Plan(sessions=120, turns=10, targets=("west", "east"), paired=True)
-TTFA = Question("ttfa", Quantile(0.5), margin_of(0.5), primary=True)
-FAILURES = Question("failure_rate", Rate(), Margin(points=0.01), primary=True)
+TTFA = MetricSpec("ttfa", Quantile(0.5), margin_of(0.5), primary=True)
+FAILURES = MetricSpec("failure_rate", Rate(), Margin(points=0.01), primary=True)
 GATES = [TTFA, replace(TTFA, statistic=Quantile(0.95), margin=margin_of(0.95)), FAILURES]
 
 
-def of(comparison: Comparison, name: str, candidate: str = "") -> Finding:
+def of(comparison: Comparison, name: str, candidate: str = "") -> MetricComparison:
     return next(
         finding
         for finding in comparison.findings
@@ -71,7 +71,7 @@ def test_figures_are_those_of_the_arms() -> None:
 
 SLOW = replace(RUN, median_ms=1200)
 GATED = ("ttfa p50", "ttfa p95", "failure_rate")
-JUDGED: dict[str, tuple[Plan, Plan, list[Question] | None, dict[str, str], int]] = {
+JUDGED: dict[str, tuple[Plan, Plan, list[MetricSpec] | None, dict[str, str], int]] = {
     # (two runs, questions; words of primary metrics, status)
     "a service that became twice as slow regressed":
         (RUN, SLOW, None, dict(zip(GATED, ("regressed", "regressed", "inconclusive"), strict=True)), 1),
@@ -91,7 +91,7 @@ JUDGED: dict[str, tuple[Plan, Plan, list[Question] | None, dict[str, str], int]]
 
 @pytest.mark.parametrize(("first", "second", "asked", "words", "status"), JUDGED.values(), ids=JUDGED)
 def test_two_runs_come_to_words_and_a_status(
-    first: Plan, second: Plan, asked: list[Question] | None, words: dict[str, str], status: int
+    first: Plan, second: Plan, asked: list[MetricSpec] | None, words: dict[str, str], status: int
 ) -> None:
     comparison = quick(two(first, second), **({} if asked is None else {"questions": asked}))
 
@@ -141,11 +141,11 @@ def test_each_candidate_is_set_against_the_first_side_and_holm_is_over_all() -> 
 
 
 def test_a_candidate_is_compared_as_it_would_be_alone_with_the_baseline() -> None:
-    sides = among([targets(replace(RUN, seed=seed), f"run{seed}")[0] for seed in (7, 8, 9)])
+    sides = filtered_by([targets(replace(RUN, seed=seed), f"run{seed}")[0] for seed in (7, 8, 9)])
     together = quick(sides, questions=[TTFA, FAILURES])
 
     for side, found in zip(sides[1:], ("run8", "run9"), strict=True):
-        alone = of(quick(among([sides[0], side]), questions=[TTFA]), "ttfa p50")
+        alone = of(quick(filtered_by([sides[0], side]), questions=[TTFA]), "ttfa p50")
         assert alone.difference in [
             one.difference for one in together.findings if found in one.candidate and one.question == alone.question
         ]
@@ -154,15 +154,15 @@ def test_a_candidate_is_compared_as_it_would_be_alone_with_the_baseline() -> Non
 def test_pairs_that_a_third_target_lacks_are_not_missed_by_the_second(tmp_path: Path) -> None:
     folder = run(tmp_path, Plan(sessions=180, turns=5, targets=("a", "b", "c"), paired=True))
     edit(tmp_path, "sessions", lambda _, row: None if row["target"] == "c" and row["pair"] % 2 else row)
-    sides = sides_of([folder])
-    alone, together = quick(among(sides[:2]), questions=[TTFA]), quick(sides, questions=GATES)
+    sides = parse_targets([folder])
+    alone, together = quick(filtered_by(sides[:2]), questions=[TTFA]), quick(sides, questions=GATES)
 
     assert [finding.sessions for finding in together.primary] == [(60, 60)] * 3 + [(30, 30)] * 3
     assert of(together, "ttfa p50").difference == of(alone, "ttfa p50").difference
     assert (together.method.design, together.method.unit) == ("pairs", 30)
 
 
-def failing(sides: tuple[Side, ...]) -> list[FairnessCheck]:
+def failing(sides: tuple[ComparedTarget, ...]) -> list[FairnessCheckEntry]:
     return [one for one in quick(sides, questions=[TTFA]).checks if one.name == "sessions with a failed turn"]
 
 
@@ -170,7 +170,7 @@ def test_sessions_with_a_failed_turn_are_told_beside_the_rate_of_turns(tmp_path:
     run(tmp_path, PAIRED)
     failed = {"outcome": "failed:no_audio"}  # all turns of six of the 60 sessions of the candidate
     edit(tmp_path, "turns", lambda _, row: row | (failed if row["target"] == "east" and row["pair"] < 6 else {}))
-    (check,) = failing(sides_of([tmp_path]))
+    (check,) = failing(parse_targets([tmp_path]))
 
     assert failing(targets(PAIRED)) == []
     assert check.result == "informational"
@@ -188,9 +188,9 @@ def test_a_comparison_is_the_same_each_time_and_whatever_else_is_asked() -> None
 
 def test_questions_of_ones_own_are_answered_in_their_order() -> None:
     asked = [
-        Question("failure_rate", Rate(), Margin(points=0.05), primary=True),
-        Question("ttfa", Quantile(0.75), Margin(ratio=0.2, plus=30), primary=True, step="greeting"),
-        Question("audio_speed", Mean(), Margin(ratio=0.1), primary=True),
+        MetricSpec("failure_rate", Rate(), Margin(points=0.05), primary=True),
+        MetricSpec("ttfa", Quantile(0.75), Margin(ratio=0.2, plus=30), primary=True, step="greeting"),
+        MetricSpec("audio_speed", Mean(), Margin(ratio=0.1), primary=True),
     ]
     comparison = quick(two(RUN), questions=asked)
 
@@ -207,7 +207,7 @@ def test_a_drift_of_one_arms_own_is_found_and_makes_verdicts_provisional(tmp_pat
     run(tmp_path, PAIRED)
     late = {f"s{at:05d}": round(3e6 * at) for at in range(1, 120, 2)}
     edit(tmp_path, "turns", lambda _, row: _later(row, late.get(row["session_id"], 0)))
-    calm, own = (quick(sides, questions=[TTFA, FAILURES]) for sides in (targets(PAIRED), sides_of([tmp_path])))
+    calm, own = (quick(sides, questions=[TTFA, FAILURES]) for sides in (targets(PAIRED), parse_targets([tmp_path])))
 
     assert not of(calm, "ttfa p50").verdict.provisional
     assert of(own, "ttfa p50").verdict.provisional
@@ -223,9 +223,11 @@ def _later(row: Row, by_ns: int) -> Row:
 
 def test_a_drift_of_what_is_not_gated_stands_at_its_row_alone() -> None:
     apart = replace(ratio(100, 101, 0.98, 1.02), order="drift")
-    asked = Question("audio_received", Quantile(0.5), Margin(0.1))
+    asked = MetricSpec("audio_received", Quantile(0.5), Margin(0.1))
     arms = TargetCounts(80, 80, 0), TargetCounts(80, 80, 0)
-    informs, gates = (Measured(replace(asked, primary=primary), "new", apart, arms) for primary in (False, True))
+    informs, gates = (
+        MeasuredDifference(replace(asked, primary=primary), "new", apart, arms) for primary in (False, True)
+    )
 
     assert list(drift_notices([informs])) == []
     assert len(list(drift_notices([informs, gates]))) == 1
@@ -245,14 +247,14 @@ def slowed(times: float, step: str = "") -> Comparison:
 
     made = run(shared_folder() / "run", TWO)
     waiting(Path(made), lambda row: times if row["target"] == "east" and step in ("", row["step"]) else 1.0)
-    return quick(sides_of([made]))
+    return quick(parse_targets([made]))
 
 
-def centre_of(found: Comparison) -> Finding:
+def centre_of(found: Comparison) -> MetricComparison:
     return next(one for one in found.findings if one.question.kind == "typical_change")
 
 
-def d_of(finding: Finding) -> float:
+def d_of(finding: MetricComparison) -> float:
     assert finding.difference is not None
     return finding.difference.d
 
@@ -311,14 +313,14 @@ def run_of(folder: Path, gates: dict[str, list[str]], plan: Plan = DECIDED_TWO, 
 
 @pytest.fixture(scope="module")
 def tight(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
-    return quick(sides_of([run_of(tmp_path_factory.mktemp("tight") / "run", TIGHT)]))
+    return quick(parse_targets([run_of(tmp_path_factory.mktemp("tight") / "run", TIGHT)]))
 
 
 @pytest.mark.parametrize(("gates", "status"), [(LOOSE, 0), (TIGHT, 1), (UNDECIDED, 3)])
 def test_what_the_analyses_decided_is_the_status_of_compare_and_check(
     tmp_path: Path, tight: Comparison, gates: Any, status: int
 ) -> None:
-    found = tight if gates is TIGHT else quick(sides_of([run_of(tmp_path / "run", gates)]))
+    found = tight if gates is TIGHT else quick(parse_targets([run_of(tmp_path / "run", gates)]))
     decision = found.decision
 
     assert decision is not None
@@ -351,12 +353,12 @@ def test_pairs_that_the_end_of_the_run_cut_are_counted(tmp_path: Path) -> None:
     assert not any("cut by the end" in notice for notice in whole.notices)
     assert any(
         notice.startswith("2\u00a0pairs of the 30 were cut by the end of the run")
-        for notice in quick(sides_of([folder]), questions=DECIDED_GATES).notices
+        for notice in quick(parse_targets([folder]), questions=DECIDED_GATES).notices
     )
 
 
 def test_the_other_way_round_the_interim_analyses_do_not_count_and_that_is_said(tight: Comparison) -> None:
-    found = quick(among(tight.sides[::-1]))
+    found = quick(filtered_by(tight.sides[::-1]))
 
     assert found.decision is None
     assert any("was ended by interim analyses" in notice for notice in found.notices)
@@ -364,7 +366,7 @@ def test_the_other_way_round_the_interim_analyses_do_not_count_and_that_is_said(
 
 def test_a_variant_is_a_candidate_of_the_target_that_it_is_a_variant_of(tmp_path: Path) -> None:
     entries = [{"name": "east"}, {"name": "west", "variant_of": "east"}]
-    found = quick(sides_of([run_of(tmp_path / "run", TIGHT, targets=entries)]))
+    found = quick(parse_targets([run_of(tmp_path / "run", TIGHT, targets=entries)]))
 
     assert essentials(comparison_page(found)).startswith("✕ REGRESSED")
     assert "west regressed: half of the turns now take longer than " in comparison_text(found)

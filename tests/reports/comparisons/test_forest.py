@@ -20,11 +20,11 @@ from reports.comparisons.comparison import Comparison
 from reports.comparisons.forest_rows import ForestPanel, panels
 from reports.comparisons.interim import interim_analyses
 from reports.comparisons.measuring import RatioCurve, Shift
-from reports.finding import Finding
+from reports.finding import MetricComparison
 from reports.finding_rows import FindingRow
 from reports.looks.decision import Decision
 from reports.render.svg import HALF, WIDE
-from reports.statistics.arms import Arms
+from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.interim import by_se, untestable
 from reports.statistics.quantiles import quantile
@@ -36,11 +36,11 @@ from tests.reports.comparisons.invented import comparison, decision, finding, fi
 NBSP = "\u00a0"
 
 
-def rows(*found: Finding) -> list[FindingRow]:
+def rows(*found: MetricComparison) -> list[FindingRow]:
     return [finding_rows.row(one, 1) for one in found]
 
 
-def panel(*found: Finding) -> ForestPanel:
+def panel(*found: MetricComparison) -> ForestPanel:
     return ForestPanel(forest_rows.axis_of(found[0].question), tuple(rows(*found)))
 
 
@@ -90,11 +90,11 @@ FEW = replace(finding("ttfa", 0.99, "inconclusive", ratio(1180, 6330, 0.5, 30)),
 NAMED = {one.question.name: one for one in findings()}
 
 
-def within(baseline: float, candidate: float, low: float, high: float, margin: Margin) -> Finding:
+def within(baseline: float, candidate: float, low: float, high: float, margin: Margin) -> MetricComparison:
     return finding("ttfa", 0.5, "equivalent", ratio(baseline, candidate, low, high, margin.ratio), margin=margin)
 
 
-ROWS: dict[str, tuple[Finding, dict[str, Any]]] = {
+ROWS: dict[str, tuple[MetricComparison, dict[str, Any]]] = {
     # (a finding, what its row says and where its marks are)
     "what is not gated or of one origin says so":
         (finding("ttfa", 0.5, "equivalent", ratio(600, 610, 0.98, 1.05), stratum=Stratum("speech_end")),
@@ -120,7 +120,7 @@ ROWS: dict[str, tuple[Finding, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(("one", "said"), ROWS.values(), ids=ROWS)
-def test_a_row_says(one: Finding, said: dict[str, Any]) -> None:
+def test_a_row_says(one: MetricComparison, said: dict[str, Any]) -> None:
     (found,) = rows(one)
     told = {name: getattr(found, name) for name in said}
 
@@ -207,7 +207,7 @@ def test_the_difference_by_percentile_is_that_of_the_verdicts() -> None:
         assert difference.d == pytest.approx(math.log(quantile(cand.values, p) / quantile(base.values, p)))
         assert difference.low <= difference.d <= difference.high
     alone = quantile_differences(
-        Arms(base, cand, (60, 60), paired=True), [(0.5, Margin())], "lower", Inference(draws=4000, seed=1)
+        TwoSamples(base, cand, (60, 60), paired=True), [(0.5, Margin())], "lower", Inference(draws=4000, seed=1)
     )[0]
     middle = drawn.at(0.5)
     assert middle is not None

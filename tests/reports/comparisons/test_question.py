@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
-from reports.question import Question
+from reports.question import MetricSpec
 from reports.runs import load_for_report
 from reports.sides import fairness
-from reports.sides.fairness import FairnessCheck, checks_of, notices_on, refuse_other_definitions
-from reports.sides.named import among, sides_of, targets_of
+from reports.sides.fairness import FairnessCheckEntry, checks_of, notices_on, refuse_other_definitions
+from reports.sides.named import filtered_by, parse_targets, targets_of
 from reports.sides.questions import by_stratum, default_questions
-from reports.sides.side import Side
+from reports.sides.side import ComparedTarget
 from reports.sides.workload import differing_between, workload
 from reports.statistic_types.quantile import Quantile, margin_of
 from reports.statistic_types.rate import Rate
@@ -86,8 +86,8 @@ def test_sides_without_a_common_origin_are_gated_by_what_callers_hear() -> None:
 def test_a_question_is_taken_apart_only_where_there_are_several_origins() -> None:
     mixed, plain = targets(MIXED), targets(PAIRED)
     wait, rate = (
-        Question("ttfa", Quantile(0.5), margin_of(0.5)),
-        Question("failure_rate", Rate(), Margin(points=0.01)),
+        MetricSpec("ttfa", Quantile(0.5), margin_of(0.5)),
+        MetricSpec("failure_rate", Rate(), Margin(points=0.01)),
     )
 
     assert [one.stratum for one in by_stratum(wait, mixed)] == [REQUESTED, SPEECH_END]
@@ -98,7 +98,7 @@ def test_a_question_is_taken_apart_only_where_there_are_several_origins() -> Non
 def test_what_is_gated_keeps_the_origins_of_the_baseline() -> None:
     both, vad = Plan(sessions=20, turns=5, kinds=("vad", "manual")), Plan(sessions=20, turns=5)
     sides = two(both, vad)
-    wait = Question("ttfa", Quantile(0.5), margin_of(0.5))
+    wait = MetricSpec("ttfa", Quantile(0.5), margin_of(0.5))
     primary = [(one.p, one.stratum) for one in default_questions(sides) if one.primary and one.metric == "ttfa"]
 
     assert [one.stratum for one in by_stratum(replace(wait, primary=True), sides)] == [SPEECH_END, REQUESTED]
@@ -108,7 +108,7 @@ def test_what_is_gated_keeps_the_origins_of_the_baseline() -> None:
 
 def test_a_step_has_the_origins_of_its_own_turns() -> None:
     sides = targets(MIXED)
-    asked = Question("ttfa", Quantile(0.5), margin_of(0.5), primary=True, step="greeting")
+    asked = MetricSpec("ttfa", Quantile(0.5), margin_of(0.5), primary=True, step="greeting")
 
     assert by_stratum(asked, sides) == [asked]
 
@@ -121,7 +121,7 @@ def with_traits(folder: Path, *turns: int) -> None:
 
 
 @cache
-def side_with_traits(name: str, *turns: int) -> Side:
+def side_with_traits(name: str, *turns: int) -> ComparedTarget:
     """One of the sides of two runs, with a trait of these turns."""
     folder = shared_folder() / name
     run(folder, RUN if name == "one" else replace(RUN, seed=8))
@@ -129,9 +129,9 @@ def side_with_traits(name: str, *turns: int) -> Side:
     return targets_of(load_for_report(folder))[0]
 
 
-def two_with_traits(*names: str, turns: tuple[int, ...] = (3,)) -> tuple[Side, ...]:
+def two_with_traits(*names: str, turns: tuple[int, ...] = (3,)) -> tuple[ComparedTarget, ...]:
     """Two sides, of which those named have turns with a trait."""
-    return among([side_with_traits(side.run.folder.name, *turns) if side.run.folder.name in names else side
+    return filtered_by([side_with_traits(side.run.folder.name, *turns) if side.run.folder.name in names else side
                   for side in two()])  # fmt: skip
 
 
@@ -147,7 +147,7 @@ def test_traits_have_questions_of_their_own_without_the_origin_that_all_have() -
 
 def test_a_trait_that_the_candidate_lacks_does_not_make_a_gate_vanish() -> None:
     sides = two_with_traits("one")
-    wait = Question("ttfa", Quantile(0.5), margin_of(0.5))
+    wait = MetricSpec("ttfa", Quantile(0.5), margin_of(0.5))
 
     assert [one.stratum for one in by_stratum(replace(wait, primary=True), sides)] == [PLAIN, CALLS]
     assert [one.stratum for one in by_stratum(wait, sides)] == [PLAIN]
@@ -160,14 +160,14 @@ def test_a_trait_that_the_candidate_lacks_does_not_make_a_gate_vanish() -> None:
 def test_a_trait_that_a_baseline_had_in_few_turns_gates_nothing(tmp_path: Path) -> None:
     run(tmp_path)
     edit(tmp_path, "turns", lambda i, row: row | ({"turn_type": "after_truncation"} if i < 39 else {}))
-    asked = list(default_questions(among([*targets_of(load_for_report(tmp_path)), two()[1]])))
+    asked = list(default_questions(filtered_by([*targets_of(load_for_report(tmp_path)), two()[1]])))
 
     assert {question.stratum for question in asked if question.primary and question.kind == "quantile"} == {PLAIN}
 
 
 def test_sides_with_no_trait_in_common_are_never_pooled() -> None:
     sides = two_with_traits("one", turns=(1, 2, 3, 4, 5))
-    heard = Question("voice_to_voice", Quantile(0.5), margin_of(0.5), primary=True)
+    heard = MetricSpec("voice_to_voice", Quantile(0.5), margin_of(0.5), primary=True)
 
     assert [one.stratum for one in by_stratum(heard, sides)] == [CALLS]
     assert not sides[1].sample(replace(heard, stratum=CALLS)).n
@@ -176,8 +176,8 @@ def test_sides_with_no_trait_in_common_are_never_pooled() -> None:
 def test_a_question_of_a_trait_is_asked_of_each_origin(tmp_path: Path) -> None:
     run(tmp_path, MIXED)
     edit(tmp_path, "turns", lambda _, row: row | ({"turn_type": "function_calls"} if row["turn"] < 3 else {}))
-    sides = sides_of([tmp_path])
-    asked = Question("ttfa", Quantile(0.5), margin_of(0.5), stratum=CALLS)
+    sides = parse_targets([tmp_path])
+    asked = MetricSpec("ttfa", Quantile(0.5), margin_of(0.5), stratum=CALLS)
 
     assert [one.stratum for one in by_stratum(asked, sides)] == [
         Stratum("request_sent", "function_calls"), Stratum("speech_end", "function_calls"),
@@ -194,8 +194,8 @@ def test_a_step_of_two_traits_is_asked_for_by_its_label(tmp_path: Path) -> None:
         "turns",
         lambda i, row: row | ({"turn_type": "function_calls"} if row["turn"] == 3 and i // 10 % 2 else {}),
     )
-    side = sides_of([tmp_path])[0]
-    step = Question("ttfa", Quantile(0.5), margin_of(0.5), step="order_status")
+    side = parse_targets([tmp_path])[0]
+    step = MetricSpec("ttfa", Quantile(0.5), margin_of(0.5), step="order_status")
 
     apart = by_stratum(step, [side])
     assert {one.stratum for one in apart} == {PLAIN, CALLS}
@@ -207,11 +207,11 @@ SCRIPT = {"name": "talk", "digest": "aa", "turns": 4, "chunk_ms": 100, "timeouts
 VAD = {"turn_detection": "server_vad", "turn_detection_settings": {"type": "server_vad", "silence_duration_ms": 500}}
 
 
-def named(checks: tuple[FairnessCheck, ...], name: str) -> FairnessCheck:
+def named(checks: tuple[FairnessCheckEntry, ...], name: str) -> FairnessCheckEntry:
     return next(check for check in checks if check.name == name)
 
 
-def broken(checks: tuple[FairnessCheck, ...]) -> list[str]:
+def broken(checks: tuple[FairnessCheckEntry, ...]) -> list[str]:
     return [check.name for check in checks if check.result == "fail"]
 
 
@@ -245,7 +245,7 @@ def test_more_than_one_percent_of_throttled_turns_is_unfair(tmp_path: Path, thro
     one, other = one_and_other(tmp_path)
     edit(other, "turns", lambda index, row: row | ({"outcome": "throttled:response"} if index < throttled else {}))
 
-    check = named(checks_of(sides_of([one, other])), fairness.THROTTLED)
+    check = named(checks_of(parse_targets([one, other])), fairness.THROTTLED)
     assert (check.result == "pass") is fair
     assert [cause.text.partition(": ")[0] for cause in check.causes] == ([] if fair else ["sim (other)"])
 
@@ -393,7 +393,7 @@ def test_arms_of_unequal_size_are_said(sessions: int, said: bool) -> None:
 def test_pairs_that_do_not_count_are_said(tmp_path: Path) -> None:
     folder = run(tmp_path, Plan(sessions=80, turns=2, targets=("a", "b"), paired=True))
     edit(tmp_path, "sessions", lambda index, row: None if index == 0 else row)
-    notices = [notice.replace("\u00a0", " ") for notice in notices_on(sides_of([folder]))]
+    notices = [notice.replace("\u00a0", " ") for notice in notices_on(parse_targets([folder]))]
 
     assert "1 pair without a session of each target is excluded." in notices
 

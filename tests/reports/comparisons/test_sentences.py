@@ -14,18 +14,18 @@ from reports.comparisons import sentences
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.document import comparison_data
 from reports.comparisons.forest_rows import finding_row
-from reports.finding import RESULT_OF_STATUS, Finding, Measured, judge
+from reports.finding import RESULT_OF_STATUS, MeasuredDifference, MetricComparison, add_verdicts
 from reports.numbers import NBSP
-from reports.question import Question
+from reports.question import MetricSpec
 from reports.sides import fairness
-from reports.sides.fairness import FairnessCheck
-from reports.sides.named import sides_of
+from reports.sides.fairness import FairnessCheckEntry
+from reports.sides.named import parse_targets
 from reports.statistic_types.rate import Rate, none_seen
 from reports.statistics.differences import Difference, Margin, OneSidedBounds
-from reports.statistics.rates import ArmSums, rate_difference
+from reports.statistics.rates import ClusterTotals, rate_difference
 from reports.statistics.target_counts import TargetCounts
-from reports.statistics.verdicts import IN_FAILURES, NOT_AFTER_HOLM, Reason, Verdict, too_few
-from reports.wording.validity import Cause
+from reports.statistics.verdicts import IN_FAILURES, NOT_AFTER_HOLM, InconclusiveReason, Verdict, too_few
+from reports.wording.validity import InvalidReason
 from reports.wording.verdicts import said as said_of_unseen
 from tests.reports import synthetic
 from tests.reports.comparisons.build import PAIRED, RUN, quick, run, targets, two
@@ -41,16 +41,17 @@ def said(text: str) -> str:
     return text.replace("\u00a0", " ")
 
 
-def of(*findings: Finding, candidates: tuple[str, ...] = ("gateway",), **changes: Any) -> Comparison:
+def of(*findings: MetricComparison, candidates: tuple[str, ...] = ("gateway",), **changes: Any) -> Comparison:
     return comparison(*candidates, findings=findings, **changes)
 
 
-def primary(metric: str, p: float | None, word: str, difference: Difference | None, **more: Any) -> Finding:
+def primary(metric: str, p: float | None, word: str, difference: Difference | None, **more: Any) -> MetricComparison:
     return finding(metric, p, word, difference, primary=True, **more)  # type: ignore[arg-type]
 
 
 UNSEEN = primary("failure_rate", None, "inconclusive", points(0, 0, 0, 0.0149), more=99,
-               reason=Reason("none_seen", needed=299, there=(200,), metric="failure_rate", upper=0.0149))  # fmt: skip
+               reason=InconclusiveReason("none_seen", needed=299, there=(200,), metric="failure_rate",
+                                         upper=0.0149))  # fmt: skip
 TAIL, MEDIAN = primary("ttfa", 0.95, "regressed", WORSE), primary("ttfa", 0.5, "regressed", WORSE)
 FAILING = Difference(
     "ratio",
@@ -72,11 +73,11 @@ OPEN = ratio(1000, 1120, 1.05, 1.29)
 GROWN = primary("ttfa", 0.95, "inconclusive", ratio(1490, 1710, 1.10, 1.23), more=270)
 
 
-def tail(word: str, difference: Difference | None, **more: Any) -> Finding:
+def tail(word: str, difference: Difference | None, **more: Any) -> MetricComparison:
     return primary("ttfa", 0.95, word, difference, **more)
 
 
-SAID: dict[str, tuple[list[Finding], str | None, str | None]] = {
+SAID: dict[str, tuple[list[MetricComparison], str | None, str | None]] = {
     # (findings, headline, the sentence after it)
     "a median that regressed": (
         [MEDIAN],
@@ -120,7 +121,7 @@ SAID: dict[str, tuple[list[Finding], str | None, str | None]] = {
         [tail("inconclusive", ENDLESS, reason=IN_FAILURES)],
         "Inconclusive on gateway: ttfa p95: the quantile lies among the failed turns.", None),
     "a figure that one arm has not": (
-        [tail("inconclusive", None, reason=Reason("no_turns", arms=("gateway",), metric="ttfa"))],
+        [tail("inconclusive", None, reason=InconclusiveReason("no_turns", arms=("gateway",), metric="ttfa"))],
         "Inconclusive on gateway: no ttfa on gateway.", ""),
     "so many sessions would settle it": (
         [replace(tail("inconclusive", OPEN, more=260), unit="session")], None,
@@ -167,7 +168,7 @@ SAID: dict[str, tuple[list[Finding], str | None, str | None]] = {
 }  # fmt: skip
 
 
-PEERS: dict[str, tuple[list[Finding], str, str]] = {
+PEERS: dict[str, tuple[list[MetricComparison], str, str]] = {
     "the slower of two services": (
         [TAIL, MEDIAN],
         "gateway is slower than direct: one turn in twenty takes longer than 2.64 s, 65 % more than on direct (ttfa "
@@ -192,7 +193,9 @@ PEERS: dict[str, tuple[list[Finding], str, str]] = {
 
 
 @pytest.mark.parametrize(("found", "headline", "second"), PEERS.values(), ids=PEERS)
-def test_two_services_are_slower_or_faster_and_have_no_now(found: list[Finding], headline: str, second: str) -> None:
+def test_two_services_are_slower_or_faster_and_have_no_now(
+    found: list[MetricComparison], headline: str, second: str
+) -> None:
     made = of(*(replace(one, peers=True) for one in found))
 
     assert said(sentences.comparison_headline(made)) == headline
@@ -200,7 +203,9 @@ def test_two_services_are_slower_or_faster_and_have_no_now(found: list[Finding],
 
 
 @pytest.mark.parametrize(("found", "headline", "second"), SAID.values(), ids=SAID)
-def test_a_comparison_is_said_in_two_sentences(found: list[Finding], headline: str | None, second: str | None) -> None:
+def test_a_comparison_is_said_in_two_sentences(
+    found: list[MetricComparison], headline: str | None, second: str | None
+) -> None:
     made = of(*found)
 
     assert headline is None or said(sentences.comparison_headline(made)) == headline
@@ -220,28 +225,31 @@ def test_of_several_candidates_the_worst_speaks() -> None:
     assert sentences.comparison_second(found).endswith("bad: regressed. fine: equivalent.")
 
 
-AGAIN, UNFIT = (Cause("throttled", text, "run it again") for text in ("gateway has no turns", "users differ"))
+AGAIN, UNFIT = (InvalidReason("throttled", text, "run it again") for text in ("gateway has no turns", "users differ"))
 
 
 @pytest.mark.parametrize(
     ("causes", "said_first"),
     [
         ((replace(AGAIN, remedy="run it again."),), "gateway has no turns"),
-        ((Cause("throttled", "gateway: 2.1 % was throttled"), UNFIT), "gateway: 2.1 % was throttled; users differ"),
+        (
+            (InvalidReason("throttled", "gateway: 2.1 % was throttled"), UNFIT),
+            "gateway: 2.1 % was throttled; users differ",
+        ),
         ((AGAIN, AGAIN), "gateway has no turns"),
     ],
 )
 def test_an_unfair_comparison_has_no_verdict_and_says_every_cause_once(
-    causes: tuple[Cause, ...], said_first: str
+    causes: tuple[InvalidReason, ...], said_first: str
 ) -> None:
-    found = comparison("gateway", checks=tuple(FairnessCheck(name, ("", ""), "fail", causes) for name in "ab"))
+    found = comparison("gateway", checks=tuple(FairnessCheckEntry(name, ("", ""), "fail", causes) for name in "ab"))
 
     assert said(sentences.comparison_headline(found)) == f"Do not use these results: {said_first}."
     assert sentences.comparison_second(found) == "Run it again."
 
 
-THROTTLED = Cause("throttled", "gateway: 2.1 % was throttled", "lower the load")
-UNFAIR = FairnessCheck(fairness.THROTTLED, ("0 %", "more"), "fail", (THROTTLED,))
+THROTTLED = InvalidReason("throttled", "gateway: 2.1 % was throttled", "lower the load")
+UNFAIR = FairnessCheckEntry(fairness.THROTTLED, ("0 %", "more"), "fail", (THROTTLED,))
 LABELS = ("gateway", "a_very_long_label_of_a_target.with_a_variant_that_is_long_too_and_longer")
 
 
@@ -257,7 +265,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> list[Comparison]:
         quick(two(RUN, Plan(sessions=30, turns=4, failed=0.6, refused=2))),
         quick(two(RUN, Plan(sessions=0, refused=2))),
         quick(two(Plan(sessions=0))),
-        quick(sides_of([run(tmp_path / "one"), killed])),
+        quick(parse_targets([run(tmp_path / "one"), killed])),
         comparison(*LABELS, checks=()),
         comparison("gateway", checks=(UNFAIR,)),
         comparison("gateway", findings=()),
@@ -318,17 +326,17 @@ def test_figures_of_two_origins_are_told_apart_however_narrow_the_terminal(many:
 
 
 POINT = Margin(points=0.01)
-FAILURES = Question("failure_rate", Rate(), POINT)
+FAILURES = MetricSpec("failure_rate", Rate(), POINT)
 
 
-def told(sessions: int, failed: int = 0, question: Question = FAILURES) -> Verdict:
+def told(sessions: int, failed: int = 0, question: MetricSpec = FAILURES) -> Verdict:
     """Of a candidate with so many failed turns, against a baseline without any."""
     clean, turns = np.zeros(sessions), np.full(sessions, 10.0)
     found = rate_difference(
-        ArmSums((clean, turns), (np.where(np.arange(sessions) < failed, 1.0, 0.0), turns), paired=False), POINT
+        ClusterTotals((clean, turns), (np.where(np.arange(sessions) < failed, 1.0, 0.0), turns), paired=False), POINT
     )
     arm = TargetCounts(10 * sessions, sessions, failed)
-    (judged,) = judge([Measured(replace(question, primary=True), "new", found, (arm, arm))], "old")
+    (judged,) = add_verdicts([MeasuredDifference(replace(question, primary=True), "new", found, (arm, arm))], "old")
     return judged.verdict
 
 
@@ -349,7 +357,7 @@ def test_what_passes_and_what_showed_some_says_nothing_of_it(sessions: int, fail
 
 
 def test_every_rate_has_its_own_word_and_a_margin_of_nothing_no_number() -> None:
-    assert said_of_unseen(told(100, question=Question("stall_rate", Rate(), POINT)).reason).startswith(
+    assert said_of_unseen(told(100, question=MetricSpec("stall_rate", Rate(), POINT)).reason).startswith(
         "with no stalled reply in"
     )
     assert said_of_unseen(none_seen("throttled", 600, 0.05, None, 600)).replace("\u00a0", " ") == (

@@ -19,12 +19,12 @@ import rtbench
 from bench.errors import UsageError
 from bench.metrics import is_throttled
 from reports.comparisons.measuring import measured
-from reports.question import Question
+from reports.question import MetricSpec
 from reports.runs import load_for_report
 from reports.sides.fairness import checks_of, notices_on
 from reports.sides.mix import ComparedSides, changed_shares
-from reports.sides.named import parted, sides_of, targets_of
-from reports.sides.side import Side
+from reports.sides.named import parse_targets, parted, targets_of
+from reports.sides.side import ComparedTarget
 from reports.statistic_types.mean import Mean
 from reports.statistic_types.quantile import Quantile, margin_of
 from reports.statistic_types.rate import Rate
@@ -35,7 +35,7 @@ from tests.reports.comparisons.build import DRAWS, PAIRED, RUN, quick, run, targ
 from tests.reports.edited import edit
 from tests.reports.synthetic import STEPS, Plan
 
-FAILURES = Question("failure_rate", Rate(), Margin(points=0.01))
+FAILURES = MetricSpec("failure_rate", Rate(), Margin(points=0.01))
 
 
 FAILING = Plan(sessions=12, turns=5, failed=0.2)
@@ -44,8 +44,8 @@ FAILING = Plan(sessions=12, turns=5, failed=0.2)
 REFUSED = Plan(sessions=20, turns=5, refused=3)
 
 
-def asks(metric: str = "ttfa", p: float = 0.95, **more: Any) -> Question:
-    return Question(metric, Quantile(p), margin_of(p), **more)
+def asks(metric: str = "ttfa", p: float = 0.95, **more: Any) -> MetricSpec:
+    return MetricSpec(metric, Quantile(p), margin_of(p), **more)
 
 
 @pytest.mark.parametrize("plan", [replace(FAILING, failed=0.0), FAILING])
@@ -89,7 +89,7 @@ def test_targets_of_an_interleaved_run_have_pairs_as_clusters() -> None:
 def test_only_whole_pairs_count(tmp_path: Path) -> None:
     folder = run(tmp_path, PAIRED)
     edit(tmp_path, "sessions", lambda index, row: None if index in (0, 3) else row)  # west of pair 0, east of pair 1
-    west, east = sides_of([folder])
+    west, east = parse_targets([folder])
 
     for side in (west, east):
         assert (side.clusters.count, side.clusters.cut, side.sessions) == (38, 2, 38)
@@ -103,8 +103,8 @@ def test_a_pair_is_whole_with_a_session_of_each_side_that_is_compared(tmp_path: 
     folder = run(tmp_path, Plan(sessions=30, turns=2, targets=("a", "b", "c"), paired=True))
     edit(tmp_path, "sessions", lambda index, row: None if index == 2 else row)  # c of pair 0
 
-    assert [side.clusters.count for side in sides_of([f"{folder}:a", f"{folder}:b"])] == [10, 10]
-    assert [side.clusters.count for side in sides_of([folder])] == [9, 9, 9]
+    assert [side.clusters.count for side in parse_targets([f"{folder}:a", f"{folder}:b"])] == [10, 10]
+    assert [side.clusters.count for side in parse_targets([folder])] == [9, 9, 9]
 
 
 def test_warm_up_is_left_out() -> None:
@@ -148,7 +148,7 @@ def test_failures_are_failed_and_turns_not_started_of_those_wanted() -> None:
 
 def test_turns_not_started_are_those_of_the_step_that_they_would_have_been() -> None:
     side = targets(REFUSED)[0]
-    question = Question("failure_rate", Rate(), Margin(points=0.01), step="opening_hours")
+    question = MetricSpec("failure_rate", Rate(), Margin(points=0.01), step="opening_hours")
 
     assert [int(part.sum()) for part in side.counts(question)] == [3, 23]
 
@@ -156,8 +156,8 @@ def test_turns_not_started_are_those_of_the_step_that_they_would_have_been() -> 
 def test_stalls_are_of_replies_played_and_throttling_of_turns_that_ended() -> None:
     side = targets(Plan(sessions=40, turns=5, failed=0.3, abandoned=10))[0]
     told = summarise(side.run).counts[0]
-    stalled, replies = side.counts(Question("stall_rate", Rate(), Margin(points=0.01)))
-    throttled, ended = side.counts(Question("throttle_rate", Rate(), Margin(points=0.01)))
+    stalled, replies = side.counts(MetricSpec("stall_rate", Rate(), Margin(points=0.01)))
+    throttled, ended = side.counts(MetricSpec("throttle_rate", Rate(), Margin(points=0.01)))
     outcomes = side.run.turns["outcome"].astype(str)
 
     assert (stalled.sum(), replies.sum()) == (told.stalled, told.replies)
@@ -167,7 +167,7 @@ def test_stalls_are_of_replies_played_and_throttling_of_turns_that_ended() -> No
 
 def test_totals_of_a_mean_are_of_good_turns_by_cluster() -> None:
     side = targets(Plan(sessions=40, turns=5, targets=("west", "east"), failed=0.2, paired=True))[1]
-    totals, numbers = side.totals(Question("audio_speed", Mean(), Margin(ratio=0.1)))
+    totals, numbers = side.totals(MetricSpec("audio_speed", Mean(), Margin(ratio=0.1)))
     good = side.run.turns[(side.run.turns["target"] == "east") & (side.run.turns["outcome"] == "ok")]["audio_speed"]
 
     assert numbers.size == totals.size == 20
@@ -195,7 +195,7 @@ def test_sessions_are_numbered_in_the_order_of_their_start() -> None:
 
 def test_a_target_without_a_row_has_empty_samples(tmp_path: Path) -> None:
     folder = run(tmp_path, Plan(sessions=4, targets=("west",)), targets=[{"name": "west"}, {"name": "silent"}])
-    silent = sides_of([folder])[1]
+    silent = parse_targets([folder])[1]
 
     assert silent.sessions == silent.sample(asks()).n == silent.sample(asks("connect_total")).n == 0
     assert silent.counts(FAILURES)[1].sum() == 0
@@ -207,7 +207,7 @@ MIXED_OF_MIXES = Plan(sessions=150, turns=10, mix=(0.0, 0.0, 0.4, 0.0, 0.6), fai
 MORE_SLOW = replace(MIXED_OF_MIXES, mix=(0.0, 0.0, 0.6, 0.0, 0.4), seed=8)
 
 
-P50 = Question("ttfa", Quantile(0.5), Margin(ratio=0.1))
+P50 = MetricSpec("ttfa", Quantile(0.5), Margin(ratio=0.1))
 
 
 def test_a_candidate_with_more_of_a_slow_step_has_not_regressed() -> None:
@@ -246,7 +246,7 @@ def test_shares_that_differ_by_chance_are_weighted_and_not_stated() -> None:
 
 
 @pytest.mark.parametrize("made", [two, targets, lambda: two(Plan(sessions=60, turns=3, refused=4))])
-def test_the_same_steps_in_turn_are_not_weighted(made: Callable[[], tuple[Side, ...]]) -> None:
+def test_the_same_steps_in_turn_are_not_weighted(made: Callable[[], tuple[ComparedTarget, ...]]) -> None:
     base, cand = made()
 
     assert ComparedSides(base, cand).arms(P50, (base.sample(P50), cand.sample(P50))).steps is None
@@ -279,7 +279,7 @@ SMALL = Plan(sessions=4, turns=2)
 
 def test_the_first_one_named_is_the_baseline_and_a_run_is_read_once(tmp_path: Path) -> None:
     folder = run(tmp_path / "a", PAIRED)
-    first, second = sides_of([f"{folder}:east", f"{folder}:west"])
+    first, second = parse_targets([f"{folder}:east", f"{folder}:west"])
 
     assert (first.name, second.name) == ("east", "west")
     assert first.run is second.run
@@ -287,7 +287,9 @@ def test_the_first_one_named_is_the_baseline_and_a_run_is_read_once(tmp_path: Pa
 
 def test_only_sides_of_the_same_label_get_a_folder(tmp_path: Path) -> None:
     folder = run(tmp_path / "a", PAIRED)
-    sides = sides_of([f"{folder}:west", f"{folder}:east", run(tmp_path / "b", Plan(sessions=2, targets=("west",)))])
+    sides = parse_targets(
+        [f"{folder}:west", f"{folder}:east", run(tmp_path / "b", Plan(sessions=2, targets=("west",)))]
+    )
 
     assert [side.label for side in sides] == ["west (a)", "east", "west (b)"]
 
@@ -295,7 +297,7 @@ def test_only_sides_of_the_same_label_get_a_folder(tmp_path: Path) -> None:
 def test_a_folder_and_a_target_may_hold_colons(tmp_path: Path) -> None:
     folder = tmp_path / "09:14"
     run(folder, Plan(sessions=4, targets=("host:1", "host:2"), paired=True))
-    sides = sides_of([f"{folder}:host:1", f"{folder}:host:2"])
+    sides = parse_targets([f"{folder}:host:1", f"{folder}:host:2"])
 
     assert [side.name for side in sides] == ["host:1", "host:2"]
     assert parted(f"{folder}:host:1")[0] == folder
@@ -311,7 +313,7 @@ def test_whatever_a_target_is_called_its_run_is_found(target: str) -> None:
 def test_a_run_without_any_name_of_a_target_is_a_side(tmp_path: Path) -> None:
     empty = run(tmp_path / "nothing", Plan(sessions=0), targets=[])
 
-    assert [side.label for side in sides_of([run(tmp_path / "a", SMALL), empty])] == ["sim", "nothing"]
+    assert [side.label for side in parse_targets([run(tmp_path / "a", SMALL), empty])] == ["sim", "nothing"]
 
 
 NAMED_REFUSED: dict[str, tuple[list[str], str]] = {
@@ -334,11 +336,11 @@ def test_what_is_no_comparison_is_refused(tmp_path: Path, named: list[str], said
     if "COPY" in named:
         shutil.copytree(tmp_path / "one", tmp_path / "copy")
     with pytest.raises(UsageError, match=said):
-        sides_of([re.sub("^[A-Z]+", lambda place: str(tmp_path / place[0].lower()), side) for side in named])
+        parse_targets([re.sub("^[A-Z]+", lambda place: str(tmp_path / place[0].lower()), side) for side in named])
 
 
 def test_runs_that_began_in_the_same_second_on_two_machines_are_two(tmp_path: Path) -> None:
-    sides = sides_of([run(tmp_path / "a", SMALL), run(tmp_path / "b", SMALL, run_id="a", started_utc_ns=1)])
+    sides = parse_targets([run(tmp_path / "a", SMALL), run(tmp_path / "b", SMALL, run_id="a", started_utc_ns=1)])
 
     assert len(sides) == 2
 
@@ -354,7 +356,7 @@ LABELS: dict[str, tuple[dict[str, Plan], list[str]]] = {
 
 @pytest.mark.parametrize(("runs", "labels"), LABELS.values(), ids=LABELS)
 def test_sides_are_called_by_their_targets(tmp_path: Path, runs: dict[str, Plan], labels: list[str]) -> None:
-    sides = sides_of([run(tmp_path / name, plan) for name, plan in runs.items()])
+    sides = parse_targets([run(tmp_path / name, plan) for name, plan in runs.items()])
 
     assert [side.label for side in sides] == labels
 
@@ -369,6 +371,6 @@ def test_a_target_is_named_however_the_path_of_its_run_is_written(
     (tmp_path / "linked").symlink_to(tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
 
-    assert [side.name for side in sides_of([f"{written}:west", f"{written}:east"])] == ["west", "east"]
+    assert [side.name for side in parse_targets([f"{written}:west", f"{written}:east"])] == ["west", "east"]
     with pytest.raises(UsageError, match=r"write ttfa{target:west} in the thresholds"):
         check(f"{written}:west")

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 
 from bench.metrics import CATALOGUE
-from reports.finding import Finding, Result
+from reports.finding import MetricComparison, Result
 from reports.gate.baselines import baseline_of, save
-from reports.gate.results import Checked, Limit, ThresholdResult, compared_result, row_of
+from reports.gate.results import CheckResult, Limit, ThresholdResult, compared_result, make_row
 from reports.runs import RunFrames
 from reports.sides.named import targets_of
-from reports.sides.side import Side
+from reports.sides.side import ComparedTarget
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.threshold_estimate import ThresholdEstimate, no_estimate
-from reports.statistics.verdicts import Reason, Verdict
+from reports.statistics.verdicts import InconclusiveReason, Verdict
 from reports.stored import Baseline
 from reports.thresholds import Threshold, parse
 from tests.reports import synthetic
@@ -74,7 +74,7 @@ def store(folder: Path, count: int, *, plan: Plan = ENOUGH, step: float = 0.0) -
 SIXTY = TargetCounts(600, 60, 0)
 
 
-def sides(plan: Plan = ENOUGH, **document: Any) -> tuple[Side, ...]:
+def sides(plan: Plan = ENOUGH, **document: Any) -> tuple[ComparedTarget, ...]:
     """The targets of such a run."""
     return targets_of(read(plan, **document))
 
@@ -88,7 +88,7 @@ def limited(
     threshold: str,
     ends: tuple[float, float, float],
     result: Result = "pass",
-    reason: Reason | None = None,
+    reason: InconclusiveReason | None = None,
     counts: TargetCounts = SIXTY,
     **changes: Any,
 ) -> ThresholdResult:
@@ -103,11 +103,11 @@ def limited(
 MEASURED = (640.0, 590.0, 690.0)
 PASSED = limited("ttfa: p(95)<800", MEASURED)
 FAILED = limited("ttfa: p(95)<800", (940.0, 880.0, 1010.0), "fail")
-INCONCLUSIVE = limited("ttfa: med<500", MEASURED, "inconclusive", Reason("too_few", text="too few turns"))
-NO_DATA = replace(PASSED, result="not_evaluated", estimate=no_estimate(), reason=Reason("nothing_measured"))
+INCONCLUSIVE = limited("ttfa: med<500", MEASURED, "inconclusive", InconclusiveReason("too_few", text="too few turns"))
+NO_DATA = replace(PASSED, result="not_evaluated", estimate=no_estimate(), reason=InconclusiveReason("nothing_measured"))
 REGRESSED = compared_result(
     "ttfa: p(95)<+20%",
-    Finding(
+    MetricComparison(
         replace(thresholds("ttfa: p(95)<+20%")[0].question, primary=True),
         "after",
         ratio(1600, 2640, 1.47, 1.87),
@@ -120,14 +120,14 @@ REGRESSED = compared_result(
 
 def flat(one: ThresholdResult) -> SimpleNamespace:
     """Return a result by the columns of a check's frame."""
-    return SimpleNamespace(**row_of(one))
+    return SimpleNamespace(**make_row(one))
 
 
-def verdicts(found: Checked) -> list[str]:
+def verdicts(found: CheckResult) -> list[str]:
     """Return the verdict of each relative threshold, the result of each other one."""
     return [row.verdict or row.result for row in map(flat, found.thresholds)]
 
 
-def check(*items: ThresholdResult, **changes: Any) -> Checked:
+def check(*items: ThresholdResult, **changes: Any) -> CheckResult:
     """A check of a valid run."""
-    return replace(Checked("r1", "voice_turns", True, "valid", items, (), (), (), ""), **changes)
+    return replace(CheckResult("r1", "voice_turns", True, "valid", items, (), (), (), ""), **changes)

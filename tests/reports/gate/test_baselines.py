@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bench.errors import UsageError
 from reports.gate.baselines import baseline_of, describe_baselines, list_baselines, read_baselines, safe, save
 from reports.gate.check import check_of
-from reports.gate.results import Checked
+from reports.gate.results import CheckResult
 from reports.gate.sentences import interval_text
 from reports.render.terminal import render_lines
 from reports.runs import load_for_report
@@ -193,7 +193,7 @@ def figures(path: Path, metric: str, value: float) -> None:
     path.write_text(json.dumps(data), encoding="utf-8")
 
 
-def notices(found: Checked) -> str:
+def notices(found: CheckResult) -> str:
     return " ".join(found.notices).replace("\u00a0", " ")
 
 

@@ -13,11 +13,11 @@ import pytest
 from bench.errors import UsageError
 from reports.gate.absolute import limit_results
 from reports.gate.check import check_of, failed_by_chance, unequal_lengths
-from reports.gate.results import Checked, ThresholdResult
+from reports.gate.results import CheckResult, ThresholdResult
 from reports.looks.decide import decision_of
 from reports.looks.decision import decision_data
 from reports.runs import RunFrames
-from reports.sides.side import Side
+from reports.sides.side import ComparedTarget
 from reports.statistics.target_counts import TargetCounts
 from tests.reports.gate import made
 from tests.reports.gate.made import PASSED, flat, limited, sides, thresholds
@@ -115,7 +115,7 @@ MIXED = replace(made.PAIRED, targets=("only",), paired=False, kinds=("vad", "man
 NOTE = "ttfa: med<5s is tested from request sent and from end of speech; add {measured_from:request_sent} to test one "
 
 
-def checked(*limits: str) -> Checked:
+def checked(*limits: str) -> CheckResult:
     return check_of(made.read(MIXED), made.thresholds(*limits))
 
 
@@ -168,7 +168,7 @@ def test_of_several_limits_of_which_one_is_broken_it_is_said_how_often_chance_br
 def test_a_limit_that_depends_on_few_long_sessions_states_the_quantile_with_equal_weights(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Side, "sample", lambda self, question: sampled(heavy(400), 0.6))
+    monkeypatch.setattr(ComparedTarget, "sample", lambda self, question: sampled(heavy(400), 0.6))
     (threshold,), (side,) = thresholds("ttfa: p(50)<1200"), sides()
     (item,) = limit_results(threshold, side)
 

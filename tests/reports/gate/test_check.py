@@ -9,11 +9,11 @@ import pytest
 
 from bench.errors import UsageError
 from bench.run import folder as run_folder
-from reports.finding import Measured
+from reports.finding import MeasuredDifference
 from reports.gate.check import check_of
-from reports.gate.relative import ASSUMED, BaselineAnswer, judged
+from reports.gate.relative import ASSUMED, BaselineResult, judged
 from reports.gate.sentences import interval_text, reason, value_text
-from reports.question import Question
+from reports.question import MetricSpec
 from reports.statistic_types.quantile import Quantile
 from reports.statistics.differences import Difference, Margin, OneSidedBounds
 from reports.statistics.target_counts import TargetCounts
@@ -176,14 +176,15 @@ def test_several_targets_find_their_own_in_another_run(tmp_path: Path) -> None:
     ]
 
 
-def answer(p_worse: float) -> BaselineAnswer:
+def answer(p_worse: float) -> BaselineResult:
     """A figure that lies over its margin, by this p-value."""
-    question = Question("ttfa", Quantile(0.5), Margin(ratio=0.1), primary=True)
+    question = MetricSpec("ttfa", Quantile(0.5), Margin(ratio=0.1), primary=True)
     over = Difference(
         "ratio", 500, 600, 0.18, 0.12, 0.24, 0.03, 99, OneSidedBounds(0.02, 0.14, p_worse), OneSidedBounds(-0.3)
     )
-    return BaselineAnswer(
-        "ttfa: med<+10%", Measured(question, "sim", over, (TargetCounts(999, 99, 0), TargetCounts(999, 99, 0)))
+    return BaselineResult(
+        "ttfa: med<+10%",
+        MeasuredDifference(question, "sim", over, (TargetCounts(999, 99, 0), TargetCounts(999, 99, 0))),
     )
 
 

@@ -27,9 +27,9 @@ from reports.statistics.differences import Margin
 from reports.statistics.quantiles import Sample, sample
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.threshold_estimate import ThresholdEstimate, no_estimate
-from reports.statistics.verdicts import Reason, Verdict
+from reports.statistics.verdicts import InconclusiveReason, Verdict
 from reports.wording import verdicts
-from reports.wording.validity import Cause
+from reports.wording.validity import InvalidReason
 from tests.reports.gate.made import (
     ENOUGH,
     FAILED,
@@ -274,7 +274,8 @@ def test_what_is_void_wins_over_what_is_broken_and_that_over_what_is_not_known(
 
 
 @pytest.mark.parametrize(
-    "changes", [{"causes": (Cause("send_delay", "the run is invalid"),)}, {"differs": ("model: a here, b there",)}]
+    "changes",
+    [{"causes": (InvalidReason("send_delay", "the run is invalid"),)}, {"differs": ("model: a here, b there",)}],
 )
 def test_an_invalid_run_and_an_unlike_baseline_void_the_whole_check(changes: dict[str, Any]) -> None:
     assert check(PASSED, **changes).exit_status == check(FAILED, **changes).exit_status == 4
@@ -290,7 +291,9 @@ def test_what_becomes_of_the_inconclusive_can_be_asked(asked: OnInconclusive, st
 
 
 def test_a_value_that_is_withheld_has_no_interval_and_one_session_is_one() -> None:
-    withheld = replace(PASSED, result="inconclusive", estimate=None, reason=Reason("uncertain", text="uncertain"))
+    withheld = replace(
+        PASSED, result="inconclusive", estimate=None, reason=InconclusiveReason("uncertain", text="uncertain")
+    )
     few = limited("ttfa: p(95)<800", MEASURED, "inconclusive", counts=TargetCounts(10, 1, 0))
     assert few.estimate is not None
     few = replace(few, estimate=replace(few.estimate, required=40))

@@ -20,12 +20,12 @@ from reports.gate import ci
 from reports.gate.ci import junit_xml
 from reports.gate.document import append_summary, check_data, write_check
 from reports.gate.report import check_page
-from reports.gate.results import Checked, ThresholdResult, compared_result
+from reports.gate.results import CheckResult, ThresholdResult, compared_result
 from reports.render.markdown import render_markdown
 from reports.render.terminal import render_page
 from reports.statistics.differences import Difference, Margin
 from reports.statistics.verdicts import Verdict
-from reports.wording.validity import Cause
+from reports.wording.validity import InvalidReason
 from tests.command_line import call, call_or_raise
 from tests.reports.comparisons.invented import ratio
 from tests.reports.gate.made import ENOUGH, FAILED, INCONCLUSIVE, NO_DATA, PAIRED, PASSED, REGRESSED, check, run, stored
@@ -34,14 +34,14 @@ from tests.reports.synthetic import Plan
 pytestmark = pytest.mark.usefixtures("no_ci")
 
 
-INVALID = check(PASSED, FAILED, causes=(Cause("no_data", "the run was not evaluated: it was killed"),))
+INVALID = check(PASSED, FAILED, causes=(InvalidReason("no_data", "the run was not evaluated: it was killed"),))
 
 
-def text(found: Checked) -> str:
+def text(found: CheckResult) -> str:
     return render_page(check_page(found))
 
 
-def markdown(found: Checked) -> str:
+def markdown(found: CheckResult) -> str:
     return render_markdown(check_page(found))
 
 
@@ -70,10 +70,10 @@ def test_the_comment_tells_the_verdict_first_and_ten_thresholds_worst_first() ->
         (check(PASSED, INCONCLUSIVE, on_inconclusive="warn"), ["", "Skipped"]),
         (check(PASSED, INCONCLUSIVE, on_inconclusive="pass"), ["", "Skipped"]),
         (INVALID, ["Error", "Error"]),
-        (check(causes=(Cause("no_data", "the run has no turns and no sessions"),)), ["Error"]),
+        (check(causes=(InvalidReason("no_data", "the run has no turns and no sessions"),)), ["Error"]),
     ],
 )
-def test_junit_has_a_case_for_each_threshold(found: Checked, results: list[str]) -> None:
+def test_junit_has_a_case_for_each_threshold(found: CheckResult, results: list[str]) -> None:
     cases = [case for suite in JUnitXml.fromstring(junit_xml(found).encode()) for case in suite]
     got = [type(case.result[0]).__name__ if case.result else "" for case in cases]
 

@@ -24,10 +24,10 @@ from bench.run.worker_part import rows_of
 from reports.looks.__main__ import look
 from reports.looks.decide import decision_of, end_of, look_at
 from reports.looks.decision import Decision, decision_sentence
-from reports.looks.sequence import LookCourse, Schedule, run_looks
+from reports.looks.sequence import AnalysisSchedule, SequentialResult, run_looks
 from reports.statistics.interim import InterimStatistic, by_se, untestable
 from reports.statistics.looks import critical_values, distance, spread_of_level
-from reports.statistics.verdicts import NOT_AFTER_HOLM, Reason, too_few
+from reports.statistics.verdicts import NOT_AFTER_HOLM, InconclusiveReason, too_few
 from reports.strata import Stratum
 from rtbench.cli.verdicts import OnInconclusive, check
 from tests.docs.schemas import schemas
@@ -319,8 +319,10 @@ def at(z: float, *, se: float = 0.05, better: int = 1) -> InterimStatistic:
     return by_se(better * (MARGIN + excess), excess, se, DF, better)
 
 
-def course(looks: Sequence[Sequence[InterimStatistic]], *, end: str = "", sizes: tuple[int, ...] = SIZES) -> LookCourse:
-    schedule = Schedule(sizes[-1], sizes, len(looks[0]))
+def course(
+    looks: Sequence[Sequence[InterimStatistic]], *, end: str = "", sizes: tuple[int, ...] = SIZES
+) -> SequentialResult:
+    schedule = AnalysisSchedule(sizes[-1], sizes, len(looks[0]))
     return run_looks(schedule, lambda pairs: looks[sizes.index(pairs)], len(looks), end)  # type: ignore[arg-type]
 
 
@@ -386,7 +388,7 @@ def test_a_look_at_arms_that_may_not_be_compared_ends_the_run_whatever_its_gates
         asked.append(pairs)
         return pairs == 100
 
-    found = run_looks(Schedule(500, SIZES, 1), lambda pairs: [at(z if pairs == 100 else 0.0)], 3, unfit=unfit)
+    found = run_looks(AnalysisSchedule(500, SIZES, 1), lambda pairs: [at(z if pairs == 100 else 0.0)], 3, unfit=unfit)
 
     assert (found.reason, found.stopped, [look.pairs for look in found.looks]) == ("invalid", True, [50, 100])
     assert asked == [50, 100]
@@ -394,7 +396,8 @@ def test_a_look_at_arms_that_may_not_be_compared_ends_the_run_whatever_its_gates
 
 def test_a_run_that_was_decided_is_not_looked_at_again() -> None:
     assert (
-        run_looks(Schedule(500, SIZES, 1), lambda _: [at(9.0)], 3, unfit=lambda pairs: pairs > 50).reason == "regressed"
+        run_looks(AnalysisSchedule(500, SIZES, 1), lambda _: [at(9.0)], 3, unfit=lambda pairs: pairs > 50).reason
+        == "regressed"
     )
 
 
@@ -405,8 +408,8 @@ def test_a_run_goes_on_while_nothing_is_certain() -> None:
     assert course_of_nothing().reason == "pending"
 
 
-def course_of_nothing(end: str = "") -> LookCourse:
-    return run_looks(Schedule(500, SIZES, 1), lambda pairs: [], 0, end)  # type: ignore[arg-type]
+def course_of_nothing(end: str = "") -> SequentialResult:
+    return run_looks(AnalysisSchedule(500, SIZES, 1), lambda pairs: [], 0, end)  # type: ignore[arg-type]
 
 
 def test_a_run_that_ended_before_its_first_look_says_nothing() -> None:
@@ -419,7 +422,7 @@ def test_a_run_gives_up_where_it_would_stay_inconclusive() -> None:
 
     assert found.reason == "futility"
     assert 2 <= len(found.looks) < 9
-    assert found.rulings[0].reason == Reason("would_stay_inconclusive", needed=500)
+    assert found.rulings[0].reason == InconclusiveReason("would_stay_inconclusive", needed=500)
 
 
 def test_a_gate_that_cannot_be_tested_yet_is_waited_for() -> None:
@@ -473,7 +476,7 @@ def test_the_interval_that_is_printed_agrees_with_the_verdict(seed: int, better:
 
 @given(st.floats(-5, 5), st.floats(0.001, 2), st.integers(19, 400), st.sampled_from([1, -1]))
 def test_at_the_first_look_nothing_is_corrected(d: float, se: float, df: int, better: int) -> None:
-    found = run_looks(Schedule(500, SIZES, 1), lambda _: [by_se(d, better * d - MARGIN, se, df, better)], 1)
+    found = run_looks(AnalysisSchedule(500, SIZES, 1), lambda _: [by_se(d, better * d - MARGIN, se, df, better)], 1)
 
     assert found.rulings[0].corrected == pytest.approx(d, abs=1e-9)
 
@@ -481,7 +484,9 @@ def test_at_the_first_look_nothing_is_corrected(d: float, se: float, df: int, be
 def test_a_first_look_at_twenty_pairs_says_what_it_saw() -> None:
     """Of few pairs t is wider than normal, and its deviate is not the distance in standard errors."""
     double, margin = math.log(2.0), math.log(1.1)
-    found = run_looks(Schedule(200, (20, 200), 1), lambda _: [by_se(double, double - margin, 0.08, 19)], 1).rulings[0]
+    found = run_looks(
+        AnalysisSchedule(200, (20, 200), 1), lambda _: [by_se(double, double - margin, 0.08, 19)], 1
+    ).rulings[0]
 
     assert found.verdict == "regressed"
     assert math.expm1(found.corrected) == pytest.approx(1.0)
@@ -527,7 +532,7 @@ def test_half_of_the_corrected_estimates_lie_above_the_truth_though_the_error_is
             excess, se = float(mine.mean()), float(mine.std(ddof=1)) / math.sqrt(size)
             return [by_se(MARGIN + excess, excess, se, size - 1)]
 
-        above += run_looks(Schedule(100, sizes, 1), see, 4).rulings[0].corrected > MARGIN + drift / 10
+        above += run_looks(AnalysisSchedule(100, sizes, 1), see, 4).rulings[0].corrected > MARGIN + drift / 10
 
     assert abs(above - 200) <= 30
 

@@ -10,11 +10,11 @@ import pytest
 from reports.statistic_types.mean import mean_seen
 from reports.statistic_types.quantile import quantiles_seen
 from reports.statistic_types.rate import rate_seen
-from reports.statistics.arms import Arms
+from reports.statistics.arms import TwoSamples
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Margin
 from reports.statistics.rates import complement
-from reports.statistics.verdicts import SESSIONS, Reason
+from reports.statistics.verdicts import SESSIONS, InconclusiveReason
 from tests.reports.statistics.arms import arm, waits
 
 PAIRS, TURNS = 120, 10
@@ -23,8 +23,8 @@ BURST = np.where(np.arange(PAIRS) // 20 == 2, 6.0, 0.0)
 """Failures of a pair: all of them in one sixth of the run."""
 
 
-def pairs_of(baseline: Floats, candidate: Floats) -> Arms:
-    return Arms(arm(baseline), arm(candidate), (len(baseline), len(candidate)), paired=True)
+def pairs_of(baseline: Floats, candidate: Floats) -> TwoSamples:
+    return TwoSamples(arm(baseline), arm(candidate), (len(baseline), len(candidate)), paired=True)
 
 
 @pytest.mark.parametrize(("drift", "order"), [(1.0, None), (2.0, "drift")])
@@ -48,7 +48,7 @@ def test_a_quantile_that_cannot_be_tested_names_what_the_order_shows() -> None:
 
     (seen,) = quantiles_seen(arms, [(0.5, Margin(ratio=0.1))], "lower", rng)
 
-    assert seen.untested == Reason("too_few", "pair", SESSIONS, (SESSIONS - 1, SESSIONS - 1))
+    assert seen.untested == InconclusiveReason("too_few", "pair", SESSIONS, (SESSIONS - 1, SESSIONS - 1))
     assert math.isnan(seen.z)
 
 
@@ -89,9 +89,9 @@ def test_a_mean_needs_pairs_and_values_above_0() -> None:
     one = np.ones(PAIRS)
     sums = (one * TURNS, EVEN)
 
-    assert mean_seen(sums, (0 * one, EVEN), Margin(ratio=0.1), "lower").untested == Reason("not_positive")
+    assert mean_seen(sums, (0 * one, EVEN), Margin(ratio=0.1), "lower").untested == InconclusiveReason("not_positive")
     few = (one[: SESSIONS - 1], EVEN[: SESSIONS - 1])
-    assert (mean_seen(few, few, Margin(ratio=0.1), "lower").untested or Reason("drift")).kind == "too_few"
+    assert (mean_seen(few, few, Margin(ratio=0.1), "lower").untested or InconclusiveReason("drift")).kind == "too_few"
     assert rate_seen(few, few, Margin(points=0.1)).untested is not None
 
 

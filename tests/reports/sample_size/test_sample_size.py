@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from bench.errors import UsageError
-from reports.records import data_of
+from reports.records import to_json_data
 from reports.render.terminal import render_lines
 from reports.runs import load_for_report
 from reports.sample_size import SampleSize, power_spec, sample_size_blocks, sample_size_of
@@ -180,7 +180,7 @@ def test_a_pilot_plans_the_same_twice_and_its_json_follows_its_schema(
 
     assert json.loads(capsys.readouterr().out) == first
     jsonschema.validate(first, SCHEMA)
-    jsonschema.validate(data_of(size_of(tmp_path, "failure_rate", None, None)), SCHEMA)
+    jsonschema.validate(to_json_data(size_of(tmp_path, "failure_rate", None, None)), SCHEMA)
 
 
 def test_a_plan_from_an_invalid_run_ends_the_command_as_one_that_may_not_be_used(tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_a_run_in_which_nothing_started_is_refused_as_one_without_sessions(tmp_p
 
 def test_a_size_says_whether_its_pilot_may_be_used(tmp_path: Path) -> None:
     folder = run(tmp_path, Plan(sessions=120, turns=8, seconds=600, valid=False), simulated=False)
-    plain, invalid = (data_of(size_of(one, "failure_rate", None, None)) for one in (pilot(), folder))
+    plain, invalid = (to_json_data(size_of(one, "failure_rate", None, None)) for one in (pilot(), folder))
 
     assert [(one["validity"], one["simulated"]) for one in (plain, invalid)] == [("valid", True), ("invalid", False)]
     assert plain["sessions_per_min"] == pytest.approx(12)

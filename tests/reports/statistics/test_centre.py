@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.statistics import centre as centre_of_slopes
-from reports.statistics.arms import Arms
+from reports.statistics.arms import TwoSamples
 from reports.statistics.centre import StepLatencies, centre, slope_differences, theil_sen, trimmed_mean, worst_step
 from reports.statistics.differences import Difference, Inference, Margin
 from reports.statistics.quantiles import Sample
@@ -154,7 +154,10 @@ def arm(middle: float, seed: int, sessions: int = 60) -> Sample:
 
 def differ(base: Sample, cand: Sample, plus: float = 10.0) -> Difference:
     (found,) = slope_differences(
-        Arms(base, cand, (60, 60), paired=False), [(0.5, Margin(plus=plus))], "lower", Inference(draws=500, seed=2)
+        TwoSamples(base, cand, (60, 60), paired=False),
+        [(0.5, Margin(plus=plus))],
+        "lower",
+        Inference(draws=500, seed=2),
     )
     return found
 

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.statistics.counting import (
-    CallCourse,
+    ConcurrencySeries,
     call_course,
+    dense_codes,
     distinct,
     load_changed,
     order_of_codes,
     order_of_values,
-    packed,
 )
 
 VALUES = st.lists(st.floats(allow_nan=False) | st.sampled_from([0.0, -0.0, 1.5, np.inf]), max_size=50)
@@ -54,17 +54,17 @@ def test_codes_that_occur_are_told_once_and_packed_without_gaps(codes: list[int]
     expected, places = np.unique(np.array(codes, dtype=np.int64), return_inverse=True)
 
     assert distinct(np.array(codes, dtype=np.int64)).tolist() == expected.tolist()
-    without_gaps, number = packed(np.array(codes, dtype=np.int64))
+    without_gaps, number = dense_codes(np.array(codes, dtype=np.int64))
     assert (without_gaps.tolist(), number) == (places.tolist(), expected.size)
 
 
 S = 1_000_000_000
 
 
-def course_of_steps(*steps: tuple[float, int]) -> CallCourse:
+def course_of_steps(*steps: tuple[float, int]) -> ConcurrencySeries:
     """So many calls for so many seconds, step by step."""
     at_ns = np.cumsum([0, *(int(seconds * S) for seconds, _ in steps)])
-    return CallCourse(at_ns, np.array([*(calls for _, calls in steps), 0], dtype=np.int32))
+    return ConcurrencySeries(at_ns, np.array([*(calls for _, calls in steps), 0], dtype=np.int32))
 
 
 def ramp(begin: int, end: int, seconds: float) -> list[tuple[float, int]]:
@@ -72,7 +72,7 @@ def ramp(begin: int, end: int, seconds: float) -> list[tuple[float, int]]:
     return [(seconds / 40, int(calls)) for calls in counts]
 
 
-def at_random(rng: np.random.Generator, calls: float, length_s: float, seconds: float) -> CallCourse:
+def at_random(rng: np.random.Generator, calls: float, length_s: float, seconds: float) -> ConcurrencySeries:
     """Calls that begin at a constant rate, seen once as many end as begin."""
     starts = rng.uniform(-5 * length_s, seconds, rng.poisson(calls / length_s * (seconds + 5 * length_s)))
     ends = starts + length_s * rng.lognormal(-0.08, 0.4, starts.size)

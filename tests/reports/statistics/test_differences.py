@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from reports.statistics.arms import Arms, arm_draws
+from reports.statistics.arms import TwoSamples, arm_draws
 from reports.statistics.differences import (
     Better,
     Difference,
     Inference,
     Margin,
     StandardError,
-    beyond,
+    excess_over_margin,
     log_ratio,
     more_sessions,
     quantile_differences,
@@ -25,7 +25,7 @@ from reports.statistics.differences import (
     welch,
 )
 from reports.statistics.quantiles import Sample, sample
-from reports.statistics.rates import ArmSums, rate_difference
+from reports.statistics.rates import ClusterTotals, rate_difference
 from reports.statistics.resample import quantile_draws
 from tests.examples import trials
 from tests.reports.statistics.arms import TURNS, Floats, arm, failures, waits
@@ -51,7 +51,7 @@ def difference(
 ) -> Difference:
     samples = [side if isinstance(side, Sample) else arm(side) for side in (base, cand)]
     counts = [int(side.sessions.max(initial=-1)) + 1 for side in samples]
-    arms = Arms(samples[0], samples[1], (counts[0], counts[1]), paired)
+    arms = TwoSamples(samples[0], samples[1], (counts[0], counts[1]), paired)
     how = Inference(**{"draws": 2000, "seed": seed, **options})
     (found,) = quantile_differences(arms, [(p, margin)], better, how)
     return found
@@ -96,7 +96,7 @@ def test_the_interval_of_pairs_takes_both_arms_of_each_pair_and_pairs_minus_one(
     base, cand = build_arms(30)
     found = difference(base, cand, paired=True)
     one, other = arm_draws(
-        Arms(arm(base), arm(cand), (30, 30), paired=True), [0.5], draws=2000, rng=np.random.default_rng(1)
+        TwoSamples(arm(base), arm(cand), (30, 30), paired=True), [0.5], draws=2000, rng=np.random.default_rng(1)
     )
     tail = scipy.stats.norm.cdf(-scipy.stats.t.ppf(0.95, 29) * math.sqrt(30 / 29))
 
@@ -180,7 +180,7 @@ def test_nothing_in_both_arms_is_no_difference_and_something_against_nothing_is_
     assert log_ratio(none, some)[0] == -math.inf
     assert log_ratio(some, none, Margin(plus=60.0))[0] < 0
     assert math.isnan(log_ratio(np.array([-1.0]), some)[0])
-    assert beyond((none, some), TEN, "lower")[0] == math.inf
+    assert excess_over_margin((none, some), TEN, "lower")[0] == math.inf
 
 
 def with_failed(values: Floats, share: float) -> Floats:
@@ -250,7 +250,7 @@ def test_sessions_without_a_value_are_drawn_and_do_not_count() -> None:
     base, cand = build_arms(40)
     shifted = sample(arm(cand).values, arm(cand).sessions * 2)
     (found,) = quantile_differences(
-        Arms(arm(base), shifted, (40, 80), paired=False), [(0.5, TEN)], "lower", Inference(draws=1000, seed=1)
+        TwoSamples(arm(base), shifted, (40, 80), paired=False), [(0.5, TEN)], "lower", Inference(draws=1000, seed=1)
     )
 
     assert 39 <= found.df <= 78
@@ -300,7 +300,7 @@ def test_a_pair_counts_where_either_of_its_sessions_has_a_value() -> None:
 def test_several_quantiles_come_from_the_same_resamples() -> None:
     base, cand = build_arms()
     both = quantile_differences(
-        Arms(arm(base), arm(cand), (60, 60), paired=True),
+        TwoSamples(arm(base), arm(cand), (60, 60), paired=True),
         [(0.5, TEN), (0.9, Margin(ratio=0.15))],
         "lower",
         Inference(draws=2000, seed=1),
@@ -349,7 +349,7 @@ def test_two_arms_alike_seldom_differ(paired: bool) -> None:
     worse = np.zeros(2)
     for _ in range(PAIRS):
         found = quantile_differences(
-            Arms(arm(waits(rng, 60)), arm(waits(rng, 60)), (60, 60), paired=paired),
+            TwoSamples(arm(waits(rng, 60)), arm(waits(rng, 60)), (60, 60), paired=paired),
             [(0.5, Margin()), (0.95, Margin())],
             "lower",
             Inference(draws=150, seed=rng),
@@ -366,6 +366,6 @@ def test_clustered_failures_alike_seldom_differ() -> None:
     worse = 0
     for _ in range(COUNTED):
         base, cand = ((failures(rng, 60, 0.03).sum(axis=1), turns) for _ in range(2))
-        worse += rate_difference(ArmSums(base, cand, paired=False), Margin()).worse.low > 0
+        worse += rate_difference(ClusterTotals(base, cand, paired=False), Margin()).worse.low > 0
 
     assert 0.025 <= worse / COUNTED <= 0.075

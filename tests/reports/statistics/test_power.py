@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from reports.statistics.power import (
     Pilot,
     SessionPrice,
-    Spread,
+    Variability,
     VarianceComponents,
     cheapest_turns,
     components,
@@ -141,7 +141,7 @@ def test_sessions_that_differ_less_than_chance_have_no_component() -> None:
     assert components(np.array([1.0, 5.0, 5.0, 1.0]), np.array([0, 0, 1, 1])).of_sessions == 0
 
 
-def spread(of: Sample) -> Spread:
+def spread(of: Sample) -> Variability:
     return spread_of(of, *quantiles(of, (0.5, 0.95)))
 
 

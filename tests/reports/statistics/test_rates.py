@@ -15,9 +15,9 @@ from reports.statistic_types.rate import estimate_rate
 from reports.statistics.differences import Inference, Margin, StandardError
 from reports.statistics.quantiles import fails_together, kish, quantiles, sample, upper_with_unseen
 from reports.statistics.rates import (
-    ArmSums,
+    ClusterTotals,
     PerCluster,
-    Ratio,
+    RatioEstimate,
     any_event,
     mean_difference,
     newcombe,
@@ -66,7 +66,7 @@ def test_nothing_has_no_rate_and_one_session_no_variance() -> None:
 
 def test_the_difference_of_means_is_the_log_of_their_ratio_with_its_linearised_error() -> None:
     base, cand = build_amounts(), build_amounts(40, 1.1, 2)
-    found = mean_difference(ArmSums(base, cand, paired=False), Margin(ratio=0.05), "lower", Inference())
+    found = mean_difference(ClusterTotals(base, cand, paired=False), Margin(ratio=0.05), "lower", Inference())
     one, other = ratio_of(base), ratio_of(cand)
     vb, vc = one.variance / one.value**2, other.variance / other.value**2
     df = (vb + vc) ** 2 / (vb**2 / (one.effective_sessions - 1) + vc**2 / (other.effective_sessions - 1))
@@ -82,16 +82,16 @@ def test_the_difference_of_means_is_the_log_of_their_ratio_with_its_linearised_e
 def test_means_of_pairs_lose_what_the_pairs_have_in_common() -> None:
     base = build_amounts()
     cand = base[0] * 1.1, base[1]
-    found = mean_difference(ArmSums(base, cand, paired=True), Margin(), "lower", Inference())
+    found = mean_difference(ClusterTotals(base, cand, paired=True), Margin(), "lower", Inference())
 
     assert found.se == pytest.approx(0, abs=1e-9)
     assert found.df == pytest.approx(kish(base[1]) - 1)
-    assert mean_difference(ArmSums(base, cand, paired=False), Margin(), "lower", Inference()).se > 0.03
+    assert mean_difference(ClusterTotals(base, cand, paired=False), Margin(), "lower", Inference()).se > 0.03
 
 
 def test_the_error_of_paired_means_is_that_of_what_each_pair_adds() -> None:
     base, cand = by_session((10, 5), (20, 5), (15, 10)), by_session((12, 5), (18, 5), (25, 10))
-    found = mean_difference(ArmSums(base, cand, paired=True), Margin(), "lower", Inference())
+    found = mean_difference(ClusterTotals(base, cand, paired=True), Margin(), "lower", Inference())
     of_cand, of_base = (np.array([12, 18, 25]) - 2.75 * base[1]) / 55, (np.array([10, 20, 15]) - 2.25 * base[1]) / 45
     parts = (of_cand - of_base) / (1 - base[1] / 20)
 
@@ -101,8 +101,8 @@ def test_the_error_of_paired_means_is_that_of_what_each_pair_adds() -> None:
 
 def test_of_means_of_which_more_is_better_less_is_worse() -> None:
     base, cand = build_amounts(), build_amounts(40, 0.7, 2)
-    higher = mean_difference(ArmSums(base, cand, paired=False), Margin(ratio=0.1), "higher", Inference())
-    lower = mean_difference(ArmSums(cand, base, paired=False), Margin(ratio=0.1), "lower", Inference())
+    higher = mean_difference(ClusterTotals(base, cand, paired=False), Margin(ratio=0.1), "higher", Inference())
+    lower = mean_difference(ClusterTotals(cand, base, paired=False), Margin(ratio=0.1), "lower", Inference())
 
     assert higher.worse.low == pytest.approx(lower.worse.low)
     assert higher.worse.low > 0
@@ -111,8 +111,8 @@ def test_of_means_of_which_more_is_better_less_is_worse() -> None:
 
 def test_means_across_runs_are_given_the_spread_between_runs() -> None:
     base, cand = build_amounts(), build_amounts(40, 1.1, 2)
-    known = mean_difference(ArmSums(base, cand, paired=False), Margin(), "lower", Inference())
-    assumed = mean_difference(ArmSums(base, cand, paired=False), Margin(), "lower", Inference(run_sd=0.05))
+    known = mean_difference(ClusterTotals(base, cand, paired=False), Margin(), "lower", Inference())
+    assumed = mean_difference(ClusterTotals(base, cand, paired=False), Margin(), "lower", Inference(run_sd=0.05))
 
     assert assumed.se == pytest.approx(math.sqrt(known.se**2 + 2 * 0.05**2))
 
@@ -121,13 +121,13 @@ def test_means_across_runs_are_given_the_spread_between_runs() -> None:
 def test_a_mean_of_nothing_leaves_everything_open(paired: bool) -> None:
     base = build_amounts()
     for none in (by_session(*[(0, 10)] * 50), by_session(*[(0, 0)] * 50)):
-        found = mean_difference(ArmSums(base, none, paired=paired), Margin(), "lower", Inference())
+        found = mean_difference(ClusterTotals(base, none, paired=paired), Margin(), "lower", Inference())
         assert (found.low, found.high, found.worse.p, found.better.p) == (-math.inf, math.inf, 1, 1)
 
 
 def test_a_rate_is_worse_by_its_session_error_and_t() -> None:
     base, cand = build_failures(50, 2), build_failures(40, 10, events=3)
-    found = rate_difference(ArmSums(base, cand, paired=False), POINT)
+    found = rate_difference(ClusterTotals(base, cand, paired=False), POINT)
     one, other = ratio_of(base), ratio_of(cand)
     df = (one.variance + other.variance) ** 2 / (one.variance**2 / 49 + other.variance**2 / 39)
     se = math.sqrt(one.variance + other.variance)
@@ -141,37 +141,37 @@ def test_a_rate_is_worse_by_its_session_error_and_t() -> None:
 
 def test_a_rate_is_not_worse_only_by_the_widest_of_three_bounds() -> None:
     base, cand = build_failures(100, 4), build_failures(100, 1)
-    few = rate_difference(ArmSums(base, cand, paired=False), POINT)
+    few = rate_difference(ClusterTotals(base, cand, paired=False), POINT)
 
     assert few.high == pytest.approx(-0.003 + ratio_of(cand).unseen(0.05))
 
     base, cand = build_failures(100, 4, events=10), build_failures(100, 1, events=10)
-    found = rate_difference(ArmSums(base, cand, paired=False), POINT)
+    found = rate_difference(ClusterTotals(base, cand, paired=False), POINT)
     upper, lower = ratio_of(cand).upper(0.05) - 0.01, 0.04 - ratio_of(base).lower(0.05)
 
     assert found.high == pytest.approx(-0.03 + math.hypot(upper, lower))
     assert found.high > found.d + scipy.stats.t.ppf(0.95, found.df) * found.se
 
     many, more = build_failures(500, 100, events=3), build_failures(500, 50, events=3)
-    opposed = rate_difference(ArmSums(many, (more[0][::-1], more[1]), paired=True), POINT)
+    opposed = rate_difference(ClusterTotals(many, (more[0][::-1], more[1]), paired=True), POINT)
     assert opposed.high == pytest.approx(opposed.d + scipy.stats.t.ppf(0.95, 499) * opposed.se)
 
 
 def test_no_failure_at_all_proves_little_about_few_clustered_turns() -> None:
     clean = build_failures(30, 0)
-    found = rate_difference(ArmSums(clean, clean, paired=False), POINT)
+    found = rate_difference(ClusterTotals(clean, clean, paired=False), POINT)
 
     assert (found.d, found.se, found.worse.p) == (0, 0, 1)
     assert found.high == pytest.approx(1 - 0.05 ** (1 / 30))
     assert found.worse.high > 0
     for sessions, within in ((298, False), (299, True)):
         alike = build_failures(sessions, 0)
-        assert (rate_difference(ArmSums(alike, alike, paired=False), POINT).worse.high < 0) == within
+        assert (rate_difference(ClusterTotals(alike, alike, paired=False), POINT).worse.high < 0) == within
 
 
 def test_where_all_fails_in_the_candidate_a_baseline_that_may_fail_less_is_no_proof_either() -> None:
     all_failed = build_failures(100, 100, events=10)
-    found = rate_difference(ArmSums(all_failed, all_failed, paired=False), POINT)
+    found = rate_difference(ClusterTotals(all_failed, all_failed, paired=False), POINT)
 
     assert found.high == pytest.approx(1 - 0.05 ** (1 / 100))
 
@@ -179,8 +179,8 @@ def test_where_all_fails_in_the_candidate_a_baseline_that_may_fail_less_is_no_pr
 def test_rates_swapped_mirror_what_is_said_of_either_side() -> None:
     base, cand = build_failures(50, 2), build_failures(50, 10, events=3)
     there, back = (
-        rate_difference(ArmSums(base, cand, paired=False), POINT),
-        rate_difference(ArmSums(cand, base, paired=False), POINT),
+        rate_difference(ClusterTotals(base, cand, paired=False), POINT),
+        rate_difference(ClusterTotals(cand, base, paired=False), POINT),
     )
 
     assert back.d == -there.d
@@ -190,42 +190,44 @@ def test_rates_swapped_mirror_what_is_said_of_either_side() -> None:
 
 def test_failures_that_hit_both_sessions_of_a_pair_do_not_differ() -> None:
     both = build_failures(50, 10, events=3)
-    found = rate_difference(ArmSums(both, both, paired=True), POINT)
+    found = rate_difference(ClusterTotals(both, both, paired=True), POINT)
 
     assert (found.d, found.se, found.df) == (0, 0, 49)
-    assert rate_difference(ArmSums(both, both, paired=False), POINT).se > 0.01
+    assert rate_difference(ClusterTotals(both, both, paired=False), POINT).se > 0.01
 
 
 def test_pairs_without_a_turn_in_either_arm_do_not_count() -> None:
     base, cand = by_session((1, 10), (0, 10), (0, 0), (0, 0)), by_session((2, 10), (0, 10), (1, 10), (0, 0))
 
-    assert rate_difference(ArmSums(base, cand, paired=True), POINT).df == pytest.approx(50**2 / 900 - 1)
-    assert mean_difference(ArmSums(base, cand, paired=True), POINT, "lower", Inference()).df == pytest.approx(
+    assert rate_difference(ClusterTotals(base, cand, paired=True), POINT).df == pytest.approx(50**2 / 900 - 1)
+    assert mean_difference(ClusterTotals(base, cand, paired=True), POINT, "lower", Inference()).df == pytest.approx(
         50**2 / 900 - 1
     )
 
 
 def test_a_total_failure_is_worse_without_a_doubt() -> None:
-    found = rate_difference(ArmSums(build_failures(50, 0), build_failures(50, 50, events=10), paired=False), POINT)
+    found = rate_difference(
+        ClusterTotals(build_failures(50, 0), build_failures(50, 50, events=10), paired=False), POINT
+    )
 
     assert (found.d, found.worse.p) == (1, 0)
     assert found.worse.low == pytest.approx(0.99)
 
 
 def test_an_arm_without_turns_leaves_a_rate_open() -> None:
-    found = rate_difference(ArmSums(build_failures(50, 1), by_session(), paired=False), POINT)
+    found = rate_difference(ClusterTotals(build_failures(50, 1), by_session(), paired=False), POINT)
 
     assert math.isnan(found.d)
     assert (found.worse.low, found.worse.high, found.worse.p) == (-math.inf, math.inf, 1)
     assert (
-        rate_difference(ArmSums(build_failures(50, 1), by_session((10, 10)), paired=False), POINT).worse.low
+        rate_difference(ClusterTotals(build_failures(50, 1), by_session((10, 10)), paired=False), POINT).worse.low
         == -math.inf
     )
 
 
 @given(counts, counts)
 def test_bounds_of_rates_are_in_order(base: list[tuple[int, int]], cand: list[tuple[int, int]]) -> None:
-    found = rate_difference(ArmSums(by_session(*base), by_session(*cand), paired=False), POINT)
+    found = rate_difference(ClusterTotals(by_session(*base), by_session(*cand), paired=False), POINT)
 
     assert found.low <= found.d <= found.high
     assert found.worse.low <= found.worse.high
@@ -252,7 +254,7 @@ def test_sessions_with_any_failure_are_compared_as_plain_shares() -> None:
 
 
 def more_sessions(base: PerCluster, cand: PerCluster) -> int | None:
-    return rate_difference(ArmSums(base, cand, paired=False), POINT).more_sessions
+    return rate_difference(ClusterTotals(base, cand, paired=False), POINT).more_sessions
 
 
 def test_rates_without_a_failure_are_settled_by_as_many_sessions_as_their_bound_needs() -> None:
@@ -268,7 +270,7 @@ def test_the_sessions_that_a_passing_rate_lacks_bring_its_bound_below_the_margin
     sessions: int, failing: int, others: int, paired: bool
 ) -> None:
     base, cand = build_failures(sessions, failing), build_failures(sessions, others)
-    found = rate_difference(ArmSums(base, cand, paired=paired), POINT)
+    found = rate_difference(ClusterTotals(base, cand, paired=paired), POINT)
     if found.more_sessions is None or found.d > POINT.points:
         return
     one, other = (ratio_of(arm).grown(found.more_sessions, sessions) for arm in (base, cand))
@@ -295,7 +297,7 @@ def test_a_candidate_on_its_margin_seldom_passes_however_failures_cluster(
     """Nominal 5 %, with three standard errors; `make benchmark PARTS=statistics` has many more of these."""
     rng, times = np.random.default_rng([sessions, int(1000 * after)]), trials(200, 400)
     arms = ((failing(rng, rate, sessions, 10, together) for rate in (before, after)) for _ in range(times))
-    passed = sum(rate_difference(ArmSums(base, cand, paired=False), POINT).worse.high < 0 for base, cand in arms)
+    passed = sum(rate_difference(ClusterTotals(base, cand, paired=False), POINT).worse.high < 0 for base, cand in arms)
 
     assert passed <= 0.05 * times + 3 * math.sqrt(0.05 * 0.95 * times)
 
@@ -303,7 +305,7 @@ def test_a_candidate_on_its_margin_seldom_passes_however_failures_cluster(
 def test_what_fails_alike_in_two_per_cent_of_turns_still_passes_where_there_is_enough_of_it() -> None:
     rng, times = np.random.default_rng(3), trials(100, 200)
     arms = ((failing(rng, 0.02, 400, 10, 0.1), failing(rng, 0.02, 400, 10, 0.1)) for _ in range(times))
-    passed = sum(rate_difference(ArmSums(base, cand, paired=False), POINT).worse.high < 0 for base, cand in arms)
+    passed = sum(rate_difference(ClusterTotals(base, cand, paired=False), POINT).worse.high < 0 for base, cand in arms)
 
     assert passed >= 0.6 * times
 
@@ -314,9 +316,9 @@ def test_no_number_of_sessions_lets_a_rate_pass_that_lies_on_its_margin() -> Non
 
 
 def test_the_ratio_of_an_arm_can_be_stored_and_used_again() -> None:
-    assert Ratio(0.0, 0.0, 100, 10).deff == 1
-    assert math.isnan(Ratio(0.0, 0.0, 100, 10).log_variance)
-    assert Ratio(2.0, 0.04, 100, 10).log_variance == pytest.approx(0.01)
+    assert RatioEstimate(0.0, 0.0, 100, 10).deff == 1
+    assert math.isnan(RatioEstimate(0.0, 0.0, 100, 10).log_variance)
+    assert RatioEstimate(2.0, 0.04, 100, 10).log_variance == pytest.approx(0.01)
 
 
 TURNS = 10.0
@@ -452,7 +454,7 @@ def test_failures_that_both_arms_have_are_no_proof_that_one_is_not_worse(alone: 
     turns = np.full(290, TURNS)
     failed = np.where(np.arange(290) < alone, 1.0, 0.0)
     none, some = (
-        rate_difference(ArmSums((events, turns), (events, turns), paired=True), Margin(points=0.01))
+        rate_difference(ClusterTotals((events, turns), (events, turns), paired=True), Margin(points=0.01))
         for events in (0 * failed, failed)
     )
 

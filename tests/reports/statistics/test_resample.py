@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.statistics import resample
-from reports.statistics.arms import Arms, arm_draws
+from reports.statistics.arms import TwoSamples, arm_draws
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import Sample, quantile, sample
@@ -82,7 +82,7 @@ def test_counts_too_large_for_single_precision_are_counted_in_double(monkeypatch
 def test_both_arms_of_pairs_are_resampled_by_the_same_draws() -> None:
     base = arm(waits(np.random.default_rng(3), 40))
     slower = Sample(base.values * 2, base.sessions)
-    one, other = arm_draws(Arms(base, slower, (40, 40), paired=True), PS, draws=200, rng=np.random.default_rng(4))
+    one, other = arm_draws(TwoSamples(base, slower, (40, 40), paired=True), PS, draws=200, rng=np.random.default_rng(4))
 
     np.testing.assert_array_equal(other, 2 * one)
     np.testing.assert_array_equal(one, plain(base, 40, 200, 4))
@@ -124,13 +124,13 @@ def made(
     return Sample(values.ravel()[order], code), steps.ravel()[order]
 
 
-def arms_of(seed: int, base: tuple[int, int, float], cand: tuple[int, int, float], *, paired: bool) -> Arms:
+def arms_of(seed: int, base: tuple[int, int, float], cand: tuple[int, int, float], *, paired: bool) -> TwoSamples:
     rng = np.random.default_rng(seed)
     (first, of_first), (second, of_second) = made(rng, *base), made(rng, *cand)
-    return Arms(first, second, (base[0], cand[0]), paired, (of_first, of_second))
+    return TwoSamples(first, second, (base[0], cand[0]), paired, (of_first, of_second))
 
 
-def in_full(arms: Arms, p: float, drawn: tuple[Integers, Integers]) -> float:
+def in_full(arms: TwoSamples, p: float, drawn: tuple[Integers, Integers]) -> float:
     """The candidate's quantile in one resample."""
     assert arms.steps is not None
     many = 1 + max(int(steps.max()) for steps in arms.steps)
@@ -169,8 +169,8 @@ def test_the_same_shares_change_nothing(paired: bool) -> None:
     of_both = 600 * np.exp(0.3 * rng.normal(size=(2, 300)))
     orders = [np.argsort(values) for values in of_both]
     first, second = (Sample(values[order], code[order]) for values, order in zip(of_both, orders, strict=True))
-    plain = Arms(first, second, (60, 60), paired)
-    mixed = Arms(first, second, (60, 60), paired, (steps[orders[0]], steps[orders[1]]))
+    plain = TwoSamples(first, second, (60, 60), paired)
+    mixed = TwoSamples(first, second, (60, 60), paired, (steps[orders[0]], steps[orders[1]]))
 
     usual, found = (arm_draws(arms, MIX_PS, draws=200, rng=np.random.default_rng(1)) for arms in (plain, mixed))
 
@@ -183,7 +183,7 @@ def test_a_candidate_that_plays_more_of_a_slow_step_is_no_slower() -> None:
     asked = [(0.5, Margin(ratio=0.1))]
 
     (plain,) = quantile_differences(
-        Arms(arms.base, arms.cand, arms.clusters, paired=False), asked, "lower", Inference()
+        TwoSamples(arms.base, arms.cand, arms.clusters, paired=False), asked, "lower", Inference()
     )
     (found,) = quantile_differences(arms, asked, "lower", Inference())
 
@@ -195,7 +195,7 @@ def test_a_candidate_that_plays_more_of_a_slow_step_is_no_slower() -> None:
 def test_a_step_that_only_one_target_has_leaves_the_others_their_shares() -> None:
     values: Floats = np.array([100.0, 200, 300, 400])
     code = np.arange(4)
-    arms = Arms(
+    arms = TwoSamples(
         Sample(values, code), Sample(values, code), (4, 4), True, (np.array([0, 0, 1, 1]), np.array([0, 1, 2, 2]))
     )
 

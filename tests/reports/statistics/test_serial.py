@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 
 from reports.gate.absolute import judge_limit
 from reports.statistic_types.quantile import estimate_quantile
-from reports.statistics.arms import Arms
+from reports.statistics.arms import TwoSamples
 from reports.statistics.by_session import with_equal_weights
 from reports.statistics.counting import Floats, Integers, ranks
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import quantile, quantiles, sample
-from reports.statistics.rates import ArmSums, PerCluster, rate_difference
+from reports.statistics.rates import ClusterTotals, PerCluster, rate_difference
 from reports.statistics.serial import (
     are_alike,
     cluster_levels,
-    is_ordered,
+    is_autocorrelated,
     kolmogorov_distance,
     mean_by_order,
     part_of,
@@ -50,7 +50,7 @@ def drifting(rng: np.random.Generator, drift: Floats) -> Floats:
 
 def test_without_an_order_one_is_seldom_found() -> None:
     rng = np.random.default_rng(1)
-    found = [is_ordered(rng.standard_exponential(n)) for n in (20, 100, 400) for _ in range(400)]
+    found = [is_autocorrelated(rng.standard_exponential(n)) for n in (20, 100, 400) for _ in range(400)]
 
     assert 0.02 < np.mean(found) < 0.07
 
@@ -64,14 +64,14 @@ def test_an_order_is_found(kind: str) -> None:
         "trend": lambda: np.linspace(0, 0.5, 200) + rng.normal(0, 0.25, 200),
     }[kind]
 
-    assert np.mean([is_ordered(series()) for _ in range(100)]) > 0.85
+    assert np.mean([is_autocorrelated(series()) for _ in range(100)]) > 0.85
 
 
 def test_nothing_is_said_of_few_numbers_or_of_equal_ones() -> None:
-    assert not is_ordered(np.arange(19.0))
-    assert not is_ordered(np.full(100, 3.0))
-    assert not is_ordered(np.full(100, np.nan))
-    assert is_ordered(np.concatenate([np.arange(40.0), [np.inf, np.nan]]))
+    assert not is_autocorrelated(np.arange(19.0))
+    assert not is_autocorrelated(np.full(100, 3.0))
+    assert not is_autocorrelated(np.full(100, np.nan))
+    assert is_autocorrelated(np.concatenate([np.arange(40.0), [np.inf, np.nan]]))
 
 
 @pytest.mark.parametrize("clusters", [20, 21, 103])
@@ -101,7 +101,7 @@ def decided(drifts_apart: bool, repetitions: int = 60) -> tuple[float, float]:
         base = arm(drifting(rng, shared))
         cand = arm(1.1 * drifting(rng, slow(rng, PAIRS) if drifts_apart else shared))
         for place, method in enumerate((quantile_differences, waits_by_order)):
-            arms = Arms(base, cand, (PAIRS, PAIRS), paired=True)
+            arms = TwoSamples(base, cand, (PAIRS, PAIRS), paired=True)
             (difference,) = method(arms, [(0.5, Margin(ratio=0.1))], "lower", Inference(draws=400, seed=rng))
             found[place] += difference.worse.low > 0 or difference.worse.high < 0
     return float(found[0] / repetitions), float(found[1] / repetitions)
@@ -123,7 +123,7 @@ def test_a_drift_that_both_arms_share_changes_nothing() -> None:
 
 def test_where_no_order_is_found_the_difference_is_the_usual_one() -> None:
     base, cand = (arm(waits(np.random.default_rng(seed), PAIRS)) for seed in (4, 5))
-    arms, how = Arms(base, cand, (PAIRS, PAIRS), paired=True), Inference(draws=300, seed=6)
+    arms, how = TwoSamples(base, cand, (PAIRS, PAIRS), paired=True), Inference(draws=300, seed=6)
     asked = [(0.5, Margin(ratio=0.1)), (0.95, Margin(ratio=0.2))]
 
     assert waits_by_order(arms, asked, "lower", how) == quantile_differences(arms, asked, "lower", how)
@@ -134,7 +134,10 @@ def test_where_one_is_found_quarters_are_counted_and_it_is_said(paired: bool) ->
     rng = np.random.default_rng(7)
     base, cand = arm(waits(rng, PAIRS)), arm(drifting(rng, np.linspace(-0.4, 0.4, PAIRS)))
     (found,) = waits_by_order(
-        Arms(base, cand, (PAIRS, PAIRS), paired=paired), [(0.5, Margin())], "lower", Inference(draws=400, seed=rng)
+        TwoSamples(base, cand, (PAIRS, PAIRS), paired=paired),
+        [(0.5, Margin())],
+        "lower",
+        Inference(draws=400, seed=rng),
     )
 
     assert found.order
@@ -150,8 +153,8 @@ def test_a_mean_that_drifts_is_counted_by_quarters_as_well() -> None:
         for drift in (np.zeros(PAIRS), np.linspace(0, 1, PAIRS))
     )
 
-    assert mean_by_order(ArmSums(steady, rising, paired=True), Margin(), "lower", Inference()).order
-    assert not mean_by_order(ArmSums(steady, steady, paired=True), Margin(), "lower", Inference()).order
+    assert mean_by_order(ClusterTotals(steady, rising, paired=True), Margin(), "lower", Inference()).order
+    assert not mean_by_order(ClusterTotals(steady, steady, paired=True), Margin(), "lower", Inference()).order
 
 
 def bursting(rng: np.random.Generator, clusters: int) -> PerCluster:
@@ -167,7 +170,7 @@ def independent(rng: np.random.Generator, clusters: int) -> PerCluster:
 @pytest.mark.parametrize("paired", [True, False])
 def test_failures_that_come_in_bursts_are_counted_by_parts_of_the_run(paired: bool) -> None:
     rng = np.random.default_rng(3)
-    arms = ArmSums(independent(rng, 300), bursting(rng, 300), paired)
+    arms = ClusterTotals(independent(rng, 300), bursting(rng, 300), paired)
     plain, found = rate_difference(arms, Margin()), rate_by_order(arms, Margin(), "lower", Inference())
 
     assert (found.order, found.d) == ("bursts", plain.d)
@@ -177,7 +180,7 @@ def test_failures_that_come_in_bursts_are_counted_by_parts_of_the_run(paired: bo
 
 def test_failures_in_no_order_are_counted_by_sessions() -> None:
     rng = np.random.default_rng(4)
-    arms = ArmSums(independent(rng, 300), independent(rng, 300), paired=True)
+    arms = ClusterTotals(independent(rng, 300), independent(rng, 300), paired=True)
 
     assert rate_by_order(arms, Margin(), "lower", Inference()) == rate_difference(arms, Margin())
 
@@ -190,7 +193,7 @@ def test_a_tail_that_comes_in_bursts_is_counted_by_parts_and_the_median_by_sessi
     slow = (code % 100 < 15) & (np.arange(3000) % 5 == 0)
     tail = sample(np.where(slow, cand * (5 if p > 0.5 else 0.2), cand), code)
     asked = [(0.5, Margin()), (p, Margin())]
-    arms = Arms(sample(base, code), tail, (300, 300), paired=True)
+    arms = TwoSamples(sample(base, code), tail, (300, 300), paired=True)
 
     assert [one.order for one in waits_by_order(arms, asked, "lower", Inference(draws=500))] == [None, "bursts"]
 
@@ -199,8 +202,8 @@ def test_the_same_failures_in_another_order_are_the_same_difference() -> None:
     rng = np.random.default_rng(6)
     one, other = bursting(rng, 300), independent(rng, 300)
     mixed = rng.permutation(300)
-    arms = ArmSums(one, other, paired=True)
-    again = ArmSums((one[0][mixed], one[1]), (other[0][mixed], other[1]), paired=True)
+    arms = ClusterTotals(one, other, paired=True)
+    again = ClusterTotals((one[0][mixed], one[1]), (other[0][mixed], other[1]), paired=True)
     ordered, unordered = (rate_by_order(both, Margin(), "lower", Inference()) for both in (arms, again))
 
     assert (ordered.order, unordered.order) == ("bursts", None)

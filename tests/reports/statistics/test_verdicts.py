@@ -21,11 +21,11 @@ from reports.statistics.baselines import (
     stored_quantile,
 )
 from reports.statistics.differences import Better, Difference, Inference, Margin, OneSidedBounds, at_twice_the_spread
-from reports.statistics.rates import Ratio
+from reports.statistics.rates import RatioEstimate
 from reports.statistics.verdicts import (
     IN_FAILURES,
     NOT_AFTER_HOLM,
-    Reason,
+    InconclusiveReason,
     Verdict,
     both_infinite,
     floor_reason,
@@ -57,7 +57,7 @@ def build_difference(
     return Difference(**{**values, **changes})
 
 
-def judge(*found: Difference | None, primary: bool = True, floor: Reason | None = None) -> list[Verdict]:
+def judge(*found: Difference | None, primary: bool = True, floor: InconclusiveReason | None = None) -> list[Verdict]:
     return verdicts(found, [primary] * len(found), [floor] * len(found))
 
 
@@ -163,7 +163,7 @@ def test_a_quantile_among_the_failed_turns_of_both_arms_decides_nothing() -> Non
 
 
 def test_a_figure_that_an_arm_lacks_is_inconclusive_never_green() -> None:
-    assert judge(None) == [Verdict("inconclusive", Reason("no_value"))]
+    assert judge(None) == [Verdict("inconclusive", InconclusiveReason("no_value"))]
     assert judge(None, floor=IN_FAILURES) == [Verdict("inconclusive", IN_FAILURES)]
 
 
@@ -341,10 +341,10 @@ def test_a_candidate_above_0_has_no_ratio_to_a_stored_0(stored: list[StoredValue
 
 
 def test_rates_of_five_runs_are_judged_by_their_spread_and_of_fewer_by_an_assumed_one() -> None:
-    candidate = Ratio(0.05, 0.0001, 1000, 100)
+    candidate = RatioEstimate(0.05, 0.0001, 1000, 100)
     shares = (0.0, 0.01, 0.02, 0.03, 0.04)
-    known = rate_against_stored(candidate, [Ratio(s, 0.00001, 1000, 100) for s in shares], POINT, how=ASSUMED)
-    few = rate_against_stored(candidate, [Ratio(s, 0.00001, 1000, 100) for s in shares[:3]], POINT, how=ASSUMED)
+    known = rate_against_stored(candidate, [RatioEstimate(s, 0.00001, 1000, 100) for s in shares], POINT, how=ASSUMED)
+    few = rate_against_stored(candidate, [RatioEstimate(s, 0.00001, 1000, 100) for s in shares[:3]], POINT, how=ASSUMED)
 
     assert known.d == pytest.approx(0.03)
     assert known.se == pytest.approx(float(np.std(shares, ddof=1)) * math.sqrt(1.2))
@@ -356,18 +356,21 @@ def test_rates_of_five_runs_are_judged_by_their_spread_and_of_fewer_by_an_assume
 
 
 def test_no_failure_in_any_run_is_no_proof_for_a_small_candidate() -> None:
-    stored = [Ratio(0.0, 0.0, 1000, 100)] * 6
-    small = rate_against_stored(Ratio(0.0, 0.0, 300, 30), stored, POINT, how=ASSUMED)
+    stored = [RatioEstimate(0.0, 0.0, 1000, 100)] * 6
+    small = rate_against_stored(RatioEstimate(0.0, 0.0, 300, 30), stored, POINT, how=ASSUMED)
 
     assert (small.d, small.se) == (0, 0)
     assert small.high == pytest.approx(1 - 0.05 ** (1 / 30))
 
 
 def test_at_twice_the_spread_between_runs_bounds_and_p_values_are_wider_by_what_it_adds() -> None:
-    rates = [Ratio(s, 0.00001, 1000, 100) for s in (0.01, 0.02)]
-    found = rate_against_stored(Ratio(0.05, 0.0001, 1000, 100), rates, POINT, how=ASSUMED)
+    rates = [RatioEstimate(s, 0.00001, 1000, 100) for s in (0.01, 0.02)]
+    found = rate_against_stored(RatioEstimate(0.05, 0.0001, 1000, 100), rates, POINT, how=ASSUMED)
     doubled = rate_against_stored(
-        Ratio(0.05, 0.0001, 1000, 100), rates, POINT, how=Inference(run_sd=2 * RUN_SD, rate_run_sd=2 * RATE_RUN_SD)
+        RatioEstimate(0.05, 0.0001, 1000, 100),
+        rates,
+        POINT,
+        how=Inference(run_sd=2 * RUN_SD, rate_run_sd=2 * RATE_RUN_SD),
     )
     twice = at_twice_the_spread(found)
 

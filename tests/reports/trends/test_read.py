@@ -17,7 +17,7 @@ from bench.run.document import SCHEMA_VERSION
 from reports import runs
 from reports.gate import baselines
 from reports.sides.named import targets_of
-from reports.sides.side import Side
+from reports.sides.side import ComparedTarget
 from reports.sides.workload import conditions_of
 from reports.strata import NO_STRATUM
 from reports.trends.trend import trend_of
@@ -32,7 +32,7 @@ TTFA = MetricKey("ttfa", NO_STRATUM)
 
 
 @cache
-def sides() -> tuple[Side, ...]:
+def sides() -> tuple[ComparedTarget, ...]:
     """The targets of PLAN, read once."""
     return targets_of(runs.load_for_report(kept(PLAN)))
 

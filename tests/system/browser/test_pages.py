@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import pytest
 
 import rtbench
-from reports.comparisons.comparison import Comparison, compared
+from reports.comparisons.comparison import Comparison, compare_targets
 from reports.comparisons.forest_rows import panels
-from reports.question import Question
+from reports.question import MetricSpec
 from reports.runs import load_for_report
-from reports.sides.named import sides_of
+from reports.sides.named import parse_targets
 from reports.statistic_types.quantile import Quantile
 from reports.statistics.differences import Margin
 from reports.strata import Stratum
@@ -62,8 +62,8 @@ FOUND = """(() => {
 })()"""
 """Texts that lie over others by more than 3 pixels in height and 1 across, or leave their figure."""
 DECIDED_BY_BOTH = (
-    Question("ttfa", Quantile(0.5), Margin(0.02), True, Stratum("request_sent", "")),
-    Question("ttfa", Quantile(0.5), Margin(0.2), True, Stratum("speech_end", "")),
+    MetricSpec("ttfa", Quantile(0.5), Margin(0.02), True, Stratum("request_sent", "")),
+    MetricSpec("ttfa", Quantile(0.5), Margin(0.2), True, Stratum("speech_end", "")),
 )
 
 BOTTOM = """(text => {
@@ -103,13 +103,13 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shown]:
     return {
         "run": _run(run, "VALID RUN"),
         "run-invalid": _run(broken, "INVALID RUN"),
-        "compare": _compare(folder / "1.html", compared(sides_of([calm])), "VALID COMPARISON"),
+        "compare": _compare(folder / "1.html", compare_targets(parse_targets([calm])), "VALID COMPARISON"),
         "compare-decided": _compare(folder / "5.html", _decided(), "VALID COMPARISON"),
         "compare-invalid": _compare(folder / "4.html", invented.comparison(checks=unfair), "INVALID COMPARISON"),
         "agent": _agent(folder / "agent"),
         "run-mixed": Shown(_run(mixed, "").file, ("VALID RUN",)),
         "compare-mixed": Shown(
-            _compare(folder / "2.html", compared(sides_of([mixed])), "").file, ("VALID COMPARISON",)
+            _compare(folder / "2.html", compare_targets(parse_targets([mixed])), "").file, ("VALID COMPARISON",)
         ),
     }
 

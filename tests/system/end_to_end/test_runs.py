@@ -26,7 +26,7 @@ SIGNATURE = "a-signature-nobody-may-see"
 SHORT = """
 from rtbench.cli import quickstart
 
-quickstart.SIMULATED = quickstart.Load(("text_turns",), users=4, spawn_rate=4, sessions=4)
+quickstart.SIMULATED = quickstart.DemoLoad(("text_turns",), users=4, spawn_rate=4, sessions=4)
 
 from rtbench.cli.app import main
 

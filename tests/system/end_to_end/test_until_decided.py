@@ -18,13 +18,13 @@ THRESHOLDS = 'ttfa: ["p(50)<+10%", "p(95)<9000"]\n'
 
 
 HARNESS = """
-from bench.load.runners.live_totals import Tally
-from bench.observe import turn_view
+from bench.load.runners.live_totals import LiveTotals
+from bench.observe import turn_observation
 
-Tally.late = lambda tally: ""  # whatever this machine does otherwise
-errors_ns, widths_ns = turn_view._errors_ns, turn_view._widths_ns
-turn_view._errors_ns = lambda turn: dict.fromkeys(errors_ns(turn), 0)  # and stamps are exact, too
-turn_view._widths_ns = lambda turn: dict.fromkeys(widths_ns(turn), 0)
+LiveTotals.late = lambda tally: ""  # whatever this machine does otherwise
+errors_ns, widths_ns = turn_observation._errors_ns, turn_observation._widths_ns
+turn_observation._errors_ns = lambda turn: dict.fromkeys(errors_ns(turn), 0)  # and stamps are exact, too
+turn_observation._widths_ns = lambda turn: dict.fromkeys(widths_ns(turn), 0)
 """
 
 

@@ -19,11 +19,11 @@ from locust.stats import RequestStats, setup_distributed_stats_event_listeners
 from locust.rpc import Message, rpc
 from bench.load.runners import messages
 
-messages.keep_port()
+messages.accept_workers_only()
 runner = Environment().create_master_runner("127.0.0.1", 0)
 taken = []
 for kind in messages.OF_WORKERS:
-    messages.take_messages(runner, kind, lambda client, data: taken.append((client, data)))
+    messages.subscribe(runner, kind, lambda client, data: taken.append((client, data)))
 
 def client(name):
     return rpc.Client("127.0.0.1", runner.server.port, name)

@@ -255,7 +255,7 @@ from bench.load.runners import master as module
 from bench.load.runners.role import CurrentRun
 from bench.load.lifecycle import RunBegan, SignInStarted
 from bench.load.execution.progress import ProgressReport
-from bench.run.replica import Replica
+from bench.run.replica import PartReplica
 
 how, folder, said, nodes = sys.argv[1], Path(sys.argv[2]), [], WorkerNodes()
 nodes["far"] = SimpleNamespace(id="far", state="missing" if how == "missing" else "running")
@@ -267,7 +267,8 @@ tally = SimpleNamespace(last=lambda number: ProgressReport(sessions_open=open_on
 monitor = SimpleNamespace(tally=tally)
 master._run, master._members, master._longest_s = CurrentRun(folder=folder, monitor=monitor), {"far": 7}, 1e9
 master._view = SimpleNamespace(say=said.append)
-master._replicas, master._drained, master._disk_is_full = {7: Replica(folder, 7, b"key")}, set(), how == "disk is full"
+master._replicas, master._drained = {7: PartReplica(folder, 7, b"key")}, set()
+master._disk_is_full = how == "disk is full"
 module.messages.WORKERS_CLOSE_S = 0.3
 (folder / "spool").mkdir()
 for event in (SignInStarted(), RunBegan()):

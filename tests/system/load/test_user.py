@@ -106,7 +106,7 @@ from locust.exception import RescheduleTask
 from locust.util.load_locustfile import load_locustfile
 from bench.errors import UsageError
 
-def refused_by(user_class, live=None):
+def unsupported_reason(user_class, live=None):
     problems = []
     runs = SimpleNamespace(tell=lambda refused: problems.append(refused.problem), live=live)
     gevent.spawn(user_class(SimpleNamespace(rtbench=runs)).run).join()
@@ -160,7 +160,7 @@ def sleep(seconds):
     now_s += seconds
 module.monotonic_ns = lambda: round(now_s * 1e9)
 module.gevent = SimpleNamespace(**vars(gevent) | {"sleep": sleep})
-def play_pair(*_):
+def run_pair(*_):
     began_s.append(round(now_s, 3))
     if len(began_s) == 4:
         raise GreenletExit
@@ -168,7 +168,7 @@ def play_pair(*_):
 class Caller(RealtimeUser):
     @task
     def order(self): ...
-live = SimpleNamespace(play_pair=play_pair, session_pause_s=2.5, sessions=SimpleNamespace(ending=False))
+live = SimpleNamespace(run_pair=run_pair, session_pause_s=2.5, sessions=SimpleNamespace(ending=False))
 runs = SimpleNamespace(live=live)
 gevent.spawn(Caller(SimpleNamespace(rtbench=runs)).run).join()
 print(json.dumps(began_s))
@@ -198,14 +198,14 @@ def callers(tmp_path: Path) -> Path:
 def test_a_user_that_fails_at_its_start_or_stop_or_plays_a_step_there_ends_the_run_with_its_line(
     callers: Path, name: str, line: int, problem: str
 ) -> None:
-    program = "print(json.dumps(refused_by(load_locustfile(sys.argv[1])[0][sys.argv[2]])))"
+    program = "print(json.dumps(unsupported_reason(load_locustfile(sys.argv[1])[0][sys.argv[2]])))"
     told = told_by(ENDING + program, str(callers), name)
 
     assert told == [f"{callers}:{line}: {name}: {problem}"]
 
 
 def test_locusts_own_words_at_the_start_are_left_to_locust(callers: Path) -> None:
-    program = "print(json.dumps(refused_by(load_locustfile(sys.argv[1])[0]['Leaving'])))"
+    program = "print(json.dumps(unsupported_reason(load_locustfile(sys.argv[1])[0]['Leaving'])))"
 
     assert told_by(ENDING + program, str(callers)) == []
 
@@ -216,7 +216,7 @@ class Live:
     session_pause_s = 0
     ending = False
 
-    def play_pair(self, user, task, caller):
+    def run_pair(self, user, task, caller):
         seen.append(caller.doubles(3))
         for double in seen[-1]:
             double.count += 1
@@ -227,7 +227,7 @@ class Caller(load_locustfile(sys.argv[1])[0]["Caller"]):
         self.count = 5
 
 seen = []
-refused_by(Caller, Live())
+unsupported_reason(Caller, Live())
 first, second = seen
 print(json.dumps([[a is b for a, b in zip(first, second)], len(set(map(id, first))), [d.count for d in second]]))
 """, str(callers))  # fmt: skip
@@ -241,10 +241,10 @@ class Live:
     session_pause_s = 0
     ending = False
 
-    def play_pair(self, user, task, caller):
+    def run_pair(self, user, task, caller):
         raise UsageError("say must not be empty")
 
-print(json.dumps(refused_by(load_locustfile(sys.argv[1])[0]["Caller"], Live())))
+print(json.dumps(unsupported_reason(load_locustfile(sys.argv[1])[0]["Caller"], Live())))
 """, str(callers))  # fmt: skip
 
     assert told == [f"{callers}: Caller: say must not be empty"]

@@ -140,7 +140,7 @@ logging.getLogger("urllib3").propagate = True
 from bench.errors import RtbenchError
 from bench.protocol.dialects import DIALECTS
 from bench.protocol.openai_ga import GA
-from bench.target.target import Entra, Target
+from bench.target.target import EntraSignIn, Target
 from bench.target.tokens import Keyring
 
 SCOPE = "https://cognitiveservices.azure.com/.default"
@@ -148,7 +148,7 @@ GUARD_S = 600.0
 incidents = []
 
 def target(kind="default", **more):
-    way = Entra(SCOPE, kind, **more)
+    way = EntraSignIn(SCOPE, kind, **more)
     return Target("arm", "127.0.0.1", 1, False, "/", GA, "azure", way)
 
 def told(query):

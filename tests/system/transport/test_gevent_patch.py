@@ -35,7 +35,7 @@ BROKEN_OFF = """
 from gevent import monkey
 monkey.patch_all()
 import time
-from bench.transport.gevent_patch import within
+from bench.transport.gevent_patch import with_timeout
 
 ended = []
 
@@ -49,7 +49,7 @@ def stubborn():
         ended.append("broken off")
 
 try:
-    within(0.05, stubborn)
+    with_timeout(0.05, stubborn)
 except TimeoutError:
     ended.append("told")
 assert ended == ["broken off", "told"], ended
