@@ -14,11 +14,11 @@ import numpy as np
 from reports.gate.absolute import judge_limit
 from reports.statistic_types.rate import estimate_rate
 from reports.statistics.arms import TwoSamples
+from reports.statistics.autocorrelation import rate_by_order, waits_by_order
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import sample
 from reports.statistics.rates import ClusterTotals, PerCluster, rate_difference
-from reports.statistics.serial import rate_by_order, waits_by_order
 
 REPETITIONS, OF_TAILS, DRAWS, TURNS = 600, 300, 500, 10
 EVERY_S, TURN_S = 3.0, 6.0

@@ -15,15 +15,15 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from reports.finding import Result
 from reports.gate.absolute import judge_limit
-from reports.looks.sequence import AnalysisSchedule, SequentialResult, run_looks
+from reports.looks.analysis import AnalysisSchedule, SequentialResult, run_looks
+from reports.metric_comparison import Result
 from reports.statistic_types.quantile import quantiles_seen
 from reports.statistic_types.rate import estimate_rate, rate_seen
 from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import Inference, Margin, quantile_differences
+from reports.statistics.group_sequential import look_sizes
 from reports.statistics.interim import by_se
-from reports.statistics.looks import look_sizes
 from reports.statistics.quantiles import sample
 from reports.statistics.rates import ClusterTotals, PerCluster, rate_difference
 from reports.statistics.verdicts import verdicts

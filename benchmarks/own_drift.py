@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from reports.looks.sequence import AnalysisSchedule, run_looks
+from reports.looks.analysis import AnalysisSchedule, run_looks
 from reports.statistic_types.quantile import quantiles_seen
 from reports.statistics.arms import TwoSamples
+from reports.statistics.autocorrelation import EARLY, FOUND, waits_by_order
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Inference, Margin, quantile_differences
-from reports.statistics.looks import look_sizes
+from reports.statistics.group_sequential import look_sizes
 from reports.statistics.quantiles import Sample, sample
-from reports.statistics.serial import EARLY, FOUND, waits_by_order
 from reports.statistics.verdicts import verdicts
 
 REPETITIONS, LOOKED, DRAWS, TURNS = 600, 300, 500, 10

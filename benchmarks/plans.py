@@ -13,10 +13,10 @@ from itertools import product
 import numpy as np
 
 from reports.statistics.arms import TwoSamples
+from reports.statistics.autocorrelation import waits_by_order
 from reports.statistics.differences import LEVEL, Inference, Margin
 from reports.statistics.power import PRIMARY_METRICS, distance_of, pilot_of_quantile
 from reports.statistics.quantiles import Sample, sample
-from reports.statistics.serial import waits_by_order
 
 REPETITIONS, DRAWS, TURNS, PILOT = 400, 1000, 10, 100
 SIGMA = 0.5

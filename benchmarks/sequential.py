@@ -17,18 +17,18 @@ import numpy as np
 
 from benchmarks import own_drift
 from benchmarks.on_the_margin import of_looks
-from reports.looks.sequence import AnalysisSchedule, SequentialResult, run_looks
+from reports.looks.analysis import AnalysisSchedule, SequentialResult, run_looks
 from reports.statistic_types.quantile import quantiles_seen
 from reports.statistic_types.rate import rate_seen
 from reports.statistics.arms import TwoSamples
+from reports.statistics.autocorrelation import waits_by_order
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Inference, Margin
+from reports.statistics.group_sequential import critical_values, look_sizes
 from reports.statistics.interim import InterimStatistic
-from reports.statistics.looks import critical_values, look_sizes
 from reports.statistics.power import distance_of, pilot_of_quantile
 from reports.statistics.quantiles import Sample, sample
 from reports.statistics.rates import ClusterTotals, rate_difference
-from reports.statistics.serial import waits_by_order
 from reports.statistics.verdicts import verdicts
 
 TURNS, SIGMA, STEPS_SHARE, ICC = 10, 0.5, 0.25, 0.3

@@ -12,9 +12,9 @@ import math
 import numpy as np
 
 from reports.statistics.arms import TwoSamples
-from reports.statistics.centre import slope_differences, theil_sen
 from reports.statistics.differences import Difference, Inference, Margin
 from reports.statistics.quantiles import Sample, quantiles
+from reports.statistics.typical_change import slope_differences, theil_sen
 
 SEEDS = (20261101, 20261102, 20261103)
 RUNS, DRAWS = 500, 1000

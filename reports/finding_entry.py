@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from reports.finding import MetricComparison
 from reports.finding_rows import shares_of
 from reports.finding_sentences import sentence
-from reports.question import MetricSpecEntry
-from reports.records import ClosedJsonEntry, Count, Known, Rounded, about
+from reports.json_entries import ClosedJsonEntry, Count, Known, Rounded, about
+from reports.metric_comparison import MetricComparison
+from reports.metric_spec import MetricSpecEntry
 from reports.statistics.differences import Margin, Scale
 from reports.statistics.verdicts import VerdictName
 from reports.wording.verdicts import as_share, figure, said

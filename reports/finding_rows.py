@@ -6,17 +6,17 @@ import math
 from dataclasses import dataclass
 
 from bench.metrics import CATALOGUE, REGULAR, SLOPE
-from reports.finding import MetricComparison
-from reports.numbers import NBSP, NONE, count, format_number, ms, shortened
-from reports.question import MetricSpec, better_of
+from reports.formatting import NBSP, NONE, count, format_number, ms, shortened
+from reports.metric_comparison import MetricComparison
+from reports.metric_spec import MetricSpec, better_of
 from reports.rate_metrics import RATES
 from reports.render.blocks import MARKS
 from reports.statistics.differences import FAR, Difference, Scale
 from reports.statistics.quantiles import Shortfall
 from reports.statistics.verdicts import NOT_AFTER_HOLM, VerdictName
 from reports.wording import verdicts
+from reports.wording.cells import INFINITE
 from reports.wording.verdicts import NOTHING, as_share, interval_of, share
-from reports.wording.words import INFINITE
 
 UNITS: dict[Scale, str] = {"ratio": "%", "points": "points", "slope": SLOPE}
 ONE_IN = {0.5: "half of the", 0.75: "one in four", 0.9: "one in ten", 0.95: "one in twenty", 0.99: "one in a hundred"}

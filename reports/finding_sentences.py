@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from reports.finding import MeasuredDifference, MetricComparison, add_verdicts
 from reports.finding_rows import (
     ONE_IN,
     figure_value,
@@ -22,7 +21,8 @@ from reports.finding_rows import (
     size,
     which_turns,
 )
-from reports.numbers import NBSP, count, format_number, join_words
+from reports.formatting import NBSP, count, format_number, join_words
+from reports.metric_comparison import MeasuredDifference, MetricComparison, add_verdicts
 from reports.statistics.differences import FAR, LEVEL, at_twice_the_spread
 from reports.statistics.verdicts import NOT_AFTER_HOLM, VerdictName
 from reports.wording import verdicts

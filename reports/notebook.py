@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports.numbers import count, format_number
+from reports.formatting import count, format_number
 from reports.render.blocks import MARKS, Block, Cell, Column, Paragraph, Strong, make_row, note, table, with_marker
 from reports.render.html import environment
 

@@ -36,10 +36,10 @@ from bench.run.metric_values import CARRIED, all_histograms, bytes_per_s, measur
 from bench.run.worker_part import parts
 from bench.units import NS_PER_MS, NS_PER_S
 from bench.untrusted.sanitize import SUSPECT, escape_control, excerpt
-from reports.exactness import UncertainMetric, inexact_of
 from reports.frames import by_label
+from reports.json_entries import optional_keys
 from reports.rate_metrics import OF_COLUMNS
-from reports.records import optional_keys
+from reports.uncertainty import UncertainMetric, inexact_of
 
 TURN_METRICS = tuple(m for m in CATALOGUE.values() if m.scope == "turn")
 SESSION_METRICS = tuple(m for m in CATALOGUE.values() if m.scope in ("session", "harness") and (m.end or m.column))

@@ -17,18 +17,19 @@ from bench.pricing import Prices, cost_usd
 from bench.run.document import ValidityStatus
 from bench.units import NS_PER_S, S_PER_MINUTE
 from reports import runs
-from reports.numbers import NBSP, NONE, count, format_duration, format_number, plural, usd
-from reports.question import MetricSpec
-from reports.records import ClosedJsonEntry, Number, about
+from reports.formatting import NBSP, NONE, count, format_duration, format_number, plural, usd
+from reports.json_entries import ClosedJsonEntry, Number, about
+from reports.metric_spec import MetricSpec
 from reports.render.blocks import Block, Fact, Paragraph
 from reports.runs import RunFrames, run_id_of
 from reports.samples import samples_of
 from reports.sides.clusters import ABSENT
+from reports.sides.compared_target import ComparedTarget
+from reports.sides.metric_specs import by_stratum, common_strata
 from reports.sides.named import matched, parted, refuse_unknown, targets_of
-from reports.sides.questions import by_stratum, common_strata
-from reports.sides.side import ComparedTarget
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
+from reports.statistics.bootstrap import seed_of
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Margin
 from reports.statistics.power import (
@@ -43,10 +44,9 @@ from reports.statistics.power import (
     spread_of,
 )
 from reports.statistics.quantiles import quantiles
-from reports.statistics.resample import seed_of
-from reports.summary.money import KINDS, bills_of, money_of
+from reports.summary.cost import KINDS, bills_of, money_of
+from reports.summary.run_validity import WORDS, validity_of
 from reports.summary.summary import window_of
-from reports.summary.trust import WORDS, validity_of
 from reports.thresholds import metric_option, quoted
 from reports.turns import Flags, measured_sessions
 from reports.wording.verdicts import figure

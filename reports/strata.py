@@ -10,7 +10,7 @@ from typing import Annotated, NamedTuple
 
 from bench import metrics
 from bench.metrics import REGULAR
-from reports.records import JsonEntry, Known, about
+from reports.json_entries import JsonEntry, Known, about
 
 ORIGINS = {"request_sent": "request sent", "speech_end": "end of speech"}
 """What latency is measured from, in the order in which reports show it, and its words."""

@@ -20,7 +20,7 @@ from bench.manual import see
 from bench.metrics import BYTES_PER_S, CATALOGUE, ORIGIN, REGULAR, SLOPE, TURN_TYPES, Better, turn_type_of
 from bench.untrusted.sanitize import excerpt
 from bench.yaml_file import LocatedValue, read_yaml
-from reports.question import MetricSpec, Statistic
+from reports.metric_spec import MetricSpec, Statistic
 from reports.rate_metrics import RATES
 from reports.statistic_types.mean import Mean
 from reports.statistic_types.quantile import Quantile

@@ -1,6 +1,6 @@
 """The measured turns of a run as arrays, and which of them may be pooled.
 
-Turns of the phase `metric` (or of none) count. Those of different strata (`reports.question`) are never pooled: a
+Turns of the phase `metric` (or of none) count. Those of different strata (`reports.metric_spec`) are never pooled: a
 label under which turns are of several is several steps, and where steps differ, a target has a pool for each stratum.
 """
 

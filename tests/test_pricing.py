@@ -18,7 +18,7 @@ from bench.load.execution.progress import CostMeter
 from bench.pricing import Prices, PricingTerms, TurnPricing, cost_usd, dollars, prices_of, tariff_of
 from bench.protocol.events import TokenUsage
 from reports.runs import RunFrames
-from reports.summary.money import UNNAMED, money_of
+from reports.summary.cost import UNNAMED, money_of
 from tests.doctor.targets import build_target
 from tests.helpers import build_observation
 from tests.reports import synthetic

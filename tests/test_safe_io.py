@@ -30,8 +30,8 @@ from bench.target.identity import public_claims
 from bench.transport.parser import service_words
 from bench.untrusted.safe_io import DEEPEST, JsonError, open_file, read_file, read_json
 from reports.gate.baselines import read_file as read_baseline
-from reports.summary.arms import transcription_model
-from reports.summary.single_turns import stretches
+from reports.summary.example_turns import stretches
+from reports.summary.targets import transcription_model
 from reports.trends.trend_point import read_summary
 from tests.attack.hostile_files import LOG, read_log
 

@@ -13,10 +13,10 @@ from bench.run.presence import is_folder, is_run, run_folders
 from reports.api.arguments import given_run
 from reports.api.run import Run, load
 from reports.api.selection import Where
+from reports.formatting import NBSP, plural
 from reports.frames import joined
-from reports.numbers import NBSP, plural
 from reports.runs import run_id_of
-from reports.summary.figures import PS
+from reports.summary.metrics import PS
 
 
 class Runs(tuple[Run, ...]):

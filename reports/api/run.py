@@ -31,9 +31,9 @@ from reports.samples import OF_SAMPLE, MetricSamples, rate_counts, samples_of, s
 from reports.statistics.counting import split
 from reports.statistics.quantiles import NOTHING, Sample, quantiles
 from reports.strata import NO_STRATUM, Stratum
-from reports.summary.figures import PS, SLOPES, slope_sample
+from reports.summary.metrics import PS, SLOPES, slope_sample
+from reports.summary.run_validity import validity_of
 from reports.summary.summary import Summary, summarise
-from reports.summary.trust import validity_of
 from reports.thresholds import near
 from reports.turns import TurnArrays, column_of, measured_sessions, target_labels
 

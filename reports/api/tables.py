@@ -13,17 +13,17 @@ from bench.metrics import CATALOGUE
 from bench.remedies import remedy_of
 from bench.run.histograms import MEASURED, HistogramKey
 from bench.run.metric_values import CARRIED
-from reports.exactness import why
 from reports.frames import COUNT, NUMBER, TEXT, USE, dtypes_of, frame_of, use
 from reports.rate_metrics import RATES, TRIALS
 from reports.runs import RunFrames, run_id_of
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import QuantileEstimate, Sample
 from reports.strata import Stratum
-from reports.summary.figures import ALL, HARNESS, PER_EVENT, MetricSummary, histogram_quantiles, turn_rate
-from reports.summary.money import KINDS
+from reports.summary.cost import KINDS
+from reports.summary.metrics import ALL, HARNESS, PER_EVENT, MetricSummary, histogram_quantiles, turn_rate
+from reports.summary.run_validity import validity_of
 from reports.summary.summary import Summary
-from reports.summary.trust import validity_of
+from reports.uncertainty import why
 from reports.wording.validity import verdict_reason
 
 STRATUM = ("run_id", "target", "measured_from", "turn_type")

@@ -13,8 +13,8 @@ from reports.comparisons.comparison import CONFIDENCE, Comparison, compare_targe
 from reports.gate.check import check_of
 from reports.gate.results import CheckResult, OnInconclusive
 from reports.runs import RunFrames, load_for_report
+from reports.sides.conditions import allowed
 from reports.sides.named import parse_targets
-from reports.sides.workload import allowed
 from reports.thresholds import Threshold, parse, read_thresholds
 from reports.trends.trend import Trend, in_folders, trend_of, trend_question
 

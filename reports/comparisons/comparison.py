@@ -12,8 +12,16 @@ from msgspec import Meta
 
 from bench.errors import UsageError
 from bench.untrusted.sanitize import escape_control
-from reports.comparisons.measuring import Shift, measured, shift_of, step_changes
-from reports.finding import (
+from reports.comparisons.measurements import Shift, measured, shift_of, step_changes
+from reports.finding_rows import shares_of
+from reports.finding_sentences import at_twice
+from reports.formatting import NBSP, NONE, format_number, join_words, percent, plural
+from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
+from reports.json_entries import ClosedJsonEntry, Count, about
+from reports.looks.decide import decision_of
+from reports.looks.decision import Decision
+from reports.looks.plan import was_planned
+from reports.metric_comparison import (
     RESULT_OF_STATUS,
     ExitStatus,
     MeasuredDifference,
@@ -21,17 +29,10 @@ from reports.finding import (
     add_verdicts,
     provisional,
 )
-from reports.finding_rows import shares_of
-from reports.finding_sentences import at_twice
-from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
-from reports.looks.decide import decision_of
-from reports.looks.decision import Decision
-from reports.looks.plan import was_planned
+from reports.metric_spec import MetricSpec
 from reports.notebook import frame_html
-from reports.numbers import NBSP, NONE, format_number, join_words, percent, plural
-from reports.question import MetricSpec
-from reports.records import ClosedJsonEntry, Count, about
 from reports.runs import run_id_of
+from reports.sides.compared_target import ComparedTarget
 from reports.sides.fairness import (
     FairnessCheckEntry,
     causes_of,
@@ -40,14 +41,13 @@ from reports.sides.fairness import (
     one_run,
     refuse_other_definitions,
 )
+from reports.sides.metric_specs import by_stratum, default_questions
 from reports.sides.named import are_peers, known_targets, matched_to_the_first
-from reports.sides.questions import by_stratum, default_questions
-from reports.sides.side import ComparedTarget
 from reports.statistic_types.rate import Rate
 from reports.statistics.baselines import RATE_RUN_SD, RUN_SD
+from reports.statistics.bootstrap import DRAWS, seed_of
 from reports.statistics.differences import LEVEL, Inference
 from reports.statistics.rates import any_event, newcombe
-from reports.statistics.resample import DRAWS, seed_of
 from reports.statistics.verdicts import OWN_DRIFT
 from reports.strata import NO_STRATUM
 from reports.wording.notices import inexact_line

@@ -9,9 +9,9 @@ from itertools import groupby
 
 from bench.metrics import SLOPE
 from reports.comparisons.forest_rows import HIGHER, LINEAR, Axis, ForestPanel
-from reports.comparisons.measuring import RatioCurve
+from reports.comparisons.measurements import RatioCurve
 from reports.finding_rows import FindingRow, definition
-from reports.numbers import NBSP, change, format_number, nines, shortened
+from reports.formatting import NBSP, change, format_number, nines, shortened
 from reports.render.markers import COLOURS, colour_class, marker_char
 from reports.render.svg import (
     HALF,
@@ -25,7 +25,7 @@ from reports.render.svg import (
     log_scale,
 )
 from reports.statistics.differences import Difference
-from reports.wording.words import interval
+from reports.wording.cells import interval
 
 PERCENT = (-90, -80, -70, -60, -50, -40, -30, -20, -10, -5, 5, 10, 15, 20, 30, 40, 50, 60, 80, 100, 150, 200, 300, 400)
 """Ticks of the axis of ratios, in percent; those that lie too close are left out."""

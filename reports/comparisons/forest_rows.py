@@ -11,10 +11,10 @@ from typing import Literal
 
 from bench.metrics import SLOPE
 from reports.comparisons.comparison import Comparison
-from reports.finding import MetricComparison
 from reports.finding_rows import FindingRow, is_lower, row
-from reports.numbers import NBSP, format_number
-from reports.question import MetricSpec
+from reports.formatting import NBSP, format_number
+from reports.metric_comparison import MetricComparison
+from reports.metric_spec import MetricSpec
 from reports.statistics.differences import LEVEL, Scale
 
 Axis = Literal["lower", "higher", "points", "more points", "slope"]

@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 
 from reports.finding_sentences import shown
+from reports.formatting import NBSP, NONE, count
+from reports.looks.analysis import End, InterimAnalysis
 from reports.looks.decision import Decision
-from reports.looks.sequence import End, InterimAnalysis
-from reports.numbers import NBSP, NONE, count
-from reports.question import MetricSpec
+from reports.metric_spec import MetricSpec
 from reports.render.blocks import MARKS, Cell, Column, Table, make_row
+from reports.statistics.group_sequential import spread_of_level
 from reports.statistics.interim import InterimStatistic
-from reports.statistics.looks import spread_of_level
 from reports.wording.verdicts import as_share, difference_interval, figure, margin, said, signed
 
 REASONS: dict[End, str] = {

@@ -9,18 +9,18 @@ from bench.untrusted.sanitize import escape_control
 from reports.comparisons import forest, interim, sentences
 from reports.comparisons.comparison import Comparison, Design
 from reports.comparisons.forest_rows import ForestPanel, finding_row, panels
-from reports.comparisons.measuring import BEYOND, Shift
+from reports.comparisons.measurements import BEYOND, Shift
 from reports.comparisons.sentences import verdict_shown
 from reports.finding_rows import FindingRow, definition, shown_verdict, with_unit
 from reports.finding_sentences import WORST, overall
+from reports.formatting import NBSP, count, format_duration, format_number, format_utc, join_words, percent, plural
 from reports.looks.decision import Decision
-from reports.numbers import NBSP, count, format_duration, format_number, format_utc, join_words, percent, plural
 from reports.render import blocks as b
 from reports.render.svg import HALF, drawing, plot_figure
 from reports.run_report.charts import percentiles
 from reports.runs import all_called
-from reports.wording import validity, words
-from reports.wording.words import measured_from_text
+from reports.wording import cells, validity
+from reports.wording.cells import measured_from_text
 
 VERDICTS = {
     "regressed": "The whole interval is worse than the margin.",
@@ -43,7 +43,7 @@ WORDS = {
     "Holm": "Several primary metrics are several chances of a false alarm. For “regressed” or “slower” the strongest "
     "one must hold at the error of one verdict (100 % − confidence) divided by their number, the next divided by one "
     "less, and so on.",
-    "failed turns": words.FAILED_TURNS,
+    "failed turns": cells.FAILED_TURNS,
 }
 RESAMPLED: dict[Design, str] = {
     "pairs": "pairs of sessions that started together, one of each target, are resampled together",
@@ -320,7 +320,7 @@ def _fair(comparison: Comparison) -> b.Section:
     heads.append(b.Column("result", left=True))
     rows = []
     for check in comparison.checks:
-        word, style = words.result(check.result)
+        word, style = cells.result(check.result)
         remedy = check.remedy if check.result == "fail" else ""
         rows.append(b.make_row([check.name, *check.texts, b.Cell(word, remedy, style=f"{style}-ink")]))
     checks = b.table(heads, rows, "facts", stacked=True)

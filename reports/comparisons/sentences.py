@@ -9,7 +9,7 @@ from reports.comparisons.forest_rows import finding_row
 from reports.finding_sentences import answer, answer_details, overall_shown, worst_first
 from reports.looks.decision import decision_details, decision_headline
 from reports.statistics.verdicts import VerdictName
-from reports.summary.trust import validity_of
+from reports.summary.run_validity import validity_of
 from reports.wording import validity
 from reports.wording.verdicts import SPREAD, figure
 

@@ -12,18 +12,18 @@ from dataclasses import replace
 from functools import partial
 from operator import ge, gt, le, lt
 
-from reports.finding import Result
 from reports.finding_rows import in_unit
+from reports.formatting import NBSP, format_number
 from reports.gate.results import Limit, ThresholdResult
-from reports.numbers import NBSP, format_number
-from reports.question import MetricSpec
-from reports.sides.questions import asked_by
-from reports.sides.side import ComparedTarget
+from reports.metric_comparison import Result
+from reports.metric_spec import MetricSpec
+from reports.sides.compared_target import ComparedTarget
+from reports.sides.metric_specs import asked_by
 from reports.statistics.threshold_estimate import ThresholdEstimate
 from reports.statistics.verdicts import InconclusiveReason
 from reports.thresholds import Sign, Threshold, near
+from reports.wording.cells import interval
 from reports.wording.verdicts import said
-from reports.wording.words import interval
 
 BY_LENGTH = "Long sessions differ from short ones, and few sessions have many of the turns"
 WITHIN_BOUNDS = InconclusiveReason("within_bounds")

@@ -24,27 +24,27 @@ from bench.metrics import CATALOGUE, SLOPE
 from bench.untrusted import safe_io
 from bench.untrusted.safe_io import JsonError, read_json, replace_text
 from bench.untrusted.sanitize import escape_control
-from reports.numbers import NBSP, NONE, count, format_number, format_utc, plural
-from reports.question import MetricSpec
+from reports.formatting import NBSP, NONE, count, format_number, format_utc, plural
+from reports.metric_spec import MetricSpec
 from reports.rate_metrics import RATES
 from reports.render.blocks import Block, Column, Fact, Line, Paragraph, make_row, note, table
 from reports.runs import labels_of, run_id_of
+from reports.sides.compared_target import ComparedTarget
+from reports.sides.conditions import conditions_of
 from reports.sides.fairness import throttled_cause, throttled_share
-from reports.sides.questions import by_stratum
-from reports.sides.side import ComparedTarget
-from reports.sides.workload import conditions_of
+from reports.sides.metric_specs import by_stratum
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
 from reports.statistics.baselines import KNOWN
+from reports.statistics.bootstrap import quantile_draws, seed_of, variance
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import ratio_of
-from reports.statistics.resample import quantile_draws, seed_of, variance
 from reports.stored import PS, SCHEMA, Baseline, StoredQuantiles, StoredRate
 from reports.strata import NO_STRATUM, Stratum
-from reports.summary.arms import FAIR
-from reports.summary.trust import validity_of
+from reports.summary.run_validity import validity_of
+from reports.summary.targets import FAIR
+from reports.wording.cells import INFINITE
 from reports.wording.validity import of_run
-from reports.wording.words import INFINITE
 
 NEWEST = 10
 """Number of stored runs, the newest ones, that make a baseline."""

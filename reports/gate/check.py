@@ -9,24 +9,24 @@ from pathlib import Path
 from bench.errors import UsageError
 from bench.run.document import INTERRUPTED
 from reports.finding_sentences import answer
+from reports.formatting import join_words, percent
 from reports.gate import relative
 from reports.gate.absolute import limit_results
 from reports.gate.relative import BaselineResults
 from reports.gate.results import PASSED, CheckResult, OnInconclusive, ThresholdResult
 from reports.gate.stored_runs import against_stored_runs
 from reports.looks.plan import was_planned
-from reports.numbers import join_words, percent
 from reports.runs import RunFrames, labels_of, load_for_report, run_id_of
 from reports.sides.clusters import ABSENT
+from reports.sides.compared_target import ComparedTarget
 from reports.sides.fairness import own_causes, throttled_cause, throttled_share
+from reports.sides.metric_specs import instants_of
 from reports.sides.named import targets_of
-from reports.sides.questions import instants_of
-from reports.sides.side import ComparedTarget
 from reports.statistics.threshold_estimate import TAIL
 from reports.statistics.verdicts import OWN_DRIFT, unequal
 from reports.strata import SINCE
-from reports.summary.arms import FAIR
-from reports.summary.trust import noticed, validity_of
+from reports.summary.run_validity import noticed, validity_of
+from reports.summary.targets import FAIR
 from reports.thresholds import Threshold, near, parse_all
 from reports.turns import measured_sessions
 from reports.wording.notices import inexact_line, run_notices

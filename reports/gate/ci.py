@@ -17,9 +17,9 @@ from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from junitparser.junitparser import FinalResult
 
 from bench.untrusted.sanitize import escape_control
+from reports.formatting import NBSP
 from reports.gate.results import INCONCLUSIVE, INVALID, CheckResult, ThresholdResult
 from reports.gate.sentences import check_headline, remarks, result_sentence, shown_result
-from reports.numbers import NBSP
 
 MOST = 10
 """Annotations of one kind that a step shows."""

@@ -11,15 +11,15 @@ from msgspec import Meta
 from bench.errors import UsageError
 from bench.run.presence import is_run
 from bench.untrusted.safe_io import replace_text
-from reports.finding import ExitStatus, Result
 from reports.finding_entry import ComparisonEntry, entry_of
 from reports.gate.ci import junit_refusal, junit_xml
 from reports.gate.report import WORST_FIRST, check_page
 from reports.gate.results import CheckResult, OnInconclusive, ThresholdResult
 from reports.gate.results import make_row as flat_row
 from reports.gate.sentences import check_causes, check_headline
+from reports.json_entries import ClosedJsonEntry, Count, JsonEntry, Known, Rounded, about, text_of, to_json_data
 from reports.looks.decision import write_decision
-from reports.records import ClosedJsonEntry, Count, JsonEntry, Known, Rounded, about, text_of, to_json_data
+from reports.metric_comparison import ExitStatus, Result
 from reports.render.markdown import render_markdown
 from reports.statistics.target_counts import NO_TURNS
 from reports.thresholds import Sign

@@ -18,20 +18,20 @@ from typing import Any
 from bench.errors import UsageError
 from bench.run.presence import is_folder, is_run
 from bench.untrusted.sanitize import escape_control
-from reports import exactness
+from reports import uncertainty
 from reports.comparisons.comparison import inference, measurements, notices_of, notices_of_comparison
-from reports.finding import MeasuredDifference, add_verdicts, provisional
 from reports.finding_sentences import at_twice
+from reports.formatting import join_words, plural
 from reports.gate.results import ThresholdResult, compared_result
 from reports.looks.decide import decision_of
 from reports.looks.decision import Decision, analysis_place, decision_headline
-from reports.numbers import join_words, plural
-from reports.question import MetricSpec
+from reports.metric_comparison import MeasuredDifference, add_verdicts, provisional
+from reports.metric_spec import MetricSpec
 from reports.runs import RunFrames
+from reports.sides.compared_target import ComparedTarget
 from reports.sides.fairness import causes_of, deciding_checks, one_run, one_seed, refuse_other_definitions
+from reports.sides.metric_specs import asked_by, default_questions
 from reports.sides.named import are_peers, filtered_by, matched_to_the_first, parted, refuse_unknown, targets_of
-from reports.sides.questions import asked_by, default_questions
-from reports.sides.side import ComparedTarget
 from reports.statistics.differences import LEVEL
 from reports.statistics.verdicts import OWN_DRIFT_LOOKS, InconclusiveReason, Verdict
 from reports.summary.drift import PoolDrift, drifts
@@ -362,7 +362,7 @@ def _items(decision: Decision) -> Iterable[ThresholdResult]:
             for one in decision.plan.thresholds
             if one.question in asked and one.measured_from in ("", gate.stratum.measured_from if gate.stratum else "")
         )
-        uncertain_on = (exactness.why(decision.run.inexact, target, gate.metric) for target in decision.targets)
+        uncertain_on = (uncertainty.why(decision.run.inexact, target, gate.metric) for target in decision.targets)
         if decision.pairs and (why := "; ".join(filter(None, uncertain_on))):
             uncertain = Verdict("inconclusive", InconclusiveReason("uncertain", text=why))
             finding = replace(finding, inexact=why, difference=None, verdict=uncertain, corrected=math.nan)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.finding import Result
 from reports.finding_rows import NOT_JUDGED, row
+from reports.formatting import count
 from reports.gate import sentences
 from reports.gate.results import CheckResult, ThresholdResult
 from reports.looks.decision import analyses
-from reports.numbers import count
+from reports.metric_comparison import Result
 from reports.render import blocks as b
 from reports.statistics.target_counts import NO_TURNS
-from reports.wording.words import observed
+from reports.wording.cells import observed
 
 WORST_FIRST: tuple[Result, ...] = ("fail", "not_evaluated", "inconclusive", "pass")
 ROWS_SHOWN = 10

@@ -11,13 +11,13 @@ import pandas as pd
 
 from bench.run.document import ValidityStatus
 from reports import finding_sentences
-from reports.finding import RESULT_OF_STATUS, ExitStatus, MetricComparison, Result
 from reports.finding_rows import shares_of
+from reports.formatting import NBSP, plural
 from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
 from reports.looks.decision import Decision
+from reports.metric_comparison import RESULT_OF_STATUS, ExitStatus, MetricComparison, Result
+from reports.metric_spec import MetricSpec
 from reports.notebook import frame_html
-from reports.numbers import NBSP, plural
-from reports.question import MetricSpec
 from reports.runs import called
 from reports.statistics.quantiles import Shortfall
 from reports.statistics.target_counts import TargetCounts

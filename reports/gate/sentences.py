@@ -6,16 +6,16 @@ import math
 from functools import partial
 
 from reports import finding_sentences
-from reports.finding import RESULT_OF_STATUS
 from reports.finding_rows import in_unit, row, with_unit
+from reports.formatting import NBSP, NONE, count, format_number, percent, plural
 from reports.gate.results import FAILED, INCONCLUSIVE, INVALID, PASSED, CheckResult, ThresholdResult
-from reports.numbers import NBSP, NONE, count, format_number, percent, plural
+from reports.metric_comparison import RESULT_OF_STATUS
 from reports.render.blocks import MARKS, SIMULATED, Badge
-from reports.summary.trust import WORDS
+from reports.summary.run_validity import WORDS
 from reports.wording import validity
+from reports.wording.cells import INFINITE, interval, shortfall_text
 from reports.wording.validity import InvalidReason
 from reports.wording.verdicts import as_share, margin, signed
-from reports.wording.words import INFINITE, interval, shortfall_text
 
 NOTHING = "–"
 

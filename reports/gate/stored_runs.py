@@ -10,20 +10,20 @@ import numpy as np
 
 from bench.errors import UsageError
 from bench.untrusted.sanitize import escape_control
-from reports.finding import MeasuredDifference
+from reports.formatting import NBSP, join_words, plural
 from reports.gate.baselines import NEWEST, StoredBaseline, baseline_folder, read_baselines, scenario_of
 from reports.gate.relative import BaselineResult, BaselineResults, StoredRunsBaseline, asked_of, mark_provisional
-from reports.numbers import NBSP, join_words, plural
-from reports.question import MetricSpec
+from reports.metric_comparison import MeasuredDifference
+from reports.metric_spec import MetricSpec
 from reports.runs import run_id_of
+from reports.sides.compared_target import ComparedTarget
+from reports.sides.conditions import conditions_of, differing_conditions
 from reports.sides.fairness import throttled_cause, throttled_share
 from reports.sides.named import identity_of_run
-from reports.sides.side import ComparedTarget
-from reports.sides.workload import conditions_of, differing_conditions
 from reports.statistics.baselines import KNOWN, RATE_RUN_SD, RUN_SD
+from reports.statistics.bootstrap import seed_of
 from reports.statistics.differences import Inference
-from reports.statistics.resample import seed_of
-from reports.summary.arms import FAIR
+from reports.summary.targets import FAIR
 from reports.thresholds import Threshold, near
 from reports.wording.validity import InvalidReason
 

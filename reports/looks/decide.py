@@ -24,27 +24,27 @@ import pandas as pd
 from bench.errors import UsageError
 from bench.run.document import INTERRUPTED
 from reports import runs
-from reports.finding import MetricComparison
+from reports.looks.analysis import AnalysisSchedule, MetricDecision, run_looks
 from reports.looks.decision import Decision, write_decision
 from reports.looks.plan import plan_of, refuse_other_targets
-from reports.looks.sequence import AnalysisSchedule, MetricDecision, run_looks
-from reports.question import MetricSpec, by_sample
+from reports.metric_comparison import MetricComparison
+from reports.metric_spec import MetricSpec, by_sample
 from reports.runs import RunFrames, run_id_of
 from reports.samples import samples_of
 from reports.sides.clusters import ABSENT, by_pair
+from reports.sides.compared_target import ComparedTarget, inexact
 from reports.sides.fairness import TURNS, VALID, causes_of, deciding_checks
+from reports.sides.metric_specs import asked_by
 from reports.sides.mix import ComparedSides
 from reports.sides.named import are_peers, known_targets
-from reports.sides.questions import asked_by
-from reports.sides.side import ComparedTarget, inexact
+from reports.statistics.autocorrelation import EARLY, FOUND
+from reports.statistics.bootstrap import seed_of
 from reports.statistics.counting import Integers
 from reports.statistics.differences import Difference
 from reports.statistics.interim import InterimStatistic, untestable
-from reports.statistics.resample import seed_of
-from reports.statistics.serial import EARLY, FOUND
 from reports.statistics.target_counts import NO_TURNS
 from reports.statistics.verdicts import InconclusiveReason, Verdict
-from reports.summary.trust import validity_of
+from reports.summary.run_validity import validity_of
 from reports.turns import measured_rows
 from reports.wording.validity import InvalidReason, of_run
 

@@ -13,13 +13,13 @@ from typing import Annotated, Any, Literal
 
 from bench.errors import UsageError
 from bench.untrusted.safe_io import replace_text
-from reports.finding import ExitStatus, MetricComparison
 from reports.finding_sentences import answer, answer_details
+from reports.formatting import NBSP, NONE, count, plural
+from reports.json_entries import ClosedJsonEntry, Known, Number, about, text_of, to_json_data
+from reports.looks.analysis import End, SequentialResult
 from reports.looks.plan import SequentialPlan
-from reports.looks.sequence import End, SequentialResult
-from reports.numbers import NBSP, NONE, count, plural
-from reports.question import MetricSpec, MetricSpecEntry
-from reports.records import ClosedJsonEntry, Known, Number, about, text_of, to_json_data
+from reports.metric_comparison import ExitStatus, MetricComparison
+from reports.metric_spec import MetricSpec, MetricSpecEntry
 from reports.render.blocks import MARKS, Block, Paragraph, make_row, table
 from reports.runs import RunFrames, run_id_of
 from reports.statistics.differences import Margin, Order, Scale

@@ -18,12 +18,12 @@ from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 
 from bench.errors import UsageError
 from bench.metrics import SLOPE
+from reports.formatting import NBSP, count
+from reports.json_entries import ClosedJsonEntry
 from reports.measurable import refuse_unknown_step, refuse_unmeasurable
-from reports.numbers import NBSP, count
-from reports.records import ClosedJsonEntry
 from reports.statistic_types.quantile import DRAWS
 from reports.statistic_types.rate import none_seen
-from reports.statistics.looks import SPENDING, critical_values, first_look, look_sizes, pairs_needed
+from reports.statistics.group_sequential import SPENDING, critical_values, first_look, look_sizes, pairs_needed
 from reports.statistics.verdicts import turns_to_decide
 from reports.thresholds import GATED, Threshold, by_metric, parse, parse_all, read_thresholds
 from reports.wording.verdicts import said

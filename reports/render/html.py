@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context,
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
-from reports.numbers import capital
+from reports.formatting import capital
 from reports.render.blocks import Code, Inline, Link, Page, Strong, Term, VerdictText, more_notes
 from reports.render.markers import GLYPHS, colour_class
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from bench.untrusted.sanitize import escape_control
-from reports.numbers import NBSP, capital
+from reports.formatting import NBSP, capital
 from reports.render import blocks as b
 
 ANSWER = "answer"

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from markupsafe import Markup
 
-from reports.numbers import count, instant, nice, shortened, time_step
+from reports.formatting import count, instant, nice, shortened, time_step
 from reports.render.blocks import Drawing, Figure, Inline
 from reports.render.markers import colour_class, marker_char
 

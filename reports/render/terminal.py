@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from bench.untrusted.sanitize import escape_control
-from reports.numbers import NBSP, shortened
+from reports.formatting import NBSP, shortened
 from reports.render import blocks as b
 from reports.render.markers import colour_class, marker_char
 

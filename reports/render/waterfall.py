@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from reports.numbers import count
+from reports.formatting import count
 from reports.render.terminal import coloured, cut
 
 Direction = Literal["→", "←", "♪", "·"]

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from bench.metrics import VAD_SEGMENTS
-from reports.numbers import count, format_number, log_range, ms, percent, plural, shortened
+from reports.formatting import count, format_number, log_range, ms, percent, plural, shortened
 from reports.render import svg
 from reports.render.markers import colour_class, curve_class, marker_char, marker_shape
 from reports.render.svg import WIDE, PixelScale, Plot, Point, identity, linear_ticks, log_scale, log_ticks
 from reports.statistics.quantiles import QuantileEstimate
 from reports.summary.distributions import Histogram, HistogramTarget
-from reports.summary.figures import MetricSummary
+from reports.summary.metrics import MetricSummary
 from reports.summary.segments import Breakdown
 from reports.wording.breakdown import segment_title
-from reports.wording.words import bound, breakdown_title
+from reports.wording.cells import bound, breakdown_title
 
 STEPS_MOST = 32
 INTERVALS = 250

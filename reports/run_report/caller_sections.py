@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from reports.numbers import NONE, change, clock, count, format_number, ms, percent, plural
+from reports.formatting import NONE, change, clock, count, format_number, ms, percent, plural
 from reports.render import blocks as b
 from reports.render.markers import COLOURS
 from reports.render.svg import HALF, WIDE, plot_figure
@@ -13,12 +13,12 @@ from reports.run_report import bar_charts, charts, speech_timeline
 from reports.run_report.metric_tables import metrics, target_cell
 from reports.samples import HEARD
 from reports.strata import Stratum
-from reports.summary.figures import ALL, MetricSummary
+from reports.summary.example_turns import ExampleTurn, SlowTurn, example_turns, talks_of_steps
 from reports.summary.groups import GroupedLatency, one_thing
+from reports.summary.metrics import ALL, MetricSummary
 from reports.summary.segments import Breakdown
-from reports.summary.single_turns import ExampleTurn, SlowTurn, example_turns, talks_of_steps
 from reports.summary.summary import Summary
-from reports.wording import groups, remarks, settings, words
+from reports.wording import cells, groups, remarks, settings
 from reports.wording.breakdown import segment_title
 
 REPLIES = ("stall_duration", "stall_count", "audio_speed", "transcript_first", "transcript_total", "transcript_lead")
@@ -84,7 +84,7 @@ def segments(summary: Summary) -> b.Section | None:
         plot_figure(bar_charts.segment_bars(rows, summary.targets), ("Mean segments of ", b.Term(HEARD), said)),
         _table(summary, rows),
     ]
-    notes = [n for n in (settings.packetisation(summary.setup), words.COMPARABLE) if n]
+    notes = [n for n in (settings.packetisation(summary.setup), cells.COMPARABLE) if n]
     meant: list[b.Block] = [b.Paragraph(text, "") for text in (SEGMENTS_MEAN, *notes)]
     shown = every
     if bands:  # typical and slow turns, and each bar in numbers
@@ -99,7 +99,7 @@ def segments(summary: Summary) -> b.Section | None:
         b.Details("What the segments mean", meant, style="note"),
     ]
     alone = [row for row in rows if row.step == ALL and len(summary.targets) == 1][:BRIEF_ROWS]
-    brief = [block for row in alone for block in b.fact("breakdown", [words.breakdown(row, summary)])]
+    brief = [block for row in alone for block in b.fact("breakdown", [cells.breakdown(row, summary)])]
     return b.Section("segments", "Latency breakdown", "Where does the latency come from?", blocks, brief=brief)
 
 
@@ -110,7 +110,7 @@ def _table(summary: Summary, rows: Sequence[Breakdown], head: str = "step") -> b
     lines: list[b.Line] = []
     for row in rows:
         means = {segment_title(segment): format_number(segment.mean_ms) for segment in row.segments}
-        title, target = words.breakdown_title(row), target_cell(summary, row.target)
+        title, target = cells.breakdown_title(row), target_cell(summary, row.target)
         parts = [means.get(name, NONE) for name in names]
         lines.append([title, target, count(row.turns), *parts, b.Strong(format_number(row.mean_ms))])
     return b.table(heads, lines, stacked=True)
@@ -125,20 +125,20 @@ def hearing(summary: Summary) -> b.Section | None:
         panes.append((f"heard-{place}", step, _timeline(mine)))
     blocks: list[b.Block] = [b.Tabs(TIMELINE, panes)] if panes else []
     if replies or callers:
-        stalled = _each(summary, {c.target: [words.stalled(c.stalled, c.replies)] for c in summary.counts if c.replies})
+        stalled = _each(summary, {c.target: [cells.stalled(c.stalled, c.replies)] for c in summary.counts if c.replies})
         gaps = [one for one in summary.events if one.metric == "delta_gap"]
         blocks += b.line(f"{stalled}: the simulated player ran dry within the reply." if stalled else "")
         if replies:
             blocks += [b.Details("Metrics of replies", [metrics(summary, replies, gaps)], open=not played, again=True)]
         if callers:
-            wrong = _each(summary, {c.target: words.detection(c) for c in summary.counts})
+            wrong = _each(summary, {c.target: cells.detection(c) for c in summary.counts})
             vad = any(c.end_detected for c in summary.counts)
             right = "No turn was cut at a pause, and no end of speech detected too early." if vad else ""
             blocks += [b.Heading("Turn detection"), b.Paragraph(f"{wrong}." if wrong else right)]
             blocks += [b.Details("Metrics of turn detection", [metrics(summary, callers)], open=not played, again=True)]
             blocks += b.note(settings.packetisation_note(summary.setup))
     named = len(summary.targets) > 1
-    faults = [(counts.target, fault) for counts in summary.counts[:BRIEF_ROWS] for fault in words.detection(counts)]
+    faults = [(counts.target, fault) for counts in summary.counts[:BRIEF_ROWS] for fault in cells.detection(counts)]
     brief = [
         *b.fact("detection", [f"{target}: {fault}" if named else fault for target, fault in faults]),
         *b.fact("note", [settings.packetisation_note(summary.setup)]),
@@ -150,7 +150,7 @@ def interruptions(summary: Summary) -> b.Section | None:
     """How replies ended that were interrupted, or heard a sound; None where none was."""
     rows = _rows(summary, INTERRUPTED)
     question = "How soon is the reply silent when the caller interrupts?"
-    brief = b.fact("interrupted", words.medians(summary, ("barge_in_yield", "unplayed_audio")))
+    brief = b.fact("interrupted", cells.medians(summary, ("barge_in_yield", "unplayed_audio")))
     blocks = [metrics(summary, rows)]
     return b.Section("interruptions", "Interruptions", question, blocks, brief=brief) if rows else None
 
@@ -166,7 +166,7 @@ def functions(summary: Summary) -> b.Section | None:
     if not _rows(summary, ("function_call_done",)):
         return None
     names = ("function_call_done", "function_execution", "function_answer_ttfa")
-    question, brief = "How long do function calls take?", b.fact("functions", words.medians(summary, names))
+    question, brief = "How long do function calls take?", b.fact("functions", cells.medians(summary, names))
     blocks = [metrics(summary, _rows(summary, CALLED))]
     return b.Section("functions", "Function calls", question, blocks, brief=brief)
 
@@ -194,7 +194,7 @@ def _timeline(played: Sequence[ExampleTurn]) -> b.Figure:
     if speech_timeline.breaks(played):
         ends = f"The axis ends at {speech_timeline.LONGEST_S:g} s"
         said.append(f"{ends}: a bar with two strokes goes on, to the time next to it.")
-    logs = [(f" {words.talk_name(talk)} ", _log(talk.event_log)) for talk in played if talk.event_log]
+    logs = [(f" {cells.talk_name(talk)} ", _log(talk.event_log)) for talk in played if talk.event_log]
     named = [(" Event logs:" if not place else ",", *log) for place, log in enumerate(logs)]
     below = [b.ReadingGuide((" ".join(said), *named, "." if logs else ""))]
     stops = [speech_timeline.talk_numbers(talk) for talk in played]
@@ -223,11 +223,11 @@ def context(summary: Summary) -> b.Section | None:
     rows = [*summary.slopes, *_rows(summary, ("cached_share",))]
     blocks = [
         *_lines(summary, drawn),
-        *b.line("; ".join(words.slope_lines(summary))),
+        *b.line("; ".join(cells.slope_lines(summary))),
         *([b.Details("Data table", [metrics(summary, rows)], open=not drawn, again=True)] if rows else []),
         *b.note(CONTEXT),
     ]
-    question, brief = "How does latency grow with the conversation?", b.fact("slope", words.slope_lines(summary))
+    question, brief = "How does latency grow with the conversation?", b.fact("slope", cells.slope_lines(summary))
     return b.Section("context", "Latency by conversation length", question, blocks, brief=brief)
 
 
@@ -236,7 +236,7 @@ def by_load(summary: Summary) -> b.Section | None:
     of = summary.waits_by("calls")
     figures = []
     for pools in of:
-        read = BY_LOAD.format(words.metric_title(pools[0].metric, pools[0].stratum))
+        read = BY_LOAD.format(cells.metric_title(pools[0].metric, pools[0].stratum))
         numbers = groups.waits_blocks(pools, summary.targets)
         figures.append(plot_figure(charts.wait_lines(pools, WIDE), read, stops=(), numbers=numbers))
     blocks: list[b.Block] = [*figures, *b.note(TOGETHER)]
@@ -270,7 +270,7 @@ def _lines(summary: Summary, frames: Sequence[Sequence[GroupedLatency]]) -> list
         mine = [frame for frame in frames if frame[0].stratum == stratum]
         width = HALF if len(mine) > 1 else WIDE
         if mine:
-            blocks += [b.Heading(words.metric_title(summary.mains[stratum], stratum))]
+            blocks += [b.Heading(cells.metric_title(summary.mains[stratum], stratum))]
             blocks += [b.SideBySide([plot_figure(charts.wait_lines(frame, width), _caption(frame)) for frame in mine])]
     return blocks
 
@@ -305,7 +305,7 @@ def network(summary: Summary) -> b.Section | None:
             nothing = "nothing was sent again in"
             resent[c.target] = [f"{again if c.retransmits else nothing} {plural(c.turns_with_tcp_info, 'turn')}"]
     sent = _each(summary, resent)
-    sent = f"{sent}." if sent and len(summary.targets) > 1 else words.as_sentence(sent)
+    sent = f"{sent}." if sent and len(summary.targets) > 1 else cells.as_sentence(sent)
     shares = []  # of ttfa, from the p50 of both
     for target in summary.targets:
         of = [f for f in rows if f.target == target and f.at(0.5).bounded]
@@ -356,11 +356,11 @@ def _slow_table(summary: Summary, stratum: Stratum, metric: str, rows: Sequence[
     for slow in rows:
         place = summary.targets.index(slow.target)
         resent = f"{count(slow.retransmits)} sent again" if slow.retransmits else ""
-        cells: b.Line = [f"{slow.step}, {slow.turn}"]
-        cells += [target_cell(summary, slow.target)] if targets else []
-        cells += [b.Strong(ms(slow.value_ms)), *([ms(slow.ttfa_ms)] if heard else []), ms(slow.created_ms)]
-        cells += [b.Cell(ms(slow.network_rtt_ms), resent)] if network else []
-        cells.append(clock(slow.at_s, long=summary.window.length_s > 180))
+        parts: b.Line = [f"{slow.step}, {slow.turn}"]
+        parts += [target_cell(summary, slow.target)] if targets else []
+        parts += [b.Strong(ms(slow.value_ms)), *([ms(slow.ttfa_ms)] if heard else []), ms(slow.created_ms)]
+        parts += [b.Cell(ms(slow.network_rtt_ms), resent)] if network else []
+        parts.append(clock(slow.at_s, long=summary.window.length_s > 180))
         row = b.Details("its row in turns.parquet", [b.Definitions(slow.row, linked=False)], style="row")
         ids = (
             *(("session", slow.session), ("request", slow.request), ("response", slow.response)),
@@ -368,7 +368,7 @@ def _slow_table(summary: Summary, stratum: Stratum, metric: str, rows: Sequence[
         )
         named: list[tuple[str, b.Inline]] = [(name, b.Code(value)) for name, value in ids if value]
         named += [("events", _log(slow.event_log))] if slow.event_log else []
-        lines.append(b.make_row(cells, ids=named, target=place, more=[row]))
+        lines.append(b.make_row(parts, ids=named, target=place, more=[row]))
     return b.table(heads, lines, stacked=True, style="slow")
 
 

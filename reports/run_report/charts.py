@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from reports.numbers import count, format_number, log_range, ms, nines, percent, shortened
+from reports.formatting import count, format_number, log_range, ms, nines, percent, shortened
 from reports.render.markers import COLOURS, colour_class, curve_class, marker_shape
 from reports.render.svg import FAILED_BAND, WIDE, PixelScale, Plot, Point, identity, linear_ticks, log_scale, log_ticks
 from reports.statistics.quantiles import QuantileEstimate
 from reports.summary.distributions import PercentileCurve
 from reports.summary.groups import GroupedLatency
+from reports.wording.cells import interval
 from reports.wording.groups import described, key_words
-from reports.wording.words import interval
 
 MARKED = (0.5, 0.75, 0.9, 0.95, 0.99)
 LABELLED = 2

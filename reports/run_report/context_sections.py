@@ -13,15 +13,15 @@ from bench.pricing import dollars
 from bench.run.document import Check
 from bench.run.validity import LOAD_GENERATOR_CHECKS
 from bench.units import NS_PER_S
-from reports.numbers import NBSP, NONE, clock, count, format_duration, format_number, ms, percent
+from reports.formatting import NBSP, NONE, clock, count, format_duration, format_number, ms, percent
 from reports.render import blocks as b
 from reports.render.svg import plot_figure
 from reports.run_report import time_panels
 from reports.run_report.metric_tables import quantiles, target_cell
-from reports.summary.figures import measured_seconds
-from reports.summary.money import CACHED, INPUT, OUTPUT, Charge, RunCost
+from reports.summary.cost import CACHED, INPUT, OUTPUT, Charge, RunCost
+from reports.summary.metrics import measured_seconds
 from reports.summary.summary import Summary
-from reports.wording import groups, remarks, validity, words
+from reports.wording import cells, groups, remarks, validity
 from reports.wording.notices import inexact_line
 from reports.wording.settings import FACTS
 
@@ -43,8 +43,8 @@ def arms(summary: Summary) -> b.Section | None:
     facts: list[b.Row] = []
     for name, texts in known:
         differs = "differs" if len(set(texts)) > 1 else ""
-        cells = [text or ("none" if name == own else NONE) for text in texts]
-        facts.append(b.make_row([b.Cell(name, differs), *cells], differs))
+        texts_of = [text or ("none" if name == own else NONE) for text in texts]
+        facts.append(b.make_row([b.Cell(name, differs), *texts_of], differs))
     settings = b.table([b.Column("setting", style="vh"), *columns], facts, style="facts")
     brief = b.fact("targets", [interleaved])
     return b.Section("targets", "Targets", "What was measured?", [*b.line(interleaved), settings], brief=brief)
@@ -55,7 +55,7 @@ def money(summary: Summary) -> b.Section | None:
     found = summary.money
     if not found.told and found.budget_usd is None:
         return None
-    said = words.as_sentence(", ".join(remarks.amounts(found)))
+    said = cells.as_sentence(", ".join(remarks.amounts(found)))
     simulated = (b.Strong("◇ SIMULATED."), " ") if summary.simulated else ""
     blocks: list[b.Block] = [b.Paragraph((simulated, said))]
     if found.targets:
@@ -135,7 +135,7 @@ def quota(summary: Summary) -> b.Section | None:
         remained = (least.get(limit, NONE) for limit in ("tokens", "requests"))
         rows.append([target_cell(summary, one.target, marked=True), *counts, *waits, *held, *remained])
     said = remarks.limits_in_all(found)
-    what = b.Paragraph(words.as_sentence(said) or "Nothing was throttled.")
+    what = b.Paragraph(cells.as_sentence(said) or "Nothing was throttled.")
     brief = b.fact("rate limits", [said])
     blocks: list[b.Block] = [what, *drawn, b.table(LIMITS, rows)]
     return b.Section("limits", "Rate limits", "Did the service limit the rate?", blocks, brief=brief)
@@ -177,7 +177,7 @@ def uncertain_metrics(summary: Summary) -> list[b.Block]:
 
 def doubts_answers(summary: Summary) -> bool:
     """Whether a metric of the first screen is among them."""
-    shown = words.main_metrics(summary)
+    shown = cells.main_metrics(summary)
     return any(one.metric in shown for one in summary.run.inexact)
 
 
@@ -223,7 +223,7 @@ def health(summary: Summary) -> b.Section:
         *b.note(b.coded(" ".join(said))),
     ]
     receive = [f"{format_number(row.p99)}{NBSP}ms" for row in summary.harness if row.metric == "receive_delay"]
-    shown: list[b.Inline] = [words.check_in_words(check) for check in verdict.checks if check.value is not None]
+    shown: list[b.Inline] = [cells.check_in_words(check) for check in verdict.checks if check.value is not None]
     shown += [f"events handled up to {value} after they arrived (p99)" for value in receive]
     brief = b.fact("load generator", [*shown, *map(b.coded, validity.trust(summary.run))])
     return b.Section("health", "Load generator health", "Can these results be trusted?", blocks, brief=brief)
@@ -256,13 +256,13 @@ def _checks(checks: Sequence[Check]) -> list[b.Block]:
     bar = Markup('<div class="bar{}"><i style="width:{}%"></i><b></b></div>')  # how much of the limit was used
     rows: list[b.Line] = []
     for check in checks:
-        word, style = words.result(check.result)
+        word, style = cells.result(check.result)
         failed = check.result == "fail"
         about: b.Inline = (b.Term(check.name), f"{', ' if check.note else ''}{check.note}")
-        values = (words.check_value(check, value) for value in (check.value, check.limit))
+        values = (cells.check_value(check, value) for value in (check.value, check.limit))
         drawn = bar.format(" x" if failed else "", round(min(100.0, check.used * 80), 1))
         shown = b.Cell(word, check.remedy if failed else "", style=f"{style}-ink wrap")
-        rows.append([b.Cell(words.CHECKS[check.name].title, about), *values, drawn, shown])
+        rows.append([b.Cell(cells.CHECKS[check.name].title, about), *values, drawn, shown])
     return [what, guide, b.table(("check", "value", "limit", used, result), rows)] if checks else []
 
 
@@ -271,8 +271,8 @@ def _spreads(summary: Summary) -> list[b.Block]:
     for f, spread in summary.spreads:
         values = (spread.sigma, spread.icc, spread.deff50, spread.deff95)
         told = (format_number(float(f"{value:.2g}")) if math.isfinite(value) else NONE for value in values)
-        target = target_cell(summary, f.target, words.row_target(f))
-        rows.append([words.row_title(f), target, *told, format_number(spread.effective_sessions)])
+        target = target_cell(summary, f.target, cells.row_target(f))
+        rows.append([cells.row_title(f), target, *told, format_number(spread.effective_sessions)])
     what = b.Paragraph("How latencies scatter, on which the size of a comparison depends:", "q gap")
     effects: tuple[b.Inline, ...] = ((b.Term("design effect"), ", p50"), "p95", b.Term("effective sessions"))
     heads = ("metric", b.Column("target", left=True), b.Term("sigma"), b.Term("ICC"), *effects)

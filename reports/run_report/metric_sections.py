@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from bench.metrics import CATALOGUE
 from bench.units import byte_unit
-from reports.numbers import (
+from reports.formatting import (
     NONE,
     clock,
     count,
@@ -27,16 +27,16 @@ from reports.run_report.metric_tables import metrics, quantile_cells, target_cel
 from reports.samples import HEARD
 from reports.strata import Stratum
 from reports.summary.distributions import FEWEST, PUBLISHED, curves, histogram_of
-from reports.summary.figures import ALL, SLOPES
 from reports.summary.load import call_bins
+from reports.summary.metrics import ALL, SLOPES
 from reports.summary.outcomes import OutcomeCount
 from reports.summary.over_time import OverTime, over_time, steps_over_time
 from reports.summary.summary import Summary
 from reports.turns import Pool
-from reports.wording import remarks, words
+from reports.wording import cells, remarks
+from reports.wording.cells import interval
 from reports.wording.sentences import way_out
 from reports.wording.validity import ending_words, remedy_line
-from reports.wording.words import interval
 
 READ_ACROSS = "Read across: 95 % of the turns were faster than the curve above p95."
 OF_CALLS = ("greeting", "session_duration", "service_time", "response_time", "renewal_gap", "idle_prompt", *SLOPES)
@@ -53,8 +53,8 @@ def spread(summary: Summary) -> b.Section | None:
             by_p = [(curve, {e.p: e for e in curve.points}) for curve in drawn]
             rows: list[b.Line] = []
             for p in (p for p in PUBLISHED if any(p in points for _, points in by_p)):
-                cells = (words.estimate_cell(of[p], one.n, one.failed) if p in of else NONE for one, of in by_p)
-                rows.append([f"p{p * 100:g}", *cells])
+                quantiles_of = (cells.estimate_cell(of[p], one.n, one.failed) if p in of else NONE for one, of in by_p)
+                rows.append([f"p{p * 100:g}", *quantiles_of])
             numbers = [b.table(["percentile", *(f"{curve.target}, ms" for curve in drawn)], rows)]
             panes.append((key, title, plot_figure(charts.percentiles(drawn, title), stops=(), numbers=numbers)))
     if not panes:
@@ -111,7 +111,7 @@ def time(summary: Summary) -> b.Section | None:
 
 
 def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
-    shown = dict.fromkeys(words.row_title(answer) for answer in summary.answers if answer.turns)
+    shown = dict.fromkeys(cells.row_title(answer) for answer in summary.answers if answer.turns)
     yield f"{join_words(list(shown))}."
     if (slow := frame.slowest) is not None:
         where = f" on {slow.label}" if len(frame.panels) > 1 else ""
@@ -135,22 +135,22 @@ def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
 def steps(summary: Summary) -> b.Section | None:
     """The figures and tables of steps, one for each stratum; None where there is one step alone."""
     parts = [block for stratum in summary.turns.strata for block in _steps(summary, stratum)]
-    shown = {f.step for stratum in summary.turns.strata for f in words.steps_of(summary, stratum)}
+    shown = {f.step for stratum in summary.turns.strata for f in cells.steps_of(summary, stratum)}
     return b.Section("steps", "Latency by step", "Which step is slow?", parts) if len(shown) > 1 else None
 
 
 def _steps(summary: Summary, stratum: Stratum) -> Iterable[b.Block]:
-    rows = words.steps_of(summary, stratum)
+    rows = cells.steps_of(summary, stratum)
     of_steps = ((step, [f for f in rows if f.step == step]) for step in summary.turns.steps)
     groups = [(step, [(summary.targets.index(f.target), f) for f in group]) for step, group in of_steps if group]
     if not groups:
         return
     published = any(e.bounded for f in rows for e in f.quantiles)
-    caption = words.slowest_step(summary, stratum)
+    caption = cells.slowest_step(summary, stratum)
     heads = ("step", b.Column("target", left=True), "p50, ms", "p90", "p95", "p99", "max", "turns planned", "completed")
     shown = (f for _, group in groups for _, f in group)
     numbers = [b.table(heads, [[f.step, target_cell(summary, f.target), *quantile_cells(f)] for f in shown])]
-    yield b.Heading(words.row_title(rows[0]))
+    yield b.Heading(cells.row_title(rows[0]))
     if published:
         plot = bar_charts.step_bars(groups, summary.mains[stratum])
         yield plot_figure(plot, f"{caption} Bars: 95 % intervals over sessions.", stops=(), numbers=numbers)
@@ -185,7 +185,7 @@ def rates(summary: Summary) -> b.Section | None:
     heads = ("rate", b.Column("target", left=True), "share", "counted", "sessions", b.Column("better", left=True))
     rows: list[b.Line] = []
     for rate in summary.rates:
-        shown: b.Line = [words.rate_cell(rate), words.rate_events(rate), count(rate.sessions)]
+        shown: b.Line = [cells.rate_cell(rate), cells.rate_events(rate), count(rate.sessions)]
         better = {"lower": "less", "higher": "more", "neither": NONE}[RATES[rate.rate].better]
         rows.append([b.Term(rate.rate), target_cell(summary, rate.target), *shown, better])
     every = all(rate.published for rate in summary.rates)
@@ -194,7 +194,7 @@ def rates(summary: Summary) -> b.Section | None:
     if any(RATES[rate.rate].words for rate in summary.rates):
         of += "; a word error rate is of words, and can be over 100 %"
     blocks = [b.table(heads, rows), *b.note(f"Shares with 95 % intervals over sessions, of {of}.{few}")]
-    brief = b.fact("rates", words.rate_lines(summary))
+    brief = b.fact("rates", cells.rate_lines(summary))
     return b.Section("rates", "Rates", "How often did each of these happen?", blocks, brief=brief)
 
 
@@ -256,7 +256,7 @@ def connect(summary: Summary) -> b.Section | None:
     told = [figures for figures in rows if figures.metric == "session_ready" and figures.at(0.5).bounded]
     named = len({figures.target for figures in rows}) > 1
     medians = [(f"{figures.target} " if named else "", figures.at(0.5)) for figures in told]
-    p50s = ", ".join(f"{target}{words.bound(one)}{ms(one.told)}" for target, one in medians)
+    p50s = ", ".join(f"{target}{cells.bound(one)}{ms(one.told)}" for target, one in medians)
     blocks = [
         *b.line(f"From the start of connecting to session.created, p50: {p50s}." if p50s else ""),
         *b.line(remarks.auth_wait(summary)),
@@ -292,8 +292,8 @@ def _carried(summary: Summary) -> list[b.Block]:
     for figures in summary.carried:
         median = figures.at(0.5)
         ends = interval(median.low / size, median.high / size, format_number, " – ")
-        shown = b.Cell(f"{words.bound(median)}{format_number(median.told / size)}", ends)
-        cell = shown if median.bounded else words.quantile_cell(figures, 0.5, "")
+        shown = b.Cell(f"{cells.bound(median)}{format_number(median.told / size)}", ends)
+        cell = shown if median.bounded else cells.quantile_cell(figures, 0.5, "")
         of_sessions[figures.metric, figures.target] = [cell, format_number(figures.high / size)]
     rows: list[b.Row | b.Line] = []
     for rate in rates:
@@ -324,7 +324,7 @@ def arriving(summary: Summary) -> b.Section | None:
     loads, arrived = list[str](), list[b.Line]()
     for one in frame.targets:
         name = f"{one.target}: " if len(frame.targets) > 1 else ""
-        loads.append(name + words.as_sentence(remarks.offered_load(frame, one)))
+        loads.append(name + cells.as_sentence(remarks.offered_load(frame, one)))
         blocked = f"{count(one.blocked)} ({percent(one.blocked, one.offered)})" if one.blocked else "0"
         counts = map(count, (one.not_started, one.delayed, one.started, one.connect_failed, one.completed))
         erlangs = map(format_number, (one.offered_erlangs, one.carried_erlangs))
@@ -332,7 +332,7 @@ def arriving(summary: Summary) -> b.Section | None:
         target = target_cell(summary, one.target, marked=True)
         arrived.append([target, count(one.offered), blocked, *counts, *erlangs, count(one.max_concurrent), *times])
     blocks: list[b.Block] = [
-        *b.line(" ".join([words.as_sentence(remarks.asked(frame)), *loads])),
+        *b.line(" ".join([cells.as_sentence(remarks.asked(frame)), *loads])),
         plot_figure(time_panels.arrivals(call_bins(summary.run)), READING_ARRIVALS),
         b.table(ARRIVED, arrived),
         *([metrics(summary, waits)] if waits else []),

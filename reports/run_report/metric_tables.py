@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.numbers import NONE, count, format_number
+from reports.formatting import NONE, count, format_number
 from reports.render.blocks import Cell, Column, Inline, Line, Table, Term, table
-from reports.summary.figures import PS, HistogramSummary, MetricSummary
+from reports.summary.metrics import PS, HistogramSummary, MetricSummary
 from reports.summary.summary import Summary
-from reports.wording import words
+from reports.wording import cells
 
 METRICS = (
     *("metric", Column("target", left=True), "p50", "p90", "p95", "p99", "max"),
@@ -20,9 +20,9 @@ def metrics(summary: Summary, rows: Sequence[MetricSummary], events: Sequence[Hi
     """A line for each metric of turns or sessions, then for each that is counted at every event."""
     lines: list[Line] = []
     for figures in rows:
-        since = words.measured_from_text(figures.metric, figures.stratum)
+        since = cells.measured_from_text(figures.metric, figures.stratum)
         head = Cell(Term(figures.metric), f"{figures.unit},{since}" if since else figures.unit)
-        target = target_cell(summary, figures.target, words.row_target(figures))
+        target = target_cell(summary, figures.target, cells.row_target(figures))
         lines.append([head, target, *quantile_cells(figures), count(figures.unfinished)])
     for one in events:
         counted = ((one.negative, "negative"), (one.out_of_range, "out of range"))
@@ -39,8 +39,8 @@ def quantiles(one: HistogramSummary) -> list[Inline]:
 
 def quantile_cells(figures: MetricSummary) -> Line:
     """p50, p90, p95, p99, the largest value, and how many were planned and completed."""
-    shown = [words.quantile_cell(figures, p, "") for p in PS]
-    return [*shown, format_number(figures.high), count(figures.planned), words.reached(figures)]
+    shown = [cells.quantile_cell(figures, p, "") for p in PS]
+    return [*shown, format_number(figures.high), count(figures.planned), cells.reached(figures)]
 
 
 def target_cell(summary: Summary, target: str, text: str = "", *, marked: bool = False) -> Cell:

@@ -10,22 +10,22 @@ from markupsafe import Markup
 
 from bench.metrics import CATALOGUE, DEFINITIONS_VERSION
 from bench.untrusted.sanitize import escape_control
-from reports.numbers import NBSP, count, format_number, format_utc, plural
+from reports.formatting import NBSP, count, format_number, format_utc, plural
 from reports.rate_metrics import RATES
 from reports.render import blocks as b
 from reports.run_report import bar_charts, caller_sections, context_sections, metric_sections
 from reports.summary.summary import MainResult, Summary
-from reports.wording import remarks, sentences, settings, words
+from reports.wording import cells, remarks, sentences, settings
+from reports.wording.cells import INFINITE
 from reports.wording.notices import decided, inexact_line, notices
 from reports.wording.validity import verdict_count
 from reports.wording.verdicts import NOTHING
-from reports.wording.words import INFINITE
 
 METHOD = {
     "service time": "Latency that is measured from the turn's own start, not from the start that a schedule planned.",
     "interval": "95 %: order statistics with a design effect. Sessions, not turns, are the unit, "
     "because turns of one session resemble each other more than those of different sessions.",
-    "failed turns": words.FAILED_TURNS,
+    "failed turns": cells.FAILED_TURNS,
     "sigma": "Standard deviation of the logarithm of successful latencies: 0.5 is a factor of 1.65 up or down.",
     "ICC": "The share of that variance which lies between sessions: at 0 the turns of a session resemble each other "
     "no more than any others, at 1 a session says the same with every turn.",
@@ -83,9 +83,9 @@ def run_page(summary: Summary) -> b.Page:
     ends = f". Every session was a WebSocket connection. Definitions version {version}. All times UTC."
     # what forbids the figures, then what went wrong, and what to do about it
     broken: list[b.Inline] = []
-    for check, remedy in words.with_remedies(summary.validity.failed):
+    for check, remedy in cells.with_remedies(summary.validity.failed):
         broken.append(
-            (b.Strong(f"Check failed: {words.CHECKS[check.name].failure}"), f" ({words.check_values(check)}).")
+            (b.Strong(f"Check failed: {cells.CHECKS[check.name].failure}"), f" ({cells.check_values(check)}).")
         )
         if remedy:
             broken.append((b.Strong("What to do:"), f" {remedy}"))
@@ -109,7 +109,7 @@ def run_page(summary: Summary) -> b.Page:
 
 def _answers(summary: Summary) -> list[b.Block]:
     """The metrics that matter in one table with one scale, targets in rows below each; and how to read it."""
-    groups = words.tables(summary) if summary.outcomes.begun else []
+    groups = cells.tables(summary) if summary.outcomes.begun else []
     if not groups:
         return []
     figures = [answer for group in groups for answer in group.rows]
@@ -156,22 +156,22 @@ WORDS = {NOTHING: "na", INFINITE: "endless"}
 
 
 def _answer(
-    summary: Summary, group: words.ResultRows, answer: MainResult, ends: tuple[float, float] | None, ps: Sequence[float]
+    summary: Summary, group: cells.ResultRows, answer: MainResult, ends: tuple[float, float] | None, ps: Sequence[float]
 ) -> b.Line:
     target, apart = summary.targets.index(answer.target), group.apart(answer)
-    cells = [words.quantile_cell(answer, p, "") for p in ps]
+    parts = [cells.quantile_cell(answer, p, "") for p in ps]
     return [
         b.Cell(f"{answer.target}{f' · {apart}' if apart else ''}", target=target, marked=True),
         b.Cell(count(answer.turns), plural(answer.sessions, "session")),
-        *(replace(cell, style=WORDS.get(str(cell.text), "")) for cell in cells),
+        *(replace(cell, style=WORDS.get(str(cell.text), "")) for cell in parts),
         format_number(answer.high),
-        words.failures(answer),
+        cells.failures(answer),
         *([b.Cell(Markup(bar_charts.interval_plot(answer, target, ends)), style="hide")] if ends else []),
     ]
 
 
 def _facts(summary: Summary) -> list[b.Block]:
-    inexact = inexact_line(summary.run, words.main_metrics(summary))
+    inexact = inexact_line(summary.run, cells.main_metrics(summary))
     noted = [notice for notice in notices(summary) if notice != inexact]
     return [
         *b.fact("differences", remarks.baseline_text(summary)),

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.untrusted.sanitize import escape_control
-from reports.numbers import NONE, count, shortened
+from reports.formatting import NONE, count, shortened
 from reports.render.blocks import Column, Inline, table
 from reports.render.terminal import render_lines
 from reports.summary.summary import Summary
-from reports.wording import words
+from reports.wording import cells
 
 RUN_HEADS = (Column("run", least=12), "target", "turns", "p50", "p95", "p99", "failed", "valid")
 RUN_LEFT = (0, 1, 7)
@@ -21,14 +21,14 @@ WARNING = "Each row is a separate run: `rtbench compare` tests whether their dif
 
 def rows_of(summary: Summary) -> list[tuple[str, list[Inline]]]:
     """The rows of one run, each after what it counts; of a run without turns one that says so."""
-    run, valid = escape_control(summary.run.folder.resolve().name), " ".join(words.run_badges(summary))
+    run, valid = escape_control(summary.run.folder.resolve().name), " ".join(cells.run_badges(summary))
     if not summary.outcomes.begun:
         return [("no turns", [run, NONE, "0", *("n/a",) * 4, valid])]
     rows: list[tuple[str, list[Inline]]] = []
-    for answer in (answer for group in words.tables(summary) for answer in group.rows):
-        quantiles = (words.quantile_cell(answer, p).text for p in (0.5, 0.95, 0.99))
-        cells = [shortened(answer.target, TARGET_MOST), count(answer.turns), *quantiles, words.failures(answer).text]
-        rows.append((f"{words.row_title(answer)}, ms", [run, *cells, valid]))
+    for answer in (answer for group in cells.tables(summary) for answer in group.rows):
+        quantiles = (cells.quantile_cell(answer, p).text for p in (0.5, 0.95, 0.99))
+        parts = [shortened(answer.target, TARGET_MOST), count(answer.turns), *quantiles, cells.failures(answer).text]
+        rows.append((f"{cells.row_title(answer)}, ms", [run, *parts, valid]))
     return rows
 
 
@@ -36,7 +36,7 @@ def several(rows: Sequence[tuple[str, list[Inline]]], pages: Sequence[Path], wid
     """The table, and where each run's own report was written; lines of at most so many columns, paths apart."""
     heads = dict.fromkeys(head for head, _ in rows)
     tables = (
-        [table(RUN_HEADS, [cells for title, cells in rows if title == head], left=RUN_LEFT, caption=head)]
+        [table(RUN_HEADS, [parts for title, parts in rows if title == head], left=RUN_LEFT, caption=head)]
         for head in heads
     )
     return "\n".join((render_lines(tables, width), WARNING, *map(str, pages), ""))

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from reports.numbers import NBSP, format_number, ms, nice, shortened, time_step
+from reports.formatting import NBSP, format_number, ms, nice, shortened, time_step
 from reports.render.markers import colour_class, marker_char
 from reports.render.svg import WIDE, PixelScale, Plot, even_ticks, identity
-from reports.summary.single_turns import ExampleTurn
-from reports.wording.words import talk_name
+from reports.summary.example_turns import ExampleTurn
+from reports.wording.cells import talk_name
 
 LONGEST_S = 20.0
 """The axis ends here at the latest; what goes on is broken off, and says where it ends."""

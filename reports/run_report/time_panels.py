@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from reports.numbers import NBSP, clock, count, format_duration, join_words, ms, percent, plural, shortened
+from reports.formatting import NBSP, clock, count, format_duration, join_words, ms, percent, plural, shortened
 from reports.render.markers import colour_class, marker_char
 from reports.render.svg import FAILED_BAND, WIDE, PixelScale, Plot, Point, identity, log_scale, log_ticks
 from reports.summary.load import CallBins, Quota, Throttling

@@ -13,17 +13,17 @@ from typing import Literal
 import numpy as np
 
 from bench.errors import UsageError
-from reports.numbers import NBSP, NONE, count, join_words, percent, plural, shortened
+from reports.formatting import NBSP, NONE, count, join_words, percent, plural, shortened
 from reports.runs import hosts_of
 from reports.sides.clusters import ABSENT
+from reports.sides.compared_target import ComparedTarget
+from reports.sides.conditions import differing_between, scripts, setting_text, workload
+from reports.sides.metric_specs import default_questions
 from reports.sides.mix import ShareChange, changed_shares
 from reports.sides.named import matched_to_the_first
-from reports.sides.questions import default_questions
-from reports.sides.side import ComparedTarget
-from reports.sides.workload import differing_between, scripts, setting_text, workload
-from reports.statistics.serial import are_alike
-from reports.summary.arms import FAIR, arms_of, interleaving_of
-from reports.summary.trust import noticed, taken_by_warm_up, validity_of
+from reports.statistics.autocorrelation import are_alike
+from reports.summary.run_validity import noticed, taken_by_warm_up, validity_of
+from reports.summary.targets import FAIR, arms_of, interleaving_of
 from reports.turns import measured_sessions
 from reports.wording.notices import FAILURES_DIFFER, run_notices
 from reports.wording.remarks import interleaved

@@ -14,10 +14,10 @@ import numpy as np
 from scipy.special import stdtr  # type: ignore[import-untyped, unused-ignore]
 
 from bench.metrics import CATALOGUE, SLOPE
-from reports.question import MetricSpec
+from reports.metric_spec import MetricSpec
 from reports.samples import is_wait
 from reports.sides.clusters import ABSENT
-from reports.sides.side import ComparedTarget
+from reports.sides.compared_target import ComparedTarget
 from reports.statistics.arms import TwoSamples
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import Sample

@@ -14,7 +14,7 @@ from reports import runs
 from reports.runs import RunFrames, run_id_of
 from reports.samples import samples_of
 from reports.sides.clusters import ABSENT, Clusters, by_pair, by_session
-from reports.sides.side import ComparedTarget
+from reports.sides.compared_target import ComparedTarget
 from reports.turns import target_labels
 
 

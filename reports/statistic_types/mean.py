@@ -11,12 +11,12 @@ import numpy as np
 
 from bench.errors import UsageError
 from bench.metrics import SLOPE
-from reports.question import MeasuredDifferences, MetricSpec, Source, Sources, Statistic, StoredComparison, better_of
+from reports.metric_spec import MeasuredDifferences, MetricSpec, Source, Sources, Statistic, StoredComparison, better_of
+from reports.statistics.autocorrelation import FOUND, mean_by_order
 from reports.statistics.differences import Better, Inference, Margin, excess_over_margin
 from reports.statistics.interim import InterimStatistic, by_se, few_pairs, untestable
 from reports.statistics.quantiles import CONFIDENCE
 from reports.statistics.rates import ClusterTotals, PerCluster, ratio_of
-from reports.statistics.serial import FOUND, mean_by_order
 from reports.statistics.target_counts import TargetCounts, of_turns
 from reports.statistics.threshold_estimate import TAIL, ThresholdEstimate, few_sessions, no_estimate
 from reports.statistics.verdicts import InconclusiveReason

@@ -18,15 +18,25 @@ import numpy as np
 from bench.errors import UsageError
 from bench.metrics import CATALOGUE, SLOPE
 from bench.untrusted.sanitize import excerpt
-from reports.question import MeasuredDifferences, MetricSpec, Source, Sources, Statistic, StoredComparison, better_of
+from reports.metric_spec import MeasuredDifferences, MetricSpec, Source, Sources, Statistic, StoredComparison, better_of
 from reports.statistics.arms import TwoSamples, arm_draws
+from reports.statistics.autocorrelation import (
+    FOUND,
+    PARTS,
+    by_order,
+    by_parts,
+    in_parts,
+    order_of,
+    part_variance,
+    waits_by_order,
+)
 from reports.statistics.baselines import StoredValue, against_stored, stored_quantile
+from reports.statistics.bootstrap import variance
 from reports.statistics.by_session import with_equal_weights
-from reports.statistics.centre import slope_differences
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Better, Inference, Margin, Order, excess_over_margin, log_ratio
+from reports.statistics.group_sequential import pairs_needed
 from reports.statistics.interim import InterimStatistic, by_se, untestable
-from reports.statistics.looks import pairs_needed
 from reports.statistics.power import Pilot, pilot_of_quantile
 from reports.statistics.quantiles import (
     CONFIDENCE,
@@ -38,19 +48,9 @@ from reports.statistics.quantiles import (
     sessions_needed,
     shortfall,
 )
-from reports.statistics.resample import variance
-from reports.statistics.serial import (
-    FOUND,
-    PARTS,
-    by_order,
-    by_parts,
-    in_parts,
-    order_of,
-    part_variance,
-    waits_by_order,
-)
 from reports.statistics.target_counts import TargetCounts, of_sample
 from reports.statistics.threshold_estimate import BOUNDS, ThresholdEstimate, few_sessions
+from reports.statistics.typical_change import slope_differences
 from reports.statistics.verdicts import BECAUSE_OF, InconclusiveReason, floor_reason, turns_to_decide
 from reports.stored import PS, Baseline
 from reports.strata import NO_STRATUM

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import ndtr  # type: ignore[import-untyped, unused-ignore]
 
 from bench.metrics import Better as Direction
-from reports.question import (
+from reports.metric_spec import (
     POINTS,
     MeasuredDifferences,
     MetricSpec,
@@ -26,13 +26,13 @@ from reports.question import (
     better_of,
 )
 from reports.rate_metrics import RATES, TRIALS
+from reports.statistics.autocorrelation import BATCHES, FOUND, by_part, rate_by_order, shares_burst
 from reports.statistics.baselines import rate_against_stored
 from reports.statistics.differences import Better, Difference, Inference, Margin, Order, Scale
 from reports.statistics.interim import InterimStatistic, few_pairs, untestable
 from reports.statistics.power import Pilot, pilot_of_rate
 from reports.statistics.quantiles import CONFIDENCE, Shortfall
 from reports.statistics.rates import ClusterTotals, PerCluster, RatioEstimate, complement, ratio_of, upper_of_points
-from reports.statistics.serial import BATCHES, FOUND, by_part, rate_by_order, shares_burst
 from reports.statistics.target_counts import TargetCounts, of_turns
 from reports.statistics.threshold_estimate import TAIL, ThresholdEstimate, few_sessions, no_estimate
 from reports.statistics.unseen import sessions_without, upper_share

@@ -1,4 +1,4 @@
-"""The typical change over all steps, of targets in pairs (`reports.statistics.centre`)."""
+"""The typical change over all steps, of targets in pairs (`reports.statistics.typical_change`)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from reports.question import MeasuredDifferences, MetricSpec, Source, Sources, Statistic
-from reports.statistics.centre import LogRatio, StepLatencies, centre, logs_of, trimmed_mean
+from reports.metric_spec import MeasuredDifferences, MetricSpec, Source, Sources, Statistic
 from reports.statistics.differences import Difference, Inference, Margin, StandardError
 from reports.statistics.quantiles import Sample
 from reports.statistics.rates import log_difference
 from reports.statistics.target_counts import TargetCounts, of_sample
+from reports.statistics.typical_change import LogRatio, StepLatencies, centre, logs_of, trimmed_mean
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from functools import cached_property
 
 import numpy as np
 
+from reports.statistics.bootstrap import DRAWS, draws_of, portion_of, quantile_draws, quantiles_of, ready, weights
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.mix import Mixed
 from reports.statistics.quantiles import Sample, kish, quantile
-from reports.statistics.resample import DRAWS, draws_of, portion_of, quantile_draws, quantiles_of, ready, weights
 
 
 @dataclass(frozen=True)

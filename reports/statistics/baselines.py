@@ -23,11 +23,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from reports.statistics import differences
+from reports.statistics.bootstrap import DRAWS, quantile_draws
 from reports.statistics.counting import Floats
 from reports.statistics.differences import Better, Difference, Inference, Margin, OneSidedBounds, StandardError
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import RatioEstimate, between_runs, log_difference, mirrored, points_difference
-from reports.statistics.resample import DRAWS, quantile_draws
 
 KNOWN = 5
 """Stored runs from which on their own spread is used."""

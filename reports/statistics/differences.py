@@ -26,9 +26,9 @@ import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.arms import TwoSamples, arm_draws
+from reports.statistics.bootstrap import DRAWS, variance
 from reports.statistics.counting import Floats
 from reports.statistics.quantiles import quantile
-from reports.statistics.resample import DRAWS, variance
 
 LEVEL = 0.05
 """One-sided; the interval shown is the two-sided one of 90 %, whose ends are the bounds that decide."""

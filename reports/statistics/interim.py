@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.statistics import looks
+from reports.statistics import group_sequential
 from reports.statistics.differences import Order
 from reports.statistics.quantiles import kish
 from reports.statistics.rates import PerCluster
@@ -43,7 +43,7 @@ class InterimStatistic:
     @property
     def z(self) -> float:
         """What the standard error says: it fails by this."""
-        return math.nan if self.untested else looks.z_of(self.excess, self.se, self.df)
+        return math.nan if self.untested else group_sequential.z_of(self.excess, self.se, self.df)
 
     @property
     def z_within(self) -> float:
@@ -54,10 +54,10 @@ class InterimStatistic:
 
         return -float(brentq(self.upper, 0.0, REACH)) if self.upper(0.0) < 0 else 0.0
 
-    def chances(self, t: float, c_pass: float, c_red: float) -> looks.ConditionalPower:
+    def chances(self, t: float, c_pass: float, c_red: float) -> group_sequential.ConditionalPower:
         """Return the chance of passing by what the upper bound says, of failing by what the standard error says."""
-        passing, red = (looks.chances(z, t, c_pass, c_red) for z in (self.z_within, self.z))
-        return looks.ConditionalPower(passing.passing, red.red)
+        passing, red = (group_sequential.chances(z, t, c_pass, c_red) for z in (self.z_within, self.z))
+        return group_sequential.ConditionalPower(passing.passing, red.red)
 
     def why_inconclusive(self, c: float) -> InconclusiveReason | None:
         """Return why it neither passes nor fails at a critical value, if its interval does not say it."""
@@ -71,14 +71,14 @@ class InterimStatistic:
         if self.untested:
             return -math.inf, math.inf, math.nan
         margin = self.better * self.d - self.excess
-        low, high = self.excess - looks.spread_of_level(c, self.df) * self.se, self.upper(c)
+        low, high = self.excess - group_sequential.spread_of_level(c, self.df) * self.se, self.upper(c)
         ends = sorted(self.better * (end + margin) for end in (low, high))
         if not math.isfinite(self.excess):
             return ends[0], ends[1], self.d
         z, moved = self.z, self.excess
         # what passes by a bound that is wider than the standard error's is hardly a lucky stop, and is not corrected
         if z and math.isfinite(z) and self.z_within - z <= WIDER:
-            moved = looks.distance(z, self.excess / z, t, bounds)  # as many times smaller as the deviate is
+            moved = group_sequential.distance(z, self.excess / z, t, bounds)  # as many times smaller as the deviate is
         return ends[0], ends[1], self.better * (min(max(moved, low), high) + margin)
 
 
@@ -87,7 +87,7 @@ def by_se(
 ) -> InterimStatistic:
     """Return a metric whose upper bound is that of the standard error."""
     return InterimStatistic(
-        d, excess, se, df, lambda c: excess + looks.spread_of_level(c, df) * se, better, order=order
+        d, excess, se, df, lambda c: excess + group_sequential.spread_of_level(c, df) * se, better, order=order
     )
 
 

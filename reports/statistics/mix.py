@@ -20,9 +20,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_matrix  # type: ignore[import-untyped, unused-ignore]
 
+from reports.statistics.bootstrap import Weights, edges_of, in_cells
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import Sample
-from reports.statistics.resample import Weights, edges_of, in_cells
 
 SLACK = 1e-9
 """What sums of weights forgive."""

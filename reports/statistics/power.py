@@ -36,11 +36,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import nctdtr, ndtr, ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
+from reports.statistics.autocorrelation import BATCHES, QUARTERS
+from reports.statistics.bootstrap import draws_of, variance, weights
 from reports.statistics.counting import Floats, Integers, dense_codes
 from reports.statistics.quantiles import QuantileEstimate, Sample, quantile
 from reports.statistics.rates import ratio_of
-from reports.statistics.resample import draws_of, variance, weights
-from reports.statistics.serial import BATCHES, QUARTERS
 
 LEVEL = 0.05
 PRIMARY_METRICS = 3

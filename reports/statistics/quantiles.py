@@ -39,7 +39,7 @@ from scipy.special import betaincinv, ndtri, stdtrit  # type: ignore[import-unty
 
 from bench.errors import UsageError
 from bench.metrics import BEYOND, sessions_to_publish
-from reports.records import Count, JsonEntry, Positive, Rounded, about
+from reports.json_entries import Count, JsonEntry, Positive, Rounded, about
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.unseen import differ_by_length, lower_share, upper_share
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.numbers import log_range, nines
+from reports.formatting import log_range, nines
 from reports.samples import MetricSample
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import QuantileEstimate, Sample, quantiles

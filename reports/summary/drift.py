@@ -18,18 +18,18 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from reports.exactness import why
-from reports.records import Rounded
+from reports.json_entries import Rounded
 from reports.runs import RunFrames
 from reports.samples import MetricSamples
 from reports.statistics.arms import TwoSamples
+from reports.statistics.bootstrap import seed_of
 from reports.statistics.counting import Floats, Integers, dense_codes, distinct, order_of_values, split
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import Sample, quantile
-from reports.statistics.resample import seed_of
 from reports.strata import MainMetric
-from reports.summary.trust import simulator_late_ms, validity_of
+from reports.summary.run_validity import simulator_late_ms, validity_of
 from reports.turns import Pool
+from reports.uncertainty import why
 
 ERROR = 0.02
 """The share of stationary runs of which any pool is suspected, at most."""

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.units import NS_PER_S
-from reports.numbers import NBSP, count_step, format_number
+from reports.formatting import NBSP, count_step, format_number
 from reports.runs import RunFrames, hosts_of, sequence
 from reports.statistics.counting import ConcurrencySeries, Floats, Integers, call_course, distinct, load_changed
 from reports.turns import Flags, Pool, TurnArrays, measured_sessions

@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 from msgspec import field
 
-from reports.records import Count, Rounded, about
+from reports.json_entries import Count, Rounded, about
 from reports.runs import RunFrames
 from reports.samples import MetricSample, MetricSamples
 from reports.statistics.counting import dense_codes, distinct, split
 from reports.statistics.quantiles import CONFIDENCE, NOTHING, QuantileEstimate, quantiles
 from reports.strata import MainMetric, Stratum
-from reports.summary.figures import ShareEstimate, rate_of
 from reports.summary.group_keys import KEYS, Compared, GroupBin, Grouping, ages
+from reports.summary.metrics import ShareEstimate, rate_of
 from reports.turns import FAILED, UNFINISHED, Pool, TurnArrays
 
 ALIKE = 0.9

@@ -20,9 +20,9 @@ import pandas as pd
 from bench.metrics import is_throttled
 from bench.run.metric_values import floats
 from bench.units import NS_PER_S
+from reports.formatting import time_step
 from reports.frames import by_label
-from reports.numbers import time_step
-from reports.records import Count, JsonEntry, Number, Rounded, about
+from reports.json_entries import Count, JsonEntry, Number, Rounded, about
 from reports.runs import RunFrames
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import quantile

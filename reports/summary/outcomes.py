@@ -14,9 +14,9 @@ from msgspec import field
 from bench.metrics import GOOD as GOOD_OUTCOMES
 from bench.metrics import SERVICE_SAID, is_throttled, outcome_class
 from bench.remedies import remedy_of
-from reports.records import Count, JsonEntry, Rounded, about
+from reports.json_entries import Count, JsonEntry, Rounded, about
 from reports.statistics.counting import Integers
-from reports.summary.figures import failure_rates
+from reports.summary.metrics import failure_rates
 from reports.turns import FAILED, UNFINISHED, TurnArrays, lost_of, place_of
 
 SAYING = ["outcome", "outcome_class", "detail"]

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from bench.metrics import REGULAR
 from bench.units import NS_PER_S
-from reports.numbers import log_range, time_step
+from reports.formatting import log_range, time_step
 from reports.statistics.counting import Floats, Integers, dense_codes, order_of_codes, split
 from reports.statistics.quantiles import Sample, quantile, quantiles
 from reports.strata import Stratum

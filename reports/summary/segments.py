@@ -15,11 +15,11 @@ from msgspec import field
 
 from bench.metrics import MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, segments
 from bench.units import NS_PER_MS
-from reports.records import Count, JsonEntry, Rounded, about
+from reports.json_entries import Count, JsonEntry, Rounded, about
 from reports.statistics.counting import Integers
 from reports.statistics.quantiles import quantile
 from reports.strata import Traits
-from reports.summary.figures import ALL
+from reports.summary.metrics import ALL
 from reports.turns import TurnArrays
 
 BANDS = ((0.5, 0.05, 10), (0.95, 0.015, 100))

@@ -11,23 +11,30 @@ from msgspec.structs import asdict
 
 from bench.run.metric_values import CARRIED
 from bench.units import NS_PER_S
-from reports.records import Count, about
+from reports.json_entries import Count, about
 from reports.runs import SESSION_METRICS, TURN_METRICS, RunFrames, called, labels_of
 from reports.samples import ANSWER_HEARD, HEARD, MetricSamples, sampled, samples_of
 from reports.statistics.counting import distinct
 from reports.statistics.power import Variability, spread_of
 from reports.statistics.quantiles import NOTHING
 from reports.strata import Stratum
-from reports.summary import figures, trust
-from reports.summary.arms import Interleaving, TargetFacts, TargetsQuantile, arms_differences, arms_of, interleaving_of
+from reports.summary import metrics, run_validity
+from reports.summary.cost import RunCost, money_of
 from reports.summary.drift import PoolDrift, drifts
-from reports.summary.figures import ALL, HARNESS, MetricSummary
+from reports.summary.example_turns import SlowTurn, slowest_turns
 from reports.summary.groups import GroupDifference, GroupedLatency, waits_by
 from reports.summary.load import ArrivalSummary, Quota, arriving_of, quota_of
-from reports.summary.money import RunCost, money_of
+from reports.summary.metrics import ALL, HARNESS, HistogramSummary, MetricSummary, Throughput, TurnCounts, TurnRate
 from reports.summary.outcomes import Outcomes, outcomes_of
 from reports.summary.segments import Breakdown, PercentileBand, breakdowns, percentile_bands
-from reports.summary.single_turns import SlowTurn, slowest_turns
+from reports.summary.targets import (
+    Interleaving,
+    TargetFacts,
+    TargetsQuantile,
+    arms_differences,
+    arms_of,
+    interleaving_of,
+)
 from reports.turns import FAILED, UNFINISHED, Pool, TurnArrays, measured_sessions
 
 READ = "transcript_first"
@@ -79,8 +86,8 @@ class Summary:
     labels: dict[str, str]
     simulated: bool
     window: RunPeriod
-    validity: trust.RunValidity
-    setup: trust.PlaybackSetup
+    validity: run_validity.RunValidity
+    setup: run_validity.PlaybackSetup
     metrics: tuple[MetricSummary, ...]
     """all metrics of turns, of each pool and step"""
     drawn: tuple[str, ...]
@@ -112,24 +119,24 @@ class Summary:
     """by what callers hear, if they hear it; turns without a voice_to_voice by their main metric"""
     slowest_of_steps: tuple[SlowTurn, ...]
     outcomes: Outcomes
-    rates: tuple[figures.TurnRate, ...]
-    counts: tuple[figures.TurnCounts, ...]
+    rates: tuple[TurnRate, ...]
+    counts: tuple[TurnCounts, ...]
     connecting: tuple[MetricSummary, ...]
     carried: tuple[MetricSummary, ...]
-    events: tuple[figures.HistogramSummary, ...]
-    harness: tuple[figures.HistogramSummary, ...]
-    throughput: tuple[figures.Throughput, ...]
-    hosts: tuple[trust.HostTrust, ...]
+    events: tuple[HistogramSummary, ...]
+    harness: tuple[HistogramSummary, ...]
+    throughput: tuple[Throughput, ...]
+    hosts: tuple[run_validity.HostTrust, ...]
     """those that recorded the run, if there are several"""
-    machines: tuple[trust.HostCpu, ...]
+    machines: tuple[run_validity.HostCpu, ...]
     arms: tuple[TargetFacts, ...]
     interleaving: Interleaving | None
     money: RunCost
     quota: Quota
     arriving: ArrivalSummary | None
     """None in a closed loop"""
-    incidents: trust.Incidents
-    noticed: trust.DataNotes
+    incidents: run_validity.Incidents
+    noticed: run_validity.DataNotes
 
     @property
     def turns(self) -> TurnArrays:
@@ -165,12 +172,12 @@ def summarise(run: RunFrames) -> Summary:
     turns, mains, targets = samples.turns, samples.mains, samples.turns.targets
     window, outcomes = window_of(run, turns, sessions), outcomes_of(turns, sessions)
     caller = _MainResults(run, samples, sessions, outcomes, {})
-    metrics = tuple(one for metric in TURN_METRICS for one in caller.metric(metric.name).figures)
+    turn_metrics = tuple(one for metric in TURN_METRICS for one in caller.metric(metric.name).figures)
     answers, heard = tuple(caller.of(pool, mains[pool.stratum]) for pool in turns.pools), caller.of_others(HEARD)
     defines_answers = any(script.get("answer_min_ms") for script in metadata.get("scripts") or [])
     pairs = zip(turns.pools, answers, strict=True)
     of_answers = ((one, samples[mains[pool.stratum]].of(pool.target, pool.steps)) for pool, one in pairs)
-    connecting = tuple(figures.session_figures(sessions, targets, CONNECTING, run.inexact))
+    connecting = tuple(metrics.session_figures(sessions, targets, CONNECTING, run.inexact))
     waits, apart = waits_by(run, samples)
     slowest, slowest_of_steps = slowest_turns(run, samples, window.started_utc_ns)
     began_s = window.started_utc_ns / NS_PER_S
@@ -183,9 +190,9 @@ def summarise(run: RunFrames) -> Summary:
         labels=labels_of(metadata),
         simulated=run.simulated,
         window=window,
-        validity=trust.validity_of(metadata),
-        setup=trust.setup_of(metadata, turns),
-        metrics=metrics,
+        validity=run_validity.validity_of(metadata),
+        setup=run_validity.setup_of(metadata, turns),
+        metrics=turn_metrics,
         drawn=tuple(name for name in DRAWN if caller.metric(name).figures),
         answers=answers,
         heard=heard,
@@ -199,7 +206,7 @@ def summarise(run: RunFrames) -> Summary:
         differences=tuple(arms_differences((*answers, *heard))),
         spreads=tuple((one, spread_of(sample, one.p50, one.p95)) for one, sample in of_answers if sample.n > 1),
         drifts=tuple(drifts(run, samples)),
-        slopes=tuple(figures.slopes(samples, run.inexact)),
+        slopes=tuple(metrics.slopes(samples, run.inexact)),
         waits=waits,
         apart=apart,
         breakdowns=breakdowns(turns),
@@ -207,22 +214,22 @@ def summarise(run: RunFrames) -> Summary:
         slowest=slowest,
         slowest_of_steps=slowest_of_steps,
         outcomes=outcomes,
-        rates=tuple(figures.turn_rates(turns)),
-        counts=tuple(figures.turn_counts(turns)),
+        rates=tuple(metrics.turn_rates(turns)),
+        counts=tuple(metrics.turn_counts(turns)),
         connecting=connecting,
-        carried=tuple(figures.session_figures(sessions, targets, tuple(CARRIED))),
-        events=tuple(figures.events(run, targets)),
-        harness=tuple(one for name in HARNESS if (one := figures.distribution(run, name)).n),
-        throughput=tuple(figures.throughputs(run, targets)),
-        hosts=tuple(trust.hosts_in(run, turns, sessions)),
-        machines=tuple(trust.machines(run)),
+        carried=tuple(metrics.session_figures(sessions, targets, tuple(CARRIED))),
+        events=tuple(metrics.events(run, targets)),
+        harness=tuple(one for name in HARNESS if (one := metrics.distribution(run, name)).n),
+        throughput=tuple(metrics.throughputs(run, targets)),
+        hosts=tuple(run_validity.hosts_in(run, turns, sessions)),
+        machines=tuple(run_validity.machines(run)),
         arms=arms_of(metadata, sessions, targets),
         interleaving=interleaving_of(metadata, sessions, len(targets)),
         money=money_of(run, targets),
         quota=quota_of(run, targets, window.started_utc_ns, window.length_s),
         arriving=arriving_of(run, targets, measured_from_s, ended_s),
-        incidents=trust.incidents_of(metadata, window.started_utc_ns),
-        noticed=trust.noticed(run, turns, sessions),
+        incidents=run_validity.incidents_of(metadata, window.started_utc_ns),
+        noticed=run_validity.noticed(run, turns, sessions),
     )
 
 
@@ -249,7 +256,7 @@ class _MainResults:
             samples, main = self.samples, name in self.samples.mains.values()
             one = samples[name] if main or name in DRAWN else sampled(samples.turns, name, samples.mains)
             pools = tuple(replace(pool, steps=pool.steps & one.applies[pool.target]) for pool in one.pools())
-            found = figures.turn_figures(one, self.run.inexact) if main or one.applies.any() else ()
+            found = metrics.turn_figures(one, self.run.inexact) if main or one.applies.any() else ()
             self.known[name] = TurnMetric(pools, tuple(found))
         return self.known[name]
 
@@ -276,7 +283,7 @@ class _MainResults:
             lost = int(turns.lost_by_group[pool.target][pool.steps].sum())
         of = label, pool.stratum, ALL
         known = (f for f in self.metric(metric).figures if (f.target, f.stratum, f.step) == of)
-        told = next(known, None) or figures.figures(NOTHING, metric, label, self.run.inexact, pool=pool)
+        told = next(known, None) or metrics.figures(NOTHING, metric, label, self.run.inexact, pool=pool)
         sessions = max(opened, distinct(turns.session[mine]).size)
         return _caller_wait(told, int(mine.sum()), sessions, failed, lost, ended + lost)
 

@@ -6,24 +6,24 @@ from typing import Annotated, Any, Literal
 
 from bench.metrics import DEFINITIONS_VERSION
 from bench.run.document import Check, ValidityStatus
-from reports.exactness import UncertainMetric
-from reports.records import Count, JsonEntry, Known, Number, Rounded, Version, about, text_of, to_json_data
+from reports.json_entries import Count, JsonEntry, Known, Number, Rounded, Version, about, text_of, to_json_data
 from reports.render.blocks import Page
 from reports.render.files import PagePaths, write_page
 from reports.run_report.report import run_page
 from reports.runs import RunFrames
 from reports.strata import MainMetric
-from reports.summary.arms import Interleaving, TargetFacts, TargetsQuantile
+from reports.summary.cost import RunCost
 from reports.summary.drift import Drift
-from reports.summary.figures import HistogramSummary, MetricSummary, Throughput, TurnCounts, TurnRate
+from reports.summary.example_turns import SlowTurnEntry
 from reports.summary.groups import GroupEntry
 from reports.summary.load import ArrivalSummary, RateLimits
-from reports.summary.money import RunCost
+from reports.summary.metrics import HistogramSummary, MetricSummary, Throughput, TurnCounts, TurnRate
 from reports.summary.outcomes import OutcomesEntry
+from reports.summary.run_validity import HostCpu, HostTrust, Incident, PlaybackSetup
 from reports.summary.segments import Breakdown, PercentileBand
-from reports.summary.single_turns import SlowTurnEntry
 from reports.summary.summary import MainResult, Summary, summarise
-from reports.summary.trust import HostCpu, HostTrust, Incident, PlaybackSetup
+from reports.summary.targets import Interleaving, TargetFacts, TargetsQuantile
+from reports.uncertainty import UncertainMetric
 from reports.wording.notices import notices
 from reports.wording.settings import packetisation
 from reports.wording.validity import verdict_reason

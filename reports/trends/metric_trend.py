@@ -10,10 +10,10 @@ from typing import Annotated
 import numpy as np
 
 from bench.units import NS_PER_S
-from reports.numbers import NONE, plural, shortened
-from reports.question import POINTS, MetricSpec
-from reports.records import Count, JsonEntry, Rounded, about
-from reports.sides.workload import OF_LOAD, differing_between, group_of
+from reports.formatting import NONE, plural, shortened
+from reports.json_entries import Count, JsonEntry, Rounded, about
+from reports.metric_spec import POINTS, MetricSpec
+from reports.sides.conditions import OF_LOAD, differing_between, group_of
 from reports.statistics import change_points
 from reports.statistics.change_points import ENOUGH, SIDE, ChangePoint
 from reports.statistics.counting import Integers

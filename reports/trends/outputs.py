@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from bench.errors import UsageError
 from bench.run.document import ValidityStatus
 from bench.untrusted.safe_io import replace_text
-from reports.question import MetricSpecEntry
-from reports.records import Count, JsonEntry, Known, Rounded, about, to_json_data
+from reports.json_entries import Count, JsonEntry, Known, Rounded, about, to_json_data
+from reports.metric_spec import MetricSpecEntry
 from reports.render.blocks import Page
 from reports.render.html import render_html
 from reports.statistics.change_points import LEVEL

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.metrics import CATALOGUE
-from reports.numbers import NBSP, NONE, plural, shortened
-from reports.question import MetricSpec
+from reports.formatting import NBSP, NONE, plural, shortened
+from reports.metric_spec import MetricSpec
 from reports.rate_metrics import RATES
 from reports.render import blocks as b
 from reports.render.html import render_html

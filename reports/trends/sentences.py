@@ -10,15 +10,15 @@ from datetime import UTC, datetime
 from functools import partial
 
 from bench.units import NS_PER_S
-from reports.numbers import format_number, format_utc, percent, plural
-from reports.question import MetricSpec
+from reports.formatting import format_number, format_utc, percent, plural
+from reports.metric_spec import MetricSpec
 from reports.statistics.change_points import ENOUGH, SIDE
 from reports.trends.metric_trend import MetricTrend, TrendChange
 from reports.trends.trend import Trend
 from reports.trends.trend_point import RunValue
 from reports.wording import verdicts
+from reports.wording.cells import INFINITE, interval
 from reports.wording.verdicts import NOTHING, difference_interval, signed
-from reports.wording.words import INFINITE, interval
 
 
 def unit_text(spec: MetricSpec) -> str:

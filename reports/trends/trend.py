@@ -14,10 +14,10 @@ from bench.errors import UsageError
 from bench.metrics import SLOPE
 from bench.run.presence import is_run, run_folders
 from bench.untrusted.sanitize import escape_control
+from reports.formatting import NBSP, plural
 from reports.frames import COUNT, FLAG, NUMBER, TEXT, dtypes_of, frame_of, use
+from reports.metric_spec import MetricSpec
 from reports.notebook import frame_html
-from reports.numbers import NBSP, plural
-from reports.question import MetricSpec
 from reports.runs import RunFrames
 from reports.samples import HEARD
 from reports.statistic_types.quantile import Quantile

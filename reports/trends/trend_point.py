@@ -17,23 +17,23 @@ from bench.run.document import ValidityStatus
 from bench.untrusted import safe_io
 from bench.untrusted.safe_io import JsonError
 from bench.untrusted.sanitize import escape_control
+from reports.formatting import NBSP, count, plural
 from reports.gate.baselines import StoredBaseline, read_file
 from reports.gate.stored_runs import each_once
-from reports.numbers import NBSP, count, plural
-from reports.question import MetricSpec
-from reports.records import read_document
+from reports.json_entries import read_document
+from reports.metric_spec import MetricSpec
 from reports.render.blocks import with_marker
 from reports.runs import RunFrames, document_of, labels_of
-from reports.sides.workload import conditions_in
+from reports.sides.conditions import conditions_in
 from reports.statistics.change_points import variance_of
 from reports.statistics.quantiles import QuantileEstimate, shortfall
 from reports.stored import PS, Baseline, StoredQuantiles
 from reports.strata import NO_STRATUM, Stratum
-from reports.summary.arms import FAIR, TargetFacts
-from reports.summary.figures import ALL, MetricSummary, TurnCounts, TurnRate
+from reports.summary.metrics import ALL, MetricSummary, TurnCounts, TurnRate
 from reports.summary.outcomes import OutcomesEntry, limited
+from reports.summary.run_validity import WORDS, validity_of
 from reports.summary.summary import summarise
-from reports.summary.trust import WORDS, validity_of
+from reports.summary.targets import FAIR, TargetFacts
 from reports.text.document import summary_json
 from reports.wording.validity import over_the_limit, verdict_reason
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from bench.metrics import VAD_SEGMENTS
-from reports.numbers import format_ms_list, join_words, ms
-from reports.summary.figures import ALL
+from reports.formatting import format_ms_list, join_words, ms
+from reports.summary.metrics import ALL
+from reports.summary.run_validity import found_values
 from reports.summary.segments import WHOLE, Breakdown, Segment
 from reports.summary.summary import MainResult, Summary
-from reports.summary.trust import found_values
 
 
 class SegmentWords(NamedTuple):

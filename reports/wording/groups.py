@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from reports.numbers import NBSP, count, format_ms_list, join_words, ms, percent, plural
+from reports.formatting import NBSP, count, format_ms_list, join_words, ms, percent, plural
 from reports.render.blocks import Block, Cell, Column, Head, Line, Paragraph, Row, Table, table
-from reports.summary.figures import ShareEstimate
 from reports.summary.groups import Group, GroupDifference, GroupedLatency
+from reports.summary.metrics import ShareEstimate
 from reports.summary.summary import Summary
-from reports.wording import words
-from reports.wording.words import interval
+from reports.wording import cells
+from reports.wording.cells import interval
 
 
 class GroupWording(NamedTuple):
@@ -68,7 +68,7 @@ def waits_table(of: Sequence[GroupedLatency], targets: Sequence[str]) -> Table:
     rows: list[Row | Line] = []
     for waits, group in ((one, group) for one in of for group in one.groups):
         target = Cell(waits.target, target=targets.index(waits.target))
-        quantiles = [words.estimate_cell(group.at(p), group.n, group.failed.count, "") for p in (0.5, 0.95)]
+        quantiles = [cells.estimate_cell(group.at(p), group.n, group.failed.count, "") for p in (0.5, 0.95)]
         shares = [share_cell(group.failed, lost_words(group))]
         shares += [share_cell(group.unopened)] if group.unopened is not None else []
         rows.append([group.place.name, target, count(group.turns), count(group.sessions), *quantiles, *shares])
@@ -121,7 +121,7 @@ def described(group: Group) -> str:
 
 def waits_blocks(of: Sequence[GroupedLatency], targets: Sequence[str]) -> list[Block]:
     """What the waits are of, and their table."""
-    what = f"{words.metric_title(of[0].metric, of[0].stratum)}, in ms, with 95 % intervals over sessions."
+    what = f"{cells.metric_title(of[0].metric, of[0].stratum)}, in ms, with 95 % intervals over sessions."
     unplaced = [Paragraph(said, "q gap")] if (said := unplaced_words(of)) else []
     return [Paragraph(what, "q gap"), waits_table(of, targets), *unplaced]
 

@@ -13,13 +13,13 @@ from bench.run.document import ORDINARY_ENDS
 from bench.units import NS_PER_S
 from bench.untrusted.safe_io import read_file, read_json
 from bench.untrusted.sanitize import top_counts
-from reports.numbers import NBSP, format_duration, join_words, percent, plural
+from reports.formatting import NBSP, format_duration, join_words, percent, plural
 from reports.runs import RunFrames, hosts_of
-from reports.summary.arms import FAIR
 from reports.summary.outcomes import Outcomes
+from reports.summary.run_validity import DataNotes
 from reports.summary.summary import Summary
-from reports.summary.trust import DataNotes
-from reports.wording import words
+from reports.summary.targets import FAIR
+from reports.wording import cells
 from reports.wording.groups import apart_words, key_words
 
 FAR_OFF_NS = NS_PER_S
@@ -34,7 +34,7 @@ def notices(summary: Summary) -> list[str]:
     """What is to be read before the figures: of the run, of its arms, and where pooled figures mislead."""
     return [
         *run_notices(summary.run, summary.noticed),
-        *filter(None, [inexact_line(summary.run, words.main_metrics(summary))]),
+        *filter(None, [inexact_line(summary.run, cells.main_metrics(summary))]),
         *unfair(summary.outcomes, summary.targets),
         *pooled_notices(summary),
     ]

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from bench.pricing import dollars
 from bench.units import NS_PER_MS
-from reports.numbers import (
+from reports.formatting import (
     NBSP,
     NONE,
     change,
@@ -28,13 +28,13 @@ from reports.numbers import (
 )
 from reports.runs import RunFrames
 from reports.statistics.quantiles import quantile
-from reports.summary.arms import Interleaving
+from reports.summary.cost import RunCost, TargetCost, UnplayedAudio
 from reports.summary.drift import PoolDrift
 from reports.summary.load import ArrivalSummary, OfferedLoad, Quota
-from reports.summary.money import RunCost, TargetCost, UnplayedAudio
+from reports.summary.run_validity import HostCpu, Incident, Incidents, late_ms
 from reports.summary.summary import Summary
-from reports.summary.trust import HostCpu, Incident, Incidents, late_ms
-from reports.wording.words import as_sentence, bound, interval
+from reports.summary.targets import Interleaving
+from reports.wording.cells import as_sentence, bound, interval
 
 WOULD = "SIMULATED: nothing was billed. This is what the same tokens would cost."
 TRANSCRIPTION = "Input transcription is billed separately and not in this amount."

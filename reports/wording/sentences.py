@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from bench.metrics import STARVED
 from bench.untrusted.sanitize import escape_control
-from reports.numbers import capital, count, format_ms_list, join_words, percent, plural, usd
+from reports.formatting import capital, count, format_ms_list, join_words, percent, plural, usd
 from reports.samples import HEARD
 from reports.statistics.verdicts import turns_to_decide
 from reports.summary.outcomes import OutcomeCount
+from reports.summary.run_validity import taken_by_warm_up
 from reports.summary.summary import MainResult, Summary
-from reports.summary.trust import taken_by_warm_up
-from reports.wording import remarks, words
+from reports.wording import cells, remarks
 from reports.wording.breakdown import largest_part
 from reports.wording.notices import decided
 from reports.wording.validity import ended_as, remedy_line, verdict_reason, why_not_judged
@@ -31,7 +31,7 @@ def main_answers(summary: Summary) -> Sequence[MainResult]:
 def run_headline(summary: Summary) -> str:
     """Return the answer in a sentence for each kind of turns that has a median; else why there is none."""
     if summary.validity.status == "invalid":
-        return f"Do not use these results: {words.cause(summary)}."
+        return f"Do not use these results: {cells.cause(summary)}."
     if not summary.outcomes.begun:
         sessions = summary.outcomes.opened
         if taken := taken_by_warm_up(summary.run.metadata):
@@ -62,7 +62,7 @@ def _sentence(told: Sequence[MainResult], *, named: bool, several: bool) -> str:
     metric, stratum = told[0].metric, told[0].stratum
     lead, since = "Callers hear the reply", "they stop speaking"
     if metric != HEARD:
-        lead, since = f"The first {words.KINDS[metric]} of the reply comes", AFTER[stratum.measured_from]
+        lead, since = f"The first {cells.KINDS[metric]} of the reply comes", AFTER[stratum.measured_from]
     p50, *p95 = _quantiles(told, named=named)
     which = f" in {stratum.turns}" if several else ""
     return f"{lead} {p50} after {since} (median {metric}){which}{f'; p95 {p95[0]}' if p95 else ''}."
@@ -75,7 +75,7 @@ def _quantiles(told: Sequence[MainResult], *, named: bool) -> list[str]:
     times = iter(format_ms_list(*(answer.at(p).told for p in ps for answer in shown[p])))
     said = []
     for p in ps:
-        of = [(words.bound(answer.at(p)), f" on {answer.target}" if named else "") for answer in shown[p]]
+        of = [(cells.bound(answer.at(p)), f" on {answer.target}" if named else "") for answer in shown[p]]
         parts = [f"{sign}{next(times)}{where}" for sign, where in of]
         said.append(" to ".join(parts) if len(told) > 3 else join_words(parts))
     return said
@@ -115,14 +115,14 @@ def run_essentials(summary: Summary) -> str:
     """✓ VALID · ttfa p50 482 ms, p95 902 ms · 412 turns, 3 failed · 1.32 USD: the run in one line."""
     spent = [] if summary.simulated or math.isnan(summary.money.usd) else [usd(summary.money.usd)]
     if summary.validity.status == "invalid":
-        said = [f"do not use these results: {words.cause(summary)}"]
+        said = [f"do not use these results: {cells.cause(summary)}"]
     else:
         medians, said = _with_medians(summary), []
         for told in medians:
             quantiles = zip(("p50", "p95"), _quantiles(told, named=len(summary.targets) > 1), strict=False)
             which = f" of {told[0].stratum.turns}" if len(medians) > 1 else ""
             said.append(f"{told[0].metric}{which} {', '.join(f'{p} {value}' for p, value in quantiles)}")
-    return " · ".join([*words.run_badges(summary), *said, *_counted(summary), *spent])
+    return " · ".join([*cells.run_badges(summary), *said, *_counted(summary), *spent])
 
 
 def _counted(summary: Summary) -> list[str]:
@@ -156,7 +156,7 @@ def run_second(summary: Summary) -> str:
     cut, said = sum(one.turns_unfinished for one in outcomes.targets), _failures(summary)
     replies, silent = (sum(getattr(c, name) for c in summary.counts) for name in ("replies", "stalled"))
     if silent:
-        said.append(f"{words.stalled(silent, replies)}.")
+        said.append(f"{cells.stalled(silent, replies)}.")
     starved = sum(sum(ending.counts) for ending in outcomes.turns if ending.outcome == STARVED)
     if cut > starved:
         said.append(f"{_were(cut - starved)} cut by the end of the run and left out.")
@@ -326,7 +326,7 @@ def load_line(summary: Summary) -> str:
     more = [f"{len(named) - SCRIPTS} other scripts"] if len(named) > SCRIPTS else []
     played += f": {', '.join([*named[:SCRIPTS], *more])}" if len(named) > 1 else ""
     targets = join_words(list(summary.targets)) if len(summary.targets) > 1 else ""
-    return " · ".join(filter(None, [_offered(summary), played, words.lasted(summary), targets]))
+    return " · ".join(filter(None, [_offered(summary), played, cells.lasted(summary), targets]))
 
 
 def _offered(summary: Summary) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from reports.numbers import NBSP, capital, format_number, join_words
+from reports.formatting import NBSP, capital, format_number, join_words
 from reports.render.blocks import Inline, Term
-from reports.summary.trust import PlaybackSetup, found_values
+from reports.summary.run_validity import PlaybackSetup, found_values
 from reports.wording.breakdown import AUDIBLE, STOPPED, WORDS
 
 GROWS = ("ttfa", "transcript_*", "response_total", "end_of_turn_delay", "voice_to_voice")

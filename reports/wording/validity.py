@@ -11,13 +11,13 @@ import pandas as pd
 
 from bench.metrics import EXPECTED
 from bench.run.document import ValidityStatus
-from reports.numbers import NBSP, count, format_duration, join_words, percent, plural
-from reports.records import JsonEntry
+from reports.formatting import NBSP, count, format_duration, join_words, percent, plural
+from reports.json_entries import JsonEntry
 from reports.runs import RunFrames, hosts_of
 from reports.summary.outcomes import OutcomeCount, Remedy
+from reports.summary.run_validity import NoVerdict, RunValidity, busiest, taken_by_warm_up
 from reports.summary.summary import Summary
-from reports.summary.trust import NoVerdict, RunValidity, busiest, taken_by_warm_up
-from reports.wording.words import CHECKS, as_sentence, check_values
+from reports.wording.cells import CHECKS, as_sentence, check_values
 
 LEAD = "Do not use these results"
 RUN = "the run"

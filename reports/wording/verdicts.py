@@ -10,13 +10,13 @@ import math
 from functools import partial
 
 from bench.metrics import CATALOGUE, SLOPE
-from reports.numbers import NBSP, NONE, change, count, format_number, join_words, plural
-from reports.question import MetricSpec
+from reports.formatting import NBSP, NONE, change, count, format_number, join_words, plural
+from reports.metric_spec import MetricSpec
 from reports.rate_metrics import RATES
 from reports.statistics.baselines import RATE_RUN_SD, RUN_SD
 from reports.statistics.differences import Difference, Margin, Scale
 from reports.statistics.verdicts import ORDERS, InconclusiveReason, unequal
-from reports.wording.words import INFINITE, UNBOUNDED, interval
+from reports.wording.cells import INFINITE, UNBOUNDED, interval
 
 NOTHING = "n/a"
 """A figure that is not told."""

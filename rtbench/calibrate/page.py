@@ -11,11 +11,11 @@ from typing import Literal
 
 from bench.run.calibration import EXACT_MS, LIMIT_MS, Calibration, LoadStep, Percentiles, SessionKind
 from bench.units import BYTES_PER_MB
-from reports.numbers import NONE, count, format_number, log_range, ms, plural
+from reports.formatting import NONE, count, format_number, log_range, ms, plural
 from reports.render.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
 from reports.render.svg import WIDE, Plot, log_scale, log_ticks, plot_figure
 from reports.statistics.quantiles import turns_to_publish
-from reports.wording.words import as_sentence
+from reports.wording.cells import as_sentence
 from rtbench.calibrate.load_step_search import CAUSES, conclusions, few_turns
 from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, row
 

@@ -15,7 +15,7 @@ from itertools import permutations
 from statistics import NormalDist, median
 
 from bench.errors import INVALID_STATUS
-from reports.numbers import NBSP, count, format_duration, join_words, percent, plural
+from reports.formatting import NBSP, count, format_duration, join_words, percent, plural
 from rtbench.capacity.search import (
     SCHEMA_VERSION,
     BreakingPoint,

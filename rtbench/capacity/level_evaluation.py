@@ -23,19 +23,19 @@ from bench.remedies import remedy_of
 from bench.run.document import Validity
 from bench.run.validity_data import worst_bound
 from bench.units import NS_PER_S
-from reports.question import MetricSpec
+from reports.metric_spec import MetricSpec
 from reports.runs import RunFrames, load_for_report
 from reports.samples import ALWAYS
 from reports.sides.clusters import Clusters
+from reports.sides.compared_target import ComparedTarget
 from reports.sides.named import targets_of
-from reports.sides.side import ComparedTarget
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate
 from reports.statistics.counting import Integers
 from reports.statistics.quantiles import quantiles
 from reports.statistics.rates import PerCluster, complement
+from reports.summary.cost import money_of
 from reports.summary.load import LIMITS, quota_of
-from reports.summary.money import money_of
 from reports.thresholds import Sign
 from reports.turns import Flags, lost_of
 from rtbench.capacity.level_run import ENDLESS_NS, FinishedLevel, LevelTask, LocustCommand, play_level, worker_count

@@ -8,11 +8,11 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from reports.numbers import NBSP, NONE, count, format_duration, format_number, log_range, ms, percent, plural, usd
+from reports.formatting import NBSP, NONE, count, format_duration, format_number, log_range, ms, percent, plural, usd
 from reports.render import svg
 from reports.render.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
 from reports.render.svg import WIDE, PixelScale, Plot, Write, identity, linear_ticks, log_scale, log_ticks
-from reports.wording.words import as_sentence
+from reports.wording.cells import as_sentence
 from rtbench.capacity.conclusion import UNITS, unit
 from rtbench.capacity.search import (
     LEAST_S,

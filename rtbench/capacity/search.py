@@ -6,9 +6,9 @@ spend depends on earlier ones alone, so the errors of all together stay below ER
 (Bonferroni's inequality, level by level given those before it).
 
 Within a level there are interim analyses at fixed parts t of its time. By an analysis a·t² of the level's error a is
-spent, so it has the error a·(t² − t_before²): the spending function of `reports.statistics.looks` (Lan, DeMets,
-"Discrete sequential boundaries for clinical trials", 1983), and again Bonferroni's inequality over analyses instead of
-its integration, which assumes normal figures; a few failures are not.
+spent, so it has the error a·(t² − t_before²): the spending function of `reports.statistics.group_sequential` (Lan,
+DeMets, "Discrete sequential boundaries for clinical trials", 1983), and again Bonferroni's inequality over analyses
+instead of its integration, which assumes normal figures; a few failures are not.
 """
 
 from __future__ import annotations

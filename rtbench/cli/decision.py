@@ -10,9 +10,9 @@ from pathlib import Path
 
 from bench.errors import USAGE_STATUS, RtbenchError
 from bench.untrusted.sanitize import one_line
+from reports.formatting import NBSP
 from reports.looks.decide import look_at
 from reports.looks.decision import decision_sentence
-from reports.numbers import NBSP
 from rtbench.cli.report import close_if_left
 
 if __name__ == "__main__":

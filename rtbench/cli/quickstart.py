@@ -31,10 +31,10 @@ from bench.target.target import Target
 from bench.target.target_settings import load_price_table
 from bench.target.targets import ENDPOINT, TARGET_FILE, resolve_targets
 from bench.units import NS_PER_S
-from reports.numbers import join_words, plural
+from reports.formatting import join_words, plural
 from reports.runs import load_frames as load_run
 from reports.summary.summary import Summary, summarise
-from reports.wording import words
+from reports.wording import cells
 from rtbench.locust_run import environment_without, locust_run, simulator, without_proxies
 
 RUN_S = 3_600.0
@@ -108,8 +108,8 @@ def looked(summary: Summary) -> str:
     why = "This machine was busy with other work" if busy else "This machine was too slow for this load"
     failures = []
     for check in summary.validity.failed:
-        value, limit = (words.check_value(check, number) for number in (check.value, check.limit))
-        failures.append(f"{words.CHECKS[check.name].failure} ({check.name} {value}, limit {limit})")
+        value, limit = (cells.check_value(check, number) for number in (check.value, check.limit))
+        failures.append(f"{cells.CHECKS[check.name].failure} ({check.name} {value}, limit {limit})")
     remedy = join_words(list(dict.fromkeys(check.remedy for check in summary.validity.failed)))
     return (
         f"The tool works: {plural(turns, 'turn')} were played and measured; {how}.\n"

@@ -66,7 +66,7 @@ def report(
     if len(runs) > 1:
         _side_by_side(list(dict.fromkeys(runs)))
         return
-    from reports.numbers import NBSP
+    from reports.formatting import NBSP
     from reports.render.terminal import render_page
     from reports.run_report.report import run_page
     from reports.text.document import write_report
@@ -159,7 +159,7 @@ def export(
     from bench.metrics import CATALOGUE
     from reports.export import export_log, export_tables
     from reports.runs import document_of
-    from reports.summary.trust import validity_of
+    from reports.summary.run_validity import validity_of
 
     if form is not ReportFormat.HLOG and metric is not None:
         raise UsageError("--metric goes with --format hlog: rows have every metric; leave it out")

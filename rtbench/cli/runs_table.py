@@ -9,7 +9,7 @@ from bench.run.document import ValidityStatus
 from bench.run.run_list import ListedRun, RunList
 from bench.units import NS_PER_S
 from bench.untrusted.sanitize import escape_control, one_line
-from reports.numbers import NONE, count, quantity, shortened
+from reports.formatting import NONE, count, quantity, shortened
 from reports.render.blocks import Block, Cell, Column, Line, Paragraph, Row, make_row, table
 from reports.render.terminal import render_lines
 

@@ -18,7 +18,7 @@ from bench.run.replay import ReplayedSession, WireTransfer
 from bench.target.target import Target
 from bench.units import NS_PER_MS
 from bench.untrusted.sanitize import escape_control
-from reports.numbers import NBSP, count, format_number
+from reports.formatting import NBSP, count, format_number
 from reports.render.terminal import coloured
 from reports.render.waterfall import Direction, WaterfallRow, folded, message, waterfall
 

@@ -149,7 +149,7 @@ def sample_size(
 
     Exit status: 0; 4 where the run that it plans from is INVALID or has no verdict.
     """
-    from reports.records import to_json_data
+    from reports.json_entries import to_json_data
     from reports.render.terminal import render_lines
     from reports.sample_size import power_spec, sample_size, sample_size_blocks
 
@@ -251,7 +251,7 @@ def check(
     from reports.gate.document import refuse, write_check
     from reports.gate.report import check_page
     from reports.render.terminal import render_page
-    from reports.sides.workload import allowed
+    from reports.sides.conditions import allowed
     from reports.thresholds import read_thresholds
 
     run = Path(name or FOLDER)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from reports.numbers import NBSP
+from reports.formatting import NBSP
 from rtbench.capacity.conclusion import breaking_point, conclude
 from rtbench.capacity.page import closing_lines, level_heads, level_lines, opening
 from rtbench.capacity.search import BreakingPointKind, CapacityDocument, Interval, LevelEntry, SearchPlan

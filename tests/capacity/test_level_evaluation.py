@@ -18,7 +18,7 @@ from bench.metrics import outcome_class
 from bench.remedies import remedy_of
 from reports.runs import RunFrames, load_frames
 from reports.sides.clusters import Clusters
-from reports.sides.side import ComparedTarget
+from reports.sides.compared_target import ComparedTarget
 from rtbench.capacity.level_evaluation import (
     _backed_off,
     _Looking,

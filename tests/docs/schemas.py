@@ -26,8 +26,8 @@ from bench.simulator.ground_truth_log import TRUTH_LINES
 from bench.simulator.serving.ready import ReadyDocument
 from reports.comparisons.document import CompareDocument
 from reports.gate.document import CheckDocument
+from reports.json_entries import schema_of
 from reports.looks.decision import DecisionDocument
-from reports.records import schema_of
 from reports.sample_size import SampleSize
 from reports.stored import Baseline
 from reports.text.document import SummaryDocument

@@ -28,7 +28,7 @@ from bench.protocol.audio import (
     ulaw,
 )
 from bench.protocol.openai import FORMATS, RATED_FORMATS
-from reports.summary.single_turns import BYTES_PER_S
+from reports.summary.example_turns import BYTES_PER_S
 from tests.examples import thorough
 from tests.observe.test_playback import raw
 

@@ -23,7 +23,7 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inference, "__defaults__", (LEVEL, DRAWS, None))
     monkeypatch.setattr(stored_quantile, "__defaults__", (DRAWS,))
     monkeypatch.setattr("reports.gate.baselines.DRAWS", DRAWS)
-    monkeypatch.setattr("reports.comparisons.measuring.DRAWS", DRAWS)
+    monkeypatch.setattr("reports.comparisons.measurements.DRAWS", DRAWS)
 
 
 @pytest.fixture

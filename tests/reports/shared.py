@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.metrics import CATALOGUE
 from reports.runs import RunFrames, load_for_report
-from reports.summary.figures import MetricSummary
+from reports.summary.metrics import MetricSummary
 from reports.summary.summary import Summary, summarise
 from reports.text.document import summary_json
 from tests.reports import synthetic

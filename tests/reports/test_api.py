@@ -26,7 +26,6 @@ from bench.errors import UsageError
 from bench.run.folder import SCHEMAS, STORED
 from reports.comparisons.comparison import compare_targets
 from reports.comparisons.document import comparison_data
-from reports.exactness import why
 from reports.gate.check import check_of
 from reports.gate.document import check_data
 from reports.sides.named import parse_targets
@@ -34,6 +33,7 @@ from reports.summary.summary import summarise
 from reports.text.document import summary_json
 from reports.thresholds import read_thresholds
 from reports.turns import target_labels
+from reports.uncertainty import why
 from tests.reports import shared, synthetic
 from tests.reports.edited import edit
 from tests.reports.shared import write_summary

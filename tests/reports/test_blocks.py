@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports import numbers
-from reports.numbers import NBSP, log_range, nice, time_step
+from reports import formatting
+from reports.formatting import NBSP, log_range, nice, time_step
 from reports.render.blocks import (
     Badge,
     Banner,
@@ -240,19 +240,19 @@ def test_a_page_is_rendered_with_its_answer_open_and_its_sections_folded() -> No
 
 
 def test_a_variants_own_name_outlives_the_cut() -> None:
-    assert numbers.shortened("sweden.quick_vad", 12) == "s….quick_vad"
-    assert numbers.shortened("my-resource.openai.azure.com", 12) == "my-resource…"
-    assert numbers.shortened("order_status", 12) == "order_status"
+    assert formatting.shortened("sweden.quick_vad", 12) == "s….quick_vad"
+    assert formatting.shortened("my-resource.openai.azure.com", 12) == "my-resource…"
+    assert formatting.shortened("order_status", 12) == "order_status"
 
 
 @given(st.text("ab._-", max_size=40), st.integers(2, 30))
 def test_a_label_is_cut_to_the_room_it_has(label: str, length: int) -> None:
-    assert len(numbers.shortened(label, length)) == min(len(label), length)
+    assert len(formatting.shortened(label, length)) == min(len(label), length)
 
 
 @pytest.mark.parametrize(("ratio", "text"), [(1.3, "+30 %"), (0.96, "−4 %"), (1.004, "0 %"), (12, "+1,100 %")])
 def test_a_change_has_its_sign(ratio: float, text: str) -> None:
-    assert numbers.change(ratio).replace(NBSP, " ") == text
+    assert formatting.change(ratio).replace(NBSP, " ") == text
 
 
 @given(st.floats(1e-3, 1e6), st.floats(1.0, 1e4))
@@ -321,22 +321,22 @@ def test_text_in_a_drawing_is_escaped(shape: str) -> None:
     ],
 )
 def test_numbers_have_three_digits_at_most(value: float | None, text: str) -> None:
-    assert numbers.format_number(value) == text
+    assert formatting.format_number(value) == text
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(42.3, "42 s"), (1200, "20 min"), (5400, "90 min"), (6600, "1 h 50 min"), (2.34, "2.3 s")]
 )
 def test_spans_are_short(seconds: float, text: str) -> None:
-    assert numbers.format_duration(seconds).replace(NBSP, " ") == text
+    assert formatting.format_duration(seconds).replace(NBSP, " ") == text
 
 
 def test_ticks_of_an_axis_of_time_are_told_apart() -> None:
     for length, most in ((30, 5), (150, 5), (300, 10), (600, 10), (5400, 10)):
         step = time_step(length, most)
-        ticks = [numbers.instant(second, step) for second in even_ticks(length, step)]
+        ticks = [formatting.instant(second, step) for second in even_ticks(length, step)]
         assert len(set(ticks)) == len(ticks)
-    assert [numbers.instant(s, 30).replace(NBSP, " ") for s in (0, 30, 60, 150)] == ["0", "30 s", "1:00", "2:30"]
+    assert [formatting.instant(s, 30).replace(NBSP, " ") for s in (0, 30, 60, 150)] == ["0", "30 s", "1:00", "2:30"]
 
 
 @pytest.mark.parametrize(("names", "rows"), [([], 0), (["direct"], 1), (["a", "b"], 1), (["long " * 6] * 4, 4)])

@@ -24,10 +24,10 @@ from reports.run_report import metric_sections
 from reports.run_report.caller_sections import by_load as section
 from reports.runs import load_for_report
 from reports.samples import session_sample
-from reports.summary.figures import ShareEstimate
 from reports.summary.group_keys import THIN, GroupBin, merged
 from reports.summary.groups import Group, GroupDifference, GroupedLatency, group_differences
 from reports.summary.load import call_bins
+from reports.summary.metrics import ShareEstimate
 from reports.summary.summary import Summary, summarise
 from reports.wording.notices import pooled_notices
 from reports.wording.remarks import arrivals, rate

@@ -17,11 +17,11 @@ import rtbench
 from bench.columns import token_column
 from bench.pricing import Prices, cost_usd
 from bench.run.recorder import SIMULATOR_WAS_LATE
-from reports.records import to_json_data
+from reports.json_entries import to_json_data
 from reports.run_report import caller_sections, context_sections
 from reports.run_report.context_sections import money
 from reports.runs import RunFrames, load_for_report
-from reports.summary.money import KINDS, RunCost, money_of
+from reports.summary.cost import KINDS, RunCost, money_of
 from reports.summary.summary import Summary, summarise
 from reports.turns import target_labels
 from reports.wording.remarks import cost, incident_lines, limits_in_all, money_notes, round_trips

@@ -33,7 +33,7 @@ from reports.text.document import write_report
 from reports.trends.page import trend_html as trend_html
 from reports.trends.trend import trend_of_points
 from reports.trends.trend_point import TrendPoint
-from reports.wording import words
+from reports.wording import cells
 from reports.wording.sentences import next_step, run_headline, run_second
 from rtbench.capacity.page import capacity_page
 from rtbench.capacity.search import LevelEntry
@@ -227,7 +227,7 @@ def test_what_helps_against_several_broken_rules_is_said_once() -> None:
     (rule,) = summary_of(Plan(valid=False)).validity.failed
     other = structs.replace(rule, remedy="start fewer sessions")
 
-    assert [said for _, said in words.with_remedies([rule, structs.replace(rule), other])] == [
+    assert [said for _, said in cells.with_remedies([rule, structs.replace(rule), other])] == [
         "", f"{rule.remedy}.", "start fewer sessions.",
     ]  # fmt: skip
 

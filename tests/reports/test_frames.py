@@ -20,7 +20,7 @@ import rtbench
 from bench.metrics import VAD_SEGMENTS, segments
 from bench.run.folder import SCHEMAS
 from bench.run.histograms import Histograms
-from reports.numbers import NBSP
+from reports.formatting import NBSP
 from reports.run_report import metric_sections
 from reports.run_report.bar_charts import segment_bars as draw
 from reports.run_report.caller_sections import along as section
@@ -29,14 +29,14 @@ from reports.runs import RunFrames, session_frame, turn_frame
 from reports.samples import HEARD
 from reports.statistics.quantiles import Sample, shortfall
 from reports.summary.distributions import BINS_MOST, CURVE, PUBLISHED, Histogram, curves, histogram_of
-from reports.summary.figures import ALL
 from reports.summary.groups import GroupedLatency, one_thing
+from reports.summary.metrics import ALL
 from reports.summary.over_time import DOTS, over_time, steps_over_time
 from reports.summary.segments import Breakdown, PercentileBand, Segment, breakdowns, percentile_bands
 from reports.summary.summary import Summary, summarise
 from reports.turns import measured_turns
+from reports.wording.cells import breakdown_title
 from reports.wording.sentences import largest_part_of
-from reports.wording.words import breakdown_title
 from tests.reports import synthetic
 from tests.reports.forms import section_html
 from tests.reports.shared import page_of, summary_of
@@ -126,7 +126,7 @@ def test_of_each_step_and_target_the_slowest_turns_are_told_with_their_rows() ->
 def test_of_more_steps_fewer_turns_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     run = summary_of(Plan()).run
     for most, each in ((12, 3), (11, 2), (4, 1), (3, 0)):
-        monkeypatch.setattr("reports.summary.single_turns.OF_STEPS", most)
+        monkeypatch.setattr("reports.summary.example_turns.OF_STEPS", most)
         assert len(summarise(run).slowest_of_steps) == each * 4
 
 

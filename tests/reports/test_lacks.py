@@ -13,16 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.metrics import sessions_to_publish
-from reports.numbers import NBSP
+from reports.formatting import NBSP
 from reports.render.blocks import Cell
 from reports.run_report import bar_charts
 from reports.statistics.quantiles import QuantileEstimate, quantiles, sample, shortfall
 from reports.strata import NO_STRATUM
 from reports.summary.distributions import PUBLISHED, curves
-from reports.summary.figures import MetricSummary
+from reports.summary.metrics import MetricSummary
 from reports.summary.summary import Summary
+from reports.wording.cells import estimate_cell
 from reports.wording.sentences import longer_runs, next_step, run_essentials, run_headline
-from reports.wording.words import estimate_cell
 from tests.examples import few
 from tests.reports.forms import run_forms, run_text
 from tests.reports.shared import summary_of

@@ -20,16 +20,16 @@ from bench.run.metric_values import CARRIED
 from reports.gate.absolute import limit_results
 from reports.gate.baselines import baseline_of
 from reports.gate.check import check_of
+from reports.json_entries import to_json_data
 from reports.looks.plan import planned
-from reports.question import MetricSpec, better_of
+from reports.metric_spec import MetricSpec, better_of
 from reports.rate_metrics import OF_COLUMNS, RATES
-from reports.records import to_json_data
 from reports.run_report import caller_sections
 from reports.runs import load_for_report, load_frames
 from reports.sample_size import power_spec
 from reports.samples import session_sample
+from reports.sides.compared_target import ComparedTarget
 from reports.sides.named import parse_targets, targets_of
-from reports.sides.side import ComparedTarget
 from reports.statistic_types.rate import Rate, rate_seen
 from reports.statistics.differences import Margin
 from reports.statistics.rates import ClusterTotals, complement, rate_difference, ratio_of

@@ -21,12 +21,12 @@ from bench.run.calibration import load_calibration, save_calibration
 from bench.run.document import SCHEMA_VERSION
 from reports.comparisons.document import CompareDocument
 from reports.gate.document import CheckDocument
+from reports.json_entries import JsonEntry, Known, Number, Rounded, read_document, text_of, to_json_data
 from reports.looks.decision import DecisionDocument
-from reports.records import JsonEntry, Known, Number, Rounded, read_document, text_of, to_json_data
 from reports.runs import load_for_report
 from reports.sample_size import SampleSize
-from reports.summary.arms import TargetFacts
 from reports.summary.summary import summarise
+from reports.summary.targets import TargetFacts
 from reports.text.document import SummaryDocument, summary_data
 from reports.wording.settings import FACTS
 from tests.calibrate.builders import build_calibration

@@ -27,9 +27,9 @@ from reports.comparisons.page import comparison_page
 from reports.gate.check import check_of
 from reports.gate.report import check_page
 from reports.gate.results import CheckResult
+from reports.looks.analysis import End
 from reports.looks.decide import decision_of
 from reports.looks.decision import Decision, analyses, decision_sentence
-from reports.looks.sequence import End
 from reports.render.html import render_html
 from reports.render.markdown import render_markdown
 from reports.render.terminal import essentials, render_lines, render_page

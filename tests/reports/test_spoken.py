@@ -17,12 +17,12 @@ import rtbench
 from bench.run.folder import SCHEMAS, row_reader
 from bench.run.histograms import HistogramKey, Histograms
 from bench.run.metric_values import record_rows
-from reports.records import to_json_data
+from reports.json_entries import to_json_data
 from reports.run_report import caller_sections
 from reports.runs import RunFrames, session_frame, turn_frame
 from reports.strata import Stratum, in_order
+from reports.summary.run_validity import noticed
 from reports.summary.summary import Summary
-from reports.summary.trust import noticed
 from reports.turns import TurnArrays, measured_turns
 from reports.wording import settings
 from reports.wording.notices import notices, run_notices

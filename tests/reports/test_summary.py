@@ -20,7 +20,7 @@ from bench.metrics import outcome_class
 from bench.remedies import remedy_of
 from bench.run.folder import SCHEMAS
 from bench.run.histograms import MAX_STEPS, OTHER_STEP, Histograms
-from reports.numbers import NBSP
+from reports.formatting import NBSP
 from reports.render.blocks import Paragraph
 from reports.run_report.context_sections import health
 from reports.runs import RunFrames, load_for_report, session_frame, turn_frame
@@ -28,8 +28,8 @@ from reports.sides.fairness import notices_on
 from reports.sides.named import parse_targets
 from reports.statistics.quantiles import quantile
 from reports.summary.outcomes import OutcomeCount, Outcomes, said_of
+from reports.summary.run_validity import noticed
 from reports.summary.summary import Summary, summarise
-from reports.summary.trust import noticed
 from reports.text.document import summary_data
 from reports.turns import measured_turns
 from reports.wording.notices import decided, notices, run_notices

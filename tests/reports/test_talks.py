@@ -27,9 +27,9 @@ from reports.run_report import speech_timeline
 from reports.run_report.caller_sections import hearing
 from reports.runs import load_for_report, response_ids
 from reports.samples import HEARD
-from reports.summary.single_turns import ExampleTurn, example_turns, stretches, talks_of_steps
+from reports.summary.example_turns import ExampleTurn, example_turns, stretches, talks_of_steps
 from reports.summary.summary import Summary, summarise
-from reports.wording.words import talk_name
+from reports.wording.cells import talk_name
 from tests.reports import synthetic
 from tests.reports.edited import edit
 from tests.reports.shared import summary_in, summary_of

@@ -9,14 +9,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from reports.comparisons.comparison import Comparison, Method
-from reports.finding import MetricComparison
+from reports.looks.analysis import End, InterimAnalysis, MetricDecision, SequentialResult
 from reports.looks.decision import Decision
 from reports.looks.plan import SequentialPlan
-from reports.looks.sequence import End, InterimAnalysis, MetricDecision, SequentialResult
-from reports.question import MetricSpec
+from reports.metric_comparison import MetricComparison
+from reports.metric_spec import MetricSpec
+from reports.sides.compared_target import ComparedTarget
 from reports.sides.fairness import FairnessCheckEntry
 from reports.sides.named import parse_targets
-from reports.sides.side import ComparedTarget
 from reports.statistic_types.mean import Mean
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.rate import Rate

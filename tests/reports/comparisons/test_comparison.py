@@ -17,14 +17,14 @@ from bench.errors import UsageError
 from reports.comparisons import document
 from reports.comparisons.comparison import Comparison, drift_notices
 from reports.comparisons.page import comparison_page
-from reports.finding import MeasuredDifference, MetricComparison
 from reports.gate.check import check_of
 from reports.looks.decision import decision_headline
-from reports.question import MetricSpec
+from reports.metric_comparison import MeasuredDifference, MetricComparison
+from reports.metric_spec import MetricSpec
 from reports.render.terminal import essentials
+from reports.sides.compared_target import ComparedTarget
 from reports.sides.fairness import FairnessCheckEntry
 from reports.sides.named import filtered_by, parse_targets
-from reports.sides.side import ComparedTarget
 from reports.statistic_types.mean import Mean
 from reports.statistic_types.quantile import Quantile, margin_of
 from reports.statistic_types.rate import Rate

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from reports import finding_rows
-from reports.comparisons import forest, forest_rows, measuring
+from reports.comparisons import forest, forest_rows, measurements
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.forest_rows import ForestPanel, panels
 from reports.comparisons.interim import interim_analyses
-from reports.comparisons.measuring import RatioCurve, Shift
-from reports.finding import MetricComparison
+from reports.comparisons.measurements import RatioCurve, Shift
 from reports.finding_rows import FindingRow
 from reports.looks.decision import Decision
+from reports.metric_comparison import MetricComparison
 from reports.render.svg import HALF, WIDE
 from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import Inference, Margin, quantile_differences
@@ -179,16 +179,16 @@ def shift_in(made: Comparison) -> Shift:
 def test_the_first_gated_quantile_says_what_is_drawn() -> None:
     rate, tail = findings()[2], findings()[4]
 
-    question = measuring.main_question((rate, findings()[0]))
+    question = measurements.main_question((rate, findings()[0]))
     assert question is not None
     assert (question.metric, question.p) == ("ttfa", 0.95)
-    assert measuring.main_question((tail,)) == tail.question
-    assert measuring.main_question((rate,)) is None
+    assert measurements.main_question((tail,)) == tail.question
+    assert measurements.main_question((rate,)) is None
 
 
 @given(st.integers(1, 10_000_000))
 def test_the_grid_ends_where_fewer_than_twenty_turns_lie_beyond(n: int) -> None:
-    ps = measuring.grid(n, (0.5, 0.95))
+    ps = measurements.grid(n, (0.5, 0.95))
 
     assert bool(ps) == (n >= 40)
     assert all(n * (1 - p) >= 20 - 1e-6 for p in ps)

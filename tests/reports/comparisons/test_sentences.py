@@ -14,9 +14,9 @@ from reports.comparisons import sentences
 from reports.comparisons.comparison import Comparison
 from reports.comparisons.document import comparison_data
 from reports.comparisons.forest_rows import finding_row
-from reports.finding import RESULT_OF_STATUS, MeasuredDifference, MetricComparison, add_verdicts
-from reports.numbers import NBSP
-from reports.question import MetricSpec
+from reports.formatting import NBSP
+from reports.metric_comparison import RESULT_OF_STATUS, MeasuredDifference, MetricComparison, add_verdicts
+from reports.metric_spec import MetricSpec
 from reports.sides import fairness
 from reports.sides.fairness import FairnessCheckEntry
 from reports.sides.named import parse_targets

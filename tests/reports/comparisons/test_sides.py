@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 import rtbench
 from bench.errors import UsageError
 from bench.metrics import is_throttled
-from reports.comparisons.measuring import measured
-from reports.question import MetricSpec
+from reports.comparisons.measurements import measured
+from reports.metric_spec import MetricSpec
 from reports.runs import load_for_report
+from reports.sides.compared_target import ComparedTarget
 from reports.sides.fairness import checks_of, notices_on
 from reports.sides.mix import ComparedSides, changed_shares
 from reports.sides.named import parse_targets, parted, targets_of
-from reports.sides.side import ComparedTarget
 from reports.statistic_types.mean import Mean
 from reports.statistic_types.quantile import Quantile, margin_of
 from reports.statistic_types.rate import Rate

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from bench.metrics import CATALOGUE
-from reports.finding import MetricComparison, Result
 from reports.gate.baselines import baseline_of, save
 from reports.gate.results import CheckResult, Limit, ThresholdResult, compared_result, make_row
+from reports.metric_comparison import MetricComparison, Result
 from reports.runs import RunFrames
+from reports.sides.compared_target import ComparedTarget
 from reports.sides.named import targets_of
-from reports.sides.side import ComparedTarget
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.threshold_estimate import ThresholdEstimate, no_estimate
 from reports.statistics.verdicts import InconclusiveReason, Verdict

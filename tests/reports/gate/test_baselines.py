@@ -20,7 +20,7 @@ from reports.gate.results import CheckResult
 from reports.gate.sentences import interval_text
 from reports.render.terminal import render_lines
 from reports.runs import load_for_report
-from reports.sides.workload import allowed, conditions_of, differing_conditions
+from reports.sides.conditions import allowed, conditions_of, differing_conditions
 from reports.stored import PS
 from tests.docs.schemas import schemas
 from tests.reports.edited import slowed

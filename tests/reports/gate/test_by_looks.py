@@ -17,7 +17,7 @@ from reports.gate.results import CheckResult, ThresholdResult
 from reports.looks.decide import decision_of
 from reports.looks.decision import decision_data
 from reports.runs import RunFrames
-from reports.sides.side import ComparedTarget
+from reports.sides.compared_target import ComparedTarget
 from reports.statistics.target_counts import TargetCounts
 from tests.reports.gate import made
 from tests.reports.gate.made import PASSED, flat, limited, sides, thresholds

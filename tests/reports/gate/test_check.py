@@ -9,11 +9,11 @@ import pytest
 
 from bench.errors import UsageError
 from bench.run import folder as run_folder
-from reports.finding import MeasuredDifference
 from reports.gate.check import check_of
 from reports.gate.relative import ASSUMED, BaselineResult, judged
 from reports.gate.sentences import interval_text, reason, value_text
-from reports.question import MetricSpec
+from reports.metric_comparison import MeasuredDifference
+from reports.metric_spec import MetricSpec
 from reports.statistic_types.quantile import Quantile
 from reports.statistics.differences import Difference, Margin, OneSidedBounds
 from reports.statistics.target_counts import TargetCounts

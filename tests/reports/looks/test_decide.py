@@ -22,11 +22,11 @@ from bench.run.folder import SCHEMAS
 from bench.run.spool import path_of
 from bench.run.worker_part import rows_of
 from reports.looks.__main__ import look
+from reports.looks.analysis import AnalysisSchedule, SequentialResult, run_looks
 from reports.looks.decide import decision_of, end_of, look_at
 from reports.looks.decision import Decision, decision_sentence
-from reports.looks.sequence import AnalysisSchedule, SequentialResult, run_looks
+from reports.statistics.group_sequential import critical_values, distance, spread_of_level
 from reports.statistics.interim import InterimStatistic, by_se, untestable
-from reports.statistics.looks import critical_values, distance, spread_of_level
 from reports.statistics.verdicts import NOT_AFTER_HOLM, InconclusiveReason, too_few
 from reports.strata import Stratum
 from rtbench.cli.verdicts import OnInconclusive, check

@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from bench.errors import UsageError
-from reports.records import to_json_data
+from reports.json_entries import to_json_data
 from reports.render.terminal import render_lines
 from reports.runs import load_for_report
 from reports.sample_size import SampleSize, power_spec, sample_size_blocks, sample_size_of

@@ -11,6 +11,7 @@ import pytest
 import scipy.stats
 
 from reports.statistics.arms import TwoSamples, arm_draws
+from reports.statistics.bootstrap import quantile_draws
 from reports.statistics.differences import (
     Better,
     Difference,
@@ -26,7 +27,6 @@ from reports.statistics.differences import (
 )
 from reports.statistics.quantiles import Sample, sample
 from reports.statistics.rates import ClusterTotals, rate_difference
-from reports.statistics.resample import quantile_draws
 from tests.examples import trials
 from tests.reports.statistics.arms import TURNS, Floats, arm, failures, waits
 

@@ -16,9 +16,9 @@ from bench.errors import UsageError
 from bench.run.document import SCHEMA_VERSION
 from reports import runs
 from reports.gate import baselines
+from reports.sides.compared_target import ComparedTarget
+from reports.sides.conditions import conditions_of
 from reports.sides.named import targets_of
-from reports.sides.side import ComparedTarget
-from reports.sides.workload import conditions_of
 from reports.strata import NO_STRATUM
 from reports.trends.trend import trend_of
 from reports.trends.trend_point import QUANTILE_LEVELS, MetricKey, point_of_baseline, points_of_run, stored_points

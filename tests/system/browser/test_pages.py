@@ -17,7 +17,7 @@ import pytest
 import rtbench
 from reports.comparisons.comparison import Comparison, compare_targets
 from reports.comparisons.forest_rows import panels
-from reports.question import MetricSpec
+from reports.metric_spec import MetricSpec
 from reports.runs import load_for_report
 from reports.sides.named import parse_targets
 from reports.statistic_types.quantile import Quantile
@@ -25,7 +25,7 @@ from reports.statistics.differences import Margin
 from reports.strata import Stratum
 from reports.summary.summary import summarise
 from reports.text.document import write_report
-from reports.wording.words import quantile_cell
+from reports.wording.cells import quantile_cell
 from tests.reports import synthetic
 from tests.reports.comparisons import invented
 from tests.reports.edited import edited

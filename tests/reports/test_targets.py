@@ -23,8 +23,8 @@ from reports.sides.named import parse_targets
 from reports.statistics.quantiles import quantile, sample
 from reports.summary.group_keys import NOT_TOLD
 from reports.summary.groups import Group
+from reports.summary.run_validity import noticed
 from reports.summary.summary import Summary, summarise
-from reports.summary.trust import noticed
 from reports.text.document import summary_data
 from reports.turns import measured_turns
 from reports.wording import remarks

@@ -15,9 +15,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from bench.errors import UsageError
 from bench.metrics import DEFINITIONS_VERSION
-from reports.numbers import NONE
-from reports.sides.side import ComparedTarget
-from reports.summary.arms import TargetFacts, arms_of
+from reports.formatting import NONE
+from reports.sides.compared_target import ComparedTarget
+from reports.summary.targets import TargetFacts, arms_of
 from reports.thresholds import near, quoted
 
 EXTRA = "extra"

@@ -15,7 +15,7 @@ from bench.columns import token_column
 from bench.pricing import UNLISTED_DIALECTS, Prices, PricingTerms, TurnPricing, audio_out_usd, cost_usd, tariff_of
 from bench.run.metric_values import floats
 from bench.units import NS_PER_MINUTE, NS_PER_S
-from reports.records import Count, JsonEntry, Known, Rounded, about
+from reports.json_entries import Count, JsonEntry, Known, Rounded, about
 from reports.runs import RunFrames
 from reports.statistics.counting import Floats, Integers, distinct
 from reports.turns import Flags, place_of, values_of

@@ -10,11 +10,18 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.statistics import centre as centre_of_slopes
+from reports.statistics import typical_change as centre_of_slopes
 from reports.statistics.arms import TwoSamples
-from reports.statistics.centre import StepLatencies, centre, slope_differences, theil_sen, trimmed_mean, worst_step
 from reports.statistics.differences import Difference, Inference, Margin
 from reports.statistics.quantiles import Sample
+from reports.statistics.typical_change import (
+    StepLatencies,
+    centre,
+    slope_differences,
+    theil_sen,
+    trimmed_mean,
+    worst_step,
+)
 from reports.statistics.verdicts import holm
 
 STEPS = 10

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from reports.question import MetricSpec, better_of
+from reports.metric_spec import MetricSpec, better_of
 from reports.statistics.baselines import no_ratio
 from reports.statistics.differences import LEVEL, Difference
 from reports.statistics.quantiles import Shortfall

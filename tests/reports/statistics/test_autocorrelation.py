@@ -13,12 +13,7 @@ from hypothesis import strategies as st
 from reports.gate.absolute import judge_limit
 from reports.statistic_types.quantile import estimate_quantile
 from reports.statistics.arms import TwoSamples
-from reports.statistics.by_session import with_equal_weights
-from reports.statistics.counting import Floats, Integers, ranks
-from reports.statistics.differences import Inference, Margin, quantile_differences
-from reports.statistics.quantiles import quantile, quantiles, sample
-from reports.statistics.rates import ClusterTotals, PerCluster, rate_difference
-from reports.statistics.serial import (
+from reports.statistics.autocorrelation import (
     are_alike,
     cluster_levels,
     is_autocorrelated,
@@ -28,6 +23,11 @@ from reports.statistics.serial import (
     rate_by_order,
     waits_by_order,
 )
+from reports.statistics.by_session import with_equal_weights
+from reports.statistics.counting import Floats, Integers, ranks
+from reports.statistics.differences import Inference, Margin, quantile_differences
+from reports.statistics.quantiles import quantile, quantiles, sample
+from reports.statistics.rates import ClusterTotals, PerCluster, rate_difference
 from reports.statistics.unseen import differ_by_length
 from tests.reports.statistics.arms import TURNS, arm, waits
 from tests.reports.statistics.unequal import codes, heavy, sampled

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
-from reports.question import MetricSpec
+from reports.metric_spec import MetricSpec
 from reports.runs import load_for_report
 from reports.sides import fairness
+from reports.sides.compared_target import ComparedTarget
+from reports.sides.conditions import differing_between, workload
 from reports.sides.fairness import FairnessCheckEntry, checks_of, notices_on, refuse_other_definitions
+from reports.sides.metric_specs import by_stratum, default_questions
 from reports.sides.named import filtered_by, parse_targets, targets_of
-from reports.sides.questions import by_stratum, default_questions
-from reports.sides.side import ComparedTarget
-from reports.sides.workload import differing_between, workload
 from reports.statistic_types.quantile import Quantile, margin_of
 from reports.statistic_types.rate import Rate
 from reports.statistics.differences import Margin

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.statistics import resample
+from reports.statistics import bootstrap
 from reports.statistics.arms import TwoSamples, arm_draws
+from reports.statistics.bootstrap import quantile_draws, seed_of, weights
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import Sample, quantile, sample
-from reports.statistics.resample import quantile_draws, seed_of, weights
 from tests.reports.statistics.arms import arm, waits
 
 PS = (0.05, 0.07, 0.5, 0.95, 0.99)
@@ -56,7 +56,7 @@ def test_a_window_that_is_smaller_than_the_sample_changes_nothing(unequal: bool)
 
 
 def test_resamples_that_leave_the_window_are_counted_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resample, "REACH", 0.3)
+    monkeypatch.setattr(bootstrap, "REACH", 0.3)
     of = arm(waits(np.random.default_rng(7), 60))
     found = quantile_draws(of, PS, clusters=60, draws=200, rng=np.random.default_rng(8))
 
@@ -66,7 +66,7 @@ def test_resamples_that_leave_the_window_are_counted_in_full(monkeypatch: pytest
 def test_portions_are_not_seen_in_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     of = arm(waits(np.random.default_rng(1), 50))
     whole = quantile_draws(of, PS, clusters=50, draws=300, rng=np.random.default_rng(2))
-    monkeypatch.setattr(resample, "CELLS_AT_ONCE", 5_000)
+    monkeypatch.setattr(bootstrap, "CELLS_AT_ONCE", 5_000)
 
     np.testing.assert_array_equal(quantile_draws(of, PS, clusters=50, draws=300, rng=np.random.default_rng(2)), whole)
 
@@ -74,7 +74,7 @@ def test_portions_are_not_seen_in_the_result(monkeypatch: pytest.MonkeyPatch) ->
 def test_counts_too_large_for_single_precision_are_counted_in_double(monkeypatch: pytest.MonkeyPatch) -> None:
     of = arm(waits(np.random.default_rng(1), 50))
     whole = quantile_draws(of, PS, clusters=50, draws=50, rng=np.random.default_rng(2))
-    monkeypatch.setattr(resample, "EXACT", 1)
+    monkeypatch.setattr(bootstrap, "EXACT", 1)
 
     np.testing.assert_array_equal(quantile_draws(of, PS, clusters=50, draws=50, rng=np.random.default_rng(2)), whole)
 

@@ -16,17 +16,17 @@ from bench.run import histograms as hdr
 from bench.run.histograms import MEASURED, HistogramKey
 from bench.run.metric_values import CARRIED, floats
 from bench.units import NS_PER_S
-from reports.exactness import UncertainMetric, why
+from reports.json_entries import Count, JsonEntry, Known, Rounded, about
 from reports.rate_metrics import OF_COLUMNS, TRIALS, RateMetric
-from reports.records import Count, JsonEntry, Known, Rounded, about
 from reports.runs import RunFrames
 from reports.samples import MetricSample, MetricSamples, rate_counts, session_sample
-from reports.statistics.centre import theil_sen
 from reports.statistics.counting import Floats, Integers, dense_codes, distinct
 from reports.statistics.quantiles import CONFIDENCE, QuantileEstimate, Sample, quantiles
 from reports.statistics.rates import ratio_of
+from reports.statistics.typical_change import theil_sen
 from reports.strata import NO_STRATUM, MainMetric
 from reports.turns import FAILED, UNFINISHED, Flags, Pool, TurnArrays, column_of, lost_of, place_of, session_codes
+from reports.uncertainty import UncertainMetric, why
 
 ALL = "all"
 PS = (0.5, 0.9, 0.95, 0.99)

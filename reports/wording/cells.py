@@ -9,15 +9,26 @@ from typing import NamedTuple
 
 from bench.metrics import CATALOGUE, REGULAR
 from bench.run.document import Check, CheckName
-from reports.numbers import NBSP, NONE, capital, count, format_duration, format_number, join_words, ms, percent, plural
+from reports.formatting import (
+    NBSP,
+    NONE,
+    capital,
+    count,
+    format_duration,
+    format_number,
+    join_words,
+    ms,
+    percent,
+    plural,
+)
 from reports.rate_metrics import RATES, TRIALS
 from reports.render.blocks import MARKS, Cell, with_marker
 from reports.samples import ANSWER_HEARD, HEARD
 from reports.statistics.quantiles import QuantileEstimate
 from reports.strata import ORIGINS, Stratum, turn_type_words
-from reports.summary.figures import ALL, MetricSummary, TurnCounts, TurnRate
+from reports.summary.example_turns import ExampleTurn, Role
+from reports.summary.metrics import ALL, MetricSummary, TurnCounts, TurnRate
 from reports.summary.segments import Breakdown, PercentileBand
-from reports.summary.single_turns import ExampleTurn, Role
 from reports.summary.summary import GREETING, READ, MainResult, Summary
 from reports.wording import settings
 from reports.wording.breakdown import segment_title

@@ -16,12 +16,12 @@ from msgspec import convert
 from bench.run.document import Check, Validity, ValidityStatus
 from bench.units import NS_PER_MS, NS_PER_S
 from reports.frames import by_label
-from reports.records import Count, JsonEntry, Known, Rounded, about
+from reports.json_entries import Count, JsonEntry, Known, Rounded, about
 from reports.render.blocks import MARKS
 from reports.runs import RunFrames, hosts_of
 from reports.statistics.counting import Floats
 from reports.statistics.quantiles import quantile
-from reports.summary.arms import transcription_model
+from reports.summary.targets import transcription_model
 from reports.turns import TurnArrays
 
 RunWord = Literal["VALID", "INVALID", "NO VERDICT"]

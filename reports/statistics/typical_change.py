@@ -33,11 +33,11 @@ import numpy as np
 from scipy.special import stdtr  # type: ignore[import-untyped, unused-ignore]
 
 from reports.statistics.arms import TwoSamples, arm_draws
+from reports.statistics.autocorrelation import waits_by_order
+from reports.statistics.bootstrap import variance
 from reports.statistics.counting import Floats, Integers, distinct
 from reports.statistics.differences import Better, Difference, Inference, Margin
 from reports.statistics.quantiles import Sample, quantile, sample
-from reports.statistics.resample import variance
-from reports.statistics.serial import waits_by_order
 
 TRIM = 0.1
 """Left out at either end."""

@@ -10,8 +10,8 @@ from bench.metrics import CATALOGUE
 from bench.run import folder as files
 from bench.run.validity import EARLY_REPLIES, uncertain_metrics
 from bench.run.validity_data import early_replies, metric_uncertainties
-from reports.numbers import NBSP, format_number
-from reports.records import JsonEntry, Known, about, entries_of
+from reports.formatting import NBSP, format_number
+from reports.json_entries import JsonEntry, Known, about, entries_of
 
 GOES_WITH = {"stall_rate": "stall_duration", "stall_count": "stall_duration"}
 """Rates and counts that are as exact as a metric."""

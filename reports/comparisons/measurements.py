@@ -13,17 +13,17 @@ from typing import Literal
 
 import numpy as np
 
-from reports.finding import MeasuredDifference, MetricComparison
-from reports.numbers import nines
-from reports.question import MetricSpec, by_sample
+from reports.formatting import nines
+from reports.metric_comparison import MeasuredDifference, MetricComparison
+from reports.metric_spec import MetricSpec, by_sample
+from reports.sides.compared_target import ComparedTarget, inexact
 from reports.sides.mix import ComparedSides
-from reports.sides.side import ComparedTarget, inexact
 from reports.statistic_types.quantile import Quantile
 from reports.statistic_types.typical_change import by_change, step_latencies, step_sample
-from reports.statistics.centre import WORST_MARGIN, worst_step
 from reports.statistics.differences import Difference, Inference, Margin, quantile_differences
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.target_counts import of_sample
+from reports.statistics.typical_change import WORST_MARGIN, worst_step
 from reports.statistics.verdicts import verdicts
 from reports.summary.distributions import PercentileCurve, curve_of
 

@@ -13,8 +13,8 @@ import pandas as pd
 from bench.metrics import CATALOGUE, SLOPE
 from bench.run.validity_data import worst_bound
 from bench.units import NS_PER_S
-from reports import exactness
-from reports.question import MetricSpec
+from reports import uncertainty
+from reports.metric_spec import MetricSpec
 from reports.runs import RunFrames
 from reports.samples import ALWAYS, MetricSamples, is_wait, rate_counts, session_sample
 from reports.sides.clusters import ABSENT, NOBODY, Clusters
@@ -22,7 +22,7 @@ from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import NOTHING, Sample
 from reports.statistics.rates import PerCluster
 from reports.strata import Stratum
-from reports.summary.figures import slope_sample
+from reports.summary.metrics import slope_sample
 from reports.summary.outcomes import OF_SESSION, Outcomes, outcomes_of
 from reports.turns import Flags, TurnArrays, column_of, lost_of, measured_sessions
 
@@ -174,7 +174,7 @@ class ComparedTarget:
 
     def inexact(self, question: MetricSpec) -> str:
         """Why nothing may be decided by its figure; empty where it may."""
-        return exactness.why(self.run.inexact, self.name, question.metric)
+        return uncertainty.why(self.run.inexact, self.name, question.metric)
 
     @property
     def step_names(self) -> list[str]:

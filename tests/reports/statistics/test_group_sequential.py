@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reports.statistics import looks
-from reports.statistics.looks import (
+from reports.statistics import group_sequential
+from reports.statistics.group_sequential import (
     UNKNOWN,
     ConditionalPower,
     above,
@@ -139,7 +139,7 @@ def test_a_run_gives_up_only_where_nothing_may_become_of_it() -> None:
     assert not futile([never], [never, ConditionalPower(0.01, 0.4)])
     assert not futile([UNKNOWN], [UNKNOWN])
     assert not futile([], [never])
-    assert looks.HOPELESS == 0.1
+    assert group_sequential.HOPELESS == 0.1
 
 
 SHARES = [k / 8 for k in range(1, 9)]

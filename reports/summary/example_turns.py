@@ -21,7 +21,7 @@ from bench.run.metric_values import measured_from_ns
 from bench.units import NS_PER_MS, NS_PER_S
 from bench.untrusted.safe_io import JsonError, open_file, read_json
 from bench.untrusted.sanitize import escape_control, excerpt
-from reports.records import Count, Known, Rounded, about
+from reports.json_entries import Count, Known, Rounded, about
 from reports.runs import RunFrames, records, response_ids
 from reports.samples import HEARD, MetricSample, MetricSamples
 from reports.statistics.counting import Integers

@@ -12,10 +12,10 @@ import pandas as pd
 from bench.units import NS_PER_MS
 from bench.untrusted.safe_io import JsonError, read_json
 from bench.untrusted.sanitize import escape_control
-from reports.numbers import count, join_words, plural, shortened
-from reports.records import Count, JsonEntry, Known, Rounded, about
+from reports.formatting import count, join_words, plural, shortened
+from reports.json_entries import Count, JsonEntry, Known, Rounded, about
 from reports.strata import Stratum, Traits
-from reports.summary.figures import MetricSummary
+from reports.summary.metrics import MetricSummary
 
 TOLD = (0.5, 0.95)
 FAIR = 0.01

@@ -13,11 +13,11 @@ import numpy as np
 from bench.errors import UsageError
 from bench.metrics import CATALOGUE, SLOPE
 from bench.metrics import Better as Direction
-from reports.records import JsonEntry, Known, about
+from reports.json_entries import JsonEntry, Known, about
 from reports.statistics.arms import TwoSamples
 from reports.statistics.differences import Better, Difference, Inference, Margin, Scale
+from reports.statistics.group_sequential import pairs_needed
 from reports.statistics.interim import InterimStatistic
-from reports.statistics.looks import pairs_needed
 from reports.statistics.power import Pilot
 from reports.statistics.quantiles import Sample, Shortfall
 from reports.statistics.rates import PerCluster

@@ -40,11 +40,11 @@ from scipy.special import fdtrc, ndtr  # type: ignore[import-untyped, unused-ign
 
 from reports.statistics import differences, rates
 from reports.statistics.arms import TwoSamples, arm_draws
+from reports.statistics.bootstrap import variance
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.differences import Better, Difference, Inference, Margin, OneSidedBounds, Order, StandardError
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import ClusterTotals, PerCluster, mean_difference, rate_difference, with_runs
-from reports.statistics.resample import variance
 
 QUARTERS, BATCHES = 4, 6
 """Parts of a run that are its clusters, of an arm that drifts and of one whose events come in bursts."""

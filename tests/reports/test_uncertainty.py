@@ -20,9 +20,8 @@ from bench.run.validity_data import early_replies
 from reports.comparisons import sentences as compare_sentences
 from reports.comparisons.comparison import Comparison, compare_targets
 from reports.comparisons.page import comparison_page
-from reports.exactness import UncertainMetric
-from reports.finding import MetricComparison
 from reports.finding_rows import row
+from reports.formatting import NBSP, change, format_number, ms
 from reports.gate import sentences as check_sentences
 from reports.gate.baselines import baseline_of
 from reports.gate.check import check_of
@@ -30,8 +29,8 @@ from reports.gate.report import check_page
 from reports.gate.results import CheckResult, compared_result
 from reports.gate.sentences import interval_text, limit_text, undecided
 from reports.looks.decide import look_at
-from reports.numbers import NBSP, change, format_number, ms
-from reports.question import MetricSpec
+from reports.metric_comparison import MetricComparison
+from reports.metric_spec import MetricSpec
 from reports.render.markdown import render_markdown
 from reports.render.terminal import render_page
 from reports.sample_size import power_spec, sample_size
@@ -45,11 +44,12 @@ from reports.statistics.verdicts import Verdict
 from reports.strata import Stratum
 from reports.summary.drift import PoolDrift
 from reports.summary.summary import summarise
+from reports.uncertainty import UncertainMetric
 from reports.wording import verdicts
+from reports.wording.cells import interval
 from reports.wording.notices import inexact_line, notices
 from reports.wording.remarks import drift_suspected
 from reports.wording.verdicts import said
-from reports.wording.words import interval
 from tests.reports import shared, synthetic
 from tests.reports.comparisons.build import quick, two
 from tests.reports.edited import edit

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from bench.metrics import CATALOGUE, ORIGIN
-from reports.question import POINTS, MetricSpec
+from reports.metric_spec import POINTS, MetricSpec
 from reports.rate_metrics import OF_COLUMNS
 from reports.samples import HEARD
-from reports.sides.side import ComparedTarget
+from reports.sides.compared_target import ComparedTarget
 from reports.statistic_types.mean import Mean
 from reports.statistic_types.quantile import MARGINS, Quantile, margin_of
 from reports.statistic_types.rate import Rate

@@ -1,7 +1,7 @@
 """A comparison that is looked at while it runs: which look decided it, and how; pure.
 
 At look k, with the first g_k pairs in order of their start, every gate has a z: how many standard errors the candidate
-lies beyond the margin. `c_k(a)` is the critical value of `reports.statistics.looks`.
+lies beyond the margin. `c_k(a)` is the critical value of `reports.statistics.group_sequential`.
 
     regressed       z ≥ c_k(a / number of gates), the others by Holm's step-down          the run stops, exit status 1
     not regressed   the upper bound at c_k(a) lies below the margin; a pass is final      all of them: it stops, 0
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from reports.statistics import looks
+from reports.statistics import group_sequential
 from reports.statistics.interim import InterimStatistic
 from reports.statistics.verdicts import InconclusiveReason, VerdictName, step_down
 
@@ -112,7 +112,7 @@ def _evaluate_looks(
     otherwise: End,
 ) -> SequentialResult:
     """Looks at these shares of N, of which the last one takes all that is left."""
-    ladder = [looks.critical_values(shares, schedule.level / rest) for rest in range(schedule.gates, 0, -1)]
+    ladder = [group_sequential.critical_values(shares, schedule.level / rest) for rest in range(schedule.gates, 0, -1)]
     final = ladder[-1][-1], ladder[0][-1]  # of the last look: for a pass, and for the first to be worse
     held: list[InterimAnalysis] = []
     passed: list[int | None] = [None] * schedule.gates
@@ -154,9 +154,9 @@ def _reason(
         return "final_analysis"
     if any(one.order for one in look.seen):
         return None  # what it will come to at N cannot be told from here
-    chances = [looks.UNKNOWN if one.untested else one.chances(t, *final) for one in look.seen]
+    chances = [group_sequential.UNKNOWN if one.untested else one.chances(t, *final) for one in look.seen]
     still_open = [one for one, at in zip(chances, passed, strict=True) if at is None]
-    return "futility" if looks.futile(still_open, chances) else None
+    return "futility" if group_sequential.futile(still_open, chances) else None
 
 
 def _course(
