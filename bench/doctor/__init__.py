@@ -1,1 +1,1 @@
-"""Looks for what stands between this machine and a measured turn: each thing in order, each with its remedy."""
+"""The checks of everything between this machine and a measured turn, in order, each with its remedy."""

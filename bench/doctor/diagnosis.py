@@ -1,9 +1,9 @@
-"""Explains a refusal, or a session that did not go well: outcomes and the service's words in, a remedy out. Pure.
+"""The diagnosis of a refusal, or of a session that failed: outcomes and the service's messages in, a remedy out. Pure.
 
-Users find the messages in docs/troubleshooting.md, "Messages and what to do". A service that is addressed in the wrong
-dialect shows it by its words, and by the form in which it describes a session.
+Users find the messages in docs/troubleshooting.md, "Messages and what to do". A service that is called in the wrong
+dialect shows it by its messages, and by the form in which it describes a session.
 
-A `Finding` holds what one look at one thing found, in plain data, with its remedy.
+A `Finding` is the result of one check, in plain data, with its remedy.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ NAME_WIDTH, STATE_WIDTH = 16, 8
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one look. `message`: what was found, with its figure; `remedy`: "" if nothing is to be done."""
+    """The result of one check. `message`: what was found, with its value; `remedy`: "" if there is nothing to do."""
 
     name: str
     result: FindingState
@@ -59,7 +59,7 @@ class CheckedTarget(msgspec.Struct, frozen=True):
 
 
 class DoctorDocument(msgspec.Struct, frozen=True):
-    """What `rtbench doctor --json` prints."""
+    """The output of `rtbench doctor --json`."""
 
     schema: Literal[3]
     result: Literal["pass", "fail"]
@@ -68,7 +68,7 @@ class DoctorDocument(msgspec.Struct, frozen=True):
 
 
 def warning_unless(good: bool, name: str, message: str, remedy: str) -> Finding:
-    """A finding that has its remedy, as a warning, if it is not good."""
+    """Return a finding that passes if it is good, and else is a warning with its remedy."""
     return Finding(name, "pass", message) if good else Finding(name, "warning", message, remedy)
 
 
@@ -77,13 +77,13 @@ def any_failed(findings: Iterable[Finding]) -> bool:
 
 
 def printable_finding(finding: Finding, hide: Callable[[str], str] = str) -> Finding:
-    """The finding without secrets, and without what steers a terminal: services put words of theirs into it."""
+    """Return the finding without secrets and terminal control sequences: it may contain messages of services."""
     message, remedy = (escape_control(hide(text)) for text in (finding.message, finding.remedy))
     return replace(finding, message=message, remedy=remedy)
 
 
 def lines(finding: Finding, width: int) -> Iterator[str]:
-    """The finding in lines of at most `width` columns; the first begins with its state."""
+    """Yield the finding in lines of at most `width` columns; the first starts with its state."""
     margin = " " * (STATE_WIDTH + 1 + NAME_WIDTH + 1)
     first = f"{finding.result:<{STATE_WIDTH}} {finding.name:<{NAME_WIDTH}} "
     wrapped = partial(textwrap.wrap, width=width, break_on_hyphens=False)
@@ -96,16 +96,16 @@ OWN_PARAMETERS: dict[Dialect, tuple[str, ...]] = {
     PREVIEW: ("modalities", "voice", "input_audio_format", "output_audio_format", "input_audio_transcription",
               "input_audio_noise_reduction", "turn_detection", "temperature", "max_response_output_tokens"),
 }  # fmt: skip
-"""What stands at the top of a `session` or `response` in one dialect, and is unknown to the other."""
+"""The top-level keys of a `session` or `response` in one dialect that are unknown to the other."""
 OWN_SHAPE: dict[Dialect, tuple[str, ...]] = {
     GA: ("output_modalities", "audio"),
     PREVIEW: ("modalities", "input_audio_format", "output_audio_format"),
 }
-"""What stands at the top of a service's `session` in one dialect alone."""
+"""The top-level keys of a service's `session` that occur in only one dialect."""
 UNGREETED: Mapping[str, Any] = MappingProxyType({})
 """The session of a service that has described none."""
 OTHER_CAUSES = UNFINISHED | {"ok", "throttled", "session_expired"}
-"""Outcomes that no dialect is the cause of, without what follows their colon."""
+"""Outcomes that no dialect causes, without the text after their colon."""
 REMEDIES: dict[Dialect, str] = {
     GA: "the service speaks the GA dialect: use --dialect ga. Preview is spoken where --dialect, a target's "
     f"`dialect` or OPENAI_API_VERSION asks for it, or the path is {AZURE_PREVIEW}",
@@ -114,7 +114,7 @@ REMEDIES: dict[Dialect, str] = {
 }
 """Remedies by the dialect that the service speaks."""
 SIBLINGS: dict[Dialect, Dialect] = {GA: PREVIEW, PREVIEW: GA}
-"""The dialects that a service may be spoken to in by mistake for each other: they have their addresses in common."""
+"""The dialects that are easily confused: they share their addresses."""
 _PARAMETER = re.compile(r"'(?:session|response)\.(\w+)")
 Signed = Literal["key", "entra", "nothing"]
 ROLES = ("Cognitive Services OpenAI User", "Cognitive Services User")
@@ -124,13 +124,13 @@ _NO_KEYS = re.compile(r"AuthenticationTypeDisabled|key[- ]based authentication",
 
 
 def shape_of(session: Mapping[str, Any]) -> Dialect | None:
-    """The dialect in whose shape a service describes a session; None where that of both, or of neither."""
+    """Return the dialect whose form a service's session has; None if it fits both, or neither."""
     shapes = [dialect for dialect, names in OWN_SHAPE.items() if any(name in session for name in names)]
     return shapes[0] if len(shapes) == 1 else None
 
 
 def dialect_remedy(outcome: str, words: str, spoken: Dialect, greeting: Mapping[str, Any] = UNGREETED) -> str:
-    """What to do about an outcome that came of speaking the other dialect than the service; "" for any other one.
+    """Return the remedy if an outcome comes from using the other dialect than the service; else "".
 
     `greeting`: the session as `session.created` described it.
     """
@@ -162,9 +162,9 @@ OF_AGENTS = {
     "closed:1000": "it hung up: does its log say why? It may miss a parameter (`extra`) or a header",
     "limit_exceeded:audio": ENDLESS,
 }
-"""What to do about the outcome of a call with an agent."""
+"""The remedies for outcomes of a call with an agent."""
 HEARD = frozenset({"timeout:first_delta", "timeout:response", "timeout:turn"})
-"""Outcomes of which the detail says what was heard, and by that what to do."""
+"""Outcomes whose detail states what was received, which decides the remedy."""
 SAME = {"connect_failed:403": "connect_failed:401"} | dict.fromkeys(
     ("closed:1006", "closed:1008", "closed:1011", "closed:reset"), "closed:1000"
 )
@@ -173,10 +173,10 @@ SAME = {"connect_failed:403": "connect_failed:401"} | dict.fromkeys(
 
 @dataclass(frozen=True)
 class Refusal:
-    """What came instead of what was asked for.
+    """The response to a request that failed.
 
-    `outcome` is one of a session or turn; `words` are the service's, with its code; `wait_s`: how long it asks us to
-    stay away; `claims`: the public ones of the token that was sent; `greeting`: the session that it opened with.
+    `outcome` is one of a session or turn; `words` are the service's, with its code; `wait_s`: how long it asks the
+    client to wait; `claims`: the public ones of the token that was sent; `greeting`: the session that it opened with.
     """
 
     outcome: str
@@ -187,14 +187,14 @@ class Refusal:
 
 
 def explain(refusal: Refusal, target: Target) -> str:
-    """Say what to do about a refusal; "" where nothing is known to help."""
+    """Return the remedy for a refusal; "" if none is known."""
     cause = refusal.outcome.partition(":")[2]
     if remedy := dialect_remedy(refusal.outcome, refusal.words, target.dialect, refusal.greeting):
         return remedy
     if target.dialect.provider is not None and (remedy := remedy_of_agents(refusal.outcome, refusal.words)):
         return remedy
     if refusal.outcome == "connect_failed:proxy":
-        proxy = target.network_path.proxy  # by HTTP a tunnel is asked for with CONNECT, by SOCKS by its own command
+        proxy = target.network_path.proxy  # HTTP proxies open a tunnel on CONNECT, SOCKS ones on their own command
         asked = "CONNECT" if proxy is None or proxy.scheme == "http" else "connections"
         must = f"it must allow {asked} to port {target.port}"
         return f"the proxy refuses: user and password belong in its URL, and {must}"
@@ -286,16 +286,16 @@ def _later(advice: str, wait_s: float | None) -> str:
 
 
 def signed_by(target: Target) -> Signed:
-    """How a target is signed in to."""
+    """Return how the client signs in to a target."""
     if target.auth is None:
         return "nothing"
     return "entra" if isinstance(target.auth, EntraSignIn) else "key"
 
 
 def hint(replayed: ReplayedSession, target: Target | None = None) -> str:
-    """The first remedy that its end, or one of its turns' ends, has; "" where none is known.
+    """Return the first remedy for the end of a session or of one of its turns; "" if none is known.
 
-    Without a target, as of a log, that of a wrong dialect alone: all others depend on who was called, and how.
+    Without a target, as for a log, only that of a wrong dialect: all others depend on the target and how it was called.
     """
     came = (p.event for p in replayed.passages if p.event is not None and p.event.kind is EventKind.SESSION_CREATED)
     greeting = next((event.session for event in came), None) or UNGREETED
@@ -311,5 +311,5 @@ def hint(replayed: ReplayedSession, target: Target | None = None) -> str:
 
 
 def remedy_of_agents(outcome: str, words: str) -> str:
-    """What to do about the end of a call with an agent; "" where nothing more is known than of any service."""
+    """Return the remedy for the end of a call with an agent; "" if there is none beyond those for any service."""
     return OF_AGENTS.get(SAME.get(outcome, outcome), "") or (remedy_of(outcome, words) if outcome in HEARD else "")

@@ -1,6 +1,6 @@
-"""Looks at what this machine can bear, whether its clocks and stamps can be trusted, and at the way to a service.
+"""The checks of this machine's capacity, of its clocks and timestamps, and of the network path to a service.
 
-That is proxy, name, addresses, TLS and certificate, before the service is asked for anything.
+The path is proxy, name, addresses, TLS and certificate, before any request to the service.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from bench.units import NS_PER_MS, NS_PER_S
 
 FEW_FILES, FEW_PORTS = 1_024, 4_096
 OWN_FILES = 64
-"""What a process has open besides its sessions: libraries, logs, Locust's own connections."""
+"""The files that a process opens besides its sessions: libraries, logs, Locust's own connections."""
 COARSE_S = 1e-5
 STEP_MS, WATCHED_S = 5.0, 0.25
 SHOWN_MS = 0.01
@@ -46,7 +46,7 @@ TCP_TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
 
 def look_at_machine() -> Iterator[Finding]:
-    """Every finding about this machine."""
+    """Yield every finding about this machine."""
     yield installation(compiled=COMPILED)
     yield open_files(*resource.getrlimit(resource.RLIMIT_NOFILE))
     yield local_ports(*_port_range())
@@ -58,7 +58,7 @@ def look_at_machine() -> Iterator[Finding]:
 
 
 def installation(*, compiled: bool) -> Finding:
-    """Say what is installed here, and whether it has the parts in C that make events cheaper."""
+    """Return the installed version, and whether it has the parts in C that lower the CPU cost of events."""
     said = f"rtbench {tool_version()} on Python {platform.python_version()}"
     said += (
         ", with the compiled parts" if compiled else ", without the compiled parts, which lower the CPU cost per event"
@@ -68,7 +68,7 @@ def installation(*, compiled: bool) -> Finding:
 
 
 def open_files(soft: int, hard: int) -> Finding:
-    """Judge the limit on open files, of which a session is one. `soft`, `hard`: RLIMIT_NOFILE, negative for none."""
+    """Check the limit on open files, one per session. `soft`, `hard`: RLIMIT_NOFILE, negative for none."""
     if soft < 0:
         return Finding("open files", "pass", "no limit")
     said = f"{soft:,} allowed: about {max(0, soft - OWN_FILES):,} sessions in one process"
@@ -78,7 +78,7 @@ def open_files(soft: int, hard: int) -> Finding:
 
 
 def local_ports(first: int, last: int, used: int) -> Finding:
-    """Judge the local ports, of which each connection to one address takes one; 0 to 0 where they are not known."""
+    """Check the local ports, one per connection to an address; 0 to 0 if they are unknown."""
     if not last:
         return Finding("local ports", "skipped", "the range of ports is not known on this system")
     free = max(0, last - first + 1 - used)
@@ -88,7 +88,7 @@ def local_ports(first: int, last: int, used: int) -> Finding:
 
 
 def stamps() -> Finding:
-    """Whether arrivals are stamped by the kernel, and with what figures are made otherwise."""
+    """Check whether the kernel timestamps arrivals, and report what is used otherwise."""
     try:
         stamped = kernel_stamps(LIMIT_S)
     except (OSError, ConnectError) as error:
@@ -110,14 +110,14 @@ def processors(cpus: int, load: float) -> Finding:
 
 
 def priority(got: Priority) -> Finding:
-    """Say whether `--priority` of a run has an effect here; if not, it is no fault of the machine."""
+    """Report whether `--priority` of a run has an effect here; if not, that is no defect of the machine."""
     if not got.hindrance:
         return Finding("priority", "pass", f"a run with `--priority` gets it: niceness {got.niceness}")
     return Finding("priority", "skipped", f"the option `--priority` of a run {got.hindrance}", got.remedy)
 
 
 def wall_clock() -> Finding:
-    """Whether the wall clock is stepped while it is looked at."""
+    """Check whether the wall clock is stepped while it is observed."""
     monotonic_begin_ns, wall_begin_ns = now_with_realtime()
     time.sleep(WATCHED_S)
     monotonic_end_ns, wall_end_ns = now_with_realtime()
@@ -133,7 +133,7 @@ def judged_wall_clock(moved_ms: float) -> Finding:
 
 
 def _port_range() -> tuple[int, int, int]:
-    """(first, last, how many of them sockets hold); the second column of the kernel's tables is ADDRESS:PORT in hex."""
+    """Return (first, last, number in use); the second column of the kernel's tables is ADDRESS:PORT in hex."""
     try:
         first, last = map(int, PORT_RANGE.read_text().split())
     except (OSError, ValueError):
@@ -151,7 +151,7 @@ NAMES_SHOWN = 3
 
 
 def look_at_network(target: Target, limits: Timeouts) -> Iterator[Finding]:
-    """Yield the findings from the proxy to TLS. What is behind a step that failed is skipped."""
+    """Yield the findings from the proxy to TLS. The steps after a failed one are skipped."""
     path = target.network_path
     if path.proxy is not None:
         yield (proxied := _proxied(target, path.proxy, limits))
@@ -162,7 +162,7 @@ def look_at_network(target: Target, limits: Timeouts) -> Iterator[Finding]:
     yield found
     tried = [_tried(address, limits, target) for address in addresses]
     reached = any(finding.result == "pass" for finding in tried)
-    # no failure where another address answers; every connection tries this one first, though
+    # no failure if another address answers, but every connection tries this one first
     slow = "another address answers; if this one comes first, each connection waits for it: see --resolve"
     yield from (
         replace(finding, result="warning", remedy=slow) if finding.result == "fail" and reached else finding
@@ -172,7 +172,7 @@ def look_at_network(target: Target, limits: Timeouts) -> Iterator[Finding]:
 
 
 def _named(host: str, port: int, limits: Timeouts, target: Target) -> tuple[Finding, list[Any]]:
-    """The name's addresses, and how long looking them up took."""
+    """Return the name's addresses, with a finding on how long the lookup took."""
     try:
         addresses, began_ns, done_ns = look_up(host, port, limits.tcp)
     except ConnectError as error:
@@ -196,7 +196,7 @@ def _tried(address: Any, limits: Timeouts, target: Target) -> Finding:
 
 
 def _proxied(target: Target, proxy: Proxy, limits: Timeouts) -> Finding:
-    """The proxy, and the tunnel that it opens: whoever does not reach the one is told nothing of the other."""
+    """Check the proxy, and then the tunnel that it opens; the tunnel is not checked if the proxy is unreachable."""
     try:
         connect_first(look_up(proxy.host, proxy.port, limits.tcp).addresses, limits.tcp, "proxy").close()
     except ConnectError as error:
@@ -227,7 +227,7 @@ def _behind(target: Target, limits: Timeouts, *, reached: bool) -> Iterator[Find
 
 
 def secured(target: Target, limits: Timeouts) -> Iterator[Finding]:
-    """Version, cipher and certificate; where the certificate is not trusted, whose it is all the same."""
+    """Yield the version, cipher and certificate; an untrusted certificate is described, too."""
     path = target.network_path
     try:
         context = tls_context(path.ca, path.client_cert, path.client_key)
@@ -263,11 +263,11 @@ def _described(certificate: x509.Certificate) -> str:
 
 
 def _insecure(target: Target, limits: Timeouts, error: ConnectError) -> Finding:
-    """Report a failed connection, with the error's own remedy if it has one, and a certificate that is not trusted."""
+    """Report a failed connection, with the error's own remedy if it has one, and an untrusted certificate."""
     problem, _, remedy = error.detail.partition("; ")
     shown = ""
     if error.outcome == "connect_failed:tls":
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # nothing is sent there
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # nothing is sent over it
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         with suppress(ConnectError):
             if certificate := _agreed(target, limits, context)[1]:
@@ -276,7 +276,7 @@ def _insecure(target: Target, limits: Timeouts, error: ConnectError) -> Finding:
 
 
 def _agreed(target: Target, limits: Timeouts, context: ssl.SSLContext) -> tuple[str, x509.Certificate | None]:
-    """(version and cipher with the time they took, the certificate); raises ConnectError."""
+    """Return (version and cipher with the time they took, the certificate). Raise ConnectError."""
     tcp = open_tcp(target.host, target.port, limits, ConnectTimings(), target.network_path)
     try:
         began_ns = monotonic_ns()

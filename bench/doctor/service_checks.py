@@ -1,4 +1,4 @@
-"""Looks at a target in order, from its configuration to a turn: upgrade, session and turn over one connection."""
+"""The checks of a target in order, from its configuration to a turn: upgrade, session and turn in one connection."""
 
 from __future__ import annotations
 
@@ -55,18 +55,18 @@ SHOWN_OF_CLAIM = 40
 NOTHING_SENT = "neither a key nor a token is sent"
 VARIABLES_SENT = "no key or token is sent, except those that variables put into the address or the upgrade"
 INFORMING = ("no key is set: signing in", "through the proxy")
-"""How those notices begin that are no warnings."""
+"""The starts of the notices that are no warnings."""
 WORDS = "Say hello, and nothing else."
 RECORDING = "late_parcel.wav"
 
 
 def examine(target: Target, prices: Mapping[str, Prices], *, with_turn: bool) -> Iterator[Finding]:
-    """Yield the findings of one target, from its configuration to a turn. Nothing secret is in what is found."""
+    """Yield the findings of one target, from its configuration to a turn. They contain no secrets."""
     return _harmless(target, lambda keyring: _examined(target, keyring, prices, with_turn=with_turn))
 
 
 def examine_offline(target: Target) -> Iterator[Finding]:
-    """Yield what can be found of one target without the network. Nothing secret is in what is found."""
+    """Yield the findings of one target that need no network. They contain no secrets."""
 
     def look(keyring: Keyring) -> Iterator[Finding]:
         yield from configuration(target)
@@ -80,7 +80,7 @@ def examine_offline(target: Target) -> Iterator[Finding]:
 
 
 def _harmless(target: Target, look: Callable[[Keyring], Iterator[Finding]]) -> Iterator[Finding]:
-    """The findings of a look that is given the target's keyring, without what is secret or steers a terminal."""
+    """Yield the findings of `look` on the target's keyring, without secrets and terminal control sequences."""
     keyring = Keyring([target])
     try:
         for finding in look(keyring):
@@ -110,19 +110,19 @@ def _examined(target: Target, keyring: Keyring, prices: Mapping[str, Prices], *,
 
 
 def configuration(target: Target) -> Iterator[Finding]:
-    """The target's address and dialect, and what there is to say of them before anything is called."""
+    """Yield the target's address and dialect, and the notices about them, without calling it."""
     said = f"{target.public_url}, {target.dialect.name} dialect"
     if (known := SERVICES.get(target.service)) is not None:
         limit = "" if known.minutes is None else f", whose sessions last {known.minutes} minutes at most"
         said += f" of {known.title}{limit}"
     yield Finding("target", "pass", said)
     for notice in target.notices:
-        words = notice.removeprefix(f"{target.label}: ")  # so it begins where several targets are in one file
+        words = notice.removeprefix(f"{target.label}: ")  # the label starts a notice if one file has several targets
         yield Finding("target", "pass" if words.startswith(INFORMING) else "warning", words)
 
 
 def examined_sign_in(target: Target, keyring: Keyring) -> Finding:
-    """The key, or the token, which is fetched."""
+    """Check the key, or fetch the token and check it."""
     signed = signed_by(target)
     if signed == "nothing" and target.secrets:
         return Finding("sign-in", "pass", VARIABLES_SENT)
@@ -144,7 +144,7 @@ def examined_sign_in(target: Target, keyring: Keyring) -> Finding:
     answered = keyring.answered_by(target)
     if answered is None:
         return Finding("sign-in", "pass", "a token")
-    # of its claims no more than tells identities apart
+    # only the claims that identify who signs in
     claims = ", ".join(f"{name} {value[:SHOWN_OF_CLAIM]}" for name, value in answered.claims.items() if name != "exp")
     lives = f"lives {lasting(answered.seconds_left)}, for {answered.scope}"
     said = f"{answered.credential} gave a token that {lives}" + (f" ({claims})" if claims else "")
@@ -152,7 +152,7 @@ def examined_sign_in(target: Target, keyring: Keyring) -> Finding:
 
 
 class ProbeListener(SessionListener):
-    """Keeps what a session was greeted with, its limits and its turn."""
+    """The listener that keeps a session's greeting, limits and turns."""
 
     def __init__(self) -> None:
         self.greeting: Mapping[str, Any] = {}
@@ -176,8 +176,8 @@ class ProbeListener(SessionListener):
 class ServiceProbe:
     """One connection to a service.
 
-    `prices`: by model; `claims`: the public ones of the token that is sent; `hide` takes secrets out of a text.
-    `greets`: whether an agent is waited for to speak first.
+    `prices`: by model; `claims`: the public ones of the token that is sent; `hide` removes secrets from a text.
+    `greets`: whether an agent is expected to speak first.
     """
 
     def __init__(
@@ -194,10 +194,10 @@ class ServiceProbe:
         self._script = _script(self._target, greets=greets)
         self._heard = ProbeListener()
         self.is_unanswered = False
-        """Whether an agent was not asked anything, for it did not greet."""
+        """True if an agent was not asked anything, because it did not greet."""
 
     def findings(self, *, with_turn: bool) -> Iterator[Finding]:
-        """Everything, as it comes."""
+        """Yield all findings, as they are made."""
         timeline, transport = self._connected(turns=len(self._script.turns) if with_turn else 0)
         observed, answered_ns = timeline.session(), utc_ns()
         if transport is None:
@@ -213,7 +213,7 @@ class ServiceProbe:
         yield limits_told(self._heard.limits or limits_in(observed.headers))
 
     def answer(self) -> Iterator[Finding]:
-        """What an agent answers to a caller who speaks first."""
+        """Yield the findings on an agent's answer to a caller who speaks first."""
         timeline, transport = self._connected(turns=1)
         if transport is None:
             yield self._refused("turn", timeline)
@@ -230,7 +230,7 @@ class ServiceProbe:
 
     @property
     def _reply_format(self) -> AudioFormat | None:
-        """The format of replies, where another one could be set."""
+        """The format of replies, if another one could be set."""
         return self._script.output_format if len(self._script.dialect.output_formats) > 1 else None
 
     def _session(self, transport: Transport, timeline: Timeline, *, with_turn: bool) -> Iterator[Finding]:
@@ -257,7 +257,7 @@ class ServiceProbe:
             yield self._turn(timeline, with_turn=with_turn)
 
     def _call(self, observed: SessionObservation) -> Iterator[Finding]:
-        """What came of a call with an agent that was waited for to speak first."""
+        """Yield the findings of a call with an agent that was expected to speak first."""
         greeting, *others = *self._heard.turns[:2], None
         yield (first := spoke_first(greeting, observed))
         self.is_unanswered = first.result == "warning"
@@ -280,7 +280,7 @@ class ServiceProbe:
 
 
 def _script(target: Target, *, greets: bool) -> PreparedScript:
-    """A session with one turn: typed, or spoken to a service that hears speech alone, an agent once it has greeted."""
+    """Return a script with one turn: typed; or spoken, if the service needs speech, to an agent after its greeting."""
     if target.dialect.takes_requests:
         return script_of(target, WORDS, target.session)
     with resources.as_file(resources.files("scenarios") / "audio" / RECORDING) as wav:

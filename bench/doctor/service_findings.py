@@ -1,6 +1,6 @@
-"""Makes findings of what a service has told: its headers, its greeting, its limits, the price of a turn. Pure.
+"""Findings from a service's data: its headers, its greeting, its limits, the price of a turn. Pure.
 
-Of a call with an agent nothing but its audio is known.
+Of a call with an agent only its audio is known.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ def refused(
     hide: Callable[[str], str],
     greeting: Mapping[str, Any] = UNGREETED,
 ) -> Finding:
-    """A session that did not open, and what to do about it. `claims`: of the token that was sent.
+    """Return the finding of a session that did not open, with its remedy. `claims`: of the token that was sent.
 
-    `greeting`: the session as the service described it first. `hide` takes secrets out of a text; one that the service
-    has cut is known at the end of its words alone.
+    `greeting`: the session as the service first described it. `hide` removes secrets from a text; one that the service
+    has truncated is detected only at the end of its message.
     """
     wait_ns = wait_of(observed.headers) if observed.retry_after_ns is None else observed.retry_after_ns
     words = hide(detail_text(observed.outcome, observed.detail))
@@ -66,13 +66,13 @@ def refused(
 
 
 def _failed(name: str, ended: SessionObservation | TurnObservation, remedy: Callable[[str], str]) -> Finding:
-    """How a turn, or the session in place of it, failed. `remedy`: what to do, by the words of its reason."""
+    """Return the failure of a turn, or of the session before it. `remedy`: the remedy for the reason's text."""
     words = detail_text(ended.outcome, ended.detail)
     return Finding(name, "fail", f"{ended.outcome}: {words}" if words else ended.outcome, remedy(words))
 
 
 def upgraded(observed: SessionObservation, offered: Sequence[str] = ()) -> Finding:
-    """How the upgrade went. `offered`: subprotocols, of which the service may choose one."""
+    """Return the finding of a successful upgrade. `offered`: subprotocols, of which the service may choose one."""
     took_ms, headers = observed.metrics_ns()["connect_upgrade"] / NS_PER_MS, observed.headers
     chosen = headers.get("sec-websocket-protocol")
     of = f"; subprotocol {chosen}" if chosen else "; it chose none of the subprotocols offered" if offered else ""
@@ -84,19 +84,19 @@ def _simulated(headers: Mapping[str, str], session: Mapping[str, Any] = UNGREETE
 
 
 def _ids(headers: Mapping[str, str]) -> str:
-    """Two headers may hold one id: it is said once."""
+    """Return the ids in the headers; if two headers hold the same one, it occurs once."""
     names = {headers[name]: name for name in reversed(IDS) if headers.get(name)}
     told = [f"{name} {value}" for value, name in reversed(names.items())]
     return f"; {', '.join(told)}" if told else ""
 
 
 def service_clock(date: str | None, now_ns: int) -> Finding:
-    """This machine's wall clock beside the service's, by the header `date` (whole seconds, RFC 9110 §6.6.1)."""
+    """Compare this machine's wall clock with the service's, in the `date` header (whole seconds, RFC 9110 §6.6.1)."""
     try:
         ahead_s = now_ns / NS_PER_S - parsedate_to_datetime(date or "").timestamp()
     except (ValueError, TypeError):
         return Finding("clock difference", "skipped", "the answer has no date")
-    off_s = ahead_s - 0.5  # the header's second has half passed on average
+    off_s = ahead_s - 0.5  # on average half of the header's second has passed
     said = f"this machine's wall clock is {abs(off_s):,.0f} s {'ahead of' if off_s > 0 else 'behind'} the service's"
     if abs(off_s) <= CLOSE_S:
         said = "this machine's wall clock agrees"
@@ -114,7 +114,7 @@ def compression(headers: Mapping[str, str], *, wanted: bool) -> Finding:
 
 
 def greeted(greeting: Mapping[str, Any], observed: SessionObservation, now_s: float) -> Finding:
-    """Which model answers, for how long a session may last, and how soon it was there."""
+    """Return the model that answers, the maximum duration of the session, and how long the greeting took."""
     parts = [f"model {greeting['model']}" if greeting.get("model") else "the service names no model"]
     expires = greeting.get("expires_at")
     if isinstance(expires, int | float) and expires > now_s:
@@ -125,7 +125,7 @@ def greeted(greeting: Mapping[str, Any], observed: SessionObservation, now_s: fl
 
 
 def retired(greeting: Mapping[str, Any], service: str, today: date) -> Iterator[Finding]:
-    """When the service switches off the model that answers: a warning once that is near. `today`: in UTC."""
+    """Yield the date when the service retires the model that answers; a warning if it is near. `today`: in UTC."""
     retirement = retirement_of(service, str(greeting.get("model") or ""))
     if retirement is None or is_simulated({}, greeting):
         return
@@ -135,7 +135,7 @@ def retired(greeting: Mapping[str, Any], service: str, today: date) -> Iterator[
 
 
 def in_other_dialect(greeting: Mapping[str, Any], spoken: Dialect) -> Iterator[Finding]:
-    """A warning where a session opens in the shape of the dialect that is not spoken."""
+    """Yield a warning if a session opens in the form of the dialect that was not used."""
     shape = shape_of(greeting)
     if shape is not None and shape is SIBLINGS.get(spoken):
         said = f"session.created has the shape of the {shape.name} dialect, and {spoken.name} is spoken"
@@ -143,12 +143,12 @@ def in_other_dialect(greeting: Mapping[str, Any], spoken: Dialect) -> Iterator[F
 
 
 def lasting(seconds: float) -> str:
-    """Minutes, or below two of them seconds."""
+    """Return a duration in minutes, or in seconds below two minutes."""
     return f"{seconds / MINUTE_S:.0f} min" if seconds >= 2 * MINUTE_S else f"{seconds:.0f} s"
 
 
 def settings_in(session: Mapping[str, Any]) -> str:
-    """What of a session's settings counts for latency, in whichever dialect they are told (flat, or nested in GA)."""
+    """Return the session's settings that affect latency, in either dialect (flat, or nested in GA)."""
     audio = _part(session, "audio")
     heard, spoken = _part(audio, "input"), _part(audio, "output")
     detection = _part({**session, **heard}, "turn_detection")
@@ -175,7 +175,7 @@ def _part(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def replied(
     turn: TurnObservation, target: Target, paid: TurnPricing, greeting: Mapping[str, Any] = UNGREETED
 ) -> Finding:
-    """How long the turn's first output took, and what it cost. `greeting`: the session as it was described first."""
+    """Return the latency of the turn's first output, and its cost. `greeting`: the session as first described."""
     if turn.outcome != "ok":
         wait_s = None if turn.retry_after_ns is None else turn.retry_after_ns / NS_PER_S
         return _failed(
@@ -217,13 +217,13 @@ def limits_told(limits: tuple[RateLimit, ...]) -> Finding:
 
 
 AUDIBLE_S, LONGEST_S = 12, 40
-"""Seconds within which a greeting or an answer is audible, and after which it is over."""
+"""The seconds within which a greeting or an answer must be audible, and must end."""
 LIMITS = {"first_delta": AUDIBLE_S, "response": LONGEST_S, "turn": LONGEST_S}
 PACES = (1 / 3, 1 / 2, 2 / 3, 3 / 2, 2.0, 3.0)
-"""How the rates of telephony and of models are to each other."""
+"""The ratios between the sampling rates of telephony and of models."""
 NEAR = 0.04
 PAUSE_NS, LEAST_NS = 200 * NS_PER_MS, 800 * NS_PER_MS
-"""Time without audio that parts two stretches of it, and how long one must last for its pace to be told."""
+"""The pause that separates two stretches of audio, and the minimum duration of a stretch to measure its pace."""
 UNANSWERED = "timeout:first_delta"
 SILENT = "leave `wait_for: greeting` out of the script, unless it is to speak first"
 UNREAD = "nothing is measured by them, and a provider ignores them: are they meant for another one (--dialect)?"
@@ -238,7 +238,7 @@ SPLIT = (
 
 
 def spoke_first(turn: TurnObservation | None, session: SessionObservation) -> Finding:
-    """Whether the agent spoke first. Silence is no failure: only the script must know."""
+    """Check whether the agent spoke first. Silence is no failure: only the script must take it into account."""
     if turn is not None and (greeted_ns := session.metrics_ns().get("greeting")) is not None:
         return Finding("greeting", "pass", f"it speaks first, {greeted_ns / NS_PER_MS:,.0f} ms after it was called")
     if turn is None or turn.outcome == UNANSWERED:
@@ -251,9 +251,9 @@ def spoke_first(turn: TurnObservation | None, session: SessionObservation) -> Fi
 def heard_answer(
     turn: TurnObservation | None, session: SessionObservation, pace: AudioPace, format: AudioFormat | None
 ) -> Iterator[Finding]:
-    """How long the caller waited for an answer, and whether its audio comes as fast as it is played.
+    """Yield the latency of an answer, and whether its audio arrives at the speed of playback.
 
-    `format`: in which it is played, where another one could be set.
+    `format`: that of playback, if another one could be set.
     """
     if turn is None or turn.outcome != "ok":
         ended = turn or session
@@ -269,7 +269,7 @@ def heard_answer(
 
 
 def unread(session: SessionObservation) -> Iterator[Finding]:
-    """Messages that are none of the dialect: a provider of telephony ignores them, too."""
+    """Yield a warning on messages that are not of the dialect: a provider of telephony ignores them, too."""
     if session.unknown_events:
         wrong_stream = any(name.endswith(OTHER_STREAM) for name in session.unknown_events)
         said = f"left unread, for they are none of this way of calling: {top_counts(session.unknown_events)}"
@@ -277,7 +277,7 @@ def unread(session: SessionObservation) -> Iterator[Finding]:
 
 
 class AudioPace:
-    """The pace at which audio comes, in its longest stretch without a pause.
+    """The pace at which audio arrives, in its longest stretch without a pause.
 
     `odd_messages`: how many pieces have an odd number of bytes.
     """
@@ -285,7 +285,7 @@ class AudioPace:
     _began_ns = _last_ns = _bytes = _longest_ns = _longest_bytes = odd_messages = 0
 
     def heard(self, at_ns: int, audio_bytes: int) -> None:
-        """Take a piece that came at this instant."""
+        """Add a piece that arrived at this instant."""
         self.odd_messages += max(0, audio_bytes) % 2
         if at_ns - self._last_ns > PAUSE_NS:
             self._began_ns, self._bytes = at_ns, 0
@@ -296,14 +296,14 @@ class AudioPace:
             self._longest_ns, self._longest_bytes = at_ns - self._began_ns, self._bytes
 
     def speed(self, format: AudioFormat) -> float | None:
-        """Seconds of audio in a second; None where too little came to tell."""
+        """Return the seconds of audio per second; None if too little arrived."""
         if self._longest_ns < LEAST_NS:
             return None
         return format.duration_ns(self._longest_bytes) / self._longest_ns
 
 
 def paced(speed: float | None, format: AudioFormat) -> Finding:
-    """Whether the audio of a reply can be of the rate at which it is played. `speed`: seconds of it in a second."""
+    """Check whether a reply's audio can have the rate of its playback. `speed`: seconds of audio per second."""
     if speed is None:
         return Finding("audio", "skipped", "too little of it came to tell its pace")
     rate_hz = next((round(format.rate_hz * pace) for pace in PACES if abs(speed / pace - 1) < NEAR), None)

@@ -1,9 +1,9 @@
-"""Saves what `rtbench calibrate` found out, how far this machine's figures can be trusted, and cites it in later runs.
+"""The calibration of this machine: saves what `rtbench calibrate` found, and cites it in later runs.
 
-One file of a kind of machine and of a way (plain or TLS; an agent's service) in `$XDG_STATE_HOME/rtbench`, by default
-`~/.local/state/rtbench`: `calibration-<processor>-<cores>-<kernel>[-<agent>][-tls].json`. So the pods of a node pool
-share one, whatever their names are. A later calibration replaces it, unless that is a coarser one. A run cites the one
-that is nearest to it, and says what has changed on the machine since.
+A calibration states up to which load this machine's values can be trusted. There is one file for each kind of machine
+and way (plain or TLS; an agent's service) in `$XDG_STATE_HOME/rtbench`, by default `~/.local/state/rtbench`:
+`calibration-<processor>-<cores>-<kernel>[-<agent>][-tls].json`. So the pods of a node pool share one file. A later
+calibration replaces it, unless it is coarser. A run cites the best match, and states what has changed since.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ SCHEMA_VERSION = 2
 MOST_LETTERS = 60
 FIRST_SESSIONS = 100
 LIMIT_MS, EXACT_MS = 1.0, 0.1
-"""The error up to which a figure is trusted, and the one up to which it is called exact; both of p99."""
+"""The limits of the p99 error: up to `LIMIT_MS` a value is trusted, up to `EXACT_MS` it is called exact."""
 
 SessionKind = Literal["text", "voice", AgentName]
-"""What sessions do: they type and listen, or they speak as well, as a microphone would; or how they call an agent."""
+"""The kind of sessions: text turns; speech, too, as from a microphone; or calls of an agent in its dialect."""
 AGENTS: tuple[AgentName, ...] = get_args(AgentName)
 KINDS: tuple[SessionKind, ...] = ("text", "voice")
 Outcome = Literal["pass", "fail", "simulator_late", "machine_busy"]
-"""How a step ended. Two judge nobody: `late`, for the simulator was; `busy`, for other programs took the time."""
+"""The result of a step. `simulator_late` and `machine_busy` (other programs took CPU time) do not judge rtbench."""
 
 CHANGES = {
     "rtbench": "with another version of rtbench",
@@ -46,11 +46,11 @@ CHANGES = {
     "cores": "with another number of cores, or another limit of their time",
     "python": "with another Python",
 }
-"""Properties of the machine that a calibration holds for, and what is said where one has changed."""
+"""The properties of the machine that a calibration holds for, each with the text that reports its change."""
 
 
 class Percentiles(msgspec.Struct, frozen=True):
-    """Quantiles of `n` values (inverse CDF), in ms."""
+    """Percentiles of `n` values (inverse CDF), in ms."""
 
     n: int
     p50: float
@@ -60,13 +60,13 @@ class Percentiles(msgspec.Struct, frozen=True):
 
 
 class LoadStep(msgspec.Struct, frozen=True):
-    """What one load came to. Its figures are of its steady part, those of `load_generator` of the whole run.
+    """The results of one load step: of its steady part, except `load_generator`, which is of the whole run.
 
-    `turns` began, or were lost with a session that failed; those are among `failed`. `unmatched`: how many good ones
-    the truth does not tell of; `open`: the least number of open sessions. `errors`: |figure − truth| of each metric,
-    and `instants` of what they are made of. `cpu`: the harness's share of one core; `background`: what other programs
-    took of the cores in use. `rss_bytes`: the harness's memory at its peak. `left_out`: how many events the simulator
-    has no instants of. A run that died has no figures.
+    `turns`: started, or not started because their session failed; these are among `failed`. `unmatched`: successful
+    turns that the ground truth lacks; `open`: the smallest number of open sessions. `errors`: |measured − true| of each
+    metric, and `instants` of the instants it is computed from. `cpu`: the load generator's share of one core;
+    `background`: the share of the used cores that other programs took. `rss_bytes`: the load generator's peak memory.
+    `left_out`: events for which the simulator has no instants. A run that died has no values.
     """
 
     kind: SessionKind
@@ -92,27 +92,27 @@ class LoadStep(msgspec.Struct, frozen=True):
 
     @property
     def worst_p99_ms(self) -> float | None:
-        """The p99 of the metric that is most wrong; None where no turn could be compared."""
+        """The p99 of the metric with the largest error; None if no turn could be compared."""
         return max((spread.p99 for spread in self.errors.values()), default=None)
 
     @property
     def fewest(self) -> int:
-        """How many turns could be compared in the metric that has fewest."""
+        """The number of compared turns of the metric that has the fewest."""
         return min((spread.n for spread in self.errors.values()), default=0)
 
 
 class TrustedLoad(msgspec.Struct, frozen=True):
-    """The largest load up to which every step was good: sessions of a process, and their events a second together."""
+    """The largest load up to which every step passed: sessions of a process, and their events per second together."""
 
     sessions: int
     events_per_s: float
 
 
 class Calibration(msgspec.Struct, frozen=True):
-    """`trusted`, `exact`: up to where p99 of the error is within 1 ms, and within 100 µs; by the kind of sessions.
+    """A calibration file. `trusted`, `exact`: the loads up to which the p99 error is within 1 ms, and within 100 µs.
 
-    `ended`: what else than the harness kept the load from being raised, by the kind. `quick`: of few and short steps.
-    `agent`: how it was called, where it was an agent.
+    These and `ended`, what other than the load generator kept the load from being raised, are by the kind of sessions.
+    `quick`: made of few and short steps. `agent`: how the agent was called, if it was one.
     """
 
     schema: int
@@ -136,13 +136,13 @@ class Calibration(msgspec.Struct, frozen=True):
 
 
 def machine() -> dict[str, Any]:
-    """The properties of this machine that a calibration holds for."""
+    """Return the properties of this machine that a calibration holds for."""
     facts = host() | {"rtbench": tool_version(), "cores": _cores()}
     return {name: facts[name] for name in CHANGES}
 
 
 def _cores() -> str:
-    """The cores that this process may use: 4; where a container may take no more than the time of two, 2of4."""
+    """Return the cores that this process may use: 4, or 2of4 if a container is limited to the CPU time of two."""
     limit = cpu_limit()
     return str(core_count()) if limit is None else f"{limit:g}of{core_count()}"
 
@@ -152,7 +152,7 @@ def changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def state_folder(environ: Mapping[str, str]) -> Path | None:
-    """Where a user's programs keep what they have found out (XDG Base Directory Specification); None without a home."""
+    """Return the folder for a user's program state (XDG Base Directory Specification); None without a home."""
     state, home = Path(environ.get("XDG_STATE_HOME", "")), Path(environ.get("HOME", ""))
     if state.is_absolute():
         return state / "rtbench"
@@ -160,7 +160,7 @@ def state_folder(environ: Mapping[str, str]) -> Path | None:
 
 
 def file_name(*, tls: bool, kernel: str = "", agent: str | None = None) -> str:
-    """The name of this machine's calibration, by what matters to it: homes are shared by machines."""
+    """Return the file name of this machine's calibration, made of what it depends on: machines may share a home."""
     facts = host()
     parts = (facts["cpu"] or facts["machine"], _cores(), facts["kernel"])
     cpu, cores, own = (re.sub(r"[^A-Za-z0-9.-]+", "_", part).strip("_")[:MOST_LETTERS] for part in parts)
@@ -169,7 +169,7 @@ def file_name(*, tls: bool, kernel: str = "", agent: str | None = None) -> str:
 
 
 def writable(folder: Path | None) -> Path:
-    """Make the folder if need be, and try it. Raises UsageError where nothing can be written there."""
+    """Create the folder if it is missing, and return it. Raise UsageError if it cannot be written to."""
     if folder is None:
         raise UsageError("there is no home to save the calibration in: set XDG_STATE_HOME to a folder of yours")
     try:
@@ -181,7 +181,7 @@ def writable(folder: Path | None) -> Path:
 
 
 def save_calibration(calibration: Calibration, folder: Path | None) -> Path:
-    """Write a calibration in one step; returns its path. Raises UsageError where that cannot be."""
+    """Write a calibration atomically; return its path. Raise UsageError if that fails."""
     path = writable(folder) / calibration.file_name
     try:
         replace_text(path, msgspec.json.format(msgspec.json.encode(calibration), indent=2).decode() + "\n")
@@ -191,7 +191,7 @@ def save_calibration(calibration: Calibration, folder: Path | None) -> Path:
 
 
 def load_calibration(path: Path) -> Calibration | None:
-    """Read a calibration; None where there is none that this version can read: a run does not depend on it."""
+    """Read a calibration; return None if there is none that this version can read: a run does not depend on it."""
     try:
         calibration: Calibration = read_json(read_file(path), Calibration)
     except (OSError, JsonError):
@@ -200,9 +200,9 @@ def load_calibration(path: Path) -> Calibration | None:
 
 
 def citation(folder: Path | None, kind: SessionKind, *, tls: bool) -> dict[str, Any] | None:
-    """What run.json says of this machine's calibration for such sessions; None where there is none.
+    """Return the entry in run.json for this machine's calibration of such sessions; None if there is none.
 
-    If none was made as the run goes, plain or TLS, the other one is cited, as `stale`.
+    If there is none for the run's way (plain or TLS), the one for the other way is cited, as `stale`.
     """
     if folder is None:
         return None
@@ -232,10 +232,10 @@ def citation(folder: Path | None, kind: SessionKind, *, tls: bool) -> dict[str, 
 
 
 def at_least(ended: str) -> str:
-    """What stands before a number of sessions beyond which nothing is known, because something else ended the steps."""
+    """Return the text before a number of sessions that is only a lower bound because something else ended the steps."""
     return "at least " if ended else ""
 
 
 def date_of(utc_ns: int) -> str:
-    """2026-11-20."""
+    """Return the UTC date, such as 2026-11-20."""
     return f"{datetime.fromtimestamp(utc_ns / NS_PER_S, UTC):%Y-%m-%d}"

@@ -1,6 +1,6 @@
-"""What stands in run.json, as `docs/run-folder.md` describes it, of runs under way and closed ones.
+"""The structure of run.json, of active and of finalized runs; `docs/run-folder.md` describes it.
 
-A key is NotRequired if only some runs have it, or only closed ones.
+A key is NotRequired if only some runs have it, or only finalized ones.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from bench.protocol.settings import DetectorName
 from bench.target.options import AgentName, DialectName
 
 SCHEMA_VERSION = 6
-"""Version of run.json and the tables beside it."""
+"""The version of run.json and of its tables."""
 
 Count = Annotated[int, Meta(ge=0)]
 KILLED = "killed: rows and counts end at the last flush"
-"""Why a run ended that nobody ended."""
+"""The stop reason of a run whose process was killed."""
 GIVEN_UP = "do not use these results: "
-"""How what a run says of its end begins where it was ended as invalid while it went on; then comes the cause."""
+"""The start of the stop reason of a run that was aborted as invalid; the cause follows."""
 INTERRUPTED = "interrupted"
-"""Why a run ended that somebody ended by a signal; one that is to be decided also where it was ended by hand."""
+"""The stop reason after a signal; also after a manual stop of a run with --until-decided."""
 ORDINARY_ENDS = ("all sessions are done", "its time was over, or its users were stopped", "killed: ")
-"""Beginnings of what a run says of its end where nothing but its own length ended it; what was killed has a notice."""
+"""Starts of stop reasons that need no remark: the run reached its planned end, or was killed, which has a notice."""
 
 
 class TargetEntry(TypedDict):
-    """A target: nothing of it is secret."""
+    """A target, without secrets."""
 
     name: str
     url: str
@@ -50,7 +50,7 @@ class TargetEntry(TypedDict):
 
 
 class ScriptEntry(TypedDict):
-    """A script as it is played at one target."""
+    """A script as it is run at one target."""
 
     name: str
     scenario: str
@@ -78,21 +78,21 @@ class ScriptEntry(TypedDict):
 
 
 class ToolEntry(TypedDict):
-    """What wrote it."""
+    """The program that wrote the run."""
 
     name: str
     version: str
 
 
 class WriterEntry(TypedDict):
-    """The process that writes it."""
+    """The process that writes the run."""
 
     host: str
     pid: int
 
 
 class MachineEntry(TypedDict):
-    """The machine, and the packages that matter to the figures."""
+    """The machine, and the packages that affect the values."""
 
     kernel: str
     python: str
@@ -103,7 +103,7 @@ class MachineEntry(TypedDict):
 
 
 class CalibrationEntry(TypedDict):
-    """What this machine's calibration says of such sessions."""
+    """The part of this machine's calibration for such sessions."""
 
     date: str
     kind: Literal["text", "voice", AgentName]
@@ -117,7 +117,7 @@ class CalibrationEntry(TypedDict):
 
 
 class HostEntry(MachineEntry):
-    """A machine whose workers recorded the run; `clock_offset_ns`: how far its clock was ahead of the leader's."""
+    """A machine whose workers recorded the run. `clock_offset_ns`: how far its clock was ahead of the leader's."""
 
     name: str
     workers: Count
@@ -131,7 +131,7 @@ class HostEntry(MachineEntry):
 
 
 class RunPrices(TypedDict):
-    """The prices that the run goes by."""
+    """The prices that the run uses."""
 
     as_of: str
     name: str
@@ -139,7 +139,7 @@ class RunPrices(TypedDict):
 
 
 class SequentialPlanEntry(TypedDict):
-    """What a run that may end early was started with."""
+    """The plan of a run that may end early."""
 
     pairs: Count
     bootstrap_samples: Count
@@ -151,11 +151,11 @@ class SequentialPlanEntry(TypedDict):
 
 
 StageEntry = TypedDict("StageEntry", {"duration_s": float, "from": float, "to": float})
-"""A stage: calls a second, or sessions, at its begin and at its end."""
+"""A stage: calls per second, or sessions, at its start and at its end."""
 
 
 class ArrivalsEntry(TypedDict):
-    """Calls that arrive; `pattern`: poisson, constant, gamma:SHAPE, or the file that says when they do."""
+    """Arriving calls. `pattern`: poisson, constant, gamma:SHAPE, or the file of their arrival times."""
 
     pattern: str
     per_s: float | None
@@ -167,7 +167,7 @@ class ArrivalsEntry(TypedDict):
 
 
 class TotalsEntry(TypedDict):
-    """What was counted in all rows."""
+    """Counts over all rows."""
 
     sessions: dict[str, Count]
     turns: dict[str, Count]
@@ -184,7 +184,7 @@ class TotalsEntry(TypedDict):
 
 
 class IncidentEntry(TypedDict):
-    """What happened beside the measuring."""
+    """An event outside the measurements that may explain them."""
 
     at_utc_ns: int
     worker: Count
@@ -199,7 +199,7 @@ ValidityStatus = Literal["valid", "invalid", "no_verdict"]
 class Check(Struct, frozen=True):
     """A check of validity: a value, its limit, and what to do if the value is over it.
 
-    `result` is `not_evaluated` if the check does not apply or has no data; `note` then says which.
+    `result` is `not_evaluated` if the check does not apply or has no data; `note` then states which.
     """
 
     name: CheckName
@@ -212,7 +212,7 @@ class Check(Struct, frozen=True):
 
     @property
     def used(self) -> float:
-        """The share of the limit that is used."""
+        """The used share of the limit."""
         return self.value / self.limit if self.value is not None and self.limit else 0.0
 
 
@@ -232,7 +232,7 @@ class UncertainMetric(TypedDict):
 
 
 class Validity(Struct, frozen=True):
-    """Whether the values of a run may be used, and why not.
+    """The verdict on whether the values of a run may be used, with the reasons.
 
     `reasons`: of an invalid run the checks that failed; of one without a verdict the checks that have no data, or
     `no_data` if nothing was measured.
@@ -245,10 +245,10 @@ class Validity(Struct, frozen=True):
 
 
 class PartEntry(TypedDict):
-    """A run that another was merged from. `worker_offset` was added to its workers' numbers, and to names of sessions.
+    """A run that another was merged from. `worker_offset` was added to its worker numbers and to session names.
 
-    `excluded_because`: why none of its rows is in the run, null if they are;
-    `sessions` and `turns` are then what is missing, null where nobody knows.
+    `excluded_because`: why none of its rows is in the run, null if they are; `sessions` and `turns` then count what is
+    missing, null if unknown.
     """
 
     run_id: str
@@ -277,9 +277,9 @@ class RemoteWorkerEntry(TypedDict):
 
 
 class MissingWorkerEntry(TypedDict):
-    """A worker of which not all is here. `turns`, `calls`: how many it had at most that are in no row; null: no bound.
+    """A worker whose data is incomplete. `turns`, `calls`: the maximum number that is in no row; null: no bound.
 
-    `since_utc_ns`: its last word that is here; `why`: what of its part is damaged.
+    `since_utc_ns`: its last report in this folder; `why`: what of its part is damaged.
     """
 
     worker: Count

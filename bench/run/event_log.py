@@ -1,10 +1,10 @@
-"""An event log: everything that a session's timeline was told, as JSON lines, so that it can be told again.
+"""An event log: all inputs of a session's timeline, as JSON lines, so that they can be replayed.
 
-Logging an event costs as much as all else that is done with it. So a run logs a sample of its sessions, chosen by their
-numbers and the same in every run.
+Logging an event costs as much as all other work on it. So a run logs a sample of its sessions, chosen by their numbers
+and the same in every run.
 
-Audio is cut unless it is kept: a delta's size and the place of its first audible sample are all that the simulated
-player needs. What `hide` removes is never written, nor are the request's headers. `bench.run.replay` reads logs.
+Audio is stripped unless it is recorded: the simulated player needs only a delta's size and the position of its first
+audible sample. What `hide` removes is never written, nor are request headers. `bench.run.replay` reads logs.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from bench.transport.received import MatchedDelta, ReceivedMessage
 BUFFER_BYTES = 1 << 16
 QUOTED = 300
 MOST_BYTES = 1 << 30
-"""Most bytes of the log of one session: an hour with all audio is half of that."""
+"""The maximum size of the log of one session: an hour with all audio takes half of that."""
 NO_MESSAGE = b""
 
 
 def about(run_id: str, labels: RowContext, script: PreparedScript) -> dict[str, Any]:
-    """What the first line of a session's log says of it."""
+    """Return the description of a session for the first line of its log."""
     return {
         "run_id": run_id,
         "session_id": labels.session_id,
@@ -53,13 +53,13 @@ def about(run_id: str, labels: RowContext, script: PreparedScript) -> dict[str, 
 
 
 class EventLog:
-    """One session's file, up to MOST_BYTES. It never raises: `problem` says what went wrong, and ended it."""
+    """The log file of one session, up to MOST_BYTES. It never raises: `problem` is the failure that ended the log."""
 
     def __init__(self, path: Path, *, hide: Callable[[str], str], record_audio: bool) -> None:
         self.path, self.hide, self.record_audio = path, hide, record_audio
         self.problem: str | None = None
         self.outgoing = NO_MESSAGE
-        """The message that is being sent, from a `LoggedTransport` to the line that its timeline writes."""
+        """The message that is being sent: a `LoggedTransport` sets it, for the line that its timeline writes."""
         self._file: BinaryIO | None = None
         self._left = MOST_BYTES
         self._guarded(self._open)
@@ -92,7 +92,7 @@ class EventLog:
     def _guarded(self, work: Callable[[], object]) -> None:
         try:
             work()
-        except Exception as error:  # whatever it is, the session goes on; the log ends here, and that is said
+        except Exception as error:  # on any failure the session continues; the log ends here, with a message
             if self.problem is None:
                 words = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
                 self.problem = f"cannot write {self.path}: {words}; this log ends here"
@@ -100,7 +100,7 @@ class EventLog:
 
 
 class LoggedTransport:
-    """A transport whose client events appear in the log with what they say."""
+    """A transport whose client events appear in the log with their content."""
 
     def __init__(self, transport: Transport, log: EventLog) -> None:
         self._transport, self._log = transport, log
@@ -128,7 +128,7 @@ class LoggedTransport:
 
 
 class LoggedTimeline(Timeline):
-    """A timeline that writes down what it is told before it takes note of it. `about`: as the first line has it."""
+    """A timeline that logs each input before it applies it. `about`: as in the first line."""
 
     def __init__(
         self, start: inputs.SessionStart, dialect: Dialect, *, log: EventLog, about: Mapping[str, Any]
@@ -136,7 +136,7 @@ class LoggedTimeline(Timeline):
         super().__init__(start, dialect, reply_format=about.get("output_format"))
         self._log = log
         log.write(LogHeader(schema=SCHEMA_VERSION, tool=tool_version(), about=about, **msgspec.structs.asdict(start)))
-        log.flush()  # so that it tells a log, whenever the process is killed
+        log.flush()  # so that the file is an event log, whenever the process is killed
 
     def tell(self, told: inputs.AnyInput) -> None:
         self._log.write(self._line(told))
@@ -145,12 +145,12 @@ class LoggedTimeline(Timeline):
         super().tell(told)
 
     def _line(self, told: inputs.AnyInput) -> inputs.AnyInput:
-        """What is written of an input: nothing secret, and of what was sent what it said."""
+        """Return the logged form of an input: without secrets, and with the content of what was sent."""
         hide = self._log.hide
         match told:
             case inputs.Connected():
                 shown = {name: hide(value) for name, value in told.headers.items() if name not in HIDDEN_HEADERS}
-                # they may be proxies of mappings
+                # they may be mapping proxies
                 instants, errors_ns = dict(told.instants), dict(told.uncertainties_ns)
                 return msgspec.structs.replace(told, instants=instants, headers=shown, uncertainties_ns=errors_ns)
             case inputs.Sent():
@@ -192,7 +192,7 @@ class LoggedTimeline(Timeline):
 
 
 def cut_audio(event: ServerEvent, audio: AudioFormat) -> LoggedAudio:
-    """What the simulated player needs of an audio delta; of an item that was retrieved how much audio it has."""
+    """Return what the simulated player needs of an audio delta; of a retrieved item, how much audio it has."""
     if event.kind is EventKind.ITEM_RETRIEVED:
         return LoggedAudio(event.payload_bytes)
     if isinstance(event.payload, StrippedAudio):

@@ -1,7 +1,7 @@
-"""Closes a run: its workers' parts become Parquet and the exact sum of their histograms, and run.json gets its verdict.
+"""Finalizing a run: merges its workers' parts into Parquet and exact histograms, and adds the verdict to run.json.
 
-The same way is taken after a clean end and for a run that was killed; no part is removed before all of it stands
-elsewhere.
+A run that ended normally and one that was killed are finalized in the same way. No part is removed before all of it is
+stored elsewhere.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ PER_SECOND, PER_SESSION = "run", "session"
 
 
 def writer_is_gone(folder: Path, document: dict[str, Any]) -> bool:
-    """Return whether the caller may close this run: no other process can write to it. A writer closes it in a child."""
+    """Return whether the caller may finalize a run: no other process can write to it. Writers do that in a child."""
     if document.get("state") in CLOSED:
         return True
     writer = document.get("writer") or {}
@@ -68,29 +68,29 @@ def writer_is_gone(folder: Path, document: dict[str, Any]) -> bool:
 
 
 def is_under_way(folder: Path, document: dict[str, Any]) -> bool:
-    """Whether somebody on this host may still write to a run; of another host nobody can tell."""
+    """Return whether a process on this host may still write to a run; false if its writer is on another host."""
     here = (document.get("writer") or {}).get("host") == socket.gethostname()
     return here and not writer_is_gone(folder, document)
 
 
 def finalize(folder: Path) -> dict[str, Any]:
-    """Turn the parts of all workers into the final files, unless that is done; return run.json as it now is."""
+    """Turn the parts of all workers into the final files, unless that is done; return the new run.json."""
     document = files.read_document(folder)
     if not spool.is_kept(folder):
         return document
-    if document.get("state") not in CLOSED:  # else the last close was cut while it removed the parts
+    if document.get("state") not in CLOSED:  # else the last attempt ended while it removed the parts
         recorded = parts(folder)
         document = merge_parts(
             folder, document, recorded, lambda read, ends_ns: _missing(read, lost_of(document, recorded, ends_ns))
         )
-    spool.remove(folder)  # last: until run.json says that all is there, whatever fails can be done again from the parts
+    spool.remove(folder)  # last: until run.json is final, whatever fails can be repeated from the parts
     return document
 
 
 def lost_of(document: Mapping[str, Any], parts: Sequence[WorkerPart], ends_utc_ns: int) -> list[MissingWorker]:
-    """The workers of a run of which not all is there, once it was read: cut off, killed, or damaged.
+    """Return the workers of a run whose data is incomplete after reading: disconnected, killed, or damaged.
 
-    `ends_utc_ns`: when the run ended, where its document does not say when it began to.
+    `ends_utc_ns`: when the run ended, if its document does not state when it began to stop.
     """
     here = {part.worker for part in parts}
     unheard = {each["worker"]: str(each["host"]) for each in document.get("remote") or [] if each["worker"] not in here}
@@ -113,16 +113,16 @@ def merge_parts(
     parts: Sequence[PartLike],
     missing: Callable[[files.ReadRows, int], list[dict[str, Any]]],
 ) -> dict[str, Any]:
-    """Write the final files of a run into its folder, from its parts; return run.json as it then is.
+    """Write the final files of a run into its folder, from its parts; return the new run.json.
 
     Parts are read one after another, batch by batch, so that memory does not grow with the run. `missing` returns the
     entries of `missing_workers`, given the rows and when the run ended (UTC), after all parts were read.
     """
     facts = [part.facts for part in parts]
     cut = not (facts and all(each.done for each in facts))
-    killed = cut or document.get("state") == "running"  # a master that lives says that it closes its run
+    killed = cut or document.get("state") == "running"  # a live master first sets the state to "closing"
     sessions = (rows for part in parts for rows in part.batches("sessions", files.SCHEMAS["sessions"]))
-    # by rows as well: the facts of a worker that was killed may be older than its first simulated session
+    # by rows as well: the facts of a killed worker may be older than its first simulated session
     simulated = any(each.simulated for each in facts) or any(pc.any(rows["simulated"]).as_py() for rows in sessions)
     for table in files.SCHEMAS:
         _to_parquet(folder, table, parts, simulated=simulated)
@@ -146,19 +146,19 @@ def merge_parts(
         "incidents": sorted(itertools.chain(*(each.incidents for each in facts)), key=itemgetter("at_utc_ns")),
     }
     document["validity"] = to_builtins(evaluate_checks(*evidence(read, histograms, document)))
-    # else nobody will take it apart
+    # else the run never has to be split by part
     if document["missing_workers"] or "parts" in document or len(document["hosts"]) > 1:
         for part in parts:
             part.keep_documents(folder)
     if killed:
         document["stop_reason"] = document.get("stop_reason") or KILLED
-    files.write_document(folder, document)  # after all other files, for its state says that they are there
+    files.write_document(folder, document)  # after all other files, because its state means that they exist
     pa.default_memory_pool().release_unused()  # a report may come next, in this process
     return document
 
 
 def _missing(read: files.ReadRows, lost: Sequence[MissingWorker]) -> list[dict[str, Any]]:
-    """Return the entries of workers of which not all is there; rows are read only if there are any."""
+    """Return the entries of workers whose data is incomplete; rows are read only if there are any."""
     if not lost:
         return []
     turns, sessions, seconds = read("turns", OF_TURNS), read("sessions", OF_SESSIONS), read("seconds", OF_SECONDS)
@@ -166,7 +166,7 @@ def _missing(read: files.ReadRows, lost: Sequence[MissingWorker]) -> list[dict[s
 
 
 def _to_parquet(folder: Path, table: files.TableName, parts: Sequence[PartLike], *, simulated: bool) -> None:
-    """Write a table batch by batch, so that memory does not grow with the run; each file is in place in one step."""
+    """Write a table batch by batch, so that memory does not grow with the run; each file appears atomically."""
     about = {"rtbench.schema": str(SCHEMA_VERSION), "rtbench.simulated": "SIMULATED" if simulated else "no"}
     schemas = {name: schema.with_metadata(about) for name, schema in files.STORED[table].items()}
     fresh = {name: fresh_beside(folder / f"{name}.parquet") for name in schemas}
@@ -185,7 +185,7 @@ def _to_parquet(folder: Path, table: files.TableName, parts: Sequence[PartLike],
 
 
 def _join_transcripts(folder: Path, parts: Sequence[PartLike]) -> None:
-    """Write what was said in all parts into one file, where anybody asked for it."""
+    """Write the transcripts of all parts into one file, if they were recorded."""
     transcripts = [transcript for part in parts if (transcript := part.transcript()) is not None]
     if transcripts:
         fresh = fresh_beside(folder / TRANSCRIPT)
@@ -197,10 +197,10 @@ def _join_transcripts(folder: Path, parts: Sequence[PartLike]) -> None:
 def _add_rates(read: files.ReadRows, histograms: Histograms) -> None:
     """Record bytes per second, both ways: of the run (all workers together), and of each session."""
     seconds = read("seconds", files.SCHEMAS["seconds"].names).to_pandas()
-    seconds = seconds[seconds["duration_ns"] >= NS_PER_S // 2]  # the rest of a second says little of its rate
+    seconds = seconds[seconds["duration_ns"] >= NS_PER_S // 2]  # a shorter rest of a second has no meaningful rate
     sessions = read("sessions", RATED).to_pandas()
     phases = sessions["phase"].fillna(MEASURED)
-    columns = list(CARRIED.values())  # of each worker by its own length, and then of all together
+    columns = list(CARRIED.values())  # first of each worker by its own duration, then summed over workers
     own = seconds.groupby(["target", "phase", "second", "worker"])[[*columns, "duration_ns"]].sum()
     together = own[columns].div(own["duration_ns"] / NS_PER_S, axis=0).groupby(["target", "phase", "second"]).sum()
     of, when = (together.index.get_level_values(name) for name in ("target", "phase"))
@@ -213,7 +213,7 @@ def _add_rates(read: files.ReadRows, histograms: Histograms) -> None:
 
 
 def _receive_timestamp_source(read: files.ReadRows) -> str | None:
-    """Where the arrival stamps of all turns come from; None where there are none."""
+    """Return the source of the arrival timestamps of all turns, or "mixed"; None without timestamps."""
     column = read("turns", ["receive_timestamp_source"])["receive_timestamp_source"]
     sources = set(pc.unique(column).to_pylist()) - {None}
     return sources.pop() if len(sources) == 1 else "mixed" if sources else None
@@ -228,7 +228,7 @@ def _totals(read: files.ReadRows, facts: Sequence[PartFacts], histograms: Histog
         "sessions": _counted(sessions["outcome"]),
         "turns": _counted(turns["outcome"]),
         "turns_planned": pc.sum(sessions["turns_planned"]).as_py() or 0,
-        "turns_started": max(pc.sum(begun).as_py() or 0, len(turns)),  # after a kill either may be behind the other
+        "turns_started": max(pc.sum(begun).as_py() or 0, len(turns)),  # after a kill either may lag behind the other
         "warmup_turns": pc.sum(pc.equal(turns["phase"], WARMUP)).as_py() or 0,
         "turns_not_started": pc.sum(sessions["turns_not_started"]).as_py() or 0,
         "events": pc.sum(sessions["events"]).as_py() or 0,

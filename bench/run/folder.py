@@ -1,14 +1,13 @@
-"""Names the files of a run folder, with their schemas, and reads them. The one door from measuring to understanding.
+"""The files of a run folder: names, schemas and reading. The only interface from measuring to analysis.
 
-`docs/run-folder.md` describes the files. `uncertainty.parquet`, row for row as `turns.parquet`, says how far instants
-can be off, and is read where that is asked for. While the run goes on, `spool/` holds a part of each worker.
+`docs/run-folder.md` describes the files. `uncertainty.parquet` has a row for each row of `turns.parquet`, with the
+uncertainty of its instants, and is read only on request. While the run is active, `spool/` holds a part of each worker.
+A killed run leaves its spool; reading uses whichever exists. Instants are columns `<name>_at_ns`, relative to the row's
+`start_ns` (CLOCK_MONOTONIC); they are stored once, and metrics are derived on reading.
 
-A run that was killed leaves its spool; reading takes whichever is there. Instants are columns `<name>_at_ns`, relative
-to the row's `start_ns` (CLOCK_MONOTONIC); they are stored once, and measures are derived on reading.
-
-Somebody else may have sent a folder, and a table of a few kilobytes can hold a billion rows. What is written by this
-tool has 20 bytes a row and more, and is 30 times as large in memory. What would be far more is refused before it is
-read, and so is a column of another type than ours.
+A folder may come from somebody else, and a table of a few kilobytes can hold a billion rows. Tables of this tool have
+at least 20 bytes a row, and are 30 times as large in memory. A table with far more is rejected before it is read, and
+so is a column with another type than in our schema.
 """
 
 from __future__ import annotations
@@ -39,25 +38,25 @@ from bench.units import NS_PER_S
 from bench.untrusted.safe_io import JsonError, open_file, read_file, read_json, replace_text
 
 ANY_ROWS, BYTES_PER_ROW = 100_000, 4
-"""Most rows in any file, and the bytes of it that allow one more."""
+"""The rows that any file may have, and the bytes of it that allow one more."""
 ANY_BYTES, GROWTH = 256 << 20, 200
-"""Most bytes of any column in memory, and how many more each byte of the file allows."""
+"""The bytes that any column may take in memory, and how many more each byte of the file allows."""
 ENCODINGS = frozenset({"PLAIN", "RLE", "RLE_DICTIONARY", "PLAIN_DICTIONARY", "BIT_PACKED"})
-"""Encodings of which the size of what comes out is known. Of others a word can be all of the word before."""
+"""Encodings whose decoded size is known. Others can encode a text as a copy of the text before it."""
 
 
 @contextmanager
 def open_rows(
     path: Path, schema: pa.Schema, dictionaries: Collection[str] = (), rows: int = 0
 ) -> Iterator[pq.ParquetFile]:
-    """Open a file of rows that has the columns of `schema`. `dictionaries`: columns of texts that are read as such.
-    `rows`: the rows of another file that it has the same rows as: it may have this many, however small it is.
+    """Open a file of rows that has the columns of `schema`. `dictionaries`: text columns that stay dictionary-encoded.
 
-    Raises OSError for what is no regular file, pyarrow.ArrowException for what is no Parquet, or no such table.
+    `rows`: the number of rows of a file that must match this one: it may have as many, however small it is. Raise
+    OSError if it is no regular file, pyarrow.ArrowException if it is no Parquet, or no such table.
     """
     with open_file(path) as opened:
         size = os.fstat(opened.fileno()).st_size
-    with pa.OSFile(os.fsencode(path)) as file:  # Arrow takes no text with surrogates, as names that are not UTF-8 have
+    with pa.OSFile(os.fsencode(path)) as file:  # Arrow rejects surrogates, which names that are not UTF-8 have
         table = pq.ParquetFile(file)
         metadata = table.metadata
         if metadata.num_rows > max(rows, ANY_ROWS + size // BYTES_PER_ROW):
@@ -78,7 +77,7 @@ def open_rows(
 
 
 def _check_type(path: Path, written: pa.Schema, field: pa.Field) -> None:
-    """Check that a column is written once, with its type."""
+    """Check that a column exists once, with its type. Raise pyarrow.ArrowInvalid if not."""
     found = written.get_all_field_indices(field.name)
     if not found:
         raise pa.ArrowInvalid(f"{path.name} has no column {field.name}")
@@ -100,9 +99,9 @@ def _is_of_size(
     *,
     is_text: bool,
 ) -> bool:
-    """Return whether a column has at most so many bytes in memory. Raise pyarrow.ArrowInvalid if nobody can say.
+    """Return whether a column takes at most `most` bytes in memory. Raise pyarrow.ArrowInvalid if that is unknown.
 
-    A text that is written once stands in memory as often as rows have it: read only where that may be much.
+    A text that is stored once is in memory as often as rows have it: the texts are read only if that may be too much.
     """
     if other := {encoding for chunk in chunks for encoding in chunk.encodings} - ENCODINGS:
         raise pa.ArrowInvalid(f"the column {name} of {path.name} is encoded as {min(other)}, as none of ours is")
@@ -122,11 +121,11 @@ def _is_of_size(
 
 
 BLOCK_NS = 120 * NS_PER_S
-"""How long a block of a run is: the pairs of one began under much the same conditions."""
+"""The duration of a block of a run: the pairs of a block started under similar conditions."""
 TableName = Literal["turns", "sessions", "seconds"]
 ReadRows = Callable[[TableName, list[str]], pa.Table]
 SMALL_BYTES = 4 << 20
-"""Up to this size a table is read in one go: as Parquet some twenty thousand turns."""
+"""Up to this size a table is read at once: some twenty thousand turns in Parquet."""
 
 TYPES: dict[ColumnKind, pa.DataType] = {
     "label": pa.string(),
@@ -153,12 +152,12 @@ STORED: dict[TableName, dict[str, pa.Schema]] = {
     "sessions": {"sessions": SCHEMAS["sessions"]},
     "seconds": {"seconds": SCHEMAS["seconds"]},
 }
-"""The Parquet files of each table, which are written from the same batches. The one of the table's name is in place
-last, so that the other is there when it is; the spool has whole rows, so that no crash parts one from its bounds."""
+"""The Parquet files of each table, written from the same batches. The file with the table's name appears last, so the
+other exists if it does; the spool has complete rows, so no crash separates a row from its uncertainty."""
 
 
 def create(parent: Path, scenario: str, started_utc_ns: int) -> Path:
-    """Make a new folder of a run, with an empty spool. Raises UsageError where the folder cannot be written."""
+    """Create the folder of a new run, with an empty spool. Raise UsageError if it cannot be written."""
     folder = create_named(parent, scenario, started_utc_ns)
     with _writing_to(parent):
         spool.prepare(folder)
@@ -166,7 +165,7 @@ def create(parent: Path, scenario: str, started_utc_ns: int) -> Path:
 
 
 def create_named(parent: Path, name: str, started_utc_ns: int) -> Path:
-    """Make a new folder `<UTC time>-<name>[-2…]`, which nobody else has. Raises UsageError where that cannot be."""
+    """Create a new, unique folder `<UTC time>-<name>[-2…]`. Raise UsageError if that fails."""
     stamp = datetime.fromtimestamp(started_utc_ns / NS_PER_S, UTC).strftime("%Y%m%dT%H%M%SZ")
     make_parent(parent)
     with _writing_to(parent):
@@ -179,7 +178,7 @@ def create_named(parent: Path, name: str, started_utc_ns: int) -> Path:
 
 
 def make_parent(parent: Path) -> None:
-    """Make the folder that run folders are made in. Raises UsageError where there can be none, or one to write to."""
+    """Create the folder for run folders. Raise UsageError if it cannot be created or written to."""
     with _writing_to(parent):
         parent.mkdir(parents=True, exist_ok=True)
         if not os.access(parent, os.W_OK | os.X_OK):
@@ -197,7 +196,7 @@ def _writing_to(parent: Path) -> Iterator[None]:
 
 
 def read_document(folder: Path) -> dict[str, Any]:
-    """Read run.json. Raises UsageError where the folder is no run, or one of a newer version of this tool."""
+    """Read run.json. Raise UsageError if the folder is no run, or has another format than this version reads."""
     try:
         document = read_json(read_file(folder / "run.json"))
     except FileNotFoundError:
@@ -217,7 +216,7 @@ def read_document(folder: Path) -> dict[str, Any]:
 
 
 def write_document(folder: Path, document: dict[str, Any]) -> None:
-    """Replace run.json in one step, so that a reader sees the old one or the new one."""
+    """Replace run.json atomically: a reader sees the old one or the new one."""
     replace_text(folder / "run.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -226,14 +225,14 @@ def histograms_path(folder: Path) -> Path:
 
 
 def spooled_batches(folder: Path, table: TableName) -> Iterator[pa.RecordBatch]:
-    """Read the rows of a table that the workers of a run that is not closed have written so far."""
+    """Read the rows of a table that the workers of a run that is not finalized have written so far."""
     return (batch for part in parts(folder) for batch in part.batches(table, SCHEMAS[table]))
 
 
 def read_table(
     folder: Path, table: TableName, columns: list[str] | None = None, *, dictionaries: Collection[str] = ()
 ) -> pa.Table:
-    """Read a table, of a run that is not closed from the spool. `dictionaries`: texts to leave encoded."""
+    """Read a table, from the spool if the run is not finalized. `dictionaries`: text columns that stay encoded."""
     path = folder / f"{table}.parquet"
     schema = SCHEMAS[table] if columns is None else pa.schema([SCHEMAS[table].field(name) for name in columns])
     if path.exists():
@@ -243,7 +242,7 @@ def read_table(
 
 
 def row_reader(folder: Path) -> ReadRows:
-    """Return what reads columns for whoever goes through a run measure by metric: a small table is read once."""
+    """Return a reader of columns for callers that go through a run metric by metric: a small table is read once."""
     small: dict[TableName, pa.Table] = {}
 
     def read(table: TableName, columns: list[str]) -> pa.Table:
@@ -278,7 +277,7 @@ def _stored(folder: Path, table: TableName, schema: pa.Schema, dictionaries: Col
 
 
 def stored_batches(folder: Path, table: TableName, columns: Sequence[str], most: int) -> Iterator[pa.RecordBatch]:
-    """Yield rows of a finalized run, at most `most` at once. Raises OSError or pyarrow.ArrowException."""
+    """Yield rows of a finalized run, at most `most` at once. Raise OSError or pyarrow.ArrowException."""
     own, uncertainties = _by_file(table, pa.schema([SCHEMAS[table].field(name) for name in columns]))
     with ExitStack() as files:
         file = files.enter_context(open_rows(folder / f"{table}.parquet", own))
@@ -295,7 +294,7 @@ def stored_batches(folder: Path, table: TableName, columns: Sequence[str], most:
 
 
 def _side_by_side(batches: Iterator[pa.RecordBatch], others: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Put columns of the same rows together, however either is cut into batches."""
+    """Join columns of the same rows, whatever the batch sizes of either are."""
     held: pa.Table | None = None
     for batch in batches:
         while held is None or len(held) < len(batch):
@@ -321,7 +320,7 @@ def no_uncertainty(folder: Path) -> str:
     return _unfit_uncertainty(*files, seen) if stats[0] else ""
 
 
-@lru_cache(8)  # a reader that goes through a table metric by metric asks each time
+@lru_cache(8)  # a reader that goes through a table metric by metric needs it for each
 def _unfit_uncertainty(turns: Path, uncertainty: Path, _: object) -> str:
     keys = pa.schema([SCHEMAS["turns"].field(name) for name in TURN_KEYS])
     with open_rows(turns, keys) as file:
@@ -337,7 +336,7 @@ def _unfit_uncertainty(turns: Path, uncertainty: Path, _: object) -> str:
 
 
 def read_values(folder: Path, table: TableName, column: str, places: Sequence[int]) -> list[Any]:
-    """Read a column in a few rows of a finalized run, by their places: only the row groups that have them are read."""
+    """Read a column in a few rows of a finalized run, by their indexes; only row groups with these rows are read."""
     with open_rows(folder / f"{table}.parquet", pa.schema([SCHEMAS[table].field(column)])) as file:
         ends = list(accumulate(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)))
         values: dict[int, Any] = {}
@@ -348,7 +347,7 @@ def read_values(folder: Path, table: TableName, column: str, places: Sequence[in
 
 
 def grouped(batches: Iterable[pa.RecordBatch], rows: int = 50_000) -> Iterator[pa.Table]:
-    """Put small batches together: that makes good Parquet, and a column of one keeps all of the batch in memory."""
+    """Join small batches: large ones suit Parquet better, and a column of a batch keeps all of it in memory."""
     held: list[pa.RecordBatch] = []
     for batch in batches:
         held.append(batch)

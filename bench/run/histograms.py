@@ -1,8 +1,8 @@
-"""Keeps HDR histograms by metric, target, step and phase: records, encodes, decodes and merges them.
+"""HDR histograms by metric, target, step and phase: recording, encoding, decoding and merging.
 
 Times are recorded in microseconds from 1 µs to 10 min, rates in bytes per second from 1 B/s to 10 GB/s, both with three
 significant digits; histograms of one metric add up exactly. The file is a standard HdrHistogram log (format 1.2) with
-`Tag=measure|target|step|phase`. The package's own log writer knows no tags, so the lines are written here.
+`Tag=metric|target|step|phase`. The package's own log writer supports no tags, so the lines are written here.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from bench.untrusted.sanitize import excerpt
 
 DIGITS = 3
 COOKIE_BYTES, MOST_UNPACKED = 8, 64 << 20
-"""Before what is packed in a payload; ours unpack to 200 KB."""
+"""The bytes before the packed data in a payload, and the maximum unpacked size; ours unpack to 200 KB."""
 ENOUGH = 1024
-"""How many values wait until they are counted together, which takes 0.1 ms."""
+"""The number of buffered values that are counted together, which takes 0.1 ms."""
 LONGEST_US = 600_000_000
 FASTEST_BYTES_PER_S = 10_000_000_000
 ALL = "all"
-"""The step of a metric that has none."""
+"""The step of a metric that has no steps."""
 MEASURED, WARMUP = "measurement", "warmup"
-"""Phases of a run; figures are of the measured one."""
+"""Phases of a run; results are of the measured one."""
 SPEECH_END = "speech_end"
-"""The origin of turns to which the service responds by itself."""
+"""The `measured_from` of turns to which the service responds by itself."""
 MAX_STEPS, OTHER_STEP = 32, "other"
-"""How many labels of a script stand by themselves in histograms and reports; the others share one. Rows keep theirs."""
+"""How many labels of a script histograms and reports show separately; the others share one. Rows keep theirs."""
 
 _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class HistogramKey(NamedTuple):
-    """Names what a histogram is of; each part is made of `A-Za-z0-9._-`. The step of turns: see `turn_step`."""
+    """The identity of a histogram; each part is made of `A-Za-z0-9._-`. The step of turns: see `turn_step`."""
 
     metric: str
     target: str
@@ -59,13 +59,13 @@ class HistogramKey(NamedTuple):
 
 
 def turn_step(script: str, label: str, turn_type: str | None, measured_from: str | None) -> str:
-    """`<script>.<step>`; with `.<turn_type>`, and `.speech_end` where times count from there: they are not pooled."""
+    """Return `<script>.<step>`, with `.<turn_type>`, and `.speech_end` if latency counts from that: no pooling."""
     apart = [turn_type] if turn_type and turn_type != REGULAR else []
     return ".".join([f"{script}.{label}", *apart, *([SPEECH_END] if measured_from == SPEECH_END else [])])
 
 
 class StepLabels:
-    """Chooses the label under which turns are counted: each worker keeps the first labels of a script that it meets."""
+    """The choice of labels that turns are counted under: each worker keeps a script's first labels that it meets."""
 
     def __init__(self) -> None:
         self._known: dict[str, set[str]] = {}
@@ -81,7 +81,7 @@ class StepLabels:
 class Histograms:
     """A set of histograms, each allocated at its first value (172 kB, 0.7 µs a record).
 
-    What is recorded at every event waits until there is enough of it, or somebody looks, and is counted at once.
+    Values of every event are buffered until there are enough, or until a reader asks, and are counted together.
     """
 
     def __init__(self) -> None:
@@ -91,14 +91,14 @@ class Histograms:
         self.negative: Counter[str] = Counter()
 
     def record(self, key: HistogramKey, value: int) -> None:
-        """Count `value` (µs or B/s). Negative and out-of-range values are counted beside the histogram, not in it."""
+        """Count `value` (µs or B/s). Negative and out-of-range values are counted separately, not in the histogram."""
         if value < 0:
             self.negative[key.metric] += 1
         elif not self._histogram(key).record_value(value):
             self.out_of_range[key.metric] += 1
 
     def recorder(self, key: HistogramKey) -> Callable[[int], None]:
-        """`record` for one key: for what is recorded at every event."""
+        """Return `record` for one key, for values of every event."""
         waiting = self._waiting[key]
 
         def record(value: int) -> None:
@@ -142,7 +142,7 @@ class Histograms:
         return dict(self.items()).get(key)
 
     def discard(self, metrics: Iterable[str]) -> None:
-        """Forget these metrics, and what was counted beside their histograms."""
+        """Remove these metrics, with their counts of negative and out-of-range values."""
         forgotten = set(metrics)
         for key in [key for key in self._by_key if key.metric in forgotten]:
             del self._by_key[key]
@@ -151,7 +151,7 @@ class Histograms:
                 del counts[metric]
 
     def merge(self, other: Histograms) -> None:
-        """Add another set's counts; exact, for ranges and digits are equal."""
+        """Add another set's counts; exact, because ranges and digits are equal."""
         for key, histogram in other.items():
             self._histogram(key).add(histogram)
         self.out_of_range.update(other.out_of_range)
@@ -166,10 +166,10 @@ class Histograms:
 
 
 def record_values(histogram: HdrHistogram, values: npt.NDArray[np.int64]) -> int:
-    """Count many values ≥ 0 as `record_value` does one; returns how many are out of its range.
+    """Count many values ≥ 0 as `record_value` does one; return how many are out of range.
 
-    A value's place among the counts is that of `HdrHistogram._counts_index_for`: of the bucket that its highest bit
-    names, and within that of its `sub_bucket_half_count_magnitude` + 1 highest bits.
+    The index of a value's count is that of `HdrHistogram._counts_index_for`: the bucket is that of its highest bit, and
+    within the bucket its `sub_bucket_half_count_magnitude` + 1 highest bits count.
     """
     half = histogram.sub_bucket_half_count_magnitude
     bits = np.frexp((values | histogram.sub_bucket_mask).astype(np.float64))[1].astype(np.int64)
@@ -191,7 +191,7 @@ def empty(metric: str) -> HdrHistogram:
 
 
 def _range(metric: str) -> tuple[int, int, int]:
-    """The smallest and the largest value of a metric's histograms, and their digits."""
+    """Return the smallest and the largest value of a metric's histograms, and their digits."""
     rate = metric in CATALOGUE and CATALOGUE[metric].unit == BYTES_PER_S
     return 1, FASTEST_BYTES_PER_S if rate else LONGEST_US, DIGITS
 
@@ -208,7 +208,7 @@ def header(started_utc_ns: int, *, simulated: bool) -> str:
 
 
 def read(path: Path) -> Histograms:
-    """Read the histograms of a log. A last line that was cut is left out. Raises UsageError for what is no such log."""
+    """Read the histograms of a log, without an incomplete last line. Raise UsageError if it is no such log."""
     try:
         return decode(read_file(path), str(path))
     except OSError as error:
@@ -216,7 +216,7 @@ def read(path: Path) -> Histograms:
 
 
 def decode(log: bytes, name: str) -> Histograms:
-    """Read the histograms of a log's bytes as `read` does; errors call the log by its name."""
+    """Read the histograms of a log's bytes as `read` does; errors name the log `name`."""
     histograms = Histograms()
     try:
         lines = log.decode("ascii").splitlines(keepends=True)
@@ -227,7 +227,7 @@ def decode(log: bytes, name: str) -> Histograms:
             try:
                 tag, _, _, _, payload = line.rstrip("\n").split(",", 4)
                 key = HistogramKey(*tag.removeprefix("Tag=").split("|"))
-                # zlib packs a thousand to one at most
+                # zlib compresses a thousand to one at most
                 if len(payload) * 1_000 > MOST_UNPACKED:
                     unpacking = zlib.decompressobj()
                     unpacking.decompress(base64.b64decode(payload)[COOKIE_BYTES:], MOST_UNPACKED)
@@ -245,7 +245,7 @@ def _unreadable(name: str, error: Exception) -> UsageError:
 
 
 def distribution(histogram: HdrHistogram) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """(highest value of each bucket that holds something, its count), ascending: what quantiles are computed from."""
+    """Return (highest value, count) of each non-empty bucket, ascending: quantiles are computed from these."""
     counts = np.frombuffer(histogram.counts, dtype=np.uint64, count=histogram.counts_len).astype(np.int64)
     held = np.flatnonzero(counts)
     tops = [histogram.get_highest_equivalent_value(histogram.get_value_from_index(int(index))) for index in held]
@@ -253,13 +253,13 @@ def distribution(histogram: HdrHistogram) -> tuple[npt.NDArray[np.int64], npt.ND
 
 
 def worst_p99_ms(histograms: Histograms, metric: str) -> float | None:
-    """The largest p99 among the histograms of a metric's measured phase; None where there is none."""
+    """Return the largest p99 among the histograms of a metric's measured phase; None if there is none."""
     p99s_us = [quantile(h, 0.99) for key, h in histograms.items() if key.metric == metric and key.phase == MEASURED]
     return max((p99_us / US_PER_MS for p99_us in p99s_us if p99_us is not None), default=None)
 
 
 def quantile(histogram: HdrHistogram, p: float) -> int | None:
-    """The inverse CDF: the smallest bucket's top x with F(x) ≥ p; None where nothing was recorded."""
+    """Return the inverse CDF: the smallest bucket's top x with F(x) ≥ p; None if nothing was recorded."""
     counts = np.frombuffer(histogram.counts, dtype=np.uint64, count=histogram.counts_len).astype(np.int64)
     ranks = np.cumsum(counts)
     if not ranks[-1]:

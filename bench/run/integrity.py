@@ -1,6 +1,5 @@
-"""Checks that rows are those of one run, whoever has sent its folder: each session once, each turn once, nothing that
-must be there missing, and no count or duration below 0. Pure.
-"""
+"""Checks that rows are those of one run, because a folder may come from somebody else: each session and each turn
+occurs once, no required value is missing, and no count or duration is below 0. Pure."""
 
 from __future__ import annotations
 
@@ -18,12 +17,12 @@ from bench.untrusted.sanitize import excerpt
 IN_EACH_ROW = ("session_id", "target", "outcome", "start_utc_ns", "ended_at_ns", "second", "duration_ns")
 """The columns that are null in no row of any table."""
 SAID_BY_SERVICE = ("requests_limit", "requests_remaining", "tokens_limit", "tokens_remaining", "close_code")
-"""Columns of whole numbers that hold what a service said, whatever that was."""
+"""Columns of whole numbers that hold what a service reported, whatever that was."""
 Codes = npt.NDArray[np.integer[Any]]
 
 
 def wrong_column(table: TableName, rows: pa.Table | pa.RecordBatch) -> str:
-    """Return what is wrong with these columns of a table; "" if nothing is."""
+    """Return the defect of these columns of a table; "" if there is none."""
     for name in rows.schema.names:
         column = rows[name]
         if name in IN_EACH_ROW and column.null_count:
@@ -40,8 +39,8 @@ def wrong_column(table: TableName, rows: pa.Table | pa.RecordBatch) -> str:
 def repeated(sessions: Codes, id_of: Callable[[int], object], turns: Codes, numbers: npt.NDArray[np.float64]) -> str:
     """Return which session or turn has two rows; "" if none has.
 
-    `sessions`: for each row of sessions a number that stands for its id, which `id_of` gives. `turns`, `numbers`: for
-    each row of turns a number that stands for its session, and its own number in the session; NaN if it has none.
+    `sessions`: for each row of sessions a code of its id, which `id_of` decodes. `turns`, `numbers`: for each row of
+    turns a code of its session, and its own number in the session; NaN if it has none.
     """
     if (twice := np.flatnonzero(np.bincount(sessions) > 1)).size:
         return f"it holds session {excerpt(str(id_of(int(twice[0]))))} twice"

@@ -1,6 +1,6 @@
-"""The lock of a run's folder: its writer holds it for as long as it lives.
+"""The lock of a run's folder: its writer holds it as long as the writer lives.
 
-A process number does not tell whether the writer lives: the next process, or the next container, may have the same.
+A PID does not show whether the writer lives: the next process, or the next container, may have the same one.
 """
 
 from __future__ import annotations
@@ -12,16 +12,15 @@ from pathlib import Path
 
 
 def hold(folder: Path) -> None:
-    """Take the lock of a run's folder for the life of this process; do nothing on a file system without locks."""
+    """Acquire the lock of a run's folder for the life of this process; do nothing on a file system without locks."""
     file = os.open(folder, os.O_RDONLY)
     with suppress(OSError):
         fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def is_held(folder: Path) -> bool | None:
-    """Return whether a process holds the lock of a run's folder; None if that cannot be told: there are no locks,
-    or the folder cannot be listed, though the files in it can be read.
-    """
+    """Return whether a process holds the lock of a run's folder; None if that is unknown: there are no locks, or the
+    folder cannot be listed, though the files in it can be read."""
     try:
         file = os.open(folder, os.O_RDONLY)
     except PermissionError:

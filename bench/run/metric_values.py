@@ -1,7 +1,7 @@
-"""Computes measures of stored rows, column by column (`Measure.value_ns` for a whole table), and histograms of them.
+"""Metrics of stored rows, computed column by column (`Metric.value_ns` for a complete table), and their histograms.
 
-Histograms of the times of turns and of sessions are made of a run's rows, and in no other way: so they are complete
-whenever the rows are, and cost nothing while the run goes on.
+Histograms of the times of turns and sessions are made only from a run's rows: so they are complete whenever the rows
+are, and cost nothing while the run is active.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from bench.run.worker_part import PartLike
 from bench.units import NS_PER_S, NS_PER_US
 
 CARRIED = {f"{kind}_{way}": f"{kind}_bytes_{way}" for kind in ("wire", "audio") for way in ("sent", "received")}
-"""Measures of bytes per second, and the column that counts their bytes."""
+"""Metrics of bytes per second, and the column that counts their bytes."""
 RATED_INSTANTS = ("opened_at_ns", "session_updated_at_ns", "ended_at_ns")
 Floats = npt.NDArray[np.float64]
 Rows: TypeAlias = pd.DataFrame | pa.Table
 
 
 def values_ns(rows: Rows, metric: Metric, origins_ns: Floats | None = None) -> Floats:
-    """Compute a metric's nanoseconds, or what its column holds; NaN where it is absent. `rows` has `measure.columns`.
+    """Compute a metric's nanoseconds, or the values of its column; NaN if it is absent. `rows` has `metric.columns`.
 
-    `origins_ns`: what `measured_from_ns` gives for these rows, where several metrics are computed of them.
+    `origins_ns`: the result of `measured_from_ns` for these rows, if several metrics are computed of them.
     """
     if metric.column:
         values = floats(rows, metric.column)
@@ -55,7 +55,7 @@ def values_ns(rows: Rows, metric: Metric, origins_ns: Floats | None = None) -> F
 
 
 def bytes_per_s(sessions: Rows, metric: str) -> Floats:
-    """Compute what each session carried (CARRIED), from the finished upgrade to its end; NaN if it never opened."""
+    """Compute each session's bytes per second (CARRIED), from the upgrade to its end; NaN if it never opened."""
     upgraded, updated, ended = (floats(sessions, name) for name in RATED_INSTANTS)
     lasted_s = (ended - upgraded) / NS_PER_S
     opened = ~np.isnan(updated) & (lasted_s > 0)
@@ -66,7 +66,7 @@ def bytes_per_s(sessions: Rows, metric: str) -> Floats:
 
 
 def measured_from_ns(rows: Rows) -> Floats:
-    """The instant that latency counts from: the one that the row's `measured_from` names; NaN where it names none."""
+    """Return the instant that latency counts from, by the row's `measured_from`; NaN if that is empty."""
     values = np.full(len(rows), np.nan)
     for name in ORIGINS:
         named = _is(rows, ORIGIN, name)
@@ -75,13 +75,13 @@ def measured_from_ns(rows: Rows) -> Floats:
 
 
 def floats(rows: Rows, column: str) -> Floats:
-    """A column of whole numbers, nullable or not, as floats: exact up to 2⁵³ ns, which is 104 days."""
+    """Return a column of whole numbers, nullable or not, as floats: exact up to 2⁵³ ns, which is 104 days."""
     values = rows[column]
     if isinstance(values, pd.Series):
         if not isinstance(values.dtype, pd.ArrowDtype):
             return values.to_numpy(dtype=np.float64, na_value=np.nan)
-        values = values.array.__arrow_array__()  # pandas takes three times as long for it
-    if values.null_count:  # numpy would be asked of each value whether it is there
+        values = values.array.__arrow_array__()  # pandas takes three times as long for this
+    if values.null_count:  # else numpy would check each value in Python
         values = pc.fill_null(pc.cast(values, pa.float64(), safe=False), np.nan)
     converted: Floats = values.to_numpy().astype(np.float64, copy=False)
     return converted
@@ -95,22 +95,22 @@ def _is(rows: Rows, column: str, value: object) -> npt.NDArray[np.bool_]:
 
 
 def first_ns(rows: pa.Table, names: tuple[str, ...]) -> Any:
-    """The first of these instants that each row of an Arrow table has."""
+    """Return the first of these instants that each row of an Arrow table has."""
     return pc.coalesce(*(rows[f"{name}_at_ns"] for name in names))
 
 
 FROM_ROWS = tuple(name for name, metric in CATALOGUE.items() if metric.unit == "ms" and (metric.begin or metric.column))
-"""The times that rows hold: of turns, of sessions, and of the harness with them."""
+"""The times in rows: of turns, of sessions, and of the load generator."""
 
 Integers = npt.NDArray[np.int64]
 KeyedValues = Sequence[tuple[HistogramKey, Integers]]
-"""Which rows are counted under which key, which has no metric yet; a key may stand there twice."""
+"""The rows that are counted under each key, which has no metric yet; a key may occur twice."""
 
 
 def all_histograms(read: files.ReadRows, parts: Iterable[PartLike]) -> Histograms:
     """Return the histograms of all parts and of the rows, with what was counted out of range.
 
-    A part that is a finalized run has the histograms of its rows and rates, too: they are made again. Raises UsageError
+    A part that is a finalized run also has the histograms of its rows and rates: these are made again. Raise UsageError
     if the histograms of a part cannot be read.
     """
     total = Histograms()
@@ -124,7 +124,7 @@ def all_histograms(read: files.ReadRows, parts: Iterable[PartLike]) -> Histogram
 
 
 def record_rows(read: files.ReadRows, histograms: Histograms) -> None:
-    """Record the times of all good turns and of all sessions of a run."""
+    """Record the times of all successful turns and of all sessions of a run."""
     of_sessions = _grouped(read("sessions", ["target", "phase"]))
     sessions = [(HistogramKey("", target, ALL, phase or MEASURED), mine) for (target, phase), mine in of_sessions]
     tables: Sequence[tuple[files.TableName, Sequence[Scope], KeyedValues]] = (
@@ -140,12 +140,12 @@ def record_rows(read: files.ReadRows, histograms: Histograms) -> None:
 
 
 def _good_turns(read: files.ReadRows) -> Iterator[tuple[HistogramKey, Integers]]:
-    """The places of good turns by where they are counted."""
+    """Yield the indexes of successful turns, by the key that they are counted under."""
     names = ["worker", "target", "phase", "script", "step", "turn_type", "measured_from"]
     rows = read("turns", [*names, "outcome"])
     good = np.flatnonzero(pc.is_in(rows["outcome"], pa.array(sorted(GOOD))).to_numpy())
     met = sorted(_grouped(rows.select(["worker", "script", "step"])), key=lambda group: int(group[1][0]))
-    of_worker: defaultdict[Any, StepLabels] = defaultdict(StepLabels)  # each met them in the order of its rows
+    of_worker: defaultdict[Any, StepLabels] = defaultdict(StepLabels)  # each worker met them in the order of its rows
     labels = {step: of_worker[step[0]].counted(*step[1:]) for step, _ in met}
     for (worker, target, phase, script, step, *stratum), places in _grouped(rows.select(names).take(good)):
         counted = turn_step(script, labels[worker, script, step], *stratum)
@@ -153,7 +153,7 @@ def _good_turns(read: files.ReadRows) -> Iterator[tuple[HistogramKey, Integers]]
 
 
 def _grouped(labels: pa.Table) -> Iterator[tuple[tuple[Any, ...], Integers]]:
-    """The places of rows that have the same labels, with these."""
+    """Yield each combination of labels, with the indexes of the rows that have it."""
     names = labels.column_names
     rows = labels.append_column("place", pa.array(np.arange(len(labels))))
     groups = rows.group_by(names, use_threads=False).aggregate([("place", "list")])

@@ -1,8 +1,8 @@
-"""Bounds what workers did of which not all is there: what nobody recorded is unknown, and counted at its bound. Pure.
+"""Upper bounds of what missing workers did: what was not recorded is unknown, and counted at its bound. Pure.
 
-A worker that fell silent may have played on until the run's end. In each of its slots sessions follow one another, so
-it began no more turns there than fit into that time. No turn took less than the shortest that the run recorded, from
-its begin to that of the next one; that is the one thing that is assumed.
+A worker that stopped reporting may have continued until the run's end. In each of its slots sessions follow one
+another, so it started no more turns there than fit into that time. The only assumption is that no turn, from its start
+to the start of the next one, was shorter than the shortest that the run recorded.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from bench.metrics import outcome_class
 from bench.units import NS_PER_S
 
 UNSEEN_NS = NS_PER_S
-"""How long after its last second on disk a process may have played on, if nothing says when it ended: the row of a
-second is written once that is over."""
+"""How long after its last second on disk a process may have continued, if its end is unknown: the row of a second is
+written when that second is over."""
 OF_TURNS = ["session_id", "worker", "start_ns"]
 OF_SESSIONS = ["session_id", "outcome", "start_ns", "ended_at_ns", "turns_started"]
 OF_SECONDS = ["second", "duration_ns", "worker", "target", "calls_offered", "sessions_active", "turns_started"]
 
 
 class WorkerLoad(NamedTuple):
-    """What a worker was to play, by the plan of its run.
+    """The work of a worker, by the plan of its run.
 
-    `slots`: how many sessions it had open at a time at most, 0 where nobody knows; `arms`: how many of them a pair
-    takes. `pairs`, `turns`: how many pairs it was to play at most, and turns of a session; None where that has no
-    limit. `peers`: the workers of its run, where calls arrive: they take turns, so it had no more than one call more
-    than any other. The run goes from `started_utc_ns` to `ends_utc_ns`, when it began to end.
+    `slots`: the maximum of its concurrent sessions, 0 if unknown; `arms`: how many of them a pair takes. `pairs`,
+    `turns`: the maximum of its pairs, and of the turns of a session; None without a limit. `peers`: the workers of its
+    run, if calls arrive: calls go to workers in rotation, so it had at most one call more than any other. The run lasts
+    from `started_utc_ns` to `ends_utc_ns`, when it began to stop.
     """
 
     started_utc_ns: int
@@ -43,7 +43,7 @@ class WorkerLoad(NamedTuple):
 
 
 class MissingWorker(NamedTuple):
-    """A worker of which not all is there. `rows`: how many it said it had written; `why`: what is damaged."""
+    """A worker whose data is incomplete. `rows`: how many it reported to have written; `why`: what is damaged."""
 
     worker: int
     host: str
@@ -53,7 +53,7 @@ class MissingWorker(NamedTuple):
 
 
 class KnownWork(NamedTuple):
-    """What is there of a lost worker: rows of turns, and what it had begun up to its last word."""
+    """What is known of a missing worker: the rows of its turns, and what it had started up to its last report."""
 
     turns: int = 0
     turns_started: int = 0
@@ -62,15 +62,15 @@ class KnownWork(NamedTuple):
 
 
 def unknown_turns(record: KnownWork, load: WorkerLoad, shortest_ns: int | None, calls: int | None = None) -> int | None:
-    """How many turns a worker began at most that have no row; None where there is no bound.
+    """Return the maximum number of turns that a worker started and that have no row; None without a bound.
 
-    `shortest_ns`: the time from the begin of a turn to that of the next one in its slot at least, None where nothing
-    tells; `calls`: how many arrived at it at most.
+    `shortest_ns`: the minimum time from the start of a turn to that of the next one in its slot, None if unknown;
+    `calls`: the maximum number of calls that arrived at it.
     """
     silent_ns = max(0, load.ends_utc_ns - record.until_utc_ns)
     bounds = []
     if not silent_ns or (shortest_ns is not None and load.slots):
-        # rounded up: one more may just have begun in each slot
+        # rounded up: one more may just have started in each slot
         bounds.append(record.turns_started + load.slots * -(-silent_ns // max(1, shortest_ns or 1)))
     pairs = [known for known in (load.pairs, calls) if known is not None]
     if pairs and load.turns is not None:
@@ -79,14 +79,15 @@ def unknown_turns(record: KnownWork, load: WorkerLoad, shortest_ns: int | None, 
 
 
 def unknown_calls(record: KnownWork, of_peers: Collection[int]) -> int | None:
-    """How many calls a worker had at most beyond those it told of, by peers that were heard to the end; or None."""
+    """Return how many calls a worker had at most beyond those it reported; None if no peer has complete data."""
     return max(0, max(of_peers) + 1 - record.calls) if of_peers else None
 
 
 def shortest_turn_ns(turns: pd.DataFrame, sessions: pd.DataFrame) -> int | None:
-    """The shortest time between the begins of two turns that followed one another in a slot; None where none did.
+    """Return the shortest time between the starts of two consecutive turns of a slot; None if there are none.
 
-    In a session, or from the last of one to the first of the next: what one took to end, and one to begin.
+    They are in one session, or the last of one and the first of the next: the time that one takes to end and one to
+    start.
     """
     begins = turns.sort_values(["session_id", "start_ns"]).groupby("session_id")["start_ns"]
     shortest = [begins.diff().min()]
@@ -101,7 +102,7 @@ def shortest_turn_ns(turns: pd.DataFrame, sessions: pd.DataFrame) -> int | None:
 def missing_entries(
     lost: Sequence[MissingWorker], turns: pd.DataFrame, sessions: pd.DataFrame, seconds: pd.DataFrame
 ) -> list[dict[str, Any]]:
-    """What run.json says of lost workers, as `LostEntry` has it. The frames have the columns OF_TURNS and so on."""
+    """Return the entries of run.json for missing workers (`MissingWorkerEntry`). Columns: OF_TURNS and so on."""
     if not lost:
         return []
     shortest_ns, told = shortest_turn_ns(turns, sessions), _told(turns, seconds)
@@ -117,7 +118,7 @@ def missing_entries(
             record = record._replace(until_utc_ns=load.started_utc_ns)
         entry = {"worker": one.worker, "host": one.host, "since_utc_ns": record.until_utc_ns}
         entry |= {"why": one.why} if one.why else {}
-        if one.rows is not None and "turns" in one.rows:  # it said how many it had written
+        if one.rows is not None and "turns" in one.rows:  # it reported how many it had written
             entry["turns"] = max(0, one.rows["turns"] - record.turns)
         elif load.peers is None:
             entry["turns"] = unknown_turns(record, load, shortest_ns)
@@ -134,7 +135,7 @@ def _told(turns: pd.DataFrame, seconds: pd.DataFrame) -> dict[int, KnownWork]:
     rows: dict[int, int] = dict(zip(counts.index.tolist(), counts.tolist(), strict=True))
     calls = seconds.groupby(["worker", "target"])["calls_offered"].sum()  # those of one target are those of all
     begun = seconds.groupby("worker")["turns_started"].sum()
-    # each second goes on for half of its length at least
+    # each second lasts for half of its length at least
     ends_ns = seconds["second"].astype(np.int64) * NS_PER_S + seconds["duration_ns"].astype(np.int64) // 2
     until_ns = ends_ns.groupby(seconds["worker"]).max()
     records = {worker: KnownWork(turns=count) for worker, count in rows.items()}
@@ -145,7 +146,7 @@ def _told(turns: pd.DataFrame, seconds: pd.DataFrame) -> dict[int, KnownWork]:
 
 
 def _calls_of_peers(one: MissingWorker, lost: Sequence[MissingWorker], told: Mapping[int, KnownWork]) -> list[int]:
-    """The calls of each other worker that had all that came up to the run's end."""
+    """Return the calls of each other worker whose record reaches the run's end."""
     cut, ends_ns = {other.worker for other in lost}, one.load.ends_utc_ns
     peers = (one.load.peers or frozenset()) - {one.worker}
     known = [(told[peer], ends_ns if peer in cut else ends_ns - NS_PER_S) for peer in peers if peer in told]
@@ -153,7 +154,7 @@ def _calls_of_peers(one: MissingWorker, lost: Sequence[MissingWorker], told: Map
 
 
 def load_of(document: Mapping[str, Any], lost: int, peers: Iterable[int], ends_utc_ns: int) -> WorkerLoad:
-    """What each of so many lost workers was to play; users of workers lost before may have come to it."""
+    """Return the planned work of each of `lost` workers; users of workers lost before may have moved to it."""
     workers = max(1, int(document.get("workers") or 1))
     arms = len(document.get("targets") or [None]) if document.get("interleaved") else 1
     users = -(-int(document.get("concurrency") or 0) // arms)

@@ -1,4 +1,4 @@
-"""Says which files, folders and runs are there. What may be there and cannot be seen is an error, not an absence."""
+"""Checks of which files, folders and runs exist. What may exist but cannot be seen is an error, not an absence."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 from bench.errors import UsageError
 
 ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
-"""Errors that say that there is no such file. All others, such as EACCES, leave that open."""
+"""Errors that mean that there is no such file. After all others, such as EACCES, its existence is unknown."""
 
 
 def file_status(path: Path) -> os.stat_result | None:
-    """Return the status of a file or folder, None if there is none. Raise UsageError if nobody can say."""
+    """Return the status of a file or folder, None if there is none. Raise UsageError if that cannot be determined."""
     try:
         return os.stat(path)
     except OSError as error:
@@ -26,18 +26,18 @@ def file_status(path: Path) -> os.stat_result | None:
 
 
 def is_folder(path: Path) -> bool:
-    """Return whether this is a folder. Raise UsageError if nobody can say."""
+    """Return whether this is a folder. Raise UsageError if that cannot be determined."""
     status = file_status(path)
     return status is not None and stat.S_ISDIR(status.st_mode)
 
 
 def is_run(folder: Path) -> bool:
-    """Return whether a folder has a run.json. Raise UsageError if nobody can say."""
+    """Return whether a folder has a run.json. Raise UsageError if that cannot be determined."""
     return file_status(folder / "run.json") is not None
 
 
 def run_folders(folder: Path) -> list[Path]:
-    """Return the runs in a folder, and what may be runs. Raise UsageError if it is none, or cannot be read."""
+    """Return the runs in a folder, and what may be runs. Raise UsageError if it is no folder, or cannot be read."""
     try:
         return [path for path in folder.iterdir() if _may_be_run(path)]
     except OSError as error:

@@ -1,6 +1,6 @@
-"""Describes what is run, where and with what: the part of run.json that is known when a run begins, and its hosts.
+"""The origin of a run: the part of run.json that is known when a run starts, and its hosts.
 
-Hosts have one entry each, as `HostEntry` of `bench.run.document` has them.
+Hosts have one `HostEntry` (of `bench.run.document`) each.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ KEPT_SETTINGS = frozenset(
         *("expect_workers", "exit_code_on_error", "loglevel", "only_summary", "csv_prefix", "html_file", "json_file"),
     }
 )
-"""The options that are stored: ours, and those of Locust's that shape a load. What is not named may hold a secret."""
+"""The options that are stored: ours, and those of Locust that shape a load. All others may hold a secret."""
 
 
 def opening_document(
@@ -51,7 +51,7 @@ def opening_document(
     workers: int,
     notices: Iterable[str],
 ) -> dict[str, Any]:
-    """run.json as it is written before the first session."""
+    """Return the run.json that is written before the first session."""
     return {
         "schema": SCHEMA_VERSION,
         "definitions_version": DEFINITIONS_VERSION,
@@ -73,7 +73,7 @@ def opening_document(
 
 
 def public_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The effective options that are set, of those that are kept."""
+    """Return the effective options that are set, of those that are stored."""
     return {
         name: value
         for name, value in sorted(settings.items())
@@ -82,22 +82,22 @@ def public_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def host_name() -> str:
-    """The name of this machine, made of `A-Za-z0-9_.-`."""
+    """Return the name of this machine, made of `A-Za-z0-9_.-`."""
     return slug(socket.gethostname()) or "localhost"
 
 
 NO_CLOCK = {"clock_offset_ns": None, "clock_offset_uncertainty_ns": None}
-"""The clock of a host, which was not compared with another."""
+"""The clock of a host that was not compared with another."""
 
 
 def named_host() -> dict[str, Any]:
-    """The machine with its name, as `hosts` of run.json has it."""
+    """Return the machine with its name, as `hosts` of run.json has it."""
     return {"name": host_name()} | host() | NO_CLOCK
 
 
 @cache
 def host() -> dict[str, Any]:
-    """The machine and the packages that matter to the figures."""
+    """Return the machine and the packages that affect the values."""
     return {
         "kernel": f"{platform.system()} {platform.release()}",
         "machine": platform.machine(),
@@ -109,7 +109,7 @@ def host() -> dict[str, Any]:
 
 
 def _cpu_model() -> str | None:
-    """The processor's name as Linux has it on x86; None elsewhere."""
+    """Return the processor's name as Linux has it on x86; None elsewhere."""
     try:
         lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -119,13 +119,13 @@ def _cpu_model() -> str | None:
 
 RecordedPart = tuple[PartLike, Sequence[Mapping[str, Any]]]
 HARNESS = {"event_loop_delay": "event_loop_delay_p99_ms", "send_delay": "send_delay_p99_ms"}
-"""What says of each host how late its event loops ran and its audio left, by the histograms that it is made of."""
+"""The histograms of event-loop and send delay, each with the key of its p99 in a `HostEntry`."""
 
 
 def recorded_by(parts: Sequence[PartLike], document: Mapping[str, Any], histograms: Histograms) -> list[dict[str, Any]]:
-    """The hosts that recorded a run, from all of its parts and the sum of their histograms.
+    """Return the hosts that recorded a run, from all of its parts and the sum of their histograms.
 
-    A part whose facts are damaged, so that its host is unknown, is of the host that led the run.
+    A part with damaged facts has an unknown host; it counts for the host that led the run.
     """
     by_part: list[RecordedPart] = [(part, [*part.facts.hosts] or [leader_of(document)]) for part in parts]
     by_name: dict[str, list[Mapping[str, Any]]] = {}
@@ -143,7 +143,7 @@ def leader_of(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _gathered(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One entry for a host: workers and their use of its cores together, of all else the first value."""
+    """Return one entry for a host: the sum of workers and of their CPU use, and the first value of all else."""
     host: dict[str, Any] = {}
     for entry in entries:
         host |= {key: value for key, value in entry.items() if host.get(key) is None}
@@ -154,7 +154,7 @@ def _gathered(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _lateness(name: str, by_part: Iterable[RecordedPart]) -> dict[str, float | None]:
-    """HARNESS of one host: its parts added up; of a part that several hosts recorded, what stands there of this one."""
+    """Return HARNESS of one host: of the sum of its own parts, and of its entries in parts of several hosts."""
     total, entries = Histograms(), []
     for part, hosts in by_part:
         mine = [host for host in hosts if host["name"] == name]
@@ -172,5 +172,5 @@ def _lateness(name: str, by_part: Iterable[RecordedPart]) -> dict[str, float | N
 
 
 def p99s_ms(histograms: Histograms) -> dict[str, float | None]:
-    """HARNESS of the processes whose histograms these are."""
+    """Return HARNESS of the processes with these histograms."""
     return {key: worst_p99_ms(histograms, metric) for metric, key in HARNESS.items()}

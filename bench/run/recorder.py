@@ -1,9 +1,9 @@
-"""Makes rows of observations, and histograms of what has no rows: one recorder per worker process and run.
+"""Recording: rows of observations, and histograms of what has no rows; one recorder per worker process and run.
 
-Histograms are of events and of the harness; the times of turns and sessions are in rows, which become histograms when
-they are read (`bench.run.metric_values`). A recorder knows the catalogue of metrics and its worker's spool, and never
-sees a socket. Rows are in the spool within a second (`flush`), histograms within ten (`histogram_slices`), whatever
-happens to the process afterwards.
+Histograms are of events and of the load generator; the times of turns and sessions are in rows, which become histograms
+when they are read (`bench.run.metric_values`). A recorder knows the catalogue of metrics and its worker's spool, and
+never accesses a socket. Rows are in the spool within a second (`flush`), histograms within ten (`histogram_slices`),
+whatever happens to the process afterwards.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from bench.units import NS_PER_S, NS_PER_US
 from bench.untrusted.sanitize import escape_control
 
 AUDIO_DELTA, SESSION_CREATED, RATE_LIMITS = EventKind.AUDIO_DELTA, EventKind.SESSION_CREATED, EventKind.RATE_LIMITS
-"""Kinds that are asked for at every event, where an attribute of an enumeration is slow."""
+"""Kinds that are compared at every event: local names, because access to an attribute of an enumeration is slow."""
 UNKNOWN_NAMES = 200
 SIMULATOR_WAS_LATE = "{}: the simulator sent 99 % of its events at most {:.1f} ms late"
 INCIDENTS = 100
@@ -46,7 +46,7 @@ INCIDENTS = 100
 
 @dataclass(frozen=True)
 class RowContext:
-    """Says where a session belongs, in each of its rows."""
+    """The identity of a session in each of its rows."""
 
     session_id: str
     target: str
@@ -60,7 +60,7 @@ class RowContext:
 
 
 class Traffic(NamedTuple):
-    """Counts what went over the wire of one target, both ways."""
+    """The counts of one target's traffic, both ways."""
 
     events_received: int = 0
     events_sent: int = 0
@@ -73,7 +73,7 @@ NO_TRAFFIC = Traffic()
 
 @dataclass
 class _Target:
-    """Holds what is counted of one target in this process. `past`: the traffic of seconds that are over."""
+    """The counts of one target in this process. `past`: the traffic of past seconds."""
 
     second: SecondCounts = field(default_factory=SecondCounts)
     active: int = 0
@@ -95,11 +95,11 @@ class _Target:
 
 
 class Recorder:
-    """Records what one process does in a run, into its spool. `hide` takes secrets out of the service's words.
+    """The recorder of one process in a run, into its spool. `hide` removes secrets from the service's messages.
 
-    `transcripts`: what was said is kept, too, beside the rows. `warm_until_ns`: from this instant on, of
-    CLOCK_MONOTONIC, the run is measured; sessions say their phase themselves, for it is by their start. `host`: what is
-    known of this machine, as `named_host` has it, and more. `ahead_ns`: by how much its UTC is ahead of the run's.
+    `transcripts`: also store transcripts. `warm_until_ns`: the instant of CLOCK_MONOTONIC from which the run is
+    measured; sessions state their own phase, because it depends on their start. `host`: the facts about this machine,
+    as in `named_host`, and more. `ahead_ns`: by how much its UTC is ahead of the run's.
     """
 
     def __init__(
@@ -155,13 +155,13 @@ class Recorder:
                 setattr(second, name, getattr(second, name) + count)
 
     def back_off(self, targets: Collection[str], *, begins: bool) -> None:
-        """Count a call that is held back because its caller's last one was refused, or the end of that wait."""
+        """Count the start or the end of a call's back-off, which follows a refusal of its caller's last call."""
         self.count_calls(targets, calls_backed_off=begins)
         for label in targets:
             self._targets[label].backing_off += 1 if begins else -1
 
     def session(self, labels: RowContext) -> SessionRecorder:
-        """Begin the record of a session that is about to connect."""
+        """Start the record of a session that is about to connect."""
         target = self._targets[labels.target]
         target.second.session_starts += 1
         target.active += 1
@@ -170,7 +170,7 @@ class Recorder:
     # Once in a while.
 
     def incident(self, kind: str, text: str) -> None:
-        """Note what explains figures, such as a failed sign-in (`kind`). A hundred are kept, all are counted."""
+        """Record an incident that may explain results, such as a failed sign-in (`kind`): all count, 100 are stored."""
         facts = self._facts
         facts.incident_counts[kind] = facts.incident_counts.get(kind, 0) + 1
         if len(facts.incidents) < INCIDENTS:
@@ -178,12 +178,12 @@ class Recorder:
             facts.incidents.append({"at_utc_ns": utc_ns(), "worker": self._worker, "kind": kind, "text": shown})
 
     def _refused(self, table: files.TableName, column: str, row: Mapping[str, Any], why: str) -> None:
-        """Note a value that its row cannot hold, such as a number of the service's beyond 64 bits: all else is kept."""
+        """Record an incident for a value that its row cannot hold, such as one beyond 64 bits: all else is stored."""
         of = f" of session {row['session_id']}" if "session_id" in row else ""
         self.incident("value_dropped", f"{column} in {table}{of}, null there: {why}")
 
     def event_loop_delay(self, delay_ns: int) -> None:
-        """Count how late a 10 ms timer ran."""
+        """Record the delay of a 10 ms timer."""
         self._record_event_loop_delay[self._phase(monotonic_ns())](max(0, delay_ns) // NS_PER_US)
         self._event_loop_delay_max_ns = max(self._event_loop_delay_max_ns, delay_ns)
 
@@ -191,10 +191,10 @@ class Recorder:
         return WARMUP if at_ns < self._warm_until_ns else MEASURED
 
     def end_second(self) -> None:
-        """Add each target's row of the second that has passed. If one fails that is an incident, and it counts on."""
+        """Append each target's row of the past second. A failure becomes an incident, and counting continues."""
         try:
             self._append_seconds()
-        except Exception as error:  # whatever it is: the rows of turns and sessions must reach the disk
+        except Exception as error:  # on any failure: the rows of turns and sessions must reach the disk
             self.incident("second_dropped", f"{type(error).__name__}: {error}")
 
     def _append_seconds(self) -> None:
@@ -227,7 +227,7 @@ class Recorder:
         self._event_loop_delay_max_ns = 0
 
     def flush(self) -> None:
-        """Write rows into the spool. Raises OSError where it takes no more; they are kept for the next attempt."""
+        """Write rows into the spool. Raise OSError if it accepts no more; they are kept for the next attempt."""
         for table in self._tables.values():
             table.flush()
         if self._transcript is not None:
@@ -240,7 +240,7 @@ class Recorder:
 
     @property
     def simulated(self) -> bool:
-        """Whether anything so far was measured against the simulator."""
+        """True if anything so far was measured against the simulator."""
         return any(target.simulated for target in self._targets.values())
 
     @property
@@ -248,7 +248,7 @@ class Recorder:
         return {label: target.traffic for label, target in self._targets.items()}
 
     def histogram_slices(self) -> Iterator[None]:
-        """Write the histograms and facts; yields after every histogram, so that the caller can let others run."""
+        """Write the histograms and facts; yield after every histogram, so that the caller can let others run."""
         log = [header(self._began_utc_ns, simulated=self.simulated)]
         for line in self.histograms.lines(self._began_utc_ns, utc_ns()):
             log.append(line)
@@ -257,7 +257,7 @@ class Recorder:
         self._write_facts(done=False)
 
     def close(self) -> None:
-        """Write the last rows, histograms and facts. Raises OSError where the spool takes no more."""
+        """Write the last rows, histograms and facts. Raise OSError if the spool accepts no more."""
         self.end_second()
         self.flush()
         for _ in self.histogram_slices():
@@ -280,7 +280,7 @@ class Recorder:
 
 
 class SessionRecorder:
-    """Records one session; a `bench.session_io.Listener`."""
+    """The record of one session; a `bench.session_io.SessionListener`."""
 
     def __init__(self, recorder: Recorder, labels: RowContext, target: _Target) -> None:
         self._recorder, self.labels, self.target = recorder, labels, target
@@ -295,10 +295,10 @@ class SessionRecorder:
         )
 
     def connected(self, headers: Mapping[str, str], call_id: str = "") -> None:
-        """Note the headers of the service's answer, whatever it said, and the id by which an agent knows the call."""
+        """Record the headers of the service's response, whatever its status, and an agent's id of the call."""
         self.service_session_id = call_id
         self._note_simulated(headers, {})
-        if (late_ms := simulator_late_ms(headers)) > 2 * self.target.simulator_late_ms:  # it got much worse
+        if (late_ms := simulator_late_ms(headers)) > 2 * self.target.simulator_late_ms:  # it became much worse
             self.target.simulator_late_ms = late_ms
             self._recorder.incident("simulator_late", SIMULATOR_WAS_LATE.format(self.labels.target, late_ms))
         self.target.second.note(limits_in(headers))
@@ -377,7 +377,7 @@ class SessionRecorder:
         recorder._tables["sessions"].append(recorder._words.cleaned_row(row))
 
     def _identity(self) -> tuple[Any, ...]:
-        """The values of IDENTITY; as it is known by now whether the service is simulated."""
+        """Return the values of IDENTITY, with the current state of whether the service is simulated."""
         recorder, labels = self._recorder, self.labels
         return (
             *(recorder._run_id, labels.session_id, self.service_session_id or None, labels.target),

@@ -1,10 +1,10 @@
-"""The replay of an event log: the observations that the live session gave, and what went over the wire.
+"""The replay of an event log: the observations of the live session, and its messages.
 
-It lacks headers and settings that are never written, and secrets in the service's words.
+It lacks headers and settings that are never written, and secrets in the service's messages.
 
-The first line of a log is the session's; then there is one for each thing that its timeline was told, in that order. An
-instant is absolute CLOCK_MONOTONIC nanoseconds. Fields that have their default are left out of a line, and a field that
-a reader does not know is skipped; what an older reader would misread raises `SCHEMA_VERSION`.
+The first line of a log is the session's; then there is one for each input of its timeline, in order. An instant is
+absolute CLOCK_MONOTONIC nanoseconds. Fields that have their default are left out of a line, and a field that a reader
+does not know is skipped; a change that an older reader would misread raises `SCHEMA_VERSION`.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ SCHEMA_VERSION = 6
 
 
 class LogHeader(SessionStart, frozen=True, kw_only=True, tag="session"):
-    """The first line: what the session is, and what its timeline was made with. `about["dialect"]` is always there.
+    """The first line: the session, and the parameters of its timeline. `about["dialect"]` is always there.
 
-    `about`: run, session, target, script, dialect and formats, of a probe its URL; of these
-    `output_format` is the one in which replies are found in the audio.
+    `about`: run, session, target, script, dialect and formats, of a probe its URL; `output_format` is the format of the
+    audio in which replies are detected.
     """
 
     schema: int
@@ -45,7 +45,7 @@ class LogHeader(SessionStart, frozen=True, kw_only=True, tag="session"):
 
 
 class LoggedAudio(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is left of a delta's audio: its decoded size, -1 where it is no base64, and else as of `StrippedAudio`."""
+    """A delta's stripped audio: its decoded size, -1 if it is no base64, and the rest as in `StrippedAudio`."""
 
     bytes: int
     audible: int | None = None
@@ -54,11 +54,11 @@ class LoggedAudio(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class LoggedMessage(Input, frozen=True, tag="received"):
-    """A message of the server arrived, up to `uncertainty_ns` before its stamp, in frames of `wire_bytes`.
+    """A message of the server, which arrived up to `uncertainty_ns` before its timestamp, in frames of `wire_bytes`.
 
-    `event`: the message, with all events in it. `audio`: instead of its audio, where that was cut. `unreadable`: why
-    there is no event, `text` then holds the beginning of what came. `unknown`: of an agent's message that nobody knows,
-    or that is not for this call, the name under which it is counted.
+    `event`: the message, with all events in it. `audio`: replaces its audio if that was stripped. `unreadable`: why
+    there is no event; `text` is then the start of the message. `unknown`: the name under which an agent's message is
+    counted that is unknown or not for this call.
     """
 
     at_ns: int
@@ -79,9 +79,9 @@ NO_BYTES = b""
 
 @dataclass(frozen=True)
 class WireTransfer:
-    """What went over the wire: when, which way, and what it was; audio decoded, frames with their headers.
+    """A message on the wire: when, which way, and what it was; audio decoded, frames with their headers.
 
-    `event`: what the service said, None for our own; `act`: what ours was for. Of several events in one message the
+    `event`: the service's event, None for our own; `act`: the purpose of ours. If a message has several events, the
     first one has its bytes.
     """
 
@@ -95,7 +95,7 @@ class WireTransfer:
 
 @dataclass(frozen=True)
 class ReplayedSession:
-    """One session again. `cut`: the log ends before the session does, which is taken as abandoned there."""
+    """A replayed session. `cut`: the log ends before the session does, which counts as unfinished there."""
 
     opened: LogHeader
     session: SessionObservation
@@ -105,7 +105,7 @@ class ReplayedSession:
 
 
 def replay_log(path: Path) -> ReplayedSession:
-    """What a log holds. Raises UsageError for a file that is no log, is a newer version's, or is damaged."""
+    """Read and replay a log. Raise UsageError if a file is no log, has another version, or is damaged."""
     try:
         with path.open("rb") as file:
             return _replayed(path, file)
@@ -114,7 +114,7 @@ def replay_log(path: Path) -> ReplayedSession:
 
 
 class _Teller:
-    """Tells a new timeline what the lines of a log say."""
+    """The application of a log's lines to a new timeline."""
 
     def __init__(self, opened: LogHeader) -> None:
         self._dialect = DIALECTS[str(opened.about["dialect"])]
@@ -152,7 +152,7 @@ class _Teller:
 
 
 def _events(line: LoggedMessage, dialect: Dialect) -> Sequence[ServerEvent]:
-    """The events of a line, as they were decoded when they came."""
+    """Return the events of a line, as they were decoded when they arrived."""
     if line.unreadable is not None:
         return (ServerEvent(EventKind.MALFORMED, reason=line.unreadable),)
     if line.unknown:

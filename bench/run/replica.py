@@ -1,9 +1,9 @@
-"""Copies a worker's part of a run to the host of its master, in chunks that may be lost, come twice or out of order.
+"""The copy of a worker's part of a run on the host of its master, in chunks that may be lost, repeated or reordered.
 
-A chunk says at which byte of which file it begins, so the copy takes what it lacks and nothing twice; it answers with
-how much it has, and the worker goes on there. Streams (rows, what was said, event logs) only grow. Documents
-(histograms, facts) are replaced as a whole, and numbered: the facts that say that a worker is done were read before its
-streams were, so they come after all that they tell of. Nothing is known here of how chunks travel.
+A chunk states at which byte of which file it starts, so the copy adds only what it lacks; it acknowledges its size, and
+the worker continues from there. Streams (rows, transcripts, event logs) only grow. Documents (histograms, facts) are
+replaced as a whole, and numbered: the facts that say that a worker is done are read before its streams but sent after
+them, so they arrive after all data that they count. This module is independent of how chunks travel.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from bench.run.worker_part import FACTS, HISTOGRAMS, TRANSCRIPT, rows_of
 from bench.untrusted.safe_io import replace_text
 
 CHUNK_BYTES = 128 << 10
-"""At most, before it is compressed, which takes a worker a millisecond or two."""
+"""The maximum before compression, which takes a worker a millisecond or two."""
 STREAMS = (*(rows_of(table) for table in SCHEMAS), TRANSCRIPT)
 DOCUMENTS = (HISTOGRAMS, FACTS)
-"""In the order in which they travel: the facts last, for they may say that the worker is done."""
+"""The documents in the order in which they are sent: the facts last, because they may say that the worker is done."""
 MOST_DOCUMENT_BYTES = 64 << 20
 EVENT_LOG = re.compile(rf"{EVENTS}/w\d{{1,9}}-\d{{1,12}}\.jsonl", re.ASCII)
 KEY_BYTES = 32
 OF_STREAM = 0
-"""The version of what only grows."""
+"""The version of streams."""
 NO_DOCUMENT = 0, b""
 
 
 class PartChunk(msgspec.Struct, frozen=True):
-    """A piece of a file: `data` (zlib) begins at byte `offset` of it. `total`: the size of a document, else 0.
+    """A piece of a file: `data` (zlib) starts at byte `offset` of it. `total`: the size of a document, else 0.
 
-    `seal`: a hash of all else under a key that its worker made up and told its master alone.
+    `seal`: a hash of all else under a key that its worker made and sent only to its master.
     """
 
     name: str
@@ -54,13 +54,13 @@ class PartChunk(msgspec.Struct, frozen=True):
         return PartChunk(name, version, offset, total, data, _seal(key, (name, version, offset, total), data))
 
     def is_sealed(self, key: bytes) -> bool:
-        """Whether it is as the worker with this key sent it."""
+        """Return whether it is unchanged since the worker with this key sent it."""
         seal = _seal(key, (self.name, self.version, self.offset, self.total), self.data)
         return hmac.compare_digest(seal, self.seal)
 
 
 class ChunkAck(msgspec.Struct, frozen=True):
-    """How many bytes of a file (of this version) the copy has."""
+    """The number of bytes of a file (of this version) that the copy has."""
 
     name: str
     version: int
@@ -86,14 +86,14 @@ class PartSource:
         self._folder, self._worker, self._key = folder, worker, key
         self.chunk_bytes = CHUNK_BYTES
         self._copied: dict[str, int] = {}
-        """How many bytes of each stream, and of the version of each document, the copy has."""
+        """The number of bytes of each stream, and of the version of each document, that the copy has."""
         self._documents: dict[str, tuple[int, bytes]] = {}
-        """The version of each document that was read last, and its bytes."""
+        """The last version of each document that was read, and its bytes."""
 
     def chunks(self) -> Iterator[PartChunk]:
-        """Yield what the copy lacks of what is there now; each chunk once its receipt, `note`, was asked for."""
+        """Yield the current data that the copy lacks; pass the receipt of each chunk to `note` before the next one."""
         for name in DOCUMENTS:
-            # before the streams: facts that say `done` must not come ahead of rows that they count
+            # before the streams: facts that say `done` must not arrive before rows that they count
             self._read(name)
         logs = sorted((self._folder / EVENTS).glob("*.jsonl"))
         for name in (*STREAMS, *(f"{EVENTS}/{log.name}" for log in logs)):
@@ -104,7 +104,7 @@ class PartSource:
                 yield chunk
 
     def note(self, receipt: ChunkAck) -> None:
-        # else it has been read anew meanwhile, and the copy has none of that
+        # else the document has been read again since, and the copy has none of the new version
         if receipt.version in (OF_STREAM, self._documents.get(receipt.name, NO_DOCUMENT)[0]):
             self._copied[receipt.name] = receipt.size
 
@@ -136,15 +136,15 @@ class PartSource:
 
 
 class PartReplica:
-    """The copy of worker number `worker`'s files in a run's folder. Raises OSError where the disk takes no more."""
+    """The copy of worker number `worker`'s files in a run's folder. Raises OSError if the disk accepts no more."""
 
     def __init__(self, folder: Path, worker: int, key: bytes) -> None:
         self._folder, self._worker, self._key = folder, worker, key
         self._gathered: dict[str, tuple[int, bytearray]] = {}
-        """The version of each document that is on its way, and what came of it."""
+        """The version of each document that is in transfer, and its bytes so far."""
 
     def take(self, chunk: PartChunk) -> ChunkAck:
-        """Keep what is new of a chunk. Raises BadChunkError for one that no worker of ours sends."""
+        """Store the new data of a chunk. Raise BadChunkError if no worker of ours sends such a chunk."""
         if not chunk.is_sealed(self._key):
             raise BadChunkError("it is not as its worker sent it")
         unpacking = zlib.decompressobj()
@@ -165,13 +165,13 @@ class PartReplica:
         path.parent.mkdir(exist_ok=True)
         with path.open("ab") as file:
             size = file.tell()
-            # what it lacks: a chunk may come twice, or before one that was lost
+            # only what it lacks: a chunk may arrive twice, or before one that was lost
             if 0 <= chunk.offset <= size < chunk.offset + len(data):
                 try:
                     file.write(data[size - chunk.offset :])
                     file.flush()
                 except OSError:
-                    # the half of a chunk would be in the way of the whole one
+                    # half of a chunk would block the complete one
                     file.truncate(size)
                     raise
                 size = chunk.offset + len(data)
@@ -182,7 +182,7 @@ class PartReplica:
             raise BadChunkError("it is of a document larger than any")
         version, gathered = self._gathered.get(chunk.name, (0, bytearray()))
         if chunk.version < version:
-            return chunk.total  # a newer one is on its way, or there
+            return chunk.total  # a newer one is in transfer, or complete
         if chunk.version > version:
             gathered = bytearray()
             self._gathered[chunk.name] = chunk.version, gathered

@@ -1,9 +1,9 @@
-"""Makes rows, and of others' words what may be kept in them: nothing secret, audio only where it is asked for. Pure.
+"""Rows of turns, sessions and seconds, and the sanitizing of messages for them. Pure.
 
-A row holds the columns of `bench.columns` that turns, sessions and seconds fill. Turns end by the hundred a second, so
-the row of one is a tuple, whose order `TURN_COLUMNS` is. Columns of `seconds` are counted as things happen. `hide`
-takes secrets out of texts. Columns of JSON are without them when they are dumped; whoever keeps a row cleans its other
-texts (`clean`).
+Rows and messages contain no secrets, and audio only on request. A row holds the columns of `bench.columns` that turns,
+sessions and seconds fill. Hundreds of turns end per second, so the row of one is a tuple in the order of
+`TURN_COLUMNS`. Columns of `seconds` are counted as events happen. `hide` removes secrets from texts. Columns of JSON
+are cleaned before they are dumped; the caller that stores a row cleans its other texts (`TextSanitizer`).
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from bench.untrusted.sanitize import escape_control
 Hide = Callable[[str], str]
 HIDDEN_SETTINGS = frozenset({"client_secret"})
 LONGEST_SENT = 4096
-"""A client event that is longer is left out, unless it is its audio that makes it long and audio is kept."""
+"""A longer client event is left out, unless only its audio makes it long and audio is recorded."""
 LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
 
 
 def sent_event(message: bytes, dialect: Dialect, hide: Hide, *, record_audio: bool) -> msgspec.Raw:
-    """A client event as JSON; nothing where it is long."""
+    """Return a client event as JSON; NO_JSON if it is long."""
     without_audio = dialect.without_audio(message) if message else message
     if not message or len(without_audio) > LONGEST_SENT:
         return NO_JSON
@@ -43,38 +43,38 @@ def sent_event(message: bytes, dialect: Dialect, hide: Hide, *, record_audio: bo
 def received_events(
     events: Sequence[ServerEvent], message: bytes, dialect: Dialect, hide: Hide, *, record_audio: bool
 ) -> msgspec.Raw:
-    """A server's message as JSON; of one with audio that is cut, what tells whose it is."""
+    """Return a server's message as JSON; if its audio is stripped, the ids stay."""
     if record_audio or not any(
         event.kind in WITH_AUDIO or event.foreign or is_unknown_of_agent(event, dialect) for event in events
     ):
         return clean(message, hide)
     try:
         cut = dialect.without_audio(message)
-    except UNREADABLE:  # in a part that nobody looks at
+    except UNREADABLE:  # in a part that is not decoded
         cut = dialect.without_audio(message.decode("utf-8", "replace").encode())
     return clean(cut, hide)
 
 
 def is_unknown_of_agent(event: ServerEvent, dialect: Dialect) -> bool:
-    """Whether an event is one that nobody knows, or of another call, which may have audio all the same."""
+    """Return whether an event is unknown or of another call with an agent; it may contain audio all the same."""
     return event.kind is EventKind.UNKNOWN and dialect.provider is not None
 
 
 def clean(raw: bytes, hide: Hide) -> msgspec.Raw:
-    """JSON on one line, as it came unless a secret is in it; a binary message as JSON of one key, in base64."""
+    """Return JSON on one line, unchanged unless it has a secret; a binary message as JSON of one key, in base64."""
     if isinstance(raw, BinaryMessage):
         return msgspec.Raw(msgspec.json.encode({BINARY: bytes(raw)}))
     try:
         value = msgspec.json.decode(raw)
         shown = without_secrets(value, hide)
         raw = raw if shown == value else msgspec.json.encode(shown)
-    except UNREADABLE:  # in a part that nobody looks at, or it would be no event
+    except UNREADABLE:  # in a part that is not decoded, or it would be no event
         raw = hide(raw.decode("utf-8", "replace")).encode()
     return msgspec.Raw(raw.translate(LINE_BREAKS))
 
 
 def without_secrets(value: Any, hide: Hide) -> Any:
-    """What JSON stands for, without secrets: dumped, a secret with a quotation mark would not be known for one."""
+    """Return a decoded JSON value without secrets: in dumped JSON, a secret with a quotation mark would not match."""
     match value:
         case str():
             return hide(value)
@@ -89,21 +89,21 @@ FOREIGN = frozenset({
     "outcome", "detail", "close_reason", "service_session_id", "response_id", "answer_response_id", "item_id",
     "model", "region", "request_id", "input_text", "reply_text",
 })  # fmt: skip
-"""Columns with words of a service, or of an exception in a user's code; all others are ours, and stay as they are."""
+"""Columns with texts of a service, or of an exception in a user's code; all others are ours, and are not changed."""
 SPOKEN = frozenset({"input_text", "reply_text"})
-"""The columns of what was said, which stays as it was said: JSON holds it."""
+"""The columns of transcripts, which are not escaped: JSON holds them."""
 CUT = frozenset({"detail", "close_reason"})
 DETAIL_CHARACTERS = 300
 
 
 class TextSanitizer:
-    """Cleans the texts of columns. `hide` takes secrets out, wherever in a text they stand."""
+    """The cleaning of column texts. `hide` removes secrets at any position in a text."""
 
     def __init__(self, hide: Hide) -> None:
         self._hide = hide
 
     def cleaned(self, column: str, text: str) -> str:
-        """Hide secrets, and only then escape and cut: a secret that was cut or escaped would not be known for one."""
+        """Remove secrets, and only then escape and truncate: a truncated or escaped secret would not match."""
         text = text.encode("utf-8", "replace").decode()
         shown = self._hide(text) if column in FOREIGN else text
         shown = escape_control(shown) if column in FOREIGN - SPOKEN else shown
@@ -115,7 +115,7 @@ class TextSanitizer:
         }
 
     def cleaned_column(self, column: str, texts: Sequence[str | None]) -> Sequence[str | None]:
-        """As `cleaned` makes them one by one; all together first, for hardly ever is there anything to be done."""
+        """Clean each text as `cleaned` does; all joined first, because there is rarely anything to clean."""
         together = " ".join(filter(None, texts))
         if not together or self.cleaned(column, together) == together:
             return texts
@@ -129,7 +129,7 @@ SESSION_VALUES, SESSION_OR_NULL = names_of(SESSIONS, "same"), names_of(SESSIONS,
 
 
 IDENTITY = names_of(TURNS, "identity")
-"""The columns that say whose a row is, in the order of what `turn_row` is given."""
+"""The columns that identify the session of a row, in the order of `turn_row`'s argument."""
 TEXTS = tuple(name for some in TURNS if some.kind in ("label", "text") for name in some.names)
 TURN_COLUMNS = (
     *IDENTITY,
@@ -145,7 +145,7 @@ TURN_COLUMNS = (
 
 
 def turn_row(identity: tuple[Any, ...], turn: TurnObservation, utc_offset_ns: int) -> tuple[Any, ...]:
-    """Make the row of a turn, which `turn_columns` finishes."""
+    """Return the row of a turn, which `turn_columns` completes."""
     start_ns, usage = turn.start_ns, turn.usage
     at_ns = {name: instant_ns - start_ns for name, instant_ns in turn.instants.items()}
     return (
@@ -166,14 +166,14 @@ _token_counts = attrgetter(*TOKENS)
 
 
 def turn_columns(rows: Sequence[tuple[Any, ...]], words: TextSanitizer) -> dict[str, Sequence[Any]]:
-    """Make columns of turns' rows, empty texts as null; all are cleaned together, which takes half as long."""
+    """Return the columns of turns' rows, empty texts as null; cleaning them together takes half as long."""
     columns: dict[str, Sequence[Any]] = dict(zip(TURN_COLUMNS, zip(*rows, strict=True), strict=True))
     columns |= {name: [text or None for text in columns[name]] for name in OR_NULL}
     return columns | {name: words.cleaned_column(name, columns[name]) for name in TEXTS}
 
 
 def _longest_gaps(gaps_ns: Sequence[int]) -> tuple[int | None, int | None]:
-    """The longest gap, and the shortest that 95 % of the gaps do not exceed."""
+    """Return the longest gap, and the shortest that 95 % of the gaps do not exceed."""
     if not gaps_ns:
         return None, None
     gaps = sorted(gaps_ns)
@@ -181,7 +181,7 @@ def _longest_gaps(gaps_ns: Sequence[int]) -> tuple[int | None, int | None]:
 
 
 class TranscriptLine(TypedDict):
-    """A line of transcripts.jsonl: what the caller said in a turn, as the service transcribed it, and the reply."""
+    """A line of transcripts.jsonl: the caller's speech in a turn, as the service transcribed it, and the reply."""
 
     session_id: str
     service_session_id: str | None
@@ -194,7 +194,7 @@ class TranscriptLine(TypedDict):
 
 
 def transcript_line(session_id: str, service_session_id: str, turn: TurnObservation) -> TranscriptLine:
-    """Make the line of a turn."""
+    """Return the line of a turn."""
     return {
         "session_id": session_id,
         "service_session_id": service_session_id or None,
@@ -208,7 +208,7 @@ def transcript_line(session_id: str, service_session_id: str, turn: TurnObservat
 
 
 def session_row(session: SessionObservation, utc_offset_ns: int, hide: Hide = str) -> dict[str, Any]:
-    """Make the columns of `sessions` that a session knows by itself."""
+    """Return the columns of `sessions` that a session itself provides."""
     row: dict[str, Any] = {
         "start_utc_ns": session.start_ns + utc_offset_ns,
         "unknown_events": sum(session.unknown_events.values()),
@@ -219,7 +219,7 @@ def session_row(session: SessionObservation, utc_offset_ns: int, hide: Hide = st
         "response_headers": _json(session.headers, HIDDEN_HEADERS, hide),
     }
     usage = session.stray_usage
-    known = usage is not None and not usage.unread  # what is known of such as cannot be read would pass for the whole
+    known = usage is not None and not usage.unread  # else an incomplete count would look complete
     tokens = {token_column(name): getattr(usage, name) for name in TOKENS} if known else {}
     row |= {f"{name}_at_ns": at_ns - session.start_ns for name, at_ns in session.instants.items()}
     row |= {f"{name}_uncertainty_ns": ns for name, ns in (*session.errors_ns.items(), *session.widths_ns.items())}
@@ -256,7 +256,7 @@ class SecondCounts:
     tokens_remaining: int | None = None
 
     def note(self, limits: Iterable[RateLimit]) -> None:
-        """Keep what the service says of its limits: of each the last word, of what remains the least."""
+        """Record the service's limits: the last value of each, and the smallest of what remains."""
         for limit in limits:
             if limit.name in LIMITED:
                 most, remaining = f"{limit.name}_limit", f"{limit.name}_remaining"

@@ -1,4 +1,4 @@
-"""The runs of a folder: finds them again, and says what each of them is."""
+"""The runs of a folder: finds and describes them."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ class _Document(msgspec.Struct):
 
 
 class ListedRun(msgspec.Struct, frozen=True):
-    """A run by its folder's name. What is counted when a run is closed is null before.
+    """A run, named by its folder. Counts that are made on finalizing are null before.
 
-    `under_way`: whether somebody may still write to it; null where that is known on another host alone.
+    `under_way`: whether a process may still write to it; null if only another host can know.
     """
 
     name: str
@@ -77,14 +77,14 @@ class RunList(msgspec.Struct, frozen=True):
 
 
 def kept_runs(folder: Path) -> RunList:
-    """Find the runs whose folders stand in this one. Raises UsageError where it is no folder."""
+    """Return the runs in this folder. Raise UsageError if it is no folder."""
     notices: list[str] = []
     runs = [_kept(path, document, read) for path, document, read in _readable(folder, notices)]
     return RunList(SCHEMA, str(folder), sorted(runs, key=lambda run: (-run.started_utc_ns, run.name)), notices)
 
 
 def _readable(folder: Path, problems: list[str]) -> Iterator[tuple[Path, dict[str, Any], _Document]]:
-    """Yield the runs of a folder that can be read, and note why others cannot."""
+    """Yield the readable runs of a folder, and append the reasons for the others to `problems`."""
     for path in run_folders(folder):
         try:
             document = files.read_document(path)
@@ -108,7 +108,7 @@ def chosen_run(name: str, folder: Path) -> Path:
 
 
 def newest_run(folder: Path) -> Path:
-    """Return the run that began last and has ended, of those that can be read. Raise UsageError if there is none."""
+    """Return the last started run that has ended, of the readable ones. Raise UsageError if there is none."""
     problems: list[str] = []
     began = {
         path: (read.started_utc_ns, path.name)
@@ -128,7 +128,7 @@ def _kept(folder: Path, document: dict[str, Any], read: _Document) -> ListedRun:
     under_way = is_under_way(folder, document)
     size_bytes = 0
     for path in (Path(parent, name) for parent, _, names in os.walk(folder) for name in names):
-        with suppress(OSError):  # of a run that is under way some may go meanwhile
+        with suppress(OSError):  # files of a run that is under way may disappear
             size_bytes += path.lstat().st_size
     return ListedRun(
         name=folder.name,

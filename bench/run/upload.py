@@ -1,7 +1,7 @@
-"""Uploads a run folder, each of its files by an HTTPS PUT: to a container of Azure Blob Storage, or any such server.
+"""The upload of a run folder, each file by an HTTPS PUT: to a container of Azure Blob Storage, or any such server.
 
-A file becomes a block blob by one request (Put Blob: up to 5,000 MiB), which wants a header that others pass over.
-A URL that holds a signature (SAS) is let in by it; to Azure without one the identity of this machine signs in.
+A file becomes a block blob by one request (Put Blob: up to 5,000 MiB), which needs a header that other servers ignore.
+A URL with a signature (SAS) is authorized by it; to Azure without one, this machine's identity signs in.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from bench.untrusted.safe_io import is_regular, open_file
 from bench.untrusted.sanitize import escape_control, slug
 
 URL_VARIABLE = "LOCUST_UPLOAD"
-"""Names where to, as Locust has it for `--upload`: in a variable no list of processes shows a signature."""
+"""The variable with the destination, Locust's for `--upload`: in a variable no process list shows a signature."""
 BLOB_HOSTS = {
     ".blob.core.windows.net": None,
     ".blob.storage.azure.net": None,
     ".blob.core.usgovcloudapi.net": "login.microsoftonline.us",
     ".blob.core.chinacloudapi.cn": "login.chinacloudapi.cn",
 }
-"""The end of a storage account's host → where its cloud signs in; None for azure-identity's own."""
+"""The end of a storage account's host → the sign-in host of its cloud; None for azure-identity's default."""
 STORAGE_SCOPE = "https://storage.azure.com/.default"
 SERVICE_VERSION = "2021-08-06"
-"""Version of the storage service, which takes no token without it (from 2017-11-09 on)."""
+"""The version of the storage service, which accepts no token without it (2017-11-09 or later)."""
 TRIES, FIRST_PAUSE_S, LIMIT_S = 4, 1.0, 60.0
-"""The pause doubles from try to try; the limit is for each step of a connection, not for a whole file."""
+"""The pause doubles from try to try; the limit is for each step of a connection, not for a complete file."""
 SIGN_IN_RETRIES = 2
 LEAST_LIFE_NS = 60 * NS_PER_S
 MOST_NAMED = 5
@@ -56,20 +56,20 @@ REMEDIES = {
 
 @dataclass(frozen=True)
 class Destination:
-    """Where files are put. `query` may be a signature, which no file and no screen shows."""
+    """The destination of files. `query` may be a signature, which is never stored or displayed."""
 
     address: str
-    """Without the query, and without a slash at its end."""
+    """The URL without the query, and without a slash at its end."""
     query: str = field(repr=False)
     sign_in: EntraSignIn | None
-    """How, where the URL has no signature and the storage is Azure's."""
+    """The way to sign in if the URL has no signature and the storage is Azure's."""
 
     def url_of(self, name: str) -> str:
         return f"{self.address}/{quote(name)}{self.query and '?'}{self.query}"
 
 
 def destination_of(url: str, source: str) -> Destination:
-    """Take the URL apart. Raises UsageError, which calls it `source` and never quotes its query."""
+    """Parse the URL. Raise UsageError, which calls it `source` and never quotes its query."""
     parts = split_url(url, "upload", source)
     host = parts.hostname or ""
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
@@ -83,12 +83,12 @@ def destination_of(url: str, source: str) -> Destination:
 
 
 class Uploaded(NamedTuple):
-    """Where the files of a run are, and what was left out."""
+    """The place of an uploaded run's files, and the files that were left out."""
 
     address: str
     """The URL of the run's folder."""
     left_out: Sequence[Path]
-    """Links and special files, which were not uploaded, as seen from the run folder."""
+    """Links and special files, which were not uploaded, relative to the run folder."""
 
     def lines(self) -> list[str]:
         named = ", ".join(path.as_posix() for path in self.left_out[:MOST_NAMED])
@@ -99,28 +99,28 @@ class Uploaded(NamedTuple):
 
 
 class Uploader:
-    """Puts files to one destination. `fetch` signs in, `wait` passes the seconds until the next try."""
+    """The uploader of files to one destination. `fetch` signs in, `wait` sleeps the seconds until the next try."""
 
     def __init__(
         self, destination: Destination, *, fetch: Fetch = fetch_token, wait: Callable[[float], None] = sleep
     ) -> None:
         self._destination, self._fetch, self._wait = destination, fetch, wait
         self._token: Token | None = None
-        direct = destination.address.startswith("http:")  # to this machine, where no proxy leads
+        direct = destination.address.startswith("http:")  # to this machine, which needs no proxy
         self._opener = build_opener(ProxyHandler({} if direct else None))
 
     def upload(self, folder: Path) -> Uploaded:
         """Upload all files of a run, run.json last: if that is there, the rest is.
 
-        Links and special files are left out, for a link can lead to any file of this machine. Raises UsageError if the
-        folder is no run, or one under way, and if a file does not arrive.
+        Links and special files are left out, because a link can lead to any file of this machine. Raise UsageError if
+        the folder is no run, or one under way, and if a file does not arrive.
         """
         document = files.read_document(folder)
         if (folder / "run.json").is_symlink():
             raise UsageError(f"{folder / 'run.json'} is a link, which is not uploaded: name the folder it leads to")
         if is_under_way(folder, document):
             raise UsageError(f"{folder} is still under way: upload it when it has ended")
-        # with the nanoseconds of its begin, for machines that play apart begin in one second
+        # with the nanoseconds of its start, because independent machines may start in the same second
         there = f"{folder.name}-{int(document['started_utc_ns']) % NS_PER_S:09d}"
         regular, left_out = files_of(folder)
         for path in regular:
@@ -158,7 +158,7 @@ class Uploader:
         raise UsageError(f"{path} could not be uploaded to {self._destination.address}: {problem}; the folder stays")
 
     def _signed(self) -> dict[str, str]:
-        """The headers that sign in, with a token that lasts for a while yet. Raises SignInError."""
+        """Return the headers that sign in, with a token that is valid for a while. Raise SignInError."""
         entra = self._destination.sign_in
         if entra is None:
             return {}
@@ -168,7 +168,7 @@ class Uploader:
 
 
 def files_of(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the regular files of a run folder, its document last, and the names of what is neither file nor folder."""
+    """Return the regular files of a run folder, its document last, and the names of other entries except folders."""
     document = folder / "run.json"
     regular: list[Path] = []
     left_out: list[Path] = []
@@ -181,7 +181,7 @@ def files_of(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _answer(error: HTTPError) -> str:
-    """What was answered, in words of HTTP and Azure's own name of the error: a body could quote the request."""
+    """Return the response by its HTTP status and Azure's error name: a body could quote the request."""
     named = slug(error.headers.get("x-ms-error-code") or "")
     words = " ".join(part for part in (str(error.code), named or responses.get(error.code, "")) if part)
     return f"{words} ({REMEDIES[error.code]})" if error.code in REMEDIES else words

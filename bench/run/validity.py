@@ -1,4 +1,4 @@
-"""The checks that decide whether a run is valid, and their limits: was the load generator the bottleneck?
+"""The validity checks and their limits: they detect a run whose load generator was the bottleneck.
 
 A run without any measured turn has no verdict.
 """
@@ -34,7 +34,7 @@ MISSING_LIMIT_PERCENT = 1.0
 timeout ended: the share of turns whose end is unknown."""
 
 EARLY_LIMIT_PERCENT = 1.0
-"""Replies that begin before their question has ended: of more, waits from the end of a question may be of another."""
+"""The limit of replies that start before their question ends: with more, latencies may be of another question."""
 EARLY_REPLIES: Final = "early_replies"
 
 MERGE_MISSING = "merge what is missing once it is there, or run it again"
@@ -43,9 +43,9 @@ MORE_PROCESSES = "lower the load, free a core of the machine, or use more --proc
 
 @dataclass(frozen=True)
 class MetricUncertainty:
-    """Says how exact one metric of one target is: p99 of its bounds, and its median, in its unit; None: not known.
+    """The uncertainty of one metric of one target: p99 of its bounds, and its median, in its unit; None if unknown.
 
-    Nothing is pooled, neither targets nor what turns count from: a slow one would lend a fast one its limit.
+    Neither targets nor `measured_from` are pooled: a slow one would give a fast one its limit.
     """
 
     target: str
@@ -54,15 +54,15 @@ class MetricUncertainty:
     p50: float | None
     unit: str = "ms"
     host: str = ""
-    """Host that these rows are of; empty for those of all hosts."""
+    """The host of these rows; empty for those of all hosts."""
     stamps_p99: float | None = None
-    """The same by stamps alone, where how exactly a begin is found in the audio is a part of it."""
+    """p99 of the timestamps' uncertainty alone, if it includes that of a start detected in the audio."""
     measured_from: str = ""
-    """What these turns count from, one of `bench.metrics.ORIGINS`; empty where the metric does not tell it apart."""
+    """The instant that these turns count from, one of `bench.metrics.ORIGINS`; empty if the metric has only one."""
 
     @property
     def limit(self) -> float:
-        """How far it may be off: 1 % of the median, and of times 1 ms at least."""
+        """The largest permitted uncertainty: 1 % of the median, and of times 1 ms at least."""
         return max(STAMP_LIMIT_MS if self.unit != "×" else 0.0, STAMP_SHARE * abs(self.p50 or 0.0))
 
     @property
@@ -71,13 +71,13 @@ class MetricUncertainty:
 
     @property
     def exact(self) -> bool:
-        """Whether it is within its limit; what is not known is not called wrong."""
+        """True if it is within its limit; an unknown uncertainty counts as within."""
         return self.bound_p99 is None or self.bound_p99 <= self.limit
 
 
 @dataclass(frozen=True)
 class EarlyReplies:
-    """The share of a target's replies that began before their question had ended, and the waits that it spoils."""
+    """The share of a target's replies that started before their question had ended, and the affected latencies."""
 
     target: str
     percent: float
@@ -86,11 +86,11 @@ class EarlyReplies:
 
 @dataclass(frozen=True)
 class ValidityData:
-    """Holds what the rules look at, all in ms; None where there was nothing of the kind.
+    """The data that the checks evaluate, all in ms; None if there was none of the kind.
 
-    `metrics` are of the measured phase, by target; `user_stamps_share` is the share of turns whose stamps did not all
-    come from the kernel, `chunk` the shortest paced chunk, `paced_audio` whether any was sent. `start_delay_p99` is of
-    calls that arrived, and so is `service_time_p50`.
+    `metrics` are of the measured phase, by target; `user_stamps_share` is the share of turns with a timestamp that did
+    not come from the kernel, `chunk` the shortest paced chunk, `paced_audio` whether any was sent. `start_delay_p99` is
+    of calls that arrived, and so is `service_time_p50`.
     """
 
     metrics: tuple[MetricUncertainty, ...]
@@ -102,23 +102,23 @@ class ValidityData:
     start_delay_p99: float | None = None
     service_time_p50: float | None = None
     host: str = ""
-    """Host that these processes and rows are of; empty for those of all hosts."""
+    """The host of these processes and rows; empty for those of all hosts."""
     missing_share: float | None = None
-    """Share of turns missing at most, with parts that were not merged or workers that were lost. NaN: not known."""
+    """The maximum share of missing turns, with parts that were not merged and missing workers. NaN: unknown."""
     starved_share: float = 0.0
-    """The share of measured turns whose outcome nobody knows, because their process did not run when a limit ended."""
+    """The share of measured turns without a known outcome, because their process did not run when a timeout ended."""
     busy_reason: str = ""
-    """Programs that had the machine's cores, with what to do; empty where none had many of them, or nobody knows."""
+    """Programs that used the machine's cores, with what to do; empty if none used many, or if that is unknown."""
     failed: tuple[Check, ...] = ()
-    """Checks that failed in the runs of which this one was merged."""
+    """Checks that failed in the runs from which this one was merged."""
     early: tuple[EarlyReplies, ...] = ()
-    """Targets of which some replies began too early."""
+    """Targets with replies that started too early."""
     refused: str = ""
-    """What the user has to mend first, such as a worker of another version."""
+    """The problem that the user has to correct first, such as a worker of another version."""
 
 
 def evaluate_checks(pooled: ValidityData, *hosts: ValidityData) -> Validity:
-    """Judge a run: `pooled` as a whole, and each of several `hosts`.
+    """Evaluate a run: `pooled` as a whole, and each of several `hosts`.
 
     A check passes if it does for the whole run, for every host, and for every part: pooling hides no uncertain host.
     """
@@ -142,7 +142,7 @@ def evaluate_checks(pooled: ValidityData, *hosts: ValidityData) -> Validity:
 
 def _checks(evidence: ValidityData) -> list[Check]:
     checks = [check(evidence) for check in LOAD_GENERATOR_CHECKS.values()]
-    if evidence.busy_reason:  # less load of ours would not help
+    if evidence.busy_reason:  # a lower load would not help
         checks = [structs.replace(check, remedy=evidence.busy_reason) for check in checks]
     if evidence.host:
         host = f"on {evidence.host}"
@@ -156,7 +156,7 @@ def _worst(checks: Sequence[Check]) -> Check:
 
 
 def _missing_data(evidence: ValidityData) -> list[Check]:
-    """Return the check on turns whose end is not known, missing and starved ones, if there are any."""
+    """Return the check on turns whose end is unknown, missing and starved ones, if there are any."""
     missing, starved = evidence.missing_share, evidence.starved_share
     if missing is None and not starved:
         return []
@@ -172,7 +172,7 @@ def _missing_data(evidence: ValidityData) -> list[Check]:
 
 
 def uncertain_metrics(metrics: Iterable[MetricUncertainty], early: Iterable[EarlyReplies]) -> list[UncertainMetric]:
-    """Return the uncertain metrics of each target and host, by their worst turns or because replies began early."""
+    """Return the uncertain metrics of each target and host, by their worst turns or because of early replies."""
     worst: dict[tuple[str, ...], MetricUncertainty] = {}
     for one in metrics:
         key = (one.host, one.target, one.metric)
@@ -212,7 +212,7 @@ def _headline(evidence: ValidityData) -> list[MetricUncertainty]:
 
 
 def _of_unknown_bounds(evidence: ValidityData) -> list[str]:
-    """The headline metrics of which nobody can say how exact they are."""
+    """Return the headline metrics whose uncertainty is unknown."""
     unknown = (one.metric for one in _headline(evidence) if one.bound_p99 is None and one.p50 is not None)
     return list(dict.fromkeys(unknown))
 

@@ -1,6 +1,6 @@
-"""Gathers what the rules of validity look at, from a run's rows and histograms: how late, and how far off.
+"""The data that the validity checks evaluate, from a run's rows and histograms: delays and uncertainties.
 
-How far a metric of stored rows can be off is `bench.metrics.bound_ns` for a whole table, in the metric's own unit;
+The uncertainty of a metric of stored rows is `bench.metrics.bound_ns` for a complete table, in the metric's own unit;
 NaN if it is unknown.
 """
 
@@ -45,7 +45,7 @@ SPEED = (
     "audio_speed",
 )
 ONSET = "first_audible"
-"""The instant that is looked for in the audio where a service says nothing of its replies."""
+"""The instant that is detected in the audio if a service sends no events about its replies."""
 STOPPED = ("barge_in_silent_uncertainty_ns", "stall_duration_uncertainty_ns")
 BY_COLUMN = {
     "stall_duration": ("stall_duration_uncertainty_ns",),
@@ -55,12 +55,12 @@ BY_COLUMN = {
     "overlap": STOPPED,
     "audio_speed": SPEED,
 }
-"""Measures that are no difference of two instants, and what their bounds are made of. `stall_count` goes with
-`stall_duration`; how much audio came after a reply was stopped hangs on the order of events alone."""
+"""Metrics that are no difference of two instants, and the columns of their uncertainty. `stall_count` goes with
+`stall_duration`; how much audio came after a reply was stopped depends only on the order of events."""
 
 
 class MaskedRows(NamedTuple):
-    """A target's measured rows on a host, "" for all hosts together, and those of them that are good."""
+    """A target's measured rows on a host, "" for all hosts together, and the successful ones of them."""
 
     host: str
     target: str
@@ -69,7 +69,7 @@ class MaskedRows(NamedTuple):
 
 
 def evidence(read: files.ReadRows, histograms: Histograms, document: dict[str, Any]) -> list[ValidityData]:
-    """Gather what the rules of validity look at, from the measured phase: of the run, then of each of several hosts."""
+    """Return the data of the validity checks, from the measured phase: of the run, then of each of several hosts."""
     every_host = document.get("hosts") or []
     hosts = every_host if len(every_host) > 1 else []
     exact = defaultdict[str, list[MetricUncertainty]](list)
@@ -87,7 +87,7 @@ def evidence(read: files.ReadRows, histograms: Histograms, document: dict[str, A
             structs.replace(check, note=f"{check.note}, in the part {part['run_id']} on {part['host']}")
             for part in parts
             for check in convert(part["failed_checks"], list[Check])
-            if check.name != "missing_data"  # which is counted anew
+            if check.name != "missing_data"  # which is counted again
         ),
         busy_reason=next(filter(None, busy), ""),
         early=tuple(early_replies(read, document)),
@@ -99,7 +99,7 @@ def evidence(read: files.ReadRows, histograms: Histograms, document: dict[str, A
 def _of_host(
     read: files.ReadRows, document: dict[str, Any], exact: Sequence[MetricUncertainty], facts: Mapping[str, Any]
 ) -> ValidityData:
-    """The evidence of one host by its entry of run.json, or of all together by their HARNESS alone."""
+    """Return the data of one host by its entry of run.json, or of all together by their HARNESS alone."""
     host = facts["name"]
     turns = _rows(read, "turns", COLUMNS, host)
     counted = is_measured(turns)
@@ -123,7 +123,7 @@ def _of_host(
 def _missing_share(
     read: files.ReadRows, document: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]
 ) -> float | None:
-    """The share of turns that is missing at most, with parts that were left out and workers that were lost."""
+    """Return the maximum share of missing turns, with parts that were left out and missing workers."""
     missing = [part["turns"] for part in parts if part["excluded_because"]]
     missing += [worker["turns"] for worker in document.get("missing_workers") or []]
     if not missing:
@@ -132,10 +132,10 @@ def _missing_share(
 
 
 def early_replies(read: files.ReadRows, document: Mapping[str, Any]) -> Iterator[EarlyReplies]:
-    """Count, for each target, the replies of measured good turns that began before their question had ended.
+    """Count, for each target, the replies of measured successful turns that started before their question had ended.
 
-    If replies are found in the audio, an early one may be the answer to the question before, so each counts
-    (`cut_off`). Events say what a reply answers: so of other services only the replies that count are looked at.
+    If replies are detected in the audio, an early one may be the answer to the question before, so each counts
+    (`cut_off`). Events identify the question of a reply: so for other services only the replies that count are checked.
     """
     heard_alone = {target.get("name") for target in document.get("targets") or [] if target.get("full_duplex")}
     waits = [metric for metric in CATALOGUE.values() if metric.scope == "turn" and metric.is_answer_wait]
@@ -160,14 +160,14 @@ def early_replies(read: files.ReadRows, document: Mapping[str, Any]) -> Iterator
 
 
 def _starved_share(read: files.ReadRows) -> float:
-    """The share of measured turns whose outcome nobody knows, because their process did not run when a limit ended."""
+    """Return the share of measured turns without a known outcome, as their process did not run when a timeout ended."""
     turns = read("turns", ["phase", "outcome"])
     outcomes = turns["outcome"].filter(is_measured(turns))
     return (pc.sum(pc.equal(outcomes, STARVED)).as_py() or 0) / max(1, len(outcomes))
 
 
 def is_measured(rows: pa.Table) -> Any:
-    """Which rows are of the measured phase; those without a phase are."""
+    """Return a mask of the rows of the measured phase, which includes those without a phase."""
     return pc.fill_null(pc.equal(rows["phase"], "measurement"), True)
 
 
@@ -179,7 +179,7 @@ def _rows(read: files.ReadRows, table: files.TableName, columns: list[str], host
 
 
 def _starts(read: files.ReadRows, host: str) -> pa.Table:
-    """The measured sessions that were calls, with what `start_delay` and `service_time` are made of."""
+    """Return the measured sessions that were calls, with the columns of `start_delay` and `service_time`."""
     needed = [*CATALOGUE["start_delay"].columns, *CATALOGUE["service_time"].columns]
     rows = _rows(read, "sessions", list(dict.fromkeys(["phase", "call_arrival_at_ns", *needed])), host)
     return rows.filter(pc.and_(is_measured(rows), pc.is_valid(rows["call_arrival_at_ns"])))
@@ -191,12 +191,12 @@ def _quantile_ms(sessions: pa.Table, name: str, p: float) -> float | None:
 
 
 def metric_uncertainties(read: files.ReadRows, hosts: Sequence[str] = ("",)) -> Iterator[MetricUncertainty]:
-    """Compute, for each target and each metric that hangs on arrivals, the bounds of good turns and their median.
+    """Compute the bounds and the median of successful turns, for each target and each metric that depends on arrivals.
 
-    Turns that count from different instants are not pooled. Where no turn of a target is good, the bounds are those of
-    all that have the metric. A metric that no row has, and one of whose bounds nobody knows any, is left out; where
-    one in a hundred is not known, p99 is not. Many rows are read measure by metric, so that a million turns fit.
-    `hosts`: "" for the rows of all together.
+    Turns that count from different instants are not pooled. If no turn of a target succeeded, the bounds are those of
+    all that have the metric. A metric without rows or any known bound is left out; if one bound in a hundred is
+    unknown, p99 is unknown. Many rows are read metric by metric, so that a million turns fit. `hosts`: "" for the rows
+    of all together.
     """
     for scope, table in TABLES.items():
         places = list(_places(read, table, hosts))
@@ -209,7 +209,7 @@ def metric_uncertainties(read: files.ReadRows, hosts: Sequence[str] = ("",)) -> 
 
 
 def worst_bound(folder: Path, metric: Metric, target: str) -> float:
-    """How far a figure of a target's measured rows can be off at most, in its unit; inf where no bound is known."""
+    """Return the maximum uncertainty of a target's measured rows, in the metric's unit; inf without a known bound."""
     if not bound_columns(metric):
         return 0.0
     read = partial(files.read_table, folder)
@@ -245,7 +245,7 @@ def _of_metric(
         if (counted & known).any():
             median = quantile_or_none(values[good & there & known], 0.5)
             rank = math.ceil(0.99 * int(counted.sum()))
-            known_slack = np.sort(slack[counted & known])  # those that are not known may be larger than any
+            known_slack = np.sort(slack[counted & known])  # unknown ones may be larger than any
             p99 = float(known_slack[rank - 1]) if rank <= known_slack.size else None
             of_stamps = None
             if p99 is not None and (found := onset_ms[counted & known]).any():
@@ -254,19 +254,19 @@ def _of_metric(
 
 
 def _values_with_bounds(read: files.ReadRows, metric: Metric) -> tuple[Floats, Floats]:
-    """A metric of each row in its unit, and how far it can be off; NaN where either is not known."""
+    """Return a metric of each row in its unit, and its uncertainty; NaN if either is unknown."""
     rows = read(TABLES[metric.scope], list(dict.fromkeys([*metric.columns, *bound_columns(metric)])))
     values = metric_values.values_ns(rows, metric)
     return values / NS_PER_MS if metric.unit == "ms" else values, row_bounds(rows, metric)
 
 
 def quantile_or_none(values: Floats, p: float) -> float | None:
-    """The smallest value that a share p of all does not exceed; None where there are none."""
+    """Return the smallest value that a share p of all does not exceed; None if there are none."""
     return float(np.quantile(values, p, method="inverted_cdf")) if values.size else None
 
 
 def bound_columns(metric: Metric) -> list[str]:
-    """The columns that `bounds_of` needs of a metric; none where it has no bound, for it hangs on no stamp."""
+    """Return the columns that `row_bounds` needs of a metric; none if it depends on no timestamp, so has no bound."""
     if metric.column:
         return list(BY_COLUMN.get(metric.name, ()))
     arrivals, sends = ARRIVALS[metric.scope], SENDS[metric.scope]
@@ -297,12 +297,12 @@ def row_bounds(rows: pa.Table, metric: Metric) -> Floats:
 
 
 def _error(rows: pa.Table, instant: str, inexact: Collection[str]) -> Floats:
-    """How far an instant can be off, if it is one of these; else 0."""
+    """Return the uncertainty of an instant, if it is one of `inexact`; else 0."""
     return floats(rows, f"{instant}_uncertainty_ns") if instant in inexact else np.zeros(len(rows))
 
 
 def _of_speed(first: Floats, last: Floats, first_error: Floats, last_error: Floats, speed: Floats) -> Floats:
-    """Bound a speed: s over d was really s·d over d − last_error to d + first_error; inf where that may be nothing."""
+    """Bound a speed s over d: the true span is d − last_error to d + first_error; inf if that may be 0."""
     span = last - first
     with np.errstate(divide="ignore", invalid="ignore"):
         slower, faster = first_error / (span + first_error), last_error / (span - last_error)

@@ -1,4 +1,4 @@
-"""A worker's part of a run: complete by itself, and with those of the other workers the whole of it.
+"""A worker's part of a run: complete by itself; the parts of all workers are the complete run.
 
 It is made of the streams and documents of a spool (`bench.run.spool`), which a recorder writes and `WorkerPart` reads.
 """
@@ -30,7 +30,7 @@ def rows_of(table: str) -> str:
 
 
 class PartFacts(msgspec.Struct):
-    """What a worker counted beside its rows and histograms, and whether it is done: its last row is written.
+    """The counts of a worker that are not in rows and histograms, and whether it is done: its last row is written.
 
     Counts are by name; `out_of_range` and `negative` are of values that no histogram holds, by metric. `hosts`: the
     machine that recorded it; none if the facts are damaged.
@@ -47,32 +47,32 @@ class PartFacts(msgspec.Struct):
     incidents: list[IncidentEntry] = []
     incident_counts: dict[str, int] = {}
     rows: dict[str, Annotated[int, msgspec.Meta(ge=0)]] = {}
-    """Rows of each table, of a worker that is done."""
+    """The number of rows of each table, if the worker is done."""
 
 
 class PartLike(Protocol):
-    """A part of a run, of which its final files are made: what one worker recorded, or a whole run that was apart."""
+    """A part of a run, from which its final files are made: the record of one worker, or a complete separate run."""
 
     @property
     def facts(self) -> PartFacts: ...
 
     def batches(self, table: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        """The rows of a table in whole batches, with every column of the schema."""
+        """Yield the rows of a table in complete batches, with every column of the schema."""
 
     def transcript(self) -> Iterator[bytes] | None:
-        """What was said, a JSON line per turn; None where nobody asked for it."""
+        """Yield the transcripts, a JSON line per turn; return None if they were not recorded."""
 
     def histograms(self) -> Histograms:
-        """The histograms of events and of the harness; others are made of rows, and may be there or not."""
+        """Return the histograms of events and of the load generator; others are made of rows, and are optional here."""
 
     def keep_documents(self, folder: Path) -> None:
-        """Keep each worker's histograms and facts in a run folder, where they are known one by one."""
+        """Store each worker's histograms and facts in a run folder, if they are known separately."""
 
 
 class WorkerPart:
-    """What worker number `worker` recorded, from 0, up to its last append, as far as it can be read.
+    """The record of worker number `worker`, from 0, up to its last append, as far as it can be read.
 
-    `damage`: what cannot, by the name of the stream or document, as far as it was looked at.
+    `damage`: what is unreadable, by the name of the stream or document, as far as it was read.
     """
 
     def __init__(self, folder: Path, worker: int, place: str = spool.SPOOL) -> None:
@@ -81,12 +81,12 @@ class WorkerPart:
 
     @cached_property
     def begun(self) -> bool:
-        """Whether the worker has begun to record: it writes its facts first."""
+        """True if the worker has started to record: it writes its facts first."""
         return self._read(FACTS) is not None
 
     @cached_property
     def facts(self) -> PartFacts:
-        """What the worker wrote last of them; those of one that is not done where they are missing or damaged."""
+        """The last facts that the worker wrote; those of an unfinished worker if they are missing or damaged."""
         data = self._read(FACTS)
         if data is None:
             return PartFacts()
@@ -98,7 +98,7 @@ class WorkerPart:
 
     @property
     def host(self) -> str:
-        """The machine that recorded it; empty where that is not known."""
+        """The machine that recorded it; empty if that is unknown."""
         return next((host["name"] for host in self.facts.hosts), "")
 
     @property
@@ -107,16 +107,16 @@ class WorkerPart:
 
     @property
     def unfinished(self) -> bool:
-        """Whether its worker still has something to write; one that died has not."""
+        """True if its worker still has something to write; one that died has not."""
         return not self.facts.done and self.alive
 
     @property
     def damage_words(self) -> str:
-        """turns.arrows: second is of type string, not int64; empty where nothing is damaged."""
+        """The damage as text, such as `turns.arrows: second is of type string, not int64`; empty without damage."""
         return "; ".join(f"{name}: {why}" for name, why in sorted(self.damage.items()))
 
     def batches(self, table: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        """The rows of a table in whole batches; a stream that was cut or is damaged ends at its last whole batch."""
+        """Yield the rows of a table in complete batches, up to the last complete one of a damaged or truncated file."""
         name, count = rows_of(table), 0
         if (file := self._open(name)) is not None:
             with file:
@@ -129,7 +129,7 @@ class WorkerPart:
                 except (pa.ArrowException, OSError, TypeError, ValueError) as error:
                     if self.facts.done or not isinstance(error, pa.ArrowInvalid):  # else it was killed in mid-write
                         self._note(name, error)
-        # a stream may end with a whole batch and lack others
+        # a stream may end with a complete batch and lack others
         if count < (written := self.facts.rows.get(table, 0)):
             self._note(name, ValueError(f"{count} of {written} rows are there"))
 
@@ -140,7 +140,7 @@ class WorkerPart:
             return file.seek(0, os.SEEK_END)
 
     def transcript(self) -> Iterator[bytes] | None:
-        """What was said, a JSON line per turn without one that was cut; None where nobody asked for it."""
+        """Yield the transcripts, a JSON line per turn, without a truncated line; return None if not recorded."""
         file = self._open(TRANSCRIPT)
         if file is None:
             return None
@@ -148,7 +148,7 @@ class WorkerPart:
         return self._whole_lines()
 
     def histograms(self) -> Histograms:
-        """What its worker wrote last of them; none where they cannot be read."""
+        """Return the last histograms that its worker wrote; none if they cannot be read."""
         if (data := self._read(HISTOGRAMS)) is not None:
             try:
                 return decode(data, f"{HISTOGRAMS} of worker {self.worker}")
@@ -157,14 +157,14 @@ class WorkerPart:
         return Histograms()
 
     def keep_documents(self, folder: Path, as_worker: int | None = None, facts: PartFacts | None = None) -> None:
-        """Keep the worker's histograms and facts in a run folder; under another number, with these facts, if given."""
+        """Store the worker's histograms and facts in a run folder; with another number and other facts, if given."""
         worker = self.worker if as_worker is None else as_worker
         spool.keep(folder, worker, FACTS, msgspec.json.encode(self.facts if facts is None else facts))
         if HISTOGRAMS not in self.damage and (data := self._read(HISTOGRAMS)) is not None:
             spool.keep(folder, worker, HISTOGRAMS, data)
 
     def _whole_lines(self) -> Iterator[bytes]:
-        # opened when it is read, so that none is left open that nobody reads
+        # opened on reading, so that no unread file stays open
         if (file := self._open(TRANSCRIPT)) is not None:
             with file:
                 yield from (line for line in file if line.endswith(b"\n"))
@@ -193,7 +193,7 @@ class WorkerPart:
 
 
 def with_columns_of(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Return a batch with the columns of a schema. Raises ValueError if one is missing or has another type."""
+    """Return a batch with the columns of a schema. Raise ValueError if one is missing or has another type."""
     if batch.schema.equals(schema):
         return batch
     there = set(batch.schema.names)
@@ -206,5 +206,5 @@ def with_columns_of(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def parts(folder: Path, place: str = spool.SPOOL) -> Sequence[WorkerPart]:
-    """Return the part of each worker that has written any; in `spool.WORKERS` what a closed run keeps of them."""
+    """Return the part of each worker that has written any; in `spool.WORKERS` those stored in a finalized run."""
     return [WorkerPart(folder, worker, place) for worker in spool.workers_in(folder, place)]

@@ -1,7 +1,7 @@
-"""Where a target is and how it speaks: from the endpoint of an Azure resource, or from a whole URL. Pure.
+"""The address and dialect of a target: from the endpoint of an Azure resource, or from a complete URL. Pure.
 
-Addresses, queries and headers of each service: Azure's and OpenAI's reference of the Realtime API. Those that targets
-give themselves are taken apart, checked and filled in here, too; what a `${NAME}` of theirs stands for is not stored.
+Addresses, queries and headers of each service: Azure's and OpenAI's reference of the Realtime API. Headers and
+subprotocols that targets set are also parsed, checked and filled in here; the value of a `${NAME}` is not stored.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ NEEDED = {
     OPENAI: ("model", "call_id"),
     VOICE_LIVE_PATH: ("model", "agent-name", "agent_id"),
 }
-"""One of these must be in the query of such a path."""
+"""The query names of which such a path needs one."""
 
 TRANSCRIPTION = "intent", "transcription"
-"""The name and value in a query that ask for a session without replies."""
+"""The name and value in a query that request a session without replies."""
 API_VERSIONS = ("2024-10-01-preview", "2025-04-01-preview")
 VOICE_LIVE_VERSIONS = ("2026-07-15", "2026-06-01-preview", "2026-04-10", "2025-10-01")
 VERSIONS = {AZURE_PREVIEW: API_VERSIONS, VOICE_LIVE_PATH: VOICE_LIVE_VERSIONS}
-"""The api-versions of each path that has any; the first is used where none is named."""
+"""The api-versions of each path that has any; the first is the default."""
 AZURE_PATHS = {GA.name: AZURE_GA, PREVIEW.name: AZURE_PREVIEW, VOICE_LIVE.name: VOICE_LIVE_PATH}
 """The path of each dialect at an Azure resource."""
 NOT_OF_VOICE_LIVE = ".openai.azure.com"
-MODEL_VERSION = "2024-12-17"  # of gpt-4o-realtime-preview; a page of Azure's once printed it as an api-version
+MODEL_VERSION = "2024-12-17"  # of gpt-4o-realtime-preview; a page of Azure's once showed it as an api-version
 EXAMPLE_URL = "wss://HOST/openai/v1/realtime?model=DEPLOYMENT"
 EXAMPLE_ENDPOINT = "https://RESOURCE.openai.azure.com"
 
@@ -64,7 +64,7 @@ _SECRET_QUERY = re.compile(r"(key|token|secret|password|authorization)$")
 
 @dataclass(frozen=True)
 class Address:
-    """Where a target is, and how it speaks. `notices`: what is likely wrong, and is tried all the same."""
+    """The address and dialect of a target. `notices`: likely mistakes, which are tried all the same."""
 
     host: str
     port: int
@@ -86,19 +86,19 @@ class Address:
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """OpenAI tells the dialects apart by a header."""
+        """The headers that select the dialect, which OpenAI needs."""
         path = self.resource.partition("?")[0].rstrip("/")
         return (("OpenAI-Beta", "realtime=v1"),) if path == OPENAI and self.dialect is PREVIEW else ()
 
 
 def azure_cloud(host: str) -> str | None:
-    """Which of Azure's clouds a host belongs to; None for none."""
+    """Return the Azure cloud that a host belongs to; None if it is not Azure's."""
     suffixes = {f".{service}.{cloud}": cloud for cloud in AZURE_CLOUDS for service in AZURE_SERVICES}
     return next((cloud for suffix, cloud in suffixes.items() if host.removesuffix(".").endswith(suffix)), None)
 
 
 def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, names: KeyNames) -> Address:
-    """Azure: a resource and a deployment in it. Raises SettingError."""
+    """Return the address of a deployment in an Azure resource. Raise SettingError."""
     source = names["endpoint"]
 
     def refuse(problem: str) -> SettingError:
@@ -137,7 +137,7 @@ def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, n
 
 
 def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
-    """Any server that speaks a dialect, at exactly this URL. Raises SettingError."""
+    """Return the address of any server with a known dialect, at exactly this URL. Raise SettingError."""
     source = names["url"]
 
     def refuse(problem: str) -> SettingError:
@@ -158,7 +158,7 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
     known = SERVICES.get(settings.service or service_at(host, path) or "")
     own = known.dialect if known else OF_PATHS.get(path, GA)
     dialect = DIALECTS[settings.dialect] if settings.dialect else own
-    if dialect.provider is None:  # an agent's query is its own
+    if dialect.provider is None:  # an agent's query has its own meaning
         refuse_transcription(parts.query, "url", source)
     notices = _query_notices(path, dict(parse_qsl(parts.query)), source)
     if settings.dialect is None and known is None and path not in OF_PATHS:
@@ -173,14 +173,14 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
 
 
 def refuse_transcription(query: str, key: str, source: str) -> None:
-    """Raise SettingError where a query asks for a session that only transcribes, in which no turn is answered."""
+    """Raise SettingError if a query requests a session that only transcribes, in which no turn is answered."""
     if any((name.lower(), value.lower()) == TRANSCRIPTION for name, value in parse_qsl(query)):
         problem = "in which nothing is answered and nothing is measured: take it out, and name a realtime model"
         raise SettingError(key, f"{source} asks for a session that only transcribes (intent=transcription), {problem}")
 
 
 def with_model(url: str, model: str) -> str | None:
-    """The URL with another model (or deployment) in its query; None where it has none to be replaced."""
+    """Return the URL with another model (or deployment) in its query; None if it has none to replace."""
     address, _, query = url.partition("?")
     pairs = [part.partition("=") for part in query.split("&")]
     if not any(name in ("model", "deployment") for name, _, _ in pairs):
@@ -213,7 +213,7 @@ def _version_notices(version: str, path: str, key: str, source: str) -> tuple[st
 
 
 def _host_notices(parts: SplitResult, dialect: Dialect, source: str) -> tuple[str, ...]:
-    """What is wrong with the host for the dialect that is spoken there."""
+    """Return the problems of the host for this dialect."""
     host = (parts.hostname or "").removesuffix(".")
     if dialect is not VOICE_LIVE or not host.endswith(NOT_OF_VOICE_LIVE):
         return ()
@@ -222,7 +222,7 @@ def _host_notices(parts: SplitResult, dialect: Dialect, source: str) -> tuple[st
 
 
 def _query_notices(path: str, query: Mapping[str, str], source: str) -> tuple[str, ...]:
-    """What is wrong, or likely so, with the query of one of the known paths."""
+    """Return the likely mistakes in the query of a known path. Raise SettingError for a certain one."""
     needed = NEEDED.get(path, ())
     if needed and not any(name in query for name in needed):
         remedy = f"add ?{needed[0]}=NAME (or &{needed[0]}=NAME)"
@@ -247,27 +247,27 @@ def _address(
 
 _HOST_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,62})")
 OURS = frozenset({"authorization", "api-key", "host", "connection", "upgrade", "content-length", "transfer-encoding"})
-"""Headers that signing in and the WebSocket upgrade set; so are all that begin with sec-."""
+"""Headers that signing in and the WebSocket upgrade set; they also set all that start with sec-."""
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 """A token of RFC 9110 §5.6.2, as a subprotocol must be (RFC 6455 §4.1)."""
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def url_parts(text: str, key: str, source: str) -> tuple[SplitResult, int | None]:
-    """(the parts of a URL, its port). Raises SettingError for the setting `key`, which calls it `source`."""
+    """Return (the parts of a URL, its port). Raise SettingError for the setting `key`, which calls it `source`."""
     if not (text.isascii() and text.isprintable()) or " " in text:
         raise SettingError(key, f"{source} holds characters that no URL has: percent-encode them")
     try:
         parts = urlsplit(text)
         return parts, parts.port
-    except ValueError:  # whose text may quote a password
+    except ValueError:  # its text may quote a password
         raise SettingError(key, f"{source} is not a URL, or its port is not from 1 to 65535") from None
 
 
 def split_url(text: str, key: str, source: str) -> SplitResult:
-    """The parts of a URL that can neither surprise a socket or a request line nor hold a password.
+    """Return the parts of a URL that is safe for sockets and request lines, and has no password.
 
-    Raises SettingError, as above.
+    Raise SettingError, as above.
     """
     parts, port = url_parts(text, key, source)
     if port == 0:
@@ -282,7 +282,7 @@ def split_url(text: str, key: str, source: str) -> SplitResult:
 
 
 def is_host(parts: SplitResult) -> bool:
-    """Whether a URL's host can exist: an address, or a name as DNS has it.
+    """Return whether a URL's host can exist: an address, or a valid DNS name.
 
     RFC 1035 §2.3.4: labels of 1 to 63 characters, 253 in all; `_` occurs.
     """
@@ -302,7 +302,7 @@ def url_path(parts: SplitResult) -> str:
 def further_headers(
     given: Mapping[str, str], environ: Mapping[str, str]
 ) -> tuple[tuple[tuple[str, str], ...], tuple[Credential, ...]]:
-    """(headers to send, what variables stood for in them). Raises SettingError, which quotes no value."""
+    """Return (headers to send, the values of variables in them). Raise SettingError, which quotes no value."""
     for name in given:
         if name.lower() in OURS or name.lower().startswith("sec-"):
             problem = f"headers must not set {name}: that is done by `auth`, or by the upgrade itself"
@@ -323,7 +323,7 @@ def further_headers(
 
 
 def subprotocols(given: Sequence[str], environ: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[Credential, ...]]:
-    """(subprotocols to offer, what variables stood for in them). Raises SettingError, which quotes no value."""
+    """Return (subprotocols to offer, the values of variables in them). Raise SettingError, which quotes no value."""
     offered = [filled(text, environ, "subprotocols", "subprotocols") for text in given]
     if not all(_TOKEN.fullmatch(name) for name, _ in offered):
         raise SettingError("subprotocols", "subprotocols must be names, of letters, digits and -._ alone")
@@ -331,16 +331,16 @@ def subprotocols(given: Sequence[str], environ: Mapping[str, str]) -> tuple[tupl
 
 
 def is_variable(text: str) -> bool:
-    """Whether a text is a variable and nothing else."""
+    """Return whether a text is a variable and nothing else."""
     return _VARIABLE.fullmatch(text) is not None
 
 
 def filled(
     text: str, environ: Mapping[str, str], key: str, source: str, *, encoded: bool = False
 ) -> tuple[str, tuple[Credential, ...]]:
-    """(a text with its variables in it, percent-encoded if asked for; what they stood for). Raises SettingError.
+    """Return (a text with its variables replaced, percent-encoded if `encoded`; their values). Raise SettingError.
 
-    Secrets are values that are long enough to be one, so that they are shown nowhere.
+    Values that are long enough count as secrets, which are never shown.
     """
     values = {name: cleaned(environ.get(name, ""), f"a variable in {source}") for name in _VARIABLE.findall(text)}
     if not all(values.values()):

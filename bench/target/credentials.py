@@ -1,4 +1,4 @@
-"""What proves to a service who is calling, kept away from everything that prints or stores."""
+"""Credentials that identify the caller to a service, separated from all code that prints or stores."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from bench.errors import UsageError
 SHORTEST_SECRET = 8
 HIDDEN = "***"
 _USERS = re.compile(r'(?<=://)[^\s/?#"<>]+(?=@)')
-"""The user of a URL (RFC 3986 §3.2.1), and the password where there is one."""
+"""The user in a URL (RFC 3986 §3.2.1), and the password if there is one."""
 
 
 class Credential:
-    """One request header with a secret in it, behind a `scheme` such as Bearer. Only `header` gives the secret away."""
+    """One request header with a secret in it, after a `scheme` such as Bearer. Only `header` returns the secret."""
 
     __slots__ = ("_secret", "name", "scheme")
 
@@ -25,17 +25,17 @@ class Credential:
         self._secret = secret
 
     def header(self) -> tuple[str, str]:
-        """(name, value) of the request header."""
+        """Return (name, value) of the request header."""
         return self.name, f"{self.scheme} {self._secret}" if self.scheme else self._secret
 
     def hide(self, text: str) -> str:
-        """The text without the secret: a service may quote what it was sent. A key that is a mere word is none."""
+        """Hide the secret in a text, which a service may quote; a secret shorter than SHORTEST_SECRET stays."""
         head = self._secret[:SHORTEST_SECRET]
         if len(head) < SHORTEST_SECRET or head not in text:  # nearly all texts
             return text
         text = text.replace(self._secret, HIDDEN)
         start = text.find(head)
-        while start >= 0:  # who quotes may have cut, maybe in mid-secret: a close reason has 123 bytes
+        while start >= 0:  # a quote may be truncated, even within the secret: a close reason has 123 bytes
             if self._secret.startswith(text[start:]):
                 return text[:start] + HIDDEN
             start = text.find(head, start + 1)
@@ -53,9 +53,9 @@ class Credential:
 
 
 def redacted(text: str, secrets: Iterable[Credential]) -> str:
-    """Return the text without these secrets, and without what stands before the @ of URLs.
+    """Return the text without these secrets, and without the user part of URLs, before the @.
 
-    The longest is hidden first: a shorter one may be its beginning, and would leave the rest of it.
+    The longest is hidden first: a shorter one may be its start, and would leave the rest of it.
     """
     for secret in sorted(secrets, key=attrgetter("length"), reverse=True):
         text = secret.hide(text)
@@ -63,10 +63,10 @@ def redacted(text: str, secrets: Iterable[Credential]) -> str:
 
 
 def cleaned(text: str, source: str) -> str:
-    """A key or setting as it was meant, fit for a header or URL: without what copying leaves round it; may be empty.
+    """Return a key or setting without surrounding white space and quotes, fit for a header or URL; it may be empty.
 
-    Raises UsageError, which names `source` and never quotes the text, where a space, a control character or one outside
-    ASCII is left inside.
+    Raise UsageError, which names `source` and never quotes the text, if it contains a space, a control character or one
+    outside ASCII.
     """
     text = unquoted(text)
     if not all("!" <= character <= "~" for character in text):
@@ -75,7 +75,7 @@ def cleaned(text: str, source: str) -> str:
 
 
 def unquoted(text: str) -> str:
-    """The text without the white space, and the pair of quotes, round it: .env files and copying leave both."""
+    """Return the text without the white space and quotes around it: .env files and copying add both."""
     text = text.strip()
     if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
         text = text[1:-1].strip()

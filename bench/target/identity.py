@@ -1,7 +1,7 @@
-"""One token from Microsoft Entra ID, by azure-identity: which of its credentials, and why none of them worked.
+"""One token from Microsoft Entra ID, by azure-identity: from which of its credentials, or why none of them worked.
 
-azure-identity is imported at the first sign-in, for gevent must have patched the standard library before. All that it
-waits for (sockets, the Azure CLI) switches to other greenlets then, so it runs in a plain greenlet: in a thread of
+azure-identity is imported at the first sign-in, because gevent must patch the standard library before. All its blocking
+operations (sockets, the Azure CLI) then switch to other greenlets, so it runs in a plain greenlet: in a thread of
 gevent's pool it cannot start processes, and it starts one (`uname`) in every first request.
 """
 
@@ -30,13 +30,13 @@ from bench.units import NS_PER_S
 from bench.untrusted.safe_io import read_json
 
 FIRST_RETRIES = 2
-"""azure-identity's own retries, of answers like 429 and 500, when a run begins; later the background asks again."""
+"""azure-identity's own retries, of responses like 429 and 500, when a run starts; later `TokenRenewer` retries."""
 CONNECT_LIMIT_S, READ_LIMIT_S = 3, 10
 WHY_LENGTH, WHY_IN_CHAIN_LENGTH = 200, 110
 
 SECRET_VARIABLES = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "AZURE_PASSWORD",
                     "IDENTITY_HEADER", "MSI_SECRET")  # fmt: skip
-"""What azure-identity reads of the environment and must show nowhere, beside the passwords of proxies."""
+"""The environment variables of azure-identity that must never be shown, besides the passwords of proxies."""
 
 REMEDIES = {
     "default": "sign in with `az login`, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or use a key",
@@ -52,12 +52,12 @@ _LINKS = re.compile(
     r"(See|Visit|To mitigate|For more|Please refer)[^.]*?https://\S+( to troubleshoot this issue)?\.?|https://\S+"
 )
 _MISLEADING = re.compile(r"configuration not found in environment\. Token request error: \(\w+\) (None, None)?")
-"""What azure-identity says of a refusal by the endpoint of a managed identity, whatever its status and words."""
+"""The text of azure-identity for any refusal by a managed identity's endpoint, whatever its status and message."""
 _UNAVAILABLE = re.compile(r"^(\w+Credential:) \w+Credential authentication unavailable[.,]? ?")
 
 
 class SignInError(RtbenchError):
-    """A sign-in gave no token. The text is one line: who was asked, why each had none (`why`), and what to do."""
+    """A sign-in without a token. The text is one line: the credentials, why each failed (`why`), and the remedy."""
 
     def __init__(self, why: str, remedy: str = "") -> None:
         super().__init__(f"{why}: {remedy}" if remedy else why)
@@ -75,25 +75,25 @@ class Token:
 
 
 Fetch = Callable[[EntraSignIn, int], Token]
-"""(how, retries) → a token; raises SignInError."""
+"""A function of the sign-in and the number of retries that returns a token, or raises SignInError."""
 
 
 def fetch_token(entra: EntraSignIn, retries: int) -> Token:
-    """Ask for a new token, past every cache of this process. Raises SignInError.
+    """Request a new token, bypassing every cache of this process. Raise SignInError.
 
-    A credential object hands its token out again within 30 s of the last request, so there is a new one each time.
+    A credential object returns its last token again within 30 s of the last request, so each request has a new object.
     """
     try:
         with _certificates(entra.ca) as trusted, _credential(entra, retries, trusted) as credential:
             options = {"tenant_id": entra.tenant_id} if entra.tenant_id else {}
             info = credential.get_token_info(entra.scope, options=options)
         return read_token(str(info.token), int(info.expires_on), _issuer(credential))
-    except Exception as error:  # azure-identity lets through whatever its answers, files and processes raise
+    except Exception as error:  # azure-identity passes on whatever its responses, files and processes raise
         raise sign_in_error(entra, error) from None
 
 
 def read_token(secret: str, expires_s: int, issuer: str) -> Token:
-    """A token as it was answered; `expires_s` in Unix time. Raises SignInError for what cannot be one."""
+    """Return a token as received; `expires_s` in Unix time. Raise SignInError if it cannot be one."""
     now_ns, wall_ns = now_with_realtime()
     left_ns = expires_s * NS_PER_S - wall_ns
     if not secret or not all("!" <= character <= "~" for character in secret):
@@ -106,7 +106,7 @@ def read_token(secret: str, expires_s: int, issuer: str) -> Token:
 
 
 def public_claims(secret: str) -> dict[str, str]:
-    """For whom, of whom and until when a token is, where it is a JWT (RFC 7519); {} where it is opaque."""
+    """Return the audience, identity and expiry of a token that is a JWT (RFC 7519); {} if it is opaque."""
     try:
         part = secret.split(".")[1]
         claims = read_json(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
@@ -116,7 +116,7 @@ def public_claims(secret: str) -> dict[str, str]:
 
 
 def sign_in_error(entra: EntraSignIn, error: Exception) -> SignInError:
-    """One line for an error of azure-identity, whose texts have many, with links and at times the answer in them."""
+    """Return one line for an error of azure-identity, whose texts have many, with links and even responses."""
     proxy = [*proxy_secrets(entra.proxy)] if isinstance(entra.proxy, Proxy) else []
     said = str(getattr(error, "message", None) or error or type(error).__name__)
     text = redacted(said, [*environment_secrets(), *proxy])
@@ -128,7 +128,7 @@ def sign_in_error(entra: EntraSignIn, error: Exception) -> SignInError:
 
 
 def shown_reason(why: str, longest: int) -> str:
-    """What one credential says, in one line without links, tokens and what it was answered."""
+    """Return the message of one credential in one line, without links, tokens and quoted responses."""
     why = why.partition("\nTo mitigate this issue")[0]
     why = _TOKEN_LIKE.sub("***", _QUOTED_ANSWER.sub("{…}", why))
     why = " ".join(_MISLEADING.sub("endpoint refused: ", _LINKS.sub("", why)).split())
@@ -137,16 +137,16 @@ def shown_reason(why: str, longest: int) -> str:
 
 
 def environment_secrets() -> Iterator[Credential]:
-    """What azure-identity reads of this process's environment and must show nowhere."""
+    """Yield the secrets in this process's environment that azure-identity reads."""
     yield from (Credential(name, os.environ.get(name, "")) for name in SECRET_VARIABLES)
     yield from environment_proxy_secrets(os.environ)
 
 
 def proxies_of(entra: EntraSignIn) -> dict[str, str]:
-    """The proxy by which azure-identity goes where, as `requests` has it: an empty one is the direct way.
+    """Return the proxies of azure-identity, in the form of `requests`: an empty one is a direct connection.
 
-    Without TLS are the endpoints of managed identities, on this machine or beside it, where no proxy leads. What is not
-    said here the environment's variables say.
+    The endpoints of managed identities have no TLS; they are on this machine or next to it, and need no proxy. The
+    environment's variables decide all that is not set here.
     """
     direct = {"http": ""}
     if isinstance(entra.proxy, Proxy) and entra.kind != "managed_identity":
@@ -156,7 +156,7 @@ def proxies_of(entra: EntraSignIn) -> dict[str, str]:
 
 @contextmanager
 def _certificates(ca: Path | None) -> Iterator[dict[str, Any]]:
-    """What azure-identity is to trust: a file of the usual authorities and this one; {} for what it does by itself."""
+    """Yield the trust settings of azure-identity: a file of the usual authorities and this one; {} by default."""
     if ca is None:
         yield {}
         return
@@ -168,7 +168,7 @@ def _certificates(ca: Path | None) -> Iterator[dict[str, Any]]:
 
 
 def _credential(entra: EntraSignIn, retries: int, trusted: Mapping[str, Any]) -> Any:
-    """The credential of azure-identity that is asked for, fresh. Raises whatever its constructor does."""
+    """Return a new credential object of the requested kind. Raise whatever its constructor raises."""
     _silence()
     from azure import identity
 
@@ -195,7 +195,7 @@ def _credential(entra: EntraSignIn, retries: int, trusted: Mapping[str, Any]) ->
 
 
 def _service_principal(entra: EntraSignIn, settings: dict[str, Any]) -> Any:
-    """The environment's, or another one of a target with the environment's secret or certificate."""
+    """Return the environment's principal, or another one of a target with the environment's secret or certificate."""
     from azure import identity
 
     if entra.client_id is None and entra.tenant_id is None:
@@ -210,7 +210,7 @@ def _service_principal(entra: EntraSignIn, settings: dict[str, Any]) -> Any:
 
 
 def _issuer(credential: Any) -> str:
-    """Which class answered: of a chain the link that did, of a wrapper what it wraps as well."""
+    """Return the class that responded: of a chain the successful link, of a wrapper also what it wraps."""
     link = getattr(credential, "_successful_credential", None) or credential
     inner = getattr(link, "_credential", None)
     name = type(link).__name__
@@ -218,7 +218,7 @@ def _issuer(credential: Any) -> str:
 
 
 def _silence() -> None:
-    """What azure-identity has to say comes as an error: its log repeats that in many lines, at DEBUG with headers."""
+    """Silence azure-identity's log: it repeats its errors in many lines, at DEBUG level with headers."""
     for name in ("azure", "msal"):
         logger = logging.getLogger(name)
         logger.propagate = False

@@ -1,8 +1,8 @@
-"""Makes the network path to a target of its settings: certificates, a proxy, another address, compression.
+"""The network path to a target, from its settings: certificates, a proxy, another address, compression.
 
 A proxy is named by a URL, or by the environment's usual variables: HTTPS_PROXY, else ALL_PROXY, and NO_PROXY, each in
-lower case first (as curl and Python do). HTTP_PROXY is for addresses without TLS, and those of ours are on this
-machine, where no proxy is used (as in Go).
+lower case first (as in curl and Python). HTTP_PROXY is for addresses without TLS; ours are on this machine, for which
+no proxy is used (as in Go).
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ SCHEMES: Mapping[str, tuple[Literal["http", "socks4", "socks5"], int, bool]] = {
     "socks4": ("socks4", 1080, False),
     "socks4a": ("socks4", 1080, True),
 }
-"""Scheme of a URL → what is spoken, its usual port, and whether the proxy looks names up."""
+"""The scheme of a URL → the protocol, its usual port, and whether the proxy looks names up."""
 EXAMPLE = "http://HOST:PORT or socks5h://HOST:PORT"
 VARIABLES = ("HTTPS_PROXY", "ALL_PROXY")
 READ_BY_OTHERS = (*VARIABLES, "HTTP_PROXY")
-"""What libraries read by themselves."""
+"""The variables that libraries read by themselves."""
 NONE: Final = "none"
 
 
 def network_path_of(
     settings: TargetSettings, around: SettingsContext, address: Address
 ) -> tuple[NetworkPath, tuple[str, ...]]:
-    """(the network path, notices). Raises SettingError."""
+    """Return (the network path, notices). Raise SettingError."""
     proxy, proxy_notices = _proxy(settings.proxy, around, address)
     path = NetworkPath(
         ca=_certificates(settings.ca_file, "ca_file", around),
@@ -51,7 +51,7 @@ def network_path_of(
     )
     if address.tls:
         return path, proxy_notices
-    # without TLS everything, keys too, is open to whoever is on the way: it must not leave this machine
+    # without TLS everyone on the path can read everything, keys too: it must not leave this machine
     for key, host in (("resolve", path.address), ("proxy", path.proxy.host if path.proxy else None)):
         if host is not None and not is_loopback(host):
             raise around.refuse(key, "leads away from this machine, without TLS: use wss://")
@@ -81,7 +81,7 @@ def _ip_address(text: str | None, around: SettingsContext) -> str | None:
 def _certificates(path: str | None, key: str, around: SettingsContext) -> Path | None:
     if path is None:
         return None
-    from cryptography.x509 import load_pem_x509_certificates  # slow to import, and seldom wanted
+    from cryptography.x509 import load_pem_x509_certificates  # slow to import, and rarely needed
 
     try:
         load_pem_x509_certificates(_content(path, key, around))
@@ -111,7 +111,7 @@ def _content(path: str, key: str, around: SettingsContext) -> bytes:
 
 
 def parsed_proxy(text: str, source: str) -> Proxy:
-    """The proxy at a URL. Raises SettingError, which never quotes it: it may hold a password."""
+    """Return the proxy at a URL. Raise SettingError, which never quotes it: it may hold a password."""
 
     def refuse(problem: str) -> SettingError:
         return SettingError("proxy", f"{source} {problem}")
@@ -133,7 +133,7 @@ def parsed_proxy(text: str, source: str) -> Proxy:
 
 
 def environment_proxy(environ: Mapping[str, str], host: str, port: int) -> tuple[Proxy, str] | None:
-    """(the proxy that the environment wants for a host, the variable that says so); None for a direct path."""
+    """Return (the environment's proxy for a host, the variable that names it); None for a direct path."""
     found = next((found for name in VARIABLES if (found := _variable(environ, name)) is not None), None)
     _, no_proxy = _variable(environ, "NO_PROXY") or ("", "")
     excepted = no_proxy.replace(",", " ").lower().split()
@@ -144,7 +144,7 @@ def environment_proxy(environ: Mapping[str, str], host: str, port: int) -> tuple
 
 
 def proxy_url(proxy: Proxy) -> str:
-    """The proxy with its user and password, as libraries want it; for no file and no screen."""
+    """Return the proxy's URL with user and password, as libraries need it; it must not be stored or shown."""
     names_looked_up = {"socks5": "h", "socks4": "a"}.get(proxy.scheme, "") if proxy.remote_dns else ""
     password = "" if proxy.password is None else f":{quote(proxy.password, safe='')}"
     user = "" if proxy.user is None else f"{quote(proxy.user, safe='')}{password}@"
@@ -152,7 +152,7 @@ def proxy_url(proxy: Proxy) -> str:
 
 
 def proxy_secrets(proxy: Proxy) -> Iterator[Credential]:
-    """What must not be shown of a proxy, in each spelling that goes over a wire. A user alone may be a token."""
+    """Yield the secrets of a proxy, in each encoding that is sent. A user alone may be a token."""
     secret = proxy.password or proxy.user
     if secret:
         both = f"{proxy.user or ''}:{proxy.password or ''}"
@@ -161,7 +161,7 @@ def proxy_secrets(proxy: Proxy) -> Iterator[Credential]:
 
 
 def environment_proxy_secrets(environ: Mapping[str, str]) -> Iterator[Credential]:
-    """Users and passwords of the environment's proxies, which may be no URLs and yet be quoted for that."""
+    """Yield users and passwords of the environment's proxies, which error messages may quote even from invalid URLs."""
     for name in READ_BY_OTHERS:
         for spelling in (name.lower(), name):
             user_part = environ.get(spelling, "").rpartition("@")[0].rpartition("://")[2]
@@ -170,7 +170,7 @@ def environment_proxy_secrets(environ: Mapping[str, str]) -> Iterator[Credential
 
 
 def _variable(environ: Mapping[str, str], name: str) -> tuple[str, str] | None:
-    """(name, value) of a variable in lower case, else in upper case; an empty one in lower case says: none."""
+    """Return (name, value) of a variable in lower case, else in upper case; None if the first one set is empty."""
     for spelling in (name.lower(), name):
         value = environ.get(spelling)
         if value is not None:
@@ -179,7 +179,7 @@ def _variable(environ: Mapping[str, str], name: str) -> tuple[str, str] | None:
 
 
 def _names(entry: str, host: str, port: int) -> bool:
-    """An entry is `*`, an address, a CIDR range, or a name, which stands for all below it; with a port, for that."""
+    """Return whether an entry matches: `*`, an address, a CIDR range, or a name with subdomains; maybe a port."""
     if entry == "*":
         return True
     name, wanted_port = _host_and_port(entry)

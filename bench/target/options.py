@@ -1,8 +1,8 @@
-"""The options by which a command line names a service and the way to it: the one table of them.
+"""The options by which a command line names a service and the network path to it, in one table.
 
-The command line of runs with its variables, that of commands, and the keys of `targets.yaml` that say the same are made
-of it: an option and the key of its name say the same. Every command reads it at its start, so it imports nothing that
-takes long.
+It defines the command line of runs with its variables, that of commands, and the keys of `targets.yaml` of the same
+meaning: an option and the key of its name mean the same. Every command reads it at its start, so it imports nothing
+slow.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from bench.errors import UsageError
 
 OPTION = "option"
 AgentName = Literal["acs", "twilio", "pcm"]
-"""The dialects in which agents are called."""
+"""The dialects of agents."""
 DialectName = Literal["ga", "preview", "voice-live", "gpt-live", "xai", "inworld", "qwen", "glm", "stepfun", AgentName]
-"""The dialects by the names that users know; what each is: `bench.protocol.dialects`."""
+"""The dialects by the names that users know; `bench.protocol.dialects` describes them."""
 SignInName = Literal["entra", "managed_identity", "service_principal", "workload_identity", "azure_cli"]
 """Credentials of azure-identity; entra is its default chain."""
 AUTHS = ("key", "basic", *get_args(SignInName))
@@ -27,9 +27,9 @@ AUTHS = ("key", "basic", *get_args(SignInName))
 
 @dataclass(frozen=True)
 class TargetOption:
-    """An option. `note`: what it is for, without a capital letter and a full stop; `words`: all that it may be.
+    """An option. `note`: its purpose, without a capital letter and a full stop; `words`: the permitted values.
 
-    `kind`: int, Path or str, or tuple of names with commas between them.
+    `kind`: int, Path or str, or tuple for names separated by commas.
     """
 
     note: str
@@ -47,7 +47,7 @@ class TargetOption:
         return f"{self.note[0].upper()}{self.note[1:]}."
 
     def read(self, given: Any) -> Any:
-        """What is given, as `ServiceOptions` holds it. Raises UsageError for an empty name of a target."""
+        """Return the value for `ServiceOptions`. Raise UsageError for an empty name of a target."""
         if self.kind is not tuple:
             return self.kind(given)
         names = tuple(name.strip() for name in given.split(","))
@@ -57,16 +57,16 @@ class TargetOption:
 
 
 def option(note: str, metavar: str | None = None, *, default: Any = None, **more: Any) -> Any:
-    """A field of `ServiceOptions`: see `TargetOption`."""
+    """Return a field of `ServiceOptions`: see `TargetOption`."""
     return field(default=default, metadata={OPTION: TargetOption(note, metavar, **more)})
 
 
 @dataclass(frozen=True)
 class ServiceOptions:
-    """What a command line says of the service; each part may be missing. `resolve_targets` checks what is typed.
+    """The command line's options for the service; each may be missing. `resolve_targets` checks the values.
 
-    `targets`: names in `target_file` (`targets.yaml`, if none is given), those of variants as `name.variant`.
-    `prices`: the price table that targets may name models of; None is the one that comes with the tool.
+    `targets`: names in `target_file` (`targets.yaml` by default), those of variants as `name.variant`. `prices`: the
+    price table whose models targets may name; None is the built-in one.
     """
 
     targets: tuple[str, ...] = option(
@@ -117,12 +117,12 @@ class ServiceOptions:
 
     @staticmethod
     def of(given: Mapping[str, Any]) -> ServiceOptions:
-        """Take what is given, by options' names; None for nothing. Raises UsageError."""
+        """Return the options with these values, by their names; None for no value. Raise UsageError."""
         read: Any = {name: OPTIONS[name].read(value) for name, value in given.items() if value is not None}
         return ServiceOptions(**read)
 
     def words(self) -> list[str]:
-        """The same as a command line has it."""
+        """Return the options as arguments of a command line."""
         given = {option.flag: getattr(self, option.name) for option in OPTIONS.values()}
         shown = {flag: ",".join(value) if isinstance(value, tuple) else value for flag, value in given.items()}
         return [str(word) for flag, value in shown.items() if value not in (None, "") for word in (flag, value)]

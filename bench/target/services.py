@@ -1,6 +1,6 @@
-"""The services that are known by name: where each is, how it speaks and is signed in to. Pure.
+"""The services that are known by name: their addresses, dialects and sign-in. Pure.
 
-What a service spells otherwise its dialect knows. What each claim goes by, and what was tried: docs/targets.md.
+A dialect contains a service's deviations from the protocol. Sources of each claim, and what was tried: docs/targets.md.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ MODEL = "{model}"
 class KnownService:
     """One service.
 
-    `url`: its address, with `{model}` where the model is named, which is `model` where nobody names one. `hosts`: ends
-    of the names of its hosts; none of a server that people run themselves. `api_key_env`: the variable that its own
-    clients
-    read the key from. `basic`: the key is sent by Basic authentication. `minutes`: how long a session may last; None
-    where no limit is told.
+    `url`: its address, with `{model}` in place of the model, whose default is `model`. `hosts`: ends of the names of
+    its hosts; none for a server that people run themselves. `api_key_env`: the variable from which its own clients read
+    the key. `basic`: the key is sent by Basic authentication. `minutes`: the maximum duration of a session; None if no
+    limit is known.
     """
 
     title: str
@@ -105,11 +104,11 @@ OF_PATHS = {
     "/api/paas/v4/realtime": "glm",
     "/api/v1/realtime/session": "inworld",
 }
-"""Paths that no other service has."""
+"""Paths that are unique to a service."""
 
 
 def service_at(host: str, path: str) -> str | None:
-    """The service that is at an address, by its host, or else by its path; None for none that is known."""
+    """Return the service at an address, by its host, or else by its path; None if it is unknown."""
     named = host.removesuffix(".")
     by_host = (name for name, known in SERVICES.items() if any(f".{named}".endswith(f".{end}") for end in known.hosts))
     return next(by_host, OF_PATHS.get(path))

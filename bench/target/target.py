@@ -1,4 +1,4 @@
-"""A service and how to reach it, in plain data: what everything else is told of a target."""
+"""A service and how to reach it, in plain data, which all other modules use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.transport.interface import DIRECT, NetworkPath, Proxy
 
 Service = str
 """`azure`, a name of `bench.target.services`, or `other`."""
-AZURE_PREVIEW_CONNECTS_PER_MIN = 30.0  # its quota counts new connections, tens a minute
+AZURE_PREVIEW_CONNECTS_PER_MIN = 30.0  # its quota counts new connections, tens per minute
 _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9._-]")
 _PUBLIC_QUERY = frozenset(
     {"model", "deployment", "api-version", "call_id", "intent"}
@@ -28,11 +28,11 @@ _PUBLIC_QUERY = frozenset(
 
 @dataclass(frozen=True)
 class EntraSignIn:
-    """How to sign in without a key: which credential of azure-identity, for which scope, and by which way.
+    """How to sign in without a key: with which credential of azure-identity, for which scope, and by which path.
 
     `kind`: default (the chain of DefaultAzureCredential), managed_identity, service_principal, workload_identity or
-    azure_cli. `authority`: the sign-in host of a sovereign cloud, None for the public one. `proxy`: as the target
-    says, which may be "none"; None is what the environment says to azure-identity. `ca`: trusted beside the others.
+    azure_cli. `authority`: the sign-in host of a sovereign cloud, None for the public one. `proxy`: the target's, which
+    may be "none"; None leaves it to the environment. `ca`: an additional authority to trust.
     """
 
     scope: str
@@ -53,8 +53,8 @@ class Target:
     """A service and how to reach it.
 
     `label` is its name in rows and reports. `resource` is the path and query of the request line. `headers` are sent
-    with the upgrade, and stored nowhere. `session`: settings that this target has instead of a script's, where it is a
-    variant of `variant_of`. `notices`: what to read before a run.
+    with the upgrade, and never stored. `session`: settings that replace a script's for this target, such as a variant
+    of `variant_of`. `notices`: messages to show before a run.
     """
 
     label: str
@@ -73,26 +73,26 @@ class Target:
     prices: Prices | None = None
     """None: by the model that answers."""
     model: str | None = None
-    """The name of the model or deployment that is asked for."""
+    """The requested model's or deployment's name."""
     session: Mapping[str, Any] = field(default_factory=dict)
     session_source: str = ""
-    """Where `session` is written, for errors: targets.yaml:12."""
+    """The place of `session` in a file, for errors: targets.yaml:12."""
     variant_of: str | None = None
     subprotocols: tuple[str, ...] = field(default=(), repr=False)
-    """What the upgrade offers in `Sec-WebSocket-Protocol`, and stores nowhere."""
+    """The values to offer in `Sec-WebSocket-Protocol`, which are never stored."""
     secrets: tuple[Credential, ...] = field(default=(), repr=False)
-    """What else must be shown nowhere: what `${NAME}` stood for, and what a password is made of."""
+    """Further values that must never be shown: those of `${NAME}`, and the parts of a password."""
     notices: tuple[str, ...] = ()
 
     @property
     def loopback(self) -> bool:
-        """Whether what is sent stays on this machine."""
+        """True if all that is sent stays on this machine."""
         proxy = self.network_path.proxy
         return is_loopback(self.network_path.address or self.host) and (proxy is None or is_loopback(proxy.host))
 
     @property
     def terms(self) -> PricingTerms:
-        """What its turns are priced by before it answers."""
+        """The terms that price its turns before it answers."""
         return PricingTerms(self.model, self.prices, self.dialect.name not in UNLISTED_DIALECTS)
 
     @property
@@ -101,11 +101,11 @@ class Target:
         return f"{'wss' if self.tls else 'ws'}://{bracketed(self.host)}{port}{self.resource}"
 
     def connection_url(self, call_id: str) -> str:
-        """The URL of one connection, with its id where the target wants one."""
+        """Return the URL of one connection, with its id if the target needs one."""
         return self.url.replace(CALL_ID, call_id)
 
     def connection_headers(self, call_id: str) -> list[tuple[str, str]]:
-        """The headers of one connection's upgrade: its own, and those of its provider that it does not set itself."""
+        """Return the headers of one connection's upgrade: its own, and its provider's that it does not set itself."""
         own = {name.lower() for name, _ in self.headers}
         provided = self.dialect.provider.headers if self.dialect.provider else ()
         every = (*(header for header in provided if header[0].lower() not in own), *self.headers)
@@ -113,13 +113,13 @@ class Target:
 
     @property
     def public_url(self) -> str:
-        """The URL for files and screens: what its query holds beyond the well-known names might be a secret."""
+        """The URL for files and screens: values in its query may be secret, except under well-known names."""
         address, mark, query = self.url.partition("?")
         return address + mark + "&".join(_masked(part) for part in query.split("&"))
 
     @property
     def connects_per_min(self) -> float | None:
-        """How many connections may start in a minute; None for no limit."""
+        """The number of connections that may start per minute; None for no limit."""
         if self.connect_rate_per_min is not None:
             return self.connect_rate_per_min or None
         quota = self.service == "azure" and self.dialect is PREVIEW and not self.loopback
@@ -127,17 +127,17 @@ class Target:
 
 
 def as_label(text: str) -> str:
-    """A text in the characters that a label may have."""
+    """Return a text with only the characters that a label may have."""
     return _NOT_IN_LABELS.sub("_", text)
 
 
 def bracketed(host: str) -> str:
-    """A host as URLs have it: an IPv6 address in brackets."""
+    """Return a host in the form of URLs: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host
 
 
 def is_loopback(host: str) -> bool:
-    """True for localhost, 127.0.0.0/8 and ::1."""
+    """Return whether a host is localhost, in 127.0.0.0/8, or ::1."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

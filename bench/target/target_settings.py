@@ -1,10 +1,10 @@
-"""What can be said of a target: every key of `targets.yaml`, with what is allowed at it.
+"""The settings of a target: every key of `targets.yaml`, with its permitted values.
 
-This is the one table of it; what an option says as well is described there (`options.py`). The file, its JSON Schema
-(`python -m bench.target.target_settings` prints it), the environment and the command line all go by it: each ends in
-one `TargetSettings`, of which `targets.py` makes the target. `docs/targets.md` says the same at length.
+This is their only table; settings that are also options are described in `options.py`. The file, its JSON Schema
+(`python -m bench.target.target_settings` prints it), the environment and the command line all use it: each results in
+one `TargetSettings`, from which `targets.py` makes the target. `docs/targets.md` has the details.
 
-The price table has what tokens and minutes of each model cost, dated, with where each figure is from.
+The price table has the prices of tokens and minutes of each model, with their date and sources.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from bench.yaml_file import LocatedValue, read_yaml
 
 T = TypeVar("T")
 MOST_HEADERS = 10
-"""Azure answers 431 to more."""
+"""Azure responds with 431 to more."""
 PUBLIC_SCOPE = "https://cognitiveservices.azure.com/.default"
 NAME = "[A-Za-z0-9_-]{1,64}"
 WORD = "[!-~]{1,1000}"
@@ -98,7 +98,7 @@ BESIDE_TOKENS: dict[str, Field[float]] = {
 
 @dataclass(frozen=True)
 class PricesValidator(Validator[T]):
-    """Prices of tokens, of minutes, or of both: where there is one of minutes, those of tokens are 0 if left out.
+    """Prices of tokens, of minutes, or of both: with prices of minutes, those of tokens are 0 if left out.
 
     `beside`: further keys, which `build` takes.
     """
@@ -154,7 +154,7 @@ VARIANTS = MapOf(NAME, struct_of(VariantSettings))
 
 
 def as_option(name: str, shape: Validator[Any] | None = None, *, quiet: bool = False) -> Any:
-    """The key that says the same as the option of this name: a word of its own, where no shape is given."""
+    """Return the key with the meaning of the option `name`: one of its values, if there is no `shape`."""
     return field_key(shape or Choice(OPTIONS[name].words), OPTIONS[name].sentence, quiet=quiet)
 
 
@@ -203,21 +203,21 @@ TARGETS: StructOf[dict[str, TargetSettings]] = StructOf(
 )
 
 AS_OPTION = tuple(name for name in OPTIONS if name in TARGET.fields and name != "prices")
-"""The keys that are options, too."""
+"""The keys that are also options."""
 ON_COMMAND_LINE = {name: OPTIONS[name].flag for name in AS_OPTION} | {
     "endpoint": "AZURE_OPENAI_ENDPOINT",
     "deployment": "AZURE_OPENAI_DEPLOYMENT_NAME",
     "api_version": "OPENAI_API_VERSION",
 }
-"""What keys are called where options and the environment set them."""
+"""The names of keys that options and the environment set."""
 IN_FILE = {name: name for name in TARGET.fields}
 
 KeyNames = Mapping[str, str]
-"""Keys of `TargetSettings` → what the user knows them by."""
+"""Keys of `TargetSettings` → the names that the user knows."""
 
 
 class SettingError(UsageError):
-    """The setting at `key` cannot be used. The text is a sentence that names it."""
+    """An unusable setting at `key`. The text is a sentence that names it."""
 
     def __init__(self, key: str, problem: str) -> None:
         super().__init__(problem)
@@ -226,9 +226,9 @@ class SettingError(UsageError):
 
 @dataclass(frozen=True)
 class SettingsContext:
-    """What settings are read with. `names`: what errors call keys; `folder`: where paths are seen from.
+    """The context for reading settings. `names`: the names of keys in errors; `folder`: the base of relative paths.
 
-    `price_file`: the price table, None for the one that comes with the tool.
+    `price_file`: the price table, None for the built-in one.
     """
 
     environ: Mapping[str, str]
@@ -237,12 +237,12 @@ class SettingsContext:
     price_file: Path | None = None
 
     def refuse(self, key: str, problem: str) -> SettingError:
-        """The error that the setting at a key has such a problem."""
+        """Return the error for this problem of the setting at a key."""
         return SettingError(key, f"{self.names[key]} {problem}")
 
 
 def targets_schema() -> Schema:
-    """What `target_settings.py` declares, as JSON Schema (draft 2020-12)."""
+    """Return the declarations of this module as JSON Schema (draft 2020-12)."""
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Targets of Realtime Bench"}
     return head | TARGETS.schema()
 
@@ -252,7 +252,7 @@ GIVE_PRICES = "give the target `prices:` in targets.yaml, or name a file that ha
 
 @dataclass(frozen=True)
 class PriceTable:
-    """Prices by model. `as_of`: the figures' day, YYYY-MM-DD; `name`: of the file; `sources`: a line for each model."""
+    """Prices by model. `as_of`: their date, YYYY-MM-DD; `name`: of the file; `sources`: a line for each model."""
 
     as_of: str
     name: str
@@ -262,7 +262,7 @@ class PriceTable:
 
 @dataclass(frozen=True)
 class PricedModel:
-    """What a model costs. `source`: where the figures are from, in words."""
+    """The prices of a model. `source`: the source of the prices, in words."""
 
     prices: Prices
     source: str
@@ -284,7 +284,7 @@ class PriceFileValidator:
 
 
 def load_price_table(path: Path | None) -> PriceTable:
-    """The table in a file; None: the one that comes with the tool. Raises ScriptError, which names file and line."""
+    """Return the table in a file; None: the built-in one. Raise ScriptError, which names file and line."""
     if path is None:
         return _shipped()
     file = struct_of(PriceFileValidator).read(read_yaml(path, "the file"))
@@ -300,7 +300,7 @@ def _shipped() -> PriceTable:
 
 
 def usage_usd(prices: Prices, usage: TokenUsage) -> float:
-    """What some tokens cost."""
+    """Return the cost of these tokens."""
     return float(cost_usd(prices, msgspec.structs.asdict(usage)))
 
 

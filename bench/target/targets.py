@@ -1,10 +1,10 @@
-"""Decides which services are measured: by names in a `targets.yaml`, by a URL, or by Azure's variables.
+"""The choice of services to measure: by names in a `targets.yaml`, by a URL, or by Azure's variables.
 
-With a URL nothing of the environment is read but the key that `--api-key-env` names and the usual variables of proxies,
-so no key goes to a server it was not meant for, and nobody is signed in who has not asked for it.
+With a URL only two things are read from the environment: the key that `--api-key-env` names, and the usual variables of
+proxies. So no key goes to a server it was not meant for, and nobody is signed in without a request for it.
 
-A target is made of its settings, wherever they were written: its address, its prices, and how it is signed in to, which
-is by a key, through Microsoft Entra ID, or not at all. Nothing is fetched here.
+A target is made of its settings, whatever their source: its address, its prices, and its sign-in, which is by a key,
+through Microsoft Entra ID, or missing. Nothing is fetched here.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ PATHS = ("ca_file", "client_cert", "client_key")
 
 
 def resolve_targets(environ: Mapping[str, str], service_options: ServiceOptions) -> list[Target]:
-    """The targets that a command line and the environment name, at least one, each with a name of its own.
+    """Return the targets that a command line and the environment name, at least one, each with a unique name.
 
-    Raises UsageError, one line that names what to change.
+    Raise UsageError, one line that names what to change.
     """
     options = _options(service_options)
     if service_options.targets or service_options.target_file is not None:
@@ -82,7 +82,7 @@ def resolve_targets(environ: Mapping[str, str], service_options: ServiceOptions)
 
 
 def resolve_every_target(environ: Mapping[str, str], service_options: ServiceOptions) -> list[Target]:
-    """As `resolve_targets`; where neither options nor the environment name one, every target of the file."""
+    """Do as `resolve_targets`; if neither options nor the environment name a target, return all of the file."""
     path = service_options.target_file or TARGET_FILE
     named = service_options.targets or service_options.url is not None
     if named or (service_options.target_file is None and (environ.get(ENDPOINT) or not path.exists())):
@@ -91,7 +91,7 @@ def resolve_every_target(environ: Mapping[str, str], service_options: ServiceOpt
 
 
 def _options(service_options: ServiceOptions) -> TargetSettings:
-    """What the options say, checked as a file's keys are, and called by the options' names."""
+    """Return the options' values, checked as a file's keys are; errors have the options' names."""
     settings = TargetSettings(
         **{
             name: TARGET.fields[name].read(PythonValue(OPTIONS[name].flag, value))
@@ -103,9 +103,9 @@ def _options(service_options: ServiceOptions) -> TargetSettings:
 
 
 def _from_file(environ: Mapping[str, str], service_options: ServiceOptions, options: TargetSettings) -> list[Target]:
-    """The named targets of a file, in this order; a variant is `name.variant`. What `options` say wins over the file.
+    """Return the named targets of a file, in this order; a variant is `name.variant`. `options` override the file.
 
-    Raises ScriptError with the line; UsageError where names or options are wrong.
+    Raise ScriptError with the line, or UsageError if names or options are wrong.
     """
     if service_options.url is not None:
         raise UsageError("--targets and --url both say what is measured: leave one out")
@@ -136,7 +136,7 @@ def _from_file(environ: Mapping[str, str], service_options: ServiceOptions, opti
 
 
 def _from_environment(options: TargetSettings, around: SettingsContext) -> Target:
-    """Azure, by the variables of its quickstarts."""
+    """Return the Azure target that the variables of Azure's quickstarts name."""
     environ = around.environ
     endpoint = _setting(environ, ENDPOINT, f"your resource, e.g. {EXAMPLE_ENDPOINT}, or use --url")
     deployment = _setting(environ, DEPLOYMENT, "the name of your deployment of a realtime model")
@@ -169,7 +169,7 @@ def _setting(environ: Mapping[str, str], name: str, meaning: str) -> str:
 
 
 def target_names(path: Path) -> tuple[str, ...]:
-    """The names of a file's targets, without those of variants. Raises ScriptError with the line."""
+    """Return the names of a file's targets, without those of variants. Raise ScriptError with the line."""
     return tuple(TARGETS.read(read_yaml(path, "the file")))
 
 
@@ -210,7 +210,7 @@ def _named(
 
 
 def _varied(own: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """A target's settings with those of its variant, whose `extra` is merged key by key."""
+    """Return a target's settings with those of its variant, whose `extra` is merged key by key."""
     both = dict(own) | dict(given)
     extras = own.get(EXTRA), given.get(EXTRA)
     if all(isinstance(extra, Mapping) for extra in extras):
@@ -221,7 +221,7 @@ def _varied(own: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
 def _changed(
     file: LocatedValue, keys: tuple[str, ...], settings: TargetSettings, variant: VariantSettings
 ) -> TargetSettings:
-    """The settings of a target with those of a variant in their place. Another model has other prices, too."""
+    """Return a target's settings, overridden by those of a variant. With another model, prices change, too."""
     if variant.deployment is not None and variant.model is not None:
         raise file.nearest(*keys, "model").error("model and deployment are two names of the same: leave one out")
     model = variant.deployment or variant.model
@@ -245,7 +245,7 @@ def _built(
     options: TargetSettings,
     around: SettingsContext,
 ) -> Target:
-    """Build the target or variant at the keys. Errors of what a variant leaves to its target have the place there."""
+    """Build the target or variant at the keys. Errors in a setting that a variant inherits have the target's place."""
     given = {name: value for name, value in vars(options).items() if value is not None}
     names = IN_FILE | {name: ON_COMMAND_LINE[name] for name in given}
     try:
@@ -263,7 +263,7 @@ def _built(
 
 
 def _overridden(settings: TargetSettings, given: dict[str, Any]) -> TargetSettings:
-    """The settings with options in the place of keys; a way to sign in takes the place of the other, too."""
+    """Return the settings, overridden by options; an option to sign in also replaces the other way to sign in."""
     paths = {name: str(Path(given[name]).absolute()) for name in PATHS if name in given}
     other = {"api_key_env": "auth", "auth": "api_key_env"}
     ways = {other[name]: None for name in other if name in given and given.get("auth") not in ("key", "basic")}
@@ -276,24 +276,24 @@ CLOUDS: Mapping[str, tuple[str, str | None]] = {
     "azure.us": ("https://cognitiveservices.azure.us/.default", "login.microsoftonline.us"),
     "azure.cn": ("https://cognitiveservices.azure.cn/.default", "login.chinacloudapi.cn"),
 }
-"""Cloud → scope of its tokens, and the host that signs in; None for azure-identity's own."""
+"""The cloud → the scope of its tokens, and the sign-in host; None for azure-identity's default."""
 VOICE_LIVE_SCOPE = "https://ai.azure.com/.default"
-"""What the tokens of Voice Live's own client are for, in the public cloud (azure-ai-voicelive 1.3.1)."""
+"""The scope of tokens in Voice Live's own client, in the public cloud (azure-ai-voicelive 1.3.1)."""
 
 
 def build_target(settings: TargetSettings, around: SettingsContext) -> Target:
-    """The target that the settings describe; without a name it has its host's. Raises SettingError or UsageError."""
+    """Return the target of these settings; its default name is its host's. Raise SettingError or UsageError."""
     if settings.service is not None:
         settings = with_service_defaults(settings, SERVICES[settings.service], around)
     address = _address(settings, around.names)
     resource, of_url = filled(address.resource, around.environ, "url", "the url", encoded=True)
-    if address.dialect.provider is None:  # once more, for a variable may have said it
+    if address.dialect.provider is None:  # again, because a variable may have set it
         refuse_transcription(resource.partition("?")[2], "url", around.names["url"])
     network_path, path_notices = network_path_of(settings, around, address)
     auth, of_auth, sign_in_notices = auth_of(settings, around, address, network_path)
     further, of_headers = further_headers(settings.headers or {}, around.environ)
     ours = (("User-Agent", f"rtbench/{tool_version()}"), *address.headers)
-    theirs = {name.lower() for name, _ in further}  # who win where both set one
+    theirs = {name.lower() for name, _ in further}  # these win if both set one
     offered, of_offered = subprotocols(settings.subprotocols or (), around.environ)
     return Target(
         label=settings.name or as_label(address.host),
@@ -351,9 +351,9 @@ def _prices(settings: TargetSettings, price_file: Path | None) -> Prices | None:
 
 
 def with_service_defaults(settings: TargetSettings, known: KnownService, around: SettingsContext) -> TargetSettings:
-    """Fill settings that are not given from what is known of their service. Raises SettingError.
+    """Fill missing settings with the defaults of their service. Raise SettingError.
 
-    The service's usual key goes to its own address alone: with a `url` the key is named.
+    The service's usual key goes only to its own address: with a `url` the key has to be named.
     """
     if settings.url is not None:
         return settings
@@ -370,7 +370,7 @@ def with_service_defaults(settings: TargetSettings, known: KnownService, around:
 
 
 def _usual_key(settings: TargetSettings, known: KnownService, around: SettingsContext) -> str | None:
-    """The variable that clients of the service read its key from, unless the target signs in otherwise."""
+    """Return the variable from which clients of the service read its key, unless the target signs in otherwise."""
     if known.api_key_env is None or settings.headers or settings.auth not in (None, "key", "basic"):
         return None
     is_set = bool(unquoted(around.environ.get(known.api_key_env, "")))
@@ -382,7 +382,7 @@ def _usual_key(settings: TargetSettings, known: KnownService, around: SettingsCo
 
 
 class SignInResult(NamedTuple):
-    """What signs in; what else of it must be shown nowhere; and what to read of it before a run."""
+    """The sign-in of a target, its further secrets, and its notices to show before a run."""
 
     auth: Auth
     secrets: tuple[Credential, ...] = ()
@@ -390,7 +390,7 @@ class SignInResult(NamedTuple):
 
 
 def auth_of(settings: TargetSettings, around: SettingsContext, address: Address, path: NetworkPath) -> SignInResult:
-    """Raises SettingError, and UsageError for a key that no header can hold."""
+    """Return the sign-in of a target. Raise SettingError, and UsageError for a key that no header can hold."""
     auth, names = settings.auth, around.names
     if auth is None or auth == "key" or auth == "basic":
         return _by_key(settings, around, address)
@@ -405,7 +405,7 @@ def _by_key(settings: TargetSettings, around: SettingsContext, address: Address)
     source, variable = around.names["api_key_env"], settings.api_key_env
     if variable is not None:
         key = cleaned(around.environ.get(variable, ""), source if source == variable else f"the variable of {source}")
-        if not key:  # without its name, for some give the key itself
+        if not key:  # without its name, because some users give the key itself
             problem = "names a variable that is not set: it wants the variable's name, not the key"
             raise around.refuse("api_key_env", problem)
         known = SERVICES.get(address.service)
@@ -421,7 +421,7 @@ def _by_key(settings: TargetSettings, around: SettingsContext, address: Address)
 
 
 def _basic(key: str) -> SignInResult:
-    """Basic authentication (RFC 7617): a user and a password with a colon between them, or what base64 made of both."""
+    """Return Basic authentication (RFC 7617): the key is user:password, or the base64 form of that."""
     if ":" not in key:
         return SignInResult(Credential("Authorization", key, BASIC))
     coded = base64.b64encode(key.encode()).decode()

@@ -1,7 +1,7 @@
-"""The tokens of a run: fetched before its sessions, renewed behind their backs, and kept out of every text.
+"""The tokens of a run: fetched before its sessions, renewed in the background, and hidden in every text.
 
-One token for each way of signing in, whichever targets ask for it. It is renewed in the background when half of its
-life is over, so nobody waits for one after the first; while renewing fails, the old one serves to its end.
+There is one token for each way of signing in, which all its targets share. It is renewed in the background when half of
+its life is over, so only the first one is waited for; while renewing fails, the old one is used until it expires.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from bench.transport.gevent_patch import with_timeout
 from bench.units import NS_PER_S
 
 MARGIN_S = 0.5
-"""A token is not sent in the last moment of its life: the service checks it a little later."""
+"""The end of a token's life in which it is not sent: the service checks it a little later."""
 SHORTEST_PAUSE_S = 0.5
 LONGEST_BACKOFF_S = 60.0
 LONGEST_OUTAGE_BACKOFF_S = 5.0
-"""While no token lives, sessions fail: the service is asked more often then."""
+"""While no token is valid, sessions fail, so renewing is tried more often."""
 FETCH_LIMIT_S = 30.0
-"""azure-identity limits each connect and each read, and not all of them together."""
+"""azure-identity limits each connect and each read, but not their sum."""
 LONGEST_SESSION_NS = 60 * 60 * NS_PER_S
-"""For so long after its end a token may still be quoted, in the session that was opened with it."""
+"""How long after its end a token may still be quoted, in the session that was opened with it."""
 REFRESH: Final = "auth_refresh"
 
 NoteIncident = Callable[[str, str], None]
-"""(kind, one line) of what happened to the harness beside its sessions."""
+"""A callback for events of the load generator outside its sessions: (kind, one line)."""
 
 
 def ignore(kind: str, text: str) -> None:
-    """An incident that nobody wants to know of."""
+    """Ignore an incident."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class TokenSource:
 
 
 class Keyring:
-    """All that proves to targets who is calling; one per process and run, and the only holder of tokens."""
+    """The credentials for all targets; one per process and run, and the only holder of tokens."""
 
     def __init__(
         self, targets: Iterable[Target], *, incident: NoteIncident = ignore, fetch: Fetch = fetch_token
@@ -73,9 +73,9 @@ class Keyring:
         }
 
     def open(self) -> None:
-        """Fetch every token, and renew them from now on. Raises UsageError, one line, where one is refused.
+        """Fetch every token, and renew them from now on. Raise UsageError, one line, if one is refused.
 
-        Waits for networks and processes: it is called where gevent has patched them, or where nothing else runs.
+        It blocks on networks and processes: call it after gevent has patched them, or when nothing else runs.
         """
         if self._sign_ins:
             self._secrets += environment_secrets()
@@ -84,10 +84,10 @@ class Keyring:
                 sign_in.open()
 
     def header(self, target: Target, limit_s: float) -> tuple[str, str] | None:
-        """(name, value) of the header that signs in to a target; None where it wants none.
+        """Return (name, value) of the header that signs in to a target; None if it needs none.
 
-        At once, but where no token lives: then as soon as there is one. Raises ConnectError `connect_failed:token`
-        where that takes longer than `limit_s`.
+        It blocks only while no token is valid. Raise ConnectError `connect_failed:token` if that takes longer than
+        `limit_s`.
         """
         auth = target.auth
         if isinstance(auth, EntraSignIn):
@@ -95,21 +95,21 @@ class Keyring:
         return None if auth is None else auth.header()
 
     def hide(self, text: str) -> str:
-        """The text without keys, tokens, what variables stood for in headers, and passwords of proxies.
+        """Return the text without keys, tokens, values of variables in headers, and passwords of proxies.
 
-        A service may quote what it got. All that is not our own word goes through here where it enters, before it is
-        cut, stored or shown.
+        A service may quote what it received. All external text passes through here on entry, before it is truncated,
+        stored or shown.
         """
         tokens = (token.bearer for sign_in in self._sign_ins.values() for token in sign_in.tokens)
         return redacted(text, (*self._secrets, *tokens))
 
     @property
     def waiting(self) -> int:
-        """How many wait for a token, because none lives."""
+        """The number of callers that wait for a token, because none is valid."""
         return sum(sign_in.waiting for sign_in in self._sign_ins.values())
 
     def answered_by(self, target: Target) -> TokenSource | None:
-        """The source of a target's token; None where it has none."""
+        """Return the source of a target's token; None if it has none."""
         sign_in = self._sign_ins.get(target.auth) if isinstance(target.auth, EntraSignIn) else None
         token = None if sign_in is None else sign_in.current_token
         if token is None or not isinstance(target.auth, EntraSignIn):
@@ -117,14 +117,14 @@ class Keyring:
         return TokenSource(token.issuer, target.auth.scope, _left_s(token), dict(token.claims))
 
     def close(self) -> None:
-        """Renew nothing more."""
+        """Stop renewing."""
         for sign_in in self._sign_ins.values():
             sign_in.close()
 
 
 @contextmanager
 def closed_on_failure(keyring: Keyring) -> Iterator[None]:
-    """Close a keyring if what it was opened for fails: it would renew its tokens for ever, for nobody."""
+    """Close a keyring if the body fails: else it would renew its tokens forever."""
     try:
         yield
     except BaseException:
@@ -135,7 +135,7 @@ def closed_on_failure(keyring: Keyring) -> Iterator[None]:
 class TokenRenewer:
     """The token of one way of signing in, over its renewals. `tokens`: all that may still be quoted, the newest last.
 
-    Its thread is a greenlet where gevent has patched `threading`.
+    Its thread is a greenlet if gevent has patched `threading`.
     """
 
     def __init__(self, way: EntraSignIn, fetch: Fetch, incident: NoteIncident) -> None:
@@ -145,12 +145,12 @@ class TokenRenewer:
         self._asked_ns: int | None = None
         self._failures = 0
         self.waiting = 0
-        """How many wait for a token that lives."""
+        """The number of callers that wait for a valid token."""
         self._renewed = threading.Condition()
         self._closed = threading.Event()
 
     def open(self) -> None:
-        """Fetch the first token and start renewing. Raises UsageError."""
+        """Fetch the first token and start renewing. Raise UsageError."""
         try:
             self._keep(self._fetched(FIRST_RETRIES))
         except SignInError as error:
@@ -158,7 +158,7 @@ class TokenRenewer:
         threading.Thread(target=self._renew_for_ever, name="rtbench-sign-in", daemon=True).start()
 
     def token(self, limit_s: float) -> Token:
-        """A token that lives; raises ConnectError where none does for `limit_s`."""
+        """Return a valid token; raise ConnectError if there is none within `limit_s`."""
         if (token := self._living()) is not None:
             return token
         with self._renewed:
@@ -186,11 +186,11 @@ class TokenRenewer:
 
     def _renew_for_ever(self) -> None:
         while not self._closed.wait(self._pause_s()):
-            with suppress(Exception):  # of who is told: nothing but `close` ends this
+            with suppress(Exception):  # of the incident callback: only `close` ends this
                 self._renew()
 
     def _pause_s(self) -> float:
-        """Half of the time that the token has left, or less where renewing failed; never nothing."""
+        """Return the delay until the next renewal: half of the remaining life, less after a failure, never zero."""
         left_s = 0.0 if self.current_token is None else max(0.0, _left_s(self.current_token) - MARGIN_S)
         if not self._failures:
             return max(SHORTEST_PAUSE_S, left_s / 2)
@@ -213,7 +213,7 @@ class TokenRenewer:
             self._incident(REFRESH, f"signing in through Entra ID works again after {times}")
 
     def _fetched(self, retries: int) -> Token:
-        """A new token, within the limit. Raises SignInError."""
+        """Return a new token, within the limit. Raise SignInError."""
         self._asked_ns = monotonic_ns()
         try:
             return with_timeout(FETCH_LIMIT_S, lambda: self._fetch(self._way, retries))
@@ -249,7 +249,7 @@ def _left_s(token: Token) -> float:
 
 
 def _secrets(targets: Iterable[Target]) -> Iterator[Credential]:
-    """What must not be shown of targets."""
+    """Yield the secrets of targets."""
     for target in targets:
         if isinstance(target.auth, Credential):
             yield target.auth

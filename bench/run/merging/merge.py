@@ -1,4 +1,4 @@
-"""Merge runs into one: runs of load generators that ran alone, or of several regions.
+"""Merging runs into one: runs of independent load generators, or of several regions.
 
 The parts are finalized runs that share no session; they are not changed. A run that was killed is finalized first. A
 worker's own folder replaces what its master received of it. The result is a run like any other, and
@@ -37,10 +37,10 @@ UNCOPIED_MORE = "event logs were not copied, because they are links or special f
 
 
 def merge_runs(given: Sequence[Path], out: Path) -> dict[str, Any]:
-    """Make the run folder `out` of the runs in other folders; return its run.json.
+    """Merge the runs in other folders into the run folder `out`; return its run.json.
 
-    A damaged part is left out, and the verdict counts what is missing with it. Raises UsageError if the runs are no
-    parts of one run, if two of them hold the same sessions, if one is under way or merged itself, or if the folder
+    A damaged part is left out, and the verdict counts what is missing with it. Raise UsageError if the runs are no
+    parts of one run, if two of them hold the same sessions, if one is under way or itself merged, or if the folder
     cannot be written; nothing of it remains then.
     """
     if not re.fullmatch(r"\w[\w.-]{,199}", out.name, re.ASCII):
@@ -61,7 +61,7 @@ def merge_runs(given: Sequence[Path], out: Path) -> dict[str, Any]:
 
 
 def run_folders_of(given: Iterable[Path]) -> list[Path]:
-    """Return the run folders among these folders and directly in them. Raises UsageError if one has none."""
+    """Return the run folders among these folders and directly in them. Raise UsageError if one has none."""
     folders: list[Path] = []
     for folder in given:
         if is_run(folder):
@@ -76,7 +76,7 @@ def run_folders_of(given: Iterable[Path]) -> list[Path]:
 
 
 def _merged_in_place(parts: Sequence[SourceRun], fresh: Path, out: Path) -> dict[str, Any]:
-    """Merge the parts that can be read. Damage may be found while rows are copied: the merge then begins again."""
+    """Merge the readable parts. Damage may be detected while rows are copied: the merge then starts again."""
     damages: list[DamagedPartError] = []
     while True:
         sound = [part for part in parts if part not in [damage.part for damage in damages]]
@@ -143,7 +143,7 @@ def _merged(
 def _take(parts: Sequence[SourceRun]) -> None:
     """Set the workers that are taken from each folder: a worker's own folder replaces what its master has of it.
 
-    Raises UsageError if two folders hold the same worker in any other way.
+    Raise UsageError if two folders hold the same worker in any other way.
     """
     owners: dict[tuple[RunKey, int], SourceRun] = {}
     for part in sorted(parts, key=lambda part: part.is_of_master):
@@ -164,9 +164,9 @@ def _take(parts: Sequence[SourceRun]) -> None:
 
 
 def _missing(parts: Sequence[SourceRun]) -> dict[int, dict[str, Any]]:
-    """Return the entry of each worker of one run of which not all is here, by its number.
+    """Return the entry of each worker of one run whose data is incomplete, by its number.
 
-    A worker that no folder holds has several, of which the master's counts, or else the largest bound.
+    A worker that no folder holds has several: the master's entry counts, or else the one with the largest bound.
     """
     entries: dict[int, dict[str, Any]] = {}
     for part in sorted(parts, key=lambda part: (part.is_of_master, _bound(part)), reverse=True):
@@ -181,13 +181,13 @@ def _missing(parts: Sequence[SourceRun]) -> dict[int, dict[str, Any]]:
 
 
 def _bound(part: SourceRun) -> float:
-    """Return the turns that a worker of a run may have played unseen; infinity if there is no bound."""
+    """Return the maximum of unrecorded turns that a worker of a run may have run; infinity if there is no bound."""
     turns = [entry["turns"] for entry in part.missing.values()]
     return float("inf") if None in turns else max(turns, default=0)
 
 
 def _first_workers(parts: Sequence[SourceRun], missing: Mapping[RunKey, Collection[int]]) -> dict[RunKey, int]:
-    """Return the number that the first worker of each run gets in the merged one."""
+    """Return the number of each run's first worker in the merged run."""
     runs = sorted(missing)
     sizes = [
         1 + max([*missing[run], *(number for part in parts if part.run == run for number in part.held)], default=-1)
@@ -197,7 +197,7 @@ def _first_workers(parts: Sequence[SourceRun], missing: Mapping[RunKey, Collecti
 
 
 def _leading(parts: Sequence[SourceRun]) -> list[SourceRun]:
-    """Return a folder of each run, whose document is that of the run: the master's if there is one."""
+    """Return one folder for each run, whose document is that of the run: the master's if there is one."""
     by_run: dict[RunKey, SourceRun] = {}
     for part in sorted(parts, key=lambda part: (part.is_of_master, part.was_ended), reverse=True):
         by_run.setdefault(part.run, part)
@@ -223,7 +223,7 @@ def _entry(part: SourceRun, document: Document, offset: int, parts: Sequence[Sou
 
 
 def _left_out(damage: DamagedPartError, known: Collection[RunKey]) -> dict[str, Any]:
-    """Return what run.json has of a damaged part. `known`: runs of which another folder states what is missing."""
+    """Return the run.json entry of a damaged part. `known`: runs of which another folder states what is missing."""
     totals = damage.part.document.get("totals") or {}
     lost = {
         table: 0 if damage.part.run in known else sum(totals[table].values()) if table in totals else None
@@ -249,11 +249,11 @@ def _common_entry(part: SourceRun, document: Document) -> dict[str, Any]:
 
 
 TARGET_KEYS = ("name", "url", "dialect", "model", "session", "deflate")
-"""What must be the same of a target; its address, credential and network path may differ."""
+"""The keys of a target that must be equal; its address, credential and network path may differ."""
 
 
 def check_fit(parts: Sequence[SourceRun]) -> None:
-    """Check that the runs are parts of one run. Raises UsageError that names the folders and what they do not share."""
+    """Check that the runs are parts of one run. Raise UsageError that names the folders and the difference."""
     for part in parts:
         if is_under_way(part.folder, part.document):
             raise UsageError(f"{part.folder} is still under way: merge it when it has ended")

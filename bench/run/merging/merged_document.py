@@ -1,11 +1,11 @@
-"""Makes of the documents and the numbers of several runs those of the run that is made of them. Pure.
+"""The document and the numbers of a merged run, from those of its parts. Pure.
 
-Workers, pairs and blocks are numbered anew, so that those of several runs are apart. A session is called
-`w<worker>-<number>` (`w0-000012`), so its name goes with its worker's number: with an offset of 3 it is `w3-000012`.
-One rule for rows, transcripts and event logs. Pairs are numbered by when they began: who looks at them in their order
-takes it for that of time, and a run's drift would else be what its parts differ in.
+Workers, pairs and blocks are renumbered, so that those of several runs stay separate. A session is called
+`w<worker>-<number>` (`w0-000012`), so its name depends on its worker's number: with an offset of 3 it is `w3-000012`.
+The same rule holds for rows, transcripts and event logs. Pairs are numbered by their start: readers take the order of
+pairs for that of time, and would else see the differences between parts as a drift of the run.
 
-run.json is made here as it is before the rows are counted.
+run.json is made here in its state before the rows are counted.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ _SESSION_ID = re.compile(r"w(\d{1,9})-(.*)", re.DOTALL | re.ASCII)
 
 @dataclass(frozen=True, eq=False)
 class RunNumbering:
-    """How a run is numbered when it becomes a part of the run `run_id`. `workers`: the new number of each worker."""
+    """The numbers of a run as a part of the run `run_id`. `workers`: the new number of each worker."""
 
     run_id: str
     workers: Mapping[int, int]
     pairs: PairNumbering
 
     def session_id(self, name: str) -> str:
-        """The name of a session; one that names no worker is taken for one of worker 0."""
+        """Return the new name of a session; one without a worker's number counts as one of worker 0."""
         match = _SESSION_ID.fullmatch(name)
         return f"w{self.workers.get(worker_of(name), 0)}-{match[2] if match else name}"
 
     def rows(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Return rows of any table, numbered anew."""
+        """Return renumbered rows of any table."""
         columns = {name: batch[name] for name in batch.schema.names}
         columns["run_id"] = pa.repeat(self.run_id, len(batch))
         places = pc.index_in(columns["worker"], pa.array([*self.workers], pa.int64()))
@@ -55,7 +55,7 @@ class RunNumbering:
             columns["session_id"] = new_names.take(names.indices)
         if "pair" in columns and columns["pair"].null_count < len(batch):
             pair = columns["pair"]
-            absent = pair.is_null().to_numpy(zero_copy_only=False)  # rows of no pair stay so
+            absent = pair.is_null().to_numpy(zero_copy_only=False)  # rows without a pair stay so
             places = np.searchsorted(self.pairs.numbers, pair.fill_null(self.pairs.numbers[0]).to_numpy())
             new = {"pair": self.pairs.new, "block": self.pairs.blocks}
             columns |= {name: pa.array(values[places], mask=absent) for name, values in new.items()}
@@ -65,7 +65,7 @@ class RunNumbering:
         return _line(row | {"session_id": self.session_id(str(row["session_id"]))})
 
     def log_header(self, line: bytes) -> bytes:
-        """The first line of an event log. Raises ValueError where it is none."""
+        """Return the new first line of an event log. Raise ValueError if it is none."""
         opened: dict[str, Any] = read_json(line)
         about = opened["about"]
         return _line(
@@ -77,7 +77,7 @@ class RunNumbering:
 
 
 def worker_of(session_id: str) -> int:
-    """The number of the worker that a session's name says; 0 where it says none."""
+    """Return the number of the worker in a session's name; 0 if it has none."""
     match = _SESSION_ID.fullmatch(session_id)
     return int(match[1]) if match else 0
 
@@ -90,14 +90,14 @@ PairIntegers = npt.NDArray[np.int64]
 
 
 class PairStarts(NamedTuple):
-    """The pairs of one run, ascending by the number that it gave them, and when each began (UTC, ns since 1970)."""
+    """The pairs of one run, ascending by their number in it, and the start of each (UTC, ns since 1970)."""
 
     numbers: PairIntegers
     starts_ns: PairIntegers
 
 
 class PairNumbering(NamedTuple):
-    """Where the pairs of one run stand in another: beside the number that each has, the new one and its block."""
+    """The pairs of one run in another run: the number of each, its new number and its new block."""
 
     numbers: PairIntegers
     new: PairIntegers
@@ -105,7 +105,7 @@ class PairNumbering(NamedTuple):
 
 
 def first_starts(rows: Iterable[PairStarts]) -> PairStarts:
-    """When each pair began, from the starts of rows of it, in any order."""
+    """Return the start of each pair, from the starts of its rows, in any order."""
     parts = [part for part in map(_earliest, rows) if part.numbers.size]
     if not parts:
         return PairStarts(np.zeros(0, np.int64), np.zeros(0, np.int64))
@@ -120,7 +120,7 @@ def _earliest(rows: PairStarts) -> PairStarts:
 
 
 def numbered_by_start(runs: Sequence[PairStarts], started_utc_ns: int) -> list[PairNumbering]:
-    """Number the pairs of all runs together, from 0, in the order in which they began."""
+    """Return new numbers for the pairs of all runs together: from 0, in the order of their starts."""
     starts_ns = np.concatenate([run.starts_ns for run in runs])
     new = np.empty(starts_ns.size, np.int64)
     new[np.argsort(starts_ns, kind="stable")] = np.arange(starts_ns.size)
@@ -131,7 +131,7 @@ def numbered_by_start(runs: Sequence[PairStarts], started_utc_ns: int) -> list[P
 
 
 ADDED_SETTINGS = frozenset({"num_users", "spawn_rate", "sessions", "max_concurrent", "connect_rate"})
-"""Settings of which all parts together have as much as they have one by one."""
+"""Settings whose value for all parts together is the sum of theirs."""
 Document = Mapping[str, Any]
 Documents = Sequence[Document]
 
@@ -139,15 +139,15 @@ Documents = Sequence[Document]
 def merged_document(
     run_id: str, writer: Document, tool: Document, documents: Documents, entries: Sequence[Document]
 ) -> dict[str, Any]:
-    """The document of the run `run_id`. `documents`: of its parts, the first that began first, as each is closed;
-    `entries`: the `PartEntry` of each.
+    """Return the document of the run `run_id`, before its rows are counted.
 
-    What they share is the run's; of the rest what adds up is added, and what does not is left to `parts`.
+    `documents`: of its parts as finalized, by their start; `entries`: the `PartEntry` of each. Keys that they share are
+    copied; sums are made of those that add up, and all others are only in `parts`.
     """
     leader, common = documents[0], _common(documents)
     delays_s = [document.get("start_delays_s") or {} for document in documents]
     estimates_usd = [document.get("estimate_usd") for document in documents]
-    reasons = dict.fromkeys(str(document["stop_reason"]) for document in documents)  # what is not ordinary comes first
+    reasons = dict.fromkeys(str(document["stop_reason"]) for document in documents)  # unusual reasons come first
     merged: dict[str, Any] = {
         "schema": SCHEMA_VERSION,
         "definitions_version": leader["definitions_version"],
@@ -171,7 +171,7 @@ def merged_document(
         "warmup_s": max(document.get("warmup_s") or 0.0 for document in documents),
         "budget_usd": _sum(documents, "budget_usd"),
         "estimate_usd": [sum(ends) for ends in zip(*estimates_usd, strict=True)] if all(estimates_usd) else None,
-        "start_delays_s": {  # of the part that waited longest
+        "start_delays_s": {  # of the part with the longest delay
             label: max(each.get(label, 0.0) for each in delays_s) for label in dict.fromkeys(chain(*delays_s))
         },
     }
@@ -183,7 +183,7 @@ def merged_document(
 
 
 def notices(names: Sequence[str], documents: Documents, left_out: Iterable[tuple[str, Document]]) -> list[str]:
-    """Sentences to read before the figures: those of all parts once, those of some with their part, and what is new."""
+    """Return the notices to show before the results: of all parts once, of some with their part, and new ones."""
     by_text: dict[str, list[str]] = {}
     for name, document in zip(names, documents, strict=True):
         for notice in document.get("notices") or []:
@@ -217,7 +217,7 @@ def notices(names: Sequence[str], documents: Documents, left_out: Iterable[tuple
 
 
 def _missing(entry: Document) -> str:
-    """its turns cannot be read: 12 sessions and 40 turns are missing"""
+    """Return a text such as: its turns cannot be read: 12 sessions and 40 turns are missing"""
     if entry["turns"] is None:
         return f"{entry['excluded_because']}: how many sessions and turns are missing is not known"
     return f"{entry['excluded_because']}: {entry['sessions']:,} sessions and {entry['turns']:,} turns are missing"
@@ -237,7 +237,7 @@ def _settings(settings: Documents) -> dict[str, Any]:
 
 
 def _targets(documents: Documents) -> list[dict[str, Any]]:
-    """The leader's, with the rates of connections of all parts together, and what else differs left out."""
+    """Return the leader's targets, with the sum of all parts' connection rates, and without what else differs."""
     by_label: dict[str, list[Document]] = {}
     for document in documents:
         for target in document.get("targets") or []:
@@ -250,7 +250,7 @@ def _targets(documents: Documents) -> list[dict[str, Any]]:
 
 
 def _arrivals(documents: Documents) -> dict[str, Any] | None:
-    """The arrivals of all parts together; None where not all of them had calls arrive."""
+    """Return the arrivals of all parts together; None unless calls arrived in all of them."""
     arrivals = [document.get("arrivals") for document in documents]
     if not all(arrivals):
         return None
@@ -272,7 +272,7 @@ def _arrivals(documents: Documents) -> dict[str, Any] | None:
 
 
 def _sum(documents: Documents, key: str) -> Any:
-    """The sum of a key's values; None where one has none."""
+    """Return the sum of a key's values; None if one has none."""
     values = [document.get(key) for document in documents]
     return None if None in values else sum(value for value in values if value is not None)
 

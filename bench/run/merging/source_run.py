@@ -1,6 +1,6 @@
-"""A finalized run as a part of another: its rows, histograms and facts, numbered anew.
+"""A finalized run as a part of another: its rows, histograms and facts, renumbered.
 
-Only the workers in `taken` become a part, since a worker's own folder replaces what its master received of it.
+Only the workers in `taken` become a part, because a worker's own folder replaces what its master received of it.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ class RunExtent(NamedTuple):
 class SourceRun:
     """A run in its folder, of which the workers in `taken` become a part of another run.
 
-    Call `finalize` before anything else is read; set `taken`, `numbering` and `complete` before rows are read.
-    Raises UsageError if the folder is no run, or has another format. Reading raises DamagedPartError.
+    Call `finalize` before anything else is read; set `taken`, `numbering` and `complete` before rows are read. Raises
+    UsageError if the folder is no run, or has another format. Reading raises DamagedPartError.
     """
 
     numbering: RunNumbering
     taken: frozenset[int]
     complete: bool
-    """Whether the run ended by itself and no worker of it is missing in all given folders together."""
+    """True if the run ended by itself and no worker of it is missing in all given folders together."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -75,7 +75,7 @@ class SourceRun:
             raise UsageError(f"{folder / 'run.json'} is damaged: {excerpt(str(error), 200)}") from None
 
     def finalize(self) -> None:
-        """Write the final files of a run that was killed, as `rtbench report` does. Raises UsageError if it cannot."""
+        """Write the final files of a run that was killed, as `rtbench report` does. Raise UsageError if that fails."""
         try:
             self.document = finalize(self.folder)
         except OSError as error:
@@ -83,7 +83,7 @@ class SourceRun:
 
     @property
     def name(self) -> str:
-        """20261120T091400Z-voice_turns on bench-1."""
+        """The name in messages, such as `20261120T091400Z-voice_turns on bench-1`."""
         return f"{self.document['run_id']} on {self.host}"
 
     @cached_property
@@ -97,12 +97,12 @@ class SourceRun:
 
     @property
     def is_of_master(self) -> bool:
-        """Whether a master wrote it, from what its workers sent."""
+        """True if a master wrote it, from what its workers sent."""
         return "remote" in self.document
 
     @property
     def was_ended(self) -> bool:
-        """Whether its run ended by itself, and was not killed."""
+        """True if its run ended by itself, and was not killed."""
         stopped = str(self.document.get("stop_reason") or "")
         return self.document["state"] != "running" and bool(stopped) and stopped != KILLED
 
@@ -113,15 +113,15 @@ class SourceRun:
 
     @property
     def missing(self) -> dict[int, dict[str, Any]]:
-        """The entry of run.json for each worker of which not all is here."""
+        """The entry of run.json for each worker whose data is incomplete."""
         return {entry["worker"]: entry for entry in self.document.get("missing_workers") or []}
 
     @cached_property
     def workers(self) -> dict[int, WorkerPart]:
-        """What the folder has of each worker alone: histograms and facts."""
+        """The separate data of each worker in the folder: histograms and facts."""
         return {part.worker: part for part in parts(self.folder, spool.WORKERS)}
 
-    # What `bench.run.finalize.merge_parts` reads of a part.
+    # The data that `bench.run.finalize.merge_parts` reads of a part.
 
     @property
     def facts(self) -> PartFacts:
@@ -142,7 +142,7 @@ class SourceRun:
 
     @property
     def _stored_facts(self) -> PartFacts:
-        """What all workers counted, by run.json."""
+        """The counts of all workers together, from run.json."""
         incidents = self.document.get("incidents") or []
         return msgspec.convert((self.document.get("totals") or {}) | {"incidents": incidents}, PartFacts)
 
@@ -151,11 +151,11 @@ class SourceRun:
 
     @property
     def _taken_workers(self) -> list[WorkerPart]:
-        """The facts of each taken worker; none if they are known only of all together."""
+        """The part of each taken worker; empty if only the sum of all is known."""
         return [self.workers[number] for number in sorted(self.taken)] if self.taken <= self.workers.keys() else []
 
     def batches(self, table: str, _schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a table that are taken, with every column, numbered anew."""
+        """Yield the rows of the taken workers, with every column, renumbered."""
         mine = pa.array(sorted(self.taken), pa.int64())
         for batch in self._batches(cast("files.TableName", table)):
             rows = batch.filter(pc.is_in(batch["worker"], mine))
@@ -174,7 +174,7 @@ class SourceRun:
             raise DamagedPartError(self, f"its {table} cannot be read: {str(error).splitlines()[0]:.200}") from None
 
     def transcript(self) -> Iterator[bytes] | None:
-        """Return the lines of its transcript that are taken, with the sessions' new names; None if it has none."""
+        """Return the lines of the taken workers' transcripts, with the sessions' new names; None if it has none."""
         return self._lines(path) if (path := self.folder / TRANSCRIPT).exists() else None
 
     def _lines(self, path: Path) -> Iterator[bytes]:
@@ -221,7 +221,7 @@ class SourceRun:
                 (events / f"{self.numbering.session_id(log.stem)}.jsonl").open("xb") as new,
             ):
                 header = old.readline()
-                with suppress(ValueError, KeyError, TypeError):  # a log that was cut is copied as it is
+                with suppress(ValueError, KeyError, TypeError):  # a log that ends early is copied unchanged
                     header = self.numbering.log_header(header)
                 new.write(header)
                 shutil.copyfileobj(old, new)
@@ -233,11 +233,11 @@ class SourceRun:
             facts = replace(part.facts, incidents=self._incidents(part.facts))
             part.keep_documents(folder, self.numbering.workers[part.worker], facts)
 
-    # Its size.
+    # The size.
 
     @cached_property
     def extent(self) -> RunExtent:
-        """The size of the run, after a check that no row is there twice and that run.json has their number."""
+        """The size of the run, after a check that no row is there twice and that run.json has the same counts."""
         if self.document["state"] not in CLOSED:
             raise DamagedPartError(self, "it was not finalized, and what it was to be made of is gone")
         rows: dict[int, Counter[str]] = {number: Counter() for number in self.workers}
@@ -262,7 +262,7 @@ class SourceRun:
 
     @cached_property
     def no_uncertainty(self) -> str:
-        """Why the timestamp uncertainty of its turns is unknown; empty if it is known."""
+        """The reason why the timestamp uncertainty of its turns is unknown; empty if it is known."""
         try:
             return files.no_uncertainty(self.folder)
         except (pa.ArrowException, OSError):
