@@ -1,9 +1,9 @@
-"""The only reader of clocks, and the way from a kernel's stamp to the process's own time line.
+"""The clocks of Python code, and the conversion of kernel timestamps to CLOCK_MONOTONIC.
 
 All instants are integer nanoseconds of CLOCK_MONOTONIC, which is one clock for all processes of a host. The kernel
-stamps segments with CLOCK_REALTIME: those that arrive (SO_TIMESTAMPNS) and those that leave
-(`transport/tx_timestamps.py`). NTP may step that clock, so a stamp is turned into an age at once, by reading both
-clocks together, and only the age is used.
+timestamps segments with CLOCK_REALTIME: those that arrive (SO_TIMESTAMPNS) and those that leave
+(`transport/tx_timestamps.py`). NTP may step that clock. Therefore a timestamp is converted to an age at once, from both
+clocks read together, and only the age is used.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from bench.units import NS_PER_S
 monotonic_ns = time.monotonic_ns
 utc_ns = time.time_ns
 thread_cpu_ns = time.thread_time_ns
-"""How long this thread has been on a core."""
+"""The CPU time of this thread in nanoseconds."""
 
-SO_TIMESTAMPNS = 35  # asm-generic/socket.h; Python's socket module does not name it
+SO_TIMESTAMPNS = 35  # asm-generic/socket.h; Python's socket module has no name for it
 ANCILLARY_BYTES = 64
-APART_NS = 20_000  # a preemption between two clock reads shows as more than this
-TRIES = 10  # where a clock read is slow in itself, none is good enough
+APART_NS = 20_000  # a preemption between two clock reads takes longer than this
+TRIES = 10  # limits the loop on machines on which a clock read itself is slow
 ABSURD_LAG_NS = 60_000_000_000
 
 _TIMESPEC = struct.Struct("qq")
@@ -34,7 +34,7 @@ _keep_stamping: socket.socket | None = None
 
 
 class Arrival(NamedTuple):
-    """When something arrived, how far off that may be at most, and whether the kernel said so."""
+    """The instant of an arrival, its maximum error, and whether it is a timestamp of the kernel."""
 
     at_ns: int
     error_ns: int = 0
@@ -42,9 +42,10 @@ class Arrival(NamedTuple):
 
 
 class SendTime(NamedTuple):
-    """When something was handed to the kernel: the clock just before the send call, and how long the call took.
+    """The instant at which something was handed to the kernel: the clock just before the send call, and the call's
+    duration.
 
-    `ticket`: by which the kernel will say when it really left; 0 where it was not asked, or cannot say.
+    `ticket`: identifies the kernel's later timestamp of the departure; 0 if none was requested, or none is available.
     """
 
     at_ns: int
@@ -53,10 +54,10 @@ class SendTime(NamedTuple):
 
 
 def enable_stamps(sock: socket.socket) -> bool:
-    """Ask the kernel to stamp what arrives on `sock`; False where the platform has no such stamps.
+    """Ask the kernel to timestamp what arrives on `sock`. Return False if the platform has no such timestamps.
 
-    The kernel switches stamping on asynchronously and off again with the last socket that wanted it, so one dummy
-    socket keeps it on for the life of the process.
+    The kernel enables timestamps asynchronously, and disables them when the last socket with this option is closed.
+    Therefore a dummy socket keeps them enabled until the process ends.
     """
     global _keep_stamping
     if not sys.platform.startswith("linux"):
@@ -74,7 +75,7 @@ def enable_stamps(sock: socket.socket) -> bool:
 
 
 def now_with_realtime() -> tuple[int, int]:
-    """(CLOCK_MONOTONIC, CLOCK_REALTIME) of one instant; read again where a preemption fell between."""
+    """Return (CLOCK_MONOTONIC, CLOCK_REALTIME) of one instant. Read them again if a preemption occurred in between."""
     closest, pair = 1 << 62, (0, 0)
     for _ in range(TRIES):
         before = time.monotonic_ns()
@@ -88,16 +89,17 @@ def now_with_realtime() -> tuple[int, int]:
 
 
 def monotonic_of(realtime_ns: int) -> int | None:
-    """A kernel's stamp, on CLOCK_MONOTONIC; None where its age is negative or absurd: the wall clock was stepped."""
+    """Return a kernel timestamp on CLOCK_MONOTONIC; None if its age is negative or absurd, as after a step of the wall
+    clock."""
     now, wall = now_with_realtime()
     lag = wall - realtime_ns
     return now - lag if 0 <= lag <= ABSURD_LAG_NS else None
 
 
 def arrival_ns(ancillary: Sequence[tuple[int, int, bytes]]) -> int | None:
-    """The kernel's receive stamp in `recvmsg`'s ancillary data, on CLOCK_MONOTONIC.
+    """Return the kernel's receive timestamp from the ancillary data of `recvmsg`, on CLOCK_MONOTONIC.
 
-    None where there is no stamp, or no usable one: the caller then falls back to its own clock, and counts that.
+    Return None if there is no usable timestamp. The caller then uses its own clock, and counts this.
     """
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS and len(data) >= _TIMESPEC.size:

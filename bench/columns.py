@@ -1,8 +1,8 @@
-"""The columns of a run's tables: the name and type of each, what fills it, what it holds, and which file it is in.
+"""The columns of a run's tables: the name, type, source, meaning and file of each.
 
 The schemas of Parquet and of the spool (`bench.run.folder`), rows (`bench.run.rows`), the dtypes of frames
-(`reports.runs`) and the tables of docs/run-folder.md and docs/metrics.md are made of these tables. The unit is the end
-of a name: `_ns`, `_bytes_…`, `_words`; what has none is a count, a share or a text.
+(`reports.runs`) and the tables of docs/run-folder.md and docs/metrics.md are made from these tables. The end of a name
+is the unit: `_ns`, `_bytes_…`, `_words`. A column without a unit is a count, a share or a text.
 """
 
 from __future__ import annotations
@@ -13,19 +13,26 @@ from functools import partial
 from typing import Literal
 
 ColumnKind = Literal["label", "text", "whole", "number", "flag"]
-"""A label repeats from row to row, a text does not; whole numbers have 64 bits."""
+"""The type of a column. A label repeats from row to row, a text does not. Whole numbers have 64 bits."""
 Stamp = Literal["arrival", "send", "clock"]
-"""What an instant is a stamp of. An arrival may really have been up to its `error` earlier than it is stamped, a send
-up to its `width`, which is the time that the send call took, later; our own clock is exact."""
+"""The source of an instant. An arrival may really have been earlier than its timestamp, by up to its `error`. A send
+may
+have been later, by up to its `width`, which is the duration of the send call. Our own clock is exact.
+"""
 FilledBy = Literal["identity", "same", "or null", "instant", "error", "width", "tokens", "quality", "own"]
-"""What of a turn or session fills a column of its row: the `same` name of its observation, `or null` where that is an
-empty text; an instant, its error or its width; a number of tokens; its quality; the identity that all rows of a session
-share. `own`: whoever makes the row computes it."""
+"""The part of a turn or session that fills a column of its row: the field of the `same` name of its observation, `or
+null`
+if that is an empty text; an instant, its error or its width; a number of tokens; its quality; the identity that all
+rows of a session share. `own`: the code that makes the row computes it.
+"""
 
 
 @dataclass(frozen=True)
 class ColumnGroup:
-    """Columns that one sentence, in Markdown, is about. `audit`: they say how exact others are, and stand apart."""
+    """Columns that one sentence, in Markdown, describes. `audit`: they state the uncertainty of other columns, and are
+    stored in a
+    file of their own.
+    """
 
     names: tuple[str, ...]
     kind: ColumnKind
@@ -36,7 +43,7 @@ class ColumnGroup:
 
 @dataclass(frozen=True)
 class InstantGroup:
-    """Instants that one sentence, in Markdown, is about; `<name>_at_ns` in rows."""
+    """Instants that one sentence, in Markdown, describes. Their columns are named `<name>_at_ns`."""
 
     names: tuple[str, ...]
     stamp: Stamp
@@ -61,17 +68,18 @@ _arrival, _send, _clock = partial(_instants, "arrival"), partial(_instants, "sen
 
 
 def names_of(columns: Iterable[ColumnGroup], *filled: FilledBy) -> tuple[str, ...]:
-    """The names of columns, in their order; of those alone that are filled in one of these ways, where any is given."""
+    """Return the names of columns, in their order. With `filled`, return only columns that are filled in one of these
+    ways."""
     return tuple(name for some in columns if not filled or some.filled in filled for name in some.names)
 
 
 def instants_by_source(instants: Iterable[InstantGroup], *stamps: Stamp) -> tuple[str, ...]:
-    """The names of instants, in their order; of those alone that are one of these stamps, where any is given."""
+    """Return the names of instants, in their order. With `stamps`, return only instants from one of these sources."""
     return tuple(name for some in instants if not stamps or some.stamp in stamps for name in some.names)
 
 
 def _of_instants(instants: tuple[InstantGroup, ...]) -> tuple[ColumnGroup, ...]:
-    """The columns of instants, and those of how far they can be off."""
+    """Return the columns of instants, and the columns of their uncertainties."""
     at_ns, sends, arrivals = (
         instants_by_source(instants),
         instants_by_source(instants, "send"),
@@ -136,7 +144,7 @@ IDENTITY = (
     _whole("start_ns", "when it began, on CLOCK_MONOTONIC"),
     _whole("start_utc_ns", "when it began, in UTC", "own"),
 )
-"""Columns of turns and of sessions: whose a row is, how it ended and when it began."""
+"""Columns of turns and of sessions: the identity of a row, how it ended and when it began."""
 
 TOKENS = (
     *("text_in", "audio_in", "cached_in", "cached_text_in", "cached_audio_in"),
@@ -443,8 +451,11 @@ SESSION_ARRIVALS, SESSION_SENDS = (
     instants_by_source(SESSION_MARKS, "send"),
 )
 TURN_KEYS = ("session_id", "turn")
-"""What names a turn in a file of turns."""
+"""The columns that identify a turn in a file of turns."""
 BOUNDS = tuple(name for some in TURNS if some.audit for name in some.names)
-"""How far instants of a turn, and its stall_count, can be off. They stand in a file of their own, behind TURN_KEYS."""
+"""The uncertainty columns of turns: of instants, of `stall_duration_ns` and of the onset. They are in a file of their
+own,
+after TURN_KEYS.
+"""
 LABELS = frozenset(name for some in (*TURNS, *SESSIONS, *SECONDS) if some.kind == "label" for name in some.names)
-"""The columns whose texts repeat."""
+"""The columns with texts that repeat."""

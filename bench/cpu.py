@@ -1,4 +1,5 @@
-"""CPU cores: which ones this process may use, with which priority, and who used those of the machine."""
+"""CPU cores: those that this process may use, its priority on them, and the CPU time that each user of the machine
+took."""
 
 from __future__ import annotations
 
@@ -15,39 +16,40 @@ from bench.clock import monotonic_ns
 from bench.units import NS_PER_S
 
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
-"""What a container's cgroup may take: microseconds of all processors, or `max`, in each period (cgroup v2)."""
+"""The CPU limit of a container's cgroup (v2): microseconds of all processors, or `max`, and the period in microseconds.
+"""
 BUSY = 0.7
-"""Where so much of all cores is taken, who wants one waits for it now and then."""
+"""The share of all cores' time in use from which on a process sometimes waits for a core."""
 STOLEN = 0.02
-"""The hypervisor has taken cores away where they were gone for so much of the time."""
+"""The share of all cores' time from which on the hypervisor counts as a cause of delays."""
 OTHERS = "other programs are at work on this machine: end them, or measure on one that has nothing else to do"
 HYPERVISOR = "the hypervisor took this machine's cores away: measure on one whose cores are its own"
 
 
 def allowed_cores() -> frozenset[int]:
-    """The cores that this process may use, by their numbers; empty where the system binds no process to a core."""
+    """Return the numbers of the cores that this process may use; none if the system binds no process to a core."""
     return frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else frozenset()
 
 
 def core_count() -> int:
-    """How many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(allowed_cores()) or os.cpu_count() or 1
 
 
 def cpu_limit() -> float | None:
-    """How many cores' time this container may take together; None where that is not limited."""
+    """Return the number of cores whose time this container may use; None if that is not limited."""
     with suppress(OSError, ValueError, ZeroDivisionError):
         quota, period = CPU_MAX.read_text(encoding="ascii").split()
-        return int(quota) / int(period)  # `max` is no number
+        return int(quota) / int(period)  # `max` is not a number
     return None
 
 
 class CpuUsage(TypedDict):
-    """Use of the cores of a machine, as shares of the time of all of them; null where the system does not tell.
+    """Use of the cores of a machine, as shares of the time of all of them; null if the system does not report it.
 
-    `all_programs`: all of them, this run and the kernel among them. `total_max`, `steal_max`: in the worst time window
-    of some seconds, all that was taken, and what the hypervisor took. The load is the average of a minute, at the start
-    and at the end.
+    `all_programs`: all programs, with this run and the kernel. `total_max`, `steal_max`: the shares in the worst time
+    window of some seconds: of all users together, and of the hypervisor. The load is the average over one minute, at
+    the start and at the end.
     """
 
     cores: int
@@ -61,11 +63,11 @@ class CpuUsage(TypedDict):
 
 
 class CpuTimes(NamedTuple):
-    """What all cores did since the machine started, and this process, in seconds."""
+    """Seconds of CPU time: of all cores since the machine started, and of this process."""
 
     all_s: float
     taken_s: float
-    """by programs and the kernel"""
+    """used by programs and the kernel"""
     stolen_s: float | None
     own_s: float
 
@@ -83,7 +85,7 @@ def cpu_times() -> CpuTimes | None:
 
 
 class CpuMonitor:
-    """A monitor of the CPU use of the machine, from its construction on."""
+    """A monitor of the machine's CPU use since the monitor was made."""
 
     def __init__(self) -> None:
         self._begin = self._last = cpu_times()
@@ -92,11 +94,11 @@ class CpuMonitor:
         self._stolen_max: float | None = None
 
     def sample(self) -> CpuUsage:
-        """Return the use so far; the time since the last sample is a time window."""
+        """Return the use so far. The time since the last sample is a time window."""
         cores, now = os.cpu_count() or 1, cpu_times()
         own = programs = stolen = taken_max = None
         if now is not None and self._begin is not None and self._last is not None and now.all_s > self._begin.all_s:
-            if now.all_s - self._last.all_s >= cores:  # of less, a tick is much
+            if now.all_s - self._last.all_s >= cores:  # in a shorter window one clock tick is a large share
                 _, _, stolen, taken = shares(self._last, now)
                 self._taken_max, self._stolen_max = max(self._taken_max, taken), _larger(self._stolen_max, stolen)
                 self._last = now
@@ -119,8 +121,10 @@ def _larger(*values: float | None) -> float | None:
 
 
 def shares(begin: CpuTimes, end: CpuTimes) -> tuple[float, float, float | None, float]:
-    """Return the shares of all cores' time between two instants: of this process, of all programs, of the hypervisor
-    (None if unknown), and of all that was taken."""
+    """Return the shares of all cores' time between two instants.
+
+    They are those of this process, of all programs, of the hypervisor (None if unknown), and of all users together.
+    """
     all_s, programs_s = end.all_s - begin.all_s, end.taken_s - begin.taken_s
     known = begin.stolen_s is not None and end.stolen_s is not None
     stolen_s = (end.stolen_s or 0.0) - (begin.stolen_s or 0.0)
@@ -130,7 +134,11 @@ def shares(begin: CpuTimes, end: CpuTimes) -> tuple[float, float, float | None, 
 
 
 def merge_cpu_usage(watched: Sequence[CpuUsage]) -> CpuUsage | None:
-    """What processes of one machine saw in the same time: their own use added up, else the most. None of none."""
+    """Merge what processes of one machine measured in the same time: the sum of their own use, and the maximum of all
+    else.
+
+    Return None for an empty sequence.
+    """
     if not watched:
         return None
     both = CpuUsage(**watched[0])
@@ -142,7 +150,7 @@ def merge_cpu_usage(watched: Sequence[CpuUsage]) -> CpuUsage | None:
 
 
 def busy_reason(processors: Mapping[str, Any] | None) -> str:
-    """Name who kept us waiting for a core, and what to do; "" if that is this process, or unknown."""
+    """Return who made this process wait for a core, and what to do; "" if no other user is known to have done so."""
     if processors is None:
         return ""
     own, programs, taken, stolen, stolen_most = (
@@ -154,26 +162,32 @@ def busy_reason(processors: Mapping[str, Any] | None) -> str:
 
 
 def load_average() -> float | None:
-    """How many processes had a core or waited for one, over the last minute; None where the system does not tell."""
+    """Return the mean number of processes that had a core or waited for one, over the last minute; None if unknown."""
     try:
         return round(os.getloadavg()[0], 2)
     except OSError:
         return None
 
 
-# Priority on a core: niceness, from 19 down to −20. Linux weighs a process by it within its group (sched(7)); where the
-# kernel makes a group of each session (autogroup), it is the group's niceness that counts beside programs of other
+# Priority on a core is niceness, from 19 down to −20. Linux weighs a process by it within its group (sched(7)). If the
+# kernel makes a group of each terminal session (autogroup), the niceness of the group counts against programs of other
 # terminals.
 
 RAISED, LOWERED = -10, 10
-"""The niceness that is asked for, nine times the weight of an ordinary process, and the kernel's own work goes on; that
-of what runs beside sessions."""
+"""RAISED: the requested niceness, nine times the weight of an ordinary process; the kernel's own work still runs.
+LOWERED: the niceness of processes that run at the same time as sessions.
+"""
 AUTOGROUP, OWN_GROUP = Path("/proc/sys/kernel/sched_autogroup_enabled"), Path("/proc/self/autogroup")
-"""Whether the kernel groups by session, 1 or 0; the group of this process: `/autogroup-812 nice 0`."""
+"""Files of the kernel: 1 if it groups by terminal session, else 0; the group of this process, as `/autogroup-812 nice
+0`."""
 
 
 class Priority(NamedTuple):
-    """What a process gets that asks for priority: its niceness; what keeps that from counting, or ""; what to do."""
+    """The priority that a process gets if it asks for more.
+
+    `niceness`: the niceness that it gets. `hindrance`: the reason why that has no or little effect, or "". `remedy`:
+    what to do.
+    """
 
     niceness: int
     hindrance: str = ""
@@ -181,17 +195,17 @@ class Priority(NamedTuple):
 
 
 def niceness() -> int:
-    """The niceness of this process; on Linux that of the calling thread, which is the one that plays."""
+    """Return the niceness of this process; on Linux that of the calling thread, which is the one that runs sessions."""
     return os.getpriority(os.PRIO_PROCESS, 0)
 
 
 def set_niceness(value: int) -> None:
-    """Change it. Raises PermissionError for a lower one where that is not permitted (RLIMIT_NICE, CAP_SYS_NICE)."""
+    """Change the niceness. Raise PermissionError for a lower one without permission (RLIMIT_NICE, CAP_SYS_NICE)."""
     os.setpriority(os.PRIO_PROCESS, 0, value)
 
 
 def available_priority() -> Priority:
-    """The priority that this process gets where it asks: it is tried, and put back."""
+    """Return the priority that this process gets if it asks: set it, read it, and restore the old one."""
     before = niceness()
     try:
         set_niceness(min(RAISED, before))
@@ -202,7 +216,8 @@ def available_priority() -> Priority:
         return Priority(before, "is not permitted", permit)
     raised = niceness()
     set_niceness(before)
-    with suppress(OSError, ValueError):  # in a group of its session, which itself has not been raised?
+    # the process may be in a group of its terminal session, whose niceness is not raised
+    with suppress(OSError, ValueError):
         if AUTOGROUP.read_text().strip() == "1" and int(OWN_GROUP.read_text().rpartition(" ")[2]) > RAISED:
             everywhere = f"after `echo {RAISED} > /proc/$$/autogroup` in this shell it has one on all programs"
             return Priority(raised, "has an effect only within this terminal", everywhere)
@@ -212,25 +227,26 @@ def available_priority() -> Priority:
 PROC = Path("/proc")
 SIMULATORS_MOST = 4
 PROGRAMS = ("user", "nice", "system", "steal")
-"""The times of a core in which programs ran, or the hypervisor took it. Interrupts are left out: those of the network
-are the work that is measured."""
+"""The CPU times of a core that count as used: by programs, or taken by the hypervisor. Interrupts are left out, because
+those of the network are the work that is measured.
+"""
 
 
 @dataclass(frozen=True)
 class CpuAssignment:
-    """The cores of harness and simulator; empty where the system binds no process to a core."""
+    """The cores of the load generator and of the simulator; empty if the system binds no process to a core."""
 
     harness: frozenset[int]
     simulator: frozenset[int]
 
     @property
     def shared(self) -> bool:
-        """Whether harness and simulator take each other's time."""
+        """True if the load generator and the simulator share a core."""
         return bool(self.harness & self.simulator) or not self.harness
 
     @property
     def workers(self) -> int:
-        """How many processes simulate."""
+        """The number of processes that simulate."""
         return max(1, len(self.simulator))
 
     @property
@@ -239,7 +255,7 @@ class CpuAssignment:
 
 
 def cores_of(allowed: frozenset[int]) -> CpuAssignment:
-    """Divide cores: one for the harness, as the answer is that of one process; some others for the simulator."""
+    """Divide cores: one for the load generator, whose capacity is that of one process; others for the simulator."""
     if len(allowed) < 2:
         return CpuAssignment(allowed, allowed)
     *others, last = sorted(allowed)
@@ -248,7 +264,7 @@ def cores_of(allowed: frozenset[int]) -> CpuAssignment:
 
 @contextmanager
 def pinned_to(cores: frozenset[int]) -> Iterator[None]:
-    """Run what is started within the block on these cores; it stays there."""
+    """Run the processes that the block starts on these cores. They stay there after it."""
     if not cores:
         yield
         return
@@ -261,7 +277,7 @@ def pinned_to(cores: frozenset[int]) -> Iterator[None]:
 
 
 class CpuReading(NamedTuple):
-    """Seconds of processor time so far; None where the system does not tell."""
+    """CPU time so far, in seconds; None if the system does not report it."""
 
     at_ns: int
     harness_s: float | None
@@ -270,7 +286,7 @@ class CpuReading(NamedTuple):
 
 
 class ProcessCpuUsage(NamedTuple):
-    """Shares of one core: 2.0 is two cores."""
+    """CPU use in cores: 2.0 is two cores."""
 
     harness: float | None
     simulator: float | None
@@ -278,12 +294,12 @@ class ProcessCpuUsage(NamedTuple):
 
 
 def read_cpu(harness: int, simulator: int, cores: frozenset[int]) -> CpuReading:
-    """Read the processor time of two processes, by their ids, and of everything that ran on the cores."""
+    """Read the CPU time of two processes, by their ids, and of everything that ran on the cores."""
     return CpuReading(monotonic_ns(), _process_s(harness), _process_s(simulator), _busy_s(cores))
 
 
 def cpu_usage(begin: CpuReading, end: CpuReading) -> ProcessCpuUsage:
-    """Compute what was used between two readings."""
+    """Compute the CPU use between two readings."""
     seconds = (end.at_ns - begin.at_ns) / NS_PER_S
     harness, simulator, busy = (
         None if was is None or now is None else (now - was) / seconds
@@ -296,7 +312,7 @@ def cpu_usage(begin: CpuReading, end: CpuReading) -> ProcessCpuUsage:
 
 
 def peak_rss_bytes(process: int) -> int | None:
-    """Return the most memory that a process has had (VmHWM of proc_pid_status(5)); None if it is unknown."""
+    """Return the peak memory of a process in bytes (VmHWM of proc_pid_status(5)); None if it is unknown."""
     try:
         lines = (PROC / str(process) / "status").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -319,6 +335,7 @@ def _process_s(process: int) -> float | None:
 def _busy_s(cores: frozenset[int]) -> float | None:
     """Return the CPU time of all programs on these cores; None if the system does not report it."""
     every = psutil.cpu_times(percpu=True)
-    if not cores or len(every) <= max(cores):  # a core is offline, so that their order says nothing
+    # if a core is offline, the list has no entry for it, and a position is no longer a core's number
+    if not cores or len(every) <= max(cores):
         return None
     return float(sum(getattr(every[core], name, 0.0) for core in cores for name in PROGRAMS))

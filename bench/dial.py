@@ -1,4 +1,4 @@
-"""Dials a target and tells its session's timeline how that went, whatever happens: the one way to connect."""
+"""The one way to connect to a target: the session's timeline gets the result, even if an unexpected error occurs."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 HARNESS_FAULT = "failed:load_generator"
 TRANSPORTS: Mapping[str, OpenTransport] = {"ws": open_websocket, "wss": open_websocket}
-"""The transports, by the schemes of their URLs."""
+"""The transports by the schemes of their URLs."""
 
 
 class Cut(GreenletExit):  # type: ignore[misc]  # greenlet is not typed
-    """Raised in a session that the end of the run cuts; its user lives on for Locust to stop."""
+    """An exception in a session that the end of the run ends. Its user lives on until Locust stops it."""
 
     def __init__(self, outcome: str = "unfinished", detail: str = "the run ended") -> None:
         super().__init__(outcome, detail)
@@ -37,11 +37,11 @@ class Cut(GreenletExit):  # type: ignore[misc]  # greenlet is not typed
 
 
 class Dialer:
-    """Opens connections to one target: with its certificates, its headers, and the token or key that is valid now.
+    """An opener of connections to one target, with its certificates, its headers, and the token or key that is valid
+    now.
 
-    One per process; the TLS context is made once.
-
-    Raises UsageError for a client certificate that cannot be used.
+    A process has one per target; it makes the TLS context once. Raise UsageError for a client certificate that cannot
+    be used.
     """
 
     def __init__(self, target: Target, keyring: Keyring) -> None:
@@ -50,9 +50,9 @@ class Dialer:
         self._context = tls_context(path.ca, path.client_cert, path.client_key) if target.tls else None
 
     def open(self, limits: Timeouts, phases: ConnectTimings) -> Transport:
-        """Open the transport of the target's scheme. The service's answer, an error or headers, comes without secrets.
+        """Open the transport of the target's scheme. Remove secrets from the service's response, an error or headers.
 
-        Raises ConnectError, as `OpenTransport` does, or `connect_failed:token`.
+        Raise ConnectError, as `OpenTransport` does, or with `connect_failed:token`.
         """
         own, call_id = self._authorization(limits, phases), uuid.uuid4().hex
         headers = [*self.target.connection_headers(call_id), *([own] if own else [])]
@@ -73,7 +73,8 @@ class Dialer:
         return {name: self._keyring.hide(value) for name, value in headers.items()}
 
     def _authorization(self, limits: Timeouts, phases: ConnectTimings) -> tuple[str, str] | None:
-        """The header that proves who calls. Only what lasted beyond a poll of the loop was a wait for a token."""
+        """Return the header that authenticates us. It counts as a wait for a token only if the loop polled in the
+        meantime."""
         watch, began_ns = LoopMonitor.of_hub(), monotonic_ns()
         polls = watch.polls
         try:
@@ -86,11 +87,11 @@ class Dialer:
 def connect(
     dialer: Dialer, limits: Timeouts, timeline: Timeline, told: Callable[[Mapping[str, str], str], None]
 ) -> Transport | None:
-    """Open a connection; None where it was refused, which the timeline knows then.
+    """Open a connection. Return None if it was refused; the timeline then has the outcome.
 
-    `told` gets the headers of the service's answer, where it gave one, and the id by which an agent knows the call.
-    What ends the greenlet, and a fault of ours, is raised again once the timeline has its outcome: it is seen as a
-    failure, and never a missing sample.
+    `told` is called with the headers of the service's response, if there was one, and the id of the call for an agent.
+    If the greenlet is ended, or an unexpected error occurs, the exception is raised again after the timeline has its
+    outcome: it counts as a failure, and never as a missing sample.
     """
     phases = ConnectTimings()
     try:
@@ -104,8 +105,8 @@ def connect(
         _failed(timeline, phases, cut.outcome, cut.detail)
         raise
     except Exception as error:
-        # Anything may fail on the way to a connection, and a session that nobody ends would be a missing sample. It
-        # ends as `failed:load_generator`; the fault goes on to whoever plays, who shows it.
+        # Any error may occur during connecting, and a session without an end would be a missing sample. Therefore it
+        # ends as `failed:load_generator`, and the caller gets the error and shows it.
         _failed(timeline, phases, HARNESS_FAULT, f"{type(error).__name__}: {error}")
         raise
     instants, headers, errors_ns, call_id = transport.handshake

@@ -1,9 +1,9 @@
-"""Defines the errors that this package raises on purpose.
+"""The errors that this package raises on purpose.
 
 RtbenchError
-├── UsageError          what a user asked for cannot be done: one line, exit status 2
-│   └── ScriptError     the same, at a place of a file
-└── ConnectError        a session could not be opened: an outcome of metrics.md, with the service's words
+├── UsageError          a request of the user that cannot be fulfilled: one line, exit status 2
+│   └── ScriptError     the same, at a position of a file
+└── ConnectError        a session that could not be opened: an outcome of metrics.md, with the service's message
 """
 
 from __future__ import annotations
@@ -13,27 +13,29 @@ from contextlib import contextmanager
 from pathlib import Path
 
 USAGE_STATUS, INVALID_STATUS, INTERRUPTED_STATUS = 2, 4, 130
-"""Exit statuses: what was asked for cannot be done; the run was done and is invalid; Ctrl-C or SIGTERM interrupted it.
+"""Exit statuses: the request cannot be fulfilled; the run is complete and invalid; Ctrl-C or SIGTERM interrupted the
+run.
 
-130 is what shells report for SIGINT (128 + 2); SIGTERM has no status of its own, for both end a run in the same way.
+130 is the status that shells report for SIGINT (128 + 2). SIGTERM has no status of its own, because both signals end a
+run in the same way.
 """
 
 
 class RtbenchError(Exception):
-    """Base of all errors that are raised on purpose. Its text is one line that a user can act on."""
+    """The base of all errors that are raised on purpose. Its text is one line that a user can act on."""
 
 
 class UsageError(RtbenchError):
-    """Something that the user can mend: an option, a variable, a file. Commands print it and exit with 2.
+    """An error that the user can fix, in an option, a variable or a file. Commands print it and exit with 2.
 
-    `others`: errors that were found with it, each of which is a line of its own.
+    `others`: errors that were found with it, with one line each.
     """
 
     others: tuple[UsageError, ...] = ()
 
 
 class ScriptError(UsageError):
-    """A file of the user's cannot be used; says file, line and column (from 1, or None) and what is allowed."""
+    """An error in a file of the user. It states file, line and column (from 1, or None) and what is allowed."""
 
     def __init__(self, path: Path, line: int | None, problem: str, column: int | None = None) -> None:
         place = ":".join(str(part) for part in (path, line, column) if part is not None)
@@ -42,14 +44,14 @@ class ScriptError(UsageError):
 
 
 class Mistakes:
-    """Gathers errors of one file, so that a user sees all of them at once."""
+    """A collection of the errors of one file, so that a user sees all of them at once."""
 
     def __init__(self) -> None:
         self.found: list[UsageError] = []
 
     @contextmanager
     def gathered(self) -> Iterator[None]:
-        """Keep the errors of the block, which ends with the first that it raises."""
+        """Collect the errors of the block. The block ends at the first error that it raises."""
         try:
             yield
         except UsageError as error:
@@ -57,7 +59,7 @@ class Mistakes:
             error.others = ()
 
     def refuse(self) -> None:
-        """Raise the first error, with all others beside it; nothing if none was found."""
+        """Raise the first error, with all others in its `others`. Return if none was found."""
         if self.found:
             first, *others = self.found
             first.others = tuple(others)
@@ -65,7 +67,7 @@ class Mistakes:
 
 
 def each_error(error: RtbenchError) -> list[RtbenchError]:
-    """Return an error and those that were found with it, in the order of their places."""
+    """Return an error and those that were found with it, in the order of their positions."""
     return sorted([error, *(error.others if isinstance(error, UsageError) else ())], key=_place)
 
 
@@ -74,9 +76,9 @@ def _place(error: RtbenchError) -> tuple[int, int]:
 
 
 class ConnectError(RtbenchError):
-    """A session did not open. `outcome` is one of the outcomes of a session, e.g. `connect_failed:401`.
+    """The failure to open a session. `outcome` is one of the outcomes of a session, as `connect_failed:401`.
 
-    `headers` are those of the service's answer, where it gave one.
+    `headers` are those of the service's response, if there was one.
     """
 
     def __init__(self, outcome: str, detail: str, headers: Mapping[str, str] | None = None) -> None:

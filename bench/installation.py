@@ -1,9 +1,9 @@
-"""Says which version of the tool is installed, refuses the system on which there is none, and starts its processes.
+"""The installed version, the refusal of Windows, and the start of this tool's processes.
 
 Windows lacks sockets, signals and files as Linux and macOS have them, so nothing else is imported before it is refused.
 
-Python looks for modules in the working folder first, and then along PYTHONPATH. A user's own `bench.py` or `reports/`
-there would be taken for ours.
+Python searches modules in the working folder first, and then along PYTHONPATH. It would import a user's own `bench.py`
+or `reports/` there instead of ours.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bench.errors import USAGE_STATUS
 
 
 def refuse_windows() -> None:
-    """End the process on Windows, before anything is imported there that it does not have."""
+    """Exit on Windows, before the import of modules that Windows does not have."""
     if sys.platform == "win32":
         print("rtbench: Windows is not supported: use rtbench in WSL (`wsl --install`), as on Linux", file=sys.stderr)
         sys.exit(USAGE_STATUS)
@@ -29,7 +29,7 @@ def refuse_windows() -> None:
 
 @cache
 def tool_version() -> str:
-    """The version of this package; "unknown" of a checkout that is not installed."""
+    """Return the version of this package; "unknown" for a checkout that is not installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
@@ -39,25 +39,25 @@ def tool_version() -> str:
 
 
 KILLED_S = 10.0
-"""How long a process that was killed is waited for: the kernel may hold it, as on a disk that does not answer."""
+"""How long to wait for the end of a killed process. The kernel may hold it, for example if a disk does not respond."""
 HOME = str(Path(__file__).resolve().parents[1])
 EXAMPLES = Path(HOME) / "scenarios"
 """The scenarios that come with the tool."""
 
 
 def python_command(module: str, *words: str) -> list[str]:
-    """`python -P -m module words…`: -P leaves the working folder off the path."""
+    """Return the command `python -P -m module words…`. -P keeps the working folder out of the module search path."""
     return [sys.executable, "-P", "-m", module, *words]
 
 
 def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment in which our packages come before all else of PYTHONPATH, where that is set."""
+    """Return the environment in which our packages precede all others of PYTHONPATH, if that is set."""
     path = environ.get("PYTHONPATH")
     return dict(environ) | ({"PYTHONPATH": os.pathsep.join((HOME, path))} if path else {})
 
 
 def terminate(process: subprocess.Popen[bytes], within_s: float = 0.0) -> None:
-    """Wait so long for a process to end; then kill it, and what it has started where it leads a session of its own."""
+    """Wait up to `within_s` for the end of a process. Then kill it, and its process group if it leads one."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(within_s)
         return
@@ -74,13 +74,13 @@ def last_line(printed: str, otherwise: str = "it printed nothing") -> str:
 
 
 def is_alive(pid: object) -> bool:
-    """Whether a process of this number runs on this host, and is not one that has ended and waits for its parent."""
+    """Return whether a process with this id runs on this host. A zombie, which has ended, does not count."""
     if not isinstance(pid, int):
         return False
     try:
         os.kill(pid, 0)
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (ProcessLookupError, OverflowError):  # the latter of a number that no process has
+    except (ProcessLookupError, OverflowError):  # OverflowError: a number that no process can have
         return False
-    except OSError:  # another user's, or a system without /proc
+    except OSError:  # a process of another user, or a system without /proc
         return True

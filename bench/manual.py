@@ -1,4 +1,4 @@
-"""The pages of the documentation: where they are, what each is about, and how messages refer to them.
+"""The pages of the documentation: their folder, their subjects, and references to them in messages.
 
 A checkout has them in `docs`, an installed wheel in `share/doc/rtbench` of its environment.
 """
@@ -27,7 +27,7 @@ def see(page: str, section: str = "") -> str:
 
 
 class Entry(NamedTuple):
-    """A page in the index. `group`: the heading that it is listed under."""
+    """A page in the index. `group`: the heading above it in the list."""
 
     group: str
     name: str
@@ -35,7 +35,7 @@ class Entry(NamedTuple):
 
 
 def folder() -> Path:
-    """Return the folder of the pages. Raises UsageError if this installation has none."""
+    """Return the folder of the pages. Raise UsageError if this installation has none."""
     checkout = Path(HOME)
     if (checkout / "pyproject.toml").is_file() and (checkout / "docs" / INDEX).is_file():
         return checkout / "docs"
@@ -68,7 +68,7 @@ def plain(text: str) -> str:
 def find(name: str) -> Path:
     """Return the file of a page (`check`, `check.md`), or of an example (`ci/azure-steps.yml`).
 
-    Raises UsageError, with the nearest name, if there is none.
+    Raise UsageError, with the nearest name, if there is none.
     """
     root = folder()
     known = {
@@ -85,7 +85,7 @@ def find(name: str) -> Path:
 
 
 def section_of(text: str, anchor: str) -> str:
-    """Return the section of a page that an anchor names, with its subsections. Raises UsageError if there is none."""
+    """Return the section of a page that an anchor names, with its subsections. Raise UsageError if there is none."""
     lines = text.splitlines(keepends=True)
     found = headings(text)
     if anchor not in found:
@@ -114,5 +114,5 @@ def anchor_of(heading: str) -> str:
 
 
 def linked(text: str) -> str:
-    """Return Markdown in which links to other pages are the names that `rtbench docs` takes."""
+    """Return Markdown in which links to other pages are arguments of `rtbench docs`."""
     return re.sub(r"]\(([\w-]+)\.md(#[\w-]+)?\)", lambda link: f"]({link[1]}{link[2] or ''})", text)
