@@ -1,8 +1,9 @@
-"""The catalogue: every figure that the tool prints has its one definition here.
+"""The catalogue of metrics: the one definition of each value that the tool prints.
 
-A metric of a turn or session is the difference of two instants unless it says otherwise; instants are columns of the
-run folder (`bench.columns`), measures are derived on reading. Reports take names, units and wording from here; live
-views and reports hold to the same classes of outcomes, and to the same rule of which quantiles are told. Pure.
+A metric of a turn or session is the difference of two instants unless its definition states otherwise. Instants are
+columns of the run folder (`bench.columns`); metrics are derived when a run is read. Reports use the names, units and
+sentences of this module. Live views and reports use the same classes of outcomes, and the same rule for the quantiles
+that are published. Pure.
 """
 
 from __future__ import annotations
@@ -18,42 +19,51 @@ Scope = Literal["turn", "session", "event", "harness"]
 Better = Literal["lower", "higher", "neither"]
 
 DEFINITIONS_VERSION = 1
-"""Raised whenever a definition below changes what a figure means. Runs of different versions are not compared."""
+"""The version of the definitions. It is raised if the meaning of a value changes. Runs of different versions are not
+compared."""
 
 ORIGINS = ("request_sent", "speech_end")
-"""What latency counts from: the first of these that a turn has. It is stored under the turn's `measured_from`."""
+"""The instants from which latency is measured: the first of these that a turn has. Its name is in the column
+`measured_from`.
+"""
 ORIGIN = "measured_from"
-"""The instant that a turn's origin names, as measures begin with it."""
+"""The begin of metrics that are measured from the instant that the column of this name contains."""
 REGULAR = "regular"
-"""The turn type of a turn that nothing sets apart from others of its step."""
+"""The turn type of a turn that has no property of TURN_TYPES."""
 TURN_TYPES = ("function_calls", "after_interruption", "after_truncation", "filler")
-"""What sets a turn apart from others of its step, which are never pooled with it; several are joined by `+`, in this
-order, and stored under the turn's `turn_type`. All turns of a session with fillers are `filler`: no event marks one, and it
-may share an item with the answer."""
+"""The properties of turns that are never pooled with other turns of their step. The column `turn_type` contains them in
+this
+order, joined by `+`. All turns of a session with fillers are `filler`, because no event marks a filler, and it may
+share an item with the answer.
+"""
 SLOPE: Final = "ms/1k tokens"
-"""The unit of metrics that say how a wait grows with the conversation. They are made of all turns of a session."""
+"""The unit of metrics that describe how a latency grows with the conversation. They are computed from all turns of a
+session.
+"""
 BYTES_PER_S: Final = "B/s"
-"""The unit of what a session carries one way while it lasts. The same is told of each second of a run."""
+"""The unit of the rates of a session in one direction. The same rates are reported for each second of a run."""
 FIRST_DELTAS = {"first_audio": "ttfa", "first_text": "ttft"}
-"""What a caller waits for, the first of these instants that a turn has, and the metric of that."""
+"""The instants that a caller waits for, and the metric of each. The first that a turn has counts."""
 CONNECT_PHASES = ("connect_start", "dns_done", "tcp_done", "tls_done", "opened")
-"""In the order in which they end. One that did not happen (a name lookup, TLS) took no time: what follows it begins
-where the phase before it ended."""
+"""The phases of connecting, in the order in which they end. A phase that did not happen (a name lookup, TLS) took no
+time: the
+next one begins at the end of the phase before it.
+"""
 
 
 ColumnValue = Callable[[str], int | str | None]
-"""Tells what a column of one turn or session holds; None where it has none of that name."""
+"""A function that returns the value of a column of one turn or session; None if there is no such column."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One figure: the difference of two instants (nanoseconds), or a column of its own.
+    """The definition of one metric: the difference of two instants (nanoseconds), or a column.
 
-    `begin` and `end` name the instants, `less` a column in ns that is taken off their difference; `column` names the
-    column that holds the figure itself, or, in percent, a part of the column `of`. Where `begin` did not happen, others
-    may stand for it (`begins`). `unless`: a column, and what it says where there is no such figure. `waits`: a turn
-    that failed has waited without an end, where this is the time between two instants. `signed`: values may be
-    negative, as slopes may.
+    `begin` and `end` name the instants. `less` names a column in ns that is subtracted from their difference. `column`
+    names the column that contains the metric itself or, for a percentage, a part of the column `of`. If `begin` did not
+    happen, another instant may replace it (`begins`). `unless`: a column, and the value at which the metric is absent.
+    `waits`: if the metric is the time between two instants, a failed turn counts as an endless wait. `signed`: values
+    may be negative, as slopes may.
     """
 
     name: str
@@ -72,7 +82,7 @@ class Metric:
 
     @cached_property
     def begins(self) -> tuple[str, ...]:
-        """The instants of which the first that happened begins it."""
+        """The instants at which the metric may begin; the first that happened counts."""
         if self.begin == ORIGIN:
             return ORIGINS
         if self.begin in CONNECT_PHASES:
@@ -81,12 +91,13 @@ class Metric:
 
     @cached_property
     def is_answer_wait(self) -> bool:
-        """Whether it is absent if it is negative: what begins before the question has ended is no answer to it."""
+        """True if a negative value is absent: a reply that begins before the end of the caller's turn does not answer
+        it."""
         return self.begin in (ORIGIN, "speech_end") and not self.signed
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """The columns of a row that it is made of."""
+        """The columns of a row from which the metric is computed."""
         unless = self.unless[:1] if self.unless else ()
         if self.column:
             return (self.column, *([self.of] if self.of else []), *unless)
@@ -95,9 +106,10 @@ class Metric:
         return (*instants, *measured_from, *([self.less] if self.less else []), *unless)
 
     def value_ns(self, instants: Mapping[str, int], column: ColumnValue) -> int | None:
-        """The time of one turn or session, by the instants that happened and its columns; None where it is absent.
+        """Return the value for one turn or session, from its instants that happened and its columns; None if it is
+        absent.
 
-        `bench.run.metric_values.values_ns` says the same of whole tables.
+        `bench.run.metric_values.values_ns` does the same for whole tables.
         """
         if self.column:
             return _whole(column(self.column))
@@ -190,7 +202,7 @@ CATALOGUE: dict[str, Metric] = {
 
 
 AUDIBLE = 104
-"""The magnitude, of 32,768, from which on a sample is audible: −50 dBFS. Replies open with silence below it."""
+"""The smallest magnitude, of 32,768, of an audible sample: −50 dBFS. Replies begin with silence below it."""
 
 VAD_SEGMENTS = (
     "speech_end",
@@ -202,8 +214,10 @@ VAD_SEGMENTS = (
     "first_audible",
 )
 MANUAL_SEGMENTS = ("speech_end", "request_sent", "response_created", "first_audio", "first_audible")
-"""The instants that cut `voice_to_voice` into segments, with turn detection by the service and without it. An instant
-that did not happen merges its two neighbours, so segments always add up to the whole; one may be negative."""
+"""The instants that divide `voice_to_voice` into segments, with and without turn detection by the service. If an
+instant did
+not happen, its two segments merge, so segments always add up to the whole. A segment may be negative.
+"""
 
 SEGMENT_NAMES = {
     "speech_end": "speech_end",
@@ -218,25 +232,25 @@ SEGMENT_NAMES = {
 
 
 HEADLINE = ("ttfa", "ttft", "voice_to_voice", "transcript_first", "transcript_total")
-"""What a run is made for: where one of these is not exact, the run is invalid."""
+"""The headline metrics. If one of them is not exact, the run is invalid."""
 
 
 Slack = tuple[int, int]
-"""How much earlier, and how much later, an instant may really have been than it is said to be; ns."""
+"""The uncertainty of an instant in ns: how much earlier, and how much later, it may really have been."""
 
 
 def bound_ns(begin: Slack, end: Slack) -> int:
-    """How far the time v between two instants can be off, whichever way.
+    """Return the uncertainty of the time v between two instants, in ns, in the worse direction.
 
-    What it really was lies in [v − end earlier − begin later, v + end later + begin earlier]: a wait was really longer
-    where it began earlier, and shorter where it ended earlier.
+    The real time is in [v − end earlier − begin later, v + end later + begin earlier]: it is longer if it began
+    earlier, and shorter if it ended earlier.
     """
     (begin_earlier, begin_later), (end_earlier, end_later) = begin, end
     return max(end_earlier + begin_later, end_later + begin_earlier)
 
 
 def turn_type_of(names: Collection[str]) -> str:
-    """Return the turn type: these of TURN_TYPES, in their order, joined by `+`; REGULAR if there are none."""
+    """Return the turn type: the names that are in TURN_TYPES, in its order, joined by `+`; REGULAR if there are none."""
     return "+".join(name for name in TURN_TYPES if name in names) or REGULAR
 
 
@@ -250,20 +264,23 @@ def segments(instants: Mapping[str, int]) -> list[tuple[str, str, int]]:
 
 
 BEYOND = 5
-"""Turns that must lie beyond a quantile that is not the median before it is published: n(1−p) ≥ 5."""
+"""The minimum number of turns beyond a quantile other than the median, for it to be published: n(1−p) ≥ 5."""
 ALIKE, INDEPENDENT = 0.5, 3.6
-"""The correlation inside a session that is taken for a tail to be published, and the independent turns beyond it that
-bound a quantile: p^n ≤ 2.5 % at n(1−p) ≈ 3.7."""
+"""ALIKE: the correlation inside a session that the publication of a tail assumes. INDEPENDENT: the independent turns
+beyond a quantile that give it a bound: p^n ≤ 2.5 % at n(1−p) ≈ 3.7.
+"""
 LEAST_SESSIONS = 6
-"""Sessions, as Kish counts them, below which the largest of their medians bounds none: 2^−6 < 2.5 %."""
+"""The minimum effective number of sessions (Kish). With fewer, the largest of their medians is no bound: 2^−6 < 2.5 %.
+"""
 
 
 def sessions_to_publish(p: float, turns: float, sessions: float, effective_sessions: float) -> int:
-    """Sessions that a quantile takes, of a design with so many turns and sessions, `effective_sessions` so many as Kish counts.
+    """Return the number of sessions that a quantile needs, for a design with these turns and (effective) sessions.
 
-    A quantile is published by the design of a run and not by its outcome, for one that came out short would else be the
-    one that is told. It takes six sessions as Kish counts them (2^−6 < 2.5 %), and a tail as many as bound it where
-    turns of one are half alike, n / (1 + (Σn_g²/n − 1)/2) ≥ 3.6 / (1−p), and 5 turns beyond.
+    `effective_sessions`: the effective number of sessions (Kish). The design of a run decides whether a quantile is
+    published, and not its outcome; otherwise values that came out short would be published more often. The rule is: six
+    effective sessions (2^−6 < 2.5 %); for a tail also enough turns to bound it if turns of one session are correlated
+    by one half, n / (1 + (Σn_g²/n − 1)/2) ≥ 3.6 / (1−p), and 5 turns beyond it.
     """
     times = LEAST_SESSIONS / effective_sessions
     if p != 0.5:
@@ -273,40 +290,40 @@ def sessions_to_publish(p: float, turns: float, sessions: float, effective_sessi
 
 
 STARVED = "starved"
-"""The outcome if nobody knows whether a limit was kept, because this process did not run when it ended."""
+"""The outcome if it is unknown whether a limit was met, because this process did not run when the limit ended."""
 GOOD = frozenset({"ok", "interrupted", "renewed"})
 WHOLE = GOOD | {STARVED}
-"""The outcomes of turns whose reply came whole, whenever that was."""
+"""The outcomes of turns with a complete reply, in time or not."""
 UNFINISHED = frozenset({"unfinished", STARVED})
 THROTTLED = "throttled:"
-"""How every outcome begins that a limit of the service's is the cause of."""
+"""The prefix of outcomes that are caused by a limit of the service."""
 REFUSED = "connect_failed:"
-"""How every outcome begins of a session that was not opened because somebody answered no."""
+"""The prefix of outcomes of sessions that were refused, and so never opened."""
 OutcomeClass = Literal["success", "failed", "unfinished"]
 
 EXPECTED = "failed:missing_"
-"""Before the name of an event that the script waited for in vain."""
+"""The prefix of the outcome if an expected event did not come; the name of the event follows."""
 UNHEARD = "the service heard no speech (does it have a VAD, does it detect turns, is its threshold too high?)"
 NOTHING_AUDIBLE = "nothing audible came"
 NO_MESSAGE, NO_AUDIO, INAUDIBLE = "no message came", "none of them with audio", "none of it audible"
-"""What came instead of a reply that has to be heard, in words: nothing, no audio, or audio in which no sound begins."""
+"""What was received instead of an audible reply, in words: no message, no audio, or audio in which no sound begins."""
 NO_PAUSE = "the reply had no silence that ends it (reply_silence_ms)"
 ONLY_FILLERS = "only fillers, each shorter than answer_min_ms, came"
 TEXT_SESSION = "the session is one of text"
 ACCEPT_HEADER = "Sec-WebSocket-Accept"
 LOOKUPS_FULL = "name lookups are under way in this process, and none has ended"
-"""This tool's own words in details, by which a cause is told."""
+"""A text of this tool in details, from which the cause is recognized."""
 SERVICE_SAID = "the service said: "
-"""Before the service's own words, in a detail that begins with this tool's."""
+"""The text before the service's own message, in a detail that begins with a text of this tool."""
 
 
 def outcome_class(outcome: str) -> OutcomeClass:
-    """The class of an outcome such as `ok`, `timeout:first_delta`, `unfinished`."""
+    """Return the class of an outcome such as `ok`, `timeout:first_delta`, `unfinished`."""
     if outcome in GOOD:
         return "success"
     return "unfinished" if outcome in UNFINISHED else "failed"
 
 
 def is_throttled(outcome: str) -> bool:
-    """Whether the service refused by one of its limits: requests, connections or tokens."""
+    """Return whether a limit of the service caused the outcome: of requests, connections or tokens."""
     return outcome.startswith(THROTTLED)

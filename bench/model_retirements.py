@@ -1,6 +1,6 @@
-"""The days on which services switch models off, with where they say so. The day to look from is given, in UTC.
+"""The days on which services switch models off, with the sources. The caller gives the current day, in UTC.
 
-A service may put a day off; the table is as of 20 November 2026. No clock is read here.
+A service may postpone a day; the table is as of 20 November 2026. No clock is read here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from datetime import date
 from bench.pricing import undated
 
 SOON_DAYS = 60
-"""Days before a retirement from which on a run tells little of what will be in use; Azure writes as early."""
+"""The number of days before a retirement from which on a run says little about future models; Azure's notices are as
+early."""
 
 OPENAI_PAGE = "developers.openai.com/api/docs/deprecations"
 AZURE_SCHEDULE = "Microsoft's retirement schedule of Foundry models, July 2026"
@@ -20,18 +21,18 @@ A_TRACKER = "a tracker of OpenAI's deprecations, March 2026; unverified"
 
 @dataclass(frozen=True)
 class Retirement:
-    """The day from which on a service has a model no more. `source`: who says so."""
+    """The day from which on a service no longer has a model. `source`: who reports it."""
 
     model: str
     day: date
     source: str
 
     def days_left(self, today: date) -> int:
-        """How many days there are until then; negative once it is past."""
+        """Return the number of days until then; negative if it is past."""
         return (self.day - today).days
 
     def words(self, today: date) -> str:
-        """Say it: is switched off on 2027-01-20, in 59 days (developers.openai.com/…)."""
+        """Return the text: is switched off on 2027-01-20, in 59 days (developers.openai.com/…)."""
         days = self.days_left(today)
         away = f"{abs(days)} day{'' if abs(days) == 1 else 's'}"
         when = f"in {away}" if days > 0 else "today" if days == 0 else f"{away} ago"
@@ -65,10 +66,10 @@ RETIREMENTS = {
         ("gpt-realtime-2.1-mini", "2027-06-25", AZURE_SCHEDULE),
     ),
 }
-"""Retirements by service, as targets name theirs, and by model; a version without an entry goes with its model."""
+"""Retirements by service, as targets name services, and by model. A version without an entry retires with its model."""
 
 
 def retirement_of(service: str, model: str) -> Retirement | None:
-    """When a service switches a model off, by the name that it answers with; None where no day is known."""
+    """Return the retirement of a model, by the name that the service reports; None if no day is known."""
     models = RETIREMENTS.get(service, {})
     return models.get(model) or models.get(undated(model))

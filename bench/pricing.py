@@ -1,8 +1,8 @@
-"""Computes what sessions cost: prices per kind of token and per minute, and the sum.
+"""The cost of sessions: prices per kind of token and per minute, and the sum.
 
-Pure arithmetic, the same before, during and after a run. Rows hold tokens, run.json holds prices with their day, and
-cost is computed when a run is read: a wrong price is corrected without a new run. A missing price is not zero: such
-turns are counted as unpriced.
+Pure arithmetic, the same before, during and after a run. Rows contain tokens, run.json contains prices with their day,
+and the cost is computed when a run is read: a wrong price is corrected without a new run. A missing price is not zero:
+such turns are counted as unpriced.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Literal, TypeVar
 MILLION = 1_000_000
 CENT = 0.01
 UNLISTED_DIALECTS = frozenset({"voice-live"})
-"""Dialects of services that price by tiers of their own, which no price table of models has."""
+"""Dialects of services with price tiers of their own, which no price table of models contains."""
 _DATE = re.compile(r"-\d{4}-\d{2}-\d{2}\Z", re.ASCII)
 
 Tokens = TypeVar("Tokens")
@@ -26,7 +26,7 @@ Tokens = TypeVar("Tokens")
 class Prices:
     """US dollars per million tokens of a kind, and per minute of a session.
 
-    Cached tokens are input that was read before. Images without a price of their own cost what text does.
+    Cached tokens are input that was read before. Images without a price of their own cost as much as text.
     """
 
     text_input: float
@@ -41,15 +41,15 @@ class Prices:
 
     @property
     def of_tokens(self) -> bool:
-        """Whether tokens cost anything; where they do not, only time does."""
+        """True if tokens have a price; otherwise only time has one."""
         return any((self.text_input, self.text_output, self.audio_input, self.audio_output))
 
 
 @dataclass(frozen=True)
 class PricingTerms:
-    """What is known of a target before it answers: the model or deployment that is asked for, prices of its own.
+    """The facts about a target's prices before it responds: the requested model or deployment, and prices of its own.
 
-    `listed`: whether the price table has its service's prices.
+    `listed`: true if the price table contains its service's prices.
     """
 
     asked: str | None = None
@@ -59,7 +59,7 @@ class PricingTerms:
 
 @dataclass(frozen=True)
 class TurnPricing:
-    """What a turn is priced by. `model`: "" where nobody named one; `prices`: None where they are not known."""
+    """The model and prices of a turn. `model`: "" if none is named; `prices`: None if they are unknown."""
 
     model: str
     prices: Prices | None
@@ -67,10 +67,10 @@ class TurnPricing:
 
 
 def tariff_of(table: Mapping[str, Prices], terms: PricingTerms, answered: str | None) -> TurnPricing:
-    """The model and prices that a turn is paid by: the one way to say it, before, during and after a run.
+    """Return the model and prices of a turn. This is the one rule, before, during and after a run.
 
-    The model is the one that answered, as the service named it; where it named none, the one that was asked for. The
-    target's own prices go before the table's, whatever the model.
+    The model is the one that the service reported, otherwise the requested one. The target's own prices have priority
+    over those of the table, for any model.
     """
     model = answered or terms.asked or ""
     if terms.own is not None:
@@ -80,10 +80,10 @@ def tariff_of(table: Mapping[str, Prices], terms: PricingTerms, answered: str | 
 
 
 def cost_usd(prices: Prices, tokens: Mapping[str, Tokens]) -> Tokens:
-    """The price of `tokens`: text_in, audio_in, image_in, their cached_…_in, text_out, audio_out.
+    """Return the price of `tokens`: text_in, audio_in, image_in, their cached_…_in, text_out, audio_out.
 
-    Cached tokens are a part of the input (the service's `input_token_details`), so they are taken off it. Takes numbers
-    and columns of numbers.
+    Cached tokens are a part of the input (the service's `input_token_details`), so they are subtracted from it. The
+    values may be numbers or columns of numbers.
     """
     text_cached, audio_cached, image_cached = (tokens[f"cached_{kind}_in"] for kind in ("text", "audio", "image"))
     image_in_usd = prices.text_input if prices.image_input is None else prices.image_input
@@ -102,25 +102,25 @@ def cost_usd(prices: Prices, tokens: Mapping[str, Tokens]) -> Tokens:
 
 
 def audio_out_usd(prices: Prices, tokens: float) -> float:
-    """The price of so many tokens of spoken replies."""
+    """Return the price of tokens of spoken replies."""
     return tokens * prices.audio_output / MILLION
 
 
 def prices_of(table: Mapping[str, Prices], model: str) -> Prices | None:
-    """The prices of a model: those of its own name, else those of its name without the date of its version.
+    """Return the prices of a model by its name, otherwise by its name without the date of its version.
 
-    None where the table has neither: a newer model of a similar name is another model.
+    Return None if the table has neither: a newer model with a similar name is another model.
     """
     return table.get(model) or table.get(undated(model))
 
 
 def undated(model: str) -> str:
-    """The name of a model without the date of its version."""
+    """Return the name of a model without the date of its version."""
     return _DATE.sub("", model)
 
 
 def dollars(usd: float) -> str:
-    """An amount without its unit: cents, two digits of what is less than one."""
+    """Return an amount without its unit: with cents, or two significant digits below one cent."""
     if usd >= CENT or usd <= 0:
         return f"{usd:,.2f}"
     return f"{usd:.2g}" if usd >= 0.0001 else "0.0001"

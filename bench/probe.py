@@ -1,4 +1,4 @@
-"""Plays one session with one turn, as sessions of a run are played, with a log of every event."""
+"""A session with one turn, as sessions of a run are played, with a log of every event."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def script_of(
     *,
     greets: bool = False,
 ) -> PreparedScript:
-    """A session that says a text or plays a WAV, to an agent that `greets` after its greeting.
+    """Return a session that sends a text or plays a WAV, after the greeting if the agent `greets`.
 
-    `session`, `timeouts`: as in a script's file. Raises UsageError for what cannot be.
+    `session`, `timeouts`: as in a script's file. Raise UsageError for invalid values.
     """
     turns = [step_of("wait_for", wait_for="greeting", name="greeting")] if greets else []
     if isinstance(said, Path):
@@ -53,7 +53,7 @@ def script_of(
 
 
 class ReplyAudioListener(SessionListener):
-    """Keeps the audio of each response of a session that is logged."""
+    """A listener that stores the audio of each response of a logged session."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
@@ -63,7 +63,7 @@ class ReplyAudioListener(SessionListener):
         self._keep(events)
 
     def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
-        for delta in deltas:  # they bring their messages, for the log
+        for delta in deltas:  # deltas of a logged transport have their messages
             self._keep(self._dialect.decode(delta.data))
 
     def _keep(self, events: Sequence[ServerEvent]) -> None:
@@ -72,14 +72,14 @@ class ReplyAudioListener(SessionListener):
                 self._audio[event.response_id] += audio_payload(event.payload) or b""
 
     def audio(self, response_id: str) -> bytes:
-        """The audio of a response; b"" where none came."""
+        """Return the audio of a response; b"" if there was none."""
         return bytes(self._audio.get(response_id, b""))
 
 
 def probe_target(target: Target, script: PreparedScript, log_path: Path, *, record_audio: bool) -> ReplyAudioListener:
-    """Play a session and log it; what came of it is in the log (`bench.run.replay`).
+    """Play a session and log it. The log contains the results (`bench.run.replay`).
 
-    Raises UsageError where there is no signing in, or a client certificate cannot be used.
+    Raise UsageError if the sign-in fails, or a client certificate cannot be used.
     """
     keyring = Keyring([target])
     dialer = Dialer(target, keyring)
@@ -106,7 +106,7 @@ def _played(dialer: Dialer, script: PreparedScript, log: EventLog) -> ReplyAudio
 
 
 def session_start(script: PreparedScript, turns: int) -> SessionStart:
-    """The start, now, of a session of a script, of which so many turns are played."""
+    """Return the start, now, of a session of a script of which this number of turns is played."""
     return SessionStart(
         monotonic_ns(),
         turns,

@@ -1,4 +1,4 @@
-"""Says what to do about an outcome, whoever was called: the doctor, who knows the target, says more. Pure.
+"""The remedies for outcomes, for any service. `rtbench doctor`, which knows the target, gives more. Pure.
 
 The outcomes: docs/metrics.md, "Outcomes".
 """
@@ -23,7 +23,7 @@ REALTIME_MODELS = (
     *("gpt-realtime-2.1", "gpt-realtime-2.1-mini", "gpt-realtime-2", "gpt-realtime-1.5", "gpt-realtime"),
     *("gpt-realtime-mini", "gpt-4o-realtime-preview", "gpt-4o-mini-realtime-preview"),
 )
-"""Models that speak, the newest first."""
+"""Models with speech, the newest first."""
 NO_PROXY = "the proxy does not answer: is its URL right (--proxy, HTTPS_PROXY), may this machine reach it?"
 OUT_OF_ORDER = "the service is out of order: retry later, and check its status page"
 NO_CREDIT = "the account has no credit left: look at its billing"
@@ -87,7 +87,7 @@ OF_OUTCOMES = {
     "required` of a session has it do so for ever (set it on the turn), and so may returns that do not tell it what it "
     "asked",
 }
-"""Remedies by the whole outcome: of this tool's own words."""
+"""Remedies by the complete outcome, for causes that this tool names."""
 OF_CODES = {
     "invalid_api_key": "OpenAI does not know the key: copy it again into the variable that --api-key-env names",
     "beta_api_shape_disabled": "OpenAI has switched the preview off: use --dialect ga",
@@ -160,11 +160,11 @@ TOLD = {
     "connect_failed:tls": {"; ": "see its message, which says what to do about the certificate"},
     "throttled": {"insufficient_quota": NO_CREDIT},
 }
-"""Remedies by the outcome, or how it begins, and by words in its detail."""
+"""Remedies by the outcome, or by its part before the colon, and by a text in its detail."""
 
 
 def remedy_of(outcome: str, words: str = "") -> str:
-    """What to do about an outcome; "" where nothing went wrong, or nothing is known to help. `words`: its detail."""
+    """Return what to do about an outcome; "" if it is no failure, or no remedy is known. `words`: its detail."""
     kind, _, cause = outcome.partition(":")
     if outcome_class(outcome) != "failed":
         return ""

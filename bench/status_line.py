@@ -1,6 +1,6 @@
-"""Draws a line that is refreshed in its own place on a terminal, and says how wide text may be there.
+"""A line that is refreshed in its own place on a terminal, and the width of text there.
 
-What the line says is pure and made to fit: its least important parts go first.
+The text of the line is computed purely and made to fit: its least important parts are removed first.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from typing import TextIO
 BETWEEN = " · "
 USUAL_COLUMNS, USUAL_ROWS = 80, 24
 WIDEST = 100
-"""Columns that text has at most, and where there is no terminal."""
+"""The maximum number of columns of text, and the number without a terminal."""
 ERASE_REST = "\x1b[K"
 COLOURS = {"bad": "31", "sim": "35"}
 
 
 def text_width() -> int:
-    """The columns that a report's text takes on this terminal."""
+    """Return the number of columns of a report's text on this terminal."""
     return min(WIDEST, shutil.get_terminal_size((WIDEST, USUAL_ROWS)).columns)
 
 
 @dataclass(frozen=True)
 class StatusPart:
-    """A piece of the line: the same thing in fewer and fewer words, at last with something left out (`cut`).
+    """A part of the line: forms of one text, each shorter than the last, and then incomplete ones (`cut`).
 
-    Where the line is too long words go first, of the parts of the highest `rank` before others; then whole parts. So
-    trouble has low ranks, and stays when good news has gone.
+    If the line is too long, forms are shortened first, beginning at the part of the highest `rank`; then whole parts
+    are removed. Problems therefore have low ranks, and stay longer than good news.
     """
 
     rank: int
@@ -41,7 +41,7 @@ class StatusPart:
 
 
 def fitted(parts: Iterable[StatusPart], width: int | None = None, *, colour: bool = False) -> str:
-    """The parts as a line of `width` columns at most; None for no limit."""
+    """Return the parts as a line of at most `width` columns; None for no limit."""
     left = list(parts)
     while width is not None and left and len(BETWEEN.join(part.forms[0] for part in left)) > width:
         _shorten(left)
@@ -49,7 +49,7 @@ def fitted(parts: Iterable[StatusPart], width: int | None = None, *, colour: boo
 
 
 def _shorten(parts: list[StatusPart]) -> None:
-    """One part in fewer words; where there are none, a part cut or left out."""
+    """Shorten one part. If none has a shorter form, replace a part by its incomplete form, or remove it."""
     wordy = [place for place, part in enumerate(parts) if len(part.forms) > 1]
     place = max(wordy or range(len(parts)), key=lambda place: parts[place].rank)
     part = parts[place]
@@ -66,28 +66,28 @@ def _inked(text: str, style: str) -> str:
 
 
 class StatusLine:
-    """Draws on a stream, and is one itself: what is written to it does not run into the line."""
+    """A status line on a stream. Text that is written through it does not run into the line."""
 
     def __init__(self, stream: TextIO, environ: Mapping[str, str]) -> None:
         self._stream = stream
         self.in_place = stream.isatty() and environ.get("TERM") != "dumb"
         self.colour = self.in_place and not environ.get("NO_COLOR")
         self._drawn = False
-        """Whether a line is on the screen, to be replaced."""
+        """True if a line is on the screen, which has to be replaced."""
 
     @property
     def width(self) -> int:
-        """The columns that a line may take: the last one stays free, for there a terminal would wrap."""
+        """The number of columns that a line may take. The last one stays free, because a terminal would wrap there."""
         columns = 0
         with contextlib.suppress(OSError, ValueError):
             columns = os.get_terminal_size(self._stream.fileno()).columns
         return (columns or USUAL_COLUMNS) - 1
 
     def takes(self) -> bool:
-        """Whether the stream takes a line now: a terminal that was stopped (Ctrl-S) would hold up the whole process."""
+        """Return whether the stream accepts a line now: a stopped terminal (Ctrl-S) would block the whole process."""
         try:
             return bool(select.select([], [self._stream], [], 0)[1])
-        except (OSError, ValueError):  # no file behind it: memory
+        except (OSError, ValueError):  # the stream has no file: it is in memory
             return True
 
     def draw(self, line: str) -> None:
@@ -96,20 +96,20 @@ class StatusLine:
         self._drawn = True
 
     def write(self, text: str) -> None:
-        """Write as a stream does, in the place of the line, which comes back when it is due."""
+        """Write text in the place of the line, which comes back when it is due next."""
         self.clear()
         self._put(text)
 
     def flush(self) -> None:
-        """Do nothing, for nothing is held back here: a stream has it."""
+        """Do nothing, because this stream has no buffer."""
 
     def clear(self) -> None:
-        """Take the line away, before somebody else writes."""
+        """Remove the line, before another writer uses the terminal."""
         if self._drawn:
             self._put(f"\r{ERASE_REST}")
             self._drawn = False
 
     def _put(self, text: str) -> None:
-        with contextlib.suppress(OSError, ValueError):  # nobody reads any more: the work goes on without its line
+        with contextlib.suppress(OSError, ValueError):  # if the reader is gone, the work continues without the line
             self._stream.write(text)
             self._stream.flush()

@@ -1,4 +1,4 @@
-"""Holds how long each stage of a session may take, and how much a turn may be made of: more ends it as a failure."""
+"""The limits of a session: the duration of each stage, and the size of a turn. A turn that exceeds one fails."""
 
 from __future__ import annotations
 
@@ -7,42 +7,54 @@ from dataclasses import dataclass
 from bench.units import NS_PER_S
 
 MOST_ROUNDS, MOST_CALLS = 50, 1_000
-"""Responses of a turn that call functions, and these calls: a caller has long hung up."""
+"""The maximum number of responses of a turn that call functions, and of these calls: a caller would have hung up long
+before.
+"""
 MOST_RESPONSES = 1_000
-"""Since a turn began, fillers and those of no turn among them: with one a second, a quarter of an hour of talk."""
+"""The maximum number of responses since a turn began, with fillers and those of no turn: at one a second, a quarter of
+an
+hour of talk.
+"""
 MOST_ITEMS = 1_000
-"""Items with audio in one reply: with one for each sentence, an hour of talk."""
+"""The maximum number of items with audio in one reply: with one for each sentence, an hour of talk."""
 MOST_EVENTS = 250_000
-"""Since a turn began: a hundred a second for 40 minutes. Every id of more would be kept, within whatever limits."""
+"""The maximum number of events since a turn began: a hundred a second for 40 minutes. Ids are stored in memory, so
+their
+number needs a limit.
+"""
 MOST_BYTES = 1 << 29
-"""Over the wire, since a turn began: two hours of PCM."""
+"""The maximum number of bytes over the wire since a turn began: two hours of PCM."""
 REPLY_SILENCE_MS = 1_500
-"""Default silence that ends a reply if no event does: pauses within speech, and most between a filler and the answer,
-are shorter."""
+"""The default duration of the silence that ends a reply if no event does. Pauses within speech, and most pauses between
+a
+filler and the answer, are shorter.
+"""
 LONGEST_TURN_S = 300.0
 LONGEST_HOLD_NS = 600 * NS_PER_S
-"""The longest wait that a service may ask for: it is not waited for longer."""
+"""The maximum delay that is granted if a service asks for one."""
 
 
 @dataclass(frozen=True)
 class Timeouts:
-    """How long each stage may take before the session or turn ends as `timeout:<stage>`; seconds."""
+    """The maximum duration of each stage, in seconds. At its end the session or turn ends as `timeout:<stage>`."""
 
     tcp: float = 5.0
     tls: float = 5.0
     upgrade: float = 10.0
     session: float = 10.0
-    """session.created, and session.updated after it"""
+    """until session.created, and then session.updated"""
     end_of_turn: float = 10.0
-    """from the end of the caller's speech until the service's VAD has noticed it"""
+    """from the end of the caller's speech until the service's VAD reports it"""
     first_delta: float = 30.0
-    """from response.create; where the service starts the response itself, from speech_stopped"""
+    """from response.create or, if the service starts the response itself, from speech_stopped"""
     next_delta: float = 10.0
     response: float = 120.0
     """from response.created"""
     turn: float = 0.0
-    """from the end of what the caller says, until the turn is over, however many responses it takes; where it is left
-    out, LONGEST_TURN_S, or what the limits of one response come to, where that is more"""
+    """from the end of the caller's input to the end of the turn, with all its responses; the default is LONGEST_TURN_S,
+    or the
+    sum of the limits of one response if that is longer
+    """
 
     def __post_init__(self) -> None:
         if not self.turn:

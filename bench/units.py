@@ -1,12 +1,12 @@
-"""Holds the factors between units, the unit that suits a number of bytes, and the instant that does not come.
+"""The factors between units, the unit that suits a number of bytes, and an instant that never comes.
 
-Factors are whole numbers, so that whole nanoseconds stay whole.
+Factors are integers, so that integer nanoseconds stay integers.
 """
 
 from __future__ import annotations
 
 NEVER_NS = 1 << 62
-"""An instant that does not come."""
+"""An instant that never comes."""
 
 NS_PER_US = 1_000
 NS_PER_MS = 1_000_000
@@ -19,7 +19,7 @@ BYTES_PER_MB = 1_000_000
 
 
 def byte_unit(largest: float) -> tuple[float, str]:
-    """The unit in which bytes are shown where the largest is this: (its bytes, its name)."""
+    """Return the unit for byte counts up to `largest`: (its bytes, its name)."""
     for size, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if largest >= size:
             return size, name
