@@ -1,14 +1,15 @@
-"""Plays a session's script: what is said when, and what is waited for before it.
+"""The playback of a session's script: what is sent when, and what the session waits for before.
 
-Turn 1 begins once the service has greeted the session and taken its settings, or, where the start is pipelined, at
-once; within a turn nothing waits for an acknowledgement, for some services send none.
+Turn 1 begins after the service has greeted the session and accepted its settings, or at once if the start is pipelined.
+Within a turn nothing waits for an acknowledgement, because some services send none.
 
-Where the service detects turns, the caller's microphone is open from the first turn on until the session ends: it sends
-silence while nobody speaks, the caller listens to a reply to its end before speaking again, and a VAD that took a pause
-for the end of a turn is let finish before the next one.
+If the service detects turns, the caller's microphone is open from the first turn until the session ends. It sends
+silence while no one speaks. The caller listens to a reply to its end before the next turn. If a VAD took a pause for
+the end of a turn, its response may finish before the next turn.
 
-What it waits for is a function that gives an instant, or None where it is there, or will not come. The session sleeps
-until then, and asks again after whatever came; what ends a wait is told to the timeline, not to it.
+A wait is a function that returns an instant; or None if the awaited thing is there, or will not come. The session
+sleeps until that instant, and calls the function again after each message. The timeline learns what ends a wait, and
+the wait itself does not.
 """
 
 from __future__ import annotations
@@ -39,24 +40,24 @@ from bench.transport.interface import Transport
 from bench.units import NEVER_NS, NS_PER_S
 
 UNACKNOWLEDGED_NS = 2_000_000_000
-"""How long the history is waited for after its last acknowledgement: some services send none."""
+"""How long to wait for the next acknowledgement of the history after the last one; some services send none."""
 Until = Callable[[Timeline, int], int | None]
-"""Until when something is waited for, given what is known, and what time it is."""
+"""A function that returns the end of a wait, from the timeline and the time; None if there is nothing to wait for."""
 
 
 def turn_end(timeline: Timeline, _: int) -> int | None:
-    """The end of the turns that are under way."""
+    """Return the next deadline while a turn is open, else None."""
     return None if timeline.turns.all_over else timeline.next_deadline_ns
 
 
 def expected_events(timeline: Timeline, _: int) -> int | None:
-    """All events that the script insists on in the current turn, or that turn's end."""
+    """Return the next deadline while the current turn lacks an event that the script expects, else None."""
     turn = timeline.turns.current
     return timeline.next_deadline_ns if turn is not None and turn.expected else None
 
 
 def cue_for(cue: InterruptTrigger) -> Until:
-    """The instant at which the reply is to be interrupted, or the reply's end."""
+    """Return a wait for the instant at which the reply is to be interrupted, or for the end of the turn."""
 
     def wait(timeline: Timeline, now_ns: int) -> int | None:
         turn = timeline.turns.interrupted
@@ -71,12 +72,12 @@ def cue_for(cue: InterruptTrigger) -> Until:
 
 
 def instant(at_ns: int) -> Until:
-    """An instant, or the session's end."""
+    """Return a wait for an instant, or for the session's end."""
     return lambda timeline, now_ns: None if timeline.over or now_ns >= at_ns else at_ns
 
 
 def late_words(timeline: Timeline, now_ns: int) -> int | None:
-    """Whatever may still come of turns that are over: transcripts, words of truncations."""
+    """Return the end of the wait for late events of turns: transcripts, acknowledgements of truncations."""
     if timeline.over:
         return None
     ended_ns = [t.instants["ended"] for t in timeline.turns.all if t.state is State.OVER and t.is_incomplete(now_ns)]
@@ -84,7 +85,7 @@ def late_words(timeline: Timeline, now_ns: int) -> int | None:
 
 
 def cut_checks(timeline: Timeline, now_ns: int) -> int | None:
-    """What the service keeps of cut replies, where the script has that checked."""
+    """Return the end of the wait for pending checks of truncated replies, if the script requests such checks."""
     if timeline.over:
         return None
     pending = (t for t in timeline.turns.all if t.state is State.OVER and t.check and t.check.pending)
@@ -93,13 +94,13 @@ def cut_checks(timeline: Timeline, now_ns: int) -> int | None:
 
 
 def described(kind: EventKind) -> Until:
-    """An event by which the service describes the session."""
+    """Return a wait for an event by which the service describes the session."""
     mark = DESCRIPTIONS[kind]
     return lambda timeline, _: None if timeline.over or mark in timeline.facts.instants else NEVER_NS
 
 
 def history_acked(sent_ns: int) -> Until:
-    """The acknowledgement of all messages that were said before, or of none for a while since they were sent."""
+    """Return a wait for the acknowledgements of the whole history. It ends if none comes for UNACKNOWLEDGED_NS."""
 
     def wait(timeline: Timeline, _: int) -> int | None:
         facts = timeline.facts
@@ -111,14 +112,14 @@ def history_acked(sent_ns: int) -> Until:
 
 
 def quiet(timeline: Timeline, _: int) -> int | None:
-    """What the service has under way: for so long as it takes between two deltas, from when something came last."""
+    """Return the end of the wait for the service's pending work: the limit between two deltas after the last arrival."""
     if timeline.over or not timeline.owners.has_pending_work:
         return None
     return timeline.arrived_ns + int(timeline.limits.next_delta * NS_PER_S)
 
 
 def at_most(wait: Until, longest_ns: int) -> Until:
-    """The same, and no later than an instant."""
+    """Return the same wait with an instant at which it ends at the latest."""
 
     def shorter(timeline: Timeline, now_ns: int) -> int | None:
         until_ns = wait(timeline, now_ns)
@@ -128,13 +129,14 @@ def at_most(wait: Until, longest_ns: int) -> Until:
 
 
 SLICE_NS = 250_000_000
-"""How long a pause waits before it asks again whether the run is ending."""
+"""How often a wait checks whether the run is ending."""
 
 
 class Session:
-    """One session, from the open transport to its close. `ending()` says that no new turn shall begin.
+    """One session, from the open transport to its close. `ending()` returns whether no new turn may begin.
 
-    `play` does all of it; `open`, `perform` for each step, and `close` are its parts, for whoever decides on the way.
+    `play` runs all of it. `open`, `perform` for each step, and `close` are its parts, for a caller that chooses the
+    steps during the session.
     """
 
     def __init__(
@@ -149,7 +151,7 @@ class Session:
         self._line = SessionIO(script, transport, timeline, listener)
 
     def play(self) -> None:
-        """Greet, play every step, wait for late transcriptions, close. The outcomes are the timeline's."""
+        """Greet, play every step, wait for late transcripts, and close. The outcomes are in the timeline."""
         self.open()
         for step in self._script.steps:
             if not self.perform(step):
@@ -157,14 +159,16 @@ class Session:
         self.close()
 
     def open(self) -> None:
-        """Set the session up as its dialect says: mostly the service greets, is told the settings, and takes them."""
+        """Set the session up as its dialect requires: usually the service greets, receives the settings, and confirms
+        them."""
         until_ns = self.now_ns + int(self._script.limits.session * NS_PER_S)
         for step in self._script.set_up:
             if self._timeline.over:
                 break
             if isinstance(step, AwaitedEvent):
                 if self._await_in_time(at_most(described(step.kind), until_ns)):
-                    # the time that this process takes to go on is added to the limit: the service waits for that
+                    # the time that this process takes to continue is added to the limit, because the service waits for
+                    # that
                     until_ns += max(0, self.now_ns - self._timeline.arrived_ns)
                 else:
                     detail = f"{step.name} did not come within the limit session"
@@ -178,18 +182,18 @@ class Session:
 
     @property
     def outputs(self) -> dict[str, FunctionOutput]:
-        """What functions returned, by the ids of their calls, until somebody takes it out."""
+        """The outputs of functions by the ids of their calls. The reader removes them."""
         return self._line.functions.outputs
 
     @property
     def now_ns(self) -> int:
-        """The time by the clock that its instants are of."""
+        """The time on the clock of the session's instants."""
         return self._transport.now_ns()
 
     def perform(self, step: PreparedStep) -> bool:
-        """Play one step. A turn is said, and not waited for: the next step does that, unless it expects something.
+        """Play one step. Return False if the session is over, as it is when the run ends between turns.
 
-        False where the session is over, or the run is ending.
+        The end of a turn is not awaited here: the next step does so, unless it is a step within the turn.
         """
         if not step.within_turn:
             if step.plays_turn:
@@ -200,7 +204,7 @@ class Session:
         return not self._timeline.over
 
     def await_quiet(self, *, settled: bool) -> None:
-        """Wait until the turn under way is over and heard; `settled`: and whatever the service still does for it."""
+        """Wait until the open turn is over and its reply is played. `settled`: also until its pending work is done."""
         self._await(turn_end, for_turn=True)
         self._hear_out()
         if settled:
@@ -210,27 +214,28 @@ class Session:
             self._timeline.tell(inputs.SessionFailed("unfinished", self.now_ns, "the run ended"))
 
     def _rest(self) -> None:
-        """Let the last turn end, for it may be asked to wait then, and wait for so long; the microphone goes on."""
+        """Wait for the end of the last turn, and then for the delay that the service asked for. The microphone stays
+        open."""
         self.await_quiet(settled=False)
         self._await_unless_ending(instant(self._line.asked_until_ns))
 
     def await_turn(self) -> None:
-        """Wait until the last turn is over and awaits nothing more; the microphone goes on meanwhile."""
+        """Wait until the last turn is over and complete. The microphone stays open."""
         self._await(turn_end, for_turn=True)
         self._await_unless_ending(late_words)
         self._line.run_actions()
 
     def close(self) -> None:
-        """Let the last turn end, wait for late transcriptions, close."""
+        """Wait for the end of the last turn and for late transcripts, and close."""
         self._await(turn_end, for_turn=True)
         self._await_unless_ending(late_words)
         if not self._timeline.over:
             self._timeline.tell(inputs.ScriptFinished(self.now_ns))
-        self._line.run_actions()  # with the session over, turns that still awaited words are handed out
+        self._line.run_actions()  # the session is over, so turns are delivered even if their transcripts are missing
         self._line.hang_up()
 
     def abandon(self, outcome: str, detail: str) -> None:
-        """Cut the session short: what is in flight ends with this outcome, the connection is dropped, nothing waits."""
+        """End the session early, without waiting: open turns get this outcome, and the connection is dropped."""
         self._timeline.tell(inputs.SessionFailed(outcome, self.now_ns, detail))
         self._line.run_actions()
         self._transport.abort()
@@ -238,7 +243,7 @@ class Session:
     # Steps.
 
     def _tell_history(self, messages: Sequence[ClientMessage]) -> None:
-        """Put what was said before into the conversation, and let the service take it, unless nothing is waited for."""
+        """Send the history. Wait for its acknowledgement, unless the start is pipelined."""
         self._timeline.tell(inputs.HistoryStarted(self.now_ns, len(messages)))
         for message in messages:
             self._line.send(message)
@@ -246,20 +251,20 @@ class Session:
             self._await_in_time(history_acked(self.now_ns))
 
     def _hear_out(self) -> None:
-        """Wait, with an open microphone, until the reply has been played: speaking earlier would interrupt it."""
+        """Wait, with an open microphone, until the reply has been played, because earlier speech would interrupt it."""
         if self._script.between:
             self._await_unless_ending(instant(self._timeline.playback_ends_ns))
 
     def _settle(self) -> None:
-        """Let the service finish what it has under way for turns that are over, or give it up."""
+        """Wait for the service's pending work for turns that are over, and give it up if it takes too long."""
         longest_ns = self.now_ns + int(self._script.limits.response * NS_PER_S)
         if not self._await_unless_ending(at_most(quiet, longest_ns)):
             self._timeline.tell(inputs.StoppedWaiting())
 
     def say(self, turn: PreparedTurn) -> None:
-        """Send a turn: its speech, each chunk when it is due; then the rest."""
+        """Send a turn: its speech, each chunk when it is due, and then all else."""
         if turn.interrupts is not None and not self._await_cue("speech", turn.interrupts, verify=turn.verifies):
-            self.await_quiet(settled=True)  # the reply was over before
+            self.await_quiet(settled=True)  # the reply was over before the cue
         if self._timeline.over:
             return
         if turn.speech:
@@ -282,17 +287,17 @@ class Session:
             self._line.microphone.open(self.now_ns)
         self._line.start_turn(turn)
         self._await(self._line.speech_end, for_turn=True)
-        self._line.microphone.stop_speech()  # the rest of it, where the turn is over before all of it is said
+        self._line.microphone.stop_speech()  # unsent speech, if the turn is over before its speech
 
     def interrupt(self, interrupt: PreparedInterruption) -> None:
-        """Interrupt the reply that is played, as a client does by itself, unless it is over before."""
+        """Interrupt the reply without speech, as a client's stop button does, unless the reply is over before."""
         if not self._await_cue("client", interrupt.cue, verify=interrupt.verify):
             return
         self._timeline.tell(inputs.ClientInterrupted(self.now_ns))
         self._line.run_actions()
 
     def sound(self, sound: PreparedSound) -> None:
-        """Let a sound be heard: while the reply is played, unless that is over before, or in silence."""
+        """Play a sound of the caller's surroundings: during the reply, unless that is over before, or in silence."""
         if sound.cue is None:
             self._break_silence(sound)
         elif self._await_cue(sound.kind, sound.cue):
@@ -303,7 +308,7 @@ class Session:
         self._await(self._line.sound_end)
 
     def _break_silence(self, sound: PreparedSound) -> None:
-        """Let a sound be heard that asks for no reply, and whatever the service replies."""
+        """Send a sound that needs no reply, and play any reply of the service to it."""
         self.await_quiet(settled=True)
         if self._timeline.over:
             return
@@ -316,34 +321,35 @@ class Session:
         self._timeline.tell(inputs.SoundEnded())
 
     def _await_cue(self, kind: InterruptionKind, cue: InterruptTrigger, *, verify: bool = False) -> bool:
-        """Wait until the reply is to be interrupted; False where it is over before."""
+        """Wait until the reply is to be interrupted. Return False if it is over before."""
         self._timeline.tell(inputs.InterruptionAwaited(kind, verify))
         self._await(cue_for(cue))
         return self._timeline.turns.interruptible
 
     def pause(self, pause: PreparedPause) -> None:
-        """Say nothing for as long as the pause lasts."""
+        """Stay silent for the duration of the pause."""
         self._await_unless_ending(instant(self.now_ns + pause.duration_ns))
 
     def send_event(self, step: PreparedEvent) -> None:
-        """Send a message of which nothing is waited for."""
+        """Send a message without waiting for a response."""
         self._line.send(step.message)
 
     def expect(self, expected: PreparedExpectation) -> None:
-        """Wait for the event that the script requires of the turn under way, which fails where it comes too late."""
+        """Wait for the event that the script requires of the open turn. The turn fails if it comes too late."""
         until_ns = self.now_ns + int(expected.within_s * NS_PER_S)
         self._timeline.tell(inputs.EventExpected(expected.event, until_ns))
         self._await(expected_events)
 
     def _await(self, wait: Until, *, for_turn: bool = False) -> None:
-        """Listen until what is waited for is there, or will not come. `for_turn`: as of `Line.listen`."""
+        """Receive until the wait is over. `for_turn`: as for `SessionIO.listen`."""
         while (until_ns := wait(self._timeline, self.now_ns)) is not None:
             self._line.listen(until_ns, for_turn=for_turn)
 
     def _await_in_time(self, wait: Until, ending: Callable[[], bool] = lambda: False) -> bool:
-        """Listen until what is waited for is there; False where all was heard by then, and it was not among it.
+        """Receive until the wait is over. Return False if its limit passes first, and all messages until then were
+        handled.
 
-        Where the run is `ending` it is not waited for: between turns nothing is lost by that.
+        Return True at once if the run is `ending`, because between turns the wait has no effect on data.
         """
         while (until_ns := wait(self._timeline, self.now_ns)) is not None and not ending():
             if self._transport.heard_ns >= until_ns:
@@ -363,8 +369,8 @@ HANDLERS: dict[type, Callable[[Session, Any], None]] = {
     PreparedExpectation: Session.expect,
     PreparedEvent: Session.send_event,
 }
-"""The function that plays a prepared step in an open session, by the kind of the step.
+"""The method that plays a prepared step in an open session, by the type of the step.
 
-Steps do not play themselves: they would need the session's internals, and `plan` must prepare and price a script
-without a session.
+Steps have no such method of their own: it would need the session's internals, and `plan` must prepare and price a
+script without a session.
 """

@@ -1,11 +1,11 @@
 """The input and output of one session: it sends and receives messages, and executes the actions of the timeline.
 
-The session sleeps in `Line.listen`. Meanwhile the event loop passes each message to `_take`, and has `send_due` send
-the microphone's chunks. The timeline decides which actions there are, and the session what is sent next.
+The session sleeps in `SessionIO.listen`. Meanwhile the event loop passes each message to `_take`, and calls `send_due`
+to send the microphone's chunks. The timeline determines the actions, and the session determines what is sent next.
 
-A chunk of the caller's microphone is due when its last sample has been recorded, and every due instant follows from the
-one before, so nothing drifts. A microphone that is open between turns records silence (or noise) there; one that is not
-records speech alone.
+A chunk of the caller's microphone is due when its last sample has been recorded. Each due instant follows from the one
+before, so there is no drift. A microphone that is open between turns records silence (or noise) there; any other
+records only speech.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ from bench.transport.received import MatchedDelta, ReceivedMessage
 
 
 class Microphone:
-    """Says which chunk is due when. It is closed at first.
+    """The schedule of the caller's audio chunks. It is closed at first.
 
-    `between`: what an open microphone records where nobody speaks, again and again.
+    `between`: what an open microphone records while no one speaks, in a loop.
     """
 
     def __init__(self, between: Sequence[ClientMessage] = ()) -> None:
         self._between, self._place = between, 0
-        """What is recorded where nobody speaks, and the place in it of what comes next."""
+        """The chunks that are recorded while no one speaks, and the index of the next one."""
         self._speech: list[ClientMessage] = []
-        """Speech that is not recorded yet, the next chunk last."""
+        """Speech that is not recorded yet, in reverse order."""
         self._recorded_ns: int | None = None
         """The instant up to which it has recorded; None while it is closed."""
 
@@ -58,7 +58,7 @@ class Microphone:
         self._recorded_ns = now_ns
 
     def speak(self, speech: Sequence[ClientMessage], between: Sequence[ClientMessage]) -> None:
-        """Record speech next; where the microphone is open already, after the chunk that is being recorded."""
+        """Record speech next; if the microphone is already open, after the chunk in progress."""
         chunks = list(speech)
         if self._between:
             chunks = [self._between[self._place], *chunks]
@@ -75,7 +75,7 @@ class Microphone:
 
     @property
     def due_ns(self) -> int | None:
-        """When the next chunk is due; None while nothing is recorded."""
+        """The instant at which the next chunk is due; None while there is nothing to record."""
         if self._recorded_ns is None:
             return None
         if self._speech:
@@ -83,10 +83,10 @@ class Microphone:
         return self._recorded_ns + _length_ns(self._between[self._place]) if self._between else None
 
     def take(self) -> tuple[ClientMessage, int]:
-        """Record the next chunk: (chunk, instant at which it is due)."""
+        """Record the next chunk. Return (chunk, instant at which it is due)."""
         due_ns = self.due_ns
         assert due_ns is not None, "nothing is recorded"
-        # from the instant that it was due, not from now: so nothing drifts
+        # from its due instant, not from now, so that the schedule does not drift
         self._recorded_ns = due_ns
         if self._speech:
             return self._speech.pop(), due_ns
@@ -102,45 +102,45 @@ def _length_ns(message: ClientMessage) -> int:
 
 FAR_NS = 3_600_000_000_000
 LATE_SHARE = 10
-"""A chunk is late when it leaves later than this part of its own length."""
+"""A chunk is late if it is sent later than one LATE_SHARE-th of its own length."""
 
 
 class SessionListener(Protocol):
-    """Callbacks of a session. A class that inherits them overrides those that it needs.
+    """The callbacks of a session. A class that inherits them overrides those that it needs.
 
-    mypy takes a method without a statement for an abstract one: hence the `return`s.
+    mypy treats a method without a statement as abstract, hence the `return`s.
     """
 
     def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
-        """A message was handled, and the events in it."""
+        """Receive a message and its events, after they were handled."""
 
     def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
-        """Deltas were handled that were matched."""
+        """Receive matched deltas, after they were handled."""
         return
 
     def sent(self, wire_bytes: int, audio_bytes: int, lag_ns: int | None) -> None:
-        """A message was handed to the kernel, `lag_ns` after it was due where it was paced."""
+        """Note that a message was handed to the kernel, `lag_ns` after it was due if it was paced."""
         return
 
     def turn_began(self) -> None:
-        """A turn has begun."""
+        """Note that a turn has begun."""
         return
 
     def turn_ended(self, turn: TurnObservation) -> None:
-        """A turn is over and awaits nothing more."""
+        """Receive the observation of a turn that is over and complete."""
         return
 
     def paid(self, usage: TokenUsage) -> None:
-        """Responses are done that told these tokens; whatever they belong to, each is told once."""
+        """Receive the tokens of finished responses. Each response is reported once, and may belong to no turn."""
         return
 
     def may_ask(self) -> bool:
-        """Whether the turn under way may take another response: not once the run's money is spent."""
+        """Return whether the open turn may request another response: not after the run's budget is spent."""
         return True
 
 
 class SessionIO:
-    """The line of one session, over an open transport; a microphone speaks into it while it listens."""
+    """The input and output of one session, over an open transport. While it listens, a microphone speaks."""
 
     def __init__(
         self, script: PreparedScript, transport: Transport, timeline: Timeline, listener: SessionListener
@@ -151,32 +151,33 @@ class SessionIO:
         self.microphone = Microphone(script.between)
         self.functions = FunctionRunner(script.functions, script.choices)
         self._asks_late = bool(script.between) and not script.service_responds
-        """Whether the response is asked for once a VAD that starts none has committed all of the speech."""
+        """True if the response is requested when a VAD that does not respond itself has committed all of the speech."""
         self._turn: PreparedTurn | None = None
-        """The last turn that is said."""
+        """The last turn that was started."""
         self._judges: dict[int, SuccessPredicate] = {}
-        """Judges of turns, by their numbers: each says whether its turn has done its task."""
+        """Functions, by the numbers of turns, that decide whether a turn has done its task."""
         self._opening: ClientMessage | None = None
         """The first chunk of that turn, until it is sent."""
         self.streaming = False
-        """Whether only the end of a reply is awaited."""
+        """True if only the end of a reply is awaited."""
         self._wakes_ns = 0
-        """The instant until which it sleeps now, if nothing comes by which something is to decide."""
+        """The instant at which the session wakes if no message needs it before."""
         self._for_turn = False
-        """Whether it sleeps until the turn's end."""
+        """True if the session sleeps until the turn's end."""
         self._matches = False
-        """Whether deltas may be matched: no step that is still to come in the turn depends on what they bring."""
+        """True if deltas may be matched: no later step within the turn depends on their content."""
         self._offered: tuple[ClientMessage, int] | None = None
-        """The chunk that could not be sent without waiting, and when it was due."""
+        """The chunk that could not be sent without waiting, and the instant at which it was due."""
         self.asked_until_ns = 0
-        """The instant until which the service asked for no further turn."""
+        """The instant before which the service asked for no further turn."""
         self._ticket = 0
-        """The ticket of the last message that was sent stamped, until the kernel says that it was acknowledged."""
+        """The ticket of the last message that was sent with a timestamp, until the kernel reports its acknowledgement;
+        else 0."""
 
-    # The turn that is said.
+    # The current turn.
 
     def start_turn(self, turn: PreparedTurn) -> None:
-        """Begin a turn: one that is spoken once its first chunk leaves, any other at once."""
+        """Begin a turn: a spoken turn when its first chunk is sent, any other at once."""
         self._turn = turn
         if turn.judge is not None:
             self._judges[turn.plan.number] = turn.judge
@@ -188,15 +189,15 @@ class SessionIO:
 
     @property
     def begun(self) -> bool:
-        """Whether the turn that is said has begun."""
+        """True if the last turn that was started has begun."""
         return self._opening is None
 
     def sound_end(self, timeline: Timeline, _: int) -> int | None:
-        """The end of what the microphone was given to record, or the session's; a wait, as those of `bench.session`."""
+        """Return the end of the wait for the recording of speech or sound; a wait as those of `bench.session`."""
         return timeline.next_deadline_ns if self.microphone.speaking and not timeline.over else None
 
     def speech_end(self, timeline: Timeline, now_ns: int) -> int | None:
-        """The end of what is said in a turn, or the turn's: some end before all of it is said."""
+        """Return the end of the wait for a turn's speech, or for the turn: some turns end before their speech."""
         return None if self._opening is None and timeline.turns.all_over else self.sound_end(timeline, now_ns)
 
     def _begin(self, turn: PreparedTurn) -> None:
@@ -204,29 +205,29 @@ class SessionIO:
         self._timeline.tell(inputs.TurnStarted(self._transport.now_ns(), turn.plan))
         self._listener.turn_began()
 
-    # In and out.
+    # Input and output.
 
     def send(self, message: ClientMessage) -> None:
-        """Send a message; where the connection is gone, the timeline is told that instead."""
+        """Send a message. If the connection is gone, report that to the timeline instead."""
         self._note_sent(message, self._transport.send(self._written(message), stamped=_is_stamped(message)))
 
     def _written(self, message: ClientMessage) -> bytes:
         return message.data if self._words is None else self._words.written(message.act, message.data)
 
     def hang_up(self) -> None:
-        """Say goodbye, where the dialect does, and close the connection."""
+        """Send a goodbye message, if the dialect has one, and close the connection."""
         goodbye = None if self._words is None else self._words.goodbye()
         if goodbye is not None and self._transport.closed is None:
-            # a peer that takes no bytes is waited for once, by `close`
+            # only `close` waits for a peer that reads nothing
             sent = self._transport.offer(self._written(goodbye))
             if sent is not None:
                 self._note_sent(goodbye, sent)
         self._transport.close()
 
     def _note_sent(self, message: ClientMessage, sent: SendReceipt | None, due_ns: int | None = None) -> None:
-        """Tell of a message that was handed to the kernel, or of the connection's end, by which it was not.
+        """Report a message that was handed to the kernel, or the end of the connection if it could not be.
 
-        `due_ns`: when it was due, where it was paced.
+        `due_ns`: when it was due, if it was paced.
         """
         if sent is None:
             self._notice_close()
@@ -255,7 +256,7 @@ class SessionIO:
             self._note_transmitted()
 
     def _note_transmitted(self) -> None:
-        """Pass on the kernel's transmit stamps that have come by now."""
+        """Report the kernel's transmit timestamps that are available now."""
         for stamp in self._transport.transmitted():
             self._timeline.tell(inputs.Transmitted(*stamp))
             if stamp.acknowledged and stamp.ticket == self._ticket:
@@ -263,11 +264,12 @@ class SessionIO:
 
     @property
     def due_ns(self) -> int | None:
-        """When the microphone's next chunk is due; None where there is none, or one that was not handed over."""
+        """The instant at which the microphone's next chunk is due; None if there is none, or if one is still being
+        sent."""
         return None if self._offered is not None else self.microphone.due_ns
 
     def send_due(self) -> bool:
-        """Send the microphone's chunks that are due, without waiting; True where the session must look at it."""
+        """Send the microphone's chunks that are due, without waiting. Return True if the session must wake."""
         speaking, sent, begun = self.microphone.speaking, False, self.begun
         while (due_ns := self.due_ns) is not None and self._transport.now_ns() >= due_ns:
             if self._transport.closed is not None:
@@ -275,16 +277,16 @@ class SessionIO:
             self._offer(*self.microphone.take())
             if self._offered is not None or self._asks_late or self.microphone.speaking is not speaking:
                 return True
-            if self.begun is not begun:  # no reply is listened to in passing any more
+            if self.begun is not begun:  # deltas of the last reply may no longer be matched
                 return True
             sent = True
         return sent and self._timeline.next_deadline_ns < self._wakes_ns
 
     def _offer(self, message: ClientMessage, due_ns: int) -> None:
-        """Send a chunk, as much of it as can be sent without waiting."""
+        """Send a chunk, or as much of it as is possible without waiting."""
         if message is self._opening and self._turn is not None:
             self._opening = None
-            self._begin(self._turn)  # before it is sent, for no instant of a turn lies before its begin
+            self._begin(self._turn)  # before the send, because no instant of a turn may precede its begin
         receipt = self._transport.offer(self._written(message), stamped=_is_stamped(message))
         if receipt is None:
             self._offered = message, due_ns
@@ -292,39 +294,41 @@ class SessionIO:
             self._note_sent(message, receipt, due_ns)
 
     def _finish_offered(self) -> None:
-        """Wait until the chunk that was offered is handed over."""
+        """Wait until the rest of the offered chunk is handed over."""
         if self._offered is not None:
             (message, due_ns), self._offered = self._offered, None
             self._note_sent(message, self._transport.finish(), due_ns)
 
     def listen(self, until_ns: int, *, for_turn: bool = False) -> None:
-        """Sleep until an instant, or until a message came by which something is to decide; the microphone goes on.
+        """Sleep until an instant, or until a message that needs a decision. The microphone stays open.
 
-        `for_turn`: only the turn's end is waited for.
+        `for_turn`: only the end of the turn is awaited.
         """
         until_ns = min(until_ns, self.functions.due_ns, self._timeline.mark_due_ns, self._transport.now_ns() + FAR_NS)
         self.streaming, self._wakes_ns = self._timeline.turns.streaming, until_ns
         self._for_turn = for_turn and not self._asks_late
-        # a step behind speech, an `expect` or a cue may wait for a word of the reply, or for how much of it came
+        # a step after speech, an `expect` or a cue may wait for a word of the reply, or for a length of it
         self._matches = for_turn and not self.microphone.speaking
-        if not self.send_due():  # what comes of a chunk that is due by now is looked at before anybody sleeps
+        # a chunk that is due now may have results, to which the session must react before it sleeps
+        if not self.send_due():
             reply = self if self._matches and self._timeline.turns.answering else None
             self._transport.listen(until_ns, self._take, reply, self)
-        # In this order: what was sent before the connection went is told before its end is, and what ends a turn
-        # is told before anybody is asked what is to be done.
+        # The order matters: what was sent before the connection ended is reported before its end, and what ends a turn
+        # is reported before the next actions are determined.
         self._finish_offered()
         self._notice_close()
         self._hand_over_outputs()
         self.run_actions()
 
     def take_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
-        """Tell of deltas of the reply that is listened to."""
+        """Report deltas of the reply in progress."""
         self._timeline.received_deltas(deltas)
         self._listener.received_deltas(deltas)
 
     def _take(self, message: ReceivedMessage) -> bool:
-        """Handle a message; False where the session need not know of it."""
-        if self._ticket:  # first: when the request left moves the instant from which this message is measured
+        """Handle a message. Return False if the session need not wake."""
+        # first, because the time at which the request left changes the instant from which this message is measured
+        if self._ticket:
             self._note_transmitted()
         events = self._decode(message.data)
         if self._words is not None:
@@ -335,7 +339,8 @@ class SessionIO:
         for event in events:
             if self._matches and event.kind in DELTAS and timeline.may_match(event):
                 self._transport.add_template(message, event)
-        # Waking costs more than understanding a message: so who waits for the turn's end wakes only where it must.
+        # A wake-up costs more than decoding a message. Therefore a session that waits for the turn's end wakes only if
+        # it must.
         return not self._for_turn or timeline.wakes(events, self._wakes_ns, streaming=self.streaming)
 
     def _notice_close(self) -> None:
@@ -344,11 +349,11 @@ class SessionIO:
             closed = inputs.ConnectionClosed(code, at_ns, reason, ours=ours, cause=cause, uncertainty_ns=error_ns)
             self._timeline.tell(closed)
 
-    # What the timeline has to be done.
+    # Actions of the timeline.
 
     def run_actions(self) -> None:
-        """Do what is to be done now."""
-        if self._ticket:  # what is handed out below is not changed any more
+        """Execute the actions that are due now."""
+        if self._ticket:  # first, because a delivered turn does not change any more
             self._note_transmitted()
         timeline, dialect = self._timeline, self._script.dialect
         for work in timeline.work(self._transport.now_ns(), self._transport.heard_ns, self._judges):
@@ -383,7 +388,7 @@ class SessionIO:
                     self._go_on()
 
     def _go_on(self) -> None:
-        """Ask for the next response, unless nobody may any more: then the turn is abandoned."""
+        """Request the next response. If the run's budget is spent, end the session as unfinished."""
         if self._listener.may_ask():
             self.send(self._script.dialect.request(*self.functions.next_request()))
         else:
@@ -392,7 +397,7 @@ class SessionIO:
             )
 
     def _hand_over_outputs(self) -> None:
-        """Hand over what functions have returned by now; what belongs to a turn that is over, nobody awaits."""
+        """Send the outputs that functions have returned by now. Drop those for turns that are over."""
         now_ns = self._transport.now_ns()
         if self.functions.due_ns > now_ns:
             return
