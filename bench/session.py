@@ -112,7 +112,7 @@ def history_acked(sent_ns: int) -> Until:
 
 
 def quiet(timeline: Timeline, _: int) -> int | None:
-    """Return the end of the wait for the service's pending work: the limit between two deltas after the last arrival."""
+    """Return the end of the wait for pending work of the service: the limit `next_delta` after the last arrival."""
     if timeline.over or not timeline.owners.has_pending_work:
         return None
     return timeline.arrived_ns + int(timeline.limits.next_delta * NS_PER_S)

@@ -1,7 +1,7 @@
-"""Defines the shapes that a value of a file can have: scripts, targets, prices and profiles are made of them.
+"""The forms that a value of a file can have: scripts, targets, prices and profiles are made of them.
 
-Each reads a value, or refuses it with what is allowed; and it describes itself as JSON Schema (draft 2020-12), so that
-editors know what the reader knows.
+Each form reads a value, or rejects it with a message that states what is allowed. It also describes itself as JSON
+Schema (draft 2020-12), so that editors know the same rules.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ ENTRY, ENTRIES = "entry", "entries"
 T = TypeVar("T")
 Schema = dict[str, Any]
 END = r"$(?!\n)"
-"""End of a regular expression in a schema: `$` also stands before a last line break."""
+"""The end of a regular expression in a schema: `$` alone also matches before a final line break."""
 
 
 class Validator(ABC, Generic[T]):
-    """What a place of a file expects."""
+    """The form that a value at one position of a file must have."""
 
     @abstractmethod
     def read(self, value: LocatedValue) -> T:
-        """What the value means. Raises UsageError that says what is wrong, where, and what is allowed."""
+        """Return the meaning of the value. Raise UsageError that states what is wrong, where, and what is allowed."""
 
     @abstractmethod
     def schema(self) -> Schema:
-        """The same as JSON Schema, as far as that can say it."""
+        """Return the form as JSON Schema, as far as that can express it."""
 
 
 @dataclass(frozen=True)
 class String(Validator[str]):
-    """A string. `allowed`: in words; `blank`: whether it may have nothing in it."""
+    """A string. `allowed`: its form in words; `blank`: whether it may be empty or blank."""
 
     allowed: str = "a string"
     blank: bool = False
@@ -58,7 +58,7 @@ class String(Validator[str]):
 
 
 def unicode_text(value: LocatedValue, text: str) -> str:
-    """The text of a value. Raises UsageError where UTF-8 cannot hold it."""
+    """Return the text of a value. Raise UsageError if UTF-8 cannot encode it."""
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise value.refuse("must be Unicode text, without surrogates")
     return text
@@ -66,7 +66,7 @@ def unicode_text(value: LocatedValue, text: str) -> str:
 
 @dataclass(frozen=True)
 class RegexString(Validator[str]):
-    """Text of a regular expression, which `allowed` says in words."""
+    """A string that matches a regular expression, which `allowed` describes in words."""
 
     pattern: str
     allowed: str
@@ -151,7 +151,7 @@ class Boolean(Validator[bool]):
 
 @dataclass(frozen=True)
 class Choice(Validator[str]):
-    """One of some words."""
+    """One of several words."""
 
     words: tuple[str, ...]
 
@@ -185,7 +185,7 @@ class OneOrMore(Validator[tuple[T, ...]]):
 
 
 def _read_each(shape: Validator[T], items: Iterable[LocatedValue]) -> tuple[T, ...]:
-    """Read the items of a list. Raises what is wrong with any of them."""
+    """Read the items of a list. Raise the errors of all of them together."""
     read, mistakes = [], Mistakes()
     for item in items:
         with mistakes.gathered():
@@ -196,7 +196,7 @@ def _read_each(shape: Validator[T], items: Iterable[LocatedValue]) -> tuple[T, .
 
 @dataclass(frozen=True)
 class ListOf(Validator[tuple[T, ...]]):
-    """A list of values of one shape; it may be empty."""
+    """A list of values of one form; it may be empty."""
 
     shape: Validator[T]
 
@@ -212,7 +212,10 @@ class ListOf(Validator[tuple[T, ...]]):
 
 @dataclass(frozen=True)
 class MapOf(Validator[dict[str, T]]):
-    """A mapping of names that match `pattern` to values of one shape; from `least` to `most`, which `allowed` says."""
+    """A mapping of names that match `pattern` to values of one form.
+
+    It has from `least` to `most` entries. `allowed` describes all of this in words.
+    """
 
     pattern: str
     shape: Validator[T]
@@ -245,7 +248,7 @@ class MapOf(Validator[dict[str, T]]):
 
 @dataclass(frozen=True)
 class AnyJson(Validator[Any]):
-    """Any value that JSON has, kept as it is written."""
+    """Any JSON value, unchanged."""
 
     def read(self, value: LocatedValue) -> Any:
         match value.content():
@@ -269,7 +272,7 @@ class AnyJson(Validator[Any]):
 
 @dataclass(frozen=True)
 class JsonObject(Validator[dict[str, Any]]):
-    """A mapping of such values."""
+    """A mapping to any JSON values."""
 
     def read(self, value: LocatedValue) -> dict[str, Any]:
         return {key: AnyJson().read(entry) for key, entry in entries_of(value).items()}
@@ -280,9 +283,9 @@ class JsonObject(Validator[dict[str, Any]]):
 
 @dataclass(frozen=True)
 class Then(Validator[T]):
-    """A value of a shape, and what `make` makes of the value, for errors, and of what was read of it.
+    """A value of a form that `make` converts. `make` gets the located value, for errors, and the value that was read.
 
-    `more`: what the schema says beyond that of the shape.
+    `more`: what the schema has in addition to that of the form.
     """
 
     shape: Validator[Any]
@@ -298,10 +301,10 @@ class Then(Validator[T]):
 
 @dataclass(frozen=True)
 class Field(Generic[T]):
-    """What stands at a key of a table. `note`: one line for people. `default`: what it means to leave the key out.
+    """The value at a key of a table. `note`: a description in one line. `default`: the meaning of an absent key.
 
-    `nothing`: whether a null says the same as leaving the key out. `quiet`: errors do not quote the value, for somebody
-    may have put a secret there.
+    `nothing`: whether a null has the meaning of an absent key. `quiet`: errors do not quote the value, because it may
+    be a secret.
     """
 
     shape: Validator[T]
@@ -323,7 +326,7 @@ class Field(Generic[T]):
 
 
 def _or_null(schema: Schema) -> Schema:
-    """The schema of such a value or a null, in which errors stay those of the value."""
+    """Return the schema of such a value or a null, with the errors that the value alone would have."""
     if "enum" in schema:
         return schema | {"enum": [*schema["enum"], None]}
     if isinstance(schema.get("type"), str):
@@ -332,7 +335,7 @@ def _or_null(schema: Schema) -> Schema:
 
 
 def one_of_tables(key: str, tables: Mapping[str, Schema]) -> Schema:
-    """The schema of a mapping in which the value of a key says which table it is: errors are those of that table."""
+    """Return the schema of a mapping in which the value of a key selects the table; errors are those of that table."""
     chosen = [
         {"if": {"properties": {key: {"const": name}}, "required": [key]}, "then": schema}
         for name, schema in tables.items()
@@ -341,7 +344,7 @@ def one_of_tables(key: str, tables: Mapping[str, Schema]) -> Schema:
 
 
 class InvalidCombinationError(Exception):
-    """Values of a table are each right, and do not go together: the one at `key` is to be refused."""
+    """An error in a combination of values of a table, each of which is valid. The value at `key` is to be rejected."""
 
     def __init__(self, key: str, problem: str) -> None:
         super().__init__(problem)
@@ -350,9 +353,10 @@ class InvalidCombinationError(Exception):
 
 @dataclass(frozen=True)
 class StructOf(Validator[T]):
-    """A mapping of the keys of `fields`, and no others. `build` makes the result; it may raise UnfitError.
+    """A mapping with the keys of `fields`, and no others. `build` makes the result; it may raise
+    InvalidCombinationError.
 
-    `nothing`: whether a null is as good as an empty mapping.
+    `nothing`: whether a null has the meaning of an empty mapping.
     """
 
     fields: Mapping[str, Field[Any]]
@@ -369,7 +373,7 @@ class StructOf(Validator[T]):
             raise entries_of(value)[error.key].refuse(error.problem) from None
 
     def gather(self, value: LocatedValue, mistakes: Mistakes) -> dict[str, Any]:
-        """Return what could be read of the keys, and the defaults of others, and gather what is wrong."""
+        """Return the values of keys that could be read, and the defaults of others. Collect the errors in `mistakes`."""
         allowed = f"allowed: {', '.join(self.fields)}"
         given = {key: field.default for key, field in self.fields.items() if field.default is not None}
         try:
@@ -410,9 +414,9 @@ def field_key(
     quiet: bool = False,
     absent: Any = None,
 ) -> Any:
-    """A field of a dataclass that is a table of a file: what may stand at the key of that name.
+    """Return a field of a dataclass that is a table of a file, with the form of the value at the key of that name.
 
-    `absent`: what the field holds where neither the key nor a default for it is given.
+    `absent`: the field's value if there is neither the key nor a default.
     """
     entry = Field(shape, note, required=required, default=default, quiet=quiet)
     meant = absent if default is None else default
@@ -420,14 +424,15 @@ def field_key(
 
 
 def field_keys(table: StructOf[Any]) -> Any:
-    """A field of such a dataclass for which several keys stand, those of a table, among the keys of the dataclass."""
+    """Return a field of such a dataclass for the several keys of a table, which are among the keys of the dataclass."""
     return field(default=table.build(), metadata={ENTRIES: table})
 
 
 def struct_of(kind: type[T], *, nulls: bool = True) -> StructOf[T]:
-    """The table of a dataclass, of those of its fields that were made by `key` and `keys`.
+    """Return the table of a dataclass, from its fields that `field_key` and `field_keys` made.
 
-    `nulls`: a key without a default may be null, which says the same as leaving it out; else so may the table itself.
+    `nulls`: whether a key without a default may be null, with the meaning of an absent key. If not, the table itself
+    may be null.
     """
     entries: dict[str, Field[Any]] = {}
     several: dict[str, StructOf[Any]] = {}
@@ -451,7 +456,7 @@ def struct_of(kind: type[T], *, nulls: bool = True) -> StructOf[T]:
 
 @dataclass(frozen=True)
 class OrKeyword(Validator[Any]):
-    """A value of the shape, or one word, which stands for a value of its own."""
+    """A value of a form, or one word that is itself the value."""
 
     shape: Validator[Any]
     word: str
@@ -465,7 +470,7 @@ class OrKeyword(Validator[Any]):
 
 @dataclass(frozen=True)
 class OrStruct(Validator[Any]):
-    """A value of the shape, or a mapping, which says the same at length."""
+    """A value of a form, or a mapping that expresses the same in more detail."""
 
     shape: Validator[Any]
     table: Validator[Any]
@@ -479,7 +484,7 @@ class OrStruct(Validator[Any]):
 
 @dataclass(frozen=True)
 class OneKeyOf(Validator[T]):
-    """A mapping that has exactly one of these keys, which says of what table it is."""
+    """A mapping that has exactly one of these keys, which selects its table."""
 
     tables: Mapping[str, StructOf[T]]
 
@@ -508,7 +513,7 @@ class OneKeyOf(Validator[T]):
 
 
 def entries_of(value: LocatedValue, hint: str = "", *, nothing: bool = True) -> dict[str, LocatedValue]:
-    """The values of a mapping. `nothing`: a null counts as an empty one. Raises UsageError for anything else."""
+    """Return the values of a mapping. `nothing`: a null counts as an empty one. Raise UsageError for anything else."""
     content = value.content()
     if content is None and nothing:
         return {}
@@ -518,12 +523,12 @@ def entries_of(value: LocatedValue, hint: str = "", *, nothing: bool = True) -> 
 
 
 def either(words: Iterable[str]) -> str:
-    """Words as in `a, b or c`."""
+    """Return words as in `a, b or c`."""
     *others, last = words
     return f"{', '.join(others)} or {last}" if others else last
 
 
 def _hint(key: str, allowed: Collection[str]) -> str:
-    """Return which of these keys is meant, if one is."""
+    """Return a hint at the key that is probably meant; "" if none is similar."""
     near = difflib.get_close_matches(key, list(allowed), n=1)
     return f"; did you mean {near[0]}?" if near else ""

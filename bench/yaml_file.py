@@ -1,7 +1,7 @@
-"""Reads a YAML file as values that know their place, so that every error in it says file, line and column.
+"""The values of a YAML file with their positions, so that every error states file, line and column.
 
-Nothing is known here of what a value means: shapes (`shapes.py`) read that. Values that a Python program gives look
-alike to them.
+This module does not know the meaning of a value: validators (`bench.validation`) read it. Values from a Python program
+have the same interface.
 """
 
 from __future__ import annotations
@@ -24,16 +24,18 @@ from bench.untrusted.sanitize import excerpt
 
 MOST_BYTES = 4 << 20
 MOST_VALUES = 100_000
-"""In a file, with each alias written out: a few lines of aliases of aliases would else fill the memory."""
+"""The maximum number of values of a file, with aliases expanded: a few lines of nested aliases would otherwise fill the
+memory.
+"""
 DEEPEST = 64
-"""Levels of lists and mappings."""
+"""The maximum depth of lists and mappings."""
 TAG = "tag:yaml.org,2002:"
 TABLE = "made of `key: value`"
 
 
 @dataclass(frozen=True)
 class LocatedValue(ABC):
-    """One value and its place. `name`: what errors call it, such as its key; `quiet`: they quote nothing of it."""
+    """A value and its position. `name`: its name in errors, such as its key; `quiet`: errors do not quote it."""
 
     name: str
     quiet: bool = field(default=False, kw_only=True)
@@ -41,39 +43,40 @@ class LocatedValue(ABC):
     @property
     @abstractmethod
     def folder(self) -> Path:
-        """The folder from which paths are seen."""
+        """The folder to which paths are relative."""
 
     @property
     @abstractmethod
     def place(self) -> str:
-        """FILE:LINE:COLUMN of its key, or of the value itself where it has none; "" outside of files."""
+        """The position FILE:LINE:COLUMN of its key, or of the value itself if it has none; "" outside of files."""
 
     @property
     @abstractmethod
     def written(self) -> str | None:
-        """A scalar as it is written; None of a list or a mapping."""
+        """The source text of a scalar; None for a list or a mapping."""
 
     @abstractmethod
     def content(self) -> object:
-        """str, bool, int, float, date, None, list[Value], dict[str, Value]; another object where it is none of these.
+        """Return a str, bool, int, float, date, None, list[LocatedValue], dict[str, LocatedValue], or another object.
 
-        Raises UsageError for a mapping whose keys are no words, or stand twice.
+        It returns another object for any other value. Raise UsageError for a mapping with a key that is no
+        word, or with a key twice.
         """
 
     @abstractmethod
     def error(self, problem: str) -> UsageError:
-        """The error that there is such a problem at this place."""
+        """Return the error for a problem at this position."""
 
     def refuse(self, problem: str) -> UsageError:
-        """The error that this value has such a problem."""
+        """Return the error for a problem of this value."""
         return self.error(f"{self.name} {problem}")
 
     def type_error(self, allowed: str, hint: str = "") -> UsageError:
-        """The error that this value is not what is allowed."""
+        """Return the error for a value that is not what is allowed."""
         return self.refuse(f"must be {allowed}{'' if self.quiet else f', not {self.shown()}'}{hint}")
 
     def shown(self) -> str:
-        """The value as errors quote it. A string is called that, for 5 and "5" are not the same."""
+        """Return the value as errors quote it. Strings are marked as such, because 5 and "5" differ."""
         match self.content():
             case None:
                 return "nothing"
@@ -86,24 +89,24 @@ class LocatedValue(ABC):
         return excerpt(str(self.written))
 
     def called(self, name: str) -> Self:
-        """The same value by another name."""
+        """Return the same value under another name."""
         return replace(self, name=name)
 
     def unquoted(self) -> Self:
-        """The same value, which errors do not quote."""
+        """Return the same value, which errors do not quote."""
         return replace(self, quiet=True)
 
     def within(self, *keys: str) -> LocatedValue | None:
-        """The value at the end of nested keys; None where there is none."""
+        """Return the value at the end of nested keys; None if it is absent."""
         values = self._along(keys)
         return values[-1] if len(values) > len(keys) else None
 
     def nearest(self, *keys: str) -> LocatedValue:
-        """The value at the end of nested keys; where it is not written, the innermost in which it would stand."""
+        """Return the value at the end of nested keys; if it is absent, the innermost value that would contain it."""
         return self._along(keys)[-1]
 
     def _along(self, keys: tuple[str, ...]) -> list[LocatedValue]:
-        """This value, and those down the keys as far as they are written."""
+        """Return this value, and those along the keys as far as they exist."""
         content = self.content() if keys else None
         inner = content.get(keys[0]) if isinstance(content, dict) else None
         return [self, *inner._along(keys[1:])] if isinstance(inner, LocatedValue) else [self]
@@ -111,7 +114,7 @@ class LocatedValue(ABC):
 
 @dataclass(frozen=True)
 class PythonValue(LocatedValue):
-    """A value that a Python program gave."""
+    """A value from a Python program."""
 
     data: object
     base: Path = Path()
@@ -146,7 +149,7 @@ class PythonValue(LocatedValue):
 
 @dataclass(frozen=True)
 class YamlValue(LocatedValue):
-    """A node of a file. `mark`: the node at whose beginning errors point, its key where it has one."""
+    """A node of a file. `mark`: the node whose start is the position of errors; its key if it has one."""
 
     path: Path
     node: Node
@@ -183,7 +186,7 @@ class YamlValue(LocatedValue):
         return self.node
 
     def _entries(self, mapping: MappingNode) -> dict[str, LocatedValue]:
-        """The mapping's own entries, and those that it merges in (`<<`), of which the first of a name counts."""
+        """Return the mapping's own entries, and those that it merges in (`<<`). The first entry of a name counts."""
         own: dict[str, LocatedValue] = {}
         merged: dict[str, LocatedValue] = {}
         for key, node in mapping.value:
@@ -206,12 +209,12 @@ class YamlValue(LocatedValue):
 
 
 def read_yaml(path: Path, name: str) -> YamlValue:
-    """What the file holds; nothing at all is a null. Raises ScriptError for what cannot be read, or is no YAML."""
+    """Return the content of a file; an empty file is a null. Raise ScriptError if it cannot be read, or is not YAML."""
     return parsed_yaml(path, read_text(path), name)
 
 
 def read_text(path: Path) -> str:
-    """The text of a file in UTF-8. Raises ScriptError where it cannot be read."""
+    """Return the text of a file in UTF-8. Raise ScriptError if it cannot be read."""
     try:
         with path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
@@ -228,7 +231,7 @@ def read_text(path: Path) -> str:
 
 
 def parsed_yaml(path: Path, text: str, name: str) -> YamlValue:
-    """The one document in the text of a file. Raises ScriptError, as above."""
+    """Return the one document in the text of a file. Raise ScriptError, as `read_yaml` does."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ReusedAnchorWarning)  # YAML 1.2 allows it
@@ -242,7 +245,8 @@ def parsed_yaml(path: Path, text: str, name: str) -> YamlValue:
         raise ScriptError(path, line, f"is not YAML: {error.reason}") from None
     except (KeyError, AssertionError):
         raise ScriptError(path, None, "is not YAML: its %YAML line names a version that nobody knows") from None
-    except (YAMLError, RecursionError, ValueError, TypeError, AttributeError) as error:  # of what no reader expects
+    # unexpected errors of the parser
+    except (YAMLError, RecursionError, ValueError, TypeError, AttributeError) as error:
         raise ScriptError(path, None, f"is not YAML ({type(error).__name__})") from None
     if root is None:
         beginning = YAML(typ="safe", pure=True).compose("~")
@@ -263,11 +267,11 @@ def _syntax_problem(error: MarkedYAMLError) -> str:
 
 
 def _refuse_too_much(path: Path, root: Node) -> None:
-    """Raises ScriptError where a node holds itself, or values are too many or too deep with aliases written out."""
+    """Raise ScriptError if a node contains itself, or has too many or too deep values, with aliases expanded."""
     measured: dict[int, tuple[int, int] | None] = {}
 
     def metric(node: Node) -> tuple[int, int]:
-        """(values, levels) of a node; None stands in for them while they are being counted."""
+        """Return (values, levels) of a node. `measured` has None for nodes that are being counted."""
         known = measured.get(id(node), (0, 0))
         if known is None:
             raise YamlValue("", path, node, node).error("refers to itself: an alias stands inside what it repeats")
@@ -295,7 +299,10 @@ def _parts(node: Node) -> Iterator[Node]:
 
 
 def _scalar(node: ScalarNode) -> object:
-    """The node itself where it is a number to YAML but not to Python (`0o14`, `.nan`), or no date of the calendar."""
+    """Return the value of a scalar.
+
+    Return the node itself for a number of YAML that Python does not read (`0o14`, `.nan`), or an invalid date.
+    """
     if _is_a(node, "str"):
         return str(node.value)
     if _is_a(node, "null"):
@@ -308,7 +315,7 @@ def _scalar(node: ScalarNode) -> object:
 
 
 def _first_read(node: ScalarNode, *readers: Callable[[str], object]) -> object:
-    """What the first reader makes of a scalar that can; else the node itself."""
+    """Return the result of the first reader that can read a scalar; otherwise the node itself."""
     for read in readers:
         try:
             return read(node.value)
@@ -318,5 +325,5 @@ def _first_read(node: ScalarNode, *readers: Callable[[str], object]) -> object:
 
 
 def _is_a(node: Node, *types: str) -> bool:
-    """True for a scalar that YAML takes for one of these: str, int, float, bool, null, timestamp, merge."""
+    """Return whether a node is a scalar that YAML takes for one of: str, int, float, bool, null, timestamp, merge."""
     return isinstance(node, ScalarNode) and node.tag in {TAG + name for name in types}
