@@ -373,7 +373,7 @@ class StructOf(Validator[T]):
             raise entries_of(value)[error.key].refuse(error.problem) from None
 
     def gather(self, value: LocatedValue, mistakes: Mistakes) -> dict[str, Any]:
-        """Return the values of keys that could be read, and the defaults of others. Collect the errors in `mistakes`."""
+        """Return the values of readable keys, and the defaults of others. Collect the errors in `mistakes`."""
         allowed = f"allowed: {', '.join(self.fields)}"
         given = {key: field.default for key, field in self.fields.items() if field.default is not None}
         try:

@@ -59,8 +59,8 @@ class LocatedValue(ABC):
     def content(self) -> object:
         """Return a str, bool, int, float, date, None, list[LocatedValue], dict[str, LocatedValue], or another object.
 
-        It returns another object for any other value. Raise UsageError for a mapping with a key that is no
-        word, or with a key twice.
+        Another object means that the value is none of these types. Raise UsageError for a mapping with a key that is
+        not a word, or with a key twice.
         """
 
     @abstractmethod

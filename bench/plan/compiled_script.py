@@ -1,4 +1,4 @@
-"""A script encoded once for all sessions, and the part of it that one session sends; pure.
+"""A script that is encoded once for all sessions, and the part of it that one session sends; pure.
 
 A `CompiledScript` chooses for each session a row of variables, one recording if a step has several, and the length of
 pauses.
@@ -18,15 +18,13 @@ from bench.plan.turns import Step
 from bench.protocol.base import MESSAGE_ID, SET_UP_ID, AwaitedEvent, Dialect, Feature
 from bench.units import NS_PER_MS, NS_PER_S
 
-GOLDEN_RATIO_STEP = (
-    5**0.5 - 1
-) / 2  # multiples of the golden ratio, modulo 1, are as even as can be whatever their number
+GOLDEN_RATIO_STEP = (5**0.5 - 1) / 2  # multiples of the golden ratio, modulo 1, are spread evenly for any count
 
 
 class CompiledScript:
-    """Everything that sessions of a script may say, in the words of one dialect.
+    """A script for any session, encoded for one dialect. It encodes and stores the speech of the script's own turns.
 
-    Raises ScriptError for what the dialect cannot say. The speech of the script's own turns is encoded here and kept.
+    Raise ScriptError for anything that the dialect cannot express.
     """
 
     def __init__(self, script: Script, dialect: Dialect) -> None:
@@ -49,7 +47,7 @@ class CompiledScript:
         self._only = None if varies else self._session(0, SessionChoices(0, 0))
 
     def session(self, number: int, seed: int) -> PreparedScript:
-        """What session `number` (from 0, over all processes) says."""
+        """Return the prepared script of session `number` (from 0, over all processes)."""
         choices = SessionChoices(seed, number)
         prepared = self._only or self._session(number, choices)
         if self._only and any(step.draws for step in self.script.steps):
@@ -61,9 +59,10 @@ class CompiledScript:
         return replace(prepared, phase_ns=int(number * GOLDEN_RATIO_STEP % 1 * chunk_ns)) if chunk_ns else prepared
 
     def step(self, step: Step, number: int, choices: SessionChoices, row: Mapping[str, str] = NO_ROW) -> PreparedStep:
-        """A step as its session plays it. `number`: that of the turn, from 1, or of the last turn before a pause.
+        """Return a step as its session plays it. `number`: that of the turn, from 1, or of the last turn before a
+        pause.
 
-        Raises UsageError for an event that the dialect cannot send.
+        Raise UsageError for an event that the dialect cannot send.
         """
         if problem := step.unsupported_reason(self.dialect, self.script.session):
             raise UsageError(f"{step.verb} {problem}")
@@ -99,7 +98,7 @@ class CompiledScript:
 
 
 def _refuse_unspeakable(script: Script, dialect: Dialect) -> None:
-    """Raise ScriptError for settings and steps that the dialect cannot say, and for events that undo settings."""
+    """Raise ScriptError for settings and steps that the dialect does not support, and for events that undo settings."""
     refused = dialect.unsupported_setting(script.session)
     if refused is not None:
         raise _at(script, ("session", *refused.setting), refused.problem)
@@ -121,14 +120,14 @@ def _refuse_unspeakable(script: Script, dialect: Dialect) -> None:
 
 
 def _at(script: Script, keys: tuple[str, ...], problem: str) -> UsageError:
-    """The error of a script at the value that stands at the end of these keys."""
+    """Return an error at the position of the script's value at the end of these keys."""
     if script.written is None:
         return ScriptError(script.path, None, problem)
     return script.written.nearest(*keys).error(problem)
 
 
 def _numbered(script: Script) -> Iterator[tuple[int, Step]]:
-    """The steps, each turn with its number in the session."""
+    """Yield the steps, each with the number of its turn in the session."""
     number = 0
     for step in script.steps:
         number += step.plays_turn

@@ -1,8 +1,8 @@
-"""Reads messages that a script puts into a conversation: of a step, of a response's own input, or of a history file.
+"""The messages that a script adds to a conversation: of a step, of a response's own input, or of a history file.
 
-Their images, PNG and JPEG, are sent as they are, as data URLs (RFC 2397). Only the size in pixels is read of them, for
-what an image costs depends on that: of PNG from its first chunk (ISO/IEC 15948, 11.2.2), of JPEG from its frame header
-(ITU-T T.81, B.2.2).
+Their images, PNG and JPEG, are sent unchanged, as data URLs (RFC 2397). Only the size in pixels is read from them,
+because the cost of an image depends on it: of a PNG from its first chunk (ISO/IEC 15948, 11.2.2), of a JPEG from its
+frame header (ITU-T T.81, B.2.2).
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from bench.yaml_file import LocatedValue, PythonValue, read_text
 T = TypeVar("T")
 MOST_MESSAGES = 10_000
 MOST_BYTES = 4 << 20
-"""An event must not be larger than 15 MiB, and base64 takes a third more than the file."""
+"""The maximum size of an image file. An event must not be larger than 15 MiB, and base64 adds a third to the file."""
 PNG, PNG_HEADER, PNG_END = b"\x89PNG\r\n\x1a\n", slice(8, 16), b"\x00\x00\x00\x00IEND"
 FIRST_CHUNK = b"\x00\x00\x00\x0dIHDR"
 JPEG, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""The markers SOF0 to SOF15; the three left out are no frames (T.81, table B.1)."""
+"""The markers SOF0 to SOF15. The three that are left out do not begin a frame (T.81, table B.1)."""
 START_OF_SCAN = 0xDA
 Size = tuple[int, int]
 """Width and height in pixels."""
 
 
 def file_of(load: Callable[..., T]) -> Validator[T]:
-    """The path of a file, seen from the folder of whatever names it; `load` makes of it what it holds."""
+    """Return the form of a file's path, relative to the folder of the file that names it. `load` reads the file."""
 
     def made(value: LocatedValue, path: str) -> T:
         if not path.isprintable():
@@ -49,9 +49,9 @@ def file_of(load: Callable[..., T]) -> Validator[T]:
 
 
 def read_once(load: Callable[[Path], T], most: int) -> Callable[[Path], T]:
-    """Return `load` with a memory: it reads a file again only if its size or the time of its last change differs.
+    """Return `load` with a cache: it reads a file again only if its size or modification time has changed.
 
-    Of each file one version is kept, and of files the `most` that were used last. What `load` raises is not kept.
+    The cache has one version of each file, and the `most` files that were used last. Errors of `load` are not cached.
     """
     kept: dict[Path, tuple[tuple[int, int], T]] = {}
 
@@ -59,7 +59,7 @@ def read_once(load: Callable[[Path], T], most: int) -> Callable[[Path], T]:
         found = kept.pop(path, None)
         try:
             status = path.stat()
-        except (OSError, ValueError):  # of which reading says more
+        except (OSError, ValueError):  # `load` raises a better error
             return load(path)
         version = status.st_mtime_ns, status.st_size
         if found is None or found[0] != version:
@@ -73,7 +73,7 @@ def read_once(load: Callable[[Path], T], most: int) -> Callable[[Path], T]:
 
 
 def load_image(path: Path) -> Image:
-    """Read an image. Raises UsageError for a file that is missing, too large, cut off, or neither PNG nor JPEG."""
+    """Read an image. Raise UsageError for a file that is missing, too large, truncated, or neither PNG nor JPEG."""
     try:
         with path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
@@ -97,14 +97,14 @@ def load_image(path: Path) -> Image:
 
 
 def png_size(data: bytes) -> Size | None:
-    """Find the size of a PNG; None where it does not say one."""
+    """Return the size of a PNG; None if its first chunk does not contain it."""
     if data[PNG_HEADER] != FIRST_CHUNK or len(data) < 24:
         return None
     return _positive(int.from_bytes(data[16:20]), int.from_bytes(data[20:24]))
 
 
 def jpeg_size(data: bytes) -> Size | None:
-    """Find the size of a JPEG; None where it does not say one."""
+    """Return the size of a JPEG; None if no frame header contains it."""
     place = 2
     while place + 9 <= len(data) and data[place] == 0xFF:
         marker = data[place + 1]
@@ -126,7 +126,7 @@ def _positive(width: int, height: int) -> Size | None:
 
 @dataclass(frozen=True)
 class History:
-    """What was said before a session begins. `digest`: SHA-256 over the file and the images that it names, hex."""
+    """The conversation before a session begins. `digest`: SHA-256 over the file and the images that it names, hex."""
 
     path: Path
     digest: str
@@ -151,9 +151,9 @@ MESSAGE = StructOf(
 
 
 def load_history(path: Path) -> History:
-    """Read a .jsonl file: a message a line, with the keys of `MESSAGE`. Empty lines are passed over.
+    """Read a .jsonl file: one message per line, with the keys of `MESSAGE`. Empty lines are ignored.
 
-    Raises UsageError, with file and line, for what is no message, and where there is none.
+    Raise UsageError, with file and line, for a line that is not a message, and for a file without messages.
     """
     text = read_text(path)
     lines = ((number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())

@@ -1,8 +1,8 @@
-"""The functions that a script declares to the service, and what they return when it calls them.
+"""The functions that a script declares to the service, and their results.
 
-A function returns what is canned, one of several in turn, or what a Python callable makes of its arguments. Whatever a
-call is like, it is answered, as a client would: a wrong one with an error that the model can read. Pure; whoever sends
-brings the clock.
+A function returns a fixed value, one of several in turn, or the result of a Python callable. Every call of a function
+gets an output, as from a client: an invalid call gets an error that the model can read. Pure; the caller gives the
+time.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ Compute = Callable[..., Any]
 
 @dataclass(frozen=True)
 class ScriptFunction:
-    """A function of a script. `returns`: what it returns, call by call, again and again; `compute`: instead of that.
+    """A function of a script. `returns`: its results, one per call, in a loop; `compute`: a callable instead.
 
-    `delay`: how long it takes, in seconds, or how that is drawn for each call.
+    `delay`: how long it takes, in seconds, or the distribution from which each call's delay is drawn.
     """
 
     tool: FunctionTool
@@ -40,18 +40,18 @@ class ScriptFunction:
 
     @property
     def mean_delay_s(self) -> float:
-        """How long it takes on average."""
+        """The mean delay in seconds."""
         return self.delay if isinstance(self.delay, float | int) else self.delay.mean_s
 
     def output(self, arguments: Mapping[str, Any], number: int) -> str:
-        """What its `number`th call (from 0) returns: a text as it is, all else as JSON."""
+        """Return the result of its `number`th call (from 0): a text unchanged, anything else as JSON."""
         value = self.compute(**arguments) if self.compute else self.returns[number % len(self.returns)]
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 @dataclass(frozen=True)
 class ExpectedFunctionCall:
-    """A call that a script expects of a turn, with these arguments among others."""
+    """A function call that a script expects of a turn, with at least these arguments."""
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -65,9 +65,9 @@ class ExpectedFunctionCall:
 def problem_of(
     call: FunctionCall, functions: Mapping[str, ScriptFunction], expected: Sequence[ExpectedFunctionCall] | None
 ) -> tuple[str, dict[str, Any] | None]:
-    """(what is wrong with a call, or "", its arguments, None where it cannot be made).
+    """Return (the problem of a call, or ""; its arguments, None if it cannot be executed).
 
-    `expected`: the calls of its turn; None where any will do.
+    `expected`: the calls of its turn; None if any is accepted.
     """
     try:
         value = read_json(call.arguments or "{}", numbers=False)
@@ -89,12 +89,13 @@ def problem_of(
 
 
 def error_of(problem: str) -> str:
-    """What a client returns for a call that is wrong."""
+    """Return the output that a client sends for an invalid call."""
     return json.dumps({"error": problem})
 
 
 class FunctionResult(NamedTuple):
-    """What a call returns at an instant. `number`: of the call in its turn, from 1; `wrong`: what is wrong with it."""
+    """The result of a call at an instant. `number`: of the call in its turn, from 1; `wrong`: the call's problem, or
+    ""."""
 
     due_ns: int
     number: int
@@ -103,7 +104,7 @@ class FunctionResult(NamedTuple):
 
 
 class FunctionRunner:
-    """The calls of a session's turns, one turn after another."""
+    """The function calls of a session, turn by turn."""
 
     def __init__(self, functions: Mapping[str, ScriptFunction], choices: SessionChoices) -> None:
         self._functions, self._choices = functions, choices
@@ -113,20 +114,21 @@ class FunctionRunner:
         self._response = ResponseSettings()
         self._requests = 1
         self.prefix = NO_TURN
-        """How ids of messages of the turn begin."""
+        """The prefix of ids of the turn's messages."""
         self.called = 0
-        """How many calls of the turn were made."""
+        """The number of calls in the turn so far."""
         self.outputs: dict[str, FunctionOutput] = {}
-        """What was returned, by the ids of the calls, until somebody takes it out."""
+        """The returned outputs by the ids of their calls. The reader removes them."""
 
     def begin(self, expected: Sequence[ExpectedFunctionCall] | None, response: ResponseSettings, prefix: str) -> None:
-        """A turn begins, whose ids have this prefix: what is still due belongs to one that is over."""
+        """Begin a turn with this prefix of ids. Outputs that are still due belong to a turn that is over, and are
+        dropped."""
         self._waiting.clear()
         self._expected, self._response = expected, msgspec.structs.replace(response, tool_choice=None)
         self.prefix, self.called, self._requests = prefix, 0, 1
 
     def call(self, call: FunctionCall, now_ns: int) -> None:
-        """Call a function: one that is declared with its arguments, else an error is what is returned."""
+        """Call a function. The output is an error if the function is not declared or its arguments are invalid."""
         self.called += 1
         wrong, arguments = problem_of(call, self._functions, self._expected)
         function = self._functions.get(call.name)
@@ -142,17 +144,17 @@ class FunctionRunner:
 
     @property
     def due_ns(self) -> int:
-        """When the next function returns."""
+        """The instant at which the next function returns."""
         return self._waiting[0].due_ns if self._waiting else NEVER_NS
 
     def returned(self, now_ns: int) -> list[FunctionResult]:
-        """Take what has been returned by now, each once."""
+        """Remove and return the results that are due by now."""
         done = [returned for returned in self._waiting if returned.due_ns <= now_ns]
         del self._waiting[: len(done)]
         self.outputs |= {returned.said.call_id: returned.said for returned in done}
         return done
 
     def next_request(self) -> tuple[ResponseSettings, str]:
-        """(settings, event id) of the next request for a response that goes on: no function is chosen for it."""
+        """Return (settings, event id) of the next request for a response that continues. It has no `tool_choice`."""
         self._requests += 1
         return self._response, f"{self.prefix}response-{self._requests}"

@@ -1,7 +1,7 @@
-"""Encoding of what a session sends, before the first session opens, so that a session only paces and sends.
+"""The encoding of everything that a session sends, before the first session opens. A session then only paces and sends.
 
 This module has the encoded turns, and the `ScriptEncoder` that makes messages from texts and recordings. The class of a
-step decides which messages the step needs (`steps.py`). `repertoire.py` chooses what one session sends.
+step decides which messages the step needs (`steps.py`). `compiled_script.py` chooses what one session sends.
 """
 
 from __future__ import annotations
@@ -39,24 +39,24 @@ from bench.units import NS_PER_MS, NS_PER_S
 Settings = TypeVar("Settings", SessionSettings, ResponseSettings)
 InputKind = Literal["text", "none", "audio"]
 AS_SESSION = ResponseSettings()
-"""The settings of a response that is as its session says."""
+"""Response settings that are those of the session."""
 NO_ROW: Mapping[str, str] = {}
 OF_SPEECH, OF_SOUND = ("speech_start", "speech_end"), ("barge_in", "sound_end")
-"""The instants at which what the caller says begins and ends, and a sound."""
-BETWEEN_S = 5.0  # of noise between turns; it is said again and again
+"""The instants of begin and end, of a caller's speech and of a sound."""
+BETWEEN_S = 5.0  # the duration of the noise between turns, which is repeated
 BETWEEN_ID = "between-turns"
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedTurn:
-    """One turn: first `speech`, paced; then `inputs`, at once; then `request`, which asks for the response.
+    """One turn: first `speech`, paced; then `inputs`, at once; then `request`, which requests the response.
 
-    `plan`: what observing it needs; its number counts from 1 in the session, and the ids of all its events begin with
-    its `event_prefix`, so an error's `event_id` tells its turn. `between`: what the microphone records from the end of
-    the speech on, again and again; () where it is switched off. `said`: the caller's words, of a turn in text.
-    `response`: what its responses are to be. `calls`: the function calls that are expected; None where any will do.
-    `interrupts`: when it interrupts the reply to the turn before; None where that is heard out. `verifies`: and it is
-    checked that the service keeps nothing of that beyond what was heard.
+    `plan`: the facts for its observation. Its number counts from 1 in the session. The ids of all its events begin with
+    its `event_prefix`, so an error's `event_id` identifies the turn. `between`: what the microphone records after the
+    speech, in a loop; () if it is switched off. `said`: the caller's message, of a text turn. `response`: the settings
+    of its responses. `calls`: the expected function calls; None if any is accepted. `interrupts`: the cue at which it
+    interrupts the reply before it; None if it waits for the end of that reply. `verifies`: whether to check that the
+    service retains nothing of that reply beyond what was played.
     """
 
     plays_turn: ClassVar[Literal[True]] = True
@@ -76,20 +76,20 @@ class PreparedTurn:
 
     @property
     def within_turn(self) -> bool:
-        """Whether it is said while the turn before goes on."""
+        """True if it is sent while the turn before is still open."""
         return self.interrupts is not None
 
     @property
     def chunk_ns(self) -> int | None:
-        """Length of a paced chunk; None where nothing is paced."""
+        """The length of a paced chunk; None if nothing is paced."""
         return self.speech[0].duration_ns if self.speech else None
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedEvent:
-    """A step that sends one message, which nothing is waited for of; `within_turn`: also while a turn is under way.
+    """A step that sends one message and does not wait. `within_turn`: whether a turn may be open.
 
-    `said`: what it adds to the conversation.
+    `said`: the item that it adds to the conversation.
     """
 
     plays_turn: ClassVar[Literal[False]] = False
@@ -101,9 +101,9 @@ class PreparedEvent:
 
 @dataclass(frozen=True, slots=True)
 class PreparedSound:
-    """Something that is heard, paced, and is meant neither to interrupt a reply nor to get one.
+    """A paced sound that is meant neither to interrupt a reply nor to get one.
 
-    `cue`: when, during the reply to the turn before; None: while nothing is played.
+    `cue`: its instant in the reply before it; None for a sound in silence.
     """
 
     plays_turn: ClassVar[Literal[False]] = False
@@ -115,13 +115,13 @@ class PreparedSound:
 
     @property
     def within_turn(self) -> bool:
-        """Whether it is heard while the turn before goes on."""
+        """True if it is played while the turn before is still open."""
         return self.cue is not None
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedInterruption:
-    """The client interrupts the reply to the turn before, as if its caller had pressed a button."""
+    """An interruption of the reply before by the client, as if its caller had pressed a button."""
 
     plays_turn: ClassVar[Literal[False]] = False
     within_turn: ClassVar[Literal[True]] = True
@@ -132,7 +132,7 @@ class PreparedInterruption:
 
 @dataclass(frozen=True, slots=True)
 class PreparedPause:
-    """The caller is silent for so long."""
+    """Silence of the caller."""
 
     plays_turn: ClassVar[Literal[False]] = False
     within_turn: ClassVar[Literal[False]] = False
@@ -142,7 +142,7 @@ class PreparedPause:
 
 @dataclass(frozen=True, slots=True)
 class PreparedExpectation:
-    """The turn before must get an event within so many seconds."""
+    """An event that the turn before must get within a time in seconds."""
 
     plays_turn: ClassVar[Literal[False]] = False
     within_turn: ClassVar[Literal[True]] = True
@@ -156,14 +156,13 @@ PreparedStep = PreparedTurn | PreparedSound | PreparedInterruption | PreparedPau
 
 @dataclass(frozen=True)
 class PreparedScript:
-    """What one session says, in the words of one dialect.
+    """The content of one session, encoded for one dialect.
 
-    `set_up`: what opens it, in this order: messages that are sent, and events that are waited for, none where the
-    start is `pipelined`. `history`: what was said before the first turn, which is `said_before`, encoded.
-    `renew_after_ns`: as `Script.renew_after`. `between`: what an open
-    microphone records before the first turn. `phase_ns`: so long after the session is ready it begins, for the chunks
-    of sessions that start together would else all be due in one instant. `variables_row`: from 1, None without
-    variables.
+    `set_up`: messages to send and events to await, in this order, to set the session up; no events if the start is
+    `pipelined`. `history`: the encoded `said_before`, the conversation before the first turn. `renew_after_ns`: as
+    `Script.renew_after`. `between`: what an open microphone records before the first turn. `phase_ns`: the delay of the
+    microphone after the session is ready; without it the chunks of sessions that start together would be due in the
+    same instant. `variables_row`: from 1; None without variables.
     """
 
     name: str
@@ -180,13 +179,13 @@ class PreparedScript:
     pipelined: bool = False
     functions: Mapping[str, ScriptFunction] = field(default_factory=dict)
     choices: SessionChoices = field(default_factory=lambda: SessionChoices(0, 0))
-    """What differs from other sessions and is drawn while it goes on: how long functions take."""
+    """The random choices of the session that are made while it runs: the delays of functions."""
     said_before: tuple[SaidItem, ...] = ()
     renew_after_ns: int | None = None
     reply_silence_ns: int = REPLY_SILENCE_MS * NS_PER_MS
 
     def after(self, said: Sequence[SaidItem]) -> PreparedScript:
-        """The same for a session in which this was said before."""
+        """Return the same script for a session with this conversation before it."""
         history = tuple(_said_again(item, self.dialect) for item in said)
         return replace(self, history=history, said_before=tuple(said))
 
@@ -196,30 +195,30 @@ class PreparedScript:
 
     @property
     def input_format(self) -> AudioFormat:
-        """What the caller's audio is sent as."""
+        """The audio format of the caller."""
         return self.dialect.input_format_for(self.settings)
 
     @property
     def output_format(self) -> AudioFormat:
-        """What replies come as."""
+        """The audio format of replies."""
         return self.dialect.output_format_for(self.settings)
 
     @property
     def service_responds(self) -> bool:
-        """Whether the service starts responses by itself."""
+        """True if the service starts responses itself."""
         return self.settings.service_responds
 
     @property
     def renewable(self) -> bool:
-        """Whether a call goes on in another session once one is as old as it may be."""
+        """True if a call continues in another session when one reaches its maximum age."""
         return self.renew_after_ns is not None
 
 
 class ScriptEncoder:
-    """Encodes what callers say in the words of one dialect, each recording once.
+    """An encoder of a script's texts and recordings for one dialect. It encodes each recording once.
 
-    `fills`: there are variables, so `${name}` in a text stands for one. `jitter_buffer_ns`: audio that the simulated
-    player gathers first. `answer_min_ns`: as of `TurnPlan`.
+    `fills`: there are variables, so `${name}` in a text is replaced by a value. `jitter_buffer_ns`: audio that the
+    simulated player buffers first. `answer_min_ns`: as in `TurnPlan`.
     """
 
     def __init__(
@@ -238,36 +237,37 @@ class ScriptEncoder:
         self.output_format = dialect.output_format_for(session)
         self._wires: dict[tuple[str, SpeechSpan], bytes] = {}
         self._encoded: dict[tuple[Any, ...], tuple[ClientMessage, ...]] = {}
-        """Messages of recordings by what they are and what they are made of."""
+        """Messages of recordings, by the recording and the parameters of the encoding."""
         self._sounds = 0
         self._tails_ns: dict[tuple[str, SpeechSpan], int] = {}
 
     @property
     def detects(self) -> bool:
-        """Whether the service finds the end of speech."""
+        """True if the service finds the end of speech."""
         return self.session.turn_detection is not None
 
     def filled(self, text: str, row: Mapping[str, str]) -> str:
-        """A text with the variables of a session."""
+        """Return a text with the variables of a session."""
         return fill_variables(text, row) if self._fills else text
 
     def message(self, message: Message, row: Mapping[str, str]) -> Message:
-        """A message with the variables of a session."""
+        """Return a message with the variables of a session."""
         return msgspec.structs.replace(message, text=self.filled(message.text, row))
 
     def with_instructions(self, settings: Settings, row: Mapping[str, str]) -> Settings:
-        """Settings, of which the instructions have the variables of a session."""
+        """Return settings with the variables of a session in their instructions."""
         if settings.instructions is None:
             return settings
         return msgspec.structs.replace(settings, instructions=self.filled(settings.instructions, row))
 
     def reference(self, reference: TurnReference, row: Mapping[str, str]) -> TurnReference:
-        """What a turn is held against, with the variables of its session."""
+        """Return the reference of a turn, with the variables of its session."""
         contains = tuple(self.filled(text, row) for text in reference.contains)
         return replace(reference, reply=self.filled(reference.reply, row), contains=contains)
 
     def request(self, response: ResponseSettings, prefix: str, row: Mapping[str, str]) -> ClientMessage | None:
-        """What asks for a response; None where the model speaks whenever it wants to."""
+        """Return the request for a response; None if the dialect has no such request, because the model decides when to
+        speak."""
         if not self.dialect.takes_requests:
             return None
         response = self.with_instructions(response, row)
@@ -280,7 +280,8 @@ class ScriptEncoder:
     def speech(
         self, pcm: Pcm, chunk_ms: int, *, paced: bool, number: int, keep: bool = False
     ) -> tuple[ClientMessage, ...]:
-        """A recording as the speech of turn `number`. `keep`: it is one that many sessions say."""
+        """Return a recording as the speech of turn `number`. `keep`: store the messages, because many sessions send
+        them."""
         chunk_ms = self._piece_ms(chunk_ms)
         key = ("speech", pcm.digest, pcm.speech, chunk_ms, paced, number)
         if key in self._encoded:
@@ -292,7 +293,7 @@ class ScriptEncoder:
         return messages
 
     def sound(self, pcm: Pcm, chunk_ms: int) -> tuple[ClientMessage, ...]:
-        """A recording that is no turn's."""
+        """Return the messages of a recording that belongs to no turn."""
         chunk_ms = self._piece_ms(chunk_ms)
         key = ("sound", pcm.digest, pcm.speech, chunk_ms)
         if key not in self._encoded:
@@ -302,7 +303,8 @@ class ScriptEncoder:
         return self._encoded[key]
 
     def between(self, pcm: Pcm, chunk_ms: int) -> tuple[ClientMessage, ...]:
-        """What an open microphone records after a recording: the noise that was behind it; () where it is closed."""
+        """Return what an open microphone records after a recording: its background noise; () if the microphone is
+        closed."""
         if not self.detects or self._background is None:
             return self.silence(chunk_ms)
         chunk_ms = self._piece_ms(chunk_ms)
@@ -315,13 +317,13 @@ class ScriptEncoder:
         return self._encoded[key]
 
     def silence(self, chunk_ms: int = 100) -> tuple[ClientMessage, ...]:
-        """What an open microphone records where nothing is heard; () where it is closed."""
+        """Return what an open microphone records in silence; () if the microphone is closed."""
         if not self.detects:
             return ()
         return (self._append(silence(self.input_format, self._piece_ms(chunk_ms)), BETWEEN_ID, paced=True),)
 
     def tail_ns(self, pcm: Pcm) -> int:
-        """Return half of the length of what is said after the last pause."""
+        """Return half of the length of the speech after its last pause."""
         key = (pcm.digest, pcm.speech)
         if key not in self._tails_ns:
             last = last_stretch(np.frombuffer(pcm.data, "<i2"), pcm.speech, RATE_HZ)
@@ -329,12 +331,12 @@ class ScriptEncoder:
         return self._tails_ns[key]
 
     def _piece_ms(self, chunk_ms: int) -> int:
-        """How long pieces of audio are, which a provider may cut for itself."""
+        """Return the length of pieces of audio. A provider may have a fixed one."""
         provider = self.dialect.provider
         return chunk_ms if provider is None or provider.frame_ms is None else provider.frame_ms
 
     def _wire(self, pcm: Pcm) -> bytes:
-        key = (pcm.digest, pcm.speech)  # the speech sets the noise's level
+        key = (pcm.digest, pcm.speech)  # the speech determines the level of the noise
         if key not in self._wires:
             noisy = pcm if self._background is None else mixed(pcm, self._background)
             self._wires[key] = encoded(noisy, self.input_format)
@@ -343,13 +345,14 @@ class ScriptEncoder:
     def _appends(
         self, pieces: Sequence[AudioChunk], pcm: Pcm, event_id: str, instants: tuple[str, ...] | None
     ) -> Iterator[ClientMessage]:
-        """The messages of a recording; those that hold an edge of its speech say where.
+        """Yield the messages of a recording. Those with the begin or end of its speech state its position.
 
-        `instants`: what its begin and its end are called; None where it is sent all at once.
+        `instants`: the names of begin and end; None if it is sent all at once.
         """
         recorded_ns, whole_ns, paced = 0, sum(chunk.duration_ns for chunk in pieces), instants is not None
         edges = dict(zip(instants or (), (_ns(pcm.speech.begin + 1), _ns(pcm.speech.end)), strict=False))
-        edges = {name: min(at_ns, whole_ns) for name, at_ns in edges.items()}  # resampling may shorten by a sample
+        # resampling may shorten the audio by a sample
+        edges = {name: min(at_ns, whole_ns) for name, at_ns in edges.items()}
         for number, chunk in enumerate(pieces, 1):
             begin_ns, recorded_ns = recorded_ns, recorded_ns + chunk.duration_ns
             moments = {name: recorded_ns - at_ns for name, at_ns in edges.items() if begin_ns < at_ns <= recorded_ns}
@@ -361,7 +364,7 @@ class ScriptEncoder:
 
 
 def request_event_id(prefix: str) -> str:
-    """The id of the event that asks for a turn's response."""
+    """Return the id of the event that requests a turn's response."""
     return f"{prefix}response"
 
 
@@ -376,5 +379,5 @@ def _said_again(item: SaidItem, dialect: Dialect) -> ClientMessage:
 
 
 def _ns(samples: int) -> int:
-    """How long so many samples take to record."""
+    """Return the duration of samples in ns."""
     return samples * NS_PER_S // RATE_HZ
