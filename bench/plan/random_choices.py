@@ -1,7 +1,8 @@
-"""Draws what differs between the sessions of a script: by the run's seed and the session's number, and nothing else.
+"""The random choices that differ between sessions of a script. They depend only on the run's seed and the session's
+number.
 
-That is which recording a turn plays, how long a function takes, and think times: how long a caller says nothing. A
-script's variables are the rows of a table, one of which a session takes, and the places in a text that they fill.
+They are: the recording that a turn plays, the delay of a function, and think times, which are the caller's silences. A
+script's variables are the rows of a table. A session takes one row, which fills the places in its texts.
 """
 
 from __future__ import annotations
@@ -26,17 +27,21 @@ from bench.untrusted.sanitize import excerpt
 from bench.yaml_file import read_text
 
 LONGEST_S = 3_600.0
-"""The longest pause of a script, drawn or not."""
+"""The longest pause of a script, fixed or drawn."""
 PAUSES, DELAYS = 2, 3
-"""One more word of the seed each, so that they change no other choice; 1 is that of `bench.load.execution.pairs`."""
+"""An additional word of the seed for each kind of choice, so that the kinds are independent. 1 is the word of
+`bench.load.execution.pairs`.
+"""
 _SECONDS = re.compile(r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 @dataclass(frozen=True)
 class LogNormalTimes:
-    """Think times of which half are shorter than `median_s`, and whose natural logarithm has the deviation `sigma`.
+    """Think times with a log-normal distribution: the median `median_s`, and the standard deviation `sigma` of the
+    logarithm.
 
-    A longer one than `most_s` is cut to that. Drawing again would lower the median, and change a session's later draws.
+    A longer one than `most_s` is reduced to that. A new draw instead would lower the median, and change a session's
+    later draws.
     """
 
     median_s: float
@@ -45,7 +50,7 @@ class LogNormalTimes:
 
     @property
     def mean_s(self) -> float:
-        """The expected value, with what `most_s` cuts off."""
+        """The expected value, with the limit `most_s`."""
         if self.sigma == 0:
             return self.median_s
         normal, most = NormalDist(), math.log(self.most_s / self.median_s) / self.sigma
@@ -53,7 +58,7 @@ class LogNormalTimes:
         return below_s + self.most_s * normal.cdf(-most)
 
     def draw_s(self, generator: np.random.Generator) -> float:
-        """Draw the seconds of one pause."""
+        """Draw the duration of one pause in seconds."""
         return min(self.median_s * math.exp(self.sigma * generator.standard_normal()), self.most_s)
 
 
@@ -61,7 +66,7 @@ class LogNormalTimes:
 class RecordedTimes:
     """Think times of a file, drawn at random. `digest`: SHA-256 of the file, hex.
 
-    Not in their order: sessions with neighbouring numbers start together.
+    They are not taken in order, because sessions with neighbouring numbers start together.
     """
 
     path: Path
@@ -70,11 +75,11 @@ class RecordedTimes:
 
     @property
     def mean_s(self) -> float:
-        """The mean of them all."""
+        """The mean of all of them."""
         return fmean(self.seconds)
 
     def draw_s(self, generator: np.random.Generator) -> float:
-        """Draw the seconds of one pause."""
+        """Draw the duration of one pause in seconds."""
         return self.seconds[generator.integers(len(self.seconds))]
 
 
@@ -82,9 +87,9 @@ ThinkTime = LogNormalTimes | RecordedTimes
 
 
 def load_think_times(path: Path) -> RecordedTimes:
-    """Read a file of think times: a number of seconds a line. What follows a `#`, and blank lines, do not count.
+    """Read a file of think times: one number of seconds per line. Comments after a `#`, and blank lines, are ignored.
 
-    Raises ScriptError, with the line, for anything else, and for a file without a number.
+    Raise ScriptError, with the line, for anything else, and for a file without a number.
     """
     text = read_text(path)
     seconds = tuple(_numbers(path, text))
@@ -105,41 +110,41 @@ def _numbers(path: Path, text: str) -> Iterator[float]:
 
 
 class SessionChoices:
-    """The choices of session `number` (from 0, over all processes), drawn one after another as its steps come."""
+    """The random choices of session `number` (from 0, over all processes), drawn in the order of its steps."""
 
     def __init__(self, seed: int, number: int) -> None:
         self._seed, self._number = seed, number
         self._generators: dict[tuple[int, ...], np.random.Generator] = {}
 
     def recording(self) -> int:
-        """Draw which recording a turn plays, modulo how many it has; drawn for turns of every kind."""
+        """Draw a number that selects the recording of a turn, modulo their count. Every kind of turn draws it."""
         return int(self._generator().integers(1 << 30))
 
     def pause_ns(self, length: ThinkTime) -> int:
-        """Draw how long a pause lasts."""
+        """Draw the duration of a pause."""
         return round(length.draw_s(self._generator(PAUSES)) * NS_PER_S)
 
     def delay_ns(self, delay: float | ThinkTime) -> int:
-        """How long a function takes: as it says in seconds, or drawn."""
+        """Return the delay of a function: the given seconds, or drawn."""
         seconds = delay if isinstance(delay, float | int) else delay.draw_s(self._generator(DELAYS))
         return round(seconds * NS_PER_S)
 
     def _generator(self, *stream: int) -> np.random.Generator:
-        """The generator of one kind of choices, made when it is first needed."""
+        """Return the generator of one kind of choices. It is made at its first use."""
         if stream not in self._generators:
             self._generators[stream] = np.random.default_rng([self._seed, self._number, *stream])
         return self._generators[stream]
 
 
 LISTED = 200
-"""Characters of a list of names in an error."""
+"""The maximum number of characters of a list of names in an error."""
 _NAME = re.compile(r"[^${}]+")
 _PLACE = re.compile(rf"(\$+)\{{({_NAME.pattern})\}}")
 
 
 @dataclass(frozen=True)
 class VariableRows:
-    """What a file of variables holds. `digest`: SHA-256 of the file, hex. Every row has the same names."""
+    """The rows of a file of variables. `digest`: SHA-256 of the file, hex. Every row has the same names."""
 
     path: Path
     digest: str
@@ -151,9 +156,9 @@ class VariableRows:
 
 
 def fill_variables(text: str, row: Mapping[str, str]) -> str:
-    """A text with the row's value in place of each `${name}`. `$$` before a brace stands for one dollar sign.
+    """Return a text with the row's value in place of each `${name}`. `$$` before a brace is one dollar sign.
 
-    Raises UsageError for a name that the row does not have.
+    Raise UsageError for a name that the row does not have.
     """
 
     def value(place: re.Match[str]) -> str:
@@ -168,21 +173,21 @@ def fill_variables(text: str, row: Mapping[str, str]) -> str:
 
 
 def names_in(text: str) -> set[str]:
-    """The names that a text wants filled in."""
+    """Return the names of the variables in a text."""
     return {name for dollars, name in _PLACE.findall(text) if len(dollars) % 2}
 
 
 def unknown_name(name: str, there: Iterable[str]) -> str:
-    """What is wrong with a `${name}` that the variables do not have."""
+    """Return the problem of a `${name}` that is not among the variables."""
     known = excerpt(", ".join(there), LISTED)
     name = excerpt(name)
     return f"has ${{{name}}}, the variables have only {known} (write $${{{name}}} for the words themselves)"
 
 
 def load_rows(path: Path) -> VariableRows:
-    """The rows of a .csv file whose first line holds the names, or of a .jsonl file of objects.
+    """Read the rows of a .csv file with the names in its first line, or of a .jsonl file of objects.
 
-    Raises UsageError, with file and line, unless there is a row, and each row has a value for each name.
+    Raise UsageError, with file and line, if there is no row, or a row lacks a value.
     """
     read = _READERS.get(path.suffix.lower())
     if read is None:
@@ -221,7 +226,7 @@ def _csv_rows(path: Path, text: str) -> Iterator[dict[str, str]]:
 
 
 def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """(number of the line on which it ends, its cells) of each row; empty lines are passed over."""
+    """Yield (number of its last line, its cells) of each row; empty lines are ignored."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         yield from ((reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells)
@@ -243,7 +248,7 @@ def _jsonl_rows(path: Path, text: str) -> Iterator[dict[str, str]]:
 
 
 def _json_row(path: Path, number: int, line: str) -> dict[str, str]:
-    """Parse the object on one line. Numbers stay as they are written."""
+    """Parse the object on one line. Numbers keep their source text."""
     try:
         pairs = json.loads(
             line, object_pairs_hook=_Pairs, parse_int=str, parse_float=str, parse_constant=lambda name: [name]
@@ -260,7 +265,7 @@ def _json_row(path: Path, number: int, line: str) -> dict[str, str]:
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """The members of an object, as they stand in the file: a dict would hide one of two with the same name."""
+    """The members of an object in the order of the file. A dict would hide one of two with the same name."""
 
 
 def _check_names(path: Path, number: int, names: list[str]) -> None:

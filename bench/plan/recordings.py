@@ -1,15 +1,15 @@
-"""A WAV becomes what the service hears: 24 kHz, one channel, 16 bits little-endian; and chunks of it on the wire.
+"""The caller's audio: a WAV becomes 24 kHz, one channel, 16 bits little-endian, and then chunks for the wire.
 
-The one place that names `soundfile`. Whatever it reads is accepted (any rate, channels and sample type), except audio
-that would make a turn meaningless: see `load_pcm`.
+This is the only module that names `soundfile`. It accepts all that `soundfile` reads (any rate, channels and sample
+type), except audio that would make a turn meaningless: see `load_pcm`.
 
-Noise stands behind speech at a stated signal-to-noise ratio: that of RMS values, of the speech alone, from its first
-sample to its last, and of the whole noise. Where the noise is shorter than what it stands behind, it begins again.
+Noise is mixed with speech at a given signal-to-noise ratio. The ratio is that of RMS values: of the speech alone, from
+its first sample to its last, and of the whole noise. Noise that is shorter than the audio is repeated.
 
-Where speech begins and ends in a recording is found once and offline, by energy relative to the recording itself.
-Energy is that of windows of 20 ms, one every millisecond. The level of speech is the RMS of the loudest 5 % of the
-windows that sound, so it does not depend on how much silence surrounds them; what is within 35 dB of it is speech.
-The two edges are then found to the sample.
+The begin and end of speech in a recording are found once, offline, by energy relative to the recording itself. The
+energy is that of windows of 20 ms, one every millisecond. The level of speech is the RMS of the loudest 5 % of the
+sounding windows, so it does not depend on the amount of surrounding silence. Speech is what is within 35 dB of it. Both
+ends are then found to the sample.
 """
 
 from __future__ import annotations
@@ -34,28 +34,29 @@ DEPTH = 10 ** (35 / 10)
 """35 dB, as a ratio of energies."""
 LOUDEST_SHARE = 0.05
 CLICK_MS = 40
-"""What sounds more briefly than this, with nothing else within FAR_MS, is a click and no speech."""
+"""A shorter sound than this, with no other sound within FAR_MS, is a click and not speech."""
 FAR_MS = 300
 PAUSE_MS = 100
 PAUSE_DEPTH = 10 ** (20 / 10)
-"""A pause lies so far under the level of speech, 20 dB: what a detector may hear as silence."""
+"""The depth of a pause below the level of speech, 20 dB: a detector may take it for silence."""
 
 Windows = NDArray[np.intp]
-"""Numbers of windows, ascending. Window n ends with millisecond n of the recording; the first ones begin before it."""
+"""Indices of windows, ascending. Window n ends with millisecond n of the recording; the first ones begin before it."""
 
 
 @dataclass(frozen=True)
 class SpeechSpan:
-    """Where speech is, in samples: `begin` is the first of it, `end` the one after its last."""
+    """The position of speech, in samples: `begin` is its first, `end` the one after its last."""
 
     begin: int
     end: int
 
 
 def find_speech(samples: NDArray[np.int16], rate_hz: int) -> SpeechSpan:
-    """The speech of a recording of one channel, from its first sound to its last, pauses included.
+    """Find the speech of a recording of one channel, from its first sound to its last, with the pauses.
 
-    Speech that comes within 1 ms of the recording's edge reaches it. A silent recording is taken for speech as a whole.
+    Speech within 1 ms of the recording's begin or end is extended to it. A silent recording counts as speech as a
+    whole.
     """
     per_ms = rate_hz // 1_000
     power = samples.astype(np.float64) ** 2
@@ -64,7 +65,7 @@ def find_speech(samples: NDArray[np.int16], rate_hz: int) -> SpeechSpan:
         return SpeechSpan(0, len(samples))
     floor = _level(energies[_sounding(energies, energies.max() / DEPTH)]) / DEPTH
     windows = _sounding(energies, floor)
-    loud = np.flatnonzero(power >= floor)  # every window that sounds holds at least one
+    loud = np.flatnonzero(power >= floor)  # every sounding window contains at least one
     begin = loud[np.searchsorted(loud, (windows[0] + 1 - WINDOW_MS) * per_ms)]
     end = loud[np.searchsorted(loud, (windows[-1] + 1) * per_ms) - 1] + 1
     return SpeechSpan(
@@ -74,7 +75,7 @@ def find_speech(samples: NDArray[np.int16], rate_hz: int) -> SpeechSpan:
 
 
 def last_stretch(samples: NDArray[np.int16], speech: SpeechSpan, rate_hz: int) -> SpeechSpan:
-    """The end of some speech, from its last pause of 100 ms or more on; all of it where there is none."""
+    """Return the last part of some speech, after its last pause of at least 100 ms; all of it if it has none."""
     per_ms = rate_hz // 1_000
     energies = _window_energies(samples[speech.begin : speech.end].astype(np.float64) ** 2, per_ms)
     loud = np.flatnonzero(energies >= _level(energies) / PAUSE_DEPTH)
@@ -85,20 +86,20 @@ def last_stretch(samples: NDArray[np.int16], speech: SpeechSpan, rate_hz: int) -
 
 
 def _window_energies(power: NDArray[np.float64], per_ms: int) -> NDArray[np.float64]:
-    """The mean square of each window, by its number; outside of the recording is silence."""
+    """Return the mean square of each window, by its index. Outside of the recording is silence."""
     whole = np.append(power, np.zeros(-len(power) % per_ms))
     each_ms = whole.reshape(-1, per_ms).mean(axis=1)
     return np.convolve(each_ms, np.full(WINDOW_MS, 1 / WINDOW_MS))
 
 
 def _level(energies: NDArray[np.float64]) -> float:
-    """The mean energy of the loudest windows."""
+    """Return the mean energy of the loudest windows."""
     count = max(1, round(len(energies) * LOUDEST_SHARE))
     return float(np.sort(energies)[-count:].mean())
 
 
 def _sounding(energies: NDArray[np.float64], floor: float) -> Windows:
-    """The windows of at least this energy, without clicks; with them where there is nothing else."""
+    """Return the windows of at least this energy, without clicks; with clicks if there is nothing else."""
     windows = np.flatnonzero(energies >= floor)
     bursts = np.split(windows, np.flatnonzero(np.diff(windows) > FAR_MS - WINDOW_MS) + 1)
     longer = [burst for burst in bursts if len(burst) >= CLICK_MS + WINDOW_MS]
@@ -106,25 +107,26 @@ def _sounding(energies: NDArray[np.float64], floor: float) -> Windows:
 
 
 RATE_HZ = 24_000
-"""The sample rate of a script's audio until it is encoded; on the wire the rate is that of the format."""
+"""The sample rate of a script's audio before it is encoded. On the wire the format determines the rate."""
 SAMPLE_BYTES = 2
 FULL_SCALE = 32_768
-MIN_MS = 100  # the service refuses to commit less (`input_audio_buffer_commit_empty`)
+MIN_MS = 100  # the service rejects a commit of less (`input_audio_buffer_commit_empty`)
 MAX_MINUTES = 15
 FORMATS = frozenset({"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "OGG"})
-"""Formats of libsndfile that programs write speech in. Of others it reads some without knowing where it is in them."""
+"""Formats of libsndfile in which programs write speech. Of the others, it reads some without the right position."""
 ABSURD_AMPLITUDE = 1_000.0  # full scale is 1; files of floats may exceed it a little, and are clipped
-SILENT_DBFS = -60.0  # speech peaks 40 dB and more above this, the noise of a good room stays under it
+SILENT_DBFS = -60.0  # peaks of speech are at least 40 dB above this, and the noise of a good room is below it
 
-# libsndfile notes where a header promises more than the file holds: `data : 125640 (should be 19956)`.
+# Lines of libsndfile about a header that states more bytes than the file has: `data : 125640 (should be 19956)`.
 _PROMISED = re.compile(r"^\s*(?:data|SSND|Data Size|riff)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 _OGG_CUT = "Last page lacks an end-of-stream bit"
-_PLACEHOLDER_BYTES = 0x7FFF_0000  # what programs that write into a pipe promise, for they cannot know better
+# written by programs that write to a pipe, because they do not know the length in advance
+_PLACEHOLDER_BYTES = 0x7FFF_0000
 
 
 @dataclass(frozen=True)
 class Pcm:
-    """Mono PCM16 at 24 kHz, little-endian. `digest`: SHA-256 of the file it came from, hex."""
+    """Mono PCM16 at 24 kHz, little-endian. `digest`: SHA-256 of its source file, hex."""
 
     path: Path
     digest: str
@@ -142,17 +144,17 @@ class Pcm:
 
 @dataclass(frozen=True)
 class AudioChunk:
-    """A piece of audio as it goes onto the wire. `duration_ns`: how long it sounds."""
+    """A piece of audio in the format of the wire. `duration_ns`: its playing time."""
 
     data: bytes = field(repr=False)
     duration_ns: int
 
 
 def load_pcm(path: Path) -> Pcm:
-    """The audio of a file, mixed to mono and resampled; what exceeds full scale is clipped.
+    """Read the audio of a file, mixed to mono and resampled. Samples beyond full scale are clipped.
 
-    Raises UsageError, with the reason, for a file that is missing, empty, truncated, no audio, silent, shorter than
-    100 ms or longer than 15 minutes.
+    Raise UsageError, with the reason, for a file that is missing, empty, truncated, not audio, silent, shorter than 100
+    ms or longer than 15 minutes.
     """
     with _opened(path) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -166,13 +168,13 @@ def load_pcm(path: Path) -> Pcm:
 
 
 def to_pcm16(mono: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Samples of ±1.0 as little-endian PCM16. Louder ones are clipped: wrapping round would be a click."""
+    """Convert samples of ±1.0 to little-endian PCM16. Louder ones are clipped, because an overflow would be a click."""
     scaled = np.rint(mono * FULL_SCALE)
     return np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype("<i2")
 
 
 def encoded(pcm: Pcm, format: AudioFormat) -> bytes:
-    """The bytes of the whole audio on the wire, resampled to the format's rate."""
+    """Return the bytes of the whole audio on the wire, resampled to the format's rate."""
     samples = np.frombuffer(pcm.data, "<i2")
     if format.rate_hz != RATE_HZ:
         samples = to_pcm16(soxr.resample(samples.astype(np.float32) / FULL_SCALE, RATE_HZ, format.rate_hz))
@@ -180,9 +182,9 @@ def encoded(pcm: Pcm, format: AudioFormat) -> bytes:
 
 
 def chunks(audio: bytes, format: AudioFormat, chunk_ms: int, *, whole: bool) -> Iterator[AudioChunk]:
-    """Audio of the wire in pieces of `chunk_ms` milliseconds, the last of which may be shorter.
+    """Yield audio of the wire in pieces of `chunk_ms` milliseconds. The last may be shorter.
 
-    `whole`: it is filled up with silence instead, as by a microphone that goes on.
+    `whole`: the last one is filled up with silence instead, as by a microphone that stays open.
     """
     quiet = silence(format, chunk_ms)
     for begin in range(0, len(audio), len(quiet.data)):
@@ -193,13 +195,13 @@ def chunks(audio: bytes, format: AudioFormat, chunk_ms: int, *, whole: bool) -> 
 
 
 def silence(format: AudioFormat, chunk_ms: int) -> AudioChunk:
-    """A chunk of digital silence."""
+    """Return a chunk of digital silence."""
     data = format.encode(np.zeros(format.rate_hz * chunk_ms // 1_000, np.int16))
     return AudioChunk(data, format.duration_ns(len(data)))
 
 
 def write_wav(path: Path, audio: bytes, format: AudioFormat) -> None:
-    """Write audio of the wire as a WAV of 16 bits, at the format's rate. Raises UsageError where that cannot be."""
+    """Write audio of the wire as a WAV of 16 bits, at the format's rate. Raise UsageError if that fails."""
     try:
         with path.open("wb") as file:
             soundfile.write(file, format.decode(audio), format.rate_hz, subtype="PCM_16", format="WAV")
@@ -208,7 +210,7 @@ def write_wav(path: Path, audio: bytes, format: AudioFormat) -> None:
 
 
 def _opened(path: Path) -> io.FileIO:
-    """Open the file without a buffer, for libsndfile reads from its descriptor."""
+    """Open the file without a buffer, because libsndfile reads from its descriptor."""
     try:
         if path.exists() and not path.is_file():
             raise UsageError(f"{path}: is not a file")
@@ -222,7 +224,7 @@ def _opened(path: Path) -> io.FileIO:
 
 
 def _decode(path: Path, opened: io.FileIO) -> tuple[NDArray[np.float32], int]:
-    """(samples of one channel, their rate in Hz), straight from the file."""
+    """Decode a file without a copy in memory. Return (samples of one channel, their rate in Hz)."""
     _refuse_mp3(path, opened)
     try:
         with soundfile.SoundFile(opened.fileno(), closefd=False) as file:
@@ -238,10 +240,10 @@ def _decode(path: Path, opened: io.FileIO) -> tuple[NDArray[np.float32], int]:
                     raise UsageError(f"{path}: is truncated: its header promises {promised} bytes, {there} are there")
             if _OGG_CUT in file.extra_info:
                 raise UsageError(f"{path}: is truncated: its last page is missing")
-            # in blocks, for hundreds of channels are legal and need not stand in memory at once
+            # in blocks: a file may have hundreds of channels, which need not be in memory at once
             blocks = [_mixed(path, block) for block in file.blocks(65_536, dtype="float32", always_2d=True)]
             frames, rate_hz = int(file.frames), int(file.samplerate)
-    except (soundfile.SoundFileError, ValueError) as error:  # ValueError: of a header that contradicts itself
+    except (soundfile.SoundFileError, ValueError) as error:  # ValueError: an inconsistent header
         why = getattr(error, "error_string", error)
         wav = path.with_suffix(".wav").name
         remedy = f"convert it with ffmpeg -i {path.name} {wav}"
@@ -253,15 +255,15 @@ def _decode(path: Path, opened: io.FileIO) -> tuple[NDArray[np.float32], int]:
 
 
 def _mixed(path: Path, block: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Average the channels of a block: frames × channels → frames. Raises UsageError for samples that cannot be."""
-    if not (np.abs(block) <= ABSURD_AMPLITUDE).all():  # this way round, NaN is refused too
+    """Average the channels of a block: frames × channels → frames. Raise UsageError for impossible samples."""
+    if not (np.abs(block) <= ABSURD_AMPLITUDE).all():  # in this form it is false for NaN, too
         raise UsageError(f"{path}: is damaged: some of its samples are no numbers, or far beyond full scale")
     mono: NDArray[np.float32] = block.mean(axis=1)
     return mono
 
 
 def _refuse_mp3(path: Path, opened: io.FileIO) -> None:
-    """Raise UsageError for an MP3, known by its first bytes: its decoder mends damage by guesses, and adds silence."""
+    """Raise UsageError for an MP3, recognized by its first bytes: its decoder guesses at damage, and adds silence."""
     first = opened.read(3)
     opened.seek(0)
     if first == b"ID3" or (len(first) > 1 and first[0] == 0xFF and first[1] >= 0xE0):
@@ -269,12 +271,12 @@ def _refuse_mp3(path: Path, opened: io.FileIO) -> None:
 
 
 def _converted(path: Path) -> str:
-    """The command that makes a WAV beside the file, which may be called one itself."""
+    """Return the command that makes a WAV next to the file. Its name differs from the file's, which may be a WAV's."""
     return f"ffmpeg -i {path.name} {path.stem}-pcm.wav"
 
 
 def _refuse_unfit(path: Path, pcm: NDArray[np.int16]) -> None:
-    """Raise UsageError for under 100 ms, which the service refuses, and for silence, which it would answer."""
+    """Raise UsageError for audio under 100 ms, which the service rejects, and for silence, which it would answer."""
     length_ms = len(pcm) * 1_000 / RATE_HZ
     if length_ms < MIN_MS:
         raise UsageError(f"{path}: lasts {length_ms:.0f} ms, the service takes no less than {MIN_MS} ms")
@@ -288,28 +290,28 @@ def _refuse_unfit(path: Path, pcm: NDArray[np.int16]) -> None:
 
 @dataclass(frozen=True)
 class BackgroundNoise:
-    """Noise, and how many dB the speech stands above it."""
+    """Noise, and the level of speech above it in dB."""
 
     noise: Pcm
     snr_db: float
 
 
 def mixed(pcm: Pcm, background: BackgroundNoise) -> Pcm:
-    """Speech with noise behind all of it, clipped. `speech` stays what was found without noise."""
+    """Return speech with noise under all of it, clipped. `speech` stays the span that was found without noise."""
     noise = _noise(pcm, background, 0, pcm.samples)
     return replace(pcm, data=to_pcm16(_floats(pcm) + noise).tobytes())
 
 
 def noise_alone(pcm: Pcm, background: BackgroundNoise, seconds: float) -> bytes:
-    """The noise that goes on after `mixed(pcm, background)` has ended, as PCM16 at 24 kHz.
+    """Return the noise that continues after the end of `mixed(pcm, background)`, as PCM16 at 24 kHz.
 
-    `pcm` is the audio without noise: its speech sets the level.
+    `pcm` is the audio without noise, because its speech determines the level.
     """
     return to_pcm16(_noise(pcm, background, pcm.samples, round(seconds * RATE_HZ))).tobytes()
 
 
 def _noise(pcm: Pcm, background: BackgroundNoise, begin: int, count: int) -> NDArray[np.float32]:
-    """`count` samples of the looped noise from number `begin` on, at the level that the speech of `pcm` asks for."""
+    """Return `count` samples of the looped noise from index `begin`, at the level relative to the speech of `pcm`."""
     speech = _floats(pcm)[pcm.speech.begin : pcm.speech.end]
     noise = _floats(background.noise)
     gain = _rms(speech) / _rms(noise) / 10 ** (background.snr_db / 20)

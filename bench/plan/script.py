@@ -1,10 +1,10 @@
-"""A script: what one session does, as YAML and the files that it names, or built by Python. Format: docs/scripts.md.
+"""A script: the content of one session, from YAML and the files that it names, or from Python. Format: docs/scripts.md.
 
 `python -m bench.plan.script` prints the JSON Schema of scripts, for editors; `make schema` writes it.
 
-Both go by one table of what is allowed: the keys of `Script`, as `fields.py` and `steps.py` read what stands there. An
-error of a file is a `ScriptError` that names the line and says what is allowed; one of a call is a `UsageError` that
-names the key.
+Both sources use one table of what is allowed: the keys of `Script`, whose values `script_keys.py` and `steps.py` read.
+An error in a file is a `ScriptError` with the line and what is allowed. An error in a Python call is a `UsageError`
+with the key.
 """
 
 from __future__ import annotations
@@ -39,16 +39,17 @@ SENT_AS_WRITTEN = ("extra", "send", "metadata")
 JUDGED = "thresholds"
 
 Task = Callable[[Any], object]
-"""What a user does in a session, in Python."""
+"""A Python function with the actions of a user in a session."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Script:
-    """What one session does. `digest`: SHA-256 over the file and every other file that it names, hex.
+    """The content of one session. `digest`: SHA-256 over the file and every other file that it names, hex.
 
-    Thresholds are no part of the digest: with others the same sessions are played.
+    The digest excludes thresholds, because they do not change the sessions.
 
-    What a `key` makes stands in a script's file, and but for `steps` in the class of a task in Python.
+    The fields of `field_key` are keys of a script's file and, except for `steps`, attributes of a Python class of
+    tasks.
     """
 
     name: str
@@ -86,13 +87,13 @@ class Script:
     )
     steps: tuple[Step, ...] = field_key(StepsValidator(), "What the caller does, in this order.", required=True)
     task: Task | None = field(default=None, repr=False, compare=False)
-    """The task that takes the steps in a session, of a script in Python; `steps` are those of its rehearsal."""
+    """The task that runs the steps in a session, of a script in Python; `steps` are those of its rehearsal."""
     reader: StepReader = field(default_factory=lambda: StepReader(Path()), repr=False, compare=False)
-    """Reads what the task says."""
+    """A reader of the task's steps."""
     whole: bool = True
-    """Whether a session has no more steps: a rehearsal comes to an end where a task has none."""
+    """True if a session has no more steps than these. A rehearsal ends even if its task has no end."""
     written: LocatedValue | None = field(default=None, repr=False, compare=False)
-    """What its file holds, for the places of errors that are known once there is a dialect; None of one in Python."""
+    """The content of its file, for the positions of errors that depend on the dialect; None for a script in Python."""
 
     @property
     def turns(self) -> tuple[ScriptTurn, ...]:
@@ -101,34 +102,34 @@ class Script:
 
     @property
     def turns_planned(self) -> int | None:
-        """The number of turns of a session; None where its task goes on for as long as the session does."""
+        """The number of turns of a session; None if its task continues for as long as the session."""
         return len(self.turns) if self.whole else None
 
     @property
     def counts_words(self) -> bool:
-        """Whether word errors of any turn are counted."""
+        """True if word errors of any turn are counted."""
         return any(turn.reference.reply or turn.transcript for turn in self.turns)
 
     @property
     def think_s(self) -> float:
-        """How long the caller is silent between turns in one session, in seconds; what is drawn counts by its mean."""
+        """The caller's silence between turns in one session, in seconds; random pauses count as their means."""
         return sum(step.think_s for step in self.steps)
 
     @property
     def lasts_s(self) -> float:
-        """How long a session takes at most beside replies: the caller's speech and pauses."""
+        """The maximum duration of a session without replies, in seconds: the caller's speech and pauses."""
         return sum(step.lasts_s for step in self.steps)
 
 
 SCRIPT: StructOf[dict[str, Any]] = StructOf(struct_of(Script, nulls=False).fields, dict)
 SETTINGS = replace(SCRIPT, fields={name: entry for name, entry in SCRIPT.fields.items() if name != "steps"})
-"""What a class of tasks in Python can say of them."""
+"""The settings that a Python class of tasks may have."""
 
 
 def load_script(path: Path) -> Script:
-    """Read and check a script and the files that it names; a session then needs no file.
+    """Read and check a script and the files that it names. A session then needs no file.
 
-    Raises ScriptError for whatever is wrong with any of them.
+    Raise ScriptError for any error in them.
     """
     text = read_text(path)
     root = parsed_yaml(path, text, "the script")
@@ -138,7 +139,7 @@ def load_script(path: Path) -> Script:
         for value in _templates(root):
             for problem in _unfillable(str(value.content()), parts["variables"]):
                 mistakes.found.append(value.refuse(problem))
-    if mistakes.found and isinstance(_content(root), dict):  # else the rules of steps find these
+    if mistakes.found and isinstance(_content(root), dict):  # otherwise the rules of steps find these
         mistakes.found += _undeclared(root)
     mistakes.refuse()
     script = _script(path, _without_thresholds(root, text), parts)
@@ -151,10 +152,10 @@ def load_script(path: Path) -> Script:
 
 
 def build_script(path: Path, settings: Mapping[str, Any], steps: Iterable[Step], *, whole: bool = True) -> Script:
-    """The script of a Python program in the file `path`, from whose folder other files are seen.
+    """Return the script of a Python program in the file `path`, to whose folder other paths are relative.
 
-    `settings`: the keys of a script's file, without `steps`. `whole`: no other steps follow. Raises UsageError for what
-    a file could not say either.
+    `settings`: the keys of a script's file, without `steps`. `whole`: no other steps follow. Raise UsageError for
+    anything that is an error in a file, too.
     """
     parts = script_settings(settings, path.parent)
     script = replace(_script(path, read_text(path), {**parts, "steps": tuple(steps)}), whole=whole)
@@ -166,27 +167,28 @@ def build_script(path: Path, settings: Mapping[str, Any], steps: Iterable[Step],
 
 
 def script_settings(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Read those keys of a script's file that are given. Raises UsageError; paths are seen from `folder`."""
+    """Read the given keys of a script's file. Paths are relative to `folder`. Raise UsageError for invalid values."""
     return SETTINGS.read(PythonValue("the script", settings, folder))
 
 
 def session_of(parts: Mapping[str, Any]) -> SessionSettings:
-    """The settings of a session, with the functions that its script declares."""
+    """Return the settings of a session, with the functions that its script declares."""
     session: SessionSettings = parts.get("session", SessionSettings())
     return msgspec.structs.replace(session, tools=tuple(function.tool for function in parts.get("tools", ())))
 
 
 def check_steps(script: Script) -> None:
-    """Raise UsageError, with the reason, for a step that makes no sense in its script."""
+    """Raise UsageError, with the reason, for a step that is impossible in its script."""
     for _, place, problem in _senseless(script):
         raise UsageError(f"{place} {problem}")
 
 
 def varied(script: Script, session: Mapping[str, Any], source: str) -> Script:
-    """The same turns with a target's own settings in the place of the script's; `source`: where they stand.
+    """Return the same turns with a target's own settings in place of the script's. `source`: the origin of those
+    settings.
 
-    Of `turn_detection` the given keys replace, as long as its type is the same; of `extra` always. Raises
-    UsageError for what a script could not say, and where a step of the script makes no sense with them.
+    In `turn_detection` the given keys replace the script's if its type is the same; in `extra` they always do. Raise
+    UsageError for invalid settings, and if a step of the script is impossible with them.
     """
     if not session:
         return script
@@ -194,7 +196,7 @@ def varied(script: Script, session: Mapping[str, Any], source: str) -> Script:
         own, given = script.session, dict(session)
         was, wanted = own.turn_detection, given.get(DETECTION)
         if isinstance(wanted, Mapping) and was is not None and wanted.get("type", was.type) == was.type:
-            given[DETECTION] = was.given | dict(wanted)  # of another type the script's own keys say nothing
+            given[DETECTION] = was.given | dict(wanted)  # for another type the script's own keys are meaningless
         read = SESSION.read(PythonValue("session", given))
         settings = {name: getattr(read, name) for name in given} | {"extra": merged(own.extra, read.extra)}
         changed = replace(script, session=msgspec.structs.replace(own, **settings), written=None)
@@ -208,7 +210,7 @@ def varied(script: Script, session: Mapping[str, Any], source: str) -> Script:
 
 
 def unfilled_names(script: Script) -> list[str]:
-    """The names in `${name}` of a script without variables, which are sent as they stand."""
+    """Return the names in `${name}` of a script without variables, which are sent unchanged."""
     if script.variables is not None:
         return []
     return list(dict.fromkeys(name for text in _texts(script) for name in sorted(names_in(text))))
@@ -219,7 +221,7 @@ def _script(path: Path, text: str, parts: Mapping[str, Any]) -> Script:
 
 
 def _without_thresholds(root: YamlValue, text: str) -> str:
-    """The text of a script as it would be without its thresholds."""
+    """Return the text of a script without its thresholds."""
     found = root.within(JUDGED)
     if not isinstance(found, YamlValue):
         return text
@@ -228,7 +230,7 @@ def _without_thresholds(root: YamlValue, text: str) -> str:
 
 
 def _digest(text: str, parts: Mapping[str, Any]) -> str:
-    """SHA-256, hex, over what a script says and over each file that it names, in this order."""
+    """Return the SHA-256, hex, over a script's text and each file that it names, in this order."""
     images = [image.digest for step in parts["steps"] for image in step.images]
     history = [parts["history"].digest] if "history" in parts else []
     wavs = [pcm.digest for step in parts["steps"] for pcm in step.recordings]
@@ -241,9 +243,9 @@ def _digest(text: str, parts: Mapping[str, Any]) -> str:
 
 
 def _undeclared(root: LocatedValue) -> Iterator[UsageError]:
-    """An error for each function that a turn expects to be called and that the script does not declare."""
+    """Yield an error for each function that a turn expects to be called and that the script does not declare."""
     for step in _items(root.within("steps")):
-        with contextlib.suppress(UsageError):  # which is an error of its own
+        with contextlib.suppress(UsageError):  # an unreadable value has an error of its own
             tools = root.within("tools")
             content = tools.content() if tools else None
             declared = content if isinstance(content, dict) else {}
@@ -254,7 +256,7 @@ def _undeclared(root: LocatedValue) -> Iterator[UsageError]:
 
 
 def _senseless(script: Script) -> Iterator[tuple[int, str, str]]:
-    """(its number from 0, its key, why) of each step that makes no sense in its script."""
+    """Yield (index from 0, key, reason) of each step that is impossible in its script."""
     rules = StepRules(script.session)
     for number, step in enumerate(script.steps):
         for place, problem in rules.problems(step):
@@ -264,20 +266,20 @@ def _senseless(script: Script) -> Iterator[tuple[int, str, str]]:
 
 
 def _unfillable(text: str, variables: VariableRows | None) -> Iterator[str]:
-    """The problem of each name in a text that the variables do not have."""
+    """Yield the problem of each name in a text that is not among the variables."""
     if variables is not None:
         for name in sorted(names_in(text) - set(variables.names)):
             yield unknown_name(name, variables.names)
 
 
 def _texts(script: Script) -> Iterator[str]:
-    """Every text in which variables are filled."""
+    """Yield every text in which variables are filled."""
     texts = (text for step in script.steps for text in step.texts)
     yield from filter(None, (script.session.instructions, *texts))
 
 
 def _templates(value: LocatedValue) -> Iterator[LocatedValue]:
-    """Every text in which variables are filled, of a script that was read."""
+    """Yield the located values of all texts in which variables are filled."""
     content = _content(value)
     for inner in content.values() if isinstance(content, dict) else _items(value):
         if inner.name in TEMPLATES:
@@ -292,7 +294,7 @@ def _items(value: LocatedValue | None) -> list[LocatedValue]:
 
 
 def _content(value: LocatedValue) -> object:
-    """What a value holds; None if it cannot be read, which is an error of its own."""
+    """Return the content of a value; None if it cannot be read, which has an error of its own."""
     try:
         return value.content()
     except UsageError:
@@ -300,7 +302,7 @@ def _content(value: LocatedValue) -> object:
 
 
 def script_schema() -> Schema:
-    """What `fields.py` and `steps.py` declare, as JSON Schema (draft 2020-12)."""
+    """Return the JSON Schema (draft 2020-12) of what `script_keys.py` and `steps.py` declare."""
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A script of Realtime Bench"}
     return head | SCRIPT.schema()
 
