@@ -42,8 +42,7 @@ class Arrival(NamedTuple):
 
 
 class SendTime(NamedTuple):
-    """The instant at which something was handed to the kernel: the clock just before the send call, and the call's
-    duration.
+    """The instant of a send: the clock just before the send call, and the duration of the call.
 
     `ticket`: identifies the kernel's later timestamp of the departure; 0 if none was requested, or none is available.
     """
@@ -89,8 +88,10 @@ def now_with_realtime() -> tuple[int, int]:
 
 
 def monotonic_of(realtime_ns: int) -> int | None:
-    """Return a kernel timestamp on CLOCK_MONOTONIC; None if its age is negative or absurd, as after a step of the wall
-    clock."""
+    """Return a kernel timestamp on CLOCK_MONOTONIC.
+
+    Return None if its age is negative or absurd, because then the wall clock was stepped.
+    """
     now, wall = now_with_realtime()
     lag = wall - realtime_ns
     return now - lag if 0 <= lag <= ABSURD_LAG_NS else None

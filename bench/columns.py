@@ -15,23 +15,25 @@ from typing import Literal
 ColumnKind = Literal["label", "text", "whole", "number", "flag"]
 """The type of a column. A label repeats from row to row, a text does not. Whole numbers have 64 bits."""
 Stamp = Literal["arrival", "send", "clock"]
-"""The source of an instant. An arrival may really have been earlier than its timestamp, by up to its `error`. A send
-may
-have been later, by up to its `width`, which is the duration of the send call. Our own clock is exact.
+"""The source of an instant.
+
+An arrival may really have been earlier than its timestamp, by up to its `error`. A send may have been later, by up to
+its `width`, which is the duration of the send call. Our own clock is exact.
 """
 FilledBy = Literal["identity", "same", "or null", "instant", "error", "width", "tokens", "quality", "own"]
-"""The part of a turn or session that fills a column of its row: the field of the `same` name of its observation, `or
-null`
-if that is an empty text; an instant, its error or its width; a number of tokens; its quality; the identity that all
-rows of a session share. `own`: the code that makes the row computes it.
+"""The part of a turn or session that fills a column of its row.
+
+`same`: the field of that name of its observation; `or null`: the same, with null for an empty text. `instant`, `error`,
+`width`: an instant, its error or its width. `tokens`: a number of tokens. `quality`: its quality. `identity`: the
+identity that all rows of a session share. `own`: the code that makes the row computes it.
 """
 
 
 @dataclass(frozen=True)
 class ColumnGroup:
-    """Columns that one sentence, in Markdown, describes. `audit`: they state the uncertainty of other columns, and are
-    stored in a
-    file of their own.
+    """Columns that one sentence, in Markdown, describes.
+
+    `audit`: they contain the uncertainty of other columns, and are stored in a file of their own.
     """
 
     names: tuple[str, ...]
@@ -68,7 +70,7 @@ _arrival, _send, _clock = partial(_instants, "arrival"), partial(_instants, "sen
 
 
 def names_of(columns: Iterable[ColumnGroup], *filled: FilledBy) -> tuple[str, ...]:
-    """Return the names of columns, in their order. With `filled`, return only columns that are filled in one of these
+    """Return the names of columns in their order. With `filled`, return only columns that are filled in one of these
     ways."""
     return tuple(name for some in columns if not filled or some.filled in filled for name in some.names)
 
@@ -453,9 +455,9 @@ SESSION_ARRIVALS, SESSION_SENDS = (
 TURN_KEYS = ("session_id", "turn")
 """The columns that identify a turn in a file of turns."""
 BOUNDS = tuple(name for some in TURNS if some.audit for name in some.names)
-"""The uncertainty columns of turns: of instants, of `stall_duration_ns` and of the onset. They are in a file of their
-own,
-after TURN_KEYS.
+"""The columns with the uncertainties of turns: of instants, of `stall_duration_ns` and of the onset.
+
+They are in a file of their own, after TURN_KEYS.
 """
 LABELS = frozenset(name for some in (*TURNS, *SESSIONS, *SECONDS) if some.kind == "label" for name in some.names)
 """The columns with texts that repeat."""

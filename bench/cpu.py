@@ -1,5 +1,4 @@
-"""CPU cores: those that this process may use, its priority on them, and the CPU time that each user of the machine
-took."""
+"""CPU cores: those that this process may use, its priority on them, and the CPU time that programs took."""
 
 from __future__ import annotations
 
@@ -134,10 +133,9 @@ def shares(begin: CpuTimes, end: CpuTimes) -> tuple[float, float, float | None, 
 
 
 def merge_cpu_usage(watched: Sequence[CpuUsage]) -> CpuUsage | None:
-    """Merge what processes of one machine measured in the same time: the sum of their own use, and the maximum of all
-    else.
+    """Merge the values of processes of one machine over the same time. Return None for an empty sequence.
 
-    Return None for an empty sequence.
+    The processes' own use is summed. Of any other value the maximum counts.
     """
     if not watched:
         return None
@@ -178,8 +176,10 @@ RAISED, LOWERED = -10, 10
 LOWERED: the niceness of processes that run at the same time as sessions.
 """
 AUTOGROUP, OWN_GROUP = Path("/proc/sys/kernel/sched_autogroup_enabled"), Path("/proc/self/autogroup")
-"""Files of the kernel: 1 if it groups by terminal session, else 0; the group of this process, as `/autogroup-812 nice
-0`."""
+"""Files of the kernel: 1 if it groups by terminal session, else 0; the group of this process.
+
+The second contains a line such as `/autogroup-812 nice 0`.
+"""
 
 
 class Priority(NamedTuple):
@@ -227,8 +227,9 @@ def available_priority() -> Priority:
 PROC = Path("/proc")
 SIMULATORS_MOST = 4
 PROGRAMS = ("user", "nice", "system", "steal")
-"""The CPU times of a core that count as used: by programs, or taken by the hypervisor. Interrupts are left out, because
-those of the network are the work that is measured.
+"""The CPU times of a core that count as used: by programs, or taken by the hypervisor.
+
+Interrupts are left out, because those of the network are the work that is measured.
 """
 
 

@@ -37,8 +37,7 @@ class Cut(GreenletExit):  # type: ignore[misc]  # greenlet is not typed
 
 
 class Dialer:
-    """An opener of connections to one target, with its certificates, its headers, and the token or key that is valid
-    now.
+    """An opener of connections to one target, with its certificates, its headers, and the current token or key.
 
     A process has one per target; it makes the TLS context once. Raise UsageError for a client certificate that cannot
     be used.
@@ -73,8 +72,10 @@ class Dialer:
         return {name: self._keyring.hide(value) for name, value in headers.items()}
 
     def _authorization(self, limits: Timeouts, phases: ConnectTimings) -> tuple[str, str] | None:
-        """Return the header that authenticates us. It counts as a wait for a token only if the loop polled in the
-        meantime."""
+        """Return the header that authenticates us.
+
+        Record a wait for a token only if the loop polled in the meantime.
+        """
         watch, began_ns = LoopMonitor.of_hub(), monotonic_ns()
         polls = watch.polls
         try:

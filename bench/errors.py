@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 USAGE_STATUS, INVALID_STATUS, INTERRUPTED_STATUS = 2, 4, 130
-"""Exit statuses: the request cannot be fulfilled; the run is complete and invalid; Ctrl-C or SIGTERM interrupted the
-run.
+"""Exit statuses: the request cannot be fulfilled; the run is complete and invalid; a signal interrupted the run.
 
 130 is the status that shells report for SIGINT (128 + 2). SIGTERM has no status of its own, because both signals end a
 run in the same way.

@@ -19,35 +19,32 @@ Scope = Literal["turn", "session", "event", "harness"]
 Better = Literal["lower", "higher", "neither"]
 
 DEFINITIONS_VERSION = 1
-"""The version of the definitions. It is raised if the meaning of a value changes. Runs of different versions are not
-compared."""
+"""The version of the definitions. A change of a value's meaning raises it. Runs of different versions are not compared.
+"""
 
 ORIGINS = ("request_sent", "speech_end")
-"""The instants from which latency is measured: the first of these that a turn has. Its name is in the column
-`measured_from`.
-"""
+"""The instants from which latency is measured. The first that a turn has counts; the column `measured_from` has its
+name."""
 ORIGIN = "measured_from"
 """The begin of metrics that are measured from the instant that the column of this name contains."""
 REGULAR = "regular"
 """The turn type of a turn that has no property of TURN_TYPES."""
 TURN_TYPES = ("function_calls", "after_interruption", "after_truncation", "filler")
-"""The properties of turns that are never pooled with other turns of their step. The column `turn_type` contains them in
-this
-order, joined by `+`. All turns of a session with fillers are `filler`, because no event marks a filler, and it may
-share an item with the answer.
+"""The properties of turns that are never pooled with other turns of their step.
+
+The column `turn_type` contains them in this order, joined by `+`. All turns of a session with fillers are `filler`,
+because no event marks a filler, and it may share an item with the answer.
 """
 SLOPE: Final = "ms/1k tokens"
-"""The unit of metrics that describe how a latency grows with the conversation. They are computed from all turns of a
-session.
-"""
+"""The unit of metrics that describe how a latency grows with the conversation, computed from all turns of a session."""
 BYTES_PER_S: Final = "B/s"
 """The unit of the rates of a session in one direction. The same rates are reported for each second of a run."""
 FIRST_DELTAS = {"first_audio": "ttfa", "first_text": "ttft"}
 """The instants that a caller waits for, and the metric of each. The first that a turn has counts."""
 CONNECT_PHASES = ("connect_start", "dns_done", "tcp_done", "tls_done", "opened")
-"""The phases of connecting, in the order in which they end. A phase that did not happen (a name lookup, TLS) took no
-time: the
-next one begins at the end of the phase before it.
+"""The phases of connecting, in the order in which they end.
+
+A phase that did not happen (a name lookup, TLS) took no time: the next one begins at the end of the phase before it.
 """
 
 
@@ -91,8 +88,8 @@ class Metric:
 
     @cached_property
     def is_answer_wait(self) -> bool:
-        """True if a negative value is absent: a reply that begins before the end of the caller's turn does not answer
-        it."""
+        """True if a negative value is absent: a reply that begins before the end of the caller's turn is not its
+        answer."""
         return self.begin in (ORIGIN, "speech_end") and not self.signed
 
     @cached_property
@@ -106,8 +103,7 @@ class Metric:
         return (*instants, *measured_from, *([self.less] if self.less else []), *unless)
 
     def value_ns(self, instants: Mapping[str, int], column: ColumnValue) -> int | None:
-        """Return the value for one turn or session, from its instants that happened and its columns; None if it is
-        absent.
+        """Return the value for one turn or session, from its instants and its columns; None if it is absent.
 
         `bench.run.metric_values.values_ns` does the same for whole tables.
         """
@@ -214,9 +210,9 @@ VAD_SEGMENTS = (
     "first_audible",
 )
 MANUAL_SEGMENTS = ("speech_end", "request_sent", "response_created", "first_audio", "first_audible")
-"""The instants that divide `voice_to_voice` into segments, with and without turn detection by the service. If an
-instant did
-not happen, its two segments merge, so segments always add up to the whole. A segment may be negative.
+"""The instants that divide `voice_to_voice` into segments, with and without turn detection by the service.
+
+If an instant did not happen, its two segments merge, so segments always add up to the whole. A segment may be negative.
 """
 
 SEGMENT_NAMES = {
@@ -266,8 +262,10 @@ def segments(instants: Mapping[str, int]) -> list[tuple[str, str, int]]:
 BEYOND = 5
 """The minimum number of turns beyond a quantile other than the median, for it to be published: n(1−p) ≥ 5."""
 ALIKE, INDEPENDENT = 0.5, 3.6
-"""ALIKE: the correlation inside a session that the publication of a tail assumes. INDEPENDENT: the independent turns
-beyond a quantile that give it a bound: p^n ≤ 2.5 % at n(1−p) ≈ 3.7.
+"""Assumptions for the publication of a tail.
+
+ALIKE: the correlation inside a session. INDEPENDENT: the number of independent turns beyond a quantile that give it a
+bound: p^n ≤ 2.5 % at n(1−p) ≈ 3.7.
 """
 LEAST_SESSIONS = 6
 """The minimum effective number of sessions (Kish). With fewer, the largest of their medians is no bound: 2^−6 < 2.5 %.

@@ -11,8 +11,7 @@ from datetime import date
 from bench.pricing import undated
 
 SOON_DAYS = 60
-"""The number of days before a retirement from which on a run says little about future models; Azure's notices are as
-early."""
+"""The days before a retirement in which a run says little about future models; Azure's notices are as early."""
 
 OPENAI_PAGE = "developers.openai.com/api/docs/deprecations"
 AZURE_SCHEDULE = "Microsoft's retirement schedule of Foundry models, July 2026"

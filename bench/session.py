@@ -159,7 +159,7 @@ class Session:
         self.close()
 
     def open(self) -> None:
-        """Set the session up as its dialect requires: usually the service greets, receives the settings, and confirms
+        """Set the session up as its dialect requires. Usually the service greets, receives the settings, and confirms
         them."""
         until_ns = self.now_ns + int(self._script.limits.session * NS_PER_S)
         for step in self._script.set_up:
@@ -214,8 +214,7 @@ class Session:
             self._timeline.tell(inputs.SessionFailed("unfinished", self.now_ns, "the run ended"))
 
     def _rest(self) -> None:
-        """Wait for the end of the last turn, and then for the delay that the service asked for. The microphone stays
-        open."""
+        """Wait for the end of the last turn, and then for the delay that the service asked for."""
         self.await_quiet(settled=False)
         self._await_unless_ending(instant(self._line.asked_until_ns))
 
@@ -346,10 +345,9 @@ class Session:
             self._line.listen(until_ns, for_turn=for_turn)
 
     def _await_in_time(self, wait: Until, ending: Callable[[], bool] = lambda: False) -> bool:
-        """Receive until the wait is over. Return False if its limit passes first, and all messages until then were
-        handled.
+        """Receive until the wait is over. Return False if all messages until its limit were handled before.
 
-        Return True at once if the run is `ending`, because between turns the wait has no effect on data.
+        Return True at once if the run is `ending`, because between turns that loses no data.
         """
         while (until_ns := wait(self._timeline, self.now_ns)) is not None and not ending():
             if self._transport.heard_ns >= until_ns:

@@ -171,8 +171,8 @@ class SessionIO:
         self.asked_until_ns = 0
         """The instant before which the service asked for no further turn."""
         self._ticket = 0
-        """The ticket of the last message that was sent with a timestamp, until the kernel reports its acknowledgement;
-        else 0."""
+        """The ticket of the last message that was sent with a timestamp; 0 after the kernel has reported its
+        acknowledgement."""
 
     # The current turn.
 
@@ -264,7 +264,7 @@ class SessionIO:
 
     @property
     def due_ns(self) -> int | None:
-        """The instant at which the microphone's next chunk is due; None if there is none, or if one is still being
+        """The instant at which the microphone's next chunk is due; None if there is none, or the last is still being
         sent."""
         return None if self._offered is not None else self.microphone.due_ns
 

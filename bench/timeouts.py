@@ -7,27 +7,25 @@ from dataclasses import dataclass
 from bench.units import NS_PER_S
 
 MOST_ROUNDS, MOST_CALLS = 50, 1_000
-"""The maximum number of responses of a turn that call functions, and of these calls: a caller would have hung up long
-before.
-"""
+"""The maximum number of responses of a turn that call functions, and of these calls. A caller would hang up before."""
 MOST_RESPONSES = 1_000
-"""The maximum number of responses since a turn began, with fillers and those of no turn: at one a second, a quarter of
-an
-hour of talk.
+"""The maximum number of responses since a turn began, with fillers and those of no turn.
+
+With one per second it is a quarter of an hour of talk.
 """
 MOST_ITEMS = 1_000
 """The maximum number of items with audio in one reply: with one for each sentence, an hour of talk."""
 MOST_EVENTS = 250_000
-"""The maximum number of events since a turn began: a hundred a second for 40 minutes. Ids are stored in memory, so
-their
-number needs a limit.
+"""The maximum number of events since a turn began: a hundred a second for 40 minutes.
+
+The ids of events are stored in memory, so their number needs a limit.
 """
 MOST_BYTES = 1 << 29
 """The maximum number of bytes over the wire since a turn began: two hours of PCM."""
 REPLY_SILENCE_MS = 1_500
-"""The default duration of the silence that ends a reply if no event does. Pauses within speech, and most pauses between
-a
-filler and the answer, are shorter.
+"""The default duration of the silence that ends a reply if no event does.
+
+Pauses within speech, and most pauses between a filler and the answer, are shorter.
 """
 LONGEST_TURN_S = 300.0
 LONGEST_HOLD_NS = 600 * NS_PER_S
@@ -51,9 +49,9 @@ class Timeouts:
     response: float = 120.0
     """from response.created"""
     turn: float = 0.0
-    """from the end of the caller's input to the end of the turn, with all its responses; the default is LONGEST_TURN_S,
-    or the
-    sum of the limits of one response if that is longer
+    """from the end of the caller's input to the end of the turn, with all its responses
+
+    The default is LONGEST_TURN_S, or the sum of the limits of one response if that is longer.
     """
 
     def __post_init__(self) -> None:

@@ -353,10 +353,9 @@ class InvalidCombinationError(Exception):
 
 @dataclass(frozen=True)
 class StructOf(Validator[T]):
-    """A mapping with the keys of `fields`, and no others. `build` makes the result; it may raise
-    InvalidCombinationError.
+    """A mapping with the keys of `fields`, and no others. `build` makes the result.
 
-    `nothing`: whether a null has the meaning of an empty mapping.
+    `build` may raise InvalidCombinationError. `nothing`: whether a null has the meaning of an empty mapping.
     """
 
     fields: Mapping[str, Field[Any]]

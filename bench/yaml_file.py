@@ -24,8 +24,7 @@ from bench.untrusted.sanitize import excerpt
 
 MOST_BYTES = 4 << 20
 MOST_VALUES = 100_000
-"""The maximum number of values of a file, with aliases expanded: a few lines of nested aliases would otherwise fill the
-memory.
+"""The maximum number of values of a file, with aliases expanded. A few lines of nested aliases could fill the memory.
 """
 DEEPEST = 64
 """The maximum depth of lists and mappings."""

@@ -59,10 +59,10 @@ class CompiledScript:
         return replace(prepared, phase_ns=int(number * GOLDEN_RATIO_STEP % 1 * chunk_ns)) if chunk_ns else prepared
 
     def step(self, step: Step, number: int, choices: SessionChoices, row: Mapping[str, str] = NO_ROW) -> PreparedStep:
-        """Return a step as its session plays it. `number`: that of the turn, from 1, or of the last turn before a
-        pause.
+        """Return a step as its session plays it.
 
-        Raise UsageError for an event that the dialect cannot send.
+        `number`: that of the turn, from 1, or of the last turn before a pause. Raise UsageError for an event that the
+        dialect cannot send.
         """
         if problem := step.unsupported_reason(self.dialect, self.script.session):
             raise UsageError(f"{step.verb} {problem}")

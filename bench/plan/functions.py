@@ -94,8 +94,10 @@ def error_of(problem: str) -> str:
 
 
 class FunctionResult(NamedTuple):
-    """The result of a call at an instant. `number`: of the call in its turn, from 1; `wrong`: the call's problem, or
-    ""."""
+    """The result of a call at an instant.
+
+    `number`: of the call in its turn, from 1; `wrong`: the problem of the call, or "".
+    """
 
     due_ns: int
     number: int
@@ -121,8 +123,7 @@ class FunctionRunner:
         """The returned outputs by the ids of their calls. The reader removes them."""
 
     def begin(self, expected: Sequence[ExpectedFunctionCall] | None, response: ResponseSettings, prefix: str) -> None:
-        """Begin a turn with this prefix of ids. Outputs that are still due belong to a turn that is over, and are
-        dropped."""
+        """Begin a turn with this prefix of ids. Drop outputs that are still due, because their turn is over."""
         self._waiting.clear()
         self._expected, self._response = expected, msgspec.structs.replace(response, tool_choice=None)
         self.prefix, self.called, self._requests = prefix, 0, 1

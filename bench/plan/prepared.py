@@ -266,8 +266,7 @@ class ScriptEncoder:
         return replace(reference, reply=self.filled(reference.reply, row), contains=contains)
 
     def request(self, response: ResponseSettings, prefix: str, row: Mapping[str, str]) -> ClientMessage | None:
-        """Return the request for a response; None if the dialect has no such request, because the model decides when to
-        speak."""
+        """Return the request for a response; None if the dialect has none, because the model decides when to speak."""
         if not self.dialect.takes_requests:
             return None
         response = self.with_instructions(response, row)
@@ -280,8 +279,7 @@ class ScriptEncoder:
     def speech(
         self, pcm: Pcm, chunk_ms: int, *, paced: bool, number: int, keep: bool = False
     ) -> tuple[ClientMessage, ...]:
-        """Return a recording as the speech of turn `number`. `keep`: store the messages, because many sessions send
-        them."""
+        """Return a recording as the speech of turn `number`. `keep`: store the messages for other sessions."""
         chunk_ms = self._piece_ms(chunk_ms)
         key = ("speech", pcm.digest, pcm.speech, chunk_ms, paced, number)
         if key in self._encoded:
@@ -303,8 +301,7 @@ class ScriptEncoder:
         return self._encoded[key]
 
     def between(self, pcm: Pcm, chunk_ms: int) -> tuple[ClientMessage, ...]:
-        """Return what an open microphone records after a recording: its background noise; () if the microphone is
-        closed."""
+        """Return what an open microphone records after a recording: its background noise; () if it is closed."""
         if not self.detects or self._background is None:
             return self.silence(chunk_ms)
         chunk_ms = self._piece_ms(chunk_ms)

@@ -1,8 +1,8 @@
-"""The random choices that differ between sessions of a script. They depend only on the run's seed and the session's
-number.
+"""The random choices that differ between sessions of a script.
 
-They are: the recording that a turn plays, the delay of a function, and think times, which are the caller's silences. A
-script's variables are the rows of a table. A session takes one row, which fills the places in its texts.
+They depend only on the run's seed and the session's number. They are: the recording that a turn plays, the delay of a
+function, and think times, which are the caller's silences. A script's variables are the rows of a table. A session
+takes one row, which fills the places in its texts.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from bench.yaml_file import read_text
 LONGEST_S = 3_600.0
 """The longest pause of a script, fixed or drawn."""
 PAUSES, DELAYS = 2, 3
-"""An additional word of the seed for each kind of choice, so that the kinds are independent. 1 is the word of
-`bench.load.execution.pairs`.
+"""An additional word of the seed for each kind of choice, so that the kinds are independent.
+
+1 is the word of `bench.load.execution.pairs`.
 """
 _SECONDS = re.compile(r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 @dataclass(frozen=True)
 class LogNormalTimes:
-    """Think times with a log-normal distribution: the median `median_s`, and the standard deviation `sigma` of the
-    logarithm.
+    """Think times with a log-normal distribution.
 
-    A longer one than `most_s` is reduced to that. A new draw instead would lower the median, and change a session's
-    later draws.
+    `median_s` is their median, and `sigma` the standard deviation of their natural logarithm. A longer one than
+    `most_s` is reduced to that. A new draw instead would lower the median, and change a session's later draws.
     """
 
     median_s: float

@@ -184,8 +184,7 @@ def check_steps(script: Script) -> None:
 
 
 def varied(script: Script, session: Mapping[str, Any], source: str) -> Script:
-    """Return the same turns with a target's own settings in place of the script's. `source`: the origin of those
-    settings.
+    """Return the same turns with a target's own settings in place of the script's. `source`: their origin, for errors.
 
     In `turn_detection` the given keys replace the script's if its type is the same; in `extra` they always do. Raise
     UsageError for invalid settings, and if a step of the script is impossible with them.

@@ -1,6 +1,6 @@
-"""What a script can say beside its steps: what is allowed at each of its keys. `docs/scripts.md` says it at length.
+"""The keys of a script, except its steps, and the values that each may have. `docs/scripts.md` describes them in full.
 
-A YAML file, the classes of tasks in Python and the JSON Schema all go by it, as by `steps.py`.
+YAML files, Python classes of tasks and the JSON Schema all use this table, as they use `steps.py`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,10 @@ FORMAT = Choice(get_args(AudioFormatName))
 
 
 MOST_WAVS = 1_000
-"""More than any task has; one that writes a new WAV for each turn would keep them all."""
+"""The number of recordings that stay in memory, more than any task has.
+
+A task that writes a new WAV for each turn would otherwise fill the memory.
+"""
 WAV = file_of(read_once(load_pcm, MOST_WAVS))
 ROWS = file_of(load_rows)
 THINK_TIMES = file_of(load_think_times)
@@ -68,7 +71,7 @@ THRESHOLDS = MapOf(
     "made of `metric: threshold`, as in ttfa: p(95)<800",
     1,
 )
-"""What is asked of a run; `reports.thresholds` knows its metrics and their thresholds."""
+"""The thresholds of a run. `reports.thresholds` knows the metrics and the form of thresholds."""
 MOST_TOKENS = 1_000_000
 TOKENS = OrKeyword(Integer(1, MOST_TOKENS, "of tokens (or inf)"), "inf")
 
@@ -83,13 +86,13 @@ RESPONSE = StructOf(RESPONSE_FIELDS, ResponseSettings)
 
 
 def _texts(shape: Validator[str] = String()) -> Validator[list[str]]:  # noqa: B008  # a shape is frozen
-    """One text or several, as the list that services want."""
+    """Return the form of one text or several, as the list that services require."""
     return Then(OneOrMore(shape), lambda _, texts: list(texts))
 
 
 @dataclass(frozen=True)
 class TypedMapValidator(Validator[dict[str, Any]]):
-    """A table whose `type` says which other keys it has; it is kept as it is written."""
+    """A table whose `type` determines its other keys. The values stay unchanged."""
 
     fields: Mapping[str, Mapping[str, Field[Any]]]
 
@@ -179,7 +182,7 @@ DETECTION_TABLES = {
 
 @dataclass(frozen=True)
 class TurnDetectionValidator(Validator[TurnDetection | None]):
-    """The setting that says who ends a turn: a word, or a table whose `type` says which keys it has."""
+    """The setting of who ends a turn: a word, or a table whose `type` determines its keys."""
 
     words: tuple[str, ...] = ("none", *DETECTION_TABLES)
 
@@ -189,7 +192,8 @@ class TurnDetectionValidator(Validator[TurnDetection | None]):
             if "type" not in content:
                 raise value.refuse(f"needs `type`: {either(DETECTION_TABLES)}")
             chosen = Choice(tuple(DETECTION_TABLES)).read(content["type"])
-            for key, entry in content.items():  # one of another type is no typing error, and refused as what it is
+            # a key of another type is not a spelling error, and gets an error of its own
+            for key, entry in content.items():
                 owners = [name for name, table in DETECTION_TABLES.items() if key in table.fields]
                 if owners and chosen not in owners:
                     raise entry.refuse(f"needs {owners[0]}; {chosen} does not support it")
@@ -345,7 +349,7 @@ DRAWN = OneKeyOf[ThinkTime](DRAWN_TABLES)
 
 
 class ResultValidator(AnyJson):
-    """What a function returns: JSON, or in Python something to call with its arguments."""
+    """The result of a function: JSON, or in Python a callable that gets its arguments."""
 
     def read(self, value: LocatedValue) -> Any:
         content = value.content()
@@ -373,4 +377,4 @@ TOOLS: Validator[tuple[ScriptFunction, ...]] = Then(
         for name, function in functions.items()
     ),
 )
-"""The functions that a service may call, each at its name."""
+"""The functions that a service may call, each at the key of its name."""

@@ -1,4 +1,4 @@
-"""The kinds of steps that a script is made of, their rules, and how they are read; those that are turns: `turns.py`."""
+"""The kinds of steps of a script, their rules, and their reading. Those that are turns are in `turns.py`."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ EXPECTED_EVENTS = (
     "audio_done",
     "transcript_done",
 )
-"""What a script can expect, by its name in `bench.protocol.events`."""
+"""The events that a script can expect, by their names in `bench.protocol.events`."""
 OF_SPEECH = ("speech_started", "speech_stopped")
 OF_AUDIO = (*OF_SPEECH, "committed")
 OF_SPOKEN_ANSWER = ("audio_delta", "audio_done", "transcript_delta", "transcript_done")
@@ -82,13 +82,13 @@ UNPLAYED = "needs a reply that is played, and the turn before asks for text"
 NO_ROW: Mapping[str, str] = {}
 
 
-# What happens while a reply is played.
+# Steps during the playback of a reply.
 
 
 def _cue(
     after: float | None = None, after_share: float | None = None, after_text: str | None = None
 ) -> InterruptTrigger | None:
-    """When something happens; None where nothing is said of that."""
+    """Return the cue of these keys; None if none is given."""
     times = {"after": after, "after_share": after_share, "after_text": after_text}
     given = [name for name, value in times.items() if value is not None]
     if len(given) > 1:
@@ -116,7 +116,7 @@ def _cue_features(cue: InterruptTrigger | None) -> Iterator[Feature]:
 
 @dataclass(frozen=True, kw_only=True)
 class InterruptSettings:
-    """What stands under `interrupt`."""
+    """The keys under `interrupt`."""
 
     audio: tuple[Pcm, ...] = field_key(
         OneOrMore(WAV), "What the caller says; without it the client interrupts.", absent=()
@@ -127,7 +127,7 @@ class InterruptSettings:
 
 @dataclass(frozen=True)
 class InterruptStep(AudioTurnBase):
-    """An interruption of the reply to the turn before: by what the caller says, a turn, or by the client alone."""
+    """An interruption of the reply before it: by the caller's speech (a turn), or by the client without speech."""
 
     verb: ClassVar = "interrupt"
     within_turn: ClassVar = True
@@ -187,7 +187,7 @@ class InterruptStep(AudioTurnBase):
 
 @dataclass(frozen=True, kw_only=True)
 class SoundSettings:
-    """What stands under `sound`."""
+    """The keys under `sound`."""
 
     audio: Pcm = field_key(WAV, "A WAV of what is heard.", required=True)
     kind: SoundKind = field_key(
@@ -251,12 +251,12 @@ class SoundStep(Step):
         return PreparedSound(heard.kind, cue, chunks, encoder.between(heard.audio, heard.chunk_ms))
 
 
-# What is no turn.
+# Steps that are not turns.
 
 
 @dataclass(frozen=True)
 class PauseStep(Step):
-    """Silence of the caller's: so many seconds, or as many as are drawn for the session."""
+    """Silence of the caller: a number of seconds, or a distribution from which each session draws one."""
 
     verb: ClassVar = "pause"
 
@@ -289,7 +289,7 @@ WITHIN = (
 
 @dataclass(frozen=True)
 class ExpectSettings:
-    """What stands under `expect`."""
+    """The keys under `expect`."""
 
     event: str = field_key(Choice(EXPECTED_EVENTS), "What the turn before must get, or has already.", required=True)
     within: float = field_key(SECONDS, WITHIN, required=True)
@@ -331,7 +331,7 @@ class ExpectStep(Step):
 
 @dataclass(frozen=True)
 class MessageStep(Step):
-    """A message that joins the conversation, and asks for no answer."""
+    """A message that joins the conversation without a request for a response."""
 
     verb: ClassVar = "message"
 
@@ -361,12 +361,12 @@ def _typed(value: LocatedValue, event: dict[str, Any]) -> dict[str, Any]:
 
 TYPED = {"type": {"type": "string", "minLength": 1}}
 EVENT = Then(JsonObject(), _typed, {"type": "object", "properties": TYPED, "required": ["type"]})
-"""An event in the words of the service, of which only its `type` is looked at."""
+"""An event in the words of the service, of which only the `type` is checked."""
 
 
 @dataclass(frozen=True)
 class SendStep(Step):
-    """An event in the words of the dialect, sent at once; it is no turn's, whatever it asks for."""
+    """An event in the words of the dialect, sent at once. It belongs to no turn, even if it requests a response."""
 
     verb: ClassVar = "send"
     within_turn: ClassVar = True
@@ -400,7 +400,7 @@ KINDS: tuple[type[Step], ...] = (
 
 
 def step_table(kind: type[Step]) -> StructOf[Step]:
-    """The table of a kind: its verb first, and the keys that go with that."""
+    """Return the table of a kind of step: its verb first, and then the keys that may accompany it."""
     table = struct_of(kind, nulls=False)
     return replace(table, fields={kind.verb: table.fields[kind.verb]} | dict(table.fields))
 
@@ -416,14 +416,15 @@ TWICE = "names a text turn and a voice turn, whose latencies count from differen
 
 
 def is_turn(step: Step) -> TypeGuard[ScriptTurn]:
-    """Whether a step is a turn."""
+    """Return whether a step is a turn."""
     return step.plays_turn
 
 
 def step_of(verb: str, folder: Path = Path(), **given: Any) -> Step:
-    """The step that a file would say so; what is None is left out. Paths are seen from `folder`.
+    """Return the step that a file with these keys would have, without keys that are None.
 
-    What is no key beside the verb stands under it. Raises UsageError for what a file could not say either.
+    Paths are relative to `folder`. A name that is no key next to the verb is a key under it. Raise UsageError for
+    anything that is an error in a file, too.
     """
     table, given = STEP_TABLES[verb], {name: value for name, value in given.items() if value is not None}
     if verb not in given:
@@ -434,17 +435,17 @@ def step_of(verb: str, folder: Path = Path(), **given: Any) -> Step:
 
 
 class StepRules:
-    """Judges the steps of a session, one after another, by what stands before them: for YAML, and for Python live."""
+    """The rules for the order of a session's steps: for YAML, and for Python while the session runs."""
 
     def __init__(self, session: SessionSettings) -> None:
         self._session = session
         self._turn: ScriptTurn | None = None
-        """The turn under way."""
+        """The open turn."""
         self._kinds: dict[str, bool] = {}
-        """Whether turns are spoken, by their names."""
+        """True for voice turns and false for text turns, by their names."""
 
     def problems(self, step: Step) -> Iterator[tuple[str, str]]:
-        """Whatever makes no sense in the next step."""
+        """Yield (key, problem) of the next step, for each rule that it violates."""
         if step.is_of_turn and self._turn is None:
             yield step.verb, OF_NO_TURN
         if step.is_first and self._kinds:
@@ -484,11 +485,12 @@ class StepsValidator(Validator[tuple[Step, ...]]):
 
 
 MOST_KEPT = 64
-"""Steps that name files and are kept, for tasks repeat them; those that have ever new texts are cheap to read anew."""
+"""The number of steps with files that stay in memory, because tasks repeat them. Other steps are cheap to read again.
+"""
 
 
 class StepReader:
-    """Reader of the steps of a task in Python, with paths relative to `folder`. It keeps the last steps with files."""
+    """A reader of the steps of a task in Python, with paths relative to `folder`. It caches steps with files."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -499,7 +501,7 @@ class StepReader:
         name = repr((verb, sorted(given.items())))
         step = self._kept.pop(name, None) or step_of(verb, self._folder, **given)
         if step.recordings or "file" in given:
-            self._kept[name] = step  # at the end, for it was used last
+            self._kept[name] = step  # at the end, because it is the last one used
             if len(self._kept) > MOST_KEPT:
                 del self._kept[next(iter(self._kept))]
         return step

@@ -1,4 +1,4 @@
-"""Holds the facts of a turn that observing it needs: its plan, what its words are held against, how it interrupts.
+"""The facts of a turn that its observation needs: its plan, the reference for its words, and its interruption.
 
 Pure.
 """
@@ -18,10 +18,10 @@ _WORD = re.compile(r"\w+(?:'\w+)*")
 
 @dataclass(frozen=True, slots=True)
 class TurnReference:
-    """What a turn is held against; of a field that is empty nothing is known.
+    """The expected content of a turn. An empty field means that it is unknown.
 
-    `words`: what the caller says. `reply`: what the reply should say. A turn has done its task where its reply matches
-    the regular expression `matches` somewhere, and holds each text of `contains`.
+    `words`: the caller's words. `reply`: the words that the reply should have. A turn has done its task if the regular
+    expression `matches` is found in its reply, and the reply contains each text of `contains`.
     """
 
     words: str = ""
@@ -30,7 +30,7 @@ class TurnReference:
     contains: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raises ValueError where `matches`, of a log that somebody sent, is no regular expression."""
+        """Raise ValueError if `matches` is no regular expression: it may come from a log of another user."""
         try:
             re.compile(self.matches)
         except re.error as error:
@@ -38,28 +38,29 @@ class TurnReference:
 
     @property
     def has_task(self) -> bool:
-        """Whether it says when the turn's task is done."""
+        """True if it defines when the turn's task is done."""
         return bool(self.matches or self.contains)
 
 
 NO_REFERENCE = TurnReference()
 SuccessPredicate = Callable[[Any], object]
-"""A function of a Python program that says whether a turn that ended well has done its task, by its observation."""
+"""A function of a Python program that decides from its observation whether a successful turn has done its task."""
 
 
 @dataclass(frozen=True, slots=True)
 class TurnPlan:
-    """The facts of a turn that observing it needs. All of its client event ids begin with `event_prefix`.
+    """The facts of a turn that its observation needs. All of its client event ids begin with `event_prefix`.
 
-    `vad`: the service finds the end of the caller's speech; `service_responds`: and starts the response by itself.
-    `tail_ns`: a VAD that has heard up to so much before the end of speech has not just heard it to a pause.
-    `audio`: the name of the file that is played. `out_of_band`: its response is no part of the conversation.
-    `functions`: the session declares some; `expected_calls`: how often the script expects a call of each, None where it
-    does not say. `reference`: what the turn's words are held against. `instructed`: its response is asked for with
-    instructions of its own. `fillers`: the session asks for fillers while its caller waits.
-    `has_turn_events`: as of the dialect; without them only what is audible of the turn is known.
-    `greeting`: the service speaks first in it, and nobody asks. `answer_min_ns`: the least length of a sound that is
-    the answer, if there are no events; shorter sounds before it are fillers. 0: the script does not tell them apart.
+    `vad`: the service finds the end of the caller's speech; `service_responds`: and starts the response itself.
+    `trailing_silence_ns`: if a VAD reports the end of speech at most this long before its real end, it has processed
+    all of the speech, and not only the part before a pause. `audio`: the name of the file that is played.
+    `out_of_band`: its response is no part of the conversation. `functions`: the session declares some.
+    `expected_calls`: the number of calls of each function that the script expects; None if it does not specify them.
+    `reference`: the expected words of the turn. `instructed`: its response is requested with instructions of its own.
+    `fillers`: the session requests fillers during delays. `has_turn_events`: as of the dialect; without them only the
+    audible part of the turn is known. `greeting`: the service speaks first, without a request. `answer_min_ns`: the
+    minimum length of a sound that is the answer, if there are no events; shorter sounds before it are fillers. 0: the
+    script does not distinguish them.
     """
 
     number: int
@@ -87,25 +88,25 @@ class TurnPlan:
 
 
 def normalized_words(text: str) -> list[str]:
-    """The words of a text as they are compared: without case and punctuation, numbers as they are written.
+    """Return the words of a text for a comparison: without case and punctuation, with numbers as they are written.
 
-    Unicode's compatibility forms (NFKC) are one word with what they stand for. A hyphen parts words, an apostrophe
-    does not.
+    Unicode's compatibility forms (NFKC) are replaced by their equivalents. A hyphen separates words, an apostrophe does
+    not.
     """
     return _WORD.findall(unicodedata.normalize("NFKC", text).replace("’", "'").casefold())
 
 
 SoundKind = Literal["backchannel", "noise", "talking_to_others"]
-"""What is not meant to interrupt: a word of assent, a noise, words to somebody else."""
+"""The kinds of sounds that are not meant to interrupt: a word of assent, a noise, words to another person."""
 InterruptionKind = Literal["speech", "client", "backchannel", "noise", "talking_to_others"]
 WATCH_NS = 2_000_000_000
-"""How long after a sound in silence a reply is waited for (τ-voice, arXiv 2603.13686), and while one is under way."""
+"""The wait for a reply after a sound in silence (τ-voice, arXiv 2603.13686). A reply that has begun extends it."""
 SOUNDS: frozenset[str] = frozenset(get_args(SoundKind))
 
 
 @dataclass(frozen=True)
 class InterruptTrigger:
-    """The cue for an interruption: so much, or such a share, of the reply was played, or a word of it came."""
+    """The cue for an interruption: a duration or a share of the reply was played, or a word of it was received."""
 
     after_ns: int = 0
     share: float | None = None

@@ -1,7 +1,8 @@
-"""The steps of a script that are turns, and what a step of any kind is: all that one kind is stands in its class.
+"""The steps of a script that are turns, and the base of all steps. The class of a kind contains everything about it.
 
-Its fields are the keys of a file (`key`, `keys`): YAML, the calls of a task in Python and the JSON Schema are made of
-them. Beside them stand what it asks of a service, its rules, how long it takes, and which messages it is encoded as.
+Its fields are the keys of a file (`field_key`, `field_keys`): YAML, the calls of a task in Python and the JSON Schema
+are made from them. The class also has the features that it needs from a service, its rules, its duration, and the
+messages that encode it.
 """
 
 from __future__ import annotations
@@ -56,40 +57,40 @@ UNPACED = "must be true with turn detection, because audio that is sent all at o
 
 
 class Step(ABC):
-    """A step of a session. `verb`: the key that says what is done."""
+    """A step of a session. `verb`: the key that determines its kind."""
 
     verb: ClassVar[str]
     is_first: ClassVar[bool] = False
-    """Whether no turn may come before it."""
+    """True if no turn may precede it."""
 
     @property
     def plays_turn(self) -> bool:
-        """Whether it is a turn."""
+        """True if it is a turn."""
         return False
 
     @property
     def within_turn(self) -> bool:
-        """Whether it is done while the turn before goes on; any other step waits until that has ended."""
+        """True if it runs while the turn before is open. Any other step waits for the end of that turn."""
         return False
 
     @property
     def is_of_turn(self) -> bool:
-        """Whether it must follow a turn, to which it belongs."""
+        """True if it belongs to a turn before it, which must exist."""
         return self.within_turn
 
     @property
     def is_before_turn(self) -> bool:
-        """Whether a turn must follow it."""
+        """True if a turn must follow it."""
         return False
 
     @property
     def draws(self) -> bool:
-        """Whether it is drawn for each session; of the recordings of turns says that `varies`."""
+        """True if each session draws it at random; `varies` is the same for the recordings of turns."""
         return False
 
     @property
     def recordings(self) -> tuple[Pcm, ...]:
-        """What is heard of the caller, in a turn one of several."""
+        """The recordings of the caller; a turn plays one of them."""
         return ()
 
     @property
@@ -99,7 +100,7 @@ class Step(ABC):
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """All messages that it holds."""
+        """All messages that it contains."""
         return self.said
 
     @property
@@ -114,36 +115,42 @@ class Step(ABC):
 
     @property
     def think_s(self) -> float:
-        """How long the caller thinks, on average."""
+        """The caller's mean think time in seconds."""
         return 0.0
 
     @property
     def lasts_s(self) -> float:
-        """How long it takes at most beside replies: what the caller says and thinks; what is drawn by its mean."""
+        """The maximum duration in seconds without replies: the caller's speech and think time.
+
+        Random durations count as their means.
+        """
         return self.think_s
 
     def features(self) -> Iterator[Feature]:
-        """What it asks for that not every service has."""
+        """Yield the features that it needs and that some services lack."""
         if self.images:
             yield Feature.IMAGE
 
     def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
-        """Why it makes no sense in such a session, with this turn under way, which is never None if `is_of_turn`."""
+        """Yield (key, problem) if it is impossible in such a session.
+
+        `turn`: the open turn, which is never None if `is_of_turn`.
+        """
         yield from ()
 
     def unsupported_reason(self, dialect: Dialect, session: SessionSettings) -> str:
-        """Why the dialect cannot say what it holds; "" where it can."""
+        """Return why the dialect cannot express its content; "" if it can."""
         return ""
 
     def encode_ahead(self, encoder: ScriptEncoder, number: int) -> None:
-        """Encode, as turn `number`, what is not to be encoded while sessions go on."""
+        """Encode, as turn `number`, everything that must not be encoded while sessions run."""
         return
 
     @abstractmethod
     def prepared(
         self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
     ) -> PreparedStep:
-        """What a session plays. `number`: of the turn, from 1, or of the last one before; `row`: its variables."""
+        """Return the prepared step. `number`: of the turn, from 1, or of the last one before; `row`: its variables."""
 
 
 def _with_word(value: LocatedValue, text: str) -> str:
@@ -205,7 +212,7 @@ def undeclared(function: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class ScriptTurn(Step):
-    """What the caller says, and what is awaited of the reply."""
+    """The caller's input, and the expectations about the reply."""
 
     kind: ClassVar[InputKind]
 
@@ -214,7 +221,7 @@ class ScriptTurn(Step):
     expected_calls: tuple[ExpectedFunctionCall, ...] | None = field_key(
         CALLS, "The function calls that this turn must lead to, and no others."
     )
-    """None where any will do."""
+    """None if any calls are accepted."""
     judge: SuccessPredicate | None = None
 
     @property
@@ -224,16 +231,16 @@ class ScriptTurn(Step):
     @property
     @abstractmethod
     def response(self) -> ResponseSettings:
-        """What its reply is to be."""
+        """The settings of its reply."""
 
     @property
     def transcript(self) -> tuple[str, ...]:
-        """What is said in each of its recordings; () if that is not known."""
+        """The words of each of its recordings; () if they are unknown."""
         return ()
 
     @property
     def varies(self) -> bool:
-        """Whether sessions say it differently, without any variables."""
+        """True if sessions differ in it, even without variables."""
         return len(self.recordings) > 1
 
     @property
@@ -242,13 +249,13 @@ class ScriptTurn(Step):
         return (*super().texts, *([asked] if asked else []), self.reference.reply, *self.reference.contains)
 
     def asks_for(self, session: SessionSettings) -> str:
-        """Whether audio or text is asked for."""
+        """Return the requested output: audio or text."""
         return self.response.output or session.output
 
     def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
         known = {tool.name for tool in session.tools}
         for call in self.expected_calls or ():
-            if call.name not in known:  # such a call fails its turn
+            if call.name not in known:  # such a call makes its turn fail
                 yield "expected_calls", undeclared(call.name)
 
     def prepared(
@@ -257,8 +264,8 @@ class ScriptTurn(Step):
         return self.prepared_turn(encoder, number, choices.recording(), row)
 
     def prepared_turn(self, encoder: ScriptEncoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
-        """The turn as the `number`th (from 1) of its session, of which a number chooses the recording."""
-        prefix = f"turn-{number}-"  # its last dash keeps turn 1 apart from turn 10
+        """Return the turn as the `number`th (from 1) of its session. `choice` selects the recording."""
+        prefix = f"turn-{number}-"  # the final dash distinguishes turn 1 from turn 10
         dialect = encoder.dialect
         plan = TurnPlan(
             number=number,
@@ -294,7 +301,7 @@ class ScriptTurn(Step):
 
 @dataclass(frozen=True)
 class TextTurn(ScriptTurn):
-    """A turn of the caller's words as text, perhaps with an image."""
+    """A turn of the caller as text, with an optional image."""
 
     verb: ClassVar = "text"
     kind: ClassVar[InputKind] = "text"
@@ -333,7 +340,7 @@ ASKED = StructOf(
 
 @dataclass(frozen=True)
 class RequestTurn(ScriptTurn):
-    """A turn without words of the caller: only a response is asked for."""
+    """A turn without input of the caller, which only requests a response."""
 
     verb: ClassVar = "request_response"
     kind: ClassVar[InputKind] = "none"
@@ -361,7 +368,7 @@ NOT_FIRST = "is what is heard before any other turn: put it first"
 
 @dataclass(frozen=True)
 class GreetingTurn(ScriptTurn):
-    """A turn in which the service speaks first, unasked."""
+    """A turn in which the service speaks first, without a request."""
 
     verb: ClassVar = "wait_for"
     kind: ClassVar[InputKind] = "none"
@@ -396,7 +403,7 @@ SPEECH = StructOf(
 
 @dataclass(frozen=True, kw_only=True)
 class AudioTurnBase(ScriptTurn):
-    """A turn of the caller's words as audio: one of its recordings in each session, without any noise."""
+    """A turn of the caller as audio. Each session plays one of its recordings; noise is added later."""
 
     kind: ClassVar[InputKind] = "audio"
 
@@ -405,7 +412,7 @@ class AudioTurnBase(ScriptTurn):
 
     @property
     def is_paced(self) -> bool:
-        """Whether it is sent as a microphone would, else all at once."""
+        """True if it is sent at the rate of a microphone, false if all at once."""
         return True
 
     @property
@@ -422,7 +429,7 @@ class AudioTurnBase(ScriptTurn):
         pcm, words = self.recordings[choice], self.transcript[choice] if self.transcript else ""
         messages = encoder.speech(pcm, self.chunk_ms, paced=self.is_paced, number=number)
         plan = replace(turn.plan, audio=pcm.path.name, reference=replace(turn.plan.reference, words=words))
-        if encoder.detects:  # the speech is left to the service's VAD
+        if encoder.detects:  # the service's VAD ends the speech
             request = None if encoder.session.service_responds else turn.request
             between = encoder.between(pcm, self.chunk_ms)
             plan = replace(plan, vad=True, service_responds=request is None, trailing_silence_ns=encoder.tail_ns(pcm))
@@ -436,7 +443,7 @@ class AudioTurnBase(ScriptTurn):
 
 @dataclass(frozen=True)
 class AudioTurn(AudioTurnBase):
-    """A spoken turn that waits until the turn before it was heard."""
+    """A spoken turn after the end of playback of the reply before it."""
 
     verb: ClassVar = "audio"
 
@@ -471,5 +478,5 @@ class AudioTurn(AudioTurnBase):
 
     def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
         yield from super().problems(session, turn)
-        if session.turn_detection is not None and not self.paced:  # else the VAD notices no end of speech
+        if session.turn_detection is not None and not self.paced:  # otherwise the VAD detects no end of speech
             yield "paced", UNPACED
