@@ -162,7 +162,7 @@ def look_at_network(target: Target, limits: Timeouts) -> Iterator[Finding]:
     yield found
     tried = [_tried(address, limits, target) for address in addresses]
     reached = any(finding.result == "pass" for finding in tried)
-    # no failure if another address answers, but every connection tries this one first
+    # if another address answers, this is no failure; but every connection tries this one first
     slow = "another address answers; if this one comes first, each connection waits for it: see --resolve"
     yield from (
         replace(finding, result="warning", remedy=slow) if finding.result == "fail" and reached else finding
@@ -267,7 +267,8 @@ def _insecure(target: Target, limits: Timeouts, error: ConnectError) -> Finding:
     problem, _, remedy = error.detail.partition("; ")
     shown = ""
     if error.outcome == "connect_failed:tls":
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # nothing is sent over it
+        # this context sends nothing except the handshake, so it need not trust the certificate
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         with suppress(ConnectError):
             if certificate := _agreed(target, limits, context)[1]:

@@ -80,7 +80,7 @@ def examine_offline(target: Target) -> Iterator[Finding]:
 
 
 def _harmless(target: Target, look: Callable[[Keyring], Iterator[Finding]]) -> Iterator[Finding]:
-    """Yield the findings of `look` on the target's keyring, without secrets and terminal control sequences."""
+    """Yield the findings that `look` makes with the target's keyring, without secrets and control sequences."""
     keyring = Keyring([target])
     try:
         for finding in look(keyring):
@@ -105,7 +105,7 @@ def _examined(target: Target, keyring: Keyring, prices: Mapping[str, Prices], *,
     dialer, claims = Dialer(target, keyring), answered.claims if answered else {}
     visit = ServiceProbe(dialer, prices, claims, keyring.hide)
     yield from visit.findings(with_turn=with_turn)
-    if visit.is_unanswered:  # by an agent that waits for its caller
+    if visit.is_unanswered:  # an agent that waits for its caller to speak
         yield from ServiceProbe(dialer, prices, claims, keyring.hide, greets=False).answer()
 
 

@@ -1,7 +1,7 @@
-"""The calibration of this machine: saves what `rtbench calibrate` found, and cites it in later runs.
+"""The calibration of this machine: storage of the results of `rtbench calibrate`, and their citation in later runs.
 
 A calibration states up to which load this machine's values can be trusted. There is one file for each kind of machine
-and way (plain or TLS; an agent's service) in `$XDG_STATE_HOME/rtbench`, by default `~/.local/state/rtbench`:
+and of connection (plain or TLS; an agent's service) in `$XDG_STATE_HOME/rtbench`, by default `~/.local/state/rtbench`:
 `calibration-<processor>-<cores>-<kernel>[-<agent>][-tls].json`. So the pods of a node pool share one file. A later
 calibration replaces it, unless it is coarser. A run cites the best match, and states what has changed since.
 """
@@ -209,7 +209,7 @@ def citation(folder: Path | None, kind: SessionKind, *, tls: bool) -> dict[str, 
     agent = kind if kind in AGENTS else None
     for made in (tls, not tls):
         own = file_name(tls=made, agent=agent)
-        others = folder.glob(file_name(tls=made, kernel="*"))  # of this machine with another kernel, the newest first
+        others = folder.glob(file_name(tls=made, kernel="*"))  # of this machine with other kernels, the newest first
         found = [(path.name, load_calibration(path)) for path in (folder / own, *others)]
         fits = [(name, c) for name, c in found if c is not None and c.tls is made and kind in c.trusted]
         if not fits:
@@ -221,7 +221,8 @@ def citation(folder: Path | None, kind: SessionKind, *, tls: bool) -> dict[str, 
             "date": calibration.date_utc,
             "kind": kind,
             "sessions": trusted.sessions,
-            "events_per_s": max(load.events_per_s for load in calibration.trusted.values()),  # voice sessions get few
+            # voice sessions receive few events
+            "events_per_s": max(load.events_per_s for load in calibration.trusted.values()),
             "exact_sessions": exact.sessions if exact else 0,
             "ended": calibration.ended.get(kind, ""),
             "tls": made,

@@ -92,7 +92,7 @@ class EventLog:
     def _guarded(self, work: Callable[[], object]) -> None:
         try:
             work()
-        except Exception as error:  # on any failure the session continues; the log ends here, with a message
+        except Exception as error:  # after any failure the session continues; the log ends here, with a message
             if self.problem is None:
                 words = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
                 self.problem = f"cannot write {self.path}: {words}; this log ends here"
@@ -136,7 +136,7 @@ class LoggedTimeline(Timeline):
         super().__init__(start, dialect, reply_format=about.get("output_format"))
         self._log = log
         log.write(LogHeader(schema=SCHEMA_VERSION, tool=tool_version(), about=about, **msgspec.structs.asdict(start)))
-        log.flush()  # so that the file is an event log, whenever the process is killed
+        log.flush()  # so that the file is a valid event log even if the process is killed
 
     def tell(self, told: inputs.AnyInput) -> None:
         self._log.write(self._line(told))
@@ -150,7 +150,7 @@ class LoggedTimeline(Timeline):
         match told:
             case inputs.Connected():
                 shown = {name: hide(value) for name, value in told.headers.items() if name not in HIDDEN_HEADERS}
-                # they may be mapping proxies
+                # mapping proxies cannot be encoded
                 instants, errors_ns = dict(told.instants), dict(told.uncertainties_ns)
                 return msgspec.structs.replace(told, instants=instants, headers=shown, uncertainties_ns=errors_ns)
             case inputs.Sent():

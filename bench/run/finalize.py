@@ -1,4 +1,5 @@
-"""Finalizing a run: merges its workers' parts into Parquet and exact histograms, and adds the verdict to run.json.
+"""The finalizing of a run: merges its workers' parts into Parquet and exact histograms, and adds the verdict to
+run.json.
 
 A run that ended normally and one that was killed are finalized in the same way. No part is removed before all of it is
 stored elsewhere.
@@ -78,12 +79,12 @@ def finalize(folder: Path) -> dict[str, Any]:
     document = files.read_document(folder)
     if not spool.is_kept(folder):
         return document
-    if document.get("state") not in CLOSED:  # else the last attempt ended while it removed the parts
+    if document.get("state") not in CLOSED:  # otherwise the last attempt was ended during the removal of the parts
         recorded = parts(folder)
         document = merge_parts(
             folder, document, recorded, lambda read, ends_ns: _missing(read, lost_of(document, recorded, ends_ns))
         )
-    spool.remove(folder)  # last: until run.json is final, whatever fails can be repeated from the parts
+    spool.remove(folder)  # last: before run.json is final, a failed attempt can be repeated from the parts
     return document
 
 
@@ -95,7 +96,8 @@ def lost_of(document: Mapping[str, Any], parts: Sequence[WorkerPart], ends_utc_n
     here = {part.worker for part in parts}
     unheard = {each["worker"]: str(each["host"]) for each in document.get("remote") or [] if each["worker"] not in here}
     numbers = itertools.count()
-    while len(here) + len(unheard) < document.get("workers", 1):  # all that it wrote is gone, or it wrote nothing
+    # workers without any file: their files are gone, or they wrote none
+    while len(here) + len(unheard) < document.get("workers", 1):
         if (number := next(numbers)) not in here:
             unheard.setdefault(number, "")
     partial = [part for part in parts if not part.facts.done or part.damage]
@@ -122,7 +124,7 @@ def merge_parts(
     cut = not (facts and all(each.done for each in facts))
     killed = cut or document.get("state") == "running"  # a live master first sets the state to "closing"
     sessions = (rows for part in parts for rows in part.batches("sessions", files.SCHEMAS["sessions"]))
-    # by rows as well: the facts of a killed worker may be older than its first simulated session
+    # also from the rows: the facts of a killed worker may be older than its first simulated session
     simulated = any(each.simulated for each in facts) or any(pc.any(rows["simulated"]).as_py() for rows in sessions)
     for table in files.SCHEMAS:
         _to_parquet(folder, table, parts, simulated=simulated)
@@ -146,14 +148,14 @@ def merge_parts(
         "incidents": sorted(itertools.chain(*(each.incidents for each in facts)), key=itemgetter("at_utc_ns")),
     }
     document["validity"] = to_builtins(evaluate_checks(*evidence(read, histograms, document)))
-    # else the run never has to be split by part
+    # only such a run may have to be split by part later
     if document["missing_workers"] or "parts" in document or len(document["hosts"]) > 1:
         for part in parts:
             part.keep_documents(folder)
     if killed:
         document["stop_reason"] = document.get("stop_reason") or KILLED
-    files.write_document(folder, document)  # after all other files, because its state means that they exist
-    pa.default_memory_pool().release_unused()  # a report may come next, in this process
+    files.write_document(folder, document)  # after all other files, because its state means that they are complete
+    pa.default_memory_pool().release_unused()  # a report may follow in this process, and needs the memory
     return document
 
 
@@ -197,10 +199,12 @@ def _join_transcripts(folder: Path, parts: Sequence[PartLike]) -> None:
 def _add_rates(read: files.ReadRows, histograms: Histograms) -> None:
     """Record bytes per second, both ways: of the run (all workers together), and of each session."""
     seconds = read("seconds", files.SCHEMAS["seconds"].names).to_pandas()
-    seconds = seconds[seconds["duration_ns"] >= NS_PER_S // 2]  # a shorter rest of a second has no meaningful rate
+    # a second of which less was recorded has no meaningful rate
+    seconds = seconds[seconds["duration_ns"] >= NS_PER_S // 2]
     sessions = read("sessions", RATED).to_pandas()
     phases = sessions["phase"].fillna(MEASURED)
-    columns = list(CARRIED.values())  # first of each worker by its own duration, then summed over workers
+    # each worker's rate is by its own duration; the rates are then summed over workers
+    columns = list(CARRIED.values())
     own = seconds.groupby(["target", "phase", "second", "worker"])[[*columns, "duration_ns"]].sum()
     together = own[columns].div(own["duration_ns"] / NS_PER_S, axis=0).groupby(["target", "phase", "second"]).sum()
     of, when = (together.index.get_level_values(name) for name in ("target", "phase"))
@@ -228,7 +232,8 @@ def _totals(read: files.ReadRows, facts: Sequence[PartFacts], histograms: Histog
         "sessions": _counted(sessions["outcome"]),
         "turns": _counted(turns["outcome"]),
         "turns_planned": pc.sum(sessions["turns_planned"]).as_py() or 0,
-        "turns_started": max(pc.sum(begun).as_py() or 0, len(turns)),  # after a kill either may lag behind the other
+        # after a kill either count may be behind the other
+        "turns_started": max(pc.sum(begun).as_py() or 0, len(turns)),
         "warmup_turns": pc.sum(pc.equal(turns["phase"], WARMUP)).as_py() or 0,
         "turns_not_started": pc.sum(sessions["turns_not_started"]).as_py() or 0,
         "events": pc.sum(sessions["events"]).as_py() or 0,

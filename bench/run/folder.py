@@ -5,7 +5,7 @@ uncertainty of its instants, and is read only on request. While the run is activ
 A killed run leaves its spool; reading uses whichever exists. Instants are columns `<name>_at_ns`, relative to the row's
 `start_ns` (CLOCK_MONOTONIC); they are stored once, and metrics are derived on reading.
 
-A folder may come from somebody else, and a table of a few kilobytes can hold a billion rows. Tables of this tool have
+A folder may come from another person, and a table of a few kilobytes can hold a billion rows. Tables of this tool have
 at least 20 bytes a row, and are 30 times as large in memory. A table with far more is rejected before it is read, and
 so is a column with another type than in our schema.
 """
@@ -56,7 +56,7 @@ def open_rows(
     """
     with open_file(path) as opened:
         size = os.fstat(opened.fileno()).st_size
-    with pa.OSFile(os.fsencode(path)) as file:  # Arrow rejects surrogates, which names that are not UTF-8 have
+    with pa.OSFile(os.fsencode(path)) as file:  # Arrow rejects the surrogates of file names that are not UTF-8
         table = pq.ParquetFile(file)
         metadata = table.metadata
         if metadata.num_rows > max(rows, ANY_ROWS + size // BYTES_PER_ROW):
@@ -294,7 +294,7 @@ def stored_batches(folder: Path, table: TableName, columns: Sequence[str], most:
 
 
 def _side_by_side(batches: Iterator[pa.RecordBatch], others: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Join columns of the same rows, whatever the batch sizes of either are."""
+    """Join columns of the same rows. The batch sizes of the two may differ."""
     held: pa.Table | None = None
     for batch in batches:
         while held is None or len(held) < len(batch):
@@ -320,7 +320,7 @@ def no_uncertainty(folder: Path) -> str:
     return _unfit_uncertainty(*files, seen) if stats[0] else ""
 
 
-@lru_cache(8)  # a reader that goes through a table metric by metric needs it for each
+@lru_cache(8)  # a reader that goes through a table metric by metric calls it for each
 def _unfit_uncertainty(turns: Path, uncertainty: Path, _: object) -> str:
     keys = pa.schema([SCHEMAS["turns"].field(name) for name in TURN_KEYS])
     with open_rows(turns, keys) as file:

@@ -40,7 +40,10 @@ MEASURED, WARMUP = "measurement", "warmup"
 SPEECH_END = "speech_end"
 """The `measured_from` of turns to which the service responds by itself."""
 MAX_STEPS, OTHER_STEP = 32, "other"
-"""How many labels of a script histograms and reports show separately; the others share one. Rows keep theirs."""
+"""The maximum number of labels of a script that histograms and reports show separately; all others share OTHER_STEP.
+
+Rows keep their own labels.
+"""
 
 _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -227,14 +230,14 @@ def decode(log: bytes, name: str) -> Histograms:
             try:
                 tag, _, _, _, payload = line.rstrip("\n").split(",", 4)
                 key = HistogramKey(*tag.removeprefix("Tag=").split("|"))
-                # zlib compresses a thousand to one at most
+                # zlib compresses at most a thousand to one
                 if len(payload) * 1_000 > MOST_UNPACKED:
                     unpacking = zlib.decompressobj()
                     unpacking.decompress(base64.b64decode(payload)[COOKIE_BYTES:], MOST_UNPACKED)
                     if unpacking.unconsumed_tail:
                         raise ValueError(f"a histogram unpacks to more than {MOST_UNPACKED >> 20} MiB")
                 histograms._histogram(key).add(HdrHistogram.decode(payload))
-            except Exception as error:  # hdrh raises whatever its parts raise
+            except Exception as error:  # hdrh passes on any exception of its parts
                 raise _unreadable(name, error) from None
     return histograms
 

@@ -1,5 +1,7 @@
-"""Checks that rows are those of one run, because a folder may come from somebody else: each session and each turn
-occurs once, no required value is missing, and no count or duration is below 0. Pure."""
+"""The check that rows are those of one run, because a folder may come from another person. Pure.
+
+Each session and each turn occurs once, no required value is missing, and no count or duration is below 0.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from bench.untrusted.sanitize import excerpt
 IN_EACH_ROW = ("session_id", "target", "outcome", "start_utc_ns", "ended_at_ns", "second", "duration_ns")
 """The columns that are null in no row of any table."""
 SAID_BY_SERVICE = ("requests_limit", "requests_remaining", "tokens_limit", "tokens_remaining", "close_code")
-"""Columns of whole numbers that hold what a service reported, whatever that was."""
+"""Columns of whole numbers that contain a service's report, which may have any value."""
 Codes = npt.NDArray[np.integer[Any]]
 
 

@@ -80,8 +80,8 @@ def floats(rows: Rows, column: str) -> Floats:
     if isinstance(values, pd.Series):
         if not isinstance(values.dtype, pd.ArrowDtype):
             return values.to_numpy(dtype=np.float64, na_value=np.nan)
-        values = values.array.__arrow_array__()  # pandas takes three times as long for this
-    if values.null_count:  # else numpy would check each value in Python
+        values = values.array.__arrow_array__()  # the conversion by pandas takes three times as long
+    if values.null_count:  # otherwise numpy would check each value in Python
         values = pc.fill_null(pc.cast(values, pa.float64(), safe=False), np.nan)
     converted: Floats = values.to_numpy().astype(np.float64, copy=False)
     return converted
@@ -133,7 +133,8 @@ def record_rows(read: files.ReadRows, histograms: Histograms) -> None:
     )
     for table, scopes, places in tables:
         for metric in (CATALOGUE[name] for name in FROM_ROWS if CATALOGUE[name].scope in scopes):
-            values = values_ns(read(table, list(metric.columns)), metric)  # a million turns fit metric by metric
+            # one metric at a time, so that a million turns fit into memory
+            values = values_ns(read(table, list(metric.columns)), metric)
             there, values_us = ~np.isnan(values), np.nan_to_num(values).astype(np.int64) // NS_PER_US
             for key, mine in places:
                 histograms.record_all(key._replace(metric=metric.name), values_us[mine[there[mine]]])
@@ -145,7 +146,7 @@ def _good_turns(read: files.ReadRows) -> Iterator[tuple[HistogramKey, Integers]]
     rows = read("turns", [*names, "outcome"])
     good = np.flatnonzero(pc.is_in(rows["outcome"], pa.array(sorted(GOOD))).to_numpy())
     met = sorted(_grouped(rows.select(["worker", "script", "step"])), key=lambda group: int(group[1][0]))
-    of_worker: defaultdict[Any, StepLabels] = defaultdict(StepLabels)  # each worker met them in the order of its rows
+    of_worker: defaultdict[Any, StepLabels] = defaultdict(StepLabels)  # a worker meets labels in the order of its rows
     labels = {step: of_worker[step[0]].counted(*step[1:]) for step, _ in met}
     for (worker, target, phase, script, step, *stratum), places in _grouped(rows.select(names).take(good)):
         counted = turn_step(script, labels[worker, script, step], *stratum)

@@ -17,8 +17,10 @@ from bench.metrics import outcome_class
 from bench.units import NS_PER_S
 
 UNSEEN_NS = NS_PER_S
-"""How long after its last second on disk a process may have continued, if its end is unknown: the row of a second is
-written when that second is over."""
+"""The time for which a process with an unknown end may have continued after its last second on disk.
+
+The row of a second is written when that second is over.
+"""
 OF_TURNS = ["session_id", "worker", "start_ns"]
 OF_SESSIONS = ["session_id", "outcome", "start_ns", "ended_at_ns", "turns_started"]
 OF_SECONDS = ["second", "duration_ns", "worker", "target", "calls_offered", "sessions_active", "turns_started"]
@@ -27,7 +29,7 @@ OF_SECONDS = ["second", "duration_ns", "worker", "target", "calls_offered", "ses
 class WorkerLoad(NamedTuple):
     """The work of a worker, by the plan of its run.
 
-    `slots`: the maximum of its concurrent sessions, 0 if unknown; `arms`: how many of them a pair takes. `pairs`,
+    `slots`: the maximum of its concurrent sessions, 0 if unknown; `arms`: the number of slots of a pair. `pairs`,
     `turns`: the maximum of its pairs, and of the turns of a session; None without a limit. `peers`: the workers of its
     run, if calls arrive: calls go to workers in rotation, so it had at most one call more than any other. The run lasts
     from `started_utc_ns` to `ends_utc_ns`, when it began to stop.
@@ -53,7 +55,7 @@ class MissingWorker(NamedTuple):
 
 
 class KnownWork(NamedTuple):
-    """What is known of a missing worker: the rows of its turns, and what it had started up to its last report."""
+    """The known work of a missing worker: the rows of its turns, and the counts of its last report."""
 
     turns: int = 0
     turns_started: int = 0
@@ -70,7 +72,7 @@ def unknown_turns(record: KnownWork, load: WorkerLoad, shortest_ns: int | None, 
     silent_ns = max(0, load.ends_utc_ns - record.until_utc_ns)
     bounds = []
     if not silent_ns or (shortest_ns is not None and load.slots):
-        # rounded up: one more may just have started in each slot
+        # rounded up, because in each slot one more turn may just have started
         bounds.append(record.turns_started + load.slots * -(-silent_ns // max(1, shortest_ns or 1)))
     pairs = [known for known in (load.pairs, calls) if known is not None]
     if pairs and load.turns is not None:
@@ -118,7 +120,7 @@ def missing_entries(
             record = record._replace(until_utc_ns=load.started_utc_ns)
         entry = {"worker": one.worker, "host": one.host, "since_utc_ns": record.until_utc_ns}
         entry |= {"why": one.why} if one.why else {}
-        if one.rows is not None and "turns" in one.rows:  # it reported how many it had written
+        if one.rows is not None and "turns" in one.rows:  # it reported the number of rows that it had written
             entry["turns"] = max(0, one.rows["turns"] - record.turns)
         elif load.peers is None:
             entry["turns"] = unknown_turns(record, load, shortest_ns)
@@ -133,9 +135,9 @@ def missing_entries(
 def _told(turns: pd.DataFrame, seconds: pd.DataFrame) -> dict[int, KnownWork]:
     counts = turns["worker"].value_counts()
     rows: dict[int, int] = dict(zip(counts.index.tolist(), counts.tolist(), strict=True))
-    calls = seconds.groupby(["worker", "target"])["calls_offered"].sum()  # those of one target are those of all
+    calls = seconds.groupby(["worker", "target"])["calls_offered"].sum()  # each target has the calls of all targets
     begun = seconds.groupby("worker")["turns_started"].sum()
-    # each second lasts for half of its length at least
+    # the end of a second is at least half of its duration after its start
     ends_ns = seconds["second"].astype(np.int64) * NS_PER_S + seconds["duration_ns"].astype(np.int64) // 2
     until_ns = ends_ns.groupby(seconds["worker"]).max()
     records = {worker: KnownWork(turns=count) for worker, count in rows.items()}

@@ -28,7 +28,8 @@ PACKAGES = ("locust", "gevent", "websockets", "msgspec", "hdrhistogram", "pyarro
 KEPT_SETTINGS = frozenset(
     {
         *("targets", "target_file", "url", "dialect", "api_key_env", "auth", "ca_file", "client_cert", "client_key"),
-        *("proxy", "resolve", "compression", "max_message_mib"),  # of the URL and the proxy, their public forms
+        # of the URL and the proxy, the public forms are stored
+        *("proxy", "resolve", "compression", "max_message_mib"),
         *("sessions", "connect_rate", "session_pause", "prices", "budget", "seed"),
         *("arrival_rate", "arrival_pattern", "max_concurrent", "stages", "part_of"),
         *("warmup", "until_decided", "thresholds", "baseline", "on_inconclusive", "interim_every"),

@@ -1,9 +1,8 @@
-"""Recording: rows of observations, and histograms of what has no rows; one recorder per worker process and run.
+"""The recorder of a worker process in a run: rows of observations, and histograms of events and of the load generator.
 
-Histograms are of events and of the load generator; the times of turns and sessions are in rows, which become histograms
-when they are read (`bench.run.metric_values`). A recorder knows the catalogue of metrics and its worker's spool, and
-never accesses a socket. Rows are in the spool within a second (`flush`), histograms within ten (`histogram_slices`),
-whatever happens to the process afterwards.
+The times of turns and sessions are in rows, which become histograms when they are read (`bench.run.metric_values`). A
+recorder knows the catalogue of metrics and its worker's spool, and never accesses a socket. Rows are in the spool
+within a second (`flush`), histograms within ten (`histogram_slices`), even if the process is killed later.
 """
 
 from __future__ import annotations
@@ -167,7 +166,7 @@ class Recorder:
         target.active += 1
         return SessionRecorder(self, labels, target)
 
-    # Once in a while.
+    # Rare calls.
 
     def incident(self, kind: str, text: str) -> None:
         """Record an incident that may explain results, such as a failed sign-in (`kind`): all count, 100 are stored."""
@@ -194,7 +193,7 @@ class Recorder:
         """Append each target's row of the past second. A failure becomes an incident, and counting continues."""
         try:
             self._append_seconds()
-        except Exception as error:  # on any failure: the rows of turns and sessions must reach the disk
+        except Exception as error:  # after any failure the rows of turns and sessions must still reach the disk
             self.incident("second_dropped", f"{type(error).__name__}: {error}")
 
     def _append_seconds(self) -> None:
@@ -295,10 +294,11 @@ class SessionRecorder:
         )
 
     def connected(self, headers: Mapping[str, str], call_id: str = "") -> None:
-        """Record the headers of the service's response, whatever its status, and an agent's id of the call."""
+        """Record the headers of the service's response, with any status, and an agent's id of the call."""
         self.service_session_id = call_id
         self._note_simulated(headers, {})
-        if (late_ms := simulator_late_ms(headers)) > 2 * self.target.simulator_late_ms:  # it became much worse
+        # much later than at the last incident
+        if (late_ms := simulator_late_ms(headers)) > 2 * self.target.simulator_late_ms:
             self.target.simulator_late_ms = late_ms
             self._recorder.incident("simulator_late", SIMULATOR_WAS_LATE.format(self.labels.target, late_ms))
         self.target.second.note(limits_in(headers))

@@ -24,10 +24,11 @@ from bench.run.worker_part import FACTS, HISTOGRAMS, TRANSCRIPT, rows_of
 from bench.untrusted.safe_io import replace_text
 
 CHUNK_BYTES = 128 << 10
-"""The maximum before compression, which takes a worker a millisecond or two."""
+"""The maximum size of a chunk before compression, which takes a worker one or two milliseconds."""
 STREAMS = (*(rows_of(table) for table in SCHEMAS), TRANSCRIPT)
 DOCUMENTS = (HISTOGRAMS, FACTS)
-"""The documents in the order in which they are sent: the facts last, because they may say that the worker is done."""
+"""The documents in the order in which they are sent. The facts are last, because they may state that the worker is
+done."""
 MOST_DOCUMENT_BYTES = 64 << 20
 EVENT_LOG = re.compile(rf"{EVENTS}/w\d{{1,9}}-\d{{1,12}}\.jsonl", re.ASCII)
 KEY_BYTES = 32
@@ -93,7 +94,7 @@ class PartSource:
     def chunks(self) -> Iterator[PartChunk]:
         """Yield the current data that the copy lacks; pass the receipt of each chunk to `note` before the next one."""
         for name in DOCUMENTS:
-            # before the streams: facts that say `done` must not arrive before rows that they count
+            # before the streams: facts that report `done` must not arrive before the rows that they count
             self._read(name)
         logs = sorted((self._folder / EVENTS).glob("*.jsonl"))
         for name in (*STREAMS, *(f"{EVENTS}/{log.name}" for log in logs)):
@@ -104,7 +105,7 @@ class PartSource:
                 yield chunk
 
     def note(self, receipt: ChunkAck) -> None:
-        # else the document has been read again since, and the copy has none of the new version
+        # otherwise the document was read again meanwhile, and the copy has nothing of the new version
         if receipt.version in (OF_STREAM, self._documents.get(receipt.name, NO_DOCUMENT)[0]):
             self._copied[receipt.name] = receipt.size
 
@@ -165,13 +166,13 @@ class PartReplica:
         path.parent.mkdir(exist_ok=True)
         with path.open("ab") as file:
             size = file.tell()
-            # only what it lacks: a chunk may arrive twice, or before one that was lost
+            # only the missing data: a chunk may arrive twice, or after the loss of one before it
             if 0 <= chunk.offset <= size < chunk.offset + len(data):
                 try:
                     file.write(data[size - chunk.offset :])
                     file.flush()
                 except OSError:
-                    # half of a chunk would block the complete one
+                    # a part of a chunk would prevent the complete one from being appended
                     file.truncate(size)
                     raise
                 size = chunk.offset + len(data)
@@ -182,7 +183,7 @@ class PartReplica:
             raise BadChunkError("it is of a document larger than any")
         version, gathered = self._gathered.get(chunk.name, (0, bytearray()))
         if chunk.version < version:
-            return chunk.total  # a newer one is in transfer, or complete
+            return chunk.total  # a newer version is in transfer, or complete
         if chunk.version > version:
             gathered = bytearray()
             self._gathered[chunk.name] = chunk.version, gathered

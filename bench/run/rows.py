@@ -50,7 +50,7 @@ def received_events(
         return clean(message, hide)
     try:
         cut = dialect.without_audio(message)
-    except UNREADABLE:  # in a part that is not decoded
+    except UNREADABLE:  # in a part of the message that decoding skips
         cut = dialect.without_audio(message.decode("utf-8", "replace").encode())
     return clean(cut, hide)
 
@@ -68,7 +68,7 @@ def clean(raw: bytes, hide: Hide) -> msgspec.Raw:
         value = msgspec.json.decode(raw)
         shown = without_secrets(value, hide)
         raw = raw if shown == value else msgspec.json.encode(shown)
-    except UNREADABLE:  # in a part that is not decoded, or it would be no event
+    except UNREADABLE:  # in a part of the message that decoding skips; otherwise it would be no event
         raw = hide(raw.decode("utf-8", "replace")).encode()
     return msgspec.Raw(raw.translate(LINE_BREAKS))
 
@@ -219,7 +219,7 @@ def session_row(session: SessionObservation, utc_offset_ns: int, hide: Hide = st
         "response_headers": _json(session.headers, HIDDEN_HEADERS, hide),
     }
     usage = session.stray_usage
-    known = usage is not None and not usage.unread  # else an incomplete count would look complete
+    known = usage is not None and not usage.unread  # otherwise an incomplete count would seem complete
     tokens = {token_column(name): getattr(usage, name) for name in TOKENS} if known else {}
     row |= {f"{name}_at_ns": at_ns - session.start_ns for name, at_ns in session.instants.items()}
     row |= {f"{name}_uncertainty_ns": ns for name, ns in (*session.errors_ns.items(), *session.widths_ns.items())}

@@ -1,4 +1,4 @@
-"""The runs of a folder: finds and describes them."""
+"""The runs of a folder, with a description of each."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def _kept(folder: Path, document: dict[str, Any], read: _Document) -> ListedRun:
     under_way = is_under_way(folder, document)
     size_bytes = 0
     for path in (Path(parent, name) for parent, _, names in os.walk(folder) for name in names):
-        with suppress(OSError):  # files of a run that is under way may disappear
+        with suppress(OSError):  # files of an active run may disappear
             size_bytes += path.lstat().st_size
     return ListedRun(
         name=folder.name,

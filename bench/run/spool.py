@@ -64,7 +64,7 @@ def prepare(folder: Path) -> None:
 
 def is_kept(folder: Path) -> bool:
     """Return whether the run folder still holds its workers' parts, because it was not finalized."""
-    return (folder / SPOOL).is_dir() and not (folder / SPOOL).is_symlink()  # a link leads out of the run
+    return (folder / SPOOL).is_dir() and not (folder / SPOOL).is_symlink()  # a link leads out of the run folder
 
 
 def remove(folder: Path) -> None:
@@ -80,7 +80,7 @@ def keep(folder: Path, worker: int, name: str, data: bytes) -> None:
     """Store a worker's document in a finalized run folder."""
     path = path_of(folder, worker, name, WORKERS)
     if path.parent.is_symlink():
-        path.parent.unlink()  # it leads out of the run
+        path.parent.unlink()  # the link leads out of the run folder
     path.parent.mkdir(exist_ok=True)
     fresh = fresh_beside(path)
     fresh.write_bytes(data)
@@ -116,7 +116,7 @@ class BatchWriter:
         self._rows: list[Any] = []
         self._sealed = deque([(0, schema.serialize().to_pybytes())])
         self.written = 0
-        self._batch({}, 1)  # the first one imports pandas, for 0.2 s: better now than between two events
+        self._batch({}, 1)  # the first batch imports pandas, which takes 0.2 s: better now than between two events
 
     def append(self, row: Any) -> None:
         """Add a row. Every 200th completes a batch (1.5 ms), so that no flush blocks the event loop for longer."""
@@ -131,11 +131,11 @@ class BatchWriter:
     def flush(self) -> None:
         """Write the buffered rows, 200 rows a batch. Raise OSError, and keep them, if the stream accepts no more."""
         while self._sealed or self._rows:
-            if not self._sealed:  # only then: else every flush on a full disk would make another batch
+            if not self._sealed:  # only if it is empty; otherwise every flush on a full disk would make another batch
                 self._seal()
             rows, data = self._sealed[0]
             self._stream.append(data)
-            self._sealed.popleft()  # only now: what was not written stays for the next attempt
+            self._sealed.popleft()  # only now, so that after a failure the next attempt writes it again
             self.written += rows
 
     def _seal(self) -> None:
@@ -156,7 +156,7 @@ class BatchWriter:
             values = [columns.get(name, nulls) for name in names]
             try:
                 together = pa.array(list(chain.from_iterable(values)), kind)
-            except Exception:  # of Arrow, or of Python if an integer is too large: some column has the cause
+            except Exception:  # from Arrow, or from Python for a large integer: one of the columns is the cause
                 arrays |= {name: self._column(name, kind, columns, rows) for name in names}
             else:
                 arrays |= {name: together.slice(place * rows, rows) for place, name in enumerate(names)}
@@ -166,7 +166,7 @@ class BatchWriter:
         values = columns.get(name, (None,) * rows)
         try:
             return pa.array(values, kind)
-        except Exception:  # as above: now value by value, so that only unusable values are null, and reported
+        except Exception:  # as above; value by value, so that only unusable values are null, and reported
             held: list[Any] = []
             for place, value in enumerate(values):
                 try:

@@ -106,7 +106,7 @@ class Uploader:
     ) -> None:
         self._destination, self._fetch, self._wait = destination, fetch, wait
         self._token: Token | None = None
-        direct = destination.address.startswith("http:")  # to this machine, which needs no proxy
+        direct = destination.address.startswith("http:")  # an address on this machine, which needs no proxy
         self._opener = build_opener(ProxyHandler({} if direct else None))
 
     def upload(self, folder: Path) -> Uploaded:
@@ -172,7 +172,7 @@ def files_of(folder: Path) -> tuple[list[Path], list[Path]]:
     document = folder / "run.json"
     regular: list[Path] = []
     left_out: list[Path] = []
-    for path in sorted(folder.rglob("*")):  # which follows no link to a folder
+    for path in sorted(folder.rglob("*")):  # rglob does not follow links to folders
         if is_regular(path):
             regular += [path] if path != document else []
         elif path.is_symlink() or not path.is_dir():

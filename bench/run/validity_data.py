@@ -87,7 +87,7 @@ def evidence(read: files.ReadRows, histograms: Histograms, document: dict[str, A
             structs.replace(check, note=f"{check.note}, in the part {part['run_id']} on {part['host']}")
             for part in parts
             for check in convert(part["failed_checks"], list[Check])
-            if check.name != "missing_data"  # which is counted again
+            if check.name != "missing_data"  # missing data are counted again
         ),
         busy_reason=next(filter(None, busy), ""),
         early=tuple(early_replies(read, document)),
@@ -245,7 +245,7 @@ def _of_metric(
         if (counted & known).any():
             median = quantile_or_none(values[good & there & known], 0.5)
             rank = math.ceil(0.99 * int(counted.sum()))
-            known_slack = np.sort(slack[counted & known])  # unknown ones may be larger than any
+            known_slack = np.sort(slack[counted & known])  # unknown ones may be larger than any known one
             p99 = float(known_slack[rank - 1]) if rank <= known_slack.size else None
             of_stamps = None
             if p99 is not None and (found := onset_ms[counted & known]).any():

@@ -127,9 +127,10 @@ class WorkerPart:
                             yield with_columns_of(batch, schema)
                             count += len(batch)
                 except (pa.ArrowException, OSError, TypeError, ValueError) as error:
-                    if self.facts.done or not isinstance(error, pa.ArrowInvalid):  # else it was killed in mid-write
+                    # otherwise it was killed during a write
+                    if self.facts.done or not isinstance(error, pa.ArrowInvalid):
                         self._note(name, error)
-        # a stream may end with a complete batch and lack others
+        # a stream that lacks batches may still end with a complete one
         if count < (written := self.facts.rows.get(table, 0)):
             self._note(name, ValueError(f"{count} of {written} rows are there"))
 
@@ -164,7 +165,7 @@ class WorkerPart:
             spool.keep(folder, worker, HISTOGRAMS, data)
 
     def _whole_lines(self) -> Iterator[bytes]:
-        # opened on reading, so that no unread file stays open
+        # opened when it is read, so that no unread file stays open
         if (file := self._open(TRANSCRIPT)) is not None:
             with file:
                 yield from (line for line in file if line.endswith(b"\n"))

@@ -52,7 +52,8 @@ VERSIONS = {AZURE_PREVIEW: API_VERSIONS, VOICE_LIVE_PATH: VOICE_LIVE_VERSIONS}
 AZURE_PATHS = {GA.name: AZURE_GA, PREVIEW.name: AZURE_PREVIEW, VOICE_LIVE.name: VOICE_LIVE_PATH}
 """The path of each dialect at an Azure resource."""
 NOT_OF_VOICE_LIVE = ".openai.azure.com"
-MODEL_VERSION = "2024-12-17"  # of gpt-4o-realtime-preview; a page of Azure's once showed it as an api-version
+# the version of gpt-4o-realtime-preview; a page of Azure's once showed it as an api-version
+MODEL_VERSION = "2024-12-17"
 EXAMPLE_URL = "wss://HOST/openai/v1/realtime?model=DEPLOYMENT"
 EXAMPLE_ENDPOINT = "https://RESOURCE.openai.azure.com"
 
@@ -131,7 +132,7 @@ def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, n
     notices = _azure_notices(dialect, version, bool(path), names)
     path = AZURE_PATHS.get(dialect.name, AZURE_GA)
     dated = {"api-version": version or VERSIONS[path][0]} if path in VERSIONS else {}
-    # `model` is the name of the deployment on Azure GA, and that of a model at Voice Live
+    # `model` is the name of the deployment on Azure GA, and the name of the model at Voice Live
     resource = f"{path}?{urlencode(dated | {NEEDED[path][0]: deployment})}"
     return _address(parts, resource, dialect, "azure", notices + _host_notices(parts, dialect, source))
 
@@ -260,7 +261,7 @@ def url_parts(text: str, key: str, source: str) -> tuple[SplitResult, int | None
     try:
         parts = urlsplit(text)
         return parts, parts.port
-    except ValueError:  # its text may quote a password
+    except ValueError:  # the exception's text may quote a password
         raise SettingError(key, f"{source} is not a URL, or its port is not from 1 to 65535") from None
 
 

@@ -31,7 +31,7 @@ class Credential:
     def hide(self, text: str) -> str:
         """Hide the secret in a text, which a service may quote; a secret shorter than SHORTEST_SECRET stays."""
         head = self._secret[:SHORTEST_SECRET]
-        if len(head) < SHORTEST_SECRET or head not in text:  # nearly all texts
+        if len(head) < SHORTEST_SECRET or head not in text:  # true for nearly all texts
             return text
         text = text.replace(self._secret, HIDDEN)
         start = text.find(head)

@@ -52,7 +52,7 @@ _LINKS = re.compile(
     r"(See|Visit|To mitigate|For more|Please refer)[^.]*?https://\S+( to troubleshoot this issue)?\.?|https://\S+"
 )
 _MISLEADING = re.compile(r"configuration not found in environment\. Token request error: \(\w+\) (None, None)?")
-"""The text of azure-identity for any refusal by a managed identity's endpoint, whatever its status and message."""
+"""The text of azure-identity for any refusal by a managed identity's endpoint, with any status and message."""
 _UNAVAILABLE = re.compile(r"^(\w+Credential:) \w+Credential authentication unavailable[.,]? ?")
 
 
@@ -88,7 +88,7 @@ def fetch_token(entra: EntraSignIn, retries: int) -> Token:
             options = {"tenant_id": entra.tenant_id} if entra.tenant_id else {}
             info = credential.get_token_info(entra.scope, options=options)
         return read_token(str(info.token), int(info.expires_on), _issuer(credential))
-    except Exception as error:  # azure-identity passes on whatever its responses, files and processes raise
+    except Exception as error:  # azure-identity passes on any exception of its responses, files and processes
         raise sign_in_error(entra, error) from None
 
 
@@ -168,7 +168,7 @@ def _certificates(ca: Path | None) -> Iterator[dict[str, Any]]:
 
 
 def _credential(entra: EntraSignIn, retries: int, trusted: Mapping[str, Any]) -> Any:
-    """Return a new credential object of the requested kind. Raise whatever its constructor raises."""
+    """Return a new credential object of the requested kind. Its constructor may raise any exception."""
     _silence()
     from azure import identity
 

@@ -51,7 +51,7 @@ def network_path_of(
     )
     if address.tls:
         return path, proxy_notices
-    # without TLS everyone on the path can read everything, keys too: it must not leave this machine
+    # without TLS everyone on the path can read everything, even keys, so it must not leave this machine
     for key, host in (("resolve", path.address), ("proxy", path.proxy.host if path.proxy else None)):
         if host is not None and not is_loopback(host):
             raise around.refuse(key, "leads away from this machine, without TLS: use wss://")
@@ -106,7 +106,7 @@ def _content(path: str, key: str, around: SettingsContext) -> bytes:
         return (around.folder / path).read_bytes()
     except OSError as error:
         raise around.refuse(key, f"{path} cannot be read: {error.strerror}") from None
-    except ValueError:  # a NUL in the name
+    except ValueError:  # a NUL in the path
         raise around.refuse(key, "is not the path of a file") from None
 
 

@@ -28,7 +28,7 @@ _PUBLIC_QUERY = frozenset(
 
 @dataclass(frozen=True)
 class EntraSignIn:
-    """How to sign in without a key: with which credential of azure-identity, for which scope, and by which path.
+    """A sign-in without a key: the credential of azure-identity, the scope, and the network path to it.
 
     `kind`: default (the chain of DefaultAzureCredential), managed_identity, service_principal, workload_identity or
     azure_cli. `authority`: the sign-in host of a sovereign cloud, None for the public one. `proxy`: the target's, which
@@ -45,7 +45,7 @@ class EntraSignIn:
 
 
 Auth = Credential | EntraSignIn | None
-"""A key, a sign-in, or nothing."""
+"""A key, a sign-in, or None if the target needs neither."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ class Target:
     network_path: NetworkPath = DIRECT
     region: str | None = None
     connect_rate_per_min: float | None = None
-    """None: the service's default, see `connects_per_min`; 0: no limit."""
+    """None for the service's default, see `connects_per_min`; 0 for no limit."""
     prices: Prices | None = None
-    """None: by the model that answers."""
+    """None if the model that answers determines them."""
     model: str | None = None
     """The requested model's or deployment's name."""
     session: Mapping[str, Any] = field(default_factory=dict)

@@ -128,7 +128,7 @@ PRICES = OrStruct(String("the name of a model of the price table, or a table of 
 
 @dataclass(frozen=True)
 class AuthSettings:
-    """How to sign in through Microsoft Entra ID. Secrets come from azure-identity's own environment variables."""
+    """The sign-in through Microsoft Entra ID. Secrets come from azure-identity's own environment variables."""
 
     type: SignInName = field_key(SIGN_IN, "Which credential of azure-identity.", "entra")
     scope: str | None = field_key(SCOPE, "What the token is for; by default known from the host.", quiet=True)

@@ -1,10 +1,10 @@
 """The choice of services to measure: by names in a `targets.yaml`, by a URL, or by Azure's variables.
 
 With a URL only two things are read from the environment: the key that `--api-key-env` names, and the usual variables of
-proxies. So no key goes to a server it was not meant for, and nobody is signed in without a request for it.
+proxies. So no key goes to a server for which it is not intended, and there is no sign-in without a request for it.
 
-A target is made of its settings, whatever their source: its address, its prices, and its sign-in, which is by a key,
-through Microsoft Entra ID, or missing. Nothing is fetched here.
+A target is made from its settings, from any source: its address, its prices, and its sign-in, which is by a key,
+through Microsoft Entra ID, or missing. This module fetches nothing.
 """
 
 from __future__ import annotations
@@ -245,7 +245,7 @@ def _built(
     options: TargetSettings,
     around: SettingsContext,
 ) -> Target:
-    """Build the target or variant at the keys. Errors in a setting that a variant inherits have the target's place."""
+    """Build the target or variant at the keys. Errors in inherited settings of a variant have the target's position."""
     given = {name: value for name, value in vars(options).items() if value is not None}
     names = IN_FILE | {name: ON_COMMAND_LINE[name] for name in given}
     try:
@@ -255,9 +255,9 @@ def _built(
             raise
         at = file.within(*keys, error.key) or file.nearest(*keys[:2], error.key)
         raise at.error(str(error)) from None
-    except ScriptError:  # of the price table
+    except ScriptError:  # an error of the price table
         raise
-    except UsageError as error:  # of a variable's value
+    except UsageError as error:  # an error of a variable's value
         raise file.nearest(*keys).error(str(error)) from None
     return replace(target, notices=tuple(f"{target.label}: {notice}" for notice in target.notices))
 
@@ -293,7 +293,7 @@ def build_target(settings: TargetSettings, around: SettingsContext) -> Target:
     auth, of_auth, sign_in_notices = auth_of(settings, around, address, network_path)
     further, of_headers = further_headers(settings.headers or {}, around.environ)
     ours = (("User-Agent", f"rtbench/{tool_version()}"), *address.headers)
-    theirs = {name.lower() for name, _ in further}  # these win if both set one
+    theirs = {name.lower() for name, _ in further}  # those of the target win if both set one
     offered, of_offered = subprotocols(settings.subprotocols or (), around.environ)
     return Target(
         label=settings.name or as_label(address.host),
@@ -405,7 +405,7 @@ def _by_key(settings: TargetSettings, around: SettingsContext, address: Address)
     source, variable = around.names["api_key_env"], settings.api_key_env
     if variable is not None:
         key = cleaned(around.environ.get(variable, ""), source if source == variable else f"the variable of {source}")
-        if not key:  # without its name, because some users give the key itself
+        if not key:  # the error does not quote it, because some users give the key itself
             problem = "names a variable that is not set: it wants the variable's name, not the key"
             raise around.refuse("api_key_env", problem)
         known = SERVICES.get(address.service)

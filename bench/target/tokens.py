@@ -30,7 +30,7 @@ from bench.transport.gevent_patch import with_timeout
 from bench.units import NS_PER_S
 
 MARGIN_S = 0.5
-"""The end of a token's life in which it is not sent: the service checks it a little later."""
+"""The last part of a token's life, in which it is not sent, because the service checks it a little later."""
 SHORTEST_PAUSE_S = 0.5
 LONGEST_BACKOFF_S = 60.0
 LONGEST_OUTAGE_BACKOFF_S = 5.0
@@ -38,7 +38,7 @@ LONGEST_OUTAGE_BACKOFF_S = 5.0
 FETCH_LIMIT_S = 30.0
 """azure-identity limits each connect and each read, but not their sum."""
 LONGEST_SESSION_NS = 60 * 60 * NS_PER_S
-"""How long after its end a token may still be quoted, in the session that was opened with it."""
+"""The time after its end for which a token may still be quoted, in the session that was opened with it."""
 REFRESH: Final = "auth_refresh"
 
 NoteIncident = Callable[[str, str], None]
@@ -186,7 +186,7 @@ class TokenRenewer:
 
     def _renew_for_ever(self) -> None:
         while not self._closed.wait(self._pause_s()):
-            with suppress(Exception):  # of the incident callback: only `close` ends this
+            with suppress(Exception):  # an exception of the incident callback must not end the loop; only `close` does
                 self._renew()
 
     def _pause_s(self) -> float:
@@ -228,7 +228,7 @@ class TokenRenewer:
         if self.current_token is not None and token.expires_ns <= self.current_token.expires_ns:
             return
         ended_ns, same = monotonic_ns() - LONGEST_SESSION_NS, token.bearer.header()
-        # a session may still have been opened with those that have not ended for so long
+        # a session that is still open may have been opened with one that ended since this instant
         quotable = (old for old in self.tokens if old.expires_ns > ended_ns and old.bearer.header() != same)
         with self._renewed:
             self.tokens = (*quotable, token)

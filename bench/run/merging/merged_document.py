@@ -49,13 +49,13 @@ class RunNumbering:
         columns["run_id"] = pa.repeat(self.run_id, len(batch))
         places = pc.index_in(columns["worker"], pa.array([*self.workers], pa.int64()))
         columns["worker"] = pa.array([*self.workers.values()], pa.int64()).take(places)
-        if "session_id" in columns:  # each name is made once, however many rows have it
+        if "session_id" in columns:  # each new name is made only once, even if many rows have it
             names = columns["session_id"].dictionary_encode()
             new_names = pa.array(map(self.session_id, names.dictionary.to_pylist()), pa.string())
             columns["session_id"] = new_names.take(names.indices)
         if "pair" in columns and columns["pair"].null_count < len(batch):
             pair = columns["pair"]
-            absent = pair.is_null().to_numpy(zero_copy_only=False)  # rows without a pair stay so
+            absent = pair.is_null().to_numpy(zero_copy_only=False)  # rows without a pair remain without one
             places = np.searchsorted(self.pairs.numbers, pair.fill_null(self.pairs.numbers[0]).to_numpy())
             new = {"pair": self.pairs.new, "block": self.pairs.blocks}
             columns |= {name: pa.array(values[places], mask=absent) for name, values in new.items()}
@@ -199,7 +199,8 @@ def notices(names: Sequence[str], documents: Documents, left_out: Iterable[tuple
     began_ns, ended_ns = (
         np.array([document[key] for document in documents]) for key in ("started_utc_ns", "ended_utc_ns")
     )
-    if ended_ns.min() - began_ns.max() < (ended_ns - began_ns).min() / 2:  # together for less than half of the shortest
+    # all ran together for less than half of the shortest run
+    if ended_ns.min() - began_ns.max() < (ended_ns - began_ns).min() / 2:
         sentences.append(
             "Its parts were not played at the same time: users and rates are sums that never existed at one time."
         )

@@ -233,7 +233,7 @@ class SourceRun:
             facts = replace(part.facts, incidents=self._incidents(part.facts))
             part.keep_documents(folder, self.numbering.workers[part.worker], facts)
 
-    # The size.
+    # The size of the run.
 
     @cached_property
     def extent(self) -> RunExtent:
@@ -266,7 +266,7 @@ class SourceRun:
         try:
             return files.no_uncertainty(self.folder)
         except (pa.ArrowException, OSError):
-            return ""  # its turns cannot be read at all, which reading them reports
+            return ""  # its turns cannot be read either, which another check reports
 
     def _check_keys(self) -> None:
         sessions, turns = (
