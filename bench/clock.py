@@ -1,4 +1,4 @@
-"""The clocks of Python code, and the conversion of kernel timestamps to CLOCK_MONOTONIC.
+"""The clock readings of Python code, and the conversion of kernel timestamps to CLOCK_MONOTONIC.
 
 All instants are integer nanoseconds of CLOCK_MONOTONIC, which is one clock for all processes of a host. The kernel
 timestamps segments with CLOCK_REALTIME: those that arrive (SO_TIMESTAMPNS) and those that leave
@@ -100,7 +100,7 @@ def monotonic_of(realtime_ns: int) -> int | None:
 def arrival_ns(ancillary: Sequence[tuple[int, int, bytes]]) -> int | None:
     """Return the kernel's receive timestamp from the ancillary data of `recvmsg`, on CLOCK_MONOTONIC.
 
-    Return None if there is no usable timestamp. The caller then uses its own clock, and counts this.
+    Return None if there is no usable timestamp. The caller then uses its own clock, and counts the fallback.
     """
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS and len(data) >= _TIMESPEC.size:

@@ -70,13 +70,12 @@ _arrival, _send, _clock = partial(_instants, "arrival"), partial(_instants, "sen
 
 
 def names_of(columns: Iterable[ColumnGroup], *filled: FilledBy) -> tuple[str, ...]:
-    """Return the names of columns in their order. With `filled`, return only columns that are filled in one of these
-    ways."""
+    """Return the names of columns in order. With `filled`, return only columns that are filled in one of these ways."""
     return tuple(name for some in columns if not filled or some.filled in filled for name in some.names)
 
 
 def instants_by_source(instants: Iterable[InstantGroup], *stamps: Stamp) -> tuple[str, ...]:
-    """Return the names of instants, in their order. With `stamps`, return only instants from one of these sources."""
+    """Return the names of instants in order. With `stamps`, return only instants from one of these sources."""
     return tuple(name for some in instants if not stamps or some.stamp in stamps for name in some.names)
 
 

@@ -20,7 +20,8 @@ CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 BUSY = 0.7
 """The share of all cores' time in use from which on a process sometimes waits for a core."""
 STOLEN = 0.02
-"""The share of all cores' time from which on the hypervisor counts as a cause of delays."""
+"""The share of all cores' time, taken by the hypervisor, that counts as a cause of delays; twice that in a time window.
+"""
 OTHERS = "other programs are at work on this machine: end them, or measure on one that has nothing else to do"
 HYPERVISOR = "the hypervisor took this machine's cores away: measure on one whose cores are its own"
 
@@ -148,7 +149,7 @@ def merge_cpu_usage(watched: Sequence[CpuUsage]) -> CpuUsage | None:
 
 
 def busy_reason(processors: Mapping[str, Any] | None) -> str:
-    """Return who made this process wait for a core, and what to do; "" if no other user is known to have done so."""
+    """Return who made this process wait for a core, and what to do; "" if no such cause is known."""
     if processors is None:
         return ""
     own, programs, taken, stolen, stolen_most = (
@@ -216,7 +217,7 @@ def available_priority() -> Priority:
         return Priority(before, "is not permitted", permit)
     raised = niceness()
     set_niceness(before)
-    # the process may be in a group of its terminal session, whose niceness is not raised
+    # the process may be in the group of its terminal session, and the niceness of that group is not raised
     with suppress(OSError, ValueError):
         if AUTOGROUP.read_text().strip() == "1" and int(OWN_GROUP.read_text().rpartition(" ")[2]) > RAISED:
             everywhere = f"after `echo {RAISED} > /proc/$$/autogroup` in this shell it has one on all programs"

@@ -72,7 +72,7 @@ class Dialer:
         return {name: self._keyring.hide(value) for name, value in headers.items()}
 
     def _authorization(self, limits: Timeouts, phases: ConnectTimings) -> tuple[str, str] | None:
-        """Return the header that authenticates us.
+        """Return the header that authenticates the client.
 
         Record a wait for a token only if the loop polled in the meantime.
         """

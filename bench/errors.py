@@ -75,7 +75,7 @@ def _place(error: RtbenchError) -> tuple[int, int]:
 
 
 class ConnectError(RtbenchError):
-    """The failure to open a session. `outcome` is one of the outcomes of a session, as `connect_failed:401`.
+    """The failure to open a session. `outcome` is one of the outcomes of a session, such as `connect_failed:401`.
 
     `headers` are those of the service's response, if there was one.
     """

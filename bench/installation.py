@@ -39,7 +39,7 @@ def tool_version() -> str:
 
 
 KILLED_S = 10.0
-"""How long to wait for the end of a killed process. The kernel may hold it, for example if a disk does not respond."""
+"""The wait for the end of a killed process. The kernel may hold it, for example if a disk does not respond."""
 HOME = str(Path(__file__).resolve().parents[1])
 EXAMPLES = Path(HOME) / "scenarios"
 """The scenarios that come with the tool."""

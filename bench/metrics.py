@@ -23,10 +23,9 @@ DEFINITIONS_VERSION = 1
 """
 
 ORIGINS = ("request_sent", "speech_end")
-"""The instants from which latency is measured. The first that a turn has counts; the column `measured_from` has its
-name."""
+"""The instants from which latency is measured: the first that a turn has. The column `measured_from` has its name."""
 ORIGIN = "measured_from"
-"""The begin of metrics that are measured from the instant that the column of this name contains."""
+"""The `begin` of metrics that are measured from the instant in the column of this name."""
 REGULAR = "regular"
 """The turn type of a turn that has no property of TURN_TYPES."""
 TURN_TYPES = ("function_calls", "after_interruption", "after_truncation", "filler")
@@ -88,8 +87,7 @@ class Metric:
 
     @cached_property
     def is_answer_wait(self) -> bool:
-        """True if a negative value is absent: a reply that begins before the end of the caller's turn is not its
-        answer."""
+        """True if a negative value is absent: a reply before the end of the caller's turn is not its answer."""
         return self.begin in (ORIGIN, "speech_end") and not self.signed
 
     @cached_property
@@ -304,7 +302,7 @@ EXPECTED = "failed:missing_"
 UNHEARD = "the service heard no speech (does it have a VAD, does it detect turns, is its threshold too high?)"
 NOTHING_AUDIBLE = "nothing audible came"
 NO_MESSAGE, NO_AUDIO, INAUDIBLE = "no message came", "none of them with audio", "none of it audible"
-"""What was received instead of an audible reply, in words: no message, no audio, or audio in which no sound begins."""
+"""The texts for a reply without audible audio: no message, no audio, or audio in which no sound begins."""
 NO_PAUSE = "the reply had no silence that ends it (reply_silence_ms)"
 ONLY_FILLERS = "only fillers, each shorter than answer_min_ms, came"
 TEXT_SESSION = "the session is one of text"

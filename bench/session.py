@@ -4,12 +4,12 @@ Turn 1 begins after the service has greeted the session and accepted its setting
 Within a turn nothing waits for an acknowledgement, because some services send none.
 
 If the service detects turns, the caller's microphone is open from the first turn until the session ends. It sends
-silence while no one speaks. The caller listens to a reply to its end before the next turn. If a VAD took a pause for
-the end of a turn, its response may finish before the next turn.
+silence while no one speaks. The caller listens to a reply to its end before the next turn. If the VAD took a pause for
+the end of a turn, the session lets the service finish its response before the next turn.
 
-A wait is a function that returns an instant; or None if the awaited thing is there, or will not come. The session
-sleeps until that instant, and calls the function again after each message. The timeline learns what ends a wait, and
-the wait itself does not.
+A wait is a function that returns an instant; or None if the awaited event has come, or will not come. The session
+sleeps until that instant, and calls the function again after each message. Events that end a wait go to the timeline,
+and not to the wait.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from bench.transport.interface import Transport
 from bench.units import NEVER_NS, NS_PER_S
 
 UNACKNOWLEDGED_NS = 2_000_000_000
-"""How long to wait for the next acknowledgement of the history after the last one; some services send none."""
+"""The wait for the next acknowledgement of the history after the last one. Some services send none."""
 Until = Callable[[Timeline, int], int | None]
 """A function that returns the end of a wait, from the timeline and the time; None if there is nothing to wait for."""
 
@@ -129,7 +129,7 @@ def at_most(wait: Until, longest_ns: int) -> Until:
 
 
 SLICE_NS = 250_000_000
-"""How often a wait checks whether the run is ending."""
+"""The period at which a wait checks whether the run is ending."""
 
 
 class Session:
@@ -159,16 +159,17 @@ class Session:
         self.close()
 
     def open(self) -> None:
-        """Set the session up as its dialect requires. Usually the service greets, receives the settings, and confirms
-        them."""
+        """Set the session up as its dialect requires.
+
+        Usually the service greets, receives the settings, and confirms them.
+        """
         until_ns = self.now_ns + int(self._script.limits.session * NS_PER_S)
         for step in self._script.set_up:
             if self._timeline.over:
                 break
             if isinstance(step, AwaitedEvent):
                 if self._await_in_time(at_most(described(step.kind), until_ns)):
-                    # the time that this process takes to continue is added to the limit, because the service waits for
-                    # that
+                    # the time that this process takes to continue extends the limit, because the service waits for it
                     until_ns += max(0, self.now_ns - self._timeline.arrived_ns)
                 else:
                     detail = f"{step.name} did not come within the limit session"
@@ -182,7 +183,7 @@ class Session:
 
     @property
     def outputs(self) -> dict[str, FunctionOutput]:
-        """The outputs of functions by the ids of their calls. The reader removes them."""
+        """The outputs of functions by the ids of their calls. A reader removes what it takes."""
         return self._line.functions.outputs
 
     @property
@@ -296,7 +297,7 @@ class Session:
         self._line.run_actions()
 
     def sound(self, sound: PreparedSound) -> None:
-        """Play a sound of the caller's surroundings: during the reply, unless that is over before, or in silence."""
+        """Send a sound that is not a turn: at its cue in the reply, unless that is over before, or in silence."""
         if sound.cue is None:
             self._break_silence(sound)
         elif self._await_cue(sound.kind, sound.cue):
@@ -345,9 +346,10 @@ class Session:
             self._line.listen(until_ns, for_turn=for_turn)
 
     def _await_in_time(self, wait: Until, ending: Callable[[], bool] = lambda: False) -> bool:
-        """Receive until the wait is over. Return False if all messages until its limit were handled before.
+        """Receive until the wait is over. Return False if its limit passes first.
 
-        Return True at once if the run is `ending`, because between turns that loses no data.
+        A limit has passed when all messages that arrived until then were handled. If the run is `ending`, return True
+        at once, because between turns that loses no data.
         """
         while (until_ns := wait(self._timeline, self.now_ns)) is not None and not ending():
             if self._transport.heard_ns >= until_ns:

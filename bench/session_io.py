@@ -102,7 +102,7 @@ def _length_ns(message: ClientMessage) -> int:
 
 FAR_NS = 3_600_000_000_000
 LATE_SHARE = 10
-"""A chunk is late if it is sent later than one LATE_SHARE-th of its own length."""
+"""A chunk is late if it leaves more than 1/LATE_SHARE of its own length after it was due."""
 
 
 class SessionListener(Protocol):
@@ -151,7 +151,7 @@ class SessionIO:
         self.microphone = Microphone(script.between)
         self.functions = FunctionRunner(script.functions, script.choices)
         self._asks_late = bool(script.between) and not script.service_responds
-        """True if the response is requested when a VAD that does not respond itself has committed all of the speech."""
+        """True if the response is requested only after the VAD, which starts none, has committed all of the speech."""
         self._turn: PreparedTurn | None = None
         """The last turn that was started."""
         self._judges: dict[int, SuccessPredicate] = {}
@@ -171,8 +171,7 @@ class SessionIO:
         self.asked_until_ns = 0
         """The instant before which the service asked for no further turn."""
         self._ticket = 0
-        """The ticket of the last message that was sent with a timestamp; 0 after the kernel has reported its
-        acknowledgement."""
+        """The ticket of the last message that was sent with a timestamp; 0 if its acknowledgement was reported."""
 
     # The current turn.
 
@@ -193,11 +192,11 @@ class SessionIO:
         return self._opening is None
 
     def sound_end(self, timeline: Timeline, _: int) -> int | None:
-        """Return the end of the wait for the recording of speech or sound; a wait as those of `bench.session`."""
+        """Return the next deadline while the microphone has speech to record, else None; a wait of `bench.session`."""
         return timeline.next_deadline_ns if self.microphone.speaking and not timeline.over else None
 
     def speech_end(self, timeline: Timeline, now_ns: int) -> int | None:
-        """Return the end of the wait for a turn's speech, or for the turn: some turns end before their speech."""
+        """Return the same for a turn's speech. Return None if the turn is over before its speech."""
         return None if self._opening is None and timeline.turns.all_over else self.sound_end(timeline, now_ns)
 
     def _begin(self, turn: PreparedTurn) -> None:
@@ -264,8 +263,7 @@ class SessionIO:
 
     @property
     def due_ns(self) -> int | None:
-        """The instant at which the microphone's next chunk is due; None if there is none, or the last is still being
-        sent."""
+        """The instant at which the microphone's next chunk is due; None if there is none, or one is being sent."""
         return None if self._offered is not None else self.microphone.due_ns
 
     def send_due(self) -> bool:
@@ -286,7 +284,7 @@ class SessionIO:
         """Send a chunk, or as much of it as is possible without waiting."""
         if message is self._opening and self._turn is not None:
             self._opening = None
-            self._begin(self._turn)  # before the send, because no instant of a turn may precede its begin
+            self._begin(self._turn)  # before the send, because no instant of a turn may precede its start
         receipt = self._transport.offer(self._written(message), stamped=_is_stamped(message))
         if receipt is None:
             self._offered = message, due_ns

@@ -1,6 +1,6 @@
 """A line that is refreshed in its own place on a terminal, and the width of text there.
 
-The text of the line is computed purely and made to fit: its least important parts are removed first.
+Pure functions compute the text of the line and make it fit: its least important parts are removed first.
 """
 
 from __future__ import annotations

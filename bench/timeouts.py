@@ -40,7 +40,7 @@ class Timeouts:
     tls: float = 5.0
     upgrade: float = 10.0
     session: float = 10.0
-    """until session.created, and then session.updated"""
+    """until session.created and the session.updated after it"""
     end_of_turn: float = 10.0
     """from the end of the caller's speech until the service's VAD reports it"""
     first_delta: float = 30.0
@@ -51,7 +51,7 @@ class Timeouts:
     turn: float = 0.0
     """from the end of the caller's input to the end of the turn, with all its responses
 
-    The default is LONGEST_TURN_S, or the sum of the limits of one response if that is longer.
+    By default LONGEST_TURN_S, or the sum of the limits of one response if that is longer.
     """
 
     def __post_init__(self) -> None:

@@ -40,7 +40,7 @@ class Validator(ABC, Generic[T]):
 
 @dataclass(frozen=True)
 class String(Validator[str]):
-    """A string. `allowed`: its form in words; `blank`: whether it may be empty or blank."""
+    """A string. `allowed`: its form in words; `blank`: whether it may be empty or only white space."""
 
     allowed: str = "a string"
     blank: bool = False
@@ -344,7 +344,7 @@ def one_of_tables(key: str, tables: Mapping[str, Schema]) -> Schema:
 
 
 class InvalidCombinationError(Exception):
-    """An error in a combination of values of a table, each of which is valid. The value at `key` is to be rejected."""
+    """An error in a combination of values of a table, each of which is valid. The error is reported at `key`."""
 
     def __init__(self, key: str, problem: str) -> None:
         super().__init__(problem)

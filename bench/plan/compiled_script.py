@@ -120,7 +120,7 @@ def _refuse_unspeakable(script: Script, dialect: Dialect) -> None:
 
 
 def _at(script: Script, keys: tuple[str, ...], problem: str) -> UsageError:
-    """Return an error at the position of the script's value at the end of these keys."""
+    """Return an error at the position of the script's value under these nested keys."""
     if script.written is None:
         return ScriptError(script.path, None, problem)
     return script.written.nearest(*keys).error(problem)

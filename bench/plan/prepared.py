@@ -42,7 +42,7 @@ AS_SESSION = ResponseSettings()
 """Response settings that are those of the session."""
 NO_ROW: Mapping[str, str] = {}
 OF_SPEECH, OF_SOUND = ("speech_start", "speech_end"), ("barge_in", "sound_end")
-"""The instants of begin and end, of a caller's speech and of a sound."""
+"""The instants of start and end, of a caller's speech and of a sound."""
 BETWEEN_S = 5.0  # the duration of the noise between turns, which is repeated
 BETWEEN_ID = "between-turns"
 
@@ -55,7 +55,7 @@ class PreparedTurn:
     its `event_prefix`, so an error's `event_id` identifies the turn. `between`: what the microphone records after the
     speech, in a loop; () if it is switched off. `said`: the caller's message, of a text turn. `response`: the settings
     of its responses. `calls`: the expected function calls; None if any is accepted. `interrupts`: the cue at which it
-    interrupts the reply before it; None if it waits for the end of that reply. `verifies`: whether to check that the
+    interrupts the preceding reply; None if it waits for the end of that reply. `verifies`: whether to check that the
     service retains nothing of that reply beyond what was played.
     """
 
@@ -76,7 +76,7 @@ class PreparedTurn:
 
     @property
     def within_turn(self) -> bool:
-        """True if it is sent while the turn before is still open."""
+        """True if it is sent while the preceding turn is still open."""
         return self.interrupts is not None
 
     @property
@@ -103,7 +103,7 @@ class PreparedEvent:
 class PreparedSound:
     """A paced sound that is meant neither to interrupt a reply nor to get one.
 
-    `cue`: its instant in the reply before it; None for a sound in silence.
+    `cue`: its instant in the preceding reply; None for a sound in silence.
     """
 
     plays_turn: ClassVar[Literal[False]] = False
@@ -115,13 +115,13 @@ class PreparedSound:
 
     @property
     def within_turn(self) -> bool:
-        """True if it is played while the turn before is still open."""
+        """True if it is played while the preceding turn is still open."""
         return self.cue is not None
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedInterruption:
-    """An interruption of the reply before by the client, as if its caller had pressed a button."""
+    """An interruption of the preceding reply by the client, as if its caller had pressed a button."""
 
     plays_turn: ClassVar[Literal[False]] = False
     within_turn: ClassVar[Literal[True]] = True
@@ -142,7 +142,7 @@ class PreparedPause:
 
 @dataclass(frozen=True, slots=True)
 class PreparedExpectation:
-    """An event that the turn before must get within a time in seconds."""
+    """An event that the preceding turn must get within a time in seconds."""
 
     plays_turn: ClassVar[Literal[False]] = False
     within_turn: ClassVar[Literal[True]] = True
@@ -342,9 +342,9 @@ class ScriptEncoder:
     def _appends(
         self, pieces: Sequence[AudioChunk], pcm: Pcm, event_id: str, instants: tuple[str, ...] | None
     ) -> Iterator[ClientMessage]:
-        """Yield the messages of a recording. Those with the begin or end of its speech state its position.
+        """Yield the messages of a recording. Messages with the start or end of its speech contain its position.
 
-        `instants`: the names of begin and end; None if it is sent all at once.
+        `instants`: the names of start and end; None if it is sent all at once.
         """
         recorded_ns, whole_ns, paced = 0, sum(chunk.duration_ns for chunk in pieces), instants is not None
         edges = dict(zip(instants or (), (_ns(pcm.speech.begin + 1), _ns(pcm.speech.end)), strict=False))

@@ -6,10 +6,10 @@ type), except audio that would make a turn meaningless: see `load_pcm`.
 Noise is mixed with speech at a given signal-to-noise ratio. The ratio is that of RMS values: of the speech alone, from
 its first sample to its last, and of the whole noise. Noise that is shorter than the audio is repeated.
 
-The begin and end of speech in a recording are found once, offline, by energy relative to the recording itself. The
+The start and end of speech in a recording are found once, offline, by energy relative to the recording itself. The
 energy is that of windows of 20 ms, one every millisecond. The level of speech is the RMS of the loudest 5 % of the
-sounding windows, so it does not depend on the amount of surrounding silence. Speech is what is within 35 dB of it. Both
-ends are then found to the sample.
+windows with sound, so it does not depend on the amount of surrounding silence. Windows within 35 dB of it are speech.
+Both ends are then found to the sample.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class SpeechSpan:
 def find_speech(samples: NDArray[np.int16], rate_hz: int) -> SpeechSpan:
     """Find the speech of a recording of one channel, from its first sound to its last, with the pauses.
 
-    Speech within 1 ms of the recording's begin or end is extended to it. A silent recording counts as speech as a
-    whole.
+    Speech within 1 ms of the recording's start or end is extended to it. A silent recording counts completely as
+    speech.
     """
     per_ms = rate_hz // 1_000
     power = samples.astype(np.float64) ** 2
@@ -65,7 +65,7 @@ def find_speech(samples: NDArray[np.int16], rate_hz: int) -> SpeechSpan:
         return SpeechSpan(0, len(samples))
     floor = _level(energies[_sounding(energies, energies.max() / DEPTH)]) / DEPTH
     windows = _sounding(energies, floor)
-    loud = np.flatnonzero(power >= floor)  # every sounding window contains at least one
+    loud = np.flatnonzero(power >= floor)  # every window with sound contains at least one
     begin = loud[np.searchsorted(loud, (windows[0] + 1 - WINDOW_MS) * per_ms)]
     end = loud[np.searchsorted(loud, (windows[-1] + 1) * per_ms) - 1] + 1
     return SpeechSpan(
@@ -113,7 +113,7 @@ FULL_SCALE = 32_768
 MIN_MS = 100  # the service rejects a commit of less (`input_audio_buffer_commit_empty`)
 MAX_MINUTES = 15
 FORMATS = frozenset({"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "OGG"})
-"""Formats of libsndfile in which programs write speech. Of the others, it reads some without the right position."""
+"""Formats of libsndfile in which programs write speech. It reads some others without knowing its position in them."""
 ABSURD_AMPLITUDE = 1_000.0  # full scale is 1; files of floats may exceed it a little, and are clipped
 SILENT_DBFS = -60.0  # peaks of speech are at least 40 dB above this, and the noise of a good room is below it
 

@@ -152,7 +152,7 @@ def load_script(path: Path) -> Script:
 
 
 def build_script(path: Path, settings: Mapping[str, Any], steps: Iterable[Step], *, whole: bool = True) -> Script:
-    """Return the script of a Python program in the file `path`, to whose folder other paths are relative.
+    """Return the script of a Python program in the file `path`. Other paths are relative to the folder of that file.
 
     `settings`: the keys of a script's file, without `steps`. `whole`: no other steps follow. Raise UsageError for
     anything that is an error in a file, too.

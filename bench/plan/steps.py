@@ -127,7 +127,7 @@ class InterruptSettings:
 
 @dataclass(frozen=True)
 class InterruptStep(AudioTurnBase):
-    """An interruption of the reply before it: by the caller's speech (a turn), or by the client without speech."""
+    """An interruption of the preceding reply: by the caller's speech (a turn), or by the client without speech."""
 
     verb: ClassVar = "interrupt"
     within_turn: ClassVar = True
@@ -297,7 +297,7 @@ class ExpectSettings:
 
 @dataclass(frozen=True)
 class ExpectStep(Step):
-    """An event that the turn before must get."""
+    """An event that the preceding turn must get."""
 
     verb: ClassVar = "expect"
     within_turn: ClassVar = True

@@ -44,7 +44,7 @@ class TurnReference:
 
 NO_REFERENCE = TurnReference()
 SuccessPredicate = Callable[[Any], object]
-"""A function of a Python program that decides from its observation whether a successful turn has done its task."""
+"""A Python function that gets the observation of a successful turn, and returns whether the turn has done its task."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,12 +70,12 @@ class Step(ABC):
 
     @property
     def within_turn(self) -> bool:
-        """True if it runs while the turn before is open. Any other step waits for the end of that turn."""
+        """True if it runs while the preceding turn is open. Any other step waits for the end of that turn."""
         return False
 
     @property
     def is_of_turn(self) -> bool:
-        """True if it belongs to a turn before it, which must exist."""
+        """True if it belongs to a preceding turn, which must exist."""
         return self.within_turn
 
     @property
@@ -403,7 +403,7 @@ SPEECH = StructOf(
 
 @dataclass(frozen=True, kw_only=True)
 class AudioTurnBase(ScriptTurn):
-    """A turn of the caller as audio. Each session plays one of its recordings; noise is added later."""
+    """A turn of the caller as audio. Each session plays one of its recordings; the encoder may add noise."""
 
     kind: ClassVar[InputKind] = "audio"
 
@@ -443,7 +443,7 @@ class AudioTurnBase(ScriptTurn):
 
 @dataclass(frozen=True)
 class AudioTurn(AudioTurnBase):
-    """A spoken turn after the end of playback of the reply before it."""
+    """A spoken turn that starts after the preceding reply was played."""
 
     verb: ClassVar = "audio"
 
