@@ -301,7 +301,6 @@ def read_cpu(harness: int, simulator: int, cores: frozenset[int]) -> CpuReading:
 
 
 def cpu_usage(begin: CpuReading, end: CpuReading) -> ProcessCpuUsage:
-    """Compute the CPU use between two readings."""
     seconds = (end.at_ns - begin.at_ns) / NS_PER_S
     harness, simulator, busy = (
         None if was is None or now is None else (now - was) / seconds

@@ -123,7 +123,6 @@ class SessionListener(Protocol):
         return
 
     def turn_began(self) -> None:
-        """Note that a turn has begun."""
         return
 
     def turn_ended(self, turn: TurnObservation) -> None:

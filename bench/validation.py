@@ -121,8 +121,6 @@ class Number(Validator[float]):
 
 @dataclass(frozen=True)
 class Integer(Number):
-    """A whole number."""
-
     words: ClassVar = "a whole number"
 
     def read(self, value: LocatedValue) -> int:
@@ -137,8 +135,6 @@ class Integer(Number):
 
 @dataclass(frozen=True)
 class Boolean(Validator[bool]):
-    """True or false."""
-
     def read(self, value: LocatedValue) -> bool:
         flag = value.content()
         if not isinstance(flag, bool):

@@ -195,7 +195,6 @@ def chunks(audio: bytes, format: AudioFormat, chunk_ms: int, *, whole: bool) -> 
 
 
 def silence(format: AudioFormat, chunk_ms: int) -> AudioChunk:
-    """Return a chunk of digital silence."""
     data = format.encode(np.zeros(format.rate_hz * chunk_ms // 1_000, np.int16))
     return AudioChunk(data, format.duration_ns(len(data)))
 

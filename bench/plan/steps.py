@@ -416,7 +416,6 @@ TWICE = "names a text turn and a voice turn, whose latencies count from differen
 
 
 def is_turn(step: Step) -> TypeGuard[ScriptTurn]:
-    """Return whether a step is a turn."""
     return step.plays_turn
 
 
