@@ -58,8 +58,7 @@ def run_words(words: Sequence[str], free: Collection[int]) -> RunWords:
 
 
 def locust_files(*paths: Path) -> tuple[str, dict[str, str]]:
-    """Return the value of `locust -f` for these scripts and Locust files, and the environment variables that go with
-    it."""
+    """Return the value of `locust -f` for these scripts and Locust files, and the environment variables for it."""
     scripts = [str(path.resolve()) for path in paths if path.suffix in SCRIPT_SUFFIXES]
     files = [path for path in paths if path.suffix not in SCRIPT_SUFFIXES] + [OF_SCRIPTS] * bool(scripts)
     return ",".join(map(str, files)), ({SCRIPTS: json.dumps(scripts)} if scripts else {})
