@@ -78,7 +78,7 @@ class RunRefused:
 
 @dataclass(frozen=True)
 class SignalReceived:
-    """SIGINT (Ctrl-C) or SIGTERM."""
+    """The process received SIGINT (Ctrl-C) or SIGTERM."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Runs scripts and Locust files for `rtbench run`: `python -m bench.load.run_files FILE… OPTIONS`.
+"""The command that runs scripts and Locust files for `rtbench run`: `python -m bench.load.run_files FILE… OPTIONS`.
 
 Locust's own parser reads the command line, so every option of `locust` is also an option here. Words that are neither
 options nor values of options name the files.

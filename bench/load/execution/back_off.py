@@ -75,7 +75,7 @@ class _Refused(NamedTuple):
 
 
 class BackOff:
-    """Delays the callers of one process after refusals. `draw` returns random numbers from 0 to 1.
+    """The waits of the callers of one process after refusals. `draw` returns random numbers from 0 to 1.
 
     `waits` is called with True when a caller starts to wait, then with False. `ending` returns True if no call may
     start.

@@ -93,7 +93,7 @@ class Call:
         self._transcript = CallTranscript(self._script.said_before)
         self._number = self._turns_started = 0
         self.hear_turn: Callable[[TurnObservation], None] | None = None
-        """Receives each turn that has ended, for a task in Python that may read its results."""
+        """The receiver of each turn that has ended, for a task in Python that may read its results."""
         self._session: Session | None = None
         """None until it is connected."""
         self.refusal: RefusedCall | None = None
@@ -269,7 +269,7 @@ class Call:
 
 
 class StepRunner(CallSteps):
-    """Runs a task's steps like those of a script (see `CompiledScript`).
+    """The steps of a task in a session, which run like those of a script (see `CompiledScript`).
 
     A step that the rehearsal did not reach is prepared just before it runs.
     """

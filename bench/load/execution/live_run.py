@@ -308,7 +308,7 @@ def unwritable(error: OSError) -> str:
 
 
 class Flusher:
-    """Flushes a recorder in its own greenlets. `tell` gets the request to end the run if rows cannot be written."""
+    """The greenlets that flush a recorder. `tell` gets the request to end the run if rows cannot be written."""
 
     def __init__(self, recorder: Recorder, tell: Callable[[RunEvent], None]) -> None:
         self._recorder, self._tell = recorder, tell

@@ -65,7 +65,7 @@ class Pair:
 
 
 class PairCounter:
-    """Numbers the pairs that a process starts, in total and per script."""
+    """The counter that numbers the pairs that a process starts, in total and per script."""
 
     def __init__(self, slot: WorkerSlot) -> None:
         self._slot = slot

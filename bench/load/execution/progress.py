@@ -122,7 +122,7 @@ TARGET_COUNTS = ("sessions_open", "turns_succeeded", "turns_failed", *DESIGN, *T
 
 
 class ProgressCounter:
-    """Counts the results of the sessions of one process so far."""
+    """The counter of the results of one process's sessions."""
 
     def __init__(self, spending: CostMeter) -> None:
         self.spending = spending
@@ -275,7 +275,7 @@ def _wait_us(turn: TurnObservation) -> tuple[LiveMetricKey, int] | None:
 
 
 class CostMeter:
-    """Adds up the cost of responses when they are done, and of minutes as they pass. `terms`: by the target's label."""
+    """The cost of a process: responses when they are done, and minutes as they pass. `terms`: by the target's label."""
 
     def __init__(self, table: Mapping[str, Prices], terms: Mapping[str, PricingTerms]) -> None:
         self._table, self._terms = table, terms

@@ -136,7 +136,7 @@ class RunListener:
         self.timeline, self.log = timeline, log
         self._record, self._arm, self._sessions = record, arm, sessions
         self.hear_turn: Callable[[TurnObservation], None] | None = None
-        """Receives each turn first, for the call that the session belongs to."""
+        """The receiver of each turn, before all others, for the call that the session belongs to."""
         self.refusal: RefusedCall | None = None
         """The refusal of the session, after it has ended; None if it was not refused."""
         self._opened = self._ended = False

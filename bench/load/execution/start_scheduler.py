@@ -38,12 +38,12 @@ class PairStart(NamedTuple):
 
 
 class StartScheduler:
-    """Lets the pairs of one process start one by one. `ending` returns True if no more may start."""
+    """The scheduler that lets the pairs of one process start one by one. `ending` returns True if no more may start."""
 
     def __init__(self, arms: Sequence[TargetState], ending: Callable[[], bool]) -> None:
         self._arms, self._ending = arms, ending
         self._door = BoundedSemaphore()
-        """Held by the pair that starts next."""
+        """The lock of the pair that starts next."""
         self._due_ns = 0
         """The instant at which that pair may start."""
         self._polls = 0
@@ -98,7 +98,7 @@ class StartScheduler:
 
 
 class CallDispatcher:
-    """Distributes the calls of one process to its users.
+    """The dispatcher that distributes the calls of one process to its users.
 
     `instants_ns`: when calls arrive, by CLOCK_MONOTONIC, in order. `most`: the maximum number of calls to distribute.
     `arrived` is called for each call, with True if it is blocked. `ended` is called when no more calls can come.

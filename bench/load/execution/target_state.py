@@ -31,7 +31,7 @@ Limited = Literal["connection", "turn"]
 
 
 class StartPacer:
-    """Paces `per_minute` evenly spaced starts for all users of a target in this process; None for no limit.
+    """The pacer of a target's starts in this process: `per_minute`, evenly spaced; None for no limit.
 
     `phase_ns`: an instant that is a whole number of intervals from all starts, so that processes take turns; None: any.
     """

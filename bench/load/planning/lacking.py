@@ -22,7 +22,7 @@ UNNAMED = "the service names no turns, so only what is heard of them is known"
 
 @dataclass(frozen=True)
 class Lack:
-    """Names of instants and columns that a turn lacks if `holds` returns True; `why` is text that names the cause.
+    """The names of instants and columns that a turn lacks if `holds` returns True; `why` is text that names the cause.
 
     `turn_type:` followed by a name of `bench.metrics.TURN_TYPES` means turns of that type.
     """
@@ -108,7 +108,7 @@ LACKS = (
         UNNAMED,
     ),
 )
-"""In the order in which reasons are searched: the first one that applies is given."""
+"""The reasons, in the order of the search: the first one that applies is given."""
 
 
 def lacking(repertoire: CompiledScript, *, arrives: bool) -> dict[str, Any] | None:

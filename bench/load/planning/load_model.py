@@ -252,7 +252,7 @@ class LoadModel:
 
 
 CLOSED_LOOP = LoadModel()
-"""A constant number of users who call again and again; --users sets the number."""
+"""Users who call again and again; --users sets their number."""
 
 
 def with_scenario_defaults(parsed: Any, user_classes: Collection[Any]) -> Namespace:

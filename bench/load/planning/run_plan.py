@@ -258,7 +258,7 @@ def _warmup_s(
     targets: Sequence[Target],
     plays: Mapping[str, Workload],
 ) -> float:
-    """Return the warm-up in seconds. Raises UsageError if it is as long as the run.
+    """Return the warm-up in seconds. Raises UsageError if it is not shorter than the run.
 
     By default, a load that changes has no warm-up.
     """
@@ -282,9 +282,10 @@ def _warmup_s(
 
 
 def warmup_s(given_s: float | None, run_time_s: float | None, ramp_up_s: float, session_s: float) -> float:
-    """Return the warm-up in seconds: as given, else of a long run the ramp-up and one session, at least a minute.
+    """Return the warm-up in seconds: as given; by default, of a long run, the ramp-up and one session.
 
-    `run_time_s`: how long the run will last. If it is None, there is no warm-up by default.
+    The default is at least a minute and at most half of the run. `run_time_s`: how long the run will last. If it is
+    None, there is no warm-up by default.
     """
     if given_s is not None:
         return given_s

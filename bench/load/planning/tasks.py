@@ -246,7 +246,7 @@ class Caller:
 
 
 class CallSteps(ABC):
-    """Runs the steps of one call, one after another. A turn without a name is called `turn_<number>`."""
+    """The steps of one call, which run one after another. A turn without a name is called `turn_<number>`."""
 
     def __init__(self, reader: StepReader, rules: StepRules) -> None:
         self._reader, self._rules = reader, rules
@@ -276,7 +276,7 @@ class CallSteps(ABC):
 
 
 class TaskRecorder(CallSteps):
-    """Records the steps of a task, without a session."""
+    """The recorded steps of a task, without a session."""
 
     def __init__(self, reader: StepReader, rules: StepRules) -> None:
         super().__init__(reader, rules)

@@ -25,7 +25,7 @@ NO_SETTINGS: Mapping[str, Any] = {}
 
 Scripts = Mapping[tuple[Any, SessionTask], Script]
 Workload = Mapping[tuple[Any, SessionTask], CompiledScript]
-"""Both by user class and task."""
+"""The scripts and the compiled scripts, both by user class and task."""
 
 
 def load_scripts(user_classes: Iterable[Any], environment: object = None) -> Scripts:

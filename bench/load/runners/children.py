@@ -29,7 +29,7 @@ from bench.units import NS_PER_S
 ANSWER_S = 120.0
 LONGEST_S, AGAIN_S = 600.0, 1.0
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-"""Limits a child to one core, so that the other cores are free for the load."""
+"""Environment variables that limit a child to one core, so that the other cores are free for the load."""
 TIMED_OUT = 124
 """The same status as timeout(1)."""
 

@@ -1,4 +1,4 @@
-"""Reports before a run what a session of a Locust file needs: `python -m bench.load.runners.dry_run OPTIONS`.
+"""A forecast of a session of a Locust file, before any run: `python -m bench.load.runners.dry_run OPTIONS`.
 
 The options are those of `locust`. The module prints one line of JSON:
 

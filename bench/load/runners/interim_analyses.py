@@ -89,7 +89,7 @@ def plan_words(plan: SequentialPlan) -> str:
 
 
 class OverloadWatch:
-    """Watches the load generator in a run of `pairs` planned pairs.
+    """The detector of an overloaded load generator, in a run of `pairs` planned pairs.
 
     `say` prints a notice. `give_up` ends the run as invalid, with the reason.
     """

@@ -99,7 +99,7 @@ class TargetProgress:
 
 
 class LiveTotals:
-    """Adds up the progress reports of all processes.
+    """The sum of the progress reports of all processes.
 
     `chunk_ms`: the duration of the shortest audio chunk, None if no audio is paced. `labels`: those of the targets, in
     the order of the run.
@@ -193,8 +193,8 @@ class LiveTotals:
     def figures(self, arm: str) -> list[LiveLatency]:
         """Return the latency of a target, by each of LIVE_FIGURES and `measured_from`.
 
-        Until a step has had a value of a headline metric, its failed turns count only in the latency of the first
-        delta.
+        Until a turn of a step has had a value of a metric, the step's failed turns count only in its first-delta
+        latency.
         """
         good, failed = self._turns()
         keys = [
@@ -311,7 +311,7 @@ def _first_failed(validity: Validity) -> Check | None:
 
 
 def _over(failed: Check) -> str:
-    """Return the value and the limit of a check, with three digits, or with all digits of the integer from 1,000 on."""
+    """Return the value and the limit of a check: with three digits, or, from 1,000 ms on, as integers."""
     value_ms, limit_ms = (
         f"{ms:.3g} ms" if ms < 999.5 else f"{ms:,.0f} ms" for ms in (failed.value or 0.0, failed.limit or 0.0)
     )

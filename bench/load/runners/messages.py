@@ -32,7 +32,10 @@ CHUNK, PONG = "rtbench_chunk", "rtbench_pong"
 DRAIN, RECEIPT, PING = "rtbench_drain", "rtbench_receipt", "rtbench_ping"
 """Messages from a master to its workers."""
 NOT_SENT = "(not sent: it may hold a password)"
-"""Replaces a secret in the options that a master sends: anyone on the network path can read Locust's messages."""
+"""The replacement of a secret in the options that a master sends.
+
+Anyone on the network path can read Locust's messages.
+"""
 MAY_HOLD_SECRETS = ("proxy", "url")
 WORKERS_CLOSE_S = 30.0
 """The seconds after their last session for which the master waits for the data of its workers."""

@@ -134,7 +134,7 @@ TELL_NS = 5 * NS_PER_S
 
 
 class RunMonitor:
-    """Watches a run in the process that leads it. `view`, `looks`, `telemetry`: None if there is none."""
+    """The monitor of a run, in the process that leads it. `view`, `looks`, `telemetry`: None if there is none."""
 
     def __init__(
         self,

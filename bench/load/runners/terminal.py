@@ -174,7 +174,7 @@ def _in_ms(figures: str) -> str:
 
 
 class TerminalView(StatusLine):
-    """Shows the line of a run on a stream. If the stream is not a terminal, it prints a line from time to time."""
+    """The view of a run's line on a stream. If the stream is not a terminal, it prints a line from time to time."""
 
     _phase, _shown_ns = "", 0
 

@@ -218,7 +218,7 @@ FIRST_TAB = (
     "<script>{ const first = new URL(location); if (!first.searchParams.has('tab')) { "
     f"first.searchParams.set('tab', '{WAITS}'); history.replaceState(null, '', first) }} }}</script>"
 )
-"""Sets the tab to open. It runs before the script of Locust's page, which starts when the whole page is loaded."""
+"""The script that sets the tab to open. It runs before that of Locust's page, which starts when the page is loaded."""
 NOTE = (
     "<footer style='position: sticky; bottom: 0; background: inherit; font: 14px sans-serif; color: gray; "
     "padding: 8px 24px'>"

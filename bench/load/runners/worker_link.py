@@ -32,7 +32,7 @@ from bench.run.replica import CHUNK_BYTES, ChunkAck, PartChunk, PartSource
 from bench.units import NS_PER_S
 
 PR_SET_PDEATHSIG = 1
-"""prctl(2): sets the signal that a process gets when its parent ends."""
+"""The option of prctl(2) that sets the signal that a process gets when its parent ends."""
 
 
 def tie_forks() -> None:
@@ -113,7 +113,7 @@ LEAST_BYTES = 4 << 10
 
 
 class PartSender:
-    """Ships the files of one part. `send` passes a chunk to Locust; `receipt` receives the receipts."""
+    """The sender of the files of one part. `send` passes a chunk to Locust; `receipt` takes the receipts."""
 
     def __init__(self, source: PartSource, send: Callable[[dict[str, Any]], None]) -> None:
         self._source, self._send = source, send
