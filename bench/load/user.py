@@ -150,4 +150,4 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
 
 locust_events.register()
 for name in (*SETTINGS.fields, *IN_SCENARIO):
-    setattr(RealtimeUser, name, None)  # not set
+    setattr(RealtimeUser, name, None)

@@ -65,7 +65,6 @@ def locust_files(*paths: Path) -> tuple[str, dict[str, str]]:
 
 
 def scenario_of(scripts: Sequence[Path]) -> str:
-    """Return the name of a run of these scripts."""
     names = [path.stem for path in scripts]
     if len(names) > MOST_NAMED:
         names = [*names[: MOST_NAMED - 1], f"{len(names) - MOST_NAMED + 1}_more"]

@@ -91,7 +91,6 @@ def _name(value: object, option: str) -> str:
 
 
 def _labels(given: Any, option: str) -> dict[str, str]:
-    """Return the value of each key of key=value."""
     labels = {}
     for label in given or ():
         key, equals, value = (part.strip() for part in label.partition("="))

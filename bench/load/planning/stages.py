@@ -116,8 +116,6 @@ class LevelValidator(Validator[LoadLevel]):
 
 
 class DurationValidator(Validator[float]):
-    """A duration in seconds."""
-
     def read(self, value: LocatedValue) -> float:
         content = value.content()
         number = isinstance(content, int | float) and not isinstance(content, bool)

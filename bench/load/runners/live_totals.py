@@ -95,7 +95,6 @@ class TargetProgress:
     validity: ValidityStatus = "no_verdict"
     simulated: bool = False
     remedy: str = ""
-    """The remedy if the run is invalid."""
 
 
 class LiveTotals:
