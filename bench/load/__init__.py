@@ -1,4 +1,4 @@
-"""Plays scenarios under Locust: what is planned, played and led, and the user whose tasks are sessions."""
+"""Load tests with Locust: the plan, the sessions and the processes of a run, and the user whose tasks are sessions."""
 
 from bench.installation import refuse_windows
 

@@ -1,15 +1,16 @@
-"""Decides how one process goes through a run: when sessions may start, when they drain, and when the run is closed.
+"""The lifecycle of a run in one process: when sessions may start, when they drain, and when the run is closed.
 
-Pure: it reads no clock, and does nothing by itself. `runners/role.py` tells it what happened and executes the actions
-that it returns, in their order. Four rules hold it together:
+It is pure: it reads no clock and has no side effects. `runners/role.py` passes it events and executes the actions that
+it returns, in their order. Four rules define it:
 
-* The first cause that ends a run wins. A stop that names no reason leaves that to the first cause that names one.
-* No session and no turn starts once the run drains.
-* A run that began is drained, then closed once, whatever happens. After that nothing happens.
-* The process that leads a run ends it. A worker asks its master to end it, and goes on until the master has it drain.
+* The first cause that ends a run wins. A stop without a reason leaves the reason to the first cause that has one.
+* No session and no turn starts after the run begins to drain.
+* A run that started is drained and then closed once, in any case. After that it ignores all events.
+* The process that leads a run ends it. A worker asks its master to end the run, and continues until the master lets it
+  drain.
 
     IDLE ──► SIGNING_IN ──► RUNNING ──► DRAINING ──► CLOSING ──► REPORTED
-      └───────────┴── ended before it began ───────────────────────┘
+      └───────────┴── ended before it started ─────────────────────┘
 """
 
 from __future__ import annotations
@@ -27,26 +28,26 @@ SIGNING_IN = "signing in through Microsoft Entra ID"
 
 
 class RunState(Enum):
-    """The states of a run in one process, in the order in which it goes through them."""
+    """The states of a run in one process, in their order."""
 
     IDLE = auto()
-    """Before it begins, and in a process that takes no part in it."""
+    """Before the run starts, and in a process that takes no part in it."""
     SIGNING_IN = auto()
     """While tokens are fetched. There is no run folder yet."""
     RUNNING = auto()
-    """While sessions may start. The run folder is there."""
+    """While sessions may start. The run folder exists."""
     DRAINING = auto()
-    """While turns in flight end. No session and no turn starts."""
+    """While open turns end. No session and no turn starts."""
     CLOSING = auto()
-    """While its files are closed and reported, once it is drained."""
+    """After draining, while the run's files are closed and reported."""
     REPORTED = auto()
-    """After its end."""
+    """After the end of the run."""
 
 
 NOT_BEGUN = frozenset({RunState.IDLE, RunState.SIGNING_IN})
 ENDING = frozenset({RunState.DRAINING, RunState.CLOSING})
 
-# Events: what happened.
+# Events.
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,12 @@ class SignInStarted:
 
 @dataclass(frozen=True)
 class RunBegan:
-    """The folder of the run is there, or a worker is about to take part in it."""
+    """The run folder exists, or a worker is about to take part in the run."""
 
 
 @dataclass(frozen=True)
 class StopRequested:
-    """A part of the run asks for its end. `spent`: turns in flight take no further response."""
+    """A part of the run requests its end. `spent`: open turns get no further response."""
 
     reason: str
     spent: bool = False
@@ -77,7 +78,7 @@ class RunRefused:
 
 @dataclass(frozen=True)
 class SignalReceived:
-    """SIGINT (Ctrl-C) or SIGTERM."""
+    """The process received SIGINT (Ctrl-C) or SIGTERM."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class MasterLost:
 
 @dataclass(frozen=True)
 class UsersStopping:
-    """Locust stops the users, or a master has its worker drain. `reason`: empty if unknown; `spent`: as above."""
+    """Locust stops the users, or a master lets its worker drain. `reason`: empty if unknown; `spent`: as above."""
 
     reason: str = ""
     spent: bool = False
@@ -100,7 +101,7 @@ class UsersStopped:
 
 @dataclass(frozen=True)
 class ProcessQuitting:
-    """Locust ends the process. If the run goes on, a signal that Locust handles is the cause."""
+    """Locust ends the process. If the run has not ended, a signal that Locust handles is the cause."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ EndCause: TypeAlias = StopRequested | RunRefused | SignalReceived | MasterLost |
 RunEvent: TypeAlias = SignInStarted | RunBegan | EndCause | UsersStopped | RunClosed
 
 
-# Actions: what is to be done.
+# Actions.
 
 
 @dataclass(frozen=True)
@@ -140,17 +141,17 @@ class AskMaster:
 
 @dataclass(frozen=True)
 class StopTest:
-    """Have Locust stop the test, and the process if it ends with its run."""
+    """Make Locust stop the test, and the process if it ends with its run."""
 
 
 @dataclass(frozen=True)
 class DrainSessions:
-    """Wait for the turns in flight."""
+    """Wait for the open turns."""
 
 
 @dataclass(frozen=True)
 class CloseRun:
-    """Close and report what was recorded, once the sessions are drained. Answered by `RunClosed`."""
+    """Close and report the recorded data, after the sessions are drained. `RunClosed` follows."""
 
 
 RunAction: TypeAlias = Say | SetExitStatus | AskMaster | StopTest | DrainSessions | CloseRun
@@ -158,26 +159,26 @@ RunActions: TypeAlias = tuple[RunAction, ...]
 
 
 class RunLifecycle:
-    """The life of one run in one process. `leads`: whether this process decides when it ends; a worker does not."""
+    """The lifecycle of one run in one process. `leads`: True if this process decides when it ends; not in a worker."""
 
     def __init__(self, *, leads: bool = True) -> None:
         self._leads = leads
         self.state = RunState.IDLE
         self.reason = ""
-        """Why the run ends; empty if unknown."""
+        """The reason why the run ends; empty if unknown."""
         self.problem = ""
         """The first problem that the user must fix."""
         self.is_spent = False
-        """Whether turns in flight take no further response."""
+        """True if open turns get no further response."""
         self.is_hurried = False
-        """Whether turns in flight are abandoned."""
+        """True if open turns are aborted."""
 
     @property
     def may_start(self) -> bool:
         return self.state is RunState.RUNNING and not self.is_spent
 
     def tell(self, event: RunEvent) -> RunActions:
-        """Take an event, and return what is to be done, in this order."""
+        """Process an event. Return the actions to execute, in this order."""
         match event:
             case _ if self.state is RunState.REPORTED:
                 return ()
@@ -194,7 +195,7 @@ class RunLifecycle:
             case SignalReceived():
                 return (*self._end(INTERRUPTED), StopTest())
             case MasterLost() if self.state not in NOT_BEGUN:
-                self.is_hurried = True  # turns in flight cost money that no master counts
+                self.is_hurried = True  # open turns cost money that no master counts
                 ended = self._end(MASTER_IS_MISSING) if self.state is RunState.RUNNING else ()
                 return (SetExitStatus(USAGE_STATUS), *ended)
             case UsersStopping(reason, spent):
@@ -214,7 +215,7 @@ class RunLifecycle:
         return ()
 
     def _stop_requested(self, request: StopRequested) -> RunActions:
-        if self.state in NOT_BEGUN:  # of an earlier run
+        if self.state in NOT_BEGUN:  # from an earlier run
             return ()
         self.is_spent = self.is_spent or request.spent
         if not self._leads:
@@ -242,7 +243,7 @@ class RunLifecycle:
         return self._end(reason) if self.state in (RunState.SIGNING_IN, RunState.RUNNING) else ()
 
     def _end(self, reason: str) -> RunActions:
-        """Drain the run, if it began."""
+        """Drain the run if it has started."""
         before, self.reason = self.state, reason
         if before is RunState.RUNNING:
             self.state = RunState.DRAINING
@@ -254,13 +255,13 @@ class RunLifecycle:
         return (Say(not_started_text(reason)), SetExitStatus(status))
 
     def _announced(self) -> RunActions:
-        """Show the reason, if it is none that everybody expects."""
+        """Show the reason, unless it is one that users expect."""
         if not self._leads or self.reason in ("", ALL_DONE, INTERRUPTED):
             return ()
         return (Say(f"the run ends early: {self.reason}"),)
 
 
 def not_started_text(reason: str) -> str:
-    """Describe a run that ended before all was signed in. `reason`: empty if its time was over."""
+    """Describe a run that ended during sign-in. `reason`: empty if its time was over or it was stopped."""
     why = reason or "its time was over, or it was stopped,"
     return f"the run never began: {why} while it was still {SIGNING_IN}; no session was opened"

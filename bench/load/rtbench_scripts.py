@@ -1,6 +1,6 @@
 """The Locust file of `rtbench run` for YAML scripts, whose paths are in the environment.
 
-Locust loads it as a module of this name, beside a user's own.
+Locust loads it as a module of this name, in addition to a user's own.
 """
 
 import json
@@ -13,7 +13,7 @@ from bench.errors import USAGE_STATUS
 from bench.load.planning.command_line import SCRIPTS, scenario_of
 from bench.load.user import RealtimeUser, script
 
-if SCRIPTS not in os.environ:  # a worker got this file from its master
+if SCRIPTS not in os.environ:  # a worker received this file from its master
     print("rtbench: this run plays YAML scripts: start each worker by `rtbench run FILE --worker`", file=sys.stderr)
     sys.exit(USAGE_STATUS)
 
@@ -21,7 +21,7 @@ PATHS = tuple(Path(path) for path in json.loads(os.environ[SCRIPTS]))
 
 
 class ScriptCaller(RealtimeUser):
-    """A caller who plays the scripts, each as often as the others."""
+    """A caller who runs the scripts, all equally often."""
 
     tasks: ClassVar = [script(path) for path in PATHS]
 

@@ -1,7 +1,7 @@
-"""Plays scripts and Locust files, as `rtbench run` starts it: `python -m bench.load.run_files FILE… OPTIONS`.
+"""The command that runs scripts and Locust files for `rtbench run`: `python -m bench.load.run_files FILE… OPTIONS`.
 
-Locust's own parser reads the command line, so every option of `locust` is one here. The words that are no options, and
-no values of options, name the files.
+Locust's own parser reads the command line, so every option of `locust` is also an option here. Words that are neither
+options nor values of options name the files.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from bench.load.runners import locust_events
 
 
 class Word(str):
-    """A word of the command line that knows its place, whatever a parser makes of the others."""
+    """A word of the command line with its position, which a parser of the other words does not change."""
 
     place: int
 
 
 def free_words(words: Sequence[str]) -> set[int]:
-    """The places of the words that Locust's parser takes neither for options nor for values of options."""
+    """Return the positions of the words that Locust's parser reads neither as options nor as values of options."""
     parser = get_parser()
     parser._actions = [action for action in parser._actions if action.option_strings]
     placed = [Word(word) for word in words]
@@ -40,7 +40,7 @@ def free_words(words: Sequence[str]) -> set[int]:
 
 
 def play_files() -> None:
-    """Play what the command line says; ends the process with the status of the run."""
+    """Run the files of the command line. End the process with the status of the run."""
     locust_events.register()
     events.init_command_line_parser.add_listener(add_command)
     words = sys.argv[1:]
@@ -62,12 +62,12 @@ def play_files() -> None:
     try:
         locust()
     except SystemExit as end:
-        # Locust ends with 1 for what the user must mend, which is here the status of a run that failed
+        # If the user must fix something, Locust ends with 1, which here is the status of a run that failed.
         sys.exit(USAGE_STATUS if end.code and not began else end.code)
     except Exception:
         if began:
             raise
-        traceback.print_exc()  # of the user's file
+        traceback.print_exc()  # an error in the user's file
         sys.exit(USAGE_STATUS)
 
 

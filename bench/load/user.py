@@ -1,12 +1,12 @@
-"""Defines the Locust user: each of its tasks is one session, and it plays session after session.
+"""The Locust user. Each of its tasks is one session, and it runs one session after another.
 
 from locust import task
 from rtbench import RealtimeUser, script
 
 class Caller(RealtimeUser):                     # one YAML script
-    script = "scripts/text_turns.yaml"          # seen from this file's folder
+    script = "scripts/text_turns.yaml"          # relative to the folder of this file
 
-class Mixed(RealtimeUser):                      # several, with Locust's weights
+class Mixed(RealtimeUser):                      # several scripts, with Locust's weights
     tasks = {script("scripts/text_turns.yaml"): 3, script("scripts/voice_turns.yaml"): 1}
 
 class Shopper(RealtimeUser):                    # or Python
@@ -47,31 +47,31 @@ IDLE_S = 0.1
 
 
 class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
-    """One simulated caller. It does one of its tasks, which is one session, pauses, and does the next.
+    """One simulated caller. It runs one of its tasks, which is one session, pauses, and runs the next task.
 
-    A task that is a method is rehearsed before the run, without a service and without `on_start`: what it says then is
-    known and prepared. When its session is over (refused, timed out, the run ends) the next step leaves the method.
-    Wait with `pause`: while a task sleeps by itself, its session sends and receives nothing.
+    A task that is a method is rehearsed before the run, without a service and without `on_start`, so that its input is
+    known and prepared. If its session is over (refused, timed out, the run ends), the next step leaves the method. Use
+    `pause` to wait: if a task sleeps in another way, its session sends and receives nothing meanwhile.
 
-    What a script's file says beside its steps (`session`, `timeouts`, `tools`, …: the keys of
-    `bench.plan.script.Script`) is for such tasks an attribute of the class, of the same name.
+    The keys of a script's file other than its steps (`session`, `timeouts`, `tools`, …: see `bench.plan.script.Script`)
+    are class attributes of the same names for such tasks.
 
-    `arrival_rate`, `arrival_pattern`, `max_concurrent` and `stages` do what the options of the same names do. The
-    options win; see docs/load.md.
+    `arrival_rate`, `arrival_pattern`, `max_concurrent` and `stages` have the effect of the options of the same names.
+    The options win; see docs/load.md.
 
-    A class that has both a `script` and methods that are tasks plays both, the script with the weight of one task.
+    A class with both a `script` and methods that are tasks runs both. The script has the weight of one task.
 
-    In a run that compares targets a user plays a session at each of them, at once. Its task is then done by as many
-    users: itself, and a copy (`copy.copy`) for each further target, made at its first session and kept. So attributes
-    that a task sets are each copy's own; what a list or a dict among them holds is shared.
+    In a run that compares targets, a user runs a session with each of them at the same time. Then one user per target
+    runs the task: the user itself, and a copy (`copy.copy`) for each further target, which is made at its first session
+    and kept. So each copy has its own attributes; the content of lists and dicts among them is shared.
     """
 
     abstract = True
     script: ClassVar[str | Path] = ""
-    """A YAML script that is played, instead of the tasks that the class inherits."""
+    """A YAML script that replaces the tasks that the class inherits."""
 
     declared_tasks: ClassVar[tuple[Any, ...]] = ()
-    """All tasks of the class, for Locust takes those out of `tasks` that `--tags` leaves out."""
+    """All tasks of the class. Locust removes from `tasks` those that `--tags` excludes."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -89,10 +89,10 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
     def settings(cls) -> dict[str, Any]:
         return {key: value for key in SETTINGS.fields if (value := getattr(cls, key)) is not None}
 
-    # Session after session.
+    # Sessions.
 
     def run(self) -> None:
-        """Live as a user, as Locust asks. What fails ends the run, which else would wait for this user."""
+        """Run the user; Locust calls this. An error ends the run, which otherwise would wait for this user."""
         self._copies = ()
         for name in ("on_start", "on_stop"):
             setattr(self, name, partial(self._guard, name, getattr(self, name)))
@@ -103,20 +103,20 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
             work()
         except UsageError as error:
             self._give_up(error)
-        except Exception as error:  # it is the user's code, which may raise anything
+        except Exception as error:  # the user's code may raise anything
             if is_locust_word(error):
                 raise
             problem = f"{name} fails: {type(error).__name__}: {error}"
             self._give_up(UsageError(problem).with_traceback(error.__traceback__))
 
     def _give_up(self, error: UsageError) -> NoReturn:
-        """Leave the user, and have the run ended. Of all exceptions Locust lets this one pass without a traceback."""
+        """End this user and the run. GreenletExit is the only exception that Locust shows without a traceback."""
         named = at_its_line(error, file_of(type(self)), type(self).__name__)
         self.environment.rtbench.tell(RunRefused(str(named)))
         raise GreenletExit
 
     def play_session(self, task: SessionTask) -> None:
-        """Play one session in each arm, at once, and pause after them."""
+        """Run one session with each target, at the same time, and then pause."""
         role: ProcessRole = self.environment.rtbench
         live = role.live
         if live is None:
@@ -126,13 +126,13 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
             played = live.run_pair(type(self), task, self)
         except UsageError as error:
             self._give_up(error)
-        except Exception:  # whatever it is, Locust shows it
-            self._rest(live.session_pause_s)  # and goes on at once after an error
+        except Exception:  # Locust shows it
+            self._rest(live.session_pause_s)  # without this pause, Locust continues at once after an error
             raise
         self._rest(live.session_pause_s if played else IDLE_S)
 
     def _rest(self, seconds: float) -> None:
-        """Wait, but not for a run that is ending or a user who is asked to go."""
+        """Wait. Return early if the run is ending or the user must leave."""
         until_ns = monotonic_ns() + int(seconds * NS_PER_S)
         role: ProcessRole = self.environment.rtbench
         while (left_ns := until_ns - monotonic_ns()) > 0 and not self.is_leaving():
@@ -141,7 +141,7 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
             gevent.sleep(min(left_ns / NS_PER_S, IDLE_S))
 
     def stop(self, force: bool = False) -> bool:
-        """Stop, as Locust asks, unless that goes on already: a run's end may come from two sides at once."""
+        """Stop when Locust asks, unless the user is already stopping: two events can end a run at the same time."""
         return False if self.is_leaving() and not force else bool(super().stop(force))
 
     def is_leaving(self) -> bool:
@@ -150,4 +150,4 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
 
 locust_events.register()
 for name in (*SETTINGS.fields, *IN_SCENARIO):
-    setattr(RealtimeUser, name, None)  # nothing is said
+    setattr(RealtimeUser, name, None)

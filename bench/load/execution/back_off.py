@@ -1,14 +1,14 @@
-"""Holds a caller back whose last call was refused, in a closed loop.
+"""The back-off of a caller whose last call was refused, in a closed loop.
 
-A user of a closed loop calls again as soon as its call has ended, so a service that refuses at once would get a hundred
-and more calls a second. So the user waits, twice as long after each refusal as after the one before, or for as long as
-the service asks, and not at all once a call got through. Waits are drawn at random within bounds (jitter): callers
-refused together do not come back together.
+A user of a closed loop calls again as soon as its call has ended, so a service that refuses at once would get more than
+a hundred calls a second. So the user waits. Each wait is twice as long as the one before, or as long as the service
+asks. After a call that got through, there is no wait. Waits have a random part (jitter), so that callers who were
+refused together do not call again together.
 
-A wait counts from the start of the refused call: it bounds the rate of refused calls, and a call that took ten seconds
-to fail is no storm. It is over before the user asks for its next start, so neither `start_delay` nor the sessions of a
-pair contain any of it. The pacer of a target holds back what a limit refused (`throttled:…`), for all callers. In an
-open loop nothing is held back here.
+A wait counts from the start of the refused call. It limits the rate of refused calls, and a call that took ten seconds
+to fail is not a problem. The wait ends before the user requests its next start, so neither `start_delay` nor the
+sessions of a pair contain any of it. After a refusal for a limit (`throttled:…`), the pacer of the target delays all
+callers instead. An open loop has no back-off.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from bench.timeouts import LONGEST_HOLD_NS
 from bench.units import NS_PER_S
 
 POLL_S = 0.25
-"""How often a caller who waits looks whether the run ends, or the caller is asked to leave."""
+"""The interval at which a waiting caller checks whether the run ends or the caller must leave."""
 
 
 class RefusedCall(NamedTuple):
-    """A call that the service did not take: its start, its end, and the wait that the service asked for."""
+    """A call that the service refused: its start, its end, and the wait that the service requested."""
 
     start_ns: int
     ended_ns: int
@@ -40,11 +40,11 @@ class RefusedCall(NamedTuple):
 
 
 def refusal_of(session: SessionObservation, now_ns: int, *, begun: bool) -> RefusedCall | None:
-    """Return the refusal that a session was, which is over now; None where nothing holds its caller back.
+    """Return the refusal if a session that has just ended was refused; None if its caller need not wait.
 
-    A service that opens a session and closes it before anything came of it has refused the call as well. `begun`:
-    whether any session of the target was opened. Before that a few refusals end the run, and should do so soon; only
-    the wait that the service asks for is kept.
+    A service that opens a session and closes it before a turn succeeds has refused the call, too. `begun`: True if any
+    session of the target was opened. Before that, a few refusals end the run, and should do so soon; only a wait that
+    the service requests counts.
     """
     if outcome_class(session.outcome) != "failed" or session.turns_succeeded or session.outcome == HARNESS_FAULT:
         return None
@@ -54,9 +54,10 @@ def refusal_of(session: SessionObservation, now_ns: int, *, begun: bool) -> Refu
 
 
 def due_ns(refusals: Iterable[RefusedCall], in_a_row: int, drawn: float) -> int:
-    """Return when the caller of these calls, which were begun together, may call again.
+    """Return when the caller of these calls, which started together, may call again.
 
-    `in_a_row`: how often it was refused since a call got through, this time included; `drawn`: at random, from 0 to 1.
+    `in_a_row`: the number of refusals since a call got through, including this one. `drawn`: a random number from 0 to
+    1.
     """
     wait_ns = min(FIRST_WAIT_NS << min(in_a_row - 1, LONGEST_WAIT_NS.bit_length()), LONGEST_WAIT_NS)
     jitter_ns = int(wait_ns // 2 * drawn)
@@ -66,26 +67,27 @@ def due_ns(refusals: Iterable[RefusedCall], in_a_row: int, drawn: float) -> int:
 
 
 class _Refused(NamedTuple):
-    """A caller whose last call was refused: how often in a row, and when it may call again."""
+    """A caller whose last call was refused: the number of refusals in a row, and when it may call again."""
 
-    caller: Caller  # kept, so that no other object gets its identity
+    caller: Caller  # referenced, so that no other object gets its identity
     in_a_row: int
     due_ns: int
 
 
 class BackOff:
-    """Holds back the callers of one process. `draw` returns random numbers from 0 to 1.
+    """The waits of the callers of one process after refusals. `draw` returns random numbers from 0 to 1.
 
-    `waits` is called with True when a caller begins to wait, then with False; `ending`: whether no call shall begin.
+    `waits` is called with True when a caller starts to wait, then with False. `ending` returns True if no call may
+    start.
     """
 
     def __init__(self, draw: Callable[[], float], *, waits: Callable[[bool], None], ending: Callable[[], bool]) -> None:
         self._draw, self._waits, self._ending = draw, waits, ending
         self._refused: dict[int, _Refused] = {}
-        """Callers by their identity, for users may define when two of them are equal."""
+        """Callers by identity, because users may define equality."""
 
     def note(self, caller: Caller, refusals: Iterable[RefusedCall]) -> None:
-        """Note which of the calls were refused that a caller began together; none: they got through."""
+        """Record the refusals among the calls that a caller started together; none: the calls got through."""
         several = list(refusals)
         if not several:
             self._refused.pop(id(caller), None)
@@ -95,7 +97,7 @@ class BackOff:
         self._refused[id(caller)] = _Refused(caller, in_a_row, due_ns(several, in_a_row, self._draw()))
 
     def wait(self, caller: Caller) -> bool:
-        """Wait until a caller may call again; False where the run ended meanwhile, or the caller is to leave."""
+        """Wait until a caller may call again. Return False if the run ended meanwhile or the caller must leave."""
         refused = self._refused.get(id(caller))
         if refused is None or refused.due_ns <= monotonic_ns():
             return True

@@ -1,4 +1,4 @@
-"""Plays one caller's call: a session, and those that take its place where a script renews sessions."""
+"""The call of one caller: a session, and the sessions that replace it if a script renews sessions."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from bench.run.recorder import RowContext
 from bench.session import Session
 
 POLL_S = 0.05
-"""How often a call whose session has ended looks whether the next one may be connected."""
+"""The interval at which a call whose session has ended checks whether the next one may connect."""
 
 
 @dataclass(frozen=True)
 class CallAssignment:
-    """What a call of a pair is to play: a script at an arm. `leaving`: whether its user is to go."""
+    """The assignment of a call of a pair: a script and a target. `leaving` returns True if its user must leave."""
 
     arm: TargetState
     repertoire: CompiledScript
@@ -47,18 +47,18 @@ class CallAssignment:
 
 
 class CallTranscript:
-    """Holds what was said in a call, in the order of its steps, as items that can be told to another session.
+    """The conversation of a call, in the order of its steps, as items that another session can be given.
 
-    It starts with what was said `before` the call; speech is in it as it was transcribed.
+    It starts with the items `before` the call. It contains speech as transcripts.
     """
 
     def __init__(self, before: Sequence[SaidItem]) -> None:
         self._parts: list[list[SaidItem]] = [list(before)]
         self._open: dict[int, list[SaidItem]] = {}
-        """The parts of turns that are not over, by the numbers of the turns."""
+        """The items of turns that are still open, by turn number."""
 
     def note_step(self, step: PreparedStep) -> None:
-        """Note a step that is about to be played; what is out of band the conversation does not know."""
+        """Add a step that is about to run. Out-of-band turns are not part of the conversation."""
         said = step.said if isinstance(step, PreparedTurn | PreparedEvent) else None
         apart = isinstance(step, PreparedTurn) and step.plan.out_of_band
         self._parts.append([] if said is None or apart else [said])
@@ -70,14 +70,14 @@ class CallTranscript:
         self._open = {number: other for number, other in self._open.items() if other is not part}
 
     def note_turn(self, turn: TurnObservation, outputs: dict[str, FunctionOutput]) -> None:
-        """Note what was heard in a turn that is over, and take out of `outputs` what its functions returned."""
-        part = self._open.pop(turn.turn, [])  # of a turn out of band nothing is kept
+        """Add the transcripts of a turn that has ended. Remove the results of its function calls from `outputs`."""
+        part = self._open.pop(turn.turn, [])  # a turn out of band is not kept
         if turn.input_text:
             part.append(Message(role="user", text=turn.input_text))
         for replied in turn.reply_parts:
             if isinstance(replied, str):
                 part.append(Message(role="assistant", text=replied))
-            elif (returned := outputs.pop(replied.call_id, None)) is not None:  # calls without that are left out
+            elif (returned := outputs.pop(replied.call_id, None)) is not None:  # calls without a result are left out
                 part += [replied, returned]
 
     @property
@@ -86,28 +86,28 @@ class CallTranscript:
 
 
 class Call:
-    """A call under way: whoever plays its steps need not know which of its sessions it is in."""
+    """An open call. The code that runs its steps does not need to know which of its sessions is open."""
 
     def __init__(self, sessions: SessionRegistry, assignment: CallAssignment) -> None:
         self._sessions, self._assignment, self._script = sessions, assignment, assignment.script
         self._transcript = CallTranscript(self._script.said_before)
         self._number = self._turns_started = 0
         self.hear_turn: Callable[[TurnObservation], None] | None = None
-        """Hears of each turn that is over, where a task in Python may ask after it."""
+        """The receiver of each turn that has ended, for a task in Python that may read its results."""
         self._session: Session | None = None
-        """None as long as it is not connected."""
+        """None until it is connected."""
         self.refusal: RefusedCall | None = None
-        """What the service refused, once the call has ended: its last session."""
+        """The refusal of the call's last session, after the call has ended."""
 
     def play(self) -> Exception | None:
-        """Play the call from its connection to its end. Returns what its task has to say to Locust, or a fault."""
+        """Run the call from its connection to its end. Return its task's exception for Locust, or a fault."""
         self.begin()
         self._sessions.active.add(gevent.getcurrent())
         try:
             if not self.connect():
                 return None
             word = self._play_steps() if self.open() else None
-            if self._session is not None:  # None if the session that was to take its place did not connect
+            if self._session is not None:  # None if the next session did not connect
                 self._session.close()
         except Cut as cut:
             self._abandon(cut)
@@ -116,10 +116,10 @@ class Call:
             self._abandon(Cut())
             raise
         except Exception as error:
-            # A fault of ours, or of a user's task, which may raise anything. The turn under way and the session end as
-            # `failed:load_generator`, and never as missing samples; Locust shows the error.
+            # A fault of ours, or of a user's task, which may raise anything. The open turn and the session end as
+            # `failed:load_generator`, so that no sample is missing; Locust shows the error.
             self._abandon(Cut(HARNESS_FAULT, f"{type(error).__name__}: {error}"))
-            return error  # whoever runs the session tells Locust
+            return error  # the caller of this method passes it to Locust
         finally:
             self._sessions.active.remove(gevent.getcurrent())
             self.end()
@@ -128,10 +128,10 @@ class Call:
     def end(self) -> None:
         self._listener.session_ended()
         self.refusal = self._listener.refusal
-        self.hear_turn = self._session = None  # cycles would wait for the garbage collector
+        self.hear_turn = self._session = None  # reference cycles would wait for the garbage collector
 
     def _play_steps(self) -> Exception | None:
-        """Play the steps of a script, or those that a task takes. Returns what that has to say to Locust."""
+        """Run the steps of a script or of a task. Return the task's exception for Locust, if any."""
         assignment = self._assignment
         script = assignment.repertoire.script
         if script.task is None:
@@ -147,7 +147,7 @@ class Call:
     # Steps.
 
     def perform(self, step: PreparedStep) -> bool:
-        """Play one step, as `Session.perform` does; before it, where it is time, go on in another session."""
+        """Run one step, as `Session.perform` does. If a renewal is due before it, continue in another session."""
         if not self._script.renewable:
             return self._connected.perform(step)
         if not step.within_turn:
@@ -169,17 +169,20 @@ class Call:
     def await_turn(self) -> None:
         self._connected.await_turn()
 
-    # Its sessions.
+    # Sessions of the call.
 
     def begin(self) -> None:
         self._number += 1
         self._booked_ns: int | None = None
-        """When the session after it has its place among the starts of its arm."""
+        """The start that is reserved for the next session, among the starts of its target."""
         self._listener = self.begin_session(self._number, self._turns_started)
         self._listener.hear_turn = self._hear
 
     def begin_session(self, number: int, turns_started: int) -> RunListener:
-        """Begin the record of a session. `number`: in the call, from 1; `turns_started`: in those before it."""
+        """Start the record of a session.
+
+        `number`: that of the session in the call, from 1. `turns_started`: the turns in the sessions before it.
+        """
         assignment, script = self._assignment, self._script
         labels, wanted = assignment.labels, max(0, (assignment.repertoire.script.turns_planned or 0) - turns_started)
         if number > 1:
@@ -199,7 +202,7 @@ class Call:
         return self._session
 
     def connect(self) -> bool:
-        """Connect the session that was begun; False where there is no connection."""
+        """Connect the current session. Return False if there is no connection."""
         listener, script = self._listener, self._script
         transport = connect(self._assignment.arm.dialer, script.limits, listener.timeline, listener.connected)
         if transport is None:
@@ -209,7 +212,7 @@ class Call:
         return True
 
     def open(self) -> bool:
-        """Open the session that was connected; False where it does not get ready."""
+        """Open the connected session. Return False if it does not get ready."""
         self._connected.open()
         self._listener.note_opened()
         return not self._listener.timeline.over
@@ -221,7 +224,7 @@ class Call:
     def ending(self) -> bool:
         return self._sessions.ending or self._assignment.leaving()
 
-    # The session that takes the place of one.
+    # Renewal of the session.
 
     @property
     def _renewal_is_due(self) -> bool:
@@ -232,11 +235,14 @@ class Call:
         return (is_old or timeline.facts.outcome == "renewed") and not self.ending()
 
     def _may_renew(self) -> bool:
-        """Whether to go on in another session now: an old one goes on itself while there is no place for the next."""
+        """Return whether to continue in another session now.
+
+        A session that is still open continues until the next one may start.
+        """
         return self._renewal_is_due and self.has_place(waits=self._listener.timeline.over)
 
     def has_place(self, *, waits: bool) -> bool:
-        """Whether the next session has its place among the starts. `waits`: wait for it, unless the call is to end."""
+        """Return whether the next session may start now. `waits`: wait for its start, unless the call must end."""
         pacer = self._assignment.arm.pacer
         while True:
             now_ns = monotonic_ns()
@@ -249,7 +255,7 @@ class Call:
             gevent.sleep(POLL_S)
 
     def _renew(self) -> bool:
-        """Go on in another session, which is told what was said so far; False where it does not get ready."""
+        """Continue in another session, which gets the conversation so far. Return False if it does not get ready."""
         before = self._listener.timeline
         before.tell(inputs.ReplacedBySession())
         self._turns_started += before.facts.turns_started
@@ -263,7 +269,10 @@ class Call:
 
 
 class StepRunner(CallSteps):
-    """Plays a task's steps, as a script's (see `CompiledScript`). What its rehearsal missed is prepared on the spot."""
+    """The steps of a task in a session, which run like those of a script (see `CompiledScript`).
+
+    A step that the rehearsal did not reach is prepared just before it runs.
+    """
 
     def __init__(
         self,
@@ -278,7 +287,7 @@ class StepRunner(CallSteps):
         variables = repertoire.script.variables
         self._row = variables.rows[script.variables_row - 1] if variables and script.variables_row else NO_ROW
         self._asked: WeakValueDictionary[int, Turn] = WeakValueDictionary()
-        """The turns that the task may ask after, by their numbers; of others nothing is kept."""
+        """The turns that the task still references, by number; no others are kept."""
 
     def play(self, step: Step) -> None:
         if not self._call.perform(self._repertoire.step(step, self.turns, self._choices, self._row)):
@@ -293,7 +302,7 @@ class StepRunner(CallSteps):
             asked.hear(turn)
 
     def _await_turn(self) -> None:
-        """Wait until every turn is over and awaits nothing more. Raises SessionOver where the run ends before."""
+        """Wait until all turns and their late results are complete. Raises SessionEnded if the run ends before."""
         self._call.await_turn()
         if self._asked:
             raise SessionEnded

@@ -1,7 +1,7 @@
-"""Plays a run in one process: its arms, its recorder, and the pairs of sessions that its users play.
+"""A run in one process: its targets, its recorder, and the pairs of sessions that its users play.
 
-Made when Locust starts a test and closed when it stops one. While sessions go on a recorder's rows and histograms are
-written to disk, and it is timed how late the event loop runs.
+It is made when Locust starts a test, and closed when Locust stops the test. During the run, it writes a recorder's rows
+and histograms to disk, and measures the delay of the event loop.
 """
 
 from __future__ import annotations
@@ -41,19 +41,23 @@ from bench.units import NS_PER_S
 POLL_S = 0.05
 CUT_S = 5.0
 LONGEST_S = 0.001
-"""Longest time of callbacks, as those of sessions that open, before the loop looks after its sockets again."""
+"""The maximum time of consecutive callbacks, such as those of opening sessions, before the loop polls its sockets."""
 NEW_OBJECTS, LOOKS = 2_000, 100
-"""Thresholds of the garbage collector: new objects that make it look for cycles, which takes a millisecond, and
-looks after which it takes on all that it saw, which may take a hundred. Everybody waits; sessions leave none."""
+"""Thresholds of the garbage collector.
+
+The first is the number of new objects before a search for cycles, which takes 1 ms. The second is the number of
+searches before a search of all objects seen so far, which may take 100 ms. All sessions wait meanwhile. Sessions leave
+no cycles.
+"""
 BEAT_NS = 10_000_000
 TICK_S = 0.5
 BACK_OFF = 2
-"""One more word of the seed, so that waits after refused calls are drawn independently."""
+"""A component of the seed, so that waits after refused calls are drawn independently."""
 HISTOGRAMS_EVERY_S = 8.0
 
 
 class LiveRun:
-    """The sessions of one process, at its slot in a run as it is planned: what they come to goes into its `spool`."""
+    """The sessions of one process, at its slot in a planned run. Their results go into its `spool`."""
 
     def __init__(
         self,
@@ -66,7 +70,7 @@ class LiveRun:
     ) -> None:
         self.arms, self._options, self._slot = arms, plan.options, slot
         self.session_pause_s = 0.0 if plan.load_model.arrivals else plan.options.session_pause_s
-        """How long a user pauses after each session."""
+        """The pause of a user after each session, in seconds."""
         self._scenarios = {user: user.scenario_name() for user, _ in arms[0].plays}
         self._keyring, self._callbacks = keyring, callbacks
         clock = {"clock_offset_ns": slot.ahead_ns, "clock_offset_uncertainty_ns": slot.ahead_error_ns}
@@ -86,11 +90,11 @@ class LiveRun:
         )
         self._labels = [arm.label for arm in arms]
         self._left = math.inf if plan.sessions is None else slot.share(plan.sessions)
-        """How many pairs may still be begun."""
+        """The number of pairs that may still start."""
         self._open = 0
-        """How many are under way, or wait for their start."""
+        """The number of pairs that are in progress or wait for their start."""
         self._waiting_calls = 0
-        """Calls that arrived and were not blocked, and whose sessions have not begun."""
+        """The number of calls that arrived, were not blocked, and have not started their sessions."""
         self._starts = StartScheduler(arms, lambda: self.sessions.ending)
         self._numbers = PairCounter(slot)
         self._line = self._call_line(plan.load_model.arrivals)
@@ -109,10 +113,10 @@ class LiveRun:
     # Pairs.
 
     def run_pair(self, user: type, task: SessionTask, caller: Caller) -> bool:
-        """Play a session in each arm, together, at once or when a call arrives.
+        """Run a session with each target, together: at once, or when a call arrives.
 
-        False where the run is ending, its sessions are spent, or the caller is to leave. Raises what a task has to say
-        to Locust, or a fault.
+        Return False if the run is ending, its sessions are used up, or the caller must leave. Raises a task's exception
+        for Locust, or a fault.
         """
         called_ns = None
         if self._line is None:
@@ -131,14 +135,14 @@ class LiveRun:
             if start is not None:
                 self._play_started(start, called_ns, user, task, caller)
             else:
-                self._left += 1  # it was never begun
+                self._left += 1  # it did not start
         finally:
             self._open -= 1
             self._stop_if_done()
         return True
 
     def _stop_if_done(self) -> None:
-        """End the run where nothing is under way, and nothing more will be."""
+        """End the run if no pair is in progress and none will start."""
         over = self._left == 0 or (self._line is not None and self._line.is_over)
         if over and not self._open:
             self._callbacks.tell(StopRequested(ALL_DONE))
@@ -146,7 +150,7 @@ class LiveRun:
     def _play_started(
         self, start: PairStart, called_ns: int | None, user: type, task: SessionTask, caller: Caller
     ) -> None:
-        """Play a pair: its sessions begin one after the other. Raises the first error, with notes of others."""
+        """Run a pair, whose sessions start one after the other. Raises the first error, with notes of the others."""
         try:
             if called_ns is not None:
                 self._waiting_calls -= 1
@@ -158,12 +162,12 @@ class LiveRun:
             try:
                 if len(calls) == 1:
                     words = [calls[0].play()]
-                else:  # the hub begins them in this order
+                else:  # the hub starts them in this order
                     beside = [gevent.spawn(call.play) for call in calls]
                     try:
                         words = [session.get() for session in beside]
                     finally:
-                        gevent.killall(beside, block=False)  # of a user who was taken away
+                        gevent.killall(beside, block=False)  # if their user was killed
                 if called_ns is None:
                     self._back_off.note(caller, [call.refusal for call in calls if call.refusal is not None])
                 raise_all([word for word in words if isinstance(word, Exception)])
@@ -173,7 +177,7 @@ class LiveRun:
             self._starts.ended(start)
 
     def _assigned(self, pair: Pair, user: Any, task: SessionTask, caller: Caller) -> list[CallAssignment]:
-        """The calls of a pair, in the order in which they are to start."""
+        """Return the calls of a pair, in the order of their starts."""
         arms, seed, users, assigned = self.arms, self._options.seed, caller.doubles(len(self.arms)), []
         for number in order(len(arms), seed, pair.number):
             arm = arms[number]
@@ -199,7 +203,7 @@ class LiveRun:
     # Calls.
 
     def _call_line(self, arrivals: Arrivals | None) -> CallDispatcher | None:
-        """The line to this process; None where its users call without being asked to."""
+        """Return the dispatcher of this process's calls; None in a closed loop."""
         if arrivals is None:
             return None
         slot = self._slot
@@ -217,7 +221,7 @@ class LiveRun:
         self._progress.count(calls=1, calls_blocked=blocked)
 
     def _caller_waits(self, begins: bool) -> None:
-        """Count a caller who is held back after a refused call, or who has waited."""
+        """Count a caller who starts, or ends, a wait after a refused call."""
         self.recorder.back_off(self._labels, begins=begins)
         self._progress.count(calls_backed_off=begins, callers_backing_off=1 if begins else -1)
 
@@ -225,10 +229,10 @@ class LiveRun:
         if self._line is not None:
             self._line.expect_users(count)
 
-    # What comes of them.
+    # Results.
 
     def standing(self) -> ProgressReport:
-        """Report how the run stands here, since the last report."""
+        """Return the next progress report of this process."""
         return self._progress.standing(
             self.recorder.histograms,
             self.recorder.traffic,
@@ -238,7 +242,7 @@ class LiveRun:
         )
 
     def held_s(self) -> dict[str, float]:
-        """The seconds for which starts were held back so far, by what the services asked for; by the arm's label."""
+        """Return for how many seconds the services have delayed starts so far, by the target's label."""
         now_ns = monotonic_ns()
         held = {arm.label: arm.pacer.held_ns(now_ns) / NS_PER_S for arm in self.arms}
         return {label: round(held_s, 1) for label, held_s in held.items() if held_s}
@@ -250,14 +254,14 @@ class LiveRun:
         return len(self.sessions.active)
 
     def drain(self, longest_s: float, outcome: str = "unfinished") -> int:
-        """Wait for turns in flight, `longest_s` at most, then cut the rest with this outcome; returns how many."""
+        """Wait for open turns, at most `longest_s`. Then cut the others with this outcome, and return their number."""
         lifecycle = self._callbacks.lifecycle
         until_ns = monotonic_ns() + int(longest_s * NS_PER_S)
         while self.active and not lifecycle.is_hurried and monotonic_ns() < until_ns:
             gevent.sleep(POLL_S)
         late = list(self.sessions.active)
         why = () if lifecycle.is_hurried else (outcome, f"the run ended, and it went on for {longest_s:g} s")
-        for session in late:  # gevent.kill would take a user for dead, and Locust with it
+        for session in late:  # after gevent.kill, Locust would treat the user as dead
             gevent.get_hub().loop.run_callback(greenlet.throw, session, Cut(*why))
         until_ns = monotonic_ns() + int(CUT_S * NS_PER_S)
         while self.active and monotonic_ns() < until_ns:
@@ -274,7 +278,7 @@ class LiveRun:
 
 
 def raise_all(errors: Sequence[Exception]) -> None:
-    """Raise the first of the faults among several errors, else of Locust's own words; the others become its notes."""
+    """Raise the first fault among the errors, else the first exception for Locust. The others become its notes."""
     if not errors:
         return
     first = next((error for error in errors if not is_locust_word(error)), errors[0])
@@ -285,9 +289,9 @@ def raise_all(errors: Sequence[Exception]) -> None:
 
 
 def _warm_up() -> None:
-    """Do now what would hold sessions up: start the resolver's thread, read the modules' sources, collect garbage."""
+    """Do now what would delay sessions: start the resolver's thread, read the modules' sources, collect garbage."""
     warm_up()
-    inspect.stack()  # Locust does so when a run stops: the first time it reads every module's source, for 30 ms
+    inspect.stack()  # Locust calls it when a run stops; the first call reads every module's source and takes 30 ms
     gc.collect()
     gc.freeze()
     gc.set_threshold(NEW_OBJECTS, LOOKS)
@@ -295,7 +299,7 @@ def _warm_up() -> None:
 
 
 def unwritable(error: OSError) -> str:
-    """Say in one line what to do where the disk takes no more, or the run folder is gone."""
+    """Return a line that explains what to do if the disk cannot be written or the run folder is gone."""
     if isinstance(error, FileNotFoundError):
         return (
             "the run folder is gone, and the recorded data with it: somebody removed or moved it while the run went on"
@@ -304,7 +308,7 @@ def unwritable(error: OSError) -> str:
 
 
 class Flusher:
-    """Flushes a recorder in greenlets of its own. `tell` gets the request to end the run if rows cannot be written."""
+    """The greenlets that flush a recorder. `tell` gets the request to end the run if rows cannot be written."""
 
     def __init__(self, recorder: Recorder, tell: Callable[[RunEvent], None]) -> None:
         self._recorder, self._tell = recorder, tell
@@ -312,7 +316,7 @@ class Flusher:
         self._greenlets = [gevent.spawn(work) for work in (self._beat, self._tick, self._keep_histograms)]
 
     def _beat(self) -> None:
-        """Run a 10 ms timer on a fixed schedule and record how late it is: a stall makes all of its beats late."""
+        """Run a 10 ms timer on a fixed schedule and record its delay. After a stall, all missed beats are late."""
         due_ns = monotonic_ns() + BEAT_NS
         while True:
             gevent.sleep(max(0, due_ns - monotonic_ns()) / NS_PER_S)
@@ -322,7 +326,7 @@ class Flusher:
                 due_ns += BEAT_NS
 
     def _tick(self) -> None:
-        """Write rows to disk within a second, and a row of `seconds` whenever one of the wall clock is over."""
+        """Write rows to disk within a second, and a row of `seconds` at the end of each second of UTC."""
         tick_ns = int(TICK_S * NS_PER_S)
         second = utc_ns() // NS_PER_S
         while True:
@@ -333,7 +337,7 @@ class Flusher:
             self._guarded(self._recorder.flush)
 
     def _keep_histograms(self) -> None:
-        """Write histograms to disk within ten seconds, a slice at a time."""
+        """Write histograms to disk within ten seconds, one slice at a time."""
 
         def write() -> None:
             for _ in self._recorder.histogram_slices():
@@ -344,28 +348,29 @@ class Flusher:
             self._guarded(write)
 
     def _guarded(self, write: Callable[[], None]) -> None:
-        """Write, or end the run in order; rows that were not written stay in memory for every later attempt."""
+        """Write, or end the run in order. Rows that were not written stay in memory for later attempts."""
         try:
             write()
             return
         except OSError as error:
             problem = unwritable(error)
         except Exception as error:
-            # A value that nobody thought of must not end the greenlet that saves all the others. Nothing is lost yet:
-            # rows stay in memory, the run ends in order and says why, and `close` tries once more.
+            # An unexpected value must not end the greenlet that saves all the others. No data is lost yet: rows stay in
+            # memory, the run ends in order with the reason, and `close` tries once more.
             problem = f"cannot record the run: {type(error).__name__}: {error}"
         if self.problem is None:
             self.problem = problem
             self._tell(StopRequested(problem))
 
     def close(self) -> None:
-        """Write the last rows and counts; say so where the disk still takes no more."""
+        """Write the last rows and counts. Report it if the disk still cannot be written."""
         gevent.killall(self._greenlets)
         try:
             self._recorder.close()
-        except Exception as error:  # as in _guarded; but there is no later attempt, so what is lost is counted and told
+        # as in _guarded, but there is no later attempt, so lost data is counted and reported
+        except Exception as error:
             if isinstance(error, FileNotFoundError) and self.problem is not None:
-                return  # the folder is gone, and that was said
+                return  # it was reported that the folder is gone
             rows = self._recorder.unwritten_rows
             self.problem = f"cannot write the run folder: {error}; {rows} rows were not written"
             print(f"rtbench: {self.problem}", file=sys.stderr)

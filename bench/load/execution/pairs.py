@@ -1,7 +1,7 @@
-"""Numbers and orders the sessions of a process at its slot in a run: permuted pairs, one session of each arm. Pure.
+"""The numbers and the order of the sessions of a process: permuted pairs, one session with each target. Pure.
 
-The sessions of a pair begin together, and differ in nothing but what is compared: its number says their recordings,
-their variables and their order. A run of one target has pairs of one.
+The sessions of a pair start together, and differ only in what is compared: the pair's number determines their
+recordings, their variables and their order. In a run with one target, a pair is one session.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from bench.run.histograms import MEASURED, WARMUP
 from bench.units import NS_PER_S
 
 ORDERS = 1
-"""One more word of the seed, so that orders and choices of recordings are drawn independently."""
+"""A component of the seed, so that orders and choices of recordings are drawn independently."""
 
 
 @dataclass(frozen=True)
 class WorkerSlot:
-    """Holds which worker this process is: its number `worker`, from 0, of so many `workers`.
+    """The place of this process in a run: its number `worker`, from 0, of `workers` processes.
 
-    The run began at `started_utc_ns`, which is `began_ns` of CLOCK_MONOTONIC, the clock that its processes share. Pairs
-    that start within `warmup_s` after it are not measured. `ahead_ns`: by how much the UTC of this host is ahead of the
-    master's, which can be wrong by `ahead_error_ns`; None where nobody has compared them.
+    The run started at `started_utc_ns`, which is `began_ns` of CLOCK_MONOTONIC, the clock that its processes share.
+    Pairs that start within `warmup_s` after it are not measured. `ahead_ns`: the offset of this host's UTC ahead of the
+    master's, with the uncertainty `ahead_error_ns`, which is None if the clocks were not compared.
     """
 
     started_utc_ns: int
@@ -39,11 +39,11 @@ class WorkerSlot:
     ahead_error_ns: int | None = None
 
     def numbered(self, number: int) -> int:
-        """Turn a number from 0 in this process into one over all processes, which take turns."""
+        """Convert a number from 0 in this process into a number over all processes, which take turns."""
         return number * self.workers + self.worker
 
     def share(self, sessions: int) -> int:
-        """Return how many of these sessions are this worker's."""
+        """Return this worker's number of these sessions."""
         return sessions // self.workers + (self.worker % self.workers < sessions % self.workers)
 
 
@@ -51,10 +51,9 @@ class WorkerSlot:
 class Pair:
     """A pair of sessions.
 
-    `number`: from 0, over all processes; `of_script`: the same, of those pairs that play its script.
-
-    `block`: of two minutes, by when the pair started; so is `phase`. `intended_ns`: when it was meant to start.
-    `called_ns`: when the call arrived that it is; None where its user called without being asked to.
+    `number`: from 0, over all processes. `of_script`: the same, among the pairs of its script. `block` (two minutes)
+    and `phase` depend on the start of the pair. `intended_ns`: the intended start. `called_ns`: when its call arrived;
+    None in a closed loop.
     """
 
     number: int
@@ -66,14 +65,14 @@ class Pair:
 
 
 class PairCounter:
-    """Numbers the pairs that a process starts, all of them and those of each script."""
+    """The counter that numbers the pairs that a process starts, in total and per script."""
 
     def __init__(self, slot: WorkerSlot) -> None:
         self._slot = slot
         self._started: Counter[str] = Counter()
 
     def next(self, script: str, intended_ns: int, now_ns: int, called_ns: int | None = None) -> Pair:
-        """The pair that plays a script and starts now: its number chooses its variables and its recordings."""
+        """Return the pair that runs a script and starts now. Its number determines its variables and recordings."""
         slot = self._slot
         number, of_script = self._started.total(), self._started[script]
         self._started[script] += 1
@@ -88,20 +87,23 @@ class PairCounter:
 
 
 def order(arms: int, seed: int, pair: int) -> tuple[int, ...]:
-    """Draw the order in which the arms of a pair start: each is as likely as any other."""
+    """Draw the order in which the sessions of a pair start, by target. All orders are equally likely."""
     return tuple(np.random.default_rng([seed, pair, ORDERS]).permutation(arms).tolist()) if arms > 1 else (0,)
 
 
 def block_of(start_ns: int, began_ns: int) -> int:
-    """The block of a pair that started so long after the run began, by a clock that nobody sets."""
+    """Return the block of a pair, by its start after the start of the run, on a monotonic clock."""
     return max(0, start_ns - began_ns) // BLOCK_NS
 
 
 def phase_of(start_ns: int, began_ns: int, warmup_s: float) -> str:
-    """The phase of a pair that started so long after the run began, by a clock that nobody sets."""
+    """Return the phase of a pair, by its start after the start of the run, on a monotonic clock."""
     return WARMUP if start_ns - began_ns < warmup_s * NS_PER_S else MEASURED
 
 
 def is_sampled(number: int, share: Fraction) -> bool:
-    """Whether pair `number` (from 0) is one of a share of all, evenly spread; the first one is, of any share."""
+    """Return whether pair `number` (from 0) belongs to a share of all pairs, evenly spaced.
+
+    The first pair belongs to any share above 0.
+    """
     return math.ceil((number + 1) * share) > math.ceil(number * share)

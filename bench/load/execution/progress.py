@@ -1,8 +1,8 @@
-"""Counts how a run stands in one process while it goes on, which that reports once a second.
+"""The progress of a run in one process, which reports it once a second.
 
-A report holds counts from the process's start, so that one that is lost or comes twice does no harm, and the times of
-the turns that ended since the report before. None of it is a figure of the run: those come from its rows.
-`bench.load.runners.live_totals` adds up the reports of all processes.
+A report contains counts since the start of the process, so a missing or repeated report does no harm. It also contains
+the times of the turns that ended since the previous report. None of these values is a result of the run: results come
+from its rows. `bench.load.runners.live_totals` adds up the reports of all processes.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from bench.units import NS_PER_MINUTE, NS_PER_US
 
 LiveRole = Literal["wait", "value", "bound"]
 WAIT: Final = "wait"
-"""The role of what a caller waited for: the first delta."""
+"""The role of the latency of the first delta."""
 VALUE: Final = "value"
-"""The role of a headline metric, whose bound is known."""
+"""The role of a headline metric whose uncertainty is known."""
 BOUND: Final = "bound"
-"""The role of that bound: how far the value can be off."""
+"""The role of that uncertainty."""
 
 
 class LiveMetricKey(NamedTuple):
-    """Says what times of live views are. Those of two origins are never pooled."""
+    """The key of times in live views. Times with different `measured_from` are never pooled."""
 
     role: LiveRole
     metric: str
@@ -46,51 +46,54 @@ JUDGED = {
     )
     for measured_from in ORIGINS
 }
-"""The headline metrics of turns of each origin, with the keys of their values and bounds."""
+"""The headline metrics of turns by `measured_from`, with the keys of their values and uncertainties."""
 
 Times = dict[str, dict[str, list[tuple[LiveMetricKey, list[int]]]]]
-"""Microseconds, by arm and step, each key once."""
+"""Microseconds, by target and step, each key once."""
 StepKey = tuple[str, str]
-"""A script's name and a label in it."""
+"""The name of a script and of a step in it."""
 Failures = dict[str, list[tuple[LiveMetricKey | None, int]]]
-"""Failed turns by arm, each key once: a turn counts once with what it waited for first (None where no turn of its step
-has shown that yet), and once with each headline metric that other turns of its step have."""
+"""Failed turns by target, each key once.
+
+A turn counts once with the first delta that it waited for (None if no turn of its step has received one yet), and once
+with each headline metric that other turns of its step have.
+"""
 Outcomes = dict[str, dict[str, dict[str, int]]]
-"""Turns, by arm, step and the first word of their outcome."""
+"""The numbers of turns, by target, step and first word of the outcome."""
 
 
 @dataclass(frozen=True)
 class ProgressReport:
-    """What one process reports, in plain data: `msgspec.convert(asdict(standing), ProgressReport)` is the same again.
+    """The report of one process, in plain data: `msgspec.convert(asdict(standing), ProgressReport)` returns the same.
 
-    `sessions_open`, `callers_backing_off`, who wait after a refused call, `tokenless`, sessions that wait for a token,
-    and `waiting_s`, for which starts are still held back, are of this moment. `times_us` are of the turns that ended
-    since the report before. All else is of everything up to now. What says how long callers waited, and how exact that
-    is, is of measured turns alone.
+    Current values are `sessions_open`, `callers_backing_off` (callers who wait after a refused call), `tokenless`
+    (sessions that wait for a token), and `waiting_s` (the remaining delay of starts). `times_us` contains turns that
+    ended since the previous report. All other values are cumulative. Latency and its uncertainty come only from
+    measured turns.
     """
 
     calls: int = 0
     calls_blocked: int = 0
     """Calls that found no free slot."""
     calls_backed_off: int = 0
-    """Calls that were held back because their caller's last one was refused."""
+    """Calls that were delayed because their caller's last one was refused."""
     callers_backing_off: int = 0
     sessions_open: int = 0
     tokenless: int = 0
     sessions_done: int = 0
     sessions_renewed: int = 0
-    """Sessions that are done and whose place another session of their call took."""
+    """Sessions that are done and were replaced by another session of their call."""
     sessions_refused: int = 0
-    """Sessions that failed before they were open and were not throttled; a part of the done."""
+    """Sessions that failed before they were open and were not throttled. They are included in `sessions_done`."""
     pairs_done: int = 0
-    """Measured pairs of which every session has ended."""
+    """Measured pairs whose sessions have all ended."""
     turns_succeeded: int = 0
     turns_failed: int = 0
     throttled: int = 0
-    """Turns and sessions; of the turns a part of the failed, of the sessions a part of the done."""
+    """Throttled turns, which are included in `turns_failed`, and sessions, which are included in `sessions_done`."""
     turns_stamped: int = 0
     turns_user_stamped: int = 0
-    """Turns whose stamps did not all come from the kernel."""
+    """Turns whose timestamps are not all from the kernel."""
     usd: float = 0.0
     unpriced: int = 0
     waiting_s: float = 0.0
@@ -105,21 +108,21 @@ class ProgressReport:
 
     @property
     def sessions_over(self) -> int:
-        """Sessions that are done, those of one call counted as one."""
+        """The number of sessions that are done; sessions of one call count as one."""
         return self.sessions_done - self.sessions_renewed
 
 
 NOTHING_SENT: Mapping[str, Traffic] = {}
 COUNTS = tuple(each.name for each in fields(ProgressReport) if each.type == "int")
-"""What is counted, and of several processes added up."""
+"""The counts, which are summed over processes."""
 DESIGN = ("sessions_measured", "turns_measured", "turns_squared")
-"""Measured sessions with a turn that ended, these turns, and the sum of the squares of their numbers by session."""
+"""Measured sessions with a turn that ended, these turns, and the sum of the squared numbers of turns per session."""
 TARGET_COUNTS = ("sessions_open", "turns_succeeded", "turns_failed", *DESIGN, *Traffic._fields, "usd", "unpriced")
-"""What is counted by target, too; bytes are those on the wire."""
+"""The values per target. Bytes are those on the wire."""
 
 
 class ProgressCounter:
-    """Counts what the sessions of one process came to so far."""
+    """The counter of the results of one process's sessions."""
 
     def __init__(self, spending: CostMeter) -> None:
         self.spending = spending
@@ -128,7 +131,7 @@ class ProgressCounter:
         self._failed: Counter[tuple[str, StepKey]] = Counter()
         self._awaited: dict[StepKey, LiveMetricKey] = {}
         self._headlines: defaultdict[StepKey, set[LiveMetricKey]] = defaultdict(set)
-        """Which headline metrics turns of a step have."""
+        """The headline metrics that turns of a step have."""
         self._steps = StepLabels()
         self._outcomes: Outcomes = {}
         self._times_us: dict[str, dict[str, dict[LiveMetricKey, list[int]]]] = {}
@@ -136,7 +139,7 @@ class ProgressCounter:
     def count(self, **more: int) -> None:
         """Add to counts of `ProgressReport`."""
         for name, number in more.items():
-            self._counts[name] += number  # a number also of what is True: an empty counter's `update` keeps that
+            self._counts[name] += number  # True becomes 1; `update` of an empty counter would keep True
 
     def _count_at(self, arm: str, **more: int) -> None:
         self.count(**more)
@@ -144,12 +147,12 @@ class ProgressCounter:
             self._of_targets[arm][name] += number
 
     def session_opened(self, arm: str, session: SessionObservation) -> None:
-        """Count a session whose settings the service has taken. `arm`: the target's label."""
+        """Count a session whose settings the service has accepted. `arm`: the target's label."""
         self._count_at(arm, sessions_open=1)
         self.spending.open(arm, session.model, session.instants["opened"])
 
     def session_ended(self, arm: str, session: SessionObservation, *, opened: bool) -> None:
-        """Count a session. `arm`: the target's label; `opened`: whether `session_opened` was called for it."""
+        """Count an ended session. `arm`: the target's label; `opened`: True if `session_opened` was called for it."""
         self.count(sessions_done=1, sessions_renewed=session.renewed)
         if opened:
             self._count_at(arm, sessions_open=-1)
@@ -160,7 +163,7 @@ class ProgressCounter:
             self.count(sessions_refused=outcome_class(session.outcome) == "failed")
 
     def turn_ended(self, arm: str, script: str, turn: TurnObservation, *, measured: bool = True) -> None:
-        """Count a turn that is over. `arm`: the target's label; `script`: its name."""
+        """Count a turn that is over. `arm`: the target's label; `script`: the script's name."""
         kind = outcome_class(turn.outcome)
         if kind == "success":
             self._count_at(arm, turns_succeeded=1)
@@ -171,9 +174,9 @@ class ProgressCounter:
             self._note_measured(arm, (script, turn.step), kind, turn)
 
     def _note_measured(self, arm: str, step: StepKey, kind: OutcomeClass, turn: TurnObservation) -> None:
-        """Count a measured turn: its timestamps, its times if it succeeded, its failure by its step.
+        """Count a measured turn: its timestamps, its times if it succeeded, its failure by step.
 
-        What a failed turn waited for may be known from a later turn of its step alone.
+        The first delta that a failed turn waited for may be known only from a later turn of its step.
         """
         if kind != "unfinished":
             of_target = self._of_targets[arm]
@@ -211,7 +214,7 @@ class ProgressCounter:
         tokenless: int = 0,
         simulated: bool = False,
     ) -> ProgressReport:
-        """Make the next report. `histograms`, `traffic`: the recorder's."""
+        """Return the next report. `histograms`, `traffic`: those of the recorder."""
         times_us, self._times_us = self._times_us, {}
         failed: defaultdict[str, Counter[LiveMetricKey | None]] = defaultdict(Counter)
         for (arm, step), turns in self._failed.items():
@@ -240,12 +243,15 @@ class ProgressCounter:
 def _note_times(
     times_us: dict[LiveMetricKey, list[int]], wait: tuple[LiveMetricKey, int] | None, turn: TurnObservation
 ) -> list[LiveMetricKey]:
-    """Note what the caller of a good turn waited; each headline metric, whose keys it returns, and its bound."""
+    """Record the times of a successful turn. Return the keys of its headline metrics.
+
+    The times are the latency of the first delta, and each headline metric with its uncertainty.
+    """
     if wait is not None:
         times_us.setdefault(wait[0], []).append(wait[1])
     keys = []
     for metric, value, bound in JUDGED.get(turn.measured_from or "", ()):
-        if metric.end not in turn.instants:  # as all of most turns but two or three, and quicker to see
+        if metric.end not in turn.instants:  # true of most metrics of a turn, and a faster check
             continue
         value_ns, bound_ns = turn.metric_ns(metric), turn.bound_ns(metric)
         if value_ns is not None and bound_ns is not None:
@@ -256,7 +262,7 @@ def _note_times(
 
 
 def _wait_us(turn: TurnObservation) -> tuple[LiveMetricKey, int] | None:
-    """What a turn's caller waited for, and how long; None where it did not come."""
+    """Return the key and the latency of a turn's first delta; None if none came."""
     instants, measured_from = turn.instants, turn.measured_from
     if measured_from is None:
         return None
@@ -269,23 +275,23 @@ def _wait_us(turn: TurnObservation) -> tuple[LiveMetricKey, int] | None:
 
 
 class CostMeter:
-    """Adds up what responses cost, as they are done, and minutes, as they pass. `terms`: by the target's label."""
+    """The cost of a process: responses when they are done, and minutes as they pass. `terms`: by the target's label."""
 
     def __init__(self, table: Mapping[str, Prices], terms: Mapping[str, PricingTerms]) -> None:
         self._table, self._terms = table, terms
         self._tariffs: dict[tuple[str, str | None], TurnPricing] = {}
         self._open: Counter[tuple[str, float]] = Counter()
-        """Sessions that are open, by their target and what a minute of them costs."""
+        """The number of open sessions, by target and cost of a minute."""
         self._opened_ns: Counter[tuple[str, float]] = Counter()
-        """The sum of the instants at which these were opened."""
+        """The sum of the instants at which these sessions opened."""
         self._usd: defaultdict[str, float] = defaultdict(float)
-        """Spending by target, without the minutes of sessions that are open."""
+        """The cost by target, without the minutes of open sessions."""
         self.unpriced_of: Counter[str] = Counter()
-        """How many responses told tokens and are in no amount; by target."""
+        """The number of responses with token usage but without a known cost, by target."""
         self.unknown_models: set[str] = set()
 
     def add(self, target: str, model: str | None, usage: TokenUsage) -> None:
-        """Add a response that is done. `model`: as the session named it, None where it did not."""
+        """Add a response that is done. `model`: as reported by the session, None if it reported none."""
         tariff = self._tariff(target, model)
         if tariff.prices is not None and not tariff.prices.of_tokens:
             return
@@ -298,13 +304,13 @@ class CostMeter:
             self._usd[target] += usage_usd(tariff.prices, usage)
 
     def open(self, target: str, model: str | None, opened_ns: int) -> None:
-        """Count the minutes of a session from this instant on, where it is paid by the minute."""
+        """Count the minutes of a session from this instant on, if it is billed by the minute."""
         if usd_per_minute := self._usd_per_minute(target, model):
             self._open[target, usd_per_minute] += 1
             self._opened_ns[target, usd_per_minute] += opened_ns
 
     def close(self, target: str, model: str | None, opened_ns: int, ended_ns: int) -> None:
-        """Add the minutes of a session that was opened, and has ended."""
+        """Add the minutes of a session that was opened and has ended."""
         if usd_per_minute := self._usd_per_minute(target, model):
             self._open[target, usd_per_minute] -= 1
             self._opened_ns[target, usd_per_minute] -= opened_ns
@@ -315,11 +321,11 @@ class CostMeter:
         return self.unpriced_of.total()
 
     def usd_at(self, now_ns: int) -> float:
-        """All that is spent by an instant, the minutes of open sessions included."""
+        """Return the total cost up to an instant, including the minutes of open sessions."""
         return sum(self.usd_of_targets(now_ns).values())
 
     def usd_of_targets(self, now_ns: int) -> dict[str, float]:
-        """The same for each target that cost something."""
+        """Return the cost up to an instant of each target that has one."""
         spent = self._usd.copy()
         for (target, usd_per_minute), count in self._open.items():
             open_ns = count * now_ns - self._opened_ns[target, usd_per_minute]
@@ -337,14 +343,14 @@ class CostMeter:
 
 
 def over_budget(budget_usd: float | None, usd: float) -> str:
-    """Say why a run must ask for no more responses; "" while it may."""
+    """Return why a run must request no more responses; "" while it may."""
     if budget_usd is None or usd < budget_usd:
         return ""
     return f"the budget of {dollars(budget_usd)} USD is spent: {dollars(usd)} USD"
 
 
 def unknown_price(spending: CostMeter) -> str:
-    """Say why a budget cannot be kept where something told has no price, and what to do, in one line."""
+    """Return a line that explains why a budget cannot be enforced without a price, and what to do."""
     if not spending.unknown_models:
         return "--budget cannot be enforced, because the service's token counts cannot be read: leave --budget out"
     named = ", ".join(sorted(filter(None, spending.unknown_models)))

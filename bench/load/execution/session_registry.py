@@ -1,4 +1,4 @@
-"""Records the sessions of one process, and decides by what they come to whether the run goes on."""
+"""The sessions of one process: their records, and the decision by their results whether the run continues."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ Fire = Callable[..., None]
 
 @dataclass(frozen=True)
 class LocustCallbacks:
-    """How sessions and their run depend on each other. The lifecycle is only read here.
+    """The connection between sessions and their run. Sessions only read the lifecycle.
 
-    `tell` passes it an event and has its actions executed; `fire` puts an entry on Locust's dashboard.
+    `tell` passes an event to the lifecycle and executes the resulting actions. `fire` adds an entry to Locust's
+    dashboard.
     """
 
     lifecycle: RunLifecycle
@@ -45,7 +46,10 @@ class LocustCallbacks:
 
 
 class SessionRegistry:
-    """The sessions of one process. `arms`: of each pair; `hide` takes secrets out of texts; `active`: open calls."""
+    """The sessions of one process.
+
+    `arms`: the number of sessions in a pair. `hide` redacts secrets in texts. `active`: the greenlets of open calls.
+    """
 
     def __init__(
         self,
@@ -62,17 +66,17 @@ class SessionRegistry:
         self.progress, self.callbacks, self.hide = progress, callbacks, hide
         self.active: set[gevent.Greenlet] = set()
         self.log_broke = False
-        """Whether an event log could not be written, and has said so: there are no others after it."""
+        """True if an event log could not be written, which was reported. No event log is written after it."""
 
     @property
     def ending(self) -> bool:
-        """Whether no session and no turn starts any more."""
+        """True if no session and no turn may start any more."""
         return not self.callbacks.lifecycle.may_start
 
     def begin(
         self, arm: TargetState, script: PreparedScript, labels: RowContext, turns_planned: int, **planned: int | None
     ) -> RunListener:
-        """Begin the record of a session, with an event log where one is wanted. `planned`: when it was to start."""
+        """Start the record of a session, with an event log if one is planned. `planned`: the planned start."""
         log = None
         if self.log_broke:
             labels = replace(labels, event_log=False)
@@ -96,7 +100,7 @@ class SessionRegistry:
         return RunListener(record, timeline, arm, self, log)
 
     def enforce_budget(self) -> None:
-        """End the run where its money is spent, or where nobody can say how much of it is."""
+        """End the run if its budget is spent, or if its cost cannot be determined."""
         budget_usd, spending = self._options.budget_usd, self.progress.spending
         if budget_usd is None or self.callbacks.lifecycle.is_spent:
             return
@@ -106,8 +110,8 @@ class SessionRegistry:
             self.callbacks.tell(StopRequested(why, spent=True))
 
     def note_ended(self, arm: TargetState, session: SessionObservation) -> ConnectError | None:
-        """Act on a session that is over; returns why it did not open, where it failed to."""
-        hopeless, hide = arm.hopeless, self.hide  # a code of the service's is in the outcome, too
+        """Process a session that has ended. Return the error if it failed to open."""
+        hopeless, hide = arm.hopeless, self.hide  # the outcome, too, contains a code from the service
         if not arm.note(session, monotonic_ns()):
             return None
         error = ConnectError(hide(session.outcome), escape_control(hide(detail_text(session.outcome, session.detail))))
@@ -119,7 +123,7 @@ class SessionRegistry:
 
 
 class RunListener:
-    """A `bench.session_io.Listener` that passes on what a session does: to its record before anyone else."""
+    """A `bench.session_io.Listener` that passes on the events of a session, to its record first."""
 
     def __init__(
         self,
@@ -132,9 +136,9 @@ class RunListener:
         self.timeline, self.log = timeline, log
         self._record, self._arm, self._sessions = record, arm, sessions
         self.hear_turn: Callable[[TurnObservation], None] | None = None
-        """Hears of each turn first: the call that the session is a part of."""
+        """The receiver of each turn, before all others, for the call that the session belongs to."""
         self.refusal: RefusedCall | None = None
-        """The refusal that the session was, once it has ended."""
+        """The refusal of the session, after it has ended; None if it was not refused."""
         self._opened = self._ended = False
 
     def connected(self, headers: Mapping[str, str], call_id: str = "") -> None:
@@ -153,7 +157,7 @@ class RunListener:
         self._record.turn_began()
 
     def note_opened(self) -> None:
-        """Tell, once, that the service has taken the session's settings, where it has."""
+        """Report, once, that the service has accepted the session's settings, if it has."""
         if not self._opened and self.timeline.facts.ready:
             self._opened = True
             session = self.timeline.session()
@@ -161,12 +165,12 @@ class RunListener:
             self._arm.pacer.passed("connection", session.start_ns)
 
     def turn_ended(self, turn: TurnObservation) -> None:
-        """Tell of a turn: its row, the pace of starts, Locust's dashboard, the live line."""
-        self.note_opened()  # of a pipelined start it was not known before
+        """Report a turn to its record, the pacer of starts, Locust's dashboard and the progress."""
+        self.note_opened()  # unknown before, if the start is pipelined
         if self.hear_turn is not None:
             self.hear_turn(turn)
         sessions, labels = self._sessions, self._record.labels
-        self._record.turn_ended(turn)  # the row first: whatever fails below, it is recorded
+        self._record.turn_ended(turn)  # first, so that it is recorded even if something below fails
         self._arm.turn_ended(turn)
         show_turn(sessions.callbacks.fire, labels.script, turn, sessions.hide)
         measured = self._record.phase == MEASURED
@@ -180,7 +184,7 @@ class RunListener:
         return not self._sessions.callbacks.lifecycle.is_spent
 
     def session_ended(self) -> None:
-        """Tell, once, of the session, which is over: its row, the live line, what may end the run, the dashboard."""
+        """Report, once, an ended session to its record, the progress, the checks that end a run, and the dashboard."""
         if self._ended:
             return
         self._ended = True
@@ -194,19 +198,19 @@ class RunListener:
         if self.log is not None:
             self.log.close()
             sessions.log_broke |= self.log.problem is not None
-        self.hear_turn = None  # a cycle would wait for the garbage collector
+        self.hear_turn = None  # a reference cycle would wait for the garbage collector
 
 
-# Locust's statistics are a dashboard, for figures come from the run folder: an entry per turn and connect, and per
-# session that lost turns.
+# Locust's statistics are only a dashboard, because results come from the run folder. They have an entry per turn, per
+# connect, and per session with turns that did not start.
 
 
 class TurnError(Exception):
-    """A turn's outcome, as Locust's statistics show it."""
+    """The outcome of a turn in Locust's statistics."""
 
 
 def show_turn(fire: Fire, script: str, turn: TurnObservation, hide: Callable[[str], str]) -> None:
-    """Show a turn, with the time to its first delta, or to its end, unless the end of the run cut it."""
+    """Show a turn, with the time to its first delta or else to its end. Skip a turn that the end of the run cut."""
     kind = outcome_class(turn.outcome)
     if kind == "unfinished":
         return
@@ -218,7 +222,10 @@ def show_turn(fire: Fire, script: str, turn: TurnObservation, hide: Callable[[st
 
 
 def show_session(fire: Fire, target: str, script: str, session: SessionObservation, error: ConnectError | None) -> None:
-    """Show a connect, and turns that a session lost: a run whose turns never began ends as if they failed."""
+    """Show a connect, and a session's turns that did not start.
+
+    So a run whose turns never started ends like a run whose turns failed.
+    """
     waited_ns = session.metrics_ns().get("connect_total")
     if waited_ns is not None or error is not None:
         ended_ns = session.instants.get("ended", session.start_ns)

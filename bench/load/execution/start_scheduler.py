@@ -1,7 +1,7 @@
-"""Says when a pair of sessions starts: once a call for it has arrived, where calls do, and as all pacers let it.
+"""The start of a pair of sessions: when its call has arrived (in an open loop), and when all pacers allow it.
 
-Calls that arrive are handed to idle users, each at its instant; a call that finds none is blocked. A user takes no
-other call until its sessions are over. Calls do not queue: the line is busy (a loss system, Erlang 1917).
+Calls that arrive go to idle users at their instants. A call that finds no idle user is blocked. A user takes no other
+call until its sessions are over. Calls do not queue (a loss system, Erlang 1917).
 """
 
 from __future__ import annotations
@@ -24,34 +24,37 @@ from bench.units import NS_PER_S
 TRIAL_POLL_S = 0.05
 TURN_S = 0.001
 LONGEST_SLEEP_S, IDLE_SLEEP_S = 0.5, 0.25
-"""The run may end meanwhile, a service ask for a longer wait, or an idle user be asked to leave."""
+"""The maximum sleeps of a waiting pair and of idle users.
+
+Meanwhile the run may end, a service may request a longer wait, or an idle user may have to leave.
+"""
 
 
 class PairStart(NamedTuple):
-    """A pair's start: when it was meant to be, and by which instant the pacers know it, which may be later."""
+    """The start of a pair: the intended instant, and the instant under which the pacers know it, which may be later."""
 
     intended_ns: int
     taken_ns: int
 
 
 class StartScheduler:
-    """Lets the pairs of one process start one by one. `ending` says that none shall start any more."""
+    """The scheduler that lets the pairs of one process start one by one. `ending` returns True if no more may start."""
 
     def __init__(self, arms: Sequence[TargetState], ending: Callable[[], bool]) -> None:
         self._arms, self._ending = arms, ending
         self._door = BoundedSemaphore()
-        """Held by the pair that is the next to start."""
+        """The lock of the pair that starts next."""
         self._due_ns = 0
         """The instant at which that pair may start."""
         self._polls = 0
-        """How often the loop had polled when the last pair was let go."""
+        """The number of polls of the loop at the start of the last pair."""
 
     def wait(self, asked_ns: int) -> PairStart | None:
-        """Wait until a pair may start, in the order in which they come; None where the run ended meanwhile.
+        """Wait until a pair may start, in order of arrival. Return None if the run ended meanwhile.
 
-        It is meant to start when it was asked for, or as soon after that as the pacers let it.
+        The intended start is the requested one (`asked_ns`), or the first after it that the pacers allow.
         """
-        # one by one: who comes next asks pacers that know of this start
+        # One by one, so that the pacers know this start before the next pair asks.
         with self._door:
             due_ns = monotonic_ns()
             while not self._ending():
@@ -74,14 +77,14 @@ class StartScheduler:
         return None
 
     def _let_the_loop_turn(self) -> None:
-        """Wait until the loop has looked at its sockets since the last start: opening takes a millisecond or more."""
+        """Wait until the loop has polled its sockets since the last start: opening takes a millisecond or more."""
         watch = LoopMonitor.of_hub()
         while watch.polls == self._polls:
             gevent.sleep(TURN_S)
         self._polls = watch.polls
 
     def ended(self, start: PairStart) -> None:
-        """Let the pacers know that all sessions of the pair that started so are over."""
+        """Report to the pacers that all sessions of the pair with this start are over."""
         for pacer in self._pacers:
             pacer.ended(start.taken_ns)
 
@@ -95,10 +98,11 @@ class StartScheduler:
 
 
 class CallDispatcher:
-    """The line of one process. `instants_ns`: when calls arrive, by CLOCK_MONOTONIC, in order.
+    """The dispatcher that distributes the calls of one process to its users.
 
-    `most`: so many calls are handed out at most. `arrived` is told of each call, and whether it is
-    blocked; `ended` is called where no more may come; `ending` says that the run ends.
+    `instants_ns`: when calls arrive, by CLOCK_MONOTONIC, in order. `most`: the maximum number of calls to distribute.
+    `arrived` is called for each call, with True if it is blocked. `ended` is called when no more calls can come.
+    `ending` returns True if the run ends.
     """
 
     def __init__(
@@ -114,19 +118,19 @@ class CallDispatcher:
         self._arrived, self._ended, self._ending = arrived, ended, ending
         self._idle: deque[tuple[Caller, AsyncResult]] = deque()
         self._early: deque[int] = deque()
-        """Calls that arrived before all users had come, and wait for them."""
+        """Calls that arrived before all users were there, and wait for them."""
         self._came: dict[int, Caller] = {}
-        """Users by their identity: what else makes two of them equal is theirs to say."""
+        """Users by identity, because users may define equality."""
         self._users = math.inf
-        """How many there are, once that is known."""
+        """The number of users; infinite until it is known."""
         self._exhausted = False
         self._on_their_way = 0
-        """Calls that were handed to users who have not woken up yet."""
+        """The number of calls that went to users who have not woken up yet."""
         gevent.spawn(self._take_calls)
         gevent.spawn(self._see_off)
 
     def next_call(self, user: Caller) -> int | None:
-        """Wait for a call, and return when it arrived; None where the run ends, or the user is to leave."""
+        """Wait for a call and return when it arrived. Return None if the run ends or the user must leave."""
         if self._ending() or user.is_leaving():
             return None
         self._came[id(user)] = user
@@ -151,15 +155,15 @@ class CallDispatcher:
         return self._exhausted and not self._early and not self._on_their_way
 
     def close(self) -> None:
-        """Count the calls that still wait for users: the run is over."""
+        """Count the calls that still wait for users, because the run is over."""
         while self._early:
             self._early.popleft()
             self._arrived(False)
 
     def expect_users(self, count: int) -> None:
-        """Block calls that find no idle user, and those that wait already, once this many users have come.
+        """Block calls that find no idle user, and calls that already wait, when this many users are there.
 
-        Before that no call is blocked: a user who was made but has not run yet, on a busy machine, is a free slot.
+        Before that, no call is blocked: on a busy machine, a user who was made but does not run yet is a free slot.
         """
         self._users = count
         self._block_early()
@@ -192,7 +196,7 @@ class CallDispatcher:
         self._ended()
 
     def _wait_until(self, called_ns: int) -> bool:
-        """Wait for an instant; False where the run ends before it."""
+        """Wait for an instant. Return False if the run ends before it."""
         while not self._ending():
             left_ns = called_ns - monotonic_ns()
             if left_ns <= 0:
@@ -201,11 +205,11 @@ class CallDispatcher:
         return False
 
     def _block(self) -> None:
-        self._left += 1  # nobody plays it, so it is none of the sessions that were asked for
+        self._left += 1  # a blocked call is not one of the requested sessions
         self._arrived(True)
 
     def _see_off(self) -> None:
-        """Let users go who are asked to, and all of them where the run ends."""
+        """Release idle users who must leave, and all idle users if the run ends."""
         ending = False
         while not ending:
             gevent.sleep(IDLE_SLEEP_S)

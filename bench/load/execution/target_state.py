@@ -1,8 +1,8 @@
-"""Holds the arms of a run, which are compared: each a target, or a variant of one, with its state in this process.
+"""The state of a run's targets in this process, and the pacing of their sessions.
 
-Sessions of an arm start evenly, and not before its target has asked to be called again. After a refusal for a limit of
-the service, and the wait for it, one session starts alone: the target is half-open, as of circuit breakers. Once it
-gets through, others follow with a distance that every refusal doubles and that shrinks with all that gets through.
+Sessions with a target start evenly spaced, and not before the end of a wait that its service requested. After a refusal
+for a limit of the service and the wait for it, one session starts alone (the half-open state of a circuit breaker). If
+it gets through, others follow at an interval that every refusal doubles and that every success shortens.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from bench.timeouts import LONGEST_HOLD_NS
 from bench.units import NS_PER_S
 
 FIRST_WAIT_NS, LONGEST_WAIT_NS = NS_PER_S, 60 * NS_PER_S
-"""Waits where a service refuses for its limits and does not say for how long: each is twice the one before.
+"""The first and the longest wait if a service refuses for a limit and requests no wait. Each doubles the one before.
 
-No wait is shorter than the first, whatever the service asks for. The distance of the starts after it grows alike.
+No wait is shorter than the first, whatever the service requests. The interval between later starts has the same limits.
 """
 
 Limited = Literal["connection", "turn"]
-"""What a service refuses for its limits."""
+"""The kinds of requests that a service refuses for a limit."""
 
 
 class StartPacer:
-    """Paces `per_minute` starts, evenly spaced, for all users of a target in this process; None for no limit.
+    """The pacer of a target's starts in this process: `per_minute`, evenly spaced; None for no limit.
 
-    `phase_ns`: an instant from which all starts are whole intervals away, so that processes take turns; None: any.
+    `phase_ns`: an instant that is a whole number of intervals from all starts, so that processes take turns; None: any.
     """
 
     def __init__(self, per_minute: float | None, phase_ns: int | None = None) -> None:
@@ -41,35 +41,35 @@ class StartPacer:
         self._phase_ns = phase_ns
         self._next_ns = self._held_until_ns = self._held_ns = 0
         self._refused: Limited = "connection"
-        """What the service refused last."""
+        """The kind of the last refusal."""
         self._waits = self._distance_ns = 0
         self._half_open = False
         self._trial_ns: int | None = None
-        """When the session started that is alone to try whether the service takes what it has refused."""
+        """The start of the session that runs alone to probe whether the service accepts requests again."""
 
     def earliest_ns(self, now_ns: int) -> int:
-        """The instant of the next possible start; `now_ns` where nothing stands against it."""
+        """Return the instant of the next possible start; `now_ns` if it is possible now."""
         return max(now_ns, self._next_ns, self._held_until_ns)
 
     def slot_ns(self, at_ns: int) -> int:
-        """The first instant from `at_ns` on that keeps in step with the other processes."""
+        """Return the first instant from `at_ns` on that fits the schedule shared with the other processes."""
         if self._phase_ns is None or not self.interval_ns:
             return at_ns
         return at_ns + (self._phase_ns - at_ns) % self.interval_ns
 
     @property
     def is_probing(self) -> bool:
-        """Whether nothing may start until a session that is under way has got through, or has ended."""
+        """True if no session may start until the probing session has got through or has ended."""
         return self._trial_ns is not None
 
     def take(self, start_ns: int) -> None:
-        """Take the start at this instant; the next one is an interval later, where there is one."""
+        """Take the start at this instant. The next start is at least an interval later, if there is one."""
         self._keep_apart(start_ns)
         if self._half_open:
             self._trial_ns = start_ns
 
     def reserve(self, now_ns: int) -> int | None:
-        """Take the next possible start, before all who wait for one, and say when it is; None while one is on trial."""
+        """Take the next possible start, ahead of waiting pairs, and return it; None during a probe."""
         if self.is_probing:
             return None
         start_ns = self.slot_ns(self.earliest_ns(now_ns))
@@ -77,7 +77,7 @@ class StartPacer:
         return start_ns
 
     def is_due(self, booked_ns: int, now_ns: int) -> bool:
-        """Whether a start that was booked may be made: the service may have asked for a wait since."""
+        """Return whether a reserved start is due. The service may have requested a wait since."""
         return now_ns >= max(booked_ns, self._held_until_ns)
 
     def _keep_apart(self, start_ns: int) -> None:
@@ -85,13 +85,17 @@ class StartPacer:
             self._next_ns = start_ns + apart_ns
 
     def ended(self, start_ns: int) -> None:
-        """Note the end of what started at this instant: if it was the trial and told nothing, the next start is one."""
+        """Record the end of the session with this start. If it was an inconclusive probe, the next start is a probe."""
         if start_ns == self._trial_ns:
             self._trial_ns = None
 
     def throttled(self, what: Limited, began_ns: int, now_ns: int, asked_ns: int | None) -> None:
-        """Hold starts: what began at `began_ns` was refused at `now_ns` for a limit, with or without a wait."""
-        first = began_ns >= self._held_until_ns  # not one of many that began before the first of them was refused
+        """Hold starts, because a request that began at `began_ns` was refused at `now_ns` for a limit.
+
+        `asked_ns`: the wait that the service requested; None if it requested none.
+        """
+        # not one of several requests that began before the first of them was refused
+        first = began_ns >= self._held_until_ns
         if asked_ns is None and not first:
             return
         wait_ns = min(FIRST_WAIT_NS << self._waits, LONGEST_WAIT_NS) if asked_ns is None else asked_ns
@@ -102,7 +106,7 @@ class StartPacer:
         self.hold(now_ns + min(max(wait_ns, FIRST_WAIT_NS), LONGEST_HOLD_NS), now_ns)
 
     def passed(self, what: Limited, began_ns: int) -> None:
-        """Let starts go on where what got through is of the kind that was refused, and began after the wait."""
+        """Resume starts if the success is of the kind that was refused, and began after the wait."""
         if what == self._refused and began_ns >= self._held_until_ns:
             self._waits, self._half_open, self._trial_ns = 0, False, None
             self._distance_ns = self._distance_ns * 9 // 10
@@ -112,22 +116,25 @@ class StartPacer:
         self._held_until_ns = max(self._held_until_ns, until_ns)
 
     def held_ns(self, now_ns: int) -> int:
-        """The time for which nothing could start so far, by the service's word."""
+        """Return the total time for which the service has held starts so far."""
         return self._held_ns - max(0, self._held_until_ns - now_ns)
 
 
 def earliest_ns(pacers: Sequence[StartPacer], now_ns: int) -> int:
-    """The instant of the next pair's start: a wait in one arm holds its partners, and the slowest arm paces all."""
+    """Return the instant of the next pair's start.
+
+    A wait for one target holds the whole pair, and the slowest target paces all.
+    """
     slowest = max(pacers, key=lambda pacer: pacer.interval_ns)
     return slowest.slot_ns(max(pacer.earliest_ns(now_ns) for pacer in pacers))
 
 
 MAX_INITIAL_FAILURES = 10
-"""Failed connects that end a run in which none has succeeded."""
+"""The number of failed connects that end a run in which none has succeeded."""
 
 
 class TargetState:
-    """One target's running state in a process. `plays`: what is said there; `pacer`: when sessions may start."""
+    """The state of one target in a process. `plays`: its workload; `pacer`: paces the starts of its sessions."""
 
     def __init__(self, label: str, plays: Workload, dialer: Dialer, pacer: StartPacer) -> None:
         self.label, self.plays, self.dialer, self.pacer = label, plays, dialer, pacer
@@ -138,7 +145,10 @@ class TargetState:
         return self._failed >= MAX_INITIAL_FAILURES and not self.opened
 
     def note(self, session: SessionObservation, now_ns: int) -> bool:
-        """Count a session that is over; returns whether it failed to open. Throttled ones make no arm hopeless."""
+        """Count a session that is over. Return whether it failed to open.
+
+        Throttled sessions do not make the target `hopeless`.
+        """
         opened, throttled = was_opened(session), is_throttled(session.outcome)
         failed = not opened and outcome_class(session.outcome) == "failed"
         self.opened += opened
@@ -148,7 +158,7 @@ class TargetState:
         return failed
 
     def turn_ended(self, turn: TurnObservation) -> None:
-        """Tell the pacer of a turn's end: its quota is the deployment's, so its wait holds other sessions, too."""
+        """Report a turn's end to the pacer. The quota is the deployment's, so a wait holds other sessions, too."""
         if is_throttled(turn.outcome):
             self.pacer.throttled("turn", turn.start_ns, turn.instants["ended"], turn.retry_after_ns)
         elif outcome_class(turn.outcome) != "unfinished":
@@ -156,12 +166,12 @@ class TargetState:
 
 
 def was_opened(session: SessionObservation) -> bool:
-    """Whether the service took the session's settings."""
+    """Return whether the service accepted the session's settings."""
     return "session_updated" in session.instants
 
 
 def arms_of(plan: RunPlan, keyring: Keyring, slot: WorkerSlot) -> list[TargetState]:
-    """The arms of a run in one of its processes. Raises UsageError for certificates that cannot be used."""
+    """Return the states of a run's targets in one of its processes. Raises UsageError for unusable certificates."""
     return [
         TargetState(target.label, plan.plays[target.label], Dialer(target, keyring), pacer_of(rate, slot))
         for target, rate in zip(plan.targets, plan.connect_rates, strict=True)
@@ -169,7 +179,7 @@ def arms_of(plan: RunPlan, keyring: Keyring, slot: WorkerSlot) -> list[TargetSta
 
 
 def pacer_of(per_minute: float | None, slot: WorkerSlot) -> StartPacer:
-    """Pace a worker's share of `per_minute` (None: no limit) so that starts are even over all workers, too."""
+    """Return a pacer of a worker's share of `per_minute` (None: no limit), with even starts over all workers."""
     if not per_minute or slot.workers == 1:
         return StartPacer(per_minute)
     return StartPacer(per_minute / slot.workers, slot.began_ns + int(slot.worker * 60 * NS_PER_S / per_minute))

@@ -1,4 +1,4 @@
-"""Reads the command line of `rtbench run`, which names scripts and Locust files, and repeats the command of a run."""
+"""The command line of `rtbench run`, which names scripts and Locust files, and the command that repeats a run."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from bench.errors import UsageError
 from bench.run.provenance import public_settings
 
 SCRIPTS = "RTBENCH_SCRIPTS"
-"""The variable that holds the paths of the YAML scripts of a run, as a JSON list."""
+"""The environment variable with the paths of a run's YAML scripts, as a JSON list."""
 OF_SCRIPTS = Path(__file__).parents[1] / "rtbench_scripts.py"
-"""The Locust file that plays them."""
+"""The Locust file that runs the YAML scripts."""
 SCRIPT_SUFFIXES, LOCUST_SUFFIX = (".yaml", ".yml"), ".py"
 EXAMPLE = "rtbench run mine.yaml -u 4 --sessions 40"
 NO_FILE = f"name a script to run: {EXAMPLE} (`rtbench init` writes one to begin with)"
@@ -25,17 +25,17 @@ MOST_NAMED = 3
 
 
 class RunWords(NamedTuple):
-    """The command line of `rtbench run`: Locust files, then scripts; and the words that are no files, in order."""
+    """The command line of `rtbench run`: the Locust files, then the scripts; and the other words, in order."""
 
     files: list[Path]
     others: list[str]
 
 
 def run_words(words: Sequence[str], free: Collection[int]) -> RunWords:
-    """Read a command line. `free`: the places of the words that are no options and no values of options.
+    """Parse a command line. `free`: the positions of the words that are neither options nor values of options.
 
-    A free word that looks like no file, and is none, is left to Locust: it may be the name of a class of users.
-    Raises UsageError if no file is named, or one cannot be run.
+    A free word is left to Locust if no such file exists and its suffix is not that of a script or Locust file. It may
+    be the name of a user class. Raises UsageError if no file is named, or if a file cannot be run.
     """
     for word in words:
         if word == "--locustfile" or word.startswith(("--locustfile=", "-f")):
@@ -58,35 +58,34 @@ def run_words(words: Sequence[str], free: Collection[int]) -> RunWords:
 
 
 def locust_files(*paths: Path) -> tuple[str, dict[str, str]]:
-    """Return what `locust -f` takes to play these scripts and Locust files, and the variables that go with it."""
+    """Return the value of `locust -f` for these scripts and Locust files, and the environment variables for it."""
     scripts = [str(path.resolve()) for path in paths if path.suffix in SCRIPT_SUFFIXES]
     files = [path for path in paths if path.suffix not in SCRIPT_SUFFIXES] + [OF_SCRIPTS] * bool(scripts)
     return ",".join(map(str, files)), ({SCRIPTS: json.dumps(scripts)} if scripts else {})
 
 
 def scenario_of(scripts: Sequence[Path]) -> str:
-    """The name of a run of these scripts."""
     names = [path.stem for path in scripts]
     if len(names) > MOST_NAMED:
         names = [*names[: MOST_NAMED - 1], f"{len(names) - MOST_NAMED + 1}_more"]
     return "_and_".join(names)
 
 
-# The command that starts a run once more: with the options in force, and none that may hold a secret.
+# The command that repeats a run, with the options in force and without those that may contain a secret.
 
 COMMAND = "RTBENCH_COMMAND"
-"""The variable in which a command that starts a run says, as a JSON list, how it was called itself."""
+"""The environment variable with the words of a command that starts a run, as a JSON list. That command sets it."""
 NOT_REPEATED = frozenset({"locustfile", "headless", "expect_workers", "part_of", "stop_timeout"})
-"""Options that the words before them say, or that the tool sets."""
+"""Options that the first words of the command imply, or that the tool sets."""
 PUBLIC = frozenset({"name", "label"})
 
 
 def repeating_command(
     values: Mapping[str, Any], actions: Iterable[Action], environ: Mapping[str, str], *, judged: bool
 ) -> list[str]:
-    """The words of the command; none of a run that several commands or a web page started.
+    """Return the words of the command; none if a web page or several commands started the run.
 
-    `values`: the options in force, secret ones in their public forms. `judged`: started by `rtbench run`.
+    `values`: the options in force, with secrets in their public forms. `judged`: True if `rtbench run` started the run.
     """
     if told := environ.get(COMMAND):
         return [str(word) for word in json.loads(told)]
@@ -114,7 +113,7 @@ def repeating_command(
 
 
 def program(name: str) -> str:
-    """How a program of this installation is called from here: by its name if the shell finds it, else by its path."""
+    """Return how to start a program of this installation: its name if the shell finds that name, else its path."""
     path = Path(sys.executable).with_name(name)
     if shutil.which(name) or not path.exists():
         return name

@@ -1,21 +1,27 @@
-"""Estimates what a run may cost before it begins: from what a script says, and bounds for what nobody knows yet.
+"""Estimates of the cost of a run before it starts, from its scripts, with bounds for what is unknown.
 
-What is assumed. Text: four characters a token; the service's own instructions, where a script has none, 150 tokens.
-The caller's audio: 10 tokens a second of what is committed. Without turn detection that is the recording. With it the
-service commits what it takes for speech, so the silence of an open microphone costs nothing: between the speech alone
-and the whole recording with the padding and the silence that the detection adds. Of several recordings of a step: the
-shortest and the longest. A reply: 3 to 20 s of audio at 20 tokens a second, with 3 tokens of text to 8 of audio as in
-the example that Azure prints; or 30 to 150 tokens of text; and no more than `max_output_tokens`. Every reply reads the
-whole conversation again, earlier replies included: what was there before comes from the cache, or nothing does.
-A message costs its text, and its image by the tiles of 512 pixels that it is cut into; those of the history, too.
-A response out of band reads its own input, where it has one, and is not read again.
-A turn whose script expects function calls, or in which one must be made, takes a further response, which reads the
-conversation with the calls and what they returned. At best one silent response makes all calls, at worst each is made
-by one of its own, which says as much as the shortest reply. Where a model may call or not, it does not, or does so once
-a turn.
-A session that is paid by the minute lasts as long as the caller's speech, pauses, functions and replies together.
-Not counted: transcription of the caller's audio, which is billed apart; answers to a pause that the service takes for
-the end of speech; failures. Of a task in Python, the steps of its rehearsal (100 at most).
+Assumptions:
+
+- Text: four characters per token. The service's own instructions, if a script has none: 150 tokens.
+- The caller's audio: 10 tokens per second of committed audio. Without turn detection, this is the recording. With turn
+  detection, the service commits only what it detects as speech, so the silence of an open microphone costs nothing.
+  The lower bound is the speech alone. The upper bound is the recording with the padding and silence of the detection.
+  If a step has several recordings, the bounds use the shortest and the longest.
+- A reply: 3 to 20 s of audio at 20 tokens per second, with 3 tokens of text per 8 of audio, as in the example that
+  Azure prints. A text reply: 30 to 150 tokens. Both are limited by `max_output_tokens`.
+- Every response reads the whole conversation again, earlier replies included. The part that was already read comes
+  from the cache (lower bound), or is not cached (upper bound).
+- A message costs its text, and its image by the number of 512-pixel tiles. Messages of the history count, too.
+- An out-of-band response reads its own input, if it has one, and is not read again.
+- A turn that expects function calls, or in which a call is required, has a further response. It reads the conversation
+  with the calls and their outputs. Lower bound: one silent response makes all calls. Upper bound: each call has a
+  response of its own, which is as long as the shortest reply. If calls are optional, the model makes none (lower
+  bound) or one per turn (upper bound).
+- A session that is billed by the minute lasts as long as the caller's speech, pauses, functions and replies together.
+- A task in Python counts with the steps of its rehearsal (100 at most).
+
+Not included: transcription of the caller's audio, which is billed separately; replies to a pause that the service
+detects as the end of speech; failures.
 """
 
 from __future__ import annotations
@@ -40,23 +46,24 @@ from bench.units import S_PER_MINUTE
 CHARACTERS_PER_TOKEN = 4
 CALLER_TOKENS_PER_S, REPLY_TOKENS_PER_S = 10, 20
 REPLY_TEXT_SHARE = 3 / 8
-"""Tokens of text for each of audio, in a spoken reply."""
+"""Tokens of text per token of audio, in a spoken reply."""
 DEFAULT_INSTRUCTIONS_TOKENS = 150
 LONGEST_PIXELS, SHORTEST_PIXELS, TILE_PIXELS = 2_048, 768, 512
-"""An image is made to fit into a square of the first, then its shorter side into the second, and is cut into tiles."""
+"""Limits of an image: it is scaled to fit a square of the first, then its shorter side to the second, then tiled."""
 IMAGE_TOKENS, TILE_TOKENS = 85, 170
 NO_TOKENS = TokenUsage()
 PADDING_MS, SILENCE_MS = 300, {"server_vad": 500, "semantic_vad": 8000}
-"""What turn detection adds to speech where a script does not say: padding, and the silence that tells it the end."""
+"""Audio that turn detection adds to speech, by default: padding, and the silence that marks the end of speech."""
 
 
 @dataclass(frozen=True)
 class CostAssumptions:
-    """One end of what may come. `spoken_s`, `written`: length of a reply, in seconds of audio and in tokens of text.
+    """The assumptions for one bound of an estimate.
 
-    `called`: the least tokens of a call's arguments, and of what a function returns that nobody knows before.
-    `calls_freely`: a model that may call a function does so, speaks for a short while before each call, makes one call
-    after the other, and is told the longest of what they may return.
+    `spoken_s`, `written`: the length of a reply, in seconds of audio and in tokens of text. `called`: the minimum
+    number of tokens of a call's arguments, and the tokens of a function's output that is unknown in advance.
+    `calls_freely`: the model makes calls that are optional. It speaks briefly before each call, makes one call after
+    the other, and gets the longest of the possible outputs.
     """
 
     spoken_s: float
@@ -73,10 +80,10 @@ HIGH = CostAssumptions(spoken_s=20.0, written=150, called=150, cached=False, who
 
 @dataclass(frozen=True)
 class SessionCost:
-    """What one session of a target may cost, from … to; `usd` is None where no price is known. `target`: its label.
+    """The estimated cost of one session of a target: `usd` is (from, to), or None if no price is known.
 
-    `basis`: the model and the prices that this goes by, in words. `transcribed`: speech is also transcribed, which is
-    not in it. `spoken`: some replies are audio.
+    `target`: its label. `basis`: the model and prices of the estimate, as text. `transcribed`: True if speech is also
+    transcribed, which the estimate does not include. `spoken`: True if some replies are audio.
     """
 
     target: str
@@ -88,13 +95,13 @@ class SessionCost:
 
 
 def session_cost(target: Target, scripts: Collection[Script], table: Mapping[str, Prices], as_of: str) -> SessionCost:
-    """Quote a session from the cheapest script to the dearest, by the target's own prices or the table's of `as_of`."""
+    """Estimate the cost of a session. The prices are the target's own, or those of the table of the date `as_of`."""
     found = tariff_of(table, target.terms, None)
     model, prices = found.model or target.label, found.prices
-    # on Azure a service is asked for by the name of a deployment, which need not be that of its model
+    # On Azure, the name of a deployment selects the model. It can differ from the name of the model.
     named = f"if the deployment {model} is of that model" if target.service == "azure" else model
     usd = None
-    if prices and scripts:  # from the cheapest script at its best to the dearest at its worst
+    if prices and scripts:  # from the cheapest script at the lower bound to the dearest at the upper bound
         low_usd, high_usd = ([_usd(script, assumed, prices) for script in scripts] for assumed in (LOW, HIGH))
         usd = min(low_usd), max(high_usd)
     return SessionCost(
@@ -108,7 +115,7 @@ def session_cost(target: Target, scripts: Collection[Script], table: Mapping[str
 
 
 def estimate(quotes: Collection[SessionCost], sessions: int) -> tuple[float, float] | None:
-    """USD of so many sessions of each, from … to; None where one of them has no price."""
+    """Return (from, to) in USD for `sessions` sessions of each quote; None if one of them has no price."""
     ranges = [quote.usd for quote in quotes if quote.usd is not None]
     if len(ranges) < len(quotes):
         return None
@@ -116,7 +123,10 @@ def estimate(quotes: Collection[SessionCost], sessions: int) -> tuple[float, flo
 
 
 def estimate_words(quotes: Collection[SessionCost], sessions: int | None) -> str:
-    """The estimate as a sentence. `sessions`: of each target, None for no limit. Targets without a price are named."""
+    """Return the estimate as a sentence, which names targets without a price.
+
+    `sessions`: with each target, None for no limit.
+    """
     known, unknown = priced(quotes), [quote for quote in quotes if quote.usd is None]
     usd = estimate(known, sessions or 1)
     if usd is None or not known:
@@ -139,7 +149,7 @@ def priced(quotes: Iterable[SessionCost]) -> list[SessionCost]:
 
 
 def below_estimate(budget_usd: float | None, quotes: Collection[SessionCost], sessions: int | None) -> str:
-    """What to say of a budget that a run of so many sessions of each will hardly keep to; "" where it may."""
+    """Return a notice if the budget is below the lower estimate of the run; else "". `sessions`: with each target."""
     usd = None if sessions is None else estimate(priced(quotes), sessions)
     if usd is None or budget_usd is None or budget_usd >= usd[0]:
         return ""
@@ -155,7 +165,7 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(names))
 
 
-# Tokens of a session.
+# The tokens of a session.
 
 
 def _usd(script: Script, assumed: CostAssumptions, prices: Prices) -> float:
@@ -187,7 +197,7 @@ def session_usage(script: Script, assumed: CostAssumptions) -> TokenUsage:
             talk.held += TokenUsage(audio_in=round(CALLER_TOKENS_PER_S * longest(committed_s)))
         before = _reply(step, script.session, LOW) if assumed.calls_freely else NO_TOKENS
         for calls in _rounds(step, script, assumed):
-            # the tokens of their arguments, as far as the script says which; the next response reads what they return
+            # The tokens of the arguments, if the script has them. The next response reads the outputs.
             written = (max(_text(msgspec.json.encode(call.arguments).decode()), assumed.called) for call in calls)
             talk.respond(step, script.session, before + TokenUsage(text_out=sum(written)))
             talk.held += TokenUsage(text_in=sum(_returned(functions[call.name], assumed) for call in calls))
@@ -197,7 +207,10 @@ def session_usage(script: Script, assumed: CostAssumptions) -> TokenUsage:
 
 @dataclass
 class _Conversation:
-    """What a session has read and written so far. `held`: all that was said; `known`: what may be `cached` of it."""
+    """The tokens that a session has read and written so far.
+
+    `held`: the whole conversation. `known`: the input that may come from the cache, if `cached`.
+    """
 
     cached: bool
     held: TokenUsage
@@ -205,7 +218,7 @@ class _Conversation:
     total: TokenUsage = NO_TOKENS
 
     def respond(self, turn: ScriptTurn, session: SessionSettings, written: TokenUsage) -> None:
-        """Add a response of a turn, which reads all that was said, unless it has an input of its own."""
+        """Add a response of a turn. It reads the whole conversation, or its own input if it has one."""
         own_input = turn.response.input
         given = turn.response.instructions or session.instructions
         tokens = DEFAULT_INSTRUCTIONS_TOKENS if given is None else _text(given)
@@ -219,7 +232,7 @@ class _Conversation:
 
 
 def _rounds(turn: ScriptTurn, script: Script, assumed: CostAssumptions) -> Sequence[Sequence[ExpectedFunctionCall]]:
-    """The function calls of each response of a turn: those expected, or else asked for, or that may come."""
+    """Return the function calls of each response of a turn: the expected calls, else those required or possible."""
     choice = turn.response.tool_choice or script.session.tool_choice or "auto"
     declared = {function.tool.name for function in script.tools}
     if turn.expected_calls is not None or not declared or choice == "none":
@@ -236,7 +249,7 @@ def _rounds(turn: ScriptTurn, script: Script, assumed: CostAssumptions) -> Seque
 
 
 def _returned(function: ScriptFunction, assumed: CostAssumptions) -> int:
-    """The tokens of what a function returns; nobody knows what Python will make of its arguments."""
+    """Return the tokens of a function's output. The output of a Python function is unknown in advance."""
     if function.compute is not None:
         return assumed.called
     each = [_text(function.output({}, number)) for number in range(len(function.returns))]
@@ -249,7 +262,7 @@ def _messages(messages: Iterable[Message]) -> TokenUsage:
 
 
 def _image_tokens(image: Image | None) -> int:
-    """The tokens of an image by its size, as GPT-4o counts them; an image of another model may cost more or less."""
+    """Return the tokens of an image by its size, as GPT-4o counts them; other models may count differently."""
     if image is None:
         return 0
     within = min(1, LONGEST_PIXELS / max(image.width, image.height))
@@ -259,7 +272,7 @@ def _image_tokens(image: Image | None) -> int:
 
 
 def _with_cached(read: TokenUsage, known: TokenUsage) -> TokenUsage:
-    """Input of which so much was there before."""
+    """Return the input `read`, with the tokens that are also in `known` counted as cached."""
     both = {f"{kind}_in": min(getattr(read, f"{kind}_in"), getattr(known, f"{kind}_in")) for kind in TOKEN_KINDS}
     cached = {f"cached_{name}": tokens for name, tokens in both.items()}
     return msgspec.structs.replace(read, cached_in=sum(cached.values()), **cached)

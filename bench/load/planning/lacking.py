@@ -1,9 +1,9 @@
-"""Says what turns and sessions of a script can never have, by the plan alone: instants and columns of their rows.
+"""The instants and columns that the turns and sessions of a script can never have, derived from the plan alone.
 
-A metric is made of those (`Measure.columns`), so what cannot be measured is known before the first call is paid for.
-It is said of what is certain: a service may speak where text was asked for, but has no end of speech to tell of a turn
-that is typed. Nothing is known of a task in Python, which decides in each session what is said, nor of a script that
-sends events in the words of the service, which may change any setting.
+Metrics are computed from instants and columns (`Metric.columns`), so it is known before the first paid call what cannot
+be measured. Only what is certain is listed: a service may speak although text was requested, but it cannot report the
+end of speech of a text turn. Nothing is known about a task in Python, which chooses its steps in each session, or about
+a script that sends raw service events, which may change any setting.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ UNNAMED = "the service names no turns, so only what is heard of them is known"
 
 @dataclass(frozen=True)
 class Lack:
-    """Instants and columns of a turn that are absent where `holds`; `why`, in words that name what a script lacks.
+    """The names of instants and columns that a turn lacks if `holds` returns True; `why` is text that names the cause.
 
-    A name of `bench.metrics.TURN_TYPES` behind `turn_type:` is of turns of that type.
+    `turn_type:` followed by a name of `bench.metrics.TURN_TYPES` means turns of that type.
     """
 
     names: Sequence[str]
@@ -108,12 +108,14 @@ LACKS = (
         UNNAMED,
     ),
 )
-"""In the order in which a reason is looked for."""
+"""The reasons, in the order of the search: the first one that applies is given."""
 
 
 def lacking(repertoire: CompiledScript, *, arrives: bool) -> dict[str, Any] | None:
-    """Return what a script's turns and sessions lack: `turns`, each with its `step` and with what it `lacks`, and
-    `session`; names with their reasons. None where nobody knows. `arrives`: whether its calls arrive.
+    """Return the names that a script's turns and sessions lack, with reasons; None if nothing is known.
+
+    `turns` has each turn's `step` and what it `lacks`; `session` has what sessions lack. `arrives`: True if calls
+    arrive (open loop).
     """
     if repertoire.script.task is not None:
         return None
@@ -125,7 +127,7 @@ def lacking(repertoire: CompiledScript, *, arrives: bool) -> dict[str, Any] | No
 
 
 def _of_turn(script: PreparedScript, turn: PreparedTurn) -> Iterator[tuple[str, str]]:
-    """Name and reason; the reason that is found first comes last, as it counts."""
+    """Yield each name and reason. The first reason of `LACKS` comes last, because the last one counts."""
     for lack in reversed(LACKS):
         if lack.holds(script, turn):
             yield from ((name, lack.why) for name in lack.names)

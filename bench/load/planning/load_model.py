@@ -1,12 +1,12 @@
-"""Works out what asks for sessions in a run: users who call again and again, or calls that arrive.
+"""The load model of a run: a closed loop of users who call again and again, or an open loop of calls that arrive.
 
-Calls that arrive are an open loop: callers call when they call, however long others wait. The instants are drawn once
-for a run, by its seed; its processes all draw the same and take turns in playing them. So one process of arrivals
-reaches the service. A rate is one of calls, because a caller speaks after the reply. Each process has a fixed share of
-the slots: a common pool would take a message between hosts for each call.
+In an open loop, calls arrive at their planned instants, however long other callers wait. The instants are drawn once
+per run, from its seed. All processes draw the same instants and play them in turn, so the service receives a single
+arrival process. The rate counts calls, not turns, because a caller speaks only after the reply. Each process has a
+fixed share of the slots: a common pool would need a message between hosts for each call.
 
-Gaps are drawn for a rate of one call a second. A rate that changes stretches them: the n-th call arrives when the rate
-has come to the sum of the first n gaps (time-rescaling, Çinlar 1975; exact for Poisson processes).
+Gaps are drawn for a rate of one call per second. A changing rate rescales them: the n-th call arrives when the integral
+of the rate reaches the sum of the first n gaps (time-rescaling, Çinlar 1975; exact for Poisson processes).
 """
 
 from __future__ import annotations
@@ -33,16 +33,22 @@ POISSON, CONSTANT, GAMMA = "poisson", "constant", "gamma"
 PATTERNS = "poisson, constant, gamma:SHAPE, or a file of instants"
 LEAST_SHAPE, MOST_SHAPE = 0.01, 10_000.0
 ARRIVALS = 3
-"""A word of the seed of its own, so that arrivals, orders and choices of recordings are drawn independently."""
+"""A component of the seed, so that arrivals, orders and choices of recordings are drawn independently."""
 DRAWN_AT_ONCE = 256
 HEAD_START_S, WORKERS_HEAD_START_S = 1.0, 3.0
-"""Seconds after a run began at which arrivals begin: its users, and the processes they are in, are ready by then."""
+"""Seconds from the start of a run to the first possible arrival, with one and with several processes.
+
+Users and processes are ready by then.
+"""
 MOST_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
 class ArrivalPattern:
-    """How gaps between calls scatter. `shape`: of gamma; the squared coefficient of variation is 1/shape."""
+    """The distribution of gaps between calls.
+
+    `shape`: that of the gamma distribution; the squared coefficient of variation is 1/shape.
+    """
 
     name: str
     shape: float | None = None
@@ -51,7 +57,7 @@ class ArrivalPattern:
         return self.name if self.shape is None else f"{self.name}:{self.shape:g}"
 
     def sums(self, seed: int) -> Iterator[float]:
-        """Yield the instants of calls at a rate of one a second, without end."""
+        """Yield the instants of calls at a rate of one per second, without end."""
         generator, total = np.random.default_rng([seed, 0, ARRIVALS]), 0.0
         if self.name == CONSTANT:
             yield total
@@ -69,7 +75,7 @@ class ArrivalPattern:
 
 
 def pattern_of(text: str) -> ArrivalPattern | None:
-    """The pattern of a name, such as gamma:2; None where it is none. Raises UsageError for a shape that cannot be."""
+    """Return the pattern of a name, such as gamma:2; None if it is not one. Raises UsageError for an invalid shape."""
     name, colon, shape = text.partition(":")
     if name in (POISSON, CONSTANT) and not colon:
         return ArrivalPattern(name)
@@ -89,7 +95,7 @@ def pattern_of(text: str) -> ArrivalPattern | None:
 
 @dataclass(frozen=True)
 class RecordedArrivals:
-    """Instants of calls that were recorded, in seconds from the first on. `digest`: SHA-256 of their file, hex."""
+    """Recorded instants of calls, in seconds from the first instant or 0. `digest`: SHA-256 of their file, hex."""
 
     path: Path
     digest: str
@@ -98,7 +104,7 @@ class RecordedArrivals:
 
 @dataclass(frozen=True)
 class Arrivals:
-    """Calls that arrive. `slots`: how many may be in progress; a call that finds none free is blocked."""
+    """Calls that arrive. `slots`: the maximum number of concurrent calls; a call that finds no free slot is blocked."""
 
     seed: int
     slots: int
@@ -109,20 +115,20 @@ class Arrivals:
 
     @property
     def length_s(self) -> float | None:
-        """How long calls arrive; None where that has no end."""
+        """The time during which calls arrive, in seconds; None if it has no end."""
         if self.recorded is not None:
             return self.recorded.instants_s[-1]
         return self.course.length_s if self.course else None
 
     def instants_s(self) -> Iterator[float]:
-        """Yield when calls arrive, in seconds from the first instant at which one may."""
+        """Yield the instants of the calls, in seconds from the first instant at which a call may arrive."""
         if self.recorded is not None:
             return iter(self.recorded.instants_s)
         sums, per_s = self.pattern.sums(self.seed), self.per_s or 0.0
         return arrival_instants(sums, self.course) if self.course else (total / per_s for total in sums)
 
     def share_ns(self, worker: int, workers: int) -> Iterator[int]:
-        """Yield the instants of the calls that one of several processes plays, in ns after the run began."""
+        """Yield the instants of the calls of one process, in ns after the start of the run."""
         mine = islice(self.instants_s(), worker % workers, None, workers)
         return (round((head_start(workers) + at_s) * NS_PER_S) for at_s in mine)
 
@@ -139,7 +145,7 @@ class Arrivals:
 
 
 def course_facts(course: LoadSchedule) -> list[dict[str, float]]:
-    """What run.json says of a course: each stage with its first and its last level."""
+    """Return the entry of a load schedule in run.json: each stage with its first and last level."""
     return [{"duration_s": duration_s, "from": first, "to": last} for _, duration_s, first, last in course.parts()]
 
 
@@ -148,7 +154,7 @@ def head_start(workers: int) -> float:
 
 
 def arrival_instants(sums: Iterator[float], course: LoadSchedule) -> Iterator[float]:
-    """Yield the instants at which the rate of a course, summed up over time, has come to each of these sums."""
+    """Yield the instants at which the integral of the rate reaches each of these sums."""
     parts, arrived = course.parts(), 0.0
     begin_s, duration_s, first, last = next(parts)
     for total in sums:
@@ -158,16 +164,18 @@ def arrival_instants(sums: Iterator[float], course: LoadSchedule) -> Iterator[fl
             if following is None:
                 return
             begin_s, duration_s, first, last = following
-        # when the rate, which goes from `first` to `last` in a straight line, has brought the rest of the calls
+        # The instant at which the rate, which changes linearly from `first` to `last`, has produced the remaining
+        # calls.
         rest, steepness = total - arrived, (last - first) / duration_s if duration_s else 0.0
         speed = first + math.sqrt(max(0.0, first * first + 2 * steepness * rest))
         yield begin_s + min(2 * rest / speed if speed else 0.0, duration_s)
 
 
 def load_recorded(path: Path) -> RecordedArrivals:
-    """Read instants from a file, one a line: seconds, or times as ISO 8601 has them, counted from the first.
+    """Read instants from a file, one per line: seconds, or ISO 8601 times, which are counted from the first.
 
-    Empty lines and those that begin with # are passed over. Raises ScriptError with the line.
+    Empty lines and lines that begin with # are skipped. Raises ScriptError with the line, and UsageError if the file
+    cannot be read or is too large.
     """
     try:
         with path.open("rb") as file:
@@ -214,43 +222,43 @@ def _instant(path: Path, number: int, text: str) -> tuple[float, str]:
 
 
 IN_SCENARIO = ("arrival_rate", "arrival_pattern", "max_concurrent", "stages")
-"""The options that a class of users may have as attributes."""
+"""The options that a user class may have as attributes."""
 
 
 @dataclass(frozen=True)
 class LoadModel:
-    """Holds the load model: an open loop of `arrivals`, or a closed loop, whose users may follow a `course`."""
+    """The load model: an open loop of `arrivals`, or a closed loop, whose number of users may follow a `course`."""
 
     arrivals: Arrivals | None = None
     course: LoadSchedule | None = None
 
     @property
     def length_s(self) -> float | None:
-        """How long it lasts by itself; None where that has no end."""
+        """The duration that the load model sets, in seconds; None if it sets none."""
         limited = self.arrivals or self.course
         return limited.length_s if limited else None
 
     @property
     def users(self) -> int | None:
-        """The most users that it needs; None where --users says so."""
+        """The maximum number of users; None if --users sets it."""
         if self.arrivals is not None:
             return self.arrivals.slots
         return None if self.course is None else round(self.course.peak)
 
     @property
     def changes(self) -> bool:
-        """Whether it is meant to change while the run goes on."""
+        """True if the planned load changes during the run."""
         return self.course is not None or (self.arrivals is not None and self.arrivals.course is not None)
 
 
 CLOSED_LOOP = LoadModel()
-"""Users who call again and again, as many as --users says."""
+"""Users who call again and again; --users sets their number."""
 
 
 def with_scenario_defaults(parsed: Any, user_classes: Collection[Any]) -> Namespace:
-    """Complete the parsed options by the attributes IN_SCENARIO of the users' classes; the command line wins.
+    """Complete the parsed options with the attributes IN_SCENARIO of the user classes; the command line wins.
 
-    Paths are relative to the file of the class. Raises UsageError if classes differ.
+    Relative paths start at the folder of the class's file. Raises UsageError if classes differ.
     """
     said: dict[str, Any] = {}
     for user in user_classes:
@@ -266,7 +274,7 @@ def with_scenario_defaults(parsed: Any, user_classes: Collection[Any]) -> Namesp
 
 
 def load_model_of(options: Options, parsed: Any, user_classes: Collection[Any]) -> LoadModel:
-    """Read what the options name. `parsed`: Locust's own. Raises UsageError for what cannot be, or not together."""
+    """Return the load model of the options. `parsed`: those of Locust. Raises UsageError for invalid combinations."""
     course = load_course(options.stages) if options.stages else None
     if course is not None and getattr(parsed, "run_time", None):
         raise UsageError(f"{options.stages} says how long the run lasts, {course.length_s:g} s: leave --run-time out")
@@ -282,7 +290,7 @@ def load_model_of(options: Options, parsed: Any, user_classes: Collection[Any]) 
     if options.arrivals_per_s is None and recorded is None and (course is None or course.kind == "sessions"):
         return _closed_loop(options, course, parsed)
     names = sorted(user.__name__ for user in user_classes)
-    if len(names) > 1:  # Locust deals classes out as it likes: a call might find no user of its class in its process
+    if len(names) > 1:  # Locust distributes classes freely: a call might find no user of its class in its process
         raise UsageError(
             f"arrivals need one class of users, and these are {', '.join(names)}: name one of them, or "
             "give one all scripts as its `tasks`, with weights"
@@ -292,7 +300,7 @@ def load_model_of(options: Options, parsed: Any, user_classes: Collection[Any]) 
 
 
 def _slots(options: Options, parsed: Any) -> int:
-    """How many calls may be in progress. In the web UI the number of users says so."""
+    """Return the maximum number of concurrent calls. In the web UI, it defaults to the number of users."""
     users = getattr(parsed, "num_users", None)
     slots = options.max_concurrent or (None if getattr(parsed, "headless", True) else users)
     if slots is None:
@@ -306,7 +314,7 @@ def _slots(options: Options, parsed: Any) -> int:
 
 
 def _closed_loop(options: Options, course: LoadSchedule | None, parsed: Any) -> LoadModel:
-    """Users who call again and again. Raises UsageError for what is about arrivals."""
+    """Return the closed-loop model. Raises UsageError for options that need an arrival rate."""
     if options.max_concurrent is not None:
         raise UsageError("--max-concurrent needs an arrival rate: add --arrival-rate 30/min, or use --users N instead")
     if options.arrival_pattern is not None:

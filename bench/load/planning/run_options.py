@@ -1,4 +1,4 @@
-"""Adds our options to Locust's own: on its command line, in locust.conf, in the environment, some in its web UI."""
+"""The options that this tool adds to Locust's, on the command line, in locust.conf, the environment and the web UI."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from bench.target.options import OPTION, OPTIONS, ServiceOptions
 
 INTERIM_EVERY = 50
 MOST_PAIRS = 500
-"""Pairs of a run that says no other number and ends once it is decided."""
+"""The default number of pairs of a run that ends when its comparison is decided."""
 MOST, MOST_USERS, MOST_S = 1_000_000_000, 10_000_000, 366 * 86_400
-"""Limits of what a run is asked for: larger numbers are slips, and some break what counts with them."""
+"""Upper limits of numbers, users and seconds. Larger ones are typing errors, and some break later arithmetic."""
 LEAST_TIMEOUT_S = 10.0
 MOST_SEED = (1 << 63) - 1
 LOOPBACK = "127.0.0.1"
 
 
 class Environment(Protocol):
-    """Locust's `Environment`, of one process. `shape_class`: its load shape, which is an object, or None."""
+    """Locust's `Environment` of one process. `shape_class`: its load shape, which is an object, or None."""
 
     runner: Any
     events: Any
@@ -41,12 +41,12 @@ class Environment(Protocol):
 
 
 def stay_on_loopback(parser: Any) -> None:
-    """Have Locust's web UI and its master listen there, unless they are told otherwise."""
+    """Make Locust's web UI and its master listen on the loopback address by default."""
     parser.set_defaults(web_host=LOOPBACK, master_bind_host=LOOPBACK)
 
 
 def fork_for_allowed_cores(parser: Any) -> None:
-    """Have `--processes -1` mean the cores that the run may use: Locust counts those of the machine."""
+    """Make `--processes -1` mean the cores that the run may use. Locust counts all cores of the machine."""
 
     def whole_number(text: str) -> int:
         return core_count() if int(text) == -1 else int(text)
@@ -55,7 +55,7 @@ def fork_for_allowed_cores(parser: Any) -> None:
     processes.type = whole_number
 
 
-# What a text says. Each reader gets it with the option that it was given by, and raises UsageError.
+# Readers of option values. Each takes the value and the name of its option, and raises UsageError if it is invalid.
 
 
 def _text(value: object, option: str) -> str | None:
@@ -63,7 +63,7 @@ def _text(value: object, option: str) -> str | None:
 
 
 def _rate(value: object, option: str) -> float | None:
-    """Calls a second; None where nothing is given."""
+    """Return a rate in calls per second; None if no value is given."""
     if value in (None, ""):
         return None
     per_s = rate_per_s(str(value))
@@ -83,7 +83,7 @@ def _budget(value: object, option: str) -> float | None:
 
 
 def _name(value: object, option: str) -> str:
-    """A name that may be a folder's; "" where none is given."""
+    """Return a name that is valid for a folder; "" if none is given."""
     name = str(value or "")
     if name and not re.fullmatch(r"\w[\w.-]{,79}", name, re.ASCII):
         raise UsageError(f"{option} must be up to 80 letters, digits, dots, dashes and underscores, not {name!r:.100}")
@@ -91,7 +91,6 @@ def _name(value: object, option: str) -> str:
 
 
 def _labels(given: Any, option: str) -> dict[str, str]:
-    """key=value by its key."""
     labels = {}
     for label in given or ():
         key, equals, value = (part.strip() for part in label.partition("="))
@@ -103,7 +102,7 @@ def _labels(given: Any, option: str) -> dict[str, str]:
 
 
 def _share(value: object, option: str) -> Fraction:
-    """A percentage as a share of 1; 0 where nothing is given."""
+    """Return a percentage as a share from 0 to 1; 0 if no value is given."""
     if value in (None, ""):
         return Fraction(0)
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", str(value).strip(), re.ASCII)
@@ -114,7 +113,7 @@ def _share(value: object, option: str) -> Fraction:
 
 
 def _whole(value: object, option: str, least: int, most: int = MOST, otherwise: int | None = None) -> int | None:
-    """A whole number from `least` to `most`; `otherwise` where nothing is given."""
+    """Return a whole number from `least` to `most`; `otherwise` if no value is given."""
     if value in (None, ""):
         return otherwise
     text = str(value).strip()
@@ -124,7 +123,7 @@ def _whole(value: object, option: str, least: int, most: int = MOST, otherwise: 
 
 
 def _seconds(value: object, option: str) -> float | None:
-    """A length of time in seconds; None where nothing is given."""
+    """Return a duration in seconds; None if no value is given."""
     if value in (None, ""):
         return None
     seconds = span_s(str(value).strip())
@@ -134,7 +133,7 @@ def _seconds(value: object, option: str) -> float | None:
 
 
 def _number(value: object, option: str, otherwise: float | None = None) -> float | None:
-    """A number from 0 on, of sensible size; `otherwise` where nothing is given."""
+    """Return a number from 0 to MOST; `otherwise` if no value is given."""
     if value in (None, ""):
         return otherwise
     try:
@@ -147,7 +146,7 @@ def _number(value: object, option: str, otherwise: float | None = None) -> float
 
 
 def _timeout(value: object, option: str) -> float:
-    """At least as long as a worker takes to end."""
+    """Return a duration of at least the time that a worker needs to end, in seconds."""
     seconds = _seconds(value, option)
     if seconds is None or seconds < LEAST_TIMEOUT_S:
         raise UsageError(f"{option} must be {LEAST_TIMEOUT_S:g} s or more, not {value!s:.100}")
@@ -159,9 +158,9 @@ def _timeout(value: object, option: str) -> float:
 
 @dataclass(frozen=True)
 class RunOption:
-    """An option of a run. `note`: what it is for; `metavar`: what it takes, None for a switch.
+    """An option of a run. `note`: its help text. `metavar`: the name of its value, None for a switch.
 
-    `read`: what its text says. `shapes`: whether it shapes the load. `more`: what the parser is told besides.
+    `read`: the reader of its value. `shapes`: True if it shapes the load. `more`: further arguments for the parser.
     """
 
     metavar: str | None
@@ -173,25 +172,28 @@ class RunOption:
 
     @property
     def name(self) -> str:
-        """Its name in what a parser has read."""
+        """The name of the option's attribute in the parsed options."""
         return self.flag[2:].replace("-", "_")
 
     def of(self, parsed: Any) -> Any:
-        """What a parser has read of it, as the run takes it. Raises UsageError."""
+        """Return the parsed value, converted for the run. Raises UsageError if it is invalid."""
         return self.read(getattr(parsed, self.name), self.flag)
 
     def add_to(self, parser: Any) -> None:
-        """Add the option to Locust's parser; it can be `LOCUST_<NAME>` too."""
+        """Add the option to Locust's parser. The environment variable `LOCUST_<NAME>` can set it, too."""
         _add(parser, self.flag, self.name, self.note, metavar=self.metavar, **self.more)
 
 
 def valued(metavar: str, note: str, read: Any = _text, *, shapes: bool = False, flag: str = "", **more: Any) -> Any:
-    """A field of `Options` whose option takes a value: see `RunOption`. `flag`: where it is not the field's name."""
+    """Return a field of `Options` whose option takes a value: see `RunOption`.
+
+    `flag`: the option's flag if it differs from the field's name.
+    """
     return field(metadata={OPTION: RunOption(metavar, note, read, shapes, flag, more)})
 
 
 def switch(note: str, *, shapes: bool = False) -> Any:
-    """A field of `Options` whose option is given or not."""
+    """Return a field of `Options` whose option is a switch."""
     return field(
         metadata={OPTION: RunOption(None, note, lambda value, _: bool(value), shapes, more={"action": "store_true"})}
     )
@@ -199,7 +201,7 @@ def switch(note: str, *, shapes: bool = False) -> Any:
 
 @dataclass(frozen=True)
 class Options:
-    """Our options as given: a field for each. `service_options`: what they say of the services, and their prices."""
+    """The values of this tool's options, one field each. `service_options`: those of the services and their prices."""
 
     service_options: ServiceOptions
     sessions: int | None = valued(
@@ -215,7 +217,7 @@ class Options:
         shapes=True,
         flag="--arrival-rate",
     )
-    """The rate at which calls arrive; None where no rate says so."""
+    """The arrival rate of calls; None if no rate is given."""
     arrival_pattern: str | None = valued(
         "PATTERN",
         "how calls arrive: poisson, constant, gamma:SHAPE, or a file of their instants (default: poisson)",
@@ -237,7 +239,7 @@ class Options:
         shapes=True,
         flag="--warmup",
     )
-    """None: as long as the run calls for; see `bench.load.planning.run_plan`."""
+    """None for the default of the run; see `bench.load.planning.run_plan`."""
     until_decided: bool = switch(
         "compare two targets, and stop once that is decided (group-sequential design)", shapes=True
     )
@@ -267,7 +269,7 @@ class Options:
     history: Path | None = valued(
         "FILE", "file of messages (.jsonl) that every session begins with, as if they had been said", _path
     )
-    """What every session begins with, instead of what its script says; None: what that says."""
+    """The messages that every session begins with, in place of its script's history; None for the script's history."""
     budget_usd: float | None = valued("USD", "stop after spending this many USD", _budget, flag="--budget")
     seed: int = valued(
         "N",
@@ -283,9 +285,9 @@ class Options:
     name: str = valued(
         "NAME", "name of the run, of its folder and of its baselines (default: the Locust file's name)", _name
     )
-    """What the run is called; "" for the name of its scenario."""
+    """The name of the run; "" for the name of its scenario."""
     part_of: str = valued("NAME", "name of the run that this one is a part of, if several machines play it", _name)
-    """The run that this one is a part of; "" where it is none."""
+    """The run that this run is a part of; "" if it is not a part."""
     labels: Mapping[str, str] = valued(
         "KEY=VALUE",
         "label that identifies the run, such as commit=1a2b3c; may be repeated",
@@ -306,18 +308,21 @@ class Options:
         default="30",
         flag="--worker-timeout",
     )
-    """After so long a silence a master takes a worker for lost; by then a worker has ended that lost its master."""
+    """The time without a message after which a master treats a worker as missing.
+
+    By then, a worker that has lost its master has ended.
+    """
     priority: bool = switch("ask for a higher priority of the processes that play (niceness -10)")
     yes: bool = switch("allow over 20 sessions against a host that is not loopback")
 
     @property
     def asked_sessions(self) -> int | None:
-        """How many sessions a run has with each target, as far as they say; None for no limit."""
+        """The number of sessions with each target that these options set; None for no limit."""
         return self.sessions or (MOST_PAIRS if self.until_decided else None)
 
     @staticmethod
     def of(parsed: Any) -> Options:
-        """Read Locust's parsed options, or what its web UI made of them. Raises UsageError for what cannot be."""
+        """Read Locust's parsed options, or those from its web UI. Raises UsageError if they are invalid."""
         if parsed.interim_every and not parsed.until_decided:
             raise UsageError("--interim-every needs --until-decided: add it, or leave --interim-every out")
         if parsed.thresholds and not (parsed.until_decided or is_command(parsed)):
@@ -327,7 +332,7 @@ class Options:
             )
         if parsed.arrival_rate and parsed.stages:
             raise UsageError("--arrival-rate and --stages both set the rate of calls: leave one out")
-        # Locust's own options, and the fields of its web UI, are to ask for what a run can be
+        # Check Locust's own options and the fields of its web UI, too.
         users_of(getattr(parsed, "num_users", None))
         _seconds(getattr(parsed, "run_time", None), "--run-time")
         if _number(getattr(parsed, "spawn_rate", None), "--spawn-rate") == 0:
@@ -358,10 +363,13 @@ OF_PROCESSES = (
         more={"action": "store_true"},
     ),
 )
-"""Options that change nothing of what is played: the process that leads a run asks its parser for them."""
+"""Options that do not change what is played. The process that leads a run reads them from its parser."""
 SHAPE = frozenset(option.name for option in RUN_OPTIONS.values() if option.shapes)
-"""What shapes the load, and may be chosen in the web UI. Whatever names a target, a key, a file or a folder, what is
-kept, and what caps the cost is chosen by who starts the process; see `bench.load.runners.web_ui`."""
+"""The options that shape the load and may be chosen in the web UI.
+
+Only the person who starts the process chooses targets, keys, files, folders, what is recorded, and what limits the
+cost; see `bench.load.runners.web_ui`.
+"""
 
 
 def _add(parser: Any, flag: str, name: str, note: str, **settings: Any) -> None:
@@ -370,7 +378,7 @@ def _add(parser: Any, flag: str, name: str, note: str, **settings: Any) -> None:
 
 
 def add_options(parser: Any) -> None:
-    """Register our options with Locust's parser."""
+    """Add the options of this tool to Locust's parser."""
     for service in OPTIONS.values():
         kind = int if service.kind is int else None
         words = {"metavar": service.metavar, "choices": service.words, "type": kind}
@@ -393,12 +401,12 @@ OF_CHECK = (
     ),
     RunOption("FILE", "write the verdicts as JUnit XML to this file, too", flag="--junit"),
 )
-"""Options of `rtbench check` that `rtbench run` takes besides: for the process that leads the run."""
+"""Options of `rtbench check` that `rtbench run` also has. The process that leads the run reads them."""
 COMMAND = "rtbench_command"
 
 
 def add_command(parser: Any) -> None:
-    """Make of Locust's parser that of `rtbench run`: a run is headless, and is judged at its end."""
+    """Turn Locust's parser into that of `rtbench run`: a run is headless, and is judged at its end."""
 
     def refuse(problem: str) -> NoReturn:
         print(f"rtbench: {problem}; see rtbench run --help", file=sys.stderr)
@@ -411,15 +419,15 @@ def add_command(parser: Any) -> None:
 
 
 def is_command(parsed: Any) -> bool:
-    """Whether the options are those of `rtbench run`, not of `locust`."""
+    """Return whether the options are those of `rtbench run` and not of `locust`."""
     return bool(getattr(parsed, COMMAND, False))
 
 
 def worker_timeout_s(parsed: Any) -> float:
-    """What `--worker-timeout` says, in seconds. Raises UsageError for less than a worker takes to end."""
+    """Return the value of `--worker-timeout` in seconds. Raises UsageError if a worker could not end in that time."""
     return _timeout(parsed.worker_timeout, RUN_OPTIONS["worker_timeout_s"].flag)
 
 
 def users_of(value: object) -> int | None:
-    """How many users there are to be; None where nothing is given. Raises UsageError."""
+    """Return the number of users; None if no value is given. Raises UsageError if it is invalid."""
     return _whole(value, "the number of users", 1, MOST_USERS)

@@ -1,4 +1,4 @@
-"""Plans a run: what is played where, how much of it, on how many processes, and what that may cost."""
+"""The plan of a run: what is played with which targets, how much, on how many processes, and at what estimated cost."""
 
 from __future__ import annotations
 
@@ -37,21 +37,22 @@ from bench.target.target_settings import PriceTable, load_price_table
 from bench.target.targets import resolve_targets
 
 SEVERAL = "bench"
-"""The scenario's name where there are several."""
+"""The scenario's name if there are several."""
 LONG_RUN_S = 600.0
-"""Length from which on a run has a warm-up by default."""
+"""The minimum run time for a warm-up by default."""
 LEAST_S = 60.0
 MOST_OF_RUN = 0.5
-"""A default never takes more of the run than this share."""
+"""The maximum share of the run that a default warm-up excludes."""
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """A planned run. `plays`: of each target, by its label. `sessions`: with each target, None for no limit.
+    """A planned run.
 
-    `calibration`: what is known of this machine for such sessions, as run.json cites it; None where nothing is.
-    `warmup_s`: see `warmup_s`. `priority`: what a process gets that plays; None where it asks for none.
-    `hosts_advice`: what a master knows of the hosts that play.
+    `plays`: the workload of each target, by its label. `sessions`: with each target, None for no limit. `calibration`:
+    this machine's calibration for such sessions, as run.json cites it, None if there is none. `warmup_s`: see
+    `warmup_s`. `priority`: the priority of the processes that play sessions, None if none was requested.
+    `hosts_advice`: a master's notices about the hosts of its workers.
     """
 
     options: Options
@@ -68,12 +69,12 @@ class RunPlan:
 
     @property
     def scripts(self) -> list[Script]:
-        """The scripts, as each target's sessions play them."""
+        """The scripts, with the settings that each target's sessions use."""
         return [repertoire.script for plays in self.plays.values() for repertoire in plays.values()]
 
     @property
     def lacking(self) -> list[dict[str, Any] | None]:
-        """What the turns and sessions of each script lack, at each target; None of what nobody knows."""
+        """The names that each script's turns and sessions lack, at each target; None for a script if unknown."""
         arrives = self.load_model.arrivals is not None
         known = {id(one): one for plays in self.plays.values() for one in plays.values()}
         return [lacking(repertoire, arrives=arrives) for repertoire in known.values()]
@@ -84,7 +85,7 @@ class RunPlan:
 
     @property
     def scenario(self) -> str:
-        """What the run is called."""
+        """The name of the run."""
         if self.options.name:
             return self.options.name
         scenarios = {user.scenario_name() for user in self.user_classes}
@@ -92,7 +93,7 @@ class RunPlan:
 
     @property
     def connect_rates(self) -> list[float | None]:
-        """How many connections a minute may start with each target; None for no limit."""
+        """The maximum number of new connections per minute with each target; None for no limit."""
         return per_minute_of(self.targets, self.options.connect_rate)
 
     @property
@@ -101,7 +102,7 @@ class RunPlan:
 
     @property
     def chunk_ms(self) -> float | None:
-        """The shortest chunk that is paced; None where nothing is."""
+        """The duration of the shortest audio chunk, in ms; None if no audio is sent in chunks."""
         return min((fact["chunk_ms"] for fact in script_facts(self.plays) if fact["chunk_ms"]), default=None)
 
     @property
@@ -110,7 +111,7 @@ class RunPlan:
 
     @property
     def quotes(self) -> list[SessionCost]:
-        """What a session of each target may cost."""
+        """The estimated cost of a session of each target."""
         scripts = {
             label: list({each.script.name: each.script for each in plays.values()}.values())
             for label, plays in self.plays.items()
@@ -122,7 +123,7 @@ class RunPlan:
 
     @property
     def notices(self) -> list[str]:
-        """What to read before the run. What it may cost is said of services that are not on this machine."""
+        """The notices to show before the run. They include the estimated cost if a target is not on this machine."""
         notices = list(dict.fromkeys(notice for target in self.targets for notice in target.notices))
         if self.sessions is not None and self.options.asked_sessions is None:
             capped = f"at most {self.sessions} sessions are opened, because they may cost money"
@@ -139,7 +140,7 @@ class RunPlan:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What is played, where, and by which version: the same in all processes of a run."""
+        """The scripts, targets and version, which are the same in all processes of a run."""
         return {
             "version": tool_version(),
             "scripts": {script.name: script.digest for script in self.scripts},
@@ -152,7 +153,7 @@ class RunPlan:
     def opening_document(
         self, run_id: str, started_utc_ns: int, settings: Mapping[str, Any], workers: int
     ) -> dict[str, Any]:
-        """run.json as it is before the first session. `settings`: Locust's parsed options, ours among them."""
+        """Return run.json as it is before the first session. `settings`: Locust's parsed options, including ours."""
         arrivals, course = self.load_model.arrivals, self.load_model.course
         usd = None if self.sessions is None else estimate(self.quotes, self.sessions)
         document = opening_document(
@@ -186,7 +187,7 @@ class RunPlan:
 
     @property
     def host_facts(self) -> dict[str, Any]:
-        """The facts of the machine of this process, as `hosts` of run.json has them."""
+        """The facts about the machine of this process, as in `hosts` of run.json."""
         return named_host() | {"calibration": self.calibration, "niceness": self._niceness}
 
     @property
@@ -195,7 +196,7 @@ class RunPlan:
 
     @property
     def public_settings(self) -> dict[str, Any]:
-        """What may hold a secret as it was given, in the form that may be stored."""
+        """The settings that may contain a secret, in the form that may be stored."""
         first, service_options = self.targets[0], self.options.service_options
         proxy = first.network_path.proxy.public if first.network_path.proxy else "none"
         return {
@@ -205,7 +206,7 @@ class RunPlan:
 
 
 def kind_of(plays: Mapping[str, Workload], targets: Sequence[Target]) -> SessionKind:
-    """What the sessions of these plays do; of those that call an agent, how the first one is called."""
+    """Return the kind of the sessions: the agent dialect of the first target that has one, else voice or text."""
     spoken = any(fact["chunk_ms"] for fact in script_facts(plays))
     calls = (kind for target in targets for kind in AGENTS if target.dialect.name == kind)
     return next(calls, "voice" if spoken else "text")
@@ -219,7 +220,10 @@ def check_two(targets: Sequence[Target]) -> None:
 
 
 def plan_run(environment: Environment) -> RunPlan:
-    """Read the scripts, resolve the targets, prepare what is sent. Raises RtbenchError for what the user can mend."""
+    """Read the scripts, resolve the targets, and prepare all messages.
+
+    Raises RtbenchError if the user must fix something.
+    """
     parsed = with_scenario_defaults(environment.parsed_options, environment.user_classes)
     options = Options.of(parsed)
     load_model = load_model_of(options, parsed, environment.user_classes)
@@ -254,7 +258,10 @@ def _warmup_s(
     targets: Sequence[Target],
     plays: Mapping[str, Workload],
 ) -> float:
-    """Raises UsageError where nothing of the run would be measured. A load that changes is measured from its begin."""
+    """Return the warm-up in seconds. Raises UsageError if it is not shorter than the run.
+
+    By default, a load that changes has no warm-up.
+    """
     parsed = environment.parsed_options
     length_s = load_model.length_s or (None if environment.shape_class else getattr(parsed, "run_time", None))
     if options.warmup_s and length_s and options.warmup_s >= length_s:
@@ -269,14 +276,16 @@ def _warmup_s(
     return warmup_s(options.warmup_s, None if load_model.changes else length_s, ramp_s, longest_s)
 
 
-# The warm-up: a fixed cut by the start of the session, the same in all arms and processes. In model runs of ten minutes
-# with a slow start, detectors of the steady state did no better, and cut the arms of a comparison differently.
+# The warm-up is a fixed period, the same for all targets and processes. Sessions that start in it are excluded. In
+# model runs of ten minutes with a slow start, steady-state detectors did no better, and they excluded different periods
+# for the targets of a comparison.
 
 
 def warmup_s(given_s: float | None, run_time_s: float | None, ramp_up_s: float, session_s: float) -> float:
-    """Seconds that are cut: what was asked for, else of a long run the ramp-up and one session, a minute at least.
+    """Return the warm-up in seconds: as given; by default, of a long run, the ramp-up and one session.
 
-    `run_time_s`: how long the run will last, None where that is not known; then nothing is cut by default.
+    The default is at least a minute and at most half of the run. `run_time_s`: how long the run will last. If it is
+    None, there is no warm-up by default.
     """
     if given_s is not None:
         return given_s
@@ -286,18 +295,27 @@ def warmup_s(given_s: float | None, run_time_s: float | None, ramp_up_s: float, 
 
 
 def ramp_up_s(users: int, spawn_rate: float, per_minute: Iterable[float | None]) -> float:
-    """Until all users are there and each has opened a session. `per_minute`: the arms' connections; None for any."""
+    """Return the seconds until all users have started and each has opened a session.
+
+    `per_minute`: the maximum number of new connections with each target; None for no limit.
+    """
     paced = max((users * 60 / rate for rate in per_minute if rate), default=0.0)
     return max(users / spawn_rate, paced)
 
 
 def session_s(scripts: Iterable[Script]) -> float:
-    """The longest session's speech and pauses, random ones by their mean; sounds in silence with their wait."""
+    """Return the longest session's speech and pauses in seconds.
+
+    A random pause counts with its mean, and a sound in silence with its wait.
+    """
     return max((script.lasts_s for script in scripts), default=0.0)
 
 
 def per_minute_of(targets: Sequence[Target], connect_rate: float | None) -> list[float | None]:
-    """Return how many connections an arm may start in a minute, None for no limit; arms share a deployment's quota."""
+    """Return each target's maximum number of new connections per minute, None for no limit.
+
+    Targets of one deployment share its quota.
+    """
     deployments = [(target.host, target.port, target.model) for target in targets]
     sharing = Counter(deployments)
     rates = [target.connects_per_min if connect_rate is None else connect_rate for target in targets]
@@ -307,12 +325,12 @@ def per_minute_of(targets: Sequence[Target], connect_rate: float | None) -> list
 MANY_SESSIONS = 20
 SPARE_DESCRIPTORS = 128
 OFF = "values may be off by more than 1 ms and the run INVALID"
-"""What happens to a process that gets more sessions than it is trusted with: the limit is that of a calibration."""
+"""The consequence of more sessions in a process than the calibration allows."""
 
 
 @dataclass(frozen=True)
 class Concurrency:
-    """How many users play at a time, each a session in each of so many arms, and how many processes share them."""
+    """The concurrent users, each with a session at each of `arms` targets, and the processes that share them."""
 
     users: int
     arms: int
@@ -320,33 +338,37 @@ class Concurrency:
 
     @property
     def per_process(self) -> int:
-        """Sessions that the fullest process has open when all users are there: Locust deals users out evenly."""
+        """The maximum number of open sessions in a process. Locust distributes users evenly."""
         return -(-self.users // self.processes) * self.arms
 
     def processes_for(self, sessions: int) -> int | None:
-        """The least number of processes of which none has more sessions open; None where one user has more."""
+        """Return the least number of processes with at most `sessions` sessions each; None if one user has more."""
         users_each = sessions // self.arms
         return -(-self.users // users_each) if users_each else None
 
 
 def concurrency(environment: Environment, users: int, *, sessions: int | None, arms: int) -> Concurrency:
-    """Users, or sessions of an arm if fewer, at a time (None: no limit). A master may have workers started by hand."""
+    """Return the concurrency of a run: `users`, or `sessions` with each target if fewer (None: no limit).
+
+    A master may also have workers that were started by hand.
+    """
     parsed, workers = environment.parsed_options, getattr(environment.runner, "worker_count", 0)
     options = (int(getattr(parsed, name, None) or 1) for name in ("processes", "expect_workers"))
     return Concurrency(users if sessions is None else min(users, sessions), arms, max(*options, workers))
 
 
 def peak_users(parsed: Any, shape: Any) -> int:
-    """The largest of a load shape's `stages`, if it has such as Locust's examples do; else --users."""
+    """Return the peak of a load shape's `stages`, if it has them in the format of Locust's examples; else --users."""
     stages = getattr(shape, "stages", None) or ()
     of_stages = [stage.get("users") for stage in stages if isinstance(stage, Mapping)]
     return max((users for users in of_stages if isinstance(users, int)), default=int(parsed.num_users or 1))
 
 
 def process_advice(concurrency: Concurrency, cited: Mapping[str, Any] | None, cores: int) -> list[str]:
-    """The line before a run whose processes get more sessions than this machine is trusted with; none before others.
+    """Return a notice if a process gets more sessions than this machine is calibrated for; else none.
 
-    `cited`: this machine's calibration as run.json has it; None: the line asks for one if there are many sessions.
+    `cited`: this machine's calibration as in run.json. If it is None, the notice asks for one if there are many
+    sessions.
     """
     here = f"{concurrency.per_process:,} sessions in one process"
     if cited is None:
@@ -367,7 +389,7 @@ def process_advice(concurrency: Concurrency, cited: Mapping[str, Any] | None, co
 
 @dataclass(frozen=True)
 class WorkerHost:
-    """A host on which workers of a master play. `cited`: its calibration as run.json has it; None where it has none."""
+    """A host with workers of a master. `cited`: its calibration as in run.json; None if it has none."""
 
     name: str
     workers: int
@@ -376,7 +398,7 @@ class WorkerHost:
 
 
 def hosts_advice(concurrency: Concurrency, hosts: Sequence[WorkerHost]) -> list[str]:
-    """The line before a run on several hosts: whether they carry the load together, by what each is trusted with."""
+    """Return the notice for a run on several hosts: whether they can carry the load, by their calibrations."""
     here, on = concurrency.per_process, f"{len(hosts)} host{'s' * (len(hosts) > 1)}"
     load = f"{here:,} sessions in each of {sum(host.workers for host in hosts)} processes on {on}"
     beyond = [host for host in hosts if host.cited is not None and here > host.cited["sessions"]]
@@ -395,7 +417,10 @@ def hosts_advice(concurrency: Concurrency, hosts: Sequence[WorkerHost]) -> list[
 
 
 def check_cost(targets: Iterable[Target], users: int, sessions: int | None, *, yes: bool) -> int | None:
-    """How many sessions each arm may open (None: any): 20 at other hosts. Raises UsageError if more are asked for."""
+    """Return the maximum number of sessions with each target; None for no limit.
+
+    Without `yes`, a remote host gets at most 20 sessions in total. Raises UsageError if more are requested.
+    """
     hosts = Counter(target.host for target in targets if not target.loopback)
     if not hosts or yes:
         return sessions
@@ -407,7 +432,7 @@ def check_cost(targets: Iterable[Target], users: int, sessions: int | None, *, y
 
 
 def check_shares(concurrency: Concurrency, sessions: int | None) -> None:
-    """Every process needs a user and a session of its own, or it never has its part of them done."""
+    """Raise UsageError if a process would get no user or no session: it would never finish its share."""
     processes = concurrency.processes
     if sessions is not None and processes > concurrency.users:
         needs = f"need at least {processes} users and sessions"
@@ -415,7 +440,7 @@ def check_shares(concurrency: Concurrency, sessions: int | None) -> None:
 
 
 def check_descriptors(concurrency: Concurrency) -> None:
-    """Raise the soft limit of file descriptors as far as needed. Raises UsageError beyond the hard one."""
+    """Raise the soft limit of file descriptors as far as needed. Raises UsageError if the hard limit is too low."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = concurrency.per_process + SPARE_DESCRIPTORS
     if soft == resource.RLIM_INFINITY or soft >= needed:

@@ -1,12 +1,12 @@
-"""Describes a load that changes while a run goes on: stages, as k6 has them, read from a YAML file.
+"""A load that changes during a run: stages as in k6, read from a YAML file.
 
-    start: 0/min                        # left out: 0
+    start: 0/min                        # default: 0
     stages:
-      - {duration: 2m, target: 60/min}  # a ramp from where the load is to the target
-      - {duration: 10m, target: 60/min} # a hold
+      - {duration: 2m, target: 60/min}  # a ramp from the current level to the target
+      - {duration: 10m, target: 60/min} # a constant load
       - {duration: 0s, target: 300/min} # a step
 
-Targets are rates of calls that arrive, or whole numbers of sessions that are open; a file has one kind of them.
+All targets of a file are rates of calls that arrive, or all are whole numbers of open sessions.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ LoadKind = Literal["arrivals", "sessions"]
 
 
 class LoadLevel(NamedTuple):
-    """A level of load: calls that arrive in a second, or sessions that are open."""
+    """A level of load: calls that arrive per second, or open sessions."""
 
     kind: LoadKind
     value: float
 
 
 class LoadStage(NamedTuple):
-    """A part of a course: the level goes to `target` in a straight line, in so many seconds."""
+    """A stage of a schedule: the level changes linearly to `target` within the duration."""
 
     duration_s: float
     target: float
@@ -49,7 +49,7 @@ class LoadStage(NamedTuple):
 
 @dataclass(frozen=True)
 class LoadSchedule:
-    """A load over time, from `start` on through its stages: calls a second, or sessions."""
+    """A load over time, from `start` through the stages, in calls per second or in sessions."""
 
     kind: LoadKind
     start: float
@@ -64,7 +64,7 @@ class LoadSchedule:
         return max(self.start, *(stage.target for stage in self.stages))
 
     def parts(self) -> Iterator[tuple[float, float, float, float]]:
-        """Each stage as (begin in seconds, duration, level at its begin, level at its end)."""
+        """Yield each stage as (start in seconds, duration in seconds, level at its start, level at its end)."""
         begins = accumulate((stage.duration_s for stage in self.stages), initial=0.0)
         level = self.start
         for begin_s, stage in zip(begins, self.stages, strict=False):
@@ -72,7 +72,7 @@ class LoadSchedule:
             level = stage.target
 
     def level(self, at_s: float) -> float:
-        """The level at an instant; after the last stage that of its end."""
+        """Return the level at an instant; after the last stage, its final level."""
         level = self.start
         for begin_s, duration_s, first, last in self.parts():
             if at_s < begin_s:
@@ -83,14 +83,14 @@ class LoadSchedule:
 
 
 def rate_per_s(text: str) -> float | None:
-    """Return the calls a second of a rate, as in RATES; None if the text is no rate, or more than MOST_PER_S."""
+    """Return a rate in calls per second, from a text as in RATES; None if the text is no rate or exceeds MOST_PER_S."""
     match = re.fullmatch(RATE, text.strip(), re.ASCII)
     per_s = float(match[1]) / PER_S[match[2]] if match else -1.0
     return per_s if 0 <= per_s <= MOST_PER_S else None
 
 
 def span_s(text: str) -> float | None:
-    """The seconds of a length of time, as of A_SPAN; None where the text is none."""
+    """Return a duration in seconds, from a text as in A_SPAN; None if the text is no duration."""
     match = re.fullmatch(SPAN, text, re.ASCII)
     if not text or match is None:
         return None
@@ -116,8 +116,6 @@ class LevelValidator(Validator[LoadLevel]):
 
 
 class DurationValidator(Validator[float]):
-    """A length of time, in seconds."""
-
     def read(self, value: LocatedValue) -> float:
         content = value.content()
         number = isinstance(content, int | float) and not isinstance(content, bool)

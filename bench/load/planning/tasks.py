@@ -1,10 +1,10 @@
-"""Reads the tasks of a realtime user: each is one session, of a YAML script or of a method that says what is done.
+"""The tasks of a realtime user. Each task is one session, of a YAML script or of a method that runs its steps.
 
-Nothing here imports Locust: to it, a task is anything that can be called with a user, has a name, and may have tags.
+Nothing here imports Locust. To Locust, a task is a callable that takes a user, has a name, and may have tags.
 
-A method takes the steps of its session one after another, by the methods of `Caller`. It is rehearsed once, without a
-service, so that its turns are known and its recordings are loaded before the first session. In a session its steps are
-played as they come: see `StepPlayer` of `bench/load/execution/call.py`.
+A method runs the steps of its session one after another, with the methods of `Caller`. It is rehearsed once, without a
+service, so that its turns are known and its recordings are loaded before the first session. In a session, its steps run
+as the method makes them: see `StepRunner` in `bench/load/execution/call.py`.
 """
 
 from __future__ import annotations
@@ -28,33 +28,36 @@ from bench.plan.turns import Step
 from bench.units import NS_PER_MS
 
 MAX_REHEARSED = 100
-"""Most steps that are noted, for a task may go on for as long as its session does."""
+"""The maximum number of recorded steps, because a task may continue as long as its session does."""
 
 Wavs = str | Path | Sequence[str | Path]
 
 
 class SessionTask:
-    """A task that is one session. `does`: the path of a script, or what a user does in the session."""
+    """A task that is one session. `does`: the path of a script, or a function of the user."""
 
     def __init__(self, does: Path | Task) -> None:
         self.does = does
         if isinstance(does, Path):
             self.__name__ = does.stem
         else:
-            functools.update_wrapper(self, does)  # its name, its weight and its tags
+            functools.update_wrapper(self, does)  # copies its name, weight and tags
 
     def __call__(self, user: Any) -> None:
-        """Play the session of the task, as Locust calls it."""
+        """Run the session of the task. Locust calls this."""
         user.play_session(self)
 
 
 def script(path: str | Path) -> SessionTask:
-    """The task to play a YAML script, for `tasks`. The path is seen from the file of the class that has the task."""
+    """Return a task, for `tasks`, that runs a YAML script.
+
+    A relative path starts at the folder of the class that has the task.
+    """
     return SessionTask(Path(path))
 
 
 def as_sessions(tasks: Iterable[Any]) -> list[Any]:
-    """Tasks as Locust has collected them, each function among them as a session. TaskSets are left: see `tasks_of`."""
+    """Return the tasks that Locust collected, with each function as a session. TaskSets stay: see `tasks_of`."""
     sessions: dict[Any, SessionTask] = {}
     return [
         task if isinstance(task, SessionTask | type) else sessions.setdefault(task, SessionTask(task)) for task in tasks
@@ -62,7 +65,7 @@ def as_sessions(tasks: Iterable[Any]) -> list[Any]:
 
 
 def tasks_of(user_class: Any) -> list[SessionTask]:
-    """The different sessions of a realtime user's class. Raises UsageError where there is none, or another task."""
+    """Return the distinct sessions of a realtime user's class. Raises UsageError if it has none or has a TaskSet."""
     where = f"{user_class.__name__} in {inspect.getfile(user_class)}"
     tasks = list(dict.fromkeys(user_class.declared_tasks))
     if any(isinstance(task, type) for task in tasks):
@@ -79,10 +82,11 @@ def script_path(user_class: type, task: SessionTask, path: Path) -> Path:
 
 
 def rehearsed(name: str, method: Task, user: Callable[[], Caller], settings: Mapping[str, Any]) -> Script:
-    """The script that a task comes to. `user` makes one; `settings`: the keys of a script's file, without `steps`.
+    """Rehearse a task and return the script of its steps.
 
-    `digest` is that of the file of the method, of the settings, and of every file that they name. Raises ScriptError
-    for what a YAML script could not say either, and for a task that fails; UsageError for settings of that kind.
+    `user` makes a user. `settings`: the keys of a script's file, without `steps`. The `digest` covers the file of the
+    method, the settings, and every file that they name. Raises ScriptError for steps that a YAML script does not allow,
+    and for a task that fails; UsageError for settings that a YAML script does not allow.
     """
     path = file_of(method)
     reader = StepReader(path.parent)
@@ -91,7 +95,7 @@ def rehearsed(name: str, method: Task, user: Callable[[], Caller], settings: Map
         run_task(user(), method, rehearsal)
     except UsageError as error:
         raise at_its_line(error, path, name) from error
-    except Exception as error:  # it is the user's code, which may raise anything
+    except Exception as error:  # the user's code may raise anything
         problem = f"{name} fails in its rehearsal, without a service: {type(error).__name__}: {error}"
         raise ScriptError(path, _line(error, path), problem) from error
     if not any(step.plays_turn for step in rehearsal.steps):
@@ -107,66 +111,67 @@ def rehearsed(name: str, method: Task, user: Callable[[], Caller], settings: Map
 
 
 def file_of(made: Any) -> Path:
-    """The file in which a class stands, or a method, whatever decorates it."""
+    """Return the file that defines a class or a method, even if it is decorated."""
     return Path(inspect.getfile(inspect.unwrap(made))).resolve()
 
 
 def at_its_line(error: UsageError, path: Path, name: str) -> ScriptError:
-    """An error of a task, or of what else a user does, where it arose in a file."""
+    """Return an error of the user's code as a ScriptError, with the line of the file that caused it."""
     return ScriptError(path, _line(error, path), f"{name}: {error}")
 
 
 def of_class(user_class: Any, problem: str) -> ScriptError:
-    """A problem of a class, at its first line where that is known."""
+    """Return a problem of a class as a ScriptError, with the first line of the class if it is known."""
     try:
         line = inspect.getsourcelines(user_class)[1]
-    except OSError:  # a class that was not written as one
+    except OSError:  # a class without source code
         line = None
     return ScriptError(file_of(user_class), line, f"{user_class.__name__}: {problem}")
 
 
 def _line(error: BaseException, path: Path) -> int | None:
-    """The line of the file in which an error arose, or that called what raised it."""
+    """Return the innermost line of the file in the traceback of an error; None if the file is not in it."""
     frames = traceback.extract_tb(error.__traceback__)
     return next((frame.lineno for frame in reversed(frames) if Path(frame.filename).resolve() == path), None)
 
 
-# What a method does in the session that it is.
+# The steps of a method, in its session.
 
 
 class SessionEnded(BaseException):
-    """Leaves a task whose session is over. No Exception, so that `except Exception` in the task lets it pass."""
+    """The signal that leaves a task whose session is over. `except Exception` in the task does not catch it."""
 
 
 class Caller:
-    """The caller who does a task: each of these methods takes a step of the call under way."""
+    """The caller who runs a task. Each public method from `text` on runs a step of the current call."""
 
     _call: CallSteps | None = None
     """None between calls."""
     _copies: Sequence[Caller] = ()
 
     def is_leaving(self) -> bool:
-        """Whether it is asked to go: its sessions end after the turn that is under way."""
+        """Return whether the user must stop: then its sessions end after the open turn."""
         return False
 
     def doubles(self, arms: int) -> Sequence[Caller]:
-        """The users who do this user's tasks, one in each arm: itself in the first."""
+        """Return the users who run this user's tasks, one per target: itself for the first, copies for the others."""
         self._copies = [*self._copies, *(copy.copy(self) for _ in range(arms - 1 - len(self._copies)))]
         return [self, *self._copies]
 
     def text(self, text: str, *, name: str = "", **options: Any) -> Turn:
-        """Take a text turn. It goes on when this returns; who asks the turn what came of it waits for its end.
+        """Run a text turn. The turn is still open when this returns; reading its results waits for its end.
 
-        `options`: `image`, a PNG or JPEG; `output`, `instructions`, `max_output_tokens` of this turn's answer;
-        `expected_reply`; and `success`, as in a script, or a function of the turn, asked once that has ended well.
+        `options`: `image`, a PNG or JPEG; `output`, `instructions` and `max_output_tokens` of this turn's response;
+        `expected_reply`; and `success`, as in a script or as a function of the turn, which is called if the turn ended
+        well.
         """
         return self._take_turn("text", text=text, name=name, **options)
 
     def audio(self, wavs: Wavs, *, name: str = "", **options: Any) -> Turn:
-        """Take a voice turn: a WAV, or one of several. Paths are seen from the folder of the file with the task.
+        """Run a voice turn with a WAV, or with one of several. Relative paths start at the folder of the task's file.
 
-        `options`: `chunk_ms`, `paced`, `speech` ({"start": …, "end": …}, in seconds), `transcript`, what is said in
-        it, and what `text` takes for answers.
+        `options`: `chunk_ms`, `paced`, `speech` ({"start": …, "end": …}, in seconds), `transcript` (the spoken text),
+        and the options of `text` for responses.
         """
         return self._take_turn("audio", audio=wavs, name=name, **options)
 
@@ -174,58 +179,58 @@ class Caller:
         """Request a response without new input.
 
         `response`: `output`, `instructions`, `max_output_tokens`; `conversation`, `input` and `metadata`;
-        `expected_reply` and `success`, as `text` has them.
+        `expected_reply` and `success`, as in `text`.
         """
         return self._take_turn("request_response", name=name, **response)
 
     def wait_for(self, what: str = "greeting", *, name: str = "", **options: Any) -> Turn:
-        """Wait, as the first turn of a call, until the service has greeted its caller, whom nobody asked to.
+        """Wait, as the first turn of a call, until the service has greeted its caller without a request.
 
-        `options`: `expected_reply` and `success`, as `text` has them.
+        `options`: `expected_reply` and `success`, as in `text`.
         """
         return self._take_turn("wait_for", wait_for=what, name=name, **options)
 
     def message(self, role: str, text: str, image: str | Path | None = None) -> None:
-        """Let the last turn end, then add a message to the conversation, which asks for no answer.
+        """Wait until the last turn ends, then add a message to the conversation, without requesting a response.
 
-        `role`: system, assistant or user; only the user's may have an image, a PNG or JPEG.
+        `role`: system, assistant or user. Only a user's message may have an image, a PNG or JPEG.
         """
         self._take("message", role=role, text=text, image=image)
 
     def send(self, event: Mapping[str, Any]) -> None:
-        """Send an event in the words of the service, at once. It is no turn's, and nothing is waited for."""
+        """Send an event in the service's own format, at once. It belongs to no turn, and nothing is waited for."""
         self._take("send", send=event)
 
     def interrupt(self, *, audio: Wavs | None = None, name: str = "", **options: Any) -> Turn | None:
-        """Interrupt the reply to the last turn while it is played: by speaking, or, without `audio`, by the client.
+        """Interrupt the reply to the last turn during its playback: by speech, or, without `audio`, by the client.
 
-        `options`: `after` (seconds of the reply that were played), `after_share` or `after_text` (of its
-        transcript) say when; `verify_truncation` checks that the service keeps nothing beyond what was heard; of what
-        is said also what `audio` takes. What is said is a turn.
+        `options`: `after` (seconds of the reply that were played), `after_share` or `after_text` (of its transcript)
+        set the instant. `verify_truncation` checks that the service keeps nothing beyond what was played. Speech takes
+        the options of `audio`, too, and is a turn.
         """
         return self._take("interrupt", audio=audio, name=name, **options)
 
     def sound(self, wav: str | Path, *, kind: str, **options: Any) -> None:
-        """Let a sound be heard that is meant neither to interrupt a reply nor to get one.
+        """Play a sound that should neither interrupt a reply nor get one.
 
-        `kind`: `backchannel`, `noise` or `talking_to_others`; `options`: when in the reply to the last turn, as in
-        `interrupt`; or `during="silence"`, once that was heard to its end.
+        `kind`: `backchannel`, `noise` or `talking_to_others`. `options`: the instant in the reply to the last turn, as
+        in `interrupt`; or `during="silence"`, after the reply has been played to its end.
         """
         self._take("sound", audio=wav, kind=kind, **options)
 
     def pause(self, seconds: float | None = None, **drawn: Any) -> None:
-        """Let the last turn end, then be silent: for so many seconds, or for as long as is drawn for each session.
+        """Wait until the last turn ends, then be silent: for `seconds`, or for a time that is drawn for each session.
 
-        `drawn`: `median`, `sigma` and `max` of a log-normal distribution; or `file`, one of whose numbers is taken.
+        `drawn`: `median`, `sigma` and `max` of a log-normal distribution; or `file`, with numbers of which one is
+        chosen.
         """
         self._take("pause", pause=seconds, **drawn)
 
     def expect(self, event: str, within: float) -> None:
-        """Wait for an event of the last turn, which fails where that does not come; one that came before counts.
+        """Wait for an event of the last turn. The turn fails if the event does not come; an earlier event counts.
 
-        `event`: one of `bench.plan.steps.EXPECTED_EVENTS`. `within`: seconds, from when the step before was sent; after
-        `audio` from the end of the WAV, with the silence that it ends in; after another `expect` from when that was
-        met.
+        `event`: one of `bench.plan.steps.EXPECTED_EVENTS`. `within`: seconds from when the previous step was sent;
+        after `audio`, from the end of the WAV including its trailing silence; after another `expect`, from its event.
         """
         self._take("expect", event=event, within=within)
 
@@ -241,15 +246,15 @@ class Caller:
 
 
 class CallSteps(ABC):
-    """Takes the steps of one call, one after another. A turn without a name is called `turn_<number>`."""
+    """The steps of one call, which run one after another. A turn without a name is called `turn_<number>`."""
 
     def __init__(self, reader: StepReader, rules: StepRules) -> None:
         self._reader, self._rules = reader, rules
         self.turns = 0
-        """How many turns were taken."""
+        """The number of turns so far."""
 
     def take(self, verb: str, *, name: str = "", success: Any = None, **given: Any) -> Turn | None:
-        """Take a step, and return it where it is a turn. Raises UsageError for what a script could not say."""
+        """Run a step. Return its turn if it is one. Raises UsageError for a step that a script does not allow."""
         judge = (lambda turn: success(Turn(turn.turn, observation=turn))) if callable(success) else None
         step = self._reader.read(verb, name=name or None, success=None if judge else success, **given)
         turn = None
@@ -263,15 +268,15 @@ class CallSteps(ABC):
 
     @abstractmethod
     def play(self, step: Step) -> None:
-        """Play a step. Raises SessionOver where none is wanted any more."""
+        """Run a step. Raises SessionEnded if the session takes no more steps."""
 
     @abstractmethod
     def taken_turn(self) -> Turn:
-        """Make what a task may ask after the turn that it takes now."""
+        """Return the object with which a task reads the results of the turn that it starts now."""
 
 
 class TaskRecorder(CallSteps):
-    """Notes the steps of a task, without a session."""
+    """The recorded steps of a task, without a session."""
 
     def __init__(self, reader: StepReader, rules: StepRules) -> None:
         super().__init__(reader, rules)
@@ -279,7 +284,7 @@ class TaskRecorder(CallSteps):
 
     @property
     def whole(self) -> bool:
-        """Whether the task came to its end."""
+        """True if the task has reached its end within MAX_REHEARSED steps."""
         return len(self.steps) < MAX_REHEARSED
 
     def play(self, step: Step) -> None:
@@ -292,14 +297,14 @@ class TaskRecorder(CallSteps):
 
 
 def run_task(user: Caller, task: Callable[[Any], object], call: CallSteps) -> Exception | None:
-    """Let a user do a task until it or the session is over. Returns the task's word to Locust (StopUser, …), if any."""
+    """Run a user's task until it or the session ends. Return the task's exception for Locust (StopUser, …), if any."""
     user._call = call
     try:
         task(user)
     except SessionEnded:
         return None
-    except Exception as error:  # Locust's words have no base of their own
-        if is_locust_word(error):  # it waits until the session is closed
+    except Exception as error:  # Locust's exceptions for this have no common base
+        if is_locust_word(error):  # it is raised again after the session is closed
             return error
         raise
     finally:
@@ -308,14 +313,15 @@ def run_task(user: Caller, task: Callable[[Any], object], call: CallSteps) -> Ex
 
 
 def is_locust_word(error: Exception) -> bool:
-    """Whether an exception is what a user has to say to Locust (StopUser, RescheduleTask, …), and no fault."""
+    """Return whether an exception is a request of the user to Locust (StopUser, RescheduleTask, …), and not a fault."""
     return type(error).__module__ == "locust.exception"
 
 
 class Turn:
-    """A turn that a task took. It goes on while the task does; whoever asks what came of it waits for its end.
+    """A turn of a task. It may still be open while the task continues; reading its results waits for its end.
 
-    `number`: of the turn in its session, from 1. `wait`: for its end; None in a rehearsal, in which nobody answers.
+    `number`: that of the turn in its session, from 1. `wait` waits for its end; None in a rehearsal, which has no
+    replies.
     """
 
     def __init__(
@@ -325,32 +331,32 @@ class Turn:
         self._wait, self._observation = wait, observation
 
     def hear(self, turn: TurnObservation) -> None:
-        """Take what came of the turn."""
+        """Set the results of the turn."""
         self._observation = turn
 
     @property
     def outcome(self) -> str:
-        """How it ended: `ok`, or one of the outcomes of docs/metrics.md. In a rehearsal it is `ok`."""
+        """The outcome: `ok`, or one of the other outcomes of docs/metrics.md. In a rehearsal it is `ok`."""
         return turn.outcome if (turn := self._over()) else "ok"
 
     @property
     def input_text(self) -> str:
-        """The words of the caller's speech, where the session transcribes it; "" where not, and in a rehearsal."""
+        """The transcript of the caller's speech; "" if the session does not transcribe it, and in a rehearsal."""
         return turn.input_text if (turn := self._over()) else ""
 
     @property
     def reply_text(self) -> str:
-        """The words of the reply; "" in a rehearsal."""
+        """The text of the reply; "" in a rehearsal."""
         return turn.reply_text if (turn := self._over()) else ""
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """The turn's metrics that are times, in ms, by their names; none in a rehearsal."""
+        """The turn's metrics that are durations, in ms, by name; empty in a rehearsal."""
         times_ns = turn.metrics_ns() if (turn := self._over()) else {}
         return {name: ns / NS_PER_MS for name, ns in times_ns.items()}
 
     def _over(self) -> TurnObservation | None:
-        """Wait for its end. None in a rehearsal."""
+        """Wait for the turn's end. Return its observation, or None in a rehearsal."""
         if self._observation is None and self._wait is not None:
             self._wait()
         return self._observation

@@ -1,4 +1,4 @@
-"""Gathers what users are to play, the scripts of a locustfile, and says what run.json has of it."""
+"""The workload of a run: the scripts of the users of a Locust file, and their entries in run.json."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ NO_SETTINGS: Mapping[str, Any] = {}
 
 Scripts = Mapping[tuple[Any, SessionTask], Script]
 Workload = Mapping[tuple[Any, SessionTask], CompiledScript]
-"""Both by the class of the users and the task."""
+"""The scripts and the compiled scripts, both by user class and task."""
 
 
 def load_scripts(user_classes: Iterable[Any], environment: object = None) -> Scripts:
-    """What each realtime user is to play. Every script is read once; methods are rehearsed by users of the environment.
+    """Return the script of each task of the realtime users. A script is read once.
 
-    Raises ScriptError, and UsageError where two different scripts have one name, for rows know a script by its name.
+    Users of the environment rehearse methods. Raises ScriptError. Raises UsageError if two different scripts have the
+    same name, because rows identify a script by its name.
     """
     loaded: dict[Path, Script] = {}
     scripts = {}
     for user in user_classes:
         if not hasattr(user, "play_session"):
-            continue  # a user of plain Locust in the same file
+            continue  # a plain Locust user in the same file
         tasks = tasks_of(user)
         given = ", ".join(user.settings())
         if given and all(isinstance(task.does, Path) for task in tasks):
@@ -70,7 +71,7 @@ def _rehearsed(user: Any, name: str, method: Task, environment: object) -> Scrip
 
 
 def with_history(scripts: Scripts, history: History) -> Scripts:
-    """The same with this history in the place of what the scripts say was said before."""
+    """Return the scripts with this history in place of their own."""
     changed: dict[str, Script] = {}
     for script in scripts.values():
         digest = hashlib.sha256(bytes.fromhex(script.digest + history.digest)).hexdigest()
@@ -79,7 +80,7 @@ def with_history(scripts: Scripts, history: History) -> Scripts:
 
 
 def plays_of_arms(scripts: Scripts, targets: Iterable[Target]) -> dict[str, Workload]:
-    """Prepare what is played at each target, by its label. Raises UsageError for unfit settings."""
+    """Prepare the workload of each target, by its label. Raises UsageError for unsuitable settings."""
     prepared: dict[tuple[Dialect, bytes], Workload] = {}
     arms = {}
     for target in targets:
@@ -93,7 +94,7 @@ def plays_of_arms(scripts: Scripts, targets: Iterable[Target]) -> dict[str, Work
 def encode_workload(
     scripts: Scripts, dialect: Dialect, session: Mapping[str, Any] = NO_SETTINGS, source: str = ""
 ) -> Workload:
-    """Prepare every script's messages. `session`, given in `source`, replaces their settings. Raises UsageError."""
+    """Prepare every script's messages. `session`, from `source`, replaces the scripts' settings. Raises UsageError."""
     prepared: dict[str, CompiledScript] = {}
     for (user, _), script in scripts.items():
         if script.name not in prepared:
@@ -111,7 +112,10 @@ def _prepared(user: type, script: Script, dialect: Dialect, session: Mapping[str
 
 
 def longest_turn_s(scripts: Iterable[Script]) -> float:
-    """How long a turn under way may take at most, by its speech and its limit: a run's end waits no longer for it."""
+    """Return the maximum time of an open turn in seconds, by its speech and timeout.
+
+    The end of a run waits no longer for it.
+    """
     longest_s = (
         max((pcm.seconds for turn in script.turns for pcm in turn.recordings), default=0.0) + script.timeouts.turn
         for script in scripts
@@ -120,7 +124,7 @@ def longest_turn_s(scripts: Iterable[Script]) -> float:
 
 
 def script_notices(played: Iterable[Script]) -> list[str]:
-    """What to know of the scripts before the figures are read."""
+    """Return the notices about the scripts to show before the results."""
     scripts = {script.name: script for script in played}.values()
     unfilled = (
         f"{script.name}: text contains ${{{name}}} and the script has no variables: it is sent as it stands"
@@ -136,7 +140,7 @@ def script_notices(played: Iterable[Script]) -> list[str]:
 
 
 def script_facts(arms: Mapping[str, Workload]) -> list[dict[str, Any]]:
-    """What run.json says of the scripts, of each as it is played in each arm, by the arm's label."""
+    """Return the entries of the scripts in run.json, one per script and target. `arms`: the workloads by label."""
     played = {
         (label, user.scenario_name(), repertoire.script.name): repertoire
         for label, plays in arms.items()
@@ -174,7 +178,10 @@ def _facts(target: str, scenario: str, repertoire: CompiledScript) -> dict[str, 
 
 
 def target_facts(target: Target, per_minute: float | None) -> dict[str, Any]:
-    """What run.json says of a target: nothing secret. `per_minute`: how many connections may start, None for any."""
+    """Return the entry of a target in run.json, without secrets.
+
+    `per_minute`: the maximum number of new connections; None for no limit.
+    """
     return {
         "name": target.label,
         "url": target.public_url,
@@ -196,7 +203,7 @@ def target_facts(target: Target, per_minute: float | None) -> dict[str, Any]:
 
 
 def _auth_fact(auth: Auth) -> str | None:
-    """As `--auth` calls it."""
+    """Return the name of the sign-in as in `--auth`."""
     if isinstance(auth, EntraSignIn):
         return "entra" if auth.kind == "default" else auth.kind
     return None if auth is None else "basic" if auth.scheme == "Basic" else "key"

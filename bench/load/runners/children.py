@@ -1,7 +1,7 @@
-"""The child processes of a run: commands before and after it, and those that run beside its sessions.
+"""The child processes of a run: commands before and after it, and commands that run during its sessions.
 
-A child beside sessions is started by `posix_spawn`: a fork of a process of 400 MB, as gevent's `Popen` makes it, delays
-the event loop by 20 to 30 ms. Before and after the sessions `subprocess` is good enough.
+During sessions, `posix_spawn` starts a child: gevent's `Popen` forks, and a fork of a process of 400 MB delays the
+event loop by 20 to 30 ms. Before and after the sessions, `subprocess` is good enough.
 """
 
 from __future__ import annotations
@@ -29,13 +29,16 @@ from bench.units import NS_PER_S
 ANSWER_S = 120.0
 LONGEST_S, AGAIN_S = 600.0, 1.0
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-"""A child takes its time on one core, and leaves the others to the load."""
+"""Environment variables that limit a child to one core, so that the other cores are free for the load."""
 TIMED_OUT = 124
-"""As timeout(1) has it."""
+"""The same status as timeout(1)."""
 
 
 def child_answer(called: Sequence[str], *, late: str, failed: str) -> Any:
-    """Return the JSON that a command prints. Raises UsageError: its last line, `failed`, or `late` after ANSWER_S."""
+    """Return the JSON that a command prints. Raises UsageError if it fails or takes longer than ANSWER_S.
+
+    The error is the last line of its stderr, `failed` if there is none, or `late` if it takes too long.
+    """
     ended = run_child(called, ANSWER_S, f"{late}: is the machine busy?", FORCE_COLOR="")  # its error is quoted
     if ended.returncode != 0:
         raise UsageError(last_line(ended.stderr, failed))
@@ -50,19 +53,19 @@ def run_command(
 
 
 def too_long(again: str, longest_s: float) -> str:
-    """What is said of a child that takes too long. `again`: the command by which a user repeats it."""
+    """Return the error for a child that took too long. `again`: the command with which a user repeats it."""
     return f"`{again}` took longer than {longest_s / 60:.0f} min and was ended; no row is lost: {again}"
 
 
 def run_child(called: Sequence[str], longest_s: float, late: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run one of our modules, for a terminal as wide as ours, and end it if it takes too long: `late` is its error."""
+    """Run one of our modules, for a terminal as wide as ours. End it after `longest_s`; `late` is then its stderr."""
     terminal = {"COLUMNS": str(shutil.get_terminal_size().columns), "FORCE_COLOR": "1"} if sys.stdout.isatty() else {}
     try:
         return subprocess.run(
             called,
             capture_output=True,
             text=True,
-            start_new_session=True,  # Ctrl-C is not for it
+            start_new_session=True,  # Ctrl-C does not reach it
             env=child_environment(os.environ) | terminal | variables,
             check=False,
             timeout=longest_s,
@@ -72,15 +75,17 @@ def run_child(called: Sequence[str], longest_s: float, late: str, **variables: s
 
 
 def output_of(command: Sequence[str], longest_s: float = LONGEST_S) -> str:
-    """Return what a command prints. Other greenlets run meanwhile; if this one is killed, the command ends.
+    """Return what a command prints. Other greenlets run meanwhile.
 
-    Raises OSError with the last line of its error if it fails, and if it takes longer than `longest_s`.
+    If this greenlet is killed, the command is killed, too. Raises OSError with the last line of its stderr if it fails,
+    or if it takes longer than `longest_s`.
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors, Path(os.devnull).open("rb") as nothing:
-        gevent.get_hub().loop.install_sigchld()  # gevent does so once the child runs, which may have ended by then
+        # gevent does so only after the start of the child, which may have ended by then
+        gevent.get_hub().loop.install_sigchld()
         streams = [(os.POSIX_SPAWN_DUP2, file.fileno(), place) for place, file in enumerate((nothing, output, errors))]
         environment = child_environment(os.environ) | ONE_THREAD
-        # in a session of its own: Ctrl-C is not for it
+        # In a session of its own, so that Ctrl-C does not reach it.
         pid = int(posix_spawn(command[0], command, environment, file_actions=streams, setsid=True))
         status = None
         try:
@@ -102,8 +107,8 @@ def output_of(command: Sequence[str], longest_s: float = LONGEST_S) -> str:
 def _status(pid: int, longest_s: float) -> int | None:
     """Wait for a child's exit status; return None if it takes longer than `longest_s`.
 
-    The loop learns of children by SIGCHLD alone, which is lost where its handler was replaced. So each second that is
-    set again and the signal given: then the loop looks at all children.
+    The loop learns of ended children only from SIGCHLD, which does not arrive if its handler was replaced. So each
+    second, the handler is installed again and the signal is sent; then the loop checks all children.
     """
     loop = gevent.get_hub().loop
     until_ns = monotonic_ns() + int(longest_s * NS_PER_S)
@@ -111,7 +116,7 @@ def _status(pid: int, longest_s: float) -> int | None:
         ended = gevent.with_timeout(min(left_ns / NS_PER_S, AGAIN_S), waitpid, pid, 0, timeout_value=None)
         if ended is not None:
             return os.waitstatus_to_exitcode(ended[1])
-        loop.reset_sigchld()  # else it takes its handler for set
+        loop.reset_sigchld()  # otherwise the loop assumes that its handler is installed
         loop.install_sigchld()
         os.kill(os.getpid(), signal.SIGCHLD)
     return None

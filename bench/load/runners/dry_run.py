@@ -1,10 +1,17 @@
-"""Says, before any run, what a session of a Locust file takes: `python -m bench.load.runners.dry_run OPTIONS`.
+"""A forecast of a session of a Locust file, before any run: `python -m bench.load.runners.dry_run OPTIONS`.
 
-The options are those of `locust`. Prints one line of JSON: `scenario`; `targets`, each with its `label`, its `url` and
-whether it is on this machine (`loopback`); `session_s`, the least that a session lasts; `session_usd`, what it may cost
-from … to, null where that is not known; `cost`, the same in words; `connect_rate`, null for no limit; `notices`;
-`lacking`, what can never be measured, as `bench.load.planning.lacking` has it.
-Exit status 2 with one line on stderr for what the user can mend.
+The options are those of `locust`. The module prints one line of JSON:
+
+- `scenario`
+- `targets`, each with its `name`, its `url`, and whether it is on this machine (`loopback`)
+- `session_s`: the speech and pauses of the longest session, in seconds
+- `session_usd`: the estimated cost of a session of each target in total, from and to; null if it is unknown
+- `cost`: the estimate as text
+- `connect_rate`: the lowest limit of new connections per minute; null for no limit
+- `notices`
+- `lacking`: what can never be measured, as in `bench.load.planning.lacking`
+
+The exit status is 2, with one line on stderr, if the user must fix something.
 """
 
 from __future__ import annotations

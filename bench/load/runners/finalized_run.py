@@ -1,7 +1,7 @@
-"""The verdict of a run: its thresholds are read before it begins; at its end it is closed, decided and reported.
+"""The end of a run: closing, decision, report and check. Its thresholds are read before it starts.
 
-Child processes do all of this; this one knows no thresholds. They are read before the run, so that a mistake in them
-costs no session, and stored in run.json, where `rtbench check` finds them.
+Child processes do all of this; this process has no knowledge of thresholds. They are read before the run, so that an
+error in them costs no session. They are stored in run.json for `rtbench check`.
 """
 
 from __future__ import annotations
@@ -29,18 +29,21 @@ from bench.status_line import text_width
 from bench.units import NS_PER_S
 
 REPORT_S, SPOOLED_BYTES_PER_S = 600, 200_000
-"""Seconds that a child may take for a run without rows, and the bytes of spool that add one each: some 1 kB a turn."""
+"""The maximum time of a child in seconds for a run without rows, and the bytes of spool that add a second each.
+
+A turn takes about 1 kB.
+"""
 UPLOAD_S, UPLOADED_BYTES_PER_S = 600, 1_000_000
 DECIDED = (0, 1, 3, 4)
-"""Exit statuses of a decision and a check: passed, failed or regressed, inconclusive, the run is invalid."""
+"""Exit statuses of a decision and a check: passed, failed or regressed, inconclusive, invalid run."""
 
 
 Thresholds = Mapping[str, Sequence[str]]
-"""Texts of thresholds by metric and filters, as run.json holds them."""
+"""Thresholds as text, by metric and filters, as in run.json."""
 
 
 def read_thresholds(plan: RunPlan, parsed: Any) -> Thresholds:
-    """Return a run's thresholds, of a file or its scripts. Raises UsageError. `parsed`: Locust's options."""
+    """Return a run's thresholds, from a file or its scripts. Raises UsageError. `parsed`: Locust's options."""
     file, baseline = plan.options.thresholds, getattr(parsed, "baseline", None)
     scripts = {script.name: script for script in plan.scripts if script.thresholds}
     if file is None and baseline is None and not scripts:
@@ -64,7 +67,7 @@ def read_thresholds(plan: RunPlan, parsed: Any) -> Thresholds:
 
 
 def check_options(parsed: Any, thresholds: Thresholds) -> list[str] | None:
-    """Return the options of `rtbench check`, None if nothing is judged. Raises UsageError for one without effect."""
+    """Return the options of `rtbench check`; None for no check. Raises UsageError for an option without effect."""
     if not is_command(parsed):
         return None
     given = {option.flag: value for option in OF_CHECK if (value := getattr(parsed, option.name))}
@@ -77,7 +80,7 @@ def check_options(parsed: Any, thresholds: Thresholds) -> list[str] | None:
 
 @dataclass(frozen=True)
 class FinalizedRun:
-    """A summary to print, and the exit status of the run; None for Locust's own."""
+    """The summary to print, and the exit status of the run; None for Locust's own status."""
 
     summary: str
     problem: str
@@ -87,15 +90,16 @@ class FinalizedRun:
 def finalize_run(
     folder: Path, document: dict[str, Any], stopped: str, check_options: Sequence[str] | None = None
 ) -> FinalizedRun:
-    """Close, decide and report a run. `check_options`: those of `rtbench check`; None if it is not checked."""
+    """Close, decide and report a run. `check_options`: those of `rtbench check`; None for no check."""
     document |= {"state": "closing", "ended_utc_ns": utc_ns(), "stop_reason": stopped}
     length_s = (document["ended_utc_ns"] - document["started_utc_ns"]) / NS_PER_S
     document["notices"] = [*document["notices"], *uncut(document, length_s)]
-    with contextlib.suppress(OSError):  # a full disk was reported; the document of the start is still there
+    with contextlib.suppress(OSError):  # a full disk was reported before; the document from the start still exists
         files.write_document(folder, document)
     longest_s = longest_report_s(folder)
     decided = None
-    if "sequential_plan" in document:  # before the report, which shows it; either of them closes the folder
+    # before the report, which shows the decision; the first of them closes the folder
+    if "sequential_plan" in document:
         called = python_command("rtbench.cli.decision", str(folder))
         decided = children.run_child(called, longest_s, children.too_long(f"rtbench check {folder}", longest_s))
     reported = children.run_command("report", folder, longest_s)
@@ -123,7 +127,7 @@ def _failed(summary: str, child: CompletedProcess[str], problem: str) -> Finaliz
 
 
 def upload_run(folder: Path, url: str) -> str:
-    """Upload the folder to this URL; returns the lines to print. Raises UsageError if a file does not arrive."""
+    """Upload the folder to this URL. Return the lines to print. Raises UsageError if a file does not arrive."""
     size_bytes = sum(path.lstat().st_size for path in folder.rglob("*"))
     uploaded = children.run_command(
         "upload", folder, UPLOAD_S + size_bytes / UPLOADED_BYTES_PER_S, **{URL_VARIABLE: url}
@@ -134,13 +138,16 @@ def upload_run(folder: Path, url: str) -> str:
 
 
 def run_status(document: Mapping[str, Any]) -> int | None:
-    """Return the exit status of a run: 4 if it is not valid; None, for Locust's own, if it is."""
+    """Return the exit status of a run: 4 if it is not valid; None, for Locust's own status, if it is."""
     validity = document.get("validity") or {}
     return None if validity.get("status") == "valid" else INVALID_STATUS
 
 
 def longest_report_s(folder: Path) -> float:
-    """Return how long a child may take for what a run recorded: a multiple of what the slowest machines take."""
+    """Return the maximum time of a child in seconds, by the recorded bytes.
+
+    It is several times as long as the slowest machines take.
+    """
     recorded = sum(part.size_bytes(table) for part in parts(folder) for table in files.SCHEMAS)
     return REPORT_S + recorded / SPOOLED_BYTES_PER_S
 
@@ -153,14 +160,14 @@ def with_sentence(summary: str, decided: str, width: int) -> str:
 
 
 def uncut(document: Mapping[str, Any], length_s: float) -> list[str]:
-    """Return the notice of a long run without warm-up, whose length was not known before."""
+    """Return the notice of a long run without warm-up, if its duration was not known before."""
     if length_s < LONG_RUN_S or document["warmup_s"] or "warmup" in document["settings"]:
         return []
     return ["No warm-up was cut, because the run's length was not known beforehand; --warmup 1m cuts a minute."]
 
 
 def holds_rows(folder: Path) -> bool:
-    """Return whether a run that could not be reported has rows that can be reported once the disk has space."""
+    """Return whether a run without a report has rows that can be reported once the disk has space."""
     tables: tuple[files.TableName, ...] = ("turns", "sessions")
     spooled = any(len(batch) for table in tables for batch in files.spooled_batches(folder, table))
     return spooled or not spool.is_kept(folder)

@@ -1,9 +1,9 @@
-"""The interim analyses of a run that ends once it is decided: their plan, and the children that compute them.
+"""The interim analyses of a run that ends when it is decided: their plan, and the child processes that compute them.
 
-`reports.looks` plans them and reads the run folder; this process computes no statistic. No analysis is started while
-the load generator is overloaded, and the run is given up if that lasts for a tenth of the planned pairs in a row (at
-least ten). Whether it is overloaded is what the validity of the run would be if it ended now. The checks are about p99,
-which is the worst of fewer than 100 turns: until both targets have so many, no run is given up.
+`reports.looks` plans the analyses and reads the run folder; this process computes no statistic. No analysis starts
+while the load generator is overloaded. If the overload lasts for a tenth of the planned pairs in a row (at least ten),
+the run is ended as invalid. Overload means that the run would be invalid if it ended now. The validity checks use p99,
+which is the maximum of fewer than 100 turns. So no run is ended before there are that many turns per target.
 """
 
 from __future__ import annotations
@@ -24,19 +24,22 @@ from bench.load.runners.children import ANSWER_S
 from bench.run.validity import MORE_PROCESSES
 
 LEAST_PAIRS, LEAST_TURNS = 10, 200
-"""The turns are those of both arms."""
+"""The turns are those of both targets together."""
 MOST_OF_PLAN = 0.1
 PLAN, ANALYSIS = python_command("reports.looks", "plan"), python_command("reports.looks", "look")
 
 SequentialPlan = Mapping[str, Any]
 """`pairs`, `analyses` (sizes), `primary_metrics` (metric → thresholds), `level`, `spending`, `draws`; as in run.json.
 
-`notices`: what to know before the run, if there is anything.
+`notices`: notices to show before the run, if there are any.
 """
 
 
 def scripts_of(plays: Mapping[str, Workload]) -> list[dict[str, Any]]:
-    """The scripts of each arm as in run.json, with the label of each turn: None where a method makes them up."""
+    """Return the scripts of each target as in run.json, with the `steps`: the name of each turn.
+
+    `steps` is None if a method makes up the steps.
+    """
     scripts = {each.script.name: each.script for arm in plays.values() for each in arm.values()}
     labels = {name: None if of.task else [turn.name for turn in of.turns] for name, of in scripts.items()}
     return [fact | {"steps": labels[fact["name"]]} for fact in script_facts(plays)]
@@ -50,11 +53,10 @@ def sequential_plan(
     lacking: Sequence[Mapping[str, Any] | None] = (),
     thresholds: Mapping[str, Sequence[str]] | None = None,
 ) -> SequentialPlan:
-    """Return the plan of a run. `scripts`: as `scripts_of` has them; `lacking`: what they can never show.
+    """Return the plan of a run. Raises UsageError for thresholds that cannot be used.
 
-    `thresholds`: those of the scripts, which a file replaces.
-
-    Raises UsageError for thresholds that cannot be used.
+    `scripts`: from `scripts_of`. `lacking`: what their turns and sessions can never have. `thresholds`: those of the
+    scripts; a file of thresholds replaces them.
     """
     by_name = {fact["name"]: {key: fact[key] for key in ("name", "turns", "steps")} for fact in scripts}
     asked = {
@@ -76,18 +78,21 @@ def sequential_plan(
 
 
 def plan_words(plan: SequentialPlan) -> str:
-    """What decides the run, in one line."""
+    """Return a line that states what decides the run."""
     gates = "; ".join(f"{metric} {', '.join(texts)}" for metric, texts in plan["primary_metrics"].items())
     looks = plan["analyses"]
     sizes = ", ".join(str(size) for size in looks[:2]) + (f" … {looks[-1]}" if len(looks) > 2 else "")
     return f"the run ends once it is decided: {gates}; interim analyses at {sizes} pairs"
 
 
-# Looks at the run while it goes on.
+# Analyses during the run.
 
 
 class OverloadWatch:
-    """Watches a run that is planned for so many pairs. `say` tells, `give_up` ends the run as invalid, and says why."""
+    """The detector of an overloaded load generator, in a run of `pairs` planned pairs.
+
+    `say` prints a notice. `give_up` ends the run as invalid, with the reason.
+    """
 
     def __init__(self, pairs: int, *, say: Callable[[str], None], give_up: Callable[[str], None]) -> None:
         self._most = max(LEAST_PAIRS, math.ceil(pairs * MOST_OF_PLAN - 1e-9))
@@ -96,7 +101,10 @@ class OverloadWatch:
         self._given_up = False
 
     def consider(self, late: str, pairs: int, turns: int) -> bool:
-        """Whether the harness is late. `late`: by which figure, empty where by none; `pairs`, `turns`: that ended."""
+        """Return whether the load generator is overloaded.
+
+        `late`: the failed check, empty if none failed. `pairs`, `turns`: those that have ended.
+        """
         if not late:
             if self._since is not None:
                 self._say("the load generator keeps up again; interim analyses continue")
@@ -115,14 +123,15 @@ class OverloadWatch:
 
 
 def is_due(looks: Sequence[int], held: int, pairs: int, tried: int) -> bool:
-    """Whether a look may be held. `tried`: pairs at the last attempt. The last planned look is at the end."""
+    """Return whether an analysis is due. `tried`: the pairs at the last attempt. The last analysis is after the run."""
     return held < len(looks) - 1 and pairs >= looks[held] and pairs > tried
 
 
 class InterimAnalyses:
-    """Looks at a run while it goes on, one at a time.
+    """Interim analyses during a run, one at a time.
 
-    `stop` ends it, with the reason; `give_up` ends it as invalid, with the cause; `say` tells of trouble.
+    `stop` ends the run, with the reason. `give_up` ends it as invalid, with the cause. `say` prints a notice of a
+    problem.
     """
 
     def __init__(
@@ -144,13 +153,13 @@ class InterimAnalyses:
 
     @property
     def standing(self) -> tuple[int, int]:
-        """Return how many looks were held and how many are planned, also after the run was decided."""
+        """The number of analyses made and planned, also after the run was decided."""
         return self._held, len(self._sizes)
 
     def consider(self, pairs: int, turns: int = 0, late: str = "") -> None:
-        """Start a look where one is due, by the complete `pairs` of the call before, whose rows are on the disk by now.
+        """Start an analysis if one is due by the pairs of the previous call, whose rows are on the disk by now.
 
-        `late`: why the load generator is overloaded, by so many `turns`; then no look is held.
+        `pairs`, `turns`: those that have ended. `late`: why the load generator is overloaded; then no analysis starts.
         """
         known, self._known = self._known, pairs
         self._late = self._lateness.consider(late, pairs, turns)
@@ -167,11 +176,12 @@ class InterimAnalyses:
             self._held = max(self._held, int(said["analysis"]))
         except (OSError, ValueError, KeyError) as error:
             trouble = f"an interim analysis failed: {error}"
-            if trouble != self._trouble:  # once of each kind; the run goes on, and the next look is as good
+            # repeats are not shown; the run continues, and the next analysis replaces this one
+            if trouble != self._trouble:
                 self._trouble = trouble
                 self._say(trouble)
             return
-        if said["stopped"] and not self._late:  # else the next look finds the same
+        if said["stopped"] and not self._late:  # else the next analysis comes to the same result
             self._stop(str(said["sentence"]))
 
     def end(self) -> None:

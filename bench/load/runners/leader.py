@@ -1,4 +1,4 @@
-"""Leads the runs of a process: makes a run's folder, shows how the run goes, and closes it."""
+"""The process that leads runs: it makes a run's folder, shows the progress, and closes the run."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ from bench.target.tokens import Keyring, closed_on_failure
 
 
 class StagesShape(LoadTestShape):  # type: ignore[misc]  # Locust is not typed
-    """A load shape that follows a course of sessions, and ends the run with it."""
+    """A load shape that follows a schedule of sessions, and ends the run at its end."""
 
     def __init__(self, course: LoadSchedule) -> None:
         super().__init__()
         self._course = course
 
     def tick(self) -> tuple[int, float] | None:
-        """The users that there are to be now, and how many may be added or taken away in a second."""
+        """Return the current number of users, and how many users may start or stop per second; None at the end."""
         at_s = self.get_run_time()
         if at_s >= self._course.length_s:
             return None
@@ -52,7 +52,7 @@ class StagesShape(LoadTestShape):  # type: ignore[misc]  # Locust is not typed
 
 
 MOST_SPAWNED_PER_S = 100
-"""Most users that each process spawns in a second: beyond that Locust warns."""
+"""The maximum number of users that a process spawns per second. Locust warns about more."""
 
 
 class Leader(ProcessRole):
@@ -65,9 +65,10 @@ class Leader(ProcessRole):
         self._thresholds: finalized_run.Thresholds = {}
         self._check_options: list[str] | None = None
         parsed = environment.parsed_options
-        self._upload, parsed.upload = parsed.upload, None  # it may hold a signature, and options travel to workers
+        # the URL may contain a signature, and options are sent to workers
+        self._upload, parsed.upload = parsed.upload, None
 
-    # What is to be run.
+    # The plan of the run.
 
     def open(self) -> None:
         if self._upload:
@@ -80,7 +81,7 @@ class Leader(ProcessRole):
         self.prepare()
         plan = self._planned
         ends = plan.options.asked_sessions or plan.options.budget_usd or plan.load_model.length_s or parsed.run_time
-        if is_command(parsed) and not ends and self._environment.shape_class is None:  # nothing but a signal
+        if is_command(parsed) and not ends and self._environment.shape_class is None:  # only a signal ends it
             raise UsageError("nothing ends this run: add --sessions 40 (calls in all) or -t 2m (how long it lasts)")
         self._set_users()
         web_ui = self._environment.web_ui
@@ -93,7 +94,7 @@ class Leader(ProcessRole):
                 self.say(opened)
 
     def _set_users(self) -> None:
-        """Have Locust bring as many users as what asks for sessions needs, or follow its course."""
+        """Make Locust spawn the users that the load model needs, or follow its schedule."""
         load_model = self._planned.load_model
         if load_model.users is None:
             return
@@ -120,7 +121,7 @@ class Leader(ProcessRole):
         return plan
 
     def _check(self, parsed: Any) -> None:
-        """Raises UsageError for options that cannot be, of a run with the targets of this process."""
+        """Raise UsageError for invalid options of a run with the targets of this process."""
         classes = self._environment.user_classes
         parsed = with_scenario_defaults(parsed, classes)
         options = Options.of(parsed)
@@ -128,18 +129,18 @@ class Leader(ProcessRole):
         if options.until_decided:
             check_two(self._planned.targets)
 
-    # Start.
+    # The start.
 
     @property
     def _workers(self) -> int:
         return 1
 
     def _start(self) -> None:
-        self._parsed.rtbench_run = None  # what workers get where this comes to nothing
-        if self._ran or not self._headless:  # a later run of the same process may have other options
+        self._parsed.rtbench_run = None  # what workers get if the run does not start
+        if self._ran or not self._headless:  # a later run of this process may have other options
             self.prepare()
         self._ran = True
-        keyring = self._signed_in()  # before there is a folder, so that a refusal leaves none
+        keyring = self._signed_in()  # before the folder is made, so that a refused sign-in leaves none
         if keyring is not None:
             with closed_on_failure(keyring):
                 self._begin(keyring)
@@ -170,7 +171,7 @@ class Leader(ProcessRole):
 
     @abstractmethod
     def _let_play(self, folder: Path, slot: WorkerSlot, arms: list[TargetState], keyring: Keyring) -> None:
-        """Let users play, here or in workers."""
+        """Start the users' sessions, in this process or in workers."""
 
     def _new_monitor(self, folder: Path) -> RunMonitor:
         def stop(reason: str) -> None:
@@ -187,7 +188,7 @@ class Leader(ProcessRole):
             telemetry=Telemetry(folder.name, self._planned, self.say) if self._parsed.telemetry else None,
         )
 
-    # While it goes on.
+    # During the run.
 
     def _look(self) -> None:
         monitor = self._run.monitor
@@ -196,11 +197,11 @@ class Leader(ProcessRole):
             monitor.look(self._state)
 
     def _targets(self) -> list[TargetProgress]:
-        """The progress of each target, also at the end of the last run."""
+        """Return the progress of each target, of the current or last run."""
         return [] if self._run.monitor is None else self._run.monitor.targets
 
     def _report(self) -> Path | None:
-        """The page of the last run, once it is made."""
+        """Return the page of the last run; None before it is made."""
         page = self._run.folder and self._run.folder / "report.html"
         return page if page and self._run.summary and page.exists() else None
 
@@ -208,7 +209,7 @@ class Leader(ProcessRole):
         if self._state is RunState.RUNNING and (why := monitor.over_budget()):
             self.tell(StopRequested(why, spent=True))
 
-    # Its end.
+    # The end.
 
     def on_test_stop(self, **words: Any) -> None:
         super().on_test_stop(**words)
@@ -216,13 +217,16 @@ class Leader(ProcessRole):
             gevent.spawn_later(0 if self._headless else self._parsed.autoquit, self._quit)
 
     def _quit(self) -> None:
-        """End the process: Locust stops a run of which all workers are lost, and waits for another one."""
+        """End the process. If all workers are missing, Locust stops the run but waits for another one."""
         self._runner.quit()
         if self._environment.web_ui is not None:
             self._environment.web_ui.stop()
 
     def _why_stopped(self) -> str:
-        """Return `INTERRUPTED` if a user ends a run to be decided early: who may have seen values decides less."""
+        """Return `INTERRUPTED` if a user ends a run with interim analyses early; else "".
+
+        Such a run is not decided, because the user may have seen values and stopped because of them.
+        """
         monitor = self._run.monitor
         is_cut = monitor is not None and "sequential_plan" in self._run.document and monitor.is_early
         return INTERRUPTED if is_cut else ""
@@ -270,20 +274,23 @@ class Leader(ProcessRole):
                     self.say(line)
             except UsageError as error:
                 self.say(str(error))
-                self.say(f"to try again: rtbench upload {folder} URL")  # a line of its own, which is not cut
+                self.say(f"to try again: rtbench upload {folder} URL")  # on a line of its own, which is not truncated
                 self._environment.process_exit_code = USAGE_STATUS
 
     def _note_delays(self, monitor: RunMonitor) -> None:
-        """Say how starts were held back, by the service and after refused calls."""
+        """Report how long the service delayed starts, and how many calls were delayed after refused calls."""
         if held_s := monitor.held_s:
             longest = ", ".join(f"{label} {seconds:.1f} s" for label, seconds in held_s.items())
             self.say(f"starts were delayed, as the service asked: {longest} in total")
             self._run.document["start_delays_s"] = held_s
-        if calls := monitor.tally.total.calls_backed_off:  # the rows of seconds have their number
+        if calls := monitor.tally.total.calls_backed_off:  # the rows of seconds contain their number
             self.say(f"{calls} calls were delayed after failed connections (back-off)")
 
     def _note_absent_workers(self, folder: Path) -> None:
-        """Note workers that came to nothing, unless the reason is said already: the run is not what was asked for."""
+        """Report workers that never started, because the run is then not the requested one.
+
+        Do nothing if an error was reported before.
+        """
         workers = int(self._run.document["workers"])
         absent = workers - sum(part.begun for part in parts(folder)) - self._unheard(folder)
         if absent and self._environment.process_exit_code != USAGE_STATUS:
@@ -291,12 +298,12 @@ class Leader(ProcessRole):
             self._environment.process_exit_code = USAGE_STATUS
 
     def _unheard(self, folder: Path) -> int:
-        """How many workers may have begun of which nothing has come."""
+        """Return the number of workers that may have started, but from which no data arrived."""
         return 0
 
 
 class Standalone(Leader):
-    """The role of a single process: it leads runs, and its users play."""
+    """The role of a single process: it leads runs, and its users play sessions."""
 
     def _let_play(self, folder: Path, slot: WorkerSlot, arms: list[TargetState], keyring: Keyring) -> None:
         self._go_live(folder, slot, arms, keyring)

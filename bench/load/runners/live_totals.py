@@ -1,4 +1,4 @@
-"""Adds up what the processes of a run report of their progress, for live views. A run's values come from its rows."""
+"""The progress of all processes of a run together, for live views. The results of a run come from its rows instead."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ EXPORTED = frozenset(
     for metric in LIVE_FIGURES
     for measured_from in ORIGINS
 )
-"""The times of LIVE_FIGURES that telemetry gets: of a first delta as the wait for it, and not once more as a value."""
+"""The keys of LIVE_FIGURES that telemetry exports. A first delta is exported as `wait`, and not as `value` again."""
 RATE_REPORTS = 6
-"""Rates are taken over so many reports, which come a second apart."""
+"""The number of reports over which rates are computed. Reports come once a second."""
 SILENT_NS = 5 * NS_PER_S
-"""A process that was silent for so long adds nothing to a rate."""
+"""A process whose last report is older than this adds nothing to a rate."""
 
 
 @dataclass(frozen=True)
 class LiveLatency:
-    """How long the turns of a target took to get what a metric is about.
+    """The latency of a target's turns, by one metric.
 
-    `turns` contains the `failed` ones. A failed turn waited without end, so a quantile that lands on one is infinite;
-    None where a report would not publish it, for there are too few sessions.
+    `turns` includes the `failed` turns. A failed turn has infinite latency, so a quantile among them is infinite. A
+    quantile is None if a report would not publish it, because there are too few sessions.
     """
 
     arm: str
@@ -60,26 +60,26 @@ class LiveLatency:
     p50_ms: float | None
     p95_ms: float | None
     lacking: tuple[int, ...] = ()
-    """Sessions that p50 and p95 need before they are shown; 0 where they have them."""
+    """The number of sessions that p50 and p95 need before they are shown; 0 if there are enough."""
 
     @property
     def name(self) -> str:
-        """ttfa, or ttfa from end of speech."""
+        """The metric's name, such as `ttfa` or `ttfa from end of speech`."""
         return f"{self.metric} from end of speech" if self.measured_from == SPEECH_END else self.metric
 
     @property
     def started_by(self) -> str:
-        """The instant that latency is measured from, in the words of a report."""
+        """The instant from which latency is measured, in the wording of a report."""
         spoken = SPEECH_END in (self.measured_from, CATALOGUE[self.metric].begin)
         return "end of speech" if spoken else "request sent"
 
 
 @dataclass(frozen=True)
 class TargetProgress:
-    """The progress of one target. Rates are of the last seconds, of all processes that were heard of in them.
+    """The progress of one target. Rates are those of the last seconds, of all processes that reported in them.
 
-    `waits`: of each of LIVE_FIGURES, by its origin. `usd` is None where no cost is known. `health` and `verdict`: what
-    the run's verdict would say of this target, and of all together, if the run ended now.
+    `waits`: the latency by each of LIVE_FIGURES and `measured_from`. `usd` is None if no cost is known. `health` is
+    that of this target's values, and `verdict` that of all targets together, if the run ended now.
     """
 
     target: str
@@ -95,22 +95,24 @@ class TargetProgress:
     validity: ValidityStatus = "no_verdict"
     simulated: bool = False
     remedy: str = ""
-    """What to do if the run is invalid."""
 
 
 class LiveTotals:
-    """Adds up the progress reports of all processes. `chunk_ms`: the shortest paced chunk, None where none is paced;
-    `labels`: of the targets, in the order of the run."""
+    """The sum of the progress reports of all processes.
+
+    `chunk_ms`: the duration of the shortest audio chunk, None if no audio is paced. `labels`: those of the targets, in
+    the order of the run.
+    """
 
     def __init__(self, chunk_ms: float | None = None, labels: Sequence[str] = ()) -> None:
         self._chunk_ms, self._labels = chunk_ms, list(labels)
         self._heard: dict[int, deque[tuple[int, ProgressReport]]] = {}
-        """The last reports of each process, without their times, and when they came."""
+        """The last reports of each process, without their times, and the instants of their arrival."""
         self._times: dict[tuple[str, LiveMetricKey], Any] = {}
-        """Histograms of the times of turns, without those of failed turns, by arm and key."""
+        """Histograms of the times of turns that did not fail, by target and key."""
 
     def add(self, worker: int, standing: ProgressReport, heard_ns: int = 0) -> None:
-        """Add a process's report. `heard_ns`: when it came."""
+        """Add a process's report. `heard_ns`: when it arrived."""
         heard = self._heard.setdefault(worker, deque(maxlen=RATE_REPORTS))
         heard.append((heard_ns, replace(standing, times_us={})))
         for arm, steps in standing.times_us.items():
@@ -121,7 +123,7 @@ class LiveTotals:
                 record_values(self._times[arm, key], values[values >= 0])
 
     def last(self, worker: int) -> ProgressReport | None:
-        """A process's last report, without its times."""
+        """Return a process's last report, without its times; None if there is none."""
         return self._heard[worker][-1][1] if worker in self._heard else None
 
     @property
@@ -130,7 +132,7 @@ class LiveTotals:
 
     @property
     def total(self) -> ProgressReport:
-        """All processes as if they were one, without times."""
+        """The sum of the last reports of all processes, without times."""
         every, targets = self._last, dict[str, Counter[str]]()
         failures: defaultdict[str, Counter[LiveMetricKey | None]] = defaultdict(Counter)
         for standing in every:
@@ -164,7 +166,7 @@ class LiveTotals:
                 None if counts["unpriced"] and not counts["usd"] else counts["usd"],
                 int(counts["unpriced"]),
                 _health(self._judged(label)),
-                # whether sessions start on time is judged at the end alone
+                # The punctuality of session starts is judged only at the end.
                 f"INVALID: {_over(failed)}" if failed else _NOT_FAILED[judged.status],
                 judged.status,
                 total.simulated,
@@ -174,7 +176,7 @@ class LiveTotals:
         ]
 
     def _rates(self, label: str, now_ns: int) -> Traffic:
-        """What went over the wire a second."""
+        """Return the traffic on the wire, per second."""
         rates: defaultdict[str, float] = defaultdict(float)
         for heard in self._heard.values():
             (since_ns, first), (until_ns, last) = heard[0], heard[-1]
@@ -185,12 +187,13 @@ class LiveTotals:
                 rates[name] += (after.get(name, 0) - before.get(name, 0)) * NS_PER_S / (until_ns - since_ns)
         return Traffic(**{name: round(rates[name]) for name in Traffic._fields})
 
-    # How long turns waited.
+    # Latency.
 
     def figures(self, arm: str) -> list[LiveLatency]:
-        """What callers of an arm waited for, each of LIVE_FIGURES by its origin.
+        """Return the latency of a target, by each of LIVE_FIGURES and `measured_from`.
 
-        A failed turn whose step has shown no such value yet is counted with the wait for the first delta alone.
+        Until a turn of a step has had a value of a metric, the step's failed turns count only in its first-delta
+        latency.
         """
         good, failed = self._turns()
         keys = [
@@ -201,7 +204,7 @@ class LiveTotals:
         return [self._wait(arm, key, good[arm, key], failed[arm, key]) for key in known if key is not None]
 
     def waits(self) -> list[LiveLatency]:
-        """What callers waited for: by name, that of most turns first, and then by arm."""
+        """Return the latency of the first delta, sorted by metric (that of most turns first), then by target."""
         good, failed = self._turns()
         places = [place for place in good + failed if place[1].role == WAIT]
         turns: Counter[LiveMetricKey] = Counter()
@@ -211,7 +214,10 @@ class LiveTotals:
         return [self._wait(*place, good[place], failed[place]) for place in places]
 
     def _turns(self) -> tuple[Counter[tuple[str, LiveMetricKey]], Counter[tuple[str, LiveMetricKey]]]:
-        """Good and failed turns by arm and key; failed ones without a key count with what most turns waited for."""
+        """Return the numbers of successful and of failed turns, by target and key.
+
+        A failed turn without a key counts with the first delta of most turns.
+        """
         good = Counter({place: int(times.get_total_count()) for place, times in self._times.items()})
         waited: Counter[LiveMetricKey] = Counter()
         for (_, waited_for), count in good.items():
@@ -229,7 +235,8 @@ class LiveTotals:
         turns, lacking, quantiles_ms = good + failed, [], []
         for p in (0.5, 0.95):
             lacking.append(self._lacking(arm, p, turns))
-            within = math.ceil(p * turns - 1e-9)  # of all turns, of which those that are not among the times failed
+            # the rank among all turns; failed turns rank last and are not among the times
+            within = math.ceil(p * turns - 1e-9)
             value_ms = self._quantile_ms(arm, key, within / good) if within <= good else None
             quantiles_ms.append(None if lacking[-1] else math.inf if value_ms is None else value_ms)
         p50_ms, p95_ms = quantiles_ms
@@ -241,9 +248,10 @@ class LiveTotals:
         return None if value_us is None else value_us / US_PER_MS
 
     def _lacking(self, arm: str, p: float, turns: int) -> int:
-        """Sessions that a quantile of so many turns takes, as in a report; 0 where they are there.
+        """Return the number of sessions that a quantile of `turns` turns needs, as in a report; 0 if there are enough.
 
-        If not all turns of an arm are of one kind, it counts the share of sessions: never more than have such turns.
+        If only a share of a target's turns is of this kind, the same share of its sessions counts. That is never more
+        than the number of sessions with such turns.
         """
         of_arm = [standing.targets.get(arm, {}) for standing in self._last]
         sessions, measured, squares = (sum(counts.get(name, 0) for counts in of_arm) for name in DESIGN)
@@ -253,10 +261,10 @@ class LiveTotals:
         needs = sessions_to_publish(p, turns, sessions * share, measured**2 / squares * share)
         return needs if sessions * share < needs else 0
 
-    # What the run's verdict would say if it ended now.
+    # The verdict of the run if it ended now.
 
     def health(self) -> str:
-        """Return OK, or why the load generator is overloaded; empty if there is nothing to judge yet."""
+        """Return OK, or why the load generator is overloaded; empty if there is no data to judge yet."""
         return _health(self._judged())
 
     def late(self) -> str:
@@ -265,7 +273,7 @@ class LiveTotals:
         return _over(failed) if failed else ""
 
     def _judged(self, target: str | None = None) -> Validity:
-        """Judge a target's values; None: those of all."""
+        """Return the validity by the values of a target; None: of all targets."""
         total, metrics = self.total, []
         for arm in sorted({arm for arm, _ in self._times} if target is None else {target}):
             for name, measured_from in product(HEADLINE, ORIGINS):
@@ -302,7 +310,7 @@ def _first_failed(validity: Validity) -> Check | None:
 
 
 def _over(failed: Check) -> str:
-    """The value and the limit of a check: in three digits, or in all of its own where a number is larger."""
+    """Return the value and the limit of a check: with three digits, or, from 1,000 ms on, as integers."""
     value_ms, limit_ms = (
         f"{ms:.3g} ms" if ms < 999.5 else f"{ms:,.0f} ms" for ms in (failed.value or 0.0, failed.limit or 0.0)
     )

@@ -1,14 +1,14 @@
-"""Binds the role of a process to Locust's events, from its start to its stop.
+"""The binding of a process's role to Locust's events, from its start to its end.
 
-    init             options and scripts are checked; what the user can mend ends the process with one line and status 2
-    test_start       signed in; a run folder; a LiveRun wherever users run (standalone, or in each worker)
-    spawning_complete  how many users of this process there are, to take the calls that arrive
-    test_stopping    waits until the run is drained: no new turns, those in flight end by their own limits
+    init             checks options and scripts; if the user must fix something, one line and status 2
+    test_start       signs in; makes a run folder; makes a LiveRun where users run (standalone, or each worker)
+    spawning_complete  counts the users of this process, who take the calls that arrive
+    test_stopping    waits until the run is drained: no new turns, open turns end by their own limits
     test_stop        waits until the folder is closed and reported, in a child process
-    quitting         the same, for an end that skips test_stop, and before Locust decides on its exit code
-    quit             our summary, after all that Locust prints
+    quitting         the same, if the end skips test_stop, and before Locust decides on its exit code
+    quit             prints our summary, after all output of Locust
 
-What the process is (standalone, a master or a worker) is asked once, at init.
+The role (standalone, a master or a worker) is determined once, at init.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from bench.load.runners.role import ProcessRole
 from bench.load.runners.worker import Worker
 
 BIND_FAILURE = "Socket bind failure:"
-"""As Locust says that the port of a master is in use."""
+"""The start of Locust's error if the port of a master is in use."""
 REGISTERED = "_rtbench_registered"
-"""Attribute of Locust's events once this process is bound to them: they outlive a module that is imported again."""
+"""The attribute of Locust's events that marks this process as bound. It outlives a repeated import of this module."""
 
 
 def role_of(environment: Environment) -> ProcessRole:
@@ -50,14 +50,14 @@ def _on_init(environment: Any, **_: Any) -> None:
         for each in each_error(error):
             role.say(str(each))
         role.give_up()
-    gevent.get_hub().loop.update_now()  # Locust counts `-t` from when its loop last looked at the clock
+    gevent.get_hub().loop.update_now()  # Locust measures `-t` from the last time at which its loop read the clock
     role.take_the_screen()
     for name in ("test_start", "spawning_complete", "test_stopping", "test_stop", "quitting", "quit"):
         getattr(environment.events, name).add_listener(getattr(role, f"on_{name}"))
 
 
 def say_in_a_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Say what Locust ends with before any run, where the user can mend it; all else is shown as Python shows it."""
+    """Print the error of a port in use as one line. Show all other exceptions as Python does."""
     if not isinstance(error, RPCError) or BIND_FAILURE not in str(error):
         sys.__excepthook__(kind, error, trace)
         return
@@ -67,13 +67,13 @@ def say_in_a_line(kind: type[BaseException], error: BaseException, trace: Traceb
 
 
 def register() -> None:
-    """Bind this process to Locust's events. Calls after the first change nothing, even of a second import of ours."""
+    """Bind this process to Locust's events. Only the first call has an effect, even after a repeated import."""
     if hasattr(events, REGISTERED):
         return
     setattr(events, REGISTERED, True)
     sys.excepthook = say_in_a_line
-    messages.accept_workers_only()  # before there is one
-    worker_link.tie_forks()  # else a worker looks for a dead master for minutes
+    messages.accept_workers_only()  # before a master exists
+    worker_link.tie_forks()  # otherwise a worker searches for a dead master for minutes
     for listener in (add_options, stay_on_loopback, fork_for_allowed_cores):
         events.init_command_line_parser.add_listener(listener)
     events.init.add_listener(_on_init)

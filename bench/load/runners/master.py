@@ -1,7 +1,7 @@
-"""Leads runs that workers play: makes the folder, hands each run to those that are there, and closes it.
+"""The master: it makes the run folder, hands each run to the connected workers, and closes the run.
 
-A worker gets Locust's options and a number. Those on this host write into the run's spool; those on others ship what
-they write. All tell each second how they stand.
+A worker gets Locust's options and a number. Workers on this host write into the run's spool; those on other hosts ship
+their data. All report their progress each second.
 """
 
 from __future__ import annotations
@@ -39,27 +39,27 @@ from bench.units import NS_PER_S
 
 WORKERS_START_NS = 10 * NS_PER_S
 WORKERS_BEGIN_S = 5.0
-"""Seconds that the master waits for workers on its host that have not begun, who may be about to open sessions."""
+"""The seconds for which the master waits for workers on its host without data, which may be about to open sessions."""
 LAST_IS_MISSING = "the last worker went missing"
 
 
 class Master(Leader):
-    """The role of a master: it leads runs, and plays nothing."""
+    """The role of a master: it leads runs, and plays no sessions."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         self._done: set[str] = set()
         """The workers whose sessions are done."""
         self._drained: set[str] = set()
-        """Workers that finished draining; one that has recorded nothing by then has nothing to come."""
+        """The workers that finished draining. If one has recorded no data by then, none will come."""
         self._here: dict[str, WorkerHello] = {}
-        """The workers that can be told to quit, with what each said of its host."""
+        """The workers that can receive a request to quit, with the facts about their hosts."""
         self._members: dict[str, int] = {}
-        """The workers of the run under way, with their numbers."""
+        """The workers of the current run, with their numbers."""
         self._replicas: dict[int, PartReplica] = {}
-        """What has come of the parts of workers on other hosts, by their numbers."""
+        """The received data of workers on other hosts, by worker number."""
         self._exchanges: dict[str, list[ClockOffset]] = defaultdict(list)
-        """What was learnt of the workers' clocks."""
+        """The measured clock offsets of the workers."""
         self._disk_is_full, self._ignored_before = False, 0
         self._given = messages.secret_options(environment.parsed_options)
         for kind, take in (
@@ -78,9 +78,10 @@ class Master(Leader):
         return int(self._runner.worker_count)
 
     def give_up(self) -> NoReturn:
-        """Dismiss the workers of `--processes` first, which would else wait a minute for their master.
+        """Dismiss the workers of `--processes` first, which otherwise wait a minute for their master.
 
-        One that Locust counts may still be starting: told to quit then, it would do so, go on starting, and never end.
+        A worker that Locust counts may still be starting. A request to quit at that time would fail: the worker would
+        quit, continue to start, and never end.
         """
         processes = self._parsed.processes
         if processes:
@@ -92,11 +93,11 @@ class Master(Leader):
 
     def open(self) -> None:
         super().open()
-        runners.HEARTBEAT_LIVENESS = math.ceil(self._planned.options.worker_timeout_s)  # of heartbeats, one a second
+        runners.HEARTBEAT_LIVENESS = math.ceil(self._planned.options.worker_timeout_s)  # in heartbeats, one per second
         self._await_workers()
 
     def _await_workers(self) -> None:
-        """Wait for workers where Locust would give up on them. Raises UsageError where they do not come."""
+        """Wait for the expected workers, if Locust's wait for them is limited. Raises UsageError if they are late."""
         wanted, longest_s = int(self._parsed.expect_workers or 0), self._parsed.expect_workers_max_wait
         if not longest_s:
             return
@@ -113,7 +114,7 @@ class Master(Leader):
         super()._begin(keyring)
 
     def _advice(self) -> tuple[str, ...]:
-        """What to know of the hosts that play; nothing where all of them are this one."""
+        """Return the notices about the hosts of the workers; none if all are on this host."""
         plan, by_name = self._planned, defaultdict[str, list[WorkerHello]](list)
         way = messages.trust_key(plan.kind, tls=any(target.tls for target in plan.targets))
         for client in self._present():
@@ -134,15 +135,15 @@ class Master(Leader):
         super()._start()
 
     def _let_play(self, folder: Path, slot: WorkerSlot, arms: list[TargetState], keyring: Keyring) -> None:
-        """Hand the run to the workers that are there: who comes later takes no part."""
-        keyring.close()  # its workers sign in themselves
+        """Hand the run to the connected workers. Workers that connect later take no part."""
+        keyring.close()  # the workers sign in themselves
         present = sorted(self._present(), key=self._runner.get_worker_index)
         self._members = {client: number for number, client in enumerate(present)}
         clocks = {client: best(self._exchanges[client]) for client in present}
         hosts = [self._here[client]["host"] if client in self._here else "" for client in present]
         remote = [{"worker": number, "host": host} for number, host in enumerate(hosts) if host != host_name()]
         self._run.document["remote"] = remote
-        files.write_document(folder, self._run.document)  # whoever closes the run has to know of them
+        files.write_document(folder, self._run.document)  # the process that closes the run needs their list
         self._parsed.rtbench_run = {
             "run_id": folder.name,
             "folder": str(folder.resolve()),
@@ -157,13 +158,14 @@ class Master(Leader):
                 setattr(self._parsed, name, messages.NOT_SENT)
 
     def _present(self) -> list[str]:
-        """The workers that Locust hears of."""
+        """Return the workers that are not missing."""
         return [client.id for client in self._runner.clients.all if client.state != "missing"]
 
-    # What workers say.
+    # Messages of workers.
 
     def _on_worker_here(self, client: str, data: WorkerHello) -> None:
-        self._here.setdefault(client, data)  # the first: nobody else knew the worker's name by then
+        # only the first message counts: at that time, only the worker knew its ID
+        self._here.setdefault(client, data)
         self._ping(client)
 
     def _ping(self, client: str) -> None:
@@ -176,7 +178,7 @@ class Master(Leader):
             self._ping(client)
 
     def _on_stop_requested(self, client: str, request: StopRequested) -> None:
-        if request.reason == ALL_DONE:  # its share of them
+        if request.reason == ALL_DONE:  # its share of the sessions
             self._done.add(client)
             self._end_without_players()
         else:
@@ -188,7 +190,7 @@ class Master(Leader):
             self._end_without_players()
 
     def _end_without_players(self) -> None:
-        """End the run where no worker has anything left to play: some may have been lost since the last was done."""
+        """End the run if no worker has sessions left. Since the last one finished, others may have gone missing."""
         if self._done and self._done.issuperset(self._members.keys() & self._present()):
             self.tell(StopRequested(ALL_DONE))
         elif self._has_lost_all:
@@ -206,7 +208,7 @@ class Master(Leader):
             self._keep_budget(monitor)
 
     def _on_chunk(self, client: str, data: PartMessage) -> None:
-        """Keep what a worker of this run recorded on another host, and say how much of it is here."""
+        """Store a chunk that a worker of this run recorded on another host. Acknowledge how much has arrived."""
         folder, number = self._run.folder, self._members.get(client)
         if folder is None or number is None or data["run_id"] != folder.name or not spool.is_kept(folder):
             return
@@ -224,7 +226,7 @@ class Master(Leader):
             self._runner.send_message(messages.RECEIPT, msgspec.to_builtins(receipt), client)
 
     def _note_alive(self, client: str) -> None:
-        """Take any word for a sign of life: on a slow link heartbeats come behind what is shipped."""
+        """Count every message as a sign of life: on a slow link, heartbeats queue behind shipped data."""
         node = self._runner.clients.get(client)
         if node is not None:
             node.heartbeat = runners.HEARTBEAT_LIVENESS
@@ -235,7 +237,7 @@ class Master(Leader):
         return LAST_IS_MISSING if self._has_lost_all else super()._why_stopped()
 
     def _drain_sessions(self) -> None:
-        """Tell the workers to end, and wait until each has flushed its last row, and shipped it."""
+        """Ask the workers to end. Wait until each has flushed its last row and shipped it."""
         folder = self._run.folder
         if folder is None or not spool.is_kept(folder):
             return
@@ -253,10 +255,11 @@ class Master(Leader):
             gevent.sleep(0.1)
 
     def _awaited(self, folder: Path, waited_s: float) -> set[int]:
-        """The workers of which something may still come, after so long a wait.
+        """Return the workers of which data may still come, after a wait of `waited_s`.
 
-        Of those that share this disk it is who lives and has not flushed everything; and for a moment who has recorded
-        nothing, and may be about to open sessions. Others ship it for as long as they are heard: who is lost has ended.
+        These are workers on this disk that live and have not flushed everything. For a moment, they are also workers
+        without data, which may be about to open sessions. Workers on other hosts ship their data as long as they are
+        connected; a missing worker has ended.
         """
         here, present = {part.worker: part for part in parts(folder)}, set(self._present())
         awaited = set()
@@ -274,12 +277,15 @@ class Master(Leader):
         return awaited
 
     def _plays(self, number: int) -> bool:
-        """Whether a worker has sessions open, by its last word."""
+        """Return whether a worker has open sessions, by its last report; True if there is none."""
         told = None if self._run.monitor is None else self._run.monitor.tally.last(number)
         return told is None or told.sessions_open > 0
 
     def _unheard(self, folder: Path) -> int:
-        """Count the workers on other hosts that did not answer being told to end: who has, has recorded nothing."""
+        """Return the number of workers on other hosts without data that did not confirm that they have drained.
+
+        A worker that confirmed it has recorded no data. It is removed from `remote` of run.json.
+        """
         here = {part.worker for part in parts(folder)}
         drained = set() if self._disk_is_full else self._drained & self._members.keys()
         idle = {self._members[client] for client in drained} - here

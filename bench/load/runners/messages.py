@@ -1,8 +1,8 @@
-"""What travels between a master and its workers over Locust's wire, and what is made of all else that reaches the port.
+"""The messages between a master and its workers over Locust's connection, and a filter for everything else on the port.
 
-Anyone who reaches a master's port may send anything. Locust's listener would end at the first message that it cannot
-read, and the run with it. Here a message is heard that can be read, is of who it says it is of, and holds what its kind
-does. All others are ignored, and counted.
+Anyone who reaches a master's port can send anything. Locust's listener would end at the first message that it cannot
+decode, and the run with it. Here a message is accepted only if it can be decoded, its sender is the one that it names,
+and its content fits its kind. All others are ignored and counted.
 """
 
 from __future__ import annotations
@@ -28,20 +28,23 @@ from bench.run.replica import PartChunk
 HERE, STOP, DRAINED = "rtbench_here", "rtbench_stop", "rtbench_drained"
 REFUSED, STANDING = "rtbench_refused", "rtbench_standing"
 CHUNK, PONG = "rtbench_chunk", "rtbench_pong"
-"""What workers send to their master."""
+"""Messages from workers to their master."""
 DRAIN, RECEIPT, PING = "rtbench_drain", "rtbench_receipt", "rtbench_ping"
-"""What a master sends to its workers."""
+"""Messages from a master to its workers."""
 NOT_SENT = "(not sent: it may hold a password)"
-"""Stands in the options that a master sends, for Locust's messages are open to whoever is on the way."""
+"""The replacement of a secret in the options that a master sends.
+
+Anyone on the network path can read Locust's messages.
+"""
 MAY_HOLD_SECRETS = ("proxy", "url")
 WORKERS_CLOSE_S = 30.0
-"""Seconds after their last session for which the master waits for what its workers recorded."""
+"""The seconds after their last session for which the master waits for the data of its workers."""
 FIRST = ("client_ready", "locustfile")
-"""What Locust's workers say before their master knows them."""
+"""The messages of Locust's workers before their master knows them."""
 
 
 class WorkerHello(TypedDict):
-    """A worker that can be told to quit: what it says of its host, and the key of its chunks' seals."""
+    """A worker that can receive a request to quit: the facts about its host, and the key of its chunks' seals."""
 
     host: str
     cores: int
@@ -50,18 +53,18 @@ class WorkerHello(TypedDict):
 
 
 Pong: TypeAlias = tuple[int, int, int]
-"""When a ping was sent, came, and was answered, by the clock of who did."""
+"""The instants at which a ping was sent (the master's clock), received and answered (the worker's clock)."""
 
 
 class WorkerProgress(TypedDict):
-    """How a worker stands, and for how long its starts were held back, by the arm's label."""
+    """A worker's progress, and how long its starts were delayed, by the target's label."""
 
     standing: ProgressReport
     held_s: dict[str, float]
 
 
 class PartMessage(TypedDict):
-    """A piece of what a worker recorded in a run."""
+    """A chunk of the data that a worker recorded in a run."""
 
     run_id: str
     chunk: PartChunk
@@ -76,7 +79,7 @@ OF_WORKERS: dict[str, Any] = {
     STANDING: WorkerProgress,
     CHUNK: PartMessage,
 }
-"""What workers' messages hold."""
+"""The content of workers' messages."""
 
 NUMBER, COUNTS = int | float, dict[int | float, int | float]
 
@@ -111,16 +114,16 @@ OF_LOCUST: dict[str, Any] = {
     "exception": _holding("RaisedError", {"msg": str, "traceback": str}),
     "logs": _holding("Logs", {"worker_id": str, "logs": list[str]}),
 }
-"""What the messages of Locust's workers hold that its handlers read; whatever else they hold is the user's."""
+"""The fields of messages of Locust's workers that Locust's handlers read. All other fields belong to the user."""
 
 
 def trust_key(kind: SessionKind, *, tls: bool) -> str:
-    """Which sessions a calibration is about, as workers say it."""
+    """Return the key under which workers report the calibration for a kind of sessions."""
     return f"{kind}, {'TLS' if tls else 'plain'}"
 
 
 def host_facts() -> dict[str, Any]:
-    """What a worker says of its host before any run: its cores, and what it is trusted with."""
+    """Return what a worker reports about its host before any run: its name, cores and calibrations."""
     folder = state_folder(os.environ)
     ways = [(kind, tls) for kind in get_args(SessionKind) for tls in (False, True)]
     trust = {trust_key(kind, tls=tls): citation(folder, kind, tls=tls) for kind, tls in ways}
@@ -128,22 +131,22 @@ def host_facts() -> dict[str, Any]:
 
 
 def secret_options(parsed: Any) -> dict[str, Any]:
-    """The options that may hold a password, as this process was given them."""
+    """Return the options of this process that may contain a password."""
     return {name: getattr(parsed, name, None) for name in MAY_HOLD_SECRETS}
 
 
 IGNORED = SimpleNamespace(count=0)
-"""How many messages this process has ignored."""
+"""The number of messages that this process has ignored."""
 _hear, _handle = rpc.Server.recv_from_client, MasterRunner.handle_message
 
 
 def accept_workers_only() -> None:
-    """Have the masters of this process hear workers alone; called before there is one."""
+    """Make the masters of this process accept only messages of workers. Call this before one exists."""
     rpc.Server.recv_from_client, MasterRunner.handle_message = _heard, _handled
 
 
 def subscribe(runner: Any, kind: str, take: Callable[[str, Any], None]) -> None:
-    """Have `take` called with a worker's id, and with what its message of this kind holds."""
+    """Make the runner call `take` with a worker's ID and the content of its message of this kind."""
 
     def heard(msg: Message, **_: Any) -> None:
         try:
@@ -157,7 +160,7 @@ def subscribe(runner: Any, kind: str, take: Callable[[str, Any], None]) -> None:
 
 
 def _heard(server: Any) -> tuple[str, Message]:
-    """Hear the next message, in place of Locust's function."""
+    """Return the next valid message. Replaces Locust's function."""
     while True:
         try:
             client, message = _hear(server)
@@ -165,26 +168,28 @@ def _heard(server: Any) -> tuple[str, Message]:
                 return client, message
         except RPCReceiveError:
             pass
-        except RPCError:  # the port itself is broken, and Locust opens it again
+        except RPCError:  # the port itself failed, and Locust opens it again
             raise
-        except Exception:  # unpacking what anybody sends may raise anything, and the port must go on
-            pass  # nothing of a worker's is lost: those can be read. What is ignored is told when the run is closed.
+        except Exception:  # unpacking arbitrary data may raise anything, and the port must continue
+            # no worker's message is lost, because those can be decoded; the number of ignored ones is reported at the
+            # end
+            pass
         IGNORED.count += 1
-        gevent.sleep(0)  # others have their turn, however many come
+        gevent.sleep(0)  # yield to other greenlets, however many messages come
 
 
 def _handled(runner: Any, client: str, message: Message) -> None:
-    """Act on a message, in place of Locust's function."""
+    """Handle a message. Replaces Locust's function."""
     if client not in runner.worker_indexes and message.type not in FIRST:
         IGNORED.count += 1
         return
     try:
         if (kind := OF_LOCUST.get(message.type)) is not None:
-            # Before any handler has taken a part of it. Locust logs a traceback for what a listener raises, as of a
-            # report, and ends with the exit status of a failure.
+            # Validate before any handler uses a part of the message. If a listener raises, as for a report, Locust logs
+            # a traceback and ends with the exit status of a failure.
             msgspec.convert(message.data, kind)
         _handle(runner, client, message)
     except Exception:
-        # It holds something else than its kind does: Locust's handlers take what they expect and raise whatever comes
-        # of that. It is ignored, as in `_heard`.
+        # The content does not fit the kind: Locust's handlers use it unchecked and may raise anything. It is ignored,
+        # as in `_heard`.
         IGNORED.count += 1

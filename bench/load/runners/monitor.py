@@ -1,7 +1,7 @@
-"""Watches a run, all of its processes together: shows its progress, keeps its budget, starts interim analyses.
+"""The monitor of a run, over all of its processes: it shows the progress, enforces the budget, starts interim analyses.
 
-A child process (`exporter.py`) sends metrics to an OpenTelemetry collector. It runs beside the sessions at low
-priority: what the SDK computes and what it waits for holds nobody up here.
+A child process (`otel_exporter.py`) sends metrics to an OpenTelemetry collector. It runs at low priority, so that the
+SDK's computations and waits delay no session.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from bench.units import NS_PER_S
 from bench.untrusted.sanitize import one_line
 
 MOST_LINES = 1_000
-"""Most lines that wait for the child; it is told no more beyond them."""
+"""The maximum number of lines that wait for the child. Further lines are dropped."""
 SEND_REST_S = 10.0
-"""Seconds that the child may take for what is left when the run is over."""
+"""The maximum time in seconds in which the child may send the remaining metrics after the run."""
 PROVIDERS = {"azure": "azure.ai.openai", "openai": "openai"}
 NEEDED = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 BEHIND = "the process that sends metrics fell behind: some were not sent"
@@ -45,14 +45,14 @@ def check_installed() -> None:
     """Raise UsageError if the packages that send metrics are not installed."""
     try:
         installed = all(map(find_spec, NEEDED))
-    except ModuleNotFoundError:  # the package that should contain one is not there
+    except ModuleNotFoundError:  # the parent package is not installed
         installed = False
     if not installed:
         raise UsageError("--telemetry needs packages that are not installed: pip install 'rtbench[otel]'")
 
 
 class Telemetry:
-    """Tells the child of one run. `say` shows what the child has to say."""
+    """The connection to the child that exports one run. `say` prints the child's messages."""
 
     def __init__(self, run_id: str, planned: RunPlan, say: Callable[[str], None]) -> None:
         self._say, self._behind = say, False
@@ -63,7 +63,7 @@ class Telemetry:
             stdout=DEVNULL,
             stderr=PIPE,
             env=child_environment(os.environ),
-            start_new_session=True,  # Ctrl-C is not for it
+            start_new_session=True,  # Ctrl-C does not reach it
         )
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, self._child.pid, LOWERED)
@@ -75,11 +75,11 @@ class Telemetry:
         self._put(vars(standing) | {"worker": worker})
 
     def tell_overload(self, *, late: bool) -> None:
-        """Tell whether the run would be invalid now."""
+        """Report whether the run would be invalid now."""
         self._put({"late": late})
 
     def _put(self, told: Mapping[str, Any]) -> None:
-        if self._writes.dead:  # the child has ended, and has said why
+        if self._writes.dead:  # the child has ended, and has printed why
             return
         try:
             self._lines.put_nowait(msgspec.json.encode(told) + b"\n")
@@ -89,7 +89,7 @@ class Telemetry:
                 self._say(BEHIND)
 
     def _write(self) -> None:
-        with contextlib.suppress(OSError):  # it has ended
+        with contextlib.suppress(OSError):  # the child has ended
             while (line := self._lines.get()) is not None:
                 self._child.stdin.write(line)
                 self._child.stdin.flush()
@@ -102,7 +102,7 @@ class Telemetry:
                 self._say(f"telemetry: {one_line(text)}")
 
     def close(self) -> None:
-        """Have the child send what is left, and end it where that takes too long."""
+        """Let the child send the remaining metrics. Kill it if that takes too long."""
         with contextlib.suppress(Full), gevent.Timeout(SEND_REST_S, Full):
             if not self._writes.dead:
                 self._lines.put(None)
@@ -118,7 +118,7 @@ class Telemetry:
 
 
 def attributes_of(target: Target) -> dict[str, str]:
-    """What metrics say of a target, by the names of the conventions."""
+    """Return the attributes of a target's metrics, by the names of the OpenTelemetry conventions."""
     attributes = {
         "gen_ai.provider.name": PROVIDERS.get(target.service, target.service),
         "gen_ai.request.model": target.model,
@@ -129,12 +129,12 @@ def attributes_of(target: Target) -> dict[str, str]:
 
 
 OVER_S = 1.0
-"""A run that is ended so shortly before its time is over has had its time."""
+"""A run that ends at most this many seconds before its planned end is not early."""
 TELL_NS = 5 * NS_PER_S
 
 
 class RunMonitor:
-    """Watches from the process that leads a run. `view`, `looks`, `telemetry`: None where there is none."""
+    """The monitor of a run, in the process that leads it. `view`, `looks`, `telemetry`: None if there is none."""
 
     def __init__(
         self,
@@ -162,12 +162,14 @@ class RunMonitor:
             self._telemetry.tell(worker, standing)
 
     def over_budget(self) -> str:
-        """Say that the processes have spent the budget together; "" if they have not."""
+        """Return the notice that the processes have spent the budget together; "" if they have not."""
         return over_budget(self._planned.options.budget_usd, self.tally.total.usd)
 
     def look(self, state: RunState = RunState.RUNNING) -> None:
-        """Tell telemetry whether the load generator keeps up, hold an interim analysis, and draw the line, each where
-        it is due; called once a second."""
+        """Export whether the load generator keeps up, start an interim analysis, and draw the line, each if it is due.
+
+        This is called once a second.
+        """
         now_ns, total, elapsed_s = monotonic_ns(), self.tally.total, self._elapsed_s
         if self._telemetry is not None and now_ns >= self._told_ns + TELL_NS:
             self._told_ns = now_ns
@@ -187,7 +189,7 @@ class RunMonitor:
         self._view.show(self.tally, moment, now_ns)
 
     def close(self) -> None:
-        """Hold no further interim analysis, for the run is decided by all of it, and have the last metrics sent."""
+        """Stop the interim analyses, because all data of the run decides it now. Send the last metrics."""
         if self._looks is not None:
             self._looks.end()
         if self._telemetry is not None:
@@ -195,14 +197,14 @@ class RunMonitor:
 
     @property
     def is_early(self) -> bool:
-        """Whether the run was to go on: by its run time, or by its sessions where it has no run time."""
+        """True if the run ended before its run time, or, without a run time, before its planned sessions."""
         if self._run_time_s is not None:
             return self._elapsed_s < self._run_time_s - OVER_S
         return self._sessions is not None and self.tally.total.sessions_over < self._sessions
 
     @property
     def targets(self) -> list[TargetProgress]:
-        """The progress of each target; made once a second at most, however many ask."""
+        """The progress of each target. It is computed at most once a second, however often it is read."""
         now_ns = monotonic_ns()
         if now_ns >= self._targets_ns + NS_PER_S:
             self._targets, self._targets_ns = self.tally.targets(now_ns), now_ns
@@ -210,7 +212,7 @@ class RunMonitor:
 
     @property
     def held_s(self) -> dict[str, float]:
-        """For how long starts were held back in the process in which it was longest, by the arm's label."""
+        """The time for which starts were delayed, by the target's label: the maximum of all processes, in seconds."""
         held: dict[str, float] = {}
         for of_process in self._held_s.values():
             held |= {label: max(held_s, held.get(label, 0.0)) for label, held_s in of_process.items()}

@@ -1,8 +1,9 @@
 """The process that sends metrics to an OpenTelemetry collector. It reads the progress of a run as JSON lines.
 
-The first line is an `ExportedRun`, each later one an `ExportedProgress`. When the input ends, the process sends what is
-left. It needs the extra `otel`. The standard variables configure the collector (OTEL_EXPORTER_OTLP_ENDPOINT and
-others). Metrics have the names of the GenAI conventions for clients if one fits, else `rtbench.*`.
+The first line is an `ExportedRun`, each later one an `ExportedProgress`. When the input ends, the process sends the
+remaining metrics. It needs the extra `otel`. The standard variables configure the collector
+(OTEL_EXPORTER_OTLP_ENDPOINT and others). Metrics have the names of the GenAI conventions for clients if one fits, else
+`rtbench.*`.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ from bench.metrics import FIRST_DELTAS, outcome_class
 from bench.units import US_PER_S
 
 AGGREGATION, INTERVAL = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "OTEL_METRIC_EXPORT_INTERVAL"
-"""What the standard variables say goes before what is usual here."""
+"""Standard variables that replace the defaults of this module."""
 USUAL_INTERVAL_MS = 5_000
 MOST_SCALE = 8
-"""The finest buckets that Prometheus takes: 0.27 % wide."""
+"""The finest buckets that Prometheus accepts: 0.27 % wide."""
 NOT_TAKEN = (
     "no metrics reach the collector: see that it listens where OTEL_EXPORTER_OTLP_ENDPOINT says, by OTLP over HTTP; "
     "the run goes on without them"
@@ -39,7 +40,7 @@ Attributes = Mapping[str, Any]
 
 
 class ExportedRun(msgspec.Struct, frozen=True):
-    """What is exported of a run. `targets`: the attributes of each, by its label."""
+    """The exported facts of a run. `targets`: the attributes of each target, by its label."""
 
     run_id: str
     scenario: str
@@ -48,7 +49,7 @@ class ExportedRun(msgspec.Struct, frozen=True):
 
 
 class ExportedProgress(msgspec.Struct, frozen=True):
-    """What is exported of a process's `ProgressReport`, or, without one, whether the load generator is overloaded."""
+    """The exported fields of a process's `ProgressReport`; or only `late`: True if the load generator is overloaded."""
 
     worker: int = -1
     targets: Mapping[str, Mapping[str, float]] = {}
@@ -59,7 +60,7 @@ class ExportedProgress(msgspec.Struct, frozen=True):
 
 
 class Instruments:
-    """Keeps a run's metrics."""
+    """The metrics of a run."""
 
     def __init__(self, meter: Meter, run: ExportedRun) -> None:
         self._run = run
@@ -102,7 +103,7 @@ class Instruments:
 
     def _take_counts(self, told: ExportedProgress, before: ExportedProgress) -> None:
         for label, counts in told.targets.items():
-            if not any(counts.values()):  # whether it is simulated is not known yet
+            if not any(counts.values()):  # it is not known yet whether the service is simulated
                 continue
             attributes, last = self._of(label, told.simulated), before.targets.get(label, {})
             for instrument, name in ((self._events, "events"), (self._bytes, "bytes")):
@@ -128,14 +129,14 @@ class Instruments:
 
 
 class WarnOnceExporter(OTLPMetricExporter):
-    """Says once, in a line on stderr, that nothing is taken."""
+    """An exporter that prints one line on stderr the first time that the collector accepts no metrics."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self._said = False
 
     def export(self, *given: Any, **settings: Any) -> MetricExportResult:
-        """Send metrics, as the exporter of OTLP does."""
+        """Send metrics over OTLP."""
         result = super().export(*given, **settings)
         if result is not MetricExportResult.SUCCESS and not self._said:
             self._said = True
@@ -144,7 +145,10 @@ class WarnOnceExporter(OTLPMetricExporter):
 
 
 def provider_of(run: ExportedRun, environ: Mapping[str, str]) -> MeterProvider:
-    """What sends metrics every few seconds; times as exponential histograms, unless the environment says otherwise."""
+    """Return a provider that sends metrics every few seconds.
+
+    It sends times as exponential histograms, unless the environment sets another aggregation.
+    """
     finest = {Histogram: ExponentialBucketHistogramAggregation(max_scale=MOST_SCALE)}
     exporter = WarnOnceExporter(preferred_aggregation=None if AGGREGATION in environ else finest)
     interval_ms = None if INTERVAL in environ else USUAL_INTERVAL_MS
@@ -159,7 +163,7 @@ def provider_of(run: ExportedRun, environ: Mapping[str, str]) -> MeterProvider:
 
 
 def send_metrics(lines: Iterable[bytes], environ: Mapping[str, str]) -> None:
-    logging.getLogger("opentelemetry").disabled = True  # they say at each attempt what is said once here
+    logging.getLogger("opentelemetry").disabled = True  # it would repeat at each attempt what is printed once here
     logging.disable()
     told = iter(lines)
     run = msgspec.json.decode(next(told), type=ExportedRun)
@@ -175,6 +179,7 @@ if __name__ == "__main__":
     try:
         send_metrics(sys.stdin.buffer, os.environ)
     except Exception as error:
-        # Whatever the SDK raises, the run goes on and its figures are whole: what is lost are the metrics from here on,
-        # and the run's terminal shows this line. Only the kind is told: words may hold an address with a password.
+        # If the SDK raises, the run continues and its results are complete. Only later metrics are not sent, and the
+        # run's terminal shows this line. It names only the type of the error, because the text may contain an address
+        # with a password.
         print(f"no more metrics are sent: {type(error).__name__}", file=sys.stderr)

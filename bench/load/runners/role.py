@@ -1,8 +1,8 @@
-"""What a Locust process does in runs, whatever its role: standalone, a master or a worker.
+"""The part of a Locust process in runs, common to all roles: standalone, master and worker.
 
-It passes Locust's events and signals to the run's lifecycle, and executes the actions that this returns. Steps that
-take long (drain, close) run one after another, each in a greenlet of its own. Locust stops a run in greenlets that it
-may kill meanwhile, and a run may be stopped from several sides at once. Each of them waits for the same steps.
+It passes Locust's events and signals to the run's lifecycle, and executes the actions that the lifecycle returns. Long
+steps (drain, close) run one after another, each in its own greenlet: Locust stops a run in greenlets that it may kill,
+and several events may stop the same run at once. Each of them waits for the same steps.
 """
 
 from __future__ import annotations
@@ -40,29 +40,29 @@ LOOK_S, LONG_S = 1.0, 2.0
 
 @dataclass
 class CurrentRun:
-    """What this process has of a run."""
+    """The state of one run in this process."""
 
     lifecycle: RunLifecycle = field(default_factory=RunLifecycle)
     folder: Path | None = None
-    """Run folder of the process that made it, and of a worker that records into it."""
+    """The run folder, in the process that made it and in a worker that records into it."""
     document: dict[str, Any] = field(default_factory=dict)
-    """run.json, in the process that made the folder."""
+    """The content of run.json, in the process that made the folder."""
     monitor: RunMonitor | None = None
-    """In the process that made the folder."""
+    """The run's monitor, in the process that made the folder."""
     live: LiveRun | None = None
-    """Wherever users run: standalone, or in a worker."""
+    """The run's sessions, in a process with users: standalone, or a worker."""
     summary: str = ""
     last_step: gevent.Greenlet | None = None
-    """The last step of the end of the run that was begun."""
+    """The last step of the run's end that was started."""
 
 
 class ProcessRole(ABC):
-    """The part of one process in runs: its role says how a run starts and ends, and who hears how it goes."""
+    """The part of one process in runs. Its role determines how a run starts and ends, and who gets the progress."""
 
     _leads = True
-    """Whether this process decides when a run ends."""
+    """True if this process decides when a run ends."""
     _all_drain = False
-    """Whether every user of this process plays sessions, which the end of a run waits for, and nothing else."""
+    """True if all users of this process only play sessions, for which the end of a run waits."""
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
@@ -70,12 +70,12 @@ class ProcessRole(ABC):
         self._runner: Any = environment.runner
         self._view = TerminalView(sys.stderr, os.environ)
         self._screen: TerminalView | None = None
-        """Shows how a run goes; None where that is Locust's to show."""
+        """The view of the run's progress; None if Locust shows the progress."""
         self._run = CurrentRun()
         self._longest_s = 0.0
-        """How long turns in flight are waited for: `--stop-timeout` where it is given, else their own limits."""
+        """The maximum wait for open turns in seconds: `--stop-timeout` if it is given, else the turns' own limits."""
         self._niceness = niceness()
-        """Nice value of this process outside of the time in which users play."""
+        """The nice value of this process while no users play."""
 
     @property
     def live(self) -> LiveRun | None:
@@ -88,14 +88,14 @@ class ProcessRole(ABC):
     def say(self, line: str) -> None:
         self._view.say(line)
 
-    # What is to be run.
+    # The plan of the run.
 
     @abstractmethod
     def open(self) -> None:
-        """Get ready for runs, once Locust has started. Raises RtbenchError."""
+        """Prepare for runs, after Locust has started. Raises RtbenchError."""
 
     def give_up(self) -> NoReturn:
-        """End the process before any run, for the user must mend something."""
+        """End the process before any run, because the user must fix something."""
         sys.exit(USAGE_STATUS)
 
     def prepare(self) -> None:
@@ -109,14 +109,14 @@ class ProcessRole(ABC):
         self._longest_s = float(self._parsed.stop_timeout or plan.longest_turn_s)
         self._all_drain = plan.user_classes == set(self._environment.user_classes) and not self._parsed.stop_timeout
         if self._all_drain:
-            # users that a ramp-down stops finish their turn, too
+            # Users that a ramp-down stops also finish their turn.
             self._environment.stop_timeout = plan.longest_turn_s
 
     def _plan(self) -> RunPlan:
         return plan_run(self._environment)
 
     def take_the_screen(self) -> None:
-        """If the process ends with its run, show the run's progress instead of Locust's tables and beside its log."""
+        """If the process ends with its run, show the run's progress in place of Locust's tables, with Locust's log."""
         if not self._ends_itself:
             return
         self._screen = self._view
@@ -129,9 +129,9 @@ class ProcessRole(ABC):
 
     def on_test_start(self, **_: Any) -> None:
         if self._headless:
-            for number in (signal.SIGINT, signal.SIGTERM):  # the handler runs between any two bytecodes
+            for number in (signal.SIGINT, signal.SIGTERM):  # the handler can run between any two bytecodes
                 signal.signal(number, lambda *_: gevent.spawn(self._on_signal))
-        gevent.spawn(self._end_run).join()  # in the web UI the last run may still be reported
+        gevent.spawn(self._end_run).join()  # with the web UI, the last run may still be in its report
         self._run = CurrentRun(RunLifecycle(leads=self._leads))
         self._environment.process_exit_code = None
         try:
@@ -144,7 +144,10 @@ class ProcessRole(ABC):
             gevent.spawn(self._look_each_second, self._run)
 
     def on_spawning_complete(self, **_: Any) -> None:
-        """Locust says that all users are there. They may have yet to run, and those of a worker yet to be made."""
+        """Count the users after Locust has spawned them.
+
+        They may not run yet, and a worker may not have made its users yet.
+        """
         live = self._run.live
         if live is None:
             return
@@ -183,7 +186,7 @@ class ProcessRole(ABC):
     # The lifecycle.
 
     def tell(self, event: RunEvent) -> None:
-        """Tell the run's lifecycle of an event, and do what is to be done. It never blocks."""
+        """Pass an event to the run's lifecycle, and execute the resulting actions. This never blocks."""
         for action in self._run.lifecycle.tell(event):
             self._do(action)
 
@@ -201,13 +204,13 @@ class ProcessRole(ABC):
                 self._then(self._close)
 
     def _stop_test(self, run: CurrentRun) -> None:
-        """Have Locust stop the test. The run ends also if Locust takes the test for stopped and passes no event."""
+        """Make Locust stop the test. End the run also if Locust considers the test stopped and sends no event."""
         (self._runner.quit if self._headless else self._runner.stop)()
         if self._run is run:
             self._end_run()
 
     def _then(self, step: Callable[[], None]) -> None:
-        """Begin a step of the end of the run, which waits for the steps before it."""
+        """Start a step of the run's end. It waits for the steps before it."""
         before = self._run.last_step
 
         def take_step() -> None:
@@ -222,23 +225,23 @@ class ProcessRole(ABC):
             self._run.last_step.get()
 
     def _end_run(self, *, spent: bool = False) -> None:
-        """Bring the run to its end, whichever of its events Locust left out; return once it is over."""
+        """End the run, whichever of its events Locust left out. Return when it is over."""
         self.tell(lifecycle.UsersStopping(spent=spent))
         self.tell(lifecycle.UsersStopped())
         self._await_steps()
 
-    # Start.
+    # The start.
 
     @abstractmethod
     def _start(self) -> None:
-        """Begin a run. Raises RtbenchError, and OSError where the disk takes nothing."""
+        """Start a run. Raises RtbenchError, and OSError if the disk cannot be written."""
 
     def _refuse_start(self, problem: str) -> None:
         """End a run that cannot start, before it has users."""
         self.tell(lifecycle.RunRefused(problem))
 
     def _signed_in(self) -> Keyring | None:
-        """Fetch every token; None if the run ended meanwhile. Raises UsageError where one is refused."""
+        """Fetch all tokens; return None if the run ended meanwhile. Raises UsageError if a sign-in is refused."""
         keyring = Keyring(self._planned.targets, incident=self._incident)
         self.tell(lifecycle.SignInStarted())
         sign_in(keyring, self.say)
@@ -255,17 +258,17 @@ class ProcessRole(ABC):
     def _go_live(
         self, folder: Path, slot: WorkerSlot, arms: list[TargetState], keyring: Keyring, run_id: str = ""
     ) -> None:
-        """Let users play, at the priority that the run asks for."""
+        """Start the users' sessions, at the requested priority."""
         if self._planned.priority:
             set_niceness(self._planned.priority.niceness)
         callbacks = LocustCallbacks(self._run.lifecycle, self.tell, self._environment.events.request.fire)
         self._run.live = LiveRun(self._planned, slot, arms, keyring, Spool(folder, slot.worker, run_id), callbacks)
 
-    # While it goes on.
+    # During the run.
 
     @abstractmethod
     def _look(self) -> None:
-        """See how the run stands, each second until it is over."""
+        """Check the progress of the run. Called each second until the run is over."""
 
     def _look_each_second(self, run: CurrentRun) -> None:
         gevent.sleep(LOOK_S)
@@ -273,17 +276,17 @@ class ProcessRole(ABC):
             self._look()
             gevent.sleep(LOOK_S)
 
-    # End.
+    # The end.
 
     def _drain(self) -> None:
         self._drain_sessions()
         if self._all_drain:
-            self._environment.stop_timeout = CUT_S  # who is left has had its time
+            self._environment.stop_timeout = CUT_S  # the remaining users have had their time
 
     def _drain_sessions(self) -> None:
         if self._run.live is None:
             return
-        # `--stop-timeout` cuts turns as the user wants; without it they have exceeded their own limits
+        # `--stop-timeout` ends turns by the user's wish. Without it, the turns have exceeded their own limits.
         outcome = "unfinished" if self._parsed.stop_timeout else "timeout:turn"
         cut = self._run.live.drain(self._longest_s, outcome)
         if cut:
@@ -305,14 +308,14 @@ class ProcessRole(ABC):
         if live is None:
             return
         self._look()
-        self._view.clear()  # who cannot close has something to say
+        self._view.clear()  # if closing fails, a message follows
         live.close()
-        if niceness() < self._niceness:  # what reports the run has no need of priority
+        if niceness() < self._niceness:  # the report needs no priority
             set_niceness(self._niceness)
         if live.flusher.problem:
             self._environment.process_exit_code = USAGE_STATUS
 
-    # What Locust is.
+    # Locust's mode.
 
     @property
     def _headless(self) -> bool:
@@ -320,12 +323,15 @@ class ProcessRole(ABC):
 
     @property
     def _ends_itself(self) -> bool:
-        """Whether the process ends with its run: without a web UI, or where `--autostart --autoquit` says so."""
+        """True if the process ends with its run: without a web UI, or with `--autostart --autoquit`."""
         return self._headless or (self._parsed.autostart and self._parsed.autoquit >= 0)
 
 
 def sign_in(keyring: Keyring, say: Callable[[str], None], long_s: float = LONG_S) -> None:
-    """Fetch every token. Raises UsageError where one is refused. `say` gets a line if it takes longer than `long_s`."""
+    """Fetch all tokens. Raises UsageError if one is refused.
+
+    `say` gets a line if the sign-in takes longer than `long_s` seconds.
+    """
     word = gevent.spawn_later(long_s, say, f"{lifecycle.SIGNING_IN} …")
     try:
         keyring.open()

@@ -1,4 +1,4 @@
-"""Draws the live view of a run without a web UI: a line refreshed in place on a terminal, else a line now and then."""
+"""The live view of a run without a web UI: a line redrawn in place on a terminal, else a line from time to time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.status_line import StatusLine, StatusPart, fitted
 from bench.untrusted.sanitize import one_line
 
 FAILED = "∞"
-"""A quantile that lies among failed turns: each counts as infinite latency."""
+"""A quantile among failed turns. Each failed turn counts as infinite latency."""
 UNKNOWN = "–"
 
 
@@ -29,23 +29,23 @@ def milliseconds(value_ms: float | None) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as a clock has them: 00:42, 1:02:03."""
+    """Return a duration in clock format: 00:42, 1:02:03."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
 
 
 MAX_ARMS = 4
-"""Most arms that have figures of their own in the line."""
+"""The maximum number of targets with values of their own in the line."""
 HELD_S = 1.0
-"""Delays of starts that are shorter than this are not shown."""
+"""The minimum delay of starts that is shown, in seconds."""
 REDRAW_NS = 500_000_000
 PLAIN_NS = 10_000_000_000
 
 
 @dataclass(frozen=True)
 class RunPhase:
-    """Where a run is. `left_s`, `sessions` (planned in all): None if unknown. `analyses`: made and planned ones."""
+    """The phase of a run. `left_s`, `sessions` (planned): None if unknown. `analyses`: the numbers made and planned."""
 
     phase: str
     elapsed_s: float
@@ -59,7 +59,7 @@ ENDINGS = {RunState.DRAINING: "finishing calls", RunState.CLOSING: "writing repo
 
 
 def phase(total: ProgressReport, state: RunState = RunState.RUNNING, *, warm_up: bool = False) -> str:
-    """Name what goes on. `warm_up`: whether that lasts."""
+    """Return the name of the current phase. `warm_up`: True during the warm-up."""
     if state in ENDINGS:
         return ENDINGS[state]
     if total.sessions_open or total.turns_succeeded or total.turns_failed:
@@ -68,7 +68,7 @@ def phase(total: ProgressReport, state: RunState = RunState.RUNNING, *, warm_up:
 
 
 def left_s(elapsed_s: float, run_time_s: float | None, sessions: int | None, done: int) -> float | None:
-    """The seconds that a run still takes: by its run time, or by the rate at which sessions end if that is sooner."""
+    """Return the remaining seconds: by the run time, or by the rate at which sessions end, whichever is less."""
     ends = [] if run_time_s is None else [run_time_s - elapsed_s]
     if sessions is not None and done:
         ends.append((sessions - done) * elapsed_s / done)
@@ -76,11 +76,11 @@ def left_s(elapsed_s: float, run_time_s: float | None, sessions: int | None, don
 
 
 def status_text(tally: LiveTotals, moment: RunPhase, width: int | None = None, *, colour: bool = False) -> str:
-    """The line, of `width` columns at most; None for no limit. Labels come without anything that a terminal obeys."""
+    """Return the line, at most `width` columns wide (None: no limit). Labels are without control characters."""
     return fitted(_parts(tally, moment), width, colour=colour)
 
 
-# The parts, in the order in which they stand.
+# The parts, in the order of the line.
 
 
 def _parts(tally: LiveTotals, moment: RunPhase) -> Iterator[StatusPart]:
@@ -97,7 +97,7 @@ def _parts(tally: LiveTotals, moment: RunPhase) -> Iterator[StatusPart]:
     if total.tokenless:
         yield StatusPart(4, (f"{total.tokenless} waiting for sign-in",), "bad")
     if ended := total.turns_succeeded + total.turns_failed:
-        tenths = total.turns_succeeded * 1000 // ended  # rounded down: 100 % is of all alone
+        tenths = total.turns_succeeded * 1000 // ended  # rounded down, so that 100 % means all turns
         good = f"{tenths // 10}.{tenths % 10} %" if total.turns_failed else "100 %"
         yield StatusPart(6, (f"turns {ended} ok {good}", f"{ended} ok {good}"))
     if total.throttled:
@@ -125,7 +125,7 @@ def _sessions(total: ProgressReport, planned: int | None) -> Iterator[StatusPart
 
 
 def _waits(waits: Iterable[LiveLatency]) -> Iterator[StatusPart]:
-    """What most turns wait for; the others where there is room. Nothing of what too few have waited for."""
+    """Yield the latency of most turns, then the others if there is room. Skip metrics with too few sessions."""
     groups = [list(group) for _, group in groupby(waits, lambda wait: wait.name)]
     told = [every for every in groups if any(wait.p50_ms is not None for wait in every)]
     for place, every in enumerate(told):
@@ -141,7 +141,7 @@ def _one(rank: int, waits: list[LiveLatency]) -> StatusPart:
 
 
 def _several(rank: int, waits: list[LiveLatency]) -> StatusPart:
-    """The arms' p50 beside each other, and their p95 once one of them has it."""
+    """Return the p50 of several targets, and their p95 if one of them has it."""
     both = any(wait.p95_ms is not None for wait in waits)
     arms = [
         re.sub(r"[^!-~]", "_", wait.arm)
@@ -164,17 +164,17 @@ def _money(total: ProgressReport, budget_usd: float | None) -> Iterator[StatusPa
         spent = f"{dollars(total.usd)} USD"
         of = spent if budget_usd is None else f"{spent} of {dollars(budget_usd)}"
         yield StatusPart(rank, (of + unpriced, of, spent))
-    elif total.unpriced:  # nobody knows what it cost: 0.00 would be a value
+    elif total.unpriced:  # the cost is unknown, and 0.00 would be a value
         yield StatusPart(rank, (f"cost unknown{unpriced}", "cost unknown"))
 
 
 def _in_ms(figures: str) -> str:
-    """Figures with their unit, unless the last one is none."""
+    """Return values with their unit, unless the last one is infinite."""
     return figures if figures.endswith(FAILED) else f"{figures} ms"
 
 
 class TerminalView(StatusLine):
-    """Shows the line of a run on a stream; elsewhere than on a terminal a line now and then."""
+    """The view of a run's line on a stream. If the stream is not a terminal, it prints a line from time to time."""
 
     _phase, _shown_ns = "", 0
 
@@ -190,5 +190,5 @@ class TerminalView(StatusLine):
             self.write(f"rtbench: {status_text(tally, moment)}\n")
 
     def say(self, text: str) -> None:
-        """Show a line that stays."""
+        """Print a line that stays."""
         self.write(f"rtbench: {one_line(text)}\n")

@@ -1,11 +1,11 @@
-"""Adds to Locust's web UI how a run stands, and limits what its visitors do: they shape the load, and no more.
+"""The additions to Locust's web UI: the progress of a run, and limits for visitors, who may only shape the load.
 
-Locust takes any of its options from the form of `/swarm`, any attribute of a user class from `/user`, and requests of
-pages of other origins. So requests are checked before its handlers.
+Locust accepts any of its options from the form of `/swarm`, any attribute of a user class from `/user`, and requests
+from pages of other origins. So requests are checked before Locust's handlers.
 
-Two tabs are added, and below all tabs a note on what Locust's pool, by the points that it documents for it:
-`extended_tabs` and `extended_tables` of the page, and `extended_stats` of the answer that the page asks for. A tab has
-one table and no chart; latency over time goes to OpenTelemetry.
+Two tabs are added, and below all tabs a note on what Locust pools. They use the extension points that Locust documents:
+`extended_tabs` and `extended_tables` of the page, and `extended_stats` of the response that the page requests. A tab
+has one table and no chart; latency over time is exported to OpenTelemetry.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from bench.run.document import ValidityStatus
 from bench.units import byte_unit
 
 LOOPBACK_NAMES = frozenset({LOOPBACK, "localhost", "::1"})
-"""What a browser on this machine calls it."""
+"""The names of this machine in its own browser."""
 LOCUST_SHAPE = frozenset({"user_count", "spawn_rate", "run_time"})
 PICKED = frozenset({"user_classes", "shape_class"})
 """Fields of the form that `--class-picker` adds."""
@@ -43,7 +43,8 @@ def restrict_handlers(web_ui: Any, chosen: Mapping[str, Any], check: Callable[[A
     allowed = SHAPE | LOCUST_SHAPE | (PICKED if web_ui.userclass_picker_is_active else frozenset())
 
     def admit() -> Response | None:
-        # on loopback nobody else's name leads here, but one that was pointed at it; behind a login that does no harm
+        # On loopback, any other host name was pointed at this address by someone else (DNS rebinding). Behind a login,
+        # that does no harm.
         names = frozenset() if web_ui.web_login or web_ui.host not in LOOPBACK_NAMES else LOOPBACK_NAMES
         if problem := cross_site_reason(request.host, request.headers.get("Origin"), names):
             return make_response(problem, 403)
@@ -52,13 +53,13 @@ def restrict_handlers(web_ui: Any, chosen: Mapping[str, Any], check: Callable[[A
         if request.endpoint != "locust.swarm":
             return None
         if refused := locked_setting(request.form.items(), allowed, chosen):
-            return jsonify({"success": False, "message": refused})  # as Locust's own page shows it
+            return jsonify({"success": False, "message": refused})  # in the format that Locust's own page shows
         shape = [(name, value) for name, value in request.form.items(multi=True) if name in allowed]
         request.form = ImmutableMultiDict(shape)
         try:
             check_picked(request.form, web_ui.environment)
             check(as_asked(request.form, chosen))
-        except UsageError as error:  # before Locust sets anything: what it has set stays for the next run, too
+        except UsageError as error:  # before Locust sets anything, because its settings stay for the next run
             return jsonify({"success": False, "message": str(error)})
         return None
 
@@ -66,7 +67,10 @@ def restrict_handlers(web_ui: Any, chosen: Mapping[str, Any], check: Callable[[A
 
 
 def locked_setting(form: Iterable[tuple[str, str]], allowed: frozenset[str], chosen: Mapping[str, Any]) -> str:
-    """Say why a form is refused: it changes what is not its own; else "". Locust's page also sends untouched fields."""
+    """Return why a form is refused: it changes an option that is locked; else "".
+
+    Locust's page also sends fields that the visitor did not change.
+    """
     for name, value in form:
         own = chosen.get(name)
         shown = "" if own is None else str(own).lower() if isinstance(own, bool) else str(own)
@@ -77,7 +81,7 @@ def locked_setting(form: Iterable[tuple[str, str]], allowed: frozenset[str], cho
 
 
 def check_picked(form: ImmutableMultiDict[str, str], environment: Any) -> None:
-    """Raises UsageError for a class that is not there to be picked."""
+    """Raise UsageError if a picked class does not exist."""
     shapes = {"Default", *(environment.available_shape_classes or ())}
     for name, there in (("user_classes", environment.available_user_classes or ()), ("shape_class", shapes)):
         if unknown := next((picked for picked in form.getlist(name) if picked not in there), None):
@@ -85,7 +89,10 @@ def check_picked(form: ImmutableMultiDict[str, str], environment: Any) -> None:
 
 
 def as_asked(form: Mapping[str, str], chosen: Mapping[str, Any]) -> Namespace:
-    """The options as Locust would set them from a form; numbers may be text. Raises UsageError for wrong users."""
+    """Return the options as Locust would set them from a form. Numbers may be text.
+
+    Raises UsageError for an invalid number of users.
+    """
     shape = {name: form[name] for name in SHAPE & form.keys()}
     asked: dict[str, Any] = {
         name: value == "true" if isinstance(chosen[name], bool) else value for name, value in shape.items()
@@ -97,7 +104,10 @@ def as_asked(form: Mapping[str, str], chosen: Mapping[str, Any]) -> Namespace:
 
 
 def cross_site_reason(host: str, origin: str | None, names: frozenset[str]) -> str:
-    """Say why a request of another origin is refused, by its headers, else "". `names`: of the UI; empty: any."""
+    """Return why a request from another origin is refused, by its headers; else "".
+
+    `names`: the allowed host names; empty: any.
+    """
     if names and _split(f"//{host}").hostname not in names:
         return "the web UI listens on loopback and is called localhost there; see --web-host and --web-login"
     if origin is not None and _split(origin).netloc != host:
@@ -106,7 +116,7 @@ def cross_site_reason(host: str, origin: str | None, names: frozenset[str]) -> s
 
 
 def _split(address: str) -> SplitResult:
-    """Split an address into its parts; nothing of one that is none."""
+    """Split an address into its parts, which are empty if it is invalid."""
     try:
         return urlsplit(address)
     except ValueError:
@@ -114,7 +124,7 @@ def _split(address: str) -> SplitResult:
 
 
 def check_port(host: str, port: int) -> None:
-    """Whether Locust's web UI can listen there, which it would else say in thirty lines. Raises UsageError."""
+    """Raise UsageError if Locust's web UI cannot listen there. Locust itself would print thirty lines."""
     try:
         with socket.create_server(("" if host == "*" else host, port)):
             pass
@@ -124,7 +134,7 @@ def check_port(host: str, port: int) -> None:
 
 
 def open_words(web_ui: Any) -> str:
-    """The warning where others than this machine can use it, and need no login; "" where they cannot."""
+    """Return the warning if others than this machine can use the web UI without a login; else ""."""
     if web_ui.web_login or web_ui.host in LOOPBACK_NAMES:
         return ""
     return (
@@ -139,20 +149,20 @@ GLYPHS: dict[ValidityStatus, str] = {"valid": "✓", "invalid": "✕", "no_verdi
 
 
 def _validity(target: TargetProgress) -> str:
-    """✕ INVALID: send_delay 14 ms > 10 ms. What to do: end other programs."""
+    """Return the validity as text: `✕ INVALID: send_delay 14 ms > 10 ms. What to do: end other programs`."""
     simulated = " · SIMULATED" if target.simulated else ""
     remedy = f". What to do: {target.remedy}" if target.remedy else ""
     return f"{GLYPHS[target.validity]} {target.verdict}{simulated}{remedy}"
 
 
 def _bytes(rate: float) -> str:
-    """280 kB/s."""
+    """Return a rate in bytes with its unit, such as 280 kB/s."""
     size, unit = byte_unit(rate)
     return f"{rate / size:.3g} {unit}/s"
 
 
 def _cell(value_ms: float | None, needs: Sequence[int] = ()) -> float | str:
-    """A number, by which the page sorts; else why there is none, for JSON has no infinity."""
+    """Return a number, by which the page sorts; else a text in its place, because JSON has no infinity."""
     if value_ms is None:
         return f"n/a (needs {needs[0]} sessions)" if needs else UNKNOWN
     return FAILED if math.isinf(value_ms) else float(f"{value_ms:.3g}")
@@ -186,11 +196,11 @@ SESSION_COLUMNS: dict[str, tuple[str, Callable[[TargetProgress], object]]] = {
     "harness": ("load generator", lambda target: target.health or "no verdict yet"),
     "verdict": ("validity so far", _validity),
 }
-"""The tables' columns: keys, which the page rewrites unless they are plain words, with their heads and cells."""
+"""The tables' columns: keys, which the page rewrites unless they are plain words, with their titles and cells."""
 
 
 def stats(targets: Sequence[TargetProgress]) -> list[dict[str, Any]]:
-    """The rows of both tables, as the page takes them. It sorts by `name`, and does not show it."""
+    """Return the rows of both tables in the format of the page. The page sorts by `name`, and does not show it."""
     shown = [(target, wait) for target in targets for wait in target.waits]
     waits = [
         {"name": f"{place:04}"} | {key: cell(target, wait) for key, (_, cell) in WAIT_COLUMNS.items()}
@@ -208,7 +218,7 @@ FIRST_TAB = (
     "<script>{ const first = new URL(location); if (!first.searchParams.has('tab')) { "
     f"first.searchParams.set('tab', '{WAITS}'); history.replaceState(null, '', first) }} }}</script>"
 )
-"""Names the tab to open, before Locust's page, whose script runs when all of the page is there, looks for it."""
+"""The script that sets the tab to open. It runs before that of Locust's page, which starts when the page is loaded."""
 NOTE = (
     "<footer style='position: sticky; bottom: 0; background: inherit; font: 14px sans-serif; color: gray; "
     "padding: 8px 24px'>"
@@ -223,7 +233,10 @@ NOTE = (
 def add_tabs(
     web_ui: Any, base_path: str, targets: Callable[[], list[TargetProgress]], report: Callable[[], Path | None]
 ) -> None:
-    """Add tabs and the note. `targets`: the progress of each; `report`: the last run's page, None before its end."""
+    """Add the tabs and the note.
+
+    `targets`: returns the progress of each. `report`: returns the page of the last run, None before its end.
+    """
     web_ui.template_args |= {
         "extended_tabs": [{"key": key, "title": title} for key, title in TABS.items()],
         "extended_tables": [

@@ -1,6 +1,7 @@
-"""Plays a run that a master hands over, and tells the master how it stands.
+"""The worker: it plays a run that a master hands over, and reports its progress to the master.
 
-On the master's host it writes into the run's spool; on another into a folder of its own, whose files it ships.
+On the master's host it writes into the run's spool. On another host it writes into a folder of its own, and ships the
+files of that folder.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ from bench.run.replica import PartSource, new_key
 from bench.target.tokens import closed_on_failure
 
 LEAVE_S = CUT_S
-"""Seconds before its master takes it for lost at which a worker leaves that hears nothing: by then it has ended."""
+"""A worker without messages from its master ends this many seconds before the master treats it as missing."""
 
 
 class Worker(ProcessRole):
-    """The role of a worker: its users play."""
+    """The role of a worker: its users play sessions."""
 
     _leads = False
 
@@ -44,11 +45,14 @@ class Worker(ProcessRole):
         parsed = environment.parsed_options
         self._given = messages.secret_options(parsed)
         self._yes = bool(getattr(parsed, "yes", False))
-        """Whether this process was told so itself: a master alone makes no machine open many sessions at others."""
+        """True if this process itself got --yes.
+
+        A master alone cannot make a machine open many sessions with remote hosts.
+        """
         self._number, self._shares = 0, True
         """This worker's number in the run, and whether it writes into its master's folder."""
         self._shipper: PartSender | None = None
-        """None if it shares that folder."""
+        """None if this worker shares that folder."""
         self._master = worker_link.MasterLiveness()
         runner = environment.runner
         runner.register_message(messages.DRAIN, self._on_master_drain, concurrent=True)
@@ -58,9 +62,9 @@ class Worker(ProcessRole):
         runner.send_message(messages.HERE, messages.host_facts() | {"key": self._key})
 
     def open(self) -> None:
-        """See that the master lives; all else that is to be done it says."""
+        """Start to watch the master, which starts everything else."""
         self._master.patience_s = worker_timeout_s(self._parsed) - LEAVE_S
-        runners.MASTER_HEARTBEAT_TIMEOUT = math.inf  # Locust would let turns in flight end first
+        runners.MASTER_HEARTBEAT_TIMEOUT = math.inf  # otherwise Locust would wait for open turns first
         self._environment.events.heartbeat_received.add_listener(lambda **_: self._master.heard())
         self._watching = gevent.spawn(self._watch_master)
 
@@ -72,7 +76,7 @@ class Worker(ProcessRole):
         self._shipper = None
         handed = self._parsed.rtbench_run
         if handed is None:
-            return  # its master could not start the run, and has said so
+            return  # its master could not start the run, and has reported it
         if self._runner.client_id not in handed["members"]:
             self.say("this worker connected after the run had started: it takes no part in it")
             return
@@ -81,13 +85,13 @@ class Worker(ProcessRole):
         self._take_part(handed)
 
     def _refuse_start(self, problem: str) -> None:
-        """End the run of all: its master could start it, and without this worker it is not what was asked for."""
+        """End the run for all processes: without this worker, it is not the requested run."""
         super()._refuse_start(problem if self._shares else f"{problem} (worker {self._number}, on {host_name()})")
 
     def _take_part(self, handed: dict[str, Any]) -> None:
-        """Go live in a run as its master hands it over. Raises UsageError for what stands against that here."""
-        self._master.patience_s = worker_timeout_s(self._parsed) - LEAVE_S  # as its master has it
-        worker_link.outlive_parent()  # what is recorded must reach the disk
+        """Join a run that the master hands over. Raises UsageError if this worker cannot play it."""
+        self._master.patience_s = worker_timeout_s(self._parsed) - LEAVE_S  # the options are the master's now
+        worker_link.outlive_parent()  # recorded data must reach the disk
         self._take_own_secrets()
         if not self._shares:
             self._parsed.yes = self._yes
@@ -103,7 +107,7 @@ class Worker(ProcessRole):
             return
         self.tell(RunBegan())
         if self._shares and not (spool.is_kept(folder) and files.read_document(folder)["state"] == "running"):
-            keyring.close()  # what is recorded once the master closes the run would be in no file of it
+            keyring.close()  # after the master closes the run, further data would be in none of its files
             return
         with closed_on_failure(keyring):
             slot = self._slot(handed)
@@ -113,7 +117,10 @@ class Worker(ProcessRole):
             self._go_live(self._run.folder, slot, arms, keyring, run_id=handed["run_id"])
 
     def _take_own_secrets(self) -> None:
-        """Take from this process's own options what its master does not send. Raises UsageError where they lack it."""
+        """Fill in the options that the master does not send, from this process's own.
+
+        Raises UsageError if they are missing.
+        """
         for name in messages.MAY_HOLD_SECRETS:
             if getattr(self._parsed, name, None) == messages.NOT_SENT:
                 if not self._given[name]:
@@ -123,7 +130,7 @@ class Worker(ProcessRole):
                 setattr(self._parsed, name, self._given[name])
 
     def _slot(self, handed: dict[str, Any]) -> WorkerSlot:
-        """This worker's slot, by its own clocks: on another host CLOCK_MONOTONIC is another."""
+        """Return this worker's slot, by its own clocks: CLOCK_MONOTONIC differs between hosts."""
         given = handed["slot"] | {"worker": self._number}
         if self._shares:
             return WorkerSlot(**given)
@@ -133,7 +140,7 @@ class Worker(ProcessRole):
         return WorkerSlot(**given | {"began_ns": monotonic_ns() - since_ns} | clock)
 
     def _own_folder(self, handed: dict[str, Any], slot: WorkerSlot) -> Path:
-        """Make a folder for what is recorded here, which `rtbench merge` can read, and ship it from now on."""
+        """Make a folder for this worker's data, which `rtbench merge` can read, and start to ship it."""
         plan, send, run_id = self._planned, self._runner.send_message, handed["run_id"]
         folder = files.create(plan.options.runs_dir, f"{plan.scenario}-worker-{self._number}", slot.started_utc_ns)
         document = plan.opening_document(run_id, slot.started_utc_ns, vars(self._parsed), slot.workers)
@@ -142,7 +149,7 @@ class Worker(ProcessRole):
         self._shipper = PartSender(source, lambda chunk: send(messages.CHUNK, {"run_id": run_id, "chunk": chunk}))
         return folder
 
-    # While it goes on.
+    # During the run.
 
     def _on_receipt(self, msg: Any, **_: Any) -> None:
         self._master.heard()
@@ -158,10 +165,10 @@ class Worker(ProcessRole):
             self._runner.send_message(messages.STANDING, report)
 
     def _watch_master(self) -> None:
-        """Look after the master, each second, from the beginning of this process to its end."""
+        """Check each second that the master lives, from the start of this process to its end. Then end the worker."""
         while not self._master.is_cut():
             gevent.sleep(LOOK_S)
-        gevent.sleep(LOOK_S)  # it may have sent its word to quit as the last thing that it did
+        gevent.sleep(LOOK_S)  # the request to quit may have been its last message
         run = self._run
         self._environment.stop_timeout = CUT_S
         if self._shipper is not None:
@@ -186,7 +193,7 @@ class Worker(ProcessRole):
     # The end.
 
     def _on_signal(self) -> None:
-        """End a worker that waits for another run at once, for nothing is in flight in it."""
+        """End at once if this worker only waits for another run, because no turn is open."""
         if self._state is RunState.REPORTED:
             self._runner.quit()
         else:
@@ -197,12 +204,12 @@ class Worker(ProcessRole):
         self._runner.send_message(messages.DRAINED, {})
 
     def _close_run(self) -> None:
-        """Ship the rest; what the master has got is removed here, and what it has not stays."""
+        """Ship the remaining data. Remove this worker's folder if all data arrived."""
         super()._close_run()
         shipper, folder = self._shipper, self._run.folder
         if shipper is None or folder is None:
             return
-        arrived = shipper.finish(messages.WORKERS_CLOSE_S - LEAVE_S)  # receipts come meanwhile
+        arrived = shipper.finish(messages.WORKERS_CLOSE_S - LEAVE_S)  # receipts arrive meanwhile
         self._shipper = None
         if arrived:
             shutil.rmtree(folder, ignore_errors=True)
@@ -214,7 +221,7 @@ class Worker(ProcessRole):
 
     def on_test_stop(self, **_: Any) -> None:
         super().on_test_stop()
-        self._environment.stop_timeout = 0  # a worker sleeps for so long before it is ready again
+        self._environment.stop_timeout = 0  # a worker would sleep for that time before it is ready again
 
     @property
     def _headless(self) -> bool:

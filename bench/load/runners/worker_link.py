@@ -1,14 +1,14 @@
-"""Holds what ties a worker to its master: whether that lives, how their clocks differ, and what was recorded shipped.
+"""The link of a worker to its master: liveness of the master, clock offset, and shipping of recorded data.
 
-A master holds a lock on the run's folder, which the kernel releases when the process ends, however it does. On another
-host its silence tells.
+A master holds a lock on the run's folder. The kernel releases the lock when the process ends, for whatever reason. On
+another host, the master's silence shows that it has ended.
 
-Clocks are compared by messages there and back, with four timestamps of UTC: sent here, received there, answered there,
-received here. The other clock is ahead by the mean of the two differences, which is wrong by half of the time on the
-way at most. So the quickest of several exchanges says most (NTP, RFC 5905, section 8).
+Clocks are compared by messages there and back, with four UTC timestamps: sent here, received there, answered there,
+received here. The offset of the other clock is the mean of the two differences. Its uncertainty is at most half of the
+time on the network, so the fastest of several exchanges is the best (NTP, RFC 5905, section 8).
 
-What a worker records is shipped over Locust's messages. One chunk is on its way at a time, and again when no receipt
-comes. What the master has not got stays on the worker's disk, where `rtbench merge` can read it.
+Recorded data is shipped in Locust's messages. One chunk is sent at a time, and again if no receipt comes. Data that
+does not reach the master stays on the worker's disk, where `rtbench merge` can read it.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ from bench.run.replica import CHUNK_BYTES, ChunkAck, PartChunk, PartSource
 from bench.units import NS_PER_S
 
 PR_SET_PDEATHSIG = 1
-"""prctl(2): the signal that a process gets when its parent ends."""
+"""The option of prctl(2) that sets the signal that a process gets when its parent ends."""
 
 
 def tie_forks() -> None:
-    """Have the kernel end whatever this process forks together with it, until it says `outlive_parent`; on Linux."""
+    """Make the kernel end every forked child with this process, until the child calls `outlive_parent`. Linux only."""
     parents: list[int] = []
 
     def end_with_parent() -> None:
         _on_end_of_parent(signal.SIGKILL)
         if sys.platform == "linux" and ctypes.CDLL(None).getppid() != parents[-1]:
-            os._exit(1)  # it had ended before the kernel was asked
+            os._exit(1)  # the parent had ended before the request to the kernel
 
     os.register_at_fork(before=lambda: parents.append(os.getpid()), after_in_child=end_with_parent)
 
 
 def outlive_parent() -> None:
-    """Go on when the process ends that forked this one."""
+    """Let this process continue when the process that forked it ends."""
     _on_end_of_parent(0)
 
 
@@ -58,7 +58,7 @@ def _on_end_of_parent(number: int) -> None:
 
 
 class MasterLiveness:
-    """Tells whether a master lives: by its lock where it shares a disk, and by how long it has been silent."""
+    """The liveness of a master, by its lock if it shares a disk, and by the time since its last message."""
 
     def __init__(self) -> None:
         self.patience_s = math.inf
@@ -66,7 +66,7 @@ class MasterLiveness:
         self._locked: int | None = None
 
     def tie(self, folder: Path | None) -> None:
-        """Go by the lock on the folder of a run; None: of a master on another host nothing but its silence tells."""
+        """Watch the lock on a run's folder; None: only silence shows that a master on another host has ended."""
         if self._locked is not None:
             os.close(self._locked)
         self._locked = None if folder is None else os.open(folder, os.O_RDONLY)
@@ -75,9 +75,13 @@ class MasterLiveness:
         self._silent_s = 0
 
     def is_cut(self) -> bool:
-        """Whether the master is lost; asked once a second, so that a process that stood still blames nobody for it."""
+        """Return whether the master is missing. Call this once a second.
+
+        Silence is counted in calls, so that a process that was suspended does not treat its master as missing.
+        """
         self._silent_s += 1
-        is_let_go = self._locked is not None and lock.is_taken(self._locked) is False  # None of a file system without
+        # None: the file system has no locks
+        is_let_go = self._locked is not None and lock.is_taken(self._locked) is False
         return self._silent_s > self.patience_s or is_let_go
 
 
@@ -85,7 +89,7 @@ EXCHANGES = 8
 
 
 class ClockOffset(NamedTuple):
-    """How far a clock is ahead of the master's, and how wrong that can be."""
+    """The time by which a clock is ahead of the master's, and the uncertainty."""
 
     ahead_ns: int
     error_ns: int
@@ -97,19 +101,19 @@ def offset_of(sent_ns: int, received_ns: int, answered_ns: int, returned_ns: int
 
 
 def best(offsets: Iterable[ClockOffset]) -> ClockOffset | None:
-    """The one that can be least wrong; None of none."""
+    """Return the offset with the smallest uncertainty; None if there are no offsets."""
     return min(offsets, key=lambda offset: offset.error_ns, default=None)
 
 
 EVERY_S = 1.0
 AGAIN_S = 5.0
-"""Seconds that a receipt is waited for before the chunk is sent again."""
+"""The wait for a receipt, in seconds. Then the chunk is sent again."""
 LEAST_BYTES = 4 << 10
-"""Least size of a chunk, on a slow link: what else is said comes behind it."""
+"""The minimum size of a chunk, for a slow link: other messages queue behind it."""
 
 
 class PartSender:
-    """Ships the files of one part. `send` hands a chunk to Locust; receipts come by `receipt`."""
+    """The sender of the files of one part. `send` passes a chunk to Locust; `receipt` takes the receipts."""
 
     def __init__(self, source: PartSource, send: Callable[[dict[str, Any]], None]) -> None:
         self._source, self._send = source, send
@@ -118,7 +122,7 @@ class PartSender:
         self._shipping = gevent.spawn(self._ship_on)
 
     def receipt(self, data: dict[str, Any]) -> None:
-        """Take the master's word on how much it has of a file."""
+        """Process a receipt: how much of a file the master has."""
         receipt = msgspec.convert(data, ChunkAck)
         if self._awaited is not None:
             chunk, result = self._awaited
@@ -126,12 +130,12 @@ class PartSender:
                 result.set(receipt)
 
     def finish(self, longest_s: float) -> bool:
-        """Ship the rest, once nothing more is written; False where the master did not get all of it in so long."""
+        """Ship the rest after the last write. Return False if the master did not get all of it within `longest_s`."""
         self._shipping.kill()
         return self._ship(monotonic_ns() + int(longest_s * NS_PER_S))
 
     def give_up(self) -> None:
-        """Wait for no receipt any more: nobody is there to give one."""
+        """Stop waiting for receipts, because the master is missing."""
         self._given_up = True
         if self._awaited is not None:
             self._awaited[1].set(None)
@@ -142,21 +146,22 @@ class PartSender:
             gevent.sleep(EVERY_S)
 
     def _ship(self, until_ns: int | None) -> bool:
-        """Ship what is there now; whether all of it arrived before an instant."""
+        """Ship the current data. Return whether all of it arrived before `until_ns`; None for no limit."""
         for chunk in self._source.chunks():
             left_s = AGAIN_S if until_ns is None else min(AGAIN_S, (until_ns - monotonic_ns()) / NS_PER_S)
             if self._given_up or left_s <= 0:
                 return False
             receipt = self._sent(chunk, left_s)
             if receipt is None:
-                self._source.chunk_bytes = max(LEAST_BYTES, self._source.chunk_bytes // 4)  # it may be on its way still
+                # the chunk may still be on its way
+                self._source.chunk_bytes = max(LEAST_BYTES, self._source.chunk_bytes // 4)
             else:
                 self._source.chunk_bytes = min(CHUNK_BYTES, 2 * self._source.chunk_bytes)
                 self._source.note(receipt)
         return True
 
     def _sent(self, chunk: PartChunk, longest_s: float) -> ChunkAck | None:
-        """Send a chunk; its receipt, None where none came in so long."""
+        """Send a chunk. Return its receipt, or None if none came within `longest_s`."""
         result = AsyncResult()
         self._awaited = chunk, result
         self._send(msgspec.to_builtins(chunk, builtin_types=(bytes,)))
