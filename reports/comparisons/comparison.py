@@ -164,7 +164,7 @@ class Comparison:
 
     @property
     def causes(self) -> tuple[InvalidReason, ...]:
-        """Why it is invalid, without duplicates, each about the target that it concerns."""
+        """The reasons that it is invalid, without duplicates, each about the target that it concerns."""
         return causes_of(self.checks)
 
     @property

@@ -24,7 +24,7 @@ from reports.statistics.verdicts import InconclusiveReason, VerdictName, step_do
 End = Literal[
     "regressed", "not_regressed", "futility", "final_analysis", "invalid", "pending", "stopped_by_user", "no_analysis"
 ]
-"""Why there is no further analysis.
+"""The reason that there is no further analysis.
 
 `pending`: there will be one. `no_analysis`: the run ended before the first one was complete.
 """
