@@ -97,7 +97,7 @@ def check_of(
     interrupted = str(run.metadata.get("stop_reason") or "").startswith(INTERRUPTED)
     warnings = (INTERRUPTED_RUN,) if interrupted else ()
     notices: Iterable[str] = ()
-    if sides and run.folder not in answers.told:  # a comparison has them
+    if sides and run.folder not in answers.told:  # a comparison already has them
         notices = run_notices(run, noticed(run, sides[0].turns, measured_sessions(run)))
     several = [
         f"{one.written} is tested {join_words([SINCE[instant] for instant in instants])}; "

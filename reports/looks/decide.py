@@ -63,7 +63,7 @@ def look_at(folder: Path) -> Decision:
 
 
 def decision_of(run: RunFrames, named: str = "the run") -> Decision:
-    """Return the decision of a run that was read."""
+    """Return the decision of a loaded run."""
     plan = plan_of(run.metadata, named)
     known = known_targets(run)
     if len(known) != ARMS or not run.metadata.get("interleaved"):

@@ -135,7 +135,7 @@ def quantiles_of(arm: Ready, drawn: Weights) -> Floats:
     for column, (p, edges) in enumerate(zip(arm.ps, arm.edges, strict=True)):
         upto = np.cumsum(sums[row : row + edges.size], axis=0, dtype=np.float64)
         row += edges.size
-        ranks = np.ceil(p * turns - 1e-9)  # as `rank` has it
+        ranks = np.ceil(p * turns - 1e-9)  # the same as in `rank`
         found[:, column], outside = in_cells(arm.sample, edges, upto, ranks, drawn)
         for resample in outside[turns[outside] > 0].tolist():
             passed = np.cumsum(drawn[arm.sample.sessions, resample], dtype=np.float64)

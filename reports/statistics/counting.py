@@ -118,8 +118,7 @@ class ConcurrencySeries:
     counts: CallCounts
 
     def at(self, instants_ns: Nanoseconds) -> CallCounts:
-        """Return the number of calls in progress at each instant; it includes those that start then, not those that
-        end."""
+        """Return the calls in progress at each instant, with those that start then, without those that end then."""
         return np.append(self.counts, 0)[np.searchsorted(self.at_ns, instants_ns, side="right") - 1]
 
     def between(self, begin_ns: int, end_ns: int) -> ConcurrencySeries:
