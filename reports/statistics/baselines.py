@@ -31,7 +31,7 @@ from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import RatioEstimate, between_runs, log_difference, mirrored, points_difference
 
 KNOWN = 5
-"""The minimum number of stored runs whose own run-to-run variation is used."""
+"""The minimum number of stored runs to estimate the run-to-run variation."""
 RUN_SD, RATE_RUN_SD = 0.05, 0.3
 """The assumed run-to-run sd with fewer stored runs: of the log of a quantile, and of the log odds of a rate."""
 

@@ -39,7 +39,8 @@ SPENDING = "a t^2"
 EVERY = 50
 """The number of pairs between analyses; the sizes of the first one and of N are multiples of it."""
 HOPELESS = 0.1
-"""The conditional power below which a run stops for futility, if it is that to pass of any gate, and to fail of all."""
+"""The conditional power for futility: a run stops if any open gate's power to pass, and every gate's power to fail, is
+below it."""
 PATH_NODES = 200
 REACH = 8.0
 """The range of the integration, in standard deviations."""
@@ -64,9 +65,9 @@ def first_look(needed: Sequence[int], every: int = EVERY) -> int:
 def critical_values(t: Sequence[float], a: float) -> list[float]:
     """Return the critical value of each analysis, for one-sided error `a`.
 
-    `t`: ascending fractions of N, each in (0, 1]. The last analysis spends all the remaining error. So a run that ended
-    early, for a reason independent of its result, passes the analyses that were made. Paths without a stop are a
-    density on Gauss-Legendre nodes below the bound.
+    `t`: ascending fractions of N, each in (0, 1]. The last analysis spends all the remaining error. So for a run that ended early,
+    for a reason independent of its result, give only the analyses that were made. Paths without a stop are a density on
+    Gauss-Legendre nodes below the bound.
     """
     return list(_critical_values(tuple(t), a))
 

@@ -85,7 +85,7 @@ class InterimStatistic:
         z, moved = self.z, self.excess
         # a pass by a bound wider than that of the standard error is hardly a stop by chance, and is not corrected
         if z and math.isfinite(z) and self.z_within - z <= WIDER:
-            # excess / z: `se` reduced as the deviate is
+            # z is a normal deviate, so se is excess / z
             moved = group_sequential.distance(z, self.excess / z, t, bounds)
         return ends[0], ends[1], self.better * (min(max(moved, low), high) + margin)
 

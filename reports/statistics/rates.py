@@ -42,7 +42,7 @@ PerCluster = tuple[Floats, Floats]
 class RatioEstimate:
     """A mean or a rate of one target, its variance, and its numbers of turns and sessions.
 
-    - `square`: for a rate, the mean over turns of the squared share of their session
+    - `square`: for a rate, the mean over turns of the squared share of events in their session
     - `effective_sessions`: Kish's effective number of sessions
     - `longest`: the turns as a multiple of those of the longest session
     - `words`: the rate is counted over words; a session does not fail in all its words

@@ -45,7 +45,7 @@ SHARE_STEPS = 33
 def upper_share(share: float, square: float, sessions: float, level: float) -> float:
     """Return the upper bound of a share at a one-sided error; 1 with fewer than two sessions or an unknown `square`.
 
-    - `square`: the mean over turns of the squared share of their session
+    - `square`: the mean over turns of the squared share in their session
     - `sessions`: turns as a multiple of those of the longest session
     """
     if not (sessions > 1 and math.isfinite(square)) or share >= 1:
