@@ -69,7 +69,10 @@ def definitions(comparison: Comparison) -> dict[str, str]:
 
 
 def method(comparison: Comparison) -> str:
-    """Return a text such as "Seed 7, 10,000 resamples of pairs, 95 % confidence one-sided, Holm over 3 metrics"."""
+    """Return the method as a text.
+
+    Example: Seed 7, 10,000 resamples of pairs (200), 95 % confidence one-sided, Holm over 3 primary metrics.
+    """
     method = comparison.method
     parts = [
         f"Seed {method.seed}",

@@ -65,9 +65,9 @@ def first_look(needed: Sequence[int], every: int = EVERY) -> int:
 def critical_values(t: Sequence[float], a: float) -> list[float]:
     """Return the critical value of each analysis, for one-sided error `a`.
 
-    `t`: ascending fractions of N, each in (0, 1]. The last analysis spends all the remaining error. So for a run that ended early,
-    for a reason independent of its result, give only the analyses that were made. Paths without a stop are a density on
-    Gauss-Legendre nodes below the bound.
+    `t`: ascending fractions of N, each in (0, 1]. The last analysis spends all the remaining error. So for a run that
+    ended early, for a reason independent of its result, give only the analyses that were made. Paths without a stop are
+    a density on Gauss-Legendre nodes below the bound.
     """
     return list(_critical_values(tuple(t), a))
 
