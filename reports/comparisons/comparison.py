@@ -1,4 +1,4 @@
-"""A comparison in plain data: what compare.json, the terminal, the comment and the page say, computed once."""
+"""A comparison as plain data, computed once for compare.json, the terminal, the comment and the page."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ FAILURES = MetricSpec("failure_rate", Rate())
 
 
 def any_failure(each: Sequence[tuple[ComparedTarget, ComparedTarget]], level: float) -> list[FairnessCheckEntry]:
-    """Return how many sessions had a failed turn, if any had: a caller counts bad calls, not bad turns.
+    """Return the shares of sessions with a failed turn, if there are any: a caller counts bad calls, not bad turns.
 
-    `each`: the baseline with every candidate, whose text has the interval of the difference. Sessions do not cluster,
+    `each`: the baseline with each candidate, whose text has the interval of the difference. Sessions are independent,
     so the share is binomial, and Newcombe's interval holds.
     """
     shares = [[any_event(side.counts(FAILURES)) for side in two] for two in each]
@@ -102,11 +102,11 @@ DTYPES = dtypes_of(
     (TEXT, ("scale",)),
     (COUNT, ("baseline_turns", "turns", "baseline_sessions", "sessions", "baseline_failed", "failed", "more_sessions")),
 )
-"""The columns of a comparison's frame with their dtypes."""
+"""The columns of a comparison's frame, with their dtypes."""
 
 
 class Method(ClosedJsonEntry, frozen=True):
-    """How it was computed: enough to compute it again."""
+    """The method of the comparison, with all that is needed to compute it again."""
 
     design: Design
     unit: Annotated[Count, about("pairs, or sessions of the smaller target")]
@@ -127,22 +127,22 @@ class Method(ClosedJsonEntry, frozen=True):
     ] = 0.0
 
     def __post_init__(self) -> None:
-        level_of(self.confidence)  # msgspec checks only what it decodes
+        level_of(self.confidence)  # msgspec only checks decoded values
 
     @property
     def level(self) -> float:
-        """The one-sided error of each bound."""
+        """The one-sided type I error of each bound."""
         return level_of(self.confidence)
 
     @property
     def interval(self) -> str:
-        """90 %: the interval whose ends are bounds at the level."""
+        """The confidence of the interval whose ends are bounds at the level, such as 90 %."""
         return f"{format_number(100 * (1 - 2 * self.level))}{NBSP}%"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The first side is the baseline. Findings are those of every candidate, gated ones first."""
+    """A comparison. The first target is the baseline. `findings`: of each candidate, primary metrics first."""
 
     sides: tuple[ComparedTarget, ...]
     findings: tuple[MetricComparison, ...]
@@ -151,20 +151,20 @@ class Comparison:
     notices: tuple[str, ...]
     simulated: bool
     decision: Decision | None = None
-    """what planned looks decided; then theirs is the verdict, and the findings are beside it"""
+    """The decision of planned interim analyses; then the verdict is theirs, and the findings are additional."""
     at_twice: str = ""
-    """of two runs: what the verdicts would be at twice the assumed spread between runs"""
+    """For two runs, the verdicts at twice the assumed run-to-run variation."""
     steps: tuple[MetricComparison, ...] = ()
-    """each step's own p50, not gated, Holm's correction over the steps; of each candidate the worst first"""
+    """The p50 of each step, not primary, with Holm's correction over the steps; for each candidate the worst first."""
 
     @property
     def unfair(self) -> tuple[FairnessCheckEntry, ...]:
-        """What makes it invalid."""
+        """The failed checks, which make the comparison invalid."""
         return tuple(check for check in self.checks if check.result == "fail")
 
     @property
     def causes(self) -> tuple[InvalidReason, ...]:
-        """Why it is, each once, about the side that it is true of."""
+        """The reasons that it is invalid, without duplicates, each about the target that it concerns."""
         return causes_of(self.checks)
 
     @property
@@ -173,17 +173,17 @@ class Comparison:
 
     @cached_property
     def shift(self) -> Shift | None:
-        """Where in the distribution the arms differ, by the main figure; None where that has no good turn."""
+        """The percentiles at which the targets differ, for the main metric; None if it has no successful turn."""
         method = self.method
         how = Inference(method.level, method.run_sd, draws=method.bootstrap_samples, seed=method.seed)
         return shift_of(self.sides, self.findings, how)
 
     def to_frame(self) -> pd.DataFrame:
-        """A row for each finding, gated ones first, then for the p50 of each step.
+        """Return a row for each finding, primary metrics first, then for the p50 of each step.
 
-        `difference`, `low` and `high` are of `scale`: of a ratio shares of the baseline (0.2 is +20 %), of points
-        shares, of a slope in the unit of the metric; NaN where an end is open. If the comparison is not fair, `usable`
-        is false and `verdict` is `not_evaluated`. `run_id` is that of the candidate.
+        `scale` determines `difference`, `low` and `high`: for a ratio they are shares of the baseline (0.2 is +20 %),
+        for points shares, for a slope in the unit of the metric; NaN for an open end. If the comparison is not fair,
+        `usable` is false and `verdict` is `not_evaluated`. `run_id` is that of the candidate.
         """
         texts = [cause.text for cause in self.causes] or [check.name for check in self.unfair]
         invalid = "; ".join(texts).replace(NBSP, " ")
@@ -204,7 +204,7 @@ class Comparison:
         return frame_of(rows, DTYPES)
 
     def __repr__(self) -> str:
-        """Comparison(east:b against west:b: inconclusive, 18 metrics)."""
+        """Return a summary: Comparison(east:b against west:b: inconclusive, 18 metrics)."""
         base, *candidates = (side.label for side in self.sides)
         counted = plural(len(self.findings), "metric").replace(NBSP, " ")
         return f"Comparison({join_words(candidates)} against {base}: {RESULT_OF_STATUS[self.exit_status]}, {counted})"
@@ -215,7 +215,7 @@ class Comparison:
 
     @property
     def exit_status(self) -> ExitStatus:
-        """As `rtbench check` exits: 4 invalid, 1 regressed, 3 inconclusive, 0 every gated figure passes."""
+        """The exit status of `rtbench check`: 4 invalid, 1 regressed, 3 inconclusive, 0 all primary metrics pass."""
         if self.unfair or not self.primary:
             return 4
         if self.decision is not None:
@@ -229,10 +229,10 @@ CONFIDENCE = 1 - LEVEL
 
 
 def level_of(confidence: float) -> float:
-    """Return the one-sided error of bounds: 0.05 of 0.95. Raises UsageError for a confidence that no verdict has."""
+    """Return the one-sided error of bounds: 0.05 for 0.95. Raise UsageError unless 0.5 < confidence < 1."""
     if not 0.5 < confidence < 1:
         raise UsageError(f"confidence lies between 0.5 and 1, such as 0.95, not {confidence:g}")
-    return round(1 - confidence, 12)  # 0.05, which binary fractions do not hold exactly
+    return round(1 - confidence, 12)  # 0.05 is not exact in binary
 
 
 def compare_targets(
@@ -243,11 +243,11 @@ def compare_targets(
     draws: int = DRAWS,
     run_sd: float | None = None,
 ) -> Comparison:
-    """Every candidate against the first side; without questions, by `default_questions`.
+    """Compare each candidate with the first target; by default, use `default_questions`.
 
-    `run_sd`: the spread of a log quantile from run to run; by default none inside one run, and RUN_SD between two,
-    whose verdicts are provisional. Each candidate is compared as it would be alone with the baseline; Holm's correction
-    is over all. Raises UsageError where the sides' measures are defined differently.
+    `run_sd`: the run-to-run sd of a log quantile; by default 0 within one run, and RUN_SD between two runs, whose
+    verdicts are provisional. Each candidate is compared as it would be alone with the baseline; Holm's correction is
+    over all. Raise UsageError if metrics have different definitions in the runs.
     """
     level = level_of(confidence)
     refuse_other_definitions(sides)
@@ -289,7 +289,7 @@ def compare_targets(
 def inference(
     sides: Sequence[ComparedTarget], level: float = LEVEL, draws: int = DRAWS, run_sd: float | None = None
 ) -> Inference:
-    """Return how these sides are compared, with the seed of the baseline's run."""
+    """Return the settings of the intervals of these targets, with the seed of the baseline's run."""
     assumed = (0.0, 0.0) if one_run(sides) else (RUN_SD, RATE_RUN_SD)
     spread = assumed[0] if run_sd is None else run_sd
     return Inference(level, spread, assumed[1], draws, seed_of(run_id_of(sides[0].run)))
@@ -298,14 +298,14 @@ def inference(
 def measurements(
     each: Sequence[tuple[ComparedTarget, ComparedTarget]], asked: Sequence[MetricSpec], how: Inference
 ) -> list[MeasuredDifference]:
-    """Every question about every candidate."""
+    """Return the result of each metric spec for each candidate."""
     return [one for base, side in each for one in measured(base, side, asked, how)]
 
 
 def notices_of_comparison(
     sides: Sequence[ComparedTarget], measured: Sequence[MeasuredDifference], decision: Decision | None = None
 ) -> tuple[str, ...]:
-    """What to read before the figures."""
+    """Return the notices to read before the values."""
     primary = {one.question.metric for one in measured if one.question.primary}
     runs = {id(side.run): side for side in sides}.values()
     uncertain = [
@@ -317,7 +317,7 @@ def notices_of_comparison(
 
 
 def drift_notices(measured: Sequence[MeasuredDifference]) -> Iterable[str]:
-    """Yield which primary metrics drifted, or had bursts, on one target; of secondary ones their verdict says it."""
+    """Yield the primary metrics that drifted, or had bursts, on one target; secondary ones have it in their verdict."""
     unit = "pairs" if all(one.unit == "pair" for one in measured) else "sessions"
     several = len({one.candidate for one in measured}) > 1
     for order, text in (("drift", DRIFTING), ("bursts", BURSTING)):
@@ -329,9 +329,9 @@ def drift_notices(measured: Sequence[MeasuredDifference]) -> Iterable[str]:
 
 
 def decision_on(sides: Sequence[ComparedTarget]) -> Decision | None:
-    """Return the decision of the run whose targets these are, in its order; None if it has no plan.
+    """Return the decision of the run, if these are all its targets in its order; None otherwise, or without a plan.
 
-    Raises UsageError if the plan cannot be followed.
+    Raise UsageError if the plan cannot be followed.
     """
     run = sides[0].run
     if not one_run(sides) or not was_planned(run.metadata) or not run.metadata.get("interleaved"):
@@ -342,7 +342,7 @@ def decision_on(sides: Sequence[ComparedTarget]) -> Decision | None:
 
 
 def notices_of(sides: Sequence[ComparedTarget], decision: Decision | None) -> list[str]:
-    """That a run was ended by its looks, where it is compared in another way than they did."""
+    """Return a notice for each run that interim analyses ended, unless their decision is used."""
     if decision is not None:
         return []
     folders = dict.fromkeys(side.run.folder for side in sides if was_planned(side.run.metadata))

@@ -24,7 +24,7 @@ COMPARE_VERSION: Literal[3] = 3
 
 
 class ComparedTargetEntry(ClosedJsonEntry, frozen=True):
-    """An arm."""
+    """A compared target."""
 
     title: str
     target: Known
@@ -37,7 +37,7 @@ class ComparedTargetEntry(ClosedJsonEntry, frozen=True):
 
 
 class FairnessEntry(ClosedJsonEntry, frozen=True):
-    """A line of whether the comparison was fair."""
+    """A check of whether the comparison was fair."""
 
     name: str
     texts: Annotated[list[str], about("one for each target")]
@@ -46,7 +46,7 @@ class FairnessEntry(ClosedJsonEntry, frozen=True):
 
 
 class SequentialEntry(ClosedJsonEntry, frozen=True):
-    """What planned looks decided; decision.json has all of it."""
+    """The decision of planned interim analyses; decision.json has all of it."""
 
     sentence: str
     exit_status: ExitStatus
@@ -56,7 +56,7 @@ class SequentialEntry(ClosedJsonEntry, frozen=True):
 
 
 class CompareDocument(ClosedJsonEntry, frozen=True):
-    """A comparison of arms. The first side is the baseline. What does not exist is null."""
+    """A comparison of targets. The first one is the baseline. Values that do not exist are null."""
 
     schema: Literal[3]
     result: Annotated[
@@ -129,6 +129,6 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> PagePaths:
-    """Write compare.html, .md and .json. Raises UsageError where the folder cannot be written."""
+    """Write compare.html, .md and .json. Raise UsageError if the folder is not writable."""
     paths = PagePaths(*(folder / f"compare.{ending}" for ending in ("html", "md", "json")))
     return write_page(comparison_page(comparison), text_of(comparison_data(comparison)), paths, "the comparison")

@@ -1,4 +1,4 @@
-"""How far each figure moved, beside what was agreed to be still accepted, and how far each percentile: panel → Plot."""
+"""Plots of differences with their margins, and of differences by percentile: panel → Plot."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ from reports.statistics.differences import Difference
 from reports.wording.cells import interval
 
 PERCENT = (-90, -80, -70, -60, -50, -40, -30, -20, -10, -5, 5, 10, 15, 20, 30, 40, 50, 60, 80, 100, 150, 200, 300, 400)
-"""Ticks of the axis of ratios, in percent; those that lie too close are left out."""
+"""Ticks of the axis of ratios, in percent; those too close to each other are left out."""
 FARTHEST = math.log(5)
-"""The axis of ratios goes no farther: what lies beyond is cut and ends in an arrow."""
+"""The maximum of the axis of ratios: intervals beyond it are truncated and end in an arrow."""
 LEFT, RIGHT = 316, 356
 HEAD, FOOT, GROUP, PITCH = 34, 26, 30, 44
 NARROW, NARROW_PITCH, NARROW_EDGE = 360, 96, 8
-"""On a phone: name and verdict stand above each bar, both values and the difference below it, then the whole reason."""
+"""The layout on a phone: name and verdict above each bar, both values and the difference below it, then the reason."""
 NAMED = 30
-"""Pixels beside "same" from which on its side is named."""
+"""The minimum space on a side of "same" for its name, in pixels."""
 NAME_LETTER, VALUE_LETTER = 7.6, 6.9
-"""Pixels of a letter of a row's name and of its values, on average."""
+"""The mean width of a letter in a row's name and in its values, in pixels."""
 LONGEST, NARROW_LONGEST, LINE = 38, 50, 15
-"""Letters of a line of a reason, below a verdict and on a phone; the height of a line that a row has more for it."""
+"""The maximum letters per line of a reason, below a verdict and on a phone; the height of each additional line."""
 
 
 def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
-    """A row per figure: dot and interval (each end a one-sided bound), margin zone, margin line, verdict."""
+    """Plot a row per metric: dot and interval (each end a one-sided bound), margin zone, margin line, verdict."""
 
     def pitch(row: FindingRow) -> int:
         lines = len(_reason_lines(row, narrow=narrow))
@@ -90,8 +90,10 @@ def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
 
 
 def ends(panel: ForestPanel) -> tuple[float, float]:
-    """Where the axis ends: around margins, dots, and the intervals of what is gated or settled. The interval of a
-    figure that nobody gates and that says nothing, such as a p99 of few turns, is cut where it would crush the others.
+    """Return the ends of the axis: around margins, dots, and the intervals of primary or conclusive metrics.
+
+    The interval of a secondary, inconclusive metric, such as a p99 of few turns, is truncated if it would compress the
+    others.
     """
     telling = [row for row in panel.rows if row.finding.question.primary or row.verdict_name != "inconclusive"]
     dots = [row.d for row in panel.rows if math.isfinite(row.d)]
@@ -106,7 +108,7 @@ def ends(panel: ForestPanel) -> tuple[float, float]:
 
 
 def _axis(plot: Plot, x: PixelScale, axis: Axis) -> None:
-    """Ticks, the line where nothing changed, and which side is the better one."""
+    """Plot the ticks, the line of no change, and the names of the better and the worse side."""
     for value, text in _ticks(x, axis, 56):
         plot.line(x(value), plot.y1, x(value), plot.y0, "grid")
         half = LETTER * len(text) / 2 + 3  # a percent sign is wider than a letter
@@ -120,7 +122,7 @@ def _axis(plot: Plot, x: PixelScale, axis: Axis) -> None:
 
 
 def _ticks(x: PixelScale, axis: Axis, apart: float) -> list[tuple[float, str]]:
-    """Round changes between the ends, none closer to another, or to "same", than so many pixels."""
+    """Return round changes between the ends, at least `apart` pixels from each other and from "same"."""
     if axis in LINEAR:
         values: Iterable[float] = linear_ticks(x.low, x.high, max(2, int((x.end - x.start) / apart)))
         named = [(value, f"{format_number(abs(value))}", value) for value in values]
@@ -147,17 +149,17 @@ def _bar_with_margin(plot: Plot, row: FindingRow, x: PixelScale, axis: Axis, mid
     ink = f"v-{row.verdict_name.replace(' ', '-')}"
     plot.line(x.clip(row.low), middle, x.clip(row.high), middle, f"ci {ink}")
     for end, beyond, tip in ((x(x.low), row.low < x.low, 7), (x(x.high), row.high > x.high, -7)):
-        if beyond:  # the axis
+        if beyond:  # beyond the axis
             plot.path([(end + tip, middle - 6), (end, middle), (end + tip, middle + 6)], f"ci {ink} arrow")
     if x.low <= row.d <= x.high:
         plot.dot(x(row.d), middle, "circle", f"dotv {ink}", 5.5, f"{row.name}: {row.short}")
 
 
 def _texts(plot: Plot, row: FindingRow, top: float) -> None:
-    """Beside the bar: what it is and both values on the left, the difference and the verdict on the right."""
+    """Add the texts of a bar: its name and both values on the left, the difference and the verdict on the right."""
     middle, cls = top + PITCH / 2, f"dl w-{row.verdict_name.replace(' ', '-')}"
     measured, upper = _measured(row), middle + (-2 if row.beside else 4)
-    plot.add(f"<g><title>{clean(definition(row.finding.question.metric))}</title>")  # one hover away
+    plot.add(f"<g><title>{clean(definition(row.finding.question.metric))}</title>")  # shown on hover
     room = LEFT - 26 - VALUE_LETTER * len(measured)
     plot.text(0, upper, shortened(row.name, min(27, int(room / NAME_LETTER))), "rowlab")
     plot.add("</g>")
@@ -172,7 +174,7 @@ def _texts(plot: Plot, row: FindingRow, top: float) -> None:
 
 
 def _texts_around(plot: Plot, row: FindingRow, top: float) -> None:
-    """Above the bar what it is and the verdict; below it both values and the difference, then the margin and why."""
+    """Add the name and the verdict above the bar; below it the values, the difference, the margin and the reason."""
     plot.text(0, top + 18, shortened(row.name, 24), "rowlab")
     plot.text(plot.w, top + 18, row.signed, f"dl w-{row.verdict_name.replace(' ', '-')}", "end")
     plot.text(0, top + 71, _measured(row), "num")
@@ -183,18 +185,18 @@ def _texts_around(plot: Plot, row: FindingRow, top: float) -> None:
 
 
 def _reason_lines(row: FindingRow, *, narrow: bool = False) -> list[str]:
-    """Whether a verdict is provisional, why it is no other, what "equivalent" leaves unsaid; often nothing."""
+    """Return whether a verdict is provisional, and its reason, or the limits of "equivalent"; often empty."""
     said = "; ".join(filter(None, ("provisional" if row.doubted else "", row.why or row.within.strip(" ()"))))
     return textwrap.wrap(said, NARROW_LONGEST if narrow else LONGEST)
 
 
 def _measured(row: FindingRow) -> str:
-    """Both values; a slope's unit is that of its axis."""
+    """Return both values; the axis has a slope's unit."""
     return row.measured.removesuffix(f"{NBSP}{SLOPE}")
 
 
 def reading(panels: Sequence[ForestPanel]) -> str:
-    """How to read the bars, in sentences."""
+    """Return how to read the bars, in sentences."""
     rows = [row for panel in panels for row in panel.rows]
     bound = f"{format_number(100 * (1 - panels[0].level))}{NBSP}%"
     parts = [
@@ -210,12 +212,12 @@ def reading(panels: Sequence[ForestPanel]) -> str:
 
 
 CUT = 8.0
-"""The axis of ratios goes no farther than this multiple, either way."""
+"""The maximum multiple on the axis of ratios, in both directions."""
 RATIOS = (0.125, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 8.0)
 
 
 def curves_sentence(ratios: Sequence[RatioCurve]) -> str:
-    """p50 −1 %, largest difference +102 % at p97: of each candidate, by name where there are several."""
+    """Return a text per candidate: p50 −1 %, largest difference +102 % at p97; with its name if there are several."""
     said = []
     for ratio in ratios:
         places = [k for k, found in enumerate(ratio.differences) if math.isfinite(found.d)]
@@ -230,7 +232,7 @@ def curves_sentence(ratios: Sequence[RatioCurve]) -> str:
 
 
 def by_percentile(ratios: Sequence[RatioCurve], metric: str) -> Plot:
-    """The candidates' quantiles as multiples of the baseline's, over percentiles by nines."""
+    """Plot the candidates' quantiles as multiples of the baseline's, over percentiles on a log scale of 1 − p."""
     plot = Plot(
         HALF,
         304,
@@ -245,7 +247,7 @@ def by_percentile(ratios: Sequence[RatioCurve], metric: str) -> Plot:
     y = log_scale(*ratio_ends(ratios), plot.y0, plot.y1)
     ticks = [p for p in (0.0, 0.5, 0.9, 0.99, 0.999) if p <= last]
     plot.x_axis(x, ticks, lambda p: "min" if not p else f"p{p * 100:g}", "percentile (log scale)", grid=True)
-    # round multiples, apart from each other and from "same"
+    # round multiples, not too close to each other or to "same"
     kept = [1.0]
     for value in sorted(RATIOS, key=lambda ratio: abs(math.log(ratio)), reverse=True):
         if y.low <= value <= y.high and all(abs(y(value) - y(other)) >= 24 for other in kept):
@@ -268,7 +270,7 @@ def by_percentile(ratios: Sequence[RatioCurve], metric: str) -> Plot:
 
 
 def ratio_ends(ratios: Sequence[RatioCurve]) -> tuple[float, float]:
-    """Where the axis of multiples ratio_ends: around all lines and, as far as they are no wider, their bands."""
+    """Return the ends of the axis of multiples: around all lines, and around their bands unless these are too wide."""
     points = [d for ratio in ratios for d in ratio.differences]
     lines = [d.d for d in points if math.isfinite(d.d)] or [0.0]
     most = min(max(2.5 * max(map(abs, lines)), math.log(1.25)), math.log(CUT))
@@ -282,7 +284,7 @@ def _multiple(d: float) -> float:
 
 
 def spoken(found: Difference) -> str:
-    """+65 % (+47 to +87 %), with `failed` and `open` where there is no number."""
+    """Return +65 % (+47 to +87 %), with `failed` and `open` instead of infinite numbers."""
     if math.isnan(found.d):
         return "failed in both"
     middle = change(math.exp(found.d)) if math.isfinite(found.d) else "failed"

@@ -1,7 +1,7 @@
-"""The rows of the forest plot, panel by panel; pure.
+"""The rows of the forest plot, panel by panel. Pure.
 
-Each axis has its own panel: ratios where less is better, ratios where more is, and the same two of rates, whose
-differences are percentage points.
+Each axis has its own panel: ratios for which less is better, ratios for which more is better, both for rates, whose
+differences are percentage points, and slopes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ HIGHER: tuple[Axis, ...] = ("higher", "more points")
 
 @dataclass(frozen=True)
 class ForestPanel:
-    """Rows with one axis, in the order of the findings, candidate by candidate."""
+    """The rows with one axis, in the order of the findings, candidate by candidate."""
 
     axis: Axis
     rows: tuple[FindingRow, ...]
@@ -39,7 +39,7 @@ class ForestPanel:
 
     @property
     def interval(self) -> str:
-        """90 %: the two-sided interval, whose ends are the bounds at the level."""
+        """The confidence of the two-sided interval whose ends are the bounds at the level, such as 90 %."""
         return f"{format_number(100 * (1 - 2 * self.level))}{NBSP}%"
 
     @property
@@ -48,7 +48,7 @@ class ForestPanel:
 
 
 def panels(comparison: Comparison) -> tuple[ForestPanel, ...]:
-    """The panels that have rows."""
+    """Return the panels that have rows."""
     candidates = {side.label: place for place, side in enumerate(comparison.sides)}
     findings = sorted(comparison.findings, key=lambda finding: candidates.get(finding.candidate, 0))
     level = comparison.method.level
@@ -58,7 +58,7 @@ def panels(comparison: Comparison) -> tuple[ForestPanel, ...]:
 
 
 def axis_of(question: MetricSpec) -> Axis:
-    """Where a question's answers are drawn."""
+    """Return the axis of a metric spec."""
     axes: dict[Scale, tuple[Axis, Axis]] = {
         "points": ("points", "more points"),
         "ratio": ("lower", "higher"),
@@ -68,5 +68,5 @@ def axis_of(question: MetricSpec) -> Axis:
 
 
 def finding_row(finding: MetricComparison, comparison: Comparison, colour: int = 1) -> FindingRow:
-    """A finding of a comparison in words."""
+    """Return the texts of a finding of a comparison."""
     return row(finding, colour, usable=not comparison.unfair)

@@ -1,6 +1,6 @@
 """The interim analyses of a comparison as a table: the estimate of each primary metric with the bounds that decide.
 
-At an analysis with critical value c these bounds are d ∓ T⁻¹(Φ(c))·SE, with T of the analysis's degrees of freedom: a
+At an analysis with critical value c the bounds are d ∓ T⁻¹(Φ(c))·SE, with T of the analysis's degrees of freedom. A
 metric is worse if the lower one is beyond the margin, and passes if the upper one is below it.
 """
 
@@ -54,7 +54,7 @@ def _is_estimated(seen: InterimStatistic) -> bool:
 
 
 def _estimate(gate: MetricSpec, look: InterimAnalysis, seen: InterimStatistic) -> str:
-    """+47 % (+10 % to +95 %); a dash if the analysis has no estimate."""
+    """Return +47 % (+10 % to +95 %); a dash if the analysis has no estimate."""
     if not _is_estimated(seen):
         return NONE
     known = math.isfinite(seen.se) and math.isfinite(seen.df) and math.isfinite(look.c)
@@ -65,7 +65,7 @@ def _estimate(gate: MetricSpec, look: InterimAnalysis, seen: InterimStatistic) -
 
 
 def _said(gate: MetricSpec, value: float) -> str:
-    """+47 %, +1.2 points; without a number if it has no end."""
+    """Return +47 %, or +1.2 points; no number for an open end."""
     return signed(as_share(value, gate.scale), gate.scale)
 
 
@@ -86,7 +86,7 @@ def verdict_lines(decision: Decision) -> list[str]:
 
 
 def end_reason(decision: Decision) -> str:
-    """Return the sentence that says what ended the analyses, and what is not in the verdict."""
+    """Return the sentence on the end of the analyses, and on the pairs that are not in the verdict."""
     held, planned = decision.course.looks, decision.plan.analyses
     at = f"Stopped at analysis {len(held)} of {len(planned)}, at {count(decision.used)}{NBSP}pairs. " if held else ""
     at = "" if decision.course.reason == "pending" else at

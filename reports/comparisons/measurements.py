@@ -1,7 +1,7 @@
-"""Each question put to a baseline and a candidate: how far they lie apart, and where in the distribution; pure.
+"""The differences between a baseline and a candidate for each metric spec, and their distribution. Pure.
 
-Quantiles of one metric are resampled together. Every metric has a generator of its own from the comparison's seed, so
-that no verdict depends on what else was asked.
+Quantiles of one metric are resampled together. Each metric has its own random generator from the comparison's seed, so
+that no verdict depends on the other metrics.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ from reports.summary.distributions import PercentileCurve, curve_of
 def step_changes(
     base: ComparedTarget, cand: ComparedTarget, about: MetricSpec, how: Inference
 ) -> list[MetricComparison]:
-    """Judge the p50 of each step with enough turns, the likeliest to be worse first.
+    """Compare the p50 of each step with enough turns, the most likely to be worse first.
 
-    None if the sides are not paired, or only one step has enough. `about`: names the metric and the stratum.
+    Return [] if the targets are not paired, or fewer than two steps have enough turns. `about`: has the metric and the
+    stratum.
     """
     if not base.paired:
         return []
@@ -60,13 +61,13 @@ def step_changes(
 
 
 STEP_DRAWS = 2_000
-"""Resamples for the standard error of a step's median."""
+"""The number of resamples for the standard error of a step's median."""
 
 
 def measured(
     base: ComparedTarget, cand: ComparedTarget, questions: Sequence[MetricSpec], how: Inference
 ) -> list[MeasuredDifference]:
-    """In the order of the questions; without the difference of a figure that is not exact in a run."""
+    """Return the results in the order of the metric specs; without a difference if the metric is not exact in a run."""
     by_question: dict[MetricSpec, MeasuredDifference] = {}
     unit: Literal["session", "pair"] = "pair" if base.paired else "session"
     for group in by_sample(dict.fromkeys(questions)):
@@ -80,16 +81,16 @@ def measured(
 
 
 BEYOND = 20
-"""The difference is known as far as so many turns of either arm lie beyond: what gates a quantile, too."""
+"""The minimum number of turns of each target beyond the last percentile, as for the decision on a quantile."""
 FIRST = 0.05
-"""The first percentile, in nines: p11."""
+"""The first percentile, as −log₁₀(1 − p): p11."""
 STEPS = 24
 DRAWS = 2_000
 
 
 @dataclass(frozen=True)
 class RatioCurve:
-    """One candidate's quantiles as multiples of the baseline's, with their interval."""
+    """The quantiles of one candidate as multiples of the baseline's, with their intervals."""
 
     candidate: str
     colour: int
@@ -102,17 +103,17 @@ class RatioCurve:
 
 @dataclass(frozen=True)
 class Shift:
-    """The sides of a comparison at every percentile of the figure that a question is about."""
+    """The targets of a comparison at every percentile of a metric."""
 
     question: MetricSpec
     curves: tuple[PercentileCurve, ...]
-    """of the sides that have turns; the first is the baseline"""
+    """The curves of the targets that have turns; the first is the baseline."""
     ratios: tuple[RatioCurve, ...]
-    """of the candidates whose curve has any value"""
+    """The curves of the candidates with any finite difference."""
 
 
 def shift_of(sides: Sequence[ComparedTarget], findings: Sequence[MetricComparison], how: Inference) -> Shift | None:
-    """Of the main figure of these findings; None where there is no quantile among them, or no good turn."""
+    """Return the shift of the main metric of these findings; None without a quantile, or without a successful turn."""
     question = main_question(findings)
     if question is None:
         return None
@@ -127,15 +128,15 @@ def shift_of(sides: Sequence[ComparedTarget], findings: Sequence[MetricCompariso
 
 
 def main_question(findings: Sequence[MetricComparison]) -> MetricSpec | None:
-    """The first quantile that is gated, else the first there is."""
+    """Return the first primary quantile, or else the first quantile."""
     quantiles = [finding.question for finding in findings if finding.question.p is not None]
     return next((question for question in quantiles if question.primary), next(iter(quantiles), None))
 
 
 def grid(n: int, asked: Sequence[float]) -> tuple[float, ...]:
-    """24 percentiles, even in nines, as far as 20 of n turns lie beyond; those asked for take their neighbours' place.
+    """Return 24 percentiles, equidistant in −log₁₀(1 − p), up to the last one with 20 of n turns beyond.
 
-    Empty where n is too small for the median.
+    Each of `asked` replaces the nearest one. Return () if n is too small for the median.
     """
     last = 1 - BEYOND / n if n else 0.0
     if last < 0.5:
@@ -154,7 +155,7 @@ def ratio_curves(
     asked: Sequence[float],
     how: Inference,
 ) -> Iterable[RatioCurve]:
-    """Each candidate against the baseline at every percentile of the grid, by the method of the verdicts."""
+    """Compare each candidate with the baseline at every percentile of the grid, by the method of the verdicts."""
     for place, (side, sample) in enumerate(zip(sides[1:], samples[1:], strict=True), start=1):
         ps = grid(min(samples[0].n, sample.n), asked)
         if ps:

@@ -1,4 +1,4 @@
-"""compare.html: a comparison as a page of blocks; verdicts are taken, never made here."""
+"""compare.html: a comparison as a page of blocks. This module makes no verdicts."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ RESAMPLED: dict[Design, str] = {
 
 
 def definitions(comparison: Comparison) -> dict[str, str]:
-    """Of the figures, the verdicts and the method, in this order."""
+    """Return the definitions of the metrics, the verdicts and the method, in this order."""
     method = comparison.method
     metrics = dict.fromkeys(finding.question.metric for finding in comparison.findings)
     two, one = method.interval, f"{format_number(100 * method.confidence)}{NBSP}%"
@@ -69,7 +69,10 @@ def definitions(comparison: Comparison) -> dict[str, str]:
 
 
 def method(comparison: Comparison) -> str:
-    """Seed 7, 10,000 resamples of pairs, 95 % confidence one-sided, Holm over 3 gated figures."""
+    """Return the method as a text.
+
+    Example: Seed 7, 10,000 resamples of pairs (200), 95 % confidence one-sided, Holm over 3 primary metrics.
+    """
     method = comparison.method
     parts = [
         f"Seed {method.seed}",
@@ -87,17 +90,17 @@ TURNS_OF = (
     "the metric: of the baseline / of the candidate."
 )
 ROWS_MOST = 10
-"""Primary metrics in the first table of numbers, those that did not pass first."""
+"""The maximum number of primary metrics in the first table of numbers; those that did not pass are first."""
 BOUNDS = "In parentheses: the bounds that decide at the analysis. The verdict is below the estimate that decided."
 
 
 def comparison_page(comparison: Comparison) -> b.Page:
-    """What the page says: the verdict, the bars behind it, the looks, the percentiles, and whether all was fair."""
+    """Compose the page: the verdict, its bars, the interim analyses, the percentiles, and the fairness checks."""
     defined = definitions(comparison)
     how = b.Section("how", "Definitions and method", "", [b.Definitions(list(defined.items()))])
     sections = (_answer(comparison), _looks(comparison.decision), _percentiles(comparison), _fair(comparison), how)
     judged = [check for check in comparison.checks if check.result != "informational"]
-    if comparison.unfair:  # which has no verdict
+    if comparison.unfair:  # an unfair comparison has no verdict
         beside = f"{len(comparison.unfair)} of {plural(len(judged), 'check')} failed"
         badges = [_badge(sentences.unusable_status(comparison), beside)]
     else:
@@ -134,7 +137,7 @@ def design(comparison: Comparison) -> str:
 
 
 def _lead(comparison: Comparison) -> list[b.Block]:
-    """What forbids the figures, the rest of the answer, what was compared, and what to know before the figures."""
+    """Return the remedies if it is invalid, the rest of the answer, the compared runs, and the notices."""
     remedies = validity.remedies(comparison.causes)
     second = "" if comparison.unfair else sentences.comparison_second(comparison)
     notices = [*filter(None, [sentences.assumption(comparison)]), *comparison.notices]
@@ -150,12 +153,12 @@ def _lead(comparison: Comparison) -> list[b.Block]:
 
 
 def _badge(word: str, beside: str, shown: str = "") -> b.Badge:
-    """`shown`: what a verdict is called on screens, if not by its word."""
+    """Return a badge. `shown`: the name of a verdict on screens, if it differs from its word."""
     return b.Badge(b.MARKS[word].badge, b.MARKS[word].glyph, (shown or word).upper(), beside)
 
 
 def _verdict_badge(comparison: Comparison) -> b.Badge:
-    """The verdict of the looks, where there were any; else of the gated figures."""
+    """Return the verdict of the interim analyses, if there were any; else of the primary metrics."""
     if (decision := comparison.decision) is not None:
         beside = f"analysis {len(decision.course.looks)} of {len(decision.plan.analyses)}"
         if decision.invalid:
@@ -166,13 +169,14 @@ def _verdict_badge(comparison: Comparison) -> b.Badge:
     primary, word = comparison.primary, overall(comparison.primary)
     if word is None:
         return _badge("NO VERDICT", "no primary metric")
-    verdicts = [finding.verdict for finding in primary]  # better than not regressed has not regressed either
+    # any better verdict than not_regressed also counts as not_regressed
+    verdicts = [finding.verdict for finding in primary]
     same = sum(one.name == word or (word == "not_regressed" and one.passes) for one in verdicts)
     return _badge(word, f"{same} of {plural(len(primary), 'primary metric')}", verdict_shown(comparison))
 
 
 def _sizes(comparison: Comparison) -> str:
-    """60 sessions and 600 turns in each arm; 30 and 25 sessions, 120 and 100 turns."""
+    """Return 60 sessions and 600 turns per target; or 30 and 25 sessions, 120 and 100 turns."""
     each = [(side.sessions, int(side.here.sum())) for side in comparison.sides]
     if len(set(each)) == 1:
         sessions, turns = each[0]
@@ -182,7 +186,7 @@ def _sizes(comparison: Comparison) -> str:
 
 
 def _answer(comparison: Comparison) -> b.Section:
-    """The forest plots of primary metrics, how to read them, and their numbers; secondary metrics are folded away."""
+    """Return the forest plots of primary metrics with a legend, and their numbers; secondary metrics are collapsed."""
     every = panels(comparison)
     main, secondary = (_panels_of(every, primary=of) for of in (True, False))
     drawn, folded = (main, secondary) if main else (secondary, ())
@@ -220,7 +224,7 @@ def _answer(comparison: Comparison) -> b.Section:
 
 
 def _panels_of(every: Iterable[ForestPanel], *, primary: bool) -> tuple[ForestPanel, ...]:
-    """The panels with their rows of primary metrics, or with those of secondary ones; without empty panels."""
+    """Return the panels with their rows of primary, or of secondary metrics; without empty panels."""
     rows = ((panel, tuple(row for row in panel.rows if row.finding.question.primary == primary)) for panel in every)
     return tuple(replace(panel, rows=mine) for panel, mine in rows if mine)
 
@@ -232,7 +236,7 @@ def _drawings(drawn: Sequence[ForestPanel]) -> Iterable[b.Block]:
 
 
 def _terms(names: Iterable[str]) -> b.Inline:
-    """Words with their definitions, a dot between two."""
+    """Return words with their definitions, separated by dots."""
     return tuple(part for name in names for part in (" · ", b.Term(name)))[1:]
 
 
@@ -254,7 +258,7 @@ def _numbers(comparison: Comparison, rows: Sequence[FindingRow]) -> b.Table:
 
 
 def _row(row: FindingRow, style: str, *, several: bool) -> b.Row:
-    """A line of the table of numbers, with figures in this style."""
+    """Return a row of the table of numbers, with values in this style."""
     finding, metric = row.finding, row.finding.question.metric
     rest = row.name.removeprefix(metric) if row.name.startswith(metric) else ""
     figures = [*(with_unit(value, row.unit) for value in row.values), row.change, row.interval]
@@ -283,7 +287,7 @@ def _looks(decision: Decision | None) -> b.Section | None:
 
 
 def _percentiles(comparison: Comparison) -> b.Section | None:
-    """Both curves and the difference by percentile, of the main figure; None where it has no good turn."""
+    """Return the curves and the difference by percentile of the main metric; None if it has no successful turn."""
     shift = comparison.shift
     if shift is None:
         return None
@@ -299,7 +303,7 @@ def _percentiles(comparison: Comparison) -> b.Section | None:
 
 
 def _differences(comparison: Comparison, shift: Shift) -> b.Figure:
-    """By percentile; drawn where enough turns lie beyond the median."""
+    """Return the difference by percentile, plotted if enough turns lie beyond the median."""
     head = "The difference at each percentile"
     if not shift.ratios:
         few = f"Not shown: fewer than {BEYOND} turns of a target lie beyond its median."
@@ -312,7 +316,7 @@ def _differences(comparison: Comparison, shift: Shift) -> b.Figure:
 
 
 def _fair(comparison: Comparison) -> b.Section:
-    """What was checked, with a text for each side."""
+    """Return the fairness checks, with a text for each target."""
     heads: list[b.Head] = ["check"]
     for place, side in enumerate(comparison.sides):
         below = f"{'candidate' if place else 'baseline'}, {escape_control(side.run.folder.resolve().name)}"

@@ -1,4 +1,4 @@
-"""The sentences at the top of a comparison: templates with numbers, never a judgement that code cannot make."""
+"""The sentences at the top of a comparison: templates with numbers, without judgements that code cannot make."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROVISIONAL = (
 
 
 def candidates(comparison: Comparison) -> list[tuple[str, VerdictName | None]]:
-    """Each candidate with its verdict, the worst first; among equals by how far one lies beyond its margin."""
+    """Return each candidate with its verdict, the worst first; equal ones by their distance beyond the margin."""
     if comparison.decision is not None:
         return [(comparison.sides[1].label, comparison.decision.verdict)]
     found = {mine[0].candidate: verdict for verdict, mine in worst_first(comparison.primary)}
@@ -32,7 +32,7 @@ def candidates(comparison: Comparison) -> list[tuple[str, VerdictName | None]]:
 
 
 def verdict_shown(comparison: Comparison) -> str:
-    """Return the verdict as screens show it, of interim analyses if there were any: slower; empty if there is none."""
+    """Return the verdict as on screens, of interim analyses if there were any, such as slower; empty without one."""
     if comparison.decision is not None:
         verdict = comparison.decision.verdict
         return overall_shown([one for one in comparison.decision.findings if one.verdict.name == verdict]) or verdict
@@ -40,7 +40,7 @@ def verdict_shown(comparison: Comparison) -> str:
 
 
 def comparison_headline(comparison: Comparison) -> str:
-    """Return the answer in a sentence: of several candidates that of the worst."""
+    """Return the answer in a sentence: with several candidates, that of the worst."""
     if comparison.unfair:
         return validity.do_not_use(comparison.causes)
     if comparison.decision is not None:
@@ -49,7 +49,7 @@ def comparison_headline(comparison: Comparison) -> str:
 
 
 def comparison_second(comparison: Comparison) -> str:
-    """Return what follows the headline: its confidence, the other metrics, and the other candidates."""
+    """Return the text after the headline: its confidence, the other metrics, and the other candidates."""
     if comparison.unfair:
         return validity.remedies(comparison.causes)
     if comparison.decision is not None:
@@ -58,20 +58,20 @@ def comparison_second(comparison: Comparison) -> str:
 
 
 def unusable_status(comparison: Comparison) -> str:
-    """INVALID, NO VERDICT: of a candidate's run that is; else INVALID COMPARISON."""
+    """Return INVALID or NO VERDICT if a candidate's run is; else INVALID COMPARISON."""
     found = [validity_of(side.run.metadata) for side in comparison.sides[1:]]
     unfit = next((one for one in found if one.status != "valid"), found[0])
     return validity.run_word(unfit.word, usable=False)
 
 
 def assumption(comparison: Comparison) -> str:
-    """Return what was assumed of two runs; empty if nothing was, and if there is no verdict."""
+    """Return the assumption on run-to-run variation; empty without one, or without a verdict."""
     assumed = comparison.method.run_sd and any(finding.verdict.provisional for finding in comparison.findings)
     return PROVISIONAL.format(comparison.at_twice) if assumed and not comparison.unfair else ""
 
 
 def worst_steps(comparison: Comparison) -> list[str]:
-    """Of each candidate the step that is likeliest to be worse: its name, its difference, its verdict."""
+    """Return, for each candidate, the step most likely to be worse: its name, its difference, its verdict."""
     found = []
     for side in comparison.sides[1:]:
         mine = [finding for finding in comparison.steps if finding.candidate == side.label]

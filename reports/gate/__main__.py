@@ -1,6 +1,6 @@
-"""What the process that runs a load asks of the gate, answered with a line of JSON.
+"""A request of the process that runs a load, with a line of JSON as the response.
 
-python -m reports.gate JSON       the thresholds of a run, from what the run will be
+python -m reports.gate JSON       the thresholds of a run, from the planned run
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Absolute thresholds: a value of one target by all of its sessions, against a limit.
+"""Absolute thresholds: a value of one target over all its sessions, compared with a limit.
 
-Each statistic says which bounds decide (`reports.statistic_types`). If a metric is uncertain in the run, each bound is
-moved by how far one of its values is off at most.
+Each statistic determines the bounds that decide (`reports.statistic_types`). If a metric is uncertain in the run, each
+bound is moved by the maximum error of one of its values.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WITHIN_BOUNDS = InconclusiveReason("within_bounds")
 
 
 def judge_limit(found: ThresholdEstimate, sign: Sign, limit: float) -> tuple[Result, InconclusiveReason | None]:
-    """Return whether a limit is met, and why that is not known."""
+    """Return whether a limit is met, and why the result is not a pass or fail."""
     if not found.counts.turns:
         return "not_evaluated", InconclusiveReason("nothing_measured")
     if found.reason:
@@ -48,7 +48,7 @@ _MEETS: dict[Sign, Callable[[float, float], bool]] = {"<": lt, "<=": le, ">": gt
 
 
 def limit_results(threshold: Threshold, side: ComparedTarget) -> list[ThresholdResult]:
-    """Return the results of an absolute threshold on a target; one for each stratum."""
+    """Return the results of an absolute threshold on a target, one per stratum."""
     if threshold.target not in ("", side.name):
         return []
     questions = asked_by(threshold, threshold.about, [side])
@@ -93,7 +93,7 @@ def _result(
     if result in ("pass", "fail"):
         is_upper = (result == "pass") == (limit.operator in ("<", "<="))
         bound = found.upper if is_upper else found.lower
-        if found.low <= limit.value <= found.high:  # the interval that is shown
+        if found.low <= limit.value <= found.high:  # the interval that is printed
             which = "upper" if is_upper else "lower"
             notes.insert(0, f"decided by the {which} bound, {in_unit(question, bound)}")
     one = ThresholdResult(threshold.written, side.name, question, result, reason, "; ".join(notes), limit, found, bound)

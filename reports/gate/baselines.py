@@ -1,8 +1,8 @@
-"""Stored baselines: a few figures of a run, small enough for git: `<folder>/<scenario>/<target>/<run_id>.json`.
+"""Stored baselines: a few values of a run, small enough for git: `<folder>/<scenario>/<target>/<run_id>.json`.
 
-Of each metric and stratum the quantiles with the variance of their logs between sessions (a bootstrap, seeded by the
-run), of each rate its share with its variance, and the conditions that they were measured under. In words: which there
-are, and how far the figures of one spread from run to run.
+A baseline has, for each metric and stratum, the quantiles with the variance of their logs between sessions (a
+bootstrap, seeded by the run); for each rate, its share and variance; and the conditions of the measurement. This module
+also lists baselines as text, with the run-to-run variation of one.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ from reports.wording.cells import INFINITE
 from reports.wording.validity import of_run
 
 NEWEST = 10
-"""Number of stored runs, the newest ones, that make a baseline."""
+"""The number of stored runs, the newest ones, that form a baseline."""
 DRAWS = 2_000
-"""Resamples for a variance; bounds, which need more of them, are not made of these."""
+"""The number of resamples for a variance. Bounds would need more."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 
@@ -62,12 +62,12 @@ class StoredBaseline:
 
     @property
     def in_place(self) -> bool:
-        """Whether it is of the scenario and target whose folder it stands in; a copied file need not be."""
+        """True if its folder has the names of its scenario and target. A copied file may be in another folder."""
         return self.path.parent.parts[-2:] == (safe(self.baseline.scenario), safe(self.baseline.target))
 
 
 def baseline_of(side: ComparedTarget) -> Baseline:
-    """Return what is stored of a target. Raises UsageError for a run that is invalid, without a verdict or data."""
+    """Return the baseline of a target. Raise UsageError for a run that is invalid, without a verdict or data."""
     document = side.run.metadata
     if causes := of_run(validity_of(document), document, side.run.folder):
         raise UsageError(f"{side.run.folder} is no baseline: {causes[0].line}".replace(NBSP, " "))
@@ -125,12 +125,12 @@ def _rounded(value: float) -> float | None:
 
 
 def _figure(value: float) -> float:
-    """Five digits: what a later check needs of it, and no more."""
+    """Return a value with five digits, which are enough for a later check."""
     return float(f"{value:.5g}")
 
 
 def save(baseline: Baseline, folder: Path) -> Path:
-    """Write it to its place. Raises UsageError where the folder cannot be written."""
+    """Write the baseline to its path. Raise UsageError if the folder is not writable."""
     path = baseline_folder(folder, baseline.scenario, baseline.target) / f"{safe(baseline.run_id)}.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -141,7 +141,7 @@ def save(baseline: Baseline, folder: Path) -> Path:
 
 
 def as_text(baseline: Baseline) -> str:
-    """JSON with a line for each figure, so that a diff shows which one moved."""
+    """Return JSON with a line for each value, so that a diff shows which one changed."""
     data = msgspec.to_builtins(baseline)
     rows = {name: [json.dumps(row, ensure_ascii=False) for row in data.pop(name)] for name in ("quantiles", "rates")}
     head = [f"  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in data.items()]
@@ -150,7 +150,7 @@ def as_text(baseline: Baseline) -> str:
 
 
 def safe(name: str) -> str:
-    """Return a name of a file or folder; one that is changed has a hash, so that no two are equal."""
+    """Return a safe name for a file or folder; a changed one has a hash, so that names stay unique."""
     kept = _UNSAFE.sub("-", name)[:80]
     kept = "-" + kept[1:] if kept.startswith(".") else kept
     if kept == name and name:
@@ -164,14 +164,14 @@ def baseline_folder(folder: Path, scenario: str, target: str) -> Path:
 
 
 def read_baselines(folder: Path, scenario: str | None = None, target: str | None = None) -> list[StoredBaseline]:
-    """Stored baselines, the newest first. Raises UsageError for a file that is none, or of a newer version."""
+    """Return stored baselines, the newest first. Raise UsageError for an invalid file, or one of a newer version."""
     place = "/".join("*" if name is None else safe(name) for name in (scenario, target))
     stored = [StoredBaseline(path, read_file(path)) for path in sorted(folder.glob(f"{place}/*.json"))]
     return sorted(stored, key=lambda one: (one.baseline.started_utc_ns, one.baseline.run_id), reverse=True)
 
 
 def read_file(path: Path) -> Baseline:
-    """One stored baseline. Raises UsageError for a file that is none, or of a newer version."""
+    """Return one stored baseline. Raise UsageError for an invalid file, or one of a newer version."""
     try:
         content = safe_io.read_file(path)
         schema = read_json(content).get("schema")
@@ -189,7 +189,7 @@ PROVISIONAL = f"provisional: {KNOWN} runs tell the spread from run to run"
 
 
 def list_baselines(stored: Sequence[StoredBaseline]) -> Iterable[Block]:
-    """Yield a line for each scenario and target: how many runs, the newest, whether verdicts will be provisional."""
+    """Yield a line per scenario and target: the number of runs, the newest, and if verdicts will be provisional."""
     groups: dict[str, list[StoredBaseline]] = {}
     for one in stored:
         groups.setdefault(escape_control(f"{one.baseline.scenario}/{one.baseline.target}"), []).append(one)
@@ -201,7 +201,7 @@ def list_baselines(stored: Sequence[StoredBaseline]) -> Iterable[Block]:
 
 
 def describe_baselines(stored: Sequence[StoredBaseline]) -> list[list[Block]]:
-    """Return the runs, then each figure: the newest value, the spread between runs and the mean error within one."""
+    """Return the runs, then each metric: the newest value, the run-to-run sd and the mean error within a run."""
     runs = [one.baseline for one in stored[:NEWEST]]
     rows = [
         make_row(
@@ -224,7 +224,10 @@ def describe_baselines(stored: Sequence[StoredBaseline]) -> list[list[Block]]:
 
 
 def _shown_figures(runs: Sequence[Baseline]) -> Iterable[Line]:
-    """ttfa p95   1,410   ±2.1 %   ±3.4 %: standard deviations of the log; of rates in points. What is 0 is left out."""
+    """Yield rows: ttfa p95   1,410   ±2.1 %   ±3.4 %.
+
+    The deviations are standard deviations of the log, for rates in points. Quantiles of 0 are left out.
+    """
     for row in runs[0].quantiles:
         key = row.metric, row.stratum
         alike = [other for run in runs for other in run.quantiles if (other.metric, other.stratum) == key]
@@ -246,7 +249,7 @@ def _shown_figures(runs: Sequence[Baseline]) -> Iterable[Line]:
 
 
 def _spreads(figures: Sequence[float], within: Sequence[float], unit: str) -> list[str]:
-    """Return the spread between runs and the mean error within one; a dash for what is not known."""
+    """Return the run-to-run sd and the mean error within a run; a dash if unknown."""
     between = float(np.std(figures, ddof=1)) if len(figures) > 1 else None
     inside = math.sqrt(float(np.mean(within))) if within else None
     return [

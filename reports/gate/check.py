@@ -46,19 +46,19 @@ UNEQUAL = (
     "slower they can still be too narrow, and err in up to 13 % instead of 5."
 )
 LIKE = 0.75
-"""The share of the sessions that must be left, as Kish counts them, for nothing to be said of their length."""
+"""The minimum ratio of effective to actual sessions without a notice on unequal lengths."""
 FAMILY = (
     "Each of the {} limits is tested by itself, with an error of 5 %. If the true values were exactly at the limits, "
     "at least one would fail by chance in 5 to {:.0f} % of runs, less often the more they are correlated."
 )
 FAILURES, THROTTLED = "failure_rate", "throttle_rate"
 OMITTED = 0.1
-"""A run of which more of the turns wanted never began does not pass where nothing is asked of its failures."""
+"""The maximum share of planned turns that did not start, for a pass without a threshold on failures."""
 INTERRUPTED_RUN = (
     "the run was interrupted before its planned end: the verdict covers the turns until then, and whoever ended it may "
     "have seen the results"
 )
-"""A warning of a run that was ended by a signal: it did not pass for what was planned."""
+"""The warning for a run that a signal ended: its pass does not cover the complete plan."""
 UNUSED = 'No threshold is relative, so the baseline was not used: write one against it, such as ttfa: "p(95)<+20%".'
 
 
@@ -70,9 +70,9 @@ def check_of(
     on_inconclusive: OnInconclusive = "fail",
     allow: Sequence[str] = (),
 ) -> CheckResult:
-    """Check a run. Without thresholds those recorded with the run apply, or else default gates against the baseline.
+    """Check a run. Without `thresholds`, use those recorded with the run, or else default gates against the baseline.
 
-    Raises UsageError if nothing is asked, a relative threshold has no baseline, or a target is unknown.
+    Raise UsageError if there is nothing to check, a relative threshold has no baseline, or a target is unknown.
     """
     run = load_for_report(run) if isinstance(run, Path) else run
     sides = targets_of(run)
@@ -97,7 +97,7 @@ def check_of(
     interrupted = str(run.metadata.get("stop_reason") or "").startswith(INTERRUPTED)
     warnings = (INTERRUPTED_RUN,) if interrupted else ()
     notices: Iterable[str] = ()
-    if sides and run.folder not in answers.told:  # a comparison has them
+    if sides and run.folder not in answers.told:  # a comparison already has them
         notices = run_notices(run, noticed(run, sides[0].turns, measured_sessions(run)))
     several = [
         f"{one.written} is tested {join_words([SINCE[instant] for instant in instants])}; "
@@ -141,7 +141,7 @@ def check_of(
 
 
 def unequal_lengths(results: Sequence[ThresholdResult]) -> Iterable[str]:
-    """Yield the metrics whose sessions count as far fewer than they are."""
+    """Yield a notice on the metrics whose effective number of sessions is much smaller than the actual one."""
     few: dict[str, None] = {}
     for one in results:
         arms = one.finding.arms if one.finding else (one.counts,)
@@ -154,16 +154,16 @@ def unequal_lengths(results: Sequence[ThresholdResult]) -> Iterable[str]:
 
 
 def failed_by_chance(limits: Sequence[ThresholdResult]) -> Iterable[str]:
-    """Yield how often chance alone fails one of several limits, if one failed."""
+    """Yield the probability that at least one of several limits fails by chance, if one failed."""
     judged = [item for item in limits if item.result != "not_evaluated"]
     if len(judged) > 1 and any(item.result == "fail" for item in judged):
         yield FAMILY.format(len(judged), 100 * (1 - (1 - TAIL) ** len(judged)))
 
 
 def _too_throttled(sides: Sequence[ComparedTarget], items: Sequence[ThresholdResult]) -> Iterable[InvalidReason]:
-    """Yield why a run is invalid: its judged targets of which more than 1 % was throttled.
+    """Yield why a run is invalid: each checked target of which more than 1 % was throttled.
 
-    A threshold on the throttle rate decides instead. Of a target that was compared the comparison says it.
+    A threshold on the throttle rate decides instead. For compared targets, the comparison reports it.
     """
     judged, compared = ({item.target for item in items if item.relative == relative} for relative in (False, True))
     decided = {item.target for item in items if not item.relative and item.metric == THROTTLED}
@@ -183,7 +183,11 @@ def refuse_unknown_targets(thresholds: Iterable[Threshold], names: Sequence[str]
 
 
 def _refuse_unknown_steps(thresholds: Sequence[Threshold], run: RunFrames, sides: Sequence[ComparedTarget]) -> None:
-    """A run's turns name its steps. Until every script was once played to its end, no step can be called unknown."""
+    """Raise UsageError for a threshold of an unknown step.
+
+    The steps of a run are known from its turns. Until every script was played to its end once, no step counts as
+    unknown.
+    """
     steps, here = sides[0].turns.steps if sides else (), measured_sessions(run)
     scripts = {str(one.get("name")) for one in run.metadata.get("scripts") or []}
     played = here["script"][(here["outcome"] == "ok").to_numpy() & ~here["renewed"].to_numpy(dtype=bool)]
@@ -204,7 +208,7 @@ def _answers(
     baseline: str | RunFrames | None,
     allow: Sequence[str],
 ) -> BaselineResults:
-    """Return what the baseline says; nothing if it is not asked."""
+    """Return the results of the baseline; empty if no threshold needs it."""
     named = str(baseline.folder) if isinstance(baseline, RunFrames) else baseline
     base = relative.baseline_named(named, run.folder, run.metadata, [side.name for side in sides])
     asked = [threshold for threshold in thresholds if threshold.margin is not None]
@@ -240,9 +244,9 @@ def refuse_without_baseline(thresholds: Iterable[Threshold]) -> None:
 
 
 def _unguarded(sides: Sequence[ComparedTarget], items: Sequence[ThresholdResult]) -> list[ComparedTarget]:
-    """Return the targets that failed too often to pass by their waits alone, where no threshold is about failures.
+    """Return the targets that fail too often to pass by latency alone, without a threshold on failures.
 
-    A target without an item is the baseline of others: what is asked of their failures is asked of its own, too.
+    A target without a result is the baseline of others: a relative threshold on their failures covers it, too.
     """
     guarded = {item.target for item in items if item.metric == FAILURES}
     compared = any(item.relative for item in items if item.target in guarded)

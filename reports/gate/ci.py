@@ -1,4 +1,4 @@
-"""What CI systems show of a check: GitHub's annotations, Azure's issues and summary, JUnit XML for all of them.
+"""Output of a check for CI systems: GitHub's annotations, Azure's issues and summary, JUnit XML for all of them.
 
 Workflow commands of GitHub Actions escape a message as `%25`, `%0D`, `%0A`; a property such as its title also as `%3A`
 and `%2C` (docs.github.com, "Workflow commands"; actions/toolkit, `command.ts`). Logging commands of Azure Pipelines
@@ -22,11 +22,11 @@ from reports.gate.results import INCONCLUSIVE, INVALID, CheckResult, ThresholdRe
 from reports.gate.sentences import check_headline, remarks, result_sentence, shown_result
 
 MOST = 10
-"""Annotations of one kind that a step shows."""
+"""The maximum number of annotations of one type that a step shows."""
 
 
 def _annotated(checked: CheckResult) -> Iterable[tuple[str, Sequence[ThresholdResult]]]:
-    """Yield results by the kind of their annotations. What passes by `--on-inconclusive=pass` has none."""
+    """Yield results by the type of their annotations; there are none for a pass by `--on-inconclusive=pass`."""
     yield "error", checked.of("fail")
     if checked.on_inconclusive != "pass":
         yield "error" if checked.exit_status == INCONCLUSIVE else "warning", checked.of("inconclusive")
@@ -50,7 +50,7 @@ def github_command(kind: str, message: str, title: str = "rtbench check") -> str
 
 
 def azure_commands(checked: CheckResult, comment: Path) -> Iterable[str]:
-    """Yield lines for the step's output; `comment`: check.md, which is shown under the run."""
+    """Yield lines for the step's output. `comment`: check.md, which Azure shows below the run."""
     if checked.exit_status == INVALID:
         issues = [("error", check_headline(checked))]
     else:
@@ -76,11 +76,14 @@ def _escaped(text: str, percent: str) -> str:
 
 
 _NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML 1.0 cannot hold."""
+"""Characters that XML 1.0 does not allow."""
 
 
 def junit_xml(checked: CheckResult) -> str:
-    """Return the file's text. Failed thresholds are failures, inconclusive ones too or skipped, invalid ones errors."""
+    """Return the text of the file.
+
+    Failed thresholds are failures, inconclusive ones failures or skipped, invalid ones errors.
+    """
     suite = TestSuite("rtbench check")
     suite.add_property("run", _plain(checked.run_id))
     suite.add_property("simulated", "yes" if checked.simulated else "no")
@@ -94,7 +97,7 @@ def junit_xml(checked: CheckResult) -> str:
 
 
 def junit_refusal(error: str) -> str:
-    """Return the file's text if nothing was checked because of a user error."""
+    """Return the text of the file if there was no check because of a user error."""
     suite = TestSuite("rtbench check")
     _add(suite, "run", "check", [Error(_plain(error), "usage")])
     return _text(suite)

@@ -1,4 +1,4 @@
-"""The files of a check: check.json and check.md, and JUnit XML if it is asked for."""
+"""The files of a check: check.json and check.md, and JUnit XML on request."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SCHEMA = 3
 
 
 class LimitEntry(ClosedJsonEntry, frozen=True):
-    """A value against its limit, both in the unit of the metric; null where a value does not exist or is infinite."""
+    """A value and its limit, both in the unit of the metric; null if a value does not exist or is infinite."""
 
     operator: Sign
     limit: float
@@ -65,7 +65,7 @@ class ThresholdEntry(ClosedJsonEntry, frozen=True):
 
 
 def threshold_entry(one: ThresholdResult) -> ThresholdEntry:
-    """Return a result as check.json has it."""
+    """Return a result as an entry of check.json."""
     row, counts = flat_row(one), one.counts or NO_TURNS
     same = {name: row[name] for name in ThresholdEntry.__struct_fields__ if name in row and not hasattr(counts, name)}
     limit = None
@@ -106,7 +106,7 @@ class CheckDocument(JsonEntry, frozen=True):
 
 
 def check_data(checked: CheckResult) -> dict[str, Any]:
-    """The check as lists, dictionaries, strings and numbers."""
+    """Return the check as lists, dictionaries, strings and numbers."""
     return to_json_data(
         CheckDocument(
             schema=SCHEMA,
@@ -130,14 +130,14 @@ def check_data(checked: CheckResult) -> dict[str, Any]:
 
 
 class CheckPaths(NamedTuple):
-    """Where a check was written."""
+    """The paths of the files of a check."""
 
     json: Path
     markdown: Path
 
 
 def write_check(checked: CheckResult, folder: Path, junit: Path | None = None) -> CheckPaths:
-    """Write the files, each in one step, and decision.json anew. Raises UsageError for one that cannot be written."""
+    """Write the files, each atomically, and decision.json again. Raise UsageError for one that is not writable."""
     paths = paths_in(folder)
     if checked.decision:
         write_decision(checked.decision, folder)
@@ -148,9 +148,9 @@ def write_check(checked: CheckResult, folder: Path, junit: Path | None = None) -
 
 
 def refuse(error: str, folder: Path, junit: Path | None = None) -> None:
-    """Remove an earlier check's files, which would be taken for this one's, and write to JUnit why nothing was checked.
+    """Remove the files of an earlier check, which could be mistaken for this one's. Write the error to JUnit XML.
 
-    Raises UsageError for a file that cannot be removed or written.
+    Raise UsageError for a file that cannot be removed or written.
     """
     try:
         earlier = paths_in(folder) if is_run(folder) else ()
@@ -166,7 +166,7 @@ def refuse(error: str, folder: Path, junit: Path | None = None) -> None:
 
 
 def paths_in(folder: Path) -> CheckPaths:
-    """Where a run's check is written."""
+    """Return the paths of the files of a run's check."""
     return CheckPaths(folder / "check.json", folder / "check.md")
 
 
@@ -179,7 +179,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def append_summary(checked: CheckResult, path: Path) -> None:
-    """Add the comment to the summary of a GitHub step, after what other steps wrote there."""
+    """Append the comment to the summary of a GitHub step, after the text of other steps."""
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(render_markdown(check_page(checked)) + "\n")

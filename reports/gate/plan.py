@@ -1,9 +1,12 @@
-"""Reads the thresholds of a run before it begins, so that a mistake in them costs no session; pure but for the files.
+"""The thresholds of a run, read before it starts, so that a mistake in them costs no session. Pure but for files.
 
-What is `asked` comes from the process that runs the load, which knows no thresholds: `file`, the thresholds file or
-null; `scripts`, those with thresholds of their own, each with its `path` and, if it is in Python, its `thresholds`;
-`baseline`, what `--baseline` names or null; `targets`, in their order; and `lacking`, what the scripts can never show
-(`reports.measurable`).
+`asked` comes from the process that runs the load, which knows no thresholds:
+
+- `file`: the thresholds file or null
+- `scripts`: those with their own thresholds, each with its `path` and, for a Python script, its `thresholds`
+- `baseline`: the value of `--baseline` or null
+- `targets`: in their order
+- `lacking`: what the scripts can never measure (`reports.measurable`)
 """
 
 from __future__ import annotations
@@ -23,12 +26,12 @@ KEY = "thresholds"
 
 
 def planned_thresholds(asked: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the thresholds by metric, as run.json holds them. Those of a file replace those of the scripts.
+    """Return the thresholds by metric, as run.json stores them. Those of a file replace those of the scripts.
 
-    Raises UsageError if one cannot be read or the run can never be judged by it, and if there is no such baseline.
+    Raise UsageError if one cannot be read or the run can never decide it, or if the baseline does not exist.
     """
     targets, baseline = asked["targets"], asked["baseline"]
-    # the run has no folder yet, so no folder that is there is its own
+    # the run has no folder yet, so no existing folder is its own
     base = baseline_named(baseline, Path(), {"interleaved": len(targets) > 1}, targets)
     thresholds = []
     for path, table in _tables(asked):
@@ -48,7 +51,7 @@ def planned_thresholds(asked: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def _tables(asked: Mapping[str, Any]) -> Iterator[tuple[Path, LocatedValue]]:
-    """The files in which thresholds are written, and the tables there."""
+    """Yield the files that contain thresholds, with the tables there."""
     if asked["file"]:
         path = Path(asked["file"])
         yield path, read_yaml(path, "the file")

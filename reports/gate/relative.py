@@ -1,9 +1,9 @@
-"""Relative thresholds: what is asked of a candidate, what a baseline answered, and the items that come of it.
+"""Relative thresholds: the metric specs for a candidate, the results of a baseline, and the threshold results.
 
-A baseline that is a run, or a target of the same run, is measured as `reports.comparisons` does; stored ones:
-`reports.gate.stored_runs`. A run of `--until-decided` stopped at a moment that its figures chose, and a test that takes
-its size as given finds differences too often. So there its looks answer: the verdicts are those of
-`reports.looks.decide`, each with the interval and the corrected estimate of the look that decided it.
+A baseline that is a run, or a target of the same run, is compared as in `reports.comparisons`; stored ones as in
+`reports.gate.stored_runs`. A run of `--until-decided` stopped at a time that depended on its values; a test of a fixed
+size would find differences too often in it. So its interim analyses decide: the verdicts are those of
+`reports.looks.decide`, each with the interval and the corrected estimate of the deciding analysis.
 """
 
 from __future__ import annotations
@@ -57,18 +57,18 @@ DRIFTED = (
 
 @dataclass(frozen=True)
 class BaselineResult:
-    """What was measured of one question for one target of the run, beside its baseline."""
+    """The measured difference of one metric spec between one target of the run and its baseline."""
 
     written: str
     measured: MeasuredDifference
     provisional: bool = False
-    """whether something was assumed that more runs would tell"""
+    """True if it depends on an assumption that more runs would replace."""
     unstored: str = ""
-    """why there is no baseline yet; then nothing is known, though there is data"""
+    """The reason that there is no baseline yet; then the result is unknown, although there is data."""
     baseline: str = "the stored runs"
-    """what the baseline is called"""
+    """The name of the baseline."""
     peers: bool = False
-    """as of `Finding`"""
+    """The same as in `MetricComparison`."""
 
     @property
     def target(self) -> str:
@@ -77,10 +77,11 @@ class BaselineResult:
 
 @dataclass(frozen=True)
 class BaselineResults:
-    """All that a baseline says. `causes`, `differs`, `notices`, `against`: as in `Checked`.
+    """All results of a baseline. `causes`, `differs`, `notices` are as in `CheckResult`; `against` is its `baseline`.
 
-    `answers` have no verdicts yet; `items` have those of interim analyses, which `sentence` and `decision` say too.
-    `told`: runs whose own notices are among `notices`.
+    - `answers`: without verdicts yet
+    - `items`: with the verdicts of interim analyses, also described by `sentence` and `decision`
+    - `told`: runs whose own notices are among `notices`
     """
 
     answers: tuple[BaselineResult, ...] = ()
@@ -97,10 +98,10 @@ class BaselineResults:
 def asked_of(
     thresholds: Sequence[Threshold], sides: Sequence[ComparedTarget], targets: Sequence[str]
 ) -> list[tuple[str, MetricSpec, str]]:
-    """Return the relative thresholds as questions to these sides, of each stratum one; without any the default gates.
+    """Return the metric specs of the relative thresholds, one per stratum; by default those of the default gates.
 
-    A threshold as it was written, its question, and the candidate that it is of, empty for all. `targets`: the
-    candidates. Raises UsageError for a threshold of a target that is none of them.
+    Each has the threshold's text, the metric spec, and the candidate, which is empty for all. `targets`: the
+    candidates. Raise UsageError for a threshold of a target that is not a candidate.
     """
     relative = [threshold for threshold in thresholds if threshold.margin is not None]
     for threshold in relative:
@@ -122,7 +123,7 @@ def asked_of(
 
 
 def judged(answers: Sequence[BaselineResult]) -> list[ThresholdResult]:
-    """Return each with its verdict, Holm's correction over all of them, whatever baseline they are against."""
+    """Return each result with its verdict; Holm's correction is over all, even with different baselines."""
     level = next((apart.level for answer in answers if (apart := answer.measured.difference)), LEVEL)
     results = []
     findings = add_verdicts([answer.measured for answer in answers], "the baseline", level=level)
@@ -140,7 +141,7 @@ def judged(answers: Sequence[BaselineResult]) -> list[ThresholdResult]:
 def mark_provisional(
     answers: BaselineResults, targets: Sequence[ComparedTarget], before: Sequence[ComparedTarget] = ()
 ) -> BaselineResults:
-    """What another run, whose targets are `before`, or stored ones say of a run, marked where it is provisional."""
+    """Mark the provisional results of another run, whose targets are `before`, or of stored runs."""
     drifted, chosen = _drifts(targets), notices_of(targets, None)
     doubtful = {side.name for side in targets} if chosen else {drift.target for drift in drifted}
     assumed = [answer.measured for answer in answers.answers if answer.provisional and answer.measured.difference]
@@ -158,7 +159,7 @@ def mark_provisional(
 
 
 def _drifts(targets: Sequence[ComparedTarget]) -> list[PoolDrift]:
-    """Those of a run that are suspected."""
+    """Return the suspected drifts of a run."""
     return [one for one in drifts(targets[0].run, targets[0].samples) if one.suspected] if targets else []
 
 
@@ -169,7 +170,7 @@ def _drifted(drifts: Sequence[PoolDrift], whose: str) -> Iterable[str]:
 
 @dataclass(frozen=True)
 class SameRunBaseline:
-    """The other targets of an interleaved run are the candidates. `declared`: whether `--baseline` names it."""
+    """A target of the checked, interleaved run; the others are the candidates. `declared`: `--baseline` names it."""
 
     target: str
     declared: bool = False
@@ -177,7 +178,7 @@ class SameRunBaseline:
 
 @dataclass(frozen=True)
 class OtherRunBaseline:
-    """A run's folder. `target` is empty where the one of the same label is meant, or the only one."""
+    """The folder of another run. An empty `target` is the one with the candidate's name, or the only one."""
 
     folder: Path
     target: str = ""
@@ -185,7 +186,7 @@ class OtherRunBaseline:
 
 @dataclass(frozen=True)
 class StoredRunsBaseline:
-    """A folder that `rtbench baseline save` wrote. `target` is empty where the one of the same label is meant."""
+    """A folder written by `rtbench baseline save`. An empty `target` is the one with the candidate's name."""
 
     folder: Path
     target: str = ""
@@ -195,9 +196,9 @@ Against = SameRunBaseline | OtherRunBaseline | StoredRunsBaseline
 
 
 def baseline_named(text: str | None, run: Path, document: dict[str, Any], targets: Sequence[str]) -> Against | None:
-    """Return what `--baseline` names; without it the first of several interleaved `targets`, else None.
+    """Return the baseline that `--baseline` names; by default the first of several interleaved `targets`, else None.
 
-    Raises UsageError if nothing has that name.
+    Raise UsageError if nothing has that name.
     """
     several = bool(document.get("interleaved")) and len(targets) > 1
     if text is None:
@@ -225,7 +226,7 @@ def baseline_named(text: str | None, run: Path, document: dict[str, Any], target
 def against_targets(
     targets: Sequence[ComparedTarget], base: SameRunBaseline, thresholds: Sequence[Threshold]
 ) -> BaselineResults:
-    """The other targets of an interleaved run against one of them."""
+    """Compare the other targets of an interleaved run with one of them."""
     (baseline,) = (side for side in targets if side.name == base.target)
     found = _answers_of_comparison(baseline, [side for side in targets if side is not baseline], thresholds)
     answers = tuple(
@@ -238,7 +239,7 @@ def against_targets(
 def against_run(
     targets: Sequence[ComparedTarget], base: OtherRunBaseline, thresholds: Sequence[Threshold], other: RunFrames
 ) -> BaselineResults:
-    """Each target against the one of the same label in another run, or against its only one."""
+    """Compare each target with the one of the same name in another run, or with its only one."""
     others = targets_of(other)
     partners: dict[str, list[ComparedTarget]] = {}
     for side in targets:
@@ -261,7 +262,7 @@ def against_run(
 
 
 def _partner(base: OtherRunBaseline, target: str, known: Sequence[str]) -> str:
-    """The target of the baseline's run that a candidate is held against."""
+    """Return the target of the baseline's run that a candidate is compared with."""
     if base.target:
         return base.target
     if target in known:
@@ -277,7 +278,7 @@ def _partner(base: OtherRunBaseline, target: str, known: Sequence[str]) -> str:
 def _answers_of_comparison(
     baseline: ComparedTarget, candidates: Sequence[ComparedTarget], thresholds: Sequence[Threshold]
 ) -> BaselineResults:
-    """Of one comparison. What is the fault of the run that is checked is said by the check itself."""
+    """Return the results of one comparison. The check itself reports what makes the checked run invalid."""
     sides = filtered_by([baseline, *candidates])
     names = [side.name for side in sides[1:]]
     asked = asked_of(thresholds, sides, names)
@@ -304,9 +305,9 @@ def _answers_of_comparison(
 def by_looks(
     run: RunFrames, targets: Sequence[ComparedTarget], base: SameRunBaseline, thresholds: Sequence[Threshold]
 ) -> BaselineResults:
-    """What the looks say. `thresholds`: the relative ones that were given; none, or those of the plan.
+    """Return the results of the interim analyses. `thresholds`: the relative ones that were given; none, or the plan's.
 
-    Raises UsageError where others are asked for, or another baseline than the plan's.
+    Raise UsageError for other thresholds, or another baseline than the plan's.
     """
     decision = decision_of(run, str(run.folder))
     if base.declared:
@@ -330,7 +331,7 @@ def by_looks(
 
 
 def _refuse_others(decision: Decision, base: SameRunBaseline, thresholds: Sequence[Threshold], run: str) -> None:
-    """A plan answers what it was made for, and nothing else."""
+    """Raise UsageError for a baseline or thresholds other than the plan's."""
     first, second = decision.targets
     if base.target != first:
         raise UsageError(
@@ -347,15 +348,15 @@ def _refuse_others(decision: Decision, base: SameRunBaseline, thresholds: Sequen
 
 
 def _asked(threshold: Threshold, candidate: str) -> tuple[MetricSpec, str]:
-    """What a threshold asks: the only candidate may be named or not."""
+    """Return the metric spec and the target of a threshold; naming the only candidate makes no difference."""
     return threshold.question, "" if threshold.target == candidate else threshold.target
 
 
 def _items(decision: Decision) -> Iterable[ThresholdResult]:
-    """Yield an item for each gate. Before the first analysis there are gates and nothing is known of them."""
+    """Yield a result for each gate. Before the first analysis, the gates have no results."""
     for gate, finding in zip(decision.gates, decision.findings, strict=True):
         of_traits = gate.stratum and gate.stratum._replace(measured_from="")
-        # a threshold gives several gates if turns are measured from several instants
+        # a threshold has several gates if turns are measured from several instants
         asked = [replace(gate, stratum=stratum) for stratum in (gate.stratum, of_traits, None)]
         written = next(
             one.written

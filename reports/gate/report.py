@@ -1,4 +1,4 @@
-"""A check as a page, which a terminal and Markdown show."""
+"""A check as a page, for a terminal and Markdown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from reports.wording.cells import observed
 
 WORST_FIRST: tuple[Result, ...] = ("fail", "not_evaluated", "inconclusive", "pass")
 ROWS_SHOWN = 10
-"""Thresholds that a comment shows at once."""
+"""The maximum number of thresholds that a comment shows without folding."""
 INTERVALS = (
     "Intervals of values are 95 %, as in a report. A threshold passes or fails by one bound, which errs in 5 % of runs."
 )
@@ -25,7 +25,7 @@ DIFFERENCES = "Intervals of differences are 90 %, as in a comparison: their ends
 
 
 def check_page(checked: CheckResult) -> b.Page:
-    """Compose a check: the verdict first, then each threshold, the worst first."""
+    """Compose the page of a check: the verdict first, then each threshold, the worst first."""
     results = sorted(checked.thresholds, key=lambda one: WORST_FIRST.index(one.result))
     against = f"against {checked.baseline}" if checked.baseline else ""
     head = [checked.called, checked.run_id, against, observed(checked.observed_s)]

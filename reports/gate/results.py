@@ -1,4 +1,4 @@
-"""What a check says, in plain data: a result for each threshold and target, and the exit status that they come to."""
+"""The results of a check as plain data: one for each threshold and target, and the exit status."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PASSED: Final = 0
 FAILED: Final = 1
 INCONCLUSIVE: Final = 3
 INVALID: Final = 4
-"""Exit statuses, beside 2 for what cannot be asked so."""
+"""Exit statuses; 2 is for user errors."""
 DTYPES = dtypes_of(
     (TEXT, ("run_id", "threshold", "title", "target", "metric", "unit", "result", "verdict")),
     (FLAG, ("published", "usable")),
@@ -52,7 +52,7 @@ DTYPES = dtypes_of(
     (COUNT, ("required", "available")),
     (TEXT, ("required_unit", "sentence")),
 )
-"""The columns of a check's frame with their dtypes."""
+"""The columns of a check's frame, with their dtypes."""
 RESULTS: dict[VerdictName, Result] = {
     "improved": "pass",
     "equivalent": "pass",
@@ -64,7 +64,7 @@ RESULTS: dict[VerdictName, Result] = {
 
 
 class Limit(NamedTuple):
-    """An absolute threshold's limit, in the unit of its metric, and on which side of it the value is to be."""
+    """The limit of an absolute threshold, in the unit of its metric, and the required side of it."""
 
     operator: Sign
     value: float
@@ -72,7 +72,7 @@ class Limit(NamedTuple):
 
 @dataclass(frozen=True)
 class ThresholdResult:
-    """One threshold on one target: an estimate against a limit, or a comparison with a baseline.
+    """One threshold on one target: an estimate and a limit, or a comparison with a baseline.
 
     `estimate`: None if the metric is uncertain in this run. `bound`: the end that decided a pass or fail.
     """
@@ -94,7 +94,7 @@ class ThresholdResult:
 
     @property
     def title(self) -> str:
-        """ttfa p95 from end of speech."""
+        """The name of the metric, such as "ttfa p95 from end of speech"."""
         return figure_name(self.question)
 
     @property
@@ -103,7 +103,7 @@ class ThresholdResult:
 
     @property
     def counts(self) -> TargetCounts | None:
-        """What the target has of the metric; None if it is uncertain."""
+        """The counts of the target for the metric; None if the metric is uncertain."""
         if self.finding is not None:
             return self.finding.arms[1]
         return self.estimate.counts if self.estimate else None
@@ -116,7 +116,7 @@ class ThresholdResult:
 
     @property
     def shortfall(self) -> Shortfall | None:
-        """What there is too little of for the value to be shown; of a comparison on the target that has less of it."""
+        """The unit that is too few to print the value; in a comparison, for the target with fewer."""
         if self.finding is not None:
             return self.finding.shortfall
         if self.estimate is None or self.result != "inconclusive" or not self.estimate.counts.turns:
@@ -128,12 +128,12 @@ class ThresholdResult:
 
     @property
     def reason_text(self) -> str:
-        """Why it is what it is; empty if its values say it."""
+        """The reason for the result; empty if its values show it."""
         return "; ".join(filter(None, (verdicts.said(self.reason), self.note)))
 
 
 def make_row(one: ThresholdResult) -> dict[str, Any]:
-    """Return a result as a flat row: of check.json's entries, and of a check's frame."""
+    """Return a result as a flat row, for check.json's entries and a check's frame."""
     few, counts, found = one.shortfall, one.counts, one.finding
     row: dict[str, Any] = dict.fromkeys(DTYPES) | {
         "threshold": one.threshold,
@@ -181,36 +181,36 @@ def make_row(one: ThresholdResult) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """A check of one run. `causes`: why it is invalid, whatever its thresholds say. `baseline`: in words.
+    """A check of one run. `causes`: why it is invalid, regardless of its thresholds. `baseline`: a text.
 
-    `answer`: what the relative thresholds say together, in the sentence that a comparison has.
+    `answer`: the joint result of the relative thresholds, in the sentence of a comparison.
     """
 
     run_id: str
     scenario: str
     simulated: bool
     validity: ValidityStatus
-    """of the run"""
+    """The validity of the run."""
     thresholds: tuple[ThresholdResult, ...]
     causes: tuple[InvalidReason, ...]
     differs: tuple[str, ...]
-    """of a stored baseline, what is not as it was"""
+    """The conditions that differ from those of the stored baseline."""
     notices: tuple[str, ...]
     baseline: str
     answer: str = ""
     on_inconclusive: OnInconclusive = "fail"
     labels: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    """what no threshold is about and must not be overlooked"""
+    """Warnings on facts that no threshold covers and that must not be overlooked."""
     observed_s: float = 0.0
-    """from the first session's start to the last one's end, of the target with the shortest time"""
+    """The seconds from the first session's start to the last one's end, for the target with the shortest time."""
     decision: Decision | None = field(default=None, compare=False)
-    """of a run that was started with --until-decided and is checked by its interim analyses: what they found"""
+    """The decision of a run that was started with --until-decided and is checked by its interim analyses."""
 
     def to_frame(self) -> pd.DataFrame:
         """Return a row for each threshold on each target: `thresholds` of check.json.
 
-        `value` and `low` are inf among failed turns. `usable` is false in an invalid check; `reason` says why.
+        `value` and `low` are inf among failed turns. `usable` is false in an invalid check; `reason` has the reason.
         """
         invalid = "; ".join((*(cause.text for cause in self.causes), *self.differs)).replace(NBSP, " ")
         rows = []
@@ -226,7 +226,7 @@ class CheckResult:
         return frame_of(rows, DTYPES)
 
     def __repr__(self) -> str:
-        """Checked(20261120T091400Z-voice_turns: inconclusive, 3 thresholds)."""
+        """Return a summary: Checked(20261120T091400Z-voice_turns: inconclusive, 3 thresholds)."""
         counted = plural(len(self.thresholds), "threshold").replace(NBSP, " ")
         return f"Checked({self.run_id}: {RESULT_OF_STATUS[self.exit_status]}, {counted})"
 
@@ -241,9 +241,9 @@ class CheckResult:
 
     @property
     def exit_status(self) -> ExitStatus:
-        """The exit status. 4 wins over 1, that over 3: what was not measured neither passes nor fails.
+        """The exit status. 4 has priority over 1, and 1 over 3: an unmeasured metric neither passes nor fails.
 
-        A run that is under way and not decided yet is inconclusive, and --on-inconclusive does not change that.
+        A run that is open and not decided yet is inconclusive, regardless of --on-inconclusive.
         """
         results = {one.result for one in self.thresholds}
         if self.causes or self.differs or not results or "not_evaluated" in results:
@@ -255,7 +255,7 @@ class CheckResult:
 
     @property
     def warns(self) -> bool:
-        """Whether it passes although a threshold is inconclusive, and is to warn of that."""
+        """True if the check passes with a warning because a threshold is inconclusive."""
         return self.exit_status == PASSED and self.on_inconclusive == "warn" and any(self.of("inconclusive"))
 
     def of(self, *results: Result) -> tuple[ThresholdResult, ...]:
@@ -263,7 +263,7 @@ class CheckResult:
 
 
 def compared_result(threshold: str, finding: MetricComparison) -> ThresholdResult:
-    """Return the result of a relative threshold. A target without the value is no data."""
+    """Return the result of a relative threshold; not evaluated if a target lacks the value."""
     there = finding.difference is not None or bool(finding.inexact)
     result: Result = RESULTS[finding.verdict.name] if there else "not_evaluated"
     reason = finding.verdict.reason if there else InconclusiveReason("no_value_here")

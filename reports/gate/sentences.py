@@ -1,4 +1,4 @@
-"""A check in sentences: the verdict first, then what an exit status means; the same words on every output."""
+"""A check in sentences: the verdict first, then the meaning of the exit status; the same text on every output."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def baseline_text(one: ThresholdResult) -> str:
 
 
 def interval_text(one: ThresholdResult) -> str:
-    """Return the interval of the value, or the difference with its own: 590 to 690 ms; +4 % (−3 to +12 %)."""
+    """Return the interval of the value, or the difference with its interval: 590 to 690 ms; +4 % (−3 to +12 %)."""
     if one.finding is not None:
         return row(one.finding, 1).told if one.finding.difference else NOTHING
     if one.estimate is None or one.shortfall or not one.estimate.counts.turns:
@@ -48,13 +48,13 @@ def interval_text(one: ThresholdResult) -> str:
 
 
 def completed_text(one: ThresholdResult) -> str:
-    """Return the share of the planned turns that have the value; a dash for what is no latency."""
+    """Return the share of the planned turns that have the value; a dash unless it is a latency."""
     share = one.counts.completed_share if one.counts else math.nan
     return NONE if math.isnan(share) else percent(share, 1)
 
 
 def limit_text(one: ThresholdResult) -> str:
-    """Return the limit with its sign as it was written: < 800 ms; the margin of a relative one."""
+    """Return the limit with its sign as written: < 800 ms; for a relative threshold its margin."""
     if one.limit is None:
         return margin(one.question.margin, one.metric, sign=True)
     sign, limit = {"<=": "≤", ">=": "≥"}.get(one.limit.operator, one.limit.operator), one.limit.value
@@ -75,7 +75,7 @@ MEANINGS = {
 
 
 def check_headline(checked: CheckResult) -> str:
-    """One sentence that tells the verdict: that of the comparison, where what decides was compared."""
+    """Return the verdict in a sentence: that of the comparison, if a comparison decides."""
     if checked.exit_status == INVALID:
         if causes := check_causes(checked):
             why = _first([cause.line for cause in causes], "reason")
@@ -106,7 +106,7 @@ def result_sentence(one: ThresholdResult) -> str:
 
 
 def figures_text(one: ThresholdResult) -> str:
-    """Return what was measured and what was asked: 1,580 ms (1,420 to 1,690 ms), limit < 800 ms."""
+    """Return the measured value and the limit: 1,580 ms (1,420 to 1,690 ms), limit < 800 ms."""
     if one.finding is not None:
         return f"{interval_text(one)}, margin {limit_text(one)}"
     interval = "" if one.shortfall else f" ({interval_text(one)})"
@@ -119,7 +119,7 @@ def undecided(one: ThresholdResult) -> str:
 
 
 def more(one: ThresholdResult) -> str:
-    """Return how many sessions would settle it, if the reason does not say it."""
+    """Return how many sessions would make it conclusive, unless there is a reason."""
     found = one.finding
     if found is None or found.verdict.more_sessions is None or one.reason_text or one.result != "inconclusive":
         return ""
@@ -127,7 +127,7 @@ def more(one: ThresholdResult) -> str:
 
 
 def reason(one: ThresholdResult) -> str:
-    """Return why a result is what it is, if its values do not say it."""
+    """Return why a result is what it is, if its values do not show it."""
     parts, found = [f"{one.reason_text}{more(one)}".removeprefix("; ")], one.finding
     if found and (corrected := as_share(found.corrected, found.question.scale)) is not None:
         parts.insert(0, f"corrected {signed(corrected, found.question.scale)}, analysis {found.look}")
@@ -148,20 +148,20 @@ def ending(checked: CheckResult) -> str:
 
 
 def remarks(checked: CheckResult) -> list[str]:
-    """Return why a check is invalid, and what else to know. The headline has the first reason."""
+    """Return why a check is invalid, and its notices. The headline has the first reason."""
     return [*(cause.line for cause in check_causes(checked)), *checked.notices]
 
 
 def is_judged(one: ThresholdResult, checked: CheckResult) -> bool:
-    """Return whether a result counts: none does of a run that is invalid, or that was not compared fairly.
+    """Return whether a result counts: not if the run is invalid, or the comparison unfair.
 
-    If stored baselines were made under other conditions, absolute thresholds still do.
+    If stored baselines have other conditions, absolute thresholds still count.
     """
     return not (checked.causes or (checked.differs and one.relative))
 
 
 def shown_result(one: ThresholdResult) -> str:
-    """Return the result as screens show it; of a comparison its verdict: slower, not regressed."""
+    """Return the result as on screens; for a comparison its verdict: slower, not regressed."""
     if one.finding is None or one.result == "not_evaluated":
         return one.result.replace("_", " ")
     return finding_sentences.shown(one.finding)
@@ -187,6 +187,6 @@ def check_badges(checked: CheckResult) -> list[Badge]:
 
 
 def _first(texts: list[str], noun: str) -> str:
-    """The first of several, and how many more there are of what."""
+    """Return the first of several texts, and the number of further ones."""
     rest = f" (and {plural(len(texts) - 1, f'more {noun}')})" if len(texts) > 1 else ""
     return f"{texts[0].rstrip('.') if texts else 'there is nothing to judge'}{rest}"

@@ -1,4 +1,4 @@
-"""Relative thresholds against stored runs of the same scenario and target, made under the same conditions."""
+"""Relative thresholds against stored runs of the same scenario and target, under the same conditions."""
 
 from __future__ import annotations
 
@@ -32,9 +32,11 @@ ASSUMING = Inference(run_sd=RUN_SD, rate_run_sd=RATE_RUN_SD)
 
 @dataclass(frozen=True)
 class ComparableRuns:
-    """The stored runs that a target is held against, the newest first. `differs`: why there are none.
+    """The stored runs that a target is compared with, the newest first.
 
-    `unstored`: that none is stored yet, for it is the first night. `notices`: on those that were left out.
+    - `differs`: why there are none
+    - `unstored`: why none is stored yet, such as before the first saved run
+    - `notices`: on runs that were left out
     """
 
     runs: tuple[StoredBaseline, ...] = ()
@@ -44,9 +46,9 @@ class ComparableRuns:
 
 
 def eligible(side: ComparedTarget, folder: Path, allowed: Sequence[str], target: str) -> ComparableRuns:
-    """Return the baseline that a folder of stored runs gives. `allowed`: conditions in which they may differ.
+    """Return the baseline from a folder of stored runs. `allowed`: conditions that may differ.
 
-    `target`: whose stored runs are meant. Raises UsageError for an unknown one.
+    `target`: the target of the stored runs. Raise UsageError for an unknown one.
     """
     files, left_out = each_once(read_baselines(folder, scenario_of(side), target))
     if not files and target != side.name:
@@ -71,7 +73,7 @@ def eligible(side: ComparedTarget, folder: Path, allowed: Sequence[str], target:
 
 
 def each_once(stored: Sequence[StoredBaseline]) -> tuple[list[StoredBaseline], list[str]]:
-    """(every run once, of the files that are of the scenario and target of their folder; notices on the others)."""
+    """Return (each run once, from files in the folder of their scenario and target; notices on the others)."""
     kept: dict[tuple[str, str, str, int], StoredBaseline] = {}
     notices = []
     for one in stored:
@@ -88,7 +90,7 @@ def each_once(stored: Sequence[StoredBaseline]) -> tuple[list[StoredBaseline], l
 def _matching(
     side: ComparedTarget, stored: Sequence[StoredBaseline], allowed: Sequence[str]
 ) -> tuple[list[StoredBaseline], list[str], list[str]]:
-    """(the newest runs under the same conditions, what differs where there are none, notices on those left out)."""
+    """Return (the newest runs with equal conditions, the differences if there are none, notices on those left out)."""
     now = conditions_of(side)
     apart = [differing_conditions(now, one.baseline.conditions, allowed) for one in stored]
     limited = [any(rate.name == "throttle_rate" and rate.share > FAIR for rate in one.baseline.rates) for one in stored]
@@ -109,9 +111,9 @@ def against_stored_runs(
     thresholds: Sequence[Threshold],
     allowed: Sequence[str] = (),
 ) -> BaselineResults:
-    """Compare each target with its stored runs. Raises UsageError for a threshold on what stored runs do not hold.
+    """Compare each target with its stored runs. Raise UsageError for a threshold on values that they do not have.
 
-    A target without stored runs, for it is the first night, is inconclusive.
+    A target without stored runs, as before the first saved run, is inconclusive.
     """
     names = [side.name for side in sides]
     answers: list[BaselineResult] = []
@@ -132,7 +134,7 @@ def against_stored_runs(
 
 
 def _answer(written: str, side: ComparedTarget, question: MetricSpec, stored: ComparableRuns) -> BaselineResult:
-    """Return what stored runs say of a target; provisional if there are too few of them to tell their spread."""
+    """Return the result against stored runs; provisional if they are too few to estimate the run-to-run variation."""
     if question.step:
         raise UsageError(f"{question.name}: stored baselines have no values per step; name a run as the baseline")
     runs = [one.baseline for one in stored.runs]

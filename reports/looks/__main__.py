@@ -1,7 +1,7 @@
-"""What the process that runs a load asks of the reports, each answered with a line of JSON.
+"""Requests of the process that runs a load, each with a line of JSON as the response.
 
-python -m reports.looks plan JSON       the plan of a run that ends once it is decided, from what the run will be
-python -m reports.looks look FOLDER     whether it may end now, and where its looks are; exit 0 whatever the verdict
+python -m reports.looks plan JSON       the plan of a run that ends once it is decided, from the planned run
+python -m reports.looks look FOLDER     whether it may end now, and its analyses; exit 0 for any verdict
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from bench.errors import USAGE_STATUS, UsageError
 
 
 def look(folder: str) -> dict[str, Any]:
-    """Return what an interim analysis finds. Raises UsageError for a run that has no plan, or cannot be read."""
+    """Return the result of an interim analysis. Raise UsageError for a run without a plan, or an unreadable one."""
     from reports.looks.decide import look_at
     from reports.looks.decision import decision_sentence
 

@@ -1,13 +1,13 @@
-"""A comparison that is looked at while it runs: which look decided it, and how; pure.
+"""Interim analyses of a comparison: which analysis decides it, and how. Pure.
 
-At look k, with the first g_k pairs in order of their start, every gate has a z: how many standard errors the candidate
-lies beyond the margin. `c_k(a)` is the critical value of `reports.statistics.group_sequential`.
+At analysis k, with the first g_k pairs in order of their start, each gate has a z: the number of standard errors by
+which the candidate is beyond the margin. `c_k(a)` is the critical value of `reports.statistics.group_sequential`.
 
     regressed       z ≥ c_k(a / number of gates), the others by Holm's step-down          the run stops, exit status 1
-    not regressed   the upper bound at c_k(a) lies below the margin; a pass is final      all of them: it stops, 0
-    futile          it would stay inconclusive at N, and no arm drifts by itself          it stops, 3
-    the last look   nothing of these                                                      it stops, 3
-    invalid         the arms may not be compared, whatever the gates say                  it stops, 4
+    not regressed   the upper bound at c_k(a) is below the margin; a pass is final        all of them: it stops, 0
+    futile          it would stay inconclusive at N, and no target drifts or has bursts   it stops, 3
+    last analysis   none of these                                                         it stops, 3
+    invalid         the targets may not be compared, regardless of the gates              it stops, 4
 """
 
 from __future__ import annotations
@@ -24,12 +24,15 @@ from reports.statistics.verdicts import InconclusiveReason, VerdictName, step_do
 End = Literal[
     "regressed", "not_regressed", "futility", "final_analysis", "invalid", "pending", "stopped_by_user", "no_analysis"
 ]
-"""Why there was no further look. `waiting`: there will be; `no look`: the run ended before the first was complete."""
+"""The reason that there is no further analysis.
+
+`pending`: there will be one. `no_analysis`: the run ended before the first one was complete.
+"""
 
 
 @dataclass(frozen=True)
 class AnalysisSchedule:
-    """What was planned before the first session."""
+    """The analyses that are planned before the first session."""
 
     pairs: int
     sizes: tuple[int, ...]
@@ -43,7 +46,7 @@ class AnalysisSchedule:
 
 @dataclass(frozen=True)
 class InterimAnalysis:
-    """One look that was held. `c`: c_k(a); `c_first`: c_k(a / gates), which the first to be called worse must reach."""
+    """One analysis that was made. `c`: c_k(a); `c_first`: c_k(a / gates), which the first regressed gate must reach."""
 
     pairs: int
     seen: tuple[InterimStatistic, ...]
@@ -53,7 +56,7 @@ class InterimAnalysis:
 
 @dataclass(frozen=True)
 class MetricDecision:
-    """The answer of one gate: by which look (from 0), at which critical value; bounds and corrected estimate of d."""
+    """The decision on one gate: its analysis (from 0), and the bounds and the corrected estimate of d there."""
 
     verdict: VerdictName
     reason: InconclusiveReason | None
@@ -63,12 +66,12 @@ class MetricDecision:
     high: float
     corrected: float
     provisional: bool = False
-    """at a look that was held an arm drifted by itself"""
+    """True if at any analysis that was made, the gate had drift or bursts."""
 
 
 @dataclass(frozen=True)
 class SequentialResult:
-    """All looks that were held, the last one being the one that decided, and what came of them."""
+    """All analyses that were made, up to the one that decided, and their result."""
 
     looks: tuple[InterimAnalysis, ...]
     reason: End
@@ -87,12 +90,13 @@ def run_looks(
     *,
     unfit: Callable[[int], object] = lambda pairs: False,
 ) -> SequentialResult:
-    """Hold `complete` of the planned looks, one after another, until one decides. `see`: pairs → every gate; `unfit`:
-    pairs → whether they may not be compared.
+    """Make `complete` of the planned analyses, one after another, until one decides.
 
-    `end`: why there will be no more of them; empty while the run goes on. "by hand": somebody who could see figures
-    ended it, and only bounds that were crossed count. "blind": nobody chose the moment by them, and if no look has
-    decided, the last complete one is the final one: it takes all of the error that is left.
+    - `see`: pairs → the statistics of all gates
+    - `unfit`: pairs → whether the targets may not be compared
+    - `end`: why there will be no more analyses; empty while the run is open. "by hand": a person who could see results
+      ended it, so only crossed bounds count. "blind": the end did not depend on results. Then, if no analysis has
+      decided, the last complete one is the final one and spends all the remaining error
     """
     if not complete:
         return SequentialResult((), "no_analysis" if end else "pending", ())
@@ -111,9 +115,9 @@ def _evaluate_looks(
     shares: Sequence[float],
     otherwise: End,
 ) -> SequentialResult:
-    """Looks at these shares of N, of which the last one takes all that is left."""
+    """Make the analyses at these shares of N; the last one spends all the remaining error."""
     ladder = [group_sequential.critical_values(shares, schedule.level / rest) for rest in range(schedule.gates, 0, -1)]
-    final = ladder[-1][-1], ladder[0][-1]  # of the last look: for a pass, and for the first to be worse
+    final = ladder[-1][-1], ladder[0][-1]  # of the last analysis: to pass, and to be the first to regress
     held: list[InterimAnalysis] = []
     passed: list[int | None] = [None] * schedule.gates
     worse: frozenset[int] = frozenset()
@@ -145,7 +149,7 @@ def _reason(
     last: bool,
     final: tuple[float, float],
 ) -> End | None:
-    """Why this look ends the run; None where it does not."""
+    """Return why this analysis ends the run; None if it does not."""
     if worse:
         return "regressed"
     if None not in passed:
@@ -153,7 +157,7 @@ def _reason(
     if last:
         return "final_analysis"
     if any(one.order for one in look.seen):
-        return None  # what it will come to at N cannot be told from here
+        return None  # with drift or bursts, the result at N cannot be predicted
     chances = [group_sequential.UNKNOWN if one.untested else one.chances(t, *final) for one in look.seen]
     still_open = [one for one, at in zip(chances, passed, strict=True) if at is None]
     return "futility" if group_sequential.futile(still_open, chances) else None
@@ -167,7 +171,7 @@ def _course(
     worse: frozenset[int],
     ladder: Sequence[Sequence[float]],
 ) -> SequentialResult:
-    """`ladder`: critical values of the first gate to be called worse, of the next, …, and of one alone."""
+    """Return the result. `ladder`: critical values of the first gate to regress, the next, …, and a single one."""
     rulings = []
     for gate, at in enumerate(passed):
         k = len(held) - 1 if at is None or gate in worse else at
@@ -180,7 +184,8 @@ def _course(
             )
             why = seen.why_inconclusive(c) or futile
         drifted = any(look.seen[gate].order for look in held)
-        stopped_by = ladder[0] if gate in worse else ladder[-1]  # what would have ended the run at an earlier look
+        # the bounds that would have ended the run at an earlier analysis
+        stopped_by = ladder[0] if gate in worse else ladder[-1]
         estimates = seen.estimates(c, schedule.shares[: k + 1], stopped_by[: k + 1])
         rulings.append(MetricDecision(verdict, why, k, seen.d, *estimates, provisional=drifted))
     return SequentialResult(tuple(held), reason, tuple(rulings))

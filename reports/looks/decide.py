@@ -1,12 +1,12 @@
-"""Whether a comparison that runs, or ran, is decided: run folder → `Decision`, and decision.json in the folder.
+"""The decision on an open or ended comparison run: run folder → `Decision`, and decision.json in the folder.
 
-Nothing is remembered from look to look: every look is computed anew from the rows, with draws that are seeded by the
-run's id, so the answer is the same whoever asks, and when.
+No state is kept between analyses: each one is computed again from the rows, with resamples seeded by the run's ID. So
+the result does not depend on the caller or the time.
 
-A look sees the first pairs in order of their start, whole, and only once all of them have ended. Never "the pairs that
-have ended": the slow ones are still running. A pair has its number from when it started, so a look waits for every
-number before it. Once the run has ended, a number that no session has never started, and a pair that lacks a session,
-or that the end of the run cut, is where the looks end.
+An analysis uses the first pairs in order of their start, complete, and only once all of them have ended. It never uses
+"the pairs that have ended": the slow ones are still open. A pair gets its number when it starts, so an analysis waits
+for all lower numbers. After the run has ended, a number without a session never started. The analyses end at the first
+pair that lacks a session, or that the end of the run interrupted.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ from reports.turns import measured_rows
 from reports.wording.validity import InvalidReason, of_run
 
 AT_THE_END = (VALID, TURNS)
-"""Checks that a look does not ask: the harness is judged once the run has ended, and turns may still come."""
+"""Checks that an analysis skips: the load generator is checked after the run has ended, and turns may still come."""
 
 
 def look_at(folder: Path) -> Decision:
-    """Return the decision of a run that goes on or has ended, and write it to decision.json.
+    """Return the decision of an open or ended run, and write it to decision.json.
 
-    Raises UsageError if the folder is no run, was started without a plan, or cannot be written to.
+    Raise UsageError if the folder is no run, was started without a plan, or is not writable.
     """
     decision = decision_of(runs.load_for_report(folder), str(folder))
     write_decision(decision, folder)
@@ -63,7 +63,7 @@ def look_at(folder: Path) -> Decision:
 
 
 def decision_of(run: RunFrames, named: str = "the run") -> Decision:
-    """Return the decision of a run that was read."""
+    """Return the decision of a loaded run."""
     plan = plan_of(run.metadata, named)
     known = known_targets(run)
     if len(known) != ARMS or not run.metadata.get("interleaved"):
@@ -78,7 +78,7 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
 
     refuse_other_targets(plan.thresholds, targets)
     size = int(pairs.size)
-    early = first(min(plan.analyses[0], size))  # whose strata are asked about at every analysis
+    early = first(min(plan.analyses[0], size))  # its strata are used at every analysis
     asked = tuple(
         one
         for threshold in plan.thresholds
@@ -88,9 +88,9 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
     complete = sum(planned <= size for planned in plan.analyses)
 
     def see(held: int) -> list[InterimStatistic]:
-        """Return what is seen of every gate; the quantiles of one metric share their draws."""
+        """Return the statistics of all gates; the quantiles of one metric share their resamples."""
         sides, rng = first(held), np.random.default_rng([seed, held])
-        error = EARLY if held < plan.analyses[-1] else FOUND  # of the tests of own drift
+        error = EARLY if held < plan.analyses[-1] else FOUND  # of the tests for drift and bursts
         seen_of: dict[MetricSpec, InterimStatistic] = {}
         for group in by_sample(asked):
             if unfit := inexact(sides, group[0]):
@@ -112,7 +112,7 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
         no_data = (InvalidReason("no_data", "no pair of sessions ended"),)
         invalid = of_run(validity_of(run.metadata), run.metadata, run.folder) or no_data
     elif ended:
-        given_up = run.metadata.get("aborted_because")  # while it ran; a later verdict does not change it
+        given_up = run.metadata.get("aborted_because")  # decided during the run; a later verdict does not change it
         aborted = (InvalidReason("aborted", str(given_up)),) if given_up else ()
         invalid = causes_of(deciding_checks(first(size))) or aborted
     too_early = InconclusiveReason("no_analysis", "pair", plan.analyses[0], (size,))
@@ -127,7 +127,7 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
 def _finding(
     run: RunFrames, targets: tuple[str, str], gate: MetricSpec, ruling: MetricDecision, sides: Sequence[ComparedTarget]
 ) -> MetricComparison:
-    """Return what the analyses found of a gate. `sides`: with the pairs of the analysis that decided it."""
+    """Return the findings of the analyses on a gate. `sides`: with the pairs of the analysis that decided it."""
     base, candidate = [gate.statistic.value(side, gate) for side in sides] or [math.nan] * ARMS
     base_counts, counts = [gate.statistic.counts(side, gate) for side in sides] or [NO_TURNS] * ARMS
     there = base_counts.turns > 0 and counts.turns > 0
@@ -146,7 +146,7 @@ def _finding(
 
 
 def end_of(document: dict[str, Any]) -> Literal["", "by hand", "blind"]:
-    """How a run came to its end, as `follow` takes it. Nobody knows why one was killed, so it counts as by hand."""
+    """Return the `end` of a run for `run_looks`. The reason for a killed run is unknown, so it counts as by hand."""
     if document.get("state") not in ("ended", "killed"):
         return ""
     return "by hand" if document["state"] == "killed" or document.get("stop_reason") == INTERRUPTED else "blind"
@@ -156,9 +156,9 @@ ARMS = 2
 
 
 def leading(sessions: pd.DataFrame, *, ended: bool) -> Integers:
-    """Numbers of the measured pairs, ascending, up to the first one that has not ended.
+    """Return the numbers of the measured pairs, ascending, up to the first one that has not ended.
 
-    `ended`: whether the run came to a clean end, so that what has no row never was.
+    `ended`: True if the run ended normally; then numbers without a row never started.
     """
     numbered = sessions["pair"].notna().to_numpy()
     is_measured = np.zeros(len(sessions), dtype=bool)
@@ -166,7 +166,7 @@ def leading(sessions: pd.DataFrame, *, ended: bool) -> Integers:
     cut = (sessions["outcome_class"] == "unfinished").to_numpy() & ended
     number = sessions["pair"].to_numpy(dtype=np.float64)[numbered].astype(np.int64)
     frame = pd.DataFrame({"target": sessions["target"].to_numpy(dtype=object)[numbered], "cut": cut[numbered]})
-    over = ~sessions["renewed"].to_numpy(dtype=bool)[numbered]  # a call goes on where another session took its place
+    over = ~sessions["renewed"].to_numpy(dtype=bool)[numbered]  # a call continues if another session replaced this one
     arms_over = frame["target"].where(over).groupby(number).nunique()
     whole = (arms_over == ARMS) & ~frame.groupby(number)["cut"].any()
     known = whole.index.to_numpy(dtype=np.int64)
@@ -179,7 +179,7 @@ def leading(sessions: pd.DataFrame, *, ended: bool) -> Integers:
 
 
 def sides_of_pairs(run: RunFrames, targets: tuple[str, str], pairs: Integers) -> tuple[ComparedTarget, ...]:
-    """Both arms of a run, baseline first, with nothing in them but these pairs; no sides where there are none."""
+    """Return both targets of a run, baseline first, with only these pairs; () without pairs."""
     if not pairs.size:
         return ()
     rows = run.sessions["pair"].isin(pairs).to_numpy()

@@ -1,6 +1,6 @@
-"""A decision: what may be said of a run by its plan, now, in a sentence, on a terminal and as decision.json.
+"""The current decision on a run by its plan: as a sentence, on a terminal, and as decision.json.
 
-decision.json has what was planned, what every look saw, and what came of it; enough to compute it again.
+decision.json has the plan, the statistics of every analysis, and the result; enough to compute it again.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ STATUSES: dict[End, ExitStatus] = {"not_regressed": 0, "regressed": 1}
 
 @dataclass(frozen=True)
 class Decision:
-    """What may be said of a run by its plan, now. `gates`: what is asked, in the order of the course's rulings.
+    """The current decision on a run by its plan.
 
-    `pairs`: measured pairs that have ended, in a row from the first. `invalid`: why the figures of a run that ended
-    may not be used.
+    - `gates`: in the order of the course's rulings
+    - `pairs`: the number of measured pairs that have ended, without gaps from the first
+    - `invalid`: why the values of a run that ended may not be used
     """
 
     run: RunFrames
@@ -48,38 +49,38 @@ class Decision:
     ended: bool
     invalid: tuple[InvalidReason, ...]
     findings: tuple[MetricComparison, ...]
-    """what the analyses found of each gate, beside the values that both targets had by then"""
+    """The findings of the analyses on each gate, with the values of both targets at that time."""
 
     @property
     def stopped(self) -> bool:
-        """Whether there is nothing more to be learned from this run."""
+        """True if this run can bring no further decision."""
         return self.course.stopped or bool(self.invalid)
 
     @property
     def stopped_by_analysis(self) -> bool:
-        """Whether it was a look that said so."""
+        """True if an analysis stopped the run."""
         reason = self.course.reason
         return reason == "invalid" if self.invalid else reason not in ("pending", "no_analysis")
 
     @property
     def verdict(self) -> VerdictName:
-        """That of all gates together."""
+        """The verdict of all gates together."""
         reason = self.course.reason
         return reason if reason == "regressed" or reason == "not_regressed" else "inconclusive"
 
     @property
     def exit_status(self) -> ExitStatus:
-        """As `rtbench check` exits: 4 invalid, 1 regressed, 0 every primary metric passes, 3 neither."""
+        """The exit status of `rtbench check`: 4 invalid, 1 regressed, 0 every primary metric passes, 3 neither."""
         return 4 if self.invalid else STATUSES.get(self.course.reason, 3)
 
     @property
     def used(self) -> int:
-        """Pairs in the verdict."""
+        """The number of pairs in the verdict."""
         return self.course.looks[-1].pairs if self.course.looks else 0
 
     @property
     def after(self) -> int:
-        """Whole pairs beside them: they ended after the decision, or belong to a look that was not held."""
+        """The number of other complete pairs: they ended after the decision, or no analysis included them."""
         return self.pairs - self.used
 
 
@@ -90,7 +91,7 @@ DRIFTED = "Provisional: one target drifted or had bursts during the run."
 
 
 def decision_sentence(decision: Decision) -> str:
-    """Return the answer with its details and the analysis that gave it."""
+    """Return the answer with its details and the analysis that decided."""
     return " ".join(filter(None, (decision_headline(decision), decision_details(decision))))
 
 
@@ -111,7 +112,7 @@ def decision_headline(decision: Decision) -> str:
 
 
 def decision_details(decision: Decision) -> str:
-    """Return what follows the headline: its confidence, the other metrics, and which analysis stopped the run."""
+    """Return the text after the headline: its confidence, the other metrics, and the analysis that stopped the run."""
     if not decision.stopped_by_analysis:
         return ""
     drifted = not decision.invalid and any(ruling.provisional for ruling in decision.course.rulings)
@@ -125,12 +126,12 @@ def _details(decision: Decision) -> str:
 
 
 def outcome(decision: Decision) -> str:
-    """Return the answer and its confidence without the analysis that gave it."""
+    """Return the answer and its confidence, without the analysis that decided."""
     return " ".join(filter(None, (decision_headline(decision), _details(decision))))
 
 
 def _stop(decision: Decision) -> str:
-    """Return the sentence that says what ended the run, and at which analysis."""
+    """Return the sentence on what ended the run, and at which analysis."""
     reason, plan, place = decision.course.reason, decision.plan, analysis_place(decision)
     if reason == "futility":
         return f"Stopped at {place}: it would stay inconclusive at {plural(plan.pairs, 'pair')}."
@@ -142,14 +143,14 @@ def _stop(decision: Decision) -> str:
 
 
 def analysis_place(decision: Decision) -> str:
-    """Return the place of the last analysis: interim analysis 3 of 10, 150 pairs."""
+    """Return the number of the last analysis and its size: interim analysis 3 of 10, 150 pairs."""
     held, planned = len(decision.course.looks), len(decision.plan.analyses)
     kind = "final" if held == planned else "interim"
     return f"{kind} analysis{NBSP}{held} of {planned}, {plural(decision.used, 'pair')}"
 
 
 def analyses(decision: Decision) -> Iterable[Block]:
-    """Yield the interim analyses, with the score of each primary metric beside its bounds: how the run was decided."""
+    """Yield the interim analyses, with the score and the bounds of each primary metric."""
     if not decision.course.looks:
         return
     if decision.invalid and not decision.stopped_by_analysis:
@@ -176,7 +177,7 @@ NAME = "decision.json"
 
 
 class AnalyzedMetricEntry(ClosedJsonEntry, frozen=True):
-    """What a look saw of one gate."""
+    """The statistic of one primary metric at an analysis."""
 
     name: str
     d: Number
@@ -189,7 +190,7 @@ class AnalyzedMetricEntry(ClosedJsonEntry, frozen=True):
 
 
 class AnalysisEntry(ClosedJsonEntry, frozen=True):
-    """A look that was held."""
+    """An analysis that was made."""
 
     pairs: int
     information_fraction: float
@@ -199,7 +200,7 @@ class AnalysisEntry(ClosedJsonEntry, frozen=True):
 
 
 class DecidedMetricEntry(MetricSpecEntry, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What came of one gate."""
+    """The decision on one primary metric."""
 
     name: str
     step: Known
@@ -217,9 +218,9 @@ class DecidedMetricEntry(MetricSpecEntry, frozen=True, forbid_unknown_fields=Tru
 
 
 class DecisionDocument(ClosedJsonEntry, frozen=True):
-    """What was planned for a comparison that may end early, what every look saw, and what came of it.
+    """The plan of a comparison that may end early, the statistics of every analysis, and the result.
 
-    Differences are logs of ratios, of rates points (0.01 is one percentage point); null where open or unknown.
+    Differences are logs of ratios, and points for rates (0.01 is one percentage point); null if open or unknown.
     """
 
     schema: Literal[2]
@@ -244,7 +245,7 @@ class DecisionDocument(ClosedJsonEntry, frozen=True):
 
 
 def write_decision(decision: Decision, folder: Path) -> Path:
-    """Write the file. Raises UsageError where the folder cannot be written to."""
+    """Write decision.json. Raise UsageError if the folder is not writable."""
     path = folder / NAME
     try:
         replace_text(path, text_of(decision_data(decision)))
@@ -254,7 +255,7 @@ def write_decision(decision: Decision, folder: Path) -> Path:
 
 
 def decision_data(decision: Decision) -> dict[str, Any]:
-    """The decision as lists, dictionaries, strings and numbers."""
+    """Return the decision as lists, dictionaries, strings and numbers."""
     run, course = decision.run, decision.course
     return to_json_data(
         DecisionDocument(

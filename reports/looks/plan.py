@@ -1,10 +1,15 @@
-"""Plans the looks of a run that ends once it is decided, before it begins: `sequential_plan` of its run.json.
+"""The plan of the interim analyses of a run that ends once it is decided: `sequential_plan` of its run.json.
 
-What is `asked` comes from the process that runs the load, which knows no thresholds: `metric` (the
-main one), `targets` (the baseline and the candidate), `scripts` (of each its `name`, the `turns` of a session, and
-`steps`: the label of each turn, null where nobody knows them before), `pairs` at most, `every` so many a look, and
-`thresholds`, a file or null; `of_scripts`, the thresholds of the scripts, by metric; and `lacking`, what the scripts
-can never show (`reports.measurable`).
+It is made before the run starts. `asked` comes from the process that runs the load, which knows no thresholds:
+
+- `metric`: the main metric
+- `targets`: the baseline and the candidate
+- `scripts`: for each its `name`, the `turns` of a session, and `steps`: the label of each turn, null if unknown before
+- `pairs`: the maximum number of pairs
+- `every`: the number of pairs between analyses
+- `thresholds`: a file or null
+- `of_scripts`: the thresholds of the scripts, by metric
+- `lacking`: what the scripts can never measure (`reports.measurable`)
 """
 
 from __future__ import annotations
@@ -30,7 +35,7 @@ from reports.wording.verdicts import said
 
 
 class SequentialPlan(ClosedJsonEntry, frozen=True):
-    """Written before the first session. `gates`: thresholds as they were written, by metric."""
+    """The plan from before the first session. `primary_metrics`: thresholds as the user wrote them, by metric."""
 
     pairs: int
     analyses: tuple[int, ...]
@@ -50,7 +55,7 @@ class SequentialPlan(ClosedJsonEntry, frozen=True):
 
 
 def refuse_other_targets(gates: Iterable[Threshold], targets: Sequence[str]) -> None:
-    """Raises UsageError for a gate that is of another target than the candidate. `targets`: it is the second of two."""
+    """Raise UsageError for a gate of another target than the candidate, the second of the two `targets`."""
     baseline, candidate = targets
     for gate in gates:
         if gate.target not in ("", candidate):
@@ -64,9 +69,9 @@ def was_planned(document: Mapping[str, Any]) -> bool:
 
 
 def plan_of(document: Mapping[str, Any], run: str) -> SequentialPlan:
-    """The plan in a run's document. `run`: how the user named it.
+    """Return the plan in a run's document. `run`: the name that the user gave.
 
-    Raises UsageError where there is none, or it cannot be followed.
+    Raise UsageError if there is no plan, or it cannot be followed.
     """
     written = document.get("sequential_plan")
     if not isinstance(written, Mapping):
@@ -99,13 +104,15 @@ def plan_of(document: Mapping[str, Any], run: str) -> SequentialPlan:
 
 LEVEL = 0.05
 DEFAULT = {"p(50)": "<+10%", "p(95)": "<+20%"}
-"""Default gates on the main metric."""
+"""The default gates on the main metric."""
 DEFAULT_FAILURES = "rate<+1pt"
 
 
 def planned(asked: dict[str, Any]) -> dict[str, Any]:
-    """As run.json holds it. Raises UsageError where the file cannot be used, has no relative threshold or one of what
-    this run does not have, and where the run is too short for a gate to be tested.
+    """Return the plan as run.json stores it.
+
+    Raise UsageError if the file cannot be used, has no relative threshold, or one on something that this run does not
+    have, or if the run is too short to test a gate.
     """
     gates = _gates(asked["thresholds"], asked.get("of_scripts", {}), asked["metric"])
     refuse_other_targets(gates, asked["targets"])
@@ -137,7 +144,7 @@ def planned(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cannot_pass(gate: Threshold, pairs: int, every: int, first: int) -> str:
-    """Why a rate cannot pass in so many pairs, though none fails, and how many it takes; empty where it can."""
+    """Return why a rate without failures cannot pass with this many pairs, and how many it needs; empty if it can."""
     level, margin = _last_level(look_sizes(pairs, every, first)), gate.question.margin
     enough: int | None = pairs
     while enough is not None:
@@ -153,12 +160,12 @@ def _cannot_pass(gate: Threshold, pairs: int, every: int, first: int) -> str:
 
 
 def _last_level(sizes: Sequence[int]) -> float:
-    """The one-sided error of the bound that the last of these looks decides by."""
+    """Return the one-sided error of the bound at the last of these analyses."""
     return float(ndtr(-critical_values([size / sizes[-1] for size in sizes], LEVEL)[-1]))
 
 
 def _gates(file: str | None, of_scripts: Mapping[str, Sequence[str]], metric: str) -> list[Threshold]:
-    """Relative thresholds, by default if there are none; those with a limit are left for `rtbench check`."""
+    """Return the relative thresholds, or the default ones if there are none. Absolute ones are for `rtbench check`."""
     written = parse_all(of_scripts) if file is None else read_thresholds(Path(file))
     gates = [threshold for threshold in written if threshold.margin is not None]
     if not gates and file is None:
@@ -172,13 +179,13 @@ def _gates(file: str | None, of_scripts: Mapping[str, Sequence[str]], metric: st
 
 
 def _steps(script: Mapping[str, Any], scripts: int) -> list[str] | None:
-    """Return the steps of a script as reports call them, with its name if there are several; None if unknown."""
+    """Return the steps of a script as in reports, with its name if there are several; None if unknown."""
     steps: list[str] | None = script["steps"]
     return steps if steps is None or scripts == 1 else [f"{script['name']}: {label}" for label in steps]
 
 
 def _values(gate: Threshold, scripts: Sequence[Mapping[str, Any]]) -> float:
-    """Return the least number of values that a session has, as far as is known; of a step the average over scripts."""
+    """Return the minimum number of values of a session, as far as known; for a step the mean over scripts."""
     if GATED[gate.metric].of_sessions:
         return 1
     if not gate.step:

@@ -1,8 +1,8 @@
-"""The clusters of a side, which are resampled.
+"""The clusters of a target, which are resampled.
 
-Clusters are the sessions of a target, or where sessions of all sides began together their pairs. Sessions of the
-measured phase count. A session that has turns and no row yet, for it is under way or its run was killed, is a cluster
-as well; a pair needs the row of each of its sessions.
+Clusters are the sessions of a target, or pairs of sessions if the sessions of all targets started together. Only
+sessions of the measured phase count. A session that has turns but no row yet, because it is open or its run was killed,
+is also a cluster. A pair needs the row of each of its sessions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from reports.statistics.counting import Integers
 from reports.turns import TurnArrays, measured_rows
 
 ABSENT = -1
-"""The place of a target that no row of its run names."""
+"""The index of a target that no row of its run names."""
 
 
 NOBODY: Integers = np.zeros(0, dtype=np.int64)
@@ -26,23 +26,23 @@ NOBODY: Integers = np.zeros(0, dtype=np.int64)
 
 @dataclass(frozen=True, eq=False)
 class Clusters:
-    """The clusters of one side, numbered from 0; −1: in none of them."""
+    """The clusters of one target, numbered from 0; −1: in no cluster."""
 
     count: int
     of_code: Integers
-    """the cluster of each session code of `Turns.session`"""
+    """The cluster of each session code of `TurnArrays.session`."""
     rows: Integers
-    """the rows of `Run.sessions` that count"""
+    """The rows of `RunFrames.sessions` that count."""
     of_row: Integers
-    """the cluster of each of these"""
+    """The cluster of each of these rows."""
     pairs: Integers | None = None
-    """where clusters are pairs, the number that the run gave each, ascending"""
+    """If clusters are pairs, the number that the run gave each pair, ascending."""
     cut: int = 0
-    """pairs that were not whole and do not count"""
+    """The number of incomplete pairs, which do not count."""
 
 
 def by_session(run: RunFrames, turns: TurnArrays, target: int) -> Clusters:
-    """Each session of a target is a cluster, in the order of their start: first those that have a row."""
+    """Return each session of a target as a cluster, in the order of their start; sessions without a row are last."""
     rows = session_rows_of(run, turns, target)
     several = run.metadata.get("parts") or len(hosts_of(run.metadata)) > 1
     clock = "start_utc_ns" if several else "start_ns"  # CLOCK_MONOTONIC of one host
@@ -56,7 +56,7 @@ def by_session(run: RunFrames, turns: TurnArrays, target: int) -> Clusters:
 
 
 def by_pair(run: RunFrames, turns: TurnArrays, targets: Sequence[int]) -> tuple[Clusters, ...] | None:
-    """Each whole pair is a cluster of every one of these targets; None where the run's sessions have no pairs."""
+    """Return each complete pair as a cluster of every one of these targets; None if the sessions have no pairs."""
     rows = [session_rows_of(run, turns, target) for target in targets]
     numbers = [run.sessions["pair"].to_numpy(dtype=np.float64)[mine] for mine in rows]
     known = [np.unique(number[~np.isnan(number)]) for number in numbers]
@@ -74,7 +74,7 @@ def by_pair(run: RunFrames, turns: TurnArrays, targets: Sequence[int]) -> tuple[
 
 
 def session_rows_of(run: RunFrames, turns: TurnArrays, target: int) -> Integers:
-    """The measured rows of a target's sessions."""
+    """Return the measured rows of a target's sessions."""
     if target == ABSENT:
         return NOBODY
     rows = measured_rows(run.sessions)

@@ -1,4 +1,4 @@
-"""A target of a run as a side of a comparison: its sessions, its turns, and their samples by cluster."""
+"""A target of a run in a comparison: its sessions, its turns, and their samples by cluster."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from reports.turns import Flags, TurnArrays, column_of, lost_of, measured_sessio
 
 @dataclass(frozen=True, eq=False)
 class ComparedTarget:
-    """A target of a run. `label`: as it is shown; `target`: its place in `turns`, ABSENT where no row names it."""
+    """A target of a run. `label`: its printed name; `target`: its index in `turns`, ABSENT if no row names it."""
 
     run: RunFrames
     samples: MetricSamples
-    """the sides of a run share them"""
+    """Shared by the targets of a run."""
     target: int
     label: str
     name: str = ""
-    """the target's own label in its run"""
+    """The name of the target in its run."""
     clusters: Clusters = field(default_factory=lambda: Clusters(0, NOBODY, NOBODY, NOBODY))
 
     @property
@@ -51,7 +51,7 @@ class ComparedTarget:
 
     @property
     def sessions(self) -> int:
-        """Those that count."""
+        """The number of clusters: sessions, or pairs."""
         return self.clusters.count
 
     @property
@@ -60,7 +60,7 @@ class ComparedTarget:
 
     @cached_property
     def here(self) -> Flags:
-        """Which of `turns` count for this side."""
+        """A mask of the turns of `turns` that count for this target."""
         if self.target == ABSENT:
             return np.zeros(self.turns.rows.size, dtype=bool)
         flags: Flags = (self.turns.target == self.target) & (self.clusters.of_code[self.turns.session] >= 0)
@@ -73,39 +73,39 @@ class ComparedTarget:
 
     @property
     def observed_s(self) -> float:
-        """From the start of its first session to the end of its last one: no verdict can know of slower changes."""
+        """The time from its first session's start to its last one's end. No verdict can detect slower changes."""
         rows = self.session_rows
         ends_ns = (rows["start_utc_ns"] + rows["ended_at_ns"].fillna(0)).dropna()
         return float(ends_ns.max() - rows["start_utc_ns"].min()) / NS_PER_S if len(ends_ns) else 0.0
 
     @cached_property
     def begun(self) -> dict[Stratum, int]:
-        """How many of its turns are of each stratum of the run."""
+        """The number of its turns in each stratum of the run."""
         return self.begun_in(np.ones(len(self.turns.steps), dtype=bool))
 
     def begun_in(self, steps: Flags) -> dict[Stratum, int]:
-        """Return how many of its turns of some steps are of each stratum of the run."""
+        """Return the number of its turns of some steps in each stratum of the run."""
         of_step = self.begun_by_step
         return {stratum: int(of_step[steps & self.turns.steps_in(stratum)].sum()) for stratum in self.turns.strata}
 
     @cached_property
     def begun_by_step(self) -> Integers:
-        """How many of its turns are of each step of the run."""
+        """The number of its turns of each step of the run."""
         return np.bincount(self.turns.step[self.here], minlength=len(self.turns.steps))
 
     @cached_property
     def outcomes(self) -> Outcomes:
-        """How the measured turns and sessions of its run ended, those of this side at `target`."""
+        """The outcomes of the measured turns and sessions of its run; those of this target are at index `target`."""
         return outcomes_of(self.turns, measured_sessions(self.run, OF_SESSION))
 
     @property
     def simulated(self) -> bool:
-        """Measured against `rtbench simulate`, by its rows; where it has none, by the run's document."""
+        """True if measured against `rtbench simulate`, by its rows; without rows, by the run's document."""
         marks = self.turns.frame["simulated"].iloc[self.turns.rows[self.here]]
         return bool(marks.eq(True).any()) if len(marks) else bool(self.run.metadata.get("simulated"))
 
     def steps(self, question: MetricSpec) -> Flags:
-        """Which steps of the run a question is about."""
+        """Return a mask of the steps of the run that a metric spec is about."""
         wanted = np.ones(len(self.turns.steps), dtype=bool)
         if question.step:
             names = zip(self.turns.steps, self.turns.labels, strict=True)
@@ -113,13 +113,13 @@ class ComparedTarget:
         return wanted & self.turns.steps_in(question.stratum) if question.stratum is not None else wanted
 
     def sample(self, question: MetricSpec) -> Sample:
-        """Return the values of a metric, ascending, failed ones as +inf, with the cluster of each.
+        """Return the values of a metric, ascending, with failed ones as +inf, and the cluster of each.
 
-        A question that names no stratum takes turns of any: where a run has several, ask for one.
+        A metric spec without a stratum includes turns of all strata: if a run has several, set one.
         """
         metric = CATALOGUE[question.metric]
         if metric.unit == SLOPE:
-            # a value of each session, by its turns of one stratum: of the commonest where the question names none
+            # one value per session, from its turns of one stratum; by default the most frequent one
             if self.target == ABSENT:
                 return NOTHING
             stratum = question.stratum or max(self.begun, key=self.begun.__getitem__)
@@ -128,7 +128,7 @@ class ComparedTarget:
             clusters = self.clusters.of_code[slopes.sessions]
             return Sample(slopes.values[clusters >= 0], clusters[clusters >= 0])
         if metric.scope == "session":
-            # a metric of sessions, of which each is one value of its cluster
+            # a metric of sessions: each session is one value of its cluster
             frame = self.session_rows
             sample = session_sample(frame, question.metric) if column_of(question.metric) in frame.columns else None
             if sample is None:
@@ -147,7 +147,7 @@ class ComparedTarget:
         return Sample(values, clusters[kept], failed, sample.unfinished, int(lost.sum()))
 
     def counts(self, question: MetricSpec) -> PerCluster:
-        """Return the events and the trials of a rate in each cluster, in turns or in words."""
+        """Return the events and the units of a rate (turns or words) in each cluster."""
         turns, steps = self.turns, self.steps(question)
         counts = rate_counts(turns, question.metric)
         mine = self.here & ~np.isnan(counts[0]) & (steps[turns.step] if turns.rows.size else True)
@@ -165,26 +165,26 @@ class ComparedTarget:
         return totals, np.bincount(clusters, minlength=size).astype(np.float64)
 
     def _lost(self, steps: Flags) -> Integers:
-        """Return the turns of some steps that were planned and did not start, in each cluster."""
-        if not steps.size:  # no turn of the run was begun
+        """Return the number of planned turns of some steps that did not start, in each cluster."""
+        if not steps.size:  # no turn of the run started
             return np.bincount(self.clusters.of_row, lost_of(self.session_rows), self.clusters.count).astype(np.int64)
         lost = self.turns.lost
         clusters = self.clusters.of_code[lost.session[lost.of(self.target, steps)]]
         return np.bincount(clusters[clusters >= 0], minlength=self.clusters.count)
 
     def inexact(self, question: MetricSpec) -> str:
-        """Why nothing may be decided by its figure; empty where it may."""
+        """Return why its value may decide nothing; empty if it may."""
         return uncertainty.why(self.run.inexact, self.name, question.metric)
 
     @property
     def step_names(self) -> list[str]:
-        """The steps of the run by name, each once: one name may stand for steps of several strata."""
+        """The distinct names of the run's steps. One name may belong to steps of several strata."""
         return list(dict.fromkeys(self.turns.steps))
 
     def worst_bound(self, question: MetricSpec) -> float:
-        """Return how far a value of a metric is off at most, in its unit.
+        """Return the maximum error of a value of a metric, in its unit.
 
-        inf if that is not known, and if values may be of another question.
+        It is inf if it is unknown, or if values may be those of another metric.
         """
         of = self.name, question.metric
         early = any(one.is_early for one in self.run.inexact if (one.target, one.metric) == of)
@@ -192,5 +192,5 @@ class ComparedTarget:
 
 
 def inexact(sides: Sequence[ComparedTarget], question: MetricSpec) -> str:
-    """Why sides may not be compared by a figure: it is not exact in a run of theirs; empty where they may."""
+    """Return why targets may not be compared by a metric, because it is not exact in their runs; empty if they may."""
     return "; ".join(f"{why} on {side.label}" for side in sides if (why := side.inexact(question)))

@@ -1,9 +1,9 @@
-"""What a run's document says that a target was measured under: the work it was given, and all other conditions.
+"""The conditions of a target's measurement, from the run's document: the workload, and all others.
 
-The workload must be the same in a fair comparison: the scripts with their audio, pacing, turn detection and limits, how
-many sessions there were at once, and how much of the beginning was cut as warm-up. Never part of it is what is
-compared: the target, its model and region, the settings of a variant. A stored baseline is one of runs under the same
-conditions alone, these among them but for those that the user allows to differ.
+A fair comparison needs the same workload: the scripts with their audio, pacing, turn detection and limits, the number
+of concurrent sessions, and the length of the warm-up. The compared properties are never part of it: the target, its
+model and region, and the settings of a variant. A stored baseline only has runs under the same conditions, including
+the workload, except for those that the user allows to differ.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from reports.summary.targets import TargetFacts, arms_of
 from reports.thresholds import near, quoted
 
 EXTRA = "extra"
-"""Session settings that the tool passed on without knowing them: as JSON, in which no two of them look alike."""
+"""Session settings that the tool passed on without knowing them: as JSON, so that different ones have different texts.
+"""
 FILLERS = "fillers"
-"""What is spoken while callers wait: figures of the first sound are figures of it. No variant may differ in it."""
+"""Speech while callers wait: latencies of the first sound are latencies of it. No variant may differ in it."""
 TIMEOUTS = "timeouts"
 OF_SCRIPTS = {
     "turns": "turns of a session",
@@ -42,7 +43,7 @@ OF_SCRIPTS = {
     "variables": "rows of variables",
     TIMEOUTS: "timeouts, s",
 }
-"""Settings of a script in a document, without its digest, and their texts."""
+"""Settings of a script in a document, except its digest, and their texts."""
 OF_VARIANTS = {
     "turn_detection": ("turn_detection", "turn_detection_settings"),
     "input_format": ("input_format",),
@@ -50,7 +51,7 @@ OF_VARIANTS = {
     "output": ("output",),
     EXTRA: (EXTRA,),
 }
-"""A setting that a variant has instead of its script’s → what then is no part of the workload."""
+"""A variant's setting that replaces its script’s → the keys that are then not part of the workload."""
 OF_LOAD = {
     "num_users": "users",
     "spawn_rate": "users started a second",
@@ -62,30 +63,30 @@ OF_LOAD = {
     "tags": "tags",
     "exclude_tags": "tags left out",
 }
-"""Options that shape how many sessions there are at once, and their words."""
+"""Options that determine the number of concurrent sessions, and their texts."""
 OF_DEMAND = {"arrivals": "calls that arrive", "stages": "stages of sessions"}
-"""What a document says where users do not call again and again, all the time as many."""
+"""Keys of a document for load other than a constant number of users, and their texts."""
 WARMUP = "warm-up, s"
 DIGEST = 12
-"""Letters of a digest that are shown."""
+"""The number of printed characters of a digest."""
 
 
 def workload(document: Mapping[str, Any], target: str) -> dict[str, str]:
-    """What the arm of one target was given, in words; what a document does not say is left out.
+    """Return the workload of one target as texts, without settings that the document does not contain.
 
-    A run that says nothing of arrivals or stages has none: an open loop is never compared with a closed one in silence.
+    A run without arrivals or stages in its document has "none", so that an open loop differs from a closed one.
     """
     closed = dict.fromkeys(OF_DEMAND.values(), setting_text(None))
     return {**scripts(document, target), **closed, **load_conditions(document, target), **warmup(document)}
 
 
 def warmup(document: Mapping[str, Any]) -> dict[str, str]:
-    """How much of a run’s beginning was cut."""
+    """Return the length of the warm-up, which is not measured."""
     return {WARMUP: setting_text(document.get("warmup_s") or 0)}
 
 
 def load_conditions(document: Mapping[str, Any], target: str) -> dict[str, str]:
-    """How many sessions there were at once. An option that was not set is "none"."""
+    """Return the conditions that determine the number of concurrent sessions. An option that was not set is "none"."""
     settings, entry = document.get("settings") or {}, _entry(document, target)
     found = {words: setting_text(settings.get(name)) for name, words in OF_LOAD.items() if settings}
     found |= {words: demand(document[key]) for key, words in OF_DEMAND.items() if document.get(key)}
@@ -95,7 +96,7 @@ def load_conditions(document: Mapping[str, Any], target: str) -> dict[str, str]:
 
 
 def demand(entry: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
-    """How calls arrive, or the stages of a load, in words; not when that was."""
+    """Return the arrivals of calls, or the stages of a load, as a text without their start time."""
     if not isinstance(entry, Mapping):
         return "; ".join(setting_text(dict(stage)) for stage in entry)
     settings = {key: value for key, value in entry.items() if key != "started_utc_ns"}
@@ -103,7 +104,7 @@ def demand(entry: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
 
 
 def differing_between(arms: Sequence[Mapping[str, str]]) -> dict[str, tuple[str, ...]]:
-    """What is not the same in all arms that say it: the text of each arm, a dash where it is not said."""
+    """Return the conditions that differ between targets that have them: a text per target, a dash for a missing one."""
     names = dict.fromkeys(name for arm in arms for name in arm)
     differing = (name for name in names if len({arm[name] for arm in arms if name in arm}) > 1)
     return {name: tuple(arm.get(name, NONE) for arm in arms) for name in differing}
@@ -115,7 +116,7 @@ def _entry(document: Mapping[str, Any], target: str) -> Mapping[str, Any]:
 
 
 def scripts(document: Mapping[str, Any], target: str) -> dict[str, str]:
-    """Each script as this target played it."""
+    """Return the settings of each script that this target played."""
     scripts = [script for script in document.get("scripts") or [] if isinstance(script, dict)]
     mine = [script for script in scripts if script["target"] == target]
     own = _entry(document, target).get("session") or {}
@@ -134,7 +135,7 @@ def _setting(key: str, value: object) -> str:
 
 
 def setting_text(value: object) -> str:
-    """A setting in words: 10, 0.5, yes, “type server_vad, silence_duration_ms 500”; none where there is none."""
+    """Return a setting as text: 10, 0.5, yes, “type server_vad, silence_duration_ms 500”; none for None."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -150,33 +151,33 @@ def setting_text(value: object) -> str:
 
 
 OWN = ("service", "model", "region", "API version", "voice", "client version", "simulated", "definitions")
-"""Conditions with a group of their own; the others are words of a workload, such as `users`."""
+"""Conditions with a group of their own; the others are settings of a workload, such as `users`."""
 SETTINGS = "settings of the target"
-"""Of a variant: what it has instead of its script's."""
+"""The settings of a variant that replace its script's."""
 FIXED = ("simulated", "definitions", "fillers")
-"""Runs that differ in these are no two runs of one thing, whoever allows it."""
+"""Conditions that must be equal; the user cannot allow them to differ."""
 ALLOWABLE = (
     *("service", "model", "region", "api_version", "voice", "client_version"),
     *("scripts", "pacing", "concurrency", "warmup"),
 )
 PACING = ("pacing", "jitter buffer")
-"""How words of a script begin that say how audio is sent and played."""
+"""The beginnings of the texts of script settings for sending and playing audio."""
 UNKNOWN = "not known"
 
 
 def conditions_of(side: ComparedTarget) -> dict[str, str]:
-    """A text for each condition of a target's run, the workload's among them; empty where the run does not tell."""
+    """Return a text for each condition of a target's run, including the workload; empty if it is unknown."""
     document = side.run.metadata
     facts = arms_of(document, side.session_rows, [side.name])[0]
     return conditions_in(document, side.name, facts, simulated=side.run.simulated)
 
 
 def conditions_in(document: Mapping[str, Any], target: str, facts: TargetFacts, *, simulated: bool) -> dict[str, str]:
-    """The same from a run's document; `facts`: settings of its sessions, such as the voice."""
+    """Return the conditions from a run's document. `facts`: settings of its sessions, such as the voice."""
     entry = _entry(document, target)
     own = entry.get("session")
     asked = parse_qs(urlsplit(str(entry.get("url") or "")).query).get("api-version")
-    # baselines that were stored before these were conditions say nothing of them, and set none
+    # older stored baselines do not contain these conditions; at that time no run set them
     later, played = (OF_SCRIPTS[EXTRA], OF_SCRIPTS[FILLERS]), scripts(document, target)
     return {
         "service": str(entry.get("service") or ""),
@@ -208,7 +209,7 @@ def differing_conditions(
 
 
 def group_of(key: str) -> str:
-    """What `--allow-different` calls a condition."""
+    """Return the name of a condition in `--allow-different`."""
     if key in OWN:
         return key.lower().replace(" ", "_")
     if key.startswith("load: "):
@@ -221,7 +222,7 @@ def group_of(key: str) -> str:
 
 
 def allowed(text: str) -> tuple[str, ...]:
-    """`model,region` as names. Raises UsageError for what is no condition, or may not differ."""
+    """Return the names in `model,region`. Raise UsageError for an unknown condition, or one that may not differ."""
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     for name in names:
         if name in FIXED:

@@ -1,7 +1,7 @@
-"""Whether sides may be compared: what would make a difference between them that is not of the thing compared.
+"""Fairness checks: differences between targets other than the compared ones.
 
-A comparison is invalid where a run of it is invalid or was not judged, where an arm has no turns, where more than 1 %
-of an arm was throttled, where the workload differs, or where one side alone was simulated.
+A comparison is invalid if one of its runs is invalid or has no verdict, if a target has no turns, if more than 1 % of a
+target was throttled, if the workload differs, or if only some of the targets were simulated.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ Fairness = Literal["pass", "fail", "informational"]
 
 @dataclass(frozen=True)
 class FairnessCheckEntry:
-    """A check of whether targets may be compared: a text for each of them.
+    """A check of whether targets may be compared, with a text for each target.
 
-    `causes`: of one that failed, each about the target that it is true of.
+    `causes`: of a failed check, each about the target that it concerns.
     """
 
     name: str
@@ -47,7 +47,7 @@ class FairnessCheckEntry:
 
     @property
     def remedy(self) -> str:
-        """What to do, in clauses; empty where nobody knows."""
+        """The remedies of its causes, as clauses; empty if none is known."""
         return join_words(list(dict.fromkeys(cause.remedy.rstrip(". ") for cause in self.causes if cause.remedy)))
 
 
@@ -55,9 +55,9 @@ VALID, TURNS, SERVICE, SAME = "run valid", "turns", "kind of service", "same wor
 THROTTLED = f"throttled turns, limit 1{NBSP}%"
 NO_TURN = "no turn"
 UNEQUAL = 3
-"""Arms of which one has more than so many times the sessions of another have unreliable error rates in the tails."""
+"""The ratio of sessions of two targets above which tail error rates are unreliable."""
 LONGEST = 90
-"""Letters of a text in a row."""
+"""The maximum length of a text in a row, in characters."""
 SHARES = (
     "The shares of steps differ: {0} is {1} of the turns of {2} and {3} of those of {4}. Percentiles are compared with "
     "the steps of {4} weighted to the shares of {2}, so they differ from those of a report. Rates and means are not "
@@ -66,7 +66,7 @@ SHARES = (
 
 
 def refuse_other_definitions(sides: Sequence[ComparedTarget]) -> None:
-    """Raise UsageError if values of the same name mean different things."""
+    """Raise UsageError if metrics of the same name have different definitions."""
     versions = {side.label: definitions_version(side) for side in sides}
     if len(set(versions.values())) > 1:
         each = join_words([f"{label} by version {version}" for label, version in versions.items()])
@@ -77,19 +77,19 @@ def refuse_other_definitions(sides: Sequence[ComparedTarget]) -> None:
 
 
 def definitions_version(side: ComparedTarget) -> int:
-    """The version of the definitions of a run's metrics."""
+    """Return the version of the definitions of a run's metrics."""
     return int(side.run.metadata["definitions_version"])
 
 
 def checks_of(sides: Sequence[ComparedTarget]) -> tuple[FairnessCheckEntry, ...]:
-    """The lines of "Was the comparison fair?": first what decides, then what is said for information."""
+    """Return the rows of "Was the comparison fair?": first those that decide, then the informational ones."""
     mixes = _mixes(sides)
     deciding = deciding_checks(sides, "same scripts" if any(mixes) else SAME)
     return (*deciding, *_informational(sides, mixes))
 
 
 def deciding_checks(sides: Sequence[ComparedTarget], same: str = SAME) -> tuple[FairnessCheckEntry, ...]:
-    """Those of them by which sides may be compared, or may not."""
+    """Return the checks that decide whether targets may be compared."""
     throttled = [throttled_share(side) for side in sides]
     over = [side for side, share in zip(sides, throttled, strict=True) if share > FAIR]
     shares = (percent(share, 1) for share in throttled)
@@ -104,12 +104,12 @@ def deciding_checks(sides: Sequence[ComparedTarget], same: str = SAME) -> tuple[
 
 
 def causes_of(checks: Iterable[FairnessCheckEntry]) -> tuple[InvalidReason, ...]:
-    """Why sides may not be compared, each cause once."""
+    """Return why targets may not be compared, without duplicates."""
     return tuple(dict.fromkeys(cause for check in checks if check.result == "fail" for cause in check.causes))
 
 
 def own_causes(sides: Sequence[ComparedTarget]) -> tuple[InvalidReason, ...]:
-    """Why the figures of a run may not be used, whatever they are compared with. `sides`: all of its targets."""
+    """Return why the values of a run are unusable in any comparison. `sides`: all of its targets."""
     return causes_of((_valid(sides), _measured(sides)))
 
 
@@ -123,7 +123,7 @@ def _valid(sides: Sequence[ComparedTarget]) -> FairnessCheckEntry:
     causes: list[InvalidReason] = []
     for folder, run in runs.items():
         mine = [side for side in sides if side.run.folder == folder]
-        # whether a run that ended was not judged because nothing was begun: then that is the cause
+        # if a run ended without verdict because no turn started, that is the cause
         over = run.metadata.get("state") == "ended" and not taken_by_warm_up(run.metadata)
         if verdicts[folder].status == "no_verdict" and over and not any(side.here.any() for side in mine):
             causes += [_no_turns(side) for side in mine]
@@ -135,7 +135,7 @@ def _valid(sides: Sequence[ComparedTarget]) -> FairnessCheckEntry:
 
 
 def _measured(sides: Sequence[ComparedTarget]) -> FairnessCheckEntry:
-    """Turns that were begun; a side without one has nothing to compare."""
+    """Return the check that each target has turns."""
     begun = [int(side.here.sum()) for side in sides]
     numbers = [plural(n, "turn") if n else NO_TURN for n in begun]
     lacking = [side for side, n in zip(sides, begun, strict=True) if not n]
@@ -144,7 +144,7 @@ def _measured(sides: Sequence[ComparedTarget]) -> FairnessCheckEntry:
 
 
 def _no_turns(side: ComparedTarget) -> InvalidReason:
-    """new has no turns: 3 sessions ended as connect_failed:401."""
+    """Return a reason such as "new has no turns: 3 sessions ended as connect_failed:401"."""
     ends = side.session_rows["outcome"].dropna().value_counts()
     endings = {str(name): int(n) for name, n in ends.items() if n}
     ended = f": {ended_as(endings)}" if endings else ""
@@ -153,18 +153,18 @@ def _no_turns(side: ComparedTarget) -> InvalidReason:
 
 
 def throttled_share(side: ComparedTarget) -> float:
-    """Of its turns, or of its sessions where that is more."""
+    """Return the share of throttled turns, or of throttled sessions if that is larger."""
     return side.outcomes.targets[side.target].throttled if side.target != ABSENT else 0.0
 
 
 def throttled_cause(side: ComparedTarget) -> InvalidReason:
-    """new: 3.1 % was throttled, the limit is 1 %."""
+    """Return a reason such as "new: 3.1 % was throttled, the limit is 1 %"."""
     remedy = f"lower the load until at most 1{NBSP}% is throttled, or raise the quota, and run it again"
     return InvalidReason("throttled", f"{side.label}: {over_the_limit(throttled_share(side))}", remedy)
 
 
 def _same_work(sides: Sequence[ComparedTarget], same: str) -> Iterable[FairnessCheckEntry]:
-    """Yield one line, called `same`, if the workload is the same, else one for everything that is not."""
+    """Yield one row, called `same`, if the workload is the same, else one row per difference."""
     part = scripts if one_run(sides) else workload
     arms = [part(side.run.metadata, side.name) for side in sides]
     differing = differing_between(arms)
@@ -181,12 +181,12 @@ def _same_work(sides: Sequence[ComparedTarget], same: str) -> Iterable[FairnessC
 
 
 def _mixes(sides: Sequence[ComparedTarget]) -> list[ShareChange | None]:
-    """Return the step whose share differs most from the baseline's, of each candidate whose shares differ."""
+    """Return, for each candidate, the step whose share differs most from the baseline's; None without a difference."""
     return [next(iter(changed_shares(base, cand)), None) for base, cand in matched_to_the_first(sides)]
 
 
 def one_run(sides: Sequence[ComparedTarget]) -> bool:
-    """Whether all sides are targets of one run."""
+    """Return whether all targets are those of one run."""
     return all(side.run is sides[0].run for side in sides)
 
 
@@ -202,8 +202,9 @@ def _simulated(sides: Sequence[ComparedTarget]) -> FairnessCheckEntry:
 def _informational(
     sides: Sequence[ComparedTarget], mixes: Sequence[ShareChange | None]
 ) -> Iterable[FairnessCheckEntry]:
-    """Yield the size of each arm, the shares of the step that differ most, and what differs: settings of the targets,
-    which is what is compared, the tool, and the machine.
+    """Yield the size of each target, the shares of the step that differ most, and all differences.
+
+    The differences are settings of the targets (which are compared), the tool, and the machine.
     """
     rows = {"sessions": tuple(plural(side.sessions, "pair" if sides[0].paired else "session") for side in sides)}
     rows["failed or not started"] = tuple(
@@ -238,7 +239,7 @@ def _surroundings(side: ComparedTarget) -> dict[str, str]:
 
 
 def notices_on(sides: Sequence[ComparedTarget]) -> Iterable[str]:
-    """Yield what to read before the values: of the comparison, then of each run."""
+    """Yield the notices to read before the values: on the comparison, then on each run."""
     sizes = [side.sessions for side in sides]
     if min(sizes) and max(sizes) > UNEQUAL * min(sizes):
         counts = join_words([count(n) for n in sizes])
@@ -272,7 +273,7 @@ def notices_on(sides: Sequence[ComparedTarget]) -> Iterable[str]:
 
 
 def one_seed(sides: Sequence[ComparedTarget]) -> Iterable[str]:
-    """Yield that two simulators share a seed and drew the same delays: comparing them says nothing."""
+    """Yield a notice if two simulators share a seed and generated the same delays: comparing them shows nothing."""
     question, (first, *others) = next(default_questions(sides)), sides
     for side in others:
         same = first.sample(question).succeeded, side.sample(question).succeeded

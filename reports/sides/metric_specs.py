@@ -1,4 +1,4 @@
-"""What may be asked of sides: a question by each stratum of their turns, and what is asked by default; pure."""
+"""The metric specs of compared targets: one per stratum of their turns, and the default ones. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from reports.strata import ORIGINS, Stratum
 from reports.thresholds import Threshold
 
 MAIN = "ttfa"
-"""The main metric of sides without any turn."""
+"""The main metric of targets without any turn."""
 SECONDARY = (
     *((HEARD, 0.5), (HEARD, 0.95), ("response_total", 0.5), ("transcript_total", 0.5), ("input_transcript", 0.5)),
     *(("connect_total", 0.5), ("session_ready", 0.5), ("audio_sent", 0.5), ("audio_received", 0.5)),
@@ -30,18 +30,20 @@ SECONDARY = (
 
 
 SLOPE_MS = 10.0
-"""So much steeper a wait may become with 1,000 tokens: 0.1 s in a conversation of 10,000."""
+"""The accepted increase of a latency per 1,000 tokens: 0.1 s in a conversation of 10,000."""
 COMPARED = tuple(rate.name for rate in OF_COLUMNS if rate.better != "neither")
 ORIGINS_APART = {"measured_from": (True,), "speech_end": (True, False)}
-"""By the start of a metric, whether `measured_from` separates strata; then also if sides have none in common."""
+"""By the start of a metric, whether `measured_from` separates strata; a second value is for targets without a common
+stratum."""
 
 
 def by_stratum(question: MetricSpec, sides: Sequence[ComparedTarget]) -> list[MetricSpec]:
-    """The question as it may be asked of these sides: where they have turns of several strata, of each that all have.
+    """Return the metric spec for these targets: if they have turns of several strata, one for each common stratum.
 
-    Traits are never pooled; of metrics that count from the turn's origin, or from the end of speech, neither is what
-    started the response. Rates are. Without a stratum in common the baseline's is asked for, and has no answer. So is,
-    of what is gated, any stratum that the baseline has and another side lacks: a gate does not vanish.
+    Turn types are never pooled. Metrics that start at the turn's `measured_from` instant, or at the end of speech, are
+    not pooled over `measured_from` either. Rates are pooled. Without a common stratum, the baseline's most frequent one
+    is used, and has no result. A primary metric also has each stratum that the baseline has and another target lacks: a
+    gate does not disappear.
     """
     if not question.statistic.per_stratum or CATALOGUE[question.metric].scope != "turn":
         return [question]
@@ -61,7 +63,7 @@ def by_stratum(question: MetricSpec, sides: Sequence[ComparedTarget]) -> list[Me
 
 
 def asked_by(threshold: Threshold, question: MetricSpec, sides: Sequence[ComparedTarget]) -> list[MetricSpec]:
-    """Return what a threshold asks of these sides, each stratum by itself. `question`: what it is about."""
+    """Return the metric specs of a threshold for these targets, one per stratum. `question`: its subject."""
     every = by_stratum(question, sides)
     if not threshold.measured_from:
         return every
@@ -84,7 +86,10 @@ def instants_of(threshold: Threshold, sides: Sequence[ComparedTarget]) -> list[s
 
 
 def _counted(begun: Sequence[Mapping[Stratum, int]], *, origins: bool) -> list[Counter[Stratum]]:
-    """How many turns each side has of each stratum, without origins where they are all one, or do not matter."""
+    """Return the number of turns of each target by stratum.
+
+    Strata have no `measured_from` if it is the same for all turns, or if `origins` is False.
+    """
     several = origins and len({stratum.measured_from for of in begun for stratum, n in of.items() if n}) > 1
     merged = [Counter[Stratum]() for _ in begun]
     for turns, sums in zip(begun, merged, strict=True):
@@ -95,7 +100,7 @@ def _counted(begun: Sequence[Mapping[Stratum, int]], *, origins: bool) -> list[C
 
 
 def common_strata(sides: Sequence[ComparedTarget]) -> list[Stratum]:
-    """What turns of all sides are, the commonest first; a side without a turn has no say."""
+    """Return the strata of turns that all targets have, the most frequent first. Targets without turns are ignored."""
     return _common([side.begun for side in sides])
 
 
@@ -106,7 +111,10 @@ def _common(begun: Sequence[Mapping[Stratum, int]]) -> list[Stratum]:
 
 
 def _lacked(baseline: Mapping[Stratum, int], common: Sequence[Stratum]) -> list[Stratum]:
-    """What the baseline has and another side lacks; not a turn type of so few turns that its median never decided."""
+    """Return the strata that the baseline has and another target lacks.
+
+    Turn types with too few turns to decide on their median are left out.
+    """
     return [
         stratum
         for stratum, n in baseline.items()
@@ -115,12 +123,13 @@ def _lacked(baseline: Mapping[Stratum, int], common: Sequence[Stratum]) -> list[
 
 
 def default_questions(sides: Sequence[ComparedTarget]) -> Iterator[MetricSpec]:
-    """What is asked where the user asks for nothing in particular, the gated ones first.
+    """Yield the default metric specs, the primary ones first.
 
-    Primary are p50 and p95 of the main metric, by the commonest stratum that all sides have and by those that the
-    baseline has and another side lacks, and the failure rate. If sides have no stratum in common, what callers hear
-    takes its place, which has one definition whatever starts the reply. Secondary are the waits of all strata, and all
-    else of the first one's turn type. They come one by one, because it takes long to find which of them sides have.
+    Primary are the failure rate, and p50 and p95 of the main metric, for the most frequent common stratum and for those
+    that the baseline has and another target lacks. If targets have no stratum in common, the main metric is that of the
+    audible reply, which has one definition for all starts of a reply. Secondary are the latencies of all strata, and
+    all other metrics for the turn type of the first stratum. They are yielded one by one, because it takes long to find
+    which of them the targets have.
     """
     strata = common_strata(sides)
     begun = {stratum for side in sides for stratum, n in side.begun.items() if n}
@@ -155,20 +164,20 @@ def default_questions(sides: Sequence[ComparedTarget]) -> Iterator[MetricSpec]:
 
 
 def _asked(stratum: Stratum, begun: Collection[Stratum]) -> Stratum | None:
-    """How turns of a stratum are asked for among all that there are; None where they are all of them."""
+    """Return the stratum for a metric spec, given all strata that exist; None if there is only one."""
     if len(begun) < 2:
         return None
     return stratum if len({one.measured_from for one in begun}) > 1 else stratum._replace(measured_from="")
 
 
 def _main(sides: Sequence[ComparedTarget], stratum: Stratum) -> str:
-    """The main metric of most of the sides that have turns of a stratum."""
+    """Return the main metric of most of the targets that have turns of a stratum."""
     named = [side.mains[stratum] for side in sides if side.begun.get(stratum)]
     return max(named, key=named.count)
 
 
 def _known(question: MetricSpec, sides: Sequence[ComparedTarget]) -> bool:
-    """Return whether the baseline and another side have the value; of throttling, whether there was any."""
+    """Return whether the baseline and another target have the value; for throttling, whether any was throttled."""
     if question.metric == "throttle_rate":
         return any(side.counts(question)[0].any() for side in sides)
     base, *others = (question.statistic.counts(side, question).turns for side in sides)

@@ -1,8 +1,8 @@
-"""The shares of steps that two sides played, and their samples if these differ.
+"""The shares of steps that two targets played, and their samples if these differ.
 
-Scripts choose steps at random, and so do callers. If a slow step has a larger share on one side, quantiles over all
-turns differ although no step does. So the candidate's steps are weighted to the baseline's shares if any of these
-differ by more than MATTERS of the turns (`reports.statistics.mix`), and a share that differs significantly is stated.
+Scripts choose steps at random, and so do callers. If a slow step has a larger share on one target, quantiles over all
+turns differ although no step does. So the candidate's steps are weighted to the baseline's shares if the shares differ
+by more than MATTERS of the turns (`reports.statistics.mix`). A share that differs significantly is reported.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from reports.statistics.quantiles import Sample
 from reports.statistics.rates import ClusterTotals, error_of_rates
 
 MATTERS = 0.005
-"""Distance of the shares, as the sum of what is larger on one side, from which steps are weighted."""
+"""The distance of the shares (half the sum of absolute differences) above which steps are weighted."""
 LEAST = 20
-"""Turns of a step on both sides from which it has a weight of its own; the others share one."""
+"""The minimum number of turns of a step on both targets for a weight of its own; the other steps share one."""
 FOUND, POINT = 0.01, 0.01
-"""The error of the test of shares, over all steps (Bonferroni), and the least difference that is stated."""
+"""The type I error of the test of shares, over all steps (Bonferroni), and the minimum difference that is reported."""
 
 
 @dataclass(frozen=True)
 class ShareChange:
-    """A step whose share of the planned turns differs: on the baseline, and on the candidate."""
+    """A step whose share of the planned turns differs; `shares`: of the baseline and of the candidate."""
 
     step: str
     shares: tuple[float, float]
@@ -50,7 +50,7 @@ def changed_shares(base: ComparedTarget, cand: ComparedTarget) -> list[ShareChan
 
 
 def differing(turns: tuple[Floats, Floats], *, paired: bool) -> dict[int, tuple[float, float]]:
-    """Return the steps whose shares differ significantly. `turns`: of each side, by step (row) and cluster (column)."""
+    """Return the steps whose shares differ significantly. `turns`: per target, by step (row) and cluster (column)."""
     found = {}
     of_base, of_cand = (one.sum(axis=0) for one in turns)
     for step, (first, second) in enumerate(zip(*turns, strict=True)):
@@ -63,7 +63,7 @@ def differing(turns: tuple[Floats, Floats], *, paired: bool) -> dict[int, tuple[
 
 
 def _by_step(side: ComparedTarget, labels: Sequence[str]) -> Floats:
-    """Return the planned turns of a side by step (row) and cluster (column)."""
+    """Return the planned turns of a target by step (row) and cluster (column)."""
     turns, size = side.turns, side.clusters.count
     lost = turns.lost.target == side.target
     steps = np.append(turns.step[side.here], turns.lost.step[lost])
@@ -78,13 +78,13 @@ def _labels(base: ComparedTarget, cand: ComparedTarget) -> list[str]:
 
 
 def _codes(side: ComparedTarget, labels: Sequence[str]) -> Integers:
-    """Return the place among `labels` of each step of the side's run."""
+    """Return the index among `labels` of each step of the target's run."""
     return np.array([labels.index(label) for label in side.turns.labels], dtype=np.int64)
 
 
 @dataclass(frozen=True)
 class ComparedSides:
-    """A baseline and a candidate, clustered alike."""
+    """A baseline and a candidate with the same type of clusters."""
 
     base: ComparedTarget
     candidate: ComparedTarget
@@ -107,7 +107,7 @@ class ComparedSides:
 
 
 def _distance(base: ComparedTarget, cand: ComparedTarget, question: MetricSpec, labels: Sequence[str]) -> float:
-    """Return how much of the planned turns that a question is about has another step; 0 of nothing."""
+    """Return the distance of the shares of steps among the planned turns of a metric spec; 0 if a target has none."""
     planned = []
     for side in (base, cand):
         lost = side.turns.lost_by_group[side.target] if side.target != ABSENT else 0
@@ -120,7 +120,7 @@ def _distance(base: ComparedTarget, cand: ComparedTarget, question: MetricSpec, 
 
 
 def _steps_of_values(side: ComparedTarget, question: MetricSpec) -> Integers:
-    """Return the step of each value of the side's sample."""
+    """Return the step of each value of the target's sample."""
     drawn, turns, asked = side.samples[question.metric], side.turns, side.steps(question)
     _, index = drawn.part(side.target, asked)
     steps, session = turns.step[index], turns.session[index]

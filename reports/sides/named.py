@@ -1,4 +1,4 @@
-"""The sides of a comparison as a user names them: runs, and targets of runs, with their clusters."""
+"""The targets of a comparison as a user names them: runs, and targets of runs, with their clusters."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from reports.turns import target_labels
 
 
 def parse_targets(named: Sequence[str | Path | RunFrames]) -> tuple[ComparedTarget, ...]:
-    """The sides that a user names: a run (all of its targets), or `RUN:TARGET`. The first one is the baseline.
+    """Return the targets that a user names: a run (all of its targets), or `RUN:TARGET`. The first one is the baseline.
 
-    Their clusters are pairs where all of them are targets of one interleaved run, else sessions. Raises UsageError
-    where a run or target is unknown, or fewer than two are named.
+    Their clusters are pairs if all are targets of one interleaved run, else sessions. Raise UsageError if a run or
+    target is unknown, or fewer than two are named.
     """
     chosen = named_sides(named)
     targets = {id(run): targets_of(run) for run, _ in chosen}
@@ -30,13 +30,13 @@ def parse_targets(named: Sequence[str | Path | RunFrames]) -> tuple[ComparedTarg
     for run, name in chosen:
         there = targets[id(run)] or (
             ComparedTarget(run, samples_of(run), ABSENT, name),
-        )  # nothing was begun in a run of none
+        )  # no session started in a run without targets
         sides.append(next((side for side in there if side.name == name), there[0]))
     return filtered_by(sides)
 
 
 def targets_of(run: RunFrames) -> tuple[ComparedTarget, ...]:
-    """Each target of a run with all of its sessions, in pairs or not; one that was never begun has none."""
+    """Return each target of a run with all of its sessions, in pairs or not; one that never started has none."""
     samples = samples_of(run)
     turns = samples.turns
     places = {label: place for place, label in enumerate(turns.targets)}
@@ -48,9 +48,9 @@ def targets_of(run: RunFrames) -> tuple[ComparedTarget, ...]:
 
 
 def filtered_by(chosen: Sequence[ComparedTarget]) -> tuple[ComparedTarget, ...]:
-    """Targets as the sides of one comparison: with different labels, and in pairs if they ran so.
+    """Return the targets of one comparison: with different labels, and in pairs if they ran in pairs.
 
-    Raises UsageError where one would be compared with itself, or with a copy of its run.
+    Raise UsageError if a target would be compared with itself, or with a copy of its run.
     """
     named = [(side.run, side.name) for side in chosen]
     refuse_the_same(named)
@@ -62,20 +62,20 @@ def filtered_by(chosen: Sequence[ComparedTarget]) -> tuple[ComparedTarget, ...]:
 
 
 def matched(base: ComparedTarget, cand: ComparedTarget) -> tuple[ComparedTarget, ComparedTarget]:
-    """Return two sides clustered as they would be by themselves, whatever a third one lacks."""
+    """Return two targets with the clusters of a comparison of only these two, without the effect of a third."""
     of_base, of_cand = _clusters_of((base, cand))
     return replace(base, clusters=of_base), replace(cand, clusters=of_cand)
 
 
 def matched_to_the_first(sides: Sequence[ComparedTarget]) -> list[tuple[ComparedTarget, ComparedTarget]]:
-    """Return the baseline with each candidate, as the two would be by themselves."""
+    """Return the baseline with each candidate, with the clusters of a comparison of only these two."""
     return [matched(sides[0], side) for side in sides[1:]] if len(sides) > 2 else [(sides[0], sides[1])]
 
 
 def are_peers(run: RunFrames, baseline: str, candidate: str) -> bool:
     """Return whether two targets of a run are two services, neither of which is the other's baseline.
 
-    A variant's baseline is the target that it is a variant of.
+    A variant's baseline is the target that it is derived from.
     """
     entries = {str(entry.get("name")): entry for entry in run.metadata.get("targets") or []}
     variant_of = (entries.get(candidate) or {}).get("variant_of")
@@ -92,9 +92,9 @@ def _clusters_of(sides: Sequence[ComparedTarget]) -> Sequence[Clusters]:
 
 
 def named_sides(named: Sequence[str | Path | RunFrames]) -> list[tuple[RunFrames, str]]:
-    """Every side as its run, each of which is read once, and its target.
+    """Return each named target as its run, each of which is read once, and its name.
 
-    Raises UsageError if a run or target is unknown, a target is ambiguous, or fewer than two sides are named.
+    Raise UsageError if a run or target is unknown, a target is ambiguous, or fewer than two targets are named.
     """
     read: dict[Path, RunFrames] = {}
     sides: list[tuple[RunFrames, str]] = []
@@ -113,7 +113,7 @@ def named_sides(named: Sequence[str | Path | RunFrames]) -> list[tuple[RunFrames
 
 
 def _targets(run: RunFrames, target: str | None, named: str, *, alone: bool) -> list[str]:
-    """The targets that are meant; a run without any name of one, for nothing was begun, is a side of its own."""
+    """Return the names of the targets that are meant; one empty name for a run in which no target started."""
     known = known_targets(run)
     if target is not None:
         refuse_unknown(run, target)
@@ -128,18 +128,18 @@ def _targets(run: RunFrames, target: str | None, named: str, *, alone: bool) -> 
 
 
 def known_targets(run: RunFrames) -> list[str]:
-    """Those that the document names, whether or not a session was begun there, then whatever else the rows name."""
+    """Return the targets that the document names, even if no session started, then others that the rows name."""
     written = [str(entry["name"]) for entry in run.metadata.get("targets") or [] if entry.get("name")]
     return list(dict.fromkeys([*written, *target_labels(run)]))
 
 
 def identity_of_run(run: RunFrames) -> tuple[str, int]:
-    """Return the id and the start (UTC, ns) of a run: ids are of a second, in which two machines may start runs."""
+    """Return the ID and the start (UTC, ns) of a run. IDs have seconds, in which two machines may start runs."""
     return run_id_of(run), int(run.metadata.get("started_utc_ns") or 0)
 
 
 def parted(one: str | Path) -> tuple[Path, str | None]:
-    """The folder and the target. Either may hold a colon: the first part that is a folder is the run."""
+    """Return the folder and the target. Either may contain a colon: the shortest prefix that is a folder is the run."""
     whole = Path(one)
     if isinstance(one, Path) or is_folder(whole) or ":" not in str(one):
         return whole, None
@@ -149,13 +149,13 @@ def parted(one: str | Path) -> tuple[Path, str | None]:
 
 
 def refuse_unknown(run: RunFrames, target: str) -> None:
-    """Raises UsageError where a run has no such target."""
+    """Raise UsageError if a run has no such target."""
     if target not in (known := known_targets(run)):
         raise UsageError(f"{run.folder} has no target {target}: it has {', '.join(known) or 'none at all'}")
 
 
 def refuse_the_same(sides: Sequence[tuple[RunFrames, str]]) -> None:
-    """Raise UsageError if a side would be compared with itself, or with a copy of its run."""
+    """Raise UsageError if a target would be compared with itself, or with a copy of its run."""
     seen = Counter((run.folder.resolve(), target) for run, target in sides)
     for (folder, target), times in seen.items():
         if times > 1:
@@ -169,7 +169,7 @@ def refuse_the_same(sides: Sequence[tuple[RunFrames, str]]) -> None:
 
 
 def side_labels(sides: Sequence[tuple[RunFrames, str]]) -> list[str]:
-    """Return the targets' labels; if several sides have one, with the run's folder, if need be with all of its path."""
+    """Return the labels of targets. If several are equal, add the run's folder, or its complete path if necessary."""
     labels = [target for _, target in sides]
     for of_run in (lambda run: run.folder_name, lambda run: escape_control(str(run.folder.resolve()))):
         times = Counter(labels)

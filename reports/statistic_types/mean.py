@@ -1,4 +1,4 @@
-"""A mean over turns; failed turns have no part in it, and are counted. Its bounds are x ± t · SE between sessions."""
+"""The mean over successful turns; failed turns are counted. Its bounds are x ± t · SE between sessions."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Mean(Statistic):
 
 
 def estimate_mean(arm: PerCluster) -> ThresholdEstimate:
-    """Return a mean with its bounds, from its total and the number of turns in each session."""
+    """Return a mean with its bounds, from the total and the number of turns of each session."""
     mean = ratio_of(arm)
     if not mean.turns:
         return no_estimate()
@@ -92,7 +92,7 @@ def estimate_mean(arm: PerCluster) -> ThresholdEstimate:
 def mean_seen(
     base: PerCluster, cand: PerCluster, margin: Margin, better: Better, error: float = FOUND
 ) -> InterimStatistic:
-    """Return a mean of good turns at an interim analysis."""
+    """Return a mean of successful turns at an interim analysis."""
     if few := few_pairs(base, cand):
         return untestable(few)
     difference = mean_by_order(ClusterTotals(base, cand, paired=True), margin, better, Inference(), error)

@@ -1,7 +1,8 @@
 """A quantile of a metric's values; failed turns are infinite.
 
-Against a limit decide its bounds of order statistics with a design effect (`reports.statistics.quantiles`). If sessions
-drift or events come in bursts, these are the wider ones of sessions and of parts of the run.
+The bounds that are compared with a limit are those of order statistics with a design effect
+(`reports.statistics.quantiles`). If sessions drift or events come in bursts, they are the wider ones of sessions and of
+parts of the run.
 """
 
 from __future__ import annotations
@@ -56,12 +57,12 @@ from reports.stored import PS, Baseline
 from reports.strata import NO_STRATUM
 
 MARGINS = {0.5: 0.10, 0.9: 0.15, 0.95: 0.20, 0.99: 0.30}
-"""Accepted by default, by quantile; another quantile takes that of the next higher one here."""
+"""The default margins by quantile; any other quantile has that of the next higher one here."""
 _WRITTEN = re.compile(r"p\(\s*(\d{1,18}(?:\.\d{1,18})?|\.\d{1,18})\s*\)")
 DRAWS = 2_000
-"""Resamples of an interim analysis."""
+"""The number of resamples of an interim analysis."""
 INFINITE = 0.01
-"""The share of resamples among failures from which on a quantile is not tested."""
+"""The maximum share of infinite resamples (among failures) of a quantile that is tested."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ class Quantile(Statistic):
         counts = of_sample(sample)
         stratum = question.stratum or NO_STRATUM
         rows = [row for one in runs for row in one.quantiles if (row.metric, row.stratum) == (question.metric, stratum)]
-        # a run that is too small for the quantile is left out if others are not
+        # leave out a run that is too small for the quantile, unless all are
         rows = [row for row in rows if not floor_reason(self.p, (row.n,), (row.sessions,))] or rows
         then = [StoredValue(_log(row.values[place]), row.variances[place] or 0.0, row.infinite[place]) for row in rows]
         difference = None
@@ -178,7 +179,7 @@ class Quantile(Statistic):
 
 
 def margin_of(p: float, metric: str = "") -> Margin:
-    """The default margin of a quantile: so much more; of a metric of which more is better, so much less."""
+    """Return the default margin of a quantile: a share more, or less if more is better."""
     share = next((ratio for known, ratio in MARGINS.items() if p <= known), MARGINS[0.99])
     higher = metric in CATALOGUE and CATALOGUE[metric].better == "higher"
     return Margin(ratio=1 / (1 - share) - 1 if higher else share)
@@ -189,16 +190,16 @@ def _asked(group: Sequence[MetricSpec]) -> list[tuple[float, Margin]]:
 
 
 def _log(value: float | None) -> float:
-    """Return the log of a stored quantile, which is null among failed turns."""
+    """Return the log of a stored quantile, which is null if it lies among failed turns."""
     return math.inf if value is None else math.log(value) if value > 0 else -math.inf
 
 
 def estimate_quantile(
     sample: Sample, p: float, sessions: int, unit: Literal["turn", "session"] = "turn"
 ) -> ThresholdEstimate:
-    """Return a quantile with its bounds. `unit`: what the sample has one value of.
+    """Return a quantile with its bounds. `unit`: the unit that has one value.
 
-    `sessions`: those with a value, whose codes are in the order of their start.
+    `sessions`: the number with a value; their codes are in the order of their start.
     """
     clusters = int(sample.sessions.max(initial=-1)) + 1
     shown = quantiles(sample, [p], CONFIDENCE)[0]
@@ -235,10 +236,10 @@ def quantiles_seen(
     draws: int = DRAWS,
     error: float = FOUND,
 ) -> list[InterimStatistic]:
-    """Return quantiles of one metric at an interim analysis, with the standard errors of the same resampled pairs.
+    """Return quantiles of one metric at an interim analysis, with standard errors from the same resampled pairs.
 
-    Pairs without a value are drawn too, and are not counted in the degrees of freedom. If a target drifts, or its tail
-    comes in bursts, parts of the run are drawn; `error` is that of the tests of it.
+    Pairs without a value are also drawn, but do not count in the degrees of freedom. If a target drifts, or its tail
+    comes in bursts, parts of the run are drawn. `error`: of the tests for drift and bursts.
     """
     ps = [p for p, _ in asked]
     drawn = arm_draws(arms, ps, draws=draws, rng=rng)
@@ -255,7 +256,7 @@ def quantiles_seen(
 
 
 def _by_parts(seen: InterimStatistic, drawn: Floats, order: Order) -> InterimStatistic:
-    """Return the same by the error of parts of the run, if that is the larger one."""
+    """Return the statistic with the standard error of parts of the run, if that is larger."""
     se = math.sqrt(part_variance(drawn, PARTS[order]))
     if seen.untested or math.isnan(se):
         return replace(seen if seen.untested else untestable(BECAUSE_OF[order], seen.d), order=order)

@@ -1,7 +1,7 @@
-"""A share of turns, or of words.
+"""A rate: a share of turns, or of words.
 
-Few events tell little of how they cluster, so a rate's bound on the bad side is the larger one of that of the standard
-error between sessions and of the one with one session more that was not seen (`reports.statistics.unseen`).
+Few events show little about their clustering. So the bound on the bad side is the larger of two: that of the standard
+error between sessions, and that with one more, unseen session (`reports.statistics.unseen`).
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def _counts(metric: str, by_cluster: PerCluster) -> TargetCounts:
 
 
 def estimate_rate(arm: PerCluster, better: Direction = "lower") -> ThresholdEstimate:
-    """Return the share of turns that are events with its bounds, from both numbers of each session."""
+    """Return a rate with its bounds, from the numbers of events and turns of each session."""
     rate = ratio_of(arm)
     if not rate.turns:
         return no_estimate()
@@ -171,7 +171,7 @@ def estimate_rate(arm: PerCluster, better: Direction = "lower") -> ThresholdEsti
         upper = max(upper, rate.upper(TAIL))
     if better != "lower":
         lower = min(lower, rate.lower(TAIL))
-    upper = upper if rate.value > 1 else min(1.0, upper)  # of words there may be more errors than words
+    upper = upper if rate.value > 1 else min(1.0, upper)  # there may be more word errors than words
     counts = TargetCounts(
         int(rate.turns), rate.clusters, int(arm[0].sum()), math.nan, rate.effective_sessions, rate.longest
     )
@@ -183,9 +183,10 @@ def estimate_rate(arm: PerCluster, better: Direction = "lower") -> ThresholdEsti
 
 
 def none_seen(metric: str, sessions: int, level: float, needed: int | None, longest: float) -> InconclusiveReason:
-    """Return what a rate of nothing leaves open: that none was seen is no proof that there are none.
+    """Return the reason for a rate without any event: its true value may still be above 0.
 
-    `longest`: sessions as long as the longest; `needed`: sessions that would settle it.
+    - `longest`: turns as a multiple of those of the longest session
+    - `needed`: the number of sessions for a conclusive result
     """
     most = upper_share(0.0, 0.0, longest, level)
     return InconclusiveReason("none_seen", needed=needed or 0, there=(sessions,), metric=metric, upper=most)
@@ -199,9 +200,9 @@ def rate_seen(
     better: Better = "lower",
     error: float = FOUND,
 ) -> InterimStatistic:
-    """Return a rate at an interim analysis; one of which more is better by what it leaves.
+    """Return a rate at an interim analysis; if more is better, by its complement.
 
-    Few failures make its standard error too small, so its upper bound is that of the rule for rates.
+    With few failures the standard error is too small, so the upper bound is that of the rule for rates.
     """
     if few := few_pairs(base, cand):
         return untestable(few)

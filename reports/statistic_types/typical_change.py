@@ -1,4 +1,4 @@
-"""The typical change over all steps, of targets in pairs (`reports.statistics.typical_change`)."""
+"""The typical change over all steps, for targets in pairs (`reports.statistics.typical_change`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from reports.statistics.typical_change import LogRatio, StepLatencies, centre, l
 
 @dataclass(frozen=True)
 class TypicalChange(Statistic):
-    """By how much a typical turn changed, whatever its step."""
+    """The change of a typical turn, independent of its step."""
 
     kind: ClassVar[str] = "typical_change"
 
@@ -30,7 +30,7 @@ class TypicalChange(Statistic):
         return of_sample(source.sample(question))
 
     def value(self, source: Source, question: MetricSpec) -> float:
-        """Return the trimmed mean of the logs, as a time."""
+        """Return the trimmed mean of the logs, converted back to a time."""
         return math.exp(trimmed_mean(logs_of(source.sample(question).values)))
 
     def compare(self, both: Sources, group: Sequence[MetricSpec], how: Inference) -> MeasuredDifferences:
@@ -49,7 +49,7 @@ class TypicalChange(Statistic):
 
 
 def step_latencies(source: Source, question: MetricSpec) -> StepLatencies:
-    """Return a metric of a target, with the step and the pair of each value."""
+    """Return the values of a metric of a target, with the step and the pair of each."""
     parts = [(at, step_sample(source, question, step)) for at, step in enumerate(source.step_names)]
     return StepLatencies(
         np.concatenate([np.zeros(0), *(sample.values for _, sample in parts)]),
@@ -63,5 +63,5 @@ def step_sample(source: Source, question: MetricSpec, step: str) -> Sample:
 
 
 def by_change(change: LogRatio, pairs: int, values: tuple[float, float], margin: Margin, level: float) -> Difference:
-    """Return a change over pairs as a difference of these values, of which less is better, with bounds d ∓ t·SE."""
+    """Return a change over pairs as a difference of these values, with bounds d ∓ t·SE; less is better."""
     return log_difference(values, StandardError(change.se, pairs - 1.0, pairs), margin, "lower", level)

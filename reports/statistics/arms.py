@@ -1,4 +1,4 @@
-"""The samples of one metric in both targets, and their quantiles in resamples; pure."""
+"""Samples of one metric of both targets, and quantiles of their bootstrap resamples. Pure."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ from reports.statistics.quantiles import Sample, kish, quantile
 
 @dataclass(frozen=True)
 class TwoSamples:
-    """The samples of one metric in both arms. `clusters`: of each as many as are drawn, also those without a value;
-    if they are `paired`, the number of pairs twice. `steps`: the step of each value of both arms, as codes from 0, if
-    the candidate's steps are weighted to the baseline's shares (`reports.statistics.mix`).
+    """The samples of one metric of both targets.
+
+    - `clusters`: for each target, the number of clusters to resample, including those without a value
+    - `paired`: the clusters are pairs; then `clusters` has the number of pairs twice
+    - `steps`: the step of each value of both targets, as codes from 0, if the candidate's steps are weighted to the
+      baseline's shares (`reports.statistics.mix`)
     """
 
     base: Sample
@@ -29,7 +32,7 @@ class TwoSamples:
 
     @cached_property
     def turns(self) -> tuple[Integers, ...]:
-        """Turns by cluster, of each arm; of pairs those of both arms together."""
+        """The number of turns per cluster, for each target; if paired, one array for both targets together."""
         first, second = (
             np.bincount(arm.sessions, minlength=of)
             for arm, of in zip((self.base, self.cand), self.clusters, strict=True)
@@ -38,16 +41,16 @@ class TwoSamples:
 
     @cached_property
     def effective_sessions(self) -> tuple[float, ...]:
-        """Sessions of each arm as Kish counts them, or pairs: those without a value do not count."""
+        """Kish's effective number of sessions of each target, or of pairs. Clusters without a value do not count."""
         return tuple(kish(turns) for turns in self.turns)
 
     @cached_property
     def most(self) -> int:
-        """Sessions of the larger arm that have a value, or pairs."""
+        """The number of sessions with a value of the larger target, or of pairs."""
         return max(int(np.count_nonzero(turns)) for turns in self.turns)
 
     def values(self, p: float) -> tuple[float, float]:
-        """Return the p-quantiles of both arms; the candidate's with the baseline's shares of steps."""
+        """Return the p-quantiles of both targets; the candidate's is weighted to the baseline's shares of steps."""
         if self.steps is None:
             return quantile(self.base.values, p), quantile(self.cand.values, p)
         return quantile(self.base.values, p), self.mixed.value(p)
@@ -62,7 +65,7 @@ class TwoSamples:
 def arm_draws(
     arms: TwoSamples, ps: Sequence[float], *, draws: int = DRAWS, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """Return quantiles of resamples of both arms, the baseline first: a row for each draw, a column for each p."""
+    """Return the quantiles of resamples of both targets, the baseline first: one row per resample, one column per p."""
     if arms.steps is not None:
         return _mixed_draws(arms, ps, draws, rng)
     if arms.paired:
@@ -73,7 +76,7 @@ def arm_draws(
 
 
 def _mixed_draws(arms: TwoSamples, ps: Sequence[float], draws: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """The same with the candidate's steps weighted to the baseline's shares in each resample."""
+    """Return the same with the candidate's steps weighted to the baseline's shares in each resample."""
     mixed = arms.mixed
     windows, base = [mixed.cells(p) for p in ps], ready(arms.base, ps, arms.clusters[0])
     first, second = np.full((draws, len(ps)), np.nan), np.full((draws, len(ps)), np.nan)

@@ -1,30 +1,30 @@
-"""Dependence that resampling would miss: sessions in an order, and samples drawn by one seed; pure.
+"""Dependence that resampling does not see: autocorrelated sessions, and samples generated with one seed. Pure.
 
-Sessions, or pairs of them, are resampled as if any order of them were as likely. What all pairs share cancels inside
-them; a drift that one arm has for itself does not, and then a hundred pairs of ten minutes tell of ten minutes. So a
-series with a number for each pair in the order of their start (the difference of its arms), or for each session of an
-arm, is put to two tests of "no order", each at 2.5 %:
+The bootstrap treats sessions, or pairs of them, as if their order had no meaning. A drift that both targets of a pair
+share cancels inside the pair. A drift of one target does not cancel: then a hundred pairs within ten minutes are
+evidence only about those ten minutes. So a series with one number per pair in the order of their start (the difference
+of its targets), or per session of a target, is tested for autocorrelation by two tests, each at 2.5 %:
 
     slow    one-way analysis of variance over the quarters of the series, F(3, n − 4)
-    quick   von Neumann: (r_1 + 1/n)·√n is normal, r_1 being the correlation of neighbours
+    quick   von Neumann: (r_1 + 1/n)·√n is normal, where r_1 is the lag-1 autocorrelation
 
-The series of a quantile or mean is that of the medians, or means, of the clusters. If either test finds an order, that
-arm drifts, and the k = 4 quarters are the clusters. Failures and stalls come in bursts that medians do not show. So the
-series of a rate is that of the shares of events, and that of a quantile but the median is also that of the shares
-of turns beyond the pooled quantile. If either test finds an order there, k = 6 batches are the clusters: bursts are
-short against a sixth of the run, or too few for any method. With V the variance over resamples of the k parts, of each
-arm or of both together:
+The series of a quantile or mean has the medians, or means, of the clusters. If either test is significant, that target
+drifts, and the k = 4 quarters become the clusters. Failures and stalls come in bursts that medians do not show. So the
+series of a rate has the shares of events per cluster. A quantile other than the median has a second series: the shares
+of turns beyond the pooled quantile. If either test is significant there, k = 6 batches become the clusters: bursts are
+short compared with a sixth of the run, or too few for any method. V is the variance over resamples of the k parts, of
+each target or of both together:
 
     SE² = V · k/(k − 1)      bounds d ∓ t·SE with k − 1 degrees of freedom, or Welch's of two runs
 
-for the percentile interval is made for more clusters; of rates SE is that of the parts' sums. Of these bounds and the
-usual ones (`differences`, `rates`) the wider count. A drift that is slower than a part is still underrated, which is
-why such a verdict is provisional as well.
+The percentile interval is not used, because it needs more clusters. The SE of rates is that of the parts' sums. The
+wider of these bounds and the usual ones (`differences`, `rates`) are used. A drift that is slower than a part is still
+underestimated, so such a verdict is also provisional.
 
-Two samples may also lie closer together than independent ones do. D is the largest distance of their empirical
-distributions, of n and m values. λ = (D + 1/min(n, m)) · √(nm / (n + m)) has Kolmogorov's distribution where both are
-independent draws of one (the 1/n is for D's steps): P(λ < x) ≈ √(2π)/x · exp(−π²/8x²), 3·10⁻⁴ at 0.35. Sessions that
-resemble each other inside make λ larger, not smaller.
+Two samples may also be closer together than independent samples are. D is the largest distance of their empirical
+distributions, of n and m values. λ = (D + 1/min(n, m)) · √(nm / (n + m)) has Kolmogorov's distribution if both are
+independent samples of one distribution (the 1/n corrects for the steps of D): P(λ < x) ≈ √(2π)/x · exp(−π²/8x²), 3·10⁻⁴
+at 0.35. A correlation within sessions makes λ larger, not smaller.
 
 After: von Neumann, "Distribution of the ratio of the mean square successive difference to the variance" (1941).
 """
@@ -47,24 +47,24 @@ from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import ClusterTotals, PerCluster, mean_difference, rate_difference, with_runs
 
 QUARTERS, BATCHES = 4, 6
-"""Parts of a run that are its clusters, of an arm that drifts and of one whose events come in bursts."""
+"""The number of parts of a run that become its clusters: if a target drifts, and if its events come in bursts."""
 FOUND, EARLY = 0.025, 0.1
-"""The error of each of the two tests: of runs without any order 4 to 5 % are taken for ordered. At a look that would
-end a run before its time more of them may be: there is a later one."""
+"""The type I error of each of the two tests: 4 to 5 % of runs without autocorrelation test positive. EARLY is for an
+interim analysis that would stop the run: its error may be larger, because a later analysis follows."""
 OF_BURSTS = 0.6
-"""The share of that error which tests for bursts have: whatever they find costs power, and bursts that matter are
-plain."""
+"""The factor on that error for the tests for bursts: each positive test costs power, and bursts that matter are
+obvious."""
 LEAST = 20
-"""Numbers that a series needs before anything is said of it."""
+"""The minimum length of a series that is tested."""
 
 
 def part_of(clusters: int, parts: int = QUARTERS) -> Integers:
-    """Return the part of the run, from 0, of each cluster in the order of their start."""
+    """Return the part of the run, from 0, of each cluster, given in the order of their start."""
     return np.arange(clusters) * parts // max(1, clusters)
 
 
 def is_autocorrelated(series: Floats, error: float = FOUND) -> bool:
-    """Whether a series has an order. Those of its numbers that are not finite are left out."""
+    """Return whether a series is autocorrelated. Numbers that are not finite are left out."""
     x = series[np.isfinite(series)]
     n = x.size
     if n < LEAST or not np.ptp(x) > 0:
@@ -81,7 +81,7 @@ def is_autocorrelated(series: Floats, error: float = FOUND) -> bool:
 
 
 def cluster_levels(sample: Sample, clusters: int) -> Floats:
-    """The median of the logs of each cluster's values; NaN of one without any, and not finite of one that failed."""
+    """Return the median log of each cluster's values; NaN without values, not finite if the median is infinite or 0."""
     order = np.lexsort((sample.values, sample.sessions))
     values, many = sample.values[order], np.bincount(sample.sessions, minlength=clusters)
     first = np.concatenate(([0], np.cumsum(many)[:-1]))
@@ -94,7 +94,7 @@ def cluster_levels(sample: Sample, clusters: int) -> Floats:
 
 
 def shares_beyond(sample: Sample, clusters: int, value: float) -> Floats:
-    """Return the share of each cluster's turns above a value; NaN of a cluster without any."""
+    """Return the share of each cluster's turns above a value; NaN for a cluster without turns."""
     turns = np.bincount(sample.sessions, minlength=clusters)
     beyond = np.bincount(sample.sessions[sample.values > value], minlength=clusters)
     found: Floats = np.divide(beyond, turns, out=np.full(clusters, np.nan), where=turns > 0)
@@ -102,29 +102,29 @@ def shares_beyond(sample: Sample, clusters: int, value: float) -> Floats:
 
 
 def in_parts(sample: Sample, clusters: int, parts: int) -> Sample:
-    """Return the same values, whose clusters are parts of the run."""
+    """Return the same values, with parts of the run as clusters."""
     return Sample(sample.values, part_of(clusters, parts)[sample.sessions], sample.failed, sample.unfinished)
 
 
 PARTS: dict[Order, int] = {"drift": QUARTERS, "bursts": BATCHES}
 FINITE = 0.99
-"""The least share of draws that must be finite for a bound by parts of a run."""
+"""The minimum share of finite resamples for a bound by parts of a run."""
 
 
 def shares(arm: PerCluster) -> Floats:
-    """Return the share of events in each cluster; NaN of a cluster without any turn."""
+    """Return the share of events in each cluster; NaN for a cluster without turns."""
     with np.errstate(divide="ignore", invalid="ignore"):
         found: Floats = arm[0] / arm[1]
     return found
 
 
 def shares_burst(arm: PerCluster) -> bool:
-    """Whether the events of one arm come in bursts."""
+    """Return whether the events of one target come in bursts."""
     return is_autocorrelated(shares(arm), OF_BURSTS * FOUND)
 
 
 def order_of(sample: Sample, clusters: int, p: float) -> Order | None:
-    """Return what the order of the sessions of one arm shows of a quantile."""
+    """Return the type of autocorrelation of one target that affects a quantile; None without."""
     if is_autocorrelated(cluster_levels(sample, clusters)):
         return "drift"
     burst = p != 0.5 and is_autocorrelated(
@@ -134,7 +134,7 @@ def order_of(sample: Sample, clusters: int, p: float) -> Order | None:
 
 
 def _is_own_order(first: Floats, second: Floats, error: float, *, paired: bool) -> bool:
-    """Whether the differences of pairs, or else either arm's own series, have an order: the error is that of both."""
+    """Return whether the differences of pairs, or either target's own series, are autocorrelated; `error`: in total."""
     with np.errstate(invalid="ignore"):
         series = [second - first] if paired else [first, second]
     return any(is_autocorrelated(one, error / len(series)) for one in series)
@@ -143,7 +143,7 @@ def _is_own_order(first: Floats, second: Floats, error: float, *, paired: bool) 
 def waits_by_order(
     arms: TwoSamples, asked: Sequence[tuple[float, Margin]], better: Better, how: Inference
 ) -> list[Difference]:
-    """As `quantile_differences`, by parts of the run if an arm drifts, or if its tail comes in bursts."""
+    """Return the `quantile_differences`, by parts of the run if a target drifts or its tail comes in bursts."""
     rng = np.random.default_rng(how.seed)
     found = differences.quantile_differences(arms, asked, better, replace(how, seed=rng))
     for order, places in by_order(arms, [p for p, _ in asked]).items():
@@ -162,8 +162,10 @@ def waits_by_order(
 
 
 def by_order(arms: TwoSamples, ps: Sequence[float], error: float = FOUND) -> dict[Order, list[int]]:
-    """Return the places of the quantiles that are counted by parts of the run: all if an arm drifts, else those but the
-    median whose turns beyond it come in bursts in one arm.
+    """Return the indices of the quantiles that are tested by parts of the run.
+
+    These are all if a target drifts. Otherwise they are those, except the median, beyond which the turns of a target
+    come in bursts.
     """
     samples = tuple(zip((arms.base, arms.cand), arms.clusters, strict=True))
     first, second = (cluster_levels(sample, clusters) for sample, clusters in samples)
@@ -183,9 +185,9 @@ def by_order(arms: TwoSamples, ps: Sequence[float], error: float = FOUND) -> dic
 def mean_by_order(
     arms: ClusterTotals, margin: Margin, better: Better, how: Inference, error: float = FOUND
 ) -> Difference:
-    """As `mean_difference`, by quarters if an arm drifts. `error`: of the tests of that."""
+    """Return the `mean_difference`, by quarters if a target drifts. `error`: of the tests for drift."""
     usual = mean_difference(arms, margin, better, how)
-    with np.errstate(divide="ignore", invalid="ignore"):  # means of clusters, as shares of their arm's own
+    with np.errstate(divide="ignore", invalid="ignore"):  # means of clusters, relative to their target's mean
         first, second = (amounts / turns / (amounts.sum() / turns.sum()) for amounts, turns in (arms.base, arms.cand))
     if not _is_own_order(first, second, error, paired=arms.paired):
         return usual
@@ -195,9 +197,9 @@ def mean_by_order(
 def rate_by_order(
     arms: ClusterTotals, margin: Margin, better: Better, how: Inference, error: float = FOUND
 ) -> Difference:
-    """As `rate_difference`, by batches if events come in bursts in one arm. `error`: of the tests of that.
+    """Return the `rate_difference`, by batches if a target's events come in bursts. `error`: of the tests for bursts.
 
-    The bounds of either arm stay those of its sessions, because parts show less of what was not seen.
+    The bounds of each target's own rate are still those of its sessions, because parts show less about unseen sessions.
     """
     if better == "higher":
         left = replace(arms, base=rates.complement(arms.base), cand=rates.complement(arms.cand))
@@ -211,7 +213,7 @@ def rate_by_order(
 
 
 def _wider(usual: Difference, parts: Difference, order: Order) -> Difference:
-    """Return the wider bounds of two of one difference; the error is that of the parts if it is the larger one."""
+    """Return the wider bounds of one difference; the standard error is that of the parts if it is larger or NaN."""
     interval = OneSidedBounds(usual.low, usual.high).or_wider(OneSidedBounds(parts.low, parts.high))
     worse, better = usual.worse.or_wider(parts.worse), usual.better.or_wider(parts.better)
     se = parts.se if math.isnan(parts.se) else max(usual.se, parts.se)
@@ -222,23 +224,22 @@ def _wider(usual: Difference, parts: Difference, order: Order) -> Difference:
 
 
 def by_parts(arms: TwoSamples, parts: int) -> TwoSamples:
-    """Return the same samples, whose clusters are parts of the run."""
+    """Return the same samples, with parts of the run as clusters."""
     first, second = in_parts(arms.base, arms.clusters[0], parts), in_parts(arms.cand, arms.clusters[1], parts)
     return replace(arms, base=first, cand=second, clusters=(parts, parts))
 
 
 def part_variance(drawn: Floats, parts: int) -> float:
-    """Return the variance of what is computed from draws of parts of a run; NaN if too many are infinite."""
+    """Return the variance of a statistic from resamples of parts of a run; NaN if too many resamples are infinite."""
     return variance(drawn, FINITE) * parts / (parts - 1)
 
 
 def _sums_by_parts(arms: ClusterTotals, parts: int) -> ClusterTotals:
-    """Return the same sums, by parts of the run."""
     return replace(arms, base=by_part(arms.base, parts), cand=by_part(arms.cand, parts))
 
 
 def by_part(arm: PerCluster, parts: int) -> PerCluster:
-    """Return what an arm's clusters add up to in each part of the run."""
+    """Return the totals of a target's clusters in each part of the run."""
     part, found = part_of(arm[0].size, parts), np.zeros((2, parts))
     for sums, values in zip(found, arm, strict=True):
         np.add.at(sums, part, values)
@@ -247,16 +248,16 @@ def by_part(arm: PerCluster, parts: int) -> PerCluster:
 
 NEAR = 0.35
 LEAST_VALUES = 20
-"""Values of either sample from which on D is fine enough to tell."""
+"""The minimum number of values of each sample: with fewer, D is too coarse."""
 
 
 def are_alike(one: Floats, other: Floats) -> bool:
-    """Whether two samples of finite values are too close to be independent; never of fewer than 20 values."""
+    """Return whether two samples of finite values are too close to be independent; False with fewer than 20 values."""
     return min(one.size, other.size) >= LEAST_VALUES and kolmogorov_distance(one, other) < NEAR
 
 
 def kolmogorov_distance(one: Floats, other: Floats) -> float:
-    """λ of two samples that are not empty, in any order."""
+    """Return λ of two samples that are not empty, in any order."""
     a, b = np.sort(one), np.sort(other)
     at = np.concatenate([a, b])
     distances = np.searchsorted(a, at, side="right") / a.size - np.searchsorted(b, at, side="right") / b.size

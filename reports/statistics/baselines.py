@@ -1,17 +1,18 @@
-"""A candidate against stored runs of the same workload; pure.
+"""The comparison of a candidate with stored runs of the same workload. Pure.
 
-Between two runs lies more than what sessions tell: an unchanged service drifts by some percent from run to run, and a
-test that knows only of sessions takes that for a change. From five stored runs on, their own spread says how much.
-With y_r = log q of run r of R, V_r its variance from the sessions inside the run, and s = sd(y_r):
+Two runs differ by more than their sessions explain: an unchanged service drifts by some percent from run to run, and a
+test that knows only sessions takes that for a change. From five stored runs on, their standard deviation estimates the
+run-to-run variation. With y_r = log q of run r of R, V_r its variance from the sessions inside the run, and s =
+sd(y_r):
 
     R ≥ 5   SE = max(√(V_c + mean(V_r)/R), s·√(1 + 1/R))           df = R−1 if the second is larger, else Welch's
     R < 5   SE² = V_c + mean(V_r)/R + run_sd²·(1 + 1/R)            Welch's df; run_sd is assumed, so provisional
 
-and the bounds are d ∓ t·SE of d = y_c − mean(y_r). Rates alike without logs, with the sd of log odds that is assumed
-of few runs: run_sd·r(1 − r) of each rate r.
+The bounds are d ∓ t·SE of d = y_c − mean(y_r). Rates are compared in the same way without logs. With few stored runs,
+the assumed run-to-run sd of log odds gives run_sd·r(1 − r) for each rate r.
 
-A quantile may be 0, which has no log. A candidate at 0 is no more than any stored run, and less than all of them where
-none is 0; a candidate above 0 has no ratio to a stored 0, and nothing is decided.
+A quantile may be 0, which has no log. A candidate at 0 is not above any stored run, and below all of them if none is 0.
+A candidate above 0 has no ratio to a stored 0, and the comparison is inconclusive.
 """
 
 from __future__ import annotations
@@ -30,17 +31,18 @@ from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import RatioEstimate, between_runs, log_difference, mirrored, points_difference
 
 KNOWN = 5
-"""Stored runs from which on their own spread is used."""
+"""The minimum number of stored runs to estimate the run-to-run variation."""
 RUN_SD, RATE_RUN_SD = 0.05, 0.3
-"""Assumed from run to run if fewer are stored: sd of the log of a quantile, and of the log odds of a rate."""
+"""The assumed run-to-run sd with fewer stored runs: of the log of a quantile, and of the log odds of a rate."""
 
 
 @dataclass(frozen=True)
 class StoredValue:
-    """A figure of one run: the log of a quantile (−inf of 0), and its variance from the sessions in the run.
+    """A quantile of one run: its log (−inf for 0), and the variance of that from the sessions in the run.
 
-    `endless`: the share of resamples whose quantile lies among the failed turns; they are not in the variance.
-    `above`: of a figure of 0 the share of resamples that lie above it.
+    - `endless`: the share of resamples whose quantile is infinite (among the failed turns); the variance leaves them
+      out
+    - `above`: if the quantile is 0, the share of resamples above 0
     """
 
     log_q: float
@@ -52,7 +54,7 @@ class StoredValue:
 def stored_quantile(
     sample: Sample, p: float, clusters: int, rng: np.random.Generator, draws: int = DRAWS
 ) -> StoredValue | None:
-    """A quantile as a later candidate or baseline needs it; None where there is none, or it is below 0."""
+    """Return the data of a quantile that a later comparison needs; None if it does not exist or is below 0."""
     value = quantile(sample.values, p)
     if not value >= 0:
         return None
@@ -71,10 +73,10 @@ def against_stored(
     better: Better,
     how: Inference,
 ) -> Difference:
-    """Compare a figure with that of stored runs. `clusters`: effective sessions of the candidate, and all stored ones.
+    """Compare a quantile with stored runs. `clusters`: effective sessions of the candidate and of all stored runs.
 
-    A point estimate among the failed turns decides nothing: the candidate is worse than any margin only if its
-    resamples are, all but the level of them; and not worse only if not more than the level of them are.
+    An infinite point estimate alone decides nothing. The candidate is worse than any margin only if at least 1 −
+    `level` of its resamples are infinite. It is not worse only if at most `level` of them are infinite.
     """
     runs, logs = len(stored), np.array([run.log_q for run in stored])
     if -math.inf in (candidate.log_q, *logs):
@@ -88,12 +90,15 @@ def against_stored(
 
 
 def no_ratio(difference: Difference) -> bool:
-    """Whether nothing is known because a figure above 0 was held against stored runs of which one at least has 0."""
+    """Return whether the result is unknown because the candidate is above 0 and at least one stored run is 0."""
     return math.isnan(difference.d) and difference.baseline == 0 < difference.candidate
 
 
 def _with_nothing(candidate: StoredValue, logs: Floats, margin: Margin, better: Better, level: float) -> Difference:
-    """Compare if the candidate or a stored run is 0. It surely is if at most the level of its resamples lie above."""
+    """Compare if the candidate or a stored run is 0.
+
+    The candidate is surely 0 if at most `level` of its resamples are above.
+    """
     at_nothing = np.isneginf(logs)
     baseline = 0.0 if at_nothing.any() else math.exp(float(logs.mean()))
     found = Difference("ratio", baseline, math.exp(candidate.log_q), math.nan, -math.inf, math.inf, level=level)
@@ -103,7 +108,7 @@ def _with_nothing(candidate: StoredValue, logs: Floats, margin: Margin, better: 
         inside = -math.log1p(margin.ratio)
         same = OneSidedBounds(inside, inside)
         return replace(found, d=0.0, low=0.0, high=0.0, worse=same, better=same)
-    if at_nothing.any():  # no more than any of them, and no ratio to tell how much less
+    if at_nothing.any():  # not above any of them, but without a ratio to those at 0
         return replace(found, high=0.0, worse=OneSidedBounds(high=-math.inf if better == "lower" else math.inf))
     below, above = OneSidedBounds(high=-math.inf), OneSidedBounds(low=math.inf, p=0.0)
     worse, good = (above, below) if better == "higher" else (below, above)
@@ -118,7 +123,7 @@ def rate_against_stored(
     better: Better = "lower",
     how: Inference,
 ) -> Difference:
-    """A rate of a run against the same of stored runs, each as `rates.ratio_of` gives it."""
+    """Compare a rate of a run with the same rate of stored runs, each from `rates.ratio_of`."""
     if better == "higher":
         left = [rate.left() for rate in (candidate, *stored)]
         return mirrored(rate_against_stored(left[0], left[1:], margin, how=how))
@@ -134,7 +139,7 @@ def rate_against_stored(
 def _error(
     figures: Floats, inside: tuple[float, float], clusters: tuple[float, float], between: float
 ) -> StandardError:
-    """Return that of candidate − mean. `inside`: variances from sessions; `between`: what is assumed of few runs."""
+    """Return the SE of candidate − mean. `inside`: variances from sessions; `between`: assumed with few runs."""
     runs, known = figures.size, figures.size >= KNOWN and bool(np.isfinite(figures).all())
     se = math.sqrt(sum(inside) + (0.0 if known else between))
     spread = float(figures.std(ddof=1)) * math.sqrt(1 + 1 / runs) if known else 0.0
@@ -145,7 +150,10 @@ def _error(
 
 
 def _with_endless(found: Difference, endless: float, base_open: bool, better: Better, level: float) -> Difference:
-    """The bounds, where resamples of either side lie among the failed turns (of waits: less is better)."""
+    """Widen the bounds if resamples of the candidate or of stored runs are infinite (failed turns).
+
+    Keep them if more is better.
+    """
     if better == "higher" or not (endless or base_open or math.isinf(found.candidate)):
         return found
     worse, good = found.worse, found.better

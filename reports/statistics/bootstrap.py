@@ -1,10 +1,11 @@
-"""Resampled quantiles: sessions, or pairs of them, drawn with replacement, and the quantiles of what was drawn; pure.
+"""The cluster bootstrap of quantiles: sessions, or pairs of them, are drawn with replacement. Pure.
 
-Nothing is sorted anew. A resample is a weight for each cluster, so its p-quantile is the first place along the sorted
-values up to which the weights of their clusters add up to the rank. Only ranks within six standard errors of p·n can
-become that place: what lies below them is one count for each cluster, and the rest is cut into cells. One sparse
-product gives the counts of all cells in many resamples at once; then the place is looked for in a single cell. The few
-resamples that leave the window are counted in full, so the quantiles are those of plain resampling, exactly.
+No resample is sorted. A resample is a weight for each cluster, so its p-quantile is the first of the sorted values up
+to which the weights of the clusters add up to the rank. Only values within six standard errors of rank p·n are likely
+to be the quantile. The values below this window are one count per cluster, and the window is split into cells. One
+sparse product gives the counts of all cells in many resamples at once; then only one cell is searched. The few
+resamples whose quantile is outside the window are counted completely, so the quantiles are exactly those of a plain
+bootstrap.
 """
 
 from __future__ import annotations
@@ -24,46 +25,48 @@ from reports.statistics.quantiles import Sample, rank
 
 DRAWS = 10_000
 REACH = 6.0
-"""Standard errors of p·n that the window reaches to either side."""
+"""The half-width of the window, in standard errors of p·n."""
 CELLS_AT_ONCE = 250_000
-"""Numbers in the largest array of a portion of resamples. Larger portions leave the processor's cache."""
+"""The maximum size of the largest array of a portion of resamples. Larger arrays do not fit in the processor's cache.
+"""
 EXACT = 2**24
-"""Counts below it are exact in single precision."""
+"""The limit below which counts are exact in single precision."""
 
 Weights = npt.NDArray[np.floating]
 
 
 def seed_of(*run_ids: str) -> int:
-    """A seed below 2⁴⁸ from run ids: the same runs, in the same order, give the same verdict."""
+    """Return a seed below 2⁴⁸ from run IDs: the same runs in the same order give the same verdict."""
     return int.from_bytes(hashlib.sha256("\0".join(run_ids).encode()).digest()[:6], "big")
 
 
 def quantile_draws(
     sample: Sample, ps: Sequence[float], *, clusters: int, draws: int = DRAWS, rng: np.random.Generator
 ) -> Floats:
-    """Quantiles of resamples, a row for each draw and a column for each p; NaN where nothing was drawn.
+    """Return quantiles of resamples: one row per resample, one column per p; NaN if a resample has no values.
 
-    The sample's `sessions` are codes below `clusters`; a cluster without values is drawn as often as any other.
+    The sample's `sessions` are codes below `clusters`. Clusters without values are drawn with the same probability.
     """
     return draws_of((sample,), ps, clusters, draws, rng)[0]
 
 
 def variance(drawn: Floats, least: float = 0.0) -> float:
-    """Variance of the finite draws; NaN for fewer than two, or if less than the share `least` is finite."""
+    """Return the variance of the finite values; NaN with fewer than two, or if their share is below `least`."""
     finite = drawn[np.isfinite(drawn)]
     return float(finite.var(ddof=1)) if finite.size > 1 and finite.size >= least * drawn.size else math.nan
 
 
 def portion_of(*rows: int) -> int:
-    """Return how many resamples are made at once, by the rows of the arrays that they take: the weights of one are a
-    vector, whose product is quicker than those of two to four.
+    """Return the number of resamples to compute at once, from the numbers of rows of their arrays.
+
+    Instead of two to four it is 1, because a product with a vector is faster.
     """
     portion = CELLS_AT_ONCE // max(rows)
     return portion if portion > 4 else 1
 
 
 def weights(clusters: int, draws: int, rng: np.random.Generator, *, portion: int) -> Iterator[npt.NDArray[np.int64]]:
-    """How often each cluster (column) was drawn in each resample (row), so many resamples at once."""
+    """Yield how often each cluster (column) is drawn in each resample (row), `portion` rows at a time."""
     for done in range(0, draws, portion):
         rows = min(portion, draws - done)
         drawn = rng.integers(0, clusters, (rows, clusters)) + np.arange(rows)[:, None] * clusters
@@ -72,9 +75,11 @@ def weights(clusters: int, draws: int, rng: np.random.Generator, *, portion: int
 
 @dataclass(frozen=True)
 class Ready:
-    """A sample made ready. `edges`: for each p, the places (from 0) at which the cells of its window begin and end.
+    """A sample prepared for resampling.
 
-    `counts`, times weights by cluster: turns in all; then for each p those below its window, and those in each cell.
+    - `edges`: for each p, the indices (from 0) at which the cells of its window begin and end
+    - `counts`: turns by cluster. Times the weights they give the turns in total, and for each p those below its window
+      and those in each cell
     """
 
     sample: Sample
@@ -111,7 +116,7 @@ def ready(sample: Sample, ps: Sequence[float], clusters: int) -> Ready:
 
 
 def edges_of(sample: Sample, p: float, turns: Integers) -> Integers:
-    """About as many cells as places in each: both are looked through for every resample."""
+    """Return the edges of √n cells of about √n values: each resample searches the cells, and then one cell."""
     n, clusters = sample.n, turns.size
     if not n:
         return np.zeros(1, dtype=np.int64)
@@ -123,14 +128,14 @@ def edges_of(sample: Sample, p: float, turns: Integers) -> Integers:
 
 
 def quantiles_of(arm: Ready, drawn: Weights) -> Floats:
-    """Quantiles of resamples, whose weights are given by cluster (row) and resample (column)."""
+    """Return the quantiles of resamples, given the weights by cluster (row) and resample (column)."""
     sums = arm.counts @ drawn
     turns, row = sums[0].astype(np.float64), 1
     found = np.full((turns.size, len(arm.ps)), np.nan)
     for column, (p, edges) in enumerate(zip(arm.ps, arm.edges, strict=True)):
         upto = np.cumsum(sums[row : row + edges.size], axis=0, dtype=np.float64)
         row += edges.size
-        ranks = np.ceil(p * turns - 1e-9)  # as `rank` has it
+        ranks = np.ceil(p * turns - 1e-9)  # the same as in `rank`
         found[:, column], outside = in_cells(arm.sample, edges, upto, ranks, drawn)
         for resample in outside[turns[outside] > 0].tolist():
             passed = np.cumsum(drawn[arm.sample.sessions, resample], dtype=np.float64)
@@ -146,10 +151,11 @@ def in_cells(
     drawn: Weights,
     of_steps: tuple[Floats, Integers] | None = None,
 ) -> tuple[Floats, Integers]:
-    """Return the value at which each resample reaches its rank, NaN if no cell has it; and the resamples without one.
+    """Return the value at which each resample reaches its rank, and the indices of resamples that reach it in no cell.
 
-    `upto`: the weight below the cells, and that up to the end of each (row), in each resample. `of_steps`: the weight
-    of each step (row) in each resample, and the step of each value; by default all weigh 1.
+    - `upto`: the weight below the cells and up to the end of each cell (row), in each resample
+    - `of_steps`: the weight of each step (row) in each resample, and the step of each value; all weights are 1 by
+      default
     """
     cell = (upto < ranks).sum(axis=0) - 1
     inside = (cell >= 0) & (cell < edges.size - 1)

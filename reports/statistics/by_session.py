@@ -1,12 +1,12 @@
-"""Quantiles with equal weight for each session; pure.
+"""Quantiles with equal weight for each session. Pure.
 
-The quantile is the smallest x at which the mean of the sessions' shares of turns ≤ x
-reaches p. It answers another question than one over turns, and every session adds as much to it, so its interval holds
-however unequal the lengths are. With s_g the share of session g that is ≤ x, of G sessions, and z, t as in `quantiles`:
+Such a quantile is the smallest x at which the mean, over sessions, of the share of turns ≤ x reaches p. It is not the
+same as a quantile over turns. Each session contributes equally, so its interval holds for sessions of any lengths. With
+s_g the share of turns ≤ x in session g, G sessions, and z, t as in `quantiles`:
 
     v = var(s_g) / G      n_e = min(n, p(1−p)/v) · (z / t_{G−1})²
 
-v being the larger one, as a share of p(1 − p), of that at p and that twice as far from the end.
+v / (p(1−p)) is the larger of two such ratios: at p, and at the share twice as far from the end.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class BySession(NamedTuple):
 
 
 def with_equal_weights(values: Floats, sessions: Integers, p: float, confidence: float) -> BySession:
-    """Return the quantile of these values, ascending, with equal weight for each session, of two sessions or more."""
+    """Return the quantile of ascending values with equal weight for each session; it needs at least two sessions."""
     turns = np.bincount(sessions)
     clusters = int(np.count_nonzero(turns))
     reached = np.cumsum(1 / (turns[sessions] * clusters))

@@ -1,28 +1,28 @@
-"""Change points in the level of a metric over many runs, and their sizes; pure.
+"""Change points in a metric over many runs, and their sizes. Pure.
 
-The run is the unit: an unchanged service differs from run to run by more than its sessions explain. At each place
-between two runs the mean of the 5, 10, 20 … runs before it, and of all of them, is compared with the mean of the 5, 7,
-10, 14 … runs after it. For a of R runs and b of S runs, s² the variance around both means, V_r the variance of run r
-between its sessions, and c the cost of autocorrelation:
+The run is the sampling unit: an unchanged service differs from run to run by more than its sessions explain. At each
+position between two runs, the mean of the last 5, 10, 20 … runs before it, and of all of them, is compared with the
+mean of the next 5, 7, 10, 14 … runs. With R runs a and S runs b, s² the variance around both means, V_r the variance of
+run r between its sessions, and c the cost of autocorrelation:
 
     SE = max( s·√((1/R + 1/S) · c),  √(mean(V_a)/R + mean(V_b)/S) )     c = (1 + f)/(1 − f)     df = (R + S)/c − 2
 
-A place is marked if |b − a| > t · SE at the level of this comparison, and |b − a| > `min_change`. The clearest place is
-marked first, and no window reaches across a place that is marked.
+A position is marked as a change point if |b − a| > t · SE at the level of this comparison, and |b − a| > `min_change`.
+The position with the largest |b − a| / (t · SE) is marked first. No later comparison may span a marked position.
 
-A trend is read night after night, so every comparison is made once, in the night of its last run: the end of the series
-cuts no window short. Each night of a year has the same share of the error probability, which its comparisons in all
-series share (Bonferroni). So the level holds for those who read it every night.
+A trend is read night after night. So each comparison is made only once, in the night of its last run: no window is
+shortened by the end of the series. Each night of a year has the same share of the type I error, which is divided among
+its comparisons in all series (Bonferroni). So the level holds for readers who read the trend every night.
 
-f is the autocorrelation of neighbouring runs: the mean of two estimates, plus half a standard error, 1/(2√n). Of
-differences between runs one and two places apart E(y₂ − y₀)² / E(y₁ − y₀)² = 1 + f, whatever the level. The correlation
-r of neighbours around the means between changes is f as well, but for (1 + 3r)·k/n that k means of n runs take from it
-(Kendall). These means are those between the changes that f = 0 would mark, so that a change is not taken for
-autocorrelation.
+f is the autocorrelation of neighbouring runs: the mean of two estimates, plus half a standard error, 1/(2√n). The first
+estimate uses differences at lags 1 and 2: E(y₂ − y₀)² / E(y₁ − y₀)² = 1 + f, whatever the mean. The second one is the
+correlation r of neighbours around the means between changes. Subtracting k means from n runs reduces it by (1 + 3r)·k/n
+(Kendall), which is added. These means are those between the changes that f = 0 would mark, so that a change is not
+mistaken for autocorrelation.
 
-The effect of weekdays is subtracted first if they differ: of each day the distance from the mean of the seven days
-around it, and of each weekday the median of these distances, which neither a bad night nor a step moves far
-(Kruskal-Wallis test).
+If the weekdays differ (Kruskal-Wallis test), their effect is subtracted first. The distance of a day is its difference
+from the mean of the seven days around it. The effect of a weekday is the median of its distances, so that neither an
+outlier nor a change moves it far.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ from reports.statistics.baselines import KNOWN
 from reports.statistics.counting import Floats, Integers
 
 LEVEL = 0.05
-"""The probability of any mark in unchanged series, over all series that are read together, in YEAR nights."""
+"""The probability of any false change point, over all series that are read together, in YEAR nights."""
 YEAR = 365
 """The minimum number of runs that share the level."""
 SIDE = KNOWN
-"""The minimum number of runs on either side of a place: from here on their variance is known."""
+"""The minimum number of runs on either side of a position: with fewer, their variance is unknown."""
 ENOUGH = 2 * SIDE
 AUTOCORRELATION_MAX = 0.9
 DF_MIN = 2.0
 WEEK, WEEKS = 7, 3
-"""Days, and the minimum number of values of each weekday."""
+"""The number of days in a week, and the minimum number of values of each weekday."""
 THURSDAY = 3
 """The weekday of day 0, 1 January 1970."""
 
@@ -57,7 +57,7 @@ THURSDAY = 3
 class ChangePoint:
     """A change by `d` between run `at` − 1 and run `at`. `before`, `after`: the numbers of compared runs.
 
-    `low` and `high` hold at the level that all comparisons share, so they exclude 0.
+    `low` and `high` are bounds at the level of the comparison after Bonferroni's correction, so they exclude 0.
     """
 
     at: int
@@ -70,22 +70,22 @@ class ChangePoint:
 
 @dataclass(frozen=True)
 class ChangePoints:
-    """The changes of a series, in its order. `unmarked`: what would be one if neighbours were independent."""
+    """The changes of a series, in its order. `unmarked`: those not marked because of autocorrelation."""
 
     changes: tuple[ChangePoint, ...] = ()
     unmarked: tuple[ChangePoint, ...] = ()
     autocorrelation: float = 0.0
     weekdays: tuple[float, ...] = ()
-    """the effects of Monday to Sunday that were subtracted; empty if they do not differ"""
+    """The effects of Monday to Sunday that were subtracted; empty if they do not differ."""
 
     def effective_runs(self, runs: int) -> int:
-        """Return the number of independent runs that this many runs count as."""
+        """Return the effective number of independent runs."""
         return round(runs / _cost(self.autocorrelation))
 
 
 @lru_cache(64)
 def windows(runs: int) -> Integers:
-    """Return every comparison of this many runs: (first run before, first run after, one behind the last run after)."""
+    """Return every comparison of this many runs: (first run before, first run after, last run after + 1)."""
     widths = [round(SIDE * 2 ** (k / 2)) for k in range(64) if SIDE * 2 ** (k / 2) <= runs]
     before, at, after = np.array(np.meshgrid([*widths[::2], runs], np.arange(SIDE, runs), widths), int).reshape(3, -1)
     there = ((before <= at) | (before == runs)) & (at + after <= runs)
@@ -98,7 +98,12 @@ def number_of_comparisons(runs: int) -> int:
 
 
 def find_changes(values: Floats, variances: Floats, days: Integers, *, among: int, min_change: float) -> ChangePoints:
-    """Search a series. `variances`: between sessions. `days`: since 1970. `among`: how many series share the level."""
+    """Find the changes in a series.
+
+    - `variances`: of each run, between its sessions
+    - `days`: since 1 January 1970
+    - `among`: the number of series that share the level
+    """
     if values.size < ENOUGH:
         return ChangePoints()
     own = weekdays(values, days)
@@ -116,7 +121,7 @@ def find_changes(values: Floats, variances: Floats, days: Integers, *, among: in
 def weekdays(values: Floats, days: Integers) -> tuple[float, ...]:
     """Return the effects of Monday to Sunday relative to their mean; empty if they do not differ.
 
-    A weekday counts from WEEKS values on, and a day if the seven days around it are complete.
+    A weekday is used if it has at least WEEKS values, and a day if the seven days around it are complete.
     """
     seen, runs = np.unique(days, return_inverse=True)
     by_day = np.full(int(seen[-1] - seen[0]) + 1, np.nan)
@@ -139,12 +144,11 @@ def weekdays(values: Floats, days: Integers) -> tuple[float, ...]:
 
 
 def remove_weekdays(values: Floats, days: Integers, own: Sequence[float]) -> Floats:
-    """Subtract the effects of weekdays."""
     return values - np.array(own)[(days + THURSDAY) % WEEK] if own else values
 
 
 def _differ(groups: Sequence[Floats]) -> bool:
-    """Return whether groups differ, by Kruskal and Wallis's test with its correction for ties."""
+    """Return whether groups differ, by the Kruskal-Wallis test with its correction for ties."""
     from scipy.stats import kruskal  # type: ignore[import-untyped, unused-ignore]  # takes a third of a second
 
     rounded = [one.round(12) for one in groups]
@@ -152,13 +156,13 @@ def _differ(groups: Sequence[Floats]) -> bool:
 
 
 def autocorrelation(values: Floats, places: Sequence[int]) -> float:
-    """Return the autocorrelation of neighbours if the level may have changed at these places."""
-    # from differences that do not reach across a place
+    """Return the lag-1 autocorrelation if the mean may have changed at these positions."""
+    # from differences that do not span a position
     one, two = ((values[distance:] - values[:-distance]) ** 2 for distance in (1, 2))
     at = np.array(places, dtype=np.int64)
     near, next_but_one = np.delete(one, at - 1), np.delete(two, np.concatenate([at - 2, at - 1]))
     by_differences = float(next_but_one.mean() / near.mean()) - 1 if near.any() else 0.0
-    # from neighbours between two places, around their mean
+    # from neighbours between two positions, around their mean
     parts = [part - part.mean() for part in np.split(values, places)]
     squares = sum(float((part**2).sum()) for part in parts)
     r = sum(float((part[1:] * part[:-1]).sum()) for part in parts) / squares if squares else 0.0
@@ -177,7 +181,7 @@ def _marked(values: Floats, variances: Floats, correlation: float, among: int, m
     shares = LEVEL / max(YEAR, values.size) / among / np.bincount(every[:, 2])[every[:, 2]]
     difference, se, df = _compared(values, variances, every, correlation)
     size = np.abs(difference)
-    far = (size > max(min_change, 0.0)) & (size >= -ndtri(shares / 2) * se)  # t is slow, and beyond z
+    far = (size > max(min_change, 0.0)) & (size >= -ndtri(shares / 2) * se)  # t is slow, and always larger than z
     (first, at, end), difference, size = every[far].T, difference[far], size[far]
     reach = stdtrit(df[far], 1 - shares[far] / 2) * se[far]
     with np.errstate(divide="ignore"):
@@ -192,7 +196,7 @@ def _marked(values: Floats, variances: Floats, correlation: float, among: int, m
 
 
 def _compared(values: Floats, variances: Floats, every: Integers, correlation: float) -> tuple[Floats, Floats, Floats]:
-    """Return after − before of every comparison, its standard error, and the degrees of freedom of that."""
+    """Return after − before of each comparison, its standard error, and the degrees of freedom."""
     first, at, end = every.T
     before, after = at - first, end - at
     runs = before + after
@@ -206,7 +210,7 @@ def _compared(values: Floats, variances: Floats, every: Integers, correlation: f
 
 
 def _cost(correlation: float) -> float:
-    """Return the number of runs that count as an independent one."""
+    """Return the number of autocorrelated runs that count as one independent run."""
     return (1 + correlation) / (1 - correlation)
 
 
@@ -217,7 +221,10 @@ def _sums(values: Floats, first: Integers, end: Integers) -> Floats:
 
 
 def variance_of(low: float, value: float, high: float) -> float:
-    """Return the variance of the log of a quantile from its 95 % interval, whose lower end may be open; 0 of 0."""
+    """Return the variance of the log of a quantile from its 95 % interval.
+
+    If the lower end is not above 0, use the upper half. Return 0 if the value is 0 or the upper end is infinite.
+    """
     if not (value > 0 and high < math.inf):
         return 0.0
     ends = (low, high) if low > 0 else (value, high)

@@ -1,17 +1,19 @@
-"""Orders and distinct codes of many values, and how many calls are in progress over time; pure.
+"""The sort order and distinct codes of many values, and the number of calls in progress over time. Pure.
 
-numpy sorts a million whole numbers several times as quickly as it finds their order: so numbers are sorted that hold a
-key and its place. Codes are whole numbers from 0 on. Orders are stable: the same as of `numpy.argsort(kind="stable")`.
+numpy sorts a million integers several times as fast as it computes their sort order. So integers are sorted that
+contain a key and its position. Codes are integers from 0. Orders are stable, as with `numpy.argsort(kind="stable")`.
 
-A call is in progress from its start up to its end. Instants and lengths are whole nanoseconds, ns since 1970.
+A call is in progress from its start up to its end. Instants and durations are integer nanoseconds; instants count from
+1970.
 
-**The load changed** where there were, for long enough, clearly more calls than the run kept up. With c(t) the calls in
-progress, b the c that was not exceeded for 40 % of the time, and E the excess over it in the time that calls took,
+**The load changed** if, for long enough, clearly more calls were in progress than usually. With c(t) the calls in
+progress, b the c that was not exceeded for 40 % of the time, and E the root mean square of the excess over b, weighted
+by the duration of calls,
 
     E² = ∫ c · max(0, c − b)² dt / ∫ c dt        E > b/4   and   E > 1.7·√(b + 1)
 
-A run of constant load climbs as it begins and thins out as it ends: it has fewer calls for a while, and never more than
-it kept up, so E is next to nothing. Calls that come at random at a constant rate make an E of 0.9 to 1.3·√(b + 1).
+A run of constant load ramps up at its start and down at its end: it has fewer calls for a while, but never more than b,
+so E is close to 0. Calls with random arrivals at a constant rate have an E of 0.9 to 1.3·√(b + 1).
 """
 
 from __future__ import annotations
@@ -29,28 +31,28 @@ Keys = npt.NDArray[np.uint64]
 
 
 def ranks(values: Floats | Integers) -> Floats:
-    """The rank of each value, from 1; equal values share the mean of theirs."""
+    """Return the rank of each value, from 1; equal values have the mean of their ranks."""
     _, place, ties = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(ties) - (ties - 1) / 2)[place]
 
 
 def order_of_values(values: Floats) -> Integers:
-    """The order that sorts numbers, of which none is NaN."""
-    bits = (values + 0.0).view(np.int64)  # −0.0 is 0.0
+    """Return the order that sorts numbers, none of which is NaN."""
+    bits = (values + 0.0).view(np.int64)  # −0.0 becomes 0.0
     bits ^= bits >> 63 & np.int64(2**63 - 1)
     bits ^= np.int64(-(2**63))  # larger numbers have larger bits
     return _order(bits.view(np.uint64))
 
 
 def order_of_codes(codes: Integers) -> Integers:
-    """The order that sorts codes: those of sixteen bits by counting, which is quicker still."""
+    """Return the order that sorts codes. Codes of 16 bits have a radix sort, which is faster."""
     if codes.max(initial=0) < 1 << 16:
         return np.argsort(codes.astype(np.uint16), kind="stable")
     return _order(codes.astype(np.uint64))
 
 
 def _order(keys: Keys) -> Integers:
-    """By the highest bits at once; if that leaves any out of order, by the lower bits before."""
+    """Sort by the highest bits that fit; if the result is not in order, sort by the lower bits before."""
     if keys.size:
         keys -= keys.min()
     if not keys.any():
@@ -66,7 +68,10 @@ def _order(keys: Keys) -> Integers:
 
 
 def _order_of_high(keys: Keys, low: np.uint64) -> Integers:
-    """The order of keys without so many low bits: numbers that hold such a key, and below it the place, are sorted."""
+    """Return the order of keys without their `low` lowest bits.
+
+    Sort integers with the key in the high bits and its position below.
+    """
     of_place = np.uint64(keys.size.bit_length())
     packed = keys >> low
     packed <<= of_place
@@ -77,19 +82,19 @@ def _order_of_high(keys: Keys, low: np.uint64) -> Integers:
 
 
 def distinct(codes: Integers) -> Integers:
-    """The codes that occur, ascending."""
+    """Return the codes that occur, ascending."""
     return np.flatnonzero(np.bincount(codes))
 
 
 def dense_codes(codes: Integers) -> tuple[Integers, int]:
-    """Codes from 0 on without gaps, in the same order, and how many there are."""
+    """Return codes from 0 without gaps, in the same order, and the number of distinct ones."""
     there = np.bincount(codes) > 0
     places = np.cumsum(there, dtype=np.int32) - 1
     return places[codes], int(there.sum())
 
 
 def split(codes: Integers) -> Iterable[tuple[int, Integers]]:
-    """Each code that occurs, ascending, and its positions."""
+    """Yield each code that occurs, ascending, and its positions."""
     order, counts = order_of_codes(codes), np.bincount(codes)
     ends = np.cumsum(counts)
     for code in np.flatnonzero(counts).tolist():
@@ -100,24 +105,24 @@ Nanoseconds = npt.NDArray[np.int64]
 CallCounts = npt.NDArray[np.int32]
 
 KEPT_UP = 0.4
-"""The share of the time that had no more calls than those which the run kept up."""
+"""The share of the time for which the usual number of calls in progress is not exceeded."""
 APART, BY_CHANCE = 0.25, 1.7
-"""The excess that shows a change: as a share of these calls, and in √(these calls + 1)."""
+"""The minimum excess that is a change: relative to the usual number of calls, and in √(that number + 1)."""
 
 
 @dataclass(frozen=True)
 class ConcurrencySeries:
-    """How many calls were in progress from each instant on, up to the next; instants ascend and may repeat."""
+    """The number of calls in progress from each instant up to the next; instants ascend and may repeat."""
 
     at_ns: Nanoseconds
     counts: CallCounts
 
     def at(self, instants_ns: Nanoseconds) -> CallCounts:
-        """How many are in progress: those that begin at the instant too, those that end there no more."""
+        """Return the calls in progress at each instant, with those that start then, without those that end then."""
         return np.append(self.counts, 0)[np.searchsorted(self.at_ns, instants_ns, side="right") - 1]
 
     def between(self, begin_ns: int, end_ns: int) -> ConcurrencySeries:
-        """The part from one instant up to another, at which it ends."""
+        """Return the part of the series between two instants."""
         first, last = np.searchsorted(self.at_ns, (begin_ns, end_ns), side="right")
         ends = np.array([begin_ns, end_ns])
         at_ns = np.concatenate([ends[:1], self.at_ns[first:last], ends[1:]])
@@ -125,7 +130,7 @@ class ConcurrencySeries:
 
 
 def call_course(starts_ns: Nanoseconds, ends_ns: Nanoseconds) -> ConcurrencySeries:
-    """The course of calls from their starts and their ends, each in any order."""
+    """Return the series of calls in progress, from their starts and their ends, each in any order."""
     edges_ns = np.concatenate([starts_ns, ends_ns])
     order = np.argsort(edges_ns)
     steps = np.where(order < starts_ns.size, 1, -1).astype(np.int32)
@@ -133,7 +138,7 @@ def call_course(starts_ns: Nanoseconds, ends_ns: Nanoseconds) -> ConcurrencySeri
 
 
 def load_changed(course: ConcurrencySeries) -> bool:
-    """Whether the load changed from the begin of a course to its end, by the rule above."""
+    """Return whether the load changed during a series, by the rule of this module."""
     counts, lengths_ns = course.counts[:-1], np.diff(course.at_ns).astype(np.float64)
     calls_ns = counts * lengths_ns
     if not calls_ns.any():

@@ -1,18 +1,18 @@
-"""The difference of one metric between two arms, with its interval, and how surely it is beyond a margin; pure.
+"""The difference of one metric between two targets, with its confidence interval and its p-value at a margin. Pure.
 
-Quantiles and means are compared by the log of their ratio, rates by their difference. Sessions are the sampling unit,
-or pairs of sessions where they began together: then both arms are resampled by the same draws.
+Quantiles and means are compared by the log of their ratio, rates by their difference. The sampling unit is the session,
+or the pair of sessions if they start together: then both targets are resampled with the same draws.
 
 The interval of a quantile is the expanded percentile interval of the resampled D* = log q*_cand − log q*_base. With g
-the sessions of the smaller arm (paired: the pairs), counted as Kish does, V the variance of log q* in an arm, and t of
-Welch's df,
+the effective (Kish) number of sessions of the smaller target, or of pairs; V the variance of log q* in a target; and t
+with Welch's df,
 
     df = (V_c + V_b)² / (V_c²/(G_c−1) + V_b²/(G_b−1))     paired: df = pairs − 1
     a' = Φ(−t_{1−a, df} · √(g/(g−1)))                       bounds: the a'- and (1−a')-quantiles of D*
     p  = T_df(Φ⁻¹((#{D* ≤ margin} + 1)/(B+1)) · √((g−1)/g))   of "not worse than the margin"
 
-Failed turns are +inf, so a bound may be. A draw that is endless in both arms says nothing: it counts as −inf for the
-lower bound and as +inf for the upper one. With fewer than one draw beyond a' a bound is open.
+Failed turns are +inf, so a bound may be infinite. A resample that is infinite in both targets has no ratio: it counts
+as −inf for the lower bound and as +inf for the upper one. If a' · B < 1, the bounds are open.
 """
 
 from __future__ import annotations
@@ -31,22 +31,25 @@ from reports.statistics.counting import Floats
 from reports.statistics.quantiles import quantile
 
 LEVEL = 0.05
-"""One-sided; the interval shown is the two-sided one of 90 %, whose ends are the bounds that decide."""
+"""The one-sided type I error. Reports print the two-sided interval of 90 %, whose ends are the bounds that decide."""
 
 POWER = 0.8
 FAR = 20
-"""Times the sessions there are: to ask for more of them is to say that no number would settle it."""
+"""The maximum factor on the existing sessions: if more would be needed, no number is recommended."""
 
 Scale = Literal["ratio", "points", "slope"]
 Better = Literal["lower", "higher"]
 Order = Literal["drift", "bursts"]
-"""What the order of sessions or pairs shows of one arm: that it drifts, or that its events come in bursts."""
+"""The type of autocorrelation of a target: its sessions drift, or its events come in bursts."""
 
 
 @dataclass(frozen=True)
 class Margin:
-    """How much worse is still accepted. `ratio`: 0.1 is 10 %, for quantiles and means. `points`: 0.01 is one percentage
-    point, for rates. `plus`: in the unit of the metric, alone for slopes; where both are given, both must be exceeded.
+    """The largest deterioration that is accepted.
+
+    - `ratio`: for quantiles and means; 0.1 is 10 %
+    - `points`: for rates; 0.01 is one percentage point
+    - `plus`: in the unit of the metric; used alone for slopes. If `ratio` is also given, both must be exceeded
     """
 
     ratio: float = 0.0
@@ -56,7 +59,7 @@ class Margin:
 
 @dataclass(frozen=True)
 class OneSidedBounds:
-    """One-sided bounds of a quantity, each at the level, and the p-value of "it is not above 0"."""
+    """The one-sided bounds of a quantity, each at the level, and the p-value of "it is not above 0"."""
 
     low: float = -math.inf
     high: float = math.inf
@@ -71,10 +74,12 @@ class OneSidedBounds:
 
 @dataclass(frozen=True)
 class Difference:
-    """Candidate against baseline. `d`, `low`, `high`: log of the ratio, or difference of rates or slopes; ±inf if open.
+    """A comparison of candidate and baseline.
 
-    `worse`, `better`: how far the candidate is beyond the margin on the bad and on the good side: above 0 it is, below
-    0 it is not. If nothing but the interval is known, they are open.
+    `d`, `low`, `high`: the log of the ratio, or the difference of rates or slopes; ±inf if open.
+
+    `worse`, `better`: the distance of the candidate beyond the margin, in the bad and in the good direction: above 0 it
+    is beyond the margin, below 0 it is not. They are open if only the interval is known.
     """
 
     scale: Scale
@@ -89,17 +94,21 @@ class Difference:
     better: OneSidedBounds = OneSidedBounds()
     level: float = LEVEL
     more_sessions: int | None = None
-    """about so many more in each arm would settle it; None where it is settled, or where no number would"""
+    """The approximate number of sessions to add per target to decide; None if decided, or if no number suffices."""
     assumed: float = 0.0
-    """the part of `se`² that was assumed of the spread between runs"""
+    """The part of `se`² that comes from assumed run-to-run variation."""
     order: Order | None = None
-    """found in an arm: then parts of the run were counted in the place of sessions or pairs"""
+    """The autocorrelation that was found in a target; then the clusters are parts of the run, not sessions or pairs."""
 
 
 @dataclass(frozen=True)
 class Inference:
-    """How a difference gets its interval. `level`: one-sided; `run_sd`, `rate_run_sd`: sd from run to run of the log of
-    a quantile, and of the log odds of a rate, if the arms are two runs; `seed`: of the resamples, or a generator.
+    """The settings for the interval of a difference.
+
+    - `level`: one-sided
+    - `run_sd`, `rate_run_sd`: the run-to-run sd of the log of a quantile, and of the log odds of a rate, if the targets
+      are two runs
+    - `seed`: of the resamples, or a generator
     """
 
     level: float = LEVEL
@@ -110,15 +119,18 @@ class Inference:
 
     @property
     def between(self) -> float:
-        """What two runs add to the square of a quantile's standard error; more sessions do not touch it."""
+        """The variance that two runs add to a quantile's SE²; more sessions do not reduce it."""
         return 2 * self.run_sd**2
 
 
 @dataclass(frozen=True)
 class StandardError:
-    """Standard error of a difference. `clusters`: sessions of the larger arm; `fixed`: the part of SE² that more
-    sessions do not reduce; `alone`: only the candidate would have more of them; `assumed`: the part that was assumed of
-    the spread between runs.
+    """The standard error of a difference.
+
+    - `clusters`: sessions of the larger target
+    - `fixed`: the part of SE² that more sessions do not reduce
+    - `alone`: only the candidate would get more sessions
+    - `assumed`: the part of SE² that comes from assumed run-to-run variation
     """
 
     se: float
@@ -132,9 +144,10 @@ class StandardError:
 def quantile_differences(
     arms: TwoSamples, asked: Sequence[tuple[float, Margin]], better: Better, how: Inference
 ) -> list[Difference]:
-    """Compare quantiles of the candidate with the baseline's, from resampled sessions or pairs.
+    """Compare quantiles of the candidate with the baseline's, by resampling sessions or pairs.
 
-    Clusters without a value are drawn too, and not counted in g. A quantile below 0 has no log: all about it is open.
+    Clusters without a value are also drawn, but do not count in g. A quantile below 0 has no log: all its bounds are
+    open.
     """
     rng = np.random.default_rng(how.seed)
     first, second = arm_draws(arms, [p for p, _ in asked], draws=how.draws, rng=rng)
@@ -165,27 +178,27 @@ def quantile_differences(
 
 
 def log_ratio(more: Floats, less: Floats, margin: Margin = Margin()) -> Floats:
-    """Return log more − log max((1+m)·less, less + plus). 0 in both is no difference; +inf in both, or below 0: NaN."""
+    """Return log more − log max((1+m)·less, less + plus). Two zeros do not differ. NaN if both are +inf or one < 0."""
     accepted = np.maximum((1 + margin.ratio) * less, less + margin.plus)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log(more) - np.log(accepted)
     ratio = np.where((more == 0) & (accepted == 0), -math.log1p(margin.ratio), ratio)
-    return np.round(ratio, 12)  # exactly on the margin is not beyond it, whatever the last bit says
+    return np.round(ratio, 12)  # exactly on the margin is not beyond it, regardless of rounding errors
 
 
 def excess_over_margin(arms: tuple[Floats, Floats], margin: Margin, better: Better) -> Floats:
-    """How far the second arm is worse than the first beyond the margin; of the arms swapped: how far it is better."""
+    """Return how far the second target is beyond the margin on the bad side. If swapped: how far it is better."""
     return log_ratio(arms[1], arms[0], margin) if better == "lower" else log_ratio(arms[0], arms[1], margin)
 
 
 def log_variance(drawn: Floats) -> float:
-    """Variance of the logs of what was drawn, where they are finite; 0 of fewer than two."""
+    """Return the variance of the finite logs of resampled values; 0 with fewer than two."""
     found = variance(np.log(drawn[drawn > 0]))
     return 0.0 if math.isnan(found) else found
 
 
 def welch(variances: Sequence[float], clusters: Sequence[float]) -> float:
-    """Degrees of freedom of a difference; of pairs (one number of clusters, no variances) pairs − 1."""
+    """Return the degrees of freedom of a difference; pairs − 1 for pairs (one number of clusters, no variances)."""
     if len(clusters) == 1:
         return float(clusters[0] - 1)
     squares = sum(v**2 / max(1, g - 1) for v, g in zip(variances, clusters, strict=True))
@@ -195,8 +208,8 @@ def welch(variances: Sequence[float], clusters: Sequence[float]) -> float:
 def _expanded(drawn: Floats, clusters: float, df: float, level: float) -> OneSidedBounds:
     """Return the expanded percentile interval of resampled values, and their p-value.
 
-    If no resample lies on the good side, their number bounds the p-value from below: 1/(n + 1). With many primary
-    metrics none could then fail after Holm's correction. So the tail of Student's t is used if it is smaller.
+    If no resample lies on the good side, the number n of resamples bounds the p-value from below: 1/(n + 1). With many
+    primary metrics none could then fail after Holm's correction. So the tail of Student's t is used if it is smaller.
     """
     if clusters < 2:
         return OneSidedBounds()
@@ -214,7 +227,7 @@ def _expanded(drawn: Floats, clusters: float, df: float, level: float) -> OneSid
 
 
 def student(value: float, se: float, df: float, level: float = LEVEL) -> OneSidedBounds:
-    """value ∓ t·SE, and its p-value; open where either is not known."""
+    """Return value ∓ t·SE and the p-value; open if the value, SE or df is unknown."""
     if not (math.isfinite(value) and math.isfinite(se) and df > 0):
         return OneSidedBounds()
     reach = float(stdtrit(df, 1 - level)) * se
@@ -223,9 +236,10 @@ def student(value: float, se: float, df: float, level: float = LEVEL) -> OneSide
 
 
 def at_twice_the_spread(found: Difference) -> Difference:
-    """Return a difference as it would be if runs differed twice as much: `assumed` counts four times.
+    """Return the difference with twice the run-to-run sd: `assumed` counts four times.
 
-    Its bounds lie farther from their middle as SE grows, and its p-values have as many standard errors less.
+    As SE grows by a factor, so does the distance of the bounds from their middle. The p-values are those of a t that is
+    smaller by this factor.
     """
     if not (found.assumed > 0 and found.se > 0):
         return found
@@ -248,13 +262,15 @@ def at_twice_the_spread(found: Difference) -> Difference:
 
 
 def is_conclusive(bad: OneSidedBounds) -> bool:
-    """Whether the interval lies on one side of the margin; one that ends on it does not."""
+    """Return whether the interval lies on one side of the margin. An interval that ends on the margin does not."""
     return bad.low > 0 or bad.high < 0
 
 
 def more_sessions(distance: float, error: StandardError, level: float = LEVEL) -> int | None:
-    """About so many more in each arm settle it with a power of 80 %, if the truth lies as far from the margin as the
-    estimate: SE² falls with their number down to the part that is fixed. To two digits.
+    """Return about how many more sessions per target decide with a power of 80 %, to two digits.
+
+    The true distance from the margin is assumed to be the estimated one. More sessions reduce SE² down to its fixed
+    part.
     """
     wanted = (distance / float(ndtri(1 - level) + ndtri(POWER))) ** 2 - error.fixed
     if not (math.isfinite(wanted) and math.isfinite(error.se)) or wanted <= 0:
@@ -264,6 +280,6 @@ def more_sessions(distance: float, error: StandardError, level: float = LEVEL) -
 
 
 def two_digits(number: float) -> int:
-    """Rounded up: 241 → 250."""
+    """Round up to two digits: 241 → 250."""
     unit: int = 10 ** max(0, math.floor(math.log10(number)) - 1)
     return math.ceil(number / unit) * unit

@@ -1,21 +1,23 @@
-"""Group sequential looks: critical values by alpha spending, estimates corrected for stopping early; pure.
+"""Group-sequential interim analyses: alpha spending, and estimates corrected for early stopping. Pure.
 
-A comparison is looked at while it runs, at planned sizes, without more errors than one test at the end. A plan is made
-before the run: at most N pairs, looks at g_1 < … < g_K = N of them. At a look the share t = g/N of the information is
-there, and a·t² of the error a may have been spent. The critical values c_k follow from Brownian motion S without drift:
+A comparison is analyzed during the run, at planned sizes, with no higher type I error than one test at the end. The
+plan is made before the run: at most N pairs, analyses at g_1 < … < g_K = N of them. At an analysis, the share t = g/N
+of the information is available, and a·t² of the error a may have been spent. The critical values c_k follow from
+Brownian motion S without drift:
 
     P(S(t_j)/√t_j first reaches c_j at j = k) = a·t_k² − a·t_{k−1}²
 
-The other side is ignored: a stop there only lowers the error. The last look takes all that is left, whatever its size.
+Stops in the other direction are ignored: they only lower the error. The last analysis spends all the remaining error,
+whatever its size is.
 
 After: Lan, DeMets, "Discrete sequential boundaries for clinical trials" (1983), by numerical integration as in
 Armitage, McPherson, Rowe, "Repeated significance tests on accumulating data" (1969).
 
-After an early stop the interval agrees with the verdict, and the estimate is corrected. Who stops because a figure lies
-far from its margin stops on a lucky day as well: the plain estimate overstates the distance. The corrected one is
-median-unbiased in the stage-wise order: with S = z·√t at the look that decided and w the drift of the Brownian motion,
-P(w) is the probability of a stop above before that look, plus that of reaching it with at least S. The estimate is the
-w at which P(w) = 1/2.
+After an early stop the interval agrees with the verdict, and the estimate is corrected. A stop because a metric is far
+from its margin is partly due to chance: the plain estimate overstates the distance. The corrected estimate is
+median-unbiased in the stage-wise order. With S = z·√t at the deciding analysis and w the drift of the Brownian motion,
+P(w) is the probability of an upper stop before that analysis, plus that of reaching it with at least S. The estimate is
+the w at which P(w) = 1/2.
 
 After: Tsiatis, Rosner, Mehta, "Exact confidence intervals following a group sequential test" (1984).
 """
@@ -35,35 +37,37 @@ from reports.statistics.verdicts import SESSIONS, turns_to_decide
 
 SPENDING = "a t^2"
 EVERY = 50
-"""Pairs from look to look; the number of the first one, and of N, is a multiple of it."""
+"""The number of pairs between analyses; the sizes of the first one and of N are multiples of it."""
 HOPELESS = 0.1
-"""Below such a chance of ever passing, and of ever being found worse, a look ends the run."""
+"""The conditional power for futility: a run stops if any open gate's power to pass, and every gate's power to fail, is
+below it."""
 PATH_NODES = 200
 REACH = 8.0
-"""Standard deviations of the paths that are followed."""
+"""The range of the integration, in standard deviations."""
 
 
 def look_sizes(pairs_most: int, every: int = EVERY, first: int = 0) -> tuple[int, ...]:
-    """Sizes of the looks: `first` or `every`, then each `every` more, and N. (100, 150, …) for first = 100."""
+    """Return the sizes of the analyses: `first` or `every`, then in steps of `every`, and N: (100, 150, …)."""
     sizes = range(max(first, every), pairs_most, every)
     return (*sizes, pairs_most)
 
 
 def pairs_needed(p: float | None, values_per_session: float) -> int:
-    """Pairs from which on a quantile may be tested, of which a session has so many values; None: a rate or a mean."""
+    """Return the minimum number of pairs to test a quantile, given the values per session; None: a rate or a mean."""
     return max(SESSIONS, math.ceil(turns_to_decide(p) / values_per_session - 1e-9) if p is not None else 0)
 
 
 def first_look(needed: Sequence[int], every: int = EVERY) -> int:
-    """Pairs from which on every gate may be tested, rounded up to a multiple of `every`."""
+    """Return the minimum number of pairs to test every gate, rounded up to a multiple of `every`."""
     return math.ceil(max(needed) / every) * every
 
 
 def critical_values(t: Sequence[float], a: float) -> list[float]:
-    """The critical value of each look, for one-sided error `a`. `t`: rising fractions of N, each in (0, 1].
+    """Return the critical value of each analysis, for one-sided error `a`.
 
-    The last look takes all of `a` that is left, so a run that ends early, blind to its result, hands in the looks that
-    it held. Paths still under way are a density on Gauss-Legendre nodes below the bound.
+    `t`: ascending fractions of N, each in (0, 1]. The last analysis spends all the remaining error. So for a run that
+    ended early, for a reason independent of its result, give only the analyses that were made. Paths without a stop are
+    a density on Gauss-Legendre nodes below the bound.
     """
     return list(_critical_values(tuple(t), a))
 
@@ -85,49 +89,55 @@ def _critical_values(t: tuple[float, ...], a: float) -> tuple[float, ...]:
 
 @lru_cache(maxsize=4)
 def _nodes(grid: int) -> tuple[Floats, Floats]:
-    """Gauss-Legendre nodes and their weights, cached: 200 of them take 100 ms."""
+    """Return Gauss-Legendre nodes and their weights, cached: 200 of them take 100 ms."""
     nodes, weights = np.polynomial.legendre.leggauss(grid)
     return nodes, weights
 
 
 def _bound(at: Floats, mass: Floats, sd: float, increment: float) -> float:
-    """Where a path at `at`, moving on by a normal step, lies above with this probability."""
+    """Return the bound above which paths at `at` lie with this probability after a normal step."""
     from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
 
     return float(brentq(lambda bound: mass @ ndtr((at - bound) / sd) - increment, -10, 12, xtol=1e-10))
 
 
 def moved(at: Floats, mass: Floats, to: Floats, sd: float) -> Floats:
-    """The density at `to` of what was at `at`, after a normal step."""
+    """Return the density at `to` after a normal step from `at`."""
     return np.exp(-(((to[:, None] - at) / sd) ** 2) / 2) @ mass / (sd * math.sqrt(2 * math.pi))
 
 
 def z_of(excess: float, se: float, df: float) -> float:
-    """Return the standard errors beyond the margin as a normal deviate, Φ⁻¹(T_df(excess / SE)); ±inf without spread."""
+    """Return the standard errors beyond the margin as a normal deviate, Φ⁻¹(T_df(excess / SE)); ±inf if SE is 0."""
     if se == 0 or math.isinf(excess):
         return math.copysign(math.inf, excess) if excess else 0.0
     return math.copysign(float(ndtri(stdtr(df, -abs(excess / se)))), excess)
 
 
 def spread_of_level(c: float, df: float) -> float:
-    """How many standard errors a bound at critical value `c` lies from the estimate: T_df⁻¹(Φ(c))."""
+    """Return the distance of a bound at critical value `c` from the estimate in standard errors: T_df⁻¹(Φ(c))."""
     return -float(stdtrit(df, float(ndtr(-c))))
 
 
 @dataclass(frozen=True)
 class ConditionalPower:
-    """What a gate may still become at N, from a look on; the drift is taken one standard error in favour of each."""
+    """The probabilities that a gate passes or fails at N, given an analysis.
+
+    For each, the drift is assumed one standard error in its favour.
+    """
 
     passing: float
     red: float
 
 
 UNKNOWN = ConditionalPower(1.0, 1.0)
-"""Chances of a gate that could not be tested yet."""
+"""The values of a gate that could not be tested yet."""
 
 
 def chances(z: float, t: float, c_pass: float, c_red: float) -> ConditionalPower:
-    """`c_pass`, `c_red`: critical values of the last look, at level a and at a divided by the number of gates."""
+    """Return the conditional power.
+
+    `c_pass`, `c_red`: critical values of the last analysis, at level a and at a divided by the number of gates.
+    """
     if t >= 1 or not math.isfinite(z):
         return ConditionalPower(float(z <= -c_pass), float(z >= c_red))
     at, left = z * math.sqrt(t), 1 - t
@@ -138,20 +148,21 @@ def chances(z: float, t: float, c_pass: float, c_red: float) -> ConditionalPower
 
 
 def futile(open_gates: Sequence[ConditionalPower], all_gates: Sequence[ConditionalPower]) -> bool:
-    """Return whether some gate that has not passed hardly will, and none turns red. It changes no verdict's error."""
+    """Return whether an open gate will hardly pass and no gate will fail. Stopping then changes no verdict's error."""
     return any(one.passing < HOPELESS for one in open_gates) and all(one.red < HOPELESS for one in all_gates)
 
 
 NODES = 100
 AWAY = 12.0
-"""The drift is looked for within so many standard errors of the plain one."""
+"""The search range of the drift around the plain estimate, in standard errors."""
 
 
 def distance(z: float, se: float, t: Sequence[float], c: Sequence[float]) -> float:
-    """The corrected distance from the margin, on the scale of `se`.
+    """Return the corrected distance from the margin, on the scale of `se`.
 
-    `t`, `c`: fractions and critical values of the looks up to the one that decided, which saw `z`. At the first look
-    nothing is to be corrected. `z` is a normal deviate: where it was made of t, `se` is the distance that was seen / z.
+    `t`, `c`: fractions and critical values of the analyses up to the deciding one, which observed `z`. At the first
+    analysis there is no correction. `z` is a normal deviate: if it comes from a t statistic, `se` is the observed
+    distance / z.
     """
     if not math.isfinite(z) or len(t) == 1:
         return z * se
@@ -164,7 +175,7 @@ def distance(z: float, se: float, t: Sequence[float], c: Sequence[float]) -> flo
 
 
 def above(w: float, s: float, t: Sequence[float], c: Sequence[float]) -> float:
-    """P(w): a stop above before the last of these looks, or the last one reached with at least `s`."""
+    """Return P(w): the probability of an upper stop before the last analysis, or of reaching it with at least `s`."""
     bounds = [*(critical * math.sqrt(share) for share, critical in zip(t[:-1], c, strict=False)), s]
     reached, before = 0.0, 0.0
     for (at, mass), bound, share in zip(_open(tuple(t[:-1]), tuple(c)), bounds, t, strict=True):
@@ -176,9 +187,10 @@ def above(w: float, s: float, t: Sequence[float], c: Sequence[float]) -> float:
 
 @lru_cache(maxsize=256)
 def _open(t: tuple[float, ...], c: tuple[float, ...]) -> list[tuple[Floats, Floats]]:
-    """Before each look and after the last: where paths without drift still are, between both bounds, and their mass.
+    """Return the positions and masses of paths without a stop, before each analysis and after the last.
 
-    A drift w only weighs a path that is at S at time t by exp(w·S − w²·t/2).
+    The paths have no drift and lie between both bounds. A drift w only multiplies the weight of a path at S at time t
+    by exp(w·S − w²·t/2).
     """
     nodes, weights = _nodes(NODES)
     found, before = [(np.zeros(1), np.ones(1))], 0.0

@@ -1,15 +1,15 @@
-"""Quantiles of resamples of a candidate whose steps are weighted to the baseline's shares; pure.
+"""Bootstrap quantiles of a candidate whose steps are weighted to the baseline's shares. Pure.
 
-If steps are chosen at random, or by the callers, two targets play other shares of them. A quantile over all turns then
-differs although no step does (Simpson's paradox). With A_s the baseline's turns of step s, and B_s the candidate's, the
-candidate's turns of step s have the weight A_s/ΣA · 1/B_s, and its p-quantile is the smallest x at which the weights of
-the values ≤ x add up to p. Both counts are those of the resample, so the scatter of the shares is part of the interval.
-Steps that a resample of the candidate lacks have no weight, and the others add up to 1. If the resamples have no step
-in common, the candidate's own shares count.
+If steps are chosen at random, or by the callers, the shares of steps differ between two targets. A quantile over all
+turns may then differ although no step does (Simpson's paradox). With A_s the baseline's turns of step s, and B_s the
+candidate's, the candidate's turns of step s have the weight A_s/ΣA · 1/B_s. Its p-quantile is the smallest x at which
+the weights of the values ≤ x add up to p. Both counts are those of the resample, so the variance of the shares is part
+of the interval. A step that is missing in the candidate's resample has no weight, and the others add up to 1. If the
+resamples have no step in common, the candidate's own shares are used.
 
-As in `resample`, only values near the quantile are looked at: below a window there is one count for each session and
-step, the window is cut into cells, and the place is looked for in a single cell. The few resamples that leave it
-are counted in full.
+As in `bootstrap`, only values near the quantile are examined: below a window there is one count per session and step,
+the window is split into cells, and only one cell is searched. The few resamples whose quantile is outside the window
+are counted completely.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import Sample
 
 SLACK = 1e-9
-"""What sums of weights forgive."""
+"""The rounding error of sums of weights that is tolerated."""
 
 
 class Cells(NamedTuple):
-    """Cells of values near a quantile. `counts`: turns by cluster, of each step below the cells and in each of them."""
+    """Cells of values near a quantile. `counts`: turns by cluster, for each step below the cells and in each cell."""
 
     p: float
     edges: Integers
@@ -37,7 +37,7 @@ class Cells(NamedTuple):
 
 
 def weights_of(wanted: Floats, turns: Floats | Integers) -> Floats:
-    """Return the weight of a turn of each step (row) in each resample (column), from turns of both targets."""
+    """Return the weight of a turn of each step (row) in each resample (column), from the turns of both targets."""
     there = np.where(turns > 0, wanted, 0.0)
     there = np.where(there.sum(axis=0) > 0, there, turns)
     found: Floats = there / np.maximum(there.sum(axis=0), 1) / np.maximum(turns, 1)
@@ -66,7 +66,7 @@ class Mixed:
         return float(self.sample.values[_first(self.reached, p)])
 
     def cells(self, p: float) -> Cells:
-        """Return what resamples of the p-quantile need."""
+        """Return the data that resamples of the p-quantile need."""
         share = (_first(self.reached, p) + 1) / self.sample.n
         edges, clusters = edges_of(self.sample, share, self.turns.sum(axis=0)), self.turns.shape[1]
         cell = np.searchsorted(edges, np.arange(edges[-1]), side="right")  # 0 below the window

@@ -1,4 +1,4 @@
-"""Sample size by power, from a pilot run and without assuming any distribution; pure.
+"""Sample size by power, from a pilot run, without assuming a distribution. Pure.
 
 For two equal targets, a candidate that is truly worse by `effect`, a margin, and the standard error SE_0 of the metric
 of one target over the G_0 sessions of a pilot, each target needs G sessions:
@@ -6,25 +6,26 @@ of one target over the G_0 sessions of a pilot, each target needs G sessions:
     G = 2 · G_0 · SE_0² · s² / (effect − margin)²          quantiles: all on the log scale
 
 s is the number of standard errors from the margin to the effect. For a rate it is z_{1−a} + z_power. A latency is
-tested for drift: 4.5 % of runs without drift are taken for ordered, and these are judged by their quarters:
+tested for drift: 4.5 % of runs without drift test positive for autocorrelation, and are then decided by their quarters:
 
     power = 95.5 % · Φ(s − z_{1−a}) + 4.5 % · P(t_3(s) > t_{3, 1−a})         t_3(s): noncentral
 
-From p90 on it is tested for bursts, too: 2.7 % are taken for ordered, and are judged by their sixths (t_5). a is the
-error of the strictest of m primary metrics after Holm, 5 % / m, because it is not known which one is rejected first.
+From p90 on it is also tested for bursts: 2.7 % test positive, and are decided by their sixths (t_5). a is the error of
+the strictest of m primary metrics after Holm's correction, 5 % / m, because it is not known which one is rejected
+first.
 
 If the pilot has both targets in pairs, 2 · SE_0² is the variance of their difference. G of a latency is inflated by
 1.1, because a plan that is too small loses more power than one that is too large gains; from p90 on by 1.25, because
 the standard error of a tail is underestimated. A plan is as uncertain as its pilot, so it is a range: 5 to 95 % of
-bootstrap samples of the pilot. Their standard errors are those of order statistics one standard error on either side
-of the quantile, which needs no bootstrap within the bootstrap.
+bootstrap samples of the pilot. Their standard errors are those of order statistics one standard error on either side of
+the quantile, which needs no bootstrap within the bootstrap.
 
-The variance of a run is split by one-way analysis of variance, for G sessions of n_g values with means x_g, N in all:
+The variance of a run is split by one-way analysis of variance, for G sessions of n_g values with means x_g, N in total:
 
     v_t = ΣΣ(x − x_g)² / (N − G)     v_s = (Σ n_g (x_g − x̄)² / (G − 1) − v_t) / n₀     n₀ = (N − Σ n_g² / N) / (G − 1)
 
-A negative v_s is 0. The components of a quantile are those of its influence values p − 1{x ≤ q}, whose density cancels
-in every ratio. A constant changes no variance, so 1{x > q} serves as well.
+A negative v_s is set to 0. The components of a quantile are those of its influence values p − 1{x ≤ q}, whose density
+cancels in every ratio. A constant changes no variance, so 1{x > q} gives the same.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ LEVEL = 0.05
 PRIMARY_METRICS = 3
 """The default number of primary metrics of a check: p50, p95 and failures."""
 ORDERED, BURSTING = 0.045, 0.027
-"""The shares of runs without drift, and without bursts, that are taken for ordered."""
+"""The shares of runs without drift, and without bursts, that test positive for autocorrelation."""
 FARTHEST = 35.0
 """The largest number of standard errors from a margin to an effect."""
 TAIL_FROM, TAIL, MIDDLE = 0.9, 1.25, 1.1
@@ -54,19 +55,20 @@ MIN_SESSIONS = 20
 BETTER_SESSIONS = 200
 DRAWS, BOOTSTRAP_SAMPLES = 2_000, 200
 FINITE = 0.9
-"""The minimum share of finite draws: a quantile that is infinite in more of them cannot be planned for."""
+"""The minimum share of finite resamples: a quantile that is infinite in more of them cannot be planned for."""
 RANGE = (0.05, 0.95)
 FEW_EVENTS = 5
-"""With fewer failures their clustering is unknown, and a correlation is assumed."""
+"""The minimum number of failures: with fewer, their clustering is unknown, and a correlation is assumed."""
 ASSUMED = 0.2
-"""The assumed correlation. The range of a plan takes it from 0 (failures alone) to 1 (whole sessions)."""
+"""The assumed correlation. The range of a plan varies it from 0 (single failures) to 1 (complete sessions)."""
 
 
 @dataclass(frozen=True)
 class Pilot:
     """The variance of a difference if both targets had one session, or if there were one pair; NaN if it is unknown.
 
-    `bootstrap`: the same for the pilot's sessions drawn anew. `drifts`: the metric is a latency, and tested for drift.
+    `bootstrap`: the same for bootstrap samples of the pilot's sessions. `drifts`: True for a latency, which is tested
+    for drift.
     """
 
     variance: float
@@ -77,7 +79,7 @@ class Pilot:
 
     def needed(self, distance: float, power: float, level: float = LEVEL) -> tuple[int, int, int]:
         """Return the sessions of each target: low, likely, high. `distance`: from the margin to the effect, above 0."""
-        # a tenth of the time of a small run's report, which needs no size
+        # imported here: it takes a tenth of the time of a small run's report, which needs no size
         from scipy.optimize import brentq  # type: ignore[import-untyped, unused-ignore]
 
         shift = float(brentq(lambda shift: self._power_at(shift, level) - power, 0, FARTHEST))
@@ -90,17 +92,17 @@ class Pilot:
         return least, middle, most
 
     def power(self, sessions: int, distance: float, level: float = LEVEL) -> float:
-        """Return the probability that as many sessions of each target find it."""
+        """Return the power with this many sessions of each target."""
         se = math.sqrt(self.variance * self._inflation / sessions)
         return self._power_at(min(distance / se, FARTHEST), level) if se > 0 else 1.0
 
     @property
     def _inflation(self) -> float:
-        """The factor on the number of sessions for the uncertainty of the pilot itself."""
+        """The factor on the number of sessions for the uncertainty of the pilot."""
         return (TAIL if self.tail else MIDDLE) if self.drifts else 1.0
 
     def _power_at(self, shift: float, level: float) -> float:
-        """Return the probability to find an effect that lies this many standard errors beyond its margin."""
+        """Return the probability to find an effect that is this many standard errors beyond its margin."""
         plain = float(ndtr(shift - float(ndtri(1 - level))))
         ordered = {} if not self.drifts else {QUARTERS: ORDERED} | ({BATCHES: BURSTING} if self.tail else {})
         of_ordered = sum(
@@ -116,12 +118,15 @@ def distance_of(effect: float, margin: float) -> float:
 
 
 def pilot_of_quantile(samples: Sequence[Sample], p: float, clusters: int, rng: np.random.Generator) -> Pilot:
-    """From one target, as two have twice its variance; or from both targets of a run in pairs, under the same draws."""
+    """Return the pilot of a quantile, from one target or from both targets of pairs.
+
+    Two targets have twice the variance of one. Both targets of pairs are resampled with the same draws.
+    """
     logs = [np.log(drawn[:, 0]) for drawn in draws_of(samples, (p,), clusters, DRAWS, rng)]
     with np.errstate(invalid="ignore"):
         drawn = logs[1] - logs[0] if len(logs) == 2 else logs[0]
     found = (1 if len(logs) == 2 else 2) * clusters * variance(drawn, FINITE)
-    # the variances of both targets of pairs are added up, because what they share is a part of both
+    # the variances of both targets are added: what pairs have in common is in both
     itself = sum(_order_variance(sample, p, np.ones(clusters)) for sample in samples)
     (drawn_sessions,) = weights(clusters, BOOTSTRAP_SAMPLES, rng, portion=BOOTSTRAP_SAMPLES)
     each = [sum(_order_variance(sample, p, one.astype(np.float64)) for sample in samples) for one in drawn_sessions]
@@ -130,9 +135,9 @@ def pilot_of_quantile(samples: Sequence[Sample], p: float, clusters: int, rng: n
 
 
 def pilot_of_rate(events: Floats, turns: Floats, effect: float, rng: np.random.Generator) -> Pilot:
-    """For a rate that rises by `effect` (points); `events` and `turns` of each session of one target.
+    """Return the pilot of a rate that increases by `effect` (points); `events`, `turns`: of each session of one target.
 
-    A sample with a rate near 0 underestimates its variance, so the variance is that of a share, r (1 − r) · deff /
+    A sample with a rate near 0 underestimates its variance. So the variance is that of a share, r (1 − r) · deff /
     turns, at the rates of both targets. deff is the pilot's, or 1 + 0.2 (k − 1) if the pilot has hardly any event. A
     bootstrap would have none either: then the correlation is drawn uniformly from 0 to 1, and the rate from its Beta
     posterior with n / deff turns.
@@ -152,7 +157,7 @@ def pilot_of_rate(events: Floats, turns: Floats, effect: float, rng: np.random.G
 
 
 def _rate_variance(rate: float, effect: float) -> float:
-    """Return the variance of one turn of either target, added up."""
+    """Return the variance of one turn of each target, added up."""
     rates = np.clip([rate, rate + effect], 0.0, 1.0)
     return float((rates * (1 - rates)).sum())
 
@@ -185,7 +190,7 @@ def _order_variance(sample: Sample, p: float, weight: Floats) -> float:
 
 @dataclass(frozen=True)
 class VarianceComponents:
-    """The variance between sessions, and between the turns of one; NaN if it is unknown."""
+    """The variance between sessions, and between the turns of one session; NaN if it is unknown."""
 
     of_sessions: float
     of_turns: float
@@ -201,8 +206,10 @@ class VarianceComponents:
 class Variability:
     """The variability that a sample size depends on; NaN if it is unknown.
 
-    `sigma`: sd of the log of successful latencies. `icc`: the share of its square between sessions. `deff50`, `deff95`:
-    the design effects of sessions on p50 and p95. `effective_sessions`: sessions by Kish.
+    - `sigma`: the sd of the log of successful latencies
+    - `icc`: the share of the variance that is between sessions
+    - `deff50`, `deff95`: the design effects of sessions on p50 and p95
+    - `effective_sessions`: Kish's effective number of sessions
     """
 
     sigma: float
@@ -213,7 +220,7 @@ class Variability:
 
 
 def components(values: Floats, clusters: Integers) -> VarianceComponents:
-    """Return the components of values, given the code of the session of each."""
+    """Return the variance components of values, given the session code of each."""
     code, groups = dense_codes(clusters)
     many, n = np.bincount(code), values.size
     if groups < 2 or n <= groups:
@@ -226,14 +233,14 @@ def components(values: Floats, clusters: Integers) -> VarianceComponents:
 
 
 def components_at(sample: Sample, p: float) -> VarianceComponents:
-    """Return the components of being above the p-quantile, as infinite values are."""
+    """Return the variance components of the indicator that a value is above the p-quantile, as infinite values are."""
     if not sample.n:
         return VarianceComponents(math.nan, math.nan)
     return components((sample.values > quantile(sample.values, p)).astype(np.float64), sample.sessions)
 
 
 def spread_of(sample: Sample, p50: QuantileEstimate, p95: QuantileEstimate) -> Variability:
-    """Return the variability of a sample, given two of its quantiles. Zeros and failures have no log."""
+    """Return the variability of a sample, given its p50 and p95. Zeros and failures have no log and are left out."""
     positive = np.isfinite(sample.values) & (sample.values > 0)
     logs = np.log(sample.values[positive])
     sigma = float(logs.std(ddof=1)) if logs.size > 1 else math.nan
@@ -246,7 +253,7 @@ def spread_of(sample: Sample, p50: QuantileEstimate, p95: QuantileEstimate) -> V
 class SessionPrice:
     """The price of a session of k turns in any unit: `session` + `turn` · k + `history` · k (k − 1) / 2.
 
-    `history`: what each turn adds to every later one, because the conversation so far is billed again.
+    `history`: the price that each turn adds to every later one, because the conversation so far is billed again.
     """
 
     session: float
@@ -258,6 +265,6 @@ class SessionPrice:
 
 
 def cheapest_turns(parts: VarianceComponents, price: SessionPrice, max_turns: int = 10) -> int | None:
-    """Return the turns per session of the least (v_s + v_t / k) · price(k); None if components or price are unknown."""
+    """Return the turns per session that minimize (v_s + v_t / k) · price(k); None if either is unknown."""
     costs = [(parts.of_sessions + parts.of_turns / turns) * price.of(turns) for turns in range(1, max_turns + 1)]
     return int(np.argmin(costs)) + 1 if all(math.isfinite(cost) and cost > 0 for cost in costs) else None

@@ -1,28 +1,29 @@
-"""Quantiles of clustered samples, their intervals, and whether they may be published; pure.
+"""Quantiles of clustered samples, their intervals, and the rules for printing them. Pure.
 
 A quantile is the inverse CDF: the smallest x with F(x) ≥ p. Failed turns are +inf; unfinished ones are left out.
-Sessions are the sampling unit: turns of one session resemble each other, so an interval is that of order statistics
-with a design effect. For G sessions with n_g turns each, S_g of them ≤ q, and F = ΣS_g / n, the share of all:
+Sessions are the sampling unit: turns of one session resemble each other, so an interval uses order statistics with a
+design effect. For G sessions with n_g turns each, S_g of them ≤ q, and F = ΣS_g / n, the share of all:
 
     v = (G−1)/G · Σ((S_g − F·n_g) / (n − n_g))²     deff = max(1, v·n / (p(1−p)))     n_e = n/deff · (z / t_{K−1})²
     p_L = BetaInv(a/2; p·n_e, n_e − p·n_e + 1)     p_U = BetaInv(1−a/2; p·n_e + 1, n_e − p·n_e)
 
-and the bounds are the values at ranks floor(p_L·n) and ceil(p_U·n). An end is open where that rank does not exist, and
-the upper one also where p^n_e > a/2, for then even the largest value is no bound at this confidence (with independent
-turns: p50 6, p90 36, p95 72, p99 368 turns). One session alone says nothing about sessions: both ends are open.
+The bounds are the values at ranks floor(p_L·n) and ceil(p_U·n). An end is open if that rank does not exist. The upper
+end is also open if p^n_e > a/2, because then even the largest value is no bound at this confidence (with independent
+turns: p50 needs 6, p90 36, p95 72, p99 368 turns). One session gives no information about other sessions: both ends are
+open.
 
-v is the jackknife's, each session left out (CR3; of sessions of one length G/(G−1)·Σ(S_g − F·n_g)²/n²), and degrees of
-freedom count sessions as Kish does, K = n² / Σn_g²: of sixty sessions of which one has half of the turns that is 4.
+v is the jackknife variance, with each session left out (CR3; for sessions of equal length G/(G−1)·Σ(S_g − F·n_g)²/n²).
+K = n² / Σn_g² is Kish's effective number of sessions: 60 sessions, one of which has half of the turns, count as 4.
 After: Kish, Survey Sampling (1965); Bell, McCaffrey, "Bias reduction in standard errors for linear regression with
 multi-stage samples" (2002).
 
-F is p as closely as n turns can have it, but for ties: where many values are equal to q, all sessions have more than
-p·n_g turns ≤ q, and that is no difference between sessions.
+v uses F, not p, because of ties: if many values are equal to q, all sessions have more than p·n_g turns ≤ q, and that
+is no difference between sessions. Without ties, F is as close to p as n turns allow.
 
-Whole sessions that fail are rare and weigh much: v is too small in a run with few of them by chance. So, if half of the
-turns of a session failed, and two or more, the upper end is at least the least value x at which the share of turns
-above x, with one session more that was not seen (`reports.statistics.unseen`), has its upper bound at the error a/2
-below 1 − p. If long sessions differ from short ones, both ends allow for such a session.
+Sessions that fail completely are rare and have a large effect: if a run has few of them by chance, v is too small. So
+if at least half of the turns of a session failed, and at least two, the upper end must also allow for one more, unseen
+session (`reports.statistics.unseen`): it is at least the smallest x for which the upper bound, at error a/2, of the
+share of turns above x is at most 1 − p. If long sessions differ from short ones, both ends allow for such a session.
 """
 
 from __future__ import annotations
@@ -44,18 +45,18 @@ from reports.statistics.counting import Floats, Integers
 from reports.statistics.unseen import differ_by_length, lower_share, upper_share
 
 CONFIDENCE = 0.95
-"""Of the two-sided interval: it holds the true value in this share of runs."""
+"""The confidence of the two-sided interval."""
 COUNTS_AT_ONCE = 1 << 14
-"""Of sessions by quantiles: so many, 128 kB, stay in a core's cache."""
+"""The maximum number of counts per step, sessions × quantiles: 128 kB, which fit in a core's cache."""
 
 Status = Literal["reported", "in_failures", "too_few_turns", "too_few_sessions", "unbounded"]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Values of one metric, ascending, failed ones as +inf at the end, and the code of the session of each.
+    """The values of one metric, ascending, with failed ones as +inf at the end, and the session code of each.
 
-    `failed` and `unfinished` count also those that are not among the values; `not_started` is a part of `failed`.
+    `failed` and `unfinished` also count turns that are not among the values; `not_started` is a part of `failed`.
     """
 
     values: Floats
@@ -64,7 +65,7 @@ class Sample:
     unfinished: int = 0
     not_started: int = 0
     whole_sessions: bool = True
-    """Whether it has all turns of its sessions; the number of some says nothing of a session that was not seen."""
+    """True if it has all turns of its sessions. The size of a subset gives no information about an unseen session."""
 
     @property
     def n(self) -> int:
@@ -77,20 +78,21 @@ class Sample:
 
     @property
     def planned(self) -> int:
-        """Good values, and all that failed."""
+        """The number of successful values and of all failed turns."""
         return int(self.succeeded.size) + self.failed
 
     @property
     def completed_share(self) -> float:
-        """The share of what was wanted that has a value; NaN of nothing."""
+        """The share of the planned turns that have a value; NaN if none was planned."""
         return self.succeeded.size / self.planned if self.planned else math.nan
 
 
 class QuantileEstimate(JsonEntry, frozen=True):
-    """A quantile with its interval, in the unit of the metric: what is computed is what pages print and JSON holds.
+    """A quantile with its interval, in the unit of the metric. Pages print and JSON stores the computed values.
 
-    `value` is +inf if the quantile lies among failed turns, NaN if the sample is empty; `low` is −inf and `high` +inf
-    if the interval has no end on that side. JSON has null for all of them: `in_failures` and `status` say why.
+    `value` is +inf if the quantile lies among failed turns, and NaN if the sample is empty. `low` is −inf and `high`
+    +inf if the interval has no end on that side. JSON has null for all of these: `in_failures` and `status` give the
+    reason.
     """
 
     p: float
@@ -108,24 +110,24 @@ class QuantileEstimate(JsonEntry, frozen=True):
     successes: Annotated[Rounded, about("the same quantile of successful turns alone")] = math.nan
 
     def published(self) -> QuantileEstimate:
-        """Return the same without the numbers that may not be printed; infinity may be."""
+        """Return the estimate without the numbers that may not be printed; infinity may be."""
         if self.bounded:
             return self
         return replace(self, value=self.value if self.in_failures else math.nan, low=math.nan, high=math.nan)
 
     @property
     def bounded(self) -> bool:
-        """Whether it has an interval, closed or open."""
+        """True if it has an interval, closed or open."""
         return self.status in ("reported", "unbounded")
 
     @property
     def lacks(self) -> bool:
-        """Whether it has too few turns or sessions to be reported."""
+        """True if it has too few turns or sessions to be reported."""
         return self.status in ("too_few_turns", "too_few_sessions")
 
     @property
     def told(self) -> float:
-        """The quantile; where its interval has no end on one side, the other end, which it is not beyond."""
+        """The quantile; if its interval is open on one side, the other end, because the quantile is not beyond it."""
         return self.value if self.status != "unbounded" else self.low if math.isfinite(self.low) else self.high
 
 
@@ -133,34 +135,34 @@ NOTHING = Sample(np.zeros(0), np.zeros(0, dtype=np.int64))
 
 
 def kish(turns: Floats | Integers) -> float:
-    """The effective number of sessions, which equally long ones would be: (Σn)² / Σn²; 0 of nothing."""
+    """Return Kish's effective number of sessions, (Σn)² / Σn²; 0 without turns."""
     squares = float(np.square(turns, dtype=np.float64).sum())
     return float(turns.sum()) ** 2 / squares if squares else 0.0
 
 
 def sample(values: Floats, sessions: Integers, *, failed: int = 0, censored: int = 0) -> Sample:
-    """Sort values, and their sessions with them."""
+    """Return a sample of values, sorted together with their sessions."""
     order = np.argsort(values, kind="stable")
     return Sample(values[order], sessions[order], failed, censored)
 
 
 def rank(p: float, n: int) -> int:
-    """The rank, from 1, of the p-quantile among n values; the slack forgives 0.07 · 100 = 7.000000000000001."""
+    """Return the rank, from 1, of the p-quantile of n values; 1e-9 tolerates 0.07 · 100 = 7.000000000000001."""
     return min(n, max(1, math.ceil(p * n - 1e-9)))
 
 
 def quantile(ascending: Floats, p: float) -> float:
-    """Inverse CDF; NaN of nothing."""
+    """Return the inverse CDF at p; NaN without values."""
     return float(ascending[rank(p, ascending.size) - 1]) if ascending.size else math.nan
 
 
 def quantiles(
     sample: Sample, ps: Sequence[float], confidence: float = CONFIDENCE, *, unseen: bool = True
 ) -> list[QuantileEstimate]:
-    """Return quantiles at these `ps` with their two-sided intervals, each of which has this confidence.
+    """Return quantiles at these `ps` with their two-sided intervals, each at this confidence.
 
-    `unseen`: allow for a session that was not seen, if the sample has whole sessions; False if the clusters are parts
-    of a run. Raises UsageError if a share is not between 0 and 1.
+    `unseen`: allow for an unseen session, if the sample has whole sessions; False if the clusters are parts of a run.
+    Raise UsageError if a share is not between 0 and 1.
     """
     unseen = unseen and sample.whole_sessions
     if not all(0 < share < 1 for share in (*ps, confidence)):
@@ -204,13 +206,13 @@ def quantiles(
 
 
 def fails_together(sample: Sample, of_session: Integers) -> bool:
-    """Whether half of the turns of a session failed, and two or more: by chance alone single failures rarely do."""
+    """Return whether at least half of a session's turns failed, and at least two. That is rarely due to chance."""
     failed = np.bincount(sample.sessions[sample.succeeded.size :], minlength=of_session.size)
     return bool(((failed > 1) & (2 * failed >= of_session)).any())
 
 
 def upper_with_unseen(sample: Sample, of_session: Integers, p: float, error: float, high: float) -> float:
-    """Return the upper end of the p-quantile with a session that was not seen, at least `high`; +inf if it has none."""
+    """Return the upper end of the p-quantile with an unseen session, at least `high`; +inf if open."""
 
     def holds(place: int) -> bool:
         above = np.searchsorted(sample.values, sample.values[place], side="right")
@@ -225,7 +227,7 @@ def upper_with_unseen(sample: Sample, of_session: Integers, p: float, error: flo
 
 
 def lower_with_unseen(sample: Sample, of_session: Integers, p: float, error: float, low: float) -> float:
-    """Return the lower end of the p-quantile with a session that was not seen, at most `low`; −inf if it has none."""
+    """Return the lower end of the p-quantile with an unseen session, at most `low`; −inf if open."""
 
     def fails(place: int) -> bool:
         first = np.searchsorted(sample.values, sample.values[place])
@@ -239,19 +241,19 @@ def lower_with_unseen(sample: Sample, of_session: Integers, p: float, error: flo
 
 
 def _share_from(first: int, sample: Sample, of_session: Integers) -> tuple[float, float, float]:
-    """Return what `upper_share` takes of the values from a place on: their share, its square, and the sessions."""
+    """Return the arguments of `upper_share` for the values from an index on: share, mean square, sessions."""
     rest = np.bincount(sample.sessions[first:], minlength=of_session.size)
     square = float((rest**2 / np.maximum(1, of_session)).sum()) / sample.n
     return float(rest.sum()) / sample.n, square, sample.n / float(of_session.max())
 
 
 def nearer(p: float) -> float:
-    """Twice as far from the end of the distribution, at most in its middle: 0.95 → 0.9, 0.05 → 0.1, 0.6 → 0.5."""
+    """Return the share twice as far from its end of the distribution, up to 0.5: 0.95 → 0.9, 0.05 → 0.1, 0.6 → 0.5."""
     return max(0.5, 1 - 2 * (1 - p)) if p >= 0.5 else min(0.5, 2 * p)
 
 
 def _design_effects(sample: Sample, of_session: Integers, ps: Sequence[float]) -> dict[float, float]:
-    """Design effect of each of these quantiles, ascending, several in one step."""
+    """Return the design effect of each of these quantiles, ascending, several in one step."""
     effects: dict[float, float] = {}
     reached, below = 0, np.zeros_like(of_session)
     at_once = max(1, COUNTS_AT_ONCE // of_session.size)
@@ -263,7 +265,7 @@ def _design_effects(sample: Sample, of_session: Integers, ps: Sequence[float]) -
             cells = cells + np.repeat(np.arange(len(some)), np.diff(ends, prepend=reached)) * of_session.size
         counts = np.bincount(cells, minlength=len(some) * of_session.size)
         each = counts.reshape(len(some), -1)
-        for of_one in each:  # ten times as fast as numpy's cumsum where sessions are many
+        for of_one in each:  # ten times as fast as numpy's cumsum with many sessions
             of_one += below
             below = of_one
         effects |= zip(some, design_effect(sizes, each, np.array(some)).tolist(), strict=True)
@@ -272,7 +274,7 @@ def _design_effects(sample: Sample, of_session: Integers, ps: Sequence[float]) -
 
 
 class Sizes(NamedTuple):
-    """The turns of each session, and those of all others; how many turns and sessions there are."""
+    """The turns of each session, the turns of all other sessions, and the total numbers of turns and sessions."""
 
     of_session: Floats
     others: Floats
@@ -281,15 +283,15 @@ class Sizes(NamedTuple):
 
 
 def sizes_of(of_session: Integers) -> Sizes:
-    """Some of these sessions may have no turn."""
+    """Return the sizes of sessions, some of which may have no turn."""
     sizes = of_session.astype(np.float64)
     return Sizes(sizes, sizes.sum() - sizes, float(sizes.sum()), int(np.count_nonzero(sizes)))
 
 
 def design_effect(sizes: Sizes, below: Integers, p: float | Floats) -> Floats:
-    """Return how much wider than independent turns the sessions make it; NaN with fewer than two sessions.
+    """Return the variance of a share relative to that of independent turns, at least 1; NaN with one session.
 
-    `below`: the sessions' counts, by p if there are several.
+    `below`: the counts of each session, by p if there are several.
     """
     of_session, others, n, clusters = sizes
     if clusters < 2:
@@ -304,7 +306,7 @@ def design_effect(sizes: Sizes, below: Integers, p: float | Floats) -> Floats:
 
 
 def shrink_of(effective_sessions: float, confidence: float) -> float:
-    """(z / t)²: what not knowing the variance between a few sessions costs; 0 where so few say nothing."""
+    """Return (z / t)², the price of estimating the variance from few sessions; 0 if they are too few to estimate it."""
     tail = 1 - (1 - confidence) / 2
     return float((ndtri(tail) / stdtrit(effective_sessions - 1, tail)) ** 2) if effective_sessions > 1 + 1e-3 else 0.0
 
@@ -319,7 +321,7 @@ def end_shares(ps: Sequence[float], effective: Floats, confidence: float) -> tup
 
 
 def bounds(ascending: Floats, ps: Sequence[float], effective: Floats, confidence: float) -> list[tuple[float, float]]:
-    """The intervals' ends for each effective number of independent values; −inf and +inf where open."""
+    """Return the ends of the intervals for each effective number of independent values; −inf and +inf if open."""
     n, (lower, upper) = ascending.size, end_shares(ps, effective, confidence)
     first, last = np.floor(lower * n).astype(int), np.ceil(np.nan_to_num(upper, nan=2.0) * n).astype(int)
     return [
@@ -329,25 +331,27 @@ def bounds(ascending: Floats, ps: Sequence[float], effective: Floats, confidence
 
 
 def smallest(p: float, confidence: float = CONFIDENCE) -> float:
-    """Independent values from which on the largest bounds the p-quantile: p^n ≤ a/2."""
+    """Return the number of independent values from which the largest one bounds the p-quantile: p^n ≤ a/2."""
     return math.log((1 - confidence) / 2) / math.log(p)
 
 
 def turns_to_publish(p: float) -> int:
-    """Turns that a published quantile needs at least: p90 50, p95 100, p99 500; p50 has no floor of its own."""
+    """Return the minimum number of turns to print a quantile: p90 50, p95 100, p99 500; p50 has no rule of its own."""
     return math.ceil(smallest(p)) if p <= 0.5 else math.ceil(BEYOND / (1 - p) - 1e-9)
 
 
 def sessions_needed(p: float, of_session: Integers | Floats) -> int:
-    """Sessions with so many turns each that a published quantile needs at least: of the median 6 of one length; of ten
-    turns p90 20, p95 40, p99 198; of one p90 50, p95 100, p99 500.
+    """Return the minimum number of sessions, with these turns each, of a printed quantile.
+
+    With sessions of equal length: 6 for the median; with ten turns each 20 for p90, 40 for p95, 198 for p99; with one
+    turn each 50, 100, 500.
     """
-    n = round(of_session.sum())  # a share of turns in each session adds up to nearly a whole number
+    n = round(of_session.sum())  # shares of turns in sessions add up to almost an integer
     return sessions_to_publish(p, n, int(np.count_nonzero(of_session)), kish(of_session)) if n else 0
 
 
 class Shortfall(NamedTuple):
-    """What a quantile has too few of to be printed, how many of them there are, and how many it needs."""
+    """The unit that is too few to print a quantile, the existing number, and the required number."""
 
     of: Literal["sessions", "turns", "words"]
     there: int
@@ -355,7 +359,7 @@ class Shortfall(NamedTuple):
 
 
 def shortfall(p: float, turns: int, sessions: int) -> Shortfall | None:
-    """What an arm of so many turns, alike in all of its sessions, lacks to have the quantile printed; None: nothing."""
+    """Return what a target with these turns, equally many per session, lacks to print the quantile; None if it can."""
     if sessions and sessions < (needs := sessions_needed(p, np.full(sessions, turns / sessions))):
         return Shortfall("sessions", sessions, needs)
     return Shortfall("turns", turns, turns_to_publish(p)) if turns < turns_to_publish(p) else None
@@ -364,10 +368,10 @@ def shortfall(p: float, turns: int, sessions: int) -> Shortfall | None:
 def _status(
     sample: Sample, p: float, ends: tuple[float, float], turns: float, clusters: int, sessions: int
 ) -> tuple[Status, int]:
-    """Why it is not published, and how many sessions or turns it needs. `turns`: so many would bound it."""
+    """Return the status of a quantile, and the required sessions or turns. `turns`: the number that would bound it."""
     near, far = ends if p >= 0.5 else ends[::-1]
     if sample.values[0] == math.inf:
-        return "in_failures", 0  # all of them failed: no number of turns is too few to say so
+        return "in_failures", 0  # all turns failed: no number of turns is too small to report that
     if clusters < sessions:
         return "too_few_sessions", sessions
     if quantile(sample.values, p) == math.inf:

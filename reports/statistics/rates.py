@@ -1,20 +1,21 @@
-"""Means and rates of two arms, as ratios of totals over sessions, and how large a rate may truly be; pure.
+"""Means and rates of two targets, as ratios of totals over sessions, and upper bounds of rates. Pure.
 
-A mean is Σ amounts / Σ turns, a rate Σ events / Σ turns. With r = Σx/Σn in an arm of G sessions, by the jackknife
+A mean is Σ amounts / Σ turns, a rate Σ events / Σ turns. With r = Σx/Σn in a target of G sessions, by the jackknife
 
     V(r) = (G−1)/G · Σ((x_g − r·n_g) / (Σn − n_g))²      V(log r) = V(r) / r²
 
-which of sessions of one length is G/(G−1)·Σ(x_g − r·n_g)²/(Σn)². Differences are d ∓ t·SE with Welch's df. Of pairs
-SE² = (G−1)/G·Σe² of what each pair adds, e = e_cand − e_base with e_arm = (x − r·n)/(Σn − n) (divided by r for logs).
-Degrees of freedom count sessions, or pairs, as Kish does (`reports.statistics.quantiles.kish`).
+which for sessions of equal length is G/(G−1)·Σ(x_g − r·n_g)²/(Σn)². Intervals of differences are d ∓ t·SE with Welch's
+df. For pairs, SE² = (G−1)/G·Σe² over the contributions of pairs, e = e_cand − e_base with e = (x − r·n)/(Σn − n) for
+each target (divided by r for logs). Degrees of freedom use Kish's effective number of sessions, or pairs
+(`reports.statistics.quantiles.kish`).
 
-Few failures make the SE of a rate too small, so that it is *not* worse takes the largest of three upper bounds: that
-one, what either arm's own bound leaves, squared and added as Newcombe does it, and what the candidate's would leave had
-nothing failed, for failures that both arms share are no proof of anything:
+With few failures the SE of a rate is too small. So "not worse" uses the largest of three upper bounds: the one above;
+one from both targets' own bounds, squared and added as by Newcombe; and one from the candidate's bound as if nothing
+had failed, because failures that both targets have in common prove nothing:
 
     d + √((upper_cand − r_cand)² + (r_base − lower_base)²)      d + upper_cand of no failure
 
-The bounds of either arm are those of `reports.statistics.unseen`.
+The bounds of each target are those of `reports.statistics.unseen`.
 """
 
 from __future__ import annotations
@@ -34,16 +35,19 @@ from reports.statistics.quantiles import kish
 from reports.statistics.unseen import lower_share, upper_share
 
 PerCluster = tuple[Floats, Floats]
-"""By session, or by pair: the sum (of amounts, or of events), and the number of turns."""
+"""The sum (of amounts, or of events) and the number of turns, by session or by pair."""
 
 
 @dataclass(frozen=True)
 class RatioEstimate:
-    """A mean or a rate of one arm: its value, the variance of that, and of how many turns and sessions it is.
+    """A mean or a rate of one target, its variance, and its numbers of turns and sessions.
 
-    `square`: of a rate, the mean over turns of the squared share of their session; `effective_sessions`: sessions as
-    Kish counts them; `longest`: sessions as long as the longest. Left out, sessions are equally long. `words`: it is
-    counted over words, of which a session does not fail as a whole.
+    - `square`: for a rate, the mean over turns of the squared share of events in their session
+    - `effective_sessions`: Kish's effective number of sessions
+    - `longest`: the turns as a multiple of those of the longest session
+    - `words`: the rate is counted over words; a session does not fail in all its words
+
+    Without these, sessions are equally long.
     """
 
     value: float
@@ -66,12 +70,12 @@ class RatioEstimate:
 
     @property
     def deff(self) -> float:
-        """Design effect of a rate: its variance over that of independent turns; 1 if unknown."""
+        """The design effect of a rate: its variance relative to that of independent turns; 1 if unknown."""
         independent = self.value * (1 - self.value) / self.turns
         return max(1.0, self.variance / independent) if independent > 0 else 1.0
 
     def upper(self, level: float) -> float:
-        """Upper bound of a rate that holds where events are few."""
+        """Return the upper bound of a rate, which also holds with few events."""
         if self.value > 1:
             return self._student(level).high
         return upper_share(self.value, self.square, self.longest, level)
@@ -82,25 +86,25 @@ class RatioEstimate:
         return lower_share(self.value, self.square, self.longest, level)
 
     def reach(self, level: float) -> float:
-        """Return t · SE at a one-sided error; inf of one session, which says nothing of others."""
+        """Return t · SE at a one-sided error; inf with one session, which gives no information about others."""
         if self.clusters < 2:
             return math.inf
         return float(stdtrit(self.effective_sessions - 1, 1 - level)) * math.sqrt(self.variance)
 
     def unseen(self, level: float) -> float:
-        """The upper bound of a rate of which as much was measured, and none was seen; 0 of words."""
+        """Return the upper bound of a rate without any event in as many sessions; 0 for words."""
         return 0.0 if self.words else upper_share(0.0, 0.0, self.longest, level)
 
     def left(self) -> RatioEstimate:
-        """The rate of all turns that are no event."""
+        """Return the rate of all turns that are not events."""
         return replace(self, value=1 - self.value, square=1 - 2 * self.value + self.square)
 
     def _student(self, level: float) -> OneSidedBounds:
-        """The plain bounds, of a rate above 1, which is no share: words may have more errors than there are words."""
+        """Return Student's bounds, for a rate above 1: there may be more word errors than words."""
         return differences.student(self.value, math.sqrt(self.variance), self.effective_sessions - 1, level)
 
     def grown(self, more: int, of: int) -> RatioEstimate:
-        """The same with so many more sessions for each `of` of them."""
+        """Return the estimate with `more` sessions added for each `of` existing ones."""
         times = 1 + more / of
         return replace(
             self,
@@ -113,7 +117,7 @@ class RatioEstimate:
 
 
 def ratio_of(arm: PerCluster, *, words: bool = False) -> RatioEstimate:
-    """Sessions without a turn do not count; NaN of nothing."""
+    """Return the ratio of totals of a target. Sessions without a turn do not count. NaN without turns."""
     turns, clusters = float(arm[1].sum()), int(np.count_nonzero(arm[1]))
     value = float(arm[0].sum()) / turns if turns else math.nan
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -127,7 +131,7 @@ def ratio_of(arm: PerCluster, *, words: bool = False) -> RatioEstimate:
 
 @dataclass(frozen=True)
 class ClusterTotals:
-    """What the turns of both arms add up to by session, or by pair. `words`: a rate is counted over words."""
+    """The totals of the turns of both targets, by session or by pair. `words`: a rate is counted over words."""
 
     base: PerCluster
     cand: PerCluster
@@ -143,12 +147,12 @@ class ClusterTotals:
         return kish(self.base[1] + self.cand[1]) - 1
 
     def variance_of_pairs(self, parts: Floats) -> float:
-        """Variance of a difference, from what each pair adds to its error."""
+        """Return the variance of a difference, from the contribution of each pair to its error."""
         return _spread(parts, int(np.count_nonzero(self.base[1] + self.cand[1])))
 
 
 def mean_difference(arms: ClusterTotals, margin: Margin, better: Better, how: Inference) -> Difference:
-    """Log ratio of two means of positive amounts; an arm whose mean is not positive leaves it open."""
+    """Return the log ratio of two means of positive amounts; open if the mean of a target is not positive."""
     base, cand = arms.ratios
     if arms.paired:
         parts = _parts(arms.cand) / (cand.value or math.nan) - _parts(arms.base) / (base.value or math.nan)
@@ -164,7 +168,7 @@ def mean_difference(arms: ClusterTotals, margin: Margin, better: Better, how: In
 def log_difference(
     values: tuple[float, float], error: StandardError, margin: Margin, better: Better, level: float = LEVEL
 ) -> Difference:
-    """Difference of two figures, the baseline's first, whose log ratio has this standard error."""
+    """Return the difference of two values, the baseline's first, given the standard error of their log ratio."""
     base, cand = (np.array([value]) for value in values)
     d = float(differences.log_ratio(cand, base)[0])
     bad_by, good_by = (
@@ -178,24 +182,24 @@ def log_difference(
 
 
 def between_runs(rates: Iterable[float], run_sd: float) -> float:
-    """Return the variance that each of these rates has from run to run, added up: (sd of log odds · r(1 − r))²."""
+    """Return the sum of the run-to-run variances of these rates: (sd of log odds · r(1 − r))² each."""
     return sum((run_sd * rate * max(0.0, 1 - rate)) ** 2 for rate in rates if math.isfinite(rate))
 
 
 def with_runs(error: StandardError, between: float) -> StandardError:
-    """Return a standard error with what lies between runs."""
+    """Return a standard error with the run-to-run variance added."""
     se = math.sqrt(error.se**2 + between)
     return replace(error, se=se, fixed=error.fixed + between, assumed=error.assumed + between)
 
 
 def complement(arm: PerCluster) -> PerCluster:
-    """What a rate leaves: all turns that are no event."""
+    """Return the complement of a rate: all turns that are not events."""
     events, turns = arm
     return turns - events, turns
 
 
 def mirrored(found: Difference) -> Difference:
-    """The difference of two rates of which more is better, from that of what they leave, which is judged."""
+    """Return the difference of two rates of which more is better, from that of their complements, which is tested."""
     return replace(
         found, baseline=1 - found.baseline, candidate=1 - found.candidate, d=-found.d, low=-found.high, high=-found.low
     )
@@ -209,7 +213,7 @@ def rate_difference(
     *,
     error: StandardError | None = None,
 ) -> Difference:
-    """Return the candidate's rate minus the baseline's. `error`: in the place of that of sessions."""
+    """Return the candidate's rate minus the baseline's. `error`: replaces that of sessions."""
     if better == "higher":
         left = replace(arms, base=complement(arms.base), cand=complement(arms.cand))
         return mirrored(rate_difference(left, margin, level=level, error=error))
@@ -217,7 +221,7 @@ def rate_difference(
 
 
 def error_of_rates(arms: ClusterTotals) -> StandardError:
-    """Return the standard error of the difference of two rates, from what sessions or pairs add to it."""
+    """Return the standard error of the difference of two rates, from the contributions of sessions or pairs."""
     base, cand = arms.ratios
     clusters = max(base.clusters, cand.clusters)
     if arms.paired:
@@ -231,7 +235,7 @@ def error_of_rates(arms: ClusterTotals) -> StandardError:
 def points_difference(
     base: RatioEstimate, cand: RatioEstimate, error: StandardError, margin: Margin, level: float = LEVEL
 ) -> Difference:
-    """Return the difference of two rates: worse and better are said by SE + t, their denial by the wider rule."""
+    """Return the difference of two rates. t · SE decides "worse" and "better", the largest bound "not worse"."""
     d, se, df = cand.value - base.value, error.se, error.df
     simple = differences.student(d, se, df, level)
     high, low = upper_of_points(base, cand, se, df, level), -upper_of_points(cand, base, se, df, level)
@@ -248,12 +252,12 @@ def points_difference(
 
 
 def upper_of_points(base: RatioEstimate, cand: RatioEstimate, se: float, df: float, level: float) -> float:
-    """The upper bound of how far the candidate's rate lies above the baseline's."""
+    """Return the upper bound of the candidate's rate minus the baseline's."""
     return max(_upper_bounds(base, cand, se, df, level))
 
 
 def _upper_bounds(base: RatioEstimate, cand: RatioEstimate, se: float, df: float, level: float) -> Iterator[float]:
-    """The three that it is the largest of; the one that takes longest comes last."""
+    """Yield the three bounds, of which the largest is used; the slowest to compute is last."""
     d = cand.value - base.value
     yield differences.student(d, se, df, level).high
     yield d + cand.unseen(level)
@@ -263,8 +267,10 @@ def _upper_bounds(base: RatioEstimate, cand: RatioEstimate, se: float, df: float
 def _more_to_pass(
     arms: tuple[RatioEstimate, RatioEstimate], error: StandardError, margin: Margin, level: float
 ) -> int | None:
-    """Return about how many more sessions bring the upper bound below the margin with a power of 80 %, if the rates are
-    what they seem; None if `FAR` times as many do not. The bound has no inverse, so the number is searched for.
+    """Return about how many more sessions bring the upper bound below the margin with a power of 80 %.
+
+    The true rates are assumed to be the estimates. None if `FAR` times as many sessions do not suffice. The bound has
+    no inverse, so the number is found by bisection.
     """
     base, cand = arms
     clusters, fixed = error.clusters, error.fixed
@@ -284,14 +290,14 @@ def _more_to_pass(
 
 
 def any_event(arm: PerCluster) -> RatioEstimate:
-    """The share of sessions with any event. Sessions are independent, so it is plainly binomial."""
+    """Return the share of sessions with any event. Sessions are independent, so its variance is binomial."""
     sessions = int(np.count_nonzero(arm[1]))
     share = np.count_nonzero(arm[0][arm[1] > 0]) / sessions if sessions else math.nan
     return RatioEstimate(share, share * (1 - share) / sessions if sessions else math.nan, float(sessions), sessions)
 
 
 def newcombe(base: RatioEstimate, cand: RatioEstimate, level: float = LEVEL) -> tuple[float, float]:
-    """Newcombe's interval of the difference of two shares, from Wilson's limits of either."""
+    """Return Newcombe's interval of the difference of two shares, from Wilson's limits of each."""
     z = float(ndtri(1 - level))
 
     def upper(low: RatioEstimate, high: RatioEstimate) -> float:
@@ -302,7 +308,7 @@ def newcombe(base: RatioEstimate, cand: RatioEstimate, level: float = LEVEL) -> 
 
 
 def _parts(arm: PerCluster) -> Floats:
-    """What each cluster adds to the error of the ratio, had the others been all: (x − r·n) / (Σn − n)."""
+    """Return the contribution of each cluster to the ratio's error, by the jackknife: (x − r·n) / (Σn − n)."""
     amounts, turns = arm
     total = turns.sum()
     if not total:
@@ -317,6 +323,6 @@ def _spread(parts: Floats, clusters: int) -> float:
 
 
 def wilson(share: float, n: float, z: float) -> float:
-    """Wilson's limit of a share of n: the upper one for z above 0, the lower one below."""
+    """Return Wilson's limit of a share of n: the upper one if z is above 0, the lower one if below."""
     root = math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return (share + z**2 / (2 * n) + z * root) / (1 + z**2 / n)

@@ -1,4 +1,4 @@
-"""How many turns and sessions of a target a value is of; pure."""
+"""The numbers of turns and sessions of a target that a value is based on. Pure."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from reports.statistics.quantiles import Sample, kish
 
 @dataclass(frozen=True)
 class TargetCounts:
-    """What one target has of a metric: turns, the sessions (or pairs) that hold one, and how many of the turns failed.
+    """The numbers of turns of one target for a metric, of the sessions (or pairs) with a turn, and of failed turns.
 
-    `completed_share`: of a quantile or mean, the share of the planned turns that have a value; NaN of rates.
-    `effective_sessions`: sessions as Kish counts them; `sessions_if_all_longest`: turns as a multiple of those of the
-    longest session. Left out, sessions are equally long.
+    - `completed_share`: for a quantile or mean, the share of the planned turns that have a value; NaN for rates
+    - `effective_sessions`: Kish's effective number of sessions
+    - `sessions_if_all_longest`: the turns as a multiple of those of the longest session
+
+    Without the last two, sessions are equally long.
     """
 
     turns: int

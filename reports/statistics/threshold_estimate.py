@@ -1,8 +1,8 @@
-"""One value of one target, held against a limit; pure.
+"""One value of one target, compared with a limit. Pure.
 
-A report shows a value with its two-sided interval of 95 %; so does a check. What decides is one bound, with an error of
-5 %: the limit is met if the bound on its far side meets it, and missed if the bound on its near side does. Such a bound
-lies within the interval unless sessions drift or events come in bursts, which make it wider.
+Reports and checks show a value with its two-sided interval of 95 %. One bound with an error of 5 % decides: the limit
+is met if the bound on its far side meets it, and missed if the bound on its near side does not. Such a bound lies
+within the interval unless sessions drift or events come in bursts, which make it wider.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ BOUNDS = 1 - 2 * TAIL
 
 @dataclass(frozen=True)
 class ThresholdEstimate:
-    """A value with its interval and the bounds that decide; NaN without turns, ±inf for open ends and among failures.
+    """A value with its interval and the deciding bounds; NaN without turns, ±inf for open ends and among failures.
 
-    `reason`: why it decides nothing. `required`: the sessions that a quantile needs to be shown. `order`: found in the
-    sessions; the bounds are then those of parts of the run. `by_session`: with equal weight for each, if few long
-    sessions matter.
+    - `reason`: why it decides nothing
+    - `required`: the sessions that a quantile needs to be printed
+    - `order`: the autocorrelation found in the sessions; the bounds are then those of parts of the run
+    - `by_session`: the quantile with equal weight for each session, if few long sessions matter
     """
 
     value: float
@@ -45,11 +46,11 @@ class ThresholdEstimate:
 
 
 def no_estimate() -> ThresholdEstimate:
-    """Return what is known of a metric without any turn."""
+    """Return the estimate of a metric without any turn."""
     ends = -math.inf, math.inf
     return ThresholdEstimate(math.nan, *ends, *ends, NO_TURNS, few_sessions(NO_TURNS))
 
 
 def few_sessions(counts: TargetCounts, unit: Literal["session", "pair"] = "session") -> InconclusiveReason | None:
-    """Return that there are too few sessions to decide anything, or that they count as too few."""
+    """Return the reason if the sessions, or their effective number, are too few to decide; None otherwise."""
     return floor_reason(None, (), (counts.sessions,), unit, (), (counts.effective_sessions,))

@@ -1,23 +1,23 @@
-"""Changes within sessions and steps, in addition to pooled quantiles: the typical change, the worst step, slopes; pure.
+"""Changes within sessions and steps, in addition to pooled quantiles: typical change, worst step, slopes. Pure.
 
-The pooled p50 asks what a caller in the middle feels. `centre` asks how much the typical turn changed, whatever its
-step: it reads the same wherever a change sits, and needs fewer sessions. Logs are centred by step, and a mean between
-the ranks of 10 and 90 % is taken of what is left; medians would put ties at zero and pull it towards no difference.
+The pooled p50 describes the median caller. `centre` describes the change of the typical turn, whatever its step is: its
+value does not depend on the steps that changed, and it needs fewer sessions. Logs are centred by step. Then the mean
+between the ranks of 10 and 90 % is taken; with medians, ties would be at zero and bias it towards no difference.
 
-Pairs are the sampling unit: a pair is a session of each arm that began together, and its share in both arms is one
-number. The standard error of a trimmed mean is linearised: with q the quantiles of 10 and 90 %, each value x counts
-(clip(x, q_10, q_90) − their mean) / 0.8 / n, these are added up by pair, and SE² = G/(G−1) · Σ r².
+Pairs are the sampling unit: a pair has one session of each target that start together, and contributes one number. The
+standard error of a trimmed mean is linearized. With q the quantiles of 10 and 90 %, each value x contributes (clip(x,
+q_10, q_90) − their mean) / 0.8 / n. These are added up by pair, and SE² = G/(G−1) · Σ r².
 
-A slope says how a value grows with another within a session. That of a session is Theil's and Sen's: the median of the
-slopes between any two of its points, which a few outliers do not move. An arm's figure is the median over its sessions,
-of which each has one value.
+A slope is the growth of a value with another one within a session. The slope of a session is the Theil-Sen estimator:
+the median of the slopes between any two of its points, which a few outliers do not move. The value of a target is the
+median over its sessions, each with one slope.
 
-Slopes may be negative, so two arms differ by d = median_cand − median_base. A quantile keeps its rank under whatever
-grows, so with any K > 0
+Slopes may be negative, so two targets differ by d = median_cand − median_base. Monotone functions preserve quantiles,
+so with any K > 0
 
     d = K · (log median(exp(s_cand / K)) − log median(exp(s_base / K)))
 
-which is the difference of two quantiles as `differences` has it, with its intervals, tests of drift and verdicts.
+This is a difference of two quantiles as in `differences`, with its intervals, tests of drift and verdicts.
 
 After: Theil, "A rank-invariant method of linear and polynomial regression analysis" (1950); Sen, "Estimates of the
 regression coefficient based on Kendall's tau" (1968).
@@ -40,15 +40,15 @@ from reports.statistics.differences import Better, Difference, Inference, Margin
 from reports.statistics.quantiles import Sample, quantile, sample
 
 TRIM = 0.1
-"""Left out at either end."""
+"""The share that is trimmed at either end."""
 WORST_MARGIN = 0.2
 LEAST_TURNS = 20
-"""Turns of a step in each arm, before it is looked at."""
+"""The minimum number of turns of a step in each target."""
 
 
 @dataclass(frozen=True)
 class StepLatencies:
-    """Waits of one arm with the step and the pair of each, as codes from 0; failed ones are +inf."""
+    """The latencies of one target, with the step and the pair of each, as codes from 0; failed ones are +inf."""
 
     values: Floats
     steps: Integers
@@ -57,7 +57,7 @@ class StepLatencies:
 
 @dataclass(frozen=True)
 class LogRatio:
-    """The log of a ratio of candidate to baseline with its standard error over pairs; NaN where undefined."""
+    """The log of the ratio of candidate to baseline with its standard error over pairs; NaN if undefined."""
 
     d: float
     se: float
@@ -65,7 +65,7 @@ class LogRatio:
 
 @dataclass(frozen=True)
 class StepMedian:
-    """One step's own ratio of medians. `p_worse`: of "not worse than the margin"."""
+    """The ratio of medians of one step. `p_worse`: the p-value of "not worse than the margin"."""
 
     step: int
     change: LogRatio
@@ -73,12 +73,12 @@ class StepMedian:
 
 
 def centre(base: StepLatencies, cand: StepLatencies, pairs: int) -> LogRatio:
-    """Return `ttfa_typical_change`, over all steps. It is undefined from 10 % failures on: there the rate decides.
+    """Return `ttfa_typical_change`, over all steps. It is undefined from 10 % failures on, for which the rate decides.
 
-    The centre of each step is that of both arms together, and is held fixed in the standard error.
+    The centre of each step is that of both targets together. The standard error treats it as fixed.
     """
     values, steps = np.r_[base.values, cand.values], np.r_[base.steps, cand.steps]
-    middle = np.zeros(int(steps.max(initial=-1)) + 1)  # of each step the centre, 0 for one that has none
+    middle = np.zeros(int(steps.max(initial=-1)) + 1)  # the centre of each step, 0 for one without
     for step in np.unique(steps):
         middle[step] = trimmed_mean(np.sort(logs_of(values[steps == step])))
     middle = np.nan_to_num(middle, posinf=0.0, neginf=0.0)
@@ -86,7 +86,7 @@ def centre(base: StepLatencies, cand: StepLatencies, pairs: int) -> LogRatio:
     first, second = (trimmed_mean(np.sort(one)) for one in logs)
     if pairs < 2 or not (math.isfinite(first) and math.isfinite(second)):
         return LogRatio(math.nan, math.nan)
-    parts = []  # what each pair contributes to the error of the trimmed mean
+    parts = []  # the contribution of each pair to the error of the trimmed mean
     for one, arm in zip(logs, (base, cand), strict=True):
         ascending = np.sort(one)
         held = np.clip(one, quantile(ascending, TRIM), quantile(ascending, 1 - TRIM))
@@ -95,12 +95,12 @@ def centre(base: StepLatencies, cand: StepLatencies, pairs: int) -> LogRatio:
 
 
 def logs_of(values: Floats) -> Floats:
-    """Logs of waits; −inf of a reply that began before its caller had ended, which waited less than any other."""
+    """Return the logs of latencies; −inf for a latency ≤ 0: the reply started before its caller had finished."""
     return np.log(values, out=np.full(values.shape, -np.inf), where=values > 0)
 
 
 def trimmed_mean(ascending: Floats) -> float:
-    """The mean between two ranks, values at the edges in part; NaN of nothing, +inf where endless values reach in."""
+    """Return the mean between two ranks, which may divide a value; NaN without values, +inf if it includes failures."""
     n = ascending.size
     if not n:
         return math.nan
@@ -113,10 +113,10 @@ def trimmed_mean(ascending: Floats) -> float:
 def worst_step(
     base: StepLatencies, cand: StepLatencies, pairs: int, rng: np.random.Generator, *, draws: int
 ) -> list[StepMedian]:
-    """Each step's own median against WORST_MARGIN, the likeliest to be worse first.
+    """Return the medians of each step against WORST_MARGIN, the most likely to be worse first.
 
-    Left out are steps of few turns, and those of which a median is endless. Draws in which one is endless or missing
-    are left out of the spread; with few left it is undefined.
+    Steps with few turns, or with an infinite median, are left out. Resamples with an infinite or missing median are
+    left out of the variance; if fewer than half remain, it is undefined.
     """
     found = []
     for step in np.intersect1d(base.steps, cand.steps):
@@ -136,15 +136,15 @@ def worst_step(
 
 
 POINTS = 4
-"""A session of fewer has no slope."""
+"""The minimum number of points of a session with a slope."""
 CELLS = 200_000
-"""Pairs of points that are looked at in one step."""
+"""The number of pairs of points per step."""
 K = 1_000.0
-"""Scale of slopes in ms per 1,000 tokens; far more than they differ by."""
+"""The scale of slopes in ms per 1,000 tokens; far larger than their differences."""
 
 
 def theil_sen(x: Floats, y: Floats, sessions: Integers, span: float) -> Sample:
-    """The slope of each session whose points span at least so much of x; ascending, with the session of each."""
+    """Return the slope of each session whose points have at least this span of x, ascending, with their sessions."""
     order = np.argsort(sessions, kind="stable")
     x, y, sessions = x[order], y[order], sessions[order]
     names, first, sizes = np.unique(sessions, return_index=True, return_counts=True)
@@ -168,7 +168,7 @@ def theil_sen(x: Floats, y: Floats, sessions: Integers, span: float) -> Sample:
 def slope_differences(
     arms: TwoSamples, asked: Sequence[tuple[float, Margin]], better: Better, how: Inference
 ) -> list[Difference]:
-    """Compare quantiles of slopes; margins count by `plus`. No `run_sd` is assumed, for that is a share of a value."""
+    """Compare quantiles of slopes; margins use `plus`. `run_sd` is not used, because it is relative to a value."""
     base, cand = (replace(arm, values=np.exp(np.clip(arm.values / K, -500, 500))) for arm in (arms.base, arms.cand))
     by_ratio = [(p, Margin(ratio=math.expm1(margin.plus / K))) for p, margin in asked]
     differences = waits_by_order(replace(arms, base=base, cand=cand), by_ratio, better, replace(how, run_sd=0.0))

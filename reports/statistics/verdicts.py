@@ -1,10 +1,10 @@
-"""From differences to verdicts: floors, multiplicity, and the words; pure.
+"""Verdicts from differences: minimum numbers of turns and sessions, and multiple testing. Pure.
 
-A figure *regressed* where its lower bound lies beyond the margin, and, among the gated ones, where it still does after
-Holm's correction: with many figures, chance alone would lift one of them over its margin. It is *not regressed* where
-its upper bound lies below the margin, not on it, where most draws of a coarse clock may lie; that needs no correction,
-for a build passes only if all of them do. *Improved* is the mirror image of regressed, *equivalent* is below the margin
-on both sides; both pass. All else is inconclusive: that no difference was found is no pass.
+A metric *regressed* if its lower bound lies beyond the margin. For a primary metric this must also hold after Holm's
+correction, because with many metrics, chance alone could move one over its margin. A metric is *not regressed* if its
+upper bound lies below the margin, not on it, where many resamples of a coarse clock may lie. That needs no correction,
+because a build passes only if all metrics do. *Improved* is the opposite of regressed. *Equivalent* is below the margin
+on both sides. Both pass. All else is inconclusive: finding no difference is not a pass.
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ Counted = Literal["session", "pair", "turn"]
 
 @dataclass(frozen=True)
 class InconclusiveReason:
-    """What a kind needs is given, and nothing else.
+    """The reason for an inconclusive result. Only the fields that its kind needs are set.
 
-    `needed` of a `unit` where an arm has fewer: `there`, in each of `arms` where they are named; `p`: of a quantile.
-    `effective_sessions`: what sessions of unequal length count as. `metric`, `upper` and `needed`: of a rate of which
-    none was seen in `there` sessions, and that may still be up to `upper`. `text`: why a metric is uncertain.
-    `about_sessions`: of turns of one target, about as many sessions have enough of them.
+    - `needed`, `there`: the required number of `unit`, and the number in each target, which `arms` may name; `p`: of a
+      quantile
+    - `effective_sessions`: the effective number of sessions of unequal length
+    - `metric`, `upper`, `needed`: a rate without any event in `there` sessions, which may still be up to `upper`
+    - `text`: why a metric is uncertain
+    - `about_sessions`: for turns of one target, the approximate number of sessions with enough of them
     """
 
     kind: ReasonKind
@@ -59,7 +61,7 @@ IN_FAILURES = InconclusiveReason("in_failures")
 def too_few(
     unit: Counted, needed: int, there: Sequence[int], arms: Sequence[str] = (), p: float | None = None
 ) -> InconclusiveReason:
-    """Of those that are needed in each arm."""
+    """Return the reason that each target needs `needed` of a unit, and at least one has fewer."""
     return InconclusiveReason("too_few", unit, needed, tuple(there), tuple(arms), p)
 
 
@@ -67,19 +69,23 @@ VerdictName = Literal["regressed", "improved", "equivalent", "not_regressed", "i
 
 SESSIONS = 20
 BEYOND = 20
-"""Turns that must lie beyond a quantile in each arm before it decides: n(1−p) ≥ 20."""
+"""The minimum number of turns beyond a quantile in each target for a decision: n(1−p) ≥ 20."""
 ORDERS: dict[Order, str] = {
     "drift": "latency of one target drifted during the run",
     "bursts": "failures or slow turns of one target came in bursts",
 }
 OWN_DRIFT = "such verdicts err in up to 15 % of runs, not 5 %"
 OWN_DRIFT_LOOKS = "such verdicts err in up to 20 % of runs, not 5 %"
-"""How often, where the truth lies exactly on the margin, measured by `make benchmark-statistics` (own_drift)."""
+"""The error rates if the true value is exactly on the margin, measured by `make benchmark-statistics` (own_drift)."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`reason`: why it is inconclusive. `provisional`: run-to-run spread was assumed, or a target drifted or burst."""
+    """A verdict on one metric.
+
+    - `reason`: why it is inconclusive
+    - `provisional`: run-to-run variation was assumed, or a target drifted or had bursts
+    """
 
     name: VerdictName
     reason: InconclusiveReason | None = None
@@ -88,7 +94,7 @@ class Verdict:
 
     @property
     def passes(self) -> bool:
-        """Whether it did not get worse by more than the margin."""
+        """True if the metric did not get worse by more than the margin."""
         return self.name in ("improved", "equivalent", "not_regressed")
 
 
@@ -100,10 +106,12 @@ def floor_reason(
     arms: Sequence[str] = (),
     effective_sessions: Sequence[float] = (),
 ) -> InconclusiveReason | None:
-    """Return why so few turns and sessions (of each arm that was measured) decide nothing; None if they suffice.
+    """Return why the turns and sessions (of each measured target) are too few to decide; None if they suffice.
 
-    `p` is None for a rate or a mean, which needs sessions alone. `sessions`: or pairs. `arms`: their names.
-    `effective_sessions`: sessions as Kish counts them, if they are not equally long.
+    - `p`: None for a rate or a mean, which only needs sessions
+    - `sessions`: or pairs
+    - `arms`: the names of the targets
+    - `effective_sessions`: Kish's effective number of sessions, if they are not equally long
     """
     if min(sessions) < SESSIONS:
         return too_few(unit, SESSIONS, sessions, arms)
@@ -116,28 +124,31 @@ def floor_reason(
 
 
 def unequal(sessions: int, effective_sessions: float, unit: str = "session") -> str:
-    """60 sessions of unequal length count as 3.9."""
+    """Return a sentence such as "60 sessions of unequal length count as 3.9"."""
     counted = f"{effective_sessions:,.0f}" if effective_sessions >= 10 else f"{effective_sessions:.1f}"
     return f"{sessions:,} {unit}s of unequal length count as {counted}"
 
 
 def turns_to_decide(p: float) -> int:
-    """Turns that a quantile needs in each arm to decide: p50 40, p90 200, p95 400, p99 2,000; p5 as p95."""
+    """Return the minimum turns per target to decide on a quantile: p50 40, p90 200, p95 400, p99 2,000; p5 as p95."""
     return math.ceil(BEYOND / min(p, 1 - p) - 1e-9)
 
 
 def both_infinite(difference: Difference) -> bool:
-    """Whether the quantile lies among the failed turns of both arms: then it is the failure rate that decides."""
+    """Return whether the quantile lies among the failed turns of both targets; then the failure rate decides."""
     return math.isinf(difference.baseline) and math.isinf(difference.candidate)
 
 
 def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:
-    """Holm's step-down: the smallest p against level/m, the next against level/(m−1), up to the first that fails."""
+    """Return the rejections of Holm's step-down test.
+
+    Compare the smallest p with level/m, the next with level/(m−1), up to the first that fails.
+    """
     return step_down([-p for p in p_values], [-level / left for left in range(len(p_values), 0, -1)])
 
 
 def step_down(evidence: Sequence[float], bounds: Sequence[float]) -> list[bool]:
-    """The strongest against the first bound, the next against the second, up to the first that falls short of it."""
+    """Compare the strongest evidence with the first bound, the next with the second, up to the first that fails."""
     reached = [False] * len(evidence)
     for index, bound in zip(sorted(range(len(evidence)), key=lambda i: -evidence[i]), bounds, strict=False):
         if evidence[index] < bound:
@@ -153,9 +164,9 @@ def verdicts(
     *,
     level: float = LEVEL,
 ) -> list[Verdict]:
-    """Return a verdict for each. `floors`: why a figure decides nothing (`floor_reason`), None if it may.
+    """Return the verdict of each difference. `floors`: why a metric decides nothing (`floor_reason`), None if it may.
 
-    Holm's correction is over those that are primary and may decide; the others are judged each by its own interval.
+    Holm's correction covers the primary metrics that may decide. Each of the others is decided by its own interval.
     """
     tested = {
         index: found
@@ -167,7 +178,7 @@ def verdicts(
     judged = []
     for index, (found, floor) in enumerate(zip(differences, floors, strict=True)):
         verdict = _verdict(found, floor, worse.get(index, True), better.get(index, True))
-        if found is not None and found.order:  # parts of a run underrate what is slower than they are
+        if found is not None and found.order:  # parts of a run underestimate slower dependence
             reason = verdict.reason or (BECAUSE_OF[found.order] if verdict.name == "inconclusive" else None)
             verdict = replace(verdict, provisional=True, reason=reason)
         judged.append(verdict)
@@ -175,7 +186,7 @@ def verdicts(
 
 
 def _verdict(found: Difference | None, floor: InconclusiveReason | None, worse: bool, better: bool) -> Verdict:
-    """`worse`, `better`: whether Holm lets it be said; True where no correction is due."""
+    """Return the verdict. `worse`, `better`: True if significant after Holm's correction, or without correction."""
     if found is None:
         return Verdict("inconclusive", floor or InconclusiveReason("no_value"))
     if floor:

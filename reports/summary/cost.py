@@ -1,4 +1,4 @@
-"""The cost of a run's tokens and minutes, by `bench.pricing`: of all turns and sessions, as all are billed."""
+"""The cost of a run's tokens and minutes, by `bench.pricing`: of all turns and sessions, because all are billed."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ KINDS = (
     *("text_in", "cached_text_in", "audio_in", "cached_audio_in", "image_in", "cached_image_in"),
     *("text_out", "audio_out"),
 )
-"""Kinds of tokens as `bench.pricing` names them; cached ones are a part of the input."""
+"""The types of tokens in `bench.pricing`; cached ones are a part of the input."""
 
 
 @dataclass(frozen=True)
 class UsageArrays:
-    """What may be billed, as arrays of one length: the turns of a run, then what no turn of each session holds.
+    """The usage that may be billed, as arrays of one length.
 
-    `target` and `model` are places, `session` places among `ids`.
+    They have an entry per turn of the run, then one per session, for the usage that belongs to no turn.
+
+    `target` and `model` are indices, `session` has indices among `ids`.
     """
 
     run: RunFrames
@@ -43,7 +45,7 @@ class UsageArrays:
     ids: pd.Index[str]
 
     def tokens(self, kind: str) -> Floats:
-        """The tokens of one of KINDS, NaN where no usage was told."""
+        """Return the tokens of one of KINDS, NaN if no usage was reported."""
         return _tokens(self.run, kind)
 
     @property
@@ -58,7 +60,7 @@ class UsageArrays:
 
     @property
     def minutes(self) -> Floats:
-        """How long each session was open, beside what no turn of it holds; 0 beside turns, and of one never opened."""
+        """The minutes that each session was open, in its own entry; 0 in entries of turns, and if it never opened."""
         sessions = self.run.sessions
         open_ns = (sessions["ended_at_ns"] - sessions["opened_at_ns"]).where(sessions["session_updated_at_ns"].notna())
         of_sessions = open_ns.to_numpy(dtype=np.float64, na_value=0.0) / NS_PER_MINUTE
@@ -71,7 +73,7 @@ class UsageArrays:
 
 
 def bills_of(run: RunFrames, targets: Sequence[str]) -> UsageArrays:
-    """The bills of a run; its targets have the places of these labels."""
+    """Return the usage of a run; target indices are those of these labels."""
     turns, sessions = run.turns, run.sessions
     own = pd.Index(sessions["session_id"].astype(object))
     ids = turns["session_id"].cat.categories.union(own, sort=False)
@@ -94,7 +96,7 @@ def _tokens(run: RunFrames, kind: str) -> Floats:
 
 
 def _of_cached(frame: pd.DataFrame, kind: str) -> Floats:
-    """Cached tokens of one kind. If a service sends them without a kind, text is cached before audio."""
+    """Return the cached tokens of one type. If a service reports them without a type, text is cached before audio."""
     values, cached = _column(frame, kind), _column(frame, "cached_in")
     if kind == "cached_image_in":
         return values
@@ -111,7 +113,7 @@ def _column(frame: pd.DataFrame, kind: str) -> Floats:
 
 
 def _models(run: RunFrames, ids: pd.Index[str]) -> tuple[list[str], Integers]:
-    """Models, and of each of these sessions the place of its model; the last place is no session's."""
+    """Return the models, and the model index of each of these sessions; the last index is that of no session."""
     named = run.sessions[["session_id", "model"]].set_index("session_id")["model"].astype("category").cat
     labels = [*map(str, named.categories), ""]
     code_of = pd.Series(named.codes.to_numpy(), index=named.codes.index.astype(object))
@@ -127,7 +129,7 @@ UNNAMED = "a model that was not named"
 
 
 class Charge(JsonEntry, frozen=True):
-    """The tokens and minutes of one target and model, and their prices; null where nobody gave any."""
+    """The tokens and minutes of one target and model, and their prices; null if there are none."""
 
     model: str
     turns: Count
@@ -150,7 +152,7 @@ class Charge(JsonEntry, frozen=True):
 
 
 class UnplayedAudio(JsonEntry, frozen=True):
-    """What replies that were interrupted had made, and nobody heard."""
+    """The audio of interrupted replies that was generated but not played."""
 
     replies: Count
     replies_with_usage: Annotated[Count, about("those whose service reported tokens")]
@@ -162,14 +164,14 @@ class UnplayedAudio(JsonEntry, frozen=True):
 
 
 def _together(wastes: Sequence[UnplayedAudio]) -> UnplayedAudio:
-    """That of all of them."""
+    """Return the sum."""
     *parts, _ = UnplayedAudio.__struct_fields__
     sums = {name: sum(getattr(one, name) for one in wastes) for name in parts}
     return UnplayedAudio(**sums, usd_per_reply=_per(sums["usd"], sums["replies_priced"]))
 
 
 class TargetCost(JsonEntry, frozen=True, kw_only=True):
-    """What one target's sessions cost; null where nothing could be priced."""
+    """The cost of one target's sessions; null if nothing has a price."""
 
     target: str
     usd: Rounded
@@ -191,14 +193,14 @@ class TargetCost(JsonEntry, frozen=True, kw_only=True):
 
 
 class PricesUsed(JsonEntry, frozen=True):
-    """The prices that the run went by."""
+    """The prices that the run used."""
 
     name: Known
     as_of: Known
 
 
 class RunCost(JsonEntry, frozen=True, kw_only=True):
-    """What the run cost, and what that was set against; null where nothing has a price."""
+    """The cost of the run, its budget and its estimate; null if nothing has a price."""
 
     usd: Rounded
     turns: Count
@@ -220,7 +222,7 @@ class RunCost(JsonEntry, frozen=True, kw_only=True):
 
     @property
     def by_minute(self) -> bool:
-        """Whether any minute was paid for."""
+        """True if any minute had a price."""
         return any(charge.prices and charge.prices.usd_per_minute for cost in self.targets for charge in cost.models)
 
     @property
@@ -265,7 +267,7 @@ def money_of(run: RunFrames, targets: Sequence[str]) -> RunCost:
 
 
 def _costs(run: RunFrames, targets: Sequence[str]) -> Iterable[TargetCost]:
-    """Tokens are summed for each target and model in one pass, and the sums are priced: a price is linear."""
+    """Yield the cost of each target. Prices are linear, so sums of tokens by target and model are priced."""
     bills = bills_of(run, targets)
     models = len(bills.models)
     size, group = len(targets) * models, bills.target * models + bills.model
@@ -308,7 +310,7 @@ def _costs(run: RunFrames, targets: Sequence[str]) -> Iterable[TargetCost]:
 def _cost(
     target: str, charges: tuple[Charge, ...], silent: int, sessions: int, minutes: float, waste: UnplayedAudio
 ) -> TargetCost:
-    """`sessions`: those with a price; `minutes` of conversation in them."""
+    """Return the cost of a target. `sessions`: those with a price; `minutes`: of conversation in them."""
     paid = [charge for charge in charges if charge.prices]
     usd, priced = sum(charge.usd for charge in paid) if paid else math.nan, sum(charge.turns for charge in paid)
     return TargetCost(
@@ -343,7 +345,7 @@ def _wastes(bills: UsageArrays, group: Integers, prices: Sequence[Prices | None]
 
 
 def _tariffs(run: RunFrames, targets: Sequence[str], models: Sequence[str]) -> list[TurnPricing]:
-    """What each target's turns of each model are priced by, target by target."""
+    """Return the pricing of each target's turns of each model, target by target."""
     entries = {entry.get("name"): entry for entry in run.metadata.get("targets") or []}
     priced = (run.metadata.get("prices") or {}).get("models") or {}
     table = {name: _prices(entry) for name, entry in priced.items()}
@@ -360,5 +362,5 @@ def _prices(entry: Mapping[str, Any]) -> Prices:
 
 
 def _summed(values: Floats, group: Integers, size: int) -> Floats:
-    """Of each group; what nobody told counts as none."""
+    """Return the sum of each group; unreported values count as 0."""
     return np.bincount(group, np.nan_to_num(values), size).astype(np.float64)

@@ -1,4 +1,4 @@
-"""How the values of a metric are distributed, in ms: percentile curves, and histograms on a logarithmic axis; pure."""
+"""The distribution of a metric in ms: percentile curves, and histograms on a logarithmic axis. Pure."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from reports.turns import Pool
 PUBLISHED = (0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
 _GRID = np.array([n for n in np.linspace(0.02, 4.0, 100) if all(abs(n - nines(p)) > 0.012 for p in PUBLISHED)])
 CURVE = np.unique(np.r_[1 - 10**-_GRID, PUBLISHED])
-"""Even steps on the axis of nines, and the percentiles that tables name, without near neighbours of those."""
+"""Percentiles equidistant in −log₁₀(1 − p), and those of tables, without close neighbours of the latter."""
 
 
 @dataclass(frozen=True)
 class PercentileCurve:
-    """One target's quantile function with its interval."""
+    """The quantile function of one target with its interval."""
 
     target: str
     colour: int
@@ -32,30 +32,30 @@ class PercentileCurve:
 
     @property
     def solid_to(self) -> float:
-        """The last percentile from the median on that may be published, by the rule of the tables; 0 of none."""
+        """The last percentile from the median on with enough turns and sessions for tables; 0 without one."""
         return max((e.p for e in self.points if e.p >= 0.5 and not e.lacks), default=0.0)
 
 
 def curves(one: MetricSample, pools: Sequence[Pool]) -> list[PercentileCurve]:
-    """The percentile curve of each pool that has the metric."""
+    """Return the percentile curve of each pool that has the metric."""
     samples = [(pool.target, one.of(pool.target, pool.steps)) for pool in pools]
     return [curve_of(one.turns.targets[target], target, sample) for target, sample in samples if sample.n]
 
 
 def curve_of(target: str, colour: int, sample: Sample) -> PercentileCurve:
-    """The percentiles of a sample, as far as half a turn lies beyond."""
+    """Return the percentiles of a sample, up to the last with at least half a turn beyond."""
     ps = [float(p) for p in CURVE if p <= 1 - 0.5 / sample.n]
     return PercentileCurve(target, colour, sample.n, sample.failed, tuple(quantiles(sample, ps)))
 
 
 FEWEST = 5
-"""Successful turns from which on a distribution says more than the table of the slowest turns."""
+"""The minimum number of successful turns of a distribution; with fewer, the table of slow turns shows more."""
 BINS_LEAST, BINS_MOST = 8, 48
 
 
 @dataclass(frozen=True)
 class HistogramTarget:
-    """The turns of one target by bin. `failed`: those that have no value and count as infinite latency."""
+    """The turns of one target by bin. `failed`: turns without a value, which count as infinite latency."""
 
     target: str
     colour: int
@@ -66,7 +66,7 @@ class HistogramTarget:
 
     @property
     def n(self) -> int:
-        """Successful and failed turns."""
+        """The number of successful and failed turns."""
         return int(self.counts.sum()) + self.failed
 
     @property
@@ -76,7 +76,7 @@ class HistogramTarget:
 
 @dataclass(frozen=True)
 class Histogram:
-    """All targets in the same bins, so that they can be compared; `edges`: of n bins n + 1, in ms."""
+    """All targets in the same bins, for comparison. `edges`: n + 1 edges of n bins, in ms."""
 
     edges: Floats
     targets: tuple[HistogramTarget, ...]
@@ -91,7 +91,7 @@ def histogram_of(one: MetricSample, pools: Sequence[Pool]) -> Histogram | None:
     every = np.concatenate([_positive(sample) for _, sample in found])
     least, most = float(every.min()), float(every.max())
     low, high = log_range((least, most))
-    # bins that suit so many values, by the rule of Freedman and Diaconis on logarithms
+    # number of bins by the rule of Freedman and Diaconis on logarithms
     lower, upper = np.quantile(np.log(every), (0.25, 0.75))
     width = 2 * float(upper - lower) / math.cbrt(every.size)
     bins = math.ceil(math.log(high / low) / width) if width > 0 else BINS_MOST
@@ -105,5 +105,5 @@ def histogram_of(one: MetricSample, pools: Sequence[Pool]) -> Histogram | None:
 
 
 def _positive(sample: Sample) -> Floats:
-    """The successful values; one that is not above zero has no place on a logarithmic axis."""
+    """Return the positive successful values; a logarithmic axis has no others."""
     return sample.succeeded[sample.succeeded > 0]

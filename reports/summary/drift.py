@@ -1,14 +1,14 @@
-"""Drift within a run: the earlier half of the turns of a pool against the later half.
+"""Drift within a run: the earlier half of the turns of a pool compared with the later half.
 
-A turn's place is the instant at which it began; of a turn that never began, the instant at which its session ended.
-Sessions are resampled, each with its turns of both halves, so it does not matter whether sessions are short or go on
-across the middle. Sessions that begin together say the same steps at the same time, so each wait is taken as a multiple
-of its step's median: else a slow step in the later half would be a drift. Drift is suspected if the interval of the
-ratio of the halves' medians excludes 1 and they lie more than 5 % apart. The intervals of all pools of a run hold
-together with 98 % (Bonferroni), so drift is suspected in at most one of fifty stationary runs.
+The time of a turn is the instant at which it started; for a turn that did not start, the end of its session. Sessions
+are resampled, each with its turns of both halves, so sessions may be short or span the middle. Sessions that start
+together play the same steps at the same time. So each latency is divided by its step's median: otherwise a slow step in
+the later half would look like drift. Drift is suspected if the interval of the ratio of the halves' medians excludes 1
+and they differ by more than 5 %. The intervals of all pools of a run have a joint confidence of 98 % (Bonferroni), so
+drift is suspected in at most one of fifty stationary runs.
 
-No drift is suspected of figures that may not be used: of an invalid run, or of a metric that is not exact in the run.
-A simulator that was late answers later than its profile says, so its lateness is added to the 5 %.
+No drift is suspected of unusable values: of an invalid run, or of a metric that is not exact in the run. A simulator
+that was late responds later than its profile, so its lateness is added to the 5 %.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from reports.turns import Pool
 from reports.uncertainty import why
 
 ERROR = 0.02
-"""The share of stationary runs of which any pool is suspected, at most."""
+"""The maximum share of stationary runs with any suspected pool."""
 APART = 0.05
 SESSIONS = 20
-"""Sessions that each half needs before anything is said."""
+"""The minimum number of sessions of each half."""
 DRAWS, DRAWS_LEAST, WEIGHTS = 2000, 400, 20_000_000
-"""Resamples for one pool; of a run with so many sessions that they would be more weights than this, fewer."""
+"""The number of resamples per pool, and its minimum; fewer if resamples × sessions exceed WEIGHTS."""
 
 
 class Drift(MainMetric, frozen=True):
-    """Median of the later half of the turns over that of the earlier half, each wait a multiple of its step's median.
+    """The median of the later half of the turns divided by that of the earlier half, relative to the medians of steps.
 
-    `low`, `high`: the intervals of all pools of the run hold together with 98 %; null: open.
+    `low`, `high`: the intervals of all pools of the run have a joint confidence of 98 %; null: open.
     """
 
     suspected: bool
@@ -53,13 +53,13 @@ class Drift(MainMetric, frozen=True):
 
 
 class PoolDrift(Drift, frozen=True, kw_only=True):
-    """The same, with the label that tells it from others of the run."""
+    """A drift with the label of its pool."""
 
     label: str
 
 
 def drifts(run: RunFrames, samples: MetricSamples) -> Iterable[PoolDrift]:
-    """Of each target and stratum by its main metric; nothing of one whose halves hold too few sessions."""
+    """Yield the drift of each pool by its main metric; pools with too few sessions in a half are left out."""
     halves = [(pool, found) for pool in samples.turns.pools if (found := _halves(samples, pool)) is not None]
     rng = np.random.default_rng(seed_of(str(run.metadata.get("run_id") or "")))
     usable, late_ms = validity_of(run.metadata).status != "invalid", simulator_late_ms(run.metadata)
@@ -83,8 +83,8 @@ def is_suspected(ratio: float, low: float, high: float, apart: float = APART) ->
 def relative_latencies(samples: MetricSamples, pool: Pool) -> tuple[Floats, Integers, Floats] | None:
     """Return (multiple of its step's median, session, instant in ns) of a pool's turns by its main metric, ascending.
 
-    Turns that failed or did not start are infinite; the latter have the end of their session. None without a turn, or
-    if a step's median is 0.
+    Turns that failed or did not start are infinite; the instant of the latter is the end of their session. None without
+    a turn, or if a step's median is 0.
     """
     one, turns = samples[samples.mains[pool.stratum]], samples.turns
     ascending, index = one.part(pool.target, pool.steps)
@@ -107,7 +107,7 @@ def relative_latencies(samples: MetricSamples, pool: Pool) -> tuple[Floats, Inte
 
 
 def _halves(samples: MetricSamples, pool: Pool) -> TwoSamples | None:
-    """The latencies of the earlier and of the later half of a pool's turns; None if either has too few sessions."""
+    """Return the latencies of the earlier and the later half of a pool's turns; None if either has too few sessions."""
     if (found := relative_latencies(samples, pool)) is None:
         return None
     values, session, at_ns = found

@@ -1,7 +1,7 @@
-"""Single turns: the slowest with their ids, and those of the speech timeline, in seconds after the end of speech.
+"""Single turns: the slowest ones with their IDs, and those of the speech timeline, in seconds after the end of speech.
 
-The event log of a session tells what was heard of a reply: the simulated player starts a jitter buffer's length after
-the first audio delta and drains at the rate of its format. A delta after all others were played ends a stall.
+The event log of a session shows how a reply was played: the simulated player starts after the first audio delta plus
+the jitter buffer, and plays at the rate of its format. A delta after all others were played ends a stall.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ COLUMNS = SCHEMAS["turns"].names
 MOST = 8
 OF_SLOW = ["session_id", "service_session_id", "request_id", "region", "event_log"]
 OF_STEP, OF_STEPS = 3, 96
-"""So many of each step on each target, and so many of all steps: of many steps fewer each."""
+"""The number of turns of each step on each target, and the maximum over all steps: with many steps, fewer of each."""
 
 
 class SlowTurnEntry(MainMetric, frozen=True):
-    """One of the slowest good turns, with the names by which the service and the network know it; null where absent."""
+    """One of the slowest successful turns, with its IDs for the service and the network; null if absent."""
 
     step: str
     turn: Count
@@ -58,13 +58,13 @@ class SlowTurnEntry(MainMetric, frozen=True):
 
 
 class SlowTurn(SlowTurnEntry, frozen=True, kw_only=True):
-    """The same, with what its row in turns.parquet holds, as far as reports read it."""
+    """A slow turn with the columns of its row in turns.parquet that reports read."""
 
     row: tuple[tuple[str, str], ...]
 
 
 class TurnRanking(NamedTuple):
-    """Turns of one stratum by a metric: their places among its values, the slowest first."""
+    """Turns of one stratum by a metric: their indices among its values, the slowest first."""
 
     one: MetricSample
     stratum: Stratum
@@ -74,9 +74,9 @@ class TurnRanking(NamedTuple):
 def slowest_turns(
     run: RunFrames, samples: MetricSamples, started_utc_ns: int
 ) -> tuple[tuple[SlowTurn, ...], tuple[SlowTurn, ...]]:
-    """The slowest good turns of each stratum, and those of each step on each target; none where these are too many.
+    """Return the slowest successful turns of each stratum, and the slowest of each step on each target.
 
-    By what callers hear, if they hear it; turns without a voice_to_voice by their main metric.
+    The latter are empty with too many steps. Turns are ranked by `voice_to_voice`, or else by their main metric.
     """
     turns, slowest, of_steps = samples.turns, list[TurnRanking](), list[TurnRanking]()
     for stratum in turns.strata:
@@ -97,7 +97,7 @@ def slowest_turns(
 
 
 def _slow(run: RunFrames, listings: Sequence[TurnRanking], started_utc_ns: int) -> tuple[SlowTurn, ...]:
-    """Return the turns of each listing. Rows are looked up once for all of them."""
+    """Return the turns of each ranking. Rows are looked up once for all of them."""
     told = [(listing, int(place)) for listing in listings for place in listing.falling]
     if not told:
         return ()
@@ -150,11 +150,11 @@ def _text(row: dict[str, Any], name: str) -> str:
 
 
 Playing = tuple[int, int]
-"""From, to: ns of the log's clock."""
+"""(start, end) in ns of the log's clock."""
 
 
 def stretches(log: Path, begin_ns: int, end_ns: int, bytes_per_s: int, buffer_ns: int) -> tuple[Playing, ...]:
-    """Return what was played of the deltas from `begin_ns` to `end_ns`, between stalls; nothing if no log has them."""
+    """Return the playback of the deltas from `begin_ns` to `end_ns`, split at stalls; () if no log has them."""
     found: list[Playing] = []
     began_ns, played = 0, 0
     for at_ns, size in _deltas(log, begin_ns, end_ns):
@@ -177,7 +177,7 @@ class _CutAudio(msgspec.Struct):
 
 
 class _Line(msgspec.Struct):
-    """What is looked at in a line of the log."""
+    """The fields of a line of the log that are read."""
 
     action: str
     at_ns: int
@@ -186,14 +186,14 @@ class _Line(msgspec.Struct):
 
 
 def _deltas(log: Path, begin_ns: int, end_ns: int) -> Iterable[tuple[int, int]]:
-    """(arrival, decoded bytes) of each audio delta in a stretch of time; a line that is damaged is passed over."""
+    """Yield (arrival, decoded bytes) of each audio delta in a time span; damaged lines are skipped."""
     with suppress(OSError), open_file(log) as lines:
         for text in lines:
             if b"audio.delta" not in text:
                 continue
             with suppress(JsonError):
                 line: _Line = read_json(text, _Line)
-                # the audio was cut, or kept as base64
+                # the audio is stripped, or kept as base64
                 size = line.audio.bytes if line.audio else len(line.event.delta) * 3 // 4 - line.event.delta.count("=")
                 received = line.action == "received" and begin_ns <= line.at_ns <= end_ns
                 if received and line.event.type.endswith("audio.delta") and size > 0:
@@ -202,20 +202,20 @@ def _deltas(log: Path, begin_ns: int, end_ns: int) -> Iterable[tuple[int, int]]:
 
 BYTES_PER_S = {"pcm16": 48_000, "pcm16@8000": 16_000, "pcm16@16000": 32_000, "pcm16@48000": 96_000}
 BYTES_PER_S |= {"g711_ulaw": 8_000, "g711_alaw": 8_000}
-"""Of decoded audio, by the script's format of output."""
+"""The bytes per second of decoded audio, by the script's output format."""
 LONGEST_BUFFER_MS = 2_000
-"""What a script can ask of the player."""
+"""The longest jitter buffer of a script."""
 AGREES_S = 0.001
 STEPS_MOST = 12
-"""Of a run with more steps no turns of each step are told."""
+"""The maximum number of steps of a run whose turns of each step are reported."""
 Role = Literal["median", "slowest", "second", "stall", "interrupted", "calls", "only"]
 TOLD_APART: dict[Role, str] = {"interrupted": "barge_in_yield", "calls": "function_voice_to_voice"}
-"""Turns of a kind of their own, each with the metric of which its median is shown."""
+"""Special roles of turns: the turn with the median of this metric is reported."""
 
 
 @dataclass(frozen=True)
 class ExampleTurn:
-    """One good turn; NaN: not known. A stall's place within the reply is on no row: only an event log tells it."""
+    """One successful turn; NaN if unknown. Only an event log has the positions of stalls within the reply."""
 
     role: Role
     target: str
@@ -224,37 +224,38 @@ class ExampleTurn:
     turn: int
     session: str
     event_log: str
-    """the log of the session's events, relative to the run's folder; empty where there is none"""
+    """The log of the session's events, relative to the run's folder; empty without a log."""
     speech_s: float
     noticed_s: float
     first_delta_s: float
     wait_s: float
     """voice_to_voice"""
     end_s: float
-    """when the reply was played to its end, its stall_count included; NaN where its audio's length is not known"""
+    """The end of the reply's playback, including stalls; NaN if the length of its audio is unknown."""
     stall_s: float
     stall_count: int
     answer_s: float = np.nan
-    """when the answer is heard, after what was said on the way; as `wait_s` where nothing was"""
+    """The start of the audible answer, after a filler or preamble; without one, equal to `wait_s`."""
     called_s: float = np.nan
     asked_on_s: float = np.nan
-    """when they had returned, and the answer was asked for"""
+    """The time of the request for the answer, after the function results."""
     barge_in_s: float = np.nan
     silent_s: float = np.nan
-    """when it was silent because of that"""
+    """The end of the reply's audio after the barge-in."""
     longest_stall: bool = False
-    """whether none of those that are told stalled longer"""
+    """True if this turn has the longest stall, but is reported for another role."""
     heard: tuple[tuple[float, float], ...] = ()
-    """(from, to) of what was played without a break, where an event log tells it; else the reply is one piece"""
+    """The (start, end) of uninterrupted playback from an event log; empty without one, then the reply is one segment.
+    """
 
     @property
     def in_parts(self) -> bool:
-        """Whether something was said before the answer."""
+        """True if a filler or preamble was audible before the answer."""
         return self.answer_s > self.wait_s + AGREES_S
 
 
 def example_turns(run: RunFrames, heard: MetricSample) -> tuple[ExampleTurn, ...]:
-    """Return the turns of each Role among good ones with a voice_to_voice (`heard`), of all targets; empty of none."""
+    """Return the turns of each role among successful turns with a `voice_to_voice`, of all targets; () without one."""
     turns = heard.turns
     places = heard.index[np.isfinite(heard.values)]  # ascending by voice_to_voice
     if not places.size:
@@ -277,7 +278,7 @@ def example_turns(run: RunFrames, heard: MetricSample) -> tuple[ExampleTurn, ...
 
 
 def talks_of_steps(run: RunFrames, heard: MetricSample) -> dict[str, tuple[ExampleTurn, ...]]:
-    """By step the median turn and the slowest of each target; empty of one step alone, and of more than STEPS_MOST."""
+    """Return, by step, the median and the slowest turn of each target; {} with one step, or more than STEPS_MOST."""
     turns = heard.turns
     places = heard.index[np.isfinite(heard.values)]
     steps = np.unique(turns.step[places])
@@ -300,7 +301,7 @@ def talks_of_steps(run: RunFrames, heard: MetricSample) -> dict[str, tuple[Examp
 def _talks(
     run: RunFrames, turns: TurnArrays, chosen: Collection[tuple[Role, int]], longest: int = -1
 ) -> Iterable[ExampleTurn]:
-    """`chosen`: (role, place among the turns); `longest`: the place of the one with the longest stall."""
+    """Yield example turns. `chosen`: (role, index among the turns); `longest`: the index of the longest stall."""
     settings = {str(script.get("name")): script for script in run.metadata.get("scripts") or []}
     logged = run.sessions["event_log"].eq(True).to_numpy(bool, na_value=False)
     logs = set(run.sessions["session_id"][logged].astype(str))
@@ -341,11 +342,11 @@ def _talks(
 
 def _after_speech(turn: dict[str, Any], instant: str) -> float:
     after_s = float(turn[f"{instant}_at_ns"] - turn["speech_end_at_ns"]) / NS_PER_S
-    return after_s if after_s == after_s else np.nan  # the same one, so that turns can be compared
+    return after_s if after_s == after_s else np.nan  # always the same NaN object, so that turns can be compared
 
 
 def _end_s(talk: ExampleTurn, turn: dict[str, Any], rate: int | None, buffer_s: float) -> float:
-    """Return the end of the reply by the length of its audio; NaN if that is not known, or not of each of its parts."""
+    """Return the end of the reply by the length of its audio; NaN if it is unknown, or the reply has several parts."""
     if talk.in_parts:
         return np.nan
     received = float(turn["audio_bytes_received"])
@@ -356,7 +357,7 @@ def _end_s(talk: ExampleTurn, turn: dict[str, Any], rate: int | None, buffer_s: 
 
 
 def _placed(run: RunFrames, talk: ExampleTurn, turn: dict[str, Any], rate: int | None, buffer_s: float) -> ExampleTurn:
-    """Return it with the places of its stalls, if its event log tells of as much stalling as the row does."""
+    """Return the turn with the positions of its stalls, if its event log has as much stalling as its row."""
     if not (talk.event_log and talk.stall_s and rate and turn["ended_at_ns"] > 0):
         return talk
     began_ns, buffer_ns = int(turn["start_ns"]), round(buffer_s * NS_PER_S)

@@ -1,11 +1,11 @@
-"""The place of each turn of a pool by a key. A new breakdown is one key and its row of KEYS.
+"""The group of each turn of a pool by a key. A new breakdown is one key and its row of KEYS.
 
 A turn that did not start has the number that it would have had, the host and the region of its session, and the instant
-at which its session ended. A key leaves out, and counts, turns that it cannot place.
+at which its session ended. A key leaves out turns whose group it does not know, and counts them.
 
-Calls in progress are the sessions of one target, with those of the warm-up, from before they connect to their end. A
-turn counts those at the instant that its latency counts from, else at its start; a turn that did not start those at the
-end of its session, which is one of them; a session those at its own start.
+Calls in progress are the sessions of one target, including the warm-up, from before they connect to their end. For a
+turn they are counted at the instant from which its latency is measured, else at its start. For a turn that did not
+start they are counted at the end of its session, which is one of them; for a session, at its start.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from reports.statistics.counting import ConcurrencySeries, Floats, Integers, cal
 from reports.turns import Flags, Pool, TurnArrays, measured_sessions
 
 SURE = 0.98
-"""The confidence of the intervals of two places that are compared."""
+"""The joint confidence of the intervals of two groups that are compared."""
 
 
 @dataclass(frozen=True)
 class GroupBin:
-    """A group's name, where it lies on the axis of its key, and from where to where it reaches; NaN: of no number."""
+    """A group's name, its position on the axis of its key, and its range; NaN if it is not numeric."""
 
     name: str
     at: float
@@ -41,48 +41,48 @@ class GroupBin:
 
 
 Compared = Literal["ends", "pairs"]
-"""Which places are held against each other: the first and the last, or of all pairs the two that lie farthest apart."""
+"""The groups that are compared: the first and the last, or of all pairs the one with the largest difference."""
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """The places of a key, and that of each measured turn: −1 of none. `compared`: if they are a mixture, else None."""
+    """The groups of a key, and the group index of each measured turn, −1 for none. `compared`: None to compare none."""
 
     places: tuple[GroupBin, ...]
     place: Integers
     lost: Integers
-    """the place of each turn that was never begun, −1 if it is not known"""
+    """The group of each turn that did not start, −1 if it is unknown."""
     end: float
     every: bool = False
-    """places without a turn are told as well"""
+    """True to report groups without turns, too."""
     compared: Compared | None = None
     began: Integers | None = None
-    """at which place each measured session of the target began, where the key knows it"""
+    """The group in which each measured session of the target started, if the key has it."""
     unopened: Flags = field(default_factory=lambda: np.zeros(0, dtype=bool))
-    """beside each of them, whether it failed before it opened"""
+    """For each of these sessions, whether it failed before it opened."""
 
     @property
     def sure(self) -> float:
-        """The confidence of intervals that must have nothing in common; of pairs it grows with their number."""
+        """The confidence of intervals that must not overlap; for pairs it increases with their number."""
         return SURE if self.compared == "ends" else 1 - (1 - SURE) / math.comb(len(self.places), 2)
 
 
 MOST = 8
-"""Levels of calls in progress, at most."""
+"""The maximum number of ranges of calls in progress, before they are merged."""
 THIN = 40
-"""A level of fewer turns stands together with its neighbour."""
+"""The minimum number of turns of a range; a smaller one is merged with its neighbour."""
 ENDLESS_NS = np.iinfo(np.int64).max
 
 
 def by_calls(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
-    """Return levels of calls; None if the target's load neither changed nor was meant to, or turns are of one level."""
+    """Group by calls in progress. None if the load neither changed nor was planned to, or there is only one range."""
     target, begun = turns.targets[pool.target], turns.rows.size
     own = np.append(turns.target, turns.lost.target) == pool.target
     if not own.any():
         return None
     started_ns = turns.frame["start_utc_ns"].to_numpy(dtype=np.int64)
     counted_ns = (started_ns + np.nan_to_num(turns.origins_ns).astype(np.int64))[turns.rows]
-    # a session is no more in progress when it has ended
+    # a session is not in progress at its end
     at_ns = np.append(counted_ns, turns.lost.at_utc_ns - 1)
     course = _course(run, target)
     stages = run.metadata.get("stages") or (run.metadata.get("arrivals") or {}).get("stages") or []
@@ -118,7 +118,10 @@ def by_calls(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
 
 
 def _course(run: RunFrames, target: str) -> ConcurrencySeries:
-    """The calls of a target in progress. A session that a kill cut has no row: its call goes on from its first turn."""
+    """Return the calls of a target in progress.
+
+    A session without a row, because the run was killed, is a call from its first turn without an end.
+    """
     sessions = _columns(run.sessions, ["session_id", "start_utc_ns", "ended_at_ns"], target)
     starts_ns = sessions["start_utc_ns"].to_numpy(dtype=np.int64)
     length_ns = sessions["ended_at_ns"].to_numpy(dtype=np.float64, na_value=np.nan)
@@ -132,12 +135,11 @@ def _course(run: RunFrames, target: str) -> ConcurrencySeries:
 
 
 def _columns(frame: pd.DataFrame, names: list[str], target: str) -> pd.DataFrame:
-    """These columns of a target's rows."""
     return frame[names][(frame["target"] == target).to_numpy()]
 
 
 def merged(turns: npt.NDArray[np.integer]) -> list[tuple[int, int]]:
-    """Return (first, last) of each range of places that has turns; the thinnest range joins its thinner neighbour."""
+    """Return (first, last) of each range of indices with turns. A small range is merged with its smaller neighbour."""
     ranges = [(place, place, int(turns[place])) for place in np.flatnonzero(turns).tolist()]
     while len(ranges) > 1 and min(n for *_, n in ranges) < THIN:
         thin = min(range(len(ranges)), key=lambda at: ranges[at][2])
@@ -149,14 +151,14 @@ def merged(turns: npt.NDArray[np.integer]) -> list[tuple[int, int]]:
 
 
 NUMBERED = 10
-"""Turns after this number stand together."""
+"""The last turn number with a group of its own."""
 AGES = 12
 CONTEXTS = (2_000, 4_000, 8_000, 16_000, 32_000)
-"""Up to so many input tokens turns stand together; the last place is for more."""
+"""The upper ends of groups in input tokens; the last group has no end."""
 
 
 def by_turn(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping:
-    """By the turn's number in its session, those after the tenth together."""
+    """Group by the turn's number in its session, those after the tenth together."""
     number, lost = np.nan_to_num(turns.column("turn")), turns.lost.number
     most = int(min(NUMBERED + 1, max(number.max(initial=1), lost.max(initial=1))))
     places = tuple(GroupBin(str(n), n, n, n) for n in range(1, min(most, NUMBERED) + 1))
@@ -167,7 +169,7 @@ def by_turn(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping:
 
 
 def by_age(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping:
-    """Group by the session's age at the turn's start, or at its own end if there was none: AGES parts to the oldest."""
+    """Group by the session's age at the turn's start, or at its end if the turn did not start, in AGES equal parts."""
     began_ns = measured_sessions(run, ["start_utc_ns"])["start_utc_ns"].to_numpy(dtype=np.int64)
     lost_s = (turns.lost.at_utc_ns - began_ns[turns.lost.place]) / NS_PER_S
     age_s = np.append(ages(turns, run.sessions), np.maximum(lost_s, 0.0))
@@ -182,7 +184,7 @@ def by_age(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping:
 
 
 def by_context(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
-    """Group by the input tokens of the turn's first response; None if all turns of the stratum have the same place."""
+    """Group by the input tokens of the turn's first response; None if all turns of the stratum are in one group."""
     tokens = np.where(pool.steps[turns.step], turns.column("context_tokens"), np.nan)
     place = np.where(np.isnan(tokens), -1, np.searchsorted(CONTEXTS, np.nan_to_num(tokens))).astype(np.int64)
     there = np.unique(place[place >= 0])
@@ -211,7 +213,7 @@ NOT_TOLD = "not reported"
 
 
 def by_region(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
-    """Group by the region that the service names; None if one answered all sessions of the target."""
+    """Group by the region that the service reports; None if all sessions of the target have the same one."""
     names = [*sequence(run.sessions, "region"), NOT_TOLD]
     of_session = np.full(turns.sessions, NOT_TOLD, dtype=object)
     of_session[turns.session_of_row] = run.sessions["region"].astype(object).fillna(NOT_TOLD)
@@ -220,13 +222,13 @@ def by_region(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
     lost[(lost == len(names) - 1) & ~np.isin(turns.lost.session, turns.session)] = -1
     mine = np.append(begun[turns.of(pool)], lost[turns.lost_in(pool) & (lost >= 0)])
     there = distinct(mine)
-    place = np.full(len(names) + 1, -1)  # the last one is of no region
+    place = np.full(len(names) + 1, -1)  # the last one is for no region
     place[there] = np.arange(there.size)
     return _named([names[at] for at in there], place[begun], place[lost]) if there.size > 1 else None
 
 
 def _named(names: Sequence[str], begun: Integers, lost: Integers, *, every: bool = False) -> Grouping:
-    """Places that have names and no order; of each turn, begun or never begun, its place among the names."""
+    """Return groups with names and no order. `begun`, `lost`: name indices of turns that did, and did not start."""
     places = tuple(GroupBin(name, at) for at, name in enumerate(names))
     return Grouping(
         places, begun.astype(np.int64), lost.astype(np.int64), end=len(names), every=every, compared="pairs"
@@ -239,9 +241,9 @@ KEYS: dict[str, Callable[[RunFrames, TurnArrays, Pool], Grouping | None]] = {
 
 
 def ages(turns: TurnArrays, sessions: pd.DataFrame) -> Floats:
-    """Of each measured turn: seconds from its session's start to its own; NaN where the session has no row."""
+    """Return the seconds from its session's start to the start of each measured turn; NaN if the session has no row."""
     began = pd.Series(sessions["start_utc_ns"].to_numpy(dtype=np.float64), index=sessions["session_id"].astype(str))
     of_category = began[~began.index.duplicated()].reindex(turns.frame["session_id"].cat.categories.astype(str))
-    # whole numbers of ns exceed what a float holds exactly by some 100 ns: nothing to an age in seconds
+    # floats round ns since 1970 by some 100 ns: no problem for an age in seconds
     age_s: Floats = (turns.column("start_utc_ns") - of_category.to_numpy()[turns.session]) / NS_PER_S
     return np.maximum(age_s, 0.0)

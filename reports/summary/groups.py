@@ -22,15 +22,16 @@ from reports.summary.metrics import ShareEstimate, rate_of
 from reports.turns import FAILED, UNFINISHED, Pool, TurnArrays
 
 ALIKE = 0.9
-"""From this correlation on, turn number and age are taken for one thing."""
+"""The correlation from which turn number and age are indistinguishable."""
 MATTERS, MATTERS_MS, MATTERS_POINTS = 0.1, 5.0, 0.01
-"""Groups that lie nearer together are pooled without a word: a share of the lower wait and ms, or points of a rate."""
+"""The minimum difference of groups that is reported: a share of the lower latency and ms, or points of a rate."""
 
 
 class GroupEntry(MainMetric, frozen=True, kw_only=True):
-    """The turns of one target that a key groups: by their number, the age of their session when they started, the
-    tokens that their first response read, the calls in progress, the host that recorded them, or the region that
-    answered them.
+    """A group of the turns of one target by a key.
+
+    Keys are the turn's number, the age of its session at its start, the input tokens of its first response, the calls
+    in progress, the host that recorded it, and the region that responded.
     """
 
     by: Annotated[str, about(", ".join(KEYS))]
@@ -58,7 +59,7 @@ class GroupEntry(MainMetric, frozen=True, kw_only=True):
 
 
 class Group(GroupEntry, frozen=True, kw_only=True):
-    """The same, with its place on the axis of its key."""
+    """A group with its position on the axis of its key."""
 
     place: GroupBin
 
@@ -66,21 +67,21 @@ class Group(GroupEntry, frozen=True, kw_only=True):
         return self.p50 if p == self.p50.p else self.p95
 
     def told(self, p: float) -> bool:
-        """Whether a quantile may be told: by the rule of every figure of turns."""
+        """Return whether a quantile may be printed, by the rule for all metrics of turns."""
         return self.at(p).bounded
 
     @property
     def quantiles(self) -> list[QuantileEstimate]:
-        """Those that may be told."""
+        """The quantiles that may be printed."""
         return [estimate for estimate in (self.p50, self.p95) if self.told(estimate.p)]
 
 
 @dataclass(frozen=True)
 class GroupedLatency:
-    """The main waits of one pool by one key, from its first place to its last."""
+    """The main metric of one pool by one key, from its first group to its last."""
 
     by: str
-    """one of KEYS"""
+    """One of KEYS."""
     metric: str
     target: str
     label: str
@@ -91,29 +92,29 @@ class GroupedLatency:
     places: tuple[GroupBin, ...]
     groups: tuple[Group, ...]
     unplaced: int
-    """turns never begun of which nobody knows the group"""
+    """The number of turns that did not start and have no known group."""
 
     @property
     def told(self) -> tuple[Group, ...]:
-        """The groups whose median may be told."""
+        """The groups whose median may be printed."""
         return tuple(group for group in self.groups if group.told(0.5))
 
     @property
     def tails(self) -> tuple[Group, ...]:
-        """Those of them that have a p95; one alone is no line."""
+        """The groups whose p50 and p95 may be printed; empty if there is only one, which makes no line."""
         tails = tuple(group for group in self.told if group.told(0.95))
         return tails if len(tails) > 1 else ()
 
     @property
     def thinned(self) -> bool:
-        """Whether some group holds fewer than half as many turns as another: late ones hold only what survived."""
+        """True if a group has less than half the turns of another: late groups have only surviving sessions."""
         sizes = [group.n for group in self.groups]
         return bool(sizes) and 2 * min(sizes) < max(sizes)
 
 
 @dataclass(frozen=True)
 class GroupDifference:
-    """Two of a pool's groups that surely differ: in a quantile or a rate, the lower one first."""
+    """Two of a pool's groups that differ significantly in a quantile or a rate, the lower one first."""
 
     of: GroupedLatency
     what: Literal["p95", "p50", "failed", "unopened"]
@@ -122,7 +123,7 @@ class GroupDifference:
 
 
 def waits_by(run: RunFrames, samples: MetricSamples) -> tuple[tuple[GroupedLatency, ...], tuple[GroupDifference, ...]]:
-    """The main waits of each pool by each key that says something of it, and which of their groups surely differ."""
+    """Return the main metric of each pool by each applicable key, and the groups that differ significantly."""
     found, differing = [], []
     for by, key in KEYS.items():
         for pool in samples.turns.pools:
@@ -135,7 +136,7 @@ def waits_by(run: RunFrames, samples: MetricSamples) -> tuple[tuple[GroupedLaten
 
 
 def _waits(by: str, one: MetricSample, pool: Pool, places: Grouping) -> list[GroupedLatency]:
-    """With intervals of CONFIDENCE; where places are compared, then with those that a comparison needs."""
+    """Return the groups with intervals of CONFIDENCE; if groups are compared, also with those for a comparison."""
     target, unplaced = one.turns.targets[pool.target], int((places.lost[one.turns.lost_in(pool)] < 0).sum())
     confidences = [CONFIDENCE, places.sure] if places.compared else [CONFIDENCE]
     groups = [*_groups(by, one, pool, places, confidences, unplaced)]
@@ -152,7 +153,7 @@ def _groups(
     """Yield each group, with intervals of each confidence."""
     turns = one.turns
     mine, never_begun = np.flatnonzero(turns.of(pool)), np.flatnonzero(turns.lost_in(pool))
-    here_by = dict(split(places.place[mine] + 1))  # 0 is no place
+    here_by = dict(split(places.place[mine] + 1))  # 0 is no group
     samples, none = dict(one.by_group(pool.target, pool.steps, places.place, places.lost)), np.zeros(0, dtype=np.int64)
     for at, place in enumerate(places.places):
         here, lost = mine[here_by.get(at + 1, none)], never_begun[places.lost[never_begun] == at]
@@ -190,7 +191,7 @@ def _groups(
 
 
 def group_differences(waits: GroupedLatency) -> Iterable[GroupDifference]:
-    """Yield the pool's groups that surely differ, by p95 or else p50, and by each rate."""
+    """Yield the pool's groups that differ significantly, by p95 or else p50, and by each rate."""
     ends = waits.compared == "ends" and waits.groups
     groups = (waits.groups[0], waits.groups[-1]) if ends else waits.groups
     for p in (0.95, 0.5):
@@ -210,7 +211,7 @@ def group_differences(waits: GroupedLatency) -> Iterable[GroupDifference]:
 
 
 def one_thing(turns: TurnArrays, sessions: pd.DataFrame) -> bool:
-    """Whether turn number and session age go together so closely that no figure can tell which of them matters."""
+    """Return whether turn number and session age are so closely correlated that their effects cannot be separated."""
     number, age_s = turns.column("turn"), ages(turns, sessions)
     known = np.isfinite(number) & np.isfinite(age_s)
     if known.sum() < 3 or np.ptp(number[known]) == 0 or np.ptp(age_s[known]) == 0:

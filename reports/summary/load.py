@@ -1,10 +1,11 @@
-"""How much load was offered where calls arrive, what became of the calls, and what the service limited; pure.
+"""Offered load in an open loop, the results of its calls, and the rate limits of the service. Pure.
 
-Offered load is of the measured phase, and of the time in which calls were to arrive. Loads are in erlangs: the calls in
-progress on average. A call lasts from the start of connecting to its end; those that the end of the run cut count as
-long as they were, divided by the calls that ended by themselves, so that long ones are not left out.
+Offered load is that of the measured phase, within the time in which calls arrive. Loads are in erlangs: the mean number
+of calls in progress. A call lasts from the start of connecting to its end. The mean duration is the total duration of
+all calls, including those that the end of the run interrupted, divided by the number of calls that ended before:
+otherwise long calls would be left out.
 
-What the service limited is of the whole run, warm-up too.
+Rate limits are those of the whole run, including the warm-up.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ BINS = 90
 
 
 class OfferedLoad(JsonEntry, frozen=True):
-    """The load that calls were which arrived at one target, in the measured phase. Every call is a session there, so
-    several targets have the same calls.
+    """The load of the calls that arrived at one target, in the measured phase.
+
+    Every call has a session on each target, so several targets have the same calls.
     """
 
     target: str
@@ -55,7 +57,7 @@ class OfferedLoad(JsonEntry, frozen=True):
 
 
 class ArrivalSummary(JsonEntry, frozen=True):
-    """How calls arrived."""
+    """The arrivals of calls."""
 
     pattern: str
     per_s: Annotated[Number | None, about("the rate that was asked for, where it was one")]
@@ -65,7 +67,7 @@ class ArrivalSummary(JsonEntry, frozen=True):
 
 @dataclass(frozen=True)
 class CallBins:
-    """Calls in bins of one length from the begin of the run on: what arrived in each, and was blocked."""
+    """The numbers of calls that arrived and that were blocked, in bins of equal duration from the start of the run."""
 
     bin_s: float
     calls: Floats
@@ -75,7 +77,7 @@ class CallBins:
 def arriving_of(
     run: RunFrames, targets: Sequence[str], measured_from_s: float, ended_s: float
 ) -> ArrivalSummary | None:
-    """What was offered; None in a closed loop. Both instants are seconds since 1970."""
+    """Return the offered load; None in a closed loop. Both instants are seconds since 1970."""
     arrivals = run.metadata.get("arrivals")
     if arrivals is None:
         return None
@@ -93,7 +95,7 @@ def _offered(run: RunFrames, label: str, arrivals: dict[str, Any], begin_s: floa
     every = run.sessions[(run.sessions["target"] == label).to_numpy()]
     sessions = every.iloc[measured_rows(every)]
     kind, begins = sessions["outcome_class"].to_numpy(), sessions["call_arrival_at_ns"].notna().to_numpy()
-    ends = ~sessions["renewed"].to_numpy(dtype=bool)  # a call may take several sessions
+    ends = ~sessions["renewed"].to_numpy(dtype=bool)  # a call may have several sessions
     lasted_s = sessions["session_duration_ms"].to_numpy(dtype=np.float64) / 1000
     ended = int(((kind != "unfinished") & ends).sum())
     opened = sessions["session_updated_at_ns"].notna().to_numpy()
@@ -127,7 +129,7 @@ def _offered(run: RunFrames, label: str, arrivals: dict[str, Any], begin_s: floa
 
 
 def call_bins(run: RunFrames) -> CallBins:
-    """The calls of one target, which are those of all."""
+    """Return the calls of the first target; all targets have the same calls."""
     seconds = run.seconds
     began_s = int(run.metadata.get("started_utc_ns") or 0) / NS_PER_S
     first = seconds["target"].iloc[:1]
@@ -150,7 +152,7 @@ OF_SECOND = ["second", "target", "throttled", "calls_backed_off", *OF_LIMITS]
 
 @dataclass(frozen=True)
 class RemainingLimit:
-    """The least share of a limit that remained, bin by bin where it was told."""
+    """The minimum remaining share of a limit in each bin in which it was reported."""
 
     limit: str
     at_s: Floats
@@ -158,7 +160,7 @@ class RemainingLimit:
 
 
 class RateLimits(JsonEntry, frozen=True):
-    """What the service limited, and what remained of each limit at least, as a share."""
+    """The throttling by the service, and the minimum remaining share of each limit."""
 
     target: str
     throttled_turns: Count
@@ -172,10 +174,10 @@ class RateLimits(JsonEntry, frozen=True):
 
 
 class Throttling(RateLimits, frozen=True, kw_only=True):
-    """The same, with its course over the run: throttled turns and sessions by bin, and what remained."""
+    """Rate limits over the run: throttled turns and sessions by bin, and the remaining shares."""
 
     waits_s: tuple[float, ...]
-    """the waits that the service asked for, ascending"""
+    """The pauses that the service requested, ascending."""
     counts: Floats
     remaining: tuple[RemainingLimit, ...]
 
@@ -191,7 +193,7 @@ class Throttling(RateLimits, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Quota:
-    """The limits of a run's targets; bins begin at 0 and are of one length."""
+    """The limits of a run's targets; bins start at 0 and have equal duration."""
 
     targets: tuple[Throttling, ...]
     bin_s: float
@@ -211,7 +213,7 @@ class Quota:
 
 
 def quota_of(run: RunFrames, targets: Sequence[str], started_utc_ns: int, length_s: float) -> Quota:
-    """Counts from rows, their course and what remained from the seconds."""
+    """Return the rate limits: totals from rows of turns and sessions, time series from the rows of seconds."""
     seconds = run.seconds[OF_SECOND]
     at_s = seconds["second"].to_numpy(dtype=np.float64) - started_utc_ns / NS_PER_S
     length_s = max(length_s, float(at_s.max(initial=0.0)) + 1, 1.0)

@@ -1,4 +1,4 @@
-"""The figures of a run: quantiles of samples, slopes, shares with intervals over sessions, histograms, throughput."""
+"""The metrics of a run: quantiles of samples, slopes, shares with intervals over sessions, histograms, throughput."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def figures(
     step: str = ALL,
     pool: Pool | None = None,
 ) -> MetricSummary:
-    """Summarize a sample of a target's turns or sessions. `uncertain`: metrics of the run; `pool`: which turns."""
+    """Summarize a sample of a target's turns or sessions. `uncertain`: metrics of the run; `pool`: the turns."""
     good, (p50, p90, p95, p99) = sample.succeeded, (estimate.published() for estimate in quantiles(sample, PS))
     return MetricSummary(
         metric,
@@ -94,7 +94,7 @@ def figures(
 
 
 def turn_figures(one: MetricSample, uncertain: Collection[UncertainMetric]) -> Iterable[MetricSummary]:
-    """A metric of turns: of each of its pools, and of each step in there that has it."""
+    """Yield a metric of turns, for each of its pools, and for each step in them that has it."""
     for pool in one.pools():
         label, name = one.turns.targets[pool.target], one.metric.name
         part = one.part(pool.target, pool.steps)
@@ -106,7 +106,7 @@ def turn_figures(one: MetricSample, uncertain: Collection[UncertainMetric]) -> I
 def session_figures(
     sessions: pd.DataFrame, targets: Sequence[str], names: Sequence[str], uncertain: Collection[UncertainMetric] = ()
 ) -> Iterable[MetricSummary]:
-    """Measures of sessions, each of the targets that have it."""
+    """Yield metrics of sessions, for each of the targets that have them."""
     columns = list(dict.fromkeys([*map(column_of, names), "outcome_class", "turns_started"]))
     measured, target = sessions[columns], sessions["target"]
     of_target = {label: measured[(target == label).to_numpy()] for label in targets}
@@ -118,13 +118,13 @@ def session_figures(
 
 
 SLOPES = {"latency_slope": False, "latency_slope_uncached": True}
-"""Slopes by the tokens of input, and by those that were not cached."""
+"""Slopes by input tokens, of which those with True leave out cached ones."""
 SPAN_K = 1.0
-"""Thousands of tokens that a session must span: a slope of fewer would be drawn out beyond what was seen."""
+"""The minimum span of a session in thousands of tokens: with less, its slope would be extrapolated."""
 
 
 def slope_sample(waits: MetricSample, target: int, steps: Flags, name: str) -> Sample:
-    """The slope of each session of a target, in ms per 1,000 tokens, by the good turns of these steps."""
+    """Return the slope of each session of a target, in ms per 1,000 tokens, by its successful turns of these steps."""
     values, index = waits.part(target, steps)
     tokens = waits.turns.column("context_tokens")
     cached = waits.turns.column("context_cached_tokens") if SLOPES[name] else 0.0
@@ -134,7 +134,7 @@ def slope_sample(waits: MetricSample, target: int, steps: Flags, name: str) -> S
 
 
 def slopes(samples: MetricSamples, uncertain: Collection[UncertainMetric]) -> Iterable[MetricSummary]:
-    """Of each pool by its main metric; nothing of one without a session whose conversation grows enough."""
+    """Yield the slopes of each pool by its main metric; none without a session whose conversation grows enough."""
     turns = samples.turns
     if np.isnan(turns.column("context_tokens")).all():
         return
@@ -146,7 +146,7 @@ def slopes(samples: MetricSamples, uncertain: Collection[UncertainMetric]) -> It
 
 
 class ShareEstimate(JsonEntry, frozen=True):
-    """A share with its interval; null of nothing."""
+    """A share with its interval; null without any units."""
 
     count: Count
     total: Count
@@ -156,7 +156,7 @@ class ShareEstimate(JsonEntry, frozen=True):
 
 
 class TurnRate(JsonEntry, frozen=True):
-    """A share of one target's turns, or words, with its 95 % interval over sessions; null where there are too few."""
+    """A share of one target's turns, or words, with its 95 % interval over sessions; null with too few of them."""
 
     rate: str
     target: str
@@ -170,12 +170,12 @@ class TurnRate(JsonEntry, frozen=True):
 
     @property
     def published(self) -> bool:
-        """Whether there are turns, or words, enough for more than two counts."""
+        """True if there are enough turns, or words, to print more than two counts."""
         return self.total >= TRIALS
 
 
 def turn_rates(turns: TurnArrays) -> Iterable[TurnRate]:
-    """Each rate of a column, of each target that has turns of it; turns of all strata together."""
+    """Yield each rate of a column, for each target that has turns of it; turns of all strata together."""
     for rate in OF_COLUMNS:
         events, of = rate_counts(turns, rate.name)
         counted = ~np.isnan(of)
@@ -186,7 +186,7 @@ def turn_rates(turns: TurnArrays) -> Iterable[TurnRate]:
 
 
 def turn_rate(rate: RateMetric, target: str, events: Floats, of: Floats, sessions: Integers) -> TurnRate:
-    """Return a rate from the events of each turn, `of` so many, and its session."""
+    """Return a rate from the events of each turn, the units that they are part of (`of`), and its session."""
     one = ratio_in(events, of, sessions, CONFIDENCE)
     few = bool(rate.column) and one.total < TRIALS
     shown = (math.nan,) * 3 if few else (one.share, one.low, one.high)
@@ -205,12 +205,12 @@ def failure_rates(turns: TurnArrays, sessions: pd.DataFrame) -> Iterable[ShareEs
 
 
 def rate_of(events: Flags, sessions: npt.NDArray[np.integer], confidence: float) -> ShareEstimate:
-    """How many turns, or sessions, are events, with the interval that their sessions give it at this confidence."""
+    """Return the share of turns, or sessions, that are events, with its interval over sessions at this confidence."""
     return ratio_in(events, np.ones(events.size), sessions, confidence)
 
 
 def ratio_in(events: Floats | Flags, of: Floats, sessions: npt.NDArray[np.integer], confidence: float) -> ShareEstimate:
-    """Return the same where a turn, or a session, has several events, `of` so many."""
+    """Return the same share if a turn, or a session, has several events. `of`: its number of units."""
     if not events.size:
         return ShareEstimate(0, 0, math.nan, math.nan, math.nan)
     codes, _ = dense_codes(sessions)
@@ -220,11 +220,11 @@ def ratio_in(events: Floats | Flags, of: Floats, sessions: npt.NDArray[np.intege
 
 
 CANCELLED_SPLIT = "cancelled:turn_detected"
-"""The service answered a pause and cancelled the answer; the turn is over before its second commit."""
+"""The outcome if the service responds to a pause and cancels that: the turn ends before its second commit."""
 
 
 class TurnCounts(JsonEntry, frozen=True):
-    """How one target's measured turns sounded, what turn detection did, what TCP sent again."""
+    """Counts of one target's measured turns: playback, turn detection, TCP retransmissions."""
 
     target: str
     replies: Annotated[Count, about("good turns whose reply the simulated player played")]
@@ -274,7 +274,7 @@ HARNESS = ("timestamp_uncertainty", "receive_delay", "send_delay", "start_delay"
 
 
 class HistogramSummary(JsonEntry, frozen=True):
-    """A metric from its histogram; times in ms, rates in B/s; null where nothing was recorded."""
+    """A metric from its histogram; times in ms, rates in B/s; null if nothing was recorded."""
 
     metric: str
     unit: str
@@ -291,7 +291,7 @@ class HistogramSummary(JsonEntry, frozen=True):
 
 
 class Throughput(JsonEntry, frozen=True):
-    """Bytes one way: in all, per second of the measured phase, and the distributions over seconds and over sessions."""
+    """The bytes in one direction: total, mean rate of the measured phase, distributions over seconds and sessions."""
 
     metric: str
     target: str
@@ -302,13 +302,13 @@ class Throughput(JsonEntry, frozen=True):
 
 
 def events(run: RunFrames, targets: Sequence[str]) -> Iterable[HistogramSummary]:
-    """Measures of every event, of each target that has them."""
+    """Yield metrics of every event, for each target that has them."""
     every = (distribution(run, metric, label) for metric in PER_EVENT for label in targets)
     return (one for one in every if one.n)
 
 
 def distribution(run: RunFrames, metric: str, target: str | None = None, step: str = ALL) -> HistogramSummary:
-    """The quantiles of the histogram of one target, or of those of all targets."""
+    """Return the quantiles of the histogram of one target, or of all targets together."""
     wanted = HistogramKey(metric, target or "", step).tag.split("|")[:3]
     keys = (key for key, _ in run.histograms.items() if key.metric == metric)
     mine = (key for key in keys if target is None or list(key[:3]) == wanted)
@@ -321,7 +321,7 @@ def distribution(run: RunFrames, metric: str, target: str | None = None, step: s
 def histogram_quantiles(
     run: RunFrames, metric: str, keys: Iterable[HistogramKey], ps: Sequence[float]
 ) -> tuple[int, list[float], float]:
-    """The count, quantiles and maximum of the histograms of these keys that belong to the measured phase, added up."""
+    """Return the count, quantiles and maximum of the sum of these histograms, of the measured phase only."""
     total, scale = hdr.empty(metric), 1000.0 if CATALOGUE[metric].unit == "ms" else 1.0
     for key in keys:
         one = run.histograms.get(key)
@@ -333,7 +333,7 @@ def histogram_quantiles(
 
 
 def throughputs(run: RunFrames, targets: Sequence[str]) -> Iterable[Throughput]:
-    """Bytes each way and target, without the warm-up."""
+    """Yield the bytes in each direction of each target, without the warm-up."""
     seconds = measured_seconds(run.seconds)
     if not len(run.seconds):
         return
@@ -353,6 +353,6 @@ def measured_seconds(seconds: pd.DataFrame) -> pd.DataFrame:
 
 
 def recorded_s(seconds: pd.DataFrame) -> float:
-    """How long was recorded: the worker that recorded longest, whatever parts of seconds its rows are."""
+    """Return the recorded duration: that of the worker with the longest. Its rows may be of partial seconds."""
     length_ns = seconds.groupby(["worker", "target"])["duration_ns"].sum()
     return max(1e-9, float(length_ns.max()) / NS_PER_S) if len(length_ns) else 1.0

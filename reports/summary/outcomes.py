@@ -1,4 +1,4 @@
-"""How turns and sessions ended, per target."""
+"""The outcomes of turns and sessions, per target."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OF_SESSION = ["session_id", "target", *SAYING, "turns_not_started"]
 
 @dataclass(frozen=True)
 class OutcomeCount:
-    """One outcome with its count for each target, and what was said most often of it: the service's own words."""
+    """One outcome with its count for each target. `said`: its most frequent message, of the service if there is one."""
 
     outcome: str
     kind: str
@@ -36,14 +36,14 @@ class OutcomeCount:
 
 @dataclass(frozen=True)
 class Remedy:
-    """What to do about some outcomes."""
+    """The remedy for some outcomes."""
 
     outcomes: tuple[str, ...]
     text: str
 
 
 class OutcomesEntry(JsonEntry, frozen=True, kw_only=True):
-    """How the turns and sessions of one target ended."""
+    """The outcomes of the turns and sessions of one target."""
 
     turns: dict[str, Count]
     sessions: dict[str, Count]
@@ -61,24 +61,25 @@ class OutcomesEntry(JsonEntry, frozen=True, kw_only=True):
 
     @property
     def unmet(self) -> int:
-        """Planned turns that failed or did not start."""
+        """The number of planned turns that failed or did not start."""
         return self.turns_failed + self.turns_not_started
 
     @property
     def throttled(self) -> float:
-        """The share of turns, or of sessions if that is more, whose rate the service limited."""
+        """The share of throttled turns, or of throttled sessions if that is larger."""
         counted = (limited(endings) for endings in (self.turns, self.sessions))
         return max(throttled / ended if ended else 0.0 for throttled, ended in counted)
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """All endings, and those of each target. The endings of turns sum to `begun`."""
+    """All outcomes, and those of each target. The counts of `turns` sum to `begun`."""
 
     turns: tuple[OutcomeCount, ...]
     sessions: tuple[OutcomeCount, ...]
     losses: tuple[OutcomeCount, ...]
-    """how the sessions of turns ended that did not start; of those that the end of the run cut nothing is lost"""
+    """The outcomes of the sessions of turns that did not start; sessions interrupted by the end of the run have none.
+    """
     targets: tuple[OutcomesEntry, ...]
 
     @property
@@ -106,7 +107,7 @@ class Outcomes:
         return sum(one.sessions_started for one in self.targets)
 
     def quoted(self) -> list[OutcomeCount]:
-        """What failed and was given a reason, sessions first, each reason once."""
+        """Return the failed outcomes that have a message, sessions first, each message once."""
         found: dict[str, OutcomeCount] = {}
         for ending in (*self.sessions, *self.turns):
             if ending.kind == "failed" and ending.said:
@@ -114,7 +115,7 @@ class Outcomes:
         return list(found.values())
 
     def remedies(self) -> list[Remedy]:
-        """What to do about what failed, by what was said most often; each once, that of the commonest outcome first."""
+        """Return each remedy of the outcomes once, by their most frequent messages; the most frequent outcome first."""
         counted, said = Counter[str](), dict[str, str]()
         for ending in (*self.sessions, *self.turns):
             counted[ending.outcome] = max(counted[ending.outcome], sum(ending.counts))
@@ -126,18 +127,18 @@ class Outcomes:
 
 
 def by_outcome(endings: Iterable[OutcomeCount], target: int) -> dict[str, int]:
-    """How many of a target's turns, or sessions, ended so, by outcome."""
+    """Return the number of a target's turns, or sessions, by outcome."""
     return {ending.outcome: ending.counts[target] for ending in endings if ending.counts[target]}
 
 
 def limited(endings: Mapping[str, int]) -> tuple[int, int]:
-    """Return how many turns, or sessions, the service throttled, and how many ended, which unfinished ones did not."""
+    """Return the number of turns, or sessions, that were throttled, and that ended; unfinished ones did not end."""
     throttled = sum(n for outcome, n in endings.items() if is_throttled(outcome))
     return throttled, sum(n for outcome, n in endings.items() if outcome_class(outcome) != "unfinished")
 
 
 def outcomes_of(turns: TurnArrays, sessions: pd.DataFrame) -> Outcomes:
-    """Count the endings of measured turns and sessions; of sessions it takes the columns OF_SESSION."""
+    """Count the outcomes of measured turns and sessions. `sessions` needs the columns OF_SESSION."""
     size, of_session = len(turns.targets), place_of(sessions["target"], turns.targets)
     outcome, names, lost = turns.frame["outcome"].cat, sessions["outcome"].cat, lost_of(sessions)
     codes, ends_as = outcome.codes.to_numpy()[turns.rows], names.codes.to_numpy()
@@ -169,7 +170,7 @@ def outcomes_of(turns: TurnArrays, sessions: pd.DataFrame) -> Outcomes:
 
 
 def said_of(rows: pd.DataFrame) -> dict[str, str]:
-    """Return the commonest `detail` of each failed outcome, first of those in the service's words. `rows`: SAYING."""
+    """Return the most frequent `detail` of each failed outcome, preferring messages of the service. `rows`: SAYING."""
     failed = ((rows["outcome_class"] == "failed") & rows["detail"].notna()).to_numpy()
     if not failed.any():
         return {}
@@ -200,11 +201,11 @@ def _endings(
 
 
 def _with_failure(turns: TurnArrays, sessions: pd.DataFrame, of_session: Integers, size: int) -> tuple[int, ...]:
-    """Sessions that failed, or that have a failed turn, each once."""
+    """Return the number of sessions that failed or have a failed turn, per target."""
     bad = (sessions["outcome_class"] == "failed").to_numpy()
     failed = turns.kind == FAILED
     codes, first = np.unique(turns.session[failed], return_index=True)
     ended_bad = turns.frame["session_id"].cat.categories.get_indexer(pd.Index(sessions["session_id"][bad]))
-    already = np.isin(codes, ended_bad)  # a session without a turn is −1, and no code
+    already = np.isin(codes, ended_bad)  # a session without a turn is −1, which is no code
     by_turn = np.bincount(turns.target[failed][first][~already], minlength=size)
     return tuple(map(int, by_turn + np.bincount(of_session[bad], minlength=size)))

@@ -1,12 +1,12 @@
-"""The run over time, each step of it, and its slowest stretch: small aggregates whatever the number of turns.
+"""The run over time, each of its steps, and its slowest time window: small aggregates for any number of turns.
 
-Times are seconds since the run began, latencies ms. Warm-up is drawn too, and not counted. A turn that was wanted and
-never begun is a failed one at the instant at which its session ended.
+Times are seconds since the run started, latencies are ms. Warm-up is plotted, but not counted. A planned turn that did
+not start is a failed one at the instant at which its session ended.
 
-Of sixty stretches of a run in which nothing changes one is the slowest, some 1.3 times as slow as the run; that says
-nothing. So one is told only where the interval of its median lies above the run's median, at a confidence that
-holds for all stretches together: 1 − 5 % / stretches (Bonferroni). Sessions that begin together say the same steps at
-the same time, so each latency is taken as a multiple of its step's median: else a slow step would be a slow stretch.
+Of sixty windows of a run without any change, one is the slowest, about 1.3 times as slow as the run; that has no
+meaning. So a window is reported only if the interval of its median lies above the run's median, at a joint confidence
+for all windows: 1 − 5 % / windows (Bonferroni). Sessions that start together play the same steps at the same time, so
+each latency is divided by its step's median: otherwise a slow step would be a slow window.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from reports.summary.summary import Summary
 from reports.turns import FAILED, GOOD, Flags, Pool, place_of, values_of
 
 ERROR = 0.05
-"""How often a run without any change has a stretch told, at most."""
+"""The maximum probability that a run without any change has a reported window."""
 TURNS, STRETCHES = 10, 3
-"""A stretch of fewer turns is not looked at, nor a run of fewer stretches."""
+"""The minimum number of turns in a window, and of windows in a run."""
 APART = 1.05
-"""Nearer to the run's median it is of no interest, however sure."""
+"""The minimum ratio to the run's median that is reported, even if it is significant."""
 
 
 @dataclass(frozen=True)
 class SlowWindow:
-    """Turns of one pool that began within one bin. `ratio`: their median latency as a multiple of the whole run's."""
+    """The turns of one pool that started within one bin. `ratio`: their median latency relative to the whole run's."""
 
     label: str
     begin_s: float
@@ -48,7 +48,7 @@ class SlowWindow:
 
 @dataclass(frozen=True)
 class PoolSeries:
-    """Measured turns of a pool: latencies as multiples of their step's median, ascending, failures as +inf."""
+    """The measured turns of a pool: latencies as multiples of their step's median, ascending, failures as +inf."""
 
     label: str
     values: Floats
@@ -57,7 +57,7 @@ class PoolSeries:
 
 
 def pool_series(summary: Summary) -> Iterable[PoolSeries]:
-    """Of each pool by its main metric; those whose median is finite."""
+    """Yield the series of each pool by its main metric, if its median is finite."""
     for pool, answer in zip(summary.turns.pools, summary.answers, strict=True):
         if (found := relative_latencies(summary.samples, pool)) is not None:
             values, sessions, at_ns = found
@@ -66,12 +66,12 @@ def pool_series(summary: Summary) -> Iterable[PoolSeries]:
 
 
 def lost_s(summary: Summary, lost: Integers) -> Floats:
-    """When the sessions of these lost turns ended, seconds after the run began."""
+    """Return the ends of the sessions of these turns that did not start, in seconds after the start of the run."""
     return (summary.turns.lost.at_utc_ns[lost] - summary.window.started_utc_ns) / NS_PER_S
 
 
 def slowest_window(found: Iterable[PoolSeries], bin_s: float) -> SlowWindow | None:
-    """The stretch of the largest ratio among those that are slower than chance would make them; None without any."""
+    """Return the window with the largest ratio among those that are significantly slow; None without one."""
     windows: list[tuple[PoolSeries, float, Sample]] = []
     for series in found:
         # values stay ascending within each window
@@ -92,16 +92,16 @@ def slowest_window(found: Iterable[PoolSeries], bin_s: float) -> SlowWindow | No
 
 
 CELLS, ROWS = 69, 26
-"""Cells of the heat map along the run’s time and along the logarithm of the latency."""
+"""The numbers of cells of the heat map along time and along the logarithm of the latency."""
 AT_ONCE = 100_000
-"""So many turns are put into cells at once: numpy takes some ten numbers for each."""
+"""The number of turns per step of binning: numpy needs about ten numbers for each."""
 DOTS = 600
-"""Up to so many turns of a target are drawn one by one: shades of a few turns show nothing."""
+"""The maximum number of a target's turns that are plotted as dots: a heat map of a few turns shows nothing."""
 
 
 @dataclass(frozen=True)
 class TimeBin:
-    """A stretch of the run, with its lost turns; a quantile is NaN of too few turns, +inf among failed ones."""
+    """A time bin with its turns, also those not started. Quantiles: NaN with too few turns, +inf among failures."""
 
     begin_s: float
     turns: int
@@ -112,9 +112,10 @@ class TimeBin:
 
 @dataclass(frozen=True)
 class Panel:
-    """One pool over time: each good turn (few) or counts by cell (many), quantiles by bin, instants of failures.
+    """One pool over time: each successful turn (few) or counts by cell (many), quantiles by bin, instants of failures.
 
-    All turns are drawn, those of warm-up too; `turns` and `failed` count the measured ones, lost ones among both.
+    All turns are plotted, including the warm-up. `turns` and `failed` count the measured ones; both include turns that
+    did not start.
     """
 
     label: str
@@ -126,17 +127,17 @@ class Panel:
     failures_s: Floats
     dots: tuple[Floats, Floats] | None
     cells: npt.NDArray[np.int64]
-    """counts by (time, latency)"""
+    """The counts by (time, latency)."""
 
     def line(self, quantile: str) -> list[tuple[float, float]]:
-        """(when its bin begins, value) of `p50` or `p95`, where it is known often enough for a line."""
+        """Return (start of the bin, value) of `p50` or `p95`; [] if fewer than two bins have it."""
         known = [(bin_.begin_s, value) for bin_ in self.bins if not np.isnan(value := float(getattr(bin_, quantile)))]
         return known if len(known) > 1 else []
 
 
 @dataclass(frozen=True)
 class OverTime:
-    """A run from its begin to its end, one panel per target and stratum."""
+    """A run from its start to its end, one panel per target and stratum."""
 
     metrics: tuple[str, ...]
     length_s: float
@@ -146,18 +147,18 @@ class OverTime:
     high: float
     panels: tuple[Panel, ...]
     active: tuple[Floats, Floats]
-    """seconds, sessions active then"""
+    """The seconds, and the active sessions at each."""
     slowest: SlowWindow | None
-    """where chance alone would hardly make it so slow"""
+    """The slowest window, if its slowness is hardly due to chance."""
 
     @property
     def drawable(self) -> bool:
-        """Whether any turn has a value; else there are failures alone, and no axis for them."""
+        """True if any turn has a value; with only failures there is no axis."""
         return any(bin_.turns > bin_.failed for panel in self.panels for bin_ in panel.bins)
 
 
 def over_time(summary: Summary) -> OverTime | None:
-    """The main metrics over the run, warm-up included; None without a single value."""
+    """Return the main metrics over the run, including the warm-up; None without any turn to plot."""
     at_s, pools = began_s(summary), []
     for pool in summary.turns.pools:
         one, values = summary.samples[summary.mains[pool.stratum]], drawn(summary, pool)
@@ -185,22 +186,22 @@ def over_time(summary: Summary) -> OverTime | None:
 
 
 def began_s(summary: Summary) -> Floats:
-    """When each row of all turns began, seconds after the run did."""
+    """Return the start of each row of all turns, in seconds after the start of the run."""
     since_ns = summary.turns.frame["start_utc_ns"].to_numpy(dtype=np.int64) - summary.window.started_utc_ns
     return since_ns / NS_PER_S
 
 
 def bin_length(length_s: float, turns: int) -> float:
-    """Return that of at most 60 bins of some 80 turns of a target, whose p95 has 4 above it; of at least 12 bins."""
+    """Return the duration of a bin: some 80 turns of a target, whose p95 has 4 above it; 12 to 60 bins."""
     return time_step(length_s, max(12, min(60, turns // 80)))
 
 
 def drawn(summary: Summary, pool: Pool) -> Floats:
-    """For each row of all turns, warm-up too: its wait, +inf where it failed, NaN where it is not drawn here."""
+    """Return the latency of each row of all turns, with the warm-up; +inf if failed, NaN if it is not plotted here."""
     turns, metric, step = summary.turns, summary.mains[pool.stratum], summary.turns.step_of_row
     values = values_of(turns.frame, metric, turns.origins_ns)
     kind = turns.frame["outcome_class"].cat.codes.to_numpy()
-    # a row of a step that no measured turn has is the pool's by the instant and turn type that it names itself
+    # a row of a step without measured turns belongs to the pool of its own instant and turn type
     measured_from, turn_type = pool.stratum
     kinds = turns.frame["turn_type"]
     of_type = (kinds == turn_type) if turn_type else (kinds.isna() | (kinds == REGULAR))
@@ -215,7 +216,7 @@ def _panel(
     pool: Pool, at_s: Floats, values: Floats, counted: Flags, lost_s: Floats, length_s: float, bin_s: float,
     ends: tuple[float, float],
 ) -> Panel:  # fmt: skip
-    """`lost_s`: when each lost turn was lost."""
+    """Return the panel of a pool. `lost_s`: the time of each turn that did not start."""
     at_s, values = np.append(at_s, lost_s), np.append(values, np.full(lost_s.size, np.inf))
     counted = np.append(counted, np.ones(lost_s.size, dtype=bool))
     good = np.isfinite(values)
@@ -235,7 +236,7 @@ def _panel(
 
 
 def bins_of(at_s: Floats, values: Floats, bin_s: float) -> Iterable[TimeBin]:
-    """The stretches in which any turn began, or was lost."""
+    """Yield the bins that have any turn, including those that did not start."""
     place = np.maximum(at_s // bin_s, 0).astype(np.int64)
     order = order_of_codes(place)
     place, values = place[order], values[order]
@@ -249,7 +250,7 @@ def bins_of(at_s: Floats, values: Floats, bin_s: float) -> Iterable[TimeBin]:
 
 
 def active(summary: Summary) -> tuple[Floats, Floats]:
-    """Sessions active, all targets and workers together, at ≤ 240 instants of the run."""
+    """Return the active sessions of all targets and workers, at ≤ 240 instants of the run."""
     seconds = summary.run.seconds
     if not len(seconds):
         return np.zeros(0), np.zeros(0)
@@ -260,13 +261,13 @@ def active(summary: Summary) -> tuple[Floats, Floats]:
 
 
 IN_BIN = 12
-"""So many turns of a step are to fall into a bin: its median then has six on either side."""
+"""The planned number of a step's turns in a bin: its median then has six on either side."""
 STEPS_MOST = 24
 
 
 @dataclass(frozen=True)
 class StepSeries:
-    """A step on one target; only bins whose median is known."""
+    """A step on one target, with the bins whose median is known."""
 
     step: str
     target: int
@@ -288,7 +289,7 @@ class StepsOverTime:
 
 
 def steps_over_time(summary: Summary, stratum: Stratum) -> StepsOverTime | None:
-    """The main metric of each step over the run; None where no step has a median in two bins."""
+    """Return the main metric of each step over the run; None if no step has a median in two bins."""
     turns, at_s = summary.turns, began_s(summary)
     steps = np.flatnonzero(turns.steps_in(stratum))[:STEPS_MOST]
     sizes = (turns.by_group(np.ones(turns.rows.size, dtype=bool)) + turns.lost_by_group)[:, steps]

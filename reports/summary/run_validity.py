@@ -1,4 +1,4 @@
-"""How far a run's figures can be trusted: its validity, stamps, clock and cores of each host, incidents, settings."""
+"""Facts on the validity of a run's values: checks, timestamps, clock and cores of each host, incidents, settings."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from reports.turns import TurnArrays
 
 RunWord = Literal["VALID", "INVALID", "NO VERDICT"]
 WORDS: dict[ValidityStatus, RunWord] = {"valid": "VALID", "invalid": "INVALID", "no_verdict": "NO VERDICT"}
-"""What screens print for a status."""
+"""The word that screens print for a status."""
 
 
 @dataclass(frozen=True)
 class NoVerdict:
-    """Why a run has no verdict; `note`: in the words of a check that had no data."""
+    """The reason that a run has no verdict. `note`: the text of a check that had no data."""
 
     kind: Literal["running", "closing", "warm-up", "killed", "unknown", "nothing"]
     turns: int = 0
-    """all of the run's, which were of the warm-up"""
+    """All turns of the run, if all were in the warm-up."""
     warmup_s: float = 0.0
     note: str = ""
 
 
 @dataclass(frozen=True)
 class RunValidity:
-    """Whether the values of a run may be used; `not_judged`: why there is no verdict."""
+    """The validity of a run's values. `not_judged`: the reason that there is no verdict."""
 
     status: ValidityStatus
     reasons: tuple[str, ...]
@@ -63,7 +63,7 @@ class RunValidity:
 
 
 def validity_of(document: dict[str, Any]) -> RunValidity:
-    """Return the validity that a run's document has; a run without one has no verdict."""
+    """Return the validity from a run's document; a run without one has no verdict."""
     found = convert(document.get("validity") or {"status": "no_verdict"}, Validity)
     not_judged = _not_judged(document, found) if found.status == "no_verdict" else None
     return RunValidity(found.status, tuple(found.reasons), tuple(found.checks), not_judged)
@@ -81,7 +81,7 @@ def _not_judged(document: dict[str, Any], validity: Validity) -> NoVerdict:
 
 
 def taken_by_warm_up(document: dict[str, Any]) -> NoVerdict | None:
-    """That nothing was measured, where all turns were of the warm-up; None where there are others."""
+    """Return the reason that nothing was measured, if all turns were in the warm-up; None otherwise."""
     totals = document.get("totals") or {}
     turns = sum((totals.get("turns") or {}).values())
     if not turns or totals.get("warmup_turns") != turns:
@@ -90,11 +90,11 @@ def taken_by_warm_up(document: dict[str, Any]) -> NoVerdict | None:
 
 
 BUSIEST = 10
-"""A run is held against its calibration in so many of its seconds, those with the most events."""
+"""The number of a run's seconds, those with the most events, that are compared with its calibration."""
 
 
 def busiest(seconds: pd.DataFrame) -> tuple[float, float]:
-    """(most sessions that a process had open, events a second in its busiest seconds), of the busiest process."""
+    """Return (most open sessions of a process, events per second in the busiest seconds of the busiest process)."""
     if not len(seconds):
         return 0.0, 0.0
     rate = seconds["events"] / seconds["duration_ns"].clip(lower=1) * NS_PER_S
@@ -105,7 +105,7 @@ def busiest(seconds: pd.DataFrame) -> tuple[float, float]:
 
 
 class HostTrust(JsonEntry, frozen=True):
-    """A host that recorded a part of the run, and how far its stamps and its clock can be trusted; null: not known."""
+    """A host that recorded a part of the run, with the accuracy of its timestamps and its clock; null: unknown."""
 
     name: str
     workers: Count
@@ -121,7 +121,7 @@ class HostTrust(JsonEntry, frozen=True):
 
 
 class HostCpu(JsonEntry, frozen=True):
-    """Who had the cores of a host over the run, as shares of the time of all; null: the system does not tell."""
+    """The use of a host's cores during the run, as shares of the time of all cores; null if not reported."""
 
     host: str
     cores: Count
@@ -139,7 +139,7 @@ SHARES = ("load_start", "load_end", "this_run", "all_programs", "steal", "total_
 
 
 def machines(run: RunFrames) -> Iterable[HostCpu]:
-    """Each host whose cores were watched."""
+    """Yield each host with a record of its core use."""
     for entry in hosts_of(run.metadata):
         watched = entry.get("cpu_use")
         if watched is not None:
@@ -150,7 +150,7 @@ def machines(run: RunFrames) -> Iterable[HostCpu]:
 
 
 def hosts_in(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> Iterable[HostTrust]:
-    """Each host of a run, in the order of their names; none where one host recorded all. `sessions`: measured ones."""
+    """Yield each host of a run, if there are several, in the order of their names. `sessions`: the measured ones."""
     entries = hosts_of(run.metadata)
     for entry in entries if len(entries) > 1 else ():
         name = str(entry.get("name"))
@@ -180,26 +180,26 @@ def _or_nan(value: Any) -> float:
 
 
 FILLER = "filler"
-"""The trait of turns whose caller may hear a filler first."""
+"""The part of a turn type's name that marks turns that may have a filler first."""
 
 
 @dataclass(frozen=True)
 class DataNotes:
-    """What a run's rows tell beside its figures."""
+    """Facts in a run's rows besides its metrics."""
 
     turns: int
     left_out: int
-    """those of them that are of the warm-up, where others are not"""
+    """The number of these that were in the warm-up; 0 if all were."""
     filled: int
-    """measured turns whose caller may have heard a filler first"""
+    """The number of measured turns that may have had a filler first."""
     unattributed_commits: int
-    """that no turn of the script made"""
+    """The number of commits that belong to no turn of the script."""
     models: tuple[tuple[str, str], ...]
-    """(target, model) of whatever answered, and of what transcribed the caller's words"""
+    """(target, model) of each model that responded, and of each that transcribed the caller's speech."""
 
 
 def noticed(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> DataNotes:
-    """`sessions`: the measured ones."""
+    """Return the notes on a run. `sessions`: the measured ones."""
     models: list[tuple[str, str]] = []
     filled = by_label(turns.frame["turn_type"].cat, lambda name: FILLER in name, False, np.bool_)
     named = sessions[["target", "model", "effective_settings"]].drop_duplicates().astype(object)
@@ -215,7 +215,7 @@ def noticed(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> DataNo
 
 
 class Incident(JsonEntry, frozen=True):
-    """What happened beside the measuring, in the words of whoever met it; `at_s` after the run began."""
+    """An event other than a measurement, with a text; `at_s` is the time after the start of the run."""
 
     at_s: float
     worker: Count
@@ -225,7 +225,7 @@ class Incident(JsonEntry, frozen=True):
 
 @dataclass(frozen=True)
 class Incidents:
-    """Those whose words were kept, in the order in which they happened, and how many there were of each kind."""
+    """The incidents whose texts are stored, in the order of their time, and the total number of each type."""
 
     kept: tuple[Incident, ...]
     counts: Mapping[str, int]
@@ -236,22 +236,22 @@ class Incidents:
 
 
 SIMULATOR_LATE, LATE_MS = "simulator_late", re.compile(r"([\d.]+) ms")
-"""A kind of incident, and where its text says how late 99 % of the simulator's events were at most."""
+"""A type of incident, and the pattern in its text for the p99 of the simulator's lateness."""
 
 
 def late_ms(incident: Incident) -> float | None:
-    """By how much latencies exceed the simulator's profile, as an incident says; None of incidents of other kinds."""
+    """Return the lateness of latencies relative to the simulator's profile in an incident; None for other types."""
     found = LATE_MS.search(incident.text) if incident.kind == SIMULATOR_LATE else None
     return float(found[1]) if found else None
 
 
 def simulator_late_ms(document: Mapping[str, Any]) -> float:
-    """By how much latencies of the run exceed the simulator's profile at most; 0 if no simulator was late."""
+    """Return the maximum lateness of latencies relative to the simulator's profile; 0 if no simulator was late."""
     return max((late_ms(one) or 0.0 for one in incidents_of(document, 0).kept), default=0.0)
 
 
 def incidents_of(document: Mapping[str, Any], started_utc_ns: int) -> Incidents:
-    """A worker keeps the words of its first hundred, and counts them all; what is no incident is passed over."""
+    """Return the incidents of a run. A worker stores the texts of its first hundred, and counts all of them."""
     read: list[Incident] = []
     for entry in document.get("incidents") or []:
         at_s = (entry.get("at_utc_ns", started_utc_ns) - started_utc_ns) / NS_PER_S
@@ -266,7 +266,7 @@ BY_SERVICE = ("server_vad", "semantic_vad")
 
 
 class PlaybackSetup(JsonEntry, frozen=True):
-    """Settings of the run's scripts that figures depend on."""
+    """Settings of the run's scripts that affect the values."""
 
     jitter_buffers_ms: tuple[float, ...]
     vad_chunks_ms: Annotated[tuple[float, ...], about("audio in a message of a VAD turn; empty if none was started")]
@@ -277,7 +277,7 @@ class PlaybackSetup(JsonEntry, frozen=True):
 
 def setup_of(document: dict[str, Any], turns: TurnArrays) -> PlaybackSetup:
     scripts = document.get("scripts") or []
-    # speech of a measured turn that began, at a microphone's pace
+    # scripts with speech, in real time, in a measured turn
     spoken = ~np.isnan(turns.instant("speech_start")) | ~np.isnan(turns.instant("speech_end"))
     begun = {str(name) for name in turns.frame["script"].iloc[turns.rows[spoken]].unique()}
     vad = [s for s in scripts if s.get("turn_detection") in BY_SERVICE and str(s.get("name")) in begun]

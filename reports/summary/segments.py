@@ -1,6 +1,6 @@
-"""The segments of voice_to_voice. Means and integer sums of ns add up to the whole exactly; quantiles would not.
+"""The segments of voice_to_voice. Means and integer sums of ns add up exactly to the total; quantiles would not.
 
-Turns in which the same instants happened are one breakdown; a missing instant merges its two neighbours.
+Turns with the same instants form one breakdown; a missing instant merges its two neighbours.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from reports.summary.metrics import ALL
 from reports.turns import TurnArrays
 
 BANDS = ((0.5, 0.05, 10), (0.95, 0.015, 100))
-"""(percentile, how far to either side, turns that it takes at least): whose segments are told together."""
+"""(percentile, half-width, minimum number of turns) of the bands whose segments are reported."""
 SELF_STARTED = tuple(name for name in VAD_SEGMENTS if name != "request_sent")
-"""The instants of a VAD turn whose response the service starts itself."""
+"""The instants of a VAD turn whose response the service starts."""
 WHOLE = {pair for chain in (VAD_SEGMENTS, SELF_STARTED, MANUAL_SEGMENTS) for pair in pairwise(chain)}
 
 
 class Segment(JsonEntry, frozen=True):
-    """From one instant to the next; the sum over all turns of the breakdown, negative where the order was another."""
+    """The time from one instant to the next, summed over a breakdown's turns; negative if their order is reversed."""
 
     begin: str = field(name="from")
     end: str = field(name="to")
@@ -40,8 +40,9 @@ class Segment(JsonEntry, frozen=True):
 
 
 class Breakdown(JsonEntry, frozen=True):
-    """The segments of the good turns of one target, turn type and step (or all) in which the same instants happened:
-    sums add up exactly.
+    """The segments of the successful turns of one target, turn type and step (or all) with the same instants.
+
+    Sums add up exactly.
     """
 
     target: str
@@ -54,7 +55,7 @@ class Breakdown(JsonEntry, frozen=True):
 
     @property
     def noticed(self) -> bool:
-        """Whether the service noticed the end of speech; else nobody but the script knew of it."""
+        """True if the service detected the end of speech; otherwise only the script knew it."""
         return self.segments[0].end == "speech_stopped"
 
     @property
@@ -63,13 +64,13 @@ class Breakdown(JsonEntry, frozen=True):
 
 
 class PercentileBand(Breakdown, frozen=True, kw_only=True):
-    """The same of the turns around a percentile of voice_to_voice."""
+    """A breakdown of the turns around a percentile of voice_to_voice."""
 
     p: float
 
 
 def _whole(target: str, step: str, turn_type: str, turns: int, sums: Iterable[tuple[str, str, int]]) -> Breakdown:
-    """A breakdown of so many turns, from each segment's instants and its sum."""
+    """Return a breakdown of `turns` turns, from each segment's instants and its sum."""
     parts = []
     for begin, end, ns in sums:
         name = SEGMENT_NAMES[end] if (begin, end) in WHOLE else f"{SEGMENT_NAMES[begin]} → {SEGMENT_NAMES[end]}"
@@ -79,7 +80,7 @@ def _whole(target: str, step: str, turn_type: str, turns: int, sums: Iterable[tu
 
 
 class SegmentPattern(NamedTuple):
-    """Good turns of one target and step with the same instants: `pattern` has a bit for each of VAD_SEGMENTS."""
+    """The successful turns of one target and step with the same instants. `pattern`: a bit for each of VAD_SEGMENTS."""
 
     target: int
     step: int
@@ -88,7 +89,7 @@ class SegmentPattern(NamedTuple):
 
 
 def breakdowns(turns: TurnArrays) -> tuple[Breakdown, ...]:
-    """For each target all steps together, then step by step where there are several."""
+    """Return, for each target, all steps together, then step by step if there are several."""
     pieces = _summed(turns, list(_pieces(turns)))
     found: list[Breakdown] = []
     for target in turns.targets:
@@ -98,7 +99,7 @@ def breakdowns(turns: TurnArrays) -> tuple[Breakdown, ...]:
 
 
 def percentile_bands(turns: TurnArrays) -> tuple[PercentileBand, ...]:
-    """Return the good turns around the percentiles BANDS of voice_to_voice, by target, turn type, and instants."""
+    """Return the breakdowns around the percentiles BANDS of voice_to_voice, by target, turn type, and instants."""
     groups: dict[tuple[int, str, int], list[SegmentPattern]] = {}
     for piece in _pieces(turns):
         turn_type = turns.strata[turns.stratum[piece.step]].turn_type
@@ -121,13 +122,16 @@ def percentile_bands(turns: TurnArrays) -> tuple[PercentileBand, ...]:
 
 
 def _pieces(turns: TurnArrays) -> Iterable[SegmentPattern]:
-    """In the order of targets and steps. One instant after the other is looked at: of a million turns each is 8 MB."""
+    """Yield the patterns in the order of targets and steps.
+
+    Instants are read one after another: with a million turns, each needs 8 MB.
+    """
     pattern = np.zeros(turns.rows.size, dtype=np.uint8)
     for bit, name in enumerate(VAD_SEGMENTS):
         pattern |= (~np.isnan(turns.instant(name))).view(np.uint8) << np.uint8(bit)
     stopped, committed = (np.uint8(1 << VAD_SEGMENTS.index(name)) for name in ("speech_stopped", "committed"))
-    pattern[pattern & stopped == 0] &= ~committed  # what the script commits is no step of the service's
-    answered = turns.instant(VAD_SEGMENTS[-1]) >= turns.instant(VAD_SEGMENTS[0])  # else the wait is absent
+    pattern[pattern & stopped == 0] &= ~committed  # a commit by the script is no step of the service
+    answered = turns.instant(VAD_SEGMENTS[-1]) >= turns.instant(VAD_SEGMENTS[0])  # otherwise the latency is absent
     places = np.flatnonzero(turns.good & answered)
     steps, patterns = len(turns.steps), 1 << len(VAD_SEGMENTS)
     kinds, kind = np.unique(turns.group[places] * patterns + patterns - 1 - pattern[places], return_inverse=True)
@@ -137,7 +141,7 @@ def _pieces(turns: TurnArrays) -> Iterable[SegmentPattern]:
 
 
 def _summed(turns: TurnArrays, pieces: Sequence[SegmentPattern]) -> list[Breakdown]:
-    """The breakdown of each, its instants summed up one after the other."""
+    """Return the breakdown of each pattern. Its instants are summed one after another."""
     sums: list[dict[str, int]] = [{} for _ in pieces]
     for bit, name in enumerate(VAD_SEGMENTS):
         at_ns = turns.instant(name)
@@ -153,7 +157,7 @@ def _summed(turns: TurnArrays, pieces: Sequence[SegmentPattern]) -> list[Breakdo
 
 
 def _together(pieces: list[Breakdown]) -> Iterable[Breakdown]:
-    """The same instants of all steps whose turns have the same turn type, added up."""
+    """Yield the sums over all steps with the same turn type and instants."""
     kinds = dict.fromkeys((piece.turn_type, _chain(piece)) for piece in pieces)
     for turn_type, chain in kinds:
         mine = [piece for piece in pieces if (piece.turn_type, _chain(piece)) == (turn_type, chain)]

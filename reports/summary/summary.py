@@ -1,4 +1,4 @@
-"""One run in plain data, computed once for all forms of its report. Times are in ms, rates in B/s."""
+"""One run as plain data, computed once for all forms of its report. Times are in ms, rates in B/s."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ from reports.summary.targets import (
 from reports.turns import FAILED, UNFINISHED, Pool, TurnArrays, measured_sessions
 
 READ = "transcript_first"
-"""What a reader of captions waits for."""
+"""The metric of readers of captions."""
 GREETING = "greeting"
-"""What the caller of a service that speaks first waits for."""
+"""The metric of callers of a service that speaks first."""
 DRAWN = ("ttfa", "ttft", HEARD, "response_total", "transcript_total")
 CONNECTING = tuple(metric.name for metric in SESSION_METRICS if metric.scope == "session")
 
 
 class MainResult(MetricSummary, frozen=True, kw_only=True):
-    """What a caller of one target waits for, by a metric that is measured from one instant: turns and values."""
+    """A metric that callers of one target wait for, from one instant: numbers of turns, and values."""
 
     turns: Count
     sessions: Count
@@ -61,12 +61,12 @@ class MainResult(MetricSummary, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class RunPeriod:
-    """When the run was; seconds."""
+    """The time of the run, in seconds."""
 
     started_utc_ns: int
     length_s: float
     warmup_s: float
-    """the part before the first measured turn, where there was a warm-up"""
+    """The time before the first measured turn, if there was a warm-up; else 0."""
 
     @property
     def measured_s(self) -> float:
@@ -75,13 +75,13 @@ class RunPeriod:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Summary:
-    """One run: what is said of it, and what it was computed from, which curves and drawings need."""
+    """One run: its results, and the data from which they were computed, for curves and plots."""
 
     run: RunFrames
     samples: MetricSamples
-    """of DRAWN and of the main metrics; of a million turns one takes 12 MB, so no other outlives its figures"""
+    """Samples of DRAWN and of the main metrics. For a million turns one takes 12 MB, so others are not kept."""
     sessions: pd.DataFrame
-    """the measured ones"""
+    """The measured sessions."""
     scenario: str
     labels: dict[str, str]
     simulated: bool
@@ -89,34 +89,34 @@ class Summary:
     validity: run_validity.RunValidity
     setup: run_validity.PlaybackSetup
     metrics: tuple[MetricSummary, ...]
-    """all metrics of turns, of each pool and step"""
+    """All metrics of turns, for each pool and step."""
     drawn: tuple[str, ...]
     answers: tuple[MainResult, ...]
-    """by the main metrics, one for each target and stratum"""
+    """The main metrics, for each target and stratum."""
     heard: tuple[MainResult, ...]
-    """by voice_to_voice, if there are spoken turns and it is not their main metric"""
+    """voice_to_voice, if there are spoken turns and it is not their main metric."""
     answered: tuple[MainResult, ...]
-    """by answer_voice_to_voice, of scripts that say how long an answer is"""
+    """answer_voice_to_voice, for scripts that set the minimum duration of an answer."""
     read: tuple[MainResult, ...]
-    """by transcript_first, one for each target and stratum whose replies have a transcript"""
+    """transcript_first, for each target and stratum whose replies have a transcript."""
     greeted: tuple[MainResult, ...]
-    """by greeting, if services speak first; a call is a turn here"""
+    """greeting, if services speak first; here a turn is a call."""
     differences: tuple[TargetsQuantile, ...]
     spreads: tuple[tuple[MetricSummary, Variability], ...]
-    """how latencies vary, of each answer with more than one value: what the size of a comparison depends on"""
+    """The variability of each main metric with more than one value, on which the size of a comparison depends."""
     drifts: tuple[PoolDrift, ...]
-    """the earlier half of the turns against the later half, of targets with enough sessions"""
+    """The later half of the turns relative to the earlier half, for pools with enough sessions."""
     slopes: tuple[MetricSummary, ...]
-    """how the main metrics grow with the conversation, of each stratum and target that tells it"""
+    """The growth of the main metrics with the conversation, for each stratum and target that reports its tokens."""
     waits: tuple[GroupedLatency, ...]
-    """the main waits of each target and stratum by turn number, age, context, calls in progress and host"""
+    """The main metrics of each target and stratum, by each key of `group_keys`."""
     apart: tuple[GroupDifference, ...]
-    """which groups of them surely differ, so that figures of the whole run are of a mixture"""
+    """The groups that differ significantly: values of the whole run are then of a mixture."""
     breakdowns: tuple[Breakdown, ...]
     bands: tuple[PercentileBand, ...]
-    """segments of the turns around p50 and p95 of voice_to_voice, of each target with enough of them"""
+    """The segments of the turns around p50 and p95 of voice_to_voice, for each target with enough turns."""
     slowest: tuple[SlowTurn, ...]
-    """by what callers hear, if they hear it; turns without a voice_to_voice by their main metric"""
+    """By voice_to_voice; turns without it by their main metric."""
     slowest_of_steps: tuple[SlowTurn, ...]
     outcomes: Outcomes
     rates: tuple[TurnRate, ...]
@@ -127,14 +127,14 @@ class Summary:
     harness: tuple[HistogramSummary, ...]
     throughput: tuple[Throughput, ...]
     hosts: tuple[run_validity.HostTrust, ...]
-    """those that recorded the run, if there are several"""
+    """The hosts that recorded the run, if there are several."""
     machines: tuple[run_validity.HostCpu, ...]
     arms: tuple[TargetFacts, ...]
     interleaving: Interleaving | None
     money: RunCost
     quota: Quota
     arriving: ArrivalSummary | None
-    """None in a closed loop"""
+    """None in a closed loop."""
     incidents: run_validity.Incidents
     noticed: run_validity.DataNotes
 
@@ -148,12 +148,12 @@ class Summary:
 
     @property
     def mains(self) -> Mapping[Stratum, str]:
-        """The main metric of each stratum: ttfa if there is audio, else ttft; of agents voice_to_voice."""
+        """The main metric of each stratum: ttfa if there is audio, else ttft; for agents voice_to_voice."""
         return self.samples.mains
 
     @property
     def main(self) -> str:
-        """The main metric of most turns."""
+        """The main metric of the largest stratum."""
         return self.mains[self.turns.strata[self.turns.commonest]]
 
     @property
@@ -161,13 +161,13 @@ class Summary:
         return called(self.scenario, self.labels)
 
     def waits_by(self, by: str) -> list[list[GroupedLatency]]:
-        """The waits by one key, those of each stratum together."""
+        """Return the grouped latencies by one key, a list for each stratum."""
         of_strata = ([one for one in self.waits if (one.by, one.stratum) == (by, s)] for s in self.turns.strata)
         return [waits for waits in of_strata if waits]
 
 
 def summarise(run: RunFrames) -> Summary:
-    """Compute everything that is said of a run. Raises UsageError if its rows name no target."""
+    """Compute all results of a run. Raise UsageError if its rows name no target."""
     samples, sessions, metadata = samples_of(run), measured_sessions(run), run.metadata
     turns, mains, targets = samples.turns, samples.mains, samples.turns.targets
     window, outcomes = window_of(run, turns, sessions), outcomes_of(turns, sessions)
@@ -234,7 +234,7 @@ def summarise(run: RunFrames) -> Summary:
 
 
 class TurnMetric(NamedTuple):
-    """A metric of turns: its pools, each with the steps that have it, and the figures of all."""
+    """A metric of turns: its pools, each with the steps that have it, and the values of all."""
 
     pools: tuple[Pool, ...]
     figures: tuple[MetricSummary, ...]
@@ -242,7 +242,7 @@ class TurnMetric(NamedTuple):
 
 @dataclass(frozen=True)
 class _MainResults:
-    """What callers wait for, by any metric of turns."""
+    """The results for any metric of turns that callers wait for."""
 
     run: RunFrames
     samples: MetricSamples
@@ -251,7 +251,7 @@ class _MainResults:
     known: dict[str, TurnMetric]
 
     def metric(self, name: str) -> TurnMetric:
-        """A metric of turns; it has figures if it applies to any turn, or is a main one."""
+        """Return a metric of turns; it has values if it applies to any turn, or is a main metric."""
         if name not in self.known:
             samples, main = self.samples, name in self.samples.mains.values()
             one = samples[name] if main or name in DRAWN else sampled(samples.turns, name, samples.mains)
@@ -261,7 +261,7 @@ class _MainResults:
         return self.known[name]
 
     def of_others(self, metric: str) -> tuple[MainResult, ...]:
-        """Return the waits by a metric of turns that is not their main one, with the steps that have it."""
+        """Return the results of a metric in the strata that have another main metric, with the steps that have it."""
         mains = self.samples.mains.items()
         return tuple(
             self.of(pool, metric)
@@ -270,7 +270,7 @@ class _MainResults:
         )
 
     def of(self, pool: Pool, metric: str) -> MainResult:
-        """Return the wait of all turns of a pool, failed ones too; of what callers hear only of its steps."""
+        """Return the result of all turns of a pool, with failed ones; for a `…voice_to_voice`, only of its steps."""
         turns, label = self.samples.turns, self.samples.turns.targets[pool.target]
         if metric in (HEARD, ANSWER_HEARD):
             pool = replace(pool, steps=pool.steps & self.samples[metric].applies[pool.target])
@@ -279,7 +279,7 @@ class _MainResults:
         opened = int((self.sessions["target"] == label).sum()) if len(self.sessions) and alone else 0
         ended, failed = (int((mine & kind).sum()) for kind in (turns.kind != UNFINISHED, turns.kind == FAILED))
         lost = self.outcomes.targets[pool.target].turns_not_started
-        if turns.steps:  # a turn of the run started, which tells the steps of those that did not
+        if turns.steps:  # if a turn of the run started, the steps of those that did not are known
             lost = int(turns.lost_by_group[pool.target][pool.steps].sum())
         of = label, pool.stratum, ALL
         known = (f for f in self.metric(metric).figures if (f.target, f.stratum, f.step) == of)
@@ -294,7 +294,7 @@ def _caller_wait(of: MetricSummary, turns: int, sessions: int, failed: int, lost
 
 
 def window_of(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> RunPeriod:
-    """Return when a run was; one that was killed ends with its last written second. `sessions`: the measured ones."""
+    """Return the time of a run; a killed one ends with its last stored second. `sessions`: the measured ones."""
     known = [frame["start_utc_ns"] for frame in (run.turns, run.sessions) if len(frame)]
     began = int(run.metadata.get("started_utc_ns") or min((starts.min() for starts in known), default=0))
     seconds = [(int(run.seconds["second"].max()) + 1) * NS_PER_S] if len(run.seconds) else []

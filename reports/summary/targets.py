@@ -1,4 +1,4 @@
-"""The targets of a run side by side: what each was, how they were interleaved, and how far apart they lie."""
+"""The targets of a run side by side: their settings, their interleaving, and their ratios."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from reports.summary.metrics import MetricSummary
 
 TOLD = (0.5, 0.95)
 FAIR = 0.01
-"""Arms whose failures lie farther apart, and arms with more throttling, are no fair comparison."""
+"""The maximum difference of failure rates, and the maximum share of throttling, of a fair comparison."""
 DEFLATE = "permessage-deflate"
 SEEN = 200
-"""Of so many sessions of an arm the effective settings are read."""
+"""The number of a target's sessions whose effective settings are read."""
 OF_FACTS = ["effective_settings", "model", "region", "opened_at_ns", "response_headers"]
 OF_PAIRS = ["pair", "target", "block", "start_ns", "session_ready_ms", "outcome_class"]
-"""Columns of sessions that tell what an arm was, and how arms were interleaved; all sixty take ten times as long."""
+"""The columns of sessions for facts on targets and their interleaving; all sixty take ten times as long."""
 
 
 class TargetFacts(JsonEntry, frozen=True, kw_only=True):
-    """What one target or variant was, in words; null where the run does not tell."""
+    """The settings of one target or variant, as texts; null if the run does not contain them."""
 
     target: str
     address: Known | None = None
@@ -45,7 +45,7 @@ class TargetFacts(JsonEntry, frozen=True, kw_only=True):
 
 
 class Interleaving(JsonEntry, frozen=True):
-    """Sessions of all arms that began together."""
+    """The sessions of all targets that started together."""
 
     targets: Count
     pairs: Annotated[Count, about("those with a session of each target")]
@@ -56,7 +56,7 @@ class Interleaving(JsonEntry, frozen=True):
 
 
 class TargetsQuantile(JsonEntry, frozen=True):
-    """A quantile that several targets report, as multiples of the first one's, which is the baseline."""
+    """A quantile that several targets report, relative to that of the first one, which is the baseline."""
 
     metric: str
     measured_from: Known
@@ -71,12 +71,12 @@ class TargetsQuantile(JsonEntry, frozen=True):
 
     @property
     def others(self) -> list[tuple[str, float]]:
-        """The targets that are no baseline, each with its ratio."""
+        """The targets other than the baseline, each with its ratio."""
         return [(target, ratio) for target, ratio in self.ratios.items() if target != self.baseline]
 
 
 def arms_of(document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequence[str]) -> tuple[TargetFacts, ...]:
-    """What each target was, by the document and by what its sessions were told."""
+    """Return the settings of each target, from the document and from what its sessions received."""
     known = {entry.get("name"): entry for entry in document.get("targets") or []}
     told = sessions[OF_FACTS]
     of = {label: told[(sessions["target"] == label).to_numpy()] for label in targets}
@@ -122,7 +122,7 @@ def _parsed(text: str) -> dict[str, Any]:
 
 
 def transcription_model(text: str) -> str:
-    """The model that transcribes, of the settings of a session in either dialect; empty where none does."""
+    """Return the transcription model in the settings of a session, in either dialect; empty without one."""
     settings = _parsed(text)
     found = _inside(settings, "audio", "input", "transcription") or _inside(settings, "input_audio_transcription")
     return str(_inside(found, "model") or "")
@@ -135,7 +135,7 @@ def _inside(settings: Any, *names: str) -> Any:
 
 
 def _detection(settings: dict[str, Any]) -> str:
-    """server_vad, threshold 0.5, silence_duration_ms 500."""
+    """Return a text such as "server_vad, threshold 0.5, silence_duration_ms 500"."""
     nested = _inside(settings, "audio", "input")
     holder = nested if isinstance(nested, dict) and "turn_detection" in nested else settings
     if "turn_detection" not in holder:
@@ -147,7 +147,7 @@ def _detection(settings: dict[str, Any]) -> str:
 
 
 def _flat(value: Mapping[str, Any], before: str = "") -> dict[str, str]:
-    """Settings in one level: turn_detection.type; those that are null are left out."""
+    """Return the settings in one level, such as turn_detection.type; null ones are left out."""
     found: dict[str, str] = {}
     for key, entry in value.items():
         if isinstance(entry, dict):
@@ -158,12 +158,12 @@ def _flat(value: Mapping[str, Any], before: str = "") -> dict[str, str]:
 
 
 def _said(entry: Mapping[str, Any], key: str) -> str:
-    """A text of the document; `none` where it says that there is none, nothing where it does not say."""
+    """Return a text of the document: `none` if its value is empty, an empty text if it has no such key."""
     return str(entry[key] or "none") if key in entry else ""
 
 
 def interleaving_of(document: Mapping[str, Any], sessions: pd.DataFrame, arms: int) -> Interleaving | None:
-    """None where the run's sessions were not begun together."""
+    """Return the interleaving; None if the run's sessions did not start together."""
     if not document.get("interleaved") or arms < 2 or sessions["pair"].isna().all():
         return None
     there = sessions[OF_PAIRS][sessions["pair"].notna().to_numpy()]
@@ -178,7 +178,7 @@ def interleaving_of(document: Mapping[str, Any], sessions: pd.DataFrame, arms: i
 
 
 def arms_differences(answers: Iterable[MetricSummary]) -> Iterable[TargetsQuantile]:
-    """p50 and p95 of the figures that count from one instant, where at least two arms may tell them."""
+    """Yield p50 and p95 of the metrics that are measured from one instant, if at least two targets report them."""
     groups: dict[tuple[str, Stratum], list[MetricSummary]] = {}
     for figures in answers:
         groups.setdefault((figures.metric, figures.stratum), []).append(figures)
