@@ -153,7 +153,7 @@ def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int)
         username=proxy.user,
         password=proxy.password or "",
         rdns=True,  # `host` is what the proxy receives, whether a name or an address
-        forward=exchange,  # type: ignore[arg-type]  # it is asked for its `connect` alone
+        forward=exchange,  # type: ignore[arg-type]  # only its `connect` is called
     )
     try:
         negotiator.connect(host, port)

@@ -78,7 +78,7 @@ class _Query:
         return Lookup(found, self.began_ns, monotonic_ns())
 
 
-class _Threads(ThreadPool):  # type: ignore[misc]  # gevent says nothing of its types
+class _Threads(ThreadPool):  # type: ignore[misc]  # gevent has no types
     """A thread pool that does not grow beyond the machine's limit. After that, lookups wait for free threads."""
 
     def _add_thread(self) -> None:

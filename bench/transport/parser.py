@@ -251,7 +251,7 @@ class MeasuredDeflate(Extension):
 
 
 class _Offer(ClientPerMessageDeflateFactory):
-    def process_response_params(  # type: ignore[override]  # its caller wants an extension, whichever
+    def process_response_params(  # type: ignore[override]  # its caller needs any extension
         self, params: Sequence[ExtensionParameter], accepted_extensions: Sequence[Extension]
     ) -> MeasuredDeflate:
         return MeasuredDeflate(super().process_response_params(params, accepted_extensions))

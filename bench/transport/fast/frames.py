@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 
-from websockets.frames import apply_mask  # type: ignore[attr-defined]  # masks in C where it can be had
+from websockets.frames import apply_mask  # type: ignore[attr-defined]  # it masks in C if available
 
 from bench.clock import Arrival
 from bench.protocol.base import BinaryMessage
