@@ -127,7 +127,7 @@ FILLERS = "interim_response"
 LONGEST_SESSION = (1001, "maximum duration")
 """The close of a session that reached its maximum age: its code, and a part of its reason."""
 MANY_TOKENS = 2**40
-"""The number of tokens from which it is an error. The sum of a turn's would not fit its column."""
+"""The number of tokens from which a value is invalid. The sum of a turn would not fit its column."""
 
 Short = Annotated[str, msgspec.Meta(max_length=LONGEST_ID)]
 
