@@ -254,7 +254,7 @@ cdef class TemplateMatcher(Sieve):
     def match(self, bytes data, long long at_ns, long long empty_ns, bint complete):
         """Record the deltas of a read that has only complete text frames of matching deltas. Return whether it has.
 
-        `at_ns` is its timestamp. `empty_ns` is when the socket was last known to be empty. `complete`: as in `SocketRead`.
+        `at_ns`, `empty_ns` and `complete` are `stamp_ns`, `empty_ns` and `complete` of `SocketRead`.
         """
         return self.match_wire(<Text><const char *>data, len(data), at_ns, empty_ns, complete)
 
@@ -452,7 +452,7 @@ cdef class SocketReader:
         self.fd = -1
 
     def read(self, long long polled_ns, polls, Sieve sieve):
-        """Read the available bytes and return what `sieve` leaves of them, or None. Raise BlockingIOError if there are none.
+        """Read the available bytes. Return what `sieve` leaves of them, or None. Raise BlockingIOError if there are none.
 
         A broken connection has ended like one that the peer has closed; `failure` has the error. `polled_ns` is when
         the poll before the one that reported the socket did not report it; 0 if there was none. `polls` is the number
