@@ -45,8 +45,10 @@ Owners = dict[str, Attribution]
 
 
 class PendingRequest(NamedTuple):
-    """A request that awaits a response. `turn` is None if it has no turn. `event_id` is the id of the requesting
-    message."""
+    """A request that awaits a response.
+
+    `turn` is None if the request is outside of any turn. `event_id` is the id of the requesting message.
+    """
 
     turn: PendingTurn | None
     by_vad: bool
@@ -123,8 +125,7 @@ class Attributor:
         return claim
 
     def _take_request(self, event_id: str) -> tuple[PendingTurn | None, int]:
-        """Remove the named request, or the oldest in-band one, or the oldest. Return (its turn, the number of answered
-        requests)."""
+        """Remove the named request, else the oldest in-band one, else the oldest. Return (turn, answered requests)."""
         named = (place for place, request in enumerate(self._unanswered) if event_id and request.event_id == event_id)
         in_band = (place for place, request in enumerate(self._unanswered) if not request.out_of_band)
         place = next(chain(named, in_band), 0)

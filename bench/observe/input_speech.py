@@ -49,8 +49,7 @@ class SendTimestamps:
         return marks, stamp.at_ns - handed_ns
 
     def acknowledged(self, stamp: Transmitted) -> Sequence[str]:
-        """Return the instants of the message that a timestamp acknowledges, if the send timestamp of the message is
-        known."""
+        """Return the instants of an acknowledged message, if its send timestamp is known."""
         return self.departures[stamp.ticket][1] if stamp.acknowledged and stamp.ticket in self.stamped else ()
 
 
@@ -68,8 +67,7 @@ SPEECH_INSTANTS = {
 
 @dataclass(slots=True, eq=False)
 class InputSpeech(Instants):
-    """The service's view of one turn's speech. `vad` and `tail_ns` are `vad` and `trailing_silence_ns` of
-    `TurnPlan`."""
+    """The service's view of one turn's speech. `vad` and `tail_ns` come from `TurnPlan`."""
 
     vad: bool
     tail_ns: int
@@ -92,10 +90,10 @@ class InputSpeech(Instants):
     text: str = ""
 
     def mark_moments(self, moments: Mapping[str, int], handed: SendTime, clock_ns: int) -> list[str]:
-        """Set the new instants of speech in a message and return their names. `moments`: the ns before its due time of
-        each.
+        """Set the new instants of speech in a message and return their names.
 
-        `clock_ns` is the duration of the audio that the session has sent, including this message.
+        `moments` maps each instant to its distance in ns before the due time of the message. `clock_ns` is the duration
+        of the audio that the session has sent, including this message.
         """
         marks = [instant for instant in moments if instant not in self.instants]
         for instant in marks:
@@ -168,8 +166,7 @@ class InputSpeech(Instants):
         return self.all_committed(now_ns) and self.answered >= self.commits
 
     def await_rest(self) -> None:
-        """Wait for the rest of the speech after an answered pause. If none of the rest was detected, forget the
-        pause."""
+        """Wait for the rest of the speech after an answered pause. Forget the pause if no more speech was detected."""
         if self.answered >= self.commits and not self.uncommitted:
             self.instants.pop("speech_stopped", None)
             self.instants.pop("committed", None)

@@ -1,11 +1,10 @@
-"""The inputs of a session's timeline: one value for each action of the session, and for each event other than a
-message.
+"""The inputs of a session's timeline: one value for each action of the session and each event without a message.
 
 An instant is absolute CLOCK_MONOTONIC nanoseconds. An event log is the stream of these values and of the messages
 between them (`bench.run.event_log`). Its lines omit fields with their default value. Received messages are not inputs,
 because they are the most frequent. `Timeline.received` applies them.
 
-`Timeline.work` returns the actions that are due now, one value for each. The session does them and reports them as
+`Timeline.work` yields the actions that are due now, one value for each. The session does them and reports them as
 inputs.
 """
 
@@ -149,8 +148,10 @@ class ClientInterrupted(Input, frozen=True, tag="interrupt"):
 
 
 class SoundStarted(Input, frozen=True, tag="break_silence"):
-    """The start of a sound that needs no reply, while nothing is played. The player plays replies to it with these
-    settings."""
+    """The start of a sound that needs no reply, while nothing is played.
+
+    The player plays the replies to it with these settings.
+    """
 
     reply_format: AudioFormatName = "pcm16"
     jitter_buffer_ns: int = 0
@@ -199,11 +200,10 @@ class SessionFailed(Input, frozen=True, tag="fail"):
 
 
 class ConnectionClosed(Input, frozen=True, tag="closed"):
-    """The end of the connection. `ours`: we closed it, because a message broke a rule of the protocol or exceeded a
-    limit.
+    """The end of the connection.
 
-    `cause`, `uncertainty_ns`: as of `bench.transport.interface.CloseInfo`. OpenAI refuses a session with an error and a
-    close after the upgrade.
+    `ours`: we closed it, because a message broke a rule of the protocol or exceeded a limit. `cause`, `uncertainty_ns`:
+    as of `bench.transport.interface.CloseInfo`. OpenAI refuses a session with an error and a close after the upgrade.
     """
 
     code: int

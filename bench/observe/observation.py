@@ -118,8 +118,7 @@ def _errors(reference: str, words: str | None) -> tuple[int | None, int | None]:
 TIMES = {scope: [m for m in CATALOGUE.values() if m.scope == scope and m.unit == "ms"] for scope in get_args(Scope)}
 ARRIVALS, SENDS = frozenset(TURN_ARRIVALS), frozenset(TURN_SENDS)
 NONE_LOST = frozenset({"ok", "renewed", "unfinished"})
-"""The outcomes of sessions whose script was completed, continues in another session, or was ended by the end of the
-run."""
+"""The outcomes of sessions whose script was completed, continues in another session, or ended with the run."""
 
 
 class TurnObservation(msgspec.Struct, frozen=True):
@@ -204,8 +203,7 @@ class TurnObservation(msgspec.Struct, frozen=True):
 
     @property
     def timestamp_uncertainty_ns(self) -> int | None:
-        """The uncertainty of the first delta: of audio if there is any, otherwise of the earlier of text and
-        transcript."""
+        """The uncertainty of the first audio delta; without audio, that of the first text or transcript delta."""
         if "first_audio" in self.errors_ns:
             return self.errors_ns["first_audio"]
         deltas = [name for name in ("first_text", "first_transcript") if name in self.errors_ns]
@@ -257,8 +255,10 @@ class SessionObservation(msgspec.Struct, frozen=True):
     service_session_id: str = ""
     auth_wait_ns: int = 0
     caller_time_ns: int | None = None
-    """The caller's own time, from `session_updated` to the instant from which the first turn is measured. It is no
-    latency."""
+    """The caller's own time, from `session_updated` to the instant from which the first turn is measured.
+
+    It is no latency.
+    """
     renewed: bool = False
     """True if another session continues the script."""
     turns_planned: int = 0
@@ -296,8 +296,10 @@ class SessionObservation(msgspec.Struct, frozen=True):
 
     @property
     def retry_after_ns(self) -> int | None:
-        """The wait that the service requested when it refused this session: from headers, or, for a rate limit, from
-        the text."""
+        """The wait that the service requested when it refused this session.
+
+        It is in the headers. For a rate limit, it may be in the text instead.
+        """
         throttled = is_throttled(self.outcome)
         if not throttled and not self.outcome.startswith(REFUSED):
             return None

@@ -44,11 +44,9 @@ UNKNOWN = 40
 SETTLED = 120
 """The number of blocks after which the start of a stream is judged again. It may have stopped by then."""
 VARIED = 12
-"""The ratio of levels in the first `UNKNOWN` blocks that a stream exceeds if it starts with a voice, but not with
-noise."""
+"""The ratio of levels in the first `UNKNOWN` blocks that only a voice at the start of the stream exceeds, not noise."""
 STEADY = 4
-"""The ratio of levels in these blocks that a background does not exceed. If it is exceeded, they may contain a
-voice."""
+"""The ratio of levels in these blocks above which they may contain a voice. A background does not exceed it."""
 EARLY = 200
 """The number of blocks of a stream in which a sound may be the second word of a voice that started with the stream."""
 GROUP, GROUPS = 10, 60
@@ -63,8 +61,7 @@ The level of music also hardly changes in its first groups.
 RECHECKED = 20
 """A held tone is checked once in this number of groups."""
 KEPT = 2 * GROUP
-"""The number of blocks before the last received ones whose samples are kept. A checked group may end one group
-earlier."""
+"""The number of blocks with stored samples before the last received ones. A checked group may end a group earlier."""
 STREAMED = 16
 """The number of consecutive groups of noise that shows continuous sending. No reply ends with that many."""
 FIFTH = 5
@@ -73,9 +70,11 @@ FAINT = AUDIBLE * AUDIBLE // 32
 HUSHED = 16
 """The energy of digital silence, dither and rounding. After such a background, the first audible sample is exact."""
 ERRORS_NS = ((500, 45 * NS_PER_MS), (32, 100 * NS_PER_MS), (16, 345 * NS_PER_MS), (0, 1_540 * NS_PER_MS))
-"""(minimum ratio of the loudest 50 ms of a sound to its background, maximum error of its start), loudest first: 27,
-15, 12 and 0 dB. The errors of thousands of starts of each, with noise, a room and music in the background, were
-smaller."""
+"""(minimum ratio of the loudest 50 ms of a sound to its background, maximum error of its start), loudest first.
+
+The ratios are 27, 15, 12 and 0 dB. The errors of thousands of starts of each, with noise, a room and music in the
+background, were smaller.
+"""
 
 
 What = Literal["begins", "sounds", "ends"]
@@ -94,8 +93,7 @@ class SoundChange(NamedTuple):
 
 
 Block = tuple[int, int, int, int]
-"""A block's energy and level, the position of its first audible sample, and that after its last one; -1 if there is
-none."""
+"""A block's energy, its level, and the positions of its first audible sample and after its last one; -1 if none."""
 NO_BLOCK: Block = (0, 0, -1, -1)
 NOTHING: tuple[()] = ()
 Known = Iterable[tuple[What, int]]
@@ -148,8 +146,7 @@ class OnsetDetector:
         """The last audible sample of the sound."""
 
     def hear(self, samples: Samples, *, sent: bool = True) -> list[SoundChange]:
-        """Process the next samples and return the changes that they reveal. If they were not `sent`, they represent
-        silence."""
+        """Process the next samples and return the changes that they reveal. Samples not `sent` are silence."""
         self._sent = sent
         marks: list[SoundChange] = []
         end = self._number * self._size + len(self._left) + len(samples)
@@ -231,8 +228,7 @@ class OnsetDetector:
         self._groups.extend([behind] * GROUPS)
 
     def _is_tone(self, groups: int, ratio: tuple[int, int]) -> bool:
-        """Return whether the stream starts with a tone: groups of one level after the first one, and the last one a
-        tone."""
+        """Return whether the stream starts with a tone: groups of one level after the first, the last one a tone."""
         levels = list(self._groups)[1:groups]
         same = max(levels) * ratio[1] <= min(levels) * ratio[0]
         return same and is_tone(self._samples((groups - 1) * GROUP))

@@ -149,7 +149,7 @@ class PendingTurns:
 
     @property
     def heard_ns(self) -> int | None:
-        """Return (instant, outcome, detail, turn) of the next deadline of all open turns; None if they have none."""
+        """The instant at which all received audio of the last turn's reply has been played; None without audio."""
         return self.last.reply.playback_ends_ns or None if self.last is not None else None
 
     def due(self, limits: Timeouts) -> tuple[int, str, str, PendingTurn] | None:
@@ -163,8 +163,7 @@ class PendingTurns:
         return first
 
     def done(self, now_ns: int, *, session_over: bool) -> list[PendingTurn]:
-        """Return the turns that have ended and await no late event. After the session's end, no late event can
-        arrive."""
+        """Return the ended turns that await no late event. After the session's end, no event can arrive."""
         return [t for t in self.all if t.state is State.OVER and (session_over or not t.is_incomplete(now_ns))]
 
     def cuts(self) -> Iterator[inputs.CancelResponse | inputs.TruncateItem | inputs.RetrieveItem]:
@@ -239,8 +238,7 @@ class PendingTurns:
                 turn.interruption.spoken_ns, _ = hearing.unmark("sound_end")
 
     def not_stopped(self, failure: ServiceFailure) -> None:
-        """Apply an error that a reply was not cancelled, truncated or retrieved. A late message causes it, and it does
-        no harm."""
+        """Apply an error that a reply was not cancelled, truncated or retrieved: the message was only late."""
         for turn in self.all:
             if turn.interruption is None or not failure.event_id.startswith(turn.plan.event_prefix):
                 continue

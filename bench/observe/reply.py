@@ -58,8 +58,10 @@ class ItemPlayer:
         self._bytes = self._bytes_before = 0  # of the continuous playback, and before it
         self.first_audible_ns: int | None = None
         self.audible_error_ns = error_ns
-        """The uncertainty of `first_audible_ns`: the value of `error_ns` at that time. A later delta that really
-        arrived earlier does not move it, because the player did not wait for that delta."""
+        """The uncertainty of `first_audible_ns`: the value of `error_ns` at that time.
+
+        A later delta that really arrived earlier does not move it, because the player did not wait for that delta.
+        """
         self.stall_duration_ns = self.stall_count = 0
 
     @property
@@ -69,11 +71,11 @@ class ItemPlayer:
 
     @property
     def stall_duration_uncertainty_ns(self) -> int:
-        """The uncertainty of `stall_duration_ns`. It may be too short by the first delta's error, and too long by that
-        of the last late delta.
+        """The uncertainty of `stall_duration_ns`.
 
-        The total of all stalls is the largest delay of any delta behind the first one's schedule. That delta caused the
-        last stall.
+        The duration may be too short by the first delta's error, and too long by that of the last late delta. The
+        reason: the total of all stalls is the largest delay of any delta behind the first one's schedule, and that
+        delta caused the last stall.
         """
         return max(self._first_error_ns, self.error_ns)
 
@@ -83,8 +85,7 @@ class ItemPlayer:
         return self._audio.duration_ns(self._bytes_before) + since_ns
 
     def played_at_ns(self, length_ns: int) -> int:
-        """Return when this duration of received audio has been played. An instant before an ended stall may be too
-        late."""
+        """Return when this duration of received audio has been played. Before an ended stall, it may be too late."""
         return self._begins_ns + max(0, length_ns - self._audio.duration_ns(self._bytes_before))
 
     def add(self, at_ns: int, audio_bytes: int, payload: msgspec.Raw | StrippedAudio, error_ns: int = 0) -> bool:
@@ -160,8 +161,7 @@ class Reply(Instants):
     read_words: str = ""
     """The end of the decoded transcript, casefolded."""
     unread: list[msgspec.Raw | StrippedAudio] = field(default_factory=list)
-    """The transcript deltas that are not decoded yet. They are decoded when a script looks for a word, which is
-    rare."""
+    """The transcript deltas that are not decoded yet. Only a script that looks for a word needs them, which is rare."""
     unread_bytes: int = 0
     parts: list[str | FunctionCall] = field(default_factory=list)
     """The texts and function calls, in the order in which they were completed."""
@@ -412,8 +412,10 @@ class Reply(Instants):
 
     @property
     def answer(self) -> ItemAudio | None:
-        """The audio of the answer: the last response's first item with the phase ANSWER, or its last item without a
-        phase."""
+        """The audio of the answer: the last response's first item with the phase ANSWER, else its last item.
+
+        An item with the phase COMMENTARY is not the answer.
+        """
         items = list(self.items.items())[self.earlier_items :]
         told = (item for item_id, item in items if self.phases.get(item_id) == ANSWER)
         untold = (item for item_id, item in reversed(items) if self.phases.get(item_id) != COMMENTARY)
@@ -421,8 +423,7 @@ class Reply(Instants):
 
     @property
     def preamble(self) -> bool | None:
-        """True if audio came before the answer; None if there is no audio, or no sound that is long enough for an
-        answer."""
+        """True if audio came before the answer; None if there is no audio, or no sound as long as an answer."""
         if self.answer_min_ns:
             return self.answers[0].number > 1 if self.answers else None
         return self.answer is not next(iter(self.items.values())) if self.items else None
@@ -455,8 +456,7 @@ class Reply(Instants):
 
     @property
     def audio_speed(self) -> float | None:
-        """Seconds of audio received after items' first deltas, per second from first to last; None with under two
-        deltas."""
+        """Seconds of audio received after items' first deltas, per second from first to last; None under two deltas."""
         took_ns = sum(item.last_ns - item.first.at_ns for item in self.items.values())
         if took_ns <= 0:
             return None
@@ -465,8 +465,7 @@ class Reply(Instants):
 
 
 def _first_audible(players: Iterable[ItemPlayer]) -> tuple[int, int] | None:
-    """Return (playback time of the first audible sample, how much earlier it may have been); None if none is
-    audible."""
+    """Return (playback time of the first audible sample, how much earlier it may have been); None if all is silent."""
     heard = ((player.first_audible_ns, player.audible_error_ns) for player in players)
     return next(((at_ns, error_ns) for at_ns, error_ns in heard if at_ns is not None), None)
 

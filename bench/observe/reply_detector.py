@@ -113,8 +113,7 @@ class PlayoutQueue:
 
 
 def _delay_ns(gap_ns: int) -> int:
-    """Return the part of the lateness that is network delay, for audio that arrives this long after the queue ran
-    empty."""
+    """Return the part of the gap after the queue ran empty that is a network delay."""
     return min(GAP_NS, max(0, 2 * GAP_NS - gap_ns))
 
 
@@ -163,8 +162,7 @@ class ReplyDetector:
         self._replies = 0
         self._speaking = False
         self._cut = False
-        """True if the service has cleared the rest of the reply. Sound that follows without a pause was already on its
-        way."""
+        """True if the service has cleared the rest of the reply. Sound without a pause before it was sent earlier."""
         self._dropped = False
         """True if audio of the reply was cleared, or followed the clear: the service has cancelled the reply."""
         self._caller_spoke = False
@@ -175,11 +173,10 @@ class ReplyDetector:
         self._caller_spoke = self._speaking
 
     def listened(self, events: Sequence[ServerEvent], arrival: Arrival) -> Sequence[ServerEvent]:
-        """Return the events of a message with the detected sound in place of the audio. Events that have it do not
-        change.
+        """Return the events of a message with the detected sound in place of the audio.
 
-        Half a sample at the end of a message counts with the message that completes it, as in a line that plays the
-        bytes in sequence. `clear` drops it too.
+        Events that already have it do not change. Half a sample at the end of a message counts with the message that
+        completes it, as in a line that plays the bytes in sequence. `clear` drops it too.
         """
         return [self._listened(event, arrival) for event in events]
 
@@ -222,8 +219,7 @@ class ReplyDetector:
         return silent_ns * self.audio.rate_hz // NS_PER_S if played_ns and silent_ns >= GAP_NS else 0
 
     def events_in(self, events: Iterable[ServerEvent], arrival: Arrival) -> Iterator[tuple[ServerEvent, Arrival]]:
-        """Yield the timeline's events for `listened` events, each with its arrival. Events that were not sent have no
-        name."""
+        """Yield the timeline's events for `listened` events, each with its arrival. Derived events have no name."""
         for event in events:
             if event.kind is EventKind.TRANSCRIPT_DELTA:
                 self._words = (self._words + said(event.payload))[:LONGEST_TEXT]
@@ -333,8 +329,10 @@ class ReplyDetector:
             yield event, arrival
 
     def _place(self, first: HeldDelta, last: HeldDelta, begins: int, error_ns: int) -> PlayoutPosition:
-        """Return the position of a reply's first delta in the queue. It covers all deltas in which the reply may really
-        begin."""
+        """Return the position of a reply's first delta in the queue.
+
+        `uneven_ns` covers all deltas in which the reply may really begin.
+        """
         off = error_ns * self.audio.rate_hz // NS_PER_S
         near = [
             held for held in (*self._held, last) if held.end > begins - off and self._begin_of(held) <= begins + off
@@ -392,8 +390,7 @@ class SplitSamples:
         """The audio of that item; None if no half sample waits."""
 
     def listened(self, events: Sequence[ServerEvent], audio: AudioFormat) -> Sequence[ServerEvent]:
-        """Return the events of a message. A delta without whole samples contains the position of its first audible
-        sample."""
+        """Return the events of a message. The first audible sample replaces the payload of deltas with half samples."""
         audio_events = (event for event in events if event.kind is EventKind.AUDIO_DELTA)
         if not any(self.stream is not None or event.payload_bytes % audio.sample_bytes for event in audio_events):
             return events

@@ -24,8 +24,7 @@ from bench.units import NS_PER_MS
 
 @dataclass(slots=True, eq=False)
 class FalseReplyWatch:
-    """The watch for replies to one sound that needs none. `reply` is the audio of these replies, as the caller hears
-    it."""
+    """The watch for replies to one sound that needs none. `reply` is their audio, as the caller hears it."""
 
     reply: Reply
     replied: bool = False

@@ -145,7 +145,7 @@ class Timeline:
         self._watch = FalseReplyWatch(Reply(self._dialect.output_formats[broken.reply_format], broken.jitter_buffer_ns))
 
     def _restore_silence(self, _: inputs.SoundEnded) -> None:
-        """Keep the result of a sound for the next turn. If the client requests all replies, there are no others."""
+        """Keep the result of a sound for the next turn, unless the client requests all responses."""
         if self._watch is not None and self.owners.service_responds:
             self._false_reply = self._watch.replied or bool(self._false_reply)
         self._watch = None
@@ -236,8 +236,7 @@ class Timeline:
             wire_bytes = 0  # the bytes are the message's, and count once
 
     def listened(self, events: Sequence[ServerEvent], arrival: Arrival) -> Sequence[ServerEvent]:
-        """Return a message's events. The detected sound replaces audio with half samples, or in which replies are
-        detected."""
+        """Return a message's events. The detected sound replaces audio with half samples, or of continuous streams."""
         if self._detector is None:
             return self._split.listened(events, self._format)
         return self._detector.listened(events, arrival)
@@ -358,8 +357,7 @@ class Timeline:
                 self._fail("limit_exceeded:responses", arrival.at_ns, detail)
 
     def _bill(self, response_id: str, usage: TokenUsage, turn: PendingTurn | None) -> None:
-        """Add a response's tokens, once, to its open turn, also if the response does not count; otherwise to the
-        session."""
+        """Add a response's tokens, once, to its open turn, even if the response does not count; else to the session."""
         facts = self.facts
         if response_id:
             facts.billed.add(response_id)
@@ -483,8 +481,7 @@ class Timeline:
 
     @property
     def _audio_received(self) -> int:
-        """The decoded bytes of received audio: of the whole stream if the session is full-duplex, otherwise of all
-        turns."""
+        """The decoded bytes of received audio: of the whole stream if it is full-duplex, otherwise of all turns."""
         of_turns = 0 if self._detector is not None else sum(turn.audio_bytes_received for turn in self.turns.all)
         return self.facts.audio_bytes_received + of_turns
 
@@ -507,8 +504,7 @@ class Timeline:
             turn.end(outcome, at_ns, detail)
 
     def _expire_session(self, at_ns: int, detail: str) -> None:
-        """End a session that reached the service's age limit. It is no failure if its call continues in another
-        session."""
+        """End a session that reached the service's age limit. If its call goes on in another one, it has not failed."""
         if self._renewable and self.facts.ready:
             self.facts.end("renewed", at_ns, detail)  # the first outcome stays; open turns fail nevertheless
         self._fail("session_expired", at_ns, detail)

@@ -97,19 +97,20 @@ class PendingTurn(Instants):
     """The last response that counts."""
     item_id: str = ""
     between_items: bool = False
-    """True if an item of the reply is complete or announced, and no later delta has arrived. A function call has no
-    delta."""
+    """True if an item of the reply is complete or announced, and no delta has followed. A function call has none."""
     dropped: list[Reply] = field(default_factory=list)
     """Replies to pauses in the caller's speech. They do not count."""
     transmit_delay_ns: int | None = None
     unnoticed_ns: int = 0
     awaited_ns: int = 0
-    """The instant at which the service's turn to act began. Deadlines before it expire at it."""
+    """The instant at which the service's turn to act began. Earlier deadlines expire at this instant."""
     said_ns: int = 0
     """The instant of the last input or request that the whole turn answers; 0 before it."""
     doubted: str = ""
-    """The limit that may have expired before an event that the turn used. It is uncertain because this process did not
-    run."""
+    """The limit that may have expired before the event with which the turn went on.
+
+    It is uncertain because this process did not run.
+    """
     expected: dict[EventKind, int] = field(default_factory=dict)
     """Events that the script requires, each with the instant until which it must arrive."""
     progress_ns: int = 0
@@ -172,8 +173,7 @@ class PendingTurn(Instants):
     def count_sent(
         self, handed: SendTime, wire_bytes: int, audio_bytes: int, *, marks: Sequence[str], asks: bool, late: bool
     ) -> None:
-        """Count a message that the kernel accepted. It `marks` instants of speech; `asks` is True if it requests a
-        response."""
+        """Count a message that the kernel accepted. `marks`: its instants of speech. `asks`: it requests a response."""
         self.wire_bytes_sent += wire_bytes
         self.audio_bytes_sent += audio_bytes
         self.late_chunks += late
@@ -212,8 +212,7 @@ class PendingTurn(Instants):
         return self.hearing.noticed or not self.plan.has_turn_events
 
     def transmitted(self, stamp: Transmitted) -> None:
-        """Apply the kernel's timestamp of when a message was sent or acknowledged, unless it is of another turn or too
-        late."""
+        """Apply the kernel's timestamp of a sent or acknowledged message. It may be of another turn, or too late."""
         if self.state is State.OVER and stamp.at_ns > self.instants["ended"]:
             return
         marks, late_ns = self.sending.transmitted(stamp)
@@ -232,14 +231,12 @@ class PendingTurn(Instants):
 
     @property
     def request_event_id(self) -> str:
-        """The event id of the turn's last response request. After function calls it ends with the number of the
-        request."""
+        """The event id of the turn's last response request. After function calls it ends with the request's number."""
         first = self.plan.request_event_id
         return f"{first}-{self.calls.rounds + 1}" if self.calls.rounds else first
 
     def claimed(self, event: ServerEvent, decides: Decision, requests: int) -> None:
-        """Apply the decision of the first event of a response or item. `requests`: how many requests a response
-        answers."""
+        """Apply the decision of the first event of a response or item. A response answers this many `requests`."""
         if decides == "speaks":
             self.item_id = event.item_id
         elif decides == "fills":
@@ -266,8 +263,7 @@ class PendingTurn(Instants):
     # Received events.
 
     def received(self, event: ServerEvent, arrival: Arrival, wire_bytes: int) -> Ending | None:
-        """Count an event of this open turn, set its instant and advance the state. Return (outcome, detail) if it ends
-        the turn."""
+        """Apply an event of this open turn: counts, instant, state. Return (outcome, detail) if it ends the turn."""
         (at_ns, error_ns, kernel), kind = arrival, event.kind
         sent = event.name != "" or self.plan.has_turn_events  # otherwise it was detected in the audio
         self._count(sent, at_ns, error_ns, wire_bytes, kernel)
@@ -441,8 +437,10 @@ class PendingTurn(Instants):
     # Interruptions.
 
     def await_interruption(self, kind: InterruptionKind, *, verify: bool) -> None:
-        """Prepare for the script's interruption of the reply, or its sound during the reply. Do not replace an
-        interruption that must stop it."""
+        """Prepare for the script's interruption of the reply, or its sound during the reply.
+
+        An interruption that must stop the reply is not replaced.
+        """
         if self.state is State.OVER or (self.interruption is not None and self.interruption.is_wanted):
             return
         if self.interruption is not None:

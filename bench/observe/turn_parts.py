@@ -5,8 +5,8 @@ sent the function outputs. There may be several such rounds; the instants are th
 
 Speech, the client, or a sound that needs no reply can interrupt a reply during its playback. If the service reports
 that its caller speaks (`speech_started`), the client stops its player. A client that interrupts without the service
-stops the player at once. The caller has heard what was played by then. Definitions: τ-voice (arXiv 2603.13686), for the
-yield latency and these rates, and Full-Duplex-Bench v1.5 (arXiv 2507.23159).
+stops the player at once. The caller has heard what was played by then. Definitions: τ-voice (arXiv 2603.13686) for the
+yield latency and the rates, and Full-Duplex-Bench v1.5 (arXiv 2507.23159).
 
 After the service has reported the truncation of an item, the client requests the item (`conversation.item.retrieve`).
 The item must contain no more audio than the caller has heard, and no text: a truncation deletes the transcript, so that
@@ -33,8 +33,7 @@ CALL_INSTANTS = {EventKind.CALL_ADDED: "function_call_added", EventKind.CALL_DON
 
 @dataclass(slots=True, eq=False)
 class TurnFunctionCalls(Instants):
-    """The function calls of one turn. `expected`: the expected number of calls by function; None if the script sets
-    none."""
+    """The function calls of one turn. `expected`: the required number of calls by function; None if not set."""
 
     expected: Mapping[str, int] | None = None
     whole: dict[str, FunctionCall] = field(default_factory=dict)
@@ -159,8 +158,7 @@ class TruncationCheck:
 
     @property
     def verdict(self) -> bool | None:
-        """True if the service keeps no more than was heard; None if nothing was truncated, or the wait was not long
-        enough."""
+        """True if the service keeps no more than was heard; None if it truncated nothing, or the wait was too short."""
         if self.failed:
             return False
         return True if self.heard_ms and not self.pending else None
@@ -172,7 +170,7 @@ YIELD_NS, FALSE_YIELD_NS = 2 * NS_PER_S, NS_PER_S
 
 @dataclass(slots=True, eq=False)
 class Interruption(Instants):
-    """An interruption of the reply to one turn that the script plans."""
+    """A planned interruption of the reply to one turn."""
 
     kind: InterruptionKind
     stopped_ns: int | None = None
@@ -212,8 +210,7 @@ class Interruption(Instants):
             self.check.on_event(event)
 
     def played_out(self, at_ns: int) -> None:
-        """Record that the reply was played to its end. If that took longer than the limit, the caller waited for that
-        silence."""
+        """Record that the reply was played to its end. If that took longer than the limit, the caller waited for it."""
         began_ns = self.instants.get("barge_in")
         if self.kind == "speech" and self.stopped_ns is None and began_ns is not None and at_ns - began_ns > YIELD_NS:
             self.arrived("barge_in_silent", Arrival(at_ns))
@@ -243,7 +240,6 @@ class Interruption(Instants):
 
     @property
     def _took_ns(self) -> int | None:
-        """The time from the start of the interruption to the player's silence; None if it has no start or no such
-        silence."""
+        """The time from the start of the interruption to the player's silence; None if either is missing."""
         silent_ns, began_ns = map(self.instants.get, ("barge_in_silent", "barge_in"))
         return None if silent_ns is None or began_ns is None else silent_ns - began_ns

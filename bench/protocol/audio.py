@@ -96,8 +96,7 @@ def _alaw_table() -> Samples:
 
 
 def _encoder(law: Callable[[Samples], bytes]) -> Callable[[Samples], bytes]:
-    """Return an encoder with a table of all samples, created at first use. Negative samples index from the table's
-    end."""
+    """Return an encoder with a table of all samples, created at first use. Negative samples index from its end."""
 
     @cache
     def table() -> NDArray[np.uint8]:

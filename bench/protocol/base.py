@@ -138,8 +138,7 @@ class CallCodec:
         return data.replace(CALL_ID.encode(), self.call_id.encode())
 
     def heard(self, events: Sequence[ServerEvent]) -> Sequence[ServerEvent]:
-        """Return the events of a message for this call. If the message is for another call, its events become
-        unknown ones."""
+        """Return the events of a message as the call receives them: unknown ones if the message is for another call."""
         return events
 
     def played(self, mark: str) -> ClientMessage | None:
@@ -194,8 +193,7 @@ class Dialect:
         raise NotImplementedError
 
     def unknown_format(self, settings: SessionSettings, where: str = "") -> UnsupportedSetting | None:
-        """Return the error for an audio format that the dialect does not have. `where` follows the list of its
-        formats."""
+        """Return the error for an audio format that the dialect lacks. `where` follows the list of its formats."""
         for key, name, formats in (
             ("input_format", settings.input_format, self.input_formats),
             ("output_format", settings.output_format, self.output_formats),

@@ -220,8 +220,7 @@ class ServerEvent(msgspec.Struct, frozen=True):
 
 
 def base64_bytes(raw: msgspec.Raw) -> int:
-    """Return the decoded length of a base64 JSON string (RFC 4648 §4), from length and padding; -1 if it is not
-    base64."""
+    """Return the decoded length of a base64 JSON string (RFC 4648 §4), from its length and padding; -1 if invalid."""
     text = memoryview(raw)
     characters = len(text) - 2
     if characters <= 2 and text.tobytes() in (b"", b"null"):

@@ -120,8 +120,7 @@ class OpenAIDialect(EventReader):
     # Sent messages.
 
     def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
-        """Return the first unsupported format or setting, or setting in `extra` that conflicts with what this tool
-        relies on."""
+        """Return the first unsupported setting, or setting in `extra` that conflicts with what this tool relies on."""
         return (
             self.unknown_format(settings, f" in the {self.name} dialect")
             or self._lacks(settings)

@@ -83,8 +83,7 @@ SHARED_KINDS = {
 
 
 def part_kinds(text: str, audio: str, transcript: str) -> dict[str, EventKind]:
-    """Return the kinds of the events of a response's parts, by name. The arguments are the beginnings of their
-    names."""
+    """Return the kinds of the events of a response's parts, by name. The arguments are the names' beginnings."""
     return {
         f"{text}.delta": EventKind.TEXT_DELTA,
         f"{text}.done": EventKind.TEXT_DONE,

@@ -55,8 +55,7 @@ class Preview(OpenAIDialect):
         ) | {"turn_detection": settings.turn_detection and settings.turn_detection.given}
 
     def formats(self, settings: SessionSettings) -> dict[str, Any]:
-        """Return a session's formats. The rate is included only if it differs from OpenAI's, which has no key for
-        it."""
+        """Return a session's formats. The rate is included only if it is not OpenAI's, which has no key for it."""
         heard, spoken = self.input_format_for(settings), self.output_format_for(settings)
         rate_hz = heard.rate_hz if heard.is_pcm and heard is not PCM16 else None
         name = "pcm16" if heard.is_pcm else heard.name

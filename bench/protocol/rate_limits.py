@@ -35,8 +35,7 @@ _asked = re.compile(rf"(?:try again|retry) (?:in|after) ({_LENGTH})", _FLAGS).se
 
 
 class RateLimit(msgspec.Struct, frozen=True):
-    """One limit, such as `requests` or `tokens`: what remains, and the seconds until it is reset; None if not
-    reported."""
+    """One limit, such as `requests` or `tokens`: what remains, and the seconds until its reset; None if unknown."""
 
     name: str
     limit: int | None = None

@@ -30,8 +30,10 @@ DetectorName = Literal[
     "azure_semantic_vad_multilingual",
     "full_duplex",
 ]
-"""Names of turn detection. Those with `azure` are Azure Voice Live's. `full_duplex` is GPT-Live's, which always
-listens."""
+"""The names of turn detection.
+
+Those with `azure` are Azure Voice Live's. `full_duplex` is GPT-Live's and agents', which listen all the time.
+"""
 MessageRole = Literal["system", "assistant", "user"]
 NoiseReduction = Literal["near_field", "far_field", "azure_deep_noise_suppression"]
 """Noise reduction for a near or a far microphone, and Azure Voice Live's own."""
@@ -39,8 +41,10 @@ EchoCancellation = Literal["server_echo_cancellation"]
 
 
 class TurnDetection(msgspec.Struct, frozen=True, kw_only=True):
-    """The service's voice activity detection. None means the service's default. `bench/plan/script_keys.py` has the
-    options."""
+    """The service's voice activity detection. None means the service's default.
+
+    `bench/plan/script_keys.py` has the options of each type.
+    """
 
     type: DetectorName = "server_vad"
     threshold: float | None = None
@@ -172,8 +176,7 @@ def undone(
 
 
 def _meeting(settings: Any, extra: Any, path: Keys) -> Keys | None:
-    """Return the part of the path at which `extra` replaces the value at its end; None if it does not change the
-    value."""
+    """Return the part of the path at which `extra` replaces the value at its end; None if it does not."""
     for depth, key in enumerate(path):
         if not isinstance(extra, Mapping) or not isinstance(settings, Mapping):
             return path[:depth]

@@ -236,8 +236,7 @@ def _words(proxy: Proxy, error: ProxyError) -> str:
 
 
 def kernel_stamps(limit_s: float) -> bool:
-    """Return whether the kernel timestamps arrivals. Raise OSError or ConnectError if there is no connection to
-    localhost."""
+    """Return whether the kernel timestamps arrivals. Raise OSError or ConnectError if localhost is unreachable."""
     server = StreamServer((LOOPBACK, 0), _answer)
     server.start()
     try:

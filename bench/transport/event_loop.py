@@ -56,8 +56,7 @@ class HubLocal:
 
     @classmethod
     def of_hub(cls) -> Self:
-        """Return the hub's object. Create a new one after a fork, in which both processes have the same hub and its
-        objects."""
+        """Return the hub's object. After a fork both processes have the same hub, so create a new one."""
         hub, name = gevent.get_hub(), f"rtbench_{cls.__name__}"
         held = getattr(hub, name, None)
         if isinstance(held, cls):
@@ -95,8 +94,7 @@ class LoopMonitor(HubLocal):
         """True if none of the watched files was ready when the last poll began."""
         self._snapshot = self._snapshot_before = NO_SNAPSHOT
         self._found: dict[int, PollSnapshot] = {}
-        """The sockets that a check has found readable since their last read, each with the snapshot before that
-        check."""
+        """The sockets that a check has found readable since their last read, each with the snapshot before."""
         self._switches = self._awake_ns = self._used_ns = 0
         """The kernel's counts when the last quiet poll began, and the instant."""
         self._loop = gevent.get_hub().loop
@@ -119,8 +117,7 @@ class LoopMonitor(HubLocal):
             os.close(self._schedstat)
 
     def start(self, fd: int) -> int:
-        """Forget earlier checks of a socket that the loop starts to watch. Return the number of polls, for
-        `empty_ns`."""
+        """Forget earlier checks of a socket that the loop starts to watch. Return the poll count, for `empty_ns`."""
         self._found.pop(fd, None)
         return self.polls
 

@@ -19,8 +19,7 @@ from bench.timeouts import Timeouts
 from bench.transport.received import MatchedDelta, ReceivedMessage
 
 BAD_FRAME, TOO_LARGE = 1002, 1009
-"""The close codes with which we end a connection: after an unreadable frame, and a message too big (RFC 6455
-§7.4.1)."""
+"""The close codes with which we end a connection: unreadable frame, message too big (RFC 6455 §7.4.1)."""
 MIB = 1 << 20
 MAX_MESSAGE_MIB = 16
 """The default limit of a message's size. The largest messages of services have a hundredth of it."""
@@ -163,8 +162,10 @@ def authority(host: str, port: int) -> str:
 
 
 class DeltaListener(Protocol):
-    """A listener to a reply that has begun. `streaming`: only its end is awaited, so its deltas may be read slightly
-    late."""
+    """A listener to a reply that has begun.
+
+    `streaming`: only the end of the reply is awaited, so its deltas may be read slightly late.
+    """
 
     streaming: bool
 
@@ -260,9 +261,8 @@ class OpenTransport(Protocol):
         subprotocols: Sequence[str],
         /,
     ) -> Transport:
-        """Connect and set the instants in `phases`, of which `opened` is the last. `context` is for TLS, if the scheme
-        uses it.
+        """Connect and set the instants in `phases`, of which `opened` is the last.
 
-        Raise ConnectError with an outcome: `connect_failed:<stage or status>`, `throttled:handshake`,
-        `timeout:<stage>`.
+        `context` is for TLS, if the scheme uses it. Raise ConnectError with an outcome: `connect_failed:<stage or
+        status>`, `throttled:handshake`, `timeout:<stage>`.
         """

@@ -25,13 +25,14 @@ from bench.units import NS_PER_S
 
 getaddrinfo = monkey.get_original("socket", "getaddrinfo")
 MOST_LOOKUPS = 500
-"""The maximum number of lookups in progress in a process. A lookup that has timed out occupies its thread until the
-resolver gives up."""
+"""The maximum number of lookups in progress in a process.
+
+A lookup that has timed out occupies its thread until the resolver gives up.
+"""
 IDLE_S = 60.0
 """The idle time after which a thread ends."""
 STOPPED_NS = 20_000_000
-"""The maximum delay of the end of a wait. If it ends later, this process did not run, and neither did the lookup's
-thread."""
+"""The maximum delay of the end of a wait. If it is longer, this process and the lookup's thread did not run."""
 
 
 class Lookup(NamedTuple):
@@ -98,8 +99,7 @@ class Resolver(HubLocal):
         self._threads = _Threads(MOST_LOOKUPS, idle_task_timeout=IDLE_S)
 
     def look_up(self, query: _Query, limit_s: float) -> Lookup:
-        """Look up a host as the function does. The limit applies to the wait for a thread, and again to the lookup
-        itself."""
+        """Look up a host as the function does. The limit applies to the wait for a thread, and again to the lookup."""
         full = ConnectError("failed:load_generator", f"{MOST_LOOKUPS} {LOOKUPS_FULL} within {limit_s:g} s")
         with gevent.Timeout(limit_s, full):
             answer = self._threads.spawn(query.run)
@@ -112,8 +112,8 @@ class Resolver(HubLocal):
 
 
 def _answered(answer: AsyncResult, query: _Query, limit_ns: int) -> bool:
-    """Wait for the answer. Return False if it took longer than the limit, counting only time in which this process
-    ran."""
+    """Wait for the answer. Return False if it takes longer than the limit, without time in which the process
+    stopped."""
     lost_ns = 0
     while not answer.ready():
         until_ns = (query.began_ns or monotonic_ns()) + limit_ns + lost_ns

@@ -52,8 +52,7 @@ class HttpResponse(NamedTuple):
 
     @property
     def whole(self) -> bool:
-        """True if the body is known to be complete. Without a length in the headers, only the end of the stream
-        shows that."""
+        """True if the body is known to be complete. Without a length, only the end of the stream shows that."""
         if self.chunked:
             return self.body.endswith(LAST_CHUNK)
         length = self.headers.get("content-length", "")
@@ -105,8 +104,7 @@ def unchunked(body: bytes) -> bytes:
 
 
 def service_words(body: bytes) -> str:
-    """Return the error code and message of a JSON body such as Azure's `{"error": {"code", "message"}}`; else its
-    text."""
+    """Return the code and message of a JSON error such as Azure's `{"error": {"code", "message"}}`; else the text."""
     text = " ".join(_text(body).split())
     try:
         parsed = read_json(body, numbers=False)
@@ -165,8 +163,7 @@ class ProtocolParser:
         self.answer = self._head = None
 
     def parse(self, read: SocketRead, begun: bytes = b"") -> list[ReceivedMessage]:
-        """Return the messages that a read completes. `begun`: the start of a frame that arrived before, and has not
-        ended."""
+        """Return the messages that a read completes. `begun`: bytes of a frame that the peer did not complete."""
         if begun:
             self._fed += len(begun)
             self._protocol.receive_data(begun)
@@ -235,8 +232,7 @@ class ProtocolParser:
 
 
 class MeasuredDeflate(Extension):
-    """The compression extension of one connection. `came` holds the payload bytes of received frames, as on the
-    wire."""
+    """The compression extension of one connection. `came`: payload bytes of received frames, as on the wire."""
 
     def __init__(self, deflate: PerMessageDeflate) -> None:
         self.name = deflate.name

@@ -37,10 +37,10 @@ class ReceivedMessage(NamedTuple):
 
 
 class MatchedDelta(NamedTuple):
-    """A delta that matched a template (`bench.transport.fast.reader`). `event` is that of the template, without a
-    payload.
+    """A delta that matched a template (`bench.transport.fast.reader`).
 
-    `lag_ns` is the time from its arrival to its match. `data` is its message, if texts are kept.
+    `event` is the template's event, without a payload. `lag_ns` is the time from its arrival to its match. `data` is
+    its message, if texts are kept.
     """
 
     event: ServerEvent

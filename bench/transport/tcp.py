@@ -83,8 +83,7 @@ class ByteStream(Protocol):
         """Yield to other greenlets if the event loop has been busy for long."""
 
     def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:
-        """Pass all of `data` to the kernel. Raise OSError; TimeoutError at `until_ns`, or if the peer takes no bytes
-        for 10 s.
+        """Pass all of `data` to the kernel. Raise OSError; TimeoutError at `until_ns`, or after 10 s without progress.
 
         Bytes that arrive meanwhile are read and passed on later, because a peer may send all of its data before it
         reads any. `stamped`: `transmitted` will return the timestamp of the send.

@@ -38,8 +38,7 @@ INCOMING = ssl.MemoryBIO()
 
 
 class TlsStream:
-    """TLS over a TCP stream. Each read of the socket is fed and drained before the next, so its timestamp stays
-    correct."""
+    """TLS over a TCP stream. Each read is fed and drained before the next, so its timestamp stays correct."""
 
     def __init__(self, tcp: TcpStream, context: ssl.SSLContext, host: str) -> None:
         self._tcp = tcp

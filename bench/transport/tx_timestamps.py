@@ -44,8 +44,7 @@ _EXTENDED_ERROR = struct.Struct("IBBBBII")  # errno, origin, type, code, padding
 
 
 class TxReport(NamedTuple):
-    """The report of a sent or acknowledged byte: its kind, its position (modulo 2**32), and its time on
-    CLOCK_REALTIME."""
+    """The report of a sent or acknowledged byte: kind, position (modulo 2**32), and time on CLOCK_REALTIME."""
 
     kind: int
     place: int
@@ -78,8 +77,7 @@ class TxTimestamps:
         return self._written if self.enabled else 0
 
     def send(self, data: bytes | memoryview, *, stamped: bool = False) -> int:
-        """Send as `socket.send` does. `stamped` requests reports of when the last accepted byte leaves and is
-        acknowledged."""
+        """Send as `socket.send` does. `stamped` requests reports of when the last byte leaves and is acknowledged."""
         if not (stamped and self.enabled):
             count = self._sock.send(data)
             self._written += count
@@ -109,8 +107,7 @@ class TxTimestamps:
                 self._note(answer)
 
     def _note(self, answer: TxReport) -> None:
-        """Record a report. A retransmitted segment gets another one, perhaps after its acknowledgement; the first
-        counts."""
+        """Record a report. Only the first report of a segment counts: a retransmission gets another one."""
         ticket, acknowledged = self._asked.get(answer.place), answer.kind == ACKNOWLEDGED
         if ticket is None or (ticket <= self._left and not acknowledged):
             return

@@ -169,8 +169,7 @@ class WebSocket:
         self.handshake = Handshake(dict(phases.instants), answer.headers, dict(phases.errors_ns))
 
     def _asked(self) -> OSError | None:
-        """Send the request. If that fails, return the error: the peer's last data may still be readable, and give
-        the reason."""
+        """Send the request. Return the error if that fails: the peer's last data may still give the reason."""
         try:
             self._flush()
         except OSError as error:  # not caught in `upgrade`: the traceback would hold its frame, a reference cycle

@@ -59,8 +59,7 @@ class MessageReader(TemplateMatcher):
         """The number of templates since all were forgotten."""
 
     def expect(self, *, plain: bool) -> None:
-        """Set whether the next frame starts an uncompressed message (`plain`). If not, websockets' protocol gets all
-        data."""
+        """Set `plain`: the next frame starts an uncompressed message. If False, websockets' protocol gets all data."""
         self._plain = plain
         self._note_ready()
 
