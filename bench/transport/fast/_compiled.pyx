@@ -452,7 +452,7 @@ cdef class SocketReader:
         self.fd = -1
 
     def read(self, long long polled_ns, polls, Sieve sieve):
-        """Read the available bytes. Return what `sieve` leaves of them, or None. Raise BlockingIOError if there are none.
+        """Read the available bytes. Return what `sieve` leaves, or None. Raise BlockingIOError if there are none.
 
         A broken connection has ended like one that the peer has closed; `failure` has the error. `polled_ns` is when
         the poll before the one that reported the socket did not report it; 0 if there was none. `polls` is the number
