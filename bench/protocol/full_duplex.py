@@ -262,7 +262,7 @@ def _backend(session: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def _delegated(wire: _Wire) -> ServerEvent:
-    """Return the error for a delegated task: this tool does not do it, so what the service says then is no answer."""
+    """Return the fatal error for a delegated task: the service's speech until the task is done is no answer."""
     target = slug(text_of(object_in(wire.delegation), "target")) or "unknown"
     why = "this tool answers none" if target == CLIENT else "its tokens are not counted"
     words = f"the service delegated a task (to: {target}), and {why}: what it says then is no answer to its caller"

@@ -179,15 +179,12 @@ class LoopMonitor(HubLocal):
 
 
 class ScheduledCallback:
-    """A scheduled callback."""
-
     __slots__ = ("call",)
 
     def __init__(self, call: Callable[[], None]) -> None:
         self.call: Callable[[], None] | None = call
 
     def cancel(self) -> None:
-        """Cancel the callback."""
         self.call = None
 
 
@@ -228,8 +225,8 @@ class CallbackScheduler(HubLocal):
         return tick
 
     def _arm(self, due_ns: int) -> None:
-        # A pass costs a wake-up of the process, which takes longer than the callbacks, so passes have a minimum
-        # distance.
+        # Each pass costs a wake-up of the process, which takes longer than the callbacks, so passes have a minimum
+        # interval.
         self._armed_ns = at_ns = max(due_ns, self._earliest_ns)
         if self._alarm is not None:
             set_alarm(self._alarm, at_ns)

@@ -22,7 +22,7 @@ BAD_FRAME, TOO_LARGE = 1002, 1009
 """The close codes with which we end a connection: unreadable frame, message too big (RFC 6455 §7.4.1)."""
 MIB = 1 << 20
 MAX_MESSAGE_MIB = 16
-"""The default limit of a message's size. The largest messages of services have a hundredth of it."""
+"""The default maximum size of a message. The largest messages of services have a hundredth of this size."""
 
 
 OnMessage = Callable[[ReceivedMessage], bool]

@@ -112,8 +112,7 @@ class Resolver(HubLocal):
 
 
 def _answered(answer: AsyncResult, query: _Query, limit_ns: int) -> bool:
-    """Wait for the answer. Return False if it takes longer than the limit, without time in which the process
-    stopped."""
+    """Wait for the answer. Return False if it takes longer than the limit, not counting pauses of this process."""
     lost_ns = 0
     while not answer.ready():
         until_ns = (query.began_ns or monotonic_ns()) + limit_ns + lost_ns
