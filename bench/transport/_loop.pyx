@@ -20,7 +20,7 @@ cdef extern from "<sys/epoll.h>" nogil:
     int EPOLLIN, EPOLLHUP
 
 cdef enum:
-    READY = 1024  # maximum number of events of one call
+    READY = 1024  # maximum number of events of one poll
 
 cdef extern from "<unistd.h>" nogil:
     ssize_t pread(int fd, void *into, size_t size, long offset)
@@ -64,7 +64,7 @@ def set_alarm(int fd, long long at_ns):
 def readable(int epoll):
     """Return the sockets of libev's epoll set that are readable or closed, with -1 for other ready files.
 
-    Return [] if no file of the set is ready, and None if there are too many events for one call. Do not block. libev
+    Return [] if no file of the set is ready, and None if there are too many events for one poll. Do not block. libev
     stores a file's number in the lower half of the data of its events (`ev_epoll.c`).
     """
     cdef epoll_event events[READY]

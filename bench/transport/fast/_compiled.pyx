@@ -341,7 +341,7 @@ cdef class Decrypter(Sieve):
     def __init__(self, tls, incoming, outgoing):
         """Create a decrypter with the `ssl.SSLObject` and the `ssl.MemoryBIO`s that it reads and writes.
 
-        All connections may share `incoming`: it is empty between the calls of the methods.
+        All connections may share `incoming`: it is empty whenever no method runs.
         """
         self.tls, self.incoming, self.outgoing = tls, incoming, outgoing
         self.matcher, self.early = Sieve(), b""
