@@ -1,11 +1,11 @@
-"""Follows a turn's speech and its request: when they left this machine, and what the service has heard of them. Pure.
+"""A turn's speech and request: when they left this machine, and what the service has detected of the speech. Pure.
 
-Our own clock is read before a send call, and a process can lose its core between the two; the kernel's stamp has no
-such error. The instants that a message marks move from the one to the other, whenever the stamp comes.
+The process reads its clock before a send call, and can lose its core between the two. The kernel's timestamp has no
+such error. When it arrives, the instants of the message move to it.
 
-A service's VAD may take a pause for the end. Whether it has heard more than up to the last pause is judged on the
-session's clock of input audio, on which both sides count the same samples; only where it does not say how far it has
-heard, by when it said so.
+A service's VAD may take a pause for the end. The session's clock of input audio, on which both sides count the same
+samples, shows whether the VAD has detected more than the speech up to the last pause. Only if the service does not
+report a position on this clock is the arrival of its event used.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from bench.untrusted.values import LONGEST_TEXT
 
 @dataclass(slots=True, eq=False)
 class SendTimestamps:
-    """The transmit stamps of one turn."""
+    """The transmit timestamps of one turn."""
 
     sends: int = 0
     departures: dict[int, tuple[int, Sequence[str]]] = field(default_factory=dict)
-    """ticket → the clock before the send call, and the instants that its message marks"""
+    """ticket → the clock before the send call, and the instants of its message"""
     stamped: set[int] = field(default_factory=set)
-    """Tickets of which the kernel has said when the message left."""
+    """The tickets of messages with a kernel timestamp of when they were sent."""
 
     def note(self, handed: SendTime, marks: Sequence[str]) -> None:
         self.sends += 1
@@ -37,10 +37,10 @@ class SendTimestamps:
             self.departures[handed.ticket] = handed.at_ns, marks
 
     def transmitted(self, stamp: Transmitted) -> tuple[Sequence[str], int]:
-        """(the instants that a stamp moves, how many ns later they are by it); none where it tells nothing new.
+        """Return (the instants that a timestamp moves, by how many ns they move later); no instants if it is not new.
 
-        A segment that is sent again is stamped again: the first stamp counts. One from before the send call cannot be:
-        the wall clock was stepped.
+        A retransmitted segment gets another timestamp, but the first one counts. A timestamp from before the send call
+        is wrong, because the wall clock was stepped.
         """
         handed_ns, marks = self.departures.get(stamp.ticket, (NEVER_NS, ()))
         if stamp.acknowledged or stamp.ticket in self.stamped or stamp.at_ns < handed_ns:
@@ -49,14 +49,14 @@ class SendTimestamps:
         return marks, stamp.at_ns - handed_ns
 
     def acknowledged(self, stamp: Transmitted) -> Sequence[str]:
-        """The instants of the message that a stamp acknowledges, where it is known when that left."""
+        """Return the instants of an acknowledged message, if its send timestamp is known."""
         return self.departures[stamp.ticket][1] if stamp.acknowledged and stamp.ticket in self.stamped else ()
 
 
 UNHEARD_NS = 1_000_000_000
-"""Time after the end of speech from which on a VAD that has not noticed the rest of it will not do so any more."""
+"""The time after the end of speech from which a VAD will not detect the rest of the speech any more."""
 
-# kind of event → the instant that its arrival marks: of the beginning the first, of all others the last
+# kind of event → the instant of its arrival: the first one for the start of speech, the last one for all others
 SPEECH_INSTANTS = {
     EventKind.SPEECH_STARTED: "speech_started",
     EventKind.SPEECH_STOPPED: "speech_stopped",
@@ -67,32 +67,33 @@ SPEECH_INSTANTS = {
 
 @dataclass(slots=True, eq=False)
 class InputSpeech(Instants):
-    """What the service has heard of one turn; the fields without a default are `TurnPlan`'s (`trailing_silence_ns`)."""
+    """The service's view of one turn's speech. `vad` and `tail_ns` come from `TurnPlan`."""
 
     vad: bool
     tail_ns: int
     clock_ns: dict[str, int] = field(default_factory=dict)
-    """Where the speech begins and ends on the session's clock of input audio."""
+    """The start and end of the speech on the session's clock of input audio."""
     heard_to_ns: int | None = None
-    """How far the service had heard, on that clock, when it said last that speech stopped; None: it does not say."""
+    """The position on that clock at the last reported end of speech; None if the service reports no position."""
     open: bool = False
-    """Whether the service hears speech and has not said that it stopped."""
+    """True if the service detects speech and has not reported its end."""
     uncommitted: bool = False
-    """Whether the service has heard more than it has committed."""
+    """True if the service has detected more speech than it has committed."""
     commits: int = 0
     answered: int = 0
-    """Commits that the service has answered, with a response or with its refusal."""
+    """The number of commits that the service has answered, with a response or a refusal."""
     committed_item: str = ""
-    """The item that the instants `committed` and `input_transcribed` are of."""
+    """The item of the instants `committed` and `input_transcribed`."""
     transcripts: int = 0
-    """How many commits' transcriptions came, or failed."""
+    """The number of commits with a transcription that arrived or failed."""
     failed_transcripts: int = 0
     text: str = ""
 
     def mark_moments(self, moments: Mapping[str, int], handed: SendTime, clock_ns: int) -> list[str]:
-        """Mark the moments of speech in a message, each so many ns before it was due; return those that are new.
+        """Set the new instants of speech in a message and return their names.
 
-        `clock_ns`: how much audio the session has sent with this message.
+        `moments` maps each instant to its distance in ns before the due time of the message. `clock_ns` is the duration
+        of the audio that the session has sent, including this message.
         """
         marks = [instant for instant in moments if instant not in self.instants]
         for instant in marks:
@@ -101,7 +102,7 @@ class InputSpeech(Instants):
         return marks
 
     def unmark(self, instant: str) -> tuple[int, int]:
-        """Take back an instant that is not the turn's own. Returns when it was, and its width."""
+        """Remove an instant that is not the turn's own. Return its time and its width."""
         del self.clock_ns[instant]
         return self.instants.pop(instant), self.widths_ns.pop(instant)
 
@@ -117,7 +118,7 @@ class InputSpeech(Instants):
             self.heard_to_ns = None if event.audio_ms is None else event.audio_ms * NS_PER_MS
         elif kind is EventKind.COMMITTED:
             self.uncommitted, self.committed_item = False, event.item_id
-            self.instants.pop("input_transcribed", None)  # that was of what was committed before
+            self.instants.pop("input_transcribed", None)  # it was that of the previous commit
 
     def transcribed(self, event: ServerEvent, arrival: Arrival) -> None:
         self.transcripts += 1
@@ -129,7 +130,7 @@ class InputSpeech(Instants):
 
     @property
     def words(self) -> str | None:
-        """The caller's words; None where not all that was committed has been transcribed."""
+        """The transcript of the caller's speech; None if not every commit has been transcribed."""
         whole = self.transcripts >= max(1, self.commits) and not self.failed_transcripts
         return self.text if whole else None
 
@@ -139,33 +140,33 @@ class InputSpeech(Instants):
 
     @property
     def noticed(self) -> bool:
-        """Whether the VAD has noticed an end of speech, and hears nothing more."""
+        """True if the VAD has detected an end of speech, and no speech since."""
         return self.vad and "speech_stopped" in self.instants and not self.open
 
     @property
     def finished(self) -> bool:
-        """Whether the VAD has heard to the end of the caller's speech, not just to a pause, and committed all of it."""
+        """True if the VAD has detected and committed the speech up to its end, and not only up to a pause."""
         if not self.noticed or "speech_end" not in self.instants or not self.commits or self.uncommitted:
             return False
-        if self.heard_to_ns is None or self.heard_to_ns < self.clock_ns.get("speech_start", 0):  # or by another clock
+        if self.heard_to_ns is None or self.heard_to_ns < self.clock_ns.get("speech_start", 0):  # or on another clock
             return self.instants["speech_stopped"] >= self.instants["speech_end"]
         return self.heard_to_ns >= self.clock_ns["speech_end"] - self.tail_ns
 
     def all_committed(self, now_ns: int) -> bool:
-        """Whether the service has committed all that it will ever hear."""
+        """Return whether the service has committed all speech that it will ever detect."""
         if self.finished:
             return True
         waited = self.spoken and now_ns >= self.instants["speech_end"] + UNHEARD_NS
         return waited and self.commits > 0 and not self.uncommitted
 
     def fully_answered(self, now_ns: int) -> bool:
-        """Whether a response that is done now answers all that was said."""
+        """Return whether a response that ends now answers the whole speech."""
         if not self.commits:  # a service that announces no commits
             return self.spoken and not self.open
         return self.all_committed(now_ns) and self.answered >= self.commits
 
     def await_rest(self) -> None:
-        """Wait for the rest: a pause was answered. Where nothing of the rest has been noticed, forget the pause."""
+        """Wait for the rest of the speech after an answered pause. Forget the pause if no more speech was detected."""
         if self.answered >= self.commits and not self.uncommitted:
             self.instants.pop("speech_stopped", None)
             self.instants.pop("committed", None)

@@ -1,11 +1,11 @@
-"""The inputs of a session's timeline: one value for each thing that the session did, or that happened to it.
+"""The inputs of a session's timeline: one value for each action of the session and each event without a message.
 
-An instant is absolute CLOCK_MONOTONIC nanoseconds. An event log is the stream of these values, with the messages that
-came between them (`bench.run.event_log`); fields that have their default are left out of its lines. Messages are told
-by `Timeline.received` instead, for they are most of what happens.
+An instant is absolute CLOCK_MONOTONIC nanoseconds. An event log is the stream of these values and of the messages
+between them (`bench.run.event_log`). Its lines omit fields with their default value. Received messages are not inputs,
+because they are the most frequent. `Timeline.received` applies them.
 
-What there is to do comes back out of `Timeline.work`, as one value for each thing that is to be done now. Whoever does
-it tells the timeline in the inputs that it always tells.
+`Timeline.work` yields the actions that are due now, one value for each. The session does them and reports them as
+inputs.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ NO_JSON = msgspec.Raw()
 
 
 class Input(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="action"):
-    """The base of all inputs; `action` tells their types apart in a log."""
+    """The base class of all inputs. `action` is their type in a log."""
 
 
 class SessionStart(Input, frozen=True):
-    """What a session's timeline is made with, whether it is live or a log's.
+    """The parameters of a session's timeline, live or replayed from a log.
 
-    `start_ns`: the start of connecting. `planned`: how many turns the script has. `service_responds`: the service's VAD
-    starts responses by itself. `intended_ns`: when the session was meant to start; None where nobody had planned it.
-    `called_ns`: when the call arrived that it is; None where none did. `renewable`: its call goes on in another session
-    when it expires. `reply_silence_ns`: the silence that ends a reply if no event does.
+    `start_ns` is the start of connecting, `planned` the number of turns of the script. `service_responds`: the
+    service's VAD starts responses. `intended_ns` is the planned start of the session; None if it was not planned.
+    `called_ns` is when its call arrived; None without a call arrival. `renewable`: its call continues in another
+    session when this one expires. `reply_silence_ns` is the silence that ends a reply if no event does.
     """
 
     start_ns: int
@@ -49,10 +49,10 @@ class SessionStart(Input, frozen=True):
 
 
 class Connected(Input, frozen=True, tag="connected"):
-    """The upgrade is done, or was refused: its phases, the service's response headers, the wait for a token before.
+    """The success or refusal of the upgrade, with its phases, the service's response headers and the wait for a token.
 
-    `uncertainties_ns`: how much earlier each phase may really have ended. Connecting begins once there is a token.
-    `call_id`: how an agent was told to name the call; "" elsewhere.
+    `uncertainties_ns` states how much earlier each phase may really have ended. Connecting starts once there is a
+    token. `call_id` is the id of the call that the agent received; "" for other services.
     """
 
     instants: Mapping[str, int]
@@ -63,19 +63,20 @@ class Connected(Input, frozen=True, tag="connected"):
 
 
 class TurnStarted(Input, frozen=True, tag="begin"):
-    """A turn begins; `at_ns` is read before its first send."""
+    """The start of a turn. `at_ns` is read before its first send."""
 
     at_ns: int
     plan: TurnPlan
 
 
 class Sent(Input, frozen=True, tag="sent"):
-    """A client event of the current turn, or of the session where no turn is open, was handed to the kernel.
+    """A client event that the kernel has accepted: of the current turn, or of the session if no turn is open.
 
-    The call took `uncertainty_ns`. `ticket`: by which `Transmitted` says when it really left. `instants`: those of
-    speech that a microphone recorded so many ns before. `late`: it left late for its schedule. `event`: in a log what
-    it said, its audio cut unless that is kept; left out where it is long. `untracked`: its event id, where it is the
-    script's own and no turn's. `item`: the one that it cuts, after `played_ms`, or retrieves.
+    The send call took `uncertainty_ns`. `Transmitted` refers to the message by `ticket`. `instants` are instants of
+    speech, each with the nanoseconds between its recording by a microphone and the send. `late`: it was sent late for
+    its schedule. `event` is, in a log, its content; without audio unless audio is recorded, and omitted if it is long.
+    `untracked` is its event id if the script itself sent it outside of any turn. `item` is the item that it truncates
+    after `played_ms`, or retrieves.
     """
 
     name: str
@@ -93,29 +94,29 @@ class Sent(Input, frozen=True, tag="sent"):
 
 
 class HistoryStarted(Input, frozen=True, tag="history"):
-    """The history is about to be sent: so many `messages` that were said before the first turn."""
+    """The start of sending the history: the number of `messages` from before the first turn."""
 
     at_ns: int
     messages: int
 
 
 class ContinuesCall(Input, frozen=True, tag="renews"):
-    """The session takes the place of one that was as old as one may be; the first thing that it is told.
+    """The continuation of a call from an expired session. It is the session's first input.
 
-    `previous_reply_end_ns`: when the caller had heard the last reply in that one; None where none was heard.
+    `previous_reply_end_ns` is when the caller had heard the last reply of the previous session; None if there was none.
     """
 
     previous_reply_end_ns: int | None = None
 
 
 class ReplacedBySession(Input, frozen=True, tag="renewed"):
-    """Another session takes this one's place: it plays what is left of the script."""
+    """The replacement of this session by another one, which runs the rest of the script."""
 
 
 class Transmitted(Input, frozen=True, tag="transmitted"):
-    """The kernel said when the message with this ticket left, or when the peer's TCP acknowledged it.
+    """The kernel's timestamp of when a message was sent, or was acknowledged by the peer's TCP.
 
-    It counts as long as its turn was not handed out, and changes nothing that was decided before.
+    It counts until the turn of the message is delivered. It does not change earlier decisions.
     """
 
     ticket: int
@@ -124,16 +125,16 @@ class Transmitted(Input, frozen=True, tag="transmitted"):
 
 
 class EventExpected(Input, frozen=True, tag="expect"):
-    """The script insists on an event by an instant. `kind`: the name of a `Kind` in lower case."""
+    """An event that the script requires by an instant. `kind` is the name of an `EventKind` in lower case."""
 
     kind: str
     until_ns: int
 
 
 class InterruptionAwaited(Input, frozen=True, tag="await_interruption"):
-    """The script interrupts the reply of the turn under way while it is played, or lets a sound be heard during it.
+    """The script's plan to interrupt the current turn's reply during its playback, or to play a sound during it.
 
-    `verify_truncation`: and has it checked that the service keeps nothing beyond the cut.
+    `verify_truncation`: check that the service keeps nothing beyond the truncation.
     """
 
     kind: InterruptionKind
@@ -141,24 +142,27 @@ class InterruptionAwaited(Input, frozen=True, tag="await_interruption"):
 
 
 class ClientInterrupted(Input, frozen=True, tag="interrupt"):
-    """The client interrupts the reply by itself, and has stopped its player."""
+    """An interruption of the reply by the client, which has stopped its player."""
 
     at_ns: int
 
 
 class SoundStarted(Input, frozen=True, tag="break_silence"):
-    """Something is about to be heard while nothing is played, which asks for no reply: what is replied is played so."""
+    """The start of a sound that needs no reply, while nothing is played.
+
+    The player plays the replies to it with these settings.
+    """
 
     reply_format: AudioFormatName = "pcm16"
     jitter_buffer_ns: int = 0
 
 
 class SoundEnded(Input, frozen=True, tag="restore_silence"):
-    """A sound in silence was heard, a reply to it was waited for, and nothing is under way any more."""
+    """The end of a sound in silence, after the wait for replies to it and for the service's pending work."""
 
 
 class FunctionOutputSent(Input, frozen=True, tag="call"):
-    """A function's output was handed over. `wrong`: what is wrong with the service's call; "" where nothing is."""
+    """The sending of a function's output. `wrong` is the error in the service's call; "" if there is none."""
 
     call_id: str
     at_ns: int
@@ -166,9 +170,9 @@ class FunctionOutputSent(Input, frozen=True, tag="call"):
 
 
 class NetworkMeasured(Input, frozen=True, tag="measured"):
-    """What the kernel knew of the way to the peer (`TCP_INFO`), service or proxy, when the last turn ended.
+    """The kernel's state of the path to the peer (`TCP_INFO`), service or proxy, when the last turn ended.
 
-    `rtt_ns` is smoothed, `min_rtt_ns` the shortest of late; `retransmits` counts since the connection was opened.
+    `rtt_ns` is smoothed. `min_rtt_ns` is the recent minimum. `retransmits` counts since the connection was opened.
     """
 
     rtt_ns: int
@@ -178,17 +182,17 @@ class NetworkMeasured(Input, frozen=True, tag="measured"):
 
 
 class DeadlinePassed(Input, frozen=True, tag="expire"):
-    """Something was due by now, and did not come."""
+    """The expiry of a deadline."""
 
     at_ns: int
 
 
 class StoppedWaiting(Input, frozen=True, tag="give_up"):
-    """What the service has under way is waited for no longer: it belongs to turns that are over."""
+    """The end of the wait for the service's pending work, which belongs to ended turns."""
 
 
 class SessionFailed(Input, frozen=True, tag="fail"):
-    """The session ends, and with it every open turn, unless something else ended it before."""
+    """A failure of the session. It ends the session and every open turn, unless they have already ended."""
 
     outcome: str
     at_ns: int
@@ -196,10 +200,10 @@ class SessionFailed(Input, frozen=True, tag="fail"):
 
 
 class ConnectionClosed(Input, frozen=True, tag="closed"):
-    """The connection is gone; `ours`: we ended it, because what came broke a rule of the protocol or passed a limit.
+    """The end of the connection.
 
-    `cause`, `uncertainty_ns`: as of `bench.transport.interface.CloseInfo`. OpenAI refuses by an error, and a close
-    after the upgrade.
+    `ours`: we closed it, because a message broke a rule of the protocol or exceeded a limit. `cause`, `uncertainty_ns`:
+    as of `bench.transport.interface.CloseInfo`. OpenAI refuses a session with an error and a close after the upgrade.
     """
 
     code: int
@@ -211,15 +215,15 @@ class ConnectionClosed(Input, frozen=True, tag="closed"):
 
 
 class ScriptFinished(Input, frozen=True, tag="finish"):
-    """The script was played to its end, and we close."""
+    """The end of the script. The client closes the connection."""
 
     at_ns: int
 
 
 class TurnsDelivered(Input, frozen=True, tag="deliver"):
-    """Turns were delivered, by their numbers: they are over, and await nothing more by this instant.
+    """The delivery of turns, by number: they have ended, and await no late event at this instant.
 
-    `tasks_done`: of turns by number, whether they have done their task, if a Python program says so.
+    `tasks_done` states by turn number whether the turn has done its task, if a Python program judges that.
     """
 
     at_ns: int
@@ -252,23 +256,23 @@ AnyInput = (
 
 
 class Action(msgspec.Struct, frozen=True):
-    """The base of all that there is to do."""
+    """The base class of all actions."""
 
 
 class Pay(Action, frozen=True):
-    """Tell of the tokens of responses that are done; whatever they belong to, each is told once."""
+    """The report of the tokens of ended responses. Each response is reported once, also outside of any turn."""
 
     usage: TokenUsage
 
 
 class CancelResponse(Action, frozen=True):
-    """Have the service end the response under way: its reply was interrupted."""
+    """The cancellation of the response in progress, because its reply was interrupted."""
 
     event_id: str
 
 
 class TruncateItem(Action, frozen=True):
-    """Tell the service how much of an item was heard of a reply that was stopped, so that it knows what we know."""
+    """The truncation of an item of a stopped reply, so that the service knows how much the caller has heard."""
 
     item_id: str
     played_ms: int
@@ -276,37 +280,37 @@ class TruncateItem(Action, frozen=True):
 
 
 class RetrieveItem(Action, frozen=True):
-    """Have the service show what it keeps of an item that it says it has cut."""
+    """The retrieval of an item that the service reported as truncated, to check what it keeps."""
 
     item_id: str
     event_id: str
 
 
 class AcknowledgeMark(Action, frozen=True):
-    """Tell the service that all that came before a mark of its was played, or dropped."""
+    """The report to the service that all audio before one of its marks was played or dropped."""
 
     mark: str
 
 
 class MeasureNetwork(Action, frozen=True):
-    """Measure the network: a turn has ended, and nobody has said yet what the way to the peer was like then."""
+    """The measurement of the network after a turn's end."""
 
 
 class DeliverTurn(Action, frozen=True):
-    """Pass on a turn that is over and awaits nothing more."""
+    """The delivery of a turn that has ended and awaits no late event."""
 
     turn: TurnObservation
 
 
 class RequestResponse(Action, frozen=True):
-    """Ask for the turn's response: a VAD that starts none has committed all of the speech."""
+    """The request of the turn's response, after a VAD that starts none has committed all of the speech."""
 
 
 class CallFunction(Action, frozen=True):
-    """Have a function called, whose output is told once it is handed over."""
+    """The execution of a function. Its output becomes an input once it is sent."""
 
     call: FunctionCall
 
 
 class RequestContinuation(Action, frozen=True):
-    """Ask for the response that goes on from what the functions returned."""
+    """The request of the response that continues after the function outputs."""

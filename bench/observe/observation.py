@@ -1,10 +1,10 @@
-"""Observations of turns and sessions that are over: frozen instants, counts and one outcome each.
+"""Observations of turns and sessions that have ended: frozen instants, counts and one outcome each.
 
-Instants are absolute CLOCK_MONOTONIC nanoseconds under the names of `bench.columns`; an instant that did not happen
-is not in the mapping. Measures are derived from them on reading (`bench.metrics`).
+Instants are absolute CLOCK_MONOTONIC nanoseconds with the names of `bench.columns`. The mapping does not contain
+instants that did not happen. Metrics are derived from the instants when they are read (`bench.metrics`).
 
-What was said in a turn is judged by what its script knows of it: word errors, which are those of the alignment with the
-fewest (words that are another one, are missing, or are too many), and whether its task is done.
+The words of a turn are scored against the script's reference. Word errors are those of the alignment with the fewest
+errors (substitutions, deletions and insertions). The score also states whether the turn has done its task.
 """
 
 from __future__ import annotations
@@ -39,27 +39,27 @@ from bench.protocol.rate_limits import wait_in, wait_of
 
 @dataclass(slots=True, eq=False)
 class Instants:
-    """Instants of a turn or session that is under way, by their names, and how far each can be off."""
+    """The instants of an open turn or session, by name, with their uncertainty."""
 
     instants: dict[str, int] = field(default_factory=dict, kw_only=True)
     errors_ns: dict[str, int] = field(default_factory=dict, kw_only=True)
     """How much earlier each arrival may really have been."""
     widths_ns: dict[str, int] = field(default_factory=dict, kw_only=True)
-    """How much later each send may really have been: as long as the send call took."""
+    """How much later each send may really have been: the duration of the send call."""
 
     def arrived(self, instant: str, arrival: Arrival) -> None:
         self.instants[instant], self.errors_ns[instant] = arrival.at_ns, arrival.error_ns
 
     def sent(self, instant: str, at_ns: int, width_ns: int) -> None:
-        """Mark an instant by what was sent, if it is the first of its name."""
+        """Set an instant to the time of a send, unless it is already set."""
         if instant not in self.instants:
             self.instants[instant], self.widths_ns[instant] = at_ns, width_ns
 
 
 class TurnScore(NamedTuple):
-    """What a turn's words come to, in columns of these names; None where there is nothing to judge by, or to judge.
+    """The score of a turn's words, in columns of these names; None if there is no reference, or nothing to score.
 
-    `input_words`, `reply_words`: of the reference. Their word error rate is the errors divided by these.
+    `input_words` and `reply_words` count the words of the reference. The word error rate is errors divided by these.
     """
 
     input_words: int | None = None
@@ -73,11 +73,11 @@ UNJUDGED = TurnScore()
 
 
 def score_turn(reference: TurnReference, outcome: str, heard: str | None, reply: str) -> TurnScore:
-    """Judge a turn that is over.
+    """Score a turn that has ended.
 
-    `heard`: the caller's words as the service transcribed them, None where it did not transcribe all of them. `reply`:
-    the reply's; where none were told, nobody knows whether a turn that ended well has done its task. Word errors of a
-    reply are counted where it came to its end.
+    `heard` is the caller's words as the service transcribed them; None if it did not transcribe all of them. `reply` is
+    the text of the reply. If it is empty, the task success of a turn that ended well is unknown. Word errors of a reply
+    are counted only if the outcome is ok.
     """
     of_input = _errors(reference.words, heard)
     of_reply = _errors(reference.reply, reply if reply and outcome == "ok" else None)
@@ -92,8 +92,8 @@ def score_turn(reference: TurnReference, outcome: str, heard: str | None, reply:
 
 
 def word_errors(reference: str, words: str) -> tuple[int, int]:
-    """(words of the reference, errors of the words that are held against it). The reference has a word."""
-    import jiwer  # where words are counted alone: it takes 40 ms
+    """Return (words of the reference, word errors of `words`). The reference must have at least one word."""
+    import jiwer  # imported only if words are counted, because it takes 40 ms
 
     expected = normalized_words(reference)
     found = jiwer.process_words(" ".join(expected), " ".join(normalized_words(words)))
@@ -101,12 +101,12 @@ def word_errors(reference: str, words: str) -> tuple[int, int]:
 
 
 def load_scorer() -> None:
-    """Load what counts errors, which would else hold up whoever counts first."""
+    """Load the scorer now, so that the first turn to be scored is not delayed."""
     word_errors("word", "word")
 
 
 def is_done(outcome: str, judge: Callable[[], object]) -> bool | None:
-    """Whether a turn has done its task: as it is judged where it ended well; None where it was cut."""
+    """Return whether a turn has done its task: the result of `judge` if it succeeded; None if it is unfinished."""
     ended = outcome_class(outcome)
     return None if ended == "unfinished" else ended == "success" and bool(judge())
 
@@ -118,15 +118,16 @@ def _errors(reference: str, words: str | None) -> tuple[int | None, int | None]:
 TIMES = {scope: [m for m in CATALOGUE.values() if m.scope == scope and m.unit == "ms"] for scope in get_args(Scope)}
 ARRIVALS, SENDS = frozenset(TURN_ARRIVALS), frozenset(TURN_SENDS)
 NONE_LOST = frozenset({"ok", "renewed", "unfinished"})
-"""Outcomes of sessions whose script was played to its end, goes on in another session, or was cut by the run's end."""
+"""The outcomes of sessions whose script was completed, continues in another session, or ended with the run."""
 
 
 class TurnObservation(msgspec.Struct, frozen=True):
-    """One user input and all of its response: what its row holds (`bench.columns.TURNS`), under the names of columns.
+    """One user input and the whole response to it. The fields are the columns of its row (`bench.columns.TURNS`).
 
-    `errors_ns`: of each instant that is an arrival, how much earlier it may really have been; `widths_ns`: of each that
-    is a send, how much later. `gaps_ns` are the gaps between audio deltas with exact stamps. `usage` is of all of the
-    turn's responses, None where the service told none. `quality`: what was said, judged by what the script knows of it.
+    `errors_ns` states how much earlier each arrival may really have been, `widths_ns` how much later each send may
+    really have been. `gaps_ns` are the gaps between audio deltas with exact timestamps. `usage` covers all responses of
+    the turn; None if the service reported none. `quality` is the score of the turn's words against the script's
+    reference.
     """
 
     turn: int
@@ -167,7 +168,7 @@ class TurnObservation(msgspec.Struct, frozen=True):
     input_text: str
     usage: TokenUsage | None
     reply_parts: tuple[str | FunctionCall, ...] = ()
-    """The reply's words and function calls, in the order in which they were whole."""
+    """The texts and function calls of the reply, in the order in which they were completed."""
     rtt_scope: str | None = None
     send_timestamp_source: str | None = None
     transmit_delay_ns: int | None = None
@@ -194,15 +195,15 @@ class TurnObservation(msgspec.Struct, frozen=True):
 
     @property
     def measured_from(self) -> str | None:
-        """The instant that this turn's latency counts from; None where it ended before that instant."""
-        for name in ORIGINS:  # a generator takes four times as long, and this is asked several times a turn
+        """The instant from which this turn's latency is measured; None if the turn ended before it."""
+        for name in ORIGINS:  # a generator takes four times as long, and this runs several times per turn
             if name in self.instants:
                 return name
         return None
 
     @property
     def timestamp_uncertainty_ns(self) -> int | None:
-        """The bound of the first delta: of audio where there is any, else of whichever came first."""
+        """The uncertainty of the first audio delta; without audio, that of the first text or transcript delta."""
         if "first_audio" in self.errors_ns:
             return self.errors_ns["first_audio"]
         deltas = [name for name in ("first_text", "first_transcript") if name in self.errors_ns]
@@ -210,20 +211,20 @@ class TurnObservation(msgspec.Struct, frozen=True):
 
     @property
     def receive_timestamp_source(self) -> str | None:
-        """Where this turn's arrival stamps came from; None where nothing arrived."""
+        """The source of this turn's arrival timestamps; None if nothing arrived."""
         return receive_timestamp_source(self.kernel_stamps, self.user_stamps)
 
     @property
     def retry_after_ns(self) -> int | None:
-        """The wait that the service asked for when it throttled this turn; it says so in words alone."""
+        """The wait that the service requested when it throttled this turn. Only the text of the error contains it."""
         return wait_in(self.detail) if is_throttled(self.outcome) else None
 
     def metrics_ns(self) -> dict[str, int]:
-        """Every metric of a turn that is a time and that this turn has; may be negative."""
+        """Return every time metric that this turn has. Values may be negative."""
         return times_ns("turn", self.instants, self._column)
 
     def metric_ns(self, metric: Metric) -> int | None:
-        """One of `metrics_ns`; None where this turn does not have it."""
+        """Return one of `metrics_ns`; None if this turn does not have it."""
         return metric.value_ns(self.instants, self._column)
 
     def _column(self, name: str) -> int | str | None:
@@ -231,7 +232,7 @@ class TurnObservation(msgspec.Struct, frozen=True):
         return value
 
     def bound_ns(self, metric: Metric) -> int | None:
-        """How far a metric between two instants can be off by their stamps; None where nobody knows."""
+        """Return the uncertainty of a metric between two instants, from their timestamps; None if it is unknown."""
         begin, end = self.measured_from or "" if metric.begin == ORIGIN else metric.begin, metric.end
         errors_ns, widths_ns = self.errors_ns, self.widths_ns
         if (begin in ARRIVALS and begin not in errors_ns) or (end in ARRIVALS and end not in errors_ns):
@@ -254,9 +255,12 @@ class SessionObservation(msgspec.Struct, frozen=True):
     service_session_id: str = ""
     auth_wait_ns: int = 0
     caller_time_ns: int | None = None
-    """The caller's own time, which is no latency: from `session_updated` to the first turn's origin."""
+    """The caller's own time, from `session_updated` to the instant from which the first turn is measured.
+
+    It is no latency.
+    """
     renewed: bool = False
-    """Whether another session took its place, to play what was left of the script."""
+    """True if another session continues the script."""
     turns_planned: int = 0
     turns_started: int = 0
     turns_ended: int = 0
@@ -270,11 +274,11 @@ class SessionObservation(msgspec.Struct, frozen=True):
     service_errors: int = 0
     timestamp_fallbacks: int = 0
     unattributed_commits: int = 0
-    """Commits that no turn of the script made: noise between turns, or the service's idle timeout."""
+    """Commits without a turn of the script: noise between turns, or the service's idle timeout."""
     idle_prompts: int = 0
-    """How often the service spoke up by itself, because the caller was silent for as long as the idle timeout."""
+    """How often the service spoke because the caller was silent for the idle timeout."""
     stray_usage: TokenUsage | None = None
-    """Usage of responses outside of any turn, or that ended after theirs was over; None where none told any."""
+    """The usage of responses outside of any turn, or that ended after their turn; None if none reported usage."""
     close_code: int | None = None
     close_reason: str = ""
     headers: Mapping[str, str] = {}
@@ -282,17 +286,20 @@ class SessionObservation(msgspec.Struct, frozen=True):
 
     @property
     def model(self) -> str | None:
-        """The model, as the service names it; None where it does not."""
+        """The model that the service reported; None if it reported none."""
         return model_of(self.effective_settings)
 
     @property
     def turns_not_started(self) -> int:
-        """Turns that the script wanted and that were never begun, because the session failed before."""
+        """The number of planned turns that did not start because the session failed before them."""
         return 0 if self.outcome in NONE_LOST else self.turns_planned - self.turns_started
 
     @property
     def retry_after_ns(self) -> int | None:
-        """The wait that the service asked for when it refused this session: in headers, of a limit also in words."""
+        """The wait that the service requested when it refused this session.
+
+        It is in the headers. For a rate limit, it may be in the text instead.
+        """
         throttled = is_throttled(self.outcome)
         if not throttled and not self.outcome.startswith(REFUSED):
             return None
@@ -300,24 +307,24 @@ class SessionObservation(msgspec.Struct, frozen=True):
         return wait_in(self.detail) if asked_ns is None and throttled else asked_ns
 
     def metrics_ns(self) -> dict[str, int]:
-        """Every metric of a session that it has, with what the harness added to it."""
+        """Return every time metric of the session, including the delays that the load generator added."""
         column = {"auth_wait_ns": self.auth_wait_ns, "caller_time_ns": self.caller_time_ns}.get
         return times_ns("session", self.instants, column) | times_ns("harness", self.instants, column)
 
 
 def model_of(settings: Mapping[str, Any]) -> str | None:
-    """The model that a service's settings name; None where they name none."""
+    """Return the model in a service's settings; None if they name none."""
     model = settings.get("model")
     return model if isinstance(model, str) and model else None
 
 
 def detail_text(outcome: str, detail: str) -> str:
-    """The detail as it stands beside its outcome: a code that ends the one and begins the other is said once."""
+    """Return the detail for display after its outcome, without the code that would repeat the end of the outcome."""
     return detail.removeprefix(f"{outcome.partition(':')[2]}: ")
 
 
 def receive_timestamp_source(kernel: int, user: int) -> str | None:
-    """`kernel`, `userspace` or `mixed`, from how many stamps came from where."""
+    """Return `kernel`, `userspace` or `mixed`, from the number of timestamps of each source."""
     if kernel and user:
         return "mixed"
     if kernel:
@@ -326,6 +333,6 @@ def receive_timestamp_source(kernel: int, user: int) -> str | None:
 
 
 def times_ns(scope: Scope, instants: Mapping[str, int], column: ColumnValue) -> dict[str, int]:
-    """The metrics of a scope that are times and that are known by these instants and columns, in nanoseconds."""
+    """Return the time metrics of a scope, in nanoseconds, that these instants and columns determine."""
     values = ((metric.name, metric.value_ns(instants, column)) for metric in TIMES[scope])
     return {name: value for name, value in values if value is not None}

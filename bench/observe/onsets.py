@@ -1,18 +1,19 @@
-"""Finds where sound begins and ends in a stream that never stops, noise or music behind it included. Pure.
+"""The detection of the start and end of sound in a continuous stream, also with noise or music in the background. Pure.
 
-Energy is that of blocks of 5 ms, after a filter that takes rumble away. What lies behind the voice is the level that a
-fifth of the last 3 s does not exceed; sound is what stands 6 dB above it for 40 of 80 ms, and holds an audible sample
-(`bench.metrics.AUDIBLE`). It begins with the block in which the energy rose, in a quiet stream with its first audible
-sample. It ends with the last block that stands 5 dB above what was behind it when it began, once nothing did for
-`PAUSE_NS`. All of it is made of integers, so it depends neither on how the stream is cut nor on the machine.
+Energy is measured in blocks of 5 ms, after a high-pass filter. The background is the level that a fifth of the last 3 s
+does not exceed. Sound is at least 6 dB above it for 40 of 80 ms, and contains an audible sample
+(`bench.metrics.AUDIBLE`). It starts with the block in which the energy rose, or, in a quiet stream, with its first
+audible sample. It ends with the last block that is 5 dB above the background at its start, after `PAUSE_NS` without
+such a block. All arithmetic is in integers, so the result depends neither on the packets of the stream nor on the
+machine.
 
-What a stream begins with, loud and steady, may be a sound or lie behind one. It is a sound if it is a tone
-(`is_tone`), or if it stops within `SETTLED` blocks: before the stream was silence. All else lies behind the
-voice. A tone that is held is a sound as long as it lasts, and never lies behind another one.
+A loud and steady start of a stream may be a sound or background. It is a sound if it is a tone (`is_tone`), or if it
+stops within `SETTLED` blocks; then the stream was silent before. Otherwise it is background. A held tone is a sound as
+long as it lasts, and is never background.
 
-How far a begin can be off depends on how far the sound stands out: `ERRORS_NS`, from `make benchmark PARTS=onsets`
-(docs/accuracy.md). A sound of a stream that did not begin steadily may have begun with it. A voice behind the
-agent's is sound like any other.
+The uncertainty of a start depends on how far the sound exceeds its background: `ERRORS_NS`, from `make benchmark
+PARTS=onsets` (docs/accuracy.md). In a stream without a steady start, a sound may have started with the stream. A voice
+in the background of the agent's voice is detected like any other sound.
 """
 
 from __future__ import annotations
@@ -29,56 +30,61 @@ from bench.units import NS_PER_MS
 
 BLOCK_MS = 5
 PAUSE_NS = 200 * NS_PER_MS
-"""Silence that parts two sounds: longer than within a word."""
+"""The silence that separates two sounds. It is longer than silence within a word."""
 SMOOTHED = 4
-"""Blocks, the last ones, of which the mean is a block's level."""
+"""The number of last blocks of which the mean energy is a block's level."""
 RISE, FALL, EDGE = (16, 4), (12, 4), (7, 4)
-"""Above what is behind it, as ratios of energies: what begins a sound, what goes on with it, and its first blocks."""
+"""Ratios of energy to the background: for the start of a sound, for its continuation, and for its first blocks."""
 WINDOW, LOUD = 16, 8
-"""A sound has so many loud blocks among its first ones."""
+"""A sound has at least `LOUD` loud blocks among its first `WINDOW` blocks."""
 REACH = 24
-"""Blocks before the one that is loud in which its begin may lie."""
+"""The number of blocks before the first loud block in which a sound may start."""
 UNKNOWN = 40
-"""Blocks after which what is behind the voice is known at the begin of a stream."""
+"""The number of blocks at the start of a stream after which the background is known."""
 SETTLED = 120
-"""Blocks after which what a stream began with is judged again: by then it may have stopped."""
+"""The number of blocks after which the start of a stream is judged again. It may have stopped by then."""
 VARIED = 12
-"""A stream that begins with a voice has in that time levels of such a ratio; one that begins with noise has not."""
+"""The ratio of levels in the first `UNKNOWN` blocks that only a voice at the start of the stream exceeds, not noise."""
 STEADY = 4
-"""What is behind a voice has levels of no such ratio in that time; where there are, the voice may be among them."""
+"""The ratio of levels in these blocks above which they may contain a voice. A background does not exceed it."""
 EARLY = 200
-"""Blocks of a stream within which a sound may be the second word of a voice that began with it."""
+"""The number of blocks of a stream in which a sound may be the second word of a voice that started with the stream."""
 GROUP, GROUPS = 10, 60
-"""Blocks of a group, of which the mean is kept, and how many are: 3 s."""
+"""The blocks of a group, of which the detector keeps the mean, and the number of groups that it keeps: 3 s."""
 HELD = 7
-"""Groups of one level after which a sound may be a tone that is held."""
+"""The number of groups of one level after which a sound may be a held tone."""
 SAME, NEARLY_SAME = (103, 100), (5, 4)
-"""Ratios of energies within which the level of a tone stays: in its first groups, and later.
+"""The maximum ratios of energies at which the level of a tone is constant: in its first groups, and later.
 
-Music, too, hardly changes in its first groups."""
+The level of music also hardly changes in its first groups.
+"""
 RECHECKED = 20
-"""Groups of a held tone of which one is looked at."""
+"""A held tone is checked once in this number of groups."""
 KEPT = 2 * GROUP
-"""Blocks of which the samples are kept, before those that came last: a group that is looked at may end a group ago."""
+"""The number of blocks with stored samples before the last received ones. A checked group may end a group earlier."""
 STREAMED = 16
-"""Groups of noise in a row by which it is known to be sent all the time: no reply ends with so many."""
+"""The number of consecutive groups of noise that shows continuous sending. No reply ends with that many."""
 FIFTH = 5
 FAINT = AUDIBLE * AUDIBLE // 32
-"""The energy at which what is behind a voice is heard by nobody, whatever peaks it has."""
+"""The energy below which a background is inaudible, whatever peaks it has."""
 HUSHED = 16
-"""Energy of digital silence, dither and rounding: before it the first audible sample is exact."""
+"""The energy of digital silence, dither and rounding. After such a background, the first audible sample is exact."""
 ERRORS_NS = ((500, 45 * NS_PER_MS), (32, 100 * NS_PER_MS), (16, 345 * NS_PER_MS), (0, 1_540 * NS_PER_MS))
-"""(how many times its background the loudest 50 ms of a sound have, how far its begin is off at most), loudest first:
-27, 15, 12 and 0 dB. Thousands of begins of each, with noise, a room and music behind voices, were off by less."""
+"""(minimum ratio of the loudest 50 ms of a sound to its background, maximum error of its start), loudest first.
+
+The ratios are 27, 15, 12 and 0 dB. The errors of thousands of starts of each, with noise, a room and music in the
+background, were smaller.
+"""
 
 
 What = Literal["begins", "sounds", "ends"]
 
 
 class SoundChange(NamedTuple):
-    """A mark in a stream: sound begins, goes on or has ended at a sample, so many before the end of what was heard.
+    """A change in a stream: sound begins, continues or has ended.
 
-    `back` of a sound that goes on, or has ended: up to where it is heard. `error_ns`: how far its begin can be off.
+    `back` is its position, in samples before the end of the received ones. If a sound continues or has ended, that is
+    the end of its last audible sample. `error_ns` is the uncertainty of its start.
     """
 
     what: What
@@ -87,24 +93,24 @@ class SoundChange(NamedTuple):
 
 
 Block = tuple[int, int, int, int]
-"""A block's energy and level, and the places of its first audible sample and behind its last one; -1 for none."""
+"""A block's energy, its level, and the positions of its first audible sample and after its last one; -1 if none."""
 NO_BLOCK: Block = (0, 0, -1, -1)
 NOTHING: tuple[()] = ()
 Known = Iterable[tuple[What, int]]
-"""What is known by a block, and the sample at which it is."""
+"""The changes that are known after a block, each with its sample."""
 
 
 class OnsetDetector:
-    """The sound in one stream of samples."""
+    """The detector of sound in one stream of samples."""
 
     def __init__(self, rate_hz: int) -> None:
         self._size = rate_hz * BLOCK_MS // 1_000
-        self._lag = max(1, rate_hz // 8_000)  # at every rate the filter is that of 8 kHz
+        self._lag = max(1, rate_hz // 8_000)  # the filter is that of 8 kHz at every rate
         self._pause = PAUSE_NS // (BLOCK_MS * NS_PER_MS)
         self._left: Samples = np.zeros(0, np.int16)
         self._kept = KEPT * self._size
         self._heard: Samples = np.zeros(self._kept, np.int16)
-        """The samples of the blocks that came last, with those before them."""
+        """The samples of the last received blocks, and those before them."""
         self._heard_end = 0
         self._number = 0
         """The number of the next block."""
@@ -113,34 +119,34 @@ class OnsetDetector:
         self._group = 0
         self._groups: deque[int] = deque(maxlen=GROUPS)
         self._behind: int | None = None
-        """The energy behind the voice; None while nobody knows."""
+        """The energy of the background; None while it is unknown."""
         self._first_level = 0
-        """The energy that the stream began with, if it can be heard and is taken for what is behind the voice."""
+        """The energy at the start of the stream, if it is audible and counts as background."""
         self._level = self._same = 0
-        """The energy of the first group of a sound that stays at its level, and how many groups did."""
+        """The energy of the first group of a sound with a constant level, and the number of its groups."""
         self._tone = False
         self._sent = True
         self._noise = 0
-        """Groups of noise since the last sound, or silence, that was sent."""
+        """The number of sent groups of noise since the last sound or silence."""
         self._streams = False
-        """Whether what is behind the voice is sent all the time: where nothing comes, that is late, and no silence."""
+        """True if the service sends the background continuously. A time without audio is then a delay, not silence."""
         self._begins: int | None = None
-        """The first loud block of what may become a sound."""
+        """The first loud block of a possible sound."""
         self._loud = 0
         self._sounding = False
         self._behind_sound = self._peak = 0
-        """The energy behind the sound when it began, and that of its loudest group."""
+        """The background at the start of the sound, and the energy of the sound's loudest group."""
         self._unsteady = False
-        """Whether the stream may have begun with a voice."""
+        """True if the stream may have started with a voice."""
         self._early_ns = 0
-        """How long after such a stream a sound began early in it, or one that this one goes on from."""
+        """The time from the start of such a stream to an early sound in it, or to one that this sound continues."""
         self._quiet = 0
-        """Blocks since it was heard last."""
+        """The number of blocks since the sound was last audible."""
         self._last = 0
-        """The sample up to which it is heard."""
+        """The last audible sample of the sound."""
 
     def hear(self, samples: Samples, *, sent: bool = True) -> list[SoundChange]:
-        """Take the next samples, which were `sent`, or stand for silence that was not; return what they make known."""
+        """Process the next samples and return the changes that they reveal. Samples not `sent` are silence."""
         self._sent = sent
         marks: list[SoundChange] = []
         end = self._number * self._size + len(self._left) + len(samples)
@@ -152,11 +158,11 @@ class OnsetDetector:
         return marks
 
     def drop(self) -> None:
-        """Forget the sound that goes on: what was left of it will not be heard, so what comes is not its end."""
+        """Forget the current sound. The rest of it will not be played, so later audio does not end it."""
         self._sounding, self._begins, self._energies = False, None, (0, 0, 0)
 
     def _cut(self, samples: Samples) -> Iterable[tuple[int, int, int]]:
-        """As `measured_blocks`, of each block that is whole by now."""
+        """Return `measured_blocks` of each block that is now complete."""
         stream = np.concatenate((self._left, samples)) if len(self._left) else samples
         whole = len(stream) - len(stream) % self._size
         self._left = stream[whole:]
@@ -181,20 +187,21 @@ class OnsetDetector:
         if self._behind is not None:
             if self._sounding or self._begins is not None:
                 return self._judge(number)
-            if first >= 0 and level * RISE[1] > RISE[0] * self._behind:  # heard by itself, and above what is behind it
+            if first >= 0 and level * RISE[1] > RISE[0] * self._behind:  # audible, and above the background
                 self._begins, self._loud = number, 1
         elif self._number == UNKNOWN:
             return self._look_back()
         return NOTHING
 
     def _look_back(self) -> Known:
-        """What is behind the voice is known by now, and what sounds so far."""
+        """Determine the background, which is now known, and yield the sound so far."""
         levels = [level for _, level, _, _ in list(self._blocks)[SMOOTHED - 1 :]]
         least, most = min(levels), max(levels)
         if least < HUSHED:
             self._behind = least
         else:
-            # a voice may be among them, and is found late then: bounds of the first second reach back to the begin
+            # A voice may be among them and is detected late. Its uncertainty in the first second reaches back to the
+            # start.
             self._unsteady = most > STEADY * least
             self._behind = min(self._groups) if most > VARIED * least else sum(self._groups) // len(self._groups)
             self._first_level = self._behind if most <= VARIED * least and self._behind >= FAINT else 0
@@ -204,7 +211,7 @@ class OnsetDetector:
             yield from self._judge(number)
 
     def _look_again(self) -> Known:
-        """Find the sound that a stream began with: it has stopped by now, or is a tone."""
+        """Yield the sound at the start of the stream if it has stopped by now, or is a tone."""
         quietest = min(level for _, level, _, _ in list(self._blocks)[UNKNOWN:])
         if self._first_level > VARIED * quietest:
             self._began_from(quietest)
@@ -216,18 +223,18 @@ class OnsetDetector:
             yield from self._judge(number)
 
     def _began_from(self, behind: int) -> None:
-        """Take this energy for what was behind the voice before the stream began, and for so long that it still is."""
+        """Use this energy as the background before the stream, long enough for it to remain the background."""
         self._behind, self._first_level, self._begins = behind, 0, None
         self._groups.extend([behind] * GROUPS)
 
     def _is_tone(self, groups: int, ratio: tuple[int, int]) -> bool:
-        """Whether the stream began with a tone: so many groups of one level, but for the first, the last one a tone."""
+        """Return whether the stream starts with a tone: groups of one level after the first, the last one a tone."""
         levels = list(self._groups)[1:groups]
         same = max(levels) * ratio[1] <= min(levels) * ratio[0]
         return same and is_tone(self._samples((groups - 1) * GROUP))
 
     def _samples(self, block: int) -> Samples:
-        """The samples of a group that begins with this block, as if they were of 8 kHz."""
+        """Return the samples of the group that starts with this block, resampled to 8 kHz."""
         begin = len(self._heard) + block * self._size - self._heard_end
         return self._heard[begin : begin + GROUP * self._size : self._lag]
 
@@ -244,7 +251,7 @@ class OnsetDetector:
             return
         ranked = sorted(self._groups)
         self._behind = ranked[len(ranked) // FIFTH]
-        # where nothing was as quiet as before the sound for 3 s, what is behind it has become louder
+        # If nothing was as quiet as before the sound for 3 s, the background has become louder.
         if ranked[0] > max(self._behind_sound * FALL[0] // FALL[1], FAINT):
             self._behind_sound = self._behind
 
@@ -259,7 +266,7 @@ class OnsetDetector:
         return self._tone
 
     def _is_background(self, mean: int) -> bool:
-        """Whether a group tells what is behind the voice: silence that was not sent does not where noise is sent."""
+        """Return whether a group shows the background. Unsent silence does not if the service sends noise."""
         if not self._sent:
             return not self._streams
         if self._sounding or mean < HUSHED:
@@ -292,13 +299,13 @@ class OnsetDetector:
         if self._loud >= LOUD:
             yield from self._begin(self._begins, number)
             return
-        later = range(self._begins + 1, number + 1)  # a click; perhaps what comes behind it is none
+        later = range(self._begins + 1, number + 1)  # a click; a sound may still follow it
         self._begins = next((each for each in later if self._is_loud(each)), None)
         if self._begins is not None:
             self._loud = sum(self._is_loud(each) for each in range(self._begins, number + 1))
 
     def _begin(self, begins: int, number: int) -> Known:
-        """A sound is known by now, which began before block `begins` where the energy rose slowly."""
+        """Yield a detected sound. It starts before block `begins` if the energy rose slowly."""
         behind = self._behind or 0
         for earlier in range(begins - 1, max(begins - REACH, 0) - 1, -1):
             two = self._at(earlier)[0] + self._at(earlier - 1)[0]
@@ -338,21 +345,21 @@ class OnsetDetector:
         return max(error_ns, self._early_ns)
 
 
-# A tone, a sum of a few sines, can be predicted from the samples before it, noise cannot. Each sample is predicted as
-# the best weighted sum of those before it, which leaves only the rounding of up to ORDER / 2 sines. White and pink
-# noise, and a room, leave more than a fiftieth of their energy. Voices and music may leave as little as tones for a
-# while, but their level changes, which is looked at first. The sums are of integers, and the rest is calculated in one
-# order, so the answer does not depend on the machine.
+# A tone is a sum of a few sines and can be predicted from the samples before it; noise cannot. Each sample is predicted
+# as the best weighted sum of the samples before it, which leaves only the rounding of up to ORDER / 2 sines. White and
+# pink noise, and a room, leave more than a fiftieth of their energy. Voices and music may leave as little as tones for
+# some time, but their level changes, which is checked first. The sums are of integers, and the rest is calculated in a
+# fixed order, so the result does not depend on the machine.
 ORDER = 16
-"""Samples from which the next one is predicted: two for each sine."""
+"""The number of samples from which the next one is predicted: two for each sine."""
 GAIN = 50
-"""How many times the energy that cannot be predicted a tone has."""
+"""The minimum ratio of a tone's energy to its unpredictable energy."""
 ROUNDING = 1 / 12
-"""The energy of the rounding of a sample, without which a pure tone has more than one best prediction."""
+"""The rounding energy of a sample. Without it, a pure tone has more than one best prediction."""
 
 
 def is_tone(samples: Samples) -> bool:
-    """Return whether 50 ms at 8 kHz are a tone; a direct current is none, for it is not heard."""
+    """Return whether 50 ms at 8 kHz are a tone. A direct current is none, because it is inaudible."""
     count = len(samples) - ORDER
     wide = samples.astype(np.int64)
     wide -= int(wide.sum()) // len(wide)
@@ -364,7 +371,7 @@ def is_tone(samples: Samples) -> bool:
 
 
 def _unpredicted(products: list[list[int]], wanted: list[int], energy: float, rounding: float) -> float:
-    """Return what the best prediction leaves of the energy, by Cholesky's decomposition of the normal equations."""
+    """Return the energy that the best prediction leaves, by Cholesky's decomposition of the normal equations."""
     rows, solved = list[list[float]](), list[float]()
     for place, given in enumerate(products):
         row = list[float]()
@@ -372,7 +379,7 @@ def _unpredicted(products: list[list[int]], wanted: list[int], energy: float, ro
             known = sum(mine * other for mine, other in zip(row, earlier, strict=False))
             row.append((given[before] - known) / earlier[before])
         diagonal = given[place] + rounding - sum(value * value for value in row)
-        if diagonal <= 0:  # nothing is left that this sample could tell
+        if diagonal <= 0:  # this sample has no more information
             diagonal = rounding
         row.append(float(diagonal**0.5))
         rows.append(row)

@@ -1,7 +1,7 @@
-"""Holds the turns of a session that were begun and not handed out, tells each what is its own, and when it is overdue.
+"""The turns of a session that have started and are not yet delivered, with their deadlines. Pure.
 
-At most two are under way: the current one, and the one whose reply that interrupts. The others are over, and await
-something late. Pure.
+At most two turns are open: the current one, and the one whose reply the current one interrupts. The others have ended
+and wait for late events.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NOT_OVER = "the turn was not over"
 
 
 def deadline(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str] | None:
-    """(instant, outcome, detail) of what ends a turn next if nothing comes; None while nothing is due."""
+    """Return (instant, outcome, detail) of the next deadline that ends a turn; None if it has no deadline."""
     deadlines = [(until_ns, *failed_expectation(kind)) for kind, until_ns in turn.expected.items()]
     if turn.state is State.PLAYING:
         deadlines.append((turn.reply.playback_ends_ns, "ok", ""))
@@ -35,7 +35,7 @@ def deadline(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str] | None
         deadlines.append(_timed_out(waits_from_ns, limits.next_delta, "next_delta"))
     elif turn.state not in (State.SENDING, State.CALLING, State.OVER):
         due_ns, outcome, detail = _timeout(turn, limits)
-        # an answer to a pause can be overdue before the rest is said: it is told once it is the service's turn
+        # An answer to a pause can be overdue before the caller has finished. It counts once it is the service's turn.
         deadlines.append((max(due_ns, turn.awaited_ns), outcome, detail))
     soonest = min(deadlines, default=None)
     if turn.said_ns and (soonest is None or soonest[0] > turn.said_ns + limits.turn * NS_PER_S):  # seldom
@@ -57,7 +57,7 @@ def _timeout(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str]:
     elif turn.between_items:
         timeout = _timed_out(turn.progress_ns, limits.first_delta, "first_delta", NO_MORE)
     else:
-        # without events nothing need come before what came was played
+        # Without events, no delta is due before the received audio has been played.
         heard_ns = 0 if has_events else turn.reply.playback_ends_ns
         timeout = _timed_out(max(turn.progress_ns, heard_ns), limits.next_delta, "next_delta")
     if turn.reply.created_ns is None:
@@ -74,33 +74,36 @@ def _timed_out(from_ns: int, limit_s: float, stage: str, missing: str = NOTHING)
 
 @cache
 def _limit(limit_s: float, stage: str, missing: str) -> tuple[int, str, str]:
-    """A limit in nanoseconds, and how a turn ends that passes it; kept, for it is asked for at every other event."""
+    """Return a limit in nanoseconds, and the outcome and detail of a turn that exceeds it.
+
+    The result is cached, because every second event needs it.
+    """
     return int(limit_s * NS_PER_S), f"timeout:{stage}", f"{missing} within the limit {stage} of {limit_s:g} s"
 
 
 CANCEL, TRUNCATE, RETRIEVE = "cancel", "truncate", "retrieve"
 STOPS_REPLY = (f"-{CANCEL}", f"-{TRUNCATE}", f"-{RETRIEVE}")
-"""How ids of messages end that stop a turn's reply, or check that it was cut."""
+"""The endings of the ids of messages that stop a turn's reply, or check its truncation."""
 
 
 class PendingTurns:
-    """The turns of one session that were begun and not handed out."""
+    """The turns of one session that have started and are not yet delivered."""
 
     __slots__ = ("_retransmits", "_retrieves", "all", "awaits_network", "interrupted", "last")
 
     def __init__(self) -> None:
         self.all: list[PendingTurn] = []
         self.last: PendingTurn | None = None
-        """The turn that was begun last, also once it was handed out."""
+        """The turn that started last, also after its delivery."""
         self.interrupted: PendingTurn | None = None
-        """The turn of which the reply is to be interrupted, or was last."""
+        """The turn with the reply that will be interrupted, or that was interrupted last."""
         self.awaits_network = False
-        """Whether nobody has said yet what the way to the peer was like when the last turn ended."""
+        """True if the network has not been measured since the last turn started."""
         self._retransmits = 0
-        self._retrieves = 0  # how often the service was asked what it keeps of a cut reply
+        self._retrieves = 0  # number of sent requests for a truncated item
 
     def begin(self, turn: PendingTurn) -> None:
-        """Add a turn that begins; where another is open, the caller speaks while that one's reply is played."""
+        """Add a turn that starts. If another turn is open, the caller speaks during the playback of its reply."""
         if (before := self.current) is not None:
             turn.interrupts = before.interruption
         self.last = turn
@@ -109,18 +112,18 @@ class PendingTurns:
 
     @property
     def current(self) -> PendingTurn | None:
-        """The turn that was begun last, while it is open."""
+        """The turn that started last, if it is open; otherwise None."""
         turn = self.last
         return None if turn is None or turn.state is State.OVER else turn
 
     @property
     def open(self) -> list[PendingTurn]:
-        """The current turn, and the one whose reply that interrupts."""
+        """The current turn, and the turn whose reply it interrupts."""
         return [turn for turn in self.all if turn.state is not State.OVER]
 
     @property
     def interruptible(self) -> bool:
-        """Whether the reply that is to be interrupted is still being made, or played."""
+        """True if the turn of the reply to interrupt is still open."""
         return self.interrupted is not None and self.interrupted.state is not State.OVER
 
     @property
@@ -129,28 +132,28 @@ class PendingTurns:
 
     @property
     def answering(self) -> bool:
-        """Whether the current turn's reply is in the midst of an item, and the script insists on nothing more of it."""
+        """True if the current turn's reply is within an item, and the script requires no further event of the turn."""
         turn = self.last
         return turn is not None and turn.state is State.ANSWERING and not turn.between_items and not turn.expected
 
     @property
     def streaming(self) -> bool:
-        """Whether the first deltas of the current turn's reply came: only its end is awaited."""
+        """True if the first deltas of the current turn's reply have arrived, and only its end is awaited."""
         turn = self.last
         return turn is not None and self.answering and turn.streaming
 
     def awaits_output(self, call_id: str) -> bool:
-        """Whether what a call returns is to be handed over: its turn is under way."""
+        """Return whether the output of a call must still be sent, because the call is of the current turn."""
         turn = self.current
         return turn is not None and call_id in turn.calls.made
 
     @property
     def heard_ns(self) -> int | None:
-        """The instant at which the player has played what came of the last turn's reply; None where nothing did."""
+        """The instant at which all received audio of the last turn's reply has been played; None without audio."""
         return self.last.reply.playback_ends_ns or None if self.last is not None else None
 
     def due(self, limits: Timeouts) -> tuple[int, str, str, PendingTurn] | None:
-        """(instant, outcome, detail, turn) of what ends an open turn if nothing comes; None while nothing is due."""
+        """Return (instant, outcome, detail, turn) of the next deadline of all open turns; None if there is none."""
         first: tuple[int, str, str, PendingTurn] | None = None
         for turn in self.all:
             if turn.state is not State.OVER:
@@ -160,11 +163,11 @@ class PendingTurns:
         return first
 
     def done(self, now_ns: int, *, session_over: bool) -> list[PendingTurn]:
-        """The turns that are over and await nothing more; where the session is, too, nothing more can come."""
+        """Return the ended turns that await no late event. After the session's end, no event can arrive."""
         return [t for t in self.all if t.state is State.OVER and (session_over or not t.is_incomplete(now_ns))]
 
     def cuts(self) -> Iterator[inputs.CancelResponse | inputs.TruncateItem | inputs.RetrieveItem]:
-        """What the service is to be told of a reply that was stopped, and to be asked of those that it has cut."""
+        """Yield the messages that cancel and truncate a stopped reply, and those that retrieve truncated items."""
         stopped = self.interrupted
         if stopped is not None and stopped.interruption is not None and stopped.plan.has_turn_events:
             interruption, prefix = stopped.interruption, stopped.plan.event_prefix
@@ -181,15 +184,15 @@ class PendingTurns:
                     yield inputs.RetrieveItem(item_id, f"{turn.plan.event_prefix}{self._retrieves}-{RETRIEVE}")
 
     def remove(self, turn: PendingTurn, at_ns: int) -> None:
-        """Remove a turn that is delivered; if it had its time, the check of its truncated reply ends."""
+        """Remove a delivered turn. If its time for late events has passed, end the check of its truncated reply."""
         self.all.remove(turn)
         if turn.check is not None and at_ns >= turn.instants["ended"] + LATE_TRANSCRIPT_NS:
-            turn.check.failed |= turn.check.pending  # what did not come by now is not right
+            turn.check.failed |= turn.check.pending  # missing events count as failures
 
-    # What is told of them.
+    # Inputs of the session.
 
     def await_interruption(self, awaited: inputs.InterruptionAwaited) -> None:
-        """Note that the current turn's reply is to be interrupted, or a sound heard during it."""
+        """Prepare the current turn's reply for an interruption, or for a sound during it."""
         self.interrupted = self.current
         if self.interrupted is not None:
             self.interrupted.await_interruption(awaited.kind, verify=awaited.verify_truncation)
@@ -207,7 +210,7 @@ class PendingTurns:
             turn.transmitted(stamp)
 
     def expect(self, expected: inputs.EventExpected) -> None:
-        """Insist, as the script does, on an event of the current turn by an instant."""
+        """Require an event of the current turn by an instant, as the script does."""
         kind, turn = EventKind[expected.kind.upper()], self.current
         if turn is not None and ARRIVALS[kind] not in all_instants(turn):
             turn.expected[kind] = expected.until_ns
@@ -216,12 +219,12 @@ class PendingTurns:
         self.awaits_network = False
         if self.last is not None:
             self.last.network = TcpInfo(network.rtt_ns, network.min_rtt_ns, network.retransmits, network.scope)
-            # the kernel counts from the connection's begin on
+            # the kernel counts from the start of the connection
             self.last.retransmits = network.retransmits - self._retransmits
             self._retransmits = network.retransmits
 
     def mark_barge_in(self, turn: PendingTurn, marks: Sequence[str]) -> None:
-        """Mark from when to when the caller interrupts the reply that is played, or a sound is heard during it."""
+        """Set the start and end of the caller's interruption of a reply, or of a sound during it."""
         hearing = turn.hearing
         if turn.interrupts is not None:
             if "speech_start" in marks:
@@ -235,7 +238,7 @@ class PendingTurns:
                 turn.interruption.spoken_ns, _ = hearing.unmark("sound_end")
 
     def not_stopped(self, failure: ServiceFailure) -> None:
-        """Take an error that says that a reply was not stopped, or not cut: it may come too late, and harms nobody."""
+        """Apply an error that a reply was not cancelled, truncated or retrieved: the message was only late."""
         for turn in self.all:
             if turn.interruption is None or not failure.event_id.startswith(turn.plan.event_prefix):
                 continue

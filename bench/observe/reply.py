@@ -1,11 +1,11 @@
-"""Follows the reply to one turn: its items with their deltas, its closing events, and how its audio is played. Pure.
+"""The reply to one turn: its items and deltas, its closing events, and the playback of its audio. Pure.
 
-A reply may be made of several items, in one response or in several: a preamble, and then the answer. Gaps, stall_count
-and speed are those within items, for between them nobody owes any audio.
+A reply may have several items, in one response or in several: a preamble, and then the answer. Gaps, stalls and speed
+are measured within items, because no audio is due between items.
 
-The simulated player of a caller starts a jitter buffer's length after an item's first audio delta and drains at the
-format's byte rate. Where a delta comes after everything before it was played, the player was forced into silence (a
-stall) and goes on at once. Audio is decoded only until the first audible sample is found.
+The simulated player starts after an item's first audio delta and the length of the jitter buffer. It plays at the
+format's byte rate. If a delta arrives after all earlier audio was played, the player was silent (a stall) and continues
+at once. Audio is decoded only up to the first audible sample.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from bench.untrusted.values import LONGEST_TEXT
 
 
 class ItemPlayer:
-    """Plays one item of a reply, after what is played before it until `busy_until_ns`."""
+    """The player of one item of a reply. It starts after earlier audio has been played, at `busy_until_ns`."""
 
     def __init__(
         self,
@@ -52,53 +52,57 @@ class ItemPlayer:
         self._audio = audio
         self._first_error_ns = error_ns
         self.error_ns = error_ns
-        """How much earlier the delta may have come since which all plays without a break."""
+        """How much earlier the delta may have arrived from which playback is continuous."""
         self.began_ns = self._begins_ns = max(first_audio_ns + jitter_buffer_ns, busy_until_ns)
-        """Since when it plays without a break; times are counted from there, so that nothing adds up by rounding."""
-        self._bytes = self._bytes_before = 0  # since then, and before
+        """The start of the continuous playback. Times count from it, so that rounding errors do not add up."""
+        self._bytes = self._bytes_before = 0  # of the continuous playback, and before it
         self.first_audible_ns: int | None = None
         self.audible_error_ns = error_ns
-        """The error bound of `first_audible_ns`: `error_ns` by then. A delta that came later, and really earlier, moves
-        nothing: the player was not waiting for it."""
+        """The uncertainty of `first_audible_ns`: the value of `error_ns` at that time.
+
+        A later delta that really arrived earlier does not move it, because the player did not wait for that delta.
+        """
         self.stall_duration_ns = self.stall_count = 0
 
     @property
     def ends_ns(self) -> int:
-        """The instant at which it has played everything that came so far."""
+        """The instant at which the player has played all received audio."""
         return self._begins_ns + self._audio.duration_ns(self._bytes)
 
     @property
     def stall_duration_uncertainty_ns(self) -> int:
-        """How far `stall_duration_ns` can be off: short by the first delta's error, long by the last late one's.
+        """The uncertainty of `stall_duration_ns`.
 
-        All stalls together are the most that any delta is behind the first one's schedule, and that delta stalled last.
+        The duration may be too short by the first delta's error, and too long by that of the last late delta. The
+        reason: the total of all stalls is the largest delay of any delta behind the first one's schedule, and that
+        delta caused the last stall.
         """
         return max(self._first_error_ns, self.error_ns)
 
     def played_ns(self, at_ns: int) -> int:
-        """How much of what came by an instant has been played by then."""
+        """Return the duration of received audio that has been played by an instant."""
         since_ns = min(self._audio.duration_ns(self._bytes), max(0, at_ns - self._begins_ns))
         return self._audio.duration_ns(self._bytes_before) + since_ns
 
     def played_at_ns(self, length_ns: int) -> int:
-        """When so much has been played, of what came; an instant before a stall that is over may be told too late."""
+        """Return when this duration of received audio has been played. Before an ended stall, it may be too late."""
         return self._begins_ns + max(0, length_ns - self._audio.duration_ns(self._bytes_before))
 
     def add(self, at_ns: int, audio_bytes: int, payload: msgspec.Raw | StrippedAudio, error_ns: int = 0) -> bool:
-        """Play a delta that came at `at_ns`, or up to `error_ns` earlier; False where its payload cannot be decoded."""
-        # as simple as can be said: players that stretch audio over a gap hide it, each in a way of its own
+        """Play a delta that arrived at `at_ns`, or up to `error_ns` earlier. Return False if it cannot be decoded."""
+        # The player is as simple as possible. Players that stretch audio over a gap hide the gap, each in its own way.
         if at_ns > self.ends_ns:
             self.stall_duration_ns += at_ns - self.ends_ns
             self.stall_count += 1
             self._bytes_before += self._bytes
             self._begins_ns, self._bytes, self.error_ns = at_ns, 0, error_ns
-        # only up to there: two or three deltas of a reply are decoded, and not all of them
+        # Only up to the first audible sample: two or three deltas of a reply are decoded, not all of them.
         if self.first_audible_ns is None:
             sample = audible_sample(payload, self._audio)
             if sample == UNREADABLE:
                 return False
             if sample is not None:
-                # a sample of which the delta before has the first half begins there
+                # A sample whose first half is in the previous delta begins there.
                 half = (self._bytes_before + self._bytes) % self._audio.sample_bytes
                 before = self._bytes - half + sample * self._audio.sample_bytes
                 self.first_audible_ns = self._begins_ns + self._audio.duration_ns(max(0, before))
@@ -109,9 +113,9 @@ class ItemPlayer:
 
 EXACT_GAP_NS = 1_000_000
 AUDIO_DELTA, TRANSCRIPT_DELTA = EventKind.AUDIO_DELTA, EventKind.TRANSCRIPT_DELTA
-"""Kinds that are compared for each delta: an attribute of an enumeration is slow."""
+"""Kinds that are compared for each delta. Access to an attribute of an enumeration is slow."""
 
-# kind of event → the instant that its arrival marks: of those that open the first one, of those that close the last
+# kind of event → the instant of its arrival: the first one for opening events, the last one for closing events
 REPLY_INSTANTS = {
     EventKind.RESPONSE_CREATED: "response_created",
     EventKind.TEXT_DELTA: "first_text",
@@ -135,7 +139,7 @@ class ItemAudio:
 
 
 class Stretch(NamedTuple):
-    """A sound without a pause: when the player begins to play it, how far that can be off, its number from 1."""
+    """A sound without a pause: the start of its playback, the uncertainty of the start, and its number from 1."""
 
     at_ns: int
     error_ns: int
@@ -144,7 +148,7 @@ class Stretch(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Reply(Instants):
-    """A reply in `audio`'s format, played behind a jitter buffer. `answer_min_ns`: as of `TurnPlan`."""
+    """A reply in the format `audio`, played with a jitter buffer. `answer_min_ns`: as of `TurnPlan`."""
 
     audio: AudioFormat
     jitter_buffer_ns: int
@@ -152,49 +156,49 @@ class Reply(Instants):
     deltas: Counter[EventKind] = field(default_factory=Counter)
     text: str = ""
     answer_text: str = ""
-    """The words of the last item that is no commentary, which has the id `answer_id`."""
+    """The text of the last item that is no commentary. Its id is `answer_id`."""
     answer_id: str = ""
     read_words: str = ""
-    """The end of what was read of its transcript, casefolded."""
+    """The end of the decoded transcript, casefolded."""
     unread: list[msgspec.Raw | StrippedAudio] = field(default_factory=list)
-    """What came of it since, of so many bytes: it is read once somebody looks for a word, as few scripts do."""
+    """The transcript deltas that are not decoded yet. Only a script that looks for a word needs them, which is rare."""
     unread_bytes: int = 0
     parts: list[str | FunctionCall] = field(default_factory=list)
-    """What it is made of: words and calls, in the order in which they were whole."""
+    """The texts and function calls, in the order in which they were completed."""
     calls: int = 0
-    """How many of these are calls."""
+    """The number of function calls in `parts`."""
     items: dict[str, ItemAudio] = field(default_factory=dict)
-    """The items with audio by their ids, in the order of their first audio."""
+    """The items with audio, by id, in the order of their first audio."""
     item: ItemAudio | None = None
-    """The one whose audio came last."""
+    """The item of the last received audio."""
     item_id: str = ""
     others_end_ns: int = 0
-    """When the player has played what came of the other items."""
+    """The instant at which the received audio of the other items has been played."""
     phases: dict[str, str] = field(default_factory=dict)
-    """Phase of each item that has one: whether it is commentary, or the answer."""
+    """The phase of each item that has one: commentary or answer."""
     created_ns: int | None = None
-    """When the response under way was created, or, of a service that does not say so, when anything of it came."""
+    """The creation of the response in progress; its first event if the service does not report the creation."""
     earlier_items: int = 0
-    """How many items with audio came before the response under way was asked for."""
+    """The number of items with audio before the request of the response in progress."""
     gaps_ns: list[int] = field(default_factory=list)
     uncertain_gaps: int = 0
     stopped_ns: int | None = None
     late_bytes: int = 0
-    """How much audio came after that."""
+    """The bytes of audio that arrived after the stop."""
     silent_ns: int = 0
-    """When the last sound of it has been played that is known of, where replies are found in the audio."""
+    """The end of playback of the last detected sound, if replies are detected in the audio."""
     late_until_ns: int = 0
-    """When the last sound has been played that came after the player was stopped, where the service alone stops it."""
+    """The end of playback of the last sound that arrived after the stop, if only the service stops the player."""
     longest_pause_ns: int = 0
     """The longest silence between two such sounds."""
     begin_error_ns: int = 0
-    """How far the begin of the first one can be off, beyond what stamps are."""
+    """The uncertainty of the start of the first sound, in addition to that of the timestamps."""
     uneven_ns: int = 0
-    """How much of that is for deltas near it that came late."""
+    """The part of `begin_error_ns` from late deltas near the start."""
     last_sound: Arrival | None = None
-    """When the last delta came in which sound is."""
+    """The arrival of the last delta with sound."""
     stretch: Stretch | None = None
-    """The sound that came last, if the script says how long an answer is."""
+    """The last sound, if the script sets the length of an answer."""
     answers: list[Stretch] = field(default_factory=list)
     """The sounds that are long enough for an answer."""
 
@@ -206,9 +210,10 @@ class Reply(Instants):
         self.created_ns, self.earlier_items = None, len(self.items)
 
     def received_deltas(self, deltas: Iterable[MatchedDelta]) -> bool:
-        """Take deltas that are not empty; return False if the audio of one cannot be decoded.
+        """Apply deltas that are not empty. Return False if the audio of one cannot be decoded.
 
-        A delta that was matched has no payload in its event: its item is audible, and nobody looks for its words.
+        The event of a matched delta has no payload. Its item is already audible, and the script does not look for its
+        words.
         """
         counts = self.deltas
         for event, at_ns, error_ns, _, payload_bytes, _, _ in deltas:
@@ -229,7 +234,7 @@ class Reply(Instants):
         return True
 
     def on_sound(self, delta: MatchedDelta) -> None:
-        """Note what is heard of the delta that came last, where replies are found in the audio."""
+        """Apply the detected sound of the last delta, if replies are detected in the audio."""
         sound, at_ns, error_ns, payload_bytes = delta.event.payload, delta.at_ns, delta.error_ns, delta.payload_bytes
         if not isinstance(sound, StrippedAudio):
             return
@@ -255,7 +260,7 @@ class Reply(Instants):
                 self._stretch(sounds_ns, self.item.player.error_ns + sound.error_ns + uneven_ns, goes_on=goes_on)
 
     def _stretch(self, sounds_ns: int, error_ns: int, *, goes_on: bool) -> None:
-        """Note how long a sound has been heard without a pause: one that is long enough may be the answer."""
+        """Record the length of the sound so far. A sound that is long enough may be the answer."""
         if self.stretch is None or not goes_on:
             self.stretch = Stretch(sounds_ns, error_ns, 1 if self.stretch is None else self.stretch.number + 1)
         is_long = self.silent_ns - self.stretch.at_ns >= self.answer_min_ns
@@ -277,7 +282,7 @@ class Reply(Instants):
             self.words()
 
     def words(self) -> str:
-        """Return what came of its transcript, casefolded; of one without end the last words."""
+        """Return the received transcript, casefolded. It is limited to its last `LONGEST_TEXT` characters."""
         new = "".join(map(said, self.unread)).casefold()
         self.read_words = (self.read_words + new)[-LONGEST_TEXT:]
         self.unread.clear()
@@ -293,13 +298,13 @@ class Reply(Instants):
             self.answer_id = item_id
 
     def add_calls(self, calls: Iterable[FunctionCall]) -> None:
-        """Add those of all calls so far that are new."""
+        """Add the new ones of all function calls so far."""
         new = list(calls)[self.calls :]
         self.parts += new
         self.calls += len(new)
 
     def _add_audio(self, event: ServerEvent, payload_bytes: int, at_ns: int, error_ns: int) -> bool:
-        """Add the audio of a delta to its item, and have it played; return False if it cannot be decoded."""
+        """Add the audio of a delta to its item and play it. Return False if it cannot be decoded."""
         item, payload = self.item, event.payload
         if item is None or event.item_id != self.item_id:
             place = payload.place if isinstance(payload, StrippedAudio) else None
@@ -310,7 +315,7 @@ class Reply(Instants):
             item.last_ns, item.last_error_ns = at_ns, error_ns
             return True
         if item.bytes:
-            # a gap is as exact as its ends are; of one that is not only that it was is told
+            # A gap is as exact as its ends. A gap that is not exact is only counted.
             if error_ns <= EXACT_GAP_NS and item.last_error_ns <= EXACT_GAP_NS:
                 self.gaps_ns.append(at_ns - item.last_ns)
             else:
@@ -320,7 +325,7 @@ class Reply(Instants):
         return item.player.add(at_ns, payload_bytes, payload, error_ns)
 
     def _next_item(self, item_id: str, payload_bytes: int, first: Arrival, place: PlayoutPosition | None) -> ItemAudio:
-        """The item of this id, which is played behind those before it, and in its `place` where it has one."""
+        """Return the item with this id. It is played after the items before it, and at its `place` if it has one."""
         if self.item is not None:
             self.others_end_ns = max(self.others_end_ns, self.item.player.ends_ns)
         item = self.items.get(item_id)
@@ -333,10 +338,10 @@ class Reply(Instants):
         self.item, self.item_id = item, item_id
         return item
 
-    # What was heard.
+    # Playback.
 
     def cuts(self) -> list[tuple[str, int]]:
-        """(item, ms of it that were played, rounded down) of each item that was not played to its end."""
+        """Return (item, played ms, rounded down) of each item that was not completely played."""
         stopped_ns = self.stopped_ns or 0
         played = [(item_id, item, item.player.played_ns(stopped_ns)) for item_id, item in self.items.items()]
         return [
@@ -346,7 +351,7 @@ class Reply(Instants):
         ]
 
     def played_at_ns(self, length_ns: int) -> int | None:
-        """When so much of the reply has been played; None where so much did not come yet."""
+        """Return when this duration of the reply has been played; None if not enough audio has arrived."""
         for item in self.items.values():
             received_ns = self.audio.duration_ns(item.bytes)
             if length_ns <= received_ns:
@@ -364,7 +369,7 @@ class Reply(Instants):
 
     @property
     def late_ns(self) -> int:
-        """How much of it came after the player was stopped."""
+        """The duration of the audio that arrived after the stop."""
         return self.audio.duration_ns(self.late_bytes)
 
     @property
@@ -375,25 +380,25 @@ class Reply(Instants):
 
     @property
     def playback_begins_ns(self) -> int | None:
-        """When the player begins; None where no audio came."""
+        """The instant at which the player starts; None if no audio arrived."""
         return next((item.player.began_ns for item in self.items.values()), None)
 
     @property
     def playback_ends_ns(self) -> int:
-        """When the player has played all that came so far, or was stopped; 0 where nothing came."""
+        """The instant at which the player has played all received audio, or was stopped; 0 if no audio arrived."""
         ends_ns = 0 if self.item is None else max(self.others_end_ns, self.item.player.ends_ns)
         return ends_ns if self.stopped_ns is None else min(ends_ns, self.stopped_ns)
 
     @property
     def falls_silent_ns(self) -> int:
-        """When it is silent: with its last sound if the stream goes on, else once all that came has been played."""
+        """The end of the last sound if the stream continues; otherwise the end of playback."""
         if self.late_until_ns:
             return self.late_until_ns
         goes_on = self.playback_ends_ns - self.silent_ns >= SILENCE_NS
         return self.silent_ns if self.last_sound is not None and goes_on else self.playback_ends_ns
 
     def longest_silence_ns(self, since_ns: int) -> int:
-        """The longest time in which nothing is heard, from an instant on: before the first item, or between two."""
+        """Return the longest silence after an instant: before the first item, or between two items."""
         longest_ns, silent_ns = 0, since_ns
         for item in self.items.values():
             heard_ns = item.player.first_audible_ns or item.player.began_ns
@@ -402,12 +407,15 @@ class Reply(Instants):
 
     @property
     def audible(self) -> bool:
-        """Whether the item whose audio came last can be heard already."""
+        """True if the item of the last received audio is already audible."""
         return self.item is not None and self.item.player.first_audible_ns is not None
 
     @property
     def answer(self) -> ItemAudio | None:
-        """The audio that answers: of the last response, no commentary; of items that do not tell, the last."""
+        """The audio of the answer: the last response's first item with the phase ANSWER, else its last item.
+
+        An item with the phase COMMENTARY is not the answer.
+        """
         items = list(self.items.items())[self.earlier_items :]
         told = (item for item_id, item in items if self.phases.get(item_id) == ANSWER)
         untold = (item for item_id, item in reversed(items) if self.phases.get(item_id) != COMMENTARY)
@@ -415,21 +423,21 @@ class Reply(Instants):
 
     @property
     def preamble(self) -> bool | None:
-        """Whether audio came before the answer; None where none came at all."""
+        """True if audio came before the answer; None if there is no audio, or no sound as long as an answer."""
         if self.answer_min_ns:
             return self.answers[0].number > 1 if self.answers else None
         return self.answer is not next(iter(self.items.values())) if self.items else None
 
     def all_instants(self) -> dict[str, int]:
-        """The reply's instants, with those of its audio."""
+        """Return the reply's instants, including those of its audio."""
         return self.instants | {name: at_ns for name, (at_ns, _) in self._of_audio().items()}
 
     def all_errors_ns(self) -> dict[str, int]:
-        """How much earlier each of `all_instants` may really have been."""
+        """Return how much earlier each of `all_instants` may really have been."""
         return self.errors_ns | {name: error_ns for name, (_, error_ns) in self._of_audio().items()}
 
     def _of_audio(self) -> dict[str, tuple[int, int]]:
-        """Instant → (when, how much earlier that may really have been)."""
+        """Return instant → (time, how much earlier it may really have been)."""
         if self.item is None:
             return {}
         instants = {"last_audio": (self.item.last_ns, self.item.last_error_ns)}
@@ -457,7 +465,7 @@ class Reply(Instants):
 
 
 def _first_audible(players: Iterable[ItemPlayer]) -> tuple[int, int] | None:
-    """(when the first audible sample is played, how much earlier that may have been); None where nothing is heard."""
+    """Return (playback time of the first audible sample, how much earlier it may have been); None if all is silent."""
     heard = ((player.first_audible_ns, player.audible_error_ns) for player in players)
     return next(((at_ns, error_ns) for at_ns, error_ns in heard if at_ns is not None), None)
 

@@ -1,15 +1,15 @@
-"""Finds replies in audio that comes all the time, and tells of them in the events that a timeline knows. Pure.
+"""The detection of replies in a continuous audio stream, and their conversion to events of the timeline. Pure.
 
-A full-duplex service streams audio whether or not it speaks, and names neither responses nor turns. A reply begins
-where sound does (`bench.observe.onsets`), with the delta that holds it, and is over once deltas without any make up
-the silence that ends a reply, or, of a service that falls silent by sending nothing, once nothing was played for so
-long; what it is made of has an id of our own. Deltas are held back for as long as it takes to know that sound begins in
-them. The result follows from what is heard in each delta, and from when it came: `listened` puts the first into the
-delta, so that a log that keeps that and no audio gives the same replies.
+A full-duplex service streams audio also while it does not speak, and names neither responses nor turns. A reply begins
+with the delta in which sound begins (`bench.observe.onsets`). It ends when deltas without sound add up to the silence
+that ends a reply. If the service stops sending instead, the reply ends after the same time without playback. The
+detector gives the response and its item an id. It holds deltas back until it is known whether sound begins in them. The
+result depends only on the sound in each delta and on its arrival. `listened` stores the sound in the delta, so that a
+log without audio gives the same replies.
 
-A provider of telephony puts all that an agent sends into one queue, plays it without a break, drops what is left of it
-where the agent says so (`clear`), and tells the agent when a place that it has marked was played, or dropped with the
-rest (Twilio, Media Streams, "mark" and "clear").
+A telephony provider puts all audio of an agent into one queue and plays it without a break. It drops the rest of the
+queue if the agent requests that (`clear`). It reports to the agent when a position that the agent has marked was
+played, or was dropped with the rest (Twilio, Media Streams, "mark" and "clear").
 """
 
 from __future__ import annotations
@@ -30,47 +30,48 @@ from bench.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.untrusted.values import LONGEST_TEXT
 
 MOST_MARKS = 1_000
-"""Marks that may wait at a time: one for each word of minutes of speech."""
+"""The maximum number of pending marks: one for each word of several minutes of speech."""
 GAP_NS = 100 * NS_PER_MS
-"""Time without any audio from which on it is silence that was not sent; less is a delay on the way."""
+"""The time without audio from which it is unsent silence. Less is a delay on the network."""
 
 
 class PlaybackTime(NamedTuple):
-    """When a delta is heard, but for the jitter buffer, at the latest; by the stamps up to `error_ns` earlier."""
+    """The latest playback time of a delta, without the jitter buffer. It may really be up to `error_ns` earlier."""
 
     at_ns: int
     error_ns: int
 
 
 class PlayoutQueue:
-    """The queue of what the caller's end of a line plays.
+    """The playout queue at the caller's end of the line.
 
-    `until_ns`: when all that came by now will have been played; 0 before anything came.
+    `until_ns` is when the received audio will have been played; 0 before any audio.
 
-    Audio that comes up to `GAP_NS` after the queue ran dry was delayed on the way, and nothing behind it is heard later
-    for that. After twice as long a gap the stream begins anew, and all behind it is heard later by the whole gap. In
-    between it is heard later by a part of the gap, so that no instant depends on which side of a limit a stamp is.
+    Audio that arrives up to `GAP_NS` after the queue ran empty was delayed on the network. It does not delay the
+    playback of later audio. After a gap of twice `GAP_NS`, the stream starts again, and all later audio is played later
+    by the whole gap. Between the two limits it is played later by a part of the gap. So a timestamp close to a limit
+    cannot change an instant by a step.
 
-    What comes next is due at the largest of the instants that single arrivals give, each of which depends on its own
-    stamp and on when the queue was empty, again a maximum. So the error of an instant is at most three times that of
-    one stamp, however many deltas came before.
+    The due time of the next audio is the maximum over the single arrivals. Each of them depends on its own timestamp
+    and on when the queue was empty, which is also a maximum. So the error of an instant is at most three times the
+    error of one timestamp, however many deltas came before.
     """
 
     def __init__(self) -> None:
         self.until_ns = 0
         self.overflow: tuple[str, str] | None = None
-        """The kind of which more waited than may, and in words how much."""
+        """The kind of item of which too many are queued, and the description of the limit."""
         self._earliest_until_ns = 0
-        """What `until_ns` is if all stamps are as early as they may be."""
+        """The value of `until_ns` if all timestamps are as early as possible."""
         self._due_ns = 0, 0
-        """When what comes next is heard, if it comes in time: at the earliest, and at the latest."""
+        """The earliest and latest playback time of the next audio, if it arrives in time."""
         self._waiting: deque[tuple[int, str]] = deque()
         self._played: deque[str] = deque()
 
     def play(self, at_ns: int, duration_ns: int, error_ns: int = 0) -> PlaybackTime:
-        """Put audio behind the rest that came at `at_ns`, or up to `error_ns` earlier."""
+        """Queue audio that arrived at `at_ns`, or up to `error_ns` earlier. Return its playback time."""
         earliest_at_ns = at_ns - error_ns
-        # the longer the gap before it, the less of it is a delay: the latest instant has the longest gap
+        # A longer gap has a smaller share of network delay. The latest instant has the longest gap.
         earliest_ns = max(self._due_ns[0], earliest_at_ns - _delay_ns(earliest_at_ns - self.until_ns))
         latest_ns = max(self._due_ns[1], at_ns - _delay_ns(at_ns - self._earliest_until_ns))
         self._due_ns = earliest_ns + duration_ns, latest_ns + duration_ns
@@ -88,7 +89,7 @@ class PlayoutQueue:
             self.overflow = "marks", f"{MOST_MARKS} marks wait for what was not played yet"
 
     def clear(self, at_ns: int, error_ns: int = 0) -> None:
-        """Drop what was not played by now, or by up to `error_ns` earlier; marks in it count as played."""
+        """Drop the audio that was not played by `at_ns`, or by up to `error_ns` earlier. Its marks count as played."""
         self.until_ns = min(self.until_ns, at_ns)
         self._earliest_until_ns = min(self._earliest_until_ns, at_ns - error_ns)
         self._due_ns = min(self._due_ns[0], at_ns - error_ns), min(self._due_ns[1], at_ns)
@@ -96,7 +97,7 @@ class PlayoutQueue:
 
     @property
     def due_ns(self) -> int:
-        """When the next mark was played."""
+        """The instant at which the next mark is played; 0 if one was played."""
         if self._played:
             return 0
         return self._waiting[0][0] if self._waiting else NEVER_NS
@@ -112,26 +113,27 @@ class PlayoutQueue:
 
 
 def _delay_ns(gap_ns: int) -> int:
-    """Return how much of the lateness of audio that comes so long after the queue ran dry is a delay on the way."""
+    """Return the part of the gap after the queue ran empty that is a network delay."""
     return min(GAP_NS, max(0, 2 * GAP_NS - gap_ns))
 
 
 SILENCE_NS = 800 * NS_PER_MS
-"""Silence that ends a reply once the caller has spoken since it began: what comes then may be the answer to that.
+"""The silence that ends a reply if the caller has spoken since the reply began. Later audio may answer the caller.
 
-Pauses within speech are shorter."""
+Pauses within speech are shorter.
+"""
 CAUGHT = "turn_detected"
-"""Why a reply is cancelled that its caller speaks into, in the words of the Realtime API."""
+"""The reason of a reply that is cancelled by the caller's speech, as in the Realtime API."""
 LONGEST_GAP_S = 3
-"""Silence of which more tells nothing more."""
+"""The maximum silence that the onset detector receives. More has no effect."""
 KNOWN_NS = WINDOW * BLOCK_MS * NS_PER_MS
-"""Audio from a begin on by which it is known."""
+"""The audio that the onset detector needs after the start of a sound to detect it."""
 HELD_NS = 700 * NS_PER_MS
-"""Audio that may lie behind a begin that becomes known: more at the begin of a stream than later."""
+"""The maximum audio between the start of a sound and its detection. It is longest at the start of a stream."""
 
 
 class HeldDelta(NamedTuple):
-    """A delta in which no sound was known, the sample of the stream with which it ends, and when it is heard."""
+    """A delta without detected sound. `end` is its last sample in the stream, `playing` its playback time."""
 
     event: ServerEvent
     arrival: Arrival
@@ -140,9 +142,10 @@ class HeldDelta(NamedTuple):
 
 
 class ReplyDetector:
-    """Hears one session's audio, in `audio`'s format.
+    """The reply detector of one session, for audio in the format `audio`.
 
-    `silence_ns`: the silence that ends a reply. `pauses`: the service may fall silent by sending nothing.
+    `silence_ns` is the silence that ends a reply. `pauses` is True if the service may stop sending instead of sending
+    silence.
     """
 
     def __init__(self, audio: AudioFormat, silence_ns: int, *, pauses: bool = False) -> None:
@@ -152,28 +155,28 @@ class ReplyDetector:
         self._stream = SampleStream(audio)
         self._onsets = OnsetDetector(audio.rate_hz)
         self._end = 0
-        """Samples that came, with those of silence that were not sent."""
+        """The number of received samples, including unsent silence."""
         self._last = 0
-        """The sample up to which the reply was heard."""
+        """The last audible sample of the reply."""
         self._held: deque[HeldDelta] = deque()
         self._replies = 0
         self._speaking = False
         self._cut = False
-        """Whether the service has dropped what was left of the reply: what goes on with no pause was under way."""
+        """True if the service has cleared the rest of the reply. Sound without a pause before it was sent earlier."""
         self._dropped = False
-        """Whether any of it was left, or goes on: the service has taken it back."""
+        """True if audio of the reply was cleared, or followed the clear: the service has cancelled the reply."""
         self._caller_spoke = False
         self._words = ""
 
     def caller_speaks(self) -> None:
-        """Note that the caller begins to speak, before the reply is over or after it."""
+        """Record that the caller starts to speak, during the reply or after it."""
         self._caller_spoke = self._speaking
 
     def listened(self, events: Sequence[ServerEvent], arrival: Arrival) -> Sequence[ServerEvent]:
-        """Return the events of a message with what is heard in audio in its place; those that have it already stay.
+        """Return the events of a message with the detected sound in place of the audio.
 
-        Half a sample at the end of a message counts with the message that brings the rest, as in a line that plays
-        the bytes one after the other. What `clear` drops includes it.
+        Events that already have it do not change. Half a sample at the end of a message counts with the message that
+        completes it, as in a line that plays the bytes in sequence. `clear` drops it too.
         """
         return [self._listened(event, arrival) for event in events]
 
@@ -210,13 +213,13 @@ class ReplyDetector:
         return msgspec.structs.replace(event, payload_bytes=size, payload=StrippedAudio(audible, until, error_ns))
 
     def _unsent(self, arrival: Arrival) -> int:
-        """How many samples of silence were not sent before a delta that comes now."""
+        """Return the number of samples of silence that were not sent before a delta that arrives now."""
         played_ns = self.playout.until_ns
         silent_ns = arrival.at_ns - played_ns
         return silent_ns * self.audio.rate_hz // NS_PER_S if played_ns and silent_ns >= GAP_NS else 0
 
     def events_in(self, events: Iterable[ServerEvent], arrival: Arrival) -> Iterator[tuple[ServerEvent, Arrival]]:
-        """What `listened` events come to, each with its own arrival; those that were not sent have no name."""
+        """Yield the timeline's events for `listened` events, each with its arrival. Derived events have no name."""
         for event in events:
             if event.kind is EventKind.TRANSCRIPT_DELTA:
                 self._words = (self._words + said(event.payload))[:LONGEST_TEXT]
@@ -244,7 +247,7 @@ class ReplyDetector:
         duration_ns = self.audio.duration_ns(event.payload_bytes)
         playing = self.playout.play(arrival.at_ns, duration_ns, arrival.error_ns)
         self._end += unsent
-        # before this delta, which may begin the next one
+        # before this delta, which may start the next reply
         if unsent and self._is_over:
             yield from self._ending(arrival)
         self._end += samples
@@ -273,24 +276,24 @@ class ReplyDetector:
 
     @property
     def _is_over(self) -> bool:
-        """Whether no sound that is known later can be of the reply that is heard."""
+        """True if no sound that is detected later can belong to the current reply."""
         return self._speaking and self._silent_ns >= self._pause_ns + KNOWN_NS
 
     @property
     def _pause_ns(self) -> int:
-        """Silence that ends the reply that is heard."""
+        """The silence that ends the current reply."""
         if self._cut:
             return PAUSE_NS
         return min(SILENCE_NS, self._silence_ns) if self._caller_spoke else self._silence_ns
 
     @property
     def _silent_ns(self) -> int:
-        """How long the silence is that the reply ends in, as far as that came."""
+        """The duration of the received silence at the end of the reply."""
         return self.audio.duration_ns((self._end - self._last) * self.audio.sample_bytes)
 
     @property
     def over_ns(self) -> int:
-        """When the reply that is played is over if nothing more of it comes."""
+        """The instant at which the current reply ends if no more of it arrives."""
         if not (self._pauses and self._speaking):
             return NEVER_NS
         return self.playout.until_ns + self._pause_ns + KNOWN_NS - self._silent_ns
@@ -300,7 +303,7 @@ class ReplyDetector:
             yield from self._ending(Arrival(over_ns))
 
     def _cleared(self, event: ServerEvent, arrival: Arrival) -> Iterator[tuple[ServerEvent, Arrival]]:
-        """What is left of a reply is dropped; one that was played to its end is over before, unless more comes soon."""
+        """Drop the rest of a reply. A reply that was completely played ends before it, unless more follows soon."""
         if arrival.at_ns < self.playout.until_ns:
             self._cut = self._dropped = self._speaking
             self._last = self._end
@@ -313,7 +316,7 @@ class ReplyDetector:
         yield event, arrival
 
     def _begin_reply(self, last: HeldDelta, sound: StrippedAudio, begins: int) -> Iterator[tuple[ServerEvent, Arrival]]:
-        """The first deltas of a reply, from the one in which it begins up to the `last`, by which that is known."""
+        """Yield the first deltas of a reply, from the one in which it begins to `last`, in which it was detected."""
         self._replies += 1
         self._speaking = True
         known = StrippedAudio(max(0, sound.audible or 0), sound.until, sound.error_ns)
@@ -326,12 +329,15 @@ class ReplyDetector:
             yield event, arrival
 
     def _place(self, first: HeldDelta, last: HeldDelta, begins: int, error_ns: int) -> PlayoutPosition:
-        """Where the first delta of a reply stands in the line; with those in which the reply may really begin."""
+        """Return the position of a reply's first delta in the queue.
+
+        `uneven_ns` covers all deltas in which the reply may really begin.
+        """
         off = error_ns * self.audio.rate_hz // NS_PER_S
         near = [
             held for held in (*self._held, last) if held.end > begins - off and self._begin_of(held) <= begins + off
         ]
-        # how much later each is heard than what the stream began with, but for the time up to it in the stream
+        # The playback time of each delta, minus its time in the stream.
         rate_hz = self.audio.rate_hz
         late_ns = [held.playing.at_ns - self._begin_of(held) * NS_PER_S // rate_hz for held in (first, *near)]
         uneven_ns = max(late_ns) - min(late_ns)
@@ -342,7 +348,7 @@ class ReplyDetector:
         return held.end - held.event.payload_bytes // self.audio.sample_bytes
 
     def _held_sound(self, begins: int, sound: StrippedAudio) -> Iterator[tuple[ServerEvent, Arrival]]:
-        """The deltas in which a sound turns out to be, which begins at a sample."""
+        """Yield the held deltas that contain a sound, which was detected late and begins at a sample."""
         for held in self._held:
             if held.end > begins:
                 place = max(0, begins - self._begin_of(held))
@@ -371,19 +377,20 @@ class ReplyDetector:
 
 
 class SplitSamples:
-    """Finds what is audible in deltas that begin or end within a sample, of services that name the items of a reply.
+    """The audible samples of deltas that begin or end within a sample, for services that name the items of a reply.
 
-    A player plays the bytes of an item one after the other, so half a sample waits for the delta that brings the rest.
-    Read alone, each delta behind an odd number of bytes is noise. Sizes stay as they came: they add up to the item's.
+    A player plays the bytes of an item in sequence, so half a sample waits for the delta that completes it. A delta
+    after an odd number of bytes would be noise if it were read alone. Sizes do not change, because they add up to the
+    item's size.
     """
 
     def __init__(self) -> None:
         self._item_id = ""
         self.stream: SampleStream | None = None
-        """The audio of that item; None while no sample is half."""
+        """The audio of that item; None if no half sample waits."""
 
     def listened(self, events: Sequence[ServerEvent], audio: AudioFormat) -> Sequence[ServerEvent]:
-        """Return the events of a message; a delta that is not made of whole samples says where it is audible."""
+        """Return the events of a message. The first audible sample replaces the payload of deltas with half samples."""
         audio_events = (event for event in events if event.kind is EventKind.AUDIO_DELTA)
         if not any(self.stream is not None or event.payload_bytes % audio.sample_bytes for event in audio_events):
             return events

@@ -1,8 +1,8 @@
-"""Collects what is known of a session beside its turns: instants, settings, counts and its one outcome. Pure.
+"""The facts of a session outside of its turns: instants, settings, counts and its one outcome. Pure.
 
-Words to somebody else, a noise or a murmur ask for no reply. They are heard while no reply is played and no turn is
-under way, so whatever response begins is nobody's. It is played all the same, for the caller hears it. What the service
-says because its caller is silent (its idle timeout) answers nothing.
+Words to another person, a noise or a murmur need no reply. The script plays them while no reply is played and no turn
+is open, so a response that begins then has no turn. It is played nevertheless, because the caller hears it. Speech of
+the service because its caller is silent (the idle timeout) is no reply to a sound.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from bench.units import NS_PER_MS
 
 @dataclass(slots=True, eq=False)
 class FalseReplyWatch:
-    """Watches for replies to one sound that asks for none. `reply`: what comes of them, as the caller hears it."""
+    """The watch for replies to one sound that needs none. `reply` is their audio, as the caller hears it."""
 
     reply: Reply
     replied: bool = False
     _prompts: int = 0
-    """How often the service said that the caller is silent, and has not spoken yet."""
+    """The number of reported idle timeouts after which the service has not spoken yet."""
 
     def received(self, event: ServerEvent, arrival: Arrival, *, begins: bool) -> None:
-        """Take an event that is no turn's. `begins`: it is the first of its response."""
+        """Apply an event without a turn. `begins`: it is the first of its response."""
         if event.kind is EventKind.IDLE_TIMEOUT:
             self._prompts += 1
         elif begins and self._prompts:
@@ -46,26 +46,27 @@ class FalseReplyWatch:
 
 
 class ConversationLength:
-    """The conversation of one session, by the input of its responses.
+    """The length of one session's conversation, from the input tokens of its responses.
 
-    A response reads all of the conversation that the service has kept, and the conversation grows. So where a response
-    has fewer tokens of input than the one before it, and the client took nothing out, the service did: it truncates
-    what no longer fits into its model's context (`truncation`, Realtime API reference).
+    A response reads the whole conversation that the service keeps, and the conversation grows. If a response has fewer
+    input tokens than the one before it, and the client removed nothing, the service truncated the conversation. It does
+    so if the conversation no longer fits into its model's context (`truncation`, Realtime API reference).
     """
 
     def __init__(self) -> None:
-        self._tokens: int | None = None  # of the response before; None where the next one's may be less all the same
+        # of the previous response; None if the next one may have fewer without a truncation
+        self._tokens: int | None = None
 
     def client_changed(self) -> None:
-        """Note that the client deleted something, or gave the session other settings: nobody knows how many tokens."""
+        """Record that the client deleted an item or changed the settings, which makes the number of tokens unknown."""
         self._tokens = None
 
     def answered(self, usage: TokenUsage, *, instructed: bool) -> bool:
-        """Return whether this response has fewer tokens of input than the one before: the service truncated.
+        """Return whether this response has fewer input tokens than the previous one, because the service truncated.
 
-        `instructed`: it had instructions of its own in the place of the session's.
+        `instructed`: it had its own instructions in place of the session's.
         """
-        if not usage.input:  # nothing was read, or nothing that can be told: it was cancelled before
+        if not usage.input:  # nothing was read or reported: the response was cancelled before
             return False
         before, self._tokens = self._tokens, None if instructed else usage.input
         return before is not None and not instructed and usage.input < before
@@ -76,22 +77,22 @@ DESCRIPTIONS: Mapping[EventKind, str] = {
     EventKind.SESSION_CREATED: "session_created",
     EventKind.SESSION_UPDATED: "session_updated",
 }
-"""The events by which the service describes the session, and the instants that the first of each marks."""
+"""The events in which the service describes the session, and the instants that the first of each sets."""
 KEPT = ("model",)
-"""What a session has for its whole life, whether or not the service says so each time that it describes it."""
+"""Settings that a session has for its whole life, also if a later description omits them."""
 UNEXPLAINED = ("timeout:", "closed:", EXPECTED)
-"""How outcomes begin that say nothing of their cause: an error that came before, and ended nothing, may be it."""
+"""The beginnings of outcomes that do not state their cause. An earlier error that ended nothing may be the cause."""
 
 
 @dataclass(slots=True, eq=False)
 class SessionFacts(Instants):
-    """The facts of one session. Fields that `SessionObservation` has as well go into it as they are."""
+    """The facts of one session. `SessionObservation` copies the fields that it also has."""
 
     start: SessionStart
     start_ns: int = field(init=False)
     turns_planned: int = field(init=False)
     announced: bool = True
-    """Whether the service says that the session is open."""
+    """True if the service reports that the session is open."""
     outcome: str = ""
     detail: str = ""
     renewed: bool = False
@@ -114,16 +115,16 @@ class SessionFacts(Instants):
     timestamp_fallbacks: int = 0
     idle_prompts: int = 0
     history_left: int = 0
-    """How many messages that were said before the first turn the service has not taken yet."""
+    """The number of history messages that the service has not acknowledged yet."""
     history_acked_ns: int = 0
-    """When it took the last one that it has taken; 0 where it has taken none."""
+    """The instant of the last acknowledgement of a history message; 0 if there is none."""
     unknown_events: Counter[str] = field(default_factory=Counter)
     last_error: ServiceFailure | None = None
-    """The last of those errors that ended nothing, since the last turn began."""
+    """The last error since the last turn started that ended neither a turn nor the session."""
     billed: set[str] = field(default_factory=set)
-    """The responses whose tokens were told."""
+    """The responses whose tokens were reported."""
     unpaid: TokenUsage | None = None
-    """The tokens of responses since somebody took them, to pay for them."""
+    """The tokens of responses that were not yet passed on for payment."""
     stray_usage: TokenUsage | None = None
 
     def __post_init__(self) -> None:
@@ -135,7 +136,7 @@ class SessionFacts(Instants):
 
     @property
     def ready(self) -> bool:
-        """Whether the service has greeted the session and taken its settings."""
+        """True if the service has accepted the session and its settings."""
         return "session_updated" in self.instants
 
     @property
@@ -143,13 +144,13 @@ class SessionFacts(Instants):
         return model_of(self.effective_settings)
 
     def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
-        """End the session, unless it has ended before: the first terminal cause wins."""
+        """End the session, unless it has already ended: the first terminal cause wins."""
         if not self.outcome:
             self.outcome, self.detail = outcome, detail
             self.instants.setdefault("ended", at_ns)
 
     def explained(self, outcome: str, detail: str) -> str:
-        """The detail of an end, with the error that came before it where the end says nothing of its cause."""
+        """Return the detail of an ending. If the outcome does not state its cause, include the error before it."""
         if self.last_error is None or not outcome.startswith(UNEXPLAINED):
             return detail
         return "; ".join(filter(None, (detail, SERVICE_SAID + self.last_error.detail)))
@@ -166,7 +167,7 @@ class SessionFacts(Instants):
         self.service_session_id = connected.call_id
 
     def described(self, event: ServerEvent, arrival: Arrival) -> None:
-        """Note the session as the service describes it, which has greeted it or taken its settings."""
+        """Apply the service's description of the session after its creation or update."""
         instant = DESCRIPTIONS[event.kind]
         self.instants.setdefault(instant, arrival.at_ns)
         self.errors_ns.setdefault(instant, arrival.error_ns)
@@ -180,7 +181,7 @@ class SessionFacts(Instants):
         self.instants["history_start"], self.history_left = begun.at_ns, begun.messages
 
     def item_added(self, arrival: Arrival) -> None:
-        """Note that the service has taken one more message of the history: items are added in the order of sending."""
+        """Record the acknowledgement of a history message. The service adds items in the order of sending."""
         if self.history_left:
             self.history_left -= 1
             self.history_acked_ns = arrival.at_ns
@@ -188,9 +189,10 @@ class SessionFacts(Instants):
                 self.arrived("history_acked", arrival)
 
     def idle_prompt_received(self, arrival: Arrival, played_ns: int, timeout_ms: int | None) -> None:
-        """Count that the service speaks up by itself; of the first time note when it did so, and when that was due.
+        """Count speech of the service after its idle timeout. The first time, record when it came and when it was due.
 
-        That is `timeout_ms` after the last reply was played; 0 where nothing was played, or a turn is under way.
+        It is due `timeout_ms` after the end of the last reply's playback, `played_ns`. That is 0 if there was none, or
+        if a turn is open.
         """
         self.idle_prompts += 1
         if self.idle_prompts == 1 and played_ns and timeout_ms is not None:
@@ -202,11 +204,11 @@ class SessionFacts(Instants):
             self.instants["previous_reply_end"] = renews.previous_reply_end_ns
 
     def renewed_by(self, _: ReplacedBySession) -> None:
-        """Note that another session takes this one's place, and plays the turns that are left."""
+        """Record that another session replaces this one and runs the remaining turns."""
         self.turns_planned, self.renewed = self.turns_started, True
 
     def count_unknown(self, name: str) -> None:
-        """Count an event that nobody knows; of more than so many names the rest is one."""
+        """Count an unknown event. After `UNKNOWN_NAMES` names, all new ones count as "other"."""
         known = name in self.unknown_events or len(self.unknown_events) < UNKNOWN_NAMES
         self.unknown_events[name if known else "other"] += 1
 
@@ -215,7 +217,7 @@ class SessionFacts(Instants):
         self.last_error = failure
 
     def turn_ended(self, turn: TurnObservation, *, first: bool, greeting: bool) -> None:
-        """Count a turn that was delivered. `first`: of the session's turns; `greeting`: the service spoke first."""
+        """Count a delivered turn. `first`: of the session's turns; `greeting`: the service spoke first."""
         self.turns_ended += 1
         self.turns_succeeded += turn.outcome in GOOD
         if turn.outcome not in WHOLE:
@@ -230,18 +232,18 @@ class SessionFacts(Instants):
             self.arrived(instant, Arrival(turn.instants[name], turn.errors_ns.get(name, 0)))
 
     def _note_first_reply(self, turn: TurnObservation) -> None:
-        """Note what the caller waited for first, where it came: the first delta of the reply to the first turn."""
+        """Record the first delta of the reply to the first turn, if it arrived."""
         reply = next((name for name in FIRST_DELTAS if name in turn.instants), None)
         if reply is None or turn.measured_from is None or not self.ready:
             return
         self._copy("first_reply", turn, reply)
         self._copy("first_audible", turn, "first_audible")
         ready_ns = max(self.instants["session_updated"], self.instants.get("history_acked", 0))
-        # a pipelined turn may be asked for before the session is ready
+        # a pipelined turn may be requested before the session is ready
         self.caller_time_ns = max(0, turn.instants[turn.measured_from] - ready_ns)
 
     def observation(self, unattributed_commits: int) -> SessionObservation:
-        """Return what is known of the session; once it is over, that is all."""
+        """Return the session's observation. It is complete once the session has ended."""
         return SessionObservation(
             **{name: getattr(self, name) for name in OBSERVED},
             turns_planned=max(self.turns_planned, self.turns_started),

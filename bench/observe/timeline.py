@@ -1,15 +1,16 @@
-"""Turns what a session sent and what came into observations: one of each turn, and one of the session.
+"""The conversion of sent and received messages to observations: one per turn, and one of the session.
 
-Pure: it reads no clock and holds no socket, so it runs the same on live traffic, on a recorded log and in a test. Three
-rules hold it together:
+It is pure: it reads no clock and has no socket. So it gives the same result for live traffic, a recorded log and a
+test. Four rules define it:
 
-* Events belong to a turn by `response_id` and `item_id`; `ownership.py` says how.
-* The first terminal cause wins: once a turn has an outcome, nothing changes it. A deadline that passed before an event
-  arrived is a cause that came first.
-* A transcription of the caller's audio may come late. It is attached for up to `LATE_TRANSCRIPT_NS` after the turn's
-  end, while the next turn is under way.
-* A limit has passed only if what came next surely arrived after its end. If the process did not run meanwhile, the
-  bound of that arrival may reach back before it: then the turn goes on, and is `starved` if it ends well.
+- Events belong to a turn by `response_id` and `item_id`, as `bench.observe.attribution` describes.
+- The first terminal cause wins. Once a turn has an outcome, nothing changes it. A deadline that passed before an event
+  arrived is an earlier cause.
+- A transcription of the caller's audio may be late. It is attached for up to `LATE_TRANSCRIPT_NS` after the turn's end,
+  while the next turn is open.
+- A limit has expired only if the next message certainly arrived after it. If the process did not run meanwhile, the
+  uncertainty of that arrival may reach back before the limit. Then the turn continues, and is `starved` if it ends
+  well.
 """
 
 from __future__ import annotations
@@ -41,14 +42,14 @@ from bench.transport.received import MatchedDelta, ReceivedMessage
 from bench.units import NEVER_NS, NS_PER_S
 
 AT_ONCE_BYTES = 1 << 26
-"""More than deltas that are handed on together ever have: they are handed on after one read, or soon."""
+"""An upper limit for the bytes of deltas that are applied together. They come from one read, or a few."""
 NOT_KNOWN = 0
 NO_JUDGES: dict[int, SuccessPredicate] = {}
 SESSION_KINDS = frozenset({*DESCRIPTIONS, EventKind.MALFORMED, EventKind.ERROR})
-"""Events that are the whole session's, whatever ids they have."""
+"""Events of the whole session, whatever ids they have."""
 
 NOTICES_CALLER = frozenset({EventKind.SPEECH_STARTED, EventKind.CLEARED})
-"""Events by which a service says that it hears its caller, and a player stops."""
+"""Events by which a service reports that it detects its caller. They stop a player."""
 
 UNTIMED = frozenset(
     {
@@ -60,7 +61,7 @@ UNTIMED = frozenset(
         EventKind.UNKNOWN,
     }
 )
-"""Events that bring no deadline nearer, and at most put it off."""
+"""Events that never make a deadline earlier."""
 DECISIVE = TRANSCRIPTIONS | {
     *(
         EventKind.SPEECH_STARTED,
@@ -71,19 +72,19 @@ DECISIVE = TRANSCRIPTIONS | {
         EventKind.MARKED,
     ),
 }
-"""Events after which there may be something to do though the turn goes on."""
+"""Events after which there may be work although the turn continues."""
 
 ENDS_TURN = frozenset({ErrorScope.THROTTLED, ErrorScope.TURN_FAILED})
-"""Effects of errors that end the turn under way also where they name no message of it."""
+"""Effects of errors that end the open turn also if the error names no message of the turn."""
 UNANSWERED = ("timeout:", EXPECTED)
-"""How outcomes begin that say that something did not come in time."""
+"""The beginnings of outcomes that mean that an event did not arrive in time."""
 NOT_RUN = "this process did not run when the limit ended (give it an idle core, or lower the load)"
 ENDS_SESSION = ("protocol_error:", "limit_exceeded:")
-"""How outcomes of a turn begin after which nothing of its session would be as it should."""
+"""The beginnings of turn outcomes that also end the session, because its later results would be wrong."""
 
 
 class Timeline:
-    """The state machine of one session. `reply_format`: of its audio, which may come before any turn."""
+    """The state machine of one session. `reply_format` is the format of its audio, which may arrive before any turn."""
 
     __slots__ = (
         "_delivered", "_detector", "_dialect", "_false_reply", "_first", "_format", "_heard", "_length", "_most_bytes",
@@ -106,21 +107,21 @@ class Timeline:
         self.facts.announced = dialect.provider is None
         self._watch: FalseReplyWatch | None = None
         self._false_reply: bool | None = None
-        """Whether the service replied to a sound in silence since the last turn began; None where there was none."""
+        """True if the service replied to a sound in silence since the last turn started; None if there was no sound."""
         self._length = ConversationLength()
         self._first = 0  # the number of the first turn
         self._heard = 0, 0
-        """Events and bytes of audio that had come when the last reply was over, or the caller's speech."""
+        """The numbers of received events and audio bytes when the last reply or the caller's speech ended."""
         self.arrived_ns = start.start_ns
         self._wake_ns = NOT_KNOWN
         self._most_events, self._most_bytes, self._responses_left = MOST_EVENTS, MOST_BYTES, MOST_RESPONSES
-        self._delivered: list[TurnObservation] = []  # and not yet popped
+        self._delivered: list[TurnObservation] = []  # not yet popped
 
-    # What the session did.
+    # Inputs of the session.
 
     def tell(self, noted: AnyInput) -> None:
-        """Take note of what the session did, or of what happened to it, messages excepted."""
-        if type(noted) is not Sent:  # told most often: only requests and ends of speech bring a deadline nearer
+        """Apply an input: an action of the session, or an event other than a received message."""
+        if type(noted) is not Sent:  # the most frequent input; only requests and ends of speech make a deadline earlier
             self._wake_ns = NOT_KNOWN
         _NOTED[type(noted)](self, noted)
 
@@ -128,7 +129,7 @@ class Timeline:
         plan, facts = begun.plan, self.facts
         self._format = self._dialect.output_formats[plan.reply_format]
         turn = PendingTurn(plan, begun.at_ns, self._format)
-        # a silence is no turn and has no row: what was replied to it is told with the turn behind it
+        # A silence is no turn and has no row. The replies to it are recorded with the next turn.
         turn.false_reply, self._false_reply = self._false_reply, None
         turn.may_be_filled = plan.fillers or self._dialect.fills_waits(facts.effective_settings)
         self.turns.begin(turn)
@@ -144,7 +145,7 @@ class Timeline:
         self._watch = FalseReplyWatch(Reply(self._dialect.output_formats[broken.reply_format], broken.jitter_buffer_ns))
 
     def _restore_silence(self, _: inputs.SoundEnded) -> None:
-        """Keep what came of a sound for the turn that follows; a client that asks for all replies gets no others."""
+        """Keep the result of a sound for the next turn, unless the client requests all responses."""
         if self._watch is not None and self.owners.service_responds:
             self._false_reply = self._watch.replied or bool(self._false_reply)
         self._watch = None
@@ -158,7 +159,7 @@ class Timeline:
             facts.sent("update_sent", sent.at_ns, sent.uncertainty_ns)
             self._length.client_changed()
         asks = act is MessageKind.REQUEST
-        # it belongs to no turn, whichever is under way
+        # It belongs to no turn, also if one is open.
         if sent.untracked:
             if asks:
                 self.owners.asked_aside(sent.untracked)
@@ -190,14 +191,16 @@ class Timeline:
         elif act is MessageKind.COMMIT:
             self.owners.committed(turn)
 
-    # What came.
+    # Received messages.
 
     def received(self, events: Sequence[ServerEvent], message: ReceivedMessage) -> None:
-        """Take a message that arrived, with these events in it, after the deadlines that passed before it did."""
+        """Apply a message with these events, after the deadlines that passed before its arrival."""
         _, arrival, wire_bytes = message
         at_ns, _, kernel = arrival
-        if at_ns > self._wake_ns and at_ns > self.next_deadline_ns:  # the first is NOT_KNOWN or the second, and quicker
-            # what arrives at the deadline itself is in time; without the kernel's stamp it may have come at any time
+        # the first test is a quick one: `_wake_ns` is NOT_KNOWN or the deadline
+        if at_ns > self._wake_ns and at_ns > self.next_deadline_ns:
+            # An arrival at the deadline is in time. Without a kernel timestamp, the message may have arrived at any
+            # time.
             self._expire(at_ns - 1, at_ns - arrival.error_ns if kernel else 0)
         facts = self.facts
         facts.wire_bytes_received += wire_bytes
@@ -208,7 +211,7 @@ class Timeline:
             self._fail("limit_exceeded:events", at_ns, f"over {MOST_EVENTS} events since the turn began")
         elif facts.wire_bytes_received > self._most_bytes:
             self._fail("limit_exceeded:bytes", at_ns, f"over {MOST_BYTES} bytes since the turn began")
-        # nearly always a message is one event, and has whole samples
+        # Nearly every message has one event with whole samples.
         if (
             self._detector is not None
             or len(events) != 1
@@ -230,24 +233,24 @@ class Timeline:
             return
         for event in events:
             self._take(event, arrival, wire_bytes)
-            wire_bytes = 0  # they are the message's, and counted once
+            wire_bytes = 0  # the bytes are the message's, and count once
 
     def listened(self, events: Sequence[ServerEvent], arrival: Arrival) -> Sequence[ServerEvent]:
-        """Return a message's events; what is heard replaces audio in which replies, or half samples, are found."""
+        """Return a message's events. The detected sound replaces audio with half samples, or of continuous streams."""
         if self._detector is None:
             return self._split.listened(events, self._format)
         return self._detector.listened(events, arrival)
 
     def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
-        """Take deltas of the reply under way, as `received` does one after another."""
+        """Apply deltas of the open turn's reply. The effect is that of `received` for each of them."""
         facts, turn, last_ns = self.facts, self.turns.current, deltas[-1].at_ns
         alone = not self.turns.answering or last_ns > self.next_deadline_ns
         many = facts.events + len(deltas) > self._most_events
-        # one by one where a turn's end, a deadline or a limit may lie between two of them
+        # One by one if a turn's end, a deadline or a limit may lie between two of them.
         if turn is None or alone or many or self._most_bytes - facts.wire_bytes_received < AT_ONCE_BYTES:
             for event, at_ns, error_ns, _, payload_bytes, wire_bytes, _ in deltas:
                 event = msgspec.structs.replace(event, payload_bytes=payload_bytes)
-                # not self's, which may write down what it is told: that was done before
+                # not `self.received`: a subclass logs its messages there, and has already logged these
                 Timeline.received(self, (event,), ReceivedMessage(b"", Arrival(at_ns, error_ns), wire_bytes))
             return
         wire_bytes = turn.wire_bytes_received
@@ -257,25 +260,25 @@ class Timeline:
         self.arrived_ns = last_ns
 
     def may_match(self, event: ServerEvent) -> bool:
-        """Whether of deltas like this one, which came last, only the arrival and the length are needed.
+        """Return whether deltas like this one, which came last, need only their arrival and length.
 
-        They are the current turn's, the script expects nothing more of it, and audio can be heard already. It is for
-        the caller to know that the script looks for no word in them.
+        This holds for deltas of the current turn if the script requires no more events of it, and its audio is already
+        audible. The caller checks that the script looks for no word in them.
         """
         turn = self.turns.last
         if turn is None or not turn.plan.has_turn_events or not self.turns.answering:
             return False
-        if event.payload_bytes <= 0:  # an empty delta begins no item: nothing is known of the deltas after it
+        if event.payload_bytes <= 0:  # an empty delta begins no item: later deltas are of unknown items
             return False
         if event.kind is EventKind.AUDIO_DELTA and not turn.reply.audible:
             return False
         return self.owners.attribute(event, turn).turn is turn
 
     def wakes(self, events: Sequence[ServerEvent], until_ns: int, *, streaming: bool) -> bool:
-        """Whether a session that sleeps until the turn's end must look at what came, rather than sleep on.
+        """Return whether a session that sleeps until the turn's end must wake up for these events.
 
-        It must after what may bring work, at the turn's end, where the end is due before `until_ns`, and where that a
-        reply is `streaming` holds no longer, or has come to hold.
+        It must after a decisive event, at the turn's end, if a deadline is before `until_ns`, and if the reply's
+        `streaming` has changed.
         """
         for event in events:
             if event.kind in DECISIVE:
@@ -301,7 +304,7 @@ class Timeline:
             return
         if kind is EventKind.UNKNOWN:
             self.facts.count_unknown(event.name)
-        # before the claim, by which it is known
+        # before the attribution, which makes the response known
         begins = watch is not None and (kind is EventKind.RESPONSE_CREATED or kind in DELTAS)
         is_new = begins and not self.owners.knows(event.response_id)
         claim = self.owners.attribute(event, self.turns.current)
@@ -314,7 +317,7 @@ class Timeline:
             self._happened(event, arrival, turn)
             if kind not in UNTIMED:
                 self._wake_ns = NOT_KNOWN
-        # before the turn takes the event, which may end it: tokens of a turn that is over are nobody's
+        # Before the turn applies the event, which may end it: tokens after a turn's end belong to no turn.
         if event.usage is not None and event.response_id not in self.facts.billed:
             self._bill(event.response_id, event.usage, turn)
         if kind in NOTICES_CALLER and self.turns.interrupted is not None:
@@ -331,7 +334,7 @@ class Timeline:
             self._open_turn_event(turn, event, arrival, wire_bytes)
 
     def _happened(self, event: ServerEvent, arrival: Arrival, turn: PendingTurn | None) -> None:
-        """Note what an event that is no delta says of the session, whosesoever it is."""
+        """Apply an event that is no delta to the facts of the session. `turn` is its owner, if any."""
         kind = event.kind
         if kind is EventKind.COMMITTED and turn is not None:
             turn.hearing.commits += 1
@@ -354,7 +357,7 @@ class Timeline:
                 self._fail("limit_exceeded:responses", arrival.at_ns, detail)
 
     def _bill(self, response_id: str, usage: TokenUsage, turn: PendingTurn | None) -> None:
-        """Add a response's tokens, once, to its open turn, also if it does not count; else to the session."""
+        """Add a response's tokens, once, to its open turn, even if the response does not count; else to the session."""
         facts = self.facts
         if response_id:
             facts.billed.add(response_id)
@@ -370,7 +373,7 @@ class Timeline:
             facts.stray_usage = usage if facts.stray_usage is None else facts.stray_usage + usage
 
     def _open_turn_event(self, turn: PendingTurn, event: ServerEvent, arrival: Arrival, wire_bytes: int) -> None:
-        """Pass an event to its open turn. A breach of the protocol ends the session; all other ends are the turn's."""
+        """Apply an event to its open turn. A protocol error ends the session; every other ending ends only the turn."""
         before, between_items = turn.state, turn.between_items
         ending = turn.received(event, arrival, wire_bytes)
         if ending is not None:
@@ -385,7 +388,7 @@ class Timeline:
             self._wake_ns = NOT_KNOWN
 
     def _error(self, failure: ServiceFailure, at_ns: int) -> None:
-        """Take an error: fatal to the session, to the turn whose message it names, or only counted."""
+        """Apply an error. It ends the session or the turn whose message it names, or is only counted."""
         cause, effect = failure.cause or "unknown", failure.effect
         if effect is ErrorScope.EXPIRED:
             self._expire_session(at_ns, failure.detail)
@@ -401,9 +404,10 @@ class Timeline:
             self._error_of_a_turn(failure, at_ns)
 
     def _error_of_a_turn(self, failure: ServiceFailure, at_ns: int) -> None:
-        """Drop the request or commit that the error answers, or doubt them, and end the open turn that it is of.
+        """Drop the request or commit that the error answers, or mark it as doubtful. End the open turn of the error.
 
-        That is the one whose message it names, or by its effect the current one.
+        That is the turn of the message that the error names. An error without a message id ends the current turn if its
+        effect requires that.
         """
         if failure.event_id.endswith(STOPS_REPLY):
             self.facts.count_error(failure)
@@ -424,13 +428,14 @@ class Timeline:
             throttled = failure.effect is ErrorScope.THROTTLED
             turn.end("throttled:error" if throttled else f"failed:{failure.cause or 'unknown'}", at_ns, failure.detail)
 
-    # What ends things.
+    # Endings.
 
     @property
     def next_deadline_ns(self) -> int:
-        """An instant until which nothing is due; looked for anew where a deadline may have come nearer, or is reached.
+        """An instant before which no deadline expires.
 
-        Deltas, which come most often, only put a deadline off.
+        It is computed again if a deadline may have become earlier or is reached. Deltas, the most frequent events, only
+        extend a deadline.
         """
         if self._wake_ns == NOT_KNOWN:
             due = self.turns.due(self.limits)
@@ -440,22 +445,22 @@ class Timeline:
 
     @property
     def mark_due_ns(self) -> int:
-        """When the service is to be told that a mark of its was played, if nothing comes before."""
+        """The instant at which to report the next played mark to the service, if nothing arrives before."""
         return NEVER_NS if self._detector is None else self._detector.playout.due_ns
 
     def expire(self, now_ns: int) -> None:
-        """Tell the timeline that it is `now_ns`, where something is due by then."""
+        """End what is due by `now_ns`, if anything is."""
         if now_ns >= self.next_deadline_ns:
-            self._wake_ns = NOT_KNOWN  # it may have been put off
+            self._wake_ns = NOT_KNOWN  # the deadline may have been extended
             if now_ns >= self.next_deadline_ns:
                 self.tell(inputs.DeadlinePassed(now_ns))
 
     def _expire(self, now_ns: int, earliest_ns: int = NEVER_NS) -> None:
-        """End what is due by `now_ns`, at the instant at which it was due. A timeout ends the session, too.
+        """End what is due by `now_ns`, at the instant at which it was due. A timeout also ends the session.
 
-        `earliest_ns`: when that which came next may have come already. A limit that did not end before may have been
-        kept: its turn is doubted, and goes on. If that which came puts the limit off, nobody will know; else the limit
-        is still due, and ends the turn once all that arrived by then was told.
+        `earliest_ns` is the earliest possible arrival of the next message. If the limit did not expire before it, the
+        message may have been in time: the turn is doubted and continues. If the message extends the limit, this is
+        never decided. Otherwise the limit is still due, and ends the turn after all messages that arrived by then.
         """
         self._wake_ns = NOT_KNOWN
         if self._detector is not None:
@@ -476,12 +481,12 @@ class Timeline:
 
     @property
     def _audio_received(self) -> int:
-        """Decoded bytes of audio that came: of the whole stream of a full-duplex session, else of all turns."""
+        """The decoded bytes of received audio: of the whole stream if it is full-duplex, otherwise of all turns."""
         of_turns = 0 if self._detector is not None else sum(turn.audio_bytes_received for turn in self.turns.all)
         return self.facts.audio_bytes_received + of_turns
 
     def _inaudible(self, format: AudioFormat) -> str:
-        """Say what came since the caller has waited for a reply, in which none begins."""
+        """Return a description of what arrived while the caller waited for a reply and none began."""
         messages, size = self.facts.events - self._heard[0], self._audio_received - self._heard[1]
         if not messages:
             return NO_MESSAGE
@@ -499,20 +504,21 @@ class Timeline:
             turn.end(outcome, at_ns, detail)
 
     def _expire_session(self, at_ns: int, detail: str) -> None:
-        """End the session, which the service lets become no older: no failure, where its call was to outlive it."""
+        """End a session that reached the service's age limit. If its call goes on in another one, it has not failed."""
         if self._renewable and self.facts.ready:
-            self.facts.end("renewed", at_ns, detail)  # the first outcome stays; turns under way fail all the same
+            self.facts.end("renewed", at_ns, detail)  # the first outcome stays; open turns fail nevertheless
         self._fail("session_expired", at_ns, detail)
 
     def _close(self, closed: inputs.ConnectionClosed) -> None:
         code, at_ns, reason = closed.code, closed.at_ns, closed.reason
-        # a limit that surely passed before the end is the earlier cause
+        # a limit that certainly expired before the close is the earlier cause
         self._expire(at_ns - 1, at_ns - closed.uncertainty_ns)
         error = self.facts.last_error
         self.facts.close_code, self.facts.close_reason = code, reason
         if self._dialect.is_expiry(code, reason):
             self._expire_session(at_ns, reason)
-        elif error and not self.facts.ready:  # a service that refuses a session says why, and then closes it
+        # a service that refuses a session reports an error and then closes the connection
+        elif error and not self.facts.ready:
             throttled = error.effect is ErrorScope.THROTTLED
             outcome = "throttled:error" if throttled else f"connect_failed:{error.cause or 'unknown'}"
             self._fail(outcome, at_ns, error.detail)
@@ -523,34 +529,34 @@ class Timeline:
         else:
             self._fail(f"closed:{closed.cause or code}", at_ns, reason)
 
-    # What is known.
+    # State of the session.
 
     @property
     def over(self) -> bool:
-        """Whether the session has its outcome; nothing more is to be sent."""
+        """True if the session has its outcome. Nothing more may be sent."""
         return bool(self.facts.outcome)
 
     @property
     def playback_ends_ns(self) -> int:
-        """The instant at which the player has played what was replied last; 0 where there is nothing to hear out."""
+        """The instant at which the player has played the last reply; 0 if there is no playback to wait for."""
         if self._watch is not None:
             return self._watch.reply.playback_ends_ns
         last = self.turns.last
         return last.reply.playback_ends_ns if last is not None and last.outcome in WHOLE else 0
 
     def session(self) -> SessionObservation:
-        """The session's own observation; call it after `pop_turns`, once the session is over."""
+        """Return the observation of the session. Call it after `pop_turns`, when the session has ended."""
         return self.facts.observation(self.owners.unattributed_commits)
 
-    # What is to be done.
+    # Actions of the session.
 
     def work(self, now_ns: int, heard_ns: int, judges: dict[int, SuccessPredicate] = NO_JUDGES) -> Iterator[Action]:
-        """What the session has to do now, one after another: what is told of one decides on those behind it.
+        """Yield the actions that the session must do now. The inputs of one action affect the next ones.
 
-        `heard_ns`: all that arrived by then was told. `judges`: as of `pop_turns`.
+        `heard_ns`: all messages that arrived by then have been applied. `judges`: as of `pop_turns`.
         """
         facts, turns = self.facts, self.turns
-        self.expire(heard_ns)  # not by now: what came in time may lie unread in the socket
+        self.expire(heard_ns)  # not `now_ns`: a message in time may still be unread in the socket
         if (usage := facts.unpaid) is not None:
             facts.unpaid = None
             yield inputs.Pay(usage)
@@ -573,12 +579,14 @@ class Timeline:
             for call in turn.calls.pop_new_calls():
                 yield inputs.CallFunction(call)
             if turn.state is State.CALLING and turn.calls.all_answered and not turn.filler:
-                yield inputs.RequestContinuation()  # and not before: no request is taken while a response is under way
+                # not earlier: the service accepts no request while a response is in progress
+                yield inputs.RequestContinuation()
 
     def pop_turns(self, now_ns: int, judges: dict[int, SuccessPredicate] = NO_JUDGES) -> list[TurnObservation]:
-        """Return the turns that are over and await nothing more. `judges`: by turn number, each is asked once."""
+        """Return the turns that have ended and await no late event. `judges`: by turn number; each runs once."""
         if done := self.turns.done(now_ns, session_over=self.over):
-            # an input like all others, so that the replay of a log delivers the same turns at the same instants
+            # This is an input like all others, so that the replay of a log delivers the same turns at the same
+            # instants.
             answers = {turn.plan.number: task_success(turn, judges) for turn in done} if judges else {}
             tasks_done = {number: answer for number, answer in answers.items() if answer is not None}
             self.tell(inputs.TurnsDelivered(now_ns, [turn.plan.number for turn in done], tasks_done))

@@ -1,9 +1,9 @@
-"""Follows a turn under way: what was sent and what came, its state, and the one outcome that ends it. Pure.
+"""The state of one open turn: its sent and received events, and the one outcome that ends it. Pure.
 
-A turn has one reply that counts. Where the service's VAD takes a pause for the end of speech and answers it to the end,
-while the caller is still speaking, that answer is not the turn's: the next one is, with instants of its own. A reply
-may take several responses: one that calls functions is followed by another. Where the script is to interrupt the reply,
-the turn lasts until that has been played.
+A turn has one reply that counts. If the service's VAD takes a pause for the end of speech and answers it completely
+while the caller is still speaking, that reply does not count. The next reply counts and has its own instants. A reply
+may consist of several responses: a response that calls functions is followed by another one. If the script interrupts
+the reply, the turn lasts until the reply is played.
 """
 
 from __future__ import annotations
@@ -29,31 +29,35 @@ from bench.transport.received import MatchedDelta
 
 LATE_TRANSCRIPT_NS = 5_000_000_000
 Decision = Literal["answers", "fills", "speaks"]
-"""What the first event of a response or item decides: a response is its turn's, or is said while functions run, and
-answers nothing; an item is the turn's speech."""
+"""The meaning of the first event of a response or an item.
+
+- `answers`: the response answers its turn.
+- `fills`: the response is a filler while functions run.
+- `speaks`: the item is the turn's speech.
+"""
 Ending = tuple[str, str]
 
 
 class State(Enum):
-    __hash__ = object.__hash__  # as that of `EventKind` and `Dialect`
+    __hash__ = object.__hash__  # as in `EventKind`
 
     SENDING = auto()
-    """The caller is speaking, or typing."""
+    """The caller speaks or types."""
     UNNOTICED = auto()
-    """The caller's speech is over, and the service has not noticed."""
+    """The caller's speech has ended, and the service has not detected the end."""
     WAITING = auto()
     ANSWERING = auto()
     CALLING = auto()
-    """The service has called functions, and waits for what they return."""
+    """The service has called functions and waits for their outputs."""
     PLAYING = auto()
-    """The reply is there, and the script may interrupt it as long as it is played."""
+    """The reply is complete. The script may interrupt it while it is played."""
     OVER = auto()
 
 
 REPLYING = DELTAS | CALL_INSTANTS.keys()
 
-# state → kind of event → next state. What is not listed changes nothing. Sending response.create turns SENDING into
-# WAITING, the end of speech before a service with VAD turns it into UNNOTICED, and an outcome turns every state into
+# State → kind of event → next state. Events that are not listed change nothing. Sending response.create changes SENDING
+# to WAITING. The end of speech changes SENDING to UNNOTICED if the service has a VAD. An outcome changes every state to
 # OVER.
 NEXT_STATE: dict[State, dict[EventKind, State]] = {
     State.UNNOTICED: {EventKind.SPEECH_STOPPED: State.WAITING} | dict.fromkeys(REPLYING, State.ANSWERING),
@@ -67,9 +71,9 @@ ARRIVALS = SPEECH_INSTANTS | REPLY_INSTANTS | CALL_INSTANTS
 
 @dataclass(slots=True, eq=False)
 class PendingTurn(Instants):
-    """A turn under way. `format`: of its reply's audio.
+    """An open turn. `format` is the audio format of its reply.
 
-    Its instants are those of the turn itself; what was heard of it, and its reply, have their own.
+    `instants` holds the instants of the turn itself. The input speech (`hearing`) and the reply have their own.
     """
 
     plan: TurnPlan
@@ -80,9 +84,9 @@ class PendingTurn(Instants):
     calls: TurnFunctionCalls = field(init=False)
     interruption: Interruption | None = None
     passed_sound: bool | None = None
-    """Whether a sound that was heard before that has stopped the reply: it has not; None where there was none."""
+    """False if an earlier sound of the script did not stop the reply; None if there was no earlier sound."""
     interrupts: Interruption | None = None
-    """The interruption of the turn before, which this turn's speech is."""
+    """The interruption of the previous turn, which this turn's speech makes."""
     sending: SendTimestamps = field(default_factory=SendTimestamps)
     state: State = State.SENDING
     outcome: str = ""
@@ -93,19 +97,22 @@ class PendingTurn(Instants):
     """The last response that counts."""
     item_id: str = ""
     between_items: bool = False
-    """Whether an item of the reply is whole, or was announced, and no delta of it came: a call has none."""
+    """True if an item of the reply is complete or announced, and no delta has followed. A function call has none."""
     dropped: list[Reply] = field(default_factory=list)
-    """Replies to pauses in the caller's speech, which do not count."""
+    """Replies to pauses in the caller's speech. They do not count."""
     transmit_delay_ns: int | None = None
     unnoticed_ns: int = 0
     awaited_ns: int = 0
-    """Since when it is the service's turn; what was due before is overdue from then on."""
+    """The instant at which the service's turn to act began. Earlier deadlines expire at this instant."""
     said_ns: int = 0
-    """When all was said, or asked for, to which the whole turn is the answer; 0 before."""
+    """The instant of the last input or request that the whole turn answers; 0 before it."""
     doubted: str = ""
-    """Which limit may have passed before what the turn went on by: nobody knows, for this process did not run."""
+    """The limit that may have expired before the event with which the turn went on.
+
+    It is uncertain because this process did not run.
+    """
     expected: dict[EventKind, int] = field(default_factory=dict)
-    """Events that the script insists on, each with the instant by which it must have come."""
+    """Events that the script requires, each with the instant until which it must arrive."""
     progress_ns: int = 0
     worst_error_ns: int = 0
     kernel_stamps: int = 0
@@ -118,16 +125,17 @@ class PendingTurn(Instants):
     late_chunks: int = 0
     usage: TokenUsage | None = None
     context: TokenUsage | None = None
-    """Usage of the first response that told what it read."""
+    """The usage of the first response that reported its input tokens."""
     false_reply: bool | None = None
-    """Whether the service replied, before it, to what asks for no reply; None where nothing was heard."""
+    """True if the service replied, before this turn, to a sound that needs no reply; None if no such sound was played.
+    """
     fillers: set[str] = field(default_factory=set)
-    """Responses that nobody asked for, which the service gives while functions run."""
+    """Responses without a request, which the service gives while functions run."""
     filler: str = ""
-    """The one of them that is under way."""
+    """The filler response in progress; "" if there is none."""
     may_be_filled: bool = False
     after_truncation: bool = False
-    """Whether the service had shortened the conversation before it."""
+    """True if the service had truncated the conversation before this turn."""
     network: TcpInfo | None = None
     retransmits: int | None = None
 
@@ -142,29 +150,30 @@ class PendingTurn(Instants):
         return Reply(self.format, self.plan.jitter_buffer_ns, self.plan.answer_min_ns)
 
     def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
-        """End the turn, unless it has ended before; one that would end well and is `doubted` is starved."""
+        """End the turn, unless it has already ended. A success of a `doubted` turn becomes starved."""
         if self.state is not State.OVER:
             if self.doubted and outcome in GOOD:
                 outcome, detail = STARVED, self.doubted
             self.state, self.outcome, self.detail = State.OVER, outcome, detail
-            self.instants["ended"] = max(at_ns, self.progress_ns)  # what is doubted may be stamped behind its limit
+            # a doubted event may have a timestamp after its limit
+            self.instants["ended"] = max(at_ns, self.progress_ns)
 
     @property
     def audio_bytes_received(self) -> int:
-        """Decoded bytes of audio that came, also of replies that do not count."""
+        """The decoded bytes of received audio, including replies that do not count."""
         return sum(reply.audio_bytes for reply in (*self.dropped, self.reply))
 
     @property
     def check(self) -> TruncationCheck | None:
-        """The check of what the service keeps of its reply, which was cut; None where the script wants none."""
+        """The check of what the service keeps of the truncated reply; None if the script requests no check."""
         return self.interruption.check if self.interruption is not None else None
 
-    # What was sent.
+    # Sent events.
 
     def count_sent(
         self, handed: SendTime, wire_bytes: int, audio_bytes: int, *, marks: Sequence[str], asks: bool, late: bool
     ) -> None:
-        """Count a message that was handed to the kernel; it `marks` instants of speech, `asks` for the response."""
+        """Count a message that the kernel accepted. `marks`: its instants of speech. `asks`: it requests a response."""
         self.wire_bytes_sent += wire_bytes
         self.audio_bytes_sent += audio_bytes
         self.late_chunks += late
@@ -182,7 +191,7 @@ class PendingTurn(Instants):
             self.state = self._state_after_speech()
 
     def _asked(self, handed: SendTime) -> None:
-        """Note that a response was asked for: the turn's, or the one after its functions have returned."""
+        """Record the request of a response: the turn's first one, or the one after the function outputs."""
         if self.state is State.CALLING:
             self.instants["answer_request_sent"] = handed.at_ns
             self.widths_ns["answer_request_sent"] = handed.width_ns
@@ -194,16 +203,16 @@ class PendingTurn(Instants):
         self.said_ns = self.said_ns or handed.at_ns
 
     def _state_after_speech(self) -> State:
-        """The state once the caller's speech is over: a VAD that took a pause for the end may be far ahead by then."""
+        """Return the state after the caller's speech. A VAD that took a pause for the end may be far ahead by then."""
         return State.ANSWERING if self.reply.begun else State.WAITING if self.speech_noticed else State.UNNOTICED
 
     @property
     def speech_noticed(self) -> bool:
-        """Whether the service has noticed an end of the caller's speech, or does not tell."""
+        """True if the service has detected an end of the caller's speech, or sends no such events."""
         return self.hearing.noticed or not self.plan.has_turn_events
 
     def transmitted(self, stamp: Transmitted) -> None:
-        """Take the kernel's word when a message left, or was acknowledged; it may be another turn's, or too late."""
+        """Apply the kernel's timestamp of a sent or acknowledged message. It may be of another turn, or too late."""
         if self.state is State.OVER and stamp.at_ns > self.instants["ended"]:
             return
         marks, late_ns = self.sending.transmitted(stamp)
@@ -222,12 +231,12 @@ class PendingTurn(Instants):
 
     @property
     def request_event_id(self) -> str:
-        """The id of the last message that asked for a response of this turn; of those after calls with its number."""
+        """The event id of the turn's last response request. After function calls it ends with the request's number."""
         first = self.plan.request_event_id
         return f"{first}-{self.calls.rounds + 1}" if self.calls.rounds else first
 
     def claimed(self, event: ServerEvent, decides: Decision, requests: int) -> None:
-        """Take what the first event of a response or item decides. `requests`: how many a response answers."""
+        """Apply the decision of the first event of a response or item. A response answers this many `requests`."""
         if decides == "speaks":
             self.item_id = event.item_id
         elif decides == "fills":
@@ -241,25 +250,25 @@ class PendingTurn(Instants):
 
     @property
     def streaming(self) -> bool:
-        """Whether the first delta of each kind that the reply is made of came, and its audio can be heard."""
+        """True if the first delta of each kind in the reply has arrived, and the reply's audio is audible."""
         if self.plan.wants_audio:
             return self.reply.audible and EventKind.TRANSCRIPT_DELTA in self.reply.deltas
         return EventKind.TEXT_DELTA in self.reply.deltas
 
     def wants_request(self, now_ns: int) -> bool:
-        """Whether the service has committed the caller's speech and leaves asking for the response to the client."""
+        """Return whether the service has committed all of the speech and leaves the response request to the client."""
         asks = self.plan.vad and not self.plan.service_responds and "request_sent" not in self.instants
         return asks and self.hearing.all_committed(now_ns)
 
-    # What came.
+    # Received events.
 
     def received(self, event: ServerEvent, arrival: Arrival, wire_bytes: int) -> Ending | None:
-        """Count an event of this open turn, mark its instant, move on; outcome and detail where it ends the turn."""
+        """Apply an event of this open turn: counts, instant, state. Return (outcome, detail) if it ends the turn."""
         (at_ns, error_ns, kernel), kind = arrival, event.kind
-        sent = event.name != "" or self.plan.has_turn_events  # else it was found in the audio
+        sent = event.name != "" or self.plan.has_turn_events  # otherwise it was detected in the audio
         self._count(sent, at_ns, error_ns, wire_bytes, kernel)
         if kind in DELTAS:
-            if not event.payload_bytes:  # neither sound nor words: it is no first delta of anything
+            if not event.payload_bytes:  # neither audio nor text: it is no first delta
                 return None
             return self._deltas((MatchedDelta(event, at_ns, error_ns, 0, event.payload_bytes, wire_bytes),))
         ending = self._happened(event, arrival)
@@ -270,14 +279,14 @@ class PendingTurn(Instants):
         return ending
 
     def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
-        """Count deltas of this open turn's reply, which goes on, as `received` does one after another."""
+        """Count deltas of this open turn's unfinished reply. The effect is that of `received` for each of them."""
         worst_error_ns = max([delta.error_ns for delta in deltas])
         wire_bytes = sum([delta.wire_bytes for delta in deltas])
         self._count(len(deltas), deltas[-1].at_ns, worst_error_ns, wire_bytes, True)
         self._deltas(deltas)
 
     def _count(self, messages: int, last_ns: int, worst_error_ns: int, wire_bytes: int, kernel: bool) -> None:
-        """Count messages that came, the last of them at `last_ns`."""
+        """Count received messages. The last one arrived at `last_ns`."""
         self.events += messages
         if kernel:
             self.kernel_stamps += messages
@@ -290,21 +299,21 @@ class PendingTurn(Instants):
             self.progress_ns = last_ns
 
     def _deltas(self, deltas: Sequence[MatchedDelta]) -> Ending | None:
-        """Take one delta that was decoded, or several that were matched: these have a length and no payload."""
+        """Apply one decoded delta, or several matched deltas, which have a length and no payload."""
         self.between_items = False
         if self.expected or self.state is not State.ANSWERING:
             for delta in deltas:
                 self._advance(delta.event.kind)
         if not self.reply.received_deltas(deltas):
             return "protocol_error:base64", f"the payload of {deltas[-1].event.name} is not base64"
-        if len(self.reply.items) > MOST_ITEMS:  # cues, and all that is observed, go through them one by one
+        if len(self.reply.items) > MOST_ITEMS:  # triggers and observations iterate over all items
             return "limit_exceeded:items", f"over {MOST_ITEMS} items with audio in one reply"
         if not self.plan.has_turn_events:
             self.reply.on_sound(deltas[-1])
         return None
 
     def _advance(self, kind: EventKind) -> None:
-        """Move to the state that follows an event; one that the script insists on has come."""
+        """Move to the state after an event, and remove the event from those that the script requires."""
         if self.expected:
             self.expected.pop(kind, None)
         if self.state in NEXT_STATE:
@@ -315,7 +324,7 @@ class PendingTurn(Instants):
         if kind in REPLY_INSTANTS:
             self.reply.on_event(event, arrival)
         elif kind in SPEECH_INSTANTS:
-            # it hears the caller go on: the limit within which it must notice the end counts from here
+            # The service detects that the caller continues. The limit to detect the end counts from here.
             if kind is EventKind.SPEECH_STARTED and self.state is not State.UNNOTICED:
                 self.unnoticed_ns = at_ns
             self.hearing.on_event(event, arrival)
@@ -335,11 +344,12 @@ class PendingTurn(Instants):
         return self._ending(event, arrival) if kind is EventKind.RESPONSE_DONE else None
 
     def _ending(self, event: ServerEvent, arrival: Arrival) -> Ending | None:
-        """How a turn ends whose response is done; None where another one is to come."""
+        """Return how the turn ends when its response is done; None if another response follows."""
         failure = event.failure or ServiceFailure()
         if event.status == "completed":
             return self._completion(event, arrival)
-        # the caller went on after a pause, which the service had answered, and it gave way: its answer is still to come
+        # The caller continued after a pause that the service had answered, and the service cancelled that response. The
+        # turn's response follows.
         gave_way = event.status == "cancelled" and self.plan.vad and not self._is_interrupted
         if gave_way and not self.plan.has_turn_events and self._began_early:
             self._await_next_reply(arrival.at_ns)
@@ -347,7 +357,7 @@ class PendingTurn(Instants):
         if self.interruption is not None and self.interruption.is_wanted and event.status == "cancelled":
             self.interruption.cancelled = True
             if self.reply.late_until_ns:
-                instants = self.interruption.instants  # it was heard after the service had said that it was stopped
+                instants = self.interruption.instants  # audio was played after the service had reported the stop
                 instants["barge_in_silent"] = max(self.reply.falls_silent_ns, instants.get("barge_in_silent", 0))
             return "interrupted", ""
         if event.status in ("cancelled", "incomplete"):
@@ -358,16 +368,16 @@ class PendingTurn(Instants):
         return "throttled:response" if throttled else f"failed:{failure.cause or 'unknown'}", failure.detail
 
     def _completion(self, event: ServerEvent, arrival: Arrival) -> Ending | None:
-        """How a turn ends whose response was completed: well, if with the kind of output that was asked for."""
+        """Return how the turn ends when its response is completed: well only if it has the requested kind of output."""
         at_ns = arrival.at_ns
         service_responds = self.plan.vad and self.plan.service_responds
-        # a VAD may take a pause for the end and answer it to the end: that reply is not the turn's, the next one is
+        # A VAD may take a pause for the end and answer it completely. That reply does not count; the next one does.
         if not (self.hearing.fully_answered(at_ns) if service_responds else self.hearing.spoken):
             self._await_next_reply(at_ns)
             return None
         if self.plan.answer_min_ns and not self._is_interrupted and self._lacks_answer(at_ns):
             return None
-        # before it is asked for what the turn is to bring: a response that calls functions need not say anything
+        # This check precedes those of the output, because a response that calls functions need not contain speech.
         if self.calls.end_response(event, arrival):
             self.reply.add_calls(self.calls.whole.values())
             self.reply.await_another()
@@ -379,7 +389,7 @@ class PendingTurn(Instants):
             return "wrong_function_call", problem
         if self.expected:
             return failed_expectation(next(iter(self.expected)))
-        # audio that is paid for and never came was spelt in a way that this dialect does not know
+        # If audio is billed and none was decoded, this dialect does not know the service's event names.
         if self.plan.wants_audio and EventKind.AUDIO_DELTA not in self.reply.deltas:
             return ("protocol_error:dialect" if event.usage and event.usage.audio_out else "failed:no_audio"), ""
         if not self.plan.wants_audio and EventKind.TEXT_DELTA not in self.reply.deltas:
@@ -390,13 +400,13 @@ class PendingTurn(Instants):
             return self._stopped
         if self.interruption is None or self.reply.playback_ends_ns <= at_ns:
             return "ok", ""
-        self.state = State.PLAYING  # it ends, at the latest, when all is played
+        self.state = State.PLAYING  # the turn ends at the latest when the reply is played
         return None
 
     def _lacks_answer(self, at_ns: int) -> bool:
-        """Whether the reply, which is over, was of fillers alone: then the caller waits for more."""
+        """Return whether the ended reply has only fillers. If so, the caller continues to wait."""
         said_ns = self.hearing.instants.get("speech_end", 0)
-        # sounds that began before answer nothing that was said by then
+        # Sounds that began before the end of the caller's speech do not answer it.
         self.reply.answers = [answer for answer in self.reply.answers if answer.at_ns >= said_ns]
         if self.reply.answers:
             return False
@@ -413,7 +423,7 @@ class PendingTurn(Instants):
 
     @property
     def _began_early(self) -> bool:
-        """Whether the reply began before the caller had said everything."""
+        """True if playback of the reply began before the caller's speech ended."""
         begun_ns, ended_ns = self.reply.playback_begins_ns, self.hearing.instants.get("speech_end")
         return begun_ns is not None and (ended_ns is None or begun_ns < ended_ns)
 
@@ -427,7 +437,10 @@ class PendingTurn(Instants):
     # Interruptions.
 
     def await_interruption(self, kind: InterruptionKind, *, verify: bool) -> None:
-        """The script will interrupt the reply, or let a sound be heard; an interruption that was wanted stays."""
+        """Prepare for the script's interruption of the reply, or its sound during the reply.
+
+        An interruption that must stop the reply is not replaced.
+        """
         if self.state is State.OVER or (self.interruption is not None and self.interruption.is_wanted):
             return
         if self.interruption is not None:
@@ -435,7 +448,7 @@ class PendingTurn(Instants):
         self.interruption = Interruption(kind, check=TruncationCheck(self.format) if verify else None)
 
     def interrupt(self, at_ns: int) -> None:
-        """Stop the player, as the client does that interrupts the reply by itself."""
+        """Stop the player, as a client that interrupts the reply without the service."""
         if self.interruption is not None and self.state is not State.OVER:
             self.interruption.sent("barge_in", at_ns, 0)
             self.interruption.stopped_ns = at_ns
@@ -443,17 +456,17 @@ class PendingTurn(Instants):
             self._stop(at_ns)
 
     def hear_barge_in(self, arrival: Arrival) -> None:
-        """Stop the player, for the service hears its caller."""
+        """Stop the player, because the service detects its caller's speech."""
         interruption = self.interruption
         if interruption is None or interruption.stopped_ns is not None or self.state is State.OVER:
             return
-        if "barge_in" not in interruption.instants:  # it is the end of the speech before that it hears
+        if "barge_in" not in interruption.instants:  # the service detected the end of the previous speech
             return
         interruption.noticed(arrival)
         self._stop(arrival.at_ns)
 
     def trigger_ns(self, cue: InterruptTrigger) -> int | None:
-        """When the reply is to be interrupted; None where nobody knows yet."""
+        """Return when to interrupt the reply; None while it is unknown."""
         reply = self.reply
         if cue.word:
             return self.progress_ns if cue.word.casefold() in reply.words() else None
@@ -470,23 +483,23 @@ class PendingTurn(Instants):
 
     @property
     def _stopped(self) -> Ending:
-        """How a turn ends whose reply was there, and was stopped before it had been played."""
+        """The ending of a turn with a reply that was stopped before it was completely played."""
         wanted = self.interruption is not None and self.interruption.is_wanted
         return ("interrupted", "") if wanted else ("cancelled:turn_detected", "")
 
     def take_word_of_cut(self, event: ServerEvent, arrival: Arrival) -> None:
-        """Take the service's word that it has cut an item of the reply, or what it keeps of it."""
+        """Apply the service's report that it truncated an item of the reply, or of what it keeps of the item."""
         if self.interruption is not None:
             self.interruption.take_word_of_cut(event, arrival)
 
     def note_transcript(self, event: ServerEvent, arrival: Arrival) -> None:
-        """Take a transcription of the caller's audio that came, or failed; one that is too late is left out."""
+        """Record a transcription of the caller's audio, or its failure. Ignore it if it is too late."""
         if self.state is State.OVER and arrival.at_ns >= self.instants["ended"] + LATE_TRANSCRIPT_NS:
             return
         self.hearing.transcribed(event, arrival)
 
     def is_incomplete(self, now_ns: int) -> bool:
-        """Whether something may still come of this turn, which is over: a transcript, or word of a truncation."""
+        """Return whether this ended turn may still receive a transcript or a truncation report."""
         if now_ns >= self.instants["ended"] + LATE_TRANSCRIPT_NS:
             return False
         if self.interruption is not None and (self.interruption.uncut > 0 or (self.check and self.check.pending)):

@@ -1,4 +1,4 @@
-"""Makes the observation of a turn that is over: its instants and bounds, what sets it apart, its counts. Pure."""
+"""The conversion of an ended turn to its observation: instants, uncertainties, turn type and counts. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.protocol.events import EventKind
 from bench.units import NEVER_NS
 
 AFTER_BARGE_IN = {"barge_in_last_audio": "last_audio", "barge_in_response_done": "response_done"}
-"""Instants of a response that an interruption ended; each is another's, where that came after the interruption."""
+"""Instants of a response that an interruption ended. Each copies another instant that came after the interruption."""
 
 SAME = (
     *("outcome", "detail", "start_ns", "response_id", "answer_response_id", "item_id", "kernel_stamps", "user_stamps"),
@@ -28,7 +28,7 @@ HEARD = frozenset(
         *("barge_in", "barge_in_detected", "barge_in_silent", "barge_in_last_audio", "ended"),
     }
 )
-"""Instants of a turn of which the service tells nothing but, perhaps, that it notices its caller."""
+"""The instants that can be known if the service sends no turn events, except perhaps that it detects its caller."""
 UNTOLD: Mapping[str, Any] = {
     "response_id": "",
     "gaps_ns": (),
@@ -37,11 +37,11 @@ UNTOLD: Mapping[str, Any] = {
     "vad_splits": None,
     "answer_response_id": "",
 }
-"""What is not known of such a turn: it would have to be told."""
+"""The values of columns that are unknown for such a turn, because only the service could report them."""
 
 
 def all_instants(turn: PendingTurn) -> dict[str, int]:
-    """Every instant that is known of a turn; where the service tells nothing of turns, only what can be heard."""
+    """Return every known instant of a turn. If the service sends no turn events, return only the audible ones."""
     instants = turn.instants | turn.hearing.instants | turn.calls.instants | turn.reply.all_instants()
     if turn.calls.rounds and (answer := turn.reply.answer) is not None and answer.player.first_audible_ns is not None:
         instants["function_audible"] = answer.player.first_audible_ns
@@ -54,13 +54,13 @@ def all_instants(turn: PendingTurn) -> dict[str, int]:
     if turn.plan.has_turn_events:
         return instants
     absent = set() if turn.plan.answer_min_ns else {"answer_audible"}
-    if turn.outcome != "ok":  # what came last may have been dropped, or may not be the end
+    if turn.outcome != "ok":  # the last sound may have been dropped, or may not be the end
         absent.add("last_audible")
     return {name: instants[name] for name in instants if name in HEARD - absent}
 
 
 def _errors_ns(turn: PendingTurn) -> dict[str, int]:
-    """How much earlier the instants that are arrivals may really have been."""
+    """Return how much earlier the instants that are arrivals may really have been."""
     heard, there = turn.hearing.errors_ns, turn.hearing.instants
     errors_ns = {name: error_ns for name, error_ns in heard.items() if name in there}
     errors_ns |= turn.calls.errors_ns | turn.reply.all_errors_ns()
@@ -73,13 +73,13 @@ def _errors_ns(turn: PendingTurn) -> dict[str, int]:
 
 
 def _widths_ns(turn: PendingTurn) -> dict[str, int]:
-    """How much later the instants that are sends may really have been."""
+    """Return how much later the instants that are sends may really have been."""
     widths_ns = turn.widths_ns | turn.hearing.widths_ns
     return widths_ns if turn.interruption is None else widths_ns | turn.interruption.widths_ns
 
 
 def turn_type(turn: PendingTurn) -> str:
-    """What sets this turn apart from others of its step, with which it is never pooled."""
+    """Return how this turn differs from others of its step. Turns of different types are never pooled."""
     apart = {
         "function_calls": bool(turn.calls.rounds),
         "after_interruption": turn.interrupts is not None and turn.interrupts.stopped_ns is not None,
@@ -90,7 +90,7 @@ def turn_type(turn: PendingTurn) -> str:
 
 
 def cut_off(turn: PendingTurn) -> bool | None:
-    """Whether a reply began to be played before the caller's speech was over; None without turn detection."""
+    """Return whether playback of a reply began before the caller's speech ended; None without turn detection."""
     ended_ns = turn.hearing.instants.get("speech_end")
     if not turn.plan.vad or ended_ns is None:
         return None
@@ -109,7 +109,11 @@ def _overlap_ns(turn: PendingTurn) -> int | None:
 
 
 def _dead_air_ns(turn: PendingTurn) -> int | None:
-    """The player's longest silence from where latency counts, of a turn with several items, or of which one hears."""
+    """Return the player's longest silence after the instant from which latency is measured.
+
+    It is known of a turn with function calls or several items. Without turn events, it is known if the reply was
+    audible and began after that instant.
+    """
     instants = all_instants(turn)
     origin_ns = next((at_ns for name in ORIGINS if (at_ns := instants.get(name)) is not None), None)
     if not turn.plan.has_turn_events:
@@ -123,18 +127,18 @@ def _dead_air_ns(turn: PendingTurn) -> int | None:
 
 
 def task_success(turn: PendingTurn, judges: dict[int, SuccessPredicate]) -> bool | None:
-    """Whether a turn has done its task, by whoever of these judges it, and is asked once; None where nobody does."""
+    """Return whether a turn has done its task, by its judge, which runs only once; None if the turn has no judge."""
     judge = judges.pop(turn.plan.number, None)
     return None if judge is None else is_done(turn.outcome, lambda: judge(observation(turn)))
 
 
 def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObservation:
-    """What is known of a turn. `task_success`: whether it has done its task, where a Python program has judged that."""
+    """Return the observation of a turn. `task_success`: the judgement of a Python program, None if there is none."""
     reply, calls, interruption, network = turn.reply, turn.calls, turn.interruption, turn.network
     if interruption is not None and turn.outcome == "ok":
         interruption.played_out(reply.playback_ends_ns)
     false_yield = interruption.false_yield if interruption is not None else None
-    tells_answer = turn.plan.has_turn_events or turn.plan.answer_min_ns  # by events, or by the length of sounds
+    tells_answer = turn.plan.has_turn_events or turn.plan.answer_min_ns  # from events, or from the duration of sounds
     stamped = len(turn.sending.stamped)
     players = [item.player for item in reply.items.values()]
     reference = turn.plan.reference

@@ -1,16 +1,16 @@
-"""Follows what a turn may hold beside its words: calls of functions, and how its reply is interrupted. Pure.
+"""The optional parts of a turn: function calls, and the interruption of its reply. Pure.
 
-A response that calls functions is followed by another one, which goes on with the reply: the client asks for it once it
-has handed over what the functions returned. There may be several such rounds; instants are those of the first.
+A response that calls functions is followed by another one that continues the reply. The client requests it after it has
+sent the function outputs. There may be several such rounds; the instants are those of the first round.
 
-A reply is interrupted while it is played by speech, the client or a mere sound. A client that is told that its caller
-speaks (`speech_started`) stops its player; one that interrupts by itself stops it at once. What had been played by then
-is what the caller has heard. Definitions: τ-voice (arXiv 2603.13686), whose yield latency and rates these are, and
-Full-Duplex-Bench v1.5 (arXiv 2507.23159).
+Speech, the client, or a sound that needs no reply can interrupt a reply during its playback. If the service reports
+that its caller speaks (`speech_started`), the client stops its player. A client that interrupts without the service
+stops the player at once. The caller has heard what was played by then. Definitions: τ-voice (arXiv 2603.13686) for the
+yield latency and the rates, and Full-Duplex-Bench v1.5 (arXiv 2507.23159).
 
-Once the service has said that it cut an item it is asked to show it (`conversation.item.retrieve`). What it shows must
-hold no more audio than the caller has heard, and no words: truncating deletes the transcript, so that nothing stands in
-the conversation that nobody heard (Realtime API reference, `conversation.item.truncate`).
+After the service has reported the truncation of an item, the client requests the item (`conversation.item.retrieve`).
+The item must contain no more audio than the caller has heard, and no text: a truncation deletes the transcript, so that
+the conversation has no text that the caller has not heard (Realtime API reference, `conversation.item.truncate`).
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ CALL_INSTANTS = {EventKind.CALL_ADDED: "function_call_added", EventKind.CALL_DON
 
 @dataclass(slots=True, eq=False)
 class TurnFunctionCalls(Instants):
-    """The function calls of one turn. `expected`: how often the script expects each; None where it does not say."""
+    """The function calls of one turn. `expected`: the required number of calls by function; None if not set."""
 
     expected: Mapping[str, int] | None = None
     whole: dict[str, FunctionCall] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
-    """What function each call is of, where that was told before its arguments."""
+    """The function of each call, if the service reported it before the arguments."""
     rounds: int = 0
-    """How many responses that called functions are done."""
+    """The number of ended responses that called functions."""
     of_rounds: int = 0
-    """How many calls those made."""
+    """The number of calls of these responses."""
     made: set[str] = field(default_factory=set)
-    """Calls that somebody was told to make, by their ids: some may be of a response that does not count."""
+    """The ids of the calls that were handed out for execution. Some may be of a response that does not count."""
     returned: set[str] = field(default_factory=set)
-    """Calls of which what they returned was handed over."""
+    """The ids of the calls whose outputs were sent."""
     own_ns: int = 0
-    """How long the functions took, from the last call of a round to the last output handed over."""
+    """The time that the functions took, from the last call of a round to its last sent output, summed over rounds."""
     last_done_ns: int = 0
     last_output_ns: int = 0
     wrong: str = ""
@@ -69,9 +69,9 @@ class TurnFunctionCalls(Instants):
         self.last_done_ns = arrival.at_ns
 
     def end_response(self, event: ServerEvent, arrival: Arrival) -> bool:
-        """Take the end of a response; whether it called functions, so that another one is to come."""
+        """Apply the end of a response. Return whether it called functions, so that another response follows."""
         for call in event.calls:
-            if call.call_id not in self.whole:  # of a service that sends no events of calls
+            if call.call_id not in self.whole:  # from a service that sends no events of calls
                 self._complete(call, arrival)
                 if not self.rounds:
                     self.arrived("function_call_done", arrival)
@@ -82,7 +82,7 @@ class TurnFunctionCalls(Instants):
 
     @property
     def endless(self) -> str:
-        """What there is too much of; "" where there is not."""
+        """The limit on calls or rounds that is exceeded; "" if none is."""
         if self.rounds > MOST_ROUNDS:
             return f"over {MOST_ROUNDS} responses in a row that called functions"
         return f"over {MOST_CALLS} calls of functions" if len(self.whole) > MOST_CALLS else ""
@@ -95,15 +95,16 @@ class TurnFunctionCalls(Instants):
             self.errors_ns.clear()
 
     def pop_new_calls(self) -> list[FunctionCall]:
-        """The calls that are to be made, each once."""
+        """Return the calls to make now. Each call is returned once."""
         unmade = [call for call_id, call in self.whole.items() if call_id not in self.made]
         self.made.update(call.call_id for call in unmade)
         return unmade
 
     def answered(self, call_id: str, at_ns: int, wrong: str) -> None:
-        """Note that what a function returned was handed over, and what was wrong with its call."""
+        """Record that a function output was sent, and the error in its call, if any."""
         self.wrong = self.wrong or wrong
-        if call_id in self.whole:  # else it is of a response that does not count, and nothing waits for it
+        # otherwise the call is of a response that does not count, and its output is not awaited
+        if call_id in self.whole:
             self.last_output_ns = at_ns
             self.returned.add(call_id)
 
@@ -112,7 +113,7 @@ class TurnFunctionCalls(Instants):
         return self.whole.keys() <= self.returned
 
     def problem(self) -> str:
-        """What is wrong with the calls of a turn that is over; "" where nothing is."""
+        """Return the error in the calls of a turn that has ended; "" if there is none."""
         if self.wrong or self.expected is None:
             return self.wrong
         missing = Counter(self.expected) - Counter(call.name for call in self.whole.values())
@@ -120,22 +121,22 @@ class TurnFunctionCalls(Instants):
 
 
 STEP_NS = 50 * NS_PER_MS
-"""How much longer the audio may be that is kept: one token of the assistant's, of which a second has 20."""
+"""The tolerance for the audio that the service keeps: one audio token of the assistant. One second has 20 tokens."""
 
 
 @dataclass(slots=True, eq=False)
 class TruncationCheck:
-    """The check of one reply, whose audio has this format."""
+    """The check that the service truncated one reply. `audio` is the reply's audio format."""
 
     audio: AudioFormat
     heard_ms: dict[str, int] = field(default_factory=dict)
-    """How much was heard of each item that was to be cut."""
+    """The playback time, in ms, of each item to truncate."""
     cut: set[str] = field(default_factory=set)
     asked: set[str] = field(default_factory=set)
     right: set[str] = field(default_factory=set)
-    """The items of which it has shown that nothing more is kept."""
+    """The items of which the service keeps no more than was heard."""
     failed: bool = False
-    """Whether an item was not cut, not shown, or holds more than was heard."""
+    """True if an item was not truncated, was not returned, or contains more than was heard."""
 
     def on_event(self, event: ServerEvent) -> None:
         if event.item_id not in self.heard_ms:
@@ -152,45 +153,45 @@ class TruncationCheck:
 
     @property
     def pending(self) -> bool:
-        """Whether something is to come that decides."""
+        """True if the check still waits for an event."""
         return not self.failed and len(self.right) < len(self.heard_ms)
 
     @property
     def verdict(self) -> bool | None:
-        """Whether nothing more is kept than was heard; None where nothing was to be cut, or nobody could wait."""
+        """True if the service keeps no more than was heard; None if it truncated nothing, or the wait was too short."""
         if self.failed:
             return False
         return True if self.heard_ms and not self.pending else None
 
 
 YIELD_NS, FALSE_YIELD_NS = 2 * NS_PER_S, NS_PER_S
-"""How soon a reply that was interrupted must be silent, and how soon one that stops was stopped by a sound."""
+"""The time limits for silence after a barge-in, and for counting a stop as caused by a sound."""
 
 
 @dataclass(slots=True, eq=False)
 class Interruption(Instants):
-    """An interruption that the script wants, of the reply to one turn."""
+    """A planned interruption of the reply to one turn."""
 
     kind: InterruptionKind
     stopped_ns: int | None = None
     spoken_ns: int | None = None
-    """When all was said that interrupts."""
+    """The instant at which the interrupting speech ended."""
     cancelled: bool = False
-    """Whether the service ended the response because of it."""
+    """True if the service ended the response because of it."""
     uncancelled: bool = False
-    """Whether the client has stopped the player, and its response goes on that is to be cancelled."""
+    """True if the client has stopped the player and still has to cancel the response."""
     uncut: int = 0
-    """How many items were truncated, and the service has not said so."""
+    """The number of truncated items that the service has not confirmed."""
     check: TruncationCheck | None = None
-    """Whether the service keeps nothing beyond the cut; None where the script does not ask."""
+    """The check that the service keeps nothing beyond the truncation; None if the script does not request it."""
 
     @property
     def is_wanted(self) -> bool:
-        """Whether the reply is to stop."""
+        """True if the reply must stop."""
         return self.kind not in SOUNDS
 
     def noticed(self, arrival: Arrival) -> None:
-        """Take the service's word that its caller speaks, by which the player is stopped."""
+        """Record the service's report that its caller speaks. The report stops the player."""
         for instant in ("barge_in_detected", "barge_in_silent"):
             self.arrived(instant, arrival)
         self.stopped_ns = arrival.at_ns
@@ -209,13 +210,13 @@ class Interruption(Instants):
             self.check.on_event(event)
 
     def played_out(self, at_ns: int) -> None:
-        """Note that the reply was played to its end: where it went on for long, the caller waited for that silence."""
+        """Record that the reply was played to its end. If that took longer than the limit, the caller waited for it."""
         began_ns = self.instants.get("barge_in")
         if self.kind == "speech" and self.stopped_ns is None and began_ns is not None and at_ns - began_ns > YIELD_NS:
             self.arrived("barge_in_silent", Arrival(at_ns))
 
     def fell_quiet(self, at_ns: int, last_sound: Arrival) -> None:
-        """Note when a reply fell silent whose service does not say whether it was stopped, or over by itself."""
+        """Record the end of a reply if the service does not report whether the reply was stopped or had ended."""
         began_ns = self.instants.get("barge_in")
         if self.kind != "speech" or self.stopped_ns is not None or began_ns is None or at_ns <= began_ns:
             return
@@ -226,19 +227,19 @@ class Interruption(Instants):
 
     @property
     def yielded(self) -> bool | None:
-        """Whether the player was silent in time; None of what was no interruption by speech, or came too late."""
+        """True if the player was silent in time; None if this is no interruption by speech, or came too late."""
         took_ns = self._took_ns if self.kind == "speech" else None
         return None if took_ns is None else took_ns <= YIELD_NS
 
     @property
     def false_yield(self) -> bool | None:
-        """Whether a sound stopped the reply; None of what was no sound, or came too late."""
+        """True if a sound stopped the reply; None if this is no sound, or came too late."""
         if self.is_wanted or "barge_in" not in self.instants:
             return None
         return self._took_ns is not None and self._took_ns <= FALSE_YIELD_NS
 
     @property
     def _took_ns(self) -> int | None:
-        """Time from its begin to the silence of the player; None where that ran out by itself."""
+        """The time from the start of the interruption to the player's silence; None if either is missing."""
         silent_ns, began_ns = map(self.instants.get, ("barge_in_silent", "barge_in"))
         return None if silent_ns is None or began_ns is None else silent_ns - began_ns

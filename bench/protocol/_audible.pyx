@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Finds what is audible of PCM, in C; as `bench.protocol.audio` does where there is no compiler."""
+"""The detection of audible PCM samples in C. `bench.protocol.audio` does the same without a compiler."""
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 
@@ -23,7 +23,7 @@ for place in range(64):
 
 
 cdef bint is_base64(Text text, Py_ssize_t size) noexcept nogil:
-    """Whether these are characters of RFC 4648 §4 without padding; without a branch, so that many are seen at once."""
+    """Return whether all are characters of RFC 4648 §4 without padding. It has no branch, so that it is vectorized."""
     cdef unsigned char odd = 0, character, lower
     cdef Py_ssize_t at
     for at in range(size):
@@ -37,7 +37,7 @@ cdef bint is_base64(Text text, Py_ssize_t size) noexcept nogil:
 
 
 cdef inline unsigned int group(Text text) noexcept nogil:
-    """The three bytes of four characters, the first one highest."""
+    """Return the three bytes of four characters, with the first byte as the highest."""
     return (
         <unsigned int>VALUES[text[0]] << 18 | <unsigned int>VALUES[text[1]] << 12
         | <unsigned int>VALUES[text[2]] << 6 | VALUES[text[3]]
@@ -50,7 +50,7 @@ cdef inline bint loud(unsigned int low, unsigned int high) noexcept nogil:
 
 
 cdef Py_ssize_t find(Text text, Py_ssize_t size) noexcept nogil:
-    """The first audible sample; NO_SAMPLE, NOT_BASE64. Eight characters are three samples."""
+    """Return the first audible sample, or NO_SAMPLE or NOT_BASE64. Eight characters are three samples."""
     cdef Py_ssize_t at = 0, padding = 0, left
     cdef unsigned int first, second
     if size % 4:
@@ -74,7 +74,7 @@ cdef Py_ssize_t find(Text text, Py_ssize_t size) noexcept nogil:
 
 
 def first_audible_pcm(raw):
-    """The first audible sample of a JSON string, None where there is none, -1 where it is no base64."""
+    """Return the first audible sample of a JSON string; None if there is none, -1 if it is not base64."""
     cdef Py_buffer view
     cdef Py_ssize_t sample
     PyObject_GetBuffer(raw, &view, PyBUF_SIMPLE)
@@ -84,7 +84,7 @@ def first_audible_pcm(raw):
 
 
 def measure_blocks(const short[::1] wide, Py_ssize_t lag, Py_ssize_t size):
-    """[(energy, place of the first audible sample, place behind the last one)] of each block; -1 for no place."""
+    """Return (energy, position of the first audible sample, position after the last one) of each block; -1 if none."""
     cdef Py_ssize_t at, number, first, last, count = (wide.shape[0] - lag) // size
     cdef long long energy
     cdef int filtered, sample

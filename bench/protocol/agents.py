@@ -1,8 +1,8 @@
-"""The dialects in which agents are called: Azure Communication Services, Twilio, and a plain WebSocket.
+"""The dialects for calls to agents: Azure Communication Services, Twilio, and a plain WebSocket.
 
-The agent is the server, and the harness its caller and the phone's provider. It speaks whenever it wants to, mostly
-first; what it has sent and was not played yet waits in the caller's line (`Playout`). Nothing says that a call is open
-but the connection itself.
+The agent is the server. The load generator is both its caller and the telephony provider. The agent speaks at any time,
+usually first. Its audio waits in the caller's playout queue (`bench.observe.reply_detector.PlayoutQueue`). A call is
+open as soon as the connection is.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from bench.protocol.settings import SessionSettings, UnsupportedSetting
 from bench.untrusted.values import LONGEST_ID, LONGEST_WORDS
 
 OTHER_STREAM = " of another stream"
-"""What follows the name of a message that names another call's stream, or none, where it is counted."""
+"""The suffix of a message's name in counts, if the message names another call's stream, or none."""
 FRAME_MS = 20
-"""How providers cut a call's audio."""
+"""The duration of a provider's pieces of audio."""
 DIGITS = frozenset("0123456789*#ABCD")
-"""The keys of a phone, with the four of ITU-T Q.23 that few have."""
+"""The keys of a phone, with the four of ITU-T Q.23 that few phones have."""
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class AgentDialect(FullDuplexDialect):
-    """The part of a `bench.protocol.base.Dialect` that they share.
+    """The common part of these dialects.
 
-    `audio_in`: the objects of a text message in which audio is, and the names that it has there.
+    `audio_in` is (the names of the objects with audio in a text message, the keys of the audio in them).
     """
 
     audio_in: ClassVar[tuple[frozenset[str], frozenset[str]]]
@@ -58,11 +58,11 @@ class AgentDialect(FullDuplexDialect):
         self.lacks = {**self.lacks, Feature.CUE: "which an agent does not report: give `after`, in seconds"}
 
     def read_text(self, message: bytes) -> ServerEvent:
-        """The event of a text message. Raises one of UNREADABLE."""
+        """Return the event of a text message. Raise one of UNREADABLE."""
         raise NotImplementedError
 
     def read_binary(self, message: BinaryMessage) -> ServerEvent:
-        """The event of a binary message."""
+        """Return the event of a binary message."""
         return ServerEvent(EventKind.MALFORMED, reason="a binary message came, but only text is expected")
 
     def decode(self, message: bytes) -> Sequence[ServerEvent]:
@@ -91,7 +91,7 @@ class AgentDialect(FullDuplexDialect):
 METADATA, AUDIO_DATA, DTMF_DATA, STOP_AUDIO = "AudioMetadata", "AudioData", "DtmfData", "StopAudio"
 HEADERS = tuple((f"x-ms-call-{id}-id", CALL_ID) for id in ("connection", "correlation"))
 CALLER = f"4:+1555{'0' * 7}"
-"""The caller, a phone number that nobody has (`participantRawID`)."""
+"""The caller (`participantRawID`), a phone number that is not in use."""
 
 
 class _AcsAudio(msgspec.Struct):
@@ -100,7 +100,7 @@ class _AcsAudio(msgspec.Struct):
 
 
 class _AcsWire(msgspec.Struct):
-    """What is looked at of a message, as of the other two."""
+    """The decoded fields of a message; the other two dialects have the same kind of class."""
 
     kind: str = ""
     capital_kind: str = msgspec.field(name="Kind", default="")
@@ -112,7 +112,7 @@ _decode_acs = msgspec.json.Decoder(_AcsWire).decode
 
 
 class AcsCallCodec(CallCodec):
-    """The words of a call that says of its audio when it was recorded."""
+    """The codec of a call whose audio has recording timestamps."""
 
     def __init__(self, call_id: str) -> None:
         super().__init__(call_id)
@@ -130,13 +130,13 @@ class AcsCallCodec(CallCodec):
 
 
 class Acs(AgentDialect):
-    """Bidirectional audio streaming of Call Automation, of agents behind Azure Communication Services.
+    """Bidirectional audio streaming of Call Automation, for agents behind Azure Communication Services.
 
     Messages: Azure's "Audio streaming quickstart", and `StreamingData` of @azure/communication-call-automation:
-    `AudioMetadata` first, then `AudioData` (PCM, 16 or 24 kHz, one channel, 20 ms) both ways, `DtmfData` to the agent,
-    and `StopAudio` from it, which drops what was not played. Agents write keys and kinds with small letters first, as
-    that package makes them (`audioData`), or with capitals: both are read. The instants of what is sent (`timestamp`)
-    count from the beginning of 1970, where the call begins.
+    `AudioMetadata` first, then `AudioData` (PCM, 16 or 24 kHz, one channel, 20 ms) in both directions, `DtmfData` to
+    the agent, and `StopAudio` from it, which drops the audio that was not played. Agents write keys and kinds with a
+    small first letter, as that package does (`audioData`), or with a capital. Both are accepted. The timestamps of sent
+    audio (`timestamp`) count from the start of 1970, when the call begins.
     """
 
     name = "acs"
@@ -187,9 +187,9 @@ ACS = Acs()
 
 CONNECTED, START, MEDIA, MARK, CLEAR, DTMF, STOP = "connected", "start", "media", "mark", "clear", "dtmf", "stop"
 STREAM, CALL, ACCOUNT = f"MZ{CALL_ID}", f"CA{CALL_ID}", f"AC{0:032}"
-"""The ids of a stream, of its call and of whose it is, which are a kind and 32 hexadecimal digits."""
+"""The ids of a stream, of its call and of its account: two letters and 32 hexadecimal digits."""
 NUMBER = b"{number}"
-"""What stands for the number of a message."""
+"""The placeholder of a message's number."""
 OF_STREAM = frozenset({EventKind.AUDIO_DELTA, EventKind.MARKED, EventKind.CLEARED})
 OF_CALL = {"accountSid": ACCOUNT, "callSid": CALL}
 
@@ -213,7 +213,7 @@ _decode_twilio = msgspec.json.Decoder(_TwilioWire).decode
 
 
 class TwilioCallCodec(CallCodec):
-    """The words of a call that numbers what it says, and its audio by pieces and by time."""
+    """The codec of a call that numbers its messages, and its audio by pieces and by time."""
 
     def __init__(self, call_id: str) -> None:
         super().__init__(call_id)
@@ -226,7 +226,8 @@ class TwilioCallCodec(CallCodec):
             if NUMBER not in named:
                 return named
             self._said += 1
-            return named.replace(NUMBER, str(self._said).encode(), 1)  # the first; others are words of somebody's
+            # only the first; others are part of a user's text
+            return named.replace(NUMBER, str(self._said).encode(), 1)
         self._said += 1
         self._pieces += 1
         head = (
@@ -243,7 +244,8 @@ class TwilioCallCodec(CallCodec):
         return (ServerEvent(EventKind.UNKNOWN, f"{event.name}{OTHER_STREAM}"),)
 
     def played(self, mark: str) -> ClientMessage:
-        name = msgspec.json.encode(mark).replace(b"{", b"\\u007b")  # an agent's words leave no room for ours
+        # escaped, so that the agent's text cannot contain our placeholder
+        name = msgspec.json.encode(mark).replace(b"{", b"\\u007b")
         return _twilio_message(MARK, {"name": msgspec.Raw(name)})
 
     def goodbye(self) -> ClientMessage:
@@ -254,12 +256,12 @@ class Twilio(AgentDialect):
     """Twilio's Media Streams, in both directions (`<Connect><Stream>`).
 
     Messages: Twilio, "Media Streams - WebSocket messages": `connected`, `start`, `media` (G.711 µ-law, 8 kHz, 20 ms),
-    `mark`, `dtmf` and `stop` to the agent; `media`, `mark` and `clear` from it. All but the first are numbered from 1,
-    and say which stream they are of. A mark is sent back once what came before it was played, or dropped by `clear`.
-    What an agent says of another stream, or of none, is dropped, as Twilio drops it (its warning 31951).
+    `mark`, `dtmf` and `stop` to the agent; `media`, `mark` and `clear` from it. All but the first are numbered from 1
+    and contain their stream's id. A mark is returned after all earlier audio was played, or dropped by `clear`. An
+    agent's message with another stream's id, or none, is dropped, as Twilio drops it (its warning 31951).
 
-    What the script has under `extra` are the stream's custom parameters, in which `{uuid}` is the id of the call. A
-    request of Twilio's is signed (`X-Twilio-Signature`) with a token that nobody else has: the upgrade here is not.
+    The script's `extra` contains the stream's custom parameters, in which `{uuid}` is the id of the call. Twilio signs
+    its requests (`X-Twilio-Signature`) with a secret token. The upgrade here is not signed.
     """
 
     name = "twilio"
@@ -309,7 +311,7 @@ class Twilio(AgentDialect):
 
 
 def _twilio_message(name: str, fields: Mapping[str, Any]) -> ClientMessage:
-    """A message that is numbered, and says which stream it is of, once a call says it."""
+    """Return a message whose number and stream id are placeholders. The codec of a call fills them in."""
     said = {"event": name, "sequenceNumber": NUMBER.decode(), name: fields, "streamSid": STREAM}
     return ClientMessage(MessageKind.RAW, name, msgspec.json.encode(said))
 
@@ -323,7 +325,7 @@ AUDIO, TEXT, CLEAR_WORD = "audio", "text", b'"clear"'
 
 
 class _PcmWire(msgspec.Struct):
-    """What is looked at of a text message; `binary` where it is a binary one, as logs have it."""
+    """The decoded fields of a text message; `binary` is a binary message as logs contain it."""
 
     binary: msgspec.Raw = EMPTY
     action: msgspec.Raw = EMPTY
@@ -335,12 +337,11 @@ _decode_pcm = msgspec.json.Decoder(_PcmWire).decode
 
 
 class PcmAgent(AgentDialect):
-    """Binary messages of audio as it is, both ways: a plain WebSocket.
+    """Binary messages of raw audio in both directions, on a plain WebSocket.
 
-    So do voicebench, pipecat with its serializer of Vonage's audio, and many agents that somebody made for themselves.
-    No standard says how. Text messages are JSON in no words that are known: they are kept in logs, and mark no instant.
-    Only `clear`, as an `action` (Vonage, "Audio Connector"), an `event` or a `type`, drops what was not played, as
-    everywhere.
+    voicebench, pipecat with its serializer of Vonage's audio, and many self-made agents use this. No standard defines
+    it. Text messages are JSON without a known vocabulary: they are stored in logs and set no instant. Only `clear`, as
+    an `action` (Vonage, "Audio Connector"), an `event` or a `type`, drops the audio that was not played.
     """
 
     name = "pcm"
@@ -351,7 +352,7 @@ class PcmAgent(AgentDialect):
     message_kinds = MappingProxyType({AUDIO: MessageKind.APPEND, TEXT: MessageKind.RAW})
 
     def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
-        """What the script has under `extra` is the first message, for agents that want one."""
+        """Return the script's `extra` as the first message, for agents that need one."""
         return (self.raw(settings.extra, event_id),) if settings.extra else ()
 
     def refuses_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:

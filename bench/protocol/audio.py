@@ -1,6 +1,6 @@
-"""Audio formats of the wire, and the way between samples of 16 bits and bytes (ITU-T G.711 for the narrow ones).
+"""Audio formats on the wire, and the conversion between 16-bit samples and bytes (ITU-T G.711 for the narrow ones).
 
-Which formats a service takes, and at which rate, its dialect says.
+A service's dialect states its formats and rates.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from bench.units import NS_PER_S
 try:
     from bench.protocol._audible import first_audible_pcm, measure_blocks
 except ModuleNotFoundError as missing:
-    if missing.name != "bench.protocol._audible":  # an import of its own, not a compiler, is what is missing
+    if missing.name != "bench.protocol._audible":  # another import is missing, not the compiled module
         raise
     first_audible_pcm = measure_blocks = None  # type: ignore[assignment]
 AudioFormatName = Literal["pcm16", "pcm16@8000", "pcm16@16000", "pcm16@48000", "g711_ulaw", "g711_alaw"]
-"""What users call a format, and files. `pcm16` is 24 kHz; at other rates of PCM the rate stands behind the @."""
+"""The name of a format for users and in files. `pcm16` is 24 kHz; other PCM rates follow the @."""
 Samples = NDArray[np.int16]
 UNREADABLE = -1
 
 
 @dataclass(frozen=True)
 class AudioFormat:
-    """One format: `encode` makes bytes of samples, `decode` samples of bytes; a last sample that is cut is left out."""
+    """An audio format. `encode` converts samples to bytes, `decode` bytes to samples without an incomplete last one."""
 
     name: AudioFormatName
     rate_hz: int
@@ -42,7 +42,7 @@ class AudioFormat:
 
     @property
     def is_pcm(self) -> bool:
-        """Whether its bytes are samples as they are."""
+        """True if its bytes are unencoded samples."""
         return self.decode is _pcm_samples
 
     @property
@@ -50,7 +50,7 @@ class AudioFormat:
         return self.rate_hz * self.sample_bytes
 
     def duration_ns(self, audio_bytes: int) -> int:
-        """How long so many bytes sound."""
+        """Return the duration of this number of bytes."""
         return audio_bytes * NS_PER_S // self.bytes_per_s
 
 
@@ -63,7 +63,7 @@ def _pcm_samples(data: bytes) -> Samples:
 
 
 def ulaw(samples: Samples) -> bytes:
-    """G.711 µ-law: sign, exponent and mantissa of the biased 14-bit magnitude, all bits inverted."""
+    """Return G.711 µ-law: sign, exponent and mantissa of the biased 14-bit magnitude, all bits inverted."""
     magnitude = np.minimum(np.abs(samples.astype(np.int32)) >> 2, 8158) + 33
     exponent = np.floor(np.log2(magnitude)).astype(np.int32) - 5
     mantissa = (magnitude >> (exponent + 1)) & 0x0F
@@ -72,7 +72,7 @@ def ulaw(samples: Samples) -> bytes:
 
 
 def alaw(samples: Samples) -> bytes:
-    """G.711 A-law: sign, exponent and mantissa of the 13-bit magnitude, even bits inverted."""
+    """Return G.711 A-law: sign, exponent and mantissa of the 13-bit magnitude, even bits inverted."""
     magnitude = np.minimum(np.abs(samples.astype(np.int32)) >> 3, 4095)
     exponent = np.maximum(np.floor(np.log2(np.maximum(magnitude, 1))).astype(np.int32) - 4, 0)
     mantissa = (magnitude >> np.maximum(exponent, 1)) & 0x0F
@@ -81,14 +81,14 @@ def alaw(samples: Samples) -> bytes:
 
 
 def _ulaw_table() -> Samples:
-    """The sample of each µ-law byte: the middle of the step that it stands for."""
+    """Return the sample of each µ-law byte: the middle of its quantization step."""
     code = ~np.arange(256) & 0xFF
     magnitude = ((((code & 0x0F) << 3) + 0x84) << ((code >> 4) & 0x07)) - 0x84
     return np.where(code & 0x80, -magnitude, magnitude).astype(np.int16)
 
 
 def _alaw_table() -> Samples:
-    """The sample of each A-law byte: the middle of the step that it stands for."""
+    """Return the sample of each A-law byte: the middle of its quantization step."""
     code = np.arange(256) ^ 0x55
     exponent, step = (code >> 4) & 0x07, ((code & 0x0F) << 4) + 8
     magnitude = np.where(exponent > 0, (step + 0x100) << np.maximum(exponent - 1, 0), step)
@@ -96,7 +96,7 @@ def _alaw_table() -> Samples:
 
 
 def _encoder(law: Callable[[Samples], bytes]) -> Callable[[Samples], bytes]:
-    """A law by a table of all samples, made when it is first needed; one below zero counts from the table's end."""
+    """Return an encoder with a table of all samples, created at first use. Negative samples index from its end."""
 
     @cache
     def table() -> NDArray[np.uint8]:
@@ -110,17 +110,17 @@ def _decoder(table: Samples) -> Callable[[bytes], Samples]:
 
 
 def _pcm(name: AudioFormatName, rate_hz: int) -> AudioFormat:
-    """Samples as they are, little-endian."""
+    """Return a format of unencoded little-endian samples."""
     return AudioFormat(name, rate_hz, 2, _pcm_bytes, _pcm_samples)
 
 
 def by_name(*formats: AudioFormat) -> dict[AudioFormatName, AudioFormat]:
-    """The formats in their order, of which the first is a service's own, by their names."""
+    """Return the formats by name, in order. The first is a service's default."""
     return {format.name: format for format in formats}
 
 
 def chosen(formats: Mapping[AudioFormatName, AudioFormat], name: AudioFormatName | None) -> AudioFormat:
-    """The format of this name; without a name the service's own, which is the first."""
+    """Return the format with this name; without a name the service's default, which is the first."""
     return next(iter(formats.values())) if name is None else formats[name]
 
 
@@ -134,7 +134,7 @@ G711_ALAW = AudioFormat("g711_alaw", G711_RATE_HZ, 1, _encoder(alaw), _decoder(_
 
 
 def audible_sample(payload: msgspec.Raw | StrippedAudio, audio: AudioFormat) -> int | None:
-    """The first audible sample of a delta; None where there is none, UNREADABLE where the payload is no base64."""
+    """Return the first audible sample of a delta; None if there is none, UNREADABLE if the payload is not base64."""
     if isinstance(payload, StrippedAudio):
         return payload.audible
     if first_audible_pcm is None or not audio.is_pcm:
@@ -143,7 +143,7 @@ def audible_sample(payload: msgspec.Raw | StrippedAudio, audio: AudioFormat) -> 
 
 
 def decoded_audible(payload: msgspec.Raw, audio: AudioFormat) -> int | None:
-    """As `audible_sample`, for any format."""
+    """Do the same as `audible_sample`, for any format."""
     data = audio_payload(payload)
     if data is None:
         return UNREADABLE
@@ -151,22 +151,22 @@ def decoded_audible(payload: msgspec.Raw, audio: AudioFormat) -> int | None:
 
 
 def audible_place(samples: Samples) -> int | None:
-    """Return the place of the first audible sample; None if there is none."""
+    """Return the position of the first audible sample; None if there is none."""
     loud = (samples >= AUDIBLE) | (samples <= -AUDIBLE)
     place = int(loud.argmax()) if loud.size else 0
     return place if loud.size and loud[place] else None
 
 
 class SampleStream:
-    """Audio in one format that comes in pieces, of which one may end within a sample: the next piece has the rest."""
+    """Audio in one format that arrives in pieces. A piece may end within a sample, which the next piece completes."""
 
     def __init__(self, audio: AudioFormat) -> None:
         self.audio = audio
         self.rest = b""
-        """The beginning of a sample that is not whole yet."""
+        """The first bytes of an incomplete sample."""
 
     def samples(self, piece: bytes) -> Samples:
-        """Return the samples that are whole with this piece."""
+        """Return the samples that are complete with this piece."""
         data = self.rest + piece if self.rest else piece
         cut = len(data) % self.audio.sample_bytes
         self.rest = data[len(data) - cut :] if cut else b""
@@ -174,10 +174,10 @@ class SampleStream:
 
 
 def measured_blocks(wide: Samples, lag: int, size: int) -> Sequence[tuple[int, int, int]]:
-    """(energy, place of the first audible sample, place behind the last one) of each block; -1 where nothing is heard.
+    """Return (energy, position of the first audible sample, position after the last one) of each block; -1 if none.
 
-    `wide`: `lag` samples before the blocks, and then the blocks, of `size` samples each. The energy is the mean square
-    of what a filter leaves: each sample less three quarters of the one `lag` before it.
+    `wide` has `lag` samples before the blocks, and then the blocks of `size` samples each. The energy is the mean
+    square after a filter: each sample minus three quarters of the one `lag` before it.
     """
     if measure_blocks is None or len(wide) <= lag:
         return counted_blocks(wide, lag, size)
@@ -185,7 +185,7 @@ def measured_blocks(wide: Samples, lag: int, size: int) -> Sequence[tuple[int, i
 
 
 def counted_blocks(wide: Samples, lag: int, size: int) -> Sequence[tuple[int, int, int]]:
-    """As `measured_blocks`, where there is no compiler."""
+    """Do the same as `measured_blocks`, without a compiler."""
     samples = wide.astype(np.int64)
     filtered = (4 * samples[lag:] - 3 * samples[:-lag]).reshape(-1, size)
     energies = (filtered * filtered).sum(axis=1) // (16 * size)

@@ -20,50 +20,50 @@ from bench.protocol.events import EventKind, FunctionCall, ServerEvent
 from bench.protocol.settings import FunctionOutput, Message, ResponseSettings, SessionSettings, UnsupportedSetting
 
 SaidItem = Message | FunctionCall | FunctionOutput
-"""An item of a conversation, as a client can say it again."""
+"""An item of a conversation that a client can send again."""
 SIMULATOR_HEADER = "x-rtbench-simulator"
-"""A header of every answer of `rtbench simulate`; a gateway on the way may answer the upgrade by itself."""
+"""A header of every response of `rtbench simulate`. A gateway on the path may answer the upgrade without it."""
 SIMULATOR_LATE_HEADER = "x-rtbench-simulator-late-ms"
-"""A header of those answers while it is late: by how much at p99, since it listens."""
+"""A header of those responses while the simulator is late: its p99 lateness since it started to listen."""
 SIMULATOR_MARK = "rtbench_simulator"
-"""A key of the session that no service has, and clients pass over; its value is true."""
+"""A key of the simulator's session description that no service has and clients ignore. Its value is true."""
 SESSION_PREFIX = "session-"
-"""How the client's ids of those messages begin without which a session is not what its script says."""
+"""The prefix of the ids of client messages without which a session differs from its script."""
 SET_UP_ID = f"{SESSION_PREFIX}update"
-"""The client's id of the message that sets a session up."""
+"""The client's id of the message that sets up a session."""
 MESSAGE_ID = f"{SESSION_PREFIX}message"
-"""The client's id of a message that is no turn's."""
+"""The client's id of a message outside of any turn."""
 
 
 class MessageKind(Enum):
-    """What a client message does, in words that hold for every dialect."""
+    """The effect of a client message, the same for every dialect."""
 
-    __hash__ = object.__hash__  # Enum's own is a function in Python
+    __hash__ = object.__hash__  # Enum's own is a Python function
 
     SET_UP = auto()
-    """Say what the session is to be."""
+    """Set up the session."""
     ITEM = auto()
-    """Add an item to the conversation that is no audio: words as text, an image, what a function returned."""
+    """Add an item other than audio to the conversation: text, an image, or a function output."""
     APPEND = auto()
-    """Hand over a piece of the caller's audio."""
+    """Send a piece of the caller's audio."""
     COMMIT = auto()
-    """End the caller's audio: what was handed over is what the caller said."""
+    """End the caller's audio: the sent audio is the caller's speech."""
     CLEAR = auto()
-    """Take back the audio that was handed over and not committed."""
+    """Delete the audio that was sent and not committed."""
     REQUEST = auto()
-    """Ask for a response."""
+    """Request a response."""
     RAW = auto()
-    """Whatever the script says in the words of the service, or the line in its own."""
+    """Send an event that the script contains in the service's format, or a message of the telephony provider."""
     CANCEL = auto()
-    """Have the response under way end."""
+    """Cancel the response in progress."""
     TRUNCATE = auto()
-    """Say up to where an item of the service's was heard."""
+    """Report the playback position at which the service must truncate an item."""
     RETRIEVE = auto()
-    """Ask what the service keeps of an item."""
+    """Request the content that the service keeps of an item."""
 
 
 BINARY = "binary"
-"""The key under which a log has a binary message, in base64."""
+"""The key of a binary message in a log, in base64."""
 
 
 class BinaryMessage(bytes):
@@ -77,12 +77,12 @@ NO_INSTANTS: Mapping[str, int] = {}
 
 @dataclass(frozen=True, slots=True)
 class ClientMessage:
-    """One message to the service, encoded. `name`: what its dialect calls it. `audio_bytes`: decoded audio inside.
+    """One encoded message to the service. `name` is its name in the dialect. `audio_bytes` counts its decoded audio.
 
-    `duration_ns`: of audio that is sent as a microphone records it, due when its last sample is; None: sent at once.
-    `instants`: of speech (`bench.run.folder`) inside it, each as ns before its last sample was recorded.
-    `untracked`: the event id of a message that is no turn's, although one may be under way; "" of all others. `item`:
-    that a message is about which truncates one, after so many ms that were heard, or retrieves it.
+    `duration_ns` is the duration of audio that is sent at the pace of a microphone, due at its last sample; None: sent
+    at once. `instants` are the instants of speech (`bench.columns`) in it, each as ns before the recording of its last
+    sample. `untracked` is the event id of a message outside of any turn, also if one is open; "" for all others. `item`
+    is the item that the message truncates after `played_ms`, or retrieves.
     """
 
     act: MessageKind
@@ -97,14 +97,14 @@ class ClientMessage:
 
 
 class AwaitedEvent(NamedTuple):
-    """An event that must have come before the session is set up any further. `name`: what its dialect calls it."""
+    """An event that must arrive before the set-up continues. `name` is its name in the dialect."""
 
     kind: EventKind
     name: str
 
 
 class Feature(Enum):
-    """What a script may ask for that not every service has. The value: how an error says that a step asks for it."""
+    """A feature of scripts that not every service has. The value is the predicate of a step in an error."""
 
     IMAGE = "has an image"
     OUT_OF_BAND = "asks for a response outside the conversation, or to an input of its own"
@@ -122,40 +122,40 @@ class Feature(Enum):
 
 
 CALL_ID = "{uuid}"
-"""What stands for the id of the call, or connection, in what is sent, in a header and in a query."""
+"""The placeholder of the id of the call, or connection, in messages, in a header and in a query."""
 
 
 class CallCodec:
-    """What one session says in its own name: its ids, numbers and times. It has a memory, as no dialect has."""
+    """The call-specific parts of a session's messages: ids, numbers and times. It has state, unlike a dialect."""
 
     def __init__(self, call_id: str) -> None:
         self.call_id = call_id
 
     def written(self, act: MessageKind, data: bytes) -> bytes:
-        """A message that was encoded for all sessions, as this one sends it next."""
+        """Return a message, encoded for all sessions, as this session sends it next."""
         if isinstance(data, BinaryMessage):
             return data
         return data.replace(CALL_ID.encode(), self.call_id.encode())
 
     def heard(self, events: Sequence[ServerEvent]) -> Sequence[ServerEvent]:
-        """The events of a message, as the call takes them: unknown ones where the message is not for this call."""
+        """Return the events of a message as the call receives them: unknown ones if the message is for another call."""
         return events
 
     def played(self, mark: str) -> ClientMessage | None:
-        """Say that all that came before this mark was played, or dropped; None where nobody is to know."""
+        """Return the report that all audio before this mark was played or dropped; None if no report is needed."""
         return None
 
     def goodbye(self) -> ClientMessage | None:
-        """What is said before the connection is closed; None where nothing is."""
+        """Return the last message before the connection is closed; None if there is none."""
         return None
 
 
 class TelephonyProvider(NamedTuple):
-    """How a provider of telephony carries calls to an agent, which says of none that it is open: its connection is.
+    """A telephony provider's way to carry calls to an agent. A call is open as soon as its connection is.
 
-    `words`: what one call says in its own name, by its id. `frame_ms`: how long each piece of the caller's audio is;
-    None where that is for the script to say. `headers`: what the upgrade has beside a target's own headers; `{uuid}` is
-    the id of the call.
+    `words` returns the codec of one call by its id. `frame_ms` is the duration of each piece of the caller's audio;
+    None if the script sets it. `headers` are headers of the upgrade in addition to the target's; `{uuid}` is the id of
+    the call.
     """
 
     words: Callable[[str], CallCodec]
@@ -164,36 +164,36 @@ class TelephonyProvider(NamedTuple):
 
 
 class Dialect:
-    """How one kind of service spells its messages. A dialect has no state: one object serves every session.
+    """The message format of one kind of service. A dialect has no state: one object serves all sessions.
 
-    What it does not override its service has not, and scripts that want it are refused (`lacks`). `event_id` is the
-    client's own id of a message; an error that comes of the message gives it back (`Failure.event_id`), where the
-    dialect has such ids.
+    A service does not have a method that its dialect does not override, and scripts that need it are refused (`lacks`).
+    `event_id` is the client's own id of a message. If the dialect has such ids, an error caused by the message returns
+    it (`ServiceFailure.event_id`).
     """
 
     name: str
-    """What users call it, as in `--dialect ga`."""
+    """The name for users, as in `--dialect ga`."""
     provider: TelephonyProvider | None = None
-    """What stands between the caller and an agent; None of a service that is called as it is."""
+    """The provider between the caller and an agent; None for a service without one."""
     has_turn_events = True
-    """Whether events name turns and responses; else audio comes all the time, and replies are found in it."""
+    """True if events name turns and responses. Otherwise audio is continuous, and replies are detected in it."""
     takes_requests = True
-    """Whether the client may ask for a response, and type a turn; else the service decides when to speak."""
+    """True if the client may request a response and type a turn. Otherwise the service decides when to speak."""
     input_formats: Mapping[AudioFormatName, AudioFormat]
-    """The formats of the caller's audio, with their rates; the first is the service's own."""
+    """The formats of the caller's audio, with their rates. The first is the service's default."""
     output_formats: Mapping[AudioFormatName, AudioFormat]
-    """The same of the service's audio."""
+    """The formats of the service's audio. The first is the service's default."""
     message_kinds: Mapping[str, MessageKind]
-    """Name of a client message on the wire → what it does."""
+    """Name of a client message on the wire → its kind."""
     lacks: Mapping[Feature, str] = MappingProxyType({})
-    """What it cannot ask for → how an error goes on, with what to do."""
+    """Feature that the service does not have → the rest of the error, with a remedy."""
 
     def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
-        """The first of a session's settings that it cannot say; None where it can say all of them."""
+        """Return the first session setting that the dialect does not support; None if it supports all."""
         raise NotImplementedError
 
     def unknown_format(self, settings: SessionSettings, where: str = "") -> UnsupportedSetting | None:
-        """Refuse an audio format that it has not; `where`: said of the formats that it has."""
+        """Return the error for an audio format that the dialect lacks. `where` follows the list of its formats."""
         for key, name, formats in (
             ("input_format", settings.input_format, self.input_formats),
             ("output_format", settings.output_format, self.output_formats),
@@ -203,112 +203,112 @@ class Dialect:
         return None
 
     def input_format_for(self, settings: SessionSettings) -> AudioFormat:
-        """The format of the caller's audio."""
+        """Return the format of the caller's audio."""
         return chosen(self.input_formats, settings.input_format)
 
     def output_format_for(self, settings: SessionSettings) -> AudioFormat:
-        """The format of the service's audio."""
+        """Return the format of the service's audio."""
         return chosen(self.output_formats, settings.output_format)
 
-    # What a session says.
+    # Sent messages.
 
     def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
-        """What opens a session, in its order: messages to send, and events to wait for before going on.
+        """Return the set-up of a session, in order: messages to send, and events to wait for.
 
-        The last one is an event of `Kind.SESSION_UPDATED`, from which on the session is ready.
+        The last one is an event of `EventKind.SESSION_UPDATED`, after which the session is ready.
         """
         raise NotImplementedError
 
     def refuses_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
-        """How an event that a script writes would undo what this tool goes by, with a remedy; "" where it would not."""
+        """Return the conflict of a script's event with what this tool relies on, with a remedy; "" if there is none."""
         return ""
 
     def message(self, message: Message, event_id: str) -> ClientMessage:
-        """A message that joins the conversation; it asks for no response."""
+        """Return a message that joins the conversation and requests no response."""
         raise NotImplementedError
 
     def raw(self, event: Mapping[str, Any], event_id: str) -> ClientMessage:
-        """An event as a script writes it; one without an id gets this one."""
+        """Return an event as a script contains it. If it has no id, it gets `event_id`."""
         return ClientMessage(MessageKind.RAW, event["type"], msgspec.json.encode({"event_id": event_id, **event}))
 
     def append(self, audio: bytes, event_id: str) -> ClientMessage:
-        """A piece of what the caller says aloud, in the session's input format."""
+        """Return a piece of the caller's speech, in the session's input format."""
         raise NotImplementedError
 
     def commit(self, event_id: str) -> ClientMessage:
-        """The end of what the caller says aloud, where the service does not find it by itself."""
+        """Return the end of the caller's speech, if the service does not detect it."""
         raise NotImplementedError
 
     def clear(self, event_id: str) -> ClientMessage:
-        """The audio that was appended and not committed is to be forgotten."""
+        """Return the message that deletes the appended audio that was not committed."""
         raise NotImplementedError
 
     def request(self, settings: ResponseSettings, event_id: str) -> ClientMessage:
-        """The wish for a response, where the service does not start one by itself."""
+        """Return the request of a response, if the service starts none."""
         raise NotImplementedError
 
     def function_call(self, call: FunctionCall, event_id: str) -> ClientMessage:
-        """A call that the service made in another session; what the function returned is to follow."""
+        """Return a function call that the service made in another session. The function's output must follow."""
         raise NotImplementedError
 
     def function_output(self, returned: FunctionOutput, event_id: str) -> ClientMessage:
-        """What the function returned that the service called."""
+        """Return the output of a function that the service called."""
         raise NotImplementedError
 
     def cancel(self, event_id: str) -> ClientMessage:
-        """The response under way is to end."""
+        """Return the message that cancels the response in progress."""
         raise NotImplementedError
 
     def truncate(self, item_id: str, audio_end_ms: int, event_id: str) -> ClientMessage:
-        """Say that the caller has heard no more than so many ms of an item of the service's."""
+        """Return the message that the caller has heard only this many ms of an item."""
         raise NotImplementedError
 
     def retrieve(self, item_id: str, event_id: str) -> ClientMessage:
-        """The service is to show what it keeps of an item."""
+        """Return the request of the content that the service keeps of an item."""
         raise NotImplementedError
 
-    # How the service is read.
+    # Received messages.
 
     def decode(self, message: bytes) -> Sequence[ServerEvent]:
-        """The events in one message, at most one of them with audio; none where it tells nothing.
+        """Return the events in one message, at most one of them with audio; none if the message has no event.
 
-        Never raises: what cannot be read is one event of `Kind.MALFORMED`.
+        Never raise: an unreadable message is one event of `EventKind.MALFORMED`.
         """
         raise NotImplementedError
 
     def without_audio(self, message: bytes) -> bytes:
-        """A message of either side as it may be kept: without its audio, and still read as events of the same kinds.
+        """Return a message of either side without its audio, for storage. It still decodes to events of the same kinds.
 
-        Of an event with audio, or of one that another dialect would read as audio, what tells whose it is remains.
-        A message without audio is handed back as it is.
+        Of an event with audio, or one that another dialect would read as audio, the ids remain. A message without audio
+        is returned unchanged.
         """
         raise NotImplementedError
 
-    # How a session is read, as the service describes it.
+    # The session as the service describes it.
 
     def text_only(self, session: Mapping[str, Any]) -> str:
-        """The setting by which a session is without audio; "" where it has audio."""
+        """Return the setting by which a session is without audio; "" if it has audio."""
         return ""
 
     def idle_timeout_ms(self, session: Mapping[str, Any]) -> int | None:
-        """After how much silence a session speaks up by itself; None where never."""
+        """Return the silence of the caller after which the service speaks; None if it never does."""
         return None
 
     def fillers(self, settings: SessionSettings) -> Mapping[str, Any] | None:
-        """How a session is asked to speak fillers while its caller waits; None where it is not."""
+        """Return the settings that make a session speak fillers while its caller waits; None if it has none."""
         return None
 
     def fills_waits(self, session: Mapping[str, Any]) -> bool:
-        """Whether a session speaks fillers while its caller waits."""
+        """Return whether a session speaks fillers while its caller waits."""
         return False
 
     def is_expiry(self, code: int, reason: str) -> bool:
-        """Whether a close with this code and reason says that the session has lasted as long as one may."""
+        """Return whether a close with this code and reason means that the session has reached its maximum age."""
         return False
 
 
 def simulator_late_ms(headers: Mapping[str, str]) -> float:
-    """How late the simulator says it was; 0 where it does not, or in no number."""
+    """Return the lateness that the simulator reports; 0 if it reports none, or no number."""
     try:
         return float(headers.get(SIMULATOR_LATE_HEADER) or 0)
     except ValueError:
@@ -316,5 +316,5 @@ def simulator_late_ms(headers: Mapping[str, str]) -> float:
 
 
 def is_simulated(headers: Mapping[str, str], session: Mapping[str, Any]) -> bool:
-    """Whether the answer to an upgrade, or a session as the service describes it, is the simulator's."""
+    """Return whether the response to an upgrade, or a session's description, is the simulator's."""
     return SIMULATOR_HEADER in headers or SIMULATOR_MARK in session

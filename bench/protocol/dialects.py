@@ -1,7 +1,7 @@
 """The table of dialects by the names that users type, and the dialects that differ little from OpenAI's.
 
-Each of the latter is GA or preview, with what its service spells differently. The sources are the vendor's reference,
-and the adapters and SDKs that the class names. docs/targets.md states what each was tried against.
+Each of the latter is GA or preview, with its service's differences. The sources are the vendor's reference, and the
+adapters and SDKs that the class names. docs/targets.md states what each was tested against.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ UNKNOWN: Mapping[Feature, str] = MappingProxyType(
         "which nobody has described of this service: remove it, or use another --dialect",
     )
 )
-"""What no document and no client of these services says how to ask for."""
+"""Features for which no document and no client of these services states the request."""
 
 
 OF_VOICE_LIVE = dict.fromkeys(
@@ -74,11 +74,11 @@ OF_VOICE_LIVE = dict.fromkeys(
     EventKind.NOTED,
 )
 SPOKEN_FORMATS: Mapping[AudioFormatName, str] = {PCM16_8K.name: "pcm16_8000hz", PCM16_16K.name: "pcm16_16000hz"}
-"""How formats of answers are said whose rate stands in their name; the others are called as everywhere."""
+"""The output formats with the rate in their name. The others have their usual names."""
 
 
 class VoiceLive(Preview):
-    """Azure Voice Live, at the path /voice-live/realtime: the preview's events and flat session, with further ones.
+    """Azure Voice Live, at the path /voice-live/realtime: the preview's events and flat session, with additional ones.
 
     Names and fields: azure-ai-voicelive 1.3.1 (`RequestSession`, `ServerEventType`), api-version 2026-07-15.
     """
@@ -107,7 +107,7 @@ class VoiceLive(Preview):
 
 
 class ServerVadOnly(OpenAIDialect):
-    """The dialect of services that have no other detection of turns."""
+    """The dialect of services without any other turn detection than server_vad."""
 
     def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
         refused, wanted = super().unsupported_setting(settings), settings.turn_detection
@@ -118,19 +118,19 @@ class ServerVadOnly(OpenAIDialect):
 
 
 class Xai(ServerVadOnly, Ga):
-    """xAI's Grok Voice Agent: GA, but that voice and turn detection stand at the top of the session.
+    """xAI's Grok Voice Agent: GA, but with voice and turn detection at the top level of the session.
 
-    It ignores them where GA has them (xAI's voice guide; livekit-plugins-xai 1.8.9, `_wrap_session_update`; pipecat
-    1.14.0, `services/xai/realtime/events.py`).
+    The service ignores them in GA's places (xAI's voice guide; livekit-plugins-xai 1.8.9, `_wrap_session_update`;
+    pipecat 1.14.0, `services/xai/realtime/events.py`).
     """
 
     name = "xai"
     own = dict.fromkeys(("conversation.item.input_audio_transcription.updated", "ping"), EventKind.NOTED) | {
-        "response.text.delta": EventKind.TEXT_DELTA,  # of text it has either spelling
+        "response.text.delta": EventKind.TEXT_DELTA,  # text has either name
         "response.text.done": EventKind.TEXT_DONE,
     }
     lacks = UNKNOWN
-    kept = {  # noqa: RUF012 - as in the dialects that it is made of
+    kept = {  # noqa: RUF012 - as in its bases
         ("turn_detection", "create_response") if keys[-1:] == ("create_response",) else keys: remedy
         for keys, remedy in Ga.kept.items()
     }
@@ -144,7 +144,7 @@ class Xai(ServerVadOnly, Ga):
 
 
 class Inworld(Ga):
-    """Inworld's Realtime API: GA, but audio comes with its text.
+    """Inworld's Realtime API: GA, but audio output always includes text.
 
     Sources: pipecat 1.14.0 (`services/inworld/realtime`), Mastra's adapter.
     """
@@ -157,7 +157,7 @@ class Inworld(Ga):
 
 
 class ShelledFunctions(Preview):
-    """The preview, but functions stand in `function`, as those of chat completions do."""
+    """The preview, but with functions in a `function` object, as in chat completions."""
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:
         session = super().session(settings)
@@ -168,9 +168,9 @@ class ShelledFunctions(Preview):
 
 
 class Qwen(ShelledFunctions):
-    """Alibaba's Qwen-Omni-Realtime (DashScope): the preview's names, 16 kHz for the caller, functions in a shell.
+    """Alibaba's Qwen-Omni-Realtime (DashScope): the preview's names, 16 kHz for the caller, functions in an object.
 
-    Formats are the word `pcm`, at 16 kHz for the caller and 24 kHz for replies; other rates go into
+    The format is the word `pcm` for 16 kHz from the caller and 24 kHz for replies. Other rates are in
     `audio.input.format` and `audio.output.format` (dashscope 2.0.2, `AudioFormatConfig`).
     """
 
@@ -191,7 +191,7 @@ class Qwen(ShelledFunctions):
 class Glm(ServerVadOnly, Preview):
     """Zhipu's GLM-Realtime: the preview's names, `client_vad` for turns that the client ends, and `beta_fields`.
 
-    `pcm16` and `pcm24` are 16 and 24 kHz there, and replies are `pcm`, 24 kHz (MetaGLM/glm-realtime-sdk).
+    Here `pcm16` and `pcm24` are 16 and 24 kHz, and replies are `pcm`, 24 kHz (MetaGLM/glm-realtime-sdk).
     """
 
     name = "glm"
@@ -212,7 +212,7 @@ class Glm(ServerVadOnly, Preview):
 
 
 class StepFun(ServerVadOnly, ShelledFunctions):
-    """StepFun's Realtime API: preview with PCM at 24 kHz only, functions in a shell, and replies always as audio.
+    """StepFun's Realtime API: preview with 24 kHz PCM only, functions in an object, and replies always as audio.
 
     Source: livekit-plugins-stepfun.
     """

@@ -1,9 +1,9 @@
-"""One neutral vocabulary for what a realtime service says, whatever its dialect. A dialect's `decode` makes the events.
+"""The neutral vocabulary of a realtime service's events, the same for every dialect. A dialect's `decode` creates them.
 
-What cannot be read is an event, too (`Kind.MALFORMED`), and a name that nobody knows is `Kind.UNKNOWN`.
+An unreadable message is also an event (`EventKind.MALFORMED`). An unknown name is `EventKind.UNKNOWN`.
 
-The payload of a delta is kept as raw JSON, for its audio is never decoded here: the number of audio bytes follows from
-the length of the base64 text and its padding. Whoever wants the samples decodes them (`audio_payload`).
+The payload of a delta stays raw JSON. Its audio is never decoded here: the number of audio bytes follows from the
+length of the base64 text and its padding. Code that needs the samples decodes them (`audio_payload`).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from bench.protocol.rate_limits import RateLimit
 
 
 class EventKind(Enum):
-    """What an event is, in words that hold for every dialect."""
+    """The kind of an event, the same for every dialect."""
 
-    __hash__ = object.__hash__  # Enum's own is a function in Python, and a kind is looked up at every event
+    __hash__ = object.__hash__  # Enum's own is a Python function, and every event looks up a kind
 
     SESSION_CREATED = auto()
     SESSION_UPDATED = auto()
@@ -29,26 +29,26 @@ class EventKind(Enum):
     SPEECH_STOPPED = auto()
     COMMITTED = auto()
     IDLE_TIMEOUT = auto()
-    """The caller was silent for so long that the service commits by itself."""
+    """The service commits because the caller was silent for too long."""
     ITEM_ADDED = auto()
     ITEM_DELETED = auto()
-    """The client took an item out of the conversation."""
+    """The client removed an item from the conversation."""
     OUTPUT_ADDED = auto()
-    """An item of a response begins: a message, or a step of reasoning."""
+    """An item of a response starts: a message, or a step of reasoning."""
     OUTPUT_DONE = auto()
-    """An item of a response is whole."""
+    """An item of a response is complete."""
     CALL_ADDED = auto()
-    """An item of a response begins that calls a function."""
+    """An item of a response starts that calls a function."""
     CALL_DONE = auto()
-    """The arguments of a function call are whole."""
+    """The arguments of a function call are complete."""
     TRUNCATED = auto()
-    """The service has cut an item of its own where the client said that it was heard to."""
+    """The service has truncated one of its items at the playback position that the client sent."""
     CLEARED = auto()
-    """What was not played yet is to be dropped: the service has noticed that its caller speaks."""
+    """The client must drop the audio that was not played yet, because the service has detected its caller's speech."""
     MARKED = auto()
-    """The service is to be told when all that came before was played; `text` is what it calls that place."""
+    """The client must report when all earlier audio was played. `text` is the service's name of that position."""
     ITEM_RETRIEVED = auto()
-    """What the service keeps of an item that the client asked for."""
+    """The content that the service keeps of an item that the client retrieved."""
     INPUT_TRANSCRIBED = auto()
     INPUT_NOT_TRANSCRIBED = auto()
     RESPONSE_CREATED = auto()
@@ -60,10 +60,10 @@ class EventKind(Enum):
     TRANSCRIPT_DONE = auto()
     RESPONSE_DONE = auto()
     RATE_LIMITS = auto()
-    """What the session, or all sessions together, may still use: never a turn's."""
+    """The remaining limits of the session or of all sessions together, never of a turn."""
     ERROR = auto()
     NOTED = auto()
-    """Known, and without an instant of its own: closing parts, acknowledgements."""
+    """Known, but without its own instant: ends of parts, acknowledgements."""
     UNKNOWN = auto()
     MALFORMED = auto()
 
@@ -71,15 +71,15 @@ class EventKind(Enum):
 QUOTE, PADDING = b'"='
 EMPTY = msgspec.Raw()
 COMMENTARY, ANSWER = "commentary", "final_answer"
-"""What an item is, where the service tells: said on the way, or the answer."""
+"""The phase of an item, if the service reports it: commentary before the answer, or the answer."""
 DELTAS = frozenset({EventKind.TEXT_DELTA, EventKind.AUDIO_DELTA, EventKind.TRANSCRIPT_DELTA})
 WITH_AUDIO = frozenset({EventKind.AUDIO_DELTA, EventKind.ITEM_RETRIEVED})
 TOKEN_KINDS = ("text", "audio", "image")
-"""The kinds of input, in the order in which cached tokens without a kind are taken for them; no output is an image."""
+"""The kinds of input tokens, in the order in which cached tokens without a kind are assigned. No output is an image."""
 
 
 class TokenUsage(msgspec.Struct, frozen=True):
-    """Tokens of one response, or of several together; cached ones are a part of the input."""
+    """The tokens of one or several responses. Cached tokens are a part of the input."""
 
     text_in: int = 0
     audio_in: int = 0
@@ -91,11 +91,11 @@ class TokenUsage(msgspec.Struct, frozen=True):
     image_in: int = 0
     cached_image_in: int = 0
     unread: int = 0
-    """Responses whose tokens were told and cannot be read: they are in no other number, so nobody knows the sum."""
+    """The number of responses with an unreadable usage. No other field includes their tokens, so the sum is unknown."""
 
     @property
     def input(self) -> int:
-        """All tokens that were read, the cached ones among them."""
+        """The number of input tokens, including cached ones."""
         return self.text_in + self.audio_in + self.image_in
 
     def __add__(self, other: TokenUsage) -> TokenUsage:
@@ -103,28 +103,28 @@ class TokenUsage(msgspec.Struct, frozen=True):
 
 
 UNREAD = TokenUsage(unread=1)
-"""The usage of a response whose tokens were told and cannot be read."""
+"""The usage of a response with an unreadable usage."""
 
 
 class ErrorScope(Enum):
-    """What an error comes to, in words that hold for every dialect."""
+    """The effect of an error, the same for every dialect."""
 
     NONE = auto()
-    """Ends nothing by itself; what it answers, where it names a message of the client, has failed."""
+    """The error ends neither the session nor a turn. A client message that it names has failed."""
     EXPIRED = auto()
-    """The session has lasted as long as one may, and is over."""
+    """The session has reached its maximum age and has ended."""
     FATAL = auto()
-    """The session is over, or does not begin."""
+    """The session has ended, or does not start."""
     THROTTLED = auto()
-    """A limit was reached; the turn under way is over."""
+    """A limit was reached. The open turn has ended."""
     TURN_FAILED = auto()
-    """The turn under way is over, whether or not the error names a message of it."""
+    """The open turn has ended, also if the error names no message of it."""
     UNANSWERED = auto()
-    """A VAD has committed speech while a response was under way, and starts none for it."""
+    """A VAD has committed speech while a response was in progress, and starts no response for it."""
 
 
 class ServiceFailure(msgspec.Struct, frozen=True):
-    """An error, or what a failed response failed of. `event_id` names the client message that it answers."""
+    """An error, or the failure of a response. `event_id` is the id of the client message that it answers."""
 
     type: str = ""
     code: str = ""
@@ -134,18 +134,18 @@ class ServiceFailure(msgspec.Struct, frozen=True):
 
     @property
     def cause(self) -> str:
-        """Its code, or else its type; "" where it has neither."""
+        """The error's code, or otherwise its type; "" if it has neither."""
         return self.code or self.type
 
     @property
     def detail(self) -> str:
-        """What it is, in the service's words."""
+        """The cause and the service's message."""
         cause = self.cause or "unknown"
         return f"{cause}: {self.message}" if self.message else cause
 
 
 class FunctionCall(msgspec.Struct, frozen=True):
-    """A call of a function of the client's. `arguments`: JSON, as the model wrote it; "" until they are whole."""
+    """A call of a client's function. `arguments` is JSON as the model wrote it; "" until it is complete."""
 
     call_id: str
     name: str = ""
@@ -153,10 +153,11 @@ class FunctionCall(msgspec.Struct, frozen=True):
 
 
 class PlayoutPosition(NamedTuple):
-    """Where a delta stands in the line of a caller, who hears one after the other.
+    """The position of a delta in the queue of a caller, which plays one delta after the other.
 
-    `waits_ns`: how long what came before it is still played when it comes. `error_ns`: how far off the instant at
-    which it is heard may be by the stamps; `uneven_ns`: how far apart deltas near it are in that, for some came late.
+    `waits_ns` is the time from its arrival to its playback, because of earlier audio. `error_ns` is the uncertainty of
+    its playback time from the timestamps. `uneven_ns` is the largest difference between the delays of deltas near it,
+    some of which came late.
     """
 
     waits_ns: int
@@ -165,11 +166,12 @@ class PlayoutPosition(NamedTuple):
 
 
 class StrippedAudio(msgspec.Struct, frozen=True):
-    """What is left of an audio payload that was cut: the sample at which it becomes audible, None where it does not.
+    """The facts that remain of a stripped audio payload. `audible` is the first audible sample; None if there is none.
 
-    Where replies are found in the audio, that is where sound begins, which may be before this payload, or 0 if it goes
-    on; `until`: the sample behind the last one of it, which may be before this payload, too, and `error_ns` how far its
-    begin can be off. `place`: of the first payload of a reply to a caller whose line plays all that comes.
+    If replies are detected in the audio, `audible` is the start of a sound, which may be before this payload, or 0 if
+    the sound continues. `until` is the sample after its last one, which may also be before this payload. `error_ns` is
+    the uncertainty of its start. `place` is set for the first payload of a reply, if the caller's line plays all
+    received audio.
     """
 
     audible: int | None = None
@@ -181,18 +183,19 @@ class StrippedAudio(msgspec.Struct, frozen=True):
 class ServerEvent(msgspec.Struct, frozen=True):
     """One server event. Fields that its kind does not have keep their defaults.
 
-    `payload_bytes`: decoded bytes of audio, of a delta or of an item that was retrieved (-1: not base64); characters of
-    JSON text of another delta.
-    `payload`: what a delta carries, as raw JSON; audio is a string of base64.
-    `text`: the whole of a text or transcript, where the event has it.
-    `audio_ms`: where speech began or stopped, on the session's clock of input audio; None where the event does not say.
-    `foreign`: it is in the spelling of another dialect, which every client of this one misreads.
-    `request`: of a response, the client's id of the request that it answers, where it says so.
-    `phase`: what an item of a response is, `COMMENTARY` or `ANSWER`; "" where the service does not say.
-    `calls`: the function call that an event is of; of a response that is done all of its calls.
-    `session`, `session_id`: the session in the service's own words, and the service's id of it.
-    `status`: how a response ended, "completed", "cancelled", "incomplete" or "failed"; `reason`: why. Both become parts
-    of outcomes, and so are words, as the codes of `failure` are.
+    - `payload_bytes`: of audio, the decoded bytes of a delta or a retrieved item (-1: not base64); of another delta,
+      the characters of its JSON text.
+    - `payload`: the content of a delta as raw JSON; audio is a base64 string.
+    - `text`: the complete text or transcript, if the event has it.
+    - `audio_ms`: the position of the start or end of speech on the session's clock of input audio; None if not
+      reported.
+    - `foreign`: the event has the name of another dialect, which all clients of this dialect misread.
+    - `request`: the client's id of the request that a response answers, if it is reported.
+    - `phase`: the phase of a response's item, `COMMENTARY` or `ANSWER`; "" if the service does not report it.
+    - `calls`: the function call of an event; all function calls of a response that is done.
+    - `session`, `session_id`: the session as the service describes it, and the service's id of it.
+    - `status`: how a response ended: "completed", "cancelled", "incomplete" or "failed"; `reason`: the reason. Both
+      become parts of outcomes, so they are single words, as are the codes of `failure`.
     """
 
     kind: EventKind
@@ -217,7 +220,7 @@ class ServerEvent(msgspec.Struct, frozen=True):
 
 
 def base64_bytes(raw: msgspec.Raw) -> int:
-    """Decoded length of a JSON string of base64 (RFC 4648 §4), from length and padding; -1 where it cannot be one."""
+    """Return the decoded length of a base64 JSON string (RFC 4648 §4), from its length and padding; -1 if invalid."""
     text = memoryview(raw)
     characters = len(text) - 2
     if characters <= 2 and text.tobytes() in (b"", b"null"):
@@ -228,16 +231,16 @@ def base64_bytes(raw: msgspec.Raw) -> int:
 
 
 def audio_payload(raw: msgspec.Raw) -> bytes | None:
-    """The decoded audio of a delta's payload; None where it is no base64."""
+    """Return the decoded audio of a delta's payload; None if it is not base64."""
     try:
         audio = binascii.a2b_base64(memoryview(raw)[1:-1], strict_mode=True)
     except (ValueError, binascii.Error):
         return None
-    return audio if len(audio) == max(0, base64_bytes(raw)) else None  # else binascii has overlooked some padding
+    return audio if len(audio) == max(0, base64_bytes(raw)) else None  # otherwise binascii has ignored some padding
 
 
 def said(payload: msgspec.Raw | StrippedAudio) -> str:
-    """The text of a delta; "" where it is none."""
+    """Return the text of a delta; "" if it has none."""
     try:
         return msgspec.json.decode(payload, type=str) if isinstance(payload, msgspec.Raw) and len(payload) else ""
     except msgspec.MsgspecError:
@@ -245,6 +248,6 @@ def said(payload: msgspec.Raw | StrippedAudio) -> str:
 
 
 def text_characters(raw: msgspec.Raw) -> int:
-    """Length of a JSON string as it stands on the wire, escapes and all; 0 for anything else."""
+    """Return the length of a JSON string on the wire, with its escapes; 0 for any other value."""
     text = memoryview(raw)
     return len(text) - 2 if len(text) > 2 and text[0] == QUOTE else 0

@@ -1,7 +1,8 @@
-"""The dialects in which audio comes whenever the service speaks, and nothing says what it answers: GPT-Live first.
+"""The dialects of services that send audio whenever they speak, without naming what it answers. The first is GPT-Live.
 
-There are no responses to ask for, no turns to commit, and no items to cut: whoever speaks is heard.
-`bench.observe.reply_detector` finds turns in the audio alone. In most of them an agent is called (`agents.py`).
+They have no responses to request, no turns to commit, and no items to truncate: both sides always listen.
+`bench.observe.reply_detector` detects turns in the audio alone. Most of these dialects are for calls to agents
+(`agents.py`).
 """
 
 from __future__ import annotations
@@ -44,15 +45,15 @@ UNSPEAKABLE = (
     *(Feature.IMAGE, Feature.OUT_OF_BAND, Feature.ASKED, Feature.MESSAGE, Feature.EXPECTATION, Feature.HISTORY),
     *(Feature.PIPELINED, Feature.RENEWAL, Feature.CUT),
 )
-"""What none of them can be asked for."""
+"""The features that none of them has."""
 
 
 class FullDuplexDialect(Dialect):
-    """The part of a dialect that they share.
+    """The common part of these dialects.
 
-    `title`: what users know it by; `settings`: those of a session that it has words for; `only_duplex`: why its turn
-    detection is what it is; `lacks_more`: what it cannot be asked for beside the others; `one_format`: whether audio is
-    of one format both ways.
+    `title` is the name of the service for users, and `settings` are the session settings that it supports.
+    `only_duplex` is the reason why its turn detection cannot be changed. `lacks_more` are further features that it does
+    not have. `one_format`: both directions have the same audio format.
     """
 
     title: ClassVar[str]
@@ -85,7 +86,7 @@ class FullDuplexDialect(Dialect):
         return self.refuses_own(settings)
 
     def refuses_own(self, settings: SessionSettings) -> UnsupportedSetting | None:
-        """The first of the settings that this one cannot say, beyond what holds for all of them."""
+        """Return the first setting that only this dialect does not support."""
         return None
 
 
@@ -113,9 +114,9 @@ NOTED = frozenset(
         "info",
     }
 )
-"""Events that are known, and mark no instant."""
+"""Known events that set no instant."""
 CLIENT = "client"
-"""The one that does what a session delegates, unless it names a backend, which is billed by itself."""
+"""The default executor of a session's delegated tasks. A backend in its place is billed separately."""
 UNCOUNTED = "what that backend costs is in neither `cost` nor `--budget`, for its tokens are not counted: remove it"
 ASKED_TO_CLOSE, EXPIRED = "close_requested", "expired"
 KEPT: Mapping[Keys, str] = MappingProxyType(
@@ -129,7 +130,7 @@ KEPT: Mapping[Keys, str] = MappingProxyType(
 
 
 class _Wire(msgspec.Struct):
-    """What is looked at of an event."""
+    """The decoded fields of an event."""
 
     type: str = ""
     delta: msgspec.Raw = EMPTY
@@ -146,9 +147,9 @@ _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 class GptLive(FullDuplexDialect):
     """GPT-Live, a model that listens while it speaks: OpenAI's /v1/live/sessions, Azure's /openai/v1/live/sessions.
 
-    Names and fields: the Live API's client and server events, as openai-python 3.51 to 3.54 has them (`types/live`).
-    Audio comes all the time, silence included, for as long as the caller's does; there are no ids of responses, no
-    events of turn detection, and nothing to commit, to cancel or to truncate.
+    Names and fields: the Live API's client and server events, as in openai-python 3.51 to 3.54 (`types/live`). Audio,
+    including silence, is sent continuously for as long as the caller's is. There are no response ids, no events of turn
+    detection, and nothing to commit, to cancel or to truncate.
     """
 
     name = GPT_LIVE_NAME
@@ -168,10 +169,10 @@ class GptLive(FullDuplexDialect):
             return UnsupportedSetting(("extra", key), f"extra must not set {problem}")
         return undone(self._session(settings), settings.extra, KEPT)
 
-    # What a session says.
+    # Sent messages.
 
     def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
-        """The client begins; nobody greets."""
+        """Return the set-up. The client sends the first message."""
         start = self._message(
             MessageKind.SET_UP, START, event_id, session=merged(self._session(settings), settings.extra)
         )
@@ -200,7 +201,7 @@ class GptLive(FullDuplexDialect):
     def _message(self, act: MessageKind, name: str, event_id: str, **fields: Any) -> ClientMessage:
         return ClientMessage(act, name, msgspec.json.encode({"type": name, "event_id": event_id} | fields))
 
-    # How the service is read.
+    # Received messages.
 
     def decode(self, message: bytes) -> Sequence[ServerEvent]:
         try:
@@ -247,12 +248,12 @@ class GptLive(FullDuplexDialect):
 
 
 def wire_format(format: AudioFormat) -> dict[str, Any]:
-    """How a session says its format, which is that of both ways."""
+    """Return a session's format, the same for both directions."""
     return ga_format(format) | {"rate": format.rate_hz}
 
 
 def _backend(session: Mapping[str, Any]) -> tuple[str, str] | None:
-    """(key, what is wrong with it) of a setting that has a backend work whose tokens are not counted."""
+    """Return (key, error) of a setting that delegates work to a backend whose tokens are not counted."""
     delegation = session.get("delegation")
     target = delegation.get("type") if isinstance(delegation, Mapping) else None
     if target not in (None, CLIENT):
@@ -261,7 +262,7 @@ def _backend(session: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def _delegated(wire: _Wire) -> ServerEvent:
-    """The service has handed on a task, and may say so; the answer comes once somebody has done it."""
+    """Return the fatal error for a delegated task: the service's speech until the task is done is no answer."""
     target = slug(text_of(object_in(wire.delegation), "target")) or "unknown"
     why = "this tool answers none" if target == CLIENT else "its tokens are not counted"
     words = f"the service delegated a task (to: {target}), and {why}: what it says then is no answer to its caller"
@@ -271,7 +272,7 @@ def _delegated(wire: _Wire) -> ServerEvent:
 
 
 def _closed(wire: _Wire) -> ServerEvent:
-    """The session is over: as we asked, or because the service ends it."""
+    """Return the event of the session's end: as we requested, or because the service ended it."""
     reason = slug(string_in(wire.reason)[:LONGEST_ID]) or "unknown"
     if reason == ASKED_TO_CLOSE:
         return ServerEvent(EventKind.NOTED, CLOSED)

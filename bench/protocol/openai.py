@@ -1,7 +1,7 @@
-"""What the dialects of the OpenAI Realtime API share: the preview's and GA's (`openai_preview.py`, `openai_ga.py`).
+"""The common part of the OpenAI Realtime API dialects, preview and GA (`openai_preview.py`, `openai_ga.py`).
 
-Names and fields: the Realtime API's client and server events, in the spelling of the preview (api-versions
-2024-10-01-preview, 2025-04-01-preview) and of GA. What a client says is here, what it reads in `openai_events.py`.
+Names and fields: the Realtime API's client and server events, as in the preview (api-versions 2024-10-01-preview,
+2025-04-01-preview) and in GA. This module encodes client messages; `openai_events.py` decodes server events.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from bench.protocol.settings import (
 )
 
 FORMATS = by_name(PCM16, G711_ULAW, G711_ALAW)
-"""What OpenAI takes and gives."""
+"""The formats that OpenAI accepts and sends."""
 RATED_FORMATS = {**FORMATS, **by_name(PCM16_8K, PCM16_16K, PCM16_48K)}
-"""What can be said where a format has its rate beside it: OpenAI's own formats, and those of servers like it."""
+"""The formats that can be named if a format has a rate: OpenAI's own, and those of compatible servers."""
 NAMES = {
     MessageKind.SET_UP: "session.update",
     MessageKind.ITEM: "conversation.item.create",
@@ -56,7 +56,7 @@ NAMES = {
     MessageKind.RETRIEVE: "conversation.item.retrieve",
 }
 TOOL_CHOICES = ("auto", "none", "required")
-"""What may stand for a choice of functions; anything else is the name of one."""
+"""The choices of functions that are no function's name. Any other choice is the name of a function."""
 GA_NAME, PREVIEW_NAME, VOICE_LIVE_NAME, GPT_LIVE_NAME = "ga", "preview", "voice-live", "gpt-live"
 TITLES = {GA_NAME: "GA", PREVIEW_NAME: "preview", VOICE_LIVE_NAME: "Voice Live", GPT_LIVE_NAME: "GPT-Live"}
 
@@ -64,8 +64,8 @@ TITLES = {GA_NAME: "GA", PREVIEW_NAME: "preview", VOICE_LIVE_NAME: "Voice Live",
 class DialectSetting(NamedTuple):
     """A setting that not every dialect has.
 
-    `keys`: below a script's `session`; `owners`: the names of the dialects that have it; `called`: how errors call it;
-    `holds`: which of its values are meant, where not all are.
+    `keys` is its path below a script's `session`, `owners` are the names of the dialects that have it, and `called` is
+    its name in errors. `holds` selects the values that the restriction applies to, if not all.
     """
 
     keys: tuple[str, ...]
@@ -96,10 +96,11 @@ OWNED = (
 
 
 class OpenAIDialect(EventReader):
-    """What a `bench.protocol.base.Dialect` of the Realtime API is, but for what differs.
+    """The common part of a `bench.protocol.base.Dialect` of the Realtime API.
 
-    `family`: the name of the dialect whose settings it has; `reply_part`: the type of a text part in the assistant's
-    messages; `kept`: where in an update this tool's own settings stand → what to do instead of `extra`.
+    `family` is the name of the dialect whose settings it has. `reply_part` is the type of a text part in the
+    assistant's messages. `kept` maps the paths of this tool's own settings in an update to the remedy in place of
+    `extra`.
     """
 
     input_formats = output_formats = FORMATS
@@ -109,17 +110,17 @@ class OpenAIDialect(EventReader):
     kept: Mapping[Keys, str]
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:
-        """The `session` of a session.update, without `extra`."""
+        """Return the `session` of a session.update, without `extra`."""
         raise NotImplementedError
 
     def output(self, output: Output) -> dict[str, Any]:
-        """How a session or response says what it gives out."""
+        """Return the output kinds of a session or response."""
         raise NotImplementedError
 
-    # What a session says.
+    # Sent messages.
 
     def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
-        """Formats and settings that the dialect has not, and further ones that would undo what this tool goes by."""
+        """Return the first unsupported setting, or setting in `extra` that conflicts with what this tool relies on."""
         return (
             self.unknown_format(settings, f" in the {self.name} dialect")
             or self._lacks(settings)
@@ -135,7 +136,7 @@ class OpenAIDialect(EventReader):
         return UnsupportedSetting(owned.keys, f"{problem}: remove it, or use --dialect {owner}")
 
     def refuses_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
-        """An update of the session may repeat what the first one said, and set what this tool does not go by."""
+        """Return the conflict of a session update. It may repeat settings of the first one, and add others."""
         session = event.get("session")
         if self.message_kinds.get(event["type"]) is not MessageKind.SET_UP or not isinstance(session, Mapping):
             return ""
@@ -145,7 +146,7 @@ class OpenAIDialect(EventReader):
         return "" if undoing is None else undoing.problem
 
     def set_up(self, settings: SessionSettings, event_id: str) -> tuple[ClientMessage | AwaitedEvent, ...]:
-        """The service greets, is told the settings, and has taken them."""
+        """Return the set-up: the service's first event, the settings, and the service's confirmation."""
         return (
             AwaitedEvent(EventKind.SESSION_CREATED, "session.created"),
             self._message(MessageKind.SET_UP, event_id, session=merged(self.session(settings), settings.extra)),
@@ -173,7 +174,7 @@ class OpenAIDialect(EventReader):
 
     def request(self, settings: ResponseSettings, event_id: str) -> ClientMessage:
         metadata = settings.metadata
-        if settings.out_of_band:  # with our own word, by which its response is known
+        if settings.out_of_band:  # with our own id, which identifies its response
             metadata = (metadata or {}) | {REQUEST_KEY: event_id}
         response = without_none(
             {
@@ -212,13 +213,13 @@ class OpenAIDialect(EventReader):
         return ClientMessage(act, name, msgspec.json.encode({"type": name, "event_id": event_id} | fields))
 
     def fillers(self, settings: SessionSettings) -> Mapping[str, Any] | None:
-        """Only Azure Voice Live has any; a client that speaks preview asks for them by `extra`."""
+        """Return the filler settings, which only Azure Voice Live has. With the preview dialect they are in `extra`."""
         asked = merged(self.session(settings), settings.extra).get(FILLERS)
         return asked if isinstance(asked, Mapping) else None
 
 
 def tools(settings: SessionSettings) -> dict[str, Any]:
-    """The functions that a session declares, and which of them it may call; nothing where it declares none."""
+    """Return the functions that a session declares, and the choice among them; {} if it declares none."""
     if not settings.tools:
         return {}
     declared = [{"type": "function"} | msgspec.to_builtins(tool) for tool in settings.tools]
@@ -226,12 +227,12 @@ def tools(settings: SessionSettings) -> dict[str, Any]:
 
 
 def chosen_tool(choice: str | None) -> str | dict[str, str] | None:
-    """The `tool_choice` of a session or response."""
+    """Return the `tool_choice` of a session or response."""
     return choice if choice is None or choice in TOOL_CHOICES else {"type": "function", "name": choice}
 
 
 def _is_set(settings: SessionSettings, owned: DialectSetting) -> bool:
-    """Whether a setting is not left to the service, and is one that not every dialect has."""
+    """Return whether the session sets a setting that not every dialect has, to a value that this applies to."""
     value: Any = settings
     for key in owned.keys:
         value = getattr(value, key, None)

@@ -1,11 +1,11 @@
-"""Reads the server events of the OpenAI Realtime API, in the spelling of the preview and of GA. Pure.
+"""The decoder of OpenAI Realtime API server events, with the names of the preview and of GA. Pure.
 
-A server event is one event, whatever it says. Every text of the service that is kept is cut here
-(`untrusted/values.py`): there is no other way in.
+A server message is one event, whatever its content. Every stored text of the service is shortened here
+(`untrusted/values.py`), because all texts pass through this module.
 
-The tokens of a response stand in the `usage` of its `response.done`. What is not told by kind is taken for text, cached
-input as far as there is text. What is no number of tokens is never taken for none: whoever cannot read a bill has not
-been told that it is nothing.
+The tokens of a response are in the `usage` of its `response.done`. Tokens without a kind count as text; cached tokens
+count as text only up to the number of text tokens. An invalid number of tokens never counts as zero: an unreadable
+usage does not mean that a response is free.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from bench.untrusted.values import (
 
 SHARED_KINDS = {
     "session.created": EventKind.SESSION_CREATED,
-    "conversation.created": EventKind.SESSION_CREATED,  # some servers greet with it alone
+    "conversation.created": EventKind.SESSION_CREATED,  # some servers send only this event at the start
     "session.updated": EventKind.SESSION_UPDATED,
     "input_audio_buffer.speech_started": EventKind.SPEECH_STARTED,
     "input_audio_buffer.speech_stopped": EventKind.SPEECH_STOPPED,
@@ -83,7 +83,7 @@ SHARED_KINDS = {
 
 
 def part_kinds(text: str, audio: str, transcript: str) -> dict[str, EventKind]:
-    """The kinds of the events that a response's parts come in, by name; the arguments: how their names begin."""
+    """Return the kinds of the events of a response's parts, by name. The arguments are the names' beginnings."""
     return {
         f"{text}.delta": EventKind.TEXT_DELTA,
         f"{text}.done": EventKind.TEXT_DONE,
@@ -94,8 +94,8 @@ def part_kinds(text: str, audio: str, transcript: str) -> dict[str, EventKind]:
     }
 
 
-# The three families that GA renamed. A server that sends one in the spelling of the other dialect is misread by every
-# client of this one, so it is an error (`Event.foreign`) and never a missing sample.
+# The three families of events that GA renamed. If a server sends one with the name of the other dialect, every client
+# of this dialect misreads it. So it is an error (`ServerEvent.foreign`), and not a missing sample.
 PREVIEW_PARTS = part_kinds("response.text", "response.audio", "response.audio_transcript")
 GA_PARTS = part_kinds("response.output_text", "response.output_audio", "response.output_audio_transcript")
 EFFECTS = {
@@ -111,28 +111,28 @@ EFFECTS = {
     "inference_not_authorized_error": ErrorScope.TURN_FAILED,
     "conversation_already_has_active_response": ErrorScope.UNANSWERED,
 }
-"""What an error comes to, by its code or, where it has none, by its type."""
+"""The effect of an error, by its code, or by its type if it has no code."""
 REQUEST_KEY = "rtbench_request"
-"""The key of a response's metadata under which the service gives back the event id of the request that it answers."""
+"""The key of a response's metadata in which the service returns the event id of the request."""
 FUNCTION_CALL = "function_call"
 """The type of an item that calls a function."""
 OF_OUTPUT = frozenset({EventKind.OUTPUT_ADDED, EventKind.OUTPUT_DONE, EventKind.CALL_ADDED, EventKind.CALL_DONE})
 MODALITIES = ("output_modalities", "modalities")
-"""What a session's kinds of output are called, in either dialect."""
+"""The names of a session's output kinds in the two dialects."""
 IDLE_TIMEOUT = ("audio", "input", "turn_detection", "idle_timeout_ms")
-"""Where a session says after how much silence it speaks up by itself."""
+"""The path of the setting for the silence after which the service speaks."""
 FILLERS = "interim_response"
-"""The setting by which Azure Voice Live speaks fillers: when, and which (azure-ai-voicelive, `RequestSession`)."""
+"""The setting of Azure Voice Live's fillers: when, and which (azure-ai-voicelive, `RequestSession`)."""
 LONGEST_SESSION = (1001, "maximum duration")
-"""The close of a session that was as long as one may be: its code, and what is in its reason."""
+"""The close of a session that reached its maximum age: its code, and a part of its reason."""
 MANY_TOKENS = 2**40
-"""Number of tokens from which on it is a mistake, and the sum of a turn's would not fit its column."""
+"""The number of tokens from which a value is invalid. The sum of a turn would not fit its column."""
 
 Short = Annotated[str, msgspec.Meta(max_length=LONGEST_ID)]
 
 
 class _Item(msgspec.Struct):
-    """What is looked at of an item; a call of a function has a name and an id of its own."""
+    """The decoded fields of an item. A function call has its own name and id."""
 
     id: Short = ""
     type: Short = ""
@@ -142,7 +142,7 @@ class _Item(msgspec.Struct):
 
 
 class _Wire(msgspec.Struct):
-    """The fields that are looked at, of the types that services give them; msgspec skips the others unread."""
+    """The decoded fields, with the types that services use; msgspec skips all other fields."""
 
     type: Short = ""
     response_id: Short | None = None
@@ -162,7 +162,7 @@ class _Wire(msgspec.Struct):
 
 
 class _Names(msgspec.Struct):
-    """What is text in every event, or it is malformed."""
+    """The fields that must be text in every event; otherwise the event is malformed."""
 
     type: str = ""
     response_id: str | None = None
@@ -170,7 +170,7 @@ class _Names(msgspec.Struct):
 
 
 class _Limits(msgspec.Struct):
-    """The one field of `rate_limits.updated`, which comes once a response at most."""
+    """The only field of `rate_limits.updated`, which arrives at most once per response."""
 
     rate_limits: Any = None
 
@@ -183,9 +183,9 @@ _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def _loose(message: bytes) -> _Wire:
-    """Read the same fields of a message in which some are of other types, or names and ids too long to be kept whole.
+    """Decode the same fields of a message with fields of other types, or with names and ids that are too long.
 
-    Those of other types are as if they were missing.
+    Fields of other types count as missing.
     """
     named, fields = _decode_names(message), _decode_fields(message)
 
@@ -212,10 +212,10 @@ def _loose(message: bytes) -> _Wire:
 
 
 class EventReader(Dialect):
-    """The half of a dialect of the Realtime API that reads.
+    """The decoding half of a Realtime API dialect.
 
-    `parts`: the kinds of the events of a response's parts, by name; `others`: the same of the other dialect; `own`: of
-    further events.
+    `parts` are the kinds of the events of a response's parts, by name; `others` are those of the other dialect; `own`
+    are the kinds of additional events.
     """
 
     parts: Mapping[str, EventKind]
@@ -228,14 +228,14 @@ class EventReader(Dialect):
         self._foreign = frozenset(name for name, kind in self.others.items() if kind in DELTAS)
 
     def decode(self, message: bytes) -> tuple[ServerEvent, ...]:
-        """The one event of a message."""
+        """Return the one event of a message."""
         try:
             try:
                 wire = _decode_wire(message)
             except msgspec.ValidationError:
                 wire = _loose(message)
             kind = self._kind_of(wire.type)
-            if kind is EventKind.AUDIO_DELTA:  # first, for it is most of the traffic
+            if kind is EventKind.AUDIO_DELTA:  # first, because most messages are of this kind
                 delta = _unescaped(wire.delta) if b"\\" in message else wire.delta
                 size = base64_bytes(delta)
                 return (ServerEvent(kind, wire.type, wire.response_id or "", wire.item_id or "", size, delta),)
@@ -243,7 +243,7 @@ class EventReader(Dialect):
                 delta = wire.delta
                 size = text_characters(delta)
                 return (ServerEvent(kind, wire.type, wire.response_id or "", wire.item_id or "", size, delta),)
-            if kind is None:  # of no known name, or in the other dialect's spelling
+            if kind is None:  # an unknown name, or one of the other dialect
                 foreign = wire.type in self._foreign
                 return (
                     ServerEvent(
@@ -279,30 +279,30 @@ class EventReader(Dialect):
         return next((name for name, value in outputs.items() if isinstance(value, list) and "audio" not in value), "")
 
     def idle_timeout_ms(self, session: Mapping[str, Any]) -> int | None:
-        """Only GA has it (`session.audio.input.turn_detection`)."""
+        """Return the idle timeout, which only GA has (`session.audio.input.turn_detection`)."""
         value: Any = session
         for key in IDLE_TIMEOUT:
             value = value.get(key) if isinstance(value, Mapping) else None
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
     def fills_waits(self, session: Mapping[str, Any]) -> bool:
-        """Only Azure Voice Live does, which has the preview's names."""
+        """Return whether the session speaks fillers. Only Azure Voice Live does, which has the preview's names."""
         return isinstance(session.get(FILLERS), Mapping)
 
     def is_expiry(self, code: int, reason: str) -> bool:
-        """OpenAI closes so; Azure sends an error before (`session_expired`)."""
+        """Return whether OpenAI closed an expired session. Azure sends an error before (`session_expired`)."""
         closed, words = LONGEST_SESSION
         return code == closed and words in reason
 
 
 def _unescaped(raw: msgspec.Raw) -> msgspec.Raw:
-    """A JSON string without escapes, where it needs none: some encoders write `+` and `/` of base64 as escapes."""
+    """Return a JSON string without unnecessary escapes. Some encoders escape `+` and `/` of base64."""
     value = msgspec.json.decode(raw) if len(raw) else None
     return msgspec.Raw(b'"' + value.encode() + b'"') if isinstance(value, str) else raw
 
 
 def _described(kind: EventKind, wire: _Wire) -> ServerEvent:
-    """An event that is no delta: ids, status and whatever object it carries."""
+    """Return an event that is no delta, with its ids, status and object."""
     event = ServerEvent(
         kind,
         wire.type,
@@ -313,7 +313,7 @@ def _described(kind: EventKind, wire: _Wire) -> ServerEvent:
     )
     if kind in OF_OUTPUT:
         return msgspec.structs.replace(event, phase=slug((wire.item and wire.item.phase) or ""), calls=_call(wire))
-    if not (len(wire.response) or len(wire.session) or len(wire.error)):  # as of most events, and quicker to see
+    if not (len(wire.response) or len(wire.session) or len(wire.error)):  # most events have none of these objects
         return event
     response, session = object_in(wire.response), shortened_settings(object_in(wire.session), len(wire.session)) or None
     details = part_of(response, "status_details")
@@ -333,13 +333,13 @@ def _described(kind: EventKind, wire: _Wire) -> ServerEvent:
 
 
 def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
-    """The parts of the item that a message shows."""
+    """Return the parts of the item in a message."""
     content = part_of(message, "item").get("content")
     return [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
 
 
 def _retrieved(wire: _Wire, parts: Sequence[dict[str, Any]]) -> ServerEvent:
-    """What the service keeps of an item: how much audio, and which words."""
+    """Return the content that the service keeps of an item: the size of the audio, and the text."""
     sizes = [base64_bytes(msgspec.Raw(msgspec.json.encode(part.get("audio")))) for part in parts]
     words = (text_of(part, name, LONGEST_TEXT) for part in parts for name in ("transcript", "text"))
     return ServerEvent(
@@ -352,7 +352,7 @@ def _retrieved(wire: _Wire, parts: Sequence[dict[str, Any]]) -> ServerEvent:
 
 
 def _call(wire: _Wire) -> tuple[FunctionCall, ...]:
-    """The function call that an event of an item is of; none where it is of another item."""
+    """Return the function call of an item's event; none if it is another kind of item."""
     item = wire.item or _Item()
     call_id = wire.call_id or item.call_id
     if not call_id:
@@ -361,7 +361,7 @@ def _call(wire: _Wire) -> tuple[FunctionCall, ...]:
 
 
 def _calls(response: Mapping[str, Any]) -> Iterator[FunctionCall]:
-    """The function calls in the output of a response that is done."""
+    """Yield the function calls in the output of a response that is done."""
     output = response.get("output")
     for item in output if isinstance(output, list) else ():
         if isinstance(item, dict) and item.get("type") == FUNCTION_CALL and (call_id := text_of(item, "call_id")):
@@ -369,14 +369,14 @@ def _calls(response: Mapping[str, Any]) -> Iterator[FunctionCall]:
 
 
 def failure_of(error: Mapping[str, Any], id_name: str = "event_id") -> ServiceFailure:
-    """An error as the service tells it. `id_name`: where it gives back the client's own id of a message."""
+    """Return an error that the service reported. `id_name` is the field with the client's own id of a message."""
     kind, code = (slug(text_of(error, name)) for name in ("type", "code"))
     effect = EFFECTS.get(code or kind, ErrorScope.NONE)
     return ServiceFailure(kind, code, text_of(error, "message", LONGEST_WORDS), text_of(error, id_name), effect)
 
 
 def _usage(usage: Any) -> TokenUsage | None:
-    """The tokens of a response; None where none are told, `UNREAD` where they cannot be read."""
+    """Return the tokens of a response; None if there are none, `UNREAD` if they are unreadable."""
     if usage is None or usage == {}:
         return None
     try:
@@ -386,11 +386,11 @@ def _usage(usage: Any) -> TokenUsage | None:
 
 
 class UnreadableError(Exception):
-    """A number of tokens that is none, or is missing."""
+    """A number of tokens that is invalid or missing."""
 
 
 def tokens_in(usage: Any) -> dict[str, int]:
-    """Tokens by kind, under the names of `bench.protocol.events.Usage`. Raises UnreadableError."""
+    """Return tokens by kind, with the names of `bench.protocol.events.TokenUsage`. Raise UnreadableError."""
     came, went = _details(usage, "input_token_details"), _details(usage, "output_token_details")
     nothing = 0 if _tokens(usage, "total_tokens") == 0 else None
     read = _by_kind(came, _tokens(usage, "input_tokens"), nothing)
@@ -407,7 +407,7 @@ def tokens_in(usage: Any) -> dict[str, int]:
 
 
 def _details(parent: Any, name: str) -> Any:
-    """The object of this name within another; {} where it is left out."""
+    """Return the object with this name in another object; {} if it is missing."""
     if not isinstance(parent, dict):
         raise UnreadableError
     value = parent.get(name)
@@ -415,13 +415,13 @@ def _details(parent: Any, name: str) -> Any:
 
 
 def _tokens(parent: Any, name: str) -> int | None:
-    """The number of tokens of this name; None where it is left out."""
+    """Return the number of tokens with this name; None if it is missing."""
     if not isinstance(parent, dict):
         raise UnreadableError
     value = parent.get(name)
     if value is None:
         return None
-    if isinstance(value, float) and value.is_integer():  # JSON knows one kind of number
+    if isinstance(value, float) and value.is_integer():  # JSON has only one kind of number
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MANY_TOKENS:
         raise UnreadableError
@@ -429,12 +429,12 @@ def _tokens(parent: Any, name: str) -> int | None:
 
 
 def _told(details: Any) -> list[int | None]:
-    """Tokens of each of TOKEN_KINDS, None of those that are not told."""
+    """Return the tokens of each of TOKEN_KINDS; None for those that are not reported."""
     return [_tokens(details, f"{kind}_tokens") for kind in TOKEN_KINDS]
 
 
 def _by_kind(details: Any, *totals: int | None) -> list[int]:
-    """Tokens of each of TOKEN_KINDS; where none is told, the first total that is: all of it text."""
+    """Return the tokens of each of TOKEN_KINDS. If no kind has tokens, return the first reported total as text."""
     told = _told(details)
     total = next((tokens for tokens in totals if tokens is not None), None)
     if total is None and all(tokens is None for tokens in told):
@@ -443,7 +443,11 @@ def _by_kind(details: Any, *totals: int | None) -> list[int]:
 
 
 def _cached(details: Any, cached: int, read: list[int]) -> list[int]:
-    """Cached tokens of each of TOKEN_KINDS; where none is told, of each kind as far as it was read, the rest audio."""
+    """Return the cached tokens of each of TOKEN_KINDS.
+
+    If none is reported by kind, they are text up to the input's text tokens, then audio up to its audio tokens, then
+    image.
+    """
     told = _told(details)
     if any(tokens is not None for tokens in told):
         return [tokens or 0 for tokens in told]

@@ -14,7 +14,7 @@ G711_TYPES: Mapping[AudioFormatName, str] = {"g711_ulaw": "audio/pcmu", "g711_al
 
 
 def ga_format(format: AudioFormat) -> dict[str, Any]:
-    """How GA says a format."""
+    """Return a format as GA writes it."""
     if format.is_pcm:
         return {"type": "audio/pcm", "rate": format.rate_hz}
     return {"type": G711_TYPES[format.name]}
@@ -47,7 +47,7 @@ class Ga(OpenAIDialect):
         transcription, noise = settings.input_transcription, settings.noise_reduction
         heard = {
             "format": ga_format(self.input_format_for(settings)),
-            "turn_detection": settings.turn_detection and settings.turn_detection.given,  # null switches it off
+            "turn_detection": settings.turn_detection and settings.turn_detection.given,  # null disables it
         } | without_none(
             {
                 "transcription": {"model": transcription} if transcription else None,

@@ -55,7 +55,7 @@ class Preview(OpenAIDialect):
         ) | {"turn_detection": settings.turn_detection and settings.turn_detection.given}
 
     def formats(self, settings: SessionSettings) -> dict[str, Any]:
-        """How a session says its formats. A rate is said where it is another than OpenAI's: that service has no key."""
+        """Return a session's formats. The rate is included only if it is not OpenAI's, which has no key for it."""
         heard, spoken = self.input_format_for(settings), self.output_format_for(settings)
         rate_hz = heard.rate_hz if heard.is_pcm and heard is not PCM16 else None
         name = "pcm16" if heard.is_pcm else heard.name
@@ -64,7 +64,7 @@ class Preview(OpenAIDialect):
         )
 
     def output(self, output: Output) -> dict[str, Any]:
-        """Preview cannot speak without text beside it: the choice is text alone, or both."""
+        """Return the output kinds. Preview has no audio without text, so the choice is text only, or both."""
         return {"modalities": ["text"] if output == "text" else ["audio", "text"]}
 
 

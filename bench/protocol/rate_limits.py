@@ -1,8 +1,8 @@
-"""What a service says of its limits: how much of each is left, and how long to wait when one is reached.
+"""A service's rate limits: how much of each is left, and how long to wait after one is reached.
 
-It says so in the headers of its handshake, in the event `rate_limits.updated`, and, where a response fails by a limit,
-in the words of its message alone ("Please try again in 6.232s"). All of it is advice: what cannot be read is left out,
-and nothing here raises.
+The service reports them in the headers of its handshake, in the event `rate_limits.updated`, and, if a response fails
+because of a limit, only in the text of its message ("Please try again in 6.232s"). All values are advice: unreadable
+ones are ignored, and this module never raises.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from bench.units import NS_PER_S
 from bench.untrusted.values import LONGEST_ID
 
 LONGEST_S = 1e9
-"""A longer wait is left out: nobody means it, and it might not fit its column."""
+"""The maximum wait. A longer one is ignored: it is an error, and might not fit its column."""
 LARGEST = 2**53
-"""The largest number that is exact whichever way JSON writes it."""
+"""The largest integer that is exact in every JSON notation."""
 LIMITED = ("requests", "tokens")
 UNITS_S = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-"""Seconds in the units of "1m26.4s"; longer words for them have the same beginning."""
+"""The units of "1m26.4s" in seconds. Longer names of units begin with the same letters."""
 
 _NUMBER = r"\d{1,12}(?:\.\d{1,12})?"
 _UNIT = r"(?:ms|milliseconds?|d(?:ays?)?|h(?:ours?)?|m(?:inutes?)?|s(?:econds?)?)(?![a-z])"
@@ -35,7 +35,7 @@ _asked = re.compile(rf"(?:try again|retry) (?:in|after) ({_LENGTH})", _FLAGS).se
 
 
 class RateLimit(msgspec.Struct, frozen=True):
-    """One limit, `requests` or `tokens` or another: what remains of it, and when it is whole again; None: not told."""
+    """One limit, such as `requests` or `tokens`: what remains, and the seconds until its reset; None if unknown."""
 
     name: str
     limit: int | None = None
@@ -44,7 +44,7 @@ class RateLimit(msgspec.Struct, frozen=True):
 
 
 def rate_limits(value: object) -> tuple[RateLimit, ...]:
-    """The named entries of `rate_limits` in `rate_limits.updated`."""
+    """Return the named entries of `rate_limits` in `rate_limits.updated`."""
     entries = [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
     return tuple(
         RateLimit(
@@ -59,7 +59,7 @@ def rate_limits(value: object) -> tuple[RateLimit, ...]:
 
 
 def limits_in(headers: Mapping[str, str]) -> tuple[RateLimit, ...]:
-    """What a handshake's response says of its limits: `x-ratelimit-{limit,remaining,reset}-{requests,tokens}`."""
+    """Return the limits in a handshake's headers: `x-ratelimit-{limit,remaining,reset}-{requests,tokens}`."""
     found = []
     for name in LIMITED:
         limit, remaining, reset = (
@@ -71,15 +71,15 @@ def limits_in(headers: Mapping[str, str]) -> tuple[RateLimit, ...]:
 
 
 def wait_in(message: str) -> int | None:
-    """The wait that a message of a reached limit asks for, in ns: "Please try again in 250ms", "… in 1m26.4s"."""
+    """Return the wait in the message of a reached limit, in ns: "Please try again in 250ms", "… in 1m26.4s"."""
     asked = _asked(message)
     return None if asked is None else _ns(_length_s(asked[1]))
 
 
 def wait_of(headers: Mapping[str, str]) -> int | None:
-    """The wait that a refusal's headers ask for, in ns: `retry-after-ms`, else `retry-after` (RFC 9110 §10.2.3).
+    """Return the wait in a refusal's headers, in ns: `retry-after-ms`, else `retry-after` (RFC 9110 §10.2.3).
 
-    A date counts from the response's own `date`, for the clocks of two hosts may differ.
+    A date counts from the response's own `date`, because the clocks of two hosts may differ.
     """
     if (ms := _number(headers.get("retry-after-ms"))) is not None:
         return _ns(ms / 1_000)
@@ -102,7 +102,7 @@ def _ns(seconds: float) -> int | None:
 
 
 def _seconds(value: object) -> float | None:
-    """A number of seconds, or a length such as "6m0s"."""
+    """Return a number of seconds, also from a duration such as "6m0s"."""
     if isinstance(value, str) and _length(value.strip()):
         return _length_s(value)
     return _number(value)
@@ -114,7 +114,7 @@ def _count(value: object) -> int | None:
 
 
 def _number(value: object) -> float | None:
-    """A finite number, also one that is written as a string."""
+    """Return a finite number, also from a string; None for any other value."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -125,7 +125,7 @@ def _number(value: object) -> float | None:
 
 
 def _date_s(text: str | None) -> float | None:
-    """An HTTP date, in seconds since 1970."""
+    """Return an HTTP date in seconds since 1970; None if it is invalid."""
     try:
         parsed = parsedate_tz(text) if text else None
         return None if parsed is None else float(mktime_tz(parsed))

@@ -1,8 +1,8 @@
-"""What a script sets on a session and its responses, and what its messages hold, in words of no dialect.
+"""The settings of a session and its responses, and the content of messages, independent of dialects.
 
-Settings that this tool does not know (`extra`) are merged into the update of a session; what it goes by cannot be set
-so. Each dialect has its own names for what the harness relies on (which audio it sends, who ends a turn, what a reply
-is); `extra` that named it otherwise would be measured as something that it is not.
+Settings that this tool does not know (`extra`) are merged into a session's update, but cannot replace a setting that
+this tool relies on. Each dialect has its own names for these settings (which audio is sent, what ends a turn, what a
+reply contains). If `extra` changed them, the measurement would be wrong.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Keys = tuple[str, ...]
 Output = Literal["audio", "text"]
 Effort = Literal["minimal", "low", "medium", "high", "xhigh"]
 TokenCap = int | Literal["inf"]
-"""The longest answer, in tokens; `inf`: as long as the model can make it."""
+"""The maximum length of a response, in tokens; `inf`: the model's own maximum."""
 
 
 FULL_DUPLEX: Literal["full_duplex"] = "full_duplex"
@@ -30,15 +30,21 @@ DetectorName = Literal[
     "azure_semantic_vad_multilingual",
     "full_duplex",
 ]
-"""Detectors by name: with azure in it Azure Voice Live's; `full_duplex` is GPT-Live, which never stops listening."""
+"""The names of turn detection.
+
+Those with `azure` are Azure Voice Live's. `full_duplex` is GPT-Live's and agents', which listen all the time.
+"""
 MessageRole = Literal["system", "assistant", "user"]
 NoiseReduction = Literal["near_field", "far_field", "azure_deep_noise_suppression"]
-"""What is near to the microphone, or far from it; Azure Voice Live's own."""
+"""Noise reduction for a near or a far microphone, and Azure Voice Live's own."""
 EchoCancellation = Literal["server_echo_cancellation"]
 
 
 class TurnDetection(msgspec.Struct, frozen=True, kw_only=True):
-    """The service's voice activity detection. None leaves the service's default; `fields.py` says which has what."""
+    """The service's voice activity detection. None means the service's default.
+
+    `bench/plan/script_keys.py` has the options of each type.
+    """
 
     type: DetectorName = "server_vad"
     threshold: float | None = None
@@ -56,12 +62,12 @@ class TurnDetection(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def given(self) -> dict[str, Any]:
-        """What is not left to the service."""
+        """The settings that are not left to the service."""
         return without_none(msgspec.structs.asdict(self))
 
 
 class FunctionTool(msgspec.Struct, frozen=True, kw_only=True):
-    """A function that the model may call. `parameters`: JSON Schema of an object, its arguments."""
+    """A function that the model may call. `parameters` is the JSON Schema of its arguments, an object."""
 
     name: str
     description: str = ""
@@ -69,13 +75,13 @@ class FunctionTool(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def required(self) -> tuple[str, ...]:
-        """The arguments that a call must have."""
+        """The required arguments of a call."""
         names = self.parameters.get("required")
         return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
 
 
 class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings that a script sends for a session; `bench/plan/script_keys.py` explains them. None keeps the default."""
+    """Settings that a script sends for a session. None means the default. `bench/plan/script_keys.py` explains them."""
 
     output: Output = "audio"
     instructions: str | None = None
@@ -84,12 +90,12 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     input_transcription: str | None = None
     temperature: float | None = None
     turn_detection: TurnDetection | None = None
-    """None switches it off: turns are committed by the client."""
+    """None disables it: the client commits turns."""
     input_format: AudioFormatName | None = None
     output_format: AudioFormatName | None = None
     model: str | None = None
     reasoning: dict[str, Any] | None = None
-    """In the words of GA."""
+    """In GA's format."""
     truncation: str | dict[str, Any] | None = None
     noise_reduction: NoiseReduction | None = None
     echo_cancellation: EchoCancellation | None = None
@@ -98,47 +104,47 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     tool_choice: str | None = None
     """`auto`, `none`, `required`, or the name of a function."""
     extra: dict[str, Any] = {}
-    """Further settings in the words of the dialect, merged into the update last (`merged`)."""
+    """Additional settings in the dialect's format, which are merged into the update last (`merged`)."""
 
     @property
     def service_responds(self) -> bool:
-        """Whether the service starts responses by itself, which is its default where it detects turns."""
+        """True if the service starts responses, which is the default with turn detection."""
         return self.turn_detection is not None and self.turn_detection.create_response is not False
 
 
 class ResponseSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What one request for a response asks for, beyond what its session says."""
+    """The settings of one response that differ from its session's."""
 
     instructions: str | None = None
     output: Output | None = None
     max_output_tokens: TokenCap | None = None
     conversation: Literal["auto", "none"] | None = None
-    """`none`: the response is out of band, it becomes no part of the conversation."""
+    """`none`: the response is out of band and does not become part of the conversation."""
     input: tuple[Message, ...] | None = None
-    """What is answered, instead of the conversation; empty: nothing is."""
+    """The input of the response in place of the conversation; empty: no input."""
     metadata: dict[str, str] | None = None
     tool_choice: str | None = None
 
     @property
     def out_of_band(self) -> bool:
-        """Whether the response stands beside the conversation, so that another one may be under way."""
+        """True if the response is outside of the conversation, so that another one may be in progress."""
         return self.conversation == "none"
 
 
 def without_none(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields that have a value."""
+    """Return the fields that are not None."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
 class UnsupportedSetting(NamedTuple):
-    """A setting that a dialect cannot say: its keys below a script's `session`, and a sentence with a remedy."""
+    """A setting that a dialect does not support: its keys below a script's `session`, and a sentence with a remedy."""
 
     setting: tuple[str, ...]
     problem: str
 
 
 def merged(settings: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with `extra` in them: mappings merge key by key, anything else replaces what is there."""
+    """Return the settings merged with `extra`: mappings merge key by key, any other value replaces the old one."""
     both = dict(settings)
     for key, value in extra.items():
         old = both.get(key)
@@ -149,9 +155,10 @@ def merged(settings: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, A
 def conflict(
     settings: Mapping[str, Any], extra: Mapping[str, Any], kept: Mapping[Keys, str]
 ) -> UnsupportedSetting | None:
-    """Where `extra` sets what this tool goes by, with what to do instead; None where it does not.
+    """Return the first setting in `extra` that this tool relies on, with the remedy; None if there is none.
 
-    `settings`: the update without `extra`. What is switched off there cannot be refined, for that would switch it on.
+    `settings` is the update without `extra`. `extra` cannot set details of a setting that is disabled there, because
+    that would enable it.
     """
     for path, remedy in kept.items():
         place = _meeting(settings, extra, path)
@@ -163,13 +170,13 @@ def conflict(
 def undone(
     settings: Mapping[str, Any], extra: Mapping[str, Any], kept: Mapping[Keys, str]
 ) -> UnsupportedSetting | None:
-    """Why `extra` cannot be merged, with what to do; None where it can. Arguments as of `conflict`."""
+    """Return why `extra` cannot be merged, with the remedy; None if it can. Arguments as of `conflict`."""
     found = conflict(settings, extra, kept)
     return None if found is None else UnsupportedSetting(("extra", *found.setting), f"extra {found.problem}")
 
 
 def _meeting(settings: Any, extra: Any, path: Keys) -> Keys | None:
-    """How far down the path `extra` takes the place of what is at its end; None where it leaves that as it is."""
+    """Return the part of the path at which `extra` replaces the value at its end; None if it does not."""
     for depth, key in enumerate(path):
         if not isinstance(extra, Mapping) or not isinstance(settings, Mapping):
             return path[:depth]
@@ -180,9 +187,9 @@ def _meeting(settings: Any, extra: Any, path: Keys) -> Keys | None:
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
-    """An image that goes with a message. `url`: all of it, as a data URL; `width`, `height`: in pixels.
+    """An image of a message. `url` is the complete image as a data URL; `width` and `height` are in pixels.
 
-    `digest`: SHA-256 of its file, hex.
+    `digest` is the SHA-256 of its file, in hex.
     """
 
     url: str
@@ -192,7 +199,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """A message: words, and perhaps an image. Only a user's has one."""
+    """A message: text, and perhaps an image, which only a user's message has."""
 
     role: MessageRole
     text: str
@@ -200,7 +207,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FunctionOutput(msgspec.Struct, frozen=True, kw_only=True):
-    """What a function returned that the service called, by the call's id."""
+    """The output of a function that the service called, with the call's id."""
 
     call_id: str
     output: str

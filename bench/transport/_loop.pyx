@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Asks Linux what `loop.py` needs of it, in C: which sockets are readable, how a thread was kept, timers as files."""
+"""The Linux calls of `event_loop.py`, in C: readable sockets, the account of a thread, and timers as files."""
 
 from cpython.exc cimport PyErr_SetFromErrno
 from libc.string cimport memset
@@ -20,7 +20,7 @@ cdef extern from "<sys/epoll.h>" nogil:
     int EPOLLIN, EPOLLHUP
 
 cdef enum:
-    READY = 1024  # events that are asked for at once
+    READY = 1024  # maximum number of events of one poll
 
 cdef extern from "<unistd.h>" nogil:
     ssize_t pread(int fd, void *into, size_t size, long offset)
@@ -46,7 +46,7 @@ cdef extern from "<sys/timerfd.h>" nogil:
 
 
 def make_alarm():
-    """A timer that is a file, readable from the instant on to which it is set; raises OSError."""
+    """Return a timer that is a file. It is readable from the instant to which it is set. Raise OSError."""
     cdef int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)
     if fd < 0:
         PyErr_SetFromErrno(OSError)
@@ -54,7 +54,7 @@ def make_alarm():
 
 
 def set_alarm(int fd, long long at_ns):
-    """Set an alarm, which is not readable until then."""
+    """Set an alarm. It is not readable before that instant."""
     cdef itimerspec value
     memset(&value, 0, sizeof(value))
     value.it_value.tv_sec, value.it_value.tv_nsec = at_ns // 1_000_000_000, at_ns % 1_000_000_000
@@ -62,10 +62,10 @@ def set_alarm(int fd, long long at_ns):
 
 
 def readable(int epoll):
-    """The sockets of libev's epoll set that are readable, or at an end; [] where no file of it is ready for anything;
-    None where there are more of them than are asked for. Waits for nothing.
+    """Return the sockets of libev's epoll set that are readable or closed, with -1 for other ready files.
 
-    libev keeps a file's number in the lower half of the data of its events (`ev_epoll.c`).
+    Return [] if no file of the set is ready, and None if there are too many events for one poll. Do not block. libev
+    stores a file's number in the lower half of the data of its events (`ev_epoll.c`).
     """
     cdef epoll_event events[READY]
     cdef int count = epoll_wait(epoll, events, READY, 0), place
@@ -80,11 +80,10 @@ def readable(int epoll):
 
 
 def thread_use(int schedstat):
-    """How often this thread gave up its core or lost it, and how long it was awake so far, in ns: on a core, or without
-    one and waiting for one.
+    """Return (how often this thread left its core, how long it was awake, in ns: on a core or waiting for one).
 
-    `schedstat`: its own in /proc. The clock is read last, so that what is awake now is not left out; 0 where the kernel
-    keeps no such account.
+    `schedstat` is the thread's own file in /proc. The clock is read last, so that it includes the current run. The time
+    is 0 if the kernel has no such account.
     """
     cdef rusage usage
     cdef char text[64]

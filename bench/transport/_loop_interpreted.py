@@ -1,4 +1,4 @@
-"""Does in Python what `_loop.pyx` does in C."""
+"""The Python implementation of `_loop.pyx`. Its docstrings have the details."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ from bench.clock import thread_cpu_ns
 
 READABLE = 1 | 16  # EPOLLIN or EPOLLHUP of linux/eventpoll.h
 READY = 1024
-_THIS_THREAD = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)  # Linux tells threads apart
+_THIS_THREAD = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)  # only Linux has a usage per thread
 
 
 def readable(epoll: int) -> list[int] | None:
-    """As in C."""
     with monkey.get_original("select", "epoll").fromfd(os.dup(epoll)) as asked:
         ready = asked.poll(0, READY)
     return [fd if events & READABLE else -1 for fd, events in ready] if len(ready) < READY else None
 
 
 def thread_use(schedstat: int) -> tuple[int, int]:
-    """As in C."""
     try:
         _, waited_ns, times = map(int, os.pread(schedstat, 64, 0).split())
     except (OSError, ValueError):
@@ -32,7 +30,7 @@ def thread_use(schedstat: int) -> tuple[int, int]:
 
 
 def make_alarm() -> int:
-    """Raises OSError: Python has no such timers before 3.13."""
+    """Raise OSError, because Python has no such timers before 3.13."""
     raise OSError("no alarms")
 
 

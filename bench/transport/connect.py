@@ -1,10 +1,11 @@
-"""Opens streams to services: name lookup, TCP or a proxy's tunnel, TLS, each timed and each with its limit.
+"""Connections to services: name lookup, TCP or a proxy's tunnel, and TLS, each with its timing and its limit.
 
-The one place where client sockets are made. Every `OSError` on the network path becomes a `ConnectError`, once.
+Only this module creates client sockets. It converts every `OSError` on the network path to a `ConnectError`, once.
 
-A tunnel is negotiated by python-socks over our own TCP stream, which then carries all else. python-socks goes through a
-chain of proxies by a `forward` that opens the way to the next: here that is our stream, in the shape of a socket. It
-reads nothing beyond the proxy's answer, so that stamps and bytes behind it stay the stream's.
+python-socks negotiates a tunnel over our own TCP stream, which then carries all other data. python-socks connects
+through a chain of proxies by a `forward` that opens the connection to the next proxy. Here the `forward` is our stream
+with the interface of a socket. It reads nothing beyond the proxy's answer, so that later bytes and their timestamps
+stay in the stream.
 """
 
 from __future__ import annotations
@@ -48,10 +49,10 @@ def connect(
     phases: ConnectTimings,
     path: NetworkPath = DIRECT,
 ) -> ByteStream:
-    """Look up, connect, shake hands with `host`, whatever address or proxy leads there.
+    """Look up the name, connect, and do the TLS handshake with `host`, also if another address or a proxy leads to it.
 
-    Behind a proxy `dns_done` is when its name was looked up (and the service's, unless the proxy does that), and
-    `tcp_done` when its tunnel is open. Raises ConnectError with the outcome: `connect_failed:dns|tcp|proxy|tls`,
+    With a proxy, `dns_done` is when its name was looked up (and the service's, unless the proxy does that), and
+    `tcp_done` is when its tunnel is open. Raise ConnectError with the outcome: `connect_failed:dns|tcp|proxy|tls`,
     `timeout:…`.
     """
     tcp = open_tcp(host, port, limits, phases, path)
@@ -60,7 +61,7 @@ def connect(
         return tcp
     try:
         tls = shake_hands(tcp, context, host, limits.tls)
-    except BaseException:  # the end of the run, too: nobody else knows the socket
+    except BaseException:  # also at the end of the run: there is no other reference to the socket
         tcp.close()
         raise
     phases.set_instant("tls_done")
@@ -68,22 +69,22 @@ def connect(
 
 
 def open_tcp(host: str, port: int, limits: Timeouts, phases: ConnectTimings, path: NetworkPath) -> TcpStream:
-    """Connect to the service, or open a tunnel to it: `limits.tcp` is for proxy and tunnel together."""
+    """Connect to the service, or open a tunnel to it. `limits.tcp` covers proxy and tunnel together."""
     phases.set_instant("connect_start")
     asked_for, proxy = path.address or host, path.proxy
     if proxy is None:
         return open_stream(_looked_up(phases, asked_for, port, limits.tcp), limits.tcp)
     addresses = _looked_up(phases, proxy.host, proxy.port, limits.tcp)
-    if not proxy.remote_dns:  # the first address that the proxy can be told: SOCKS 4 has no IPv6
+    if not proxy.remote_dns:  # the first address that the proxy supports: SOCKS 4 has no IPv6
         family = socket.AF_INET if proxy.scheme == "socks4" else socket.AF_UNSPEC
         asked_for = str(_looked_up(phases, asked_for, port, limits.tcp, family)[0][4][0])
     until_ns = monotonic_ns() + int(limits.tcp * NS_PER_S)
     tcp = open_stream(addresses, limits.tcp, "proxy", "proxy")
-    if (now_ns := monotonic_ns()) >= until_ns:  # the proxy was in time: it was this process that did not run
+    if (now_ns := monotonic_ns()) >= until_ns:  # the proxy was in time, but this process did not run
         until_ns = now_ns + int(limits.tcp * NS_PER_S)
     try:
         tunnel(tcp, proxy, asked_for, port, until_ns)
-    except BaseException:  # the end of the run, too: nobody else knows the socket
+    except BaseException:  # also at the end of the run: there is no other reference to the socket
         tcp.close()
         raise
     return tcp
@@ -92,7 +93,7 @@ def open_tcp(host: str, port: int, limits: Timeouts, phases: ConnectTimings, pat
 def _looked_up(
     phases: ConnectTimings, host: str, port: int, limit_s: float, family: int = socket.AF_UNSPEC
 ) -> list[Any]:
-    """The addresses of a host, once the phases know how long the resolver took."""
+    """Look up the addresses of a host. Record in `phases` how long the resolver took."""
     addresses, began_ns, done_ns = look_up(host, port, limit_s, family)
     phases.looked_up(began_ns, done_ns)
     return addresses
@@ -105,10 +106,10 @@ def open_stream(addresses: list[Any], limit_s: float, stage: str = "tcp", scope:
 
 
 def connect_first(addresses: list[Any], limit_s: float, stage: str = "tcp") -> Any:
-    """The first address that answers; raises ConnectError `connect_failed:<stage>`, `timeout:<stage>`.
+    """Connect to the first address that answers. Raise ConnectError `connect_failed:<stage>` or `timeout:<stage>`.
 
-    There is one limit for all: each gets an even share of what is left of it, so that one that swallows packets, as
-    that of a family which is not routed here, leaves time for the others.
+    All addresses share one limit. Each gets an equal share of the remaining time, so that an address whose packets are
+    dropped, for example of a family without a route, leaves time for the others.
     """
     until_ns = monotonic_ns() + int(limit_s * NS_PER_S)
     problem = ConnectError("connect_failed:dns", "the name has no address")
@@ -126,10 +127,11 @@ def connect_first(addresses: list[Any], limit_s: float, stage: str = "tcp") -> A
                 sock.close()
             raise
         except TimeoutError:
-            # the loop may have woken long after the limit: what the kernel has done by now counts
+            # The loop may have woken long after the limit. A connection that the kernel has made by now counts.
             if sock is not None and sock._sock.connect_ex(address) in (0, errno.EISCONN):
                 return sock
-            until_ns += max(0, monotonic_ns() - began_ns - int(share_s * NS_PER_S))  # which the next one has not used
+            # time that the next address has not used
+            until_ns += max(0, monotonic_ns() - began_ns - int(share_s * NS_PER_S))
             problem = ConnectError(f"timeout:{stage}", f"{place} did not answer within {share_s:.3g} s")
         except OSError as error:
             problem = ConnectError(f"connect_failed:{stage}", f"{place}: {error.strerror or error}")
@@ -139,9 +141,9 @@ def connect_first(addresses: list[Any], limit_s: float, stage: str = "tcp") -> A
 
 
 def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int) -> None:
-    """Ask the proxy at the other end of `stream` for a way to `host`.
+    """Request a tunnel to `host` from the proxy at the other end of `stream`.
 
-    Raises ConnectError: `connect_failed:proxy` with the proxy's own words, `timeout:proxy`.
+    Raise ConnectError: `connect_failed:proxy` with the proxy's own text, or `timeout:proxy`.
     """
     exchange = ProxySocket(stream, until_ns, whole_head=proxy.scheme == "http")
     negotiator = Negotiator(
@@ -150,8 +152,8 @@ def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int)
         proxy.port,
         username=proxy.user,
         password=proxy.password or "",
-        rdns=True,  # whoever has looked the name up, `host` is what the proxy is asked for
-        forward=exchange,  # type: ignore[arg-type]  # it is asked for its `connect` alone
+        rdns=True,  # `host` is what the proxy receives, whether a name or an address
+        forward=exchange,  # type: ignore[arg-type]  # only its `connect` is called
     )
     try:
         negotiator.connect(host, port)
@@ -161,7 +163,7 @@ def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int)
         raise _refusal(proxy, _words(proxy, error)) from None
     except UnicodeDecodeError:
         raise _refusal(proxy, "its answer cannot be read") from None
-    except ValueError:  # whose text may quote a password
+    except ValueError:  # its text may quote a password
         raise _refusal(proxy, f"its user, its password or the host cannot be said in {proxy.scheme}") from None
     except OSError as error:
         raise _refusal(proxy, f"the connection broke: {error.strerror or error}") from None
@@ -170,11 +172,11 @@ def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int)
 
 
 class ProxySocket:
-    """A TCP stream as python-socks wants its socket, and the opener of the way to it.
+    """A TCP stream with the socket interface of python-socks, and the function that opens the connection to it.
 
-    `whole_head`: one `recv` brings the head of an HTTP answer, however it was cut; else no more than was asked for.
-    `beyond` is what came and was not asked for. The time that this process takes to answer is added to `until_ns`: the
-    proxy waits for that.
+    `whole_head`: one `recv` returns the complete head of an HTTP answer, however it was split; otherwise no more bytes
+    than requested. `beyond` holds received bytes that were not requested. The time that this process takes to answer is
+    added to `until_ns`, because the proxy waits for the answer.
     """
 
     def __init__(self, stream: TcpStream, until_ns: int, *, whole_head: bool) -> None:
@@ -193,7 +195,7 @@ class ProxySocket:
         if self._whole_head:
             while HEAD_END not in self.beyond and len(self.beyond) < LONGEST_HEAD:
                 if not self._more():
-                    return b""  # which python-socks takes for no answer
+                    return b""  # python-socks takes this for no answer
             head, end, self.beyond = self.beyond.partition(HEAD_END)
             return head + end
         if not self.beyond:
@@ -202,7 +204,7 @@ class ProxySocket:
         return taken
 
     def _more(self) -> bool:
-        """Whether the proxy said something; raises TimeoutError, and OSError if the connection broke."""
+        """Return whether the proxy sent more. Raise TimeoutError, and OSError if the connection broke."""
         read = self._stream.read(self._until_ns)
         if read is None:
             raise TimeoutError
@@ -221,7 +223,7 @@ def _refusal(proxy: Proxy, words: str) -> ConnectError:
 
 
 def _words(proxy: Proxy, error: ProxyError) -> str:
-    """What the proxy said, without the password that it may have repeated, and what to do where it wants one."""
+    """Return the proxy's text, without a password that it may have repeated. If it requires a login, add the remedy."""
     said = str(error)
     if proxy.password:
         basic = base64.b64encode(f"{proxy.user}:{proxy.password}".encode("latin-1", "replace")).decode()
@@ -234,7 +236,7 @@ def _words(proxy: Proxy, error: ProxyError) -> str:
 
 
 def kernel_stamps(limit_s: float) -> bool:
-    """Whether arrivals are stamped. Raises OSError or ConnectError where there is no connecting to oneself."""
+    """Return whether the kernel timestamps arrivals. Raise OSError or ConnectError if localhost is unreachable."""
     server = StreamServer((LOOPBACK, 0), _answer)
     server.start()
     try:
@@ -250,7 +252,7 @@ def kernel_stamps(limit_s: float) -> bool:
 
 
 def _answer(sock: Any, _: object) -> None:
-    """Answer once something was asked: by then the kernel has switched its stamps on."""
+    """Answer after a request. By then the kernel has switched its timestamps on."""
     sock.recv(1)
     sock.sendall(b"!")
     sock.close()

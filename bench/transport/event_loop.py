@@ -1,16 +1,16 @@
-"""Adds to gevent's event loop what stamps and schedules need: when sockets were empty, what is due, what to poll.
+"""Extensions of gevent's event loop for timestamps and schedules: when sockets were empty, due callbacks, and polling.
 
-`LoopMonitor` knows at which instants sockets were surely empty, because it checks the loop's epoll set. gevent's loop
-runs `prepare` watchers just before it polls and `check` watchers just after. The instant of a check or a poll is read
-before it: a process may lose its core between a call and a clock that is read after it.
+`LoopMonitor` determines instants at which sockets were certainly empty, by checks of the loop's epoll set. gevent's
+loop runs `prepare` watchers directly before it polls and `check` watchers directly after. The clock is read before a
+check or a poll, because a process may lose its core between a call and a later clock reading.
 
-`CallbackScheduler` calls what is due in passes of the loop: to the microsecond while there is little, all together
-else. The loop's own timers are late by up to a millisecond, for it waits in whole ones; a timer that is a file
-(`timerfd`) is not. Every pass costs the wake-up of the process, which takes longer than sending a chunk of audio.
+`CallbackScheduler` runs due callbacks in passes of the loop: within microseconds if there are few, otherwise together.
+The loop's own timers are late by up to a millisecond, because it waits in whole milliseconds. A timer that is a file
+(`timerfd`) is not. Each pass costs a wake-up of the process, which takes longer than sending a chunk of audio.
 
-`Poller` polls the sockets of replies that go on, all together every few milliseconds. The kernel has stamped what came
-meanwhile, so nothing is lost by looking late, and a process that wakes up for every delta spends most of its time on
-waking up.
+`Poller` polls the sockets of streaming replies together, every few milliseconds. The kernel timestamps the data
+meanwhile, so a late poll loses no information. A process that wakes up for each delta would spend most of its time on
+wake-ups.
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ except ModuleNotFoundError as missing:
     from bench.transport._loop_interpreted import make_alarm, readable, set_alarm, thread_use
 
 READABLE = 1
-"""Event of gevent's watchers, and EPOLLIN of linux/eventpoll.h, which gevent takes out of the module select."""
+"""Event of gevent's watchers, and EPOLLIN of linux/eventpoll.h, which gevent removes from the module select."""
 CHECK_PERIOD_NS = 200_000
-"""How long the loop handles events before it checks which other sockets are readable meanwhile."""
+"""The time that the loop handles events before it checks which other sockets are readable meanwhile."""
 ACCOUNT_NS = 100_000
-"""How far the kernel's account of a thread may be off: what interrupts took of its core stands nowhere."""
+"""The maximum error of the kernel's account of a thread. The account does not include interrupts on its core."""
 SCHEDSTAT = "/proc/thread-self/schedstat"
-"""What the kernel counts of this thread: how long it ran, how long it waited for a core, how often it ran."""
+"""The kernel's account of this thread: run time, wait time for a core, and number of runs."""
 APART_NS = 600_000
-"""Time from the beginning of a pass to that of the next one: so late may a call be."""
+"""The minimum time between the starts of two passes. A callback may be late by this."""
 IDLE_NS = 60_000_000_000
 POLL_PERIOD_S = 0.002
-"""Period of polls while a reply is streaming: a delta that shares a read may be so much older than its stamp."""
+"""The period of polls while a reply is streaming. A delta may be older than the timestamp of its read by this."""
 
 
 class HubLocal:
-    """An object of which this process's hub has one, made at first use."""
+    """The base class of objects that exist once per hub of this process. They are created at first use."""
 
     def __init__(self) -> None:
         self.process = os.getpid()
 
     @classmethod
     def of_hub(cls) -> Self:
-        """The hub's own. After a fork the hub is the same, and what it holds would be both processes'."""
+        """Return the hub's object. After a fork both processes have the same hub, so create a new one."""
         hub, name = gevent.get_hub(), f"rtbench_{cls.__name__}"
         held = getattr(hub, name, None)
         if isinstance(held, cls):
@@ -68,11 +68,11 @@ class HubLocal:
         return made
 
     def close(self) -> None:
-        """Let go of what a forked process has in common with its parent."""
+        """Release what a forked process shares with its parent."""
 
 
 class PollSnapshot(NamedTuple):
-    """An instant at which it is known of each socket of the set whether it was empty; after how many polls."""
+    """An instant at which the state of each socket in the set is known, and the number of polls before it."""
 
     at_ns: int
     polls: int
@@ -89,14 +89,14 @@ class LoopMonitor(HubLocal):
         self.polls = 0
         self.poll_end_ns = monotonic_ns()
         self.check_due_ns = 0
-        """When `check_if_due` checks next."""
+        """The instant of the next check by `check_if_due`."""
         self.quiet = False
-        """Whether the last poll began when no file that it watched was ready."""
+        """True if none of the watched files was ready when the last poll began."""
         self._snapshot = self._snapshot_before = NO_SNAPSHOT
         self._found: dict[int, PollSnapshot] = {}
-        """Sockets that a check has found readable since they were last read, each with the snapshot before that."""
+        """The sockets that a check has found readable since their last read, each with the snapshot before."""
         self._switches = self._awake_ns = self._used_ns = 0
-        """What the kernel counted when the last poll began, if quietly, and when."""
+        """The kernel's counts when the last quiet poll began, and the instant."""
         self._loop = gevent.get_hub().loop
         self._epoll = self._loop.backend == "epoll"
         try:
@@ -105,7 +105,7 @@ class LoopMonitor(HubLocal):
             self._schedstat = -1
         self._prepare = self._loop.prepare(ref=False)
         self._check = self._loop.check(ref=False)
-        self._prepare.priority = self._loop.MINPRI  # behind what greenlets do before a poll
+        self._prepare.priority = self._loop.MINPRI  # after the work of greenlets before a poll
         self._check.priority = self._loop.MAXPRI
         self._prepare.start(self._before_poll)
         self._check.start(self._after_poll)
@@ -117,7 +117,7 @@ class LoopMonitor(HubLocal):
             os.close(self._schedstat)
 
     def start(self, fd: int) -> int:
-        """Forget earlier checks of a socket that the loop begins to watch; return the polls so far, for `empty_ns`."""
+        """Forget earlier checks of a socket that the loop starts to watch. Return the poll count, for `empty_ns`."""
         self._found.pop(fd, None)
         return self.polls
 
@@ -127,11 +127,11 @@ class LoopMonitor(HubLocal):
             self.check()
 
     def check(self) -> None:
-        """Ask which sockets are readable: all others are empty now."""
+        """Determine the readable sockets. All others are empty now."""
         now_ns = monotonic_ns()
         found = readable(self._loop.fileno()) if self._epoll else None
         for fd in found or ():
-            # the check before this one is the last at which it was empty
+            # The previous check is the last one at which it was empty.
             self._found.setdefault(fd, self._snapshot)
         self._snapshot_before, self._snapshot = (
             self._snapshot,
@@ -154,10 +154,10 @@ class LoopMonitor(HubLocal):
             self._snapshot_before, self._snapshot = self._snapshot, PollSnapshot(asleep_ns, self.polls)
 
     def empty_ns(self, fd: int, polls_when_watched: int, stamp_ns: int) -> int:
-        """Return the latest instant before `stamp_ns` at which checks prove a socket empty; 0 if they prove nothing.
+        """Return the latest instant before `stamp_ns` at which a check proves that a socket was empty; 0 if none does.
 
-        The loop watches the socket since poll number `polls_when_watched`, so it is in the epoll set from the next
-        poll on. It was read empty since it was last reported, and is read now: checks begin anew with it.
+        The loop has watched the socket since poll number `polls_when_watched`, so it is in the epoll set from the next
+        poll. The socket was drained after it was last reported, and is read now, so its checks start again.
         """
         snapshots = (found,) if (found := self._found.pop(fd, None)) else (self._snapshot, self._snapshot_before)
         for at_ns, polls in snapshots:
@@ -166,11 +166,11 @@ class LoopMonitor(HubLocal):
         return 0
 
     def _asleep_ns(self) -> int:
-        """An instant at which the last poll, which began quietly, was still asleep; 0 where that is not known.
+        """Return an instant at which the last quiet poll was still asleep; 0 if it is unknown.
 
-        Nothing was readable then. From its wake-up on a thread is on a core, or waits for one. One that was without its
-        core more than once may have slept for something else as well, or may have been stopped; one that only lost it
-        was awake all the time.
+        No socket was readable then. After its wake-up, a thread runs on a core or waits for one. A thread that left its
+        core more than once may also have slept for another reason, or may have been stopped. A thread that only lost
+        its core was awake all the time.
         """
         now_ns = monotonic_ns()
         switches, awake_ns = thread_use(self._schedstat)
@@ -179,20 +179,17 @@ class LoopMonitor(HubLocal):
 
 
 class ScheduledCallback:
-    """A call that is due."""
-
     __slots__ = ("call",)
 
     def __init__(self, call: Callable[[], None]) -> None:
         self.call: Callable[[], None] | None = call
 
     def cancel(self) -> None:
-        """Call it no more."""
         self.call = None
 
 
 class CallbackScheduler(HubLocal):
-    """The calls that are due. They may not wait."""
+    """The schedule of callbacks in the event loop. The callbacks must not block."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -202,7 +199,7 @@ class CallbackScheduler(HubLocal):
         self._earliest_ns = 0
         self._loop = gevent.get_hub().loop
         self._watcher: Any = None
-        """Watches the alarm; a timer of the loop's where the platform has no alarms."""
+        """The watcher of the alarm, or a timer of the loop if the platform has no alarms."""
         try:
             self._alarm: int | None = make_alarm()
         except OSError:
@@ -219,7 +216,7 @@ class CallbackScheduler(HubLocal):
             os.close(self._alarm)
 
     def at(self, due_ns: int, call: Callable[[], None]) -> ScheduledCallback:
-        """Have the loop call this at an instant, or soon after it."""
+        """Schedule a callback in the loop at an instant, or soon after it."""
         tick = ScheduledCallback(call)
         self._count += 1
         heapq.heappush(self._ticks, (due_ns, self._count, tick))
@@ -228,7 +225,8 @@ class CallbackScheduler(HubLocal):
         return tick
 
     def _arm(self, due_ns: int) -> None:
-        # a pass costs the wake-up of the process, which takes longer than what is due: so they are kept apart
+        # Each pass costs a wake-up of the process, which takes longer than the callbacks, so passes have a minimum
+        # interval.
         self._armed_ns = at_ns = max(due_ns, self._earliest_ns)
         if self._alarm is not None:
             set_alarm(self._alarm, at_ns)
@@ -239,7 +237,7 @@ class CallbackScheduler(HubLocal):
         self._watcher.start(self._pass, update=True)
 
     def _pass(self) -> None:
-        now_ns, self._armed_ns = monotonic_ns(), 0  # nothing is armed before all was called
+        now_ns, self._armed_ns = monotonic_ns(), 0  # arm no alarm before all callbacks have run
         self._earliest_ns = now_ns + APART_NS
         ticks = self._ticks
         while ticks and ticks[0][0] <= now_ns:
@@ -252,7 +250,7 @@ class CallbackScheduler(HubLocal):
 
 
 class Poller(HubLocal):
-    """Polls sockets with Linux's epoll."""
+    """The periodic poll of sockets with Linux's epoll."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -260,13 +258,13 @@ class Poller(HubLocal):
         self._on_readable: dict[int, Callable[[int], None]] = {}
         self._polled_ns = 0
         loop = gevent.get_hub().loop
-        # before all else of the loop: what a socket holds should not wait for what others do with theirs
+        # Highest priority in the loop: reading a socket must not wait for the processing of other sockets' data.
         self._timer = loop.timer(POLL_PERIOD_S, POLL_PERIOD_S, ref=False, priority=loop.MAXPRI)
 
     def add(self, fd: int, on_readable: Callable[[int], None]) -> None:
-        """Poll this socket as well, until it is removed.
+        """Poll this socket until it is removed.
 
-        `on_readable` reads what there is, and waits for nothing; it is told when sockets were polled before this time.
+        `on_readable` reads the available bytes and must not block. Its argument is the instant of the previous poll.
         """
         self._on_readable[fd] = on_readable
         self._epoll.register(fd, READABLE)
@@ -274,7 +272,7 @@ class Poller(HubLocal):
             self._timer.start(self._poll)
 
     def remove(self, fd: int) -> None:
-        """Poll this socket no longer; it is still open."""
+        """Stop polling this socket. It must still be open."""
         del self._on_readable[fd]
         self._epoll.unregister(fd)
         if not self._on_readable:
@@ -282,5 +280,6 @@ class Poller(HubLocal):
 
     def _poll(self) -> None:
         before_ns, self._polled_ns = self._polled_ns, monotonic_ns()
-        for fd, _ in self._epoll.poll(0, len(self._on_readable)):  # all of them: who is not told of was empty
+        # all of them: a socket that is not reported was empty
+        for fd, _ in self._epoll.poll(0, len(self._on_readable)):
             self._on_readable[fd](before_ns)

@@ -1,7 +1,7 @@
-"""Defines what a session sees of the network: whole messages with their arrival, nothing of sockets, TLS or frames.
+"""The interface between a session and the network: whole messages with their arrival, without sockets, TLS or frames.
 
-A transport is connected when it is made, and is closed once. Time is what the transport says it is: the real one waits
-on the process's clock, the one in memory has a virtual clock, and the session knows no other.
+A transport is connected when it is created, and is closed once. It provides the session's only clock: the real
+transport uses the process's clock, the one in memory a virtual clock.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from bench.timeouts import Timeouts
 from bench.transport.received import MatchedDelta, ReceivedMessage
 
 BAD_FRAME, TOO_LARGE = 1002, 1009
-"""Close codes of a connection that we end: for an unreadable frame, for a message too big (RFC 6455 §7.4.1)."""
+"""The close codes with which we end a connection: unreadable frame, message too big (RFC 6455 §7.4.1)."""
 MIB = 1 << 20
 MAX_MESSAGE_MIB = 16
-"""How large a message may be unless something else is said: the largest that services send are a hundredth of it."""
+"""The default maximum size of a message. The largest messages of services have a hundredth of this size."""
 
 
 OnMessage = Callable[[ReceivedMessage], bool]
-"""Takes a message, without waiting for anything; True where whoever listens has something to decide now."""
+"""Handler of a message. It must not block. It returns True if the listener must act now."""
 
 
 class SendReceipt(NamedTuple):
-    """The receipt of a send: when the message was handed to the kernel, and the bytes of its frame."""
+    """The receipt of a send: when the kernel accepted the message, and the bytes of its frame."""
 
     handed: SendTime
     wire_bytes: int
 
 
 class TxTimestamp(NamedTuple):
-    """The kernel's word of when a message that was sent `stamped` left, or when the peer's TCP acknowledged it.
+    """The kernel's timestamp of when a message sent with `stamped` left, or when the peer's TCP acknowledged it.
 
     `ticket`: of `SendReceipt.handed`.
     """
@@ -53,9 +53,9 @@ CloseCause = Literal["", "reset", "timed_out", "unreachable"]
 class CloseInfo(NamedTuple):
     """The end of a connection: close code (1006: no close frame), reason, instant.
 
-    `ours`: we ended it, because what came broke a rule. `cause`: how the kernel says that the connection broke: the
-    peer or something on the way reset it, the peer acknowledged nothing any more, no route led there any more.
-    `error_ns`: how much earlier the end may have come.
+    `ours`: we ended it, because a message broke a rule of the protocol or exceeded a limit. `cause` is the kernel's
+    reason for a connection without a close frame: the peer or a device on the path reset it, the peer acknowledged no
+    more data, or there was no route to the peer any more. `error_ns` is how much earlier the end may have come.
     """
 
     code: int
@@ -69,8 +69,8 @@ class CloseInfo(NamedTuple):
 class Handshake(NamedTuple):
     """The phases of connecting, as instants of `bench.columns.SESSION_INSTANTS`, and the response headers.
 
-    `errors_ns`: how much earlier each phase may really have ended. `call_id`: a name that no two calls share;
-    "" where the service is not told any.
+    `errors_ns` is how much earlier each phase may really have ended. `call_id` is a unique name of the call; "" if the
+    service receives none.
     """
 
     instants: Mapping[str, int]
@@ -80,9 +80,9 @@ class Handshake(NamedTuple):
 
 
 class TcpInfo(NamedTuple):
-    """What the kernel knows of the path to the peer: smoothed and shortest round trip, segments sent again so far.
+    """The kernel's state of the path to the peer: smoothed and shortest round trip, and retransmitted segments so far.
 
-    `scope` says who the peer is: the service (its nearest end of TCP), or the proxy that stands before it.
+    `scope` states who the peer is: the service (its nearest TCP endpoint), or the proxy in front of it.
     """
 
     rtt_ns: int
@@ -93,9 +93,9 @@ class TcpInfo(NamedTuple):
 
 @dataclass(slots=True)
 class ConnectTimings:
-    """The instants of connecting, as far as it came, and how long it had to wait for a token before.
+    """The instants of connecting so far, and the wait for a token before.
 
-    `errors_ns`: how much earlier each may really have been, of those that were waited for.
+    `errors_ns` is how much earlier each awaited instant may really have been.
     """
 
     instants: dict[str, int] = field(default_factory=dict)
@@ -106,19 +106,22 @@ class ConnectTimings:
         self.instants[instant] = monotonic_ns()
 
     def looked_up(self, began_ns: int, done_ns: int) -> None:
-        """Mark the end of a name lookup. The wait for its begin was this process's: connecting starts later by it."""
+        """Set the end of a name lookup. Move the start of connecting later by the wait for the lookup's start.
+
+        That wait was in this process.
+        """
         before_ns = self.instants.get("dns_done", self.instants["connect_start"])
         self.instants["connect_start"] += began_ns - before_ns
         self.instants["dns_done"] = done_ns
 
     def arrived(self, instant: str, at_ns: int, error_ns: int) -> None:
-        """Mark an instant by the arrival of what was waited for."""
+        """Set an instant to an arrival."""
         self.instants[instant], self.errors_ns[instant] = at_ns, error_ns
 
 
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy that opens a tunnel: by HTTP's CONNECT or by SOCKS. `remote_dns`: it looks the service's name up."""
+    """A proxy that opens a tunnel: by HTTP's CONNECT or by SOCKS. `remote_dns`: it looks up the service's name."""
 
     scheme: Literal["http", "socks4", "socks5"]
     host: str
@@ -129,16 +132,16 @@ class Proxy:
 
     @property
     def public(self) -> str:
-        """The proxy as messages, files and screens may show it, without user and password."""
+        """The proxy without user and password, for messages, files and screens."""
         return f"{self.scheme}://{authority(self.host, self.port)}"
 
 
 @dataclass(frozen=True)
 class NetworkPath:
-    """How a service is reached: through a proxy, by an address instead of the name's, compressed if both agree.
+    """The path to a service: through a proxy, to an address in place of the name's, compressed if both sides agree.
 
-    `max_message_mib`: a larger message ends its connection. `ca`, `client_cert`, `client_key`: files of certificates
-    (PEM), of which the TLS context is made.
+    `max_message_mib`: a larger message ends its connection. `ca`, `client_cert`, `client_key` are certificate files
+    (PEM) for the TLS context.
     """
 
     proxy: Proxy | None = None
@@ -154,28 +157,31 @@ DIRECT = NetworkPath()
 
 
 def authority(host: str, port: int) -> str:
-    """Host and port as URLs have them: an IPv6 address stands in brackets (RFC 3986 §3.2.2)."""
+    """Return host and port as in a URL. An IPv6 address is in brackets (RFC 3986 §3.2.2)."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class DeltaListener(Protocol):
-    """Listens to a reply that has begun. `streaming`: only its end is awaited, so it may be read a little late."""
+    """A listener to a reply that has begun.
+
+    `streaming`: only the end of the reply is awaited, so its deltas may be read slightly late.
+    """
 
     streaming: bool
 
     def take_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
-        """Take deltas that are like one that was learned, without waiting for anything."""
+        """Handle deltas that match a template. Do not block."""
 
 
 class PacedSender(Protocol):
-    """Sends by a schedule while somebody listens."""
+    """A sender on a schedule, while a session listens."""
 
     @property
     def due_ns(self) -> int | None:
-        """When it is to be called next; None where nothing is due."""
+        """The instant of the next `send_due`; None if nothing is due."""
 
     def send_due(self) -> bool:
-        """Send what is due, without waiting for anything; whether whoever listens must look at it."""
+        """Send what is due, without blocking. Return whether the listener must act."""
 
 
 class Transport(Protocol):
@@ -183,67 +189,66 @@ class Transport(Protocol):
 
     handshake: Handshake
     keeps_texts: bool
-    """Whether a `MatchedDelta` brings the message that it came in: for whoever writes it down."""
+    """True if a `MatchedDelta` contains its message, for a log."""
 
     @property
     def closed(self) -> CloseInfo | None:
-        """Why the connection is gone; None while it is not, or while messages that came before are not handed out."""
+        """The end of the connection; None while it is open, or while earlier messages are not delivered yet."""
 
     def now_ns(self) -> int:
-        """The instant now, on the clock that the stamps are on."""
+        """Return the current instant, on the clock of the timestamps."""
 
     def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
-        """Hand one message to the kernel; None if the connection is gone (see `closed`).
+        """Pass one message to the kernel. Return None if the connection has ended (see `closed`).
 
-        A `BinaryMessage` is audio, which a transport may send as media; all else is text. `stamped` asks the kernel
-        when the message really leaves, which `transmitted` then returns.
+        A `BinaryMessage` is audio, which a transport may send as media; all other messages are text. `stamped` requests
+        the kernel's timestamp of the message. `transmitted` returns it later.
         """
 
     def offer(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
-        """As `send`, but without waiting: where that gives None, `finish` hands over what is left."""
+        """Do the same as `send`, without blocking. If it returns None, `finish` sends the rest."""
 
     def finish(self) -> SendReceipt | None:
-        """Hand over what is left of the last message that was offered; None where the connection is gone."""
+        """Send the rest of the last offered message. Return None if the connection has ended."""
 
     def transmitted(self) -> list[TxTimestamp]:
-        """What the kernel has said since it was last asked of messages that were sent stamped; does not wait."""
+        """Return the kernel's new timestamps of messages sent with `stamped`, without blocking."""
 
     def listen(
         self, until_ns: int, take: OnMessage, reply: DeltaListener | None = None, sender: PacedSender | None = None
     ) -> None:
-        """Pass messages to `take` as they come, until it says True, an instant, or the connection's end (`closed`).
+        """Pass messages to `take` until it returns True, an instant passes, or the connection ends (`closed`).
 
-        The event loop calls `take`: whoever listens sleeps meanwhile. What came in one read is passed on together, but
-        no more of it at once than is soon handled. Where the instant has passed already, what arrived by then is passed
-        on, however late that is: then `heard_ns` is not before it. Messages that were there before the connection went
-        are passed on before `closed` is set. The loop calls `sender` when it is due, unless the instant has passed;
-        where that says True, listening is over.
+        The event loop calls `take` while the listener sleeps. The messages of one read are passed on together, up to a
+        number that is soon handled. If the instant has already passed, all messages that arrived by then are still
+        passed on, and `heard_ns` is then not before it. Messages from before the end of the connection are passed on
+        before `closed` is set. The event loop calls `sender` when it is due, unless the instant has passed. If `sender`
+        returns True, listening ends.
 
-        `reply` is given while the end of a reply is awaited: it is handed deltas like those that were learned, several
-        at a time, and all that came before whatever `take` is given, and before listening is over. While it is
-        streaming, what comes may be looked for every few milliseconds only. Who listens without a reply has all that
-        was learned forgotten.
+        `reply` is set while the end of a reply is awaited. It receives deltas that match a template, several at a time.
+        It receives them before `take` receives any later message, and before listening ends. While it is streaming, the
+        socket may be polled only every few milliseconds. Listening without a reply deletes the templates.
         """
 
     def add_template(self, message: ReceivedMessage, event: ServerEvent) -> None:
-        """Have deltas like this one, which is all that the message says, handed to whoever listens to the reply."""
+        """Learn a template: pass deltas like this one, the message's only event, to the listener of the reply."""
 
     @property
     def heard_ns(self) -> int:
-        """Every message that arrived by this instant has been handed out: a deadline before it has passed."""
+        """The instant by which every arrived message has been delivered. A deadline before it has passed."""
 
     def network(self) -> TcpInfo | None:
-        """The path to the peer as it is now; None where the platform does not tell."""
+        """Return the current state of the path to the peer; None if the platform does not report it."""
 
     def close(self) -> None:
-        """Say goodbye, wait a moment for the answer, and let go of the connection."""
+        """Send a close frame, wait a moment for the answer, and close the connection."""
 
     def abort(self) -> None:
-        """Let go at once, without waiting or switching."""
+        """Close the connection at once, without waiting or switching greenlets."""
 
 
 class OpenTransport(Protocol):
-    """Opens the transport of a URL's scheme."""
+    """The function that opens the transport of a URL's scheme."""
 
     def __call__(
         self,
@@ -256,8 +261,8 @@ class OpenTransport(Protocol):
         subprotocols: Sequence[str],
         /,
     ) -> Transport:
-        """Connect. `context`: of TLS, if the scheme wants it. `phases` gets the instants, `opened` the last of them.
+        """Connect and set the instants in `phases`, of which `opened` is the last.
 
-        Raises ConnectError with an outcome: `connect_failed:<stage or status>`, `throttled:handshake`,
-        `timeout:<stage>`.
+        `context` is for TLS, if the scheme uses it. Raise ConnectError with an outcome: `connect_failed:<stage or
+        status>`, `throttled:handshake`, `timeout:<stage>`.
         """

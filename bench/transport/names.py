@@ -1,8 +1,8 @@
-"""Looks names up by the system's resolver, each lookup in a thread of its own that also reads the clock.
+"""Name lookups with the system's resolver. Each runs in its own thread, which also reads the clock.
 
-The system's resolver, because /etc/hosts, nsswitch.conf and search domains must lead where they lead every other
-program. It blocks, so it needs threads. gevent's pool has ten of them for all purposes: a lookup behind ten others
-waits in this process, and that wait is no time of the network's.
+The system's resolver is used so that /etc/hosts, nsswitch.conf and search domains have the same effect as in all other
+programs. It blocks, so it needs threads. gevent's pool has only ten threads for all purposes. A lookup behind ten
+others would wait in this process, and that wait is not network time.
 """
 
 from __future__ import annotations
@@ -25,16 +25,18 @@ from bench.units import NS_PER_S
 
 getaddrinfo = monkey.get_original("socket", "getaddrinfo")
 MOST_LOOKUPS = 500
-"""The most lookups under way at once in a process. A lookup that has timed out occupies its thread until the resolver
-gives up."""
+"""The maximum number of lookups in progress in a process.
+
+A lookup that has timed out occupies its thread until the resolver gives up.
+"""
 IDLE_S = 60.0
-"""How long a thread waits for another lookup before it ends."""
+"""The idle time after which a thread ends."""
 STOPPED_NS = 20_000_000
-"""How late a wait may end. If it ends later, this process did not run, and neither did the lookup's thread."""
+"""The maximum delay of the end of a wait. If it is longer, this process and the lookup's thread did not run."""
 
 
 class Lookup(NamedTuple):
-    """The addresses of a name, as `getaddrinfo` gives them, and when the resolver was asked and answered."""
+    """The addresses of a name, as `getaddrinfo` returns them, and when the lookup started and ended."""
 
     addresses: list[Any]
     began_ns: int
@@ -42,10 +44,12 @@ class Lookup(NamedTuple):
 
 
 def look_up(host: str, port: int, limit_s: float, family: int = socket.AF_UNSPEC) -> Lookup:
-    """Look a host up; an address is its own. Raises ConnectError `connect_failed:dns`, `timeout:dns` or
-    `failed:load_generator`."""
+    """Look up a host; the result for an address is the address.
+
+    Raise ConnectError `connect_failed:dns`, `timeout:dns` or `failed:load_generator`.
+    """
     began_ns = monotonic_ns()
-    try:  # nobody need be asked, so it takes no thread, for which a busy process would wait
+    try:  # an address needs no resolver, and so no thread, for which a busy process would wait
         found = list(getaddrinfo(host, port, family, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST))
     except (OSError, UnicodeError):
         return Resolver.of_hub().look_up(_Query(host, port, family), limit_s)
@@ -53,20 +57,20 @@ def look_up(host: str, port: int, limit_s: float, family: int = socket.AF_UNSPEC
 
 
 def warm_up() -> None:
-    """Start the first thread now, which would else make the first connection slow."""
-    with suppress(ConnectError):  # whatever it finds
+    """Start the first thread now, so that the first connection is not slow."""
+    with suppress(ConnectError):  # the result does not matter
         look_up("localhost", 0, Timeouts.tcp)
 
 
 class _Query:
-    """A lookup, and when its thread began it; 0 until then."""
+    """A lookup, and when its thread started it; 0 before."""
 
     def __init__(self, host: str, port: int, family: int) -> None:
         self.host, self.began_ns = host, 0
         self._asked = host, port, family, socket.SOCK_STREAM
 
     def run(self) -> Lookup | OSError | UnicodeError:
-        """Look it up: the thread calls this. What goes wrong is returned: gevent would print what is raised."""
+        """Do the lookup in the thread. Return an error instead of raising it, because gevent would print it."""
         self.began_ns = monotonic_ns()
         try:
             found = list(getaddrinfo(*self._asked))
@@ -75,27 +79,27 @@ class _Query:
         return Lookup(found, self.began_ns, monotonic_ns())
 
 
-class _Threads(ThreadPool):  # type: ignore[misc]  # gevent says nothing of its types
-    """Threads of which no more are started than this machine allows: then lookups wait for those that run."""
+class _Threads(ThreadPool):  # type: ignore[misc]  # gevent has no types
+    """A thread pool that does not grow beyond the machine's limit. After that, lookups wait for free threads."""
 
     def _add_thread(self) -> None:
         try:
             super()._add_thread()
-        except RuntimeError:  # as of a container's limit of processes
+        except RuntimeError:  # for example a container's limit of processes
             if not self.size:
                 raise
             self._maxsize = self.size
 
 
 class Resolver(HubLocal):
-    """The threads that look names up."""
+    """The threads for name lookups."""
 
     def __init__(self) -> None:
         super().__init__()
         self._threads = _Threads(MOST_LOOKUPS, idle_task_timeout=IDLE_S)
 
     def look_up(self, query: _Query, limit_s: float) -> Lookup:
-        """As the function does. The limit holds for a free thread, and then, from when it began, for the lookup."""
+        """Look up a host as the function does. The limit applies to the wait for a thread, and again to the lookup."""
         full = ConnectError("failed:load_generator", f"{MOST_LOOKUPS} {LOOKUPS_FULL} within {limit_s:g} s")
         with gevent.Timeout(limit_s, full):
             answer = self._threads.spawn(query.run)
@@ -108,7 +112,7 @@ class Resolver(HubLocal):
 
 
 def _answered(answer: AsyncResult, query: _Query, limit_ns: int) -> bool:
-    """Wait for the answer; False where it took longer than the limit, of the time in which this process ran."""
+    """Wait for the answer. Return False if it takes longer than the limit, not counting pauses of this process."""
     lost_ns = 0
     while not answer.ready():
         until_ns = (query.began_ns or monotonic_ns()) + limit_ns + lost_ns
@@ -118,5 +122,5 @@ def _answered(answer: AsyncResult, query: _Query, limit_ns: int) -> bool:
         answer.wait(left_ns / NS_PER_S)
         overslept_ns = monotonic_ns() - until_ns
         if overslept_ns > STOPPED_NS:
-            lost_ns += 2 * overslept_ns  # the time lost, and as much again, in which the thread can come to run
+            lost_ns += 2 * overslept_ns  # the lost time, and the same time again, in which the thread can run
     return True

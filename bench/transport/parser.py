@@ -1,10 +1,11 @@
-"""Parses what is no whole text frame: the answer to the upgrade, and by websockets' protocol object all frames. Pure.
+"""The parser of all data other than whole text frames: the answer to the upgrade, and frames of all kinds. Pure.
 
-A refusal has said all that counts once its head is there: status, how long to wait, ids. Its body is often cut, or has
-an end that never comes, so it is read here for what there is of it (HTTP/1.1: RFC 9112).
+The head of a refusal contains all that matters: status, retry delay, ids. Its body is often truncated or has no end, so
+the available part of it is used (HTTP/1.1: RFC 9112).
 
-Frames are fragments, compressed messages, control frames, and whatever shares a read with them. They are counted beside
-the protocol object, which does not say where in what it was fed a frame has ended.
+websockets' protocol object parses the frames: fragments, compressed messages, control frames, and all frames that share
+a read with them. The bytes of frames are counted separately, because the protocol object does not report where a frame
+ended.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ LAST_CHUNK = b"0\r\n\r\n"
 SWITCHING, THROTTLED = 101, 429
 QUOTED = 300
 _LENGTH = re.compile(r"[0-9]{1,18}")
-"""More than anybody waits for, in digits that `int` reads."""
+"""A length of at most 18 digits, which `int` reads. It exceeds every body that is awaited."""
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})(?: (.*))?")
 
 
 class HttpResponse(NamedTuple):
-    """An answer whose head is whole. Headers by lower-case name; `body`: what came behind them, as it came."""
+    """An answer with a complete head. Headers have lower-case names. `body` is the received part of the body."""
 
     status: int
     reason: str
@@ -51,7 +52,7 @@ class HttpResponse(NamedTuple):
 
     @property
     def whole(self) -> bool:
-        """Whether all of the body is known to be there; where nobody said how long it is, that shows at its end."""
+        """True if the body is known to be complete. Without a length, only the end of the stream shows that."""
         if self.chunked:
             return self.body.endswith(LAST_CHUNK)
         length = self.headers.get("content-length", "")
@@ -59,7 +60,7 @@ class HttpResponse(NamedTuple):
 
 
 def read_answer(data: bytes) -> HttpResponse | None:
-    """Read an answer; None while its head is not whole, and where that is no head of HTTP."""
+    """Return an HTTP answer; None while its head is incomplete, or if it is not HTTP."""
     head, end, body = data.partition(HEAD_END)
     first, *lines = head.split(b"\r\n")
     status_line = _STATUS_LINE.fullmatch(first)
@@ -75,12 +76,12 @@ def _field(line: bytes) -> tuple[str, str]:
 
 
 def _text(data: bytes) -> str:
-    """Text that can be written down, whatever the bytes are."""
+    """Return printable text, also for invalid UTF-8."""
     return data.decode("utf-8", "replace")
 
 
 def refusal(answer: HttpResponse) -> ConnectError:
-    """Say why the service did not upgrade, in its own words."""
+    """Return an error with the service's own reason for the refused upgrade."""
     body = unchunked(answer.body) if answer.chunked else answer.body
     words = service_words(body).removeprefix(f"{answer.status}: ")
     outcome = "throttled:handshake" if answer.status == THROTTLED else f"connect_failed:{answer.status}"
@@ -88,7 +89,7 @@ def refusal(answer: HttpResponse) -> ConnectError:
 
 
 def unchunked(body: bytes) -> bytes:
-    """Join what chunks hold (RFC 9112 §7.1), as far as they came; from what is no chunk on, the body as it is."""
+    """Join the received chunks of a body (RFC 9112 §7.1). If one is invalid, add the rest of the body unchanged."""
     content = b""
     while body:
         line, _, rest = body.partition(b"\r\n")
@@ -103,7 +104,7 @@ def unchunked(body: bytes) -> bytes:
 
 
 def service_words(body: bytes) -> str:
-    """The error code and message of a JSON body such as Azure's `{"error": {"code", "message"}}`; else its text."""
+    """Return the code and message of a JSON error such as Azure's `{"error": {"code", "message"}}`; else the text."""
     text = " ".join(_text(body).split())
     try:
         parsed = read_json(body, numbers=False)
@@ -120,48 +121,49 @@ def service_words(body: bytes) -> str:
 
 
 PART_BYTES = 4_096
-"""Bytes of a read that are parsed at once: the smallest frames have two, and each is answered where it is a ping."""
+"""The bytes of a read that are parsed at once. The smallest frames have two bytes, and each may be a ping to answer."""
 OWN_WINDOW_BITS, OWN_MEMORY_LEVEL = 12, 5
-"""What we compress with: 32 kB a connection for what we send, where zlib's own defaults take 256 kB."""
+"""Our settings of compression: 32 kB per connection for sent data. zlib's defaults use 256 kB."""
 SHORT, LONGEST_OF_TWO_BYTES = 126, 0xFFFF
 
 
 def frame_bytes(payload: int) -> int:
-    """Bytes of an unmasked frame on the wire (RFC 6455 §5.2)."""
+    """Return the bytes of an unmasked frame on the wire (RFC 6455 §5.2)."""
     return payload + (2 if payload < SHORT else 4 if payload <= LONGEST_OF_TWO_BYTES else 10)
 
 
 class ProtocolParser:
-    """Parses what a connection brings by its protocol object. `rest` lets others run, between two parts of a read."""
+    """The parser of one connection's data. It calls `rest` between two parts of a read, so that other greenlets run."""
 
     def __init__(self, protocol: ClientProtocol, rest: Callable[[], None]) -> None:
         self._protocol, self._rest = protocol, rest
         self._head = b"" if protocol.state is State.CONNECTING else None
         self.answer: HttpResponse | None = None
-        """The answer to the upgrade, once its head is whole."""
+        """The answer to the upgrade, once its head is complete."""
         self.deflate: MeasuredDeflate | None = None
-        """What compresses messages, where both sides have agreed on that."""
+        """The compression of messages, if both sides have agreed on it."""
         self._fed = self._framed = 0
-        """Bytes of frames that came, and of those that were whole."""
+        """The bytes of received frames, and of complete ones."""
         self._begun = bytearray()
-        """The begin of a message in fragments; one object, however many they are."""
+        """The first fragments of a message, in one object."""
         self._binary = False
-        """Whether that is a binary message."""
+        """True if that is a binary message."""
         self._message_bytes = 0
-        """Bytes of its frames so far."""
+        """The bytes of its frames so far."""
 
     @property
     def plain(self) -> bool:
-        """Whether what comes is a new frame of a new message, which is as it was sent."""
-        whole = self._fed == self._framed and not self._message_bytes  # else the protocol object holds the beginning
+        """True if the next byte starts a frame of a new, uncompressed message."""
+        # otherwise the protocol object holds the start of the message
+        whole = self._fed == self._framed and not self._message_bytes
         return whole and self._head is None and self.deflate is None
 
     def expect_frames(self) -> None:
-        """Look for no answer any more: it came, or will not."""
+        """Stop looking for an answer: it has arrived, or will not arrive."""
         self.answer = self._head = None
 
     def parse(self, read: SocketRead, begun: bytes = b"") -> list[ReceivedMessage]:
-        """The messages that a read completes. `begun`: what came before of a frame in whose midst the peer has gone."""
+        """Return the messages that a read completes. `begun`: bytes of a frame that the peer did not complete."""
         if begun:
             self._fed += len(begun)
             self._protocol.receive_data(begun)
@@ -174,30 +176,33 @@ class ProtocolParser:
                 ends_message = message is not None
                 came += [] if message is None else [message]
             elif isinstance(event, Response):
-                event.headers.clear()  # the parser keeps them until the connection ends, and `handshake` has them
+                # the protocol object keeps them until the connection ends, and `handshake` has a copy
+                event.headers.clear()
                 agreed = (one for one in self._protocol.extensions if isinstance(one, MeasuredDeflate))
                 self.deflate = next(agreed, None)
-        if self._head is not None:  # bytes of frames are counted from the end of the answer's head on
+        if self._head is not None:  # bytes of frames count from the end of the answer's head
             self._head += read.data
             self.answer = read_answer(self._head)
             self._fed = 0 if self.answer is None else len(self.answer.body)
-        if ends_message and read.complete and self._framed == self._fed:  # the stamp is its last segment's, so exact
+        # the timestamp is that of the last segment, and so exact
+        if ends_message and read.complete and self._framed == self._fed:
             came[-1] = came[-1]._replace(arrival=came[-1].arrival._replace(error_ns=0))
         return came
 
     def _events(self, data: bytes) -> Iterator[object]:
-        """Yield what the protocol object makes of the data; no data means that the peer has closed."""
+        """Yield the protocol object's events for the data. Empty data means that the peer has closed the connection."""
         if not data:
             self._protocol.receive_eof()
             yield from self._protocol.events_received()
         for at in range(0, len(data), PART_BYTES):
             if at:
-                self._rest()  # a read of tiny frames takes long, while the stamps of others grow inexact
+                # a read of tiny frames takes long, while the timestamps of other sockets become less exact
+                self._rest()
             self._protocol.receive_data(data[at : at + PART_BYTES])
             yield from self._protocol.events_received()
 
     def _message_ended_by(self, frame: Frame, read: SocketRead) -> ReceivedMessage | None:
-        """Take a frame; the message that it ends, None where it ends none."""
+        """Process a frame. Return the message that it ends; None if it ends none."""
         deflate = self.deflate
         wire_bytes = frame_bytes(len(frame.data) if deflate is None else deflate.came.popleft())
         self._framed += wire_bytes
@@ -216,18 +221,18 @@ class ProtocolParser:
         message = ReceivedMessage(data, arrival, self._message_bytes)
         self._message_bytes = 0
         if self._begun:
-            self._begun = bytearray()  # a new one: clearing keeps the room that the largest message took
+            self._begun = bytearray()  # a new one: `clear` would keep the memory of the largest message
         return message
 
     def close(self) -> None:
-        """Let go of what is held: a part of a message may be large, and whoever knows the connection may live on."""
+        """Release buffers: a fragment may be large, and references to the connection may live on."""
         self._begun = bytearray()
         self._protocol.reader.discard()
         self._protocol.parser.close()
 
 
 class MeasuredDeflate(Extension):
-    """The extension of one connection. `came`: payload bytes of the frames that came, as they were on the wire."""
+    """The compression extension of one connection. `came`: payload bytes of received frames, as on the wire."""
 
     def __init__(self, deflate: PerMessageDeflate) -> None:
         self.name = deflate.name
@@ -236,18 +241,18 @@ class MeasuredDeflate(Extension):
         self.encode = deflate.encode  # type: ignore[method-assign]
 
     def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
-        """The frame, decompressed where it was compressed; control frames never are."""
+        """Return the frame, decompressed if it was compressed. Control frames never are."""
         self.came.append(len(frame.data))
         return self._deflate.decode(frame, max_size=max_size)
 
 
 class _Offer(ClientPerMessageDeflateFactory):
-    def process_response_params(  # type: ignore[override]  # its caller wants an extension, whichever
+    def process_response_params(  # type: ignore[override]  # its caller needs any extension
         self, params: Sequence[ExtensionParameter], accepted_extensions: Sequence[Extension]
     ) -> MeasuredDeflate:
         return MeasuredDeflate(super().process_response_params(params, accepted_extensions))
 
 
 def offered_deflate() -> ClientPerMessageDeflateFactory:
-    """An offer to compress, for one connection. The service may decline."""
+    """Return an offer of compression for one connection. The service may decline it."""
     return _Offer(client_max_window_bits=OWN_WINDOW_BITS, compress_settings={"memLevel": OWN_MEMORY_LEVEL})

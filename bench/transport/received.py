@@ -1,4 +1,4 @@
-"""Defines what is known of what came: of a read, of a text message, and of a delta that was matched."""
+"""Received data with its arrival: of a read, of a message, and of a matched delta."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from bench.clock import Arrival
 from bench.protocol.events import ServerEvent
 
 READ_BYTES = 65_536
-"""The most that one read brings."""
+"""The maximum number of bytes of one read."""
 RECORD_HEADER, RECORD_BYTES = 5, 16_384
-"""Bytes of a TLS record: its header, and the most that it holds (RFC 8446 §5.1)."""
+"""The bytes of a TLS record: of its header, and the maximum of its content (RFC 8446 §5.1)."""
 
 
 class SocketRead(NamedTuple):
-    """The bytes that one read brought, and what is known of their arrival.
+    """The bytes of one read, with the facts about their arrival.
 
-    `stamp_ns` is the arrival of its last segment, `empty_ns` the latest instant at which the socket is known to have
-    been empty before, `complete` says that it ended where the sender's record ended and emptied the socket. No data:
-    the peer has closed, or the connection broke.
+    `stamp_ns` is the arrival of the last segment. `empty_ns` is the latest instant before it at which the socket is
+    known to have been empty. `complete`: the read ended at the end of a record of the sender, and emptied the socket.
+    Empty data: the peer has closed the connection, or it broke.
     """
 
     data: bytes
@@ -29,7 +29,7 @@ class SocketRead(NamedTuple):
 
 
 class ReceivedMessage(NamedTuple):
-    """A message, its arrival, and the bytes of its frames with their headers. `data`: text, or a `BinaryMessage`."""
+    """A message, its arrival, and the bytes of its frames with their headers. `data` is text, or a `BinaryMessage`."""
 
     data: bytes
     arrival: Arrival
@@ -37,9 +37,10 @@ class ReceivedMessage(NamedTuple):
 
 
 class MatchedDelta(NamedTuple):
-    """A delta that was matched (`bench.transport.fast.reader`). `event` is one like it, without its payload.
+    """A delta that matched a template (`bench.transport.fast.reader`).
 
-    `lag_ns`: how long after its arrival it was matched. `data`: its message, where that is kept.
+    `event` is the template's event, without a payload. `lag_ns` is the time from its arrival to its match. `data` is
+    its message, if texts are kept.
     """
 
     event: ServerEvent

@@ -1,4 +1,4 @@
-"""Wraps a gevent socket so that each read says when the kernel got it, with what surrounds that in the event loop."""
+"""A gevent socket with the kernel's arrival timestamp of each read, and its handling in the event loop."""
 
 from __future__ import annotations
 
@@ -22,127 +22,127 @@ from bench.transport.tx_timestamps import TxTimestamps
 from bench.units import NEVER_NS, NS_PER_S, NS_PER_US
 
 SHARE_NS = 10_000_000
-"""How long the event loop may have been held up when a connection that goes on reading lets the others run."""
+"""The time of work in the event loop after which a connection that still reads yields to the others."""
 WRITABLE = 2
 LINUX = sys.platform.startswith("linux")
 NEVER_POLLED_NS = 0
 SEND_LIMIT_NS = 10_000_000_000
 MOST_HELD_BYTES = 1 << 22
-"""The most that is read while a write waits for the peer; beyond that the peer must read first."""
+"""The maximum number of bytes that are read while a write waits for the peer. After that, the peer must read first."""
 TCP_INFO_BYTES = 152
 TCP_INFO_RTT, TCP_INFO_RETRANS, TCP_INFO_MIN_RTT = 68, 100, 148
-"""Where linux/tcp.h's `struct tcp_info` holds tcpi_rtt, tcpi_total_retrans and tcpi_min_rtt; times in µs."""
+"""The offsets of tcpi_rtt, tcpi_total_retrans and tcpi_min_rtt in `struct tcp_info` of linux/tcp.h. Times are in µs."""
 NOT_MEASURED = 0xFFFF_FFFF
-"""tcpi_min_rtt while no segment has given a round trip, as after a handshake that was sent again."""
+"""The value of tcpi_min_rtt before any segment has measured a round trip, as after a retransmitted handshake."""
 
 PeerScope = Literal["service", "proxy"]
 
 
 @dataclass(slots=True)
 class UnsentBytes:
-    """Bytes that the kernel has not taken yet."""
+    """Bytes that the kernel has not accepted yet."""
 
     data: memoryview
     stamped: bool
 
 
 TakeRead = Callable[[SocketRead], bool]
-"""Takes a read, without waiting for anything; True where whoever listens must look at it."""
+"""Handler of a read. It must not block. It returns True if the listener must act."""
 
 
 class ByteStream(Protocol):
     """A connected byte stream."""
 
     sieve: Sieve
-    """Stands before `take` of `listen`, which gets what this leaves of each read."""
+    """The sieve in front of `take` of `listen`, which receives what the sieve leaves of each read."""
 
     def read(self, until_ns: int) -> SocketRead | None:
-        """Wait for bytes; None when `until_ns` passed, and all that arrived by then was read."""
+        """Wait for bytes. Return None if `until_ns` passed and all that arrived by then was read."""
 
     def listen(self, until_ns: int, take: TakeRead, sender: PacedSender | None = None, *, polled: bool = False) -> bool:
-        """Pass reads to `take`, which the event loop calls, until it says True; False when `until_ns` passed before.
+        """Pass reads to `take` in the event loop until it returns True. Return False if `until_ns` passed before.
 
-        If it had passed already, nothing that arrived by then is left. `sender`: as in
-        `bench.transport.interface.Transport`; True also where that says so. `polled`: the socket may be looked at every
-        few milliseconds only.
+        If `until_ns` has already passed, everything that arrived by then is still read. `sender`: as in
+        `bench.transport.interface.Transport`; if it returns True, so does this. `polled`: the socket may be polled only
+        every few milliseconds.
         """
 
     @property
     def heard_ns(self) -> int:
-        """The instant by which all that arrived was read."""
+        """The instant by which everything that arrived was read."""
 
     @property
     def failure(self) -> int:
-        """The error number by which the connection broke; 0 if the peer has closed it, or it is open."""
+        """The error number with which the connection broke; 0 if the peer has closed it, or it is open."""
 
     @property
     def problem(self) -> str:
-        """What broke the connection, in words; "" if the peer has closed it, or it is open."""
+        """The text of the error with which the connection broke; "" if the peer has closed it, or it is open."""
 
     def rest(self) -> None:
-        """Let others run, where the event loop has been held up for long."""
+        """Yield to other greenlets if the event loop has been busy for long."""
 
     def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:
-        """Hand all of `data` to the kernel; raises OSError, at `until_ns` and after 10 s a TimeoutError.
+        """Pass all of `data` to the kernel. Raise OSError; TimeoutError at `until_ns`, or after 10 s without progress.
 
-        What comes meanwhile is read, and passed on later: a peer may read nothing before it has said what it has to
-        say. `stamped`: `transmitted` will say when it left.
+        Bytes that arrive meanwhile are read and passed on later, because a peer may send all of its data before it
+        reads any. `stamped`: `transmitted` will return the timestamp of the send.
         """
 
     def offer(self, data: bytes, *, stamped: bool = False) -> SendTime | None:
-        """As `write`, but without waiting; None where `finish` must hand over what is left of it."""
+        """Do the same as `write`, without blocking. Return None if `finish` must send the rest."""
 
     def finish(self) -> SendTime:
-        """Hand over what is left of what was offered last; raises OSError."""
+        """Send the rest of the last offered data. Raise OSError."""
 
     def transmitted(self) -> list[TxTimestamp]:
-        """The stamps that came since they were last asked for; does not wait."""
+        """Return the new transmit timestamps, without blocking."""
 
     def network(self) -> TcpInfo | None:
-        """The kernel's TCP_INFO; None where there is none, or no socket any more."""
+        """Return the kernel's TCP_INFO; None if there is none, or if the socket is closed."""
 
     def close(self) -> None:
-        """Let go of the socket without waiting."""
+        """Close the socket without waiting."""
 
 
 class TcpStream:
-    """A connected TCP socket. `scope`: whose the other end is; `asked_ns`: an instant before it was connected."""
+    """A connected TCP socket. `scope` states who the peer is. `asked_ns` is an instant before it was connected."""
 
     def __init__(self, sock: Any, asked_ns: int, scope: PeerScope = "service") -> None:
         self._sock, self._watch, self._scope = sock, LoopMonitor.of_hub(), scope
         self._raw = sock._sock  # the non-blocking socket below gevent's
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a paced chunk is not to wait for the next one
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a paced chunk must not wait for the next one
         self.stamped = enable_stamps(sock)
         self._transmit = TxTimestamps(self._raw)
         hub = gevent.get_hub()
         self._hub = hub
         self._io: dict[int, Any] = {}
-        """Watchers by what they wait for, each made at first use."""
+        """The watchers by the events for which they wait. Each is created at its first use."""
         self._fd = sock.fileno()
-        # It lives as long as the connection: to start one anew for each read is slow. Its priority is
-        # before all else of the loop, so that sockets are emptied before anybody works on what they brought.
+        # The watcher exists as long as the connection, because starting a new one for each read is slow. It has the
+        # highest priority in the loop, so that sockets are emptied before their data is processed.
         self._read_watcher = hub.loop.io(sock.fileno(), READABLE, priority=hub.loop.MAXPRI)
-        self._poller = Poller.of_hub() if LINUX else None  # which has epoll
+        self._poller = Poller.of_hub() if LINUX else None  # Linux has epoll
         self._polled_from_ns: int | None = None
-        """Since when the poller polls the socket; None: it does not."""
+        """The instant since which the poller polls the socket; None if it does not."""
         self._take: TakeRead | None = None
         self.sieve = Sieve()
         self._sender: PacedSender | None = None
         self._ticker = CallbackScheduler.of_hub()
         self._tick: ScheduledCallback | None = None
         self._unsent: UnsentBytes | None = None
-        """The rest of what was offered."""
+        """The rest of the offered data."""
         self._finished: SendTime | None = None
-        """How it was handed over, until somebody asks."""
+        """The time at which the offered data was sent, until `finish` returns it."""
         self._held: deque[SocketRead] = deque()
-        """What was read while a write waited, and was not passed on yet."""
+        """The reads during a blocked write that are not passed on yet."""
         self._held_bytes = 0
         self._waiter: Any = None
         self._timer: Any = None
         self._send_failure = 0
-        """The error number of the first send that failed: the kernel tells each error once."""
+        """The error number of the first failed send. The kernel reports each error once."""
         self._polls = 0
-        """How often the loop had polled when it began to watch the socket."""
+        """The number of polls of the loop when it started to watch the socket."""
         self._reader = SocketReader(self._raw, self._watch, asked_ns)
 
     def read(self, until_ns: int) -> SocketRead | None:
@@ -150,7 +150,8 @@ class TcpStream:
             return self._held_by(until_ns)
         polls = None
         on_time = True
-        if self._reader.stamped_ns > until_ns:  # else who never pauses would hold up whoever waits for an instant
+        # otherwise a peer that never pauses would delay a session that waits for an instant
+        if self._reader.stamped_ns > until_ns:
             gevent.sleep(0)
             return None
         if self._reader.drained:
@@ -160,12 +161,12 @@ class TcpStream:
             self.rest()
         while True:
             try:
-                # where the timer ended the wait, no poll has told of the socket, and none says since when it was empty
+                # If the timer ended the wait, no poll has reported the socket, and no poll shows when it was empty.
                 return self._reader.read(NEVER_POLLED_NS, polls if on_time else None, None)
             except (BlockingIOError, InterruptedError):
                 if not on_time:
                     return None
-                self._transmit.drain()  # an answer in the error queue makes a poll report the socket for ever
+                self._transmit.drain()  # a report in the error queue makes every poll report the socket
                 polls = self._watch.start(self._fd)
                 on_time = self._wait(READABLE, until_ns)
 
@@ -175,7 +176,7 @@ class TcpStream:
             held = self._held_by(until_ns)
             if held is None or pass_on(self.sieve.sift(held), self.sieve, take):
                 return held is not None
-        # else nobody sleeps: what arrived by then is read now, however late that is
+        # Otherwise the session does not sleep: everything that arrived by then is read now, however late that is.
         if self._reader.stamped_ns <= until_ns and monotonic_ns() < until_ns:
             return self._listen(until_ns, take, polled)
         while (read := self.read(until_ns)) is not None:
@@ -184,7 +185,7 @@ class TcpStream:
         return False
 
     def _listen(self, until_ns: int, take: TakeRead, polled: bool) -> bool:
-        """Let the loop read until `take` says True; False when `until_ns` passed before."""
+        """Let the loop read until `take` returns True. Return False if `until_ns` passed before."""
         waiter = self._waiter = Waiter(self._hub)
         self._take = take
         self._attend(polled)
@@ -197,24 +198,25 @@ class TcpStream:
                 self._tick.cancel()
 
     def _await_due(self) -> None:
-        """Have the loop call when the sender is due."""
+        """Schedule a callback for when the sender is due."""
         due_ns = None if self._sender is None else self._sender.due_ns
         self._tick = None if due_ns is None else self._ticker.at(due_ns, self._send_due)
 
     def _send_due(self) -> None:
-        """Let the sender send: the loop calls this, and nothing here may wait."""
-        if self._take is None or self._sender is None:  # whoever listened is woken
+        """Let the sender send. The loop calls this, so it must not block."""
+        if self._take is None or self._sender is None:  # the listener is already woken
             return
         try:
             if self._sender.send_due():
                 self._wake(self._waiter.switch, True)
             else:
                 self._await_due()
-        except BaseException as error:  # raised where the session listens: the hub would print it, and nobody wake
+        # raise it in the listening session: the hub would only print it, and wake no session
+        except BaseException as error:
             self._wake(self._waiter.throw, error)
 
     def _attend(self, polled: bool) -> None:
-        """Have the loop watch the socket, or the poller poll it once in a while."""
+        """Have the loop watch the socket, or the poller poll it periodically."""
         if polled and self._poller is not None:
             if self._polled_from_ns is None:
                 self._read_watcher.stop()
@@ -224,7 +226,7 @@ class TcpStream:
         self._leave_poller()
         if not self._read_watcher.active:
             self._read_watcher.start(self.on_readable, NEVER_POLLED_NS)
-            self._polls = self._watch.start(self._fd)  # in the epoll set from the next poll on
+            self._polls = self._watch.start(self._fd)  # in the epoll set from the next poll
 
     def _leave_poller(self) -> None:
         if self._poller is not None and self._polled_from_ns is not None:
@@ -232,12 +234,12 @@ class TcpStream:
             self._polled_from_ns = None
 
     def on_readable(self, polled_ns: int) -> None:
-        """Read what was found, and pass it on: the loop or the poller calls this, and nothing here may wait.
+        """Read the available bytes and pass them on. The loop or the poller calls this, so it must not block.
 
-        `polled_ns`: when the poller looked before.
+        `polled_ns` is the instant of the poller's previous poll.
         """
         take = self._take
-        if take is None:  # nobody listens: it stays in the socket
+        if take is None:  # no listener: the bytes stay in the socket
             self._read_watcher.stop()
             self._leave_poller()
             return
@@ -245,14 +247,14 @@ class TcpStream:
             self._watch.check_if_due()
             polls = None
             if self._polled_from_ns is None:
-                # a check proves something only of a socket that was read to its end before
+                # a check is a proof only if the socket was drained before
                 polled_ns, polls = NEVER_POLLED_NS, self._polls if self._reader.drained else None
             elif polled_ns < self._polled_from_ns:  # the socket was not among those that were polled
                 polled_ns = NEVER_POLLED_NS
             try:
                 left = self._reader.read(polled_ns, polls, self.sieve)
             except (BlockingIOError, InterruptedError):
-                self._transmit.drain()  # an answer in the error queue makes a poll report the socket for ever
+                self._transmit.drain()  # a report in the error queue makes every poll report the socket
                 return
             if pass_on(left, self.sieve, take):
                 self._wake(self._waiter.switch, True)
@@ -260,16 +262,17 @@ class TcpStream:
             self._wake(self._waiter.throw, error)
 
     def _wake(self, way: Callable[[Any], None], word: object) -> None:
-        """Wake whoever listens, by this and not by the time, once the loop has read all sockets found readable."""
+        """Wake the listener with this result after the loop has read all readable sockets. Stop its timer."""
         self._take = None
-        self._timer.stop()  # it may be due in this very turn of the loop, and would say that nothing came
+        self._timer.stop()  # it may be due in this iteration of the loop, and would report a timeout
         self._hub.loop.run_callback(way, word)
 
     @property
     def heard_ns(self) -> int:
         if self._held:
-            return self._held[0].empty_ns  # its first bytes may have come right behind that
-        return max(self._reader.drained_ns, self._reader.stamped_ns - 1)  # more may come with the last stamp
+            return self._held[0].empty_ns  # its first bytes may have arrived directly after that
+        # more bytes may arrive with the same timestamp as the last ones
+        return max(self._reader.drained_ns, self._reader.stamped_ns - 1)
 
     @property
     def failure(self) -> int:
@@ -284,7 +287,7 @@ class TcpStream:
             gevent.sleep(0)
 
     def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:
-        if self._unsent is not None:  # what was offered is half sent: a frame in the midst of it would break both
+        if self._unsent is not None:  # the offered data is half sent: a frame within it would break both
             self._finished = self._write(self._unsent, until_ns)
         return self._write(UnsentBytes(memoryview(data), stamped), until_ns)
 
@@ -300,7 +303,7 @@ class TcpStream:
                 self._hold(polls if on_time else None)
             if on_time:
                 continue
-            # the loop may have woken long after the limit: what the peer has taken by now counts
+            # The loop may have woken long after the limit. Bytes that the peer has taken by now count.
             if (handed := self._hand_over(unsent)) is not None:
                 break
             if len(unsent.data) == left:
@@ -310,7 +313,7 @@ class TcpStream:
         return handed
 
     def _hold(self, polls: int | None) -> None:
-        """Read what has come, if anything has, and hold it. `polls`: as of `SocketReader.read`."""
+        """Read and buffer the available bytes, if any. `polls`: as of `SocketReader.read`."""
         try:
             read = self._reader.read(NEVER_POLLED_NS, polls, None)
         except (BlockingIOError, InterruptedError):
@@ -320,9 +323,9 @@ class TcpStream:
         self._held_bytes += len(read.data)
 
     def _held_by(self, until_ns: int) -> SocketRead | None:
-        """Take out the oldest read that is held; None if all of it came after an instant."""
+        """Remove and return the oldest buffered read; None if all its bytes arrived after an instant."""
         if self._held[0].empty_ns >= until_ns:
-            gevent.sleep(0)  # whoever is behind its schedule lets the others run all the same
+            gevent.sleep(0)  # yield to the others also if this session is behind its schedule
             return None
         self.rest()
         read = self._held.popleft()
@@ -330,7 +333,7 @@ class TcpStream:
         return read
 
     def _hand_over(self, unsent: UnsentBytes) -> SendTime | None:
-        """Send what the kernel takes; None where that is not all. Raises OSError."""
+        """Send until the kernel accepts no more. Return None if bytes are left. Raise OSError."""
         while True:
             before_ns = monotonic_ns()
             try:
@@ -349,7 +352,7 @@ class TcpStream:
         unsent = UnsentBytes(memoryview(data), stamped)
         try:
             handed = self._hand_over(unsent)
-        except OSError:  # `finish` meets it again, and whoever calls that can act on it
+        except OSError:  # `finish` gets the same error, and its caller can handle it
             handed = None
         self._unsent = unsent if handed is None else None
         return handed
@@ -365,9 +368,9 @@ class TcpStream:
         return self._transmit.take()
 
     def _wait(self, kind: int, until_ns: int) -> bool:
-        """Switch to the hub until the socket is ready; False when `until_ns` passed before."""
+        """Switch to the hub until the socket is ready. Return False if `until_ns` passed before."""
         if until_ns <= monotonic_ns():
-            gevent.sleep(0)  # whoever is behind its schedule lets the others run all the same
+            gevent.sleep(0)  # yield to the others also if this session is behind its schedule
             return False
         waiter: Any = Waiter(self._hub)
         io = self._io.get(kind)
@@ -380,14 +383,14 @@ class TcpStream:
             io.stop()
 
     def _sleep(self, waiter: Any, until_ns: int) -> bool:
-        """Switch to the hub until somebody switches to the waiter, with what it was given; False at `until_ns`."""
+        """Switch to the hub until the waiter is woken, and return its value as a bool; False at `until_ns`."""
         timer = self._timer = self._hub.loop.timer(max(0, until_ns - monotonic_ns()) / NS_PER_S)
-        timer.start(waiter.switch, False, update=True)  # else it counts from the loop's last turn
+        timer.start(waiter.switch, False, update=True)  # otherwise it counts from the loop's last iteration
         try:
             woken = bool(waiter.get())
         finally:
             timer.close()
-        self._watch.check_if_due()  # many sessions may be woken, one after the other, before the loop polls again
+        self._watch.check_if_due()  # the loop may wake many sessions before it polls again
         return woken
 
     def network(self) -> TcpInfo | None:
@@ -411,7 +414,7 @@ class TcpStream:
         self._leave_poller()
         for watcher in (*self._io.values(), self._read_watcher):
             watcher.close()
-        self._sender = self._tick = None  # who listened may hold this connection
+        self._sender = self._tick = None  # the listener may hold a reference to this connection
         self.sieve = Sieve()
         self._held.clear()
         self._reader.close()
@@ -419,7 +422,7 @@ class TcpStream:
 
 
 def pass_on(left: SocketRead | None, sieve: Sieve, take: TakeRead) -> bool:
-    """Pass on what a sieve has left of a read; whether whoever listens must look at it."""
+    """Pass on what a sieve has left of a read. Return whether the listener must act."""
     if left is not None and take(left):
         return True
     if sieve.due:

@@ -1,6 +1,6 @@
-"""Speaks TLS over a TCP stream and keeps the kernel's stamps; reads the certificates on both sides.
+"""TLS over a TCP stream with the kernel's timestamps, and the certificates of both sides.
 
-TLS runs over `ssl.MemoryBIO`, because an `SSLSocket` has no `recvmsg` and the stamp would be lost.
+TLS runs over `ssl.MemoryBIO`, because an `SSLSocket` has no `recvmsg` and would lose the timestamp.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bench.units import NEVER_NS, NS_PER_S
 
 CUT = "the connection was closed during the handshake"
 OPENSSL_FRAME = re.compile(r"^\[SSL(: \w+)?\] | \(_ssl\.c:\d+\)$")
-"""What OpenSSL's binding puts around words."""
+"""The text that Python's OpenSSL module puts around the message."""
 OWN_CERTIFICATE_ALERTS = ("ALERT_CERTIFICATE", "ALERT_BAD_CERTIFICATE", "ALERT_UNKNOWN_CA")
 OWN_CERTIFICATE_REMEDY = "the service wants a client certificate that it trusts: name it with --client-cert FILE"
 
@@ -30,15 +30,15 @@ DISTRUST_REMEDIES = {
     62: "call the service by a name that its certificate is for",
     64: "call the service by a name that its certificate is for",
 }
-"""Remedies by X509_V_ERR_… of OpenSSL's x509_vfy.h: begins later, has ended, names other hosts, other addresses."""
+"""Remedies by X509_V_ERR_… of OpenSSL's x509_vfy.h: not yet valid, expired, other host names, other addresses."""
 
 
 INCOMING = ssl.MemoryBIO()
-"""What comes, of whatever connection: OpenSSL's buffer never shrinks, and one that all use stays in the cache."""
+"""The received bytes of any connection. OpenSSL's buffer never shrinks, and a shared one stays in the cache."""
 
 
 class TlsStream:
-    """TLS over a TCP stream. One read of the socket is fed and drained before the next, so its stamp stays true."""
+    """TLS over a TCP stream. Each read is fed and drained before the next, so its timestamp stays correct."""
 
     def __init__(self, tcp: TcpStream, context: ssl.SSLContext, host: str) -> None:
         self._tcp = tcp
@@ -52,13 +52,13 @@ class TlsStream:
 
     @property
     def session(self) -> ssl.SSLObject:
-        """What was agreed on: version, cipher, and the peer's certificate."""
+        """The TLS session: version, cipher, and the peer's certificate."""
         return self._tls
 
     def handshake(self, until_ns: int) -> None:
-        """Raises ssl.SSLError, or ConnectError when it takes too long or the peer goes away.
+        """Do the handshake. Raise ssl.SSLError, or ConnectError if it takes too long or the peer closes the connection.
 
-        The time that this process takes to answer is added to the limit: the peer waits for that.
+        The time that this process takes to answer is added to the limit, because the peer waits for the answer.
         """
         came, came_ns = b"", NEVER_NS
         while not self._shaken(came):
@@ -71,7 +71,7 @@ class TlsStream:
             came, came_ns = read.data, read.stamp_ns
 
     def _shaken(self, came: bytes) -> bool:
-        """Go on with the handshake by what came, and answer it; whether it is done."""
+        """Continue the handshake with the received bytes and send the answer. Return whether it is complete."""
         try:
             self._decrypter.shake_hands(came)
             done = True
@@ -81,8 +81,10 @@ class TlsStream:
         return done
 
     def read(self, until_ns: int) -> SocketRead | None:
-        """As `Stream` says. Raises ConnectError where the peer's first word is an alert: under TLS 1.3 a server judges
-        our certificate only after we have taken the handshake for done."""
+        """Do the same as `ByteStream.read`. Raise ConnectError if the peer's first data is an alert.
+
+        With TLS 1.3, a server checks our certificate only after our side has completed the handshake.
+        """
         while self._end is None:
             read = self._tcp.read(until_ns)
             if read is None:
@@ -98,13 +100,13 @@ class TlsStream:
             take(self._end)
             return True
         heard = self._tcp.listen(until_ns, take, sender, polled=polled)
-        self._look()  # an answer is sent by whoever listens: nothing within the event loop may wait for the kernel
+        self._look()  # the listener sends answers, because code in the event loop must not wait for the kernel
         return heard
 
     def _look(self) -> None:
-        """Look at what a read brought but data: the end of the stream, or what is to be answered, as a key update is.
+        """Check a read for the end of the stream, and for records that need an answer, such as a key update.
 
-        A peer that takes no answer has ended the stream.
+        If the peer accepts no answer, the stream has ended.
         """
         if not self._decrypter.wakes:
             return
@@ -119,7 +121,7 @@ class TlsStream:
                 self._end, self._refused = self._decrypter.end(), True
 
     def _note(self, error: ssl.SSLError) -> None:
-        """Note what has ended the stream."""
+        """Record the error that has ended the stream."""
         self._problem = f"TLS: {_words(error)}"
         if not self._decrypter.heard and "ALERT" in (error.reason or ""):
             raise ConnectError("connect_failed:tls", f"{self._host}: {_words(error)}")
@@ -173,8 +175,7 @@ class TlsStream:
 
 
 def shake_hands(tcp: TcpStream, context: ssl.SSLContext, host: str, limit_s: float) -> TlsStream:
-    """Open TLS to `host`, which its certificate must name; raises ConnectError `connect_failed:tls` or
-    `timeout:tls`."""
+    """Open TLS to `host`, which its certificate must name. Raise ConnectError `connect_failed:tls` or `timeout:tls`."""
     tls = TlsStream(tcp, context, host)
     try:
         tls.handshake(monotonic_ns() + int(limit_s * NS_PER_S))
@@ -188,7 +189,7 @@ def shake_hands(tcp: TcpStream, context: ssl.SSLContext, host: str, limit_s: flo
 
 
 def _words(error: OSError) -> str:
-    """What went wrong; of an alert about our certificate, with the remedy."""
+    """Return the error's text. If it is an alert about our certificate, include the remedy."""
     reason = getattr(error, "reason", None) or ""
     said = OPENSSL_FRAME.sub("", str(error.strerror or error))
     return f"{said}; {OWN_CERTIFICATE_REMEDY}" if any(word in reason for word in OWN_CERTIFICATE_ALERTS) else said
@@ -197,10 +198,10 @@ def _words(error: OSError) -> str:
 def tls_context(
     ca: Path | str | None, client_cert: Path | None = None, client_key: Path | None = None
 ) -> ssl.SSLContext:
-    """The system's trust store, one more certificate authority in the file `ca`, and a certificate of our own.
+    """Return a TLS context with the system's trust store, the certificate authority in `ca`, and our own certificate.
 
-    All files are PEM; without `client_key` the key is in the file of the certificate. Raises UsageError for a
-    certificate that cannot be used.
+    All files are PEM. Without `client_key`, the key is in the certificate's file. Raise UsageError if a certificate
+    cannot be used.
     """
     context = ssl.create_default_context()
     if ca is not None:
@@ -208,7 +209,7 @@ def tls_context(
     if client_cert is not None:
         both = f"the client certificate {client_cert}" + (f" with the key {client_key}" if client_key else "")
         try:
-            # a key is never asked for its password: a run has nobody to answer
+            # no prompt for a key's password: no one can answer during a run
             context.load_cert_chain(client_cert, client_key, password=_refuse_password)
         except _EncryptedKeyError:
             remedy = "take the password off with `openssl pkey -in FILE -out NEW`"

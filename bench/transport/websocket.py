@@ -1,8 +1,9 @@
-"""Speaks WebSocket over a stream, by websockets' Sans-I/O protocol: whole messages, each with its arrival.
+"""WebSocket over a stream, with websockets' Sans-I/O protocol: whole messages, each with its arrival.
 
-The loop is the one of websockets' `docs/howto/sansio.rst`: feed what came, send what that calls for (pongs, the close
-frame), hand the events on. An event that ended a read which emptied the socket arrived exactly when its stamp says;
-every other event of a read may have arrived as early as the socket was last known to be empty, and says so.
+The loop is that of websockets' `docs/howto/sansio.rst`: feed the received bytes, send what they require (pongs, the
+close frame), and pass the events on. If an event ended a read that emptied the socket, its timestamp is exact. Every
+other event of a read may have arrived as early as the last instant at which the socket is known to have been empty. Its
+uncertainty states that.
 """
 
 from __future__ import annotations
@@ -59,16 +60,17 @@ CAUSES: Mapping[int, CloseCause] = {
     errno.EHOSTUNREACH: "unreachable",
     errno.ENETUNREACH: "unreachable",
 }
-"""The causes of an end without a close frame, by error numbers."""
+"""The causes of an end without a close frame, by error number."""
 GOODBYE_NS = 1_000_000_000
-"""How long closing takes at most: until our close frame is sent, behind what is half sent, and was answered."""
+"""The maximum duration of closing, until our close frame is sent after half-sent data, and is answered."""
 BODY_NS = 1_000_000_000
-"""How long the body of a refusal is awaited once its head is there: words are worth a moment, and no more."""
+"""The maximum wait for the body of a refusal after its head."""
 LONGEST_REFUSAL = 16_384
 HANDFUL = 64
-"""Most messages that are passed on at once: whoever takes them looks around in between."""
+"""The maximum number of messages that are passed on at once. The listener acts in between."""
 _SILENT = logging.getLogger("bench.transport.websocket")
-_SILENT.setLevel(logging.WARNING)  # whatever the root's level is: websockets logs the request's headers, keys and all
+# also if the root's level is lower: websockets logs the request's headers with the keys
+_SILENT.setLevel(logging.WARNING)
 
 
 def open_websocket(
@@ -80,9 +82,9 @@ def open_websocket(
     path: NetworkPath = DIRECT,
     subprotocols: Sequence[str] = (),
 ) -> WebSocket:
-    """Connect and upgrade. `context` is there for wss; `phases` is filled as far as the way was gone.
+    """Connect and upgrade. `context` is set for wss. `phases` gets the instants of the phases that were reached.
 
-    Raises ConnectError: `connect_failed:<status>`, `connect_failed:dns|tcp|proxy|tls|upgrade`, `throttled:handshake`,
+    Raise ConnectError: `connect_failed:<status>`, `connect_failed:dns|tcp|proxy|tls|upgrade`, `throttled:handshake`,
     `timeout:<stage>`.
     """
     uri = parse_uri(url)
@@ -90,7 +92,7 @@ def open_websocket(
     try:
         socket = WebSocket(stream, client_protocol(uri, path.max_message_mib * MIB, subprotocols, deflate=path.deflate))
         socket.upgrade(headers, limits, phases)
-    except BaseException:  # the end of the run, too: nobody else knows the socket
+    except BaseException:  # also at the end of the run: there is no other reference to the socket
         stream.close()
         raise
     return socket
@@ -99,12 +101,12 @@ def open_websocket(
 def client_protocol(
     uri: WebSocketURI, max_message_bytes: int, subprotocols: Sequence[str] = (), *, deflate: bool = False
 ) -> ClientProtocol:
-    """Make the client's side of the WebSocket protocol; `deflate` offers to compress messages.
+    """Return the client's side of the WebSocket protocol. `deflate` offers compression of messages.
 
     A service may choose one of the `subprotocols`, and need not.
 
-    The limit holds for whole messages, decompressed, and ends the connection as soon as it is clear that it will be
-    passed: by the length that a frame announces, by a fragment, by what was inflated so far.
+    The limit applies to whole decompressed messages. It ends the connection as soon as a message will exceed it: by the
+    length in a frame's header, by a fragment, or by the data inflated so far.
     """
     return ClientProtocol(
         uri,
@@ -123,23 +125,23 @@ class WebSocket:
         self.handshake = Handshake({}, {})
         self._end: CloseInfo | None = None
         self._came: list[ReceivedMessage] = []
-        self._unread: SocketRead | None = None  # what the loop has read and left to whoever listens
+        self._unread: SocketRead | None = None  # a read in the loop that was left to the listener
         self._parser = ProtocolParser(protocol, stream.rest)
         self._stamp_ns = self._answer_error_ns = 0
         self._broken = False
         self._goodbye_until_ns = NEVER_NS
-        """Until when anything may still be written, once the connection is being closed."""
+        """The instant until which data may be written while the connection is being closed."""
         self._offered = 0
-        """Bytes of the frame of the message that was offered last."""
+        """The bytes of the frame of the last offered message."""
         longest = protocol.max_message_size
-        self._quick = longest is None or longest >= LONGEST  # a lower limit is the protocol object's to look at
+        self._quick = longest is None or longest >= LONGEST  # the protocol object must check a lower limit
         self._reader = MessageReader()
         self._reader.expect(plain=self._is_plain())
         stream.sieve = self._reader
 
     @property
     def closed(self) -> CloseInfo | None:
-        return None if self._came else self._end  # the end comes after all that came before it
+        return None if self._came else self._end  # the end follows all earlier messages
 
     def now_ns(self) -> int:
         return monotonic_ns()
@@ -167,15 +169,15 @@ class WebSocket:
         self.handshake = Handshake(dict(phases.instants), answer.headers, dict(phases.errors_ns))
 
     def _asked(self) -> OSError | None:
-        """Send the request; if that fails, what the peer said before it went may still be there, and tell why."""
+        """Send the request. Return the error if that fails: the peer's last data may still give the reason."""
         try:
             self._flush()
-        except OSError as error:  # not kept in `upgrade`, whose frame its traceback would hold: a cycle
+        except OSError as error:  # not caught in `upgrade`: the traceback would hold its frame, a reference cycle
             return error
         return None
 
     def _await_answer(self, until_ns: int) -> HttpResponse | None:
-        """Wait for the answer to the upgrade; None where none came, or no HTTP."""
+        """Wait for the answer to the upgrade. Return None if none arrived, or if it was not HTTP."""
         while (answer := self._parser.answer) is None and self._protocol.handshake_exc is None:
             read = self._stream.read(until_ns)
             if read is None:
@@ -188,7 +190,7 @@ class WebSocket:
         return answer
 
     def _await_body(self, answer: HttpResponse, until_ns: int) -> HttpResponse:
-        """Wait for the body of a refusal; returns the refusal with what came of it in time."""
+        """Wait for the body of a refusal. Return the refusal with the part of the body that arrived in time."""
         until_ns = min(until_ns, monotonic_ns() + BODY_NS)
         while not answer.whole and len(answer.body) < LONGEST_REFUSAL:
             read = self._stream.read(until_ns)
@@ -208,7 +210,7 @@ class WebSocket:
             return None
 
     def _frame_of(self, message: bytes) -> bytes:
-        """A message as it is written."""
+        """Return the frame of a message."""
         if self._parser.deflate is None and self._protocol.state is State.OPEN:
             return masked_frame(message, os.urandom(MASK_BYTES))
         send = self._protocol.send_binary if type(message) is BinaryMessage else self._protocol.send_text
@@ -238,7 +240,7 @@ class WebSocket:
     def listen(
         self, until_ns: int, take: OnMessage, reply: DeltaListener | None = None, sender: PacedSender | None = None
     ) -> None:
-        if self._came:  # from the last handful: this connection has had its turn, and others may wait for theirs
+        if self._came:  # from the last batch: this connection had its time, and others may wait
             self._stream.rest()
         self._reader.begin(reply)
         pass_on, polled = partial(self._pass_on, take), reply is not None and reply.streaming
@@ -267,7 +269,7 @@ class WebSocket:
         self._reader.keeps_texts = keeps
 
     def _pass_on(self, take: OnMessage, read: SocketRead) -> bool:
-        """Pass on the messages of a read, within the event loop; what is more than that is for whoever listens."""
+        """Pass on the messages of a read, in the event loop. Leave a larger number of messages to the listener."""
         came = self._reader.read(read)
         if isinstance(came, SocketRead):
             self._unread = came
@@ -282,10 +284,10 @@ class WebSocket:
         if not self._came:
             return self._stream.heard_ns
         at_ns, error_ns, _ = self._came[0].arrival
-        return at_ns - error_ns - 1  # a deadline at the instant of a message that is still held here has not passed
+        return at_ns - error_ns - 1  # a deadline at the arrival of a buffered message has not passed
 
     def _take(self, read: SocketRead) -> None:
-        """Keep the messages that one read completed."""
+        """Buffer the messages that one read completed."""
         came = self._reader.messages(read)
         if isinstance(came, SocketRead):
             self._parse(came)
@@ -293,14 +295,14 @@ class WebSocket:
             self._came += came
 
     def _is_plain(self) -> bool:
-        """Whether what comes is a new frame of a new message, which is as it was sent."""
+        """Return whether the next byte starts a frame of a new, uncompressed message."""
         return self._quick and self._parser.plain
 
     def _parse(self, read: SocketRead) -> None:
-        """Have one read parsed, answer what must be answered, and keep the messages that it completed."""
+        """Parse one read, send the required answers, and buffer the messages that the read completed."""
         self._stamp_ns = read.stamp_ns
         came = self._parser.parse(read, self._reader.take_begun())
-        self._came += came  # and not before: others run in the midst of a long read, and may let go of all this
+        self._came += came  # not earlier: others run during a long read, and may abort this connection
         self._reader.expect(plain=self._is_plain())
         self._answer(read)
 
@@ -308,7 +310,7 @@ class WebSocket:
         try:
             self._flush()
         except OSError as error:
-            if self._protocol.close_rcvd is None:  # else we know better why it ended
+            if self._protocol.close_rcvd is None:  # otherwise the close frame gives a better reason
                 self._lost(error)
         if self._protocol.state is State.OPEN or self._protocol.state is State.CONNECTING:
             return
@@ -329,7 +331,7 @@ class WebSocket:
         return self._stream.write(data, until_ns=self._goodbye_until_ns) if data and not self._broken else None
 
     def _lost(self, error: OSError) -> None:
-        """Note a failed write: nothing more is written, what had come before is still read, then comes the end."""
+        """Handle a failed write: write no more, read the data that had arrived before, then set the end."""
         self._broken, until_ns = True, monotonic_ns()
         why = f": {error.strerror or error}" if error.errno or isinstance(error, TimeoutError) else ""
         while self._end is None:
@@ -340,7 +342,7 @@ class WebSocket:
                 self._take(read)
 
     def _note_end(self, code: int, reason: str, at_ns: int, error_ns: int = 0, *, ours: bool = False) -> None:
-        """Note the first end of the connection. Without a close frame its cause is what the kernel says of it."""
+        """Record the first end of the connection. Without a close frame, its cause is the kernel's error."""
         if self._end is None:
             cause = CAUSES.get(self._stream.failure, "") if code == ABNORMAL else ""
             self._end = CloseInfo(code, reason, at_ns, ours, cause, error_ns)
@@ -356,7 +358,7 @@ class WebSocket:
                 self._flush()
                 while self._end is None and (read := self._stream.read(until_ns)) is not None:
                     self._take(read)
-        except OSError:  # the peer was quicker
+        except OSError:  # the peer has already closed
             pass
         finally:
             self.abort()
@@ -370,7 +372,7 @@ class WebSocket:
 
 
 def _no_upgrade(problem: Exception) -> str:
-    """Say what is wrong with an answer that says 101, or is no HTTP."""
+    """Return the error in an answer that has status 101, or is not HTTP."""
     if isinstance(problem, InvalidHeader) and problem.name == ACCEPT_HEADER:
         if problem.value is None:
             return f"the answer has no {ACCEPT_HEADER}"

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Reads sockets with the kernel's stamps, decrypts TLS, cuts frames, and matches the deltas of a reply (`reader.py`).
+"""The fast path in C: socket reads with kernel timestamps, TLS decryption, frames, and matched deltas (`reader.py`).
 
-All that is done by an event of a reply that goes on is done here in C, but for what it comes to.
+All work for each event of a reply in progress is done here, except for the evaluation of its deltas.
 """
 
 from cpython.buffer cimport PyBUF_READ, PyBUF_WRITE
@@ -49,10 +49,10 @@ ctypedef const unsigned char *Text
 
 cdef enum:
     ROOM = 64
-    READ_BYTES = 65536  # as bench.transport.received has it
-    RECORD_HEADER = 5  # as bench.transport.received has both
+    READ_BYTES = 65536  # as in bench.transport.received
+    RECORD_HEADER = 5  # both as in bench.transport.received
     RECORD_BYTES = 16384
-    PLAIN_BYTES = READ_BYTES + 2 * RECORD_BYTES  # a read may end a record of which all but a byte came before
+    PLAIN_BYTES = READ_BYTES + 2 * RECORD_BYTES  # a read may complete a record of which only one byte was missing
     MANY = 32
     FINAL_TEXT = 0x81
     QUOTE = 0x22
@@ -60,18 +60,18 @@ cdef enum:
     PADDING = 0x3D
 
 cdef long long LONG_NS = 500_000_000
-"""Deltas are due when there are so many, or when the first of them is so old."""
+"""The age of the first matched delta from which deltas are due. They are also due if there are `MANY`."""
 cdef long long ABSURD_LAG_NS = clock.ABSURD_LAG_NS, APART_NS = clock.APART_NS
 cdef int TRIES = clock.TRIES, SO_TIMESTAMPNS = clock.SO_TIMESTAMPNS
 cdef long long NO_STAMP = -1
 
 cdef object new_tuple = tuple.__new__
-"""By which a named tuple is made in half of the time."""
+"""The constructor that creates a named tuple in half of the time."""
 
 cdef unsigned char BUFFER[READ_BYTES]
-"""For all sockets: it is read, looked through and copied without a switch to anybody else who reads."""
+"""The buffer of all sockets. There is no switch to another reader before its content is parsed or copied."""
 cdef unsigned char PLAIN[PLAIN_BYTES]
-"""What is decrypted of it."""
+"""The decrypted content of `BUFFER`."""
 
 
 cdef struct Entry:
@@ -87,7 +87,7 @@ cdef long long read_clock(clockid_t clock) noexcept nogil:
 
 
 cdef long long monotonic_of(long long realtime_ns) noexcept nogil:
-    """As `bench.clock.monotonic_of`."""
+    """Do the same as `bench.clock.monotonic_of`."""
     cdef long long before, wall, after, closest = 1 << 62, now_ns = 0, wall_ns = 0, lag_ns
     cdef int tried
     for tried in range(TRIES):
@@ -103,7 +103,7 @@ cdef long long monotonic_of(long long realtime_ns) noexcept nogil:
 
 
 cdef long long stamp_of(msghdr *message) noexcept nogil:
-    """The kernel's receive stamp on CLOCK_MONOTONIC; NO_STAMP where there is none, or none to be used."""
+    """Return the kernel's receive timestamp on CLOCK_MONOTONIC; NO_STAMP if there is none, or if it is unusable."""
     cdef cmsghdr *header = CMSG_FIRSTHDR(message)
     cdef timespec stamp
     while header != NULL:
@@ -118,7 +118,7 @@ cdef long long stamp_of(msghdr *message) noexcept nogil:
 
 
 cdef bint plain(Text text, Py_ssize_t size) noexcept nogil:
-    """Whether a JSON string says what stands there: printable ASCII without quotes and escapes."""
+    """Return whether a JSON string needs no decoding: printable ASCII without quotes and escapes."""
     cdef unsigned char odd = 0
     cdef Py_ssize_t at
     for at in range(size):
@@ -127,9 +127,9 @@ cdef bint plain(Text text, Py_ssize_t size) noexcept nogil:
 
 
 cdef Py_ssize_t frame_header(Text wire, Py_ssize_t size, Py_ssize_t *length) noexcept nogil:
-    """The bytes of the header of a text frame that is whole in so many bytes, and its `length`; 0 of any other.
+    """Return the bytes of the header of a complete text frame and set the `length` of its payload; 0 for other frames.
 
-    The length of its payload is given in seven bits, or in sixteen where more than seven are needed.
+    The length must be given in seven bits, or in sixteen if seven are not enough.
     """
     cdef Py_ssize_t header = 2
     if size < 2 or wire[0] != FINAL_TEXT:
@@ -139,13 +139,13 @@ cdef Py_ssize_t frame_header(Text wire, Py_ssize_t size, Py_ssize_t *length) noe
         header, length[0] = 4, wire[2] << 8 | wire[3]
         if length[0] < 126:
             return 0
-    elif length[0] >= 126:  # eight bytes of length, a mask, or a header that is cut
+    elif length[0] >= 126:  # eight bytes of length, a mask, or an incomplete header
         return 0
     return header if header + length[0] <= size else 0
 
 
 def leading_texts(read):
-    """As `bench.transport.fast.frames.leading_texts`."""
+    """Do the same as `bench.transport.fast.frames.leading_texts`."""
     cdef bytes data
     cdef long long stamp_ns, empty_ns
     cdef bint kernel, complete
@@ -167,15 +167,15 @@ def leading_texts(read):
 
 
 cdef class Sieve:
-    """Stands between a socket and whoever takes its reads, and leaves something of each read, or nothing: this, all.
+    """A filter between a socket and the handler of its reads. This base class passes each read unchanged.
 
-    `due`: `hand_on` has something to hand on. `wakes`: whoever listens must look at what came, whatever is left of it.
+    `due`: `hand_on` has data to pass on. `wakes`: the listener must act, also if the read was completely consumed.
     """
 
     cdef readonly bint due, wakes
 
     def sift(self, read):
-        """What is left of a read; None: nothing."""
+        """Return the rest of a read for the handler; None if it was completely consumed."""
         cdef bytes data
         cdef long long at_ns, empty_ns
         cdef bint kernel, complete
@@ -188,11 +188,11 @@ cdef class Sieve:
         return new_tuple(SocketRead, (PyBytes_FromStringAndSize(<const char *>wire, size), at_ns, empty_ns, kernel, complete))
 
     def hand_on(self):
-        """Hand on what was kept of reads of which nothing was left."""
+        """Pass on the data of consumed reads."""
 
 
 cdef class Template:
-    """The bytes of a delta around the id of the event, which may be missing, and around the payload."""
+    """The bytes of a delta around the event id, which may be missing, and around the payload."""
 
     cdef object event
     cdef bytes head, middle, tail
@@ -202,7 +202,7 @@ cdef class Template:
         self.event, self.head, self.middle, self.tail, self.base64 = event, head, middle, tail, base64
 
     cdef Py_ssize_t payload_bytes(self, Text text, Py_ssize_t size) noexcept:
-        """As `ServerEvent.payload_bytes` has it; 0 of a text that does not match, or whose payload is empty."""
+        """Return `ServerEvent.payload_bytes` of a matching text; 0 if it does not match, or its payload is empty."""
         cdef Py_ssize_t head = len(self.head), middle = len(self.middle), tail = len(self.tail)
         cdef Text end
         if size < head + middle + tail or memcmp(text, <const char *>self.head, head):
@@ -227,16 +227,16 @@ cdef class Template:
 
 
 cdef class TemplateMatcher(Sieve):
-    """Matches reads of nothing but deltas like known ones, and keeps what is to be known of each until it is handed out.
+    """A matcher of reads that contain only deltas like the templates. It keeps the facts of each until `hand_out`.
 
-    `ready`: the next byte begins a message and somebody listens, so that a read may be matched. `keeps_texts`: what is
-    handed out brings its message, and is due at once, so that whoever writes it down writes it when it came.
+    `ready`: the next byte starts a message and there is a listener, so a read may be matched. `keeps_texts`: each delta
+    contains its message and is due at once, so that a log has it at its arrival.
     """
 
     cdef list templates, texts
     cdef Entry entries[ROOM]
     cdef readonly int count
-    """Deltas that were matched and not handed out."""
+    """The number of matched deltas that were not handed out."""
     cdef long long first_ns
     cdef public bint ready, keeps_texts
 
@@ -244,17 +244,17 @@ cdef class TemplateMatcher(Sieve):
         self.templates, self.texts = [], []
 
     def add(self, event, bytes head, bytes middle, bytes tail, bint base64):
-        """Match deltas with these bytes from now on: `event` says what they are, but for their payload."""
+        """Match deltas with these bytes from now on. `event` is their event, without a payload."""
         self.templates.append(Template(event, head, middle, tail, base64))
 
     def forget(self):
-        """Match nothing any more. All that was matched has been handed out."""
+        """Delete the templates. All matched deltas must have been handed out."""
         self.templates.clear()
 
     def match(self, bytes data, long long at_ns, long long empty_ns, bint complete):
-        """Keep what a read says, if it is whole text frames of deltas that match; returns whether it is.
+        """Record the deltas of a read that has only complete text frames of matching deltas. Return whether it has.
 
-        `at_ns`: its stamp; `empty_ns`: when the socket was last known to be empty; `complete`: as in `Read`.
+        `at_ns`, `empty_ns` and `complete` are `stamp_ns`, `empty_ns` and `complete` of `SocketRead`.
         """
         return self.match_wire(<Text><const char *>data, len(data), at_ns, empty_ns, complete)
 
@@ -307,7 +307,7 @@ cdef class TemplateMatcher(Sieve):
         return True
 
     def hand_out(self):
-        """The deltas that were matched, in their order."""
+        """Return the matched deltas in order of arrival."""
         cdef int place
         cdef Entry *entry
         cdef list deltas = []
@@ -323,7 +323,7 @@ cdef class TemplateMatcher(Sieve):
 
 
 cdef class Decrypter(Sieve):
-    """Decrypts reads, and leaves what `matcher` leaves of that. It tells nobody that the stream has ended, but `wakes`.
+    """The decrypter of reads. It passes the data to `matcher` and leaves the rest. `wakes` is True at the stream's end.
 
     `heard`: the peer has sent data. `ended`: it sends no more, because of `error` unless that is None.
     """
@@ -333,21 +333,21 @@ cdef class Decrypter(Sieve):
     cdef readonly object error
     cdef object tls, incoming, outgoing, last
     cdef bytes early
-    """What TLS has not taken of what came."""
+    """The received bytes that TLS has not consumed."""
     cdef unsigned char header[RECORD_HEADER]
     cdef Py_ssize_t header_bytes, missing
-    """What came of the record under way, and how many bytes of its body are missing."""
+    """The received part of the current record's header, and the number of missing bytes of its body."""
 
     def __init__(self, tls, incoming, outgoing):
-        """The `ssl.SSLObject`, and the `ssl.MemoryBIO`s that it reads and writes.
+        """Create a decrypter with the `ssl.SSLObject` and the `ssl.MemoryBIO`s that it reads and writes.
 
-        `incoming` may be that of all connections: it is empty whenever this is not at work.
+        All connections may share `incoming`: it is empty whenever no method runs.
         """
         self.tls, self.incoming, self.outgoing = tls, incoming, outgoing
         self.matcher, self.early = Sieve(), b""
 
     def shake_hands(self, bytes data):
-        """Go on with the handshake by what came; raises ssl.SSLError."""
+        """Continue the handshake with the received bytes. Raise ssl.SSLError."""
         self.feed(<Text><const char *>data, len(data))
         try:
             self.tls.do_handshake()
@@ -359,7 +359,7 @@ cdef class Decrypter(Sieve):
     ):
         cdef object left = None
         cdef Py_ssize_t opened = 0 if self.ended else self.opened(wire, size)
-        # the stamp is exact for what ends with the read only where a record ends there, too
+        # the timestamp is exact for data at the end of the read only if a record also ends there
         complete = complete and not self.header_bytes
         if opened:
             self.heard = True
@@ -371,11 +371,11 @@ cdef class Decrypter(Sieve):
         return left
 
     cdef Py_ssize_t opened(self, Text wire, Py_ssize_t size) except -1:
-        """Decrypt a read; returns how many bytes of PLAIN that takes."""
+        """Decrypt a read. Return the number of bytes in PLAIN."""
         cdef Py_ssize_t opened = 0, more
         self.feed(wire, size)
         try:
-            # to ask once more would be answered by an exception, which is slow
+            # another read would raise an exception, which is slow
             while opened <= PLAIN_BYTES - RECORD_BYTES and self.incoming.pending:
                 more = self.tls.read(
                     RECORD_BYTES, PyMemoryView_FromMemory(<char *>PLAIN + opened, RECORD_BYTES, PyBUF_WRITE)
@@ -388,7 +388,7 @@ cdef class Decrypter(Sieve):
             pass
         except SSLError as error:
             self.ended, self.error = True, error.with_traceback(None)
-        finally:  # also if Ctrl-C ends the read: the next connection finds it empty
+        finally:  # also if Ctrl-C ends the read: it must be empty for the next connection
             if self.incoming.pending:
                 self.early = self.incoming.read()
         self.ended = self.ended or not size
@@ -403,7 +403,7 @@ cdef class Decrypter(Sieve):
         return 0
 
     cdef void count_records(self, Text wire, Py_ssize_t size) noexcept:
-        """Find where in a record the next bytes end (RFC 8446 §5.1: a header tells the length of the body)."""
+        """Find the position in a record at which these bytes end (RFC 8446 §5.1: the header has the body's length)."""
         cdef Py_ssize_t at = 0, step
         while at < size:
             if self.header_bytes < RECORD_HEADER:
@@ -418,20 +418,20 @@ cdef class Decrypter(Sieve):
                 self.header_bytes = 0
 
     def hand_on(self):
-        """Hand on what the matcher has kept."""
+        """Pass on the matched deltas."""
         self.matcher.hand_on()
         self.due = self.matcher.due
 
     def end(self):
-        """The last read that `wakes`, without its bytes."""
+        """Return the last read for which `wakes` was True, without its bytes."""
         return new_tuple(SocketRead, (b"", *self.last))
 
 
 cdef class SocketReader:
-    """Reads a connected socket that does not block, and knows until when it was surely empty.
+    """The reader of a connected non-blocking socket. It records until when the socket was certainly empty.
 
-    `stamped_ns`: the stamp of what was read last; `drained`: the last read took all that there was, and `drained_ns` is
-    an instant before it. `failure`: the error number by which the connection broke; 0 if it did not break.
+    `stamped_ns` is the timestamp of the last read. `drained`: the last read emptied the socket, and `drained_ns` is an
+    instant before it. `failure` is the error number with which the connection broke; 0 if it did not break.
     """
 
     cdef int fd
@@ -441,28 +441,30 @@ cdef class SocketReader:
     cdef readonly int failure
 
     def __init__(self, sock, watch, long long asked_ns):
-        """`watch`: the loop's `LoopMonitor`. `asked_ns`: an instant before the socket was connected. Not one after it:
-        a peer may speak first, and may have spoken already."""
+        """Create a reader. `watch` is the loop's `LoopMonitor`. `asked_ns` is an instant before the socket connected.
+
+        An instant after it would be wrong, because a peer may send first, and may already have sent.
+        """
         self.fd, self.watch, self.drained_ns, self.drained = sock.fileno(), watch, asked_ns, True
 
     def close(self):
-        """Read no more: the socket's number may soon be another's."""
+        """Stop reading: another socket may soon have the same file number."""
         self.fd = -1
 
     def read(self, long long polled_ns, polls, Sieve sieve):
-        """Read what is there, and return what `sieve` leaves of it; None: nothing. Raises BlockingIOError.
+        """Read the available bytes. Return what `sieve` leaves, or None. Raise BlockingIOError if there are none.
 
-        A connection that broke has ended, as one that the peer has closed; `failure` says how it broke. `polled_ns`:
-        when a poll before the one that reported the socket had not; 0 if there was none. `polls`: how many polls the
-        loop had made when it was set to look at the socket; None if no poll of the loop's reported it, or something
-        had been left in it.
+        A broken connection has ended like one that the peer has closed; `failure` has the error. `polled_ns` is when
+        the poll before the one that reported the socket did not report it; 0 if there was none. `polls` is the number
+        of the loop's polls when it started to watch the socket; None if no poll of the loop reported it, or if the
+        previous read had not emptied it.
         """
         cdef char control[128]
         cdef iovec vector
         cdef msghdr message
         cdef ssize_t size
         cdef bint kernel
-        # the clock before the call: the process may lose its core between the call and a clock after it
+        # read before the call: the process may lose its core between the call and a later clock reading
         cdef long long at_ns, empty_ns, stamp_ns = NO_STAMP, before_ns = read_clock(CLOCK_MONOTONIC)
         vector.iov_base, vector.iov_len = BUFFER, READ_BYTES
         memset(&message, 0, sizeof(message))
@@ -477,7 +479,7 @@ cdef class SocketReader:
         else:
             size, self.failure = 0, errno
         kernel = stamp_ns != NO_STAMP
-        # two conversions of one stamp differ by some ns, and time does not run backwards
+        # two conversions of one timestamp differ by some ns, but arrivals must not go backwards
         at_ns = self.stamped_ns = max(self.stamped_ns, stamp_ns if kernel else read_clock(CLOCK_MONOTONIC))
         if self.drained and polled_ns > self.drained_ns:
             self.drained_ns = polled_ns

@@ -1,4 +1,4 @@
-"""Does in Python what `_compiled.pyx` does in C, whose docstrings have the details; a test compares the two."""
+"""The Python implementation of `_compiled.pyx`. Its docstrings have the details. A test compares the two."""
 
 from __future__ import annotations
 
@@ -13,20 +13,17 @@ from bench.transport.received import READ_BYTES, RECORD_BYTES, RECORD_HEADER, Ma
 
 
 class Sieve:
-    """As in C."""
-
     due = wakes = False
 
     def sift(self, read: SocketRead) -> SocketRead | None:
-        """As in C."""
         return read
 
     def hand_on(self) -> None:
-        """As in C."""
+        """Do nothing, because this sieve keeps nothing."""
 
 
 class TemplateMatcher(Sieve):
-    """A matcher that matches nothing: without C each delta is decoded, like any other message."""
+    """A matcher that matches nothing. Without C, each delta is decoded like any other message."""
 
     count = 0
     ready = keeps_texts = False
@@ -38,17 +35,14 @@ class TemplateMatcher(Sieve):
         """Forget nothing."""
 
     def match(self, data: bytes, at_ns: int, empty_ns: int, complete: bool) -> bool:
-        """Leave the read to the general path."""
+        """Return False: the general path handles the read."""
         return False
 
     def hand_out(self) -> list[MatchedDelta]:
-        """Return no deltas."""
         return []
 
 
 class Decrypter(Sieve):
-    """As in C."""
-
     def __init__(self, tls: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> None:
         self._tls, self._incoming, self._outgoing = tls, incoming, outgoing
         self.matcher = Sieve()
@@ -59,7 +53,6 @@ class Decrypter(Sieve):
         self._last: SocketRead | None = None
 
     def shake_hands(self, data: bytes) -> None:
-        """As in C."""
         self._feed(data)
         try:
             self._tls.do_handshake()
@@ -67,7 +60,6 @@ class Decrypter(Sieve):
             self._early = self._incoming.read()
 
     def sift(self, read: SocketRead) -> SocketRead | None:
-        """As in C."""
         data, left = b"" if self.ended else self._opened(read.data), None
         complete = read.complete and not self._header
         if data:
@@ -79,7 +71,6 @@ class Decrypter(Sieve):
         return left
 
     def end(self) -> SocketRead:
-        """As in C."""
         assert self._last is not None, "no read wakes"
         return self._last
 
@@ -121,18 +112,16 @@ class Decrypter(Sieve):
 
 
 class SocketReader:
-    """As in C."""
-
     def __init__(self, sock: Any, watch: LoopMonitor, asked_ns: int) -> None:
         self._sock, self._fd, self._watch = sock, sock.fileno(), watch
         self.stamped_ns, self.drained_ns, self.drained, self.failure = 0, asked_ns, True, 0
 
     def close(self) -> None:
-        """As in C: the socket itself knows that it is closed."""
+        """Do nothing: the socket itself knows that it is closed."""
 
     def read(self, polled_ns: int, polls: int | None, sieve: Sieve | None) -> SocketRead | None:
-        """As in C."""
-        before_ns = monotonic_ns()  # before the call: the process may lose its core between it and a clock behind it
+        # before the call: the process may lose its core between the call and a later clock reading
+        before_ns = monotonic_ns()
         try:
             data, ancillary, _, _ = self._sock.recvmsg(READ_BYTES, ANCILLARY_BYTES)
             stamp_ns = arrival_ns(ancillary)
@@ -141,10 +130,10 @@ class SocketReader:
             raise
         except OSError as error:
             data, stamp_ns, self.failure = b"", None, error.errno or 0
-        # each stamp is brought to our clock by itself, which is good to some ns; what came later is not earlier
+        # Each conversion of a timestamp to our clock has an error of some ns. Later bytes must not be earlier.
         at_ns = self.stamped_ns = max(self.stamped_ns, monotonic_ns() if stamp_ns is None else stamp_ns)
         if self.drained:
-            self.drained_ns = max(self.drained_ns, polled_ns)  # that poll would have told of anything in it
+            self.drained_ns = max(self.drained_ns, polled_ns)  # that poll would have reported any bytes in it
         empty_ns = self.drained_ns
         if polls is not None:
             empty_ns = max(empty_ns, self._watch.empty_ns(self._fd, polls, at_ns))

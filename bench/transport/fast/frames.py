@@ -1,14 +1,14 @@
-"""Reads and writes the frames that nearly all traffic is made of without a state machine: whole text frames.
+"""Whole text frames, which are nearly all traffic, read and written without a state machine.
 
-What is anything else (control frames, fragments, compression) is left to websockets' protocol object, which is slower
-and knows all of RFC 6455.
+All other frames (control frames, fragments, compression) are left to websockets' protocol object, which is slower and
+implements all of RFC 6455.
 """
 
 from __future__ import annotations
 
 import struct
 
-from websockets.frames import apply_mask  # type: ignore[attr-defined]  # masks in C where it can be had
+from websockets.frames import apply_mask  # type: ignore[attr-defined]  # it masks in C if available
 
 from bench.clock import Arrival
 from bench.protocol.base import BinaryMessage
@@ -22,10 +22,11 @@ LONGEST = 0xFFFF
 
 
 def leading_texts(read: SocketRead) -> tuple[list[ReceivedMessage], int]:
-    """Return the messages in the whole text frames that a read begins with, and how many bytes they take.
+    """Return the messages in the whole text frames at the start of a read, and the bytes of these frames.
 
-    Their lengths are given in seven bits, or in sixteen if more than seven are needed; a longer frame is left to
-    others as well. The stamp of a complete read is that of its last segment: it is exact for the frame that ends there.
+    The length of a frame must be given in seven bits, or in sixteen if seven are not enough. A longer frame is left to
+    the protocol object. The timestamp of a complete read is that of its last segment, so it is exact for the frame that
+    ends there.
     """
     data, stamp_ns, empty_ns, kernel, complete = read
     arrival = Arrival(stamp_ns, stamp_ns - empty_ns, kernel)
@@ -34,9 +35,10 @@ def leading_texts(read: SocketRead) -> tuple[list[ReceivedMessage], int]:
         length, header = data[at + 1], SHORT_HEADER
         if length == TWO_BYTES and at + LONG_HEADER <= size:
             length, header = data[at + 2] << 8 | data[at + 3], LONG_HEADER
-            if length < SHORT:  # not the shortest header, which is a must (RFC 6455 §5.2): for others to judge
+            # not the shortest header, which is required (RFC 6455 §5.2): left to the protocol object
+            if length < SHORT:
                 break
-        elif length >= TWO_BYTES:  # eight bytes of length, a mask, or a header that is cut
+        elif length >= TWO_BYTES:  # eight bytes of length, a mask, or an incomplete header
             break
         end = at + header + length
         if end > size:
@@ -49,7 +51,7 @@ def leading_texts(read: SocketRead) -> tuple[list[ReceivedMessage], int]:
 
 
 def masked_frame(payload: bytes, mask: bytes) -> bytes:
-    """A message in one frame as a client sends it, masked with four random bytes (RFC 6455 §5.3)."""
+    """Return a message in one frame as a client sends it, masked with four random bytes (RFC 6455 §5.3)."""
     length, first = len(payload), FINAL_BINARY if type(payload) is BinaryMessage else FINAL_TEXT
     if length < SHORT:
         header = struct.pack("!BB", first, MASKED | length)
@@ -61,9 +63,9 @@ def masked_frame(payload: bytes, mask: bytes) -> bytes:
 
 
 def missing_bytes(begun: bytes) -> int:
-    """How many bytes must come before more can be said of a frame that begins so, and is not whole.
+    """Return how many bytes of an incomplete frame are missing: of the header if that is incomplete, or of the frame.
 
-    0 where it is none that `leading_texts` would take.
+    Return 0 if `leading_texts` does not accept the frame.
     """
     size = len(begun)
     if begun[0] != FINAL_TEXT:

@@ -1,11 +1,11 @@
-"""Reads messages from what a connection brings: the one doorway to the fast path.
+"""The messages in the data of a connection. This is the only entry to the fast path.
 
-Nearly all that comes are whole text frames, most of them deltas of the reply under way, and a delta comes in one of two
-ways: matched, or as a message that somebody understands. Two deltas of one kind and one response differ in the id of
-the event and in the payload. Once one was understood, a message that has all other bytes in common with it, whose id
-and payload are plain JSON strings, says the same but for them: it is counted with its stamp and its lengths. A read
-that holds anything else is left to whoever understands messages. What is done for each event is done in C: a `Sieve`
-gets a read of the `SocketReader` before it is an object of Python's. Over TLS a `Decrypter` stands between the two.
+Nearly all data are whole text frames, and most of these are deltas of the reply in progress. A delta is either matched
+with a template, or decoded like other messages. Two deltas of one kind and one response differ only in the event id and
+the payload. Once one was decoded, it is the template for others: a message that differs from it only in these two, both
+plain JSON strings, is the same event with another id and payload. It is counted with its timestamp and its lengths. A
+read with any other message is decoded as a whole. The work for each event is done in C: a `Sieve` gets a read of the
+`SocketReader` before it becomes a Python object. With TLS, a `Decrypter` is between the two.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bench.transport.fast.frames import missing_bytes
 from bench.transport.interface import DeltaListener
 from bench.transport.received import ReceivedMessage, SocketRead
 
-try:  # without a compiler deltas are not matched, but decoded like other messages: slower, with the same results
+try:  # without a compiler, deltas are decoded like other messages: slower, with the same results
     from bench.transport.fast._compiled import Decrypter, Sieve, SocketReader, TemplateMatcher, leading_texts
 
     COMPILED = True
@@ -42,31 +42,31 @@ _EVENT_ID = re.compile(rb'(.*?"event_id"\s*:\s*")[^"\\]*(".*)', re.DOTALL)
 _KEY = re.compile(rb'"delta"\s*:\s*"$')
 _END = re.compile(rb'"\s*\}\s*')
 MOST_KNOWN = 32
-"""How many deltas are known at a time: two of each item that is under way, and few of items that are whole."""
+"""The maximum number of templates: two for each open item, and a few of complete items."""
 
 
 class MessageReader(TemplateMatcher):
-    """Reads the messages of one connection; deltas that match go to whoever listens to the reply, several at a time."""
+    """The reader of one connection's messages. Deltas that match go to the listener of the reply, several at a time."""
 
     def __init__(self) -> None:
         super().__init__()
         self._reply: DeltaListener | None = None
         self._plain = False
-        self._parts: list[bytes] = []  # of a text frame that goes on in the next read
-        self._missing = 0  # bytes of it
+        self._parts: list[bytes] = []  # of a text frame that continues in the next read
+        self._missing = 0  # missing bytes of it
         self._learned: dict[EventKind, tuple[str, str]] = {}
         self._known = 0
-        """How many deltas were learned since all were forgotten."""
+        """The number of templates since all were forgotten."""
 
     def expect(self, *, plain: bool) -> None:
-        """`plain`: the next frame begins a message, and is as it was sent; else all is for websockets' protocol."""
+        """Set `plain`: the next frame starts an uncompressed message. If False, websockets' protocol gets all data."""
         self._plain = plain
         self._note_ready()
 
     def begin(self, reply: DeltaListener | None) -> None:
-        """Match deltas for whoever listens to a reply from now on; None: to none, so what was learned is forgotten."""
+        """Match deltas from now on for the listener of a reply. If it is None, match none and forget the templates."""
         self._reply = reply
-        if reply is None and self._learned:  # the ids of the next reply are others
+        if reply is None and self._learned:  # the next reply has other ids
             self._forget()
         self._note_ready()
 
@@ -76,19 +76,19 @@ class MessageReader(TemplateMatcher):
         self.forget()
 
     def end(self) -> None:
-        """Hand on what was matched, and let go of whoever listened, who may hold this connection."""
+        """Pass on the matched deltas. Release the listener, which may hold a reference to this connection."""
         try:
             self.hand_on()
         finally:
             self._reply, self.ready = None, False
 
     def add_template(self, message: bytes, event: ServerEvent) -> None:
-        """Match deltas like this one from now on; `message` is all that it came in."""
+        """Learn a template: match deltas like this one from now on. It must be the message's only event."""
         ids = event.response_id, event.item_id
-        # deltas of one kind and item are alike but for the event's id and the payload: one template is enough
+        # Deltas of one kind and item differ only in the event id and the payload, so one template is enough.
         if self._learned.get(event.kind) == ids:
             return
-        if self._known == MOST_KNOWN:  # each is tried at every message
+        if self._known == MOST_KNOWN:  # every message is compared with each
             self._forget()
         self._learned[event.kind] = ids
         self._known += 1
@@ -98,37 +98,37 @@ class MessageReader(TemplateMatcher):
             self.add(like_it, *around, event.kind is EventKind.AUDIO_DELTA)
 
     def hand_on(self) -> None:
-        """Hand on the deltas that were matched: before anything that came later is."""
+        """Pass on the matched deltas, before any later message."""
         if self.count and self._reply is not None:
             self._reply.take_deltas(self.hand_out())
 
     def read(self, read: SocketRead) -> list[ReceivedMessage] | SocketRead:
-        """The messages that a read completes, but for deltas that match; the read itself where it holds anything else.
+        """Return the messages that a read completes, without deltas that match. Return the read if it has other data.
 
-        What was kept of a frame that went on in it stands before it then.
+        In that case, the start of a frame from earlier reads precedes its data.
         """
-        whole = self._joined(read) if self._missing else read  # mostly a read ends with a frame
+        whole = self._joined(read) if self._missing else read  # most reads end with a frame
         if whole is None:
             return []
         data, stamp_ns, empty_ns, kernel, complete = whole
-        # without the kernel's stamp it goes the other way, where such are counted
+        # Without a kernel timestamp the read is decoded, and counted there.
         if self._reply is not None and self._plain and kernel and self.match(data, stamp_ns, empty_ns, complete):
             if self.due:
                 self.hand_on()
             came: list[ReceivedMessage] | SocketRead = []
         else:
-            self.hand_on()  # what was matched came before this read, and the timeline takes all in its order
+            self.hand_on()  # matched deltas came before this read, and the timeline needs the order of arrival
             came = self._texts(whole)
         self._note_ready()
         return came
 
     def messages(self, read: SocketRead) -> list[ReceivedMessage] | SocketRead:
-        """As `read`, without matching: for whoever does not listen in the event loop."""
+        """Do the same as `read` without matching, for code that does not listen in the event loop."""
         whole = self._joined(read) if self._missing else read
         return [] if whole is None else self._texts(whole)
 
     def take_begun(self) -> bytes:
-        """Take what was kept of a frame that went on: there is no more of it, or it is whole."""
+        """Return and clear the received start of a frame, which is complete or will not be continued."""
         begun = b"".join(self._parts)
         self._parts, self._missing = [], 0
         return begun
@@ -137,18 +137,19 @@ class MessageReader(TemplateMatcher):
         self.ready = self._reply is not None and self._plain and not self._missing
 
     def _joined(self, read: SocketRead) -> SocketRead | None:
-        """A read, with what was kept of the frame that goes on in it; None while that still goes on."""
-        if not read.data:  # the peer has gone: what was kept stays for `take_begun`
+        """Return a read with the start of its first frame from earlier reads; None while the frame is incomplete."""
+        if not read.data:  # the peer has closed: the start of the frame stays for `take_begun`
             return read
         self._parts.append(read.data)
         self._missing -= len(read.data)
         return None if self._missing > 0 else read._replace(data=self.take_begun())
 
     def _texts(self, read: SocketRead) -> list[ReceivedMessage] | SocketRead:
-        """The messages of a read that holds nothing but text frames of new messages; else the read.
+        """Return the messages of a read that has only text frames of new messages; otherwise the read.
 
-        As websockets' protocol finds them, in a fifth of the time. The last frame may go on in the next read: kept in
-        parts and joined once, for who gives the protocol part after part has it copy what came before each time.
+        The messages are those of websockets' protocol, in a fifth of the time. The last frame may continue in the next
+        read. Its parts are kept and joined once, because the protocol object copies all earlier parts for each new
+        part.
         """
         if not read.data or not self._plain:
             return read
@@ -163,13 +164,13 @@ class MessageReader(TemplateMatcher):
 
 
 def _around(message: bytes, payload: object) -> tuple[bytes, bytes, bytes] | None:
-    """The bytes before the event's id, between that and the payload, and after it; None of an unusual message.
+    """Return the bytes before the event id, between it and the payload, and after; None if the message is unusual.
 
-    Without an id all that stands before the payload is before it, and nothing between.
+    Without an id, all bytes before the payload are the first part, and the second part is empty.
     """
     if not isinstance(payload, msgspec.Raw):
         return None
-    end = message.rfind(b'"')  # services write the payload last; of others each delta is understood, which is slower
+    end = message.rfind(b'"')  # services write the payload last; otherwise each delta is decoded, which is slower
     begin = end - len(memoryview(payload)) + 2  # the payload is JSON, with its quotes
     head, tail = message[:begin], message[end:]
     if message.find(b'"', begin) != end or not _KEY.search(head) or not _END.fullmatch(tail):
