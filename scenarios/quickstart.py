@@ -1,7 +1,7 @@
 """Text calls and voice calls in alternation, so that a run has equal numbers of both.
 
-`rtbench quickstart` runs it with the simulator. Run it with `locust -f scenarios/quickstart.py --headless -u 20
---sessions 100`.
+`rtbench quickstart` runs it with the simulator. Run it with
+`locust -f scenarios/quickstart.py --headless -u 20 --sessions 100`.
 """
 
 from itertools import cycle
@@ -15,8 +15,7 @@ class QuickstartCaller(RealtimeUser):
 
     tasks: ClassVar = [script("scripts/text_turns.yaml"), script("scripts/voice_turns.yaml")]
     kinds = cycle(tasks)
-    """The next calls of all callers. If each caller chose separately, there would be more text calls, which are
-    shorter."""
+    """The next calls of all callers. If each caller chose separately, more of them would be text calls: these are shorter."""
 
     def play_session(self, task: object) -> None:
         super().play_session(next(self.kinds))

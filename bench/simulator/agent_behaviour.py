@@ -74,7 +74,7 @@ class AgentWire(ABC):
 
 
 class PcmWire(AgentWire):
-    """Unframed audio in binary messages. Text messages are JSON, and an `id` in one names the call."""
+    """Raw audio in binary messages. Text messages are JSON, and an `id` in one names the call."""
 
     plain = True
 
@@ -86,8 +86,7 @@ class PcmWire(AgentWire):
 
 
 class TwilioWire(AgentWire):
-    """Twilio's Media Streams. The agent replies on the stream that `start` named, and sends a mark after each
-    utterance."""
+    """Twilio's Media Streams. The agent replies on the stream in `start`, and sends a mark after each utterance."""
 
     clears = True
 
@@ -173,8 +172,7 @@ WIRES: Mapping[str, type[AgentWire]] = {"pcm": PcmWire, "twilio": TwilioWire, "a
 
 
 FRAME_MS = 20
-"""The duration of a frame of the agent's audio. It is not imported from the dialects, because they are tested against
-it."""
+"""The duration of a frame of the agent's audio. Not imported from the dialects, which are tested against it."""
 SILENCE_MS = 500
 """The duration of the silence that ends the caller's speech."""
 FILLER_MS = 600

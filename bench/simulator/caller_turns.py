@@ -1,11 +1,11 @@
-"""The caller's turns: input audio that the client, the end of speech, or a long silence commits.
+"""The caller's turns: input audio, committed by the client, at the end of speech, or after a long silence.
 
 docs/simulator.md, "Speech detection", describes what the service does on its own. Speech is detected when an append
 arrives. Whether there is a response to interrupt or to start is decided later, when the related events are due.
 
-The transcript of each segment is invented, unless the profile contains its text. GA sessions, and all sessions that
-only transcribe, send deltas first: a whisper model sends one delta with the whole text, other models send one per word.
-A model that identifies speakers sends segments instead. Preview has neither deltas nor segments.
+The transcript of each segment is invented, unless the profile contains its text. Deltas precede it, except in preview
+sessions with responses: a whisper model sends one delta with the whole text, other models send one per word. A model
+that identifies speakers sends segments instead of deltas.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _misheard(words: int, share: float) -> int:
 
 @dataclass(frozen=True)
 class PendingTranscript:
-    """The transcript, to be sent, of a segment of the caller's audio (`audio_ms` long).
+    """The transcript of a segment of the caller's audio (`audio_ms` long), which is still to be sent.
 
     `item` contains the transcript only after its final event was rendered.
     """

@@ -6,7 +6,7 @@
 {quantiles: [300, 420, 450, 700, 2600]}              measured: values at equal shares, with linear interpolation
 {mixture: [{share: 0.98, p50: 450, p95: 900}, {share: 0.02, p50: 4000, p95: 6000}]}
 
-`DelayDrift` multiplies all delays by a slowly varying factor.
+`DelayDrift` multiplies the delays of responses by a slowly varying factor.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ WAVES = 256
 
 @dataclass(frozen=True)
 class DelayDrift:
-    """A slow drift of all delays: a stationary Gaussian process with exponential autocorrelation (Ornstein-Uhlenbeck).
+    """A slow drift of delays: a stationary Gaussian process with exponential autocorrelation (Ornstein-Uhlenbeck).
 
     `sd` is the standard deviation of the logarithm of the factor. After `time_constant_s` the autocorrelation is 1/e.
     The factor is a pure function of the instant and the seed. CLOCK_MONOTONIC is one clock for all processes of a host,

@@ -139,8 +139,7 @@ class GroundTruthLog:
         self.flush()  # once, before workers fork
 
     def sent(self, session: str, event: OutgoingEvent, handed_ns: int, taken_ns: int | None, wire_bytes: int) -> None:
-        # Formatted without an encoder for speed: every delta is logged, and only ids that clients chose may need
-        # escaping.
+        # No encoder, for speed: every delta is logged, and only ids that clients chose may need escaping.
         response = f'"{event.response_id}"' if event.response_id else "null"
         self._add(
             f'{{"session":"{session}","direction":"out","type":"{event.type}","due_ns":{event.due_ns},"send_start_ns":{handed_ns},'
@@ -234,8 +233,7 @@ STEPS = 10_000  # the last step counts all events that are 1 s or more late
 LATE_MS = 1.0
 """The highest p99 lateness at which the log is a valid reference. It equals the permitted measurement error."""
 WARN_MS = 5.0
-"""The p99 lateness above which the simulator warns. It is higher: delays of 100 ms and more tolerate more than errors
-do."""
+"""The p99 lateness above which the simulator warns. Delays of 100 ms and more tolerate more than errors do."""
 
 
 class LatenessCounts:

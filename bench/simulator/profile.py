@@ -251,15 +251,14 @@ class Profile:
     )
 
     def slowness(self, at_ns: int, open_sessions: int) -> float:
-        """Return the factor on the delays of a response that is requested at `at_ns` while `open_sessions` are open."""
+        """Return the factor on the delays of a response that starts at `at_ns` while `open_sessions` are open."""
         drifted = 1.0 if self.drift is None else self.drift.factor(at_ns)
         return drifted if self.slowdown is None else drifted * self.slowdown.factor(open_sessions)
 
     def adjusted(
         self, *, ttfa_p50_ms: float | None = None, speed: float | None = None, faults: Iterable[Fault] = ()
     ) -> Profile:
-        """Return this profile with another median of first audio (same ratio of p95 to p50), another speed, or more
-        faults."""
+        """Return this profile with another median of first audio (same p95/p50), another speed, or more faults."""
         changed = replace(self, faults=(*self.faults, *faults))
         if ttfa_p50_ms is not None:
             was = self.delays.first_audio

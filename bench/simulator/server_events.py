@@ -31,8 +31,10 @@ OBFUSCATION_LETTERS = (11, 15)
 
 
 class ArrivalSpan(NamedTuple):
-    """The arrival of a message, in CLOCK_MONOTONIC ns: the latest and the earliest instant; True if the kernel reported
-    it."""
+    """The arrival of a message, in CLOCK_MONOTONIC ns. It is between `since_ns` and `at_ns`.
+
+    `stamped`: True if `at_ns` is a kernel timestamp.
+    """
 
     at_ns: int
     since_ns: int
@@ -147,8 +149,7 @@ def event_bytes(event_type: str, event_id: str, fields: Json) -> bytes:
 
 
 class DeltaTemplate:
-    """A template for one family of deltas of one content part, into which an event id and an encoded payload are
-    inserted."""
+    """A template of the deltas of one family and content part, which takes an event id and an encoded payload."""
 
     def __init__(self, family: str, response_id: str, item_id: str, output_index: int) -> None:
         self.type = f"{family}.delta"

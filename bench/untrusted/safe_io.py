@@ -62,8 +62,7 @@ def _is_suspect(data: bytes | str, *, numbers: bool) -> bool:
 
 
 def _check(value: Any, *, numbers: bool) -> None:
-    """Raise JsonError if a limit is exceeded. The check is level by level, because a recursion would reach its own
-    limit."""
+    """Raise JsonError if a limit is exceeded. Check level by level, because a recursion has a limit of its own."""
     level, depth = [value], 0
     while level:
         if numbers and any(type(one) is int and one not in WHOLE for one in level):

@@ -20,7 +20,7 @@ from bench.simulator.conversation.items import LETTERS_PER_TEXT_TOKEN, Conversat
 from bench.simulator.profile import FunctionCalls, drawn
 from bench.simulator.server_events import Json, RejectedError
 
-DEEPEST = 16  # nested schemas; a schema may refer to itself
+DEEPEST = 16  # levels of nested schemas; a schema may refer to itself
 MOST_VALUES = 500
 MOST_LETTERS = 1000
 
@@ -162,8 +162,7 @@ def calls_of(
 
 
 def _rounds(read: Sequence[ConversationItem]) -> int | None:
-    """Return the number of responses with calls since the caller's last turn; None if there is no turn or it was
-    answered."""
+    """Return the number of responses with calls since the caller's last turn; None if it is answered or missing."""
     calling, following = set[str](), None
     for item in reversed([item for item in read if not item.filler]):
         kind, role = item.body["type"], item.body.get("role")

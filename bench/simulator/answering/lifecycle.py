@@ -1,4 +1,4 @@
-"""The responses of one session: the conversation has at most one at a time; others are out of band.
+"""The responses of one session: at most one in-band response (a part of the conversation) at a time, and others.
 
 The input, the content and the timing of a response are composed before any of it is sent. Random properties are drawn
 with the seed, in the order of this file.
@@ -275,8 +275,7 @@ RATE_LIMITS = {"requests": 1_000, "tokens": 1_000_000}  # per minute; reported i
 
 
 class ResponseManager:
-    """The responses of one session while they run. `when_done` is called for each response of the conversation at its
-    end."""
+    """The responses of one session while they run. `when_done` is called at the end of each in-band response."""
 
     when_done: Callable[[ActiveResponse, int], None] | None = None
 

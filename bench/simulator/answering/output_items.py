@@ -1,5 +1,4 @@
-"""The output items of a response: messages and function calls. An item is announced, and closed with its content so
-far.
+"""The output items of a response, messages and function calls: each is announced, and closed with its content.
 
 Events are in the order of captures from the service. An event is rendered at its due instant, and its effects begin
 then. So the content of an item is known at any time, and the item can be closed at any time.

@@ -137,8 +137,7 @@ class ResponseContent(NamedTuple):
 
 @dataclass(frozen=True)
 class PlannedMessage:
-    """A planned message. `phase`: None if messages do not report it. `filler`: True if it is sent during function
-    calls."""
+    """A planned message. `phase`: None if messages do not report it. `filler`: True if sent during function calls."""
 
     reply: RecordedReply
     schedule: DeltaSchedule
@@ -257,8 +256,7 @@ def capped(plan: ResponsePlan, format: AudioFormatName, cap: float) -> ResponseP
 
 
 def _cut_part(part: PlannedPart, format: AudioFormatName, number: int, block: int, left: int) -> PlannedPart:
-    """Return the part without its deltas from `number` on, except the first `left` tokens of that delta's audio
-    `block`.
+    """Return the part without its deltas from `number` on, except the first `left` tokens of its audio `block`.
 
     The time between its last delta and its end stays the same.
     """

@@ -23,13 +23,13 @@ from bench.simulator.session.effective import InputSettings
 
 FRAME_MS = 10
 ONSET_FRAMES = 3
-SOUND_GAP_MS = 200  # silence after which a sound is too short to be speech
+SOUND_GAP_MS = 200  # silence that ends a sound which is too short to be speech
 QUIETEST_DBFS, DBFS_PER_THRESHOLD = -62.0, 40.0
 FULL_SCALE = 32_768
 
 
 def level_dbfs(threshold: float) -> float:
-    """Return the level at which a frame is active, for a threshold from 0 to 1."""
+    """Return the lowest level of an active frame in dBFS, for a threshold from 0 to 1."""
     return QUIETEST_DBFS + DBFS_PER_THRESHOLD * threshold
 
 
@@ -70,8 +70,7 @@ class SpeechEdge(NamedTuple):
 
 
 class InputAudio:
-    """The input audio of one session. `silence_ms`: the silence that ends speech; a change applies from the next frame
-    on."""
+    """The input audio of one session. `silence_ms`: the silence that ends speech; changes apply to the next frame."""
 
     silence_ms = 0.0
     _format: AudioFormat | None  # of the last frame
@@ -129,7 +128,7 @@ class InputAudio:
         self._speaking = False
 
     def _active_edge(self, frame: StreamPosition) -> SpeechEdge | None:
-        """Count an active frame. Return the start of speech if it shows now."""
+        """Count an active frame. Return the start of speech if it is detected now."""
         self._run += 1
         self._frames += 1
         self._run_begin = frame if self._run == 1 else self._run_begin
@@ -142,7 +141,7 @@ class InputAudio:
         return self._edge(True, self._begin, self._begin)
 
     def _quiet_edge(self) -> SpeechEdge | None:
-        """Count an inactive frame. Return the end of speech if it shows now."""
+        """Count an inactive frame. Return the end of speech if it is detected now."""
         self._run = 0
         self._quiet += 1
         self._frames += 1

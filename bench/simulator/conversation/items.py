@@ -172,8 +172,7 @@ class Conversation:
         return self.items[place - 1].id if place else None
 
     def truncatable(self, item_id: str, audio_end_ms: int) -> ConversationItem:
-        """Return the assistant's item to truncate. Raise RejectedError if the end is after its audio or an earlier
-        truncation."""
+        """Return the assistant's item to truncate. Raise RejectedError if `audio_end_ms` is after its audio."""
         item = self.known(item_id, "item_truncate_invalid_item_id")
         if item.spoken is None:
             raise RejectedError(None, "Only model output audio messages can be truncated")
@@ -226,8 +225,7 @@ class ModelHistory:
         self._last: Sequence[ReadPart] = ()  # read by the conversation's last response
 
     def items(self, preface: ContextPrefix, truncation: str | Json | None) -> Sequence[ConversationItem]:
-        """Return the items to read. The oldest ones that do not fit are left out permanently. Raise
-        ContextExceededError.
+        """Return the items to read. The oldest that do not fit are left out permanently. Raise ContextExceededError.
 
         `truncation` is the session's setting. auto, or nothing: items are left out. disabled: responses to a
         conversation that is too long fail. An object: the share of the limit to which the conversation is truncated,

@@ -4,7 +4,7 @@
 
 A fault is injected at a place of a session, or of a response, at most once (or into `count` events). The random
 decision depends only on the seed, the session, the response and the fault. So it depends neither on time nor on the
-profile.
+random delays of the profile.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ class FaultInjector:
         """Clear all references. No method may be called after this."""
         vars(self).clear()
 
-    # Calls of the connection
+    # Interface to the connection
 
     def at(self, place: str, now_ns: int) -> Iterator[FaultAction]:
         """Yield the effects of the faults at this place on the connection."""
@@ -198,7 +198,7 @@ class FaultInjector:
             self._actions = chain(self._actions, self.at("input", now_ns))
 
     def released(self, now_ns: int) -> None:
-        """End a stall of the connection. Events that were not sent during the stall are due now."""
+        """Record the end of a stall. Events that were not sent during it are due now."""
         self._released_ns = now_ns
 
     def actions(self, due: Iterable[OutgoingEvent], now_ns: int) -> Iterator[FaultAction]:

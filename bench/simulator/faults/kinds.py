@@ -1,4 +1,4 @@
-"""Faults on demand: kind, place, and time. They are read from a profile, or from one line.
+"""Faults on demand: their kinds, places, and times. They are read from a profile, or from one line.
 
     faults:                                             --fault close,at=next_delta,code=1011,share=0.1
       - {kind: close, at: next_delta, code: 1011, share: 0.1}

@@ -77,8 +77,7 @@ class ServerState:
 
 
 class _SimulatedProtocol(ServerProtocol):
-    """The WebSocket protocol. Every response to a handshake, also the library's own, has a header that marks it as
-    simulated.
+    """The WebSocket protocol. A header marks every handshake response, also the library's own, as simulated.
 
     While the simulator is late enough to warn, another header states its lateness.
     """

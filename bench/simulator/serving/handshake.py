@@ -1,8 +1,8 @@
 """The response to an upgrade request, as the service's: a dialect, or a refusal (docs/protocol.md, "Addresses"). Pure.
 
-Query keys and headers that are not named here are ignored, but the number of headers is limited. Access tokens are like
-Entra ID's: unguessable, with a limited life. Each has a number. A token has the form of a JWT (header.claims.signature,
-base64url), but it is not signed; only issued tokens are accepted.
+Query keys and headers that are not named here are ignored, but the number of custom headers is limited. Access tokens
+are like Entra ID's: unguessable, with a limited life. Each has a number. A token has the form of a JWT
+(header.claims.signature, base64url), but it is not signed; only issued tokens are accepted.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ class IssuedToken:
 
 
 class TokenIssuer:
-    """The issuer of tokens with a life of `life_s`; they expire at a whole second. `secret` returns an unguessable
-    text."""
+    """The issuer of tokens. They live `life_s`, rounded up to a whole second. `secret` returns an unguessable text."""
 
     def __init__(self, life_s: float, secret: Callable[[], str]) -> None:
         self._life_s, self._secret = life_s, secret

@@ -296,8 +296,7 @@ def _told_to_stop(loop: asyncio.AbstractEventLoop, stop: int | None) -> asyncio.
 
 
 class MicrosecondSelector(selectors.DefaultSelector):
-    """A selector whose timeout has microseconds also with epoll. On other platforms the default selector has this
-    already."""
+    """An epoll selector with a timeout in microseconds, which the selectors of other platforms already have."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, Any]]:
         if timeout is not None and timeout > 0 and hasattr(self, "fileno"):

@@ -28,8 +28,7 @@ RESET = struct.pack("ii", 1, 0)
 
 
 class ServerStream:
-    """A connection that owns its socket. It calls `on_data` for received bytes, and `on_end` once, when the socket is
-    closed.
+    """The owner of a socket. It calls `on_data` for received bytes, and `on_end` once, when the socket is closed.
 
     The last received byte arrived at the arrival's `at_ns`, the others between `since_ns` and `at_ns`.
 
@@ -177,8 +176,7 @@ class ServerStream:
             self._shut_when_sent()
 
     def _shut_when_sent(self) -> None:
-        """Half-close the socket when all is sent. A full close would reset the connection if the peer has not read
-        everything."""
+        """Half-close the socket when all is sent. A full close would reset it if the peer has not read everything."""
         if not self._finishing or self._backlog or self._shut:
             return
         self._shut = True

@@ -30,9 +30,8 @@ PATH = "/msi/token"
 API_VERSION = "2019-08-01"
 REQUEST_LIMIT_S = 10.0
 _ENDS = (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError, asyncio.CancelledError)
-"""The errors that may end a request early. CancelledError comes with the end of the loop; asyncio of Python 3.11 would
-print its traceback.
-"""
+"""The errors that may end a request early. The end of the loop raises CancelledError, of which asyncio of Python 3.11
+would otherwise print a traceback."""
 
 
 class TokenAnswer(NamedTuple):
@@ -52,8 +51,7 @@ class IdentityEndpoint:
         self._requests = 0
 
     def answer(self, method: str, target: str, headers: Mapping[str, str], now_s: float) -> TokenAnswer:
-        """Return the response to a request. `target`: path and query of the request line. `headers`: names in lower
-        case."""
+        """Return the response to a request. `target`: path and query; `headers`: names in lower case."""
         self._requests += 1
         path, _, query_text = target.partition("?")
         query = {name: values[0] for name, values in parse_qs(query_text).items()}
@@ -90,8 +88,7 @@ def _problem(status: int, message: str) -> TokenAnswer:
 
 @contextlib.asynccontextmanager
 async def served(identity: IdentityEndpoint | None, family: socket.AddressFamily) -> AsyncIterator[str | None]:
-    """Answer requests on a free loopback port within the block, one per connection. Yield the URL; None without an
-    endpoint."""
+    """Answer requests on a free loopback port within the block, one per connection. Yield the URL, or None."""
     if identity is None:
         yield None
         return

@@ -196,8 +196,7 @@ def choice(*supported: str) -> SettingCheck:
 
 
 def one_of_whole(supported: Collection[int], low: int = 0, high: int = 1 << 20) -> SettingCheck:
-    """Return a check of an integer in `supported`. Outside `low` to `high` the error states only the limit, as the
-    service's."""
+    """Return a check of an integer in `supported`. As at the service, errors beyond `low` or `high` state the limit."""
 
     def check(value: Any, place: EventPath) -> int:
         if whole(low, high)(value, place) not in supported:
