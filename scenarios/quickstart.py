@@ -15,7 +15,7 @@ class QuickstartCaller(RealtimeUser):
 
     tasks: ClassVar = [script("scripts/text_turns.yaml"), script("scripts/voice_turns.yaml")]
     kinds = cycle(tasks)
-    """The next calls of all callers. If each caller chose separately, more of them would be text calls: these are shorter."""
+    """The next calls of all callers. If each chose separately, more of them would be text calls, which are shorter."""
 
     def play_session(self, task: object) -> None:
         super().play_session(next(self.kinds))
