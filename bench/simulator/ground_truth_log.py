@@ -216,7 +216,7 @@ def _further(event: OutgoingEvent) -> str:
 def read_truth(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the lines of the log, including the first. Omit an incomplete last line.
 
-    Raise UsageError for a line that is not JSON.
+    Raise UsageError for a line that is not a JSON object.
     """
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
