@@ -44,8 +44,8 @@ class ArrivalSpan(NamedTuple):
 class OutgoingEvent(msgspec.Struct, frozen=True, gc=False):
     """A server event and the instant (CLOCK_MONOTONIC, ns) at which the service would send it.
 
-    Only the ground-truth log contains the ids of its item and its function call; `audible_byte`, the offset in the
-    delta's audio at which its item is first audible; and `facts`, by the keys of the log.
+    Some fields are only for the ground-truth log: the ids of its item and its function call; `audible_byte`, the offset
+    in the delta's audio at which its item is first audible; and `facts`, by the keys of the log.
     """
 
     due_ns: int

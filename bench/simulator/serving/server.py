@@ -1,7 +1,7 @@
 """The server of the simulator. It listens until it is stopped, and returns its counts and its lateness.
 
-It is one asyncio loop in one process; `workers` runs several of them on one port. Timers are exact to about 0.1 ms: the
-timeout of epoll has whole milliseconds, so the loop waits in `select`, which has microseconds, on the epoll descriptor.
+It is one asyncio loop in one process; `workers` runs several of them on one port. Timers are exact to about 0.1 ms. The
+timeout of epoll is in whole milliseconds, so the loop waits for the epoll descriptor in `select`, with microseconds.
 
 One heap, with one timer of the loop, has the next due event of every connection. A timer for each connection would cost
 a handle and an iteration of the loop for each event. So all events that are due at one reading of the clock are sent in

@@ -235,7 +235,7 @@ QWEN_FORM = SessionForm(
 
 
 def xai_form(ga: SessionForm) -> SessionForm:
-    """Return GA's form with voice and turn detection at the top level. In `audio` they are unknown."""
+    """Return GA's form with voice and turn detection at the top level. Inside `audio` they are unknown."""
     audio: Any = ga.table["audio"]
     inside = {
         side: {key: check for key, check in audio[side].items() if key not in ("turn_detection", "voice")}
