@@ -1,4 +1,4 @@
-"""Callers of your own agent, who let it greet, ask something, and interrupt an answer.
+"""Callers of your own agent: they wait for its greeting, ask questions, and interrupt an answer.
 
 Run it with `locust -f scenarios/agent.py --headless -u 10 -t 1m --url ws://localhost:8765/ws --dialect twilio`.
 """

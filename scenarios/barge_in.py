@@ -1,4 +1,4 @@
-"""Callers who talk over the reply: they say a word of assent, which is not meant to stop it, and then interrupt it.
+"""Callers who talk over the reply: first a backchannel, which should not stop it, then an interruption.
 
 Run it with `locust -f scenarios/barge_in.py --headless -u 10 -t 1m`.
 """
@@ -7,6 +7,6 @@ from rtbench import RealtimeUser
 
 
 class InterruptingCaller(RealtimeUser):
-    """A caller who has heard enough of an answer before it is over."""
+    """A caller who interrupts an answer."""
 
     script = "scripts/barge_in.yaml"

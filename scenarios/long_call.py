@@ -1,13 +1,13 @@
-"""Calls that start deep in a conversation: what was said before is told to the service, and is not spoken again.
+"""Calls that start deep in a conversation: the service receives the history as text.
 
-Run it with `locust -f scenarios/long_call.py --headless -u 10 -t 1m`, or another one deep in a conversation of your own
-with `--history FILE`.
+Run it with `locust -f scenarios/long_call.py --headless -u 10 -t 1m`. To run any other scenario deep in a conversation
+of your own, add `--history FILE`.
 """
 
 from rtbench import RealtimeUser
 
 
 class LongCaller(RealtimeUser):
-    """A caller who has been talking for a while already."""
+    """A caller with a long conversation before the first turn."""
 
     script = "scripts/long_call.yaml"

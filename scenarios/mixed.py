@@ -1,4 +1,4 @@
-"""Typed and spoken turns side by side, three sessions of text to one of speech; each script has rows of its own.
+"""Text calls and voice calls in one run, three text sessions to one voice session. Each script has its own rows.
 
 Run it with `locust -f scenarios/mixed.py --headless -u 10 -t 1m`.
 """

@@ -1,4 +1,4 @@
-"""A session written in Python: the same steps as in a YAML script, and whatever Python has.
+"""A session written in Python: the steps of a YAML script, together with any Python code.
 
 Run it with `locust -f scenarios/python_turns.py --headless -u 10 -t 1m`.
 """
@@ -9,13 +9,13 @@ from rtbench import RealtimeUser
 
 
 class PythonCaller(RealtimeUser):
-    """A caller who types first and then speaks, with the keys of a script's `session`."""
+    """A caller who types first and then speaks. `session` has the keys of a script's `session`."""
 
     session = {"voice": "alloy", "max_output_tokens": 400, "turn_detection": "server_vad"}
 
     @task
     def call(self) -> None:
-        """One session."""
+        """Run one session."""
         self.text("Hello, what can you do?", name="greeting")
         self.expect("response_created", within=5)
         for name in ("opening_hours", "late_parcel"):

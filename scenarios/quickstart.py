@@ -1,6 +1,6 @@
-"""Text calls and voice calls in alternation, so that a run has as many of one kind as of the other.
+"""Text calls and voice calls in alternation, so that a run has equal numbers of both.
 
-`rtbench quickstart` plays it with the simulator. Run it with
+`rtbench quickstart` runs it with the simulator. Run it with
 `locust -f scenarios/quickstart.py --headless -u 20 --sessions 100`.
 """
 
@@ -11,11 +11,11 @@ from rtbench import RealtimeUser, script
 
 
 class QuickstartCaller(RealtimeUser):
-    """A caller who types or speaks, whichever the caller before did not."""
+    """A caller who types if the previous caller spoke, and speaks if the previous caller typed."""
 
     tasks: ClassVar = [script("scripts/text_turns.yaml"), script("scripts/voice_turns.yaml")]
     kinds = cycle(tasks)
-    """The next calls of all callers. Callers who each choose a kind play more text calls, which are shorter."""
+    """The next calls of all callers. If each chose separately, more of them would be text calls, which are shorter."""
 
     def play_session(self, task: object) -> None:
         super().play_session(next(self.kinds))

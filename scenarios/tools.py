@@ -1,4 +1,4 @@
-"""Callers of an agent that looks things up: the service calls a function, which takes its time, before it answers.
+"""Callers of an agent that looks things up: the service calls a function, which takes time, before it answers.
 
 Run it with `locust -f scenarios/tools.py --headless -u 10 -t 1m`.
 """
@@ -7,6 +7,6 @@ from rtbench import RealtimeUser
 
 
 class AgentCaller(RealtimeUser):
-    """A caller who asks for what the service has to look up."""
+    """A caller who asks for something that the service must look up."""
 
     script = "scripts/tools.yaml"

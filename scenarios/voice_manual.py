@@ -7,6 +7,6 @@ from rtbench import RealtimeUser
 
 
 class ManualCaller(RealtimeUser):
-    """A caller who speaks, and says when a turn is over."""
+    """A caller who speaks and marks the end of each turn."""
 
     script = "scripts/voice_manual.yaml"

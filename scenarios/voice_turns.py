@@ -1,4 +1,4 @@
-"""Spoken turns, sent as a microphone would send them; the service's server VAD notices where each one ends.
+"""Spoken turns, sent at the pace of a microphone. The service's server VAD detects the end of each.
 
 Run it with `locust -f scenarios/voice_turns.py --headless -u 10 -t 1m`.
 """
@@ -7,6 +7,6 @@ from rtbench import RealtimeUser
 
 
 class VoiceCaller(RealtimeUser):
-    """A caller who speaks, and leaves it to the service to notice that a turn is over."""
+    """A caller who speaks; the service detects the end of each turn."""
 
     script = "scripts/voice_turns.yaml"

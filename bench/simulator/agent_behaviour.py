@@ -1,8 +1,8 @@
-"""Behaves as one call with an agent: a server that hears a caller, and talks back. Pure.
+"""The behaviour of one call with a simulated agent: a server that listens to a caller and replies. Pure.
 
-What it does, and when: docs/simulator.md, "Agents". Callers reach it in one of three ways. `pcm`: a plain WebSocket
-with audio in binary messages; its format is in the address. `twilio`: Twilio's Media Streams. `acs`: the audio
-streaming of Azure Communication Services.
+docs/simulator.md, "Agents", describes what it does and when. Callers use one of three protocols. `pcm`: a plain
+WebSocket with audio in binary messages; the address contains the format. `twilio`: Twilio's Media Streams. `acs`: the
+audio streaming of Azure Communication Services.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from bench.simulator.session.effective import EffectiveTurnDetection, InputSetti
 from bench.units import NS_PER_MS
 
 NamedBody = tuple[str, bytes]
-"""Type and body of what is sent."""
+"""The type and the body of a message to send."""
 
 
 class AgentInput(NamedTuple):
-    """What a text message of the caller's line comes to. `id`: what it names, as a call, a mark, a key."""
+    """A parsed text message of the caller. `id`: the identifier in it, e.g. of a call or a mark, or a DTMF key."""
 
     name: str
     id: str | None = None
@@ -43,10 +43,11 @@ class AgentInput(NamedTuple):
 
 
 class AgentWire(ABC):
-    """One call's wire. `plain`: audio is in binary messages, and the call is open at once. `clears`: the caller's line
-    drops what was not played where it is asked to.
+    """The protocol of one call.
 
-    `format`: of audio, both ways, which the address names where the wire leaves a choice.
+    `plain`: audio is in binary messages, and the call starts at once. `clears`: the caller's line discards unplayed
+    audio on request. `format`: the audio format in both directions; the address selects it if the protocol allows
+    several.
     """
 
     plain = False
@@ -57,23 +58,23 @@ class AgentWire(ABC):
 
     @abstractmethod
     def take(self, event: Json) -> AgentInput:
-        """Understand a text message."""
+        """Parse a text message."""
 
     @abstractmethod
     def audio_out(self, audio: bytes) -> NamedBody:
-        """A frame of what it says."""
+        """Return the message for one frame of the agent's audio."""
 
     def clear(self) -> NamedBody | None:
-        """What drops all that was not played; None where nothing does."""
+        """Return the message that discards all unplayed audio; None if the protocol has none."""
         return None
 
     def mark(self, name: str) -> NamedBody | None:
-        """What asks to be told once all before it was played; None where nothing does."""
+        """Return the message that requests a notice when all earlier audio is played; None if the protocol has none."""
         return None
 
 
 class PcmWire(AgentWire):
-    """Audio as it is, in binary messages; text is JSON, and an `id` in it names the call."""
+    """Raw audio in binary messages. Text messages are JSON, and an `id` in one names the call."""
 
     plain = True
 
@@ -85,7 +86,7 @@ class PcmWire(AgentWire):
 
 
 class TwilioWire(AgentWire):
-    """Media Streams: it answers on the stream that `start` named, and marks the end of whatever it says."""
+    """Twilio's Media Streams. The agent replies on the stream in `start`, and sends a mark after each utterance."""
 
     clears = True
 
@@ -123,7 +124,7 @@ class TwilioWire(AgentWire):
 
 
 class AcsWire(AgentWire):
-    """Audio streaming: `AudioMetadata` opens the call, and says at which rate its audio is."""
+    """Azure's audio streaming. `AudioMetadata` starts the call and contains the sample rate of its audio."""
 
     clears = True
 
@@ -154,7 +155,7 @@ class AcsWire(AgentWire):
 
 
 def _decoded(payload: str) -> bytes:
-    """The audio of a message; none where it is no base64."""
+    """Return the audio of a message; empty if it is not base64."""
     try:
         return base64.b64decode(payload, validate=True)
     except ValueError:
@@ -167,22 +168,23 @@ def _text(fields: Json, key: str) -> str | None:
 
 
 WIRES: Mapping[str, type[AgentWire]] = {"pcm": PcmWire, "twilio": TwilioWire, "acs": AcsWire}
-"""The wire of each kind, made of the format in the address."""
+"""The protocol class of each kind. Its argument is the format in the address."""
 
 
 FRAME_MS = 20
-"""How it cuts what it says. Its own number, and not that of the dialects, which are held against it."""
+"""The duration of a frame of the agent's audio. Not imported from the dialects, which are tested against it."""
 SILENCE_MS = 500
-"""How much silence ends the caller's speech."""
+"""The duration of the silence that ends the caller's speech."""
 FILLER_MS = 600
-"""How long a filler is."""
+"""The duration of a filler."""
 FULL_SCALE = 32_768
 
 
 class AgentFrame(NamedTuple):
-    """20 ms of what it says, and as it is sent where no noise is behind it. `facts`: of the first frame of something.
+    """A frame of 20 ms of the agent's speech.
 
-    `audible_byte`: of the first audible sample, where there is any.
+    `audio`: the encoded samples without noise. `facts`: log fields, in the first frame of an utterance. `audible_byte`:
+    the offset of the first audible sample, if there is one.
     """
 
     samples: Samples
@@ -194,7 +196,7 @@ class AgentFrame(NamedTuple):
 
 @cache
 def frames_of(reply: RecordedReply, format: AudioFormat) -> tuple[AgentFrame, ...]:
-    """A reply in whole frames; made once, for a frame is due every 20 ms in each of hundreds of calls."""
+    """Return the whole frames of a reply; cached, because each of hundreds of calls needs a frame every 20 ms."""
     samples, size = reply_samples(reply, format), format.rate_hz * FRAME_MS // 1000
     cut = (samples[begin : begin + size] for begin in range(0, len(samples) // size * size, size))
     return tuple(AgentFrame(piece, audio := format.encode(piece), audible_byte(audio, format)) for piece in cut)
@@ -211,7 +213,7 @@ class AgentBehaviour(SimulatedSession):
         servers: ResponseSlots,
     ) -> None:
         self.ids = ids
-        self._servers = servers  # of the whole server
+        self._servers = servers  # shared by all calls of the server
         servers.sessions += 1
         self._wire, self._profile, self._replies, self._rng = wire, profile, replies, rng
         self._outbox = Outbox(ids, rng, obfuscated=False)
@@ -219,8 +221,8 @@ class AgentBehaviour(SimulatedSession):
         self._audio.silence_ms = SILENCE_MS
         self._speed = profile.generation_speed if wire.clears and profile.agent.noise_dbfs is None else 1.0
         self._opened = self._streaming = False
-        self._frames: deque[AgentFrame] = deque()  # what is still to be sent
-        self._plays_until_ns = 0  # when the caller will have heard what was sent
+        self._frames: deque[AgentFrame] = deque()  # frames to send
+        self._plays_until_ns = 0  # instant at which the caller has played all sent audio
         self._said = 0
 
     def open(self, at_ns: int) -> None:
@@ -239,7 +241,7 @@ class AgentBehaviour(SimulatedSession):
         if self._profile.agent.greets:
             self._plan_speech(at_ns, {"utterance": "greeting"})
 
-    # What comes
+    # Input
 
     def receive_binary(self, message: bytes, at_ns: int) -> EventReceipt:
         return (
@@ -268,10 +270,10 @@ class AgentBehaviour(SimulatedSession):
                 self._outbox.plan([(due_ns, self._fall_silent)])
         return {"from_byte": begin, "to_byte": self._audio.end.byte}
 
-    # What it says
+    # Utterances
 
     def _plan_speech(self, at_ns: int, facts: Json) -> None:
-        """Say the next recording once it was thought of; perhaps with a filler ahead."""
+        """Plan the next recording, after the delay of first audio. A filler may precede it."""
         begin_ns = self._servers.begin_ns(at_ns)
         slowness = self._profile.slowness(begin_ns, self._servers.sessions)
         due_ns = begin_ns + int(self._profile.delays.first_audio.draw_ns(self._rng) * slowness)
@@ -305,7 +307,7 @@ class AgentBehaviour(SimulatedSession):
         clear = self._wire.clear()
         return None if clear is None else OutgoingEvent(due_ns, *clear)
 
-    # The stream
+    # Output stream
 
     def _stream(self, at_ns: int) -> None:
         if not self._streaming:
@@ -313,7 +315,7 @@ class AgentBehaviour(SimulatedSession):
             self._outbox.plan(self._due_frames(at_ns))
 
     def _due_frames(self, at_ns: int) -> Iterator[OutboxStep]:
-        """A step for each frame, as long as there is anything to send."""
+        """Yield one step per frame while there is audio to send. Noise never ends."""
         number = 0
         while self._frames or self._profile.agent.noise_dbfs is not None:
             yield at_ns + round(number * FRAME_MS * NS_PER_MS / self._speed), self._send_frame
@@ -321,7 +323,7 @@ class AgentBehaviour(SimulatedSession):
         self._streaming = False
 
     def _send_frame(self, due_ns: int) -> OutgoingEvent | None:
-        if not self._frames and self._profile.agent.noise_dbfs is None:  # it was told to fall silent
+        if not self._frames and self._profile.agent.noise_dbfs is None:  # a barge-in cleared the frames
             return None
         samples = self._wire.format.rate_hz * FRAME_MS // 1000
         frame = self._frames.popleft() if self._frames else AgentFrame(np.zeros(samples, np.int16), b"")
@@ -331,7 +333,7 @@ class AgentBehaviour(SimulatedSession):
         noisy = self._profile.agent.noise_dbfs is not None
         audio = self._wire.format.encode(self._noisy(frame.samples)) if noisy else frame.audio
         name, body = self._wire.audio_out(audio)
-        # what is audible is told of the voice alone
+        # audible_byte refers to the voice without the noise
         return OutgoingEvent(
             due_ns, name, body, audio_bytes=len(audio), audible_byte=frame.audible_byte, facts=frame.facts
         )

@@ -1,12 +1,12 @@
-"""Behaves as one session of the service: client events in, server events out. Pure: no clock, no socket, no sleep.
+"""The behaviour of one simulated session: client events in, server events out. Pure: no clock, socket, or sleep.
 
     behaviour = Behaviour(…); behaviour.open(now_ns)
-    behaviour.receive(event, at_ns)     a client event and the instant of its arrival; or receive_text, receive_binary
-    behaviour.next_due_ns()             when to come back
-    behaviour.due(now_ns)               the server events whose instant has come, rendered in this call
+    behaviour.receive(event, at_ns)     a client event and its arrival instant; or receive_text, receive_binary
+    behaviour.next_due_ns()             the instant of the next call of `due`
+    behaviour.due(now_ns)               the server events that are due, rendered in this call
 
-A client event is judged when it arrives; its answers are due a drawn delay later, in the order of their questions.
-Whatever a client sends, nothing raises: a broken rule becomes an `error` event and changes nothing.
+A client event is validated when it arrives. Its responses are due after a random delay, in the order of the client
+events. No client event raises an exception: an invalid one causes an `error` event and changes nothing.
 """
 
 from __future__ import annotations
@@ -47,35 +47,35 @@ from bench.untrusted.safe_io import JsonError, read_json
 
 
 class EventReceipt(NamedTuple):
-    """The receipt of a client event: what became of it.
+    """The result of one client event, for the ground-truth log.
 
-    Bytes are places in the session's stream of input audio, [from, to).
+    Bytes are offsets in the session's stream of input audio: [from, to).
     """
 
     type: str
     event_id: str | None = None
-    response_id: str | None = None  # the response it led to, or the one it cancelled
+    response_id: str | None = None  # the response that it created or cancelled
     from_byte: int | None = None
     to_byte: int | None = None
     item_id: str | None = None
     call_id: str | None = None
-    audio_end_ms: int | None = None  # how much a truncate left of the item
+    audio_end_ms: int | None = None  # the item's remaining audio after a truncate
     not_simulated: Sequence[str] = ()
-    """Parameters that were taken and changed nothing."""
+    """Parameters that were accepted and have no effect."""
 
 
-ReceiptFields = dict[str, Any]  # what a receipt says further, by the names of its fields
+ReceiptFields = dict[str, Any]  # further fields of an EventReceipt, by name
 
 
 class SimulatedSession(ABC):
-    """One session of a service, as a connection calls it."""
+    """The interface of one simulated session to its connection."""
 
     ids: Ids
     _outbox: Outbox
 
     @abstractmethod
     def open(self, at_ns: int) -> None:
-        """Begin: the client's upgrade has been answered."""
+        """Start the session, after the response to the client's upgrade."""
 
     def receive_text(self, message: bytes | bytearray, at_ns: int) -> EventReceipt:
         event = None
@@ -110,18 +110,18 @@ class SimulatedSession(ABC):
         return self._outbox.due(now_ns)
 
     def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:  # noqa: B027
-        """End a response ahead of time, unless it is over, or there are no responses."""
+        """End a response early. Do nothing if it has ended, or if the session has no responses."""
 
     @abstractmethod
     def end(self) -> None:
-        """Let go of everything; nothing may be called any more. Its parts refer to each other."""
+        """Clear all parts, which refer to each other. No method may be called after this."""
 
     @abstractmethod
     def _take(self, event: Json, at_ns: int) -> ReceiptFields | None:
-        """Do what a client event asks for. Raises RejectedError."""
+        """Process a client event. Raise RejectedError if it is invalid."""
 
     def _reject(self, at_ns: int, rejected: RejectedError, event_id: str | None) -> None:  # noqa: B027
-        """Plan the event that says what was wrong, where there is one."""
+        """Plan the event that reports the error, if the protocol has one."""
 
 
 class Behaviour(SimulatedSession):
@@ -179,7 +179,7 @@ class Behaviour(SimulatedSession):
         for part in (self._turns, self._responses, self._outbox, self):
             vars(part).clear()
 
-    # Answers to client events
+    # Handlers of client events
 
     def _take(self, event: Json, at_ns: int) -> ReceiptFields | None:
         event_type = event.get("type")
@@ -262,7 +262,7 @@ Handler = Callable[[Behaviour, Json, int], ReceiptFields | None]
 
 
 class _ClientEvent(NamedTuple):
-    """A kind of event: who answers it, and its fields, of which some are required."""
+    """The handler, the fields, and the required fields of one type of client event."""
 
     handler: Handler
     table: checks.CheckTable
@@ -300,4 +300,4 @@ _TRANSCRIPTION_EVENTS: dict[WireNames, dict[str, _ClientEvent]] = {
     names: {update: _EVENTS["session.update"], **_LISTENING}
     for names, update in ((GA, "session.update"), (PREVIEW, "transcription_session.update"))
 }
-"""What a session takes that only writes down what it hears: no more than is needed for that, which is an assumption."""
+"""The client events that a transcription session accepts: the minimum that it needs, which is an assumption."""

@@ -1,11 +1,11 @@
-"""Follows the caller's turns: audio comes in, is committed by the client, when speech has ended, or after long silence.
+"""The caller's turns: input audio, committed by the client, at the end of speech, or after a long silence.
 
-What the service does by itself then is in docs/simulator.md, "Speech detection". What is heard is judged when its
-append arrives; whether there is a response to interrupt or to start, when the events that tell of it are due.
+docs/simulator.md, "Speech detection", describes what the service does on its own. Speech is detected when an append
+arrives. Whether there is a response to interrupt or to start is decided later, when the related events are due.
 
-The transcript of each piece is made up, unless the profile knows what it says. In GA, and in any session that does
-nothing else, deltas come before it: one with the whole text from a whisper model, one a word from any other. A model
-that tells speakers apart sends segments instead. Preview's vocabulary has neither.
+The transcript of each segment is invented, unless the profile contains its text. Deltas precede it, except in preview
+sessions with responses: a whisper model sends one delta with the whole text, other models send one per word. A model
+that identifies speakers sends segments instead of deltas.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ _SENTENCE = re.compile(r"[^.?!]+[.?!]*\s*|[.?!]+\s*")
 
 
 class SimulatedAsr:
-    """Understands the caller's audio of one session, piece by piece, by the words that the profile knows of it.
+    """Simulated recognition of the speech of one session, segment by segment, from the texts in the profile.
 
-    The same share of all words is misheard, evenly: of every ten one, at 0.1. So word error rates are exact.
+    Wrong words are distributed evenly: at a rate of 0.1, one in every ten. So word error rates are exact.
     """
 
     def __init__(self, known: TranscriptSettings) -> None:
@@ -66,13 +66,16 @@ class SimulatedAsr:
 
 
 def _misheard(words: int, share: float) -> int:
-    """How many of so many words; rounded, for 100 times 0.29 is a little less than 29."""
+    """Return the number of wrong words among `words`. Rounding is needed because 100 * 0.29 is slightly below 29."""
     return math.floor(round(words * share, 6))
 
 
 @dataclass(frozen=True)
 class PendingTranscript:
-    """Writes down a piece of the caller's audio, `audio_ms` long: `item`, which has its transcript once it was told."""
+    """The transcript of a segment of the caller's audio (`audio_ms` long), which is still to be sent.
+
+    `item` contains the transcript only after its final event was rendered.
+    """
 
     item: ConversationItem
     audio_ms: float
@@ -82,7 +85,7 @@ class PendingTranscript:
     ids: Ids
 
     def steps(self, committed_ns: int, completed_ns: int, *, deltas: bool) -> Iterator[OutboxStep]:
-        """What is told of it, with deltas ahead where the vocabulary has them."""
+        """Yield the steps of the transcript, with deltas before it if `deltas`."""
         pieces = self._pieces() if deltas else []
         for place, piece in enumerate(pieces, 1):
             due_ns = committed_ns + (completed_ns - committed_ns) * place // len(pieces)
@@ -101,7 +104,7 @@ class PendingTranscript:
         return [partial(self._delta, word) for word in words]
 
     def _segments(self) -> Iterator[Render]:
-        """One for each sentence; they take as much of the time as of the text."""
+        """Yield one segment per sentence. Its share of the time is its share of the text."""
         s_per_letter, end = self.audio_ms / 1000 / max(1, len(self.transcript)), 0
         for sentence in _SENTENCE.findall(self.transcript):
             begin, end = end, end + len(sentence)
@@ -133,7 +136,7 @@ class PendingTranscript:
 
 MIN_COMMIT_MS = 100
 SEMANTIC_END = {"low": (2.0, 8_000), "medium": (1.0, 4_000), "auto": (1.0, 4_000), "high": (0.5, 2_000)}
-"""Ends of turns by eagerness: what the drawn silence is multiplied by (an assumption), and the service's cap in ms."""
+"""For each eagerness: the factor on the random silence (an assumption), and the service's maximum silence in ms."""
 
 
 def semantic_silence_ms(drawn_ms: float, eagerness: str) -> float:
@@ -147,26 +150,26 @@ class CallerTurns:
         self._responses, self._rng, profile = responses, composer.rng, composer.profile
         self._delays, self._ignores = profile.delays, profile.vad.ignored_barge_in_share
         self._audio = InputAudio(profile.vad.min_speech_ms)
-        self._ignoring = False  # what is being said
-        self._played_ns = 0  # when a listener will have heard the last reply
+        self._ignoring = False  # True while the VAD ignores the current speech
+        self._played_ns = 0  # instant at which a listener has played the last reply
         self._transcripts, self._hearer = profile.transcripts, SimulatedAsr(profile.transcripts)
-        self._coming: str | None = None  # id of the item that speech_started has announced
-        self._waiting: PlannedSeries | None = None  # for the caller, who keeps silent
-        self._quiet_from_ms = 0  # since when, on the audio clock
+        self._coming: str | None = None  # id of the item that speech_started announced
+        self._waiting: PlannedSeries | None = None  # steps of the idle timeout
+        self._quiet_from_ms = 0  # start of the caller's silence, on the audio clock
         responses.when_done = self._wait_for_speech
 
     def append(self, audio: bytes, at_ns: int) -> Json:
-        """Take audio in. Returns where it is in the stream of input audio."""
+        """Process input audio. Return its byte range in the stream of input audio."""
         heard, begin = self._session.input, self._audio.end.byte
         if heard.detection is not None and heard.detection.type == "server_vad":
             self._audio.silence_ms = heard.detection.silence_duration_ms
         for speech in self._audio.append(audio, heard):
             assert heard.detection is not None
             if speech.began:
-                if heard.detection.type == "semantic_vad":  # how much silence ends it differs from one to the next
+                if heard.detection.type == "semantic_vad":  # the silence that ends the speech is random
                     drawn_ms = self._outbox.after(0, self._delays.semantic_end) / NS_PER_MS
                     self._audio.silence_ms = semantic_silence_ms(drawn_ms, heard.detection.eagerness)
-                # a reply is being made, or played by a client that plays at once what comes
+                # A response is active, or the client, if it plays audio on arrival, still plays one.
                 over_a_reply = self._responses.active is not None or at_ns < self._played_ns
                 self._ignoring = over_a_reply and drawn(self._ignores, self._rng)
             if self._ignoring:
@@ -176,7 +179,7 @@ class CallerTurns:
         return {"from_byte": begin, "to_byte": self._audio.end.byte}
 
     def commit(self, at_ns: int) -> None:
-        """Commit what is buffered, for a client. Raises RejectedError where it is too little."""
+        """Commit the buffered audio for the client. Raise RejectedError if it is shorter than MIN_COMMIT_MS."""
         buffered_ms = self._audio.buffered_ms
         if buffered_ms < MIN_COMMIT_MS:
             problem = (
@@ -192,7 +195,7 @@ class CallerTurns:
         self._coming = None
 
     def stop_playing(self) -> None:
-        """The client plays no reply any more."""
+        """Record that the client has stopped playing the reply."""
         self._played_ns = 0
 
     # Speech
@@ -223,7 +226,7 @@ class CallerTurns:
     # Silence
 
     def _wait_for_speech(self, answer: ActiveResponse, done_ns: int) -> None:
-        """After a response: where the session has an idle timeout, speak up once the caller has kept silent so long."""
+        """Plan the idle timeout after a response, if the session has one."""
         self._stop_waiting()
         played_ns = max(done_ns, answer.played_ns)
         self._played_ns = 0 if answer.status == "cancelled" else played_ns
@@ -250,10 +253,10 @@ class CallerTurns:
         self._outbox.plan([(committed_ns, self._respond)])
         return self._outbox.event("input_audio_buffer.timeout_triggered", fields, due_ns)
 
-    # What both lead to
+    # Committed turns
 
     def _commit(self, audio_ms: float, after_ns: int, delay: Delay) -> int:
-        """Make the item that was announced, or a new one. Returns when the commit is due."""
+        """Add the announced item, or a new one. Return when the commit is due."""
         item = user_audio_item(self._coming or self._conversation.promise(), audio_ms)
         self._coming = None
         previous = self._conversation.fulfil(item)
@@ -273,11 +276,11 @@ class CallerTurns:
     def _respond(self, due_ns: int) -> OutgoingEvent | None:
         try:
             self._responses.create({}, due_ns)
-        except RejectedError as rejected:  # that the service says so, and says it thus, is an assumption
+        except RejectedError as rejected:  # assumption: the service sends this error
             return self._outbox.error(rejected, None, due_ns)
         return None
 
 
 def _padded_ms(speech: SpeechEdge, detection: EffectiveTurnDetection) -> int:
-    """Where the committed audio begins: before the speech by the padding."""
+    """Return the start of the committed audio in ms: the start of the speech minus the prefix padding."""
     return max(0, int(speech.begin_ms - detection.prefix_padding_ms))

@@ -1,12 +1,12 @@
-"""Draws delays, from distributions that a profile describes in milliseconds: each its own class, and its own keys.
+"""Random delays, from distributions that a profile gives in milliseconds. Each has its own class and its own keys.
 
-450                                                  always as long
+450                                                  constant
 {p50: 450, p95: 900}                                 log-normal, by median and 95th percentile
 {mean: 500, shape: 4}                                gamma, by mean and shape
-{quantiles: [300, 420, 450, 700, 2600]}              as measured: values at equal shares, lines between
+{quantiles: [300, 420, 450, 700, 2600]}              measured: values at equal shares, with linear interpolation
 {mixture: [{share: 0.98, p50: 450, p95: 900}, {share: 0.02, p50: 4000, p95: 6000}]}
 
-What multiplies all of them for a while is `DelayDrift`.
+`DelayDrift` multiplies the delays of responses by a slowly varying factor.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bench.units import NS_PER_MS, NS_PER_S
 from bench.validation import Field, InvalidCombinationError, ListOf, Number, OneKeyOf, OrStruct, StructOf, Validator
 from bench.yaml_file import LocatedValue
 
-NORMAL_P95 = 1.6448536269514722  # the standard normal distribution's 95th percentile
+NORMAL_P95 = 1.6448536269514722  # 95th percentile of the standard normal distribution
 LONGEST_MS = 600_000
 
 
@@ -34,10 +34,10 @@ class Delay(ABC):
 
     @abstractmethod
     def draw_ms(self, rng: np.random.Generator) -> float:
-        """One delay, in ms."""
+        """Return one random delay, in ms."""
 
     def draw_ns(self, rng: np.random.Generator) -> int:
-        """One delay, in ns."""
+        """Return one random delay, in ns."""
         return int(self.draw_ms(rng) * NS_PER_MS)
 
 
@@ -55,7 +55,7 @@ class LogNormal(Delay):
 
 @dataclass(frozen=True)
 class Gamma(Delay):
-    """A gamma delay: of shape 1 it is exponential, of a large one nearly normal."""
+    """A gamma-distributed delay. With shape 1 it is exponential; with a large shape it is nearly normal."""
 
     mean_ms: float
     shape: float
@@ -66,7 +66,7 @@ class Gamma(Delay):
 
 @dataclass(frozen=True)
 class Empirical(Delay):
-    """A delay by its quantiles at equal shares, from the least to the longest, with straight lines between them."""
+    """A delay given by its quantiles at equal shares, from minimum to maximum, with linear interpolation."""
 
     quantiles_ms: tuple[float, ...]
 
@@ -78,7 +78,7 @@ class Empirical(Delay):
 
 @dataclass(frozen=True)
 class Mixture(Delay):
-    """One of several delays, each in its share of the cases; shares that do not add up to 1 count in proportion."""
+    """One of several delays, each for its share of the cases. The shares are normalized to a sum of 1."""
 
     parts: tuple[tuple[float, Delay], ...]
 
@@ -127,11 +127,11 @@ SIMPLE: dict[str, StructOf[Delay]] = {
     "mean": StructOf(GAMMA_KEYS, lambda mean, shape: Gamma(mean, shape)),
     "quantiles": StructOf(MEASURED_KEYS, _measured),
 }
-"""The tables of the distributions that are no mixture, by the key that tells them."""
+"""The validators of all distributions but mixtures, by the key that identifies them."""
 
 
 def _shared(table: StructOf[Delay]) -> StructOf[tuple[float, Delay]]:
-    """The same as a part of a mixture."""
+    """Return a validator of the same distribution with a `share`, as a part of a mixture."""
 
     def build(share: float, **keys: Any) -> tuple[float, Delay]:
         return share, table.build(**keys)
@@ -141,7 +141,7 @@ def _shared(table: StructOf[Delay]) -> StructOf[tuple[float, Delay]]:
 
 @dataclass(frozen=True)
 class Constant(Validator[Delay]):
-    """A number, of a delay that is always as long."""
+    """The validator of a number, which is a constant delay."""
 
     def read(self, value: LocatedValue) -> Delay:
         always_ms = MILLISECONDS.read(value)
@@ -156,7 +156,7 @@ DELAY: Validator[Delay] = OrStruct(
     Constant(),
     OneKeyOf(SIMPLE | {"mixture": StructOf({"mixture": Field(PARTS, "Its parts.", required=True)}, _mixture)}),
 )
-"""A delay, as a profile describes it."""
+"""The validator of a delay in a profile."""
 
 
 WAVES = 256
@@ -164,16 +164,17 @@ WAVES = 256
 
 @dataclass(frozen=True)
 class DelayDrift:
-    """A slow drift of all delays: a stationary Gaussian process with exponential autocorrelation (Ornstein-Uhlenbeck).
+    """A slow drift of delays: a stationary Gaussian process with exponential autocorrelation (Ornstein-Uhlenbeck).
 
-    `sd` is that of the logarithm of the delays; after `time_constant_s` its autocorrelation has fallen to 1/e. It is a
-    pure function of the instant and the seed, and CLOCK_MONOTONIC is one clock for all processes of a host: two
-    simulators with the same seed drift together.
+    `sd` is the standard deviation of the logarithm of the factor. After `time_constant_s` the autocorrelation is 1/e.
+    The factor is a pure function of the instant and the seed. CLOCK_MONOTONIC is one clock for all processes of a host,
+    so two simulators with the same seed drift together.
 
-    The process is summed from cosines of random phase whose frequencies follow its spectrum, which is Cauchy's with
-    scale 1 / time constant. They are drawn one from each of equal shares of the spectrum, so each seed's own drift has
-    about the autocorrelation that the mean over all seeds has exactly. Source: M. Shinozuka, G. Deodatis, "Simulation
-    of stochastic processes by spectral representation", Applied Mechanics Reviews 44 (1991).
+    The process is a sum of cosines with random phases. Their frequencies follow its spectrum, a Cauchy distribution
+    with scale 1 / time constant. One frequency is drawn from each of equal shares of the spectrum. So the
+    autocorrelation of each seed is approximately the exponential one, which is exactly the mean over all seeds. Source:
+    M. Shinozuka, G. Deodatis, "Simulation of stochastic processes by spectral representation", Applied Mechanics
+    Reviews 44 (1991).
     """
 
     sd: float
@@ -181,14 +182,14 @@ class DelayDrift:
     seed: int
 
     def factor(self, at_ns: int) -> float:
-        """What delays are multiplied by at an instant of CLOCK_MONOTONIC: its logarithm is the process."""
+        """Return the factor on delays at an instant of CLOCK_MONOTONIC. Its logarithm is the process."""
         rates, phases = self._waves
         waves = np.cos(rates * (at_ns / NS_PER_S) + phases)
         return float(np.exp(self.sd * np.sqrt(2 / WAVES) * waves.sum()))
 
     @cached_property
     def _waves(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Angular frequencies per second, and phases."""
+        """The angular frequencies in radians per second, and the phases."""
         rng = np.random.default_rng(self.seed)
         shares = (np.arange(WAVES) + rng.random(WAVES)) / WAVES
         return np.tan(np.pi * (shares - 0.5)) / self.time_constant_s, rng.uniform(0, 2 * np.pi, WAVES)

@@ -1,9 +1,9 @@
-"""Behaves as one session of GPT-Live, as far as the types of the official SDK tell (`openai.types.live`). Pure.
+"""The behaviour of one GPT-Live session, as far as the types of the official SDK (`openai.types.live`) define it. Pure.
 
-The output is a stream that never stops: docs/simulator.md, "GPT-Live". The delay of a reply counts on the clock of the
-input. The ground-truth log has where the caller's speech ended (`speech_at_byte` of `session.input_transcript.delta`)
-and, of each delta, its first audible sample. Fixtures of audio and appended context are not known here, and refused: so
-a task that is delegated (`delegates`) stays undone, and nothing follows what is said meanwhile.
+The output is a stream that never stops: docs/simulator.md, "GPT-Live". The delay of a reply is counted on the clock of
+the input audio. The ground-truth log contains the end of the caller's speech (`speech_at_byte` of
+`session.input_transcript.delta`) and the first audible sample of each delta. Audio fixtures and appended context are
+not simulated and are rejected. So a delegated task (`delegates`) is never completed, and its answer never follows.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from bench.units import NS_PER_MS
 TICK_MS = 100
 USAGE_MS = 10_000
 MEANWHILE = 8
-"""How many pieces of a reply are said where the answer itself is delegated."""
+"""The number of slices of a reply that are sent if its answer is delegated."""
 SILENCE_MS = 500
-"""How much silence ends the caller's speech; the service has no such setting, and says nothing of it."""
+"""The silence that ends the caller's speech. The service has no such setting and does not report it."""
 FORMATS = {
     tuple(full_duplex.wire_format(format).values()): format for format in full_duplex.GPT_LIVE.input_formats.values()
 }
@@ -45,7 +45,7 @@ CONFIG = frozenset(
 
 
 class OutputSlice(NamedTuple):
-    """100 ms of output, ready to be sent. `audible`: the byte of its first audible sample."""
+    """100 ms of output, ready to send. `audible`: the offset of its first audible sample."""
 
     encoded: bytes
     size: int
@@ -54,7 +54,7 @@ class OutputSlice(NamedTuple):
 
 
 class GptLiveBehaviour(SimulatedSession):
-    """One session. The arguments are those of `Behaviour`."""
+    """One GPT-Live session. The arguments are those of `Behaviour`."""
 
     def __init__(
         self, model: str, expires_at_s: int, profile: Profile, replies: Sequence[RecordedReply],
@@ -68,20 +68,20 @@ class GptLiveBehaviour(SimulatedSession):
         self._audio = InputAudio()
         self._audio.silence_ms = SILENCE_MS
         self._heard: InputSettings | None = None
-        self._ticks = 0  # how many deltas were planned
+        self._ticks = 0  # number of planned deltas
         self._reply: list[OutputSlice] = []
-        self._reply_tick = 0  # delta from which on it goes out
-        self._delegates = False  # whether a task is delegated when it does
+        self._reply_tick = 0  # number of the reply's first delta
+        self._delegates = False  # True if a task is delegated when the reply starts
         self._said = 0
 
     def open(self, at_ns: int) -> None:
-        """Wait for the client, who begins."""
+        """Do nothing: the client sends session.start first."""
 
     def end(self) -> None:
         for part in (self._outbox, self):
             vars(part).clear()
 
-    # Events of the client
+    # Client events
 
     def _take(self, event: Json, at_ns: int) -> ReceiptFields:
         match event.get("type"):
@@ -128,7 +128,7 @@ class GptLiveBehaviour(SimulatedSession):
         self._answer(full_duplex.STARTED, told, self._outbox.after(at_ns, self._profile.delays.session_created))
 
     def _notice(self, edge: SpeechEdge, at_ns: int) -> None:
-        """Plan a reply where the caller's speech ended; be quiet where it began."""
+        """Plan a reply when the caller's speech ends. Drop the rest of the reply when it starts."""
         if edge.began:
             self._reply, self._delegates = [], False
             return
@@ -143,14 +143,14 @@ class GptLiveBehaviour(SimulatedSession):
         told = {"delta": "(speech)", "start_ms": edge.begin_ms, "end_ms": ended_ms}
         self._answer("session.input_transcript.delta", told, at_ns, {"speech_at_byte": edge.byte})
 
-    # The stream
+    # Output stream
 
     def _tick(self, at_ns: int, format: AudioFormat) -> None:
         """Plan the next 100 ms of output."""
         piece = silent(format)
         if self._reply and self._ticks >= self._reply_tick:
             piece = self._reply.pop(0)
-            if self._delegates:  # this reply is only what is said meanwhile
+            if self._delegates:  # this reply only bridges the wait for the task
                 self._delegates = False
                 task = {"id": self.ids.new("del"), "target": full_duplex.CLIENT, "type": "delegation"}
                 self._answer(full_duplex.DELEGATED, {"delegation": task, "offset_ms": self._ticks * TICK_MS}, at_ns)
@@ -177,7 +177,7 @@ class GptLiveBehaviour(SimulatedSession):
 
 
 def _audio_of(audio: Json) -> tuple[Json, AudioFormat | None]:
-    """(how it speaks, in which format) as a session asks for it; None for a format that is not known."""
+    """Return the requested (output settings, format) of a session; the format is None if it is unknown."""
     output, wanted = (
         audio.get("output"),
         audio.get("format", full_duplex.wire_format(full_duplex.GPT_LIVE.input_formats["pcm16"])),
@@ -188,18 +188,18 @@ def _audio_of(audio: Json) -> tuple[Json, AudioFormat | None]:
 
 
 def _delta(piece: OutputSlice, due_ns: int) -> OutgoingEvent:
-    """A delta of the primary connection: it has neither ids nor instants."""
+    """Return a delta of the primary connection, which has neither ids nor timestamps."""
     body = b'{"type":"' + full_duplex.AUDIO_DELTA.encode() + b'","delta":' + piece.encoded + b"}"
     return OutgoingEvent(due_ns, full_duplex.AUDIO_DELTA, body, audio_bytes=piece.size, audible_byte=piece.audible)
 
 
 def silent(format: AudioFormat) -> OutputSlice:
-    """100 ms of silence."""
+    """Return 100 ms of silence."""
     return _piece(format.encode(np.zeros(format.rate_hz * TICK_MS // 1000, np.int16)), format, "")
 
 
 def pieces(reply: RecordedReply, format: AudioFormat) -> list[OutputSlice]:
-    """A reply cut into deltas, its words spread evenly over them."""
+    """Return a reply as deltas, with its words distributed evenly over them."""
     whole = format.encode(reply_samples(reply, format))
     size = format.bytes_per_s * TICK_MS // 1000
     cut = [whole[begin : begin + size] for begin in range(0, len(whole) // size * size, size)]

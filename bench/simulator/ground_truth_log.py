@@ -1,7 +1,8 @@
-"""Writes the ground-truth log: what the simulator really did, and when (docs/simulator.md, "The ground-truth log").
+"""The ground-truth log: the actions of the simulator and their instants (docs/simulator.md, "The ground-truth log").
 
-The log is written at least once a second, in blocks of whole lines; so those of several workers do not mix, but a later
-line may tell of something earlier. A killed simulator may leave a cut last line; `read_truth` leaves it out.
+The log is written at least once a second, in blocks of whole lines. So the lines of several workers do not mix, but a
+later line may describe an earlier event. A killed simulator may leave an incomplete last line, which `read_truth`
+omits.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class TruthHead(msgspec.Struct, frozen=True):
 
 
 class SentEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that was sent. `TruthLog.sent` writes it by hand."""
+    """An event that was sent. `GroundTruthLog.sent` formats its line without this class."""
 
     session: str
     direction: Literal["out"]
@@ -78,7 +79,7 @@ class ReceivedEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
 
 
 class OpenedSession(msgspec.Struct, frozen=True):
-    """A session that was opened. `token`: the number of its token; null if it signed in by key."""
+    """A session that was opened. `token`: the number of its token; null if the client used a key."""
 
     session: str
     direction: Literal["open"]
@@ -87,7 +88,7 @@ class OpenedSession(msgspec.Struct, frozen=True):
 
 
 class RefusedSession(msgspec.Struct, frozen=True):
-    """A session that was refused. `status`: of HTTP, or the close code."""
+    """A session that was refused. `status`: the HTTP status, or the close code."""
 
     direction: Literal["refused"]
     at_ns: int
@@ -96,7 +97,7 @@ class RefusedSession(msgspec.Struct, frozen=True):
 
 
 class FaultEntry(msgspec.Struct, frozen=True):
-    """A fault that was injected. `connection`: counted from 1 by each worker."""
+    """A fault that was injected. `connection`: the number of the connection in its worker, from 1."""
 
     session: str | None
     direction: Literal["fault"]
@@ -108,7 +109,7 @@ class FaultEntry(msgspec.Struct, frozen=True):
 
 
 class WorkerEnd(msgspec.Struct, frozen=True):
-    """The last line of a worker. Lateness is that of the events that were sent."""
+    """The last line of a worker. The lateness is that of the sent events."""
 
     direction: Literal["end"]
     sessions: NonNegative
@@ -120,11 +121,11 @@ class WorkerEnd(msgspec.Struct, frozen=True):
 
 
 TRUTH_LINES = (TruthHead, SentEvent, ReceivedEvent, OpenedSession, RefusedSession, FaultEntry, WorkerEnd)
-"""The types of lines of a log."""
+"""The types of the lines of a log."""
 
 
 class GroundTruthLog:
-    """Writes the log. Raises UsageError where the file cannot be made."""
+    """The writer of the log. The constructor raises UsageError if the file cannot be created."""
 
     def __init__(self, path: Path, profile: str, seed: int) -> None:
         try:
@@ -135,10 +136,10 @@ class GroundTruthLog:
             raise UsageError(f"{path}: the ground-truth log cannot be written: {error.strerror}") from error
         self._lines: list[str] = []
         self._write(TruthHead(SCHEMA, True, profile, seed))
-        self.flush()  # before workers are forked
+        self.flush()  # once, before workers fork
 
     def sent(self, session: str, event: OutgoingEvent, handed_ns: int, taken_ns: int | None, wire_bytes: int) -> None:
-        # by hand: this is written for every delta, and of its strings only ids that clients chose may need escaping
+        # No encoder, for speed: every delta is logged, and only ids that clients chose may need escaping.
         response = f'"{event.response_id}"' if event.response_id else "null"
         self._add(
             f'{{"session":"{session}","direction":"out","type":"{event.type}","due_ns":{event.due_ns},"send_start_ns":{handed_ns},'
@@ -196,7 +197,7 @@ class GroundTruthLog:
 
     def flush(self) -> None:
         block, self._lines = "".join(self._lines).encode(), []
-        while block:  # in one call, but where the disk is full
+        while block:  # one write, unless the disk is full
             block = block[self._file.write(block) :]
 
     def close(self) -> None:
@@ -213,9 +214,9 @@ def _further(event: OutgoingEvent) -> str:
 
 
 def read_truth(path: Path) -> Iterator[dict[str, Any]]:
-    """The log's lines, the first one included. A last line that was cut off is left out.
+    """Yield the lines of the log, including the first. Omit an incomplete last line.
 
-    Raises UsageError for a line that is none.
+    Raise UsageError for a line that is not a JSON object.
     """
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
@@ -228,15 +229,15 @@ def read_truth(path: Path) -> Iterator[dict[str, Any]]:
 
 
 STEP_NS = 100_000
-STEPS = 10_000  # the last step holds everything from 1 s on
+STEPS = 10_000  # the last step counts all events that are 1 s or more late
 LATE_MS = 1.0
-"""p99 from which on the ground-truth log is not held against anybody: as much as a figure may be wrong."""
+"""The highest p99 lateness at which the log is a valid reference. It equals the permitted measurement error."""
 WARN_MS = 5.0
-"""p99 from which on the simulator warns by itself: delays of 100 ms and more bear more than the measuring of errors."""
+"""The p99 lateness above which the simulator warns. Delays of 100 ms and more tolerate more than errors do."""
 
 
 class LatenessCounts:
-    """handed − due of every event that was sent, in steps of 0.1 ms."""
+    """A histogram of the lateness (handed − due) of all sent events, in steps of 0.1 ms."""
 
     def __init__(self) -> None:
         self._counts = [0] * (STEPS + 1)
@@ -255,7 +256,7 @@ class LatenessCounts:
         self.max_ns = max(self.max_ns, other.max_ns)
 
     def quantile_ms(self, share: float) -> float:
-        """The smallest bound under which at least `share` of the events lie; 0 without events."""
+        """Return the smallest step limit below which at least `share` of the events are; 0 without events."""
         wanted, seen = share * self.count, 0
         for step, count in enumerate(self._counts):
             seen += count
@@ -266,7 +267,7 @@ class LatenessCounts:
 
 @dataclass(frozen=True)
 class ServedCounts:
-    """What one process served. `struck`: faults; `cpu_s`: CPU time of the process since it listened."""
+    """The counts of one process. `struck`: injected faults; `cpu_s`: CPU time of the process since it listens."""
 
     sessions: int
     refused: int
@@ -276,7 +277,7 @@ class ServedCounts:
 
 
 def summary(parts: Sequence[ServedCounts]) -> str:
-    """The last line of a simulator that served by so many processes."""
+    """Return the last line of a simulator with these processes."""
     lateness = LatenessCounts()
     for part in parts:
         lateness.merge(part.lateness)
@@ -299,7 +300,7 @@ REDRAW_NS = 500_000_000
 
 @dataclass(frozen=True)
 class ServerProgress:
-    """How one process stands. `open`: sessions that are; the others count since it listens, as does the lateness."""
+    """The progress of one process. `open`: open sessions. The other values count since it listens."""
 
     open: int
     sessions: int
@@ -309,7 +310,7 @@ class ServerProgress:
 
 
 class LiveView:
-    """Draws the sum of all processes, where the line is due."""
+    """The status line with the sums of all processes."""
 
     def __init__(self, line: StatusLine) -> None:
         self._line = line
@@ -317,7 +318,7 @@ class LiveView:
         self._events, self._shown_ns = 0, 0
 
     def told(self, worker: int, standing: ServerProgress, now_ns: int) -> None:
-        """Take the standing of the process of that number. `now_ns`: CLOCK_MONOTONIC."""
+        """Update the progress of a process, and draw the line if it is due. `now_ns`: CLOCK_MONOTONIC."""
         self._standings[worker] = standing
         since_ns = now_ns - self._shown_ns
         if since_ns < REDRAW_NS or not self._line.takes():
@@ -330,7 +331,7 @@ class LiveView:
 
 
 def live_parts(standings: Collection[ServerProgress], events_per_s: float) -> Iterator[StatusPart]:
-    """The line. Of several processes the latest one counts, as in the last line of a simulator."""
+    """Yield the parts of the line. The lateness is the highest of all processes, as in the warning of the last line."""
     sessions, open_ = sum(each.sessions for each in standings), sum(each.open for each in standings)
     responses = sum(each.responses for each in standings)
     late_ms = max(each.late_p99_ms for each in standings)

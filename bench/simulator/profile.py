@@ -1,6 +1,6 @@
-"""Reads the simulator's profile: a small YAML file of delays and of what the simulated service is like.
+"""The simulator's profile: a small YAML file with the delays and other properties of the simulated service.
 
-Delays have distributions (`delay.py`), and are drawn from a generator that is seeded per session.
+Delays have distributions (`delay.py`). They are drawn from a generator with a seed per session.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ from bench.yaml_file import LocatedValue, PythonValue, read_yaml
 RATE_LIMITS = ("none", "after_created", "after_done", "both")
 EFFORTS = ("minimal", "low", "medium", "high", "xhigh")
 SESSION_CAP_S = 3600.0
-MOST_CALLS = 20  # in a response
+MOST_CALLS = 20  # per response
 
 
 def drawn(share: float, rng: np.random.Generator) -> bool:
-    """Whether it happens this time. Nothing is drawn where it always or never does."""
+    """Return True with probability `share`. No random number is drawn if it is 0 or 1."""
     return share == 1 or (share > 0 and bool(rng.random() < share))
 
 
 @dataclass(frozen=True)
 class Delays:
-    """What each delay runs from and to: see profiles/default.yaml."""
+    """The delays of a service. profiles/default.yaml gives the start and the end of each."""
 
     session_created: Delay
     session_updated: Delay
@@ -77,7 +77,7 @@ class Delays:
 
 @dataclass(frozen=True)
 class SpanValidator(Validator[tuple[int, int]]):
-    """[MIN, MAX], whole numbers from `least` to `most`."""
+    """The validator of [MIN, MAX], two integers from `least` to `most`."""
 
     least: int
     most: int
@@ -98,7 +98,7 @@ SHARE = Number(0, 1)
 
 @dataclass(frozen=True)
 class FunctionCalls:
-    """How the model calls the functions that a client declares."""
+    """Settings of the function calls that the model makes."""
 
     share: float = field_key(SHARE, "Share of the caller's turns that make it call, where it may choose.", 1.0)
     parallel: tuple[int, int] = field_key(
@@ -113,7 +113,7 @@ class FunctionCalls:
 
 @dataclass(frozen=True)
 class PreambleSettings:
-    """Which answers have a commentary ahead. `phases`: whether messages say which they are, where any have one."""
+    """Settings of commentaries ahead of answers. `phases`: messages contain their phase, if `share` is above 0."""
 
     share: float = field_key(SHARE, "Share of the answers that have a commentary ahead.", 0.0)
     phases: bool = field_key(Boolean(), "Whether messages tell their phase.", True)
@@ -121,7 +121,7 @@ class PreambleSettings:
 
 @dataclass(frozen=True)
 class TokenCache:
-    """How much of what a response reads again comes from the cache."""
+    """Settings of the cache for tokens that a response reads again."""
 
     min_tokens: int = field_key(Integer(0, 1_000_000), "So many have to be the same, from the first on.", 0)
     block_tokens: int = field_key(Integer(1, 1_000_000), "They are cached in blocks of so many.", 64)
@@ -129,20 +129,20 @@ class TokenCache:
 
 @dataclass(frozen=True)
 class ContextLatency:
-    """How long it takes to read the context, before anything is said."""
+    """The time to read the context, before any output."""
 
     ms_per_1000_tokens: float = field_key(Number(0, 600_000), "Of 1,000 tokens that are not cached.", 0.0)
     ms_per_1000_cached_tokens: float = field_key(Number(0, 600_000), "Of 1,000 that are.", 0.0)
 
     def ns(self, tokens: int, cached_tokens: int) -> int:
-        """The time for so many tokens, of which some are cached."""
+        """Return the time to read `tokens`, of which `cached_tokens` are cached."""
         fresh_ms = (tokens - cached_tokens) * self.ms_per_1000_tokens
         return round((fresh_ms + cached_tokens * self.ms_per_1000_cached_tokens) / 1000 * NS_PER_MS)
 
 
 @dataclass(frozen=True)
 class SpeechDetection:
-    """What the VAD takes for speech, besides what is loud enough."""
+    """Rules by which the VAD ignores sounds that reach its threshold."""
 
     min_speech_ms: int = field_key(Integer(0, 10_000), "What is shorter is none.", 0)
     ignored_barge_in_share: float = field_key(SHARE, "Share of what is said over a reply that it takes for none.", 0.0)
@@ -150,7 +150,10 @@ class SpeechDetection:
 
 @dataclass(frozen=True)
 class TranscriptSettings:
-    """What the caller's audio says, piece by piece of a session, and then again; without texts it is made up."""
+    """Settings of the transcripts of the caller's audio.
+
+    Each segment of a session has the next text; after the last text the first follows. Without texts they are invented.
+    """
 
     texts: tuple[str, ...] | None = field_key(OneOrMore(String()), "Of each piece of a session what it says.")
     word_error_rate: float = field_key(SHARE, "Share of the words that are misheard.", 0.0)
@@ -163,7 +166,7 @@ class TranscriptSettings:
 
 @dataclass(frozen=True)
 class AgentSettings:
-    """How agents are, beside their delays."""
+    """Properties of agents, except their delays."""
 
     greets: bool = field_key(Boolean(), "Whether it speaks first.", True)
     noise_dbfs: float | None = field_key(Number(-90, 0), "Level of the noise behind it, which never stops.")
@@ -172,7 +175,7 @@ class AgentSettings:
 
 @dataclass(frozen=True)
 class Slowdown:
-    """How delays of responses grow with the sessions that are open on the whole server."""
+    """The increase of response delays with the number of open sessions on the whole server."""
 
     sessions: int = field_key(Integer(0, 1_000_000), "So many make nothing slower.", required=True)
     per_session: float = field_key(Number(0, 100), "By so much each further one makes it: 0.01 is 1 %.", required=True)
@@ -199,7 +202,7 @@ DRIFT = StructOf(
 
 @dataclass(frozen=True)
 class Profile:
-    """What the service is like: the keys of a profile, of which those of `profiles/default.yaml` have no default."""
+    """The properties of the service: the keys of a profile. Keys in `profiles/default.yaml` have no default here."""
 
     name: str
     delays: Delays
@@ -248,14 +251,14 @@ class Profile:
     )
 
     def slowness(self, at_ns: int, open_sessions: int) -> float:
-        """What the delays of a response are multiplied by that is asked for at `at_ns`, by the sessions open then."""
+        """Return the factor on the delays of a response that starts at `at_ns` while `open_sessions` are open."""
         drifted = 1.0 if self.drift is None else self.drift.factor(at_ns)
         return drifted if self.slowdown is None else drifted * self.slowdown.factor(open_sessions)
 
     def adjusted(
         self, *, ttfa_p50_ms: float | None = None, speed: float | None = None, faults: Iterable[Fault] = ()
     ) -> Profile:
-        """This profile with another median of first audio (same relative spread) or speed, and with more faults."""
+        """Return this profile with another median of first audio (same p95/p50), another speed, or more faults."""
         changed = replace(self, faults=(*self.faults, *faults))
         if ttfa_p50_ms is not None:
             was = self.delays.first_audio
@@ -277,7 +280,7 @@ PROFILE: StructOf[dict[str, Any]] = StructOf(
 
 
 PRESETS = ("default", "busy", "gpt-realtime-2.1")
-"""Profiles that come with the tool; where each is from stands in its file."""
+"""The profiles in the package. The file of each states its source."""
 
 
 @cache
@@ -292,9 +295,9 @@ def _preset_settings(name: str) -> dict[str, Any]:
 
 
 def load_profile(path: Path) -> Profile:
-    """The profile in `path`, or the preset of that name where there is no such file.
+    """Return the profile in `path`; if there is no such file, the preset of that name.
 
-    What it leaves out is as in the default profile. Raises UsageError with its place.
+    Missing keys have the values of the default profile. Raise UsageError with the position of a mistake.
     """
     if str(path) in PRESETS and not path.exists():
         return _profile(str(path), _preset_settings(str(path)))
@@ -304,7 +307,10 @@ def load_profile(path: Path) -> Profile:
 def measured_profile(
     name: str, delays_ms: Mapping[str, Sequence[float]], generation_speed: float | None = None
 ) -> Profile:
-    """The default profile with measured delays, each by its quantiles at equal shares; of no values it has its own."""
+    """Return the default profile with measured delays, each given by its quantiles at equal shares.
+
+    A delay without values has its default.
+    """
     settings: dict[str, Any] = {
         "delays_ms": {key: {"quantiles": values} for key, values in delays_ms.items() if values}
     }

@@ -1,7 +1,7 @@
-"""Keeps what all sessions of a server share and may run out of: quotas of a minute, servers for responses. Pure.
+"""Resources that all sessions of a server share: quotas per minute, and servers for responses. Pure.
 
-An allowance is a bucket: a whole minute's worth at once, regained evenly. What was taken is kept as one instant, that
-at which all will have been regained (GCRA, ITU-T I.371).
+A quota is a bucket with the capacity of one minute, refilled at a constant rate. Its state is one instant: when it will
+be full again (GCRA, ITU-T I.371).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ UNITS = {"requests": "requests per min (RPM)", "tokens": "tokens per min (TPM)"}
 
 @dataclass(frozen=True)
 class QuotaLimits:
-    """What a server allows in a minute; None: as much as one likes."""
+    """The limits of a server per minute; None if unlimited."""
 
     connections_per_minute: int | None = None
     requests_per_minute: int | None = None
@@ -29,26 +29,29 @@ UNLIMITED = QuotaLimits()
 
 
 class MinuteQuota:
-    """`limit` units a minute. Instants of CLOCK_MONOTONIC, which may run back a little: connections are not in step."""
+    """A quota of `limit` units a minute.
+
+    Instants are of CLOCK_MONOTONIC. They may go back slightly, because connections are not synchronized.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._whole_ns = 0
 
     def wait_ns(self, units: int, at_ns: int) -> int:
-        """How long until so many may be taken; 0: now. What is above the limit needs the whole of it."""
+        """Return the time until `units` are available; 0 if they are. More than the limit needs a full bucket."""
         return max(0, self.reset_ns(at_ns) + self._cost_ns(min(units, self.limit)) - MINUTE_NS)
 
     def take(self, units: int, at_ns: int) -> None:
-        """Take them, whether they are there or not: what is not must be regained first."""
+        """Take units, even if they are not available. A deficit is refilled first."""
         self._whole_ns = max(self._whole_ns, at_ns) + self._cost_ns(units)
 
     def reset_ns(self, at_ns: int) -> int:
-        """How long until all is regained."""
+        """Return the time until the bucket is full."""
         return max(0, self._whole_ns - at_ns)
 
     def used(self, at_ns: int) -> int:
-        """Units that are not regained yet, counted whole; more than the limit where it was overdrawn."""
+        """Return the units that are not refilled yet, rounded up. They exceed the limit if the bucket is overdrawn."""
         return -(-self.reset_ns(at_ns) * self.limit // MINUTE_NS)
 
     def remaining(self, at_ns: int) -> int:
@@ -59,7 +62,7 @@ class MinuteQuota:
 
 
 class ServiceQuota:
-    """The allowances of one server."""
+    """The quotas of one server."""
 
     def __init__(self, limits: QuotaLimits) -> None:
         given = {name.removesuffix("_per_minute"): limit for name, limit in vars(limits).items()}
@@ -67,7 +70,7 @@ class ServiceQuota:
         self._connections = self._of_responses.pop("connections", None)
 
     def connect(self, at_ns: int) -> int:
-        """Take a connection; where there is none, how long to wait for it (and nothing is taken)."""
+        """Take a connection and return 0. If none is available, take nothing and return the time until one is."""
         if self._connections is None:
             return 0
         wait_ns = self._connections.wait_ns(1, at_ns)
@@ -76,7 +79,7 @@ class ServiceQuota:
         return wait_ns
 
     def respond(self, input_tokens: int, model: str, at_ns: int) -> dict[str, str] | None:
-        """Take a request and its input; where either does not fit, the error that says so (and nothing is taken)."""
+        """Take a request and its input tokens. If either is not available, take nothing and return the error."""
         asked = {"requests": 1, "tokens": input_tokens}
         for name, allowance in self._of_responses.items():
             wait_ns = allowance.wait_ns(asked[name], at_ns)
@@ -92,12 +95,12 @@ class ServiceQuota:
         return None
 
     def spend(self, output_tokens: int, at_ns: int) -> None:
-        """Take what a response has said; known only when it is done, so it may overdraw."""
+        """Take the output tokens of a response. They are known only at its end, so they may overdraw the quota."""
         if "tokens" in self._of_responses:
             self._of_responses["tokens"].take(output_tokens, at_ns)
 
     def entries(self, at_ns: int) -> list[dict[str, Any]]:
-        """As rate_limits.updated shows them: of what is limited."""
+        """Return the entries of rate_limits.updated, one for each limited quantity."""
         return [
             {
                 "name": name,
@@ -109,7 +112,7 @@ class ServiceQuota:
         ]
 
     def headers(self, at_ns: int) -> dict[str, str]:
-        """As an upgrade's response shows them. `requests` are connections where only those are limited."""
+        """Return the headers of an upgrade's response. `requests` are connections, unless requests have a limit."""
         shown = ({} if self._connections is None else {"requests": self._connections}) | self._of_responses
         return {
             f"x-ratelimit-{what}-{name}": value
@@ -123,7 +126,7 @@ class ServiceQuota:
 
 
 def duration(span_ns: int) -> str:
-    """In the service's words, rounded up to whole milliseconds: 250ms, 6.232s, 1m26.4s."""
+    """Return a duration as the service formats it, rounded up to whole milliseconds: 250ms, 6.232s, 1m26.4s."""
     span_ms = -(-span_ns // NS_PER_MS)
     if span_ms < 1000:
         return f"{span_ms}ms"
@@ -133,12 +136,12 @@ def duration(span_ns: int) -> str:
 
 
 class ResponseSlots:
-    """`count` servers that make responses; None: as many as one likes. Who comes first is served first.
+    """`count` servers that generate responses, first come, first served; None if unlimited.
 
-    A response waits until one of them is free, and keeps it until it is done, also where it is cancelled before that.
-    Where requests arrive at random this is the queue M/G/c; with callers who wait for their replies, the machine repair
-    model. Instants of CLOCK_MONOTONIC. `sessions`: how many share them now; `responses`: how many were made by them,
-    whether or not they had to wait.
+    A response waits until a server is free. It occupies the server until its planned end, even if it is cancelled
+    earlier. With random arrivals this is the queue M/G/c; with callers who wait for their replies, it is the machine
+    repair model. Instants are of CLOCK_MONOTONIC. `sessions`: the number of sessions that share the servers now.
+    `responses`: the number of responses that they generated, with or without a wait.
     """
 
     def __init__(self, count: int | None = None) -> None:
@@ -146,11 +149,11 @@ class ResponseSlots:
         self.sessions = self.responses = 0
 
     def begin_ns(self, at_ns: int) -> int:
-        """When a response is begun that is asked for `at_ns`."""
+        """Return the start of a response that is requested at `at_ns`."""
         return max(at_ns, self._free_ns[0]) if self._free_ns else at_ns
 
     def occupy(self, until_ns: int) -> None:
-        """Keep the server that is free first."""
+        """Occupy the server that is free first."""
         self.responses += 1
         if self._free_ns:
             heapq.heapreplace(self._free_ns, until_ns)

@@ -1,8 +1,8 @@
-"""Loads what the simulator says: short recorded replies, cut into the service's blocks and base64 once, at the start.
+"""Short recorded replies, split into the service's blocks and encoded in base64 once, at the start.
 
-A block's bytes are as measured (docs/protocol.md, "Audio"): 100 ms, 150 ms, then 250 ms each, and a last one of 500,
-550 or 600 ms; all are whole audio tokens of 50 ms. Replies are padded with up to 100 ms of silence so that their length
-fits that series, and each opens with a silence of its own, as the service's do.
+The sizes of the blocks are as measured (docs/protocol.md, "Audio"): 100 ms, 150 ms, then 250 ms each, and a last one of
+500, 550 or 600 ms; all are whole audio tokens of 50 ms. Up to 100 ms of silence are added to a reply so that its length
+fits these sizes. Each reply starts with a silence, as the service's replies do.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from bench.protocol.audio import AudioFormat, AudioFormatName, Samples
 from bench.protocol.openai import FORMATS, RATED_FORMATS
 
 RATE_HZ = FORMATS["pcm16"].rate_hz
-TOKEN_MS = 50  # one audio token of an answer
+TOKEN_MS = 50  # one audio token of a reply
 TOKEN_SAMPLES = RATE_HZ * TOKEN_MS // 1000
 FIRST_TOKENS = (2, 3)  # 100 ms, 150 ms
 BLOCK_TOKENS = 5  # 250 ms
 LAST_TOKENS = (10, 11, 12)  # 500, 550, 600 ms
 
-OPENING_SILENCE_MS = (75, 140, 205, 270, 340)  # over what was measured of the service; of the replies in their order
+OPENING_SILENCE_MS = (75, 140, 205, 270, 340)  # of each reply in turn; the range measured at the service
 
 _TOKEN = re.compile(r"\s?\w+(?:'\w+)?|\S")
 
 
 @dataclass(frozen=True)
 class AudioBlock:
-    """The payload of one audio delta. `audible_byte`: of the reply's first audible sample, if it is in this block."""
+    """The payload of one audio delta. `audible_byte`: the reply's first audible sample, if it is in this block."""
 
     audio_ms: int
     audio_bytes: int
-    encoded: bytes  # base64 with JSON's quotes around it
+    encoded: bytes  # base64 in JSON quotes
     audible_byte: int | None
 
 
 @dataclass(frozen=True, eq=False)
 class RecordedReply:
-    """One thing to say. `tokens` join to the transcript; `blocks` are by format, in the order of sending."""
+    """One recorded reply. `tokens` join to the transcript; `blocks` are by format, in the order of sending."""
 
     name: str
     tokens: tuple[str, ...]
@@ -75,24 +75,24 @@ def reply_samples(reply: RecordedReply, format: AudioFormat) -> Samples:
 
 
 def opening_with_silence(samples: Samples, silence_ms: int) -> Samples:
-    """24 kHz samples from the first audible one on, behind so much silence."""
+    """Return 24 kHz samples from the first audible one, with `silence_ms` of silence before it."""
     return np.pad(samples[first_audible(samples) or 0 :], (silence_ms * RATE_HZ // 1000, 0))
 
 
 def first_audible(samples: Samples) -> int | None:
-    """The place of the first audible sample; None where nothing is heard."""
+    """Return the index of the first audible sample; None if there is none."""
     heard = np.abs(samples.astype(np.int32)) >= AUDIBLE
     return int(heard.argmax()) if heard.any() else None
 
 
 def audible_byte(audio: bytes, format: AudioFormat) -> int | None:
-    """The first byte of the first audible sample; None where nothing is heard."""
+    """Return the offset of the first audible sample in bytes; None if there is none."""
     audible = first_audible(format.decode(audio))
     return None if audible is None else audible * format.sample_bytes
 
 
 def build_reply(name: str, transcript: str, samples: Samples) -> RecordedReply:
-    """`samples`: 24 kHz mono."""
+    """Return a reply with the blocks of all formats. `samples`: 24 kHz mono."""
     wanted = fitting_tokens(-(-len(samples) // TOKEN_SAMPLES)) * TOKEN_SAMPLES
     padded = np.pad(samples, (0, wanted - len(samples)))
     sizes = block_tokens(len(padded) // TOKEN_SAMPLES)
@@ -102,7 +102,7 @@ def build_reply(name: str, transcript: str, samples: Samples) -> RecordedReply:
 
 
 def fitting_tokens(tokens: int) -> int:
-    """The shortest length, in audio tokens, that is at least `tokens` and a sum of the service's block sizes."""
+    """Return the shortest length, in audio tokens, that is at least `tokens` and a sum of the service's block sizes."""
     head = sum(FIRST_TOKENS)
     tokens = max(tokens, head + LAST_TOKENS[0])
     over = (tokens - head) % BLOCK_TOKENS
@@ -110,7 +110,7 @@ def fitting_tokens(tokens: int) -> int:
 
 
 def block_tokens(tokens: int) -> list[int]:
-    """The service's block sizes, in audio tokens, for a length that `fitting_tokens` returned."""
+    """Return the service's block sizes, in audio tokens, for a length that `fitting_tokens` returned."""
     rest = tokens - sum(FIRST_TOKENS)
     last = LAST_TOKENS[0] + rest % BLOCK_TOKENS
     return [*FIRST_TOKENS, *[BLOCK_TOKENS] * ((rest - last) // BLOCK_TOKENS), last]
@@ -139,7 +139,7 @@ def _decoded(flac: bytes) -> Samples:
 
 
 def _resampled(samples: Samples, rate_hz: int) -> Samples:
-    """The samples at another rate, exactly as long."""
+    """Return the samples at another rate, with the same duration."""
     if rate_hz == RATE_HZ:
         return samples
     import soxr

@@ -1,7 +1,7 @@
-"""Lists every way in which the services refuse a connection, by name (docs/simulator.md, "Refusals").
+"""All refusals of a connection by the services, by name (docs/simulator.md, "Refusals").
 
-Azure answers by HTTP instead of the upgrade, with `{"error": {"code", "message"}}`. OpenAI accepts the upgrade, then
-sends one error event and closes. Where only a code is known of a refusal, its message is an assumption.
+Azure sends an HTTP error instead of the upgrade, with `{"error": {"code", "message"}}`. OpenAI accepts the upgrade,
+sends one error event, and closes. If only the code of a refusal is known, its message is an assumption.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import NamedTuple
 
 from bench.units import NS_PER_MS, NS_PER_S
 
-REFUSED_WAIT_NS = 2 * NS_PER_S  # what a made-up 429 or 503 asks clients to wait
+REFUSED_WAIT_NS = 2 * NS_PER_S  # wait that an injected 429 or 503 requests
 GOING_AWAY = 1001
 SESSION_EXPIRED = "session_expired"
 EXPIRED_REASON = "Your session hit the maximum duration of {minutes:g} minutes."
 
 
 class PostUpgradeRefusal(NamedTuple):
-    """The error event that follows an accepted upgrade, and the close code behind it."""
+    """The error event after an accepted upgrade, and the close code that follows."""
 
     code: str
     message: str
@@ -33,7 +33,7 @@ class PostUpgradeRefusal(NamedTuple):
 
 @dataclass(frozen=True)
 class RefusedUpgrade:
-    """An HTTP answer instead of the upgrade. `wait_ns`: how long clients are asked to stay away; 0 asks nothing."""
+    """An HTTP error instead of the upgrade. `wait_ns`: the wait that it requests of clients; 0 if none."""
 
     status: int
     code: str
@@ -46,7 +46,7 @@ class RefusedUpgrade:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The wait in whole seconds and in milliseconds, both rounded up."""
+        """The headers with the wait in whole seconds and in milliseconds, both rounded up."""
         if not self.wait_ns:
             return {}
         return {"retry-after": str(-(-self.wait_ns // NS_PER_S)), "retry-after-ms": str(-(-self.wait_ns // NS_PER_MS))}
@@ -84,7 +84,7 @@ MODEL_OF_TRANSCRIPTION = PostUpgradeRefusal(
 
 
 def throttled(wait_ns: int) -> RefusedUpgrade:
-    """429: too many connections a minute."""
+    """Return status 429: too many connections per minute."""
     seconds = -(-wait_ns // NS_PER_S)
     problem = (
         "Requests to the Realtime Operation under Azure OpenAI API have exceeded call rate limit of your current "
@@ -97,7 +97,7 @@ AZURE: Mapping[str, RefusedUpgrade] = {
     "api_version": BAD_VERSION,
     "not_realtime": RefusedUpgrade(
         400,
-        "OpperationNotSupported",  # so misspelt on the wire
+        "OpperationNotSupported",  # the service's spelling
         "The realtime operation does not work with the specified model. Please choose different model and try again.",
     ),
     "bad_key": BAD_KEY,

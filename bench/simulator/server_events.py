@@ -1,13 +1,13 @@
-"""Writes the bytes of server events: names in both spellings, ids, and templates for what is sent often.
+"""Server events as bytes: event names in both dialects, ids, templates for frequent events, and the outbox.
 
-A delta is sent hundreds of times a second, so its JSON is cut once per response into constant pieces and only the
-event id and the payload are filled in. Everything else goes through the JSON encoder.
-The names that differ between the dialects: docs/protocol.md, "Two dialects".
+A delta is sent hundreds of times a second. So its JSON is split once per response into constant pieces, and only the
+event id and the payload are inserted. All other events use the JSON encoder. docs/protocol.md, "Two dialects", has the
+names that differ between the dialects.
 
-What one session is going to send is in its outbox: series of steps, merged by the instants at which they are due. A
-series keeps its own order, and of two series with steps in one instant the one that was added first comes first, with
-all that it has then. The next step of a series is asked for only when the one before it was taken. Client events are
-answered in their order.
+The outbox contains the events that one session will send: series of steps, merged by due instant. Steps of a series
+keep their order. If two series have steps at one instant, the series that was added first comes first, with all its
+steps of that instant. The next step of a series is requested only after the previous one was taken. Responses to client
+events keep the order of these events.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ OBFUSCATION_LETTERS = (11, 15)
 
 
 class ArrivalSpan(NamedTuple):
-    """When something came, in CLOCK_MONOTONIC ns: at the latest, at the earliest, and whether the kernel said so."""
+    """The arrival of a message, in CLOCK_MONOTONIC ns. It is between `since_ns` and `at_ns`.
+
+    `stamped`: True if `at_ns` is a kernel timestamp.
+    """
 
     at_ns: int
     since_ns: int
@@ -39,10 +42,10 @@ class ArrivalSpan(NamedTuple):
 
 
 class OutgoingEvent(msgspec.Struct, frozen=True, gc=False):
-    """A server event and the instant (CLOCK_MONOTONIC, ns) at which the service would hand it over.
+    """A server event and the instant (CLOCK_MONOTONIC, ns) at which the service would send it.
 
-    What only the ground-truth log says of it: the item and the call that it is about; `audible_byte`, where in the
-    delta's audio its item is first audible; and `facts`, by the keys of the log.
+    Some fields are only for the ground-truth log: the ids of its item and its function call; `audible_byte`, the offset
+    in the delta's audio at which its item is first audible; and `facts`, by the keys of the log.
     """
 
     due_ns: int
@@ -77,11 +80,11 @@ GA = WireNames(
 
 
 class WireDialect(NamedTuple):
-    """Says how a service speaks, and how it reads.
+    """The dialect of a service, for events in both directions.
 
-    `tolerant`: it takes what Azure's legacy clients send. `deployed`: models that transcribe are named by their
-    deployments. `transcribes`: the session answers nothing, and transcribes what it hears. `formats`: of audio that it
-    takes and gives; the first is its own. `greeting`: the event that comes ahead of session.created, if one does.
+    `tolerant`: it accepts what Azure's legacy clients send. `deployed`: transcription models are named by their
+    deployments. `transcribes`: the session has no responses and only transcribes. `formats`: the audio formats that it
+    accepts and sends; the first is the default. `greeting`: the event before session.created, if there is one.
     """
 
     name: str
@@ -103,14 +106,14 @@ OPENAI_GA = WireDialect("openai-ga", GA)
 VOICE_LIVE = WireDialect("voice-live", PREVIEW)
 GPT_LIVE = WireDialect("gpt-live", GA)
 AGENT_PATH = "/agent/"
-"""Below it agents are called, each way by its name."""
+"""The path prefix of agents. The name of the protocol follows it."""
 AGENT = WireDialect("agent", GA)
 XAI = WireDialect("xai", GA, formats=tuple(RATED_FORMATS), greeting="conversation.created")
 QWEN = WireDialect("qwen", PREVIEW)
 
 
 class RejectedError(Exception):
-    """A client event that breaks a rule of the service; becomes one `error` event and changes nothing."""
+    """A client event that violates a rule of the service. It causes one `error` event and changes nothing."""
 
     def __init__(self, code: str | None, message: str, param: str | None = None) -> None:
         super().__init__(message)
@@ -118,7 +121,7 @@ class RejectedError(Exception):
 
 
 class Ids:
-    """Ids of one session. `tag` (12 letters and digits) keeps them apart from those of every other session."""
+    """The ids of one session. `tag` (12 letters and digits) distinguishes them from those of all other sessions."""
 
     def __init__(self, tag: str) -> None:
         self.session = f"sess_{tag}000000000"
@@ -131,7 +134,7 @@ class Ids:
         return f"event_{self._tag}{self._events:09d}"
 
     def new(self, kind: str) -> str:
-        """The next id of `kind`, e.g. `item` → item_…000000001."""
+        """Return the next id of `kind`, e.g. `item` → item_…000000001."""
         self._others += 1
         return f"{kind}_{self._tag}{self._others:09d}"
 
@@ -146,7 +149,7 @@ def event_bytes(event_type: str, event_id: str, fields: Json) -> bytes:
 
 
 class DeltaTemplate:
-    """Renders one family of deltas of one content part: `event_id` and an already encoded payload go in."""
+    """A template of the deltas of one family and content part, which takes an event id and an encoded payload."""
 
     def __init__(self, family: str, response_id: str, item_id: str, output_index: int) -> None:
         self.type = f"{family}.delta"
@@ -155,7 +158,7 @@ class DeltaTemplate:
         self._middle = f'","response_id":"{response_id}",{place},"delta":'.encode()
 
     def render(self, event_id: str, payload: bytes, obfuscation: str | None = None) -> bytes:
-        """`payload` is a JSON string with its quotes."""
+        """Return a delta. `payload` is a JSON string with its quotes."""
         tail = b"}" if obfuscation is None else b',"obfuscation":"%s"}' % obfuscation.encode()
         return b"".join((self._head, event_id.encode(), self._middle, payload, tail))
 
@@ -165,7 +168,7 @@ def json_string(text: str) -> bytes:
 
 
 def whole_frame(body: bytes) -> bytes:
-    """A message in one unmasked frame (RFC 6455 §5.2); servers do not mask."""
+    """Return a message in one unmasked frame (RFC 6455 §5.2); servers do not mask."""
     size, first = len(body), b"\x82" if type(body) is BinaryMessage else b"\x81"
     if size < 126:
         return first + size.to_bytes(1, "big") + body
@@ -174,13 +177,13 @@ def whole_frame(body: bytes) -> bytes:
     return first + b"\x7f" + size.to_bytes(8, "big") + body
 
 
-Render = Callable[[int], OutgoingEvent | None]  # given the due instant; None where there turns out to be nothing to say
+Render = Callable[[int], OutgoingEvent | None]  # from the due instant; None if there is nothing to send
 OutboxStep = tuple[int, Render]
 
 
 @dataclass(eq=False)
 class PlannedSeries:
-    """A series of steps that was planned. `dropped`: what is left of it does not come."""
+    """A planned series of steps. `dropped`: True if its remaining steps are cancelled."""
 
     number: int
     steps: Iterator[OutboxStep]
@@ -188,7 +191,7 @@ class PlannedSeries:
 
 
 class Outbox:
-    """`obfuscated`: whether deltas of text are padded."""
+    """The planned events of one session. `obfuscated`: True if text deltas are padded."""
 
     def __init__(self, ids: Ids, rng: np.random.Generator, *, obfuscated: bool) -> None:
         self.ids, self._rng, self._obfuscated = ids, rng, obfuscated
@@ -200,9 +203,9 @@ class Outbox:
         return self._heap[0][0] if self._heap else None
 
     def due(self, now_ns: int) -> Iterator[OutgoingEvent]:
-        """The events that are due, rendered one by one; what a step changes shows in the steps that follow.
+        """Yield the due events, rendered one by one. A step sees the changes of the steps before it.
 
-        Who takes them may stop in between, and take the others another time.
+        The consumer may stop early and take the remaining events later.
         """
         while self._heap and self._heap[0][0] <= now_ns:
             due_ns, _, render, series = heapq.heappop(self._heap)
@@ -212,7 +215,7 @@ class Outbox:
                 event = render(due_ns)
                 if event is not None:
                     yield event
-            finally:  # also where whoever takes them stops here: the rest is due another time
+            finally:  # also if the consumer stops here: the rest remains planned
                 self._plan_next(series)
 
     def plan(self, steps: Iterable[OutboxStep]) -> PlannedSeries:
@@ -230,12 +233,12 @@ class Outbox:
         return at_ns + delay.draw_ns(self._rng)
 
     def answer_due(self, at_ns: int, delay: Delay) -> int:
-        """When something that came `at_ns` is answered: not before the answers to what came earlier."""
+        """Return when a client event received at `at_ns` is answered: not before the answers to earlier events."""
         self.answered_ns = max(self.answered_ns, self.after(at_ns, delay))
         return self.answered_ns
 
     def answer(self, at_ns: int, delay: Delay, *events: tuple[str, Json]) -> int:
-        """Plan events that answer one client event, due together. Returns when."""
+        """Plan events that answer one client event, all due together. Return their instant."""
         due_ns = self.answer_due(at_ns, delay)
         self.plan([(due_ns, partial(self.event, event_type, fields)) for event_type, fields in events])
         return due_ns
@@ -255,7 +258,7 @@ class Outbox:
         )
 
     def obfuscation(self) -> str | None:
-        """The random letters with which OpenAI pads a delta of text; None where deltas are not padded."""
+        """Return the random letters with which OpenAI pads a text delta; None if deltas are not padded."""
         if not self._obfuscated:
             return None
         letters: Any = self._rng.integers(97, 123, self._rng.integers(*OBFUSCATION_LETTERS, endpoint=True), np.uint8)

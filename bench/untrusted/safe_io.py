@@ -1,8 +1,7 @@
-"""Reads what others wrote, JSON of a depth that can be walked through and files that end; writes files whole.
+"""Safe reading of JSON with limited depth and of files with an end; complete writing of files.
 
-Services, endpoints of tokens, run folders that were copied from elsewhere and hands write JSON. A parser takes a
-thousand levels, and whoever walks through the value then ends in a RecursionError; a named pipe or a device in place of
-a file never ends.
+Services, token endpoints, copied run folders and users provide JSON. A parser accepts a thousand levels, and code that
+walks through the value then fails with RecursionError. A named pipe or a device in place of a file never ends.
 """
 
 from __future__ import annotations
@@ -20,26 +19,26 @@ import msgspec
 from bench.untrusted.sanitize import excerpt
 
 DEEPEST = 64
-"""Most levels of lists and objects within each other; ours have nine, tools of a service twenty."""
+"""The maximum depth of nested lists and objects. Our files have nine levels; a service's tools have twenty."""
 LARGEST_DOCUMENT = 64 << 20
-"""Bytes of a document that is read as a whole: run.json of 10,000 incidents has 2 MB."""
+"""The maximum size, in bytes, of a document that is read at once. A run.json with 10,000 incidents has 2 MB."""
 WHOLE = range(-(2**63), 2**64)
-"""The whole numbers that JSON of ours has, as those of scripts do."""
+"""The range of integers in our JSON, and in scripts."""
 QUOTED = 200
 _LONG_NUMBER = re.compile(r"\d{19}"), re.compile(rb"\d{19}")
 
 
 class JsonError(ValueError):
-    """A text that is no JSON, or none of the kind that is wanted; says what is wrong in a few words on one line."""
+    """A text that is not JSON, or not of the required type. The message is a few words on one line."""
 
 
 def read_json(
     data: bytes | str, kind: Any = Any, *, numbers: bool = True, made: Callable[[type, Any], Any] | None = None
 ) -> Any:
-    """The value that JSON stands for, of a type as msgspec has it. Raises JsonError for any that cannot be taken.
+    """Return the value of JSON, as a type of msgspec. Raise JsonError if it is invalid.
 
-    It is no deeper than DEEPEST. `numbers`: its whole numbers have 64 bits; what is only shown may have any. `made`:
-    a value of a type that msgspec does not know.
+    It has at most DEEPEST levels. `numbers`: integers must fit into 64 bits, which values that are only displayed need
+    not. `made`: a function that makes a value of a type that msgspec does not know.
     """
     try:
         value = msgspec.json.decode(data, type=kind, dec_hook=made)
@@ -56,14 +55,14 @@ _TOO_DEEP = f"it is nested more than {DEEPEST} levels deep"
 
 
 def _is_suspect(data: bytes | str, *, numbers: bool) -> bool:
-    """Whether a text can hold anything that `_check` refuses; hardly any does, so that most are read only once."""
+    """Return whether `_check` might refuse a text. This is rare, so most texts are parsed only once."""
     if isinstance(data, str):
         return data.count("[") + data.count("{") > DEEPEST or (numbers and bool(_LONG_NUMBER[0].search(data)))
     return data.count(b"[") + data.count(b"{") > DEEPEST or (numbers and bool(_LONG_NUMBER[1].search(data)))
 
 
 def _check(value: Any, *, numbers: bool) -> None:
-    """Raises JsonError, level by level: no recursion meets its own limit."""
+    """Raise JsonError if a limit is exceeded. Check level by level, because a recursion has a limit of its own."""
     level, depth = [value], 0
     while level:
         if numbers and any(type(one) is int and one not in WHOLE for one in level):
@@ -76,7 +75,7 @@ def _check(value: Any, *, numbers: bool) -> None:
 
 
 def open_file(path: Path, *, follow_link: bool = True) -> BinaryIO:
-    """Open a regular file to read, or a link to one if `follow_link`. Raises OSError for all else, at once."""
+    """Open a regular file to read, or a link to one if `follow_link`. Raise OSError at once for all else."""
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow_link else os.O_NOFOLLOW))
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
@@ -85,7 +84,7 @@ def open_file(path: Path, *, follow_link: bool = True) -> BinaryIO:
 
 
 def read_file(path: Path, most: int = LARGEST_DOCUMENT) -> bytes:
-    """All of a regular file. Raises OSError as `open_file` does, and for one that has more than `most` bytes."""
+    """Return the content of a regular file. Raise OSError as `open_file` does, and for more than `most` bytes."""
     with open_file(path) as file:
         data = file.read(most + 1)
     if len(data) > most:
@@ -94,39 +93,38 @@ def read_file(path: Path, most: int = LARGEST_DOCUMENT) -> bytes:
 
 
 class AppendFile:
-    """A new file that grows by whole writes, or not at all. Raises FileExistsError where there is one already."""
+    """A new file to which data is appended completely or not at all. Raises FileExistsError if the file exists."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         self._good_bytes = 0
 
     def append(self, data: bytes) -> None:
-        """Write all of the data. Raises OSError and leaves the file as it was where the disk takes no more."""
+        """Write all of the data. If a write fails, restore the file and raise OSError."""
         rest = memoryview(data)
         try:
             while rest:
                 rest = rest[os.write(self._file, rest) :]
         except OSError:
-            # half a batch would hide all that is written behind it
+            # An incomplete batch would make all later data unreadable.
             os.ftruncate(self._file, self._good_bytes)
             os.lseek(self._file, self._good_bytes, os.SEEK_SET)
             raise
         self._good_bytes += len(data)
 
     def close(self) -> None:
-        """Let go of the file."""
         os.close(self._file)
 
 
 def is_regular(path: Path) -> bool:
-    """Return whether this is a regular file and no link: a link in a folder of others can lead to any file."""
+    """Return whether this is a regular file, and not a link: a link in a folder from others can lead to any file."""
     return stat.S_ISREG(path.lstat().st_mode)
 
 
 def fresh_beside(path: Path) -> Path:
-    """Return where to write a file before it replaces `path`; what is there is removed.
+    """Return the path of a file to write before it replaces `path`. Remove an existing file there.
 
-    It is what a killed process has left, or a link in a folder of others, which would lead what is written elsewhere.
+    A killed process may have left it, or it is a link in a folder from others, which would redirect the write.
     """
     fresh = path.with_name(path.name + ".new")
     fresh.unlink(missing_ok=True)
@@ -134,7 +132,7 @@ def fresh_beside(path: Path) -> Path:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Replace a file in one step, so that a reader sees the old one or the new one."""
+    """Replace a file in one step, so that a reader sees the old content or the new one."""
     fresh = fresh_beside(path)
-    fresh.write_text(text, encoding="utf-8", errors="backslashreplace")  # the name of a file may hold any bytes
+    fresh.write_text(text, encoding="utf-8", errors="backslashreplace")  # a file name may have any bytes
     os.replace(fresh, path)

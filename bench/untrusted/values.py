@@ -1,8 +1,8 @@
-"""Reads what a service says as far as it is fit to be kept: of the wanted type, and no longer than needed. Pure.
+"""The values that a service sends, if they are of the required type, with a limited length. Pure.
 
-What is of another type is as if it were not there. What is too long is cut where it enters, so that no row, page or
-line is endless. Services use ids of some thirty characters and names of at most sixty. What is cut has no mark, for it
-may be a key.
+A value of another type is the same as a missing one. A value that is too long is truncated on arrival, so that rows,
+pages and lines have a limited length. Services use ids of some thirty characters and names of at most sixty. Truncation
+adds no mark, because the value may be a key.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from typing import Any
 import msgspec
 
 LONGEST_ID = 128
-"""Characters of an id, of an event's name, of a code or status."""
+"""The maximum length of an id, of an event's name, of a code or status, in characters."""
 LONGEST_WORDS = 1_000
-"""Characters of a message for people, and of each text in a session's settings."""
+"""The maximum length of a message for people, and of each text in a session's settings, in characters."""
 LONGEST_TEXT = 100_000
-"""Characters of what was said in a turn: an hour of it."""
+"""The maximum length of a turn's transcript, in characters: an hour of speech."""
 LONGEST_ARGUMENTS = 100_000
-"""Characters of a function call's arguments."""
+"""The maximum length of a function call's arguments, in characters."""
 LONGEST_SETTINGS = 65_536
-"""Bytes of a session's settings; of longer ones what stands in them directly is kept."""
+"""The maximum size of a session's settings, in bytes. Of longer settings only the top level remains."""
 MOST_PARTS, DEEPEST = 100, 8
-"""How many entries an object or list of settings has at most, and how deep they are nested."""
+"""The maximum number of entries of an object or list in the settings, and the maximum depth of nesting."""
 
 
 def shortened_settings(settings: dict[str, Any], size: int) -> dict[str, Any]:
-    """A session's settings, of so many bytes of JSON, with their texts and lists cut."""
+    """Return a session's settings with truncated texts and lists. `size`: their bytes of JSON."""
     kept: dict[str, Any] = _shortened(settings, DEEPEST if size <= LONGEST_SETTINGS else 1)
     return kept
 
 
 def _shortened(value: Any, depth: int) -> Any:
-    """Cut a value of settings; None where it is nested too deep."""
+    """Return a value of settings, truncated; None if it is nested too deep."""
     match value:
         case str():
             return value[:LONGEST_WORDS]
@@ -48,30 +48,30 @@ def _shortened(value: Any, depth: int) -> Any:
 
 
 def object_in(raw: msgspec.Raw) -> dict[str, Any]:
-    """The object that is written there."""
+    """Return the object in raw JSON; empty if there is none."""
     value = msgspec.json.decode(raw) if len(raw) else None
     return value if isinstance(value, dict) else {}
 
 
 def string_in(raw: msgspec.Raw) -> str:
-    """The string that is written there."""
+    """Return the string in raw JSON; empty if there is none."""
     value = msgspec.json.decode(raw) if len(raw) else None
     return value if isinstance(value, str) else ""
 
 
 def milliseconds_in(raw: msgspec.Raw) -> int | None:
-    """The number that is written there."""
+    """Return the number in raw JSON, without its fraction; None if there is none."""
     value = msgspec.json.decode(raw) if len(raw) else None
     return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def part_of(parent: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The object of this name."""
+    """Return the object of this name; empty if there is none."""
     value = parent.get(name)
     return value if isinstance(value, dict) else {}
 
 
 def text_of(parent: Mapping[str, Any], name: str, longest: int = LONGEST_ID) -> str:
-    """The string of this name, up to so many characters."""
+    """Return the string of this name, truncated to `longest` characters; empty if there is none."""
     value = parent.get(name)
     return value[:longest] if isinstance(value, str) else ""

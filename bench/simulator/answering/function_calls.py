@@ -1,10 +1,10 @@
-"""Decides whether a response calls functions, which, and with which arguments: as the profile says, by the seed. Pure.
+"""The function calls of a response and their arguments, from the profile and the seed. Pure.
 
-Where the model may choose (`tool_choice` auto) it calls in a response that answers the caller, and in none that follows
-the outputs of its calls, unless the profile has further rounds.
+If the model may choose (`tool_choice` auto), a response to the caller's turn may call functions. A response to the
+outputs of its calls does not, unless the profile has more rounds.
 
-Arguments are made up from the function's JSON Schema (docs/simulator.md, "Function calls"). A schema may say anything:
-what is not understood is null.
+Arguments are generated from the function's JSON Schema (docs/simulator.md, "Function calls"). A schema may have any
+content; unsupported parts give null.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from bench.simulator.conversation.items import LETTERS_PER_TEXT_TOKEN, Conversat
 from bench.simulator.profile import FunctionCalls, drawn
 from bench.simulator.server_events import Json, RejectedError
 
-DEEPEST = 16  # schemas within schemas; one may refer to itself
+DEEPEST = 16  # levels of nested schemas; a schema may refer to itself
 MOST_VALUES = 500
 MOST_LETTERS = 1000
 
 
 def arguments(parameters: Any, rng: np.random.Generator) -> Json:
-    """The arguments of a call of a function whose `parameters` are a JSON Schema, or nothing."""
+    """Return arguments for a function. `parameters` is a JSON Schema, or nothing."""
     schema = parameters if isinstance(parameters, dict) else {}
     return _Sample(schema, rng).object(schema, 0)
 
 
 def unfit_arguments(parameters: Any, rng: np.random.Generator) -> Json:
-    """Arguments that do not fit: without the first of those that are required, and with one that nobody declared."""
+    """Return invalid arguments: without the first required one, and with an undeclared one."""
     fit = arguments(parameters, rng)
     return dict(list(fit.items())[1:]) | {"undeclared": True}
 
 
 class _Sample:
-    """Values for the schemas within `root`, which may refer to each other."""
+    """A generator of values for the schemas within `root`, which may refer to each other."""
 
     def __init__(self, root: Json, rng: np.random.Generator) -> None:
         self._root, self._rng = root, rng
@@ -65,7 +65,7 @@ class _Sample:
         return self._of_type(schema, depth) if inner is None else self.value(inner, depth + 1)
 
     def _inner(self, schema: Json) -> Any:
-        """The schema that stands for this one: what it refers to, or the first of its choices that is not null."""
+        """Return the schema that this one refers to, or its first choice that is not null; None if it has neither."""
         reference = schema.get("$ref")
         if isinstance(reference, str):
             target: Any = self._root
@@ -110,7 +110,7 @@ def _limit(schema: Json, key: str, default: int) -> int:
 
 
 class GeneratedCall(NamedTuple):
-    """Holds the content of a function call: `tokens` join to its arguments, which are JSON."""
+    """A function call. `tokens` join to its arguments, which are JSON."""
 
     name: str
     tokens: tuple[str, ...]
@@ -118,7 +118,7 @@ class GeneratedCall(NamedTuple):
 
 @dataclass(frozen=True)
 class ResponseTools:
-    """Holds the functions that a response may call. `choice`: auto, none, or required."""
+    """The functions that a response may call. `choice`: auto, none, or required."""
 
     functions: Sequence[Json]
     choice: str
@@ -126,12 +126,12 @@ class ResponseTools:
 
     @property
     def written(self) -> bytes:
-        """What the model reads of them: JSON, or nothing."""
+        """The functions as the model reads them: JSON, or empty."""
         return msgspec.json.encode(self.functions) if self.functions else b""
 
 
 def tools_of(settings: Json) -> ResponseTools:
-    """The functions of a response with these settings. Raises RejectedError where it must call one that is unknown."""
+    """Return the functions of a response with these settings. Raise RejectedError if it must call an unknown one."""
     functions, choice = settings["tools"], settings["tool_choice"]
     parallel = settings.get("parallel_tool_calls", True)
     if isinstance(choice, str):
@@ -146,7 +146,7 @@ def tools_of(settings: Json) -> ResponseTools:
 def calls_of(
     tools: ResponseTools, read: Sequence[ConversationItem], habits: FunctionCalls, rng: np.random.Generator
 ) -> list[GeneratedCall]:
-    """The calls of a response that reads these items; none where it answers by itself."""
+    """Return the function calls of a response that reads these items; none if it answers the caller."""
     calls = tools.choice == "required"
     if tools.functions and tools.choice == "auto":
         rounds = _rounds(read)
@@ -162,13 +162,13 @@ def calls_of(
 
 
 def _rounds(read: Sequence[ConversationItem]) -> int | None:
-    """How many responses have called since the caller spoke; None where nobody spoke, or was answered."""
+    """Return the number of responses with calls since the caller's last turn; None if it is answered or missing."""
     calling, following = set[str](), None
     for item in reversed([item for item in read if not item.filler]):
         kind, role = item.body["type"], item.body.get("role")
         if role == "user":
             return len(calling)
-        if role == "assistant" and following != "function_call":  # else it is the preamble of a call
+        if role == "assistant" and following != "function_call":  # otherwise it is the preamble of a call
             return None
         if kind == "function_call":
             calling.add(item.response_id)

@@ -1,11 +1,11 @@
-"""Composes and runs the responses of one session: at most one of the conversation at a time, others beside it.
+"""The responses of one session: at most one in-band response (a part of the conversation) at a time, and others.
 
-What a response reads, what it says or calls, and when, is composed before any of it is sent. What differs from one to
-the next is drawn by the seed, in the order of this file.
+The input, the content and the timing of a response are composed before any of it is sent. Random properties are drawn
+with the seed, in the order of this file.
 
-A response, from response.created to response.done, is a series of steps in the wire order of captures from the service:
-a due instant, and a function that renders the event when that instant has come. An end ahead of time drops the steps
-that are left and lets `Response.ended` close what is open.
+A response, from response.created to response.done, is a series of steps, in the event order of captures from the
+service: a due instant, and a function that renders the event at that instant. An early end drops the remaining steps,
+and `ActiveResponse.ended` closes the open items.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ CAPPED: Json = {"type": "incomplete", "reason": "max_output_tokens"}
 
 @dataclass
 class ActiveResponse:
-    """A response under way."""
+    """One response, from its plan to its end."""
 
     output: OutputSettings
     plan: ResponsePlan
@@ -64,9 +64,9 @@ class ActiveResponse:
     writer: ResponseWriter
     metadata: Json | None
     context: ContextUsage
-    failure: Json | None  # the error that it ends with at once
+    failure: Json | None  # error with which it ends at once
 
-    status: str = "planned"  # then in_progress, then that of response.done
+    status: str = "planned"  # then in_progress, then the status of response.done
 
     @property
     def id(self) -> str:
@@ -82,7 +82,7 @@ class ActiveResponse:
 
     @property
     def played_ns(self) -> int:
-        """The instant by which a listener to all of it has heard what was sent so far; 0 without audio."""
+        """The instant at which a listener has played all audio sent so far; 0 without audio."""
         played_ns = 0
         for item in self.items:
             if isinstance(item, MessageItem) and item.spoken_ms:
@@ -104,7 +104,7 @@ class ActiveResponse:
         yield self.plan.done_ns, partial(self._finished, *finished)
 
     def ended(self, at_ns: int, status: str, details: Json) -> Iterator[OutboxStep]:
-        """What comes instead of the steps that are left."""
+        """Yield the steps that replace the remaining ones after an early end."""
         if self.status == "planned":
             yield at_ns, self._created
         for item in self.items:
@@ -124,10 +124,10 @@ class ActiveResponse:
         facts = {"status": status, "input_tokens": self.context.tokens.sum, "cached_tokens": self.context.cached.sum}
         return self.writer.event("response.done", {"response": self.as_json() | final}, due_ns, facts=facts)
 
-    # Their parts
+    # Parts of the events
 
     def as_json(self) -> Json:
-        """The response object of response.created; response.done fills in the rest."""
+        """Return the response object of response.created. response.done completes it."""
         return {
             "object": "realtime.response",
             "id": self.id,
@@ -158,11 +158,11 @@ class ActiveResponse:
         }
 
     def output_tokens(self) -> TokenCounts:
-        """What was made so far."""
+        """Return the tokens of the output so far."""
         return sum_of(item.tokens for item in self.items)
 
     def _spoken(self) -> Json:
-        """How it is said, in the names of its dialect."""
+        """Return the output settings, in the names of the dialect."""
         if self.writer.names is GA:
             spoken = {"format": ga_format(RATED_FORMATS[self.output.format]), "voice": self.output.voice}
             return {"output_modalities": ["audio"] if self.output.audio else ["text"], "audio": {"output": spoken}}
@@ -176,7 +176,7 @@ class ActiveResponse:
 
 @dataclass
 class Composer:
-    """Composes the responses of one session. `quota` and `servers` are of the whole server."""
+    """The composer of the responses of one session. The whole server shares `quota` and `servers`."""
 
     session: EffectiveSession
     conversation: Conversation
@@ -193,7 +193,7 @@ class Composer:
         self._planner = Planner(self.profile, self.rng)
 
     def compose(self, wanted: Json, at_ns: int, in_band: bool) -> ActiveResponse:
-        """The response to be that is asked for at `at_ns`. Raises RejectedError."""
+        """Compose the response that is requested at `at_ns`. Raise RejectedError if the request is invalid."""
         output = self.session.output(wanted)
         tools = tools_of(self.session.shown | wanted)
         preface, own = ContextPrefix(output.instructions, tools.written), wanted.get("input")
@@ -227,16 +227,16 @@ class Composer:
 
     @property
     def _shortest(self) -> RecordedReply:
-        """The shortest reply there is: what is said ahead of calls or of an answer, and as a filler."""
+        """The shortest reply, which serves as commentary and as filler."""
         return min(self.replies, key=lambda reply: reply.audio_ms)
 
     def fills_calls(self, answer: ActiveResponse) -> bool:
-        """Whether something is said while what a response has called runs."""
+        """Return whether a filler is sent while the functions that the response called run."""
         called = any(isinstance(item, FunctionCallItem) for item in answer.items)
         return called and answer.in_band and answer.output.audio and self.session.fills_calls
 
     def filler(self, at_ns: int) -> ActiveResponse:
-        """What is said while functions run; it costs nothing."""
+        """Return the filler that is sent while functions run. It reads no context, so it has no input tokens."""
         plan = self._planner.filler(self._shortest, at_ns)
         return self._response({}, self.session.output({}), plan, NOTHING, None, in_band=True)
 
@@ -270,28 +270,28 @@ class Composer:
 
 
 AFTER_CALL_NS = 200 * NS_PER_MS
-"""How long after its calls were made a response is followed by a filler, if nothing was answered (an assumption)."""
-RATE_LIMITS = {"requests": 1_000, "tokens": 1_000_000}  # a minute; what is shown where nothing is limited
+"""The delay from the end of a response with function calls to its filler, if no response follows (an assumption)."""
+RATE_LIMITS = {"requests": 1_000, "tokens": 1_000_000}  # per minute; reported if the profile has no quota
 
 
 class ResponseManager:
-    """Starts, cancels and interrupts. `when_done` is told of each response of the conversation that is done."""
+    """The responses of one session while they run. `when_done` is called at the end of each in-band response."""
 
     when_done: Callable[[ActiveResponse, int], None] | None = None
 
     def __init__(self, composer: Composer) -> None:
         self._composer, self._outbox, self._profile = composer, composer.outbox, composer.profile
-        self._active: ActiveResponse | None = None  # of the conversation
+        self._active: ActiveResponse | None = None  # the conversation's last response
         self._answers: dict[str, tuple[ActiveResponse, PlannedSeries]] = {}
         self._spent = {"requests": 0, "tokens": 0}
 
     @property
     def active(self) -> ActiveResponse | None:
-        """The conversation's response that is not done yet."""
+        """The conversation's response that is not done; None if there is none."""
         return None if self._active is None or self._active.done else self._active
 
     def create(self, wanted: Json, at_ns: int) -> ActiveResponse:
-        """Start the response that was asked for `at_ns`. Raises RejectedError while another one is active."""
+        """Start the response that is requested at `at_ns`. Raise RejectedError if another one is active."""
         in_band = wanted.get("conversation") != "none"
         if in_band and self.active is not None:
             problem = (
@@ -305,23 +305,23 @@ class ResponseManager:
         return answer
 
     def cancel(self, response_id: Any, at_ns: int) -> str:
-        """Cancel what a client names, or the active response. Returns its id; raises RejectedError."""
+        """Cancel the response with this id, or the active one. Return its id. Raise RejectedError if none is."""
         wanted = str(response_id or (self._active and self._active.id))
         if not self._cancel(wanted, at_ns, "client_cancelled"):
             raise RejectedError("response_cancel_not_active", "Cancellation failed: no active response found")
         return wanted
 
     def interrupt(self, at_ns: int) -> None:
-        """Cancel the active response because the caller speaks, unless it is being cancelled already."""
+        """Cancel the active response because the caller speaks, unless it is already ending."""
         if self._active is not None:
             self._cancel(self._active.id, at_ns, "turn_detected")
-            self._active = None  # the next response comes behind its end, so it need not wait to be asked for
+            self._active = None  # the next response is due after its end, so it can be requested now
 
     def _cancel(self, response_id: str, at_ns: int, reason: str) -> bool:
         return self.end(response_id, at_ns, "cancelled", {"type": "cancelled", "reason": reason})
 
     def end(self, response_id: str, at_ns: int, status: str, details: Json) -> bool:
-        """End a response ahead of time; False where it is over, or is ending."""
+        """End a response early. Return False if it has ended or is ending."""
         answer, series = self._answers.get(response_id, (None, None))
         if answer is None or series is None or answer.done or series.dropped:
             return False
@@ -355,7 +355,7 @@ class ResponseManager:
             self._outbox.plan([(done_ns + AFTER_CALL_NS, partial(self._fill, answer))])
 
     def _fill(self, answer: ActiveResponse, at_ns: int) -> None:
-        """Say something while what a response has called runs, unless another one was asked for or it was cancelled."""
+        """Start a filler while functions run, unless another response was requested or this one did not complete."""
         if self._active is answer and answer.status == "completed":
             self._active = self._composer.filler(at_ns)
             self._start(self._active)

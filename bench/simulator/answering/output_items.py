@@ -1,7 +1,7 @@
-"""Makes the items of a response, messages and function calls: announces one, and closes it with what was made of it.
+"""The output items of a response, messages and function calls: each is announced, and closed with its content.
 
-Events come in the orders of captures from the service. One is rendered when its due instant has come, and what it
-changes changes then: so what was made of an item is known at any time, and it can be closed at any time.
+Events are in the order of captures from the service. An event is rendered at its due instant, and its effects begin
+then. So the content of an item is known at any time, and the item can be closed at any time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from bench.simulator.session.effective import OutputSettings
 
 @dataclass(frozen=True)
 class ResponseWriter:
-    """Writes the events of one response. `conversation` is None for one that is out of band."""
+    """The writer of the events of one response. `conversation` is None if the response is out of band."""
 
     response_id: str
     names: WireNames
@@ -44,7 +44,7 @@ class ResponseWriter:
 
 
 class OutputItem(ABC):
-    """Makes an item. `item` is what the conversation holds of it, once it was announced."""
+    """An output item while it is sent. `item` joins the conversation, if there is one, when it is announced."""
 
     announced = closed = False
 
@@ -60,7 +60,7 @@ class OutputItem(ABC):
         yield from self._deltas()
 
     def closing(self, status: str) -> Iterator[Render]:
-        """The events that end it, with what was made of it so far; none where it was not announced, or is closed."""
+        """Yield the events that close the item with its content so far; none if it was not announced or is closed."""
         if not self.announced or self.closed:
             return
         yield from self._content_closing()
@@ -73,7 +73,7 @@ class OutputItem(ABC):
     @property
     @abstractmethod
     def tokens(self) -> TokenCounts:
-        """What was made so far costs these."""
+        """The tokens of the content so far."""
 
     @abstractmethod
     def _deltas(self) -> Iterator[OutboxStep]: ...
@@ -103,7 +103,7 @@ class OutputItem(ABC):
 
 
 class MessageItem(OutputItem):
-    """Makes a message. What was said of it so far grows with each delta that is sent."""
+    """A message. Its content grows with each delta that is sent."""
 
     def __init__(
         self, item_id: str, output_index: int, planned: PlannedMessage, output: OutputSettings, writer: ResponseWriter
@@ -124,7 +124,7 @@ class MessageItem(OutputItem):
 
     @property
     def tokens(self) -> TokenCounts:
-        """What was said so far costs these: 20 audio tokens a second."""
+        """The tokens of the content so far; a second of audio has 20."""
         overhead = AUDIO_ANSWER_TEXT_TOKENS if self._spoken else 0
         return TokenCounts(len(self._words) + overhead, self.spoken_ms // TOKEN_MS)
 
@@ -185,7 +185,7 @@ class MessageItem(OutputItem):
 
 
 class FunctionCallItem(OutputItem):
-    """Makes a call of a function, which the client runs. What was written of its arguments grows with each delta."""
+    """A function call, which the client executes. Its arguments grow with each delta that is sent."""
 
     def __init__(
         self, item_id: str, call_id: str, output_index: int, planned: PlannedCall, writer: ResponseWriter
@@ -206,7 +206,7 @@ class FunctionCallItem(OutputItem):
 
     @property
     def tokens(self) -> TokenCounts:
-        """The arguments that were written so far cost these."""
+        """The tokens of the arguments so far."""
         return TokenCounts(len(self._written))
 
     def _deltas(self) -> Iterator[OutboxStep]:

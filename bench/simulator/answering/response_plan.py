@@ -1,16 +1,16 @@
-"""Plans what a response is made of, and when: messages and function calls, one after the other.
+"""The plan of a response: its messages and function calls in order, and the instants of their events.
 
     an answer                     [answer]
-    an answer in parts            [commentary, answer]       a pause between them
-    a response that calls         [calls]
+    an answer in parts            [commentary, answer]       with a pause between them
+    a response with calls         [calls]
     the same with a preamble      [commentary, calls]
-    an answer that is late        [filler, answer]           where a session speaks fillers
-    what is said during calls     [filler]
+    a late answer, or late calls  [filler, answer or calls]  if the session has fillers
+    speech during calls           [filler]
 
-Reasoning comes behind the commentary. The delays of an answer's first events are drawn, and multiplied by the drift at
-the instant that asks for it. Blocks of audio come when their audio has been generated at `generation_speed` × real
-time, and the transcript runs ahead (docs/protocol.md, "Audio"). At last the plan is cut to the tokens that the response
-may have. Pure arithmetic on integer nanoseconds of CLOCK_MONOTONIC.
+Reasoning follows the commentary. The delays before the first events of a part are random, and multiplied by the
+slowness (`Profile.slowness`) at the start of the response. An audio block is due when its audio has been generated at
+`generation_speed` × real time; the transcript runs ahead (docs/protocol.md, "Audio"). Finally the plan is truncated to
+the token limit of the response. Pure arithmetic on integer nanoseconds of CLOCK_MONOTONIC.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from bench.simulator.profile import Profile
 from bench.simulator.recorded_replies import TOKEN_MS, AudioBlock, RecordedReply
 from bench.units import NS_PER_MS, NS_PER_S
 
-OPENING_NS = 10 * NS_PER_MS  # output item and content part open at most so long before the first delta
+OPENING_NS = 10 * NS_PER_MS  # longest time from the opening of the item to its first delta
 
 
 class PlannedDelta(NamedTuple):
@@ -42,7 +42,7 @@ class PlannedDelta(NamedTuple):
 
 @dataclass(frozen=True)
 class DeltaSchedule:
-    """Due instants of one part, none before the one above it."""
+    """The due instants of one part, in the order of the fields."""
 
     opening_ns: int
     deltas: Sequence[PlannedDelta]
@@ -52,7 +52,7 @@ class DeltaSchedule:
 def audio_schedule(
     profile: Profile, reply: RecordedReply, after_ns: int, first_ns: int, rng: np.random.Generator
 ) -> DeltaSchedule:
-    """The schedule of a message whose first block is due at `first_ns`, and nothing of it before `after_ns`."""
+    """Return the schedule of a message with its first audio block at `first_ns` and nothing before `after_ns`."""
     audio, due_ns = [], float(first_ns)
     for index, block in enumerate(reply.blocks["pcm16"]):
         due_ns += block.audio_ms * NS_PER_MS / profile.generation_speed if index else 0
@@ -60,7 +60,7 @@ def audio_schedule(
     lead = min(len(reply.tokens), int(rng.integers(*profile.transcript_lead_deltas, endpoint=True)))
     text_ns = max(after_ns, first_ns - profile.delays.transcript_lead.draw_ns(rng))
     ahead = _spread(lead, text_ns, first_ns)
-    # none of these in the instant of the first audio, which it would be sent ahead of
+    # No text delta is at the instant of the first audio, because it would be sent before the audio.
     half_ns = (audio[-1].due_ns - first_ns) // (2 * len(reply.tokens))
     beside = _spread(len(reply.tokens) - lead, first_ns + half_ns, audio[-1].due_ns)
     return _message(profile, after_ns, sorted(ahead + beside + audio), rng)
@@ -69,13 +69,13 @@ def audio_schedule(
 def text_schedule(
     profile: Profile, reply: RecordedReply, after_ns: int, first_ns: int, rng: np.random.Generator
 ) -> DeltaSchedule:
-    """The same for a message in text alone, which goes on at a steady pace."""
+    """Return the schedule of a message that is only text, at a constant rate."""
     last_ns = first_ns + int(len(reply.tokens) / profile.text_tokens_per_s * NS_PER_S)
     return _message(profile, after_ns, _spread(len(reply.tokens), first_ns, last_ns), rng)
 
 
 def call_schedule(profile: Profile, tokens: Sequence[str], named_ns: int) -> DeltaSchedule:
-    """The schedule of a function call that is announced at `named_ns`; each token of its arguments takes its time."""
+    """Return the schedule of a function call announced at `named_ns`, with argument tokens at a constant rate."""
     pace = profile.functions.arguments_tokens_per_s
     dues = [PlannedDelta(named_ns + int(place / pace * NS_PER_S), False) for place in range(1, len(tokens) + 1)]
     grouped = in_bursts(dues, profile.events_per_segment)
@@ -85,18 +85,18 @@ def call_schedule(profile: Profile, tokens: Sequence[str], named_ns: int) -> Del
 def _message(profile: Profile, after_ns: int, deltas: list[PlannedDelta], rng: np.random.Generator) -> DeltaSchedule:
     grouped = in_bursts(deltas, profile.events_per_segment)
     first_ns = grouped[0].due_ns
-    # between what is ahead of it and its first delta, so that none of them shares an instant
+    # Between the preceding event and the first delta, so that they do not share an instant.
     opening_ns = max(after_ns, first_ns - min(OPENING_NS, (first_ns - after_ns) // 2))
     return DeltaSchedule(opening_ns, grouped, grouped[-1].due_ns + profile.delays.response_done.draw_ns(rng))
 
 
 def _spread(tokens: int, from_ns: int, until_ns: int) -> list[PlannedDelta]:
-    """Evenly in [from, until)."""
+    """Return text deltas at equal intervals in [from, until)."""
     return [PlannedDelta(from_ns + int((until_ns - from_ns) / tokens * place), False) for place in range(tokens)]
 
 
 def in_bursts(deltas: list[PlannedDelta], size: int) -> list[PlannedDelta]:
-    """Each `size` deltas wait for the last of them, to leave together."""
+    """Delay each delta until the last one of its group of `size`, so that they are sent together."""
     if size == 1:
         return deltas
     last = len(deltas) - 1
@@ -110,22 +110,22 @@ COMMENTARY, FINAL_ANSWER = "commentary", "final_answer"
 
 
 class ResponseRequest(NamedTuple):
-    """Says when a response was asked for, before when nothing of it may be due, and what it takes."""
+    """The request for a response: its instant, the earliest instant of its events, and the times that it takes."""
 
     at_ns: int
     earliest_ns: int
     reading_ns: int = 0
     reasoning_ns: int = 0
     slowness: float = 1.0
-    """What its delays are multiplied by."""
+    """The factor on its delays."""
     late_ns: int | None = None
-    """After so long a filler is said, if it has audio; None where none is."""
+    """The delay after which a filler is sent, if the response has audio; None if no filler is sent."""
 
 
 class ResponseContent(NamedTuple):
-    """Says what a response consists of: in audio or in text, perhaps a commentary, then the calls or the answer.
+    """The content of a response, in audio or in text: an optional commentary, then the function calls or the answer.
 
-    `filler`: what is said ahead if that is late.
+    `filler`: the reply that is sent first if they are late.
     """
 
     audio: bool
@@ -137,7 +137,7 @@ class ResponseContent(NamedTuple):
 
 @dataclass(frozen=True)
 class PlannedMessage:
-    """Holds a message to be. `phase` is None where messages do not tell theirs. `filler`: it is said during calls."""
+    """A planned message. `phase`: None if messages do not report it. `filler`: True if sent during function calls."""
 
     reply: RecordedReply
     schedule: DeltaSchedule
@@ -156,7 +156,7 @@ PlannedPart = PlannedMessage | PlannedCall
 
 @dataclass(frozen=True)
 class ResponsePlan:
-    """Holds a response to be, its instants in order. `cut`: whether the cap ends it in its last part."""
+    """A planned response, with its instants in order. `cut`: True if the token limit ends it within its last part."""
 
     created_ns: int
     parts: Sequence[PlannedPart]
@@ -192,12 +192,12 @@ class Planner:
         return self._completed(content, created_ns, [commentary], closed_ns, first_ns)
 
     def filler(self, reply: RecordedReply, at_ns: int) -> ResponsePlan:
-        """The plan of what is said during calls."""
+        """Return the plan of a filler during function calls."""
         filler = replace(self._message(True, reply, None, at_ns, at_ns), filler=True)
         return ResponsePlan(at_ns, [filler], filler.schedule.done_ns)
 
     def failure(self, asked: ResponseRequest) -> ResponsePlan:
-        """The plan of a response that fails as soon as it was created."""
+        """Return the plan of a response that fails right after its creation."""
         created_ns = max(asked.earliest_ns, asked.at_ns + self._drawn_ns(self._delays.response_created, asked))
         return ResponsePlan(created_ns, (), created_ns + self._delays.response_done.draw_ns(self._rng))
 
@@ -208,12 +208,12 @@ class Planner:
     def _completed(
         self, content: ResponseContent, created_ns: int, ahead: list[PlannedPart], after_ns: int, first_ns: int
     ) -> ResponsePlan:
-        """The plan with the parts `ahead`, and then the calls or the answer."""
+        """Return the plan of the parts `ahead`, followed by the function calls or the answer."""
         if not content.calls:
             answer = self._message(content.audio, content.answer, FINAL_ANSWER, after_ns, first_ns)
             return ResponsePlan(created_ns, [*ahead, answer], answer.schedule.done_ns)
         parts, token_ns = ahead, int(NS_PER_S / self._profile.functions.arguments_tokens_per_s)
-        for call in content.calls:  # one after the other; the name of each takes as long as a token
+        for call in content.calls:  # one after the other; each name takes the time of one token
             schedule = call_schedule(self._profile, call.tokens, first_ns)
             parts, first_ns = [*parts, PlannedCall(call, schedule)], schedule.done_ns + token_ns
         return ResponsePlan(created_ns, parts, first_ns - token_ns + self._delays.response_done.draw_ns(self._rng))
@@ -230,24 +230,24 @@ class Planner:
         return PlannedMessage(reply, due, phase if preamble.phases and preamble.share > 0 else None)
 
 
-AUDIO_ANSWER_TEXT_TOKENS = 12  # Azure's printed audio reply of 9 words and marks cost 21 text tokens
+AUDIO_ANSWER_TEXT_TOKENS = 12  # an audio reply of 9 words and marks in Azure's documentation has 21 text tokens
 
 
 def capped(plan: ResponsePlan, format: AudioFormatName, cap: float) -> ResponsePlan:
-    """The plan up to the last token that the cap allows, which may be in mid-block; unchanged where it allows all."""
+    """Return the plan up to the last token within the cap, which may be within a block; unchanged if all fit."""
     if cap == math.inf:
         return plan
     left = cap
     for place, part in enumerate(plan.parts):
         blocks = 0
         for number, delta in enumerate(part.schedule.deltas):
-            tokens, overhead = 1, 0  # a word; a block adds its audio, and the first one other text besides
+            tokens, overhead = 1, 0  # a word has one; a block has its audio, and the first block also an overhead
             if delta.audio and isinstance(part, PlannedMessage):
                 overhead = 0 if blocks else AUDIO_ANSWER_TEXT_TOKENS
                 tokens = part.reply.blocks["pcm16"][blocks].audio_ms // TOKEN_MS + overhead
             if tokens > left:
                 last = _cut_part(part, format, number, blocks, int(left) - overhead)
-                # done as long after its last part as it would have been
+                # The time between the end of the last part and the end of the response stays the same.
                 done_ns = last.schedule.done_ns + plan.done_ns - plan.parts[-1].schedule.done_ns
                 return replace(plan, parts=[*plan.parts[:place], last], done_ns=done_ns, cut=True)
             blocks += delta.audio
@@ -256,9 +256,9 @@ def capped(plan: ResponsePlan, format: AudioFormatName, cap: float) -> ResponseP
 
 
 def _cut_part(part: PlannedPart, format: AudioFormatName, number: int, block: int, left: int) -> PlannedPart:
-    """The part without its deltas from `number` on, but for as much of that one's audio `block` as `left` tokens hold.
+    """Return the part without its deltas from `number` on, except the first `left` tokens of its audio `block`.
 
-    It is done as long after its last delta as it would have been after the last of all.
+    The time between its last delta and its end stays the same.
     """
     schedule = part.schedule
     delta, kept = schedule.deltas[number], list(schedule.deltas[:number])

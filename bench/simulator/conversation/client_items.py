@@ -1,4 +1,4 @@
-"""Reads the items that clients describe, with what they cost. What is wrong with one raises RejectedError."""
+"""The items that clients describe, with their tokens. An invalid item raises RejectedError."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from bench.simulator.session.checks import CheckTable, EventPath, SettingCheck
 from bench.simulator.session.session_schema import function_name
 
 IMAGE_TOKENS = {"low": 85, "high": 765, "auto": 765}  # by detail: an assumption, as for an image of 1024 × 1024
-MOST_AUDIO_BYTES = 15 << 20  # of one event
+MOST_AUDIO_BYTES = 15 << 20  # per event
 ID = checks.short(32)
 
 
 def audio_bytes(value: Any, place: EventPath) -> bytes:
-    """The audio that base64 text holds. Raises RejectedError."""
+    """Return the audio of a base64 text. Raise RejectedError."""
     try:
         audio = binascii.a2b_base64(checks.text(value, place), strict_mode=True)
-    except ValueError as error:  # binascii.Error, or letters outside of ASCII
+    except ValueError as error:  # binascii.Error, or characters outside ASCII
         problem = f"Invalid '{place.path}'. Expected base64-encoded audio bytes."
         raise RejectedError("invalid_value", problem, place.path) from error
     if len(audio) > MOST_AUDIO_BYTES:
@@ -50,7 +50,7 @@ def image_url(value: Any, place: EventPath) -> str:
 # Messages
 
 TYPED_PART = ("id", "audio", "detail", "image_url", "text", "transcript")
-"""The keys that the SDK types for every kind of part, whichever has a use for them."""
+"""The keys that the SDK's types have for every kind of part, although not all kinds use them."""
 
 
 def part(table: CheckTable, *required: str) -> SettingCheck:
@@ -60,7 +60,7 @@ def part(table: CheckTable, *required: str) -> SettingCheck:
 WRITTEN = part({"text": checks.text}, "text")
 HEARD = part({"audio": audio_bytes, "transcript": checks.text}, "audio")
 SEEN = part({"image_url": image_url, "detail": checks.choice(*IMAGE_TOKENS)}, "image_url")
-SPOKEN = part({"transcript": checks.text, "audio": checks.text}, "transcript")  # what it sounded like is not kept
+SPOKEN = part({"transcript": checks.text, "audio": checks.text}, "transcript")  # its audio is not stored
 
 PARTS: Mapping[WireNames, Mapping[str, SettingCheck]] = {
     GA: {
@@ -70,14 +70,14 @@ PARTS: Mapping[WireNames, Mapping[str, SettingCheck]] = {
     },
     PREVIEW: {
         "user": checks.by_type({"input_text": WRITTEN, "input_audio": HEARD}),
-        "assistant": checks.by_type({"text": WRITTEN}),  # a client cannot put audio into the assistant's mouth
+        "assistant": checks.by_type({"text": WRITTEN}),  # a client cannot create audio of the assistant
         "system": checks.by_type({"input_text": WRITTEN}),
     },
 }
 
 
 def _read_part(part: Json, heard: AudioFormat) -> tuple[Json, TokenCounts]:
-    """A part as events show it, without audio and images, and its tokens."""
+    """Return a part as events show it, without audio and images, and its tokens."""
     shown = {key: value for key, value in part.items() if key not in ("audio", "image_url")}
     match part["type"]:
         case "input_audio":
@@ -98,14 +98,17 @@ ITEM: CheckTable = {
     "status": checks.choice("completed", "incomplete", "in_progress"),
 }
 FLAT_ITEM = ("role", "content", "name", "call_id", "arguments", "output")
-"""The keys that the preview's one type has for every kind of item."""
+"""The keys that the preview's single item type has for every kind of item."""
 
 CALL_KEYS: CheckTable = {**ITEM, "call_id": ID, "name": function_name, "arguments": checks.text}
 OUTPUT_KEYS: CheckTable = {**ITEM, "call_id": ID, "output": checks.text}
 
 
 def _items(parts: Mapping[str, SettingCheck], *, flat_message: bool, flat_calls: bool) -> SettingCheck:
-    """The check of an item that a client may create, with these parts of a message, and flat keys that are ignored."""
+    """Return the check of an item that a client may create, with these message parts.
+
+    `flat_…`: the keys in FLAT_ITEM are ignored.
+    """
     of_message, of_calls = (
         dict.fromkeys(FLAT_ITEM if flat else (), checks.ignored) for flat in (flat_message, flat_calls)
     )
@@ -131,7 +134,7 @@ def _items(parts: Mapping[str, SettingCheck], *, flat_message: bool, flat_calls:
 
 REFERENCE = checks.shape({"type": checks.anything, "id": checks.text}, "id")
 COSTLY = ("call_id", "name", "arguments", "output")
-"""What the model reads of a call, or of its output."""
+"""The keys of a function call, or of its output, that the model reads."""
 
 ITEMS = {
     GA: _items(PARTS[GA], flat_message=False, flat_calls=False),
@@ -141,21 +144,21 @@ VOICE_LIVE_ITEMS = _items({**PARTS[PREVIEW], "user": PARTS[GA]["user"]}, flat_me
 
 
 class ItemReader:
-    """Reads items of one session; those that have no id get one. Audio in them is of the format `heard`."""
+    """A reader of the items of one session. Items without an id get one. Their audio has the format `heard`."""
 
     def __init__(self, conversation: Conversation, dialect: WireDialect) -> None:
         self._conversation, self._ids = conversation, conversation.ids
         self._check = VOICE_LIVE_ITEMS if dialect.name == VOICE_LIVE.name else ITEMS[dialect.names]
 
     def item(self, wanted: Any, heard: AudioFormat) -> ConversationItem:
-        """The item that a client describes. Raises RejectedError."""
+        """Return the item that a client describes. Raise RejectedError."""
         place = EventPath("item")
         if wanted is None:
             raise checks.missing(place)
         return self._described(wanted, heard, place)
 
     def response_input(self, wanted: Sequence[Any], heard: AudioFormat) -> list[ConversationItem]:
-        """The items that a response reads instead of the conversation, described or referred to."""
+        """Return the items that a response reads instead of the conversation, described or as references."""
         items, place = [], EventPath("response.input")
         for number, described in enumerate(wanted):
             where = place.entry(number)
@@ -174,7 +177,7 @@ class ItemReader:
             body = message_body(described["id"], described["role"], list(content))
             return ConversationItem(described["id"], body, TokenCounts(*map(sum, zip(*tokens, strict=True))))
         if described["type"] == "function_call" and "call_id" not in described:
-            described["call_id"] = self._ids.new("call")  # it may come without, its output may not
+            described["call_id"] = self._ids.new("call")  # a function call may omit the id, its output may not
         if described["type"].startswith("function_call"):
             described |= {"object": "realtime.item", "status": "completed"}
         tokens = TokenCounts(sum(text_tokens(described.get(key) or "") for key in COSTLY))

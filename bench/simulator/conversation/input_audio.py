@@ -1,14 +1,14 @@
-"""Keeps the session's stream of input audio: what was ever appended, what of it waits for a commit, where speech is.
+"""The session's stream of input audio: all appended audio, the buffer that is not committed yet, and the speech in it.
 
-Speech is found by energy, in frames of 10 ms. A frame is active where its level (RMS over the frame, in dB below full
-scale) reaches that of the threshold, which goes from −62 dBFS at 0 to −22 dBFS at 1; so 0.5, the service's default,
-stands for −42 dBFS. Speech begins with the first of three active frames in a row, and is told of once it has lasted for
-`min_speech_ms`, shorter pauses included: what is over before that was none. It has ended once `silence_ms` of frames
-came after the last active one. Only frames are counted, no clock: a silence that is never sent is never heard, and the
-same audio gives the same places however it was cut on its way. Pure.
+Speech is detected by energy, in frames of 10 ms. A frame is active if its level (RMS over the frame, in dB below full
+scale) reaches the level of the threshold: −62 dBFS for 0, −22 dBFS for 1. So 0.5, the service's default, is −42 dBFS.
+Speech begins with the first of three active frames in a row. It is reported when it has lasted `min_speech_ms`,
+including short pauses; a sound that ends earlier is not speech. Speech ends when `silence_ms` of frames follow its last
+active one. Only frames are counted, not time: silence that is not sent is not detected, and the same audio gives the
+same positions, however it is split into messages. Pure.
 
-Bytes are read in the format of the moment they came in, so the session's audio clock counts ticks that are whole for
-a byte of every format: 96 a millisecond.
+Bytes are read in the format at their arrival. So the unit of the session's audio clock is a tick that divides the
+duration of a byte of every format: 96 ticks a millisecond.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from bench.simulator.session.effective import InputSettings
 
 FRAME_MS = 10
 ONSET_FRAMES = 3
-SOUND_GAP_MS = 200  # so long a silence ends what has not lasted long enough to be speech
+SOUND_GAP_MS = 200  # silence that ends a sound which is too short to be speech
 QUIETEST_DBFS, DBFS_PER_THRESHOLD = -62.0, 40.0
 FULL_SCALE = 32_768
 
 
 def level_dbfs(threshold: float) -> float:
-    """The level that a frame must reach to be active, for a threshold of 0 to 1."""
+    """Return the lowest level of an active frame in dBFS, for a threshold from 0 to 1."""
     return QUIETEST_DBFS + DBFS_PER_THRESHOLD * threshold
 
 
 def active_frames(samples: Samples, frame_samples: int, threshold: float) -> list[bool]:
-    """Whether each frame is active; `samples` are whole frames."""
+    """Return whether each frame is active. `samples` are whole frames."""
     frames = samples.reshape(-1, frame_samples).astype(np.float64)
-    energy = np.vecdot(frames, frames)  # sums of whole numbers below 2**53, so exact whatever their order
+    energy = np.vecdot(frames, frames)  # sums of integers below 2**53, so exact in any order
     wanted = frame_samples * (FULL_SCALE * 10 ** (level_dbfs(threshold) / 20)) ** 2
     flags: list[bool] = (energy >= wanted).tolist()
     return flags
@@ -46,7 +46,7 @@ TICKS_PER_MS = 96
 
 
 class StreamPosition(NamedTuple):
-    """A place in the stream: bytes, and ticks of the audio clock, from the session's beginning."""
+    """A position in the stream, from the start of the session: bytes, and ticks of the audio clock."""
 
     byte: int
     tick: int
@@ -56,10 +56,11 @@ class StreamPosition(NamedTuple):
 
 
 class SpeechEdge(NamedTuple):
-    """Speech began or ended in what was just appended.
+    """The start or the end of speech in the audio that was just appended.
 
-    `byte` is the first byte of its first active frame, or the one after its last. On the audio clock, `begin_ms` is
-    where it began, and `heard_ms` how far the audio had been heard when that showed: at an end, behind the silence.
+    `byte`: the first byte of its first active frame, or the byte after its last one. On the audio clock, `begin_ms` is
+    the start of the speech, and `heard_ms` is the end of the frame in which the edge was detected: for an end, after
+    the silence.
     """
 
     began: bool
@@ -69,16 +70,16 @@ class SpeechEdge(NamedTuple):
 
 
 class InputAudio:
-    """`silence_ms` is the silence that ends speech; a change counts from the next frame on."""
+    """The input audio of one session. `silence_ms`: the silence that ends speech; changes apply to the next frame."""
 
     silence_ms = 0.0
-    _format: AudioFormat | None  # that of the last frame
-    _begin: StreamPosition | None  # of what is speech, or may become it
+    _format: AudioFormat | None  # of the last frame
+    _begin: StreamPosition | None  # of speech, or of a sound that may become speech
 
     def __init__(self, min_speech_ms: int = 0) -> None:
         self._min_speech_ms = min_speech_ms
         self.end = StreamPosition(0, 0)
-        self._buffer_begin = self._heard = self.end  # up to where it was heard when speech last began or ended
+        self._buffer_begin = self._heard = self.end  # position of detection at the last start or end of speech
         self._forget()
 
     @property
@@ -90,16 +91,16 @@ class InputAudio:
         return self.end.tick // TICKS_PER_MS
 
     def empty(self) -> None:
-        """Forget the audio that waits for a commit, and speech that is under way."""
+        """Discard the audio that is not committed, and open speech."""
         self._buffer_begin = self.end
         self._forget()
 
     def take_heard(self) -> None:
-        """What was heard up to the last end of speech does not wait for a commit any more."""
+        """Remove the audio up to the last end of speech from the buffer, because it was committed."""
         self._buffer_begin = self._heard
 
     def append(self, audio: bytes, heard: InputSettings) -> Iterator[SpeechEdge]:
-        """Take `audio` in; where turns are detected, what is heard in it, step by step."""
+        """Append `audio`. If turns are detected, yield the edges of speech in it."""
         before, self.end = self.end, self.end.after(len(audio), heard.format)
         if heard.detection is None:
             self._forget()
@@ -120,14 +121,14 @@ class InputAudio:
 
     def _forget(self) -> None:
         self._format = self._begin = None
-        self._rest = b""  # less than a frame, that waits for the next append
+        self._rest = b""  # less than a frame, for the next append
         self._frame_end = self._run_begin = self._active_end = self.end
-        self._run = self._quiet = 0  # active frames in a row, and others
-        self._frames = 0  # since then
+        self._run = self._quiet = 0  # active and inactive frames in a row
+        self._frames = 0  # since `_begin`
         self._speaking = False
 
     def _active_edge(self, frame: StreamPosition) -> SpeechEdge | None:
-        """Whether speech begins with an active frame."""
+        """Count an active frame. Return the start of speech if it is detected now."""
         self._run += 1
         self._frames += 1
         self._run_begin = frame if self._run == 1 else self._run_begin
@@ -140,7 +141,7 @@ class InputAudio:
         return self._edge(True, self._begin, self._begin)
 
     def _quiet_edge(self) -> SpeechEdge | None:
-        """Whether speech ends with a frame that is not active."""
+        """Count an inactive frame. Return the end of speech if it is detected now."""
         self._run = 0
         self._quiet += 1
         self._frames += 1

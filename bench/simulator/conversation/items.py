@@ -1,10 +1,10 @@
-"""Holds the conversation and its items: what an event shows of one (never audio), and what only the server knows.
+"""The conversation and its items: their content in events (without audio), and data that only the server has.
 
-Where a client truncates an assistant's audio, what is beyond is gone from what responses read and from what `retrieve`
-shows, and the transcript with it, as the service does (the official SDK's ConversationItemTruncateEvent).
+If a client truncates an assistant's audio, responses and `retrieve` no longer see the rest of it, nor its transcript.
+This is the service's behaviour (the official SDK's ConversationItemTruncateEvent).
 
-A response reads instructions, tools, and the whole conversation. The cache has how that begins, as far as the last
-response has read the same, in whole blocks: up to an item that a client has truncated, deleted or put in between.
+A response reads instructions, tools, and the whole conversation. The cache contains the beginning that is the same as
+for the last response, in whole blocks. It ends at an item that a client has truncated, deleted or inserted.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ NO_TOKENS = TokenCounts()
 
 @dataclass
 class ConversationItem:
-    """Holds an item; `body` is what events show of it. `spoken` are the blocks of an assistant's audio that were sent;
-    None for every other item.
+    """An item of the conversation. `body` is its content in events.
 
-    `response_id`: of the response that made it, "" of a client's. `audio_end_ms`: where a client has truncated it.
-    `left_out`: the model's context has no room for it any more. `filler`: it was said while functions ran.
+    `spoken`: the sent blocks of an assistant's audio; None for every other item. `response_id`: the response that
+    created it; "" if a client did. `audio_end_ms`: the end at which a client truncated it. `left_out`: True if the
+    model's context has no more room for it. `filler`: True if it was sent while functions ran.
     """
 
     id: str
@@ -56,12 +56,12 @@ class ConversationItem:
 
     @property
     def spoken_ms(self) -> int:
-        """The audio of an assistant's item that was sent and not truncated."""
+        """The duration of an assistant's audio that was sent and not truncated."""
         sent_ms = sum(block.audio_ms for block in self.spoken or ())
         return sent_ms if self.audio_end_ms is None else min(self.audio_end_ms, sent_ms)
 
     def hold(self, part: Json, tokens: TokenCounts) -> None:
-        """Take in what an assistant has said, which a client may have truncated meanwhile."""
+        """Store the content of an assistant's item, which a client may have truncated already."""
         self.body["content"] = [part]
         self.tokens = tokens
         if self.audio_end_ms is not None:
@@ -74,7 +74,7 @@ class ConversationItem:
             part["transcript"] = None
 
     def with_audio(self) -> Json:
-        """The body, with the audio of an assistant's item; a user's audio is not kept."""
+        """Return the body, with the audio of an assistant's item. A user's audio is not stored."""
         if not self.spoken or not self.body["content"]:
             return self.body
         audio = b"".join(binascii.a2b_base64(block.encoded[1:-1]) for block in self.spoken)
@@ -109,7 +109,7 @@ def user_audio_tokens(audio_ms: float) -> int:
 
 
 class Conversation:
-    """Holds items in their order. Raises RejectedError for ids that are not there."""
+    """The items in their order. Methods raise RejectedError for unknown ids."""
 
     def __init__(self, ids: Ids, names: WireNames) -> None:
         self.ids, self.names, self.id = ids, names, ids.new("conv")
@@ -117,7 +117,7 @@ class Conversation:
         self._promised: set[str] = set()
 
     def before(self, item: ConversationItem) -> str | None:
-        """The id of the item before `item`; None for the first, or where it has been deleted."""
+        """Return the id of the item before `item`; None if it is the first, or was deleted."""
         ids = [known.id for known in self.items]
         return ids[ids.index(item.id) - 1] if item.id in ids[1:] else None
 
@@ -125,38 +125,38 @@ class Conversation:
         return next((item for item in self.items if item.id == item_id), None)
 
     def known(self, item_id: str, code: str, param: str = "item_id") -> ConversationItem:
-        """The item that a client names; without one, RejectedError with `code`."""
+        """Return the item that a client names. Raise RejectedError with `code` if there is none."""
         item = self.find(item_id)
         if item is None:
             raise RejectedError(code, f"Item with item_id '{item_id}' not found.", param)
         return item
 
     def promise(self) -> str:
-        """The id of an item that is to come: no client can take it."""
+        """Reserve the id of a future item, so that no client can use it."""
         item_id = self.ids.new("item")
         self._promised.add(item_id)
         return item_id
 
     def fulfil(self, item: ConversationItem) -> str | None:
-        """Put an item whose id was promised at the end. Returns the id it now stands behind."""
+        """Append an item with a reserved id. Return the id of the item before it."""
         self._promised.discard(item.id)
         return self.insert(item, None)
 
     def added(self, item: ConversationItem) -> tuple[str, Json]:
-        """Put an item whose id was promised at the end; what tells clients of it: type and fields."""
+        """Append an item with a reserved id. Return the event that announces it: type and fields."""
         return self.events(item, self.fulfil(item))[0]
 
     def done(self, item: ConversationItem) -> tuple[str, Json]:
-        """What tells clients of GA that an item is whole: type and fields."""
+        """Return the event that reports a complete item to GA clients: type and fields."""
         return self.events(item, self.before(item))[-1]
 
     def events(self, item: ConversationItem, previous: str | None) -> list[tuple[str, Json]]:
-        """What tells clients of a new item: type and fields."""
+        """Return the events that report a new item: type and fields."""
         names = ("added", "done") if self.names is GA else ("created",)
         return [(f"conversation.item.{name}", {"previous_item_id": previous, "item": item.body}) for name in names]
 
     def insert(self, item: ConversationItem, previous_id: str | None) -> str | None:
-        """Put `item` behind `previous_id` (None: at the end, "root": first). Returns the id it now stands behind."""
+        """Insert `item` after `previous_id` (None: at the end, "root": first). Return the id of the item before it."""
         if self.find(item.id) or item.id in self._promised:
             raise RejectedError("item_create_duplicate_item_id", f"Item with id '{item.id}' already exists.", "item.id")
         if item.body["type"] == "function_call_output":
@@ -172,7 +172,7 @@ class Conversation:
         return self.items[place - 1].id if place else None
 
     def truncatable(self, item_id: str, audio_end_ms: int) -> ConversationItem:
-        """The item of an assistant's audio that is to be cut. Beyond its end, or a former cut, is an error."""
+        """Return the assistant's item to truncate. Raise RejectedError if `audio_end_ms` is after its audio."""
         item = self.known(item_id, "item_truncate_invalid_item_id")
         if item.spoken is None:
             raise RejectedError(None, "Only model output audio messages can be truncated")
@@ -186,7 +186,7 @@ class Conversation:
 
 
 class ContextUsage(NamedTuple):
-    """Counts what a response reads; `cached` is a part of it."""
+    """The tokens that a response reads. `cached` is a part of `tokens`."""
 
     tokens: TokenCounts
     cached: TokenCounts
@@ -196,7 +196,7 @@ NOTHING = ContextUsage(NO_TOKENS, NO_TOKENS)
 
 
 class ContextPrefix(NamedTuple):
-    """Holds what a response reads ahead of the items: instructions, and tools as JSON, or nothing."""
+    """The input of a response before the items: instructions, and tools as JSON, or nothing."""
 
     instructions: str
     tools: bytes
@@ -207,28 +207,29 @@ class ContextPrefix(NamedTuple):
 
 
 class ContextExceededError(Exception):
-    """Tells of a conversation that is longer than the context where the client does not want it truncated."""
+    """The error for a conversation that exceeds the context, if the client has disabled truncation."""
 
     def __init__(self, tokens: int, limit_tokens: int) -> None:
         message = f"The conversation has {tokens} tokens, and the model's context has room for {limit_tokens}."
         self.shown = {"type": "invalid_request_error", "code": "context_length_exceeded", "message": message}
 
 
-ReadPart = tuple[object, TokenCounts]  # which it is, and its tokens, in the order of reading
+ReadPart = tuple[object, TokenCounts]  # identity and tokens, in the order of reading
 
 
 class ModelHistory:
-    """Reads the conversation for responses. `limit_tokens`: what the model has room for, instructions included."""
+    """The conversation as responses read it. `limit_tokens`: the size of the model's context, instructions included."""
 
     def __init__(self, conversation: Conversation, cache: TokenCache, limit_tokens: int | None) -> None:
         self._conversation, self._cache, self._limit_tokens = conversation, cache, limit_tokens
-        self._last: Sequence[ReadPart] = ()  # by the last response of the conversation
+        self._last: Sequence[ReadPart] = ()  # read by the conversation's last response
 
     def items(self, preface: ContextPrefix, truncation: str | Json | None) -> Sequence[ConversationItem]:
-        """The items that are read. The oldest that have no room are left out for good. Raises ContextExceededError.
+        """Return the items to read. The oldest that do not fit are left out permanently. Raise ContextExceededError.
 
-        `truncation`: the session's setting: auto, as is nothing; disabled: a conversation that is too long makes
-        responses fail; or the share of the limit to which it is cut, and a limit behind the preface, the client's.
+        `truncation` is the session's setting. auto, or nothing: items are left out. disabled: responses to a
+        conversation that is too long fail. An object: the share of the limit to which the conversation is truncated,
+        and the client's limit on the tokens after `preface`.
         """
         items = [item for item in self._conversation.items if not item.left_out]
         setting = truncation if isinstance(truncation, dict) else {}
@@ -247,16 +248,16 @@ class ModelHistory:
         return items
 
     def read(self, parts: Sequence[ReadPart]) -> ContextUsage:
-        """What it costs to read these now."""
+        """Return the tokens of these parts, if they are read now."""
         same = takewhile(lambda pair: pair[0] == pair[1], zip(parts, self._last, strict=False))
         return ContextUsage(sum_of(tokens for _, tokens in parts), self._cached([part[1] for part, _ in same]))
 
     def remember(self, parts: Sequence[ReadPart]) -> None:
-        """Remember what was read: the next response finds it in the cache."""
+        """Record the parts that were read. The next response finds them in the cache."""
         self._last = parts
 
     def _cached(self, parts: Sequence[TokenCounts]) -> TokenCounts:
-        """What the cache has of tokens that were read before: whole blocks, from the first token on."""
+        """Return the cached tokens of parts that were read before: whole blocks, from the first token on."""
         count = sum_of(parts).sum
         count = count - count % self._cache.block_tokens if count >= self._cache.min_tokens else 0
         cached = NO_TOKENS

@@ -1,9 +1,10 @@
-"""Says what becomes of one connection, or of a single event, by a profile's faults: actions, which it does. Pure.
+"""The effects of a profile's faults on one connection, or on one event, as actions for the connection. Pure.
 
-    events that are due → injector → actions: hand over, hold still, reset, hang up, end the response
+    due events → injector → actions: send, stall, reset, close, end the response
 
-A fault strikes a place of a session, or of a response, at most once (`count` events of it). Whether it does is drawn by
-seed, session, response and fault alone, and so hangs neither on time nor on what the profile draws.
+A fault is injected at a place of a session, or of a response, at most once (or into `count` events). The random
+decision depends only on the seed, the session, the response and the fault. So it depends neither on time nor on the
+random delays of the profile.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from bench.units import NS_PER_MS, NS_PER_S
 
 @dataclass(frozen=True)
 class DeliverEvent:
-    """Send an event; `frame`: its bytes on the wire, where they are not the usual ones."""
+    """The action to send an event. `frame`: its bytes on the wire, if they are not the usual ones."""
 
     event: OutgoingEvent
     frame: bytes | None = None
@@ -33,14 +34,14 @@ class DeliverEvent:
 
 @dataclass(frozen=True)
 class StallConnection:
-    """Read and write nothing; `for_ns` None: ever again."""
+    """The action to read and write nothing. `for_ns`: the duration; None: permanently."""
 
     for_ns: int | None
 
 
 @dataclass(frozen=True)
 class EndResponse:
-    """Let the response be done now, with this status."""
+    """The action to end a response now, with this status."""
 
     response_id: str
     status: str
@@ -48,12 +49,12 @@ class EndResponse:
 
 
 FaultAction = DeliverEvent | bytes | StallConnection | EndResponse | Fault
-"""What a connection does. Bytes: it sends them, of a frame that is not complete yet; a fault: what its kind says."""
+"""An action of a connection. Bytes: send them, as a part of a frame. A fault: do what its kind states."""
 BREAKS = ("freeze", "reset", "tls_alert", "close", "session_expired")
 
 
 def to_connection(fault: Fault) -> Iterator[FaultAction]:
-    """What a fault does to a connection, whatever is sent on it; nothing where it strikes events alone."""
+    """Yield the effects of a fault on a connection, independent of its events; none if it affects only events."""
     if fault.kind == "hang":
         yield StallConnection(None if fault.duration_s is None else round(fault.duration_s * NS_PER_S))
     elif fault.kind in BREAKS:
@@ -71,7 +72,7 @@ SPELLINGS = {
 
 
 def garbled(fault: Fault, given: FaultAction) -> Iterator[FaultAction]:
-    """What becomes of an event that was to be handed over by a fault that garbles it."""
+    """Yield the actions that replace `given`, if a fault changes the event that it sends."""
     if not isinstance(given, DeliverEvent):
         yield given
         return
@@ -110,7 +111,7 @@ def garbled(fault: Fault, given: FaultAction) -> Iterator[FaultAction]:
 
 
 def without_audio_tokens(event: OutgoingEvent) -> OutgoingEvent:
-    """A response.done that bills no audio."""
+    """Return a response.done without audio tokens in its usage."""
     fields = msgspec.json.decode(event.body)
     usage = fields["response"]["usage"]
     audio = usage["output_token_details"]["audio_tokens"]
@@ -125,7 +126,7 @@ def _with_body(given: DeliverEvent, body: bytes) -> DeliverEvent:
 
 
 def _frame(head: int, body: bytes) -> bytes:
-    """An unmasked frame with this first byte."""
+    """Return an unmasked frame with this first byte."""
     return bytes([head]) + whole_frame(body)[1:]
 
 
@@ -142,7 +143,7 @@ PLACE_OF_EVENT = {
 
 @dataclass(frozen=True)
 class InjectedFault:
-    """A fault that struck: which connection, counted from 1, and when; the id of its session and response, if any."""
+    """A fault that was injected: the connection (from 1), the instant, and the ids of session and response, if any."""
 
     fault: Fault
     connection: int
@@ -152,11 +153,11 @@ class InjectedFault:
 
 
 Rng = Callable[[int, int], np.random.Generator]
-"""A generator for the number of a fault and of a response; 0: of the session."""
+"""A function of the numbers of a fault and of a response (0: of the session) that returns a generator."""
 
 
 class FaultInjector:
-    """The faults of one connection. `begun_ns`: since when the simulator listens; `noted` is told what struck."""
+    """The faults of one connection. `begun_ns`: start of listening. `noted` is called for each injected fault."""
 
     def __init__(
         self, faults: Sequence[Fault], connection: int, begun_ns: int, rng: Rng, noted: Callable[[InjectedFault], None]
@@ -164,26 +165,26 @@ class FaultInjector:
         self._faults = [each for each in enumerate(faults) if each[1].sessions.holds(connection)]
         self._connection, self._begun_ns, self._rng, self._noted = connection, begun_ns, rng, noted
         self._actions: Iterator[FaultAction] = iter(())
-        self._struck: dict[tuple[int, int], int] = {}  # how often, by fault and response
-        self._released_ns = 0  # what is due earlier is due then
+        self._struck: dict[tuple[int, int], int] = {}  # number of injections, by fault and response
+        self._released_ns = 0  # events that are due earlier become due then
         self.session_id: str | None = None
         self._responses = 0
         self._response: _StruckResponse | None = None
-        self._asked = False  # something has come for the next response
+        self._asked = False  # True if input for the next response has arrived
 
     def end(self) -> None:
-        """Let go of everything; nothing may be called any more."""
+        """Clear all references. No method may be called after this."""
         vars(self).clear()
 
-    # What a connection asks
+    # Interface to the connection
 
     def at(self, place: str, now_ns: int) -> Iterator[FaultAction]:
-        """What happens to the connection there."""
+        """Yield the effects of the faults at this place on the connection."""
         for fault in self._striking(place, now_ns):
             yield from to_connection(fault)
 
     def refusal(self, openai: bool, now_ns: int) -> RefusedUpgrade | PostUpgradeRefusal | None:
-        """How an upgrade is refused, at OpenAI's address or at Azure's; None: it is not."""
+        """Return the refusal of an upgrade, at OpenAI's address or at Azure's; None if it is not refused."""
         others = AZURE if openai else OPENAI
         striking = self._striking(
             "upgrade", now_ns, lambda fault: fault.refusal is not None and fault.kind not in others
@@ -191,30 +192,30 @@ class FaultInjector:
         return next((fault.refusal for fault in striking), None)
 
     def received(self, event_type: str, now_ns: int) -> None:
-        """A client event has come: what that brings is among the next actions."""
+        """Record a client event. The faults at the place `input` are among the next actions."""
         if event_type in INPUTS and not self._asked:
             self._asked = True
             self._actions = chain(self._actions, self.at("input", now_ns))
 
     def released(self, now_ns: int) -> None:
-        """The connection goes on, that held still: what it did not send meanwhile is due now."""
+        """Record the end of a stall. Events that were not sent during it are due now."""
         self._released_ns = now_ns
 
     def actions(self, due: Iterable[OutgoingEvent], now_ns: int) -> Iterator[FaultAction]:
-        """What to do with events that are due. One who stops in between gets the rest the next time."""
+        """Yield the actions for events that are due. If the consumer stops early, the next call yields the rest."""
         yield from self._left()
         for event in due:
             self._actions = self._of(event, now_ns)
             yield from self._left()
 
     def _left(self) -> Iterator[FaultAction]:
-        for action in self._actions:  # not `yield from`, which would close what is left
+        for action in self._actions:  # not `yield from`, which would close the remaining actions
             if isinstance(action, DeliverEvent) and action.event.due_ns < self._released_ns:
                 yield _due_at(self._released_ns, action)
             else:
                 yield action
 
-    # What becomes of an event
+    # Effects on an event
 
     def _of(self, event: OutgoingEvent, now_ns: int) -> Iterator[FaultAction]:
         if event.type == "response.created":
@@ -228,12 +229,12 @@ class FaultInjector:
         actions = _struck(event, faults)
         return response.passed(event, faults, actions) if response else actions
 
-    # Which faults strike
+    # Selection of the faults
 
     def _striking(
         self, place: str, now_ns: int, fits: Callable[[Fault], bool] = lambda fault: fault.refusal is None
     ) -> Iterator[Fault]:
-        """The faults that strike there, of those that fit."""
+        """Yield the faults to inject at this place, among those that fit."""
         for number, fault in self._faults:
             if fault.at != place or not fits(fault) or not self._strikes(number, fault, now_ns):
                 continue
@@ -256,14 +257,14 @@ class FaultInjector:
         return fault.share == 1 or self._rng(number, response).random() < fault.share
 
     def _response_of(self, place: str) -> int:
-        """The number of the response that the place belongs to; 0: it belongs to the session."""
+        """Return the number of the response that the place belongs to; 0 if it belongs to the session."""
         if place not in OF_RESPONSES:
             return 0
         return self._responses + (place in ("input", "speech"))
 
 
 def _struck(event: OutgoingEvent, faults: Iterable[Fault]) -> Iterator[FaultAction]:
-    """What faults do ahead of an event, in their order, and then the event as they leave it."""
+    """Yield the actions of faults before an event, in their order, and then the event as they change it."""
     for fault in faults:
         yield from to_connection(fault)
         if fault.kind == "error":
@@ -279,23 +280,23 @@ def _struck(event: OutgoingEvent, faults: Iterable[Fault]) -> Iterator[FaultActi
 
 
 def _another(event_type: str, fields: Json, event: OutgoingEvent) -> DeliverEvent:
-    """Another event at the same instant, from which its id is made."""
+    """Return another event at the same instant. Its id is made from the instant."""
     body = event_bytes(event_type, f"event_fault_{event.due_ns}", fields)
     return DeliverEvent(OutgoingEvent(event.due_ns, event_type, body, event.response_id))
 
 
 class _StruckResponse:
-    """A response, and what faults do to all that follows of it."""
+    """A response, and the effects of faults on its remaining events."""
 
     def __init__(self, response_id: str) -> None:
         self.id = response_id
-        self._any_delta = self._begun = False  # any delta, any that is no transcript
-        self._over = self._mute = False  # nothing more comes of it; no audio does
-        self._waiting: list[FaultAction] | None = None  # for its end
-        self._swapped: list[FaultAction] = []  # for the next event
+        self._any_delta = self._begun = False  # after any delta; after one of audio, text or arguments
+        self._over = self._mute = False  # no more events; no more audio
+        self._waiting: list[FaultAction] | None = None  # held back until its end
+        self._swapped: list[FaultAction] = []  # held back until after the next event
 
     def place(self, event: OutgoingEvent) -> str | None:
-        """Where in it the event stands; None: behind its first delta, before its first audio, text or arguments."""
+        """Return the place of an event; None between the first delta and the first audio, text or arguments."""
         if not event.type.endswith(".delta"):
             return PLACE_OF_EVENT.get(event.type)
         first, begun = not self._any_delta, self._begun
@@ -305,7 +306,7 @@ class _StruckResponse:
     def passed(
         self, event: OutgoingEvent, faults: Sequence[Fault], actions: Iterator[FaultAction]
     ) -> Iterator[FaultAction]:
-        """What is left to do for an event of it."""
+        """Yield the remaining actions for an event of the response."""
         if self._over:
             return
         kinds = {fault.kind: fault for fault in faults}

@@ -1,9 +1,9 @@
-"""Defines faults on demand: what goes wrong, where, and when. Read from a profile, or from one line.
+"""Faults on demand: their kinds, places, and times. They are read from a profile, or from one line.
 
     faults:                                             --fault close,at=next_delta,code=1011,share=0.1
       - {kind: close, at: next_delta, code: 1011, share: 0.1}
 
-What becomes of a connection by them: `injection.py`. Every kind is in `KINDS`: docs/simulator.md is made of it.
+`injection.py` has their effects on a connection. `KINDS` has every kind; docs/simulator.md is made from it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from bench.yaml_file import LocatedValue, PythonValue
 
 @dataclass(frozen=True)
 class IndexRange:
-    """What lies from `first` to `last`, both included; `last` None: and all that follows."""
+    """The range from `first` to `last`, both included; if `last` is None, it has no end."""
 
     first: float = 0
     last: float | None = None
@@ -56,7 +56,7 @@ _RANGE = re.compile(r"(\d+(?:\.\d+)?)(?:(-)(\d+(?:\.\d+)?)?)?")
 
 @dataclass(frozen=True)
 class RangeValidator(Validator[IndexRange]):
-    """`3`, `2-6` or `4-`; of `whole` numbers, counted from 1, or of any."""
+    """The validator of `3`, `2-6` or `4-`: integers from 1 if `whole`, otherwise any numbers."""
 
     whole: bool
 
@@ -91,7 +91,7 @@ PLACES = {
     "next_delta": "those that follow its first delta of audio, text or arguments",
     "done": "`response.done`",
 }
-"""Where a fault strikes: what comes there is struck, or does not come. Notes for people."""
+"""The places of faults. A fault changes or replaces what is there. The values are notes for users."""
 EVERYWHERE = tuple(PLACES)
 IN_SESSION = EVERYWHERE[EVERYWHERE.index("session") :]
 ON_EVENTS = tuple(name for name in IN_SESSION if name != "input")
@@ -101,7 +101,7 @@ IDENTITY = "identity"
 STATUSES = {int(status) for status in HTTPStatus}
 CLOSE_CODES = {*range(1000, 1004), *range(1006, 1015), *range(3000, 5000)}
 OF_RESPONSES = ("input", "speech", *IN_RESPONSE, "done")
-"""What a session has once for each response."""
+"""The places that a session has for each response."""
 
 COUNT: Mapping[str, Any] = {"count": Field(Integer(1, 1_000_000), "how many in a row", default=1)}
 WAIT: Mapping[str, Any] = {"retry_after_s": Field(Number(0, 86_400), "delay that the answer asks for, 0 for none")}
@@ -109,7 +109,7 @@ WAIT: Mapping[str, Any] = {"retry_after_s": Field(Number(0, 86_400), "delay that
 
 @dataclass(frozen=True)
 class FaultKind:
-    """What can go wrong; where it can, and where it does if nothing is said; its own keys, and those that say when."""
+    """A kind of fault: a note, its places, its default place, its own keys, and the keys that limit when."""
 
     note: str
     places: Sequence[str]
@@ -119,7 +119,7 @@ class FaultKind:
 
     @property
     def fields(self) -> Mapping[str, Field[Any]]:
-        """Every key that it may have beside `kind`."""
+        """The keys that such a fault may have, except `kind`."""
         at = {"at": Field(Choice(tuple(self.places)), "where", default=self.default)} if len(self.places) > 1 else {}
         return at | dict(self.keys) | {key: WHEN[key] for key in self.when}
 
@@ -232,7 +232,7 @@ KINDS: dict[str, FaultKind] = {
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong (`kind`), where (`at`), and when; its own keys are None where its kind has no such key."""
+    """A fault: its kind, its place (`at`), and when. Keys that its kind does not have are None."""
 
     kind: str
     at: str
@@ -251,7 +251,7 @@ class Fault:
     mib: float | None = None
 
     def __str__(self) -> str:
-        """As one line, which `read_line` reads."""
+        """Return the fault as one line, which `read_line` reads."""
         defaults = {key: field.default for key, field in KINDS[self.kind].fields.items()}
         given = ((key, getattr(self, key)) for key in defaults)
         said = (
@@ -263,7 +263,7 @@ class Fault:
 
     @property
     def refusal(self) -> RefusedUpgrade | PostUpgradeRefusal | None:
-        """The answer to an upgrade that it is; None where it is none."""
+        """The refusal of an upgrade, if the fault is one; otherwise None."""
         if self.kind in OPENAI:
             return OPENAI[self.kind]
         if self.kind == "http":
@@ -273,7 +273,7 @@ class Fault:
         if refusal is None or self.retry_after_s is None:
             return refusal
         if refusal.status == HTTPStatus.TOO_MANY_REQUESTS:
-            return throttled(self._wait_ns)  # its message says the wait, too
+            return throttled(self._wait_ns)  # its message contains the wait, too
         return replace(refusal, wait_ns=self._wait_ns)
 
     @property
@@ -282,7 +282,7 @@ class Fault:
 
 
 class FaultValidator(Validator[Fault]):
-    """A mapping with the key `kind`, and those that this kind has."""
+    """The validator of a mapping with the key `kind`, and the keys of this kind."""
 
     def read(self, value: LocatedValue) -> Fault:
         entries = entries_of(value, "; its `kind` says which other keys there may be", nothing=False)
@@ -316,7 +316,7 @@ FAULTS = ListOf(FaultValidator())
 
 
 def read_line(line: str) -> Fault:
-    """KIND[,KEY=VALUE]…, as the option `--fault` has it. Raises UsageError."""
+    """Return the fault in KIND[,KEY=VALUE]…, the format of the option `--fault`. Raise UsageError."""
     kind, *settings = (part.strip() for part in line.split(","))
     pairs = [setting.partition("=") for setting in settings]
     for key, equals, _ in pairs:
@@ -330,7 +330,7 @@ def read_line(line: str) -> Fault:
 
 
 def _scalar(text: str) -> int | float | str:
-    """What YAML makes of it."""
+    """Return a text as a number, if it is one, as YAML does."""
     for number in (int, float):
         try:
             return number(text)

@@ -1,4 +1,4 @@
-"""A certificate authority of our own and a server certificate for loopback, made anew at each start."""
+"""A certificate authority and a server certificate for loopback, created at each start."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from bench.units import NS_PER_S
 LIFE = timedelta(days=30)
 NAMES = (
     x509.DNSName("localhost"),
-    x509.DNSName("simulator.test"),  # for clients that do not look names up: a proxy does, or they are told the address
+    x509.DNSName("simulator.test"),  # for clients that do not resolve names: a proxy does, or they get the address
     x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
     x509.IPAddress(ipaddress.ip_address("::1")),
 )
 
 
 def loopback_tls(ca_file: Path) -> ssl.SSLContext:
-    """A server context for loopback. The authority's certificate is written to `ca_file`; no key is kept on disk."""
+    """Return a server context for loopback. Write the authority's certificate to `ca_file`. No key remains on disk."""
     authority_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)  # sign data, certificates, CRLs
     authority = (
@@ -49,7 +49,7 @@ def loopback_tls(ca_file: Path) -> ssl.SSLContext:
     private = server_key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    with tempfile.TemporaryDirectory() as folder:  # the ssl module takes files only; the folder is ours alone
+    with tempfile.TemporaryDirectory() as folder:  # the ssl module reads only files; the folder is private
         chain = Path(folder) / "server.pem"
         chain.write_bytes(private + server.public_bytes(serialization.Encoding.PEM))
         context.load_cert_chain(chain)

@@ -1,9 +1,9 @@
-"""Serves one client's connection: the upgrade, then frames and stamps around a session's behaviour.
+"""One client's connection: the upgrade, then frames and timestamps around a session's behaviour.
 
     stream → ServerProtocol (websockets, Sans-I/O) → behaviour → frame → stream
 
-The connection plans the absolute instant of its next due event, so nothing drifts. Events go out by way of our own
-frame header, not through the protocol object, which copies more than a delta needs.
+The connection plans the absolute instant of its next due event, so errors do not accumulate. Events are sent with our
+own frame header, not through the protocol object, which copies more than a delta needs.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ from bench.simulator.serving.stream import ServerStream
 from bench.simulator.serving.token_issuer import IdentityEndpoint
 from bench.units import NS_PER_S
 
-MAX_MESSAGE_BYTES = 32 << 20  # an append may hold 15 MiB, 20 as base64; one with more is an error, and no close
+MAX_MESSAGE_BYTES = 32 << 20  # an append may have 15 MiB, 20 in base64; a longer one is an error, not a close
 CLOSE_LIMIT_S = 5.0
-ABNORMAL = 1006  # of a connection that ends without a close frame
+ABNORMAL = 1006  # end of a connection without a close frame
 
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """What to serve, and to whom. `tls` None: plain ws; `deflate`: compressed for clients that offer it."""
+    """The configuration of a server. `tls`: None for plain ws; `deflate`: compression for clients that offer it."""
 
     profile: Profile
     replies: Sequence[RecordedReply]
@@ -69,17 +69,17 @@ class ServerState:
     new_session: Callable[[AcceptedUpgrade], SimulatedSession]
     refused: Callable[
         [RefusedUpgrade | PostUpgradeRefusal, int], None
-    ]  # told of each refusal, and when its request had come
-    plan: Callable[[Connection, int | None], None]  # when its next event is due; None: none is
+    ]  # called for each refusal, with the arrival of its request
+    plan: Callable[[Connection, int | None], None]  # the due instant of its next event; None if there is none
     lateness: LatenessCounts
-    injector: Callable[[], FaultInjector | None]  # of the next connection; None: the profile has no faults
-    freeze: Callable[[float], None]  # seconds; of all connections
+    injector: Callable[[], FaultInjector | None]  # for the next connection; None if the profile has no faults
+    freeze: Callable[[float], None]  # all connections, for these seconds
 
 
 class _SimulatedProtocol(ServerProtocol):
-    """Every response to a handshake says that it is simulated, those included that the library makes itself.
+    """The WebSocket protocol. A header marks every handshake response, also the library's own, as simulated.
 
-    While the simulator is so late that it warns, they say that, too.
+    While the simulator is late enough to warn, another header states its lateness.
     """
 
     def __init__(self, lateness: LatenessCounts, **options: Any) -> None:
@@ -98,7 +98,7 @@ class _SimulatedProtocol(ServerProtocol):
 
 
 class Connection:
-    """Lives until its socket is gone; then calls `ended` once."""
+    """One client's connection, until its socket is closed. Then it calls `ended` once."""
 
     def __init__(self, shared: ServerState, sock: socket.socket, ended: Callable[[Connection], None]) -> None:
         self._shared, self._ended, self._truth = shared, ended, shared.offer.truth
@@ -107,18 +107,18 @@ class Connection:
         self._framed: Callable[[bytes], bytes] = whole_frame
         self._behaviour: SimulatedSession | None = None
         self._fragments: list[bytes] = []
-        self._binary = False  # whether they are a binary message's
+        self._binary = False  # True if the fragments are a binary message
         self._events_per_segment = shared.offer.profile.events_per_segment
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._still = False  # nothing is sent
-        self._overdue_ns: int | None = None  # since when it should have expired
+        self._still = False  # True while nothing is sent
+        self._overdue_ns: int | None = None  # instant of an expiry that a stall delays
         self._injector = shared.injector()
         on_hello = partial(self._strike, "tls") if self._injector else None
         self._stream = ServerStream(shared.loop, sock, shared.offer.tls, self._received, self._gone, on_hello)
         self._strike("tcp")
 
     def close(self, code: int, reason: str = "") -> None:
-        """Start the closing handshake; a connection that was not upgraded yet just ends."""
+        """Start the closing handshake. A connection that is not open, or is stalled, ends at once."""
         if self._protocol.state is not State.OPEN or self._still:
             self._stream.end()
             return
@@ -126,12 +126,12 @@ class Connection:
         self._timers["close"] = self._shared.loop.call_later(CLOSE_LIMIT_S, self._stream.end)
         self._flush()
 
-    # In
+    # Input
 
     def _received(self, data: bytes, arrival: ArrivalSpan) -> None:
         self._protocol.receive_data(data)
         events = self._protocol.events_received()
-        own_stamp = arrival.stamped and not self._protocol.reader.buffer  # that of the last event
+        own_stamp = arrival.stamped and not self._protocol.reader.buffer  # the timestamp is that of the last event
         last = arrival._replace(since_ns=arrival.at_ns) if own_stamp else arrival
         for event in events:
             if isinstance(event, Request):
@@ -142,7 +142,7 @@ class Connection:
         self.send_due(monotonic_ns())
 
     def _upgrade(self, request: Request, at_ns: int) -> None:
-        if self._protocol.eof_sent:  # what stands behind the request is no frame: the protocol object has ended it
+        if self._protocol.eof_sent:  # the protocol object ended it, because data that is no frame followed the request
             return
         verdict = self._verdict(request, at_ns)
         if isinstance(verdict, RefusedUpgrade):
@@ -154,7 +154,7 @@ class Connection:
             response = self._protocol.accept(request)
             response.headers.update(self._shared.quota.headers(at_ns))
         self._protocol.send_response(response)
-        # it is not open where it was refused, nor where it was no upgrade: the protocol object has said so
+        # The protocol object is not open if the upgrade was refused, or if the request was no upgrade.
         if isinstance(verdict, AcceptedUpgrade) and self._protocol.state is State.OPEN:
             self._open(verdict, at_ns)
 
@@ -192,7 +192,7 @@ class Connection:
     def _frame(self, frame: Frame, arrival: ArrivalSpan) -> None:
         at_ns = arrival.at_ns
         if self._still or self._behaviour is None or frame.opcode in (Opcode.PING, Opcode.PONG, Opcode.CLOSE):
-            return  # the protocol object has answered
+            return  # the protocol object answers control frames
         if frame.opcode is not Opcode.CONT:
             self._binary = frame.opcode is Opcode.BINARY
         self._fragments.append(bytes(frame.data))
@@ -206,10 +206,10 @@ class Connection:
         if self._injector:
             self._injector.received(received.type, at_ns)
 
-    # Out
+    # Output
 
     def send_due(self, now_ns: int) -> None:
-        """Send the events whose instant has come, and plan the next one's."""
+        """Send the due events, and plan the next one."""
         if self._behaviour is None or not self._sends():
             return
         due = self._behaviour.due(now_ns)
@@ -227,7 +227,7 @@ class Connection:
         return self._protocol.state is State.OPEN and not self._still
 
     def _send(self, events: Sequence[OutgoingEvent], frame: bytes | None = None) -> None:
-        """Send events in one write, so in one TCP segment where it has room; `frame`: as which one event is sent."""
+        """Send events in one write, so in one TCP segment if they fit. `frame`: the bytes of a single event."""
         frames = [frame] if frame is not None else [self._framed(event.body) for event in events]
         data = b"".join(frames)
         handed_ns = monotonic_ns()
@@ -244,12 +244,12 @@ class Connection:
     # Faults
 
     def thawed(self, now_ns: int) -> None:
-        """Let what was to be sent before `now_ns` be due then."""
+        """Make events that were not sent before `now_ns` due at `now_ns`."""
         if self._injector:
             self._injector.released(now_ns)
 
     def _strike(self, place: str, go_on: Callable[[], None] | None = None) -> None:
-        """Let the faults of a place happen, and go on behind them: now, later, or never."""
+        """Inject the faults of a place, and continue with `go_on`: now, later, or never."""
         for action in self._injector.at(place, monotonic_ns()) if self._injector else ():
             self._do(action, go_on)
             if self._still:
@@ -258,7 +258,7 @@ class Connection:
             go_on()
 
     def _do(self, action: FaultAction, go_on: Callable[[], None] | None = None) -> None:
-        """Do what a fault wants; `go_on` is what a connection does that stood still behind it."""
+        """Execute an action. If it is a stall, the connection calls `go_on` after it."""
         match action:
             case DeliverEvent(event, frame):
                 self._send((event,), frame)
@@ -279,7 +279,7 @@ class Connection:
                 self._expire(monotonic_ns())
             case Fault(kind="close", code=int(code)) if code != ABNORMAL:
                 self.close(code)
-            case Fault(kind=kind):  # without a word; nothing more is sent
+            case Fault(kind=kind):  # no close frame, and no more events
                 self._still = True
                 self._stream.turn_deaf()
                 ends = {"reset": self._stream.reset, "tls_alert": self._stream.fail_tls}
@@ -308,7 +308,7 @@ class Connection:
         self._timers["ping"] = self._shared.loop.call_later(self._shared.offer.profile.ping_interval_s, self._ping)
 
     def _expire(self, due_ns: int) -> None:
-        """End a session that has lasted too long, as the service does; one that holds still, once it goes on."""
+        """End a session that has reached its maximum duration, as the service does. A stall delays this."""
         if self._behaviour is None or self._protocol.state is not State.OPEN:
             return
         if self._still:
@@ -320,7 +320,7 @@ class Connection:
         self.close(refusals.GOING_AWAY, reason)
 
     def _flush(self) -> None:
-        """Write what the protocol object has to say: the upgrade's response, pongs, close frames, and the end (b"")."""
+        """Write the output of the protocol object: the upgrade's response, pongs, close frames, and the end (b"")."""
         if self._still:
             return
         for data in self._protocol.data_to_send():
@@ -338,12 +338,12 @@ class Connection:
             self._behaviour.end()
         if self._injector:
             self._injector.end()
-        for part in (self._protocol, self):  # they refer to each other, and nobody collects garbage under load
+        for part in (self._protocol, self):  # they refer to each other, and there is no garbage collection under load
             vars(part).clear()
 
 
 def grouped_writes(events: Iterable[OutgoingEvent], size: int) -> Iterator[Sequence[OutgoingEvent]]:
-    """What shares a write: at most `size` events of one instant. The next one is asked for when these are sent."""
+    """Yield the events of each write: at most `size` of one instant. The next one is requested after the write."""
     group: list[OutgoingEvent] = []
     for event in events:
         if group and group[-1].due_ns != event.due_ns:

@@ -1,8 +1,8 @@
-"""Judges an upgrade request as the service does: a dialect, or a refusal (docs/protocol.md, "Addresses"). Pure.
+"""The response to an upgrade request, as the service's: a dialect, or a refusal (docs/protocol.md, "Addresses"). Pure.
 
-Query keys and headers that are not named here are ignored. Access tokens are as Entra ID hands them out: unguessable,
-of a limited life, told apart by their number. A token is a JWT in form (header.claims.signature, base64url); nobody
-signs it: only what was issued is taken.
+Query keys and headers that are not named here are ignored, but the number of custom headers is limited. Access tokens
+are like Entra ID's: unguessable, with a limited life. Each has a number. A token has the form of a JWT
+(header.claims.signature, base64url), but it is not signed; only issued tokens are accepted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TENANT_ID = "00000000-0000-0000-0000-000000000002"
 
 @dataclass(frozen=True)
 class IssuedToken:
-    """A token; it lives before `expires_s`, whole seconds since 1970 in UTC. Never printed, never logged."""
+    """A token. It is valid before `expires_s`, in whole seconds since 1970 UTC. It is never printed or logged."""
 
     number: int
     token: str = field(repr=False)
@@ -35,7 +35,7 @@ class IssuedToken:
 
 
 class TokenIssuer:
-    """Issues tokens that live `life_s` seconds, and on to the next whole one; `secret` draws what nobody can guess."""
+    """The issuer of tokens. They live `life_s`, rounded up to a whole second. `secret` returns an unguessable text."""
 
     def __init__(self, life_s: float, secret: Callable[[], str]) -> None:
         self._life_s, self._secret = life_s, secret
@@ -56,7 +56,7 @@ class TokenIssuer:
         return issued
 
     def living(self, token: str, now_s: float) -> int | None:
-        """The number of `token`; None for one that has expired, or was never issued."""
+        """Return the number of `token`; None if it has expired, or was never issued."""
         issued = self._issued.get(token)
         return issued.number if issued is not None and now_s < issued.expires_s else None
 
@@ -67,23 +67,23 @@ def _part(fields: Mapping[str, object]) -> str:
 
 API_VERSIONS = ("2024-10-01-preview", "2025-04-01-preview")
 VOICE_LIVE_VERSIONS = ("2025-05-01-preview", "2025-10-01", "2026-04-10", "2026-06-01-preview", "2026-07-15")
-UNDERLYING_MODELS = {  # Azure's session.model names the model behind the deployment; ours are named like models
+UNDERLYING_MODELS = {  # Azure's session.model is the model of the deployment; ours are named like models
     "gpt-4o-realtime-preview": "gpt-4o-realtime-preview-2024-12-17",
     "gpt-4o-mini-realtime-preview": "gpt-4o-mini-realtime-preview-2024-12-17",
     "gpt-realtime": "gpt-realtime-2025-08-28",
     "gpt-realtime-mini": "gpt-realtime-mini-2025-12-15",
 }
 PATHS = {"/api-ws/v1/realtime": server_events.QWEN}
-"""Paths of services that speak the Realtime API with differences of their own."""
+"""The paths of services that implement the Realtime API with differences."""
 MODELS = {"grok-": server_events.XAI}
-"""How models are called of such services that have OpenAI's path."""
+"""The prefixes of the models of such services at OpenAI's path."""
 DEFAULT_FORMAT = "pcm16@16000"
-"""The format of agents whose caller does not say it."""
+"""The audio format of an agent, if the address does not state it."""
 MAX_CUSTOM_HEADERS = 10
 OF_AZURE = (
     "/openai/realtime", "/openai/v1/realtime", "/voice-live/realtime", "/v1/live/sessions", "/openai/v1/live/sessions",
 )  # fmt: skip
-"""Paths at which that many are taken."""
+"""The paths with this limit of custom headers."""
 STANDARD_HEADERS = {
     "accept", "accept-encoding", "accept-language", "api-key", "authorization", "cache-control", "connection",
     "content-length", "content-type", "host", "origin", "pragma", "proxy-connection", "upgrade", "user-agent",
@@ -92,7 +92,7 @@ STANDARD_HEADERS = {
 
 @dataclass(frozen=True)
 class Authenticator:
-    """Lets in who has the key, or a token that lives; where there is neither, everybody."""
+    """The credentials that clients need: the key, or a valid token. If neither is set, all clients are accepted."""
 
     key: str | None = None
     tokens: TokenIssuer | None = None
@@ -104,9 +104,10 @@ class Authenticator:
 
 @dataclass(frozen=True)
 class AcceptedUpgrade:
-    """`token` is the number of the token that was taken; None where a key was, or nothing was asked for.
+    """An accepted upgrade. `complaint`: OpenAI's refusal, which follows the upgrade.
 
-    `wire`: how an agent is called; its `model` is the format of its audio, where nothing else says that.
+    `token`: the number of the accepted token; None if a key was accepted, or nothing is required. `wire`: the protocol
+    of an agent; then `model` is the format of its audio, unless the protocol determines it.
     """
 
     dialect: WireDialect
@@ -123,9 +124,10 @@ def admit(
     now_s: float,
     fault: RefusedUpgrade | PostUpgradeRefusal | None = None,
 ) -> AcceptedUpgrade | RefusedUpgrade:
-    """`target` is the request line's path and query; the names of `headers` are in lower case; UTC `now_s`.
+    """Return the response to an upgrade request.
 
-    `fault` is how the upgrade is refused whatever it asks for; a complaint, at the address of OpenAI.
+    `target`: path and query of the request line. `headers`: names in lower case. `now_s`: UTC. `fault`: an injected
+    refusal, which replaces the response; at OpenAI's address it is a complaint.
     """
     if isinstance(fault, RefusedUpgrade):
         return fault
@@ -149,7 +151,7 @@ def is_openai(target: str) -> bool:
 
 
 def _verdict(path: str, query: Mapping[str, str]) -> AcceptedUpgrade | RefusedUpgrade:
-    """What becomes of a request at an address that is not OpenAI's, whoever it is from."""
+    """Return the response to a request, regardless of its credentials, unless it is for OpenAI."""
     version, model = query.get("api-version"), query.get("model", "")
     match path:
         case "/openai/realtime":
@@ -179,7 +181,7 @@ def _verdict(path: str, query: Mapping[str, str]) -> AcceptedUpgrade | RefusedUp
 
 
 def _azure(dialect: WireDialect, deployment: str, query: Mapping[str, str]) -> AcceptedUpgrade | RefusedUpgrade:
-    if _transcribes(query):  # a deployment that transcribes may be named here, or in the session
+    if _transcribes(query):  # the transcription deployment may be named here, or in the session
         return AcceptedUpgrade(dialect.transcribing(), deployment)
     return (
         AcceptedUpgrade(dialect, UNDERLYING_MODELS.get(deployment, deployment))
@@ -211,7 +213,7 @@ def _transcribes(query: Mapping[str, str]) -> bool:
 def _credentials(
     authenticator: Authenticator, headers: Mapping[str, str], query: Mapping[str, str], now_s: float
 ) -> tuple[RefusedUpgrade | None, int | None]:
-    """What is wrong with a client's credentials, and the number of its token."""
+    """Return the refusal of a client's credentials, if any, and the number of its token."""
     if not authenticator.closed:
         return None, None
     scheme, space, credentials = headers.get("authorization", "").partition(" ")
@@ -220,7 +222,7 @@ def _credentials(
         offers = (headers.get("api-key"), query.get("api-key"), bearer)
         key, offered = authenticator.key.encode(), (offer for offer in offers if offer is not None)
         matches = [hmac.compare_digest(offer.encode(errors="surrogateescape"), key) for offer in offered]
-        if any(matches):  # of a list: all are compared, so the time taken tells nothing
+        if any(matches):  # in a list: all are compared, so the duration reveals nothing
             return None, None
     if authenticator.tokens is None or bearer is None:
         return refusals.BAD_KEY, None

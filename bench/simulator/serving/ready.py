@@ -1,4 +1,4 @@
-"""The ready file of `rtbench simulate`: what clients need to reach it. The same document stands behind READY."""
+"""The ready file of `rtbench simulate`: the data that clients need to connect. The line READY has the same document."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import msgspec
 
 from bench.simulator.server_events import AGENT_PATH
 
-WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where a client on this machine finds a server on any address
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # the loopback address of a server that listens on all addresses
 
 
 class Urls(TypedDict):
-    """The complete address of each service and agent: a client only adds its key."""
+    """The complete URL of each service and agent. A client only adds its key."""
 
     ga: str
     preview: str
@@ -27,14 +27,14 @@ class Urls(TypedDict):
 
 
 class IdentityEntry(msgspec.Struct, frozen=True):
-    """Where tokens are issued, and the header that a client sends there."""
+    """The endpoint that issues tokens, and the header that a client sends to it."""
 
     endpoint: str | None
     header: str
 
 
 class ReadyDocument(msgspec.Struct, frozen=True):
-    """A ready file. `ca`: the file of the certificate authority to trust; `pids`: of the processes that serve."""
+    """A ready file. `ca`: the file of the certificate authority to trust; `pids`: the ids of the serving processes."""
 
     schema: Literal[1]
     simulated: Annotated[bool, msgspec.Meta(extra_json_schema={"const": True})]
@@ -50,7 +50,7 @@ class ReadyDocument(msgspec.Struct, frozen=True):
 def ready_document(
     host: str, port: int, ca: Path | None, identity: IdentityEntry | None, pids: list[int]
 ) -> ReadyDocument:
-    """Make the document of this process, which listens there."""
+    """Return the document of this process, which listens at this host and port."""
     host = WILDCARDS.get(host, host)
     scheme, place = "wss" if ca else "ws", f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     agents = f"{scheme}://{place}{AGENT_PATH}"

@@ -1,11 +1,11 @@
-"""Listens and serves until it is told to stop; says how much it served and how late it was.
+"""The server of the simulator. It listens until it is stopped, and returns its counts and its lateness.
 
-One asyncio loop, one process; `workers` runs several of them on one port. Timers are exact to about 0.1 ms: an epoll
-wait counts whole milliseconds, so the loop waits in `select` on the epoll descriptor, which counts microseconds.
+It is one asyncio loop in one process; `workers` runs several of them on one port. Timers are exact to about 0.1 ms. The
+timeout of epoll is in whole milliseconds, so the loop waits for the epoll descriptor in `select`, with microseconds.
 
-Whose events are due next, of all connections, is in one heap with one timer of the loop. A timer for each connection
-would cost a handle and a round of the loop for each event. So all that is due at one look at the clock is sent in one
-round, and what comes in is read between two rounds.
+One heap, with one timer of the loop, has the next due event of every connection. A timer for each connection would cost
+a handle and an iteration of the loop for each event. So all events that are due at one reading of the clock are sent in
+one iteration, and input is read between two iterations.
 """
 
 from __future__ import annotations
@@ -50,15 +50,16 @@ BACKLOG = 1024
 FLUSH_S = 0.5
 TAG_BITS = 24
 TellStanding = Callable[[int, ServerProgress], None]
-"""Learns the number of a process, and how that stands."""
-ACCEPT_PAUSE_S = 0.1  # after an accept failed for want of file descriptors
+"""A function that receives the number of a process, and its progress."""
+ACCEPT_PAUSE_S = 0.1  # after an accept failed because there were no file descriptors
 
 
 @dataclass(frozen=True)
 class ServerWorker:
-    """One of the processes that serve a port. `tag` (below 2²⁴) is theirs in common, drawn anew at each start.
+    """One of the processes that serve a port.
 
-    It keeps ids apart from those of other simulators with the same seed.
+    `tag` (below 2²⁴) is common to them, and random at each start. It distinguishes their ids from those of other
+    simulators with the same seed.
     """
 
     number: int
@@ -66,11 +67,11 @@ class ServerWorker:
     tag: int
 
     def id_tag(self, session: int) -> str:
-        """What the ids of this worker's session number `session` have in common, and no other session's."""
+        """Return the common part of the ids of this worker's session number `session`, which no other session has."""
         return f"{(self.tag + self.number) % (1 << TAG_BITS):06x}{session:06d}"
 
     def seeds(self, seed: int, session: int) -> list[int]:
-        """A worker that is alone draws as if there were no workers."""
+        """Return the seeds of a session. A single worker has the same seeds as a server without workers."""
         return [seed, session] if self.count == 1 else [seed, self.number, session]
 
 
@@ -87,7 +88,7 @@ class Server:
         self._address = listener.getsockname()[:2]
         self._stopping = False
         self._begun_ns = monotonic_ns()
-        self._came = 0  # connections
+        self._came = 0  # number of connections
         self.sessions = self.refused = self.struck = 0
         self.lateness = LatenessCounts()
         self._shared = ServerState(
@@ -107,7 +108,7 @@ class Server:
                 self._plan_absence(fault)
 
     async def stop(self) -> None:
-        """Say goodbye to every client, and wait until each has gone."""
+        """Close all connections, and wait until they have ended."""
         self._stopping = True
         self._stop_listening()
         for connection in list(self.connections):
@@ -145,12 +146,12 @@ class Server:
         if fault.during_s.first:
             self._loop.call_later(fault.during_s.first, self._leave, fault)
         else:
-            self._leave(fault)  # before anybody can connect
+            self._leave(fault)  # before any client can connect
         if fault.during_s.last is not None:
             self._loop.call_later(fault.during_s.last, self._return)
 
     def _leave(self, fault: Fault) -> None:
-        """Listen no more, so that TCP refuses connections."""
+        """Stop listening, so that TCP refuses connections."""
         self._stop_listening()
         self._note_fault(InjectedFault(fault, self._came, monotonic_ns(), None, None))
 
@@ -213,7 +214,7 @@ class Server:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one. Raises UsageError."""
+    """Return a listening socket. Port 0 selects a free port. Raise UsageError."""
     try:
         return _listening((host, port), socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, OverflowError) as error:
@@ -223,7 +224,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def _listening(address: tuple[str, int], family: int, *, shared: bool = False) -> socket.socket:
-    """`shared`: others listen on the same port."""
+    """Return a listening socket. `shared`: other processes listen on the same port."""
     listener = socket.create_server(address, family=family, backlog=BACKLOG, reuse_port=shared)
     listener.setblocking(False)
     return listener
@@ -237,10 +238,10 @@ def serve(
     stop: int | None = None,
     told: TellStanding | None = None,
 ) -> ServedCounts:
-    """Serve until SIGINT or SIGTERM, or until something can be read from the descriptor `stop`.
+    """Serve until SIGINT or SIGTERM, or until the descriptor `stop` is readable.
 
-    `ready` is called once clients are answered, with the URL of the identity endpoint, where there is one, and the ids
-    of the processes that serve; `told` learns now and then how this one stands.
+    `ready` is called when the server answers clients, with the URL of the identity endpoint, if there is one, and the
+    ids of the processes that serve. `told` receives the progress of this process at intervals.
     """
     with contextlib.suppress(ValueError, OSError):  # as many sockets as the system allows
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -253,7 +254,8 @@ def serve(
         server = Server(offer, listener, loop, mine)
         gc.collect()
         gc.freeze()  # the replies never become garbage
-        gc.disable()  # a look at hundreds of sessions takes 10 ms and more; what has ended lets its parts go by itself
+        # with hundreds of sessions a collection takes 10 ms or more; ended sessions clear their references
+        gc.disable()
         async with served(offer.identity, listener.family) as endpoint:
             begun_s = time.process_time()
             ready(endpoint, [os.getpid()])
@@ -279,7 +281,7 @@ def serve(
 
 
 def _told_to_stop(loop: asyncio.AbstractEventLoop, stop: int | None) -> asyncio.Event:
-    """An event that a signal sets, or something to read from `stop`."""
+    """Return an event that a signal sets, or input on the descriptor `stop`."""
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
@@ -294,7 +296,7 @@ def _told_to_stop(loop: asyncio.AbstractEventLoop, stop: int | None) -> asyncio.
 
 
 class MicrosecondSelector(selectors.DefaultSelector):
-    """epoll whose timeout counts microseconds; on other platforms the selector already does."""
+    """An epoll selector with a timeout in microseconds, which the selectors of other platforms already have."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, Any]]:
         if timeout is not None and timeout > 0 and hasattr(self, "fileno"):
@@ -307,22 +309,22 @@ class MicrosecondSelector(selectors.DefaultSelector):
 
 class Sender(Protocol):
     def send_due(self, now_ns: int) -> None:
-        """Send what is due, and plan what is next."""
+        """Send the due events, and plan the next one."""
 
 
 Who = TypeVar("Who")
 
 
 class Timetable(Generic[Who]):
-    """Holds who is due when; each stands in it once. Pure."""
+    """The due instants of senders, at most one for each. Pure."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Who]] = []
-        self._due_ns: dict[Who, int] = {}  # entries of the heap that say otherwise have been replaced
+        self._due_ns: dict[Who, int] = {}  # heap entries with other instants were replaced
         self._planned = 0
 
     def plan(self, who: Who, due_ns: int | None) -> None:
-        """Instead of what was planned before; None: nothing is."""
+        """Replace the due instant of a sender; None removes it."""
         if due_ns is None:
             self._due_ns.pop(who, None)
         elif self._due_ns.get(who) != due_ns:
@@ -331,11 +333,11 @@ class Timetable(Generic[Who]):
             heapq.heappush(self._heap, (due_ns, self._planned, who))
 
     def next_due_ns(self) -> int | None:
-        """When to look again. Somebody may then have been taken off, and nobody be due."""
+        """Return the instant of the next check. It may belong to a removed sender, so that none is due then."""
         return self._heap[0][0] if self._heap else None
 
     def take(self, now_ns: int) -> Iterator[Who]:
-        """Yield who is due, by the instants; one who is planned again meanwhile, and due too, comes again."""
+        """Yield the due senders, by instant. A sender that is planned again meanwhile, and is due, comes again."""
         heap, due = self._heap, self._due_ns
         while heap and heap[0][0] <= now_ns:
             due_ns, _, who = heapq.heappop(heap)
@@ -345,7 +347,7 @@ class Timetable(Generic[Who]):
 
 
 class SenderTimer:
-    """Wakes the senders of a timetable by one timer on `loop`."""
+    """The timer on `loop` that wakes the senders of a timetable."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -366,7 +368,7 @@ class SenderTimer:
         try:
             for sender in self._timetable.take(now_ns):
                 sender.send_due(now_ns)
-        finally:  # what one of them raises is reported by the loop, and does not silence the others
+        finally:  # if a sender raises, the loop reports it, and the timer is set for the others
             self._ringing = False
             self._set()
 

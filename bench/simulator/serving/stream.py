@@ -1,7 +1,7 @@
-"""Wraps a non-blocking TCP connection, with TLS or without, on an asyncio loop: stamped bytes in, bytes out at once.
+"""A non-blocking TCP connection, with or without TLS, on an asyncio loop: timestamped bytes in, bytes out at once.
 
-Not an asyncio transport, because those hide the kernel's receive stamp and when a write has reached the kernel. TLS
-runs in memory (ssl.MemoryBIO) for the same reason: an SSLSocket refuses `recvmsg`.
+It is not an asyncio transport, because transports hide the kernel's receive timestamp, and the instant at which a write
+reaches the kernel. TLS runs in memory (ssl.MemoryBIO) for the same reason: an SSLSocket has no `recvmsg`.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from bench.simulator.server_events import ArrivalSpan
 
 READ_BYTES = 65_536
 MOST_BACKLOG = 64 << 20
-"""Bytes that may wait for a peer that does not read: minutes of audio. Beyond them its connection is cut."""
-LINGER_S = 5.0  # how long a peer may take to close, once we have
+"""The most bytes that wait for a peer that does not read: minutes of audio. Above this its connection is ended."""
+LINGER_S = 5.0  # longest wait for the peer's close after ours
 
 TLS_HANDSHAKE_FAILURE = b"\x15\x03\x03\x00\x02\x02\x28"
-"""A fatal alert, in the clear (RFC 8446 §6)."""
+"""A fatal alert, unencrypted (RFC 8446 §6)."""
 RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER for no time: a close is a reset."""
+"""SO_LINGER with a timeout of 0, so that a close resets the connection."""
 
 
 class ServerStream:
-    """Calls `on_data` for what comes and `on_end` once, when the socket is gone. Owns the socket.
+    """The owner of a socket. It calls `on_data` for received bytes, and `on_end` once, when the socket is closed.
 
-    The last byte of what comes came at the arrival's `at_ns`, the others between `since_ns` and that.
+    The last received byte arrived at the arrival's `at_ns`, the others between `since_ns` and `at_ns`.
 
-    `on_hello` is called when the first bytes of a TLS connection have come, before they are read.
+    `on_hello` is called when the first bytes of a TLS connection have arrived, before they are read.
     """
 
     def __init__(
@@ -53,17 +53,17 @@ class ServerStream:
         self._shut = False
         self._linger: asyncio.TimerHandle | None = None
         self._open = True
-        self._emptied_ns = 0  # before this, nothing came that is not read yet
+        self._emptied_ns = 0  # all bytes that arrived before it were read
         loop.add_reader(sock, self._readable)
 
     def write(self, data: bytes) -> bool:
-        """Hand `data` to the kernel, the rest of it when there is room. Returns whether all of it was taken at once."""
+        """Pass `data` to the kernel, the rest when there is room. Return whether the kernel took all of it at once."""
         if not self._open or self._finishing:
             return False
         return self._send(self._tls.encrypted(data) if self._tls else data)
 
     def finish(self) -> None:
-        """Close, once everything is sent and the peer has closed too."""
+        """Close the connection when all is sent and the peer has closed, or after LINGER_S."""
         if not self._open or self._finishing:
             return
         self._finishing = True
@@ -84,11 +84,11 @@ class ServerStream:
             self._loop.add_reader(self._sock, self._readable)
 
     def turn_deaf(self) -> None:
-        """Pass over all that comes from now on, but its end."""
+        """Ignore all further input except its end."""
         self._deaf = True
 
     def reset(self) -> None:
-        """Let TCP reset the connection, once the caller is through with its work."""
+        """Reset the TCP connection, after the caller has finished."""
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self.turn_deaf()
         self._loop.call_soon(self.end)
@@ -141,7 +141,7 @@ class ServerStream:
         assert self._tls is not None
         try:
             return self._tls.decrypted(data)
-        except ssl.SSLError:  # not TLS, or a peer that distrusts our authority
+        except ssl.SSLError:  # not TLS, or the peer does not trust our authority
             self._loop.call_soon(self.end)
             return b""
         finally:
@@ -151,7 +151,7 @@ class ServerStream:
         if self._backlog:
             self._backlog += data
             if len(self._backlog) > MOST_BACKLOG:
-                self._loop.call_soon(self.end)  # not at once: the caller is in the midst of its work
+                self._loop.call_soon(self.end)  # not at once: the caller has not finished
             return False
         sent = self._taken(data) if data else 0
         if sent < len(data):
@@ -160,13 +160,13 @@ class ServerStream:
         return not self._backlog
 
     def _taken(self, data: bytes | bytearray) -> int:
-        """How many bytes the kernel takes now."""
+        """Return the number of bytes that the kernel takes now."""
         try:
             return self._sock.send(data)
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError:
-            self._loop.call_soon(self.end)  # not at once: the caller is in the midst of its work
+            self._loop.call_soon(self.end)  # not at once: the caller has not finished
             return 0
 
     def _writable(self) -> None:
@@ -176,7 +176,7 @@ class ServerStream:
             self._shut_when_sent()
 
     def _shut_when_sent(self) -> None:
-        """Half-close: a full close would reset the connection over what the peer has not read yet."""
+        """Half-close the socket when all is sent. A full close would reset it if the peer has not read everything."""
         if not self._finishing or self._backlog or self._shut:
             return
         self._shut = True
@@ -187,7 +187,7 @@ class ServerStream:
 
 
 class _Tls:
-    """The server's side of TLS, in memory."""
+    """The server end of a TLS connection, in memory."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -199,7 +199,7 @@ class _Tls:
         return self._outgoing.read()
 
     def decrypted(self, data: bytes) -> bytes:
-        """What `data` completes; may be nothing. Raises ssl.SSLError."""
+        """Return the plaintext that `data` completes; it may be empty. Raise ssl.SSLError."""
         self._incoming.write(data)
         plain = bytearray()
         with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLZeroReturnError):
@@ -211,11 +211,11 @@ class _Tls:
         return bytes(plain)
 
     def pending(self) -> bytes:
-        """Handshake records and alerts that wait to be sent."""
+        """Return the handshake records and alerts to send."""
         return self._outgoing.read()
 
     def goodbye(self) -> bytes:
-        """The close_notify alert, without waiting for the peer's."""
+        """Return the close_notify alert. The peer's alert is not awaited."""
         if self._ready:
             with contextlib.suppress(ssl.SSLError):
                 self._object.unwrap()

@@ -1,8 +1,8 @@
-"""Serves an identity endpoint as Azure's App Service has it, over plain HTTP: azure-identity asks it for tokens.
+"""An identity endpoint like that of Azure's App Service, over plain HTTP. azure-identity requests tokens from it.
 
     GET /msi/token?api-version=2019-08-01&resource=RESOURCE        X-IDENTITY-HEADER: the secret of this endpoint
 
-Faults of the place `identity` (`faults/kinds.py`) strike its requests.
+Faults of the place `identity` (`faults/kinds.py`) are injected into its requests.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ PATH = "/msi/token"
 API_VERSION = "2019-08-01"
 REQUEST_LIMIT_S = 10.0
 _ENDS = (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError, asyncio.CancelledError)
-"""How a request may break off. Cancelled: with the loop; asyncio of Python 3.11 prints a traceback of it otherwise."""
+"""The errors that may end a request early. The end of the loop raises CancelledError, of which asyncio of Python 3.11
+would otherwise print a traceback."""
 
 
 class TokenAnswer(NamedTuple):
-    """An HTTP answer, and how long it is held back."""
+    """An HTTP response, and its delay."""
 
     status: int
     body: str
@@ -42,7 +43,7 @@ class TokenAnswer(NamedTuple):
 
 
 class IdentityEndpoint:
-    """Answers requests for tokens. Pure: the clock's seconds are handed in."""
+    """The responses to token requests. Pure: the caller passes the time in seconds."""
 
     def __init__(self, tokens: TokenIssuer, secret: str, faults: Sequence[Fault] = (), seed: int = 1) -> None:
         self._tokens, self.secret, self._seed = tokens, secret, seed
@@ -50,7 +51,7 @@ class IdentityEndpoint:
         self._requests = 0
 
     def answer(self, method: str, target: str, headers: Mapping[str, str], now_s: float) -> TokenAnswer:
-        """`target` is the request line's path and query; the names of `headers` are in lower case."""
+        """Return the response to a request. `target`: path and query; `headers`: names in lower case."""
         self._requests += 1
         path, _, query_text = target.partition("?")
         query = {name: values[0] for name, values in parse_qs(query_text).items()}
@@ -87,7 +88,7 @@ def _problem(status: int, message: str) -> TokenAnswer:
 
 @contextlib.asynccontextmanager
 async def served(identity: IdentityEndpoint | None, family: socket.AddressFamily) -> AsyncIterator[str | None]:
-    """Answer on a free port of loopback, one request a connection, within the block. Yields the URL; None for None."""
+    """Answer requests on a free loopback port within the block, one per connection. Yield the URL, or None."""
     if identity is None:
         yield None
         return
@@ -110,7 +111,7 @@ async def served(identity: IdentityEndpoint | None, family: socket.AddressFamily
 
 
 def _request(head: bytes) -> tuple[str, str, dict[str, str]]:
-    """Method, target, headers by their names in lower case; empty where the head holds no such thing."""
+    """Return the method, the target, and the headers by lower-case name; each is empty if the head does not have it."""
     first, *lines = head.decode("latin-1").split("\r\n")
     method, _, rest = first.partition(" ")
     pairs = (line.partition(":") for line in lines if ":" in line)

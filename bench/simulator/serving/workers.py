@@ -1,8 +1,8 @@
-"""Serves one port by several processes: each accepts and serves by itself; the parent watches and ends them.
+"""Several processes that serve one port. Each accepts and serves independently; the parent watches and ends them.
 
-The kernel deals connections out to the listeners of a port by a hash (SO_REUSEPORT), so evenly only on average. Workers
-share no state but the ground-truth log, to which whole lines are appended. They are forked, so that they share one
-certificate and the memory of the replies.
+The kernel distributes connections over the listeners of a port by a hash (SO_REUSEPORT), so evenly only on average.
+Workers share no state except the ground-truth log, to which whole lines are appended. They are forked, so that they
+share one certificate and the memory of the replies.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from bench.simulator.serving.server import BACKLOG, TAG_BITS, ServerWorker, Tell
 
 READY = "ready"
 END_S = 30.0
-"""Seconds that a worker may take to end once it was told to, or once its pipe is closed."""
+"""The longest time, in seconds, that a worker may take to end after a request to end, or after its pipe was closed."""
 
 
 class WorkerDiedError(Exception):
-    """A worker ended and was not asked to."""
+    """A worker that ended without a request to end."""
 
 
 def reserve(host: str, port: int) -> socket.socket:
-    """A socket that holds a port for workers to share; it never listens. Raises UsageError."""
+    """Return a socket that reserves a port for workers to share. It never listens. Raise UsageError."""
     if not hasattr(socket, "SO_REUSEPORT"):
         raise UsageError("--workers: this platform has no SO_REUSEPORT, so none can share a port; use one worker")
-    with listen(host, port) as free:  # sharing is not for those who hold the port already
+    with listen(host, port) as free:  # fails if another process has the port
         family, address = free.family, free.getsockname()
     holder = socket.socket(family)
     try:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         holder.bind(address)
-    except OSError as error:  # somebody was quicker
+    except OSError as error:  # another process took the port meanwhile
         holder.close()
         raise UsageError(f"cannot share port {address[1]} on {address[0]}: {error.strerror}; choose another") from None
     return holder
@@ -56,10 +56,11 @@ def serve_by_workers(
     ready: Callable[[str | None, list[int]], None],
     told: TellStanding | None = None,
 ) -> list[ServedCounts]:
-    """Serve by `count` workers until SIGINT or SIGTERM; `ready` is told their ids once all listen, `told` how they do.
+    """Serve with `count` workers until SIGINT or SIGTERM. Return the counts of each worker.
 
-    Each is at the other end of a pipe: it says READY, how it stands, then what it did; a word ends it. Returns what
-    each did. Raises WorkerDiedError if one died; then the others are ended, too.
+    `ready` is called with the ids of the workers when all listen; `told` receives their progress. Each worker has the
+    other end of a pipe. It sends READY, its progress, and then its counts; a message to it ends it. If a worker dies,
+    end the others and raise WorkerDiedError.
     """
     workers: dict[Connection, ForkProcess] = {}
     tag, served, listening = secrets.randbits(TAG_BITS), dict[Connection, ServedCounts](), 0
@@ -69,7 +70,7 @@ def serve_by_workers(
 
     def stop(*_: object) -> None:
         for pipe in workers:
-            with contextlib.suppress(OSError):  # it has ended
+            with contextlib.suppress(OSError):  # the worker has ended
                 pipe.send(None)
 
     for signal_number in (signal.SIGINT, signal.SIGTERM):
@@ -102,11 +103,11 @@ def serve_by_workers(
 def _forked(
     others: list[Connection], offer: ServerConfig, held: socket.socket, worker: ServerWorker, shown: bool
 ) -> tuple[Connection, ForkProcess]:
-    """A worker that was started, and our end of its pipe."""
+    """Start a worker. Return our end of its pipe, and the process."""
     ours, theirs = multiprocessing.Pipe()
     work = (theirs, [*others, ours], offer, held, worker, shown)
     process = multiprocessing.get_context("fork").Process(target=_work, args=work, daemon=True)
-    with warnings.catch_warnings():  # of threads that a fork leaves behind: numpy's, idle, and not needed
+    with warnings.catch_warnings():  # about threads that a fork does not copy: numpy's, which are idle and not needed
         warnings.simplefilter("ignore", DeprecationWarning)
         process.start()
     theirs.close()
@@ -131,18 +132,18 @@ def _work(
     worker: ServerWorker,
     shown: bool,
 ) -> None:
-    for other in inherited:  # so that the pipe ends with the parent, however that ends
+    for other in inherited:  # so that the pipe ends with the parent in all cases
         other.close()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # until it serves
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # until `serve` handles it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     address = held.getsockname()[:2]
 
     def told(number: int, standing: ServerProgress) -> None:
-        with contextlib.suppress(OSError):  # nobody is there any more
+        with contextlib.suppress(OSError):  # the parent has ended
             pipe.send((number, standing))
 
     with socket.create_server(address, family=held.family, backlog=BACKLOG, reuse_port=True) as listener:
         listener.setblocking(False)
         tally = serve(offer, listener, lambda *_: pipe.send(READY), worker, pipe.fileno(), told if shown else None)
-    with contextlib.suppress(OSError):  # nobody is there any more
+    with contextlib.suppress(OSError):  # the parent has ended
         pipe.send(tally)

@@ -1,10 +1,12 @@
-"""Checks of what clients send. A check takes a value and its place; it returns what is stored, or raises RejectedError.
-A table maps a key to a check, or to a further table for a nested object.
+"""Checks of the values that clients send.
 
-An update is merged into a copy: it is taken whole or not at all. A null is as if its key were not there, since some
-clients send one for all that they leave out, unless the key is `Nullable`: then null means something. Of an `unknown`
-key nothing but a null is taken. A key that is `ignored` or `not_simulated` is taken and changes nothing; the latter is
-noted.
+A check takes a value and its path. It returns the value to store, or raises RejectedError. A table maps a key to a
+check, or to another table for a nested object.
+
+An update is merged into a copy, so it is applied completely or not at all. A null is the same as a missing key, because
+some clients send null for all keys that they omit; the exception is a `Nullable` key, for which null has a meaning. An
+`unknown` key accepts only null. An `ignored` or `not_simulated` key is accepted and has no effect; the path of a
+`not_simulated` key is recorded.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from bench.simulator.server_events import Json, RejectedError
 
 
 class EventPath(NamedTuple):
-    """The place of a value in a client's event. `noted` collects the places of parameters that are not simulated."""
+    """The path of a value in a client's event. `noted` collects the paths of parameters that are not simulated."""
 
     path: str = ""
     noted: list[str] | None = None
@@ -36,7 +38,7 @@ CheckTable = Mapping[str, "SettingCheck | CheckTable"]
 
 @dataclass(frozen=True)
 class Nullable:
-    """A check of a value for which null means something."""
+    """A check of a value for which null has a meaning."""
 
     check: SettingCheck
 
@@ -44,7 +46,7 @@ class Nullable:
         return None if value is None else self.check(value, place)
 
 
-# What is wrong
+# Errors
 
 
 def rejected_value(place: EventPath, value: object, supported: Collection[object]) -> RejectedError:
@@ -76,7 +78,7 @@ def accepted(
     *,
     required: Collection[str] = (),
 ) -> Json:
-    """`current` with `update` merged in. Raises RejectedError; `current` is left as it was."""
+    """Return a copy of `current` with `update` merged in. Raise RejectedError if a value is invalid."""
     free_object(update, place)
     for key in required:
         if update.get(key) is None:
@@ -97,12 +99,12 @@ def accepted(
 
 
 def shape(table: CheckTable, *required: str, **default: Any) -> SettingCheck:
-    """An object with the keys of the table, of which some are required."""
+    """Return a check of an object with the keys of the table, some of which are required."""
     return lambda value, place: accepted(table, default, value, place, required=required)
 
 
 def by_type(kinds: Mapping[str, SettingCheck], default: str | None = None, key: str = "type") -> SettingCheck:
-    """An object whose `type` says which check it must pass."""
+    """Return a check of an object, in which the value of `key` selects the check of the object."""
 
     def check(value: Any, place: EventPath) -> Any:
         free_object(value, place)
@@ -136,7 +138,7 @@ def strings_by_name(value: Any, place: EventPath) -> Json:
 
 
 def array(check: SettingCheck, *, empty: bool = True) -> SettingCheck:
-    """`empty`: whether it may be."""
+    """Return a check of an array of such values. `empty`: True if it may be empty."""
     a_list = of_type(list, "an array")
 
     def check_each(value: Any, place: EventPath) -> list[Any]:
@@ -156,12 +158,12 @@ def anything(value: Any, place: EventPath) -> Any:
 
 
 def ignored(value: Any, place: EventPath) -> Any:
-    """Mark a key that means nothing to the service."""
+    """Mark a key that has no meaning for the service."""
     return value
 
 
 def not_simulated(value: Any, place: EventPath) -> Any:
-    """Mark a key that services take, and that changes nothing here."""
+    """Mark a key that services accept and that has no effect here."""
     return value
 
 
@@ -170,7 +172,7 @@ def unknown(value: Any, place: EventPath) -> NoReturn:
 
 
 def short(most: int, pattern: str = ".+") -> SettingCheck:
-    """A string of at most so many characters that matches the pattern."""
+    """Return a check of a string of at most `most` characters that matches the pattern."""
 
     def check(value: Any, place: EventPath) -> str:
         if len(text(value, place)) > most:
@@ -194,7 +196,7 @@ def choice(*supported: str) -> SettingCheck:
 
 
 def one_of_whole(supported: Collection[int], low: int = 0, high: int = 1 << 20) -> SettingCheck:
-    """One of some integers. Beyond `low` and `high` the service says where the range ends, and not what is in it."""
+    """Return a check of an integer in `supported`. As at the service, errors beyond `low` or `high` state the limit."""
 
     def check(value: Any, place: EventPath) -> int:
         if whole(low, high)(value, place) not in supported:
@@ -205,7 +207,7 @@ def one_of_whole(supported: Collection[int], low: int = 0, high: int = 1 << 20) 
 
 
 def choice_or(other: SettingCheck, *supported: str) -> SettingCheck:
-    """One of these words, or an object or array that passes the other check."""
+    """Return a check of one of these words, or of an object or array that passes the other check."""
     return lambda value, place: (other if isinstance(value, dict | list) else choice(*supported))(value, place)
 
 

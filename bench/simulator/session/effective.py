@@ -1,7 +1,7 @@
-"""Holds the effective session of one client: what events show of it, and what that means for hearing and speaking.
+"""The effective session of one client: its content in events, and its settings of input and output.
 
-How a service opens a session, what may be written into it and what that means is the session's form, which each service
-has in a module beside this one.
+A session form defines the initial session of a service, the settings that a client may change, and their meaning. Other
+modules of this package contain the forms of the services.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ INSTRUCTIONS = (
     "You are a helpful, witty and friendly voice assistant. Talk quickly, and answer in the language of the user."
 )
 
-FIRST_TRANSCRIBER = "whisper-1"  # what transcribes where a client asks for it and names no model
+FIRST_TRANSCRIBER = "whisper-1"  # the transcription model if a client names none
 
 
 @dataclass(frozen=True)
 class EffectiveTurnDetection:
-    """Turn detection that is on, in the words of the wire. Where a type has no such knob, the default counts."""
+    """Turn detection that is on, in the names of the protocol. If a type has no such setting, the default applies."""
 
     type: str  # server_vad | semantic_vad
     threshold: float = 0.5
@@ -39,7 +39,7 @@ class EffectiveTurnDetection:
 
 @dataclass(frozen=True)
 class InputSettings:
-    """How the caller is heard. `transcriber` is the model that transcribes; None if none does."""
+    """The settings of the caller's audio. `transcriber`: the model that transcribes; None if none does."""
 
     format: AudioFormat
     detection: EffectiveTurnDetection | None
@@ -48,9 +48,9 @@ class InputSettings:
 
 @dataclass(frozen=True)
 class OutputSettings:
-    """What one response gives out: text alone or audio with its transcript.
+    """The output settings of one response: text only, or audio with its transcript.
 
-    `counts_images`: whether its usage tells the tokens of images.
+    `counts_images`: True if its usage reports the tokens of images.
     """
 
     audio: bool
@@ -64,15 +64,15 @@ class OutputSettings:
 
 @dataclass(frozen=True)
 class SessionForm:
-    """The form of a session. `input` and `output` say what an effective session means for hearing and speaking.
+    """The form of a session. `input` and `output` return the settings of an effective session.
 
-    `family`: of the events that tell of it. `type`: what GA calls it. `response`: what a response.create may say; None
-    where there are no responses, and no more of the conversation than what is heard. `transcript_deltas`: whether they
-    come ahead of what the caller has said. `settled`: what an update makes of a session, given what was merged and what
-    was wanted.
+    `family`: the prefix of its events. `type`: its name in GA. `response`: the settings of a response.create; None if
+    the session has no responses, and its conversation has only the caller's audio. `transcript_deltas`: True if deltas
+    precede the transcript of the caller's audio. `settled`: returns the session after an update, from the merged
+    session and the requested settings.
     """
 
-    opened: Callable[[str, str, int], Json]  # of its id, model and end
+    opened: Callable[[str, str, int], Json]  # from its id, model, and expiry
     table: CheckTable
     input: Callable[[Json], InputSettings]
     output: Callable[[Json, Json], OutputSettings]
@@ -88,7 +88,7 @@ def transcriber_of(transcription: Mapping[str, Any] | None) -> str | None:
 
 
 def flat_session(session_id: str, model: str, expires_at_s: int, detection: Json) -> Json:
-    """A session as a service opens it whose settings lie side by side, as in preview."""
+    """Return the initial session of a service with all settings at the top level, as in preview."""
     return {
         "id": session_id,
         "object": "realtime.session",
@@ -111,7 +111,7 @@ def flat_session(session_id: str, model: str, expires_at_s: int, detection: Json
 
 
 def detection_of(setting: Json | None) -> EffectiveTurnDetection | None:
-    """The turn detection that a setting asks for. Azure's semantic detectors have a silence, as `server_vad` has."""
+    """Return the requested turn detection. Azure's semantic detectors have a silence, as `server_vad` has."""
     if setting is None:
         return None
     kind = "semantic_vad" if setting["type"] == "semantic_vad" else "server_vad"
@@ -120,7 +120,7 @@ def detection_of(setting: Json | None) -> EffectiveTurnDetection | None:
 
 
 def flat_input(session: Json, format: AudioFormat) -> InputSettings:
-    """How the caller is heard, where the settings of a session lie side by side, as in preview."""
+    """Return the input settings of a session with all settings at the top level, as in preview."""
     return InputSettings(
         format,
         detection_of(session["turn_detection"]),
@@ -129,7 +129,7 @@ def flat_input(session: Json, format: AudioFormat) -> InputSettings:
 
 
 def flat_output(session: Json, response: Json) -> OutputSettings:
-    """What a response gives out, where the settings of a session lie side by side, as in preview."""
+    """Return the output settings of a response, if all settings of the session are at the top level, as in preview."""
     chosen = session | response
     return OutputSettings(
         audio="audio" in chosen["modalities"],
@@ -145,14 +145,14 @@ GA_TYPES = ("realtime", "transcription")
 
 
 class EffectiveSession:
-    """`shown` is the session object of events; `input` is what it says of hearing."""
+    """The session of one client. `shown`: the session object in events; `input`: its input settings."""
 
     def __init__(self, form: SessionForm, session_id: str, model: str, expires_at_s: int) -> None:
         self.form, self.model = form, model
         self._take(form.opened(session_id, model, expires_at_s))
 
     def update(self, wanted: Any, place: EventPath, *, has_spoken: bool) -> None:
-        """Take a session.update, whole. Raises RejectedError."""
+        """Apply a session.update completely. Raise RejectedError if it is invalid."""
         if self.form.type is not None and isinstance(wanted, dict):
             kind = wanted.get("type")
             if kind is None:
@@ -160,7 +160,7 @@ class EffectiveSession:
             if kind in GA_TYPES and kind != self.form.type:
                 problem = f"Passing a {kind} session update event to a {self.form.type} session is not allowed."
                 raise RejectedError("invalid_parameter", problem)
-        table = {SIMULATOR_MARK: ignored, **self.form.table}  # some clients send back what they were shown
+        table = {SIMULATOR_MARK: ignored, **self.form.table}  # some clients send the mark back
         updated = self.form.settled(accepted(table, self.shown, wanted, place), wanted)
         if has_spoken and self.form.output(updated, {}).voice != self.output({}).voice:
             problem = "Cannot update a conversation's voice if assistant audio is present."
@@ -168,20 +168,20 @@ class EffectiveSession:
         self._take(updated)
 
     def output(self, response: Json) -> OutputSettings:
-        """What a response gives out whose response.create asked for `response`."""
+        """Return the output settings of a response with the settings `response`."""
         return self.form.output(self.shown, response)
 
     def effort(self, response: Json) -> str:
-        """How much such a response reasons, in the words of the wire; nothing where nobody says so."""
+        """Return the reasoning effort of such a response, in the protocol's words; empty if none is set."""
         chosen = self.shown | response
         reasoning = chosen.get("reasoning") or {}
         return str(reasoning.get("effort") or chosen.get("reasoning_effort", ""))
 
-    # Fillers, which Azure Voice Live has, by `interim_response`. How they come is told nowhere: that one for a late
-    # answer is an item of its own ahead of it, and one for a function call a response of its own, is an assumption.
+    # Fillers, which Azure Voice Live sends if `interim_response` is set. Their events are not documented. Assumptions:
+    # a filler for a late answer is an item before it, and a filler for a function call is a separate response.
 
     def filler_after_ns(self, response: Json) -> int | None:
-        """After how long such a response is given a filler; None: never."""
+        """Return the delay after which such a response has a filler; None if it has none."""
         setting = (self.shown | response).get("interim_response") or {"triggers": ()}
         return setting["latency_threshold_ms"] * NS_PER_MS if "latency" in setting["triggers"] else None
 

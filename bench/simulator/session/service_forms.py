@@ -1,10 +1,10 @@
-"""Lists the services that the simulator stands in for, by the forms of their sessions.
+"""The session forms of the simulated services.
 
-Here are OpenAI and Azure OpenAI (sessions that answer, and those that only transcribe), and the services that speak the
-Realtime API with small differences; Voice Live has a module beside this one.
+This module has the forms of OpenAI and Azure OpenAI (sessions with responses, and sessions that only transcribe), and
+of services that implement the Realtime API with small differences. voice_live_form.py has the form of Voice Live.
 
-Only what a client must do otherwise is simulated: where settings stand, what they are called, at which rates audio is
-heard. What is known of each is in `bench.protocol.dialects`, and docs/targets.md says how it was tried.
+Only differences that affect clients are simulated: the position and the name of settings, and the sample rates of
+input. `bench.protocol.dialects` describes each service, and docs/targets.md states how each was tested.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bench.simulator.session.session_schema import FUNCTION, PREVIEW_RESPONSE, P
 WITHOUT_DETECTION = "gpt-realtime-whisper"
 
 
-# As a service opens them
+# Initial sessions
 
 
 def preview_session(session_id: str, model: str, expires_at_s: int) -> Json:
@@ -34,7 +34,7 @@ def preview_session(session_id: str, model: str, expires_at_s: int) -> Json:
 
 
 def ga_session(session_id: str, model: str, expires_at_s: int, own: AudioFormat = FORMATS["pcm16"]) -> Json:
-    """`own`: the service's own format."""
+    """Return the initial session of GA. `own`: the service's default format."""
     return {
         "type": "realtime",
         "object": "realtime.session",
@@ -77,7 +77,7 @@ def ga_transcription(session_id: str, model: str, expires_at_s: int) -> Json:
 TRANSCRIPTION_OBJECT = "realtime.transcription_session"
 
 
-# What they mean
+# Input and output settings
 
 
 def _ga_input(session: Json) -> InputSettings:
@@ -90,13 +90,16 @@ def _ga_input(session: Json) -> InputSettings:
 
 
 def _unanswered(heard: InputSettings) -> InputSettings:
-    """The same where nobody answers what is heard."""
+    """Return the same settings, without responses to the input."""
     silent = heard.detection and replace(heard.detection, create_response=False, idle_timeout_ms=None)
     return replace(heard, detection=silent)
 
 
 def _without_detection(merged: Json, wanted: Json) -> Json:
-    """Puts out turn detection for the model that has none (the SDK's texts, and field reports of the refusal)."""
+    """Switch off turn detection for the model that has none. Raise RejectedError if a client requests it.
+
+    Sources: the SDK's texts, and field reports of the error.
+    """
     heard = merged["audio"]["input"]
     if effective.transcriber_of(heard["transcription"]) != WITHOUT_DETECTION:
         return merged
@@ -120,7 +123,7 @@ def _ga_output(session: Json, response: Json) -> OutputSettings:
     )
 
 
-# The forms
+# Forms
 
 
 PREVIEW_FORM = SessionForm(
@@ -133,7 +136,7 @@ PREVIEW_FORM = SessionForm(
 )
 AZURE_PREVIEW_FORM = replace(
     PREVIEW_FORM,
-    table={**PREVIEW_SESSION, "model": checks.ignored},  # the Mar 2025 quickstart sends it
+    table={**PREVIEW_SESSION, "model": checks.ignored},  # the quickstart of March 2025 sends it
     response={**PREVIEW_RESPONSE, **dict.fromkeys(session_schema.TOLERATED_RESPONSE_KEYS, checks.ignored)},
 )
 
@@ -176,7 +179,7 @@ TRANSCRIBER = Nullable(checks.shape({"model": checks.text}))
 
 
 def _unshelled(value: Any, place: EventPath) -> Json:
-    """A function that stands in `function`, as it is kept."""
+    """Return a function that is nested in `function`, in the form in which it is stored."""
     shell = IN_SHELL(value, place)
     return {"type": "function", **FUNCTION(shell["function"], place.key("function"))}
 
@@ -184,7 +187,7 @@ def _unshelled(value: Any, place: EventPath) -> Json:
 SHELLED = checks.array(_unshelled)
 
 
-# Qwen-Omni: `pcm`, at a rate beside it
+# Qwen-Omni: format `pcm`, with the rate in a separate setting
 
 QWEN_FORMAT: CheckTable = {"format": {"type": checks.choice("pcm"), "sample_rate": checks.one_of_whole(PCM)}}
 QWEN_SESSION: CheckTable = {
@@ -228,11 +231,11 @@ QWEN_FORM = SessionForm(
 )
 
 
-# xAI: voice and turn detection at the top
+# xAI: voice and turn detection at the top level
 
 
 def xai_form(ga: SessionForm) -> SessionForm:
-    """GA's form with the two settings where xAI has them; where GA has them they are unknown."""
+    """Return GA's form with voice and turn detection at the top level. Inside `audio` they are unknown."""
     audio: Any = ga.table["audio"]
     inside = {
         side: {key: check for key, check in audio[side].items() if key not in ("turn_detection", "voice")}
@@ -258,12 +261,12 @@ def _sunk(session: Json) -> Json:
     return session | {"audio": {"input": heard, "output": session["audio"]["output"] | {"voice": session["voice"]}}}
 
 
-# All of them
+# All forms
 
 
 @cache
 def form_of(dialect: WireDialect) -> SessionForm:
-    """The form of session that a client of this dialect gets: of one that answers, or that only transcribes."""
+    """Return the session form of this dialect: with responses, or only for transcription."""
     match dialect.name:
         case VOICE_LIVE.name:
             return voice_live_form.FORM

@@ -1,4 +1,4 @@
-"""Says what may be written into a session and a response.create, tools included, in preview and in GA."""
+"""The settings of a session and of a response.create, tools included, in preview and in GA."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ TOOL_CHOICE = checks.choice_or(checks.by_type({"function": CHOSEN_FUNCTION}), "a
 
 
 def token_cap(most: int) -> SettingCheck:
-    """At most so many tokens, or as many as there are."""
+    """Return a check of a limit of at most `most` tokens, or "inf"."""
     return lambda value, place: value if value == "inf" else checks.whole(1, most)(value, place)
 
 
-PREVIEW_CAP, GA_CAP = token_cap(4096), token_cap(32_000)  # that of gpt-realtime-2; other models of GA take 4096
+PREVIEW_CAP, GA_CAP = token_cap(4096), token_cap(32_000)  # gpt-realtime-2's; other GA models accept 4096
 
 truncation = checks.choice_or(
     checks.shape(
@@ -54,7 +54,7 @@ reasoning = checks.shape({"effort": checks.choice(*EFFORTS)})
 
 
 def modalities(*supported: list[str]) -> SettingCheck:
-    """What a response is made of: one of these lists."""
+    """Return a check of the modalities of a response: one of these lists."""
 
     def check(value: Any, place: EventPath) -> Any:
         if value not in supported:
@@ -71,7 +71,7 @@ GA_MODALITIES = modalities(["text"], ["audio"])
 
 
 def format_check(names: Sequence[AudioFormatName]) -> SettingCheck:
-    """A format of GA, one of these; without a type or a rate the first one that has it."""
+    """Return a check of a GA format, one of these. Without a type or a rate, the first one that matches is used."""
     spelled = [ga_format(RATED_FORMATS[name]) for name in names]
     rates = [format["rate"] for format in spelled if "rate" in format]
     keys: CheckTable = {"type": checks.anything, "rate": checks.one_of_whole(rates, min(rates), max(rates))}
@@ -85,15 +85,15 @@ def format_check(names: Sequence[AudioFormatName]) -> SettingCheck:
 
 
 def format_of(spelled: Json) -> AudioFormat:
-    """The format that a session of GA tells."""
+    """Return the format that a GA session states."""
     return next(format for format in RATED_FORMATS.values() if ga_format(format) == spelled)
 
 
-# Hearing
+# Input
 
 
 def turn_detection(*, ga: bool) -> SettingCheck:
-    """Fills in the defaults of the type; None, and Azure's {"type": "none"}, mean manual turns."""
+    """Return a check that adds the type's defaults. None means manual turns; outside GA, so does {"type": "none"}."""
     server: Json = {"type": "server_vad", "threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 200}
     server |= {"idle_timeout_ms": None} if ga else {}
     defaults = (server, {"type": "semantic_vad", "eagerness": "auto"})
@@ -139,7 +139,7 @@ NOISE_KINDS = checks.choice("near_field", "far_field")
 
 
 def ga_hearing(transcriber: SettingCheck, format: SettingCheck) -> CheckTable:
-    """What may be said of a GA session's input; `transcriber` checks the name of the model."""
+    """Return the input settings of a GA session. `transcriber` checks the name of the model."""
     transcription = {
         "model": transcriber,
         "language": checks.text,
@@ -168,9 +168,9 @@ PREVIEW_HEARING: CheckTable = {
 
 PREVIEW_VOICES = ("alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse")
 GA_VOICES = (*PREVIEW_VOICES, "marin", "cedar")
-GA_VOICE = checks.choice_or(checks.shape({"id": checks.text}, "id"), *GA_VOICES)  # by its name, or {id} of a custom one
+GA_VOICE = checks.choice_or(checks.shape({"id": checks.text}, "id"), *GA_VOICES)  # a name, or {id} of a custom voice
 
-TYPED_KEYS = ("model", "client_secret")  # of the SDK's preview types, which some clients send whole, as nulls
+TYPED_KEYS = ("model", "client_secret")  # in the SDK's preview types, which some clients send complete, with nulls
 PREVIEW_SESSION: CheckTable = {
     **PREVIEW_HEARING,
     "modalities": PREVIEW_MODALITIES,
@@ -188,7 +188,7 @@ PREVIEW_SESSION: CheckTable = {
 
 
 def ga_session_table(transcriber: SettingCheck, format: SettingCheck) -> CheckTable:
-    """What may be said of a GA session; `transcriber` checks the name of the model that writes the caller's words."""
+    """Return the settings of a GA session. `transcriber` checks the name of the transcription model."""
     return {
         "type": checks.choice("realtime"),
         "output_modalities": GA_MODALITIES,
@@ -212,11 +212,11 @@ def ga_session_table(transcriber: SettingCheck, format: SettingCheck) -> CheckTa
 
 
 OPENAI_TRANSCRIBER = checks.choice(*TRANSCRIBERS)
-AZURE_TRANSCRIBER = checks.short(64)  # there a deployment is named
+AZURE_TRANSCRIBER = checks.short(64)  # the name of a deployment
 
 
 def ga_transcription_table(transcriber: SettingCheck, format: SettingCheck) -> CheckTable:
-    """What may be said of a GA session that writes down what it hears, and answers nothing."""
+    """Return the settings of a GA session that only transcribes."""
     return {
         "type": checks.choice("transcription"),
         "audio": {"input": ga_hearing(transcriber, format)},
@@ -226,7 +226,7 @@ def ga_transcription_table(transcriber: SettingCheck, format: SettingCheck) -> C
 
 PREVIEW_TRANSCRIPTION: CheckTable = {
     **PREVIEW_HEARING,
-    "input_audio_transcription": PREVIEW_TRANSCRIBER,  # it cannot be put out: there would be nothing left to do
+    "input_audio_transcription": PREVIEW_TRANSCRIBER,  # cannot be switched off: the session does nothing else
     "include": checks.not_simulated,
     "modalities": PREVIEW_MODALITIES,
     "client_secret": checks.unknown,
@@ -236,7 +236,7 @@ _RESPONSE: CheckTable = {
     "instructions": checks.text,
     "conversation": checks.choice("auto", "none"),
     "metadata": Nullable(checks.strings_by_name),
-    "input": checks.array(checks.anything),  # items, which are checked where they are read
+    "input": checks.array(checks.anything),  # items, which are checked when they are read
 }
 OF_BOTH = ("modalities", "voice", "output_audio_format", "tools", "tool_choice", "temperature")
 PREVIEW_RESPONSE: CheckTable = {
@@ -244,7 +244,7 @@ PREVIEW_RESPONSE: CheckTable = {
     **{key: PREVIEW_SESSION[key] for key in OF_BOTH},
     **dict.fromkeys(("max_output_tokens", "max_response_output_tokens"), PREVIEW_CAP),
 }
-# of legacy Azure clients, and of those of Voice Live
+# Sent by legacy Azure clients, and by clients of Voice Live.
 TOLERATED_RESPONSE_KEYS = ("commit", "cancel_previous", "append_input_items", "input_items")
 
 

@@ -1,8 +1,7 @@
-"""Defines the sessions of Azure Voice Live: the events of preview, and settings of its own (azure-ai-voicelive 1.3.1).
+"""The sessions of Azure Voice Live: the events of preview, and further settings (azure-ai-voicelive 1.3.1).
 
-What its settings do beyond those of preview is not simulated, but for the words that a client is shown of them: its
-semantic detectors end speech as `server_vad` does, its voices sound alike. Avatars, animation and timestamps of words
-are not known here, and refused.
+Events show the further settings, but most have no effect: its semantic detectors end speech as `server_vad` does, and
+all its voices sound the same. Avatars, animation and word timestamps are unknown settings, and rejected.
 """
 
 from __future__ import annotations
@@ -121,7 +120,7 @@ FILLER_KINDS = checks.by_type(
 SAID: CheckTable = {
     "modalities": checks.array(checks.choice("text", "audio"), empty=False),
     "instructions": checks.text,
-    "voice": checks.choice_or(VOICES, *session_schema.GA_VOICES),  # one of OpenAI's by its name, or any as an object
+    "voice": checks.choice_or(VOICES, *session_schema.GA_VOICES),  # an OpenAI voice by name, or any voice as an object
     "output_audio_format": checks.choice(*FORMATS, *RATED),
     "tools": session_schema.TOOLS,
     "tool_choice": session_schema.TOOL_CHOICE,

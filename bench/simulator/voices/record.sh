@@ -1,6 +1,6 @@
 #!/bin/sh
-# How the replies were made: espeak-ng speaks each NAME.txt, sox brings it to 24 kHz mono 16 bit behind some silence,
-# in place of which each reply gets one of its own when it is loaded. Run it here; it needs espeak-ng 1.51 and sox 14.4.
+# Makes the replies: espeak-ng speaks each NAME.txt, and sox converts it to 24 kHz, mono, 16 bit, after some silence. When
+# a reply is loaded, another silence replaces this one. Run it in this folder. It needs espeak-ng 1.51 and sox 14.4.
 set -eu
 say() { # NAME LEADING_SILENCE_S VARIANT
   espeak-ng -v "en-us+$3" -s 185 --stdout -f "$1.txt" |
