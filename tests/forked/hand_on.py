@@ -1,8 +1,7 @@
-"""Lets a forked Locust have the commands before and after its run, and looks at it, forked by the server of reports.
+"""Let a forked Locust fork the commands before and after its run, and its interim analyses, from the server of reports.
 
-The fork server of Locust executes this text with `REPORTS`, a descriptor of the other's, after its imports and before
-its first fork. It takes the place of `subprocess` in the two modules that start the commands before and after, and of
-what starts a look.
+The fork server of Locust executes this text after its imports and before its first fork. `REPORTS` is a descriptor of
+the server of reports. The text replaces `subprocess` in the module that starts these commands.
 """
 
 # mypy: ignore-errors
@@ -20,7 +19,10 @@ PYTHONS = {name: value for name, value in os.environ.items() if name.startswith(
 
 
 class Forking:
-    """What those modules take of subprocess; a command is started as ever where the environment has another Python."""
+    """The parts of subprocess that the module uses.
+
+    A command is started as usual if its environment has other Python variables.
+    """
 
     CompletedProcess, TimeoutExpired = subprocess.CompletedProcess, subprocess.TimeoutExpired
 
@@ -42,7 +44,7 @@ class Forking:
             return subprocess.CompletedProcess(command, code, output.read(), errors.read())
 
     def _status(self, wanted, timeout, *streams):
-        """The wait status of the command; it does not outlive whoever waits for it."""
+        """Return the wait status of the command; kill the command if the wait is interrupted."""
         ours, theirs = socket.socketpair()
         with theirs, tempfile.TemporaryFile("w+", encoding="utf-8") as request:
             json.dump(wanted, request)
