@@ -69,7 +69,7 @@ class Mouth:
         return dumped({"event": "mark", "streamSid": "MZ", "mark": {"name": name}})
 
     def voice(self, ms: float, level: int = 8_000) -> Samples:
-        """Return syllables: 400 Hz, 140 ms loud and 60 ms silent; a sound of constant level would be taken for a hum."""
+        """Return syllables: 400 Hz, 140 ms loud and 60 ms silent; a constant level would be taken for a hum."""
         places = np.arange(round(self.format.rate_hz * ms / 1_000))
         at_ms = places * 1_000 // self.format.rate_hz
         return (level * (at_ms % 200 < 140) * np.sin(2 * np.pi * 400 * places / self.format.rate_hz)).astype(np.int16)

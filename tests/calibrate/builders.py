@@ -94,7 +94,7 @@ def received(type: str, at_ns: int, **more: Any) -> dict[str, Any]:
 
 
 def appends(turn: int, begin: int, chunks: Iterable[int], size: int = 2400) -> list[dict[str, Any]]:
-    """Return a turn's audio in chunks of `size` bytes received at these instants, from byte `begin` of the session on."""
+    """Return a turn's audio in chunks of `size` bytes, received at these instants, from byte `begin` of the session."""
     return [
         received(
             "input_audio_buffer.append",

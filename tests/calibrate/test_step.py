@@ -81,7 +81,7 @@ def truth(run: Run) -> Iterable[dict[str, Any]]:
 
 
 def seconds(run: Run) -> list[dict[str, Any]]:
-    """Return the rows of seconds: 2,000 events in each, at a quarter of a core; 4,000 events outside the steady part."""
+    """Return the rows of seconds: 2,000 events each at a quarter of a core; 4,000 events outside the steady part."""
     return [
         {
             "second": second,

@@ -22,7 +22,7 @@ BENCHMARK = "benchmark"
 
 
 class ClientRow(NamedTuple):
-    """A client on one dialect. `outcomes`: the reason for each step that does not pass; `where`: the place of its test."""
+    """A client on one dialect. `outcomes`: the reason for each step that does not pass; `where`: where it is tested."""
 
     client: str
     dialect: str
