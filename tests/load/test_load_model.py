@@ -292,8 +292,7 @@ def test_calls_of_a_course_come_in_order_and_within_it(
 
 @given(SHORT)
 def test_a_constant_pattern_follows_its_course_to_the_call(course: LoadSchedule) -> None:
-    """The n-th call arrives when the integral of the rate reaches n; if the rate is zero then, at any time until it
-    rises."""
+    """Call n arrives when the integral of the rate reaches n; if the rate is zero then, at any time until it rises."""
     for number, at_s in enumerate(called(ArrivalPattern(CONSTANT), course)):
         assert brought(course, at_s) == pytest.approx(number, abs=1e-3 + 1e-6 * number)
 
