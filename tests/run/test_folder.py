@@ -180,7 +180,7 @@ def test_a_column_that_takes_more_memory_than_any_run_s_is_refused(
 
 
 def run_on(parent: Path, *names: str) -> Path:
-    """Return a finalized run with a worker on each of these hosts; the event loop of number n has a delay of n + 1 ms."""
+    """Return a finalized run with a worker on each host; the event loop of number n has a delay of n + 1 ms."""
     folder, _ = build_run(parent, 0)
     for number, name in enumerate(names):
         recorder = Recorder(Spool(folder, number), RUN_BEGAN_NS, host=named_host() | {"name": name, "niceness": number})

@@ -52,7 +52,7 @@ def test_the_bound_holds_for_every_history_whenever_the_worker_falls_silent_and_
 
 @given(histories(), st.integers(0, 30 * S), st.integers(1, 4))
 def test_the_bound_by_pairs_holds_for_every_history(begins: Begins, until_ns: int, turns: int) -> None:
-    """Each slot runs sessions of `turns` turns; the plan, or the calls that arrived, give the exact number of sessions."""
+    """Each slot runs sessions of `turns` turns; the plan, or the arrived calls, give the exact number of sessions."""
     truth = sum(map(len, begins))
     pairs = sum(-(-len(slot) // turns) for slot in begins)
     begun = sum(at_ns <= until_ns for slot in begins for at_ns in slot)

@@ -79,7 +79,7 @@ USED: list[tuple[dict[str, str], str, int, tuple[str, str] | None]] = [
     ({"HTTPS_PROXY": A, "https_proxy": ""}, HOST, 443, None),
     ({"HTTPS_PROXY": " "}, HOST, 443, None),
     ({"HTTP_PROXY": A, "http_proxy": A}, HOST, 443, None),
-    # This machine needs none.
+    # This machine needs no proxy.
     *((EVERYWHERE, host, 443, None) for host in ("localhost", "127.0.0.1", "127.9.9.9", "::1")),
     # NO_PROXY names hosts, suffixes, ports and networks,
     *((EVERYWHERE | {"NO_PROXY": but}, host, port, None) for but, host, port in (
