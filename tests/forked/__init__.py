@@ -1,4 +1,4 @@
-"""Start `python -m MODULE` or `python -c PROGRAM` for a test without importing: a fork server has imported everything.
+"""Starting `python -m MODULE` or `python -c PROGRAM` for a test without imports: a fork server has done them.
 
 `run` and `Popen` have the interface of subprocess. If a command begins like one of `PREPARATIONS`, it is forked from an
 interpreter with the same options that has already imported what the command needs. `tests/system/test_forked.py` checks

@@ -1,7 +1,8 @@
-"""Let a forked Locust fork the commands before and after its run, and its interim analyses, from the server of reports.
+"""A patch by which a forked Locust forks the commands before and after its run, and its interim analyses.
 
-The fork server of Locust executes this text after its imports and before its first fork. `REPORTS` is a descriptor of
-the server of reports. The text replaces `subprocess` in the module that starts these commands.
+The server of reports forks these commands. The fork server of Locust executes this text after its imports and before
+its first fork. `REPORTS` is a descriptor of the server of reports. The text replaces `subprocess` in the module that
+starts the commands.
 """
 
 # mypy: ignore-errors

@@ -262,8 +262,10 @@ def truncating(truncation: Any, limit_tokens: int | None = 101, **changes: Any) 
 
 
 def read_by_turns(behaviour: Behaviour, turns: int) -> list[int]:
-    """Return the input tokens of each response without the instructions; each turn has 20 tokens, and no answer is
-    stored."""
+    """Return the input tokens of each response without the instructions.
+
+    Each turn has 20 tokens, and no answer is stored.
+    """
     return [usage(behaviour, text(80), written(conversation="none"))["input_tokens"] - 1 for _ in range(turns)]
 
 
