@@ -29,8 +29,7 @@ STALL_MS = 2000.0
 
 @dataclass(frozen=True)
 class Case:
-    """`burst_s`: mean length of an outage; `share`: of the time in outages; `shared`: both targets have the same
-    outages.
+    """`burst_s`: mean length of an outage; `share`: of the time in outages; `shared`: both targets have the same.
 
     `margin`: in points; 0 is exactly on the margin, because both targets are alike. `most`: maximum of regressed and of
     passed.

@@ -95,8 +95,10 @@ def _shares(shape: Shape, *, doubles: bool = False) -> tuple[float, float]:
 
 
 def levels_of(plan: Plan) -> tuple[list[GroupedLatency], tuple[GroupDifference, ...]]:
-    """Return the latencies by load in the report of such a run, and the levels that differ significantly. No file is
-    used."""
+    """Return the latencies by load in the report of such a run, and the levels that differ significantly.
+
+    The report is computed without files.
+    """
     tables = synthetic.rows(plan)
     frames = turn_frame(tables["turns"]), session_frame(tables["sessions"]), second_frame(tables["seconds"])
     run = RunFrames(Path(), {"state": "ended"}, *frames, Histograms(), finalized=True)

@@ -97,8 +97,7 @@ MODELS: dict[str, Service] = {
 
 @dataclass(frozen=True)
 class QueueService:
-    """Callers who think, ask, and wait for one of SERVERS servers, with two turns in a session; their latencies
-    correlate."""
+    """Callers who think, ask, and wait for one of SERVERS servers, two turns in a session; latencies correlate."""
 
     def edge(self, most: int) -> int:
         return edge_by("concurrency")
@@ -208,8 +207,10 @@ def with_servers(by: str, name: str, times: int = 1) -> None:
 
 
 def with_quota() -> None:
-    """Run a real search against the simulator with a request quota; the requests of one minute are available at the
-    start."""
+    """Run a real search against the simulator with a request quota.
+
+    The requests of one minute are available at the start.
+    """
     print(f"{REQUESTS_PER_MIN} requests a minute")
     document = real(f"quota: {{requests_per_minute: {REQUESTS_PER_MIN}}}\n", "--slo", "failure_rate<20%", "--to", "32")
     print(f"kind: {(document['breaking_point'] or {}).get('kind')}; {document['sentence']}")

@@ -188,8 +188,10 @@ def figures(rng: np.random.Generator, case: Case, level: float, number: int) -> 
 
 
 def failed(rng: np.random.Generator, case: Case) -> float:
-    """Return the share of failed turns of a run: 0.5 %, up to ten points more in bad nights, with an ICC of 0.1 in
-    sessions."""
+    """Return the share of failed turns of a run: 0.5 %, up to ten points more in bad nights.
+
+    Failures have an ICC of 0.1 in sessions.
+    """
     rate = FAILED * rng.lognormal(0, 0.5) + (rng.random() < case.bad) * rng.uniform(0, 0.1)
     own = rng.beta(rate * 9, (1 - rate) * 9, SESSIONS)
     return float(rng.binomial(TURNS, own).sum()) / (SESSIONS * TURNS)

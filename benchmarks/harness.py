@@ -41,8 +41,7 @@ def turns_of(folder: Path) -> pd.DataFrame:
 
 
 def truth_of(path: Path) -> tuple[pd.DataFrame, int]:
-    """Return a row per response (the arrival of its request, the sending of its first audio), and the number of
-    requests."""
+    """Return a row per response (arrival of its request, sending of its first audio), and the number of requests."""
     requested: dict[str, int] = {}
     first: dict[str, int] = {}
     requests = 0

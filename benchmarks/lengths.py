@@ -289,8 +289,10 @@ def families() -> Iterable[Row]:
 
 
 def orders() -> Iterable[Row]:
-    """Yield whether upper bounds grow with single failures: 290 pairs must not pass at one point because some turns
-    failed."""
+    """Yield whether upper bounds grow with single failures.
+
+    290 pairs must not pass at a margin of one point because some turns failed.
+    """
     turns = np.full(290, 10.0)
     alone = [np.where(np.arange(290) < failed, 1.0, 0.0) for failed in (0, 1, 2, 4, 8, 16, 32)]
     uppers = [ratio_of((events, turns)).upper(NOMINAL) for events in alone]

@@ -54,8 +54,9 @@ PLANS = ((200, 50), (400, 50))
 """(pairs, pairs between interim analyses)"""
 ICC = 0.3
 SPREAD, NARROW = 0.3, 0.1
-"""Sigma of log latency for estimates after interim analyses, and for a clock with ticks as wide as the uncertainty of
-quantiles.
+"""Sigma of log latency: for estimates after interim analyses, and for a clock with wide ticks.
+
+A tick of the clock is as wide as the uncertainty of quantiles.
 """
 
 
@@ -119,8 +120,10 @@ def limits() -> Iterable[Row]:
 
 
 def ties() -> Iterable[Row]:
-    """Yield the errors with a clock of 10 ms: most resampled quantiles are tied, exactly on the margin or one tick
-    away."""
+    """Yield the errors with a clock of 10 ms.
+
+    Most resampled quantiles are tied, exactly on the margin or one tick away.
+    """
     for p, ratio, times in ((0.5, 0.1, 1.1), (0.5, 0.1, 1.11), (0.95, 0.2, 1.2)):
         rng, words = generator("ties", p, times), Counter[str]()
         for _ in range(LOOKED):

@@ -105,8 +105,7 @@ class Spender:
 
 
 def turn_end_us(folder: Path) -> dict[str, float]:
-    """Return the median CPU time of each part of a turn's end: its observation, the listeners, its row, and the
-    progress."""
+    """Return the median CPU time of a turn's end by part: its observation, the listeners, its row, and the progress."""
     target = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=gpt-realtime")
     keyring, terms = Keyring([target]), {target.label: PricingTerms(own=Prices(1, 1, 1, 1, 1, 1))}
     (folder / "spool").mkdir()

@@ -46,8 +46,10 @@ def show(run: WatchedRun, sessions: int) -> None:
 
 
 def cost(appends: list[tuple[str, int]], watched: Watched) -> tuple[float, float]:
-    """Return (CPU µs per chunk, chunks per second) while all sessions talk; `appends`: (session, instant) of every
-    chunk."""
+    """Return (CPU µs per chunk, chunks per second) while all sessions talk.
+
+    `appends`: (session, instant) of every chunk.
+    """
     firsts: dict[str, int] = {}
     lasts: dict[str, int] = {}
     for session, at_ns in appends:

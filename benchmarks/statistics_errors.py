@@ -40,8 +40,10 @@ REPETITIONS = 300
 TURNS = 10
 SIGMA, ICC, STALLED = 0.5, 0.3, 0.03
 TOGETHER = 0.1
-"""The correlation of failures in a session. That of real services is unknown, so other values are tested for equal
-targets."""
+"""The correlation of failures in a session.
+
+That of real services is unknown, so other values are tested for equal targets.
+"""
 MORE_TOGETHER = (0.2, 0.3)
 
 Floats = npt.NDArray[np.float64]
@@ -128,8 +130,7 @@ def more_together(rng: np.random.Generator, rate: float, together: float) -> Dif
 
 
 def ends() -> bool:
-    """Check gates on p50 at 10 %, p95 at 20 % and failures at one point: print exit 0 / 1 / 3 in %, and the expected
-    values."""
+    """Check gates on p50 at 10 %, p95 at 20 % and failures at one point; print exit 0 / 1 / 3 in %."""
     print(f"\nexit 0 / 1 / 3 in % of {REPETITIONS} repetitions (expected), and the largest distance in standard errors")
     met = True
     for sessions, expected in FOUND.items():

@@ -57,7 +57,7 @@ def lost(rng: np.random.Generator, sessions: int, turns: int) -> Floats:
 
 
 def cut(rng: np.random.Generator, sessions: int, turns: int) -> Floats:
-    """Return latencies of which 3 % of the turns fail because their session ended before, at a uniformly random turn."""
+    """Return latencies of which 3 % of the turns fail because their session ended at a uniformly random turn."""
     ends = np.where(
         rng.random((sessions, 1)) < 0.06 * turns / (turns + 1), rng.integers(0, turns, (sessions, 1)), turns
     )

@@ -60,8 +60,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Cannot:
-    """A client that cannot carry this load, and the reason. Not `usable` if the simulator was late: it may be the
-    cause."""
+    """A client that cannot carry this load, and the reason. Not `usable` if the simulator was late."""
 
     why: str
     simulator_late_ms: float = 0.0
@@ -101,8 +100,10 @@ def told_by_rows(turns: pd.DataFrame, sessions: pd.DataFrame) -> Told:
 
 
 def unequal(told: Told, truth: Truth, sessions: int, turns: int) -> str | None:
-    """Return how the work differs from the requested work, or None: every session, every turn, and every byte is
-    compared."""
+    """Return how the work differs from the requested work, or None.
+
+    The number of sessions and turns, and every byte that was sent, are compared.
+    """
     if len(told.messages) != sessions:
         return f"{len(told.messages)} of {sessions} sessions were played to the end"
     if len(told.requested) != sessions * turns or len(truth.requests) != sessions * turns:

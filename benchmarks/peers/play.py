@@ -99,8 +99,10 @@ PEERS = (
 def play(
     peer: Peer, load: Load, scratch: Path, *, profile: str = PROFILE, limit_s: float | None = None
 ) -> Played | Cannot:
-    """Run one client at one load. Return Cannot if it failed or was much too slow. `limit_s`: replaces the load's own
-    limit."""
+    """Run one client at one load. Return Cannot if it failed or was much too slow.
+
+    `limit_s`: replaces the load's own limit.
+    """
     limit_s = load.limit_s if limit_s is None else limit_s
     truth_log, profile_path = scratch / "truth.jsonl", scratch / "profile.yaml"
     profile_path.write_text(profile)

@@ -11,8 +11,7 @@ HEADER = (
     "sessions", "client", "off p50", "p99", "p99.9 ms", "CPU µs/event", "events/s", "MB received",
     "ttfa said", "ttfa true, ms", "simulator late", "others",
 )  # fmt: skip
-"""`off`: arrival timestamp − send timestamp. `ttfa`: p50 · p99. `simulator late`: p99, ms. `others`: of the client's
-core."""
+"""`off`: arrival − send timestamp. `ttfa`: p50 · p99. `simulator late`: p99, ms. `others`: of the client's core."""
 LATE = "not used"
 
 

@@ -1,7 +1,7 @@
-"""Calls with all agents of the table, in memory and without real time: each turn has one outcome, and no value is
-invented.
+"""Calls with all agents of the table, in memory: each turn has one outcome, and no value is invented.
 
-The observations of each call are compared with what the agent sent, and with a replay of the event log.
+The clock is virtual. The observations of each call are compared with what the agent sent, and with a replay of the
+event log.
 """
 
 from __future__ import annotations
@@ -83,8 +83,7 @@ def since_ms(call: Call, at_ns: int) -> float:
 
 
 def test_a_mark_comes_back_when_what_is_before_it_was_played_or_dropped_and_not_before(tmp_path: Path) -> None:
-    """An agent may send a minute of audio in advance; an immediate mark would tell it that all of it was already
-    played."""
+    """An agent may send a minute of audio in advance; an immediate mark would mean that all of it was already played."""
 
     def deeds() -> Deeds:
         yield TWILIO.mark("first")
@@ -127,8 +126,7 @@ def test_an_agent_that_is_not_silent_within_two_seconds_has_not_yielded(tmp_path
 
 
 def test_a_greeting_in_another_format_is_heard_as_it_is_before_any_turn(tmp_path: Path) -> None:
-    """In the wrong format, the playout queue would not be empty when the first answer comes, and would count as part of
-    it."""
+    """In the wrong format, playback would last until the first answer comes, and would count as part of it."""
     mouth = Mouth("pcm", PCM16_48K)
 
     def deeds() -> Deeds:

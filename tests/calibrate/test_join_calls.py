@@ -53,8 +53,7 @@ def ms(number: float) -> int:
 
 
 def spoken_row(begin_ms: int, **instants_ms: float) -> dict[str, Any]:
-    """Return a row of a turn with correct instants, except those that are given; relative to the start of the
-    recording."""
+    """Return a row of a turn with correct instants, except those given, in ms after the start of the recording."""
     true = {"speech_start": begin_ms + 100 + LATE_MS, "speech_end": begin_ms + 500 + LATE_MS}
     true |= {"first_audible": begin_ms + 1_220 + 40 + 10 + JITTER_MS}
     return call_row("speech_end", **(true | instants_ms))

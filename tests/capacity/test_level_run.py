@@ -38,8 +38,7 @@ class Busy:
 
 @dataclass
 class SteppedClocks:
-    """Clocks that advance only when sleeping. `steps_s`: the steps of the wall clock, by the seconds after which they
-    occur."""
+    """Clocks that advance only when sleeping. `steps_s`: steps of the wall clock, by the second of each."""
 
     steps_s: dict[float, float]
     now_ns: int = 1_000 * NS_PER_S

@@ -197,8 +197,7 @@ class Popen(subprocess.Popen[Any]):
     _told: socket.socket | None = None
 
     def __init__(self, command: Sequence[str], *, namespaces: Sequence[str] = (), **how: Any) -> None:
-        """Start the command. `namespaces`: files of the namespaces that a forked process enters, as setns(2) takes
-        them."""
+        """Start the command. `namespaces`: files of namespaces that a forked process enters by setns(2)."""
         self._namespaces = list(namespaces)
         super().__init__(command, **how)
 

@@ -39,8 +39,10 @@ locust -f scenarios/voice_turns.py --headless -u 2 -r 2 --sessions 2 --targets s
 rtbench report runs/*
 rtbench check runs/* --thresholds scenarios/ci.yaml --on-inconclusive warn || [ $? = $INVALID ]
 """
-"""The commands of a new user. A run passes too if it is too short to decide, or invalid because the machine is too
-busy."""
+"""The commands of a new user.
+
+A run may be too short to decide, or invalid because the machine is too busy.
+"""
 
 
 def wheel(folder: Path, **environment: str) -> Path:

@@ -1,5 +1,4 @@
-"""A run folder whose name is not UTF-8 is read, displayed and written like any other; its name is displayed with
-escapes."""
+"""A run folder whose name is not UTF-8 is read and written like any other; its name is displayed with escapes."""
 
 from __future__ import annotations
 

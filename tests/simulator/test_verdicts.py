@@ -1,5 +1,4 @@
-"""Client events that the services refuse are refused, with the code and parameter of the error; all others are
-accepted."""
+"""Client events that the services refuse are refused with the same code and parameter; all others are accepted."""
 
 from __future__ import annotations
 
