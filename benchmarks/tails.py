@@ -65,8 +65,10 @@ def cut(rng: np.random.Generator, sessions: int, turns: int) -> Floats:
 
 
 def bimodal(rng: np.random.Generator, sessions: int, turns: int) -> Floats:
-    """Return latencies of a fast service, and for 30 % of the sessions of one half as fast; 15 % of the turns are
-    swapped."""
+    """Return latencies of a fast service; 30 % of the sessions are of one half as fast.
+
+    15 % of the turns are of the other service than their session.
+    """
     slow = rng.random((sessions, 1)) < 0.3
     slow = np.where(rng.random((sessions, turns)) < 0.85, slow, ~slow)
     waits: Floats = np.where(slow, 1200, 600) * np.exp(

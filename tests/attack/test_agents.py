@@ -83,7 +83,7 @@ def since_ms(call: Call, at_ns: int) -> float:
 
 
 def test_a_mark_comes_back_when_what_is_before_it_was_played_or_dropped_and_not_before(tmp_path: Path) -> None:
-    """An agent may send a minute of audio in advance; an immediate mark would mean that all of it was already played."""
+    """An agent may send a minute of audio in advance; an immediate mark would report all of it as played."""
 
     def deeds() -> Deeds:
         yield TWILIO.mark("first")
