@@ -77,7 +77,7 @@ def run_of(sessions: int, turns: int) -> list[dict[str, Any]]:
 
 
 def heard_of(truth: Truth, late_ns: int = 0) -> list[Heard]:
-    """Return a client's report that has a timestamp `late_ns` after the sending of each event; requests have no delay."""
+    """Return a client's report with a timestamp `late_ns` after the sending of each event; requests have no delay."""
     heard = []
     for name, wire in truth.wire.items():
         first_ns = int(truth.sessions["created_ns"][name])

@@ -14,7 +14,7 @@ import sys
 import tempfile
 
 import bench.load.runners.children
-import bench.load.runners.interim_analyses  # noqa: F401  # with what reads and plans scripts
+import bench.load.runners.interim_analyses  # noqa: F401  # imports early what reads scripts
 
 PYTHONS = {name: value for name, value in os.environ.items() if name.startswith("PYTHON")}
 

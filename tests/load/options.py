@@ -10,7 +10,7 @@ import configargparse
 from bench.load.planning.run_options import add_options
 
 
-class Parser(configargparse.ArgumentParser):  # type: ignore[misc]  # it is not typed
+class Parser(configargparse.ArgumentParser):  # type: ignore[misc]  # not typed
     """A parser with the features of Locust's parser that argparse lacks."""
 
     def add_argument(self, *names: str, include_in_web_ui: bool = True, **settings: Any) -> Any:

@@ -19,8 +19,10 @@ UNHEARD = logging.Logger("quoting service", logging.CRITICAL + 1)
 
 @contextmanager
 def quoting_service() -> Iterator[dict[str, str]]:
-    """Yield its URLs: at `handshake` it refuses the key during the upgrade, at `event` later, at `nonsense` not as
-    JSON."""
+    """Yield its URLs: it refuses the key at `handshake` during the upgrade, at `event` later.
+
+    At `nonsense` it sends text that is not JSON.
+    """
     with serve(_answer, "127.0.0.1", 0, process_request=_refuse, logger=UNHEARD) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         place = f"ws://127.0.0.1:{server.socket.getsockname()[1]}/openai/v1/realtime?model="

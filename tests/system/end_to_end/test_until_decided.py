@@ -31,7 +31,7 @@ turn_observation._widths_ns = lambda turn: dict.fromkeys(widths_ns(turn), 0)
 def decided(
     folder: Path, services: dict[str, Ready], *options: str, **environment: str
 ) -> tuple[int, str, dict[str, Any], dict[str, Any]]:
-    """Return (exit status, output, run.json, decision.json) of a run of at most 200 pairs, with three turns a session."""
+    """Return (exit status, output, run.json, decision.json) of a run of at most 200 pairs, three turns each."""
     names = write_services(folder, services)
     (folder / "ci.yaml").write_text(THRESHOLDS)
     plan = ("--thresholds", str(folder / "ci.yaml"), "--interim-every", "20", "--sessions", str(MOST))
