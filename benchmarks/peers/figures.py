@@ -192,7 +192,7 @@ def middle(values: Sequence[Any]) -> Any:
 
 
 def per_session(by_load: Mapping[int, float]) -> float | None:
-    """Return bytes of memory per session: the slope of resident memory over the loads; None for one load."""
+    """Return bytes of memory per session: the slope of resident memory over loads; None for fewer than two."""
     if len(by_load) < 2:
         return None
     return float(np.polyfit(list(by_load), list(by_load.values()), 1)[0])

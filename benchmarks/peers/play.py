@@ -24,7 +24,7 @@ PROFILE = "generation_speed: 4.5\nrate_limits_updated: none\ndelays_ms:\n  first
 `rate_limits.updated` is left out, because its numbers depend on the time: so every client gets the same bytes.
 """
 TURN_S = 1.5
-"""The maximum and mean duration of a turn with this profile."""
+"""An upper bound of the mean duration of a turn with this profile."""
 PATIENCE = 1.5
 """A client that takes longer by this factor cannot carry the load."""
 START_S = 8.0

@@ -274,7 +274,8 @@ def test_what_the_rehearsal_has_not_seen_is_prepared_on_the_spot(tmp_path: Path)
 
 
 def left_by(task: Callable[[Actor], object], stand: Stand) -> list[str]:
-    """Return how far a task came in a session, and check that it ended in order."""
+    """Return how a task left a session: `done`, `caught` (an Exception passed through it), and `left` (its finally
+    block)."""
     seen: list[str] = []
 
     def watched(actor: Actor) -> None:

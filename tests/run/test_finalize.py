@@ -285,7 +285,7 @@ def test_phases_stay_apart_after_a_kill_as_they_do_after_a_clean_end(tmp_path: P
 def test_labels_beyond_the_thirty_second_share_a_histogram_after_a_kill_as_they_do_after_a_clean_end(
     tmp_path: Path,
 ) -> None:
-    """Each worker numbers labels in the order in which it first records them, in successful and failed turns."""
+    """Each worker keeps the labels that it records first, from successful and failed turns."""
     folder, recorders = build_run(tmp_path, 2)
     for recorder, numbers in zip(recorders, (range(40), range(39, -1, -1)), strict=True):
         record = recorder.session(labels(1))

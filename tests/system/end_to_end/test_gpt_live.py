@@ -86,7 +86,7 @@ def test_nothing_else_is_measured_and_all_traffic_is_counted(call: Call) -> None
     assert (turn.gaps_ns, turn.audio_speed, turn.usage, turn.vad_splits, turn.preamble) == ((), None, None, None, None)
     assert turn.events == turn.kernel_stamps + turn.user_stamps
     session = call.told.session
-    # the first event appears twice
+    # the first message decodes to two events
     came = [line for line in call.truth if line["direction"] == "out"][: session.events - 1]
     assert session.audio_bytes_received == sum(line["audio_bytes"] for line in came if line["type"] == AUDIO_DELTA)
     assert session.audio_bytes_sent == lines(call, APPEND)[-1]["to_byte"]
