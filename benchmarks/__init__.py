@@ -1,1 +1,1 @@
-"""Programs that measure the numbers in README.md, docs and docstrings; no tests. `make benchmark` runs them."""
+"""Programs that measure the numbers in README.md, docs and docstrings; not tests. `make benchmark` runs them."""

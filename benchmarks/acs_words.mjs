@@ -1,4 +1,4 @@
-// What Azure's package reads in messages, and how it says things: a JSON line in, a JSON line out.
+// A filter that lets Azure's package read and write messages: a JSON line in, a JSON line out.
 //
 // `{"hear": MESSAGE}` with a text, or `{"say": …}` with `clear` or PCM in base64.
 import { createInterface } from "node:readline";

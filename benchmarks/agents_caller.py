@@ -1,4 +1,4 @@
-"""A client by `openai-agents`: asks, is answered, interrupts, and asks again at the given URL; prints outcomes.
+"""A client with `openai-agents`: it asks, is answered, interrupts, and asks again at the given URL; it prints outcomes.
 
 `frameworks.py` runs it in the framework's own environment.
 """

@@ -1,8 +1,8 @@
-"""Asks pipecat and Azure's package again what they make of our messages to agents, and how they say audio.
+"""A check of how pipecat and Azure's package read our messages to agents, and how they write theirs.
 
-`tests/protocol/agents_words.json` stores the answers with the versions of the packages, and
-`tests/protocol/test_agents_words.py` holds our dialects against them. A different answer ends this program with an
-error; `python -m benchmarks.agents_words --write` stores it. Both packages also read and say random audio.
+`tests/protocol/agents_words.json` stores their answers with the versions of the packages, and
+`tests/protocol/test_agents_words.py` compares our dialects with them. A different answer ends this program with an
+error; `python -m benchmarks.agents_words --write` stores it. Both packages also read and write random audio.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Ask = Callable[[dict[str, Any]], Any]
 
 @contextmanager
 def asking(program: str, home: Path, run: Sequence[str]) -> Iterator[Ask]:
-    """Ask the package that the program has."""
+    """Yield a function that queries the package of the program."""
     shutil.copy(HERE / program, home)
     command = [*run, program]
     with subprocess.Popen(command, cwd=home, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -48,7 +48,7 @@ def asking(program: str, home: Path, run: Sequence[str]) -> Iterator[Ask]:
 
 
 def main() -> None:
-    """Ask each package all that is kept, and let it read and say any audio."""
+    """Send each package all stored questions and random audio; compare or store the answers."""
     kept = json.loads(KEPT.read_text(encoding="utf-8"))
     asked = dict(kept)
     with tempfile.TemporaryDirectory() as folder:
@@ -67,14 +67,14 @@ def main() -> None:
 
 
 def answers(name: str, ask: Ask, by: Framework) -> dict[str, Any]:
-    """What is kept of a package, once it has read and said any audio."""
+    """Return the answers of a package to store, after it has read and written random audio."""
     any_audio(name, ask)
     print(f"{name}: {by.requirements[0]}", flush=True)
     return {"by": by.requirements[0], "answers": [ask(question) for question in questions(CASES[name])]}
 
 
 def any_audio(name: str, ask: Ask) -> None:
-    """Whatever is spoken is heard as it was, either way."""
+    """Assert that random audio is read and written unchanged."""
     case = CASES[name]
 
     @settings(max_examples=100, deadline=None, database=None)

@@ -21,7 +21,7 @@ SEED = 20261126
 
 @dataclass(frozen=True)
 class Case:
-    """`sd`: of the log of the rate from run to run; `most`: of regressed and of passed that is documented."""
+    """`sd`: of the log of the rate from run to run; `most`: the documented maxima of regressed and of passed."""
 
     sd: float
     runs: int
@@ -63,7 +63,7 @@ def _met(case: Case) -> bool:
 
 
 def _run(rng: np.random.Generator, rate: float) -> PerCluster:
-    """Return a run's failures and turns by session, whose failures are correlated."""
+    """Return a run's failures and turns by session; failures within a session are correlated."""
     spread = 1 / TOGETHER - 1
     own = rng.beta(rate * spread, (1 - rate) * spread, SESSIONS)
     return rng.binomial(TURNS, own).astype(np.float64), np.full(SESSIONS, float(TURNS))

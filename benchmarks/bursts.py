@@ -1,6 +1,6 @@
 """Verdicts if failures and stalls of one target come in bursts, outages of seconds (docs/statistics.md, 0023).
 
-Both targets have the same long-run rate. Errors are printed for pairs taken as independent, and as analysed. Seeded.
+Both targets have the same long-run rate. Errors are printed for pairs treated as independent, and as analysed. Seeded.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ STALL_MS = 2000.0
 
 @dataclass(frozen=True)
 class Case:
-    """`burst_s`: mean length of an outage; `share`: of the time that is outage; `shared`: both targets have the same.
+    """`burst_s`: mean length of an outage; `share`: of the time in outages; `shared`: both targets have the same.
 
-    `margin`: in points; 0 is exactly on the margin, for both targets are alike. `most`: of regressed and of passed.
+    `margin`: in points; 0 is exactly on the margin, because both targets are alike. `most`: maximum of regressed and of
+    passed.
     """
 
     name: str
@@ -56,7 +57,11 @@ CASES = (
 
 
 def outages(rng: np.random.Generator, case: Case, at_s: Floats) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    """Return which turns fall into an outage; both lengths are exponential. One by one: sessions with an ICC of 0.3."""
+    """Return True for each turn in an outage.
+
+    The outages and the times between them have exponential lengths. If `burst_s` is 0, turns fail independently of
+    time, with an ICC of 0.3 within sessions.
+    """
     if not case.burst_s:
         spread = 1 / 0.3 - 1
         own = rng.beta(case.share * spread, (1 - case.share) * spread, (len(at_s), 1))
@@ -64,12 +69,12 @@ def outages(rng: np.random.Generator, case: Case, at_s: Floats) -> np.ndarray[tu
     between = case.burst_s * (1 - case.share) / case.share
     many = 20 + int(3 * at_s.max() / (between + case.burst_s))
     edges = np.cumsum(np.column_stack([rng.exponential(between, many), rng.exponential(case.burst_s, many)]).ravel())
-    edges -= rng.uniform(0, edges[-1] - at_s.max())  # the run begins anywhere
+    edges -= rng.uniform(0, edges[-1] - at_s.max())  # the run begins at a random time
     return np.searchsorted(edges, at_s) % 2 == 1
 
 
 def turns_of(rng: np.random.Generator, pairs: int) -> Floats:
-    """Return when each turn takes place, a row for each session."""
+    """Return the time of each turn, a row for each session."""
     starts = EVERY_S * np.arange(pairs)[:, None]
     found: Floats = starts + TURN_S * (np.arange(TURNS) + rng.random((pairs, TURNS)))
     return found
@@ -108,7 +113,7 @@ def _rates(case: Case) -> bool:
 
 
 def _tails(case: Case) -> bool:
-    """Stalls in place of failures: p95, on a margin of 0."""
+    """Check stalls instead of failures: p95, at a margin of 0."""
     counted = np.zeros(5)
     rng = np.random.default_rng([SEED, *repr(case).encode()])
     for _ in range(OF_TAILS):
@@ -128,7 +133,10 @@ def _tails(case: Case) -> bool:
 
 
 def _printed(case: Case, shares: Floats, of: int) -> bool:
-    """Unchanged by a point: regressed at most 5 %, by three standard errors; on the margin both."""
+    """Print a case; return whether its errors are within `most`, plus three standard errors.
+
+    The errors are those of *regressed*; on the margin also those of *passed*.
+    """
     most = case.most + 3 * math.sqrt(case.most * (1 - case.most) / of)
     met = bool(shares[2] <= most and (case.margin or shares[3] <= most))
     told = "{:5.1f} / {:4.1f}   {:5.1f} / {:4.1f}   {:5.1f}".format(*100 * shares)
@@ -137,9 +145,9 @@ def _printed(case: Case, shares: Floats, of: int) -> bool:
 
 
 def _limits() -> bool:
-    """A threshold on the failure rate, exactly at its long-run value: how often it fails and passes.
+    """Check a threshold on the failure rate at its long-run value: print how often it fails and passes.
 
-    A run without any burst passes: that a burst did not occur cannot be known. So passing is printed, not judged.
+    A run without any burst passes: it cannot know that a burst did not occur. So passing is printed, not checked.
     """
     case, results = Case("failure_rate < 2 % at 2 %", 400, 20.0), []
     rng = np.random.default_rng([SEED, 9])

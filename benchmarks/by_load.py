@@ -1,7 +1,7 @@
-"""How often a notice states that the load changed, and that one value of the whole run misleads (0049). Seeded.
+"""The frequency of notices that the load changed, and that one value of the whole run misleads (0049). Seeded.
 
-Latencies are log-normal, correlated within a session (ICC 0.33), and differ by step; 1.5 % stall and 2 % fail. If
-nothing depends on the load every notice is false; if the latency doubles from the fewest calls to the most, each
+Latencies are log-normal, correlated within a session (ICC 0.33), and differ by step; 1.5 % stall and 2 % fail. If the
+latency does not depend on the load, every notice is false; if it doubles from the fewest calls to the most, each
 missing notice is a miss.
 """
 
@@ -19,16 +19,16 @@ from tests.reports.synthetic import Plan
 
 REPETITIONS = 200
 FALSE_ALARMS, FOUND = 0.02, 0.75
-"""Over all shapes; and of each."""
+"""The maximum of false notices over all shapes, and the minimum of notices for each shape."""
 CONSTANT, RANDOM = 0.02, 0.1
-"""Runs of constant load that may be said to have changed it: of users, and of calls that come at random."""
+"""The maximum share of runs of constant load with a notice that it changed: with users, and with random arrivals."""
 
 Stages = tuple[tuple[float, int], ...]
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A run of these stages, with sessions of so many turns, or of sessions that begin at random."""
+    """A run with these stages and `turns` turns in a session, or with `sessions` sessions that begin at random."""
 
     name: str
     stages: Stages
@@ -36,7 +36,7 @@ class Shape:
     sessions: int = 0
 
     def plan(self, seed: int, *, doubles: bool = False) -> Plan:
-        """The run of one seed; `doubles`: its wait does, from one call to the most."""
+        """Return the run of one seed; `doubles`: its latency doubles from one call to the maximum."""
         seconds = sum(length_s for length_s, _ in self.stages)
         plan = Plan(turns=self.turns, seconds=seconds, failed=0.02, seed=seed)
         if self.sessions:
@@ -46,7 +46,7 @@ class Shape:
 
 
 def ramp(seconds: float, users: int, steps: int = 10) -> Stages:
-    """As Locust has it: some users more every now and then."""
+    """Return stages that add some users at a time, as Locust does."""
     return tuple((seconds / steps, max(1, round(users * (step + 1) / steps))) for step in range(steps))
 
 
@@ -88,14 +88,17 @@ def main() -> bool:
 
 
 def _shares(shape: Shape, *, doubles: bool = False) -> tuple[float, float]:
-    """Of its runs: the load changed; a notice was given."""
+    """Return the shares of a shape's runs whose report states that the load changed, and that have a notice."""
     runs = [levels_of(shape.plan(seed, doubles=doubles)) for seed in range(REPETITIONS)]
     told, notices = ([run[place] for run in runs] for place in (0, 1))
     return sum(map(bool, told)) / REPETITIONS, sum(map(bool, notices)) / REPETITIONS
 
 
 def levels_of(plan: Plan) -> tuple[list[GroupedLatency], tuple[GroupDifference, ...]]:
-    """What a report says of such a run by its load, without any file, and which levels surely differ."""
+    """Return the latencies by load in the report of such a run, and the levels that differ significantly.
+
+    The report is computed without files.
+    """
     tables = synthetic.rows(plan)
     frames = turn_frame(tables["turns"]), session_frame(tables["sessions"]), second_frame(tables["seconds"])
     run = RunFrames(Path(), {"state": "ended"}, *frames, Histograms(), finalized=True)

@@ -1,11 +1,11 @@
 """Errors of the metrics of agents' calls, by sound, background and load: the table of docs/accuracy.md.
 
 The agent is the simulator's. It plays its recordings, or tones, over silence, comfort noise, noise or music, and logs
-what it did; the log's instants are known to half a millisecond. Each value is also held against its own uncertainty.
-A single call gives few values in a minute, so processes play the kinds of sound at the same time; the printed n states
-if a p99 rests on too few.
+what it did; the instants of the log are exact to half a millisecond. Each error is also compared with its own
+uncertainty. A single call gives few values in a minute, so processes run the kinds of sound at the same time; the
+printed n shows if a p99 is based on too few.
 
-`python -m benchmarks.calls LOAD…` plays these loads (1, 100 and 200 calls), and prints the CPU time of a call.
+`python -m benchmarks.calls LOAD…` runs these loads (1, 100 and 200 calls), and prints the CPU time of a call.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ SOUNDS: Sequence[tuple[str, str, float]] = (
     *(("voices", *behind) for behind in onsets.BEHIND if behind[0] in (onsets.SILENCE, "white noise", "music")),
     ("voices", "comfort noise, −60 dBFS", -60), ("tones", onsets.SILENCE, 0), ("tones", "white noise", 20),
 )  # fmt: skip
-"""What is said, what lies behind it, and how many dB lower; of comfort noise its level."""
+"""(voices or tones, background, dB by which the background is lower; for comfort noise its level)."""
 PACE, LONE_PACE = load_steps.LoadStepTiming(5, 30), load_steps.LoadStepTiming(1, 180)
 PROFILE = "generation_speed: 1\ndelays_ms:\n  first_audio: {p50: 150, p95: 300}\n"
 TRUE_TO_MS = 1.0
-"""How far the truth itself may be off: half a millisecond at each end."""
+"""The maximum error of the truth itself: half a millisecond at each end."""
 NOISE_S = 60
 READY_S, ENDS_S = 60.0, 30.0
 
@@ -60,7 +60,7 @@ READY_S, ENDS_S = 60.0, 30.0
 
 @cache
 def background(behind: str, level_db: float, format: AudioFormat) -> Samples:
-    """What lies behind the voice, for a minute, in 16 bits."""
+    """Return a minute of background, in 16 bits."""
     rng = np.random.default_rng(1)
     level = float(np.mean([onsets.rms(each) for each in onsets.voices(format.rate_hz)]))
     made = onsets.noise(behind, level_db, NOISE_S * format.rate_hz, format.rate_hz, level, rng)
@@ -68,7 +68,7 @@ def background(behind: str, level_db: float, format: AudioFormat) -> Samples:
 
 
 def tones() -> tuple[recorded_replies.RecordedReply, ...]:
-    """Tones to be said instead of the recordings, each behind a silence as theirs are."""
+    """Return tones to play instead of the recordings, each after the same silence as its recording."""
     made = onsets.tones(RATE_HZ, np.random.default_rng(1))
     pairs = zip(made, recorded_replies.OPENING_SILENCE_MS, strict=False)
     opened = (recorded_replies.opening_with_silence(to_pcm16(each.astype(np.float32)), ms) for each, ms in pairs)
@@ -76,7 +76,7 @@ def tones() -> tuple[recorded_replies.RecordedReply, ...]:
 
 
 def simulate(sound: str, behind: str, level_db: str, *words: str) -> None:
-    """`rtbench simulate`, with this sound before this background."""
+    """Run `rtbench simulate` with this sound and this background."""
     from rtbench.cli.app import app
 
     def noisy(agent: Any, samples: Samples) -> Samples:
@@ -87,7 +87,7 @@ def simulate(sound: str, behind: str, level_db: str, *words: str) -> None:
         return np.clip(mixed, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
     for format in load_steps.CALLED_IN.values() if behind != onsets.SILENCE else ():
-        background(behind, float(level_db), format)  # not while the first call is on
+        background(behind, float(level_db), format)  # before the first call starts
     AgentBehaviour._noisy = noisy  # type: ignore[assignment, method-assign]
     if sound == "tones":
         recorded_replies.load_replies = tones
@@ -96,7 +96,7 @@ def simulate(sound: str, behind: str, level_db: str, *words: str) -> None:
 
 @contextmanager
 def agent(sound: Sequence[str], *options: str) -> Iterator[dict[str, Any]]:
-    """As `rtbench.locust_run.simulator`, with a sound of `SOUNDS`."""
+    """Start an agent like `rtbench.locust_run.simulator`, with a sound of `SOUNDS`."""
     with tempfile.TemporaryDirectory() as scratch:
         ready = Path(scratch) / "ready.json"
         words = ("simulate", *sound, "--port", "0", "--ready-file", str(ready), *options)
@@ -113,18 +113,18 @@ def agent(sound: Sequence[str], *options: str) -> Iterator[dict[str, Any]]:
             terminate(process, ENDS_S)
 
 
-# What is measured.
+# The measurement.
 
 
 class Compared(NamedTuple):
-    """How much later than the truth each figure of a metric is, and how far off it may be by its own bound, in ms."""
+    """The errors of each value of a metric against the truth, and its uncertainties, in ms."""
 
     errors_ms: list[float]
     bounds_ms: list[float]
 
 
 class Played(NamedTuple):
-    """A load that was played: what it came to, and how far off each figure was."""
+    """The result of a load step, and the errors of each metric."""
 
     step: LoadStep
     metrics: dict[str, Compared]
@@ -145,7 +145,7 @@ def play(
 
 
 def compared(kind: AgentName, run: load_steps.FinishedRun) -> dict[str, Compared]:
-    """Every figure of a run beside the truth."""
+    """Return the errors of all values of a run against the truth, by metric."""
     recording = load_pcm(load_steps.RECORDING)
     truth = read_log(run.truth, AgentRecording.of(recording, load_steps.CALLED_IN[kind]))
     turns, sessions = files.read_table(run.folder, "turns"), files.read_table(run.folder, "sessions")

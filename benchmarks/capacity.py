@@ -1,8 +1,8 @@
 """Capacity searches of services whose breaking point is known (docs/accuracy.md).
 
-Most services are models in memory, hundreds of searches in a minute. Searches of the simulator, with few servers or
-with a quota, are real runs of some minutes. Its servers are a machine repair model, whose breaking point is computed by
-playing its events in memory at every load.
+Most services are models in memory, with hundreds of searches in a minute. Searches of the simulator, with few response
+slots or with a quota, are real runs of some minutes. The response slots are a machine repair model; its breaking point
+is computed by simulating its events in memory at every load.
 """
 
 from __future__ import annotations
@@ -61,22 +61,22 @@ def main() -> None:
 
 
 def knee(edge: float) -> Callable[[int], float]:
-    """Waits grow with the load."""
+    """Return violation probabilities that grow smoothly with the load."""
     return lambda load: min(0.9, 0.002 + 0.048 * (load / edge) ** 4)
 
 
 def cliff(edge: int) -> Callable[[int], float]:
-    """All that is above a limit fails."""
+    """Return violation probabilities at which all calls above a limit fail."""
     return lambda load: max(0.0, (load - edge) / load)
 
 
 def slope(edge: float) -> Callable[[int], float]:
-    """Three in a hundred turns miss the objective at any load, so that no answer is clear for long."""
+    """Return violation probabilities of 3 % or more at any load, so that no level is clear for long."""
     return lambda load: min(0.9, 0.03 + 0.02 * load / edge)
 
 
 def power(edge: float, exponent: float) -> Callable[[int], float]:
-    """Gentle or steep."""
+    """Return violation probabilities that grow slowly or steeply with the load."""
     return lambda load: min(0.9, 0.05 * (load / edge) ** exponent)
 
 
@@ -97,13 +97,13 @@ MODELS: dict[str, Service] = {
 
 @dataclass(frozen=True)
 class QueueService:
-    """Callers who think, ask, and wait for one of SERVERS servers, two turns a session: they wait together."""
+    """Callers who think, ask, and wait for one of SERVERS servers, two turns in a session; latencies correlate."""
 
     def edge(self, most: int) -> int:
         return edge_by("concurrency")
 
     def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
-        """Play a level; turns in flight at its end are served to their end."""
+        """Run a level; turns in flight at its end are completed."""
         ramp_s = least_ramp_s(given.load_s)
         begins = rng.uniform(0.0, ramp_s, step.load)
         asks = [(float(begin) + thought_s(rng), caller) for caller, begin in enumerate(begins)]
@@ -128,19 +128,19 @@ def by_caller(turn: ServedTurn) -> int:
 
 
 def in_pairs(turns: list[ServedTurn]) -> list[list[ServedTurn]]:
-    """The sessions of a caller."""
+    """Return the sessions of a caller."""
     return [turns[first : first + 2] for first in range(0, len(turns), 2)]
 
 
 def counted(sessions: Sequence[Sequence[ServedTurn]], at_s: float) -> PerCluster:
-    """Late turns, and all turns, of each session, of those that are done at an instant."""
+    """Return the late turns and all turns of each session, among those completed at an instant."""
     done = [[turn.wait_ms >= LIMIT_MS for turn in session if turn.done_s <= at_s] for session in sessions]
     there = [late for late in done if late]
     return np.array([sum(late) for late in there], float), np.array([len(late) for late in there], float)
 
 
 def models() -> None:
-    """How often the interval covers the edge, how wide it is, and what it took."""
+    """Print how often the interval covers the breaking point, its width, and the time of the searches."""
     plan = build_plan(most=MOST)
     print(f"at most {plan.time_s / 60:.0f} min, {plan.max_levels} levels and a confirmation run")
     heads = f"{'service':<36}{'n':>5}{'covers':>9}{'SE':>6}{'alone':>9}{'agree':>8}{'A/B':>8}{'both ends':>11}"
@@ -151,8 +151,10 @@ def models() -> None:
 
 
 def of_service(name: str, service: Service, seeds: int) -> None:
-    """Print a line of searches at one service. `alone`: how often the levels cover the edge if contradictions do not
-    count; `agree`: how often they do not contradict each other.
+    """Print a line of searches at one service.
+
+    `alone`: how often the levels cover the breaking point if contradictions do not count; `agree`: how often they do
+    not contradict each other.
     """
     plan, edge = build_plan(most=MOST), service.edge(MOST)
     searches = [searched(plan, copy.deepcopy(service), seed) for seed in range(seeds)]
@@ -177,17 +179,17 @@ def of_service(name: str, service: Service, seeds: int) -> None:
 
 
 def covers(found: Bracket, edge: int) -> bool:
-    """Whether an edge lies where it was said to lie."""
+    """Return whether a breaking point is in the interval that was found."""
     return found.highest_pass <= edge and (found.lowest_fail is None or edge < found.lowest_fail)
 
 
 def overlap(one: Bracket, other: Bracket) -> bool:
-    """Whether two answers to one question can both be right."""
+    """Return whether two intervals for the same breaking point can both be right."""
     return max(one.highest_pass, other.highest_pass) < min(one.lowest_fail or math.inf, other.lowest_fail or math.inf)
 
 
 def with_servers(by: str, name: str, times: int = 1) -> None:
-    """Real searches against the simulator with so many servers."""
+    """Run `times` real searches against the simulator with SERVERS response slots."""
     edge = edge_by(by)
     print(f"{SERVERS} servers of {SERVICE_MS.p50_ms:g} ms: {name}; at most {ALLOWED:.0%} may wait {LIMIT_MS:g} ms")
     print(f"edge by the model: {edge}")
@@ -205,14 +207,17 @@ def with_servers(by: str, name: str, times: int = 1) -> None:
 
 
 def with_quota() -> None:
-    """A real search against the simulator with a limit of requests, of which a minute's worth is there at once."""
+    """Run a real search against the simulator with a request quota.
+
+    The requests of one minute are available at the start.
+    """
     print(f"{REQUESTS_PER_MIN} requests a minute")
     document = real(f"quota: {{requests_per_minute: {REQUESTS_PER_MIN}}}\n", "--slo", "failure_rate<20%", "--to", "32")
     print(f"kind: {(document['breaking_point'] or {}).get('kind')}; {document['sentence']}")
 
 
 def real(more: str, *options: str) -> dict[str, Any]:
-    """Search against a simulator of its own; returns capacity.json."""
+    """Search against a new simulator; return capacity.json."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "profile.yaml").write_text(PROFILE + more)
@@ -237,19 +242,19 @@ def real(more: str, *options: str) -> dict[str, Any]:
 
 
 def edge_by(by: str) -> int:
-    """The highest load at which the model's share of slow turns is allowed."""
+    """Return the highest load at which the model's share of slow turns is allowed."""
     waits, most = (waits_of_callers, 64) if by == "concurrency" else (waits_of_arrivals, 1000)
     return bisect_left(range(1, most), True, key=lambda load: bool(np.mean(waits(load) >= LIMIT_MS) > ALLOWED))
 
 
 def waits_of_callers(callers: int) -> Floats:
-    """What callers wait for who think, ask, and wait for a server: ms."""
+    """Return the latencies in ms of callers who think, ask, and wait for a server."""
     rng, asks = np.random.default_rng(callers), [(0.0, number) for number in range(callers)]
     return waits_ms(served(rng, asks, lambda done_s, _: done_s + thought_s(rng)))
 
 
 def waits_of_arrivals(per_min: int) -> Floats:
-    """The same of calls of two turns that arrive as a Poisson process."""
+    """Return the latencies in ms of calls of two turns that arrive as a Poisson process."""
     rng, again = np.random.default_rng(per_min), set[int]()
     begins = np.cumsum(rng.exponential(60 / per_min, TURNS // 2))
     asks = [(float(begin) + thought_s(rng), number) for number, begin in enumerate(begins)]
@@ -264,7 +269,7 @@ def waits_of_arrivals(per_min: int) -> Floats:
 
 
 def waits_ms(turns: Iterable[ServedTurn]) -> Floats:
-    """The waits of turns, without the first tenth of them."""
+    """Return the latencies of turns, without the first tenth."""
     waits = [turn.wait_ms for turn in turns]
     return np.array(waits[len(waits) // 10 :])
 
@@ -274,7 +279,7 @@ def thought_s(rng: np.random.Generator) -> float:
 
 
 class ServedTurn(NamedTuple):
-    """A turn: whose, when it was asked for, and when it was answered."""
+    """A turn: its caller, and the times of its request and its completion."""
 
     caller: int
     at_s: float
@@ -291,7 +296,11 @@ def served(
     again: Callable[[float, int], float | None],
     until_s: float = math.inf,
 ) -> Iterator[ServedTurn]:
-    """Turns of who asks at instants (s), each by a number, and again some time after; first come, first served."""
+    """Yield the turns of SERVERS servers, first come, first served.
+
+    `asks`: (time in s, caller number) of first requests; `again`: the time of a caller's next request, None if there is
+    none.
+    """
     due, free = list(asks), [0.0] * SERVERS
     heapq.heapify(due)
     for _ in range(TURNS):

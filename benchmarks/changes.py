@@ -1,7 +1,7 @@
-"""How often `rtbench trend` marks a change in histories without one, and how often it finds one (docs/trend.md).
+"""The frequency of marks of `rtbench trend` in histories without a change and with one (docs/trend.md).
 
 A run has sessions and turns (`statistics_errors`). Its level differs from the last run's by chance: independent nights,
-correlated ones, a few bad ones, slower weekends. At most 5 % of unchanged histories may ever have a mark, whichever
+correlated ones, a few bad ones, slower weekends. At most 5 % of unchanged histories may ever have a mark, in whichever
 night they are read, if the autocorrelation of nights is at most 0.5. Seeded.
 """
 
@@ -19,20 +19,21 @@ from reports.statistics.quantiles import quantiles, sample
 
 HISTORIES, SESSIONS, TURNS = 300, 100, 10
 NIGHTLY, NIGHTS = 200, 120
-"""So many histories are looked at every night for so many nights."""
+"""The number of histories that are read every night, and the number of nights."""
 SIGMA, ICC, STALLED, MEDIAN_MS = 0.5, 0.3, 0.03, 600.0
 QUANTILES = (0.5, 0.95)
 FAILED = 0.005
 LEAST = (math.log(1.05), math.log(1.05), 0.01)
 NEAR = 2
-"""So many runs beside the true place a mark is still at it."""
+"""The maximum distance of a correct mark from the true position, in runs."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """`spread`: sd of a run's own level; `alike`: correlation of neighbouring runs; `bad`: share of runs that are
-    1.5 times as slow by themselves; `weekend`: Saturdays and Sundays are slower by this share. `slower_ms`: added to
-    every wait of the last `late` runs (half of them: None).
+    """`spread`: sd of a run's own level; `alike`: correlation of neighbouring runs; `bad`: share of bad runs.
+
+    A bad run is 1.5 times as slow. `weekend`: Saturdays and Sundays are slower by this share. `slower_ms`: added to
+    every latency of the last `late` runs (None: half of them). `promised`: whether the share of marks has a limit.
     """
 
     name: str
@@ -114,7 +115,7 @@ def main() -> bool:
 
 
 def _kept(case: Case, shares: Sequence[float], of: int) -> bool:
-    """Whether the last share is one of 5 % of so many, within three standard errors; prints them all."""
+    """Print the shares; return whether the last one is at most 5 %, plus three standard errors for `of` histories."""
     kept = not case.promised or shares[-1] <= LEVEL + 3 * math.sqrt(LEVEL * (1 - LEVEL) / of)
     cells = "  ".join(f"{share:6.1%}" for share in shares)
     print(f"  {case.name:<48}{cells}{'' if kept else '  NOT met'}", flush=True)
@@ -127,7 +128,10 @@ def _places(marks: Sequence[ChangePoint], at: int) -> tuple[bool, bool]:
 
 
 def _delay(case: Case, seed: int) -> float:
-    """Nights from the step until p50 has a mark beside it; below 0 where there was one before; infinite."""
+    """Return the nights from the step until p50 has a mark at it.
+
+    The result is negative if there was a mark before the step, and infinite if there is none.
+    """
     values, variances = made(case, seed)
     at = case.runs - (case.late or 0)
     for night, (found,) in nightly(values[:1], variances[:1], figures=3):
@@ -139,7 +143,7 @@ def _delay(case: Case, seed: int) -> float:
 
 
 def made(case: Case, seed: int) -> tuple[Floats, Floats]:
-    """(figures, runs): logs of the quantiles and the share of failed turns, and their variances."""
+    """Return the logs of the quantiles with the share of failed turns, and their variances; shape (metrics, runs)."""
     rng = np.random.default_rng([20261122, case.runs, round(100 * case.alike), seed])
     told = [figures(rng, case, level, number) for number, level in enumerate(nights(rng, case))]
     values, variances = np.array(told).transpose(1, 2, 0)
@@ -147,13 +151,13 @@ def made(case: Case, seed: int) -> tuple[Floats, Floats]:
 
 
 def nightly(values: Floats, variances: Floats, figures: int = 0) -> Iterable[tuple[int, list[Sequence[ChangePoint]]]]:
-    """The marks of the page of each night, from the first that can have one on."""
+    """Yield the marks of the page of each night, from the first night that can have one."""
     for night in range(ENOUGH, values.shape[1] + 1):
         yield night, marks(values[:, :night], variances[:, :night], figures)
 
 
 def marks(values: Floats, variances: Floats, figures: int = 0) -> list[Sequence[ChangePoint]]:
-    """Those of each figure; `figures`: so many are on the page."""
+    """Return the marks of each metric; `figures`: the number of metrics on the page."""
     runs = values.shape[1]
     return [
         find_changes(one, variance, np.arange(runs), among=figures or len(values), min_change=least).changes
@@ -162,7 +166,7 @@ def marks(values: Floats, variances: Floats, figures: int = 0) -> list[Sequence[
 
 
 def nights(rng: np.random.Generator, case: Case) -> Floats:
-    """The log of each run's own level."""
+    """Return the log of each run's own level."""
     own = rng.normal(0, 1, case.runs)
     for at in range(1, case.runs):
         own[at] = case.alike * own[at - 1] + math.sqrt(1 - case.alike**2) * own[at]
@@ -172,7 +176,7 @@ def nights(rng: np.random.Generator, case: Case) -> Floats:
 
 
 def figures(rng: np.random.Generator, case: Case, level: float, number: int) -> tuple[tuple[float, ...], ...]:
-    """(logs of the quantiles and the share of failed turns, their variances as reports tell them) of one run."""
+    """Return (logs of the quantiles with the share of failed turns, their variances as in reports) of one run."""
     between, within = rng.normal(0, 1, (SESSIONS, 1)), rng.normal(0, 1, (SESSIONS, TURNS))
     waits = MEDIAN_MS * np.exp(level + SIGMA * (math.sqrt(ICC) * between + math.sqrt(1 - ICC) * within))
     waits += (rng.random(waits.shape) < STALLED) * rng.uniform(1000, 5000, waits.shape)
@@ -184,7 +188,10 @@ def figures(rng: np.random.Generator, case: Case, level: float, number: int) -> 
 
 
 def failed(rng: np.random.Generator, case: Case) -> float:
-    """The share of failed turns of a run: half a per cent, in bad nights up to ten, a tenth alike in a session."""
+    """Return the share of failed turns of a run: 0.5 %, up to ten points more in bad nights.
+
+    Failures have an ICC of 0.1 in sessions.
+    """
     rate = FAILED * rng.lognormal(0, 0.5) + (rng.random() < case.bad) * rng.uniform(0, 0.1)
     own = rng.beta(rate * 9, (1 - rate) * 9, SESSIONS)
     return float(rng.binomial(TURNS, own).sum()) / (SESSIONS * TURNS)

@@ -1,7 +1,7 @@
-"""CPU time of an event with everything recorded, and how many sessions one core carries (docs/accuracy.md, 0001, 0037).
+"""CPU time of an event with everything recorded, and the number of sessions on one core (docs/accuracy.md, 0001, 0037).
 
 The load generator has one core and the simulator another, if there are two. The costs of the parts are the CPU time of
-the real code on real frames; the cost of the whole is the process's CPU time per event in the busiest seconds of a run.
+the real code on real frames; the total cost is the process's CPU time per event in the busiest seconds of a run.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from tests.system.end_to_end.locust_process import write_scenario
 
 REPEATS = 20_000
 LOADS = (50, 100, 200, 300, 400, 500, 600, 700, 800, 1000)
-DELTA = base64.b64encode(b"\x40\x10" * 6_000).decode()  # audible, as all but the first two or three of a reply are
+DELTA = base64.b64encode(b"\x40\x10" * 6_000).decode()  # audible, like all but the first two or three deltas of a reply
 AUDIO = (
     '{"type":"response.output_audio.delta","event_id":"event_1","response_id":"resp_1","item_id":"item_1",'
     f'"output_index":0,"content_index":0,"delta":"{DELTA}"}}'
@@ -51,7 +51,7 @@ TEXT = AUDIO.replace(b"output_audio", b"output_audio_transcript").replace(DELTA.
 
 
 class SilentStream:
-    """A stream on which nothing happens: reads are handed to the WebSocket by hand."""
+    """A stream without events: the benchmark passes reads to the WebSocket itself."""
 
     def read(self, until_ns: int) -> SocketRead | None:
         return None
@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def parts() -> None:
-    """CPU time per event of each station, for an audio delta of 250 ms and for a transcript delta."""
+    """Print the CPU time per event of each layer, for an audio delta of 250 ms and for a transcript delta."""
     with tempfile.TemporaryDirectory() as folder:
         for name, message in (("audio delta", AUDIO), ("transcript delta", TEXT)):
             work = Path(folder) / name
@@ -119,7 +119,7 @@ def stations(folder: Path, message: bytes) -> dict[str, Callable[[], object]]:
 
 
 def frame(message: bytes) -> bytes:
-    """A server's text frame (RFC 6455 §5.2)."""
+    """Return a server's text frame (RFC 6455 §5.2)."""
     length = len(message)
     return b"\x81" + (bytes([length]) if length < 126 else b"\x7e" + struct.pack("!H", length)) + message
 
@@ -132,7 +132,7 @@ def cost_us(call: Callable[[], object]) -> float:
 
 
 def capacity(transport: str) -> None:
-    """Rising load until the run is no longer valid; says whether harness or simulator ended it."""
+    """Increase the load until a run is invalid; print whether load generator or simulator was the limit."""
     for sessions in LOADS:
         with tempfile.TemporaryDirectory() as folder:
             if not carries(Path(folder), transport, sessions):
@@ -161,7 +161,7 @@ def carries(scratch: Path, transport: str, sessions: int) -> bool:
 
 
 def busiest(run: Path) -> pd.Series[float]:
-    """Mean of the third of the seconds with the most events: the steady middle of a run."""
+    """Return the means of the third of the seconds with the most events: the steady middle of a run."""
     seconds: pd.DataFrame = files.read_table(run, "seconds").to_pandas()
     most = seconds.nlargest(max(1, len(seconds) // 3), "events")
     return most[["events", "cpu"]].mean()

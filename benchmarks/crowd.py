@@ -1,6 +1,6 @@
 """Errors while two busy processes share the client's core (docs/accuracy.md).
 
-Three ways take turns with the same busy processes: with the kernel's timestamps, without them (for received and sent
+Three variants alternate with the same busy processes: with the kernel's timestamps, without them (for received and sent
 messages), and with `--priority`. The busy processes are in the client's session, so that they share its group if the
 kernel groups by session (autogroup). Each line also states whether the run was valid.
 """
@@ -33,25 +33,25 @@ from bench.transport import tcp, tx_timestamps
 tcp.enable_stamps = lambda sock: False
 tx_timestamps._switch_on = lambda sock: False
 """
-"""Leaves the kernel's stamps out."""
+"""Code that switches the kernel's timestamps off."""
 WAYS: dict[str, tuple[str, tuple[str, ...]]] = {
     "kernel": (SCENARIO, ()),
     "user-space clock": (SCENARIO + BLIND, ()),
     "kernel, --priority": (SCENARIO, ("--priority",)),
 }
-"""The scenario of each, and its options."""
+"""The scenario of each variant, and its options."""
 SHOWN = ("ttfa", "transcript_first", "response_total")
 
 
 class Ran(NamedTuple):
-    """One run: what it says, and how wrong that is."""
+    """The metrics of one run, and their errors."""
 
     ttfa_ms: list[float]
     metrics: Errors
     instants: Errors
     verdict: dict[str, Any]
     event_loop_delay_ms: list[float]
-    """p50, p99."""
+    """(p50, p99)"""
 
 
 def main() -> None:
@@ -86,7 +86,7 @@ def run(scenario: str, busy: int, *options: str) -> Ran:
 
 @contextmanager
 def crowd(busy: int) -> Iterator[None]:
-    """So many processes that never rest, on the cores of this one."""
+    """Run this number of busy loops, on the cores of this process."""
     processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(busy)]
     try:
         yield

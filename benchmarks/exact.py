@@ -1,10 +1,10 @@
-"""Whether metrics that a run calls exact are exact, and uncertainties are upper bounds (docs/decisions/0002).
+"""A check that metrics called exact are exact, and that uncertainties are upper bounds (docs/decisions/0002).
 
 Runs with a stopped reader, a busy core and bursts are compared with the simulator's ground truth. A turn is *beyond*
-its bound if its error is larger than the bound and 1 ms: the truth itself is known to half a millisecond at both ends,
-or the turn is counted as not known. It is *missed* if its error is larger than the metric's limit, but its bound is
-not. If a run calls a metric exact, p99 of the error must be within the limit. The verdict by the timestamps of first
-deltas alone is printed, too.
+its uncertainty if its error is larger than the uncertainty plus 1 ms: the truth itself is exact to half a millisecond
+at both ends, or else the turn is counted as not known. It is *missed* if its error is larger than the metric's limit,
+but its uncertainty is not. If a run calls a metric exact, p99 of the error must be within the limit. The verdict from
+the timestamps of first deltas alone is printed, too.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ STOPPED_S, APART_S = 0.045, 0.35
 
 @dataclass(frozen=True)
 class Situation:
-    """What the reader is held up by."""
+    """A run with a cause that delays the reader."""
 
     name: str
     script: str
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def metric(situation: Situation) -> None:
-    """Play it, and say of each measure how wrong it is, what its bound is, and what the run says of it."""
+    """Run the situation; print for each metric its error, its uncertainty, and the verdict of the run."""
     cores = cores_of(allowed_cores())
     with tempfile.TemporaryDirectory() as scratch_:
         scratch, truth_log = Path(scratch_), Path(scratch_) / "truth.jsonl"
@@ -96,14 +96,14 @@ def metric(situation: Situation) -> None:
 
 
 def truth_by_row(folder: Path, truth: GroundTruth) -> list[MatchedErrors]:
-    """Each row of the run beside the truth."""
+    """Return the errors of each row of the run against the truth."""
     speeches = {RECORDING.name: load_pcm(RECORDING).speech}
     rows: list[dict[str, Any]] = files.read_table(folder, "turns", list(COLUMNS)).to_pylist()
     return [match_rows([row], truth, speeches) for row in rows]
 
 
 def errors_ms(folder: Path, told: list[MatchedErrors]) -> dict[str, list[tuple[float, float]]]:
-    """(how wrong, bound) of each turn of which the truth is known, by metric."""
+    """Return (error, uncertainty) in ms of each turn with a known truth, by metric."""
     found = {}
     for name in METRICS:
         rows = files.read_table(folder, "turns", validity_data.bound_columns(CATALOGUE[name]))
@@ -119,7 +119,7 @@ def errors_ms(folder: Path, told: list[MatchedErrors]) -> dict[str, list[tuple[f
 
 
 def show(name: str, pairs: list[tuple[float, float]], one: MetricUncertainty) -> None:
-    """A line; the last word of it is `wrong` where the run calls exact what is not."""
+    """Print a line; it ends with `WRONG` if the run calls a metric exact that is not."""
     error, slack = (np.array(column) for column in zip(*pairs, strict=True))
     p50, p99 = quantile_or_none(error, 0.5), quantile_or_none(error, 0.99) or 0.0
     beyond, missed = (error > slack + SLACK_MS).mean(), ((error > one.limit + SLACK_MS) & (slack <= one.limit)).mean()
@@ -134,7 +134,7 @@ def show(name: str, pairs: list[tuple[float, float]], one: MetricUncertainty) ->
 
 
 def _first_deltas(folder: Path) -> str:
-    """What rule (a) would say by the first deltas alone."""
+    """Return the verdict of rule (a) if only the first deltas counted."""
     rows = files.read_table(folder, "turns", ["outcome", "timestamp_uncertainty_ns", "first_audio_at_ns",
         "request_sent_at_ns",
                                               "speech_end_at_ns"]).to_pandas()  # fmt: skip
@@ -147,8 +147,8 @@ def _first_deltas(folder: Path) -> str:
 
 
 def stop_and_go(process: subprocess.Popen[str]) -> None:
-    """Hold the reader up for a moment, again and again, as a machine without an idle core does."""
-    time.sleep(4)  # until sessions are under way
+    """Stop the reader for a moment, repeatedly, like a machine without an idle core."""
+    time.sleep(4)  # until sessions are active
     until_s = time.monotonic() + 20
     while time.monotonic() < until_s and process.poll() is None:
         os.kill(process.pid, signal.SIGSTOP)

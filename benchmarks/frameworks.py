@@ -1,6 +1,6 @@
-"""Plays the steps of docs/simulator.md with clients that need other versions than ours, each in its own environment.
+"""The steps of docs/simulator.md with clients that need other versions than ours, each in its own environment.
 
-An outcome that differs from the page ends it with an error.
+If an outcome differs from the page, the program ends with an error.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ HERE = Path(__file__).parent
 PATHS = {"OpenAI GA": "/v1", "Azure GA": "/openai/v1"}
 SECURE = {client.name for client in CLIENTS if client.secure}
 PROGRAM_STEPS = ("connect", "text")
-"""What the program of the page shows to pass."""
+"""The steps that pass if the program of the page succeeds."""
 
 
 class Framework(NamedTuple):
-    """What is installed for a client; `caller`: the program that plays the other steps, and prints outcomes as JSON."""
+    """The packages of a client; `caller`: the program that runs the other steps, and prints outcomes as JSON."""
 
     requirements: tuple[str, ...]
     caller: str | None = None
@@ -69,13 +69,13 @@ def main() -> None:
 
 
 def told(row: ClientRow, found: Mapping[str, str]) -> int:
-    """Print the row; how many of its cells are not as they are expected."""
+    """Print the row; return the number of cells that differ from the expected ones."""
     print(f"{row.client} | {row.dialect} | " + " | ".join(f"{step}: {found[step]}" for step in STEPS), flush=True)
     return sum(found[step] != row.outcome(step) for step in STEPS)
 
 
 def outcomes(row: ClientRow, framework: Framework, run: list[str], home: Path, ready: Ready) -> dict[str, str]:
-    """What comes of each step."""
+    """Return the outcome of each step."""
     found = dict.fromkeys(STEPS, NOT_TRIED)
     if row.dialect == "OpenAI GA":
         found |= dict.fromkeys(PROGRAM_STEPS, of_program(row.client, run, home, ready))
@@ -89,8 +89,8 @@ def outcomes(row: ClientRow, framework: Framework, run: list[str], home: Path, r
 
 
 def of_program(client: str, run: list[str], home: Path, ready: Ready) -> str:
-    """Whether the program of the page prints what the simulator says."""
-    program = home / "program.mjs"  # as Node wants it named; Python takes any name
+    """Return PASS if the program of the page prints a reply of the simulator; otherwise its error."""
+    program = home / "program.mjs"  # Node needs this extension; Python accepts any name
     program.write_text(source(client).replace(ADDRESS, f"127.0.0.1:{ready.port}"))
     ended = started([*run, program.name], home, ready)
     replies = {"".join(reply.tokens) for reply in load_replies()}
@@ -105,7 +105,7 @@ def started(command: list[str], home: Path, ready: Ready) -> subprocess.Complete
 
 
 def in_python(home: Path, framework: Framework) -> list[str]:
-    """The Python of a new environment that has the framework."""
+    """Return the Python of a new environment with the framework."""
     venv.create(home, with_pip=True)
     python = home / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "-q", *framework.requirements], check=True)
@@ -113,7 +113,7 @@ def in_python(home: Path, framework: Framework) -> list[str]:
 
 
 def in_node(home: Path, framework: Framework) -> list[str]:
-    """Node, in a folder that has the package."""
+    """Return Node, in a folder with the package."""
     home.mkdir(parents=True)
     subprocess.run(["npm", "install", "--silent", "--prefix", str(home), *framework.requirements], check=True)
     return ["node"]

@@ -1,4 +1,4 @@
-"""What several benchmarks use: a headless Locust run, and its rows next to the simulator's ground truth."""
+"""Helpers of several benchmarks: a headless Locust run, and its rows joined with the simulator's ground truth."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bench.simulator.ground_truth_log import read_truth
 def run_locust(
     scenario: Path, runs: Path, *options: str, meanwhile: Callable[[subprocess.Popen[str]], None] | None = None
 ) -> tuple[Path, int, str]:
-    """Run it headless; returns the run folder, the exit status and what was printed."""
+    """Run a scenario headless; return the run folder, the exit status and the output."""
     command = [sys.executable, "-m", "locust", "-f", str(scenario), "--headless", "--runs-dir", str(runs), *options]
     quiet = ["--only-summary", "--loglevel", "WARNING", "--json-file", str(runs.parent / "locust")]
     process = subprocess.Popen(
@@ -41,7 +41,7 @@ def turns_of(folder: Path) -> pd.DataFrame:
 
 
 def truth_of(path: Path) -> tuple[pd.DataFrame, int]:
-    """A row per response: when its request arrived, when its first audio was handed over; and how many requests."""
+    """Return a row per response (arrival of its request, sending of its first audio), and the number of requests."""
     requested: dict[str, int] = {}
     first: dict[str, int] = {}
     requests = 0
@@ -57,7 +57,7 @@ def truth_of(path: Path) -> tuple[pd.DataFrame, int]:
 
 
 def with_truth(turns: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
-    """Good turns with `ttfa_ms`, `true_ttfa_ms` and their difference."""
+    """Return successful turns with `ttfa_ms`, `true_ttfa_ms` and their difference."""
     joined = turns[turns["outcome"] == "ok"].merge(truth, on="response_id", how="left", validate="one_to_one")
     joined["ttfa_ms"] = (joined["first_audio_at_ns"] - joined["request_sent_at_ns"]) / 1e6
     joined["true_ttfa_ms"] = (joined["true_first_ns"] - joined["true_requested_ns"]) / 1e6
@@ -66,6 +66,6 @@ def with_truth(turns: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
 
 
 def quantiles(values: Any, *ps: float) -> str:
-    """p50 0.012 · p99 0.34, in the unit of the values."""
+    """Format quantiles as "p50 0.012 · p99 0.34", in the unit of the values."""
     array = np.asarray(values, dtype=float)
     return " · ".join(f"p{p * 100:g} {np.quantile(array, p, method='inverted_cdf'):.3f}" for p in ps)

@@ -1,8 +1,8 @@
 """Coverage of intervals, and thresholds at the true value, in runs with unequal sessions (docs/decisions/0067).
 
 One session has most of the turns, or lengths have a heavy tail, alone and correlated with latency or failures; then
-runs of few sessions, thresholds on several metrics, and bounds that another failure must not loosen. In memory, seeded.
-Intervals with an open end cover whatever lies beyond, so all runs count whose values are printed.
+runs of few sessions, thresholds on several metrics, and bounds that another failure must not decrease. In memory,
+seeded. Intervals with an open end cover all larger values, so all runs count whose values are printed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ REPETITIONS, COMPARED, DRAWS = 1000, 400, 500
 SIGMA, ICC = 0.5, 0.3
 LEVEL, NOMINAL = 0.95, 0.05
 MOST_TURNS = 1000
-"""In a session: a script has an end."""
+"""The maximum turns in a session: a script has an end."""
 SLOWER = {
     ("60 of 5 to 15", 0.3): (LEVEL, NOMINAL),
     ("Pareto 2, 200", 0.3): (0.93, 0.07),
@@ -39,17 +39,20 @@ SLOWER = {
     ("Pareto 1.3, 100", 0.23): (0.80, 0.16),
     ("Pareto 1.3, 400", 0.46): (LEVEL, NOMINAL),
 }
-"""By design, and log of how much slower a session ten times as long is: the least share of intervals that hold the
-truth, and the most thresholds at it that pass or fail. What is not nominal is documented (statistics.md)."""
+"""(minimum coverage of intervals, maximum share of thresholds at the truth that pass or that fail).
+
+By design and slope: the change in log latency if a session is ten times as long. Values that are not nominal are
+documented (statistics.md).
+"""
 LIMITS = (2, 3, 16)
 LEAST_PRINTED = 20
-"""Runs below which nothing is said of how often an interval holds."""
+"""The minimum number of runs for a statement on coverage."""
 Floats = npt.NDArray[np.float64]
 Lengths = Callable[[np.random.Generator], npt.NDArray[np.int64]]
 
 
 def one_of(sessions: int, share: float, turns: int = 10) -> Lengths:
-    """All of so many turns but the last, which has this share of all."""
+    """Return sessions of `turns` turns, except the last one, which has this share of all turns."""
     last = max(turns, round((sessions - 1) * turns * share / (1 - share)))
     return lambda rng: np.array([turns] * (sessions - 1) + [last])
 
@@ -81,12 +84,12 @@ DESIGNS: dict[str, Lengths] = {
 FEW = {f"{sessions} of {turns}, ICC {icc:g}": (equal(sessions, turns), icc)
        for sessions, turns, icc in ((3, 20, 0.5), (4, 100, 0.5), (5, 20, 0.8), (6, 20, 0.8), (8, 20, 0.5),
                                     (40, 10, 0.8), (200, 10, 0.8))}  # fmt: skip
-"""Few sessions, and sessions that are more alike inside than half."""
+"""Designs with few sessions, or with an ICC above 0.5."""
 
 
 @dataclass(frozen=True)
 class Failing:
-    """Sessions fail as a whole, or turns by themselves, by chances that may grow with the length."""
+    """Failures of whole sessions, or of independent turns, with probabilities that may grow with the length."""
 
     name: str
     sessions: int
@@ -118,8 +121,10 @@ def main() -> bool:
 
 
 def waits(rng: np.random.Generator, lengths: npt.NDArray[np.int64], icc: float = ICC, slower: float = 0.0) -> Floats:
-    """Log-normal waits, the sessions' one after another. `slower`: log of how much slower a session ten times as long
-    is."""
+    """Return log-normal latencies, session after session.
+
+    `slower`: the change in log latency if a session is ten times as long.
+    """
     own = rng.normal(0, math.sqrt(icc) * SIGMA, lengths.size) + slower * np.log10(lengths)
     found: Floats = 600 * np.exp(np.repeat(own, lengths) + rng.normal(0, math.sqrt(1 - icc) * SIGMA, lengths.sum()))
     return found
@@ -132,7 +137,7 @@ def sampled(values: Floats, lengths: npt.NDArray[np.int64]) -> Sample:
 def covering(
     what: str, lengths: Lengths, icc: float, slower: float = 0.0, ps: tuple[float, ...] = (0.5, 0.95)
 ) -> Iterable[Row]:
-    """Of intervals that are printed, closed or open, those that hold the truth; and limits at the truth."""
+    """Yield the coverage of intervals that are printed, closed or open; and the errors of thresholds at the truth."""
     rng = generator("coverage", what, slower)
     truths = _truths(lengths, icc, slower, ps)
     printed, held, ends = (dict.fromkeys(ps, 0) for _ in range(3))
@@ -163,7 +168,7 @@ def covering(
 
 
 def _truths(lengths: Lengths, icc: float, slower: float, ps: tuple[float, ...]) -> list[float]:
-    """Quantiles over turns, from many runs together."""
+    """Return the quantiles over the turns of many runs."""
     if not slower:
         return [600 * math.exp(SIGMA * float(ndtri(p))) for p in ps]
     rng = np.random.default_rng(1)
@@ -184,7 +189,7 @@ def few() -> Iterable[Row]:
 
 
 def rates() -> Iterable[Row]:
-    """A limit on failures that is the truth."""
+    """Yield the errors of a threshold on failures that is equal to the true rate."""
     for limit in (0.01, 0.03):
         for case in FAILING:
             rng, called = generator("rates", limit, case.name), Counter[str]()
@@ -197,7 +202,7 @@ def rates() -> Iterable[Row]:
 
 
 def _scale(case: Failing, limit: float) -> float:
-    """The factor of the chances at which the share of turns is the limit."""
+    """Return the factor of the probabilities that makes the share of failed turns equal to the limit."""
     if not case.grows:
         return limit
     rng = np.random.default_rng(2)
@@ -217,7 +222,7 @@ def failing(rng: np.random.Generator, case: Failing, many: npt.NDArray[np.int64]
 
 
 def words() -> Iterable[Row]:
-    """VerdictName errors, of sessions whose words go in hundreds: a limit that is the truth."""
+    """Yield the errors of a threshold on word error rate equal to the truth, for sessions with hundreds of words."""
     for sessions, unequal, grows in ((40, False, False), (100, False, False), (100, True, False), (40, True, True),
                                      (100, True, True)):  # fmt: skip
         what = f"{'unequal' if unequal else 'equal'}{', long ones err more' if grows else ''}"
@@ -242,7 +247,7 @@ def _words(rng: np.random.Generator, sessions: int, *, unequal: bool, grows: boo
 
 
 def comparisons() -> Iterable[Row]:
-    """Pairs on the margin."""
+    """Yield the errors of paired comparisons on the margin."""
     for what in ("one of 60 has 20 %", "one of 60 has 50 %", "Pareto 1.3, 100", "60 of 5 to 15"):
         for p in (0.5, 0.95):
             rng, called = generator("pairs", what, p), {"regressed": 0, "passed": 0}
@@ -263,8 +268,10 @@ def comparisons() -> Iterable[Row]:
 
 
 def families() -> Iterable[Row]:
-    """How often chance breaks one of several limits that are all the truth: medians of metrics that share what their
-    sessions have in common, or nothing. No correction is made; the check says how often where one of several is broken.
+    """Yield how often chance fails one of several thresholds that are all equal to the truth.
+
+    The thresholds are on medians of metrics that share the variation between sessions, or share nothing. No correction
+    is made; `rtbench check` states this probability if one of several thresholds fails.
     """
     for many, shared in [(many, shared) for many in LIMITS for shared in (0.9, 0.0)]:
         rng, broken = generator("families", many, shared), 0
@@ -282,7 +289,10 @@ def families() -> Iterable[Row]:
 
 
 def orders() -> Iterable[Row]:
-    """OneSidedBounds where turns fail one by one: 290 pairs do not pass at one point because some failed."""
+    """Yield whether upper bounds grow with single failures.
+
+    290 pairs must not pass at a margin of one point because some turns failed.
+    """
     turns = np.full(290, 10.0)
     alone = [np.where(np.arange(290) < failed, 1.0, 0.0) for failed in (0, 1, 2, 4, 8, 16, 32)]
     uppers = [ratio_of((events, turns)).upper(NOMINAL) for events in alone]

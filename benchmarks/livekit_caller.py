@@ -1,4 +1,4 @@
-"""A client by LiveKit's session of a realtime model: plays the steps at the given URL, and prints outcomes as JSON.
+"""A client with LiveKit's session of a realtime model: it runs the steps at the given URL, and prints outcomes as JSON.
 
 `frameworks.py` runs it in LiveKit's own environment.
 """
@@ -60,7 +60,7 @@ class Talk:
 
 
 async def said(reply: Any) -> str:
-    """What a reply says, with its audio taken."""
+    """Return the text of a reply; its audio must not be empty."""
     async for message in reply.message_stream:
         audio_ms = 0
         async for frame in message.audio_stream:

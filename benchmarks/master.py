@@ -1,7 +1,8 @@
-"""How much a master handles (docs/scaling.md): simulated workers send it real parts and heartbeats over Locust's wire.
+"""The load that a master can handle (docs/scaling.md): simulated workers send it real parts and heartbeats.
 
-Each worker records the given number of turns a second, as rows of a real run, and sends them as workers do. A master
-keeps up if receipts come soon. If not, parts wait on the workers' disks, and nothing is lost.
+They use Locust's protocol. Each worker records the given number of turns per second, as rows of a real run, and sends
+them as workers do. A master keeps up if receipts come soon. If not, parts wait on the workers' disks, and no data is
+lost.
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ from benchmarks.harness import quantiles
 from tests.system.end_to_end.locust_process import free_port, write_scenario
 
 LOADS = ((25, 40), (100, 100), (200, 100), (400, 100))
-"""Workers, and turns a second of each."""
+"""(workers, turns per second of each)"""
 LASTS_S = 20.0
 TURN_BYTES = 1_000
 
 
 class SimulatedWorker:
-    """Speaks as a worker does, and ships a part that grows."""
+    """A worker that uses the real protocol, and sends a part that grows."""
 
     def __init__(self, port: int, number: int, folder: Path, turns_per_s: int) -> None:
         self._id, self._turns_per_s = f"simulated_{number}", turns_per_s
@@ -53,7 +54,7 @@ class SimulatedWorker:
         self._client.send(Message(kind, data, self._id))
 
     def live(self) -> None:
-        """Take what the master says, for as long as the process lives."""
+        """Handle the master's messages until the process ends."""
         self.send("client_ready", locust.__version__)
         self.send(HERE, host_facts() | {"key": self._key})
         gevent.spawn(self._beat)
@@ -101,7 +102,7 @@ def main() -> None:
 
 
 def play(folder: Path, workers: int, turns_per_s: int) -> None:
-    """Run one master beside so many workers, all of which are greenlets of this process."""
+    """Run one master with this number of workers, which are greenlets of this process."""
     port = free_port()
     with master(folder, port, workers) as process:
         gevent.sleep(2)
@@ -133,7 +134,7 @@ def _made(folder: Path) -> Path:
 
 
 def _taken(folder: Path) -> int:
-    """The bytes that the master has got."""
+    """Return the number of bytes that the master has received."""
     return sum(path.stat().st_size for path in (folder / "runs").glob("*/spool/*"))
 
 

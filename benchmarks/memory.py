@@ -1,7 +1,7 @@
 """Memory of a session, plain and over TLS (docs/accuracy.md): the slope of resident memory from 100 to 500 sessions.
 
-*Idle* is when all sessions are open and none has sent anything, *active* at the end of the seconds in which all take
-turns. It is the memory of the process, without buffers of the kernel.
+*Idle* is measured when all sessions are open and none has sent anything, *active* at the end of the time in which all
+have turns. It is the memory of the process, without buffers of the kernel.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def resident(run: WatchedRun) -> tuple[float, float]:
-    """Bytes when all sessions are open and idle, and when all take turns."""
+    """Return the bytes when all sessions are open and idle, and when all have turns."""
     begin_ns, end_ns = truth_of(read_truth(run.truth_log)).steady()
     assert begin_ns + SETTLED_NS < end_ns, "sessions were done before all were open"
     return run.watched.rss_bytes(begin_ns + SETTLED_NS), run.watched.rss_bytes(end_ns)

@@ -1,7 +1,7 @@
-"""Time and memory of recording, finalizing and reporting a million synthetic turns, each in a process of its own.
+"""Time and memory of recording, finalizing and reporting a million synthetic turns, each in a new process.
 
-`reports/runs.py` and docs/run-folder.md quote sizes. The turns are the same every time. One run is finalized from its
-spool alone, as after a kill.
+`reports/runs.py` and docs/run-folder.md quote sizes. The turns are always the same. One run is finalized only from its
+spool, as after a kill.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MIB = 2**20
 
 
 def main() -> None:
-    """Print the time and the most memory of each part. Wanted of the report: 5 s, 600 MiB; with the close: 10 s."""
+    """Print the time and the peak memory of each part. Goals: report 5 s, 600 MiB; finalize and report 10 s."""
     with tempfile.TemporaryDirectory() as scratch:
         parent = Path(scratch)
         ended = files.create(parent, "million", utc_ns())
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def in_child(title: str, part: str, folder: Path) -> None:
-    """Do one of PARTS and say what it took."""
+    """Run one of PARTS and print its time and memory."""
     begun = time.perf_counter()
     command = [sys.executable, "-m", "benchmarks.million", part, str(folder)]
     _, status, used = os.wait4(os.posix_spawn(sys.executable, command, os.environ), 0)
@@ -64,14 +64,14 @@ def in_child(title: str, part: str, folder: Path) -> None:
 
 
 def kill(folder: Path) -> None:
-    """The run as it is after a kill just before its first histograms were written."""
+    """Make the run as it is after a kill just before its first histograms were written."""
     path_of(folder, 0, HISTOGRAMS).unlink()
     counters = path_of(folder, 0, FACTS)
     counters.write_text(json.dumps(json.loads(counters.read_text()) | {"done": False}))
 
 
 def record(folder: Path) -> None:
-    """As a run would: a tick for every second of turns, here every 5,000 turns."""
+    """Record as a run does: one tick for every second of turns, here every 5,000 turns."""
     began = utc_ns()
     files.write_document(folder, opening_document(folder.name, "million", began, {}, [], [], 1, []))
     recorder = Recorder(Spool(folder, 0), began)
@@ -142,7 +142,7 @@ def resident_mib() -> float:
 
 
 def report(folder: Path) -> None:
-    """`rtbench report`, which closes the run first where that is left to do."""
+    """Run `rtbench report`, which first finalizes the run if necessary."""
     from rtbench.cli.report import report as command
 
     with (folder.parent / "terminal.txt").open("w") as sys.stdout:

@@ -1,6 +1,6 @@
 """Verdicts if targets play different shares of a step that takes twice as long (docs/decisions/0067). Seeded.
 
-Prints the verdict of p50 over all turns and with the candidate's steps weighted to the baseline's shares, and how often
+Prints the verdict on p50 over all turns and with the candidate's steps weighted to the baseline's shares, and how often
 a difference of shares is stated.
 """
 
@@ -26,9 +26,9 @@ SEED = 20261127
 
 @dataclass(frozen=True)
 class Case:
-    """`share`: of the candidate's slow turns, 40 % on the baseline; `factor`: by which each step takes longer.
+    """`share`: of slow turns of the candidate, 40 % on the baseline; `factor`: by which each step takes longer.
 
-    `fails`, `passes`: the most and the least that may; None is not judged.
+    `fails`, `passes`: the maximum share that may fail, and the minimum that must pass; None is not checked.
     """
 
     name: str
@@ -99,7 +99,7 @@ def _called(found: list[Difference]) -> tuple[bool, bool]:
 
 
 def _turns(sample: Sample, steps: Integers) -> Floats:
-    """Return turns by step and session."""
+    """Return the number of turns by step and session."""
     return np.bincount(steps * SESSIONS + sample.sessions, minlength=2 * SESSIONS).reshape(2, SESSIONS).astype(float)
 
 

@@ -1,5 +1,5 @@
-// A client by the openai SDK for Node: `node node_caller.mjs https://…/v1` plays the steps and prints outcomes as JSON.
-// `frameworks.py` runs it next to the SDK. The steps, and what passes, are those of tests/clients/steps.py.
+// A client with the openai SDK for Node: `node node_caller.mjs https://…/v1` runs the steps and prints outcomes as JSON.
+// `frameworks.py` runs it next to the SDK. The steps, and their conditions for a pass, are those of tests/clients/steps.py.
 import assert from "node:assert/strict";
 import OpenAI from "openai";
 import { OpenAIRealtimeWS } from "openai/realtime/ws";
@@ -15,7 +15,7 @@ const parameters = { type: "object", properties: { number }, required: ["number"
 const TOOLS = { tools: [{ type: "function", name: "find_parcel", parameters }] };
 const AUDIO_DELTA = "response.output_audio.delta";
 
-/** A session whose events are taken one after another. */
+/** A session that returns its events one after another. */
 class Talk {
   #events = [];
   #wake = () => {};

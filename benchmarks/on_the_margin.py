@@ -1,8 +1,8 @@
-"""How often a candidate exactly on its margin passes (docs/statistics.md, docs/decisions/0021). In memory and seeded.
+"""The pass rate of a candidate exactly on its margin (docs/statistics.md, docs/decisions/0021). In memory, seeded.
 
 Failures of whole sessions while the baseline has hardly any, thresholds at the true value, clocks of 10 ms, interim
-analyses of a rate, and the error of estimates after an early stop. Nominal is 5 % (of estimates 50 %); a cell may be
-three of its standard errors off.
+analyses of a rate, and the error of estimates after an early stop. Nominal is 5 % (of estimates 50 %); each result may
+differ by three of its standard errors.
 """
 
 from __future__ import annotations
@@ -30,29 +30,34 @@ from reports.statistics.verdicts import verdicts
 
 Floats = npt.NDArray[np.float64]
 Row = tuple[str, str, str, bool]
-"""What, what was found, what is wanted, whether it is met."""
+"""(case, result, goal, whether it is met)"""
 
 SEED = 20261203
 NOMINAL = 0.05
 REPETITIONS, LOOKED, DRAWS, IDEAL = 1000, 400, 500, 1500
 SHAPES = ((50, 20), (100, 10), (200, 10), (300, 10), (400, 10))
-"""Sessions in each arm, turns of each."""
+"""(sessions of each target, turns of each session)"""
 TOGETHER = (0.1, 0.2, 0.3, 1.0)
-"""Correlation of failures in a session; at 1 whole sessions fail: refused ones, and turns lost behind a dropped one."""
+"""Correlation of failures in a session; at 1 whole sessions fail: refused ones, or all turns of a dropped connection.
+"""
 RISES = ((0.0, 0.01), (0.003, 0.013), (0.02, 0.03), (0.99, 1.0))
 """Failure rates of the baseline and of a candidate on the margin of one point."""
 REFUSED = ((0.003, NOMINAL), (0.01, 0.08))
-"""Single failures in both arms (correlation 0.05), and what may pass; in the candidate 1 % of the sessions are refused
-beside them. Of many single ones that is more than nominal: what was seen of clustering is taken for what there is
-(docs/decisions/0021-failure-rate-bound.md).
+"""(rate of single failures of both targets, with correlation 0.05; the maximum share that may pass).
+
+In addition, 1 % of the candidate's sessions are refused. With many single failures the maximum is more than nominal,
+because the clustering is estimated from the observed failures (docs/decisions/0021-failure-rate-bound.md).
 """
 LIMITS = ((0.01, (100, 200, 300, 400)), (0.03, (30, 50, 100, 200)))
 CLOCK_MS = 10
 PLANS = ((200, 50), (400, 50))
-"""Pairs, and pairs from look to look."""
+"""(pairs, pairs between interim analyses)"""
 ICC = 0.3
 SPREAD, NARROW = 0.3, 0.1
-"""Sigma of log waits for estimates after looks, and for a clock whose ticks are as wide as quantiles are uncertain."""
+"""Sigma of log latency: for estimates after interim analyses, and for a clock with wide ticks.
+
+A tick of the clock is as wide as the uncertainty of quantiles.
+"""
 
 
 def print_rows(rows: Sequence[Row]) -> None:
@@ -73,7 +78,7 @@ def of_looks() -> list[Row]:
 
 
 def failures() -> Iterable[Row]:
-    """The failure gate at a margin of one point."""
+    """Yield the errors of the failure gate at a margin of one point."""
     for (base, cand), together, (sessions, turns) in product(RISES, TOGETHER, SHAPES):
         rng = generator("failures", base, together, sessions)
         passed = sum(
@@ -85,7 +90,7 @@ def failures() -> Iterable[Row]:
 
 
 def refused() -> Iterable[Row]:
-    """Refused sessions beside single failures: what was seen of clustering is not what there is."""
+    """Yield the errors with refused sessions among single failures: the observed clustering is not the true one."""
     for (rate, nominal), (sessions, turns) in product(REFUSED, SHAPES):
         rng, passed = generator("refused", rate, sessions), 0
         for _ in range(REPETITIONS):
@@ -98,7 +103,7 @@ def refused() -> Iterable[Row]:
 
 
 def limits() -> Iterable[Row]:
-    """A limit on the failure rate that is the truth."""
+    """Yield the errors of a threshold on the failure rate that is equal to the truth."""
     for limit, shapes in LIMITS:
         for together, sessions in product(TOGETHER, shapes):
             rng = generator("limits", limit, together, sessions)
@@ -115,7 +120,10 @@ def limits() -> Iterable[Row]:
 
 
 def ties() -> Iterable[Row]:
-    """Waits on a clock of 10 ms: most draws of the quantiles are tied, and lie exactly on the margin or a tick off."""
+    """Yield the errors with a clock of 10 ms.
+
+    Most resampled quantiles are tied, exactly on the margin or one tick away.
+    """
     for p, ratio, times in ((0.5, 0.1, 1.1), (0.5, 0.1, 1.11), (0.95, 0.2, 1.2)):
         rng, words = generator("ties", p, times), Counter[str]()
         for _ in range(LOOKED):
@@ -134,11 +142,11 @@ def ties() -> Iterable[Row]:
             yield at_most(f"{what} {times - 1:+.0%}, margin {ratio:.0%}: regressed", words["regressed"], LOOKED)
 
 
-# Planned looks.
+# Planned interim analyses.
 
 
 def looks_at_a_rate() -> Iterable[Row]:
-    """The failure gate alone, on its margin, over all looks of a run together."""
+    """Yield the errors of the failure gate alone, on its margin, over all interim analyses of a run together."""
     for (pairs, every), (base, cand), together in product(PLANS, RISES, TOGETHER):
         rng, ends = generator("looks", pairs, base, together), Counter[str]()
         for _ in range(LOOKED):
@@ -160,7 +168,7 @@ def _looked(arms: Sequence[PerCluster], pairs: int, every: int) -> SequentialRes
 
 
 def corrections() -> Iterable[Row]:
-    """How often the corrected estimate lies above the truth; p50 at a margin of 10 %, four looks."""
+    """Yield how often the corrected estimate is above the truth; p50 at a margin of 10 %, four interim analyses."""
     pairs, every = PLANS[0]
     for times in (1.0, 1.1, 1.2):
         rng, above = generator("corrected", times), np.zeros(2)
@@ -183,7 +191,7 @@ def corrections() -> Iterable[Row]:
 
 
 def corrections_of_families() -> Iterable[Row]:
-    """The same of one, two, three gates whose standard errors are known, the first one far off its margin."""
+    """Yield the same for one, two or three gates with known standard errors; the first one is far from its margin."""
     for gates, z in product((1, 2, 3), (5.0, 3.0, -5.0)):
         rng, above = generator("families", gates, z), 0
         for _ in range(IDEAL):
@@ -204,7 +212,7 @@ def corrections_of_families() -> Iterable[Row]:
 
 
 def _stopped(rng: np.random.Generator, times: float, pairs: int, every: int) -> SequentialResult:
-    """A gate on p50 alone."""
+    """Return the result of a run with one gate, on p50."""
     arms, sizes = [waits(rng, pairs, 600.0 * one, SPREAD) for one in (1.0, times)], look_sizes(pairs, every)
 
     def see(size: int) -> list[object]:
@@ -219,7 +227,7 @@ def _stopped(rng: np.random.Generator, times: float, pairs: int, every: int) -> 
     return run_looks(AnalysisSchedule(pairs, sizes, 1), see, len(sizes))  # type: ignore[arg-type]
 
 
-# What turns are made of.
+# The data of turns.
 
 
 def generator(*what: object) -> np.random.Generator:
@@ -227,7 +235,7 @@ def generator(*what: object) -> np.random.Generator:
 
 
 def failing(rng: np.random.Generator, rate: float, sessions: int, turns: int, together: float) -> PerCluster:
-    """Failed turns and turns of each session, whose failures are correlated so."""
+    """Return the failed turns and the turns of each session; `together`: the correlation of failures in a session."""
     wanted = np.full(sessions, float(turns))
     if rate in (0.0, 1.0):
         return rate * wanted, wanted
@@ -239,7 +247,7 @@ def failing(rng: np.random.Generator, rate: float, sessions: int, turns: int, to
 
 
 def waits(rng: np.random.Generator, sessions: int, median_ms: float, sigma: float, clock_ms: float = 0.0) -> Floats:
-    """Log-normal waits of ten turns a session, in ms."""
+    """Return log-normal latencies of ten turns per session, in ms."""
     between, within = rng.normal(0, 1, (sessions, 1)), rng.normal(0, 1, (sessions, 10))
     found: Floats = median_ms * np.exp(sigma * (math.sqrt(ICC) * between + math.sqrt(1 - ICC) * within))
     return np.round(found / clock_ms) * clock_ms if clock_ms else found
@@ -251,7 +259,7 @@ def _passes(base: PerCluster, cand: PerCluster) -> bool:
 
 
 def at_most(what: str, found: int, of: int = REPETITIONS, nominal: float = NOMINAL) -> Row:
-    """Not more than nominal, by three standard errors."""
+    """Return a row that is met if the share is at most nominal, plus three standard errors."""
     share = found / of
     return what, shown(share, of), f"≤ {nominal:.0%}", share <= nominal + 3 * error(nominal, of)
 

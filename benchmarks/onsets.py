@@ -42,16 +42,16 @@ ALONE_S = 60
 
 
 class Stream(NamedTuple):
-    """A stream of samples, and where each sound in it begins and ends, as samples."""
+    """A stream of samples, and the indexes of samples at which each sound begins and ends."""
 
     samples: Samples
     sounds: list[tuple[int, int]]
 
 
 class Errors(NamedTuple):
-    """How far found begins and ends are off, in ms, and how far a begin may be by its bound; what was not found.
+    """Errors of detected begins and ends, uncertainties of begins, in ms; and the number of sounds that were missed.
 
-    `false`: sounds that are found where there is none.
+    `false`: the number of detected sounds that do not exist.
     """
 
     begins_ms: list[float]
@@ -61,18 +61,18 @@ class Errors(NamedTuple):
     false: int
 
 
-# What is heard.
+# Sounds.
 
 
 @cache
 def voices(rate_hz: int) -> list[Floats]:
-    """Recordings at a rate, from their first audible sample to the last."""
+    """Return the recordings at a sample rate, from their first audible sample to the last."""
     paths = [*sorted(VOICES.glob("*.flac")), *(AUDIO / f"{name}.wav" for name in CALLERS)]
     return [cut(resampled(np.frombuffer(load_pcm(path).data, "<i2") / FULL_SCALE, rate_hz)) for path in paths]
 
 
 def tones(rate_hz: int, rng: np.random.Generator) -> list[Floats]:
-    """Tones of 0.3 to 1.5 s at −23 dBFS."""
+    """Return tones of 0.3 to 1.5 s at −23 dBFS."""
     lengths_s = rng.uniform(0.3, 1.5, 6)
     return [cut(0.1 * np.sin(2 * np.pi * rng.choice(TONES_HZ) * times_s(rate_hz, int(rate_hz * s)))) for s in lengths_s]
 
@@ -94,7 +94,7 @@ def rms(sound: Floats) -> float:
     return float(np.sqrt(np.mean(sound**2)))
 
 
-# What is behind it.
+# Backgrounds.
 
 
 def white(count: int, rate_hz: int, rng: np.random.Generator) -> Floats:
@@ -107,7 +107,7 @@ def pink(count: int, rate_hz: int, rng: np.random.Generator) -> Floats:
 
 
 def room(count: int, rate_hz: int, rng: np.random.Generator) -> Floats:
-    """The room of the scenarios, again and again."""
+    """Return the room noise of the scenarios, in a loop."""
     noise = recorded_room(rate_hz)
     begin = int(rng.integers(len(noise)))
     return np.take(noise, np.arange(begin, begin + count), mode="wrap")
@@ -119,7 +119,7 @@ def recorded_room(rate_hz: int) -> Floats:
 
 
 def music(count: int, rate_hz: int, rng: np.random.Generator) -> Floats:
-    """Music on hold: chords that are struck twice a second, and fade."""
+    """Return music on hold: chords that are struck twice a second, and fade."""
     at_s = times_s(rate_hz, count)
     beats, since_s = (at_s * 2).astype(int), at_s % 0.5
     chords = np.array(CHORDS_HZ)[beats // 4 % len(CHORDS_HZ)]
@@ -127,7 +127,7 @@ def music(count: int, rate_hz: int, rng: np.random.Generator) -> Floats:
 
 
 def talk(count: int, rate_hz: int, rng: np.random.Generator) -> Floats:
-    """Six voices at once, somewhere behind."""
+    """Return six voices at once, as in a crowded room."""
     said = voices(rate_hz)
     lines = [np.concatenate([said[place] for place in rng.permutation(len(said))]) for _ in range(6)]
     return sum((np.resize(np.roll(line, rng.integers(len(line))), count) for line in lines), np.zeros(count))
@@ -140,7 +140,7 @@ BEHIND: tuple[tuple[str, float], ...] = (
     (SILENCE, 0), ("comfort noise, −60 dBFS", -60), ("comfort noise, −50 dBFS", -50),
     *((name, snr_db) for snr_db in (20, 10) for name in NOISES),
 )  # fmt: skip
-"""What lies behind the voice, and how many dB lower; of comfort noise its level."""
+"""(background, dB by which it is lower than the voice; for comfort noise its level)."""
 
 
 def noise(name: str, level_db: float, count: int, rate_hz: int, voice_rms: float, rng: np.random.Generator) -> Floats:
@@ -166,11 +166,11 @@ def stream(name: str, level_db: float, format: AudioFormat, seed: int, *, of_ton
     return Stream(format.decode(format.encode(to_pcm16(mixed.astype(np.float32)))), sounds)
 
 
-# What is found.
+# Detection.
 
 
 def found(samples: Samples, rate_hz: int) -> list[tuple[int, int, int]]:
-    """(begin, end, bound of the begin in ns) of each reply, as samples."""
+    """Return (begin, end, uncertainty of the begin in ns) of each reply; begin and end as sample indexes."""
     ear, at, size, replies = OnsetDetector(rate_hz), 0, rate_hz * FRAME_MS // 1_000, list[tuple[int, int, int]]()
     for begin in range(0, len(samples), size):
         frame = samples[begin : begin + size]
@@ -201,7 +201,7 @@ def errors(name: str, level_db: float, format: AudioFormat, seed: int, *, of_ton
 
 
 def error_of_first(name: str, level_db: float, format: AudioFormat, place: int, ahead_ms: int) -> tuple[float, float]:
-    """How far off the begin of one voice is, and may be, in ms, which begins so long after the stream."""
+    """Return the error of the begin of one voice and its uncertainty, in ms; it begins `ahead_ms` after the stream."""
     rng, said = np.random.default_rng(place), voices(format.rate_hz)
     begin, tail = format.rate_hz * ahead_ms // 1_000, np.zeros(3 * format.rate_hz // 2)
     clean = np.concatenate([np.zeros(begin), said[place], tail])
@@ -212,7 +212,7 @@ def error_of_first(name: str, level_db: float, format: AudioFormat, place: int, 
 
 
 def alone(name: str, level_db: float, format: AudioFormat) -> int:
-    """How often something is taken for a reply in a minute in which nobody speaks."""
+    """Return how many replies are detected in a minute of background alone."""
     rng, count = np.random.default_rng(1), ALONE_S * format.rate_hz
     level = float(np.mean([rms(each) for each in voices(format.rate_hz)]))
     behind = noise(name, level_db, count, format.rate_hz, level, rng)
@@ -226,7 +226,7 @@ def pooled(name: str, level_db: float, *, of_tones: bool = False) -> Errors:
 
 
 def rows() -> Iterator[tuple[str, ...]]:
-    """The rows of the table, one for each kind of sound and what is behind it."""
+    """Yield the rows of the table, one for each kind of sound and background."""
     of_tones = [behind for behind in BEHIND if behind[0] in (SILENCE, "white noise")]
     for sound, behind in [*(("voices", each) for each in BEHIND), *(("tones", each) for each in of_tones)]:
         name, level_db = behind

@@ -1,6 +1,6 @@
 """Verdicts if one target drifts alone (docs/statistics.md, docs/decisions/0023): a first-order autoregressive process.
 
-Neighbouring sessions have an autocorrelation of 0.95. Errors are printed for pairs taken as independent, and as
+Neighbouring sessions have an autocorrelation of 0.95. Errors are printed for pairs treated as independent, and as
 analysed. Seeded.
 """
 
@@ -28,13 +28,13 @@ REPETITIONS, LOOKED, DRAWS, TURNS = 600, 300, 500, 10
 SIGMA, ICC, STALLED, KEEP = 0.5, 0.3, 0.03, 0.95
 GATES = ((0.5, 0.10), (0.95, 0.20))
 MARGINS = (0.10, 0.10)
-"""Of p50 and p95, where the truth is exactly on them."""
+"""The margins of p50 and p95 if the truth is exactly on them."""
 Row = tuple[str, str, str, bool]
 
 
 @dataclass(frozen=True)
 class Case:
-    """`own`, `shared`: sd of the drift that each arm has for itself, and of that of both."""
+    """`own`, `shared`: sd of each target's own drift, and of the drift that both share."""
 
     name: str
     pairs: int
@@ -45,9 +45,10 @@ class Case:
     paired: bool = True
     run_sd: float = 0.0
     error: float = 0.05
-    """the most that may be called worse (or, on the margin, not worse); where drift is too slow for the run, more"""
+    """The maximum share called worse, on the margin also not worse; it is larger if the drift is too slow for the run.
+    """
     keep: float = KEEP
-    """correlation of the drift at neighbouring sessions"""
+    """The correlation of the drift at neighbouring sessions."""
 
 
 CASES = (
@@ -76,7 +77,7 @@ def slow(rng: np.random.Generator, pairs: int, sd: float, keep: float) -> Floats
 
 
 def arm(rng: np.random.Generator, drift: Floats, factor: float) -> Floats:
-    """Waits in ms, a row for each session."""
+    """Return latencies in ms, a row for each session."""
     shape = drift.size, TURNS
     between, within = rng.normal(size=(drift.size, 1)), rng.normal(size=shape)
     logs = drift[:, None] + SIGMA * (math.sqrt(ICC) * between + math.sqrt(1 - ICC) * within)
@@ -96,7 +97,7 @@ def sampled(waits: Floats) -> Sample:
 
 
 def main() -> bool:
-    """One test at the end."""
+    """Check one test at the end."""
     print(
         f"\ndrift of each arm's own, {REPETITIONS} repetitions, % of them: regressed and passed at p50, p95; exit 0, 1"
     )
@@ -120,7 +121,7 @@ def _line(shares: Floats) -> str:
 
 
 def _counted(case: Case, method: Any) -> Floats:
-    """Regressed and passed of both gates, exit 0 and 1, and how often an order was found."""
+    """Return the shares of regressed and passed of both gates, of exit 0 and 1, and of detected drift."""
     counted = np.zeros(7)
     for seed in range(REPETITIONS):
         rng = np.random.default_rng([case.pairs, round(1000 * case.own), seed])
@@ -137,7 +138,7 @@ def _counted(case: Case, method: Any) -> Floats:
 
 
 def looks() -> Iterable[Row]:
-    """Runs that are looked at while they go on, by their order: what is called wrongly, and what it costs."""
+    """Yield the errors and costs of interim analyses that account for the order of sessions."""
     yield from _looked(Case("own drift 25 %, p50 on its margin", 400, own=0.25, factor=1.1), GATES[:1], 0.15)
     yield from _looked(Case("own drift 25 %, nothing changed", 200, own=0.25), GATES, 0.05)
     yield from _looked(Case("no drift, p50 on its margin", 400, factor=1.1), GATES[:1], 0.05)

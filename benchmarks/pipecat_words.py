@@ -1,4 +1,4 @@
-"""What pipecat reads in messages, and how it says things: a JSON line in, a JSON line out.
+"""A filter that lets pipecat read and write messages: a JSON line in, a JSON line out.
 
 `{"as": "twilio"|"vonage", …}` with `open` (the first two messages), `hear` (a message) or `say` (`clear`, or PCM at the
 rate of the line, in base64). Messages are texts, or in base64 under `binary`.

@@ -1,4 +1,4 @@
-"""How often a run of a planned size finds the effect; the factors 1.1 and 1.25 of docs/sample-size.md rest on it.
+"""The power of runs of a planned size; the factors 1.1 and 1.25 of docs/sample-size.md are based on it.
 
 Each repetition has a pilot, its plan for a power of 80 or 90 %, and two targets of that size. There are three primary
 metrics, and the strictest level after Holm counts. In memory and seeded.

@@ -35,7 +35,7 @@ FILLS = (1, 1_000, 100_000)
 BATCHES = (200, 2_000)
 PER_SESSION = 10
 TOGETHER = 40
-"""Turns that end between two flushes, half a second apart: those of 400 callers whose turns take five seconds."""
+"""The turns that end between two flushes, half a second apart: for 400 callers with turns of five seconds."""
 DELTAS = 12
 
 
@@ -89,7 +89,7 @@ def event_us(recorder: Recorder) -> float:
 
 
 class Spender:
-    """As `Sessions` of a run that has no budget."""
+    """A stand-in for `Sessions` of a run without a budget."""
 
     ending = spent = False
 
@@ -105,7 +105,7 @@ class Spender:
 
 
 def turn_end_us(folder: Path) -> dict[str, float]:
-    """CPU of a turn's end by its parts, medians: its observation, what a run does with that, its row in the spool."""
+    """Return the median CPU time of a turn's end by part: its observation, the listeners, its row, and the progress."""
     target = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=gpt-realtime")
     keyring, terms = Keyring([target]), {target.label: PricingTerms(own=Prices(1, 1, 1, 1, 1, 1))}
     (folder / "spool").mkdir()
@@ -136,7 +136,7 @@ def turn_end_us(folder: Path) -> dict[str, float]:
 
 
 def play_turn(talk: Talk, number: int) -> None:
-    """A turn of text that is answered to its end, with what the kernel says of its way."""
+    """Run a text turn that is answered completely, with the network values from the kernel."""
     talk.ask(1000 * number, number)
     talk.timeline.tell(inputs.NetworkMeasured(3 * MS, 2 * MS, 0, "service"))
     for place, data in enumerate(reply(GA, f"resp_{number}", deltas=DELTAS)):
@@ -155,7 +155,7 @@ def tell_all(listeners: list[RunListener], turns: list[TurnObservation]) -> None
 
 
 def take_turns(recorder: Recorder, turns: int) -> None:
-    """So many, of one session."""
+    """Record this number of turns of one session."""
     record = recorder.session(RowContext("s", "target", "scenario", "script"))
     for number in range(turns):
         record.turn_ended(observed(number, number % PER_SESSION + 1, monotonic_ns(), 600_000_000))
@@ -170,7 +170,7 @@ def flushes_ms(recorder: Recorder, rows: int) -> list[float]:
 
 
 def slices(recorder: Recorder) -> Iterator[float]:
-    """CPU of each step in which the histograms are written, as in a run, where others get their turn between two."""
+    """Yield the CPU time of each step that writes the histograms; a run yields to other greenlets between steps."""
     steps = recorder.histogram_slices()
     done = object()
     while True:

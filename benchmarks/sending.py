@@ -1,6 +1,6 @@
 """CPU time and `send_delay` of paced audio (docs/decisions/0037): up to 400 sessions talk for 15 s in chunks of 50 ms.
 
-Nothing is received meanwhile. The CPU time is that of the seconds in which every session talks.
+The service sends nothing during that time. The CPU time is that of the seconds in which every session talks.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def write_talk(path: Path) -> None:
-    """A recording, again and again."""
+    """Write a recording that repeats."""
     samples, rate_hz = soundfile.read(ROOT / "scenarios" / "audio" / "opening_hours.wav", dtype="int16")
     soundfile.write(path, np.resize(samples, TALK_S * rate_hz), rate_hz)
 
@@ -46,7 +46,10 @@ def show(run: WatchedRun, sessions: int) -> None:
 
 
 def cost(appends: list[tuple[str, int]], watched: Watched) -> tuple[float, float]:
-    """(CPU µs a chunk, chunks a second) while all talk: (session, instant) of every chunk goes in."""
+    """Return (CPU µs per chunk, chunks per second) while all sessions talk.
+
+    `appends`: (session, instant) of every chunk.
+    """
     firsts: dict[str, int] = {}
     lasts: dict[str, int] = {}
     for session, at_ns in appends:

@@ -1,7 +1,7 @@
 """Error rates of comparisons with interim analyses, and the sessions that they save (docs/statistics.md, 0018).
 
-Model data in memory: log-normal latencies (median 600 ms, sigma 0.5) whose ten steps hold 25 % of the log variance,
-30 % of the rest between sessions, 3 % of the turns stalled by 1 to 5 s, a drift that both targets share (sd 10 %, time
+Model data in memory: log-normal latencies (median 600 ms, sigma 0.5) whose ten steps have 25 % of the log variance, 30
+% of the rest between sessions, 3 % of the turns stalled by 1 to 5 s, a drift that both targets share (sd 10 %, time
 constant 300 s), 0.3 % failures that cluster. Seeded; takes some minutes.
 """
 
@@ -42,44 +42,44 @@ KNOWN = {
     (10, 1): (3.291, 2.940, 2.721, 2.548, 2.401, 2.271, 2.154, 2.045, 1.944, 1.848),
     (10, 3): (3.588, 3.271, 3.078, 2.929, 2.803, 2.694, 2.595, 2.506, 2.423, 2.346),
 }
-"""(equal looks, gates that share 5 %) → critical values."""
+"""Critical values by (equally spaced interim analyses, gates that share 5 %)."""
 ON_THE_MARGIN, UNCHANGED, WORSE = 500, 300, 200
 """Repetitions."""
 SLOWER = ((1.2, 0.93, 240), (1.3, 0.99, 125))
-"""(factor, the least share of runs that find it, the most pairs that they use on average)."""
+"""(factor, minimum share of runs that find it, maximum of their mean number of pairs)"""
 PLANNED, PILOT, PLANNED_DRAWS = 800, 200, 1000
 ASKED = (
     *((p, effect, margin, power, gates) for p, effect, margin in ((0.5, 0.20, 0.10), (0.95, 0.40, 0.20))
       for gates in (3, 1) for power in (0.8, 0.9)),
     (0.95, 0.30, 0.10, 0.9, 1),
 )  # fmt: skip
-"""(quantile, effect, margin, power, gates) that sizes are planned for, from a pilot of 200 sessions."""
+"""(quantile, effect, margin, power, gates) of planned sizes, from a pilot of 200 sessions."""
 GATES = ((0.5, 0.10), (0.95, 0.20))
 POINTS = 0.01
 
 
 @dataclass(frozen=True)
 class Arm:
-    """Waits in ms, +inf where a turn failed; a row for each pair."""
+    """Latencies in ms, +inf for a failed turn; a row for each pair."""
 
     waits: Floats
 
     def seen(
         self, other: Arm, pairs: int, gates: Sequence[tuple[float, float]], rng: np.random.Generator
     ) -> list[InterimStatistic]:
-        """Quantile gates of the first pairs, this arm being the baseline."""
+        """Return the quantile gates of the first pairs, with this target as the baseline."""
         code = np.repeat(np.arange(pairs), TURNS)
         base, cand = (sample(arm.waits[:pairs].ravel(), code) for arm in (self, other))
         asked = [(p, Margin(ratio=ratio)) for p, ratio in gates]
         return quantiles_seen(TwoSamples(base, cand, (pairs, pairs), paired=True), asked, "lower", rng, draws=DRAWS)
 
     def counts(self, pairs: int) -> tuple[Floats, Floats]:
-        """Failures and turns of the first pairs."""
+        """Return the failures and turns of the first pairs."""
         return np.isinf(self.waits[:pairs]).sum(axis=1).astype(float), np.full(pairs, float(TURNS))
 
 
 def arms(rng: np.random.Generator, factor: float, failed: float = FAILED) -> tuple[Arm, Arm]:
-    """Baseline and candidate, whose waits are longer by this factor."""
+    """Return baseline and candidate; the candidate's latencies are longer by this factor."""
     keep = math.exp(-PAIR_EVERY_S / DRIFT_S)
     steps, drift = rng.normal(0, DRIFT_SD * math.sqrt(1 - keep**2), PAIRS), np.empty(PAIRS)
     drift[0] = rng.normal(0, DRIFT_SD)
@@ -103,7 +103,7 @@ def _arm(rng: np.random.Generator, drift: Floats, factor: float, failed: float) 
 
 
 def main() -> None:
-    """Print what was found beside what is wanted."""
+    """Print the results and the goals."""
     rows = [
         *known_values(),
         crossings(),
@@ -120,7 +120,7 @@ def main() -> None:
 
 
 Row = tuple[str, str, str, bool]
-"""What, what was found, what is wanted, whether it is met."""
+"""(case, result, goal, whether it is met)"""
 
 
 def known_values() -> list[Row]:
@@ -139,7 +139,7 @@ def _bounds(looks: int, gates: int) -> list[float]:
 
 
 def crossings(paths: int = 200_000, looks: int = 8) -> Row:
-    """How often Brownian motion without drift crosses the bounds."""
+    """Return how often Brownian motion without drift crosses the bounds."""
     rng, share = np.random.default_rng(600), np.arange(1, looks + 1) / looks
     z = np.cumsum(rng.normal(0, math.sqrt(1 / looks), (paths, looks)), axis=1) / np.sqrt(share)
     rate = float((z >= critical_values(share.tolist(), 0.05)).any(axis=1).mean())
@@ -147,7 +147,7 @@ def crossings(paths: int = 200_000, looks: int = 8) -> Row:
 
 
 def on_the_margin() -> list[Row]:
-    """A candidate that is exactly as bad as is accepted: either verdict is an error."""
+    """Return the errors for a candidate exactly on the margin: either verdict is an error."""
     rows: list[Row] = []
     for p, ratio in GATES:
 
@@ -165,7 +165,7 @@ def on_the_margin() -> list[Row]:
 
 
 def unchanged() -> list[Row]:
-    """Three gates, and nothing changed."""
+    """Return the results of three gates if nothing changed."""
     found = _courses(UNCHANGED, 1.0, FAILED, 3, three_gates)
     green = sum(course.reason == "not_regressed" for course in found) / UNCHANGED
     red = sum(course.reason == "regressed" for course in found)
@@ -178,7 +178,7 @@ def unchanged() -> list[Row]:
 
 
 def worse() -> list[Row]:
-    """Three gates, and a candidate that is slower."""
+    """Return the results of three gates for a slower candidate."""
     rows: list[Row] = []
     for factor, least, most in SLOWER:
         found = _courses(WORSE, factor, FAILED, 3, three_gates)
@@ -190,7 +190,7 @@ def worse() -> list[Row]:
 
 
 def planned() -> list[Row]:
-    """How often a check of the planned size calls the effect it was planned for, alone or as one of three gates."""
+    """Return how often a check of the planned size finds its planned effect, alone or as one of three gates."""
     rows = []
     for p, effect, margin, power, gates in ASKED:
         found = sum(_found(p, effect, margin, power, gates, seed) for seed in range(PLANNED)) / PLANNED
@@ -200,7 +200,10 @@ def planned() -> list[Row]:
 
 
 def _found(p: float, effect: float, margin: float, power: float, gates: int, seed: int) -> bool:
-    """Pilot of one arm, plan and run in pairs, all anew. Of three gates the others are p50 or p95, and failures."""
+    """Simulate a pilot of one target, the plan, and a paired run; return whether the effect was found.
+
+    If there are three gates, the others are p50 or p95, and failures.
+    """
     rng = np.random.default_rng([int(100 * p), int(100 * power), seed])
     pilot = pilot_of_quantile([_sample(rng, PILOT, 1.0)], p, PILOT, rng)
     size = pilot.needed(distance_of(effect, margin), power, 0.05 / gates)[1]
@@ -224,7 +227,7 @@ def _sample(rng: np.random.Generator, sessions: int, factor: float) -> Sample:
 
 
 def three_gates(base: Arm, cand: Arm, pairs: int, rng: np.random.Generator) -> list[InterimStatistic]:
-    """p50, p95 and the failure rate."""
+    """Return the gates on p50, p95 and the failure rate."""
     rate = rate_seen(base.counts(pairs), cand.counts(pairs), Margin(points=POINTS))
     return [*base.seen(cand, pairs, GATES, rng), rate]
 

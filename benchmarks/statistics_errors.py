@@ -1,6 +1,6 @@
 """Error rates of comparisons of two targets (docs/statistics.md, docs/decisions/0017), in memory and seeded.
 
-A table of verdicts between equal targets, and one of verdicts by what became of the candidate, with 1,000 resamples
+A table of verdicts between equal targets, and one of verdicts by the change of the candidate, with 1,000 resamples
 instead of 10,000. Then one run alone (`tails`), drift of one target (`own_drift`), changing load (`by_load`), slopes
 (`slopes`), many runs (`changes`), unequal sessions (`lengths`), bursts (`bursts`), rates that differ from run to run
 (`between_runs`), shares of steps (`mixes`) and planned sizes (`plans`).
@@ -40,7 +40,10 @@ REPETITIONS = 300
 TURNS = 10
 SIGMA, ICC, STALLED = 0.5, 0.3, 0.03
 TOGETHER = 0.1
-"""Correlation of failures inside a session. A real service's is not known, so where arms are alike others are shown."""
+"""The correlation of failures in a session.
+
+That of real services is unknown, so other values are tested for equal targets.
+"""
 MORE_TOGETHER = (0.2, 0.3)
 
 Floats = npt.NDArray[np.float64]
@@ -49,7 +52,7 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Service:
-    """Log-normal waits, median 600 ms; a share of the turns stall_count for a further 1 to 5 s; a share fails."""
+    """Log-normal latencies, median 600 ms; a share of the turns stall for a further 1 to 5 s; a share fails."""
 
     times: float = 1.0
     stalled: float = STALLED
@@ -58,7 +61,7 @@ class Service:
 
 @dataclass(frozen=True)
 class Arm:
-    """Rows of turns, a row for each session; failed ones are +inf."""
+    """Latencies of turns, a row for each session; failed turns are +inf."""
 
     waits_ms: Floats
 
@@ -82,9 +85,11 @@ FOUND = {
     200: ((2, 0, 98), (0, 1, 99), (0, 69, 31), (0, 100, 0), (0, 42, 58), (0, 87, 13)),
     400: ((90, 0, 10), (4, 2, 94), (0, 93, 7), (0, 100, 0), (0, 81, 19), (0, 99, 1)),
 }
-"""Exit status 0, 1 and 3 in % of 300 repetitions with another seed, when the bound of failures was chosen (decision
-0021): by sessions per target. With the one before it 29, 61 and 92 % were 0 of 100, 200 and 400 unchanged ones. Since
-failures that both arms have prove nothing, 200 sessions pass only where the baseline fails more.
+"""Exit status 0, 1 and 3 in % of 300 repetitions, by sessions per target.
+
+The values are from another seed, when the bound of failures was chosen (decision 0021). With the bound before it, 29,
+61 and 92 % of the unchanged repetitions with 100, 200 and 400 sessions had status 0. Failures that both targets have
+are no evidence, so 200 sessions pass only if the baseline fails more.
 """
 GATES = ((0.5, Margin(ratio=0.1)), (0.95, Margin(ratio=0.2)))
 POINT = Margin(points=0.01)
@@ -101,7 +106,7 @@ def main() -> None:
 
 
 def false_alarms() -> bool:
-    """Arms alike, at a margin of 0, each test by itself."""
+    """Check equal targets at a margin of 0, each test alone."""
     print(f"{PAIRS:,} pairs of arms alike, {SESSIONS} sessions × {TURNS} turns, margin 0: share called regressed")
     kinds = "p50", "p95", f"failures ({TOGETHER})", *(f"({together})" for together in MORE_TOGETHER)
     print("  ".join(["      seed", *(f"{kind:>14}" for kind in kinds)]), f"   the first three at most {MOST:.1%}")
@@ -125,7 +130,7 @@ def more_together(rng: np.random.Generator, rate: float, together: float) -> Dif
 
 
 def ends() -> bool:
-    """Gates on p50 at 10 %, p95 at 20 % and failures at one point: exit 0 / 1 / 3 in %, beside what was found."""
+    """Check gates on p50 at 10 %, p95 at 20 % and failures at one point; print exit 0 / 1 / 3 in %."""
     print(f"\nexit 0 / 1 / 3 in % of {REPETITIONS} repetitions (expected), and the largest distance in standard errors")
     met = True
     for sessions, expected in FOUND.items():
@@ -145,7 +150,7 @@ def ends() -> bool:
 
 
 def distance(one: float, other: float) -> float:
-    """How far two shares of as many repetitions lie apart, in standard errors of their difference; both in %."""
+    """Return the distance of two shares in %, each of REPETITIONS, in standard errors of their difference."""
     share = (one + other) / 200
     return abs(one - other) / 100 / math.sqrt(2 * share * (1 - share) / REPETITIONS) if 0 < share < 1 else 0.0
 
@@ -161,7 +166,7 @@ def ended(rng: np.random.Generator, after: Service, sessions: int) -> int:
 
 
 def compared(base: Arm, cand: Arm, rng: np.random.Generator, margins: tuple[Margin, ...] = MARGINS) -> list[Difference]:
-    """p50, p95 and failures."""
+    """Return the differences of p50, p95 and failures."""
     one, other = (sample(of.waits_ms.ravel(), np.repeat(np.arange(len(of.waits_ms)), TURNS)) for of in (base, cand))
     asked = [(p, margin) for (p, _), margin in zip(GATES, margins[:2], strict=True)]
     quantiles = quantile_differences(
@@ -183,7 +188,7 @@ def arm(rng: np.random.Generator, service: Service, sessions: int) -> Arm:
 
 
 def failing(rng: np.random.Generator, rate: float, sessions: int, together: float = TOGETHER) -> Flags:
-    """Which turns fail: each session has a rate of its own."""
+    """Return True for each failed turn; each session has its own rate."""
     spread = 1 / together - 1
     own = rng.beta(rate * spread, (1 - rate) * spread, (sessions, 1))
     failed: Flags = rng.random((sessions, TURNS)) < own

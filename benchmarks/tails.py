@@ -1,7 +1,7 @@
 """Quantiles of one run (docs/decisions/0004): coverage of printed intervals, and thresholds at the true value. Seeded.
 
-Only printed 95 % intervals count, with an upper end or without: if intervals were printed only when the tail came out
-short, they would cover too seldom.
+Only printed 95 % intervals count, with an upper end or without: if intervals were printed only when the observed tail
+is short, their coverage would be too low.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from reports.statistics.quantiles import Sample, quantile, quantiles, sample
 REPETITIONS, MANY, SIGMA = 800, 2_000_000, 0.5
 PS = (0.5, 0.95, 0.99)
 COVERED, CALLED = 0.95, 0.06
-"""Of limits 5 % are meant; near the floor of a tail it is 6 to 7."""
+"""For thresholds the nominal error is 5 %; close to the minimum size for a tail it is 6 to 7 %."""
 WHOLE = 10
-"""Turns of each session of the truth."""
+"""The turns of each session in the simulation of the truth."""
 LEAST_PUBLISHED = 0.02
-"""Of runs, below which share nothing is said of the printed intervals."""
+"""The minimum share of runs with a printed interval for a statement on coverage."""
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Process:
-    """`waits`: a row of waits in ms for each of so many sessions of so many turns; failed ones are +inf."""
+    """A process of latencies. `waits`: returns a row of latencies in ms for each session; failed turns are +inf."""
 
     name: str
     waits: Callable[[np.random.Generator, int, int], Floats]
@@ -45,19 +45,19 @@ def lognormal(rng: np.random.Generator, sessions: int, turns: int, icc: float) -
 
 
 def failing(rng: np.random.Generator, sessions: int, turns: int) -> Floats:
-    """2 % of the turns fail, with a correlation of 0.3 inside a session."""
+    """Return latencies of which 2 % fail, with a correlation of 0.3 in a session."""
     own = rng.beta(0.02 * 7 / 3, 0.98 * 7 / 3, (sessions, 1))
     return np.where(rng.random((sessions, turns)) < own, np.inf, lognormal(rng, sessions, turns, 0.5))
 
 
 def lost(rng: np.random.Generator, sessions: int, turns: int) -> Floats:
-    """3 % of the sessions fail as a whole: refused, or lost when a connection drops."""
+    """Return latencies of which 3 % of the sessions fail completely: refused, or connection dropped."""
     whole = rng.random((sessions, 1)) < 0.03
     return np.where(whole, np.inf, lognormal(rng, sessions, turns, 0.3))
 
 
 def cut(rng: np.random.Generator, sessions: int, turns: int) -> Floats:
-    """3 % of the turns fail because their session ended before, at a turn of which each is as likely."""
+    """Return latencies of which 3 % of the turns fail because their session ended at a uniformly random turn."""
     ends = np.where(
         rng.random((sessions, 1)) < 0.06 * turns / (turns + 1), rng.integers(0, turns, (sessions, 1)), turns
     )
@@ -65,7 +65,10 @@ def cut(rng: np.random.Generator, sessions: int, turns: int) -> Floats:
 
 
 def bimodal(rng: np.random.Generator, sessions: int, turns: int) -> Floats:
-    """Three sessions of ten are of a service twice as slow, but for one turn in seven, which is of the other."""
+    """Return latencies of a fast service; 30 % of the sessions are of one half as fast.
+
+    15 % of the turns are of the other service than their session.
+    """
     slow = rng.random((sessions, 1)) < 0.3
     slow = np.where(rng.random((sessions, turns)) < 0.85, slow, ~slow)
     waits: Floats = np.where(slow, 1200, 600) * np.exp(
@@ -75,7 +78,7 @@ def bimodal(rng: np.random.Generator, sessions: int, turns: int) -> Floats:
 
 
 def pareto(rng: np.random.Generator, sessions: int, turns: int) -> Floats:
-    """Index 2.5; levels of sessions with a log sd of 0.3."""
+    """Return Pareto latencies with index 2.5; the log of a session's level has an sd of 0.3."""
     waits: Floats = 300 * np.exp(0.3 * rng.normal(size=(sessions, 1))) * rng.random((sessions, turns)) ** (-1 / 2.5)
     return waits
 
@@ -101,7 +104,7 @@ PROCESSES = (
 
 @dataclass(frozen=True)
 class Cell:
-    """Shares of the runs; `covered` and `short` (the upper end is too low) of those that print it."""
+    """Shares of the runs; `covered` and `short` (the upper end is too low) of those that print an interval."""
 
     published: float
     covered: float
@@ -111,7 +114,7 @@ class Cell:
 
     @property
     def met(self) -> bool:
-        """Each within three standard errors of what is promised."""
+        """True if each share is within three standard errors of its goal."""
         printed = self.published * REPETITIONS
         told = self.published < LEAST_PUBLISHED or self.covered >= COVERED - 3 * _error(COVERED, printed)
         return told and max(self.kept, self.broken) <= CALLED + 3 * _error(CALLED, REPETITIONS)

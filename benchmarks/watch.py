@@ -20,7 +20,7 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True)
 class Sample:
-    """One look: processor time so far, of which nothing is unknown, and the resident memory of the process."""
+    """One sample: the CPU times so far, none of which is unknown, and the resident memory of the process."""
 
     reading: CpuReading
     rss_bytes: int
@@ -28,16 +28,16 @@ class Sample:
 
 @dataclass(frozen=True)
 class Watched:
-    """The looks at one process beside a simulator, in order."""
+    """The samples of one process that runs with a simulator, in order."""
 
     samples: Sequence[Sample]
 
     def cpu_s(self, begin_ns: float, end_ns: float) -> float:
-        """Of the process and its children."""
+        """Return the CPU time of the process and its children."""
         return self._time("harness_s", end_ns) - self._time("harness_s", begin_ns)
 
     def others_share(self, begin_ns: float, end_ns: float) -> float:
-        """What programs but the process and the simulator had of their cores; 1.0 is one core."""
+        """Return the share of their cores that other programs used; 1.0 is one core."""
         others = cpu_usage(self._reading(begin_ns), self._reading(end_ns)).others
         return float("nan") if others is None else others
 
@@ -55,7 +55,7 @@ class Watched:
 
 
 def watched(process: subprocess.Popen[bytes], simulator: int, where: CpuAssignment, limit_s: float) -> Watched | None:
-    """Look at a process until it ends. None, and it is killed, after `limit_s`."""
+    """Sample a process until it ends. After `limit_s`, kill it and return None."""
     samples = []
     until_ns = monotonic_ns() + int(limit_s * 1e9)
     while process.poll() is None:
@@ -69,7 +69,7 @@ def watched(process: subprocess.Popen[bytes], simulator: int, where: CpuAssignme
 
 
 def looked_at(process: int, simulator: int, where: CpuAssignment) -> list[Sample]:
-    """One sample; none where one of the two is gone."""
+    """Return one sample; none if one of the two processes has ended."""
     try:
         rss = rss_bytes(process)
     except (FileNotFoundError, ProcessLookupError):

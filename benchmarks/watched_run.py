@@ -1,4 +1,4 @@
-"""A run against a simulator, each on a core of its own, sampled from outside."""
+"""A run against a simulator, each on its own core, sampled from outside."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from tests.system.end_to_end.locust_process import write_scenario
 
 LIMIT_S = 180.0
 FINE = (0, 4)
-"""Exit status of a run, and of one that calls itself invalid."""
+"""The exit statuses of a valid run, and of one that is invalid."""
 
 
 @dataclass(frozen=True)
 class WatchedRun:
-    """Where its rows and the simulator's truth are, and what it took."""
+    """The paths of a run's rows and of the simulator's truth log, and its resource use."""
 
     folder: Path
     truth_log: Path
     watched: Watched
     simulator: str
-    """What the simulator says of its own lateness."""
+    """The simulator's report of its own lateness."""
 
     @property
     def verdict(self) -> dict[str, Any]:
@@ -38,12 +38,12 @@ class WatchedRun:
         return found
 
     def p_ms(self, metric: str, *ps: float) -> list[float]:
-        """Quantiles of a harness's metric, of its only target."""
+        """Return quantiles of a metric of the load generator, for its only target."""
         return p_ms(self.folder, metric, *ps)
 
 
 def p_ms(folder: Path, metric: str, *ps: float) -> list[float]:
-    """Quantiles of a harness's metric in a run of one target."""
+    """Return quantiles of a metric of the load generator, in a run with one target."""
     found = histograms.read(folder / "histograms.hlog")
     (key,) = (key for key, _ in found.items() if key.metric == metric and key.phase == MEASURED)
     return [quantile_ms(found, key, p) for p in ps]
@@ -64,7 +64,7 @@ def watched_run(
     tls: bool = False,
     profile: str = "",
 ) -> WatchedRun:
-    """`sessions` at once, opened evenly over `ramp_s`; each plays the script once. Raises AssertionError."""
+    """Run `sessions` concurrent sessions, opened evenly over `ramp_s`, once each. Raise AssertionError."""
     scenario, truth_log = write_scenario(scratch, script=script), scratch / "truth.jsonl"
     (scratch / "profile.yaml").write_text(profile or "{}\n")
     where = cores()

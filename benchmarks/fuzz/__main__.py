@@ -1,4 +1,4 @@
-"""Plays many cases of each subject and counts them; the first failure is told with how to play it again.
+"""A run of many cases of each subject; the first failure is printed with the command that repeats it.
 
 python -m benchmarks.fuzz                                        a million cases, on all cores
 python -m benchmarks.fuzz --subject "heard frames" --first 17 --cases 1
@@ -23,16 +23,16 @@ from benchmarks.fuzz.cases import play
 from benchmarks.fuzz.subjects import SUBJECTS
 
 HANG_S = 20
-"""A case that takes so much of a processor hangs."""
+"""A case that takes this much CPU time hangs."""
 BATCH, BATCHES = 5_000, 20
-"""Cases of a batch at most, and batches of a subject at least."""
+"""The maximum number of cases in a batch, and the minimum number of batches of a subject."""
 GROWTH_MIB = 100
-"""By so much a process may grow beyond its first batch of a subject."""
+"""The maximum growth of a process after its first batch of a subject."""
 
 
 @dataclass(frozen=True)
 class Played:
-    """A batch that was played: how long it took, how large its process was then, and its first failure."""
+    """The result of a batch: its CPU time, the peak memory of its process, and its first failure."""
 
     subject: str
     cases: int
@@ -43,7 +43,7 @@ class Played:
 
 
 def batch(subject: str, first: int, cases: int) -> Played:
-    """Play so many cases of a subject, from this one on."""
+    """Run this number of cases of a subject, from `first` on."""
     begun, failure = time.process_time(), ""
     number = first
     signal.signal(signal.SIGVTALRM, _hangs)
@@ -71,7 +71,7 @@ def main(
     subject: Annotated[str, typer.Option(help="Of this subject alone.")] = "",
     first: Annotated[int, typer.Option(help="The number of its first case.")] = 0,
 ) -> None:
-    """Play spoilt input, and say how much of it did no harm."""
+    """Run damaged input, and print how many cases passed."""
     shares = {subject: cases} if subject else _shares(cases)
     work = [
         (name, first + at, min(size, share - at))
@@ -100,7 +100,7 @@ def _shares(cases: int) -> dict[str, int]:
 
 
 def _tell_memory(done: list[Played]) -> None:
-    """The peak of each process after its first batch of each subject, which may load a library, and after its last."""
+    """Print how much each process grew after its first batch of each subject, which may load a library."""
     peaks: dict[tuple[int, str], list[float]] = defaultdict(list)
     for one in done:
         peaks[one.process, one.subject].append(one.peak_mib)

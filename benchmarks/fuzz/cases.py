@@ -1,4 +1,4 @@
-"""The cases of a subject, by number: the same number is the same case, always and everywhere."""
+"""The cases of a subject, by number: a number is always the same case, on any machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from benchmarks.fuzz.subjects import SUBJECTS
 
 
 def play(subject: str, first: int, cases: int) -> Iterator[int]:
-    """Play so many cases, and yield the number of each before it is played."""
+    """Run cases, and yield the number of each before it runs."""
     make, _ = SUBJECTS[subject]
     with make() as check:
         for number in range(first, first + cases):

@@ -1,4 +1,4 @@
-"""Spoils what is whole: bytes are flipped, cut, doubled or replaced, values of JSON get another type or place."""
+"""Damage of valid input: bytes are flipped, cut, doubled or replaced; JSON values get another type or place."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ HOSTILE = (
     b"9223372036854775808", b"18446744073709551615", b"\n::set-output name=a::b\n",
     b"##vso[task.complete]",
 )  # fmt: skip
-"""What does not belong into a file."""
+"""Content that does not belong in a file."""
 DEEP = {"<deep>": 0}
 WRONG: tuple[Any, ...] = (
     None, True, -1, 0, 10**400, 2**63, 2**64 - 1, -(2**63), 1e308, float("nan"), 0.5, "text", "\x1b[2J\n", "",
     "\n::set-output name=a::b", "##vso[task.complete]", "x" * 5_000, [], [[]], [1], {}, {"a": 1}, {"": None}, DEEP,
 )  # fmt: skip
-"""What does not belong into a document."""
+"""Values that do not belong in a document."""
 LEVELS = (60, 900, 5_000)
-"""How deep DEEP may be."""
+"""The possible depths of DEEP."""
 MOST = 4
-"""So many faults at once."""
+"""The maximum number of faults in a case."""
 
 
 def spoilt_bytes(random: Random, whole: bytes, hostile: tuple[bytes, ...] = HOSTILE) -> bytes:
-    """The bytes with one to four faults."""
+    """Return the bytes with one to four faults."""
     data = bytearray(whole)
     for _ in range(random.randint(1, MOST)):
         at = random.randint(0, len(data))
@@ -46,7 +46,7 @@ def spoilt_bytes(random: Random, whole: bytes, hostile: tuple[bytes, ...] = HOST
 
 
 def spoilt_document(random: Random, document: Any) -> Any:
-    """A document of JSON with one to four faults: values that are replaced, left out, named otherwise or exchanged."""
+    """Return a JSON document with one to four faults: values that are replaced, removed, renamed or exchanged."""
     spoilt = copy.deepcopy(document)
     for _ in range(random.randint(1, MOST)):
         places = list(_places(spoilt))
@@ -67,11 +67,11 @@ def spoilt_document(random: Random, document: Any) -> Any:
 
 
 def dumped(document: Any, levels: int = 5_000) -> str:
-    """The document as JSON; DEEP in it is so many lists in each other, which no encoder writes."""
+    """Return the document as JSON; DEEP becomes `levels` nested lists, which no encoder writes."""
     return json.dumps(document).replace(json.dumps(DEEP), "[" * levels + "]" * levels)
 
 
 def _places(value: Any) -> list[tuple[Any, Any]]:
-    """(holder, key) of every value inside."""
+    """Return (holder, key) of every value inside."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [pair for key, part in inner for pair in ((value, key), *_places(part))]

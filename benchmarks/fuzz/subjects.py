@@ -1,7 +1,7 @@
-"""What is fuzzed: each subject makes a case out of a random source, and checks what must hold of it.
+"""The subjects of fuzzing: each makes a case from a random source, and checks its result.
 
-No traceback, no hang, one outcome a turn, counts that add up, memory that is bounded by what came. A case is known by
-its subject and its number: `python -m benchmarks.fuzz --subject NAME --first NUMBER` plays a failure again.
+No traceback, no hang, one outcome per turn, consistent counts, and memory bounded by the size of the input. A case is
+identified by its subject and its number: `python -m benchmarks.fuzz --subject NAME --first NUMBER` repeats a failure.
 """
 
 from __future__ import annotations
@@ -74,14 +74,14 @@ from tests.transport.test_websocket import FAR_NS, LIMIT, PING, FakeStream, clos
 Subject = Callable[[Random], None]
 TURNS_OF_A_WORKER = 9
 MOST_EVENTS = 5_000
-"""More server events than these few client events may lead to."""
+"""The limit of server events in response to these few client events."""
 
 
 # The simulator and a client's events.
 
 
 def client_events(dialect: WireDialect) -> list[dict[str, Any]]:
-    """One of each kind of event that a client sends."""
+    """Return one of each kind of event that a client sends."""
     speech = base64.b64encode(sound(300, 600)).decode()
     item = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Before."}]}
     picture = {"type": "input_image", "image_url": "data:image/png;base64,iVBORw0KGgo="}
@@ -108,7 +108,7 @@ def client_events(dialect: WireDialect) -> list[dict[str, Any]]:
 
 
 def simulated_session(random: Random) -> None:
-    """A session of the simulator hears a dozen events, spoilt ones among them, and says what is JSON."""
+    """Send up to a dozen events, some of them damaged, to a session of the simulator; its output must be valid JSON."""
     dialect = random.choice((AZURE_GA, AZURE_PREVIEW))
     behaviour, now_ns, came = build_behaviour(dialect, seed=random.getrandbits(32)), AT_NS, 0
     known: list[str] = []
@@ -122,7 +122,7 @@ def simulated_session(random: Random) -> None:
 
 
 def _about(event: dict[str, Any], known: Sequence[str], random: Random) -> dict[str, Any]:
-    """The event, about an item that there is, mostly."""
+    """Return the event, in most cases with an item id that exists."""
     return (
         event | {"item_id": random.choice(known)} if "item_id" in event and known and random.random() < 0.8 else event
     )
@@ -141,7 +141,7 @@ def _tell(behaviour: Behaviour, random: Random, event: dict[str, Any], at_ns: in
 
 
 def _said(behaviour: Behaviour, until_ns: int, known: list[str]) -> int:
-    """How many events it says up to then. `known`: gets the items that they name."""
+    """Return the number of events up to an instant. `known`: receives the items that they name."""
     number = 0
     for number, sent in enumerate(behaviour.due(until_ns), 1):
         event = msgspec.json.decode(sent.body)
@@ -157,7 +157,7 @@ def _said(behaviour: Behaviour, until_ns: int, known: list[str]) -> int:
 
 
 class SimulatedServer:
-    """A server of the simulator on loopback; a client sends it spoilt requests and frames, and goes away."""
+    """A server of the simulator on loopback; a client sends it damaged requests and frames, and disconnects."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, address: Any) -> None:
         self._loop, self._address = loop, address
@@ -173,7 +173,7 @@ class SimulatedServer:
             raise self._problems[0]["exception"]
 
     def _frame(self, random: Random) -> bytes:
-        """A frame of any kind, whole or a fragment, under a mask of zeros or none."""
+        """Return a frame of any kind, complete or a fragment, with a mask of zeros or without a mask."""
         opcode = random.choice(
             (Opcode.TEXT, Opcode.TEXT, Opcode.BINARY, Opcode.PING, Opcode.PONG, Opcode.CLOSE, Opcode.CONT)
         )
@@ -193,7 +193,7 @@ class SimulatedServer:
         return head + bytes(4 * masked) + payload
 
     async def _send(self, data: bytes, at: int) -> None:
-        """The data in two parts; then nothing more, and what comes is read to its end."""
+        """Send the data in two parts, and then read to the end."""
         with socket.socket() as client:
             client.setblocking(False)
             await self._loop.sock_connect(client, self._address)
@@ -214,19 +214,19 @@ def simulated_server() -> Iterator[Subject]:
     loop.close()
 
 
-# The harness and a service's events.
+# The load generator and a service's events.
 
 
 def measured_session(random: Random) -> None:
-    """A timeline hears what a service says of some turns, messages of which are lost, doubled, moved or spoilt."""
+    """Run some turns on a timeline; messages of the service are dropped, doubled, moved or damaged."""
     check_ended(*played_badly(random, "drop", "double", "move", "junk", "document", "bytes"))
 
 
-# The harness and a service's frames.
+# The load generator and a service's frames.
 
 
 def heard_frames(random: Random) -> None:
-    """A connection hears spoilt frames, cut anywhere: messages within the limit, and an end that is told."""
+    """Receive damaged frames, split anywhere; check the size of messages, and that the end is reported."""
     frames = b"".join(_served_frame(random) for _ in range(random.randint(1, 6)))
     data = spoilt_bytes(random, frames) if random.random() < 0.8 else frames
     stream = FakeStream(ends=True)
@@ -252,7 +252,7 @@ def _served_frame(random: Random) -> bytes:
 
 @contextlib.contextmanager
 def spoilt_file(kind: str) -> Iterator[Subject]:
-    """A reader of a user's file, which is spoilt: it is read, or refused in one line."""
+    """Yield a check that a damaged user file is read, or refused in one line."""
     reader = READERS[kind]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / reader.name
@@ -266,7 +266,7 @@ def spoilt_file(kind: str) -> Iterator[Subject]:
 
 @contextlib.contextmanager
 def spoilt_run() -> Iterator[Subject]:
-    """A run's folder of which a file is spoilt: it is summarised, or refused in one line."""
+    """Yield a check that a run folder with a damaged file is summarised, or refused in one line."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = synthetic.write(Path(scratch) / "run", Plan(sessions=6, turns=2, targets=("east", "west"), usage=True))
         files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -285,7 +285,7 @@ def spoilt_run() -> Iterator[Subject]:
 
 
 def _spoil_file(path: Path, random: Random) -> None:
-    """Its bytes, its values, its rows, or what stands in its place."""
+    """Damage a file: its bytes, its values or its rows; or put something else in its place."""
     whole, kind = path.read_bytes(), random.choice(("bytes", "content", "content", "pipe", "folder", "device", "gone"))
     if kind == "bytes" or (kind == "content" and path.suffix not in (".json", ".parquet")):
         path.write_bytes(spoilt_bytes(random, whole))
@@ -304,7 +304,7 @@ def _spoil_file(path: Path, random: Random) -> None:
 
 
 def _spoilt_rows(rows: pa.Table, random: Random) -> pa.Table:
-    """Rows that stand there twice, or in another order; a column that is gone, of another type, or empty."""
+    """Return rows that are doubled or reordered, or that have a column missing, of another type, or empty."""
     place = random.randrange(rows.num_columns)
     name = rows.column_names[place]
     match random.choice(("twice", "shuffled", "gone", "text", "numbers", "empty")):
@@ -324,7 +324,7 @@ def _spoilt_rows(rows: pa.Table, random: Random) -> pa.Table:
 
 
 def _shown(folder: Path) -> str:
-    """What the terminal shows of a run."""
+    """Return a run as the terminal displays it."""
     return render_page(run_page(summarise(rtbench.load(folder, all_columns=False))))
 
 
@@ -337,8 +337,10 @@ def _remove(path: Path) -> None:
 
 @contextlib.contextmanager
 def spoilt_part() -> Iterator[Subject]:
-    """A run that nobody has closed, of which a worker's part is spoilt: it is closed, the other's rows are in it, and
-    what the part may have held is counted."""
+    """Yield a check of a run that is not finalized, with a damaged part of one worker.
+
+    The run is finalized with the rows of the other worker, and the possible contents of the damaged part are counted.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         whole = build_part(Path(scratch), workers=2)
         parts = sorted((whole / "spool").glob("*-1.*"))
@@ -371,4 +373,4 @@ SUBJECTS: dict[str, tuple[Callable[[], AbstractContextManager[Subject]], int]] =
     "worker's part": (spoilt_part, 1),
     **{kind: (partial(spoilt_file, kind), 97 // len(READERS)) for kind in READERS},
 }
-"""Makes the subject, and how many of a thousand cases are its own."""
+"""The function that makes each subject, and its share of a thousand cases."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.peers --sessions 50,200` runs only these clients, with options."""
+"""The command that runs these clients, for example `python -m benchmarks.peers --sessions 50,200`."""
 
 import sys
 

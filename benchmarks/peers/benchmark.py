@@ -1,4 +1,4 @@
-"""Runs every client at every load, one after the other, and prints the table."""
+"""A run of every client at every load, one after the other, and the table of results."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from benchmarks.watch import cores
 
 LOADS = (50, 200, 400, 800, 1400)
 TURNS, RAMP_S = 8, 4.0
-"""With these a client that cannot carry a load is ended after half a minute."""
+"""With these values a client that cannot carry a load is ended after half a minute."""
 
 Runs = dict[tuple[int, str], list[table.Outcome]]
-"""Of each load and client, what every run of it said."""
+"""The outcomes of all runs, by load and client."""
 
 
 def main(arguments: Sequence[str] = ()) -> None:
@@ -82,13 +82,13 @@ def conditions(turns: int, ramp_s: float, repeat: int) -> str:
 
 
 def gave_up(runs: Runs, name: str) -> bool:
-    """Whether this client could not carry a load, and the simulator was not late then: it gets no larger one."""
+    """Return whether this client failed at a load at which the simulator was not late; it gets no larger load then."""
     failed = [middle(outcomes) for (_, client), outcomes in runs.items() if client == name]
     return any(isinstance(outcome, Cannot) and outcome.usable for outcome in failed)
 
 
 def differences(runs: Runs) -> list[str]:
-    """A line per load at which clients were not sent the same."""
+    """Return a line per load at which clients did not receive the same bytes."""
     found: dict[int, set[int]] = defaultdict(set)
     for (sessions, _), outcomes in runs.items():
         found[sessions] |= {outcome.wire_bytes for outcome in outcomes if isinstance(outcome, Figures)}
@@ -100,7 +100,7 @@ def differences(runs: Runs) -> list[str]:
 
 
 def once(peer: Peer, load: Load) -> table.Outcome:
-    """One run; its row is printed at once, for a benchmark may be interrupted."""
+    """Run a client once; print its row immediately, because a benchmark may be interrupted."""
     with tempfile.TemporaryDirectory() as scratch:
         outcome = judged(play(peer, load, Path(scratch)), load)
     print(table.markdown_line(table.cells(load.sessions, peer.name, outcome)), flush=True)
@@ -116,7 +116,7 @@ def judged(played: Played | Cannot, load: Load) -> table.Outcome:
 
 
 def middle(outcomes: Sequence[table.Outcome]) -> table.Outcome:
-    """What several runs say: the median of those that can be used; but who failed in one of these cannot do it."""
+    """Return the median of the usable runs; if the client failed in one of them, that failure."""
     counted = [outcome for outcome in outcomes if outcome.usable] or outcomes
     failed = [outcome for outcome in counted if isinstance(outcome, Cannot)]
     return failed[0] if failed else typical([outcome for outcome in counted if isinstance(outcome, Figures)])

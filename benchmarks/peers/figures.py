@@ -1,4 +1,4 @@
-"""Joins what a client reported of a run with the ground truth. Pure: tables in, values out."""
+"""The join of a client's report of a run with the ground truth. Pure: tables in, values out."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from benchmarks.watch import Watched
 
 ON = ["session_id", "turn"]
 SHORTEST_NS = 1_000_000_000
-"""A steady middle that is shorter says nothing."""
+"""The minimum length of the steady middle."""
 
 
 @dataclass(frozen=True)
 class Told:
-    """A peer's own account, whatever it is.
+    """The report of a client, in a common form.
 
-    `stamps`: session_id, turn, instant, at_ns. `request_sent`: session_id, turn, at_ns. `messages`, `wire_bytes`: by
-    session_id, how many messages it has counted, and their bytes.
+    `stamps`: session_id, turn, instant, at_ns. `requested`: session_id, turn, at_ns. `messages`, `wire_bytes`: by
+    session_id, the number of messages that it counted, and their bytes.
     """
 
     stamps: pd.DataFrame
@@ -36,9 +36,9 @@ class Told:
 
 @dataclass(frozen=True)
 class Figures:
-    """One peer at one load. Times in ms; those of events are quantiles in the steady middle: p50, p99, p99.9.
+    """One client at one load. Times in ms; those of events are quantiles in the steady middle: p50, p99, p99.9.
 
-    Not `usable` where the simulator was late, for they say more of it than of the peer.
+    Not `usable` if the simulator was late, because the values then depend on it more than on the client.
     """
 
     error_ms: tuple[float, ...]
@@ -60,7 +60,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Cannot:
-    """The peer cannot carry this load, and why. Where the simulator was late, that may not be the peer's fault."""
+    """A client that cannot carry this load, and the reason. Not `usable` if the simulator was late."""
 
     why: str
     simulator_late_ms: float = 0.0
@@ -71,7 +71,7 @@ class Cannot:
 
 
 def told_by_heard(heard: Sequence[Heard], truth: Truth) -> Told:
-    """Of a peer that stamps every message: the nth that it had is the nth that was sent."""
+    """Return the report of a client with a timestamp of every message: its nth message is the nth that was sent."""
     stamps = {session.session_id: np.array(session.stamps, dtype=np.int64) for session in heard}
     instants = truth.instants[truth.instants["session_id"].isin(stamps)]
     there = instants[instants["place"] < instants["session_id"].map(lambda name: len(stamps[name]))]
@@ -86,7 +86,7 @@ def told_by_heard(heard: Sequence[Heard], truth: Truth) -> Told:
 
 
 def told_by_rows(turns: pd.DataFrame, sessions: pd.DataFrame) -> Told:
-    """Of this harness: the rows of a run folder. Only good turns and sessions tell anything."""
+    """Return the report of this load generator from the rows of a run folder; only successful ones count."""
     turns = turns[turns["outcome"] == "ok"].rename(columns={"session_id": "_", "service_session_id": "session_id"})
     absolute = turns[ON].assign(**{name: turns[f"{name}_at_ns"] + turns["start_ns"] for name in INSTANTS})
     stamps = absolute.melt(ON, var_name="instant", value_name="at_ns").dropna()
@@ -100,7 +100,10 @@ def told_by_rows(turns: pd.DataFrame, sessions: pd.DataFrame) -> Told:
 
 
 def unequal(told: Told, truth: Truth, sessions: int, turns: int) -> str | None:
-    """Why this was not the work that was asked for, or None: every session, every turn, every byte that was sent."""
+    """Return how the work differs from the requested work, or None.
+
+    The number of sessions and turns, and every byte that was sent, are compared.
+    """
     if len(told.messages) != sessions:
         return f"{len(told.messages)} of {sessions} sessions were played to the end"
     if len(told.requested) != sessions * turns or len(truth.requests) != sessions * turns:
@@ -115,7 +118,7 @@ def unequal(told: Told, truth: Truth, sessions: int, turns: int) -> str | None:
 
 
 def figures(told: Told, truth: Truth, watched: Watched) -> Figures | Cannot:
-    """The figures of the steady middle, when all sessions were open and none was done yet."""
+    """Return the values of the steady middle, when all sessions were open and none was done yet."""
     begin_ns, end_ns = truth.steady()
     if end_ns - begin_ns < SHORTEST_NS:
         return Cannot(
@@ -144,15 +147,15 @@ def figures(told: Told, truth: Truth, watched: Watched) -> Figures | Cannot:
 
 
 def late_ms(truth: Truth, begin_ns: int = 0, end_ns: int = 1 << 62) -> float:
-    """p99 of how late the simulator handed its events over in this time; 0 where there were none."""
+    """Return p99 of the simulator's lateness in this time, in ms; 0 if there were no events."""
     late_ns = truth.late_ns[(truth.handed_ns >= begin_ns) & (truth.handed_ns < end_ns)]
     return quantiles(late_ns / 1e6, 0.99)[0] if len(late_ns) else 0.0
 
 
 def errors(told: Told, truth: Truth, begin_ns: int, end_ns: int) -> pd.Series[float]:
-    """Arrival stamp − send stamp, in ms, of the seven instants of each turn that were handed over in this time.
+    """Return arrival timestamp − send timestamp, in ms, of the seven instants of each turn that were sent in this time.
 
-    NaN where the peer has no stamp of one.
+    NaN if the client has no timestamp.
     """
     sent = truth.instants[truth.instants["handed_ns"].between(begin_ns, end_ns, inclusive="left")]
     joined = sent.merge(told.stamps, on=[*ON, "instant"], how="left", validate="one_to_one")
@@ -160,7 +163,7 @@ def errors(told: Told, truth: Truth, begin_ns: int, end_ns: int) -> pd.Series[fl
 
 
 def ttfas(told: Told, truth: Truth) -> pd.DataFrame:
-    """Time to first audio of each turn: `said_ms` by the peer, `true_ms` by the simulator."""
+    """Return the time to first audio of each turn: `said_ms` by the client, `true_ms` by the simulator."""
     said = told.stamps[told.stamps["instant"] == "first_audio"].merge(told.requested, on=ON, suffixes=("", "_asked"))
     true = truth.instants[truth.instants["instant"] == "first_audio"].merge(truth.requests, on=ON)
     both = said.merge(true, on=ON, suffixes=("_said", "_true"), validate="one_to_one")
@@ -177,19 +180,19 @@ def quantiles(values: object, *ps: float) -> tuple[float, ...]:
 
 
 def typical(runs: Sequence[Figures]) -> Figures:
-    """The median of repeated runs, figure by figure."""
+    """Return the median of repeated runs, field by field."""
     return Figures(**{item.name: middle([getattr(run, item.name) for run in runs]) for item in fields(Figures)})
 
 
 def middle(values: Sequence[Any]) -> Any:
-    """Their median; of tuples that of each place."""
+    """Return the median; for tuples the median of each position."""
     if isinstance(values[0], tuple):
         return tuple(median(places) for places in zip(*values, strict=True))
     return median(values)
 
 
 def per_session(by_load: Mapping[int, float]) -> float | None:
-    """Bytes of memory per session: the slope of resident memory over the loads; None under two loads."""
+    """Return bytes of memory per session: the slope of resident memory over loads; None for fewer than two."""
     if len(by_load) < 2:
         return None
     return float(np.polyfit(list(by_load), list(by_load.values()), 1)[0])

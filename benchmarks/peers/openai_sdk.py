@@ -1,7 +1,7 @@
 """The official SDK as its documentation uses it: asyncio, one client, `base64.b64decode` of each delta.
 
-`async for event in connection` calls `parse_event(await recv_bytes())` again and again. Here both are called one by
-one, to count the bytes. The clock is read when the event is there: no user of the SDK has it earlier.
+`async for event in connection` calls `parse_event(await recv_bytes())` repeatedly. Here the two calls are separate, to
+count the bytes. The clock is read when the event is available: no user of the SDK has it earlier.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ async def main(work: Work) -> None:
 
 
 async def play(client: AsyncOpenAI, model: str, work: Work, number: int) -> Heard:
-    """One session, from when it is due."""
+    """Run one session from its due time on."""
     heard = Heard()
     await asyncio.sleep(work.opens_after_s(number))
     async with client.realtime.connect(model=model) as connection:
@@ -45,7 +45,7 @@ async def play(client: AsyncOpenAI, model: str, work: Work, number: int) -> Hear
 
 
 async def receive_until(connection: Any, heard: Heard, last: str) -> Any:
-    """The first event of this type; the audio before it is decoded."""
+    """Return the first event of this type; decode the audio before it."""
     audio = bytearray()
     while True:
         message = await connection.recv_bytes()

@@ -1,4 +1,4 @@
-"""A lower bound: picows on uvloop parses frames in C; only the type of a message is decoded, nothing is recorded."""
+"""A lower bound: picows on uvloop parses frames in C; only the type of a message is decoded. No recording."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 from benchmarks.peers.work import Heard, Work, item_create, response_create, session_update, write_heard
 
 TYPE_STARTS = len('{"type":"')
-TYPE_ENDS = 64  # no type is longer
+TYPE_ENDS = 64  # longer than any type
 
 
 class Caller(WSListener):
-    """One session; `done` is met after its last turn."""
+    """One session; `done` is set after its last turn."""
 
     def __init__(self, turns: int) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Caller(WSListener):
 
 
 def type_of(payload: memoryview) -> bytes:
-    """The service writes an event's type first."""
+    """Return the type of an event, which the service writes first."""
     return bytes(payload[TYPE_STARTS:TYPE_ENDS]).partition(b'"')[0]
 
 
@@ -56,7 +56,7 @@ async def main(work: Work) -> None:
 
 
 async def play(work: Work, number: int) -> Heard:
-    """One session, from when it is due."""
+    """Run one session from its due time on."""
     await asyncio.sleep(work.opens_after_s(number))
     transport, caller = await ws_connect(lambda: Caller(work.turns), work.url, websocket_handshake_timeout=60)
     assert isinstance(caller, Caller)

@@ -1,4 +1,4 @@
-"""Runs one client next to a simulator, each on a core of its own, and collects its report, its cost and the truth."""
+"""A run of one client with a simulator, each on its own core, with its report, its cost and the truth."""
 
 from __future__ import annotations
 
@@ -19,19 +19,21 @@ from benchmarks.watch import Watched, cores, watched
 from tests.simulator_process import ROOT, running_simulator
 
 PROFILE = "generation_speed: 4.5\nrate_limits_updated: none\ndelays_ms:\n  first_audio: {p50: 150, p95: 300}\n"
-"""Answers that follow quickly and are generated fast: 40 events a second and session. `rate_limits.updated` is left
-out, for its numbers depend on the instant: so every client gets the same bytes."""
+"""Answers with a short delay and fast generation: 40 events per second and session.
+
+`rate_limits.updated` is left out, because its numbers depend on the time: so every client gets the same bytes.
+"""
 TURN_S = 1.5
-"""How long a turn takes by this profile, at most and on average."""
+"""An upper bound of the mean duration of a turn with this profile."""
 PATIENCE = 1.5
-"""A peer that takes so many times as long cannot carry the load."""
+"""A client that takes longer by this factor cannot carry the load."""
 START_S = 8.0
-"""To start, and to write down what was heard."""
+"""The time to start, and to write the report."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """How one is started, and how its account is read. `utf8_check`: see Work. `tls`: the service speaks wss."""
+    """The command of a client, and the reader of its report. `utf8_check`: see Work. `tls`: the service uses wss."""
 
     name: str
     command: Callable[[Work, Path], list[str]]
@@ -59,7 +61,7 @@ class Played:
 
 
 def locust_file(name: str) -> Callable[[Work, Path], list[str]]:
-    """A peer that is a Locust file of this folder."""
+    """Return the command of a client that is a Locust file of this folder."""
 
     def command(work: Work, scratch: Path) -> list[str]:
         load = ["-u", str(work.sessions), "-r", f"{work.sessions / work.ramp_s:g}"]
@@ -70,7 +72,7 @@ def locust_file(name: str) -> Callable[[Work, Path], list[str]]:
 
 
 def module(name: str) -> Callable[[Work, Path], list[str]]:
-    """A peer that is a program of its own."""
+    """Return the command of a client that is a program of its own."""
     return lambda work, scratch: [sys.executable, "-m", f"{__package__}.{name}"]
 
 
@@ -97,7 +99,10 @@ PEERS = (
 def play(
     peer: Peer, load: Load, scratch: Path, *, profile: str = PROFILE, limit_s: float | None = None
 ) -> Played | Cannot:
-    """One peer at one load. Cannot: it was too slow by far, or it failed. `limit_s`: instead of the load's own."""
+    """Run one client at one load. Return Cannot if it failed or was much too slow.
+
+    `limit_s`: replaces the load's own limit.
+    """
     limit_s = load.limit_s if limit_s is None else limit_s
     truth_log, profile_path = scratch / "truth.jsonl", scratch / "profile.yaml"
     profile_path.write_text(profile)
@@ -130,7 +135,10 @@ def play(
 
 
 def environment(work: Work, ca: Path | None) -> dict[str, str]:
-    """Ours, without what would send a peer elsewhere. `ca`: whom OpenSSL trusts instead of the system's authorities."""
+    """Return our environment, without variables that would send a client elsewhere.
+
+    `ca`: the only certificate authority that OpenSSL trusts, instead of the system's.
+    """
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE_OPENAI_", "OPENAI_"))}
     trusted = {} if ca is None else {"SSL_CERT_FILE": str(ca)}
     return clean | {"NO_COLOR": "1", "PYTHONPATH": str(ROOT)} | trusted | work.environment()

@@ -1,4 +1,4 @@
-"""This load generator as a user runs it: a headless Locust run of a script with everything recorded; and its rows."""
+"""The load generator as a user runs it: a headless Locust run of a script with everything recorded, and its rows."""
 
 from __future__ import annotations
 

@@ -11,12 +11,12 @@ HEADER = (
     "sessions", "client", "off p50", "p99", "p99.9 ms", "CPU µs/event", "events/s", "MB received",
     "ttfa said", "ttfa true, ms", "simulator late", "others",
 )  # fmt: skip
-"""`off`: arrival stamp − send stamp. `ttfa`: p50 · p99. `simulator late`: p99, ms. `others`: of the client's core."""
+"""`off`: arrival − send timestamp. `ttfa`: p50 · p99. `simulator late`: p99, ms. `others`: of the client's core."""
 LATE = "not used"
 
 
 def cells(sessions: int, client: str, outcome: Outcome) -> tuple[str, ...]:
-    """One row."""
+    """Return one row."""
     if isinstance(outcome, Cannot):
         return (str(sessions), client, reason(outcome), *[""] * (len(HEADER) - 3))
     late = f"{outcome.simulator_late_ms:.2f}"
@@ -40,12 +40,12 @@ def reason(outcome: Cannot) -> str:
 
 
 def milliseconds(value: float) -> str:
-    """Three digits that matter: 0.023, 1.45, 812."""
+    """Format with three significant digits or fewer: 0.023, 1.45, 812."""
     return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 10 else f"{value:.0f}"
 
 
 def text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns side by side; a long last cell of a row that says no more may stick out."""
+    """Return aligned columns; the last cell of a row with empty cells may be wider than its column."""
     widths = [max(len(row[at]) for row in (header, *(row for row in rows if all(row)))) for at in range(len(header))]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in (header, *rows))
 
@@ -55,12 +55,12 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def markdown_line(cells: Sequence[str]) -> str:
-    """One row: it needs no other to be read."""
+    """Return one row, which is readable without the others."""
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def memory(outcomes: Mapping[tuple[int, str], Outcome]) -> list[str]:
-    """A line per client: memory per session, as the slope over the loads that it carried."""
+    """Return a line per client: memory per session, as the slope over the loads that it carried."""
     lines = []
     for client in dict.fromkeys(client for _, client in outcomes):
         resident = {

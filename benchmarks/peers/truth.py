@@ -1,6 +1,6 @@
-"""What the simulator did in one run: when it sent each event. A turn's row has seven of them.
+"""The times at which the simulator sent each event of a run. A turn's row has seven of them.
 
-`rtbench.calibrate.ground_truth` joins with it, too, but without order and bytes of events, which show equal work.
+`rtbench.calibrate.ground_truth` reads the same log, but without the order and bytes of events, which prove equal work.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ ONCE = {
     DONE: "response_done",
 }
 INSTANTS = (*ONCE.values(), "first_transcript", "first_audio", "last_audio")
-"""Of each turn, the arrivals that a row of the run folder keeps."""
+"""The arrivals of each turn that a row of the run folder stores."""
 
 Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Truth:
-    """One run as it was.
+    """The ground truth of one run.
 
-    `instants`: session_id, turn, instant, place (of the event in its session, from 0), handed_ns.
-    `requests`: session_id, turn, at_ns: when response.create came. `sessions`: by session_id, its last event of a turn
-    (`done`, a place; −1 where there is none) and when it was created, opened and done. `wire`: by session_id, bytes up
-    to and with each event. `handed_ns`, `late_ns`: of all events of the run, in order.
+    `instants`: session_id, turn, instant, place (of the event in its session, from 0), handed_ns. `requests`:
+    session_id, turn, at_ns: the arrival of response.create. `sessions`: by session_id, the place of its last
+    response.done (`done`; −1 if there is none) and when it was created, opened and done. `wire`: by session_id, bytes
+    up to and including each event. `handed_ns`, `late_ns`: of all events of the run, in order.
     """
 
     instants: pd.DataFrame
@@ -47,11 +47,11 @@ class Truth:
     late_ns: Ints
 
     def steady(self) -> tuple[int, int]:
-        """From when all sessions were open until the first was done; the end is before the begin where never so."""
+        """Return the time from which all sessions were open until the first was done; end < begin if there was none."""
         return int(self.sessions["opened_ns"].max()), int(self.sessions["done_ns"].min())
 
     def done_bytes(self) -> int:
-        """All bytes up to the last response.done of each session."""
+        """Return all bytes up to the last response.done of each session."""
         done = zip(self.sessions.index, self.sessions["done"], strict=True)
         return sum(int(self.wire[name][place]) for name, place in done if place >= 0)
 
@@ -84,7 +84,7 @@ class _Session:
 
 
 def instants_of(line: Mapping[str, Any]) -> tuple[str, ...]:
-    """Which instants of its turn this event is, or may be."""
+    """Return the instants of its turn that this event is, or may be."""
     if line["audio_bytes"]:
         return "first_audio", "last_audio"
     if line["type"].endswith("transcript.delta"):
@@ -93,7 +93,7 @@ def instants_of(line: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def truth_of(lines: Iterable[Mapping[str, Any]]) -> Truth:
-    """From the lines of a truth log."""
+    """Return the truth from the lines of a truth log."""
     sessions: dict[str, _Session] = defaultdict(_Session)
     requests: list[tuple[str, int, int]] = []
     handed, late = array("q"), array("q")

@@ -1,7 +1,7 @@
-"""A Locust file as people write it: websocket-client, `json.loads` of each message, `base64.b64decode` of each delta.
+"""A typical Locust file: websocket-client, `json.loads` of each message, `base64.b64decode` of each delta.
 
-It favours the library in two points: the clock is read as soon as `recv` returns, before the message is decoded, and
-it is perf_counter, not time.
+It favours the library in two ways: the clock is read as soon as `recv` returns, before the message is decoded, and it
+is perf_counter, not time.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Caller(User):  # type: ignore[misc]  # Locust is not typed
             self.leave()
 
     def receive(self) -> dict[str, Any]:
-        message = str(self.ws.recv())  # it is: the service sends text
+        message = str(self.ws.recv())  # a type check: the service sends text
         self.heard.message(time.perf_counter_ns(), utf8_bytes(message))
         event: dict[str, Any] = json.loads(message)
         return event

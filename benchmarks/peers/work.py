@@ -1,4 +1,4 @@
-"""What every client gets, sends and returns. Has no clock, no socket and no library."""
+"""The input, messages and output of every client. It has no clock, no socket and no library."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 VARIABLE = "BENCHMARK_WORK"
-"""Name of the environment variable in which a peer finds its work."""
+"""The environment variable with the work of a client."""
 FORMAT = {"type": "audio/pcm", "rate": 24_000}
 SESSION = {
     "type": "realtime",
@@ -22,32 +22,32 @@ SESSION = {
 
 @dataclass(frozen=True)
 class Work:
-    """`sessions` at once, each of so many turns in text; they are opened one by one, evenly over `ramp_s` seconds."""
+    """`sessions` concurrent sessions of `turns` text turns; they are opened evenly over `ramp_s` seconds."""
 
     url: str
     sessions: int
     turns: int
     ramp_s: float
     out: str
-    """The file for what was heard."""
+    """The file for the report."""
     utf8_check: bool = True
-    """Whether websocket-client checks that what it receives is UTF-8; others have their own way."""
+    """True if websocket-client checks that received text is UTF-8; other clients ignore it."""
 
     @staticmethod
     def given() -> Work:
-        """The work in this process's environment."""
+        """Return the work in this process's environment."""
         return Work(**json.loads(os.environ[VARIABLE]))
 
     def environment(self) -> dict[str, str]:
         return {VARIABLE: json.dumps(asdict(self))}
 
     def opens_after_s(self, number: int) -> float:
-        """When session `number`, counted from 0, is due to be opened."""
+        """Return when session `number`, counted from 0, is due to be opened."""
         return number * self.ramp_s / self.sessions
 
 
 def words(turn: int) -> str:
-    """What the caller says in a turn, counted from 1."""
+    """Return the caller's text in a turn, counted from 1."""
     return f"Turn {turn}."
 
 
@@ -69,10 +69,10 @@ def response_create() -> dict[str, Any]:
 
 @dataclass(slots=True)
 class Heard:
-    """What a peer knows of one session; all instants are its own clock's, CLOCK_MONOTONIC in ns.
+    """The report of a client on one session; all instants are from its own clock, CLOCK_MONOTONIC in ns.
 
-    `stamps`: when it had each message, from session.created to the last response.done, in order; `wire_bytes`: their
-    frames; `request_sent`: its clock before each response.create was sent.
+    `stamps`: the arrival of each message, from session.created to the last response.done, in order; `wire_bytes`: the
+    length of their frames; `requested`: the instant before each response.create was sent.
     """
 
     session_id: str = ""
@@ -86,7 +86,7 @@ class Heard:
 
 
 def frame_bytes(payload_bytes: int) -> int:
-    """Length of a server's frame with its header (RFC 6455 §5.2)."""
+    """Return the length of a server's frame with its header (RFC 6455 §5.2)."""
     if payload_bytes < 126:
         return payload_bytes + 2
     return payload_bytes + (4 if payload_bytes < 65_536 else 10)
@@ -97,7 +97,7 @@ def utf8_bytes(text: str) -> int:
 
 
 def write_heard(path: str, sessions: Sequence[Heard]) -> None:
-    """Replace the file in one step, so that who waits for it finds it whole."""
+    """Replace the file in one step, so that a waiting reader finds it complete."""
     rows = [
         {
             "session_id": s.session_id,

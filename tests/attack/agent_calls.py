@@ -1,4 +1,4 @@
-"""Calls of an agent that does what it likes, on a virtual clock."""
+"""Calls with a misbehaving agent, on a virtual clock."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ JITTER_MS = 50
 
 
 MEMORY_KB = 64 * 1024
-"""More than all of them together take."""
+"""The limit of memory growth of the process, in KB; all calls together need less."""
 
 
 def recording(name: str, ms: int) -> Pcm:
@@ -64,16 +64,16 @@ STEPS: tuple[Step, ...] = (
 
 
 class Agent:
-    """A `tests.memory_transport.LivePeer` that does what a generator says."""
+    """A `tests.memory_transport.LivePeer` whose behaviour comes from a generator."""
 
     def __init__(self, deeds: Deeds) -> None:
         self._deeds, self._numbers = deeds, count()
         self._due = list[tuple[int, int, bytes | CloseInfo | None]]()
-        """(instant, number, message), and with no message when it goes on."""
+        """(instant, number, message); None as the message resumes the generator."""
         self._heard, self._awaited, self._loud = 0, 0, False
         self.echoes = False
         self.marks = list[tuple[int, str]]()
-        """The marks that came back, each with when it did."""
+        """The marks that the caller sent back, each with its instant."""
         self.sent_bytes = 0
 
     def begin(self, at_ns: int) -> None:
@@ -122,13 +122,13 @@ class Agent:
             elif isinstance(deed, bytes | CloseInfo):
                 self.sent_bytes += len(deed) if isinstance(deed, bytes) else 0
                 yield at_ns, deed
-                if number == MANY:  # it may never wait
+                if number == MANY:  # the generator may never wait
                     self._plan(at_ns + 1, None)
                     return
 
 
 def is_loud(message: bytes, fields: dict[str, Any]) -> bool | None:
-    """Whether a message of the caller's has speech; None of one without audio."""
+    """Return whether a message of the caller has speech; None if it has no audio."""
     match fields:
         case {"event": "media", "media": {"payload": payload}}:
             return not set(base64.b64decode(payload)) <= {0xFF, 0x7F}
@@ -138,7 +138,7 @@ def is_loud(message: bytes, fields: dict[str, Any]) -> bool | None:
 
 
 class Call(NamedTuple):
-    """A call that is over. `began_ns`: when it began."""
+    """A call that has ended. `began_ns`: the instant when it began."""
 
     session: SessionObservation
     turns: list[TurnObservation]

@@ -1,8 +1,8 @@
-"""What agents may do that no agent should, in three dialects, and the outcome that each comes to.
+"""Misbehaviours of agents in three dialects, and the expected outcome of each.
 
-An agent is a generator: what it yields is a message that it sends now, a time in ms that it waits, a `Cue`, or a
-`Closure`. Its caller lets it greet, asks something, and interrupts the answer after 0.2 s, or does the first of that
-alone. What is on the wire below messages is the same for all services: `tests.system.attack.evil_server` has that.
+An agent is a generator. It yields a message to send now, a time in ms to wait, a `Cue`, or a `CloseInfo`. Its caller
+waits for the greeting, asks something, and interrupts the answer after 0.2 s, or does only the first of these steps.
+Attacks below the level of messages are the same for all services: see `tests.system.attack.evil_server`.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ FRAME_MS = 20
 
 
 class Cue(Enum):
-    """What an agent does that is neither a message nor a wait for some time."""
+    """An action of an agent that is neither a message nor a wait for some time."""
 
     HEARD = auto()
-    """Waits until its caller has said something."""
+    """Wait until the caller has finished an utterance."""
     ECHO = auto()
-    """Sends back from now on whatever comes."""
+    """From now on, send back all audio that arrives."""
 
 
 HEARD, ECHO = Cue.HEARD, Cue.ECHO
@@ -40,7 +40,7 @@ Deeds = Iterator[Deed]
 
 @dataclass(frozen=True)
 class Mouth:
-    """How an agent speaks in one dialect."""
+    """The audio and control messages of an agent in one dialect."""
 
     dialect: str
     format: AudioFormat
@@ -49,13 +49,13 @@ class Mouth:
         return self.payload(self.format.encode(samples))
 
     def payload(self, data: bytes) -> bytes:
-        """A message with these bytes as audio."""
+        """Return a message with these bytes as audio."""
         if self.dialect == "pcm":
             return BinaryMessage(data)
         return self.text(base64.b64encode(data).decode())
 
     def text(self, payload: Any) -> bytes:
-        """A message with this as what should be base64."""
+        """Return a message with `payload` in the field for base64 audio."""
         if self.dialect == "twilio":
             return dumped({"event": "media", "streamSid": "MZ", "media": {"payload": payload}})
         return dumped({"kind": "AudioData", "audioData": {"data": payload}})
@@ -69,13 +69,13 @@ class Mouth:
         return dumped({"event": "mark", "streamSid": "MZ", "mark": {"name": name}})
 
     def voice(self, ms: float, level: int = 8_000) -> Samples:
-        """Syllables: 400 Hz, 140 ms loud and 60 ms silent; a sound that does not swell is heard as a hum."""
+        """Return syllables: 400 Hz, 140 ms loud and 60 ms silent; a constant level would be taken for a hum."""
         places = np.arange(round(self.format.rate_hz * ms / 1_000))
         at_ms = places * 1_000 // self.format.rate_hz
         return (level * (at_ms % 200 < 140) * np.sin(2 * np.pi * 400 * places / self.format.rate_hz)).astype(np.int16)
 
     def spoken(self, samples: Samples, *, pace: float = 1.0) -> Deeds:
-        """Samples in frames, `pace` times as fast as they sound."""
+        """Yield the samples in frames, at `pace` times real time."""
         size = self.format.rate_hz * FRAME_MS // 1_000
         for begin in range(0, len(samples) - size + 1, size):
             yield self.audio(samples[begin : begin + size])
@@ -96,13 +96,13 @@ def dumped(message: Any) -> bytes:
 
 
 FOR_EVER_MS = 4_000
-"""Longer than any limit of the caller's but `done`, which is half as long again."""
+"""Longer than each limit of the caller, except `done`, which is 1.5 times as long."""
 
 
 class Hostile(NamedTuple):
-    """What an agent does, by which dialect, and the outcomes of its caller's turns, in their order.
+    """The behaviour of an agent, its dialect, and the outcomes of its caller's turns, in order.
 
-    `turns`: how many of the three there are.
+    `turns`: the number of turns that are run, of three.
     """
 
     act: Callable[[Mouth], Deeds]
@@ -116,7 +116,7 @@ Act = Callable[[Mouth], Deeds]
 
 
 def amid(message: bytes) -> Act:
-    """An agent that greets well, but for one message in the midst of it."""
+    """Return an agent that greets correctly, except for one message in the middle of the greeting."""
 
     def act(mouth: Mouth) -> Deeds:
         yield from mouth.says(200)
@@ -130,7 +130,7 @@ TWILIO, ACS, PCM = MOUTHS["twilio"], MOUTHS["acs"], MOUTHS["pcm"]
 DEEP = b"[" * 100_000 + b"]" * 100_000
 LONG = "x" * 1_000_000
 AMID = {
-    # Twilio's
+    # Twilio
     "twilio binary where text is due": (TWILIO, BinaryMessage(b"\xff" * 160), "protocol_error:json"),
     "twilio an empty message": (TWILIO, b"", "protocol_error:json"),
     "twilio words": (TWILIO, b"hello", "protocol_error:json"),
@@ -179,7 +179,7 @@ AMID = {
     "twilio a mark without a name": (TWILIO, dumped({"event": "mark"}), "ok"),
     "twilio a mark that is a number": (TWILIO, TWILIO.mark(5), "protocol_error:json"),
     "twilio a mark that is a template": (TWILIO, TWILIO.mark("{number}{uuid}\\{uuid}"), "ok"),
-    # Azure's
+    # Azure
     "acs binary where text is due": (ACS, BinaryMessage(bytes(640)), "protocol_error:json"),
     "acs a kind that is a table": (ACS, dumped({"kind": {}}), "protocol_error:json"),
     "acs two kinds": (ACS, dumped({"kind": "AudioData", "Kind": "StopAudio"}), "ok"),
@@ -191,7 +191,7 @@ AMID = {
     "acs deep JSON": (ACS, b'{"kind":"AudioData","audioData":{"x":' + DEEP + b"}}", "protocol_error:json"),
     "acs half a sample": (ACS, ACS.payload(b"\x01"), "ok"),
     "acs metadata of the other side": (ACS, dumped({"kind": "AudioMetadata", "audioMetadata": {}}), "ok"),
-    # A plain WebSocket's
+    # a plain WebSocket
     "pcm words": (PCM, b"ready", "protocol_error:json"),
     "pcm no UTF-8": (PCM, b'{"x":"\xff"}', "ok"),
     "pcm deep JSON": (PCM, b'{"x":' + DEEP + b"}", "protocol_error:json"),
@@ -206,11 +206,11 @@ for name, (mouth, message, outcome) in AMID.items():
     AGENTS[name] = Hostile(amid(message), mouth.dialect, outcome, 1)
 
 
-# What a whole agent does.
+# Agents that are defined by a complete sequence of actions.
 
 
 def course(*parts: Deed | Callable[[Mouth], Iterable[Deed]]) -> Act:
-    """An agent that does one after the other."""
+    """Return an agent that executes the parts in order."""
 
     def act(mouth: Mouth) -> Deeds:
         for part in parts:
@@ -231,7 +231,7 @@ def silent(ms: float) -> Act:
 
 
 def spoken(samples: Callable[[Mouth], Any]) -> Act:
-    """An agent that says these samples in their time."""
+    """Return an agent that sends these samples in real time."""
     return lambda mouth: mouth.spoken(np.asarray(samples(mouth)).astype(np.int16))
 
 
@@ -252,13 +252,13 @@ def for_ever(*deeds: Deed) -> Act:
 
 
 def edited(old: bytes, new: bytes) -> Act:
-    """A second of speech in which each message has something else in it."""
+    """Return an agent that speaks for one second; in each of its messages `old` is replaced by `new`."""
     return course(lambda mouth: (
         deed.replace(old, new) if isinstance(deed, bytes) else deed for deed in mouth.says(1_000)))  # fmt: skip
 
 
 def followed(by: Callable[[Mouth, int], Deed]) -> Act:
-    """A greeting with something behind each of its deeds, by their number."""
+    """Return an agent that greets and adds `by(mouth, number)` after each action."""
     return course(lambda mouth: (
         one for number, deed in enumerate(mouth.says()) for one in (deed, by(mouth, number))))  # fmt: skip
 
@@ -283,8 +283,7 @@ STEADY = np.full(16 * 1_000, 2_000, np.int16)
 CHORD = sum(np.sin(hz * PLACES * 2 * np.pi / 16_000) for hz in (220, 277, 330))
 NO_ANSWER = "ok interrupted timeout:first_delta"
 COURSES: dict[str, tuple[str, Mouth, Act]] = {
-    # (outcomes, how it speaks, what it does)
-    # Audio that is none, or is not what it should be.
+    # (outcomes, dialect, actions) Missing or invalid audio.
     "never greets": ("timeout:first_delta", PCM, course(HEARD)),
     "says all of it on another call's stream":
         ("timeout:first_delta", TWILIO, course(edited(b'"MZ"', b'"MZ2"'), HEARD)),
@@ -323,7 +322,7 @@ COURSES: dict[str, tuple[str, Mouth, Act]] = {
     "one sample at a time":
         ("ok", TWILIO, course(lambda mouth: (mouth.audio(np.array([sample])) for sample in mouth.voice(200)))),
     "messages without end": ("limit_exceeded:events", PCM, for_ever(b"{}")),
-    # Whoever speaks when nobody should.
+    # Speech at unexpected times.
     "echoes what it is asked": ("ok ok", PCM, course(GREETS, ECHO)),
     "answers while it is asked": ("ok ok", PCM, course(GREETS, 1_700, GREETS)),
     "speaks on and on while it is asked": ("ok timeout:first_delta", PCM, course(GREETS, 900, says(1_500))),
@@ -341,7 +340,7 @@ COURSES: dict[str, tuple[str, Mouth, Act]] = {
         ("ok timeout:first_delta timeout:first_delta", ACS,
          course(ASKED, at_once(3_000), 400, clears(), says(FOR_EVER_MS))),
     "clears though nobody speaks": ("cancelled:turn_detected", TWILIO, course(at_once(600), 200, clears())),
-    # Clears, marks, and what they wait for.
+    # Clears, marks, and the messages that they depend on.
     "clears before anything": ("ok", TWILIO, course(clears(3), GREETS)),
     "clears after everything": ("ok", TWILIO, course(GREETS, 100, clears(3))),
     "clears all the time": ("ok ok", ACS, course(ASKED, clears(300), GREETS, clears(300))),
@@ -357,11 +356,14 @@ for name, (outcomes, mouth, act) in COURSES.items():
 AGENTS["echoes from the beginning"] = Hostile(course(ECHO), "pcm", "timeout:first_delta", 2)
 
 
-# Whoever hangs up.
+# Agents that hang up.
 
 
 def hangs_up(code: int, *, after: int, heard: int = 0) -> Act:
-    """An agent that closes by this code so many ms after its caller has said so much, or after it began to greet."""
+    """Return an agent that closes with this code `after` ms into its speech.
+
+    The speech is the greeting, or the reply to the caller's utterance number `heard`.
+    """
 
     def act(mouth: Mouth) -> Deeds:
         deeds = mouth.says() if heard else mouth.says(after)

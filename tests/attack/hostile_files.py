@@ -1,4 +1,4 @@
-"""Readers of the files of others, and what they refuse in one line."""
+"""Readers of input files, and a check that they refuse a bad file with an error of one line."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ STAGES = b"""stages:
 
 
 LOG = (Path(__file__).parent / "session.jsonl").read_bytes()
-"""A probe's, without most of its deltas."""
+"""The event log of a probe, without most of its deltas."""
 
 
 @dataclass(frozen=True)
 class Reader:
-    """`of`: what a whole file holds."""
+    """A reader of one type of file. `of`: a complete valid file."""
 
     name: str
     of: bytes
@@ -96,11 +96,11 @@ READERS = {
 
 
 LONGEST = 1_500
-"""Characters of an error before it is cut for a terminal: what is wrong, where and what to do, and cut quotes."""
+"""The maximum length of an error, in characters: the problem, its place, the remedy, and shortened quotes."""
 
 
 def check(read: Callable[[], object]) -> None:
-    """It works, or says why not in a line that can be printed as it is."""
+    """Assert that `read` succeeds, or raises an RtbenchError of one printable line."""
     try:
         read()
     except RtbenchError as error:
@@ -111,7 +111,7 @@ def check(read: Callable[[], object]) -> None:
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The keys down to every value of a document."""
+    """Return the path of keys to each value of a document."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [path, *(found for key, part in inner for found in places(part, (*path, key)))]
 

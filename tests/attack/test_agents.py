@@ -1,6 +1,7 @@
-"""Calls with agents of the table, each in memory, where time takes none: one outcome each, and no figure is invented.
+"""Calls with all agents of the table, in memory: each turn has one outcome, and no value is invented.
 
-What holds of all of them is held against what the agent has sent, and against the event log, which tells the same.
+The clock is virtual. The observations of each call are compared with what the agent sent, and with a replay of the
+event log.
 """
 
 from __future__ import annotations
@@ -55,12 +56,12 @@ HEARD_ALONE = {
     *("voice_to_voice", "dead_air", "stall_duration", "overlap", "unplayed_audio"),
     *("barge_in_yield", "barge_in_last_audio", "barge_in_detection", "barge_in_late_audio"),
 }
-"""The metrics of a service that tells nothing but that it notices its caller."""
+"""The metrics of a service that reports no events except that it detects its caller's speech."""
 ENDS_CALL = ("timeout:", "closed:", "protocol_error:", "limit_exceeded:")
 
 
 def nothing_is_invented(turn: TurnObservation, session: SessionObservation) -> None:
-    """What nobody has told or heard is not there, and what is there happened in its order."""
+    """Assert that the turn has no value that was neither reported nor received, and that its instants are in order."""
     heard, metrics = turn.instants, turn.metrics_ns()
     assert set(metrics) <= HEARD_ALONE
     assert (turn.usage, turn.reply_text, turn.input_text, turn.response_id) == (None, "", "", "")
@@ -72,7 +73,7 @@ def nothing_is_invented(turn: TurnObservation, session: SessionObservation) -> N
     assert (turn.interruption == "speech") is ("barge_in" in heard)
 
 
-# What becomes of some of them.
+# Single cases in detail.
 
 PCM, TWILIO, ACS = (MOUTHS[name] for name in ("pcm", "twilio", "acs"))
 
@@ -82,7 +83,7 @@ def since_ms(call: Call, at_ns: int) -> float:
 
 
 def test_a_mark_comes_back_when_what_is_before_it_was_played_or_dropped_and_not_before(tmp_path: Path) -> None:
-    """An agent may send a minute ahead: whoever told it at once would let it believe that all of it was heard."""
+    """An agent may send a minute of audio in advance; an immediate mark would report all of it as played."""
 
     def deeds() -> Deeds:
         yield TWILIO.mark("first")
@@ -125,7 +126,7 @@ def test_an_agent_that_is_not_silent_within_two_seconds_has_not_yielded(tmp_path
 
 
 def test_a_greeting_in_another_format_is_heard_as_it_is_before_any_turn(tmp_path: Path) -> None:
-    """Else the line would still be playing it when the first answer comes, which would be a part of it."""
+    """In the wrong format, playback would last until the first answer comes, and would count as part of it."""
     mouth = Mouth("pcm", PCM16_48K)
 
     def deeds() -> Deeds:
@@ -139,4 +140,4 @@ def test_a_greeting_in_another_format_is_heard_as_it_is_before_any_turn(tmp_path
 
     (turn,) = call.turns
     assert turn.outcome == "ok"
-    assert 0 < turn.metrics_ns()["voice_to_voice"] - (400 + JITTER_MS) * MS <= 101 * MS  # a chunk of the caller's
+    assert 0 < turn.metrics_ns()["voice_to_voice"] - (400 + JITTER_MS) * MS <= 101 * MS  # one chunk of the caller

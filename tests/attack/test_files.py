@@ -1,4 +1,4 @@
-"""Files that somebody spoilt, by accident or on purpose: each reader reads them, or says in one line what is wrong."""
+"""Damaged and hostile input files: each reader accepts them, or raises an error of one line."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_file_that_begins_with_what_does_not_belong_there_is_refused_in_one_li
 
 @pytest.mark.parametrize("kind", READERS)
 def test_a_file_of_long_words_is_refused_in_a_line_that_ends(tmp_path: Path, kind: str) -> None:
-    """A word more, or longer, wherever one stands."""
+    """One word of the file is replaced by a longer one, or by many."""
     reader = READERS[kind]
     path = tmp_path / reader.name
     words = [match.span() for match in re.finditer(rb"[A-Za-z0-9_./-]+", reader.of)]
@@ -56,14 +56,14 @@ def test_a_file_of_long_words_is_refused_in_a_line_that_ends(tmp_path: Path, kin
 
 @pytest.mark.parametrize("kind", READERS)
 def test_a_whole_file_is_read(tmp_path: Path, kind: str) -> None:
-    """Else those above would find nothing."""
+    """Otherwise the tests above could pass without reading anything."""
     path = tmp_path / READERS[kind].name
     path.write_bytes(READERS[kind].of)
 
     READERS[kind].read(path)
 
 
-# Documents of JSON: any value replaced by one of another type.
+# JSON documents in which one value is replaced by a value of another type.
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def run(scratch: Path) -> Path:
 
 
 def tell(folder: Path) -> None:
-    """All that a report of one run tells."""
+    """Make all reports of one run."""
     summary = summarise(rtbench.load(folder, all_columns=False))
     run_text(summary)
     write_report(summary)

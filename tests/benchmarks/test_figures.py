@@ -1,4 +1,4 @@
-"""The arithmetic of benchmarks: reports are joined with the truth, and only equal work is compared."""
+"""The arithmetic of benchmarks: client reports are joined with the truth log, and only equal work is compared."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ STEP_NS = 300 * MS
 
 
 def run_of(sessions: int, turns: int) -> list[dict[str, Any]]:
-    """The truth log of sessions side by side; an event every 300 ms, each handed over 1 ms after it was due."""
+    """Return the truth log of concurrent sessions: an event every 300 ms, each sent 1 ms after it was due."""
     lines: list[dict[str, Any]] = [{"schema": 2, "simulated": True}]
     for number in range(sessions):
         at_ns = number * MS
@@ -77,7 +77,7 @@ def run_of(sessions: int, turns: int) -> list[dict[str, Any]]:
 
 
 def heard_of(truth: Truth, late_ns: int = 0) -> list[Heard]:
-    """What a client heard whose clock is read so much after each event was handed over. It asks without delay."""
+    """Return a client's report with a timestamp `late_ns` after the sending of each event; requests have no delay."""
     heard = []
     for name, wire in truth.wire.items():
         first_ns = int(truth.sessions["created_ns"][name])
@@ -88,7 +88,10 @@ def heard_of(truth: Truth, late_ns: int = 0) -> list[Heard]:
 
 
 def watched_of(truth: Truth) -> Watched:
-    """Half a core beside a simulator, 1 MB before the first session and 1 MB more each second; nobody else about."""
+    """Return the resource use of a client: half a core, 1 MB before the first session, and 1 MB more each second.
+
+    The simulator uses a quarter of a core, and no other process uses any.
+    """
     seconds = range(int(truth.handed_ns.max() // 1_000_000_000) + 2)
     return Watched(
         [Sample(CpuReading(s * 1_000_000_000, s / 2, s / 4, s * 3 / 4), (s + 1) * 1_000_000) for s in seconds]

@@ -1,4 +1,4 @@
-"""Steps, rows and truth logs as tests want them."""
+"""Builders of load steps, rows and truth logs for tests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def build_step(
     turns: int = 1000,
     unmatched: int = 0,
 ) -> LoadStep:
-    """A step of 25 events a second and session, whose `ttfa` is wrong by `p99` ms."""
+    """Return a step with 25 events per second and session, whose `ttfa` has an error of `p99` ms."""
     return LoadStep(
         kind=kind,
         sessions=sessions,
@@ -61,13 +61,13 @@ def build_step(
 
 
 def steps_of_both(*steps: tuple[int, Outcome]) -> list[LoadStep]:
-    """The same steps of either kind of sessions."""
+    """Return the same steps for both kinds of sessions."""
     kinds: tuple[SessionKind, ...] = ("text", "voice")
     return [build_step(sessions, outcome, kind=kind) for kind in kinds for sessions, outcome in steps]
 
 
 def sent(type: str, at_ns: int, *, response: str | None = "resp_1", audio: int = 0, **more: Any) -> dict[str, Any]:
-    """A line of the truth log: the simulator sent this 10 ns after it was due."""
+    """Return a line of the truth log: the simulator sent this 10 ns after it was due."""
     line = {
         "session": SESSION,
         "direction": "out",
@@ -94,7 +94,7 @@ def received(type: str, at_ns: int, **more: Any) -> dict[str, Any]:
 
 
 def appends(turn: int, begin: int, chunks: Iterable[int], size: int = 2400) -> list[dict[str, Any]]:
-    """A turn's audio, in chunks of `size` bytes that came at these instants, from byte `begin` of the session on."""
+    """Return a turn's audio in chunks of `size` bytes, received at these instants, from byte `begin` of the session."""
     return [
         received(
             "input_audio_buffer.append",
@@ -107,7 +107,7 @@ def appends(turn: int, begin: int, chunks: Iterable[int], size: int = 2400) -> l
 
 
 def build_row(start_ns: int = 0, measured_from: str | None = "request_sent", **instants_ns: int) -> dict[str, Any]:
-    """A good turn's row with these instants, which are absolute here."""
+    """Return a row of a successful turn with these instants, which are absolute in the arguments."""
     row: dict[str, Any] = {f"{name}_at_ns": None for name in INSTANTS}
     row |= {f"{name}_at_ns": at_ns - start_ns for name, at_ns in instants_ns.items()}
     row |= {

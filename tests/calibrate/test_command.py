@@ -1,4 +1,4 @@
-"""`rtbench calibrate`, with steps that nobody plays."""
+"""`rtbench calibrate`, with simulated steps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CAPACITY = 650
 
 
 def calibrate(monkeypatch: pytest.MonkeyPatch, state: Path, *options: str, play: Any) -> Result:
-    """The command where a step is what `play` makes of its kind and sessions."""
+    """Run the command; `play` returns the step for a kind and number of sessions."""
     monkeypatch.setenv("XDG_STATE_HOME", str(state))
     monkeypatch.setattr(load_steps, "run_load_step", lambda kind, sessions, **_: play(kind, sessions))
     return call("calibrate", *options)
@@ -75,7 +75,7 @@ def test_the_page_and_the_data_are_written_where_they_are_wanted(
 
 
 def refuse(folder: Path) -> Path:
-    """A file that is where the folder should be."""
+    """Create a file at the path of the folder."""
     folder.write_text("")
     return folder
 

@@ -1,4 +1,4 @@
-"""Up to which load a machine is trusted, and the last line."""
+"""The highest trusted load of a machine, and the last line of output."""
 
 from __future__ import annotations
 

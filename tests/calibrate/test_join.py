@@ -1,4 +1,4 @@
-"""Rows beside the truth: what is compared, and what is left out."""
+"""The join of rows with the truth log: the rows that are compared, and those that are left out."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_error_of_a_metric_is_its_figure_less_the_truth() -> None:
 
 
 def test_an_answer_in_two_items_has_its_first_deltas_in_one_and_its_ends_in_the_other() -> None:
-    """As the timeline has it: what opens a reply is the first of its kind, what closes it the last."""
+    """As in the timeline: the first delta of its kind begins a reply, and the last one ends it."""
     other = [
         sent("response.output_audio_transcript.done", 3400),
         sent("response.output_audio.delta", 3600, audio=480),

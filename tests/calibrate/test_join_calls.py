@@ -1,4 +1,4 @@
-"""Rows of calls with an agent beside the truth: what it was heard to say, and when it fell silent."""
+"""Rows of calls with an agent, joined with the truth log: when the agent was audible, and when it became silent."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from tests.calibrate.builders import SESSION, build_row, received, sent
 CALL = "0a1b"
 FRAME_MS, FRAME_BYTES = 20, 160
 RECORDING = AgentRecording(G711_ULAW, SpeechSpan(2_400, 12_000), heard_bytes=4_160)
-"""Speech from 100 to 500 ms, of which a detector takes the first 520 ms for speech."""
+"""Speech from 100 to 500 ms; a detector classifies the first 520 ms as speech."""
 BEGINS_MS = (1_000, 5_000)
-"""Where the caller plays it, on the clock of what he sends."""
+"""The times at which the caller plays the recording, in ms of the audio that it sends."""
 LATE_MS = 3
-"""How much later the agent has each frame than it was recorded."""
+"""The delay from the instant at which the caller plays a frame to its arrival at the agent."""
 JITTER_MS = 50
 
 
 def lines() -> Iterator[dict[str, Any]]:
-    """A greeting at 400 ms; an answer 700 ms behind each recording, of which the first is cleared at 5,200 ms."""
+    """Yield a greeting at 400 ms and an answer 700 ms after each recording; the first answer is cleared at 5,200 ms."""
     yield received("start", 0, event_id=f"MZ{CALL}")
     for place in range(400):
         span = {"from_byte": place * FRAME_BYTES, "to_byte": (place + 1) * FRAME_BYTES}
@@ -39,7 +39,7 @@ def lines() -> Iterator[dict[str, Any]]:
 
 
 def said(at_ms: int, facts: dict[str, Any], *, silent: int) -> Iterator[dict[str, Any]]:
-    """So many frames in which nothing is audible, and one that is from its 80th byte, 10 ms, on."""
+    """Yield `silent` frames without audible samples, and one frame that is audible from its 80th byte (10 ms) on."""
     for place in range(silent + 1):
         audible = 80 if place == silent else None
         first = facts if place == 0 else {}
@@ -53,7 +53,7 @@ def ms(number: float) -> int:
 
 
 def spoken_row(begin_ms: int, **instants_ms: float) -> dict[str, Any]:
-    """The row of a turn whose figures are right, but for those that are given; from where the recording begins."""
+    """Return a row of a turn with correct instants, except those given, in ms after the start of the recording."""
     true = {"speech_start": begin_ms + 100 + LATE_MS, "speech_end": begin_ms + 500 + LATE_MS}
     true |= {"first_audible": begin_ms + 1_220 + 40 + 10 + JITTER_MS}
     return call_row("speech_end", **(true | instants_ms))
@@ -87,7 +87,7 @@ def test_a_greeting_is_compared_from_wherever_it_counts() -> None:
 
 
 def test_a_voice_that_is_sent_faster_than_it_is_spoken_is_heard_after_the_silence_ahead_of_it() -> None:
-    """Four times as fast: the line plays all that came before."""
+    """The frames arrive at four times real time; the playout queue first plays all earlier frames."""
     log = list(said(400, {"utterance": "greeting"}, silent=3))
     for place, line in enumerate(log):
         line |= {name: line[name] - ms(place * FRAME_MS * 3 / 4) for name in ("due_ns", "send_start_ns", "send_end_ns")}
@@ -101,7 +101,7 @@ def test_a_voice_that_is_sent_faster_than_it_is_spoken_is_heard_after_the_silenc
 def test_a_frame_that_is_late_makes_a_voice_behind_it_late_only_where_it_was_more_than_a_delay_on_the_way(
     late_ms: float, heard_later_ms: float
 ) -> None:
-    """What lies behind the voice is sent all the time, and all that waited comes with the late frame."""
+    """Silent frames are sent continuously before the voice, and all waiting frames arrive with the late one."""
     log = [received("start", 0, event_id=f"MZ{CALL}")]
     behind = [
         sent("media", ms(at_ms), response=None, audio=FRAME_BYTES, audible_at_byte=None)
@@ -174,7 +174,7 @@ def test_an_answer_of_which_nothing_was_audible_leaves_the_others_theirs() -> No
 
 @pytest.mark.parametrize("format", [G711_ULAW, PCM16_16K], ids=["twilio", "acs"])
 def test_a_recording_is_heard_to_its_last_active_frame(format: AudioFormat) -> None:
-    """Half a second of a tone behind 100 ms of silence, and more silence behind it."""
+    """Half a second of a tone after 100 ms of silence, with more silence after it."""
     tone = np.tile(np.repeat(np.array([3_000, -3_000], np.int16), 24), 250)
     samples = np.concatenate((np.zeros(2_400, np.int16), tone, np.zeros(1_200, np.int16)))
     pcm = Pcm(Path("tone.wav"), "", samples.tobytes(), SpeechSpan(2_400, 14_400))

@@ -1,4 +1,4 @@
-"""What is played in a step of a calibration, and how loads follow one another."""
+"""The runs of a calibration step, and the sequence of loads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who runs where, and who took the time."""
+"""The assignment of processes to CPU cores, and the CPU time of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step shows of the harness, and when it shows nothing."""
+"""The verdict of a step on the load generator, and the steps that have none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rtbench.calibrate.load_step_search import FULL, outcome_of
 
 
 def wrong_by(p99_ms: float) -> dict[str, Percentiles]:
-    """The errors of a step that is so wrong at most."""
+    """Return the errors of a step whose largest error is `p99_ms`."""
     return {
         "ttfa": Percentiles(n=1000, p50=p99_ms / 2, p99=p99_ms, p999=p99_ms, high=p99_ms),
         "response_total": Percentiles(n=1000, p50=0.01, p99=0.1, p999=0.1, high=0.1),
@@ -39,7 +39,7 @@ GOOD = LoadStep(
 UNTOLD = {"simulator_late_p99_ms": None, "cpu": None, "simulator_cpu": None, "background": None}
 BROKEN = "invalid: send_delay 6 ms > 5 ms"
 OUTCOMES: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, str]]] = {
-    # (what is other than in a good step, what is known beside it, the outcome and why)
+    # (differences from a good step, further arguments, the result and its reason)
     "a valid run whose figures are within a millisecond": ({}, {}, ("pass", "")),
     "wrong by more": ({"errors": wrong_by(1.5)}, {}, ("fail", "ttfa wrong by 1.5 ms")),
     "not evaluated": ({"validity": "no_verdict"}, {}, ("fail", "the run has no verdict")),

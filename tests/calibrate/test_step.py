@@ -1,4 +1,4 @@
-"""What a run's folder and a truth log come to, of a run that nobody played."""
+"""The load step that is computed from a synthetic run folder and truth log."""
 
 from __future__ import annotations
 
@@ -22,27 +22,28 @@ from tests.calibrate.builders import received, sent
 
 S, MS = 10**9, 10**6
 BEGIN_S, END_S = 1_000, 1_010
-"""The steady part, UTC."""
+"""The steady part, in UTC."""
 APART_NS = 400 * S
-"""How much later UTC is than the clock of the rows and of the log."""
+"""The offset of UTC from the clock of the rows and of the log."""
 SESSIONS = 100
 
 
 @dataclass(frozen=True)
 class Run:
-    """One turn each 100 ms from 5 s before the steady part to 5 s after it; each figure is 10 µs too long.
+    """One turn each 100 ms from 5 s before the steady part to 5 s after it; each latency is 10 µs too long.
 
-    `lates_ms`: how late the simulator was, by the number of the turn; `ends`: how many of its processes ended in order.
+    `lates_ms`: how late the simulator was, by the number of the turn; `ends`: the number of its processes that ended
+    normally.
     """
 
     validity: dict[str, Any] = field(default_factory=lambda: {"status": "valid"})
     open: dict[int, int] = field(default_factory=dict)
-    """by the second, where it is not all of them"""
+    """The active sessions by second, if not all."""
     outcomes: dict[int, str] = field(default_factory=dict)
-    """of turns that are not good, by their number"""
+    """The outcomes of turns that did not succeed, by their number."""
     lates_ms: dict[int, float] = field(default_factory=dict)
     sessions: tuple[tuple[str, int], ...] = (("ok", 0), ("unfinished", 0))
-    """outcome and lost turns"""
+    """(outcome, turns that were not started) of each session."""
     ends: int = 1
     died: str = ""
 
@@ -80,7 +81,7 @@ def truth(run: Run) -> Iterable[dict[str, Any]]:
 
 
 def seconds(run: Run) -> list[dict[str, Any]]:
-    """2,000 events in each, that take a quarter of a core; twice as many outside of the steady part."""
+    """Return the rows of seconds: 2,000 events each at a quarter of a core; 4,000 events outside the steady part."""
     return [
         {
             "second": second,
@@ -94,7 +95,7 @@ def seconds(run: Run) -> list[dict[str, Any]]:
 
 
 def step(scratch: Path, run: Run, workers: int = 1, **used: float) -> LoadStep:
-    """The step that such a run comes to."""
+    """Return the step that is computed from such a run."""
     sessions = [{"outcome": outcome, "turns_not_started": lost} for outcome, lost in run.sessions]
     tables: tuple[tuple[files.TableName, list[dict[str, Any]]], ...] = (
         ("turns", rows(run)), ("seconds", seconds(run)), ("sessions", sessions)

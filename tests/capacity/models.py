@@ -1,4 +1,4 @@
-"""Services whose edge is known, and searches against them that take no time."""
+"""Model services with a known breaking point, and simulated searches against them that take no time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from rtbench.capacity.slo import GIVEN_UP, GIVEN_UP_LAST, analysis_result, is_fu
 from rtbench.load_search import NextLevel, levels_left
 
 ALLOWED = 0.05
-"""The share of turns that may miss the objective."""
+"""The share of turns that may violate the SLO."""
 
 
 def build_plan(first: int = 1, most: int = 256, time_s: float = 1800.0, **changes: object) -> SearchPlan:
@@ -56,20 +56,20 @@ def build_level(
 
 
 class Service(Protocol):
-    """A service of which levels can be played."""
+    """A service at which levels can be run."""
 
     def edge(self, most: int) -> int:
-        """The highest load that holds; 0 for none."""
+        """Return the highest load that passes; 0 if none does."""
 
     def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
-        """Play a level."""
+        """Run a level."""
 
 
 @dataclass(frozen=True)
 class ModelService:
-    """A service at which a turn misses the objective with a chance of `missed` at a load.
+    """A service at which a turn violates the SLO with probability `missed(load)`.
 
-    Sessions of `turns` turns last `session_s`. `alike`: the correlation of turns of one session.
+    Sessions of `turns` turns last `session_s`. `alike`: the correlation of turns within a session.
     """
 
     missed: Callable[[int], float]
@@ -78,11 +78,11 @@ class ModelService:
     alike: float = 0.2
 
     def edge(self, most: int) -> int:
-        """The highest load that holds, found one by one; 0 for none."""
+        """Return the highest load that passes, by trying each; 0 if none does."""
         return max((load for load in range(1, most + 1) if self.missed(load) <= ALLOWED), default=0)
 
     def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
-        """Play a level. At a look, of the sessions that began after the ramp, as many as there are callers go on."""
+        """Run a level. At an interim analysis, the last `load` sessions that began are not complete."""
         measured_s = given.load_s - least_ramp_s(given.load_s)
         missed = self._missed(rng, step.load, int(step.load * measured_s / self.session_s))
 
@@ -97,10 +97,10 @@ class ModelService:
 
 @dataclass
 class PhasedService:
-    """The same at a service that has slow minutes: the chance to miss drifts, for all of its callers together.
+    """A service with slow minutes: the probability of a violation drifts for all of its callers together.
 
-    Its log is an Ornstein-Uhlenbeck process of standard deviation `sd` that forgets in `memory_s`; its long-run mean is
-    that of `missed`. It goes on from level to level, so an instance is for one search.
+    Its logarithm is an Ornstein-Uhlenbeck process with standard deviation `sd` and time constant `memory_s`; its
+    long-run mean is `missed(load)`. The process continues from level to level, so an instance is for one search.
     """
 
     missed: Callable[[int], float]
@@ -115,7 +115,7 @@ class PhasedService:
         return ModelService(self.missed).edge(most)
 
     def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
-        """Play a level. At a look, of the sessions that began after the ramp, as many as there are callers go on."""
+        """Run a level. At an interim analysis, the last `load` sessions that began are not complete."""
         ramp_s = least_ramp_s(given.load_s)
         measured_s = given.load_s - ramp_s
         begins_s = np.arange(int(step.load * measured_s / self.session_s)) * self.session_s / step.load
@@ -128,7 +128,7 @@ class PhasedService:
         return level
 
     def _factors(self, rng: np.random.Generator, at_s: Floats) -> Floats:
-        """By how much the chance is larger at instants than in the long run; a value for each second."""
+        """Return the ratio of the probability at each instant to its long-run mean; it changes once per second."""
         kept = math.exp(-1 / self.memory_s)
         last = int(at_s.max(initial=0.0)) + 1
         while len(self.path) <= last:
@@ -141,7 +141,10 @@ class PhasedService:
 def shown_of(
     missed: Floats, turns: int, session_s: float, callers: int, measured_s: float
 ) -> Callable[[float], tuple[PerCluster, PerCluster]]:
-    """What complete sessions, and all that began, show so long after the ramp: as many as there are callers go on."""
+    """Return a function of the time after the ramp: the violations of complete sessions, and of all that began.
+
+    During the level, the last `callers` sessions that began are not complete.
+    """
 
     def shown(after_s: float) -> tuple[PerCluster, PerCluster]:
         begun = int(callers * after_s / session_s)
@@ -155,7 +158,7 @@ def shown_of(
 def looked_at(
     step: NextLevel, given: LevelBudget, allowed: float, shown: Callable[[float], tuple[PerCluster, PerCluster]]
 ) -> LevelEntry:
-    """Judge a level at its looks. `shown`: what complete sessions, and all, show so many seconds after the ramp."""
+    """Evaluate a level at its interim analyses. `shown`: as `shown_of` returns it."""
     ramp_s, errors = least_ramp_s(given.load_s), alpha_per_analysis(given.error)
     measured_s = given.load_s - ramp_s
     answer: Answer = "inconclusive"
@@ -186,7 +189,7 @@ def looked_at(
 
 
 def searched(plan: SearchPlan, service: Service, seed: int) -> list[LevelEntry]:
-    """The levels of a search."""
+    """Return the levels of a search."""
     levels: list[LevelEntry] = []
     for _ in run_levels(plan, levels, partial(service.level, np.random.default_rng(seed))):
         pass

@@ -1,4 +1,4 @@
-"""An attempt at a level: what its run comes to."""
+"""An attempt at a level: the result of its run."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def attempted(
     given: LevelBudget = GIVEN,
     **changes: Any,
 ) -> LevelEntry:
-    """The outcome of a level whose run is this synthetic one; it is looked at half-way, as it is then."""
+    """Return the result of a level whose run is this synthetic one; an interim analysis sees the complete run."""
     folder = write(tmp_path / "levels" / "run", plan, **changes)
 
     def play(

@@ -1,4 +1,4 @@
-"""`rtbench capacity`, with levels that nobody plays."""
+"""`rtbench capacity`, with simulated levels."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Played = Callable[[SearchConfig, int, NextLevel, LevelBudget], LevelEntry]
 
 
 def clear(search: SearchConfig, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
-    """Every answer is clear."""
+    """Return a level whose result is always clear."""
     answer: Answer = "pass" if step.load <= EDGE else "fail"
     return build_level(
         step.load, answer, hold=step.confirmation_run, error=given.error, slo_violations=[build_share()], turns=100

@@ -1,4 +1,4 @@
-"""What is concluded from the levels of a search, and in which words."""
+"""The conclusion from the levels of a search, and its text."""
 
 from __future__ import annotations
 
@@ -89,7 +89,8 @@ def test_the_exit_status_says_whether_so_many_were_shown_to_hold(
 WHY = "INVALID: timestamp_uncertainty was 4 ms; spread it over more --processes"
 FAST, SLOW = Interval(100.0, 95.0, 105.0), Interval(200.0, 190.0, 210.0)
 CONCLUDED: dict[str, tuple[list[LevelEntry], tuple[Any, ...], list[str]]] = {
-    # (levels; holds, breaks, how it ended, confirmed; words of its notes)
+    # (levels; the highest load that passes, the breaking point, how the search ended, confirmed or not; text of its
+    # notes)
     "our own generator is no edge of the service":
         ([build_level(8, "pass"), *[build_level(16, "load_generator", why=WHY)] * 2], (8, None, "load_generator"),
          ["spread it over more --processes", "the load generator was the limit from 16 concurrent calls on"]),

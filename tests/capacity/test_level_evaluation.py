@@ -1,4 +1,4 @@
-"""What is read of a level's run."""
+"""The evaluation of a level from its run."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def side(
     measured_from: int = 0,
     renewed: Sequence[int] = (),
 ) -> ComparedTarget:
-    """A target whose sessions have these numbers and classes of outcomes; the codes of turns are their places.
+    """Return a target whose sessions have these pair numbers and outcome classes; the codes of turns are their indexes.
 
-    `renewed`: the places of those whose call goes on in another one.
+    `renewed`: the indexes of sessions whose call continues in another session.
     """
     goes_on = [place in renewed for place in range(len(pairs))]
     frame = pd.DataFrame({"pair": pairs, "outcome_class": outcomes, "renewed": goes_on})
     rows = np.flatnonzero(np.array(pairs) >= measured_from)
-    of_code = np.full(len(pairs) + 1, -1)  # and one of a session that has no row yet
+    of_code = np.full(len(pairs) + 1, -1)  # the last one belongs to a session that has no row yet
     of_code[rows] = np.arange(rows.size)
     of_code[-1] = rows.size
     run = SimpleNamespace(sessions=frame, metadata={"workers": workers})
@@ -91,7 +91,7 @@ def test_a_call_is_over_when_the_last_of_its_sessions_is() -> None:
 
 
 def test_each_worker_has_numbers_of_its_own() -> None:
-    pairs = [0, 2, 4, 1, 5]  # worker 0 plays the even ones; of worker 1 number 3 is open
+    pairs = [0, 2, 4, 1, 5]  # worker 0 has the even numbers; number 3 of worker 1 is not complete
 
     whole = completed_sessions(side(pairs, ["success"] * 5, workers=2))
 
@@ -107,7 +107,7 @@ def test_a_session_that_the_end_cut_is_open_and_one_of_the_warmup_does_not_count
 
 
 def sessions_of(*ended: tuple[str, str]) -> RunFrames:
-    """A run of sessions with these outcomes and details, of which the good ones opened."""
+    """Return a run of sessions with these outcomes and details; the successful ones have a `session_ready_ms`."""
     classes = [outcome_class(outcome) for outcome, _ in ended]
     ready = [50.0 if each == "success" else math.nan for each in classes]
     frame = pd.DataFrame(ended, columns=["outcome", "detail"]).astype("category")

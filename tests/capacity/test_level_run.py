@@ -1,4 +1,4 @@
-"""The run of a level ends in time, whatever it does."""
+"""The run of a level ends in time, even if its process does not end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rtbench.capacity.level_run import LevelTask, LocustCommand, play_level
 
 
 class Busy:
-    """A process that never ends, and keeps what it was told."""
+    """A process that never ends, and that stores the signals it receives."""
 
     def __init__(self) -> None:
         self.told: list[int] = []
@@ -38,7 +38,7 @@ class Busy:
 
 @dataclass
 class SteppedClocks:
-    """Clocks that sleep alone moves. `steps_s`: by how much the wall clock is set after so many seconds."""
+    """Clocks that advance only when sleeping. `steps_s`: steps of the wall clock, by the second of each."""
 
     steps_s: dict[float, float]
     now_ns: int = 1_000 * NS_PER_S
@@ -55,7 +55,7 @@ class SteppedClocks:
 
 
 class LevelRun:
-    """A run that began at the first instant of the clocks and ends by a signal."""
+    """A run that began at the first instant of the clocks and ends on a signal."""
 
     def __init__(self, folder: Path, clocks: SteppedClocks) -> None:
         self._folder, self._began_ns, self.process = folder, clocks.now_ns, Busy()
@@ -72,7 +72,7 @@ class LevelRun:
 
 @pytest.fixture
 def process(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that is ready for signals."""
+    """Yield a process that is ready for signals."""
     with subprocess.Popen([sys.executable, "-c", request.param], stdout=subprocess.PIPE) as started:
         assert started.stdout
         started.stdout.readline()

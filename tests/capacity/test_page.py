@@ -1,4 +1,4 @@
-"""The page of a search: what stands on it, and what its pictures show."""
+"""The page of a search: its text and its plots."""
 
 from __future__ import annotations
 

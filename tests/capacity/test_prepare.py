@@ -1,4 +1,4 @@
-"""What is found out before a search, and whether it may be."""
+"""The preparation of a search, and the reasons to refuse it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Searches at services whose edge is known."""
+"""Searches at services with a known breaking point."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ SEEDS = trials(12, 25)
 
 
 def knee(edge: float) -> Callable[[int], float]:
-    """Waits grow with the load: a smooth edge."""
+    """Return violation probabilities that grow smoothly with the load."""
     return lambda load: min(0.9, 0.002 + 0.048 * (load / edge) ** 4)
 
 
 def cliff(edge: int) -> Callable[[int], float]:
-    """All that is above a limit fails."""
+    """Return violation probabilities at which all calls above a limit fail."""
     return lambda load: max(0.0, (load - edge) / load)
 
 
@@ -108,7 +108,10 @@ def test_the_hold_lasts_twice_as_long_as_the_level_that_it_confirms() -> None:
 
 
 def undecided(length_s: float) -> Callable[[int, NextLevel, LevelBudget], LevelEntry]:
-    """Levels that seem to hold, that more time would decide, and that take so much of it, or all."""
+    """Return a function that runs levels without violations that stay inconclusive.
+
+    Each takes `length_s`, or all the time that is left; the last one takes all.
+    """
     clean = build_share(0.0, slow=0)
 
     def played(number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
@@ -162,7 +165,7 @@ def test_a_level_is_played_on_in_what_the_hold_does_not_take() -> None:
 
 
 def test_one_load_is_decided_in_the_time_that_was_given_for_it() -> None:
-    """As text calls at the simulator: 8 at a time, of 10 s each."""
+    """The values of text calls at the simulator: 8 at a time, 10 s each."""
     plan = build_plan(first=8, most=8, time_s=240.0)
     for seed in range(SEEDS):
         levels = searched(plan, ModelService(lambda _: 0.0), seed)

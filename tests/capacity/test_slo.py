@@ -1,4 +1,4 @@
-"""Objectives as users write them, and what a level is judged to be by them."""
+"""SLOs as users write them, and the evaluation of a level by them."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def sessions(missed: list[int], turns: int = 5) -> PerCluster:
 
 
 def drawn(rng: np.random.Generator, p: float, count: int, alike: float = 0.2, turns: int = 5) -> PerCluster:
-    """Sessions whose turns are alike; a turn misses with a chance of p."""
+    """Return sessions of correlated turns; a turn violates the SLO with probability p."""
     weight = 1 / alike - 1
     return sessions(list(rng.binomial(turns, rng.beta(p * weight, (1 - p) * weight, count))), turns)
 
@@ -151,7 +151,7 @@ def test_at_the_edge_itself_either_answer_is_as_rare_as_its_error(p: float, coun
 
 
 FUTILE: dict[str, tuple[list[int], float, bool]] = {
-    # (turns of each session that missed, callers, whether the level is given up after a quarter of its time)
+    # (violations in each session, callers, whether the level is given up after a quarter of its time)
     "a level that can still be shown to hold goes on": ([0] * 60, 1, False),
     "one that hardly can does not": ([0] * 6, 1, True),
     "a level that may still break goes on": ([5, 0, 5, 5, 0, 0] * 2, 1, False),
@@ -165,14 +165,14 @@ FUTILE: dict[str, tuple[list[int], float, bool]] = {
 def test_a_level_is_given_up_where_more_time_can_decide_nothing(
     missed: list[int], callers: float, given_up: bool
 ) -> None:
-    """All sessions being complete."""
+    """All sessions are complete."""
     seen = sessions(missed)
 
     assert is_futile([seen], [seen], [0.05], 0.25, ERROR, callers) is given_up
 
 
 def test_callers_who_wait_together_are_no_more_than_their_queue() -> None:
-    """Sessions miss in bursts, as near to saturation: they are alike in time, and not by themselves."""
+    """Near saturation, sessions violate the SLO in bursts: they are correlated in time, not within themselves."""
     rng, callers, bursts = np.random.default_rng(3), 10, 60
     wrong = 0
     for _ in range(SEARCHES // 5):

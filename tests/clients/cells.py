@@ -1,4 +1,4 @@
-"""What comes of each client at each step: parameters of a test and a benchmark, and a table of docs/simulator.md."""
+"""The outcome of each client at each step: parameters of a test and a benchmark, and a table of docs/simulator.md."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ STEPS = {
     "cancel": "the client cancels a reply",
     "invalid event": "an event that nobody knows is an error, and the session goes on",
 }
-"""Each step, and what makes it a pass."""
+"""The steps, each with its condition for a pass."""
 
 PASS, NOT_TRIED = "pass", "–"
 BENCHMARK = "benchmark"
-"""Where clients are tried that want other versions than ours: `benchmarks/frameworks.py`."""
+"""The place of a client that needs other versions of packages than ours: `benchmarks/frameworks.py`."""
 
 
 class ClientRow(NamedTuple):
-    """A client on one dialect. `outcomes`: of the steps that do not pass, in words; `where` it is tried."""
+    """A client on one dialect. `outcomes`: the reason for each step that does not pass; `where`: where it is tested."""
 
     client: str
     dialect: str

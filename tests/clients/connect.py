@@ -1,4 +1,4 @@
-"""Each client that installs with what we pin, connected to the simulator."""
+"""Each client that can be installed with our pinned packages, connected to the simulator."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The tables of clients in docs/simulator.md: `python -m tests.clients.page` writes them (`make schema`).
 
-Outcomes are the parameters of `test_cells.py` and of the benchmark, which run the programs of this folder.
+The outcomes are the parameters of `test_cells.py` and of the benchmark, which run the programs of this folder.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests.made_page import made_anew, table
 PAGE = Path(__file__).parents[2] / "docs" / "simulator.md"
 FOLDER = Path(__file__).parent / "programs"
 ADDRESS = "127.0.0.1:8765"
-"""Where programs look for the simulator; whoever runs them in a test puts its own port there."""
+"""The address of the simulator in the programs; tests replace its port."""
 
 PROGRAMS = {
     "openai (Python)": "test",
@@ -25,27 +25,27 @@ PROGRAMS = {
     "LiveKit": BENCHMARK,
     "pipecat": BENCHMARK,
 }
-"""Clients of which there is a program, and where it is run."""
+"""The clients that have a program, and the place where it is run."""
 
 
 def source(name: str) -> str:
-    """The program of a client."""
+    """Return the program of a client."""
     (path,) = FOLDER.glob(re.sub(r"\W+", "_", name).strip("_").lower() + ".*")
     return path.read_text(encoding="utf-8")
 
 
 def sections() -> dict[str, str]:
-    """Each part of the page that is made, by its name."""
+    """Return the generated parts of the page by their names."""
     return {"matrix": _matrix()}
 
 
 def written(page: str) -> str:
-    """The page with these parts made anew."""
+    """Return the page with these parts regenerated."""
     return made_anew(page, sections())
 
 
 def _matrix() -> str:
-    """A row for the dialects of a client that hold the same steps."""
+    """Return the table; dialects of a client with the same results share a row."""
     alike: dict[tuple[str, str, str], list[str]] = {}
     for row in ROWS:
         tried = {step: row.outcome(step) for step in STEPS}
@@ -59,7 +59,6 @@ def _matrix() -> str:
 
 
 def main() -> None:
-    """Write these parts of the page."""
     PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""The steps, by the methods that the openai SDK and Voice Live's client have in common."""
+"""The steps, with the methods that the openai SDK and Voice Live's client have in common."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Json = dict[str, Any]
 
 
 class Spelling(NamedTuple):
-    """How a dialect says what the steps need. `text`: what asks for a response in text."""
+    """The settings and events that the steps need in one dialect. `text`: the request of a text response."""
 
     manual: Json
     caller: Json
@@ -42,13 +42,13 @@ GA = Spelling(
 
 
 class Talk:
-    """A session of one client; `as_item` makes of an item what the client wants."""
+    """A session of one client; `as_item` converts an item to the client's type."""
 
     def __init__(self, connection: Any, spelling: Spelling, as_item: Callable[[Json], Any] = dict) -> None:
         self.connection, self.spelling, self._as_item = connection, spelling, as_item
 
     async def until(self, last: str) -> list[Json]:
-        """The events up to and with the first of type `last`; no other may be an error."""
+        """Return the events up to and including the first of type `last`; no other may be an error."""
         events = []
         async for event in self.connection:
             events.append(event.as_dict() if hasattr(event, "as_dict") else event.to_dict())
@@ -59,7 +59,7 @@ class Talk:
         return events
 
     async def done(self) -> tuple[Json, list[Json]]:
-        """The next response that is done, and all events up to it."""
+        """Return the next response that is done, and all events up to it."""
         events = await self.until("response.done")
         return events[-1]["response"], events
 
@@ -76,7 +76,7 @@ class Talk:
         await self.connection.conversation.item.create(item=self._as_item(item))
 
     async def speak(self, *parts_ms: int) -> None:
-        """Noise and silence by turns, as the input audio."""
+        """Send noise and silence, alternating, as the input audio."""
         audio = sound(*parts_ms)
         for begin in range(0, len(audio), CHUNK_BYTES):
             chunk = base64.b64encode(audio[begin : begin + CHUNK_BYTES]).decode()

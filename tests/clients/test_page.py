@@ -1,4 +1,4 @@
-"""docs/simulator.md says what tests and the benchmark play."""
+"""docs/simulator.md agrees with the results of the tests and the benchmark."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the doctor says of a call with an agent."""
+"""The findings of the doctor about a call with an agent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def turn(outcome: str = "ok", **facts: Any) -> TurnObservation:
 
 
 def pace(speed: float) -> AudioPace:
-    """That of a second of audio, and of more behind a pause, in pieces of 20 ms that come so many times as fast."""
+    """Return the pace of 2.4 s of audio, a pause, and 0.2 s more, in pieces of 20 ms at `speed` times real time."""
     heard, piece = AudioPace(), PCM16_16K.bytes_per_s // 50
     for begin_ms, count in ((0, 120), (9_000, 10)):
         for number in range(count):

@@ -1,4 +1,4 @@
-"""What a refusal means here: every way of refusing has a remedy that fits the target."""
+"""The diagnosis of a refusal: each one has a remedy that fits the target."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_refusal_has_a_remedy(outcome: str, words: str, auth: Auth, said: str)
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_server_that_is_no_azure_and_refuses_without_a_key_wants_one(status: int) -> None:
-    """What Azure's pages say of 403 is of no use there."""
+    """Azure's documentation of 403 does not apply there."""
     for host, resource in (("voice.test", "/v1/realtime?model=x"), ("voice.test", "/openai/v1/realtime?model=x")):
         target = replace(build_target(None, resource), host=host, service="other")
         said = explain(Refusal(f"connect_failed:{status}", f"HTTP {status}: Forbidden"), target)
@@ -202,14 +202,14 @@ def test_json_has_all_of_it() -> None:
     assert told == {"name": "dns", "result": "pass", "message": "found", "remedy": ""}
 
 
-# What a probe says to do about a session that did not go well.
+# The remedies that a probe prints for a session that failed.
 
 
 OTHER = replace(build_target(None, "/v1/realtime?model=x"), host="voice.test", service="other")
 
 
 def played(folder: Path, outcome: str, detail: str, *heard: bytes, spoken: Dialect = GA) -> ReplayedSession:
-    """A session that ended so, after what was heard."""
+    """Return a session that ended with this outcome after these messages were received."""
     log = EventLog(folder / "log.jsonl", hide=str, record_audio=False)
     timeline = LoggedTimeline(SessionStart(AT_NS, 1, Timeouts()), spoken, log=log, about={"dialect": spoken.name})
     for data in heard:

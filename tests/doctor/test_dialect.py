@@ -1,4 +1,4 @@
-"""A service that speaks the other dialect is known by what it says of parameters."""
+"""A service that speaks the other dialect is detected by its errors about parameters."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_nothing_that_a_service_says_upsets_it(outcome: str, words: str, spoken:
     assert dialect_remedy(outcome, words, spoken) in ("", *REMEDIES.values())
 
 
-# A session that opens in the other dialect's shape gives it away before anything else does.
+# The shape of the first event of a session reveals the dialect before anything else does.
 
 
 GREETINGS: dict[Dialect, dict[str, Any]] = {GA: ga_session("s", "m", 0), PREVIEW: preview_session("s", "m", 0)}

@@ -1,4 +1,4 @@
-"""What a machine can bear, from its figures; and that this one can be looked at."""
+"""The findings about a machine: computed from given values, and on the machine of the test."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from bench.doctor.machine_checks import (
 from bench.installation import tool_version
 
 FOUND: list[tuple[Callable[[], Finding], str, str, str]] = [
-    # (what is looked at; the result, what it says, and its remedy)
+    # (a finding; its result, its text, and its remedy)
     (lambda: installation(compiled=True), "pass", tool_version(), ""),
     (lambda: installation(compiled=False), "warning", tool_version(), "install a C compiler"),
     (lambda: open_files(1_024, 4_096), "pass", "about 960 sessions", ""),

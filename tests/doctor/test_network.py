@@ -1,4 +1,4 @@
-"""The way to a service, looked at: what fails is said with the remedy that fits, and never ends the doctor."""
+"""The checks of the route to a service: each failure has a fitting remedy, and none ends the doctor."""
 
 from __future__ import annotations
 

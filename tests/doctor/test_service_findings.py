@@ -1,4 +1,4 @@
-"""What a service tells, in words."""
+"""The findings about a service, as text."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def greeting(left_s: float) -> Finding:
 
 
 FOUND: list[tuple[Callable[[], Finding], str, str]] = [
-    # (a finding; its result, and what it says)
+    # (a finding; its result, and its text)
     (lambda: at_a_clock(0), "pass", "agrees"),
     (lambda: at_a_clock(30), "pass", "30 s ahead"),
     (lambda: at_a_clock(-300), "warning", "300 s behind"),
@@ -163,7 +163,7 @@ def test_a_secret_that_the_service_has_cut_is_hidden_before_ids_follow_it(length
     assert found.message == "closed:1008: no such key: ***; x-ms-region Sweden Central"
 
 
-# What is said of a target before it is called.
+# Notices about a target before it is called.
 
 
 ENVIRONMENT = {

@@ -1,1 +1,1 @@
-"""Every fault, and the one outcome that comes of it."""
+"""Every fault, and its one outcome."""

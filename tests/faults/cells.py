@@ -1,6 +1,7 @@
-"""What comes of each fault, wherever it strikes: parameters of a test, and the table of docs/simulator.md.
+"""The outcome of each fault at each place: parameters of a test, and the table of docs/simulator.md.
 
-Both dialects and both transports come to the same, so a cell is named once. Its faults strike the first response alone.
+Outcomes are the same with both dialects and both transports, so each cell appears once. Faults strike only the first
+response.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ EVENTS = "session settings speech response first_delta next_delta done"
 
 
 class FaultCase(NamedTuple):
-    """A fault, without its place; what comes of it, by the places that come to the same."""
+    """A fault without its place, and its outcomes by the places that share each outcome."""
 
     fault: str
     outcomes: dict[str, str]
     with_it: str = ""
-    """Another fault that strikes as well."""
+    """A second fault that strikes as well."""
     note: str = ""
 
 
 class FaultCell(NamedTuple):
-    """A fault at one place. `outcomes`: that of the turn, or of the session where none was begun; any one of them."""
+    """A fault at one place. `outcomes`: the allowed ones of the turn, or of the session if no turn was started."""
 
     faults: tuple[str, ...]
     place: str
@@ -107,7 +108,7 @@ CASES = (
 
 
 def cells() -> Iterator[FaultCell]:
-    """Every cell of the table."""
+    """Yield every cell of the table."""
     for case in CASES:
         kind = case.fault.partition(",")[0]
         for places, outcome in case.outcomes.items():

@@ -1,6 +1,6 @@
 """The tables of faults in the pages of the simulator: `python -m tests.faults.page` writes them (`make schema`).
 
-Kinds, places and keys are the simulator's own; outcomes are the parameters of `test_cells.py`.
+Kinds, places and keys come from the simulator; outcomes are the parameters of `test_cells.py`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ GATHERED = {EVERYWHERE: "everywhere", IN_SESSION: "in the session", ON_EVENTS: "
 
 
 def tables() -> dict[str, str]:
-    """Each table by its name in the page."""
+    """Return each table by its name in the page."""
     return {"kinds": _kinds(), "places": _places(), "when": _when(), "outcomes": _outcomes()}
 
 
 def written(page: str) -> str:
-    """The page with its tables made anew."""
+    """Return the page with its tables regenerated."""
     return made_anew(page, tables())
 
 
@@ -39,7 +39,7 @@ def _kinds() -> str:
 
 
 def _named_kinds() -> Iterator[tuple[str, FaultKind]]:
-    """Kinds by name; the refusals of a service are one, for their outcomes say what each of them is."""
+    """Yield the kinds by name; the refusals of one service are one kind, because the outcomes describe each of them."""
     for name, kind in KINDS.items():
         alike = next((each for each in (AZURE, OPENAI) if name in each), None)
         if alike is None:
@@ -52,13 +52,13 @@ def _named_kinds() -> Iterator[tuple[str, FaultKind]]:
 
 
 def _where(kind: FaultKind) -> str:
-    """The places, and which one counts where none is named."""
+    """Return the places, and the default if there are several."""
     default = f" ({kind.default})" if len(kind.places) > 1 else ""
     return _gathered(kind.places) + default
 
 
 def _gathered(places: Sequence[str]) -> str:
-    """Places by one word, where there is one."""
+    """Return one word for these places if there is one; otherwise the list of places."""
     for all_of_them, word in GATHERED.items():
         if tuple(places) == all_of_them:
             return word
@@ -66,7 +66,7 @@ def _gathered(places: Sequence[str]) -> str:
 
 
 def _key(entry: tuple[str, Field[Any]]) -> str:
-    """The key, what it says and its default; `count` is the same everywhere, and explained once above the table."""
+    """Return the key, its note and its default; `count` is the same everywhere, and explained once above the table."""
     key, field = entry
     if key == "count":
         return "`count`"
@@ -88,7 +88,7 @@ def _outcomes() -> str:
 
 
 def _outcome_rows() -> Iterator[tuple[str, str, str]]:
-    """A row for each place of a fault; faults of one place and one outcome share theirs."""
+    """Yield a row for each place of a fault; faults with the same place and outcome share a row."""
     shared: dict[tuple[str, str], list[str]] = {}
     for case in CASES:
         cells = [(_gathered(places.split()), _outcome(outcome)) for places, outcome in case.outcomes.items()]
@@ -111,7 +111,6 @@ def _outcome(outcome: str) -> str:
 
 
 def main() -> None:
-    """Write the tables of the pages."""
     for page in PAGES:
         page.write_text(written(page.read_text(encoding="utf-8")), encoding="utf-8")
 

@@ -1,8 +1,9 @@
-"""Starts `python -m MODULE` or `python -c PROGRAM` for a test without its imports: a fork server has done them.
+"""Starting `python -m MODULE` or `python -c PROGRAM` for a test without imports: a fork server has done them.
 
-`run` and `Popen` are subprocess' own. A command that begins as one of `PREPARATIONS` is forked from an interpreter with
-the same options that has imported what it needs; `tests/system/test_forked.py` holds that it cannot tell, but by its
-parent. Any other is started as ever. Tests of how a process starts take subprocess.
+`run` and `Popen` have the interface of subprocess. If a command begins like one of `PREPARATIONS`, it is forked from an
+interpreter with the same options that has already imported what the command needs. `tests/system/test_forked.py` checks
+that a program cannot detect this except by its parent process. Any other command is started by subprocess. Tests of
+starting a process use subprocess itself.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from typing import Any
 
 STORED = Path(__file__).parents[1] / "reports/stored"
 PATCHED = "from bench.transport.gevent_patch import patch; patch()\n"
-# What a first command reads and compiles is read and compiled; runpy wants to be the first to run the module itself.
+# Run one command in advance, so that everything that a first command reads and compiles is in memory. Then drop the
+# module, because runpy must be the first to run it.
 CALLED = """
 import rtbench.cli.app, contextlib, shutil, sys, tempfile
 del sys.modules["rtbench.cli.app"]
@@ -60,7 +62,7 @@ with open(forked.__file__) as text:
 forking = types.SimpleNamespace(**vars(subprocess) | {{"Popen": forked.Popen, "run": forked.run}})
 rtbench.locust_run.subprocess = rtbench.capacity.level_run.subprocess = forking
 """
-"""Its levels are forked as well."""
+"""The preparation for a search; the processes of its levels are forked as well."""
 REPORTING = (
     "report",
     "check",
@@ -87,7 +89,7 @@ PREPARATIONS: dict[tuple[str, ...], str] = {
     ("rtbench.cli.decision",): REPORT,
     ("reports.looks",): REPORT,
 }
-"""What is done in advance for modules that are called with these first words."""
+"""The preparations for modules, by the first words of the command."""
 PROGRAMS = {
     "from locust": LOCUST,
     "import locust": LOCUST,
@@ -97,23 +99,23 @@ PROGRAMS = {
     "from bench.target.tokens": PATCHED + "import azure.identity, bench.target.tokens",
     "monkey.patch_all()": PATCHED,
 }
-"""The same for programs that have such a line."""
+"""The preparations for programs, by the beginning of one of their lines."""
 FOLDER = "FORK_SERVERS"
-"""The variable that says where the sockets of the servers are."""
+"""The environment variable with the folder of the servers' sockets."""
 SERVER, HAND_ON = ((Path(__file__).parent / name).read_text() for name in ("server.py", "hand_on.py"))
 STANDARD = {"p2cread": 0, "c2pwrite": 1, "errwrite": 2}
-"""The streams of a child that is given none, by the names that subprocess has for those it is given."""
+"""The default streams of a child, by the names of subprocess for streams that are given."""
 EXECUTE = inspect.signature(subprocess.Popen._execute_child)  # type: ignore[attr-defined]
 
 
 cpu_s = 0.0
-"""What forked processes that have ended took, with those that they waited for."""
+"""The CPU time of forked processes that have ended, including children that they waited for."""
 
 
 class Server:
     """A connection to the fork server for one kind of command, by interpreters with the same options.
 
-    The processes of a run of the tests share it: it is started by the first who asks, and ends with the last.
+    The processes of a run of the tests share it: the first that needs it starts it, and it ends with the last.
     """
 
     def __init__(self, interpreter: tuple[str, ...], preparation: str) -> None:
@@ -122,7 +124,8 @@ class Server:
             handed_on = [_server((sys.executable, "-P"), REPORT).requests.fileno()]
             preparation += f"\nREPORTS = int(sys.argv[3])\n{HAND_ON}"
         if preparation == CAPACITY:
-            _server((sys.executable, "-P"), LOCUST)  # which does not end with the first who asks for a level
+            # so that it does not end with the first process that requests a level
+            _server((sys.executable, "-P"), LOCUST)
         self.requests: socket.socket = socket.socket(socket.AF_UNIX)
         atexit.register(self.requests.close)
         path = str(servers_folder() / hashlib.sha256(repr((interpreter, preparation)).encode()).hexdigest()[:16])
@@ -134,10 +137,12 @@ class Server:
             Path(path).unlink(missing_ok=True)
             doorway.bind(path)
             doorway.listen(64)
-            self.requests.connect(path)  # before it is there, so that it cannot wait for a first client that has died
-            # Its errors go to a file: it may outlive whoever started it, whose reader would wait for the end of a pipe.
+            # before the server starts, so that it cannot wait for a first client that has died
+            self.requests.connect(path)
+            # Its errors go to a file: the server may outlive the process that started it, and a reader of a pipe would
+            # wait for the end of the server.
             with warnings.catch_warnings(), open(f"{path}.errors", "w") as errors:
-                warnings.simplefilter("ignore", ResourceWarning)  # it ends by itself
+                warnings.simplefilter("ignore", ResourceWarning)  # nothing waits for this process
                 subprocess.Popen(
                     [*interpreter, "-c", SERVER, str(doorway.fileno()), preparation, *map(str, handed_on)],
                     cwd="/",
@@ -149,7 +154,7 @@ class Server:
                 )
 
     def fork(self, wanted: dict[str, Any], streams: list[int]) -> tuple[int, socket.socket]:
-        """The pid of a new process, and the socket on which its wait status and its µs of CPU will be told."""
+        """Return the pid of a new process, and the socket that receives its wait status and its CPU time in µs."""
         ours, theirs = socket.socketpair()
         with theirs, tempfile.TemporaryFile("w+", encoding="utf-8") as request:
             json.dump(wanted, request)
@@ -160,9 +165,9 @@ class Server:
 
 @cache
 def servers_folder() -> Path:
-    """Where the sockets of the servers are, for this process and those that it starts.
+    """Return the folder of the servers' sockets, for this process and its children.
 
-    Not in TMPDIR, which may be long, for the path of a socket has 108 bytes at most.
+    It is not in TMPDIR, which may be long: the path of a socket has at most 108 bytes.
     """
     if FOLDER not in os.environ:
         os.environ[FOLDER] = tempfile.mkdtemp(prefix="fork-servers-", dir="/tmp")
@@ -176,7 +181,7 @@ def _server(interpreter: tuple[str, ...], preparation: str) -> Server:
 
 
 def _number(told: socket.socket) -> int:
-    """A line of a fork server's."""
+    """Read a number on one line from a fork server."""
     digits = b""
     while not digits.endswith(b"\n"):
         more = told.recv(1)
@@ -187,12 +192,12 @@ def _number(told: socket.socket) -> int:
 
 
 class Popen(subprocess.Popen[Any]):
-    """subprocess.Popen, by which `[sys.executable, OPTIONS…, "-m", MODULE, WORDS…]` is forked, if that is prepared."""
+    """A subprocess.Popen that forks `[sys.executable, OPTIONS…, "-m", MODULE, WORDS…]` if a preparation exists."""
 
     _told: socket.socket | None = None
 
     def __init__(self, command: Sequence[str], *, namespaces: Sequence[str] = (), **how: Any) -> None:
-        """`namespaces`: files of those that a forked process enters, as setns(2) takes them."""
+        """Start the command. `namespaces`: files of namespaces that a forked process enters by setns(2)."""
         self._namespaces = list(namespaces)
         super().__init__(command, **how)
 
@@ -250,7 +255,7 @@ class Popen(subprocess.Popen[Any]):
 
 
 def _preparation(command: list[str], env: dict[str, str]) -> str | None:
-    """None of a command that is not prepared, or for whose interpreter the environment says something else."""
+    """Return the preparation of a command; None if there is none, or if the environment has other Python variables."""
     ours = command[0] == sys.executable and _of_python(env) == _of_python(os.environ)
     if not ours or not sys.platform.startswith("linux"):
         return None
@@ -261,7 +266,7 @@ def _preparation(command: list[str], env: dict[str, str]) -> str | None:
 
 
 def _split(command: list[str]) -> tuple[tuple[str, ...], list[str]]:
-    """The interpreter with its options, and what it runs from `-m` or `-c` on."""
+    """Return the interpreter with its options, and the rest of the command from `-m` or `-c` on."""
     place = next((place for place, word in enumerate(command) if word in ("-m", "-c")), len(command))
     return tuple(command[:place]), command[place:]
 
@@ -279,7 +284,7 @@ def run(
     check: bool = False,
     **how: Any,
 ) -> subprocess.CompletedProcess[Any]:
-    """subprocess.run, of as many options as tests have; `words`: what it reads."""
+    """Run a command as subprocess.run does, with the options that tests need; `words`: its standard input."""
     if capture_output:
         how |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     if words is not None:

@@ -1,8 +1,8 @@
-"""Lets a forked Locust have the commands before and after its run, and looks at it, forked by the server of reports.
+"""A patch by which a forked Locust forks the commands before and after its run, and its interim analyses.
 
-The fork server of Locust executes this text with `REPORTS`, a descriptor of the other's, after its imports and before
-its first fork. It takes the place of `subprocess` in the two modules that start the commands before and after, and of
-what starts a look.
+The server of reports forks these commands. The fork server of Locust executes this text after its imports and before
+its first fork. `REPORTS` is a descriptor of the server of reports. The text replaces `subprocess` in the module that
+starts the commands.
 """
 
 # mypy: ignore-errors
@@ -14,13 +14,16 @@ import sys
 import tempfile
 
 import bench.load.runners.children
-import bench.load.runners.interim_analyses  # noqa: F401  # with what reads and plans scripts
+import bench.load.runners.interim_analyses  # noqa: F401  # imports early what reads scripts
 
 PYTHONS = {name: value for name, value in os.environ.items() if name.startswith("PYTHON")}
 
 
 class Forking:
-    """What those modules take of subprocess; a command is started as ever where the environment has another Python."""
+    """The parts of subprocess that the module uses.
+
+    A command is started as usual if its environment has other Python variables.
+    """
 
     CompletedProcess, TimeoutExpired = subprocess.CompletedProcess, subprocess.TimeoutExpired
 
@@ -42,7 +45,7 @@ class Forking:
             return subprocess.CompletedProcess(command, code, output.read(), errors.read())
 
     def _status(self, wanted, timeout, *streams):
-        """The wait status of the command; it does not outlive whoever waits for it."""
+        """Return the wait status of the command; kill the command if the wait is interrupted."""
         ours, theirs = socket.socketpair()
         with theirs, tempfile.TemporaryFile("w+", encoding="utf-8") as request:
             json.dump(wanted, request)

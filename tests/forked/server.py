@@ -1,8 +1,8 @@
-"""A fork server: an interpreter that has imported what a command needs, and forks a process for each that is asked for.
+"""A fork server: an interpreter that has imported what a command needs, and forks a process for each request.
 
-Run as `python OPTIONS -c TEXT FD PREPARATION`, with this file as the text: it is no module of ours, so that the process
-that it becomes finds none of the tests' packages. A child unwinds to the last lines and runs its program there, so it
-ends as any interpreter does: its exit status, tracebacks, atexit and the warnings of the last moment are its own.
+Run as `python OPTIONS -c TEXT FD PREPARATION`, with this file as the text. It is not a module of ours, so that the new
+process finds none of the tests' packages. A child returns to the last lines and runs its program there, so it ends like
+any interpreter: exit status, tracebacks, atexit and warnings at exit are its own.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from contextlib import suppress
 from select import select
 from typing import Any
 
-fork, wait4, close = os.fork, os.wait4, os.close  # before gevent replaces them by what its hub does later
+fork, wait4, close = os.fork, os.wait4, os.close  # before gevent replaces them by versions that need its hub
 
 
 def serve(doorway: socket.socket) -> dict[str, Any]:
-    """Returns in a child, with what it is to be. A client's children end with it, and the server with its last client.
+    """Serve requests; return in a child, with its request.
 
-    A request is five descriptors: of what is wanted, as JSON; of where to say pid, wait status and µs of CPU; and the
-    streams.
+    A client's children end with it, and the server ends with its last client. A request is five descriptors: a file
+    with the request as JSON; a socket that receives pid, wait status and CPU time in µs; and the three streams.
     """
     clients = [doorway.accept()[0]]
     children: dict[int, tuple[int, int, socket.socket]] = {}
-    """By pidfd: the pid, where its status is to be said, and who asked for it."""
+    """By pidfd: the pid, the socket for its status, and the client that requested it."""
     while True:
         ready, _, _ = select(list[Any]([doorway, *clients, *children]), [], [])
         for pidfd in children.keys() & set(ready):
@@ -73,7 +73,7 @@ def serve(doorway: socket.socket) -> dict[str, Any]:
 
 
 def _tell(status: int, number: int) -> None:
-    with suppress(BrokenPipeError):  # whoever asked has killed the child, and does not listen
+    with suppress(BrokenPipeError):  # the client has killed the child, and does not receive
         os.write(status, b"%d\n" % number)
 
 
@@ -83,21 +83,22 @@ def _forked() -> int:
         pid = fork()
     if not pid and "gevent" in sys.modules:
         sys.modules["gevent"].reinit()
-        sys.modules["gevent"].get_hub().loop.update_now()  # it stood still since the imports, and timers count from it
+        # its time did not advance since the imports, and timers count from it
+        sys.modules["gevent"].get_hub().loop.update_now()
     return pid
 
 
 def leave_libraries(shared: dict[str, Any]) -> None:
-    """Keeps what all children share from being taken to pieces at the end of each, which would copy it page by page.
+    """Keep the shared libraries from being destroyed at the end of each child, which would copy them page by page.
 
-    Our own modules and those of Python go as ever, for what they hold may have a last word to say.
+    Our own modules and those of Python are destroyed as usual, because their objects may act at exit.
     """
     for name in shared:
         sys.modules.pop(name, None)
 
 
 def become(wanted: dict[str, Any]) -> None:
-    """All but the imports is as if this interpreter had been started for it."""
+    """Make this process as if its interpreter had been started for the request, except for the imports."""
     for path in wanted["namespaces"]:
         with open(path) as namespace:
             assert ctypes.CDLL(None).setns(namespace.fileno(), 0) == 0, path
@@ -116,14 +117,14 @@ def become(wanted: dict[str, Any]) -> None:
 if __name__ == "__main__":
     doorway = socket.socket(fileno=int(sys.argv[1]))
     libraries: dict[str, Any] = {"itself": None}
-    atexit.register(leave_libraries, libraries)  # before all others: it is done last
+    atexit.register(leave_libraries, libraries)  # registered first, so it runs last
     exec(sys.argv[2])
     libraries |= {
         name: module for name, module in sys.modules.items() if "site-packages" in str(vars(module).get("__file__"))
     }
-    libraries["itself"] = libraries  # which is frozen, so that nothing frees it
+    libraries["itself"] = libraries  # a frozen cycle, which is never freed
     gc.collect()
-    gc.freeze()  # what all children share is neither looked through by each nor copied for it
+    gc.freeze()  # the garbage collector of a child neither scans nor copies what all children share
     wanted = serve(doorway)
     become(wanted)
     if wanted["option"] == "-c":

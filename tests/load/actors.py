@@ -1,4 +1,4 @@
-"""Stand-ins for Locust's users, which patch the standard library as soon as they are imported."""
+"""Stand-ins for Locust's users, which patch the standard library when they are imported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.load.planning.tasks import Caller, SessionTask, as_sessions
 
 
 class Actor(Caller):
-    """As a realtime user: its class says what it plays."""
+    """A stand-in for a realtime user, with its scripts and settings in class attributes."""
 
     declared_tasks: ClassVar[tuple[Any, ...]] = ()
     given: ClassVar[Mapping[str, Any]] = {}
@@ -34,12 +34,12 @@ class Actor(Caller):
 
 
 def actor(name: str, *tasks: Any, **given: Any) -> type[Actor]:
-    """A class of users with these tasks and settings."""
+    """Return a class of users with these tasks and settings."""
     return type(name, (Actor,), {"declared_tasks": tuple(as_sessions(tasks)), "given": given})
 
 
 def tone(path: Path, seconds: float = 0.3, hertz: float = 440.0) -> Path:
-    """A WAV that is speech as far as anybody looks."""
+    """Write a WAV file with a tone that all checks accept as speech."""
     samples = np.sin(2 * np.pi * hertz * np.arange(int(24_000 * seconds)) / 24_000)
     soundfile.write(path, samples * 0.5, 24_000, subtype="PCM_16")
     return path

@@ -1,4 +1,4 @@
-"""A `LiveRun` whose services are functions: nothing is dialled, and nothing of Locust is there."""
+"""A `LiveRun` with functions as services: without network connections and without Locust."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ PRICES, NO_PRICES = Prices(1, 1, 1, 1, 1, 1), PriceTable("", "", (), {})
 
 
 class Switching(MemoryTransport):
-    """Lets others run whenever it waits, as a socket would."""
+    """A transport that yields to other greenlets whenever it waits, as a socket would."""
 
     def __init__(self, service: Service) -> None:
         super().__init__(service, service.greeting(), VirtualClock(monotonic_ns()))
@@ -75,7 +75,7 @@ def _set() -> Event:
 
 @dataclass
 class FakeDialer:
-    """Connects to a service of its own for each session, or refuses. `answers`: unset while nobody answers."""
+    """A dialer that connects each session to a new service, or refuses. `answers`: connecting waits until it is set."""
 
     service: Callable[[], Service] = Service
     unsupported_setting: ConnectError | None = None
@@ -93,7 +93,7 @@ class FakeDialer:
 
 @dataclass
 class Caller(Actor):
-    """A user that may be asked to go."""
+    """A user that can be asked to leave."""
 
     leaving: bool = False
 
@@ -102,7 +102,7 @@ class Caller(Actor):
 
 
 class Stand:
-    """A run of some arms, and what it asked for."""
+    """A run with some targets, and its requests to the master."""
 
     def __init__(
         self,
@@ -143,7 +143,7 @@ class Stand:
         self.stopped: list[str] = []
         self.refused: list[str] = []
         self.failures: list[Exception] = []
-        """What Locust is told of."""
+        """The failures that were reported to Locust."""
         self.lifecycle = RunLifecycle(leads=False)
         for event in (SignInStarted(), RunBegan()):
             self.tell(event)
@@ -156,11 +156,12 @@ class Stand:
             options, tuple(self.targets), plays, sessions, NO_PRICES, Concurrency(1, 1, 1), None, load_model=load_model
         )
         slot = WorkerSlot(utc_ns(), monotonic_ns() if began_ns is None else began_ns, warmup_s, worker, workers)
-        with patch("bench.load.execution.live_run._warm_up"):  # it reads all sources, and sets this process's collector
+        # the warm-up reads all sources, and changes this process's garbage collector
+        with patch("bench.load.execution.live_run._warm_up"):
             self.live = LiveRun(planned, slot, arms, keyring, spool or Spool(self.folder, worker), callbacks)
 
     def tell(self, event: RunEvent) -> None:
-        """Take an event as a worker does, and note what it asks its master for."""
+        """Handle an event as a worker does, and store its requests to the master."""
         for action in self.lifecycle.tell(event):
             if isinstance(action, AskMaster):
                 asked = action.request
@@ -170,16 +171,16 @@ class Stand:
                     self.stopped.append(asked.reason)
 
     def end(self) -> None:
-        """Let no session and no turn start any more."""
+        """Prevent new sessions and turns."""
         self.tell(UsersStopping())
 
     def play(self, pairs: int = 1) -> bool:
-        """So many pairs of one user, one after another; whether the last was played."""
+        """Run this number of pairs of one user, one after another; return whether the last one was run."""
         caller = Caller()
         return [self.live.run_pair(self.user, self.task, cast(Any, caller)) for _ in range(pairs)][-1]
 
     def rows(self, table: files.TableName) -> list[dict[str, Any]]:
-        """What is recorded; the run is over then."""
+        """End the run and return its recorded rows."""
         self.tell(UsersStopped())
         if self.lifecycle.state is RunState.CLOSING:
             self.live.close()

@@ -1,4 +1,4 @@
-"""Locust's command line, as far as our options need it."""
+"""The parts of Locust's command line that our options need."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ import configargparse
 from bench.load.planning.run_options import add_options
 
 
-class Parser(configargparse.ArgumentParser):  # type: ignore[misc]  # it is not typed
-    """Locust's, as far as it goes beyond argparse."""
+class Parser(configargparse.ArgumentParser):  # type: ignore[misc]  # not typed
+    """A parser with the features of Locust's parser that argparse lacks."""
 
     def add_argument(self, *names: str, include_in_web_ui: bool = True, **settings: Any) -> Any:
         return super().add_argument(*names, **settings)
 
 
 def parsed(*arguments: str, **environment: str) -> argparse.Namespace:
-    """As Locust's parser reads them."""
+    """Parse the arguments as Locust does."""
     parser = Parser()
     add_options(parser)
     return parser.parse_args(list(arguments), env_vars=environment)
 
 
 class HelpParser(argparse.ArgumentParser):
-    """Python's own, which Locust's is made of: the oracle of names, values and helps."""
+    """The parser of Python on which Locust's is based: the oracle of names, values and helps."""
 
     def add_argument(self, *names: Any, env_var: str = "", include_in_web_ui: bool = True, **settings: Any) -> Any:
         return super().add_argument(*names, **settings)
 
 
 def help_parser() -> HelpParser:
-    """With our options."""
+    """Return a parser with our options."""
     made = HelpParser(add_help=False)
     add_options(made)
     return made

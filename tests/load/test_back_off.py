@@ -1,4 +1,4 @@
-"""A user of a closed loop whose call was refused calls again later and later; arrivals of an open loop do not wait."""
+"""After a refused call, a user of a closed loop waits longer and longer; arrivals of an open loop do not wait."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BUSY = ConnectError("connect_failed:503", "busy", {"retry-after": "7"})
 
 
 class Skipped:
-    """A clock that goes on by itself and, at once, by as long as a caller who was refused would wait."""
+    """A clock that advances in real time, and that skips the waits of refused callers."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.waited_ns = 0
@@ -55,7 +55,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Skipped:
 
 
 class Answers(FakeDialer):
-    """Answers calls one after another: None opens, an error refuses; the last one goes on."""
+    """A dialer with an answer for each call: None opens, an error refuses; the last one repeats."""
 
     def __init__(self, *answers: ConnectError | None) -> None:
         super().__init__()
@@ -92,9 +92,9 @@ def test_a_wait_that_the_service_asks_for_is_kept_from_its_answer_on_up_to_a_lim
     [
         (True, {"outcome": "connect_failed:tcp"}),
         (True, {"outcome": "timeout:tcp"}),
-        (True, {"outcome": "closed:1013"}),  # it opened the session, and closed it before anything came of it
+        (True, {"outcome": "closed:1013"}),  # the service opened the session, and closed it before any turn succeeded
         (False, {"outcome": "closed:1013", "turns_succeeded": 1}),
-        (False, {"outcome": "throttled:handshake"}),  # its target's pacer waits
+        (False, {"outcome": "throttled:handshake"}),  # its target's pacer waits instead
         (False, {"outcome": "failed:load_generator"}),
         (False, {"outcome": "unfinished"}),
         (False, {"outcome": "ok"}),
@@ -112,7 +112,7 @@ def test_a_user_who_is_refused_calls_ever_more_seldom(tmp_path: Path, clock: Ski
     stand = Stand(tmp_path, dialers={"here": Answers(None, NOBODY)}, settings={})
     stand.play(21)
 
-    whole_s = [min(2**number, 60) for number in range(19)]  # before all calls but the first two
+    whole_s = [min(2**number, 60) for number in range(19)]  # the maximum waits before all calls except the first two
     assert sum(whole_s) / 2 <= clock.waited_ns / NS_PER_S <= sum(whole_s) + 19 * back_off.POLL_S
     assert held_back(stand) == 19
     assert stand.live.standing().calls_backed_off == 19

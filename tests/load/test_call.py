@@ -1,4 +1,4 @@
-"""Calls that outlive their session: on one virtual clock, with the simulator's own behaviour."""
+"""Calls that outlive their session: on one virtual clock, with the behaviour of the simulator."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ LIMIT = "Your session hit the maximum duration of 60 minutes."
 
 
 class Capped(Simulator):
-    """Ends its session when that is so old."""
+    """A simulator that ends its session after `cap_ns`."""
 
     def __init__(self, profile: Profile, seed: int, at_ns: int, cap_ns: int) -> None:
         super().__init__(GA, profile, seed, at_ns)
@@ -72,7 +72,7 @@ class Capped(Simulator):
 
 
 class Heard(Listening):
-    """What is heard of one session of a call."""
+    """The results and events of one session of a call."""
 
     opened = ended = 0
     refusal = None
@@ -89,7 +89,7 @@ class Heard(Listening):
 
 
 class SimulatedCall(Call):
-    """A call each session of which has a simulated service of its own, `cap_ns` after which that ends it."""
+    """A call whose sessions each have a new simulated service, which ends the session after `cap_ns`."""
 
     def __init__(
         self,
@@ -104,14 +104,14 @@ class SimulatedCall(Call):
         self._profile = profile
         self.clock = VirtualClock(START_NS)
         self.heard: list[Heard] = []
-        """What is heard of each session."""
+        """The results of each session."""
         self.services: list[Simulator] = []
         self.histories: list[int] = []
         self.place_ns = 0
-        """When the next session has its place among the starts."""
+        """The scheduled start of the next session."""
 
     def talk(self) -> None:
-        """Play the call from its begin to its end."""
+        """Run the call from its beginning to its end."""
         self.begin()
         if self.connect():
             if self.open():
@@ -146,7 +146,7 @@ class SimulatedCall(Call):
     def ending(self) -> bool:
         return self.clock.now_ns > START_NS + self._ends_ns
 
-    # What came of it.
+    # The results.
 
     @property
     def sessions(self) -> list[SessionObservation]:
@@ -161,13 +161,13 @@ class SimulatedCall(Call):
         return [turn for turns in self.turns_of_sessions for turn in turns]
 
     def told(self, session: int) -> list[tuple[str, ...]]:
-        """What the service of a session was told before its first turn."""
+        """Return the history that a session sent to its service before its first turn."""
         events = [event for _, event in self.services[session].heard]
         items = [event["item"] for event in events if event["event_id"] == "session-message"]
         return [said(item) for item in items[: self.histories[session]]]
 
     def replied(self, session: int) -> list[tuple[str, ...]]:
-        """What the service of a session has said, with what each call returned behind it."""
+        """Return the output of a session's service, with the result of each function call after it."""
         heard = [event["item"] for _, event in self.services[session].heard if "item" in event]
         returned = {item["call_id"]: said(item) for item in heard if item["type"] == "function_call_output"}
         sent = [decoded(message.body) for message in self.services[session].said]
@@ -177,7 +177,7 @@ class SimulatedCall(Call):
 
 
 def said(item: Any) -> tuple[str, ...]:
-    """An item of a conversation: (role, words), (name, call id, arguments) or (call id, what was returned)."""
+    """Return an item of a conversation: (role, text), (name, call id, arguments) or (call id, function output)."""
     if item["type"] == "message":
         (part,) = item["content"]
         return item["role"], part.get("text") or part["transcript"]
@@ -379,7 +379,7 @@ def test_every_turn_of_a_call_is_said_once_and_each_session_is_told_all_that_was
         assert exchange.told(later)[: len(exchange.told(earlier))] == exchange.told(earlier)
 
 
-# In a run.
+# Calls in a run.
 
 
 def test_the_sessions_of_a_call_are_rows_of_their_own_in_one_pair(tmp_path: Path) -> None:
@@ -404,14 +404,14 @@ PER_MINUTE, INTERVAL_NS = 300, 200 * MS
 
 
 def begins_ns(row: dict[str, Any]) -> int:
-    """When a session was meant to start, or did so where nothing was planned."""
+    """Return the intended start of a session; its actual start if none was intended."""
     return int(row["start_ns"] + (row["intended_start_at_ns"] or 0))
 
 
 def test_a_renewal_takes_a_place_of_its_own_in_the_pace_of_connections(tmp_path: Path) -> None:
     def task(actor: Any) -> None:
         actor.text("One")
-        actor.text("Two")  # its place is booked, and not there yet
+        actor.text("Two")  # the start of the next session is reserved, but not yet due
         gevent.sleep(INTERVAL_NS / S)
         actor.text("Three")
 
@@ -440,7 +440,7 @@ def test_a_call_whose_next_session_is_refused_ends_without_a_fault_of_ours(tmp_p
     dialer = FakeDialer()
 
     def answer() -> Service:
-        dialer.unsupported_setting = refused  # whatever connects next
+        dialer.unsupported_setting = refused  # for the next connection
         return Service()
 
     dialer.service = answer
@@ -460,7 +460,7 @@ def test_a_task_in_python_asks_after_turns_of_a_session_that_was_renewed(tmp_pat
         told.extend(turn.outcome for turn in turns)
 
     stand = Stand(tmp_path, does=task, settings={"renew_after": 0.001})
-    told.clear()  # of the rehearsal
+    told.clear()  # remove the results of the rehearsal
     stand.play()
 
     assert told == ["ok", "ok"]
@@ -469,7 +469,7 @@ def test_a_task_in_python_asks_after_turns_of_a_session_that_was_renewed(tmp_pat
 
 @pytest.mark.parametrize("text", ["", "renew_after: 0.001\n"])
 def test_a_call_leaves_nothing_to_the_garbage_collector(text: str, tmp_path: Path) -> None:
-    """What tests of this process still hold was there before."""
+    """Objects that other tests of this process left behind are counted before and subtracted."""
     stand = Stand(tmp_path, text=f"{text}steps:\n  - text: One\n  - text: Two\n")
     stand.play()
     gc.collect()

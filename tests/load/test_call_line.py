@@ -27,7 +27,7 @@ class Slot(Caller):
 
 @dataclass
 class Line:
-    """A line whose calls arrive when the test says so, with what it told."""
+    """A call dispatcher with calls that arrive when the test requests it, and a record of its callbacks."""
 
     most: float = math.inf
     blocked: list[bool] = field(default_factory=list)
@@ -48,25 +48,25 @@ class Line:
         self.over += self.line.is_over
 
     def arrive(self, *calls_ns: int) -> None:
-        """Have calls arrive, and the line take note of them."""
+        """Make calls arrive, and let the dispatcher handle them."""
         for called_ns in calls_ns:
             self._calls.put(called_ns)
         gevent.idle()
 
     def hang_up(self) -> None:
-        """Have no more calls arrive."""
+        """Let no more calls arrive."""
         self._calls.put(None)
         gevent.idle()
 
     def users(self, count: int) -> list[gevent.Greenlet]:
-        """So many users, all of them idle."""
+        """Start this number of users, all of them idle."""
         users = [gevent.spawn(self.line.next_call, Slot()) for _ in range(count)]
         gevent.idle()
         return users
 
 
 def calls_of(users: list[gevent.Greenlet]) -> list[int | None]:
-    with gevent.Timeout(30):  # joinall would count its own from the last poll, however long ago
+    with gevent.Timeout(30):  # joinall would count its own timeout from the last poll of the loop
         gevent.joinall(users, raise_error=True)
     return [user.value for user in users]
 

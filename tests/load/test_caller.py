@@ -1,4 +1,4 @@
-"""Steps of a task that is written in Python: rehearsed, and played."""
+"""The steps of a task in Python: in its rehearsal, and in a session."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ Step = dict[str, Any]
 
 
 def rehearse(task: Callable[[Actor], object], folder: Path = HERE.parent, *, detects: bool = False) -> TaskRecorder:
-    """The rehearsal of a task in whose session the service detects turns, or does not."""
+    """Return the rehearsal of a task; `detects`: whether the service detects turns."""
     rules = StepRules(SessionSettings(turn_detection=TurnDetection() if detects else None))
     rehearsal = TaskRecorder(StepReader(folder), rules)
     run_task(Actor(), task, rehearsal)
@@ -58,7 +58,7 @@ def rehearse(task: Callable[[Actor], object], folder: Path = HERE.parent, *, det
 
 
 def does(steps: list[Step]) -> Callable[[Actor], None]:
-    """A task that takes the steps of a script's file."""
+    """Return a task with the steps of a script's file."""
 
     def task(actor: Actor) -> None:
         for step in steps:
@@ -85,7 +85,7 @@ def does(steps: list[Step]) -> Callable[[Actor], None]:
 
 
 class Stand:
-    """A session over the memory transport, and what was sent in it."""
+    """A session over the memory transport, and the messages that it sent."""
 
     def __init__(
         self, repertoire: CompiledScript, number: int = 0, seed: int = 1, service: Service | None = None
@@ -101,7 +101,7 @@ class Stand:
         self.session = Session(self.script, self.transport, timeline, self.listening, lambda: self.ending)
 
     def play(self) -> list[tuple[int, bytes]]:
-        """As a script."""
+        """Run the session as a script; return what it sent."""
         self.session.open()
         for step in self.script.steps:
             if not self.session.perform(step):
@@ -110,7 +110,7 @@ class Stand:
         return self.transport.sent
 
     def perform(self, task: Callable[[Actor], object], folder: Path) -> list[tuple[int, bytes]]:
-        """As a task."""
+        """Run the session as a task; return what it sent."""
         choices = SessionChoices(self.seed, self.number)
         stage = StepRunner(self.session, self.repertoire, self.script, StepReader(folder), choices)
         self.listening.hear_turn = stage.turn_ended
@@ -158,7 +158,7 @@ def test_a_sound_is_of_a_reply_or_of_the_silence_in_which_it_is_heard(tmp_path: 
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The recordings that were opened."""
+    """Return the list of recordings that are opened."""
     opened: list[Path] = []
 
     def noted(path: Path) -> io.FileIO:
@@ -208,7 +208,7 @@ def test_each_pass_of_a_loop_draws_a_pause_of_its_own() -> None:
 
 
 def follows(step: Step) -> bool:
-    """Whether a step ends the turn before it, so that nothing can be expected of that any more."""
+    """Return whether a step ends the turn before it, so that no expectation of that turn can follow."""
     return not {"expect", "send"} & step.keys()
 
 
@@ -274,7 +274,8 @@ def test_what_the_rehearsal_has_not_seen_is_prepared_on_the_spot(tmp_path: Path)
 
 
 def left_by(task: Callable[[Actor], object], stand: Stand) -> list[str]:
-    """How far a task came in a session, and that it was left in order."""
+    """Return how a task left a session: `done`, `caught` (an Exception passed through it), and `left` (its finally
+    block)."""
     seen: list[str] = []
 
     def watched(actor: Actor) -> None:
@@ -341,11 +342,11 @@ def test_a_word_to_locust_is_handed_back() -> None:
     assert run_task(Actor(), task, TaskRecorder(StepReader(HERE.parent), StepRules(SessionSettings()))) is word
 
 
-# What a task is told of its turns.
+# The results of turns that a task receives.
 
 
 def saying(words: str) -> Service:
-    """A service whose first answer says these words."""
+    """Return a service whose first reply has this transcript."""
     said = message("response.output_audio_transcript.done", response_id="r1", transcript=words)
     answer = [created("r1"), delta(GA, "audio", "r1"), said, done("r1")]
     return Service(turns=[lambda _: spoken(answer)])

@@ -1,4 +1,4 @@
-"""What a run may cost, told before it begins."""
+"""The cost estimate of a run, before it begins."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ REALTIME = Prices(
 TABLE = {"gpt-realtime": REALTIME}
 AS_OF = "2026-11-01"
 ANSWER = build_reply("answer", " ".join(["word"] * 40), sound(170, 5_000))
-"""Of five seconds."""
+"""An answer of five seconds."""
 
 
 def target(**changes: Any) -> Target:
@@ -106,10 +106,11 @@ def test_a_text_turn_reads_the_instructions_and_the_text_at_four_characters_a_to
 @pytest.mark.parametrize(
     ("turn", "session", "low", "high"),
     [
-        (say(), {}, (22, 60), (150, 400)),  # a spoken reply is twenty tokens a second and its words
-        (say(), {"output": "text"}, (30, 0), (150, 0)),  # a written one is text alone
+        # a spoken reply has twenty audio tokens per second, and the tokens of its text
+        (say(), {}, (22, 60), (150, 400)),
+        (say(), {"output": "text"}, (30, 0), (150, 0)),  # a text reply has only text tokens
         (say(output="text"), {}, (30, 0), (150, 0)),
-        (say(), {"max_output_tokens": 110}, (22, 60), (30, 80)),  # and none is longer than it may be
+        (say(), {"max_output_tokens": 110}, (22, 60), (30, 80)),  # the limit on output tokens applies
         (say(max_output_tokens=110), {}, (22, 60), (30, 80)),
         (say(output="text"), {"max_output_tokens": 110}, (30, 0), (110, 0)),
         (say(), {"max_output_tokens": "inf"}, (22, 60), (150, 400)),
@@ -167,7 +168,7 @@ COUNT = ScriptFunction(FunctionTool(name="count"), compute=lambda: 1)
 
 
 def agent(*steps: Step, **session: Any) -> Script:
-    """A script with two functions."""
+    """Return a script with two functions."""
     settings = {"tools": (FIND.tool, COUNT.tool)} | session
     return replace(script(*steps, **settings), tools=(FIND, COUNT))
 
@@ -339,7 +340,7 @@ def quoted(*steps: Step, model: str = "gpt-realtime", service: str = "openai", *
 UNKNOWN = priced(target="east", model="voice-1", usd=None)
 BASIS = "(gpt-realtime, prices of 2026-11-01)"
 WORDS: dict[str, tuple[list[SessionCost], int | None, str]] = {
-    # (quotes, sessions, the words; …: any)
+    # (costs of a session, number of sessions, the text; …: any text)
     "how much for what by which prices":
         ([priced()], 8, f"about 0.40 to 1.10 USD for 8 sessions {BASIS}; replies of 3 to 20 s are assumed"),
     "the targets and each basis once": ([priced(), priced(), priced(basis="own prices of east")], 1,

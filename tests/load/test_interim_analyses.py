@@ -1,4 +1,4 @@
-"""A run that is to be decided, while its harness is late."""
+"""A run until a decision, when its load generator is overloaded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LATE = "send_delay 14.2 ms > 10 ms"
 
 
 class Told:
-    """A plan of so many pairs, and what was said and done while its harness was late."""
+    """A plan with a number of pairs, and the messages and stops while its load generator was overloaded."""
 
     def __init__(self, pairs: int) -> None:
         self.said: list[str] = []
@@ -23,7 +23,7 @@ class Told:
         self.lateness = OverloadWatch(pairs, say=self.said.append, give_up=self.stopped.append)
 
     def consider(self, *seconds: tuple[int, str], turns: int = 200) -> list[bool]:
-        """Second after second: (pairs complete, what is late); whether looks wait."""
+        """Apply one (complete pairs, what is late) per second; return for each whether interim analyses wait."""
         return [self.lateness.consider(late, pairs, turns) for pairs, late in seconds]
 
 
@@ -68,7 +68,7 @@ def test_nothing_is_given_up_for_the_worst_of_a_few_turns() -> None:
     assert told.stopped == [f"the load generator was overloaded for 24 pairs in a row ({LATE})"]
 
 
-# The end of a run: what it says then, and what is left of one that could not be reported.
+# The end of a run: its messages, and the remains of a run that could not be reported.
 
 
 @pytest.mark.parametrize("pairs", [0, 1])
@@ -89,7 +89,7 @@ def test_a_report_of_many_rows_may_take_longer(tmp_path: Path) -> None:
     (tmp_path / "spool").mkdir()
     assert longest_report_s(tmp_path) == REPORT_S
     with path_of(tmp_path, 0, "turns.arrows").open("wb") as spool:
-        spool.truncate(10**9)  # as of a million turns
+        spool.truncate(10**9)  # the size of a million turns
 
     assert longest_report_s(tmp_path) > REPORT_S + 3_600
 

@@ -1,4 +1,4 @@
-"""Every way in which a run ends, as events and what is done about them; nothing of Locust is there."""
+"""Every way in which a run ends, as events and the resulting actions; without Locust."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ from bench.run.document import GIVEN_UP, INTERRUPTED
 
 STARTED: tuple[RunEvent, ...] = (SignInStarted(), RunBegan())
 LOCUST_STOPS: tuple[RunEvent, ...] = (UsersStopping(), UsersStopped(), RunClosed())
-"""What Locust's end of a test comes to, whoever asked for it."""
+"""The events of Locust's end of a test, for any cause."""
 QUITS: tuple[RunEvent, ...] = (ProcessQuitting(), *LOCUST_STOPS)
-"""What follows in a process that ends with its run. Locust's events are passed on again, for some ends skip them."""
+"""The events of a process that ends with its run. Locust's events are sent again, because some ends skip them."""
 END: tuple[RunAction, ...] = (DrainSessions(), CloseRun())
 SPENT = "the budget of 1.00 USD is spent: 1.01 USD"
 HOPELESS = "10 sessions failed to open and none succeeded; the last: connect_failed:tcp"
@@ -56,14 +56,14 @@ def early(reason: str) -> Say:
 
 
 def asked_by_run(reason: str, *, spent: bool = False) -> End:
-    """An end that the run asks for, which is shown."""
+    """Return an end that the run requests, and that is displayed."""
     events = [*STARTED, StopRequested(reason, spent), *LOCUST_STOPS, *QUITS]
     return End(events, [early(reason), DrainSessions(), StopTest(), CloseRun()], reason)
 
 
 @dataclass(frozen=True)
 class End:
-    """What happens, all that is done about it, and the reason and state to which it comes."""
+    """A sequence of events, all resulting actions, and the final reason and state."""
 
     events: Sequence[RunEvent]
     actions: Sequence[RunAction]
@@ -246,7 +246,7 @@ WORKERS_ENDS = {
     "its master is lost when its run is over, or before":
         End([MasterLost(), *STARTED, *LOCUST_STOPS, MasterLost()], END, "", leads=False),
 }  # fmt: skip
-"""The ends of a worker, of whose process its own adapter takes care."""
+"""The ends of a worker, which does not stop its process: its adapter does."""
 
 
 def played(lifecycle: RunLifecycle, events: Sequence[RunEvent]) -> list[RunAction]:
@@ -305,7 +305,7 @@ def test_a_run_that_never_began_says_what_it_waited_for(reason: str, why: str) -
     assert "still signing in through Microsoft Entra ID" in not_started_text(reason)
 
 
-# Whatever the order of events.
+# Any order of events.
 
 CAUSES = st.sampled_from(["one", "another", ALL_DONE])
 EVENTS: st.SearchStrategy[RunEvent] = st.one_of(

@@ -1,4 +1,4 @@
-"""One run in one process: pairs of sessions, and what ends it."""
+"""One run in one process: pairs of sessions, and the causes of its end."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.memory_transport import PeerAnswer
 
 
 def costly(response_id: str) -> Iterable[PeerAnswer]:
-    """An answer that says its tokens."""
+    """Return an answer that reports its tokens, which cost a lot."""
     *said, _, _ = reply(GA, response_id)
     return spoken([*said, done(response_id, usage=usage(audio_out=1_000_000))])
 
@@ -58,7 +58,7 @@ def test_a_pair_has_a_session_of_each_arm(tmp_path: Path) -> None:
 def test_the_name_of_a_scenario_is_asked_for_before_the_first_session(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is looked for in the file system, which a session that starts does not wait for."""
+    """The lookup reads the file system, and the start of a session must not wait for that."""
     stand = Stand(tmp_path)
     monkeypatch.setattr(Actor, "scenario_name", lambda: pytest.fail("it is asked for again"))
     stand.play(2)
@@ -92,7 +92,7 @@ def test_the_next_pair_of_a_user_waits_for_all_of_the_last(tmp_path: Path) -> No
     late = FakeDialer(answers=Event())
     stand = Stand(tmp_path, "west", "east", dialers={"east": late})
     user = gevent.spawn(stand.play, 2)
-    while stand.live.active != 1:  # the western session is over
+    while stand.live.active != 1:  # until the western session has ended
         gevent.sleep(0)
     for _ in range(100):
         gevent.sleep(0)
@@ -201,7 +201,7 @@ def test_a_task_in_python_is_done_by_a_user_of_its_own_in_each_arm(tmp_path: Pat
         actor.text("Hello")
 
     stand = Stand(tmp_path, "west", "east", does=talk)
-    actors.clear()  # of the rehearsal
+    actors.clear()  # remove those of the rehearsal
     stand.play()
 
     assert [row["outcome"] for row in stand.rows("turns")] == ["ok", "ok"]
@@ -251,7 +251,7 @@ def test_a_user_who_is_taken_away_or_whose_run_is_hurried_leaves_no_session_behi
 def test_a_session_that_outlives_the_end_of_the_run_is_cut_and_counted_as_that(tmp_path: Path) -> None:
     def talk(actor: Actor) -> None:
         actor.text("Hello")
-        actor.text("Are you there?")  # so that the first turn is over
+        actor.text("Are you there?")  # ends the first turn
         if type(actor).__name__ == "Caller":  # not in the rehearsal
             gevent.sleep(3_600)
 
@@ -315,7 +315,7 @@ def wait_for(happened: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def _held_shortly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who is refused waits for 20 ms: how long has tests of its own."""
+    """Shorten the wait after a refusal to 20 ms: other tests check its length."""
     monkeypatch.setattr("bench.load.execution.target_state.FIRST_WAIT_NS", NS_PER_S // 50)
 
 
@@ -328,7 +328,7 @@ def test_after_a_wait_one_session_starts_alone_and_the_others_once_it_has_opened
     users = [gevent.spawn(stand.play) for _ in range(3)]
     wait_for(lambda: here.dialled == 2)
     pacer = stand.live.arms[0].pacer
-    wait_for(lambda: monotonic_ns() > pacer.earliest_ns(0))  # no distance keeps the others
+    wait_for(lambda: monotonic_ns() > pacer.earliest_ns(0))  # the pace no longer delays the others
     for _ in range(100):
         gevent.sleep(0.001)
     assert here.dialled == 2
@@ -362,7 +362,7 @@ def test_a_throttled_turn_that_is_its_sessions_last_holds_the_next_session(tmp_p
     waiting = gevent.spawn(stand.play)
     wait_for(lambda: stand.live.standing().waiting_s > 0)
 
-    assert 50 < stand.live.standing().waiting_s < 70  # the clock difference is ahead of ours
+    assert 50 < stand.live.standing().waiting_s < 70  # the other clock is ahead of this one
     assert stand.dialers["here"].dialled == 1
     stand.end()
     waiting.join()
@@ -381,7 +381,7 @@ def test_a_budget_that_is_spent_ends_the_run_and_no_turn_begins_any_more(tmp_pat
 
 
 def test_a_budget_that_is_spent_within_a_turn_stops_it_at_the_end_of_that_response(tmp_path: Path) -> None:
-    """Every response calls a function, and each costs more than there is."""
+    """Every response calls a function, and costs more than the budget."""
 
     def calls(response_id: str) -> Iterable[PeerAnswer]:
         called = message(
@@ -441,7 +441,7 @@ def test_without_a_budget_nobody_asks_for_prices(tmp_path: Path) -> None:
 
 
 class StopUser(Exception):  # noqa: N818  # as Locust calls it
-    """As one of Locust's own."""
+    """A stand-in for an exception of Locust."""
 
 
 StopUser.__module__ = "locust.exception"
@@ -461,7 +461,7 @@ def test_of_several_arms_a_fault_is_told_before_locusts_own_words_and_none_is_lo
 
 
 def arriving(*after_ms: int, slots: int = 2) -> LoadModel:
-    """Calls so many milliseconds after they may begin to arrive."""
+    """Return calls at these times, in ms after the start of arrivals."""
     recorded = RecordedArrivals(Path("calls.txt"), "", tuple(ms / 1000 for ms in after_ms))
     return LoadModel(Arrivals(1, slots, recorded=recorded))
 
@@ -470,7 +470,7 @@ def test_a_call_that_arrives_is_played_by_an_idle_user_and_says_when_it_came(tmp
     began_ns = monotonic_ns() - NS_PER_S  # so that calls arrive at once
     stand = Stand(tmp_path, load_model=arriving(0, 1), began_ns=began_ns)
     users = [gevent.spawn(stand.play) for _ in range(2)]
-    with gevent.Timeout(30):  # joinall would count its own from the last poll, however long ago
+    with gevent.Timeout(30):  # joinall would count its own timeout from the last poll of the loop
         gevent.joinall(users, raise_error=True)
 
     sessions = stand.rows("sessions")
@@ -499,7 +499,7 @@ def test_every_call_that_arrived_is_of_one_class_whenever_the_run_ends(
     lasts_ms: int,
     staffed: bool,
 ) -> None:
-    """It started, or was blocked, or the end of the run cut it off before its start."""
+    """The classes: started, blocked, or not started because the run ended."""
     now_ns = monotonic_ns()
     load_model = arriving(*sorted(at_ms))
     stand = Stand(tmp_path_factory.mktemp("calls"), load_model=load_model, began_ns=now_ns - NS_PER_S)
@@ -511,8 +511,8 @@ def test_every_call_that_arrived_is_of_one_class_whenever_the_run_ends(
     gevent.sleep(lasts_ms / 1000)
     stand.end()
     stand.live.drain(30.0)
-    rows = stand.rows("sessions")  # which closes the run
-    with gevent.Timeout(30):  # joinall would count its own from the last poll, however long ago
+    rows = stand.rows("sessions")  # closes the run
+    with gevent.Timeout(30):  # joinall would count its own timeout from the last poll of the loop
         gevent.joinall(players, raise_error=True)
 
     calls, blocked, cut = (

@@ -1,4 +1,4 @@
-"""Stages of a load, and the level at any instant."""
+"""The stages of a load, and the level at any instant."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_after_the_last_stage_the_level_stays(course: LoadSchedule) -> None:
     assert course.level(course.length_s + 1) == course.stages[-1].target
 
 
-# What asks for sessions, by options and by the scenario.
+# The load model, from options and from the scenario.
 
 
 class Caller:
@@ -117,7 +117,7 @@ class Caller:
 
 
 class Busy:
-    """One whose scenario says what load it is made for."""
+    """A class of users whose scenario declares its load."""
 
     arrival_rate = "30/min"
     max_concurrent = 40
@@ -139,7 +139,7 @@ def load_model(
 
 @pytest.fixture
 def stages(tmp_path: Path) -> tuple[str, str]:
-    """Files with stages of rates, and of sessions."""
+    """Write files with stages of rates, and of sessions."""
     (tmp_path / "rates.yaml").write_text("stages: {duration: 1m, target: 60/min}")
     (tmp_path / "sessions.yaml").write_text("stages: {duration: 1m, target: 30}")
     return str(tmp_path / "rates.yaml"), str(tmp_path / "sessions.yaml")
@@ -196,7 +196,7 @@ def test_in_the_web_ui_the_number_of_users_is_that_of_slots() -> None:
 
 SLOTS = ("--arrival-rate", "1/s", "--max-concurrent", "3")
 REFUSED: list[tuple[list[str], dict[str, Any], str]] = [
-    # (options, in which RATES, SESSIONS and CALLS are files; what else is known; what is said)
+    # (options, in which RATES, SESSIONS and CALLS are files; further arguments; the message)
     (["--arrival-rate", "fast"], {},
      "--arrival-rate must be calls in a time, such as 30/min, 2/s or 100/h, up to 10,000/s"),
     (["--arrival-rate", "0/s"], {}, "--arrival-rate must be calls in a time"),
@@ -232,7 +232,7 @@ def test_what_does_not_go_together_is_refused_in_one_line(
     assert "\n" not in str(refused.value)
 
 
-# When calls arrive.
+# The arrival times of calls.
 
 
 PATTERNS = st.sampled_from(
@@ -246,7 +246,7 @@ def called(pattern: ArrivalPattern, course: LoadSchedule, seed: int = 1) -> list
 
 
 def brought(course: LoadSchedule, until_s: float) -> float:
-    """The calls that a course brings up to an instant, on average."""
+    """Return the mean number of calls that a schedule generates up to an instant."""
     total = 0.0
     for begin_s, duration_s, first, last in course.parts():
         passed_s = min(max(0.0, until_s - begin_s), duration_s)
@@ -292,7 +292,7 @@ def test_calls_of_a_course_come_in_order_and_within_it(
 
 @given(SHORT)
 def test_a_constant_pattern_follows_its_course_to_the_call(course: LoadSchedule) -> None:
-    """The n-th call comes once the rate has brought n calls: in a stretch without any, at its begin or its end."""
+    """Call n arrives when the integral of the rate reaches n; if the rate is zero then, at any time until it rises."""
     for number, at_s in enumerate(called(ArrivalPattern(CONSTANT), course)):
         assert brought(course, at_s) == pytest.approx(number, abs=1e-3 + 1e-6 * number)
 

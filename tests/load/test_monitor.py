@@ -1,4 +1,4 @@
-"""How a run stands, of all its processes together."""
+"""The progress of a run, over all its processes."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_without_a_view_nothing_is_shown(capsys: pytest.CaptureFixture[str]) -> 
 
 
 class Door:
-    """As a keyring that opens when it is let, or not at all."""
+    """A stand-in for a keyring that waits until it may open, or fails."""
 
     def __init__(self, refuses: bool = False) -> None:
         self.may_open, self.unsupported_setting = Event(), refuses

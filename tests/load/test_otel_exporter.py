@@ -1,4 +1,4 @@
-"""What a run tells once a second, as metrics."""
+"""The metrics that a run exports once a second."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def told(worker: int = 0, **changes: Any) -> ExportedProgress:
 
 
 def points(*every: ExportedProgress) -> dict[str, list[tuple[dict[str, Any], Any]]]:
-    """(attributes, point) of each metric after all that was told."""
+    """Return the (attributes, point) pairs of each metric after all of this progress was exported."""
     reader = InMemoryMetricReader(
         preferred_aggregation={Histogram: ExponentialBucketHistogramAggregation(max_scale=MOST_SCALE)}
     )
@@ -111,7 +111,7 @@ def test_a_target_is_named_as_the_conventions_say_and_without_its_address_s_quer
     assert "secret" not in str(said)
 
 
-# Who sends metrics, and what it is told.
+# The process that sends metrics, and its input.
 
 
 def nowhere(name: str) -> ModuleSpec | None:

@@ -1,4 +1,4 @@
-"""Connection starts: evenly spaced, and held back where the service asks for it."""
+"""Connection starts: evenly spaced, and delayed if the service requests it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MINUTE_NS = 60 * NS_PER_S
 
 
 def starts(pacer: StartPacer, *arrivals: int) -> list[int]:
-    """When pairs start that come at these instants, each once the one before has been told its start."""
+    """Return the starts of pairs that arrive at these instants; each is acquired before the next arrives."""
     taken = []
     for now_ns in arrivals:
         taken.append(earliest_ns([pacer], now_ns))
@@ -27,13 +27,13 @@ def starts(pacer: StartPacer, *arrivals: int) -> list[int]:
 
 
 def after_a_wait(pacer: StartPacer, what: Limited = "connection") -> int:
-    """Refuse, let the wait pass; returns when it is over."""
+    """Refuse a connection; return the instant at which the wait ends."""
     pacer.throttled(what, 0, 0, None)
     return pacer.earliest_ns(0)
 
 
 PACED: dict[str, tuple[float | None, list[tuple[int, int, int | None]], list[int], list[int]]] = {
-    # (rate per minute, refusals of connections, when pairs come, when they start)
+    # (rate per minute, refusals of connections, arrivals of pairs, starts of pairs)
     "without a rate every start is now": (None, [], [5, 5, 9], [5, 5, 9]),
     "a rate of nothing is none": (0, [], [7], [7]),
     "starts that come together are spread evenly": (30, [], [0, 0, 0], [0, 2 * NS_PER_S, 4 * NS_PER_S]),
@@ -82,7 +82,7 @@ def test_after_a_connection_since_the_last_wait_the_next_one_is_the_first_again(
 
 
 def test_connections_from_before_a_wait_do_not_shorten_the_next() -> None:
-    """They are told of when their sessions end, which may be at any time."""
+    """They are reported when their sessions end, at any time."""
     pacer, now_ns, waits = StartPacer(None), 10 * NS_PER_S, []
     for _ in range(4):
         pacer.throttled("connection", now_ns, now_ns, None)
@@ -159,7 +159,7 @@ def test_a_trial_that_told_nothing_is_followed_by_another() -> None:
     pacer = StartPacer(None)
     again_ns = after_a_wait(pacer)
     pacer.take(again_ns)
-    pacer.ended(again_ns - 1)  # another one, of those from before the wait
+    pacer.ended(again_ns - 1)  # another one, from before the wait
     assert pacer.is_probing
 
     pacer.ended(again_ns)
@@ -204,7 +204,7 @@ def test_each_further_refusal_doubles_the_distance_of_starts_up_to_a_minute() ->
 
 
 def refusals(allowance: MinuteQuota, arrivals: int) -> int:
-    """How many of so many sessions a service refuses, all of which wait for their start from the beginning."""
+    """Return how many of the sessions a service refuses if all of them wait for their start from the beginning."""
     pacer, refused, now_ns = StartPacer(None), 0, 0
     for _ in range(arrivals):
         now_ns = pacer.earliest_ns(now_ns)
@@ -224,7 +224,7 @@ def test_starts_find_the_rate_of_a_service_whose_limit_nobody_knows(per_minute: 
     assert refusals(MinuteQuota(per_minute), per_minute + 300) < 75
 
 
-# Processes that take turns.
+# Several processes that alternate.
 
 
 @given(st.integers(1, 6), st.integers(1, 600), st.integers(0, MINUTE_NS), st.data())
@@ -235,7 +235,8 @@ def test_starts_are_even_over_all_processes(workers: int, per_minute: int, began
         taken += starts(pacer_of(per_minute, WorkerSlot(0, began_ns, worker=worker, workers=workers)), *arrivals)
 
     gap_ns = 60 * NS_PER_S // per_minute
-    assert all(later - earlier >= gap_ns - 2 for earlier, later in pairwise(sorted(taken)))  # each rounds to a ns
+    # each start is rounded to 1 ns
+    assert all(later - earlier >= gap_ns - 2 for earlier, later in pairwise(sorted(taken)))
 
 
 def test_of_two_processes_one_starts_half_an_interval_after_the_other() -> None:

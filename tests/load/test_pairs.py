@@ -1,4 +1,4 @@
-"""Pairs: when they start, in which order, in which block, and which of them have event logs."""
+"""Pairs: their start, order and block, and the choice of those with event logs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.helpers import MS, at, build_observation, build_session, resolve_targ
 
 
 def started(pacers: list[StartPacer], now_ns: int) -> int:
-    """When the next pair starts."""
+    """Return the start of the next pair."""
     start_ns = earliest_ns(pacers, now_ns)
     for pacer in pacers:
         pacer.take(start_ns)
@@ -102,7 +102,7 @@ def test_logged_pairs_are_evenly_spread(share: Fraction) -> None:
     assert gaps <= {math.floor(1 / share), math.ceil(1 / share)}
 
 
-# Pairs that ask at once start one after another, and the loop looks at its sockets between them.
+# Pairs that request a start at the same time start one after another, and the loop polls its sockets between them.
 
 
 def test_the_loop_polls_between_two_starts_that_were_asked_for_at_once() -> None:
@@ -115,7 +115,7 @@ def test_the_loop_polls_between_two_starts_that_were_asked_for_at_once() -> None
         assert taken is not None
         begun.append((watch.polls, taken))
 
-    with gevent.Timeout(30):  # joinall would count its own from the last poll, however long ago
+    with gevent.Timeout(30):  # joinall would count its own timeout from the last poll of the loop
         gevent.joinall([gevent.spawn(start) for _ in range(20)], raise_error=True)
     polls = [polled for polled, _ in begun]
 
@@ -124,7 +124,7 @@ def test_the_loop_polls_between_two_starts_that_were_asked_for_at_once() -> None
     assert asked_ns == sorted(asked_ns)
 
 
-# How it goes at one target.
+# The state of one target.
 
 
 HERE = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=x")

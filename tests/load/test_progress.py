@@ -1,4 +1,4 @@
-"""How a run stands: a process's report, and the sum over processes and seconds."""
+"""The progress of a run: the report of a process, and the sum over processes and seconds."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ VALUE_OF_TTFA, BOUND_OF_TTFA = (
     LiveMetricKey(BOUND, "ttfa", "request_sent"),
 )
 Kept = dict[str, dict[LiveMetricKey, list[int]]]
-"""Microseconds by arm and key."""
+"""Times in µs by target and key."""
 
 
 def progress() -> ProgressCounter:
@@ -52,7 +52,7 @@ def progress() -> ProgressCounter:
 
 
 def of_step(times_us: Kept) -> Times:
-    """Times of one step of each arm."""
+    """Return the times of one step of each target."""
     return {arm: {STEP: list(times.items())} for arm, times in times_us.items()}
 
 
@@ -72,7 +72,7 @@ def reported(*turns: Any, arm: str = "sweden") -> ProgressReport:
 
 
 def waited(ms: float, **changes: Any) -> Any:
-    """A good turn whose first audio came so late."""
+    """Return a successful turn with its first audio after `ms`."""
     return build_observation(instants={"request_sent": at(0), "first_audio": at(ms), "ended": at(ms + 1)}, **changes)
 
 
@@ -210,7 +210,7 @@ def test_a_report_is_not_changed_by_what_comes_after_it() -> None:
     assert asdict(first) == before
 
 
-# All of them.
+# All processes.
 
 
 def test_processes_are_added_and_the_worst_delay_counts() -> None:
@@ -237,7 +237,7 @@ REPORT = st.tuples(st.integers(0, 5), st.floats(0, 1), times)
 
 
 def cumulative(reports: list[tuple[int, float, Times]]) -> list[ProgressReport]:
-    """The reports of one process, its counts adding up: as many turns fail as are good."""
+    """Return the reports of one process with cumulative counts; as many turns fail as succeed."""
     made, turns, usd = [], 0, 0.0
     for more, cost, waits in reports:
         turns, usd = turns + more, usd + cost
@@ -253,7 +253,7 @@ def test_any_split_over_processes_and_seconds_gives_the_same_tally(
     alone, split = LiveTotals(), LiveTotals()
     for standing in cumulative([report for reports in workers for report in reports]):
         alone.add(0, standing)
-    # each worker's own reports in their order; those of different workers as they come, some of them late
+    # The reports of one worker arrive in order; those of different workers in any order, some of them late.
     left = {worker: cumulative(reports) for worker, reports in enumerate(workers) if reports}
     while left:
         worker = order.choice(sorted(left))
@@ -278,7 +278,7 @@ def test_the_wait_of_most_turns_comes_first_and_arms_stand_together() -> None:
 
 
 def waits(good: int, failed: int, key: LiveMetricKey | None = TTFA) -> list[LiveLatency]:
-    """Of good turns that waited 1, 2, 3 … ms, and of failed ones."""
+    """Return the latencies of successful turns (1, 2, 3 … ms) and of failed ones."""
     times = {TTFA: [ms * 1000 for ms in range(1, good + 1)]} if good else {}
     tally, failures = LiveTotals(), {"sweden": [(key, failed)]} if failed else {}
     designed = designs({"sweden": times}, failures)
@@ -287,7 +287,7 @@ def waits(good: int, failed: int, key: LiveMetricKey | None = TTFA) -> list[Live
 
 
 def rounded(value_ms: float | None) -> float | None:
-    """To the whole millisecond, for histograms are exact to three digits."""
+    """Round to 1 ms, because histograms are exact to three digits."""
     return None if value_ms is None else round(value_ms, 0)
 
 
@@ -314,7 +314,7 @@ def test_a_failed_turn_waits_without_end_and_few_turns_have_no_quantile(
 
 @pytest.mark.parametrize(("sessions", "turns", "told"), [(8, 1, True), (5, 20, False), (6, 3, True), (2, 4, False)])
 def test_a_median_is_told_from_as_many_sessions_on_as_a_report_takes(sessions: int, turns: int, told: bool) -> None:
-    """Of 8 turns of 2 sessions the line told a median that the report did not."""
+    """Earlier, the status line showed a median of 8 turns of 2 sessions that the report did not show."""
     made = progress()
     for _ in range(sessions):
         for turn in range(1, turns + 1):
@@ -470,7 +470,7 @@ def test_the_harness_of_a_target_is_judged_by_its_own_figures_and_the_verdict_by
     assert east.remedy == sweden.remedy != ""
 
 
-# What the responses of a process cost so far.
+# The cost so far of the responses of a process.
 
 
 FLAT = Prices(1, 1, 1, 1, 1, 1)
@@ -483,7 +483,7 @@ TABLE = {"gpt-realtime": PRICES}
 
 
 SPENT: dict[str, tuple[dict[str, Prices], dict[str, PricingTerms], str | None, list[TokenUsage], float]] = {
-    # (the table of prices, terms of targets, the model that answered, what its turns used, what that cost)
+    # (the price table, terms of targets, the model of the responses, the usage of its turns, their cost)
     "a turn costs by the model that answered":
         (TABLE, {"sweden": PricingTerms()}, "gpt-realtime-2025-08-28", [USED, USED], 2 * USED_USD),
     "a target with prices needs no model": ({}, {"sweden": PricingTerms(own=FLAT)}, None, [USED], 2200 / 1e6),
@@ -515,7 +515,7 @@ def test_a_turn_without_a_price_is_counted_and_its_model_named() -> None:
 def test_minutes_cost_as_they_pass_and_no_more_once_their_session_has_ended(
     sessions: list[tuple[int, int, str]],
 ) -> None:
-    """Some sessions have ended by the instant of asking, some have not; `both` are paid by tokens, too."""
+    """Some sessions have ended by the instant of the query, and some have not; `both` is also billed by tokens."""
     spending = CostMeter({"live": BY_MINUTE, "both": BOTH}, {})
     now_ns, minutes = 10**12, {"live": 0.0, "both": 0.0}
     for opened_ns, length_ns, model in sessions:
@@ -530,7 +530,7 @@ def test_minutes_cost_as_they_pass_and_no_more_once_their_session_has_ended(
 
 
 def after(*models: str | None) -> CostMeter:
-    """What a turn of each of these models without a price came to."""
+    """Return the cost of one turn of each of these models."""
     spending = CostMeter(TABLE, {})
     for model in models:
         spending.add("sweden", model, USED)

@@ -28,7 +28,7 @@ from rtbench.cli.start import options
 from tests.load.options import Parser, help_parser, parsed
 
 SERVICE: dict[str, tuple[str, Any]] = {
-    # (option's value, what it becomes)
+    # (the option's value, the parsed value)
     "url": ("ws://localhost:1/v1/realtime",) * 2, "dialect": ("preview",) * 2, "api_key_env": ("KEY",) * 2,
     "ca_file": ("ca.pem", Path("ca.pem")), "auth": ("azure_cli",) * 2, "client_cert": ("me.pem", Path("me.pem")),
     "client_key": ("me.key", Path("me.key")), "proxy": ("none",) * 2, "resolve": ("::1",) * 2,
@@ -64,7 +64,7 @@ def test_everything_given_is_taken() -> None:
 
 
 REFUSED = {
-    # (option, what is said of it, values)
+    # (option, its error, values)
     "a share of sessions is a percentage": ("--record-events", "--record-events must be a percentage from 0% to 100%",
                                             ["5", "101%", "-1%", "nan%", "1e1%", "half", "%", "1%%"]),
     "a seed is a whole number": ("--seed", "--seed must be a whole number from 0 to", ["-1", "1.5", "x", "²"]),
@@ -138,7 +138,7 @@ def test_labels_come_from_the_environment_too() -> None:
 
 
 def of_command(*arguments: str) -> argparse.Namespace:
-    """As `rtbench run` reads them."""
+    """Parse the arguments as `rtbench run` does."""
     parser = Parser()
     for own in (("--headless", False), ("--loglevel", "INFO")):
         parser.add_argument(own[0], default=own[1])
@@ -198,7 +198,7 @@ def test_minus_one_process_stands_for_the_cores_that_the_run_may_use(monkeypatch
     assert [parser.parse_args(["--processes", text]).processes for text in ("-1", "2")] == [3, 2]
 
 
-# Which words of `rtbench run` are scripts, and which are for Locust.
+# The words of `rtbench run` that are scripts, and those that are for Locust.
 
 
 @pytest.fixture(autouse=True)
@@ -211,7 +211,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def read(line: str, free: str) -> RunWords:
-    """`free`: the words that no option takes, of which each stands once."""
+    """Return the words of a command line. `free`: the words that no option takes, each of which occurs once."""
     words = line.split()
     return run_words(words, {words.index(word) for word in free.split()})
 
@@ -279,17 +279,17 @@ def test_a_locust_file_is_played_as_it_is(folder: Path) -> None:
     assert locust_files(folder / "load.py") == (str(folder / "load.py"), {})
 
 
-# The command that starts a run once more, as run.json has it.
+# The command in run.json that repeats a run.
 
 
 @pytest.fixture(autouse=True)
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The shell finds every program."""
+    """Let the shell find every program."""
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
 
 
 def parser() -> Any:
-    """Some options of Locust's, and ours."""
+    """Return a parser with some options of Locust, and ours."""
     made = Parser()
     made.add_argument("-f", "--locustfile", default="locustfile")
     made.add_argument("-u", "--users", type=int, dest="num_users")
@@ -357,7 +357,7 @@ def test_a_program_that_the_shell_does_not_find_is_called_by_its_path(
     assert command_line.program("locust") == "locust"
 
 
-# `rtbench options` shows every option that Locust gets from us, as its own help would.
+# `rtbench options` shows every option that we add to Locust, in the same words as Locust's help.
 
 
 def squeezed(text: str) -> str:

@@ -1,4 +1,4 @@
-"""A run as it is planned, before anything is called."""
+"""The plan of a run, before any call."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_several_targets_are_planned_with_their_own_settings(tmp_path: Path) -> 
 
 
 def two(folder: Path, *labels: str) -> tuple[str, ...]:
-    """Options of a run of these targets."""
+    """Return the options of a run with these targets."""
     file = folder / "targets.yaml"
     file.write_text("targets:\n" + "".join(f"  {label}:\n    url: '{HERE}'\n" for label in labels))
     return ("--targets", ",".join(labels), "--target-file", str(file))
@@ -257,7 +257,7 @@ def test_every_session_begins_with_the_history_of_the_option_in_the_place_of_its
     assert len({str(run.identity["scripts"]) for run in (plain, own, both, given)}) == 4
 
 
-# How much of a run's beginning is kept apart.
+# The length of the warm-up.
 
 
 TIMES = st.floats(0, 1e5)
@@ -314,7 +314,7 @@ def test_a_session_lasts_as_long_as_the_longest_script_speaks_and_is_silent(tmp_
     assert session_s(scripts[1:]) == session_s([]) == 0
 
 
-# How many sessions are open at a time, and what is said where a process gets more than it is trusted with.
+# The number of concurrent sessions, and the advice if a process has more than its trusted load.
 
 
 TEXT_350 = {"sessions": 350, "kind": "text", "date": "2026-11-20", "ended": "", "stale": []}
@@ -327,7 +327,7 @@ def of(users: int, runner: object = None, sessions: int | None = None, **options
 
 
 def advice(users: int, cited: Any = TEXT_350, *, arms: int = 1, processes: int = 1, cores: int = 8) -> str:
-    """The line, "" where there is none."""
+    """Return the advice; "" if there is none."""
     return "".join(process_advice(Concurrency(users, arms, processes), cited, cores))
 
 

@@ -1,4 +1,4 @@
-"""Who hears of a session that is played, and in which order."""
+"""The listeners that learn of a session, and their order."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LABELS = RowContext("w0-000000", "west", "talk", "talk")
 
 
 class Ear:
-    """Remembers by its name what it was told."""
+    """A listener that stores each callback with its own name."""
 
     def __init__(self, name: str, heard: list[tuple[str, str, Any]], **attributes: Any) -> None:
         self._name, self._heard = name, heard
@@ -73,7 +73,7 @@ def test_turns_of_the_warm_up_are_told_as_such(phase: str, measured: bool, monke
     assert ("progress", "turn_ended", measured) in heard
 
 
-# What Locust's own statistics are told.
+# The input of Locust's own statistics.
 
 
 REFUSED = ConnectError("connect_failed:401", "no")

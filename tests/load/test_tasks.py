@@ -1,4 +1,4 @@
-"""Tasks as sessions: what a class plays, and what a rehearsal makes of a method."""
+"""Tasks as sessions: the tasks of a class, and the script from the rehearsal of a method."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def pay(actor: Actor) -> None:
 
 
 def module(path: Path, text: str) -> ModuleType:
-    """A Python file, imported."""
+    """Write a Python file and import it."""
     path.write_text(text)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None

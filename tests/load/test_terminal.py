@@ -1,4 +1,4 @@
-"""The live view: what its line says, how it fits, and how it is drawn."""
+"""The live view: the text of its line, how it fits, and how it is drawn."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def arms(*labels: str, times: dict[LiveMetricKey, list[int]] = TIMES) -> dict[st
     return {"times_us": dict.fromkeys(labels, times)}
 
 
-# What it says.
+# The text.
 
 
 def test_the_line_says_how_the_run_stands() -> None:
@@ -112,7 +112,7 @@ def test_lengths_of_time_are_written_as_clocks_do(seconds: float, text: str) -> 
     assert clock(seconds) == text
 
 
-# How it fits.
+# The fit to the width of the terminal.
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_more_width_never_says_less() -> None:
     assert [len(text) for text in said] == sorted(len(text) for text in said)
 
 
-# Where a run is.
+# The phase of a run.
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_the_time_left_is_until_the_end_that_comes_first(
     assert left_s(elapsed_s, run_time_s, sessions, done) == left
 
 
-# How it is drawn.
+# The drawing.
 
 
 def test_on_a_terminal_the_line_is_drawn_in_its_own_place() -> None:
@@ -266,7 +266,7 @@ def test_a_terminal_is_drawn_on_twice_a_second_at_most() -> None:
 
 
 DRAWN: dict[str, tuple[Callable[[TerminalView], object], str]] = {
-    # (what is done after the line was shown, what the terminal has then got last)
+    # (the action after the line was displayed, the last output to the terminal)
     "what is said takes the place of the line":
         (lambda view: (view.say("the run ends early"), view.say("twice")),
          "\r\x1b[Krtbench: the run ends early\nrtbench: twice\n"),
@@ -352,7 +352,7 @@ def test_a_reader_that_has_gone_does_not_end_the_run() -> None:
         view = TerminalView(stream, {})
         view.show(tally(), MOMENT, 0)
         view.say("nobody hears this")
-        with open(os.devnull, "w") as nothing:  # what is left in the buffer must go somewhere
+        with open(os.devnull, "w") as nothing:  # the rest of the buffer needs a valid destination
             os.dup2(nothing.fileno(), writes)
 
     assert stream.closed

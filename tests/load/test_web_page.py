@@ -73,7 +73,7 @@ def test_the_rows_go_through_json() -> None:
     json.loads(json.dumps(stats([SWEDEN]), allow_nan=False))
 
 
-# What a form of the web UI may ask for: whatever it says, it is taken or refused.
+# The fields of a form of the web UI: each value is accepted or refused with an error.
 
 
 FIELDS = sorted({"user_count", "spawn_rate", "run_time", *SHAPE})

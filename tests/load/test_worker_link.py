@@ -1,4 +1,4 @@
-"""By how much another clock is ahead."""
+"""The offset between the clocks of a worker and its master, and the connection between them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_quickest_exchange_says_most() -> None:
     assert best([]) is None
 
 
-# How a worker knows that its master is lost.
+# The detection of a dead master by a worker.
 
 
 def test_a_master_that_is_silent_for_longer_than_a_worker_is_patient_is_lost() -> None:
@@ -71,7 +71,7 @@ def test_a_worker_on_another_host_goes_by_silence_alone(tmp_path: Path) -> None:
     assert not line.is_cut()
 
 
-# How parts are shipped where receipts come late or not at all.
+# The sending of parts if receipts are late or missing.
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What is played, and the checks before the first session."""
+"""The scripts of a run, and the checks before the first session."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_a_task_without_an_end_has_no_number_of_turns() -> None:
     assert len(endless.script.steps) == MAX_REHEARSED
 
 
-# What is said before a run that its turns and sessions can never have.
+# Notices before a run about values that its turns and sessions cannot have.
 
 
 TALK = {
@@ -297,7 +297,7 @@ def test_of_a_task_in_python_nobody_knows(tmp_path: Path) -> None:
     assert lacking(repertoire, arrives=False) is None
 
 
-# What run.json says of targets and scripts, before the first session.
+# The description of targets and scripts in run.json, before the first session.
 
 
 def played_by(*classes: type) -> list[Script]:

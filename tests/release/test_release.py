@@ -1,7 +1,8 @@
-"""What a release gives its users: the wheel, built from the sdist, and what they begin with.
+"""A release as a user gets it: the wheel, built from the sdist, and the first commands with it.
 
-What is in it, and that it works beside files that have our packages' names, takes the tests' own environment; `pip` and
-`uv` install what the package needs from the index. So `make test` leaves it out and `make test-release` runs it.
+The tests of its contents, and of a folder with files named like our packages, use the tests' own environment. `pip` and
+`uv` install the dependencies from the package index. So `make test` leaves this file out, and `make test-release` runs
+it.
 """
 
 from __future__ import annotations
@@ -38,11 +39,14 @@ locust -f scenarios/voice_turns.py --headless -u 2 -r 2 --sessions 2 --targets s
 rtbench report runs/*
 rtbench check runs/* --thresholds scenarios/ci.yaml --on-inconclusive warn || [ $? = $INVALID ]
 """
-"""What a new user does; a run that is too short to decide, or on a machine that is too busy, is good enough."""
+"""The commands of a new user.
+
+A run may be too short to decide, or invalid because the machine is too busy.
+"""
 
 
 def wheel(folder: Path, **environment: str) -> Path:
-    """The wheel of this source, built from its sdist."""
+    """Return the wheel of this source, built from its sdist."""
     source = copy_of_the_source(folder)
     subprocess.run([sys.executable, "-m", "tests.docs.schemas"], cwd=source, check=True)
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder / "dist"), "."]
@@ -54,7 +58,7 @@ def wheel(folder: Path, **environment: str) -> Path:
 
 
 def copy_of_the_source(folder: Path) -> Path:
-    """The build writes beside its source, so it gets one of its own."""
+    """Copy the source, because the build writes into its folder."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
     for name in filter(None, listed):
@@ -66,7 +70,7 @@ def copy_of_the_source(folder: Path) -> Path:
 
 
 def plays(commands: Path, folder: Path) -> str:
-    """What the commands of an installation say to a new user who has nothing but them."""
+    """Return the output of an installation's commands in an environment with nothing else."""
     folder.mkdir()
     clean = {name: text for name, text in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     own = {"PATH": f"{commands}:/usr/bin:/bin", "HOME": str(folder), "PORT": str(free_port()), "NO_COLOR": "1"}
@@ -100,7 +104,7 @@ def test_pip_installs_what_a_new_user_needs(built: Path, tmp_path: Path) -> None
 
 
 def test_the_transport_works_with_the_oldest_websockets_that_is_allowed(tmp_path: Path) -> None:
-    """All other tests use the newest one that is allowed: it is in the lock file."""
+    """All other tests use the newest version that is allowed: it is in the lock file."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     (allowed,) = (one for one in map(Requirement, project["dependencies"]) if one.name == "websockets")
     oldest = next(bound.version for bound in allowed.specifier if bound.operator == ">=")
@@ -133,7 +137,7 @@ def test_without_a_compiler_the_wheel_says_so_and_works(tmp_path: Path) -> None:
     assert "without the compiled parts" in " ".join(said.split())
 
 
-# Beside a user's files.
+# Next to a user's files.
 
 HOSTILE = "raise RuntimeError(\"a file of the user's was taken for one of the tool's\")\n"
 LOCUSTFILE = """
@@ -146,7 +150,7 @@ class Caller(RealtimeUser):
 
 
 def hostile_folder(folder: Path) -> Path:
-    """What a user has: a Locust file and a script, and beside them a `bench.py`, `reports/` and `scenarios/`."""
+    """Make a user's folder: a Locust file and a script, next to a `bench.py`, `reports/` and `scenarios/`."""
     for name in ("reports", "scenarios"):
         (folder / name).mkdir(parents=True)
         (folder / name / "__init__.py").write_text(HOSTILE)
@@ -157,7 +161,7 @@ def hostile_folder(folder: Path) -> Path:
 
 
 def run(folder: Path, python: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """In the folder, which is on the path of modules, too."""
+    """Run a module in the folder, which is on the module path as well."""
     environment = {"PATH": str(python.parent), "HOME": str(folder), "PYTHONPATH": str(folder), "NO_COLOR": "1"}
     command = [str(python), "-P", "-m", *words]
     return subprocess.run(
@@ -174,12 +178,12 @@ def test_the_wheel_holds_the_packages_with_their_data_and_no_tests(built: Path) 
         assert any(name.endswith(f".data/data/share/doc/rtbench/{page}") for name in names)
     shipped = [path for folder in ("bench", "reports", "rtbench", "scenarios") for path in (ROOT / folder).rglob("*")]
     for path in shipped:
-        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".c":  # which Cython leaves there
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".c":  # Cython writes the .c files
             assert str(path.relative_to(ROOT)) in names
 
 
 def test_the_wheel_works_whatever_lies_beside_a_locust_file(built: Path, tmp_path: Path) -> None:
-    """What the tool needs is from the tests' own environment."""
+    """The dependencies come from the tests' own environment."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
     (packages,) = (tmp_path / "venv" / "lib").glob("*/site-packages")
     zipfile.ZipFile(built).extractall(packages)

@@ -1,4 +1,4 @@
-"""Runs whose recorders are ours, and runs as they are kept."""
+"""Builders of run folders, with recorders of the test or complete."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TABLES: tuple[files.TableName, ...] = ("turns", "sessions", "seconds")
 def build_run(
     parent: Path, workers: int = 1, *, chunk_ms: int | None = None, warm_until_ns: int = 0
 ) -> tuple[Path, list[Recorder]]:
-    """A run whose end has come, which is said before its folder is closed."""
+    """Return a run in state "closing" whose folder is not finalized, and its recorders."""
     folder = files.create(parent, "voice_turns", BEGAN_NS)
     document = {
         "schema": SCHEMA_VERSION,
@@ -52,7 +52,7 @@ def labels(number: int, target: str = "simulator", worker: int = 0) -> RowContex
 
 
 def play(recorder: Recorder, sessions: int = 3, worker: int = 0) -> None:
-    """Sessions with turns that went well and turns that did not."""
+    """Record sessions with successful and failed turns."""
     for number in range(sessions):
         record = recorder.session(labels(number, worker=worker))
         record.connected({})
@@ -72,7 +72,7 @@ def play(recorder: Recorder, sessions: int = 3, worker: int = 0) -> None:
 
 
 def finished(parent: Path, workers: int = 1) -> Path:
-    """A run whose recorders have ended, not yet closed."""
+    """Return a run whose recorders have ended, not yet finalized."""
     folder, recorders = build_run(parent, workers)
     for worker, recorder in enumerate(recorders):
         play(recorder, worker=worker)
@@ -92,13 +92,13 @@ def contents(histograms: Histograms) -> dict[str, dict[int, int]]:
 
 
 def kill(folder: Path) -> None:
-    """As if the writer had been killed after its last flush."""
+    """Make the folder as if the writer had been killed after its last flush."""
     for path in (folder / "spool").glob("worker-*.json"):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"done": False}))
 
 
 def leave(folder: Path) -> None:
-    """As if nothing had happened."""
+    """Leave the folder unchanged."""
 
 
 DAY_NS = 86_400 * 10**9
@@ -109,12 +109,12 @@ def rtbench(*words: object) -> Result:
 
 
 def run(folder: Path, days: int = 0, **changes: Any) -> Path:
-    """A run that began so many days after the others."""
+    """Write a run that began `days` days after the others."""
     return synthetic.write(folder, Plan(sessions=10), started_utc_ns=synthetic.BEGAN_NS + days * DAY_NS, **changes)
 
 
 def under_way(folder: Path, *, pid: int, host: str = "") -> Path:
-    """A run that this process says to write."""
+    """Write a run in progress whose writer is the process `pid`."""
     synthetic.write_killed(folder, Plan(sessions=10))
     writer = {"host": host or socket.gethostname(), "pid": pid}
     files.write_document(folder, files.read_document(folder) | {"writer": writer, "targets": [{"name": "sim"}]})

@@ -1,4 +1,4 @@
-"""Rows on disk while a run goes on: what is left when the file is cut, and when the disk is full."""
+"""Rows on disk during a run: the rows that remain after a file was cut, and after the disk was full."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def unheard(column: str, row: Mapping[str, Any], why: str) -> None:
 
 
 def read(path: Path) -> list[int]:
-    """The rows that the run folder's reader finds in a stream that stands for the turns of worker 0."""
+    """Return the rows that the run folder's reader finds in a stream, which has the place of the turns of worker 0."""
     return [
         number for batch in files.spooled_batches(path.parents[1], "turns") for number in batch["number"].to_pylist()
     ]
@@ -38,7 +38,7 @@ def read(path: Path) -> list[int]:
 
 @pytest.fixture(autouse=True, scope="module")
 def small_rows() -> Iterator[None]:
-    """Turns that are quickly written."""
+    """Replace the schema of turns by a small one, for speed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(files.SCHEMAS, "turns", SCHEMA)
         yield
@@ -55,7 +55,7 @@ def spool_path(folder: Path) -> Path:
 
 
 def filled(path: Path, *batches: int) -> tuple[BatchWriter, list[int]]:
-    """A spool with so many rows in each flush, and where each of these flushes ended in the file."""
+    """Return a spool with this number of rows in each flush, and the file size after each flush."""
     spool, ends, number = BatchWriter(AppendFile(path), SCHEMA, columns_of, unheard), [], 0
     for rows in batches:
         for _ in range(rows):
@@ -141,7 +141,7 @@ def test_a_file_with_junk_at_its_end_keeps_its_whole_batches(path: Path) -> None
 
 
 class FullDisk:
-    """`os.write` that takes a few bytes more, then none until there is room again."""
+    """An `os.write` that accepts `room` bytes more and then raises; None as `room` is no limit."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._write = os.write
@@ -164,7 +164,7 @@ class FullDisk:
 def test_a_full_disk_loses_no_row_and_doubles_none(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, int | None]]
 ) -> None:
-    """Each step appends rows and flushes, on a disk with that much room, or room enough."""
+    """Each step appends rows and flushes, on a disk with this much room; None is no limit."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         disk = FullDisk(monkeypatch)
         path = spool_path(tmp_path_factory.mktemp("run"))

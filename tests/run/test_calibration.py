@@ -1,4 +1,4 @@
-"""A calibration as it is saved, and as later runs cite it."""
+"""A calibration in its file, and its citation by later runs."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_without_a_home_nothing_is_cited_and_nothing_saved() -> None:
 def test_a_calibration_is_named_by_processor_cores_and_kernel_and_not_by_the_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each pod has a name of its own, and they are all the same machine."""
+    """Each pod has a host name of its own, although all run on the same machine."""
     facts: dict[str, str | None] = {
         "cpu": "AMD EPYC 7763 64-Core (R)",
         "machine": "x86_64",

@@ -1,4 +1,4 @@
-"""What a session's log may hold, and what becomes of it where the disk takes no more."""
+"""The contents of a session's log, and its end if the disk is full."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_of_a_delta_s_audio_its_size_and_the_place_of_its_first_sound_are_left(t
 def test_deltas_that_are_matched_stand_in_the_log_as_those_that_are_understood(
     tmp_path: Path, record_audio: bool, most: int
 ) -> None:
-    """Each of them once, whatever the timeline makes of them."""
+    """Each delta is in the log once, in whichever way the timeline handles it."""
     came = [audio(LOUD), delta(GA, "transcript", "r1", "hello"), audio(QUIET)]
     understood, matched = (Logged(tmp_path / name, record_audio=record_audio) for name in ("understood", "matched"))
     for logged in (understood, matched):
@@ -181,7 +181,7 @@ def test_the_log_is_on_disk_when_a_turn_is_over(tmp_path: Path) -> None:
     logged.timeline.tell(inputs.TurnStarted(at(0), build_turn()))
     logged.timeline.tell(inputs.Sent("response.create", at(0), 9))
     logged.hear(created("r1"), audio(LOUD), done("r1"))
-    assert len(logged.path.read_bytes().splitlines()) == 1  # what tells that it is a log
+    assert len(logged.path.read_bytes().splitlines()) == 1  # the header of the log
     (turn,) = logged.timeline.pop_turns(at(2))
 
     (again,) = replay_log(logged.path).turns
@@ -230,7 +230,7 @@ def test_a_log_that_cannot_be_made_is_said_once(tmp_path: Path, capsys: pytest.C
 
 
 def test_every_kind_of_line_is_named_and_described() -> None:
-    """On the page by name; with its fields in the schema, which is made of the docstrings."""
+    """The names are on the page; the fields are in the schema, which is made from the docstrings."""
     page = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
     lines: tuple[Any, ...] = get_args(AnyLine)
 
@@ -249,7 +249,8 @@ JSON = st.recursive(
 @given(value=st.dictionaries(st.text(), JSON), ascii=st.booleans())
 def test_what_holds_no_secret_is_written_as_it_came(value: dict[str, Any], ascii: bool) -> None:
     raw = json.dumps(value, ensure_ascii=ascii).encode("utf-8", "surrogatepass")
-    assume(not any(name.encode() in raw for name in rows.HIDDEN_SETTINGS))  # hypothesis knows our constants
+    # hypothesis uses constants from our code as examples
+    assume(not any(name.encode() in raw for name in rows.HIDDEN_SETTINGS))
 
     assert bytes(rows.clean(raw, HIDE)) == raw
 

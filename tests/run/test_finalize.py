@@ -1,4 +1,4 @@
-"""Closing a run: the same files and totals after a clean end and after a kill, and rates from rows."""
+"""Finalizing a run: the same files and totals after a clean end and after a kill, and rates from rows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.run.builders import BEGAN_NS, build_run, contents, finished, kill, la
 
 @pytest.fixture(scope="module")
 def finished_and_closed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A run that nobody has closed yet, and the same closed: whoever changes one has a copy."""
+    """Return a run that is not yet finalized, and a finalized copy; tests copy them before a change."""
     folder = finished(tmp_path_factory.mktemp("finished"))
     whole = Path(shutil.copytree(folder, folder.parent / "whole"))
     finalize(whole)
@@ -156,14 +156,14 @@ def test_a_clean_end_turns_the_spool_into_the_final_files(tmp_path: Path) -> Non
 
 
 def kill_early(folder: Path) -> None:
-    """As if it had been killed before it wrote its histograms."""
+    """Make the folder as if the writer had been killed before it wrote its histograms."""
     kill(folder)
     for path in (folder / "spool").glob("histograms-*.hlog"):
         path.unlink()
 
 
 def closed_and_killed(folder: Path) -> Path:
-    """Close a run, and a copy of it that was killed before it wrote its histograms; returns the copy."""
+    """Finalize a run, and a copy of it that was killed before it wrote its histograms; return the copy."""
     killed = folder.parent / "killed"
     shutil.copytree(folder, killed)
     kill_early(killed)
@@ -210,7 +210,7 @@ SPOKEN = {"speech_end": at(1), "speech_stopped": at(201), "first_audio": at(501)
 TYPED = {"request_sent": at(0), "first_audio": at(200), "ended": at(900)}
 Counted = dict[tuple[str, str], list[int] | int]
 COUNTED: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], Counted]] = {
-    # (turns and sessions; (metric, step): its values in µs, or how many there are)
+    # (turns, sessions; by (metric, step): the values in µs, or their number)
     "without TLS the upgrade counts from the TCP connection":
         ([], [{"instants": IN_CLEAR}, {}], {("connect_upgrade", "all"): [12_000, 17_000], ("connect_tls", "all"): 1}),
     "how late sessions began": ([], [{"instants": PLANNED}, {}], {("start_delay", "all"): [7_000]}),
@@ -285,7 +285,7 @@ def test_phases_stay_apart_after_a_kill_as_they_do_after_a_clean_end(tmp_path: P
 def test_labels_beyond_the_thirty_second_share_a_histogram_after_a_kill_as_they_do_after_a_clean_end(
     tmp_path: Path,
 ) -> None:
-    """Each worker keeps the labels that it meets first, in good turns and in bad ones."""
+    """Each worker keeps the labels that it records first, from successful and failed turns."""
     folder, recorders = build_run(tmp_path, 2)
     for recorder, numbers in zip(recorders, (range(40), range(39, -1, -1)), strict=True):
         record = recorder.session(labels(1))
@@ -321,13 +321,13 @@ def test_a_run_that_was_killed_before_its_first_flush_can_be_closed(tmp_path: Pa
 
     assert (document["state"], document["validity"]["status"]) == ("killed", "invalid")
     assert document["totals"]["turns"] == {}
-    # some may have begun, and nothing bounds them
+    # turns may have begun, and no bound is known
     assert [entry["turns"] for entry in document["missing_workers"]] == [None]
     assert all(rows == [] for rows in tables(folder).values())
 
 
 def test_turns_in_flight_when_a_run_is_killed_are_unknown_and_counted(tmp_path: Path) -> None:
-    """25 turns were begun and 21 rows were written."""
+    """25 turns began and 21 rows were written."""
     folder, (recorder,) = build_run(tmp_path)
     record = recorder.session(labels(0))
     for turn in range(1, 26):
@@ -409,7 +409,7 @@ def test_rates_are_those_of_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyP
     now[0] += 800_000_000
     recorder.end_second()
     other.end_second()
-    now[0] += 300_000_000  # the rest of a second is too short for a rate
+    now[0] += 300_000_000  # the rest of the second is too short for a rate
     record.sent(90_000, 0, None)
     recorder.close()
     other.close()
@@ -463,7 +463,7 @@ def test_a_simulated_run_says_so_wherever_it_is_read(tmp_path: Path) -> None:
     assert pq.read_schema(folder / "turns.parquet").metadata[b"rtbench.simulated"] == b"SIMULATED"
 
 
-# The verdict's evidence.
+# The data for the verdict on validity.
 
 
 @pytest.mark.parametrize(
@@ -555,7 +555,7 @@ def test_each_target_is_judged_by_its_own_wait(tmp_path: Path) -> None:
     assert (verdict["checks"][0]["value"], verdict["checks"][0]["limit"]) == (6.0, 5.0)
 
 
-# What happened beside the sessions.
+# Incidents.
 
 
 @pytest.mark.parametrize("how", [leave, kill])
@@ -580,7 +580,7 @@ def test_the_incidents_of_all_workers_are_in_the_document_in_their_order(
     assert files.read_document(finished_and_closed[1])["incidents"] == []
 
 
-# Who may close.
+# The processes that may finalize a run.
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
@@ -610,8 +610,8 @@ def test_a_writer_that_holds_the_lock_of_its_folder_is_not_gone(tmp_path: Path) 
 
 
 def test_a_writer_is_gone_though_another_process_has_its_number(tmp_path: Path) -> None:
-    """As process 1 of the next container has it."""
-    folder, _ = build_run(tmp_path)  # its worker's number is this process's
+    """In a container, the process number is often 1, as it was in the container before."""
+    folder, _ = build_run(tmp_path)  # its worker has the number of this process
     writer = {"host": socket.gethostname(), "pid": os.getpid()}
 
     assert writer_is_gone(folder, {"state": "running", "writer": writer})

@@ -176,11 +176,11 @@ def test_a_column_that_takes_more_memory_than_any_run_s_is_refused(
         pass
 
 
-# The hosts of a run: who recorded it, with how many workers, and how late their processes were.
+# The hosts of a run: their number of workers, and the delays of their processes.
 
 
 def run_on(parent: Path, *names: str) -> Path:
-    """A run that is closed, with a worker on each of these hosts; number n's event loop is n + 1 ms late."""
+    """Return a finalized run with a worker on each host; the event loop of number n has a delay of n + 1 ms."""
     folder, _ = build_run(parent, 0)
     for number, name in enumerate(names):
         recorder = Recorder(Spool(folder, number), RUN_BEGAN_NS, host=named_host() | {"name": name, "niceness": number})

@@ -1,4 +1,4 @@
-"""HDR histograms: counted, written as a log that others read too, read back, added up."""
+"""HDR histograms: counted, written in a log format that other tools read, read back, and added up."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def write(path: Path, histograms: Histograms, *, simulated: bool = False) -> Pat
 
 
 def contents(histograms: Histograms) -> dict[str, list[tuple[int, int]]]:
-    """What is in each histogram, by tag."""
+    """Return the buckets of each histogram, by tag."""
     return {
         key.tag: [(int(top), int(count)) for top, count in zip(*distribution(histogram), strict=True)]
         for key, histogram in histograms.items()
@@ -207,7 +207,7 @@ def test_the_header_says_simulated_where_it_is(tmp_path: Path) -> None:
 
 @given(values=st.lists(st.integers(1, 2_000), min_size=1, max_size=40), p=st.sampled_from([0.0, 0.25, 0.5, 0.99, 1.0]))
 def test_a_quantile_is_the_smallest_value_that_so_many_do_not_exceed(values: list[int], p: float) -> None:
-    """Up to 2,047 a bucket holds one value, so the histogram is exact there."""
+    """Up to 2,047, each bucket contains one value, so the histogram is exact."""
     histogram = empty("ttfa")
     for value in values:
         histogram.record_value(value)

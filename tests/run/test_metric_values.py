@@ -1,4 +1,4 @@
-"""One definition of a metric, read in two ways: of one turn or session, and of whole tables."""
+"""One definition of a metric, evaluated in two ways: for one turn or session, and for whole tables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONNECTED = ("connect_start", "dns_done", "tcp_done", "tls_done", "opened", "ses
 
 
 def told(frame: pd.DataFrame, place: int) -> dict[str, float]:
-    """The metrics in ms that a row of a report's frame has."""
+    """Return the metrics in ms of one row of a report's frame."""
     values = {name: frame[f"{name}_ms"].iloc[place] for name in CATALOGUE if f"{name}_ms" in frame.columns}
     return {name: float(value) for name, value in values.items() if value == value}
 
@@ -45,7 +45,7 @@ def in_ms(metrics_ns: Mapping[str, int]) -> dict[str, float]:
     )
 )
 def test_a_session_s_metrics_are_the_same_of_itself_and_of_its_row(drawn: list[tuple[dict[str, int], int]]) -> None:
-    """Whatever phases of connecting are missing."""
+    """Any phases of connecting may be missing."""
     sessions = [
         build_session(instants={name: AT_NS + ns for name, ns in instants.items()}, auth_wait_ns=wait_ns)
         for instants, wait_ns in drawn

@@ -1,4 +1,4 @@
-"""What lost workers did is bounded: the bound holds for every history, and shrinks with what is known."""
+"""The work of missing workers is bounded: the bound holds for every history, and is tighter if more is known."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from tests.helpers import MS, S
 
 SHORTEST_NS = 300 * MS
 Begins = Sequence[Sequence[int]]
-"""When turns begin in each slot of a worker, in ns after the run's begin."""
+"""The start times of turns in each slot of a worker, in ns after the start of the run."""
 
 
 @st.composite
 def histories(draw: st.DrawFn) -> Begins:
-    """Slots in which turns follow one another, the next one SHORTEST_NS later or more."""
+    """Draw slots with consecutive turns, each at least SHORTEST_NS after the last."""
     gaps = st.lists(st.integers(SHORTEST_NS, 20 * SHORTEST_NS), max_size=30)
     slots = st.lists(st.tuples(st.integers(0, 3 * S), gaps), min_size=1, max_size=5)
     return [list(accumulate(gaps, initial=first)) for first, gaps in draw(slots)]
@@ -40,7 +40,7 @@ def histories(draw: st.DrawFn) -> Begins:
 def test_the_bound_holds_for_every_history_whenever_the_worker_falls_silent_and_whatever_of_it_has_come(
     begins: Begins, until_ns: int, ends_ns: int, data: st.DataObject
 ) -> None:
-    """Rows may be behind the counts, or ahead of them: each travels by itself."""
+    """Rows and counts arrive independently, so either may be ahead of the other."""
     truth = sum(at_ns <= ends_ns for slot in begins for at_ns in slot)
     begun = sum(at_ns <= min(until_ns, ends_ns) for slot in begins for at_ns in slot)
     rows = data.draw(st.integers(0, truth))
@@ -52,7 +52,7 @@ def test_the_bound_holds_for_every_history_whenever_the_worker_falls_silent_and_
 
 @given(histories(), st.integers(0, 30 * S), st.integers(1, 4))
 def test_the_bound_by_pairs_holds_for_every_history(begins: Begins, until_ns: int, turns: int) -> None:
-    """Each slot plays sessions of so many turns; the plan, or the calls that arrived, has just as many."""
+    """Each slot runs sessions of `turns` turns; the plan, or the arrived calls, give the exact number of sessions."""
     truth = sum(map(len, begins))
     pairs = sum(-(-len(slot) // turns) for slot in begins)
     begun = sum(at_ns <= until_ns for slot in begins for at_ns in slot)
@@ -66,7 +66,7 @@ def test_the_bound_by_pairs_holds_for_every_history(begins: Begins, until_ns: in
 
 @given(st.integers(0, 60), st.integers(1, 6), st.data())
 def test_no_call_of_a_lost_worker_is_beyond_the_bound(arrived: int, workers: int, data: st.DataObject) -> None:
-    """Workers take turns; the others are heard to the end, the lost one up to some call of its own."""
+    """Calls go to the workers in turn. All calls of the others are known; of the missing one only some."""
     calls = [len(range(worker, arrived, workers)) for worker in range(workers)]
     lost = data.draw(st.integers(0, workers - 1))
     heard = data.draw(st.integers(0, calls[lost]))
@@ -137,7 +137,7 @@ def test_a_worker_that_fell_silent_is_counted_to_the_end_of_the_run() -> None:
     (entry,) = missing_entries(
         [MissingWorker(1, "west", WorkerLoad(0, 7 * S + S // 2, slots=2))], rows, sessions(), told
     )
-    # 3 had begun of which 2 have rows; in 6 s two slots begin a turn of 2 s three times each
+    # 3 turns had begun, of which 2 have rows; in 6 s two slots begin a turn of 2 s three times each
     assert entry == {"worker": 1, "host": "west", "since_utc_ns": S + S // 2, "turns": 1 + 6}
 
 

@@ -1,4 +1,4 @@
-"""A run whose folder's name is not UTF-8 is read, shown and written as any other; the name is shown with escapes."""
+"""A run folder whose name is not UTF-8 is read and written like any other; its name is displayed with escapes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems a
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder in which a user works, with runs of which one has a name that is not UTF-8."""
+    """Return a user's working folder with two runs, one of which has a name that is not UTF-8."""
     runs = tmp_path / "runs"
     synthetic.write(runs / "one", Plan(sessions=40)).rename(runs / NAME)
     synthetic.write(runs / "two", Plan(sessions=40), started_utc_ns=BEGAN_NS + 10**12)
@@ -70,7 +70,7 @@ def test_such_a_run_is_listed_and_has_its_place_in_a_trend(home: Path) -> None:
 def test_a_killed_run_whose_name_is_not_utf_8_is_closed(home: Path) -> None:
     killed = home / "killed"
     synthetic.write_killed(killed, Plan(sessions=10))
-    writer = {"host": socket.gethostname(), "pid": os.getppid()}  # as a child of the writer closes it
+    writer = {"host": socket.gethostname(), "pid": os.getppid()}  # like the writer's child that finalizes the run
     files.write_document(killed, files.read_document(killed) | {"writer": writer})
     killed.rename(home / "runs" / f"{NAME}-killed")
 
@@ -78,7 +78,7 @@ def test_a_killed_run_whose_name_is_not_utf_8_is_closed(home: Path) -> None:
     assert (home / "runs" / f"{NAME}-killed" / "turns.parquet").stat().st_size
 
 
-# Texts on their way into rows: what is taken out of them, and that a whole column is cleaned as its texts are.
+# Text in rows: secrets are removed, and a column is cleaned exactly as each of its texts.
 
 
 SECRETS = (Credential("api-key", "of-ours-1"), Credential("Authorization", "two words", "Bearer"))

@@ -1,4 +1,4 @@
-"""A folder that cannot be read hides no other, is named, and is never taken for one that is not there."""
+"""An unreadable folder does not hide others, is named, and never counts as missing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REFUSED = "cannot be read: Permission denied"
 
 
 def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[object, str]:
-    """The exit status of a command as a user calls it, and what it prints to stderr."""
+    """Run a command as a user does; return its exit status and its stderr."""
     monkeypatch.setattr("sys.argv", ["rtbench", *words])
     with pytest.raises(SystemExit) as ended:
         main()
@@ -32,7 +32,7 @@ def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *w
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder in which a user works, with two runs in `runs`."""
+    """Return a user's working folder, with two runs in `runs`."""
     run(tmp_path / "runs" / "one")
     run(tmp_path / "runs" / "two", 1)
     monkeypatch.chdir(tmp_path)

@@ -66,7 +66,7 @@ def rows(folder: Path, table: files.TableName) -> list[dict[str, Any]]:
 
 
 def gathered(folder: Path, recorder: Recorder) -> Histograms:
-    """All histograms of what is recorded so far."""
+    """Return all histograms of the data recorded so far."""
     recorder.flush()
     for _ in recorder.histogram_slices():
         pass
@@ -74,7 +74,7 @@ def gathered(folder: Path, recorder: Recorder) -> Histograms:
 
 
 def counted(folder: Path, recorder: Recorder, metric: str, step: str = "all") -> list[int]:
-    """The values in the histogram of a metric; as their bucket's top, in µs."""
+    """Return the values in the histogram of a metric, as the top of their bucket in µs."""
     histogram = gathered(folder, recorder).get(HistogramKey(metric, "simulator", step))
     if histogram is None:
         return []
@@ -149,7 +149,7 @@ def test_a_session_s_row_holds_the_tokens_that_belong_to_no_turn(folder: Path, r
 
 
 def test_a_row_has_no_tokens_where_some_cannot_be_read(folder: Path, recorder: Recorder) -> None:
-    """What is known of them would pass for the whole."""
+    """A partial count would look like the total."""
     record = recorder.session(LABELS)
     record.turn_ended(build_observation(usage=TokenUsage(text_in=9, audio_out=8) + UNREAD))
     record.session_ended(build_session(stray_usage=UNREAD))
@@ -293,7 +293,7 @@ def test_a_secret_that_json_would_escape_is_taken_out_of_columns_of_json(folder:
 def test_words_that_are_no_unicode_do_not_keep_rows_from_the_disk(
     folder: Path, recorder: Recorder, words: dict[str, Any]
 ) -> None:
-    """Escapes in JSON and some HTTP parsers make such strings of a service's bytes."""
+    """JSON escapes and some HTTP parsers decode a service's bytes to such strings."""
     recorder.session(LABELS).session_ended(build_session(**words))
     recorder.session(LABELS).session_ended(build_session())
     recorder.flush()
@@ -302,7 +302,7 @@ def test_words_that_are_no_unicode_do_not_keep_rows_from_the_disk(
 
 
 def test_a_number_that_no_column_can_hold_costs_no_row_and_is_said(folder: Path, recorder: Recorder) -> None:
-    """A service's usage is JSON, whose numbers have no end."""
+    """A service reports its usage as JSON, which does not limit numbers."""
     endless = structs.replace(USAGE, text_in=10**30)
     record = recorder.session(LABELS)
     for usage in (USAGE, endless, USAGE):
@@ -389,7 +389,7 @@ def test_a_session_s_metrics_are_counted(folder: Path, recorder: Recorder) -> No
 
 
 def test_what_rows_hold_is_in_no_histogram_while_the_run_goes_on(recorder: Recorder) -> None:
-    """Each would take 172 kB, and be written anew every few seconds."""
+    """Each histogram would take 172 kB, and would be written again every few seconds."""
     record = recorder.session(LABELS)
     record.turn_ended(build_observation())
     record.session_ended(build_session())

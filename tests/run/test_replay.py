@@ -1,4 +1,4 @@
-"""Event logs: what a session's timeline was told, written down and told again."""
+"""Event logs: the input of a session's timeline, written to a file and replayed."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ ANYTHING: st.SearchStrategy[Tell] = st.one_of(BEGINS, HEARS, HEARS, SENDS, TRANS
 
 @st.composite
 def conversations(draw: st.DrawFn) -> list[tuple[Tell, int]]:
-    """What two turns may be, with anything missing and anything between: (what happens, ms since the last)."""
+    """Draw the events of two turns as (event, ms since the last), with some missing and others added."""
     told: list[Tell] = [draw(hears(data)) for data in (session_created(), session_updated())]
     for number in (1, 2):
         told.append(draw(BEGINS))
@@ -187,7 +187,7 @@ def hears(data: bytes) -> st.SearchStrategy[Tell]:
 
 
 def turn_parts(item: str, response: str) -> list[st.SearchStrategy[Tell]]:
-    """A turn that the caller speaks, and asks for, too."""
+    """Return the events of a turn that the caller speaks, and for which it also requests a response."""
     append = "input_audio_buffer.append"
     return [
         st.just(put(append, 4800, {"speech_start": MS}, False)),
@@ -209,7 +209,7 @@ def turn_parts(item: str, response: str) -> list[st.SearchStrategy[Tell]]:
 
 
 class Keeping(LoggedTimeline):
-    """A timeline that keeps what it delivered."""
+    """A timeline that stores the turns that it delivered."""
 
     def pop_turns(self, now_ns: int, judges: dict[int, SuccessPredicate] = NO_JUDGES) -> list[TurnObservation]:
         self.taken = [*getattr(self, "taken", []), *(turns := super().pop_turns(now_ns, judges))]
@@ -245,11 +245,11 @@ def test_a_log_that_is_told_again_gives_the_same_observations(
     assert again.session.retry_after_ns == live.session().retry_after_ns
 
 
-# Whole sessions.
+# Complete sessions.
 
 
 def logged(path: Path, script: PreparedScript, *, record_audio: bool = False) -> tuple[list[TurnObservation], Any]:
-    """What a session over a transport without a network gave, and its own observation; its log is in the file."""
+    """Run a session over a transport without a network, with a log; return its turns and its own observation."""
     transport, listening = GuardedTransport(Service(script.dialect)), Listening()
     transport.transmit = TransmitDelays(2_000, 20 * MS)
     log = EventLog(path, hide=str, record_audio=record_audio)
@@ -302,7 +302,7 @@ def test_a_replay_holds_what_went_over_the_wire_in_its_order(tmp_path: Path) -> 
     assert passages[0].name == "session.created"
 
 
-# Files that are no whole log.
+# Files that are not a complete log.
 
 
 @pytest.fixture(scope="module")
@@ -320,7 +320,7 @@ def test_a_log_that_was_cut_anywhere_gives_what_it_holds(folder: Path, whole: by
     again = replay_log(path)
     assert again.cut
     assert again.session.turns_started == len(again.turns) == again.session.turns_ended
-    assert again.session.outcome in ("ok", "unfinished")  # the very last line may say no more than that turns went
+    assert again.session.outcome in ("ok", "unfinished")  # the last line may only report that the turns were delivered
 
 
 def test_a_session_whose_log_was_cut_in_a_turn_is_taken_as_abandoned_there(tmp_path: Path, whole: bytes) -> None:
@@ -410,7 +410,7 @@ def test_a_file_that_cannot_be_read_is_a_usage_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", get_args(inputs.AnyInput), ids=lambda kind: kind.__name__)
 def test_every_kind_of_input_is_written_and_told_again(kind: type[inputs.Input], tmp_path: Path) -> None:
     told = EXAMPLES[kind]
-    fields = [field for field in msgspec.structs.fields(kind) if field.name != "event"]  # which the log itself fills in
+    fields = [field for field in msgspec.structs.fields(kind) if field.name != "event"]  # the log itself sets `event`
     assert [field.name for field in fields if getattr(told, field.name) == field.default] == [], "would not be missed"
     log = EventLog(tmp_path / "log.jsonl", hide=str, record_audio=False)
     live = LoggedTimeline(SessionStart(AT_NS, 1, LIMITS), GA, log=log, about=ABOUT)

@@ -1,4 +1,4 @@
-"""Conversations of every kind of step, told again: the same observations to the last field, and cut at any event."""
+"""Conversations with every kind of step, replayed: every field of the observations is equal; and cut at any event."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ NEVER_NS = 1 << 62
 
 
 class MatchingTransport(Matching, PatientTransport):
-    """The same, with deltas matched by the reader of the real transport, and handed on several at a time."""
+    """A PatientTransport whose deltas are matched as in the real transport, and delivered several at a time."""
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_conversation_told_again_from_its_log_is_the_same(
     folder: Path, held: Conversation, record_audio: bool, matches: bool
 ) -> None:
-    """A log is told delta by delta, and each is understood: the same comes of those that were matched."""
+    """A replay decodes each delta; the observations are equal to those from matched deltas."""
     logged(folder, held, record_audio, MatchingTransport if matches else PatientTransport)
 
 
@@ -75,7 +75,7 @@ def test_deltas_of_a_conversation_are_matched_and_handed_on_together() -> None:
 
 
 class Together(Listening):
-    """Counts deltas that are handed on together."""
+    """A listener that counts the deltas that it receives at once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class Together(Listening):
 
 
 def outcome(held: Conversation, kind: type[PatientTransport]) -> tuple[object, ...]:
-    """All that is observed of a conversation, and what its listener learned."""
+    """Return everything observed in a conversation, and what its listener received."""
     script, listening, clock = held.script, Listening(spent_after=held.responses), VirtualClock(START_NS)
     ends_ns = START_NS + held.ends_ns
     session, timeline, _ = seated(script, kind(held.service, clock), listening, lambda: clock.now_ns > ends_ns)
@@ -97,7 +97,7 @@ def outcome(held: Conversation, kind: type[PatientTransport]) -> tuple[object, .
 
 
 def logged(folder: Path, held: Conversation, record_audio: bool, kind: type[PatientTransport]) -> None:
-    """Hold a conversation with a log, and compare what came of it with what the log says."""
+    """Run a conversation with a log, and compare its observations with a replay of the log."""
     script, listening = held.script, Listening(spent_after=held.responses)
     log = EventLog(folder / "talk.jsonl", hide=str, record_audio=record_audio)
     timeline = LoggedTimeline(
@@ -123,7 +123,7 @@ Told = Callable[[Timeline], object]
 
 
 class Noting(Timeline):
-    """Remembers what it was told, and by when."""
+    """A timeline that stores its input and the instant of each."""
 
     def __init__(self, script: PreparedScript) -> None:
         responds = script.service_responds
@@ -167,7 +167,7 @@ def test_a_conversation_that_is_cut_at_any_event_and_instant_has_one_outcome_a_t
 
 
 def check_cut(talk: Talked, told: list[tuple[int, Told]], after_ns: int, end: Callable[[int], inputs.AnyInput]) -> None:
-    """What holds of a conversation that was told so far, and ended so much later."""
+    """Check the observations of a conversation that was cut after these inputs, and that ended `after_ns` later."""
     again, turns = Noting(talk.script), []
     for _, tell in told:
         tell(again)
@@ -177,7 +177,7 @@ def check_cut(talk: Talked, told: list[tuple[int, Told]], after_ns: int, end: Ca
     for kind in (
         inputs.ConnectionClosed(1006, end_ns),
         inputs.ScriptFinished(end_ns),
-    ):  # what comes behind changes nothing
+    ):  # later inputs change nothing
         over = again.over
         ended = again.session().outcome
         again.tell(kind)
@@ -193,7 +193,7 @@ def check_cut(talk: Talked, told: list[tuple[int, Told]], after_ns: int, end: Ca
     for turn in turns:
         assert turn.outcome
         assert turn.instants["ended"] <= end_ns
-        if turn.instants["ended"] < told[-1][0]:  # it was over before the cut
+        if turn.instants["ended"] < told[-1][0]:  # it ended before the cut
             assert (turn.outcome, turn.instants["ended"]) == (
                 whole[turn.turn].outcome,
                 whole[turn.turn].instants["ended"],

@@ -1,4 +1,4 @@
-"""A worker's part is copied whole, whatever becomes of the chunks on their way."""
+"""The complete copy of a worker's part, although chunks get lost or arrive late."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def append(folder: Path, name: str, data: bytes) -> None:
 
 
 def copy(source: PartSource, copied: PartReplica) -> int:
-    """One round without any loss; how many chunks it took."""
+    """Copy once without loss; return the number of chunks."""
     chunks = 0
     for chunk in source.chunks():
         source.note(copied.take(chunk))
@@ -99,7 +99,7 @@ def test_whatever_is_lost_comes_twice_or_late_the_copy_is_the_same(
         for chunk in source.chunks():
             fate = chance.random()
             if fate < 0.2:
-                break  # lost, and the worker starts anew
+                break  # the chunk is lost, and the worker starts again
             if fate < 0.4:
                 late.append(chunk)
             if fate < 0.3:
@@ -108,7 +108,7 @@ def test_whatever_is_lost_comes_twice_or_late_the_copy_is_the_same(
             if late and chance.random() < 0.5:
                 copied.take(late.pop(chance.randrange(len(late))))
             if fate < 0.5:
-                break  # the receipt was lost
+                break  # the receipt is lost
             source.note(receipt)
     for chunk in late:
         copied.take(chunk)

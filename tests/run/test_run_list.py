@@ -1,4 +1,4 @@
-"""Runs are found again, listed and opened."""
+"""Runs are found, listed and opened."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_what_others_wrote_into_a_document_steers_no_terminal(tmp_path: Path) ->
 
 
 def test_a_folder_without_runs_says_so_and_one_that_is_none_is_an_error(tmp_path: Path) -> None:
-    assert "".join(rtbench("runs", tmp_path).stdout.split()) == f"{tmp_path}hasnoruns"  # the lines may be several
+    assert "".join(rtbench("runs", tmp_path).stdout.split()) == f"{tmp_path}hasnoruns"  # the text may be wrapped
     with pytest.raises(UsageError, match=r"no runs in .*nowhere \(No such file"):
         kept_runs(tmp_path / "nowhere")
 
@@ -98,7 +98,7 @@ def test_the_newest_run_is_not_one_that_is_under_way(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which two runs are kept where runs are."""
+    """Return a folder with two runs in its default folder of runs."""
     folder = tmp_path_factory.mktemp("home")
     run(folder / "runs" / "one")
     run(folder / "runs" / "two", 1)

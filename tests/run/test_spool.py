@@ -1,4 +1,4 @@
-"""The spool takes the parts of workers, and gives them back."""
+"""The spool stores the parts of workers, and returns them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.run.builders import BEGAN_NS, build_run, play, tables
 
 
 def recorded(spool: Spool, *, ends: bool = True) -> None:
-    """A worker that plays a few sessions, and says what was said."""
+    """Record a worker with a few sessions and transcripts."""
     recorder = Recorder(spool, BEGAN_NS, transcripts=True)
     play(recorder)
     recorder.incident("auth_refresh", f"of worker {spool.worker}")
@@ -25,7 +25,7 @@ def recorded(spool: Spool, *, ends: bool = True) -> None:
 
 
 def run_folder(tmp_path: Path, *workers: int, ends: bool = True) -> Path:
-    """A run of these workers that nobody has closed."""
+    """Return a run of these workers that is not finalized."""
     folder, _ = build_run(tmp_path, 0)
     for worker in workers:
         recorded(Spool(folder, worker), ends=ends)
@@ -33,7 +33,7 @@ def run_folder(tmp_path: Path, *workers: int, ends: bool = True) -> Path:
 
 
 def test_a_part_is_complete_by_itself(tmp_path: Path) -> None:
-    """Its rows say whose they are, and one worker's alone make a run."""
+    """Its rows contain the number of their worker, and the part of one worker is enough for a run."""
     folder = run_folder(tmp_path, 3, 5)
     for path in folder.glob("spool/*-3.*"):
         path.unlink()

@@ -1,4 +1,4 @@
-"""What was said in a run: a line per turn, after a clean end and after a kill."""
+"""The transcripts of a run: a line per turn, after a clean end and after a kill."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def recorder(folder: Path, worker: int = 0, *, transcripts: bool = True) -> Reco
 
 
 def talk(recorder: Recorder, session_id: str, *said: str) -> None:
-    """A session with a turn for each thing that the caller said."""
+    """Record a session with a turn for each of the caller's utterances."""
     record = recorder.session(RowContext(session_id, "simulator", "voice", "dialogue"))
     record.service_session_id = "sess_1"
     for number, words in enumerate(said, 1):
@@ -118,7 +118,7 @@ def test_a_full_disk_keeps_the_lines_for_the_next_attempt(folder: Path, monkeypa
 
 
 def no_room(write: Any) -> Any:
-    """A disk that takes three bytes more."""
+    """Return a write function for a disk with room for three bytes."""
     left = [3]
 
     def cut(file: int, data: memoryview) -> int:

@@ -1,4 +1,4 @@
-"""A run folder goes to a container whole, file by file, and its signature is shown nowhere."""
+"""The upload of a complete run folder to a container, file by file; its signature is displayed nowhere."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ AZURE = "https://account.blob.core.windows.net/runs"
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """The folder of a run that ended, as far as an upload looks at it."""
+    """Return the folder of a run that ended, with the files that an upload reads."""
     folder = tmp_path / "20251120T091400Z-voice"
     (folder / "events").mkdir(parents=True)
     (folder / "turns.parquet").write_bytes(b"rows" * 50_000)
@@ -105,7 +105,7 @@ def test_a_file_that_becomes_a_link_while_others_are_uploaded_is_refused(run: Pa
         (run / "turns.parquet").symlink_to(secret)
 
     with blob_server() as server:
-        server.answers = [503]  # for the event log, which comes first
+        server.answers = [503]  # for the event log, which is the first file
         with pytest.raises(UsageError, match=r"turns\.parquet could not be uploaded to .*: it became a link"):
             Uploader(destination_of(server.url, "URL"), wait=swap).upload(run)
 

@@ -1,4 +1,4 @@
-"""The rules of validity at their limits."""
+"""The validity checks at their limits."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ BEST: dict[str, Any] = {
 def verdict(
     *metrics: MetricUncertainty, error_p99: float | None = 0.0, p50: float | None = 50.0, **changes: Any
 ) -> Any:
-    """By metrics of several targets, or by the ttfa of one."""
+    """Return the verdict from metrics of several targets, or from the ttfa of one."""
     return evaluate_checks(
         ValidityData(metrics or (MetricUncertainty("one", "ttfa", error_p99, p50),), **BEST | changes)
     )
@@ -193,7 +193,7 @@ def test_a_run_is_invalid_by_its_transcript_latency_however_exact_its_audio_is()
 
 WELL = MetricUncertainty("sim", "ttfa", 0.0, 500.0)
 INEXACT: dict[str, tuple[list[MetricUncertainty], bool, list[tuple[str, float | None, float]]]] = {
-    # (measures, whether the run is valid, what is listed as not exact: measure, figure, limit)
+    # (metrics, whether the run is valid, the uncertain metrics: name, uncertainty, limit)
     "a headline metric": ([MetricUncertainty("sim", "ttfa", 9.0, 500.0)], False, [("ttfa", 9.0, 5.0)]),
     "a metric beside the headline leaves the run valid":
         ([WELL, MetricUncertainty("sim", "response_total", 30.0, 2_000.0),
@@ -230,7 +230,7 @@ def test_calls_that_start_late_by_the_harness_make_a_run_invalid() -> None:
     assert (check.name, check.value, check.limit) == ("start_delay", 5.1, 5.0)
 
 
-# Several hosts, and parts of a merged run.
+# Several hosts, and the parts of a merged run.
 
 
 def of_host(host: str, error_p99: float = 0.0, **changes: Any) -> ValidityData:
@@ -301,7 +301,7 @@ def test_what_the_user_has_to_mend_first_is_the_remedy_of_missing_parts() -> Non
     assert check.remedy == f"{refused}; then run it again"
 
 
-# How far measures of rows can be off, and whether a run that was recorded says so.
+# The uncertainty of metrics in rows, and in the verdict of a recorded run.
 
 
 STORED = Path(__file__).parents[1] / "reports" / "stored"
@@ -451,10 +451,10 @@ LATE = {"errors_ns": {"first_audible": 99 * MS}, "widths_ns": {"speech_end": 0}}
 FAILED = build_observation(outcome="failed:x", errors_ns=EXACT | {"first_audio": 99 * MS})
 UNREADY = build_session(errors_ns={"session_created": 9 * MS, "opened": 0})
 INEXACT_RUNS: dict[str, tuple[list[Any], list[Any], bool, list[str]]] = {
-    # (turns and sessions; whether the run is valid, which measures are not exact)
+    # (turns, sessions; whether the run is valid, the uncertain metrics)
     "a response whose end is not exact leaves the run valid":
         ([build_observation(errors_ns=EXACT | {"response_done": 99 * MS})], [], True, ["response_total"]),
-    # The harness is no bottleneck where a voice cannot be told from what is behind it.
+    # The load generator is not the bottleneck if a voice cannot be distinguished from the noise behind it.
     "a begin that is found in noise makes no run invalid":
         ([build_observation(instants=HEARD, onset_uncertainty_ns=99 * MS, **LATE)], [], True, ["voice_to_voice"]),
     "one that is found late does":

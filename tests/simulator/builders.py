@@ -1,4 +1,4 @@
-"""Behaviours for tests, and what comes out of them."""
+"""Builders of behaviours, and helpers for their events."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def build_behaviour(
     servers: ResponseSlots | None = None,
     **changes: Any,
 ) -> Behaviour:
-    """An open session with `HELLO` as its only reply; `changes` go into the profile."""
+    """Return an open session with `HELLO` as its only reply; `changes` are applied to the profile."""
     rng, ids, profile = np.random.default_rng(seed), Ids("a" * 12), build_profile(**changes)
     behaviour = Behaviour(dialect, "gpt-realtime", 4_000_000_000, profile, [REPLY], rng, ids, quota, servers)
     behaviour.open(AT_NS)
@@ -57,7 +57,7 @@ def build_behaviour(
 
 
 def silence(audio_ms: int) -> str:
-    """Base64 of pcm16."""
+    """Return pcm16 silence as base64."""
     return base64.b64encode(bytes(48 * audio_ms)).decode()
 
 
@@ -66,14 +66,14 @@ def append(audio_ms: int) -> dict[str, Any]:
 
 
 def sound(*parts_ms: int, name: AudioFormatName = "pcm16") -> bytes:
-    """Speech-like noise (−20 dBFS) and silence by turns, beginning with noise."""
+    """Return speech-like noise (−20 dBFS) and silence, alternating, beginning with noise."""
     rate_hz = RATED_FORMATS[name].rate_hz
     parts = [noise(ms * rate_hz // 1000, 0 if place % 2 else 3277) for place, ms in enumerate(parts_ms)]
     return RATED_FORMATS[name].encode(np.concatenate(parts))
 
 
 def noise(samples: int, amplitude: int) -> Samples:
-    """A square wave of 400 samples' period: its level is its amplitude."""
+    """Return a square wave with a period of 400 samples: its level is its amplitude."""
     return np.where(np.arange(samples) // 200 % 2, amplitude, -amplitude).astype(np.int16)
 
 
@@ -83,7 +83,7 @@ def session_update(dialect: WireDialect, **settings: Any) -> dict[str, Any]:
 
 
 def function(name: str = "find_parcel", **properties: Any) -> dict[str, Any]:
-    """The declaration of a function all of whose properties are required."""
+    """Return the declaration of a function; all of its properties are required."""
     parameters = {"type": "object", "properties": properties, "required": list(properties)}
     return {"type": "function", "name": name, "parameters": parameters}
 
@@ -94,7 +94,7 @@ def output(call_id: str, text: str = "It is on its way.") -> dict[str, Any]:
 
 
 def hearing(dialect: WireDialect, detection: Any, name: AudioFormatName = "pcm16", model: str = "") -> dict[str, Any]:
-    """The session.update that sets turn detection, input format and, if a model is named, transcription."""
+    """Return the session.update that sets turn detection, input format and, if `model` is given, transcription."""
     transcription = {"model": model} if model else None
     if dialect.names is not GA:
         heard = {"turn_detection": detection, "input_audio_format": name, "input_audio_transcription": transcription}
@@ -106,7 +106,7 @@ def hearing(dialect: WireDialect, detection: Any, name: AudioFormatName = "pcm16
 def talk(
     behaviour: Behaviour, audio: bytes, begin_ns: int = AT_NS, *, chunk_ms: int = 100, name: AudioFormatName = "pcm16"
 ) -> list[dict[str, Any]]:
-    """What follows from audio that comes in as a microphone would send it, up to the arrival of its last chunk."""
+    """Send audio at the pace of a microphone; return the events up to the arrival of the last chunk."""
     size, events = RATED_FORMATS[name].bytes_per_s * chunk_ms // 1000, []
     for place, begin in enumerate(range(0, len(audio), size), 1):
         at_ns = begin_ns + place * chunk_ms * MS
@@ -126,12 +126,12 @@ def user_text(text: str = "Hi") -> dict[str, Any]:
 
 
 def drain(behaviour: Behaviour, until_ns: int = FOREVER_NS) -> list[dict[str, Any]]:
-    """The server's events up to an instant, decoded, with `due_ns` beside their fields."""
+    """Return the server's events up to an instant, decoded, with a field `due_ns`."""
     return [msgspec.json.decode(sent.body) | {"due_ns": sent.due_ns} for sent in behaviour.due(until_ns)]
 
 
 def answers(behaviour: Behaviour, *events: dict[str, Any]) -> list[dict[str, Any]]:
-    """What follows from the events, all of which arrive in one instant; session.created is taken before."""
+    """Send the events, all at one instant; return the events after them, without session.created."""
     drain(behaviour)
     for event in events:
         behaviour.receive(event, AT_NS)
@@ -143,7 +143,7 @@ def types(events: list[dict[str, Any]]) -> list[str]:
 
 
 def squeezed(names: list[str]) -> list[str]:
-    """Without immediate repetitions."""
+    """Return the names without immediate repetitions."""
     return [name for place, name in enumerate(names) if place == 0 or names[place - 1] != name]
 
 
@@ -157,7 +157,7 @@ def listening(
     delays: Mapping[str, float] | None = None,
     **changes: Any,
 ) -> Behaviour:
-    """An open session that listens so; `delays` are made constant, in ms."""
+    """Return an open session with this turn detection; `delays` are constant, in ms."""
     constant = {delay: LogNormal(ms, ms) for delay, ms in (delays or {}).items()}
     changes["delays"] = replace(default_profile().delays, **constant)
     behaviour = build_behaviour(dialect, seed=seed, **changes)
@@ -167,24 +167,24 @@ def listening(
 
 
 def all_of(events: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-    """The events whose type ends so."""
+    """Return the events whose type ends with `name`."""
     return [event for event in events if event["type"].endswith(name)]
 
 
 def one(events: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    """The only event whose type ends so."""
+    """Return the only event whose type ends with `name`."""
     (event,) = all_of(events, name)
     return event
 
 
 def done(events: list[dict[str, Any]]) -> dict[str, Any]:
-    """The only response that is done."""
+    """Return the only response that is done."""
     response: dict[str, Any] = one(events, "response.done")["response"]
     return response
 
 
 def begun(behaviour: Behaviour, name: str, *asked: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
-    """What follows from these events up to the first whose type ends so, and when that is."""
+    """Send events; return the events up to the first whose type ends with `name`, and the instant of that one."""
     events: list[dict[str, Any]] = []
     for event in asked:
         behaviour.receive(event, AT_NS)

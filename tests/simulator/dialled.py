@@ -1,4 +1,4 @@
-"""Connections of tests to a simulator, which wait for it on a busy machine, too."""
+"""Connections of tests to a simulator, with a timeout for a busy machine."""
 
 from __future__ import annotations
 

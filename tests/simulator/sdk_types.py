@@ -1,4 +1,4 @@
-"""Holds server events against the types of the official SDK (`openai`)."""
+"""A check of server events against the types of the official SDK (`openai`)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _types(ga: bool) -> TypeAdapter[Any]:
 
 
 def assert_typed(dialect: WireDialect, events: list[dict[str, Any]]) -> None:
-    """Each event is, whole, what the SDK says that it is."""
+    """Assert that each event is valid for the SDK's type in every field."""
     for event in events:
         typed = _types(dialect.names is GA).validate_python(event)
         assert typed.type == event["type"]

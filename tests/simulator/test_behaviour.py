@@ -295,7 +295,7 @@ def test_obfuscation_pads_words_but_not_audio() -> None:
     assert not any("obfuscation" in event for event in events if event["type"].endswith("audio.delta"))
 
 
-# Whatever a client sends
+# Any events of a client.
 
 SENSIBLE = st.sampled_from(
     [
@@ -382,7 +382,7 @@ def test_nothing_raises_and_each_response_that_was_created_is_done_once(
 
 @pytest.mark.parametrize("dialect", [AZURE_GA, AZURE_PREVIEW])
 def test_a_null_for_a_setting_leaves_it_as_it_was(dialect: WireDialect) -> None:
-    """Clients that send the SDK's types whole send a null for all that they leave out."""
+    """Clients that send the SDK's types in full send a null for each unset field."""
     voice: dict[str, Any] = (
         {"type": "realtime", "audio": {"output": {"voice": None}, "input": None}}
         if dialect.names is GA
@@ -406,7 +406,7 @@ def test_parameters_that_are_not_simulated_are_taken_and_noted() -> None:
     assert behaviour.receive({"type": "input_audio_buffer.clear"}, AT_NS).not_simulated == ()
 
 
-# A cap on the tokens of an answer cuts it there, and changes nothing of what comes before.
+# A limit on the tokens of an answer ends it early, and does not change the part before the limit.
 
 
 AZURE = (AZURE_GA, AZURE_PREVIEW)
@@ -415,11 +415,11 @@ AUDIO_TOKENS = REPLY.audio_ms // 50
 WHOLE = WORDS + AUDIO_ANSWER_TEXT_TOKENS + AUDIO_TOKENS
 LEAD = 3
 FIRST_WITH_AUDIO = LEAD + AUDIO_ANSWER_TEXT_TOKENS + 1
-"""The smallest cap with room for a token of audio, behind as much transcript as is ahead of it."""
+"""The smallest limit that has room for a token of audio after the transcript that precedes it."""
 
 
 def asked(cap: Any, *, dialect: WireDialect = AZURE_GA, audio: bool = True, name: AudioFormatName = "pcm16") -> Any:
-    """A response.create with a cap; None: without."""
+    """Return a response.create with a limit on output tokens; None for no limit."""
     output: dict[str, Any] = {} if cap is None else {"max_output_tokens": cap}
     if dialect.names is GA:
         output |= {"output_modalities": ["audio" if audio else "text"]}

@@ -1,4 +1,4 @@
-"""Delays are drawn from the distribution that a profile describes."""
+"""Delays have the distribution that a profile describes."""
 
 from __future__ import annotations
 
@@ -90,12 +90,12 @@ def test_no_delay_is_negative_and_the_same_seed_draws_the_same(delay: Delay, see
 
 SD, TIME_CONSTANT_S = 0.3, 20.0
 SEEDS = 2000
-FAR_NS = 90 * 86_400 * 10**9  # a host that has been up for three months
+FAR_NS = 90 * 86_400 * 10**9  # a host with an uptime of three months
 
 
 @cache
 def logarithms(at_s: float, seeds: int = SEEDS) -> npt.NDArray[np.float64]:
-    """The process at one instant, for many seeds."""
+    """Return the logarithm of the process at one instant, for many seeds."""
     at_ns = FAR_NS + int(at_s * 1e9)
     return np.log([DelayDrift(SD, TIME_CONSTANT_S, seed).factor(at_ns) for seed in range(seeds)])
 

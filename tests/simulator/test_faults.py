@@ -1,4 +1,4 @@
-"""A fault is read from a profile or from one line, which say the same."""
+"""A fault is read from a profile or from one line, with the same result."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_the_wait_that_a_refusal_asks_for_can_be_chosen_or_left_out() -> None:
     assert silent.headers == {}
 
 
-# Refusals say how long to stay away, and never too short.
+# Refusals state how long to wait; the wait is never too short.
 
 
 @given(wait_ns=st.integers(1, 10**12))

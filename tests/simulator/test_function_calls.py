@@ -55,14 +55,14 @@ CALL = ["response.output_item.added", "conversation.item.added", "response.funct
 def with_tools(
     *tools: dict[str, Any], dialect: WireDialect = AZURE_GA, seed: int = 1, settings: Any = None, **habits: Any
 ) -> Behaviour:
-    """A session that declares these functions; `habits` are of the profile's `functions`."""
+    """Return a session that declares these functions; `habits` are settings of `functions` in the profile."""
     behaviour = build_behaviour(dialect, seed=seed, functions=FunctionCalls(**habits))
     answers(behaviour, session_update(dialect, tools=list(tools or [PARCEL]), **(settings or {})))
     return behaviour
 
 
 def calls(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The calls of the one response in these events."""
+    """Return the function calls of the one response in these events."""
     return [item for item in done(events)["output"] if item["type"] == "function_call"]
 
 
@@ -134,7 +134,7 @@ def test_a_cap_counts_arguments_too() -> None:
     assert (done(events)["status"], done(events)["usage"]["output_tokens"]) == ("incomplete", 2)
 
 
-# Answers in parts: a commentary, a pause, and the answer.
+# Answers in parts: a preamble, a pause, and the answer.
 
 
 ALWAYS = PreambleSettings(share=1.0)
@@ -237,14 +237,14 @@ def test_speech_over_a_part_closes_that_part_and_opens_no_further_one(place: int
     assert_typed(AZURE_GA, events)
 
 
-# Fillers, as Azure Voice Live speaks them where a session asks for them: ahead of a late answer, and during calls.
+# Fillers as Azure Voice Live speaks them if a session requests them: before a late answer, and during function calls.
 
 
 STATIC = {"type": "static_interim_response", "texts": ["One moment."]}
 
 
 def asking(*triggers: str, first_audio_ms: float = 3_000, **setting: Any) -> Behaviour:
-    """A session that asks for fillers, may call a function in each turn, and answers after so long."""
+    """Return a session that requests fillers, may call a function in each turn, and answers after `first_audio_ms`."""
     delays = default_profile().delays
     slow = {name: LogNormal(first_audio_ms, first_audio_ms) for name in ("first_audio", "first_text")}
     changes: dict[str, Any] = {"delays": delays.__class__(**vars(delays) | slow), "functions": FunctionCalls(share=0.0)}
@@ -285,7 +285,7 @@ def test_an_answer_in_text_or_of_a_session_that_asks_for_fillers_during_calls_al
 
 
 def calling(*triggers: str) -> tuple[Behaviour, list[dict[str, Any]]]:
-    """A session in which a function was just called, and what was said of that."""
+    """Return a session that has just called a function, and the events of the call."""
     behaviour = asking(*triggers)
     tools = [function("find_parcel")]
     answers(behaviour, session_update(VOICE_LIVE, tools=tools, tool_choice="required"))
@@ -316,7 +316,7 @@ def test_a_response_may_have_a_setting_of_its_own() -> None:
     assert len(all_of(events, "output_item.added")) == 2
 
 
-# The arguments of a simulated function call fit the schema of the function.
+# The arguments of a simulated function call are valid for the schema of the function.
 
 
 SIMPLE = st.one_of(

@@ -1,4 +1,4 @@
-"""The truth log is one JSON object per line, readable as far as it goes."""
+"""The truth log has one JSON object per line, and is readable even if it is not complete."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def written(path: Path) -> Path:
 
 
 def out(type: str, due_ns: int, start_ns: int, end_ns: int | None, frame: int, **more: Any) -> dict[str, Any]:
-    """The line of an event that was sent."""
+    """Return the line of an event that was sent."""
     line = {"session": "sess_1", "direction": "out", "type": type, "due_ns": due_ns, "send_start_ns": start_ns,
             "send_end_ns": end_ns, "response": None, "audio_bytes": 0, "frame_bytes": frame}  # fmt: skip
     return line | more
 
 
 def came(type: str, at_ns: int, source: str = "kernel", **more: Any) -> dict[str, Any]:
-    """The line of an event that was received."""
+    """Return the line of an event that was received."""
     line = {"session": "sess_1", "direction": "in", "type": type, "at_ns": at_ns, "earliest_ns": at_ns,
             "timestamp_source": source, "event_id": None, "response": None}  # fmt: skip
     return line | more
@@ -129,7 +129,7 @@ def test_what_two_write_into_one_log_does_not_mix(tmp_path: Path) -> None:
         assert [line["at_ns"] for line in lines if line["status"] == status] == list(range(2000))
 
 
-# The simulator says how late it was.
+# The simulator reports its own lateness.
 
 
 def served(lateness: LatenessCounts, *, sessions: int = 1, refused: int = 0, struck: int = 0) -> ServedCounts:

@@ -1,4 +1,4 @@
-"""Upgrade requests, judged as the services judge them."""
+"""Upgrade requests, accepted or refused as by the services."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def accepted(
 
 
 def complaint(*asked: Any) -> PostUpgradeRefusal:
-    """What is said after the upgrade."""
+    """Return the refusal that follows the upgrade."""
     said = accepted(*asked).complaint
     assert said is not None
     return said

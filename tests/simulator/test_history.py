@@ -1,4 +1,4 @@
-"""A response reads the whole conversation again: what that costs, what of it is cached, what has no room."""
+"""A response reads the whole conversation again: its cost, the cached part of it, and the part without room."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from tests.simulator.sdk_types import assert_typed
 
 DIALECTS = (AZURE_GA, AZURE_PREVIEW)
 EXACT = TokenCache(block_tokens=1)
-"""A cache that misses nothing of what is the same."""
+"""A cache that finds everything that is equal."""
 IMAGE = "data:image/png;base64,iVBORw0KGgo="
 
 
@@ -69,13 +69,13 @@ def text(letters: int) -> dict[str, Any]:
 
 
 def written(dialect: WireDialect = AZURE_GA, **response: Any) -> dict[str, Any]:
-    """A response.create whose answer is text, of as many tokens each time, and that reads short instructions."""
+    """Return a response.create with short instructions; each answer is text with the same number of tokens."""
     kinds = "output_modalities" if dialect.names is GA else "modalities"
     return {"type": "response.create", "response": {kinds: ["text"], "instructions": "Hum.", **response}}
 
 
 def usage(behaviour: Behaviour, *events: dict[str, Any]) -> dict[str, Any]:
-    """That of the one response that follows from the events."""
+    """Return the usage of the one response to the events."""
     told: dict[str, Any] = done(answers(behaviour, *events))["usage"]
     return told
 
@@ -106,7 +106,7 @@ def test_a_response_with_an_input_of_its_own_reads_nothing_else_and_leaves_the_c
     assert second["input_token_details"]["cached_tokens"] == first["input_tokens"]
 
 
-# The cache
+# The cache.
 
 
 @given(
@@ -149,7 +149,7 @@ CHANGES = st.one_of(
 
 
 class Books:
-    """Keeps what each item costs, (text, audio, image), apart from the simulator."""
+    """An independent account of the tokens of each item: (text, audio, image)."""
 
     def __init__(self) -> None:
         self.behaviour = build_behaviour(cache=EXACT)
@@ -203,7 +203,7 @@ class Books:
             self.items[place] = item_id, (0, -(-self.spoken_ms[item_id] // 50), 0)
 
     def expect(self, details: dict[str, Any]) -> None:
-        """Hold what a response says that it read against the books."""
+        """Check the input tokens that a response reports against the account."""
         now = [("Hum.", (1, 0, 0)), *self.items]
         same = list(takewhile(lambda pair: pair[0] == pair[1], zip(now, self.read, strict=False)))
         assert kinds(details) == tuple(map(sum, zip(*(tokens for _, tokens in now), strict=True)))
@@ -220,7 +220,7 @@ def test_whatever_becomes_of_its_items_a_conversation_costs_what_they_come_to(ch
     books.change("write", None)
 
 
-# Reading takes time
+# Reading takes time.
 
 
 @pytest.mark.parametrize(
@@ -251,18 +251,21 @@ def test_the_truth_log_is_told_what_was_read_and_how_a_response_ended() -> None:
     }
 
 
-# No room
+# Conversations that exceed the context.
 
 
 def truncating(truncation: Any, limit_tokens: int | None = 101, **changes: Any) -> Behaviour:
-    """A session of a model that reads 100 tokens behind the short instructions."""
+    """Return a session of a model that reads 100 tokens after the short instructions."""
     behaviour = build_behaviour(context_limit_tokens=limit_tokens, cache=EXACT, **changes)
     answers(behaviour, session_update(AZURE_GA, truncation=truncation))
     return behaviour
 
 
 def read_by_turns(behaviour: Behaviour, turns: int) -> list[int]:
-    """The input of each response behind the instructions, each turn being 20 tokens and its answer not kept."""
+    """Return the input tokens of each response without the instructions.
+
+    Each turn has 20 tokens, and no answer is stored.
+    """
     return [usage(behaviour, text(80), written(conversation="none"))["input_tokens"] - 1 for _ in range(turns)]
 
 
@@ -318,7 +321,8 @@ def test_the_newest_item_is_read_even_if_it_is_too_long_by_itself() -> None:
     assert usage(truncating("auto"), text(4000), written())["input_tokens"] == 1 + 1000
 
 
-# A truncate cuts an item: its audio, its transcript, its tokens, and what a later truncate is judged by.
+# A truncation shortens an item: its audio, transcript and tokens, and the length against which later truncations are
+# checked.
 
 
 LENGTH_MS = REPLY.audio_ms
@@ -331,13 +335,13 @@ def create_in(dialect: WireDialect, name: AudioFormatName) -> dict[str, Any]:
 
 
 def spoken(behaviour: Behaviour, message: dict[str, Any] = CREATE) -> str:
-    """The id of the item that a whole response has made."""
+    """Return the id of the item of a complete response."""
     item_id: str = one(answers(behaviour, message), "output_item.added")["item"]["id"]
     return item_id
 
 
 def input_tokens(behaviour: Behaviour) -> int:
-    """The input of a response that adds nothing to the conversation."""
+    """Return the input tokens of a response that adds nothing to the conversation."""
     aside = {"type": "response.create", "response": {"conversation": "none"}}
     tokens: int = done(answers(behaviour, aside))["usage"]["input_tokens"]
     return tokens

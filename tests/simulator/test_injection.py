@@ -1,4 +1,4 @@
-"""What faults make of the events of a behaviour, on a clock of the test's own."""
+"""The effect of faults on the events of a behaviour, with the instants of the test."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def injector(
 
 
 def made(behaviour: Behaviour) -> list[OutgoingEvent]:
-    """A greeting and a response, as the service would send them."""
+    """Return the events of a greeting and a response, as the service would send them."""
     events = list(behaviour.due(AT_NS + SECOND))
     behaviour.receive(CREATE, AT_NS + SECOND)
     return [*events, *behaviour.due(FOREVER_NS)]
@@ -101,7 +101,7 @@ def test_a_connection_is_struck_ahead_of_the_event_of_the_place(
 
     assert done.count(struck) == 1
     assert (types(sent(ahead)) or [""])[-1] == (behind or "")
-    assert len(sent(done)) == len(made(build_behaviour()))  # what follows, where the connection goes on
+    assert len(sent(done)) == len(made(build_behaviour()))  # the events after it, if the connection continues
 
 
 def test_one_who_stops_in_between_gets_the_rest_later_and_due_then() -> None:
@@ -211,7 +211,7 @@ def test_the_first_input_of_each_response_is_a_place() -> None:
     assert list(struck.actions([], AT_NS)) == [read_line("close,at=input")]
 
 
-# Events
+# Faults of events.
 
 
 def test_an_error_comes_ahead_of_the_event() -> None:
@@ -248,7 +248,7 @@ def test_a_response_is_ended_ahead_of_time(
 
     assert (final["status"], final["status_details"]) == (status, details)
     behaviour.receive(CREATE, AT_NS + 100 * SECOND)
-    assert "response.created" in types(list(behaviour.due(FOREVER_NS)))  # it is not active any more
+    assert "response.created" in types(list(behaviour.due(FOREVER_NS)))  # it is no longer active
 
 
 def test_a_response_without_audio_bills_none() -> None:

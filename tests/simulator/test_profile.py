@@ -1,4 +1,4 @@
-"""A profile is read whole, and a mistake in it is told with its line."""
+"""A profile is read completely, and an error in it is reported with its line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quotas run down for real, and say how long until there is room again."""
+"""Quotas are used up, and report how long until there is room again."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_a_wait_in_words_is_never_too_short(span_ns: int) -> None:
     assert 0 <= told_ns - span_ns < 1_000_000
 
 
-# Responses that a server's quota has no room for.
+# Responses for which a server's quota has no room.
 
 
 @pytest.mark.parametrize("dialect", [AZURE_GA, AZURE_PREVIEW])
@@ -218,14 +218,14 @@ def test_a_failed_response_lets_the_next_one_find_the_same_cache() -> None:
     assert usage["input_token_details"]["cached_tokens"] >= 960
 
 
-# Responses that wait for one of so many servers.
+# Responses that wait for one of a number of response slots.
 
 
 Span = tuple[int, int]
 
 
 def span_ns(seed: int, **shared: Any) -> Span:
-    """When the response of a session is created that asks for it AT_NS, and when it is done."""
+    """Return the instants at which a session's response, requested at AT_NS, is created and done."""
     events = answers(build_behaviour(seed=seed, **shared), CREATE)
     return one(events, "response.created")["due_ns"], one(events, "response.done")["due_ns"]
 
@@ -240,7 +240,7 @@ def test_a_response_waits_until_the_one_before_it_is_done() -> None:
 
 
 def test_open_sessions_make_responses_slower_beyond_so_many_and_no_more_once_they_have_ended() -> None:
-    """Their paces stay as they are."""
+    """The delay of a response grows; its pace after that does not change."""
     alone, servers = span_ns(3), ResponseSlots()
     slow: dict[str, Any] = {"servers": servers, "slowdown": Slowdown(sessions=2, per_session=0.5)}
     others = [build_behaviour(seed=seed, **slow) for seed in range(2)]

@@ -1,4 +1,4 @@
-"""Replies are real speech, cut into the blocks that the service sends (docs/protocol.md, "Audio")."""
+"""Replies are real speech, divided into the blocks that the service sends (docs/protocol.md, "Audio")."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from bench.simulator.recorded_replies import (
 
 
 def heard(reply: RecordedReply, name: AudioFormatName) -> Samples:
-    """What a client decodes of a reply."""
+    """Return the samples that a client decodes from a reply."""
     return FORMATS[name].decode(b"".join(base64.b64decode(block.encoded[1:-1]) for block in reply.blocks[name]))
 
 

@@ -1,4 +1,4 @@
-"""What a response is made of, and when each part is due."""
+"""The parts of a response, and the due times of each."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def planned(content: ResponseContent, asked: ResponseRequest, seed: int = 1, **c
 
 
 def first_ns(plan: ResponsePlan, part: int, *, audio: bool) -> int:
-    """When the first delta of a part is due; of audio, its first block."""
+    """Return the due time of the first delta of a part; for audio, of its first block."""
     return next(delta.due_ns for delta in plan.parts[part].schedule.deltas if delta.audio is audio)
 
 
@@ -100,7 +100,7 @@ def test_calls_follow_one_another_by_a_token_and_the_response_is_done_behind_the
     assert plan.done_ns > ends[-1]
 
 
-# When the events of a part of a response are due.
+# The due times of the events of one part of a response.
 
 
 @pytest.mark.parametrize("burst", [1, 3])
@@ -142,7 +142,7 @@ def due(planned: Outbox, now_ns: int) -> list[tuple[int, str]]:
 
 Steps = list[tuple[int, str]]
 COMES: dict[str, tuple[list[Steps], int, Steps, int | None]] = {
-    # (series, now, what is due, when the next is)
+    # (series, now, the steps that are due, the due time of the next)
     "steps come by instant and in one instant in the order of adding":
         ([[(10, "a1"), (30, "a2")], [(10, "b1"), (20, "b2")]], 30,
          [(10, "a1"), (10, "b1"), (20, "b2"), (30, "a2")], None),
@@ -175,7 +175,7 @@ def test_a_dropped_series_never_comes() -> None:
     assert due(planned, 30) == [(30, "c")]
 
 
-# Which events share a write.
+# The events that share a write.
 
 
 @given(instants=st.lists(st.integers(0, 3)).map(sorted), size=st.integers(1, 4))

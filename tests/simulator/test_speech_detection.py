@@ -1,4 +1,4 @@
-"""Speech begins and ends at frames that do not depend on how the audio was cut."""
+"""Speech begins and ends at frames that do not depend on how the audio was divided."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ def heard(name: AudioFormatName = "pcm16", detection: EffectiveTurnDetection | N
 
 
 class SpeechChange(NamedTuple):
-    """Speech began or ended. `frame`: its first active frame, or its last; `heard`: how many frames told so."""
+    """A start or an end of speech.
+
+    `frame`: its first or last active frame; `heard`: the number of frames after which it was detected.
+    """
 
     began: bool
     frame: int
@@ -40,7 +43,7 @@ class SpeechChange(NamedTuple):
 
 
 def changes(frames: str, silence_ms: float, stream: InputAudio | None = None) -> Iterator[SpeechChange]:
-    """What is heard in frames of 10 ms; # is active, . is not."""
+    """Yield the changes that are detected in frames of 10 ms; # is an active frame, . is not."""
     stream = stream or InputAudio()
     stream.silence_ms = silence_ms
     audio = b"".join(RATED_FORMATS["pcm16"].encode(noise(240, 3277 if frame == "#" else 0)) for frame in frames)
@@ -131,7 +134,7 @@ def test_speech_ends_exactly_where_so_much_silence_follows_its_last_frame(frames
             assert frames[change.frame : change.heard] == "#" + "." * (silence_ms // 10)
 
 
-# The stream of input audio keeps its clock and its places, whatever formats and chunks it comes in.
+# The stream of input audio maintains its clock and its positions with any formats and chunks.
 
 
 NAMES: tuple[AudioFormatName, ...] = tuple(RATED_FORMATS)
@@ -141,7 +144,7 @@ SILENCE_MS = 200
 def speech_in(
     audio: bytes, sizes: Sequence[int] = (4800,), name: AudioFormatName = "pcm16", stream: InputAudio | None = None
 ) -> list[SpeechEdge]:
-    """What is heard in audio that is appended in pieces of these sizes, over and over."""
+    """Return the changes that are detected in audio that is appended in pieces of these sizes, cyclically."""
     stream = stream or InputAudio()
     stream.silence_ms = SILENCE_MS
     found: list[SpeechEdge] = []

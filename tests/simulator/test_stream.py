@@ -1,4 +1,4 @@
-"""Bytes go out at once, or wait in order; bytes come in with an instant."""
+"""Bytes are sent immediately, or wait in order; received bytes have a timestamp."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from tests.system.simulator.talk import CREATE_FRAME, UPGRADE
 
 @dataclass
 class Pair:
-    """A stream and its peer. `ended` is set when the stream's socket is gone."""
+    """A stream and its peer. `ended` is set when the stream's socket is closed."""
 
     stream: ServerStream
     peer: socket.socket
@@ -71,7 +71,7 @@ def with_pair(check: Callable[[Pair], Awaitable[None]]) -> None:
 
 
 def test_what_has_no_room_waits_its_turn_and_says_so() -> None:
-    big, small = bytes(range(256)) * 100_000, b"the end"  # 25 MB: no socket buffer holds that
+    big, small = bytes(range(256)) * 100_000, b"the end"  # 25 MB: more than any socket buffer
 
     async def check(pair: Pair) -> None:
         assert pair.stream.write(small) is True
@@ -129,7 +129,7 @@ def test_a_peer_that_does_not_read_is_cut_before_it_takes_all_memory(monkeypatch
     with_pair(check)
 
 
-# Who is due next, of all connections.
+# The order of due times over all connections.
 
 
 PLANS = st.lists(st.tuples(st.sampled_from("abcd"), st.one_of(st.none(), st.integers(0, 20))))
@@ -179,7 +179,7 @@ def test_one_who_is_planned_again_while_others_are_taken_comes_again_where_due()
 
 @dataclass(eq=False)
 class Bell:
-    """Notes when it is told to send, and who was told before."""
+    """A sender that records its lateness, and the order of all senders."""
 
     told: list[Bell]
     due_ns: int = 0
@@ -194,7 +194,7 @@ class Bell:
 
 
 def rung(*delays_ms: float, fails: int | None = None) -> list[Bell]:
-    """Bells in the order in which they were planned, each with what was told."""
+    """Return senders with these delays, after all of them have sent."""
 
     async def run() -> list[Bell]:
         loop = asyncio.get_running_loop()
@@ -224,7 +224,7 @@ def test_one_who_fails_does_not_silence_the_others() -> None:
     assert first.told == [first, second]
 
 
-# What has ended is freed at once: under load nobody looks for garbage.
+# Objects that are no longer needed are freed immediately, because the garbage collector does not run under load.
 
 
 CLOSE_FRAME = b"\x88\x82\x00\x00\x00\x00\x03\xe8"
@@ -270,7 +270,7 @@ def test_a_behaviour_that_has_ended_is_freed(play: Callable[[], Behaviour]) -> N
 
 
 class _Watched(Server):
-    """Keeps weak references to what it served."""
+    """A server with weak references to the objects of its last session."""
 
     served: Sequence[Callable[[], object]] = ()
 

@@ -1,4 +1,4 @@
-"""The identity endpoint answers as App Service's does, or fails as it was told to."""
+"""The identity endpoint answers as that of App Service, or fails as configured."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_share_of_the_requests_is_drawn_by_the_seed() -> None:
     assert 10 < struck[0].count(500) < 40
 
 
-# Tokens look like Entra ID's, live as long as they say, and are told apart by number.
+# Tokens have the form of those of Entra ID, are valid for exactly the stated time, and differ by a number.
 
 
 BETWEEN_SECONDS_S = 1_800_000_000.5

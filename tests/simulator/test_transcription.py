@@ -1,4 +1,4 @@
-"""Transcription: of sessions that do nothing else, which answer nothing, and beside answers."""
+"""Transcription: in sessions that only transcribe, which send no answers, and in sessions with answers."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def update(dialect: WireDialect, model: str | None = None, detection: Any = None
 
 
 def transcriber(dialect: WireDialect, *settings: Any, profile: TranscriptSettings = WORDS, **further: Any) -> Behaviour:
-    """An open session with these settings."""
+    """Return an open session with these settings."""
     behaviour = build_behaviour(dialect, transcripts=profile)
     assert [
         event for event in answers(behaviour, update(dialect, *settings, **further)) if event["type"] == "error"
@@ -60,7 +60,7 @@ def transcriber(dialect: WireDialect, *settings: Any, profile: TranscriptSetting
 
 
 def heard(behaviour: Behaviour) -> list[dict[str, Any]]:
-    """What follows from 2.4 s of audio that the client commits."""
+    """Return the events after 2.4 s of audio that the client commits."""
     return answers(behaviour, append(2400), COMMIT)
 
 
@@ -81,7 +81,7 @@ def test_a_session_that_only_transcribes_is_announced_and_updated_as_what_it_is(
         assert_typed(dialect, [created, updated])
     else:
         assert updated["session"]["input_audio_transcription"] == {"model": "gpt-4o-transcribe"}
-        # what the type says of the key: it is not present when a session is updated by WebSocket
+        # the SDK's documentation of the key: it is absent if a session is updated by WebSocket
         secret = {"client_secret": {"value": "", "expires_at": 0}}
         assert_typed(dialect, [updated | {"session": updated["session"] | secret}])
 
@@ -191,14 +191,14 @@ def test_nothing_is_written_down_before_a_model_was_named() -> None:
     assert not [event for event in events if event["type"].startswith(FAMILY)]
 
 
-# In a session that answers, the caller's audio is transcribed where the session asks for it.
+# A session with answers transcribes the caller's audio if the session requests it.
 
 
 AZURE = (AZURE_GA, AZURE_PREVIEW)
 
 
 def transcribed(behaviour: Behaviour) -> list[dict[str, Any]]:
-    """The events of transcription that follow from 2.3 s of audio which the client commits."""
+    """Return the events of transcription after 2.3 s of audio that the client commits."""
     behaviour.receive(append(2300), AT_NS)
     behaviour.receive(COMMIT, AT_NS)
     return [event for event in drain(behaviour) if "transcription" in event["type"]]

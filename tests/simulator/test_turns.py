@@ -1,4 +1,4 @@
-"""The caller's turns, by VAD and by the client meanwhile: in the orders of the service."""
+"""The caller's turns, by VAD and by events of the client at the same time: in the order of the service."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_delays_count_from_the_append_that_tells() -> None:
     assert at_ms["created"] == 1500 + 20 + 5 + 50
 
 
-# Commit, clear and updates while the service listens
+# Commit, clear and updates while the service listens.
 
 
 def test_a_commit_in_mid_speech_makes_the_announced_item_and_no_response() -> None:
@@ -144,7 +144,7 @@ def test_turn_detection_can_be_switched_off_and_on(dialect: WireDialect) -> None
     assert one(on, "speech_stopped")["audio_end_ms"] == 1700
 
 
-# Whatever a client says
+# Any events of a client.
 
 IDLE = VAD | {"idle_timeout_ms": 5_000}
 DETECTIONS = st.sampled_from([
@@ -191,10 +191,10 @@ def test_speech_starts_and_stops_by_turns_and_every_response_is_done_once(
             assert event["item_id"] in added
 
 
-# How long a silence the service waits for: semantic VAD and the idle timeout.
+# The silence that ends a turn: semantic VAD and the idle timeout.
 
 
-# Semantic VAD
+# Semantic VAD.
 
 
 @pytest.mark.parametrize(
@@ -222,11 +222,11 @@ def test_semantic_vad_waits_for_its_drawn_silence(dialect: WireDialect) -> None:
     assert done(events)["status"] == "completed"
 
 
-# Idle timeout
+# Idle timeout.
 
 
 def answered(behaviour: Behaviour) -> tuple[list[dict[str, Any]], float]:
-    """A response that the client asked for; and when, in ms, its audio will have been played."""
+    """Return the events of a response that the client requested, and the time in ms at which its playback would end."""
     behaviour.receive(CREATE, AT_NS)
     events = drain(behaviour, AT_NS + 4 * SECOND)
     first_ns = next(event["due_ns"] for event in events if event["type"].endswith("audio.delta"))
@@ -285,11 +285,11 @@ def test_no_timeout_interrupts_a_response() -> None:
     assert "error" not in types(events)
 
 
-# What becomes of a response when the caller speaks.
+# The effect of the caller's speech on a response.
 
 
 def spoken_over(behaviour: Behaviour, audio: bytes) -> list[dict[str, Any]]:
-    """A response that the client asked for, and audio that begins a second later."""
+    """Return the events of a response that the client requested, with audio of the caller from 1 s later on."""
     behaviour.receive(CREATE, AT_NS)
     events = drain(behaviour, AT_NS + SECOND)
     return events + talk(behaviour, audio, AT_NS + SECOND)
@@ -323,7 +323,7 @@ def test_a_response_that_must_not_be_interrupted_goes_on_and_the_turn_gets_none(
     assert one(events, "committed")["item_id"]
 
 
-# A VAD may take short sounds, and what is said over a reply, for no speech: nothing is told, and nothing stops.
+# A VAD may ignore short sounds and speech over a reply: it reports nothing, and the reply continues.
 
 
 DEAF = SpeechDetection(ignored_barge_in_share=1.0)

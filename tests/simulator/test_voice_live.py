@@ -1,4 +1,4 @@
-"""Sessions of Azure Voice Live: preview's events, and settings of their own."""
+"""Sessions of Azure Voice Live: the events of preview, and settings of its own."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def update(**session: Any) -> dict[str, Any]:
 
 
 def opened(**session: Any) -> Behaviour:
-    """A session with these settings."""
+    """Return a session with these settings."""
     behaviour = build_behaviour(VOICE_LIVE)
     assert types(answers(behaviour, update(**session))) == ["session.updated"]
     return behaviour
@@ -58,7 +58,7 @@ def test_it_opens_with_what_its_client_needs() -> None:
 
 
 def test_settings_of_a_typed_client_are_taken_and_shown() -> None:
-    """As the client makes them of its own models."""
+    """The settings come from the client's own models."""
     wanted = models.RequestSession(
         modalities=["text", "audio"],
         instructions="Be brief.",
@@ -181,7 +181,7 @@ def test_audio_of_16_khz_is_as_long_as_it_sounds() -> None:
         behaviour.receive({"type": "input_audio_buffer.append", "audio": chunk}, AT_NS + begin // 32 * MS)
     events = drain(behaviour)
 
-    assert one(events, "speech_started")["audio_start_ms"] == 0  # 300 ms less the padding
+    assert one(events, "speech_started")["audio_start_ms"] == 0  # 300 ms minus the padding
     assert one(events, "speech_stopped")["audio_end_ms"] == 300 + 800 + 500
 
 

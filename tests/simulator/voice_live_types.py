@@ -1,4 +1,4 @@
-"""Holds server events against the models of Azure Voice Live's own client (`azure-ai-voicelive`)."""
+"""A check of server events against the models of Azure Voice Live's own client (`azure-ai-voicelive`)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from azure.ai.voicelive.models import ServerEvent, _models
 
 NAMES = vars(_models) | {"_models": models, "_unions": _unions}
 UNSAID = {"rate_limits.updated"}
-"""Events of preview that this client has no model of, and passes over."""
+"""Events of preview for which this client has no model, and which it ignores."""
 OF_REQUESTS = {_models.RequestAudioContentPart: {"audio"}}
-"""What only a client says: an item as a service shows it has no audio in it."""
+"""Fields that only a client sends: an item from a service contains no audio."""
 
 
 def assert_voice_live(events: list[dict[str, Any]]) -> None:
-    """Each event is one that the client knows, and has, at any depth, whatever its model needs."""
+    """Assert that the client knows each event, and that all required fields are present at any depth."""
     for event in events:
         model = ServerEvent._deserialize(event, [])
         if event["type"] not in UNSAID:

@@ -1,4 +1,4 @@
-"""The command line as a process: what a closed pipe does to its exit status."""
+"""The command line as a process: the effect of a closed pipe on its exit status."""
 
 from __future__ import annotations
 

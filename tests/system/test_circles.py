@@ -1,4 +1,4 @@
-"""Which tests may start a process (`tests/conftest.py`)."""
+"""The tests that may start a process (`tests/conftest.py`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The image, the manifests and the load test of docs/deploy are what their readers take; their options exist."""
+"""The image, the manifests and the load test of docs/deploy are valid for their readers, and their options exist."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OWN_VARIABLES = {"AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_DEPLOYMENT_NAME", "AZURE
 
 
 def walked(value: Any) -> Iterator[Any]:
-    """Every object in a document."""
+    """Yield every object in a document."""
     if isinstance(value, dict):
         yield value
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
@@ -63,7 +63,7 @@ def test_the_load_test_names_the_files_that_are_there_and_a_wheel() -> None:
 
 
 def jobs() -> dict[str, tuple[Any, Any]]:
-    """Each Job of the run, with its container."""
+    """Return each Job of the run, with its container."""
     specs = {each["metadata"]["name"]: each["spec"] for each in documents(JOB) if each["kind"] == "Job"}
     return {name: (spec, *spec["template"]["spec"]["containers"]) for name, spec in specs.items()}
 
@@ -130,7 +130,7 @@ def command_lines() -> Iterator[list[str]]:
             yield spec["args"]
         if "command" in spec:
             yield spec["command"].split()
-    yield documents(COMPOSE)[0]["services"]["load"]["command"][1:]  # the first word is `locust`
+    yield documents(COMPOSE)[0]["services"]["load"]["command"][1:]  # without the first word, `locust`
 
 
 PARSE = """
@@ -168,7 +168,7 @@ def test_no_key_and_no_signature_stands_in_a_manifest() -> None:
 
 
 def instructions() -> list[tuple[str, str]]:
-    """(instruction, the rest) of the Dockerfile, line ends with a backslash joined."""
+    """Return (instruction, the rest) for each line of the Dockerfile; lines that end with a backslash are joined."""
     text = re.sub(r"\\\n\s*", "", (DEPLOY / "Dockerfile").read_text())
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     return [(word, rest) for word, _, rest in (line.partition(" ") for line in lines)]
@@ -253,7 +253,10 @@ SAYS = 'echo "${0##*/} $*"'
 
 
 def entry_point(folder: Path, *words: str, locust: str = SAYS, **environment: str) -> subprocess.Popen[str]:
-    """The image's entry point, with a `locust` and an `rtbench` that say how they are called; what locust does."""
+    """Start the image's entry point with a fake `rtbench` that prints its arguments, and a fake `locust`.
+
+    `locust`: the shell code of the fake; by default it prints its arguments too.
+    """
     for name, does in (("locust", locust), ("rtbench", SAYS)):
         (folder / name).write_text(f"#!/bin/sh\n{does}\n")
         (folder / name).chmod(0o755)
@@ -263,7 +266,7 @@ def entry_point(folder: Path, *words: str, locust: str = SAYS, **environment: st
 
 @pytest.fixture
 def left(tmp_path: Path) -> dict[str, str]:
-    """The environment of a worker that uploads, of whose runs one is left there."""
+    """Return the environment of a worker that uploads, with one of its runs still on disk."""
     (tmp_path / "runs" / "left").mkdir(parents=True)
     (tmp_path / "runs" / "left" / "run.json").write_text("{}")
     (tmp_path / "runs" / "other").mkdir()
@@ -282,7 +285,7 @@ def test_a_worker_uploads_what_its_master_has_not_got_and_ends_as_it_ended(
 
 
 def test_a_worker_that_uploads_ends_in_order_when_it_is_told_to(tmp_path: Path, left: dict[str, str]) -> None:
-    """The signal reaches Locust, which takes its time; what it leaves is uploaded after that."""
+    """The signal reaches Locust, which takes some time; its remaining runs are uploaded after that."""
     waits = 'trap "echo told; sleep 0.2; echo ended; exit 0" TERM; echo ready; while :; do sleep 0.05; done'
     with entry_point(tmp_path, "--worker", locust=waits, **left) as process:
         assert process.stdout is not None
@@ -324,7 +327,7 @@ def test_what_the_image_is_made_of_is_there_and_not_ignored() -> None:
 
 
 def test_the_load_of_the_compose_file_reaches_the_simulator_on_a_loopback_that_they_share() -> None:
-    """Plain ws:// is for loopback alone: the load stands in the network of the simulator, once that listens."""
+    """Plain ws:// is only for loopback: the load uses the network of the simulator, after that listens."""
     services = documents(COMPOSE)[0]["services"]
     url = services["load"]["environment"]["LOCUST_URL"]
     port = services["simulator"]["command"][-1]

@@ -1,4 +1,4 @@
-"""A process that a fork server makes cannot tell: whatever it sees is what a started one sees."""
+"""A process from a fork server cannot detect it: its environment is the same as that of a started process."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ print("to stderr", file=sys.stderr)
 
 @pytest.fixture
 def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder whose module `look` is prepared for."""
+    """Return a folder, and prepare its module `look`."""
     monkeypatch.setitem(forked.PREPARATIONS, ("look",), "import decimal")
     monkeypatch.setitem(forked.PROGRAMS, "import decimal", "import decimal")
     return tmp_path
@@ -57,7 +57,7 @@ def both(command: list[str], **how: Any) -> list[subprocess.CompletedProcess[str
         **{name: value for name, value in how.items() if name not in ("capture_output", "text", "timeout")},
     ) as process:  # fmt: skip
         output, errors = process.communicate(given, timeout=GUARD_S)
-    assert process._told is not None  # else it was started, and this test would say nothing
+    assert process._told is not None  # otherwise it was started, and this test would check nothing
     return [*ended, subprocess.CompletedProcess(command, process.returncode, output, errors)]
 
 
@@ -80,7 +80,7 @@ def test_a_forked_process_sees_what_a_started_one_sees(
     assert (fork.returncode, fork.stderr) == (started.returncode, started.stderr)
     assert fork.stdout.splitlines()[1:] == started.stdout.splitlines()[1:] == ["at exit"]
     seen, expected = (json.loads(ended.stdout.splitlines()[0]) for ended in (fork, started))
-    if not session:  # a fork server's session is its own
+    if not session:  # a fork server has its own session
         del seen["leads"], expected["leads"]
     assert seen == expected
 
@@ -117,7 +117,7 @@ def test_a_forked_process_can_be_waited_for_asked_and_killed(modules: Path) -> N
 
 
 def test_a_port_that_a_process_listened_on_is_free_when_it_has_ended(modules: Path) -> None:
-    """Nothing of a child is held by the fork server, nor by the children after it."""
+    """Neither the fork server nor its later children keep anything of a child open."""
     (modules / "look.py").write_text(
         "import socket\ns = socket.create_server(('127.0.0.1', 0))\nprint(s.getsockname()[1], flush=True)\ninput()"
     )
@@ -138,7 +138,7 @@ def test_timers_of_gevent_count_from_the_fork_not_from_the_imports(
     monkeypatch.setitem(forked.PREPARATIONS, ("look",), "import gevent; gevent.get_hub().loop.now()")
     program = "import gevent, sys\nprint(gevent.get_hub().loop.now() >= float(sys.argv[1]))"
     (modules / "look.py").write_text(program)
-    for _ in range(2):  # by the second, the server has stood for a while
+    for _ in range(2):  # by the second, the server has been idle for some time
         asked_s = time.time()
         ended = forked.run([sys.executable, "-m", "look", str(asked_s)], cwd=modules, capture_output=True, text=True)
 
@@ -146,7 +146,7 @@ def test_timers_of_gevent_count_from_the_fork_not_from_the_imports(
 
 
 def test_what_is_started_at_the_end_of_a_run_is_forked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PYTHONPATH", raising=False)  # another one would have it started
+    monkeypatch.delenv("PYTHONPATH", raising=False)  # with it, the command would be started, not forked
     started = children.run_command("report", tmp_path, GUARD_S)
     reports = forked._server((sys.executable, "-P"), forked.REPORT).requests.fileno()
     monkeypatch.setattr(children, "subprocess", subprocess)

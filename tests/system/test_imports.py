@@ -1,4 +1,4 @@
-"""Who may import whom, and which library is named where."""
+"""The allowed imports between modules, and the modules that may import each library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run that a command has started: when it has begun, and how it is said to have ended."""
+"""A run that a command has started: the detection of its start, and the description of its end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENDLESS = "import signal; signal.pause()"
 
 
 def ending(folder: Path, code: str, **document: object) -> str:
-    """How a run is said to have ended that does this, and whose document has this in the end."""
+    """Return the description of the end of a run that executes this code and leaves this document."""
     (folder / "run.json").write_text(json.dumps({"schema": SCHEMA_VERSION} | document))
     (folder / "harness.log").write_text("something\nrtbench: no\n")
     return LocustRun(subprocess.Popen([sys.executable, "-c", code]), folder / "harness.log").ended(folder, 60.0)

@@ -1,4 +1,4 @@
-"""Where the tool does not run it says so in one line; where the kernel stamps nothing it runs, and says that."""
+"""On a platform without support the tool prints one line; if the kernel has no timestamps it runs, and states that."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_locust_file_on_windows_is_refused_in_the_same_line(tmp_path: Path) ->
 
 
 def test_a_mac_plays_a_whole_run_by_its_own_clock_and_the_page_says_so(tmp_path: Path) -> None:
-    """As far as Linux can show it: our modules, and all that they import, are told that this is a Mac."""
+    """As far as Linux can show it: `sys.platform` of the process is that of a Mac."""
     scenario = write_scenario(tmp_path)
     scenario.write_text('import sys\n\nsys.platform = "darwin"\n' + scenario.read_text())
     with quick_simulator(tmp_path) as ready:

@@ -1,4 +1,4 @@
-"""One session from close by: `rtbench probe` against the simulator, and `rtbench replay`."""
+"""One session in detail: `rtbench probe` against the simulator, and `rtbench replay`."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_probe_shows_its_turn_whose_reply_it_saves_and_a_replay_prints_the_sam
     again = rtbench("replay", log)
 
     assert (shown.returncode, shown.stderr) == (again.returncode, again.stderr) == (0, "")
-    said = " ".join(shown.stdout.split())  # a line ends where it is full
+    said = " ".join(shown.stdout.split())  # lines are wrapped
     assert [part for part in parts if " ".join(part.split()) not in said] == []
     assert ("→ response.create" in shown.stdout, "end_of_turn_delay " in shown.stdout) == (
         ("→ response.create" in parts, "end_of_turn_delay " in parts)
@@ -77,19 +77,22 @@ def test_a_probe_shows_its_turn_whose_reply_it_saves_and_a_replay_prints_the_sam
         frames = file.readframes(file.getnframes())
     (turn,) = replay_log(log).turns
     came = turn.audio_bytes_received
-    assert len(frames) == came or (turn.vad_splits and len(frames) < came)  # what was answered to a pause is left out
+    assert len(frames) == came or (turn.vad_splits and len(frames) < came)  # the reply to a pause is left out
     assert any(frames)
 
 
 def assert_told_again(again: str, shown: str) -> None:
-    """The same lines, but for the first, which says that it is a replay, and for the hint, which is the target's."""
+    """Assert that the lines are equal, except the first, which names the replay, and the hint.
+
+    The hint depends on the target.
+    """
     first, *rest = again.splitlines()
     assert first.startswith("replay of ")
     assert rest == without_hint(shown.splitlines()[1:])
 
 
 def without_hint(lines: list[str]) -> list[str]:
-    """What to do about a refusal, and the lines that it goes on in, hang on a target that a replay does not know."""
+    """Return the lines without the hint, which depends on a target that a replay does not know."""
     begin = next((place for place, line in enumerate(lines) if line.startswith("hint  ")), len(lines))
     end = next((place for place in range(begin + 1, len(lines)) if not lines[place].startswith("  ")), len(lines))
     return lines[:begin] + lines[end:]

@@ -1,4 +1,4 @@
-"""What a user can mend is one line of whichever command with status 2, and what was there stays."""
+"""A mistake that the user can fix is one line of any command, with status 2, and existing files stay."""
 
 from __future__ import annotations
 

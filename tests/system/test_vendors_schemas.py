@@ -1,4 +1,4 @@
-"""Files for other programs have the form that their vendors' own JSON Schemas ask for (bundled by check-jsonschema)."""
+"""Files for other programs are valid for their vendors' own JSON Schemas (bundled by check-jsonschema)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SPELT = {True: "true", False: "false"}
 
 
 def spelt(value: Any) -> Any:
-    """The same with booleans and numbers as words: to Azure's schema every scalar is a text."""
+    """Return the value with booleans and numbers as text, because every scalar is a text in Azure's schema."""
     if isinstance(value, dict):
         return {key: spelt(inner) for key, inner in value.items() if not key.startswith("${{")}
     if isinstance(value, list):
@@ -31,7 +31,7 @@ def spelt(value: Any) -> Any:
 
 
 def chosen(item: dict[str, Any]) -> list[Any]:
-    """The steps of a condition of a template, or the one step that it is."""
+    """Return the steps under a condition of a template, or the one step."""
     ((key, inner), *_) = item.items()
     return list(inner) if key.startswith("${{") else [item]
 

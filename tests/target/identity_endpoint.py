@@ -1,7 +1,7 @@
-"""The identity endpoint of an Azure App Service, in a process of its own: hands out tokens of a few seconds.
+"""The identity endpoint of an Azure App Service, in its own process: it issues tokens that expire after seconds.
 
-What it does next is said by `told`: `life` of tokens in seconds, `fault` (none, 500, 400, slow, drops, garbage,
-newline, ended, quoting), and how many requests it has had is asked by `asked`.
+`told` sets its state: `life` of tokens in seconds, and `fault` (none, 500, 400, slow, drops, garbage, newline, ended,
+quoting). The reply to `/told` contains the state, with the number of token requests as `asked`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 HEADER = "an-identity-header-nobody-may-see"
 TOKEN = "a-token-nobody-may-see"
-"""What every token begins with."""
+"""The beginning of every token."""
 
 SERVICE = """
 import base64, json, sys, time
@@ -95,7 +95,7 @@ class IdentityEndpoint:
 
     @property
     def environment(self) -> dict[str, str]:
-        """This process's environment, in which azure-identity finds this endpoint and nothing else."""
+        """The environment of this process, with variables that make azure-identity use only this endpoint."""
         return os.environ | {
             "IDENTITY_ENDPOINT": f"http://127.0.0.1:{self.port}/msi/token",
             "IDENTITY_HEADER": HEADER,
@@ -104,7 +104,7 @@ class IdentityEndpoint:
         }
 
     def told(self, query: str) -> None:
-        """Change what it does, e.g. `fault=500&life=2`."""
+        """Change the state of the endpoint, e.g. `fault=500&life=2`."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port)
         connection.request("GET", f"/told?{query}")
         assert connection.getresponse().status == 200

@@ -1,4 +1,4 @@
-"""A secret leaves a `Credential` by one door only."""
+"""A secret leaves a `Credential` only through one method."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_key_that_no_header_can_hold_is_refused_and_not_repeated(text: str) ->
 
 
 SECRETS = st.text("ab.", min_size=SHORTEST_SECRET, max_size=30)
-"""Of few characters, so that they repeat themselves and overlap what stands around them."""
+"""Texts of few characters, so that they repeat themselves and overlap with the text around them."""
 
 
 @given(secret=SECRETS, before=st.text("ab. ", max_size=20), after=st.text("ab. ", max_size=20))

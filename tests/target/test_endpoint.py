@@ -1,4 +1,4 @@
-"""`resolve_targets` without a file: which address, dialect and key follow from what; every mistake has its remedy."""
+"""`resolve_targets` without a file: the address, dialect and key for each input; every mistake has its remedy."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ ENDPOINT = "AZURE_OPENAI_ENDPOINT"
 
 
 class Variant(Ga):
-    """GA, but for some names."""
+    """GA, except for some names."""
 
     name = "variant"
 
 
 def refusal(environ: Mapping[str, str], **service_options: Any) -> str:
-    """The one line that a user gets to read."""
+    """Return the error for the user, which must be one line without the key."""
     with pytest.raises(UsageError) as caught:
         resolve_target(environ, **service_options)
     text = str(caught.value)
@@ -196,7 +196,7 @@ MISTAKEN_URL = [
 NO_TLS = f"{ENDPOINT} must begin with https://: a key or token would"
 NO_VARIABLE = "names a variable that is not set"
 REFUSED: list[tuple[Mapping[str, str], dict[str, Any], str]] = [
-    # (the environment, options, words of the refusal)
+    # (the environment, options, part of the error)
     ({}, {}, "or use --url"),
     (AZURE | {ENDPOINT: ""}, {}, f"{ENDPOINT} is not set: it is your resource, e.g. https://"),
     (AZURE | {"AZURE_OPENAI_DEPLOYMENT_NAME": " "}, {}, "AZURE_OPENAI_DEPLOYMENT_NAME is not set"),
@@ -423,7 +423,7 @@ FOUNDRY, US, CN = (f"https://{host}/.default" for host in ("ai.azure.com", "cogn
     ],
 )
 def test_the_host_tells_the_cloud_that_signs_in(host: str, scope: str, authority: str | None, live: str | None) -> None:
-    """A token for Voice Live, `live`, is for what its own client asks for."""
+    """A token for Voice Live (`live`) has the scope that Microsoft's own client requests."""
     expected = EntraSignIn(scope, authority=authority)
 
     assert entra(KEYLESS | {ENDPOINT: f"https://{host}"}) == expected
@@ -435,7 +435,7 @@ def test_a_token_may_go_to_this_machine() -> None:
     assert entra({}, url="ws://localhost:1/talk", auth="entra").scope == PUBLIC
 
 
-# --- the way there
+# --- the route
 
 
 def test_the_environment_s_proxy_is_used_and_named_without_its_password() -> None:
@@ -514,7 +514,7 @@ def test_a_client_certificate_and_its_key_are_kept_on_the_target(tmp_path: Path,
     assert "--client-cert is not used" in resolve_target({}, url=LOCAL_URL, client_cert=cert).notices[-1]
 
 
-# --- anything at all
+# --- any input
 
 VALUES = st.text(max_size=30) | st.sampled_from([*AZURE.values(), PREVIEW_VERSION, "2024-12-17"])
 NAMES = st.sampled_from([*DATED, "MINE", "HTTPS_PROXY", "NO_PROXY"])
@@ -530,7 +530,7 @@ URLS = st.builds(
 
 
 def outcome(environ: Mapping[str, str], **options: str | None) -> Target | UsageError:
-    """Any other error is passed on, and fails the test."""
+    """Return the target or the UsageError. Any other error fails the test."""
     try:
         return resolve_target(environ, **options)
     except UsageError as error:

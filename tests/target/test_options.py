@@ -1,4 +1,4 @@
-"""The options of a target are the same at every door: Locust's command line, that of commands, and `targets.yaml`."""
+"""The options of a target are the same on Locust's command line, on those of commands, and in `targets.yaml`."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ COMMANDS = {
 
 
 class Shown(NamedTuple):
-    """What a door says of an option: what it is for, without its words, and the words that it may be."""
+    """The description of an option: its note without the choices, and the choices."""
 
     note: str
     words: tuple[str, ...]
 
 
 def plain(note: str) -> str:
-    """A note in small letters, without the full stop of a sentence."""
+    """Return a note in lower case, without the period of a sentence."""
     return re.sub(r"\s+", " ", note).strip().removesuffix(".").casefold()
 
 
 def apart(help_text: str) -> Shown:
-    """A note and the words behind it: `how …; one of key, basic or entra.`"""
+    """Split a help text into the note and the choices after it: `how …; one of key, basic or entra.`"""
     note, _, words = plain(help_text).partition("; one of ")
     return Shown(note, tuple(re.split(", | or ", words)) if words else ())
 
@@ -62,7 +62,7 @@ def of_file() -> dict[str, Shown]:
 
 
 def words_in(schema: dict[str, Any]) -> tuple[str, ...]:
-    """The words of the first enumeration in a schema."""
+    """Return the choices of the first enumeration in a schema."""
     found = (words for key in ("then", "else") if key in schema and (words := words_in(schema[key])))
     return tuple(word for word in schema.get("enum", ()) if word is not None) or next(found, ())
 
@@ -83,7 +83,7 @@ EXAMPLES: dict[type, Any] = {int: 3, tuple: ("west", "east.quick"), str: "ws://1
 
 
 def taken(*words: str) -> ServiceOptions:
-    """What a run takes of a command line."""
+    """Return the service options of a run with this command line."""
     return Options.of(help_parser().parse_args(words)).service_options
 
 

@@ -1,4 +1,4 @@
-"""The price table: dated, with sources, replaceable, and never guessed at."""
+"""The price table: dated, with sources, replaceable, and without guesses."""
 
 from __future__ import annotations
 

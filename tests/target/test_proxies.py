@@ -1,4 +1,4 @@
-"""Which proxy is used follows from its URL, or from the environment's usual variables."""
+"""The choice of a proxy by its URL, or by the usual environment variables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EVERYWHERE = {"ALL_PROXY": "http://all.example:1"}
 
 
 def used(environ: dict[str, str], host: str = HOST, port: int = 443) -> tuple[str, str] | None:
-    """(host of the proxy, variable)."""
+    """Return (host of the proxy, variable)."""
     found = environment_proxy(environ, host, port)
     return None if found is None else (found[0].host, found[1])
 
@@ -70,7 +70,7 @@ def test_any_text_is_a_proxy_or_a_line_to_read(text: str) -> None:
 
 A, B, ALL = "http://a:1", "http://b:1", ("all.example", "ALL_PROXY")
 USED: list[tuple[dict[str, str], str, int, tuple[str, str] | None]] = [
-    # Lower case wins, and the scheme's own variable over the one for all.
+    # Lower case has priority, and the scheme's own variable has priority over the one for all.
     ({}, HOST, 443, None),
     ({"HTTPS_PROXY": A}, HOST, 443, ("a", "HTTPS_PROXY")),
     ({"HTTPS_PROXY": A, "https_proxy": B}, HOST, 443, ("b", "https_proxy")),
@@ -79,7 +79,7 @@ USED: list[tuple[dict[str, str], str, int, tuple[str, str] | None]] = [
     ({"HTTPS_PROXY": A, "https_proxy": ""}, HOST, 443, None),
     ({"HTTPS_PROXY": " "}, HOST, 443, None),
     ({"HTTP_PROXY": A, "http_proxy": A}, HOST, 443, None),
-    # This machine needs none.
+    # This machine needs no proxy.
     *((EVERYWHERE, host, 443, None) for host in ("localhost", "127.0.0.1", "127.9.9.9", "::1")),
     # NO_PROXY names hosts, suffixes, ports and networks,
     *((EVERYWHERE | {"NO_PROXY": but}, host, port, None) for but, host, port in (

@@ -1,4 +1,4 @@
-"""The JSON Schema of targets says what the reader says; so do the example and the reference."""
+"""The JSON Schema of targets agrees with the reader; so do the example and the reference."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TREE: dict[str, Any] = YAML(typ="safe", pure=True).load(EXAMPLE.read_text(encodi
 
 
 def refused(tree: Any) -> str | None:
-    """What the reader says about a tree; None where it takes it."""
+    """Return the reader's error about a tree; None if it accepts the tree."""
     try:
         TARGETS.read(PythonValue("the file", tree))
     except UsageError as error:
@@ -64,14 +64,14 @@ Path_ = tuple[Any, ...]
 
 
 def places(tree: Any, at: Path_ = ()) -> Iterator[Path_]:
-    """Where each value of a tree stands."""
+    """Yield the path of each value of a tree."""
     yield at
     for key, child in tree.items() if isinstance(tree, dict) else ():
         yield from places(child, (*at, key))
 
 
 def changed(tree: Any, at: Path_, value: Any) -> Any:
-    """A copy of the tree with one value changed."""
+    """Return a copy of the tree with one value changed."""
     return value if not at else {**tree, at[0]: changed(tree[at[0]], at[1:], value)}
 
 
@@ -98,7 +98,7 @@ def test_schema_and_reader_agree_on_what_stands_anywhere(data: st.DataObject) ->
 
 
 def properties(schema: Any) -> Iterator[str]:
-    """Every key that a file can have."""
+    """Yield every key that a file can have."""
     if isinstance(schema, dict):
         yield from schema.get("properties", ())
     for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():

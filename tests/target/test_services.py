@@ -1,4 +1,4 @@
-"""Services by their names: where a target is, how it speaks and signs in, where it says nothing else."""
+"""Services by their names: the defaults of a target for address, dialect and sign-in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`targets.yaml`: which target each name makes; every mistake names its line, and no secret."""
+"""`targets.yaml`: the target for each name; every mistake is reported with its line, and without a secret."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def resolved(
 
 
 def the_one(folder: Path, *lines: str, environ: Mapping[str, str] = ENVIRON, **service_options: Any) -> Target:
-    """The target `one` of a file with these lines, of which the first is line 3."""
+    """Return the target `one` of a file with these lines, the first of which is line 3."""
     (target,) = resolved(
         folder, ONE + "".join(f"    {line}\n" for line in lines), "one", environ=environ, **service_options
     )
@@ -67,7 +67,7 @@ def the_one(folder: Path, *lines: str, environ: Mapping[str, str] = ENVIRON, **s
 
 
 def refusal(folder: Path, text: str, *names: str, **options: Any) -> str:
-    """What a user gets to read, without the folder."""
+    """Return the error for the user, without the folder."""
     with pytest.raises(UsageError) as caught:
         resolved(folder, text, *names, **options)
     said = str(caught.value)
@@ -83,7 +83,7 @@ def refusal_of(folder: Path, *lines: str, **options: Any) -> str:
 AZURE = ("endpoint: https://res.openai.azure.com", "deployment: d")
 URL = "url: wss://voice.example/v1/realtime?model=m"
 
-# --- what the keys mean
+# --- the meaning of keys
 
 
 def test_targets_come_in_the_order_in_which_they_are_named(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_what_one_target_merges_in_from_another_has_the_line_where_it_is_written
     assert resolved(tmp_path, text.replace("gzip", "none"), "two")[0].label == "b"
 
 
-# --- options beside the file
+# --- options together with the file
 
 
 def test_options_win_over_the_file(tmp_path: Path) -> None:
@@ -280,7 +280,7 @@ def test_options_win_over_the_file(tmp_path: Path) -> None:
 NANO = TWO.replace("prices: gpt-realtime-mini", "prices: gpt-realtime-nano")
 ALIKE = TWO.replace("api_key_env", "name: east\n    api_key_env")
 NAMED: list[tuple[str, str, dict[str, Any], str]] = [
-    # (the file, names, options beside it, what the refusal begins with or, after …, holds)
+    # (the file, names, options together with it, the beginning of the error or, after …, a part)
     (TWO, "", {},
      "--target-file needs --targets, names of what targets.yaml holds: east, sweden, sweden.quick, sweden.mini"),
     (TWO, "west", {}, "--targets: targets.yaml has no target 'west', only east, sweden, sweden.quick, sweden.mini"),

@@ -1,4 +1,4 @@
-"""The keyring: tokens that are renewed in time, shared by targets that sign in alike, and shown nowhere."""
+"""The keyring: tokens that are renewed in time, shared by targets with the same sign-in, and displayed nowhere."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from bench.units import NS_PER_S
 
 SCOPE = "https://cognitiveservices.azure.com/.default"
 ENTRA = EntraSignIn(SCOPE)
-GUARD_S = 60.0  # against a hang; nothing is measured by it
+GUARD_S = 60.0  # only against a hang
 
 
 def build_target(auth: Auth, **more: object) -> Target:
@@ -35,12 +35,12 @@ TARGET = build_target(ENTRA)
 
 
 class Issuer:
-    """Hands out tokens of so many seconds, or fails; counts what it was asked."""
+    """An issuer of tokens that are valid for `life_s`, or that fails; it counts requests."""
 
     def __init__(self, life_s: float = 3_600.0) -> None:
         self.life_s, self.asked, self.problem, self.secret = life_s, 0, "", ""
         self.hangs = threading.Event()
-        """Unset while nothing comes."""
+        """Requests wait until it is set."""
         self.hangs.set()
 
     def __call__(self, way: EntraSignIn, retries: int) -> Token:
@@ -72,7 +72,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Opening:
-    """Opens keyrings, and closes them at the end of the test."""
+    """A factory of keyrings that are closed at the end of the test."""
 
     def __init__(self) -> None:
         self.keyrings: list[Keyring] = []
@@ -92,7 +92,7 @@ def opened() -> Iterator[Opening]:
         keyring.close()
 
 
-# A keyring with an issuer of our own.
+# A keyring with a fake issuer.
 
 
 def test_a_key_and_no_key_need_no_sign_in(opened: Opening) -> None:
@@ -280,7 +280,7 @@ def test_a_closed_keyring_asks_no_more(opened: Opening) -> None:
     until(lambda: not renewing(before))
 
 
-# Hiding.
+# Removal of secrets.
 
 
 def test_every_secret_of_every_target_is_taken_out_of_texts(opened: Opening) -> None:

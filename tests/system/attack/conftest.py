@@ -1,4 +1,4 @@
-"""What no command may do that the tests of this folder call."""
+"""A fixture that isolates the commands that the tests of this folder run."""
 
 from __future__ import annotations
 

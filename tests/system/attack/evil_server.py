@@ -1,11 +1,11 @@
-"""A server that sends what no service would, to whom it wants to hurt: the path of the URL names the behaviour.
+"""A server that sends what no service would, to attack its client: the path of the URL names the behaviour.
 
-How a service fails is the simulator's to show (`tests/faults`): here are nonsense, floods and endless things.
+Failures of normal services are the simulator's (`tests/faults`). Here are nonsense, floods and endless data.
 
-    python -m tests.system.attack.evil_server        prints its port, and serves until it is killed
+python -m tests.system.attack.evil_server        prints its port, and serves until it is killed
 
-A behaviour is a function of a `Wire`, and the outcome that it must come to: of the session's turn where that began,
-else of the session. It runs in a thread of a process of its own; when it returns, the connection is closed.
+A behaviour is a function of a `Wire`, with its expected outcome: of the session's turn if one began, else of the
+session. It runs in a thread of its own process; when it returns, the connection is closed.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 AUDIO = base64.b64encode(bytes(960)).decode()
 MANY = 512
-"""Frames in one send of a flood: the peer always finds its socket full."""
+"""The number of frames in one send of a flood: the peer always finds its socket full."""
 TINY_PAUSE_S = 0.005
 
 
 Act = Callable[["Wire"], object]
 Step = bytes | Act
-"""What is sent, or done."""
+"""Bytes to send, or an action."""
 
 
 class Evil(NamedTuple):
-    """What a behaviour does, and what comes of it. `deflate`: the client offers to compress.
+    """A behaviour and its outcome. `deflate`: the client offers compression.
 
-    `dialect`: of an agent, how it is called.
+    `dialect`: the dialect of the client.
     """
 
     act: Act
@@ -56,7 +56,7 @@ BEHAVIOURS: dict[str, Evil] = {}
 
 
 def evil(outcome: str, *, deflate: bool = False, dialect: str = "ga") -> Callable[[Act], Act]:
-    """Enter a behaviour in the table by its name."""
+    """Return a decorator that adds a behaviour to the table by its name."""
 
     def entered(act: Act) -> Act:
         BEHAVIOURS[act.__name__] = Evil(act, outcome, deflate, dialect)
@@ -70,7 +70,7 @@ def answer(status: str, *headers: str, body: bytes = b"") -> bytes:
 
 
 def frame(data: bytes, opcode: int = TEXT, *, flags: int = 0x80, length: int | None = None) -> bytes:
-    """A server's frame; `flags`: FIN and reserved bits, `length`: what it says of itself."""
+    """Return a server's frame; `flags`: FIN and reserved bits, `length`: the length in its header."""
     size = len(data) if length is None else length
     if size < 126:
         return bytes([flags | opcode, size]) + data
@@ -101,11 +101,11 @@ def said(*messages: bytes) -> bytes:
 
 
 REPLY = said(created(), delta(), done())
-"""A turn that goes well."""
+"""A turn that succeeds."""
 
 
 class Wire:
-    """One connection. Its raw socket, and steps of a session as far as a behaviour goes along with it."""
+    """One connection: its raw socket, and the normal steps of a session."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock, self._left = sock, b""
@@ -135,14 +135,17 @@ class Wire:
         self.sock.sendall(data)
 
     def flood(self, data: bytes, pause_s: float = 0.0) -> None:
-        """The same bytes, until the client goes. A pause where they take the client long, so that it is soon behind
-        all the same, and its kernel does not hold a minute of them."""
+        """Send the same bytes until the client disconnects.
+
+        If the client needs long for them, a pause limits the backlog: the client is soon behind anyway, and its kernel
+        must not buffer a minute of data.
+        """
         while True:
             self.send(data)
             time.sleep(pause_s)
 
     def accept(self, *headers: str, accept: str = "") -> None:
-        """The upgrade."""
+        """Accept the upgrade."""
         lines = (line.partition(":") for line in self.head.split("\r\n"))
         key = next(value.strip() for name, _, value in lines if name.lower() == "sec-websocket-key")
         right = base64.b64encode(hashlib.sha1(key.encode() + MAGIC, usedforsecurity=False).digest()).decode()
@@ -153,7 +156,7 @@ class Wire:
         self.send(said(*messages))
 
     def hear(self, kind: bytes) -> bytes:
-        """Read client events up to one of this type, which it returns."""
+        """Read client events up to one of this type; return it."""
         while True:
             first, second = self._take(2)
             size = second & 0x7F
@@ -169,7 +172,7 @@ class Wire:
                 return plain
 
     def greet(self, *headers: str, **session: Any) -> None:
-        """Everything up to the turn: it has been asked for."""
+        """Run the session up to the request of the first turn."""
         self.accept(*headers)
         self.say(event("session.created", session={"id": "sess_1", "model": "m"} | session))
         self.hear(b"session.update")
@@ -177,16 +180,16 @@ class Wire:
         self.hear(b"response.create")
 
     def wait(self) -> None:
-        """Say nothing more, and hear the client out."""
+        """Send nothing more, and read until the client disconnects."""
         while self.sock.recv(65_536):
             pass
 
     def reset(self) -> None:
-        """When it is closed."""
+        """Reset the connection when it is closed."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def ping(self) -> None:
-        """Without end, to a client that is read."""
+        """Send pings without end, and read what the client sends."""
         threading.Thread(target=lambda: _quietly(self.wait), daemon=True).start()
         self.flood(frame(b"", PING) * MANY, TINY_PAUSE_S)
 
@@ -210,7 +213,7 @@ def acting(*steps: Step) -> Act:
     return act
 
 
-# What a behaviour does in so many steps stands in tables; what it reckons or hears between them is a function.
+# Behaviours that are fixed sequences of steps are in tables; those that compute or read between steps are functions.
 
 SWITCHING, CHUNKED = b"HTTP/1.1 101 Switching Protocols\r\n", "Transfer-Encoding: chunked"
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"
@@ -276,7 +279,7 @@ FRAMES: dict[str, tuple[str, *tuple[Step, ...]]] = {
 def a_deflate_bomb(wire: Wire) -> None:
     wire.greet(DEFLATE)
     packer = zlib.compressobj(9, wbits=-15)
-    mebibyte = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)  # which stands for itself
+    mebibyte = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)  # a block that can be repeated
     wire.send(frame(mebibyte * 512, flags=0xC0))
 
 
@@ -345,7 +348,7 @@ def ids_of_megabytes(wire: Wire) -> None:
     wire.say(event("response.output_audio_transcript.done", response_id=long, transcript=long), done(long))
 
 
-# Agents: what they say is in `tests/attack/agents.py`; this is how it comes over the wire.
+# Agents: their misbehaviours are in `tests/attack/agents.py`; these ones concern the transport.
 
 VOICE = b"".join((b"\x00\x80" * 560, b"\xff" * 480)) * 4
 """800 ms of syllables in G.711 µ-law."""
@@ -396,7 +399,7 @@ def _serve(sock: socket.socket) -> None:
 
 @contextmanager
 def evil_server() -> Iterator[int]:
-    """The server in a process of its own; its port."""
+    """Run the server in its own process; yield its port."""
     command = [sys.executable, "-m", "tests.system.attack.evil_server"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         try:
@@ -407,9 +410,9 @@ def evil_server() -> Iterator[int]:
 
 
 def main() -> None:
-    """Serve on a port of loopback, which is printed."""
+    """Serve on a port of loopback, and print the port."""
     with socket.socket() as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)  # soon full, where nobody reads
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)  # soon full if nothing reads
         listening.bind(("127.0.0.1", 0))
         listening.listen(64)
         print(listening.getsockname()[1], flush=True)

@@ -1,4 +1,4 @@
-"""Whether a text steers whoever shows it, and what commands print."""
+"""Detection of text that controls the terminal or CI that displays it, and the output of commands."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PLAN = Plan(sessions=8, turns=3, targets=("east", "west"), paired=True, usage=Tr
 
 
 def harm_in(text: str) -> str:
-    """What of a text would steer whoever shows it; "" where nothing does."""
+    """Return the part of a text that would control a terminal or a CI; "" if there is none."""
     for line in text.split("\n"):
         if steers := [one for one in line if not one.isprintable() and unicodedata.category(one) != "Zs"]:
             return f"{steers[0]!r} in {line!r}"
@@ -33,7 +33,7 @@ def harm_in(text: str) -> str:
 
 
 def told(*words: object) -> str:
-    """All that a command prints; it ends as commands do."""
+    """Return everything that a command prints; append its exit status if it is not a valid one."""
     out = io.StringIO()
     with redirect_stdout(out), redirect_stderr(out), patch.object(sys, "argv", ["rtbench", *map(str, words)]):
         try:
@@ -45,8 +45,9 @@ def told(*words: object) -> str:
 
 @pytest.fixture(autouse=True)
 def nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No browser opens, no CI is spoken to, a simulator ends once it has said where it is, and who uploads to nowhere
-    tries again at once.
+    """Isolate commands: no browser opens, no CI receives text, and uploads retry at once.
+
+    A simulator ends after it has printed its address.
     """
     monkeypatch.setattr("webbrowser.open", lambda _: True)
     monkeypatch.setattr("bench.run.upload.FIRST_PAUSE_S", 0)

@@ -1,8 +1,7 @@
-"""One session against each behaviour of an evil server: it ends in the one outcome, within its limits, and nobody else
-notices.
+"""One session against each behaviour of an evil server: it ends with the expected outcome, within its limits.
 
-Beside it sessions are played on a good simulator, one after the other. Where an outcome is a limit's, that limit is
-short and all others are long; nothing else here is measured by the clock.
+At the same time sessions run on a normal simulator, one after the other, and are not affected. If an outcome is a
+timeout, that timeout is short and all others are long; nothing else here depends on time.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def talk(target: Target, folder: Path, limits: Timeouts) -> tuple[SessionObservation, list[TurnObservation]]:
-    """A session of one turn, which an agent begins."""
+    """Run a session of one turn, which an agent begins."""
     if target.dialect.provider is None:
         script = build_script(say(), limits=limits)
     else:
@@ -69,7 +68,7 @@ def test_whatever_a_server_does_ends_one_session_in_one_outcome_and_harms_no_oth
     name: str, evil_port: int, simulator: Ready, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, outcome, deflate, dialect = BEHAVIOURS[name]
-    if outcome == "closed:1006":  # perhaps because it takes no bytes
+    if outcome == "closed:1006":  # perhaps because the server does not read
         monkeypatch.setattr(tcp, "SEND_LIMIT_NS", 300_000_000)
     asked = {"compression": "deflate"} if deflate else {}
     bad = resolve_target({}, url=f"ws://127.0.0.1:{evil_port}/{name}", dialect=dialect, max_message_mib=1, **asked)

@@ -1,4 +1,4 @@
-"""Run folders that somebody else has made: what no file should hold is refused, before it takes memory or time."""
+"""Run folders from others: invalid content is refused before it takes memory or time."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def commands(run: Path, scratch: Path) -> list[tuple[object, ...]]:
-    """Those that read rows, histograms or what stands beside them."""
+    """Return the commands that read rows, histograms or other files of a run."""
     limits = scratch / "ci.yaml"
     limits.write_text("ttfa:\n  - p(95)<2500\n")
     return [
@@ -50,8 +50,9 @@ def commands(run: Path, scratch: Path) -> list[tuple[object, ...]]:
 
 
 def check_refused(run: Path, scratch: Path, most_mib: int = 400) -> None:
-    """Each command, in the small circle `report` and two others, ends in a line, and needs no more memory than what is
-    whole.
+    """Assert that commands refuse the run in one line, with no more memory than for a valid run.
+
+    In the small circle, `report` and two others run; in the full one all of them.
     """
     report, *others = commands(run, scratch)
     this = zlib.crc32(os.environ["PYTEST_CURRENT_TEST"].encode())
@@ -63,10 +64,10 @@ def check_refused(run: Path, scratch: Path, most_mib: int = 400) -> None:
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < most_mib
 
 
-# What is no file, or is elsewhere.
+# Paths that are not a file, or that lead elsewhere.
 
 NAMES = ("run.json", "turns.parquet", "sessions.parquet", "seconds.parquet", "histograms.hlog")
-"""Files of a run that its report reads; not so its bounds."""
+"""The files of a run that its report reads, without the uncertainties."""
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -116,7 +117,7 @@ def test_a_folder_that_is_a_link_is_not_followed_to_write(
 
 @pytest.mark.parametrize("state", ["ended", "closing"])
 def test_a_link_in_the_place_of_an_unfinished_file_is_not_written_through(tmp_path: Path, state: str) -> None:
-    """A file is written as NAME.new first; a killed command may leave one, and anybody who made the folder a link."""
+    """A file is first written as NAME.new. A killed command may leave one, and any author of the folder a link."""
     mine = tmp_path / "mine"
     mine.write_text("of somebody else")
     runs = tmp_path / "runs"
@@ -174,7 +175,7 @@ def test_rows_without_what_each_has_are_refused(run: Path, tmp_path: Path, table
 
 
 def retype(path: Path, kind: pa.DataType) -> None:
-    """Every fourth column is of another type."""
+    """Change the type of every fourth column."""
     rows = pq.read_table(path)
     for place, field in enumerate(rows.schema):
         if field.type != kind and place % 4 == 0:
@@ -196,7 +197,7 @@ def test_columns_of_other_types_are_not_read(tmp_path: Path, table: files.TableN
 
 
 def bomb(path: Path, rows: int, columns: dict[str, Any]) -> None:
-    """A table of so many rows, whose columns have one value each: each text is made, and written, once."""
+    """Write a table with many rows; each column has one value, which is built and written once."""
     schema = SCHEMAS[path.stem]  # type: ignore[index]
     once = pa.array(np.zeros(rows, np.int32))
     made = [
@@ -242,7 +243,10 @@ def test_texts_in_an_encoding_that_repeats_the_word_before_are_refused(run: Path
 def test_what_this_tool_writes_is_read_however_large(
     tmp_path: Path, rows: int, refused: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else those above would find nothing; the last is the thinnest run, of which every call was refused."""
+    """Otherwise the tests above could refuse everything.
+
+    The last case is the smallest run, in which every call was refused.
+    """
     monkeypatch.setattr(files, "ANY_ROWS", files.ANY_ROWS // 10)
     monkeypatch.setattr(files, "ANY_BYTES", files.ANY_BYTES // 10)
     plan = synthetic.Plan(sessions=max(1, rows), turns=1, refused=refused)
@@ -256,7 +260,7 @@ def test_what_this_tool_writes_is_read_however_large(
 
 
 def packed_zeros(mib: int) -> bytes:
-    """So many MiB of zeros as zlib packs them: one is packed, and repeated."""
+    """Return `mib` MiB of zeros in zlib format: one MiB is compressed, and repeated."""
     press = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
     one = press.compress(bytes(MIB)) + press.flush(zlib.Z_FULL_FLUSH)
     checksum = (mib * MIB % 65521) << 16 | 1

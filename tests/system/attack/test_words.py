@@ -1,4 +1,4 @@
-"""Words of others in every place of a run's folder: no command prints one that steers a terminal or a CI."""
+"""Texts of others in every place of a run's folder: no command prints one that controls a terminal or a CI."""
 
 from __future__ import annotations
 
@@ -35,8 +35,9 @@ THRESHOLDS = "ttfa:\n  - p(95)<2500\nfailures: rate<0.5\n"
 
 
 def check_commands(run: Path, scratch: Path) -> None:
-    """Commands that read a folder, on this one and beside another: `report`, and in the small circle a third of the
-    others, by the test's name.
+    """Run the commands that read a folder, on this one and together with another.
+
+    In the small circle, these are `report` and a third of the others, chosen by the test's name.
     """
     limits, other = scratch / "ci.yaml", scratch / "other"
     limits.write_text(THRESHOLDS)
@@ -82,7 +83,7 @@ def check_commands(run: Path, scratch: Path) -> None:
 
 
 def strings(document: Any) -> list[tuple[Any, ...]]:
-    """The places of a document where words stand."""
+    """Return the paths of all texts of a document."""
     return [place for place in places(document) if isinstance(value_at(document, place), str)]
 
 
@@ -93,7 +94,7 @@ def value_at(document: Any, place: tuple[Any, ...]) -> Any:
 
 
 def spoken(document: Any, fits: Callable[[Any], bool]) -> Any:
-    """The document with evil words in every place that takes words, after those that stand there: names stay apart."""
+    """Return the document with the evil text after every text that may have it; different names stay different."""
     for place in strings(document):
         changed = with_value(document, place, value_at(document, place) + EVIL)
         document = changed if fits(changed) else document
@@ -101,7 +102,7 @@ def spoken(document: Any, fits: Callable[[Any], bool]) -> Any:
 
 
 def with_evil_keys(value: Any) -> Any:
-    """Beside the keys that are ours an evil one in each object of free names."""
+    """Return the value with an evil key added to each object with free names."""
     if isinstance(value, list):
         return [with_evil_keys(part) for part in value]
     if not isinstance(value, dict):
@@ -150,7 +151,7 @@ def test_words_of_a_run_s_document_steer_nobody(spoken_run: Path, tmp_path: Path
 
 
 def test_words_of_parts_steer_nobody_who_merges_them(tmp_path: Path) -> None:
-    """Of those that share what parts must share, and one of which is damaged."""
+    """The parts belong together, and one of them is damaged."""
     parts = [build_part(tmp_path, name, host=name, notices=[f"{name} is slow"]) for name in ("red", "blue")]
     parts.append(closed(copied(build_part(tmp_path, "green", host="green"), tmp_path / "torn")))
     for part in parts:
@@ -177,7 +178,7 @@ NOT_TAKEN = [
 def test_words_that_a_run_s_document_does_not_take_are_refused_in_one_line(
     document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # else the lines that a terminal makes of it hang on how long this path is
+    monkeypatch.chdir(tmp_path)  # so that the line wrapping does not depend on the length of this path
     Path("run").mkdir()
     files.write_document(Path("run"), document)
 
@@ -192,7 +193,7 @@ def test_words_that_a_run_s_document_does_not_take_are_refused_in_one_line(
 
 @pytest.mark.parametrize("named", [True, False], ids=["named by its document", "named by its folder"])
 def test_names_of_folders_steer_nobody(tmp_path: Path, named: bool) -> None:
-    """Somebody unpacks the runs of others: each folder above the run has such a name, and the run itself."""
+    """The run was unpacked from elsewhere: each folder above it has such a name, and so has the run itself."""
     run = synthetic.write(tmp_path / f"runs{EVIL}" / f"a `run` <b>{EVIL}", PLAN, **MORE)
     if not named:
         document = files.read_document(run)
@@ -221,7 +222,7 @@ def test_names_of_folders_whose_run_cannot_be_read_steer_nobody(tmp_path: Path, 
         assert not harm_in(told(*words)), words
 
 
-# Rows, and what stands beside them.
+# Rows, and the files next to them.
 
 DECISION = {
     "pairs": 4,
@@ -281,7 +282,7 @@ def test_words_of_a_summary_and_of_stored_baselines_steer_nobody(spoken_run: Pat
 
 
 def test_words_of_a_worker_steer_nobody(tmp_path: Path) -> None:
-    """Facts of a worker, and what it transcribed, of a run that nobody has closed."""
+    """The counters and transcripts of a worker, in a run that is not finalized."""
     folder = build_part(tmp_path / "runs", "part", host="red")
     facts = path_of(folder, 0, FACTS)
     whole = json.loads(facts.read_text()) | {

@@ -1,4 +1,4 @@
-"""Headless Chromium over its debugging protocol: pages are opened, looked at, pressed keys on, and pictured."""
+"""Headless Chromium over its debugging protocol: pages are opened, inspected, sent keys, and captured."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ CONTRAST = """(() => {
   }
   return found;
 })()"""
-"""Visible texts outside figures that stand out too little from their ground, by WCAG 2.2, 1.4.3."""
+"""A script that returns the visible texts outside figures with too little contrast, by WCAG 2.2, 1.4.3."""
 
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-"""After so long something hangs; no judgement of speed."""
+"""The names of the browser's executable."""
 ARGUMENTS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"),
     *("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -53,7 +53,7 @@ ARGUMENTS = (
 
 
 def installed() -> str | None:
-    """The path of a browser; None where there is none."""
+    """Return the path of a browser; None if there is none."""
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
@@ -66,7 +66,7 @@ class Browser:
         self.events: list[dict[str, Any]] = []
 
     def ask(self, method: str, session: str = "", **parameters: Any) -> dict[str, Any]:
-        """A command's result; events that arrive meanwhile are kept. Raises RuntimeError where it is refused."""
+        """Return a command's result; events that arrive meanwhile are stored. Raise RuntimeError if it is refused."""
         self.asked += 1
         said = {"id": self.asked, "method": method, "params": parameters} | ({"sessionId": session} if session else {})
         self.connection.send(json.dumps(said))
@@ -78,7 +78,7 @@ class Browser:
         return result
 
     def wait_for(self, method: str, session: str) -> None:
-        """Until such an event has arrived."""
+        """Wait until such an event has arrived."""
         while not any(event.get("method") == method and event.get("sessionId") == session for event in self.events):
             self.events.append(self._next())
 
@@ -88,9 +88,9 @@ class Browser:
 
     @contextmanager
     def page(self, file: Path, width: int, height: int, theme: str, *, scripts: bool = True) -> Iterator[Page]:
-        """A file opened in a window of so many pixels, by someone who prefers this theme (light or dark).
+        """Open a file in a window of this size in pixels, with a preferred theme (light or dark).
 
-        `scripts`: whether those of the page run; those of a test always do.
+        `scripts`: whether scripts of the page run; those of a test always do.
         """
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
         session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -110,7 +110,7 @@ class Browser:
 
 
 class Page:
-    """An opened page."""
+    """An open page."""
 
     def __init__(self, browser: Browser, session: str) -> None:
         self.browser, self.session = browser, session
@@ -119,20 +119,20 @@ class Page:
         return self.browser.ask(method, self.session, **parameters)
 
     def value(self, expression: str) -> Any:
-        """What an expression yields. Raises RuntimeError where it throws."""
+        """Return the value of an expression. Raise RuntimeError if it throws."""
         found = self.ask("Runtime.evaluate", expression=expression, returnByValue=True)
         if "exceptionDetails" in found:
             raise RuntimeError(f"{expression}: {found['exceptionDetails']}")
         return found["result"].get("value")
 
     def press(self, key: str, code: int) -> None:
-        """A key, by its name and its virtual code."""
+        """Press a key, by its name and its virtual code."""
         for kind in ("rawKeyDown", "keyUp"):
             self.ask("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
 
     def complaints(self) -> list[str]:
-        """Errors, warnings and exceptions of the console since the page was opened."""
-        self.value("0")  # whatever was said before this answer has arrived with it
+        """Return errors, warnings and exceptions of the console since the page was opened."""
+        self.value("0")  # all earlier messages arrive before this answer
         found = []
         for event in self.browser.events:
             if event.get("sessionId") == self.session:
@@ -140,7 +140,7 @@ class Page:
         return found
 
     def picture(self, *, whole: bool = True) -> bytes:
-        """The page as PNG, or what the window shows of it."""
+        """Return the page as PNG, or the part that the window shows."""
         size = self.ask("Page.getLayoutMetrics")["cssContentSize" if whole else "cssVisualViewport"]
         if not whole:
             size = {"width": size["clientWidth"], "height": size["clientHeight"]}
@@ -163,11 +163,11 @@ def _complaint(method: str, said: dict[str, Any]) -> list[str]:
 
 @contextmanager
 def started(folder: Path) -> Iterator[Browser]:
-    """A browser with a profile in this folder, ended at the end."""
+    """Yield a browser with a profile in this folder, and end it."""
     path = installed()
     assert path is not None
     command = [path, *ARGUMENTS, f"--user-data-dir={folder}", "about:blank"]
-    environment = os.environ | {"TMPDIR": "/tmp"}  # where it has a socket, whose path has 108 bytes at most
+    environment = os.environ | {"TMPDIR": "/tmp"}  # the folder of a socket; its path has at most 108 bytes
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -186,7 +186,7 @@ def started(folder: Path) -> Iterator[Browser]:
 
 
 def _drain(process: subprocess.Popen[str], said: queue.Queue[str]) -> None:
-    """Read what the browser says, or its pipe fills up and it stands still."""
+    """Read the browser's output; otherwise its pipe fills up and it blocks."""
     assert process.stderr is not None
     for line in process.stderr:
         said.put(line)
@@ -194,7 +194,7 @@ def _drain(process: subprocess.Popen[str], said: queue.Queue[str]) -> None:
 
 
 def _address(said: queue.Queue[str]) -> str:
-    """Where it listens for the debugging protocol. Raises RuntimeError where it ends before it says so."""
+    """Return the address of the debugging protocol. Raise RuntimeError if the browser ends before it prints it."""
     heard = []
     while line := said.get(timeout=GUARD_S):
         heard.append(line)

@@ -1,4 +1,4 @@
-"""Draws docs/report.png anew: the first screen and the curves of an invented run of two targets.
+"""The command that draws docs/report.png: the first screen and the curves of a synthetic run with two targets.
 
 make picture
 """
@@ -20,7 +20,7 @@ WIDE, HIGH = 1120, 1640
 
 
 def main() -> None:
-    """Write the picture; the browser is Chromium, as it is installed."""
+    """Write the picture with the installed Chromium."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         run = synthetic.write(Path(folder) / "runs" / "20261120T091400Z-voice_turns", RUN, interleaved=True)
         page = write_report(load_for_report(run)).html

@@ -1,4 +1,4 @@
-"""What a reader does with the page of a run: switches targets off and on, sorts tables, follows and copies links."""
+"""Actions of a reader on the page of a run: switching targets, sorting tables, following and copying links."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ MOVED = f"{RUNS}.map(s => s.querySelector('.stretch > g').getAttribute('transfor
 
 
 def drag(page: Page, begin: float, end: float) -> None:
-    """Across the figure over time, by shares of its width."""
+    """Drag across the figure over time, between these shares of its width."""
     page.value("document.querySelector('#time svg').scrollIntoView({behavior: 'instant', block: 'center'})")
     box = page.value("document.querySelector('#time svg').getBoundingClientRect().toJSON()")
     for kind, share in (("mousePressed", begin), ("mouseMoved", (begin + end) / 2), ("mouseReleased", end)):

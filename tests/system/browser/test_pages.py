@@ -1,6 +1,6 @@
-"""The run page and the comparison page in a real browser: both themes, a desk and a phone, the keyboard, pictures.
+"""The run page and the comparison page in a real browser: both themes, a desktop and a phone, the keyboard, pictures.
 
-RTBENCH_SCREENSHOTS names a folder in which the pictures are kept.
+RTBENCH_SCREENSHOTS names a folder in which the pictures are stored.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ ARMS = Plan(
     paired=True, usage=True, limited=True,
 )  # fmt: skip
 FOLDS = {1280: 900, 400: 1000}
-"""Pixels of the first screenful, by the width of the window."""
+"""The height of the first screen in pixels, by the width of the window."""
 MANY_BYTES = 30_000
-"""Of a picture on which something is drawn; one of one colour has few."""
+"""The minimum size of a picture with content; one of a single colour has fewer bytes."""
 
 FOUND = """(() => {
   const found = [];
@@ -60,7 +60,10 @@ FOUND = """(() => {
   }
   return found;
 })()"""
-"""Texts that lie over others by more than 3 pixels in height and 1 across, or leave their figure."""
+"""A script that returns texts that overlap others, or leave their figure.
+
+An overlap is more than 3 pixels in height and 1 in width.
+"""
 DECIDED_BY_BOTH = (
     MetricSpec("ttfa", Quantile(0.5), Margin(0.02), True, Stratum("request_sent", "")),
     MetricSpec("ttfa", Quantile(0.5), Margin(0.2), True, Stratum("speech_end", "")),
@@ -75,7 +78,8 @@ BOTTOM = """(text => {
   }
   return found.length ? Math.min(...found) : null;
 })"""
-"""A function: how far down the first visible text that contains this ends, in pixels; null where there is none."""
+"""A function that returns the lower end of the first visible text that contains this, in pixels; null if there is none.
+"""
 FOCUSED = "document.activeElement.matches('svg[data-stops]')"
 COLOUR = "getComputedStyle(document.body).{}"
 MOST_TABS = 60
@@ -83,7 +87,7 @@ SPOKEN = "document.getElementById('say').textContent"
 
 
 class Shown(NamedTuple):
-    """A page, and what must be seen of it at once: whether it is valid, whether simulated, the p95."""
+    """A page, and the texts that must be visible at once: the validity, *simulated*, the p95."""
 
     file: Path
     first: tuple[str, ...]
@@ -91,10 +95,11 @@ class Shown(NamedTuple):
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shown]:
-    """Every page that is looked at, written once."""
+    """Write every tested page once."""
     folder = tmp_path_factory.mktemp("pages")
     run = synthetic.write(folder / "run", ARMS, interleaved=True)
-    calm = synthetic.write(folder / "calm", replace(ARMS, seed=8), interleaved=True)  # no order is found by chance
+    # with this seed no drift is found by chance
+    calm = synthetic.write(folder / "calm", replace(ARMS, seed=8), interleaved=True)
     rising = Plan(turns=10, valid=False, seconds=120, stages=((60, 10), (60, 30)), slower=0.03, refused=2)
     broken = synthetic.write(folder / "broken", rising)
     both = replace(ARMS, kinds=("typed", "vad"))
@@ -115,7 +120,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shown]:
 
 
 def _decided() -> Comparison:
-    """Two gates that only the instant tells apart from which they count; a margin close to no change."""
+    """Return a comparison with two gates that differ only in `measured_from`, and with a margin close to no change."""
     made = invented.decision(gates=DECIDED_BY_BOTH, rulings=(invented.RULINGS[0], invented.RULINGS[0]))
     drifting = tuple(
         replace(one, verdict=replace(one.verdict, provisional=True), difference=replace(one.difference, order="drift"))
@@ -127,7 +132,7 @@ def _decided() -> Comparison:
 
 
 def _agent(folder: Path) -> Shown:
-    """Calls in which nothing tells of turns, the longest reply of which is interrupted near its end."""
+    """Write calls of a service that reports no turns; the longest reply is interrupted close to its end."""
     untold = dict.fromkeys(("measured_from", "first_audio_at_ns", "first_transcript_at_ns", "response_created_at_ns"))
     untold |= dict.fromkeys(("speech_stopped_at_ns", "committed_at_ns"))
     synthetic.write(folder, Plan(sessions=20))
@@ -274,7 +279,7 @@ def test_each_plot_and_metric_of_a_decision_has_a_title_of_its_own(browser: Brow
 
 
 def test_a_page_that_complains_is_noticed(browser: Browser, tmp_path: Path) -> None:
-    """What the other tests rest on."""
+    """The other tests depend on this."""
     file = tmp_path / "bad.html"
     file.write_text(
         "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; script-src 'unsafe-inline'; "

@@ -1,6 +1,6 @@
-"""The page of a history in a real browser: both themes, a desk and a phone, filters, the crosshair, pictures.
+"""The page of a history in a real browser: both themes, a desktop and a phone, filters, the crosshair, pictures.
 
-RTBENCH_SCREENSHOTS names a folder in which the pictures are kept.
+RTBENCH_SCREENSHOTS names a folder in which the pictures are stored.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who runs where, and who took the time."""
+"""The CPU cores of processes, and the CPU time that they used."""
 
 from __future__ import annotations
 

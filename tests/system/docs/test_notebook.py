@@ -1,7 +1,7 @@
 """The notebook runs from top to bottom on a real run's folder.
 
-A notebook is plain JSON (nbformat 4.5), so its code cells are executed in order by a fresh interpreter, as one program:
-nothing of Jupyter is needed for that, and none of it is among the dependencies.
+A notebook is plain JSON (nbformat 4.5), so a new interpreter executes its code cells in order, as one program. Jupyter
+is not needed for that, and is not among the dependencies.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def cells(notebook: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def execute(notebook: Path, run: Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Every code cell; what a cell would show is evaluated, what it prints is kept."""
+    """Execute all code cells and return the process, with the printed output but not the displayed values."""
     program = "\n\n".join("".join(cell["source"]) for cell in cells(notebook, "code"))
     command = [sys.executable, "-W", "error", "-c", program]
     environment = os.environ | {"RTBENCH_RUN": str(run)}

@@ -1,6 +1,6 @@
-"""The commands of the README and of the documents run as they stand, for a second each, on a folder like a reader's.
+"""The commands of the README and of the documents run unchanged, for a second each, in a folder like a reader's.
 
-Where a page means a deployment, the simulator stands in for it.
+If a page assumes a deployment, the simulator replaces it.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ NOT_HERE = {
     "locust -f scenarios/voice_turns.py --master": "needs several machines; tests/system/end_to_end/test_hosts.py",
     "locust -f scenarios/voice_turns.py --worker": "needs several machines; tests/system/end_to_end/test_hosts.py",
 }
-"""How commands begin that do not run here, and why."""
+"""The beginnings of commands that do not run here, and the reasons."""
 JUDGED = (0, 1, 3, 4)
 STATUSES = {"locust": (0, 4), "run": JUDGED, "doctor": (0, 1), "check": JUDGED, "compare": (0, 4)}
-"""How a command may exit that did what it should, if not by 0."""
+"""The exit statuses of successful commands, if not only 0."""
 TARGETS = ("simulator", "eastus2", "sweden", "east", "west", "old", "new")
 AGENTS = ("before", "after")
 STORED = {
@@ -63,12 +63,12 @@ STORED = {
     "runs/nightly-7": ("east",),
     "nights/1/runs/20261119T091400Z-voice_turns": ("sweden",),
 }
-"""The runs of which pages speak, and their targets."""
+"""The runs that pages name, and their targets."""
 STORED_NAMES = {Path(name).name for name in STORED}
 WRITTEN = re.compile(
     r"`(mine[\w-]*\.\w+)`[^\n]*\n\n```\w+\n(.*?)^```|^```yaml\n# (stages\.yaml)\n(.*?)^```", re.S | re.M
 )
-"""The files that pages have their reader write."""
+"""The files that pages let their reader write."""
 LOG = ROOT / "tests/reports/stored/events/w0-000000.jsonl"
 
 
@@ -77,7 +77,10 @@ def runs_here(command: Command) -> bool:
 
 
 def parts(block: list[tuple[str, ...]]) -> list[list[tuple[str, ...]]]:
-    """Runs that end a block hang on nothing but what stands ahead of the first of them, so each is tried by itself."""
+    """Split the runs at the end of a block, to test each of them separately.
+
+    Each depends only on the commands before the first run.
+    """
     begin = next((place for place, words in enumerate(block) if words[0] == "locust"), len(block))
     alone = all(words[0] == "locust" for words in block[begin:])
     return [[*block[:begin], run] for run in block[begin:]] if alone and block[begin:] else [block]
@@ -109,7 +112,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(tmp_path: Path, stored: Path, simulator: Ready) -> Path:
-    """The reader's folder: what the repository has, the files that pages have him write, and his runs."""
+    """Make the reader's folder: the files of the repository, those that pages let him write, and his runs."""
     place = tmp_path / "place"
     shutil.copytree(stored, place)
     for name in ("scenarios", "docs"):
@@ -142,7 +145,7 @@ def test_a_block_of_commands_runs(lines: list[tuple[str, ...]], place: Path, sim
 
 
 def deployment(simulator: Ready) -> dict[str, str]:
-    """Settings by which the simulator is the deployment that a page means."""
+    """Return settings that make the simulator the deployment of a page."""
     return {
         "AZURE_OPENAI_ENDPOINT": f"http://127.0.0.1:{simulator.port}",
         "AZURE_OPENAI_DEPLOYMENT_NAME": "gpt-realtime",
@@ -153,7 +156,7 @@ def deployment(simulator: Ready) -> dict[str, str]:
 
 
 def here(word: str, env: dict[str, str], simulator: Ready, place: Path) -> str:
-    """A word of a command with the simulator's address, what a variable stands for, or the newest run's name."""
+    """Return a word of a command with the simulator's address, the value of a variable, or the newest run's name."""
     if word.startswith("$"):
         return env[word[1:]]
     played = [run for run in (place / "runs").glob("*Z-*") if run.name not in STORED_NAMES]
@@ -163,12 +166,12 @@ def here(word: str, env: dict[str, str], simulator: Ready, place: Path) -> str:
 
 
 def globbed(word: str, place: Path) -> list[str]:
-    """The files that a shell would name."""
+    """Return the files that a shell would expand a word to."""
     return [str(path.relative_to(place)) for path in sorted(place.glob(word))]
 
 
 def run(program: str, arguments: list[str], env: dict[str, str], place: Path) -> None:
-    """Run a command to its end, and see that it did what it should; what has no end is interrupted once it is ready."""
+    """Run a command to its end and check its status; a command without an end is interrupted once it is ready."""
     module = "locust" if program == "locust" else "rtbench.cli.app"
     plays = program == "locust" or arguments[0] == "run"
     if arguments[0] == "simulate":
@@ -184,8 +187,8 @@ def run(program: str, arguments: list[str], env: dict[str, str], place: Path) ->
 
 
 def shortened(arguments: list[str]) -> list[str]:
-    """A run of Locust that takes a second. The last of an option's values counts."""
-    few = str(max(2, os.cpu_count() or 1))  # `--processes -1` takes one for each core at least
+    """Return the arguments of a run that takes a second. The last value of a repeated option counts."""
+    few = str(max(2, os.cpu_count() or 1))  # `--processes -1` needs at least one per core
     users = [] if {"--arrival-rate", "--stages"} & {*arguments} else ["-u", few]
     by_command = arguments[0] == "run"
     quick = ["-f", "scenarios/text_turns.py"] if {"--stages", "--processes"} & {*arguments} and not by_command else []
@@ -197,7 +200,7 @@ def shortened(arguments: list[str]) -> list[str]:
 
 
 def serves(arguments: list[str], env: dict[str, str], place: Path) -> None:
-    """Start a simulator as a page has it, and end it as its reader does."""
+    """Start a simulator as on the page, and end it as its reader does."""
     with running_simulator(*arguments[1:], env=env, cwd=place) as ready:
         assert ready.port
     assert ready.returncode == 0, ready.output

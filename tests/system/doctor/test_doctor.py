@@ -1,4 +1,4 @@
-"""`rtbench doctor` in a process of its own, against simulators that let it in and that refuse it in each way."""
+"""`rtbench doctor` in its own process, against simulators that accept it and that refuse it in each way."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def doctor(*arguments: object, **environment: str) -> subprocess.CompletedProces
 
 
 def findings(shown: subprocess.CompletedProcess[str]) -> dict[str, dict[str, str]]:
-    """What `--json` says of its one target, by name."""
+    """Return the findings of `--json` about its one target, by name."""
     assert shown.stderr == "", shown.stderr
     (target,) = json.loads(shown.stdout)["targets"]
     return {finding["name"]: finding for finding in target["findings"]}
@@ -67,7 +67,7 @@ def test_a_refusal_is_explained(tmp_path: Path) -> None:
     assert "az role assignment create" in found["upgrade"]["remedy"]
 
 
-# The way there.
+# The route.
 
 
 def test_a_proxy_that_opens_a_tunnel_is_shown_without_its_password(simulator: Ready) -> None:
@@ -79,7 +79,7 @@ def test_a_proxy_that_opens_a_tunnel_is_shown_without_its_password(simulator: Re
     assert shown.returncode == 0
     assert found["proxy"]["message"].startswith(f"socks5://127.0.0.1:{proxy.port}: a tunnel to 127.0.0.1:")
     assert "to the proxy" in found["round trip"]["message"]
-    assert len(proxy.asked) == 2  # the look at the way, and the session
+    assert len(proxy.asked) == 2  # the check of the route, and the session
     assert "password-of-proxy" not in shown.stdout
 
 

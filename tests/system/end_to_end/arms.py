@@ -1,4 +1,4 @@
-"""Runs that compare two targets: their services, their file of targets, and the sessions that they held."""
+"""Runs that compare two targets: their services, their file of targets, and their sessions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ QUICK_AUDIO = "first_audio: {p50: 20, p95: 40}"
 
 @contextmanager
 def slower_and_faster(folder: Path, more: str = "") -> Iterator[dict[str, Ready]]:
-    """Two simulators that hardly vary; of `slow` first audio comes 30 % later. `more` is appended to the profiles."""
+    """Run two simulators with little variation; first audio of `slow` is 30 % later.
+
+    `more` is appended to the profiles.
+    """
     with ExitStack() as stack:
         ready = {}
         for name, p50_ms in (("fast", 200), ("slow", 260)):
@@ -32,7 +35,7 @@ def write_targets(folder: Path, text: str) -> str:
 
 
 def write_services(folder: Path, services: Mapping[str, Ready]) -> str:
-    """Write a file of targets that are simulators, by their names."""
+    """Write a target file with these simulators, by their names."""
     return write_targets(folder, "".join(f"  {name}: {{url: '{r.urls['ga']}'}}\n" for name, r in services.items()))
 
 
@@ -42,5 +45,5 @@ def sessions_of(folder: Path) -> pd.DataFrame:
 
 
 def ahead(sessions: pd.DataFrame, arm: str) -> set[int]:
-    """By how many sessions an arm was ahead of its partner after each start."""
+    """Return the differences in the number of sessions of a target and its partner after each start."""
     return set((sessions["target"] == arm).map({True: 1, False: -1}).cumsum())

@@ -1,9 +1,9 @@
-"""Between which instants each instant of a turn must lie, by the simulator's truth log, on however busy a machine.
+"""The instants between which each instant of a turn must be, by the simulator's truth log, even on a busy machine.
 
-Both processes read one clock, so causes give the order. The simulator hands an event over before it arrives, and an
-event has arrived before the client sends what it sends next, which the simulator then receives. A microphone hands a
-chunk over when its last sample is recorded, or later; it is opened after the service has confirmed the session (or,
-where it opens for each turn, after the reply before), and the simulator receives the chunk after that.
+Both processes read one clock, so causality gives the order. The simulator sends an event before it arrives, and an
+event has arrived before the client sends its next message, which the simulator then receives. A microphone delivers a
+chunk when its last sample is recorded, or later. It is opened after the service has confirmed the session (or, if it
+opens for each turn, after the reply before), and the simulator receives the chunk after that.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bench.units import NS_PER_S
 Line = dict[str, Any]
 Bounds = tuple[int, int]
 FAR_NS = 1 << 62
-RATE_HZ = 24_000  # of recordings as they are loaded
+RATE_HZ = 24_000  # of loaded recordings
 FIRST = {
     "speech_started": "input_audio_buffer.speech_started",
     "request_sent": "response.create",
@@ -32,7 +32,7 @@ LAST = {"speech_stopped": "input_audio_buffer.speech_stopped", "committed": "inp
 
 @dataclass(frozen=True)
 class Message:
-    """A message in the order in which the client took note of it: what the simulator logged of it, and its bounds."""
+    """A message, in the order in which the client recorded it: its line in the simulator's log, and its bounds."""
 
     line: Line
     low_ns: int
@@ -44,7 +44,10 @@ class Message:
 
 
 def messages(replayed: ReplayedSession, lines: Sequence[Line]) -> list[Message]:
-    """The messages of a session. `lines`: the truth log's, of this session; there may be more than were read."""
+    """Return the messages of a session.
+
+    `lines`: all lines of this session in the truth log; the client may not have read some of them.
+    """
     ways = {way: iter([line for line in lines if line["direction"] == way]) for way in ("out", "in")}
     ordered = [next(ways["in" if passage.event is None else "out"]) for passage in replayed.passages]
     assert [line["type"] for line in ordered] == [passage.name for passage in replayed.passages]
@@ -56,7 +59,7 @@ def messages(replayed: ReplayedSession, lines: Sequence[Line]) -> list[Message]:
 def turn_bounds(
     known: Sequence[Message], number: int, response_id: str, *, jitter_ns: int, reply: AudioFormat
 ) -> dict[str, Bounds]:
-    """The bounds of a turn's instants, of those that are in the truth log."""
+    """Return the bounds of a turn's instants, as far as they are in the truth log."""
     mine = list(_of_turn(known, number, response_id))
     audio = [message for message in mine if message.line["direction"] == "out" and message.line["audio_bytes"]]
     found: dict[str, Bounds] = {}
@@ -73,7 +76,10 @@ def turn_bounds(
 
 
 def speech_bounds(known: Sequence[Message], number: int, sample: int, format: AudioFormat, *, vad: bool) -> Bounds:
-    """When a microphone had recorded so many samples (of 24 kHz) of a turn's recording, which was sent in `format`."""
+    """Return the bounds of the instant at which a microphone had recorded `sample` samples of a turn's recording.
+
+    The samples have 24 kHz; the recording was sent in `format`.
+    """
     appends = [message.line for message in known if message.line["type"] == "input_audio_buffer.append"]
     first = next(line for line in appends if line["event_id"] == f"turn-{number}-append-1")
     before = [
@@ -92,7 +98,7 @@ def speech_bounds(known: Sequence[Message], number: int, sample: int, format: Au
 
 
 def _of_turn(known: Sequence[Message], number: int, response_id: str) -> Iterator[Message]:
-    """From the turn's first message to the end of its reply."""
+    """Yield the messages from the turn's first message to the end of its reply."""
     begun = False
     for message in known:
         line = message.line
@@ -104,7 +110,7 @@ def _of_turn(known: Sequence[Message], number: int, response_id: str) -> Iterato
 
 
 def _played(deltas: Sequence[Line], arrivals: Sequence[int], jitter_ns: int, reply: AudioFormat) -> int:
-    """When a player plays the first audible sample of deltas that come at these instants."""
+    """Return when a player plays the first audible sample of deltas that arrive at these instants."""
     free_ns = arrivals[0] + jitter_ns
     for line, at_ns in zip(deltas, arrivals, strict=True):
         free_ns = max(free_ns, at_ns)

@@ -1,4 +1,4 @@
-"""Starts a real Locust process for a test: a scenario of short text turns against a simulator."""
+"""Real Locust processes for tests: a scenario of short text turns against a simulator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from tests import forked
 from tests.simulator_process import GUARD_S
 
 ENDS_WELL = (0, 4)
-"""The statuses of a run that ended as it should: whether the load generator was late is the machine's doing."""
+"""The exit statuses of a run that ended normally: a busy machine may make the load generator late, and the run invalid.
+"""
 
 
 SCENARIO = """
@@ -32,7 +33,7 @@ class Caller(RealtimeUser):
 
 
 def rtbench(*arguments: object, cwd: Any = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A command in an interpreter of its own, where every warning is an error."""
+    """Run a command in its own interpreter, with every warning as an error."""
     return forked.run(
         [sys.executable, "-W", "error", "-m", "rtbench.cli.app", *map(str, arguments)],
         cwd=cwd, env=without_proxies(os.environ) | {"COLUMNS": "100"} | environment, capture_output=True, text=True,
@@ -48,9 +49,9 @@ def write_scenario(folder: Path, turns: int = 2, script: str = "") -> Path:
 
 
 def free_port() -> int:
-    """A port that nobody listens on, below those that the kernel gives to connections, of which tests open thousands.
+    """Return a free port below those that the kernel gives to connections, of which tests open thousands.
 
-    Drawn from the system: hypothesis has the generator of every process begin alike.
+    It is drawn by the system, because hypothesis seeds the generator of every process equally.
     """
     while True:
         port = random.SystemRandom().randrange(10_000, 32_000)
@@ -61,13 +62,13 @@ def free_port() -> int:
 
 @contextmanager
 def locust(scenario: Path, runs: Path, *options: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """`locust`, headless unless it has `--autostart`, in a process group of its own.
+    """Run `locust`, headless unless it has `--autostart`, in its own process group.
 
-    It is killed at the end of the block if it still runs.
+    At the end of the block it is killed if it still runs.
     """
     command = [sys.executable, "-m", "locust", "-f", str(scenario), "--runs-dir", str(runs)]
     command += [] if "--autostart" in options else ["--headless"]
-    if "--processes" in options:  # tests run beside each other, and Locust's own port is one
+    if "--processes" in options:  # tests run in parallel, and Locust's own port is fixed
         port = str(free_port())
         command += ["--master-bind-port", port, "--master-port", port]
     process = forked.Popen(
@@ -87,41 +88,41 @@ def locust(scenario: Path, runs: Path, *options: str, **environment: str) -> Ite
 
 
 def run_locust(scenario: Path, runs: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The same, to its own end."""
+    """Run `locust` until it ends."""
     with locust(scenario, runs, *options, **environment) as process:
         output, errors = process.communicate(timeout=GUARD_S)
         return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
 def interrupted_status(folder: Path) -> int:
-    """The exit status of a run that was interrupted: tests share a slow machine, and its figures may be too late."""
+    """Return the expected exit status of an interrupted run, which may be invalid on a slow machine."""
     return 130 if files.read_document(folder)["validity"]["status"] == "valid" else 4
 
 
 def only_run(runs: Path) -> Path:
-    """The one run folder that there is."""
+    """Return the only run folder."""
     (folder,) = runs.iterdir()
     return folder
 
 
 def wait_for_rows(runs: Path, table: files.TableName, count: int) -> Path:
-    """Until a run under way has so many rows on disk."""
+    """Wait until an open run has this number of rows on disk; return its folder."""
     _wait(lambda: sum(len(batch) for batch in _batches(runs, table)) >= count, "the run wrote no rows")
     return only_run(runs)
 
 
 def wait_for_phase(runs: Path, phase: str) -> None:
-    """Until turns of this phase are on disk."""
+    """Wait until turns of this phase are on disk."""
     _wait(lambda: any(phase in b["phase"].to_pylist() for b in _batches(runs, "turns")), f"no turn was of the {phase}")
 
 
 def wait_until_turns_began(runs: Path, count: int) -> None:
-    """Until a run under way has noted that so many turns have begun."""
+    """Wait until an open run has recorded the start of this number of turns."""
     _wait(lambda: sum(sum(b["turns_started"].to_pylist()) for b in _batches(runs, "seconds")) >= count, "no turn began")
 
 
 def wait_for_file(path: Path) -> None:
-    """Until something is in it."""
+    """Wait until the file is not empty."""
     _wait(lambda: path.exists() and path.stat().st_size > 0, f"nothing was written to {path.name}")
 
 

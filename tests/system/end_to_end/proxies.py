@@ -23,7 +23,7 @@ ADDRESS_BYTES = {IPV4: 4, IPV6: 16}
 
 
 class Asked(NamedTuple):
-    """What a client wanted: by which protocol, and where to; `host` as it was said, a name or an address."""
+    """A client's request: its protocol and destination; `host` as received, a name or an address."""
 
     protocol: str
     host: str
@@ -32,7 +32,7 @@ class Asked(NamedTuple):
 
 @dataclass
 class RunningProxy:
-    """A proxy that answers. `names`: what it knows beyond the addresses; `asked`: every tunnel that it was to open."""
+    """A running proxy. `names`: the host names that it can resolve; `asked`: every requested tunnel."""
 
     port: int
     user: str | None
@@ -42,7 +42,7 @@ class RunningProxy:
     connections: int = 0
 
     def url(self, scheme: str, *, authorized: bool = True) -> str:
-        """As `--proxy` and the environment want it."""
+        """Return the URL for `--proxy` and the environment."""
         who = f"{self.user}:{self.password}@" if self.user and authorized else ""
         return f"{scheme}://{who}127.0.0.1:{self.port}"
 
@@ -51,7 +51,7 @@ class RunningProxy:
 def running_proxy(
     user: str | None = None, password: str | None = None, names: Mapping[str, str] | None = None
 ) -> Iterator[RunningProxy]:
-    """A proxy that wants a user and password if it has one."""
+    """Run a proxy that requires user and password if they are given."""
 
     class Server(ThreadingTCPServer):
         daemon_threads = True

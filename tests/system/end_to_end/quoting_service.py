@@ -1,4 +1,4 @@
-"""A service that repeats the key or token it was given wherever it can."""
+"""A service that repeats the key or token of its client wherever it can."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ UNHEARD = logging.Logger("quoting service", logging.CRITICAL + 1)
 
 @contextmanager
 def quoting_service() -> Iterator[dict[str, str]]:
-    """Its URLs: at `handshake` it refuses the key as it connects, at `event` later, at `nonsense` in no JSON."""
+    """Yield its URLs: it refuses the key at `handshake` during the upgrade, at `event` later.
+
+    At `nonsense` it sends text that is not JSON.
+    """
     with serve(_answer, "127.0.0.1", 0, process_request=_refuse, logger=UNHEARD) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         place = f"ws://127.0.0.1:{server.socket.getsockname()[1]}/openai/v1/realtime?model="
@@ -27,7 +30,7 @@ def quoting_service() -> Iterator[dict[str, str]]:
 
 
 def _given(request: Request) -> str:
-    """The key of a request, wherever it is: in the query, a subprotocol, a header."""
+    """Return the key of a request, from the query, a subprotocol or a header."""
     query = parse_qs(urlsplit(request.path).query)
     offered = request.headers.get("sec-websocket-protocol", "").rpartition("key.")[2]
     authorization = request.headers.get("authorization", "").rpartition(" ")[2]
@@ -58,5 +61,5 @@ def _answer(connection: ServerConnection) -> None:
 
 
 def holders(folder: Path, secret: str) -> list[Path]:
-    """The files of a folder that hold a secret, in whatever spelling of JSON."""
+    """Return the files of a folder that contain a secret."""
     return [path for path in folder.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]

@@ -1,4 +1,4 @@
-"""Calls that say a recording, and where the simulator heard it begin and end."""
+"""Calls that send a recording, and the times at which the simulator detected its speech."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.simulator_process import ROOT
 
 WAV = ROOT / "scenarios" / "audio" / "late_parcel.wav"
 EDGE_MS = 2 * FRAME_MS
-"""How far an edge that the simulator hears may lie from the one that was found offline."""
+"""The maximum distance of a start or end of speech in the simulator from the one that was found offline."""
 LEAD_MS = 100
 """The chunk of silence that an open microphone is recording when the caller begins to speak."""
 SPEECH = ("input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped")
@@ -24,7 +24,7 @@ SPEECH = ("input_audio_buffer.speech_started", "input_audio_buffer.speech_stoppe
 
 @dataclass(frozen=True)
 class Call:
-    """A call in one format, both ways, and what the simulator has sent and heard in it."""
+    """A call with one format in both directions, and the messages that the simulator sent and received."""
 
     format: AudioFormat
     told: ReplayedSession
@@ -32,13 +32,13 @@ class Call:
 
     @property
     def heard_ms(self) -> list[float]:
-        """Where speech begins and ends in what the simulator was sent, on the caller's clock."""
+        """The starts and ends of speech that the simulator detected, in ms on the caller's clock."""
         places = [line["speech_at_byte"] for line in self.truth if line["type"] in SPEECH]
         return [place * 1000 / self.format.bytes_per_s for place in places]
 
 
 def called(target: Target, folder: Path, **session: Any) -> ReplayedSession:
-    """A call that says the WAV, with the service finding its end."""
+    """Run a call that sends the WAV, and whose end the service detects."""
     folder.mkdir(exist_ok=True)
     log = folder / "call.jsonl"
     script = script_of(target, WAV, {"turn_detection": "server_vad", **session})
@@ -47,6 +47,6 @@ def called(target: Target, folder: Path, **session: Any) -> ReplayedSession:
 
 
 def spoken_ms() -> list[float]:
-    """Where speech begins and ends for the caller."""
+    """Return the start and end of speech for the caller."""
     speech = load_pcm(WAV).speech
     return [LEAD_MS + edge * 1000 / RATE_HZ for edge in (speech.begin, speech.end)]

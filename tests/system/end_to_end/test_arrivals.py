@@ -1,4 +1,4 @@
-"""Calls that arrive at a real run: by their schedule, over processes, on a line of a size."""
+"""Calls that arrive at a real run: by their schedule, over processes, with a maximum of concurrent calls."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from tests.system.end_to_end.locust_process import (
 
 
 def called_ns(folder: Path) -> list[int]:
-    """When the calls that started had arrived, on CLOCK_MONOTONIC, in order."""
+    """Return the arrival times of the calls that started, on CLOCK_MONOTONIC, in order."""
     sessions = files.read_table(folder, "sessions").to_pandas()
     return sorted((sessions["start_ns"] + sessions["call_arrival_at_ns"]).tolist())
 
 
-def counts(folder: Path) -> pd.Series:  # type: ignore[type-arg]  # pandas says it so
+def counts(folder: Path) -> pd.Series:  # type: ignore[type-arg]  # pandas has this type
     return files.read_table(folder, "seconds").to_pandas()[["calls_offered", "calls_blocked", "calls_delayed"]].sum()
 
 

@@ -1,4 +1,4 @@
-"""Searches for a capacity whose levels are really played."""
+"""Searches for a capacity with real levels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OPTIONS = ("--slo", "ttfa med<5s", "--from", "4", "--to", "4", "--max-time", "10
 
 @contextmanager
 def capacity(scenario: Path, out: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """`rtbench capacity` of a scenario."""
+    """Start `rtbench capacity` on a scenario."""
     command = [sys.executable, "-m", "rtbench.cli.app", "capacity", "-f", str(scenario), "-o", str(out), *options]
     process = forked.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"NO_COLOR": "1"}

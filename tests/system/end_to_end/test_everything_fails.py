@@ -1,4 +1,4 @@
-"""Runs in which everything fails end in order, and their reports say as what, how often, and what to do."""
+"""Runs in which everything fails end normally; their reports state the failures, their number, and the remedy."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_run_of_nothing_but_failures_ends_in_order_and_says_what_to_do(
     begun = files.read_table(folder, "turns").to_pandas()["outcome"].tolist()
     opened = files.read_table(folder, "sessions").to_pandas()
     page = re.sub("</?code>", "", html.unescape((folder / "report.html").read_text()))
-    assert ended.returncode in (1, 4)  # 4: where nothing came in, or not in time, nothing can be judged
+    assert ended.returncode in (1, 4)  # 4: without samples, or with late ones, there is no verdict
     assert "Traceback" not in ended.stdout + ended.stderr
     assert begun == [outcome] * SESSIONS * turns
     assert set(opened["outcome"]) == {"ok" if outcome.startswith("failed:") else outcome}

@@ -1,4 +1,4 @@
-"""GPT-Live: what is audible is measured, and nothing else; the official SDK holds a session with the simulator."""
+"""GPT-Live: only audible events are measured; the official SDK completes a session with the simulator."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.simulator_process import Ready, quick_simulator
 from tests.system.end_to_end.spoken_calls import WAV, Call, called
 
 EDGE_NS = 2 * FRAME_MS * NS_PER_MS
-"""How far the end of speech that the simulator hears may lie from the one that was found offline."""
+"""The maximum distance of the end of speech in the simulator from the one that was found offline."""
 JITTER_NS = 50 * NS_PER_MS
 HEARD = {"speech_start", "speech_end", "first_audible", "last_audible", "ended"}
 MEASURED = {"voice_to_voice"}
@@ -45,7 +45,7 @@ def lines(call: Call, name: str) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def call(tmp_path_factory: pytest.TempPathFactory) -> Call:
-    """A call of one turn, and the simulator's log of it."""
+    """Run a call of one turn; return it with the simulator's log."""
     folder = tmp_path_factory.mktemp("simulator")
     truth = folder / "truth.jsonl"
     with quick_simulator(folder, "--ground-truth", str(truth)) as simulator:
@@ -56,7 +56,7 @@ def call(tmp_path_factory: pytest.TempPathFactory) -> Call:
 
 
 def test_what_is_audible_is_the_truth(call: Call) -> None:
-    """The first audible sample that was sent after the caller's speech had ended, whichever delta held it."""
+    """The first audible sample that was sent after the end of the caller's speech, in any delta."""
     (turn,) = call.told.turns
     assert turn.outcome == "ok", turn.detail
 
@@ -86,7 +86,8 @@ def test_nothing_else_is_measured_and_all_traffic_is_counted(call: Call) -> None
     assert (turn.gaps_ns, turn.audio_speed, turn.usage, turn.vad_splits, turn.preamble) == ((), None, None, None, None)
     assert turn.events == turn.kernel_stamps + turn.user_stamps
     session = call.told.session
-    came = [line for line in call.truth if line["direction"] == "out"][: session.events - 1]  # one begins it twice
+    # the first message decodes to two events
+    came = [line for line in call.truth if line["direction"] == "out"][: session.events - 1]
     assert session.audio_bytes_received == sum(line["audio_bytes"] for line in came if line["type"] == AUDIO_DELTA)
     assert session.audio_bytes_sent == lines(call, APPEND)[-1]["to_byte"]
     assert session.unknown_events == {}

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.skipif(not available(), reason="takes root, and network
 
 
 OPERATOR = ("--master-port=5557", "--autostart", "--autoquit", "1", "--enable-rebalancing", "--only-summary")
-"""What the operator of Kubernetes that docs/deploy is for gives to each master, but for the 60 s to the end."""
+"""The options that the Kubernetes operator of docs/deploy gives to each master, but with 1 s instead of 60 s to the
+end."""
 
 
 def test_a_run_that_starts_and_quits_by_itself_ends_with_its_sessions_and_its_verdict(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ CALLS = 2
 
 
 def measured(folder: Path, name: str) -> dict[str, float]:
-    """The values of a metric of sessions in ms, by session, where they have it."""
+    """Return the values of a session metric in ms, by session, without missing ones."""
     metric, sessions = CATALOGUE[name], files.read_table(folder, "sessions").to_pylist()
     values = {row["session_id"]: metric.value_ns(_instants(row), row.get) for row in sessions}
     return {session: value / NS_PER_MS for session, value in values.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Engines that ran alone, merged into one run: everything works on it, and nothing that the service saw is lost."""
+"""Separate runs, merged into one run: all commands work on it, and nothing that the service received is missing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_two_engines_that_ran_alone_become_one_run_that_every_command_reads(tmp_
     assert [(answer["turns"], answer["sessions"]) for answer in summary["results"]] == [(16, 8)]
     (tmp_path / "ci.yaml").write_text("failure_rate: rate<1%\n")
     checked = rtbench("check", merged, "--thresholds", tmp_path / "ci.yaml")
-    assert (checked.returncode in (0, 3, 4), checked.stderr) == (True, "")  # by how many sessions there are
+    assert (checked.returncode in (0, 3, 4), checked.stderr) == (True, "")  # depends on the number of sessions
     compared = rtbench("compare", only_run(tmp_path / "east"), merged)
     assert (compared.returncode in (0, 4), compared.stderr) == (True, "")
     exported = rtbench("export", merged, "--format", "csv")

@@ -1,4 +1,4 @@
-"""Runs by other ways than straight ahead, proxies and chosen addresses; signals at any moment of a wait."""
+"""Runs over other routes than the direct one, proxies and chosen addresses; signals at any moment of a wait."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.system.end_to_end.quoting_service import holders
 
 PASSWORD = "a-password-that-nobody-may-see"
 NAME = "simulator.test"
-"""No resolver of ours knows it; the simulator's certificate does."""
+"""A name that our resolver does not know, but the simulator's certificate contains."""
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_a_probe_that_is_interrupted_says_nothing_of_it(tmp_path: Path) -> None:
         ) as process:
             listening.settimeout(GUARD_S)
             with listening.accept()[0] as connection:
-                assert connection.recv(1)  # it has asked, and waits for the answer
+                assert connection.recv(1)  # the probe has sent its request, and waits for the response
                 process.send_signal(signal.SIGINT)
                 output, errors = process.communicate(timeout=GUARD_S)
 
@@ -84,7 +84,7 @@ except KeyboardInterrupt:
 
 
 def run_through(tmp_path: Path, proxies: Sequence[RunningProxy], options: list[str], **more: str) -> Path:
-    """The folder of a run of four sessions by each of these ways, all of which are good."""
+    """Run four sessions on each route, all of which must succeed; return the run folder."""
     ended = run_locust(
         write_scenario(tmp_path), tmp_path / "runs", "-u", "2", "-r", "2", "--sessions", "4", *options,
         **without_proxies(os.environ) | more,
@@ -109,7 +109,7 @@ def test_each_target_of_a_run_goes_through_its_own_proxy(simulator: Ready, tmp_p
 
     turns, targets = files.read_table(folder, "turns").to_pandas(), files.read_document(folder)["targets"]
     assert len(turns) == 8 * len(ways)
-    assert set(turns["rtt_scope"][turns["network_rtt_ns"].notna()]) <= {"proxy"}  # as far as there
+    assert set(turns["rtt_scope"][turns["network_rtt_ns"].notna()]) <= {"proxy"}  # up to the proxy
     true = [f"{scheme}://127.0.0.1:{proxies[name].port}" for name, (scheme, _) in ways.items()]
     assert [target["proxy"] for target in targets] == true
 

@@ -1,4 +1,4 @@
-"""Workers whose master died: they end by themselves, and what they recorded is there."""
+"""Workers whose master died: they end without it, and their records are on disk."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.simulator_process import Ready
 from tests.system.end_to_end.locust_process import GUARD_S, free_port, locust, wait_for_rows, write_scenario
 
 FOR_EVER = "\nfrom locust import runners\nrunners.MASTER_HEARTBEAT_TIMEOUT = 1e9\n"
-"""Locust's workers themselves would go on for a minute; here they would never end."""
+"""Code that makes Locust's workers wait without end for a lost master; by default they wait a minute."""
 RTBENCH = [sys.executable, "-m", "rtbench.cli.app"]
 SILENT_S = 6.0
 GONE = "its master is missing"
@@ -53,9 +53,9 @@ def test_forked_workers_end_when_their_master_is_killed(tmp_path: Path, simulato
         folder = wait_for_rows(runs, "sessions", 2)
         os.kill(master.pid, signal.SIGKILL)
         try:
-            _, said = master.communicate(timeout=GUARD_S)  # the end of what is said: nobody is left to say more
+            _, said = master.communicate(timeout=GUARD_S)  # the output ends when no process is left that can write
         except subprocess.TimeoutExpired:
-            os.killpg(master.pid, signal.SIGKILL)  # the workers that are left
+            os.killpg(master.pid, signal.SIGKILL)  # the remaining workers
             raise
 
     assert said.count(GONE) == 2, said
@@ -88,7 +88,7 @@ def test_a_worker_that_is_silent_for_a_while_ends_no_run_and_goes_on(tmp_path: P
         folder = wait_for_rows(runs, "turns", 2)
         worker = json.loads(path_of(folder, 0, FACTS).read_text())["pid"]
         os.kill(worker, signal.SIGSTOP)
-        time.sleep(SILENT_S)  # Locust's own patience is over then
+        time.sleep(SILENT_S)  # longer than Locust waits
         os.kill(worker, signal.SIGCONT)
         before = sum(len(batch) for batch in files.spooled_batches(folder, "turns"))
         wait_for_rows(runs, "turns", before + 1)
@@ -128,7 +128,7 @@ def die_with_the_second():
 
 os.register_at_fork(after_in_parent=die_with_the_second)
 """
-"""A master that is killed before it listens."""
+"""Code of a master that is killed before it listens."""
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="where the kernel tells of a parent's end")
@@ -138,7 +138,7 @@ def test_forked_workers_do_not_look_for_a_master_that_was_killed_before_it_was_t
     with locust(
         path, tmp_path / "runs", "--url", "ws://127.0.0.1:1/v1/realtime?model=x", "--processes", "2"
     ) as process:
-        process.communicate(timeout=GUARD_S)  # to the end of all that write there
+        process.communicate(timeout=GUARD_S)  # until all processes that write there have ended
 
     assert process.returncode == -signal.SIGKILL
 
@@ -157,7 +157,7 @@ def connect_slowly(runner):
 
 WorkerRunner.connect_to_master = connect_slowly
 """
-"""A worker that its master already counts, and that is not yet what Locust can tell to quit, as on a busy machine."""
+"""Code of a worker that its master already counts, but that Locust cannot yet tell to quit, as on a busy machine."""
 
 
 def test_workers_of_a_master_that_cannot_begin_end_however_long_they_take_to_be_there(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_workers_of_a_master_that_cannot_begin_end_however_long_they_take_to_be_
     path.write_text(path.read_text() + SLOWLY)
     url = "ws://127.0.0.1:1/v1/realtime?model=x"
     with locust(path, tmp_path / "runs", "--url", url, "--sessions", "1", "--processes", "2") as process:
-        output, errors = process.communicate(timeout=GUARD_S)  # to the end of all that write there
+        output, errors = process.communicate(timeout=GUARD_S)  # until all processes that write there have ended
 
     assert process.returncode == 2
     assert "Unknown message" not in output + errors

@@ -1,4 +1,4 @@
-"""Runs against limits that run down, the service's and the user's own: waits that are asked for, budgets."""
+"""Runs against limits that are used up, the service's and the user's own: requested waits, budgets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def ended_ns(table: pd.DataFrame) -> pd.Series:
 
 
 TAKEN, CALLERS = 20, 24
-"""Connections that the service takes at once, and users who want one for as long as the run lasts."""
+"""Connections that the service accepts at once, and users who each need one until the run ends."""
 
 
 def test_after_a_throttled_handshake_nothing_starts_before_the_wait_that_was_asked_for(
@@ -59,7 +59,7 @@ steps:
   - text: Hello
   - text: Bye
 """
-"""A session whose model has to call a function in every response."""
+"""A session whose model must call a function in every response."""
 
 
 def test_a_budget_that_two_processes_have_spent_together_stops_turns_and_ends_the_run_in_order(

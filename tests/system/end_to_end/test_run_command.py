@@ -1,4 +1,4 @@
-"""`rtbench run`: a script in YAML alone, played and judged by one command."""
+"""`rtbench run`: a script in YAML alone, run and checked by one command."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 @contextmanager
 def started(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
-    """What `rtbench run` becomes, in a folder and a process group of its own; it is killed at the end of the block."""
+    """Start the process that `rtbench run` becomes, in its own folder and process group; finally kill it."""
     process = forked.Popen(
         [sys.executable, "-m", "bench.load.run_files", *words],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -55,7 +55,7 @@ def played(folder: Path, service: Ready, *words: str) -> subprocess.CompletedPro
 
 
 def judged(folder: Path, status: int) -> int:
-    """The exit status of a run whose thresholds come to this, on a machine that other tests may slow down."""
+    """Return the exit status of a run with this threshold result, on a machine that other tests may slow down."""
     return status if files.read_document(folder)["validity"]["status"] == "valid" else 4
 
 

@@ -1,4 +1,4 @@
-"""Runs of real processes, as they should go: Locust, the simulator, and the report."""
+"""Runs of real processes that succeed: Locust, the simulator, and the report."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from rtbench.cli.app import main
 
 main()
 """
-"""Its simulated run, with callers who type."""
+"""A program that runs its simulated run with text callers."""
 
 
 def test_a_run_without_options_says_everywhere_that_it_is_simulated_and_how_it_goes_in_a_line(
     tmp_path: Path, simulator: Ready
 ) -> None:
-    """But for the telemetry of a single process, which is told of both turns."""
+    """Telemetry of a single process contains both turns."""
     with collector() as received:
         options = ("--sessions", "1", "--url", simulator.urls["ga"], "--telemetry")
         where = {"OTEL_EXPORTER_OTLP_ENDPOINT": received.url}
@@ -62,7 +62,7 @@ def test_a_run_without_options_says_everywhere_that_it_is_simulated_and_how_it_g
 
 
 def check_telemetry(received: Collector, *, turns: int) -> None:
-    """A collector has got every turn of a run."""
+    """Assert that a collector has received every turn of a run."""
     counted = received.last["rtbench.turns"].sum.data_points
     assert sum(point.as_int for point in counted) == turns
     assert {attributes(point.attributes)["rtbench.step"] for point in counted} == {"script.step_1", "script.step_2"}
@@ -91,11 +91,11 @@ def setpriority(which, who, value):
 
 os.getpriority, os.setpriority = lambda which, who: niceness, setpriority
 """
-"""A kernel that lets processes have any niceness, and writes down what each of them has had."""
+"""Code that simulates a kernel that permits any niceness, and that records the niceness of each process."""
 
 
 def nicely(folder: Path, *options: str, **environment: str) -> tuple[Path, Ended, list[list[int]]]:
-    """A run of two processes that ask for priority: its folder, what it said, what each process has had."""
+    """Run two processes that request priority; return the folder, the process, and each process's niceness values."""
     scenario, log = write_scenario(folder), folder / "niceness"
     scenario.write_text(scenario.read_text() + NICENESS.format(log=log))
     ended = run_locust(scenario, folder / "runs", "--processes", "2", "--priority", *options, **environment)
@@ -108,7 +108,7 @@ def nicely(folder: Path, *options: str, **environment: str) -> tuple[Path, Ended
 
 @dataclass(frozen=True)
 class Whole:
-    """A run of two processes that may have priority, tells its metrics, and is uploaded. `uploaded`: what came there"""
+    """A run of two processes with priority, telemetry and an upload. `uploaded`: the received folder."""
 
     folder: Path
     said: str
@@ -150,7 +150,7 @@ def test_the_dashboard_asks_for_metrics_and_labels_that_a_collector_gets(whole: 
     grouped = {label for query in queries for label in re.findall(r"by \((\w+)\)", query)}
 
     assert len(asked) > len(queries) >= 10
-    late = "rtbench_load_generator_overloaded"  # which no run is known to be so soon
+    late = "rtbench_load_generator_overloaded"  # only known later
     assert late in {name for name, _ in asked} <= told.keys() | {late}
     assert grouped <= {label for labels in told.values() for label in labels}
     for name, chosen in (one for one in asked if one[0] in told):
@@ -182,7 +182,7 @@ def test_a_run_of_several_processes_arrives_whole_once_it_is_reported(whole: Who
 
 
 def test_processes_play_at_the_priority_that_they_may_have(whole: Whole) -> None:
-    worker = [-10, 0, -10, 0]  # it tries what it may have, plays at it, and ends without
+    worker = [-10, 0, -10, 0]  # tries the priority, runs with it, and ends without it
 
     assert whole.had == [[-10, 0], worker, worker]
     assert files.read_document(whole.folder)["niceness"] == -10
@@ -190,7 +190,7 @@ def test_processes_play_at_the_priority_that_they_may_have(whole: Whole) -> None
 
 
 def test_the_quick_run_simulates_where_no_deployment_is_named(tmp_path: Path) -> None:
-    """`make bench`, in short: its last line is the report, and it is no gate, however busy the machine was."""
+    """`make bench`, but short: its last line is the report, and it never fails, even on a busy machine."""
     command = [sys.executable, "-c", SHORT, "quickstart", "--runs-dir", str(tmp_path / "runs")]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=GUARD_S, check=False)
 

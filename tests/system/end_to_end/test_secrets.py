@@ -1,4 +1,4 @@
-"""Whatever fails, no access token and no password reaches a file, a log, a report or the screen."""
+"""With any failure, no access token and no password reaches a file, a log, a report or the screen."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.system.end_to_end.locust_process import only_run, rtbench, run_locust
 from tests.system.end_to_end.quoting_service import holders, quoting_service
 
 TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{10,}")
-"""The begin of a JWT: one that was cut shows it as well."""
+"""The beginning of a JWT, which a truncated one also has."""
 EVERYTHING = ("--record-events", "100%", "--record-transcripts", "--loglevel", "DEBUG")
 
 
@@ -29,7 +29,7 @@ def identity(ready: Ready) -> dict[str, str]:
 
 
 def shown(path: Path) -> str:
-    """A file's text; of a table, that of its cells."""
+    """Return a file's text; for a table, the text of its cells."""
     if path.suffix == ".parquet":
         return pq.read_table(path).to_pandas().to_csv()
     return path.read_bytes().decode("latin-1")
@@ -53,7 +53,7 @@ def test_a_token_that_the_service_quotes_is_hidden_in_every_file_and_on_the_scre
     for place, own in sessions.groupby("target"):
         logs = [(folder / "events" / f"{name}.jsonl").read_text() for name in own["session_id"]]
         assert len(logs) == 2
-        assert all("***" in log for log in logs), place  # it was quoted
+        assert all("***" in log for log in logs), place  # the secret was quoted
     assert set(sessions["target"]) == set(urls)
     assert not TOKEN.search(ended.stdout + ended.stderr)
     assert with_tokens(folder) == []
@@ -86,7 +86,7 @@ def test_a_key_is_hidden_however_it_is_sent(tmp_path: Path) -> None:
     sessions = pq.read_table(folder / "sessions.parquet").to_pandas()
     assert set(sessions["target"]) == set(arms.split(","))
     for name in sessions["session_id"]:
-        assert "***" in (folder / "events" / f"{name}.jsonl").read_text()  # it was quoted
+        assert "***" in (folder / "events" / f"{name}.jsonl").read_text()  # the secret was quoted
     for spelling in SPELLINGS:
         assert spelling not in ended.stdout + ended.stderr
         assert [path for path in tmp_path.rglob("*") if path.is_file() and spelling in shown(path)] == []
@@ -111,27 +111,27 @@ def test_what_looks_at_a_service_closely_shows_no_token_either(
     assert not TOKEN.search(said)
 
 
-# Runs without a key: tokens of a few seconds, renewed while sessions open.
+# Runs without a key: tokens that are valid for seconds, renewed while sessions open.
 
 
 def keyless(ready: Ready) -> dict[str, str]:
-    """The environment of an Azure App Service whose identity may call the simulator."""
+    """Return the environment of an Azure App Service with an identity that may call the simulator."""
     endpoint = f"http://127.0.0.1:{ready.port}"
     return identity(ready) | {"AZURE_OPENAI_ENDPOINT": endpoint, "AZURE_OPENAI_DEPLOYMENT_NAME": "gpt-realtime"}
 
 
 def lines_of(ended: subprocess.CompletedProcess[str]) -> list[str]:
-    """What rtbench said on stderr, but for the line which a sign-in that takes long has, as on a busy machine."""
+    """Return the lines of rtbench on stderr, without the line about a slow sign-in, which appears on a busy machine."""
     lines = [line for line in ended.stderr.splitlines() if line.startswith("rtbench:")]
     return [line for line in lines if line != "rtbench: signing in through Microsoft Entra ID …"]
 
 
 FOUR_A_SECOND = ("--connect-rate", "240")
-"""A run of so many sessions lasts a known time at least, however long its sign-in takes."""
+"""With this option a run has a known minimum duration, even if its sign-in is slow."""
 
 
 def incident_kinds(folder: Path) -> set[str]:
-    """The kinds of a run's incidents, without those that a busy machine makes."""
+    """Return the kinds of a run's incidents, without those caused by a busy machine."""
     return {incident["kind"] for incident in files.read_document(folder)["incidents"]} - {"simulator_late"}
 
 

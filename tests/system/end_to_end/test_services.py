@@ -1,4 +1,4 @@
-"""Services by their names, each played against what stands in for it: settings taken, audio at its rate, a reply."""
+"""Services by their names, each with a stand-in: settings are accepted, audio has the right rate, and a reply comes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEY = "a-key-that-nobody-may-see"
 
 @dataclass(frozen=True)
 class Case:
-    """A target at a stand-in; the voice that it asks for, and the format in which the caller is heard there."""
+    """A target at a stand-in; the voice that it requests, and the format of the caller's audio."""
 
     lines: str
     voice: str
@@ -48,7 +48,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Played:
-    """What came of a case: its spoken call with the truth of it, and its typed one."""
+    """The results of a case: its voice call with the truth, and its text call."""
 
     case: Case
     spoken: Call
@@ -56,7 +56,7 @@ class Played:
 
 
 def played(target: Target, case: Case, folder: Path) -> tuple[ReplayedSession, ReplayedSession]:
-    """A call that speaks, and then one that types."""
+    """Run a call with speech, and then one with text."""
     spoken = called(target, folder, voice=case.voice)
     script = script_of(target, "Hello", {"voice": case.voice})
     probe_target(target, script, folder / "typed.jsonl", record_audio=False)
@@ -65,7 +65,7 @@ def played(target: Target, case: Case, folder: Path) -> tuple[ReplayedSession, R
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Played]:
-    """Every case, all at once; the simulator has ended, so that its log is whole."""
+    """Run all cases at once; the simulator has ended, so that its log is complete."""
     folder = tmp_path_factory.mktemp("services")
     truth, file = folder / "truth.jsonl", folder / "targets.yaml"
     with quick_simulator(folder, "--key", KEY, "--ground-truth", str(truth)) as simulator:
@@ -85,7 +85,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Played]:
 
 
 def voice_of(session: Mapping[str, Any]) -> str:
-    """Wherever a service has it."""
+    """Return the voice, from the field that the service uses."""
     return str(session["voice"] if "voice" in session else session["audio"]["output"]["voice"])
 
 

@@ -1,4 +1,4 @@
-"""What is shipped works as it is: every scenario plays, that of agents each way of calling, with and without TLS."""
+"""The shipped scenarios run unchanged; that of agents runs with each way of calling, with and without TLS."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCENARIOS = {
     "text_turns": 4, "voice_turns": 1, "voice_manual": 2, "mixed": 2, "python_turns": 2, "long_call": 1, "barge_in": 1,
     "tools": 1, "quickstart": 2,
 }  # fmt: skip
-"""After how many turns each is asked to stop, for recordings and replies take their time."""
+"""The turns after which each is asked to stop, because recordings and replies take time."""
 GREETED_AND_ANSWERED = 2
 
 
@@ -28,7 +28,7 @@ def test_every_scenario_that_is_shipped_is_played_here() -> None:
 
 
 def test_shipped_scenarios_play_and_an_interrupt_lets_their_turns_finish(tmp_path: Path) -> None:
-    """All at once."""
+    """All scenarios run at the same time."""
     with ExitStack() as stack:
         quick = stack.enter_context(quick_simulator(tmp_path))
         plain, over_tls = (stack.enter_context(running_simulator(*words)) for words in ((), ("--tls",)))

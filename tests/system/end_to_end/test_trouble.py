@@ -1,4 +1,4 @@
-"""Runs of real processes that do not go well: refusals, signals, kills, a full disk, a service that floods them."""
+"""Runs of real processes that fail: refusals, signals, kills, a full disk, a service that floods them."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_run_that_ends_during_its_last_sessions_stops_each_user_once(
     ends: int, tmp_path: Path, simulator: Ready
 ) -> None:
     scenario = write_scenario(tmp_path, script="steps:\n  - text: 'One.'\n  - pause: 3600\n")
-    run_time_over = (  # as Locust does for --run-time, but when the last sessions are under way
+    run_time_over = (  # as Locust does for --run-time, but during the last sessions
         "\nimport gevent\nfrom locust import events\n\n\n"
         "@events.test_start.add_listener\n"
         "def on_test_start(environment, **_):\n"
@@ -115,7 +115,7 @@ def test_a_run_that_ends_during_its_last_sessions_stops_each_user_once(
 
     totals = files.read_document(only_run(tmp_path / "runs"))["totals"]
     assert "Traceback" not in ended.stdout + ended.stderr
-    assert ended.stdout.splitlines().count("test_stop") <= ends  # no end of our own beside those asked for
+    assert ended.stdout.splitlines().count("test_stop") <= ends  # we add no end to the requested ones
     assert sum(totals["sessions"].values()) == 3
 
 
@@ -144,7 +144,7 @@ runpy.run_module("locust", run_name="__main__")
 def test_a_disk_that_fills_up_ends_the_run_with_one_line_and_what_was_written_stays_readable(
     tmp_path: Path, simulator: Ready
 ) -> None:
-    program = FULL.format(bytes=200_000)  # the heads of its files take some 40,000
+    program = FULL.format(bytes=200_000)  # the headers of its files need about 40,000
     command = [sys.executable, "-c", program, "-f", write_scenario(tmp_path, turns=20).name, "--headless"]
     load = ["--runs-dir", "runs", "-u", "6", "-r", "6", "--url", simulator.urls["ga"], "-t", "10m"]
     ended = subprocess.run(
@@ -209,7 +209,7 @@ def report_slowly(*arguments, **variables):
 
 children.run_child = report_slowly
 """
-"""Workers that prepare for longer than their run lasts, and a master who reports it for long, as on a busy machine."""
+"""Code that makes workers prepare longer than their run lasts, and a master report slowly, as on a busy machine."""
 
 
 def test_what_workers_record_that_begin_when_the_run_is_over_is_in_it(tmp_path: Path, simulator: Ready) -> None:
@@ -255,7 +255,7 @@ def test_a_kill_leaves_voice_turns_transcripts_and_logs_that_read(tmp_path: Path
     assert len(run.turns) == sum(document["totals"]["turns"].values()) == written
     assert {row["outcome"] for row in run.turns} == {"ok"}
     assert said
-    assert {(line["session_id"], line["turn"]) for line in said} <= ended  # rows are written before
+    assert {(line["session_id"], line["turn"]) for line in said} <= ended  # rows are written before transcripts
     assert all(line["input_text"] and line["reply_text"] for line in said)
     assert all(told.cut for told in run.replayed.values())
     assert unlike_their_logs(run) == {}

@@ -1,4 +1,4 @@
-"""Runs that end once they are decided, and say so by their exit status."""
+"""Runs that end when they are decided, with the verdict as their exit status."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ turn_observation._widths_ns = lambda turn: dict.fromkeys(widths_ns(turn), 0)
 def decided(
     folder: Path, services: dict[str, Ready], *options: str, **environment: str
 ) -> tuple[int, str, dict[str, Any], dict[str, Any]]:
-    """(exit status, what it printed, run.json, decision.json) of a run of three turns and at most 200 pairs."""
+    """Return (exit status, output, run.json, decision.json) of a run of at most 200 pairs, three turns each."""
     names = write_services(folder, services)
     (folder / "ci.yaml").write_text(THRESHOLDS)
     plan = ("--thresholds", str(folder / "ci.yaml"), "--interim-every", "20", "--sessions", str(MOST))
@@ -66,7 +66,8 @@ def test_throttled_arms_end_the_run_at_the_first_look_as_invalid(tmp_path: Path)
             (tmp_path / name).mkdir()
             limited = quick_simulator(tmp_path / name, more="quota: {requests_per_minute: 50}\n")
             services[name] = stack.enter_context(limited)
-        started = {"PYTHONUNBUFFERED": "1"}  # another Python's processes are not forked: the look is started here
+        # with other Python variables, processes are not forked: the interim analysis is started here
+        started = {"PYTHONUNBUFFERED": "1"}
         status, printed, document, decision = decided(tmp_path, services, **started)
 
     assert (status, decision["reason"], decision["stopped"], len(decision["analyses"])) == (4, "invalid", True, 1)

@@ -1,4 +1,4 @@
-"""`--upload` brings the folder of a run home, and nothing shows the signature of its URL."""
+"""`--upload` sends the folder of a run to a container, and the signature of its URL is displayed nowhere."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_engines_that_play_apart_bring_their_runs_home_as_the_load_test_of_azure
     with quick_simulator(tmp_path) as ready, blob_server() as server, ExitStack() as engines:
         load = ("-u", "1", "--sessions", "1", "--url", ready.urls["ga"])
         variables = options | {"LOCUST_UPLOAD": server.url}
-        scenario = write_scenario(tmp_path)  # the test plan speaks for half a minute
+        scenario = write_scenario(tmp_path)  # the test plan takes half a minute
         started = [
             engines.enter_context(locust(scenario, tmp_path / name / "runs", *load, **variables)) for name in ("a", "b")
         ]
@@ -39,7 +39,7 @@ def test_engines_that_play_apart_bring_their_runs_home_as_the_load_test_of_azure
 
 
 def test_a_run_that_cannot_be_uploaded_keeps_its_folder_and_says_what_to_do(tmp_path: Path) -> None:
-    long = tmp_path / ("runs" * 50)  # of a line that is too long the middle is left out, but of no command
+    long = tmp_path / ("runs" * 50)  # in a line that is too long the middle is left out, but not in a command
     with quick_simulator(tmp_path) as ready, blob_server() as server:
         server.answers = [403]
         load = ("-u", "1", "--sessions", "1", "--url", ready.urls["ga"], "--upload", f"{server.url}?sig={SIGNATURE}")

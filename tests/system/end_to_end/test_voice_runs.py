@@ -1,7 +1,7 @@
-"""Callers of every kind in real processes: each dialect in the clear, and one over TLS.
+"""Callers of every kind in real processes: each dialect without TLS, and one with it.
 
-The runs are made once, so what must hold of each is a function of a run, and one test walks them all. The run that
-everyone begins with, GA in the clear, is a part of `tests/test_main_job.py`.
+The runs are made once, so each requirement is a function of a run, and one test checks them all. The run with which
+every user begins, GA without TLS, is a part of `tests/test_main_job.py`.
 """
 
 from __future__ import annotations

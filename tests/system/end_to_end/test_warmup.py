@@ -1,4 +1,4 @@
-"""A warm-up is kept apart from the figures: in rows, in histograms, and in what a report tells."""
+"""A warm-up is separate from the measurement: in rows, in histograms, and in reports."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.run.histograms import HistogramKey, read
 from tests.simulator_process import Ready
 from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, wait_for_phase, write_scenario
 
-WARMUP_S = 4  # a busy machine needs two until its workers are there
+WARMUP_S = 4  # on a busy machine the start of workers takes two
 
 
 def test_sessions_that_start_early_are_of_the_warm_up(tmp_path: Path, simulator: Ready) -> None:
@@ -28,7 +28,8 @@ def test_sessions_that_start_early_are_of_the_warm_up(tmp_path: Path, simulator:
     sessions = files.read_table(folder, "sessions").to_pandas()
     began_s = (sessions["start_utc_ns"] - document["started_utc_ns"]) / 1e9
     assert set(sessions["phase"][began_s < WARMUP_S]) == {"warmup"}
-    assert (began_s[sessions["phase"] == "measurement"] >= WARMUP_S).all()  # a pair has its phase just before it begins
+    # a pair gets its phase just before it begins
+    assert (began_s[sessions["phase"] == "measurement"] >= WARMUP_S).all()
     turns = files.read_table(folder, "turns").to_pandas()
     assert turns["phase"].tolist() == sessions.set_index("session_id")["phase"].loc[turns["session_id"]].tolist()
     histograms = read(files.histograms_path(folder))

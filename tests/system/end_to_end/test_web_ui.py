@@ -1,4 +1,4 @@
-"""The web UI of a real process: what its visitors can choose, and what they cannot."""
+"""The web UI of a real process: the settings that its visitors can change, and those that they cannot."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NEVER_FROM_THE_FORM = {
     "html_file": "/tmp/page.html",
     "processes": "9",
 }
-"""One option of each kind: the form takes what is on a list of its own."""
+"""One option of each kind; the form accepts only options of an allow list."""
 RATES = ("eventsin", "eventsout", "bytesin", "bytesout")
 
 
@@ -45,7 +45,7 @@ class WebUi:
     said: list[str] = field(default_factory=list)
 
     def ask(self, method: str, path: str, body: str = "", **headers: str) -> tuple[int, str]:
-        """(status, body)"""
+        """Send a request; return (status, body)."""
         form = {"Content-Type": "application/x-www-form-urlencoded"} if method == "POST" else {}
         with closing(HTTPConnection("127.0.0.1", self.port, timeout=GUARD_S)) as connection:
             connection.request(method, path, body, form | headers)
@@ -61,7 +61,7 @@ class WebUi:
         return str(json.loads(self.ask("GET", "/stats/requests")[1])["state"])
 
     def end(self) -> str:
-        """What it said."""
+        """End the process; return its output."""
         self.process.terminate()
         return self.process.communicate(timeout=GUARD_S)[0]
 
@@ -114,7 +114,7 @@ def test_a_visitor_of_a_web_ui_chooses_the_shape_of_the_load_and_nothing_else(tm
         )
         assert (status, "locustfile" in said) == (403, True)
 
-        # A page of somebody else in the same browser, and a name that somebody points at loopback.
+        # A page of another site in the same browser, and a foreign host name that points at loopback.
         for path in ("/swarm", "/stop", "/user", "/stats/reset"):
             for origin in ("https://example.org", "http://[::1", "null"):
                 assert served.ask("POST", path, urlencode(load), Origin=origin)[0] == 403, (path, origin)
@@ -129,7 +129,7 @@ def test_a_visitor_of_a_web_ui_chooses_the_shape_of_the_load_and_nothing_else(tm
 def test_a_run_started_in_the_form_goes_where_the_command_line_says_and_by_no_form_that_was_refused(
     tmp_path: Path, simulator: Ready
 ) -> None:
-    """The form as Locust's page sends it: what is not to be chosen is there, too, as it was."""
+    """The form as Locust's page sends it: fields that cannot be changed are present, with their old values."""
     with web_ui(tmp_path, "--url", simulator.urls["ga"]) as ui:
         assert ui.swarm(user_count="1", spawn_rate="1", seed="5", warmup="soon")["success"] is False
         told = ui.swarm(
@@ -156,7 +156,7 @@ def test_a_web_ui_that_is_open_to_others_says_so_in_one_line(tmp_path: Path, sim
 
 
 def tables(ui: WebUi) -> dict[str, list[dict[str, Any]]]:
-    """The rows of our tabs, as the page gets them."""
+    """Return the rows of our tabs, as the page receives them."""
     told = json.loads(ui.ask("GET", "/stats/requests")[1])
     return {table["key"]: table["data"] for table in told["extended_stats"]}
 

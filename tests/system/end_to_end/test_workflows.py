@@ -1,9 +1,9 @@
-"""CI examples, the GitHub Action and the template for Azure Pipelines: their shell steps run as they stand.
+"""CI examples, the GitHub Action and the template for Azure Pipelines: their shell steps run unchanged.
 
-Runs are shorter, and ports the test's own. The vendors' expressions are put in as the services do, as far as these
-files use them; steps of the vendors (`uses:`, `task:`) are not run. What they install is there already, a gateway is a
-simulator of its own, `gh` and `curl` are programs that write down what they are asked. `rtbench` and `locust` are the
-installed commands in one of the examples; in the others fork servers do their imports.
+Runs are shorter, and ports are the test's own. The vendors' expressions are replaced as the services do, as far as
+these files use them; steps of the vendors (`uses:`, `task:`) are not run. What they install is already there, a gateway
+is a simulator, and `gh` and `curl` are programs that record their arguments. `rtbench` and `locust` are the installed
+commands in one of the examples; in the others fork servers do their imports.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ sys.exit(forked.Popen([sys.executable, "-m", {module!r}, *sys.argv[1:]]).wait())
 
 @dataclass
 class Workplace:
-    """A repository with the example's files in it, and a shell to run steps in."""
+    """A repository with the example's files, and a shell to run steps."""
 
     folder: Path
     environment: dict[str, str]
     ports: dict[str, str]
 
     def run(self, step: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """A step, as both services run it: bash that stops at the first error."""
+        """Run a step as both services do: with bash, which stops at the first error."""
         step = _with_ports(step, self.ports).replace(
             "rtbench simulate --port", "rtbench simulate --profile profile.yaml --port"
         )
@@ -74,7 +74,7 @@ class Workplace:
         )
 
     def run_all(self, steps: list[str]) -> list[str]:
-        """Every step; returns what each said."""
+        """Run every step; return the output of each."""
         said = []
         for step in steps:
             done = self.run(step)
@@ -83,7 +83,10 @@ class Workplace:
         return said
 
     def _judge_as_if_alone(self) -> int:
-        """A run that is invalid, for tests share a slow machine, is said to be valid; returns its exit status then."""
+        """Mark invalid runs as valid, because tests share a slow machine; return the run's exit status.
+
+        The exit status is that of an invalid run, or 0.
+        """
         status = 0
         for run in (self.folder / "runs").glob("*"):
             document = files.read_document(run)
@@ -95,7 +98,7 @@ class Workplace:
 
 @pytest.fixture(scope="module")
 def forking(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder of commands that are forked, by servers that go on from one to the next."""
+    """Return the folder of commands that are forked by servers, which continue from one test to the next."""
     folder = tmp_path_factory.mktemp("commands")
     for name, module in COMMANDS.items():
         (folder / name).write_text(COMMAND.format(python=sys.executable, root=str(ROOT), module=module))
@@ -132,9 +135,10 @@ def workplace(tmp_path: Path) -> Iterator[Workplace]:
         "LOCUST_SESSION_PAUSE": "0",
         "NO_COLOR": "1",
     }
-    place = Workplace(folder, os.environ | set_here | {"RTBENCH": "numpy"}, ports)  # numpy: what is there already
+    # numpy: a package that is already installed
+    place = Workplace(folder, os.environ | set_here | {"RTBENCH": "numpy"}, ports)
     yield place
-    for port in ports.values():  # what the steps left running in the background
+    for port in ports.values():  # the simulators that the steps started in the background
         subprocess.run(["pkill", "-f", f"rtbench simulate.* --port {port}"], check=False)
 
 
@@ -207,12 +211,12 @@ def test_azure_pipelines_take_the_same_commands(example: str) -> None:
 
     pushed = [
         line.replace(" origin HEAD:$(Build.SourceBranchName)", "") for line in azure
-    ]  # Azure checks no branch out
+    ]  # Azure does not check out a branch
     assert [line for line in pushed if line != "set -e"] == github
 
 
 def test_a_nightly_run_is_checked_and_kept_as_a_baseline(workplace: Workplace, simulator: Ready) -> None:
-    """It takes the commands as they are installed."""
+    """It uses the installed commands."""
     workplace.environment |= {
         "AZURE_OPENAI_ENDPOINT": f"http://127.0.0.1:{simulator.port}",
         "AZURE_OPENAI_DEPLOYMENT_NAME": "gpt-realtime",
@@ -274,14 +278,14 @@ LOAD = "-u 4 -r 4 --sessions 24"
 
 @dataclass
 class Said:
-    """What came of the steps: each one's words, by its name; the status of the first that failed, or 0."""
+    """The output of each step, by its name; the status of the first that failed, or 0."""
 
     status: int = 0
     steps: dict[str, str] = field(default_factory=dict)
 
 
 def noted(place: Workplace, program: str, *, answer: str = "", status: int = 0) -> Path:
-    """Put a program on the path that writes its arguments down; returns the file."""
+    """Put a program on the path that records its arguments in a file; return the file."""
     folder, notes = place.folder.parent / "programs", place.folder.parent / f"{program}.notes"
     folder.mkdir(exist_ok=True)
     text = NOTED.format(python=sys.executable, notes=str(notes), answer=answer, status=status)
@@ -301,7 +305,7 @@ def put_in(text: str, context: Mapping[str, str]) -> str:
 
 
 def holds(condition: str, context: Mapping[str, str], *, failed: bool) -> bool:
-    """Whether a step of the action runs: of a condition that names no status, only while nothing failed."""
+    """Return whether a step of the action runs; without a status in its condition, only if no step failed."""
     terms = [term for term in condition.split(" && ") if term and term != "always()"]
     compared = (re.fullmatch(r"(\S+) (==|!=) '(.*)'", term) for term in terms)
     right = all(found and (context.get(found[1], "") == found[3]) == (found[2] == "==") for found in compared)
@@ -309,7 +313,7 @@ def holds(condition: str, context: Mapping[str, str], *, failed: bool) -> bool:
 
 
 def act(place: Workplace, **inputs: str) -> Said:
-    """Play the action's shell steps, as GitHub does with these inputs."""
+    """Run the action's shell steps, as GitHub does with these inputs."""
     unknown = inputs.keys() - {name.replace("-", "_") for name in ACTION["inputs"]}
     assert not unknown
     given = {name: str(about.get("default", "")) for name, about in ACTION["inputs"].items()}
@@ -341,7 +345,7 @@ def act(place: Workplace, **inputs: str) -> Said:
 
 @pytest.fixture
 def ready(workplace: Workplace, forking: str) -> Workplace:
-    """A repository with a call, a target that is the simulator, and limits that it keeps."""
+    """Return a repository with a call, the simulator as its target, and thresholds that pass or fail."""
     workplace.environment["PATH"] = forking + workplace.environment["PATH"]
     address = f"ws://127.0.0.1:{workplace.ports['8765']}/openai/v1/realtime?model=gpt-realtime"
     (workplace.folder / "targets.yaml").write_text(f"targets: {{simulator: {{url: '{address}'}}}}")
@@ -358,7 +362,7 @@ def test_the_action_measures_checks_comments_and_fails_by_the_verdict(ready: Wor
     said = act(ready, thresholds="broken.yaml", on_inconclusive="warn", **USED)
 
     assert [*said.steps] == ["Install", "Start the simulator", "Measure", "Check", "Comment", "Verdict"], said.steps
-    assert said.status in (1, INVALID_STATUS), said.steps  # invalid, where the machine of the tests is too busy
+    assert said.status in (1, INVALID_STATUS), said.steps  # invalid if the machine of the tests is too busy
     looked, posted = asked(gh)
     assert "repos/o/r/issues/7/comments" in looked
     assert posted[2:5] == ["--method", "POST", "repos/o/r/issues/7/comments"]
@@ -390,7 +394,7 @@ def test_a_run_that_never_began_fails_with_its_own_words_and_is_not_checked(read
 
 
 def test_no_input_is_put_into_a_shell_line() -> None:
-    """What others may choose (a name, an option) reaches the shell as a variable's value, and is no command."""
+    """Input of others (a name, an option) reaches the shell as a variable's value, and not as a command."""
     lines = [step["run"] for step in ACTION["runs"]["steps"] if "run" in step]
     lines += [text for step in steps_of_template({}) if (text := script_of(step))]
 
@@ -406,7 +410,7 @@ def test_actions_of_others_are_pinned_to_a_major_version() -> None:
 
 
 def steps_of_template(given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The steps that Azure Pipelines make of the template: conditions decided, parameters put in."""
+    """Yield the steps that Azure Pipelines make from the template: conditions evaluated, parameters inserted."""
     defaults = {parameter["name"]: parameter.get("default", "") for parameter in TEMPLATE["parameters"]}
     assert not given.keys() - defaults.keys()
     parameters = {f"parameters.{name}": value for name, value in (defaults | dict(given)).items()}

@@ -1,4 +1,4 @@
-"""What holds of each run of callers of every kind: a claim is a function of a run."""
+"""Requirements of each run with callers of every kind: each is a function of a run."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ HEARD = {"first_audio", "first_audible", "last_audio", "response_done"}
 def every_claim_holds(runs: dict[str, VoiceRun]) -> None:
     for name, run in runs.items():
         for claim in CLAIMS:
-            print(f"{name}: {claim.__name__}")  # the last is the one that does not hold
+            print(f"{name}: {claim.__name__}")  # the last line names the failed requirement
             claim(run)
 
 
 def played(parent: Path, runs: dict[str, tuple[str, ...]]) -> dict[str, VoiceRun]:
-    """By their dialect, the first word of a name; with these options of the simulator."""
+    """Run the callers with the dialect that each name begins with, and with these options of the simulator."""
     planned = {}
     for name, options in runs.items():
         dialect = name.split()[0]
@@ -96,7 +96,7 @@ def every_instant_of_a_turn_lies_between_its_cause_and_its_effect_in_the_truth_l
 
         assert bounds.keys() >= (NOTICED if vad else {"request_sent"}) | (HEARD if row["audio_deltas"] else set())
         for name, (low_ns, high_ns) in bounds.items():
-            # two processes bring stamps of one clock onto the other
+            # Each of the two processes converts timestamps to another clock.
             apart_ns = APART_NS if name in SENT else 0
             assert low_ns <= happened[name] <= high_ns + apart_ns, (row["script"], row["step"], name)
 
@@ -104,10 +104,10 @@ def every_instant_of_a_turn_lies_between_its_cause_and_its_effect_in_the_truth_l
 def what_latency_counts_from_left_when_the_kernel_says_and_requests_were_acknowledged(run: VoiceRun) -> None:
     counted = [row for row in run.turns if row["measured_from"] is not None]
     if {row["send_timestamp_source"] for row in counted} == {"userspace"}:
-        return  # this platform has no transmit stamps
+        return  # this platform has no transmit timestamps
 
     stamped = [row for row in counted if row["send_timestamp_source"] == "kernel"]
-    assert len(stamped) > len(counted) / 2  # a kernel under load may have no answer
+    assert len(stamped) > len(counted) / 2  # a kernel under load may return none
     for row in stamped:
         asked = row["request_sent_at_ns"] is not None
         assert (row["transmit_delay_ns"] is not None) == (row["request_acked_at_ns"] is not None) == asked

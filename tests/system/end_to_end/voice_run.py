@@ -1,4 +1,4 @@
-"""A run that is over, to be looked at: its rows, its event logs told again, and the simulator's truth beside them."""
+"""A completed run for tests: its rows, its replayed event logs, and the simulator's truth log."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ OF_THE_RUN = {
     "block", "pair", "phase", "worker", "host", "simulated", "start_utc_ns",
     "run_id", "session_id", "target", "scenario", "script", "variables_row", "event_log",
 }  # fmt: skip
-"""Columns that no session knows by itself: the recorder's, its clock's, and what the log's first line repeats."""
+"""Columns that a session cannot know: those of the recorder and its clock, and those that the log's header repeats."""
 
 
 @dataclass(frozen=True)
 class VoiceRun:
-    """One run when it is over, in its `folder`. `truth`: the simulator's log; `status` and `errors`: Locust's."""
+    """A completed run in its `folder`. `truth`: the simulator's log; `status` and `errors`: Locust's."""
 
     scenario: Path
     folder: Path
@@ -52,13 +52,13 @@ class VoiceRun:
 
     @cached_property
     def replayed(self) -> dict[str, ReplayedSession]:
-        """By session_id, those that have a row of their own or of a turn."""
+        """The replayed sessions by session_id, of all sessions with a row of their own or of a turn."""
         names = {row["session_id"] for row in (*self.sessions, *self.turns)}
         return {name: replay_log(self.folder / "events" / f"{name}.jsonl") for name in names}
 
     @cached_property
     def messages(self) -> dict[str, list[Message]]:
-        """By session_id, with what the truth log says."""
+        """The messages by session_id, with their lines in the truth log."""
         lines = defaultdict(list)
         for line in read_truth(self.truth):
             if "session" in line:
@@ -73,7 +73,7 @@ class VoiceRun:
 
 @dataclass(frozen=True)
 class Planned:
-    """A run that is to be played in a folder of its own: `scenario` writes its Locust file there.
+    """A run to start in its own folder: `scenario` writes its Locust file there.
 
     `simulator`: options of its simulator; `service` names its URL.
     """
@@ -85,7 +85,7 @@ class Planned:
 
 
 def all_played(parent: Path, runs: Mapping[str, Planned]) -> dict[str, VoiceRun]:
-    """All of them at once, by their names, for most of the time is the callers' own."""
+    """Run all of them at once, because most of the time is that of the callers; return them by their names."""
     with ExitStack() as stack:
         processes = {}
         for name, planned in runs.items():
@@ -107,12 +107,12 @@ def all_played(parent: Path, runs: Mapping[str, Planned]) -> dict[str, VoiceRun]
 
 
 def instants(row: Row) -> dict[str, int]:
-    """Absolute, of a turn's row."""
+    """Return the absolute instants of a turn's row."""
     return {name: row["start_ns"] + row[f"{name}_at_ns"] for name in TURN_INSTANTS if row[f"{name}_at_ns"] is not None}
 
 
 def unlike_their_logs(run: VoiceRun) -> dict[str, Differences]:
-    """Sessions and turns whose row is not what its session's log gives, with the columns: (row, log)."""
+    """Return the sessions and turns whose row differs from the replay of its log, with (row, log) by column."""
     rows: dict[str, tuple[Row, Row]] = {row["session_id"]: (row, _session_again(run, row)) for row in run.sessions}
     rows |= {f"{row['session_id']}.{row['turn']}": (row, _turn_again(run, row)) for row in run.turns}
     unlike = {name: _differences(*pair) for name, pair in rows.items()}

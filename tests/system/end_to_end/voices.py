@@ -16,7 +16,7 @@ OF_A_DIALECT = {
     "preview": ("", "\n  temperature: 0.8"),
     "voice-live": (", auto_truncate: true", "\n  temperature: 0.8\n  echo_cancellation: server_echo_cancellation"),
 }
-"""Settings that only this one has: of turn detection, of the session."""
+"""Settings that only this dialect has: of turn detection, of the session."""
 SCRIPTS = {
     "server_vad": """
 session:
@@ -135,7 +135,7 @@ SESSIONS = 15
 
 
 def write_callers(folder: Path, dialect: str) -> Path:
-    """The Locust file of all of them, with its scripts, recordings and variables."""
+    """Write the Locust file of all callers, with its scripts, recordings and variables."""
     detection, session = OF_A_DIALECT[dialect]
     for name, script in SCRIPTS.items():
         said = script.replace("{SERVER_VAD}", f"{{{SERVER_VAD}{detection}}}{session}")
@@ -149,12 +149,12 @@ def write_callers(folder: Path, dialect: str) -> Path:
 
 
 def write_sound(path: Path, *parts: Sound) -> None:
-    """A recording that begins and ends with silence."""
+    """Write a recording that begins and ends with silence."""
     soundfile.write(path, np.concatenate([silence(0.1), *parts, silence(0.1)]), RATE_HZ)
 
 
 def tone(seconds: float, level: float = 0.3) -> Sound:
-    """A sound that every VAD takes for speech."""
+    """Return a sound that every VAD takes for speech."""
     cycles = 440 * np.arange(int(seconds * RATE_HZ)) / RATE_HZ
     return (level * 32_767 * np.sin(2 * np.pi * cycles)).astype(np.int16)
 

@@ -1,8 +1,8 @@
-"""Each fault, wherever it can strike, comes to the one outcome that docs/metrics.md names, and nothing is lost.
+"""Each fault, at each place, has the one outcome that docs/metrics.md names, and no turn is lost.
 
-All faults of a place are had from one simulator, each by the session of its number; their sessions play at once, in
-both dialects. Where an outcome is a limit's, that limit is short for the first turn, and all others are long; nothing
-else here is measured by the clock.
+All faults of a place are injected by one simulator, each into the session with its number; the sessions run at the same
+time, in both dialects. If an outcome is a timeout, that timeout is short for the first turn, and all others are long;
+nothing else here depends on time.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ LOUD = np.full(RATE_HZ * 3 // 10, 8_000, "<i2").tobytes()
 
 
 class Attempt(NamedTuple):
-    """A cell in a dialect; `url`: by its name in the ready file."""
+    """A cell in a dialect; `url`: the name of the URL in the ready file."""
 
     cell: FaultCell
     url: str
@@ -60,7 +60,7 @@ def attempts(place: str) -> list[Attempt]:
 
 
 def options(place: str, tries: list[Attempt]) -> Iterator[str]:
-    """The faults of each attempt, for the session of its number."""
+    """Yield the faults of each attempt, for the session with its number."""
     first = ",responses=1" if place in OF_RESPONSES else ""
     for number, attempt in enumerate(tries, 1):
         for fault in attempt.cell.faults:
@@ -68,7 +68,7 @@ def options(place: str, tries: list[Attempt]) -> Iterator[str]:
 
 
 def script(attempt: Attempt) -> PreparedScript:
-    """Two turns; short is the limit that must end the first."""
+    """Return a script of two turns; the timeout that must end the first is short."""
     limits = short_at([outcome.removeprefix("timeout:") for outcome in attempt.cell.outcomes])
     if attempt.cell.place != "speech":
         return build_script(say("one"), say("two"), dialect=attempt.dialect, limits=limits)
@@ -78,7 +78,7 @@ def script(attempt: Attempt) -> PreparedScript:
 
 
 class Turnstile(Dialer):
-    """A dialer whose phases are seen from outside."""
+    """A dialer that exposes its connect timings."""
 
     phases: ConnectTimings | None = None
 
@@ -88,7 +88,7 @@ class Turnstile(Dialer):
 
     @property
     def through(self) -> bool:
-        """Whether the simulator has it in its queue."""
+        """True if the connection is in the simulator's queue."""
         return self.phases is not None and "tcp_done" in self.phases.instants
 
 
@@ -96,7 +96,7 @@ Observed = tuple[SessionObservation, list[TurnObservation]]
 
 
 def all_played(ready: Ready, tries: list[Attempt], folder: Path) -> list[Observed]:
-    """The sessions of all attempts at once. They connect one after the other, so that each has its number."""
+    """Run the sessions of all attempts at once. They connect one after the other, so that each has its number."""
     begun = []
     for number, attempt in enumerate(tries, 1):
         target = resolve_target({}, url=ready.urls[attempt.url], ca_file=ready.ca)
@@ -123,7 +123,7 @@ def test_a_fault_comes_to_its_one_outcome(place: str, tls: bool, tmp_path: Path)
         (str(attempt.cell), attempt.url): (turns[0] if turns else session).outcome
         for attempt, (session, turns) in zip(tries, observed, strict=True)
     }
-    # a client that is held up while a limit ends cannot know whether the service kept it
+    # If a client is delayed while a timeout passes, it cannot know whether the service was in time.
     unlike = {key: outcome for key, outcome in came_to.items() if outcome not in (*cell_of(key[0]).outcomes, STARVED)}
     assert not unlike
     for number, (attempt, (session, turns)) in enumerate(zip(tries, observed, strict=True), 1):
@@ -143,7 +143,7 @@ def test_a_fault_comes_to_its_one_outcome(place: str, tls: bool, tmp_path: Path)
     }
     missed = [faults[fault] for fault in faults.keys() - struck]
     assert struck <= faults.keys()
-    assert all(outcome.startswith("timeout:") for outcome in missed)  # a simulator that is held up comes to it too late
+    assert all(outcome.startswith("timeout:") for outcome in missed)  # a delayed simulator injects the fault too late
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def cell_of(name: str) -> FaultCell:
 
 
 def nothing_is_lost(session: SessionObservation, turns: list[TurnObservation], folder: Path) -> None:
-    """Each turn that began has its outcome and its row; the session goes on with the next one, or ends with it."""
+    """Assert that each turn that began has an outcome and a row, and that the session continues or ends with it."""
     outcomes = [turn.outcome for turn in turns]
     assert session.turns_started == session.turns_ended == len(turns)
     assert [row["outcome"] for row in rows(folder, "turns")] == outcomes

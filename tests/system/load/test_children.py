@@ -1,4 +1,4 @@
-"""Children beside the sessions: looks, reports and who sends metrics. Whatever becomes of one, the run goes on."""
+"""Child processes of a run: interim analyses, reports and the OpenTelemetry exporter. The run survives them."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_report_that_does_not_end_is_ended_and_the_rows_are_kept(
 
 
 def made(said: list[str], *command: str) -> Telemetry:
-    """With another child."""
+    """Return telemetry with another command as its child."""
     planned: Any = SimpleNamespace(targets=[], scenario="talk")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(monitor, "python_command", lambda _: list(command))

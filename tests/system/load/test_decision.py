@@ -1,4 +1,4 @@
-"""A run that ends once it is decided: its plan, and the looks at it."""
+"""A run that ends when it is decided: its plan, and its interim analyses."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ from tests.load.options import parsed
 
 @pytest.fixture(autouse=True)
 def prepared(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command that makes the plan is forked, with its imports done."""
+    """Fork the command that makes the plan, with its imports done."""
     monkeypatch.setattr("bench.load.runners.children.subprocess.run", forked.run)
 
 
 def talk(name: str = "talk", turns: int = 10, output: str = "audio", *, steps: list[str] | None = None) -> list[Script]:
-    """A script as it is played in both arms."""
+    """Return a script with both targets."""
     labels = steps or [f"turn_{number + 1}" for number in range(turns)]
     fact = {"name": name, "output": output, "turns": len(labels), "steps": labels}
     return [fact | {"target": target} for target in ("east", "west")]
@@ -55,7 +55,7 @@ def made(*arguments: str, pairs: int = 500, scripts: Sequence[Script] = tuple(ta
 
 
 def asking(folder: Path, thresholds: str, **how: Any) -> SequentialPlan:
-    """The plan of a run with this file of thresholds."""
+    """Return the plan of a run with this thresholds file."""
     file = folder / "ci.yaml"
     file.write_text(thresholds)
     return made("--thresholds", str(file), **how)
@@ -124,7 +124,7 @@ def test_the_first_look_counts_what_a_session_has_of_the_gated_metric(tmp_path: 
     either = """'ttfa{step:talk: order}': p(90)<+15%\n"""
     assert (
         asking(tmp_path, either, scripts=[*twice, *other])["analyses"][0] == 200
-    )  # every other session is of this script
+    )  # half of the sessions have this script
     assert asking(tmp_path, 'failure_rate: "rate<+1pt"\n', pairs=20)["analyses"] == [20]
 
 
@@ -215,7 +215,7 @@ def test_what_decides_is_told_in_one_line() -> None:
     assert plan_words(plan | {"analyses": [20]}).endswith("interim analyses at 20 pairs")
 
 
-# When a look is due.
+# The times of interim analyses.
 
 
 @given(st.lists(st.integers(1, 999), min_size=1, unique=True), st.integers(0, 20), st.integers(0, 999))
@@ -227,7 +227,7 @@ def test_a_look_is_due_once_its_pairs_are_complete_and_the_last_never(sizes: lis
     assert not is_due(looks, held, pairs, pairs)
 
 
-# InterimAnalyses that are held. A child is what a file of Python says.
+# InterimAnalyses in operation. Its child runs a Python file of the test.
 
 
 def child(folder: Path, program: str) -> tuple[str, ...]:
@@ -240,7 +240,7 @@ def saying(**said: Any) -> str:
 
 
 class Held:
-    """InterimAnalyses at a folder, and what came of them."""
+    """InterimAnalyses in a folder, and its results."""
 
     def __init__(self, folder: Path, program: str) -> None:
         self.stopped: list[str] = []
@@ -255,7 +255,7 @@ class Held:
         )
 
     def consider(self, *pairs: int) -> None:
-        """Second after second, each time until a look that was started is over."""
+        """Run one second for each number of pairs, and wait for any interim analysis that was started."""
         for each in pairs:
             self.looks.consider(each)
             looking = self.looks._looking

@@ -1,4 +1,4 @@
-"""What an import of ours changes in its process, it changes once."""
+"""Our imports change each thing in their process only once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A master's port, to which anybody may send anything."""
+"""A master's port, to which any process may send anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run that cannot start leaves nothing behind that goes on."""
+"""A run that cannot start leaves no process behind."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ alone._look, alone._longest_s = lambda: None, 0.0
 for event in (SignInStarted(), RunBegan()):
     alone.tell(event)
 """
-"""A process whose run goes on, and whose close takes as long as `goes_on` is not set."""
+"""A program with an open run, whose finalization waits for `goes_on`."""
 
 
 KILLED_IN_ITS_CLOSE = (
@@ -276,7 +276,7 @@ for event in (SignInStarted(), RunBegan()):
 ended = gevent.with_timeout(3.0, master.on_test_stopping, timeout_value="still draining")
 print(ended, *said, master._run.lifecycle.reason)
 """
-"""A worker on another host, of which not all records come."""
+"""A program with a worker on another host, which does not send all records."""
 
 
 @pytest.mark.parametrize(

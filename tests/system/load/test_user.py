@@ -1,4 +1,4 @@
-"""Users as Locust sees them: in a process of their own, for importing Locust patches the standard library."""
+"""Users as Locust sees them: in their own process, because importing Locust patches the standard library."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def names(user):
 
 
 def told_by(program: str, *arguments: str) -> Any:
-    """What a program prints as JSON after it has imported Locust and our user."""
+    """Return what a program prints as JSON after it has imported Locust and our user."""
     command = [sys.executable, "-c", BEGIN + program, *arguments]
     ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
@@ -181,7 +181,7 @@ def test_a_user_pauses_after_a_session_and_asks_soon_again_where_there_was_none(
 
 @pytest.fixture
 def callers(tmp_path: Path) -> Path:
-    """A file of users, as Locust loads it."""
+    """Write a file of users, as Locust loads it."""
     (tmp_path / "callers.py").write_text(CALLERS)
     return tmp_path / "callers.py"
 
@@ -263,7 +263,7 @@ def test_a_script_is_looked_at_before_the_target(tmp_path: Path) -> None:
 
 
 def test_the_callers_of_the_quickstart_alternate_between_text_and_voice_calls() -> None:
-    """Whoever of them is free plays the kind that the caller before did not: voice calls last four times as long."""
+    """The next free caller runs the other kind of call than the caller before: voice calls last four times as long."""
     told = told_by("""
 from locust.env import Environment
 from scenarios.quickstart import QuickstartCaller

@@ -1,4 +1,4 @@
-"""Every JSON that the tool writes has a schema, and is as it says."""
+"""Every JSON that the tool writes has a schema and is valid for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.system.end_to_end.locust_process import only_run, run_locust, write_s
 
 @dataclass(frozen=True)
 class Recorded:
-    """A short run against the simulator: its folder, and what the simulator wrote of it."""
+    """A short run against the simulator: its folder, and the output of the simulator."""
 
     folder: Path
     truth: Path

@@ -1,4 +1,4 @@
-"""Runs that nobody has closed, to be merged."""
+"""Runs that are not finalized, to be merged."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def build_part(
     delay_ns: int = MS,
     **changes: Any,
 ) -> Path:
-    """A run whose workers have recorded all and that nobody has closed."""
+    """Return a run whose workers have recorded everything, not yet finalized."""
     folder = parent / name
     (folder / SPOOL).mkdir(parents=True)
     document = opening_document(name, "voice_turns", began_ns, {}, [TARGET], [SCRIPT], workers, [])
@@ -74,7 +74,7 @@ def record_sessions(recorder: Recorder, worker: int, sessions: int, error_ns: in
 
 
 def log_events(folder: Path, worker: int = 0) -> None:
-    """An event log of the first session of a worker."""
+    """Write an event log of the first session of a worker."""
     (folder / EVENTS).mkdir(exist_ok=True)
     header = {"type": "session", "about": {"run_id": folder.name, "session_id": f"w{worker}-000000"}}
     (folder / EVENTS / f"w{worker}-000000.jsonl").write_text(json.dumps(header) + "\n{}\n")

@@ -1,4 +1,4 @@
-"""A worker's part that is damaged is named, used as far as it can be read, and what is missing with it is counted."""
+"""A damaged part of a worker is named, used as far as it can be read, and the missing data is counted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.system.run.parts import build_part
 
 
 def retyped(path: Path) -> None:
-    """The same rows with all that is whole numbers as texts."""
+    """Convert all integers of the rows to text."""
     rows = pa.ipc.open_stream(path.read_bytes()).read_all()
     fields = [pa.field(f.name, pa.string() if pa.types.is_integer(f.type) else f.type) for f in rows.schema]
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, pa.schema(fields)) as stream:
@@ -45,7 +45,7 @@ def cut_in_half(path: Path) -> None:
 
 
 def spoilt(path: Path) -> None:
-    """Bytes in the middle of it are others."""
+    """Overwrite bytes in the middle of the file."""
     data = bytearray(path.read_bytes())
     middle = len(data) // 2
     data[middle : middle + 400] = b"\xff" * 400

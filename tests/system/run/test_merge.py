@@ -1,4 +1,4 @@
-"""Runs that were played apart become one: the same rows, histograms and totals, or one line that says why not."""
+"""Separate runs become one: the same rows, histograms and totals, or an error of one line."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ def rows(folder: Path, table: files.TableName) -> list[dict[str, Any]]:
 
 
 def kept(folder: Path, table: files.TableName) -> list[str]:
-    """The rows of a table without the columns that a merge renames, in any order."""
+    """Return the rows of a table without the columns that a merge renames, sorted."""
     return sorted(repr({k: v for k, v in row.items() if k not in RENAMED}) for row in rows(folder, table))
 
 
-# What comes of it.
+# The result.
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of four workers, not closed yet, which tests split into runs of some of them."""
+    """Return a run of four workers, not yet finalized, which tests split into several runs."""
     folder = tmp_path_factory.mktemp("whole") / "whole"
     (folder / SPOOL).mkdir(parents=True)
     document = opening_document("whole", "voice_turns", BEGAN_NS, {}, [TARGET], [SCRIPT], 4, [])
@@ -66,12 +66,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def unsplit(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same run, closed as it is."""
+    """Return the same run, finalized without a split."""
     return closed(copied(whole, tmp_path_factory.mktemp("unsplit") / "part"))
 
 
 def split(whole: Path, parent: Path, workers: Iterable[int], number: int) -> Path:
-    """What some workers of a run have recorded, as if it had been a run of theirs."""
+    """Return the parts of some workers as if they were a run."""
     part = parent / f"part-{number}"
     (part / SPOOL).mkdir(parents=True)
     for worker in workers:
@@ -93,7 +93,7 @@ def test_the_parts_of_a_run_make_the_run_that_was_not_split(
     of_part: list[int],
     closes: list[bool],
 ) -> None:
-    """Whichever workers are in one folder, and whichever folders were finalized before."""
+    """Any workers may be in one folder, and any folders may have been finalized before."""
     folder = tmp_path_factory.mktemp("split")
     groups = {number: [worker for worker in range(4) if of_part[worker] == number] for number in set(of_part)}
     parts = [split(whole, folder, workers, number) for number, workers in groups.items()]
@@ -130,7 +130,7 @@ def test_sessions_workers_and_pairs_are_named_once_in_the_merged_run_and_belong_
 
 
 def test_pairs_and_blocks_are_counted_by_time_over_all_parts(tmp_path: Path) -> None:
-    """A part that began between the pairs of another has its pairs there, in the block of that time."""
+    """If a part began between the pairs of another, its pairs are numbered there, in the block of that time."""
     offset_ns = utc_ns() - monotonic_ns()
     parts = []
     for host, at_s in (("red", (10, 130, 250)), ("blue", (5, 131, 610))):
@@ -271,7 +271,7 @@ def test_looks_at_a_part_decide_nothing_of_the_merged_run(tmp_path: Path) -> Non
     assert document["notices"][0].endswith("do not count for the merged run.")
 
 
-# Its verdict.
+# The verdict.
 
 
 def test_a_host_whose_stamps_are_not_exact_makes_the_run_invalid_however_many_others_there_are(tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def cut(path: Path) -> None:
 
 
 def edited(path: Path, column: str, edit: Callable[[list[Any]], list[Any]]) -> None:
-    """The same rows, of which a column holds other values."""
+    """Change the values of one column."""
     rows = pq.read_table(path)
     place = rows.column_names.index(column)
     field = rows.schema.field(place)

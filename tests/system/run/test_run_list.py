@@ -1,4 +1,4 @@
-"""Runs whose processes have ended: they are listed, closed and exported as what they are."""
+"""Runs whose processes have ended are listed, finalized and exported correctly."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.run.builders import build_run, rtbench, run, under_way
 
 @pytest.fixture
 def ended_pid() -> int:
-    """The id of a process that is no more."""
+    """Return the id of a process that has ended."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     return process.pid

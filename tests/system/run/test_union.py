@@ -1,4 +1,4 @@
-"""Folders of one run merge to the whole run: the master's, and those of workers that it lost."""
+"""Folders of one run merge to the complete run: the master's, and those of workers that it lost."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from tests.system.run.parts import BEGAN_NS, SCRIPT, TARGET
 
 HOSTS = ("east", "west", "south")
 FLUSHES = 3
-"""After each of them a copy of what a worker has recorded is kept; the last one is of all of it."""
+"""The number of flushes; after each of them a worker's records are copied, the last time all of them."""
 FLUSH = st.integers(0, FLUSHES - 1)
 
 
 class Run(NamedTuple):
-    """A run of three hosts: `states[worker][flushes]` is a spool with what a worker had recorded by then."""
+    """A run of three hosts: `states[worker][flushes]` is a spool with a worker's records up to then."""
 
     folder: Path
     states: list[list[Path]]
     closed: dict[str, Path]
-    """what the master's folder is once it is closed, by what had been shipped to it: made when it is first asked for"""
+    """The master's folder after finalization, by the parts that it had received; made when first needed."""
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def recorded(folder: Path, worker: int, host: str, patch: pytest.MonkeyPatch) -> list[Path]:
-    """A worker's part, which takes ten seconds between two flushes."""
+    """Record a worker's part with ten seconds between flushes; return a copy after each flush."""
     passed_ns = [0]
     patch.setattr("bench.run.recorder.monotonic_ns", lambda: passed_ns[0])
     patch.setattr("bench.run.recorder.utc_ns", lambda: BEGAN_NS + passed_ns[0])
@@ -76,7 +76,7 @@ def recorded(folder: Path, worker: int, host: str, patch: pytest.MonkeyPatch) ->
 
 
 def folder_of(run: Run, parent: Path, flushes: dict[int, int], *, led: bool, closes: bool = False) -> Path:
-    """A folder with what some workers had recorded by some flush: the master's (`led`), or a worker's own."""
+    """Return a folder with the records of some workers up to a flush: the master's (`led`), or a worker's own."""
     folder = parent / ("led" if led else f"own-{'-'.join(map(str, flushes))}")
     if closes:
         return Path(shutil.copytree(closed_of(run, flushes), folder))
@@ -95,7 +95,7 @@ def folder_of(run: Run, parent: Path, flushes: dict[int, int], *, led: bool, clo
 
 
 def closed_of(run: Run, flushes: dict[int, int]) -> Path:
-    """The master's folder, closed; tests share it."""
+    """Return the master's folder, finalized; tests share it."""
     key = "-".join(f"{worker}.{flush}" for worker, flush in sorted(flushes.items()))
     if key not in run.closed:
         run.closed[key] = folder_of(run, run.folder / f"closed-{key}", flushes, led=True)
@@ -104,7 +104,7 @@ def closed_of(run: Run, flushes: dict[int, int]) -> Path:
 
 
 def rows(folder: Path, table: files.TableName) -> list[str]:
-    """The rows of a table but for the name of the run and for pairs, which are counted anew, in any order."""
+    """Return the rows of a table, sorted, without the name of the run and the pairs, which are renumbered."""
     left_out = {"run_id", "pair", "block"}
     return sorted(
         repr({k: v for k, v in row.items() if k not in left_out}) for row in files.read_table(folder, table).to_pylist()
@@ -112,7 +112,7 @@ def rows(folder: Path, table: files.TableName) -> list[str]:
 
 
 def is_of(folder: Path, document: dict[str, Any], run: Run, flushes: dict[int, int]) -> None:
-    """It holds just what these workers had recorded by these flushes, and says so."""
+    """Assert that the folder contains exactly the records of these workers up to these flushes, and reports them."""
     true = closed_of(run, flushes)
     for table in files.SCHEMAS:
         assert rows(folder, table) == rows(true, table)
@@ -138,7 +138,7 @@ def is_of(folder: Path, document: dict[str, Any], run: Run, flushes: dict[int, i
 def test_a_worker_s_own_folder_replaces_what_its_master_received(
     run: Run, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    """In any order, finalized or not, and without a master's folder."""
+    """In any order, finalized or not, and also without a master's folder."""
     parent = tmp_path_factory.mktemp("union")
     shipped = data.draw(st.dictionaries(st.integers(0, 2), FLUSH, max_size=2), "shipped")
     own = data.draw(st.dictionaries(st.integers(0, 2), FLUSH, min_size=1), "own")
@@ -159,7 +159,7 @@ def test_a_worker_s_own_folder_is_refused_if_its_master_has_all_of_its_run(run: 
 
 
 def test_the_part_that_a_master_lacks_is_added_once(run: Run, tmp_path: Path) -> None:
-    """As a worker says that was cut off: `add it by rtbench merge`."""
+    """The message of a worker that lost its master suggests this: `add it by rtbench merge`."""
     master = folder_of(run, tmp_path / "master", {0: 2, 1: 0, 2: 2}, led=True, closes=True)
     (before,) = files.read_document(master)["missing_workers"]
     own = folder_of(run, tmp_path / "west", {1: 2}, led=False)

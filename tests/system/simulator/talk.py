@@ -24,7 +24,7 @@ def receive(client: ClientConnection) -> dict[str, Any]:
 
 
 def turn(client: ClientConnection, *events: dict[str, Any]) -> list[dict[str, Any]]:
-    """Send the events; what came up to and with response.done."""
+    """Send the events; return the received events up to and including response.done."""
     for event in events:
         client.send(json.dumps(event))
     seen = [receive(client)]

@@ -1,4 +1,4 @@
-"""The real process refuses, runs its limits down, takes tokens as long as they live, ends sessions, and compresses."""
+"""The real process refuses, applies its limits, accepts valid tokens, ends sessions, and compresses."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_request_for_a_token_that_waits_does_not_hold_up_the_end(tmp_path: Pat
         with socket.create_connection(("127.0.0.1", port), timeout=GUARD_S) as sock:
             head = f"X-IDENTITY-HEADER: {ready.identity['header']}"
             sock.sendall(f"GET /msi/token?api-version=2019-08-01&resource=r HTTP/1.1\r\n{head}\r\n\r\n".encode())
-            with connect(ready.urls["openai"]) as client:  # so the loop has seen the request
+            with connect(ready.urls["openai"]) as client:  # so the loop has read the request
                 assert receive(client)["error"]["code"] == "invalid_api_key"
             ready.stop()
 

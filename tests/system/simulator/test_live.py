@@ -1,4 +1,4 @@
-"""The simulator's live line, and what it prints to paste."""
+"""The simulator's status line, and the text that it prints for pasting."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BUSY = ServerProgress(open=3, sessions=12, responses=40, events=2_000, late_p99_
 
 LATE = ServerProgress(open=1, sessions=2, responses=3, events=4, late_p99_ms=7.5)
 LINES = [
-    # (how its processes stand, events in a second, columns, the line)
+    # (the progress of its processes, events per second, columns, the line)
     (
         [BUSY],
         9.4,
@@ -88,12 +88,12 @@ def test_a_simulator_on_a_terminal_shows_sessions_while_they_are_open(workers: i
             said, _ = process.communicate(timeout=GUARD_S)
         drawn(reads, seen)
 
-    assert seen[-1].endswith("\r\x1b[K")  # nothing of it stays
+    assert seen[-1].endswith("\r\x1b[K")  # the line is removed
     assert said.splitlines()[-1].startswith("SIMULATED: 1 sessions")
 
 
 def drawn(reads: int, seen: list[str]) -> str:
-    """All that a terminal has shown so far."""
+    """Return everything that a terminal has shown so far."""
     seen[:] = ["".join([*seen, screen(reads)])]
     return seen[0]
 

@@ -1,4 +1,4 @@
-"""The real process: sockets, TLS, refusals, bursts, and a truth log that matches what a client saw."""
+"""The real process: sockets, TLS, refusals, bursts, and a truth log that matches what a client received."""
 
 from __future__ import annotations
 

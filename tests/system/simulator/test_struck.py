@@ -1,4 +1,4 @@
-"""The real process is struck: nobody listens, all stands still, connections are silent. The rest is in tests/faults."""
+"""Faults of the real process: it does not listen, freezes, or leaves connections silent. See also tests/faults."""
 
 from __future__ import annotations
 
@@ -84,4 +84,4 @@ def test_a_freeze_is_everybody_s(tmp_path: Path) -> None:
     assert min(others) < 0 < max(others)
     assert all(
         line["send_start_ns"] - line["due_ns"] < FREEZE_NS for line in sent
-    )  # what was held back was due when let go
+    )  # delayed events were due when the process continued

@@ -90,10 +90,10 @@ def _wait_until_gone(pid: int) -> None:
 
 
 def _alive(pid: int) -> bool:
-    """A process that ended and that nobody waited for counts as gone."""
+    """Return whether a process runs; one that has ended and that no process has waited for does not count."""
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):  # the latter where it is gone between open and read
+    except (FileNotFoundError, ProcessLookupError):  # the latter if it ends between open and read
         return False
 
 

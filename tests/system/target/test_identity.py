@@ -1,4 +1,4 @@
-"""One token from azure-identity: what is read of its answers and errors, and its real code against a local endpoint."""
+"""One token from azure-identity: the parsing of its answers and errors, and its real code against a local endpoint."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.target.identity_endpoint import HEADER, TOKEN, IdentityEndpoint, iden
 ENTRA = EntraSignIn("https://cognitiveservices.azure.com/.default")
 
 
-# Reading what was answered.
+# The parsing of answers.
 
 
 @given(st.text())
@@ -127,7 +127,7 @@ def test_a_refusal_by_an_identity_endpoint_is_not_called_a_missing_one(words: st
     assert shown_reason(text + words, 200) == f"App Service managed identity {said}"
 
 
-# Azure-identity's real code, in a process that patches the standard library first.
+# The real code of azure-identity, in a process that first patches the standard library.
 
 PATCHED = """
 from gevent import monkey
@@ -172,7 +172,7 @@ def keyring(*targets):
 
 
 def run_patched(program: str, environment: dict[str, str]) -> str:
-    """What a program printed; it has ended well, and nothing secret is in it."""
+    """Return the output of a program; check that it succeeded, and that the output contains no secret."""
     ended = forked.run(
         [sys.executable, "-W", "error", "-c", PATCHED + program],
         cwd=ROOT,
@@ -263,7 +263,7 @@ AUTHORITY_TOKEN = f"{TOKEN}-of-the-authority"
 
 @contextmanager
 def authority(context: ssl.SSLContext) -> Iterator[int]:
-    """A sign-in host on loopback, by TLS, that takes every assertion; its port."""
+    """Run a sign-in host on loopback, with TLS, that accepts every assertion; yield its port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -291,7 +291,7 @@ def authority(context: ssl.SSLContext) -> Iterator[int]:
 
 
 def workload(folder: Path, **more: str) -> Mapping[str, str]:
-    """The environment of a workload of a Kubernetes cluster."""
+    """Return the environment of a workload in a Kubernetes cluster."""
     assertion = folder / "assertion"
     assertion.write_text("an-assertion-of-the-cluster")
     known = IdentityEndpoint(1).environment

@@ -1,4 +1,4 @@
-"""Work that takes too long is given up, whoever waits in it."""
+"""Work that takes too long is abandoned, whatever it waits for."""
 
 from __future__ import annotations
 
