@@ -16,11 +16,11 @@ few = settings(max_examples=settings.default.max_examples // 3, deadline=None)
 
 
 def trials(quick: int, most: int) -> int:
-    """Return the number of repetitions of a test that measures an error rate: `most` with `EXAMPLES=all`, else `quick`."""
+    """Return the number of repetitions for an estimate of an error rate: `most` with `EXAMPLES=all`, else `quick`."""
     return most if os.environ.get("EXAMPLES") == "all" else quick
 
 
 def some(cases: Sequence[T], quick: int, first: int = 0) -> Sequence[T]:
-    """Return about `quick` of the cases, evenly spaced; `first` moves the start. With `EXAMPLES=all` return all cases."""
+    """Return about `quick` evenly spaced cases; `first` moves the start. With `EXAMPLES=all` return all cases."""
     apart = -(-len(cases) // trials(quick, len(cases))) if cases else 1
     return cases[first % apart :: apart]

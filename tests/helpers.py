@@ -151,7 +151,7 @@ def speech_started(item_id: str, **audio: int) -> bytes:
 
 
 def speech_stopped(item_id: str, **audio: int) -> bytes:
-    """Return a `speech_stopped` event. `audio_end_ms` is the end of speech that the service reports, if it reports one."""
+    """Return a `speech_stopped` event. `audio_end_ms`: the end of speech, if the service reports it."""
     return message("input_audio_buffer.speech_stopped", item_id=item_id, **audio)
 
 
@@ -365,7 +365,7 @@ Turn = Callable[[str], Iterable[PeerAnswer]]
 
 
 def spoken(messages: Iterable[bytes], first_ns: int = 300 * MS, gap_ns: int = 20 * MS) -> list[PeerAnswer]:
-    """Return the messages with their delays: the first after `first_ns`, each other one `gap_ns` after the one before."""
+    """Return the messages with delays: `first_ns` for the first, and `gap_ns` more for each further one."""
     return [(first_ns + place * gap_ns, data) for place, data in enumerate(messages)]
 
 
