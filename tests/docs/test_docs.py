@@ -209,7 +209,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_pages_that_texts_name_exist() -> None:
-    """This includes names outside links: in comments, workflows and messages, where anchors are not checked."""
+    """Names outside links count, too: in comments, workflows and messages. Their anchors are not checked."""
     texts = [path for kind in ("md", "py", "yml", "yaml") for top in NAMING for path in (ROOT / top).rglob(f"*.{kind}")]
     named = {
         (str(path.relative_to(ROOT)), page)

@@ -115,7 +115,7 @@ def test_what_is_no_audio_is_refused(tmp_path: Path, content: bytes, reason: str
 
 @pytest.mark.parametrize("kind", ["XI", "SDS", "VOC", "MAT5"])
 def test_what_no_program_writes_speech_in_is_refused_with_what_to_do(tmp_path: Path, kind: str) -> None:
-    """libsndfile reads these formats, in some cases without the position in the file."""
+    """The library libsndfile reads these formats, in some cases without the position in the file."""
     path = tmp_path / "a.wav"
     soundfile.write(path, np.random.default_rng(1).normal(0, 0.1, 48_000), RATE_HZ, format=kind)
 
