@@ -90,7 +90,7 @@ def test_what_others_and_the_hypervisor_had_is_told_over_all_and_of_the_worst_st
 
 
 def test_a_system_that_reports_no_stolen_time_has_none(machine: Machine) -> None:
-    """macOS reports neither stolen time nor waits for disks."""
+    """On macOS, psutil reports neither stolen time nor waits for disks."""
     machine.times = SimpleNamespace(user=100.0, nice=0.0, system=0.0, idle=100.0)
     monitor = CpuMonitor()
     machine.times = SimpleNamespace(user=110.0, nice=5.0, system=5.0, idle=120.0)
