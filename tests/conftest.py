@@ -129,7 +129,7 @@ test
 run fails if such a file costs more than three budgets.
 """
 FAR = 3
-"""The number of budgets that a file within its budget never costs: a neighbour on the same core may double CPU seconds.
+"""The multiple of its budget above which a file fails CI. A neighbour on the same core may double CPU seconds.
 """
 EXCUSED = {f"tests/{name}.py" for names in OVER.values() for name in names.split()}
 STARTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn")

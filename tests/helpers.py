@@ -373,7 +373,7 @@ def spoken(messages: Iterable[bytes], first_ns: int = 300 * MS, gap_ns: int = 20
 class Service:
     """A service that answers one session. `turns` hold the answers to each `response.create`; after them all succeed.
 
-    Without `acknowledges` it confirms only the settings.
+    It always confirms settings. With `acknowledges` it confirms items and commits, with `transcript_ns` only commits.
     """
 
     dialect: Dialect = GA

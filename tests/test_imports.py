@@ -167,7 +167,6 @@ MODULES = modules()
 
 @cache
 def tree(name: str) -> ast.Module:
-    """Return a module's syntax tree."""
     code = ast.parse(MODULES[name].read_text(encoding="utf-8"))
     # The tree stays. Otherwise garbage collection scans all trees repeatedly, which takes four times as long as
     # parsing.
@@ -177,7 +176,6 @@ def tree(name: str) -> ast.Module:
 
 @cache
 def nodes(name: str) -> tuple[ast.AST, ...]:
-    """Return all nodes of a module's syntax tree."""
     return tuple(ast.walk(tree(name)))
 
 

@@ -24,7 +24,6 @@ FENCE = re.compile(r"^(```\w+) \w+$", re.MULTILINE)
 
 
 def addresses() -> dict[str, str]:
-    """Return the addresses of the project."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return dict(project["urls"])
 

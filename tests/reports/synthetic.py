@@ -1,4 +1,4 @@
-"""Run folders with invented turns, of any size: for the tests of the reports, and a benchmark of a million turns.
+"""Run folders of any size with invented turns, for the tests of the reports and a benchmark of a million turns.
 
 write(folder, Plan(sessions=10, turns=4))
 python -m tests.reports.synthetic FOLDER SESSIONS TURNS
@@ -64,7 +64,7 @@ class Plan:
     refused: int = 0
     text: bool = False
     kinds: tuple[str, ...] = ("vad",)
-    """The types of the steps, in turn: "vad", "manual" (voice with response.create) or "typed". Text is all typed."""
+    """The types of the steps, in turn: "vad", "manual" (voice with response.create) or "typed" (all if `text`)."""
     host: str = "bench-1"
     early: int = 0
     """The number of first turns, if VAD, whose end was detected 120 ms too early."""

@@ -131,7 +131,7 @@ def test_of_more_steps_fewer_turns_are_told(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_turns_that_callers_hear_are_ranked_by_that_and_the_others_by_their_main_metric() -> None:
-    """Typed turns and manual voice turns are measured from the same instant."""
+    """Text turns and manual voice turns are measured from the same instant."""
     found = summary_of(Plan(sessions=20, kinds=("manual", "typed"))).slowest
 
     assert [slow.metric for slow in found] == ["voice_to_voice"] * 8 + ["ttfa"] * 8

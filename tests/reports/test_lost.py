@@ -136,7 +136,7 @@ def test_turns_not_started_are_endless_waits_of_their_session() -> None:
 
 
 def test_turns_not_started_count_where_turns_of_their_number_count_from() -> None:
-    """The sessions planned voice turns and typed turns alternately."""
+    """The sessions planned voice turns and text turns alternately."""
     plan = Plan(sessions=60, turns=4, kinds=("vad", "typed"), targets=("a", "dead"), paired=True)
     summary = build(plan, dead="dead")
     lost = {(answer.target, answer.stratum.measured_from): answer.turns_not_started for answer in summary.answers}

@@ -1,6 +1,5 @@
 """The texts and figures of runs, comparisons, checks and trends of every type, compared with stored snapshots.
 
-
     RTBENCH_SNAPSHOTS=renew pytest tests/reports/test_snapshots.py
 
 renews them. Before a commit, read the differences, and look at the figures in a browser. Whether a number is right is

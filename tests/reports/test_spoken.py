@@ -1,4 +1,4 @@
-"""Typed turns, voice turns and other turn types: separate samples, what callers hear, and their names."""
+"""Text turns, voice turns and other turn types: separate samples, what callers hear, and their names."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_where_nothing_but_sound_is_told_what_is_heard_leads_and_greetings_are_s
 
 
 def test_each_origin_has_its_own_main_metric(tmp_path: Path) -> None:
-    """Typed turns are answered in text and voice turns in audio."""
+    """Text turns are answered in text and voice turns in audio."""
     synthetic.write(tmp_path, Plan(kinds=("vad", "typed")))
 
     def change(_: int, row: Row) -> Row:
