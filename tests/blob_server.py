@@ -26,8 +26,7 @@ class Put:
 
 @dataclass
 class BlobServer:
-    """The accepted requests, in order. `answers` holds the statuses of the next responses; after them every status is
-    201."""
+    """The accepted requests, in order. `answers` holds the statuses of the next responses; after them all are 201."""
 
     url: str
     puts: list[Put] = field(default_factory=list)

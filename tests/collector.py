@@ -29,8 +29,7 @@ class Collector:
         return {metric.name: metric for scope in resource.scope_metrics for metric in scope.metrics}
 
     def in_prometheus(self) -> dict[str, dict[str, set[Any]]]:
-        """Return the label values of each metric of the last request, under the names that Prometheus gives metrics and
-        labels."""
+        """Return the label values of each metric of the last request, by Prometheus's names of metrics and labels."""
         told: dict[str, dict[str, set[Any]]] = {}
         for metric in self.last.values():
             kind = metric.WhichOneof("data")

@@ -51,7 +51,7 @@ SAID = re.compile(
 )
 for name in filter(SAID.fullmatch, list(os.environ)):
     del os.environ[name]
-os.environ["LANG"] = "C.UTF-8"  # Without a locale, Python uses a mode of its own.
+os.environ["LANG"] = "C.UTF-8"  # Without a locale Python enables its UTF-8 mode.
 os.environ["XDG_STATE_HOME"] = str(forked.servers_folder() / "state")
 
 
@@ -75,10 +75,10 @@ played: set[Path] = set()
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Return the memory that the tests of some files have freed. Otherwise a process keeps hundreds of MB until its
-    end.
+    """Return the memory that the tests of some files have freed.
 
-    Objects that still exist were imported or belong to modules. They are excluded from later garbage collections.
+    Otherwise a process keeps hundreds of MB until its end. Objects that still exist were imported or belong to modules.
+    They are excluded from later garbage collections.
     """
     played.add(item.path)
     if nextitem is None or (nextitem.path != item.path and len(played) >= FILES_APART):
@@ -124,13 +124,12 @@ OVER = {
         reports/test_arms reports/test_costs reports/test_lost reports/test_spoken reports/test_summary
     """,
 }
-"""The reasons why some files may exceed the budget. Any other file over its budget is printed at the end. In CI the
-test
-run fails if such a file costs more than three budgets.
+"""The reasons why some files may exceed the budget.
+
+Any other file over its budget is printed at the end. In CI the test run fails if it costs more than three budgets.
 """
 FAR = 3
-"""The multiple of its budget above which a file fails CI. A neighbour on the same core may double CPU seconds.
-"""
+"""The multiple of its budget above which a file fails CI. A neighbour on the same core may double CPU time."""
 EXCUSED = {f"tests/{name}.py" for names in OVER.values() for name in names.split()}
 STARTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn")
 started: Counter[str] = Counter()
@@ -140,8 +139,7 @@ by_file: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
 
 def _note_start(starts: tuple[str, ...], event: str, _: object) -> None:
-    """Count a started process. `starts` is an argument because this module's globals are gone when the interpreter
-    exits."""
+    """Count a started process. `starts` is an argument because globals are gone when the interpreter exits."""
     if event in starts:
         started.update([event])
 
@@ -192,8 +190,7 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Sort the slowest files first, so that no worker runs a slow one alone at the end. Without costs, start with
-    EXCUSED."""
+    """Sort the slowest files first, so that no worker runs one alone at the end. Assume a budget for EXCUSED."""
     costs = getattr(config, "workerinput", {}).get("costs", config.stash.get(EARLIER, {}))
     took_s = {name: cost["s"] for name, cost in costs.items()}
     longest = dict.fromkeys(EXCUSED, float(BUDGET_CPU_S)) | took_s

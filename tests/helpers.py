@@ -349,8 +349,7 @@ def build_script(
     keys: Mapping[str, Any] = MappingProxyType({}),
     **session: Any,
 ) -> PreparedScript:
-    """Return a prepared script with these steps. `session`: its session settings. `keys`: its other keys, without
-    timeouts."""
+    """Return a prepared script with these steps. `session`: its session settings. `keys`: its other keys."""
     settings, within = SessionSettings(**session), limits or Timeouts()
     script = Script(
         name="talk", path=Path("talk.yaml"), digest="d1", session=settings, timeouts=within, steps=steps, **keys
@@ -382,7 +381,7 @@ class Service:
     settings_ns: int | None = 30 * MS
     acknowledges: bool = False
     transcript_ns: int | None = None
-    """The delay from a commit to the transcript of the caller's speech; None for no transcript."""
+    """The delay from a commit to the transcript of the caller's speech; None if there is no transcript."""
     requests: int = 0
     commits: int = 0
 

@@ -62,8 +62,7 @@ class HostedRun:
         return process
 
     def lead(self, *options: str, starts: Sequence[str] = ("--headless",)) -> None:
-        """Start the master. It waits for one worker per host. `starts`: the options that determine when the test
-        starts."""
+        """Start the master. It waits for one worker per host. `starts`: the options that start the test."""
         address = self.net.hub_address
         roles = ("--master", "--master-bind-host", address, *starts, "--expect-workers", str(len(self.names)))
         command = [sys.executable, "-m", "locust", "-f", "scenario.py", *roles, "--runs-dir", "runs", *self._options]

@@ -18,8 +18,7 @@ from tests import forked
 NET = "10.213.77"
 """The network of the hosts. The hub has the address .1 (master) and .100 (simulator)."""
 HOLD = 'hostname "$1"; mount -t tmpfs none "$2"; echo; exec sleep infinity'
-"""The command of the process that holds a host's namespaces. Other processes enter them; the host lives as long as it.
-"""
+"""The command of the process that holds a host's namespaces, which other processes enter."""
 
 LISTEN = """
 import socket, sys

@@ -180,8 +180,7 @@ class LiveTransport(MemoryTransport):
 
 
 class Matching(MemoryTransport):
-    """Matches the deltas of a reply, as the connection to a service does. It precedes the transport in the list of
-    bases."""
+    """A mixin that matches a reply's deltas, as the connection to a service does. It precedes the transport."""
 
     def __init__(self, *of: Any) -> None:
         self.reader = MessageReader()

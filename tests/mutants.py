@@ -47,8 +47,7 @@ NO_LOGIC = (ast.JoinedStr, ast.Raise, ast.Assert)
 
 @dataclass
 class Mutant:
-    """A change of one expression: `now` replaces `was`. `line` is the text of its line, which identifies the line
-    later."""
+    """A change of one expression: `now` replaces `was`. `line` is the text of its line, by which it is found again."""
 
     path: str
     number: int
@@ -57,8 +56,7 @@ class Mutant:
     now: str
     column: int = 0
     fate: str = ""
-    """`killed by TEST`, `killed: it hangs`, `killed: the process ends`, `lives`, `not covered`, or `gone` (no such
-    line)."""
+    """`killed by TEST`, `killed: it hangs`, `killed: the process ends`, `lives`, `not covered`, or `gone` (no line)."""
 
     def find(self, text: str) -> bool:
         """Set `number` to the nearest line with this text. Return whether there is one."""
@@ -76,8 +74,7 @@ class Mutant:
 
 
 def mutants(path: str, text: str) -> Iterator[Mutant]:
-    """Yield every mutant of a file: swapped operators, numbers plus one, negated and removed conditions, removed
-    results."""
+    """Yield every mutant of a file: swapped operators, numbers plus one, inverted conditions, removed results."""
     lines = text.splitlines()
     for node in _logic(ast.parse(text)):
         if node.lineno != node.end_lineno:  # type: ignore[attr-defined]

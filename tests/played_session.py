@@ -28,8 +28,7 @@ from tests.simulator_process import GUARD_S
 
 SHORT_S = 0.4
 LONG = Timeouts(**dict.fromkeys(vars(Timeouts()), GUARD_S))
-"""On a busy machine a handshake can take longer than the defaults. No correct session ends because of these timeouts.
-"""
+"""Timeouts by which no correct session ends. On a busy machine a handshake can take longer than the defaults."""
 
 
 def short_at(stages: Container[str]) -> Timeouts:
@@ -79,8 +78,7 @@ class Recorded:
 
 
 def hang_guard(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Raise TimeoutError in a test that hangs, even if the event loop is blocked, and shorten the waits at a session's
-    end."""
+    """Raise TimeoutError in a test that hangs, even with a blocked event loop. Shorten the waits at a session's end."""
     monkeypatch.setattr(websocket, "GOODBYE_NS", 50_000_000)
     monkeypatch.setattr(websocket, "BODY_NS", 100_000_000)
 

@@ -45,8 +45,7 @@ class Times(NamedTuple):
 
 
 class Machine:
-    """A machine with given CPU times of programs, of idle cores and of the hypervisor. `own_s`: CPU seconds of this
-    process."""
+    """A machine with given CPU times of programs, idle cores and the hypervisor. `own_s`: CPU s of this process."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.times: Any = None

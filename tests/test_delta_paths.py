@@ -173,8 +173,7 @@ class Copy:
 
 
 class DeltaPaths(RuleBasedStateMachine):
-    """The same messages and inputs for a session that decodes all, one that matches deltas, and one that also writes a
-    log."""
+    """The same inputs for a session that decodes all deltas, one that matches them, and one that also writes a log."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -112,8 +112,9 @@ KNOW_THE_FAST_PATH = {
     "bench.transport.tls",
     "bench.doctor.machine_checks",
 }
-"""The only modules that import the fast path: `websocket` reads messages, `tcp` reads sockets, `tls` decrypts, and
-`machine_checks` reports whether it was compiled.
+"""The only modules that import the fast path.
+
+`websocket` reads messages, `tcp` reads sockets, `tls` decrypts, and `machine_checks` reports whether it was compiled.
 """
 
 MAKES_SOCKETS = ("bench.clock", "bench.transport.connect", "bench.simulator", "bench.load.runners.web_ui")
