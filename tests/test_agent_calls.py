@@ -81,8 +81,6 @@ class Agent:
 
 @dataclass(frozen=True)
 class Call:
-    """A finished call."""
-
     agent: Agent
     turns: list[TurnObservation]
     greeted_ns: int

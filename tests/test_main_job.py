@@ -97,7 +97,6 @@ def test_two_services_under_one_drift_stand_side_by_side(tmp_path: Path, capsys:
 
 
 def _words(value: Any) -> Iterator[str]:
-    """Yield every text in a document."""
     if isinstance(value, dict):
         yield from value
         value = list(value.values())

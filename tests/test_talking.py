@@ -173,8 +173,6 @@ class PatientTransport(LiveTransport):
 
 @dataclass
 class Talked:
-    """A finished conversation."""
-
     script: PreparedScript
     simulator: Simulator
     turns: list[TurnObservation]

@@ -42,7 +42,6 @@ def files() -> Iterator[Path]:
 
 
 def main() -> None:
-    """Update the addresses in all files."""
     for path in files():
         old = path.read_text(encoding="utf-8")
         if (new := written(old)) != old:

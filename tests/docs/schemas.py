@@ -88,7 +88,6 @@ def _without_raw(line: type[Input]) -> Any:
 
 
 def schema_text(schema: Schema) -> str:
-    """Return the text of a schema's file."""
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 

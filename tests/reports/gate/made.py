@@ -75,7 +75,6 @@ SIXTY = TargetCounts(600, 60, 0)
 
 
 def sides(plan: Plan = ENOUGH, **document: Any) -> tuple[ComparedTarget, ...]:
-    """Return the targets of such a run."""
     return targets_of(read(plan, **document))
 
 
