@@ -1,4 +1,4 @@
-"""A server of this process that keeps what is PUT to it, as a container of Azure Blob Storage does."""
+"""An HTTP server in this process that stores PUT requests, as a container of Azure Blob Storage does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 @dataclass
 class Put:
-    """A request: the path and query that it was made to, its headers in lower case, and its body."""
+    """A PUT request: its path with the query, its headers with names in lower case, and its body."""
 
     target: str
     headers: Mapping[str, str]
@@ -26,14 +26,14 @@ class Put:
 
 @dataclass
 class BlobServer:
-    """What came, in order. `answers`: the statuses of the next answers, then 201."""
+    """The accepted requests, in order. `answers` holds the statuses of the next responses; after them all are 201."""
 
     url: str
     puts: list[Put] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
 
     def save(self, folder: Path) -> None:
-        """Write what came as files, as who downloads a container has them."""
+        """Write the bodies as files, as a download of the container does."""
         for put in self.puts:
             path = folder / put.path.lstrip("/")
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A collector for tests: takes OTLP over HTTP."""
+"""A metrics collector for tests: it receives OTLP over HTTP."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SUFFIXES = {"s": "_seconds", "By": "_bytes"}
 
 @dataclass
 class Collector:
-    """What was received. `status`: what is answered."""
+    """The received requests. `status` is the HTTP status of each response; only with 200 is a request stored."""
 
     url: str
     status: int = 200
@@ -29,7 +29,7 @@ class Collector:
         return {metric.name: metric for scope in resource.scope_metrics for metric in scope.metrics}
 
     def in_prometheus(self) -> dict[str, dict[str, set[Any]]]:
-        """The labels of each of the last metrics with their values, by the names that Prometheus gives both."""
+        """Return the label values of each metric of the last request, by Prometheus's names of metrics and labels."""
         told: dict[str, dict[str, set[Any]]] = {}
         for metric in self.last.values():
             kind = metric.WhichOneof("data")
@@ -42,13 +42,13 @@ class Collector:
 
 
 def attributes(pairs: Iterable[Any]) -> dict[str, Any]:
-    """Of a point or a resource."""
+    """Return the attributes of a point or a resource as a dictionary."""
     return {pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in pairs}
 
 
 @contextmanager
 def collector() -> Iterator[Collector]:
-    """A collector on a free port of loopback."""
+    """Start a collector on a free port of the loopback address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

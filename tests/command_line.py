@@ -1,4 +1,4 @@
-"""Calls `rtbench` as a user does, in this process."""
+"""Functions that run `rtbench` commands as a user does, in this process."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typer import testing
 from bench.errors import UsageError
 from rtbench.cli.app import app, commands
 
-# The runner would make all commands of their signatures at each call, which takes longer than many a command.
+# At each invocation the runner would build all commands from their signatures. This takes longer than many commands.
 testing._get_command = lambda _: commands()  # type: ignore[assignment, attr-defined]
 
 
 def call(*words: object, env: Mapping[str, str | None] | None = None) -> testing.Result:
-    """Call a command; `env` is put into the environment, without what is None there."""
+    """Run a command. `env` is added to the environment; a variable whose value is None is removed."""
     return testing.CliRunner().invoke(app, [*map(str, words)], env=env)
 
 
 def call_or_raise(*words: object) -> tuple[int, str]:
-    """Call a command, and return its exit status and output; a UsageError is raised, as `main` gets it."""
+    """Run a command and return its exit status and output. Raise its UsageError, as `main` receives it."""
     found = call(*words)
     if isinstance(found.exception, UsageError):
         raise found.exception

@@ -1,4 +1,4 @@
-"""Settings of all tests."""
+"""The configuration of all tests."""
 
 from __future__ import annotations
 
@@ -22,44 +22,46 @@ from hypothesis import HealthCheck, settings
 
 from tests import forked
 
-# Machines are shared: an example that takes long is no failure, nor is one that is long drawn. CI looks at the same
-# examples every time, a developer at new ones, and `EXAMPLES=all` at many. A property that needs more examples to find
-# what it is for says so itself.
+# Machines are shared, so neither a slow example nor a slow generation of examples is a failure. CI runs the same
+# examples every time, a developer runs new ones, and `EXAMPLES=all` runs many. A property that needs more examples to
+# find a defect sets its own number.
 settings.register_profile("shared", deadline=None, max_examples=10, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("shared"), derandomize=True)
 settings.register_profile("all", deadline=None, max_examples=300)
 settings.load_profile(os.environ.get("EXAMPLES") or ("ci" if os.environ.get("CI") else "shared"))
 
-# A shell starts what stands before an `&` with SIGINT ignored, and so would be what tests start and interrupt.
+# A shell starts a command before an `&` with SIGINT ignored. The processes that tests start and interrupt would inherit
+# that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Of what this does at its import, 1.2 s, no schema of ours has need: it makes a parser of IRIs for jsonschema.
+# The import of this module takes 1.2 s, because it builds a parser of IRIs for jsonschema. Our schemas do not need it.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
-# A command that is called here would take it, `python -m pytest`, for its own name.
+# A command that tests run in this process would otherwise take `python -m pytest` for its own name.
 sys.modules["__main__"].__package__ = None
 
-forked.servers_folder()  # made here by the first process of a run, and used by its workers
+forked.servers_folder()  # The first process of a test run creates the folder; its workers use it.
 
-# What a machine says to our commands, to Locust and to libraries: here tests alone say it, and nobody's calibration.
+# Environment variables that configure our commands, Locust and libraries. Only tests may set them here. With a state
+# folder of its own, no calibration of this machine is used.
 SAID = re.compile(
     "(AZURE|GITHUB|IDENTITY|LC|LOCUST|MSI|OPENAI|OTEL|XDG)_.*|PYTEST_ADDOPTS|PY_COLORS|TF_BUILD"
     "|BROWSER|COLUMNS|(FORCE|NO|CLI)_?COLOR|LANG(UAGE)?|LINES|PAGER|TERM"
 )
 for name in filter(SAID.fullmatch, list(os.environ)):
     del os.environ[name]
-os.environ["LANG"] = "C.UTF-8"  # in none Python has a mode of its own
+os.environ["LANG"] = "C.UTF-8"  # Without a locale Python enables its UTF-8 mode.
 os.environ["XDG_STATE_HOME"] = str(forked.servers_folder() / "state")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """What is collected stays to the end, with all that is imported: nobody looks for garbage there."""
+    """Exclude the collected tests and all imported modules from garbage collection: they stay until the end."""
     gc.disable()
     result = yield
     gc.freeze()
-    gc.set_threshold(10_000)  # else a twentieth of the time goes into looking
+    gc.set_threshold(10_000)  # With the default, a twentieth of the time is garbage collection.
     gc.enable()
     return result
 
@@ -73,9 +75,10 @@ played: set[Path] = set()
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Give back what the tests of some files have freed: else a process keeps hundreds of MB of them to its end.
+    """Return the memory that the tests of some files have freed.
 
-    What is there then was imported or is kept by its module, and is not looked at again.
+    Otherwise a process keeps hundreds of MB until its end. Objects that still exist were imported or belong to modules.
+    They are excluded from later garbage collections.
     """
     played.add(item.path)
     if nextitem is None or (nextitem.path != item.path and len(played) >= FILES_APART):
@@ -86,12 +89,12 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
         TRIM(0)
 
 
-# What each file costs, in build/tests.json: seconds (wall), CPU seconds with those of processes that have ended, and
-# how many processes it started. The CPU of a simulator that several files share is nobody's.
+# The cost of each test file goes to build/tests.json: wall-clock seconds, CPU seconds (including ended child processes)
+# and the number of processes that it started. The CPU time of a simulator that several files share is assigned to none.
 COSTS = Path(__file__).parents[1] / "build" / "tests.json"
 SYSTEM = "tests/system/"
 MAY_START = (SYSTEM, "tests/release/", "tests/test_main_job.py")
-"""Who may start processes; any other test that does fails."""
+"""The tests that may start processes. Any other test that starts one fails."""
 BUDGET_CPU_S, SYSTEM_BUDGET_CPU_S = 4, 20
 OVER = {
     "real runs: fork servers, simulators, Locust and reports": """
@@ -121,9 +124,12 @@ OVER = {
         reports/test_arms reports/test_costs reports/test_lost reports/test_spoken reports/test_summary
     """,
 }
-"""Why files may cost more. Any other is told at the end, and fails where CI is set and it costs three budgets."""
+"""The reasons why some files may exceed the budget.
+
+Any other file over its budget is printed at the end. In CI the test run fails if it costs more than three budgets.
+"""
 FAR = 3
-"""Budgets that no file of one budget costs, for a neighbour on the same core may double CPU seconds."""
+"""The multiple of its budget above which a file fails CI. A neighbour on the same core may double CPU time."""
 EXCUSED = {f"tests/{name}.py" for names in OVER.values() for name in names.split()}
 STARTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn")
 started: Counter[str] = Counter()
@@ -133,7 +139,7 @@ by_file: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
 
 def _note_start(starts: tuple[str, ...], event: str, _: object) -> None:
-    """Count a process that is started. `starts` is at hand to the end, when this module's own names are gone."""
+    """Count a started process. `starts` is an argument because globals are gone when the interpreter exits."""
     if event in starts:
         started.update([event])
 
@@ -142,7 +148,7 @@ sys.addaudithook(partial(_note_start, STARTS))
 
 
 def _spent() -> tuple[float, int]:
-    """CPU seconds and processes started, so far."""
+    """Return the CPU seconds and the number of processes started so far."""
     return sum(os.times()[:4]) + forked.cpu_s, started.total()
 
 
@@ -155,7 +161,7 @@ def pytest_runtest_protocol() -> Generator[None, object, object]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, Any, pytest.TestReport]:
-    """A setup, a call or a teardown has ended."""
+    """Add its cost to the report of a setup, a test or a teardown. Fail a test that may not start processes but did."""
     global spent
     report = yield
     last, spent = spent, _spent()
@@ -167,7 +173,8 @@ def pytest_runtest_makereport() -> Generator[None, Any, pytest.TestReport]:
 
 
 def pytest_runtest_logreport(report: Any) -> None:
-    cost = {"s": report.duration, "tests": report.when == "call"} | getattr(report, "cost", {})  # none of a dead worker
+    # The report of a crashed worker has no cost.
+    cost = {"s": report.duration, "tests": report.when == "call"} | getattr(report, "cost", {})
     by_file[report.nodeid.split("::")[0]].update(cost)
 
 
@@ -178,12 +185,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Workers must collect in one order, so they have the costs from the process that starts them."""
+    """Send the costs to a worker. All workers must collect in the same order."""
     node.workerinput["costs"] = node.config.stash.get(EARLIER, {})
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The files that took longest, or at first those in OVER, come first: none is left to one worker at the end."""
+    """Sort the slowest files first, so that no worker runs one alone at the end. Assume a budget for EXCUSED."""
     costs = getattr(config, "workerinput", {}).get("costs", config.stash.get(EARLIER, {}))
     took_s = {name: cost["s"] for name, cost in costs.items()}
     longest = dict.fromkeys(EXCUSED, float(BUDGET_CPU_S)) | took_s
@@ -210,7 +217,10 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 def over_budget() -> list[tuple[str, float, int]]:
-    """Files of this run that cost more than they may, in CPU seconds; none where all examples or lines are counted."""
+    """Return the files of this test run that exceed their budget, with CPU seconds and budget.
+
+    Return none if all examples run or coverage is measured.
+    """
     if os.environ.get("EXAMPLES") == "all" or os.environ.get("COVERAGE_RUN"):
         return []
     budgets = {name: SYSTEM_BUDGET_CPU_S if name.startswith(SYSTEM) else BUDGET_CPU_S for name in by_file}

@@ -1,4 +1,4 @@
-"""How many examples a property takes that needs more of them than others, or fewer, and a statistic."""
+"""The numbers of examples for properties that need more or fewer than others, and of repetitions for statistics."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from hypothesis import settings
 
 T = TypeVar("T")
 thorough = settings(max_examples=max(100, settings.default.max_examples))
-"""For the wire, frames and turns by a VAD: what was wrong there was found by rare examples."""
+"""For the wire, frames and turns with a VAD: their defects were found by rare examples."""
 few = settings(max_examples=settings.default.max_examples // 3, deadline=None)
-"""For what makes several folders of runs in each example, or is tried again in each of many cases."""
+"""For properties that write several run folders in each example, or that run for each of many cases."""
 
 
 def trials(quick: int, most: int) -> int:
-    """How often chance is tried where a share of wrong answers is counted: `most` times with `EXAMPLES=all`."""
+    """Return the number of repetitions for an estimate of an error rate: `most` with `EXAMPLES=all`, else `quick`."""
     return most if os.environ.get("EXAMPLES") == "all" else quick
 
 
 def some(cases: Sequence[T], quick: int, first: int = 0) -> Sequence[T]:
-    """So many of the cases, spread evenly from one of the first on; with `EXAMPLES=all` all of them."""
+    """Return about `quick` evenly spaced cases; `first` moves the start. With `EXAMPLES=all` return all cases."""
     apart = -(-len(cases) // trials(quick, len(cases))) if cases else 1
     return cases[first % apart :: apart]

@@ -1,4 +1,4 @@
-"""Builders for tests of the measuring core: a service's events, turns, scripts, a service, observations."""
+"""Builders for tests of the measuring core: server events, turns, scripts, a service, and observations."""
 
 from __future__ import annotations
 
@@ -44,23 +44,23 @@ from tests.memory_transport import MemoryTransport, PeerAnswer
 MS = 1_000_000
 S = 1_000_000_000
 AT_NS = 1_000 * S
-"""When things begin in tests that bring their own time."""
+"""The start of the session in tests with virtual time."""
 
 REALTIME: dict[str, Dialect] = {
     name: dialect for name, dialect in DIALECTS.items() if isinstance(dialect, OpenAIDialect)
 }
-"""The dialects that have the events of the Realtime API, in one of two spellings."""
+"""The dialects with the events of the Realtime API, in the GA or the preview spelling."""
 FIRST_OF_FAMILIES: list[Dialect] = [
     dialect for dialect in DIALECTS.values() if isinstance(dialect, OpenAIDialect) and dialect.family == dialect.name
 ]
-"""Of these those that are no other service's variant of one."""
+"""Those of them that are not a variant of another service's dialect."""
 
 
 def _spelt_as(first: str) -> dict[str, str]:
     return {"text": f"{first}text", "audio": f"{first}audio", "transcript": f"{first}audio_transcript"}
 
 
-# The three families of deltas, as each dialect spells them.
+# The names of the three families of deltas in each dialect.
 IN_GA, IN_PREVIEW = _spelt_as("response.output_"), _spelt_as("response.")
 FAMILIES: dict[Dialect, dict[str, str]] = {
     dialect: IN_GA if f"{IN_GA['text']}.delta" in dialect.kinds else IN_PREVIEW
@@ -71,16 +71,16 @@ OTHER: dict[Dialect, Dialect] = {
     dialect: PREVIEW if families is IN_GA else GA for dialect, families in FAMILIES.items()
 }
 
-# What a service says.
+# Messages of a service.
 
 
 def message(type_: str, **fields: Any) -> bytes:
-    """One server event on the wire."""
+    """Return a server event as it is sent on the wire."""
     return msgspec.json.encode({"type": type_, "event_id": "event_1"} | fields)
 
 
 def event_of(data: bytes, dialect: Dialect) -> ServerEvent:
-    """The one event of a message."""
+    """Return the only event of a message."""
     (event,) = dialect.decode(data)
     return event
 
@@ -90,7 +90,7 @@ def base64_of(count: int) -> str:
 
 
 def delta(dialect: Dialect, kind: str, response_id: str, payload: str | None = None) -> bytes:
-    """A delta of `text`, `audio` or `transcript`; without a payload it is 100 ms of audio or a word."""
+    """Return a delta of `text`, `audio` or `transcript`. Without `payload` it holds 100 ms of audio or a word."""
     if payload is None:
         payload = base64_of(4_800) if kind == "audio" else "word "
     ids = {"response_id": response_id, "item_id": f"item_of_{response_id}", "output_index": 0, "content_index": 0}
@@ -107,7 +107,7 @@ def created(response_id: str, **metadata: str) -> bytes:
 
 
 def done(response_id: str, status: str = "completed", *, usage: Any = None, **details: Any) -> bytes:
-    """`response.done`; `details` go into status_details."""
+    """Return a `response.done` event. `details` become its `status_details`."""
     response = {"id": response_id, "status": status, "status_details": details or None, "usage": usage}
     return message("response.done", response=response)
 
@@ -122,7 +122,7 @@ def usage(*, audio_out: int) -> dict[str, Any]:
 
 
 USAGE = TokenUsage(text_in=11, audio_in=12, cached_in=5, cached_text_in=3, cached_audio_in=2, text_out=13, audio_out=20)
-"""What `usage(audio_out=20)` says."""
+"""The token counts that `usage(audio_out=20)` contains."""
 
 
 def error(
@@ -151,7 +151,7 @@ def speech_started(item_id: str, **audio: int) -> bytes:
 
 
 def speech_stopped(item_id: str, **audio: int) -> bytes:
-    """`audio_end_ms`: how far the service has heard; without it, it does not say."""
+    """Return a `speech_stopped` event. `audio_end_ms`: the end of speech, if the service reports it."""
     return message("input_audio_buffer.speech_stopped", item_id=item_id, **audio)
 
 
@@ -168,7 +168,7 @@ def session_updated() -> bytes:
 
 
 def reply(dialect: Dialect, response_id: str, output: str = "audio", deltas: int = 3) -> list[bytes]:
-    """All events of an answer that goes well."""
+    """Return all events of a successful response."""
     kinds = ("transcript", "audio") if output == "audio" else ("text",)
     return [
         created(response_id),
@@ -180,7 +180,7 @@ def reply(dialect: Dialect, response_id: str, output: str = "audio", deltas: int
     ]
 
 
-# A timeline, and what happens to it. Instants are in ms after `AT_NS`.
+# A timeline and its inputs. Instants are in ms after `AT_NS`.
 
 
 def build_turn(number: int = 1, **changes: Any) -> TurnPlan:
@@ -198,7 +198,7 @@ Task = TypeVar("Task")
 
 
 class Talk:
-    """A timeline with its session open, fed in milliseconds. `service_responds`: a VAD starts the responses."""
+    """A timeline with an open session and instants in ms. `service_responds`: the VAD creates the responses."""
 
     def __init__(
         self,
@@ -220,7 +220,7 @@ class Talk:
             self.hear(0, session_created(), session_updated())
 
     def ask(self, at_ms: float, number: int = 1, *, audio_bytes: int = 0, **changes: Any) -> None:
-        """A turn begins and everything of it is sent in one instant."""
+        """Start a turn and send all its messages at the same instant."""
         self.begin(at_ms, number, **changes)
         if audio_bytes:
             self.send(at_ms, "input_audio_buffer.append", audio_bytes=audio_bytes)
@@ -231,12 +231,12 @@ class Talk:
         self.timeline.tell(inputs.TurnStarted(at(at_ms), build_turn(number, **changes)))
 
     def begin_speech(self, at_ms: float, number: int = 1, **changes: Any) -> None:
-        """A turn begins whose end a VAD is to find, with the chunk whose last sample is the first of speech."""
+        """Start a VAD turn, with a chunk whose last sample is the first sample of speech."""
         self.begin(at_ms, number, **{"vad": True, "service_responds": self.service_responds} | changes)
         self.send(at_ms, "input_audio_buffer.append", audio_bytes=4_800, instants={"speech_start": 0})
 
     def end_speech(self, at_ms: float, *, after_ms: float = 0, ticket: int = 0) -> None:
-        """The chunk whose last sample is `after_ms` behind the last one of speech."""
+        """Send the chunk whose last sample is `after_ms` after the last sample of speech."""
         moments = {"speech_end": round(after_ms * MS)}
         self.send(at_ms, "input_audio_buffer.append", ticket=ticket, audio_bytes=4_800, instants=moments)
 
@@ -246,7 +246,7 @@ class Talk:
         )
 
     def transmit(self, at_ms: float, ticket: int, *, acknowledged: bool = False) -> None:
-        """The kernel's word on a message that was sent with a ticket."""
+        """Apply the kernel's transmit timestamp of a message that was sent with this ticket."""
         self.timeline.tell(inputs.Transmitted(ticket, at(at_ms), acknowledged))
 
     def hear(self, at_ms: float, *messages: bytes, error_ns: int = 0, kernel: bool = True) -> None:
@@ -260,41 +260,41 @@ class Talk:
         return taken
 
     def work(self, at_ms: float, kind: type[Task]) -> list[Task]:
-        """What the session has to do at this instant, of one kind; turns that it hands out are kept."""
+        """Return the session's tasks of one type at this instant. Delivered turns are appended to `taken`."""
         works = list(self.timeline.work(at(at_ms), at(at_ms)))
         self.taken += [work.turn for work in works if isinstance(work, DeliverTurn)]
         return [work for work in works if isinstance(work, kind)]
 
     def deadline(self) -> tuple[int, str, str] | None:
-        """(instant, outcome, detail) of what ends an open turn if nothing comes."""
+        """Return (instant, outcome, detail): when and how an open turn ends if no message arrives."""
         due = self.timeline.turns.due(self.timeline.limits)
         return None if due is None else due[:3]
 
     def only(self, at_ms: float = 100_000_000) -> TurnObservation:
-        """The one turn that is over by then."""
+        """Return the only turn that is over at this instant."""
         (turn,) = self.take(at_ms)
         return turn
 
 
 LOUD = base64.b64encode(b"\xff\x7f" * 2_400).decode()
-"""100 ms of PCM16 that is heard from its first sample on."""
+"""100 ms of PCM16 that is audible from its first sample."""
 
 
 def hears(talk: Talk, at_ms: float, item_id: str = "item_1", **audio: int) -> None:
-    """A VAD notices at this instant that a speech is over, and commits it 5 ms later."""
+    """Receive the end of speech that a VAD found at this instant, and its commit 5 ms later."""
     talk.hear(at_ms, speech_stopped(item_id, **audio))
     talk.hear(at_ms + 5, committed(item_id))
 
 
 def speaks(talk: Talk, number: int = 1, begin_ms: float = 0, end_ms: float = 1_000, **changes: Any) -> None:
-    """A turn that a VAD hears from 60 ms after its beginning on."""
+    """Send a VAD turn. The service reports the start of speech 60 ms after the turn's start."""
     talk.begin_speech(begin_ms, number, **changes)
     talk.hear(begin_ms + 60, speech_started(f"item_{number}"))
     talk.end_speech(end_ms)
 
 
 def answers(talk: Talk, at_ms: float, response_id: str = "r1") -> None:
-    """A whole answer: created at this instant, audio 300 ms later, done 100 ms after that."""
+    """Receive a complete response: created at this instant, audio 300 ms later, done 100 ms after that."""
     talk.hear(at_ms, created(response_id))
     talk.hear(at_ms + 300, delta(talk.dialect, "audio", response_id, LOUD))
     talk.hear(at_ms + 400, done(response_id))
@@ -305,12 +305,12 @@ def at(ms: float) -> int:
 
 
 def after_ms(turn: TurnObservation, instant: str) -> float | None:
-    """When an instant of a turn happened, in ms after `AT_NS`."""
+    """Return an instant of a turn in ms after `AT_NS`; None if the turn does not have it."""
     at_ns = turn.instants.get(instant)
     return None if at_ns is None else (at_ns - AT_NS) / MS
 
 
-# What a client says.
+# Parts of client messages.
 
 
 def build_message(text: str, role: MessageRole = "user", image: Image | None = None) -> Message:
@@ -318,7 +318,7 @@ def build_message(text: str, role: MessageRole = "user", image: Image | None = N
 
 
 def png(width: int, height: int) -> bytes:
-    """The smallest file that passes for a PNG of this size."""
+    """Return the smallest file that passes for a PNG of this size."""
     head = b"IHDR" + width.to_bytes(4) + height.to_bytes(4) + b"\x08\x00\x00\x00\x00"
     chunks = b"".join(len(chunk[4:]).to_bytes(4) + chunk + zlib.crc32(chunk).to_bytes(4) for chunk in (head, b"IEND"))
     return b"\x89PNG\r\n\x1a\n" + chunks
@@ -349,7 +349,7 @@ def build_script(
     keys: Mapping[str, Any] = MappingProxyType({}),
     **session: Any,
 ) -> PreparedScript:
-    """A script of these steps. `keys`: those of the script beside its session and its limits."""
+    """Return a prepared script with these steps. `session`: its session settings. `keys`: its other keys."""
     settings, within = SessionSettings(**session), limits or Timeouts()
     script = Script(
         name="talk", path=Path("talk.yaml"), digest="d1", session=settings, timeouts=within, steps=steps, **keys
@@ -360,19 +360,19 @@ def build_script(
 # A service for `MemoryTransport`.
 
 Turn = Callable[[str], Iterable[PeerAnswer]]
-"""What a service answers to one response.create, given the id of the response."""
+"""The function that returns the messages of the service after a `response.create`, given the ID of the response."""
 
 
 def spoken(messages: Iterable[bytes], first_ns: int = 300 * MS, gap_ns: int = 20 * MS) -> list[PeerAnswer]:
-    """Messages one after another."""
+    """Return the messages with delays: `first_ns` for the first, and `gap_ns` more for each further one."""
     return [(first_ns + place * gap_ns, data) for place, data in enumerate(messages)]
 
 
 @dataclass
 class Service:
-    """Answers a session. `turns` say what follows each response.create; beyond their number all goes well.
+    """A service that answers one session. `turns` hold the answers to each `response.create`; after them all succeed.
 
-    It acknowledges nothing but the settings, unless `acknowledges`.
+    It always confirms settings. With `acknowledges` it confirms items and commits, with `transcript_ns` only commits.
     """
 
     dialect: Dialect = GA
@@ -381,7 +381,7 @@ class Service:
     settings_ns: int | None = 30 * MS
     acknowledges: bool = False
     transcript_ns: int | None = None
-    """How long after a commit the caller's words are known."""
+    """The delay from a commit to the transcript of the caller's speech; None if there is no transcript."""
     requests: int = 0
     commits: int = 0
 
@@ -416,7 +416,7 @@ class Service:
 
 
 class GuardedTransport(MemoryTransport):
-    """Notices a session that spins: so many waits in a row that bring nothing and take no time."""
+    """A transport that detects a busy loop: `SPINS` consecutive waits without a message that take no time."""
 
     SPINS = 50
 
@@ -435,7 +435,7 @@ class GuardedTransport(MemoryTransport):
 
 
 def noting(came: list[ReceivedMessage], take: OnMessage = lambda _: True) -> OnMessage:
-    """Takes messages as `take` does, and notes them."""
+    """Return a callback that appends each message to `came` and then runs `take`."""
 
     def noted(message: ReceivedMessage) -> bool:
         came.append(message)
@@ -445,14 +445,14 @@ def noting(came: list[ReceivedMessage], take: OnMessage = lambda _: True) -> OnM
 
 
 def receive(transport: Transport, until_ns: int) -> list[ReceivedMessage]:
-    """What comes together, by an instant."""
+    """Return all messages that arrive until an instant."""
     came: list[ReceivedMessage] = []
     transport.listen(until_ns, noting(came))
     return came
 
 
 def interrupt_after(transport: MemoryTransport, moments: int) -> None:
-    """Let somebody press Ctrl-C when so many waits have begun, messages have come and chunks are due."""
+    """Press Ctrl-C at the `moments`-th moment: the start of a wait, a received message, or a chunk that is due."""
     whole, offer, left = transport.listen, transport.offer, moments
 
     def a_moment_passes() -> None:
@@ -480,7 +480,7 @@ def interrupt_after(transport: MemoryTransport, moments: int) -> None:
 
 @dataclass
 class Listening:
-    """A listener that remembers."""
+    """A session listener that records everything."""
 
     turns: list[TurnObservation] = field(default_factory=list)
     events: list[ServerEvent] = field(default_factory=list)
@@ -491,7 +491,7 @@ class Listening:
     began: int = 0
     paid_for: list[TokenUsage] = field(default_factory=list)
     spent_after: int = 1 << 30
-    """How many responses the money is for."""
+    """The number of responses that the budget allows."""
     hear_turn: Callable[[TurnObservation], None] = lambda turn: None
 
     def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
@@ -522,7 +522,7 @@ class Listening:
 
 
 GREETED_NS = 40 * MS
-"""When a `Service` has greeted a session and taken its settings."""
+"""The instant after the session's start at which a `Service` has sent its greeting and confirmed the settings."""
 
 
 def seated(
@@ -531,7 +531,7 @@ def seated(
     listening: Listening | None = None,
     ending: Callable[[], bool] = lambda: False,
 ) -> tuple[Session, Timeline, Listening]:
-    """A session over this transport that has not begun, with its timeline and with what hears it."""
+    """Return a session on this transport before its start, its timeline, and its listener."""
     listening = listening or Listening()
     start = SessionStart(transport.now_ns(), len(script.turns), script.limits, service_responds=script.service_responds)
     timeline = Timeline(start, script.dialect)
@@ -539,7 +539,7 @@ def seated(
 
 
 class Played:
-    """A session that was played to its end, and everything that can be seen of it."""
+    """A session that ran to its end, with everything that it sent and recorded."""
 
     def __init__(
         self, script: PreparedScript, service: Service | None = None, ending: Callable[[int], bool] = lambda ns: False
@@ -552,7 +552,7 @@ class Played:
 
     @property
     def now_ns(self) -> int:
-        """Since the start."""
+        """The current time in ns after the session's start."""
         return self.transport.now_ns() - self.start_ns
 
     @property
@@ -589,7 +589,7 @@ def closing(delay_ns: int, code: int, reason: str = "") -> PeerAnswer:
 
 
 def resolve_target(environ: Mapping[str, str], **service_options: Any) -> Target:
-    """The one target of a URL or of the environment."""
+    """Return the only target of a URL or of the environment."""
     (target,) = resolve_targets(environ, ServiceOptions(**service_options))
     return target
 
@@ -598,7 +598,7 @@ def resolve_target(environ: Mapping[str, str], **service_options: Any) -> Target
 
 
 def build_observation(**changes: Any) -> TurnObservation:
-    """A good turn: asked at 1 ms, first audio 500 ms later, done after another second."""
+    """Return a successful turn: request at 1 ms, first audio 500 ms later, done 1 s after the first audio."""
     instants = {"request_sent": at(1), "response_created": at(101), "first_transcript": at(400), "first_audio": at(501),
                 "last_audio": at(1_001), "audio_done": at(1_400), "transcript_done": at(1_450),
                 "response_done": at(1_501), "ended": at(1_501)}  # fmt: skip
@@ -618,7 +618,7 @@ def build_observation(**changes: Any) -> TurnObservation:
 
 
 def build_session(**changes: Any) -> SessionObservation:
-    """A good session of one turn, two seconds from the upgrade to its end."""
+    """Return a successful session of one turn. It ends two seconds after the WebSocket upgrade."""
     instants = {"call_arrival": at(-4), "previous_reply_end": at(-39), "connect_start": AT_NS,
                 "dns_done": at(1), "tcp_done": at(3), "tls_done": at(8),
                 "opened": at(20), "session_created": at(40), "update_sent": at(41), "session_updated": at(61),
@@ -641,18 +641,18 @@ NOBODY = ("", "", None, "", None, None, None, "", "", 0, "", True)
 
 
 def row_of(turn: TurnObservation, utc_offset_ns: int = 0) -> dict[str, Any]:
-    """The columns of a turn's row, without those that say whose it is."""
+    """Return the columns of a turn's row, without those that identify it."""
     columns = turn_columns([turn_row(NOBODY, turn, utc_offset_ns)], TextSanitizer(str))
     return {name: value for name, (value,) in columns.items() if name not in IDENTITY}
 
 
 def present(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What a row holds beside nulls."""
+    """Return the values of a row that are not null."""
     return {name: value for name, value in row.items() if value is not None}
 
 
 def designs(times: Mapping[str, Mapping[LiveMetricKey, list[int]]], failures: Failures) -> dict[str, dict[str, float]]:
-    """What a report counts of arms with these turns, each in a session of its own."""
+    """Return the counts of a worker's report for targets with these turns, if each turn has a session of its own."""
     turns = {
         arm: max([0, *(len(of) for of in times.get(arm, {}).values())]) + sum(n for _, n in failures.get(arm, ()))
         for arm in times.keys() | failures.keys()

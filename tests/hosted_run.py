@@ -1,4 +1,4 @@
-"""A run whose simulator and master are on a hub, and whose workers are on hosts of their own (`tests.hosts`)."""
+"""A run with simulator and master on a hub. Each worker is on a host of its own (`tests.hosts`)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PASSWORD = "a-password-of-the-proxy"
 
 
 class HostedRun:
-    """What is there of it. Each process has a folder of its own, and a log beside it."""
+    """The processes and files of the run. Each process has a folder of its own and a log next to that folder."""
 
     def __init__(self, folder: Path, net: Hosts, names: Sequence[str]) -> None:
         self.folder, self.net, self.names = folder, net, names
@@ -39,7 +39,7 @@ class HostedRun:
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
     def serve(self) -> subprocess.Popen[bytes]:
-        """Start the simulator, and wait until it listens."""
+        """Start the simulator and wait until it listens."""
         (self.folder / "quick.yaml").write_text(QUICK)
         ready, ca = self.folder / "ready.json", self.folder / "ca.pem"
         served = ("--host", self.net.service_address, "--port", str(PORT), "--tls", "--ca-out", str(ca))
@@ -62,25 +62,25 @@ class HostedRun:
         return process
 
     def lead(self, *options: str, starts: Sequence[str] = ("--headless",)) -> None:
-        """Start the master. It waits for as many workers as there are hosts. `starts`: how it is told to, by itself."""
+        """Start the master. It waits for one worker per host. `starts`: the options that start the test."""
         address = self.net.hub_address
         roles = ("--master", "--master-bind-host", address, *starts, "--expect-workers", str(len(self.names)))
         command = [sys.executable, "-m", "locust", "-f", "scenario.py", *roles, "--runs-dir", "runs", *self._options]
         self.master = started(self.net.of_hub, [*command, *options], self.master_folder, self.folder / "master.log")
 
     def work(self, *options: str, through: str = "") -> None:
-        """Start a worker on each host. `through`: an address instead of the master's."""
+        """Start a worker on each host. `through` is an address to use instead of the master's."""
         for name in self.names:
             self.start(name, *options, through=through)
 
     def start(self, name: str, *options: str, through: str = "") -> None:
-        """Start a worker on a host, or another one in its place."""
+        """Start a worker on a host, or a replacement."""
         role = ("--worker", "--master-host", through or self.net.hub_address)
         command = [sys.executable, "-m", "locust", "-f", "scenario.py", *role, "--yes", *options]
         self.workers[name] = started(self.net.of(name), command, self.folder_of(name), self.folder / f"{name}.log")
 
     def ended(self) -> int:
-        """Wait for the master's end; returns its exit status."""
+        """Wait for the master's end and return its exit status."""
         assert self.master is not None
         return self.master.wait(GUARD_S)
 
@@ -97,7 +97,7 @@ class HostedRun:
         return self.folder / "truth.jsonl"
 
     def wait_for_turns(self, count: int) -> None:
-        """Until so many turns have come to the master."""
+        """Wait until the master has received at least `count` turns."""
         until = time.monotonic() + GUARD_S
         while self._turns() < count:
             assert time.monotonic() < until, self.log("master")
@@ -109,14 +109,14 @@ class HostedRun:
         return 0
 
     def true_turns(self) -> set[str]:
-        """The ids of all responses that the simulator has ended."""
+        """Return the IDs of all responses that the simulator completed."""
         ended = (e for e in read_truth(self.truth) if e.get("direction") == "out" and e["type"] == "response.done")
         return {event["response"] for event in ended}
 
 
 @contextmanager
 def hosted_run(folder: Path, names: Sequence[str]) -> Iterator[HostedRun]:
-    """A simulator that serves, and room for a master and workers, all of which are ended at the end of the block."""
+    """Start a simulator and create the folders for a master and workers. End all processes at the end of the block."""
     for name in ("master", *names):
         (folder / name).mkdir()
         write_scenario(folder / name)

@@ -1,6 +1,6 @@
-"""Hosts for tests: network namespaces on a bridge, each with a name, a network and a file system of its own.
+"""Hosts for tests: network namespaces on a bridge, each with a host name, a network and a file system of its own.
 
-It takes root and `ip`; `available` says whether they are there.
+They need root and the command `ip`; `available` checks for both.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pathlib import Path
 from tests import forked
 
 NET = "10.213.77"
-"""The network of the hosts: the hub, where the simulator and the master are, is .1, and for the simulator .100."""
+"""The network of the hosts. The hub has the address .1 (master) and .100 (simulator)."""
 HOLD = 'hostname "$1"; mount -t tmpfs none "$2"; echo; exec sleep infinity'
-"""A host is there as long as this process, whose namespaces others enter."""
+"""The command of the process that holds a host's namespaces, which other processes enter."""
 
 LISTEN = """
 import socket, sys
@@ -36,7 +36,7 @@ def run(*command: str) -> str:
 
 
 def available() -> bool:
-    """Whether this process may make hosts."""
+    """Return whether this process can create hosts."""
     if os.geteuid() != 0 or shutil.which("ip") is None or shutil.which("unshare") is None:
         return False
     name = f"rtb{os.getpid()}try"
@@ -47,7 +47,7 @@ def available() -> bool:
 
 
 class Hosts:
-    """A hub and some hosts on its bridge. `hidden`: a folder that no host but the hub sees."""
+    """A hub and some hosts on its bridge. `hidden` is a folder that only the hub can see."""
 
     def __init__(self, names: Sequence[str], hidden: Path) -> None:
         self._prefix, self._names, self._hidden = f"rtb{os.getpid()}", names, hidden
@@ -93,12 +93,12 @@ class Hosts:
         return [f"/run/netns/{self.space('hub')}"]
 
     def of(self, name: str) -> list[str]:
-        """Those of a process on a host."""
+        """Return the namespaces of a process on a host."""
         return [f"/proc/{self._holders[name].pid}/ns/{kind}" for kind in ("net", "uts", "mnt")]
 
     @contextmanager
     def listening(self, heard: Path) -> Iterator[None]:
-        """Write every packet that passes the hub into a file, until the end of the block."""
+        """Write every packet that passes through the hub to a file until the end of the block."""
         command = ["ip", "netns", "exec", self.space("hub"), sys.executable, "-c", LISTEN, str(heard)]
         listener = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         try:
@@ -110,25 +110,25 @@ class Hosts:
             listener.communicate()
 
     def cut(self, name: str) -> None:
-        """Take a host off the network."""
+        """Disconnect a host from the network."""
         run("ip", "-n", self.space("hub"), "link", "set", name, "down")
 
     def join(self, name: str) -> None:
-        """Put it back."""
+        """Connect a host to the network again."""
         run("ip", "-n", self.space("hub"), "link", "set", name, "up")
 
     def deafen(self, name: str) -> None:
-        """Take the master away from a host, and leave it the service."""
+        """Make the master unreachable from a host. The service stays reachable."""
         run("ip", "-n", self.space(name), "route", "add", "blackhole", f"{self.hub_address}/32")
 
     def undeafen(self, name: str) -> None:
-        """Give it back."""
+        """Make the master reachable again."""
         run("ip", "-n", self.space(name), "route", "del", "blackhole", f"{self.hub_address}/32")
 
 
 @contextmanager
 def hosts(names: Sequence[str], hidden: Path) -> Iterator[Hosts]:
-    """A hub and hosts of these names, taken away at the end of the block."""
+    """Create a hub and hosts with these names. Remove them at the end of the block."""
     made = Hosts(names, hidden)
     try:
         made.open()
@@ -138,7 +138,7 @@ def hosts(names: Sequence[str], hidden: Path) -> Iterator[Hosts]:
 
 
 def started(namespaces: Sequence[str], command: Sequence[str], folder: Path, output: Path) -> subprocess.Popen[bytes]:
-    """A command on a host, in a folder and a process group of its own, whose output goes to a file."""
+    """Start a command in these namespaces, in a folder and a process group of its own. Its output goes to a file."""
     with output.open("wb") as file:
         return forked.Popen(
             command,

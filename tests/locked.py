@@ -1,4 +1,4 @@
-"""Folders that cannot be read, for tests that root runs, too: permissions do not hold root back."""
+"""Unreadable folders for tests that also run as root, which ignores permissions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 
 def lock(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the system refuse whatever is in a folder, and its list, as it does at mode 000."""
+    """Make a folder's list and contents inaccessible, as mode 000 does for other users than root."""
     held = folder.resolve()
 
     def refusing(call: Callable[..., Any], *, itself: bool) -> Callable[..., Any]:

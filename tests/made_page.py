@@ -1,4 +1,4 @@
-"""Pages of docs/ of which parts are made: what stands between two marks is written anew, and tables are laid out."""
+"""Generated parts of pages of docs/: replace the text between two markers, and lay out tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SECTION = "<!-- made: {} -->\n{}<!-- end -->"
 
 
 def made_anew(page: str, sections: Mapping[str, str]) -> str:
-    """The page with these sections, by their names, as they are now."""
+    """Return the page with these sections, given by name, replaced."""
     for name, text in sections.items():
         section = SECTION.format(name, text).replace("\\", r"\\")
         page = re.sub(SECTION.format(name, "(?s:.*?)"), section, page)
@@ -17,11 +17,11 @@ def made_anew(page: str, sections: Mapping[str, str]) -> str:
 
 
 def listed(entries: Iterable[tuple[str, str]]) -> str:
-    """Return a Markdown list of terms and what each means, between blank lines."""
+    """Return a Markdown list of terms with their meanings, between blank lines."""
     return "\n" + "".join(f"- {term}: {meaning}\n" for term, meaning in entries) + "\n"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown."""
+    """Return a table in Markdown."""
     lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
     return "\n".join(lines) + "\n"

@@ -1,8 +1,8 @@
-"""Holds transports without a network: a peer in memory and a virtual clock, for tests of whatever drives a session.
+"""Transports without a network: a peer in memory and a virtual clock, for tests of code that drives a session.
 
-Time stands still while the session computes and jumps when it waits, so a test takes no time and every instant is known
-exactly. The peer of a `MemoryTransport` is a function from one client message to what the service answers: pairs of
-(delay in ns, message). That of a `LiveTransport` decides by itself what it says and when.
+The clock stops while the session computes and jumps when it waits. So a test takes no time, and every instant is known
+exactly. The peer of a `MemoryTransport` is a function: it takes one client message and returns the answers of the
+service as pairs (delay in ns, message). The peer of a `LiveTransport` decides itself what it sends and when.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ Peer = Callable[[bytes], Iterable[PeerAnswer]]
 
 
 class VirtualClock:
-    """A clock that moves only when someone waits."""
+    """A clock that advances only during waits."""
 
     def __init__(self, now_ns: int = 1_000_000_000_000) -> None:
         self.now_ns = now_ns
 
 
 class TransmitDelays(NamedTuple):
-    """How long after its send call a message leaves, and is acknowledged."""
+    """The times from the send call until a message leaves the host and until it is acknowledged."""
 
     left_ns: int = 0
     acknowledged_ns: int = 0
 
 
 class MemoryTransport:
-    """A `bench.transport.interface.Transport` whose peer is a function. `greeting` is what it says unasked."""
+    """A `bench.transport.interface.Transport` with a function as its peer. It sends `greeting` at the start."""
 
     transmit: TransmitDelays | None = None
-    """What is said of messages that are sent stamped; None: nothing, as where the platform has no such stamps."""
+    """The transmit timestamps of timestamped messages. None for no timestamps, as on a platform without them."""
     keeps_texts = False
 
     def __init__(self, peer: Peer, greeting: Iterable[PeerAnswer] = (), clock: VirtualClock | None = None) -> None:
@@ -63,14 +63,14 @@ class MemoryTransport:
         self.closed: CloseInfo | None = None
         self.sent: list[tuple[int, bytes]] = []
         self.error_ns, self.kernel = 0, True
-        """How far the stamps of what comes can be off, and whether they are the kernel's."""
+        """The uncertainty of receive timestamps, and whether they are kernel timestamps."""
         self._transmitted: list[TxTimestamp] = []
         self._due: list[tuple[int, int, bytes | CloseInfo]] = []
         self._number = 0
         self.schedule(greeting)
 
     def schedule(self, answers: Iterable[PeerAnswer]) -> None:
-        """Have the peer say these, each so much later."""
+        """Schedule messages of the peer, each after its delay."""
         for delay_ns, answer in answers:
             self._number += 1
             heapq.heappush(self._due, (self.clock.now_ns + delay_ns, self._number, answer))
@@ -93,7 +93,7 @@ class MemoryTransport:
         return None
 
     def _ticket(self) -> int:
-        """The ticket of the message that was sent last."""
+        """Return the ticket of the last message that was sent, and schedule its transmit timestamps."""
         if self.transmit is None:
             return 0
         now_ns, ticket = self.clock.now_ns, len(self.sent)
@@ -129,10 +129,10 @@ class MemoryTransport:
                 return
 
     def add_template(self, message: ReceivedMessage, event: ServerEvent) -> None:
-        """Nothing is matched here: each message is understood."""
+        """Do nothing: this transport matches no deltas, it delivers each message whole."""
 
     def _come_about(self, until_ns: int) -> None:
-        """Let the peer say what it says unasked by an instant."""
+        """Schedule the messages that the peer sends unasked until an instant."""
 
     def network(self) -> TcpInfo | None:
         return None
@@ -146,20 +146,20 @@ class MemoryTransport:
 
 
 class LivePeer(Protocol):
-    """A peer that decides by itself what it says and when."""
+    """A peer that decides itself what it sends and when."""
 
     def hear(self, message: bytes, at_ns: int) -> None:
-        """Take a client message that arrived."""
+        """Receive a client message."""
 
     def next_due_ns(self) -> int | None:
-        """The instant at which it will say something, as far as it knows now."""
+        """Return the instant of its next message, as currently planned; None if none is planned."""
 
     def say(self, now_ns: int) -> Iterable[PeerAnswer]:
-        """(instant, message) of all that it says by now."""
+        """Return (instant, message) of all messages that are due."""
 
 
 class LiveTransport(MemoryTransport):
-    """A `Transport` whose peer speaks when it wants to, as `bench.simulator.behaviour` does."""
+    """A `Transport` with a peer that sends when it decides to, such as `bench.simulator.behaviour`."""
 
     def __init__(self, peer: LivePeer, clock: VirtualClock | None = None) -> None:
         super().__init__(self._tell, clock=clock)
@@ -175,18 +175,18 @@ class LiveTransport(MemoryTransport):
             if due_ns is None or due_ns > until_ns:
                 break
             self.clock.now_ns = max(self.clock.now_ns, due_ns)
-            said = self._live.say(self.clock.now_ns)  # nothing, where what was planned turns out to be moot
+            said = self._live.say(self.clock.now_ns)  # empty if the planned message is no longer needed
             self.schedule((at_ns - self.clock.now_ns, message) for at_ns, message in said)
 
 
 class Matching(MemoryTransport):
-    """Matches the deltas of a reply, as the connection to a service does; a base before the transport that does it."""
+    """A mixin that matches a reply's deltas, as the connection to a service does. It precedes the transport."""
 
     def __init__(self, *of: Any) -> None:
         self.reader = MessageReader()
         self.reader.expect(plain=True)
         self.matched = 0
-        """How many deltas were matched."""
+        """The number of matched deltas."""
         super().__init__(*of)
 
     @property

@@ -1,11 +1,11 @@
-"""Count the mutants of the product that the tests kill: each is one changed expression, drawn by a seed.
+"""Count the mutants of the product that the tests kill. A mutant is one changed expression, drawn with a seed.
 
     python -m tests.mutants [--count N] [--seed N] [--again FILE] [--product PATH…] [--tests PATH…] [--jobs N]
 
-A first run of the tests notes which tests execute each line (coverage contexts, build/mutants). A mutant then meets the
-tests that execute its line, in a forked process that imports the changed module; no file is changed. `--again` repeats
-the mutants of an earlier result (build/mutants.json): one whose killer still exists is not run again. `--product` and
-`--tests` are the folders or files whose mutants are tried, and whose tests are run (all but tests/system).
+A first run records which tests execute each line (coverage contexts, build/mutants). A mutant is then tested by the
+tests that execute its line, in a forked process that imports the changed module. No file is changed. `--again` repeats
+the mutants of an earlier result (build/mutants.json), except those killed by a test that still exists. `--product` and
+`--tests` select the folders or files to mutate and the tests to run (all except tests/system).
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ import pytest
 FOLDER = Path("build/mutants")
 RESULT = Path("build/mutants.json")
 FIRST_TESTS, FIRST_FILES = 40, 8
-"""The quickest tests run first, from few files, since the import of a test file takes longer than most tests."""
+"""The quickest tests run first. They come from few files, since the import of a file takes longer than most tests."""
 LONGEST_S = 40.0
-"""Tests that take longer than this together (when they run without mutants) are not run for one mutant."""
+"""The maximum total duration (measured without mutants) of the tests that are run for one mutant."""
 HANGS_S = 240
 SWAPPED: dict[type, type] = {
     ast.Lt: ast.GtE, ast.LtE: ast.Lt, ast.Gt: ast.LtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -47,7 +47,7 @@ NO_LOGIC = (ast.JoinedStr, ast.Raise, ast.Assert)
 
 @dataclass
 class Mutant:
-    """A change of one expression. `line` is the text of its line, by which it is found again; `now` replaces `was`."""
+    """A change of one expression: `now` replaces `was`. `line` is the text of its line, by which it is found again."""
 
     path: str
     number: int
@@ -56,10 +56,10 @@ class Mutant:
     now: str
     column: int = 0
     fate: str = ""
-    """`killed by TEST`, `killed: it hangs`, `lives`, `not covered`, or `gone` if its line no longer exists."""
+    """`killed by TEST`, `killed: it hangs`, `killed: the process ends`, `lives`, `not covered`, or `gone` (no line)."""
 
     def find(self, text: str) -> bool:
-        """Set `number` to the nearest line with this text; return whether there is one."""
+        """Set `number` to the nearest line with this text. Return whether there is one."""
         found = [number for number, line in enumerate(text.splitlines()) if line.strip() == self.line]
         self.number = min(found, key=lambda at: abs(at - self.number), default=self.number)
         return bool(found)
@@ -74,7 +74,7 @@ class Mutant:
 
 
 def mutants(path: str, text: str) -> Iterator[Mutant]:
-    """Yield every mutant of a file: operators swapped, numbers increased by one, conditions and results removed."""
+    """Yield every mutant of a file: swapped operators, numbers plus one, inverted conditions, removed results."""
     lines = text.splitlines()
     for node in _logic(ast.parse(text)):
         if node.lineno != node.end_lineno:  # type: ignore[attr-defined]
@@ -88,7 +88,7 @@ def mutants(path: str, text: str) -> Iterator[Mutant]:
 
 
 def _logic(node: ast.AST, *, inside: bool = False) -> Iterator[ast.AST]:
-    """Yield statements and expressions inside functions, without annotations, messages and texts."""
+    """Yield statements and expressions inside functions, except annotations and messages."""
     inside |= isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
     for name, value in ast.iter_fields(node):
         if name not in ("annotation", "returns", "args", "decorator_list", "type_params") or isinstance(node, ast.Call):
@@ -120,7 +120,7 @@ def _spoilt(node: ast.AST) -> Iterable[str]:
 
 
 def chosen(tree: Path, seed: int, count: int) -> list[Mutant]:
-    """Draw `count` lines of the product, and one mutant of each."""
+    """Draw `count` lines of the product, and one mutant of each line."""
     listed = subprocess.run(
         ["git", "ls-files", "bench/*.py", "reports/*.py", "rtbench/*.py"], cwd=tree, capture_output=True, text=True
     )
@@ -133,14 +133,14 @@ def chosen(tree: Path, seed: int, count: int) -> list[Mutant]:
 
 
 class Contexts:
-    """A plugin that names each test's coverage context by its function, and notes how long it takes."""
+    """A plugin that names the coverage context of each test by its function, and records the test's duration."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        from coverage import Coverage  # only in the run that measures
+        from coverage import Coverage  # only the measuring run needs it
 
         measured = Coverage.current()
         assert measured is not None
@@ -163,7 +163,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def function_of(nodeid: str) -> str:
-    """Return a test's id without its parameters."""
+    """Return a test's ID without its parameters."""
     return nodeid.partition("[")[0]
 
 
@@ -176,7 +176,7 @@ data_file = {folder}/covered
 
 
 def measure(tests: Sequence[str]) -> None:
-    """Run the tests once, and note the lines that each executes."""
+    """Run the tests once and record the lines that each test executes."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     settings = FOLDER / "coveragerc"
     settings.write_text(SETTINGS.format(folder=FOLDER.resolve()), encoding="utf-8")
@@ -192,7 +192,7 @@ def measure(tests: Sequence[str]) -> None:
 
 
 class Suite:
-    """The tests that execute each line of the product, and the seconds that each takes."""
+    """The tests that execute each line of the product, and the duration of each test in seconds."""
 
     def __init__(self) -> None:
         from coverage import CoverageData
@@ -212,7 +212,7 @@ class Suite:
 
 
 def parts(tests: Sequence[str], seconds: dict[str, float]) -> Iterator[list[str]]:
-    """Yield the tests of the first process, then those of the second, within the limit of time."""
+    """Yield the tests of the first process, then those of the second, up to the maximum total duration."""
     first: list[str] = []
     files: set[str] = set()
     rest: list[str] = []
@@ -233,7 +233,7 @@ def parts(tests: Sequence[str], seconds: dict[str, float]) -> Iterator[list[str]
 
 
 class Killer:
-    """A plugin that runs tests in the given order and writes the first that fails."""
+    """A plugin that runs tests in the given order and writes the failing tests to a pipe."""
 
     def __init__(self, order: Sequence[str], pipe: int) -> None:
         self._order = {test: at for at, test in enumerate(order)}
@@ -253,7 +253,7 @@ class Killer:
 
 
 def run(mutant: Mutant, tests: Sequence[str], pipe: int) -> None:
-    """Run tests with a mutant in this process, which has not imported the product."""
+    """Run tests with a mutant in this process, which must not have imported the product."""
     path = str(Path(mutant.path).resolve())
     changed = mutant.spoil(Path(path).read_text(encoding="utf-8"))
     original = SourceFileLoader.get_code
@@ -272,7 +272,7 @@ def run(mutant: Mutant, tests: Sequence[str], pipe: int) -> None:
 
 
 class Trial:
-    """One mutant on its way through its tests; each part of them is a forked process."""
+    """The test of one mutant, in at most two parts. Each part is a forked process."""
 
     def __init__(self, mutant: Mutant, suite: Suite) -> None:
         self.mutant = mutant
@@ -283,7 +283,7 @@ class Trial:
         self.ends_at = 0.0
 
     def go_on(self) -> bool:
-        """Start the next part; return whether there is one."""
+        """Start the next part. Return False if there is none or the mutant is killed."""
         tests = next(self._parts, [])
         if not tests or self.mutant.fate != "lives":
             return False
@@ -303,7 +303,7 @@ class Trial:
         return True
 
     def end(self) -> None:
-        """Take what the process has written, after its end or when it hangs."""
+        """Kill the process, because it has ended or hangs, and read its result."""
         hangs = time.monotonic() >= self.ends_at
         with_signal(self.pid)
         _, status = os.waitpid(self.pid, 0)
@@ -318,13 +318,13 @@ class Trial:
 
 
 def with_signal(group: int) -> None:
-    """Kill a process and what it started."""
+    """Kill a process and the processes that it started."""
     with suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
 
 
 def try_all(mutants: Sequence[Mutant], every: Sequence[Mutant], suite: Suite, jobs: int) -> None:
-    """Let each mutant meet its tests, `jobs` at a time."""
+    """Test each mutant, `jobs` at a time."""
     waiting = iter(mutants)
     running: dict[int, Trial] = {}
     with selectors.DefaultSelector() as selector:
@@ -346,7 +346,7 @@ def try_all(mutants: Sequence[Mutant], every: Sequence[Mutant], suite: Suite, jo
 
 
 def start(trial: Trial, running: dict[int, Trial], selector: selectors.BaseSelector) -> None:
-    """Start a trial's next part, if there is one."""
+    """Start the next part of a trial, if there is one."""
     if trial.go_on():
         running[trial.pipe] = trial
         selector.register(trial.pipe, selectors.EVENT_READ)
@@ -361,7 +361,7 @@ def write(every: Sequence[Mutant]) -> None:
 
 
 def main() -> None:
-    """Measure, try, and print the share of the mutants that are killed."""
+    """Measure the tests, test the mutants, and print the share of killed mutants."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=20261122)
     parser.add_argument("--count", type=int, default=200)
@@ -396,7 +396,7 @@ def main() -> None:
 
 
 def is_there(one: Mutant, suite: Suite, tests: Sequence[str]) -> bool:
-    """Return whether the test that killed a mutant before still exists; one outside `tests` by its file."""
+    """Return whether the test that killed a mutant earlier still exists. Outside `tests`, check only its file."""
     killer = function_of(one.fate.removeprefix("killed by "))
     file = killer.partition("::")[0]
     elsewhere = not file.startswith(tuple(tests)) and Path(file).is_file()

@@ -1,4 +1,4 @@
-"""Plays one session on its real transport, recorded as in a run, without Locust."""
+"""Run one session on its real transport, without Locust, and record it as a run does."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from tests.simulator_process import GUARD_S
 
 SHORT_S = 0.4
 LONG = Timeouts(**dict.fromkeys(vars(Timeouts()), GUARD_S))
-"""A busy machine takes longer than the defaults to come to a handshake's end: no session that is well ends by these."""
+"""Timeouts by which no correct session ends. On a busy machine a handshake can take longer than the defaults."""
 
 
 def short_at(stages: Container[str]) -> Timeouts:
-    """Limits that are long but at those of these that are stages."""
+    """Return timeouts that are short for these stages and long for all others."""
     return replace(LONG, **{name: SHORT_S for name in vars(Timeouts()) if name in stages})
 
 
 def played(dialer: Dialer, script: PreparedScript, folder: Path) -> tuple[SessionObservation, list[TurnObservation]]:
-    """What is observed of a session, and of each of its turns. Rows of both are spooled in the folder."""
+    """Run a session. Return its observation and those of its turns; the rows of both are spooled in the folder."""
     (folder / "spool").mkdir(parents=True)
     recorder = Recorder(Spool(folder, 0), utc_ns())
     record = recorder.session(RowContext("s", dialer.target.label, "scenario", "script"))
@@ -57,7 +57,7 @@ def played(dialer: Dialer, script: PreparedScript, folder: Path) -> tuple[Sessio
 
 
 class Recorded:
-    """A listener that records a session, and remembers its turns. All but the first have all the time they need."""
+    """A listener that records a session and its turns. After the first turn it sets long timeouts."""
 
     def __init__(self, record: SessionRecorder, timeline: Timeline) -> None:
         self._record, self._timeline = record, timeline
@@ -78,7 +78,7 @@ class Recorded:
 
 
 def hang_guard(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A hang is ended from without the event loop; what a session waits for at its end is short."""
+    """Raise TimeoutError in a test that hangs, even with a blocked event loop. Shorten the waits at a session's end."""
     monkeypatch.setattr(websocket, "GOODBYE_NS", 50_000_000)
     monkeypatch.setattr(websocket, "BODY_NS", 100_000_000)
 
@@ -93,5 +93,5 @@ def hang_guard(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def rows(folder: Path, table: files.TableName) -> list[dict[str, Any]]:
-    """The rows that were spooled."""
+    """Return the spooled rows."""
     return [row for batch in files.spooled_batches(folder, table) for row in batch.to_pylist()]

@@ -1,4 +1,4 @@
-"""Starts the real simulator for a test, in its own process on a free port."""
+"""The real simulator for a test, in its own process on a free port."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any
 from tests import forked
 
 ROOT = Path(__file__).parents[1]
-GUARD_S = 600.0  # against a hang; nothing is measured by it, and a busy machine may take minutes
+GUARD_S = 600.0  # The timeout for a hang. It measures nothing: a busy machine may take minutes.
 POLL_S = 0.02
 
 QUICK = """
@@ -49,14 +49,14 @@ functions: {arguments_tokens_per_s: 1000}
 
 @dataclass
 class Ready:
-    """A simulator that answers. `stop` ends it early; `output` and `returncode` are there after the block."""
+    """A simulator that accepts connections. `stop` ends it early. `output` and `returncode` are set after the block."""
 
     pid: int
-    pids: list[int]  # of the processes that serve
+    pids: list[int]  # the serving processes
     port: int
     urls: dict[str, str]
     ca: Path | None
-    identity: dict[str, str] | None  # {endpoint, header} of where tokens are issued
+    identity: dict[str, str] | None  # {endpoint, header} of the service that issues tokens
     stop: Callable[[], None] = field(repr=False)
     output: str = field(default="", repr=False)
     returncode: int | None = None
@@ -64,7 +64,7 @@ class Ready:
 
 @contextmanager
 def running_simulator(*arguments: str, env: dict[str, str] | None = None, cwd: Path = ROOT) -> Iterator[Ready]:
-    """`rtbench simulate --port 0 ARGUMENTS`, ended with SIGINT at the end of the block."""
+    """Start `rtbench simulate --port 0 ARGUMENTS`. End it with SIGINT at the end of the block."""
     with tempfile.TemporaryDirectory() as folder:
         ready_file, log = Path(folder) / "ready.json", Path(folder) / "output"
         command = [sys.executable, "-W", "error", "-m", "rtbench.cli.app", "simulate", "--port", "0"]
@@ -83,7 +83,7 @@ def running_simulator(*arguments: str, env: dict[str, str] | None = None, cwd: P
 
 @contextmanager
 def quick_simulator(folder: Path, *arguments: str, more: str = "") -> Iterator[Ready]:
-    """The same with delays of a few milliseconds; `more` is appended to the profile."""
+    """Start a simulator with delays of a few milliseconds. `more` is appended to its profile."""
     profile = folder / "quick.yaml"
     profile.write_text(QUICK + more)
     with running_simulator("--profile", str(profile), *arguments) as ready:
@@ -92,7 +92,7 @@ def quick_simulator(folder: Path, *arguments: str, more: str = "") -> Iterator[R
 
 @contextmanager
 def patient_simulator(folder: Path, *arguments: str) -> Iterator[Ready]:
-    """The quick one, but that a reply is generated as slowly as it is spoken: it can be interrupted."""
+    """Start a quick simulator that generates replies at the speed of speech, so that they can be interrupted."""
     profile = folder / "patient.yaml"
     profile.write_text(QUICK.replace("generation_speed: 100", "generation_speed: 1"))
     with running_simulator("--profile", str(profile), *arguments) as ready:

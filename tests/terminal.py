@@ -1,4 +1,4 @@
-"""A terminal of a test: what is drawn on one end is read at the other."""
+"""A terminal for tests: what a program writes to it can be read as its screen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TextIO
 
 @contextmanager
 def terminal(columns: int = 80) -> Iterator[tuple[int, TextIO]]:
-    """(what reads its screen, what writes to it) of a terminal of our own."""
+    """Open a pseudoterminal. Yield a file descriptor that reads its screen, and the stream that a program writes to."""
     reads, writes = pty.openpty()
     termios.tcsetwinsize(writes, (24, columns))
     with os.fdopen(reads, "rb", buffering=0), os.fdopen(writes, "w") as stream:
@@ -21,7 +21,7 @@ def terminal(columns: int = 80) -> Iterator[tuple[int, TextIO]]:
 
 
 def screen(reads: int) -> str:
-    """All that was written to it."""
+    """Return everything that was written to the terminal."""
     text = b""
     while select.select([reads], [], [], 0.05)[0]:
         text += os.read(reads, 65_536)

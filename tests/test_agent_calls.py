@@ -1,6 +1,6 @@
-"""Calls with the simulated agent without a network: what is measured is what it has said, and when.
+"""Calls with the simulated agent, without a network: the measured instants are those at which the agent spoke.
 
-Time is virtual, so the agent's own instants are the truth, and bounds are those of the finder of sounds alone.
+Time is virtual, so the agent's own instants are the ground truth. The only uncertainty is that of sound detection.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def build_profile(manners: AgentSettings | None = None, *, ignores: float = 0.0)
 
 
 class Agent:
-    """A `tests.memory_transport.LivePeer`: one simulated call. What it has said is in `said`."""
+    """One simulated call, as a `tests.memory_transport.LivePeer`. `said` holds everything that the agent sent."""
 
     def __init__(self, way: str, profile: Profile, at_ns: int) -> None:
         rng, ids = np.random.default_rng(1), Ids("a" * 12)
@@ -81,18 +81,19 @@ class Agent:
 
 @dataclass(frozen=True)
 class Call:
-    """A call that is over."""
-
     agent: Agent
     turns: list[TurnObservation]
     greeted_ns: int
 
     def begun(self, what: str) -> list[int]:
-        """The places in what the agent has said at which something of this kind begins."""
+        """Return the positions in `said` at which an utterance of this kind begins."""
         return [place for place, sent in enumerate(self.agent.said) if sent.facts and sent.facts["utterance"] == what]
 
     def audible_ns(self, place: int, bytes_per_s: int) -> int:
-        """When what begins there can be heard first: it is played from its first frame on, however fast it came."""
+        """Return when the utterance at this position becomes audible.
+
+        It is played from its first frame in real time, even if it arrives faster.
+        """
         ahead = 0
         for sent in self.agent.said[place:]:
             if sent.audible_byte is not None:
@@ -103,7 +104,7 @@ class Call:
 
 
 class Transport(LiveTransport):
-    """Its peer is the agent, from when the clock began."""
+    """A transport with an agent as its peer. The call opens at the clock's start."""
 
     def __init__(self, way: str, profile: Profile) -> None:
         self.agent = Agent(way, profile, 1_000_000_000_000)
@@ -115,7 +116,7 @@ replies = cache(load_replies)
 
 @pytest.fixture(scope="module")
 def scripts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PreparedScript]:
-    """What callers say, in each way."""
+    """Return the script of the callers in each dialect."""
     path = tmp_path_factory.mktemp("scripts") / "call.yaml"
     path.write_text(SCRIPT)
     script = load_script(path)
@@ -145,7 +146,7 @@ MANNERS = {
 def test_what_an_agent_says_first_is_heard_when_it_is_said(
     scripts: dict[str, PreparedScript], way: str, manners: str
 ) -> None:
-    """A filler, where there is one: nothing tells a caller that the answer is yet to come."""
+    """With fillers, the first sound is the filler: a caller cannot know that the answer follows later."""
     call = called(way, build_profile(MANNERS[manners]), scripts[way])
 
     _, question, objection = call.turns

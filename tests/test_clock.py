@@ -1,4 +1,4 @@
-"""Kernel stamps on the process's own time line."""
+"""Kernel timestamps, converted to the monotonic clock of the process."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_the_kernel_stamps_a_datagram_between_its_sending_and_its_reading() -> N
         assert enable_stamps(sock)
         sock.bind(("127.0.0.1", 0))
         sock.settimeout(30)
-        for _ in range(1_000):  # the kernel switches stamping on when it gets round to it
+        for _ in range(1_000):  # the kernel enables timestamps with a delay
             before = clock.monotonic_ns()
             sock.sendto(b"x", sock.getsockname())
             _, ancillary, _, _ = sock.recvmsg(9, clock.ANCILLARY_BYTES)

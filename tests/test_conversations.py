@@ -1,7 +1,6 @@
 """Function calls, answers in parts and interruptions, with the simulator's own behaviour on a virtual clock.
 
-What really happened is what the simulator said and heard, and when; every figure is held against that, to the
-nanosecond.
+The ground truth is what the simulator sent and received, and when. Every value is compared with it to the nanosecond.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ def with_functions(
     listening: Listening | None = None,
     **session: Any,
 ) -> Talked:
-    """A conversation in which the service may find parcels; each takes so long."""
+    """Run a conversation in which the service may call `find_parcel`. Each function call takes `delay_s`."""
     function = ScriptFunction(ORDER, [{"place": "out for delivery"}], delay=delay_s)
     script = build_script(*steps, tools=(ORDER,), **session)
     script = replace(script, functions={"find_parcel": function})
@@ -69,7 +68,7 @@ def with_functions(
 
 
 def said_in(talk: Talked, response_id: str, *types: str) -> list[tuple[int, dict[str, Any]]]:
-    """When the simulator said what of these types in a response."""
+    """Return the events of these types in a response, with the instants at which the simulator sent them."""
     return [
         (sent.due_ns, decoded(sent.body))
         for sent in talk.simulator.said
@@ -86,12 +85,12 @@ def responses(talk: Talked) -> list[str]:
 
 
 def calls_of(talk: Talked, response_id: str) -> list[int]:
-    """When the arguments of each call of a response were whole."""
+    """Return when the arguments of each function call of a response were complete."""
     return [at_ns for at_ns, _ in said_in(talk, response_id, "response.function_call_arguments.done")]
 
 
 def audio_of(talk: Talked, response_id: str) -> dict[str, list[tuple[int, int]]]:
-    """Item → when how many bytes of its audio came, in the order of the items."""
+    """Return item → (instant, bytes) of each audio delta, in the order of the items."""
     items: dict[str, list[tuple[int, int]]] = {}
     for at_ns, event in said_in(talk, response_id, "response.output_audio.delta"):
         items.setdefault(event["item_id"], []).append((at_ns, len(base64.b64decode(event["delta"]))))
@@ -201,7 +200,10 @@ def test_a_function_of_python_gets_the_arguments() -> None:
 
 
 def played_ns_of(audio: list[tuple[int, int]], jitter_ns: int, stopped_ns: int) -> int:
-    """How much of an item a player has played that is stopped: it waits for what is late, and goes on at once."""
+    """Return how much of an item's audio has been played when the player stops.
+
+    The player waits for late audio and then continues at once.
+    """
     played_ns, free_ns = 0, audio[0][0] + jitter_ns
     for at_ns, size in audio:
         length_ns = FORMATS["pcm16"].duration_ns(size)
@@ -211,7 +213,10 @@ def played_ns_of(audio: list[tuple[int, int]], jitter_ns: int, stopped_ns: int) 
 
 
 def interrupted(turn: TurnObservation, talk: Talked, stopped_ns: int) -> int:
-    """What a turn says of its interruption is what was said, heard and played. Returns what was played, in ns."""
+    """Check that a turn's values of its interruption agree with what was sent, received and played.
+
+    Return the played audio in ns.
+    """
     said, length = audio_of(talk, turn.response_id), FORMATS["pcm16"].duration_ns
     cuts = {event["item_id"]: event["audio_end_ms"] for _, event in heard(talk, "conversation.item.truncate")
             if event["event_id"].startswith(f"turn-{turn.turn}-")}  # fmt: skip
@@ -246,7 +251,7 @@ def test_every_figure_of_a_reply_that_speech_interrupts_is_the_truth(after_ms: i
 
     first, second, _ = talk.turns
     started = [sent.due_ns for sent in talk.simulator.said if sent.type == "input_audio_buffer.speech_started"]
-    if first.outcome == "ok":  # it was over before anybody heard that
+    if first.outcome == "ok":  # the reply had ended before the service detected the speech
         assert first.yielded is None
         return
     assert [turn.outcome for turn in talk.turns] == ["interrupted", "ok", "ok"]
@@ -320,7 +325,7 @@ def test_whether_the_service_keeps_nothing_beyond_a_cut_is_the_truth(
 
 def test_a_service_that_shows_nothing_is_waited_for_no_longer_than_for_a_late_transcript() -> None:
     class Secretive(Simulator):
-        """Shows no items."""
+        """A simulator that does not return items."""
 
         def say(self, now_ns: int) -> Iterator[PeerAnswer]:
             return ((at_ns, data) for at_ns, data in super().say(now_ns) if b"item.retrieved" not in data)
@@ -395,14 +400,14 @@ def test_whether_a_sound_in_silence_got_a_reply_is_the_truth_and_disturbs_no_tur
     made = responses(talk)
     assert [turn.response_id for turn in talk.turns] == [*made[: len(talk.turns) - 1], made[-1]]
     assert len(made) == len(talk.turns) + (sum(is_speech) if responds else 0)
-    for stray in made[len(talk.turns) - 1 : -1]:  # it was heard to its end before anybody spoke again
+    for stray in made[len(talk.turns) - 1 : -1]:  # the reply was played to its end before the caller spoke again
         audio = [piece for pieces in audio_of(talk, stray).values() for piece in pieces]
         end_ns = audio[0][0] + talk.script.jitter_buffer_ns + FORMATS["pcm16"].duration_ns(sum(n for _, n in audio))
         assert all(at_ns >= end_ns for at_ns in loud_after(talk, audio[0][0]))
 
 
 def loud_after(talk: Talked, since_ns: int) -> list[int]:
-    """When the caller, or somebody beside, began to be heard next after an instant."""
+    """Return the instant at which the caller or a noise next became audible, as a list of at most one."""
     speech = ("sound-", "turn-")
     sent = [(at_ns, event["event_id"]) for at_ns, event in heard(talk, "input_audio_buffer.append")]
     began = [at_ns for at_ns, event_id in sent if event_id.startswith(speech) and event_id.endswith("-1")]
@@ -470,7 +475,7 @@ def test_a_turn_with_fillers_has_the_answer_s_figures_and_is_apart(
 
 
 def test_a_turn_whose_service_goes_on_calling_functions_ends_and_counts_as_failed() -> None:
-    """`tool_choice: required` of a session has a model call in every response, whatever functions return."""
+    """With `tool_choice: required` the model calls a function in every response, whatever functions return."""
     talk = with_functions(say(), say(), profile=default_profile(), tool_choice="required")
 
     (turn,) = talk.turns

@@ -1,4 +1,4 @@
-"""Who had the cores of a machine: this process, others, the hypervisor; and what is not known is not zero."""
+"""The use of a machine's cores: by this process, by other programs, and by the hypervisor. Unknown is not zero."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def watched(**changes: float | None) -> CpuUsage:
 
 
 class Times(NamedTuple):
-    """What psutil says of Linux, in part; elsewhere some are not there."""
+    """Some of the fields that psutil reports on Linux. Other systems lack some of them."""
 
     user: float
     system: float
@@ -45,7 +45,7 @@ class Times(NamedTuple):
 
 
 class Machine:
-    """A machine with so many seconds of programs, of nobody and of the hypervisor; this process had `own_s` of them."""
+    """A machine with given CPU times of programs, idle cores and the hypervisor. `own_s`: CPU s of this process."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.times: Any = None
@@ -60,7 +60,7 @@ class Machine:
         return self.times
 
     def ran(self, user: float, idle: float, steal: float = 0.0) -> None:
-        """A tenth of nobody's time waits for a disk."""
+        """Set the CPU times in seconds. A tenth of the idle time is a wait for a disk."""
         self.times = Times(user / 2, user / 2, idle * 0.9, idle * 0.1, steal)
 
 
@@ -89,7 +89,7 @@ def test_what_others_and_the_hypervisor_had_is_told_over_all_and_of_the_worst_st
 
 
 def test_a_system_that_reports_no_stolen_time_has_none(machine: Machine) -> None:
-    """macOS reports neither that nor waits for disks."""
+    """On macOS, psutil reports neither stolen time nor waits for disks."""
     machine.times = SimpleNamespace(user=100.0, nice=0.0, system=0.0, idle=100.0)
     monitor = CpuMonitor()
     machine.times = SimpleNamespace(user=110.0, nice=5.0, system=5.0, idle=120.0)
@@ -127,7 +127,8 @@ def test_workers_of_one_machine_are_no_others_to_each_other() -> None:
     ("seen", "remedy"),
     [
         (watched(), ""),
-        (watched(this_run=0.4, all_programs=0.8, total_max=1.0), ""),  # a simulator takes as much as we do
+        # the simulator uses as much CPU as the load generator
+        (watched(this_run=0.4, all_programs=0.8, total_max=1.0), ""),
         (watched(this_run=0.02, all_programs=0.92, total_max=1.0), OTHERS),
         (watched(this_run=0.02, all_programs=0.32, total_max=0.5), ""),
         (watched(steal=0.03), HYPERVISOR),
@@ -147,7 +148,7 @@ def test_this_machine_tells() -> None:
 
 
 class Kernel:
-    """Has the niceness of one process. `floor`: the lowest that it may ask for."""
+    """A kernel with the niceness of one process. `floor` is the lowest niceness that the process may set."""
 
     def __init__(self, niceness: int, floor: int) -> None:
         self.niceness, self.floor = niceness, floor
@@ -165,7 +166,7 @@ class Kernel:
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The kernel's files, of a kernel that groups no sessions."""
+    """Replace the kernel's files by those of a kernel that does not group sessions."""
     monkeypatch.setattr(cpu, "AUTOGROUP", tmp_path / "enabled")
     monkeypatch.setattr(cpu, "OWN_GROUP", tmp_path / "group")
     return tmp_path

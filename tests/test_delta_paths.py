@@ -1,4 +1,4 @@
-"""A session is the same whether its deltas are decoded, matched, or read from its log, whatever else happens in it."""
+"""A session has the same results whether its deltas are decoded, matched, or read from its log."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ TURNS = 4
 ORDER = FunctionTool(name="order")
 RECORDING = Pcm(Path("a.wav"), "d", bytes(48 * 500), SpeechSpan(0, 24 * 400))
 LATER_MS = st.sampled_from([0, 1, *[20] * 8, *[400] * 4, 9_000, 11_000, 29_000])
-"""Time between events: the limits are ten seconds for the next delta, and thirty for the next item."""
+"""The times between events. The timeouts are 10 s for the next delta and 30 s for the next item."""
 ITEMS = st.sampled_from([*["i1"] * 5, "i2"])
 SELDOM = st.sampled_from([*[False] * 9, True])
 AUDIO = st.sampled_from([LOUD, LOUD, base64_of(4_800), base64_of(4_801), base64_of(1), "", "no base64!"])
@@ -124,11 +124,11 @@ SAYS: dict[str, Callable[[Dialect, str, str], bytes]] = {
     "no JSON": lambda _, r, i: b"{",
 }
 EDGES = ("item added", "item done", "call added", "call done", "audio done", "transcript done", "cleared")
-"""Events that come in most replies."""
+"""Events that most replies contain."""
 
 
 class Copy:
-    """One of three sessions to which the same happens. `log`: of one that writes it."""
+    """One of three sessions with the same inputs. `log` is the event log that it writes, if any."""
 
     def __init__(self, transport: MemoryTransport, script: PreparedScript, log: EventLog | None = None) -> None:
         self.transport, self.script, self.listening = transport, script, Listening()
@@ -152,7 +152,7 @@ class Copy:
             self.line.send(sent)
 
     def wait(self, until_ns: int, *, ends: bool) -> None:
-        """Listen until an instant. `ends`: the script awaits the end of the turn."""
+        """Receive messages until an instant. `ends` is True if the script awaits the end of the turn."""
         while self.transport.now_ns() < until_ns and self.transport.closed is None:
             turns = self.timeline.turns
             self.line.listen(until_ns, for_turn=not turns.all_over and (ends or self.line.microphone.speaking))
@@ -173,7 +173,7 @@ class Copy:
 
 
 class DeltaPaths(RuleBasedStateMachine):
-    """The same messages and inputs, for a session that decodes all, one that matches deltas, and one with a log."""
+    """The same inputs for a session that decodes all deltas, one that matches them, and one that also writes a log."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -181,7 +181,7 @@ class DeltaPaths(RuleBasedStateMachine):
         self.copies: list[Copy] = []
         self.turns = 0
         self.ends = True
-        """Whether the script awaits the end of the turn, and takes no further step within it."""
+        """True if the script awaits the end of the turn and takes no further step within it."""
         self.last, self.reply = session_updated(), "r1"
 
     @initialize(
@@ -209,7 +209,7 @@ class DeltaPaths(RuleBasedStateMachine):
 
     @property
     def within_turn(self) -> bool:
-        """Whether the script may still take a step within the turn."""
+        """True if the script may still take a step within the turn."""
         return not self.ends and self.timeline.turns.current is not None
 
     def _wait(self, later_ns: int) -> None:
@@ -217,7 +217,7 @@ class DeltaPaths(RuleBasedStateMachine):
             copy.wait(copy.transport.now_ns() + later_ns, ends=self.ends)
 
     def _arrive(self, later_ms: int, *messages: tuple[int, bytes]) -> None:
-        """Have messages come, and listen until they have."""
+        """Schedule messages and receive until all have arrived."""
         for copy in self.copies:
             copy.transport.schedule([(later_ms * MS + later_ns, data) for later_ns, data in messages])
         self.last = messages[-1][1]
@@ -230,7 +230,7 @@ class DeltaPaths(RuleBasedStateMachine):
     @precondition(lambda self: self.may_start)
     @rule(within=SELDOM, waits=SELDOM)
     def start_turn(self, within: bool, waits: bool) -> None:
-        """Start a turn: a step `within` it may follow, and the service `waits` with its reply."""
+        """Start a turn. With `within`, a step may follow within it. With `waits`, the service does not reply yet."""
         self.ends, spoken = not within, self.copies[0].script.turns[self.turns].plan.vad
         self.turns += 1
         for copy in self.copies:
@@ -278,7 +278,7 @@ class DeltaPaths(RuleBasedStateMachine):
 
     @rule(of_turn=st.integers(1, TURNS))
     def another_reply(self, of_turn: int) -> None:
-        """Let events be of another turn's reply, or of one that nobody asked for, until a turn starts."""
+        """Let the following events belong to another turn's reply, or to an unrequested one, until a turn starts."""
         self.reply = f"r{of_turn}"
 
     @rule(later_ms=LATER_MS)
@@ -291,7 +291,7 @@ class DeltaPaths(RuleBasedStateMachine):
 
     @rule(kernel=st.booleans())
     def timestamps(self, kernel: bool) -> None:
-        """Have timestamps be the kernel's, or this process's, from now on."""
+        """Use kernel timestamps or timestamps of this process from now on."""
         for copy in self.copies:
             copy.transport.kernel = kernel
 

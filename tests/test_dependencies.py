@@ -1,4 +1,4 @@
-"""The licences of what the package depends on are listed."""
+"""The licences of the package's dependencies are listed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Dialling a target: what is sent with the upgrade, by which path, whether a token had to be waited for.
+"""Connecting to a target: the headers of the upgrade, the network path, and the wait for a token.
 
-Whatever comes of it, the session's timeline has it, and a fault is never a missing session.
+The session's timeline records every result. A failure is never a missing session.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def build_target(
 
 @contextmanager
 def serving(**how: Any) -> Iterator[int]:
-    """The port of a service that accepts everyone, or does with the handshake what it is told."""
+    """Start a service that accepts every connection, or handles the handshake as `how` specifies. Yield its port."""
     with serve(lambda connection: connection.close(), "127.0.0.1", 0, **how) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
@@ -77,14 +77,14 @@ def serving(**how: Any) -> Iterator[int]:
 
 @contextmanager
 def service() -> Iterator[tuple[int, list[Request]]]:
-    """The port of a service that accepts everyone, and the requests that came."""
+    """Start a service that accepts every connection. Yield its port and the list of received requests."""
     requests: list[Request] = []
     with serving(process_request=lambda _, request: requests.append(request)) as port:
         yield port, requests
 
 
 class SlowKeyring:
-    """A keyring whose token is there after so many turns of the loop, or never."""
+    """A keyring that returns its token after `turns` iterations of the event loop, or raises `problem`."""
 
     def __init__(self, turns: int, problem: ConnectError | None = None) -> None:
         self._turns, self._problem = turns, problem
@@ -207,7 +207,7 @@ def test_a_client_certificate_that_cannot_be_used_is_refused_before_anything_is_
 
 
 class FakeDialer:
-    """Goes as far as START, then does what it was told to."""
+    """A dialer that sets the instants of START, then returns its transport or raises its error."""
 
     def __init__(self, end: MemoryTransport | BaseException, auth_wait_ns: int = 0) -> None:
         self._end, self._auth_wait_ns = end, auth_wait_ns
@@ -221,7 +221,7 @@ class FakeDialer:
 
 
 def session_of(dialer: FakeDialer) -> tuple[Any, SessionObservation, list[Mapping[str, str]]]:
-    """What connecting gave (an exception, if it was raised), the session's observation, the headers that were told."""
+    """Connect. Return the transport or the raised exception, the session's observation, and the reported headers."""
     timeline, told = Timeline(SessionStart(AT_NS, 1, Timeouts()), GA), list[Mapping[str, str]]()
     result: Any
     try:

@@ -1,4 +1,4 @@
-"""Calls with an agent that says "hm" at once and answers later: whose wait the answer is, and what is a filler."""
+"""Calls with an agent that says "hm" at once and answers later: the answer's latency, and the criterion of a filler."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.helpers import MS
 
 FILLER_AFTER_MS, FILLER_MS, ANSWER_MS = 300, 140, 1_000
 CHUNK_MS = 100
-"""How long after the end of a question the agent hears at most that it has ended."""
+"""The maximum delay after which the agent detects the end of a question."""
 QUESTIONS = 3
 QUESTION = (8_000 * np.sin(np.arange(24 * 1_500) / 8)).astype("<i2").tobytes()
-"""Without a pause: an agent of these tests takes one for the end."""
+"""It has no pauses, because the agent of these tests takes a pause for the end."""
 STEPS: tuple[Step, ...] = (
     GreetingTurn(wait_for="greeting"),
     *[AudioTurn(audio=(Pcm(Path("question.wav"), "question", QUESTION, SpeechSpan(0, len(QUESTION) // 2)),))]
@@ -30,7 +30,7 @@ STEPS: tuple[Step, ...] = (
 
 
 def hesitating(mouth: Mouth, pause_ms: int, *, answers: bool = True) -> Deeds:
-    """An agent that greets, and says "hm" after each question; so many ms later it answers."""
+    """Yield an agent that greets and says "hm" after each question. It answers `pause_ms` later."""
     yield from mouth.says()
     for _ in range(QUESTIONS):
         yield HEARD
@@ -86,7 +86,8 @@ def test_a_script_that_says_how_long_an_answer_is_waits_for_it_and_measures_both
         filler_ms, answer_ms = wait_ms(turn, "voice_to_voice"), wait_ms(turn, "answer_voice_to_voice")
         assert (turn.cut_off, turn.preamble) == (False, True)
         assert FILLER_AFTER_MS <= filler_ms - JITTER_MS <= FILLER_AFTER_MS + CHUNK_MS + 1
-        assert abs(answer_ms - filler_ms - FILLER_MS - pause_ms) <= JITTER_MS  # a player that ran dry has no buffer
+        # a player whose buffer ran empty does not buffer again
+        assert abs(answer_ms - filler_ms - FILLER_MS - pause_ms) <= JITTER_MS
 
 
 def test_a_reply_without_a_filler_is_the_answer(tmp_path: Path) -> None:
@@ -113,12 +114,12 @@ def test_a_turn_of_fillers_alone_fails_and_says_so(tmp_path: Path) -> None:
 
 
 def test_an_answer_that_began_before_its_question_ended_is_not_the_answer(tmp_path: Path) -> None:
-    """The agent takes a pause for the end, answers at length, and answers again once all was said."""
+    """The agent takes a pause for the end, gives a long answer, and answers again after the whole question."""
     mouth = MOUTHS["pcm"]
 
     def deeds() -> Deeds:
         yield from mouth.says()
-        yield 2_600  # the first question is under way
+        yield 2_600  # during the first question
         yield from mouth.says(1_500)
         yield 1_900
         yield from mouth.says(ANSWER_MS)

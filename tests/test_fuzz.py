@@ -1,4 +1,4 @@
-"""A small size of `make fuzz`, with cases that are the same each time."""
+"""A short run of `make fuzz`, with the same cases each time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_nothing_breaks_by_what_is_spoilt(subject: str) -> None:
 
 
 def test_what_is_spoilt_is_not_what_it_was() -> None:
-    """Else the cases would be of nothing."""
+    """Otherwise the cases would test nothing."""
     document = {"type": "response.create", "response": {"output_modalities": ["text"], "metadata": {"a": "b"}}}
     whole = json.dumps(document).encode()
     spoilt = [(spoilt_bytes(Random(n), whole), spoilt_document(Random(n), document)) for n in range(100)]

@@ -1,6 +1,7 @@
-"""Who may import whom, which library is named where, and rules for names and words that a program can hold.
+"""Rules for imports: which module may import which, and where each library may be used. Rules for names and texts.
 
-Here is all that looks at parsed code: each module is parsed once."""
+All tests that read parsed code are in this file, so that each module is parsed once.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +54,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "rtbench": ("locust_run", "load_search", "simulator_profile", "calibrate", "capacity", "cli"),
 }  # fmt: skip
-"""The modules of each package from the lowest layer up: a module imports only from its own layer and those before."""
+"""The modules of each package from the lowest layer up. A module imports only from its own and lower layers."""
 
 REPORTS_MAY_USE = {
     "bench.columns", "bench.errors", "bench.timeouts", "bench.metrics",
@@ -66,7 +67,7 @@ REPORTS_MAY_USE = {
     "bench.run.validity",
 }  # fmt: skip
 
-# A library → the modules that may name it.
+# Library → the modules that may import it.
 NAMED_IN = {
     "locust": ("bench.load.runners", "bench.load.user", "bench.load.run_files", "scenarios"),
     "gevent": ("bench.load.execution", "bench.load.runners", "bench.load.user", "bench.transport"),
@@ -103,7 +104,7 @@ PURE = (
 )  # fmt: skip
 IMPURE = {"time", "datetime", "socket", "ssl", "select", "asyncio", "threading", "gevent", "locust", "random", "os"}
 CLOCKLESS_NAMES = {"Arrival", "SendTime"}
-"""What a pure module may take from `bench.clock`: plain data."""
+"""The names that a pure module may import from `bench.clock`: plain data."""
 
 KNOW_THE_FAST_PATH = {
     "bench.transport.websocket",
@@ -111,11 +112,13 @@ KNOW_THE_FAST_PATH = {
     "bench.transport.tls",
     "bench.doctor.machine_checks",
 }
-"""Who reads messages, who reads sockets, who decrypts what these bring, and who says whether that was compiled; nobody
-else knows how it is done."""
+"""The only modules that import the fast path.
+
+`websocket` reads messages, `tcp` reads sockets, `tls` decrypts, and `machine_checks` reports whether it was compiled.
+"""
 
 MAKES_SOCKETS = ("bench.clock", "bench.transport.connect", "bench.simulator", "bench.load.runners.web_ui")
-"""`bench.clock` opens one dummy socket that keeps stamping on; `runners.web_ui` looks whether a port is free."""
+"""`bench.clock` opens a dummy socket that keeps timestamps enabled; `runners.web_ui` checks that a port is free."""
 SOCKET_MAKERS = {"socket", "create_connection", "create_server", "socketpair", "wrap_socket", "open_connection"}
 CLOCKS = {
     "time",
@@ -135,7 +138,7 @@ DRAWING = (
     "reports.comparisons.forest", "reports.trends.plot",
 )  # fmt: skip
 COMPUTING = ("pandas", "pathlib", "scipy", "reports.runs", "reports.samples", "reports.sides")
-"""What a module that draws has no need of: it is handed a frame."""
+"""The modules that a plotting module must not import, because it receives its data as a frame."""
 
 STARTED = {
     "rtbench.locust_run": {"locust", "rtbench.cli.app"},
@@ -146,7 +149,7 @@ STARTED = {
     "rtbench.cli.run": {"bench.load.run_files"},
     "bench.load.runners.monitor": {"bench.load.runners.otel_exporter"},
 }
-"""Who starts which modules as processes of their own."""
+"""Module → the modules that it starts as processes."""
 
 
 def modules() -> dict[str, Path]:
@@ -165,21 +168,21 @@ MODULES = modules()
 
 @cache
 def tree(name: str) -> ast.Module:
-    """A module's code."""
     code = ast.parse(MODULES[name].read_text(encoding="utf-8"))
-    gc.freeze()  # it is kept: to look for garbage in all of them, again and again, takes four times as long as to parse
+    # The tree stays. Otherwise garbage collection scans all trees repeatedly, which takes four times as long as
+    # parsing.
+    gc.freeze()
     return code
 
 
 @cache
 def nodes(name: str) -> tuple[ast.AST, ...]:
-    """All nodes of a module's code."""
     return tuple(ast.walk(tree(name)))
 
 
 @cache
 def imports(name: str) -> frozenset[str]:
-    """Every module that a module names in an import, wherever the import stands; what it takes from one included."""
+    """Return every module that a module imports at any place, and every name that it imports from one."""
     return frozenset(_imports(name))
 
 
@@ -199,7 +202,7 @@ def within(name: str, *packages: str) -> bool:
 
 
 def layer_of(name: str, package: str) -> str | None:
-    """Return the layer of a package that a module is in; None for the package itself and outside of it."""
+    """Return the layer of a package that contains a module; None for the package itself and for modules outside it."""
     if not package:
         return name.partition(".")[0]
     return name.removeprefix(f"{package}.").partition(".")[0] if name.startswith(f"{package}.") else None
@@ -221,9 +224,10 @@ def test_a_layer_imports_only_those_below_it(package: str) -> None:
 
 
 def modules_used_by(name: str) -> set[str]:
-    """Our modules that a module names, also within functions and for types alone: a circle is one for its readers.
+    """Return our modules that a module imports, including imports within functions and for types only.
 
-    A package that something is taken from is not meant where that is a module of its own, nor is one by what it holds.
+    Imports for types count, because a cycle of them is a cycle for readers, too. A package is omitted if only its
+    modules are imported from it, or if the module is in it.
     """
     packages = {
         node.module
@@ -239,7 +243,7 @@ CODE = MODULES.keys() | C_MODULES.keys()
 
 
 def test_a_constant_of_a_module_is_given_once() -> None:
-    """A second value, further down, would be that of all who use the first."""
+    """A second value further down would apply to all users of the first."""
     given = Counter(
         (name, target.id)
         for name in MODULES
@@ -258,7 +262,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         found = CIMPORT.findall(path.read_text(encoding="utf-8"))
         uses[name] = {f"{module}.{taken}" if f"{module}.{taken}" in CODE else module for module, taken in found}
 
-    TopologicalSorter(uses).prepare()  # raises CycleError, naming the circle
+    TopologicalSorter(uses).prepare()  # It raises CycleError with the modules of the cycle.
 
 
 def test_reports_know_of_the_measuring_half_only_its_files_and_its_catalogue() -> None:
@@ -312,7 +316,7 @@ def test_a_pure_module_knows_no_clock_and_no_socket(name: str) -> None:
 
 
 def test_what_is_started_by_name_is_written_down() -> None:
-    """A process that is started as `python -m MODULE` is an import that the tests above do not see."""
+    """A process that is started as `python -m MODULE` is an import that the other tests cannot see."""
     started = {
         (name, node.args[0].value if isinstance(node.args[0], ast.Constant) else None)
         for name in MODULES
@@ -328,7 +332,7 @@ def test_what_is_started_by_name_is_written_down() -> None:
 
 
 def calls(name: str, functions: Collection[str]) -> Iterator[tuple[str, str]]:
-    """(module, function) of every `module.function(…)` of these functions."""
+    """Yield (module, function) of every function call `module.function(…)` of these functions."""
     for node in nodes(name):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in functions:
             yield ast.unparse(node.func.value), node.func.attr
@@ -361,7 +365,7 @@ def test_clocks_are_read_in_one_place() -> None:
 
 @pytest.mark.parametrize("name", DRAWING)
 def test_what_draws_a_figure_computes_nothing(name: str) -> None:
-    """Of statistics it takes types alone."""
+    """From the statistics it may import only types."""
     named = set(imports(name))
 
     assert not [module for module in named if within(module, *COMPUTING)]
@@ -377,23 +381,23 @@ TAKES_APART = {"partition", "rpartition", "split", "rsplit", "startswith", "remo
 
 
 def test_live_views_take_no_name_apart() -> None:
-    """A time's role, measure and origin are fields of its key; only an outcome is taken apart, for its first word."""
+    """The target, metric and measured_from are fields of a latency's key. Only an outcome is split, at a colon."""
     apart = {(name, f"{of}.{function}") for name in LIVE_VIEWS for of, function in calls(name, TAKES_APART)}
 
     assert apart == {("bench.load.execution.progress", "turn.outcome.partition")}
 
 
-# What is declared.
+# Declared dependencies.
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 ONLY_FOR_TYPES = {"_typeshed"}
 NEVER_NAMED = {"pysocks"}
-"""By which requests, and so azure-identity, goes through SOCKS."""
+"""The package that requests, and so azure-identity, uses for SOCKS proxies."""
 distributions = cache(packages_distributions)
 
 
 def distribution(module: str) -> str | None:
-    """The distribution that a module comes from, by its files; None of a namespace that several share."""
+    """Return the distribution that contains a module, by its files. Return None for a namespace that several share."""
     named = distributions()[module.partition(".")[0]]
     if len(set(named)) == 1:
         return canonicalize_name(named[0])
@@ -418,7 +422,7 @@ def declared(requirements: list[str]) -> set[str]:
 
 
 def imported() -> set[str | None]:
-    """The distributions of all modules that ours import."""
+    """Return the distributions of all modules that ours import."""
     foreign = {
         module
         for name in MODULES
@@ -435,7 +439,7 @@ def test_only_what_is_imported_is_declared_and_all_of_it() -> None:
     assert needed >= NEVER_NAMED
 
 
-# Names and words.
+# Names and texts.
 
 UNITS = "bench.units"
 FACTOR = re.compile(r"[MUN]?S_PER_[MUN]?S")
@@ -448,7 +452,7 @@ NOUNLESS = {
 }
 
 NANOSECONDS = 1_000_000_000
-"""The one factor that nothing else is: a second of nanoseconds. Every other may be a count of something."""
+"""The nanoseconds per second: the only factor with one meaning. Every other factor may also be a count."""
 
 
 def test_factors_between_units_are_named_in_one_place() -> None:
@@ -471,7 +475,7 @@ def test_factors_between_units_are_named_in_one_place() -> None:
 
 @pytest.mark.parametrize("name", C_MODULES)
 def test_a_compiled_module_can_be_imported(name: str) -> None:
-    """If it could not, the general path would take its place, silently and slower."""
+    """If the import fails, the slower general code replaces the module without notice."""
     if importlib.util.find_spec(name) is None:
         pytest.skip("there was no compiler")
 
@@ -487,7 +491,7 @@ def test_a_class_of_a_package_has_a_name_of_its_own(package: str) -> None:
 
 
 def test_a_docstring_begins_with_what_it_is_about() -> None:
-    """`Of the first that told` leaves out of what; a reader who meets it would have to look for the noun."""
+    """A docstring such as `Of the first that told` has no noun, so a reader has to search for its subject."""
     nounless = [
         f"{path}:{line} {text.splitlines()[0]}"
         for path in MODULES
@@ -500,7 +504,7 @@ def test_a_docstring_begins_with_what_it_is_about() -> None:
 
 
 def docstrings(name: str) -> Iterator[tuple[int, str]]:
-    """The docstrings of a module, of what is in it, and those below its constants and attributes, with their lines."""
+    """Yield the docstrings of a module, its classes, functions, constants and attributes, with their lines."""
     for node in nodes(name):
         body = getattr(node, "body", None)
         for line in body if isinstance(body, list) else ():
@@ -509,7 +513,7 @@ def docstrings(name: str) -> Iterator[tuple[int, str]]:
 
 
 def types(module: ast.Module) -> Iterator[str]:
-    """The names of a module's public classes and type aliases; `Floats` and the like are numpy's, by a short name."""
+    """Yield the names of a module's public classes and type aliases, except short names for numpy types (`Floats`)."""
     for node in module.body:
         if isinstance(node, ast.ClassDef):
             name = node.name
@@ -522,7 +526,7 @@ def types(module: ast.Module) -> Iterator[str]:
 
 
 def literal(node: ast.expr) -> object:
-    """The number that an expression of literals is; None of any other."""
+    """Return the value of a constant or of a power of two integer constants; None for any other expression."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
         base, power = literal(node.left), literal(node.right)
         return base**power if isinstance(base, int) and isinstance(power, int) else None
@@ -533,14 +537,14 @@ PROSE = {
     *("sentence", "notice", "note", "reason", "remedy", "verdict", "headline", "mark", "stopped", "cause", "unfit"),
     *("why", "said", "judged", "outcome", "threshold"),
 }
-"""What holds a text for people: who wants to know what it says asks for the value that it was made of."""
+"""The names of values that hold text for people. Code that needs its content must use the value behind the text."""
 PARSERS = {
     *("startswith", "endswith", "partition", "rpartition", "split", "removeprefix", "removesuffix", "find", "index"),
 }
 MATCHES = {"match", "fullmatch", "search"}
 PARSED = {
-    "stopped.startswith(ORDINARY_ENDS)",  # of run.json: one of three constants, or how several runs ended
-    *("outcome.startswith(EXPECTED)", "outcome.removeprefix(EXPECTED)", "outcome.split(':')"),  # codes, no texts
+    "stopped.startswith(ORDINARY_ENDS)",  # a field of run.json: one of three constants, or the ends of several runs
+    *("outcome.startswith(EXPECTED)", "outcome.removeprefix(EXPECTED)", "outcome.split(':')"),  # codes, not texts
 }
 
 
@@ -564,14 +568,14 @@ def test_a_sentence_that_is_read_is_found(code: str) -> None:
 
 
 NAMED = {
-    "not reported", "a model that was not named",  # names in summary.json of what has none
-    "permessage-deflate in ", "; else the service declined",  # a fact of an arm, as its document keeps it
+    "not reported", "a model that was not named",  # entries of summary.json without a name
+    "permessage-deflate in ", "; else the service declined",  # a fact of a target, as stored in its document
 }  # fmt: skip
 PHRASE = re.compile(r"[a-z]{2,},? [a-z]")
 
 
 def test_what_sums_up_a_run_speaks_no_english() -> None:
-    """It has kinds and numbers; `wording` has the words. Sentences about fields are the schemas'."""
+    """The summary has codes and numbers; `wording` has the texts. Descriptions of fields belong to the schemas."""
     said = {
         (name, node.value)
         for name in MODULES
@@ -584,7 +588,7 @@ def test_what_sums_up_a_run_speaks_no_english() -> None:
 
 
 def texts(module: ast.Module) -> Iterator[ast.Constant]:
-    """The texts of a module that are neither docstrings nor about fields."""
+    """Yield the string constants of a module, except docstrings and descriptions of fields."""
     beside: set[int] = set()
     for node in ast.walk(module):
         docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
@@ -595,7 +599,7 @@ def texts(module: ast.Module) -> Iterator[ast.Constant]:
 
 
 def parses(node: ast.AST) -> bool:
-    """Whether a text is taken apart, searched or indexed; a capital letter before the rest of it is neither."""
+    """Return whether a node parses, searches or indexes a text. Separating the first letter does not count."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
         taken = [node.func.value] if node.func.attr in PARSERS else node.args[:1] if node.func.attr in MATCHES else []
         return any(last_name(each) in PROSE for each in taken)
@@ -607,7 +611,7 @@ def parses(node: ast.AST) -> bool:
 
 
 def last_name(expression: ast.expr) -> str:
-    """Of `item.reason`, of `reason(item)` and of `reason` alike: reason."""
+    """Return the last name of an expression: `reason` for `item.reason`, `reason(item)` and `reason`."""
     if isinstance(expression, ast.Call):
         return last_name(expression.func)
     return expression.attr if isinstance(expression, ast.Attribute) else getattr(expression, "id", "")
@@ -615,25 +619,25 @@ def last_name(expression: ast.expr) -> str:
 
 WORDS = {*GA.message_kinds, *GA.kinds, *PREVIEW.kinds, *EFFECTS, *MODALITIES, LONGEST_SESSION[1]} - {
     "error"
-}  # a word of English
+}  # an English word
 LIKE_A_NAME = re.compile(r"(session|conversation|response|input_audio_buffer|output_audio_buffer|rate_limits)\.[\w.]+")
 
 MAY_KNOW = (
     "bench.protocol",
-    "bench.simulator",  # is the service
-    "bench.doctor",  # explains a service's own words
-    "bench.remedies",  # says what helps against them
+    "bench.simulator",  # the service
+    "bench.doctor",  # explains the service's messages
+    "bench.remedies",  # names remedies for them
 )
 MAY_CHOOSE = (
     *MAY_KNOW,
-    "bench.target",  # an address tells which dialect is spoken there
-    "rtbench.calibrate.ground_truth",  # reads what the simulator has sent
+    "bench.target",  # an address determines its dialect
+    "rtbench.calibrate.ground_truth",  # reads what the simulator sent
 )
-"""Who may name one dialect; all others take the one that they are handed, or that the table has under a name."""
+"""The modules that may name a particular dialect. All others use the one that they receive or look up by its name."""
 
 
 def constants(name: str) -> Iterator[str]:
-    """Every text that stands in a module's code."""
+    """Yield every string constant in a module."""
     for node in nodes(name):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value
@@ -643,7 +647,8 @@ def test_only_a_dialect_knows_how_a_service_spells_things() -> None:
     others = [name for name in MODULES if within(name, "bench") and not within(name, *MAY_KNOW)]
     texts = {(name, text) for name in others for text in constants(name)}
 
-    texts -= {(name, "session_expired") for name in others}  # an outcome of ours, spelled as the code of one service
+    # The outcome has the same spelling as a code of one service.
+    texts -= {(name, "session_expired") for name in others}
     assert {(name, text) for name, text in texts if text in WORDS or LIKE_A_NAME.fullmatch(text)} == set()
 
 

@@ -1,4 +1,4 @@
-"""Which load is tried next, by the results of those before it."""
+"""The next load of a search, as determined by the results of the earlier loads."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def results(*played: tuple[int, Verdict | None]) -> list[LevelResult]:
 
 
 def searched(grid: LoadGrid, limit: int, beyond: Verdict | None = "fail") -> list[LevelResult]:
-    """Return the levels of a service, or of a machine, that passes up to a limit; `beyond`: the verdict above it."""
+    """Return the levels of a search in which all loads up to `limit` pass. `beyond` is the verdict above it."""
     known: list[LevelResult] = []
     while (step := next_level(grid, known)) is not None:
         known.append(LevelResult(step.load, "pass" if step.load <= limit else beyond, step.confirmation_run))

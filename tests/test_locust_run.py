@@ -1,4 +1,4 @@
-"""What does not reach a run that a command starts, and what is told of its words."""
+"""Environment variables that a run started by a command does not inherit, and errors about its words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conversations that outgrow what the service has room for: their tokens and truncations, as the service counts."""
+"""Conversations longer than the service's context: their tokens and truncations, as the service counts them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from bench.simulator.profile import TokenCache, default_profile
 from tests.test_talking import Talked, converse, decoded
 
 ROOM = 900
-"""Tokens; a letter of the caller's is a quarter of one."""
+"""The context limit in tokens. A letter of the caller's text is a quarter of a token."""
 
 
 def talk(lengths: list[int], kept: float) -> Talked:
-    """Turns of so many tokens each; where there is no room, so much of it is kept."""
+    """Run a session of turns with these numbers of tokens. A truncation retains the share `kept` of the context."""
     profile = replace(default_profile(), context_limit_tokens=ROOM, cache=TokenCache(0, 64))
     turns = [TextTurn("x" * 4 * tokens, name=f"t{at}") for at, tokens in enumerate(lengths)]
     truncation = {"type": "retention_ratio", "retention_ratio": kept} if kept < 1 else "auto"

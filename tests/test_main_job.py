@@ -1,6 +1,6 @@
-"""One real run through each station of the main job: typed, spoken, two targets that are compared and checked, workers.
+"""One real run for each part of the main job: text turns, voice turns, two targets compared and checked, workers.
 
-Of the tests that start processes these alone are of the small circle; what else may happen is in tests/system.
+Of the tests that start processes, only these belong to the small circle. All other cases are in tests/system.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def test_a_run_has_a_row_for_every_turn_that_the_service_was_asked_for(tmp_path:
     assert ended.returncode in (0, 4), ended.stderr
     assert len(turns) == totals["turns_started"] == asked == 24
     assert totals["turns"] == {"ok": 24}
-    assert totals["sessions"] == {"ok": 8}  # those too that waited for their connection's start
+    assert totals["sessions"] == {"ok": 8}  # including those that waited to connect
     assert not (folder / "spool").exists()
 
 
@@ -55,7 +55,7 @@ def test_a_run_of_callers_who_speak_holds_what_is_claimed_of_it(tmp_path: Path) 
 
 
 def status(*words: object) -> int:
-    """How a command ends that needs no process of its own."""
+    """Run a command in this process and return its exit status."""
     with patch.object(sys, "argv", ["rtbench", *map(str, words)]), pytest.raises(SystemExit) as ended:
         main()
     return int(ended.value.code or 0)
@@ -88,7 +88,7 @@ def test_two_services_under_one_drift_stand_side_by_side(tmp_path: Path, capsys:
     said = capsys.readouterr()
     assert (compared in (0, 4), said.err) == (True, "")
     assert "slow" in said.out
-    # The limit is broken; but turns under one drift are alike, so these may be too few to say so.
+    # The value exceeds the limit. But turns with the same drift are alike, so the sample can be too small to decide.
     (tmp_path / "ci.yaml").write_text("ttfa:\n  - p(50)<1ms\n  - p(50)<+10%\n")
     checked = status("check", folder, "--thresholds", tmp_path / "ci.yaml")
     assert checked in ((1, 3) if compared == 0 else (4,))
@@ -97,7 +97,6 @@ def test_two_services_under_one_drift_stand_side_by_side(tmp_path: Path, capsys:
 
 
 def _words(value: Any) -> Iterator[str]:
-    """Every text in a document."""
     if isinstance(value, dict):
         yield from value
         value = list(value.values())
@@ -127,7 +126,7 @@ def test_workers_on_other_hosts_make_one_run_on_the_master(tmp_path: Path) -> No
     assert sorted(sessions["pair"]) == list(range(12))
     document = files.read_document(hosted.run)
     assert [host["name"] for host in document["hosts"]] == ["east", "west"]
-    # one clock
+    # same clock
     assert all(abs(host["clock_offset_ns"]) <= host["clock_offset_uncertainty_ns"] for host in document["hosts"])
     logs = {path.stem for path in (hosted.run / "events").iterdir()}
     assert logs == set(sessions["session_id"][sessions["event_log"].astype(bool)])

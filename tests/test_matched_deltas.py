@@ -1,4 +1,4 @@
-"""A session whose transport matches the deltas of a reply decides as one that has each message understood."""
+"""A session that matches the deltas of a reply decides as one that decodes each message."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EACH_TRANSPORT = pytest.mark.parametrize("kind", [MemoryTransport, MatchingTrans
 
 @dataclass
 class Cancellable(Service):
-    """A service that ends its response where it is cancelled; `after` says what follows messages of these ids."""
+    """A service that ends a response when it is cancelled. `after` maps event IDs to the answers that follow."""
 
     after: dict[str, list[PeerAnswer]] = field(default_factory=dict)
 
@@ -52,7 +52,7 @@ class Cancellable(Service):
 
 
 def in_words(response_id: str, words: list[str], ends_ns: int = 5_000 * MS, gap_ns: int = 20 * MS) -> list[PeerAnswer]:
-    """A reply of which every word comes with 100 ms of audio, and whose end comes long after both."""
+    """Return a reply with 100 ms of audio for each word. It ends long after its last delta."""
     answers = [(50 * MS, created(response_id))]
     for place, word in enumerate(words):
         at_ns = 100 * MS + place * gap_ns
@@ -62,7 +62,7 @@ def in_words(response_id: str, words: list[str], ends_ns: int = 5_000 * MS, gap_
 
 
 def interrupted_at_ms(script: PreparedScript, transport: MemoryTransport) -> tuple[list[str], float | None]:
-    """How the turns of a session end, and when it cancelled a response."""
+    """Run a session. Return its turns' outcomes and the instant in ms of its first `response.cancel`, if any."""
     begun_ns = transport.now_ns()
     session, _, listening = seated(script, transport)
     session.play()
@@ -98,7 +98,7 @@ def test_a_reply_that_is_spoken_as_slowly_as_it_is_heard_is_interrupted_in_time(
 
     service = Cancellable(turns=[reply])
     script = build_script(say(), interrupt(**cue))
-    expected_ms = 1_190 if "after_ns" in cue else 194  # the player begins 50 ms after the first audio
+    expected_ms = 1_190 if "after_ns" in cue else 194  # playback starts 50 ms after the first audio
 
     assert interrupted_at_ms(script, kind(service, service.greeting())) == (["interrupted"], expected_ms)
 

@@ -1,4 +1,4 @@
-"""Files of docs/observability fit each other. The dashboard's queries: tests/system/end_to_end/test_runs.py."""
+"""The files of docs/observability agree. The dashboard's queries are in tests/system/end_to_end/test_runs.py."""
 
 from __future__ import annotations
 

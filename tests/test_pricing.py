@@ -1,4 +1,4 @@
-"""What tokens cost: a sum, of numbers as of columns; whose prices are whose; how an amount is written."""
+"""The cost of tokens, for single values and for columns; the prices that apply to a model; the format of amounts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ KINDS = (*READ, *(f"cached_{kind}" for kind in READ), *WRITTEN)
 
 @st.composite
 def usages(draw: st.DrawFn) -> dict[str, int]:
-    """Tokens as a service tells them: what is cached is a part of the input."""
+    """Return token counts as a service reports them: cached tokens are a part of the input tokens."""
     counts = {kind: draw(st.integers(0, 100_000)) for kind in (*READ, *WRITTEN)}
     cached = {f"cached_{kind}": draw(st.integers(0, counts[kind])) for kind in READ}
     return counts | cached
@@ -57,7 +57,7 @@ def added(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
     return {kind: one[kind] + other[kind] for kind in KINDS}
 
 
-# The sum.
+# The total.
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_row_without_tokens_has_no_cost_among_those_that_have() -> None:
     assert cost_usd(REALTIME, rows).notna().tolist() == [True, False]
 
 
-# Whose prices.
+# The prices that apply.
 
 TABLE = {"gpt-realtime": REALTIME, "gpt-realtime-mini": MINI, "gpt-4o-realtime-preview-2024-10-01": MINI}
 
@@ -147,7 +147,7 @@ def test_a_version_with_prices_of_its_own_has_those() -> None:
     assert prices_of(table, "gpt-realtime-2025-08-28") is MINI
 
 
-# How it is written.
+# The format.
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_a_turn_has_one_price_wherever_it_is_told(
 
 
 def reported(folder: Path, answered: str | None, terms: PricingTerms) -> RunFrames:
-    """A run whose sessions were answered by that model."""
+    """Return the frames of a run whose sessions report that model."""
     run = rtbench.load(synthetic.write(folder, Plan(sessions=2, usage=True)), all_columns=False)
     entry = {"name": "sim", "model": terms.asked, "dialect": "ga" if terms.listed else "voice-live"}
     own = {"prices": asdict(terms.own)} if terms.own else {}

@@ -1,4 +1,4 @@
-"""What a probe keeps of a reply."""
+"""The content of a reply that a probe records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The quick run, as far as it goes without a service."""
+"""The quick run, up to the point at which it needs a service."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ targets:
 
 @pytest.fixture(autouse=True)
 def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody is there to answer, and no run is started."""
+    """Provide an empty stdin, so that no question is answered, and fail if a run is started."""
     for name in ("AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_API_KEY", "OPENAI_API_VERSION"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("sys.stdin", io.StringIO())
@@ -73,7 +73,7 @@ def test_a_targets_file_is_found_from_wherever_the_run_is_started(
 
 
 CALL_S, PAUSE_S, TURNS = {"text_turns": 7.1, "voice_turns": 29.8}, 1.0, 4
-"""How long the simulated calls last, and a caller pauses between them; the turns of each call."""
+"""The duration of the simulated calls, the pause between calls, and the turns of each call."""
 
 
 @pytest.mark.parametrize(("spare", "users"), [(8.0, 100), (2.0, 100), (1.0, 50), (0.5, 30), (0.0, 30)])
@@ -93,7 +93,7 @@ def test_a_busy_machine_plays_fewer_calls_at_a_time_but_as_many_in_two_minutes(s
 def test_as_many_sessions_are_played_as_are_asked_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """On a busy machine fewer at a time; on a deployment they are what the estimate is of."""
+    """On a busy machine fewer run at a time. For a deployment, the cost estimate is for this number."""
     played: list[quickstart.DemoLoad] = []
     monkeypatch.setattr(quickstart, "spare_cores", lambda: 0.5)
     monkeypatch.setattr(quickstart, "simulator", lambda: nullcontext({"port": 1, "urls": {"ga": "ws://127.0.0.1:1"}}))
@@ -113,7 +113,7 @@ def test_as_many_sessions_are_played_as_are_asked_for(
 def test_cores_that_are_not_for_this_run_are_told_apart(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """The report names all cores of the machine."""
+    """The report, in contrast, gives all cores of the machine."""
     monkeypatch.setattr(quickstart, "spare_cores", lambda: 1.5)
     monkeypatch.setattr(quickstart, "core_count", lambda: 2)
     monkeypatch.setattr("os.cpu_count", lambda: 4)
@@ -144,19 +144,19 @@ LACKING = {"status": "invalid", "uncertain_metrics": []} | {
 BUSY = {"name": "red", "workers": 1} | {
     "cpu_use": {"cores": 2, "this_run": 0.1, "all_programs": 0.97, "total_max": 1.0}
 }
-"""A host of which other programs had the cores."""
+"""A host on which other programs used the cores."""
 
 
 @pytest.mark.parametrize(
     ("plan", "changes", "run_status", "status"),
     [
         (Plan(), {}, 0, 0),
-        (Plan(valid=False), {}, 4, 0),  # inexact, and nothing else is wrong
+        (Plan(valid=False), {}, 4, 0),  # inexact metrics, otherwise no defect
         (Plan(valid=False), {"hosts": [BUSY]}, 4, 0),
         (Plan(valid=False, failed=0.1), {}, 4, 1),
         (Plan(failed=0.1), {}, 1, 1),
-        (Plan(), {"validity": None}, 4, 4),  # not judged
-        (Plan(), {"validity": LACKING}, 4, 4),  # more than inexact: a part is missing
+        (Plan(), {"validity": None}, 4, 4),  # validity was not checked
+        (Plan(), {"validity": LACKING}, 4, 4),  # not only inexact: data are missing
         (Plan(valid=False), {"stop_reason": "interrupted"}, 4, 130),
         (Plan(), {"stop_reason": "interrupted"}, 130, 130),
         (Plan(valid=False), {}, 2, 2),

@@ -1,4 +1,4 @@
-"""The workflows that try and publish: whom they trust, what they may do, and that the commands which they run exist."""
+"""The workflows that test and publish: the actions that they trust, their permissions and their commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever can fail, somebody who reads of it knows what to try."""
+"""Every possible failure has a remedy that users can read."""
 
 from __future__ import annotations
 

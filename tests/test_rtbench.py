@@ -1,4 +1,4 @@
-"""What users import: each name is that of the module behind it, whatever else lies on their path."""
+"""The names that users import: each is the one in our module, whatever other modules are on the user's path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import rtbench
 
 LOCUST = "bench.load.user"
-"""Imports Locust, which patches the standard library of its process; every scenario takes its names from `rtbench`."""
+"""It imports Locust, which patches the process's standard library. Scenarios import from `rtbench` instead."""
 TREE = ast.parse(Path(rtbench.__file__).read_text(encoding="utf-8"))
 
 

@@ -1,4 +1,4 @@
-"""What others wrote is read, or refused in a few words: no RecursionError, and nothing that is waited for for ever."""
+"""Files of others are read, or refused with a short message: no RecursionError, and no endless wait."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_whatever_comes_is_a_value_or_refused_on_one_line(data: bytes | str) -> 
 
 @pytest.fixture
 def pipe(tmp_path: Path) -> Path:
-    """A named pipe that nobody writes to: whoever opens it to read waits for ever."""
+    """Create a named pipe without a writer. Opening it to read blocks forever."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     return path
@@ -104,11 +104,11 @@ def test_a_file_is_read_as_far_as_it_may_be_large(tmp_path: Path) -> None:
         read_file(tmp_path / "a", 3)
 
 
-# Whoever reads the JSON of others.
+# Functions that read JSON from others.
 
 
 def facts_of(folder: Path, json: bytes) -> PartFacts:
-    """Of a worker whose spool holds these."""
+    """Return the facts of a worker with this JSON in its spool."""
     spool.prepare(folder)
     spool.path_of(folder, 0, FACTS).write_bytes(json)
     return WorkerPart(folder, 0).facts
@@ -117,7 +117,7 @@ def facts_of(folder: Path, json: bytes) -> PartFacts:
 def in_file(
     read: Callable[[Path], object], name: str = "file.json", before: bytes = b""
 ) -> Callable[[Path, bytes], object]:
-    """What reads a file, which holds the JSON."""
+    """Return a function that writes JSON to a file and reads the file with `read`."""
 
     def reads(folder: Path, json: bytes) -> object:
         path = folder / name
@@ -136,7 +136,7 @@ LATER = {
     "a summary": in_file(lambda path: read_summary(path.parent), "summary.json"),
     "a history": in_file(load_history, "history.jsonl"),
 }
-"""Refused in one line."""
+"""Functions that raise a UsageError of one line."""
 
 
 @pytest.mark.parametrize("kind", LATER)
@@ -158,7 +158,7 @@ NOT_THERE: dict[str, tuple[Callable[[Path, bytes], object], object]] = {
         (),
     ),
 }
-"""As if it were not there."""
+"""Functions that return the same as if the file or value did not exist."""
 
 
 def _base64(data: bytes) -> str:
@@ -213,7 +213,7 @@ def test_a_deep_answer_is_quoted_as_it_came(body: bytes) -> None:
 
 
 def test_an_event_log_with_a_number_that_no_clock_has_is_refused(tmp_path: Path) -> None:
-    """Wherever it stands: a time, a size, an error."""
+    """The number can be anywhere: a time, a size, an error."""
     numbers = [match.span(1) for match in re.finditer(rb'":(\d+)', LOG)]
     for begin, end in numbers[::5]:
         path = tmp_path / "log.jsonl"

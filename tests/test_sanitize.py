@@ -1,4 +1,4 @@
-"""What others said, as it may be shown."""
+"""Texts of other programs, made safe to display."""
 
 from __future__ import annotations
 

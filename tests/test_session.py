@@ -1,6 +1,6 @@
-"""A session over a transport without a network, where time moves only when the session waits.
+"""A session over a transport without a network. Time passes only while the session waits.
 
-Its start, its turns, what it says beside them, how it ends, and of which messages it asks when they left.
+The start, the turns, the other messages, the end, and the messages with transmit timestamps.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def test_audio_that_is_not_paced_leaves_at_once() -> None:
 
 
 class SlowTransport(GuardedTransport):
-    """Hands messages to the kernel some time after it was asked to."""
+    """A transport on which the send call for a chunk takes `slow_ns`."""
 
     slow_ns = 0
 
@@ -145,14 +145,14 @@ def test_a_chunk_is_late_beyond_a_tenth_of_its_length_and_sent_all_the_same(slow
 
 
 def test_a_late_chunk_does_not_delay_those_after_it() -> None:
-    """The service's event that is handled between two chunks takes the time of one and a half."""
+    """Each send takes the time of one and a half chunks."""
     transport = SlowTransport(Service())
     transport.slow_ns = 150 * MS
     session, _, listening = seated(build_script(play(400, chunk_ms=100)), transport)
     session.play()
 
     lags_ms = [lag // MS for lag in listening.lags_ns if lag is not None]
-    assert lags_ms == [150, 200, 250, 300]  # 150 ms a send, and no wait between them
+    assert lags_ms == [150, 200, 250, 300]  # 150 ms for each send, no waits in between
 
 
 def test_a_pause_is_as_long_as_the_script_says() -> None:
@@ -178,7 +178,7 @@ LIMITS = Timeouts(session=2, first_delta=3, next_delta=1, response=5)
 
 
 class Dawdling(Listening):
-    """Takes 300 ms of its transport's time for every message."""
+    """A listener that needs 300 ms for every message."""
 
     def __init__(self, transport: MemoryTransport) -> None:
         super().__init__()
@@ -193,7 +193,7 @@ class Dawdling(Listening):
 def test_settings_that_left_late_have_what_was_left_of_the_limit_when_the_service_greeted(
     updated_ms: int, outcome: str
 ) -> None:
-    """The process does not run for an hour, from the greeting on, which came 10 ms after the start."""
+    """The process is suspended for an hour after the greeting, which arrives 10 ms after the start."""
     service = Service(settings_ns=updated_ms * MS)
     transport = GuardedTransport(service)
 
@@ -268,7 +268,7 @@ def test_a_service_that_does_not_get_ready_ends_the_session_when_that_was_due(
     assert missing in session.detail
 
 
-# What goes wrong, and whether the session goes on.
+# Failures, and whether the session continues.
 
 
 def failing(code: str) -> Turn:
@@ -402,11 +402,11 @@ def test_the_session_s_end_waits_for_a_late_transcription_but_not_for_ever() -> 
     assert (in_time.observation.outcome, never.observation.outcome) == ("ok", "ok")
 
 
-# The service's limits.
+# The service's rate limits.
 
 
 def throttled(words: str) -> Turn:
-    """A response that is refused at once."""
+    """Return a response that fails at once because of a rate limit."""
     refused = {"type": "requests", "code": "rate_limit_exceeded", "message": words}
     return lambda r: [(5 * MS, created(r)), (6 * MS, done(r, "failed", type="failed", error=refused))]
 
@@ -453,7 +453,7 @@ def test_a_run_that_ends_in_a_pause_does_not_wait_for_its_end() -> None:
     assert played.now_ns <= 6 * S
 
 
-# What a script insists on.
+# Expected events of a script.
 
 
 @pytest.mark.parametrize(
@@ -489,7 +489,7 @@ def test_a_session_goes_on_after_what_it_expected_without_waiting_for_the_rest()
     assert played.observation.outcome == "ok"
 
 
-# Whatever a script and a service do.
+# Any script with any service.
 
 TURNS: list[Turn] = [
     lambda r: spoken(reply(GA, r)),
@@ -589,7 +589,7 @@ def test_a_service_that_acknowledges_nothing_is_not_waited_for_for_long() -> Non
 
 
 class Slow(Service):
-    """Takes each message a second after the one before."""
+    """A service that acknowledges one message per second."""
 
     items = 0
 
@@ -650,7 +650,7 @@ def test_a_message_of_the_users_before_a_spoken_turn_makes_a_turn_of_text_and_sp
     assert played.outcomes == ["ok"]
 
 
-# Events of the script's own.
+# Events that the script sends.
 
 
 def ask_aside(**response: object) -> SendStep:
@@ -787,7 +787,7 @@ def test_a_server_that_greets_with_the_conversation_is_ready_at_the_first_greeti
     assert played.observation.model == "gpt-realtime"
 
 
-# The first answer.
+# The first reply.
 
 
 @pytest.mark.parametrize("dialect", [GA, PREVIEW], ids=["ga", "preview"])
@@ -811,7 +811,7 @@ LEFT_NS, ACKNOWLEDGED_NS = 3_000, 20 * MS
 
 
 class StampingTransport(GuardedTransport):
-    """Notes what is sent stamped, and how often somebody looks for the kernel's word."""
+    """A transport that records the timestamped messages and counts the polls for transmit timestamps."""
 
     def __init__(self, service: Service, delays: TransmitDelays | None) -> None:
         super().__init__(service)
@@ -882,7 +882,7 @@ def test_an_acknowledgement_that_comes_after_the_turn_is_not_waited_for() -> Non
 
 
 def test_nobody_looks_for_the_kernel_s_word_where_none_is_due() -> None:
-    """A reply of many deltas is one look at the send, one at its acknowledgement, however many come after."""
+    """A reply of many deltas needs one poll after the send and one at the acknowledgement, whatever its length."""
 
     def looks(deltas: int) -> int:
         def turn(response_id: str) -> list[tuple[int, bytes]]:

@@ -1,4 +1,4 @@
-"""What a session from close by tells of its events, of tokens, limits and the way to the service."""
+"""The detailed text of one session: its events, tokens, rate limits and network path."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def lines(timeline: LoggedTimeline, log: EventLog, width: int = 100) -> list[str
 
 
 def printed(timeline: LoggedTimeline, log: EventLog) -> str:
-    """All of it on one line."""
+    """Return the whole text on one line."""
     return " ".join(" ".join(lines(timeline, log)).split())
 
 
@@ -159,12 +159,12 @@ def test_what_the_service_had_cached_is_told_as_a_share_of_what_it_read() -> Non
     assert not any("cached_share" in line for line in first)
 
 
-# Its events, from the turn's zero on.
+# The events, with offsets from the turn's zero.
 
 
 @pytest.fixture
 def spoken(log: EventLog) -> LoggedTimeline:
-    """A caller speaks from 0 ms to 900 ms; the reply's first delta comes at 1,400 ms."""
+    """Return a turn with speech from 0 ms to 900 ms. The reply's first delta arrives at 1,400 ms."""
     timeline = LoggedTimeline(
         SessionStart(AT_NS, 1, Timeouts(), service_responds=True), GA, log=log, about={"dialect": "ga"}
     )
@@ -182,7 +182,7 @@ def spoken(log: EventLog) -> LoggedTimeline:
 
 
 def rows(printed: list[str]) -> dict[str, str]:
-    """Of the last waterfall: the name → the offset."""
+    """Return name → offset of the rows of the last waterfall."""
     begin = max(number for number, line in enumerate(printed) if line.startswith("turn "))
     found = (re.match(r"\s*(\S+)  ([→←♪·] .+?)   ", line + "   ") for line in printed[begin + 1 :])
     return {match[2]: match[1] for match in found if match}

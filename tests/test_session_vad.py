@@ -1,4 +1,4 @@
-"""A session whose microphone is open, and whose service finds the end of speech, over a transport without a network."""
+"""A session with an open microphone. The service finds the end of speech. The transport has no network."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ ASKED = TurnDetection(create_response=False)
 
 @dataclass
 class Hearing(Service):
-    """Says what a test has written down after certain messages of ours, known by their event ids."""
+    """A service that sends the messages in `after` when it receives the client message with that event ID."""
 
     after: dict[str, list[PeerAnswer]] = field(default_factory=dict)
 
@@ -62,13 +62,13 @@ class Hearing(Service):
 
 
 def noticed(number: int, at_ns: int = 500 * MS) -> list[PeerAnswer]:
-    """So long after the last chunk of a turn's speech the service has noticed and committed it."""
+    """Return the end of speech that the service reports `at_ns` after a turn's last chunk of speech, and its commit."""
     item_id = f"item_{number}"
     return [(at_ns, speech_stopped(item_id)), (at_ns + 5 * MS, committed(item_id))]
 
 
 def answered(number: int, at_ns: int = 600 * MS, audio_ms: int = 100) -> list[PeerAnswer]:
-    """So long after that chunk a response begins; it is done 400 ms later."""
+    """Return the response that begins `at_ns` after that chunk and is done 400 ms later."""
     response_id = f"r{number}"
     return [
         (at_ns, created(response_id)),
@@ -78,7 +78,7 @@ def answered(number: int, at_ns: int = 600 * MS, audio_ms: int = 100) -> list[Pe
 
 
 def hearing(*chunks: int, audio_ms: int = 100) -> dict[str, list[PeerAnswer]]:
-    """Notices and answers turns of so many chunks each."""
+    """Return the answers for turns with these numbers of chunks: the detected speech and a response for each."""
     after: dict[str, list[PeerAnswer]] = {}
     for number, count in enumerate(chunks, 1):
         after[f"turn-{number}-append-1"] = [(10 * MS, speech_started(f"item_{number}"))]
@@ -89,7 +89,7 @@ def hearing(*chunks: int, audio_ms: int = 100) -> dict[str, list[PeerAnswer]]:
 
 
 def appended(played: Played) -> list[tuple[int, str]]:
-    """When what audio left; what is said between turns is "between"."""
+    """Return when each audio message was sent, with its event ID; "between" if it was sent between turns."""
     audio = ((at_ns, event["event_id"]) for at_ns, event in played.sent if event["type"].endswith("append"))
     return [(at_ns, "between" if event_id == "between-turns" else event_id) for at_ns, event_id in audio]
 
@@ -222,7 +222,7 @@ def test_a_service_that_never_finishes_is_given_up_after_the_limit_of_a_delta() 
 
 @pytest.mark.parametrize("clock", [False, True])
 def test_noise_that_never_ends_holds_up_the_next_turn_no_longer_than_the_limit_of_a_response(clock: bool) -> None:
-    """Each noise is answered, and the next one cuts that answer short."""
+    """Each noise is answered, and the next noise interrupts that answer."""
     after, cancelled = hearing(2), {"type": "cancelled", "reason": "turn_detected"}
     for number in range(40):
         began_ms, name, answer = 700 + 2_500 * number, f"n{number}", f"rn{number}"
@@ -246,7 +246,7 @@ def test_noise_that_never_ends_holds_up_the_next_turn_no_longer_than_the_limit_o
     assert played.observation.unattributed_commits >= 8
 
 
-# What a script insists on, and however it is cut.
+# Lost connections, expected events, and ends of the run.
 
 
 @pytest.mark.parametrize("at_ms", range(0, 2_500, 130))
@@ -279,11 +279,11 @@ def test_a_run_may_end_at_any_moment(at_ms: int, detection: TurnDetection) -> No
     assert played.outcomes == ["ok"] * session.turns_started
     assert (session.outcome == "ok") == (session.turns_started == 3)
     assert session.turns_not_started == 0
-    assert played.now_ns < max(at_ms, 40) * MS + 2 * S  # no more than the turn in flight
+    assert played.now_ns < max(at_ms, 40) * MS + 2 * S  # at most the turn in progress
 
 
 class Full(GuardedTransport):
-    """Takes no more at once than `takes` chunks; the next one is finished 7 ms after it was offered, or never."""
+    """A transport that accepts `takes` − 1 chunks at once. The next one is sent 7 ms after its offer, or never."""
 
     def __init__(self, service: Service, takes: int, *, goes: bool = False) -> None:
         super().__init__(service)
@@ -338,7 +338,7 @@ def test_a_connection_that_breaks_under_a_chunk_ends_the_session() -> None:
 
 @pytest.mark.parametrize("abandoned", [False, True])
 def test_a_session_that_is_over_leaves_nothing_for_the_garbage_collector(abandoned: bool) -> None:
-    """A look for cycles holds all sessions up."""
+    """A garbage collection that searches for cycles delays all sessions."""
     script = build_script(play(300), say(), turn_detection=VAD)
     transport = GuardedTransport(Hearing(after=hearing(3)))
     session = seated(script, transport)[0]

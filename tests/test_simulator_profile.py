@@ -1,4 +1,4 @@
-"""A run makes a profile of the simulator, whose delays are those that it measured."""
+"""A run can be converted to a profile of the simulator with the delays that it measured."""
 
 from __future__ import annotations
 

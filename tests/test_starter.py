@@ -1,4 +1,4 @@
-"""`rtbench init`: what it writes is good as it stands, and nothing of the user's is lost."""
+"""`rtbench init`: the files that it writes are valid without changes, and the user's files are never overwritten."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A process that does not run while a limit ends: what came is read before anything is decided, and what nobody can
-know is not called the service's timeout.
+"""A process that is suspended when a timeout ends: received data are read before any decision.
 
-The session goes over a real connection. The process is held up as by SIGSTOP: from the request on nothing of it runs
-until its other end, a thread, has said what it has to say.
+If it is unknown when a message arrived, the outcome is not a timeout of the service. The session uses a real
+connection. From the request on the process is busy, as if suspended by SIGSTOP, until a thread has sent the messages of
+the service.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContex
 
 @pytest.fixture(scope="module", autouse=True)
 def stamping() -> None:
-    """The kernel begins to stamp when it gets round to it."""
+    """Wait until the kernel timestamps packets: it enables timestamps with a delay."""
     while not kernel_stamps(GUARD_S):
         pass
 
 
 class HeldUp(Listening):
-    """A listener that holds the process up once the turn's request has left."""
+    """A listener that blocks the process after the turn's request was sent."""
 
     def __init__(self, hold_up: Callable[[], None]) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class HeldUp(Listening):
 
 
 Said = Sequence[bytes] | Close | None
-"""Messages, a close frame, or the end of the stream without one."""
+"""Messages, a close frame, or the end of the stream without a close frame (None)."""
 
 
 def say_all(peer: Peer, messages: Said) -> None:
@@ -75,9 +75,9 @@ def say_all(peer: Peer, messages: Said) -> None:
 def played(
     certificate: tuple[ssl.SSLContext, Path], early: Said, late: Said, *, tls: bool = False
 ) -> tuple[SessionObservation, TurnObservation]:
-    """A session whose process runs again once its service has said `early` and then `late`.
+    """Run a session whose process is blocked until its service has sent `early` and then `late`.
 
-    The limit of the first delta ends between them, however long both take.
+    The timeout of the first delta ends between the two, however long both take.
     """
     with connected_websocket(tls, certificate) as (transport, peer):
 
@@ -113,7 +113,7 @@ def test_a_reply_that_came_within_its_limit_counts_however_late_it_is_read(
 def test_a_reply_that_may_have_begun_within_its_limit_is_not_called_late(
     tls: bool, certificate: tuple[ssl.SSLContext, Path]
 ) -> None:
-    """The kernel stamps what is read together by the last of it."""
+    """Data that are read together have one kernel timestamp: that of the last packet."""
     session, turn = played(certificate, [created("r1"), delta(GA, "audio", "r1")], [done("r1")], tls=tls)
 
     assert (session.outcome, turn.outcome) == ("ok", STARVED)
@@ -142,7 +142,7 @@ def test_a_reply_that_surely_came_too_late_is_the_service_s_timeout(
 def test_an_end_that_may_have_come_within_the_limit_is_told_as_what_it_is(
     early: Said, late: Said, outcome: str, certificate: tuple[ssl.SSLContext, Path]
 ) -> None:
-    """The service has failed, whichever came first."""
+    """The service has failed in either order."""
     session, turn = played(certificate, early, late)
 
     assert (session.outcome, turn.outcome) == (outcome, outcome)

@@ -1,4 +1,4 @@
-"""A new kind of step is a class in the list of kinds, and a line in the table of who plays them."""
+"""A new type of step needs only a class in the table of step types and an entry in the table of handlers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TALK = "steps:\n  - text: One\n  - clap: 0.1\n  - text: Two\n"
 
 @dataclass(frozen=True)
 class Clap(Step):
-    """The caller claps, so long after the turn before has ended."""
+    """The caller claps this many seconds after the end of the previous turn."""
 
     verb: ClassVar = "clap"
 
@@ -41,7 +41,7 @@ class Clap(Step):
 
 @dataclass(frozen=True)
 class ClapWithin(Clap):
-    """The caller claps, so long after the turn before was said."""
+    """The caller claps this many seconds after the input of the previous turn was sent."""
 
     @property
     def within_turn(self) -> bool:
@@ -50,7 +50,7 @@ class ClapWithin(Clap):
 
 @pytest.fixture
 def claps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """When each clap was heard, by the clock of its session."""
+    """Register a handler for claps. Return the instants of the claps on the session's clock."""
     heard_ns: list[int] = []
 
     def clap(session: Session, step: Any) -> None:
@@ -63,7 +63,7 @@ def claps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def written(folder: Path, kind: type[Clap], monkeypatch: pytest.MonkeyPatch, text: str = TALK) -> Path:
-    """A script with claps of this kind, which the reader of scripts knows from now on."""
+    """Write a script with claps of this type, and register the type with the reader of scripts."""
     monkeypatch.setitem(kinds.STEP_TABLES, "clap", kinds.step_table(kind))
     path = folder / "talk.yaml"
     path.write_text(text)

@@ -1,7 +1,7 @@
-"""Whole conversations with the simulator's own behaviour, without a network: every figure against what really happened.
+"""Complete conversations with the simulator's own behaviour, without a network. Every value is compared with the truth.
 
-Both sides share one virtual clock and nothing lies between them, so what the service sends is there at once: the truth
-is what the simulator said and when, what the session sent and when, and the reply's own samples.
+Client and service share one virtual clock, and messages arrive without delay. The ground truth is what the simulator
+sent and when, what the session sent and when, and the samples of the reply.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ LOUD = 3_000
 
 
 def sound(*lengths_ms: float, level: int = LOUD, seed: int = 1) -> np.ndarray[Any, np.dtype[np.int16]]:
-    """Silence, speech, silence, … of these lengths; every sample of speech is equally loud."""
+    """Return silence, speech, silence, … of these lengths. Every sample of speech has the same amplitude."""
     signs = np.random.default_rng(seed).choice([-level, level], round(RATE_HZ * sum(lengths_ms) / 1_000))
     edges = [0, *(round(RATE_HZ * ms / 1_000) for ms in accumulate(lengths_ms))]
     for begin, end in list(pairwise(edges))[::2]:
@@ -116,7 +116,7 @@ def recording(samples: np.ndarray[Any, np.dtype[np.int16]]) -> Pcm:
 
 
 def speak(*lengths_ms: float, chunk_ms: int = 100, paced: bool = True, level: int = LOUD) -> AudioTurn:
-    """A turn of `sound`."""
+    """Return a voice turn with the samples of `sound`."""
     return AudioTurn((recording(sound(*lengths_ms, level=level)),), name="speak", chunk_ms=chunk_ms, paced=paced)
 
 
@@ -125,7 +125,7 @@ REPLIES = [build_reply("long", "I would say so, yes.", sound(170, 1_900, 60, 700
 
 
 class Simulator:
-    """A `LivePeer`: the behaviour of one simulated session. What it does is in `heard` and `said`."""
+    """A `LivePeer` with the behaviour of one simulated session. It records messages in `heard` and `said`."""
 
     def __init__(
         self,
@@ -157,7 +157,7 @@ class Simulator:
 
 
 class PatientTransport(LiveTransport):
-    """Gives up on a session that waits more often, or longer, than any session should."""
+    """A transport that fails if a session waits more often, or longer, than any session should."""
 
     WAITS, NS = 20_000, 600 * S
     waits = 0
@@ -173,8 +173,6 @@ class PatientTransport(LiveTransport):
 
 @dataclass
 class Talked:
-    """A conversation that is over."""
-
     script: PreparedScript
     simulator: Simulator
     turns: list[TurnObservation]
@@ -183,7 +181,7 @@ class Talked:
 
 
 def over_reply(turn: AudioTurn, cue: InterruptTrigger, *, verify: bool = False) -> InterruptStep:
-    """The same words, said while the reply to the turn before is played."""
+    """Return a step with the speech of this turn, spoken during the reply to the previous turn."""
     return InterruptStep(
         InterruptSettings(audio=turn.audio, cue=cue, verify_truncation=verify), name=turn.name, chunk_ms=turn.chunk_ms
     )
@@ -192,7 +190,7 @@ def over_reply(turn: AudioTurn, cue: InterruptTrigger, *, verify: bool = False) 
 def build_script(*steps: Step, dialect: Dialect = GA, limits: Timeouts | None = None,
                  background: BackgroundNoise | None = None, history: int = 0, pipelined: bool = False,
                  **session: Any) -> PreparedScript:  # fmt: skip
-    """`history`: how many messages were said before."""
+    """Return a prepared script. `history` is the number of earlier messages."""
     wanted = SessionSettings(**{"input_transcription": "whisper-1"} | session)
     before = tuple(build_message(f"Word {number}") for number in range(history))
     script = Script(name="talk", path=Path("talk.yaml"), digest="d1", session=wanted, timeouts=limits or Timeouts(),
@@ -227,7 +225,7 @@ def converse(*steps: Step, profile: Profile | None = None, seed: int = 1, dialec
                   Simulator(dialect, profile or default_profile(), seed))  # fmt: skip
 
 
-# What really happened.
+# The ground truth.
 
 NAMES = {
     "response.created": "response_created",
@@ -238,7 +236,7 @@ NAMES = {
     "response.audio_transcript.done": "transcript_done",
     "response.done": "response_done",
 }
-"""The first event of a response by each of these names, in the spelling of the preview, is this instant."""
+"""Event type (in the preview spelling) → the instant of its first occurrence in a response."""
 TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
 METRICS = {
     "ttfa": ("measured_from", "first_audio"),
@@ -256,13 +254,13 @@ METRICS = {
     "input_transcript_total": ("speech_end", "input_transcribed"),
 }
 Exact = Any
-"""`Fraction | int`, which mypy can neither subtract nor order."""
+"""`Fraction | int`. mypy can neither subtract nor order this type."""
 
 
 class Truth:
-    """A conversation in which every turn was answered once, in its order.
+    """The ground truth of a conversation in which every turn got one reply, in order.
 
-    `edges`: of each spoken turn, by its number, the first sample of speech and the one behind the last.
+    `edges`: number of a voice turn → its first sample of speech and the sample after the last.
     """
 
     def __init__(self, talk: Talked, edges: Mapping[int, tuple[int, int]]) -> None:
@@ -275,7 +273,7 @@ class Truth:
         self._appends = [each for each in self._heard if each[1]["type"] == "input_audio_buffer.append"]
 
     def instants(self, number: int) -> dict[str, Exact]:
-        """Every instant of a turn that has happened."""
+        """Return every instant of a turn that occurred."""
         turn = self._turns[number - 1]
         came: dict[str, Exact] = {}
         for sent in self._answer(number):
@@ -310,7 +308,7 @@ class Truth:
         return came
 
     def words(self, number: int) -> tuple[str, str]:
-        """(what the service said in a turn, what it understood of the caller)."""
+        """Return the text of the service's reply in a turn and its transcript of the caller."""
         said = [
             decoded(sent.body) for sent in self._answer(number) if sent.type.endswith(("text.done", "transcript.done"))
         ]
@@ -320,9 +318,9 @@ class Truth:
         return said[0].get("text") or said[0]["transcript"], understood
 
     def microphone(self, number: int, samples: int) -> Fraction:
-        """When a microphone had recorded so many samples (of 24,000 a second) of a turn's recording.
+        """Return when a microphone had recorded this many samples (of 24,000 per second) of a turn's recording.
 
-        From the bytes that the service got, and when it got them.
+        It is computed from the bytes that the service received and their instants.
         """
         begin = [event["event_id"] for _, event in self._appends].index(f"turn-{number}-append-1")
         wanted_s, recorded_s = Fraction(samples, RATE_HZ), Fraction(0)
@@ -333,15 +331,16 @@ class Truth:
         raise AssertionError("the recording was not sent to its end")
 
     def _deltas(self, number: int) -> list[tuple[int, bytes]]:
-        """When which audio of a turn's reply was said."""
+        """Return the audio of a turn's reply with the instants at which it was sent."""
         return [(sent.due_ns, base64.b64decode(decoded(sent.body)["delta"])) for sent in self._answer(number)
                 if sent.audio_bytes]  # fmt: skip
 
     def _played(self, number: int) -> tuple[Fraction | None, Fraction, int]:
-        """(when the first audible sample of a turn's reply is played, ns of silence within it, how many silences).
+        """Return when the first audible sample of a turn's reply is played, the ns of stalls in it, and their number.
 
-        Each delta allows the reply to have begun no earlier than so much before it as was to be played before it; the
-        jitter buffer does so, too. A sample is played when the strictest of the deltas up to its own allows it.
+        From its arrival and the duration of the earlier audio, each delta gives the earliest possible start of
+        playback. So does the jitter buffer. A sample is played as the latest of these starts, up to its own delta,
+        requires.
         """
         deltas, rate = self.deltas(number), self._spoken_as.rate_hz
         samples = [self._spoken_as.decode(data).astype(int) for _, data in deltas]
@@ -354,7 +353,7 @@ class Truth:
         return heard_ns, begun[-1] - begun[0], sum(after > before for before, after in pairwise(begun))
 
     def ends_ns(self, number: int) -> Fraction:
-        """When the last sample of a turn's reply has been played."""
+        """Return when the last sample of a turn's reply has been played."""
         deltas = self.deltas(number)
         _, stalled_ns, _ = self.played(number)
         samples = sum(len(self._spoken_as.decode(data)) for _, data in deltas)
@@ -367,7 +366,7 @@ def decoded(data: bytes) -> dict[str, Any]:
 
 
 def check(talk: Talked, edges: Mapping[int, tuple[int, int]]) -> None:
-    """Every figure of every turn is the truth; what lies within a sample or a reply is so to the nanosecond."""
+    """Check every value of every turn: instants to the ns, durations to 2 ns."""
     truth = Truth(talk, edges)
     for turn in talk.turns:
         instants = truth.instants(turn.turn)
@@ -408,17 +407,17 @@ def truth_of_the_start(talk: Talked) -> dict[str, int]:
 
 
 def truth_of_the_first_answer(talk: Talked, edges: Mapping[int, tuple[int, int]]) -> Exact:
-    """From dialling to the first sound of the first answer, without what the caller took once it was ready."""
+    """Return the time from dialling to the first audible sample, minus the caller's time in the ready session."""
     instants = Truth(talk, edges).instants(1)
     ready_ns = next(sent.due_ns for sent in talk.simulator.said if sent.type == "session.updated")
     origin_ns = instants["request_sent"] if "request_sent" in instants else instants["speech_end"]
     return instants["first_audible"] - START_NS - max(0, origin_ns - ready_ns)
 
 
-# Figures.
+# Metrics.
 
 SPEECH = (30, 700)
-"""Silence and speech of a turn, in ms: no pause that could be taken for the end."""
+"""The silence and speech of a turn in ms, without a pause that a VAD could take for the end."""
 EDGES = (30 * 24, 730 * 24)
 VAD = TurnDetection(silence_duration_ms=400)
 WAYS: dict[str, tuple[TurnDetection | None, tuple[Step, ...]]] = {
@@ -492,7 +491,7 @@ def check_every_figure(way: str, speed: float, format: AudioFormatName | None, d
 
 
 def edge_in_ms(talk: Talked) -> Fraction:
-    """When speech ended after the recording began, by the session and not by the truth."""
+    """Return the end of speech that the session measured, in ms after the true start of the recording."""
     end_ns = talk.turns[0].instants["speech_end"]
     return (end_ns - Truth(talk, {}).microphone(1, 0)) / MS
 
@@ -521,7 +520,7 @@ def test_noise_behind_the_speech_moves_nothing() -> None:
 # A VAD that takes a pause for the end.
 
 HALTING = (30, 500, 600, 500)
-"""Silence, speech, a pause, speech."""
+"""Silence, speech, pause, speech, in ms."""
 
 
 def test_a_pause_that_was_taken_for_the_end_cancels_its_answer_and_fails_the_turn_alone() -> None:
@@ -554,7 +553,7 @@ def test_a_pause_costs_no_request_where_the_client_asks() -> None:
 
 
 class Distant(Simulator):
-    """Hears everything so much later, and is heard as much later."""
+    """A simulator with a one-way network delay of `away_ns` in both directions."""
 
     def __init__(self, dialect: Dialect, profile: Profile, seed: int, away_ns: int) -> None:
         super().__init__(dialect, profile, seed)
@@ -632,15 +631,15 @@ def test_how_late_a_service_speaks_up_by_itself_is_the_truth(speed: float) -> No
     assert [turn.outcome for turn in talk.turns] == ["ok", "ok"]
 
 
-# Whatever is said, and whatever goes wrong.
+# Any script with any fault.
 
 
 Trouble = str | int | bytes | CloseInfo
-"""What befalls an event: it is `lost`, comes `twice`, so many ns late, or behind something else."""
+"""A fault of an event: it is dropped (`lost`), sent `twice`, delayed by this many ns, or preceded by other data."""
 
 
 class Troubled(Simulator):
-    """Has troubles with the events of some numbers. `endless`: no response is ever done."""
+    """A simulator with faults at events of given numbers. With `endless` it never sends `response.done`."""
 
     def __init__(
         self, dialect: Dialect, profile: Profile, seed: int, troubles: Mapping[int, Trouble], *, endless: bool = False
@@ -718,12 +717,12 @@ LIMITS = st.builds(Timeouts, end_of_turn=st.sampled_from([0.5, 3]), first_delta=
 
 
 def sayable(steps: list[Step], dialect: Dialect) -> bool:
-    """Whether a dialect can say all of these."""
+    """Return whether a dialect supports all of these steps."""
     return dialect.lacks.keys().isdisjoint(feature for step in steps for feature in step.features())
 
 
 def playable(steps: list[Step]) -> list[Step]:
-    """The steps without those within a turn that follow none."""
+    """Return the steps, except those within a turn that do not follow a turn."""
     kept: list[Step] = []
     for step in steps:
         if not step.within_turn or (kept and (kept[-1].plays_turn or kept[-1].within_turn)):
@@ -742,7 +741,7 @@ UNASKED = [
     committed("item_x"), speech_started("item_x", audio_start_ms=900), speech_stopped("item_x", audio_end_ms=1_500),
     transcribed("item_x"),
 ]  # fmt: skip
-"""What a service may say at any time."""
+"""Messages that a service may send at any time."""
 CLOSURES = [CloseInfo(code, reason, 0) for code in (1000, 1002, 1006, 1009) for reason in ("", "session expired")]
 TROUBLES: st.SearchStrategy[Mapping[int, Trouble]] = st.dictionaries(
     st.integers(2, 90),
@@ -765,7 +764,7 @@ CALLS = st.builds(
 
 @dataclass
 class Conversation:
-    """A conversation before it is held. `ends_ns`: when the run ends; `responses`: how many its money is for."""
+    """A conversation before its start. `ends_ns`: the end of the run. `responses`: the number that money allows."""
 
     script: PreparedScript
     service: Troubled
@@ -775,7 +774,7 @@ class Conversation:
 
 @st.composite
 def conversations(draw: st.DrawFn) -> Conversation:
-    """Conversations of every kind of step, with a service that may do anything but its part."""
+    """Return a conversation with steps of any type and a service with arbitrary faults."""
     dialect, detection = draw(st.sampled_from(FIRST_OF_FAMILIES)), draw(DETECTIONS)
     within = [INTERRUPTIONS, INTERRUPTIONS, IN_SILENCE] if detection else []
     kinds = st.one_of(SPOKEN, SPOKEN, TYPED, PAUSES, EXPECTATIONS, BESIDE, *within)
@@ -823,7 +822,7 @@ def test_every_conversation_comes_to_an_end_with_one_outcome_a_turn(held: Conver
             "truncate_sent",
                  "truncated")  # fmt: skip
         arrived = {name: at_ns for name, at_ns in turn.instants.items() if name not in later}
-        assert max(arrived.values()) == turn.instants["ended"]  # those above may come later
+        assert max(arrived.values()) == turn.instants["ended"]  # The instants in `later` may be later.
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])

@@ -1,7 +1,7 @@
-"""A dialect that shares nothing with the two that come with the tool: one object, and a session is played and measured.
+"""A dialect that has nothing in common with the shipped ones: one object suffices to run and measure a session.
 
-A walkie-talkie: nobody greets, messages have one key that names them and no ids, one message may say several things,
-and audio has 16,000 samples a second.
+It is like a walkie-talkie. The service sends no greeting. A message has one key as its name and no IDs. One message may
+have several meanings. Audio has 16,000 samples per second.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from tests.memory_transport import MemoryTransport, PeerAnswer
 EMPTY = msgspec.Raw()
 RATE_HZ = 16_000
 PONG = b'{"pong": 1}'
-"""A message that tells nothing."""
+"""A message without information."""
 
 
 class _Wire(msgspec.Struct):
-    """One message of the service: what is in it."""
+    """The content of one message of the service."""
 
     ready: bool = False
     voice: msgspec.Raw = EMPTY
@@ -50,7 +50,7 @@ class _Wire(msgspec.Struct):
 
 
 class Walkie(Dialect):
-    """A made-up dialect."""
+    """An invented dialect."""
 
     name = "walkie"
     message_kinds = MappingProxyType(
@@ -125,7 +125,7 @@ class Walkie(Dialect):
 
 WALKIE = Walkie()
 LOUD = base64.b64encode(b"\xff\x7f" * (RATE_HZ // 10)).decode()
-"""100 ms that are heard from the first sample on."""
+"""100 ms of audio that is audible from its first sample."""
 
 
 @pytest.fixture(autouse=True)
@@ -134,7 +134,7 @@ def _known(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def station(message: bytes) -> Iterable[PeerAnswer]:
-    """A service that takes the settings after 30 ms, and answers a request in 250 ms."""
+    """Yield the answers of a service that confirms settings after 30 ms and answers a request within 250 ms."""
     match [*msgspec.json.decode(message)]:
         case ["tune"]:
             yield 30 * MS, b'{"ready": true}'
@@ -154,7 +154,7 @@ def walked(*steps: Step, **session: Any) -> CompiledScript:
 
 
 def played(path: Path, *steps: Step) -> tuple[SessionObservation, list[TurnObservation], MemoryTransport, Listening]:
-    """A session over a transport without a network, logged in a file."""
+    """Run a session over a transport without a network, and log it to a file."""
     script, transport, listening = walked(*steps).session(0, 0), MemoryTransport(station), Listening()
     log = EventLog(path, hide=str, record_audio=False)
     facts = about("run", RowContext("s", "here", "talk", script.name), script)

@@ -1,4 +1,4 @@
-"""`rtbench validate` names every mistake of a file, with its place."""
+"""`rtbench validate` reports every mistake in a file, with its position."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One reader for all of a user's YAML: whatever the file is for, a mistake is said alike, with its place."""
+"""One reader for all YAML files of a user: a mistake has the same message, with its position, in every type of file."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def value_of(folder: Path, text: str) -> LocatedValue:
 
 
 def content_of(value: LocatedValue) -> object:
-    """What a value holds, all the way down."""
+    """Return the content of a value, recursively."""
     content = value.content()
     if isinstance(content, dict):
         return {name: content_of(inner) for name, inner in content.items()}

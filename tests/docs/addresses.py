@@ -1,4 +1,4 @@
-"""Writes the project's own addresses, `[project.urls]` of pyproject.toml, into every file that names one."""
+"""Write the project's own addresses, `[project.urls]` of pyproject.toml, into every file that contains one."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ OWN = re.compile(
     r"|(?<=uses: )[\w.-]+/rtbench(?=@)"
     r"|(?<=name: )[\w.-]+/rtbench(?=, endpoint)"
 )
-"""An address of this project: of its repository, of its site, and the names that workflows use."""
+"""An address of this project: the repository, the site, or a name that workflows use."""
 FOLDERS = (".github", "bench", "docs", "reports", "rtbench", "scenarios")
 SUFFIXES = {"", ".1", ".ipynb", ".j2", ".json", ".md", ".py", ".sh", ".toml", ".yaml", ".yml"}
 
 
 def written(text: str) -> str:
-    """A file's text with the addresses of `pyproject.toml`."""
+    """Return a file's text with the addresses of `pyproject.toml`."""
     urls = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["urls"]
     repository, site = urls["Repository"], urls["Documentation"]
 
@@ -34,7 +34,7 @@ def written(text: str) -> str:
 
 
 def files() -> Iterator[Path]:
-    """The files that may hold an address; pyproject.toml is where they come from."""
+    """Yield the files that may contain an address, except pyproject.toml, which is their source."""
     inside = (path for folder in FOLDERS for path in (ROOT / folder).rglob("*"))
     for path in (*ROOT.iterdir(), *inside):
         if path.suffix in SUFFIXES and not path.name.startswith(".") and path != PROJECT and path.is_file():
@@ -42,7 +42,6 @@ def files() -> Iterator[Path]:
 
 
 def main() -> None:
-    """Write them."""
     for path in files():
         old = path.read_text(encoding="utf-8")
         if (new := written(old)) != old:

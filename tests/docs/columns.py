@@ -1,4 +1,4 @@
-"""ColumnGroup of docs/run-folder.md and instants of docs/metrics.md: `python -m tests.docs.columns` writes them."""
+"""Columns of docs/run-folder.md and instants of docs/metrics.md: `python -m tests.docs.columns` writes them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tests.made_page import listed, made_anew
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = DOCS / "run-folder.md", DOCS / "metrics.md"
 STAMPS = {"arrival": "", "send": " ↑", "clock": " ◷"}
-"""How the page marks what stamps an instant; most are arrivals."""
+"""The page's symbol for the source of an instant's timestamp. Most are arrivals."""
 
 
 def written(page: str) -> str:
-    """The page with its tables made anew."""
+    """Return the page with its lists regenerated."""
     turns = [some for some in TURNS if some not in IDENTITY]
     return made_anew(
         page,
@@ -36,7 +36,7 @@ def _columns(columns: Iterable[ColumnGroup]) -> str:
 
 
 def _named(names: tuple[str, ...]) -> str:
-    """The names; of the columns of many instants, whose names stand in docs/metrics.md, what they have in common."""
+    """Return the column names. Columns of many instants, which docs/metrics.md lists, become one pattern."""
     endings = [ending for ending in ("_at_ns", "_uncertainty_ns") if all(name.endswith(ending) for name in names)]
     return _code([f"<instant>{endings[0]}"] if endings and len(names) > 3 else names)
 

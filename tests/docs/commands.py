@@ -1,4 +1,4 @@
-"""The commands that the README and the documents tell their readers to type."""
+"""The commands in the README and in the documents."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REDIRECTED = re.compile(r"\s+[>&|].*$")
 
 
 class Command(NamedTuple):
-    """A command of a page, as its words, without comments and redirections. `block`: which of the page's."""
+    """A command of a page as words, without comments and redirections. `block` is the index of its code block."""
 
     page: str
     block: int
@@ -23,7 +23,7 @@ class Command(NamedTuple):
 
 
 def commands() -> Iterator[Command]:
-    """All of them, in the order in which they stand."""
+    """Yield all commands in their order."""
     for page in PAGES:
         for block, text in enumerate(BLOCK.findall(page.read_text(encoding="utf-8").replace("\\\n", " "))):
             for line in text.splitlines():

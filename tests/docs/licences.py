@@ -1,4 +1,4 @@
-"""The licences of what is installed with the package, by metadata: `python -m tests.docs.licences` writes them."""
+"""The licences of the packages that are installed with ours: `python -m tests.docs.licences` writes them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ versions (CycloneDX), and `make schema` writes this page.
 | --- | --- |
 """
 SHORT = 40
-"""The length of a field that names a licence; longer ones are its text."""
+"""The maximum length of a field with a licence's name. A longer field holds the licence's text."""
 
 
 def page() -> str:
-    """The page, with a row for each distribution."""
+    """Return the page with a row for each distribution."""
     rows = sorted(
         {name: _licence(distribution(name).metadata) for name in _needed("rtbench", ("otel",), set())}.items()
     )
@@ -35,7 +35,7 @@ def page() -> str:
 
 
 def _needed(name: str, extras: tuple[str, ...], seen: set[str]) -> Iterator[str]:
-    """The canonical names of a distribution and of all that it needs here."""
+    """Yield the canonical names of a distribution and of all its dependencies on this platform."""
     own = canonicalize_name(name)
     if own in seen:
         return
@@ -48,7 +48,7 @@ def _needed(name: str, extras: tuple[str, ...], seen: set[str]) -> Iterator[str]
 
 
 def _licence(metadata: object) -> str:
-    """The expression, or what older metadata have: a short field, else a classifier."""
+    """Return the licence expression. Older metadata have instead a short field or a classifier."""
     fields = cast(Message, metadata)
     field = fields.get("License-Expression") or fields.get("License") or ""
     classifiers = [text for text in fields.get_all("Classifier") or () if text.startswith("License ::")]

@@ -1,4 +1,4 @@
-"""The table of docs/options.md, as `rtbench options` has it: `python -m tests.docs.options` writes it."""
+"""The list of options in docs/options.md, from `rtbench options`: `python -m tests.docs.options` writes it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "options.md"
 
 
 def written(page: str) -> str:
-    """The page with its table made anew."""
+    """Return the page with its list regenerated."""
     options = OptionCollector()
     add_options(options)
     entries = ((f"`{name}`", _marked(purpose)) for name, _, purpose in options)
@@ -21,7 +21,7 @@ def written(page: str) -> str:
 
 
 def _marked(purpose: str) -> str:
-    """What an option is for, with the words that it takes as code."""
+    """Return an option's purpose with its permitted words as code."""
     said, of, words = purpose.partition("; one of ")
     return said + of + re.sub(r"[\w-]+", r"`\g<0>`", words)
 

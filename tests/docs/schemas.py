@@ -1,7 +1,7 @@
 """Write the JSON Schemas of the tool's files, from their types: `python -m tests.docs.schemas`.
 
-They are made for a release and for the site, and not committed. `make schema` writes them into `reports/schemas`, which
-the wheel contains.
+They are generated for a release and for the site, and are not committed. `make schema` writes them into
+`reports/schemas`, which the wheel contains.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Schema = dict[str, Any]
 
 
 def schemas() -> dict[str, Schema]:
-    """Return every schema by its name; its file is `<name>.schema.json`."""
+    """Return every schema by its name. The file of a schema is `<name>.schema.json`."""
     documents: dict[str, tuple[str, Any]] = {
         "run": ("run.json of a run folder of Realtime Bench", RunDocument),
         "summary": ("summary.json of a run folder of Realtime Bench", SummaryDocument),
@@ -65,12 +65,12 @@ def schemas() -> dict[str, Schema]:
 
 
 def event_log_line() -> Any:
-    """Return the type of a line, from those of `bench.run.replay`; a message of the service may say anything."""
+    """Return the type of a line: the union of those of `bench.run.replay`. A message of the service may be any JSON."""
     return reduce(or_, map(_without_raw, get_args(AnyLine)))
 
 
 def _without_raw(line: type[Input]) -> Any:
-    """The same type, with anything instead of JSON that is passed on unread, which msgspec cannot describe."""
+    """Return the same type with Any instead of `msgspec.Raw` (undecoded JSON), for which msgspec has no schema."""
     made = []
     for field in msgspec.structs.fields(line):
         if field.type is msgspec.Raw:
@@ -88,12 +88,11 @@ def _without_raw(line: type[Input]) -> Any:
 
 
 def schema_text(schema: Schema) -> str:
-    """Return a schema as its file has it."""
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def write(folder: Path = FOLDER) -> None:
-    """Write each into its file."""
+    """Write each schema to its file."""
     folder.mkdir(exist_ok=True)
     for name, schema in schemas().items():
         (folder / f"{name}.schema.json").write_text(schema_text(schema), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What `docs/api.md` says of the Python API holds: its code runs, its columns and types are those of frames."""
+"""The code of `docs/api.md` runs, and its columns and types are those of the frames."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.reports.synthetic import Plan
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 TEXT = re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL)
-"""The page without its code."""
+"""The page without its code blocks."""
 STORED = ROOT / "tests" / "reports" / "stored"
 NAMED = "runs/20261120T091400Z-voice_turns"
 """The run that the page's code loads."""
@@ -36,14 +36,14 @@ def names_in(cell: str) -> set[str]:
 
 
 def rows_of(heading: str) -> list[list[str]]:
-    """The rows of the page's table with this heading, as cells."""
+    """Return the rows of the page's table under this heading, as lists of cells."""
     table = PAGE[PAGE.index(heading) :].split("\n\n", 1)[0].splitlines()[2:]
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table]
 
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
-    """Runs of every kind: with everything, with nothing, killed, older, of the current version."""
+    """Return runs of several kinds: with all data, text only, without sessions, killed, and stored."""
     folder = tmp_path_factory.mktemp("loaded")
     full = Plan(targets=("a", "b"), paired=True, usage=True, limited=True, failed=0.1, refused=1)
     return [

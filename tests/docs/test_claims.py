@@ -1,4 +1,4 @@
-"""Every claim of tests/claims.md names a test that exists."""
+"""Every claim in tests/claims.md names a test that exists."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CLAIM = re.compile(r"- (?P<claim>.+?\.)(?P<tests>(?: `tests/[\w/]+\.py::test_\w+
 
 
 def functions_of(path: str) -> set[str]:
-    """The functions of a file, without importing it."""
+    """Return the names of a file's functions without importing the file."""
     module = ast.parse((ROOT / path).read_text(encoding="utf-8"))
     return {node.name for node in ast.walk(module) if isinstance(node, ast.FunctionDef)}
 

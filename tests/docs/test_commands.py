@@ -1,4 +1,4 @@
-"""Every command line of the README and of the documents is one: its options exist, and the files that it names."""
+"""Every command line in the README and in the documents is valid: its options and its files exist."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.docs.commands import ROOT, commands
 
 
 def of(program: str) -> list[tuple[str, list[str]]]:
-    """(page, arguments) of every command of a program."""
+    """Return (page, arguments) of every command of a program."""
     return [(one.page, [*one.words[1:]]) for one in commands() if one.words[0] == program]
 
 

@@ -1,4 +1,4 @@
-"""The documents name everything that the code has, and their links lead somewhere."""
+"""The documents name everything that the code has, and their links have targets."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def text(page: str) -> str:
 
 
 def code_in(page: str) -> set[str]:
-    """Everything that stands in backticks on a page, and each word of it."""
+    """Return every text in backticks on a page, and each of its words."""
     spans = re.findall(r"`([^`\n]+)`", text(page))
     return {*spans, *(word for span in spans for word in re.split(r"[\s,:<>]+", span))}
 
@@ -79,7 +79,7 @@ def test_the_table_of_options_is_up_to_date() -> None:
 
 
 def test_files_that_the_architecture_names_exist() -> None:
-    """Paths in backticks, from any folder on: `wording/groups.py` is of `reports`. A user's own files are not meant."""
+    """A path in backticks may begin at any folder: `wording/groups.py` is in `reports`. Files of users are excluded."""
     folders = (ROOT / name for name in ("bench", "reports", "rtbench", "scenarios", "tests", "benchmarks", "docs"))
     files = [*ROOT.iterdir(), *(path for folder in folders for path in folder.rglob("*.*"))]
     named = set(re.findall(r"`([\w./-]+\.(?:py|pyx|md|yml|yaml|j2|toml))`", text("ARCHITECTURE.md"))) - {"bench.py"}
@@ -130,7 +130,7 @@ def test_every_address_of_the_project_is_that_of_its_metadata() -> None:
 
 
 def test_commands_in_texts_name_pages_and_sections_that_exist() -> None:
-    """In messages, comments and examples: `rtbench docs NAME#SECTION`, which works from a wheel."""
+    """They are in messages, comments and examples: `rtbench docs NAME#SECTION`, which also works from a wheel."""
     folders = (ROOT / name for name in NAMING)
     texts = [path for folder in folders for kind in ("md", "py", "yml", "yaml") for path in folder.rglob(f"*.{kind}")]
     named = {
@@ -146,7 +146,7 @@ def test_commands_in_texts_name_pages_and_sections_that_exist() -> None:
 
 
 def test_no_message_names_a_file_of_the_docs() -> None:
-    """Whoever installed a wheel has no such file beside them: `manual.see` has the command that prints it."""
+    """An installed wheel has no such file. `manual.see` returns the command that prints the page."""
     named = [
         (path.relative_to(ROOT), node.value)
         for top in ("bench", "reports", "rtbench")
@@ -209,7 +209,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_pages_that_texts_name_exist() -> None:
-    """Outside of links too: in comments, workflows and messages, where no anchor is held."""
+    """Names outside links count, too: in comments, workflows and messages. Their anchors are not checked."""
     texts = [path for kind in ("md", "py", "yml", "yaml") for top in NAMING for path in (ROOT / top).rglob(f"*.{kind}")]
     named = {
         (str(path.relative_to(ROOT)), page)
@@ -230,12 +230,12 @@ def _leads_somewhere(page: Path, link: str) -> bool:
 
 
 def _anchors(page: Path) -> set[str]:
-    """The anchors that code hosts make of headings."""
+    """Return the anchors that code hosts generate from headings."""
     return set(manual.headings(page.read_text(encoding="utf-8")))
 
 
 def _strings(tree: ast.Module) -> Iterable[Any]:
-    """The texts of a module that are no docstrings."""
+    """Yield the strings of a module, except docstrings."""
     documented = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documented:
@@ -246,7 +246,7 @@ def _commands() -> dict[str, Any]:
     return dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 
 
-# The site: links inside `docs/` stay as they are, all others lead to the repository.
+# The site: links within `docs/` stay unchanged, all others lead to the repository.
 
 
 REPOSITORY = site.addresses()["Repository"]

@@ -1,7 +1,7 @@
-"""What users read has the field's terms: none of the words that only this tool once used as terms.
+"""Texts for users have the terms of the field, and none of the words that only this tool once used as terms.
 
-In scope: every string literal of the tool, which is what screens, pages, help, columns, and schemas are made of, but
-for docstrings and the words of vendors; and the prose of README and docs, but for code.
+The tests check all string literals of the tool (screens, pages, help, columns and schemas consist of them), except
+docstrings and the words of vendors. They also check the prose of README and docs, except code.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ WORDS = (
 )  # fmt: skip
 FORBIDDEN = re.compile(rf"\b({'|'.join(WORDS)})\b", re.IGNORECASE)
 ORDINARY = (
-    # superlatives and bounds in running English
+    # superlatives and bounds in ordinary English
     *("at least", "at most", "most often", "most sessions", "most turns", "needs most", "than at most"),
     *("which has most", "the most", "least squares"),
-    # to look at something, to wait for something: verbs
+    # the verbs: to look at something, to wait for something
     *(
         "look at",
         "look into",
@@ -40,12 +40,12 @@ ORDINARY = (
         "waits for",
     ),
     *("kept up", "keeps up", "no row is lost", "do not use these results"),
-    # kinds that code calls so, which no screen shows
+    # names in code that no screen shows
     *("no_analysis", "final_analysis", "no figure"),
 )
-"""Ordinary English that these words are allowed in."""
+"""Phrases of ordinary English that may contain these words."""
 VENDORS = ("bench/simulator/refusals.py", "bench/simulator/answering/lifecycle.py")
-"""Modules with the words of services, which the simulator repeats."""
+"""Modules with messages of services, which the simulator repeats."""
 MODULES = [
     module
     for package in ("bench", "reports", "rtbench", "scenarios")
@@ -58,15 +58,15 @@ PAGES = [
     *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "scenarios").rglob("*.yaml"))),
 ]
 NO_PROSE = re.compile(r"`[^`]*`|--[a-z-]+|\]\([^)]*\)|<[^>]*>")
-"""Code, options, targets of links, and tags."""
+"""Code, options, link targets, and tags."""
 FENCED = re.compile(r"```.*?```|<!-- made:.*?<!-- end -->", re.DOTALL)
-"""Code blocks of a page, and tables that are made from literals."""
+"""Code blocks of a page, and tables that are generated from literals."""
 CODE = re.compile(r"[a-z0-9_.:/+-]*")
-"""A literal without a space or a capital is a name, not a text."""
+"""A literal without a space or a capital letter is a name, not a text."""
 
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield each literal of a module that is no docstring and no name, with its line."""
+    """Yield each literal of a module, with its line, that is neither a docstring nor a name."""
     module = ast.parse(path.read_text(encoding="utf-8"))
     docstrings = {id(node.value) for node in ast.walk(module) if isinstance(node, ast.Expr)}
     for node in ast.walk(module):
@@ -77,7 +77,7 @@ def texts(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def found_in(text: str) -> list[str]:
-    """Return the forbidden words of a text, without those in ordinary English."""
+    """Return the forbidden words of a text, except those in ordinary phrases."""
     rest = text.lower()
     for phrase in ORDINARY:
         rest = rest.replace(phrase, "")
@@ -96,7 +96,7 @@ def test_no_help_uses_a_coined_word_as_a_term() -> None:
 
 
 def helps(command: Any) -> Iterator[str]:
-    """The help of a command, of its options and of those below it."""
+    """Yield the help of a command, of its parameters, and of its subcommands."""
     yield command.help or ""
     yield from (str(getattr(one, "help", None) or "") for one in command.params)
     for below in getattr(command, "commands", {}).values():

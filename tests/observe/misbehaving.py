@@ -1,4 +1,4 @@
-"""Sessions whose service does anything but its part, for tests and fuzzing, and what holds of them all the same."""
+"""Sessions with a service that violates the protocol, for tests and fuzzing, and the properties that still hold."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def failed(code: str | None, type_: str = "server_error") -> bytes:
 def played(
     dialect: Dialect, outputs: list[str], came: list[bytes], gaps_ms: list[int], end: Callable[[Timeline, int], None]
 ) -> tuple[Timeline, list[TurnObservation]]:
-    """What a session that behaves makes of a service that may not."""
+    """Run a correct session with a service that may misbehave. Return its timeline and its turns."""
     timeline = Timeline(SessionStart(AT_NS, len(outputs), Timeouts(first_delta=3, next_delta=3, response=4)), dialect)
     taken: list[TurnObservation] = []
     left = list(enumerate(outputs, 1))
@@ -71,11 +71,11 @@ def played(
             taken += timeline.pop_turns(now_ns)
     end(timeline, now_ns + 1)
     taken += timeline.pop_turns(now_ns + 1)
-    return timeline, sorted(taken, key=lambda turn: turn.turn)  # a turn whose transcript is due comes later
+    return timeline, sorted(taken, key=lambda turn: turn.turn)  # a turn that awaits its transcript is delivered later
 
 
 def check_ended(timeline: Timeline, turns: list[TurnObservation]) -> None:
-    """What holds of a session that is over, however it went: one outcome a turn, and counts that add up."""
+    """Check the properties of any ended session: each turn has one outcome, and the counts add up."""
     session = timeline.session()
     assert [turn.turn for turn in turns] == list(range(1, session.turns_started + 1))
     assert session.turns_ended == session.turns_started
@@ -91,7 +91,7 @@ def check_ended(timeline: Timeline, turns: list[TurnObservation]) -> None:
 
 
 def check_instants(turn: TurnObservation) -> None:
-    """What holds of the instants of any turn, however it went."""
+    """Check the properties of the instants of any turn."""
     instants = turn.instants
     while_open = {at_ns for name, at_ns in instants.items() if name != "input_transcribed" and "audible" not in name}
     assert turn.start_ns <= min(while_open)
@@ -106,7 +106,7 @@ def check_instants(turn: TurnObservation) -> None:
 
 
 def whole_log(random: Random) -> tuple[Dialect, list[str], list[bytes]]:
-    """A dialect, the outputs of some turns, and all that a service says to them when all goes well."""
+    """Return a dialect, the outputs of some turns, and all messages of a service that answers them correctly."""
     dialect, outputs = random.choice(list(REALTIME.values())), random.choices(("audio", "text"), k=random.randint(1, 3))
     came = [session_created(), session_updated()]
     for number, output in enumerate(outputs, 1):
@@ -123,7 +123,7 @@ JUNK = (
 
 
 def spoil(came: list[bytes], random: Random, *ways: str) -> None:
-    """Lose, double or move a message, spoil it, or mix junk in."""
+    """Drop, double, move or corrupt a message, or insert an unexpected one."""
     place = random.randint(0, len(came))
     match random.choice(ways):
         case "drop":
@@ -133,7 +133,7 @@ def spoil(came: list[bytes], random: Random, *ways: str) -> None:
         case "move" if came:
             came.insert(place, came.pop(random.randrange(len(came))))
         case "document" if place < len(came):
-            with suppress(ValueError, RecursionError):  # it was spoilt before
+            with suppress(ValueError, RecursionError):  # it was corrupted before
                 came[place] = dumped(spoilt_document(random, json.loads(came[place])), random.choice(LEVELS)).encode()
         case "bytes" if place < len(came):
             came[place] = spoilt_bytes(random, came[place])
@@ -149,7 +149,7 @@ ENDS: tuple[Callable[[Timeline, int], None], ...] = (
 
 
 def played_badly(random: Random, *ways: str) -> tuple[Timeline, list[TurnObservation]]:
-    """What a timeline makes of a log that was spoilt in some of these ways, and cut off."""
+    """Return the timeline and the turns for messages that are corrupted in some of these ways and end early."""
     dialect, outputs, came = whole_log(random)
     for _ in range(random.randint(0, 8)):
         spoil(came, random, *ways)

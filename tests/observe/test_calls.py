@@ -1,4 +1,4 @@
-"""Turns in which the service calls functions, answers in several items, or speaks fillers while its caller waits."""
+"""Turns in which the service calls functions, answers in several items, or sends fillers while its caller waits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.helpers import LOUD, MS, Talk, after_ms, at, created, done, error, me
 
 
 def item(kind: str, response_id: str, item_id: str, **fields: Any) -> bytes:
-    """An item of a response begins, or is whole (`kind`: added, done)."""
+    """Return the event that an item of a response was added, or is done (`kind`)."""
     described = {"id": item_id, "type": "message"} | fields
     return message(f"response.output_item.{kind}", response_id=response_id, item=described)
 
@@ -36,7 +36,7 @@ def audio(response_id: str, item_id: str, payload: str = LOUD) -> bytes:
 
 
 def called(talk: Talk, at_ms: float = 100, response_id: str = "r1", *call_ids: str) -> None:
-    """A response calls functions, one 10 ms after the other, and is done 10 ms after the last."""
+    """Receive a response that calls functions at intervals of 10 ms. It is done 15 ms after the last call was added."""
     talk.hear(at_ms, created(response_id))
     for number, call_id in enumerate(call_ids or ("c1",), 1):
         talk.hear(at_ms + 10 * number, call_added(response_id, call_id, f"function_{call_id}"))
@@ -183,7 +183,7 @@ def test_the_service_has_its_limit_again_for_the_response_after_a_call() -> None
 
 
 def preamble(talk: Talk, phases: tuple[str | None, str | None]) -> TurnObservation:
-    """A response says something at 100 ms, and something else at 2,000 ms; 100 ms of sound each."""
+    """Return a turn with two items of 100 ms of sound, at 100 ms and at 2,000 ms."""
     talk.ask(0, jitter_buffer_ns=50 * MS)
     talk.hear(90, created("r1"))
     for at_ms, item_id, phase in ((100, "i1", phases[0]), (2_000, "i2", phases[1])):
@@ -262,7 +262,7 @@ def updated(**settings: Any) -> bytes:
 
 
 def filled(*, service_responds: bool = False) -> Talk:
-    """Return a talk in which a function runs while the service says a filler, from 400 to 600 ms."""
+    """Return a talk in which a function runs and the service sends a filler from 400 to 600 ms."""
     talk = Talk(service_responds=service_responds)
     if service_responds:
         speaks(talk, end_ms=50, functions=True)

@@ -1,4 +1,4 @@
-"""A service that speaks first, and an agent that takes a call and is not heard."""
+"""A service that speaks first, and an agent that accepts a call but is never audible."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PLAN = TurnPlan(
 
 
 def called() -> Timeline:
-    """A call that was just answered, whose caller waits for a greeting."""
+    """Return the timeline of a call that was just accepted. Its caller waits for a greeting."""
     timeline = Timeline(SessionStart(AT_NS, 1, Timeouts(), service_responds=True), GPT_LIVE, reply_format="g711_ulaw")
     timeline.tell(inputs.Connected({"opened": at(10)}, {}))
     receive(timeline, READY_MS, f'{{"type":"{STARTED}","session":{{"id":"s"}}}}'.encode())
@@ -52,7 +52,7 @@ def receive(timeline: Timeline, at_ms: float, data: bytes) -> None:
 
 
 def hear(timeline: Timeline, samples: np.ndarray, after_ms: float = 0) -> None:
-    """Hear these samples in frames, from so long after the session is ready on."""
+    """Receive these samples in frames, from `after_ms` after the session is ready."""
     size = 8 * FRAME_MS
     for number in range(len(samples) // size):
         audio = base64.b64encode(G711_ULAW.encode(samples[number * size :][:size])).decode()
@@ -90,7 +90,7 @@ def test_a_service_that_does_not_greet_is_waited_for_as_long_as_for_a_first_delt
 
 @pytest.mark.parametrize(("behind", "level_db"), [("silence", 0), ("a room", 20)])
 def test_a_reply_that_is_interrupted_falls_silent_with_its_last_sound(behind: str, level_db: float) -> None:
-    """And not with the stream, which goes on; in noise as soon as the voice cannot be told from it."""
+    """It falls silent although the stream continues; in noise, as soon as the voice cannot be distinguished from it."""
     said = stream(behind, level_db, G711_ULAW, 1)
     (begin, end), *_ = said.sounds
     interrupted_ms = READY_MS + (begin + end) / 2 / 8
@@ -125,19 +125,19 @@ TEXT = msgspec.json.encode({"kind": "hello"})
 
 
 def noise() -> BinaryMessage:
-    """A frame of noise that is always of the same level."""
+    """Return a frame of noise. All frames have the same level."""
     return BinaryMessage(PCM16_16K.encode(RNG.normal(0, 3_000, SAMPLES).astype(np.int16)))
 
 
 def voice(number: int) -> BinaryMessage:
-    """A frame of a voice that never pauses."""
+    """Return a frame of a voice without pauses."""
     level = 3_000 + 2_500 * np.sin(number / 3)
     tone = level * np.sin(2 * np.pi * 220 * (np.arange(SAMPLES) + number * SAMPLES) / RATE_HZ)
     return BinaryMessage(PCM16_16K.encode(tone.astype(np.int16)))
 
 
 def ended(frames: Iterable[bytes], *, spoken: bool = True, before: Iterable[bytes] = ()) -> TurnObservation:
-    """How a turn ends: frames come every 20 ms, `before` its speech has ended or after; then time passes."""
+    """Return a turn with a frame every 20 ms, before and after the end of its speech. Then its deadlines pass."""
     limits = Timeouts(first_delta=12, response=20, turn=60)
     timeline = Timeline(SessionStart(AT_NS, 1, limits, service_responds=True), DIALECTS["pcm"], reply_format=FORMAT)
     timeline.tell(inputs.Connected({"opened": AT_NS}, {}))

@@ -1,4 +1,4 @@
-"""Replies that are interrupted: when the caller is heard, when the player is silent, what is cut."""
+"""Interrupted replies: the detection of the caller, the silence of the player, and the truncated item."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.helpers import (
 
 CANCELLED = {"status": "cancelled", "type": "cancelled", "reason": "turn_detected"}
 SECOND = base64_of(48_000)
-"""One second of silence, as audio."""
+"""One second of silence, in Base64."""
 
 
 def audio(item_id: str = "item_a", payload: str = SECOND, response_id: str = "r1") -> bytes:
@@ -49,13 +49,13 @@ def truncated(item_id: str = "item_a") -> bytes:
 
 
 def retrieved(audio_ms: int = 0, transcript: str | None = None, item_id: str = "item_a", **part: Any) -> bytes:
-    """What the service keeps of an item; `part` has more of it, or else."""
+    """Return an item as the service stores it. `part` adds keys to its content or replaces them."""
     content = {"type": "output_audio", "audio": base64_of(48 * audio_ms), "transcript": transcript} | part
     return message("conversation.item.retrieved", item={"id": item_id, "type": "message", "content": [content]})
 
 
 def playing(kind: InterruptionKind = "speech", *, seconds: int = 4, whole: bool = False, verify: bool = False) -> Talk:
-    """So many seconds of a reply come at 100 ms, and are played from 150 ms on; `whole`: the response is done."""
+    """Return a talk with seconds of a reply, received at 100 ms, played from 150 ms. `whole`: the response is done."""
     talk = Talk(service_responds=True)
     talk.ask(0, jitter_buffer_ns=50 * MS)
     talk.timeline.tell(inputs.InterruptionAwaited(kind, verify))
@@ -67,14 +67,14 @@ def playing(kind: InterruptionKind = "speech", *, seconds: int = 4, whole: bool 
 
 
 def cue_ns(talk: Talk, cue: InterruptTrigger) -> int | None:
-    """When the reply is to be interrupted, as far as that is known."""
+    """Return when the reply is to be interrupted, if that is known."""
     turn = talk.timeline.turns.interrupted
     assert turn is not None
     return turn.trigger_ns(cue)
 
 
 def interrupts(talk: Talk, at_ms: float, number: int = 2) -> None:
-    """The caller begins to speak."""
+    """Start the caller's speech."""
     talk.begin_speech(at_ms, number)
 
 
@@ -120,7 +120,7 @@ def test_a_reply_that_was_there_before_it_was_interrupted_is_interrupted_all_the
 
 
 def test_a_response_that_ended_by_itself_was_not_stopped_by_the_interruption() -> None:
-    """It goes on when the caller begins to speak, and is done before the service hears that."""
+    """The response is still open when the caller begins to speak, and done before the service detects the speech."""
     talk = playing()
     interrupts(talk, 1_000)
     talk.hear(1_040, audio())
@@ -340,11 +340,11 @@ def test_an_interrupted_turn_still_waits_for_its_transcription() -> None:
     assert talk.only(601).outcome == "interrupted"
 
 
-# What the service keeps of a reply that was cut.
+# The content that the service stores of a truncated reply.
 
 
 def cut(heard_ms: int = 930) -> Talk:
-    """A reply that speech has interrupted, with its truncate, at 1,081 ms; it is over."""
+    """Return a talk whose reply was interrupted by speech. It was truncated at 1,081 ms and its turn is over."""
     talk = playing(whole=True, verify=True)
     interrupts(talk, 1_000)
     talk.hear(1_080, speech_started("item_b"))
@@ -353,7 +353,7 @@ def cut(heard_ms: int = 930) -> Talk:
 
 
 def asked(heard_ms: int = 930) -> Talk:
-    """The same; the service has said that it cut the item, and was asked to show it."""
+    """Return the same talk after the service has confirmed the truncation and was asked to return the item."""
     talk = cut(heard_ms)
     assert talk.work(1_082, RetrieveItem) == []
     talk.hear(1_100, truncated())

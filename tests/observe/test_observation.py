@@ -1,4 +1,4 @@
-"""What an observation derives from its instants."""
+"""The values that an observation derives from its instants."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.examples import thorough
 from tests.helpers import AT_NS, MS, at, build_observation, build_session
 
 NOTHING_ELSE = {"stall_duration_ns": None, "network_rtt_ns": None}
-"""No measured time that is a column of its own."""
+"""No durations from columns of their own."""
 
 
 def test_a_turn_s_metrics_are_differences_of_its_instants() -> None:
@@ -42,7 +42,7 @@ def test_a_turn_s_metrics_are_differences_of_its_instants() -> None:
 
 
 MEASURED: dict[str, tuple[dict[str, float], str | None, dict[str, float]]] = {
-    # (instants, the origin, measures; ms)
+    # (instants in ms, measured_from, metrics in ms)
     "a text turn and a transcription have theirs":
         ({"request_sent": 1, "committed": 2, "first_text": 31, "input_transcribed": 52}, "request_sent",
          {"ttft": 30, "input_transcript": 50}),
@@ -211,7 +211,7 @@ def test_a_metric_names_instants_and_columns_that_a_row_has(metric: Metric) -> N
     assert metric.sentence.endswith(".")
 
 
-# Segments of voice_to_voice.
+# The segments of voice_to_voice.
 
 SPOKEN = {"speech_end": 0, "speech_stopped": 500, "committed": 510, "response_created": 560, "first_audio": 900,
           "first_audible": 1_100}  # fmt: skip

@@ -1,4 +1,4 @@
-"""Where sound begins and ends in a stream that never stops: voices, and tones that lie behind none."""
+"""The begin and end of sounds in a stream that never stops: voices, and tones without background noise."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ STREAMS = st.builds(
     st.integers(0, 999),
     st.lists(st.tuples(st.sampled_from([0, 3, 60, 900, 6_000]), st.integers(1, 4_000)), min_size=1, max_size=8),
 )
-"""Samples at 8 kHz in stretches of several levels."""
+"""Samples at 8 kHz in segments of several levels."""
 
 
 def marks(samples: Samples, cuts: Sequence[int] = (), rate_hz: int = 8_000) -> list[tuple[str, int]]:
-    """The begins and ends, as samples of the stream, which is heard in pieces."""
+    """Return the begins and ends of sounds as sample numbers. The detector receives the stream in pieces."""
     ear, found = OnsetDetector(rate_hz), list[tuple[str, int]]()
     for begin, end in pairwise([0, *sorted(cuts), len(samples)]):
         found += [(mark.what, end - mark.back) for mark in ear.hear(samples[begin:end]) if mark.what != "sounds"]
@@ -121,7 +121,7 @@ def test_the_loudest_samples_overflow_nothing() -> None:
     ids=lambda value: str(value) if isinstance(value, int) else f"{value[0]} {value[1]}",
 )
 def test_a_begin_is_off_by_no_more_than_its_bound(behind: tuple[str, float], seed: int) -> None:
-    """A chord of music that is struck 28 ms before a voice is taken for its begin."""
+    """With seed 1,004, a chord of music 28 ms before a voice is taken for the begin of the voice."""
     if behind[0] == "other voices":
         pytest.skip("voices behind the voice are sound like any other")
     errors = known.errors(*behind, PCM16_8K, seed)
@@ -152,7 +152,7 @@ TONES_HZ = {
 }  # fmt: skip
 FRAME_MS = 20
 QUIET_MS = 1_500
-"""Silence behind a sound, by which it is known that it is over."""
+"""The silence after a sound that suffices to detect its end."""
 
 
 def tone(format: AudioFormat, length_ms: float, *tones_hz: float, level: float = 0.1) -> np.ndarray:
@@ -165,18 +165,18 @@ def silence(format: AudioFormat, length_ms: float) -> np.ndarray:
 
 
 def coded(format: AudioFormat, *parts: np.ndarray) -> Samples:
-    """Return parts, one after the other, as they are received in this format."""
+    """Return the concatenated parts as they are received in this format."""
     return format.decode(format.encode(to_pcm16(np.concatenate(parts).astype(np.float32))))
 
 
 def edges_ms(format: AudioFormat, *parts: np.ndarray) -> list[tuple[str, int]]:
-    """Where sound begins and ends in a stream, in whole milliseconds."""
+    """Return the begins and ends of sounds in a stream, in whole ms."""
     found = marks(coded(format, *parts), rate_hz=format.rate_hz)
     return [(what, round(sample * 1_000 / format.rate_hz)) for what, sample in found]
 
 
 def behind(name: str, level_db: float, format: AudioFormat, seed: int, length_ms: int) -> np.ndarray:
-    """What lies behind voices, from anywhere in it on."""
+    """Return background noise of this type, from a random position."""
     rng, count = np.random.default_rng(seed), format.rate_hz * length_ms // 1_000
     level = float(np.mean([known.rms(each) for each in known.voices(format.rate_hz)]))
     begin = int(rng.integers(count))
@@ -198,7 +198,7 @@ def test_a_tone_that_a_stream_begins_with_is_heard_from_its_first_sample_on_as_l
     [*(("tone", length_ms) for length_ms in range(45, 800, 35)), *(("noise", ms) for ms in range(45, 550, 35))],
 )
 def test_whatever_a_stream_begins_with_is_a_sound_if_it_stops(kind: str, length_ms: int) -> None:
-    """Noise that stops later may have been behind a voice that never spoke."""
+    """Noise that lasts longer may be the background of a voice that never spoke."""
     noise = np.random.default_rng(1).normal(0, 0.05, PCM16_8K.rate_hz * length_ms // 1_000)
     sound = tone(PCM16_8K, length_ms, 1_000) if kind == "tone" else noise
     (_, begin), (_, end) = edges_ms(PCM16_8K, sound, silence(PCM16_8K, QUIET_MS))
@@ -258,7 +258,7 @@ def test_a_tone_is_told_from_noise_by_50_ms(name: str) -> None:
 
 
 def replies(detector: ReplyDetector, came: Iterable[tuple[int, Samples]]) -> list[tuple[EventKind, int]]:
-    """The first delta of each reply, by its arrival, and its end, as ms at which they are."""
+    """Return the arrival of each reply's first delta, and the end of each reply, in ms."""
     found = list[tuple[EventKind, int]]()
     for at_ms, samples in came:
         arrival = Arrival(AT_NS + at_ms * MS)
@@ -277,7 +277,7 @@ def frames(samples: Samples, begin_ms: int = 0) -> Sequence[tuple[int, Samples]]
 
 @pytest.mark.parametrize("length_ms", [200, 400, 1_000, 5_000])
 def test_an_agent_that_beeps_and_then_sends_nothing_has_replied(length_ms: int) -> None:
-    """And what it says later is another reply."""
+    """Its next sound is another reply."""
     beep, later_ms = coded(PCM16_8K, tone(PCM16_8K, length_ms, 1_000)), length_ms + 3_000
     said = coded(PCM16_8K, known.voices(8_000)[3][:8_000])
     found = replies(ReplyDetector(PCM16_8K, SILENCE_NS, pauses=True), [*frames(beep), *frames(said, later_ms)])

@@ -1,4 +1,4 @@
-"""The simulated player: when a caller hears the reply, and what silence it is forced into."""
+"""The simulated player: the instant at which a caller hears the reply, and the stalls of playback."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def raw(data: bytes) -> msgspec.Raw:
 
 
 def sound(silent_ms: float, loud_ms: float = 0, audio: AudioFormat = PCM, level: int = 5_000) -> bytes:
-    """So much silence, then so much sound."""
+    """Return silence followed by sound."""
     samples = np.zeros(round(audio.rate_hz * (silent_ms + loud_ms) / 1_000), np.int16)
     samples[round(audio.rate_hz * silent_ms / 1_000) :] = level
     return audio.encode(samples)
 
 
 def played(*deltas: tuple[float, bytes], jitter_ms: float = 50, audio: AudioFormat = PCM) -> ItemPlayer:
-    """Deltas that come so many ms after the first."""
+    """Return a player that received these deltas, each at its time in ms."""
     player = ItemPlayer(audio, round(jitter_ms * MS), AT_NS)
     for at_ms, data in deltas:
         assert player.add(AT_NS + round(at_ms * MS), len(data), raw(data))
@@ -100,12 +100,12 @@ def test_a_silhouette_is_played_as_the_audio_that_it_stands_for(audible: int | N
     assert (heard_ms(player), (player.ends_ns - AT_NS) / MS) == (heard, 250)
 
 
-# However the audio is cut, and whenever it comes.
+# Audio in deltas of any size, at any time.
 
 
 @st.composite
 def replies(draw: st.DrawFn) -> tuple[AudioFormatName, list[bytes]]:
-    """A reply in any number of deltas of whole samples."""
+    """Return a reply in any number of deltas of whole samples."""
     name = draw(FORMAT_NAMES)
     audio = FORMATS[name]
     samples = sound(draw(st.integers(0, 60)), draw(st.integers(0, 40)), audio)
@@ -153,10 +153,10 @@ def test_what_is_heard_is_what_a_player_plays_that_holds_every_sample_apart(
     assert player.stall_count == ran_dry
 
 
-# How far what it says can be off.
+# The uncertainty of its results.
 
 ARRIVED = st.lists(st.tuples(st.integers(0, 120), st.integers(0, 200), st.integers(0, 200)), min_size=1, max_size=12)
-"""Of each delta: ms after the one before, how much earlier it may have come, and how much earlier it did at most."""
+"""For each delta: ms since the one before, the uncertainty of its arrival, and a maximum of its actual error, in ms."""
 
 
 @thorough

@@ -1,4 +1,4 @@
-"""What the caller's end of a line plays, and when it says that a mark was played."""
+"""The audio that the caller's end of a call plays, and when it reports that a mark was played."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ END_MS = BEGIN_MS + 200
 
 
 def detector_after(*messages: tuple[int, bytes]) -> ReplyDetector:
-    """A detector that has heard these messages, each at its ms."""
+    """Return a detector that has received silence and then these messages, each at its time in ms."""
     detector = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True)
     for at_ms, data in (*QUIET, *messages):
         heard(detector, PCM.decode(data), at_ms)
@@ -50,7 +50,7 @@ def detector_after(*messages: tuple[int, bytes]) -> ReplyDetector:
 
 
 def heard(detector: ReplyDetector, events: Sequence[ServerEvent], at_ms: int) -> list[tuple[EventKind, str]]:
-    """What a detector makes of events that come at an instant, without the words of replies."""
+    """Return the type and status of the detector's events at an instant, without transcripts."""
     arrival = Arrival(at_ms * MS)
     pairs = detector.events_in(detector.listened(events, arrival), arrival)
     return [(event.kind, event.status) for event, _ in pairs if event.kind is not EventKind.TRANSCRIPT_DONE]
@@ -152,7 +152,7 @@ def test_a_clear_ends_the_reply_that_it_cuts_and_not_one_that_was_played() -> No
 
 
 STALLED = (*range(400, 640, 40), 660, 680, 700, 720)
-"""The last of them come behind a `clear` at 650, by which all that came before was played."""
+"""The last frames come after a `clear` at 650 ms. All frames before it had been played."""
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ STALLED = (*range(400, 640, 40), 660, 680, 700, 720)
 def test_what_an_agent_takes_back_that_it_said_into_a_pause_of_its_caller_is_not_its_answer(
     said_ms: Sequence[int], cleared_ms: int
 ) -> None:
-    """It hears that its caller goes on, before or after that is said to the end, and answers again."""
+    """The agent detects, before or after the end of its reply, that its caller continues, and answers again."""
     timeline = Timeline(SessionStart(AT_NS, 1, Timeouts(), service_responds=True), ACS)
     plan = TurnPlan(
         1,
@@ -197,7 +197,7 @@ def test_what_an_agent_takes_back_that_it_said_into_a_pause_of_its_caller_is_not
 
 
 def test_what_goes_on_after_a_clear_with_no_pause_is_of_the_reply_that_was_cut() -> None:
-    """It was under way, or the agent does not stop; what comes after a pause is another reply."""
+    """That audio was on its way, or the agent does not stop. Audio after a pause is another reply."""
     cut_ms, clear = BEGIN_MS + 500, ServerEvent(EventKind.CLEARED, "clear")
     detector = detector_after(*((BEGIN_MS, LOUD) for _ in range(100)))
     heard(detector, [clear], cut_ms)
@@ -216,11 +216,11 @@ def test_what_goes_on_after_a_clear_with_no_pause_is_of_the_reply_that_was_cut()
 JITTER_NS = 50 * MS
 BEHINDS = [behind for behind in onsets.BEHIND if behind[0] not in ("other voices", "a room")]
 Late = list[tuple[int, int]]
-"""(a frame, how many ms late it is), in any order."""
+"""(frame number, its delay in ms), in any order."""
 
 
 def before(behind: tuple[str, float], voice: int, ahead_ms: int, tail_ms: int = 500) -> tuple[Samples, int]:
-    """A stream that holds a recording before what lies behind it, and the sample with which that begins."""
+    """Return a recorded voice with background noise from `ahead_ms` on, and the voice's first sample."""
     rate_hz, said = G711_ULAW.rate_hz, onsets.voices(G711_ULAW.rate_hz)
     begin = rate_hz * ahead_ms // 1_000
     clean = np.concatenate([np.zeros(begin), said[voice][: 2 * rate_hz], np.zeros(rate_hz * tail_ms // 1_000)])
@@ -236,7 +236,7 @@ def frames_of(samples: Samples, format: AudioFormat) -> list[ServerEvent]:
 
 
 def arrivals_ms(count: int, late: Late) -> list[int]:
-    """When frames come of which some are late: none overtakes another."""
+    """Return the arrivals of frames, some of which are delayed. The order of frames is kept."""
     lateness = dict(late)
     came = (FRAME_MS * number + lateness.get(number, 0) for number in range(count))
     return np.maximum.accumulate(list(came)).tolist()
@@ -251,7 +251,7 @@ def arrivals_ms(count: int, late: Late) -> list[int]:
 def test_a_voice_that_begins_among_frames_that_come_late_is_heard_when_its_bound_says(
     behind: tuple[str, float], voice: int, ahead_ms: int, late: Late
 ) -> None:
-    """A frame that is late is heard when it comes, and one behind it that is not in its own time."""
+    """A delayed frame is played when it arrives. A following frame that is not delayed is played at its own time."""
     samples, begin = before(behind, voice, ahead_ms)
     frames = frames_of(samples, G711_ULAW)
     came_ms = arrivals_ms(len(frames), late)
@@ -275,7 +275,7 @@ def test_a_voice_that_begins_among_frames_that_come_late_is_heard_when_its_bound
 def test_noise_that_is_sent_all_the_time_is_no_voice_once_frames_have_come_late(
     behind: tuple[str, float], gap_ms: int
 ) -> None:
-    """They all come at once then, and a `clear` behind them: what was not there is no silence that the noise is in."""
+    """The delayed frames arrive together, followed by a `clear`. The gap before them is not a silence."""
     samples, begin = before(behind, 0, 2_000, tail_ms=3_000)
     frames, late = frames_of(samples, G711_ULAW), begin // 160 + 10
     came_ms, cleared = arrivals_ms(len(frames), [(late, gap_ms)]), begin // 160 + 100
@@ -294,7 +294,7 @@ def test_noise_that_is_sent_all_the_time_is_no_voice_once_frames_have_come_late(
 
 
 def test_silence_that_came_ahead_of_a_voice_is_not_of_its_reply() -> None:
-    """However long it came ahead of its time: what is held back for a begin is half a second at most."""
+    """Silence may arrive arbitrarily early, but the detector holds back at most half a second for a sound's begin."""
     detector = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True)
     for number in range(3_000):
         heard(detector, PCM.decode(SILENT), max(0, number * FRAME_MS - 200))
@@ -311,10 +311,10 @@ def test_silence_that_came_ahead_of_a_voice_is_not_of_its_reply() -> None:
 
 FRAME_NS = 20 * MS
 LARGEST_NS = MS
-"""The largest error of a stamp."""
+"""The largest error of a timestamp."""
 MINUTES = 10
 Frames = list[tuple[int, int, int]]
-"""When each frame came by its stamp, how much earlier that may really have been, and how much it was."""
+"""For each frame: its timestamp, the timestamp's uncertainty, and its actual error."""
 
 
 def evenly(step_ns: int, count: int, size: int = 1) -> Iterator[int]:
@@ -323,7 +323,7 @@ def evenly(step_ns: int, count: int, size: int = 1) -> Iterator[int]:
 
 
 def jittering(rng: np.random.Generator, count: int) -> Iterator[int]:
-    """Frames of which each tenth is up to 250 ms late, and the others up to 2 ms."""
+    """Yield the arrivals of frames. One in ten is up to 250 ms late, the others up to 2 ms."""
     at_ns = 0
     for number in range(count):
         late_ns = int(rng.integers(250 * MS if rng.random() < 0.1 else 2 * MS))
@@ -332,7 +332,7 @@ def jittering(rng: np.random.Generator, count: int) -> Iterator[int]:
 
 
 def stamped(came_ns: Iterator[int], rng: np.random.Generator) -> Frames:
-    """Draw the errors of the stamps of frames; none overtakes another."""
+    """Draw the errors of the timestamps of frames. The order of frames is kept."""
     frames, true_ns = Frames(), 0
     for at_ns in came_ns:
         error_ns = int(rng.integers(LARGEST_NS + 1))
@@ -368,14 +368,14 @@ STEPS = st.lists(
     min_size=1,
     max_size=60,
 )
-"""(ms after the one before, its length in ms, how many ms its stamp may be off, which share it is, a `clear`)."""
+"""(ms since the step before, duration in ms, uncertainty in ms, actual error as a share of it, True for a `clear`)."""
 
 
 @given(steps=STEPS)
 def test_a_delta_is_played_within_its_bound_whatever_stamps_are_off(
     steps: list[tuple[int, int, int, float, bool]],
 ) -> None:
-    """Also between the gap that delays nothing and the one with which the stream begins anew."""
+    """Some gaps are between the longest without a delay and the shortest that restarts the stream."""
     told, true, at_ns, true_ns, largest_ns = PlayoutQueue(), PlayoutQueue(), GAP_NS * 10, 0, 0
     for wait_ms, length_ms, error_ms, share, clears in steps:
         at_ns, error_ns = at_ns + wait_ms * MS, error_ms * MS
@@ -393,7 +393,7 @@ def test_a_delta_is_played_within_its_bound_whatever_stamps_are_off(
 
 def test_a_frame_that_comes_late_makes_none_behind_it_late_and_after_a_gap_the_stream_begins_anew() -> None:
     def second(gap_ms: int) -> int:
-        """How much later than before the gap it is heard, what comes with the frame that ends the gap, in ms."""
+        """Return by how many ms the frames are late that arrive together after the gap."""
         playout = PlayoutQueue()
         playout.play(GAP_NS * 10, FRAME_NS)
         at_ns = GAP_NS * 10 + FRAME_NS + gap_ms * MS
@@ -405,7 +405,7 @@ def test_a_frame_that_comes_late_makes_none_behind_it_late_and_after_a_gap_the_s
 
 
 def test_an_agent_that_sleeps_a_little_too_long_between_frames_is_timed_as_well_after_ten_minutes() -> None:
-    """Each frame comes 20.2 ms after the one before, with a stamp that may be 0.1 ms off; then a reply begins."""
+    """The interval of frames is 20.2 ms, and the uncertainty of timestamps is 0.1 ms. Then a reply begins."""
     detector, error_ns, count = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True), MS // 10, MINUTES * 60 * 50
     silent, loud = bytes(640), PCM16_16K.encode(np.tile(np.repeat(np.array([3_000, -3_000], np.int16), 8), 20))
     found = list[tuple[ServerEvent, Arrival]]()

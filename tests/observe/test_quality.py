@@ -1,4 +1,4 @@
-"""What was said in a turn, judged by what its script knows of it."""
+"""The transcripts of a turn, compared with the references in its script."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WORDS = st.lists(st.text(string.ascii_lowercase, min_size=1, max_size=3), min_si
 
 
 def edits(one: list[str], other: list[str]) -> int:
-    """The fewest words that have to be changed, taken out or put in; by another way than the library's."""
+    """Return the minimum number of words to change, delete or insert, with another algorithm than the library's."""
     row = list(range(len(other) + 1))
     for word in one:
         above, row = row, [row[0] + 1]
@@ -130,7 +130,7 @@ def test_a_task_is_done_by_what_the_reply_holds_or_matches(reference: TurnRefere
 
 
 def answering(*words: str) -> Callable[[str], list[PeerAnswer]]:
-    """A reply that says this, in as many parts."""
+    """Return a reply with these transcripts, one event each."""
 
     def answer(response_id: str) -> list[PeerAnswer]:
         told = [message("response.output_audio_transcript.done", response_id=response_id, transcript=w) for w in words]
@@ -153,7 +153,7 @@ def test_a_session_judges_each_turn_by_its_own_words() -> None:
 
 
 def part(response_id: str, item_id: str, words: str, phase: str = "") -> list[bytes]:
-    """An item of a reply that says this."""
+    """Return the events of one item of a reply with this transcript."""
     item = {"id": item_id, "type": "message"} | ({"phase": phase} if phase else {})
     ids = {"response_id": response_id, "item_id": item_id}
     return [

@@ -1,4 +1,4 @@
-"""Replies that are found in audio that comes all the time."""
+"""The detection of replies in continuous audio."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.helpers import AT_NS, MS, after_ms, at
 
 DELTA_MS, FRAME_MS = 100, 20
 LIMIT = SILENCE_NS // (DELTA_MS * MS)
-"""So many silent deltas end a reply."""
+"""The number of silent deltas that end a reply."""
 
 
 def encoded(samples: Samples) -> ServerEvent:
@@ -44,14 +44,14 @@ def encoded(samples: Samples) -> ServerEvent:
 
 
 def delta(*, loud: bool, at_ms: int = 50) -> ServerEvent:
-    """100 ms of audio, with a sound from `at_ms` on or none."""
+    """Return 100 ms of audio, loud from `at_ms` on or silent."""
     samples = np.zeros(24 * DELTA_MS, np.int16)
     samples[24 * at_ms :] = 3_000 if loud else 0
     return encoded(samples)
 
 
 def frame(*, loud: bool) -> ServerEvent:
-    """20 ms of audio."""
+    """Return 20 ms of audio."""
     return encoded(np.full(24 * FRAME_MS, 3_000 if loud else 0, np.int16))
 
 
@@ -61,7 +61,7 @@ LOUD, SILENT = delta(loud=True), delta(loud=False)
 def heard_at(
     *messages: tuple[int, ServerEvent], detector: ReplyDetector | None = None
 ) -> list[tuple[ServerEvent, int]]:
-    """What a detector makes of events that come at so many ms: each with the ms at which it came."""
+    """Return the detector's events for these messages, each with its arrival in ms."""
     detector = detector or ReplyDetector(PCM16, SILENCE_NS)
     pairs = list[tuple[ServerEvent, Arrival]]()
     for at_ms, event in messages:
@@ -71,13 +71,13 @@ def heard_at(
 
 
 def heard(pattern: Sequence[bool]) -> list[ServerEvent]:
-    """What a detector makes of replies in deltas that are loud, or not, and come in time."""
+    """Return the detector's reply events for loud and silent deltas that arrive in real time."""
     messages = [(number * DELTA_MS, LOUD if loud else SILENT) for number, loud in enumerate(pattern)]
     return [event for event, _ in heard_at(*messages) if event.response_id]
 
 
 def sounds(events: Sequence[ServerEvent]) -> list[ServerEvent]:
-    """The deltas of replies in which sound is."""
+    """Return the deltas that contain sound."""
     return [event for event in events if isinstance(event.payload, StrippedAudio) and event.payload.until is not None]
 
 
@@ -92,7 +92,7 @@ def test_a_reply_begins_with_the_delta_that_is_audible_and_ends_after_silence() 
 
 
 def test_a_delta_in_which_a_reply_begins_is_told_with_its_own_arrival() -> None:
-    """In frames of 20 ms nobody knows of a sound before its fourth."""
+    """In frames of 20 ms, a sound is detected only in its fourth frame."""
     pairs = heard_at(*((FRAME_MS * number, frame(loud=number >= 30)) for number in range(40)))
 
     first, came_ms = next((event, at_ms) for event, at_ms in pairs if event.response_id)
@@ -101,7 +101,7 @@ def test_a_delta_in_which_a_reply_begins_is_told_with_its_own_arrival() -> None:
 
 
 def test_a_service_that_sends_nothing_while_it_is_silent_is_heard_as_one_that_sends_silence() -> None:
-    """Else a voice would follow a voice, and begin where it is louder than that."""
+    """Otherwise one voice would follow another directly, and its begin would be where it is louder than the first."""
     voice = stream("silence", 0, PCM16, 1)
     begin, end = voice.sounds[0]
     size = 24 * FRAME_MS
@@ -119,7 +119,7 @@ def test_a_service_that_sends_nothing_while_it_is_silent_is_heard_as_one_that_se
 
 
 def test_a_sound_that_is_too_short_to_be_known_before_nothing_is_sent_for_a_while_is_heard_all_the_same() -> None:
-    """So begins a greeting whose sender stands still at once."""
+    """A greeting begins so if its sender stalls at once."""
     said = [(FRAME_MS * number, frame(loud=True)) for number in range(4)]
     pairs = heard_at(*said, *((at_ms + 300, event) for at_ms, event in said))
 
@@ -173,7 +173,7 @@ def test_every_audible_delta_is_of_one_reply_and_every_reply_ends_once_in_silenc
 
 @given(pattern=st.lists(st.booleans(), max_size=60), late_ms=st.integers(0, 2_000))
 def test_a_log_that_has_no_audio_gives_the_same_replies(pattern: list[bool], late_ms: int) -> None:
-    """Whatever gap there was in the stream."""
+    """The stream may have any gap."""
     live, told, kept, replies = (
         ReplyDetector(PCM16, SILENCE_NS),
         ReplyDetector(PCM16, SILENCE_NS),
@@ -191,18 +191,18 @@ def test_a_log_that_has_no_audio_gives_the_same_replies(pattern: list[bool], lat
 
 
 FAINT = 0x60
-"""An inaudible sample, which is among the loudest with its bytes swapped."""
+"""An inaudible sample. With its bytes swapped it is among the loudest."""
 
 
 def spoken(rate_hz: int, begin_ms: int, length_ms: int, tail_ms: int) -> Samples:
-    """A tone of 1 kHz between faint samples."""
+    """Return a tone of 1 kHz between faint samples."""
     tone = np.tile(np.repeat(np.array([3_000, -3_000], np.int16), rate_hz // 2_000), length_ms)
     faint = [np.full(rate_hz * ms // 1_000, FAINT, np.int16) for ms in (begin_ms, tail_ms)]
     return np.concatenate([faint[0], tone, faint[1]])
 
 
 def pieces(data: bytes, size: int, moved: Sequence[int]) -> list[bytes]:
-    """Cut bytes into pieces of a size; each piece ends up to a few bytes earlier or later."""
+    """Cut bytes into pieces of a size. Each piece ends up to a few bytes earlier or later."""
     ends = [
         min(len(data), end + (moved[number % len(moved)] if moved else 0))
         for number, end in enumerate(range(size, len(data), size))
@@ -215,7 +215,7 @@ def acs_message(data: bytes) -> bytes:
 
 
 def sounded(dialect: Dialect, messages: Sequence[bytes]) -> tuple[int, int, int]:
-    """The first sample of the only reply, the last one, and the bytes of all deltas."""
+    """Return the first and the last sample of the only reply, and the total bytes of all deltas."""
     detector, places, over, total = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True), list[int](), 0, 0
     for number, message in enumerate(messages):
         arrival = Arrival(AT_NS + number * 20 * MS)
@@ -242,7 +242,7 @@ def test_a_reply_is_found_in_the_samples_of_the_stream_wherever_messages_cut_it(
 
 
 def test_half_a_sample_is_dropped_with_what_a_clear_drops() -> None:
-    """Else all that comes behind it would be noise."""
+    """Otherwise all following samples would be noise."""
     detector = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True)
     faint = PCM16_16K.encode(np.full(320, FAINT, np.int16))
     events = [
@@ -265,7 +265,7 @@ def delta_of(data: bytes, item: str) -> bytes:
 
 
 def reply_in(moved: Sequence[int], log: Path, *, record_audio: bool) -> TurnObservation:
-    """A turn whose reply becomes audible after 300 ms, in deltas of 100 ms that are cut elsewhere."""
+    """Return a turn whose reply becomes audible after 300 ms, in deltas of about 100 ms with shifted ends."""
     kept = EventLog(log, hide=lambda text: text, record_audio=record_audio)
     about: dict[str, Any] = {"dialect": "ga", "output_format": "pcm16"}
     timeline = LoggedTimeline(SessionStart(AT_NS, 1, Timeouts(), service_responds=False), GA, log=kept, about=about)
@@ -291,7 +291,7 @@ def reply_in(moved: Sequence[int], log: Path, *, record_audio: bool) -> TurnObse
 def test_a_reply_in_deltas_of_an_odd_size_is_audible_where_its_samples_are(
     moved: list[int], record_audio: bool, tmp_path_factory: Any
 ) -> None:
-    """Also as its log tells."""
+    """The replay of its log gives the same result."""
     path = tmp_path_factory.mktemp("log") / "s.jsonl"
     turn = reply_in(moved, path, record_audio=record_audio)
     (again,) = replay_log(path).turns

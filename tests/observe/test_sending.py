@@ -1,4 +1,4 @@
-"""When messages really left, by the kernel: which instants move, by how much, and what does not count."""
+"""Transmit timestamps of the kernel: the instants that they change, by how much, and timestamps without effect."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.helpers import (
 
 
 def ask(talk: Talk, at_ms: float = 0, ticket: int = 1) -> None:
-    """A typed turn."""
+    """Send a text turn."""
     talk.begin(at_ms)
     talk.send(at_ms, "response.create", ticket=ticket)
 
@@ -124,11 +124,11 @@ def test_a_limit_counts_from_the_instant_that_the_kernel_says(limit: str) -> Non
     assert (turn.outcome, after_ms(turn, "ended")) == (f"timeout:{limit}", 1_130)
 
 
-# What does not count.
+# Timestamps without effect.
 
 
 def requested_after(*told: tuple[float, int, bool]) -> TurnObservation:
-    """A turn that was asked for at 10 ms with ticket 1, of which the kernel says this."""
+    """Return a turn that was requested at 10 ms with ticket 1, with these timestamps of the kernel."""
     talk = Talk()
     ask(talk, 10)
     for at_ms, ticket, acknowledged in told:
@@ -138,7 +138,7 @@ def requested_after(*told: tuple[float, int, bool]) -> TurnObservation:
 
 
 COUNTED: dict[str, tuple[list[tuple[float, int, bool]], tuple[float, float | None], tuple[str, int, int | None]]] = {
-    # (what the kernel says; requested and acknowledged, ms; source, width and lag of the request, ns)
+    # (timestamps; request sent and acknowledged, in ms; source, width and transmit delay of the request, in ns)
     "a stamp from before the send call cannot be": ([(9.999, 1, False), (20, 1, True)], (10, None), ("userspace", 7,
         None)),
     "a stamp at the call itself counts": ([(10, 1, False)], (10, None), ("kernel", 0, 0)),
@@ -208,11 +208,11 @@ def test_a_stamp_finds_its_turn_while_that_awaits_its_transcript_and_not_after()
     assert (after_ms(heard(False), "request_sent"), after_ms(heard(True), "request_sent")) == (4, 0)
 
 
-# Whenever it comes.
+# Timestamps at any time.
 
 Happening = Callable[[Talk], None]
 Stamp = tuple[int, float, float, int]
-"""Ticket, when it left, when it was acknowledged, and the first place in the course of things to say so."""
+"""Ticket, when the message left, when it was acknowledged, and the earliest position at which this can be reported."""
 
 
 def typed() -> tuple[list[Happening], list[Stamp]]:

@@ -1,4 +1,4 @@
-"""What a session is watched for beside its turns: replies to what asks for none, and how long the conversation is."""
+"""Facts of a session outside its turns: replies to sounds that need none, and the length of the conversation."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def audio(seconds: int, response_id: str) -> bytes:
 
 
 def silent(*, service_responds: bool = True) -> Talk:
-    """One turn is over, and at 10 s something is heard that asks for no reply."""
+    """Return a talk with an ended turn and, at 10 s, a sound that needs no reply."""
     talk = Talk(service_responds=service_responds)
     speaks(talk)
     hears(talk, 1_500)
@@ -56,13 +56,13 @@ def silent(*, service_responds: bool = True) -> Talk:
 
 
 def heard(talk: Talk) -> None:
-    """A VAD takes the sound for speech."""
+    """Receive the events of a VAD that takes the sound for speech."""
     talk.hear(10_100, speech_started("item_s"))
     talk.hear(10_900, speech_stopped("item_s"), committed("item_s"))
 
 
 def then_speaks(talk: Talk) -> bool | None:
-    """Whether the turn that follows says that there was a false reply; it is answered, and ends well."""
+    """Send the next turn, which is answered and ends well. Return its `false_reply`."""
     talk.timeline.tell(inputs.SoundEnded())
     speaks(talk, 2, 20_000, 21_000)
     hears(talk, 21_500, "item_2")
@@ -95,7 +95,7 @@ SPEECH = [(10_100, speech_started("item_s")), (10_900, speech_stopped("item_s"),
 LATER = [(12_000, speech_started("item_s"), speech_stopped("item_s"), committed("item_s"))]
 CLOSING = message("response.output_audio.done", response_id="r1", item_id="item_of_r1")
 REPLIED: dict[str, tuple[list[tuple[Any, ...]], bool]] = {
-    # what is heard after the sound, and whether a reply to it is
+    # (messages after the sound, whether they contain a reply to it)
     "nothing": ([], False),
     "speech alone": ([(10_100, speech_started("item_s")), (10_900, speech_stopped("item_s"))], False),
     "a reply, from its creation on": ([*SPEECH, (11_000, created("rs")), (11_100, done("rs"))], True),
@@ -154,7 +154,7 @@ TOKENS = st.integers(1, 4_000)
 
 @dataclass
 class Conversation:
-    """What a service has of a conversation: instructions and items, by their tokens; the first items are the oldest."""
+    """A conversation as the service stores it: the tokens of its instructions and of its items, the oldest first."""
 
     instructions: int = 50
     items: list[int] = field(default_factory=list)
@@ -217,7 +217,7 @@ def test_a_response_that_was_cancelled_before_it_read_anything_hides_nothing() -
 
 
 def answered(talk: Talk, number: int, tokens: int, *before: bytes, cached: int = 0, **changes: Any) -> TurnObservation:
-    """A turn of text whose response reads so many tokens; `before` comes before its response is created."""
+    """Return a text turn whose response reads this many tokens. `before` arrives before its response is created."""
     at_ms, name = number * 1_000, f"r{number}"
     talk.ask(at_ms, number, wants_audio=False, **changes)
     came = {"text_tokens": tokens, "audio_tokens": 0, "cached_tokens": cached}

@@ -1,4 +1,4 @@
-"""The timeline: tables of events in, observations out."""
+"""The timeline: tables of inputs and the observations that result."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ from tests.observe.misbehaving import check_ended, failed, played, played_badly,
 AUDIO, TEXT = {"wants_audio": True}, {"wants_audio": False}
 
 
-# How a turn ends, and whether its session ends with it. Every turn is asked for at 0 ms; what is listed comes then.
+# The end of a turn, and whether its session ends with it. Every turn is requested at 0 ms, before these messages.
 ENDINGS: dict[str, tuple[dict[str, bool], list[bytes], str, bool]] = {
     "audio": (AUDIO, [created("r1"), delta(GA, "audio", "r1"), done("r1")], "ok", False),
     "text": (TEXT, [created("r1"), delta(GA, "text", "r1"), done("r1")], "ok", False),
@@ -152,7 +152,7 @@ def test_any_other_error_is_counted_on_the_session_and_fails_nothing(event_id: s
 
 def test_an_error_that_names_a_turn_which_is_over_changes_nothing_and_is_counted() -> None:
     talk = Talk()
-    talk.ask(0, audio_bytes=4_800, transcription_due=True)  # stays with the timeline, for its transcript is due
+    talk.ask(0, audio_bytes=4_800, transcription_due=True)  # it awaits its transcript, so it is not delivered yet
     talk.hear(20, *reply(GA, "r1"))
     talk.hear(30, error("invalid_value", "turn-1-append-1"))
     talk.timeline.tell(inputs.ScriptFinished(at(40)))
@@ -175,7 +175,8 @@ LATE_S: dict[str, Any] = {"first_delta": 1, "next_delta": 0.5, "response": 2}
         ([(900, delta(GA, "transcript", "r1"))], "next_delta", 1_400),
         ([(900, delta(GA, "audio", "r1")), (1_300, delta(GA, "audio", "r1"))], "next_delta", 1_800),
         ([(100, created("r1")), *((t, delta(GA, "audio", "r1")) for t in range(400, 2_000, 400))], "response", 2_100),
-        ([(t, delta(GA, "audio", "r1")) for t in range(500, 2_200, 400)], "response", 2_500),  # was not announced
+        # without `response.created`
+        ([(t, delta(GA, "audio", "r1")) for t in range(500, 2_200, 400)], "response", 2_500),
     ],
 )
 def test_a_turn_times_out_at_the_instant_at_which_its_stage_was_due(
@@ -220,8 +221,8 @@ def test_a_deadline_that_passed_before_an_event_arrived_comes_first(late_ms: int
 
 
 UNSURE: dict[str, tuple[float, bool, bool, str]] = {
-    # (how much earlier what comes at 3 s may have come, whether the kernel has stamped it, whether the script expects
-    # an event by 2 s; outcome). The first delta is due by 2 s.
+    # (uncertainty in ms of an arrival at 3 s, whether its timestamp is the kernel's, whether the script expects an
+    # event by 2 s, outcome). The first delta is due at 2 s.
     "it surely came after the limit": (999, True, False, "timeout:first_delta"),
     "it may have come at the very end of the limit": (1_000, True, False, STARVED),
     "it may have come long before": (2_900, True, False, STARVED),
@@ -246,7 +247,7 @@ def test_a_limit_has_passed_only_if_what_came_next_surely_came_after_it(
     assert (turn.outcome, after_ms(turn, "ended")) == (outcome, 3_100 if outcome == STARVED else 2_000)
     assert (outcome_class(turn.outcome) == "unfinished") == (outcome == STARVED)
     assert ("did not run" in turn.detail) == (outcome == STARVED)
-    assert ("first_reply" in talk.timeline.session().instants) == (outcome == STARVED)  # it came, whenever that was
+    assert ("first_reply" in talk.timeline.session().instants) == (outcome == STARVED)  # it arrived at some time
 
 
 def test_a_turn_that_may_have_passed_a_limit_and_then_fails_has_failed() -> None:
@@ -262,7 +263,7 @@ def test_a_turn_that_may_have_passed_a_limit_and_then_fails_has_failed() -> None
 
 @pytest.mark.parametrize("gap_ms", [1, 60])
 def test_what_puts_no_limit_off_does_not_save_a_turn_whenever_it_came(gap_ms: int) -> None:
-    """Deltas come without end, and each may have come a second earlier: the response is overdue all the same."""
+    """Deltas never end, and each has an uncertainty of up to 1 s. Still the response is overdue."""
     talk = Talk(wanted=2, response=2)
     talk.ask(0)
     talk.hear(0, created("r1"))
@@ -272,7 +273,7 @@ def test_what_puts_no_limit_off_does_not_save_a_turn_whenever_it_came(gap_ms: in
 
     turn = talk.only()
     assert turn.outcome == "timeout:response"
-    assert turn.instants["ended"] == turn.instants["last_audio"]  # no instant of a turn lies behind its end
+    assert turn.instants["ended"] == turn.instants["last_audio"]  # no instant of a turn is after its end
 
 
 def test_a_reply_that_was_played_to_its_end_by_then_ends_well_whatever_comes_next() -> None:
@@ -324,7 +325,7 @@ def test_the_first_terminal_cause_wins(first: str, second: str) -> None:
     assert talk.timeline.session().turns_ended == 1
 
 
-# How a session ends.
+# The end of a session.
 
 
 CLOSED: list[tuple[int, dict[str, Any], str]] = [
@@ -353,13 +354,13 @@ def test_a_connection_that_goes_away_in_mid_turn_ends_the_turn_and_the_session_b
 
 
 def audio_of_items(count: int) -> list[bytes]:
-    """Audio deltas of as many items as any reply may have, each of its own."""
+    """Return `count` audio deltas, each of an item of its own."""
     fields = {"response_id": "r1", "delta": LOUD}
     return [message("response.output_audio.delta", item_id=f"item_{n}", **fields) for n in range(count)]
 
 
 ENDLESS: dict[str, tuple[dict[str, int], list[bytes], bytes]] = {
-    # The limits, as much as a turn may have, and what is too much.
+    # (limits, the messages of a turn that just meets them, the message that exceeds one)
     "events": ({"MOST_EVENTS": 100}, [created("r1")] * 100, created("one more")),
     "bytes": ({"MOST_BYTES": 11 * len(delta(GA, "audio", "r2"))}, [delta(GA, "audio", "r2")] * 11, done("r2")),
     "items": ({}, [created("r1"), *audio_of_items(MOST_ITEMS)],
@@ -377,7 +378,7 @@ def test_more_than_any_turn_has_ends_the_session(name: str, monkeypatch: pytest.
     talk = Talk(wanted=2)
     talk.ask(0)
     talk.hear(1, *reply(GA, "r0", deltas=1)[:-1])
-    assert talk.only(2).outcome == "ok"  # each turn has the whole limit
+    assert talk.only(2).outcome == "ok"  # the limit applies to each turn anew
     talk.ask(3, 2)
     talk.hear(4, *most)
     assert not talk.timeline.over
@@ -506,7 +507,7 @@ def test_a_session_whose_script_was_played_is_ok_whatever_its_turns_did() -> Non
 def test_a_session_has_what_was_said_of_it() -> None:
     talk = Talk(ready=False)
     instants = {"dns_done": at(41), "opened": at(49)}
-    talk.timeline.tell(inputs.Connected(instants, {"x-ms-region": "here"}, 40 * MS))  # the wait for a token
+    talk.timeline.tell(inputs.Connected(instants, {"x-ms-region": "here"}, 40 * MS))  # 40 ms: the wait for a token
     talk.hear(50, session_created())
     ready_before = talk.timeline.facts.ready
     talk.send(51, "session.update", wire_bytes=300)
@@ -609,7 +610,7 @@ def test_audio_speed_leaves_out_what_came_with_the_first_delta(
     assert talk.only().audio_speed == speed
 
 
-# Which turn an event belongs to.
+# The turn of an event.
 
 
 def test_a_turn_has_the_instants_of_its_events() -> None:
@@ -641,7 +642,7 @@ def test_a_turn_has_the_instants_of_its_events() -> None:
     }  # fmt: skip
     assert (turn.response_id, turn.item_id, turn.outcome) == ("r1", "item_9", "ok")
     assert (turn.audio_bytes_sent, turn.audio_bytes_received) == (4_800, 14_400)
-    assert turn.audio_speed == pytest.approx(20)  # 200 ms of audio came within 10 ms after the first delta
+    assert turn.audio_speed == pytest.approx(20)  # 200 ms of audio within 10 ms of the first delta
     assert (turn.audio_deltas, turn.transcript_deltas, turn.text_deltas, turn.late_chunks) == (2, 1, 0, 1)
     assert (turn.wire_bytes_sent, turn.usage) == (6_700, USAGE)
 
@@ -739,7 +740,7 @@ def test_a_response_that_nobody_asked_for_is_nobody_s() -> None:
 
 USED = usage(audio_out=20)
 BEGUN = created("r1"), delta(GA, "audio", "r1")
-# What is heard, and what of it each turn and the session pay for. An instant without messages is a turn's request.
+# (messages, outcome and usage of each turn, usage outside turns). An instant without messages is a turn's request.
 PAID: dict[str, tuple[list[tuple[Any, ...]], list[tuple[str, TokenUsage | None]], TokenUsage | None]] = {
     **{
         f"a turn whose response is {status}": (
@@ -798,7 +799,7 @@ def test_rate_limits_hold_no_turn_open_and_belong_to_none() -> None:
     assert (turn.outcome, turn.events) == ("timeout:next_delta", 2)
 
 
-# Stamps.
+# Timestamps.
 
 
 @pytest.mark.parametrize(
@@ -817,7 +818,7 @@ def test_gaps_are_taken_between_exact_stamps_only(errors_ns: list[int], gaps_ms:
     talk.ask(0)
     for place, error_ns in enumerate(errors_ns):
         talk.hear(100 + 20 * place, delta(GA, "audio", "r1"), error_ns=error_ns)
-        talk.hear(105 + 20 * place, delta(GA, "transcript", "r1"), error_ns=9 * MS)  # no matter to audio
+        talk.hear(105 + 20 * place, delta(GA, "transcript", "r1"), error_ns=9 * MS)  # irrelevant to audio
     talk.hear(900, done("r1"))
 
     turn = talk.only()
@@ -875,7 +876,7 @@ def test_bytes_and_events_are_counted_on_the_session_even_between_turns() -> Non
     assert (turn.events, session.events) == (2, 3)
 
 
-# Whatever comes.
+# Arbitrary messages.
 
 
 @thorough
@@ -917,7 +918,7 @@ def test_when_all_goes_well_all_turns_are_ok(random: Random, gaps_ms: list[int])
     assert [(turn.outcome, turn.response_id) for turn in turns] == [("ok", f"r{n}") for n in range(1, len(outputs) + 1)]
 
 
-# How far each instant can be off.
+# The uncertainty of each instant.
 
 
 def test_a_transcript_delta_that_shares_its_read_with_the_audio_behind_it_has_a_bound_of_its_own() -> None:
@@ -961,7 +962,7 @@ def test_a_session_keeps_the_bounds_of_its_greeting_and_its_settings() -> None:
     assert session.widths_ns == {"update_sent": 11}
 
 
-# Deltas that were matched.
+# Matched deltas.
 
 RUN = st.lists(
     st.tuples(
@@ -1001,7 +1002,7 @@ def test_deltas_that_are_told_together_pass_a_deadline_or_a_limit_as_one_by_one(
 
 
 def tell_run(together: Talk, apart: Talk, run: list[tuple[str, int, int, int]], at_ms: int) -> int:
-    """Tell deltas of a reply at once, and one by one; returns when the last of them came."""
+    """Apply deltas of a reply together to one talk and one by one to the other. Return when the last one arrived."""
     deltas = []
     for kind, later_ms, size, error_ns in run:
         at_ms += later_ms
@@ -1042,7 +1043,7 @@ SAID = "; the service said: overloaded: No."
 
 
 def answering(talk: Talk) -> None:
-    """A turn whose reply has begun, and then an error that ends nothing."""
+    """Send a turn. Receive the start of its reply and an error that does not end the turn."""
     talk.ask(0)
     talk.hear(10, created("r1"), delta(GA, "audio", "r1"), error("overloaded"))
 
@@ -1103,7 +1104,7 @@ def test_an_end_that_explains_itself_is_told_without_an_error_before_it(ending: 
     assert "the service said" not in talk.only().detail
 
 
-# What a service has not said.
+# Missing messages of a service.
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The timeline where the service finds the end of speech: what is a turn's, which reply counts, when it is over."""
+"""The timeline if the service finds the end of speech: the events of a turn, the reply that counts, the turn's end."""
 
 from __future__ import annotations
 
@@ -56,16 +56,16 @@ SPENT = usage(audio_out=0)
 
 
 def insists(talk: Talk) -> bool:
-    """Whether the current turn has not got all that its script insists on."""
+    """Return whether the current turn still misses an event that its script expects."""
     return waits.expected_events(talk.timeline, 0) is not None
 
 
 def vad(**limits: Any) -> Talk:
-    """A session whose VAD starts responses."""
+    """Return a session whose VAD creates the responses."""
     return Talk(service_responds=True, **limits)
 
 
-# A turn that goes well.
+# A successful turn.
 
 
 def test_a_spoken_turn_has_the_instants_of_its_speech_and_of_its_answer() -> None:
@@ -151,7 +151,7 @@ def test_what_is_overdue_while_the_caller_speaks_is_due_when_the_speech_ends() -
 def test_a_service_that_was_busy_answering_a_pause_is_not_late_before_it_was_done_with_that() -> None:
     talk = vad(first_delta=1)
     speaks(talk)
-    talk.hear(1_500, speech_stopped("item_1", audio_end_ms=150), committed("item_1"))  # a pause: speech ends at 200
+    talk.hear(1_500, speech_stopped("item_1", audio_end_ms=150), committed("item_1"))  # a pause; speech ends at 200 ms
     talk.hear(1_600, created("r1"), delta(GA, "audio", "r1"))
     talk.hear(1_700, speech_started("item_2"))
     hears(talk, 2_000, "item_2")
@@ -162,11 +162,11 @@ def test_a_service_that_was_busy_answering_a_pause_is_not_late_before_it_was_don
     assert (turn.outcome, after_ms(turn, "ended")) == ("timeout:first_delta", 5_000)
 
 
-# Splits.
+# Split turns.
 
 
 def split(talk: Talk, **changes: Any) -> None:
-    """The VAD takes a pause at 500 ms for the end, commits, and begins to answer; then the caller goes on."""
+    """Receive events of a VAD that takes a pause for the end at 700 ms, commits, and begins to answer."""
     talk.begin_speech(0, **changes)
     talk.hear(60, speech_started("item_1"))
     hears(talk, 700)
@@ -231,7 +231,7 @@ def test_after_the_answer_to_a_pause_the_next_reply_counts(done_ms: int) -> None
 
 
 def answered_twice(*last: bytes) -> TurnObservation:
-    """A turn whose pause was answered to the end, with 20 audio tokens, and what then answers the rest of it."""
+    """Return a turn with a complete answer (20 audio tokens) to a pause. `last`: the answer to its other speech."""
     talk = vad()
     split(talk)
     talk.hear(800, done("r1", usage=usage(audio_out=20)))
@@ -287,7 +287,7 @@ def test_an_answer_that_began_in_a_pause_goes_on_when_the_speech_is_over() -> No
     assert talk.only().outcome == "ok"
 
 
-# Where the client asks for the response.
+# Requests by the client.
 
 
 def asked() -> Talk:
@@ -352,7 +352,7 @@ def test_no_response_is_expected_of_a_vad_that_starts_none() -> None:
 
 
 def split_and_answered(*late: tuple[float, bytes]) -> TurnObservation:
-    """A turn of two commits, at 705 and at 1905 ms, done at 2400; and what comes then."""
+    """Return a turn with commits at 705 and 1,905 ms that is done at 2,400 ms. `late`: the messages after that."""
     talk = vad()
     talk.begin_speech(0, transcription_due=True)
     talk.hear(60, speech_started("item_1"))
@@ -369,7 +369,7 @@ def split_and_answered(*late: tuple[float, bytes]) -> TurnObservation:
 
 
 TRANSCRIBED: dict[str, tuple[list[tuple[float, bytes]], str, float | None, int | None]] = {
-    # what comes late; the words, and when the last speech was transcribed: at, and after its commit (ms)
+    # (late messages, transcript, ms at which the last speech was transcribed, ms from its commit to that)
     "each commit is transcribed": ([(2_500, transcribed("item_1", "Good")), (2_600, transcribed("item_2", "day"))],
                                    "Good day", 2_600, 695),
     "time counts from the commit of the same speech":
@@ -420,7 +420,7 @@ def test_what_was_committed_last_is_transcribed_last_or_not_at_all() -> None:
     assert (turn.input_text, "input_transcribed" in turn.instants) == ("Hello", False)
 
 
-# What a script insists on.
+# Expected events of a script.
 
 
 @pytest.mark.parametrize(("noticed_ms", "missing"), [(2_000, False), (2_001, True)], ids=["just in time", "too late"])
@@ -482,7 +482,7 @@ def test_nothing_is_expected_that_has_come_or_of_a_turn_that_is_over_or_was_neve
     assert (insists(came), came.deadline()[:2]) == (False, (at(11_000), "timeout:end_of_turn"))
 
 
-# When the service is quiet, and the caller may speak again.
+# When the service is idle and the caller may speak again.
 
 
 def test_the_service_is_quiet_once_all_speech_is_committed_and_all_commits_are_answered() -> None:
@@ -501,7 +501,7 @@ def test_a_reply_is_heard_out_as_long_as_the_player_plays_it_and_not_at_all_if_i
     speaks(talk, jitter_buffer_ns=50 * MS)
     hears(talk, 1_500)
     talk.hear(1_600, created("r1"), delta(GA, "audio", "r1"), delta(GA, "audio", "r1"))
-    assert talk.timeline.playback_ends_ns == 0  # it is not over
+    assert talk.timeline.playback_ends_ns == 0  # the response is not done
     talk.hear(1_700, done("r1"))
     split(cut)
     cut.hear(900, done("r1", **CANCELLED))
@@ -511,7 +511,7 @@ def test_a_reply_is_heard_out_as_long_as_the_player_plays_it_and_not_at_all_if_i
     assert talk.timeline.playback_ends_ns == at(1_850)
 
 
-# The way to the peer.
+# The network path.
 
 
 def test_the_network_is_that_of_each_turn_s_end_and_retransmissions_count_from_the_last() -> None:
@@ -534,7 +534,7 @@ def test_the_network_is_that_of_each_turn_s_end_and_retransmissions_count_from_t
     ]
 
 
-# Whatever comes.
+# Arbitrary events.
 
 EVENTS = [
     *(make(f"item_{n}") for n in (1, 2, 3) for make in (speech_started, speech_stopped, committed, transcribed)),
@@ -554,11 +554,11 @@ LIMITS: dict[str, Any] = {"end_of_turn": 3.0, "first_delta": 3.0, "next_delta": 
 
 
 def perform(talk: Talk, step: bytes | str, now_ms: int, number: int) -> bool:
-    """What a session, or its service, does at an instant; True where turn `number` begins."""
+    """Run a step of the session or of its service at an instant. Return True if turn `number` begins."""
     timeline = talk.timeline
     if isinstance(step, bytes):
         talk.hear(now_ms, step)
-    else:  # whoever sends has waited until then
+    else:  # a client that sends has waited until now
         timeline.expire(at(now_ms))
         assert timeline.next_deadline_ns > at(now_ms)
     begins = step in ("begin", "type") and timeline.turns.all_over and not timeline.over
@@ -615,7 +615,7 @@ def test_whatever_a_vad_does_every_turn_ends_once_and_every_token_is_paid_for_on
 
 
 class Anxious(Timeline):
-    """Looks for a deadline at every event."""
+    """A timeline that recomputes its deadline at every event."""
 
     @property
     def next_deadline_ns(self) -> int:
@@ -660,7 +660,7 @@ def test_an_answer_to_a_pause_that_never_ends_is_overdue_also_while_the_rest_is_
     assert (turn.outcome, after_ms(turn, "ended")) == ("timeout:response", 1_750)
 
 
-# How far its instants can be off.
+# The uncertainty of its instants.
 
 
 def test_what_a_vad_says_has_the_bounds_of_its_last_word_and_of_its_first_of_a_beginning() -> None:
@@ -686,7 +686,7 @@ def test_an_instant_that_was_taken_back_has_no_bound() -> None:
     talk.begin_speech(0)
     talk.hear(60, speech_started("item_1"), error_ns=1)
     hears(talk, 500)
-    answers(talk, 550)  # to a pause: the end of the rest is still to be noticed
+    answers(talk, 550)  # The VAD took a pause for the end. The end of the remaining speech is still missing.
     talk.timeline.tell(inputs.SessionFailed("unfinished", at(1_000)))
 
     turn = talk.only()
@@ -697,25 +697,25 @@ ACTIVE = error("conversation_already_has_active_response")
 
 
 def records(talk: Talk, to_ms: int) -> None:
-    """The microphone has recorded since 0 ms, so the session's clock of input audio is that of the test."""
+    """Send audio up to an instant, so that the session's clock of input audio is that of the test."""
     missing_ms = to_ms - talk.timeline.session().audio_bytes_sent // 48
     talk.send(to_ms, "input_audio_buffer.append", audio_bytes=48 * missing_ms)
 
 
 def begins(talk: Talk, begin_ms: int = 100, number: int = 1, **changes: Any) -> None:
-    """The caller's first sample of speech; it takes the 100 ms before it to be sent."""
+    """Send audio up to the caller's first sample of speech, which is the last sample of its chunk."""
     records(talk, begin_ms - 100)
     talk.begin_speech(begin_ms, number, **changes)
 
 
 def ends(talk: Talk, end_ms: int = 1_100) -> None:
-    """The caller's last one."""
+    """Send audio up to the caller's last sample of speech."""
     records(talk, end_ms - 100)
     talk.end_speech(end_ms)
 
 
 def started(item_id: str, at_ms: int, clock: bool) -> bytes:
-    """A VAD that says where on its clock, or does not."""
+    """Return a `speech_started` event, with the position on the VAD's clock if `clock`."""
     return speech_started(item_id, **({"audio_start_ms": at_ms} if clock else {}))
 
 
@@ -727,7 +727,7 @@ def came(turn: TurnObservation) -> dict[str, float | None]:
     return {name: after_ms(turn, name) for name in turn.instants}
 
 
-# What is nobody's.
+# Events of no turn.
 
 
 def test_a_service_that_speaks_up_after_long_silence_speaks_to_nobody() -> None:
@@ -780,7 +780,7 @@ def test_noise_behind_a_typed_turn_is_not_its_own() -> None:
     assert (talk.timeline.session().unattributed_commits, talk.timeline.session().service_errors) == (1, 1)
 
 
-# Noise behind the speech, where nothing interrupts the reply.
+# Noise after the speech that does not interrupt the reply.
 
 OWN = {
     "speech_start": 100, "speech_started": 200, "speech_end": 1_100, "speech_stopped": 1_400, "committed": 1_400,
@@ -790,7 +790,7 @@ OWN = {
 
 
 def says(talk: Talk, *, clock: bool) -> None:
-    """A turn that was heard out at 1400 ms, and is answered."""
+    """Send a turn that the VAD detects to its end at 1,400 ms. A response to it is created."""
     begins(talk)
     talk.hear(200, started("item_1", 0, clock))
     ends(talk)
@@ -851,13 +851,13 @@ def test_a_reply_that_the_client_asked_for_ends_its_turn_although_something_is_b
     assert talk.work(2_100, RequestResponse)
     talk.send(2_100, "response.create")
     talk.hear(2_200, created("r1"))
-    talk.hear(2_300, speech_started("item_2", audio_start_ms=900))  # the last word, later than it should be
+    talk.hear(2_300, speech_started("item_2", audio_start_ms=900))  # the last word, detected late
     talk.hear(2_400, delta(GA, "audio", "r1"), done("r1"))
 
     assert (talk.only().outcome, talk.taken[0].response_id, after_ms(talk.taken[0], "ended")) == ("ok", "r1", 2_400)
 
 
-# How far a VAD has heard, with the silence in it or without.
+# The position up to which a VAD has received the speech, with or without the silence after it.
 
 
 @pytest.mark.parametrize(
@@ -874,7 +874,7 @@ def test_a_vad_has_heard_speech_to_its_end_where_it_has_heard_more_than_to_the_l
     heard_ms: int, heard_out: bool
 ) -> None:
     talk = Talk()
-    begins(talk, trailing_silence_ns=50 * MS)  # the last word lasts from 1000 to 1100 ms
+    begins(talk, trailing_silence_ns=50 * MS)  # the last word lasts from 1,000 to 1,100 ms
     talk.hear(200, speech_started("item_1", audio_start_ms=0))
     ends(talk)
     talk.hear(1_150, speech_stopped("item_1", audio_end_ms=heard_ms), committed("item_1"))
@@ -894,11 +894,11 @@ def test_a_clock_that_begins_anew_at_each_commit_does_not_mislead() -> None:
     assert (talk.only().outcome, after_ms(talk.taken[0], "speech_stopped")) == ("ok", 11_200)
 
 
-# A pause that was taken for the end, and answered.
+# A pause that was taken for the end and answered.
 
 
 def answered_pause(talk: Talk, done_ms: int) -> None:
-    """Speech from 100 to 1100 ms; the VAD hears up to 800 ms of it, and its answer to that is done at `done_ms`."""
+    """Send speech from 100 to 1,100 ms. The VAD ends it at 800 ms, and its answer to that part is done at `done_ms`."""
     begins(talk)
     talk.hear(200, speech_started("item_1", audio_start_ms=0))
     talk.hear(800, speech_stopped("item_1", audio_end_ms=800), committed("item_1"))
@@ -953,7 +953,7 @@ def test_one_response_may_answer_two_commits() -> None:
     begins(talk)
     talk.hear(200, speech_started("item_1"))
     talk.hear(800, speech_stopped("item_1"), committed("item_1"))
-    talk.hear(820, speech_started("item_2"))  # before the service had begun to answer
+    talk.hear(820, speech_started("item_2"))  # before the service created a response
     ends(talk)
     hears(talk, 1_400, "item_2")
     answers(talk, 1_500)
@@ -997,7 +997,7 @@ def test_noise_that_ends_before_the_caller_speaks_is_nobody_s_even_if_that_shows
     assert talk.timeline.session().unattributed_commits == 1
 
 
-# What was waited for in vain.
+# Responses that were awaited in vain.
 
 
 @pytest.mark.parametrize("ends_ms", [200, 600])
@@ -1006,7 +1006,7 @@ def test_a_response_that_began_as_nobody_s_stays_so(ends_ms: int) -> None:
     talk.hear(10, speech_started("noise"), speech_stopped("noise"), committed("noise"))
     talk.timeline.tell(inputs.StoppedWaiting())
     begins(talk, 20_000)
-    talk.hear(20_050, created("r0"))  # after all
+    talk.hear(20_050, created("r0"))  # after the client stopped waiting
     talk.hear(20_060, speech_started("item_1"))
     ends(talk, 20_000 + ends_ms)
     talk.hear(20_900, speech_stopped("item_1"))
@@ -1044,7 +1044,7 @@ def test_a_request_that_is_refused_after_its_turn_had_failed_gets_no_response_ei
     assert (second.outcome, second.response_id) == ("ok", "r2")
 
 
-# What we commit.
+# Commits of the client.
 
 
 @pytest.mark.parametrize("transcription_due", [False, True])
@@ -1090,7 +1090,8 @@ def test_a_response_behind_an_error_that_names_nothing_is_not_the_next_turn_s(ca
     talk = Talk()
     talk.ask(0)
     talk.hear(10, error("server_error"))
-    assert waits.quiet(talk.timeline, 0) is not None  # it may have been refused, or come yet
+    # the request may have been refused, or its response may still come
+    assert waits.quiet(talk.timeline, 0) is not None
     if came_before_next:
         talk.hear(500, *reply(GA, "r1"))
         assert waits.quiet(talk.timeline, 0) is None
@@ -1102,11 +1103,11 @@ def test_a_response_behind_an_error_that_names_nothing_is_not_the_next_turn_s(ca
     assert (second.outcome, second.response_id, after_ms(second, "first_audio")) == ("ok", "r2", 1_200)
 
 
-# A service that leaves ids out.
+# A service that omits IDs.
 
 
 def without_ids(at_ms: float, *, item_id: str = "") -> list[tuple[float, bytes]]:
-    """What a VAD says of a speech that it has heard to its end by then, and its answer."""
+    """Return the events of a detected end of speech and of the response to it, without response IDs."""
     return [
         (at_ms, speech_stopped(item_id)),
         (at_ms, committed(item_id)),
@@ -1147,12 +1148,12 @@ def test_noise_that_such_a_service_answers_between_turns_is_not_waited_for() -> 
 
 
 def outside(talk: Talk, at_ms: float = 0, number: int = 1) -> None:
-    """A turn whose response is asked for out of band."""
+    """Send a turn that requests its response out of band."""
     talk.ask(at_ms, number, out_of_band=True, wants_audio=False)
 
 
 def writes(talk: Talk, at_ms: float, response_id: str, **metadata: str) -> None:
-    """A whole answer in text."""
+    """Receive a complete text response."""
     talk.hear(at_ms, created(response_id, **metadata), delta(GA, "text", response_id), done(response_id))
 
 

@@ -1,4 +1,4 @@
-"""Messages that a script puts into a conversation, of a file of them, and their images."""
+"""Messages that a script adds to a conversation, history files, and images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SIDES = st.integers(1, 65_535)
 
 
 def jpeg(width: int, height: int, *segments: bytes, fill: int = 0) -> bytes:
-    """The beginning and the end of a JPEG with these segments before its frame header."""
+    """Return the beginning and the end of a JPEG with these segments before its frame header."""
     size = height.to_bytes(2) + width.to_bytes(2)
     others = b"".join(b"\xff\xe0" + (len(segment) + 2).to_bytes(2) + segment for segment in segments)
     return b"\xff\xd8" + others + b"\xff" * fill + b"\xff\xc0\x00\x0b\x08" + size + b"\x01\x01\x11\x00\xff\xd9"
@@ -37,7 +37,7 @@ def write(path: Path, data: bytes) -> Path:
 
 
 def refused(load: Callable[[Path], T], path: Path) -> tuple[str, None] | tuple[None, T]:
-    """(why a file is refused, what it holds): one of the two."""
+    """Return (error, None) if a file is refused, else (None, content)."""
     try:
         return None, load(path)
     except UsageError as error:

@@ -1,4 +1,4 @@
-"""`CompiledScript`: what a session will send, and when."""
+"""`CompiledScript`: the messages that a session sends, and when."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_the_appends_hold_the_whole_wav(samples: int, chunk_ms: int) -> None:
     assert [len(audio_of([message])) for message in speech] == [message.audio_bytes for message in speech]
 
 
-# What a service with turn detection hears.
+# Audio for a service with turn detection.
 
 
 def test_a_turn_that_a_vad_ends_is_speech_alone() -> None:
@@ -155,7 +155,7 @@ def test_a_turn_that_a_vad_ends_is_speech_alone() -> None:
 
     assert (turn.plan.vad, turn.inputs, turn.request, turn.kind) == (True, (), None, "audio")
     assert [message.duration_ns for message in turn.speech] == [100 * MS] * 3
-    assert audio_of(turn.speech)[12_000:] == bytes(2_400)  # the last chunk is filled up with silence
+    assert audio_of(turn.speech)[12_000:] == bytes(2_400)  # the last chunk is padded with silence
 
 
 def test_where_the_vad_starts_no_response_the_turn_keeps_its_request() -> None:
@@ -202,7 +202,7 @@ def test_noise_goes_on_between_turns_in_whole_chunks() -> None:
     assert any(audio_of(script.between))
 
 
-# Where speech begins and ends.
+# The start and the end of speech.
 
 
 @pytest.mark.parametrize("chunk_ms", [20, 50, 100, 200])
@@ -241,7 +241,8 @@ def test_whoever_heard_to_the_end_heard_beyond_the_tail_and_whoever_heard_to_the
 ) -> None:
     lengths = [(0, 100), (5_000, 700), (0, pause_ms), (5_000, last_ms), (0, after_ms)]
     data = np.concatenate([np.full(24 * ms, level, "<i2") for level, ms in lengths])
-    begin_ms = 800 + pause_ms  # of the last word; no VAD that stops at the pause has heard more, silence included
+    # The start of the last word. A VAD that stops at the pause has received no more than this, silence included.
+    begin_ms = 800 + pause_ms
     end_ms = begin_ms + last_ms
     pcm = Pcm(Path("a.wav"), "a", data.tobytes(), SpeechSpan(2_400, 24 * end_ms))
     tail_ns = prepared_turn(
@@ -315,7 +316,7 @@ def test_every_event_id_is_its_own_and_tells_its_turn() -> None:
 
 
 def update_of(script: PreparedScript) -> ClientMessage:
-    """The one message that sets the session up."""
+    """Return the only message that sets up the session."""
     (update,) = (step for step in script.set_up if isinstance(step, ClientMessage))
     return update
 
@@ -439,13 +440,13 @@ def test_an_event_of_the_scripts_own_must_not_undo_what_the_harness_goes_by(
 
 
 def messages_of(script: PreparedScript) -> list[ClientMessage]:
-    """What a session says, in its order, up to what it may wait for."""
+    """Return the messages of the history and of all steps, in order, without those of the setup."""
     of_steps = [[step.message] if isinstance(step, PreparedEvent) else [*step.inputs, step.request]
                 for step in script.steps if isinstance(step, PreparedEvent | PreparedTurn)]  # fmt: skip
     return [message for part in [script.history, *of_steps] for message in part if message is not None]
 
 
-# What differs from session to session.
+# Differences between sessions.
 
 
 def rows(*values: str) -> VariableRows:
@@ -501,7 +502,8 @@ def test_pauses_are_drawn_by_seed_and_session_whoever_asks() -> None:
 
 def test_pauses_have_a_word_of_the_seed_of_their_own() -> None:
     (drawn_ns,) = pauses_ns(CompiledScript(build_script(build_wav(), PauseStep(LOG_NORMAL)), GA).session(3, 7))
-    of_others = (np.random.default_rng(words) for words in ([7, 3], [7, 3, ORDERS]))  # recordings, order of a pair
+    # for recordings; for the order of a pair
+    of_others = (np.random.default_rng(words) for words in ([7, 3], [7, 3, ORDERS]))
 
     assert drawn_ns not in [round(LOG_NORMAL.draw_s(generator) * 1e9) for generator in of_others]
 
@@ -542,7 +544,7 @@ def test_a_microphone_that_is_closed_between_turns_has_no_phase() -> None:
     assert repertoire.session(7, 0).phase_ns == 0
 
 
-# The microphone: what is due when, to the nanosecond, however often it is asked and whatever is said.
+# The microphone: which chunk is due when, to the nanosecond, for any polls and any speech.
 
 
 AT_NS = 5_000 * MS
@@ -553,13 +555,13 @@ def recorded(name: str, duration_ms: float = 100) -> ClientMessage:
 
 
 def taken(microphone: Microphone, count: int) -> list[tuple[str, float]]:
-    """(what, when in ms after it was opened) of the next chunks."""
+    """Return the names of the next chunks and when they are due, in ms after the microphone was opened."""
     return [(message.name, (due_ns - AT_NS) / MS) for message, due_ns in (microphone.take() for _ in range(count))]
 
 
 QUIET, NOISE = recorded("quiet"), recorded("noise", 20)
 COURSES: dict[str, tuple[list[ClientMessage], int, list[ClientMessage], list[ClientMessage], int | None, Any]] = {
-    # (between turns; chunks taken; speech, and what is recorded after it; when it is hushed; the next chunks)
+    # (between turns, chunks taken before, speech, chunks after it, chunks taken before speech stops, next chunks)
     "a chunk is due when its last sample has been recorded":
         ([], 0, [recorded("a"), recorded("b"), recorded("c", 33)], [], None, [("a", 100), ("b", 200), ("c", 233)]),
     "between turns an open microphone records the same again and again":

@@ -1,4 +1,4 @@
-"""Scripts that Python builds: the same objects as from a file, and the same checks."""
+"""Scripts built in Python: the same objects as from a file, and the same checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Think times: which files are read, and how pauses are distributed."""
+"""Think times: the files that are read, and the distribution of pauses."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_a_limit_cuts_long_pauses_and_leaves_the_others_and_the_median_as_they_a
     assert 0 < limited.count(3.0) < len(limited) / 2
 
 
-# Variables: which files are read, and how a row fills a text.
+# Variables: the files that are read, and texts filled from a row.
 
 
 ADA = {"name": "Ada", "order": "4711"}

@@ -1,4 +1,4 @@
-"""What is heard of a file, which files are refused, and what goes onto the wire."""
+"""The speech in an audio file, the files that are refused, and the bytes that are sent."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def test_any_rate_and_sample_type_sounds_the_same_at_24_khz(
     pcm = load_pcm(written(tmp_path / name, tone(0.5, rate_hz), rate_hz, subtype))
 
     assert abs(pcm.seconds - 0.5) < 1 / 11_025
-    middle = slice(1_000, 11_000)  # resampling rings at the edges
-    assert np.abs(heard(pcm)[middle] / 32_768 - tone(0.5)[middle]).max() < 0.03  # µ-law is coarse
+    middle = slice(1_000, 11_000)  # resampling has ripples at both ends
+    assert np.abs(heard(pcm)[middle] / 32_768 - tone(0.5)[middle]).max() < 0.03  # µ-law has a low resolution
 
 
 def test_channels_are_mixed_evenly(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_resampling_a_full_scale_square_wave_clips_its_overshoot(tmp_path: Path)
     samples = heard(load_pcm(written(tmp_path / "a.wav", square, 8_000))).astype(int)
 
     assert samples.max() == 32_767
-    # no two neighbours swing further than the wave itself does at its edges, 27 samples and more apart
+    # No step between adjacent samples is larger than at the edges of the wave, which are at least 27 samples apart.
     assert (np.abs(np.diff(samples)) > 60_000).sum() == 0
 
 
@@ -115,7 +115,7 @@ def test_what_is_no_audio_is_refused(tmp_path: Path, content: bytes, reason: str
 
 @pytest.mark.parametrize("kind", ["XI", "SDS", "VOC", "MAT5"])
 def test_what_no_program_writes_speech_in_is_refused_with_what_to_do(tmp_path: Path, kind: str) -> None:
-    """libsndfile reads them, some without knowing where it is in them."""
+    """The library libsndfile reads these formats, in some cases without the position in the file."""
     path = tmp_path / "a.wav"
     soundfile.write(path, np.random.default_rng(1).normal(0, 0.1, 48_000), RATE_HZ, format=kind)
 
@@ -136,7 +136,7 @@ def test_a_file_that_lost_its_end_is_refused(tmp_path: Path, name: str) -> None:
 
 
 REFUSED: dict[str, tuple[NDArray[np.float64], int, str, str]] = {
-    # (samples, their rate and type, what is said)
+    # (samples, rate in Hz, sample type, error)
     "zeros": (np.zeros(12_000), RATE_HZ, "PCM_16", "is silent: its peak is -inf dBFS"),
     "too quiet": (tone(amplitude=0.0009), RATE_HZ, "PCM_16", "is silent: its peak is -61 dBFS"),
     "channels that cancel out": (np.column_stack([tone(), -tone()]), RATE_HZ, "PCM_16", "is silent"),
@@ -270,7 +270,7 @@ def test_an_mp3_is_refused_in_one_line_whatever_its_name_and_however_damaged(
     assert capfd.readouterr().err == ""
 
 
-# Noise behind speech: how loud it is, and that it goes on where it stopped.
+# Noise behind speech: its level, and its continuation from one part to the next.
 
 
 AUDIO = Path(__file__).parents[2] / "scenarios" / "audio"
@@ -330,11 +330,12 @@ def test_what_exceeds_full_scale_is_clipped() -> None:
     assert samples.min() == -32_768
 
 
-# Where speech begins and ends, whatever stands around it, and where what is said after its last pause begins.
+# The start and the end of speech within any surroundings, and the start of the speech after its last pause.
 
 
 Samples = NDArray[np.int16]
-SPOKEN = sorted(path for path in AUDIO.glob("*.wav") if path.stem not in ("room", "uh_huh"))  # noise, and a murmur
+# the excluded files: noise, and a murmur
+SPOKEN = sorted(path for path in AUDIO.glob("*.wav") if path.stem not in ("room", "uh_huh"))
 MS = RATE_HZ // 1_000
 
 
@@ -351,7 +352,7 @@ def quiet(ms: float, noise_dbfs: float | None = None) -> Samples:
 
 
 def spoken(ms: float, amplitude: float = 0.3) -> Samples:
-    """Begins and ends with a sample that is loud."""
+    """Return a tone with a loud sample at its beginning and at its end."""
     wave = amplitude * np.cos(2 * np.pi * 440 * np.arange(round(ms * MS)) / RATE_HZ)
     wave[-1] = amplitude
     return np.rint(wave * 32_767).astype(np.int16)
@@ -369,11 +370,11 @@ def test_a_tone_in_silence_is_found_to_the_sample(before: int, samples: int, aft
 
 
 MURMUR = joined(spoken(100, 0.9), spoken(1_500, 0.9 * 0.03), spoken(150, 0.9 * 0.01))
-"""−30 and −40 dB."""
+"""A loud tone, followed by tones at −30 and −40 dB relative to it."""
 CLICK = np.full(5, 32_767, np.int16)
 CALL = joined(quiet(100), spoken(300), quiet(100))
 FOUND: dict[str, tuple[Samples, float, float]] = {
-    # (a recording, from where to where its speech is, in ms)
+    # (recording, start of its speech in ms, end in ms)
     "a tone throughout": (spoken(500), 0, 500),
     "a loud level throughout": (np.full(9_001, -32_768, np.int16), 0, 9_001 / MS),
     "noise throughout": (quiet(200, -20), 0, 200),
@@ -417,10 +418,10 @@ def test_speech_is_where_it_is_however_loud_it_is(scale: float) -> None:
 
     assert find_speech(np.rint(words * scale).astype(np.int16), RATE_HZ) == SpeechSpan(
         100 * MS, 650 * MS
-    )  # 0.03: −30 dB
+    )  # 0.03 is −30 dB
 
 
-# What is said after the last pause.
+# The speech after the last pause.
 
 
 def last_of(recording: Samples) -> SpeechSpan:
@@ -443,7 +444,7 @@ def test_the_last_stretch_begins_behind_the_last_pause(
     end = len(recording) - around_ms * MS
     assert last.end == find_speech(recording, RATE_HZ).end
     assert abs(last.end - end) <= MS
-    assert 0 <= end - last_ms * MS - last.begin <= 20 * MS  # the window that holds its first sample
+    assert 0 <= end - last_ms * MS - last.begin <= 20 * MS  # the window that contains its first sample
 
 
 @pytest.mark.parametrize("gap_ms", [0, 40, 90])

@@ -1,4 +1,4 @@
-"""The JSON Schema of scripts says what the loader says; and so does the reference."""
+"""The JSON Schema of scripts agrees with the loader, and so does the reference."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ BEYOND_A_SCHEMA = (
     "belongs to a turn, and an interruption",
     "goes with a message of the user's",
 )
-"""Words of refusals that depend on other values, or on files."""
+"""Parts of errors that depend on other values, or on files."""
 
 
 def loaded(tree: object) -> str | None:
-    """What the reader says about a tree, whose paths are seen from the folder of the WAVs; None where it takes it."""
+    """Return the reader's error for a tree; None if it is accepted. Paths are relative to the folder of the WAVs."""
     try:
         SCRIPT.read(PythonValue("the script", tree, AUDIO))
     except UsageError as error:
@@ -155,7 +155,7 @@ Path_ = tuple[str | int, ...]
 
 
 def places(tree: Any, at: Path_ = ()) -> Iterator[Path_]:
-    """Where each value of a tree stands."""
+    """Yield the path of each value of a tree."""
     yield at
     children: Iterable[tuple[str | int, Any]] = ()
     if isinstance(tree, dict):
@@ -167,7 +167,7 @@ def places(tree: Any, at: Path_ = ()) -> Iterator[Path_]:
 
 
 def changed(tree: Any, at: Path_, change: Callable[[Any], Any]) -> Any:
-    """A copy of the tree with one value changed."""
+    """Return a copy of the tree with one value changed."""
     if not at:
         return change(tree)
     copy = dict(tree) if isinstance(tree, dict) else list(tree)
@@ -187,7 +187,7 @@ def _dropped(inner: Any, key: str | int) -> Any:
 
 
 def near(tree: Any, at: Path_) -> tuple[dict[str, Any], Path_]:
-    """A right tree with the few steps that a place is judged with, and where it stands in that."""
+    """Return a valid tree with only the steps that matter for a path, and the path in that tree."""
     if len(tree["steps"]) == 1:
         return tree, at
     if at[:1] != ("steps",) or len(at) == 1:
@@ -214,7 +214,7 @@ def test_both_agree_on_what_may_be_left_out(tree: dict[str, Any]) -> None:
 def test_both_refuse_what_they_do_not_know(tree: dict[str, Any]) -> None:
     for place in places(tree):
         if {"extra", "send", "metadata"} & {*place}:
-            continue  # anything may stand there, or any name
+            continue  # any value or any name is permitted there
         right, at = near(tree, place)
         odd = changed(right, at, lambda inner: inner | {"odd": 1} if isinstance(inner, dict) else {"odd": 1})
 
@@ -280,7 +280,7 @@ METRICS = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
 
 
 def keys_of(schema: Any) -> Iterator[str]:
-    """Every key that a script can have."""
+    """Yield every key that a script can have."""
     if isinstance(schema, dict):
         yield from schema.get("properties", ())
     for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
@@ -311,7 +311,7 @@ def test_the_examples_of_the_reference_load(tmp_path: Path) -> None:
         VALIDATOR.validate(YAML(typ="safe", pure=True).load(example))
 
 
-# The editor's schemas name the key that is wrong, and not only that something is.
+# The editor's schemas name the wrong key, not only the fact that there is one.
 
 
 OF_SCRIPTS, OF_TARGETS = Draft202012Validator(script_schema()), Draft202012Validator(targets_schema())

@@ -1,4 +1,4 @@
-"""`load_script`: what a script means."""
+"""`load_script`: the meaning of a script."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WAV = SCENARIOS / "audio" / "late_parcel.wav"
 
 @pytest.fixture
 def script(tmp_path: Path) -> Path:
-    """A path for a script, beside which `a.wav` stands."""
+    """Return a path for a script, in a folder with `a.wav`."""
     shutil.copy(WAV, tmp_path / "a.wav")
     return tmp_path / "talk.yaml"
 
@@ -278,7 +278,7 @@ def test_without_settings_the_script_is_itself(tmp_path: Path) -> None:
 EXTRA = "session: {extra: {tool_choice: none, audio: {input: {noise_reduction: {type: near_field}}}}}\n"
 OWN = TurnDetection(threshold=0.4, silence_duration_ms=700)
 VARIED: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
-    # (the script, given settings, those of its variant)
+    # (script, given settings, settings of the variant)
     "given settings replace and the others stay":
         (VAD, {"voice": "verse", "instructions": "Be brief."},
          {"voice": "verse", "instructions": "Be brief.", "turn_detection": OWN}),

@@ -1,4 +1,4 @@
-"""`load_script`: whatever is wrong with a script is said with its line."""
+"""`load_script`: every mistake in a script is reported with its line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WAV = Path(__file__).parents[2] / "scenarios" / "audio" / "late_parcel.wav"
 
 @pytest.fixture
 def script(tmp_path: Path) -> Path:
-    """A path for a script, beside which `a.wav`, `rows.csv` and `bad.csv` stand."""
+    """Return a path for a script, in a folder with the files to which scripts refer, valid and invalid."""
     shutil.copy(WAV, tmp_path / "a.wav")
     write(tmp_path / "rows.csv", "name,order\nAda,4711\n")
     write(tmp_path / "bad.csv", "name,order\nAda,4711\nBob\n")
@@ -46,7 +46,7 @@ def write(path: Path, text: str) -> Path:
 
 
 WRONG: list[tuple[str, int | None, str]] = [
-    # (script, line, words of the error)
+    # (script, line, part of the error)
     ("", 1, "the script needs `steps`"),
     ("steps:\n- text: \x07\n", 2, "special characters are not allowed"),
     ("[" * 500, None, "is not YAML"),
@@ -184,7 +184,7 @@ def scratch() -> Iterator[Path]:
 
 
 def script_error(path: Path, text: str) -> ScriptError | None:
-    """What the loader says about a text; None where it takes it. Any other error is passed on, and fails the test."""
+    """Return the loader's error for a text; None if it is accepted. Any other error fails the test."""
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     try:
         load_script(path)

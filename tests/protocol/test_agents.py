@@ -32,7 +32,7 @@ LOUD = base64.b64encode(b"\x00" * 160).decode()
 
 
 def said(*messages: ClientMessage | None, provider: TelephonyProvider = PROVIDER) -> list[dict[str, Any]]:
-    """Messages as one call says them, in this order."""
+    """Return the messages as one call sends them, in this order."""
     words = provider.words(CALL_ID)
     return [json.loads(words.written(message.act, message.data)) for message in messages if message is not None]
 
@@ -127,7 +127,7 @@ def test_a_parameter_is_never_numbered() -> None:
 @pytest.mark.parametrize("cue", [{"after_share": 0.5}, {"after_text": "parcel"}])
 @pytest.mark.parametrize("dialect", [TWILIO, ACS, PCM])
 def test_what_nobody_hears_is_no_cue(dialect: Dialect, cue: dict[str, Any], tmp_path: Path) -> None:
-    """Half of a reply is known once it is over, and its words never are: it would be let end, and nobody told."""
+    """The half of an agent's reply is known only after its end, and its text never. Such a trigger would do nothing."""
     path, wav = tmp_path / "talk.yaml", AUDIO / "late_parcel.wav"
     steps = [{"audio": str(wav)}, {"interrupt": {"audio": str(wav), **cue}}]
     path.write_text(json.dumps({"session": {"turn_detection": "full_duplex"}, "steps": steps}))
@@ -279,7 +279,7 @@ def test_a_log_has_audio_in_base64() -> None:
     }
 
 
-# What each of them makes of what comes.
+# The events that each dialect decodes from messages.
 
 HEARD: dict[Dialect, list[tuple[Any, EventKind]]] = {
     TWILIO: [

@@ -1,7 +1,7 @@
-"""What we say to agents is what pipecat and Azure's own package read of it, and what they say is what we hear.
+"""Our messages to agents mean the same to pipecat and to Azure's package as to us, and so do their messages.
 
-`agents_words.json` keeps their answers, with the versions that gave them; `python -m benchmarks.agents_words` asks
-them anew.
+`agents_words.json` stores the answers of the packages, with their versions. `python -m benchmarks.agents_words` renews
+it.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ ROOT = Path(__file__).parents[2]
 KEPT = Path(__file__).parent / "agents_words.json"
 CALL_ID = "0123456789abcdef0123456789abcdef"
 SPOKEN = PCM16_16K.encode((np.sin(np.arange(320) / 7) * np.linspace(0, 32_000, 320)).astype(np.int16))
-"""20 ms of a tone at 16 kHz, from silence to full scale; as many bytes of any other rate."""
+"""20 ms of a tone at 16 kHz that rises from silence to full scale. Other rates use the same bytes."""
 CLEAR = "clear"
 
 
 class Case(NamedTuple):
-    """A dialect, the package that it is held against as it names itself, and the audio of both."""
+    """A dialect, the key of the package that it is compared with, and the audio format of both."""
 
     dialect: Dialect
     named: dict[str, str]
@@ -50,7 +50,7 @@ CASES = {
 
 
 def shown(data: bytes) -> Any:
-    """A message as a question has it."""
+    """Return a message in the form that questions use."""
     return {"binary": _text(data)} if isinstance(data, BinaryMessage) else data.decode()
 
 
@@ -59,7 +59,7 @@ def _text(data: bytes) -> str:
 
 
 def questions(case: Case, pcm: bytes = SPOKEN, *, only_audio: bool = False) -> Iterator[dict[str, Any]]:
-    """What a package is asked: of each message of a call what it makes of it, and how it says audio and `clear`."""
+    """Yield the questions to a package: how it reads each message of a call, and how it writes audio and `clear`."""
     dialect, words = case.dialect, cast("TelephonyProvider", case.dialect.provider).words(CALL_ID)
     samples = np.frombuffer(pcm, "<i2")
     of = case.format.name
@@ -80,7 +80,7 @@ def questions(case: Case, pcm: bytes = SPOKEN, *, only_audio: bool = False) -> I
 
 
 def holds(case: Case, question: Mapping[str, Any], answer: Any) -> None:
-    """Assert that the package has understood a message, or that we understand its own."""
+    """Assert that the package has read our message correctly, or that we read its message correctly."""
     if "say" in question:
         message = BinaryMessage(base64.b64decode(answer["binary"])) if isinstance(answer, dict) else answer.encode()
         event = event_of(message, case.dialect)
@@ -93,7 +93,8 @@ def holds(case: Case, question: Mapping[str, Any], answer: Any) -> None:
         heard = audio_payload(event.payload)
         assert heard is not None
         off = np.abs(case.format.decode(heard).astype(int) - said)
-        assert np.all(off <= (0 if case.format.is_pcm else np.abs(said.astype(int)) // 16 + 16))  # steps of ITU-T G.711
+        # the step size of ITU-T G.711
+        assert np.all(off <= (0 if case.format.is_pcm else np.abs(said.astype(int)) // 16 + 16))
     elif "open" in question:
         known = {"provider": "twilio", "stream": f"MZ{CALL_ID}", "call": f"CA{CALL_ID}"}
         assert answer == known | {"body": {"from_number": "+15550100", "call": CALL_ID}}
@@ -102,7 +103,7 @@ def holds(case: Case, question: Mapping[str, Any], answer: Any) -> None:
 
 
 def understood(case: Case, message: Any) -> Any:
-    """What a package has to make of a message of ours."""
+    """Return the correct reading of our message by a package."""
     if isinstance(message, dict):
         return {"pcm": message["binary"], "rate": case.format.rate_hz}
     said = json.loads(message)
@@ -120,7 +121,7 @@ def understood(case: Case, message: Any) -> Any:
         }
         audio = {"data": held["data"], "timestamp": held["timestamp"], "isSilent": held["silent"]}
         return {"kind": "AudioData", **audio, "participant": number}
-    held.pop("length", None)  # which the package does not read
+    held.pop("length", None)  # the package does not read it
     return {"kind": said["kind"], **held}
 
 
@@ -131,7 +132,7 @@ def test_what_was_answered_of_our_messages_and_what_is_said_to_us_is_what_is_mea
         holds(case, question, answer)
 
 
-@pytest.mark.parametrize("name", ["twilio", "acs"])  # `pcm` is what formats are called, too
+@pytest.mark.parametrize("name", ["twilio", "acs"])  # without `pcm`, which also names formats
 def test_a_dialect_of_agents_is_named_in_three_files_beside_its_own_at_most(name: str) -> None:
     naming = re.compile(rf"[\"']{name}[\"']|bench\.protocol\.{name}\b")
     product = [path for part in ("bench", "reports", "rtbench") for path in (ROOT / part).rglob("*.py")]

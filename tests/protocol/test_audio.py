@@ -1,4 +1,4 @@
-"""Samples become bytes and bytes samples, as ITU-T G.711 and little-endian PCM have it."""
+"""Samples are converted to bytes and back, as ITU-T G.711 and little-endian PCM define."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_g711_codes_are_those_of_libsndfile(name: AudioFormatName, subtype: str)
 
 @pytest.mark.parametrize("name", ["g711_ulaw", "g711_alaw"])
 def test_a_g711_sample_is_off_by_at_most_half_a_step(name: AudioFormatName) -> None:
-    samples = EVERY_SAMPLE[np.abs(EVERY_SAMPLE.astype(np.int32)) <= 32_635]  # louder ones are clipped by µ-law
+    samples = EVERY_SAMPLE[np.abs(EVERY_SAMPLE.astype(np.int32)) <= 32_635]  # µ-law clips louder samples
     steps = np.unique(FORMATS[name].decode(EVERY_CODE)).astype(np.int32)
     gaps = np.diff(steps)
 
@@ -79,7 +79,7 @@ def test_a_g711_sample_is_off_by_at_most_half_a_step(name: AudioFormatName) -> N
 
     place = np.searchsorted(steps, decoded)
     widest = np.maximum(gaps[np.maximum(place - 1, 0)], gaps[np.minimum(place, len(gaps) - 1)])
-    assert (np.abs(decoded - samples) <= widest / 2 + 8).all()  # 8: samples lose their last bits first
+    assert (np.abs(decoded - samples) <= widest / 2 + 8).all()  # 8: the encoder first drops the lowest bits of a sample
 
 
 @pytest.mark.parametrize(("name", "other_zero"), [("g711_ulaw", {0x7F: 0xFF}), ("g711_alaw", {})])
@@ -145,7 +145,7 @@ def test_in_g711_it_is_the_decoded_sample_that_counts() -> None:
     data = ULAW.encode(np.array([0, 90, 200, -3_000], np.int16))
 
     assert audible_sample(raw(data), ULAW) == 2
-    assert audible_sample(raw(data), PCM) == 0  # the same bytes read as PCM are loud at once
+    assert audible_sample(raw(data), PCM) == 0  # read as PCM, the first bytes are loud
 
 
 @thorough

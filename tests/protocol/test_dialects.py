@@ -1,4 +1,4 @@
-"""What the client says, in both dialects."""
+"""The client's messages in both dialects."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ FULL = SessionSettings(
 
 
 def decoded(message: ClientMessage) -> dict[str, Any]:
-    """What a message says; it is called what it says that it is."""
+    """Return a message's JSON. Assert that its type is the message's name."""
     said = msgspec.json.decode(message.data, type=dict[str, Any])
     assert said["type"] == message.name
     return said
 
 
 def set_up(dialect: Dialect, settings: SessionSettings, event_id: str) -> dict[str, Any]:
-    """The one message that sets a session up."""
+    """Return the only message that sets up a session."""
     (update,) = (step for step in dialect.set_up(settings, event_id) if isinstance(step, ClientMessage))
     return decoded(update)
 
 
 def session_of(dialect: Dialect, **settings: Any) -> dict[str, Any]:
-    """What it says of the session."""
+    """Return the session object of that message."""
     session: dict[str, Any] = set_up(dialect, SessionSettings(**settings), "e")["session"]
     return session
 
@@ -110,7 +110,7 @@ def test_what_is_not_set_is_not_said_but_turn_detection_is_always_off(dialect: D
 
 
 def heard(dialect: Dialect, settings: SessionSettings) -> dict[str, Any]:
-    """What a session says of the caller's audio: (format, turn detection) wherever the dialect keeps them."""
+    """Return the session's input format and turn detection, from the place that the dialect uses."""
     session = set_up(dialect, settings, "e")["session"]
     heard = session.get("audio", {}).get("input", {}) | session
     format = heard["input_audio_format"] if "input_audio_format" in session else heard["format"]
@@ -263,7 +263,7 @@ def test_the_name_of_every_message_tells_its_act(dialect: Dialect) -> None:
         dialect.retrieve("item_1", "e"),
     ]
 
-    acts = [act for act in MessageKind if act is not MessageKind.RAW]  # whatever a script names itself
+    acts = [act for act in MessageKind if act is not MessageKind.RAW]  # RAW is a message with a name from the script
     assert [dialect.message_kinds[message.name] for message in said] == [message.act for message in said] == acts
     assert len(dialect.message_kinds) == len(acts)
 
@@ -290,7 +290,7 @@ VAD = TurnDetection(silence_duration_ms=400)
 
 
 def conflict(dialect: Dialect, settings: SessionSettings) -> tuple[tuple[str, ...], str] | None:
-    """(where `extra` sets what the harness goes by, what to do instead), as the dialect refuses it."""
+    """Return (key under `extra`, remedy) if the dialect refuses a key on which the load generator relies."""
     refused = dialect.unsupported_setting(settings)
     if refused is None:
         return None
@@ -474,7 +474,7 @@ INPUT = tuple(build_message("Hello", role) for role in get_args(MessageRole))
 
 
 def unknown(value: Any, at: str = "") -> Iterator[str]:
-    """Where something stands that the SDK's types have no name for."""
+    """Yield the paths of values that the SDK's types do not define."""
     if isinstance(value, BaseModel):
         yield from (f"{at}.{name}" for name in value.model_extra or {})
         for name in type(value).model_fields:
@@ -485,7 +485,7 @@ def unknown(value: Any, at: str = "") -> Iterator[str]:
 
 
 def read_as(model: type[BaseModel], said: ClientMessage) -> Any:
-    """A message as the SDK's type reads it."""
+    """Return a message as the SDK's type reads it. Assert that the type knows all values."""
     read = model.model_validate(msgspec.json.decode(said.data), strict=True)
     assert list(unknown(read)) == []
     return read

@@ -1,4 +1,4 @@
-"""What a message of a service means, and what it says of its limits: no bytes make that raise."""
+"""The meaning of a service's messages, and the rate limits that it reports. No bytes raise an error."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_delta_has_one_meaning_in_both_dialects_and_is_foreign_in_the_other_sp
     event = event_of(delta(dialect, family, "resp_1"), dialect)
     foreign = event_of(delta(OTHER[dialect], family, "resp_1"), dialect)
 
-    if (dialect, family) == (XAI, "text"):  # which it has in either spelling
+    if (dialect, family) == (XAI, "text"):  # xAI uses both spellings of text
         assert foreign.kind is kind
         return
     assert (event.kind, event.foreign, event.response_id, event.item_id) == (kind, False, "resp_1", "item_of_resp_1")
@@ -145,7 +145,7 @@ def told(came: dict[str, Any], went: dict[str, Any] | None = None, **totals: int
 
 
 def tokens(came: dict[str, Any], went: dict[str, Any] | None = None, **totals: int) -> TokenUsage | None:
-    """What `response.done` with this usage says."""
+    """Return the token counts from a `response.done` with this usage."""
     return event_of(done("r1", usage=told(came, went, **totals)), GA).usage
 
 
@@ -287,7 +287,7 @@ def test_a_session_event_holds_the_session_and_an_item_event_the_item_s_id() -> 
 def test_audio_and_its_length_are_right_however_json_spells_the_base64(
     dialect: Dialect, payload: bytes, escaped: set[str]
 ) -> None:
-    """Any character of a string may be escaped (RFC 8259 §7); some encoders always escape `/` or `+`."""
+    """Any character of a string may be escaped (RFC 8259 §7). Some encoders always escape `/` or `+`."""
     text = base64.b64encode(payload).decode()
     spelt = "".join(f"\\u{ord(letter):04x}" if letter in escaped else letter for letter in text)
     wire = delta(dialect, "audio", "resp_1", "@").replace(b'"@"', f'"{spelt}"'.encode())
@@ -423,7 +423,7 @@ ANY_JSON = st.recursive(
 )
 WHOLE = st.none() | st.integers(-(2**53), 2**53)
 
-# The wait that a message asks for.
+# The pause that a message requests.
 
 LIMIT_REACHED = (
     "Rate limit reached for gpt-realtime in organization org-1 on tokens per min (TPM): Limit 40000, Used 39669, "
@@ -484,7 +484,7 @@ def test_no_words_make_it_raise_or_ask_for_ever(text: str) -> None:
     assert wait_ns is None or 0 <= wait_ns <= LONGEST_S * S
 
 
-# The wait that headers ask for.
+# The pause that headers request.
 
 NOW = "Fri, 20 Nov 2026 14:00:00 GMT"
 LATER = "Fri, 20 Nov 2026 14:00:30 GMT"
@@ -527,7 +527,7 @@ def test_no_headers_make_it_raise_or_ask_for_ever(headers: dict[str, str]) -> No
     assert wait_ns is None or 0 <= wait_ns <= LONGEST_S * S
 
 
-# What remains.
+# The remaining quota.
 
 
 def limits_told(entries: Any) -> tuple[RateLimit, ...]:

@@ -1,4 +1,4 @@
-"""The dialect of GPT-Live: what it says, what it knows, and what it refuses."""
+"""The dialect of GPT-Live: its messages, its features, and the settings that it refuses."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from tests.helpers import AT_NS, at, build_message, build_script, build_turn, ev
 
 DUPLEX = TurnDetection(type=FULL_DUPLEX)
 OF_OTHERS = ("session.input_audio.append", "transport.")
-"""Events of the server that only further connections of a session get."""
+"""Server events that only additional connections of a session receive."""
 
 
 def settings_of(given: Any) -> SessionSettings:
-    """What stands under `session` in a script."""
+    """Read the value of `session` in a script."""
     return SESSION.read(PythonValue("session", given))
 
 

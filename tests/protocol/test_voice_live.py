@@ -1,4 +1,4 @@
-"""The dialect of Azure Voice Live: what it says beyond preview, what it knows, and what it refuses."""
+"""The dialect of Azure Voice Live: its differences from preview, its features, and the settings that it refuses."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SETTINGS: dict[str, Any] = {
 
 
 def settings_of(given: Any) -> SessionSettings:
-    """What stands under `session` in a script."""
+    """Read the value of `session` in a script."""
     return SESSION.read(PythonValue("session", given))
 
 

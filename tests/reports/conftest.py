@@ -1,4 +1,4 @@
-"""Settings of the tests of reports."""
+"""The configuration of the tests of reports."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from reports.statistics.baselines import stored_quantile
 from reports.statistics.differences import LEVEL
 
 DRAWS = 400
-"""Resamples of a comparison or check: no test asks how exact their intervals are."""
+"""The number of resamples of a comparison or check. No test depends on the precision of their intervals."""
 
 
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Comparisons and checks resample seldom, unless EXAMPLES=all tries everything as it is."""
+    """Reduce the number of resamples of comparisons and checks, unless EXAMPLES=all."""
     if os.environ.get("EXAMPLES") == "all":
         return
     monkeypatch.setattr(compare_targets, "__kwdefaults__", {**(compare_targets.__kwdefaults__ or {}), "draws": DRAWS})
@@ -28,6 +28,6 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def no_ci(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No variable of the CI system that these tests may run in."""
+    """Remove the environment variables of the CI system in which these tests may run."""
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "TF_BUILD"):
         monkeypatch.delenv(name, raising=False)

@@ -1,4 +1,4 @@
-"""Runs whose rows a test changes."""
+"""Runs with rows that a test changes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reports.summary.summary import Summary, summarise
 
 
 class Columns(dict[str, list[Any]]):
-    """The columns of a table by their names, each read when it is asked for: of a hundred a test needs two or three."""
+    """The columns of a table by name. Each is read on first use, because a test needs two or three of a hundred."""
 
     def __init__(self, table: pa.Table) -> None:
         self.table = table
@@ -25,7 +25,7 @@ class Columns(dict[str, list[Any]]):
 
 
 class Row(Mapping[str, Any]):
-    """A row of a table; `row | {…}` is the same with other values."""
+    """A row of a table. `row | {…}` returns a row with changed values."""
 
     def __init__(self, columns: Columns, place: int, changes: Mapping[str, Any]) -> None:
         self.columns, self.place, self.changes = columns, place, changes
@@ -44,7 +44,7 @@ class Row(Mapping[str, Any]):
 
 
 def edit(folder: Path, table: str, change: Callable[[int, Row], Row | None]) -> Path:
-    """Change the rows of a table of a run, by their numbers; None leaves a row out."""
+    """Change the rows of a table of a run. `change` gets the row's number and the row; None removes the row."""
     path = folder / f"{table}.parquet"
     stored = pq.read_table(path)
     columns = Columns(stored)
@@ -60,12 +60,12 @@ def edit(folder: Path, table: str, change: Callable[[int, Row], Row | None]) -> 
 
 
 def edited(folder: Path, change: Callable[[int, Row], Row | None], table: str = "turns") -> Summary:
-    """The summary of a run with other rows."""
+    """Return the summary of a run with changed rows."""
     return summarise(load_for_report(edit(folder, table, change)))
 
 
 def waiting(folder: Path, times: Callable[[Row], float]) -> Path:
-    """The run, each of whose turns waits so many times as long for its first audio."""
+    """Multiply each turn's latency to first audio by `times`. Return the folder."""
 
     def change(_: int, row: Row) -> Row:
         asked_ns, first_ns = row["speech_end_at_ns"], row["first_audio_at_ns"]
@@ -76,7 +76,7 @@ def waiting(folder: Path, times: Callable[[Row], float]) -> Path:
 
 
 def slowed(folder: Path, times: float, target: str = "") -> Path:
-    """The run, whose turns, or those of this target, wait so many times as long from its middle on."""
+    """Multiply latencies, of all turns or of a target's, by `times` from the run's middle on. Return the folder."""
     starts_ns = pq.read_table(folder / "turns.parquet", columns=["start_ns"])["start_ns"].to_numpy()
     middle_ns = (starts_ns.min() + starts_ns.max()) / 2
     return waiting(folder, lambda row: times if row["start_ns"] > middle_ns and target in ("", row["target"]) else 1.0)

@@ -1,4 +1,4 @@
-"""Gives the texts of a page as it is written, without a folder: one HTML file, and Markdown."""
+"""The rendered forms of a page as text, without a folder: one HTML file, and Markdown."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def run_text(summary: Summary, width: int = 100) -> str:
 
 
 def run_forms(summary: Summary) -> tuple[str, str]:
-    """Both, of one page: to make it takes longer than to write either."""
+    """Return HTML and Markdown of one page. Building the page takes longer than rendering it."""
     page = run_page(summary)
     return render_html(page), render_markdown(page)
 
 
 def section_html(section: Section | None) -> str:
-    """One section alone, where a test asks what it says: some thirtieth of a page. No text where the run has none."""
+    """Return the HTML of one section, about a thirtieth of a page; empty if the run does not have the section."""
     return render_html(Page("", (), "", (), (section,))) if section else ""
 
 

@@ -1,4 +1,4 @@
-"""Plans of interim analyses, as run.json has them."""
+"""Plans of interim analyses, in the form of run.json."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 
 TWO = Plan(sessions=240, turns=10, targets=("east", "west"), seconds=300, paired=True)
-"""120 pairs; west is slower by 13 %."""
+"""A run of 120 pairs. `west` is 13 % slower."""
 LOOSE = {"ttfa": ["p(50)<+60%", "p(95)<+90%"], "failure_rate": ["rate<+10pt"]}
 TIGHT = {"ttfa": ["p(50)<+0.1%"]}
 UNDECIDED = {"ttfa": ["p(50)<+12%"]}
 
 
 def planned(gates: dict[str, list[str]], at: Sequence[int] = (40, 80, 120), **changes: Any) -> dict[str, Any]:
-    """Return a plan that tests these primary metrics after so many pairs."""
+    """Return a plan that tests these primary metrics after these numbers of pairs."""
     plan = {"pairs": at[-1], "analyses": [*at], "primary_metrics": gates, "alpha": 0.05, "spending": "a t^2"}
     return plan | {"bootstrap_samples": 300} | changes
 

@@ -1,4 +1,4 @@
-"""Summaries and pages of invented runs, made once in a process for all tests that only read them."""
+"""Summaries and pages of invented runs, made once per process for all tests that only read them."""
 
 from __future__ import annotations
 
@@ -21,41 +21,41 @@ from tests.reports.synthetic import Plan
 
 
 def summary_of(plan: Plan, **changes: Any) -> Summary:
-    """The summary of a run as `synthetic.write` writes it; its folder is shared, too: change no table in there."""
+    """Return the summary of a run from `synthetic.write`. Its folder is shared, so change no table in it."""
     return _kept_summary(plan, json.dumps(changes)) if plan.is_small else _summary(plan, json.dumps(changes))
 
 
 def summary_in(folder: Path, plan: Plan, **changes: Any) -> Summary:
-    """The summary of a run that is written there."""
+    """Write a run into the folder and return its summary."""
     return summarise(load_for_report(synthetic.write(folder, plan, **changes)))
 
 
 def page_of(plan: Plan, **changes: Any) -> str:
-    """The page of the same run."""
+    """Return the HTML page of the same run."""
     return _kept_page(plan, json.dumps(changes)) if plan.is_small else run_html(summary_of(plan, **changes))
 
 
 def frames_of(plan: Plan, **document: Any) -> RunFrames:
-    """The run as reports read it, with other values in its document; its rows are shared, too: change none of them."""
+    """Return the loaded run. `document` changes its metadata. Its rows are shared, so change none."""
     kept = _kept_frames(plan)
     return replace(kept, metadata=kept.metadata | document)
 
 
 def figures(summary: Summary, metric: str, target: str = "sim", step: str = "all") -> MetricSummary:
-    """Those of a metric of all turns, or of those of a step."""
+    """Return the summary of a metric over all turns, or over those of a step."""
     wanted = (metric, target, step)
     return next(f for f in summary.metrics if (f.metric, f.target, f.step) == wanted)
 
 
 def folder() -> Path:
-    """One that stays as long as tests run: a summary reads a few texts of its rows when it is shown."""
+    """Return a folder that exists until the tests end, because a summary reads a few texts of its rows later."""
     made = TemporaryDirectory()
     atexit.register(made.cleanup)
     return Path(made.name)
 
 
 def write_summary(run: Path) -> None:
-    """Write what later commands read of a report: summary.json."""
+    """Write summary.json, which later commands read."""
     (run / "summary.json").write_text(summary_json(summarise(load_for_report(run))), encoding="utf-8")
 
 
@@ -76,5 +76,5 @@ def _kept_page(plan: Plan, changes: str) -> str:
 
 def _summary(plan: Plan, changes: str) -> Summary:
     summary = summary_in(folder(), plan, **json.loads(changes))
-    summary.run.histograms.discard(CATALOGUE)  # nothing else asks for them, and of six targets they are 14 MB
+    summary.run.histograms.discard(CATALOGUE)  # No test needs them later, and those of six targets take 14 MB.
     return summary

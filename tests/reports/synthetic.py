@@ -1,4 +1,4 @@
-"""Run folders with invented turns, of any size: for the tests of the reports, and a benchmark of a million turns.
+"""Run folders of any size with invented turns, for the tests of the reports and a benchmark of a million turns.
 
 write(folder, Plan(sessions=10, turns=4))
 python -m tests.reports.synthetic FOLDER SESSIONS TURNS
@@ -52,7 +52,7 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Plan:
-    """What a synthetic run is like. Half of the failed turns happen before the first delta."""
+    """The properties of a synthetic run. Half of the failed turns fail before the first delta."""
 
     sessions: int = 10
     turns: int = 4
@@ -64,10 +64,10 @@ class Plan:
     refused: int = 0
     text: bool = False
     kinds: tuple[str, ...] = ("vad",)
+    """The types of the steps, in turn: "vad", "manual" (voice with response.create) or "typed" (all if `text`)."""
     host: str = "bench-1"
-    """of the steps in turn: "vad", "manual" (spoken, then response.create) or "typed"; text is always typed"""
     early: int = 0
-    """so many of the first turns, if VAD, had their end noticed 120 ms too early"""
+    """The number of first turns, if VAD, whose end was detected 120 ms too early."""
     unattributed_commits: int = 0
     tls: bool = True
     seed: int = 7
@@ -76,32 +76,32 @@ class Plan:
     valid: bool | None = True
     scenario: str = "voice_turns"
     paired: bool = False
-    """a session of each target begins at once, 3 ms apart"""
+    """True if a session of each target starts at the same time, 3 ms apart."""
     usage: bool = False
-    """turns tell their tokens, but for those that failed before the first delta"""
+    """True if turns report their tokens, except those that failed before the first delta."""
     limited: bool = False
-    """the service tells its limits, and asks throttled turns to wait"""
+    """True if the service reports its rate limits and requests a pause from throttled turns."""
     proxied: tuple[str, ...] = ()
-    """targets behind a proxy"""
+    """The targets behind a proxy."""
     inexact: tuple[str, ...] = ()
-    """measures that are not exact, of the last target"""
+    """The inexact metrics of the last target."""
     auth_waits: int = 0
-    """so many of the first sessions waited 250 ms for a token"""
+    """The number of first sessions that waited 250 ms for a token."""
     stages: tuple[tuple[float, int], ...] = ()
-    """(seconds, users): on each user of a target a session follows the last; instead of `sessions` at random"""
+    """(seconds, users) of each stage. Each user of a target runs one session after the other. Replaces `sessions`."""
     mix: tuple[float, ...] = ()
-    """the share of each of STEPS, which are chosen at random; else they follow one another"""
+    """The share of each of STEPS, chosen at random. If empty, the steps follow one another."""
     slower: float = 0.0
-    """by so much of itself a wait grows with each further user of the stages"""
+    """The share by which a latency grows with each additional user of the stages."""
 
     @property
     def is_small(self) -> bool:
-        """Whether what is made of it may be kept in memory as long as tests run."""
+        """True if results of this plan may stay in memory until the tests end."""
         return self.sessions * self.turns + self.refused <= 5_000
 
 
 def rows(plan: Plan) -> dict[TableName, pa.Table]:
-    """The three tables of a run; of one that is not large, made once for all tests that have the same plan."""
+    """Return the three tables of a run. Those of a small run are made once for all tests with the same plan."""
     return _kept_rows(plan) if plan.is_small else _rows(plan)
 
 
@@ -123,7 +123,7 @@ def _rows(plan: Plan) -> dict[TableName, pa.Table]:
 
 
 def _staged(plan: Plan, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """When the sessions of all stages start, ascending; those of several targets at once."""
+    """Return when the sessions of all stages start, ascending. Those of several targets start at the same time."""
     starts = []
     ends_s = list(accumulate(length_s for length_s, _ in plan.stages))
     for user in range(max(users for _, users in plan.stages)):
@@ -136,19 +136,19 @@ def _staged(plan: Plan, rng: np.random.Generator) -> npt.NDArray[np.float64]:
 
 
 def _users(plan: Plan, at_s: npt.NDArray[np.float64]) -> Integers:
-    """How many users the stage has that an instant lies in; none before the first and after the last."""
+    """Return the number of users of the stage at each instant; 0 after the last stage."""
     ends_s = np.cumsum([length_s for length_s, _ in plan.stages])
     users = np.array([*(users for _, users in plan.stages), 0])
     return users[np.searchsorted(ends_s, at_s, side="right")]
 
 
 def _pace_ms(plan: Plan) -> float:
-    """How long after a turn the next one begins."""
+    """Return the time in ms from the start of a turn to the start of the next."""
     return min(2500.0, plan.seconds * 200 / max(1, plan.turns))
 
 
 def _length_s(plan: Plan) -> float:
-    """How long a session takes."""
+    """Return the duration of a session in s."""
     return 0.5 + plan.turns * _pace_ms(plan) / 1000 if plan.stages else 12.0
 
 
@@ -231,7 +231,7 @@ def _turns(plan: Plan, rng: np.random.Generator, session_start: Integers, target
 
 
 def _usage(turn: Integers, length: Any, mute: Any) -> dict[str, Any]:
-    """The conversation so far is input again, and from the second turn on half of it was read before."""
+    """Return token counts. The conversation so far is input again; from the second turn on, half of it is cached."""
     text, audio = 40 + 25 * turn, 30 + 90 * turn
     cached_text, cached_audio = np.where(turn > 0, text // 2, 0), np.where(turn > 0, audio // 2, 0)
     return {
@@ -248,7 +248,7 @@ def _usage(turn: Integers, length: Any, mute: Any) -> dict[str, Any]:
 def _speech(
     plan: Plan, rng: np.random.Generator, kind: npt.NDArray[Any], spoken: int, wait: Any, mute: Any
 ) -> dict[str, Any]:
-    """What only turns with a caller's voice have; the service ends those of VAD, the script the others."""
+    """Return the columns of voice turns. The service ends VAD turns, the script ends the others."""
     n, typed, manual = kind.size, kind == "typed", kind != "vad"
     ended = np.where(manual, spoken - 2 * MS, spoken)
     early = np.arange(n) < plan.early
@@ -360,7 +360,7 @@ def _seconds(plan: Plan, turns: pa.Table, sessions: pa.Table) -> pa.Table:
 
 
 def _limits(target: int, length: int) -> dict[str, Any]:
-    """Tokens run down to 4 % in the middle of each minute, and some turns are throttled then."""
+    """Return rate limits. Tokens fall to 4 % in the middle of each minute, and some turns are throttled then."""
     left = 0.52 + 0.48 * np.cos(2 * np.pi * np.arange(length) / 60)
     return {
         "throttled": np.where(left < 0.1, 1 + target, 0),
@@ -372,7 +372,7 @@ def _limits(target: int, length: int) -> dict[str, Any]:
 
 
 def histograms(plan: Plan) -> Histograms:
-    """Per-event measures, and throughput per second of the run and per session."""
+    """Return histograms of per-event metrics, and of throughput per second of the run and per session."""
     rng, kept = np.random.default_rng(plan.seed), Histograms()
 
     def record(key: HistogramKey, scale: int, shape: int, size: int, least: int = 0) -> None:
@@ -394,7 +394,7 @@ def histograms(plan: Plan) -> Histograms:
 
 
 def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
-    """run.json of a run that ended."""
+    """Return run.json of an ended run."""
     turns, sessions = tables["turns"], tables["sessions"]
     late = 1.6 if plan.valid else 14.2
     return {
@@ -478,7 +478,7 @@ def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
 
 
 def told(plan: Plan, **changes: Any) -> dict[str, Any]:
-    """Keys of run.json of a run of several targets with everything that such a run tells; `changes` go to each."""
+    """Return the optional keys of run.json for a run of several targets. `changes` apply to each target."""
     targets = [
         {
             "name": name,
@@ -508,7 +508,7 @@ def _tally(table: pa.Table) -> dict[str, int]:
 
 
 def write(folder: Path, plan: Plan, **changes: Any) -> Path:
-    """A run folder as a clean end leaves it; `changes` replace keys of run.json."""
+    """Write the folder of a run that ended normally. `changes` replace keys of run.json."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in (_kept_files if plan.is_small else _files)(plan).items():
         (folder / f"{name}.parquet").write_bytes(content)
@@ -523,7 +523,7 @@ def _kept_files(plan: Plan) -> dict[str, memoryview]:
 
 
 def _files(plan: Plan) -> dict[str, memoryview]:
-    """The tables of a run as Parquet has them, by the names of their files."""
+    """Return the tables of a run in Parquet format, by file name."""
     files = {}
     for table, whole in rows(plan).items():
         for name, schema in STORED[table].items():
@@ -534,7 +534,7 @@ def _files(plan: Plan) -> dict[str, memoryview]:
 
 
 def write_killed(folder: Path, plan: Plan, *, cut_bytes: int = 100) -> Path:
-    """The folder of a killed run: a spool whose turn stream was cut in mid-write, a document of the first second."""
+    """Write the folder of a killed run: a spool with an incomplete turn stream, and the document of its start."""
     (folder / "spool").mkdir(parents=True, exist_ok=True)
     tables = rows(plan)
     for name, table in tables.items():

@@ -1,4 +1,4 @@
-"""What `import rtbench` offers a pandas user: frames of one shape whatever the run, and the report's own values."""
+"""`import rtbench` for a pandas user: frames of one shape for any run, and the values of the report."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def run(request: pytest.FixtureRequest) -> rtbench.Run:
 
 
 def as_reported(rows: Iterable[Mapping[Any, Any]]) -> Iterator[dict[str, Any]]:
-    """The same figures from rows of quantiles, with the names and the six digits that summary.json uses."""
+    """Yield rows of quantiles with the names and the six digits of summary.json."""
     for row in rows:
         yield {
             "n": row["n"],
@@ -151,19 +151,19 @@ def test_targets_and_strata_are_never_pooled(run: rtbench.Run) -> None:
 
 
 def taking(labels: dict[str, Any]) -> Any:
-    """Rows with these labels."""
+    """Return a selector of the rows with these labels."""
     return lambda rows: np.logical_and.reduce([rows[name] == label for name, label in labels.items()])
 
 
-# What the report prints of a group: (measure, what tells its rows apart, figures).
+# A row that the report prints for a group: (metric, labels that identify the group, values).
 Printed = tuple[str, dict[str, Any], dict[str, Any]]
 ALIKE = ("run_id", "scenario", "simulated", "phase", "measured")
-"""Columns of which all turns of an invented run have one value."""
+"""Columns with one value in all turns of an invented run."""
 
 
 @cache
 def grown(name: str) -> tuple[rtbench.Run, list[Printed], dict[str, Any]]:
-    """A run of two hosts whose turns tell rates, what its summary.json prints of groups of turns, and all of it."""
+    """Return a run of two hosts with rates, the rows of its summary.json for groups of turns, and the whole summary."""
     run = rtbench.load(synthetic.write(shared.folder(), PLANS[name]))
     rng = np.random.default_rng(5)
     recorded = dict(zip(run.sessions["session_id"], rng.choice(["red", "blue"], len(run.sessions)), strict=True))
@@ -210,7 +210,8 @@ def test_a_group_that_the_report_prints_has_the_same_figures_however_it_is_asked
     assert {of_p["n"] for of_p in rows} == {row["n"]}
     for name in shown:
         (figure,) = as_reported([of_p for of_p in rows if np.isclose(of_p["p"], float(name[1:]) / 100)])
-        if row[name]["reported"] and (figure["reported"] or "status" in row[name]):  # groups show thinner tails
+        # groups show tails with fewer turns
+        if row[name]["reported"] and (figure["reported"] or "status" in row[name]):
             assert {key: figure[key] for key in ("value", "low", "high")} == {
                 key: row[name][key] for key in ("value", "low", "high")
             }
@@ -220,7 +221,7 @@ def test_a_group_that_the_report_prints_has_the_same_figures_however_it_is_asked
 
 
 def test_the_turns_of_a_host_have_the_interval_that_they_have_alone() -> None:
-    """They are whole sessions, so that one that was not seen is allowed for in both."""
+    """The turns of a host are whole sessions, so both intervals allow for one unobserved session."""
     run, printed, _ = grown("turns that were never begun")
     of_hosts = [(keys, row) for metric, keys, row in printed if metric == "ttfa" and "host" in keys]
 
@@ -420,7 +421,7 @@ def test_flags_and_moments_are_columns_of_every_table(run: rtbench.Run) -> None:
 
 
 def run_named(folder: Path, plan: Plan, **changes: Any) -> Path:
-    """A run whose id is the name of its folder, in its rows, too."""
+    """Write a run with the name of its folder as run ID, also in its rows."""
     synthetic.write(folder, plan, run_id=folder.name, **changes)
     for table in SCHEMAS:
         edit(folder, table, lambda _, row: row | {"run_id": folder.name})
@@ -429,7 +430,7 @@ def run_named(folder: Path, plan: Plan, **changes: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def nightly(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of two runs of two targets in pairs, with their summaries."""
+    """Return a folder of two runs, each of two targets in pairs, with their summaries."""
     folder = tmp_path_factory.mktemp("nightly")
     for seed in range(2):
         plan = Plan(sessions=80, turns=4, targets=("a", "b"), paired=True, seed=seed, failed=0.03)
@@ -587,7 +588,7 @@ def test_bounds_are_read_when_they_are_asked_for_a_row_for_each_turn(tmp_path: P
     }
     pd.testing.assert_frame_equal(run.uncertainty[["session_id", "turn"]], run.turns[["session_id", "turn"]])
     assert run.uncertainty["first_audio_uncertainty_ns"].tolist() == error_ns.tolist()
-    assert run.uncertainty["barge_in_response_done_uncertainty_ns"].isna().all()  # nobody knows: never 0
+    assert run.uncertainty["barge_in_response_done_uncertainty_ns"].isna().all()  # unknown, so never 0
 
     killed = rtbench.load(synthetic.write_killed(tmp_path / "killed", Plan(sessions=12, turns=3)))
     assert killed.uncertainty["turn"].tolist() == killed.turns["turn"].tolist()
@@ -598,6 +599,6 @@ def test_bounds_are_read_when_they_are_asked_for_a_row_for_each_turn(tmp_path: P
 def test_bounds_of_a_run_that_is_under_way_are_those_of_the_turns_that_were_read(tmp_path: Path) -> None:
     folder = synthetic.write_killed(tmp_path, Plan(sessions=12, turns=3))
     run = rtbench.load(folder)
-    vars(run)["turns"] = run.turns.iloc[1::2].reset_index(drop=True)  # as if the others had been written since
+    vars(run)["turns"] = run.turns.iloc[1::2].reset_index(drop=True)  # as if the other turns were written later
     assert run.uncertainty["turn"].tolist() == run.turns["turn"].tolist()
     assert run.uncertainty["session_id"].tolist() == run.turns["session_id"].tolist()

@@ -1,4 +1,4 @@
-"""What users give to the functions of `rtbench`, and what is said of what cannot be."""
+"""The arguments of the functions of `rtbench`, and the errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_estimates_refuse_what_is_no_share(ps: list[float], confidence: float) -
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of one run with its summary."""
+    """Return a folder of one run with its summary."""
     folder = tmp_path_factory.mktemp("runs")
     write_summary(synthetic.write(folder / "one", Plan(sessions=60, turns=4)))
     return folder
@@ -58,9 +58,9 @@ def test_the_p_of_a_quantile_is_any_kind_of_number(runs: Path, p: Any) -> None:
 
 
 given: Any = rtbench
-"""The functions without their types: what a notebook gives them nobody checks."""
+"""The functions without types, because no type checker checks a notebook."""
 REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {
-    # what is asked, what is said of it
+    # (function call, error)
     "a limit that is a number": (lambda run: given.check(run, {"ttfa": 800}), r"thresholds of ttfa, such as .* 800"),
     "a number among limits": (lambda run: given.check(run, {"ttfa": ["med<5", 800]}), r"of ttfa, such as .* 800"),
     "thresholds in a list": (lambda run: given.check(run, ["p(95)<800"]), "thresholds are a file or such as"),

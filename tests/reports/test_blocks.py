@@ -1,4 +1,4 @@
-"""Blocks, as they are rendered in a page and in Markdown; scales, ticks and how numbers are written."""
+"""Blocks, rendered in a page and in Markdown; scales, ticks, and the format of numbers."""
 
 from __future__ import annotations
 
@@ -356,7 +356,7 @@ def test_a_line_is_read_where_it_says_something() -> None:
 
 
 def test_a_line_is_one_cell_of_the_numbers_whatever_its_label() -> None:
-    """Of two strata of a target the label has a dot, at which cells were parted."""
+    """The label of one of two strata of a target contains a dot, at which cells were once split."""
     plot = Plot(100, 50, left=0, right=0, top=0, bottom=0, title="waits")
     plot.read_lines([(0, 1.0, "from 0 s")], [("eastus2 · from request sent", {0: "p50 387 ms"}), ("b", {0: "n/a"})])
 

@@ -1,4 +1,4 @@
-"""Waits and failures by calls in progress, and what is said of calls that arrived."""
+"""Latencies and failures by calls in progress, and the report on calls that arrived."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ CONSTANT = Plan(turns=6, seconds=120, stages=((120, 20),))
 
 
 def counted(summary: Summary, target: str) -> list[int]:
-    """Calls in progress at the origin of each turn of a target, one by one."""
+    """Return the calls in progress at the instant from which each turn of a target is measured."""
     run = rtbench.load(summary.run.folder)
     calls, turns = (frame[frame["target"] == target] for frame in (run.sessions, run.turns))
     starts_ns = calls["start_utc_ns"].to_numpy(dtype=np.int64)
@@ -171,7 +171,7 @@ def test_a_call_that_a_kill_cut_goes_on_from_its_first_turn(tmp_path: Path) -> N
     plan = replace(RISING, targets=("direct",))
     tables = dict(synthetic.rows(plan))
     sessions = tables["sessions"].num_rows - 40
-    tables["sessions"] = tables["sessions"].slice(0, sessions)  # those of the last users had not ended yet
+    tables["sessions"] = tables["sessions"].slice(0, sessions)  # the sessions of the last users had not ended
     cut, whole = only(summarise(load_for_report(killed(tmp_path, tables)))), only(summary_of(plan))
 
     assert cut.groups[-1].place.name == whole.groups[-1].place.name == "36–40"
@@ -179,7 +179,7 @@ def test_a_call_that_a_kill_cut_goes_on_from_its_first_turn(tmp_path: Path) -> N
 
 
 def killed(folder: Path, tables: dict[TableName, pa.Table]) -> Path:
-    """The folder of a killed run with these rows in its spool."""
+    """Write the folder of a killed run with these rows in its spool."""
     (folder / "spool").mkdir()
     for name, table in tables.items():
         with pa.ipc.new_stream(path_of(folder, 0, rows_of(name)), SCHEMAS[name]) as stream:
@@ -203,7 +203,7 @@ ARRIVALS = {
 
 
 def build(folder: Path, plan: Plan = PLAN, blocked: int = 0, **changes: Any) -> Summary:
-    """A run whose sessions are calls, of which each was begun 40 ms after it had arrived; `blocked` others were not."""
+    """Return the summary of an open-loop run. Calls start 40 ms after they arrive; `blocked` others do not start."""
     synthetic.write(folder, plan, **{"arrivals": ARRIVALS} | changes)
     called = {"call_arrival_at_ns": -40_000_000, "connect_start_at_ns": 0, "auth_wait_ns": 0}
     begun = called | {"intended_start_at_ns": -3_000_000}
@@ -274,7 +274,8 @@ def test_loads_are_calls_in_progress_on_average(tmp_path: Path) -> None:
     assert one.duration_s == pytest.approx(summary.window.length_s - 1)
     assert one.call_duration_s == pytest.approx(lasted_s.mean())
     assert one.offered_erlangs == pytest.approx(lasted_s.sum() / one.duration_s)
-    assert one.carried_erlangs == pytest.approx(one.offered_erlangs, rel=0.1)  # some began before the arrivals did
+    # some calls began before the first arrival
+    assert one.carried_erlangs == pytest.approx(one.offered_erlangs, rel=0.1)
     assert "carried" in text(arrivals(summary, summary.arriving)[1])
 
 

@@ -1,4 +1,4 @@
-"""What commands that read runs do alike, and what report and replay print."""
+"""The common behaviour of commands that read runs, and the output of report and replay."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ COMMANDS = {
     "baseline save --baselines-dir {folder}/run/kept": "kept",
     "sample-size --detect 40% --pilot": "",
 }
-"""What stands before the folder of a run, and where from there is the file or folder that the command writes."""
+"""The command before the run folder → the path, from the run folder, of the file or folder that it writes."""
 CLOSING = (
     "report",
     "compare",
@@ -71,7 +71,7 @@ def test_a_folder_that_is_no_run_is_said_in_a_line(command: str, there: bool, tm
 
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with its summary, to be copied."""
+    """Return a run with its summary. Tests copy it."""
     plan = planned(TIGHT, [10])
     run = synthetic.write(tmp_path_factory.mktemp("reported"), PLAN, sequential_plan=plan, interleaved=True)
     write_summary(run)
@@ -80,7 +80,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("command", [command for command, name in COMMANDS.items() if name])
 def test_what_cannot_be_written_is_said_in_a_line(command: str, reported: Path, tmp_path: Path) -> None:
-    """There is a folder of the file's name, or a file of the folder's."""
+    """A folder has the file's name, or a file has the folder's name."""
     run = shutil.copytree(reported, tmp_path / "run")
     place = run / COMMANDS[command]
     if place.suffix:
@@ -104,7 +104,7 @@ def test_a_run_whose_writer_is_gone_is_closed_first(
     closed: list[Path] = []
     monkeypatch.setattr(finalize, "writer_is_gone", lambda folder, document: gone)
     monkeypatch.setattr(finalize, "finalize", closed.append)
-    with suppress(UsageError):  # what was not ended is no baseline, closed or not
+    with suppress(UsageError):  # A run that did not end is no baseline, even if it is finalized now.
         ask(command, run)
 
     assert closed == ([run] if gone else [])
@@ -145,7 +145,7 @@ def test_several_runs_stand_side_by_side_and_each_has_its_report(
 def test_the_figures_side_by_side_are_those_of_each_run_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing is pooled: two runs of one target keep a row each."""
+    """Values are not pooled: two runs of one target have a row each."""
     runs = [synthetic.write(tmp_path / str(seed), Plan(sessions=60, turns=1, seed=seed)) for seed in (1, 2)]
     report([*map(str, runs)])
     together = capsys.readouterr().out.splitlines()
@@ -166,7 +166,7 @@ def test_of_several_folders_one_that_is_no_run_is_said_before_anything_is_writte
 
 
 def logged(path: Path, about: dict[str, Any]) -> ReplayedSession:
-    """The log of a session in which nothing happened."""
+    """Write the log of a session without turns, and replay it."""
     log = EventLog(path, hide=str, record_audio=False)
     facts = {"dialect": "ga", "script": "voice_turns"} | about
     timeline = LoggedTimeline(

@@ -1,4 +1,4 @@
-"""Tokens and what they cost; what the service limited, what else happened, and which way the network went."""
+"""Tokens and their cost; rate limits of the service, incidents, and network paths."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ OWN = {f"{kind}{part}": 1 for kind in ("text", "audio") for part in ("_input", "
 
 @dataclass(frozen=True)
 class Priced:
-    """A run, read when it is first asked for, whose money alone is reckoned unless a test asks for its summary."""
+    """A run that is loaded on first use. Only its cost is computed, unless a test uses its summary."""
 
     folder: Path
 
@@ -65,12 +65,12 @@ def build(folder: Path, plan: Plan = TWO, **changes: Any) -> Priced:
 
 
 def summary_with_prices(plan: Plan = TWO, **changes: Any) -> Summary:
-    """The same of a run whose folder no test changes."""
+    """Return the same summary of a run in a folder that no test changes."""
     return summary_of(plan, **(synthetic.told(plan) | changes))
 
 
 def rewrite(folder: Path, name: str, change: Any) -> Priced:
-    """The run with other rows in a table."""
+    """Return the run with changed rows in a table."""
     return Priced(edit(folder, name, change))
 
 
@@ -80,7 +80,7 @@ def said(summary: Summary | Priced) -> str:
 
 
 def test_the_cost_is_that_of_the_rows(tmp_path: Path) -> None:
-    """Turn by turn, by another way than sums of columns."""
+    """The expected cost is computed turn by turn, not from sums of columns."""
     found = build(tmp_path).money
     prices = Prices(**PRICES["models"]["gpt-realtime"])  # type: ignore[index]
     rows = [
@@ -101,7 +101,7 @@ STRAY_USD = (500 * 4 + 600 * 32 + 500 * 0.4 + 40 * 16 + 800 * 64) / 1e6
 
 
 def astray(folder: Path, of: Callable[[int, Any], bool], **changes: Any) -> Priced:
-    """The sessions that are meant tell tokens that belong to no turn; their rows stand in another order than turns'."""
+    """Give the selected sessions tokens that belong to no turn. Session rows get another order than turns."""
     tokens = {token_column(kind): number for kind, number in STRAY.items()} | changes
     edit(folder, "sessions", lambda index, row: row | (tokens if of(index, row) else {}))
     table = pq.read_table(folder / "sessions.parquet")
@@ -155,11 +155,11 @@ def test_answers_that_belong_to_no_turn_and_have_no_price_are_in_no_amount(tmp_p
 
 PLAYED = {"unplayed_audio_ns": 3_000_000_000, "received_audio_ns": 4_000_000_000, "output_audio_tokens": 80}
 WASTED_USD = 60 * 64 / 1e6
-"""Of three quarters of 80 tokens."""
+"""The cost of three quarters of 80 tokens."""
 
 
 def interrupted(folder: Path, plan: Plan, of: Callable[[int], bool], **changes: Any) -> Priced:
-    """The replies to the turns that are meant were stopped after a quarter of their audio."""
+    """Interrupt the replies of the selected turns after a quarter of their audio."""
     build(folder, plan)
     return rewrite(folder, "turns", lambda index, row: row | (PLAYED | changes if of(index) else {}))
 
@@ -180,7 +180,7 @@ def test_what_interrupted_replies_wasted_is_their_share_of_the_tokens_and_its_pr
 
 @pytest.mark.parametrize("column", ["output_audio_tokens", "received_audio_ns"])
 def test_waste_whose_tokens_nobody_knows_is_counted_and_in_no_amount(column: str, tmp_path: Path) -> None:
-    """Its service told none, or the run is of an older version."""
+    """The service reported no tokens, or the run has an older version."""
     nothing = {token_column(kind): None for kind in KINDS} if column.endswith("tokens") else {column: None}
     summary = interrupted(tmp_path, Plan(usage=True), lambda index: index < 3, **nothing)
     waste = summary.money.unplayed_audio
@@ -193,7 +193,7 @@ def test_waste_whose_tokens_nobody_knows_is_counted_and_in_no_amount(column: str
 
 
 def test_a_minute_is_one_of_conversation(tmp_path: Path) -> None:
-    """Of sessions that had a priced turn, from the opened connection to the end."""
+    """The minutes are those of sessions with a priced turn, from the open connection to the end."""
     one = build(tmp_path, Plan(usage=True, refused=3)).money.targets[0]
     sessions = rtbench.load(tmp_path).sessions.iloc[:10]
     minutes = (sessions["ended_at_ns"] - sessions["opened_at_ns"]).sum() / 60e9
@@ -214,7 +214,7 @@ def opened_minutes(folder: Path, target: str) -> float:
 
 
 def test_a_target_that_is_paid_by_the_minute_costs_every_minute_of_every_session_that_opened(tmp_path: Path) -> None:
-    """Its turns told no tokens, and none of them is missed."""
+    """Its turns reported no tokens, and this is not a gap."""
     plan = Plan(sessions=20, refused=3, targets=("live",))
     targets = [synthetic.told(plan)["targets"][0] | {"prices": BY_MINUTE}]
     summary = build(tmp_path, plan, targets=targets).summary
@@ -380,7 +380,7 @@ def test_behind_a_proxy_there_is_no_wait_without_the_round_trip() -> None:
 def test_a_simulator_that_was_late_is_noted_if_that_matters_for_the_figures(
     late_ms: float, shown: bool, text: str
 ) -> None:
-    """By 1 % of the shortest median, which is 540 ms here, or more."""
+    """The limit is 1 % of the shortest median, which is 540 ms here."""
     late = {"at_utc_ns": synthetic.BEGAN_NS, "worker": 0, "kind": "simulator_late", "text": text.format("sim", late_ms)}
     summary = summary_of(Plan(), incidents=[late])
     median = min(answer.at(0.5).value for answer in summary.answers)

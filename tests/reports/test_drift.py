@@ -1,4 +1,4 @@
-"""Drift within a run: suspected where there is some, not where there is none, silent where little can be said."""
+"""Drift within a run: suspected if there is drift, not suspected without it, and no statement on too few sessions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PLAN = Plan(sessions=160, turns=5, targets=("direct", "gateway"), seconds=300)
 
 
 def build(folder: Path, plan: Plan, later: float = 1.0) -> Summary:
-    """A run whose gateway answers so many times as slowly from its middle on."""
+    """Return the summary of a run whose target `gateway` has its latencies multiplied by `later` from the middle on."""
     return summarise(load_for_report(slowed(synthetic.write(folder, plan), later, "gateway")))
 
 
@@ -55,7 +55,7 @@ def test_drift_is_suspected_of_the_target_that_has_it(tmp_path: Path) -> None:
 
 
 def test_steps_of_different_waits_are_no_drift_where_all_sessions_begin_together() -> None:
-    """Slow steps lay in the second half of stationary runs, and all of these were said to drift, at a level of 1 %."""
+    """Slow steps are in the second half of these stationary runs. All once seemed to drift, at a level of 1 %."""
     found = [one for seed in range(trials(12, 400)) for one in drifts_in(wave(seed), f"{seed}")]
     alarms = sum(one.suspected for one in found)
 
@@ -70,7 +70,7 @@ def drifts_in(plan: Plan, run_id: str, **document: Any) -> list[PoolDrift]:
 
 
 def test_all_pools_of_a_run_together_are_suspected_in_one_stationary_run_of_fifty() -> None:
-    """With an interval of 99 % for each pool, one stationary run in ten of ten pools was said to drift."""
+    """With an interval of 99 % for each pool, one in ten stationary runs of ten pools would be suspected."""
     targets = tuple("abcde")
     plans = [
         Plan(sessions=250, turns=4, targets=targets, kinds=("vad", "typed"), seconds=300, seed=seed)
@@ -92,7 +92,7 @@ def test_no_drift_is_suspected_of_figures_that_may_not_be_used(tmp_path: Path, u
 
 
 def test_a_simulator_that_was_late_is_no_drift_of_the_service(tmp_path: Path) -> None:
-    """By 250 ms of some 700 ms: waits may exceed its profile by so much."""
+    """It was up to 350 ms late, so latencies may exceed its profile by that."""
     late = {"kind": "simulator_late", "text": "sim: 99 % of the simulator's events were at most 350.0 ms late"}
     summary = build(tmp_path, PLAN, later=1.3)
     document = summary.run.metadata | {"incidents": [{"at_utc_ns": synthetic.BEGAN_NS, "worker": 0} | late]}
@@ -103,7 +103,7 @@ def test_a_simulator_that_was_late_is_no_drift_of_the_service(tmp_path: Path) ->
 
 
 def wave(seed: int) -> Plan:
-    """Sixty sessions of four steps begin within a second, so each half of the run has two steps of each."""
+    """Return a plan of sixty sessions that start within a second. Each half of the run has two of their four steps."""
     return Plan(turns=4, seconds=50, stages=((9.0, 60),), seed=seed)
 
 

@@ -1,4 +1,4 @@
-"""The pages of runs, comparisons, trends and searches: structure, escaping, folds; what a service said in them."""
+"""The pages of runs, comparisons, trends and searches: structure, escaping, folds, and texts of a service in them."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def page(name: str) -> str:
 
 
 class Outline(HTMLParser):
-    """Ids, links and the balance of elements."""
+    """The IDs, links and open elements of a page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -154,7 +154,7 @@ def test_every_figure_is_valid_and_labelled_and_drawn_once(name: str) -> None:
     drawn = [ET.fromstring(text) for text in re.findall(r"<svg.*?</svg>", page(name), re.S)]
     labels = [figure.get("aria-label") for figure in drawn if figure.get("class") == "figure"]
 
-    assert len(set(labels)) == len(labels) or name == "run, mixed"  # of which each origin has its curves
+    assert len(set(labels)) == len(labels) or name == "run, mixed"  # each instant of measurement has its own curves
     for figure in drawn:
         assert figure.get("aria-label") or figure.get("aria-hidden") == "true"
         assert not re.search(r"\b(nan|inf)\b", ET.tostring(figure, encoding="unicode"))
@@ -162,7 +162,7 @@ def test_every_figure_is_valid_and_labelled_and_drawn_once(name: str) -> None:
 
 
 def run_of(label: str) -> str:
-    """Its page and its Markdown."""
+    """Return the HTML and the Markdown of a run with this text in its names."""
     plan = Plan(sessions=4, turns=2, targets=(label, 'a"b\x07'))
     told = run_page(summary_of(plan, scenario=label, notices=[label], settings={label: label}))
     return render_html(told) + render_markdown(told)
@@ -206,7 +206,7 @@ NBSP = "\u00a0"
 
 
 def test_a_figure_does_not_grow_with_the_turns() -> None:
-    """Beyond the numbers of turns and sessions that are drawn one by one."""
+    """Beyond a number of turns and sessions, they are no longer plotted individually."""
     sizes = [len(page_of(Plan(sessions=n, turns=3, seconds=600))) for n in (2100, 4200)]
 
     assert sizes[1] == pytest.approx(sizes[0], rel=0.03)
@@ -233,7 +233,7 @@ def test_what_helps_against_several_broken_rules_is_said_once() -> None:
 
 
 FOLD = re.compile(r"<details(?! open)[^>]*>(?:(?!<details).)*?</details>", re.S)
-"""A fold without a fold in it."""
+"""A fold that contains no fold."""
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_few_turns_are_dots_and_many_are_shades() -> None:
 
 def test_what_only_some_readers_need_is_folded_and_all_the_rest_is_not() -> None:
     page = page_of(TWO)
-    unfolded = FOLD.sub("", FOLD.sub("", page))  # of folds in a fold the inner ones first
+    unfolded = FOLD.sub("", FOLD.sub("", page))  # inner folds first, then outer ones
 
     for text in ('id="def-ttfa"', "<dt>scripts", "connect_upgrade</a>", "wire_sent</a>", "timestamp_uncertainty</a>"):
         assert text not in unfolded, text
@@ -276,7 +276,7 @@ def test_what_only_some_readers_need_is_folded_and_all_the_rest_is_not() -> None
 
 
 def test_of_each_group_of_tabs_one_is_chosen() -> None:
-    """Radio buttons of one name are one group: of two figures with tabs one would show nothing."""
+    """Radio buttons of one name are one group. With a shared name, one of two figures would show no tab."""
     page = page_of(TWO_ORIGINS)
     chosen = Counter[str](re.findall(r'type="radio" name="([^"]+)" value="[^"]+" checked', page))
 
@@ -289,7 +289,7 @@ def test_only_the_first_table_of_slow_turns_is_unfolded() -> None:
     section = section_html(caller_sections.slowest(summary))
 
     assert section.count("<table") > 1
-    rows = len(summary.slowest) + 2 * len(summary.slowest_of_steps)  # those of steps with all of their instants
+    rows = len(summary.slowest) + 2 * len(summary.slowest_of_steps)  # those of steps also have a row of all instants
     assert section.count("<tr") == section.count("<thead") + rows
     assert section.count("<summary>The slowest by ") == len(re.findall('class="pane slow-[0-9]+-all"', section)) - 1
 
@@ -300,7 +300,7 @@ SAID = ("outcome", "detail", "close_reason", "model", "region", "request_id", "r
 
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Everything that is written of a run whose service said nasty things wherever it can."""
+    """Return all outputs for a run whose service sent hostile text in every field that it controls."""
     folder = synthetic.write(
         tmp_path_factory.mktemp("nasty") / "run",
         Plan(sessions=30, failed=0.2),
@@ -356,7 +356,7 @@ def test_what_a_service_said_is_escaped_once_in_markdown(texts: dict[str, str]) 
 
 @given(st.text() | st.text("ab_*[]()`|<>&;\\~\n"))
 def test_markdown_shows_a_text_as_it_is(text: str) -> None:
-    """Rendered as CommonMark has it: a backslash before punctuation goes, an entity becomes its character."""
+    """CommonMark removes a backslash before punctuation and replaces an entity by its character."""
     shown = html.unescape(re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", plain(text).replace("&amp;", "&amp;")))
     rows = re.split(r"(?<!\\)(?:\\\\)*\|", plain(text))
 

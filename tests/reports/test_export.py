@@ -1,4 +1,4 @@
-"""Rows, histograms and profiles for other tools: what is read back is what the run holds."""
+"""Rows, histograms and profiles for other tools: the exported data equal those of the run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PLAN = Plan(sessions=12, turns=4, failed=0.2, refused=1, usage=True, kinds=("vad
 
 
 def read_back(path: Path, table: run_folder.TableName, form: Format) -> pa.Table:
-    """A file as a reader has it who is told the types of its columns, as Parquet tells them itself."""
+    """Read a file. A CSV reader needs the types of its columns; Parquet contains them."""
     schema = export_schema(table)
     if form == "parquet":
         return pq.read_table(path)
@@ -43,7 +43,7 @@ def read_back(path: Path, table: run_folder.TableName, form: Format) -> pa.Table
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> rtbench.Run:
-    """One that nothing is written into."""
+    """Return a run that no test changes."""
     return rtbench.load(synthetic.write(tmp_path_factory.mktemp("kept") / "run", PLAN))
 
 

@@ -1,4 +1,4 @@
-"""What figures draw: curves, the run over time, segments, and how latencies are distributed."""
+"""The data of figures: curves, the run over time, segments, and distributions of latencies."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_of_more_steps_fewer_turns_are_told(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_turns_that_callers_hear_are_ranked_by_that_and_the_others_by_their_main_metric() -> None:
-    """Typed turns and spoken ones with response.create count from one origin."""
+    """Text turns and manual voice turns are measured from the same instant."""
     found = summary_of(Plan(sessions=20, kinds=("manual", "typed"))).slowest
 
     assert [slow.metric for slow in found] == ["voice_to_voice"] * 8 + ["ttfa"] * 8
@@ -234,7 +234,7 @@ MANUAL = {name: at for name, at in VAD.items() if name != "speech_stopped"} | {"
 
 
 def breakdowns_of(*turns: dict[str, int], outcome: str = "ok") -> list[Breakdown]:
-    """Of turns with these instants, all steps together; those with response.create are a step of their own."""
+    """Return the breakdowns over all steps of turns with these instants. Turns with a request are another step."""
     rows: list[dict[str, Any]] = [
         {"session_id": "s", "target": "t", "outcome": outcome, "turn": n + 1}
         | {"step": "asked", "measured_from": "request_sent"}
@@ -358,7 +358,7 @@ HEADLINE_TWO = Plan(sessions=60, turns=4, targets=("direct", "gateway"))
 
 
 def band(*lengths_ms: float, target: str = "sim", instants: tuple[str, ...] = HEADLINE_VAD) -> PercentileBand:
-    """The typical turns of a target, with segments of these lengths between the instants."""
+    """Return the typical turns of a target, with segments of these durations between the instants."""
     ends = zip(instants, instants[1:], lengths_ms, strict=False)
     parts = tuple(Segment(begin, end, "", int(10 * ms * MS), ms) for begin, end, ms in ends)
     total = sum(lengths_ms)
@@ -366,7 +366,7 @@ def band(*lengths_ms: float, target: str = "sim", instants: tuple[str, ...] = HE
 
 
 def told(plan: Plan, *bands: PercentileBand, detection: dict[str, Any] | None = None) -> str:
-    """The headline of a run whose typical turns consist of these segments."""
+    """Return the sentence on the largest segment of a run whose typical turns consist of these segments."""
     given = {"type": "server_vad", "silence_duration_ms": 500} if detection is None else detection
     summary = summary_of(
         plan, scripts=[{"name": "voice_turns", "turn_detection": "server_vad", "turn_detection_settings": given}]

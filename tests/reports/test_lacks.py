@@ -1,4 +1,4 @@
-"""What a report says that a figure lacks, and of intervals without an end."""
+"""The statements of a report about what a metric lacks, and about unbounded intervals."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ THERE_AND_NEEDED = (
 
 
 def lacks_in(text: str) -> list[tuple[int, int]]:
-    """(there, needed) of every sentence that says both."""
+    """Return (present, required) of every sentence that contains both."""
     plain = text.replace(NBSP, " ")
     return [
         (int(found["there"].replace(",", "")), int(found["needs"].replace(",", "")))
@@ -48,7 +48,7 @@ def lacks_in(text: str) -> list[tuple[int, int]]:
 
 
 def said_of(summary: Summary) -> Iterable[str]:
-    """All forms of a report, of which a page is read without its tags."""
+    """Yield all forms of a report. The page is without tags."""
     html, markdown = run_forms(summary)
     yield re.sub(r"<[^>]*>", " ", html)
     yield markdown
@@ -58,7 +58,7 @@ def said_of(summary: Summary) -> Iterable[str]:
 
 @st.composite
 def small_plans(draw: st.DrawFn) -> Plan:
-    """Runs that are too small for some figures, of one target or of several."""
+    """Return a run of one or several targets that is too small for some metrics."""
     sessions, turns = draw(st.integers(1, 16)), draw(st.integers(1, 6))
     return Plan(
         sessions=sessions,
@@ -91,7 +91,7 @@ def test_the_sessions_to_play_next_are_more_than_were_played_with_a_target_that_
 
 @given(st.lists(st.tuples(st.integers(1, 12), st.integers(0, 3)), min_size=1, max_size=40), st.integers(0, 99))
 def test_a_quantile_that_lacks_sessions_needs_more_of_them(of_session: list[tuple[int, int]], seed: int) -> None:
-    """`of_session`: good and failed turns of each session."""
+    """`of_session` holds the numbers of succeeded and failed turns of each session."""
     rng = np.random.default_rng(seed)
     sessions = np.repeat(np.arange(len(of_session)), [good + bad for good, bad in of_session])
     values = np.concatenate([[*rng.lognormal(size=good), *[np.inf] * bad] for good, bad in of_session])
@@ -115,7 +115,7 @@ def test_what_an_arm_lacks_is_more_than_it_has(p: float, turns: int, sessions: i
 
 
 def advice(plan: Plan, **given: Any) -> str:
-    """What is said of a longer run, by the options that the run was started with."""
+    """Return the advice on a longer run, given the options with which the run was started."""
     return next_step(summary_of(plan, settings=given)).partition(". ")[0]
 
 
@@ -135,7 +135,7 @@ def test_the_advice_is_an_option_that_makes_this_run_longer() -> None:
     ],
 )
 def test_the_advice_is_a_command_that_can_be_pasted(command: str, longer: str) -> None:
-    """On a terminal it has a line of its own, however narrow that is."""
+    """On a terminal of any width the command has a line of its own."""
     summary = summary_of(Plan(sessions=12, turns=4), command=command.split())
 
     assert [run.command for run in longer_runs(summary)] == [longer]
@@ -162,7 +162,7 @@ def test_a_run_that_a_file_of_stages_ended_is_told_how_many_sessions_it_takes() 
 
 @pytest.mark.parametrize(("sessions", "turns"), [(4, 4), (12, 4), (21, 10), (43, 4), (43, 10), (120, 1), (250, 4)])
 def test_a_curve_is_solid_as_far_as_a_table_tells_its_percentiles(sessions: int, turns: int) -> None:
-    """A curve went on with its interval beyond a p95 that needs more sessions, as the table says."""
+    """A curve once continued with its interval beyond a p95 for which the table requires more sessions."""
     summary = summary_of(Plan(sessions=sessions, turns=turns))
     for name in summary.drawn:
         for curve in curves(summary.samples[name], list(summary.samples[name].pools())):
@@ -225,7 +225,7 @@ def test_an_open_interval_is_drawn_from_its_end_to_an_arrow_at_the_edge() -> Non
 
 
 def test_a_median_of_six_sessions_that_are_alike_inside_is_told_everywhere() -> None:
-    """Few sessions and some failures: its interval has no upper end."""
+    """With few sessions and some failures its interval is unbounded above."""
     summary = summary_of(Plan(sessions=6, turns=10, failed=0.3))
     (answer,) = summary.answers
     p50 = answer.at(0.5)

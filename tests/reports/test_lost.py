@@ -1,4 +1,4 @@
-"""Turns that were wanted and never begun: counted in every form and breakdown, by one definition."""
+"""Planned turns that did not start: every form and breakdown counts them by the same definition."""
 
 from __future__ import annotations
 
@@ -36,13 +36,16 @@ PAIRED = Plan(sessions=80, turns=4, targets=("a", "dead"), paired=True)
 
 
 def plain(text: str) -> str:
-    """Without no-break spaces, in one line."""
+    """Return the text on one line, without no-break spaces."""
     return " ".join(text.replace(NBSP, " ").split())
 
 
 @lru_cache(8)
 def build(plan: Plan, dead: str = "", *, interleaved: bool | None = None, turns: Change | None = None) -> Summary:
-    """A run; the sessions of these targets were refused before they opened. A session all of whose turns go is none."""
+    """Return the summary of a run. The sessions of the targets in `dead` were refused before they opened.
+
+    `turns` changes the turns. A session without remaining turns is removed.
+    """
     folder = synthetic.write(shared.folder(), plan, **({} if interleaved is None else {"interleaved": interleaved}))
     gone = dead.split()
     if gone:
@@ -74,7 +77,7 @@ SOME = {f"s{number:05d}" for number in range(5, 80, 2)}
 BAD = {("s00001", 1), ("s00001", 2), ("s00003", 3)}
 MEDIAN = r"Callers hear the reply \S+ m?s on a after they stop speaking .*"
 SAID: dict[str, tuple[Plan, str, Change | None, str, str]] = {
-    # (a run, targets whose sessions were refused, what is other in turns, the headline, the sentence after it)
+    # (plan, targets whose sessions were refused, change of turns, headline, next sentence)
     "an arm all of whose turns failed":
         (PAIRED, "", failing(lambda row: row["target"] == "dead"),
          r".*dead: no turn succeeded\.", r".* 160 of 160 on dead\), as timeout:response\..*"),
@@ -133,7 +136,7 @@ def test_turns_not_started_are_endless_waits_of_their_session() -> None:
 
 
 def test_turns_not_started_count_where_turns_of_their_number_count_from() -> None:
-    """Sessions wanted a spoken turn and a typed one in turn."""
+    """The sessions planned voice turns and text turns alternately."""
     plan = Plan(sessions=60, turns=4, kinds=("vad", "typed"), targets=("a", "dead"), paired=True)
     summary = build(plan, dead="dead")
     lost = {(answer.target, answer.stratum.measured_from): answer.turns_not_started for answer in summary.answers}
@@ -184,10 +187,10 @@ def test_a_lost_turn_has_the_step_that_its_own_target_began_at_its_place() -> No
     found = turns_not_started(begun, sessions, np.array([0, 0, 1]), np.array([7, 8, 9]))
 
     assert list(zip(found.session, found.target, found.step, strict=True)) == [
-        (7, 0, 0),  # its first turn, which nobody began: the commonest of its target's script
+        (7, 0, 0),  # The first turn did not start in any session of the target, so it gets the commonest step.
         (8, 0, 0),
         (9, 1, 1),
-        (9, 1, 1),  # its third turn, which nobody began either
+        (9, 1, 1),  # The third turn did not start in any session either.
     ]
     assert found.number.tolist() == [1, 2, 2, 3]
     assert found.place.tolist() == [0, 1, 2, 2]
@@ -201,7 +204,7 @@ def test_turns_lost_by_a_session_that_took_the_place_of_another_follow_those_of_
 
 
 def _sessions(rows: list[tuple[str, int, int, int]]) -> pd.DataFrame:
-    """Sessions of the script x: (id, turns begun, lost turns, start)."""
+    """Return sessions of the script x from (ID, turns started, turns not started, start)."""
     frame = pd.DataFrame(rows, columns=["session_id", "turns_started", "turns_not_started", "start_utc_ns"])
     frame = frame.assign(script="x", renewed=False, outcome_class="failed", ended_at_ns=100)
     return frame.astype({"script": "category"})
@@ -209,7 +212,7 @@ def _sessions(rows: list[tuple[str, int, int, int]]) -> pd.DataFrame:
 
 PLAN = Plan(turns=10, usage=True, seconds=120, stages=((60, 4), (60, 16)))
 BEGUN = 2
-"""Turns that a session of blue begins; its connection breaks in the last of them."""
+"""The turns that a session of blue starts. Its connection breaks in the last of them."""
 ENDED_NS = 3_000 * MS
 SILENT = ("response_created_at_ns", "first_audio_at_ns", "first_audible_at_ns", "response_done_at_ns")
 
@@ -244,7 +247,7 @@ def broken_turn(_: int, row: Row) -> Row | None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two hosts: on blue the connection breaks in the second of ten turns of every session."""
+    """Return a run of two hosts. On blue the connection of every session breaks in the second of ten turns."""
     made = synthetic.write(
         tmp_path_factory.mktemp("broken") / "run",
         PLAN,
@@ -341,7 +344,7 @@ def test_turns_not_started_are_failures_over_the_time_of_the_run(broken: Summary
 
 
 def test_a_half_of_a_run_that_loses_its_turns_has_no_finite_median_to_drift_from(tmp_path: Path) -> None:
-    """Whatever began after the middle breaks off in the second turn."""
+    """Each session that starts after the middle breaks in its second turn."""
     plan = Plan(sessions=120, turns=10, seconds=120)
     middle_ns = synthetic.BEGAN_NS + 48 * 10**9
 
@@ -371,7 +374,7 @@ def test_summary_json_counts_the_turns_that_never_began_in_each_group(broken: Su
 
 @pytest.fixture(scope="module")
 def arms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two targets in pairs: at b the connection breaks in the second turn of every session."""
+    """Return a run of two targets in pairs. At b the connection of every session breaks in the second turn."""
     plan = replace(PLAN, stages=(), sessions=160, targets=("a", "b"), paired=True)
     made = synthetic.write(tmp_path_factory.mktemp("arms") / "run", plan, interleaved=True)
     odd = {name for name in load_for_report(made).sessions["session_id"].astype(str) if not is_blue(name)}
@@ -391,7 +394,7 @@ def arms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_no_verdict_stands_on_the_turns_that_began_alone(arms: Path) -> None:
-    """Of 800 turns wanted of each target, b has 80."""
+    """Of the 800 planned turns of each target, b has 80 successful ones."""
     compared = rtbench.compare(arms).to_frame().set_index("title")
     limits = {
         "ttfa": "p(50)<800",

@@ -1,4 +1,4 @@
-"""What a notebook shows of a run, and of what is concluded of runs."""
+"""The display of a run, and of results of runs, in a notebook."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rates of turns and of words, the share that was throttled, bytes per second, and slopes of waits over the context."""
+"""Rates of turns and of words, the throttled share, bytes per second, and slopes of latencies over the context."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ POINT = Margin(points=0.01)
 
 
 def interrupted(share: float) -> Any:
-    """Two turns of each session are interrupted, and this share of them is yielded to, on `east` half of it."""
+    """Return a change that interrupts two turns of each session. `share` of them yield; on `east` half of that."""
 
     def change(index: int, row: Row) -> Row:
         if row["turn"] not in (2, 4):
@@ -191,7 +191,7 @@ WER = MetricSpec("input_wer", Rate(), Margin(points=0.01))
 
 
 def misheard(index: int, row: Row) -> Row:
-    """A turn of two words and one of forty in each session; `east` mishears three times as many of the forty."""
+    """Give each session a turn of 2 words and one of 40. Of the 40, `east` misrecognizes three times as many."""
     words = {2: 2, 4: 40}.get(row["turn"])
     if words is None:
         return row
@@ -212,7 +212,7 @@ def test_errors_and_words_are_those_of_all_turns_together(name: str) -> None:
     errors, words = west.counts(WER)
 
     assert words.tolist() == [42] * 40
-    assert errors.sum() / words.sum() == pytest.approx((1 + 2.5) / 42)  # and not the mean of 1/2 and 1/16
+    assert errors.sum() / words.sum() == pytest.approx((1 + 2.5) / 42)  # not the mean of 1/2 and 1/16
 
 
 def test_more_errors_than_words_have_an_interval_too() -> None:
@@ -266,7 +266,7 @@ BEGUN = 1_000
 
 
 def cut_run(folder: Path, throttled: int, abandoned: int) -> Path:
-    """A run of a thousand turns, of which so many were throttled and so many cut by its end."""
+    """Write a run of a thousand turns with these numbers of throttled and of unfinished turns."""
     synthetic.write(folder, Plan(sessions=100, turns=10))
 
     def outcome(place: int) -> str:
@@ -280,7 +280,7 @@ def cut_run(folder: Path, throttled: int, abandoned: int) -> Path:
 
 
 def shares(folder: Path) -> dict[str, float]:
-    """The share by each way to ask for it."""
+    """Return the throttled share from each function that reports it."""
     run = rtbench.load(folder)
     checked = rtbench.check(run, {"throttle_rate": "rate<0.5"}).to_frame()
     rates = run.rates().set_index("rate")
@@ -327,11 +327,11 @@ def test_it_is_the_same_counted_turn_by_turn_and_by_outcome(outcomes: Sequence[s
 
 CONTEXT_PLAN = Plan(sessions=80, turns=10, targets=("west", "east"), paired=True)
 STEEP = 120
-"""Of `east`, ms with each 1,000 tokens."""
+"""The slope of `east` in ms per 1,000 tokens."""
 
 
 def growing(tokens: int = 1_000, *, slope: float = STEEP) -> Any:
-    """Each turn reads so many tokens more, half of them cached; `east` takes so much longer for it."""
+    """Return a change: each turn reads `tokens` more, half of them cached. On `east` latency grows by `slope`."""
 
     def change(_: int, row: Row) -> Row:
         read = 300 + tokens * (row["turn"] - 1)

@@ -1,4 +1,4 @@
-"""Reading run folders: derived metrics, ended and killed runs, documents with next to nothing in them, a stored run."""
+"""Reading run folders: derived metrics, ended and killed runs, nearly empty documents, and a stored run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tests.reports.synthetic import Plan
 
 
 def one_row(table: run_folder.TableName, **values: object) -> pa.Table:
-    """A row of which only these columns are known."""
+    """Return a table of one row with only these columns set."""
     return pa.Table.from_pylist([values], schema=SCHEMAS[table])
 
 

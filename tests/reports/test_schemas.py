@@ -1,4 +1,4 @@
-"""Every JSON that the tool writes has a schema, and is as it says, whatever the numbers are."""
+"""Every JSON file that the tool writes has a schema and conforms to it for any numbers."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ PLANS = {
 
 
 def closed(schema: Any) -> Any:
-    """The same schema, where a record has no key that it does not name: what is written is to be described whole."""
+    """Return the schema without additional properties, so that a document must be described completely."""
     if isinstance(schema, list):
         return [closed(part) for part in schema]
     if not isinstance(schema, dict):
@@ -81,12 +81,12 @@ def closed(schema: Any) -> Any:
 
 @cache
 def validator(name: str) -> Draft202012Validator:
-    """What holds a document against a schema that describes it whole."""
+    """Return a validator for complete descriptions."""
     return Draft202012Validator(closed(SCHEMAS[name]))
 
 
 def problems(name: str, document: Any) -> list[str]:
-    """What is not as the schema has it, and where."""
+    """Return the deviations of a document from its schema, with their paths."""
     return [f"{error.json_path}: {error.message}" for error in validator(name).iter_errors(document)]
 
 
@@ -176,7 +176,7 @@ KINDS: dict[str, type[JsonEntry]] = {
 
 
 class Row(JsonEntry, frozen=True):
-    """A row."""
+    """A minimal entry with one field of each type."""
 
     number: Number
     figure: Rounded
@@ -192,7 +192,7 @@ CUSTOM: dict[type, st.SearchStrategy[Any]] = {
 
 
 def values_of(kind: inspect.Type) -> st.SearchStrategy[Any]:
-    """Objects that a document of this type may be made from; its numbers may be NaN, infinite, or numpy's."""
+    """Return a strategy for objects of this type. Their numbers may be NaN, infinite, or numpy's."""
     match kind:
         case inspect.Metadata(extra_json_schema={"type": "number"}):
             return st.floats(allow_nan=False, allow_infinity=False, width=32)
@@ -232,13 +232,13 @@ def values_of(kind: inspect.Type) -> st.SearchStrategy[Any]:
 
 @cache
 def made_of(name: str) -> st.SearchStrategy[Any]:
-    """What a document is made from: to go through all of its types takes longer than to make one."""
+    """Return the strategy for a document. It is cached, because building it takes longer than drawing an example."""
     return values_of(inspect.type_info(KINDS[name]))
 
 
-@pytest.mark.filterwarnings("ignore:Generating overly large repr")  # of the strategy of so large a document
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")  # the strategy of such a document is large
 @pytest.mark.parametrize("name", KINDS)
-@settings(max_examples=10, phases=[Phase.reuse, Phase.generate])  # the shrinking of so large a document takes minutes
+@settings(max_examples=10, phases=[Phase.reuse, Phase.generate])  # Shrinking such a document takes minutes.
 @given(data=st.data())
 def test_what_a_type_makes_is_as_its_schema_says(name: str, data: st.DataObject) -> None:
     document = to_json_data(data.draw(made_of(name)))

@@ -1,9 +1,9 @@
-"""The words and figures of runs, comparisons, checks and trends of every sort, as they were last.
+"""The texts and figures of runs, comparisons, checks and trends of every type, compared with stored snapshots.
 
     RTBENCH_SNAPSHOTS=renew pytest tests/reports/test_snapshots.py
 
-writes them anew; read what differs, and look at figures in a browser, before they are committed. Whether a number is
-right is tested where it is made.
+renews them. Before a commit, read the differences, and look at the figures in a browser. Whether a number is right is
+tested elsewhere.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ MS = 1_000_000
 
 
 def edited_run(plan: Plan, sessions: Any = None, turns: Any = None, seconds: Any = None, **document: Any) -> Summary:
-    """The summary of a run with other rows."""
+    """Return the summary of a run with changed rows."""
     path = synthetic.write(folder() / "run", plan, **document)
     for table, change in (("sessions", sessions), ("turns", turns), ("seconds", seconds)):
         if change:
@@ -82,7 +82,7 @@ def edited_run(plan: Plan, sessions: Any = None, turns: Any = None, seconds: Any
 
 
 def eventful(index: int, row: Row) -> Row:
-    """A turn with a function call, an interruption, words, tokens of context, and a yield, by its number."""
+    """Give a turn, by its number, a function call, an interruption or word errors. Every turn gets context tokens."""
     origin = row["speech_end_at_ns"]
     of = {
         2: {"turn_type": "function_calls", "function_call_added_at_ns": origin + 300 * MS, "function_call_done_at_ns":
@@ -97,14 +97,14 @@ def eventful(index: int, row: Row) -> Row:
 
 
 def refused(target: str, index: int, row: Row) -> Row:
-    """A session of the target did not open."""
+    """Change a session of the target to one that did not open."""
     never = {"opened_at_ns": None, "session_created_at_ns": None, "update_sent_at_ns": None, "turns_started": 0}
     gone = never | {"outcome": "connect_failed:tcp", "turns_not_started": row["turns_planned"]}
     return row | (gone if row["target"] == target else {})
 
 
 def two_places(index: int, row: Row) -> Row:
-    """Of two hosts and two regions, of which one is slower by 400 ms."""
+    """Distribute sessions over two hosts and two regions. One host is 400 ms slower."""
     red = int(row["session_id"][1:]) % 3 == 0
     named = {"host": "red" if red else "blue"} | ({"region": "Sweden Central" if red else "East US 2"}
                                                  if "region" in row else {})  # fmt: skip
@@ -114,7 +114,7 @@ def two_places(index: int, row: Row) -> Row:
 
 
 def arriving() -> Summary:
-    """A run of calls that arrive, of which each began 40 ms later, and four were blocked in one second."""
+    """Return an open-loop run. Calls start 40 ms after they arrive; four are blocked in one second."""
     plan = Plan(sessions=120, turns=2, seconds=100, refused=5)
     begun = {"call_arrival_at_ns": -40 * MS, "connect_start_at_ns": 0, "intended_start_at_ns": -3 * MS}
     replied = {"first_reply_at_ns": 900 * MS, "caller_time_ns": 400 * MS}
@@ -162,14 +162,15 @@ RUNS: dict[str, Callable[[], Summary]] = {
     "rising load": lambda: edited_run(RISING),
 }  # fmt: skip
 FULL = ("rich", "mixed", "eventful", "a target without a turn", "two places", "calls that arrive", "rising load")
-"""Runs whose Markdown is kept whole; of the others the part before the folds."""
+"""The runs whose whole Markdown is stored. Of other runs only the part before the folds is stored."""
 
 
 def run_words(name: str) -> str:
     summary = RUNS[name]()
     page = run_page(summary)
     markdown = render_markdown(page)
-    whole = re.sub(r'<section id="slow".*?</section>', "", render_html(page), flags=re.S)  # every instant of each turn
+    # without every instant of each slow turn
+    whole = re.sub(r'<section id="slow".*?</section>', "", render_html(page), flags=re.S)
     return joined({
         "last line": run_essentials(summary), "terminal": run_text(summary),
         "page": words(whole if name == "rich" else whole.partition("<section")[0]),
@@ -184,7 +185,7 @@ def comparison_words(made_of: Comparison) -> str:
 
 
 def first_words(made_of: Comparison) -> str:
-    """What its terminal and the top of its page say."""
+    """Return the text of the terminal and of the top of the page."""
     return joined({
         "last line": essentials(comparison_page(made_of)), "terminal": comparison_text(made_of),
         "top of the page": words(comparison_html(made_of).partition("<section")[0]),
@@ -276,7 +277,7 @@ def trend_words(entries: list[Any]) -> str:
 
 
 def words(page: str) -> str:
-    """What a reader of a page sees, without figures, a line for each element that has a text."""
+    """Return the text of a page without figures, one line for each element with text."""
     text = re.sub(r"<(style|script|svg).*?</\1>|<head>.*?</head>", "", page, flags=re.S)
     inline = re.sub(r"</?(a|b|code|small|span)\b[^>]*>", " ", text)
     lines = (" ".join(line.split()) for line in re.sub(r"<[^>]*>", "\n", inline).splitlines())
@@ -284,14 +285,14 @@ def words(page: str) -> str:
 
 
 def joined(forms: dict[str, str]) -> str:
-    """All forms in one text, with plain spaces, and one name of as many letters for every temporary folder."""
+    """Return all forms as one text, with plain spaces and one name instead of each temporary folder."""
     whole = "".join(f"=== {name}\n{text.rstrip()}\n" for name, text in forms.items())
     return re.sub(r"(/\S*)?\btmp\w{8}\b", "of-the-test", whole.replace("\u00a0", " "))
 
 
 CLIMBING = replace(RISING, paired=True, slower=0.03)
 PAGES: dict[str, tuple[Callable[[], str], str]] = {
-    # the page, and the names of the figures of it that are kept
+    # (page, names of its stored figures)
     "": (lambda: run_html(summary_of(DRAWN)), ""),
     "climbing ": (lambda: run_html(summary_of(CLIMBING)), "load-"),
     "eventful ": (lambda: run_html(RUNS["eventful"]()), "context-1|heard-1|segments-1"),
@@ -305,7 +306,7 @@ ATTRIBUTE = re.compile(r' (?:d|x|y|x1|x2|y1|y2|cx|cy|r|width|height|points)="[^"
 
 
 def drawn(page: str) -> Iterator[tuple[str, str]]:
-    """All figures of a page, each with the section that it is in and its place there."""
+    """Yield all figures of a page, each named by its section and its number there."""
     section, place = "answer", 0
     for entered, svg in re.findall(r'<section id="(\w+)">|(<svg.*?</svg>)', page, re.DOTALL):
         section, place = (entered, 0) if entered else (section, place + 1)
@@ -314,7 +315,7 @@ def drawn(page: str) -> Iterator[tuple[str, str]]:
 
 
 def normal(svg: str) -> str:
-    """A line for each element, lengths in whole pixels: the last digits are the processor's."""
+    """Return one line per element, with lengths in whole pixels, because the last digits depend on the processor."""
     whole = ATTRIBUTE.sub(lambda found: NUMBER.sub(lambda n: f"{float(n[0]):.0f}".replace("-0", "0"), found[0]), svg)
     return whole.replace("><", ">\n<") + "\n"
 

@@ -1,4 +1,4 @@
-"""Typed and spoken turns and turns of other traits: what is never pooled, what callers hear, how it is named."""
+"""Text turns, voice turns and other turn types: separate samples, what callers hear, and their names."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.reports.synthetic import Plan
 
 
 def origins_of(*rows: dict[str, Any]) -> tuple[TurnArrays, list[tuple[str, str]]]:
-    """The turns of these rows, and of each its step and what that counts from."""
+    """Return the turns of these rows, and for each its step and its measured_from."""
     known = [{"session_id": "s", "target": "t", "turn": n + 1} | row for n, row in enumerate(rows)]
     frame = turn_frame(pa.Table.from_pylist(known, schema=SCHEMAS["turns"]))
     nobody = session_frame(SCHEMAS["sessions"].empty_table())
@@ -104,7 +104,7 @@ def test_no_mixture_of_origins_is_refused_and_none_is_pooled(rows: list[dict[str
 
 
 def test_what_a_failed_turn_counts_from_makes_no_difference(tmp_path: Path) -> None:
-    """It may have ended before it was clear who would end it."""
+    """The turn may have ended before it was known who would end the speech."""
     synthetic.write(tmp_path, Plan(kinds=("manual",)))
     cut = {"measured_from": "speech_end", "outcome": "closed:1006", "request_sent_at_ns": None}
     (answer,) = edited(tmp_path, lambda index, row: row | (cut if index == 0 else {})).answers
@@ -113,7 +113,7 @@ def test_what_a_failed_turn_counts_from_makes_no_difference(tmp_path: Path) -> N
 
 
 def test_where_nothing_but_sound_is_told_what_is_heard_leads_and_greetings_are_shown(tmp_path: Path) -> None:
-    """Calls of an agent: an empty table of ttfa stood first, below a headline that said nothing was told."""
+    """For calls of an agent an empty table of ttfa once came first, under a headline without a result."""
     untold = dict.fromkeys(("measured_from", "first_audio_at_ns", "first_transcript_at_ns", "response_created_at_ns"))
     synthetic.write(tmp_path, Plan(sessions=20))
     edited(
@@ -132,7 +132,7 @@ def test_where_nothing_but_sound_is_told_what_is_heard_leads_and_greetings_are_s
 
 
 def test_each_origin_has_its_own_main_metric(tmp_path: Path) -> None:
-    """Typed turns answer in text, spoken ones in audio: both are answered."""
+    """Text turns are answered in text and voice turns in audio."""
     synthetic.write(tmp_path, Plan(kinds=("vad", "typed")))
 
     def change(_: int, row: Row) -> Row:
@@ -211,7 +211,7 @@ SLOWER_NS = 1_000_000_000
 
 
 def with_calls(_: int, row: Row) -> Row:
-    """Turns of `order_status` call functions in every other session, and take a second longer."""
+    """In half of the sessions, give `order_status` a function call and a latency one second longer."""
     if row["step"] != "order_status" or int(row["session_id"][1:]) % 4 > 1:
         return row
     later = {name: row[name] and row[name] + SLOWER_NS for name in ("first_audio_at_ns", "first_audible_at_ns")}
@@ -264,7 +264,7 @@ def test_each_trait_has_figures_of_its_own(summary: Summary) -> None:
 
 
 def test_a_failed_turn_is_taken_for_what_the_good_turns_of_its_label_are(tmp_path: Path) -> None:
-    """It ended before it could call a function."""
+    """The turn ended before it could call a function."""
     synthetic.write(tmp_path, Plan(sessions=10, turns=5))
 
     def change(index: int, row: Row) -> Row:
@@ -292,7 +292,7 @@ def test_histograms_are_told_apart(summary: Summary) -> None:
 
 
 def with_fillers(_: int, row: Row) -> Row:
-    """The sessions of `east` may speak fillers, and one turn of these calls functions, too."""
+    """Enable fillers in the sessions of `east`. One of their turns also calls functions."""
     if row["target"] != "east":
         return row
     return row | {"turn_type": "function_calls+filler" if (row["session_id"], row["turn"]) == ("s1", 2) else "filler"}

@@ -1,4 +1,4 @@
-"""Quantiles against numpy and brute force; intervals against the properties that their method promises."""
+"""Quantiles compared with numpy and brute force; intervals checked for the properties of their method."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ values = st.lists(st.one_of(st.floats(0.1, 1e5), st.just(math.inf)), min_size=1,
 
 
 def build_sample(turns: list[float], per_session: int = 4, failed: int | None = None) -> Sample:
-    """Turns in the order in which sessions had them, so many to a session."""
+    """Return a sample of these turns, `per_session` consecutive ones per session."""
     array = np.array(turns, dtype=np.float64)
     count = int(np.isinf(array).sum()) if failed is None else failed
     return sample(array, np.arange(array.size) // per_session, failed=count)
@@ -106,7 +106,7 @@ def test_counts_kept_along_the_sort_are_those_of_counting_anew() -> None:
 
 
 def test_turns_that_repeat_their_sessions_count_as_sessions() -> None:
-    """Ten identical turns a session carry no more than one: the design effect is about ten."""
+    """Ten identical turns of a session contain no more information than one. The design effect is about ten."""
     once = np.random.default_rng(3).lognormal(6, 0.5, 60)
     repeated = sample(np.repeat(once, 10), np.repeat(np.arange(60), 10))
     independent = sample(np.repeat(once, 10), np.arange(600))
@@ -117,7 +117,7 @@ def test_turns_that_repeat_their_sessions_count_as_sessions() -> None:
 
 
 def test_nominal_coverage_is_kept_where_sessions_differ() -> None:
-    """95 % intervals of 40 sessions of 10 turns hold the true quantile in about 95 % of runs, p50 and p90."""
+    """95 % intervals of 40 sessions of 10 turns contain the true p50 and p90 in about 95 % of the runs."""
     runs = [quantiles(lognormal(400, seed), (0.5, 0.9)) for seed in range(300)]
     true = (600.0, 600 * math.exp(0.5 * 1.2815515655))
 
@@ -137,7 +137,7 @@ def test_the_publishing_floor_leaves_five_turns_beyond(p: float, turns: int) -> 
 
 
 def test_what_a_tail_needs_is_said_before_the_run_and_not_by_how_it_came_out() -> None:
-    """p95 of 20 sessions of 20 turns: it has an upper end where its tail came out short, which is then too low."""
+    """With 20 sessions of 20 turns p95 has an upper end only if its tail is short by chance. It is then too low."""
     found = [quantiles(lognormal(400, seed, icc=0.5, per_session=20), (0.95,))[0] for seed in range(40)]
 
     assert {(e.status, e.required) for e in found} == {("too_few_sessions", 38)}
@@ -158,7 +158,7 @@ def test_sessions_of_unequal_length_are_worth_less_than_equal_ones() -> None:
 
 @pytest.mark.parametrize(("p", "sessions", "each"), [(0.95, 50, 20), (0.99, 200, 10)])
 def test_the_upper_end_of_a_tail_holds_in_the_share_of_runs_that_it_says(p: float, sessions: int, each: int) -> None:
-    """Half of the log variance between sessions. It was too low in 6 to 9 % of such runs, where 2.5 % are promised."""
+    """Half of the log variance is between sessions. The end was once too low in 6 to 9 % of runs, not in 2.5 %."""
     z = {0.95: 1.6448536, 0.99: 2.3263479}[p]
     runs = [quantiles(lognormal(sessions * each, seed, 0.5, each), (p,))[0] for seed in range(400)]
 
@@ -199,14 +199,14 @@ def test_one_session_bounds_nothing() -> None:
 
 
 def test_values_that_are_all_equal_differ_in_no_session() -> None:
-    """Replies that never stalled: all of each session's turns are at most the median, which is no spread."""
+    """Replies never stalled, so in each session all turns are at most the median: there is no variation."""
     p50 = quantiles(build_sample([0.0] * 24), (0.5,))[0]
 
     assert (p50.value, p50.low, p50.high, p50.deff, p50.status) == (0.0, 0.0, 0.0, 1.0, "reported")
 
 
 def test_ties_hide_no_difference_between_sessions() -> None:
-    """Half of the sessions never stall, half always do."""
+    """Half of the sessions never stall, and half always do."""
     stall_count = [0.0] * 60 + [float(value) for value in range(1, 61)]
     mixed = [value for pair in zip(stall_count[:60], stall_count[60:], strict=True) for value in pair]
 
@@ -238,7 +238,7 @@ def test_what_an_arm_lacks_is_what_the_report_says_of_it(p: float, sessions: int
 
 
 def test_one_session_with_half_of_the_turns_leaves_four() -> None:
-    """60 sessions, of which one has half of the turns: its level alone moves the median, and t is that of 3 degrees."""
+    """One of 60 sessions has half of the turns. Its level alone moves the median, and t has 3 degrees of freedom."""
     turns = np.array([10] * 59 + [590])
     own, within = np.random.default_rng(5).normal(size=60), np.random.default_rng(6).normal(size=turns.sum())
     waits = 600 * np.exp(0.3 * np.repeat(own, turns) + 0.4 * within)
@@ -255,7 +255,7 @@ def test_sessions_of_one_length_count_as_many_as_they_are(sessions: int, turns: 
 
 
 def test_whether_a_median_is_told_does_not_depend_on_how_it_came_out() -> None:
-    """Six sessions that are alike inside: of 40 such runs half have no upper end, and all are told."""
+    """Six sessions have turns that are alike. Of 40 such runs half have no upper end, and all are reported."""
     found = [quantiles(lognormal(120, seed, icc=0.8, per_session=20), (0.5,))[0] for seed in range(40)]
 
     assert {e.status for e in found} == {"reported", "unbounded"}

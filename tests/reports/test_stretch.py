@@ -1,4 +1,4 @@
-"""The slowest stretch of a run is told where the run drifted, and not where chance alone made one."""
+"""The slowest time window of a run is reported if the run drifted, and not if it is due to chance."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 def course(seed: int, drift: Callable[[Floats], Floats] = np.ones_like, *, sessions: int, turns: int, gap_s: float,
            between: float, label: str = "sim") -> PoolSeries:  # fmt: skip
-    """A run whose waits are lognormal within and between sessions, times what the instant makes of them."""
+    """Return a run with lognormal latencies within and between sessions, multiplied by `drift` of the time."""
     rng = np.random.default_rng(seed)
     session = np.repeat(np.arange(sessions), turns)
     at_s = rng.uniform(0, LENGTH_S, sessions)[session] + gap_s * np.tile(np.arange(turns), sessions)
@@ -44,12 +44,12 @@ def course(seed: int, drift: Callable[[Floats], Floats] = np.ones_like, *, sessi
 
 
 def bin_of(one: PoolSeries) -> float:
-    """As the figure of the run over time has it."""
+    """Return the bin length of the figure of the run over time."""
     return bin_length(float(one.at_s.max()), one.values.size)
 
 
 def largest_ratio(one: PoolSeries) -> float:
-    """Of any stretch with ten turns: what a caption would say that asks for no interval."""
+    """Return the largest ratio of any bin with ten turns, which a report without intervals would print."""
     place = one.at_s // bin_of(one)
     counted = [np.median(one.values[place == at]) for at in np.unique(place) if (place == at).sum() >= 10]
     return float(max(counted))
@@ -109,7 +109,7 @@ def test_a_run_of_a_few_turns_has_no_stretch() -> None:
 
 
 def test_a_slow_step_is_no_slow_stretch_where_all_sessions_begin_together() -> None:
-    """Half of the stationary runs had their slowest step told as a stretch."""
+    """In half of the stationary runs the slowest step was once reported as a slow window."""
     runs = [summary_of(Plan(sessions=0, turns=4, seconds=50, stages=((9.0, 60),), seed=seed)) for seed in range(10)]
     found = [over_time(summary) for summary in runs]
 
@@ -122,7 +122,7 @@ PLAN = Plan(sessions=200, turns=5, seconds=600, warmup_s=60)
 
 
 def drifted(folder: Path, factor: float) -> Summary:
-    """A run of which two minutes, and all of the warm-up, waited longer."""
+    """Return the summary of a run whose warm-up and two other minutes had longer latencies."""
 
     def later(_: int, row: Row) -> Row:
         at_s = (row["start_utc_ns"] - synthetic.BEGAN_NS) / 1e9

@@ -1,4 +1,4 @@
-"""What is a sample of what; outcomes that sum; figures that stay apart, and those of the measured phase."""
+"""The samples of metrics; outcomes that add up; values that stay separate, and those of the measured phase."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ SMALL = Plan()
 
 
 def told(plan: Plan = SMALL, **changes: Any) -> RunFrames:
-    """A run whose document says so."""
+    """Return a run whose document has these keys."""
     run = summary_of(plan).run
     return replace(run, metadata=run.metadata | changes)
 
 
 def noticed_of(plan: Plan = SMALL, **changes: Any) -> list[str]:
-    """What the summary of such a run would notice."""
+    """Return the notices of the summary of such a run."""
     run = told(plan, **changes)
     return list(run_notices(run, noticed(run, measured_turns(run), run.sessions)))
 
@@ -71,7 +71,7 @@ def test_figures_are_those_of_the_rows(tmp_path: Path) -> None:
 
 
 def test_a_failed_turn_counts_where_good_turns_of_its_step_have_the_metric(tmp_path: Path) -> None:
-    """Text is asked for in one step alone: a failed turn there is no endless ttfa."""
+    """Only one step requests text, so a failed turn there is not an infinite ttfa."""
     synthetic.write(tmp_path, Plan(sessions=20, turns=4))
 
     def change(index: int, row: Row) -> Row:
@@ -248,7 +248,7 @@ LOOKED = {
     ],
 )
 def test_a_run_that_was_decided_did_not_end_before_its_time(tmp_path: Path, decision: Any, how: str, said: str) -> None:
-    """A target may have any name: nothing of it is taken for a word of ours."""
+    """A target may have any name: no part of it is taken for a word of the tool."""
     tmp_path.joinpath("decision.json").write_text(json.dumps(decision))
     summary = summary_in(tmp_path, Plan(), stop_reason="whatever; stopped at a look", sequential_plan={"pairs": 200})
 
@@ -272,7 +272,7 @@ def test_a_quantile_in_the_failed_share_is_null_and_censored() -> None:
 
 
 def test_steps_of_two_scripts_are_two_steps(tmp_path: Path) -> None:
-    """One script asks by response.create, the other waits for the service to hear the end of speech."""
+    """One script requests with response.create; the other waits until the service detects the end of speech."""
     synthetic.write(tmp_path, Plan(sessions=30))
     other = {"script": "text_turns", "measured_from": "request_sent", "request_sent_at_ns": 1_400_000_000}
     summary = edited(tmp_path, lambda index, row: row | (other if index < 40 else {}))
@@ -369,7 +369,7 @@ PLAN = Plan(
 
 
 def colder(table: str, kept: bool, _: int, row: Row) -> Row | None:
-    """A row of the warm-up as such rows are, slow or busy, or none."""
+    """Make a row of the warm-up slow, busy or uncertain, or remove it."""
     if row["phase"] != "warmup" or not kept:
         return row if row["phase"] != "warmup" else None
     if table == "sessions":
@@ -378,7 +378,7 @@ def colder(table: str, kept: bool, _: int, row: Row) -> Row | None:
 
 
 def note(summary: Summary) -> str:
-    """What the page says below the health of the harness."""
+    """Return the page's last text on the health of the load generator."""
     last = health(summary).blocks[-1]
     assert isinstance(last, Paragraph)
     return str(last.text)
@@ -386,7 +386,7 @@ def note(summary: Summary) -> str:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A run, and the same one without the rows of its warm-up."""
+    """Return a run, and the same run without the rows of its warm-up."""
     whole, measured = (tmp_path_factory.mktemp(name) for name in ("whole", "measured"))
     for folder in (whole, measured):
         synthetic.write(folder, PLAN, **synthetic.told(PLAN))

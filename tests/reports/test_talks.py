@@ -1,4 +1,4 @@
-"""The speech timeline: which turns, where things lie on it, and where an event log places their stalls."""
+"""The speech timeline: its turns, the positions of its elements, and the stalls that an event log locates."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_instants_count_from_the_end_of_speech(tmp_path: Path) -> None:
 
 
 def test_a_run_that_goes_on_meanwhile_changes_no_turn(tmp_path: Path) -> None:
-    """Rows of a running run are those of its workers, one after the other: more of the first move all others."""
+    """Rows of a running run come worker by worker, so new rows of the first worker move all others."""
     folder, plan = tmp_path, Plan(sessions=30)
     synthetic.write_killed(folder, plan)
     scripts = synthetic.document(plan, synthetic.rows(plan))["scripts"]
@@ -170,7 +170,7 @@ def test_marks_stay_on_the_axis() -> None:
 @pytest.mark.parametrize("silent_s", [1.4, 3.0, 5.9, 19.5])
 @pytest.mark.parametrize("end_s", [6.0, math.nan])
 def test_no_text_of_the_timeline_runs_off_its_edge(silent_s: float, end_s: float) -> None:
-    """What is said of an interruption near the end of the axis was cut."""
+    """The text on an interruption near the end of the axis was once cut off."""
     talks = [
         replace(TALK, barge_in_s=silent_s - 0.1, silent_s=silent_s, end_s=end_s),
         replace(TALK, called_s=silent_s - 0.3, asked_on_s=silent_s, answer_s=silent_s + 0.2, end_s=end_s),
@@ -198,7 +198,7 @@ STORED = Path(__file__).parent / "stored"
 
 
 def delta(at_ns: int, size: int, name: str = NAMES[0]) -> bytes:
-    """A line of a log whose audio was cut."""
+    """Return a line of a log without recorded audio."""
     event = msgspec.Raw(json.dumps({"type": name, "response_id": "r", "item_id": "i"}).encode())
     return msgspec.json.encode(
         replay.LoggedMessage(at_ns=at_ns, wire_bytes=size * 2, event=event, audio=replay.LoggedAudio(bytes=size))
@@ -218,7 +218,7 @@ def write(path: Path, lines: list[bytes]) -> Path:
 def test_gaps_are_the_stalls_of_the_player(
     tmp_path_factory: pytest.TempPathFactory, deltas: list[tuple[int, int]], name: str
 ) -> None:
-    """Of deltas so many ms after the one before, with so many ms of audio."""
+    """`deltas` hold the ms since the delta before and the ms of audio."""
     audio, at_ns, lines = FORMATS["pcm16"], 10**12, []
     player = ItemPlayer(audio, BUFFER_NS, at_ns + deltas[0][0] * MS)
     for pause_ms, length_ms in deltas:
@@ -262,7 +262,7 @@ def test_a_log_that_says_nothing_is_no_error(tmp_path: Path, content: bytes) -> 
 
 
 def stalled(folder: Path, stall_ms: int) -> None:
-    """A run of one turn that stalled for so long, and a log in which it stall_count for 300 ms."""
+    """Write a run of one turn that stalled for `stall_ms`, and a log in which it stalls for 300 ms."""
     synthetic.write(folder, Plan(sessions=1, turns=1))
     row = pq.read_table(folder / "turns.parquet").to_pylist()[0]
     first_ns = row["start_ns"] + row["first_audio_at_ns"]

@@ -1,4 +1,4 @@
-"""Several arms, hosts or regions of one run: what each was, how far apart they lie, and what pools them."""
+"""Several targets, hosts or regions of one run: their facts, their differences, and pooled values."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ TWO = Plan(sessions=240, turns=5, targets=("sweden", "eastus2"), seconds=300, pa
 
 
 def write(folder: Path, plan: Plan, *, everywhere: dict[str, Any] | None = None) -> None:
-    """A run that tells all of its arms; `everywhere` changes each target's entry."""
+    """Write a run with the facts of all its targets. `everywhere` changes each target's entry."""
     synthetic.write(folder, plan, **synthetic.told(plan, **(everywhere or {})))
 
 
 def summary_of_arms(plan: Plan, *, everywhere: dict[str, Any] | None = None, **changes: Any) -> Summary:
-    """The summary of the same in a folder that no test changes; `changes` keys of run.json."""
+    """Return the summary of such a run in a folder that no test changes. `changes` replace keys of run.json."""
     return summary_of(plan, **(synthetic.told(plan, **(everywhere or {})) | changes))
 
 
@@ -151,7 +151,7 @@ Recorded = Callable[..., Summary]
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
-    """Makes the summary of a run that hosts have recorded, each with a plan of its own."""
+    """Return a function that makes the summary of a run of several hosts, each with a plan of its own."""
 
     def summary(**plans: Plan) -> Summary:
         folder = tmp_path_factory.mktemp("hosts")
@@ -164,12 +164,12 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
 
 @pytest.fixture(scope="module")
 def apart(recorded: Recorded) -> Summary:
-    """A host that waits for 600 ms, and one that waits for 900."""
+    """Return the summary of a run whose hosts have medians of 600 and 900 ms."""
     return recorded(red=PLAN, blue=replace(PLAN, seed=8, median_ms=900.0))
 
 
 def shared_out(plan: Plan) -> Summary:
-    """The summary of a run of which each of two hosts has recorded every other session."""
+    """Return the summary of a run in which each of two hosts recorded every other session."""
     run = load_for_report(synthetic.write(shared.folder(), plan, hosts=[{"name": "blue"}, {"name": "red"}]))
     recorded = dict(zip(run.sessions["session_id"], cycle(["red", "blue"]), strict=False))
     for frame in (run.turns, run.sessions):
@@ -214,7 +214,7 @@ def test_a_host_on_which_more_turns_fail_is_named(recorded: Recorded) -> None:
 
 
 def test_sessions_of_several_hosts_are_in_the_order_of_utc(apart: Summary) -> None:
-    """Each host has a monotonic clock of its own."""
+    """The hosts have different monotonic clocks."""
     run = load_for_report(apart.run.folder)
     mine = (run.sessions["host"] == "blue").to_numpy()
     run.sessions["start_ns"] = run.sessions["start_ns"].where(~mine, run.sessions["start_ns"] - 10**15)
@@ -266,14 +266,14 @@ SLOWER_NS = 400_000_000
 
 
 def region_of(session: str) -> str | None:
-    """Every third session is answered by Sweden; the very first was not reported."""
+    """Return Sweden for every third session. The first session has no reported region."""
     number = int(session.removeprefix("s"))
     return None if number == 0 else "Sweden Central" if number % 3 == 0 else "East US 2"
 
 
 @pytest.fixture(scope="module")
 def routed(tmp_path_factory: pytest.TempPathFactory) -> Summary:
-    """A run of which a third was answered by a region that takes 400 ms longer."""
+    """Return the summary of a run in which a region that is 400 ms slower answered a third of the sessions."""
 
     def told(_: int, session: Row) -> Row:
         return session | {"region": region_of(session["session_id"])}

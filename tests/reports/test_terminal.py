@@ -1,4 +1,4 @@
-"""The summary on a terminal: its lines, its width, its colours, waterfalls, and the calibration that a run cites."""
+"""The summary on a terminal: its lines, width and colours, waterfalls, and the calibration that a run cites."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ WIDTHS = range(40, 101)
 
 @cache
 def texts(name: str) -> dict[int, str]:
-    """The summary of a run at each width."""
+    """Return the summary of a run at each width."""
     page = run_page(summary_of(PLANS[name]))
     return {width: render_page(page, width) for width in WIDTHS}
 
@@ -72,7 +72,7 @@ def test_what_failed_is_told_at_every_width() -> None:
 
 
 def _row(text: str) -> str:
-    """The first row of the table, with the line of its name."""
+    """Return the first row of the table, with the line of its name."""
     lines = text.splitlines()
     at = next(index for index, line in enumerate(lines) if line.startswith("  ●"))
     return lines[at] if re.search("%", lines[at]) else lines[at] + lines[at + 1]
@@ -274,7 +274,7 @@ def test_a_first_column_is_cut_where_no_layout_fits_and_keeps_its_end() -> None:
 
 
 def test_names_are_cut_where_rows_remain_different() -> None:
-    """Their beginnings are one day, their ends one scenario; what differs is between."""
+    """The names begin with the same day and end with the same scenario. The difference is in between."""
     names = [f"20261124T0{minute}1700Z-text_turns" for minute in range(4)]
     cut = table([Column("run", least=16), "p50"], [[name, "391 (372–415)"] for name in names])
     lines = render_lines([[cut]], 36).splitlines()[1:]

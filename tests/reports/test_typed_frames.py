@@ -1,4 +1,4 @@
-"""Every frame that `rtbench` gives: columns of one dtype whatever they hold, that Parquet takes and gives back."""
+"""Every frame of `rtbench`: its dtypes do not depend on its data, and Parquet stores and returns it unchanged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.reports.shared import write_summary
 from tests.reports.synthetic import Plan
 
 COLUMNS = ["host", "turn", "vad_splits", "simulated", "start", "audio_speed", "response_id", "detail", "false_reply"]
-"""Columns of turns of every dtype."""
+"""Turn columns with all dtypes."""
 WHOLE = Plan(sessions=40, turns=3, targets=("a", "b"), paired=True, usage=True, failed=0.1)
 PLANS = {
     "everything": WHOLE,
@@ -56,11 +56,11 @@ Made = Callable[[str, str], pd.DataFrame]
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """Makes the frame of this name of the run of that plan, once for all tests."""
+    """Return a function that makes a frame by the names of its plan and of the frame, once for all tests."""
     folder, runs = tmp_path_factory.mktemp("frames"), {}
     for number, (name, plan) in enumerate(PLANS.items()):
         path = synthetic.write(folder / str(number), plan, interleaved=True)
-        if plan is WHOLE:  # one value of each is missing
+        if plan is WHOLE:  # one value of each column is missing
             edit(path, "turns", lambda place, row: row if place else row | {"vad_splits": None, "response_id": None})
             edit(path, "sessions", lambda place, row: row if place else row | {"region": None})
         write_summary(path)
@@ -87,7 +87,7 @@ def test_a_frame_goes_to_parquet_and_comes_back(made: Made, tmp_path: Path, plan
     frame.to_parquet(tmp_path / "frame.parquet")
     back = pd.read_parquet(tmp_path / "frame.parquet")
 
-    if name not in ROWS:  # a label that no row has is of no type in Parquet
+    if name not in ROWS:  # in Parquet a label without a value has no type
         assert dtypes(back) == dtypes(frame)
     assert back.isna().equals(frame.isna())
 

@@ -1,4 +1,4 @@
-"""Metrics that are uncertain and runs that may not be used: what compare, check and decide say of them alike."""
+"""Uncertain metrics and unusable runs: compare, check and decide report them in the same way."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ WHY = "uncertain in this run: it may be off by 31 ms (p99; limit 20 ms)"
 
 
 def off_by(folder: Path, milliseconds: int) -> Path:
-    """The run, of which the end of each response can be off by so much, and nothing else."""
+    """Give the end of each response this uncertainty, and all other instants none. Return the folder."""
     bounds = {"response_done_uncertainty_ns": milliseconds * 1_000_000}
     exact = dict.fromkeys(("request_sent_uncertainty_ns", "speech_end_uncertainty_ns"), 0)
     return edit(folder, "uncertainty", lambda _, row: row | exact | bounds)
@@ -176,7 +176,7 @@ def plain_of_early_replies(text: str) -> str:
 
 
 def rows_of(cut_off: list[bool], *, early: list[bool] | None = None) -> Any:
-    """A reader of turns that end their question at 1,000 and are answered at 1,500, or at 900 if `early`."""
+    """Return a reader of turns with the end of speech at 1,000 and the reply at 1,500, or at 900 if `early`."""
     n = len(cut_off)
     turns = pa.table({
         "target": ["agent"] * n,
@@ -247,7 +247,7 @@ RULE = f"Do not use these results: the run is INVALID: {UNUSABLE_LATE}"
 
 @cache
 def both(plan: Plan) -> tuple[Comparison, CheckResult]:
-    """The targets of one run, compared and checked."""
+    """Return the comparison and the check of the targets of one run."""
     folder = synthetic.write(shared.folder(), plan, interleaved=True)
     return compare_targets(parse_targets([folder])), check_of(folder)
 

@@ -1,4 +1,4 @@
-"""Refusals: the head says all that counts, and the body as much as came of it."""
+"""Refusals: the header contains all that matters; of the body, the part that arrived is reported."""
 
 from __future__ import annotations
 

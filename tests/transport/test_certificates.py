@@ -1,4 +1,4 @@
-"""Certificates of our own: what a service that wants one sees, and which files are refused."""
+"""Client certificates: the certificate that a service receives, and the files that are refused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HOUR = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class Files:
-    """`certificate` holds the certificate alone, `both` its key too, `locked` an encrypted key."""
+    """Paths of certificate files: `both` contains the certificate and its key, `locked` an encrypted key."""
 
     certificate: Path
     key: Path
@@ -39,7 +39,7 @@ class Files:
 
 
 def write_client(folder: Path, begins: timedelta = -HOUR, ends: timedelta = HOUR, host: str = "a.test") -> Files:
-    """A certificate that has signed itself, of a client or a server; it begins and ends so long from now."""
+    """Write a self-signed certificate for a client or a server. `begins` and `ends` are relative to now."""
     folder.mkdir(exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a caller")])
@@ -76,7 +76,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 def demanding(
     folder: Path, trusted: Path, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
 ) -> Iterator[tuple[str, Path]]:
-    """A service that wants a client certificate; its URL and its authority."""
+    """Start a service that requires a client certificate. Yield its URL and the file of its certificate authority."""
     context = loopback_tls(folder / "ca.pem")
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(trusted)
@@ -113,7 +113,7 @@ def test_one_that_it_does_not_trust_is_a_refusal_with_the_remedy(
 
 
 def test_without_one_it_refuses_with_the_remedy(files: Files, tmp_path: Path) -> None:
-    """Under TLS 1.3 the handshake is done for us before the service has judged it."""
+    """Under TLS 1.3 the client's handshake ends before the service has checked the certificate."""
     with demanding(tmp_path, files.certificate, ssl.TLSVersion.TLSv1_3) as (url, ca):
         phases = ConnectTimings()
         with pytest.raises(ConnectError) as caught:

@@ -1,4 +1,4 @@
-"""Ways to a service other than straight ahead: proxies, chosen addresses, IPv6, certificates of our own."""
+"""Indirect ways to a service: proxies, chosen addresses, IPv6, own certificate authorities."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContex
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What our own resolver knows beside loopback; any other name is not found."""
+    """Return a dictionary of the names that our resolver knows besides loopback. Other names are not found."""
     known: dict[str, str] = {}
     real = names_of_hosts.getaddrinfo
 
@@ -98,7 +98,7 @@ def opened(
 
 
 def echoed(transport: WebSocket) -> TcpInfo | None:
-    """Says something, hears it again, and returns what the kernel knows of the way; closes."""
+    """Send a message, receive its echo, and close. Return the kernel's data of the network path."""
     transport.send(b"hello")
     (came,) = receive(transport, monotonic_ns() + GUARD_S * 1_000 * MS)
     network = transport.network()
@@ -147,7 +147,8 @@ def test_without_a_proxy_the_way_known_is_the_one_to_the_service() -> None:
 
 
 LED: list[Any] = [
-    # (scheme, host of the URL, its address for the proxy and for us, a chosen address, what the proxy is asked for)
+    # (scheme, host of the URL, its address for the proxy, its address for us, a chosen address, host requested of the
+    # proxy)
     *(pytest.param(scheme, "service.test", "127.0.0.1", None, None, "service.test",
                    id=f"the name is looked up by a proxy of {scheme}") for scheme in ("http", "socks4", "socks5")),
     *(pytest.param(scheme, "service.test", None, "127.0.0.1", None, "127.0.0.1", id=f"or here, for one of {scheme}")
@@ -236,7 +237,7 @@ def test_what_the_proxy_cannot_reach_is_said_in_its_words(scheme: str, words: st
 
 @contextmanager
 def answering(*parts: bytes, ends: bool = True) -> Iterator[Proxy]:
-    """Whatever it is asked, it answers these parts, and goes away unless it shall stay."""
+    """Start a proxy that answers any request with these parts. It then closes the connection, except if not `ends`."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         done = threading.Event()
 
@@ -306,7 +307,7 @@ def test_a_proxy_that_says_nothing_is_timed_out() -> None:
 
 
 class Drip:
-    """A stream that brings an answer in parts; nothing after it was asked for."""
+    """A stream whose reads return an answer in parts, and then None."""
 
     failure, problem = 0, ""
 
@@ -343,7 +344,7 @@ def test_an_answer_that_is_cut_anywhere_opens_the_tunnel(scheme: str, places: li
 
 
 def test_what_this_process_takes_to_answer_a_proxy_is_no_part_of_its_limit() -> None:
-    """The proxy's first answer of two came long ago, and was read only now."""
+    """The first of the proxy's two answers arrived long ago and is read only now."""
     limits_ns: list[int] = []
 
     class Slow(Drip):

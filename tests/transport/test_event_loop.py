@@ -1,4 +1,4 @@
-"""What checks of the event loop's sockets prove about an empty socket."""
+"""Proofs that a socket was empty, from checks of the event loop's sockets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.helpers import MS
 
 FD, OTHER = 5, 6
 SET_AT = 3
-"""After how many polls the loop began to watch the socket: it is in the set from the fourth on."""
+"""The number of polls before the loop began to watch the socket. The socket is in the set from the fourth poll on."""
 
 
 def watch_after(*snapshots: PollSnapshot, found: dict[int, PollSnapshot] | None = None) -> LoopMonitor:
@@ -42,10 +42,11 @@ def watch_after(*snapshots: PollSnapshot, found: dict[int, PollSnapshot] | None 
 @pytest.mark.parametrize(
     ("before", "last", "found", "stamp", "empty"),
     [
-        (PollSnapshot(100, 3), PollSnapshot(200, 3), None, 250, 0),  # both before the socket was in the set
+        (PollSnapshot(100, 3), PollSnapshot(200, 3), None, 250, 0),  # both are from before the socket was in the set
         (PollSnapshot(100, 3), PollSnapshot(200, 4), None, 250, 200),
         (PollSnapshot(100, 4), PollSnapshot(200, 4), None, 250, 200),
-        (PollSnapshot(100, 4), PollSnapshot(200, 4), None, 150, 100),  # the kernel stamps it before it is in the socket
+        # the kernel timestamps data before they are in the socket
+        (PollSnapshot(100, 4), PollSnapshot(200, 4), None, 150, 100),
         (PollSnapshot(100, 3), PollSnapshot(200, 4), None, 150, 0),
         (PollSnapshot(100, 4), PollSnapshot(200, 4), None, 50, 0),
         (PollSnapshot(100, 4), NO_SNAPSHOT, None, 250, 100),
@@ -55,7 +56,7 @@ def watch_after(*snapshots: PollSnapshot, found: dict[int, PollSnapshot] | None 
             PollSnapshot(40, 4),
             250,
             40,
-        ),  # a check has found something in it meanwhile
+        ),  # a check has found data in it since
         (PollSnapshot(100, 4), PollSnapshot(200, 4), PollSnapshot(40, 3), 250, 0),
         (PollSnapshot(100, 4), PollSnapshot(200, 4), NO_SNAPSHOT, 250, 0),
     ],
@@ -84,14 +85,14 @@ def test_what_a_snapshot_finds_is_known_as_empty_by_the_snapshot_before_until_it
     watch.check()
     assert watch.empty_ns(FD, -1, 1_000) == 400
     assert watch.empty_ns(OTHER, -1, 1_000) == 200
-    watch.check()  # which had more to tell than there was room for
+    watch.check()  # more sockets were ready than the check had room for
     watch.check()
     assert watch.empty_ns(FD, -1, 1_000) == 0
     assert watch.empty_ns(OTHER, -1, 1_000) == 600
 
 
 def test_a_socket_that_the_loop_watches_anew_has_nothing_of_earlier_snapshots(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The poller may have read meanwhile what a check had found."""
+    """In the meantime the poller may have read the data that a check found."""
     told = iter(([], [FD], []))
     clock = iter(range(100, 1_000, 100))
     watch = LoopMonitor()
@@ -119,24 +120,24 @@ def test_the_files_of_a_set_that_are_readable_are_told(readable: Callable[[int],
         pairs[0][1].close()
         assert sorted(readable(epoll.fileno()) or []) == sorted(ours.fileno() for ours, _ in pairs)
         pairs[1][0].recv(1)
-        epoll.modify(pairs[1][0], 4)  # EPOLLOUT
+        epoll.modify(pairs[1][0], 4)  # 4 is EPOLLOUT
         assert sorted(readable(epoll.fileno()) or []) == [-1, pairs[0][0].fileno()]
 
 
 class Machine:
-    """A clock, sockets and a process that may lose its core whenever it has read or asked something."""
+    """A clock, sockets and a process that may lose its core after every read and every system call."""
 
     def __init__(self, losses_ns: list[int], arrivals_ns: dict[int, list[int]], stopped: set[int]) -> None:
         self.now_ns, self.awake_ns, self.switches = 10**9, 10**8, 0
         self._losses_ns, self._stopped, self._asked = losses_ns, stopped, 0
         self.stoppable = True
-        """A stop between a check and the poll that follows is in no bound."""
+        """False between a check and the following poll: the uncertainty does not include a stop there."""
         self.unread_ns = {fd: [self.now_ns + at_ns for at_ns in sorted(come)] for fd, come in arrivals_ns.items()}
         self.watched = set(arrivals_ns)
-        """The sockets of the loop's set; the poller reads the others."""
+        """The sockets in the loop's set. The poller reads the others."""
 
     def pass_time(self) -> None:
-        """Lose the core for a while, or be stopped."""
+        """Lose the core for a while, or be stopped by a signal."""
         loss_ns = self._losses_ns[self._asked % len(self._losses_ns)]
         self.now_ns += loss_ns
         self.switches += loss_ns > 0
@@ -163,7 +164,7 @@ class Machine:
         return use
 
     def poll(self, timer_ns: int) -> list[int]:
-        """The sockets that are readable, once one is or a time is over."""
+        """Return the readable sockets as soon as there is one, or after `timer_ns`."""
         if not self.ready():
             self.switches += 1
             nexts_ns = (self.unread_ns[fd][0] for fd in self.watched if self.unread_ns[fd])
@@ -173,7 +174,7 @@ class Machine:
         return found
 
     def read(self, fd: int) -> list[int]:
-        """When what is in the socket arrived."""
+        """Return the arrivals of the data in the socket."""
         came = [at_ns for at_ns in self.unread_ns[fd] if at_ns <= self.now_ns]
         del self.unread_ns[fd][: len(came)]
         self.pass_time()
@@ -196,9 +197,9 @@ LOSSES_NS = st.sampled_from([0, 0, 0, 50, 5_000, 40_000, 300_000, 3_000_000, 200
 def test_no_socket_is_called_empty_at_an_instant_at_which_something_was_in_it(
     losses_ns: list[int], arrivals_ns: dict[int, list[int]], stopped: set[int], handed_over: list[set[int]]
 ) -> None:
-    """However long the process is without its core, and wherever that falls.
+    """The process may lose its core for any time at any place.
 
-    `handed_over`: in each pass, the sockets that go from the loop to the poller, or back.
+    `handed_over`: for each iteration of the loop, the sockets that move from the loop to the poller, or back.
     """
     machine = Machine(losses_ns, arrivals_ns, stopped)
     with pytest.MonkeyPatch.context() as patched:
@@ -233,7 +234,10 @@ def test_no_socket_is_called_empty_at_an_instant_at_which_something_was_in_it(
 
 
 def use(monkeypatch: pytest.MonkeyPatch, *told: tuple[int, int]) -> LoopMonitor:
-    """A watch whose poll began quietly, of a process that the kernel says this of when it begins and later."""
+    """Return a monitor after a poll of 10 ms that began without a ready file.
+
+    `told` holds what the kernel reports about the thread at the start and at the end of the poll.
+    """
     uses = iter(told)
     monkeypatch.setattr(event_loop, "readable", lambda epoll: [])
     monkeypatch.setattr(event_loop, "thread_use", lambda schedstat: next(uses))
@@ -249,9 +253,9 @@ def use(monkeypatch: pytest.MonkeyPatch, *told: tuple[int, int]) -> LoopMonitor:
     ("later", "slept_ns"),
     [
         ((8, 6_000), 10**7 - 1_000 - ACCOUNT_NS),
-        ((7, 6_000), 0),  # it found something at once
-        ((9, 6_000), 0),  # it has slept for something else as well, or was stopped
-        ((8, 0), 0),  # the kernel does not say
+        ((7, 6_000), 0),  # a file was ready at once
+        ((9, 6_000), 0),  # it also slept for another reason, or was stopped
+        ((8, 0), 0),  # the kernel does not report it
     ],
 )
 def test_a_poll_has_slept_for_all_the_time_that_the_process_was_not_awake(
@@ -263,9 +267,9 @@ def test_a_poll_has_slept_for_all_the_time_that_the_process_was_not_awake(
 
 
 def test_greenlets_run_before_the_poll_begins_and_not_within_it() -> None:
-    """What they do would else be taken for sleep."""
+    """Otherwise their time would be counted as sleep."""
     watch = LoopMonitor.of_hub()
-    gevent.sleep(0.001)  # a test before this one may have left the loop within a pass that has no check to come
+    gevent.sleep(0.001)  # an earlier test may have left the loop in an iteration after its check
     begun = watch._snapshot
     ran: list[PollSnapshot] = []
     gevent.get_hub().loop.run_callback(lambda: ran.append(watch._snapshot))
@@ -279,7 +283,7 @@ def test_polls_are_counted_and_one_of_an_idle_loop_begins_quietly() -> None:
     watch = LoopMonitor.of_hub()
     before = watch.polls
     seen: list[bool] = []
-    for _ in range(50):  # one is enough; a timer may be due when a poll begins
+    for _ in range(50):  # One is enough, but a timer may be due when a poll begins.
         gevent.sleep(0.001)
         seen.append(watch.quiet)
 

@@ -1,4 +1,4 @@
-"""The quick way of reading frames is the slow one: the same bytes, cut anywhere, give the same messages and stamps."""
+"""The fast reader of frames equals the slow one: the same bytes in any parts give the same messages and timestamps."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ODD = st.sampled_from(
         text(b"ended", opcode=Opcode.CONT),
         text(b"bytes", opcode=Opcode.BINARY),
         Frame(Opcode.TEXT, b"masked").serialize(mask=True),
-        b"\x81\x7e\x00\x05hello",  # a length in sixteen bits that fits in seven
+        b"\x81\x7e\x00\x05hello",  # a 16-bit length that fits into 7 bits
         b"\x81\x7f\x00\x00\x00\x00\x00\x00\x00\x05hello",
         b"\xc1\x05hello",  # a reserved bit
         b"\x83\x05hello",  # a reserved opcode
@@ -53,7 +53,7 @@ def came(wire: bytes, *, kernel: bool = True, complete: bool = False) -> SocketR
 
 
 class SlowReader(MessageReader):
-    """Leaves every frame to websockets' protocol object."""
+    """A reader that leaves every frame to websockets' protocol object."""
 
     def expect(self, *, plain: bool) -> None:
         super().expect(plain=False)
@@ -62,7 +62,7 @@ class SlowReader(MessageReader):
 def heard(
     kind: type[MessageReader], parts: Sequence[bytes], states: Sequence[tuple[bool, bool]], limit: int
 ) -> tuple[object, ...]:
-    """All that comes of the parts: messages with their stamps, what was answered, how it ended."""
+    """Return the messages with their timestamps, the end of the connection, and our answers to these parts."""
     stream = FakeStream()
     socket, _ = opened(stream, limit=limit)
     socket._reader = kind()
@@ -78,7 +78,7 @@ def heard(
 
 
 def _unmasked(frames: bytes) -> list[bytes]:
-    """What our frames say; the masks are drawn anew each time. They are all short."""
+    """Return our frames with unmasked payloads, because masks are random. All frames must be short."""
     said, at = [], 0
     while at < len(frames):
         length, mask = frames[at + 1] & 0x7F, frames[at + 2 : at + 6]
@@ -95,7 +95,7 @@ def _unmasked(frames: bytes) -> list[bytes]:
 def test_the_quick_way_hears_what_the_slow_one_hears(
     reads: list[bytes], places: list[int], states: Sequence[tuple[bool, bool]], limit: int
 ) -> None:
-    """Reads of whole frames, cut ones, and such as are cut once more wherever that may be; whatever the limit is."""
+    """Reads consist of complete and incomplete frames, and some are divided again at any position. The limit varies."""
     parts = [part for whole in reads for part in cut(whole, places if len(whole) % 2 else ())]
 
     assert heard(MessageReader, parts, states, limit) == heard(SlowReader, parts, states, limit)
@@ -166,7 +166,7 @@ def test_what_is_missing_of_a_frame_that_goes_on_is_known_from_its_beginning(siz
     missing = missing_bytes(frame[:begun]) if begun else 0
 
     if size > 65_535:
-        assert missing in (0, 1)  # its second byte says that it is none of these
+        assert missing in (0, 1)  # its second byte shows that it is not supported
     elif begun:
         header = frame_bytes(size) - size
         assert missing == (len(frame) if begun >= header else min(header, 2 if begun < 2 else 4)) - begun

@@ -1,4 +1,4 @@
-"""Name lookups: how many are under way at once, and whose time is what. The resolver is a function of the test's."""
+"""Name lookups: the number at a time, and the assignment of their durations. The test provides the resolver."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ENOUGH = Timeouts(tcp=GUARD_S)
 
 
 def use_resolver(monkeypatch: pytest.MonkeyPatch, resolve: Callable[[str], object], *, threads: int = 500) -> None:
-    """Have names looked up by a function in its thread, which may block; every name is loopback's."""
+    """Replace the system's resolver by a function, which may block its thread. Every name resolves to loopback."""
     real = names.getaddrinfo
 
     def getaddrinfo(host: str, port: int, *rest: Any) -> Any:
@@ -158,7 +158,7 @@ def test_an_answer_is_taken_that_came_while_this_process_did_not_run(monkeypatch
     limit_ns = 20 * MS
 
     def hold_up() -> None:
-        """Keep the event loop until long after the limit."""
+        """Block the event loop until long after the timeout."""
         until_ns = monotonic_ns() + 2 * limit_ns + 2 * names.STOPPED_NS
         free.set()
         wait_for(answered)

@@ -1,4 +1,4 @@
-"""However bytes are cut and carried, messages, instants, bounds and deltas are the same: in C and in Python."""
+"""Bytes in any parts and over any stream give the same messages, instants, bounds and deltas, in C and in Python."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kernel 
 
 
 def interpreted() -> Any:
-    """`reader` of an installation without what is compiled."""
+    """Return the module `reader` as it is without the compiled module."""
     spec = importlib.util.spec_from_file_location("interpreted_reader", reader.__file__)
     assert spec is not None
     assert spec.loader is not None
@@ -71,7 +71,7 @@ SEPARATORS = st.sampled_from([(",", ":"), (", ", ": ")])
 
 
 def said(dialect: Dialect, kind: str, event_id: str | None, payload: str, separators: tuple[str, str]) -> bytes:
-    """A delta as a service may write it, its payload escaped or not."""
+    """Return a delta in a spelling that a service may use. The payload is escaped in some cases."""
     event = json.loads(delta(dialect, kind, "r1"))
     event.pop("event_id", None)
     given = {} if event_id is None else {"event_id": event_id}
@@ -99,7 +99,7 @@ ODD = st.builds(mutated, MESSAGES, st.integers(0, 10_000), st.integers(0, 255))
 
 
 def understood(dialect: Dialect, wire: bytes, *, complete: bool) -> list[tuple[Any, ...]]:
-    """What the messages of a read say, each understood by itself, with how much earlier it may have come."""
+    """Return the events of a read, each decoded separately, with the uncertainty of its arrival."""
     frames, taken = leading_texts(SocketRead(wire, AT_NS, EMPTY_NS, True, complete))
     assert taken == len(wire)
     return [
@@ -120,7 +120,7 @@ def told(deltas: list[MatchedDelta]) -> list[tuple[Any, ...]]:
 
 
 class Reply:
-    """A reply that goes on, and the deltas of it that were matched."""
+    """An open reply, and those of its deltas that were matched."""
 
     streaming = True
 
@@ -229,7 +229,7 @@ def test_a_read_with_anything_else_in_it_is_left_whole(dialect: Dialect) -> None
 
 @MATCHES
 def test_a_payload_that_stands_twice_is_looked_for_where_the_delta_is() -> None:
-    """The last string of this event is not its payload, which is as long and says the same."""
+    """The last string of this event is not its payload, but has the same length and text."""
     dialect = DIALECTS["ga"]
     message = said(dialect, "transcript", "event_1", "hello", (",", ":"))
     made = reader_of(dialect, message[:-1] + b',"obfuscation":"hello"}')
@@ -286,7 +286,7 @@ def test_what_was_cut_out_of_a_message_is_not_learned_from() -> None:
 
 @contextmanager
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Both ends of a connection over loopback: ours does not block, and what arrives is stamped."""
+    """Yield both ends of a loopback connection. Our end does not block and has receive timestamps."""
     with (
         socket.create_server(("127.0.0.1", 0)) as listening,
         socket.create_connection(listening.getsockname()) as ours,
@@ -300,7 +300,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 class Watch:
-    """Looks at the loop's sockets that prove one empty at `empty_ns`."""
+    """A loop monitor that proves a socket empty at `empty_ns`."""
 
     def __init__(self, empty_ns: int = 0) -> None:
         self._empty_ns = empty_ns
@@ -333,7 +333,7 @@ def soon(
     matcher: reader.TemplateMatcher | None = None,
     polls: int | None = None,
 ) -> SocketRead | None:
-    """What is read as soon as there is something."""
+    """Return the next read, as soon as data are there."""
     while True:
         try:
             return made.read(polled_ns, polls, matcher)
@@ -350,7 +350,7 @@ def test_what_is_read_has_its_stamp_and_is_matched_if_it_is_of_deltas() -> None:
     matcher.ready = True
     with pair() as (ours, theirs):
         made = socket_reader(reader.SocketReader, ours)
-        for _ in range(1_000):  # the kernel stamps when it gets round to it
+        for _ in range(1_000):  # the kernel enables timestamps with a delay
             theirs.sendall(b"hello")
             came = soon(made, 0, matcher)
             assert came is not None
@@ -377,7 +377,7 @@ def test_what_is_read_has_its_stamp_and_is_matched_if_it_is_of_deltas() -> None:
         assert came is not None
         assert came.data == b""
         made.close()
-    came = soon(made)  # the number of a socket that is closed may be another's by now
+    came = soon(made)  # the file descriptor of the closed socket may be reused
     assert came is not None
     assert came.data == b""
 
@@ -418,7 +418,7 @@ def test_a_socket_was_empty_when_it_was_drained_and_when_a_poll_or_a_look_found_
     looked_ns: int | None,
     empty_ns: int,
 ) -> None:
-    """What was left in a socket is there whatever a poll says."""
+    """Unread data in the socket are there, whatever a poll reports."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)
@@ -494,7 +494,7 @@ def test_a_read_that_fills_its_room_may_have_left_something(kind: type[reader.So
     assert (made.drained, made.drained_ns) == (False, 5)
 
 
-# However they are carried.
+# Any stream.
 
 NAMES = st.sampled_from(["audio", "transcript", "empty", "other reply", "done", "ping", "cut", "huge"])
 PLACES = st.lists(st.integers(0, 200_000), max_size=4)
@@ -515,13 +515,13 @@ CARRIED = ["plain", "compressed", "tls"]
 
 @pytest.fixture(scope="module")
 def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """A server's context and a client's that trusts it."""
+    """Return the TLS context of a server and that of a client that trusts it."""
     ca = tmp_path_factory.mktemp("tls") / "ca.pem"
     return loopback_tls(ca), tls_context(ca)
 
 
 class FlowingStream(FakeStream):
-    """Brings read after read while somebody listens."""
+    """A stream that delivers all its reads while a client listens."""
 
     def listen(self, until_ns: int, take: TakeRead, sender: PacedSender | None = None, *, polled: bool = False) -> bool:
         while (came := self.read(until_ns)) is not None:
@@ -531,7 +531,7 @@ class FlowingStream(FakeStream):
 
 
 class EncryptedStream(FlowingStream):
-    """Stands below a `TlsStream`; `server_tls` is the other end's."""
+    """A stream below a `TlsStream`. `server_tls` is the TLS object of the other end."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         super().__init__()
@@ -579,7 +579,7 @@ def connection(
 
 
 def frames(stream: FakeStream, name: str) -> bytes:
-    """What the service sends of it."""
+    """Return the frames in which the service sends this message."""
     if name == "ping":
         stream.server.send_ping(b"?")
     elif name == "cut":
@@ -591,7 +591,7 @@ def frames(stream: FakeStream, name: str) -> bytes:
 
 
 class Hearer(Reply):
-    """Notes what comes: kind, response, bytes of the payload, stamp, bound, whose stamp, bytes on the wire."""
+    """A reply that records (kind, response, payload bytes, timestamp, uncertainty, from kernel, bytes on the wire)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -616,7 +616,7 @@ WAYS: list[tuple[Any, bool]] = [
     (None, False),
     *((kind, texts) for kind in READERS for texts in (False, True)),
 ]
-"""Who reads, and whether texts are kept; None: every delta is understood."""
+"""(reader, whether the texts of deltas are kept). Without a reader (None) every delta is decoded."""
 
 
 @pytest.mark.parametrize("carried", CARRIED)

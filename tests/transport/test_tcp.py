@@ -1,6 +1,7 @@
-"""The real socket, against a real server on loopback: whose stamp it is, what TLS makes of it, how connecting fails.
+"""The real socket with a real server on loopback: sources of timestamps, effects of TLS, and failures to connect.
 
-The server runs in threads of its own; nothing is patched, so its sockets block there and gevent's loop runs here.
+The server runs in threads of its own. Nothing is monkey-patched, so its sockets block there while gevent's loop runs in
+this thread.
 """
 
 from __future__ import annotations
@@ -49,9 +50,9 @@ from tests.helpers import MS, delta, receive
 
 GUARD_S = 30
 TOO_MUCH = bytes(1 << 26)
-"""More than both ends' kernels hold."""
+"""More bytes than the kernel buffers of both ends can hold."""
 LINGER = struct.pack("ii", 1, 0)
-"""Close at once: what the peer then hears is a reset."""
+"""The socket option for an immediate close: the peer receives a reset."""
 SOON = Timeouts(tcp=0.05, tls=0.05, upgrade=0.05)
 ENOUGH = Timeouts(tcp=GUARD_S, tls=GUARD_S, upgrade=GUARD_S)
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kernel stamps are Linux's")
@@ -60,7 +61,7 @@ KINDS = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
-    """A server's context and the file of its certificate authority."""
+    """Return a server's TLS context and the file of its certificate authority."""
     ca = tmp_path_factory.mktemp("tls") / "ca.pem"
     return loopback_tls(ca), ca
 
@@ -73,7 +74,7 @@ def listener(backlog: int = 8) -> Iterator[socket.socket]:
 
 
 class Peer:
-    """The other end of one connection: does in its thread what it is told, and says when it began and ended."""
+    """The peer of one connection. Its thread runs functions on the socket and reports when each starts and ends."""
 
     def __init__(self, listening: socket.socket, context: ssl.SSLContext | None) -> None:
         self._listening, self._context = listening, context
@@ -98,7 +99,7 @@ class Peer:
         self._orders.put(order)
 
     def report(self) -> tuple[int, int, Any]:
-        """(before, after, result) of the oldest order; blocks this thread, loop and all."""
+        """Return (before, after, result) of the oldest order. Block this thread with its event loop until then."""
         return self._reports.get(timeout=GUARD_S)
 
     def do(self, order: Callable[[Any], Any]) -> tuple[int, int, Any]:
@@ -129,7 +130,7 @@ def connected(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> Iterator[t
 
 
 def accept_upgrade(sock: Any) -> None:
-    """Answer the upgrade to WebSocket; all that comes behind it is the order's."""
+    """Answer the upgrade to WebSocket. The next order reads everything after it."""
     server = ServerProtocol()
     while not (asked := server.events_received()):
         server.receive_data(sock.recv(65_536))
@@ -139,7 +140,7 @@ def accept_upgrade(sock: Any) -> None:
 
 @contextmanager
 def connected_websocket(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> Iterator[tuple[WebSocket, Peer]]:
-    """An open connection, whose other end does what it is ordered."""
+    """Open a connection. Its other end follows the orders of the test."""
     server_context, ca = certificate
     with listener() as listening:
         peer = Peer(listening, server_context if tls else None)
@@ -165,13 +166,13 @@ def plain(certificate: tuple[ssl.SSLContext, Path]) -> Iterator[Linked]:
 
 @pytest.fixture(params=[False, True], ids=["plain", "tls"])
 def linked(request: pytest.FixtureRequest, certificate: tuple[ssl.SSLContext, Path]) -> Iterator[Linked]:
-    """A stream and its peer, in the clear and over TLS."""
+    """Yield a stream and its peer, without and with TLS."""
     with connected(request.param, certificate) as both:
         yield both
 
 
 def tcp_info(*, rtt_us: int, min_rtt_us: int, retransmits: int) -> bytes:
-    """`struct tcp_info` of linux/tcp.h, as far as tcpi_min_rtt."""
+    """Return a `struct tcp_info` of linux/tcp.h, up to tcpi_min_rtt."""
     fields = {68: rtt_us, 100: retransmits, 148: min_rtt_us}
     return b"".join(fields.get(place, 0).to_bytes(4, sys.byteorder) for place in range(0, 152, 4))
 
@@ -196,7 +197,7 @@ def _tcp_of(stream: Any) -> TcpStream:
 
 
 def wait_until_there(stream: Any) -> int:
-    """Wait, without reading, until bytes are in the socket and a while has passed; returns an instant after that."""
+    """Wait, without reading, until bytes are in the socket, and a little longer. Return an instant after that."""
     assert select.select([_tcp_of(stream)._sock.fileno()], [], [], GUARD_S)[0]
     until_ns = monotonic_ns() + 50 * APART_NS
     while (now_ns := monotonic_ns()) < until_ns:
@@ -205,7 +206,7 @@ def wait_until_there(stream: Any) -> int:
 
 
 def stamped(stream: ByteStream, peer: Peer) -> tuple[SocketRead, int, int]:
-    """A read with the kernel's stamp (which it gives when it gets round to it), and the instants around it."""
+    """Return a read with a kernel timestamp, and instants before and after it. The first reads may have none."""
     for _ in range(1_000):
         before_ns, _ = peer.send(b"hello")
         there_ns = wait_until_there(stream)
@@ -217,7 +218,7 @@ def stamped(stream: ByteStream, peer: Peer) -> tuple[SocketRead, int, int]:
     pytest.fail("the kernel never stamped a read")
 
 
-# Stamps.
+# Timestamps.
 
 
 @LINUX
@@ -279,7 +280,7 @@ def test_the_socket_is_known_to_have_been_empty_no_later_than_the_bytes_arrived(
     for _ in range(20):
         asked_ns = monotonic_ns()
         peer.order(lambda sock: sock.sendall(b"x"))
-        read = stream.read(far_ns())  # waits in the loop, or finds it there
+        read = stream.read(far_ns())  # it waits in the loop, or the data are there already
         sent_ns, _, _ = peer.report()
         assert read is not None
         assert read.empty_ns <= read.stamp_ns
@@ -292,7 +293,7 @@ def test_the_socket_is_known_to_have_been_empty_no_later_than_the_bytes_arrived(
 def test_a_peer_that_speaks_first_may_have_spoken_before_we_look(
     certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However late the process gets round to what it has connected to."""
+    """The process may be late after it has connected."""
     said_ns: list[int] = []
 
     def held_up(*asked: Any) -> Any:
@@ -316,7 +317,7 @@ def test_a_peer_that_speaks_first_may_have_spoken_before_we_look(
 
 
 def test_a_poll_of_many_sockets_leaves_none_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """epoll takes a thousand at once unless it is told otherwise, and who is left out is taken for empty."""
+    """By default epoll returns at most 1,023 sockets. Any missing one would be taken for empty."""
     count = 1_500
     heard: list[int] = []
 
@@ -359,7 +360,8 @@ def test_where_the_kernel_does_not_stamp_the_clock_after_the_read_does(
 
 
 def test_all_bytes_come_and_the_last_read_is_complete(linked: Linked) -> None:
-    data = bytes(range(256)) * 4_096 + b"and no more"  # a read that is full to the brim is not known to be the last one
+    # more than one buffer: a read that fills the buffer may not be the last one
+    data = bytes(range(256)) * 4_096 + b"and no more"
     stream, peer = linked
     peer.order(lambda sock: sock.sendall(data))
     came, reads = read_all(stream, len(data))
@@ -368,7 +370,7 @@ def test_all_bytes_come_and_the_last_read_is_complete(linked: Linked) -> None:
     assert came == data
     assert len(reads) > 1
     assert reads[-1].complete
-    for before, after in itertools.pairwise(reads):  # the same segment may be converted twice
+    for before, after in itertools.pairwise(reads):  # the timestamp of one segment may be converted twice
         assert before.stamp_ns <= after.stamp_ns + APART_NS
 
 
@@ -383,7 +385,7 @@ def test_a_read_that_was_filled_to_the_brim_is_not_complete(plain: Linked) -> No
 
 
 def test_a_read_that_ends_within_a_tls_record_is_not_complete(certificate: tuple[ssl.SSLContext, Path]) -> None:
-    """A record is held back in the middle, after one that is whole."""
+    """After a complete record, the middle of the next one is delayed."""
     server_context, ca = certificate
     with listener() as listening:
         peer = Peer(listening, None)
@@ -419,7 +421,7 @@ def test_a_read_that_ends_within_a_tls_record_is_not_complete(certificate: tuple
 
 
 def test_what_is_written_arrives_and_its_instant_lies_around_the_call(linked: Linked) -> None:
-    data = bytes(range(256)) * 4_096  # more than the kernel takes at once
+    data = bytes(range(256)) * 4_096  # more than the kernel accepts at once
 
     def receive(sock: Any) -> bytes:
         came = b""
@@ -445,7 +447,7 @@ def test_nothing_comes_of_a_silent_peer(linked: Linked) -> None:
 
     assert stream.read(until_ns) is None
     assert stream.read(0) is None
-    assert monotonic_ns() >= until_ns - 1_000_000  # a timer of the loop may be a little early
+    assert monotonic_ns() >= until_ns - 1_000_000  # a timer of the loop may be slightly early
 
 
 @KINDS
@@ -456,7 +458,7 @@ def test_a_peer_that_goes_away_ends_the_stream_after_its_last_bytes(
     def leave(sock: Any) -> None:
         sock.sendall(b"bye")
         if tls and not abruptly:
-            with suppress(OSError):  # our close_notify is not answered
+            with suppress(OSError):  # our side does not answer close_notify
                 sock.unwrap()
         sock.close()
 
@@ -493,7 +495,7 @@ def test_a_session_whose_connection_was_reset_ends_by_that_whichever_way_it_noti
                 transport.listen(far_ns(), lambda message: True)
             elif how == "says":
                 transport.send(b"{}")
-            elif transport.offer(b"{}") is None:  # the kernel tells of a reset once: `finish` must know it, too
+            elif transport.offer(b"{}") is None:  # the kernel reports a reset once: `finish` must remember it
                 transport.finish()
 
     assert (transport.closed.code, transport.closed.cause) == (1006, "reset")
@@ -572,7 +574,7 @@ def test_the_first_address_that_answers_is_taken(monkeypatch: pytest.MonkeyPatch
         phases = ConnectTimings()
         connect("service.example", 1, None, ENOUGH, phases).close()
         listening.setblocking(False)
-        accepted, _ = listening.accept()  # which raises if nobody came
+        accepted, _ = listening.accept()  # raises if there is no connection
         accepted.close()
 
     assert "tcp_done" in phases.instants
@@ -580,7 +582,7 @@ def test_the_first_address_that_answers_is_taken(monkeypatch: pytest.MonkeyPatch
 
 @contextmanager
 def black_hole() -> Iterator[int]:
-    """A port that swallows what comes: its queue of connections is full and nobody takes any out."""
+    """Yield a port that drops all connections: its queue is full, and no process accepts any."""
     with listener(backlog=0) as listening, ExitStack() as waiting:
         address = listening.getsockname()
         for _ in range(4):  # more than Linux queues for a backlog of 0
@@ -664,7 +666,7 @@ def fail_to_shake_hands(listening: socket.socket, context: ssl.SSLContext) -> No
 
 
 def _asked_and_reset(sock: Any) -> None:
-    sock.recv(1)  # the rest is left unread
+    sock.recv(1)  # unread data make the close a reset
     _reset(sock)
 
 
@@ -715,7 +717,7 @@ def test_a_peer_that_never_shakes_hands_is_timed_out(certificate: tuple[ssl.SSLC
 def test_what_this_process_takes_to_answer_is_no_part_of_the_limit_of_the_tls_handshake(
     certificate: tuple[ssl.SSLContext, Path],
 ) -> None:
-    """The first half of the server's answer came long ago, and was read only now."""
+    """The first half of the server's answer arrived long ago and is read only now."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     server = certificate[0].wrap_bio(incoming, outgoing, server_side=True)
     halves: list[bytes] = []
@@ -761,7 +763,7 @@ def test_an_address_behind_one_that_was_overslept_has_its_time(monkeypatch: pyte
     def overslept(self: Any, address: Any) -> None:
         given_s.append(self.gettimeout())
         until_ns = monotonic_ns() + 100 * MS
-        while monotonic_ns() < until_ns:  # five times the limit of both
+        while monotonic_ns() < until_ns:  # five times the timeout of both addresses
             pass
         raise TimeoutError("timed out")
 
@@ -783,7 +785,7 @@ def test_a_peer_that_never_answers_the_upgrade_is_timed_out() -> None:
     assert {"connect_start", "dns_done", "tcp_done"} == set(phases.instants)
 
 
-# All of it together.
+# All layers together.
 
 
 def echo(connection: ServerConnection) -> None:
@@ -831,11 +833,11 @@ def test_messages_go_there_and_back_over_a_real_connection(tls: bool, certificat
     assert transport.send(b"too late") is None
 
 
-# A reply that goes on.
+# Open replies.
 
 
 class Reply:
-    """A reply that goes on, and the deltas of it that were matched."""
+    """An open reply, and those of its deltas that were matched."""
 
     def __init__(self) -> None:
         self.streaming = True
@@ -875,8 +877,8 @@ def test_who_listens_again_for_something_awaited_is_no_longer_polled(linked: Lin
     poller = Poller.of_hub()
     assert poller is not None
     stream, peer = linked
-    while not poller._on_readable:  # a deadline that has passed before it listens asks for nothing
-        # nothing comes, or what TLS says after the handshake
+    while not poller._on_readable:  # a deadline in the past starts no polling
+        # It receives at most TLS messages that follow the handshake.
         stream.listen(monotonic_ns() + MS, lambda read: True, polled=True)
     assert len(poller._on_readable) == 1
     came: list[bytes] = []
@@ -889,7 +891,7 @@ def test_who_listens_again_for_something_awaited_is_no_longer_polled(linked: Lin
 
 @LINUX
 def test_a_child_process_has_a_poller_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The hub is the parent's, as it is after a fork."""
+    """The hub is inherited from the parent, as after a fork."""
     poller = Poller.of_hub()
     assert Poller.of_hub() is poller
     monkeypatch.setattr("os.getpid", lambda: -1)
@@ -917,7 +919,7 @@ def test_where_there_is_no_poller_a_reply_that_goes_on_is_read_at_once(
 def test_a_session_that_is_woken_checks_the_other_sockets_first(
     plain: Linked, monkeypatch: pytest.MonkeyPatch, comes: bool
 ) -> None:
-    """Hundreds may be woken one after the other before the loop polls again."""
+    """Hundreds of sessions may be woken one after the other before the loop polls again."""
     stream, peer = plain
     done: list[str] = []
     monkeypatch.setattr(LoopMonitor.of_hub(), "check_if_due", lambda: done.append("check"))
@@ -948,7 +950,7 @@ def test_who_listens_for_an_instant_that_has_passed_hears_all_that_arrived_by_th
 def test_deltas_over_a_real_connection_are_matched_and_all_else_is_handed_on(
     tls: bool, keeps_texts: bool, certificate: tuple[ssl.SSLContext, Path]
 ) -> None:
-    """The server says what it is told."""
+    """The server echoes every message."""
     server_context, ca = certificate
     known = delta(GA, "audio", "r1")
     (event,) = GA.decode(known)
@@ -961,7 +963,7 @@ def test_deltas_over_a_real_connection_are_matched_and_all_else_is_handed_on(
         transport.add_template(ReceivedMessage(known, Arrival(0), 0), event)
         transport.keeps_texts = keeps_texts
         sent = 0
-        while sent < 40 or (not reply.matched and sent < 2_000):  # the kernel stamps when it gets round to it
+        while sent < 40 or (not reply.matched and sent < 2_000):  # the kernel enables timestamps with a delay
             assert transport.send(known, stamped=True) is not None
             sent += 1
             transport.listen(monotonic_ns() + MS, lambda message: came.append(message.data) or True, reply)
@@ -978,7 +980,7 @@ def test_deltas_over_a_real_connection_are_matched_and_all_else_is_handed_on(
 
 
 def found_when_the_wait_ends(linked: Linked, take: Callable[[SocketRead], bool]) -> bool:
-    """Listen to what the loop finds in the very turn in which the wait is over, because it was held up until then."""
+    """Listen while the loop is blocked beyond the deadline. It finds the data in the iteration that ends the wait."""
     stream, peer = linked
     until_ns = monotonic_ns() + 5 * MS
 
@@ -1020,7 +1022,7 @@ def test_an_error_of_whoever_takes_a_read_is_raised_where_it_listens(linked: Lin
 
 
 class Pacing:
-    """Sends a letter every 2 ms, and wakes whoever listens after the last one."""
+    """A paced sender: it sends a letter every 2 ms, and wakes the listener after the last one."""
 
     def __init__(self, stream: ByteStream, letters: str) -> None:
         self._stream, self._left = stream, list(letters)
@@ -1113,7 +1115,7 @@ def _received(sock: Any, size: int) -> bytes:
 def test_a_peer_that_reads_nothing_before_it_has_said_all_is_heard_while_a_write_waits_for_it(
     tls: bool, certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both ends write more than the kernel holds for them: who does not read meanwhile waits for ever."""
+    """Both ends write more than the kernel buffers hold. If neither read meanwhile, both would wait forever."""
     monkeypatch.setattr(tcp, "SEND_LIMIT_NS", GUARD_S * 1_000_000_000)
     said = bytes(range(256)) * 8_000
     with connected(tls, certificate) as (stream, peer):
@@ -1134,7 +1136,7 @@ def test_a_peer_that_reads_nothing_before_it_has_said_all_is_heard_while_a_write
 
     assert (came, heard) == (said, said)
     assert handed.at_ns <= written_ns
-    assert spoken_ns - APART_NS <= reads[0].stamp_ns <= written_ns  # not when it was passed on
+    assert spoken_ns - APART_NS <= reads[0].stamp_ns <= written_ns  # not the instant at which it was delivered
     assert reads[0].empty_ns >= first.empty_ns
     for before, after in itertools.pairwise(reads):
         assert before.stamp_ns <= after.stamp_ns + APART_NS
@@ -1200,7 +1202,7 @@ def test_no_more_is_held_while_a_write_waits_than_the_limit_allows(
 
 
 def test_what_a_peer_took_while_this_process_did_not_run_counts(plain: Linked, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each wait ends by its limit, because nothing of this process runs until the peer has read."""
+    """Each wait reaches its timeout, because this process is suspended until the peer has read."""
     stream, peer = plain
     waits = 0
 
@@ -1220,7 +1222,8 @@ def test_what_a_peer_took_while_this_process_did_not_run_counts(plain: Linked, m
 
 def test_what_breaks_tls_is_named(certificate: tuple[ssl.SSLContext, Path]) -> None:
     with connected_websocket(True, certificate) as (transport, peer):
-        peer.do(lambda sock: os.write(sock.fileno(), b"\x17\x03\x03\x00\x20" + bytes(32)))  # no record of this session
+        # not a record of this session
+        peer.do(lambda sock: os.write(sock.fileno(), b"\x17\x03\x03\x00\x20" + bytes(32)))
         while transport.closed is None:
             transport.listen(far_ns(), lambda message: True)
 

@@ -1,4 +1,4 @@
-"""However records are cut into reads, what is decrypted and what is known of it is the same: in C and in Python."""
+"""TLS records divided into any reads give the same data and facts, in C and in Python."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def ca(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def contexts(ca: Path) -> Contexts:
-    """A server's context and a client's that trusts it."""
+    """Return the TLS context of a server and that of a client that trusts it."""
     return loopback_tls(ca), tls_context(ca)
 
 
 class Noting:
-    """Notes what a decrypter makes of each read; the other end is `server`, which writes to `wire`.
+    """A decrypter whose results for each read are recorded. The other end is `server`, which writes to `wire`.
 
-    `first`: what the server says with the end of the handshake.
+    `first`: the data that the server sends with the end of the handshake.
     """
 
     def __init__(self, kind: Any, contexts: Contexts, first: bytes = b"") -> None:
@@ -59,7 +59,7 @@ class Noting:
         self.heard: list[tuple[Any, ...]] = []
 
     def records(self, sizes: Sequence[int]) -> list[bytes]:
-        """Records of so many bytes, as they are sent."""
+        """Return encrypted records with data of these sizes."""
         return [self.sent(bytes([size % 251]) * size) for size in sizes]
 
     def sent(self, data: bytes) -> bytes:
@@ -76,7 +76,7 @@ ENDS = st.sampled_from(["", "closed", "cut", "goodbye", "garbage"])
 
 
 def ending(how: str, noting: Noting) -> bytes:
-    """The last bytes of a peer that goes away so."""
+    """Return the last bytes of a peer that ends the connection in this way."""
     if how == "goodbye":
         with suppress(ssl.SSLWantReadError):
             noting.server.unwrap()

@@ -1,4 +1,4 @@
-"""Transmit stamps: what the kernel's answers say, whose they are, and that they come from a real socket."""
+"""Transmit timestamps: the kernel's answers, the messages that they belong to, and answers of a real socket."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def stamp(realtime_ns: int) -> tuple[int, int, bytes]:
 
 
 def word(kind: int, place: int, *, origin: int = TIMESTAMPING, family: int = 0) -> tuple[int, int, bytes]:
-    """A `sock_extended_err` with the offender's address behind it."""
+    """Return a `sock_extended_err`, followed by the offender's address."""
     return *RECEIVED_ERRORS[family], struct.pack("IBBBBII", 42, origin, 0, 0, 0, kind, place) + bytes(16)
 
 
@@ -58,7 +58,7 @@ def answered(kind: int, place: int, realtime_ns: int = WALL_NS) -> Ancillary:
     return [stamp(realtime_ns), word(kind, place)]
 
 
-# What an answer says.
+# The content of an answer.
 
 
 @thorough
@@ -98,8 +98,8 @@ def test_an_answer_is_found_in_any_order_and_company(
         [],
         [stamp(5)],
         [word(SENT, 5)],
-        [stamp(5), word(1, 5)],  # it entered the packet scheduler
-        [stamp(5), word(SENT, 5, origin=2)],  # an ICMP error
+        [stamp(5), word(1, 5)],  # 1: it entered the packet scheduler
+        [stamp(5), word(SENT, 5, origin=2)],  # 2: an ICMP error
         [(socket.SOL_SOCKET, SO_TIMESTAMPING, bytes(15)), word(SENT, 5)],
         [stamp(5), (*RECEIVED_ERRORS[0], bytes(15))],
     ],
@@ -109,11 +109,11 @@ def test_what_is_no_answer_says_nothing(ancillary: Ancillary) -> None:
     assert read_stamp_answer(ancillary) is None
 
 
-# Whose it is.
+# The message of an answer.
 
 
 class FakeSocket:
-    """Takes as many bytes as it is told to, and knows which flags the kernel has."""
+    """A socket that accepts given numbers of bytes, and whose kernel may refuse timestamp flags."""
 
     def __init__(self, *, refused: int = 0) -> None:
         self.refused, self.flags = refused, 0
@@ -143,7 +143,7 @@ class FakeSocket:
 
 @pytest.fixture
 def _now(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both clocks stand still."""
+    """Stop both clocks."""
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(clock, "now_with_realtime", lambda: (NOW_NS, WALL_NS))
 
@@ -176,7 +176,7 @@ SENDS = st.lists(st.tuples(st.integers(1, PLACES - 1), st.booleans()), min_size=
 def test_every_answer_finds_its_send_however_many_bytes_went_before(
     sends: list[tuple[int, bool]], data: st.DataObject
 ) -> None:
-    """The kernel counts places modulo 2**32, and not all of a send may be taken. Acknowledgements come in order."""
+    """The kernel counts bytes modulo 2**32, and it may accept only a part. Acknowledgements arrive in order."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "platform", "linux")
         patch.setattr(clock, "now_with_realtime", lambda: (NOW_NS, WALL_NS))
@@ -196,7 +196,8 @@ def test_every_answer_finds_its_send_however_many_bytes_went_before(
 
 TWICE: list[tuple[int, ...]] = [*2 * [(SENT, 3), (SENT, 7)], (ACKNOWLEDGED, 7), (SENT, 7), (ACKNOWLEDGED, 7)]
 ANSWERS: dict[str, tuple[int, list[tuple[int, ...]], list[tuple[int, int, bool]]]] = {
-    # (sends of four bytes; answers: kind, place and how much after now; what is told: ticket, after now, acknowledged)
+    # (number of sends of four bytes; answers: kind, byte position, offset from now; results: ticket, offset,
+    # acknowledged)
     "an acknowledgement settles what was sent before":
         (3, [(ACKNOWLEDGED, 7), (SENT, 3), (SENT, 7), (ACKNOWLEDGED, 11)], [(8, 0, True), (12, 0, True)]),
     "what is sent again left when it left first": (2, TWICE, [(4, 0, False), (8, 0, False), (8, 0, True)]),
@@ -262,7 +263,7 @@ def test_where_the_kernel_has_no_stamps_a_send_is_a_send(platform: str, monkeypa
 
 @pytest.fixture
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Both ends of a connection of this machine with itself; the first does not block."""
+    """Yield both ends of a loopback connection. The first does not block."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         ours = socket.create_connection(listening.getsockname(), GUARD_S)
         theirs, _ = listening.accept()
@@ -280,10 +281,10 @@ def stamping(sock: socket.socket) -> TxTimestamps:
 
 
 def told_of(stamps: TxTimestamps, sock: socket.socket, answers: int) -> list[TxTimestamp]:
-    """So many answers; the socket's error queue wakes whoever waits for them."""
+    """Return at least `answers` timestamps. The socket's error queue wakes a poll."""
     told: list[TxTimestamp] = []
     poll = select.poll()
-    poll.register(sock, 0)  # errors are always reported
+    poll.register(sock, 0)  # poll always reports errors
     while len(told) < answers:
         assert poll.poll(GUARD_S * 1_000), "the kernel owes an answer"
         told += stamps.take()
@@ -320,9 +321,10 @@ def test_a_queue_that_was_drained_wakes_nobody(pair: tuple[socket.socket, socket
 def test_bytes_that_the_kernel_holds_back_are_stamped_when_they_leave(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
-    """What is written last into a full buffer leaves once the peer reads."""
+    """The last data written to a full buffer leave when the peer reads."""
     ours, theirs = pair
-    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)  # few sends, for unread answers fill a buffer, too
+    # few sends, because unread answers also fill a buffer
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
     stamps = stamping(ours)
     with suppress(BlockingIOError):
         while True:
@@ -340,14 +342,14 @@ def test_bytes_that_the_kernel_holds_back_are_stamped_when_they_leave(
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
-    """A server's context and the file of its certificate authority."""
+    """Return a server's TLS context and the file of its certificate authority."""
     ca = tmp_path_factory.mktemp("tls") / "ca.pem"
     return loopback_tls(ca), ca
 
 
 @KINDS
 def test_a_stream_says_when_what_it_wrote_had_left(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> None:
-    """Over TLS, too, whose handshake has written before."""
+    """With TLS, the handshake has already written bytes."""
     with connected(tls, certificate) as (stream, peer):
         unstamped = stream.write(b"one")
         handed = stream.write(b"two", stamped=True)
@@ -373,7 +375,7 @@ def test_a_reader_is_not_woken_again_and_again_by_what_the_kernel_says(
             pytest.skip("this platform has no transmit stamps")
         watch = LoopMonitor.of_hub()
         polls = watch.polls
-        nothing = stream.read(monotonic_ns() + 200_000_000)  # a loop that spins polls a thousand times in it
+        nothing = stream.read(monotonic_ns() + 200_000_000)  # a busy loop would poll a thousand times
 
     assert nothing is None
     assert watch.polls - polls < 300

@@ -1,4 +1,4 @@
-"""WebSocket frames over a stream that a test feeds: the same messages however they were cut, each with its stamp."""
+"""WebSocket frames over a stream that the test fills: any division gives the same messages, each with its timestamp."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ NETWORK = TcpInfo(rtt_ns=900_000, min_rtt_ns=700_000, retransmits=2)
 
 
 def read(data: bytes, place: int = 0, *, complete: bool = True, kernel: bool = True) -> SocketRead:
-    """A read that came `place` reads after the first: stamped 4 µs after its socket was known to be empty."""
+    """Return the read number `place`. Its timestamp is 4 µs after its socket was known to be empty."""
     at_ns = place * 100_000
     return SocketRead(data, at_ns + STAMP_NS, at_ns + EMPTY_NS, kernel, complete)
 
 
 class FakeStream:
-    """A `bench.transport.tcp.ByteStream` that brings what it was given, then nothing.
+    """A `bench.transport.tcp.ByteStream` that returns the given reads and then None.
 
-    It accepts the upgrade, with `tail` after it, unless there is another `answer`; `ends`: and then goes away.
+    It accepts the upgrade and appends `tail`, unless there is another `answer`. With `ends` it then closes.
     """
 
     def __init__(self, answer: bytes | None = None, *, tail: bytes = b"", ends: bool = False) -> None:
@@ -138,7 +138,7 @@ def close_frame(code: int, reason: str = "") -> bytes:
 
 
 def received(socket: WebSocket) -> list[ReceivedMessage]:
-    """All that the stream holds."""
+    """Return all messages in the stream."""
     came: list[ReceivedMessage] = []
     while more := receive(socket, FAR_NS):
         came += more
@@ -199,13 +199,13 @@ def test_the_upgrade_may_be_cut_anywhere_and_bring_the_first_messages(places: li
     assert (second.data, second.wire_bytes, second.arrival.error_ns) == (b"second", 8, 0)
 
 
-# Stamps.
+# Timestamps.
 
 
 LATE = STAMP_NS - EMPTY_NS
 LONG = text(bytes(300))
 STAMPED: dict[str, tuple[list[SocketRead], list[tuple[int, int, bool]]]] = {
-    # (reads; of each message the place of the read whose stamp it has, its error, whether the stamp is the kernel's)
+    # (reads; for each message: index of the read with its timestamp, its uncertainty, whether it is the kernel's)
     "an event that ends a read which emptied the socket is exact and those before it are not":
         ([read(text(b"a") + text(b"b") + text(b"c")), read(text(b"d"), 1)],
          [(0, LATE, True), (0, LATE, True), (0, 0, True), (1, 0, True)]),
@@ -306,7 +306,7 @@ def test_a_broken_frame_is_a_protocol_failure_of_the_session() -> None:
 
 
 def oversize(name: str) -> list[bytes]:
-    """Reads of a message that is one byte too large, up to where that is clear."""
+    """Return the reads of a message that is one byte too large, up to the one that shows it."""
     return {
         "announced": [b"\x81\x7f" + (LIMIT + 1).to_bytes(8, "big")],
         "announced without measure": [b"\x81\x7f" + (1 << 63).to_bytes(8, "big")],
@@ -374,7 +374,7 @@ def test_a_message_is_sent_masked_and_its_frame_is_counted() -> None:
 
 EXPIRED = "Your session hit the maximum duration of 60 minutes."
 BROKEN: dict[str, tuple[list[SocketRead], bool, list[bytes], int, str]] = {
-    # (reads, whether we send, messages, close code and reason)
+    # (reads, whether the client sends, messages, close code, close reason)
     "when sending fails what had come is still read":
         ([read(text(b"last words")), read(close_frame(1008, "enough"), 1), read(b"", 2)], True,
          [b"last words"], 1008, "enough"),
@@ -436,7 +436,7 @@ def test_after_a_write_that_failed_nothing_is_answered_any_more() -> None:
 
 
 def test_nothing_that_is_written_while_closing_is_waited_for_longer_than_a_goodbye() -> None:
-    """A peer that pings and takes no answers is not waited for once for each."""
+    """A peer that pings and does not read the answers does not cause one wait for each."""
     socket, stream = opened()
     whole_write, limits_ns = stream.write, list[int]()
 
@@ -455,7 +455,7 @@ def test_nothing_that_is_written_while_closing_is_waited_for_longer_than_a_goodb
 
 
 def test_a_service_that_has_said_goodbye_is_not_waited_for() -> None:
-    """As OpenAI refuses: an error, then its close frame, which may come after we have decided to go."""
+    """OpenAI refuses with an error and then a close frame, which may arrive after the client decided to close."""
     socket, stream = opened()
     stream.reads += [read(text(b"an error")), read(close_frame(4000, "invalid_model"), 1), read(b"", 2)]
     receive(socket, FAR_NS)
@@ -575,7 +575,7 @@ def test_an_upgrade_that_answers_another_request_is_called_that(headers: list[st
 
 
 UPGRADES: dict[str, tuple[bytes | None, list[SocketRead], bool, str]] = {
-    # (an answer, what came before it, whether the connection breaks, what is said)
+    # (answer, earlier reads, whether the connection breaks, error)
     "a service that does not answer the upgrade is timed out": (b"HTTP/1.1 101 Swi", [], False, "timeout:upgrade"),
     "a connection that breaks under the upgrade is a refusal":
         (None, [], True, "connect_failed:upgrade: the connection broke: Broken pipe"),
@@ -646,7 +646,7 @@ def test_header_values_beyond_ascii_can_be_written_down() -> None:
     assert error.headers["x-note"].encode()
 
 
-# The way to the peer.
+# The network path.
 
 
 def test_the_way_to_the_peer_is_what_the_stream_knows_of_it_and_nothing_once_it_is_gone() -> None:
@@ -676,7 +676,7 @@ def agreed(*, offered: bool, accepted: bool) -> tuple[WebSocket, FakeStream]:
 
 
 def wire(stream: FakeStream, messages: Iterable[bytes]) -> list[bytes]:
-    """The frames that the service sends for messages."""
+    """Return the frames in which the service sends these messages."""
     frames = []
     for message in messages:
         stream.server.send_text(message)
@@ -765,7 +765,7 @@ def test_a_frame_that_cannot_be_decompressed_ends_the_connection() -> None:
 
 @pytest.mark.parametrize("parts", [1, 8])
 def test_a_message_is_inflated_up_to_the_limit_and_no_further(parts: int) -> None:
-    """In one frame or in fragments: 64 times the limit, of which less than twice the limit is ever there."""
+    """The message has 64 times the limit, in one frame or in fragments. Less than twice the limit is ever in memory."""
     socket, stream = agreed(offered=True, accepted=True)
     whole = bytes(LIMIT * 64 // parts)
     stream.server.send_text(whole, fin=parts == 1)
@@ -784,7 +784,7 @@ def test_a_message_is_inflated_up_to_the_limit_and_no_further(parts: int) -> Non
     assert peak < 4 * LIMIT
 
 
-# Agreeing on it.
+# The negotiation of compression.
 
 
 def test_nothing_is_offered_unless_it_is_asked_for() -> None:

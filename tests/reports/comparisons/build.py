@@ -1,4 +1,4 @@
-"""Invented runs as sides, and their comparisons."""
+"""Targets of invented runs, and their comparisons."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from tests.reports.shared import frames_of
 from tests.reports.synthetic import Plan
 
 DRAWS = 300
-"""Enough for what is tested here; how exact intervals are is tested where they are made."""
+"""The number of resamples. It is enough for these tests; the exactness of intervals is tested elsewhere."""
 RUN = Plan(sessions=40, turns=5)
 PAIRED = Plan(sessions=80, turns=5, targets=("west", "east"), paired=True)
 
 
 def run(folder: Path, plan: Plan = RUN, **changes: Any) -> str:
-    """A run folder, whose name is the run's; `changes` replace keys of run.json."""
+    """Write a run folder and return its path. The folder's name is the run ID. `changes` replace keys of run.json."""
     return str(synthetic.write(folder, plan, **({"run_id": folder.name, "interleaved": plan.paired} | changes)))
 
 
 def one_and_other(folder: Path, plan: Plan = RUN) -> list[Path]:
-    """The folders of two runs, for tests that change them."""
+    """Write the folders of two runs, for tests that change them."""
     return [Path(run(folder / "one", plan)), Path(run(folder / "other", replace(plan, seed=8)))]
 
 
 def two(first: Plan = RUN, second: Plan | None = None, **changes: Any) -> tuple[ComparedTarget, ...]:
-    """The sides of two runs, `one` and `other`; `changes` replace keys of the other's run.json.
+    """Return the targets of two runs, `one` and `other`. `changes` replace keys of run.json of `other`.
 
-    The rows of a plan are read once for all tests, which change neither them nor a folder.
+    The rows of a plan are read once for all tests. Tests must change neither the rows nor the folders.
     """
     other = second or replace(first, seed=8)
     return filtered_by((*_targets("one", first, "{}"), *_targets("other", other, json.dumps(changes))))
 
 
 def targets(plan: Plan = PAIRED, name: str = "run", **changes: Any) -> tuple[ComparedTarget, ...]:
-    """The targets of one run as sides; its rows are read once as well."""
+    """Return the targets of one run. Its rows are read once for all tests."""
     return filtered_by(_targets(name, plan, json.dumps(changes)))
 
 

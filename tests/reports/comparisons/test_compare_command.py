@@ -1,4 +1,4 @@
-"""`rtbench compare`: its files, its last lines, its exit statuses, what it refuses."""
+"""`rtbench compare`: its files, its last lines, its exit statuses, and its errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole comparisons: what is found, how it is judged, the steps, and runs that were ended by their looks."""
+"""Complete comparisons: findings, verdicts, steps, and runs that were ended by interim analyses."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_figures_are_those_of_the_arms() -> None:
 SLOW = replace(RUN, median_ms=1200)
 GATED = ("ttfa p50", "ttfa p95", "failure_rate")
 JUDGED: dict[str, tuple[Plan, Plan, list[MetricSpec] | None, dict[str, str], int]] = {
-    # (two runs, questions; words of primary metrics, status)
+    # (first run, second run, metric specs, verdicts of primary metrics, exit status)
     "a service that became twice as slow regressed":
         (RUN, SLOW, None, dict(zip(GATED, ("regressed", "regressed", "inconclusive"), strict=True)), 1),
     "one that became twice as fast improved":
@@ -168,7 +168,7 @@ def failing(sides: tuple[ComparedTarget, ...]) -> list[FairnessCheckEntry]:
 
 def test_sessions_with_a_failed_turn_are_told_beside_the_rate_of_turns(tmp_path: Path) -> None:
     run(tmp_path, PAIRED)
-    failed = {"outcome": "failed:no_audio"}  # all turns of six of the 60 sessions of the candidate
+    failed = {"outcome": "failed:no_audio"}  # all turns of six of the candidate's 60 sessions
     edit(tmp_path, "turns", lambda _, row: row | (failed if row["target"] == "east" and row["pair"] < 6 else {}))
     (check,) = failing(parse_targets([tmp_path]))
 
@@ -243,7 +243,7 @@ def plain() -> Comparison:
 
 @cache
 def slowed(times: float, step: str = "") -> Comparison:
-    """East waits so many times as long for its first audio, in one step or in all."""
+    """Return a comparison in which the latency of `east` is multiplied by `times`, in one step or in all."""
 
     made = run(shared_folder() / "run", TWO)
     waiting(Path(made), lambda row: times if row["target"] == "east" and step in ("", row["step"]) else 1.0)
@@ -348,7 +348,7 @@ def test_pairs_that_the_end_of_the_run_cut_are_counted(tmp_path: Path) -> None:
     whole = quick(targets(SHORT), questions=DECIDED_GATES)
     edit(
         folder, "sessions", lambda at, row: row | {"outcome": "unfinished"} if at < 3 else row
-    )  # 2 of a pair, 1 of one
+    )  # both sessions of one pair, and one of another
 
     assert not any("cut by the end" in notice for notice in whole.notices)
     assert any(

@@ -1,4 +1,4 @@
-"""The figures and tables of a comparison: the forest plot, curves, interim analyses."""
+"""The figures and tables of a comparison: the forest plot, curves, and interim analyses."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def within(baseline: float, candidate: float, low: float, high: float, margin: M
 
 
 ROWS: dict[str, tuple[MetricComparison, dict[str, Any]]] = {
-    # (a finding, what its row says and where its marks are)
+    # (a finding, the texts and positions in its row)
     "what is not gated or of one origin says so":
         (finding("ttfa", 0.5, "equivalent", ratio(600, 610, 0.98, 1.05), stratum=Stratum("speech_end")),
          {"beside": "from end of speech, not gated"}),
@@ -171,7 +171,7 @@ def test_rates_of_any_size_have_an_axis(d: float, down: float, up: float) -> Non
 
 
 def shift_in(made: Comparison) -> Shift:
-    """The shift of a comparison that has one."""
+    """Return the shift of a comparison, which must have one."""
     assert made.shift is not None
     return made.shift
 
@@ -244,7 +244,7 @@ def test_the_readout_names_ends_that_have_no_number() -> None:
 
 
 def cells(made: Decision) -> list[list[str]]:
-    """The texts of the table, a row for each analysis."""
+    """Return the texts of the table, one row for each analysis."""
     table = interim_analyses(made)
     assert table is not None
     return [[f"{cell.text} {cell.below}".strip().replace(NBSP, " ") for cell in row.cells] for row in table.rows]

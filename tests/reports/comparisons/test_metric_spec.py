@@ -1,4 +1,4 @@
-"""What is asked by default and of what apart; what makes a comparison invalid, and what is said for information."""
+"""The default metrics and their strata, reasons why a comparison is invalid, and informational checks."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def with_traits(folder: Path, *turns: int) -> None:
 
 @cache
 def side_with_traits(name: str, *turns: int) -> ComparedTarget:
-    """One of the sides of two runs, with a trait of these turns."""
+    """Return the target of run `name` with a trait on these turns."""
     folder = shared_folder() / name
     run(folder, RUN if name == "one" else replace(RUN, seed=8))
     with_traits(folder, *turns)
@@ -130,7 +130,7 @@ def side_with_traits(name: str, *turns: int) -> ComparedTarget:
 
 
 def two_with_traits(*names: str, turns: tuple[int, ...] = (3,)) -> tuple[ComparedTarget, ...]:
-    """Two sides, of which those named have turns with a trait."""
+    """Return two targets. Those of the runs in `names` have turns with a trait."""
     return filtered_by([side_with_traits(side.run.folder.name, *turns) if side.run.folder.name in names else side
                   for side in two()])  # fmt: skip
 
@@ -252,7 +252,7 @@ def test_more_than_one_percent_of_throttled_turns_is_unfair(tmp_path: Path, thro
 
 @pytest.mark.parametrize(("changes", "said"), [({}, True), ({"seed": 8}, False), ({"simulated": False}, False)])
 def test_two_simulators_that_draw_the_same_are_noticed(changes: dict[str, Any], said: bool) -> None:
-    """Two plans are of one seed; a service that is not simulated has none."""
+    """Both plans have the same seed by default. A real service has no seed."""
     same = two(replace(RUN, simulated=changes.get("simulated", True)), replace(RUN, **changes))
     notices = [notice for notice in notices_on(same) if "one seed" in notice]
 
@@ -281,12 +281,12 @@ def document(script: dict[str, Any] | None = None, label: str = "a", **settings:
 
 
 def target_of(session: dict[str, Any]) -> dict[str, Any]:
-    """A target with settings of its own."""
+    """Return a target with session settings of its own."""
     return {"name": "west", "connect_rate": None, "session": session}
 
 
 def varied(session: dict[str, Any], **script: Any) -> dict[str, Any]:
-    """Of the variant west.b, with these settings."""
+    """Return the document of the variant west.b with these session settings."""
     return document(script, "west.b") | {"targets": [target_of(session) | {"name": "west.b"}]}
 
 
@@ -295,7 +295,7 @@ OF_DETECTION: dict[str, object] = {"turn_detection_settings": QUICK}
 BOTH = {"targets": [{"name": "a"}, {"name": "west"}],
         "scripts": [SCRIPT | {"target": "a"}, SCRIPT | {"target": "west", "digest": "bb"}]}  # fmt: skip
 WORK: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
-    # (the documents of two runs, of targets west and its variant or a, and what is not the same)
+    # (document of one run, document of the other, the conditions that differ). The last target of each is compared.
     **{name: (document(), other, [name]) for name, other in {
         "script and audio": document({"digest": "bb"}),
         "pacing, ms of a chunk": document({"chunk_ms": 20}),
@@ -345,7 +345,7 @@ def test_an_open_loop_is_not_compared_with_a_closed_one_nor_with_another_rate() 
 
 
 def test_fillers_are_a_part_of_the_workload_also_where_a_variant_sets_them() -> None:
-    """What is heard first is a filler then, and its instant says nothing of the answer's."""
+    """With fillers the first sound is a filler, and its instant does not measure the answer."""
     fillers: list[dict[str, Any] | None] = [None, {"type": "static_interim_response"}, {"type": "llm_interim_response"}]
     plain, static, llm = (
         workload(document({"fillers": filler}, "west") | {"targets": [target_of({"interim_response": filler})]}, "west")

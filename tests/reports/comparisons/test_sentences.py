@@ -1,4 +1,4 @@
-"""The sentences at the top of a comparison, its tables on a terminal, as a comment, and for programs."""
+"""The sentences at the top of a comparison, and its tables on a terminal, as a comment, and as JSON."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def tail(word: str, difference: Difference | None, **more: Any) -> MetricCompari
 
 
 SAID: dict[str, tuple[list[MetricComparison], str | None, str | None]] = {
-    # (findings, headline, the sentence after it)
+    # (findings, headline, second sentence)
     "a median that regressed": (
         [MEDIAN],
         "gateway regressed: half of the turns now take longer than 2.64 s, 65 % more than on direct (ttfa p50).", None),
@@ -131,7 +131,7 @@ SAID: dict[str, tuple[list[MetricComparison], str | None, str | None]] = {
     "other runs would settle it": (
         [replace(tail("inconclusive", OPEN), verdict=Verdict("inconclusive", provisional=True))], None,
         finding_sentences.RUNS_DIFFER),
-    # Once: "Inconclusive on gateway (with no failure in 200 sessions …): about 299 sessions are needed".
+    # The text was once: "Inconclusive on gateway (with no failure in 200 sessions …): about 299 sessions are needed".
     "failures that nobody had do not speak for waits that grew": (
         [primary("ttfa", 0.5, "inconclusive", ratio(1000, 1110, 1.06, 1.14, 0.1), margin=Margin(0.1)), GROWN, UNSEEN],
         "gateway is slower than direct: half of the turns now take longer than 1.11 s, 6 to 14 % more (ttfa p50). "
@@ -255,7 +255,7 @@ LABELS = ("gateway", "a_very_long_label_of_a_target.with_a_variant_that_is_long_
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> list[Comparison]:
-    """Real ones of every sort, and invented ones."""
+    """Return comparisons of real runs of several types, and hand-made ones."""
     tmp_path = tmp_path_factory.mktemp("many")
     three = Plan(sessions=30, turns=4, targets=("a", "b", "c"), paired=True, kinds=("vad", "manual"))
     killed = synthetic.write_killed(tmp_path / "killed", Plan(sessions=6, turns=4))
@@ -321,7 +321,7 @@ def test_figures_of_two_origins_are_told_apart_however_narrow_the_terminal(many:
     for width in (100, 70, 60):
         lines = comparison_text(many[1], width).splitlines()
         names = [line[2:].split("  ")[0] for line in lines if line.startswith("  voice_to_")]
-        assert len(names) == 8  # p50 and p95 of two origins on two candidates
+        assert len(names) == 8  # p50 and p95, from two instants, on two candidates
         assert len(set(names)) == 4
 
 
@@ -330,7 +330,7 @@ FAILURES = MetricSpec("failure_rate", Rate(), POINT)
 
 
 def told(sessions: int, failed: int = 0, question: MetricSpec = FAILURES) -> Verdict:
-    """Of a candidate with so many failed turns, against a baseline without any."""
+    """Return the verdict on a candidate with this many failed turns. The baseline has none."""
     clean, turns = np.zeros(sessions), np.full(sessions, 10.0)
     found = rate_difference(
         ClusterTotals((clean, turns), (np.where(np.arange(sessions) < failed, 1.0, 0.0), turns), paired=False), POINT

@@ -1,4 +1,4 @@
-"""Sides: what a user names, their samples and clusters, and shares of steps that differ."""
+"""Targets to compare: their names on the command line, their samples and clusters, and different mixes of steps."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_a_refused_session_has_no_end_of_connecting() -> None:
 
 
 def test_sessions_are_numbered_in_the_order_of_their_start() -> None:
-    """Whatever order their rows have: a table is written as sessions end."""
+    """Rows have another order, because a table is written as sessions end."""
     side = targets(REFUSED)[0]
 
     assert side.clusters.of_row.tolist() == list(range(23))
@@ -262,7 +262,7 @@ def test_a_question_about_one_step_and_one_of_sessions_have_no_shares() -> None:
 
 
 def test_the_steps_stand_beside_their_values() -> None:
-    """Of a script with other latencies for each step, the values of a step are those of its own sample."""
+    """Each step has other latencies, so the values of a step must be those of its own sample."""
     base, cand = two(replace(MIXED_OF_MIXES, refused=5), MORE_SLOW)
     samples = base.sample(P50), cand.sample(P50)
     arms = ComparedSides(base, cand).arms(P50, samples)
@@ -317,7 +317,7 @@ def test_a_run_without_any_name_of_a_target_is_a_side(tmp_path: Path) -> None:
 
 
 NAMED_REFUSED: dict[str, tuple[list[str], str]] = {
-    # (sides; PAIR has the targets west and east, ONE and OTHER one, COPY is a copy of ONE; what is said)
+    # (targets, error). PAIR has the targets west and east, ONE and OTHER have one target, COPY is a copy of ONE.
     "an unknown target, with those there are": (["PAIR:west", "PAIR:north"], "has no target north: it has west, east"),
     "one run of one target": (["ONE"], "has one target, sim: name a second run"),
     "one target alone": (["PAIR:west"], "a comparison needs two targets"),
@@ -346,7 +346,7 @@ def test_runs_that_began_in_the_same_second_on_two_machines_are_two(tmp_path: Pa
 
 
 LABELS: dict[str, tuple[dict[str, Plan], list[str]]] = {
-    # (runs by their folders, labels of the sides)
+    # (runs by folder name, labels of the targets)
     "one run is all of its targets in the order of its document":
         ({"a": Plan(sessions=6, targets=("zeta", "alpha", "mid"))}, ["zeta", "alpha", "mid"]),
     "sides of the same label are told apart by their folders":

@@ -1,4 +1,4 @@
-"""Invented runs, items and checks for the tests of the gate."""
+"""Invented runs, threshold results and checks for the tests of the gate."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PAIRED = replace(ENOUGH, sessions=120, paired=True, targets=("before", "after"))
 
 
 def run(folder: Path, plan: Plan = ENOUGH, **document: Any) -> Path:
-    """A run's folder; `document`: other values in run.json."""
+    """Write a run folder and return its path. `document` replaces keys of run.json."""
     folder.mkdir(parents=True, exist_ok=True)
     synthetic.write(folder, plan)
     whole = json.loads((folder / "run.json").read_text(encoding="utf-8"))
@@ -44,12 +44,12 @@ def run(folder: Path, plan: Plan = ENOUGH, **document: Any) -> Path:
 
 
 def read(plan: Plan = ENOUGH, **document: Any) -> RunFrames:
-    """A run that was read; its rows are those of all tests with the same plan."""
+    """Return a loaded run. All tests with the same plan share its rows."""
     return frames_of(plan, **{"run_id": "now", "interleaved": plan.paired} | document)
 
 
 def stored(folder: Path, name: str, plan: Plan = ENOUGH, **document: Any) -> Path:
-    """A folder of baselines with one more run of this name."""
+    """Add a run with this name to a folder of baselines. Return the folder."""
     for baseline in _baselines(name, plan, json.dumps(document)):
         save(baseline, folder)
     return folder
@@ -57,14 +57,14 @@ def stored(folder: Path, name: str, plan: Plan = ENOUGH, **document: Any) -> Pat
 
 @cache
 def _baselines(name: str, plan: Plan, document: str) -> list[Baseline]:
-    """Of one run, measured once for all tests, and by the metrics alone that any of them asks for."""
+    """Return the baselines of one run. They are measured once for all tests, and only for metrics that tests use."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("reports.gate.baselines.CATALOGUE", {name: CATALOGUE[name] for name in STORED})
         return [baseline_of(side) for side in sides(plan, run_id=name, **json.loads(document))]
 
 
 def store(folder: Path, count: int, *, plan: Plan = ENOUGH, step: float = 0.0) -> Path:
-    """So many runs stored, whose medians lie `step` apart (as a share)."""
+    """Store this many runs. Their medians differ by a share of `step` from one to the next."""
     for number in range(count):
         other = replace(plan, seed=100 + number, median_ms=plan.median_ms * (1 + step * (number - count // 2)))
         stored(folder / "baselines", f"made-{number}", other)
@@ -75,12 +75,11 @@ SIXTY = TargetCounts(600, 60, 0)
 
 
 def sides(plan: Plan = ENOUGH, **document: Any) -> tuple[ComparedTarget, ...]:
-    """The targets of such a run."""
     return targets_of(read(plan, **document))
 
 
 def thresholds(*written: str) -> list[Threshold]:
-    """`ttfa: p(95)<800`."""
+    """Parse thresholds in the form `ttfa: p(95)<800`."""
     return [parse(*one.split(": ", 1)) for one in written]
 
 
@@ -92,7 +91,7 @@ def limited(
     counts: TargetCounts = SIXTY,
     **changes: Any,
 ) -> ThresholdResult:
-    """Return an absolute threshold on `sim` with this value and interval, whose ends are the bounds as well."""
+    """Return an absolute threshold on `sim` with this value and interval. Its bounds are the interval's ends."""
     (asked,) = thresholds(threshold)
     assert asked.limit is not None
     estimate, limit = ThresholdEstimate(*ends, *ends[1:], counts), Limit(asked.sign, asked.limit)
@@ -119,15 +118,15 @@ REGRESSED = compared_result(
 
 
 def flat(one: ThresholdResult) -> SimpleNamespace:
-    """Return a result by the columns of a check's frame."""
+    """Return a result as a row of a check's frame."""
     return SimpleNamespace(**make_row(one))
 
 
 def verdicts(found: CheckResult) -> list[str]:
-    """Return the verdict of each relative threshold, the result of each other one."""
+    """Return the verdict of each relative threshold and the result of each absolute one."""
     return [row.verdict or row.result for row in map(flat, found.thresholds)]
 
 
 def check(*items: ThresholdResult, **changes: Any) -> CheckResult:
-    """A check of a valid run."""
+    """Return a check of a valid run."""
     return replace(CheckResult("r1", "voice_turns", True, "valid", items, (), (), (), ""), **changes)

@@ -1,4 +1,4 @@
-"""Stored baselines: what is written, what is refused, which of them a run is held against; zeros and drift."""
+"""Stored baselines: writing, refusals, the baselines with which a run is compared, zeros, and drift."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_the_shelf_tells_runs_and_how_far_they_spread(tmp_path: Path) -> None:
     assert listed.startswith("voice_turns/sim  3 runs, the newest of 20 Nov 2026")
     assert "provisional" in listed
     assert row[3] == "ms"
-    assert 14 < float(row[4].removeprefix("±")) < 20  # the sd of the logs of 500, 600 and 700 is 16.8 %
+    assert 14 < float(row[4].removeprefix("±")) < 20  # the standard deviation of the logs of 500, 600 and 700 is 16.8 %
 
 
 TTFA = ("ttfa: med<+10%", "ttfa: p(95)<+20%")
@@ -176,7 +176,7 @@ BEGAN_NS, DAY_NS = 1_795_000_000_000_000_000, 86_400_000_000_000
 
 
 def store(folder: Path, count: int, **document: Any) -> Path:
-    """So many runs, a day apart."""
+    """Store this many runs, one per day."""
     for number in range(count):
         began = BEGAN_NS + number * DAY_NS
         plan = replace(MANY, seed=100 + number)
@@ -185,7 +185,7 @@ def store(folder: Path, count: int, **document: Any) -> Path:
 
 
 def figures(path: Path, metric: str, value: float) -> None:
-    """Write another value of all quantiles of a metric into a stored run."""
+    """Replace all quantiles of a metric in a stored run by one value."""
     data = json.loads(path.read_text(encoding="utf-8"))
     for row in data["quantiles"]:
         if row["metric"] == metric:
@@ -239,7 +239,7 @@ def test_a_file_in_the_folder_of_another_target_is_no_baseline_there(tmp_path: P
     ],
 )
 def test_zeros_are_figures_like_any_other(tmp_path: Path, metric: str, then: tuple[int, ...], word: str) -> None:
-    """Most replies never stall, so the median of `stall` is 0."""
+    """Most replies never stall, so the median of `stall_duration` is 0."""
     folder = store(tmp_path, 5)
     for path, value in zip(sorted(folder.rglob("*.json")), then, strict=True):
         figures(path, metric, value)

@@ -1,4 +1,4 @@
-"""A run against thresholds and baselines: what becomes of each, and of runs that say nothing."""
+"""A run with thresholds and baselines: the result of each, and runs without usable results."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_several_targets_find_their_own_in_another_run(tmp_path: Path) -> None:
 
 
 def answer(p_worse: float) -> BaselineResult:
-    """A figure that lies over its margin, by this p-value."""
+    """Return the result of a value that exceeds its margin with this p-value."""
     question = MetricSpec("ttfa", Quantile(0.5), Margin(ratio=0.1), primary=True)
     over = Difference(
         "ratio", 500, 600, 0.18, 0.12, 0.24, 0.03, 99, OneSidedBounds(0.02, 0.14, p_worse), OneSidedBounds(-0.3)
@@ -226,7 +226,7 @@ def test_one_stored_run_is_provisional_and_five_know_their_own_spread(tmp_path: 
     assert {item.provisional for item in five.thresholds} == {False}
     assert five.baseline == "5\u00a0stored runs of sim"
     width = [item.high - item.low for item in (flat(one.thresholds[0]), flat(five.thresholds[0]))]
-    assert width[1] > width[0]  # medians that lie 10 % apart spread more than the 5 % that is assumed
+    assert width[1] > width[0]  # medians that differ by 10 % vary more than the assumed 5 %
 
 
 def test_stored_runs_under_other_conditions_are_no_baseline_unless_that_is_allowed(tmp_path: Path) -> None:

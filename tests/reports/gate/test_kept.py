@@ -1,4 +1,4 @@
-"""Absolute limits: met, broken, or not known; the exit status; and which thresholds a run can be judged by."""
+"""Absolute thresholds: pass, fail or inconclusive; the exit status; and the thresholds that a run can evaluate."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ rng = np.random.default_rng(5)
 
 
 def turns(sessions: int, each: int, failed: int = 0) -> Sample:
-    """Values 1, 2, 3 …, spread evenly over the sessions; the last ones failed."""
+    """Return the values 1, 2, 3 …, assigned to the sessions in turn. The last `failed` turns have failed."""
     values = np.arange(1.0, sessions * each + 1)
     values[values.size - failed :] = np.inf
     return sample(values, np.arange(values.size) % sessions, failed=failed)
@@ -122,7 +122,7 @@ def test_the_end_of_a_rate_is_the_wider_one_of_student_and_wilson() -> None:
     se = math.sqrt(30 / 29 * float(((events - share * 10) ** 2).sum())) / 300
 
     assert figure.value == pytest.approx(share)
-    assert figure.upper > share + 1.699 * se  # t of 29 degrees of freedom
+    assert figure.upper > share + 1.699 * se  # t with 29 degrees of freedom
     assert figure.lower == max(0.0, share - 1.6991270265334972 * se)
 
 
@@ -132,7 +132,7 @@ def test_a_mean_has_the_error_of_sessions_and_not_of_turns() -> None:
     se = level.std(ddof=1) / math.sqrt(50)
 
     assert figure.value == pytest.approx(level.mean())
-    assert figure.upper - figure.value == pytest.approx(1.6765508926168529 * se)  # t of 49 degrees of freedom
+    assert figure.upper - figure.value == pytest.approx(1.6765508926168529 * se)  # t with 49 degrees of freedom
     assert figure.high - figure.value == pytest.approx(2.0095752371292397 * se)
 
 
@@ -223,7 +223,7 @@ def test_recorded_thresholds_that_cannot_be_read_are_refused(tmp_path: Path) -> 
 
 
 def of_script(folder: Path, text: str) -> dict[str, Any]:
-    """What is asked of a run of a script without a thresholds file."""
+    """Return the thresholds request of a run of a script without a thresholds file."""
     path = folder / "mine.yaml"
     path.write_text(text)
     return asked(folder, "") | {"file": None, "scripts": [{"path": str(path), "thresholds": None}]}

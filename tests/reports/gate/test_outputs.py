@@ -1,4 +1,4 @@
-"""What check and baseline leave behind and say where: JSON, Markdown, JUnit XML, and the commands of two CI systems."""
+"""The files of check and baseline, and their messages about them: JSON, Markdown, JUnit XML, and CI commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thresholds: what can be written, what is refused and why, what no run could judge, and where in the file."""
+"""Thresholds: their syntax, refusals with reasons, thresholds that no run could evaluate, and positions in the file."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_any_text_is_a_threshold_or_refused_in_one_line(metric: str, text: str) 
 
 
 def refusal(metric: str, text: str) -> str:
-    """Why it is no threshold; empty where it is one."""
+    """Return the error for a threshold; empty if it is valid."""
     try:
         parse(metric, text)
     except UsageError as error:
@@ -252,7 +252,7 @@ SILENT = {"speech_end": "it has no spoken turn (`play`)", "turn_type:function_ca
 
 
 def script(name: str = "talk", *, spoken: bool = False) -> dict[str, Any]:
-    """A script of two turns, of which the second may be spoken."""
+    """Return a script of two turns. The second is a voice turn if `spoken`."""
     turns = [{"step": "hello", "lacks": SILENT}, {"step": "order", "lacks": {} if spoken else SILENT}]
     return {
         "name": name,

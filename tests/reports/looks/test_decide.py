@@ -1,4 +1,4 @@
-"""A run folder with a plan becomes its decision: which pairs count, which look decides, what is written and said."""
+"""The decision of a run folder with a plan: the pairs that count, the analysis that decides, files and texts."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ SCHEMA = schemas()["decision"]
 
 
 def decided(gates: dict[str, list[str]], plan: Plan = TWO, **changes: Any) -> Decision:
-    """The decision of a run that was read; its rows are those of all tests with the same plan."""
+    """Return the decision of a loaded run. All tests with the same plan share its rows."""
     return decision_of(frames_of(plan, **(synthetic.told(plan) | {"sequential_plan": planned(gates)} | changes)))
 
 
 def without(pair: int, target: str = "west") -> Callable[[int, Row], Row | None]:
-    """One session of a pair has not ended."""
+    """Return a change that removes one session of a pair, as if it had not ended."""
     return lambda _, row: None if (row["pair"], row["target"]) == (pair, target) else row
 
 
@@ -62,7 +62,7 @@ def changed(change: dict[str, Any], of: Callable[[Row], bool]) -> Callable[[int,
 
 
 COUNTED: dict[str, tuple[dict[str, list[str]], dict[str, Any], Callable[[int, Row], Row | None], int, list[int]]] = {
-    # (gates, what is other in run.json, what is other in sessions; pairs that count, looks that are held)
+    # (primary metrics, changes to run.json, change to sessions, pairs that count, interim analyses that are done)
     **{f"a look waits for its slowest pair, {slow}": (TIGHT, RUNNING, without(slow), slow, []) for slow in (0, 17, 39)},
     "later looks wait as well and earlier ones are held": (UNDECIDED, RUNNING, without(41, "east"), 41, [40]),
     "a look waits for a call that goes on in another session":
@@ -148,7 +148,7 @@ def test_a_run_that_ended_before_its_first_look_is_inconclusive() -> None:
 EMPTY = Plan(sessions=0, targets=("east", "west"), paired=True)
 LATE = "the load generator was overloaded for 12 pairs in a row"
 INVALID: dict[str, tuple[dict[str, list[str]], Plan, dict[str, Any], str]] = {
-    # (gates, the run, what is other in run.json, the sentence up to its first semicolon or colon)
+    # (primary metrics, plan of the run, changes to run.json, part of the sentence)
     "an invalid run": (LOOSE, TWO, {"validity": {"status": "invalid"}}, "INVALID"),
     "one that was not judged": (LOOSE, TWO, {"validity": {"status": "no_verdict"}}, "no verdict"),
     "a run without sessions": (LOOSE, EMPTY, {},
@@ -170,7 +170,7 @@ def test_what_says_nothing_decides_nothing(
 
 
 def throttling(folder: Path, after: int, before: int = 120) -> Path:
-    """The turns of the candidate are throttled in some pairs."""
+    """Throttle the candidate's turns in some pairs. Return the folder."""
     chosen = lambda row: row["target"] == "west" and after <= row["pair"] < before  # noqa: E731
     return edit(folder, "turns", lambda _, row: row | ({"outcome": "throttled:response"} if chosen(row) else {}))
 
@@ -188,7 +188,7 @@ def test_a_look_at_throttled_arms_ends_the_run_at_once(tmp_path: Path) -> None:
 
 
 def test_a_run_that_a_look_found_invalid_stays_so_whatever_ended_after_it(tmp_path: Path) -> None:
-    """Five turns of the candidate: 1.25 % of those of the first look, 0.4 % of all."""
+    """Five turns of the candidate are throttled: 1.25 % at the first analysis, 0.4 % of all."""
     chosen = lambda row: (row["target"], row["turn"]) == ("west", 1) and row["pair"] < 5  # noqa: E731
     throttled = {"outcome": "throttled:response"}
     found = look_at(
@@ -265,7 +265,7 @@ def first(pairs: int, row: Row) -> Row | None:
 
 
 def exit_status(folder: Path, **options: Any) -> int:
-    """That of `rtbench check`."""
+    """Return the exit status of `rtbench check`."""
     try:
         check(str(folder), **options)
     except typer.Exit as exited:
@@ -296,7 +296,7 @@ def test_a_plan_that_cannot_be_followed_is_said_in_a_line(changes: dict[str, Any
 def test_a_margin_of_two_parts_must_be_exceeded_in_both() -> None:
     found = decided({"ttfa": ["p(50)<+5% and +400ms"]})
 
-    assert found.exit_status == 0  # 13 % slower, and by 80 ms alone
+    assert found.exit_status == 0  # 13 % slower, but only by 80 ms
     assert "margin of 5 % and 400 ms" in decision_sentence(found).replace("\u00a0", " ")
 
 
@@ -310,11 +310,11 @@ def test_the_same_gate_written_twice_is_seen_once_and_counted_twice() -> None:
 SIZES = tuple(range(50, 550, 50))
 MARGIN = 0.1
 DF = 10_000_000
-"""So many that t is normal: z is the excess in standard errors."""
+"""The degrees of freedom. There are so many that t is normal, and z is the excess in standard errors."""
 
 
 def at(z: float, *, se: float = 0.05, better: int = 1) -> InterimStatistic:
-    """A gate at so many standard errors beyond its margin of 0.1."""
+    """Return a statistic that exceeds its margin of 0.1 by `z` standard errors."""
     excess = z * se
     return by_se(better * (MARGIN + excess), excess, se, DF, better)
 
@@ -327,7 +327,7 @@ def course(
 
 
 def critical(k: int, gates: int = 1) -> float:
-    """Of look k, from 1."""
+    """Return the critical value of interim analysis `k`, counted from 1."""
     return critical_values([size / 500 for size in SIZES], 0.05 / gates)[k - 1]
 
 
@@ -354,7 +354,7 @@ def test_the_others_are_labelled_by_holms_step_down() -> None:
 
 
 def test_the_corrected_estimate_of_a_gate_that_is_worse_allows_for_the_bound_that_would_have_ended_the_run() -> None:
-    """With three gates that is the bound of all of them, which is farther out than the bound of one."""
+    """With three primary metrics that is the bound of all of them. It is larger than the bound of one."""
     z, shares = critical(2, 3) + 0.1, [0.1, 0.2]
     found = course([[at(1.0), at(0.0), at(0.0)], [at(z), at(0.0), at(0.0)]])
     (regressed, *_) = found.rulings
@@ -482,7 +482,7 @@ def test_at_the_first_look_nothing_is_corrected(d: float, se: float, df: int, be
 
 
 def test_a_first_look_at_twenty_pairs_says_what_it_saw() -> None:
-    """Of few pairs t is wider than normal, and its deviate is not the distance in standard errors."""
+    """With few pairs t is wider than normal, and its normal deviate is not the distance in standard errors."""
     double, margin = math.log(2.0), math.log(1.1)
     found = run_looks(
         AnalysisSchedule(200, (20, 200), 1), lambda _: [by_se(double, double - margin, 0.08, 19)], 1
@@ -513,7 +513,7 @@ def test_a_rate_that_passes_by_a_wider_bound_than_its_standard_errors_is_not_cor
 def test_a_corrected_estimate_lies_in_its_interval(
     excesses: list[float], se: float, df: int, better: int, end: str
 ) -> None:
-    """Excesses in standard errors, however unlikely one after the other."""
+    """The excesses are in standard errors. Their sequence may be very unlikely."""
     seen = [[by_se(better * (MARGIN + one * se), one * se, se, df, better)] for one in excesses]
     found = course(seen, end=end).rulings[0]
 
@@ -522,7 +522,7 @@ def test_a_corrected_estimate_lies_in_its_interval(
 
 @pytest.mark.parametrize("drift", [-6.0, -3.0, 0.0, 3.0, 6.0])
 def test_half_of_the_corrected_estimates_lie_above_the_truth_though_the_error_is_estimated(drift: float) -> None:
-    """Looks of 25 pairs at a gate whose standard error is the pairs' own; three standard errors of 400 tosses."""
+    """Each analysis adds 25 pairs and estimates the standard error. 30 is three standard errors of 400 coin tosses."""
     rng, sizes, above = np.random.default_rng(11), (25, 50, 75, 100), 0
     for _ in range(400):
         pairs = rng.normal(drift / 10, 1, 100)
@@ -544,7 +544,7 @@ def test_a_gate_that_ends_on_its_margin_has_not_passed() -> None:
 
 
 def test_a_rate_that_can_no_longer_pass_gives_up_though_nothing_fails() -> None:
-    """Without a failure the standard error is 0; half of 100 pairs leave up to 1.4 % at even odds, the margin is 1."""
+    """Without a failure the standard error is 0. At even odds 50 pairs leave up to 1.4 %; the margin is 1 point."""
     none = InterimStatistic(0.0, -0.01, 0.0, 49.0, lambda c: 1 - 0.5 ** ((1 + c) / 50) - 0.01)
 
     found = course([[none]], sizes=(50, 100))

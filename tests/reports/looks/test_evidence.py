@@ -1,4 +1,4 @@
-"""What an interim analysis knows of a metric: quantiles, rates and means, also if one target drifts or has bursts."""
+"""The statistics of an interim analysis: quantiles, rates and means, also if one target drifts or has bursts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.reports.statistics.arms import arm, waits
 PAIRS, TURNS = 120, 10
 EVEN = np.full(PAIRS, float(TURNS))
 BURST = np.where(np.arange(PAIRS) // 20 == 2, 6.0, 0.0)
-"""Failures of a pair: all of them in one sixth of the run."""
+"""The failures of each pair. All of them are in one sixth of the run."""
 
 
 def pairs_of(baseline: Floats, candidate: Floats) -> TwoSamples:
@@ -74,7 +74,7 @@ def test_a_rate_of_which_more_is_better_is_judged_by_what_it_leaves() -> None:
 
 @pytest.mark.parametrize(("failed", "needed"), [(0.0, 299), (1.0, None)])
 def test_a_rate_without_an_event_says_how_many_pairs_would_rule_it_out(failed: float, needed: int | None) -> None:
-    """If the baseline has events, no number of pairs does."""
+    """If the baseline has events, no number of pairs suffices."""
     base = np.zeros(PAIRS)
     base[0] = failed
 

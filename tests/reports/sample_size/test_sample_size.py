@@ -1,4 +1,4 @@
-"""`rtbench sample-size`: what it asks for, what it refuses, what it prints."""
+"""`rtbench sample-size`: its inputs, its refusals, and its output."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def run(folder: Path, plan: Plan = ONE, **changes: Any) -> Path:
 
 @cache
 def pilot() -> Path:
-    """The folder of ONE, made once: tests only read it."""
+    """Return the folder of the pilot run, which is written once. Tests only read it."""
     return run(shared_folder() / "pilot")
 
 

@@ -1,4 +1,4 @@
-"""Arms made up for tests of the statistics of two arms: sessions that differ, a few stall_count, whole milliseconds."""
+"""Invented samples for tests of two-sample statistics: sessions that differ, some stalls, whole milliseconds."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ Floats = npt.NDArray[np.float64]
 def waits(
     rng: np.random.Generator, sessions: int, *, turns: int = TURNS, icc: float = ICC, stalled: float = 0.03
 ) -> Floats:
-    """Waits in ms, a row for each session: log-normal, median 600 ms, sigma 0.5, of whose square `icc` lies between
-    sessions; a share of the turns stall_count for a further 1 to 5 s.
+    """Return latencies in ms, one row per session: log-normal, median 600 ms, sigma 0.5.
+
+    The share `icc` of the variance lies between sessions. The share `stalled` of the turns takes another 1 to 5 s.
     """
     between = rng.normal(0, math.sqrt(icc), (sessions, 1))
     logs = between + rng.normal(0, math.sqrt(1 - icc), (sessions, turns))
@@ -30,7 +31,7 @@ def waits(
 def failures(
     rng: np.random.Generator, sessions: int, rate: float, *, turns: int = TURNS, correlation: float = 0.2
 ) -> npt.NDArray[np.bool_]:
-    """Which turns failed, a row for each session; failures of a session come together by this correlation."""
+    """Return which turns failed, one row per session. `correlation` is that of failures within a session."""
     spread = 1 / correlation - 1
     own = rng.beta(rate * spread, (1 - rate) * spread, (sessions, 1))
     failed: npt.NDArray[np.bool_] = rng.random((sessions, turns)) < own
@@ -38,5 +39,5 @@ def failures(
 
 
 def arm(values: Floats) -> Sample:
-    """Rows of turns, a row for each session, as a sample."""
+    """Return turns, given as one row per session, as a sample."""
     return sample(values.ravel(), np.repeat(np.arange(len(values)), values.shape[1]))

@@ -1,4 +1,4 @@
-"""Sessions that follow one another and are alike, samples too close to be independent, sessions of unequal length."""
+"""Autocorrelated sessions, samples too similar to be independent, and sessions of unequal length."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PAIRS = 100
 
 
 def slow(rng: np.random.Generator, pairs: int, keep: float = 0.95, sd: float = 0.25) -> Floats:
-    """A first-order autoregressive drift, on the log scale."""
+    """Return a first-order autoregressive drift on the log scale."""
     found = rng.normal(0, sd, pairs)
     for at in range(1, pairs):
         found[at] = keep * found[at - 1] + found[at] * math.sqrt(1 - keep**2)
@@ -93,7 +93,10 @@ def test_the_level_of_a_cluster_is_the_median_of_its_logs(turns: list[tuple[int,
 
 
 def decided(drifts_apart: bool, repetitions: int = 60) -> tuple[float, float]:
-    """The share of comparisons that decide, though the candidate is exactly as bad as is accepted: by all, by order."""
+    """Return the share of comparisons that decide, without and with allowance for autocorrelation.
+
+    The true difference is exactly the margin, so a decision is an error.
+    """
     found = np.zeros(2)
     for seed in range(repetitions):
         rng = np.random.default_rng([3, seed])
@@ -158,7 +161,7 @@ def test_a_mean_that_drifts_is_counted_by_quarters_as_well() -> None:
 
 
 def bursting(rng: np.random.Generator, clusters: int) -> PerCluster:
-    """Failures of 20 neighbouring sessions out of each hundred, and of no other one."""
+    """Return sessions with failures only in 20 consecutive ones of each hundred."""
     events = (np.arange(clusters) % 100 < 20) * rng.integers(0, 4, clusters)
     return events.astype(np.float64), np.full(clusters, 10.0)
 
@@ -226,7 +229,7 @@ def test_the_same_delays_with_the_noise_of_a_machine_are_alike(n: int) -> None:
 
 
 def test_the_distance_is_kolmogorovs() -> None:
-    """Of 1…4 against 3…6 two of four lie below the other's first: 1/2, and a step of 1/4, times the root of 4·4/8."""
+    """Half of 1…4 are below the first of 3…6, and a step adds 1/4. The sum is multiplied by the root of 4·4/8."""
     assert kolmogorov_distance(np.arange(1.0, 5), np.arange(3.0, 7)) == pytest.approx(0.75 * 2**0.5)
 
 
@@ -272,7 +275,7 @@ def test_of_sessions_of_one_length_weights_change_nothing(sessions: int, each: i
 
 
 def test_each_session_weighs_the_same() -> None:
-    """Nineteen sessions of one turn at 100 ms, and one of 1,000 turns at 900 ms."""
+    """Nineteen sessions have one turn of 100 ms, and one session has 1,000 turns of 900 ms."""
     lengths = np.array([1] * 19 + [1000])
     one = sample(np.repeat([100.0] * 19 + [900.0], lengths), codes(lengths))
 

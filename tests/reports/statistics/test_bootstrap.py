@@ -1,4 +1,4 @@
-"""Resampled quantiles, and those of weighted steps, against plain resampling with the same weights."""
+"""Bootstrap quantiles, also of weighted steps, compared with plain resampling with the same weights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def build_sample(drawn: list[tuple[float, int]]) -> Sample:
 
 
 def plain(of: Sample, clusters: int, draws: int, seed: int) -> Floats:
-    """What the name says: the drawn clusters' turns, one beside the other, and their quantiles."""
+    """Return the quantiles of plain resampling, in which the turns of each drawn session are repeated."""
     (drawn,) = weights(clusters, draws, np.random.default_rng(seed), portion=draws)
     return np.array([[quantile(np.repeat(of.values, row[of.sessions]), p) for p in PS] for row in drawn])
 
@@ -115,7 +115,7 @@ MIX_PS = (0.1, 0.5, 0.95)
 def made(
     rng: np.random.Generator, sessions: int, turns: int, slow: float, factor: float = 1.0
 ) -> tuple[Sample, Integers]:
-    """Turns of two steps, of which the share `slow` takes twice as long; some fail."""
+    """Return turns of two steps and their steps. A share `slow` takes twice as long; 1 % fails."""
     steps = (rng.random((sessions, turns)) < slow).astype(np.int64)
     values = factor * np.where(steps, 1200, 600) * np.exp(0.3 * rng.normal(size=(sessions, turns)))
     values[rng.random((sessions, turns)) < 0.01] = np.inf
@@ -131,7 +131,7 @@ def arms_of(seed: int, base: tuple[int, int, float], cand: tuple[int, int, float
 
 
 def in_full(arms: TwoSamples, p: float, drawn: tuple[Integers, Integers]) -> float:
-    """The candidate's quantile in one resample."""
+    """Return the candidate's quantile in one resample."""
     assert arms.steps is not None
     many = 1 + max(int(steps.max()) for steps in arms.steps)
     wanted, there = (

@@ -1,4 +1,4 @@
-"""Where the level of a figure changed in the course of many runs: seldom where nothing did, and where it did."""
+"""Change points in a series of runs: rarely found without a change, and found at the right run with one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def marks(values: Floats, variance: float = 0.0, among: int = 1) -> list[int]:
 
 
 def searched(values: Floats, variance: float = 0.0, among: int = 1, first: int = 0) -> ChangePoints:
-    """Of nights, the first of which has this number."""
+    """Return the change points in the runs of consecutive nights. `first` is the number of the first night."""
     spread, days = np.full(values.size, variance), first + np.arange(values.size)
     return find_changes(values, spread, days, among=among, min_change=LEAST)
 
@@ -248,7 +248,7 @@ def test_weekdays_of_one_value_do_not_differ() -> None:
 
 
 def test_weekdays_of_a_rate_that_is_mostly_0_are_seen() -> None:
-    """On Sundays one run in two has failures; on all other days none has."""
+    """On Sundays one run in two has failures. On other days none has."""
     days = np.arange(8 * 7)
     rates = np.where((days % 7 == 3) & (days % 2 == 0), 0.05, 0.0)
 

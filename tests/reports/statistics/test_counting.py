@@ -1,4 +1,4 @@
-"""Orders and codes are those that comparing gives; calls in progress, and which courses change the load."""
+"""Orders and integer codes equal those of comparisons. Calls in progress, and series that change the load."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ S = 1_000_000_000
 
 
 def course_of_steps(*steps: tuple[float, int]) -> ConcurrencySeries:
-    """So many calls for so many seconds, step by step."""
+    """Return a series of steps, each with its duration in seconds and its number of calls."""
     at_ns = np.cumsum([0, *(int(seconds * S) for seconds, _ in steps)])
     return ConcurrencySeries(at_ns, np.array([*(calls for _, calls in steps), 0], dtype=np.int32))
 
@@ -73,7 +73,7 @@ def ramp(begin: int, end: int, seconds: float) -> list[tuple[float, int]]:
 
 
 def at_random(rng: np.random.Generator, calls: float, length_s: float, seconds: float) -> ConcurrencySeries:
-    """Calls that begin at a constant rate, seen once as many end as begin."""
+    """Return the calls in progress with a constant arrival rate, observed in the steady state."""
     starts = rng.uniform(-5 * length_s, seconds, rng.poisson(calls / length_s * (seconds + 5 * length_s)))
     ends = starts + length_s * rng.lognormal(-0.08, 0.4, starts.size)
     course = call_course((starts * S).astype(np.int64), (ends * S).astype(np.int64))

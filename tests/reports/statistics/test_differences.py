@@ -1,4 +1,4 @@
-"""Differences of quantiles: the formulas by hand, what must not matter, and how often chance is called a change."""
+"""Differences of quantiles: formulas checked by hand, invariances, and the rate of false positives."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def difference(
 
 
 def test_a_difference_that_no_resample_contradicts_has_a_p_value_below_that_of_the_resamples() -> None:
-    """Otherwise Holm's correction over many primary metrics would let none of them fail."""
+    """Otherwise, with Holm's correction over many primary metrics, none could fail."""
     base, cand = build_arms(40, slower=3.0)
     found = difference(base, cand, draws=500)
     nearer = difference(base, cand / 1.5, draws=500)
@@ -184,7 +184,7 @@ def test_nothing_in_both_arms_is_no_difference_and_something_against_nothing_is_
 
 
 def with_failed(values: Floats, share: float) -> Floats:
-    """Every so many-th session fails in all of its turns."""
+    """Return the values with all turns of this share of the sessions failed."""
     failed = values.copy()
     failed[: round(len(values) * share)] = np.inf
     return failed

@@ -1,4 +1,4 @@
-"""Critical values of planned looks, when a look gives up, and estimates after an early stop."""
+"""Critical values of planned interim analyses, futility, and estimates after an early stop."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_last_look_of_a_run_that_ends_early_takes_what_is_left() -> None:
 
     assert ended[:3] == pytest.approx(planned[:3])
     assert ended[3] < planned[3]
-    assert ended[3] == pytest.approx(1.68, abs=0.03)  # 0.05 − 0.05 · 0.3² is left: nearly the plain test
+    assert ended[3] == pytest.approx(1.68, abs=0.03)  # 0.05 − 0.05 · 0.3² is left, so it is nearly the plain test
 
 
 @settings(max_examples=8, deadline=None)
@@ -184,7 +184,7 @@ def test_half_of_the_corrected_estimates_lie_above_the_truth(drift: float) -> No
         above_corrected += corrected > drift
         above_plain += z[k] / math.sqrt(SHARES[k]) > drift
 
-    assert abs(above_corrected - 200) <= 30  # three standard errors of 400 tosses
+    assert abs(above_corrected - 200) <= 30  # three standard errors of 400 coin tosses
     assert abs(above_corrected - 200) <= abs(above_plain - 200) + 10
 
 

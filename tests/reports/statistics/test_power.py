@@ -1,4 +1,4 @@
-"""How many sessions a question needs, where the spread of a run comes from, how many turns a session should have."""
+"""The sessions that a metric needs, the variance components of a run, and the best number of turns per session."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SIGMA, ICC = 0.5, 0.3
 
 
 def arm(sessions: int, rng: np.random.Generator, shift: float = 0.0, drift: Any = None) -> Sample:
-    """Ten turns a session; `drift`: of each session, on the log scale."""
+    """Return sessions of ten turns. `drift` is that of each session on the log scale."""
     code = np.repeat(np.arange(sessions), 10)
     level = rng.normal(0, SIGMA * math.sqrt(ICC), sessions) + (0.0 if drift is None else drift)
     return sample(600 * np.exp(shift + level[code] + rng.normal(0, SIGMA * math.sqrt(1 - ICC), code.size)), code)
@@ -44,7 +44,7 @@ def test_the_size_of_a_known_variance_is_the_formulas() -> None:
 
 
 def test_one_of_three_gates_takes_half_as_many_sessions_again_as_one_alone() -> None:
-    """z_{1 - 0.05/3} = 2.128 in the place of 1.645."""
+    """z_{1 - 0.05/3} = 2.128 replaces 1.645."""
     pilot = Pilot(variance=2.0, bootstrap=np.array([2.0]), sessions=200, drifts=False)
 
     assert pilot.needed(0.2, 0.8, 0.05 / 3)[1] == math.ceil(2.0 * (2.1280 + 0.8416) ** 2 / 0.04)
@@ -60,7 +60,7 @@ def test_waits_take_some_more_for_the_runs_that_are_taken_to_drift() -> None:
 def test_tails_are_planned_larger() -> None:
     middle, tail = (Pilot(2.0, np.array([2.0]), 200, tail).needed(0.1, 0.9)[1] for tail in (False, True))
 
-    assert 1.25 / 1.1 * middle < tail < 1.05 * 1.25 / 1.1 * middle  # with the runs that are taken to have bursts
+    assert 1.25 / 1.1 * middle < tail < 1.05 * 1.25 / 1.1 * middle  # includes the allowance for runs with bursts
 
 
 @given(st.floats(0.01, 2), st.floats(0.55, 0.99), st.floats(0.001, 10))
@@ -183,7 +183,7 @@ def test_sessions_weigh_less_on_a_tail_than_on_the_middle() -> None:
 
 @pytest.mark.parametrize(("opening", "turns"), [(0.5, 4), (1, 6), (3, 11), (10, 20)])
 def test_what_a_session_costs_to_open_decides_how_long_it_should_be(opening: float, turns: int) -> None:
-    parts = VarianceComponents(0.025, 0.975)  # a p95 with ICC 0.3
+    parts = VarianceComponents(0.025, 0.975)  # p95 with ICC 0.3
 
     assert cheapest_turns(parts, SessionPrice(opening, 1.0), max_turns=40) == pytest.approx(turns, abs=1)
 

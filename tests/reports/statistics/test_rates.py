@@ -1,4 +1,4 @@
-"""Means and rates of two arms by hand; how large a share may be of which few sessions, or none, show any."""
+"""Means and rates of two targets, checked by hand; upper bounds of a rate with few events or none."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def build_amounts(sessions: int = 50, times: float = 1.0, seed: int = 1) -> PerC
 
 
 def build_failures(sessions: int, failing: int, events: int = 1, turns: int = 10) -> PerCluster:
-    """So many sessions of 10 turns, in some of which turns failed."""
+    """Return sessions of `turns` turns. The first `failing` of them have `events` failed turns each."""
     return np.where(np.arange(sessions) < failing, events, 0).astype(np.float64), np.full(sessions, float(turns))
 
 
@@ -294,7 +294,7 @@ def test_the_sessions_that_a_passing_rate_lacks_bring_its_bound_below_the_margin
 def test_a_candidate_on_its_margin_seldom_passes_however_failures_cluster(
     before: float, after: float, together: float, sessions: int
 ) -> None:
-    """Nominal 5 %, with three standard errors; `make benchmark PARTS=statistics` has many more of these."""
+    """Nominally 5 %, plus three standard errors. `make benchmark PARTS=statistics` runs many more of these."""
     rng, times = np.random.default_rng([sessions, int(1000 * after)]), trials(200, 400)
     arms = ((failing(rng, rate, sessions, 10, together) for rate in (before, after)) for _ in range(times))
     passed = sum(rate_difference(ClusterTotals(base, cand, paired=False), POINT).worse.high < 0 for base, cand in arms)
@@ -325,7 +325,7 @@ TURNS = 10.0
 
 
 def bounds(events: object, level: float = 0.05, turns: float = TURNS) -> tuple[float, float]:
-    """Of sessions with so many failed turns."""
+    """Return the bounds of the rate of sessions with these numbers of failed turns."""
     failed = np.asarray(events, dtype=np.float64)
     found = ratio_of((failed, np.full(failed.size, turns)))
     return found.lower(level), found.upper(level)
@@ -389,14 +389,14 @@ def test_a_failure_more_never_lowers_the_upper_end_of_a_quantile(failed: list[in
 
 
 def test_failures_that_were_seen_alone_leave_less_for_what_was_not_seen() -> None:
-    """Ten failures in a hundred sessions of ten turns, alone and as one whole session."""
+    """A hundred sessions of ten turns have ten failures: one in each of ten sessions, or all in one session."""
     alone, together = bounds(np.where(np.arange(100) < 10, 1, 0))[1], bounds(np.where(np.arange(100) < 1, TURNS, 0))[1]
 
     assert 0.01 + 1.645 * math.sqrt(0.01 * 0.99 / 1000) < alone < 0.032 < 0.04 < together
 
 
 def test_the_bound_is_near_that_of_draws_with_a_session_of_which_all_fail() -> None:
-    """Gaffke's: never above it, and hardly below where little was seen."""
+    """The bound is Gaffke's. It is never above that of draws, and hardly below it if there are few events."""
     rng = np.random.default_rng(7)
     shares = np.where(np.arange(200) < 4, 0.5, 0.0)
     drawn = rng.dirichlet(np.ones(201), 20_000) @ np.append(shares, 1.0)
@@ -445,12 +445,13 @@ def test_a_failure_more_never_loosens_a_bound(sessions: list[tuple[int, int]], d
     assert after.upper(0.05) >= before.upper(0.05) - 1e-5
     assert after.lower(0.05) >= before.lower(0.05) - 1e-5
     first, second = estimate_rate((events, turns)), estimate_rate((more, turns))
-    assert first.order or second.high >= first.high - 1e-5  # bursts that are found may not be with a failure more
+    # with one more failure, a detected burst may no longer be one
+    assert first.order or second.high >= first.high - 1e-5
 
 
 @pytest.mark.parametrize("alone", [1, 2, 8, 30, 100])
 def test_failures_that_both_arms_have_are_no_proof_that_one_is_not_worse(alone: int) -> None:
-    """290 pairs without a failure leave 1.03 points open, and so do 290 pairs in which turns fail one by one."""
+    """290 pairs without a failure leave a bound of 1.03 points, and 290 pairs with single failures leave no less."""
     turns = np.full(290, TURNS)
     failed = np.where(np.arange(290) < alone, 1.0, 0.0)
     none, some = (
@@ -463,7 +464,7 @@ def test_failures_that_both_arms_have_are_no_proof_that_one_is_not_worse(alone: 
 
 
 def test_the_session_that_was_not_seen_is_as_long_as_the_longest() -> None:
-    """Without a failure in 100 sessions, one of which has as many turns as 50 others: 3 in (99 + 50) / 50."""
+    """No turn fails in 100 sessions, one of which has as many turns as 50 others: 3 in (99 + 50) / 50."""
     turns = np.array([TURNS] * 99 + [50 * TURNS])
 
     assert ratio_of((0 * turns, turns)).upper(0.05) == pytest.approx(1 - 0.05 ** (50 / 149))
@@ -494,7 +495,7 @@ def test_a_point_takes_about_three_hundred_sessions() -> None:
 
 @pytest.mark.parametrize(("sessions", "together"), [(100, 1.0), (300, 1.0), (200, 0.3), (400, 0.2)])
 def test_a_share_that_is_the_truth_is_seldom_bounded_below_it(sessions: int, together: float) -> None:
-    """1 % of turns fail, alone or as sessions; nominal 5 %, here of 1,000."""
+    """1 % of the turns fail, singly or in whole sessions. Nominally 5 % of the 1,000 bounds are too low."""
     rng, turns = np.random.default_rng([sessions, int(10 * together)]), np.full(sessions, TURNS)
     missed = 0
     for _ in range(1000):
@@ -504,4 +505,4 @@ def test_a_share_that_is_the_truth_is_seldom_bounded_below_it(sessions: int, tog
         )
         missed += ratio_of((rng.binomial(int(TURNS), own).astype(float), turns)).upper(0.05) < 0.01
 
-    assert missed <= 71  # three standard errors above 50
+    assert missed <= 71  # 50 plus three standard errors

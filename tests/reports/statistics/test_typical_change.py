@@ -1,4 +1,4 @@
-"""The typical change over all steps, the step that changed most, and slopes of sessions."""
+"""The typical change over all steps, the step that changed most, and slopes over sessions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STEPS = 10
 
 
 def waits(pairs: int, seed: int, change: float = 0.0, worse: int | None = None, failed: float = 0.0) -> StepLatencies:
-    """Ten steps a session; `change` of the log of all of them, or of one that is named."""
+    """Return sessions of ten steps. `change` is added to the log of all steps, or of step `worse`."""
     rng = np.random.default_rng(seed)
     steps, codes = np.tile(np.arange(STEPS), pairs), np.repeat(np.arange(pairs), STEPS)
     log = rng.normal(0, 0.24, pairs)[codes] + np.linspace(-0.4, 0.4, STEPS)[steps] + rng.normal(0, 0.36, codes.size)
@@ -43,7 +43,7 @@ def test_a_change_of_every_step_is_read_as_it_is() -> None:
     found = centre(base, slower, 60)
 
     assert found.d == pytest.approx(math.log(1.3), abs=0.01)
-    assert found.se < 0.01  # the pairs are the same but for the change
+    assert found.se < 0.01  # apart from the change, the pairs are identical
 
 
 @pytest.mark.parametrize("worse", [0, 9])

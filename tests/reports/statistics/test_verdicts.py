@@ -1,4 +1,4 @@
-"""Words from intervals: what Holm and floors let be said; a candidate against stored runs."""
+"""Verdicts from intervals, with Holm's correction and minimum sample sizes; a candidate against stored runs."""
 
 from __future__ import annotations
 

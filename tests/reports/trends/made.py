@@ -1,4 +1,4 @@
-"""Invented entries of a history, and small run folders with a summary."""
+"""Invented points of a trend, and small run folders with a summary."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run_value(value: float, spread: float = 0.05) -> RunValue:
 
 
 def entry(number: int, p50: float = 600.0, failures: float = 0.0, **changes: Any) -> TrendPoint:
-    """The run of a night; `conditions` are added to those of all."""
+    """Return the point of a night's run. `conditions` are added to the common ones."""
     made: dict[str, Any] = {
         "run_id": f"run-{number:03}",
         "name": f"run-{number:03}",
@@ -52,7 +52,7 @@ def entry(number: int, p50: float = 600.0, failures: float = 0.0, **changes: Any
 
 
 def nights(levels: Sequence[float], seed: int = 1, **changes: Any) -> list[TrendPoint]:
-    """A run for each level, which differ by chance besides."""
+    """Return a run for each mean, with random variation."""
     own = np.exp(np.random.default_rng(seed).normal(0, SPREAD, len(levels)))
     return [entry(number, level * by, **changes) for number, (level, by) in enumerate(zip(levels, own, strict=True))]
 
@@ -69,7 +69,7 @@ TYPED = Stratum("", "function_calls")
 
 
 def folder_of(path: Path, number: int = 0, plan: Plan = SMALL, **document: Any) -> Path:
-    """A run folder with its summary, and a page that nobody reads."""
+    """Write a run folder with its summary and an empty page."""
     synthetic.write(path, plan, run_id=path.name, started_utc_ns=BEGAN_NS + number * DAY_NS, **document)
     write_summary(path)
     (path / "report.html").touch()
@@ -78,12 +78,12 @@ def folder_of(path: Path, number: int = 0, plan: Plan = SMALL, **document: Any) 
 
 @cache
 def kept(plan: Plan = SMALL) -> Path:
-    """The folder of a run, made once for all tests: they do not change it."""
+    """Return the folder of a run, which is written once for all tests. Tests do not change it."""
     return folder_of(shared_folder() / "run", plan=plan)
 
 
 def many(folder: Path, numbers: Iterable[int], plan: Plan = SMALL) -> list[Path]:
-    """Runs that have nothing but run.json and summary.json, with the figures of one run."""
+    """Write runs with only run.json and summary.json, all with the values of one run."""
     made = []
     for number in numbers:
         run = folder / f"run-{number:03}"

@@ -1,4 +1,4 @@
-"""Runs and stored baselines as entries, and `rtbench trend`: what it reads, prints and writes."""
+"""Runs and stored baselines as points of a trend, and `rtbench trend`: its inputs, its output and its files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TTFA = MetricKey("ttfa", NO_STRATUM)
 
 @cache
 def sides() -> tuple[ComparedTarget, ...]:
-    """The targets of PLAN, read once."""
+    """Return the targets of PLAN. They are read once."""
     return targets_of(runs.load_for_report(kept(PLAN)))
 
 

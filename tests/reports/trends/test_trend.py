@@ -1,4 +1,4 @@
-"""A history of entries: series, what is compared and marked, what is said, and its page."""
+"""A trend: its series, the comparable runs and the changes, its texts, and its page."""
 
 from __future__ import annotations
 
@@ -394,7 +394,7 @@ def test_ticks_ascend_inside_the_axis_and_are_no_more_than_asked(low: float, len
 
 
 def test_a_terminal_of_100_columns_shows_p95_rather_than_when_a_run_began() -> None:
-    """The run's name tells that."""
+    """The start is in the run's name."""
     slow = nights([1_600.0] * 3, name="20261120T091400Z-voice_turns")
     lines = render_page(trend_page(trend_of_points(slow), HERE), 100).splitlines()
     head = next(line for line in lines if "verdict" in line)
@@ -409,7 +409,7 @@ def test_a_terminal_of_100_columns_shows_p95_rather_than_when_a_run_began() -> N
 )
 @pytest.mark.parametrize("scenario", ["text_turns", "bench", "a_scenario_of_our_own_with_a_long_name"])
 def test_every_row_of_a_terminal_is_a_run_of_its_own(scenario: str, strata: list[Stratum], width: int) -> None:
-    """Runs of one day: their names begin alike, and end alike."""
+    """The names of runs of one day have the same beginning and the same end."""
     runs = []
     waits = {MetricKey("ttfa", stratum): {0.5: run_value(1_600.0), 0.95: run_value(3_200.0)} for stratum in strata}
     for one in nights([1_600.0] * 4, quantiles=waits):
