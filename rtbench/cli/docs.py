@@ -104,7 +104,7 @@ def _open(file: Path, section: str) -> None:
 
 
 def html_of(name: str, text: str) -> str:
-    """Return a page as an HTML document that loads no other file; its links lead to the other pages in the same folder."""
+    """Return a page as an HTML document that loads no other file; its links lead to pages in the same folder."""
     from markdown_it import MarkdownIt
 
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")

@@ -1,4 +1,4 @@
-"""The run of `rtbench quickstart`, in one Locust process: the shipped scenarios, simulated unless a service is named."""
+"""The run of `rtbench quickstart`, in one Locust process: shipped scenarios, simulated unless a service is named."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def _agreed() -> bool:
 
 
 def _locust(load: DemoLoad, runs: Path, environ: Mapping[str, str], *options: str) -> int:
-    """Run Locust; return its exit status. Settings for other runs (LOCUST_*, a locust.conf in the folder) are ignored."""
+    """Run Locust; return its exit status. Ignore settings for other runs (LOCUST_*, a locust.conf in the folder)."""
     words = [*load.options, "--headless", *options, "--runs-dir", str(runs.resolve()), "--loglevel", "WARNING"]
     called = {COMMAND: json.dumps([program("rtbench"), *sys.argv[1:]])}
     with (

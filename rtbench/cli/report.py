@@ -124,7 +124,7 @@ def close_if_left(folder: Path) -> None:
 
 
 def wants_colour() -> bool:
-    """Return whether to use colour: on a terminal or with FORCE_COLOR, but not with NO_COLOR or a TERM without colours."""
+    """Return whether to use colour: on a terminal or with FORCE_COLOR, unless NO_COLOR or TERM forbids it."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") in COLOURLESS:
         return False
     return sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))

@@ -1,4 +1,4 @@
-"""`rtbench calibrate` and `rtbench capacity`: up to which load values are exact here, and up to which load SLOs pass."""
+"""`rtbench calibrate` and `rtbench capacity`: the loads up to which values are exact here, and SLOs pass."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def starter_files(ci: CiSystem, extras: Iterable[str] = ()) -> Mapping[Path, byt
 
 
 def agent_files(ci: CiSystem) -> Mapping[Path, bytes]:
-    """Return the contents of the files of a folder for calls with an agent. Its workflow runs more and shorter calls."""
+    """Return the contents of the files of a folder for calls with an agent. Its workflow has more and shorter calls."""
     workflow = _starter(f"{ci}.yml").replace(b"scripts/voice_turns.yaml", b"scripts/agent.yaml")
     workflow = workflow.replace(FIRST_CALLS, AGENT_CALLS)
     own = {Path(WORKFLOWS[ci]): workflow, Path("scenarios/ci.yaml"): _starter("agent_ci.yaml")}

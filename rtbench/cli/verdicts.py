@@ -354,7 +354,7 @@ def show(
 
 
 def _stored(folder: Path) -> tuple[list[baselines.StoredBaseline], str]:
-    """Return a folder's baselines, and a line for each file that is none. Raise UsageError if there are no baselines."""
+    """Return a folder's baselines, and a line for each file that is none. Raise UsageError if it has no baselines."""
     from reports.gate import baselines
     from reports.gate.stored_runs import each_once
 
