@@ -178,7 +178,7 @@ class AgentCall:
             self.opening = None
 
     def recorded_ns(self, begin: int, samples: int) -> int | None:
-        """Return when this number of samples (at 24 kHz) had been recorded of the recording that begins at this byte."""
+        """Return when this many samples (at 24 kHz) of the recording that begins at this byte had been recorded."""
         return self.heard.recorded_ns(begin + samples * self.recording.format.bytes_per_s / RATE_HZ)
 
     def instants(self, seen: Mapping[str, int]) -> dict[str, int | None]:
@@ -228,14 +228,13 @@ def _nearest(seen_ns: int | None, true_ns: Iterable[int | None]) -> int | None:
 
 @dataclass
 class GroundTruth:
-    """The ground truth of a run. `replies`: the instants of each response, by its id; `inputs`: by the service's
-    session id.
+    """The ground truth of a run. `replies`: the instants of each response, by its id.
 
-    `recording`: the recording of an agent's callers; `calls`: by the agent's session, and by the callers' ids.
+    `inputs`: by the service's session id; `recording`: the recording of an agent's callers; `calls`: by the agent's
+    session, and by the callers' ids.
 
-    `due_ns`, `late_ns`: for every event that was sent, its planned instant and how much later it was handed to the
-    kernel. `left_out`: the number of events without an instant; `ended`: the number of simulator processes that ended
-    in order.
+    `due_ns`, `late_ns`: for every event that was sent, its planned instant and how much later its sending started.
+    `left_out`: the number of events without an instant; `ended`: the number of simulator processes that ended in order.
     """
 
     replies: dict[str, dict[str, int | None]] = field(default_factory=lambda: defaultdict(dict))
