@@ -295,9 +295,10 @@ def _ours(document: Any, calls: int, *, sure: bool) -> str:
 FAILURES = MetricSpec("failure_rate", Rate())
 THROTTLED = MetricSpec("throttle_rate", Rate())
 DRAIN_SECONDS, DRAINED_SHARE, DRAINS_S = 5, 0.05, 600.0
-"""The conditions for a limit that is being used up: the service reported it in at least DRAIN_SECONDS different
-seconds,
-more than DRAINED_SHARE of it was used, and nothing would be left within DRAINS_S seconds.
+"""The conditions for a limit that is being used up.
+
+The service reported it in at least DRAIN_SECONDS different seconds, more than DRAINED_SHARE of it was used, and nothing
+would be left within DRAINS_S seconds.
 """
 SHOWN = 0.05
 """The error of a displayed interval, both ends together."""

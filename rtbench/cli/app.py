@@ -98,9 +98,7 @@ GROUPS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
     "Check the setup": {"validate": validate, "doctor": doctor, "probe": probe, "calibrate": calibrate},
     "Simulate a service": {"simulate": simulate},
 }
-"""The commands in the order in which they are used, under the headings of the help, the manual, the completion, and the
-documentation.
-"""
+"""The commands in the order of use, under the headings of the help, manual, completion, and documentation."""
 for group, members in GROUPS.items():
     for name, member in members.items():
         if isinstance(member, typer.Typer):

@@ -319,8 +319,7 @@ def _folder(out: Path | None, locustfile: str) -> Path:
 
 
 def _searched(search: SearchConfig, ready: PreparedSearch, folder: Path, json_file: Path | None) -> int:
-    """Search, print and save the result, and return the exit status. Ctrl-C ends the search and keeps its levels so
-    far."""
+    """Search, print and save the result, and return the exit status. Ctrl-C keeps the levels so far."""
     from bench.run.calibration import date_of
     from rtbench.capacity.conclusion import conclude
     from rtbench.capacity.level_evaluation import evaluate_level

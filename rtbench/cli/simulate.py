@@ -147,8 +147,7 @@ def _served(
 
 
 def _clear(ready_file: Path) -> None:
-    """Remove the ready file of an earlier run: other programs wait for the file. Raise UsageError if it is not
-    writable."""
+    """Remove the ready file of an earlier run, because others wait for it. Raise UsageError if it is not writable."""
     try:
         ready_file.unlink(missing_ok=True)
     except OSError as error:

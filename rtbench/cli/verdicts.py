@@ -311,8 +311,10 @@ def tell_ci(found: CheckResult, comment: Path) -> None:
 
 @baseline.command()
 def save(name: RunName = "", folder: Folder = BASELINES) -> None:
-    """Store the values of a run, a file for each target. A run that is invalid, without a verdict or without data is
-    refused."""
+    """Store the values of a run, a file for each target.
+
+    A run that is invalid, without a verdict or without data is refused.
+    """
     from reports.gate import baselines
     from reports.runs import load_for_report
     from reports.sides.named import targets_of
