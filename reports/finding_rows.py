@@ -177,7 +177,7 @@ class FindingRow:
 
 
 def row(finding: MetricComparison, colour: int, *, usable: bool = True) -> FindingRow:
-    """Return a comparison in words. `colour`: the number of the candidate. `usable`: False to show no verdict."""
+    """Return a comparison in words. `colour`: the candidate's number among the targets. `usable`: False: no verdict."""
     question, difference, few = finding.question, finding.published, finding.shortfall
     scale = 100.0 if question.scale == "points" else 1.0
     d, low, high = (difference.d, difference.low, difference.high) if difference else (math.nan,) * 3

@@ -221,7 +221,7 @@ def speaker(primary: Sequence[MetricComparison]) -> MetricComparison:
 
 
 def _reach(finding: MetricComparison) -> float:
-    """Return the distance of the deciding bound (or an interim difference) from zero, in margins."""
+    """Return how far the deciding bound (or an interim difference) is from the margin, in margins."""
     found, margin = finding.difference, finding.question.margin
     if found is None:
         return math.inf

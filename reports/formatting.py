@@ -117,7 +117,6 @@ def join_words(words: list[str]) -> str:
 
 
 def capital(text: str) -> str:
-    """Return the text with a capital letter."""
     return f"{text[:1].upper()}{text[1:]}"
 
 

@@ -99,7 +99,7 @@ def _unicode(value: Any) -> Any:
 
 
 def read_document(data: bytes, kind: type[Read]) -> Read:
-    """Read a document of this type, or of one with some of its fields; null is a missing value. Raise JsonError."""
+    """Read a document of this type, or of one with some of its fields; null is missing. Raise JsonError if invalid."""
     return cast("Read", read_json(data, kind, made=_made))
 
 

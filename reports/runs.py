@@ -227,7 +227,7 @@ def _shown(value: Any) -> Any:
 def _columns(path: Path, names: list[str], converted: Convert) -> Columns:
     """Return columns of the turns, read in groups from a large Parquet file to save memory.
 
-    A spool may grow, so it is read at once.
+    A spool may grow, so all its columns are read together.
     """
     parquet = path / "turns.parquet"
     size = TOGETHER if parquet.exists() and parquet.stat().st_size > run_folder.SMALL_BYTES else len(names)

@@ -239,7 +239,7 @@ class TurnArrays:
 
 
 def values_of(rows: pd.DataFrame, metric: str, origins_ns: Floats | None = None) -> Floats:
-    """Return a metric of stored rows in its unit, NaN if it is missing; `origins_ns`: the start instants, if known."""
+    """Return a metric of stored rows in its unit, NaN if missing; `origins_ns`: where it is measured from, if known."""
     values = values_ns(rows, CATALOGUE[metric], origins_ns)
     return values / NS_PER_MS if CATALOGUE[metric].unit == "ms" else values
 

@@ -38,7 +38,6 @@ class Filters:
     classes: Mapping[tuple[str, str], str]
 
     def of(self, point: TrendPoint) -> str:
-        """Return the classes of a point."""
         properties = filter_values(point)
         return " ".join(self.classes[one.name, properties.get(one.name, "")] for one in self.shown)
 

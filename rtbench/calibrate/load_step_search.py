@@ -214,7 +214,6 @@ def bytes_per_session(steps: Sequence[LoadStep]) -> float | None:
 
 
 def has_passed(step: LoadStep) -> bool:
-    """Return whether a step passed."""
     return step.result == "pass"
 
 

@@ -174,7 +174,6 @@ SHAPING = frozenset(
 
 
 def worker_count(document: Mapping[str, Any]) -> int:
-    """Return the number of worker processes of a run."""
     return int(document.get("workers") or 1)
 
 

@@ -38,7 +38,7 @@ LoadUnit = Literal["concurrency", "arrival_rate"]
 """The unit of levels: concurrent calls, or arriving calls per minute."""
 BreakingPointKind = Literal["latency", "failures", "quota"]
 Ended = Literal["precision_reached", "max_reached", "time", "budget", "load_generator", "crashed", "interrupted"]
-"""What ended a search.
+"""The reason why a search ended.
 
 `precision_reached`: both gaps are narrow; `max_reached`: the largest level was tried; `time`, `budget`: none was left;
 `load_generator`: it could do no more; `crashed`: its runs crashed; `interrupted`: the user ended it.
@@ -54,7 +54,7 @@ class Interval(msgspec.Struct, frozen=True):
 
 
 class SloEntry(msgspec.Struct, frozen=True):
-    """The share of turns that missed an objective. `low`, `high`: bounds, each at the error of the final analysis.
+    """The share of turns that missed an objective. `low`, `high`: bounds, each at the error of its last analysis.
 
     `slow`, `failed`, `throttled`: the turns that missed it, by cause; throttled turns are also failed ones. `deff`: the
     design effect of its sessions and of batches of them.
@@ -221,7 +221,6 @@ def least_ramp_s(load_s: float) -> float:
 
 
 def results_of(levels: Sequence[LevelEntry]) -> list[LevelResult]:
-    """Return the result of each level."""
     return [
         LevelResult(level.load, verdict_of(level), level.confirmation_run, _seems_to_pass(level.slo_violations))
         for level in levels

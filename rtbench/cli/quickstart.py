@@ -103,7 +103,7 @@ def fewer_at_a_time(load: DemoLoad, spare: float) -> str:
 
 
 def looked(summary: Summary) -> str:
-    """Return the last lines of a quick run with uncertain values: the tool works, and the cause of the uncertainty."""
+    """Return the last lines of a quick run with uncertain values: the tool works, and why they are uncertain."""
     turns, failed = summary.outcomes.begun, summary.outcomes.failed
     how = f"{plural(failed, 'turn')} failed, as said above" if failed else "none failed"
     busy = any(busy_reason(asdict(machine)) for machine in summary.machines)

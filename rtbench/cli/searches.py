@@ -226,10 +226,10 @@ def capacity(
         list[str] | None, typer.Argument(metavar="-- [OPTIONS OF LOCUST]", help="Further options of each level's run.")
     ] = None,
 ) -> None:
-    """Find the highest load at which the objectives (--slo) hold, and say what fails beyond it.
+    """Find the highest load at which the objectives (--slo) pass, and what fails above it.
 
-    Exit status: 0 shown to hold, 1 the breaking point is lower, 2 bad objectives or arguments, or no call opens, 3
-    undecided, 4 the load generator was the limit, 130 interrupted.
+    Exit status: 0 a load passes (with --require: this load), 1 the breaking point is lower, 2 bad objectives or
+    arguments, or no call opens, 3 inconclusive, 4 the load generator was the limit, 130 interrupted.
     """
     from reports.measurable import refuse_unmeasurable
     from reports.thresholds import quoted

@@ -83,7 +83,7 @@ def doctor(
         bool, typer.Option("--offline", help="Check only this machine and targets.yaml, without a call.")
     ] = False,
 ) -> None:
-    """Check this machine, the network and the service, and say what is wrong and what to do.
+    """Check this machine, the network and the service, and print each problem with its remedy.
 
     If no service is named, only this machine is checked; with --offline also every target of targets.yaml.
 
@@ -180,7 +180,7 @@ def probe(
         bool, typer.Option("--record-audio", help="With --event-log: keep the audio, too.")
     ] = False,
 ) -> None:
-    """Say one thing to the service and show every event, what was measured and the settings in effect.
+    """Send one turn to the service, and show every event, the metrics and the settings in effect.
 
     Exit status 0 when the turn is ok, 1 when it failed.
     """

@@ -181,7 +181,7 @@ def quickstart(
 ) -> None:
     """Play a small run of the shipped scenarios (on a deployment: voice only) and print what they measured.
 
-    Without targets and Azure's variables it starts the simulator in its own process, and all output says SIMULATED.
+    Without targets and Azure's variables it starts the simulator in its own process, and all output contains SIMULATED.
     Before it calls a deployment it prints the estimated cost, and asks. Exit status: that of the run; 130 if it was
     interrupted.
     """
