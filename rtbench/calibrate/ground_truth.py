@@ -71,7 +71,7 @@ CLEARS = ("clear", "StopAudio")
 JITTER_NS = round(Script.jitter_buffer_ms * NS_PER_MS)
 """The audio that a player buffers before it plays, if the script sets no other value."""
 LATE_NS = 100 * NS_PER_MS
-"""The largest delay of a frame that its player makes up completely; from twice this delay on it makes up none of it."""
+"""The maximum gap before a frame that is only network delay; twice this gap and more is none."""
 NEAR_NS = NS_PER_S
 """A limit of distances: turns of a call are farther apart, and errors of values are smaller."""
 WIDEST_NS = NS_PER_MS // 2
@@ -143,7 +143,7 @@ class AgentCall:
     free_ns: tuple[int, int] = (0, 0)
     """The bounds of the instant at which all audio sent so far has been played."""
     due_ns: tuple[int, int] = (0, 0)
-    """The same bounds if no frame had been late."""
+    """The same bounds if no frame had been late because of the network."""
 
     def said(self, line: Mapping[str, Any], at_ns: int | None) -> None:
         """Apply a message that the agent sent at this instant."""
@@ -204,7 +204,10 @@ class AgentCall:
 
 
 def _delay_ns(gap_ns: int) -> int:
-    """Return the part of the gap before a frame that the player makes up; 0 for a gap of 2 · LATE_NS or more."""
+    """Return how much of a frame's lateness after a gap is network delay, which delays no later frame.
+
+    It is 0 for a gap of 2 · LATE_NS or more.
+    """
     # `PlayoutQueue` has the same rule. It is repeated here because the calibrated code must not be its own ground
     # truth.
     return min(LATE_NS, max(0, 2 * LATE_NS - gap_ns))

@@ -59,9 +59,9 @@ def report(
 ) -> None:
     """Write a run's report: report.html, report.md and summary.json in its folder, and print a summary.
 
-    A run that was killed is closed first. The last line is the path of report.html; the line before it has the verdict.
-    For several runs, the report of each is written, and the terminal shows them in one table; their data are not
-    pooled.
+    A run that was killed is finalized first. The last line is the path of report.html; the line before it has the
+    verdict. For several runs, the report of each is written, and the terminal shows them in one table; their data are
+    not pooled.
     """
     runs = [run_named(name) for name in names or [""]]
     if len(runs) > 1:
@@ -154,8 +154,8 @@ def export(
 ) -> None:
     """Write a run's rows with their metrics, or its histograms, as files for other tools.
 
-    Prints a line for each file that it wrote. A run that was killed is closed first; of a run in progress, the rows so
-    far are written.
+    Prints a line for each file that it wrote. A run that was killed is finalized first; of a run in progress, the rows
+    so far are written.
     """
     from bench.metrics import CATALOGUE
     from reports.export import export_log, export_tables

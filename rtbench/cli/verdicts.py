@@ -76,8 +76,8 @@ def compare(
     thresholds, stored baselines, JUnit; its exit status is the verdict.
 
     Exit status: 0 compared; 4 no fair comparison, or no data. With --fail-on-regression also 1 a primary metric
-    regressed; 3 inconclusive, only with --on-inconclusive fail. Runs that were killed are closed first. The last line
-    is the path of compare.html.
+    regressed; 3 inconclusive, only with --on-inconclusive fail. Runs that were killed are finalized first. The last
+    line is the path of compare.html.
     """
     if on_inconclusive is not None and not fail_on_regression:
         raise UsageError("--on-inconclusive needs --fail-on-regression: add it, or leave --on-inconclusive out")
