@@ -1,1 +1,1 @@
-"""Understanding a run, from its folder on: no network, no event loop. `rtbench` offers what users import."""
+"""The analysis of a run from its folder, without network or event loop. `rtbench` has the names that users import."""

@@ -1,7 +1,7 @@
 """`export(run, "csv")`: the tables of a run with their metrics, or its histograms, as files of one format in a folder.
 
-Each file replaces its place in one step, only if that is asked for, and never a file of a run. Rows are read a few
-thousand at a time. Stored columns come first, then the derived ones; what is NaN in a frame is null here.
+Each file is replaced atomically, only on request, and files of a run are never replaced. Rows are read a few thousand
+at a time. Stored columns come first, then the derived ones; NaN in a frame is null here.
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ from reports.runs import read_histograms, session_frame, turn_frame
 Format = Literal["csv", "parquet"]
 _FORMULA = r"^([=+\-@\t\r])"
 ROW_GROUP = 131_072
-"""Rows of a row group in Parquet: small ones compress badly and read slowly."""
+"""The rows of a row group in Parquet: small groups compress badly and read slowly."""
 
 
 def write_table(path: Path, form: Format, schema: pa.Schema, pieces: Iterable[pa.Table]) -> int:
-    """Write a file, and return its number of rows. Parquet is compressed by zstd.
+    """Write a file, and return its number of rows. Parquet is compressed with zstd.
 
-    CSV is UTF-8 with a header: text in quotes, numbers and true/false not; a null is empty, an empty text is `""`. Text
-    that a spreadsheet would compute has `'` before it: services, and files of others, put text into cells.
+    CSV is UTF-8 with a header. Text is in quotes, numbers and true/false are not; null is empty, and an empty text is
+    `""`. Text that a spreadsheet would compute gets a leading `'`, because services and files of others put text into
+    cells.
     """
     count = 0
     opened = pa_csv.CSVWriter if form == "csv" else partial(pq.ParquetWriter, compression="zstd")
@@ -51,7 +52,7 @@ def write_table(path: Path, form: Format, schema: pa.Schema, pieces: Iterable[pa
 
 
 def _without_formulas(piece: pa.Table) -> pa.Table:
-    """Escape texts that begin with one of `= + - @`, tab, CR, which spreadsheets take for formulas."""
+    """Escape texts that start with `= + - @`, tab, or CR, because spreadsheets take them for formulas."""
     for number, field in enumerate(piece.schema):
         if pa.types.is_string(field.type):
             text = pc.replace_substring_regex(piece.column(number), _FORMULA, r"'\1")
@@ -71,22 +72,22 @@ def _row_groups(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 AT_ONCE = 8192
-"""Rows; some 25 MB of them as text."""
+"""The rows that are processed at once: about 25 MB as text."""
 DERIVE: dict[TableName, Callable[[pa.Table], pd.DataFrame]] = {"turns": turn_frame, "sessions": session_frame}
-"""What derives the metrics of a table; seconds have none."""
+"""The functions that derive the metrics of a table; seconds have none."""
 FRAMES_ALONE = {"start", "measured"}
-"""Columns that repeat others in pandas' own types; `start_utc_ns` and `phase` say the same in any file."""
+"""Columns that only frames have, in pandas' own types; in files `start_utc_ns` and `phase` contain the same."""
 
 
 @cache
 def export_schema(table: TableName) -> pa.Schema:
-    """Return the columns that are exported, with their types: the stored ones, then the derived ones."""
+    """Return the exported columns with their types: the stored ones, then the derived ones."""
     empty = SCHEMAS[table].empty_table()
     return SCHEMAS[table] if table not in DERIVE else pa.schema([*SCHEMAS[table], *_derived(empty, table).schema])
 
 
 def rows(folder: Path, table: TableName) -> Iterator[pa.Table]:
-    """Yield the rows of a run in any state, as they were written. Raises OSError or ArrowException if it cannot."""
+    """Yield the rows of a run in any state, as they were written. Raise OSError or ArrowException on failure."""
     for piece in _stored(folder, table):
         if table in DERIVE:
             derived = _derived(piece, table)
@@ -98,7 +99,7 @@ def rows(folder: Path, table: TableName) -> Iterator[pa.Table]:
 def _derived(piece: pa.Table, table: TableName) -> pa.Table:
     """Return the columns that a frame has in addition to the stored ones."""
     used = [field.name for field in piece.schema if not pa.types.is_string(field.type) or field.name in LABELS]
-    frame = DERIVE[table](pa.table(piece.select(used).columns, names=used))  # the frame takes its table apart
+    frame = DERIVE[table](pa.table(piece.select(used).columns, names=used))  # the frame consumes its table
     columns = {str(name): frame[name] for name in frame.columns.difference(piece.column_names, sort=False)}
     return pa.table({name: _array(column, name) for name, column in columns.items() if name not in FRAMES_ALONE})
 
@@ -112,7 +113,7 @@ def _array(column: pd.Series[float], name: str) -> pa.Array:
 
 
 def _stored(folder: Path, table: TableName) -> Iterator[pa.Table]:
-    """Yield all stored columns, from Parquet or else the spool, which has a batch for each second and worker."""
+    """Yield all stored columns, from Parquet or else from the spool, which has a batch for each second and worker."""
     if (folder / f"{table}.parquet").exists():
         batches = run_folder.stored_batches(folder, table, SCHEMAS[table].names, AT_ONCE)
     else:
@@ -123,11 +124,11 @@ def _stored(folder: Path, table: TableName) -> Iterator[pa.Table]:
 
 
 AS_IT_IS = "surrogateescape"
-"""The error handler that copies bytes which are not ASCII, as a log is."""
+"""The error handler that copies bytes that are not ASCII unchanged."""
 
 
 def write_log(path: Path, folder: Path, metric: str | None) -> int:
-    """Write the log, or that of one metric, and return the number of histograms. Raises UsageError if there is none."""
+    """Write the log, or that of one metric, and return the number of histograms. Raise UsageError if there are none."""
     lines = list(_lines(folder))
     metrics = [_metric_of(line) for line in lines if line.startswith("Tag=")]
     if metric is not None:
@@ -145,7 +146,7 @@ def _metric_of(line: str) -> str:
 
 
 def _lines(folder: Path) -> Iterator[str]:
-    """Yield the log as the run's end wrote it, else as it would be written now."""
+    """Yield the final log of the run, or without one the log as it would be written now."""
     final = run_folder.histograms_path(folder)
     if final.exists():
         yield from read_file(final).decode("utf-8", AS_IT_IS).splitlines(keepends=True)
@@ -167,7 +168,7 @@ TABLES: tuple[TableName, ...] = tuple(SCHEMAS)
 
 @dataclass(frozen=True)
 class ExportedFile:
-    """One file, and how many rows, or histograms, are in it."""
+    """An exported file, and its number of rows or histograms."""
 
     path: Path
     count: int
@@ -177,7 +178,7 @@ class ExportedFile:
 def export_tables(folder: Path, form: Format, out: Path | None = None, *, force: bool = False) -> list[ExportedFile]:
     """Write the tables with their metrics into `out`, by default the folder `export` of the run.
 
-    Raises UsageError if the folder is no run, a file exists and `force` is not given, or a file cannot be written.
+    Raise UsageError if the folder is no run, a file exists without `force`, or a file cannot be written.
     """
     place = _place(folder, out, [f"{table}.{form}" for table in TABLES], force=force)
     files = []
@@ -191,13 +192,13 @@ def export_tables(folder: Path, form: Format, out: Path | None = None, *, force:
 def export_log(
     folder: Path, out: Path | None = None, metric: str | None = None, *, force: bool = False
 ) -> ExportedFile:
-    """Write the histograms, of one metric alone if it is named. Raises UsageError as `export_tables` does."""
+    """Write the histograms, or only those of `metric`. Raise UsageError as `export_tables` does."""
     path = _place(folder, out, [LOG], force=force) / LOG
     return ExportedFile(path, _write(folder, path, partial(write_log, folder=folder, metric=metric)), "histograms")
 
 
 def _place(folder: Path, out: Path | None, names: Sequence[str], *, force: bool) -> Path:
-    """Create and check the folder to write to, before anything is written."""
+    """Create and check the output folder before anything is written."""
     run_folder.read_document(folder)
     place = out or folder / FOLDER
     if out is None and place.is_symlink():

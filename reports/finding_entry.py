@@ -1,4 +1,4 @@
-"""A metric of a candidate against its baseline, as compare.json and check.json have it."""
+"""The comparison of a metric between a candidate and its baseline, as an entry of compare.json and check.json."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from reports.wording.verdicts import as_share, figure, said
 
 
 class DifferenceEntry(ClosedJsonEntry, frozen=True):
-    """Candidate against baseline, with its bounds."""
+    """The difference of the candidate from the baseline, with its bounds."""
 
     scale: Annotated[Scale, about("ratio: candidate / baseline − 1; points: candidate − baseline, of shares")]
     confidence: Annotated[float, about("of each one-sided bound")]
@@ -42,14 +42,14 @@ class DifferenceEntry(ClosedJsonEntry, frozen=True):
 
 
 class CountsEntry(ClosedJsonEntry, frozen=True):
-    """A number of each target."""
+    """A count of each target."""
 
     baseline: Count
     candidate: Count
 
 
 class SharesEntry(ClosedJsonEntry, frozen=True):
-    """A share of each target; null of rates."""
+    """A share of each target; null for rates."""
 
     baseline: Rounded
     candidate: Rounded
@@ -86,7 +86,7 @@ class ComparisonEntry(MetricSpecEntry, frozen=True, forbid_unknown_fields=True):
 
 
 def entry_of(finding: MetricComparison) -> ComparisonEntry:
-    """Return a finding as documents have it."""
+    """Return a comparison as an entry of a document."""
     question, difference, verdict, shown = finding.question, finding.published, finding.verdict, None
     if difference:
         estimate, low, high = (math.nan if end is None else end for end in shares_of(difference))

@@ -1,4 +1,4 @@
-"""A finding in words: its values, its difference with the interval, its margin and its verdict; pure."""
+"""A metric comparison in words: its values, its difference with the interval, its margin, and its verdict. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ONE_IN = {0.5: "half of the", 0.75: "one in four", 0.9: "one in ten", 0.95: "one
 
 
 def which_turns(question: MetricSpec) -> tuple[str, bool]:
-    """one turn in twenty; half of the sessions: and whether that is several."""
+    """Return `one turn in twenty` or `half of the sessions`, and whether that is plural."""
     noun = CATALOGUE[question.metric].scope
     words = ONE_IN[question.p or 0.5]
     return (f"{words} {noun}s", True) if words.endswith("the") else (words.replace("one", f"one {noun}", 1), False)
@@ -34,18 +34,18 @@ BETWEEN_PEERS: dict[str, tuple[str, str]] = {
     "improved": ("faster", "better"),
     "not_regressed": ("not slower", "not worse"),
 }
-"""What a verdict is called between two services: of a latency, of every other metric."""
+"""The names of verdicts between two services: for a latency, and for every other metric."""
 
 
 def shown_verdict(name: str, metric: str, *, peers: bool) -> str:
-    """Return a verdict as screens show it: slower, not regressed. `peers`: as of `MetricComparison`."""
+    """Return the displayed name of a verdict, such as `slower` or `not regressed`. `peers`: see `MetricComparison`."""
     if not peers or name not in BETWEEN_PEERS:
         return name.replace("_", " ")
     return BETWEEN_PEERS[name][0 if verdicts.is_latency(metric) else 1]
 
 
 def size(d: float, finding: MetricComparison, *, longer: bool = False) -> str:
-    """65 % more, 4 % less, 2.7 points more: how far a difference of this d is. `longer`: of waits, 65 % longer."""
+    """Return the size of a difference d: `65 % more`, `4 % less`. `longer`: use `65 % longer` for times."""
     more, less = ("longer", "shorter") if longer and is_time(finding.question) else ("more", "less")
     word = more if d >= 0 else less
     if finding.question.scale != "ratio":
@@ -54,7 +54,10 @@ def size(d: float, finding: MetricComparison, *, longer: bool = False) -> str:
 
 
 def range_of(finding: MetricComparison, *, longer: bool = True) -> str:
-    """5 to 19 % longer; from 3 % shorter to 19 % longer; an open end is said as such. `longer`: of waits, not more."""
+    """Return the range of a difference, such as `5 to 19 % longer` or `from 3 % shorter to 19 % longer`.
+
+    An unbounded range is `anything`. `longer`: use longer and shorter, not more and less, for times.
+    """
     found, question = finding.difference, finding.question
     assert found is not None, "there is a difference"
     if not (math.isfinite(found.low) and math.isfinite(found.high)):
@@ -81,7 +84,7 @@ def figure_value(value: float, question: MetricSpec) -> str:
 
 
 def in_unit(question: MetricSpec, value: float) -> str:
-    """Return a value of a table in its unit: 640 ms, 1.20 %, 1.31 ×."""
+    """Return a value in its unit for a table, such as `640 ms`, `1.20 %`, or `1.31 ×`."""
     if math.isinf(value):
         return INFINITE
     if question.scale == "points":
@@ -90,7 +93,7 @@ def in_unit(question: MetricSpec, value: float) -> str:
 
 
 def is_time(question: MetricSpec) -> bool:
-    """Whether it is a time of which less is better."""
+    """Return whether the metric is a time and less is better."""
     return question.unit == "ms" and is_lower(question)
 
 
@@ -99,19 +102,19 @@ def is_lower(question: MetricSpec) -> bool:
 
 
 ROOM = 33
-"""Letters that fit below the name of a figure."""
+"""The maximum length of the text below the name of a metric."""
 UNJUDGED = "not evaluated"
 NOT_JUDGED = f"– {UNJUDGED}"
-"""In the place of a verdict, where figures may not be used."""
+"""The text in place of a verdict if values must not be used."""
 
 
 @dataclass(frozen=True)
 class FindingRow:
-    """One finding. `d`, `low`, `high` and `margin` are places on the axis: logs of a ratio, or percentage points.
+    """A comparison as a row. `d`, `low`, `high` and `margin` are axis positions: logs of a ratio, or percentage points.
 
-    `d` is NaN if there is no difference. `why`: why a verdict is inconclusive. `doubted`: provisional, because one
-    target drifts.
-    `within`: ` (slower, within 20 %)`, where "equivalent" alone would be read as no change. `known`: slower, or worse.
+    `d` is NaN if there is no difference. `why`: why a verdict is inconclusive. `doubted`: True if it is provisional
+    because one target drifted. `within`: ` (slower, within 20 %)` if "equivalent" alone could be read as no change.
+    `known`: slower, or worse.
     """
 
     name: str
@@ -137,44 +140,44 @@ class FindingRow:
 
     @property
     def beside(self) -> str:
-        """from the end of speech, not gated: what stands below the name where there is little room."""
+        """The text below the name if there is little room, such as `from end of speech, not gated`."""
         beside = ", ".join(filter(None, (self.which, "" if self.finding.question.primary else "not gated")))
         return beside if len(beside) <= ROOM else shortened(self.which, ROOM)
 
     @property
     def told(self) -> str:
-        """+65 % (+47 to +87 %)."""
+        """The difference with its interval, such as `+65 % (+47 to +87 %)`."""
         return f"{self.change} ({self.interval})" if self.interval else self.change
 
     @property
     def verdict(self) -> str:
-        """? inconclusive (Holm): the outcome with its sign; ≈ equivalent (provisional)."""
+        """The verdict with its sign, such as `? inconclusive (Holm)` or `≈ equivalent (provisional)`."""
         return f"{self.signed}{' (provisional)' if self.doubted else ''}"
 
     @property
     def signed(self) -> str:
-        """? inconclusive (Holm): the outcome with its sign, and not whether it is provisional."""
+        """The verdict with its sign, such as `? inconclusive (Holm)`, without `provisional`."""
         return NOT_JUDGED if self.outcome == UNJUDGED else f"{MARKS[self.verdict_name].glyph} {self.outcome}"
 
     @property
     def judged(self) -> str:
-        """✓ not regressed; ≈ equivalent (within 40 %)."""
+        """The verdict with the margin, such as `✓ not regressed` or `≈ equivalent (within 40 %)`."""
         return self.verdict + self.within
 
     @property
     def short(self) -> str:
-        """The same beside an axis that says the unit of points, or of slopes."""
+        """The difference with its interval next to an axis that contains the unit of points or of slopes."""
         return self.told.replace(f"{NBSP}points", "").replace(f"{NBSP}{SLOPE}", "")
 
     @property
     def measured(self) -> str:
-        """1,600 → 2,640 ms; empty where there is no difference."""
+        """The values, such as `1,600 → 2,640 ms`; "" if there is no difference."""
         base, candidate = self.values
         return "" if {base, candidate} <= {NONE, NOTHING} else f"{base} → {with_unit(candidate, self.unit)}"
 
 
 def row(finding: MetricComparison, colour: int, *, usable: bool = True) -> FindingRow:
-    """A finding in words. `colour`: the candidate's place among the sides; one that is not `usable` has no verdict."""
+    """Return a comparison in words. `colour`: the candidate's number among the targets. `usable`: False: no verdict."""
     question, difference, few = finding.question, finding.published, finding.shortfall
     scale = 100.0 if question.scale == "points" else 1.0
     d, low, high = (difference.d, difference.low, difference.high) if difference else (math.nan,) * 3
@@ -183,7 +186,7 @@ def row(finding: MetricComparison, colour: int, *, usable: bool = True) -> Findi
     if found is not None:
         base_few, own_few = finding.shortfalls
         values = _value(found.baseline, base_few, question), _value(found.candidate, own_few, question)
-    # the bar lies beyond the margin, and the verdict is inconclusive all the same
+    # the interval is beyond the margin, but the verdict is inconclusive after Holm's correction
     holm = usable and found is not None and found.worse.low > 0 and verdict.reason == NOT_AFTER_HOLM
     name = verdict.name if usable else "inconclusive"
     value = as_share(found.d, found.scale) if found else None
@@ -194,7 +197,7 @@ def row(finding: MetricComparison, colour: int, *, usable: bool = True) -> Findi
     if found is not None:
         base_few, own_few = finding.shortfalls
         values = _value(found.baseline, base_few, question), _value(found.candidate, own_few, question)
-    # an arm drifts by itself in this figure; that two runs differ is said of all figures together
+    # drift of one target is a doubt about this metric; a difference of two runs is noted for all metrics together
     doubted = usable and verdict.provisional and found is not None and found.order is not None
     return FindingRow(
         name=question.name,
@@ -221,29 +224,29 @@ def row(finding: MetricComparison, colour: int, *, usable: bool = True) -> Findi
 
 
 def shares_of(found: Difference) -> list[float | None]:
-    """Return a difference and the ends of its interval as documents have them: 0.2 is +20 %; None if it has no end."""
+    """Return a difference and the ends of its interval as in documents: 0.2 is +20 %; None if unbounded."""
     return [as_share(d, found.scale, found.candidate) for d in (found.d, found.low, found.high)]
 
 
 def definition(metric: str) -> str:
-    """What a figure is, in the words of the catalogue; empty for an unknown one."""
+    """Return the definition of a metric from the catalogue; "" for an unknown metric."""
     known = CATALOGUE.get(metric) or RATES.get(metric)
     return known.sentence if known else ""
 
 
 def _value(value: float, few: Shortfall | None, question: MetricSpec) -> str:
-    if question.scale == "points":  # of too few turns 3 of 4
+    if question.scale == "points":  # with too few turns, such as 3 of 4
         return f"{round(value * few.there)} of {few.there}" if few else share(value)
     return NOTHING if few else INFINITE if value == math.inf else format_number(value)
 
 
 def with_unit(value: str, unit: str) -> str:
-    """A figure with its unit, which `∞` and `n/a` have not."""
+    """Return a value with its unit; `∞` and `n/a` have none."""
     return value if value in (INFINITE, NOTHING) else f"{value}{NBSP}{unit}".rstrip()
 
 
 def _place(question: MetricSpec, difference: Difference | None) -> float:
-    """How far the margin lies from "same". With `plus`, which counts at this baseline: both must be exceeded."""
+    """Return the axis position of the margin. `plus` is relative to this baseline; both must be exceeded."""
     margin = question.margin
     if question.scale == "points":
         return 100 * margin.points
@@ -254,7 +257,7 @@ def _place(question: MetricSpec, difference: Difference | None) -> float:
 
 
 def _why(finding: MetricComparison) -> str:
-    """slower; it takes about 370 pairs: what is known of an inconclusive figure, and what would settle it."""
+    """Return what is known of an inconclusive metric, and what would decide it: `slower; it takes about 370 pairs`."""
     verdict, needed = finding.verdict, finding.needed
     if verdict.name != "inconclusive":
         return ""

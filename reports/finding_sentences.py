@@ -1,7 +1,7 @@
-"""Findings in sentences, the same in every form; pure.
+"""Metric comparisons in sentences, the same in every form. Pure.
 
 Two services are slower or faster than each other; a candidate has regressed or improved against its baseline
-(`Finding.peers`).
+(`MetricComparison.peers`).
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from reports.wording import verdicts
 from reports.wording.verdicts import NOTHING, figure, share
 
 WORST: tuple[VerdictName, ...] = ("regressed", "inconclusive", "improved", "not_regressed", "equivalent")
-"""The order in which one verdict speaks for several primary metrics."""
+"""The verdicts by priority: the first one found is the verdict on several primary metrics."""
 VERBS: dict[VerdictName, str] = {"regressed": "regressed", "not_regressed": "has not regressed", "improved": "improved"}
-"""What a candidate did that has a baseline."""
+"""The verb for a candidate that has a baseline."""
 NO_PRIMARY = "There is no verdict, because no primary metric was asked for."
 HAPPENS = {"failure_rate": "fail or do not start", "throttle_rate": "are throttled", "stall_rate": "stall"}
 RUNS_DIFFER = (
@@ -40,7 +40,7 @@ RUNS_DIFFER = (
 
 
 def overall(primary: Sequence[MetricComparison]) -> VerdictName | None:
-    """Return the verdict on several primary metrics together; None if there is none."""
+    """Return the verdict on several primary metrics together; None if there are none."""
     found = {finding.verdict.name for finding in primary}
     return next((verdict for verdict in WORST if verdict in found), None)
 
@@ -58,23 +58,23 @@ def worst_first(primary: Sequence[MetricComparison]) -> list[tuple[VerdictName |
 
 
 def overall_shown(primary: Sequence[MetricComparison]) -> str:
-    """Return the verdict on several primary metrics as screens show it: slower, regressed; empty without any."""
+    """Return the displayed verdict on several primary metrics, such as `slower` or `regressed`; "" without any."""
     return shown(speaker(primary)) if primary else ""
 
 
 def shown(finding: MetricComparison) -> str:
-    """Return the finding's verdict as screens show it."""
+    """Return the displayed verdict of a comparison."""
     return shown_verdict(finding.verdict.name, finding.question.metric, peers=finding.peers)
 
 
 def answer(primary: Sequence[MetricComparison]) -> str:
-    """Return what primary metrics say together, in a sentence: of several candidates that of the worst."""
+    """Return the result of the primary metrics in a sentence; with several candidates, that of the worst."""
     verdict, mine = worst_first(primary)[0] if primary else (None, [])
     return NO_PRIMARY if verdict is None else _opening(verdict, speaker(mine), mine)
 
 
 def answer_details(primary: Sequence[MetricComparison], *, settle: bool = True) -> str:
-    """Return what follows `answer`: its confidence, and the others; if `settle`, how many sessions decide."""
+    """Return the text after `answer`: its confidence, and the other metrics; if `settle`, the sessions that decide."""
     if not primary:
         return ""
     (verdict, mine), *others = worst_first(primary)
@@ -87,7 +87,7 @@ def answer_details(primary: Sequence[MetricComparison], *, settle: bool = True) 
 
 
 def settling(inconclusive: Sequence[MetricComparison]) -> str:
-    """Return how many sessions decide all of these: the largest number, then each; or that no number would."""
+    """Return how many sessions would decide all of these: the largest number, then each; or that no number would."""
     finite = sorted((f for f in inconclusive if math.isfinite(f.needed)), key=lambda f: -f.needed)
     endless = [f for f in inconclusive if math.isinf(f.needed)]
     if any(f.verdict.provisional and f.difference and not f.difference.order for f in endless):
@@ -109,7 +109,7 @@ def settling(inconclusive: Sequence[MetricComparison]) -> str:
 
 
 def at_twice(measured: Sequence[MeasuredDifference], level: float = LEVEL) -> str:
-    """Return which primary verdicts would be others if runs differed twice as much as was assumed."""
+    """Return which primary verdicts would differ if the run-to-run variation were twice the assumed one."""
     primary = [(one, one.difference) for one in measured if one.question.primary and one.difference]
     doubled = [replace(one, difference=at_twice_the_spread(difference)) for one, difference in primary]
     both = (add_verdicts(some, "the baseline", level=level) for some in ([one for one, _ in primary], doubled))
@@ -122,14 +122,14 @@ def at_twice(measured: Sequence[MeasuredDifference], level: float = LEVEL) -> st
 
 
 def sentence(finding: MetricComparison) -> str:
-    """Return one finding in words, its verdict first."""
+    """Return one comparison in words, its verdict first."""
     verdict = finding.verdict.name
     rest = settling([finding]) if verdict == "inconclusive" and not finding.verdict.reason else _sure(finding)
     return " ".join(filter(None, (_opening(verdict, finding, [finding]), rest)))
 
 
 def _opening(verdict: VerdictName, finding: MetricComparison, primary: Sequence[MetricComparison]) -> str:
-    """`finding` speaks for all of `primary`."""
+    """Return the sentence with the verdict of `finding`, which represents all of `primary`."""
     found, name, label, base = row(finding, 1), figure(finding.question), finding.candidate, finding.baseline
     verb = f"is {shown(finding)} than {base}" if finding.peers else VERBS.get(verdict, "")
     if verdict == "regressed":
@@ -150,7 +150,7 @@ def _opening(verdict: VerdictName, finding: MetricComparison, primary: Sequence[
 
 
 def _change(finding: MetricComparison) -> str:
-    """Return `25 % shorter`."""
+    """Return the size of the difference, such as `25 % shorter`."""
     assert finding.difference is not None, "what has a known direction has a difference"
     return size(finding.difference.d, finding, longer=True)
 
@@ -182,7 +182,7 @@ def _inconclusive(finding: MetricComparison, primary: Sequence[MetricComparison]
 
 
 def _sure(finding: MetricComparison) -> str:
-    """Return how sure it is that a metric regressed."""
+    """Return the confidence in a regression and its minimum size."""
     found = finding.difference
     if found is None or finding.verdict.name != "regressed":
         return ""
@@ -210,7 +210,7 @@ def _now(finding: MetricComparison, more: str) -> str:
 
 
 def speaker(primary: Sequence[MetricComparison]) -> MetricComparison:
-    """Return the finding that speaks for several: of those with the worst verdict the farthest beyond its margin."""
+    """Return the comparison that represents several: the worst verdict, and the farthest beyond its margin."""
     verdict = overall(primary)
 
     def priority(one: MetricComparison) -> tuple[bool, bool, float]:
@@ -221,7 +221,7 @@ def speaker(primary: Sequence[MetricComparison]) -> MetricComparison:
 
 
 def _reach(finding: MetricComparison) -> float:
-    """Return how far the bound that decided, or an interim difference, lies from the margin, in margins."""
+    """Return how far the deciding bound (or an interim difference) is from the margin, in margins."""
     found, margin = finding.difference, finding.question.margin
     if found is None:
         return math.inf
@@ -233,7 +233,7 @@ def _reach(finding: MetricComparison) -> float:
 
 
 def _others(mine: Sequence[MetricComparison], spoken: MetricComparison) -> Iterable[str]:
-    """Yield the other primary metrics, verdict by verdict: Also regressed: ttfa p50 +57 %. Improved: …."""
+    """Yield the other primary metrics, verdict by verdict, such as `Also regressed: ttfa p50 +57 %.`"""
     for verdict in WORST:
         others = [finding for finding in mine if finding.verdict.name == verdict and finding is not spoken]
         for text in dict.fromkeys(map(shown, others)):
@@ -245,7 +245,7 @@ def _others(mine: Sequence[MetricComparison], spoken: MetricComparison) -> Itera
 
 
 def _undecided(finding: MetricComparison) -> str:
-    """Return `ttfa p95, 10 to 23 % longer (margin 20 %)`; of a rate of which none was seen, what it may still be."""
+    """Return `ttfa p95, 10 to 23 % longer (margin 20 %)`; for a rate without events, its possible values."""
     name, found, reason = figure(finding.question), finding.difference, finding.verdict.reason
     lead, rest = verdicts.parts(reason)
     if reason and reason.kind == "none_seen":

@@ -1,4 +1,4 @@
-"""How numbers are written (three digits, real minus signs, no-break spaces, UTC) and rounded (bins, ticks, axes)."""
+"""The format of numbers (three digits, real minus signs, no-break spaces, UTC), and rounding for bins and axes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NONE = "–"
 
 
 def format_number(value: float | None) -> str:
-    """1,960 · 0.8 · −12.3; an en dash for what is not known."""
+    """Return a number with three digits, such as 1,960, 0.8, or −12.3; an en dash if it is unknown."""
     if value is None or math.isnan(value):
         return NONE
     if math.isinf(value):
@@ -28,17 +28,17 @@ def format_number(value: float | None) -> str:
 
 
 def count(number: float) -> str:
-    """A count in full: 4,000."""
+    """Return a count with all digits, such as 4,000."""
     return f"{int(number):,}".replace("-", "−")
 
 
 def plural(number: int, noun: str, nouns: str = "") -> str:
-    """1 turn, 2 turns; `nouns`: where they are not spelt so."""
+    """Return a count with its noun, such as `1 turn` or `2 turns`. `nouns`: an irregular plural."""
     return f"{count(number)}{NBSP}{noun if number == 1 else nouns or f'{noun}s'}"
 
 
 def percent(part: float, whole: float) -> str:
-    """0.78 % of two counts, two digits below ten; a dash of nothing."""
+    """Return a share such as `0.78 %`, with two digits below ten; a dash if `whole` is 0."""
     if not whole or math.isnan(part):
         return NONE
     share = 100 * part / whole
@@ -46,25 +46,25 @@ def percent(part: float, whole: float) -> str:
 
 
 def change(ratio: float) -> str:
-    """How far a value lies from another, of which it is this multiple: +30 %, −4 %; 0 has no sign."""
+    """Return a ratio as a relative change, such as `+30 %` or `−4 %`; 0 has no sign."""
     share = round(100 * (ratio - 1))
     return f"{share:+,}{NBSP}%".replace("-", "−") if share else f"0{NBSP}%"
 
 
 def usd(value: float) -> str:
-    """An amount: 2.31 USD, 0.0058 USD; a dash where nothing has a price."""
+    """Return an amount, such as `2.31 USD` or `0.0058 USD`; a dash without a price."""
     return NONE if math.isnan(value) else f"{dollars(value)}{NBSP}USD"
 
 
 def ms(value: float) -> str:
-    """640 ms, 1.24 s: for axes, labels and single figures."""
+    """Return `640 ms` or `1.24 s`, for axes, labels, and single values."""
     if not math.isfinite(value):
         return format_number(value)
     return f"{format_number(value)}{NBSP}ms" if abs(value) < 999.5 else f"{format_number(value / 1000)}{NBSP}s"
 
 
 def format_ms_list(*values: float) -> list[str]:
-    """Several milliseconds of one sentence in one unit: 0.99 s and 1.07 s; ms where a second would be too coarse."""
+    """Return the durations of one sentence in one unit: `0.99 s` and `1.07 s`; ms if seconds would be too coarse."""
     if max(values, default=0) >= 999.5 and min(values) >= 95:
         return [
             f"{value / 1000:.2f}{NBSP}s" if value < 9995 else f"{format_number(value / 1000)}{NBSP}s"
@@ -74,13 +74,13 @@ def format_ms_list(*values: float) -> list[str]:
 
 
 def quantity(value: float) -> str:
-    """Bytes with the unit that suits them: 448 MB."""
+    """Return bytes with a suitable unit, such as `448 MB`."""
     size, name = byte_unit(value)
     return f"{format_number(value / size)}{NBSP}{name}"
 
 
 def format_duration(seconds: float) -> str:
-    """A length of time: 42 s, 20 min, 1 h 30 min."""
+    """Return a duration, such as `42 s`, `20 min`, or `1 h 30 min`."""
     if seconds < 99.5 and seconds != 60:
         return f"{format_number(round(seconds, 1) if seconds < 10 else round(seconds))}{NBSP}s"
     minutes = round(seconds / 60)
@@ -91,13 +91,13 @@ def format_duration(seconds: float) -> str:
 
 
 def format_utc(utc_ns: int) -> str:
-    """20 Nov 2026, 09:14 UTC."""
+    """Return a UTC time, such as `20 Nov 2026, 09:14 UTC`."""
     at = datetime.fromtimestamp(utc_ns / NS_PER_S, UTC)
     return f"{at.day} {at:%b %Y, %H:%M} UTC"
 
 
 def clock(seconds: float, *, long: bool) -> str:
-    """An instant of the run: 12.3 s, or 4:07 in a run of minutes."""
+    """Return an instant of the run: `12.3 s`, or `4:07` if `long`."""
     if not long:
         return f"{seconds:.1f}{NBSP}s"
     whole = int(seconds)
@@ -105,24 +105,23 @@ def clock(seconds: float, *, long: bool) -> str:
 
 
 def instant(seconds: float, step_s: float) -> str:
-    """A tick of an axis of time: 0, 20 s, 2 min; 2:30 where its steps are no whole minutes."""
+    """Return a tick of a time axis: 0, 20 s, 2 min; 2:30 if the step is not a multiple of a minute."""
     if not seconds:
         return "0"
     return clock(seconds, long=True) if seconds >= 60 and step_s % 60 else format_duration(seconds)
 
 
 def join_words(words: list[str]) -> str:
-    """a, b and c."""
+    """Return `a, b and c`."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
 
 
 def capital(text: str) -> str:
-    """Return the text with a capital letter."""
     return f"{text[:1].upper()}{text[1:]}"
 
 
 def shortened(label: str, length: int = 18) -> str:
-    """A label that fits beside a figure. A variant's own name, behind the dot, is what tells it from others."""
+    """Return a label that fits next to a plot. Keep a variant's name after the dot, which identifies it."""
     if len(label) <= length:
         return label
     tail = label[label.index(".") :] if label.count(".") == 1 else ""
@@ -134,7 +133,7 @@ SECONDS = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600, 72
 
 
 def nice(value: float) -> float:
-    """The next of 1, 2, 2.5, 5 · 10^k that is not below the value."""
+    """Return the smallest of 1, 2, 2.5, 5 · 10^k that is not below the value."""
     if value <= 0:
         return 1.0
     base = 10.0 ** math.floor(math.log10(value))
@@ -142,18 +141,18 @@ def nice(value: float) -> float:
 
 
 def time_step(length_s: float, most: int) -> float:
-    """The smallest round number of seconds that gives at most so many steps."""
+    """Return the smallest round number of seconds that gives at most `most` steps."""
     return next((float(s) for s in SECONDS if length_s / s <= most), nice(length_s / most))
 
 
 def count_step(largest: float, most: int) -> int:
-    """The smallest round whole number of which at most so many steps reach a count: 1, 2, 5, 10, 20, 25, 50, 100 …"""
+    """Return the smallest round integer step (1, 2, 5, 10, 20, 25, …) that reaches `largest` in `most` steps."""
     step = nice(max(1.0, largest / most))
     return 5 if step == 2.5 else int(step)
 
 
 def log_range(values: Iterable[float]) -> tuple[float, float]:
-    """Ends for a logarithmic axis over the positive finite values, at least a factor of two apart."""
+    """Return ends for a logarithmic axis over the positive finite values, with a ratio of at least two."""
     kept = [value for value in values if 0 < value < math.inf]
     low, high = (min(kept), max(kept)) if kept else (1.0, 10.0)
     if high < 2 * low:
@@ -163,5 +162,5 @@ def log_range(values: Iterable[float]) -> tuple[float, float]:
 
 
 def nines(p: float) -> float:
-    """0.9 → 1, 0.99 → 2, 0.999 → 3."""
+    """Return the number of nines: 0.9 → 1, 0.99 → 2, 0.999 → 3."""
     return -math.log10(1 - p)

@@ -1,4 +1,4 @@
-"""Frames of figures: a column has its dtype whatever the rows hold, so that files of several frames fit together."""
+"""Frames of values: a column always has the same dtype, so that files of several frames fit together."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ import numpy.typing as npt
 import pandas as pd
 
 TEXT, COUNT, NUMBER, FLAG = "string[pyarrow]", "Int64", "float64", "bool"
-"""The dtypes of texts, whole numbers and numbers that may be missing, and of what is true or false."""
+"""The dtypes of texts, of integers and floats that may be missing, and of booleans."""
 Dtypes = Mapping[str, Any]
 """The columns of a frame, in their order, with their dtypes."""
 
 
 def dtypes_of(*parts: tuple[str, Sequence[str]]) -> dict[str, str]:
-    """Columns by their dtype: (dtype, columns) for each stretch of columns of one dtype."""
+    """Return columns with their dtypes, given as (dtype, columns) for each group of consecutive columns."""
     return {name: dtype for dtype, names in parts for name in names}
 
 
 def frame_of(rows: Sequence[Mapping[str, Any]], dtypes: Dtypes) -> pd.DataFrame:
-    """A row for each of these; a column that a row does not name is missing there."""
+    """Return a frame with these rows; a column that a row does not contain is missing there."""
     columns = {name: pd.array([row.get(name) for row in rows], dtype=dtype) for name, dtype in dtypes.items()}
     return pd.DataFrame(columns, copy=False)
 
 
 USE = dtypes_of((FLAG, ("published", "usable")), (TEXT, ("reason",)))
-"""What every frame says of a value: whether there is one, whether it may be used, and why not."""
+"""The columns of every frame about a value: whether there is one, whether it may be used, and why not."""
 
 
 def use(*missing: str, published: bool, invalid: str = "") -> dict[str, Any]:
-    """The columns of USE. `missing`: why there is no value; `invalid`: why one may not be used."""
+    """Return the columns of USE. `missing`: why there is no value; `invalid`: why it may not be used."""
     reason = "; ".join(filter(None, (*missing, invalid)))
     return {"published": published, "usable": published and not invalid, "reason": reason}
 
@@ -44,7 +44,7 @@ def by_label(labels: Any, value: Callable[[str], Any], missing: object, dtype: t
 
 
 def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return the rows of frames of the same columns. `pd.concat` alone makes texts of categoricals that differ."""
+    """Return the rows of frames with the same columns. `pd.concat` alone turns differing categoricals into texts."""
     kinds: dict[str, pd.CategoricalDtype] = {}
     for name in map(str, frames[0].select_dtypes("category")):
         several = [frame.dtypes[name] for frame in frames]

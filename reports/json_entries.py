@@ -1,11 +1,11 @@
-"""Documents for programs: a type says what stands in one, and both its JSON and its JSON Schema are made from it.
+"""Documents for programs: both the JSON and the JSON Schema of a document are made from its type.
 
-    class Row(Record):
+    class Row(JsonEntry):
         target: str
         failed: Count = field(name="turns_failed")      # the attribute `failed`, under another key
         usd_per_turn: Rounded
 
-NaN and infinity are written as null, here alone. `optional_keys` makes the type of a reader that skips missing keys.
+NaN and infinity are written as null, only here. `optional_keys` makes the type for a reader that skips missing keys.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DIGITS = 6
 
 
 def about(description: str) -> msgspec.Meta:
-    """What a schema says of a field: Annotated[Rounded, about("null where the interval is open")]."""
+    """Return the description of a field for the schema: Annotated[Rounded, about("null if it is unbounded")]."""
     return msgspec.Meta(description=description)
 
 
@@ -45,37 +45,37 @@ if TYPE_CHECKING:
 else:
 
     class Number(float):
-        """A number as it is; null where it is NaN or infinite."""
+        """An unrounded number; null if it is NaN or infinite."""
 
     class Rounded(float):
-        """A figure in six digits; null where it is NaN or infinite."""
+        """A value in six digits; null if it is NaN or infinite."""
 
     class Known(str):
-        """Text; null where it is empty."""
+        """A text; null if it is empty."""
 
         __slots__ = ()
 
     class Positive(int):
-        """A count; null where it is 0."""
+        """A count; null if it is 0."""
 
         __slots__ = ()
 
 
 ABSENT: dict[type, object] = {Number: math.nan, Rounded: math.nan, Known: "", Positive: 0}
-"""What null stands for."""
+"""The value for null, by type."""
 Read = TypeVar("Read", bound=msgspec.Struct)
 
 
 class JsonEntry(msgspec.Struct, frozen=True):
-    """An object with a key for each field. Later versions may add some: readers skip them."""
+    """An object with a key for each field. Later versions may add keys, which readers skip."""
 
 
 class ClosedJsonEntry(JsonEntry, frozen=True, forbid_unknown_fields=True):
-    """The same, with no other keys."""
+    """An object with a key for each field and no other keys."""
 
 
 def to_json_data(document: JsonEntry) -> dict[str, Any]:
-    """Return a document as lists, dictionaries, strings and numbers. Raises ValidationError if a type is wrong."""
+    """Return a document as lists, dictionaries, strings, and numbers. Raise ValidationError if a type is wrong."""
     plain = msgspec.to_builtins(document, enc_hook=_builtin)
     try:
         return _through_json(plain, type(document))
@@ -90,7 +90,7 @@ def _through_json(plain: Any, kind: type[JsonEntry]) -> dict[str, Any]:
 
 
 def _unicode(value: Any) -> Any:
-    r"""Return the same with `\udcff` for a byte that is not UTF-8: the name of a file may hold any."""
+    r"""Return the value with `\udcff` (a byte that is not UTF-8) escaped: file names may contain any byte."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):
@@ -99,12 +99,12 @@ def _unicode(value: Any) -> Any:
 
 
 def read_document(data: bytes, kind: type[Read]) -> Read:
-    """Read a document of this type, or of one with some of its fields; null is no value. Raises JsonError."""
+    """Read a document of this type, or of one with some of its fields; null is missing. Raise JsonError if invalid."""
     return cast("Read", read_json(data, kind, made=_made))
 
 
 def entries_of(data: Sequence[Mapping[str, Any]], kind: type[Read]) -> list[Read]:
-    """Return objects of a document that was read, as records. Raises ValidationError if a type is wrong."""
+    """Return objects of a read document as entries. Raise ValidationError if a type is wrong."""
     return msgspec.convert(data, list[kind], dec_hook=_made)  # type: ignore[valid-type]
 
 
@@ -113,25 +113,25 @@ def _made(kind: type, value: Any) -> Any:
 
 
 def text_of(data: dict[str, Any]) -> str:
-    """A document as its file has it."""
-    # indented by msgspec, for json indents in Python: five times as long
+    """Return the text of a document for its file."""
+    # msgspec indents, because json indents in Python, which takes five times as long
     return msgspec.json.format(json.dumps(data, ensure_ascii=False, allow_nan=False), indent=2) + "\n"
 
 
 def schema_of(kind: Any, name: str, title: str) -> dict[str, Any]:
-    """The JSON Schema of a document of this type, as its file has it."""
+    """Return the JSON Schema of a document of this type."""
     return {"$schema": DRAFT, "$id": f"rtbench:{name}", "title": title} | msgspec.json.schema(kind, schema_hook=_schema)
 
 
 def _builtin(value: Any) -> Any:
-    """Text, numbers and arrays of numpy, or of the types above, as Python's own."""
+    """Return texts, numbers, and arrays of numpy or of the types above as Python's own types."""
     if isinstance(value, str | float | int):
         return next(plain(value) for plain in (str, float, int) if isinstance(value, plain))
     return value.tolist()
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has for a value of the types above."""
+    """Return the JSON value for a value of the types above."""
     if isinstance(value, Known):
         return str(value) or None
     if isinstance(value, Positive):
@@ -146,7 +146,7 @@ def _schema(kind: type) -> dict[str, Any]:
 
 
 def optional_keys(kind: Any) -> Any:
-    """Return the type of the same values, where a key may be missing, and one that is not required may be null."""
+    """Return the type of the same values with optional keys; a key that is not required may also be null."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin is NotRequired:
         return optional_keys(inner[0])

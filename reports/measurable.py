@@ -1,4 +1,4 @@
-"""Refuses thresholds that no run of these scripts can meet, by what `bench.load.planning.lacking` says; pure."""
+"""The rejection of thresholds that no run of these scripts can meet, by `bench.load.planning.lacking`. Pure."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from reports.thresholds import GATED, Threshold, near, quoted
 
 
 def refuse_unmeasurable(threshold: Threshold, scripts: Sequence[Mapping[str, Any] | None], named: str = "") -> None:
-    """Raise UsageError for a threshold that no turn or session of these scripts can be judged by."""
+    """Raise UsageError for a threshold by which no turn or session of these scripts can be judged."""
     known = [script for script in scripts if script is not None]
     if len(known) < len(scripts) or not known:
         return
     written = named or threshold.written
     several = len({script["name"] for script in known}) > 1
-    rows = [  # with the step as reports call it: with the name of its script if there are several
+    rows = [  # with the names of steps in reports: if there are several scripts, with the name of the script
         (f"{script['name']}: {turn['step']}" if several else str(turn["step"]), turn["lacks"])
         for script in known
         for turn in script["turns"]
@@ -44,7 +44,7 @@ def refuse_unmeasurable(threshold: Threshold, scripts: Sequence[Mapping[str, Any
 
 
 def refuse_unknown_step(threshold: Threshold, steps: Sequence[str], written: str) -> None:
-    """Raise UsageError for a threshold of a step that is none of these."""
+    """Raise UsageError for a threshold on a step that is not among these."""
     if threshold.step and threshold.step not in steps:
         named = f"{quoted(threshold.step)}{near(threshold.step, steps)}"
         raise UsageError(f"{written}: there is no step {named} these are: {', '.join(steps)}")

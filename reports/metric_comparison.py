@@ -1,4 +1,7 @@
-"""A figure of a candidate against a baseline's, measured, then judged: the same in compare, check and decide; pure."""
+"""A metric of a candidate against its baseline, first measured, then judged. Pure.
+
+compare, check, and interim analyses use the same.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +20,18 @@ from reports.statistics.verdicts import BECAUSE_OF, NOT_AFTER_HOLM, Inconclusive
 
 @dataclass(frozen=True)
 class MeasuredDifference:
-    """A figure of both targets, the baseline first, of which nothing is said yet."""
+    """A metric of both targets, the baseline first, without a verdict."""
 
     question: MetricSpec
     candidate: str
     difference: Difference | None
-    """None if a target has no such figure, or it is uncertain in a run"""
+    """None if a target has no such value, or it is uncertain in a run."""
     arms: tuple[TargetCounts, TargetCounts]
     inexact: str = ""
     unit: Literal["session", "pair"] = "session"
 
     def floor(self, baseline: str) -> InconclusiveReason | None:
-        """Why it decides nothing, where there is too little of it, or the baseline is 0, so there is no ratio."""
+        """Return why it cannot be decided: too few turns, an uncertain metric, or a baseline of 0 without a ratio."""
         if self.inexact:
             return InconclusiveReason("uncertain", text=self.inexact)
         names = [baseline, self.candidate]
@@ -43,25 +46,25 @@ class MeasuredDifference:
 ExitStatus = Literal[0, 1, 3, 4]
 Result = Literal["pass", "fail", "inconclusive", "not_evaluated"]
 RESULT_OF_STATUS: dict[ExitStatus, Result] = {0: "pass", 1: "fail", 3: "inconclusive", 4: "not_evaluated"}
-"""The result that each exit status of a verdict stands for."""
+"""The result for each exit status of a verdict."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MetricComparison(MeasuredDifference):
-    """The answer to one question about one candidate."""
+    """The comparison of one metric of one candidate, with its verdict."""
 
     verdict: Verdict
     look: int | None = None
-    """the interim analysis that decided it, from 1"""
+    """The interim analysis that decided it, from 1."""
     corrected: float = math.nan
-    """of an interim analysis: the difference without what stopping early adds to it"""
+    """For an interim analysis: the difference without the bias of stopping early."""
     baseline: str = "the baseline"
     peers: bool = False
-    """whether two services are compared, neither the other's baseline: slower and faster, not regressed and improved"""
+    """True if two services are compared and neither is the other's baseline: slower and faster, not regressed."""
 
     @property
     def known(self) -> Literal["worse", "better", ""]:
-        """On which side of "same" the whole interval lies, whatever the margin; nothing where too little was seen."""
+        """The direction of the whole interval, regardless of the margin; "" if it contains 0 or data are too few."""
         found = self.difference
         if found is None or self.verdict.reason not in (None, NOT_AFTER_HOLM, *BECAUSE_OF.values()):
             return ""
@@ -71,7 +74,7 @@ class MetricComparison(MeasuredDifference):
 
     @property
     def needed(self) -> float:
-        """About how many sessions of each arm, or pairs, would settle it; inf if none would, NaN if it is settled."""
+        """The sessions per target, or pairs, that would decide it, approximately; inf if none would, NaN if decided."""
         verdict, reason = self.verdict, self.verdict.reason
         if verdict.name != "inconclusive":
             return math.nan
@@ -86,7 +89,7 @@ class MetricComparison(MeasuredDifference):
 
     @property
     def turns(self) -> tuple[int, int]:
-        """Of the baseline and of the candidate, as all such pairs."""
+        """The turns of the baseline and of the candidate, in this order as in all such pairs."""
         return self.arms[0].turns, self.arms[1].turns
 
     @property
@@ -103,7 +106,7 @@ class MetricComparison(MeasuredDifference):
 
     @property
     def shortfalls(self) -> tuple[Shortfall | None, Shortfall | None]:
-        """What either target has too few of for its value to be shown; nothing if it is decided all the same."""
+        """The shortfalls that prevent showing each target's value; None if there is none, or the metric is decided."""
         if self.difference is None or self.verdict.name != "inconclusive":
             return None, None
         statistic, metric = self.question.statistic, self.question.metric
@@ -112,19 +115,19 @@ class MetricComparison(MeasuredDifference):
 
     @property
     def shortfall(self) -> Shortfall | None:
-        """That of the target that has less of what it needs."""
+        """The shortfall of the target that has the smaller share of what it needs."""
         return min(filter(None, self.shortfalls), key=lambda one: one.there / one.needs, default=None)
 
     @property
     def published(self) -> Difference | None:
-        """The difference; None as well if a value may not be shown."""
+        """The difference; None also if a value may not be shown."""
         return None if self.shortfall else self.difference
 
 
 def add_verdicts(
     measured: Sequence[MeasuredDifference], baseline: str, *, level: float = LEVEL
 ) -> list[MetricComparison]:
-    """Return each with its verdict, by Holm's correction over the primary ones. `baseline`: its name in reasons."""
+    """Return each with its verdict, with Holm's correction over the primary ones. `baseline`: its name in reasons."""
     judged = verdicts(
         [one.difference for one in measured],
         [one.question.primary for one in measured],
@@ -141,5 +144,5 @@ def add_verdicts(
 
 
 def provisional(finding: MetricComparison) -> MetricComparison:
-    """The same, where something was assumed that more runs would tell."""
+    """Return the comparison as provisional: it rests on an assumption that more runs would test."""
     return replace(finding, verdict=replace(finding.verdict, provisional=True))

@@ -1,4 +1,4 @@
-"""What is asked of a target: a statistic of a metric, of which turns, with which margin; pure."""
+"""The specification of a compared value: a statistic of a metric, for which turns, with which margin. Pure."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ NO_MARGIN = Margin()
 
 
 class Source(Protocol):
-    """The turns of one target, by cluster: its sessions, or pairs of sessions."""
+    """The turns of one target by cluster: its sessions, or pairs of sessions."""
 
     @property
     def sessions(self) -> int:
-        """How many clusters there are."""
+        """The number of clusters."""
 
     @property
     def paired(self) -> bool:
-        """Whether they are pairs."""
+        """True if the clusters are pairs."""
 
     @property
     def step_names(self) -> list[str]: ...
 
     def sample(self, question: MetricSpec) -> Sample:
-        """Return the values of a metric, failed turns as +inf."""
+        """Return the values of a metric, with failed turns as +inf."""
 
     def totals(self, question: MetricSpec) -> PerCluster:
         """Return the sum of the values of a metric and their number, by cluster."""
@@ -55,11 +55,11 @@ class Source(Protocol):
         """Return the events and the trials of a rate, by cluster."""
 
     def worst_bound(self, question: MetricSpec) -> float:
-        """Return how far a value of a metric is off at most; inf if that is not known."""
+        """Return the maximum error of a value of a metric; inf if it is unknown."""
 
 
 class Sources(Protocol):
-    """A baseline and a candidate, clustered alike."""
+    """A baseline and a candidate with the same kind of clusters."""
 
     @property
     def base(self) -> Source: ...
@@ -72,45 +72,45 @@ class Sources(Protocol):
 
 
 class MeasuredDifferences(NamedTuple):
-    """What a comparison finds of some questions of one statistic and metric."""
+    """The result of a comparison for some specs of one statistic and metric."""
 
     counts: tuple[TargetCounts, TargetCounts]
     differences: Sequence[Difference | None]
-    """one for each question; None where a target has no such value"""
+    """One for each spec; None if a target has no such value."""
 
 
 class StoredComparison(NamedTuple):
-    """What a comparison with stored runs finds. `runs`: how many of them have the value."""
+    """The result of a comparison with stored runs. `runs`: the number of stored runs that have the value."""
 
     runs: int
     counts: tuple[TargetCounts, TargetCounts]
-    """of the stored runs the smallest numbers, which say whether they suffice"""
+    """For the stored runs the smallest numbers, which show whether they are enough."""
     difference: Difference | None
 
 
 class Statistic(ABC):
-    """What is computed of a metric, a class each: how it is named, measured, limited, compared, and stored.
+    """A statistic of a metric: how it is named, measured, limited, compared, and stored; a class for each kind.
 
-    What it cannot do raises UsageError that says what to do.
+    A method raises UsageError with a remedy if the statistic does not support it.
     """
 
     kind: ClassVar[str]
     per_stratum: ClassVar[bool] = False
-    """whether it is computed of each stratum by itself if turns have several"""
+    """True if it is computed separately for each stratum when turns have several."""
 
     @property
     def p(self) -> float | None:
-        """Which quantile it is; None if it is none."""
+        """The level of the quantile; None if the statistic is no quantile."""
         return None
 
     @property
     def aggregate(self) -> str:
-        """How a threshold writes it: p(95), rate, avg."""
+        """The text of the statistic in a threshold: p(95), rate, avg."""
         return self.kind
 
     @classmethod
     def aggregates(cls, unit: str) -> tuple[str, ...]:
-        """Return how a threshold on a metric of this unit may write it; nothing if no threshold may."""
+        """Return the texts of the statistic in thresholds on a metric of this unit; () if it cannot be a threshold."""
         return ()
 
     @classmethod
@@ -120,26 +120,26 @@ class Statistic(ABC):
 
     @abstractmethod
     def title(self, metric: str) -> str:
-        """Return the name of the statistic of a metric: ttfa p95."""
+        """Return the name of the statistic of a metric, such as `ttfa p95`."""
 
     def unit(self, metric: str) -> str:
         return CATALOGUE[metric].unit
 
     def shown_unit(self, metric: str) -> str:
-        """Return its unit as people read it."""
+        """Return its displayed unit."""
         return self.unit(metric)
 
     def better(self, metric: str) -> Direction:
-        """Return which way is better, if any."""
+        """Return the better direction, if any."""
         return CATALOGUE[metric].better
 
     def scale(self, metric: str) -> Scale:
-        """Return how its differences are shown."""
+        """Return the scale of its differences."""
         return "slope" if CATALOGUE[metric].unit == SLOPE else "ratio"
 
     @abstractmethod
     def counts(self, source: Source, question: MetricSpec) -> TargetCounts:
-        """Return how many turns and sessions of a target it is of."""
+        """Return the numbers of turns and sessions of a target behind it."""
 
     @abstractmethod
     def value(self, source: Source, question: MetricSpec) -> float:
@@ -147,16 +147,16 @@ class Statistic(ABC):
 
     @abstractmethod
     def compare(self, both: Sources, group: Sequence[MetricSpec], how: Inference) -> MeasuredDifferences:
-        """Compare a candidate with its baseline. `group`: questions that differ in p and margin alone."""
+        """Compare a candidate with its baseline. `group`: specs that differ only in p and margin."""
 
     def shortfall(self, metric: str, turns: int, sessions: int) -> Shortfall | None:
-        """Return what there is too little of for its value to be shown."""
+        """Return the shortfall that prevents showing its value."""
         return None
 
     def nothing_seen(
         self, question: MetricSpec, found: Difference, candidate: TargetCounts
     ) -> InconclusiveReason | None:
-        """Return why a comparison is inconclusive if the candidate had none of the events that are counted."""
+        """Return why a comparison is inconclusive if the candidate had no counted event."""
         return None
 
     def estimate(self, source: Source, question: MetricSpec) -> ThresholdEstimate:
@@ -164,33 +164,33 @@ class Statistic(ABC):
         raise UsageError(f"{question.name} has no limit: compare it with a baseline")
 
     def explain_limit(self, question: MetricSpec, found: ThresholdEstimate, limit: float) -> InconclusiveReason | None:
-        """Return why a limit within the bounds is inconclusive, if there is more to say than that."""
+        """Return a more specific reason why a limit within the bounds is inconclusive, if there is one."""
         return None
 
     def worst_bound(self, source: Source, question: MetricSpec) -> float:
-        """Return how far its value is off at most; inf if that is not known."""
+        """Return the maximum error of its value; inf if it is unknown."""
         return math.inf
 
     def default_margin(self, metric: str) -> Margin:
-        """Return how much worse is accepted if nobody says it."""
+        """Return the default margin."""
         raise UsageError(f"a {self.kind} has no sample size to plan for: plan for a quantile, such as p50")
 
     def sessions_to_pass(self, margin: Margin, error: float) -> int | None:
-        """Return the sessions that it takes to pass even if nothing fails; None if no number does."""
+        """Return the sessions needed to pass if no turn fails; None if no number is enough."""
         return 0
 
     def min_sessions(self, source: Source, question: MetricSpec) -> int:
-        """Return the sessions like these that it takes to decide anything."""
+        """Return the minimum number of sessions like these for a decision."""
         return pairs_needed(None, 1.0)
 
     def pilot(self, sources: Sequence[Source], question: MetricSpec, effect: float, rng: np.random.Generator) -> Pilot:
-        """Return what a pilot run, of one target or of two in pairs, says of the error of a difference."""
+        """Return the error of a difference estimated from a pilot run, of one target or of two in pairs."""
         raise UsageError(f"a {self.kind} has no sample size to plan for: plan for a quantile, such as p50")
 
     def interim(
         self, both: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
     ) -> list[InterimStatistic]:
-        """Return what an interim analysis sees. `error`: of the tests of drift; the others are as in `compare`."""
+        """Return the statistics of an interim analysis. `error`: of the drift tests; others are as in `compare`."""
         names = ", ".join(one.name for one in group)
         raise UsageError(f"{names} cannot be tested at an interim analysis: use rtbench compare")
 
@@ -203,7 +203,7 @@ class Statistic(ABC):
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """A statistic of a metric. `stratum`: None for all there is; `step`: empty for all."""
+    """A statistic of a metric. `stratum`: None for all turns; `step`: "" for all steps."""
 
     metric: str
     statistic: Statistic
@@ -222,7 +222,7 @@ class MetricSpec:
 
     @property
     def name(self) -> str:
-        """ttfa p95, failure_rate, audio_speed mean."""
+        """The name, such as `ttfa p95`, `failure_rate`, or `audio_speed mean`."""
         return self.statistic.title(f"{self.metric} {self.step}".rstrip())
 
     @property
@@ -243,12 +243,12 @@ class MetricSpec:
 
     @property
     def asked(self) -> tuple[str, str, float | None, str, str]:
-        """What an `MetricSpecEntry` begins with."""
+        """The first fields of a `MetricSpecEntry`."""
         return (self.metric, self.kind, self.p, *(self.stratum or NO_STRATUM))
 
 
 def by_sample(questions: Iterable[MetricSpec]) -> list[list[MetricSpec]]:
-    """Group questions that need the same sample."""
+    """Group specs that need the same sample."""
     groups: dict[tuple[object, ...], list[MetricSpec]] = {}
     for one in questions:
         groups.setdefault((one.kind, one.metric, one.stratum, one.step), []).append(one)
@@ -256,7 +256,7 @@ def by_sample(questions: Iterable[MetricSpec]) -> list[list[MetricSpec]]:
 
 
 class MetricSpecEntry(JsonEntry, frozen=True):
-    """Which statistic of which metric and turns a value is."""
+    """The statistic, the metric, and the turns of a value."""
 
     metric: str
     kind: Annotated[str, about("quantile, mean, rate, or typical_change")]
@@ -266,7 +266,7 @@ class MetricSpecEntry(JsonEntry, frozen=True):
 
 
 def better_of(question: MetricSpec) -> Better:
-    """Which way is better. Raises UsageError for a metric of which neither more nor less is."""
+    """Return the better direction. Raise UsageError for a metric without one."""
     if question.better == "neither":
         raise UsageError(f"{question.metric} cannot be compared: neither more nor less of it is better")
     return question.better

@@ -1,4 +1,4 @@
-"""A frame as a notebook shows it: a headline and a small table, by the macros that render pages."""
+"""A frame in a notebook: a headline and a small table, by the macros that render pages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_ROWS = 24
 
 
 def frame_html(headline: str, frame: pd.DataFrame, columns: Sequence[str], notes: Sequence[str] = ()) -> str:
-    """The first rows of these columns, without columns that are empty."""
+    """Return the first rows of these columns as HTML, without empty columns."""
     shown = frame[list(columns)].head(MAX_ROWS)
     shown = shown.loc[:, [bool((column.notna() & (column != "")).any()) for _, column in shown.items()]]
     texts = [not pd.api.types.is_numeric_dtype(column.dtype) for _, column in shown.items()]

@@ -1,4 +1,4 @@
-"""Shares of turns, or of words: what each counts, and which way is better; pure."""
+"""Shares of turns, or of words: what each counts, and its better direction. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.metrics import Better
 
 @dataclass(frozen=True)
 class RateMetric:
-    """A share of turns, by a `column` that is null of others; of `words`, if `column` counts their errors."""
+    """A share of turns. `column`: null for turns that do not count; with `words`, it is the number of word errors."""
 
     name: str
     sentence: str
@@ -20,7 +20,7 @@ class RateMetric:
 
     @property
     def trials(self) -> Literal["turns", "words"]:
-        """What it is a share of: turns, or words."""
+        """The unit of the denominator: turns, or words."""
         return "words" if self.words else "turns"
 
 
@@ -58,7 +58,7 @@ RATES = {rate.name: rate for rate in (
         "Word errors of replies, by their transcripts or texts, of the words that they should say.",
         "lower", "reply_word_errors", "reply_words"),
 )}  # fmt: skip
-"""Shares of turns, by name; the other names are those of `bench.metrics`."""
+"""The shares of turns, by name; the names without a column are those of `bench.metrics`."""
 OF_COLUMNS = tuple(rate for rate in RATES.values() if rate.column)
 TRIALS = 10
-"""Of fewer turns, or words, a rate is no figure, but two counts."""
+"""The minimum number of turns or words for a rate; with fewer, only the two counts are shown."""

@@ -1,10 +1,10 @@
-"""Read a run folder: rows as pandas frames with their metrics derived, histograms, the run's document.
+"""Run folders: rows as pandas frames with derived metrics, histograms, and the run's document.
 
-A run that ended is read from Parquet, one that was killed from its spool. A column has one dtype whatever the run
-holds: whole numbers `Int64`, flags `boolean`, measures `float64`, labels categoricals, ids of turns Arrow.
+A run that ended is read from Parquet, a killed one from its spool. A column always has the same dtype: integers
+`Int64`, flags `boolean`, metrics `float64`, labels categoricals, ids of turns Arrow.
 
-What reports need of a million turns fits in 120 MB: `load_for_report` keeps it in Arrow, in the fewest bytes that hold
-it, and `reports.turns` derives a metric when it is asked for.
+The data that reports need of a million turns fit in 120 MB: `load_for_report` keeps them in Arrow, in the narrowest
+types, and `reports.turns` derives a metric at its first use.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ REPORTED = (
     *("input_text_tokens", "input_audio_tokens", "input_image_tokens", "output_text_tokens", "output_audio_tokens"),
     *("input_cached_tokens", "input_cached_text_tokens", "input_cached_audio_tokens", "input_cached_image_tokens"),
 )
-"""Columns of a turn that a report needs, beside those of its metrics."""
+"""The columns of a turn that a report needs, in addition to those of its metrics."""
 UNREPORTED = {
     *("run_id", "scenario", "worker", "turns_planned", "turns_ended", "turns_succeeded", "variables_row"),
     *("events", "unknown_events", "service_errors", "timestamp_fallbacks", "close_code", "close_reason"),
@@ -66,28 +66,28 @@ OF_REPORTS: dict[TableName, list[str]] = {
     "sessions": [name for name in SCHEMAS["sessions"].names if name not in UNREPORTED],
 }
 OF_HOSTS = ("host", "timestamp_uncertainty_ns")
-"""Those of a turn that they read besides where several hosts recorded the run."""
+"""The further columns of a turn that a report needs if several hosts recorded the run."""
 FEW = 16
-"""Labels of a column whose categories are kept for other columns that have the same."""
+"""The maximum number of labels of a column for which the categories are cached for equal columns."""
 WIDTHS = tuple((2 ** (kind.bit_width - 1) - 1, kind) for kind in (pa.int8(), pa.int16(), pa.int32(), pa.int64()))
-"""The largest number that each type of whole numbers holds."""
+"""The largest number of each integer type."""
 CLASSES = pd.CategoricalDtype(["success", "failed", "unfinished"])
 
 RUN = optional_keys(RunDocument)
 INT64_MAX = 2**63 - 1
 TOGETHER = 8
-"""So many columns of a million turns are read at once."""
+"""The number of columns of a large table that are read at once."""
 Columns: TypeAlias = dict[str, Any]
-"""What pandas makes a frame of: an array of as many values for each name."""
+"""The data of a pandas frame: arrays of the same length, by name."""
 Convert: TypeAlias = Callable[[pa.ChunkedArray], Any]
 DTYPES: dict[pa.DataType, Any] = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 DTYPES |= {pa.string(): pd.ArrowDtype(pa.string())}
-"""What a column of Arrow becomes in pandas, whether or not any of its values is missing."""
+"""The pandas dtypes of Arrow types, with or without missing values."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RunFrames:
-    """A run as it was read. Frames have the columns of `bench.run.folder.SCHEMAS` and those that are derived here."""
+    """A loaded run. Frames have the columns of `bench.run.folder.SCHEMAS` and those that are derived here."""
 
     folder: Path
     metadata: dict[str, Any]
@@ -96,34 +96,34 @@ class RunFrames:
     seconds: pd.DataFrame
     histograms: Histograms
     finalized: bool
-    """read from Parquet; else from the spool of a run that is under way or was killed"""
+    """True if it was read from Parquet; False if from the spool of a run in progress or killed."""
 
     def __repr__(self) -> str:
-        """Run(runs/20261120T091400Z-voice_turns: 400 turns, 40 sessions)."""
+        """Return `Run(runs/20261120T091400Z-voice_turns: 400 turns, 40 sessions)`."""
         return f"Run({self.folder}: {len(self.turns):,} turns, {len(self.sessions):,} sessions)"
 
     @property
     def folder_name(self) -> str:
-        """The name of its folder as it is shown: whoever made the folder chose the name."""
+        """The displayed name of its folder, escaped because anyone may have chosen it."""
         return escape_control(self.folder.name)
 
     @cached_property
     def inexact(self) -> tuple[UncertainMetric, ...]:
-        """The metrics that are not exact in this run, target by target."""
+        """The metrics that are uncertain in this run, target by target."""
         return inexact_of(self.folder, self.metadata)
 
     @property
     def simulated(self) -> bool:
-        """Measured against `rtbench simulate`, by the document or by any row."""
+        """True if it was measured against `rtbench simulate`, by the document or by any row."""
         return bool(self.metadata.get("simulated")) or any(
             bool(frame["simulated"].eq(True).any()) for frame in (self.turns, self.sessions) if len(frame)
         )
 
 
 def load_frames(path: Path | str, *, all_columns: bool = True) -> RunFrames:
-    """Read a run without BOUNDS; of its turns only run_id and what any report needs if `all_columns` is False.
+    """Read a run without BOUNDS; if `all_columns` is False, of its turns only run_id and what reports need.
 
-    Raises UsageError if the folder is no run, or its files cannot be read.
+    Raise UsageError if the folder is no run, or its files cannot be read.
     """
 
     def turns(folder: Path, document: Mapping[str, Any]) -> pd.DataFrame:
@@ -135,9 +135,9 @@ def load_frames(path: Path | str, *, all_columns: bool = True) -> RunFrames:
 
 
 def load_for_report(path: Path) -> RunFrames:
-    """Read OF_REPORTS of a run: numbers of turns in the narrowest dtype, and no metrics (`Turns.value` derives them).
+    """Read OF_REPORTS of a run: numbers of turns in the narrowest dtype, without metrics.
 
-    Raises UsageError if the folder is no run, or its files cannot be read.
+    `TurnArrays.value` derives the metrics. Raise UsageError if the folder is no run, or its files cannot be read.
     """
 
     def turns(folder: Path, document: Mapping[str, Any]) -> pd.DataFrame:
@@ -150,12 +150,12 @@ def load_for_report(path: Path) -> RunFrames:
 
 
 def hosts_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The hosts that recorded a finalized run."""
+    """Return the hosts that recorded a finalized run."""
     return document.get("hosts") or []
 
 
 def bounds_of(run: RunFrames) -> pd.DataFrame:
-    """BOUNDS of each row of `run.turns`, with what names its turn. Raises UsageError where they cannot be read."""
+    """Return BOUNDS of each row of `run.turns`, with the keys of its turn. Raise UsageError if they cannot be read."""
     with _reading(run.folder):
         bounds = pd.DataFrame(_columns(run.folder, [*TURN_KEYS, *BOUNDS], _array), copy=False)
         if lost := run_folder.no_uncertainty(run.folder):
@@ -169,7 +169,7 @@ def bounds_of(run: RunFrames) -> pd.DataFrame:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Raises UsageError where what is read in it cannot be: the last of these where a name of a column is damaged."""
+    """Raise UsageError if files cannot be read in the block. UnicodeDecodeError: a column name is damaged."""
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -182,13 +182,13 @@ def _load(
     document = document_of(path)
     with _reading(path):
         turns = read_turns(path, document)
-        pa.default_memory_pool().release_unused()  # what reading took besides, some 200 MB of a million turns
+        pa.default_memory_pool().release_unused()  # other memory of the reading, about 200 MB for a million turns
         sessions = session_frame(_table(path, "sessions", of_sessions))
         seconds = second_frame(_table(path, "seconds"))
     pa.default_memory_pool().release_unused()
     ids, of_turns = (frame["session_id"].cat for frame in (sessions, turns))
     numbers = turns["turn"].to_numpy(dtype=np.float64, na_value=np.nan)
-    # of a session, or a turn of one, that has two rows both would count
+    # a session or turn with two rows would count twice
     if wrong := repeated(ids.codes.to_numpy(), ids.categories.__getitem__, of_turns.codes.to_numpy(), numbers):
         raise UsageError(f"{path} is damaged: {wrong}")
     closed = (path / "turns.parquet").exists()
@@ -196,7 +196,7 @@ def _load(
 
 
 def _table(path: Path, name: TableName, columns: list[str] | None = None) -> pa.Table:
-    """Return columns of a table, or all. Raise UsageError if one holds what no run's does."""
+    """Return columns of a table, or all. Raise UsageError if a column contains impossible values."""
     table = run_folder.read_table(path, name, columns, dictionaries=LABELS)
     if wrong := wrong_column(name, table):
         raise UsageError(f"{path} is damaged: {wrong}")
@@ -204,7 +204,7 @@ def _table(path: Path, name: TableName, columns: list[str] | None = None) -> pa.
 
 
 def document_of(path: Path) -> dict[str, Any]:
-    """What run.json of a folder says, every text as it may be shown. Raises UsageError where the folder is no run."""
+    """Return run.json of a folder, with every text escaped for display. Raise UsageError if the folder is no run."""
     try:
         document: dict[str, Any] = _shown(run_folder.read_document(path))
         msgspec.convert(document, RUN)
@@ -214,7 +214,7 @@ def document_of(path: Path) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> Any:
-    """Whatever JSON holds, with every text in it as it may be shown. Raises ValidationError for what fits no column."""
+    """Return a JSON value with every text escaped for display. Raise ValidationError for integers beyond 64 bits."""
     if isinstance(value, dict):
         return {escape_control(key): _shown(part) for key, part in value.items()}
     if isinstance(value, list):
@@ -225,7 +225,10 @@ def _shown(value: Any) -> Any:
 
 
 def _columns(path: Path, names: list[str], converted: Convert) -> Columns:
-    """Read columns of the turns, of a large Parquet a few at a time for memory. A spool may grow: it is read once."""
+    """Return columns of the turns, read in groups from a large Parquet file to save memory.
+
+    A spool may grow, so all its columns are read together.
+    """
     parquet = path / "turns.parquet"
     size = TOGETHER if parquet.exists() and parquet.stat().st_size > run_folder.SMALL_BYTES else len(names)
     columns: Columns = {}
@@ -257,7 +260,7 @@ def _derived(stored: Columns) -> pd.DataFrame:
 
 
 def session_frame(table: pa.Table) -> pd.DataFrame:
-    """Add `start`, `measured`, `outcome_class`, `<metric>_ms`, and in bytes per second what each session carried."""
+    """Add `start`, `measured`, `outcome_class`, `<metric>_ms`, and each session's throughput in bytes per second."""
     columns = _arrays(table)
     known = {"start": _moments(columns["start_utc_ns"]), "measured": _measured(columns)}
     known |= {"outcome_class": _classes(columns)}
@@ -267,32 +270,32 @@ def session_frame(table: pa.Table) -> pd.DataFrame:
 
 
 def second_frame(table: pa.Table) -> pd.DataFrame:
-    """Seconds with `start` and `measured`."""
+    """Return the seconds with `start` and `measured`."""
     columns = _arrays(table)
     known = {"start": _moments(columns["second"] * NS_PER_S), "measured": _measured(columns)}
     return pd.DataFrame(columns | known, copy=False)
 
 
 def _moments(utc_ns: pd.arrays.IntegerArray) -> pd.DatetimeIndex:
-    """Nanoseconds since 1970 as `datetime64[ns, UTC]`, to the nanosecond."""
+    """Return nanoseconds since 1970 as `datetime64[ns, UTC]`, without rounding."""
     return pd.DatetimeIndex(utc_ns.to_numpy("M8[ns]", na_value=np.datetime64("NaT"))).tz_localize("UTC")
 
 
 def _measured(columns: Columns) -> npt.NDArray[np.bool_]:
-    """Which rows are of the measured phase: those of `metric`, and those without a phase."""
+    """Return whether each row is in the measured phase: `metric`, or no phase."""
     return by_label(columns["phase"], lambda name: name == MEASURED, True, np.bool_)
 
 
 def _classes(columns: Columns) -> pd.Categorical[Any]:
-    """The class of each outcome; a row without one did not end: censored."""
+    """Return the class of each outcome; a row without an outcome did not end and is unfinished."""
     code = {name: place for place, name in enumerate(CLASSES.categories)}
     codes = by_label(columns["outcome"], lambda name: code[outcome_class(name)], code["unfinished"], np.int8)
     return pd.Categorical.from_codes(codes, dtype=CLASSES, validate=False)
 
 
 def _array(column: pa.ChunkedArray) -> Any:
-    """A column that may miss any of its values, or of floats: its dtype depends on the column's type alone."""
-    if column.type == pa.int64() and not column.null_count:  # in a quarter of the time of what follows
+    """Return a column of integers, booleans, texts, or floats; its dtype depends only on the column's type."""
+    if column.type == pa.int64() and not column.null_count:  # takes a quarter of the time of the general case
         values = np.require(column.to_numpy(), requirements="W")
         return pd.arrays.IntegerArray(values, np.zeros(values.size, dtype=bool))
     dtype = DTYPES.get(column.type)
@@ -300,7 +303,7 @@ def _array(column: pa.ChunkedArray) -> Any:
 
 
 def _labels(column: pa.ChunkedArray) -> pd.Categorical[Any]:
-    """A categorical whose labels may be shown: what others said is among them."""
+    """Return a categorical with labels that are safe to display: some are texts of services."""
     encoded = (column if pa.types.is_dictionary(column.type) else column.dictionary_encode()).combine_chunks()
     labels, codes = encoded.dictionary, encoded.indices.fill_null(-1).to_numpy()
     kind = _few(tuple(labels.to_pylist())) if len(labels) <= FEW else _kind(labels)
@@ -312,12 +315,12 @@ def _labels(column: pa.ChunkedArray) -> pd.Categorical[Any]:
 
 @lru_cache(256)
 def _few(labels: tuple[str, ...]) -> pd.CategoricalDtype | None:
-    """Most columns of a run have one label or none, and those of the next run the same."""
+    """Return the dtype of few labels from a cache: most columns have one label or none, also in the next run."""
     return _kind(pa.array(labels, pa.string()))
 
 
 def _kind(labels: pa.Array) -> pd.CategoricalDtype | None:
-    """What a column of these labels is; None where one of them cannot be shown as it stands."""
+    """Return the dtype of a column with these labels; None if a label must be escaped for display."""
     if pc.any(pc.match_substring_regex(labels, SUSPECT)).as_py() and any(
         label != escape_control(label) for label in labels.to_pylist()
     ):
@@ -326,15 +329,13 @@ def _kind(labels: pa.Array) -> pd.CategoricalDtype | None:
 
 
 def _arrays(table: pa.Table, converted: Convert = _array) -> Columns:
-    """Return columns that repeat as categoricals, the others converted: twice as fast as `to_pandas` of small runs."""
+    """Return label columns as categoricals, and the others converted: twice as fast as `to_pandas` for small runs."""
     named = zip(table.column_names, table.columns, strict=True)
     return {name: _labels(column) if name in LABELS else converted(column) for name, column in named}
 
 
 def _narrow(column: pa.ChunkedArray) -> pd.arrays.ArrowExtensionArray:
-    """Return a column in Arrow, whole numbers in the first of WIDTHS that holds them all: 1 to 8 MB of a million; of a
-    column without values nothing.
-    """
+    """Return a column in Arrow, with integers in the narrowest type: 1 to 8 MB for a million, 0 if all are null."""
     if column.null_count == len(column):
         return pd.arrays.ArrowExtensionArray(pa.nulls(len(column)))
     if column.type != pa.int64():
@@ -345,7 +346,7 @@ def _narrow(column: pa.ChunkedArray) -> pd.arrays.ArrowExtensionArray:
 
 
 def read_histograms(path: Path, document: dict[str, Any]) -> Histograms:
-    """The final log, else what the workers have written so far; with what was counted beside them."""
+    """Return the final log, or what the workers have written so far, with the counts outside the histograms."""
     final = run_folder.histograms_path(path)
     if not final.exists():
         return all_histograms(run_folder.row_reader(path), parts(path))
@@ -356,7 +357,7 @@ def read_histograms(path: Path, document: dict[str, Any]) -> Histograms:
 
 
 def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """A few rows as they were stored, with NaN for whatever is missing in them."""
+    """Return a few rows as they were stored, with NaN for missing values."""
     columns = {str(name): pa.array(column.array, from_pandas=True).to_pylist() for name, column in rows.items()}
     return [
         {name: np.nan if value is None else value for name, value in zip(columns, row, strict=True)}
@@ -365,9 +366,9 @@ def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def response_ids(run: RunFrames, rows: Sequence[int]) -> list[str]:
-    """Return the service's ids of the responses of a few rows of `run.turns`; empty if there is none.
+    """Return the service's response ids of a few rows of `run.turns`; "" for a row without one.
 
-    A spool may have grown: there a row is found by its session and turn. Raises UsageError if they cannot be read.
+    A spool may have grown, so there a row is found by its session and turn. Raise UsageError if they cannot be read.
     """
     if run.finalized:
         with _reading(run.folder):
@@ -384,28 +385,28 @@ def response_ids(run: RunFrames, rows: Sequence[int]) -> list[str]:
 
 
 def sequence(frame: pd.DataFrame, name: str) -> list[str]:
-    """The labels of a categorical column in alphabetical order, those that occur."""
+    """Return the labels that occur in a categorical column, in alphabetical order."""
     column = frame[name]
     return sorted(str(label) for label in column.cat.categories[np.unique(column.cat.codes[column.notna()])])
 
 
 def labels_of(document: Mapping[str, Any]) -> dict[str, str]:
-    """The labels of a run's document, as `--label` gave them; none where it has none."""
+    """Return the labels of a run's document, as `--label` set them; empty without any."""
     return document.get("labels") or {}
 
 
 def run_id_of(run: RunFrames) -> str:
-    """The run's own name; that of its folder where its document has none."""
+    """Return the id of the run; the name of its folder if the document has none."""
     return str(run.metadata.get("run_id") or run.folder_name)
 
 
 def called(name: str, labels: Mapping[str, str]) -> str:
-    """voice_turns (commit 1a2b3c, build 77)."""
+    """Return a scenario with its labels, such as `voice_turns (commit 1a2b3c, build 77)`."""
     told = ", ".join(f"{key} {value}" for key, value in labels.items())
     return f"{name} ({told})" if told else name
 
 
 def all_called(documents: Iterable[Mapping[str, Any]]) -> list[str]:
-    """What several runs are called, without what is said twice."""
+    """Return the names of several runs, each once."""
     named = (document for document in documents if document.get("scenario"))
     return list(dict.fromkeys(called(str(document["scenario"]), labels_of(document)) for document in named))

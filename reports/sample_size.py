@@ -53,13 +53,13 @@ from reports.wording.verdicts import figure
 
 _SHARE = re.compile(r"\+?\s*(\d+(?:\.\d+)?|\.\d+)\s*(%|pt)?")
 TIMES_MARGIN, EFFECT_POINTS = 2, 0.03
-"""The default effect: twice the margin; of rates 3 points."""
+"""The default effect: twice the margin; for rates 3 points."""
 FAILURES = MetricSpec("failure_rate", Rate())
 
 
 @dataclass(frozen=True)
 class PowerSpec:
-    """`effect`: how much worse the candidate truly is, to be found with this power against the question's margin."""
+    """The test to plan. `effect`: the true effect to find with this power against the margin of the question."""
 
     question: MetricSpec
     effect: float
@@ -78,7 +78,7 @@ class PowerSpec:
 
     @property
     def distance(self) -> float:
-        """From the margin to the effect: of logs, or of rates."""
+        """The distance from the margin to the effect: in logs, or in rates."""
         if self.question.scale == "points":
             return self.effect - self.margin
         return distance_of(self.effect, self.margin)
@@ -87,12 +87,12 @@ class PowerSpec:
 def power_spec(
     metric: str, detect: str | None, margin: str | None, power: float, primary_metrics: int = PRIMARY_METRICS
 ) -> PowerSpec:
-    """Parse the options of the command. Raises UsageError that says what is allowed."""
+    """Parse the options of the command. Raise UsageError that states what is allowed."""
     of, statistic = metric_option(metric, "p95")
     if of.unit == SLOPE:
         raise UsageError(f"{of.name} is a slope, and has no size to plan for: plan for ttfa")
     rate = statistic.scale(of.name) == "points"
-    default = statistic.default_margin("")  # also if one is given: what has none cannot be planned for
+    default = statistic.default_margin("")  # raises, even if a margin is given, for a statistic that cannot be planned
     accepted = _share(margin, "--margin") if margin else default.points if rate else default.ratio
     effect = _share(detect, "--detect") if detect else EFFECT_POINTS if rate else TIMES_MARGIN * accepted
     if not effect > accepted:
@@ -110,7 +110,7 @@ def power_spec(
 
 
 def _share(text: str, option: str) -> float:
-    """Parse 20%, 3pt, 0.2."""
+    """Parse a share, such as 20%, 3pt, or 0.2."""
     match = _SHARE.fullmatch(text.strip())
     if match is None:
         raise UsageError(f"{option} {quoted(text)} is no share: write 20% (of rates, 3% is three percentage points)")
@@ -124,7 +124,7 @@ Range = tuple[Number, Number, Number]
 
 
 class SampleSize(ClosedJsonEntry, frozen=True):
-    """Ranges are [low, likely, high]; null if the pilot has no value for it."""
+    """The planned sample size. Ranges are [low, likely, high]; null if the pilot has no value for it."""
 
     schema: Literal[2]
     pilot: str
@@ -164,14 +164,14 @@ class SampleSize(ClosedJsonEntry, frozen=True):
 def sample_size(pilot: str | Path, asked: PowerSpec) -> SampleSize:
     """Return the sample size of a comparison like this run, `RUN` or `RUN:TARGET`.
 
-    Raises UsageError if it is no run, has fewer than 20 sessions, or does not have the metric.
+    Raise UsageError if it is no run, has fewer than 20 sessions, or does not have the metric.
     """
     folder, target = parted(pilot)
     return sample_size_of(runs.load_for_report(folder), asked, target, str(pilot))
 
 
 def sample_size_of(run: RunFrames, asked: PowerSpec, target: str | None, named: str) -> SampleSize:
-    """Return the same from a run that was read, or from one of its targets. `named`: what the user calls it."""
+    """Return the sample size from a loaded run, or from one of its targets. `named`: the user's name for it."""
     sides = _sides(run, target)
     base, many = sides[0], sides[0].sessions
     if many < MIN_SESSIONS:
@@ -185,7 +185,7 @@ def sample_size_of(run: RunFrames, asked: PowerSpec, target: str | None, named: 
     if not math.isfinite(pilot.variance):
         raise UsageError(f"{named} has no {question.name} to plan with: too few turns have it, or too many failed")
     latency = question
-    if question.scale == "points":  # the variability of the main metric is reported
+    if question.scale == "points":  # for a rate, the variability of the main metric is reported
         stratum = next(iter(common_strata([base])), None)
         latency = MetricSpec(base.mains[stratum] if stratum else "ttfa", Quantile(0.5), stratum=stratum)
     sample = base.sample(latency)
@@ -232,7 +232,7 @@ def sample_size_of(run: RunFrames, asked: PowerSpec, target: str | None, named: 
 
 
 def _sides(run: RunFrames, target: str | None) -> Sequence[ComparedTarget]:
-    """Return both targets of an interleaved run of two, else the one that is named, or the only one."""
+    """Return both targets of an interleaved run of two, else the named one, or the only one."""
     if target is not None:
         refuse_unknown(run, target)
     sides = [side for side in targets_of(run) if target in (None, side.name)]
@@ -245,7 +245,7 @@ def _sides(run: RunFrames, target: str | None) -> Sequence[ComparedTarget]:
 
 
 def sample_size_blocks(size: SampleSize) -> tuple[list[Block], list[Block]]:
-    """Return the answer, and what it is based on."""
+    """Return the answer, and its basis."""
     noun, targets = ("pair", "pairs") if size.paired else ("session", "sessions per target")
     error, power = (f"{format_number(100 * share)}{NBSP}%" for share in (size.alpha, size.power))
     effect, margin = (
@@ -276,7 +276,7 @@ def sample_size_blocks(size: SampleSize) -> tuple[list[Block], list[Block]]:
 
 
 def _basis(size: SampleSize, noun: str, targets: str) -> Iterable[str]:
-    """Yield what the answer is based on, and what else to know. `noun`, `targets`: what is counted, of one and many."""
+    """Yield the basis of the answer, and further notes. `noun`, `targets`: the unit, for one and for many."""
     if size.primary_metrics > 1:
         yield f"As the only primary metric it needs {count(size.sessions_single_metric)} (--primary 1)."
     percent = format_number(round(100 * size.power_of_pilot))
@@ -296,7 +296,7 @@ def _basis(size: SampleSize, noun: str, targets: str) -> Iterable[str]:
         for best, what in ((size.cheapest_turns_by_time, "time"), (size.cheapest_turns_by_usd, "money"))
         if best is not None
     ]
-    if cheapest and size.kind != "rate":  # the variability of a rate is unknown
+    if cheapest and size.kind != "rate":  # for a rate, the variability is unknown
         yield f"Cheapest number of turns in a session: {', '.join(cheapest)}; it has {turns}."
     if size.pilot_sessions < BETTER_SESSIONS:
         yield f"A pilot of {BETTER_SESSIONS} sessions is better: a plan is as uncertain as its pilot."
@@ -335,7 +335,7 @@ def price_in_seconds(side: ComparedTarget) -> SessionPrice:
 
 
 def price_in_usd(side: ComparedTarget) -> SessionPrice:
-    """Return the cost of a session by its turns: their tokens, and the minutes that they take if these are billed."""
+    """Return the cost of a session by its turns: their tokens, and their minutes if these are billed."""
     costs = [cost for cost in money_of(side.run, side.turns.targets).targets if cost.target == side.name]
     prices = next((charge.prices for cost in costs[:1] for charge in cost.models if charge.prices), None)
     if prices is None:
@@ -347,7 +347,7 @@ def price_in_usd(side: ComparedTarget) -> SessionPrice:
 
 
 def _usd_of_tokens(side: ComparedTarget, prices: Prices) -> SessionPrice:
-    """Fit a line to the cost of turns by their number: its slope is the history that is billed again."""
+    """Fit a line to the cost of turns by their number: its slope is the cost of the history that is billed again."""
     run, targets = side.run, side.turns.targets
     bills = bills_of(run, targets)
     tokens = {kind: bills.tokens(kind) for kind in KINDS}

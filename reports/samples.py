@@ -1,11 +1,11 @@
-"""Which turns are a sample of which measure: turns → `statistics.Sample`.
+"""The samples of metrics: turns → `statistics.Sample`.
 
-Good turns enter with their value; one without it (an `ok` turn without text has no ttft) is no sample of that measure.
-Failed turns, and turns that were wanted and never begun, enter as +inf wherever the metric *applies*: where any good
-turn of the same target and step has it, else any good turn of that step at another target, else, when nothing of the
-step ever succeeded, where it is the main metric or response_total. Of metrics that are no waiting time (audio_speed,
-transcript_lead, stall, request_ack) infinity says nothing: such turns are counted separately. Censored turns are
-left out, counted.
+Successful turns have their value; a successful turn without one (an `ok` turn without text has no ttft) is not in the
+sample of that metric. Failed turns, and planned turns that did not start, are +inf if the metric *applies*: if any
+successful turn of the same target and step has it; if there is no such turn, if any successful turn of that step on
+another target has it; if the step never succeeded, if it is the main metric or response_total. For metrics that are no
+latencies (audio_speed, transcript_lead, stall, request_ack), infinity has no meaning: such turns are counted
+separately. Unfinished turns are excluded and counted.
 """
 
 from __future__ import annotations
@@ -40,28 +40,28 @@ from reports.turns import (
 ALWAYS = "response_total"
 HEARD = "voice_to_voice"
 ANSWER_HEARD = "answer_voice_to_voice"
-"""What callers hear."""
+"""The latency until the first audible sample of the answer, after any preamble."""
 
 
 @dataclass(frozen=True)
 class MetricSample:
-    """One metric's values, ascending over the whole run: samples of any part need no further sort.
+    """One metric's values over the whole run, ascending, so that samples of any part need no further sort.
 
-    `values`, `index` and `failed` are of turns that started; a sample also holds those that did not.
+    `values`, `index` and `failed` are of turns that started; a sample also contains those that did not.
     """
 
     metric: Metric
     turns: TurnArrays
     values: Floats
     index: Integers
-    """the place in `turns` of each value"""
+    """The index in `turns` of each value."""
     failed: npt.NDArray[np.int64]
     censored: npt.NDArray[np.int64]
     applies: Flags
-    """by target (row) and step (column)"""
+    """True by target (row) and step (column) if the metric applies."""
 
     def part(self, target: int, steps: Flags) -> tuple[Floats, Integers]:
-        """The values of some steps of a target, ascending, and the place in `turns` of each."""
+        """Return the values of some steps of a target, ascending, and the index in `turns` of each."""
         wanted = np.zeros_like(self.applies)
         wanted[target] = steps
         if wanted.all():
@@ -70,17 +70,17 @@ class MetricSample:
         return self.values[here], self.index[here]
 
     def not_started(self, target: int, steps: Flags) -> Integers:
-        """The places in `turns.lost` of those of some steps of a target that were to have the metric."""
+        """Return the indexes in `turns.lost` of some steps of a target to which the metric applies."""
         return np.flatnonzero(self.turns.lost.of(target, steps & self.applies[target]))
 
     def of(self, target: int, steps: Flags, part: tuple[Floats, Integers] | None = None) -> Sample:
-        """The sample of some steps of a target; `part` if it is known."""
+        """Return the sample of some steps of a target; `part` if it is known."""
         return self._sample(*(part or self.part(target, steps)), target, steps)
 
     def by_step(
         self, target: int, steps: Flags, part: tuple[Floats, Integers] | None = None
     ) -> Iterable[tuple[int, Sample]]:
-        """(step, its sample) of those steps of a target that have the metric; `part` if it is known."""
+        """Yield (step, its sample) for those steps of a target that have the metric; `part` if it is known."""
         values, index = part or self.part(target, steps)
         places = dict(split(self.turns.step[index]))
         for place in np.flatnonzero(self.applies[target] & steps).tolist():
@@ -88,7 +88,7 @@ class MetricSample:
             yield place, self._sample(values[here], index[here], target, np.arange(steps.size) == place)
 
     def by_group(self, target: int, steps: Flags, of_turn: Integers, of_lost: Integers) -> Iterable[tuple[int, Sample]]:
-        """Yield each group that has anything of some steps of a target, with its sample. −1 in `of_turn`: in none."""
+        """Yield each group with turns of some steps of a target, with its sample. −1 in `of_turn` is no group."""
         turns, steps = self.turns, steps & self.applies[target]
         size = 1 + max(of_turn.max(initial=-1), of_lost.max(initial=-1))
         failed, censored = (
@@ -117,7 +117,7 @@ class MetricSample:
             yield group, Sample(drawn, sessions, failures, unfinished, never_begun, whole)
 
     def _sample(self, values: Floats, index: Integers, target: int, steps: Flags) -> Sample:
-        """Of turns that were begun these values; with them those that never were."""
+        """Return the sample of these values of turns that started, and of turns that did not start."""
         failed, censored = (int(counts[target][steps].sum()) for counts in (self.failed, self.censored))
         sessions, lost = self.turns.session[index], self.turns.lost.session[self.not_started(target, steps)]
         if lost.size and is_wait(self.metric):
@@ -125,10 +125,10 @@ class MetricSample:
         return Sample(values, sessions, failed + lost.size, censored, lost.size)
 
     def pools(self) -> Iterable[Pool]:
-        """Yield what may be pooled of this metric, of each target that has it.
+        """Yield the pools of this metric for each target that has it.
 
-        Turn types are never pooled, nor are turns whose metric is measured from different instants, nor responses that
-        the script and the service start.
+        Turn types are never pooled, nor turns measured from different instants, nor responses that the script and the
+        service start.
         """
         begin = self.metric.begin
         for target, label in enumerate(self.turns.targets):
@@ -146,7 +146,7 @@ class MetricSample:
 
 
 def sampled(turns: TurnArrays, name: str, mains: Mapping[Stratum, str]) -> MetricSample:
-    """One metric over the run; to a step of which nothing ever succeeded its main metric applies, and ALWAYS."""
+    """Return one metric over the run. To a step without a successful turn, its main metric and ALWAYS apply."""
     metric, values = CATALOGUE[name], turns.value(name)
     main_of_step = np.array([mains[turns.strata[place]] for place in turns.stratum], dtype=object)
     always = (main_of_step == name) | (name == ALWAYS)
@@ -166,7 +166,7 @@ def sampled(turns: TurnArrays, name: str, mains: Mapping[Stratum, str]) -> Metri
 
 @dataclass(frozen=True, eq=False)
 class MetricSamples:
-    """The metrics of a run's turns, each sampled when it is first asked for. `mains`: that of each stratum."""
+    """The metrics of a run's turns, each sampled at its first use. `mains`: the main metric of each stratum."""
 
     turns: TurnArrays
     mains: Mapping[Stratum, str]
@@ -179,10 +179,10 @@ class MetricSamples:
 
 
 def samples_of(run: RunFrames) -> MetricSamples:
-    """Return the samples of measured turns. Raises UsageError if rows name no target.
+    """Return the samples of measured turns. Raise UsageError if rows name no target.
 
-    The main metric is ttfa if there is audio, else ttft; voice_to_voice if the service reports nothing but audio; if
-    nothing succeeded, what the scripts asked for.
+    The main metric is ttfa if there is audio, else ttft; voice_to_voice if the service reports only audio. If no turn
+    succeeded, it follows from the output that the scripts requested.
     """
     turns = measured_turns(run)
     asked = {script.get("output") for script in run.metadata.get("scripts") or []}
@@ -200,21 +200,21 @@ def samples_of(run: RunFrames) -> MetricSamples:
 
 
 def is_wait(metric: Metric) -> bool:
-    """Whether more of it is worse without an end: the time between two instants, and not what a column holds."""
+    """Return whether the metric is a latency: the time between two instants, less is better, and no stored column."""
     return metric.waits and metric.better == "lower" and not metric.column
 
 
 OF_SAMPLE = ["outcome_class", "turns_started"]
-"""Columns of sessions, besides a metric's own, that its sample is made of."""
+"""The columns of sessions behind a sample, in addition to the metric's own."""
 
 
 def session_sample(frame: pd.DataFrame, name: str, chosen: Flags | None = None) -> Sample | None:
-    """One metric of sessions, each its own cluster, of those `chosen` (by default all); None where no session has it.
+    """Return one metric of sessions, each its own cluster, of those `chosen` (default all); None if no session has it.
 
-    A session that failed before the metric's end counts as +inf; one that failed later keeps its value. So does one
-    whose first turn failed, of what a caller waits for first. session_duration is no waiting time: failed sessions are
-    left out of it, counted. What a session carried is so much whether it failed or not; where no session carried
-    anything, as no audio in a run of text, there is no such figure.
+    A session that failed before the end of the metric counts as +inf; one that failed later keeps its value. If the
+    metric ends with the first reply, a session whose first turn failed also counts as +inf. session_duration is no
+    latency: failed sessions are excluded from it and counted. Throughput has its value whether the session failed or
+    not; if no session carried any bytes, such as audio in a run of text, there is no such metric.
     """
     values = frame[column_of(name)].to_numpy(dtype=np.float64)
     kind, there = frame["outcome_class"].cat.codes.to_numpy(), ~np.isnan(values)

@@ -1,4 +1,4 @@
-"""A stored baseline: a few values of a run, small enough for git, and what they were measured under."""
+"""A stored baseline: a few values of a run, small enough for git, and the conditions of the measurement."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ PS = (0.5, 0.75, 0.9, 0.95, 0.99)
 
 
 class StoredQuantiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The quantiles of one metric at PS. `values`: null among failed turns. `variances` are of logs, between sessions.
+    """The quantiles of one metric at PS. `values`: null among failed turns. `variances`: of logs, between sessions.
 
-    `infinite`: the share of resamples whose quantile lies among the failed turns.
+    `infinite`: the share of resamples with the quantile among failed turns.
     """
 
     metric: str
@@ -31,12 +31,12 @@ class StoredQuantiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
 
     @property
     def stratum(self) -> Stratum:
-        """Both empty where the run had turns of one stratum."""
+        """The stratum; both parts are empty if the run had turns of one stratum."""
         return Stratum(self.measured_from, self.turn_type)
 
 
 class StoredRate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A share of turns with its variance between sessions; null with fewer than two of them."""
+    """A share of turns with its variance between sessions; null with fewer than two sessions."""
 
     name: str
     share: float
@@ -46,7 +46,7 @@ class StoredRate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is stored of one target of one run."""
+    """The stored values of one target of one run."""
 
     schema: Annotated[int, msgspec.Meta(ge=1)]
     run_id: str

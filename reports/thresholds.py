@@ -1,4 +1,4 @@
-"""Thresholds as k6 users write them, relative ones, and the option --metric: text → `Threshold`, or `Statistic`.
+"""Thresholds in the syntax of k6, relative thresholds, and the option --metric: text → `Threshold`, or `Statistic`.
 
 ttfa: ["p(95)<800", "med<500"]             against a limit, in the unit of the metric
 failure_rate: ["rate<0.01"]
@@ -35,14 +35,14 @@ OTHERS = {
     "min": "a single turn decides it: use a quantile such as p(5)",
     "count": "it grows with the length of the run: use a rate, such as failure_rate: rate<0.01",
 }
-"""Aggregates that k6 has, and why they cannot be thresholds here."""
+"""The aggregates of k6 that cannot be thresholds here, with the reason."""
 
 
 @dataclass(frozen=True)
 class ThresholdMetric:
-    """A figure's name with what a limit on it is: its unit, the better direction, and whether it is of sessions.
+    """A metric that may have thresholds: its name, unit, better direction, and whether it is of sessions.
 
-    `signed`: it may be negative, so a percentage of it says nothing.
+    `signed`: True if it may be negative, so that a percentage of it has no meaning.
     """
 
     name: str
@@ -53,7 +53,7 @@ class ThresholdMetric:
 
     @property
     def aggregates(self) -> tuple[str, ...]:
-        """What a threshold may ask of it."""
+        """The aggregates that a threshold on the metric may use."""
         return tuple(name for statistic in STATISTICS for name in statistic.aggregates(self.unit))
 
 
@@ -65,11 +65,14 @@ GATED = {
     },
     **{rate.name: ThresholdMetric(rate.name, "share", rate.better) for rate in RATES.values()},
 }
-"""What a threshold may be about, by its name."""
+"""The metrics that may have thresholds, by name."""
 
 
 def primary(name: str) -> ThresholdMetric:
-    """The figure of this name. Raises UsageError that says which there are, or why this one has no thresholds."""
+    """Return the metric of this name.
+
+    Raise UsageError with the names that exist, or with the reason why this one can have no thresholds.
+    """
     if name in GATED:
         return GATED[name]
     if name in CATALOGUE:
@@ -79,24 +82,24 @@ def primary(name: str) -> ThresholdMetric:
 
 
 def quoted(text: str) -> str:
-    """On one line, and cut where it is long."""
+    """Return a text in quotes, on one line, and shortened if it is long."""
     return f'"{excerpt(text, 60)}"'
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """A name that was perhaps meant, as the middle of an error."""
+    """Return a similar known name as the middle of an error message."""
     closest = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {closest[0]}?" if closest else ";"
 
 
-_NUMBER = r"\d{1,18}(?:\.\d{1,18})?|\.\d{1,18}"  # of more digits int refuses to make a number, or float
+_NUMBER = r"\d{1,18}(?:\.\d{1,18})?|\.\d{1,18}"  # int and float refuse numbers with more digits
 _LIMIT = re.compile(rf"(-?(?:{_NUMBER}))\s*([A-Za-z%×/]*)")
 _STEP = re.compile(rf"([+-])\s*({_NUMBER})\s*([a-z%×]*)")
 _AND = re.compile(r"\s+and\s+")
 
 
 class LimitForm(NamedTuple):
-    """How a limit in a unit may be written: each suffix with its factor, examples of limits, and a whole threshold."""
+    """The syntax of a limit in a unit: suffixes with their factors, examples of limits, and a complete threshold."""
 
     factors: Mapping[str, int | Fraction]
     limits: str
@@ -115,7 +118,7 @@ FORMS: dict[Unit, LimitForm] = {
     "share": LimitForm({"": 1, "%": Fraction(1, 100)}, "0.01 or 1%", "rate<0.01"),
 }
 POINTS: Mapping[str, int | Fraction] = {"": 1, "pt": Fraction(1, 100)}
-"""How the margin of a rate may be written."""
+"""The suffixes of a rate's margin, with their factors."""
 
 
 def limit_of(text: str, primary: ThresholdMetric) -> float:
@@ -129,7 +132,7 @@ def limit_of(text: str, primary: ThresholdMetric) -> float:
 
 
 def read_margin(text: str, primary: ThresholdMetric) -> Margin:
-    """How much worse than the baseline is accepted: `+20%`, `+30ms`, both with `and`; `-10%` where more is better."""
+    """Parse a margin: `+20%`, `+30ms`, both joined by `and`; `-10%` if more is better."""
     sizes: dict[str, float] = {}
     for part in _AND.split(text):
         match = _STEP.fullmatch(part)
@@ -141,9 +144,9 @@ def read_margin(text: str, primary: ThresholdMetric) -> Margin:
 
 
 def _size(sign: str, number: Fraction, unit: str, primary: ThresholdMetric) -> tuple[str, float] | None:
-    """(field of a Margin, its value) of one part; None where it is no margin of this metric.
+    """Return (field of a Margin, its value) for one part; None if it is no margin of this metric.
 
-    A margin of −10 % accepts 0.9 of the baseline, which is a ratio of 1/0.9 when worse is downwards.
+    A margin of −10 % accepts 0.9 of the baseline, which is a ratio of 1/0.9 if less is worse.
     """
     if sign != ("-" if primary.better == "higher" else "+"):
         return None
@@ -182,7 +185,7 @@ _NAMED = re.compile(r"([^{}]*)(?:\{([^{}]*)\})?")
 
 @dataclass(frozen=True)
 class Threshold:
-    """One line of a thresholds file. `limit`: absolute, in the unit of the metric; None where it is relative."""
+    """One line of a thresholds file. `limit`: absolute, in the unit of the metric; None if it is relative."""
 
     text: str
     metric: str
@@ -193,9 +196,9 @@ class Threshold:
     step: str = ""
     target: str = ""
     turn_type: str = ""
-    """Names of `bench.metrics.TURN_TYPES`, or `regular`; empty for turns of all types, each by itself."""
+    """The names of `bench.metrics.TURN_TYPES`, or `regular`; "" for each turn type separately."""
     measured_from: str = ""
-    """The instant that latency counts from, one of `ORIGINS`; empty for each of them by itself."""
+    """The instant from which latency is measured, one of `ORIGINS`; "" for each of them separately."""
 
     @property
     def p(self) -> float | None:
@@ -203,30 +206,30 @@ class Threshold:
 
     @property
     def about(self) -> MetricSpec:
-        """The figure that it is a threshold of."""
+        """The statistic and metric of the threshold."""
         stratum = Stratum(turn_type="" if self.turn_type == REGULAR else self.turn_type) if self.turn_type else None
         return MetricSpec(self.metric, self.statistic, stratum=stratum, step=self.step)
 
     @property
     def question(self) -> MetricSpec:
-        """What a relative threshold asks of a comparison."""
+        """The question of a relative threshold to a comparison."""
         assert self.margin is not None, f"{self.text} is absolute"
         return replace(self.about, margin=self.margin, primary=True)
 
     @property
     def written(self) -> str:
-        """ttfa{step:greeting}: p(95)<800."""
+        """The complete threshold, such as `ttfa{step:greeting}: p(95)<800`."""
         return f"{self.filtered}: {self.text}"
 
     @property
     def filtered(self) -> str:
-        """ttfa{step:greeting}: the metric with its filters."""
+        """The metric with its filters, such as `ttfa{step:greeting}`."""
         named = ",".join(f"{key}:{value}" for key in FILTERS if (value := getattr(self, key)))
         return f"{self.metric}{f'{{{named}}}' if named else ''}"
 
 
 def parse(metric: str, text: str) -> Threshold:
-    """One threshold. `metric` may have a filter: `ttfa{step:greeting}`. Raises UsageError saying what is allowed."""
+    """Parse one threshold. `metric` may have a filter: `ttfa{step:greeting}`. Raise UsageError with what is allowed."""
     name, filters = _named(metric)
     of, match = primary(name), _PARTS.fullmatch(text.strip())
     if match is None:
@@ -241,9 +244,9 @@ def parse(metric: str, text: str) -> Threshold:
             raise UsageError(f"{name} is a metric of sessions, which have no {of_turns}: write {name} without it")
     if "measured_from" in filters and (name not in CATALOGUE or CATALOGUE[name].begin != ORIGIN):
         raise UsageError(f"{name} is measured from one instant only: write {name} without measured_from")
-    # a margin has a sign and may stand for itself, or an `and`; anything else is a limit
+    # a margin has a sign and a unit, or an `and`; anything else is a limit
     relative = rest.startswith("+") or (rest.startswith("-") and rest.endswith(("%", "pt"))) or " and " in rest
-    # a limit on the wrong side is a slip: it would be kept by what is worst
+    # a limit in the wrong direction is a mistake: the worst values would pass
     if relative and of.signed:
         raise UsageError(f"{of.name} may be negative, so a relative margin is undefined: give it a limit")
     if of.better == "neither":
@@ -264,12 +267,12 @@ def parse(metric: str, text: str) -> Threshold:
 
 
 def read_thresholds(path: Path) -> tuple[Threshold, ...]:
-    """A YAML file of thresholds. Raises UsageError with file, line and what is allowed."""
+    """Read a YAML file of thresholds. Raise UsageError with file, line, and what is allowed."""
     return tuple(threshold for _, threshold in placed_thresholds(read_yaml(path, "the file")))
 
 
 def placed_thresholds(root: LocatedValue) -> list[tuple[LocatedValue, Threshold]]:
-    """The thresholds of a table in a file or a script, each with its place. Raises UsageError as above."""
+    """Return the thresholds of a table in a file or a script, each with its place. Raise UsageError as `parse` does."""
     thresholds, mistakes = [], Mistakes()
     for value, metric, text in _entries(root, mistakes):
         try:
@@ -283,12 +286,12 @@ def placed_thresholds(root: LocatedValue) -> list[tuple[LocatedValue, Threshold]
 
 
 def parse_all(texts: Mapping[str, Iterable[str]]) -> list[Threshold]:
-    """Return the thresholds of a table as `by_metric` makes it. Raises UsageError for one that cannot be read."""
+    """Return the thresholds of a table in the form of `by_metric`. Raise UsageError for one that cannot be parsed."""
     return [parse(metric, str(text)) for metric, of_metric in texts.items() for text in of_metric]
 
 
 def by_metric(thresholds: Iterable[Threshold]) -> dict[str, list[str]]:
-    """The texts of thresholds by metric and filters, as JSON holds them; each once."""
+    """Return the texts of thresholds by metric and filters, for JSON, each once."""
     texts: dict[str, list[str]] = {}
     for threshold in thresholds:
         of_metric = texts.setdefault(threshold.filtered, [])
@@ -298,7 +301,7 @@ def by_metric(thresholds: Iterable[Threshold]) -> dict[str, list[str]]:
 
 
 def _entries(root: LocatedValue, mistakes: Mistakes) -> Iterator[tuple[LocatedValue, str, str]]:
-    """(value, measure, text) of each threshold; what is none is gathered, with its place."""
+    """Yield (value, metric, text) for each threshold; gather other entries as mistakes, with their place."""
     content = root.content()
     if content is None:
         return
@@ -354,7 +357,7 @@ def _statistic(text: str, of: ThresholdMetric) -> Statistic:
 
 
 def metric_option(text: str, default: str) -> tuple[ThresholdMetric, Statistic]:
-    """Parse a metric and its statistic, or the quantile `default`. Raises UsageError that says what is allowed."""
+    """Parse a metric and its statistic, or the quantile `default`. Raise UsageError with what is allowed."""
     name, _, aggregate = text.partition(":")
     metric = primary(name.strip())
     for statistic in STATISTICS:

@@ -1,7 +1,7 @@
-"""The measured turns of a run as arrays, and which of them may be pooled.
+"""The measured turns of a run as arrays, and the turns that may be pooled.
 
-Turns of the phase `metric` (or of none) count. Those of different strata (`reports.metric_spec`) are never pooled: a
-label under which turns are of several is several steps, and where steps differ, a target has a pool for each stratum.
+Turns of the phase `metric` (or without a phase) count. Turns of different strata (`reports.strata`) are never pooled: a
+label with turns of several strata becomes several steps, and if steps differ, a target has a pool for each stratum.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ from reports.strata import ORIGINS, SINCE, Stratum, in_order
 
 Flags = npt.NDArray[np.bool_]
 PLACES: tuple[list[str], ...] = (["target", "script", "turn"], ["script", "turn"], ["target", "script"], ["script"], [])
-"""Keys by which the step of a lost turn is looked up, the surest first: turns of a call are numbered from 1."""
+"""The keys by which the step of a turn that did not start is found, the most specific first.
+
+Turns of a call are numbered from 1.
+"""
 
 
 @dataclass(frozen=True)
@@ -39,20 +42,20 @@ class NotStartedTurns:
     target: Integers
     step: Integers
     number: Integers
-    """its number in its call, from 1"""
+    """The number of the turn in its call, from 1."""
     place: Integers
-    """the place of its session among the measured sessions"""
+    """The index of its session among the measured sessions."""
     at_utc_ns: npt.NDArray[np.int64]
-    """the end of its session; the start if no end was recorded"""
+    """The end of its session; its start if no end was recorded."""
 
     def of(self, target: int, steps: Flags) -> Flags:
-        """Which of them were to be of some steps of a target."""
+        """Return the mask of those planned for some steps of a target."""
         mine: Flags = (self.target == target) & steps[self.step]
         return mine
 
 
 def lost_of(sessions: pd.DataFrame) -> npt.NDArray[np.int64]:
-    """How many turns each session lost; none where the end of the run cut it."""
+    """Return the number of turns that each session did not start; 0 if the end of the run cut it."""
     whole = (sessions["outcome_class"] != "unfinished").to_numpy()
     return (_number(sessions["turns_not_started"]) * whole).astype(np.int64)
 
@@ -60,10 +63,7 @@ def lost_of(sessions: pd.DataFrame) -> npt.NDArray[np.int64]:
 def turns_not_started(
     begun: pd.DataFrame, sessions: pd.DataFrame, target: Integers, session: Integers
 ) -> NotStartedTurns:
-    """Return the turns that did not start. Each has the commonest step of its place among the turns that started.
-
-    `begun` has target (a code), script, turn and step (a code); `target` and `session` are codes of rows of `sessions`.
-    """
+    """Return the turns that did not start, with the most frequent step at the position of each."""
     lost = lost_of(sessions)
     if not (lost.any() and len(begun)):
         return NotStartedTurns(*np.zeros((6, 0), dtype=np.int64))
@@ -88,7 +88,7 @@ def turns_not_started(
 
 
 def turn_numbers(sessions: pd.DataFrame, lost: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The number of each lost turn: those after the turns that its call began, in this session and in those before."""
+    """Return the number of each turn that did not start: they follow the started turns of their call."""
     begun = _number(sessions["turns_started"]).astype(np.int64)
     if sessions["renewed"].any():
         call = sessions["session_id"].astype(str).str.partition(".")[0].to_numpy()
@@ -109,12 +109,12 @@ UNNAMED = "unnamed"
 
 @dataclass(frozen=True)
 class Pool:
-    """Turns of one target that may be pooled."""
+    """The turns of one target that may be pooled."""
 
     target: int
     stratum: Stratum
     label: str
-    """the target, and how this stratum differs from others of the run"""
+    """The target, and how this stratum differs from others of the run."""
     steps: Flags
 
 
@@ -126,27 +126,27 @@ def pool_label(target: str, stratum: Stratum, among: Sequence[Stratum], origins:
 
 @dataclass(frozen=True)
 class TurnArrays:
-    """The measured turns of a run as arrays of one length, labels as codes (of four bytes: there may be millions)."""
+    """The measured turns of a run as arrays of one length; labels are codes of four bytes, as there may be millions."""
 
     frame: pd.DataFrame
-    """all turns of the run; `rows` says which of its rows are here"""
+    """All turns of the run; `rows` are the indexes of those in these arrays."""
     rows: Integers
     targets: tuple[str, ...]
     steps: tuple[str, ...]
     labels: tuple[str, ...]
-    """of each step, its label in the script, which steps of several strata share"""
+    """The label of each step in the script, shared by steps of several strata."""
     target: Integers
     step: Integers
     step_of_row: Integers
-    """the step of each row of `frame`, −1 for one that no measured turn has"""
+    """The step of each row of `frame`, −1 for a step without measured turns."""
     session: Integers
     session_of_row: Integers
-    """of each row of `Run.sessions`; those without a turn have codes of their own"""
+    """The code of each row of `Run.sessions`; sessions without a turn have codes of their own."""
     kind: Integers
     strata: tuple[Stratum, ...]
-    """those of this run's steps, in the order of ORIGINS, plain turns first"""
+    """The strata of this run's steps, in the order of ORIGINS, regular turns first."""
     stratum: Integers
-    """of each step, its place among `strata`"""
+    """The index in `strata` of each step."""
     lost: NotStartedTurns
 
     @cached_property
@@ -156,18 +156,18 @@ class TurnArrays:
 
     @cached_property
     def sessions(self) -> int:
-        """How many codes of sessions there are."""
+        """The number of session codes."""
         known = self.frame["session_id"].cat.categories.size
         return max(known, int(self.session_of_row.max(initial=-1)) + 1)
 
     @cached_property
     def lost_by_group(self) -> npt.NDArray[np.int64]:
-        """How many lost turns each target (row) has of each step (column)."""
+        """The number of turns that did not start, by target (row) and step (column)."""
         return self._counted(self.lost.target * len(self.steps) + self.lost.step)
 
     @cached_property
     def pools(self) -> tuple[Pool, ...]:
-        """For each target one pool for each stratum that it wanted turns of; where it has none, the commonest."""
+        """The pools of each target: one for each stratum with planned turns; without any, the most frequent stratum."""
         wanted = self.by_group(np.ones(self.rows.size, dtype=bool)) + self.lost_by_group > 0
         pools = []
         for index, target in enumerate(self.targets):
@@ -179,24 +179,24 @@ class TurnArrays:
 
     @cached_property
     def commonest(self) -> int:
-        """The place of the stratum that most turns are of."""
+        """The index of the stratum with the most turns."""
         return int(np.bincount(self.stratum[self.step], minlength=len(self.strata)).argmax()) if self.rows.size else 0
 
     @cached_property
     def origins_ns(self) -> Floats:
-        """The instant that the metrics of each row of `frame` count from."""
+        """The instant from which the metrics of each row of `frame` are measured."""
         return measured_from_ns(self.frame)
 
     def value(self, metric: str) -> Floats:
-        """The metric of each turn in its unit, NaN where it is absent."""
+        """Return the metric of each turn in its unit; NaN if it is missing."""
         return of_rows(values_of(self.frame, metric, self.origins_ns), self.rows)
 
     def instant(self, name: str) -> Floats:
-        """An instant of each turn, ns after its start, NaN where it did not happen."""
+        """Return an instant of each turn, in ns after its start; NaN if it did not happen."""
         return self.column(f"{name}_at_ns")
 
     def column(self, name: str) -> Floats:
-        """A column of numbers, NaN where it is null."""
+        """Return a column of numbers, with NaN for null."""
         return of_rows(floats(self.frame, name), self.rows)
 
     @cached_property
@@ -206,21 +206,21 @@ class TurnArrays:
 
     @cached_property
     def failed(self) -> Integers:
-        """The places of those that failed."""
+        """The indexes of the failed turns."""
         return np.flatnonzero(self.kind == FAILED).astype(np.int32)
 
     @cached_property
     def unfinished(self) -> Integers:
-        """The places of those that did not end."""
+        """The indexes of the turns that did not end."""
         return np.flatnonzero(self.kind == UNFINISHED).astype(np.int32)
 
     @cached_property
     def good_by_group(self) -> npt.NDArray[np.int64]:
-        """How many turns that succeeded each target (row) has of each step (column)."""
+        """The number of successful turns, by target (row) and step (column)."""
         return self.by_group(self.good)
 
     def by_group(self, some: Flags | Integers) -> npt.NDArray[np.int64]:
-        """How many of some turns, by a mask or by their places, each target (row) has of each step (column)."""
+        """Return the number of some turns (a mask or indexes), by target (row) and step (column)."""
         return self._counted(self.group[some])
 
     def _counted(self, groups: Integers) -> npt.NDArray[np.int64]:
@@ -239,7 +239,7 @@ class TurnArrays:
 
 
 def values_of(rows: pd.DataFrame, metric: str, origins_ns: Floats | None = None) -> Floats:
-    """A metric of stored rows in its unit, NaN where it is absent; `origins_ns` where they are known already."""
+    """Return a metric of stored rows in its unit, NaN if missing; `origins_ns`: where it is measured from, if known."""
     values = values_ns(rows, CATALOGUE[metric], origins_ns)
     return values / NS_PER_MS if CATALOGUE[metric].unit == "ms" else values
 
@@ -262,14 +262,14 @@ OF_LOST = [
 
 
 def measured_sessions(run: RunFrames, columns: list[str] | None = None) -> pd.DataFrame:
-    """Rows of the sessions of the measured phase, with these columns or all: of a hundred thousand all are 50 MB."""
+    """Return the sessions of the measured phase, with these columns or all (50 MB for a hundred thousand sessions)."""
     rows = measured_rows(run.sessions)
     sessions = run.sessions if columns is None else run.sessions[columns]
     return sessions if rows.size == len(sessions) else sessions.iloc[rows]
 
 
 def target_labels(run: RunFrames) -> tuple[str, ...]:
-    """In the order of the run's document, then whatever else the rows name."""
+    """Return the targets in the order of the run's document, then others in the rows."""
     known = [str(target.get("name", "")) for target in run.metadata.get("targets") or [] if target.get("name")]
     seen = {label for frame in (run.turns, run.sessions) if len(frame) for label in sequence(frame, "target")}
     listed = [label for label in known if label in seen]
@@ -277,7 +277,7 @@ def target_labels(run: RunFrames) -> tuple[str, ...]:
 
 
 def measured_turns(run: RunFrames) -> TurnArrays:
-    """The measured turns. Raises UsageError where rows name no target."""
+    """Return the measured turns. Raise UsageError if a row names no target."""
     for table, frame in (("turns", run.turns), ("sessions", run.sessions)):
         if len(frame) and frame["target"].isna().any():
             raise UsageError(f"{run.folder} is damaged: one of its {table} names no target")
@@ -310,7 +310,7 @@ def measured_turns(run: RunFrames) -> TurnArrays:
 
 
 def session_codes(turns: pd.DataFrame, sessions: pd.DataFrame) -> Integers:
-    """The code of each session, as its turns have it; of one without a turn a code of its own, behind those."""
+    """Return the code of each session, as in its turns; sessions without a turn have codes after those."""
     known = turns["session_id"].cat.categories
     codes: Integers = known.get_indexer(pd.Index(sessions["session_id"])).astype(np.int32)
     codes[codes < 0] = known.size + np.arange(np.count_nonzero(codes < 0))
@@ -318,18 +318,18 @@ def session_codes(turns: pd.DataFrame, sessions: pd.DataFrame) -> Integers:
 
 
 def of_rows(values: npt.NDArray[Scalar], rows: Integers) -> npt.NDArray[Scalar]:
-    """Those of some rows, ascending; the same array where they are all rows: copies of a million are not small."""
+    """Return the values of some rows, ascending; if they are all rows, the same array, because copies are large."""
     return values if values.size == rows.size else values[rows]
 
 
 def place_of(column: pd.Series[Any], labels: tuple[str, ...]) -> Integers:
-    """The place of each row's label among these, −1 for any other."""
+    """Return the index of each row's label among these, −1 for any other."""
     place = {label: index for index, label in enumerate(labels)}
     return by_label(column.cat, lambda name: place.get(name, -1), -1, np.int32)
 
 
 def _codes(column: pd.Series[Any]) -> tuple[list[str], Integers]:
-    """Labels of a categorical and each row's code; the last label is for rows without one, where there are such."""
+    """Return the labels of a categorical and each row's code; rows without a label get an extra last label."""
     codes = column.cat.codes.to_numpy().astype(np.int32)
     labels = [str(name) for name in column.cat.categories]
     if (codes < 0).any():
@@ -339,7 +339,7 @@ def _codes(column: pd.Series[Any]) -> tuple[list[str], Integers]:
 
 
 def _script_steps(frame: pd.DataFrame, rows: Integers) -> tuple[list[str], Integers]:
-    """Return the labels of steps and each row's code. Steps of two scripts are two steps, whatever their labels."""
+    """Return the labels of steps and each row's code. Equal labels in two scripts are two steps."""
     labels, codes = _codes(frame["step"])
     scripts, script = _codes(frame["script"])
     labels, codes = _pooled(labels, codes, script, rows)
@@ -349,7 +349,7 @@ def _script_steps(frame: pd.DataFrame, rows: Integers) -> tuple[list[str], Integ
 
 
 def _pooled(labels: list[str], codes: Integers, script: Integers, rows: Integers) -> tuple[list[str], Integers]:
-    """The same with the code of `other` in rows of a script's labels beyond the thirty-two that have the most turns."""
+    """Return labels and codes with `other` for a script's labels beyond the thirty-two with the most turns."""
     if len(labels) <= MAX_STEPS:
         return labels, codes
     turns = np.zeros((int(script.max(initial=0)) + 1, len(labels)), dtype=np.int64)
@@ -365,10 +365,10 @@ def _pooled(labels: list[str], codes: Integers, script: Integers, rows: Integers
 def _strata(
     frame: pd.DataFrame, codes: Integers, labels: int, kind: Integers, rows: Integers
 ) -> tuple[Integers, tuple[Stratum, ...]]:
-    """Return the place of each row's stratum among all that there may be, and these.
+    """Return the index of each row's stratum among all possible ones, and these.
 
-    A failed turn may end before it is clear what starts its response, or whether it calls functions. So sure are only
-    good turns, those that got as far as response.create, and those that name a turn type.
+    A failed turn may end before it is clear what starts its response, or whether it calls functions. So only these
+    turns are certain: successful turns, turns that reached response.create, and turns that name a turn type.
     """
     good, turn_type = kind[rows] == GOOD, in_order({"", *sequence(frame, "turn_type")} - {REGULAR})
     measured_from = place_of(frame["measured_from"], tuple(ORIGINS))
@@ -380,9 +380,10 @@ def _strata(
 
 
 def _taken(codes: Integers, labels: int, named: Integers, kinds: int, rows: Integers, sure: Flags) -> Integers:
-    """Return what each row counts as: what it names (−1: nothing), if measured rows of its label surely are that.
+    """Return the kind of each row: the one that it names (−1: none), if measured rows of its label certainly have it.
 
-    Else the commonest of what they surely are, then of what they name, then of what rows of the run name.
+    Otherwise it is the most frequent kind: of the label's certain rows, else of the kinds that they name, else of the
+    run.
     """
     every = _table(codes[rows], labels, named[rows], kinds)
     surely = _table(codes[rows[sure]], labels, named[rows[sure]], kinds)
@@ -393,7 +394,7 @@ def _taken(codes: Integers, labels: int, named: Integers, kinds: int, rows: Inte
 
 
 def _table(codes: Integers, labels: int, named: Integers, kinds: int) -> npt.NDArray[np.int64]:
-    """How many turns each label (row) has of each kind (column)."""
+    """Return the number of turns, by label (row) and kind (column)."""
     table = np.zeros((labels, kinds), dtype=np.int64)
     kept = named >= 0
     np.add.at(table, (codes[kept], named[kept]), 1)
@@ -403,8 +404,10 @@ def _table(codes: Integers, labels: int, named: Integers, kinds: int) -> npt.NDA
 def _steps(
     frame: pd.DataFrame, rows: Integers, labels: list[str], codes: Integers, place: Integers, strata: Sequence[Stratum]
 ) -> tuple[list[tuple[str, str, int]], Integers]:
-    """Return the measured steps, script by script, by their earliest turn, as (name, label, place of the stratum); and
-    the step of every row. A label of several strata is several steps, with names of their own.
+    """Return the measured steps as (name, label, index of the stratum), and the step of every row.
+
+    Steps are in the order of scripts, and then of their earliest turn. A label of several strata is several steps with
+    their own names.
     """
     first = np.full(len(labels) * len(strata), np.inf)
     whole = codes * len(strata) + place

@@ -1,4 +1,4 @@
-"""Metrics that are not exact in a run, by its verdict, or by its rows if it has none yet."""
+"""The uncertain metrics of a run, from its validity, or from its rows if it has none yet."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from reports.formatting import NBSP, format_number
 from reports.json_entries import JsonEntry, Known, about, entries_of
 
 GOES_WITH = {"stall_rate": "stall_duration", "stall_count": "stall_duration"}
-"""Rates and counts that are as exact as a metric."""
+"""The rates and counts with the uncertainty of another metric."""
 
 
 class UncertainMetric(JsonEntry, frozen=True):
-    """A metric that is not exact in this run: p99 of its bound is over the limit; null: the bound has no end."""
+    """A metric that is uncertain in this run: the p99 of its uncertainty exceeds the limit; null if it is unbounded."""
 
     target: str
     metric: str
@@ -34,23 +34,23 @@ class UncertainMetric(JsonEntry, frozen=True):
 
     @property
     def is_early(self) -> bool:
-        """Whether it may be of another question, because replies began too early."""
+        """True if it may be of another question, because replies began too early."""
         return self.reason == EARLY_REPLIES
 
     @property
     def why(self) -> str:
-        """Return `uncertain in this run: it may be off by 31 ms (p99; limit 20 ms)`."""
+        """The reason, such as `uncertain in this run: it may be off by 31 ms (p99; limit 20 ms)`."""
         return f"uncertain in this run: {self.early if self.is_early else f'it may be off {self.off}'}"
 
     @property
     def early(self) -> str:
-        """12 % of the replies started before their question had ended (limit 1 %)."""
+        """`12 % of the replies started before their question had ended (limit 1 %)`."""
         share, limit = (f"{format_number(value)}{NBSP}%" for value in (self.value or 0.0, self.limit))
         return f"{share} of the replies started before their question had ended (limit {limit})"
 
     @property
     def off(self) -> str:
-        """by 31 ms (p99; limit 20 ms)."""
+        """`by 31 ms (p99; limit 20 ms)`."""
         most = "by an unknown amount" if self.value is None else f"by {format_number(self.value)}{NBSP}{self.unit}"
         return (
             f"{most} (p99; limit {format_number(self.limit)}{NBSP}{self.unit}){f' on {self.host}' if self.host else ''}"
@@ -58,7 +58,7 @@ class UncertainMetric(JsonEntry, frozen=True):
 
 
 def inexact_of(folder: Path, document: Mapping[str, Any]) -> tuple[UncertainMetric, ...]:
-    """Return the uncertain metrics of a run: by its document, or by its rows if that has no validity yet."""
+    """Return the uncertain metrics of a run: from its document, or from its rows if it has no validity yet."""
     validity = document.get("validity")
     if validity is None:
         rows = files.row_reader(folder)
@@ -69,6 +69,6 @@ def inexact_of(folder: Path, document: Mapping[str, Any]) -> tuple[UncertainMetr
 
 
 def why(metrics: Iterable[UncertainMetric], target: str, metric: str) -> str:
-    """Why nothing may be decided by a metric, or a rate, of a target; empty where it may."""
+    """Return why a metric or rate of a target cannot decide anything; "" if it can."""
     named = GOES_WITH.get(metric, metric)
     return next((inexact.why for inexact in metrics if (inexact.target, inexact.metric) == (target, named)), "")

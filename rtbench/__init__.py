@@ -1,17 +1,17 @@
-"""All that users of the tool import: Locust users, runs, what is concluded of them, and errors.
+"""The public API: Locust users, runs, comparisons and checks of runs, and errors.
 
     from rtbench import RealtimeUser, script        # in a Locust file
 
     import rtbench                                  # in a notebook
     run = rtbench.load("runs/20261120T091400Z-voice_turns")
 
-A name is imported when it is asked for: users bring Locust, which patches the standard library, runs bring pandas, and
-neither needs the other.
+A name is imported at its first use: users need Locust, which patches the standard library; runs need pandas; neither
+needs the other.
 
-The packages behind the names are `bench` and `reports`. A file beside a Locust file or a notebook may be called so,
-too, and its folder comes first on the path. So they are taken from where this package stands; who has loaded another
-one of the name is told so. To install them below `rtbench` (`package-dir`) was tried: mypy does not accept it, and a
-checkout would have `bench` twice, with different classes.
+The packages behind the names are `bench` and `reports`. A file next to a Locust file or a notebook may have the same
+name, and its folder comes first on the path. So these packages are imported from this package's parent folder, and an
+error reports another loaded module of that name. Installing them below `rtbench` (`package-dir`) was tried: mypy does
+not accept it, and a checkout would have `bench` twice, with different classes.
 """
 
 from __future__ import annotations
@@ -58,13 +58,16 @@ EXPORTS = {
     "reports.api.verdicts": ("check", "compare", "trend"),
     "reports.statistics.quantiles": ("QuantileEstimate", "Sample", "quantiles"),
 }
-"""The modules that the names come from."""
+"""The module of each public name."""
 HOME = Path(__file__).resolve().parents[1]
 NAME_TAKEN_STATUS = 2
 
 
 def __getattr__(name: str) -> Any:
-    """Imports what is asked for; ends the process on Windows, and where a module of the user's has a name of ours."""
+    """Import a public name at its first use.
+
+    Exit the process on Windows, and if another module has the name of one of our packages.
+    """
     place = next((place for place, names in EXPORTS.items() if name in names), None)
     if place is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -80,7 +83,7 @@ def __dir__() -> list[str]:
 
 
 def _claim(name: str) -> None:
-    """Import a package of ours, whatever else the path has under its name."""
+    """Import one of our packages, even if the path has another module of its name."""
     loaded = sys.modules.get(name)
     if loaded is None:
         sys.path.insert(0, str(HOME))

@@ -1,19 +1,18 @@
-"""The search of a load, which a calibration and a capacity search share, and how its loads are drawn; pure.
+"""The search for a load, shared by the calibration and the capacity search, and the plot of its loads. Pure.
 
-The load is multiplied until a level fails. Levels may stay inconclusive, so two gaps are narrowed then, each by halving
-it on a logarithmic scale: the one above the highest level that passes, and the one below the lowest that fails. What
-time is left goes to levels that stayed inconclusive between the two: the one in their middle is played again, for
-longer, and so on above or below it. At last the highest level that passes is played once more, for longer: the
-confirmation run.
+The load is multiplied until a level fails. Levels may be inconclusive, so two gaps are then narrowed, each by halving
+it on a logarithmic scale: the gap above the highest level that passes, and the gap below the lowest that fails. The
+time left is used for the inconclusive levels between the two: the middle one is repeated for longer, then one above or
+below it, and so on. At the end the highest level that passes is run again, for longer: the confirmation run.
 
-Below the first level the load is divided if that seems to fail. If it stays inconclusive though it seems to pass, it
-had too few calls, and lower levels have fewer.
+Below the first level, the load is divided if that level seems to fail. If it is inconclusive but seems to pass, it had
+too few calls, and lower levels have fewer.
 
-With time left and an answer that is not as precise as asked for, inconclusive levels are played once more in all the
-time that is left but for the confirmation run. If one load is the question, its first level already has all the time.
+If time is left and the answer is less precise than requested, inconclusive levels are repeated once more in all the
+time left except that for the confirmation run. If only one load is tested, its first level already has all the time.
 
-A level that gives no verdict, because the load generator was its limit or its run crashed, is played once more: other
-programs make figures worse, never better. Then the search stays below it.
+A level that gives no verdict, because the load generator was its limit or its run crashed, is repeated once: other
+programs make values worse, never better. After that, the search stays below it.
 """
 
 from __future__ import annotations
@@ -29,16 +28,16 @@ from reports.render.markers import colour_class, marker_shape
 from reports.render.svg import Plot
 
 MAX_TRIES = 2
-"""How often a load is played that gives no verdict, or stays inconclusive."""
+"""The number of tries of a load that gives no verdict or is inconclusive."""
 Verdict = Literal["pass", "fail", "inconclusive"]
 VERDICTS: tuple[Verdict, ...] = ("pass", "fail", "inconclusive")
 
 
 @dataclass(frozen=True)
 class LoadGrid:
-    """The loads that may be tried: `first`, then `factor` times as many, up to `max`.
+    """The loads that may be tried: `first`, then multiplied by `factor`, up to `max`.
 
-    `precision`: two loads are close enough if one is at most so much larger, 0.1 for 10 %.
+    `precision`: the relative distance at which two loads are close enough; 0.1 for 10 %.
     """
 
     first: int
@@ -48,14 +47,14 @@ class LoadGrid:
 
     @property
     def is_single(self) -> bool:
-        """Whether one load is the question; nothing below it is tried."""
+        """True if only one load is tested; no lower load is tried."""
         return self.first >= self.max
 
 
 class LevelResult(NamedTuple):
     """The result of one level. `verdict`: None if it shows nothing.
 
-    `seems_to_pass`: by its shares alone, whatever their bounds.
+    `seems_to_pass`: True if its shares alone pass, regardless of their bounds.
     """
 
     load: int
@@ -65,7 +64,7 @@ class LevelResult(NamedTuple):
 
 
 class Bracket(NamedTuple):
-    """What levels have shown. Loads; 0 and None mean none.
+    """The combined results of all levels. The fields are loads; 0 and None mean none.
 
     `highest_pass`: the highest that passes, below all that fail; `lowest_fail`: the lowest that fails; `ceiling`: the
     lowest without a verdict. `inconclusive`: those between, ascending; `seem_to_pass`: those of them that seem to pass.
@@ -81,12 +80,12 @@ class Bracket(NamedTuple):
 
     @property
     def upper(self) -> int | None:
-        """The load from which on nothing is tried."""
+        """The load from which on no load is tried."""
         return min((load for load in (self.lowest_fail, self.ceiling) if load is not None), default=None)
 
 
 class NextLevel(NamedTuple):
-    """What is played next. `last`: in all the time that is left, because nothing else is to be tried."""
+    """The next level. `last`: True if it gets all the time left, because no other level is to be tried."""
 
     load: int
     confirmation_run: bool
@@ -94,10 +93,10 @@ class NextLevel(NamedTuple):
 
 
 def bracket_of(results: Iterable[LevelResult]) -> Bracket:
-    """Return what all levels together have shown. A load that passed once and failed later fails."""
+    """Return the combined results of all levels. A load that passed once and failed later fails."""
     known = list(results)
     judged = [result for result in known if result.verdict is not None]
-    seems = {result.load: result.seems_to_pass for result in judged}  # the later of two was longer
+    seems = {result.load: result.seems_to_pass for result in judged}  # the later of two tries was longer
     tries = Counter(result.load for result in known)
     ceiling = min((load for load, times in tries.items() if times >= MAX_TRIES and load not in seems), default=None)
     lowest_fail = min((result.load for result in judged if result.verdict == "fail"), default=None)
@@ -111,7 +110,7 @@ def bracket_of(results: Iterable[LevelResult]) -> Bracket:
 
 
 def next_level(grid: LoadGrid, results: Iterable[LevelResult]) -> NextLevel | None:
-    """Return what to play next; None if nothing more is to be learned."""
+    """Return the next level; None if no level can add information."""
     known = list(results)
     if known and known[-1].verdict is None and known[-MAX_TRIES:] != [known[-1]] * MAX_TRIES:
         return next_level(grid, known[:-1])
@@ -134,7 +133,7 @@ def confirmation_of(bracket: Bracket) -> NextLevel | None:
 
 
 def next_new_load(grid: LoadGrid, bracket: Bracket) -> int | None:
-    """Return the next load that was not played yet; None if both gaps are narrow."""
+    """Return the next load that was not tried yet; None if both gaps are narrow."""
     passes, upper, inconclusive = bracket.highest_pass, bracket.upper, bracket.inconclusive
     if not bracket.highest:
         return min(grid.first, grid.max)
@@ -152,7 +151,7 @@ def next_new_load(grid: LoadGrid, bracket: Bracket) -> int | None:
 
 
 def levels_left(grid: LoadGrid, results: Iterable[LevelResult]) -> int:
-    """Return how many levels may come at most before the confirmation run, without those that are played on."""
+    """Return the maximum number of levels before the confirmation run, without repeats in all the time left."""
     known = list(results)
     bracket = bracket_of(known)
     if _twice(known):
@@ -169,17 +168,17 @@ def _levels_left(grid: LoadGrid, bracket: Bracket) -> int:
 
 
 def _after(bracket: Bracket, load: int, verdict: Verdict) -> Bracket:
-    """Return the bracket after a level between its ends."""
+    """Return the bracket after a level within its gaps."""
     passes = load if verdict == "pass" else bracket.highest_pass
     fails = load if verdict == "fail" else bracket.lowest_fail
     inconclusive = [*bracket.inconclusive, load] if verdict == "inconclusive" else bracket.inconclusive
     inside = sorted(one for one in inconclusive if passes < one and (verdict != "fail" or one < load))
-    seem = tuple(one for one in bracket.seem_to_pass if one in inside)  # that of the level itself is not known
+    seem = tuple(one for one in bracket.seem_to_pass if one in inside)  # unknown for the new level
     return Bracket(passes, tuple(inside), fails, bracket.ceiling, max(bracket.highest, load), seem)
 
 
 def _to_play_on(grid: LoadGrid, bracket: Bracket, known: Iterable[LevelResult]) -> tuple[int, ...]:
-    """Return the inconclusive levels that all the time left may decide; none if the answer is precise without them."""
+    """Return the inconclusive levels that all the time left may decide; none if the answer is already precise."""
     passes, upper = bracket.highest_pass, bracket.upper
     if passes and upper is not None and _between(grid, passes, upper) is None:
         return ()
@@ -189,20 +188,20 @@ def _to_play_on(grid: LoadGrid, bracket: Bracket, known: Iterable[LevelResult]) 
 
 
 def _twice(known: Iterable[LevelResult]) -> frozenset[int]:
-    """Return the loads with two verdicts: the search for new ones is over then."""
+    """Return the loads with two verdicts; if there are any, the search for new loads is over."""
     verdicts = Counter(result.load for result in known if result.verdict is not None)
     return frozenset(load for load, times in verdicts.items() if times >= MAX_TRIES)
 
 
 def _worth_repeating(bracket: Bracket, known: Iterable[LevelResult]) -> tuple[int, ...]:
-    """Return the inconclusive levels that more time may decide: those below one that it did not decide."""
+    """Return the inconclusive levels that more time may decide: those below one that more time did not decide."""
     again = _twice(known)
     given_up = min((load for load in bracket.inconclusive if load in again), default=None)
     return tuple(load for load in bracket.inconclusive if given_up is None or load < given_up)
 
 
 def _between(grid: LoadGrid, low: int, high: int) -> int | None:
-    """Return the load halfway on a logarithmic scale; None if the two are close, or no number lies between."""
+    """Return the load halfway on a logarithmic scale; None if the loads are close, or no integer is between them."""
     if not low:
         return high // grid.factor or None
     middle = round(math.sqrt(low * high))
@@ -218,7 +217,7 @@ SYMBOLS: Mapping[str, tuple[str, str]] = {
 
 
 class LoadPoint(NamedTuple):
-    """A load in a picture. `ends`: of its interval; `joined`: whether it lies on the curve."""
+    """A plotted load. `ends`: the ends of its interval; `joined`: True if it lies on the curve."""
 
     x: float
     y: float
@@ -229,7 +228,7 @@ class LoadPoint(NamedTuple):
 
 
 def draw_curve(plot: Plot, colour: int, points: Sequence[LoadPoint]) -> None:
-    """Draw a line through loads, with a mark and an interval at each; the mark of what was not good is hollow."""
+    """Draw a line through loads, with a marker and an interval at each; hollow if the load did not pass."""
     plot.path([(point.x, point.y) for point in points if point.joined], f"curve {colour_class(colour)}")
     for point in points:
         if point.ends is not None:
@@ -244,5 +243,5 @@ def draw_curve(plot: Plot, colour: int, points: Sequence[LoadPoint]) -> None:
 
 
 def row(cells: Iterable[str], columns: Sequence[tuple[str, int]]) -> str:
-    """Return a line of a table, by the widths of its columns."""
+    """Return a line of a table with these column widths."""
     return "".join(cell.rjust(width) for cell, (_, width) in zip(cells, columns, strict=True))

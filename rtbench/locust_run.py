@@ -1,6 +1,6 @@
-"""Starts what a command plays: a headless Locust run as users start one, and a simulator for it to call.
+"""The processes that commands start: a headless Locust run as users start it, and a simulator for it to call.
 
-Each is a process of its own that ends with the command, and what it says last is told where it does not do its part.
+Each process ends with the command. If it does not start or fails, the error contains its last line of output.
 """
 
 from __future__ import annotations
@@ -26,32 +26,36 @@ from bench.units import NS_PER_S
 T = TypeVar("T")
 START_S, SIMULATOR_ENDS_S, POLL_S = 60.0, 30.0, 0.02
 ENDED = (0, 1, INVALID_STATUS, INTERRUPTED_STATUS)
-"""Exit statuses of a run that came to its end: good, with failed turns, invalid, interrupted, as levels are."""
+"""The exit statuses of a run that reached its end: valid, with failed turns, invalid, or interrupted (as levels are).
+"""
 SHOWN_OF_LOG = 300
 
 
 @dataclass(frozen=True)
 class LocustRun:
-    """A run that was started. `log`: None: it prints to this terminal. `spawned_ns`: by CLOCK_MONOTONIC."""
+    """A started run. `log`: None if it prints to this terminal. `spawned_ns`: on CLOCK_MONOTONIC."""
 
     process: subprocess.Popen[bytes]
     log: Path | None = None
     spawned_ns: int = 0
 
     def begun(self, runs: Path, name: str = "") -> Path:
-        """Its folder in `runs`, once it is there. Raises UsageError where the run, of this name, does not begin."""
+        """Return its folder in `runs` when it exists. Raise UsageError if no run (of this name) starts."""
         pattern = f"*-{name}/run.json" if name else "*/run.json"
         what = f"the run{name and f' of {name}'}"
         return _awaited(lambda: next(runs.glob(pattern), None), self.process, what, self.log).parent
 
     def began_ns(self, folder: Path) -> int:
-        """Return when the run began, by CLOCK_MONOTONIC. Ask at once: run.json has UTC, a clock that can be set."""
+        """Return when the run started, on CLOCK_MONOTONIC.
+
+        Call this at once: run.json has UTC, and the UTC clock may be set later.
+        """
         now_ns = monotonic_ns()
         told_ns = monotonic_of(int(files.read_document(folder)["started_utc_ns"]))
         return now_ns if told_ns is None else min(now_ns, max(self.spawned_ns, told_ns))
 
     def ended(self, folder: Path, within_s: float) -> str:
-        """Wait until its folder is closed. Returns how it ended, where it did not come to its end; "" where it did."""
+        """Wait until its folder is finalized. Return how it ended if it did not reach its end; otherwise ""."""
         try:
             status = self.process.wait(max(0.0, within_s))
         except subprocess.TimeoutExpired:
@@ -65,9 +69,9 @@ class LocustRun:
 def locust_run(
     words: Sequence[str], environ: Mapping[str, str], *, log: Path | None = None, folder: Path | None = None
 ) -> Iterator[LocustRun]:
-    """A run by Locust's command line `words`, in a working folder; it is killed where it outlasts the block.
+    """Run Locust with the command line `words` in `folder`; kill the run if it outlasts the block.
 
-    With a `log` it has no terminal, and Ctrl-C is for this process to act on; without one both are its own as well.
+    With a `log`, the run has no terminal, and only this process receives Ctrl-C; without one, both receive it.
     """
     spawned_ns = monotonic_ns()
     with nullcontext() if log is None else log.open("wb") as output:
@@ -88,7 +92,7 @@ def locust_run(
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM is Ctrl-C within the block, so that what the command started ends as well."""
+    """Treat SIGTERM as Ctrl-C within the block, so that processes that the command started end as well."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -97,18 +101,18 @@ def terminable() -> Iterator[None]:
 
 
 def environment_without(environ: Mapping[str, str], *beginnings: str) -> dict[str, str]:
-    """The environment without the variables whose names begin so: what is set for other runs does not reach a run."""
+    """Return the environment without variables that have these prefixes: they are settings for other runs."""
     return {name: value for name, value in environ.items() if not name.startswith(beginnings)}
 
 
 def without_proxies(environ: Mapping[str, str]) -> dict[str, str]:
-    """The simulator is on this machine, whatever way leads out of it."""
+    """Return the environment without proxies: the simulator is on this machine."""
     return {name: value for name, value in environ.items() if not name.lower().endswith("_proxy")}
 
 
 @contextmanager
 def simulator(*options: str) -> Iterator[dict[str, Any]]:
-    """`rtbench simulate` in a process of its own, on a free port; yields what its ready file says."""
+    """Run `rtbench simulate` in its own process, on a free port; yield the content of its ready file."""
     with tempfile.TemporaryDirectory() as scratch:
         ready, log = Path(scratch) / "ready.json", Path(scratch) / "simulator.log"
         command = python_command("rtbench.cli.app", "simulate", "--port", "0", "--ready-file", str(ready), *options)
@@ -125,7 +129,7 @@ def simulator(*options: str) -> Iterator[dict[str, Any]]:
 
 
 def _awaited(found: Callable[[], T | None], process: subprocess.Popen[bytes], what: str, log: Path | None) -> T:
-    """What is found once a process has started. Raises UsageError where it ended before, or takes too long."""
+    """Wait for the result of `found`. Raise UsageError if the process ends before, or takes too long."""
     until_ns = monotonic_ns() + int(START_S * NS_PER_S)
     while not (known := found()):
         if process.poll() is not None or monotonic_ns() > until_ns:
@@ -135,6 +139,6 @@ def _awaited(found: Callable[[], T | None], process: subprocess.Popen[bytes], wh
 
 
 def last_words(printed: str | Path | None) -> str:
-    """The end of the last line that a process printed, to us or to its log; None: it has neither."""
+    """Return the end of the last line that a process printed, from its output or its log; "" if it has neither."""
     text = printed.read_text(errors="replace") if isinstance(printed, Path) else printed
     return last_line(text or "")[-SHOWN_OF_LOG:]

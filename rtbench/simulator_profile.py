@@ -1,9 +1,11 @@
-"""`rtbench simulate --from-run`: a profile of the simulator with delays as a run measured them.
+"""`rtbench simulate --from-run`: a simulator profile with the delays that a run measured.
 
-Each delay becomes the quantiles of what the good, measured turns (or sessions) had, at equal shares. They contain the
-way to the service, as what a client waits for does. Draws are independent of each other, as all of the simulator's are.
+Each delay becomes the quantiles, at equal shares, of the successful, measured turns (or sessions). The delays include
+the network path to the service, as the client's latency does. Delays are sampled independently of each other, as all
+delays of the simulator are.
 
-The simulator may not import `reports`, which knows which turns are measured and good.
+This is not in the simulator because the simulator may not import `reports`, which knows the measured and successful
+turns.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from reports.turns import target_labels
 
 MIN_TURNS = 5
 MAX_STEPS = 100
-"""Of the quantiles; there are no more than values."""
+"""The maximum number of steps between quantiles; there are no more quantiles than values."""
 MIN_MS = 0.001
 TURN_DELAYS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "committed": (("request_sent",), "committed"),
@@ -35,7 +37,7 @@ TURN_DELAYS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "transcript_lead": (("first_transcript",), "first_audio"),
     "response_done": (("last_audio",), "response_done"),
 }
-"""Of each delay of a turn: the first of these instants that the turn has, and the instant that ends it."""
+"""The ends of each delay of a turn: the first of these instants that the turn has, and the instant that ends it."""
 SESSION_DELAYS = {
     "session_created": (("opened",), "session_created"),
     "session_updated": (("update_sent",), "session_updated"),
@@ -43,9 +45,9 @@ SESSION_DELAYS = {
 
 
 def simulator_profile(run: RunFrames, target: str | None = None, step: str | None = None) -> Profile:
-    """Return the profile of a run. `target`, `step`: of turns of these alone.
+    """Return the profile of a run. `target`, `step`: use only the turns of this target and this step.
 
-    Raises UsageError if the run has no such target, several and none is named, or too few good turns.
+    Raise UsageError if the run has no such target, if it has several and none is named, or too few successful turns.
     """
     labels = target_labels(run)
     if target is None and len(labels) > 1:
@@ -75,12 +77,12 @@ def _good(frame: pd.DataFrame, target: str | None) -> pd.DataFrame:
 
 
 def _quantiles(frame: pd.DataFrame, begins: tuple[str, ...], end: str) -> list[float]:
-    """Return quantiles of the delay at equal shares; none if too few rows have it."""
+    """Return quantiles of the delay at equal shares; an empty list if too few rows have the delay."""
     begin = _instant(frame, begins[0])
     for other in begins[1:]:
         begin = np.where(np.isnan(begin), _instant(frame, other), begin)
     took_ms = (_instant(frame, end) - begin) / NS_PER_MS
-    took_ms = took_ms[took_ms >= 0]  # NaN is not, either
+    took_ms = took_ms[took_ms >= 0]  # also removes NaN
     if took_ms.size < MIN_TURNS:
         return []
     shares = np.linspace(0, 1, min(MAX_STEPS, took_ms.size - 1) + 1)

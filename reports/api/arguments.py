@@ -1,4 +1,4 @@
-"""What users give to the functions of `rtbench`: read, or refused in one line, in the words of Python."""
+"""The arguments that users pass to the functions of `rtbench`: parsed, or rejected in one line, in terms of Python."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reports.runs import RunFrames
 
 
 def given_run(run: RunFrames | Path | str) -> RunFrames | str:
-    """A run that was loaded, or the path of its folder, with the target if one is named."""
+    """Return a loaded run, or the path of its folder (with the target, if one is named). Raise UsageError otherwise."""
     if isinstance(run, RunFrames):
         return run
     if isinstance(run, Path | str):
@@ -26,7 +26,7 @@ def given_run(run: RunFrames | Path | str) -> RunFrames | str:
 
 
 def given_texts(given: str | Sequence[str] | None, what: str) -> tuple[str, ...]:
-    """Texts, of which one may be given alone; none of None. `what`: they are, in the plural, for the error."""
+    """Return the texts as a tuple; one may be given alone, and None means none. `what`: their plural, for errors."""
     found = (given,) if isinstance(given, str) else _listed(given, what)
     for one in found:
         if not isinstance(one, str):
@@ -35,19 +35,19 @@ def given_texts(given: str | Sequence[str] | None, what: str) -> tuple[str, ...]
 
 
 def metric_named(given: str) -> str:
-    """The metric `ttfa`, which its column `ttfa_ms` may stand for. Raises UsageError for what is no text."""
+    """Return the name of a metric; its column `ttfa_ms` may stand for `ttfa`. Raise UsageError if it is no text."""
     (text,) = given_texts((given,), "metrics")
     name = text.removesuffix("_ms")
     return name if name in CATALOGUE and CATALOGUE[name].unit == "ms" else text
 
 
 def quantile_levels(given: float | Sequence[float]) -> tuple[float, ...]:
-    """The p of quantiles, of which one may be given alone. Raises UsageError for what lies not between 0 and 1."""
+    """Return the levels of quantiles; one may be given alone. Raise UsageError for a level not between 0 and 1."""
     found = (given,) if isinstance(given, Real) else _listed(given, "quantiles")
     for one in found:
         if not isinstance(one, Real) or not 0 < float(one) < 1:
             raise UsageError(f"a quantile lies between 0 and 1, such as 0.95, not {_shown(one)}")
-    # the shortest number that is the same: 0.95 of numpy's float32, which is 0.949999988 exactly
+    # the shortest equal decimal: 0.95 for numpy's float32 0.95, which is exactly 0.949999988
     return tuple(float(str(one)) if isinstance(one, np.floating) else float(one) for one in found)
 
 
@@ -66,7 +66,7 @@ def _shown(given: Any) -> str:
 
 @contextmanager
 def in_python(*parameters: str, **called: str) -> Iterator[None]:
-    """Errors that name options of commands name the parameters of a function instead.
+    """Replace the options of commands in errors with the parameters of a function.
 
     `parameters` have the name of their option; `called`: option → parameter, if the two differ.
     """
@@ -75,7 +75,7 @@ def in_python(*parameters: str, **called: str) -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        if type(error) is not UsageError:  # at a place of a file, which is of no function
+        if type(error) is not UsageError:  # an error at a place in a file, which names no option
             raise
         text = re.sub(rf"write {option} (\S+)", lambda found: f'write {names[found[1]]}="{found[2]}"', str(error))
         text = re.sub(rf"{option}\b[ =](?=[A-Z\"])", lambda found: f"{names[found[1]]}=", text)

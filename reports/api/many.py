@@ -1,4 +1,4 @@
-"""Several runs, each of whose frames has the rows of all of them."""
+"""Several runs with frames that contain the rows of all of them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from reports.summary.metrics import PS
 
 
 class Runs(tuple[Run, ...]):
-    """Runs in their order. A frame has the columns that it has of one run; `run_id` says of which run a row is."""
+    """Runs in their order. A frame has the same columns as for one run; `run_id` identifies the run of a row."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
-        """Runs(3 runs: 20261120T091400Z-voice_turns, …)."""
+        """Return `Runs(3 runs: 20261120T091400Z-voice_turns, …)`."""
         return f"Runs({plural(len(self), 'run')}: {', '.join(map(run_id_of, self))})".replace(NBSP, " ")
 
     @property
@@ -53,12 +53,12 @@ class Runs(tuple[Run, ...]):
         where: Where | None = None,
         **values: object,
     ) -> pd.DataFrame:
-        """Those of each run."""
+        """Return the quantiles of each run; see `Run.quantiles`."""
         _refuse_mask(where)
         return self._frame(lambda run: run.quantiles(metric, p=p, by=by, where=where, **values))
 
     def rates(self, *, by: str | Sequence[str] = (), where: Where | None = None, **values: object) -> pd.DataFrame:
-        """Those of each run."""
+        """Return the rates of each run; see `Run.rates`."""
         _refuse_mask(where)
         return self._frame(lambda run: run.rates(by=by, where=where, **values))
 
@@ -81,7 +81,7 @@ class Runs(tuple[Run, ...]):
 
 
 def _refuse_mask(where: Where | None) -> None:
-    """Raise UsageError for a mask, whose index is that of one run."""
+    """Raise UsageError for a mask, because its index is that of one run."""
     if isinstance(where, pd.Series):
         raise UsageError(
             'where is a mask, which is of one run: of several runs, write a query such as where="turn > 1"'
@@ -89,9 +89,9 @@ def _refuse_mask(where: Where | None) -> None:
 
 
 def load_many(paths: Path | str | Iterable[Path | str], *, all_columns: bool = True) -> Runs:
-    """The runs in folders: each a run, a folder that holds runs, or a pattern such as "runs/*".
+    """Return the runs in folders: each path is a run, a folder of runs, or a pattern such as "runs/*".
 
-    Raises UsageError if there is no run, one cannot be read, or two have the same run_id.
+    Raise UsageError if there is no run, one cannot be read, or two have the same run_id.
     """
     given = [paths] if isinstance(paths, Path | str) or not isinstance(paths, Iterable) else paths
     found = Runs(load(folder, all_columns=all_columns) for path in given for folder in _folders(path))

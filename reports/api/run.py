@@ -1,4 +1,4 @@
-"""Runs in Python: what `rtbench` offers, over what reports are made of. `docs/api.md` describes it.
+"""Runs in Python: the API of `rtbench` on top of the data of reports. `docs/api.md` describes it.
 
 import rtbench
 run = rtbench.load("runs/20261120T091400Z-voice_turns")
@@ -39,7 +39,7 @@ from reports.turns import TurnArrays, column_of, measured_sessions, target_label
 
 
 class _Group(NamedTuple):
-    """The turns, or sessions, of one value. `keys`: its labels by column, but for target and stratum."""
+    """The turns or sessions behind one value. `keys`: its labels by column, except target and stratum."""
 
     target: str
     stratum: Stratum
@@ -48,12 +48,12 @@ class _Group(NamedTuple):
 
 
 class Run(runs.RunFrames):
-    """A run as it was read, with the figures that its report prints."""
+    """A loaded run with the values that its report prints."""
 
     def sample(self, metric: str, *, where: Where | None = None, **values: object) -> Sample:
-        """The values of a metric that its quantiles are made of, in the metric's unit, each with its session.
+        """Return the values of a metric behind its quantiles, in the metric's unit, each with its session.
 
-        Rows are selected as in `quantiles`. Raises UsageError if they must not be pooled: turns of several targets, or
+        Rows are selected as in `quantiles`. Raise UsageError if they must not be pooled: turns of several targets, or
         of several strata.
         """
         groups = list(self._groups(metric_named(metric), (), RowFilter(where, values)))
@@ -73,16 +73,16 @@ class Run(runs.RunFrames):
         where: Where | None = None,
         **values: object,
     ) -> pd.DataFrame:
-        """Quantiles of a metric of turns or sessions with their 95 % intervals, a row each, as the report prints them.
+        """Return quantiles of a metric of turns or sessions with 95 % intervals, as in the report, a row each.
 
-        Each target, each stratum, and each group of the columns `by` has its rows. `where` is a query, a mask, or a
+        Each target, each stratum, and each group of the columns `by` has its own rows. `where` is a query, a mask, or a
         function that makes a mask of the frame, which includes turns that did not start; `values` are values of
         columns, such as target="direct" or step=["greeting", "order"].
 
-        `value`, `low` and `high` are in `unit`. They are NaN where the report prints n/a, for too few turns or
-        sessions: `status` says which, `required` how many it takes. `value` is inf if the quantile lies among failed
-        turns; an end of ±inf is unbounded. A value is `published` unless it is NaN, and `usable` unless the run is
-        invalid or the metric uncertain; `reason` says why not. Raises UsageError.
+        `value`, `low` and `high` are in `unit`. They are NaN if the report prints n/a, because of too few turns or
+        sessions: `status` contains which, `required` how many are needed. `value` is inf if the quantile is among
+        failed turns; an end of ±inf is unbounded. A value is `published` unless it is NaN, and `usable` unless the run
+        is invalid or the metric uncertain; `reason` contains why not. Raise UsageError for invalid arguments.
         """
         name, ps, columns = metric_named(metric), quantile_levels(p), columns_of(by)
         rows = [
@@ -95,10 +95,10 @@ class Run(runs.RunFrames):
         return frame_of(rows, labels | tables.QUANTILE)
 
     def rates(self, *, by: str | Sequence[str] = (), where: Where | None = None, **values: object) -> pd.DataFrame:
-        """Shares of turns, or of words, with their 95 % intervals over sessions, a row for each rate and target.
+        """Return shares of turns, or of words, with 95 % intervals over sessions, a row for each rate and target.
 
         `by`, `where` and `values` are those of `quantiles`. Turns of all strata are pooled, as in the report; `by` may
-        name `measured_from` and `turn_type`. `value`, `low` and `high` are shares, NaN where the report prints n/a.
+        contain `measured_from` and `turn_type`. `value`, `low` and `high` are shares, NaN if the report prints n/a.
         """
         turns, columns = self._turns, columns_of(by)
         absent = rows_not_started(self, turns, ("target", "session_id"))
@@ -111,7 +111,7 @@ class Run(runs.RunFrames):
         rows = []
         for name in RATES:
             counts, places = np.array(rate_counts(turns, name)), started
-            if name == "failure_rate":  # each turn that did not start is one that failed
+            if name == "failure_rate":  # each turn that did not start counts as failed
                 counts = np.hstack([counts, np.ones((2, len(absent)))])
                 places = np.hstack([started, not_started])
             (events, of), (target, group, session) = counts, places
@@ -123,32 +123,32 @@ class Run(runs.RunFrames):
         return frame_of(rows, tables.dtypes_of_labels(self.turns, ("run_id", "target", *columns)) | tables.RATE)
 
     def summary(self) -> pd.DataFrame:
-        """The quantiles of each metric of turns and sessions that the report has, with a row for each step, too."""
+        """Return the quantiles of each metric of turns and sessions in the report, also with a row for each step."""
         return tables.summary_frame(self._summary)
 
     def outcomes(self) -> pd.DataFrame:
-        """How many turns and sessions of each target ended in which way; turns that did not start are among them."""
+        """Return the number of turns and sessions by target and outcome, with turns that did not start."""
         return tables.outcome_frame(self._summary)
 
     def cost(self) -> pd.DataFrame:
-        """What each target's turns and sessions cost, those of the warm-up among them; NaN without a price."""
+        """Return the cost of each target's turns and sessions, warm-up included; NaN without a price."""
         return tables.cost_frame(self._summary)
 
     def distributions(self, *, p: float | Sequence[float] = PS) -> pd.DataFrame:
-        """Quantiles of what has no rows: metrics of events and of the load generator, and bytes per second or session.
+        """Return quantiles of values without rows: of events, of the load generator, and bytes per second or session.
 
-        A metric of the load generator has rows of all targets together, too; their `target` is missing.
+        A metric of the load generator also has rows for all targets together; their `target` is missing.
         """
         return tables.distribution_frame(self, target_labels(self), quantile_levels(p))
 
     @property
     def measured_turns(self) -> pd.DataFrame:
-        """The rows of `turns` without those of the warm-up, by their index."""
+        """The rows of `turns` without those of the warm-up, with their index."""
         measured = self.turns["measured"]
         return self.turns if measured.all() else self.turns[measured]
 
     def _repr_html_(self) -> str:
-        """The main metrics of each target."""
+        """Return the main metrics of each target as an HTML table."""
         frame = joined([self.quantiles(metric) for metric in dict.fromkeys(self._samples.mains.values())])
         columns = ("target", "measured_from", "turn_type", "metric", "n", "p", "value", "low", "high", "unit", "reason")
         badges = [with_marker(validity_of(self.metadata).word), *(["◇ SIMULATED"] if self.simulated else [])]
@@ -156,10 +156,10 @@ class Run(runs.RunFrames):
 
     @cached_property
     def uncertainty(self) -> pd.DataFrame:
-        """How far each instant of a turn can be off, in ns: a row for each of `turns`, in their order, read when asked.
+        """The uncertainty of each instant in ns, with a row for each row of `turns`; read at the first access.
 
         `<instant>_uncertainty_ns`: how much earlier an arrival, or later a send, may really have been;
-        `stall_duration_uncertainty_ns` of its stalls. Missing if unknown. Raises UsageError where it cannot be read.
+        `stall_duration_uncertainty_ns`: that of its stalls. Missing if unknown. Raises UsageError if it cannot be read.
         """
         return runs.bounds_of(self)
 
@@ -176,7 +176,7 @@ class Run(runs.RunFrames):
         return self._samples.turns
 
     def _groups(self, name: str, by: Sequence[str], where: RowFilter) -> Iterable[_Group]:
-        """Raises UsageError where rows do not have the metric."""
+        """Yield the groups of a metric. Raise UsageError if the rows do not have the metric."""
         scope = CATALOGUE[name].scope if name in CATALOGUE else ""
         if scope == "turn" or name in SLOPES:
             return self._of_turns(name, by, where)
@@ -211,7 +211,7 @@ class Run(runs.RunFrames):
                     yield _Group(turns.targets[pool.target], pool.stratum, keys, found.get(group, NOTHING))
 
     def _slopes(self, name: str, chosen: Selection) -> Iterable[_Group]:
-        """Of each pool by its main metric; nothing of one without a session whose conversation grows enough."""
+        """Yield the slopes of each pool by its main metric, except pools without a session that grows enough."""
         turns, samples = self._turns, self._samples
         for pool in turns.pools:
             waits = samples[samples.mains[pool.stratum]]
@@ -234,14 +234,15 @@ class Run(runs.RunFrames):
 
 
 def _keys(chosen: Selection, group: int) -> dict[str, Any]:
-    """The labels of a group, by column."""
+    """Return the labels of a group, by column."""
     return {str(name): column.iloc[group] for name, column in chosen.keys.items()}
 
 
 def load(path: Path | str, *, all_columns: bool = True) -> Run:
-    """The run in a folder; `all_columns=False` reads of the turns only what a report needs: four fifths of the memory.
+    """Return the run in a folder.
 
-    Raises UsageError where the folder is no run, or its files cannot be read.
+    `all_columns=False` reads only the columns of turns that a report needs, which saves four fifths of the memory.
+    Raise UsageError if the folder is no run, or its files cannot be read.
     """
     given = given_run(path)
     folder = given if isinstance(given, str) else given.folder

@@ -1,4 +1,4 @@
-"""The rows that a user selects, and the group that each of them is in."""
+"""The rows that a user selects, and the group of each."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from reports.thresholds import near
 from reports.turns import FAILED, OF_LOST, Flags, TurnArrays, lost_of, measured_sessions, turn_numbers
 
 Where = Callable[[pd.DataFrame], Any] | str | pd.Series
-"""Selects rows of a frame: "turn > 1", a mask `run.turns["turn"] > 1`, or a function that makes one of a frame."""
+"""A selection of rows of a frame: "turn > 1", a mask `run.turns["turn"] > 1`, or a function from a frame to a mask."""
 OF_SESSION = (
     *("run_id", "session_id", "service_session_id", "target", "block", "pair", "phase"),
     *("scenario", "script", "worker", "host", "simulated"),
 )
-"""What a turn has of its session."""
+"""The columns that a turn has from its session."""
 ONE_GROUP = pd.DataFrame(index=range(1))
-"""The keys of one group, which has no labels."""
+"""The keys of one group without labels."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The group of each row, −1 of one that is not selected. `keys`: the labels of each group, a row each.
+    """The group of each row, −1 if it is not selected. `keys`: the labels of each group, a row each.
 
     `of_row`: of measured turns, or sessions; `of_not_started`: of turns that did not start.
     """
@@ -40,12 +40,12 @@ class Selection:
     of_row: Integers
     of_not_started: Integers
     every: bool
-    """whether all rows are selected, in one group, which is there even without a row"""
+    """True if all rows are selected, in one group, which exists even without rows."""
 
 
 @dataclass(frozen=True)
 class RowFilter:
-    """The rows that fulfil `where` and have these values, by column, or one of several; None is a missing one."""
+    """A filter for rows that meet `where` and have, by column, this value or one of several; None is missing."""
 
     where: Where | None = None
     values: Mapping[str, object] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class RowFilter:
 
     @property
     def columns(self) -> Sequence[str] | None:
-        """The columns that it reads; None if it may read any."""
+        """The columns that the filter reads; None if it may read any."""
         return tuple(self.values) if self.where is None or isinstance(self.where, pd.Series) else None
 
     def rows_of(self, frame: pd.DataFrame) -> Flags:
@@ -73,7 +73,7 @@ class RowFilter:
 
 
 def _matching(frame: pd.DataFrame, where: Where) -> Flags:
-    """Raises UsageError for anything that selects no rows of the frame."""
+    """Return the mask of the rows that `where` selects. Raise UsageError if it is no selection for the frame."""
     found: Any
     if isinstance(where, pd.Series):
         if not frame.index.isin(where.index).all():
@@ -100,16 +100,16 @@ def _matching(frame: pd.DataFrame, where: Where) -> Flags:
 
 
 def columns_of(by: str | Sequence[str] | None) -> tuple[str, ...]:
-    """The columns that a user names, each once, without `target`, which is always among them."""
+    """Return the columns that a user names, each once, without `target`, which is always included."""
     return tuple(name for name in dict.fromkeys(given_texts(by, "columns")) if name != "target")
 
 
 STEP_KEYS = ("label", "name")
-"""What a script calls the column `step`."""
+"""The names in scripts for the column `step`."""
 
 
 def selected(rows: pd.DataFrame, lost: pd.DataFrame, by: Sequence[str], where: RowFilter) -> Selection:
-    """Select and group rows, and turns that did not start. Raises UsageError if a column or `where` does not fit."""
+    """Select and group rows, and turns that did not start. Raise UsageError if a column or `where` does not fit."""
     for name in (*by, *where.values):
         if name not in rows.columns:
             close = "; did you mean step?" if name in STEP_KEYS else near(name, list(rows.columns))
@@ -141,7 +141,7 @@ def selected_turns(run: RunFrames, turns: TurnArrays, by: Sequence[str], where: 
         return Selection(ONE_GROUP, np.zeros_like(turns.step), np.zeros(lost, dtype=np.int64), every=True)
     columns = None if where.columns is None else (*by, *where.columns)
     frame = _with_columns(turns, columns)
-    # all columns of a million turns are a GB: they are copied only where some turns are of the warm-up
+    # all columns of a million turns take 1 GB: copy them only if some turns are warm-up
     rows = frame if turns.rows.size == len(frame) else frame.iloc[turns.rows]
     rows = _with_steps(turns, rows, turns.target, turns.step)
     return selected(rows, rows_not_started(run, turns, columns), by, where)
@@ -165,7 +165,7 @@ def rows_not_started(run: RunFrames, turns: TurnArrays, columns: Sequence[str] |
 
 
 def _with_steps(turns: TurnArrays, rows: pd.DataFrame, target: Integers, step: Integers) -> pd.DataFrame:
-    """Return the rows with the labels of their target, step and stratum."""
+    """Return the rows with the labels of their target, step, and stratum."""
     strata = [turns.strata[place] for place in turns.stratum]
     return rows.assign(
         target=pd.Categorical.from_codes(target, pd.Index(turns.targets, dtype=object)),
@@ -176,7 +176,7 @@ def _with_steps(turns: TurnArrays, rows: pd.DataFrame, target: Integers, step: I
 
 
 def _labels(of_step: Sequence[str | None], step: Integers) -> pd.Categorical[Any]:
-    """The label of each row by its step; labels are in the order of the steps."""
+    """Return the label of each row by its step; labels are in the order of the steps."""
     labels = list(dict.fromkeys(label for label in of_step if label is not None))
     codes = np.array([-1 if label is None else labels.index(label) for label in of_step], dtype=np.int64)
     return pd.Categorical.from_codes(codes[step] if codes.size else step, pd.Index(labels, dtype=object))

@@ -1,4 +1,4 @@
-"""The frames of values that a run has: their columns, and their rows from what its report prints."""
+"""The frames of a run's values: their columns, and their rows from the values in its report."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ STRATUM = ("run_id", "target", "measured_from", "turn_type")
 STATUS = USE | dtypes_of((TEXT, ("status",)), (COUNT, ("required",)))
 COUNTED, ENDS, UNIT = ("n", "failed", "not_started", "unfinished"), ("value", "low", "high"), (TEXT, ("unit",))
 QUANTILE = dtypes_of((TEXT, ("metric",)), (COUNT, COUNTED), (NUMBER, ("p", *ENDS)), UNIT) | STATUS
-"""The columns of a frame of quantiles, behind those of labels, with their dtypes."""
+"""The columns of a frame of quantiles after the labels, with their dtypes."""
 SEEN = (COUNT, ("count", "total"))
 RATE = dtypes_of((TEXT, ("rate",)), SEEN, UNIT, (COUNT, ("sessions",)), (NUMBER, ENDS)) | STATUS
-"""The same of a frame of rates."""
+"""The columns of a frame of rates after the labels, with their dtypes."""
 OUTCOME = dtypes_of(
     (TEXT, ("run_id", "target", "unit", "outcome", "outcome_class")),
     (COUNT, ("count",)),
@@ -51,17 +51,17 @@ COST = dtypes_of(
 )
 DISTRIBUTION = dtypes_of((TEXT, ("run_id", "target", "metric", "per")), (COUNT, ("n",)), (NUMBER, ("p", "value")), UNIT)
 PER = {"run": "second", "session": "session"}
-"""What a value of a rate is of, by the step of its histogram."""
+"""The unit of a rate's values, by the step of its histogram."""
 
 
 def dtypes_of_labels(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
-    """The dtypes of labels: those of the columns of the frame, and texts of categories."""
+    """Return the dtypes of labels: those of the frame's columns, and text for categories."""
     texts = {name for name in names if name in STRATUM or isinstance(frame.dtypes[name], pd.CategoricalDtype)}
     return {name: TEXT if name in texts else frame.dtypes[name] for name in names}
 
 
 def _use(run: RunFrames, target: str, metric: str, missing: str) -> dict[str, Any]:
-    """The columns of USE of a value. `missing`: why there is none; empty if there is one."""
+    """Return the USE columns of a value. `missing`: why there is no value; "" if there is one."""
     validity = validity_of(run.metadata)
     invalid = f"the run is INVALID: {verdict_reason(validity)}" if validity.status == "invalid" else ""
     uncertain = why(run.inexact, target, metric)
@@ -72,7 +72,7 @@ def quantile_row(
     run: RunFrames, metric: str, target: str, stratum: Stratum, keys: Mapping[str, Any], sample: Sample | MetricSummary,
     estimate: QuantileEstimate,
 ) -> dict[str, Any]:  # fmt: skip
-    """A row of QUANTILE with its labels. `keys`: what else the sample is of."""
+    """Return a row of QUANTILE with its labels. `keys`: the other labels of the sample."""
     known = estimate.bounded or estimate.status == "in_failures"
     missing = f"needs {estimate.required:,} {estimate.status.removeprefix('too_few_')}"
     return {
@@ -95,7 +95,7 @@ def quantile_row(
 
 
 def rate_row(run: RunFrames, name: str, target: str, events: Floats, of: Floats, sessions: Integers) -> dict[str, Any]:
-    """Return a row of RATE with its run and target. `events`: of each turn, `of` so many."""
+    """Return a row of RATE with its run and target. `events`, `of`: the count and the total of each turn."""
     rate = RATES[name]
     found = turn_rate(rate, target, events, of, sessions)
     few = bool(rate.column) and not found.published
@@ -109,7 +109,7 @@ def rate_row(run: RunFrames, name: str, target: str, events: Floats, of: Floats,
 
 
 def summary_frame(summary: Summary) -> pd.DataFrame:
-    """`turn_metrics` and `session_metrics` of summary.json, a row for each quantile."""
+    """Return `turn_metrics` and `session_metrics` of summary.json, a row for each quantile."""
     rows = []
     for one in (*summary.metrics, *summary.connecting, *summary.slopes):
         of = one.metric, one.target, one.stratum, {"step": None if one.step == ALL else one.step}
@@ -118,7 +118,7 @@ def summary_frame(summary: Summary) -> pd.DataFrame:
 
 
 def outcome_frame(summary: Summary) -> pd.DataFrame:
-    """`outcomes` of summary.json, a row for each outcome."""
+    """Return `outcomes` of summary.json, a row for each outcome."""
     outcomes, rows = summary.outcomes, list[dict[str, Any]]()
     for place, target in enumerate(summary.targets):
         of = {"run_id": run_id_of(summary.run), "target": target}
@@ -136,7 +136,7 @@ def outcome_frame(summary: Summary) -> pd.DataFrame:
 
 
 def cost_frame(summary: Summary) -> pd.DataFrame:
-    """`cost.targets` of summary.json."""
+    """Return `cost.targets` of summary.json."""
     rows = [
         {"run_id": run_id_of(summary.run), "target": cost.target}
         | {"models": ", ".join(charge.model for charge in cost.models)}
@@ -149,7 +149,7 @@ def cost_frame(summary: Summary) -> pd.DataFrame:
 
 
 def distribution_frame(run: RunFrames, targets: Sequence[str], ps: Sequence[float]) -> pd.DataFrame:
-    """`event_metrics`, `load_generator` and `throughput` of summary.json, with any quantiles."""
+    """Return `event_metrics`, `load_generator` and `throughput` of summary.json, with any quantiles."""
     named = {HistogramKey("", target).tag.split("|")[1]: target for target in targets}
     keys: dict[tuple[str, str, str | None], list[HistogramKey]] = {}
     for key, _ in run.histograms.items():

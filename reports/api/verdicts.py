@@ -1,4 +1,4 @@
-"""`rtbench.compare`, `check` and `trend`: what the commands of these names find, in Python."""
+"""`rtbench.compare`, `check` and `trend`: the results of the commands of these names, in Python."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from reports.trends.trend import Trend, in_folders, trend_of, trend_question
 
 
 def compare(baseline: Run | Path | str, *candidates: Run | Path | str, confidence: float = CONFIDENCE) -> Comparison:
-    """What `rtbench compare` says: each a run, or `RUN:TARGET`; of one interleaved run alone its targets are compared.
+    """Return the result of `rtbench compare`: each argument is a run, or `RUN:TARGET`.
 
-    `confidence`: of each verdict; a service that is exactly at its margin is called worse in 1 − confidence of runs.
-    Verdicts rest on one-sided bounds, so `low` and `high` are the ends of a two-sided interval of
-    2 · confidence − 1: 90 % for 0.95. Raises UsageError as the command does, and writes nothing.
+    With one interleaved run alone, its targets are compared. `confidence`: of each verdict; a service that is exactly
+    at its margin is called worse in 1 − confidence of runs. Verdicts use one-sided bounds, so `low` and `high` are the
+    ends of a two-sided interval of 2 · confidence − 1: 90 % for 0.95. Raise UsageError as the command does; write no
+    files.
     """
     level_of(confidence)
     return compare_targets(parse_targets([given_run(side) for side in (baseline, *candidates)]), confidence=confidence)
@@ -38,10 +39,10 @@ def check(
     on_inconclusive: OnInconclusive = "fail",
     allow_different: str | Sequence[str] = (),
 ) -> CheckResult:
-    """What `rtbench check` says: of a file of thresholds, or of such as {"ttfa": ["p(95)<800", "med<+10%"]}.
+    """Return the result of `rtbench check`: for a thresholds file, or for {"ttfa": ["p(95)<800", "med<+10%"]}.
 
-    `allow_different`: conditions in which stored baselines may differ. Raises UsageError as the command does; writes
-    nothing.
+    `allow_different`: conditions in which stored baselines may differ. Raise UsageError as the command does; write no
+    files.
     """
     if on_inconclusive not in (choices := get_args(OnInconclusive)):
         raise UsageError(f"on_inconclusive is one of {', '.join(choices)}, not {on_inconclusive!r}")
@@ -53,7 +54,7 @@ def check(
 
 
 def _limits(thresholds: Path | str | Mapping[str, str | Sequence[str]] | None) -> tuple[Threshold, ...]:
-    """Those of a file, or of metrics with their texts. Raises UsageError for anything else."""
+    """Return the thresholds of a file, or of metrics with their texts. Raise UsageError for other arguments."""
     if isinstance(thresholds, Path | str):
         return read_thresholds(Path(thresholds))
     if thresholds is not None and not isinstance(thresholds, Mapping):
@@ -66,10 +67,10 @@ def _limits(thresholds: Path | str | Mapping[str, str | Sequence[str]] | None) -
 
 
 def trend(*folders: Run | Path | str, metrics: str | Sequence[str] = ()) -> Trend:
-    """What `rtbench trend` shows of folders of runs or of stored baselines, or of runs.
+    """Return the result of `rtbench trend` for runs, folders of runs, or folders of stored baselines.
 
-    `metrics`: `ttfa:p95`, `failure_rate`, …; without any the latencies and the failure rate. Raises UsageError as the
-    command does, and writes nothing.
+    `metrics`: `ttfa:p95`, `failure_rate`, …; by default the latencies and the failure rate. Raise UsageError as the
+    command does; write no files.
     """
     with in_python(metric="metrics"):
         questions = [trend_question(text) for text in given_texts(metrics, "metrics")]

@@ -1,4 +1,4 @@
-"""The blocks of a document: plain texts, which `html`, `markdown` and `terminal` render and escape."""
+"""The blocks of a document: plain texts that `html`, `markdown`, and `terminal` render and escape."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ class Term(NamedTuple):
 
 
 class Code(NamedTuple):
-    """A text as a machine has it: a command, a file, an id."""
+    """A literal text: a command, a file, an id."""
 
     text: str
 
 
 class Link(NamedTuple):
-    """What leads to a file beside the document, by its path from there."""
+    """A link to a file, by its path relative to the document."""
 
     text: Inline
     path: str
 
 
 class Strong(NamedTuple):
-    """What stands out of its line."""
+    """An emphasized text."""
 
     text: str
 
 
 class VerdictText(NamedTuple):
-    """A verdict with its mark, in the colour of its word."""
+    """A verdict with its marker, in the colour of its word."""
 
     text: str
     word: str
@@ -45,13 +45,13 @@ Inline = str | Term | Code | Link | Strong | VerdictText | tuple["Inline", ...]
 
 @dataclass(frozen=True)
 class Cell:
-    """What one place of a table contains. `brief`: what a terminal shows in the place of `below`, if not the same."""
+    """A cell of a table. `brief`: the text that a terminal shows instead of `below`, if it differs."""
 
     text: Inline
     below: Inline = ""
     brief: str | None = None
     target: int | None = None
-    """shown in the colour of this target"""
+    """The target in whose colour the cell is shown."""
     marked: bool = False
     style: str = ""
     columns: int = 1
@@ -59,11 +59,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A column by its head; numbers are aligned on the right, texts on the left.
+    """A column with its head; numbers are right-aligned, texts left-aligned.
 
-    `shorten`, `leave_out`: in which order, from 1 on, columns of a table that is too wide for a terminal lose what is
-    below their cells, and are left out; 0: never. `least`: a first column of names that are cut on a terminal if there
-    is no room, to so many letters at the least.
+    `shorten`, `leave_out`: if a table is too wide for a terminal, the order (from 1) in which columns lose the text
+    below their cells, and are left out; 0 for never. `least`: for a first column of names that are shortened on a
+    terminal without room, their minimum length.
     """
 
     head: Inline
@@ -73,7 +73,7 @@ class Column:
     marked: bool = False
     below: str = ""
     drawn: bool = False
-    """its cells are drawings, which only a page has"""
+    """True if its cells are drawings, which only a page shows."""
     shorten: int = 0
     leave_out: int = 0
     least: int = 0
@@ -81,9 +81,9 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table, whose first cell says what it is of; `ids`: names and ids that belong to it, below it.
+    """A row of a table; its first cell names it. `ids`: names and ids that belong to it, shown below it.
 
-    `target`: the line is switched off and on with it. `more`: what else belongs to it, below its ids.
+    `target`: the target with which the row is hidden. `more`: further blocks, shown below its ids.
     """
 
     cells: tuple[Cell, ...]
@@ -95,9 +95,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under heads. `stacked`: where there is no room, a row becomes a card with the heads beside its cells.
+    """Rows under heads. `stacked`: True if a row becomes a card with the heads next to its cells when room is short.
 
-    `answers`: its figures are what the document is read for. `shown`: rows after these are folded away in Markdown.
+    `answers`: True for the main results of the document. `shown`: rows after this number are folded in Markdown.
     """
 
     columns: tuple[Column, ...]
@@ -111,7 +111,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Paragraph:
-    """A text of its own; `style`: q what a figure or table is of, note what to know beside it."""
+    """A paragraph. `style`: `q` for the title of a figure or table, `note` for a remark."""
 
     text: Inline
     style: str = "q"
@@ -119,7 +119,7 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Fact:
-    """A name and the texts beside it; nothing if there are no texts. On a terminal at most so many lines."""
+    """A name and the texts next to it; not shown without texts. `max_lines`: the maximum on a terminal."""
 
     name: str
     texts: Sequence[Inline]
@@ -130,7 +130,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Command:
-    """A command, which no form wraps, so that it can be pasted; `title`: what it is for."""
+    """A command that is never wrapped, so that it can be pasted. `title`: its purpose."""
 
     title: str
     text: str
@@ -138,21 +138,21 @@ class Command:
 
 @dataclass(frozen=True)
 class ReadingGuide:
-    """How figures are read: nothing where none is drawn."""
+    """An explanation of how to read figures; only shown with figures."""
 
     text: Inline
 
 
 @dataclass(frozen=True)
 class Heading:
-    """The head of a part of a section."""
+    """The heading of a part of a section."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Bullets:
-    """Texts of one kind, one below the other; on a page those after the first `shown` are folded away."""
+    """A list of texts of one kind; a page folds those after the first `shown`."""
 
     texts: Sequence[Inline]
     style: str = "note"
@@ -161,14 +161,14 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Banner:
-    """What must be read before anything else, line by line."""
+    """The texts to read before all others, line by line."""
 
     lines: Sequence[Inline]
 
 
 @dataclass(frozen=True)
 class Definitions:
-    """Names with what they are; `linked`: terms lead here."""
+    """Names with their definitions. `linked`: True if terms link to them."""
 
     entries: Sequence[tuple[str, str]]
     linked: bool = True
@@ -176,9 +176,9 @@ class Definitions:
 
 @dataclass(frozen=True)
 class Details:
-    """Blocks that are shown on demand; `open`: they are at first. `again`: rows that another table of the page has.
+    """Blocks that are shown on demand. `open`: True if they are shown at first. `again`: True if they repeat a table.
 
-    `stated`: the title is a statement, which a terminal shows.
+    `stated`: True if the title is a statement, which a terminal shows.
     """
 
     title: str
@@ -191,7 +191,7 @@ class Details:
 
 @dataclass(frozen=True)
 class Drawing:
-    """An SVG in its frame, one of several in a figure; `head`: what it is of. `narrow`: what a phone shows instead."""
+    """An SVG in its frame, one of several in a figure. `head`: its title. `narrow`: the SVG for a phone."""
 
     svg: str
     head: str = ""
@@ -200,10 +200,10 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing (SVG, empty where there is none) with its caption, and what belongs below it.
+    """A drawing (an SVG, or "" if there is none) with its caption, and the blocks below it.
 
-    `stops`: what its readout says, as rows. `numbers`: what stands for it where nothing is drawn; else
-    folded away, as it is below other blocks.
+    `stops`: the texts of its readout, as rows. `numbers`: the blocks that replace it in a form without drawings; a page
+    folds them.
     """
 
     drawn: str
@@ -216,14 +216,14 @@ class Figure:
 
 @dataclass(frozen=True)
 class SideBySide:
-    """Figures that stand side by side, where there is room."""
+    """Figures that are side by side if there is room."""
 
     figures: Sequence[Figure]
 
 
 @dataclass(frozen=True)
 class Tabs:
-    """Figures one of which is shown, by the name that a reader chooses: (key, name, figure)."""
+    """Figures of which one is shown, chosen by name: (key, name, figure)."""
 
     caption: Inline
     panes: Sequence[tuple[str, str, Figure]]
@@ -237,10 +237,10 @@ Block = (
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a document under a heading that can be searched for; `question`: what it answers, below the heading.
+    """A part of a document under a heading. `question`: the question that it answers, shown below the heading.
 
-    `style`: the filter that hides it. `folded`: a page shows its heading and question, and the rest on demand.
-    `brief`: what a terminal shows of it.
+    `style`: the filter that hides it. `folded`: True if a page shows the heading and the question, and the rest on
+    demand. `brief`: the blocks that a terminal shows.
     """
 
     anchor: str
@@ -254,7 +254,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Badge:
-    """What is seen first: a word with its mark, and what belongs beside it; `style` names its colours."""
+    """A word with its sign at the top of a page, and the text next to it. `style`: the name of its colours."""
 
     style: str
     glyph: str
@@ -269,12 +269,12 @@ MEASURED_AGAINST: Inline = (
     Code("rtbench simulate"),
     ", no real service. ",
 )
-"""What the foot of a page says of a simulated run."""
+"""The note on a simulated run in the footer of a page."""
 
 
 @dataclass(frozen=True)
 class Filter:
-    """What a reader may leave out by: its name, and its values with the class of what each of them hides."""
+    """A filter of a page: its name, and its values with the CSS class of the elements that each hides."""
 
     name: str
     values: Sequence[tuple[str, str]]
@@ -282,7 +282,7 @@ class Filter:
 
 @dataclass(frozen=True)
 class Page:
-    """Everything of a page. The lead stands below its headline, the answer above its sections."""
+    """The content of a page. The lead is below its headline, the answer above its sections."""
 
     title: str
     badges: Sequence[Badge]
@@ -290,23 +290,23 @@ class Page:
     lead: Sequence[Block]
     sections: Sequence[Section]
     answer: Sequence[Block] | None = None
-    """None where a section is called so"""
+    """None if the answer is a section."""
     next: Sequence[Block] = ()
-    """what to do next: below the answer of a page, at the end of a terminal"""
+    """The next steps: below the answer on a page, at the end on a terminal."""
     definitions: Mapping[str, str] = field(default_factory=dict)
-    """what terms lead to, by their names"""
+    """The definitions that terms link to, by their names."""
     beside: str = ""
-    """said beside the badges"""
+    """The text next to the badges."""
     footer: Inline = ""
     targets: Sequence[str] = ()
-    """of a page whose figures show several: what is switched off and on, in their order"""
+    """The targets that a reader can hide, in their order; empty if figures show only one."""
     filters: Sequence[Filter] = ()
     struck: bool = False
-    """no figure of it may be used"""
+    """True if no value of the page may be used."""
 
     @property
     def tabs(self) -> list[str]:
-        """The keys of all panes, which the style sheet shows and hides by."""
+        """The keys of all panes, by which the style sheet shows and hides them."""
         keys: list[str] = []
         blocks = [block for section in self.sections for block in section.blocks]
         while blocks:
@@ -331,7 +331,7 @@ def table(
     answers: bool = False,
     shown: int | None = None,
 ) -> Table:
-    """A table from heads and rows whose plain parts are texts; `left`: places of further columns of text."""
+    """Return a table; plain parts of rows and heads are texts. `left`: the positions of further columns of text."""
     texts = {place % len(heads) for place in left}
     columns = tuple(
         head if isinstance(head, Column) else Column(head, left=place in texts) for place, head in enumerate(heads)
@@ -347,18 +347,18 @@ def make_row(
     target: int | None = None,
     more: Sequence[Block] = (),
 ) -> Row:
-    """A row whose plain parts are texts."""
+    """Return a row; its plain parts are texts."""
     own = tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in cells)
     return Row(own, style, tuple(ids), target, tuple(more))
 
 
 def coded(text: str) -> Inline:
-    """A text whose parts between backticks are code."""
+    """Return a text with its parts between backticks as code."""
     return tuple(Code(part) if place % 2 else part for place, part in enumerate(text.split("`")))
 
 
 class VerdictMarker(NamedTuple):
-    """A sign, the style of a badge on a page, and that of a word on a terminal."""
+    """A sign, the style of a badge on a page, and the style of a word on a terminal."""
 
     glyph: str
     badge: str
@@ -367,7 +367,7 @@ class VerdictMarker(NamedTuple):
 
 GOOD, BAD, UNSURE = VerdictMarker("✓", "ok", "good"), VerdictMarker("✕", "no", "bad"), VerdictMarker("?", "hm", "warn")
 MARKS = {
-    # of a figure that is compared
+    # of a compared metric
     **{"regressed": BAD, "improved": VerdictMarker("+", "in", "good"), "not_regressed": GOOD},
     **{"equivalent": VerdictMarker("≈", "eq", "good"), "inconclusive": UNSURE},
     # of a run, of a comparison
@@ -379,26 +379,26 @@ MARKS = {
 
 
 def more_notes(texts: Sequence[Inline]) -> str:
-    """Return the title of the notes that are folded away."""
+    """Return the title of the folded notes."""
     return f"{len(texts)} more note{'' if len(texts) == 1 else 's'}"
 
 
 def with_marker(word: str) -> str:
-    """Return a verdict with its sign: ✓ VALID, ✓ not regressed."""
+    """Return a verdict with its sign, such as `✓ VALID` or `✓ not regressed`."""
     return f"{MARKS[word].glyph} {word.replace('_', ' ')}"
 
 
 def note(text: Inline) -> list[Block]:
-    """A remark; nothing where there is no text."""
+    """Return a remark; an empty list for ""."""
     return [Paragraph(text, "note")] if text else []
 
 
 def fact(name: str, texts: Iterable[Inline], max_lines: int | None = None) -> list[Block]:
-    """A name with the texts beside it; nothing if there are none."""
+    """Return a name with the texts next to it; an empty list without texts."""
     present = [text for text in texts if text]
     return [Fact(name, present, max_lines=max_lines)] if present else []
 
 
 def line(text: Inline) -> list[Block]:
-    """A paragraph about what follows; nothing where there is no text."""
+    """Return a paragraph about the blocks that follow; an empty list for ""."""
     return [Paragraph(text)] if text else []

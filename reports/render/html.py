@@ -1,4 +1,4 @@
-"""A page as HTML, by one template and one set of macros. All its texts are escaped here and nowhere else."""
+"""A page as HTML, by one template and one set of macros. All its texts are escaped here and in no other place."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from reports.render.markers import GLYPHS, colour_class
 
 @cache
 def environment() -> Environment:
-    """Templates of this package; everything is escaped, what is missing is an error."""
+    """Return the environment of this package's templates: it escapes all texts, and undefined names are errors."""
     made = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=select_autoescape(("html.j2",)),
@@ -34,7 +34,7 @@ def environment() -> Environment:
 
 @pass_context
 def _say(context: Context, text: Inline) -> Markup:
-    """A text, in which the names of what has a definition lead to it."""
+    """Return a text in which terms with a definition link to it."""
     match text:
         case str():
             return escape(text)
@@ -53,11 +53,11 @@ def _say(context: Context, text: Inline) -> Markup:
 
 
 def _look(*classes: str) -> Markup:
-    """The attribute of those of the classes that are not empty."""
+    """Return the class attribute for the classes that are not empty."""
     named = " ".join(filter(None, classes))
     return Markup(' class="{}"').format(named) if named else Markup("")
 
 
 def render_html(page: Page) -> str:
-    """Return the page: one file that needs nothing else."""
+    """Return the page as one self-contained file."""
     return environment().get_template("page.html.j2").render(page=page, defs=page.definitions, tabs=page.tabs)

@@ -1,4 +1,4 @@
-"""A page or blocks as Markdown, without figures and what a page shows twice. All texts are escaped here."""
+"""A page or blocks as Markdown, without figures and repetitions. All texts are escaped here."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from reports.formatting import NBSP, capital
 from reports.render import blocks as b
 
 ANSWER = "answer"
-"""The section that is not folded away."""
+"""The section that is not folded."""
 CLOSE: set[tuple[type, type]] = {(b.Heading, b.Paragraph), (b.Paragraph, b.Bullets), (b.Details, b.Details)}
-"""Blocks that follow each other without a blank line."""
+"""The pairs of blocks without a blank line between them."""
 MARKUP = re.compile(r"[\\|`*\[_]")
 
 
 def render_markdown(page: b.Page) -> str:
-    """The text of a file: the headline, the badges, the answer, and each section folded away."""
+    """Return the text of a file: the headline, the badges, the answer, and each section folded."""
     opening: list[b.Inline] = []
     for badge in page.badges:
         opening += [b.Strong(f"{badge.glyph} {badge.word}"), f" {badge.beside}" if badge.beside else "", " · "]
@@ -37,17 +37,17 @@ def render_markdown(page: b.Page) -> str:
 
 
 def markdown_blocks(blocks: Iterable[b.Block]) -> str:
-    """The text of blocks; what has no rows, texts or blocks is left out."""
+    """Return the text of blocks; empty blocks are left out."""
     return f"{_rendered(blocks)}\n".replace(NBSP, " ")
 
 
 def plain(text: str) -> str:
-    """Text that Markdown and HTML leave as it is: labels are anyone's."""
+    """Return a text escaped for Markdown and HTML: labels may contain any characters."""
     return html.escape(MARKUP.sub(r"\\\g<0>", escape_control(text)), quote=False)
 
 
 def _rendered(blocks: Iterable[b.Block], within: bool = False) -> str:
-    """`within`: in a fold, where the folds are open. Of a heading above nothing nothing is left."""
+    """Return the text of blocks, without empty headings. `within`: True in a fold, in which folds are open."""
     parts = [(type(block), text) for block in _without_figures(blocks) if (text := _block(block, within))]
     kinds = [kind for kind, _ in parts] + [b.Heading]
     shown = [part for part, after in zip(parts, kinds[1:], strict=True) if (part[0], after) != (b.Heading, b.Heading)]
@@ -56,7 +56,7 @@ def _rendered(blocks: Iterable[b.Block], within: bool = False) -> str:
 
 
 def _without_figures(blocks: Iterable[b.Block]) -> Iterable[b.Block]:
-    """The blocks, with what stands for a figure in its place: of several panes the one that is shown first."""
+    """Yield the blocks with figures replaced by their numbers; of several panes, the one that is shown first."""
     for block in blocks:
         figure = block.panes[0][2] if isinstance(block, b.Tabs) else block
         if isinstance(figure, b.SideBySide):
@@ -97,7 +97,7 @@ def _block(block: b.Block, within: bool) -> str:
 
 
 def _table(table: b.Table) -> str:
-    """With names and ids that belong to rows in a column of their own."""
+    """Return a table with the ids of rows in an extra column."""
     ids = any(row.ids for row in table.rows)
     shown = [(place, column) for place, column in enumerate(table.columns) if not column.drawn]
     columns = [column for _, column in shown] + ([b.Column("ids", left=True)] if ids else [])
@@ -124,6 +124,6 @@ def _inline(inline: b.Inline) -> str:
         case b.Strong(text):
             return f"**{_inline(text)}**"
         case b.Code(text):
-            # what would end it is no code
+            # a text that would end the code span is not code
             return plain(text) if set("`|\n\r") & set(text) else f"`{escape_control(text)}`"
     return "".join(map(_inline, inline)) if type(inline) is tuple else _inline(inline[0])

@@ -1,12 +1,12 @@
-"""Scales, axes and marks of the SVG plots of a page.
+"""The scales, axes, and markers of the SVG plots of a page.
 
-No chart library: in headless Chromium a page with our SVG was 0.4 MB and loaded in 0.1 s, with plotly 4.8 MB and 1.3 to
-2 s, and no keyboard or screen reader reached its plots. Pages are read in CI artifacts, mail and print, where no script
-runs. No stock chart has an axis of nines with a place for failed turns.
+There is no chart library: in headless Chromium a page with our SVG was 0.4 MB and loaded in 0.1 s; with plotly it was
+4.8 MB and loaded in 1.3 to 2 s, and keyboard and screen reader did not reach its plots. Pages are read in CI artifacts,
+mail, and print, where no script runs. No chart library has an axis of nines with room for failed turns.
 
 Colours come from CSS classes, so one drawing serves both themes: `s0`–`s3` strokes and fills, `t0`–`t3` texts. There
-are four; from the fifth target on they repeat, with other marks and a dashed line. A plot is drawn once. On a phone it
-keeps the size of its text and is scrolled; a second drawing, for 360 px, was a third of the page's size.
+are four; from the fifth target on they repeat, with other markers and a dashed line. A plot is drawn once. On a phone
+it keeps its text size and is scrolled; a second drawing, for 360 px, was a third of the page's size.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from reports.render.blocks import Drawing, Figure, Inline
 from reports.render.markers import colour_class, marker_char
 
 WIDE, HALF = 1080, 524
-"""Widths of figures, in pixels: one across the page, and one of two side by side."""
+"""The widths of figures in pixels: one across the page, and one of two side by side."""
 FAILED_BAND = 12
-"""Height of the band above a plot that failed turns lie in."""
+"""The height of the band above a plot that contains failed turns."""
 LEGEND_PITCH, LEGEND_LETTERS = 16, 32
 LEGEND_LEFT, LEGEND_RIGHT = 56, 356
-"""Where a legend begins and ends, in pixels: all of it is seen on a phone before the figure is scrolled."""
+"""The start and end of a legend, in pixels: a phone shows all of it before the figure is scrolled."""
 LETTER = 7.2
-"""Width of a letter of a tick's label, at most."""
+"""The maximum width of a letter of a tick's label."""
 Point = tuple[float, float]
 Write = Callable[[float], str]
 Stop = TypeVar("Stop")
@@ -43,7 +43,7 @@ _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
 def clean(text: object) -> str:
-    """Text for XML: escaped, without the characters that XML has no place for."""
+    """Return a text escaped for XML, without the characters that XML forbids."""
     return escape(_FORBIDDEN.sub("", str(text)))
 
 
@@ -52,7 +52,7 @@ def identity(value: float) -> float:
 
 
 class PixelScale:
-    """Maps a value to a pixel: linear after `f`."""
+    """A map of values to pixels, linear after `f`."""
 
     def __init__(self, f: Callable[[float], float], low: float, high: float, start: float, end: float) -> None:
         self.f, self.a, self.b, self.start, self.end = f, f(low), f(high), start, end
@@ -62,7 +62,7 @@ class PixelScale:
         return self.start + (self.f(value) - self.a) / (self.b - self.a) * (self.end - self.start)
 
     def clip(self, value: float) -> float:
-        """The pixel of a value, of the nearest end for one outside."""
+        """Return the pixel of a value, or of the nearest end for a value outside."""
         return self(min(max(value, self.low), self.high))
 
 
@@ -71,7 +71,7 @@ def log_scale(low: float, high: float, start: float, end: float) -> PixelScale:
 
 
 def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
-    """Round numbers between the ends, as dense as `most` allows."""
+    """Return round numbers between the ends, as dense as `most` allows."""
     decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
     found: list[float] = []
     for mantissas in ((1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
@@ -82,19 +82,19 @@ def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
 
 
 def linear_ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers between the ends."""
+    """Return round numbers between the ends."""
     step = nice((high - low) / most)
     first = math.ceil(low / step - 1e-9)
     return [step * k for k in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
 def even_ticks(length: float, step: float) -> list[float]:
-    """0, step, 2 · step … up to the length."""
+    """Return 0, step, 2 · step … up to the length."""
     return [step * k for k in range(int(length / step + 1e-9) + 1)]
 
 
 class Plot:
-    """One drawing, whose marks are added in order. `named`: the legend, whose rows are added to `h` and `top`."""
+    """A drawing whose elements are added in order. `named`: the legend, whose rows increase `h` and `top`."""
 
     def __init__(
         self, w: int, h: int, named: Sequence[LegendEntry] = (), *, left: int, right: int, top: int = 10,
@@ -109,7 +109,7 @@ class Plot:
         self.parts: list[str] = []
         self.stops: dict[str, list[Any]] = {}
         self.run = ""
-        """where the run's time lies: first and last pixel, seconds, and the height of its axis"""
+        """The run's time axis: first and last pixel, seconds, and the height of the axis."""
         for row, mine in enumerate(rows):
             x = begin
             for target, text in mine:
@@ -126,15 +126,15 @@ class Plot:
         self.add(closing)
 
     def of(self, target: int) -> AbstractContextManager[None]:
-        """Add what follows to a target: a reader may switch it off."""
+        """Add the elements in the block to a target, which a reader may hide."""
         return self._within(f'<g class="o{target}">')
 
     def among(self, classes: str) -> AbstractContextManager[None]:
-        """Add what follows to filters of the page, each of which hides it by its class."""
+        """Add the elements in the block to filters of the page; each hides them by its class."""
         return self._within(f'<g class="{classes}">' if classes else "<g>")
 
     def along_run(self) -> AbstractContextManager[None]:
-        """Add what follows, which has no text, to the run's time: it moves when a reader zooms in on the run."""
+        """Add the elements in the block, without text, to the run's time: they move when a reader zooms in."""
         return self._within(f'<g class="stretch" data-y="{self.y1:g} {self.y0:g}"><g>', "</g></g>")
 
     def text(self, x: float, y: float, text: str, cls: str = "", anchor: str = "start") -> None:
@@ -163,7 +163,7 @@ class Plot:
             self.add(f'<path d="{_outline(x, y, shape, r)}" class="{cls}">{title}</path>')
 
     def point(self, x: float, y: float, cls: str) -> None:
-        """A dot that stays round where the axis is stretched: a line of no length with round ends."""
+        """Draw a dot that stays round if the axis is stretched: a line of length 0 with round ends."""
         self.add(f'<path d="M{x:.1f} {y:.1f}h0" class="point {cls}"/>')
 
     def y_axis(self, scale: PixelScale, ticks: Sequence[float], write: Write) -> None:
@@ -180,24 +180,24 @@ class Plot:
             x = scale(value)
             self.line(x, self.y1 if grid else self.y0, x, self.y0 + 4, "grid" if grid else "axis")
             text = write(value)
-            beyond = x - LETTER * len(text) / 2 < self.x0  # where the labels of the other axis stand
+            beyond = x - LETTER * len(text) / 2 < self.x0  # over the labels of the other axis
             self.text(x, self.y0 + 17, text, "tick", "start" if beyond else "middle")
         if label:
             self.text(self.x1, self.y0 + 35, label, "lab", "end")
 
     def time_axis(self, scale: PixelScale, most: int) -> None:
-        """Seconds from 0 on, with at most so many steps between round instants."""
+        """Draw an axis of seconds from 0, with at most `most` steps between round instants."""
         step = time_step(scale.high, most)
         self.x_axis(scale, even_ticks(scale.high, step), lambda s: instant(s, step))
 
     def run_axis(self, scale: PixelScale) -> None:
-        """The same of the run's time, of which a reader may choose a stretch."""
+        """Draw the axis of the run's time; a reader may zoom in on a span of it."""
         with self._within('<g class="times">'):
             self.time_axis(scale, 10)
         self.run = f"{scale.start:g} {scale.end:g} {scale.high:g} {self.y0:g}"
 
     def count_axis(self, most: float) -> PixelScale:
-        """Whole numbers from 0 to at least 1."""
+        """Draw an axis of integers from 0 to at least 1; return its scale."""
         top = max(1.0, most)
         scale = PixelScale(identity, 0.0, top * 1.05, self.y0, self.y1)
         self.y_axis(scale, [tick for tick in linear_ticks(0.0, top, 2) if tick == int(tick)], count)
@@ -206,8 +206,8 @@ class Plot:
     def read_lines(
         self, places: Sequence[tuple[Stop, float, str]], lines: Sequence[tuple[str, Mapping[Stop, str]]]
     ) -> None:
-        """A stop at each (place, x, name): the name, and of each (label, texts by place) what it says there."""
-        named = [(label.replace(" · ", ", "), texts) for label, texts in lines]  # a dot parts the cells of a row
+        """Add a stop at each (place, x, name) with the name, and the label and text of each line at this place."""
+        named = [(label.replace(" · ", ", "), texts) for label, texts in lines]  # a dot separates the cells of a row
         rows = [
             " · ".join([name, *(f"{label} {texts[place]}" for label, texts in named if place in texts)])
             for place, _, name in places
@@ -215,11 +215,11 @@ class Plot:
         self.readout([x for _, x, _ in places], rows)
 
     def readout(self, xs: Sequence[float], rows: Sequence[str]) -> None:
-        """Stops of the crosshair: where, and the text that is shown and spoken there."""
+        """Set the stops of the crosshair: their positions, and the texts that are shown and spoken there."""
         self.stops = {"x": [round(x, 1) for x in xs], "t": list(rows), "y": [round(self.y1, 1), round(self.y0, 1)]}
 
     def svg(self, cls: str = "figure") -> str:
-        """The element, labelled with a sentence, focusable where it has a readout."""
+        """Return the SVG element with a sentence as its label; focusable if it has a readout."""
         live = ""
         if self.stops:
             stops = json.dumps(self.stops, separators=(",", ":"), ensure_ascii=False)
@@ -233,7 +233,7 @@ class Plot:
 
 
 def in_rows(entries: Iterable[LegendEntry], room: float, width: Callable[[str], float]) -> list[list[LegendEntry]]:
-    """The entries of a legend in rows that fit, by how wide their texts are."""
+    """Return the entries of a legend in rows that fit, by the widths of their texts."""
     rows: list[list[LegendEntry]] = []
     for entry in entries:
         if not rows or sum(width(text) for _, text in [*rows[-1], entry]) > room:
@@ -262,17 +262,17 @@ def _outline(x: float, y: float, shape: str, r: float) -> str:
         )
     if shape in ("star", "hexagon"):
         rays, outer, inner = (5, 1.25 * q, 0.55 * q) if shape == "star" else (6, 1.05 * q, 0.91 * q)
-        turns = [(math.pi * k / rays, inner if k % 2 else outer) for k in range(2 * rays)]  # the first ray up
+        turns = [(math.pi * k / rays, inner if k % 2 else outer) for k in range(2 * rays)]  # the first ray points up
         return "M" + "L".join(f"{x + r * math.sin(a):.1f} {y - r * math.cos(a):.1f}" for a, r in turns) + "Z"
     return f"M{x - 0.9 * q:.1f} {y - 0.9 * q:.1f}h{1.8 * q:.1f}v{1.8 * q:.1f}h{-1.8 * q:.1f}Z"
 
 
 def plot_figure(plot: Plot, caption: Inline = "", **more: Any) -> Figure:
-    """A drawing with what it says at each stop of its readout, unless `more` has other rows."""
+    """Return a figure with the texts of the plot's readout, unless `more` has other rows."""
     stops = [text.split(" · ") for text in plot.stops.get("t", ())]
     return Figure(Markup(plot.svg()), caption, **{"stops": stops, **more})
 
 
 def drawing(plot: Plot, head: str, narrow: Plot) -> Drawing:
-    """A drawing by itself, and what stands for it on a phone."""
+    """Return a drawing, and its replacement on a phone."""
     return Drawing(Markup(plot.svg()), head, Markup(narrow.svg()))

@@ -1,4 +1,4 @@
-"""Blocks as lines of a terminal: at most so many columns, in colour only where it is wanted."""
+"""Blocks as lines of a terminal with a maximum width, in colour only on request."""
 
 from __future__ import annotations
 
@@ -16,50 +16,50 @@ INKS = {
     **{"ok": "32", "in": "32", "eq": "32", "no": "31", "hm": "33"},
     **{"t0": "34", "t1": "33", "t2": "36", "t3": "37"},
 }
-"""Codes of styles: of words, of badges, of targets (t0 to t3, as on pages)."""
+"""The codes of styles: of words, of badges, and of targets (t0 to t3, as on pages)."""
 INDENT, BELOW = 16, 6
-"""Columns before the text beside a name, and before what belongs to a row."""
+"""The columns before the text next to a name, and before the text below a row."""
 GAP = 2
 BETWEEN_BADGES = "     "
 KEPT_MOST = 59
-"""Letters of a text beside a name that is kept on one line."""
+"""The maximum length of a text next to a name that stays on one line."""
 NARROWEST = 20
 FIRST_MOST = 20
-"""Letters of the first cell of a table's row; a longer one is above its row."""
+"""The maximum length of the first cell of a row; a longer one is above its row."""
 
 
 def render_page(page: b.Page, width: int = 100, colour: bool = False) -> str:
-    """Return a page in at most so many columns: its answer, what is brief of its sections, and its notes."""
+    """Return a page in lines of at most `width` columns: its answer, the brief of its sections, and its notes."""
     notes = [block for block in page.lead if isinstance(block, b.Bullets)]
     opening = [b.Paragraph(page.headline, "bold"), *(block for block in page.lead if block not in notes)]
     briefs = [block for section in page.sections for block in section.brief]
     body = [*(page.answer or ()), *briefs, *notes]
     parts = (list(part) for _, part in groupby(body, key=lambda block: isinstance(block, b.Table) and id(block)))
-    text = render_lines((opening, *parts, page.next), width, colour)  # a table is a part by itself
+    text = render_lines((opening, *parts, page.next), width, colour)  # a table is a separate part
     return "".join(f"{line}\n" for line in _badges(page, width, colour)).replace(NBSP, " ") + text
 
 
 def essentials(page: b.Page) -> str:
-    """Return a page in one line: its badges, and what is beside them."""
+    """Return a page in one line: its badges, and the text next to them."""
     badges = (f"{badge.glyph} {badge.word}" for badge in page.badges)
     return " · ".join(filter(None, (*badges, page.beside))).replace(NBSP, " ")
 
 
 def render_lines(parts: Iterable[Iterable[b.Block]], width: int = 100, colour: bool = False) -> str:
-    """The text: a blank line stands between its parts, of which empty ones are left out."""
+    """Return the text with a blank line between parts; empty parts are left out."""
     texts = ("\n".join(line for block in part for line in _lines(block, width, colour)) for part in parts)
     return "\n\n".join(filter(None, texts)).replace(NBSP, " ") + "\n"
 
 
 def coloured(text: str, style: str, colour: bool = True) -> str:
-    """The text in the colours of its style, words of INKS, where colour is wanted."""
+    """Return the text in the colours of its style (words of INKS) if `colour`."""
     for code in (INKS.get(word.removesuffix("-ink")) for word in style.split()) if colour else ():
         text = f"\x1b[{code}m{text}\x1b[0m" if code else text
     return text
 
 
 def _lines(block: b.Block, width: int, colour: bool) -> Iterable[str]:
-    """The lines of a block; none of one that only a page shows."""
+    """Yield the lines of a block; none for a block that only a page shows."""
     match block:
         case b.Paragraph(text, style):
             yield from (coloured(line, style, colour) for line in _wrapped(_text(text), width))
@@ -83,7 +83,7 @@ def _lines(block: b.Block, width: int, colour: bool) -> Iterable[str]:
 
 
 def _badges(page: b.Page, width: int, colour: bool) -> list[str]:
-    """The badges at the end of a line, and what is beside them before: above them if there is no room."""
+    """Return the text next to the badges, and the badges at the end of the line, or below it without room."""
     words = [f"{badge.glyph} {badge.word}" for badge in page.badges]
     badges = BETWEEN_BADGES.join(
         coloured(word, own.style, colour) for word, own in zip(words, page.badges, strict=True)
@@ -94,7 +94,7 @@ def _badges(page: b.Page, width: int, colour: bool) -> list[str]:
 
 
 def _both(cell: b.Cell) -> tuple[str, str]:
-    """The text of a cell with what is below it, and without."""
+    """Return the text of a cell with the text below it, and without."""
     mark = f"{marker_char(cell.target)} " if cell.marked and cell.target is not None else ""
     below = _text(cell.below if cell.brief is None else cell.brief).replace(" – ", "–")
     text = mark + _text(cell.text)
@@ -102,22 +102,22 @@ def _both(cell: b.Cell) -> tuple[str, str]:
 
 
 def _text(inline: b.Inline) -> str:
-    """A text without control characters, which are escaped here alone."""
+    """Return a text with control characters escaped; they are escaped only here."""
     if isinstance(inline, str):
         return escape_control(inline)
     return "".join(map(_text, inline)) if type(inline) is tuple else _text(inline[0])
 
 
 def _wrapped(text: str, width: int, most: int | None = None) -> list[str]:
-    """Lines of whole words; a no-break space holds a number and its unit together."""
+    """Return lines of complete words; a no-break space keeps a number and its unit together."""
     return textwrap.wrap(text, max(NARROWEST, width), break_on_hyphens=False, max_lines=most, placeholder="…")
 
 
 def _fact(block: b.Fact, width: int, colour: bool) -> Iterable[str]:
-    """`name   a · b · c`, further lines under the first."""
+    """Yield `name   a · b · c`, with further lines indented under the first."""
     indent = min(block.indent, max(0, width - NARROWEST))
     room, name = width - indent, block.name
-    if len(name) >= indent > 0:  # it stands above the texts
+    if len(name) >= indent > 0:  # the name is above the texts
         yield coloured(name, block.style, colour)
         name = ""
     texts = map(_text, block.texts)
@@ -127,9 +127,9 @@ def _fact(block: b.Fact, width: int, colour: bool) -> Iterable[str]:
 
 
 def _table(table: b.Table, width: int, colour: bool) -> Iterable[str]:
-    """The first layout that fits. A first cell that is too long, or is left out, stands above its row.
+    """Yield a table in the first layout that fits. A first cell that is too long or left out is above its row.
 
-    A row of one cell is a line of its own.
+    A row of one cell is a separate line.
     """
     rows = [b.make_row([column.head for column in table.columns], "soft"), *table.rows]
     lines = [[_both(cell) for cell in row.cells] for row in rows]
@@ -160,7 +160,7 @@ def _table(table: b.Table, width: int, colour: bool) -> Iterable[str]:
 
 
 def _layouts(columns: Sequence[b.Column]) -> Iterable[dict[int, bool]]:
-    """The places of the columns that are shown, and whether they lose what is below their cells."""
+    """Yield layouts: the positions of the shown columns, and whether they lose the text below their cells."""
     layout = {place: False for place, column in enumerate(columns) if not column.drawn}
     yield layout
     for step in range(1, 1 + max(max(column.shorten, column.leave_out) for column in columns)):
@@ -175,7 +175,7 @@ def _layouts(columns: Sequence[b.Column]) -> Iterable[dict[int, bool]]:
 def _fitting(
     columns: Sequence[b.Column], rows: Sequence[Sequence[tuple[str, str]]], width: int
 ) -> tuple[dict[int, bool], dict[int, int]]:
-    """The layout that is shown, and how wide each column is."""
+    """Return the layout to show, and the width of each column."""
     layout, sizes = dict[int, bool](), dict[int, int]()
     for layout in _layouts(columns):
         sizes = {place: max(len(row[place][short]) for row in rows) for place, short in layout.items()}
@@ -191,13 +191,13 @@ def _fitting(
 
 
 def cut(text: str, room: int, ending: int) -> str:
-    """The text without its middle: so many letters of its end are kept."""
+    """Return the text without its middle. `ending`: the number of letters to keep at its end."""
     begin = room - ending - 1
     return text if len(text) <= room else f"{text[:begin]}…{text[len(text) - room + begin + 1 :]}"
 
 
 def _cut_apart(texts: Sequence[str], room: int, ending: int) -> dict[str, str]:
-    """What is shown of each text in so much room: cut where no two become alike; nothing if they do wherever it is."""
+    """Return each text shortened to `room` letters, so that all stay different; {} if that is impossible."""
     whole = set(texts)
     for end in (ending, *range(room)):
         shown = {text: cut(text, room, end) for text in whole}

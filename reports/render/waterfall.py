@@ -1,9 +1,9 @@
-"""A session's messages down the page, time across it, for a terminal.
+"""A session's messages from top to bottom, and time from left to right, for a terminal.
 
      +12.4  ← response.created                   ░░░░●
      +31.0  ← audio delta × 11, 4,800–28,800 B   │   ░░░░████████
 
-● a message · █ from the first to the last of several that are one row · ░ the wait for it · │ where time counts from.
+● a message · █ from the first to the last of several messages in one row · ░ the wait for it · │ the origin of time.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from reports.formatting import count
 from reports.render.terminal import coloured, cut
 
 Direction = Literal["→", "←", "♪", "·"]
-"""Sent, received, heard by the caller; or something that is no message."""
+"""Sent, received, played to the caller; or an entry that is not a message."""
 
 NAME_LEAST, BARS_LEAST = 20, 14
 BESIDE = "   "
 WHOLE_MS = 1_000.0
-"""From so much time across on, offsets are whole milliseconds."""
+"""The displayed time span from which on offsets are whole milliseconds."""
 
 
 @dataclass(frozen=True)
 class WaterfallRow:
     """One or more messages of one name.
 
-    `at_ms`, `until_ms`: of the first and of the last. `since_ms`: when the wait for the first began, None where nobody
-    waits for it. `smallest`, `largest`: bytes of audio in one. `style`: a key of INKS, or nothing.
+    `at_ms`, `until_ms`: the times of the first and the last. `since_ms`: when the wait for the first began; None if
+    there is no wait. `smallest`, `largest`: bytes of audio in one message. `style`: a key of INKS, or "".
     """
 
     at_ms: float
@@ -44,19 +44,19 @@ class WaterfallRow:
 
     @property
     def label(self) -> str:
-        """audio delta × 11, 4,800–28,800 B."""
+        """The name with counts, such as `audio delta × 11, 4,800–28,800 B`."""
         times = f"{self.name} × {count(self.count)}" if self.count > 1 else self.name
         least = "" if self.smallest == self.largest else f"{count(self.smallest)}–"
         return f"{times}, {least}{count(self.largest)} B" if self.largest else times
 
 
 def message(at_ms: float, way: Direction, name: str, audio_bytes: int = 0, style: str = "") -> WaterfallRow:
-    """The row of a single message."""
+    """Return the row of a single message."""
     return WaterfallRow(at_ms, way, name, at_ms, smallest=audio_bytes, largest=audio_bytes, style=style)
 
 
 def folded(rows: Iterable[tuple[object, WaterfallRow]]) -> list[WaterfallRow]:
-    """Rows with one key become one, at the place of the first; a key of None stands for itself."""
+    """Return the rows with those of one key merged at the position of the first; a key of None is not merged."""
     gathered: dict[object, WaterfallRow] = {}
     for number, (key, row) in enumerate(rows):
         place = ("alone", number) if key is None else key
@@ -69,7 +69,7 @@ def folded(rows: Iterable[tuple[object, WaterfallRow]]) -> list[WaterfallRow]:
 
 
 def waterfall(rows: Sequence[WaterfallRow], width: int, *, colour: bool = False) -> list[str]:
-    """The rows by their time, in lines of at most `width` columns; one that is cut ends in `…`."""
+    """Return the rows by time, in lines of at most `width` columns; a shortened name ends in `…`."""
     if not rows:
         return []
     rows = sorted(rows, key=lambda row: row.at_ms)

@@ -1,4 +1,4 @@
-"""Steps, the strip of intervals in the table of answers, segments and histograms: frame → Plot, computing nothing."""
+"""Plots of steps, intervals in the results table, segments, and histograms: frame → Plot, without computing."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ ARROW = 4
 
 
 def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, MetricSummary]]]], metric: str) -> Plot:
-    """Return p50 (filled) and p95 (open) of each step and target; an interval without an end goes on to an arrow."""
+    """Plot p50 (filled) and p95 (open) of each step and target; an unbounded interval ends in an arrow."""
     rows = rows[:STEPS_MOST]
     targets = {colour: figures.target for _, group in rows for colour, figures in group}
     pitch = 16 + 18 * max(1, len(targets))
-    left = int(min(300, max(100, 20 + 7.9 * max(len(step) for step, _ in rows))))  # room for the names, within reason
+    left = int(min(300, max(100, 20 + 7.9 * max(len(step) for step, _ in rows))))  # room for the names, within limits
     height, legend = len(rows) * pitch + 50, sorted(targets.items()) if len(targets) > 1 else ()
     title = f"{metric} by step"
     desc = "For each step of the script the median and the 95th percentile with 95 % intervals."
@@ -51,7 +51,7 @@ def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, MetricSummary]]]], m
 
 
 def _published(*quantiles: QuantileEstimate) -> list[QuantileEstimate]:
-    """Return those that the tables have."""
+    """Return the percentiles that the tables contain."""
     return [estimate for estimate in quantiles if estimate.bounded]
 
 
@@ -76,7 +76,7 @@ def _mark(
 
 
 def _interval(plot: Plot, estimate: QuantileEstimate, x: PixelScale, y: float, colour: int) -> None:
-    """From end to end; where there is none an arrow at the edge."""
+    """Draw an interval from end to end, with an arrow at the edge for an unbounded end."""
     low, high, cls = x.clip(estimate.low), x.clip(estimate.high), f"whisker {colour_class(colour)}"
     plot.line(low, y, high, y, cls)
     for end, at, way in ((estimate.low, low, 1), (estimate.high, high, -1)):
@@ -85,13 +85,13 @@ def _interval(plot: Plot, estimate: QuantileEstimate, x: PixelScale, y: float, c
 
 
 def interval_scale(figures: Sequence[MetricSummary]) -> tuple[float, float]:
-    """One scale for the strips of all targets."""
+    """Return the ends of one scale for the intervals of all targets."""
     shown = [e for f in figures for e in f.quantiles if e.bounded and e.p != 0.9]
     return log_range(end for e in shown for end in (e.low, e.told, e.high))
 
 
 def interval_axis(ends: tuple[float, float]) -> str:
-    """The ticks above the strips; the figures stand in the table, so this is for the eye alone."""
+    """Return the ticks above the intervals, hidden from screen readers: the table contains the values."""
     x = log_scale(*ends, 14, INTERVALS - 14)
     texts = ((x(tick), svg.clean(ms(tick))) for tick in log_ticks(*ends, 3))
     ticks = "".join(f'<text x="{at:.1f}" y="12" class="tick" text-anchor="middle">{text}</text>' for at, text in texts)
@@ -100,7 +100,7 @@ def interval_axis(ends: tuple[float, float]) -> str:
 
 
 def interval_plot(figures: MetricSummary, colour: int, ends: tuple[float, float]) -> str:
-    """The intervals of p50, p95 and p99 on a common scale, for a cell of the table."""
+    """Return the intervals of p50, p95, and p99 on a common scale, for a cell of the table."""
     title = f"Intervals of p50, p95, p99 of {figures.target}"
     plot = Plot(INTERVALS, 30, left=14, right=14, top=2, bottom=2, title=title)
     x = log_scale(*ends, plot.x0, plot.x1)
@@ -126,7 +126,7 @@ SHADES = {instant: shade for shade, instant in enumerate(INSTANTS)}
 
 
 def segment_bars(rows: Sequence[Breakdown], targets: Sequence[str]) -> Plot:
-    """Mean segments of voice_to_voice; those below zero lie to the left of it, and the tick is the sum."""
+    """Plot the mean segments of voice_to_voice; negative ones are left of zero, and a tick marks the sum."""
     rows = rows[:ROWS_MOST]
     shades = {segment_title(segment): SHADES[segment.end] for row in rows for segment in row.segments}
     low, high = min(_extent(row, -1) for row in rows), max(_extent(row, 1) for row in rows) or 1.0
@@ -152,13 +152,13 @@ def segment_bars(rows: Sequence[Breakdown], targets: Sequence[str]) -> Plot:
 
 
 def names_of(rows: Sequence[Breakdown]) -> list[str]:
-    """The titles of all segments, in the order of their ends; the longer of two that end together first."""
+    """Return the titles of all segments by their ends; of two that end together, the longer first."""
     ends = {segment_title(segment): (segment.end, segment.begin) for row in rows for segment in row.segments}
     return sorted(ends, key=lambda name: [VAD_SEGMENTS.index(instant) for instant in ends[name]])
 
 
 def _extent(row: Breakdown, sign: int) -> float:
-    """How far its bar reaches to one side of zero."""
+    """Return how far the bar of a row reaches to one side of zero."""
     return sum((value for segment in row.segments if (value := segment.mean_ms) * sign > 0), 0.0)
 
 
@@ -185,15 +185,15 @@ def _bar(plot: Plot, row: Breakdown, y: float, colour: int, x: PixelScale) -> No
 
 
 FAILED, GAP = 56, 16
-"""Width of the bar of failed turns, and the gap before it."""
+"""The width of the bar of failed turns, and the gap before it."""
 NAME = 86.0
-"""Pixels that the name of a quantile takes."""
+"""The width of the name of a percentile, in pixels."""
 NAMED = 2
-"""Up to so many targets have their quantiles marked in the figure."""
+"""The maximum number of targets with marked percentiles in the plot."""
 
 
 def histogram(found: Histogram, metric: str) -> Plot:
-    """The share of turns in each bin: bars of one target, outlines of several; failed turns stand beyond the axis."""
+    """Plot the share of turns in each bin: bars for one target, outlines for several; failed turns beyond the axis."""
     targets, alone = found.targets, len(found.targets) == 1
     failing = any(one.failed for one in targets)
     marked = [one for one in targets if len(targets) <= NAMED and _published(*one.quantiles)]
@@ -243,7 +243,7 @@ def histogram(found: Histogram, metric: str) -> Plot:
 
 
 def _share(number: int, of: int) -> str:
-    """12 turns (5.5 %)."""
+    """Return a count and its share, such as `12 turns (5.5 %)`."""
     return f"{plural(number, 'turn')} ({percent(number, of)})"
 
 
@@ -271,7 +271,7 @@ def _failed(plot: Plot, one: HistogramTarget, targets: Sequence[HistogramTarget]
 
 
 def _quantile_names(plot: Plot, one: HistogramTarget, x: PixelScale, height: float) -> None:
-    """The names of the lines of p50 and p95, with their values, moved apart."""
+    """Draw the names and values of p50 and p95 at their lines, moved so that they do not overlap."""
     last = plot.x0 - NAME
     for estimate in _published(*one.quantiles):
         at = x.clip(estimate.told)

@@ -1,4 +1,4 @@
-"""The sections of the page on what a caller experiences: latency, audio, the network, the slowest turns."""
+"""The page's sections on the caller's experience: latency, audio, the network, the slowest turns."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ NETWORK = ("network_rtt", "request_ack", "ttfa_minus_rtt", "retransmits")
 
 
 BRIEF_ROWS = 4
-"""Lines of one kind on a terminal, at most."""
+"""The maximum number of lines of one kind on a terminal."""
 
 
 def segments(summary: Summary) -> b.Section | None:
-    """The segments of voice_to_voice, stacked and in a table; None where nothing tells where a wait lies."""
+    """Return the section on the segments of voice_to_voice: bars and a table; None if no segments are known."""
     rows, bands = [row for row in summary.breakdowns if len(row.segments) > 1], summary.bands
     if not rows:
         return None
@@ -104,7 +104,7 @@ def segments(summary: Summary) -> b.Section | None:
 
 
 def _table(summary: Summary, rows: Sequence[Breakdown], head: str = "step") -> b.Table:
-    """Mean segments, in ms, of the steps or bands of turns that `rows` are."""
+    """Return the mean segments in ms of each row: a step or a percentile band."""
     names = bar_charts.names_of(rows)
     heads: list[b.Head] = [head, b.Column("target", left=True), "turns", *names, "total, ms"]
     lines: list[b.Line] = []
@@ -117,7 +117,7 @@ def _table(summary: Summary, rows: Sequence[Breakdown], head: str = "step") -> b
 
 
 def hearing(summary: Summary) -> b.Section | None:
-    """How replies sounded and how well the caller was heard; None where nothing of it was measured."""
+    """Return the section on playback of replies and on turn detection; None if neither was measured."""
     run, heard = summary.run, summary.samples[HEARD]
     replies, callers, played = _rows(summary, REPLIES), _rows(summary, DETECTED), example_turns(run, heard)
     panes = [("heard-all", "all steps", _timeline(played))] if played else []
@@ -147,7 +147,7 @@ def hearing(summary: Summary) -> b.Section | None:
 
 
 def interruptions(summary: Summary) -> b.Section | None:
-    """How replies ended that were interrupted, or heard a sound; None where none was."""
+    """Return the section on interrupted replies, and replies during a backchannel; None if there are none."""
     rows = _rows(summary, INTERRUPTED)
     question = "How soon is the reply silent when the caller interrupts?"
     brief = b.fact("interrupted", cells.medians(summary, ("barge_in_yield", "unplayed_audio")))
@@ -156,13 +156,13 @@ def interruptions(summary: Summary) -> b.Section | None:
 
 
 def interrupts(summary: Summary) -> bool:
-    """Whether the run is about interruptions: callers interrupted at least one turn in five."""
+    """Return whether the run is about interruptions: callers interrupted at least one turn in five."""
     interrupted = sum(figures.planned for figures in _rows(summary, ("barge_in_yield",)))
     return 5 * interrupted >= summary.outcomes.begun > 0
 
 
 def functions(summary: Summary) -> b.Section | None:
-    """What the calls of functions took, on the service's side and on ours; None where none was called."""
+    """Return the section on function calls, on the service's side and on ours; None if there were none."""
     if not _rows(summary, ("function_call_done",)):
         return None
     names = ("function_call_done", "function_execution", "function_answer_ttfa")
@@ -172,13 +172,13 @@ def functions(summary: Summary) -> b.Section | None:
 
 
 def _rows(summary: Summary, names: tuple[str, ...]) -> list[MetricSummary]:
-    """The figures of these metrics, in their order."""
+    """Return the summaries of these metrics, in their order."""
     shown = [f for f in summary.metrics if f.step == ALL and f.metric in names]
     return sorted(shown, key=lambda f: names.index(f.metric))
 
 
 def _each(summary: Summary, said: dict[str, list[str]]) -> str:
-    """direct: 3 of 40 replies stalled (7.5 %); gateway: …"""
+    """Return the texts by target, such as `direct: 3 of 40 replies stalled (7.5 %); gateway: …`."""
     named = len(summary.targets) > 1
     parts = [f"{target}: {', '.join(words)}" if named else ", ".join(words) for target, words in said.items() if words]
     return "; ".join(parts)
@@ -202,7 +202,7 @@ def _timeline(played: Sequence[ExampleTurn]) -> b.Figure:
 
 
 def along(summary: Summary) -> b.Section | None:
-    """The wait by turn number and by session age, of each stratum; None where sessions are too short for either."""
+    """Return the section on latency by turn number and session age; None if sessions are too short for both."""
     shown = _drawable(summary, "turn", "age")
     if not shown:
         return None
@@ -215,7 +215,7 @@ def along(summary: Summary) -> b.Section | None:
 
 
 def context(summary: Summary) -> b.Section | None:
-    """The wait by the conversation's tokens, its slopes and what was cached; None where conversations are alike."""
+    """Return the section on latency by the conversation's tokens; None if conversations have similar lengths."""
     long = {of[0].stratum for of in _drawable(summary, "context")}
     drawn = [of for of in _drawable(summary, "turn", "context") if of[0].stratum in long]
     if not drawn and not summary.slopes:
@@ -232,7 +232,7 @@ def context(summary: Summary) -> b.Section | None:
 
 
 def by_load(summary: Summary) -> b.Section | None:
-    """Waits and failures by calls in progress, of each stratum; None where the load did not change."""
+    """Return the section on latency and failures by calls in progress; None if the load did not change."""
     of = summary.waits_by("calls")
     figures = []
     for pools in of:
@@ -245,11 +245,11 @@ def by_load(summary: Summary) -> b.Section | None:
 
 
 DRAWN = ("turn", "age", "context", "calls", "host")
-"""Keys whose groups have a section with a figure, or with more of them."""
+"""The keys with their own section, which has a figure or more."""
 
 
 def by_others(summary: Summary) -> Iterable[b.Section]:
-    """The groups of every other key, in a table of each stratum."""
+    """Yield a section with the groups of every other key, in a table for each stratum."""
     for by in dict.fromkeys(waits.by for waits in summary.waits if waits.by not in DRAWN):
         blocks = [block for of in summary.waits_by(by) for block in groups.waits_blocks(of, summary.targets)]
         named = groups.key_words(by)
@@ -258,13 +258,13 @@ def by_others(summary: Summary) -> Iterable[b.Section]:
 
 
 def _drawable(summary: Summary, *keys: str) -> list[list[GroupedLatency]]:
-    """The waits of each key and stratum of which any target has a median at two places."""
+    """Return the latencies of each key and stratum in which a target has a median for two groups or more."""
     every = (of for key in keys for of in summary.waits_by(key))
     return [of for of in every if any(len(waits.told) > 1 for waits in of)]
 
 
 def _lines(summary: Summary, frames: Sequence[Sequence[GroupedLatency]]) -> list[b.Block]:
-    """The figures of each stratum beside each other, below what they are of."""
+    """Return a heading and the figures, side by side, of each stratum."""
     blocks: list[b.Block] = []
     for stratum in summary.turns.strata:
         mine = [frame for frame in frames if frame[0].stratum == stratum]
@@ -276,7 +276,7 @@ def _lines(summary: Summary, frames: Sequence[Sequence[GroupedLatency]]) -> list
 
 
 def _caption(frame: Sequence[GroupedLatency]) -> b.Inline:
-    """By turn number. p50 of turn 10 against turn 1: direct −3 %, gateway +4 %."""
+    """Return `By turn number. p50 of turn 10 against turn 1: direct −3 %, gateway +4 %.` with notes."""
     moved, told = "", {waits.target: (waits.told[0], waits.told[-1]) for waits in frame if len(waits.told) > 1}
     ends = {(first.place, last.place) for first, last in told.values()}
     if len(ends) == 1:
@@ -294,7 +294,7 @@ def _caption(frame: Sequence[GroupedLatency]) -> b.Inline:
 
 
 def network(summary: Summary) -> b.Section | None:
-    """The way to the service; None where the kernel told nothing of it."""
+    """Return the section on the network path to the service; None if the kernel reported no round trips."""
     rows = _rows(summary, NETWORK)
     if not any(figures.metric == "network_rtt" for figures in rows):
         return None
@@ -324,7 +324,7 @@ def network(summary: Summary) -> b.Section | None:
 
 
 def slowest(summary: Summary) -> b.Section | None:
-    """The slowest good turns, those of each stratum and measure in a table of their own; and those of each step."""
+    """Return the section on the slowest successful turns: a table for each stratum and metric, and for each step."""
     blocks: list[b.Block] = []
     for place, (stratum, metric) in enumerate(dict.fromkeys((slow.stratum, slow.metric) for slow in summary.slowest)):
         strata = {slow.stratum for slow in summary.slowest if slow.metric == metric}

@@ -1,4 +1,4 @@
-"""Percentile curves, the scatter of sessions, waits and rates along a key: (frame, width) → Plot, computing nothing."""
+"""Percentile curves, and latency and rates by a key: (frame, width) → Plot, without computing."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from reports.wording.groups import described, key_words
 
 MARKED = (0.5, 0.75, 0.9, 0.95, 0.99)
 LABELLED = 2
-"""Up to so many failing targets are named in the band of failed turns; the shares of more stand in the legend."""
+"""The maximum number of failing targets named in the band of failed turns; with more, the legend has the shares."""
 
 
 def percentiles(curves: Sequence[PercentileCurve], metric: str, w: int = WIDE) -> Plot:
-    """Latency over percentiles on an axis of nines; beyond the place where a curve meets the band, turns failed."""
+    """Plot latency over percentiles on an axis of nines; from where a curve meets the red band on, turns failed."""
     half = w < WIDE
     failing = [curve for curve in curves if curve.failed]
-    many = len(failing) > LABELLED  # their shares have no room in the band of failed turns
+    many = len(failing) > LABELLED  # their shares do not fit into the band of failed turns
     spoken = [f"{curve.target}: {count(curve.n)} turns, {count(curve.failed)} failed" for curve in curves]
     desc = f"Horizontal: percentile on a logarithmic scale. Vertical: latency, logarithmic. {'; '.join(spoken)}."
     shares = [f" {percent(c.failed, c.n)}" if many and c.failed else "" for c in curves]
@@ -33,7 +33,7 @@ def percentiles(curves: Sequence[PercentileCurve], metric: str, w: int = WIDE) -
     plot = Plot(w, height, named, left=56, right=right, top=top, title=title, desc=desc)
     low, high = log_range(end for curve in curves for e in curve.points for end in (e.value, e.low, e.high))
     end = min(0.9999, max(0.9, 1 - 1 / max(curve.n for curve in curves)))
-    if len(failing) == len(curves):  # nothing but failed turns lies far beyond the last good turn
+    if len(failing) == len(curves):  # far beyond the last successful turn there are only failed turns
         end = min(end, max(0.96, 1 - min(curve.failed / curve.n for curve in curves) / 3))
     x = PixelScale(nines, 0.0, end, plot.x0, plot.x1)
     y = log_scale(low, high, plot.y0, plot.y1 + 20)
@@ -48,12 +48,12 @@ def percentiles(curves: Sequence[PercentileCurve], metric: str, w: int = WIDE) -
         with plot.of(curve.colour):
             _curve(plot, curve, x, y, bands=len(curves) <= COLOURS)
             if len(curves) > COLOURS:
-                for estimate in curve.points:  # marks tell more curves than colours apart
+                for estimate in curve.points:  # markers distinguish more curves than colours do
                     if estimate.p in MARKED and estimate.p <= curve.solid_to and estimate.value < math.inf:
                         style = f"mark {colour_class(curve.colour)}"
                         at = x.clip(estimate.p), y.clip(estimate.value)
                         plot.dot(*at, marker_shape(curve.colour), style, 4, curve.target)
-    for row, curve in enumerate(sorted(failing, key=lambda c: -c.failed / c.n)):  # labels in rows: they never overlap
+    for row, curve in enumerate(sorted(failing, key=lambda c: -c.failed / c.n)):  # labels in rows never overlap
         with plot.of(curve.colour):
             _meets_failed_band(plot, curve, x, half=half, row=row, of=len(failing))
     ps = sorted({e.p for curve in curves for e in curve.points if e.p <= x.high})
@@ -78,7 +78,7 @@ def _curve(plot: Plot, curve: PercentileCurve, x: PixelScale, y: PixelScale, *, 
 
 
 def _meets_failed_band(plot: Plot, curve: PercentileCurve, x: PixelScale, *, half: bool, row: int, of: int) -> None:
-    """Where a curve meets the band of failed turns, and the share of failed turns."""
+    """Mark the point at which a curve meets the band of failed turns, with the share of failed turns."""
     at = x.clip(1 - curve.failed / curve.n)
     tip = f"{curve.target}: {count(curve.failed)} of {count(curve.n)} turns failed"
     plot.dot(at, plot.y1 + 6, marker_shape(curve.colour), f"mark {colour_class(curve.colour)}", 4, tip)
@@ -98,19 +98,19 @@ def _read(estimate: QuantileEstimate, curve: PercentileCurve) -> str:
 
 
 WAITS, SHARES, GAP = 230, 74, 40
-"""Heights of the panel of waits and of that of shares, and between them."""
+"""The heights of the panels of latency and of shares, and of the gap between them."""
 COUNTS = 15
-"""Height of a line of counts below the axis."""
+"""The height of a line of counts below the axis."""
 TINY = 6.5
-"""Width of a character of such a line at most."""
+"""The maximum width of a character in such a line."""
 APART = 14
-"""Labels at the end of lines stand at least so far from each other."""
+"""The minimum distance of the labels at the ends of lines."""
 BESIDE = 7
-"""Marks of shares at one place stand so far beside each other."""
+"""The distance of markers of shares in the same group."""
 
 
 def wait_lines(of: Sequence[GroupedLatency], w: int) -> Plot:
-    """Return p50 with its interval and p95 (dashed) by a key; below, failed shares and counts of turns."""
+    """Plot p50 with its interval and p95 (dashed) by a key; below, failed shares and counts of turns."""
     by, words = of[0].by, key_words(of[0].by)
     shares = any(group.unopened is not None for waits in of for group in waits.groups)
     counted = (len(of) if len(of) <= COLOURS else 1) if shares or any(waits.thinned for waits in of) else 0
@@ -159,7 +159,7 @@ def _waits(plot: Plot, of: Sequence[GroupedLatency], x: PixelScale) -> None:
     low, high = log_range(value for value in drawn if math.isfinite(value))
     y = log_scale(low, high, plot.y0, plot.y1 + 6)
     plot.y_axis(y, log_ticks(low, high, 6), ms)
-    ends: list[tuple[float, float, str, int]] = []  # of a line: height, place, label, colour
+    ends: list[tuple[float, float, str, int]] = []  # of a line: height, x position, label, colour
     for waits in of:
         with plot.of(waits.colour):
             cls = colour_class(waits.colour)
@@ -177,14 +177,14 @@ def _waits(plot: Plot, of: Sequence[GroupedLatency], x: PixelScale) -> None:
             ends += [(points[-1][1], points[-1][0], label, waits.colour) for label, points in named if points]
     if len(of) <= 2:
         below = -math.inf
-        for height, at, label, colour in sorted(ends):  # moved apart
+        for height, at, label, colour in sorted(ends):  # moved so that they do not overlap
             below = max(height + 4, below + APART)
             with plot.of(colour):
                 plot.text(at + 8, below, label, f"lab {colour_class(colour, 't')}")
 
 
 def _shares(plot: Plot, of: Sequence[GroupedLatency], x: PixelScale) -> None:
-    """The shares of turns that failed, and with open marks those of sessions that did not open, where there are any."""
+    """Draw the shares of failed turns, and with open markers those of sessions that did not open, if there are any."""
     kinds = [[[(group.place.at, group.failed) for group in waits.groups] for waits in of]]
     opened = [[(group.place.at, group.unopened) for group in waits.groups if group.unopened] for waits in of]
     if any(rate.count for rates in opened for _, rate in rates):
@@ -206,7 +206,10 @@ def _shares(plot: Plot, of: Sequence[GroupedLatency], x: PixelScale) -> None:
 
 
 def _counts(plot: Plot, of: Sequence[GroupedLatency], x: PixelScale, *, named: bool) -> None:
-    """How many turns each place has, a line for each pool; of many all together. `named`: ticks are no names."""
+    """Write the number of turns of each group, a line for each target; one line together for many targets.
+
+    `named`: True to write the name of the group before its count.
+    """
     rows = [(waits.colour, {group.place: group.turns for group in waits.groups}) for waits in of]
     if len(rows) > COLOURS:
         places = {place for _, row in rows for place in row}
@@ -219,6 +222,6 @@ def _counts(plot: Plot, of: Sequence[GroupedLatency], x: PixelScale, *, named: b
             number = count(row[place]) if row[place] < 10_000 else f"{format_number(row[place] / 1000)}k"
             text = f"{place.name}: {number}" if named else number
             half = len(text) * TINY / 2
-            at = max(x(place.at), ends + half) if named else x(place.at)  # a name says which place is meant
+            at = max(x(place.at), ends + half) if named else x(place.at)  # with a name, the group stays recognizable
             plot.text(at, height, text, "tiny", "middle")
             ends = at + half + TINY

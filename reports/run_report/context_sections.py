@@ -1,4 +1,4 @@
-"""The sections on targets, cost, limits, incidents, hosts and the load generator. Nothing is computed here."""
+"""The sections on targets, cost, rate limits, incidents, hosts, and the load generator. They compute no values."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ POOLED = (
 
 
 def arms(summary: Summary) -> b.Section | None:
-    """What each target was, side by side; None where the run says nothing of them."""
+    """Return the section on the targets, side by side; None if the run contains no facts on them."""
     rows = [(fact, [getattr(arm, key) or "" for arm in summary.arms]) for key, fact in FACTS.items()]
     known = [(fact, texts) for fact, texts in rows if any(texts)]
     if not known:
@@ -51,7 +51,7 @@ def arms(summary: Summary) -> b.Section | None:
 
 
 def money(summary: Summary) -> b.Section | None:
-    """Tokens and what they cost; None where no usage was told, and no budget set."""
+    """Return the section on tokens and cost; None if no usage was reported and no budget was set."""
     found = summary.money
     if not found.told and found.budget_usd is None:
         return None
@@ -98,7 +98,7 @@ OF_TOKENS = {
 
 
 def _shown_prices(money: RunCost) -> dict[str, str]:
-    """The prices that are shown, with their heads: those of images and of minutes where there were any."""
+    """Return the prices to show, with their heads: those of images and minutes only if there were any."""
     images = {"image_input": "image in", "image_cached_input": "cached"} if money.has_images else {}
     return OF_TOKENS | images | ({"usd_per_minute": "USD per minute"} if money.by_minute else {})
 
@@ -113,7 +113,7 @@ def _prices(summary: Summary, target: str, charge: Charge) -> b.Line:
 
 
 def quota(summary: Summary) -> b.Section | None:
-    """The service's limits; None where nothing was throttled and no limit told."""
+    """Return the section on rate limits; None if no turn was throttled and no limit was reported."""
     found = summary.quota
     if not found.any:
         return None
@@ -152,7 +152,7 @@ INCIDENTS = 3
 
 
 def incidents(summary: Summary) -> b.Section | None:
-    """What happened beside the measuring; None where nothing did."""
+    """Return the section on incidents; None if there were none."""
     found, long = remarks.incidents_that_matter(summary), summary.window.length_s > 180
     rows: list[b.Line] = []
     for one in found.kept:
@@ -166,7 +166,7 @@ def incidents(summary: Summary) -> b.Section | None:
 
 
 def uncertain_metrics(summary: Summary) -> list[b.Block]:
-    """Which measures are not exact in this run, and by how much; nothing where all are."""
+    """Return the list of metrics that are uncertain in this run, with the uncertainty; empty if none are."""
     title, rows = inexact_line(summary.run), list[b.Line]()
     for one in (one for one in summary.run.inexact if not one.is_early):
         value = "without limit" if one.value is None else f"{format_number(one.value)}{NBSP}{one.unit}"
@@ -176,13 +176,13 @@ def uncertain_metrics(summary: Summary) -> list[b.Block]:
 
 
 def doubts_answers(summary: Summary) -> bool:
-    """Whether a metric of the first screen is among them."""
+    """Return whether a metric of the first screen is uncertain."""
     shown = cells.main_metrics(summary)
     return any(one.metric in shown for one in summary.run.inexact)
 
 
 WHOLE_S = 0.5
-"""A second of which less was recorded says little of the processor."""
+"""The minimum recorded part of a second, in seconds, for a meaningful CPU share."""
 
 
 def health(summary: Summary) -> b.Section:
@@ -230,7 +230,7 @@ def health(summary: Summary) -> b.Section:
 
 
 def hosts(summary: Summary) -> b.Section | None:
-    """What each host recorded, and how far each can be trusted; None where one host recorded all."""
+    """Return the section on what each host recorded and how accurate it is; None if only one host recorded."""
     if not summary.hosts:
         return None
     blocks: list[b.Block] = [b.Paragraph(POOLED.format(len(summary.hosts)))]
@@ -253,7 +253,7 @@ def _checks(checks: Sequence[Check]) -> list[b.Block]:
     used, result = b.Column("used", left=True, style="narrowout", drawn=True), b.Column("result", left=True)
     what = b.Paragraph("These checks decide whether a run is valid.")
     guide = b.ReadingGuide("The mark on each bar is the limit.")
-    bar = Markup('<div class="bar{}"><i style="width:{}%"></i><b></b></div>')  # how much of the limit was used
+    bar = Markup('<div class="bar{}"><i style="width:{}%"></i><b></b></div>')  # the used part of the limit
     rows: list[b.Line] = []
     for check in checks:
         word, style = cells.result(check.result)

@@ -1,4 +1,4 @@
-"""The sections of the page: figures drawn, tables in cells. Nothing is computed here."""
+"""The page's sections on metrics, with figures and tables. They compute no values."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ from reports.wording.validity import ending_words, remedy_line
 
 READ_ACROSS = "Read across: 95 % of the turns were faster than the curve above p95."
 OF_CALLS = ("greeting", "session_duration", "service_time", "response_time", "renewal_gap", "idle_prompt", *SLOPES)
-"""Measures of sessions that are no part of connecting."""
+"""The metrics of sessions that do not belong to connecting."""
 CARRIED = ("rate", b.Column("target", left=True), "total", "mean", "p50 of seconds", "peak", "p50 of sessions", "max")
 
 
 def spread(summary: Summary) -> b.Section | None:
-    """A pane of percentile curves for each metric that has one, the main ones first; None where there is none."""
+    """Return a section with a pane of percentile curves for each metric that has one; None if none has."""
     panes = []
     for name, pools, key, title in _panes(summary):
         drawn = curves(summary.samples[name], pools)
@@ -68,7 +68,7 @@ def spread(summary: Summary) -> b.Section | None:
 
 
 def distributions(summary: Summary) -> b.Section | None:
-    """A pane with a histogram for each main metric that has one, and for what callers hear; None if there is none."""
+    """Return a section with a histogram for voice_to_voice and each main metric that has one; None if none has."""
     panes = []
     for name, pools, key, title in _panes(summary):
         if name in {HEARD, *summary.mains.values()} and (found := histogram_of(summary.samples[name], pools)):
@@ -82,7 +82,7 @@ def distributions(summary: Summary) -> b.Section | None:
 
 
 def _panes(summary: Summary) -> Iterable[tuple[str, list[Pool], str, str]]:
-    """(metric, pools, key, title) of each metric and stratum that is drawn, what callers hear first."""
+    """Yield (metric, pools, key, title) of each plotted metric and stratum, voice_to_voice first if it has medians."""
     heard = any(answer.at(0.5).bounded for answer in summary.heard)
 
     def place(name: str) -> tuple[bool, bool, bool]:
@@ -98,7 +98,7 @@ def _panes(summary: Summary) -> Iterable[tuple[str, list[Pool], str, str]]:
 
 
 def time(summary: Summary) -> b.Section | None:
-    """The run over time; None without a single value."""
+    """Return the section on latency over time; None without any value."""
     frame = over_time(summary)
     if frame is None:
         return None
@@ -133,7 +133,7 @@ def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
 
 
 def steps(summary: Summary) -> b.Section | None:
-    """The figures and tables of steps, one for each stratum; None where there is one step alone."""
+    """Return the section with the figures and tables of steps, by stratum; None if there is only one step."""
     parts = [block for stratum in summary.turns.strata for block in _steps(summary, stratum)]
     shown = {f.step for stratum in summary.turns.strata for f in cells.steps_of(summary, stratum)}
     return b.Section("steps", "Latency by step", "Which step is slow?", parts) if len(shown) > 1 else None
@@ -164,7 +164,7 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[b.Block]:
 
 
 def others(summary: Summary) -> b.Section | None:
-    """Every metric of turns, all steps together; those of connecting have a section of their own."""
+    """Return the section on every metric of turns, all steps together; another section has those of connecting."""
     shown = [f for f in (*summary.metrics, *summary.connecting, *summary.slopes) if f.step == ALL]
     of_turns = [f for f in shown if CATALOGUE[f.metric].scope == "turn" or f.metric in OF_CALLS]
     of_events = [one for one in summary.events if CATALOGUE[one.metric].scope == "event"]
@@ -179,7 +179,7 @@ def others(summary: Summary) -> b.Section | None:
 
 
 def rates(summary: Summary) -> b.Section | None:
-    """The rates that columns of turns tell; None where no turn counts for any."""
+    """Return the section on rates from the columns of turns; None if no turn counts for any rate."""
     if not summary.rates:
         return None
     heads = ("rate", b.Column("target", left=True), "share", "counted", "sessions", b.Column("better", left=True))
@@ -199,11 +199,11 @@ def rates(summary: Summary) -> b.Section | None:
 
 
 ENDINGS, QUOTED, REMEDIES = 5, 3, 2
-"""Numbers of outcomes, messages of services, and remedies that a terminal shows."""
+"""The numbers of outcomes, messages of services, and remedies on a terminal."""
 
 
 def outcomes(summary: Summary) -> b.Section | None:
-    """How turns and sessions ended; None where none began."""
+    """Return the section on the outcomes of turns and sessions; None if none started."""
     found = summary.outcomes
     if not found.opened and not found.begun:
         return None
@@ -233,7 +233,7 @@ def outcomes(summary: Summary) -> b.Section | None:
     shown = endings if len(endings) <= ENDINGS else [*endings[: ENDINGS - 1], f"{len(endings) - ENDINGS + 1} others"]
     lost = [f"not started {count(found.lost)}"] if found.lost else []
     said = [f"{ending.outcome}: {ending.said}" for ending in found.quoted()[:QUOTED]]
-    advice = map(remedy_line, remedies[bool(way_out(summary)) : REMEDIES])  # the first may be said above
+    advice = map(remedy_line, remedies[bool(way_out(summary)) : REMEDIES])  # the first may already be in the lead
     brief = [
         *b.fact("outcomes", [*shown, *lost]),
         *(block for text in said for block in b.fact("service says", [text])),
@@ -247,7 +247,7 @@ def _ending(ending: OutcomeCount) -> b.Row:
 
 
 def connect(summary: Summary) -> b.Section | None:
-    """How long connecting takes; None where no session opened."""
+    """Return the section on the duration of connecting; None if no session opened."""
     rows = [f for f in summary.connecting if f.metric not in OF_CALLS and (f.metric != "auth_wait" or f.high)]
     if not rows:
         return None
@@ -267,7 +267,7 @@ def connect(summary: Summary) -> b.Section | None:
 
 
 def flow(summary: Summary) -> b.Section | None:
-    """Bytes each way; None if nothing was sent or received."""
+    """Return the section on bytes in each direction; None if no data were sent or received."""
     compression = [block for said in remarks.compression(summary) for block in b.note(said)]
     parts = []
     for kind, what in (("audio", "decoded audio"), ("wire", "WebSocket frames")):
@@ -283,7 +283,7 @@ def flow(summary: Summary) -> b.Section | None:
 
 
 def _carried(summary: Summary) -> list[b.Block]:
-    """Bytes in all and their rates, over the run and of its sessions."""
+    """Return the table of total bytes and their rates, over the run and by session."""
     rates = [rate for rate in summary.throughput if rate.total_bytes]
     if not rates:
         return []
@@ -316,7 +316,7 @@ READING_ARRIVALS = (
 
 
 def arriving(summary: Summary) -> b.Section | None:
-    """What was offered, and what its callers waited for first; None in a closed loop."""
+    """Return the section on the offered load, and the latency from arrival; None in a closed loop."""
     frame = summary.arriving
     if frame is None:
         return None

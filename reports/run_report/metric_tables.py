@@ -1,4 +1,4 @@
-"""Tables of metrics and cells of targets, which the sections of a report share."""
+"""Tables of metrics and cells of targets, shared by the sections of a report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ METRICS = (
 
 
 def metrics(summary: Summary, rows: Sequence[MetricSummary], events: Sequence[HistogramSummary] = ()) -> Table:
-    """A line for each metric of turns or sessions, then for each that is counted at every event."""
+    """Return a row for each metric of turns or sessions, then for each metric of events."""
     lines: list[Line] = []
     for figures in rows:
         since = cells.measured_from_text(figures.metric, figures.stratum)
@@ -33,17 +33,17 @@ def metrics(summary: Summary, rows: Sequence[MetricSummary], events: Sequence[Hi
 
 
 def quantiles(one: HistogramSummary) -> list[Inline]:
-    """p50, p90, p95, p99 and the largest value."""
+    """Return p50, p90, p95, p99, and the maximum."""
     return [format_number(value) for value in (one.p50, one.p90, one.p95, one.p99, one.high)]
 
 
 def quantile_cells(figures: MetricSummary) -> Line:
-    """p50, p90, p95, p99, the largest value, and how many were planned and completed."""
+    """Return p50, p90, p95, p99, the maximum, and the numbers of planned and completed turns."""
     shown = [cells.quantile_cell(figures, p, "") for p in PS]
     return [*shown, format_number(figures.high), count(figures.planned), cells.reached(figures)]
 
 
 def target_cell(summary: Summary, target: str, text: str = "", *, marked: bool = False) -> Cell:
-    """The name of a target, or a text about it, in its colour; with its marker if that is wanted."""
+    """Return the name of a target, or a text about it, in its colour; with its marker if `marked`."""
     place = summary.targets.index(target) if target in summary.targets else 0
     return Cell(text or target, target=place, marked=marked)

@@ -1,4 +1,4 @@
-"""report.html: the summary as a page of blocks, from its headline to its definitions. Nothing is computed here."""
+"""report.html: the summary as a page of blocks, from its headline to its definitions. It computes no values."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ METHOD = {
 }
 
 NOTED = 2
-"""Number of remarks below the first table; others are folded away."""
+"""The number of remarks shown below the first table; the others are folded."""
 OPEN = {"distribution", "spread", "calls", "time", "segments", "heard", "outcomes", "incidents"}
-"""The sections that a reader sees without asking: the page without the others is a few screens long."""
+"""The sections that are open at first; without the others, the page is a few screens long."""
 
 INTERVAL_MARKS = "Filled mark p50, open marks p95 and p99, bars are 95 % intervals over sessions."
 ENDLESS = "Failed turns count as infinite latency, as do turns that did not start: neither improves a value."
@@ -57,11 +57,11 @@ READING = (
     "These are service times: they are measured from an instant of the turn itself, not from a schedule."
 )
 KEPT_UP = "the load generator kept up"
-"""What VALID says of a run, and nothing of the service."""
+"""The meaning of VALID, which is not a statement about the service."""
 
 
 def run_page(summary: Summary) -> b.Page:
-    """What the page says, in the order of a reader's questions."""
+    """Return the page, in the order of a reader's questions."""
     verdict, began = summary.validity, format_utc(summary.window.started_utc_ns)
     word = verdict.word if verdict.status == "no_verdict" else f"{verdict.word} RUN"
     why = KEPT_UP if verdict.status == "valid" else verdict_count(verdict)
@@ -81,7 +81,7 @@ def run_page(summary: Summary) -> b.Page:
     version = summary.run.metadata.get("definitions_version") or DEFINITIONS_VERSION
     simulated = b.MEASURED_AGAINST if summary.simulated else ""
     ends = f". Every session was a WebSocket connection. Definitions version {version}. All times UTC."
-    # what forbids the figures, then what went wrong, and what to do about it
+    # failed checks first, then the results, then what failed and the remedy
     broken: list[b.Inline] = []
     for check, remedy in cells.with_remedies(summary.validity.failed):
         broken.append(
@@ -108,7 +108,7 @@ def run_page(summary: Summary) -> b.Page:
 
 
 def _answers(summary: Summary) -> list[b.Block]:
-    """The metrics that matter in one table with one scale, targets in rows below each; and how to read it."""
+    """Return the main metrics in one table with one scale, a row for each target; and how to read it."""
     groups = cells.tables(summary) if summary.outcomes.begun else []
     if not groups:
         return []
@@ -152,7 +152,7 @@ def _answers(summary: Summary) -> list[b.Block]:
 
 
 WORDS = {NOTHING: "na", INFINITE: "endless"}
-"""The styles of what stands in the place of a number."""
+"""The styles of texts that replace a number."""
 
 
 def _answer(
@@ -184,7 +184,7 @@ def _facts(summary: Summary) -> list[b.Block]:
 
 
 def sections_of(summary: Summary) -> Iterable[b.Section]:
-    """The page below its answer, in the order of a reader's questions; without those that this run has no answer to."""
+    """Return the sections below the results, in the order of a reader's questions, without the empty ones."""
     each = (
         metric_sections.distributions(summary),
         metric_sections.spread(summary),
@@ -233,11 +233,11 @@ KEYS = (
     *("run_id", "scenario", "labels", "state", "stop_reason", "tool", "targets"),
     *("scripts", "settings", "host", "workers", "part_of", "parts"),
 )
-"""The parts of run.json that the page shows as they are."""
+"""The entries of run.json that the page shows unchanged."""
 
 
 def run_settings(summary: Summary) -> Iterable[tuple[str, str]]:
-    """What was run, flattened: one line for each part of the document."""
+    """Yield the settings of the run, flattened: a line for each entry of run.json."""
     document = summary.run.metadata
     for key in KEYS:
         value = document.get(key)

@@ -1,4 +1,4 @@
-"""The table of several runs, one below the other; nothing is pooled or compared."""
+"""The table of several runs, one below the other; it pools and compares nothing."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from reports.wording import cells
 
 RUN_HEADS = (Column("run", least=12), "target", "turns", "p50", "p95", "p99", "failed", "valid")
 RUN_LEFT = (0, 1, 7)
-"""Columns of text."""
+"""The columns of text."""
 TARGET_MOST = 24
 WARNING = "Each row is a separate run: `rtbench compare` tests whether their differences are more than chance."
 
 
 def rows_of(summary: Summary) -> list[tuple[str, list[Inline]]]:
-    """The rows of one run, each after what it counts; of a run without turns one that says so."""
+    """Return the rows of one run, each with its heading; a run without turns has a row that says so."""
     run, valid = escape_control(summary.run.folder.resolve().name), " ".join(cells.run_badges(summary))
     if not summary.outcomes.begun:
         return [("no turns", [run, NONE, "0", *("n/a",) * 4, valid])]
@@ -33,7 +33,7 @@ def rows_of(summary: Summary) -> list[tuple[str, list[Inline]]]:
 
 
 def several(rows: Sequence[tuple[str, list[Inline]]], pages: Sequence[Path], width: int = 100) -> str:
-    """The table, and where each run's own report was written; lines of at most so many columns, paths apart."""
+    """Return the table, and the path of each run's report; only paths may exceed the width."""
     heads = dict.fromkeys(head for head, _ in rows)
     tables = (
         [table(RUN_HEADS, [parts for title, parts in rows if title == head], left=RUN_LEFT, caption=head)]

@@ -1,4 +1,4 @@
-"""The speech timeline: frame → Plot, computing nothing."""
+"""The speech timeline: frame → Plot, without computing."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from reports.summary.example_turns import ExampleTurn
 from reports.wording.cells import talk_name
 
 LONGEST_S = 20.0
-"""The axis ends here at the latest; what goes on is broken off, and says where it ends."""
+"""The maximum of the axis; longer bars are interrupted, with their end as text."""
 SPOKEN_S = 4.0
-"""So much of the caller's speech is drawn; how long it was stands in the numbers."""
+"""The maximum of the caller's speech that is drawn; the numbers contain its duration."""
 LANE = 20
 LETTER = 7.3
 PITCH = 112
@@ -23,7 +23,7 @@ TRIANGLES = (("end of turn detected", "noticed_s", 0), ("first audio delta", "fi
 
 
 def speech(talks: Sequence[ExampleTurn]) -> Plot:
-    """Two lanes for each turn on one scale of time: the caller, the wait, and the reply with its stall_count."""
+    """Plot two lanes for each turn on one time axis: the caller, the latency, and the reply with its stalls."""
     spoken = ". ".join(
         f"{talk_name(talk)}: {talk.step} on {talk.target}, {_s(talk.wait_s)} of latency"
         + (f", {_s(talk.stall_s)} of stall_count" if talk.stall_s else "")
@@ -55,17 +55,17 @@ def speech(talks: Sequence[ExampleTurn]) -> Plot:
 
 
 def breaks(talks: Sequence[ExampleTurn]) -> bool:
-    """Whether something lasts longer than the axis."""
+    """Return whether a bar is longer than the axis."""
     return any(max(talk.wait_s, talk.end_s if talk.end_s == talk.end_s else 0.0) > LONGEST_S for talk in talks)
 
 
 def has_triangles(talks: Sequence[ExampleTurn]) -> bool:
-    """Whether any instant of the service's events is known, which a triangle marks."""
+    """Return whether any instant that a triangle marks is known."""
     return any(not math.isnan(getattr(talk, field)) for talk in talks for _, field, _ in TRIANGLES)
 
 
 def talk_numbers(talk: ExampleTurn) -> list[str]:
-    """The numbers of one turn: what, then each in words."""
+    """Return the numbers of one turn: its name, then each value in words."""
     said = [talk_name(talk), talk.target, f"{talk.step}, turn {talk.turn}"]
     said += [f"caller spoke {_s(talk.speech_s)}"] if talk.speech_s == talk.speech_s else []
     said += [f"{name} {_s(value)}" for name, field, _ in TRIANGLES if not math.isnan(value := getattr(talk, field))]
@@ -109,7 +109,7 @@ def _talk(plot: Plot, talk: ExampleTurn, x: PixelScale, call: float, reply: floa
 
 
 def _beside(plot: Plot, x: float, apart: float, y: float, text: str, cls: str) -> None:
-    """A text behind a mark at this height; one that has no room there ends with the figure, at the height `apart`."""
+    """Write a text after a marker; without room, write it at the height `apart`, ending with the figure."""
     if x + LETTER * len(text) <= plot.w:
         plot.text(x, y, text, cls)
     else:
@@ -117,7 +117,7 @@ def _beside(plot: Plot, x: float, apart: float, y: float, text: str, cls: str) -
 
 
 def _functions(plot: Plot, talk: ExampleTurn, x: PixelScale, lane: float) -> None:
-    """What our own functions took, on the caller's lane: it is no wait for the service."""
+    """Draw the time of our own functions on the caller's lane: it is no latency of the service."""
     if not talk.asked_on_s > talk.called_s or talk.called_s >= x.high:
         return
     begin, took = x(talk.called_s), _s(talk.asked_on_s - talk.called_s)
@@ -127,7 +127,7 @@ def _functions(plot: Plot, talk: ExampleTurn, x: PixelScale, lane: float) -> Non
 
 
 def _interruption(plot: Plot, talk: ExampleTurn, x: PixelScale, call: float, reply: float) -> None:
-    """Where the caller speaks while the reply is played, until that is silent."""
+    """Draw the caller's speech during the reply, until the reply is silent."""
     if talk.silent_s != talk.silent_s or talk.barge_in_s >= x.high:
         return
     begin, silent, took = x(talk.barge_in_s), x.clip(talk.silent_s), _s(talk.silent_s - talk.barge_in_s)
@@ -138,7 +138,7 @@ def _interruption(plot: Plot, talk: ExampleTurn, x: PixelScale, call: float, rep
 
 
 def _reply(plot: Plot, talk: ExampleTurn, x: PixelScale, lane: float) -> None:
-    """What was heard, as one bar with its stall_count hatched; of a preamble and an answer where each begins."""
+    """Draw the played reply as one bar with its stalls hatched; if its end is unknown, only where its parts begin."""
     cls, end_s = f"replyw {colour_class(talk.colour)}", talk.end_s
     if talk.wait_s >= x.high:
         _broken(plot, plot.x1 - 6, lane)
@@ -161,7 +161,7 @@ def _reply(plot: Plot, talk: ExampleTurn, x: PixelScale, lane: float) -> None:
         _hatched(plot, left, lane - LANE / 2 - 2, max(3.0, right - left), LANE + 4)
     if gaps:
         said = f"{'stall' if talk.stall_count == 1 else f'{talk.stall_count} stalls,'} {_s(talk.stall_s)}"
-        clear = x.clip(talk.first_delta_s) + 10  # of the triangles
+        clear = x.clip(talk.first_delta_s) + 10  # right of the triangles
         middle = (gaps[0][0] + gaps[-1][1]) / 2
         plot.text(max(clear, middle - LETTER * len(said) / 2), lane + LANE / 2 + 16, said, "dl bad")
     if end_s > x.high:
@@ -170,7 +170,7 @@ def _reply(plot: Plot, talk: ExampleTurn, x: PixelScale, lane: float) -> None:
 
 
 def _gaps(talk: ExampleTurn, x: PixelScale, begin: float, end: float) -> list[tuple[float, float]]:
-    """Where the stall_count lie; where that is not known one of their length in the reply's middle."""
+    """Return the positions of the stalls; if unknown, one of their total length in the reply's middle."""
     if talk.heard:
         ends = [(x.clip(before[1]), x.clip(after[0])) for before, after in pairwise(talk.heard)]
         return [(left, right) for left, right in ends if begin <= left < end]
@@ -179,7 +179,7 @@ def _gaps(talk: ExampleTurn, x: PixelScale, begin: float, end: float) -> list[tu
 
 
 def _hatched(plot: Plot, x: float, y: float, w: float, h: float) -> None:
-    """A rectangle with diagonal lines: a pattern would be a reference, and the page has none."""
+    """Draw a rectangle with diagonal lines. An SVG pattern would need a reference, and the page has none."""
     plot.rect(x, y, w, h, "stall")
     lines = ""
     for offset in even_ticks(w + h, 5.0):
@@ -191,6 +191,6 @@ def _hatched(plot: Plot, x: float, y: float, w: float, h: float) -> None:
 
 
 def _broken(plot: Plot, x: float, lane: float) -> None:
-    """Two slanted strokes across a bar that goes on beyond the axis."""
+    """Draw two slanted strokes across a bar that continues beyond the axis."""
     for offset in (-3, 3):
         plot.line(x + offset - 3, lane + LANE / 2 + 3, x + offset + 3, lane - LANE / 2 - 3, "broken")

@@ -1,4 +1,4 @@
-"""What lies on the time of a run: waits and failures, limits, arrivals: frame → Plot, computing nothing."""
+"""Plots over the time of a run: latency and failures, limits, arrivals: frame → Plot, without computing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reports.summary.load import CallBins, Quota, Throttling
 from reports.summary.over_time import ROWS, OverTime, Panel, StepsOverTime, TimeBin
 
 TICKS_MOST = 300
-"""Failures that are drawn one by one; of more, their share in each bin is a shade."""
+"""The maximum number of failures drawn one by one; with more, their share in each bin is a shade."""
 
 
 def _run_plot(height: int, top: int, title: str, desc: str) -> Plot:
@@ -22,13 +22,13 @@ def _run_plot(height: int, top: int, title: str, desc: str) -> Plot:
 
 
 def _begins(bins: Iterable[TimeBin], bin_s: float, length_s: float, x: PixelScale) -> list[tuple[float, float, str]]:
-    """The stops of a readout: a bin's beginning, the place of its middle, and when it begins, in words."""
+    """Return the stops of a readout: a bin's start, the position of its middle, and its start in words."""
     begins = sorted({bin_.begin_s for bin_ in bins})
     return [(begin, x.clip(begin + bin_s / 2), f"from {clock(begin, long=length_s > 180)}") for begin in begins]
 
 
 def time_panels(frame: OverTime) -> Plot:
-    """A panel per target: turns as dots or shade, p50 and p95 by bin, failures above; active sessions below."""
+    """Plot a panel per target: turns as dots or shade, p50 and p95 by bin, failures above; active sessions below."""
     tall, gap, foot = 150 if frame.drawable else FAILED_BAND, 34, 52
     many = len(frame.panels)
     has_active = frame.active[0].size > 0
@@ -52,7 +52,7 @@ def time_panels(frame: OverTime) -> Plot:
             if frame.warmup_s:
                 plot.rect(plot.x0, plot.y1, x.clip(frame.warmup_s) - plot.x0, plot.y0 - plot.y1, "veil")
     warm = x.clip(frame.warmup_s) if frame.warmup_s else plot.x0
-    if warm - plot.x0 > 60:  # what the veil of the first panel means, if there is room
+    if warm - plot.x0 > 60:  # the meaning of the veil of the first panel, if there is room
         for line, text in enumerate(("warm-up,", "not counted")):
             plot.text((plot.x0 + warm) / 2, 24 + FAILED_BAND + 14 + 16 * line, text, "tiny whole", "middle")
     plot.y0 = ground
@@ -88,7 +88,7 @@ def _panel(plot: Plot, panel: Panel, frame: OverTime, x: PixelScale) -> None:
         _values(plot, panel, frame, x, log_scale(frame.low, frame.high, plot.y0, plot.y1 + rail + 4))
     if rail:
         with plot.along_run():
-            # failed turns above the others: each a tick, or where there are many, their share in each bin as a shade
+            # failed turns above the others: a tick each, or with many turns their share in each bin as a shade
             plot.rect(plot.x0, plot.y1, plot.x1 - plot.x0, rail, "failed-band")
             if panel.failures_s.size <= TICKS_MOST:
                 for at in panel.failures_s:
@@ -107,7 +107,7 @@ def _values(plot: Plot, panel: Panel, frame: OverTime, x: PixelScale, y: PixelSc
     lines = {"mid": ("p50", _points(panel, "p50", frame, x, y)), "tail": ("p95", _points(panel, "p95", frame, x, y))}
     with plot.along_run():
         if panel.dots is None:
-            # shades by the square root of the count, or rare slow turns vanish
+            # shades by the square root of the count, because otherwise rare slow turns vanish
             level = np.ceil(np.sqrt(panel.cells / max(1, panel.cells.max())) * 5).astype(int)
             wide, high = (plot.x1 - plot.x0) / panel.cells.shape[0], (y.start - y.end) / ROWS
             for shade in range(1, 6):
@@ -138,7 +138,7 @@ TALL, GAP = 62, 26
 
 
 def step_panels(course: StepsOverTime) -> Plot:
-    """For each step the medians of its bins, a line for each target, all on one scale."""
+    """Plot the medians of the bins of each step, a line for each target, all on one scale."""
     named = sorted({(one.target, shortened(course.targets[one.target], 24)) for one in course.courses})
     height, legend = len(course.steps) * (TALL + GAP) + 30, named if len(named) > 1 else ()
     title = f"{course.metric} of each step over time"
@@ -166,7 +166,7 @@ def step_panels(course: StepsOverTime) -> Plot:
 
 
 def _read(plot: Plot, course: StepsOverTime, x: PixelScale) -> None:
-    """At each bin a line for each step: greeting ● 480 ms ◆ 510 ms."""
+    """Add a readout at each bin with a line for each step, such as `greeting ● 480 ms ◆ 510 ms`."""
     lines = []
     for step in course.steps:
         texts: dict[float, str] = {}
@@ -185,7 +185,7 @@ STYLES = {"tokens": "t-mid", "requests": "t-tail"}
 
 
 def limit_panels(frame: Quota) -> Plot:
-    """For each target the shares of its limits that remained, and throttled turns and sessions below them."""
+    """Plot the remaining shares of each target's limits, and throttled turns and sessions below them."""
     shown = [(place, one) for place, one in enumerate(frame.targets) if one.remaining or one.counts.any()]
     spoken: list[str] = []
     for _, one in shown:
@@ -206,7 +206,7 @@ def limit_panels(frame: Quota) -> Plot:
     stops, rows = [], []
     for bin_ in range(frame.targets[0].counts.size):
         told = []
-        for _, one in shown:  # sweden 3 throttled, 42 % of tokens left
+        for _, one in shown:  # such as: sweden 3 throttled, 42 % of tokens left
             said = [f"{count(one.counts[bin_])} throttled"] if one.counts[bin_] else []
             for part in one.remaining:
                 (here,) = np.nonzero(np.isclose(part.at_s, (bin_ + 0.5) * frame.bin_s))
@@ -258,7 +258,7 @@ def _tall(one: Throttling) -> int:
 
 
 def arrivals(frame: CallBins) -> Plot:
-    """Calls over time: those that were taken, and those that were blocked above them."""
+    """Plot calls over time: the carried calls, and the blocked calls above them."""
     length_s = frame.bin_s * frame.calls.size
     desc = f"{count(frame.calls.sum())} calls, {count(frame.blocked.sum())} of them blocked."
     plot = _run_plot(180, 26, "Calls that arrived over time", desc)

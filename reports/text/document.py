@@ -1,4 +1,4 @@
-"""summary.json and the other files of a report. Times are in ms, rates in B/s, sums of segments in ns, money in USD."""
+"""summary.json and the other files of a report. Times are in ms, rates in B/s, sums of segments in ns, costs in USD."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SUMMARY_VERSION: Literal[6] = 6
 
 
 class VariabilityEntry(MainMetric, frozen=True):
-    """How the latencies of `MainMetric` vary, as `reports.statistics.power.Spread` has it."""
+    """The variability of latencies, as in `reports.statistics.power.Spread`."""
 
     sigma: Rounded
     icc: Rounded
@@ -42,13 +42,13 @@ class VariabilityEntry(MainMetric, frozen=True):
 
 
 class PlaybackEntry(PlaybackSetup, frozen=True):
-    """The same, and why turns of turn detection wait longer the larger their chunks are; null without such turns."""
+    """The playback settings. `packetisation`: why larger chunks increase the latency of VAD turns; null without any."""
 
     packetisation: Known
 
 
 class RunValidityEntry(JsonEntry, frozen=True):
-    """Whether the values may be used; `message`: why, or why not, in words."""
+    """The validity of the values; `message`: the reason in words."""
 
     status: ValidityStatus
     reasons: list[str]
@@ -58,7 +58,7 @@ class RunValidityEntry(JsonEntry, frozen=True):
 
 
 class SummaryDocument(JsonEntry, frozen=True, kw_only=True):
-    """What is said of a run."""
+    """The content of summary.json."""
 
     schema: Literal[6]
     definitions_version: Version
@@ -114,7 +114,7 @@ def summary_json(summary: Summary) -> str:
 
 
 def summary_data(summary: Summary) -> dict[str, Any]:
-    """The summary as lists, dictionaries, strings and numbers."""
+    """Return the summary as lists, dictionaries, strings, and numbers."""
     document, window, setup, validity = summary.run.metadata, summary.window, summary.setup, summary.validity
     return to_json_data(
         SummaryDocument(
@@ -173,7 +173,7 @@ def summary_data(summary: Summary) -> dict[str, Any]:
 
 
 def write_report(run: RunFrames | Summary, page: Page | None = None) -> PagePaths:
-    """Write report.html, report.md and summary.json into the run's folder. Raises UsageError if that fails."""
+    """Write report.html, report.md and summary.json into the run's folder. Raise UsageError if that fails."""
     summary = run if isinstance(run, Summary) else summarise(run)
     paths = PagePaths(*(summary.run.folder / name for name in ("report.html", "report.md", "summary.json")))
     return write_page(page or run_page(summary), summary_json(summary), paths, "the report")

@@ -1,4 +1,4 @@
-"""One metric over a series of comparable runs: the value of each run, and the runs with which its level changed."""
+"""One metric over a series of comparable runs: the value of each run, and the runs at which its level changed."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from reports.trends.trend_point import RunValue, TrendPoint
 from reports.wording.verdicts import as_share
 
 FREE = ("service", "model", "region", "api_version", "voice", "client_version")
-"""Conditions that may change within a series: a trend is read to see what changes with them."""
+"""The conditions that may change within a series: a trend shows the effect of such changes."""
 USERS, SPAWN_RATE = (f"load: {OF_LOAD[option]}" for option in ("num_users", "spawn_rate"))
 CONDITIONS_MAX, CONDITION_LENGTH_MAX = 2, 40
-"""The conditions that name a series among those of its target, and the letters of each."""
+"""The maximum number of conditions in the name of a series, and the maximum length of each, in characters."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class RunSeries:
 def series_of(points: Sequence[TrendPoint]) -> list[RunSeries]:
     """Return the series by scenario, and by target in the order in which the first runs name the targets.
 
-    A run whose workload differs from that of each series of its target begins another series. A setting that only one
-    of two runs has is no difference.
+    A run with another workload than every series of its target starts another series. A setting that only one of two
+    runs has is no difference.
     """
     by_target: dict[tuple[str, str], list[tuple[dict[str, str], list[TrendPoint]]]] = {}
     for point in sorted(points, key=lambda one: (one.started_utc_ns, one.run_id)):
@@ -67,7 +67,7 @@ def series_of(points: Sequence[TrendPoint]) -> list[RunSeries]:
 
 
 def _names(target: str, workloads: Sequence[Mapping[str, str]]) -> list[str]:
-    """Return sim; of several sim (8 users), sim (50 users)."""
+    """Return the names of a target's series: `sim`; with several, `sim (8 users)` and `sim (50 users)`."""
     differing = differing_between(workloads)
     if USERS in differing:  # the spawn rate follows the number of users
         differing.pop(SPAWN_RATE, None)
@@ -82,7 +82,7 @@ def _names(target: str, workloads: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def _phrase(key: str, text: str) -> str:
-    """Return a condition in words: simulated; 8 users; voice marin."""
+    """Return a condition in words, such as `simulated`, `8 users`, or `voice marin`."""
     if key == "simulated":
         return "simulated" if text == "yes" else "a real service"
     name = key.removeprefix("load: ")
@@ -92,7 +92,7 @@ def _phrase(key: str, text: str) -> str:
 
 
 class TrendChange(JsonEntry, frozen=True):
-    """A change between two runs: after against before, as a share; of rates in shares of turns."""
+    """A change between two runs: after relative to before; for rates, the difference in shares of turns."""
 
     last_run: Annotated[str, about("the last one before")]
     last_started_utc_ns: int
@@ -108,7 +108,7 @@ class TrendChange(JsonEntry, frozen=True):
 
 
 class TrendSegment(JsonEntry, frozen=True):
-    """The mean of the runs between two changes, without the effect of weekdays; of latencies the geometric mean."""
+    """The mean of the runs between two changes, without the effect of weekdays; for latencies the geometric mean."""
 
     value: Rounded
     first_run: str
@@ -119,9 +119,9 @@ class TrendSegment(JsonEntry, frozen=True):
 
 @dataclass(frozen=True)
 class MetricTrend:
-    """`values`: one for each point of the series. `compared`: the places of the runs that are compared.
+    """A metric over a series. `values`: one for each point. `compared`: the positions of the compared runs.
 
-    `unmarked_changes`: what would be changes if neighbouring runs were independent. `effective_runs`: the number of
+    `unmarked_changes`: the additional changes if neighbouring runs were independent. `effective_runs`: the number of
     independent runs that the compared runs count as. `weekdays`: Monday to Sunday relative to their mean, which is
     subtracted; empty if they do not differ.
     """
@@ -143,7 +143,7 @@ class MetricTrend:
 
     @property
     def no_change_because(self) -> str:
-        """7 runs to compare, and a change takes 10; empty if there are enough."""
+        """The reason why no change can be found: `7 runs to compare, and a change takes 10`; "" if runs suffice."""
         if len(self.compared) >= ENOUGH:
             return ""
         runs = plural(len(self.compared), "run")
@@ -155,7 +155,7 @@ class MetricTrend:
 
 
 def metric_trend(series: RunSeries, spec: MetricSpec) -> MetricTrend:
-    """Return the value of each run, before changes are searched."""
+    """Return the trend with the value of each run, without a search for changes."""
     values = tuple(point.value(spec) for point in series.points)
     compared = tuple(
         place
@@ -166,7 +166,7 @@ def metric_trend(series: RunSeries, spec: MetricSpec) -> MetricTrend:
 
 
 def find_changes(trends: Sequence[MetricTrend]) -> list[MetricTrend]:
-    """Search the changes of trends that share one error probability."""
+    """Return the trends with their changes. The trends share one error probability."""
     searched = sum(not trend.no_change_because for trend in trends)
     return [_with_changes(trend, searched) if trend.compared else trend for trend in trends]
 
@@ -223,11 +223,11 @@ NS_PER_HOUR = 3_600 * NS_PER_S
 
 
 def days_of(started_utc_ns: Integers) -> Integers:
-    """Return the day of each run since 1970, from which its weekday follows.
+    """Return the day of each run since 1970, which gives its weekday.
 
-    Days begin at midnight UTC unless runs start within an hour of it: a nightly job that has to queue would fall on one
-    day now and on the next another time. Then days begin at the hour around which the fewest runs start, the farthest
-    from midnight, and are named after the calendar day of most of the runs.
+    Days begin at midnight UTC unless runs start within an hour of it: a nightly job that has to queue would sometimes
+    start before midnight and sometimes after. In that case days begin at the hour around which the fewest runs start,
+    the farthest from midnight, and are named after the calendar day of most of the runs.
     """
     hours = started_utc_ns // NS_PER_HOUR % DAY_H
     starts = np.bincount(hours, minlength=DAY_H)

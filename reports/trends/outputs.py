@@ -1,4 +1,4 @@
-"""A trend as `rtbench trend --json` prints it, and its page as a file."""
+"""A trend as the JSON of `rtbench trend --json`, and its page as a file."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class TrendSeries(JsonEntry, frozen=True):
 
 
 class TrendDocument(JsonEntry, frozen=True):
-    """What `rtbench trend --json` prints."""
+    """The output of `rtbench trend --json`."""
 
     schema: Literal[2]
     alpha: Annotated[Rounded, about("the share of unchanged histories in which anything may ever be marked")]
@@ -125,7 +125,7 @@ def trend_data(trend: Trend) -> dict[str, Any]:
 
 
 def write_trend(page: Page, path: Path) -> Path:
-    """Write the page in one step. Raises UsageError if it cannot be written."""
+    """Write the page atomically. Raise UsageError if it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_text(path, render_html(page))

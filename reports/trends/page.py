@@ -1,4 +1,4 @@
-"""trend.html: a trend as a page of blocks. Nothing is computed here."""
+"""trend.html: a trend as a page of blocks. It computes no values."""
 
 from __future__ import annotations
 
@@ -24,33 +24,32 @@ from reports.trends.trend_point import TrendPoint
 from reports.wording.verdicts import figure
 
 VALUES_MAX, VALUE_LENGTH_MAX = 8, 32
-"""A filter has a box for each value of the most runs, and one for all others."""
+"""The maximum number of boxes of a filter, the last for all other values, and the maximum length of a value."""
 OTHERS = "others"
 RUN_NAME_MIN = 16
-"""Letters that are left of a run's name on a terminal."""
+"""The minimum length of a run's name on a terminal, in characters."""
 
 
 @dataclass(frozen=True)
 class Filters:
-    """`shown`: those of the page. `classes`: by the name and text of a value, the class of what it hides."""
+    """The filters of the page. `classes`: by name and text of a value, the CSS class of the elements that it hides."""
 
     shown: tuple[b.Filter, ...]
     classes: Mapping[tuple[str, str], str]
 
     def of(self, point: TrendPoint) -> str:
-        """Return the classes of a point."""
         properties = filter_values(point)
         return " ".join(self.classes[one.name, properties.get(one.name, "")] for one in self.shown)
 
 
 def filter_values(point: TrendPoint) -> dict[str, str]:
-    """Return what a point may be filtered by."""
+    """Return the properties by which a point may be filtered."""
     conditions = {name: point.conditions.get(name, "") for name in ("model", "region")}
     return {"target": point.target, **conditions, "scenario": point.scenario, **point.labels}
 
 
 def filters_of(points: Sequence[TrendPoint], without: Collection[str] = ()) -> Filters:
-    """Return a filter for each property that has several values, one of which at least two runs share."""
+    """Return a filter for each property with several values, of which at least two runs share one."""
     found = [(point.started_utc_ns, point.run_id, filter_values(point)) for point in points]
     shown: list[b.Filter] = []
     classes: dict[tuple[str, str], str] = {}
@@ -84,18 +83,19 @@ METHOD = {
     "series": "Runs of a target that may be compared: of one scenario, with the same scripts, load, warm-up and "
     "settings.",
 }
-"""The terms of the page."""
+"""The definitions of the page's terms."""
 
 
 def trend_html(trend: Trend, folder: Path) -> str:
-    """Return the page as one file that needs no other. `folder`: its place, from which reports are linked."""
+    """Return the page as one self-contained file. `folder`: its folder, from which links to reports are relative."""
     return render_html(trend_page(trend, folder))
 
 
 def trend_page(trend: Trend, folder: Path) -> b.Page:
-    """Return the page: what changed, each metric over time, and every run."""
+    """Return the page: the changes, each metric over time, and every run."""
     numbers = {name: number for number, name in enumerate(dict.fromkeys(one.name for one in trend.series))}
-    by_name = all(one.name == one.target for one in trend.series)  # then series are what switches targets off
+    # then the buttons of the series replace a filter of targets
+    by_name = all(one.name == one.target for one in trend.series)
     filters = filters_of(trend.points, ("target",) if by_name else ())
     names = list(dict.fromkeys(metric.spec.metric for metric in trend.metrics))
     rates = {name: RATES[name].sentence for name in names if name in RATES}
@@ -234,9 +234,9 @@ def _runs(scenario: ScenarioTrend, numbers: Mapping[str, int], filters: Filters,
 
 
 def _runs_of(scenario: ScenarioTrend, series: RunSeries) -> b.Block:
-    """Return a table of a series for a terminal, the oldest run first; the last metrics make room first."""
+    """Return a table of a series for a terminal, the oldest run first; the last metrics are left out first."""
     metrics = scenario.of_series(series)
-    order = [*range(len(metrics) + 2, 4, -1), 1, 4, 2]  # the name of a run says when it began
+    order = [*range(len(metrics) + 2, 4, -1), 1, 4, 2]  # the name of a run contains its start
     titles = (", ".join(filter(None, [figure(one.spec), sentences.unit_text(one.spec)])) for one in metrics)
     heads = [
         b.Column("run", least=RUN_NAME_MIN),
@@ -258,7 +258,7 @@ def _runs_of(scenario: ScenarioTrend, series: RunSeries) -> b.Block:
 
 
 def _facts(point: TrendPoint) -> b.Line:
-    """Return when a run began, and its verdict; on a page with the reason."""
+    """Return the start of a run and its verdict; on a page with the reason."""
     verdict = b.Cell(point.mark, point.reason, brief="", style=f"{b.MARKS[point.validity_word].ink}-ink")
     return [sentences.day(point.started_utc_ns), verdict]
 

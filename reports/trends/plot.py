@@ -20,11 +20,11 @@ STEPS = (*(timedelta(minutes=minutes) for minutes in (1, 5, 15, 30, 60, 180, 360
          *(timedelta(days=days) for days in (1, 2, 7, 14)))  # fmt: skip
 STEPS_MONTHS = (1, 2, 3, 6, 12, 24, 60, 120)
 MONDAY = datetime(2018, 1, 1, tzinfo=UTC)
-"""Steps count from here, so that weeks begin on a Monday."""
+"""The origin of steps, so that weeks begin on a Monday."""
 
 
 def ticks(low_s: float, high_s: float, max_ticks: int) -> list[tuple[float, str]]:
-    """Return instants (seconds, UTC) with their text, at most this many: 14:05, 12 Nov, Nov 2026, 2026."""
+    """Return at most `max_ticks` instants (seconds, UTC) with their text: 14:05, 12 Nov, Nov 2026, 2026."""
     for instants, text in _steps(datetime.fromtimestamp(low_s, UTC)):
         before_end = takewhile(lambda at: at.timestamp() <= high_s, islice(instants, max_ticks + 2))
         found = [at for at in before_end if at.timestamp() >= low_s]
@@ -53,20 +53,20 @@ def _steps(low: datetime) -> Iterator[tuple[Iterator[datetime], Callable[[dateti
 
 
 ROOM_S = 3600.0
-"""What lies on either side of a single run."""
+"""The time shown before and after a single run, in seconds."""
 LABEL_HEIGHT, LABEL_WIDTH, LABEL_ROWS = 15, 62.0, 3
-"""Of the labels of changes, which stand in several rows if they would meet."""
+"""The height and width of the labels of changes, and their maximum number of rows, which avoid overlaps."""
 RATE_MAX_MIN = 0.01
-"""An axis of rates reaches to a percentage point at least."""
+"""The minimum upper end of an axis of rates: one percentage point."""
 RADIUS, CROSS = 4.0, 4.5
 
 
 def plot_over_time(
     metrics: Sequence[MetricTrend], numbers: Mapping[str, int], classes: Callable[[TrendPoint], str]
 ) -> Plot:
-    """Plot each run as a mark with its interval, levels as lines, and changes as broken lines between two runs.
+    """Plot each run as a marker with its interval, levels as lines, and changes as broken lines between two runs.
 
-    `numbers`: of each series by its name, its place among those of the page. `classes`: the filters that hide a point.
+    `numbers`: the number of each series on the page, by its name. `classes`: the filters that hide a point.
     """
     changes = sum(len(metric.changes) for metric in metrics)
     counts = "; ".join(
@@ -97,7 +97,7 @@ def plot_over_time(
     for metric in metrics:
         read: dict[int, str] = {}
         for point, run in zip(metric.series.points, metric.values, strict=True):
-            mark = f", {point.mark}" if point.excluded_because else ""  # 612 (590 – 640), ✕ INVALID
+            mark = f", {point.mark}" if point.excluded_because else ""  # such as 612 (590 – 640), ✕ INVALID
             read[point.started_utc_ns] = f"{value_text(run, metric.spec)}{mark}"
         lines.append((metric.series.name, read))
     plot.read_lines([(at, x(at / NS_PER_S), format_utc(at)) for at in started], lines)
@@ -105,7 +105,7 @@ def plot_over_time(
 
 
 def _value_axis(metrics: Sequence[MetricTrend], plot: Plot) -> PixelScale:
-    """Return the axis of the runs that are compared, with their intervals; other values are clipped to it."""
+    """Return the axis for the compared runs with their intervals; other values are clipped to it."""
     runs = [metric.values[place] for metric in metrics for place in metric.compared]
     runs = runs or [run for metric in metrics for run in metric.values]
     ends = [end for run in runs for end in (run.value, run.low, run.high) if math.isfinite(end)]
@@ -123,9 +123,9 @@ def _value_axis(metrics: Sequence[MetricTrend], plot: Plot) -> PixelScale:
 def _runs(
     plot: Plot, metric: MetricTrend, number: int, x: PixelScale, y: PixelScale, classes: Callable[[TrendPoint], str]
 ) -> None:
-    """Draw the runs that are compared, connected in their order, and the others unconnected.
+    """Draw the compared runs, connected in their order, and the others unconnected.
 
-    INVALID is a cross; NO VERDICT, throttled, or among failed turns a ring.
+    An INVALID run is a cross. A run with NO VERDICT, throttled, or with a value among failed turns is a ring.
     """
     points, colour, mark = metric.series.points, colour_class(number), marker_shape(number)
     places = [
@@ -154,7 +154,7 @@ def _runs(
 
 
 def _changes(plot: Plot, metrics: Sequence[MetricTrend], numbers: Mapping[str, int], x: PixelScale) -> None:
-    """Draw each change with its size above, in rows so that sizes do not meet."""
+    """Draw each change with its size above, in rows so that sizes do not overlap."""
     free = [-math.inf] * LABEL_ROWS
     changes = [(metric, change) for metric in metrics for change in metric.changes]
     for metric, change in sorted(changes, key=lambda one: one[1].first_started_utc_ns):

@@ -1,4 +1,4 @@
-"""A trend in words: values, changes, the headline, and notes; the same in a terminal and on the page."""
+"""A trend in words: values, changes, the headline, and notes; the same on a terminal and on the page."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from reports.wording.verdicts import NOTHING, difference_interval, signed
 
 
 def unit_text(spec: MetricSpec) -> str:
-    """Return the unit that stands beside the values of a metric; "" of a rate, whose values have theirs."""
+    """Return the unit written next to a metric's values; "" for a rate, whose values contain it."""
     return "" if spec.unit == "share" else spec.shown_unit
 
 
 def number_text(number: float, spec: MetricSpec) -> str:
-    """Return a value without its unit: 612, ∞, n/a; of a rate 0.8 %."""
+    """Return a value without its unit, such as `612`, `∞`, or `n/a`; for a rate `0.8 %`."""
     if math.isnan(number):
         return NOTHING
     if math.isinf(number):
@@ -36,7 +36,7 @@ def number_text(number: float, spec: MetricSpec) -> str:
 
 
 def interval_text(run: RunValue, spec: MetricSpec) -> str:
-    """Return 590 – 640, or why there is no value; "" if there is no interval."""
+    """Return an interval, such as `590 – 640`, or why there is no value; "" if there is no interval."""
     if run.missing_because:
         return run.missing_because
     if math.isnan(run.low) or math.isinf(run.value):
@@ -45,39 +45,39 @@ def interval_text(run: RunValue, spec: MetricSpec) -> str:
 
 
 def value_text(run: RunValue, spec: MetricSpec) -> str:
-    """Return 612 (590 – 640); n/a (needs 40 sessions)."""
+    """Return a value with its interval, such as `612 (590 – 640)` or `n/a (needs 40 sessions)`."""
     below = interval_text(run, spec)
     return f"{number_text(run.value, spec)} ({below})" if below else number_text(run.value, spec)
 
 
 def change_size(change: TrendChange, spec: MetricSpec) -> str:
-    """Return +12 %; +1.5 points."""
+    """Return a change, such as `+12 %` or `+1.5 points`."""
     return signed(change.change, spec.scale)
 
 
 def change_interval(change: TrendChange, spec: MetricSpec) -> str:
-    """Return +4 to +21 %."""
+    """Return the interval of a change, such as `+4 to +21 %`."""
     return difference_interval(change.low, change.high, spec.scale)
 
 
 def change_text(change: TrendChange, spec: MetricSpec) -> str:
-    """Return +12 % (+4 to +21 %)."""
+    """Return a change with its interval, such as `+12 % (+4 to +21 %)`."""
     return f"{change_size(change, spec)} ({change_interval(change, spec)})"
 
 
 def changes_text(found: Sequence[tuple[MetricTrend, TrendChange]]) -> str:
-    """Return ttfa p50 +12 % (+4 to +21 %), ttfa p95 +15 % (+2 to +30 %)."""
+    """Return changes with their metrics, such as `ttfa p50 +12 % (+4 to +21 %), ttfa p95 +15 % (+2 to +30 %)`."""
     return ", ".join(f"{verdicts.figure(one.spec)} {change_text(change, one.spec)}" for one, change in found)
 
 
 def change_sentence(metric: MetricTrend, change: TrendChange) -> str:
-    """Return ttfa p50 of sim: +12 % (+4 to +21 %) since 12 Nov 2026, 02:00 UTC."""
+    """Return `ttfa p50 of sim: +12 % (+4 to +21 %) since 12 Nov 2026, 02:00 UTC`."""
     since = format_utc(change.first_started_utc_ns)
     return f"{metric_name(metric)}: {change_text(change, metric.spec)} since {since}"
 
 
 def metric_name(metric: MetricTrend) -> str:
-    """Return ttfa p50 of sim."""
+    """Return the name of a metric and its series, such as `ttfa p50 of sim`."""
     return f"{verdicts.figure(metric.spec)} of {metric.series.name}"
 
 
@@ -94,31 +94,31 @@ def headline(trend: Trend) -> str:
 
 
 def day(utc_ns: int) -> str:
-    """Return 2026-11-12 02:00, which sorts."""
+    """Return a start time that sorts, such as `2026-11-12 02:00` (UTC)."""
     return f"{datetime.fromtimestamp(utc_ns / NS_PER_S, UTC):%Y-%m-%d %H:%M}"
 
 
 def period(trend: Trend) -> str:
-    """Return 3 Oct 2026, 02:00 UTC to 22 Nov 2026, 02:00 UTC."""
+    """Return the period of the runs, such as `3 Oct 2026, 02:00 UTC to 22 Nov 2026, 02:00 UTC`."""
     points = trend.points
     return " to ".join(dict.fromkeys(format_utc(point.started_utc_ns) for point in (points[0], points[-1])))
 
 
 def notes(trend: Trend) -> list[str]:
-    """Return what else a reader has to know."""
+    """Return the notes on a trend."""
     kinds = (excluded_notes, series_notes, weekday_notes, unmarked_notes, few_runs_notes)
     return [note for kind in kinds for note in kind(trend)]
 
 
 def excluded_notes(trend: Trend) -> Iterator[str]:
-    """Yield how many points are not compared, by their validity."""
+    """Yield the number of points that are not compared, by their validity."""
     if marks := Counter(point.mark for point in trend.points if point.excluded_because):
         counted = ", ".join(f"{number} {mark}" for mark, number in marks.items())
         yield f"{plural(marks.total(), 'entry is', 'entries are')} shown and not compared: {counted}."
 
 
 def series_notes(trend: Trend) -> Iterator[str]:
-    """Yield which targets have several series."""
+    """Yield the targets with several series."""
     numbers = Counter((series.scenario, series.target) for series in trend.series)
     several = [f"{target} in {scenario} ({number})" for (scenario, target), number in numbers.items() if number > 1]
     if several:
@@ -126,7 +126,7 @@ def series_notes(trend: Trend) -> Iterator[str]:
 
 
 def weekday_notes(trend: Trend) -> Iterator[str]:
-    """Yield which metrics differ between weekdays, with the lowest and the highest day."""
+    """Yield the metrics that differ between weekdays, with the lowest and the highest day."""
     differing = []
     for metric in trend.metrics:
         if metric.weekdays:
@@ -138,7 +138,7 @@ def weekday_notes(trend: Trend) -> Iterator[str]:
 
 
 def unmarked_notes(trend: Trend) -> Iterator[str]:
-    """Yield each change that autocorrelation leaves unmarked."""
+    """Yield each change that is unmarked because of autocorrelation."""
     for metric in trend.metrics:
         for change in metric.unmarked_changes:
             yield (
@@ -150,7 +150,7 @@ def unmarked_notes(trend: Trend) -> Iterator[str]:
 
 
 def few_runs_notes(trend: Trend) -> Iterator[str]:
-    """Yield which series, or which of their metrics, have too few runs to compare."""
+    """Yield the series, or those of their metrics, with too few runs to compare."""
     few = []
     for series, metrics in trend.by_series:
         name, runs = f"{series.scenario}, {series.name}", plural(len(series.points), "run")

@@ -32,7 +32,10 @@ HEADLINE = (0.5, 0.95)
 
 
 def trend_question(text: str) -> MetricSpec:
-    """Parse ttfa:p95, voice_to_voice:med, failure_rate. Raises UsageError that says what is allowed."""
+    """Parse a metric such as ttfa:p95, voice_to_voice:med, or failure_rate.
+
+    Raise UsageError with the allowed statistics if a trend has no such metric.
+    """
     metric, statistic = metric_option(text, "p50")
     if metric.unit == SLOPE or metric.signed:
         raise UsageError(f"{metric.name} may be 0 or less, and a trend compares by ratios: choose another metric")
@@ -43,7 +46,7 @@ def trend_question(text: str) -> MetricSpec:
 
 
 def headline_questions(points: Sequence[TrendPoint]) -> list[MetricSpec]:
-    """Return p50 and p95 of the latencies of callers, and the failure rate."""
+    """Return p50 and p95 of the callers' latencies, and the failure rate."""
     known = {key.metric for point in points for key in point.quantiles}
     main = next((name for name in MAIN_METRICS if name in known), MAIN_METRICS[0])
     latencies = [main, HEARD] if HEARD in known else [main]
@@ -54,7 +57,7 @@ def headline_questions(points: Sequence[TrendPoint]) -> list[MetricSpec]:
 
 
 def of_commonest_turns(spec: MetricSpec, points: Iterable[TrendPoint]) -> MetricSpec:
-    """Return the question about the commonest turns of its metric, if the runs have several kinds of turns."""
+    """Return the metric spec for the most frequent turns of its metric, if the runs have several kinds of turns."""
     turns = Counter[Stratum]()
     for point in points:
         for key, quantiles in point.quantiles.items():
@@ -81,7 +84,7 @@ DTYPES = dtypes_of(
 
 @dataclass(frozen=True)
 class ScenarioTrend:
-    """The series of one scenario, and of each metric the trend in each series that reports it."""
+    """The series of one scenario, and for each metric its trend in each series that reports it."""
 
     name: str
     series: tuple[RunSeries, ...]
@@ -93,7 +96,7 @@ class ScenarioTrend:
 
 @dataclass(frozen=True)
 class Trend:
-    """`notices`: what was left out, and why."""
+    """The trends of all scenarios. `notices`: the runs that were left out, with the reasons."""
 
     scenarios: tuple[ScenarioTrend, ...]
     notices: tuple[str, ...] = ()
@@ -132,7 +135,7 @@ class Trend:
 
     @property
     def changes_by_run(self) -> list[list[tuple[MetricTrend, TrendChange]]]:
-        """The same, grouped by series and run."""
+        """The changes, grouped by series and run."""
         groups: dict[tuple[int, str, int], list[tuple[MetricTrend, TrendChange]]] = {}
         for metric, change in self.changes:
             run = id(metric.series), change.first_run, change.first_started_utc_ns
@@ -142,8 +145,8 @@ class Trend:
     def to_frame(self) -> pd.DataFrame:
         """Return a row for each metric of each run: its value with its 95 % interval in `unit`, as in the run's report.
 
-        A value is `usable` if its run is compared; `reason` says why not. If the level changed with a run, `change` is
-        after against before (of rates in shares), with its interval; else it is NaN.
+        A value is `usable` if its run is compared; otherwise `reason` contains why not. If the level changed at a run,
+        `change` is after relative to before (for rates a difference of shares), with its interval; otherwise it is NaN.
         """
         rows = []
         for metric in self.metrics:
@@ -163,7 +166,7 @@ class Trend:
         return frame_of(rows, DTYPES)
 
     def __repr__(self) -> str:
-        """Trend(12 runs, 3 metrics, 1 change)."""
+        """Return `Trend(12 runs, 3 metrics, 1 change)`."""
         specs = len({(metric.series.scenario, metric.spec) for metric in self.metrics})
         counted = plural(self.runs, "run"), plural(specs, "metric"), plural(len(self.changes), "change")
         return f"Trend({', '.join(counted)})".replace(NBSP, " ")
@@ -174,9 +177,9 @@ class Trend:
 
 
 def in_folders(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
-    """Return the run folders that these are or hold, and the folders of stored baselines.
+    """Return the run folders among these folders or in them, and the folders of stored baselines.
 
-    Raises UsageError if one is no folder.
+    Raise UsageError if one is no folder.
     """
     runs, stored = list[Path](), list[Path]()
     for folder in folders:
@@ -187,10 +190,10 @@ def in_folders(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def trend_of(runs: Sequence[Path | RunFrames], stored: Sequence[Path], questions: Sequence[MetricSpec] = ()) -> Trend:
-    """Return the trend of run folders or runs that were read, and of folders of stored baselines.
+    """Return the trend of run folders or loaded runs, and of folders of stored baselines.
 
-    Without questions it is that of the headline metrics. `notices` name what cannot be read. Raises UsageError if
-    nothing is left.
+    Without questions, it contains the headline metrics. `notices` name what cannot be read. Raise UsageError if no runs
+    are left.
     """
     points, notices = list[TrendPoint](), list[str]()
     for run in runs:
@@ -214,7 +217,7 @@ def trend_of(runs: Sequence[Path | RunFrames], stored: Sequence[Path], questions
 def trend_of_points(
     points: Sequence[TrendPoint], questions: Sequence[MetricSpec] = (), notices: Sequence[str] = ()
 ) -> Trend:
-    """Return the trend of points that were read; the first one of a target of a run is shown."""
+    """Return the trend of loaded points; of several points of one target of a run, use the first."""
     once: dict[tuple[str, int, str, str], TrendPoint] = {}
     for point in points:
         once.setdefault((point.run_id, point.started_utc_ns, point.scenario, point.target), point)

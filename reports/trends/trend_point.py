@@ -1,4 +1,4 @@
-"""A point of a trend: the values of one target of a run, read from the run's summary or from a stored baseline."""
+"""A point of a trend: the values of one target of a run, from the run's summary or from a stored baseline."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ from reports.text.document import summary_json
 from reports.wording.validity import over_the_limit, verdict_reason
 
 QUANTILE_LEVELS = (0.5, 0.9, 0.95, 0.99)
-"""The quantiles that are both in a run's summary and in a stored baseline."""
+"""The levels of the quantiles that both a run's summary and a stored baseline contain."""
 
 
 class MetricKey(NamedTuple):
-    """A metric and the turns that it is of."""
+    """A metric and the kind of its turns."""
 
     metric: str
     stratum: Stratum
@@ -50,9 +50,9 @@ class MetricKey(NamedTuple):
 
 @dataclass(frozen=True)
 class RunValue:
-    """A statistic of one run in its unit, with its 95 % interval; ∞ among failed turns, NaN if it is missing.
+    """A statistic of one run in its unit, with its 95 % interval; ∞ if among failed turns, NaN if missing.
 
-    `variance`: of its log (of a rate: of the rate) between the sessions of the run, 0 if it is unknown. `n`: its turns.
+    `variance`: of its log (for a rate: of the rate) between the sessions of the run, 0 if unknown. `n`: its turns.
     """
 
     value: float = math.nan
@@ -81,7 +81,7 @@ class RunValue:
 
     @classmethod
     def of_baseline(cls, row: StoredQuantiles, p: float) -> Self:
-        """Return a stored quantile with the interval that its variance gives: q · exp(∓ t · SE)."""
+        """Return a stored quantile with the interval from its variance: q · exp(∓ t · SE)."""
         place = PS.index(p)
         value, variance = row.values[place], row.variances[place] or 0.0
         if value is None:
@@ -94,11 +94,11 @@ class RunValue:
 
 @dataclass(frozen=True)
 class TrendPoint:
-    """One target of one run. `reason`: why its values are not compared; empty if they are."""
+    """One target of one run. `reason`: why its values are not compared; "" if they are."""
 
     run_id: str
     name: str
-    """the run's folder, or its id if it has none"""
+    """The name of the run's folder, or its id if it has none."""
     started_utc_ns: int
     scenario: str
     target: str
@@ -116,33 +116,33 @@ class TrendPoint:
 
     @property
     def excluded_because(self) -> str:
-        """INVALID: audio was sent late; empty if its values are compared."""
+        """The verdict and the reason, such as `INVALID: audio was sent late`; "" if its values are compared."""
         return self.reason if self.validity == "valid" else f"{WORDS[self.validity]}: {self.reason}"
 
     @property
     def validity_word(self) -> str:
-        """VALID, INVALID, NO VERDICT, or INVALID (throttled)."""
+        """The verdict: VALID, INVALID, NO VERDICT, or INVALID (throttled)."""
         return "INVALID (throttled)" if self.validity == "valid" and self.reason else WORDS[self.validity]
 
     @property
     def mark(self) -> str:
-        """✓ VALID."""
+        """The verdict with its sign, such as `✓ VALID`."""
         return with_marker(self.validity_word).replace(" ", NBSP, 1)
 
     def value(self, question: MetricSpec) -> RunValue:
-        """Return the answer of this run."""
+        """Return the value of a metric in this run."""
         not_reported = RunValue(missing_because="not reported")
         if question.p is None:
             return self.rates.get(question.metric, not_reported)
         quantiles = self.quantiles.get(MetricKey(question.metric, question.stratum or NO_STRATUM), {})
-        if not quantiles and question.stratum is None:  # all turns of the run are of one kind, whatever it is
+        if not quantiles and question.stratum is None:  # if all turns of the run are of one kind, use it
             of_metric = [values for key, values in self.quantiles.items() if key.metric == question.metric]
             quantiles = of_metric[0] if len(of_metric) == 1 else {}
         return quantiles.get(question.p, not_reported)
 
 
 class RunSummary(msgspec.Struct):
-    """The keys of summary.json that a trend shows."""
+    """The keys of summary.json that a trend reads."""
 
     scenario: str
     targets: list[str]
@@ -155,9 +155,9 @@ class RunSummary(msgspec.Struct):
 
 
 def points_of_run(run: Path | RunFrames) -> list[TrendPoint]:
-    """Return a point for each target of a run: of a folder by the summary that its report wrote, else by its rows.
+    """Return a point for each target of a run: from the summary of its report if it is a folder, else from its rows.
 
-    Raises UsageError if the folder is no run or has no summary.
+    Raise UsageError if the folder is no run or has no summary.
     """
     if isinstance(run, RunFrames):
         summary = read_document(summary_json(summarise(run)).encode(), RunSummary)
@@ -191,7 +191,7 @@ def _point(folder: Path, document: dict[str, Any], summary: RunSummary, target: 
 
 
 def read_summary(folder: Path) -> RunSummary:
-    """Read what a run's report wrote. Raises UsageError that says how to write it."""
+    """Return the summary that a run's report wrote. Raise UsageError that explains how to write one."""
     path = folder / "summary.json"
     try:
         return read_document(safe_io.read_file(path), RunSummary)
@@ -204,7 +204,7 @@ def read_summary(folder: Path) -> RunSummary:
 def _quantiles(summary: RunSummary, target: str) -> dict[MetricKey, dict[float, RunValue]]:
     """Return the quantiles by metric and turns.
 
-    The key of a metric names the instant that it is measured from only if the metric has several.
+    The key of a metric contains the instant from which it is measured only if the metric has several.
     """
     metrics = (*summary.turn_metrics, *summary.session_metrics)
     rows = [row for row in metrics if row.target == target and row.step == ALL]
@@ -237,7 +237,7 @@ def _rates(summary: RunSummary, target: str) -> Iterable[tuple[str, RunValue]]:
 
 
 def stored_points(folder: Path) -> tuple[list[TrendPoint], list[str]]:
-    """Return a point for each stored baseline of a folder, and why files that look like baselines are left out."""
+    """Return a point for each stored baseline of a folder, and why files that resemble baselines are left out."""
     stored, notices = [], []
     for path in sorted(folder.glob("*/*/*.json")):
         try:

@@ -1,4 +1,4 @@
-"""The segments of voice_to_voice in words: their titles, and which of them is the largest part of what callers wait."""
+"""The segments of voice_to_voice in words: their titles, and the segment that is the largest part of the latency."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reports.summary.summary import MainResult, Summary
 
 
 class SegmentWords(NamedTuple):
-    """What a segment is called: in tables and legends, in a sentence, and if the instant before it is missing."""
+    """The names of a segment: in tables and legends, in a sentence, and if the instant before it is missing."""
 
     title: str
     said: str
@@ -33,12 +33,12 @@ WORDS = dict(zip(VAD_SEGMENTS, (
     SegmentWords("leading silence + jitter buffer", "leading silence and the jitter buffer",
                  "the time until the first audible sample"),
 ), strict=True))  # fmt: skip
-"""By the instant that ends the segment."""
+"""The names by the instant that ends the segment."""
 SILENCE = "silence_duration_ms"
 
 
 def segment_title(segment: Segment) -> str:
-    """Return what a segment is called on screens; of merged neighbours both."""
+    """Return the displayed name of a segment; for merged neighbours, both names."""
     title = WORDS[segment.end].title
     return title if _is_whole(segment) else f"{WORDS[segment.begin].title} → {title}"
 
@@ -48,14 +48,14 @@ def _is_whole(segment: Segment) -> bool:
 
 
 class WaitPart(NamedTuple):
-    """A part of what callers wait, in ms, and what it is."""
+    """A part of the latency, in ms, and its name."""
 
     size_ms: float
     what: str
 
 
 def largest_part(summary: Summary, answers: Sequence[MainResult]) -> str:
-    """The largest part of the median, 500 ms, is your silence_duration_ms; empty if unknown or not the same of all."""
+    """Return `The largest part of the median, 500 ms, is your silence_duration_ms.`; "" if unknown or different."""
     parts = [_largest(summary, answer) for answer in answers]
     known = [part for part in parts if part]
     if not known or len(known) < len(parts) or len({part.what for part in known}) > 1:
@@ -68,13 +68,13 @@ def largest_part(summary: Summary, answers: Sequence[MainResult]) -> str:
 
 
 def _largest(summary: Summary, answer: MainResult) -> WaitPart | None:
-    """Return the largest part of the typical turns of a target; None if nothing tells their parts."""
+    """Return the largest part of a target's typical turns; None if their parts are unknown."""
     rows: Sequence[Breakdown] = [band for band in summary.bands if band.p == 0.5]
     rows = [*_of(rows, answer)] or [*_of([row for row in summary.breakdowns if row.step == ALL], answer)]
     row = max(rows, key=lambda row: row.turns, default=None)
     if row is None or len(row.segments) < 2:
         return None
-    # what the scripts of the target set, unless any leaves it to the service or two differ
+    # The value that the target's scripts set; unknown if a script leaves it to the service, or two scripts differ.
     scripts = [script for script in summary.run.metadata.get("scripts") or [] if isinstance(script, dict)]
     mine = [
         script.get("turn_detection_settings") for script in scripts if script.get("target") in (None, answer.target)
@@ -88,7 +88,7 @@ def _largest(summary: Summary, answer: MainResult) -> WaitPart | None:
 
 
 def _of(rows: Iterable[Breakdown], answer: MainResult) -> Iterable[Breakdown]:
-    """The rows of the turns that an answer is of; if a target has others, the origin tells them apart."""
+    """Yield the rows of an answer's turns; if a target has several strata, measured_from distinguishes them."""
     stratum, several = answer.stratum, answer.title != answer.target
     for row in rows:
         same = (row.target, row.turn_type) == (answer.target, stratum.turn_type)
@@ -97,7 +97,7 @@ def _of(rows: Iterable[Breakdown], answer: MainResult) -> Iterable[Breakdown]:
 
 
 def _parts(segment: Segment, silence_ms: float | None) -> Iterable[WaitPart]:
-    """A segment as a part; end-of-turn detection without the silence that it has to wait for, which is another."""
+    """Yield a segment as a part; split end-of-turn detection into the configured silence and the rest."""
     if segment.end == STOPPED and silence_ms is not None and segment.mean_ms >= silence_ms:
         yield WaitPart(silence_ms, f"your {SILENCE}")
         yield WaitPart(segment.mean_ms - silence_ms, f"{VAD} after the {ms(silence_ms)} of {SILENCE}")

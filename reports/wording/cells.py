@@ -35,13 +35,13 @@ from reports.wording.breakdown import segment_title
 
 
 class CheckWords(NamedTuple):
-    """The words for a validity check: if it passes, if it fails, and what follows then."""
+    """The texts for a validity check: its title, its failure, and the consequence of a failure."""
 
     title: str
     failure: str
     consequence: str
     value: str
-    """with a place for the measured value"""
+    """A text with a placeholder for the measured value."""
 
 
 CHECKS: dict[CheckName, CheckWords] = {
@@ -65,13 +65,13 @@ COMPARABLE = (
 
 
 def run_badges(summary: Summary) -> list[str]:
-    """✓ VALID, ◇ SIMULATED: whether a run's figures may be used, and whose they are."""
+    """Return `✓ VALID` and `◇ SIMULATED`: whether the values of a run may be used, and whether they are simulated."""
     verdict = with_marker(summary.validity.word)
     return [verdict, "◇ SIMULATED"] if summary.simulated else [verdict]
 
 
 def result(result: str) -> tuple[str, str]:
-    """Return the result of a check as screens print it, ✓ pass, ✕ fail, – not evaluated, and the style of it."""
+    """Return a check's result as screens print it (`✓ pass`, `✕ fail`, `– not evaluated`) and its style."""
     if result not in ("pass", "fail"):
         return f"– {result.replace('_', ' ')}", "soft"
     return with_marker(result), MARKS[result].ink
@@ -81,7 +81,7 @@ FAILED_TURNS = (
     "Counted as infinite latencies in every percentile. Turns cut by the end of the run, and those that ended as "
     "starved, are left out, and counted."
 )
-"""What the definitions of a page say of them."""
+"""The definition of failed turns on a page."""
 INFINITE = "∞"
 UNBOUNDED = "unbounded"
 """An interval of which the samples bound neither end."""
@@ -99,22 +99,22 @@ def interval(low: float | None, high: float | None, write: Callable[[float], str
 
 
 def observed(seconds: float) -> str:
-    """Return for how long the service was observed: no verdict can know of what changes more slowly than that."""
+    """Return how long the service was observed: no verdict can reflect slower changes."""
     return f"observed for {format_duration(seconds)}" if seconds else ""
 
 
 def shortfall_text(there: int, noun: str, needs: int) -> str:
-    """20 sessions; needs 40: why there is no figure."""
+    """Return why there is no value, such as `20 sessions; needs 40`."""
     return f"{plural(there, noun)}; needs {count(needs)}"
 
 
 def quantile_cell(figures: MetricSummary, p: float, noun: str = "turn") -> Cell:
-    """Return a quantile, `986` over `969 – 1,010`, or why there is none; failures are counted if there is a noun."""
+    """Return a percentile, `986` over `969 – 1,010`, or why there is none; a noun adds the count of failures."""
     return estimate_cell(figures.at(p), figures.n, figures.failed, noun)
 
 
 def estimate_cell(estimate: QuantileEstimate, n: int, failed: int, noun: str = "turn") -> Cell:
-    """The same for a quantile of n turns; of the successes alone if too many failed."""
+    """Return the cell of a percentile of n turns; if too many failed, with the percentile of the successes alone."""
     if estimate.reported:
         return Cell(format_number(estimate.value), _interval(estimate))
     if not n:
@@ -133,19 +133,19 @@ def estimate_cell(estimate: QuantileEstimate, n: int, failed: int, noun: str = "
 
 
 def bound(estimate: QuantileEstimate) -> str:
-    """What stands before the figure that is told: `≥ ` of an interval without an upper end, else mostly nothing."""
+    """Return the sign before a percentile: `≥ ` without an upper bound, `≤ ` without a lower one, otherwise ""."""
     if estimate.status != "unbounded":
         return ""
     return f"{'≥' if math.isfinite(estimate.low) else '≤'}{NBSP}"
 
 
 def failures(answer: MainResult) -> Cell:
-    """Return the share of the planned turns that failed or did not start over the counts: `52.9 %`, `45 of 85`."""
+    """Return the share of planned turns that failed or did not start, over the counts: `52.9 %`, `45 of 85`."""
     return Cell(percent(answer.unmet, answer.turns_planned), f"{count(answer.unmet)} of {count(answer.turns_planned)}")
 
 
 def reached(figures: MetricSummary) -> Cell:
-    """Return the share of the planned turns with the metric, and how many lack it: `71.2 %`, `115 failed, …`."""
+    """Return the share of planned turns with the metric, and how many lack it: `71.2 %`, `115 failed, …`."""
     never = f", {count(figures.not_started)} not started" if figures.not_started else ""
     return Cell(percent(figures.completed_share, 1), f"{count(figures.failed)} failed{never}" if figures.failed else "")
 
@@ -155,7 +155,7 @@ def _interval(estimate: QuantileEstimate) -> str:
 
 
 def cause(summary: Summary) -> str:
-    """Return why a run is invalid; of uncertain timestamps also by how much they may be off."""
+    """Return why a run is invalid; for uncertain timestamps, with their uncertainty."""
     if not summary.validity.failed:
         return "a check failed"
     first = summary.validity.failed[0]
@@ -164,19 +164,19 @@ def cause(summary: Summary) -> str:
 
 
 def check_value(check: Check, value: float | None) -> str:
-    """Return a value in a check's unit: 14.2 ms."""
+    """Return a value in a check's unit, such as `14.2 ms`."""
     return NONE if value is None else f"{format_number(value)}{NBSP}{check.unit}"
 
 
 def check_values(check: Check) -> str:
-    """Return what was measured by a check: send_delay p99 14.2 ms, limit 10 ms; a tenth of a chunk."""
+    """Return the value and limit of a check, such as `send_delay p99 14.2 ms, limit 10 ms; a tenth of a chunk`."""
     named = f"{check.name} p99" if check.unit == "ms" else "turns"
     note = f"; {check.note}" if check.note else ""
     return f"{named} {check_value(check, check.value)}, limit {check_value(check, check.limit)}{note}"
 
 
 def check_in_words(check: Check) -> str:
-    """Return a check in words: ttfa may be off by 2.9 ms (p99; limit 3.8 ms)."""
+    """Return a check in words, such as `ttfa may be off by 2.9 ms (p99; limit 3.8 ms)`."""
     said = CHECKS[check.name].value.format(check_value(check, check.value))
     if check.name == "timestamp_uncertainty" and check.note:
         said = said.replace("timestamps", check.note, 1)
@@ -187,21 +187,21 @@ def check_in_words(check: Check) -> str:
 
 
 def with_remedies(checks: Sequence[Check]) -> Iterable[tuple[Check, str]]:
-    """Each check with what to do, as a sentence: below the last of those that have the same; empty above it."""
+    """Yield each check with its remedy as a sentence; of checks with the same remedy, only the last has it."""
     last = {check.remedy: check for check in checks}
     for check in checks:
         yield check, f"{check.remedy.rstrip('. ')}." if check.remedy and last[check.remedy] is check else ""
 
 
 def lasted(summary: Summary) -> str:
-    """20 min measured after 3 min of warm-up."""
+    """Return the duration of a run, such as `20 min measured after 3 min of warm-up`."""
     window = summary.window
     after = f" after {format_duration(window.warmup_s)} of warm-up" if window.warmup_s else ""
     return f"{format_duration(window.measured_s)} measured{after}"
 
 
 class ResultRows(NamedTuple):
-    """The rows of the first table of one metric from one instant to another: a target and stratum each."""
+    """The rows of the first table for one metric between two instants: one for each target and stratum."""
 
     metric: str
     measured_from: str
@@ -209,7 +209,7 @@ class ResultRows(NamedTuple):
     rows: Sequence[MainResult]
 
     def apart(self, answer: MainResult) -> str:
-        """What tells a row from the others of its target: with function calls; not exact in this run."""
+        """Return how a row differs from its target's other rows (`with function calls`); `uncertain in this run`."""
         which = answer.title.removeprefix(answer.target).lstrip(" ·")
         if CATALOGUE[self.metric].begin == "measured_from":
             several = len({row.stratum.turn_type for row in self.rows}) > 1
@@ -223,7 +223,7 @@ def main_metrics(summary: Summary) -> set[str]:
 
 
 def tables(summary: Summary) -> list[ResultRows]:
-    """What the first table has: what is heard, first deltas and transcripts by their origin, greetings."""
+    """Return the first table: voice_to_voice, first deltas and transcripts by measured_from, greetings."""
     strata = summary.turns.strata
     ends = {name: f"the first {kind} delta" for name, kind in KINDS.items()}
     heard = f"the first audible sample, {settings.player(summary.setup)}"
@@ -244,52 +244,52 @@ def tables(summary: Summary) -> list[ResultRows]:
 
 
 def as_sentence(text: str) -> str:
-    """With a capital letter and a full stop; empty where there is no text."""
+    """Return a text with a capital letter and a full stop; "" for ""."""
     return f"{capital(text)}." if text else ""
 
 
 def metric_title(metric: str, stratum: Stratum) -> str:
-    """ttfa from end of speech: what is measured from a turn's origin is not told without it."""
+    """Return a metric with the instant from which it is measured, if turns differ in it: `ttfa from end of speech`."""
     return f"{metric}{measured_from_text(metric, stratum)}"
 
 
 def measured_from_text(metric: str, stratum: Stratum) -> str:
-    """` from end of speech`; nothing for a metric that counts from an instant of its own."""
+    """Return ` from end of speech`; "" for a metric with a fixed start."""
     return f" {stratum.since}" if CATALOGUE[metric].begin == "measured_from" and stratum.since else ""
 
 
 def row_title(figures: MetricSummary) -> str:
-    """What the row is of, as `metric_title`."""
+    """Return the title of a row: its metric, as in `metric_title`."""
     return metric_title(figures.metric, figures.stratum)
 
 
 def row_target(figures: MetricSummary) -> str:
-    """The row's target, with what `row_title` does not say of it; and whether the metric is uncertain in this run."""
+    """Return a row's target, with what `row_title` lacks of its stratum, and `uncertain in this run`."""
     shown = figures.target if measured_from_text(figures.metric, figures.stratum) else figures.title
     return f"{shown} · uncertain in this run" if figures.uncertain_because else shown
 
 
 def stalled(stalled: int, replies: int) -> str:
-    """3 of 40 replies stalled while playing (7.5 %)."""
+    """Return `3 of 40 replies stalled while playing (7.5 %)`."""
     of = f"{count(stalled)} of {plural(replies, 'reply', 'replies')}"
     return f"{of} stalled while playing ({percent(stalled, replies)})"
 
 
 def rate_events(rate: TurnRate) -> str:
-    """3 of 40, where it is of turns; 12 of 400 words."""
+    """Return `3 of 40` for a rate of turns, `12 of 400 words` for a rate of words."""
     words = f"{NBSP}words" if RATES[rate.rate].words else ""
     return f"{count(rate.count)} of {count(rate.total)}{words}"
 
 
 def rate_cell(rate: TurnRate) -> Cell:
-    """`92.5 %` over `79.6 to 98.4 %`; `n/a` over `needs 10 turns`."""
+    """Return `92.5 %` over `79.6 to 98.4 %`; `n/a` over `needs 10 turns`."""
     if not rate.published:
         return Cell("n/a", f"needs {TRIALS} {rate.unit}")
     return Cell(percent(rate.value, 1), interval(rate.low, rate.high, partial(percent, whole=1)))
 
 
 OF_EVERY_TURN = frozenset({"cut_off_rate", "preamble_rate"})
-"""Rates that runs have whose scripts do not ask for them."""
+"""The rates of every run, even if its scripts do not need them."""
 
 
 def rate_lines(summary: Summary) -> list[str]:
@@ -305,7 +305,7 @@ def rate_lines(summary: Summary) -> list[str]:
 
 
 def medians(summary: Summary, names: Sequence[str]) -> list[str]:
-    """barge_in_yield p50 on direct 110 ms (104 – 120), max 180 ms: of these metrics, by target where several."""
+    """Return `barge_in_yield p50 on direct 110 ms (104 – 120), max 180 ms` for these metrics, by target if several."""
     shown = [f for name in names for f in summary.metrics if f.metric == name and f.step == ALL]
     named = len({f.title for f in shown}) > 1
     said = []
@@ -318,7 +318,7 @@ def medians(summary: Summary, names: Sequence[str]) -> list[str]:
 
 
 def slope_lines(summary: Summary) -> list[str]:
-    """latency_slope p50 on direct 12 ms/1k tokens (9.1 – 15): by all input tokens, those that may be published."""
+    """Return the published slopes over all input tokens: `latency_slope p50 on direct 12 ms/1k tokens (9.1 – 15)`."""
     slopes = [f for f in summary.slopes if f.metric == SLOPE_OF_ALL and f.at(0.5).bounded]
     several = len({f.stratum for f in slopes}) > 1
     return [
@@ -329,7 +329,7 @@ def slope_lines(summary: Summary) -> list[str]:
 
 
 def detection(counts: TurnCounts) -> list[str]:
-    """What the service's turn detection got wrong, in numbers; nothing where it did not."""
+    """Return the errors of the service's turn detection, with counts; empty without errors."""
     faults = []
     if counts.turns_split:
         commits = "commit" if counts.splits == 1 else "commits"
@@ -342,7 +342,7 @@ def detection(counts: TurnCounts) -> list[str]:
 
 
 def slowest_step(summary: Summary, stratum: Stratum) -> str:
-    """Slowest step by p50: order_status on direct (785 ms)."""
+    """Return `Slowest step by p50: order_status on direct (785 ms).`"""
     slowest = []
     for label in summary.targets:
         published = [f for f in steps_of(summary, stratum) if f.target == label and f.at(0.5).reported]
@@ -356,7 +356,7 @@ def slowest_step(summary: Summary, stratum: Stratum) -> str:
 
 
 def steps_of(summary: Summary, stratum: Stratum) -> list[MetricSummary]:
-    """The steps of this stratum, by its main metric."""
+    """Return the steps of this stratum, by its main metric."""
     main = summary.mains[stratum]
     return [f for f in summary.metrics if f.metric == main and f.step != ALL and f.stratum == stratum]
 
@@ -368,12 +368,12 @@ ROLES: dict[Role, str] = {
 
 
 def talk_name(talk: ExampleTurn) -> str:
-    """median turn, longest stall: why a turn is shown."""
+    """Return why a turn is shown, such as `median turn, longest stall`."""
     return f"{ROLES[talk.role]}{', longest stall' if talk.longest_stall else ''}"
 
 
 def breakdown_title(row: Breakdown) -> str:
-    """order_status, VAD turns; all steps, manual turns (incomplete); typical (p50), VAD turns, with function calls."""
+    """Return `order_status, VAD turns`; `all steps, manual turns (incomplete)`; `typical (p50), VAD turns, …`."""
     of = "all steps" if row.step == ALL else row.step
     if isinstance(row, PercentileBand):
         of = f"{'typical' if row.p == 0.5 else 'slow'} (p{row.p * 100:g})"
@@ -382,7 +382,7 @@ def breakdown_title(row: Breakdown) -> str:
 
 
 def breakdown(row: Breakdown, summary: Summary) -> str:
-    """end-of-turn detection (VAD) 319 · audio commit 4 · … · total 727 ms (mean of 40 turns)."""
+    """Return `end-of-turn detection (VAD) 319 · audio commit 4 · … · total 727 ms (mean of 40 turns)`."""
     parts = " · ".join(f"{segment_title(segment)} {format_number(segment.mean_ms)}" for segment in row.segments)
     where = f" on {row.target}" if len(summary.targets) > 1 else ""
     of = f" {turn_type_words(row.turn_type)}" if row.turn_type else ""

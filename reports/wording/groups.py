@@ -1,4 +1,4 @@
-"""Groups of turns in words: a table of their waits for every form, and what is said where they surely differ."""
+"""Groups of turns in words: a table of their latencies for every form, and the differences that are certain."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from reports.wording.cells import interval
 
 
 class GroupWording(NamedTuple):
-    """What a key is called: over a column, over a figure and on its axis; how one of its groups is named."""
+    """The names of a key: above a column, above a figure, and on its axis; and the name of one of its groups."""
 
     head: str
     title: str
     axis: str
     one: str = "{}"
     more: str = ""
-    """the same of more than one, where it differs"""
+    """The same for more than one, if it differs."""
     where: str = "with"
-    """how a figure stands to a group: 412 ms on red"""
+    """The preposition before a group: 412 ms on red."""
 
     def of(self, group: Group) -> str:
-        """turn 3; 11–20 calls in progress."""
+        """Return the name of a group, such as `turn 3` or `11–20 calls in progress`."""
         return (self.more if self.more and group.place.high > 1 else self.one).format(group.place.name)
 
 
@@ -48,12 +48,12 @@ OTHERWISE: dict[str, GroupWording] = {
 
 
 def key_words(by: str) -> GroupWording:
-    """Its own, or the key's plain name."""
+    """Return the names of a key; by default the key itself."""
     return OTHERWISE.get(by, GroupWording(by, f"By {by}", by))
 
 
 def waits_table(of: Sequence[GroupedLatency], targets: Sequence[str]) -> Table:
-    """A row for each group of these, which are of one key and measure, in ms."""
+    """Return a row for each group, in ms; all of them have one key and one metric."""
     opening = any(group.unopened is not None for waits in of for group in waits.groups)
     heads: list[Head] = [
         Column(key_words(of[0].by).head, left=True),
@@ -76,12 +76,12 @@ def waits_table(of: Sequence[GroupedLatency], targets: Sequence[str]) -> Table:
 
 
 def share_cell(rate: ShareEstimate, more: str = "") -> Cell:
-    """90 %, and below it 360 of 400, 320 never began."""
+    """Return a share over its counts, such as `90 %` over `360 of 400, 320 never began`."""
     return Cell(percent(rate.count, rate.total), f"{count(rate.count)} of {count(rate.total)}{more}")
 
 
 def lost_words(group: Group) -> str:
-    """How many turns of a group never began, as the end of a sentence; empty if all did."""
+    """Return how many turns of a group did not start, as the end of a sentence; "" if all did."""
     return f", {count(group.lost)} never began" if group.lost else ""
 
 
@@ -93,7 +93,7 @@ RATES = {
 
 
 def apart_words(one: GroupDifference) -> str:
-    """p95 of ttfa is 412 ms on red and 1,830 ms on blue; 0.2 % of the turns failed with 1–10 calls in progress and …"""
+    """Return a difference in words, such as `p95 of ttfa is 412 ms on red and 1,830 ms on blue`."""
     named = key_words(one.of.by)
     low, high = f"{named.where} {named.of(one.low)}", f"{named.where} {one.high.place.name}"
     if one.what in ("p95", "p50"):
@@ -106,7 +106,7 @@ def apart_words(one: GroupDifference) -> str:
 
 
 def described(group: Group) -> str:
-    """p50 480 ms (462 to 501 ms), p95 902 ms (…), 240 turns of 24 sessions, 0.8 % failed."""
+    """Return `p50 480 ms (462 to 501 ms), p95 902 ms (…), 240 turns of 24 sessions, 0.8 % failed`."""
     waits = []
     for estimate in group.quantiles:
         ends = interval(estimate.low, estimate.high, ms)
@@ -120,21 +120,21 @@ def described(group: Group) -> str:
 
 
 def waits_blocks(of: Sequence[GroupedLatency], targets: Sequence[str]) -> list[Block]:
-    """What the waits are of, and their table."""
+    """Return the title of the latencies, and their table."""
     what = f"{cells.metric_title(of[0].metric, of[0].stratum)}, in ms, with 95 % intervals over sessions."
     unplaced = [Paragraph(said, "q gap")] if (said := unplaced_words(of)) else []
     return [Paragraph(what, "q gap"), waits_table(of, targets), *unplaced]
 
 
 def compared_blocks(summary: Summary, by: str) -> list[Block]:
-    """The groups of a key of which a value of the whole run would be a mixture; nothing of other keys."""
+    """Return the groups of a key if a value of the whole run would mix groups that differ; otherwise an empty list."""
     pools = summary.waits_by(by)
     compared = any(waits.compared for of in pools for waits in of)
     return [block for of in pools for block in waits_blocks(of, summary.targets)] if compared else []
 
 
 def unplaced_words(of: Sequence[GroupedLatency]) -> str:
-    """40 turns never began and are in none of these groups (40 of west); empty if there are none."""
+    """Return `40 turns never began, and are in none of these groups (40 of west): …`; "" if there are none."""
     parts = [(one.unplaced, one.target) for one in of if one.unplaced]
     if not parts:
         return ""

@@ -1,4 +1,4 @@
-"""What to read before the figures: what is missing, what nobody asked for."""
+"""The notices before the values: missing data, unexpected conditions, and mixed groups."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from reports.wording import cells
 from reports.wording.groups import apart_words, key_words
 
 FAR_OFF_NS = NS_PER_S
-"""A clock that is wrong by so much is told of: hosts that keep theirs by NTP are a hundredth of it apart."""
+"""The clock offset from which on a notice reports it; hosts with NTP differ by about a hundredth of it."""
 FAILURES_DIFFER = f"Failure rates of the targets differ by more than 1{NBSP}point ({{}}): look at these first."
 NAMED = 3
-"""More metrics are counted, not named."""
+"""The maximum number of metrics that are named; with more, only their number is given."""
 DECIDED = ("regressed", "not_regressed")
 
 
 def notices(summary: Summary) -> list[str]:
-    """What is to be read before the figures: of the run, of its arms, and where pooled figures mislead."""
+    """Return the notices to read before the values: on the run, on its targets, and on misleading pooled values."""
     return [
         *run_notices(summary.run, summary.noticed),
         *filter(None, [inexact_line(summary.run, cells.main_metrics(summary))]),
@@ -41,7 +41,7 @@ def notices(summary: Summary) -> list[str]:
 
 
 def pooled_notices(summary: Summary) -> list[str]:
-    """Where figures of the whole run are of groups that surely differ."""
+    """Return a notice for each value of the whole run that pools groups with certain differences."""
     said = []
     for _, several in groupby(summary.apart, key=lambda one: (one.of.by, one.of.label)):
         apart = list(several)
@@ -57,7 +57,7 @@ def pooled_notices(summary: Summary) -> list[str]:
 
 
 def unfair(outcomes: Outcomes, targets: Sequence[str]) -> Iterable[str]:
-    """Why arms may not be fit to be compared: they failed, or were throttled, differently."""
+    """Yield why targets may not be comparable: their failure rates differ, or turns were throttled."""
     if len(targets) < 2:
         return
     rows = list(zip(targets, outcomes.targets, strict=True))
@@ -71,7 +71,7 @@ def unfair(outcomes: Outcomes, targets: Sequence[str]) -> Iterable[str]:
 
 
 def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
-    """Yield notes on a run, those of its document first; nothing of metrics, which `uncertain_metrics` has."""
+    """Yield notices on a run, first those of its document; `uncertain_metrics` has those on metrics."""
     yield from (str(notice) for notice in run.metadata.get("notices") or [])
     totals = run.metadata.get("totals") or {}
     begun = totals.get("turns_started")
@@ -96,7 +96,7 @@ def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
     if stopped and not stopped.startswith(ORDINARY_ENDS) and not decided(run):
         yield f"This run ended early: {stopped.rstrip('.')}."
     yield from _retirements(run, known)
-    if known.left_out:  # where nothing is left the headline says so
+    if known.left_out:  # if no turn is left, the headline reports it
         are = "is" if known.left_out == 1 else "are"
         yield f"{known.left_out:,} of {plural(known.turns, 'turn')} {are} excluded as warm-up."
     yield from _heard_alone(run)
@@ -112,7 +112,7 @@ def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
 
 
 def _heard_alone(run: RunFrames) -> Iterable[str]:
-    """A sentence where a service tells nothing of turns."""
+    """Yield a notice if a service has no events for turns, and another on messages that were ignored."""
     targets = [target for target in run.metadata.get("targets") or [] if target.get("full_duplex")]
     if targets:
         whose = "" if len(targets) == len(run.metadata["targets"]) else f"{join_words([t['name'] for t in targets])}: "
@@ -126,7 +126,7 @@ def _heard_alone(run: RunFrames) -> Iterable[str]:
 
 
 def _retirements(run: RunFrames, known: DataNotes) -> Iterable[str]:
-    """A sentence for each model, of answers or of transcription, that its service switches off soon after the run."""
+    """Yield a notice for each model (of replies or of transcription) that its service retires soon after the run."""
     if run.simulated:
         return
     today = datetime.fromtimestamp((run.metadata.get("started_utc_ns") or 0) / NS_PER_S, UTC).date()
@@ -139,16 +139,16 @@ def _retirements(run: RunFrames, known: DataNotes) -> Iterable[str]:
 
 
 def inexact_line(run: RunFrames, asked: Collection[str] | None = None) -> str:
-    """Return that timestamp uncertainty is too high for metrics, with the worst of them; empty if it is for none.
+    """Return that the timestamp uncertainty is too high for metrics, with the worst of them; "" if it is for none.
 
-    `asked`: the metrics that matter to the reader; None: all.
+    `asked`: the metrics that matter to the reader; None for all.
     """
-    early = {one.metric for one in run.inexact if one.is_early}  # the headline says these
+    early = {one.metric for one in run.inexact if one.is_early}  # the headline reports these
     stamped = [one for one in run.inexact if one.metric not in early and (asked is None or one.metric in asked)]
     names = list(dict.fromkeys(one.metric for one in stamped))
     if not names:
         return ""
-    # by how many times its limit it may be off
+    # the uncertainty relative to its limit
     worst = max(stamped, key=lambda one: one.value / one.limit if one.value is not None and one.limit else math.inf)
     which = join_words(names) if len(names) <= NAMED else f"{len(names)} metrics"
     they, them = ("it is", "it") if len(names) == 1 else ("they are", "them")
@@ -160,7 +160,7 @@ def inexact_line(run: RunFrames, asked: Collection[str] | None = None) -> str:
 
 
 def decided(run: RunFrames) -> str:
-    """Return which interim analysis decided a run, as decision.json has it; empty if none did."""
+    """Return which interim analysis decided a run, from decision.json; "" if none did."""
     try:
         found = read_json(read_file(run.folder / "decision.json")) if run.metadata.get("sequential_plan") else {}
         if not found.get("stopped_by_analysis"):

@@ -1,4 +1,4 @@
-"""The sentences on arms, money, limits, incidents and the way, which every form of the report has in common."""
+"""The sentences on targets, cost, limits, incidents, and the network, shared by all forms of the report."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ WASTE = (
 WASTES = ("interrupted replies", "audio never played, s", "its tokens", "USD", "USD per interruption")
 PER_REPLY = "At equal prices targets differ by the length of their replies, not by region."
 NAMED = 6
-"""Costs of so many arms are told one by one."""
+"""The maximum number of targets whose costs are listed separately."""
 LATE_SHARE = 0.01
-"""The share of a median that a simulator's lateness must reach to be shown, as that of inexact stamps."""
+"""The minimum lateness of a simulator to show, as a share of a median; the same limit as for uncertain timestamps."""
 HOW_DRIFT = f"p50 by step (98{NBSP}% interval)"
 BASE64 = 4 / 3
-"""Bytes of text for a byte of audio, before compression."""
+"""The bytes of base64 text for a byte of audio, before compression."""
 
 
 def baseline_text(summary: Summary) -> list[str]:
-    """Return how far targets lie apart, of a valid run; of more than two by the first metric alone."""
+    """Return the differences of targets in a run that is not invalid; with more than two, only of the first metric."""
     found = summary.differences if summary.validity.status != "invalid" else ()
     if len(summary.targets) > 2:
         found = found[:1]
@@ -72,11 +72,10 @@ def baseline_text(summary: Summary) -> list[str]:
 
 
 def amounts(money: RunCost) -> list[str]:
-    """2.31 USD for 400 turns · 0.0058 USD per turn · 0.034 USD per minute of conversation · no price for gpt-x.
+    """Return amounts, such as `2.31 USD for 400 turns`, `0.0058 USD per turn`, `no price for gpt-x`.
 
-    After the first, where there is any: 0.12 USD of it for answers that belong to no turn (3 sessions), 0.04 USD of it
-    for audio that 12 interruptions wasted (0.0033 each). Of several arms each first, with its own rate: sweden 0.87 USD
-    (0.0109 per turn).
+    After the first, if there is any: the cost of responses that belong to no turn, and of audio that interruptions
+    wasted. With several targets, each target comes first with its own rate: `sweden 0.87 USD (0.0109 per turn)`.
     """
     missing = [unpriced(money)] if money.models_without_price else []
     if math.isnan(money.usd):
@@ -103,7 +102,7 @@ def _priced(money: RunCost) -> list[TargetCost]:
 
 
 def wasted(waste: UnplayedAudio) -> list[str]:
-    """What interruptions wasted of one target: the cells under WASTES."""
+    """Return the unplayed audio of one target's interrupted replies: the cells below WASTES."""
     amount = dollars(waste.usd) if waste.replies_priced else NONE
     return [
         count(waste.replies),
@@ -118,7 +117,7 @@ BILLED_NOTHING = "◇ SIMULATED, nothing was billed"
 
 
 def cost(money: RunCost, *, simulated: bool = False) -> list[str]:
-    """The same with what it is to be set against; nothing where a run has neither prices nor a budget."""
+    """Return the amounts with the estimate and the budget; empty if a run has neither prices nor a budget."""
     if not money.prices.name and math.isnan(money.usd) and money.budget_usd is None:
         return []
     silent = [f"{plural(money.turns_without_usage, 'turn')} without usage"] if money.turns_without_usage else []
@@ -133,7 +132,7 @@ def cost(money: RunCost, *, simulated: bool = False) -> list[str]:
 
 
 def unpriced(money: RunCost) -> str:
-    """no price for gpt-x (12 turns)."""
+    """Return `no price for gpt-x (12 turns)`."""
     turns = money.turns - money.turns_priced
     return f"no price for {join_words(list(money.models_without_price))}" + (
         f" ({plural(turns, 'turn')})" if turns else ""
@@ -145,7 +144,7 @@ def _between(ends: tuple[float, float]) -> str:
 
 
 def money_notes(found: RunCost, *, simulated: bool) -> Iterable[str]:
-    """What to know of the amounts, in sentences."""
+    """Yield what the reader must know about the amounts, in sentences."""
     if simulated:
         yield WOULD
     if found.estimate_usd is not None:
@@ -176,7 +175,7 @@ def money_notes(found: RunCost, *, simulated: bool) -> Iterable[str]:
 
 
 def limits_in_all(quota: Quota) -> str:
-    """3 turns and 1 session throttled, asked 4 times to wait (p50 1.2 s, longest 20 s), …: all targets together."""
+    """Return the throttling of all targets, such as `3 turns throttled, asked 4 times to wait (…), …`."""
     waits_s = sorted(wait for one in quota.targets for wait in one.waits_s)
     held_s = sum(one.start_delay_s for one in quota.targets if one.start_delay_s > 0)
     turns, sessions, backed_off = (
@@ -197,17 +196,17 @@ def limits_in_all(quota: Quota) -> str:
 
 
 def incident_kind(kind: str) -> str:
-    """token refresh."""
+    """Return the kind of an incident in words, such as `token refresh`."""
     return kind.replace("_", " ")
 
 
 def incident_kinds(found: Incidents) -> str:
-    """token refresh × 3 and clock step × 1."""
+    """Return the counts of each kind, such as `token refresh × 3 and clock step × 1`."""
     return join_words([f"{incident_kind(kind)} × {n:,}" for kind, n in Counter(found.counts).most_common()])
 
 
 def incidents_that_matter(summary: Summary) -> Incidents:
-    """Return all incidents but a simulator's lateness of less than 1 % of the shortest median; else with that share."""
+    """Return all incidents except a simulator's lateness below 1 % of the shortest median; add the share."""
     medians = [answer.at(0.5).value for answer in summary.answers if answer.at(0.5).bounded]
     shortest, kept, counts = min(medians, default=math.inf), list[Incident](), Counter(summary.incidents.counts)
     for one in summary.incidents.kept:
@@ -223,7 +222,7 @@ def incidents_that_matter(summary: Summary) -> Incidents:
 
 
 def incident_lines(summary: Summary, most: int) -> list[str]:
-    """The first few with time and worker; where there are more, how many of each kind."""
+    """Return the first incidents with time and worker; if there are more, also the number of each kind."""
     found = incidents_that_matter(summary)
     times = [clock(one.at_s, long=summary.window.length_s > 180) for one in found.kept[:most]]
     shown = zip(times, found.kept, strict=False)
@@ -232,7 +231,7 @@ def incident_lines(summary: Summary, most: int) -> list[str]:
 
 
 def auth_wait(summary: Summary) -> str:
-    """3 of 120 sessions waited for a token, the longest 1.2 s; of the measured phase, as the figures beside it."""
+    """Return `3 of 120 sessions waited for a token, the longest 1.2 s.`, in the measured phase."""
     waited = summary.sessions["auth_wait_ns"].fillna(0).to_numpy(dtype=np.float64)
     many = int((waited > 0).sum())
     if not many:
@@ -242,14 +241,14 @@ def auth_wait(summary: Summary) -> str:
 
 
 def proxied(summary: Summary) -> tuple[str, ...]:
-    """The targets whose round trips end at a proxy."""
+    """Return the targets with round trips that end at a proxy."""
     frame = summary.run.turns
     behind = frame.loc[(frame["rtt_scope"] == "proxy").to_numpy(), "target"].unique()
     return tuple(label for label in summary.targets if label in set(behind))
 
 
 def round_trips(summary: Summary) -> str:
-    """Where the network's figures end."""
+    """Return the far end of the measured round trips."""
     behind = proxied(summary)
     where = f"to the nearest TLS terminator; on {join_words(list(behind))} to the proxy, so there is no ttfa_minus_rtt"
     if not behind:
@@ -260,7 +259,7 @@ def round_trips(summary: Summary) -> str:
 
 
 def compression(summary: Summary) -> list[str]:
-    """What compression made of the audio, of the targets whose sessions were to be compressed."""
+    """Return the effect of compression on the audio, for targets with compression."""
     told = []
     for arm in summary.arms:
         total = {rate.metric: rate.total_bytes for rate in summary.throughput if rate.target == arm.target}
@@ -276,7 +275,7 @@ def compression(summary: Summary) -> list[str]:
 
 
 def throughput(summary: Summary) -> list[str]:
-    """audio 325 kB/s sent (10.7 MB), 562 kB/s received (18.6 MB); the same of the wire. Of all targets together."""
+    """Return `audio 325 kB/s sent (10.7 MB), 562 kB/s received (18.6 MB)` and the same of the wire."""
     told = []
     for kind in ("audio", "wire"):
         ways = []
@@ -289,10 +288,10 @@ def throughput(summary: Summary) -> list[str]:
 
 
 def machine(summary: Summary) -> str:
-    """Who had the cores while a run went on that is invalid; empty of all others, and where nobody watched.
+    """Return which programs used the CPU during an invalid run; "" for other runs, and if it was not recorded.
 
-    On red: load 7.2 to 14.6 on 4 cores; other programs had 61 % of them, this run 12 %, the hypervisor took 3 % (9 % in
-    its worst seconds); in the worst seconds all together had 99 %.
+    Such as: On red: load 7.2 to 14.6 on 4 cores; other programs had 61 % of them, this run 12 %, the hypervisor took 3
+    % (9 % in its worst seconds); in the worst seconds all together had 99 %.
     """
     machines = summary.machines if summary.validity.status == "invalid" else ()
     told = [(one.host, _had_cores(one, summary)) for one in machines]
@@ -300,7 +299,7 @@ def machine(summary: Summary) -> str:
 
 
 WORTH_NAMING = 0.01
-"""Worst seconds of less need no word."""
+"""The minimum share of the worst seconds that is mentioned."""
 
 
 def _had_cores(one: HostCpu, summary: Summary) -> str:
@@ -327,7 +326,7 @@ OWN_SLOTS = (
 
 
 def rate(per_s: float) -> str:
-    """2/s, 30/min, 4.5/h: in the largest unit that makes a number of it."""
+    """Return `2/s`, `30/min`, or `4.5/h`: a rate in the largest unit in which it is about 1 or more."""
     for size, name in ((1.0, "s"), (60.0, "min")):
         if per_s * size >= 0.995:
             return f"{format_number(per_s * size)}/{name}"
@@ -335,7 +334,7 @@ def rate(per_s: float) -> str:
 
 
 def calls_counted(one: OfferedLoad) -> str:
-    """39 calls arrived, 36 started, 3 blocked (7.7 %), 2 delayed, 1 failed to connect, 33 completed."""
+    """Return `39 calls arrived, 36 started, 3 blocked (7.7 %), 2 delayed, 1 failed to connect, 33 completed`."""
     parts = [f"{plural(one.offered, 'call')} arrived", f"{count(one.started)} started"]
     if one.blocked:
         parts.append(f"{count(one.blocked)} blocked ({percent(one.blocked, one.offered)})")
@@ -345,7 +344,7 @@ def calls_counted(one: OfferedLoad) -> str:
 
 
 def offered_load(frame: ArrivalSummary, one: OfferedLoad) -> str:
-    """Offered 4.1 erlangs (2.05/s of 2 s each), carried 3.8 on 6 slots; callers think for 12 s of a call."""
+    """Return `offered 4.1 erlangs (2.05/s of 2 s each), carried 3.8 on 6 slots; callers think for 12 s of a call`."""
     each = f"{rate(one.per_s)} of {format_number(one.call_duration_s)}{NBSP}s each"
     offered = f"offered {format_number(one.offered_erlangs)}{NBSP}erlangs ({each})"
     carried = f"carried {format_number(one.carried_erlangs)} on {plural(one.max_concurrent, 'slot')}"
@@ -355,12 +354,12 @@ def offered_load(frame: ArrivalSummary, one: OfferedLoad) -> str:
 
 
 def asked(frame: ArrivalSummary) -> str:
-    """poisson, 30/min."""
+    """Return the arrival pattern and rate, such as `poisson, 30/min`."""
     return frame.pattern if frame.per_s is None else f"{frame.pattern}, {rate(frame.per_s)}"
 
 
 def arrivals(summary: Summary, frame: ArrivalSummary) -> list[str]:
-    """39 calls arrived, …; offered 4.1 erlangs …; service_time p50 198 ms, p95 380 ms; response_time …."""
+    """Return the counts, the load, and the latency from arrival of each target, such as `service_time p50 198 ms`."""
     said = []
     for one in frame.targets:
         parts = [calls_counted(one), offered_load(frame, one)]
@@ -373,14 +372,14 @@ def arrivals(summary: Summary, frame: ArrivalSummary) -> list[str]:
 
 
 def divided(run: RunFrames, frame: ArrivalSummary) -> str:
-    """The remark that each process had slots of its own; empty if no call was blocked, or there is one process."""
+    """Return the note that each process has its own slots; "" if no call was blocked, or there is one process."""
     workers = int(run.metadata.get("workers") or 1)
     blocked = any(one.blocked for one in frame.targets)
     return OWN_SLOTS.format(workers) if blocked and workers > 1 else ""
 
 
 def interleaved(one: Interleaving) -> str:
-    """Interleaved: 120 pairs; sessions of a pair began within 12 ms of each other."""
+    """Return `Interleaved: 120 pairs; sessions of a pair began within 12 ms of each other.`"""
     pair = "pair" if one.targets == 2 else "group"
     many = plural(one.pairs, "pair") if one.targets == 2 else f"{plural(one.pairs, 'group')} of {one.targets}"
     were = "was" if one.incomplete == 1 else "were"
@@ -391,7 +390,7 @@ def interleaved(one: Interleaving) -> str:
 
 
 def drift_said(found: Sequence[PoolDrift]) -> str:
-    """Later half of the turns against the earlier half, …: direct −1 % (−4 to +2 %). No drift is suspected: …."""
+    """Return the drift of all pools and its result, such as `…: direct −1 % (−4 to +2 %). No drift …`."""
     if not found:
         return ""
     named = len(found) > 1
@@ -404,12 +403,12 @@ def drift_said(found: Sequence[PoolDrift]) -> str:
 
 
 def drift_suspected(found: Sequence[PoolDrift]) -> str:
-    """suspected, later half of the turns against the earlier half, …: gateway +12 % (+7 to +18 %)."""
+    """Return `suspected, later half of the turns against the earlier half, …: gateway +12 % (+7 to +18 %)`."""
     parts = [f"{one.label} {_drift(one)}" for one in found if one.suspected]
     how = f"later half of the turns against the earlier half, {HOW_DRIFT}"
     return f"suspected, {how}: {', '.join(parts)}" if parts else ""
 
 
 def _drift(one: PoolDrift) -> str:
-    """+12 % (+7 to +18 %)."""
+    """Return `+12 % (+7 to +18 %)`."""
     return f"{change(one.ratio)} ({interval(one.low or None, one.high or None, change)})"

@@ -1,4 +1,4 @@
-"""The sentences at the top of a report, on load, on latency and on what went wrong, and what to do next."""
+"""The sentences at the top of a report: on load, latency, and failures, and the next step."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ AFTER = {"speech_end": "the end of speech", "request_sent": "the request"}
 
 
 def main_answers(summary: Summary) -> Sequence[MainResult]:
-    """Return the answers that a run is summed up by: what callers hear if any target has a median of it."""
+    """Return the results that summarize a run: of voice_to_voice if any target has a median of it."""
     return summary.heard if any(answer.at(0.5).bounded for answer in summary.heard) else summary.answers
 
 
 def run_headline(summary: Summary) -> str:
-    """Return the answer in a sentence for each kind of turns that has a median; else why there is none."""
+    """Return a sentence for each kind of turns with a median; without any, the reason."""
     if summary.validity.status == "invalid":
         return f"Do not use these results: {cells.cause(summary)}."
     if not summary.outcomes.begun:
@@ -51,14 +51,14 @@ def run_headline(summary: Summary) -> str:
 
 
 def _with_medians(summary: Summary) -> list[list[MainResult]]:
-    """The main answers with a median, by stratum."""
+    """Return the main results with a median, by stratum."""
     told = [answer for answer in main_answers(summary) if answer.turns and answer.at(0.5).bounded]
     strata = dict.fromkeys(answer.stratum for answer in told)
     return [[answer for answer in told if answer.stratum == stratum] for stratum in strata]
 
 
 def _sentence(told: Sequence[MainResult], *, named: bool, several: bool) -> str:
-    """Callers hear the reply 0.70 s after they stop speaking (median voice_to_voice) in VAD turns; p95 1.35 s."""
+    """Return `Callers hear the reply 0.70 s after they stop speaking (median voice_to_voice); p95 1.35 s.`"""
     metric, stratum = told[0].metric, told[0].stratum
     lead, since = "Callers hear the reply", "they stop speaking"
     if metric != HEARD:
@@ -69,7 +69,7 @@ def _sentence(told: Sequence[MainResult], *, named: bool, several: bool) -> str:
 
 
 def _quantiles(told: Sequence[MainResult], *, named: bool) -> list[str]:
-    """Return p50, and p95 if all have it, in one unit: 0.70 s on east and 0.79 s on west; of over three the ends."""
+    """Return p50, and p95 if all have it, in one unit; for more than three targets, the lowest and the highest."""
     ps = [p for p in (0.5, 0.95) if all(answer.at(p).bounded for answer in told)]
     shown = {p: told if len(told) <= 3 else _ends(told, p) for p in ps}
     times = iter(format_ms_list(*(answer.at(p).told for p in ps for answer in shown[p])))
@@ -87,7 +87,7 @@ def _ends(told: Sequence[MainResult], p: float) -> list[MainResult]:
 
 
 def _no_median(begun: Sequence[MainResult]) -> str:
-    """Why there is no median, and what there is."""
+    """Return why there is no median, and which values there are."""
     turns, failed = sum(a.n for a in begun), sum(a.failed for a in begun)
     if failed and failed == turns:
         return f"All turns failed: {count(failed)} of {count(turns)}."
@@ -104,7 +104,7 @@ def _no_median(begun: Sequence[MainResult]) -> str:
 
 
 def largest_part_of(summary: Summary) -> str:
-    """Return what the median of what callers hear consists of for the most part; empty if nothing tells it."""
+    """Return the largest part of the median voice_to_voice; "" if it is unknown."""
     medians = _with_medians(summary)
     if summary.validity.status == "invalid" or len(medians) != 1 or medians[0][0].metric != HEARD:
         return ""
@@ -112,7 +112,7 @@ def largest_part_of(summary: Summary) -> str:
 
 
 def run_essentials(summary: Summary) -> str:
-    """✓ VALID · ttfa p50 482 ms, p95 902 ms · 412 turns, 3 failed · 1.32 USD: the run in one line."""
+    """Return the run in one line: `✓ VALID · ttfa p50 482 ms, p95 902 ms · 412 turns, 3 failed · 1.32 USD`."""
     spent = [] if summary.simulated or math.isnan(summary.money.usd) else [usd(summary.money.usd)]
     if summary.validity.status == "invalid":
         said = [f"do not use these results: {cells.cause(summary)}"]
@@ -126,7 +126,7 @@ def run_essentials(summary: Summary) -> str:
 
 
 def _counted(summary: Summary) -> list[str]:
-    """412 turns, 3 failed, after the targets without a good one; 10 sessions connect_failed:401."""
+    """Return `412 turns, 3 failed` after targets without a success; without turns, `10 sessions connect_failed:401`."""
     found = summary.outcomes
     if taken_by_warm_up(summary.run.metadata):
         return ["nothing was measured"]
@@ -143,13 +143,13 @@ EARLY_REMEDIES = {
     True: "raise the script's reply_silence_ms, or say by answer_min_ms how long an answer is",
     False: "raise silence_duration_ms of the script's turn_detection",
 }
-"""What to do about early replies, by whether replies are found in the audio alone."""
+"""The remedy for early replies, by whether replies are detected only in the audio."""
 NAMED = 3
-"""So many targets are named one by one in a sentence."""
+"""The maximum number of targets named in a sentence."""
 
 
 def run_second(summary: Summary) -> str:
-    """What went wrong, in numbers."""
+    """Return the failures of a run, with counts."""
     outcomes = summary.outcomes
     if not outcomes.begun:
         return ""
@@ -174,7 +174,7 @@ def _were(number: int) -> str:
 
 
 def way_out(summary: Summary) -> str:
-    """What to do about the commonest failure, where most of what was wanted failed."""
+    """Return the remedy for the most frequent failure if most of the planned turns failed."""
     remedies, outcomes = summary.outcomes.remedies(), summary.outcomes
     mostly = 2 * outcomes.unmet > outcomes.planned
     line = remedy_line(remedies[0]) if remedies and mostly else ""
@@ -183,7 +183,7 @@ def way_out(summary: Summary) -> str:
 
 @dataclass(frozen=True)
 class LongerRun:
-    """What to play for a figure that takes more sessions. `command`: as a shell reads it; empty if it is not known."""
+    """The run that a value with too few sessions needs. `command`: for a shell; "" if it is unknown."""
 
     figure: str
     options: str
@@ -191,7 +191,7 @@ class LongerRun:
 
 
 def longer_runs(summary: Summary) -> list[LongerRun]:
-    """The runs that are long enough for a median and for p95, where this one is too short; none of an invalid run."""
+    """Return the runs needed for a median and for p95, if this one is too short; none if it is invalid."""
     if summary.validity.status == "invalid":
         return []
     told = [answer for answer in summary.answers if answer.at(0.5).bounded]
@@ -202,7 +202,7 @@ def longer_runs(summary: Summary) -> list[LongerRun]:
 
 
 def next_step(summary: Summary) -> str:
-    """What to do with the values, in a sentence; of an invalid or failed run its remedy says it."""
+    """Return the next step in a sentence; "" for an invalid run, because its remedy is shown."""
     if summary.validity.status == "invalid":
         return ""
     told = [answer for answer in summary.answers if answer.at(0.5).bounded]
@@ -220,7 +220,7 @@ def next_step(summary: Summary) -> str:
 
 
 def _to_play(summary: Summary, answer: MainResult, p: float) -> int:
-    """Return how many sessions a target must play, as some have no such turn, for a quantile; 0 if it has enough."""
+    """Return the sessions that a target needs for a percentile, as some have no such turn; 0 if it has enough."""
     estimate = answer.at(p)
     required = estimate.required if estimate.status == "too_few_sessions" else 0
     if f"p({p * 100:g})" in _tested(summary) and 0 < answer.n < turns_to_decide(p):
@@ -232,13 +232,13 @@ def _to_play(summary: Summary, answer: MainResult, p: float) -> int:
 
 
 def _tested(summary: Summary) -> str:
-    """Return the texts of the thresholds that the run was started with."""
+    """Return the texts of the thresholds with which the run was started."""
     recorded = summary.run.metadata.get("thresholds") or {}
     return " ".join(str(text) for texts in recorded.values() for text in texts)
 
 
 def _longer(summary: Summary, figure: str, sessions: int) -> LongerRun:
-    """Return the run of so many sessions: `--sessions 45`, or `--run-time 5m`; of stages in a file the number alone."""
+    """Return the run of this many sessions: `--sessions 45`, or `--run-time 5m`; with stages, only the number."""
     given = summary.run.metadata.get("settings") or {}
     if given.get("stages"):
         return LongerRun(figure, f"{count(sessions)} sessions", "")
@@ -253,11 +253,11 @@ def _longer(summary: Summary, figure: str, sessions: int) -> LongerRun:
 
 
 UNCONFIRMED, CONFIRM = 20, "--yes"
-"""Sessions on a service that need no confirmation, and the option that confirms more."""
+"""The sessions on a service that need no confirmation, and the option that confirms more."""
 
 
 def _command(summary: Summary, options: Mapping[str, str], sessions: int) -> str:
-    """The command of this run with other values of these options; empty if it is not known."""
+    """Return the command of this run with other values of these options; "" if it is unknown."""
     told = summary.run.metadata.get("command")
     if not (isinstance(told, list) and told):
         return ""
@@ -271,7 +271,7 @@ def _command(summary: Summary, options: Mapping[str, str], sessions: int) -> str
 
 
 def _failures(summary: Summary) -> list[str]:
-    """112 of 170 planned turns failed (65.9 %; 6 of 24 on a), most often as closed:1006 (37); 12 not started (…)."""
+    """Return `112 of 170 planned turns failed (65.9 %; 6 of 24 on a), most often as closed:1006 (37); …`."""
     found = summary.outcomes
     unmet, wanted, lost = found.unmet, found.planned, found.lost
     if not wanted:
@@ -289,20 +289,20 @@ def _failures(summary: Summary) -> list[str]:
 
 
 def _mostly(endings: Sequence[OutcomeCount]) -> str:
-    """How most turns ended: as closed:1006; most often as closed:1006 (17)."""
+    """Return the most frequent outcome: `as closed:1006`; of several, `most often as closed:1006 (17)`."""
     most = max(endings, key=lambda ending: sum(ending.counts))
     return f"most often as {most.outcome} ({count(sum(most.counts))})" if len(endings) > 1 else f"as {most.outcome}"
 
 
 def hopeless(summary: Summary) -> list[str]:
-    """The targets, of several, all of whose turns failed or did not start."""
+    """Return the targets without a successful turn; empty if the run has only one target."""
     rows = zip(summary.targets, summary.outcomes.targets, strict=True)
     bad = [name for name, one in rows if 0 < one.turns_planned == one.unmet and not one.turns_unfinished]
     return bad if len(summary.targets) > 1 else []
 
 
 def early_replies(summary: Summary) -> list[str]:
-    """Say of each target that too many replies began before their question had ended, and what to do about it."""
+    """Return for each target with too many replies before the end of the question that sentence and the remedy."""
     early = {one.target: one for one in summary.run.inexact if one.is_early}
     targets = summary.run.metadata.get("targets") or []
     heard_alone = {str(entry.get("name")) for entry in targets if entry.get("full_duplex")}
@@ -314,11 +314,11 @@ def early_replies(summary: Summary) -> list[str]:
 
 
 SCRIPTS = 5
-"""Number of scripts that are named one by one."""
+"""The maximum number of scripts that are named."""
 
 
 def load_line(summary: Summary) -> str:
-    """8 users · 58 calls, 217 turns: text_turns 183, voice_turns 34 · 20 min measured · eastus2 and sweden."""
+    """Return `8 users · 58 calls, 217 turns: text_turns 183, voice_turns 34 · 20 min measured · east and west`."""
     outcomes, frame = summary.outcomes, summary.turns.frame
     played = f"{plural(outcomes.opened, 'call')}, {plural(outcomes.begun, 'turn')}"
     scripts = frame["script"].iloc[summary.turns.rows].value_counts().items() if "script" in frame else ()
@@ -330,7 +330,7 @@ def load_line(summary: Summary) -> str:
 
 
 def _offered(summary: Summary) -> str:
-    """8 users; poisson, 30/min; up to 20 users in stages; empty if the run does not say."""
+    """Return the offered load, such as `8 users`, `poisson, 30/min`, `up to 20 users in stages`; "" if unknown."""
     if summary.arriving is not None:
         return remarks.asked(summary.arriving)
     settings = summary.run.metadata.get("settings") or {}

@@ -1,4 +1,4 @@
-"""What of figures is a setting of the run's scripts, and what is told of an arm, in words."""
+"""The parts of values that are settings of the run's scripts, and the facts on a target, in words."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from reports.summary.run_validity import PlaybackSetup, found_values
 from reports.wording.breakdown import AUDIBLE, STOPPED, WORDS
 
 GROWS = ("ttfa", "transcript_*", "response_total", "end_of_turn_delay", "voice_to_voice")
-"""Measures of VAD turns that count from the end of speech, and so hold its packetisation."""
+"""The metrics of VAD turns that are measured from the end of speech, and so contain its packetisation."""
 FACTS = {
     **{name: name for name in ("address", "dialect", "model", "region")},
     **{"sign_in": "sign-in", "proxy": "proxy", "compression": "compression", "voice": "voice"},
     **{"turn_detection": "turn detection", "variant_settings": "settings of its own"},
 }
-"""What is told of an arm: the fields of `ArmFacts`, and their names."""
+"""The facts on a target: the fields of `ArmFacts`, and their names."""
 
 
 def player(setup: PlaybackSetup) -> str:
-    """jitter buffer of 60 ms included"""
+    """Return `jitter buffer of 60 ms included`."""
     if not setup.jitter_buffers_ms:
         return "jitter buffer not recorded"
     return f"{_buffers(setup.jitter_buffers_ms)} included"
 
 
 def packetisation(setup: PlaybackSetup) -> str:
-    """Why VAD turns wait longer the larger their chunks are; empty without VAD turns."""
+    """Return why larger chunks increase the latency of VAD turns; "" without VAD turns."""
     if not setup.vad_chunks_ms:
         return ""
     return (
@@ -36,7 +36,7 @@ def packetisation(setup: PlaybackSetup) -> str:
 
 
 def packetisation_note(setup: PlaybackSetup) -> Inline:
-    """The same in short; empty without VAD turns."""
+    """Return the same as a short note; "" without VAD turns."""
     return (f"{capital(_chunk(setup))} ", Term("packetisation"), ".") if setup.vad_chunks_ms else ""
 
 
@@ -45,9 +45,9 @@ def _chunk(setup: PlaybackSetup) -> str:
 
 
 def contained(setup: PlaybackSetup) -> str:
-    """What of the segments of voice_to_voice is a setting, in sentences."""
+    """Return which parts of the segments of voice_to_voice are settings, in sentences."""
     waited_for: list[str] = []
-    # what the service waits for before it takes a turn as ended
+    # The time that the service waits before it takes a turn as ended.
     silent = [one for one in setup.detections if one.get("type") == "server_vad"]
     silences_ms = found_values(silent, "silence_duration_ms")
     if silences_ms:

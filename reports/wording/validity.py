@@ -1,4 +1,4 @@
-"""How a run ended, in words: whether its figures may be used, why not, how far they are trusted; what outcomes mean."""
+"""The end of a run in words: whether and why its values may not be used, their accuracy, and the outcomes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RUN = "the run"
 
 @dataclass(frozen=True)
 class InvalidReason:
-    """A reason why values of `folder`, or of several runs, may not be used: its code, a clause, and a remedy."""
+    """A reason why values of `folder` (None: of several runs) may not be used: its code, a clause, and a remedy."""
 
     code: str
     text: str
@@ -34,12 +34,12 @@ class InvalidReason:
 
     @property
     def line(self) -> str:
-        """Return the cause with its remedy: the run is INVALID: audio was sent late (…). Lower the load."""
+        """The reason with its remedy: the run is INVALID: audio was sent late (…). Lower the load."""
         return " ".join(filter(None, (f"{self.text.rstrip('.')}.", remedies([self]))))
 
 
 class ValidityEntry(JsonEntry, frozen=True):
-    """Whether the values of a check or comparison may be used: codes of the reasons, and the same in words."""
+    """The validity of the values of a check or comparison: codes of the reasons, and the reasons in words."""
 
     status: ValidityStatus
     reasons: list[str]
@@ -47,7 +47,7 @@ class ValidityEntry(JsonEntry, frozen=True):
 
 
 def validity_entry(status: ValidityStatus, causes: Sequence[InvalidReason]) -> ValidityEntry:
-    """Return the entry of a document. `status`: of the run, which is invalid for this purpose if there are causes."""
+    """Return the entry of a document. `status`: that of the run; with reasons, a valid run becomes invalid here."""
     if causes and status == "valid":
         status = "invalid"
     reasons = list(dict.fromkeys(cause.code for cause in causes))
@@ -57,13 +57,13 @@ def validity_entry(status: ValidityStatus, causes: Sequence[InvalidReason]) -> V
 def of_run(
     verdict: RunValidity, document: Mapping[str, Any], folder: Path, whose: str = RUN
 ) -> tuple[InvalidReason, ...]:
-    """Why a run's figures may not be used, a cause for each broken rule; none of a valid one. `whose`: its name."""
+    """Return why a run's values may not be used: a reason for each failed check. `whose`: the run's name."""
     if verdict.status == "valid":
         return ()
     if verdict.status == "no_verdict":
         ended = document.get("state") == "ended"
         remedy = "see how its turns ended: rtbench report" if ended else "run it again, to its end"
-        remedy = "" if taken_by_warm_up(dict(document)) else remedy  # the reason says what to do
+        remedy = "" if taken_by_warm_up(dict(document)) else remedy  # the reason contains the remedy
         code = verdict.reasons[0] if verdict.reasons else "no_data"
         return (InvalidReason(code, f"{whose} has no verdict: {verdict_reason(verdict)}", remedy, folder),)
     failed: list[tuple[str, str, str]] = [
@@ -76,12 +76,12 @@ def of_run(
 
 
 def run_word(verdict: str, *, usable: bool) -> str:
-    """Return the verdict of a run, or INVALID COMPARISON if it is VALID and not usable."""
+    """Return the verdict of a run, or INVALID COMPARISON if the run is VALID but not usable."""
     return "INVALID COMPARISON" if verdict == "VALID" and not usable else verdict
 
 
 def do_not_use(causes: Sequence[InvalidReason]) -> str:
-    """Do not use these results: …, with every cause once."""
+    """Return `Do not use these results: …`, with every reason once."""
     return f"{LEAD}: {'; '.join(texts(causes))}."
 
 
@@ -90,23 +90,23 @@ def texts(causes: Iterable[InvalidReason]) -> list[str]:
 
 
 def remedies(causes: Iterable[InvalidReason]) -> str:
-    """What to do, as sentences; empty where nobody knows."""
+    """Return the remedies as sentences; "" if none is known."""
     known = dict.fromkeys(cause.remedy.rstrip(". ") for cause in causes if cause.remedy)
     return " ".join(map(as_sentence, known))
 
 
 def run_called(labels: Sequence[str], *, only: bool) -> str:
-    """How a run is called: the run; the run of new, where there are others."""
+    """Return the name of a run: `the run`; `the run of new` if there are others."""
     return RUN if only else f"{RUN} of {join_words(list(labels))}"
 
 
 def over_the_limit(share: float) -> str:
-    """3.1 % was throttled, the limit is 1 %."""
+    """Return `3.1 % was throttled, the limit is 1 %`."""
     return f"{percent(share, 1)} was throttled, the limit is 1{NBSP}%"
 
 
 def verdict_count(verdict: RunValidity) -> str:
-    """3 of 3 checks passed; 1 of 1 check failed; why it was not judged."""
+    """Return `3 of 3 checks passed` or `1 of 1 check failed`; for no verdict, the reason."""
     judged = [check for check in verdict.checks if check.result != "not_evaluated"]
     if verdict.status == "no_verdict" or not judged:
         return verdict_reason(verdict)
@@ -116,7 +116,7 @@ def verdict_count(verdict: RunValidity) -> str:
 
 
 def verdict_reason(verdict: RunValidity) -> str:
-    """Return `every check that applies passed`, `audio was sent late`, `the run has not ended`."""
+    """Return `every check that applies passed`, `audio was sent late`, or `the run has not ended`."""
     if verdict.not_judged is not None:
         return why_not_judged(verdict.not_judged)
     if verdict.status == "valid":
@@ -125,7 +125,7 @@ def verdict_reason(verdict: RunValidity) -> str:
 
 
 def why_not_judged(found: NoVerdict) -> str:
-    """the run has not ended; the warm-up of 30 s took all 12 turns, with what to do."""
+    """Return `the run has not ended`, or `the warm-up of 30 s took all 12 turns: …` with the remedy."""
     if found.kind == "unknown":
         return found.note
     if found.kind == "warm-up":
@@ -142,22 +142,22 @@ def why_not_judged(found: NoVerdict) -> str:
 
 NOT_CALIBRATED = "not calibrated: `rtbench calibrate` measures how accurate this machine is"
 ABOVE_MEAN = 1.1
-"""Its busiest seconds may have so many times the events that the calibration had in the mean of all."""
+"""The factor by which the events of its busiest seconds may exceed the mean of the calibration."""
 
 
 def trusted(summary: Summary) -> list[str]:
-    """How far the machine's figures can be trusted, in sentences; what begins with a host's name keeps its letters."""
+    """Return the accuracy of the machine's values in sentences; the name of a host keeps its letter case."""
     several = len(hosts_of(summary.run.metadata)) > 1
     return [f"{line}." if several else as_sentence(line) for line in trust(summary.run)]
 
 
 def trust(run: RunFrames) -> list[str]:
-    """calibrated on 2026-11-20: errors p99 ≤ 1 ms up to 700 text sessions per process; this run went beyond it: ….
+    """Return the cited calibration of each host, and the load that exceeded it.
 
-    Nothing of a run that was made before there were calibrations.
+    Return an empty list for a run that was made before calibrations existed.
     """
     hosts = hosts_of(run.metadata)
-    if len(hosts) > 1:  # which of them are calibrated has its own table
+    if len(hosts) > 1:  # another table has the calibrations of the hosts
         cited = [(host["name"], host["calibration"]) for host in hosts if host.get("calibration")]
         mine = {name: run.seconds[(run.seconds["host"] == name).to_numpy()] for name, _ in cited}
         return [f"{name}: {line}" for name, one in cited for line in beyond_calibration(one, mine[name])]
@@ -169,7 +169,7 @@ def trust(run: RunFrames) -> list[str]:
 
 
 def cited_line(cited: dict[str, Any]) -> str:
-    """What the calibration says, and how this run differs from it: calibrated on 2026-11-20, with another kernel: …."""
+    """Return the cited calibration, such as `calibrated on 2026-11-20, with another kernel: error p99 ≤ …`."""
     stale = f", {join_words(cited['stale'])}" if cited["stale"] else ""
     sessions = f"{'at least ' if cited.get('ended') else ''}{count(cited['sessions'])} {cited['kind']} sessions"
     return (
@@ -179,7 +179,7 @@ def cited_line(cited: dict[str, Any]) -> str:
 
 
 def beyond_calibration(cited: dict[str, Any], seconds: pd.DataFrame) -> list[str]:
-    """What of the run's load in one process was more than was calibrated, and what ended the calibration there."""
+    """Return by which load the run exceeded its calibration in one process, and what ended the calibration."""
     sessions, events_per_s = busiest(seconds)
     more = [f"{count(sessions)} sessions"] if sessions > cited["sessions"] else []
     more += [f"{count(events_per_s)} events/s"] if events_per_s > cited["events_per_s"] * ABOVE_MEAN else []
@@ -266,18 +266,18 @@ def meaning(outcome: str) -> str:
 
 
 def ending_words(ending: OutcomeCount) -> str:
-    """What an outcome says of a turn or a session, with what the service said most often of it."""
+    """Return the meaning of an outcome, with the most frequent message of the service."""
     own = OF_SESSIONS.get(ending.outcome, "") if ending.of_session else ""
     told = own or meaning(ending.outcome)
     return f"{told}: “{ending.said}”" if ending.said else told
 
 
 def ended_as(sessions: Mapping[str, int]) -> str:
-    """3 sessions ended as connect_failed:401; 5 sessions ended as 3 × connect_failed:401 and 2 × connect_failed:dns."""
+    """Return `3 sessions ended as connect_failed:401`; with several outcomes, the count of each."""
     ends = [f"{count(n)} × {outcome}" for outcome, n in sessions.items()] if len(sessions) > 1 else [*sessions]
     return f"{plural(sum(sessions.values()), 'session')} ended as {join_words(ends)}"
 
 
 def remedy_line(remedy: Remedy) -> str:
-    """closed:1011, closed:1006: the connection was cut: …"""
+    """Return `closed:1011, closed:1006: the connection was cut: …`."""
     return f"{', '.join(remedy.outcomes)}: {remedy.text}"

@@ -1,7 +1,7 @@
-"""Figures, differences and margins in words; why nothing is decided by them, and why a run's may not be used; pure.
+"""Values, differences, and margins in words, and the reasons why they are inconclusive. Pure.
 
-The same in compare, check and decide. A difference is a share of the baseline (0.65 is +65 %), of rates one of shares
-(0.01 is one percentage point), of slopes one of slopes; None where it has no end.
+compare, check, and the interim analyses share these texts. A difference is relative to the baseline (0.65 is +65 %);
+for rates it is in shares (0.01 is one percentage point), for slopes in the unit of the slope. None is an unbounded end.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from reports.statistics.verdicts import ORDERS, InconclusiveReason, unequal
 from reports.wording.cells import INFINITE, UNBOUNDED, interval
 
 NOTHING = "n/a"
-"""A figure that is not told."""
+"""A value that is not shown."""
 NEAR = 0.05
-"""A ratio that lies farther from 1 than this is told with its margin where it is equivalent."""
+"""The distance of a ratio from 1 above which an equivalent result is shown with its margin."""
 
 
 def figure(question: MetricSpec) -> str:
-    """ttfa p95 from end of speech, with function calls; failure_rate."""
+    """Return the name of a metric, such as `ttfa p95 from end of speech, with function calls` or `failure_rate`."""
     if question.stratum is None:
         return question.name
     since = question.stratum.since
@@ -36,7 +36,7 @@ def figure(question: MetricSpec) -> str:
 
 
 def as_share(d: float, scale: Scale, candidate: float = math.nan) -> float | None:
-    """A difference as the statistics have it; −1 where nothing is left of a baseline."""
+    """Return a difference of the statistics as a share or in points; −1 if the candidate is 0."""
     if d == -math.inf and candidate == 0 and scale == "ratio":
         return -1.0
     if not math.isfinite(d):
@@ -45,18 +45,18 @@ def as_share(d: float, scale: Scale, candidate: float = math.nan) -> float | Non
 
 
 SPREAD = f"{100 * RUN_SD:g}{NBSP}% of latencies and {100 * RATE_RUN_SD:g}{NBSP}% of rates"
-"""What is assumed of an unchanged service from run to run."""
+"""The assumed run-to-run variation of an unchanged service."""
 
 
 def share(value: float) -> str:
-    """A rate in percent, without its unit: 0.55, 1.10, 12.3."""
+    """Return a rate in percent without its unit, such as 0.55, 1.10, or 12.3."""
     if math.isnan(value):
         return NONE
     return "0" if not value else f"{100 * value:.{2 if value < 0.0995 else 1}f}"
 
 
 def points(value: float | None) -> str:
-    """A difference of rates in percentage points, without its unit: +0.05, −1.15, 0."""
+    """Return a difference of rates in percentage points without its unit, such as +0.05, −1.15, or 0."""
     if value is None or not math.isfinite(value):
         return UNBOUNDED
     text = f"{100 * value:+.{2 if abs(value) < 0.0995 else 1}f}"
@@ -64,7 +64,7 @@ def points(value: float | None) -> str:
 
 
 def signed(value: float | None, scale: Scale) -> str:
-    """+65 %, −0.55 points."""
+    """Return a difference with its unit, such as `+65 %` or `−0.55 points`."""
     if value is None:
         return UNBOUNDED
     if scale == "slope":
@@ -73,7 +73,7 @@ def signed(value: float | None, scale: Scale) -> str:
 
 
 def difference(found: Difference | None) -> str:
-    """+65 %, −0.55 points; ∞ if the candidate lies among the failed turns; n/a where there is none."""
+    """Return `+65 %` or `−0.55 points`; ∞ if the candidate's value is among failed turns; n/a if there is none."""
     if found is None or math.isnan(found.d):
         return NOTHING
     value = as_share(found.d, found.scale, found.candidate)
@@ -83,21 +83,21 @@ def difference(found: Difference | None) -> str:
 
 
 def difference_interval(low: float | None, high: float | None, scale: Scale) -> str:
-    """+47 to +87 %; −1.15 to +0.05 of points, whose unit stands beside it; open, or open to +12 %."""
+    """Return `+47 to +87 %`; of points `−1.15 to +0.05` without the unit; `unbounded`, or `up to +12 %`."""
     return interval(low, high, points if scale == "points" else partial(signed, scale=scale))
 
 
 def interval_of(found: Difference | None) -> str:
-    """The interval of a difference; empty where there is none."""
+    """Return the interval of a difference; "" if there is none."""
     if found is None or math.isnan(found.d):
         return ""
     return difference_interval(as_share(found.low, found.scale), as_share(found.high, found.scale), found.scale)
 
 
 def margin(accepted: Margin, metric: str, *, sign: bool = False) -> str:
-    """20 %; 30 ms; 20 % and 30 ms; 1 point: how much worse is accepted. `sign`: as it is written in a threshold.
+    """Return a margin, such as `20 %`, `30 ms`, `20 % and 30 ms`, or `1 point`. `sign`: with the sign of a threshold.
 
-    Where more is better, what is accepted is less: 10 % is a ratio of 1/0.9.
+    If more is better, the margin is for less: 10 % is a ratio of 1/0.9.
     """
     known = CATALOGUE.get(metric)
     if known is None:
@@ -111,18 +111,18 @@ def margin(accepted: Margin, metric: str, *, sign: bool = False) -> str:
 
 
 def direction_text(known: str, metric: str) -> str:
-    """Return slower or faster of a latency, worse or better of all else: where a whole interval lies."""
+    """Return slower or faster for a latency, worse or better for other metrics: the direction of a whole interval."""
     return {"worse": "slower", "better": "faster"}.get(known, known) if is_latency(metric) else known
 
 
 def is_latency(metric: str) -> bool:
-    """Return whether a metric is a time of which less is better."""
+    """Return whether a metric is a time and less is better."""
     one = CATALOGUE.get(metric)
     return one is not None and (one.unit, one.better) == ("ms", "lower")
 
 
 def within(word: str, value: float | None, scale: Scale, accepted: str, known: str = "") -> str:
-    """Return ` (slower, within 20 %)` of what passes on the bad side; ` (within 40 %)` of an equivalent far from 1."""
+    """Return ` (slower, within 20 %)` for a pass on the worse side; ` (within 40 %)` for an equivalent far from 1."""
     if word in ("equivalent", "not_regressed") and known in ("slower", "worse"):
         return f" ({known}, within {accepted})"
     if word != "equivalent" or scale != "ratio" or value is None or abs(value) <= NEAR:
@@ -138,12 +138,12 @@ NOUNS = {
 
 
 def said(reason: InconclusiveReason | None) -> str:
-    """Return `too few turns to decide: p95 needs 400 per target, 96 on new`; empty if the interval says it all."""
+    """Return `too few turns to decide: p95 needs 400 per target, 96 on new`; "" if the interval shows the reason."""
     return ": ".join(filter(None, parts(reason)))
 
 
 def parts(reason: InconclusiveReason | None) -> tuple[str, str]:
-    """Return what is missing and its numbers: (too few turns to decide, p95 needs 400 per target, 96 measured)."""
+    """Return the lack and its numbers: (too few turns to decide, p95 needs 400 per target, 96 measured)."""
     if reason is None:
         return "", ""
     if reason.text:
@@ -192,7 +192,7 @@ def parts(reason: InconclusiveReason | None) -> tuple[str, str]:
 
 
 def _lacking(reason: InconclusiveReason) -> str:
-    """Return `96 on new`, `96 on old and 120 on new`; `96 measured` if it is the same in all or not known by target."""
+    """Return `96 on new` or `96 on old and 120 on new`; `96 measured` if equal, or unknown by target."""
     if not reason.arms or len(set(reason.there)) == 1:
         return f"{min(reason.there):,} measured"
     both = zip(reason.there, reason.arms, strict=True)

@@ -1,14 +1,16 @@
-"""Reads from the ground-truth log when things really happened, and joins a run's rows with it: how wrong are they?
+"""The ground truth of a run, from the simulator's log, and the errors of the run's rows compared with it.
 
-A turn's true instants have the names of those in its row and are absolute, on the clock that both processes share. Left
-out is an event of which the log does not know to half a millisecond when it left or came: the simulator may be held up
-in a send, and what it reads late has the stamp of what came last. Pure, but for reading the file.
+The true instants of a turn have the names of those in its row. They are absolute, on the clock that both processes
+share. An event is left out if the log does not know within half a millisecond when it was sent or received: the
+simulator may be held up in a send, and data that it reads late has the timestamp of the data that arrived last. Pure,
+except for reading the file.
 
-The error of a metric is its figure less what it truly was, by the catalogue's definition of it. The error of an
-instant is how much later than the truth the row has it: so a figure's two ends can be told apart.
+The error of a metric is its value minus its true value, by the metric's definition in the catalogue. The error of an
+instant is how much later than the truth it is in the row, so the errors of a metric's two ends can be distinguished.
 
-A call with an agent names no responses. All its speech is one recording, so where the agent took its speech for over
-says where each recording lies in what it was sent; a row is joined with the one that is nearest to its own instants.
+A call with an agent has no response ids. All its speech is one recording, so the byte at which the agent detected the
+end of speech gives the position of each recording in the audio that it received. A row is matched with the recording
+nearest to the row's instants.
 """
 
 from __future__ import annotations
@@ -43,11 +45,11 @@ from bench.units import NS_PER_MS, NS_PER_S
 INPUT = FORMATS["pcm16"]
 """The format of the simulator's input."""
 KINDS = {**PREVIEW.kinds, **GA.kinds}
-"""Kinds of the events that the simulator sends, by their names in both dialects."""
+"""The kinds of the events that the simulator sends, by their names in both dialects."""
 OPENING = {EventKind.AUDIO_DELTA: "first_audio", EventKind.TRANSCRIPT_DELTA: "first_transcript"}
-"""Kind of an event of a response → the instant of its turn that the first one is."""
+"""The kind of a response's event → the instant of its turn that the first such event sets."""
 CLOSING = {EventKind.TRANSCRIPT_DONE: "transcript_done", EventKind.RESPONSE_DONE: "response_done"}
-"""Kind of an event of a response → the instant of its turn that the last one is: an answer may be in several items."""
+"""The kind of a response's event → the instant of its turn that the last such event sets: it may have several items."""
 METRICS = (
     "ttfa",
     "transcript_first",
@@ -56,46 +58,46 @@ METRICS = (
     "end_of_turn_delay",
     "start_of_speech_delay",
 )
-"""Measures that the ground-truth log can tell."""
+"""The metrics whose true values are in the ground-truth log."""
 OF_CALLS = ("greeting", "voice_to_voice", "barge_in_detection", "barge_in_yield")
-"""Measures of calls with an agent; the last two are there where it says that it was interrupted."""
+"""The metrics of calls with an agent; the last two exist only if the agent reports that it was interrupted."""
 INSTANTS = ("request_sent", "speech_start", "speech_end", "speech_started", "speech_stopped",
             "first_audio", "first_transcript", "transcript_done", "response_done",
             "first_audible", "barge_in", "barge_in_detected", "barge_in_silent")  # fmt: skip
 OPENERS = ("start", "AudioMetadata", "text")
-"""The messages in which a caller of an agent says the call's id, behind STREAM where it is a stream's."""
+"""The messages in which an agent's caller gives the id of the call, after the prefix STREAM if it is a stream's id."""
 STREAM = "MZ"
 CLEARS = ("clear", "StopAudio")
 JITTER_NS = round(Script.jitter_buffer_ms * NS_PER_MS)
-"""What a player gathers before it plays, where a script says nothing else."""
+"""The audio that a player buffers before it plays, if the script sets no other value."""
 LATE_NS = 100 * NS_PER_MS
-"""A frame that is so late was delayed on the way, and its player makes that good; from twice as late on it does not."""
+"""The maximum gap before a frame that is only network delay; twice this gap and more is none."""
 NEAR_NS = NS_PER_S
-"""Turns of a call are farther apart than this, and figures are less far off."""
+"""A limit of distances: turns of a call are farther apart, and errors of values are smaller."""
 WIDEST_NS = NS_PER_MS // 2
-"""How wide an event's instant may be."""
+"""The maximum width of the interval that contains an event's instant."""
 COLUMNS = ("service_session_id", "response_id", "turn", "outcome", "measured_from", "audio", "vad_splits",
            "start_ns", "start_utc_ns", *(f"{name}_at_ns" for name in INSTANTS))  # fmt: skip
-"""What of a turn's row is looked at."""
+"""The columns of a turn's row that are read."""
 Errors = dict[str, list[int]]
-"""Nanoseconds, by metric or instant."""
+"""Nanoseconds by metric or instant."""
 
 
 @dataclass
 class ReceivedAudio:
-    """What was heard in one session: each append with where it ends and when it came; where turns and speech are."""
+    """The audio received in one session: the end and arrival of each append, and the positions of turns and speech."""
 
     format: AudioFormat = INPUT
     ends: list[int] = field(default_factory=list)
     came_ns: list[int | None] = field(default_factory=list)
     turns: dict[int, int] = field(default_factory=dict)
-    """number of a turn → the byte at which its audio begins"""
+    """The number of a turn → the byte at which its audio begins."""
     started: list[tuple[int, int | None]] = field(default_factory=list)
     stopped: list[tuple[int, int | None]] = field(default_factory=list)
-    """(byte, when the simulator said so; None where that is not known)"""
+    """The byte, and the instant at which the simulator reported it; None if the instant is unknown."""
 
     def recorded_ns(self, end: float) -> int | None:
-        """When a microphone had recorded everything before this byte; None where that is not known, or was not sent."""
+        """Return when a microphone had recorded all bytes before `end`; None if unknown, or if they were not sent."""
         place = bisect_left(self.ends, end)
         came_ns = self.came_ns[place] if place < len(self.ends) else None
         if came_ns is None:
@@ -104,9 +106,9 @@ class ReceivedAudio:
 
 
 class AgentRecording(NamedTuple):
-    """What the callers of an agent say, in the format of the calls: where speech is in it, in samples at 24 kHz.
+    """The recording that the callers of an agent play, in the format of the calls. `speech`: in samples at 24 kHz.
 
-    `heard_bytes`: where a detector takes it for over.
+    `heard_bytes`: the byte at which a speech detector takes the speech to be over.
     """
 
     format: AudioFormat
@@ -115,7 +117,7 @@ class AgentRecording(NamedTuple):
 
     @classmethod
     def of(cls, pcm: Pcm, format: AudioFormat) -> AgentRecording:
-        """A recording that a microphone sends which is silent behind it."""
+        """Return a recording sent by a microphone that sends silence after it."""
         detector = InputAudio()
         detector.silence_ms = SILENCE_MS
         heard = InputSettings(format, EffectiveTurnDetection("server_vad", silence_duration_ms=SILENCE_MS), None)
@@ -126,7 +128,7 @@ class AgentRecording(NamedTuple):
 
 @dataclass
 class AgentCall:
-    """What an agent heard and said in one call, of which all speech is one recording."""
+    """The audio that an agent received and sent in one call, in which all speech of the caller is one recording."""
 
     recording: AgentRecording
     heard: ReceivedAudio
@@ -134,17 +136,17 @@ class AgentCall:
     """The bytes at which the recording begins."""
     greeted: list[int | None] = field(default_factory=list)
     answered: list[int | None] = field(default_factory=list)
-    """When the first audible sample of each greeting, or answer, is played; None where that is not known."""
+    """The instants at which the first audible sample of each greeting, or answer, is played; None if unknown."""
     cleared: list[int | None] = field(default_factory=list)
     opening: list[int | None] | None = None
-    """Greetings or answers, of which nothing of the last one was audible yet."""
+    """The list (greetings or answers) whose last entry has no audible sample yet."""
     free_ns: tuple[int, int] = (0, 0)
-    """Between which instants all that it sent by now was played."""
+    """The bounds of the instant at which all audio sent so far has been played."""
     due_ns: tuple[int, int] = (0, 0)
-    """The same, had none of it come late."""
+    """The same bounds if no frame had been late because of the network."""
 
     def said(self, line: Mapping[str, Any], at_ns: int | None) -> None:
-        """Take what it sent, which left at this instant."""
+        """Apply a message that the agent sent at this instant."""
         if line.get("utterance") == "answer":
             self.begins.append(line["speech_at_byte"] - self.recording.heard_bytes)
             self.answered.append(None)
@@ -161,7 +163,7 @@ class AgentCall:
             self.due_ns = _earlier(self.due_ns, cleared_ns)
 
     def _sounded(self, line: Mapping[str, Any]) -> None:
-        """Take a frame, which is played behind all before it."""
+        """Apply an audio frame, which is played after all earlier frames."""
         earliest, latest = line["send_start_ns"], _taken_ns(line)
         began = max(self.due_ns[0], earliest - _delay_ns(earliest - self.free_ns[1]))
         until = max(self.due_ns[1], latest - _delay_ns(latest - self.free_ns[0]))
@@ -176,11 +178,11 @@ class AgentCall:
             self.opening = None
 
     def recorded_ns(self, begin: int, samples: int) -> int | None:
-        """When so much of the recording had been recorded that begins at this byte; in samples at 24 kHz."""
+        """Return when this many samples (at 24 kHz) of the recording that begins at this byte had been recorded."""
         return self.heard.recorded_ns(begin + samples * self.recording.format.bytes_per_s / RATE_HZ)
 
     def instants(self, seen: Mapping[str, int]) -> dict[str, int | None]:
-        """The true instants of a turn, found by its own, `seen`: nearer than any other turn of the call is."""
+        """Return the true instants of a turn, found by its measured ones, `seen`; other turns are farther away."""
         if "speech_end" not in seen:
             greeted = _nearest(seen.get("first_audible"), self.greeted)
             return {"greeting_audible": greeted, "first_audible": greeted, "connect_start": seen.get("connect_start")}
@@ -202,8 +204,12 @@ class AgentCall:
 
 
 def _delay_ns(gap_ns: int) -> int:
-    """Return how much of such a gap before a frame makes nothing behind it late; after twice LATE_NS nothing does."""
-    # `Playout` has this rule, too: said here again, for what is calibrated is not to be its own truth
+    """Return how much of a frame's lateness after a gap is network delay, which delays no later frame.
+
+    It is 0 for a gap of 2 · LATE_NS or more.
+    """
+    # `PlayoutQueue` has the same rule. It is repeated here because the calibrated code must not be its own ground
+    # truth.
     return min(LATE_NS, max(0, 2 * LATE_NS - gap_ns))
 
 
@@ -213,24 +219,25 @@ def _earlier(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
 
 
 def _taken_ns(line: Mapping[str, Any]) -> int:
-    """When something had left at the latest, as far as the log knows."""
+    """Return the latest instant at which a message was sent, as far as the log knows."""
     return line["send_start_ns"] + NEAR_NS if line["send_end_ns"] is None else int(line["send_end_ns"])
 
 
 def _nearest(seen_ns: int | None, true_ns: Iterable[int | None]) -> int | None:
-    """The true instant that is less than NEAR_NS from the one that was seen."""
+    """Return the true instant nearest to the measured one, if it is less than NEAR_NS away."""
     near = [at_ns for at_ns in true_ns if at_ns is not None and seen_ns is not None and abs(at_ns - seen_ns) < NEAR_NS]
     return min(near, key=lambda at_ns: abs(at_ns - (seen_ns or 0)), default=None)
 
 
 @dataclass
 class GroundTruth:
-    """The truth of a run. `replies`: the instants of each response, by its id; `inputs`: by the service's session id.
+    """The ground truth of a run. `replies`: the instants of each response, by its id.
 
-    `recording`: what callers of an agent say; `calls`: by the agent's session, and by their own ids.
+    `inputs`: by the service's session id; `recording`: the recording of an agent's callers; `calls`: by the agent's
+    session, and by the callers' ids.
 
-    `due_ns`, `late_ns`: of every event that was sent, when it was due and how much later it was handed over.
-    `left_out`: how many events have no instant; `ended`: how many of the simulator's processes ended in order.
+    `due_ns`, `late_ns`: for every event that was sent, its planned instant and how much later its sending started.
+    `left_out`: the number of events without an instant; `ended`: the number of simulator processes that ended in order.
     """
 
     replies: dict[str, dict[str, int | None]] = field(default_factory=lambda: defaultdict(dict))
@@ -243,18 +250,18 @@ class GroundTruth:
     ended: int = 0
 
     def late_within(self, begin_ns: int, end_ns: int) -> npt.NDArray[np.int64]:
-        """How late the events were that were due in this time."""
+        """Return the lateness of the events that were due in this time window."""
         due, late = np.asarray(self.due_ns), np.asarray(self.late_ns)
         return late[(due >= begin_ns) & (due < end_ns)]
 
 
 def read_log(path: Path, recording: AgentRecording | None = None) -> GroundTruth:
-    """Read the log of a simulator that has ended. `recording`: what callers say, where it is an agent's."""
+    """Read the log of a simulator that has ended. `recording`: the recording of the callers, if it was an agent."""
     return parse_truth(read_truth(path), recording)
 
 
 def parse_truth(lines: Iterable[Mapping[str, Any]], recording: AgentRecording | None = None) -> GroundTruth:
-    """Gather the truth from the lines of a log."""
+    """Return the ground truth from the lines of a log."""
     truth = GroundTruth(recording=recording)
     for line in lines:
         kind = line.get("direction")
@@ -307,7 +314,7 @@ def _received(truth: GroundTruth, line: Mapping[str, Any]) -> None:
 
 
 def true_instants(truth: GroundTruth, row: Mapping[str, Any], speech: SpeechSpan | None) -> dict[str, int]:
-    """The true instants of the turn of a row, as far as they are known. `speech`: where it is in what was played."""
+    """Return the known true instants of a row's turn. `speech`: its position in the recording that was played."""
     found: dict[str, int | None] = dict(truth.replies.get(row["response_id"], {}))
     heard = truth.inputs.get(row["service_session_id"])
     if speech is not None and heard is not None and row["turn"] in heard.turns:
@@ -316,7 +323,7 @@ def true_instants(truth: GroundTruth, row: Mapping[str, Any], speech: SpeechSpan
 
 
 def _spoken(heard: ReceivedAudio, begin: int, speech: SpeechSpan) -> dict[str, int | None]:
-    """The instants of a spoken turn. The first sample is recorded when it is over."""
+    """Return the instants of a voice turn. A sample counts as recorded at its end."""
     return {
         "speech_start": heard.recorded_ns(begin + INPUT.sample_bytes * (speech.begin + 1)),
         "speech_end": heard.recorded_ns(begin + INPUT.sample_bytes * speech.end),
@@ -326,9 +333,9 @@ def _spoken(heard: ReceivedAudio, begin: int, speech: SpeechSpan) -> dict[str, i
 
 
 class MatchedErrors(NamedTuple):
-    """The errors of metrics, and of the instants that they are made of.
+    """The errors of metrics, and of the instants that they are computed from.
 
-    `unmatched`: good turns of which the truth does not tell every metric that the row has.
+    `unmatched`: the successful turns of which the ground truth lacks a metric that the row has.
     """
 
     metrics: Errors
@@ -342,11 +349,11 @@ def match_rows(
     speeches: Mapping[str, SpeechSpan],
     metrics_of: Sequence[str] = METRICS,
 ) -> MatchedErrors:
-    """Join the rows of good turns with the truth.
+    """Match the rows of successful turns with the ground truth.
 
-    `speeches`: where speech is in each recording, by the name that rows have of it; `metrics_of`: what is compared.
+    `speeches`: the position of speech in each recording, by its name in the rows; `metrics_of`: the metrics to compare.
 
-    A turn in which the service took a pause for the end of speech cannot be joined: it has several ends.
+    A turn in which the service took a pause for the end of speech cannot be matched: it has several ends.
     """
     metrics: Errors = defaultdict(list)
     instants_: Errors = defaultdict(list)
@@ -354,7 +361,8 @@ def match_rows(
     for row in rows:
         if row["outcome"] in GOOD:
             seen = {n: row["start_ns"] + at_ns for n in INSTANTS if (at_ns := row[f"{n}_at_ns"]) is not None}
-            if row["measured_from"] is None and "first_audible" in seen:  # a greeting: it counts from when we connected
+            # a greeting is measured from the start of connecting
+            if row["measured_from"] is None and "first_audible" in seen:
                 seen |= {"greeting_audible": seen["first_audible"], "connect_start": row["start_ns"]}
             if (call := truth.calls.get(row["service_session_id"])) is not None:
                 true = {name: at_ns for name, at_ns in call.instants(seen).items() if at_ns is not None}
@@ -371,7 +379,7 @@ def match_rows(
 
 
 def _measured(at_ns: Mapping[str, int], measured_from: str | None, names: Sequence[str]) -> dict[str, int]:
-    """Compute every one of these metrics that the instants make."""
+    """Return each of these metrics that can be computed from the instants."""
     found = ((name, CATALOGUE[name]) for name in names)
     ends = (
         (name, (measured_from or "") if one.begin == "measured_from" else one.begin, one.end) for name, one in found
@@ -380,11 +388,11 @@ def _measured(at_ns: Mapping[str, int], measured_from: str | None, names: Sequen
 
 
 def spreads(errors: Errors) -> dict[str, Percentiles]:
-    """The quantiles of errors by their names: how large they are, whichever way."""
+    """Return the percentiles of the absolute errors, in ms, by name."""
     return {name: spread(np.abs(np.array(values, np.int64)) / NS_PER_MS) for name, values in errors.items() if values}
 
 
 def spread(values_ms: npt.NDArray[np.float64]) -> Percentiles:
-    """Quantiles of at least one value."""
+    """Return the percentiles of at least one value."""
     p50, p99, p999 = (float(np.quantile(values_ms, p, method="inverted_cdf")) for p in (0.5, 0.99, 0.999))
     return Percentiles(len(values_ms), p50, p99, p999, float(values_ms.max()))

@@ -1,7 +1,7 @@
-"""Judges the steps of a calibration, and concludes up to which load a machine's figures can be trusted; pure.
+"""The judgement of calibration steps, and the conclusion up to which load a machine's values can be trusted. Pure.
 
-`rtbench.load_search` chooses the loads. A step that is not good gives no verdict, so it is played once more: noise
-makes figures worse, never better. If the second is not good either, the search stays below that load.
+`rtbench.load_search` chooses the loads. A step that fails gives no verdict, so it runs once more: noise makes values
+worse, never better. If the second try fails, too, the search stays below that load.
 """
 
 from __future__ import annotations
@@ -31,27 +31,28 @@ from rtbench.load_search import Bracket, LevelResult, LoadGrid, bracket_of, next
 FULL = 0.95
 """The share of its cores from which on a process has no time left."""
 OTHERS = 0.2
-"""What other programs may take of the cores in use, in cores, before they are blamed for a step that is not good."""
+"""The CPU time, in cores, that other programs may take of the used cores before they are the cause of a failed step."""
 FAILED_SHARE = 0.01
-"""Share of turns without a known truth, most of them failed, from which on p99 lies among them."""
+"""The share of turns without a known truth, most of them failed, from which on p99 is among them."""
 OPEN_SHARE = 0.99
-"""Share of the wanted sessions that must be open all the time: no script ends within a step."""
+"""The share of the planned sessions that must be open all the time: no script ends within a step."""
 DIED: tuple[Outcome, str] = ("simulator_late", "the simulator died")
-"""Outcome of a step whose simulator died, which judges nobody."""
+"""The outcome of a step with a dead simulator, which shows nothing about the load generator."""
 CAUSES = {"simulator_late": "the simulator", "machine_busy": "other programs"}
-"""What kept a step from being judged."""
+"""The cause that prevented a verdict on a step."""
 MOST = "--max-sessions"
-"""What ended the steps where every load was good."""
+"""The option that ended the steps if every load passed."""
 
 
 def outcome_of(step: LoadStep, *, failed: str = "", workers: int = 1, died: bool = False) -> tuple[Outcome, str]:
-    """(outcome, why it is not good) of a step by its figures.
+    """Return the outcome of a step, and why it did not pass.
 
-    `failed`: the first rule of validity that its run did not keep; `workers`: the simulator's processes, each on a
-    core of its own; `died`: whether one of them ended before it was told to.
+    `failed`: the first validity check that failed in its run; `workers`: the simulator's processes, each on its own
+    core; `died`: True if one of them ended too early.
 
-    A simulator that died or was late judges nobody, unless the harness was at its own limit: then it slows its peer.
-    Other programs make figures worse, never better: what is good beside them is good, what is not may be their doing.
+    A simulator that died or was late shows nothing about the load generator, unless the load generator was at its own
+    limit: then it slows the simulator. Other programs make values worse, never better: a step that passes despite them
+    passes, and a step that fails may fail because of them.
     """
     if died:
         return DIED
@@ -66,7 +67,7 @@ def outcome_of(step: LoadStep, *, failed: str = "", workers: int = 1, died: bool
 
 
 def _simulator(step: LoadStep, workers: int) -> str:
-    """Why the simulator's truth is not to be used."""
+    """Return why the simulator's ground truth must not be used; "" if it may be."""
     if step.simulator_late_p99_ms is not None and step.simulator_late_p99_ms > LATE_MS:
         return f"the simulator was late: p99 {step.simulator_late_p99_ms:.2g} ms"
     if step.simulator_cpu is not None and step.simulator_cpu / workers >= FULL:
@@ -77,7 +78,7 @@ def _simulator(step: LoadStep, workers: int) -> str:
 
 
 def _wrong(step: LoadStep, failed: str) -> str:
-    """Say what is not good about the harness."""
+    """Return how the load generator failed; "" if it did not."""
     if step.open < OPEN_SHARE * step.sessions:
         return f"only {step.open} of {step.sessions} sessions were open"
     if step.failed > FAILED_SHARE * step.turns:
@@ -101,9 +102,9 @@ def calibration_of(
     quick: bool = False,
     agent: AgentName | None = None,
 ) -> Calibration:
-    """Conclude from steps of every kind. A kind of which no step could be judged is not in it.
+    """Conclude from the steps of every kind. A kind without a judged step is left out.
 
-    `agent`: how it was called, where it was an agent.
+    `agent`: how the agent was called, if it was one.
     """
     kinds = (agent,) if agent else KINDS
     by_kind = {kind: [step for step in steps if step.kind == kind] for kind in kinds}
@@ -124,25 +125,25 @@ def calibration_of(
 
 
 def is_exact(step: LoadStep) -> bool:
-    """Whether even the metric that is most wrong is within 100 µs (p99), of a step that was good."""
+    """Return whether a step passed, and even its metric with the largest error is within 100 µs (p99)."""
     return has_passed(step) and step.worst_p99_ms is not None and step.worst_p99_ms <= EXACT_MS
 
 
 def _trusted(steps: Sequence[LoadStep], is_good: Callable[[LoadStep], bool]) -> TrustedLoad:
-    """Return the largest load below all that were not good."""
+    """Return the largest load below all that failed."""
     most = _bracket(steps, is_good).highest_pass
     rates = [step.events_per_s for step in steps if step.sessions == most]
     return TrustedLoad(most, round(rates[-1], 1) if rates else 0.0)
 
 
 def _bracket(steps: Sequence[LoadStep], is_good: Callable[[LoadStep], bool]) -> Bracket:
-    """Return what steps show; the last try of each load counts."""
+    """Return the bracket from the steps; the last try of each load counts."""
     last = {step.sessions: is_good(step) for step in steps}
     return bracket_of(LevelResult(load, "pass" if good else "fail") for load, good in last.items())
 
 
 def _cause(steps: Sequence[LoadStep]) -> str:
-    """Return what ended the search of a kind, if the load generator did not; "" if it did."""
+    """Return what ended the search of a kind, if it was not the load generator; "" if it was."""
     if not steps:
         return "an interruption"
     limit = _bracket(steps, has_passed).lowest_fail
@@ -151,12 +152,12 @@ def _cause(steps: Sequence[LoadStep]) -> str:
 
 
 def is_concluded(calibration: Calibration) -> bool:
-    """Whether every kind of session was judged at some load."""
+    """Return whether there is a conclusion for every kind of session."""
     return set(calibration.trusted) == set(calibration.kinds)
 
 
 def conclusions(calibration: Calibration) -> list[str]:
-    """The last lines: the result of each kind, and the answer in the last one."""
+    """Return the last lines: the result of each kind, and the answer in the last line."""
     lines = [_of_kind(calibration, kind) for kind in calibration.kinds if kind in calibration.trusted]
     if not is_concluded(calibration):
         unknown = [kind for kind in calibration.kinds if kind not in calibration.trusted]
@@ -171,7 +172,7 @@ def conclusions(calibration: Calibration) -> list[str]:
 
 
 def _of_kind(calibration: Calibration, kind: SessionKind) -> str:
-    """`text: within 1 ms up to 700 sessions (17,900 events/s), within 100 µs up to 400; 96 kB a session`."""
+    """Return `text: within 1 ms up to 700 sessions (17,900 events/s), within 100 µs up to 400; 96 kB a session`."""
     trusted, exact = calibration.trusted[kind], calibration.exact[kind]
     steps = [step for step in calibration.steps if step.kind == kind]
     memory = bytes_per_session(steps)
@@ -185,7 +186,7 @@ def _of_kind(calibration: Calibration, kind: SessionKind) -> str:
 
 
 def few_turns(step: LoadStep) -> str:
-    """`p99 of 127 turns` where they are fewer than p99 needs; "" where they are not, or there is none."""
+    """Return `p99 of 127 turns` if p99 needs more turns; "" if it does not, or if there are none."""
     return f"p99 of {step.fewest:,} turns" if 0 < step.fewest < turns_to_publish(0.99) else ""
 
 
@@ -200,12 +201,12 @@ def _answer(calibration: Calibration) -> str:
 
 
 def is_coarse(calibration: Calibration) -> bool:
-    """Whether a fuller calibration of the same machine says more."""
+    """Return whether a calibration is coarse: quick, or ended by --max-sessions."""
     return calibration.quick or MOST in calibration.ended.values()
 
 
 def bytes_per_session(steps: Sequence[LoadStep]) -> float | None:
-    """The slope of the peaks of memory over the sessions, by least squares; None of a single load."""
+    """Return the slope of peak memory over sessions, by least squares; None for a single load."""
     peaks = [(step.sessions, step.rss_bytes) for step in steps if step.rss_bytes is not None]
     with suppress(StatisticsError):
         return linear_regression([sessions for sessions, _ in peaks], [rss for _, rss in peaks]).slope
@@ -213,26 +214,25 @@ def bytes_per_session(steps: Sequence[LoadStep]) -> float | None:
 
 
 def has_passed(step: LoadStep) -> bool:
-    """Return whether a step was good."""
     return step.result == "pass"
 
 
 def result_of(step: LoadStep) -> LevelResult:
-    """Return the result of a step, as the search takes it."""
+    """Return the result of a step for the search of the load."""
     return LevelResult(step.sessions, "pass" if has_passed(step) else None)
 
 
 def longest(grid: LoadGrid, seconds: Callable[[int], float]) -> float:
-    """Return the seconds that a search takes at most on a machine that carries its first load.
+    """Return the maximum seconds of a search on a machine that carries its first load.
 
-    `seconds`: the length of a step of so many sessions.
+    `seconds`: the duration of a step as a function of its sessions.
     """
     first = min(grid.first, grid.max)
     return max(_length(grid, capacity, seconds) for capacity in range(first, grid.max + 1, max(1, first // 4)))
 
 
 def _length(grid: LoadGrid, capacity: int, seconds: Callable[[int], float]) -> float:
-    """Return the seconds that a search takes on a machine that carries exactly this many sessions."""
+    """Return the seconds of a search on a machine that carries exactly this number of sessions."""
     results: list[LevelResult] = []
     while (step := next_level(grid, results)) is not None and not step.confirmation_run:
         results.append(LevelResult(step.load, "pass" if step.load <= capacity else None))

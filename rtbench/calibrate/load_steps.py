@@ -1,8 +1,8 @@
-"""Plays the loads of a calibration, and makes a step of each run; what was found decides which load is tried next.
+"""The load steps of a calibration: runs each load, and makes a step from its run. The results choose the next load.
 
-A load is played by the simulator in processes of its own and a headless Locust run, as users start it, on different
-cores where there are two. The steady part of a run begins when all sessions have started, and ends when no more turns
-begin.
+The simulator, in its own processes, and a headless Locust run, started as users start it, make a load; they use
+different cores if there are at least two. The steady part of a run begins when all sessions have started, and ends when
+no more turns start.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ from rtbench.load_search import MAX_TRIES, LoadGrid, next_level
 from rtbench.locust_run import LocustRun, environment_without, locust_run, simulator, without_proxies
 
 AROUND_S = 9
-"""What a step takes beside its own time: starting, ending the last turns, closing and reading the run."""
+"""The seconds of a step beyond its load: to start, end the last turns, finalize, and read the run."""
 TURN_S: dict[SessionKind, float] = {"text": 1.2, "voice": 9.0, **dict.fromkeys(AGENTS, 12.0)}
-"""How long a turn takes, and a little more; with an agent two, of which one is interrupted."""
+"""The duration of a turn with a small reserve; with an agent of two turns, one of which is interrupted."""
 HARNESS = ("receive_delay", "timestamp_uncertainty", "send_delay", "event_loop_delay")
 SESSION_COLUMNS = ["outcome", "turns_not_started"]
 Row = Mapping[str, Any]
@@ -66,7 +66,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class CalibrationPlan:
-    """The steps to try, each as long as `pace` has it, or for up to `steady_most_s` if p99 needs more turns."""
+    """The steps to try, each as long as `pace`, or up to `steady_most_s` if p99 needs more turns."""
 
     grid: LoadGrid
     pace: LoadStepTiming
@@ -75,7 +75,7 @@ class CalibrationPlan:
 
     @property
     def minutes_at_most(self) -> float:
-        """How long it takes at most on a machine that carries the first load; minutes."""
+        """The maximum minutes of the calibration on a machine that carries the first load."""
 
         def seconds(kind: SessionKind, sessions: int) -> float:
             pace = pace_of(self, kind, sessions)
@@ -87,7 +87,7 @@ class CalibrationPlan:
 def plan_of(most: int, *, quick: bool, kinds: Sequence[SessionKind] = KINDS) -> CalibrationPlan:
     """Plan a calibration of these kinds of sessions.
 
-    `quick`: loads are four times as large from one to the next, nothing is tried between them, and less long.
+    `quick`: each load is four times the one before, no load between two is tried, and each is shorter.
     """
     if quick:
         return CalibrationPlan(LoadGrid(FIRST_SESSIONS, most, precision=3.0, factor=4), LoadStepTiming(3, 8), 8, kinds)
@@ -95,7 +95,7 @@ def plan_of(most: int, *, quick: bool, kinds: Sequence[SessionKind] = KINDS) -> 
 
 
 def pace_of(plan: CalibrationPlan, kind: SessionKind, sessions: int) -> LoadStepTiming:
-    """The pace of a step: so long that p99 has the turns that it needs, where that is not too long."""
+    """Return the timing of a step: long enough for the turns that p99 needs, up to the plan's limit."""
     needed_s = math.ceil(turns_to_publish(0.99) * TURN_S[kind] / sessions)
     return replace(plan.pace, steady_s=min(max(needed_s, plan.pace.steady_s), plan.steady_most_s))
 
@@ -103,7 +103,7 @@ def pace_of(plan: CalibrationPlan, kind: SessionKind, sessions: int) -> LoadStep
 def run_load_steps(
     kind: SessionKind, grid: LoadGrid, step: Callable[[SessionKind, int], LoadStep]
 ) -> Iterator[LoadStep]:
-    """Play the steps of one kind of session, each by `step`."""
+    """Run the steps of one kind of session, each with `step`, and yield them."""
     steps: list[LoadStep] = []
     while (found := next_level(grid, map(result_of, steps))) is not None and not found.confirmation_run:
         if _is_busy(steps):
@@ -113,7 +113,7 @@ def run_load_steps(
 
 
 def _is_busy(steps: Sequence[LoadStep]) -> bool:
-    """Return whether other programs are too busy for a load before any has passed: they are for every load."""
+    """Return whether other programs kept the machine busy before any load passed: every load would be affected."""
     results = [step.result for step in steps[-MAX_TRIES:]]
     return results == ["machine_busy"] * MAX_TRIES and not any(map(has_passed, steps))
 
@@ -121,7 +121,7 @@ def _is_busy(steps: Sequence[LoadStep]) -> bool:
 def run_load_step(
     kind: SessionKind, sessions: int, plan: CalibrationPlan, cores: CpuAssignment, *, tls: bool
 ) -> LoadStep:
-    """Play one step, in a folder that is gone afterwards."""
+    """Run one step in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="rtbench-calibrate-") as scratch:
         pace = pace_of(plan, kind, sessions)
         run = play_load(kind, sessions, pace, cores, Path(scratch), tls=tls)
@@ -129,7 +129,7 @@ def run_load_step(
 
 
 def load_step_entry(kind: SessionKind, sessions: int, played: FinishedRun, workers: int) -> LoadStep:
-    """Make a step of a run. `workers`: in how many processes was simulated. Nothing is read of a run that died."""
+    """Return the step of a run. `workers`: the simulator's processes. Do not read the rows of a run that died."""
     recording = load_pcm(RECORDING)
     truth = read_log(played.truth, AgentRecording.of(recording, CALLED_IN[kind]) if kind in CALLED_IN else None)
     simulator_died = truth.ended < workers
@@ -144,12 +144,12 @@ def load_step_entry(kind: SessionKind, sessions: int, played: FinishedRun, worke
         simulator_cpu=played.used.simulator,
         background=played.used.others,
     )
-    if played.died:  # too much of a load, unless the simulator ended, too
+    if played.died:  # the load was too high, unless the simulator died, too
         return step
     document = files.read_document(played.folder)
     turns = files.read_table(played.folder, "turns", list(COLUMNS))
     rows = _steady(turns, "start_utc_ns", played, 1)
-    # each call with an agent has one greeting, ahead of the steady part
+    # each call with an agent has one greeting, before the steady part
     greetings = turns.filter(pc.is_null(turns["measured_from"])).to_pylist() if kind in AGENTS else []
     compared = [*rows, *(row for row in greetings if row not in rows)]
     errors = match_rows(compared, truth, {RECORDING.name: recording.speech}, COMPARED.get(kind, METRICS))
@@ -161,7 +161,7 @@ def load_step_entry(kind: SessionKind, sessions: int, played: FinishedRun, worke
         turns=len(rows) + lost,
         failed=sum(outcome_class(row["outcome"]) == "failed" for row in rows) + lost,
         unmatched=errors.unmatched,
-        # the last second may lie behind the steady part
+        # the last second may be after the steady part
         open=min((row["sessions_active"] for row in seconds[:-1]), default=0),
         validity=validity.status,
         events_per_s=_events_per_s(seconds),
@@ -177,13 +177,13 @@ def load_step_entry(kind: SessionKind, sessions: int, played: FinishedRun, worke
 
 
 def _lost(sessions: pa.Table) -> int:
-    """Sessions that failed at any time, and the turns that they did not come to."""
+    """Return the number of sessions that failed at any time, plus the turns that they did not start."""
     failed = [row for row in sessions.to_pylist() if outcome_class(row["outcome"]) == "failed"]
     return sum(1 + row["turns_not_started"] for row in failed)
 
 
 def _steady(table: pa.Table, column: str, played: FinishedRun, unit_ns: int) -> list[dict[str, Any]]:
-    """The rows of the steady part. `column`: when each begins, in units since 1970; of seconds only whole ones."""
+    """Return the rows of the steady part. `column`: a row's start in `unit_ns` since 1970; only complete units."""
     begin, end = -(-played.begin_utc_ns // unit_ns), played.end_utc_ns // unit_ns
     at = table[column]
     rows: list[dict[str, Any]] = table.filter(pc.and_(pc.greater_equal(at, begin), pc.less(at, end))).to_pylist()
@@ -191,7 +191,7 @@ def _steady(table: pa.Table, column: str, played: FinishedRun, unit_ns: int) -> 
 
 
 def _late_p99_ms(truth: GroundTruth, rows: Sequence[Row], played: FinishedRun) -> float | None:
-    """How late events of the steady part were (p99); the rows say how far UTC is from the log's clock."""
+    """Return the lateness (p99) of events in the steady part; the rows give the offset of UTC to the log's clock."""
     if not rows:
         return None
     apart_ns = rows[0]["start_utc_ns"] - rows[0]["start_ns"]
@@ -200,7 +200,7 @@ def _late_p99_ms(truth: GroundTruth, rows: Sequence[Row], played: FinishedRun) -
 
 
 def _failed_check(validity: Validity) -> str:
-    """Return the first check that failed, as `invalid: timestamp_uncertainty 2.3 ms > 1 ms`; empty if none failed."""
+    """Return the first failed check, such as `invalid: timestamp_uncertainty 2.3 ms > 1 ms`; "" if none failed."""
     failed = next((check for check in validity.checks if check.result == "fail"), None)
     return f"invalid: {failed.name} {failed.value:.3g} ms > {failed.limit:.3g} ms" if failed else ""
 
@@ -211,14 +211,14 @@ def _events_per_s(seconds: Sequence[Row]) -> float:
 
 
 def _us_per_event(seconds: Sequence[Row]) -> float | None:
-    """The harness's own processor time per event, whatever it was spent on."""
+    """Return all CPU time of the load generator per event."""
     spent_s = sum((row["cpu"] or 0.0) * row["duration_ns"] / NS_PER_S for row in seconds)
     events = sum(row["events"] for row in seconds)
     return spent_s / events * US_PER_S if events else None
 
 
 def load_generator_stats(histograms: hdr.Histograms) -> dict[str, Percentiles]:
-    """What the harness measured of itself in the whole run."""
+    """Return the load generator's own metrics over the whole run."""
     found = {}
     for metric in HARNESS:
         pooled = hdr.empty(metric)
@@ -235,9 +235,9 @@ def load_generator_stats(histograms: hdr.Histograms) -> dict[str, Percentiles]:
 RECORDING = EXAMPLES / "audio" / "late_parcel.wav"
 CHUNK_MS = 50
 STEPS = 60
-"""Turns of a session, more than any step has time for."""
+"""The turns of a session: more than fit into any step."""
 PROFILE = "generation_speed: 6.0\ndelays_ms:\n  first_audio: {p50: 150, p95: 300}\n"
-"""Answers that follow quickly and are generated fast: a text session gets some 40 events a second."""
+"""A profile with fast replies and fast generation: a text session gets about 40 events per second."""
 SCENARIO = """\
 from rtbench import RealtimeUser
 
@@ -252,7 +252,7 @@ ANSWERED_THEN_INTERRUPTED = (
 )
 OF_AGENT = "{turn_detection: full_duplex}"
 OF_NAMELESS = "{turn_detection: full_duplex, extra: {id: '{uuid}'}}"
-"""The session with an agent that hears plain audio, where nobody else gives a call its id."""
+"""The session with an agent over plain audio, in which nothing else gives the call an id."""
 OF_CALL = ("{wait_for: greeting}", *ANSWERED_THEN_INTERRUPTED * (STEPS // 2))
 SCRIPTS: dict[SessionKind, tuple[str, Sequence[str]]] = {
     "text": ("{output: audio}", ["{text: Hello, name: answer}"] * STEPS),
@@ -262,18 +262,18 @@ SCRIPTS: dict[SessionKind, tuple[str, Sequence[str]]] = {
     ),
     **{kind: (OF_AGENT if WIRES[kind].clears else OF_NAMELESS, OF_CALL) for kind in AGENTS},
 }
-"""Session and steps."""
+"""The session and the steps, by kind."""
 COMPARED: dict[SessionKind, Sequence[str]] = {kind: OF_CALLS if WIRES[kind].clears else OF_CALLS[:2] for kind in AGENTS}
-"""What is compared of calls: over a plain WebSocket nothing says when an agent fell silent."""
+"""The metrics of calls to compare. Over a plain WebSocket, no message shows when an agent fell silent."""
 CALLED_IN = {kind: next(iter(DIALECTS[kind].input_formats.values())) for kind in AGENTS}
-"""The format of a call's audio."""
+"""The audio format of calls, by kind."""
 END_S = 120.0
-"""How long a run may take after its steady part, for the last turns and for closing."""
+"""The time that a run may take after its steady part, for the last turns and to finalize."""
 
 
 @dataclass(frozen=True)
 class LoadStepTiming:
-    """Seconds in which sessions start, and in which all of them are at work."""
+    """The seconds in which sessions start, and in which all of them run."""
 
     ramp_s: int
     steady_s: int
@@ -281,9 +281,9 @@ class LoadStepTiming:
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run that is over, in `folder`, with the simulator's `truth`. Its steady part, UTC in ns, and what it took.
+    """A run that has ended, with the simulator's ground truth, its steady part (UTC in ns), and its CPU and memory use.
 
-    `died`: how it ended where it did not come to its end; its folder is not whole then.
+    `died`: how it ended if it did not reach its end; its folder is then incomplete.
     """
 
     folder: Path
@@ -298,7 +298,7 @@ class FinishedRun:
 def play_load(
     kind: SessionKind, sessions: int, pace: LoadStepTiming, cores: CpuAssignment, scratch: Path, *, tls: bool
 ) -> FinishedRun:
-    """Play a load in an empty folder `scratch`. Raises UsageError where a process does not do its part."""
+    """Run a load in the empty folder `scratch`. Raise UsageError if a process does not start or is refused."""
     scenario, truth = _write_scenario(kind, scratch), scratch / "truth.jsonl"
     with ExitStack() as running:
         with pinned_to(cores.simulator):
@@ -318,7 +318,7 @@ def _write_scenario(kind: SessionKind, scratch: Path) -> Path:
 
 
 def _simulated(scratch: Path, truth: Path, workers: int, *, tls: bool) -> list[str]:
-    """The options of the simulator."""
+    """Return the options of the simulator."""
     several = ["--workers", str(workers)] if workers > 1 else []
     files = ["--ground-truth", str(truth), "--profile", str(scratch / "profile.yaml")]
     return [*files, *several, *(["--tls"] if tls else [])]
@@ -327,7 +327,7 @@ def _simulated(scratch: Path, truth: Path, workers: int, *, tls: bool) -> list[s
 def _words(
     kind: SessionKind, scenario: Path, scratch: Path, sessions: int, pace: LoadStepTiming, ready: Mapping[str, Any]
 ) -> list[str]:
-    """The command line of the run."""
+    """Return the command line of the run."""
     load = {"-u": sessions, "-r": -(-sessions // pace.ramp_s), "-t": f"{pace.ramp_s + pace.steady_s}s"}
     trust = ["--ca-file", str(ready["ca"])] if ready["ca"] else []
     url = ready["urls"][f"agent_{kind}" if kind in AGENTS else "ga"]
@@ -337,9 +337,9 @@ def _words(
 
 
 def _environment(environ: Mapping[str, str], home: Path) -> dict[str, str]:
-    """The environment without what is set for other runs, in variables or at home, and without proxies.
+    """Return the environment without proxies and without settings for other runs, in variables or in the home folder.
 
-    Packages that are installed for this user alone are found all the same.
+    Packages that are installed only for this user stay importable.
     """
     kept = environment_without(without_proxies(environ), "LOCUST_", "XDG_")
     return kept | {"HOME": str(home), "PYTHONUSERBASE": site.getuserbase()}
@@ -348,7 +348,7 @@ def _environment(environ: Mapping[str, str], home: Path) -> dict[str, str]:
 def _watched(
     run: LocustRun, simulating: int, pace: LoadStepTiming, cores: CpuAssignment, scratch: Path, truth: Path
 ) -> FinishedRun:
-    """Watch the run until it has ended. Raises UsageError where it was refused."""
+    """Watch the run until it ends. Raise UsageError if it was refused."""
     folder, process = run.begun(scratch / "runs"), run.process
     steady_ns = run.began_ns(folder) + pace.ramp_s * NS_PER_S
     begin_ns = files.read_document(folder)["started_utc_ns"] + pace.ramp_s * NS_PER_S

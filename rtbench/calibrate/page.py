@@ -1,4 +1,4 @@
-"""Shows a calibration: line by line in a terminal of 100 columns, and as a page in the report's style.
+"""A calibration on screens: line by line in a terminal of 100 columns, and as a page in the report's style.
 
 The page has the answer, one picture, and the table of every load.
 """
@@ -21,19 +21,19 @@ from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, row
 
 STEP = (("sessions", 10), ("events/s", 10), ("turns", 8), ("error p50", 11), ("p99", 8), ("p99.9", 8), ("max", 8),
         ("recv lag", 10), ("stamp", 8), ("send lag", 10), ("CPU", 6))  # fmt: skip
-"""Heads of a step's line; the lags and the stamps' errors are p99. All times in ms."""
+"""The heads of a step's line. The delays and the timestamp uncertainty are p99; all times are in ms."""
 MEASURE = (("sessions", 10), ("n", 9), ("p50", 10), ("p99", 10), ("p99.9", 10), ("max", 10))
 NAME = 30
 
 
 def step_heads(kind: SessionKind) -> list[str]:
-    """The heads of the columns above the lines of a kind's steps."""
+    """Return the heads of the columns of a kind's steps."""
     heads = row((head for head, _ in STEP), STEP)
     return [f"{kind} sessions; times in ms, delays and timestamp uncertainty p99", heads]
 
 
 def step_lines(step: LoadStep) -> list[str]:
-    """The lines of one load: its figures, and why it is not good."""
+    """Return the lines of one load: its values, and why it did not pass."""
     worst = max(step.errors.values(), key=lambda spread: spread.p99, default=None)
     own = [
         format_number(step.load_generator[name].p99) if name in step.load_generator else NONE
@@ -45,13 +45,13 @@ def step_lines(step: LoadStep) -> list[str]:
 
 
 def notes(step: LoadStep) -> list[str]:
-    """The notes on a step: why it is not good, and what its figures lack."""
+    """Return the notes on a step: why it did not pass, and what its values lack."""
     left_out = f"{plural(step.unmatched, 'turn')} could not be compared" if step.unmatched else ""
     return [note for note in (step.why, few_turns(step), left_out) if note]
 
 
 def error_lines(steps: Sequence[LoadStep]) -> Iterable[str]:
-    """How wrong each metric was at each load, and the instants that it is made of."""
+    """Yield the error percentiles of each metric at each load."""
     yield f"{'|value − truth|, ms':<{NAME}}" + row((head for head, _ in MEASURE), MEASURE)
     for kind in dict.fromkeys(step.kind for step in steps):
         of_kind = sorted((step for step in steps if step.kind == kind), key=lambda step: step.sessions)
@@ -63,7 +63,7 @@ def error_lines(steps: Sequence[LoadStep]) -> Iterable[str]:
 
 
 def _quantiles(spread: Percentiles | None) -> list[str]:
-    """p50, p99, p99.9 and the largest; p99.9 of as many values as carry it."""
+    """Return p50, p99, p99.9 and the maximum; p99.9 only with enough values."""
     if spread is None:
         return [NONE] * 4
     p999 = spread.p999 if spread.n >= turns_to_publish(0.999) else None
@@ -82,7 +82,7 @@ ERRORS = ("metric", "sessions", "n", "p50", "p99", "p99.9", "max")
 
 
 def calibration_page(calibration: Calibration) -> Page:
-    """The answer, how it was made, the picture, and both tables."""
+    """Return the page: the answer, how it was made, the picture, and both tables."""
     *lines, answer = conclusions(calibration)
     steps, way = calibration.steps, "over TLS" if calibration.tls else "without TLS"
     facts = " · ".join(f"{name} {value}" for name, value in calibration.machine.items())
@@ -110,7 +110,7 @@ def calibration_page(calibration: Calibration) -> Page:
 def _errors(
     steps: Sequence[LoadStep], kinds: Sequence[SessionKind], named: Literal["errors", "instants"]
 ) -> list[Line]:
-    """Lines of the errors of metrics, or of the instants that they are made of, each at rising loads."""
+    """Return the table rows of the errors of metrics, or of their instants, each by rising load."""
     at = "at " if named == "instants" else ""
     rising = sorted(steps, key=lambda step: (kinds.index(step.kind), step.sessions))
     rows = [(step, name, spread) for step in rising for name, spread in getattr(step, named).items()]

@@ -1,10 +1,11 @@
-"""Concludes from the levels of a search what passes, what fails and why; pure.
+"""The conclusion of a search from its levels: what passes, what fails, and why. Pure.
 
-A share of turns that miss an objective does not fall with the load. So two levels contradict each other if the lower
-load, or the same one, missed significantly more: a one-sided z test of two shares (Newcombe, "Interval estimation for
+The share of turns that miss an objective does not fall with the load. So two levels contradict each other if the lower
+load (or the same load) missed significantly more: a one-sided z test of two shares (Newcombe, "Interval estimation for
 the difference between independent proportions", 1998), with the design effect of sessions and batches in their
-variances, of every pair of levels and every objective, at CONTRADICTION_ALPHA for all together (Bonferroni). Then the
-service changed between levels, no level shows anything of the time before and after it, and the search is inconclusive.
+variances. It tests every pair of levels and every objective, at CONTRADICTION_ALPHA for all together (Bonferroni). If
+two levels contradict each other, the service changed between levels. No level then shows how the service was before or
+after it, and the search is inconclusive.
 """
 
 from __future__ import annotations
@@ -37,20 +38,20 @@ from rtbench.capacity.search import (
 from rtbench.load_search import Bracket, bracket_of
 
 SHOWN, BELOW, UNDECIDED, GENERATOR = 0, 1, 3, INVALID_STATUS
-"""Exit statuses, beside 2 for what cannot be asked so; as those of `check`."""
+"""The exit statuses, in addition to 2 for a usage error; the same as those of `check`."""
 UNITS: dict[LoadUnit, tuple[str, str]] = {
     "concurrency": ("concurrent call", "concurrent calls"),
     "arrival_rate": ("call a minute", "calls a minute"),
 }
-"""What levels are counted in: of one, and of more."""
+"""The unit of levels, in the singular and the plural."""
 REASONS: dict[Ended, str] = {
     "time": "its time was over",
     "budget": "its budget was spent",
     "interrupted": "it was interrupted",
 }
-"""Why a search ended before its answer was as precise as asked for."""
+"""The reasons why a search ended before its answer had the requested precision."""
 DRIFT = 0.25
-"""A change of p50 in the confirmation run that is a drift, if it lies beyond both intervals, too."""
+"""The relative change of p50 in the confirmation run that is a drift, if the two intervals are also disjoint."""
 
 
 def conclude(
@@ -62,7 +63,7 @@ def conclude(
     scenario: str,
     interrupted: bool = False,
 ) -> CapacityDocument:
-    """Conclude from levels. `interrupted`: whether somebody ended the search."""
+    """Conclude a search from its levels. `interrupted`: True if the user ended the search."""
     played, contradiction = bracket_of(results_of(levels)), contradiction_of(levels)
     bracket = played if contradiction is None else Bracket()
     failed = [level for level in levels if level.result == "fail"]
@@ -72,7 +73,7 @@ def conclude(
     held = next((level.result for level in levels if level.confirmation_run and level.load == holds), None)
     rough = rough_estimate(levels)
     if rough is not None and (holds or not rough.highest_pass) and (breaks or not rough.lowest_fail):
-        rough = None  # both ends that it has were shown
+        rough = None  # both ends of the estimate were shown
     sentence = _sentence(plan, (holds, breaks), rough, edge, reason, contradiction, held=held == "pass")
     return CapacityDocument(
         schema=SCHEMA_VERSION,
@@ -96,7 +97,7 @@ def conclude(
 
 
 def _ended(plan: SearchPlan, levels: Sequence[LevelEntry], bracket: Bracket) -> Ended:
-    """What ended a search that was not interrupted."""
+    """Return what ended a search that was not interrupted."""
     if (early := stop_reason(plan, levels)) is not None:
         return early
     if bracket.ceiling is not None:
@@ -106,7 +107,7 @@ def _ended(plan: SearchPlan, levels: Sequence[LevelEntry], bracket: Bracket) -> 
 
 
 def status_of(at_least: int | None, bracket: Bracket, *, interrupted: bool = False) -> int:
-    """The exit status: whether so many were shown to hold; without a number, whether anything was."""
+    """Return the exit status: SHOWN if the load `at_least` passed (None: if any load passed)."""
     wanted = at_least or 1
     if bracket.highest_pass >= wanted:
         return SHOWN
@@ -116,7 +117,7 @@ def status_of(at_least: int | None, bracket: Bracket, *, interrupted: bool = Fal
 
 
 def unit(by: LoadUnit, load: int) -> str:
-    """`1 call at a time`, `300 calls a minute`."""
+    """Return a load with its unit, such as `1 concurrent call` or `300 calls a minute`."""
     return f"{count(load)} {UNITS[by][load != 1]}"
 
 
@@ -170,7 +171,7 @@ def _sentence(
 def _notes(
     plan: SearchPlan, levels: Sequence[LevelEntry], bracket: Bracket, ended: Ended, *, stable: bool
 ) -> list[str]:
-    """Return what a reader must know beside the result."""
+    """Return the notes that a reader needs in addition to the result."""
     judged = {level.load for level in levels if verdict_of(level) is not None}
     silent = {level.load: level.why for level in levels if level.why and level.load not in judged}
     notes = [f"{unit(plan.by, load)} say nothing about the service: {why}" for load, why in silent.items()]
@@ -193,7 +194,7 @@ def _notes(
 
 
 def _drift(plan: SearchPlan, levels: Sequence[LevelEntry]) -> list[str]:
-    """Return how the confirmation run differs from the level before it: the service drifts, or slows down."""
+    """Return how the confirmation run differs from the earlier level at its load: the service drifts, or slows down."""
     longer = next((level for level in levels if level.confirmation_run), None)
     before = next((level for level in levels if longer and level.load == longer.load and level.result == "pass"), None)
     if longer is None or before is None:
@@ -209,14 +210,14 @@ def _drift(plan: SearchPlan, levels: Sequence[LevelEntry]) -> list[str]:
 
 
 def _apart(one: Interval, other: Interval) -> bool:
-    """Return whether two intervals are disjoint; one with an open end may not be."""
+    """Return whether two intervals are disjoint; False if an end that decides this is unknown."""
     below = one.high is not None and other.low is not None and one.high < other.low
     return below or (other.high is not None and one.low is not None and other.high < one.low)
 
 
 def breaking_point(level: LevelEntry) -> BreakingPoint:
-    """Return why the lowest level that fails failed: the cause of most turns that missed the worst objective."""
-    # none if it failed at an early analysis alone
+    """Return why the lowest failing level failed: the main cause of the misses of its worst objective."""
+    # empty if it failed only at an early analysis
     shown = [share for share in level.slo_violations if share.low > share.allowed]
     worst = max(shown or level.slo_violations, key=lambda share: share.low / share.allowed)
     kind: BreakingPointKind = "quota" if 2 * worst.throttled >= worst.failed else "failures"
@@ -225,7 +226,7 @@ def breaking_point(level: LevelEntry) -> BreakingPoint:
 
 
 def _words(kind: BreakingPointKind, share: SloEntry, rate_limits_remaining: Mapping[str, float]) -> str:
-    """Return `240 of 812 turns were too slow, 3 failed`; of a quota what was left of it, too."""
+    """Return `240 of 812 turns were too slow, 3 failed`; for a quota, also what was left of it."""
     turns = plural(share.turns, "turn").replace(NBSP, " ")
     counts = f"{share.slow:,} of {turns} were too slow, {share.failed:,} failed"
     if kind != "quota":
@@ -236,7 +237,7 @@ def _words(kind: BreakingPointKind, share: SloEntry, rate_limits_remaining: Mapp
 
 
 CONTRADICTION_ALPHA = 0.05
-"""The chance, at most, that the levels of a stable service contradict each other."""
+"""The maximum probability that the levels of a stable service contradict each other."""
 
 
 def contradiction_of(levels: Sequence[LevelEntry]) -> str | None:
@@ -258,16 +259,17 @@ def contradiction_of(levels: Sequence[LevelEntry]) -> str | None:
 
 
 def _z(lower: SloEntry, higher: SloEntry, typical_deff: float) -> float:
-    """Return by how many standard errors the lower load missed more."""
+    """Return by how many standard errors the lower load missed more turns than the higher load."""
     variance = _variance(lower, typical_deff) + _variance(higher, typical_deff)
     return (_value(lower) - _value(higher)) / math.sqrt(variance)
 
 
 def rough_estimate(levels: Sequence[LevelEntry]) -> RoughEstimate | None:
-    """Return the highest load below which, and from which on, shares are as allowed; None if no level has a share.
+    """Return an estimate of the highest load that passes and the lowest that fails; None if no level has shares.
 
-    Of each objective that is the split from which on the turns that missed it exceed what is allowed by most: the one
-    of isotonic regression (Barlow, Bartholomew, Bremner, Brunk, Statistical Inference under Order Restrictions, 1972).
+    For each objective, the failing loads begin at the load from which on the misses exceed the allowed ones by most:
+    the split of isotonic regression (Barlow, Bartholomew, Bremner, Brunk, Statistical Inference under Order
+    Restrictions, 1972). The estimate is the lowest of these loads.
     """
     loads, objectives = _comparable(levels)
     if not objectives:
@@ -288,7 +290,7 @@ def rough_estimate(levels: Sequence[LevelEntry]) -> RoughEstimate | None:
 
 
 def _comparable(levels: Sequence[LevelEntry]) -> tuple[list[int], list[list[SloEntry]]]:
-    """Return the loads of the levels that have a share of each objective, and their shares by objective."""
+    """Return the loads of the levels that have a share for each objective, and these shares by objective."""
     found = [
         level
         for level in levels

@@ -1,4 +1,4 @@
-"""Plays a level of a search as a run of its own, reads what that shows while it goes on and after, and judges it."""
+"""The evaluation of one level: runs it, reads its results while it runs and after, and judges them."""
 
 from __future__ import annotations
 
@@ -65,20 +65,20 @@ from rtbench.capacity.slo import (
 from rtbench.load_search import NextLevel
 
 BLOCKED_SHARE = 0.01
-"""A level with a larger share of blocked calls did not deliver its nominal load."""
+"""The share of blocked calls above which a level did not deliver its nominal load."""
 
 HOPELESS = "ended early, for the rest of its time was not to be expected to decide it"
 TIME_OVER = "the search's time was over before this level's run was closed"
 CARRIED_SHARE = 0.9
-"""Where the service held starts back, a level holds only if this share of its calls is in progress on average."""
+"""The share of a level's calls that must be in progress for a pass, if the service delayed starts."""
 
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """What is searched for, and how its levels are played. `max_concurrent`: of calls that arrive, the slots.
+    """The configuration of a search. `max_concurrent`: the slots for arriving calls.
 
-    `connect_rate`: how many connections may start in a minute; None for no limit. `until_ns`: when the search is
-    over, on CLOCK_MONOTONIC.
+    `connect_rate`: the maximum number of new connections per minute; None for no limit. `until_ns`: the end of the
+    search, on CLOCK_MONOTONIC.
     """
 
     plan: SearchPlan
@@ -90,7 +90,7 @@ class SearchConfig:
 
 
 def evaluate_level(search: SearchConfig, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
-    """Play a level as a run of its own, and judge it. Raises UsageError where the first run was refused."""
+    """Run a level and judge it. Raise UsageError if the first level of the search was refused."""
     began_ns = monotonic_ns()
     paced = step.load * 60 / search.connect_rate if search.connect_rate and search.plan.by == "concurrency" else 0
     warm_s = max(least_ramp_s(given.load_s), paced) + AFTER_RAMP_S  # until all users have connected
@@ -125,16 +125,16 @@ def _played(search: SearchConfig, number: int, step: NextLevel, given: LevelBudg
 
 
 def _silent(step: NextLevel, given: LevelBudget, answer: Answer, why: str, run: str = "") -> LevelEntry:
-    """A level that says nothing of the service."""
+    """Return the entry of a level that shows nothing about the service."""
     return LevelEntry(step.load, step.confirmation_run, answer, why, run, 0.0, given.error)
 
 
 @dataclass
 class _Looking:
-    """Looks at a level while it goes on. `answer`: what they came to; None where that is seen at its end.
+    """The interim analyses of a level while it runs. `answer`: their result; None if only the final analysis decides.
 
-    `parts`: of the measured time that is over at each look, below 0 in the warm-up. A hold is ended by a break alone.
-    `last`: whether no other level waits for the time.
+    `parts`: the part of the measured time that is over at each analysis, below 0 during the warm-up. `hold`: True for a
+    confirmation run, which only a failure ends early. `last`: True if no other level needs the time.
     """
 
     slos: Sequence[Slo]
@@ -146,7 +146,7 @@ class _Looking:
     answer: Answer | None = None
 
     def is_clear(self, folder: Path, number: int) -> bool:
-        """Whether the level may end after a look: its answer is clear, or none is to be expected."""
+        """Return whether the level may end after this analysis: its answer is clear, or no answer is to be expected."""
         side = side_of(folder)
         shown, allowed = interim_counts(side, self.slos), [slo.allowed for slo in self.slos]
         answer = analysis_result(shown.complete, shown.known, allowed, self.errors[number], self.callers)
@@ -165,7 +165,7 @@ class _Looking:
 def _judged(
     search: SearchConfig, step: NextLevel, given: LevelBudget, run: FinishedLevel, looking: _Looking
 ) -> LevelEntry:
-    """A level whose run has come to its end."""
+    """Return the entry of a level whose run has ended."""
     side = side_of(run.folder)
     check_opened(side.run)
     document, slos = side.run.metadata, search.slos
@@ -212,9 +212,7 @@ def _judged(
 
 
 def check_opened(run: RunFrames) -> None:
-    """Raises UsageError where calls failed to open and none did, for another reason than a limit of the service's:
-    that says nothing of any load.
-    """
+    """Raise UsageError if calls failed, none opened, and none was throttled: that shows nothing about any load."""
     refused = run.sessions[run.sessions["outcome_class"] == "failed"]
     opened = run.sessions["session_ready_ms"].notna().any()
     if refused.empty or opened or any(is_throttled(str(outcome)) for outcome in refused["outcome"]):
@@ -227,7 +225,7 @@ def check_opened(run: RunFrames) -> None:
 
 
 def _held_back(document: Any, target: str, step: NextLevel, calls: float | None) -> str:
-    """Why a level was not the load that it was to be, as the service asked for waits; "" where it was."""
+    """Return why a level did not reach its load: the service delayed starts. "" if it did."""
     held_s = float((document.get("start_delays_s") or {}).get(target) or 0.0)
     if not held_s or calls is None or calls >= CARRIED_SHARE * step.load:
         return ""
@@ -237,10 +235,10 @@ def _held_back(document: Any, target: str, step: NextLevel, calls: float | None)
 
 
 def _backed_off(side: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> str:
-    """Return why a level that went well does not hold, as callers waited after refused calls; "" where it does.
+    """Return why a level does not pass although its shares do: callers waited after refused calls. "" if it passes.
 
-    A caller who waits makes no calls that could be refused. So the part of the callers' time that was waited is taken
-    for turns that missed the objective.
+    A caller who waits makes no calls that could be refused. So the waiting part of the callers' time counts as turns
+    that missed the objective.
     """
     waiting = callers_backing_off(side.run)
     away = waiting / callers
@@ -255,7 +253,7 @@ def _backed_off(side: ComparedTarget, slos: Sequence[Slo], error: float, callers
 
 
 def _drains(side: ComparedTarget) -> str:
-    """Why a level that went well says nothing of the time after it: a limit is being used up; "" where none is."""
+    """Return why a level that passed shows nothing about the time after it: a limit is being used up. "" if none is."""
     found = exhausting_limit(side.run, side.name)
     if found is None:
         return ""
@@ -264,7 +262,7 @@ def _drains(side: ComparedTarget) -> str:
 
 
 def _is_sure(answer: Answer, side: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> bool:
-    """Whether the answer is the same however far the stamps were off."""
+    """Return whether the answer is the same for every error of the timestamps within their uncertainty."""
     if answer not in ("pass", "fail"):
         return True
     way = 1 if answer == "pass" else -1
@@ -273,9 +271,9 @@ def _is_sure(answer: Answer, side: ComparedTarget, slos: Sequence[Slo], error: f
 
 
 def _ours(document: Any, calls: int, *, sure: bool) -> str:
-    """Why a run says nothing of the service, and what it takes; "" where it does.
+    """Return why a run shows nothing about the service, and the remedy; "" if it shows something.
 
-    `sure`: the answer does not hang on how exact the stamps are.
+    `sure`: True if the answer does not depend on the uncertainty of the timestamps.
     """
     concurrency = Concurrency(calls, 1, worker_count(document))
     failed = [
@@ -297,16 +295,19 @@ def _ours(document: Any, calls: int, *, sure: bool) -> str:
 FAILURES = MetricSpec("failure_rate", Rate())
 THROTTLED = MetricSpec("throttle_rate", Rate())
 DRAIN_SECONDS, DRAINED_SHARE, DRAINS_S = 5, 0.05, 600.0
-"""A limit is being used up where, told in so many seconds at least, more than this share of it went, and nothing would
-be left within so many seconds."""
+"""The conditions for a limit that is being used up.
+
+The service reported it in at least DRAIN_SECONDS different seconds, more than DRAINED_SHARE of it was used, and nothing
+would be left within DRAINS_S seconds.
+"""
 SHOWN = 0.05
-"""The error of an interval that is shown, of both ends together."""
+"""The error of a displayed interval, both ends together."""
 
 
 class SessionCounts(NamedTuple):
-    """What turns of a level have shown so far: of each objective the turns that missed it, by session.
+    """The turns of a level so far: for each objective the turns that missed it, by session.
 
-    `complete`: of sessions that began before the oldest one still open; `known`: of all.
+    `complete`: of sessions that started before the oldest session still open; `known`: of all sessions.
     """
 
     complete: Sequence[PerCluster]
@@ -314,26 +315,27 @@ class SessionCounts(NamedTuple):
 
 
 def interim_counts(side: ComparedTarget, slos: Sequence[Slo]) -> SessionCounts:
-    """What a run shows that goes on. Sessions of its warm-up do not count."""
+    """Return the counts of a run in progress. Sessions of its warm-up do not count."""
     whole = replace(side, clusters=completed_sessions(side))
     return SessionCounts([violations(whole, slo) for slo in slos], [violations(side, slo) for slo in slos])
 
 
 def side_of(folder: Path) -> ComparedTarget:
-    """The only target of a level's run."""
+    """Return the only target of a level's run."""
     (side,) = targets_of(load_for_report(folder))
     return side
 
 
 def completed_sessions(side: ComparedTarget) -> Clusters:
-    """The sessions that began before the oldest one that is still open, of each worker; they are numbered from 0 on.
+    """Return the sessions that started before the oldest one still open, for each worker; their numbers start at 0.
 
-    A run that is over has no more open sessions but those that its end cut.
+    In a run that has ended, the only open sessions are those that its end abandoned.
     """
     sessions, workers = side.run.sessions, int(side.run.metadata.get("workers") or 1)
     number = sessions["pair"].to_numpy(dtype=np.int64)
     ended = (sessions["outcome_class"] != "unfinished").to_numpy()
-    over = ended & ~sessions["renewed"].to_numpy(dtype=bool)  # of a call that goes on in another session not yet
+    # a renewed session's call goes on in another session and is not over
+    over = ended & ~sessions["renewed"].to_numpy(dtype=bool)
     open_from = [_first_open(number[over & (number % workers == worker)] // workers) for worker in range(workers)]
     rows = side.clusters.rows
     kept = ended[rows] & (number[rows] // workers < np.array(open_from)[number[rows] % workers])
@@ -346,15 +348,15 @@ def completed_sessions(side: ComparedTarget) -> Clusters:
 
 
 def _first_open(ended: Integers) -> int:
-    """The first number that is missing among those of sessions that have ended."""
+    """Return the first missing number among those of the ended sessions."""
     gaps = np.flatnonzero(np.sort(ended) != np.arange(ended.size))
     return int(gaps[0]) if gaps.size else ended.size
 
 
 def violations(side: ComparedTarget, slo: Slo, worse: float = 0.0) -> PerCluster:
-    """Counts, by session, the turns that miss an objective, and all that it is about.
+    """Count by session the turns that miss an objective, and all turns to which it applies.
 
-    `worse`: as if each figure were by so much worse than it was measured, in the unit of the metric.
+    `worse`: an amount by which each value is taken to be worse than measured, in the unit of the metric.
     """
     threshold = slo.threshold
     if threshold.p is None:
@@ -374,7 +376,7 @@ def violations(side: ComparedTarget, slo: Slo, worse: float = 0.0) -> PerCluster
 
 
 def worst_bounds(side: ComparedTarget, slos: Sequence[Slo]) -> list[float]:
-    """How far a figure that each objective is about can be off at most; 0 for rates, which hang on no stamp."""
+    """Return the largest possible error of the values of each objective; 0 for rates, which use no timestamp."""
     quantiles = (slo.threshold.p is not None for slo in slos)
     return [
         worst_bound(side.run.folder, CATALOGUE[slo.threshold.metric], side.name) if is_quantile else 0.0
@@ -383,8 +385,9 @@ def worst_bounds(side: ComparedTarget, slos: Sequence[Slo]) -> list[float]:
 
 
 def shares_of(side: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> list[SloEntry]:
-    """The shares of a run that is over."""
-    sessions = side.session_rows  # a limit of the service's ended turns, and those that were lost with a session
+    """Return the shares of a run that has ended."""
+    # a limit of the service also ended sessions, and with them the turns that were not started
+    sessions = side.session_rows
     limited = np.array([is_throttled(str(outcome)) for outcome in sessions["outcome"]], dtype=bool)
     throttled = int(side.counts(THROTTLED)[0].sum()) + int(lost_of(sessions)[limited].sum())
     return [
@@ -405,7 +408,7 @@ def _share(side: ComparedTarget, slo: Slo, share: ViolationShare, throttled: int
 
 
 def waits_of(side: ComparedTarget, metric: str) -> tuple[Interval, Interval]:
-    """p50 and p95 of a metric with their 95 % intervals, as far as a report would publish them."""
+    """Return p50 and p95 of a metric with 95 % intervals; null if a report would not publish the percentile."""
     sample = side.sample(MetricSpec(metric, Quantile(0.5)))
     p50, p95 = (
         interval(one.value, one.low, one.high) if one.bounded else Interval(None, None, None)
@@ -415,43 +418,43 @@ def waits_of(side: ComparedTarget, metric: str) -> tuple[Interval, Interval]:
 
 
 def interval(value: float, low: float, high: float) -> Interval:
-    """A figure with its ends, of which those that are not finite are not known."""
+    """Return a value with its interval; a number that is not finite is unknown."""
     known = [figure if math.isfinite(figure) else None for figure in (value, low, high)]
     return Interval(*known)
 
 
 def failures_of(side: ComparedTarget) -> Interval:
-    """The share of turns that failed or were lost, with its 95 % interval."""
+    """Return the share of turns that failed or were not started, with its 95 % interval."""
     share = violation_share(side.counts(FAILURES), SHOWN / 2, 1, math.inf)
     return interval(share.value, share.low, share.high)
 
 
 def in_progress(run: RunFrames) -> float | None:
-    """The calls in progress, in half of the seconds of the measured phase at least so many."""
+    """Return the median number of calls in progress over the seconds of the measured phase; None without any."""
     seconds = run.seconds[run.seconds["measured"].to_numpy()]
     by_second = seconds.groupby("second")["sessions_active"].sum()
     return float(by_second.median()) if len(by_second) else None
 
 
 def callers_backing_off(run: RunFrames) -> float:
-    """Return how many callers waited after refused calls, on average over the seconds of the measured phase."""
+    """Return the mean number of callers who waited after refused calls, over the seconds of the measured phase."""
     seconds = run.seconds[run.seconds["measured"].to_numpy()]
     by_second = seconds["callers_backing_off"].fillna(0).groupby(seconds["second"]).sum()
     return float(by_second.mean()) if len(by_second) else 0.0
 
 
 def rate_limits_remaining(run: RunFrames, target: str) -> dict[str, float]:
-    """The least share that was left of each limit that the service told."""
+    """Return the lowest remaining share of each limit that the service reported."""
     began_ns, ended_ns = int(run.metadata["started_utc_ns"]), int(run.metadata.get("ended_utc_ns") or 0)
     quota = quota_of(run, [target], began_ns, max(0.0, (ended_ns - began_ns) / NS_PER_S))
     return {left.limit: float(left.share.min()) for of in quota.targets for left in of.remaining}
 
 
 def exhausting_limit(run: RunFrames, target: str) -> tuple[str, float] | None:
-    """(a limit of the service's that is being used up, seconds until nothing is left of it at this pace); None where
-    none is, within DRAINS_S.
+    """Return a limit of the service that is being used up, and the seconds until nothing is left at this rate.
 
-    A quota of a minute is there at once when a level begins, so that a load which it cannot carry goes well at first.
+    Return None if no limit would be used up within DRAINS_S. A quota per minute is full when a level starts, so a load
+    that exceeds it succeeds at first.
     """
     seconds = run.seconds[run.seconds["measured"].to_numpy() & (run.seconds["target"] == target).to_numpy()]
     for limit in LIMITS:
@@ -466,11 +469,11 @@ def exhausting_limit(run: RunFrames, target: str) -> tuple[str, float] | None:
 
 
 def usd_of(run: RunFrames, target: str) -> float | None:
-    """What the tokens of the run cost; None where no price is known."""
+    """Return the cost of the run's tokens; None if a price is unknown."""
     money = money_of(run, [target])
     return money.usd if math.isfinite(money.usd) and not money.models_without_price else None
 
 
 def blocked(run: RunFrames) -> int:
-    """Calls that arrived and found no free slot."""
+    """Return the number of calls that arrived and found no free slot."""
     return int(run.seconds["calls_blocked"].fillna(0).sum()) if len(run.seconds) else 0

@@ -1,4 +1,4 @@
-"""Prepares a search, and plays a level of it: a headless Locust run, ended early once its answer is clear."""
+"""The preparation of a search, and the run of one level: headless Locust, ended early if the answer is clear."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from rtbench.capacity.search import AFTER_RAMP_S, AROUND_S, LOOKS, LoadUnit, Sea
 from rtbench.locust_run import environment_without, last_words, locust_run
 
 CALLS_PER_SLOT_S = 300
-"""Seconds that each arriving call may last before slots run out, where nobody says how many there are."""
+"""The seconds that each arriving call may last before the slots are full, if the user gives no number of slots."""
 POLL_S = 0.2
 END_S = 300.0
-"""How long a run may take for its last turns, and for closing, before it is killed."""
+"""The time that a run may take for its last turns and to finalize, before it is killed."""
 ENDLESS_NS = 1 << 62
 """An instant that never comes."""
 CLOSE_S = 10.0
-"""Seconds before the end of a search at which turns in flight are abandoned, for the run to be closed by then."""
+"""The seconds before the end of a search at which open turns are abandoned, so that the run is finalized in time."""
 GUARD_S = 60.0
-"""Seconds after which the run ends by itself, should nobody be there to end it."""
+"""The seconds after its planned end at which the run ends on its own, if the search does not end it."""
 FORECAST_S = 600.0
 
 
 @dataclass(frozen=True)
 class LevelTask:
-    """A level to play: of `load` calls at a time, or calls a minute, for `load_s` seconds at most.
+    """A level to run: `load` concurrent calls, or calls per minute, for at most `load_s` seconds.
 
-    `max_concurrent`: of calls that arrive, how many may be in progress. `budget_usd`: what it may cost.
+    `max_concurrent`: the maximum number of arriving calls in progress. `budget_usd`: the maximum cost.
     """
 
     name: str
@@ -55,7 +55,7 @@ class LevelTask:
 
 @dataclass(frozen=True)
 class LocustCommand:
-    """How runs are started: the Locust file, the options of the service and of the user, and where run folders go."""
+    """The command for runs: the Locust file, the options of the service and the user, and the runs folder."""
 
     file: str
     by: LoadUnit
@@ -63,7 +63,7 @@ class LocustCommand:
     options: Sequence[str] = ()
 
     def words(self, task: LevelTask) -> list[str]:
-        """The command line of a level's run."""
+        """Return the command line of a level's run."""
         warm_s = task.ramp_s + AFTER_RAMP_S
         load: dict[str, object] = {"--run-time": f"{task.load_s + GUARD_S:.0f}s", "--warmup": f"{warm_s:.0f}s"}
         if self.by == "concurrency":
@@ -80,9 +80,9 @@ class LocustCommand:
 
 @dataclass(frozen=True)
 class FinishedLevel:
-    """The run of a level that is over. `died`: how it ended, where it did not come to its end; "" where it did.
+    """The run of a level that has ended. `died`: how it ended if it did not reach its end; otherwise "".
 
-    `looks`: how often it was looked at while it went on. `cut`: whether turns in flight at its end were abandoned.
+    `looks`: the number of interim analyses. `cut`: True if open turns were abandoned at its end.
     """
 
     folder: Path
@@ -94,12 +94,12 @@ class FinishedLevel:
 def play_level(
     locust: LocustCommand, task: LevelTask, is_clear: Callable[[Path, int], bool], until_ns: int = ENDLESS_NS
 ) -> FinishedLevel:
-    """Play a level. `is_clear`: whether the answer is clear at a look, of a folder; looks are numbered from 0.
+    """Run a level. `is_clear`: a function of the folder and the number of the interim analysis (from 0).
 
-    `until_ns`: when it must be over, on CLOCK_MONOTONIC. Its load ends AROUND_S before that, turns in flight are
-    abandoned CLOSE_S before, and what is not closed then is killed.
+    It returns whether the answer is clear. `until_ns`: the latest end, on CLOCK_MONOTONIC. The load ends AROUND_S
+    before it, open turns are abandoned CLOSE_S before it, and a run that is not finalized by then is killed.
 
-    Raises UsageError where the run was refused. KeyboardInterrupt ends the run in order, and goes on.
+    Raise UsageError if the run was refused. KeyboardInterrupt ends the run in order, and propagates.
     """
     log = locust.runs.with_name("logs") / f"{task.name}.log"
     log.parent.mkdir(exist_ok=True)
@@ -116,12 +116,12 @@ def play_level(
 
 
 def _environ(file: str) -> dict[str, str]:
-    """The environment of a run of this file: what shapes another run is left out."""
+    """Return the environment of a run of this file, without the settings of other runs."""
     return environment_without(os.environ, *SHAPING) | locust_files(Path(file))[1]
 
 
 def _left_s(until_ns: int) -> float:
-    """How long it is until an instant of CLOCK_MONOTONIC."""
+    """Return the seconds until an instant of CLOCK_MONOTONIC."""
     return (until_ns - monotonic_ns()) / NS_PER_S
 
 
@@ -133,10 +133,10 @@ def _watched(
     is_clear: Callable[[Path, int], bool],
     latest_ns: int,
 ) -> int:
-    """Wait for the end of a level's time, or for a look at which its answer is clear. Return the number of looks.
+    """Wait until a level's time is over, or its answer is clear. Return the number of interim analyses.
 
-    The last look is not held here: it is at the run that is over. `began_ns`: when the level began; `latest_ns`: when
-    it ends at the latest; both on CLOCK_MONOTONIC.
+    The final analysis is not among them: it uses the run that has ended. `began_ns`: the start of the level;
+    `latest_ns`: its latest end; both on CLOCK_MONOTONIC.
     """
     for number, part in enumerate(LOOKS):
         due_ns = began_ns + int(part * load_s * NS_PER_S)
@@ -151,7 +151,7 @@ def _watched(
 
 
 def _stopped(process: subprocess.Popen[bytes], folder: Path, drain_s: float) -> bool:
-    """End a run in order: turns in flight end. Returns whether those were abandoned that had not after so long."""
+    """End a run in order, after its open turns. Return whether turns still open after `drain_s` were abandoned."""
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
     try:
@@ -170,17 +170,16 @@ SHAPING = frozenset(
         *("BUDGET", "NAME", "RUNS_DIR", "HEADLESS", "UNTIL_DECIDED", "SESSION_PAUSE"),
     )
 )
-"""Variables that say for other runs what the search says itself."""
+"""The variables that set for other runs what the search sets for each level."""
 
 
 def worker_count(document: Mapping[str, Any]) -> int:
-    """How many processes played."""
     return int(document.get("workers") or 1)
 
 
 @dataclass(frozen=True)
 class PreparedSearch:
-    """How levels are played, and against what. `costs`: what to read before, in lines.
+    """The command and the target of a search. `costs`: lines to read before it starts.
 
     `lacking`: what the scripts can never show (`reports.measurable`).
     """
@@ -196,7 +195,7 @@ class PreparedSearch:
 def prepare_search(
     service_options: ServiceOptions, file: str, plan: SearchPlan, runs: Path, options: Sequence[str], *, yes: bool
 ) -> PreparedSearch:
-    """Prepare a search. Raises UsageError for what cannot be, and where a service would be called that costs money."""
+    """Prepare a search. Raise UsageError if it is impossible, or would call a billed service without `yes`."""
     own = {name.replace("LOCUST_", "--").replace("_", "-").lower() for name in SHAPING}
     for word in options:
         name = word.partition("=")[0]
@@ -226,14 +225,14 @@ def prepare_search(
 
 
 def calls_most(by: LoadUnit, most: int, time_s: float, session_s: float) -> float | None:
-    """How many calls a search may make at most, were all of its time spent at its largest level; None: not known."""
+    """Return the number of calls of a search that spends all of its time at its largest level; None if unknown."""
     if by == "arrival_rate":
         return most * time_s / 60
     return most * time_s / session_s if session_s else None
 
 
 def cost_lines(forecast: dict[str, Any], plan: SearchPlan) -> list[str]:
-    """What a call may cost, and the whole search."""
+    """Return the estimated cost of a call, and of the whole search."""
     lines = [str(forecast["cost"])]
     calls = calls_most(plan.by, plan.max, plan.time_s, forecast["session_s"])
     if forecast["session_usd"] is not None and calls is not None:
@@ -248,7 +247,7 @@ def cost_lines(forecast: dict[str, Any], plan: SearchPlan) -> list[str]:
 
 
 def _forecast(file: str, words: Sequence[str]) -> dict[str, Any]:
-    """What a session takes, by the plan of a run. Raises UsageError where the run could not be."""
+    """Return the plan of a run, with the cost and length of a session. Raise UsageError if the run is impossible."""
     if not Path(file).is_file():
         raise UsageError(f"{file}: no such file")
     command = python_command("bench.load.runners.dry_run", "-f", locust_files(Path(file))[0], "--headless", *words)

@@ -1,6 +1,6 @@
-"""Shows a search: line by line in a terminal of 100 columns, and as a page in the report's style.
+"""A search on screens: line by line in a terminal of 100 columns, and as a page in the report's style.
 
-The page has the answer, waits and failures over the load, and every level.
+The page has the answer, latency and failures over the load, and every level.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, row
 
 COLUMNS = 100
 RESULTS = {"load_generator": "overloaded"}
-"""What a result of a level is called on screens, if not by its name; overloaded: the load generator was."""
+"""The displayed name of a level's result, if it differs; overloaded: the load generator was the limit."""
 HEADS = (("level", 11), ("result", 15), ("calls", 7), ("turns", 8), ("p50", 7), ("p95", 7), ("failed", 8))
 SHARE, TOOK = 27, 8
 
 
 def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[str]:
-    """What a search is about to do, and what it may take."""
+    """Return what a search is about to do, and what it may cost."""
     budget = "" if plan.budget_usd is None else f" and {usd(plan.budget_usd)}"
     slos = " and ".join(plan.slos)
     passes = "pass" if len(plan.slos) > 1 else "passes"
@@ -69,7 +69,7 @@ def level_heads(plan: SearchPlan) -> str:
 
 
 def level_lines(level: LevelEntry) -> list[str]:
-    """A level: its figures, the share of turns that missed the objective worst off, and why it may say nothing."""
+    """Return the lines of a level: its values, the share of its worst objective, and why it may show nothing."""
     waits = [format_number(wait.value) for wait in (level.latency_p50, level.latency_p95)]
     load = f"{'confirm ' if level.confirmation_run else ''}{count(level.load)}"
     result, counts = _result(level).replace(NBSP, " "), (count(level.sessions), count(level.turns))
@@ -84,7 +84,7 @@ def level_lines(level: LevelEntry) -> list[str]:
 
 
 def share_words(share: SloEntry) -> str:
-    """Return a share with its bounds: `3.1 % (1.2 to 6.8 %)`."""
+    """Return a share with its bounds, such as `3.1 % (1.2 to 6.8 %)`."""
     if share.value is None:
         return NONE
     value, low, high = map(_percents, (share.value, share.low, share.high))
@@ -96,12 +96,12 @@ def _percents(share: float) -> str:
 
 
 def as_percent(interval: Interval) -> str:
-    """A share without its interval: 0.78 %."""
+    """Return a share without its interval, such as `0.78 %`."""
     return NONE if interval.value is None else percent(interval.value, 1).replace(NBSP, " ")
 
 
 def closing_lines(capacity: CapacityDocument) -> list[str]:
-    """The notes, and the answer in the last lines."""
+    """Return the notes, and the answer in the last lines."""
     notes = [line for note in capacity.notes for line in _wrapped(note, "  ", first="· ")]
     return [*notes, *_wrapped(as_sentence(capacity.sentence), "")]
 
@@ -122,7 +122,7 @@ WAITS = (
 
 
 def capacity_page(capacity: CapacityDocument) -> Page:
-    """The answer, how it was found, both pictures, and the tables."""
+    """Return the page: the answer, how it was found, both pictures, and the tables."""
     plan = capacity.plan
     answer, *rest = capacity.sentence.split("; ")
     levels = sorted(capacity.levels, key=lambda level: (level.load, level.confirmation_run))
@@ -267,9 +267,9 @@ def _bracket_band(plot: Plot, x: PixelScale, capacity: CapacityDocument) -> None
 def _curve(
     plot: Plot, x: PixelScale, y: PixelScale, colour: int, points: Sequence[tuple[LevelEntry, Interval]], write: Write
 ) -> None:
-    """Draw a line through the levels, with a mark and an interval at each; the confirmation run is to the right.
+    """Draw a line through the levels, with a marker and an interval at each; the confirmation run is slightly right.
 
-    If a level was played twice, the line goes through the later one, which took longer.
+    If a level ran twice, the line goes through the later run, which was longer.
     """
     marks = []
     later = {level.load: level for level, at in points if not level.confirmation_run and at.value is not None}

@@ -1,14 +1,14 @@
-"""What a capacity search is and came to, as in capacity.json, and what each of its levels may spend; pure.
+"""A capacity search: its plan and result, as in capacity.json, and the budget of each level. Pure.
 
-`rtbench.load_search` chooses the levels. A level may take an equal share of what is left, by the number of levels that
-may still come; the confirmation run counts as two. What a level leaves over goes to those that follow. What a level may
-spend depends on earlier ones alone, so the errors of all together stay below ERROR, whatever the way of the search
-(Bonferroni's inequality, level by level given those before it).
+`rtbench.load_search` chooses the levels. A level may use an equal share of what is left, by the number of levels that
+may still come; the confirmation run counts as two. Later levels get what a level does not use. The budget of a level
+depends only on earlier ones, so the errors of all levels together stay below ERROR on any path of the search
+(Bonferroni's inequality, level by level given the earlier ones).
 
-Within a level there are interim analyses at fixed parts t of its time. By an analysis a·t² of the level's error a is
-spent, so it has the error a·(t² − t_before²): the spending function of `reports.statistics.group_sequential` (Lan,
-DeMets, "Discrete sequential boundaries for clinical trials", 1983), and again Bonferroni's inequality over analyses
-instead of its integration, which assumes normal figures; a few failures are not.
+A level has interim analyses at fixed parts t of its time. Up to an analysis, a·t² of the level's error a is spent, so
+the analysis has the error a·(t² − t_before²): the spending function of `reports.statistics.group_sequential` (Lan,
+DeMets, "Discrete sequential boundaries for clinical trials", 1983). Over analyses, too, Bonferroni's inequality
+replaces its integration, which assumes normal values; counts of few failures are not normal.
 """
 
 from __future__ import annotations
@@ -33,17 +33,20 @@ from rtbench.load_search import (
 
 SCHEMA_VERSION = 2
 Answer = Literal[Verdict, "load_generator", "crashed"]
-"""The result of a level. The last two show nothing of the service: the load generator or the run was the limit."""
+"""The result of a level. The last two show nothing about the service: the load generator or the run was the limit."""
 LoadUnit = Literal["concurrency", "arrival_rate"]
-"""What levels are counted in: calls at a time, or calls that arrive in a minute."""
+"""The unit of levels: concurrent calls, or arriving calls per minute."""
 BreakingPointKind = Literal["latency", "failures", "quota"]
 Ended = Literal["precision_reached", "max_reached", "time", "budget", "load_generator", "crashed", "interrupted"]
-"""What ended a search: both gaps are narrow; the largest level holds; there was no time or money left; our own
-generator could do no more, or its runs crashed; somebody ended it."""
+"""The reason why a search ended.
+
+`precision_reached`: both gaps are narrow; `max_reached`: the largest level was tried; `time`, `budget`: none was left;
+`load_generator`: it could do no more; `crashed`: its runs crashed; `interrupted`: the user ended it.
+"""
 
 
 class Interval(msgspec.Struct, frozen=True):
-    """A figure with its 95 % interval; null for what is not known, and for an open end."""
+    """A value with its 95 % interval; null if unknown, and for an unbounded end."""
 
     value: float | None
     low: float | None
@@ -51,10 +54,10 @@ class Interval(msgspec.Struct, frozen=True):
 
 
 class SloEntry(msgspec.Struct, frozen=True):
-    """The share of turns that missed an objective. `low`, `high`: bounds, each at the error of the level's last look.
+    """The share of turns that missed an objective. `low`, `high`: bounds, each at the error of its last analysis.
 
-    `slow`, `failed`, `throttled`: the turns that missed it, by their cause; those that were throttled also failed.
-    `deff`: the design effect of its sessions, and of batches of them.
+    `slow`, `failed`, `throttled`: the turns that missed it, by cause; throttled turns are also failed ones. `deff`: the
+    design effect of its sessions and of batches of them.
     """
 
     slo: str
@@ -71,11 +74,12 @@ class SloEntry(msgspec.Struct, frozen=True):
 
 
 class LevelEntry(msgspec.Struct, frozen=True):
-    """A level and its result. `load`: concurrent calls, or calls a minute. `run`: its run folder, "" without one.
+    """A level and its result. `load`: concurrent calls, or calls per minute. `run`: its run folder, "" without one.
 
-    `duration_s`: from the start of its run to the end of its closing. `in_progress`: concurrent calls on average.
-    `latency_p50`, `latency_p95`: of the metric of the search, in ms. `rate_limits_remaining`: the least share that was
-    left of each limit, by the service's name of it. `usd`: what its tokens cost; null if no price is known.
+    `duration_s`: from the start of its run until the run was finalized. `in_progress`: the median of concurrent calls
+    over seconds. `latency_p50`, `latency_p95`: of the search's metric, in ms. `rate_limits_remaining`: the lowest
+    remaining share of each limit, by the service's name for it. `usd`: the cost of its tokens; null if a price is
+    unknown.
     """
 
     load: int
@@ -100,7 +104,7 @@ class LevelEntry(msgspec.Struct, frozen=True):
 
 
 class BreakingPoint(msgspec.Struct, frozen=True):
-    """Why the lowest level that fails failed. `slo`: the objective that was missed most."""
+    """The reason why the lowest failing level failed. `slo`: the objective that was missed most."""
 
     kind: BreakingPointKind
     slo: str
@@ -108,17 +112,17 @@ class BreakingPoint(msgspec.Struct, frozen=True):
 
 
 class RoughEstimate(msgspec.Struct, frozen=True):
-    """An estimate of the breaking point by the shares of the levels alone; null for an end not reached."""
+    """An estimate of the breaking point from the shares of the levels alone; null for an end not reached."""
 
     highest_pass: int | None
     lowest_fail: int | None
 
 
 class SearchPlan(msgspec.Struct, frozen=True):
-    """What was asked for. `metric`: whose p50 and p95 are reported, "" for each run's main metric.
+    """The request of a search. `metric`: p50 and p95 of it are reported; "" for each run's main metric.
 
-    `max_levels`: how many levels at most, without the confirmation run and those that are played on; `time_s`: how long
-    all take together at most.
+    `max_levels`: the maximum number of levels, without the confirmation run and repeated levels; `time_s`: the maximum
+    time of all levels together.
     """
 
     by: LoadUnit
@@ -135,12 +139,11 @@ class SearchPlan(msgspec.Struct, frozen=True):
 
 
 class CapacityDocument(msgspec.Struct, frozen=True):
-    """A search that is over. `highest_pass`, `lowest_fail`: null for none.
+    """The result of a search. `highest_pass`, `lowest_fail`: null for none.
 
-    `rough_estimate`: null if both ends were shown, or no level has a share. `confirmed`: whether the confirmation run
-    passed, null if there was none. `stable`: whether no level contradicts another by more than chance; if one does, no
-    end is shown. `exit_status`: 0 shown, 1 the breaking point is lower, 3 inconclusive, 4 the load generator was the
-    limit.
+    `rough_estimate`: null if both ends were shown, or no level has a share. `confirmed`: true if the confirmation run
+    passed, null if there was none. `stable`: false if levels contradict each other by more than chance; then no end is
+    shown. `exit_status`: 0 shown, 1 the breaking point is lower, 3 inconclusive, 4 the load generator was the limit.
     """
 
     schema: int
@@ -163,32 +166,32 @@ class CapacityDocument(msgspec.Struct, frozen=True):
 
 
 def json_of(capacity: CapacityDocument) -> str:
-    """capacity.json."""
+    """Return the content of capacity.json."""
     return msgspec.json.format(msgspec.json.encode(capacity), indent=2).decode() + "\n"
 
 
 AROUND_S = 15.0
-"""What a level takes beside its load: starting, ending the last turns, closing and reading its run."""
+"""The time of a level in addition to its load: to start, end the last turns, finalize, and read its run."""
 RAMP_SHARE, RAMP_LEAST_S = 0.1, 5.0
-"""Users start in this part of a level's time; sessions that begin in it, each user's first one, are left out."""
+"""The part of a level's time in which users start. Sessions that start in it (each user's first) do not count."""
 AFTER_RAMP_S = 1.0
-"""How much later the warm-up ends: Locust starts users once a second."""
+"""The delay of the end of the warm-up: Locust starts users once per second."""
 LEAST_LOAD_S = 2 * (RAMP_LEAST_S + AFTER_RAMP_S)
-"""The least time under load that a level is worth playing for: half of it is measured."""
+"""The minimum time under load of a level: half of it is measured."""
 LEAST_S = LEAST_LOAD_S + AROUND_S
-"""What a level takes at least."""
+"""The minimum time of a level."""
 ERROR = 0.05
-"""The chance that any result of a search is wrong."""
+"""The maximum probability that any result of a search is wrong."""
 LOOKS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
-"""The interim analyses of a level, in parts of its time."""
+"""The interim analyses of a level, as parts of its time; the last is the final analysis."""
 FUTILE_FROM = 1 / 4
-"""Part of a level's measured time from which on it is ended if no verdict is to be expected of it."""
+"""The part of a level's measured time from which on it ends if no verdict is to be expected."""
 CONFIRMATION_SHARES = 2
-"""How many levels the confirmation run counts as."""
+"""The number of levels that the confirmation run counts as."""
 
 
 class LevelBudget(NamedTuple):
-    """The most that a level may spend: seconds until its run is closed, the chance of an error, and money."""
+    """The maximum that a level may use: seconds until its run is finalized, probability of an error, and money."""
 
     time_s: float
     error: float
@@ -205,20 +208,19 @@ def grid_of(plan: SearchPlan) -> LoadGrid:
 
 
 def least_time_s(grid: LoadGrid) -> float:
-    """Return how long a search must be allowed to take to come to its end.
+    """Return the time that a search needs to reach its end.
 
-    One that has less is a quick look: it plays levels of LEAST_S until its time is over.
+    A search with less time is a quick search: it runs levels of LEAST_S until its time is over.
     """
     return (levels_left(grid, []) + CONFIRMATION_SHARES) * LEAST_S
 
 
 def least_ramp_s(load_s: float) -> float:
-    """Return how long users take to start."""
+    """Return the minimum time in which the users start."""
     return max(RAMP_LEAST_S, RAMP_SHARE * load_s)
 
 
 def results_of(levels: Sequence[LevelEntry]) -> list[LevelResult]:
-    """Return the result of each level."""
     return [
         LevelResult(level.load, verdict_of(level), level.confirmation_run, _seems_to_pass(level.slo_violations))
         for level in levels
@@ -226,7 +228,7 @@ def results_of(levels: Sequence[LevelEntry]) -> list[LevelResult]:
 
 
 def verdict_of(level: LevelEntry) -> Verdict | None:
-    """Return what a level says of the service; None for nothing."""
+    """Return the verdict of a level on the service; None if it has none."""
     return next((verdict for verdict in VERDICTS if verdict == level.result), None)
 
 
@@ -235,7 +237,7 @@ def _seems_to_pass(shares: Sequence[SloEntry]) -> bool:
 
 
 def level_budget(plan: SearchPlan, levels: Sequence[LevelEntry], step: NextLevel) -> LevelBudget:
-    """Return the budget of the next level, by what those before it have spent."""
+    """Return the budget of the next level, after what earlier levels have used."""
     left_s = plan.time_s - sum(level.duration_s for level in levels)
     error = plan.error - sum(level.error for level in levels)
     usd = None if plan.budget_usd is None else plan.budget_usd - sum(level.usd or 0.0 for level in levels)
@@ -250,16 +252,16 @@ def level_budget(plan: SearchPlan, levels: Sequence[LevelEntry], step: NextLevel
 
 
 def _confirmation_s(levels: Sequence[LevelEntry], load: int) -> float:
-    """Return what the confirmation run of a load takes; 0 if it did not pass."""
+    """Return the time that the confirmation run of a load takes; 0 if the load did not pass."""
     passed = [level.duration_s for level in levels if level.load == load and level.result == "pass"]
     return max(CONFIRMATION_SHARES * max(passed), LEAST_S) if passed else 0.0
 
 
 def level_within(plan: SearchPlan, levels: Sequence[LevelEntry]) -> tuple[NextLevel, LevelBudget] | None:
-    """Return what to play next and what it may spend, be there enough or not; None if nothing is to be learned.
+    """Return the next level and its budget, even if the budget is too small; None if no level can add information.
 
-    If the time left is only enough for the confirmation run, nothing is played on before it. A quick look has no time
-    to play several levels again for longer: the first of them has all that is left.
+    If the time left is only enough for the confirmation run, no level is repeated before it. A quick search has no time
+    to repeat several levels for longer, so the first of them gets all the time left.
     """
     known, grid = results_of(levels), grid_of(plan)
     step = next_level(grid, known)
@@ -278,7 +280,7 @@ def stop_reason(plan: SearchPlan, levels: Sequence[LevelEntry]) -> Ended | None:
 
 
 def budget_exhausted(given: LevelBudget) -> Ended | None:
-    """Return why a level is not played: there is no time or no money left; None if it is."""
+    """Return why a level does not run: no time or no money is left; None if it runs."""
     if given.budget_usd is not None and given.budget_usd <= 0:
         return "budget"
     return "time" if given.load_s < LEAST_LOAD_S else None
@@ -287,7 +289,7 @@ def budget_exhausted(given: LevelBudget) -> Ended | None:
 def run_levels(
     plan: SearchPlan, levels: list[LevelEntry], played: Callable[[int, NextLevel, LevelBudget], LevelEntry]
 ) -> Iterator[LevelEntry]:
-    """Play levels, each by `played` with its number, into `levels`."""
+    """Run levels with `played` (a function of number, level, and budget), append them to `levels`, and yield each."""
     while (found := level_within(plan, levels)) is not None:
         step, given = found
         if budget_exhausted(given):
@@ -298,10 +300,13 @@ def run_levels(
 
 
 def share(left: float, levels_left: int) -> float:
-    """Return what a level may spend of what is left. `levels_left`: with this one, without the confirmation run."""
+    """Return the part of `left` that a level may use.
+
+    `levels_left`: the number of levels with this one, without the confirmation run.
+    """
     return left / (levels_left + CONFIRMATION_SHARES)
 
 
 def alpha_per_analysis(error: float) -> tuple[float, ...]:
-    """Return the error of each interim analysis of a level, which together may be wrong with a chance of `error`."""
+    """Return the error of each analysis of a level. Together they are wrong with a probability of at most `error`."""
     return tuple(error * (t**2 - before**2) for before, t in pairwise((0.0, *LOOKS)))

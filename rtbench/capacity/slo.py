@@ -1,26 +1,26 @@
-"""Reads service level objectives, and judges a level by the turns that miss them: holds, breaks, or undecided. Pure.
+"""Service level objectives (SLOs): parses them, and judges a level by the turns that miss them. Pure.
 
-`ttfa p(95)<800` is the statement that at most 5 % of turns take 800 ms or longer, or fail. So every objective is
-a share of turns (of sessions, for metrics of sessions) that must not be exceeded, and shares have intervals by
-session.
+`ttfa p(95)<800` means that at most 5 % of turns take 800 ms or longer, or fail. So every objective is a share of turns
+(of sessions, for metrics of sessions) that must not be exceeded, and shares have intervals by session.
 
-Sessions are what is counted, for turns of one call resemble each other. A level holds where the upper bounds of all
-shares lie below what is allowed, each at the error of the look: were one of them truly above, that one alone would have
-to err. It breaks where any lower bound lies above; there each of m objectives has a chance to err, so each gets an m-th
-of the error. At a load that truly holds only the second can be wrong, at one that truly breaks only the first.
+The unit is the session, because turns of one call resemble each other. A level passes if the upper bounds of all shares
+are below what is allowed, each at the error of the analysis: if one share were truly above, that one bound would have
+to be wrong. It fails if any lower bound is above; here each of m objectives can be wrong, so each gets an m-th of the
+error. At a load that truly passes, only the second statement can be wrong; at one that truly fails, only the first.
 
-A level of which no answer is to be expected ends early as undecided, so that its time goes to others: where, with as
-many sessions as its whole time will bring, even a share one standard error better than the one seen would not be shown
-to hold, and one so much worse not to break. That changes the error of no answer.
+A level ends early as inconclusive if no answer is to be expected of it, so that other levels get its time. That is the
+case if, with as many sessions as its whole time will bring, a share one standard error better than the observed one
+would still not show a pass, and a share one standard error worse would not show a failure. This does not change the
+error of any answer.
 
-The upper bound is the largest of three, the lower one the smallest:
+The upper bound is the largest of these, and the lower bound the smallest:
 
-- x ± t·SE between sessions, and the bound for a session more that nobody saw (`reports.statistics.rates`), for the
-  lower one of all other turns. Fewer than SESSIONS sessions decide nothing: so few may be alike by chance.
-- x ± t·SE between batches of sessions that began one after another. Callers who wait in one queue wait together, so
-  near to saturation sessions are not independent; batches that are long beside the queue's memory nearly are. After:
-  Law, Simulation Modeling and Analysis, ch. 9 (batch means). Five to ten batches, each of ROUNDS calls of every caller
-  where that can be.
+- x ± t·SE between sessions, and the bound for one more, unobserved session (`reports.statistics.rates`), for the lower
+bound one in which no turn missed. Fewer than SESSIONS sessions decide nothing: they may be alike by chance.
+- x ± t·SE between batches of consecutive sessions. Callers in one queue wait together, so sessions are not independent
+near saturation; batches that are long compared with the queue's memory nearly are (Law, Simulation Modeling and
+Analysis, ch. 9, batch means). There are five to ten batches, each of ROUNDS calls of every caller if there are enough
+sessions.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ from reports.thresholds import SIGNS, Threshold, parse, quoted
 from rtbench.capacity.search import Answer
 
 _PARTS = re.compile(r"\s*(\w+(?!\w)(?:\{[^{}]*\})?)\s*:?\s*(.+)", re.ASCII | re.DOTALL)
-"""A metric and what is asked of it, with or without the colon of a file of thresholds."""
+"""A metric and its condition, with or without the colon of a thresholds file."""
 EXAMPLES = '"ttfa p(95)<800" or "failure_rate<1%"'
 
 
 @dataclass(frozen=True)
 class Slo:
-    """An objective, as it was written. `allowed`: the share of turns that may miss it, above 0 and below 1."""
+    """An objective as it was written. `allowed`: the share of turns that may miss it, above 0 and below 1."""
 
     written: str
     threshold: Threshold
@@ -56,7 +56,7 @@ class Slo:
 
 
 def slo_of(text: str) -> Slo:
-    """Read one objective. Raises UsageError for what cannot be asked of one run of one target."""
+    """Parse one objective. Raise UsageError if it cannot be checked in one run of one target."""
     match = _PARTS.fullmatch(text)
     if match is None:
         raise UsageError(f"--slo {quoted(text)} is no objective: write {EXAMPLES}")
@@ -88,10 +88,10 @@ def _allowed(threshold: Threshold, text: str) -> float:
 
 
 class ViolationShare(NamedTuple):
-    """A share of turns with its bounds, each one-sided at its own error; 0 and 1 if fewer than two sessions are known.
+    """A share of turns with its bounds, each one-sided at its own error; 0 and 1 with fewer than two sessions.
 
-    Fewer than SESSIONS have bounds as well, and decide nothing. `deff`: how many times the variance of independent
-    turns its own is, between sessions or between batches.
+    Fewer than SESSIONS sessions also have bounds, but decide nothing. `deff`: the variance of the share, between
+    sessions or between batches, divided by the variance of independent turns.
     """
 
     value: float
@@ -104,12 +104,14 @@ class ViolationShare(NamedTuple):
 
 LEAST_BATCHES, MOST_BATCHES = 5, 10
 ROUNDS = 5
-"""Calls of every caller that a batch is to hold."""
+"""The number of calls of every caller in a batch."""
 
 
 def violation_share(missed: PerCluster, error: float, objectives: int, callers: float) -> ViolationShare:
-    """The share of turns that miss an objective. `missed`: such turns, and all turns, of each session, in the order of
-    their start. `callers`: so many call at a time; infinite where that is not known.
+    """Return the share of turns that miss an objective.
+
+    `missed`: by session in the order of their start, the turns that miss it, and all turns. `callers`: the number of
+    concurrent callers; infinite if unknown.
     """
     ratios = _ratios(missed, callers)
     low, high = _low(ratios, error / objectives), _high(ratios, error)
@@ -122,13 +124,13 @@ def _deff(ratio: RatioEstimate) -> float:
 
 
 def _ratios(missed: PerCluster, callers: float) -> list[RatioEstimate]:
-    """The share of missed turns by sessions and, where there are enough of them, by batches."""
+    """Return the share of missed turns by sessions and, if there are enough sessions, by batches."""
     between = ratio_of(missed)
     return [between] if between.clusters < SESSIONS else [between, ratio_of(_batched(missed, callers))]
 
 
 def _batched(missed: PerCluster, callers: float) -> PerCluster:
-    """The same by batches."""
+    """Return the counts by batches of consecutive sessions."""
     sessions = missed[0].size
     count = min(MOST_BATCHES, max(LEAST_BATCHES, int(sessions / callers / ROUNDS)))
     batch = np.arange(sessions) * count // sessions
@@ -137,9 +139,9 @@ def _batched(missed: PerCluster, callers: float) -> PerCluster:
 
 
 def _low(ratios: Sequence[RatioEstimate], error: float, over: float = 0.0) -> float:
-    """Return the lower bound of the share by sessions.
+    """Return the lower bound of the share.
 
-    `over`: it need not be exact where it is not above that, for what is left out then takes by far the longest.
+    `over`: the bound need not be exact if it is not above this: the exact computation takes by far the longest.
     """
     if ratios[0].effective_sessions <= 1:
         return 0.0
@@ -148,7 +150,7 @@ def _low(ratios: Sequence[RatioEstimate], error: float, over: float = 0.0) -> fl
 
 
 def _high(ratios: Sequence[RatioEstimate], error: float, under: float = 1.0) -> float:
-    """Return the upper bound, exact below `under`."""
+    """Return the upper bound of the share, exact if it is below `under`."""
     if ratios[0].effective_sessions <= 1:
         return 1.0
     high = max(ratio.value + _reach(ratio, error) for ratio in ratios)
@@ -158,11 +160,11 @@ def _high(ratios: Sequence[RatioEstimate], error: float, under: float = 1.0) -> 
 def analysis_result(
     complete: Sequence[PerCluster], known: Sequence[PerCluster], allowed: Sequence[float], error: float, callers: float
 ) -> Answer:
-    """The answer of one look. `allowed`: of each objective.
+    """Return the answer of one analysis. `allowed`: the allowed share of each objective.
 
-    `complete`: the turns of sessions that began before the oldest one still open; `known`: every turn that has ended.
-    Slow turns end late, so those that have ended look faster than all are: they can show that a level breaks, and not
-    that it holds.
+    `complete`: the turns of sessions that started before the oldest one still open; `known`: every turn that has ended.
+    Slow turns end late, so turns that have ended seem faster than all turns are. They can show that a level fails, but
+    not that it passes.
     """
     if _any_above([_ratios(missed, callers) for missed in known], allowed, error):
         return "fail"
@@ -179,12 +181,12 @@ def _all_below(shares: Sequence[Sequence[RatioEstimate]], allowed: Sequence[floa
 
 
 def _decides(ratios: Sequence[RatioEstimate]) -> bool:
-    """Whether a share is of enough sessions for an answer: fewer may be alike by chance."""
+    """Return whether a share has enough sessions for an answer: fewer may be alike by chance."""
     return round(ratios[0].effective_sessions) >= SESSIONS
 
 
 def too_few(missed: PerCluster) -> str:
-    """Return why a level has too few calls for any answer; "" where it has enough."""
+    """Return why a level has too few calls for an answer; "" if it has enough."""
     found = ratio_of(missed)
     if _decides([found]):
         return ""
@@ -198,8 +200,7 @@ def too_few(missed: PerCluster) -> str:
 
 
 GIVEN_UP, GIVEN_UP_LAST = 1.0, 3.0
-"""How many standard errors a share may turn out better or worse where others wait for a level's time, and where none
-does."""
+"""The standard errors by which a share may end better or worse: if other levels wait for the time, and if none does."""
 
 
 def is_futile(
@@ -211,10 +212,11 @@ def is_futile(
     callers: float,
     doubt: float = GIVEN_UP,
 ) -> bool:
-    """Whether no answer is to be expected of a level. `part`: of its measured time that is over; `error`: of its last
-    look. Before every caller has ended a session, or SESSIONS are complete, nobody knows how many there will be.
+    """Return whether no answer is to be expected of a level.
 
-    `doubt`: how many standard errors better or worse than it seems a share may turn out.
+    `part`: the part of its measured time that is over; `error`: that of its final analysis; `doubt`: the standard
+    errors by which a share may end better or worse than it seems. Before every caller has ended a session, or SESSIONS
+    sessions are complete, the number of sessions at the end is unknown, and the result is False.
     """
     if complete[0][0].size < min(callers, SESSIONS):
         return False
@@ -226,12 +228,12 @@ def is_futile(
 
 
 def _at_end(ratio: RatioEstimate, part: float, side: float) -> RatioEstimate:
-    """What a share may be at the end of a level, were it so many standard errors worse than it seems."""
+    """Return the estimate at the end of a level if the share is `side` standard errors worse than it seems."""
     variance = ratio.variance if math.isfinite(ratio.variance) else 0.0
     value = min(1.0, max(0.0, ratio.value + side * math.sqrt(variance)))
     return RatioEstimate(value, variance * part, ratio.turns / part, round(ratio.clusters / part))
 
 
 def _reach(ratio: RatioEstimate, error: float) -> float:
-    """t · SE."""
+    """Return t · SE."""
     return float(stdtrit(ratio.effective_sessions - 1, 1 - error)) * math.sqrt(ratio.variance)

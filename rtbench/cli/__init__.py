@@ -1,4 +1,4 @@
-"""The commands, one short file for each."""
+"""The commands of `rtbench`, grouped into files by theme."""
 
 import sys
 
@@ -12,7 +12,7 @@ refuse_windows()
 
 
 def main() -> None:
-    """Run a command. Ctrl-C ends it without a traceback also while it is being imported."""
+    """Run a command. Exit without a traceback on Ctrl-C, also during the import."""
     try:
         from rtbench.cli import app
 

@@ -1,4 +1,4 @@
-"""The command line: the commands, gathered from files by theme. A command imports its work when it is called."""
+"""The command line: all commands, grouped by theme. A command imports the code that it needs when it runs."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 COMMAND_LINE_ERROR: Any = typer.BadParameter.__base__
-"""Click's error for a command line that cannot be read, which Typer holds without a name of its own."""
+"""Click's error for an invalid command line; Typer does not export it under a name."""
 
 
 def paragraphs(text: str | None) -> list[str]:
-    """The paragraphs of a docstring, each on one line."""
+    """Return the paragraphs of a docstring, each on one line."""
     return [" ".join(paragraph.split()) for paragraph in inspect.cleandoc(text or "").split("\n\n")]
 
 
 def group_of(command: Any) -> str:
-    """The heading of a command."""
+    """Return the heading of a command."""
     return str(command.rich_help_panel)
 
 
 class Commands(TyperGroup):
-    """The commands, with their groups in completion."""
+    """The commands; shell completion shows the group of each."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Their names in the order in which they are used."""
+        """Return the names of the commands in the order in which they are used."""
         return [name for members in GROUPS.values() for name in members]
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
-        """As Click does, with the group of each command before its help."""
+        """Return Click's completions, with the group of each command before its help."""
         completed = super().shell_complete(ctx, incomplete)
         for item in completed:
             if command := self.commands.get(item.value):
@@ -98,7 +98,7 @@ GROUPS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
     "Check the setup": {"validate": validate, "doctor": doctor, "probe": probe, "calibrate": calibrate},
     "Simulate a service": {"simulate": simulate},
 }
-"""The commands in the order in which they are used, under the headings that help, manual, completion and docs have."""
+"""The commands in the order of use, under the headings of the help, manual, completion, and documentation."""
 for group, members in GROUPS.items():
     for name, member in members.items():
         if isinstance(member, typer.Typer):
@@ -110,18 +110,18 @@ for group, members in GROUPS.items():
 
 @cache
 def commands() -> Any:
-    """The commands as Click runs them, made of the signatures of them all."""
+    """Return the commands as a Click group, made from the signatures of all of them."""
     return typer.main.get_command(app)
 
 
 class BrokenPipeSafeStream(io.FileIO):
-    """Standard output or stderr, whose reader may leave: what is written then goes nowhere.
+    """Standard output or stderr that discards what is written after its reader closed the pipe.
 
-    `rtbench check RUN | head -1` closes the pipe after a line; the exit status is still the verdict's.
+    `rtbench check RUN | head -1` closes the pipe after one line; the exit status is still that of the verdict.
     """
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """As FileIO, without BrokenPipeError."""
+        """Write as FileIO does, without BrokenPipeError."""
         try:
             return super().write(data)
         except BrokenPipeError:
@@ -129,7 +129,7 @@ class BrokenPipeSafeStream(io.FileIO):
 
 
 def forgiving(stream: TextIO | None) -> TextIO:
-    """The same stream, whose reader may leave, or was never there (`>&-`); one that is no file is left as it is."""
+    """Return the stream made safe against a closed reader or a missing one (`>&-`); return other streams unchanged."""
     if stream is None:
         return open(os.devnull, "w", encoding="utf-8")
     if not isinstance(stream, io.TextIOWrapper) or stream not in (sys.__stdout__, sys.__stderr__):
@@ -145,7 +145,7 @@ def forgiving(stream: TextIO | None) -> TextIO:
 
 
 def main() -> None:
-    """Run a command. What the user can mend becomes one line on stderr and exit status 2."""
+    """Run a command. Print an error that the user can fix as one line on stderr, and exit with status 2."""
     sys.stdout, sys.stderr = forgiving(sys.stdout), forgiving(sys.stderr)
     try:
         sys.exit(commands()(standalone_mode=False))
@@ -155,7 +155,7 @@ def main() -> None:
         sys.exit(USAGE_STATUS)
     except COMMAND_LINE_ERROR as error:
         said = one_line(" ".join(error.format_message().replace("Value error, ", "").split()))
-        if error.ctx is None or not said:  # no command was named: the message is the help
+        if error.ctx is None or not said:  # no command was given: the message is the help
             error.show()
         else:
             print(f"rtbench: {said.rstrip('.')}; see {error.ctx.command_path} --help", file=sys.stderr)

@@ -1,6 +1,7 @@
-"""Decides a run that is being closed, for the process that leads it: `python -m rtbench.cli.decision FOLDER`.
+"""The decision on a run that ends, for the process that leads the run: `python -m rtbench.cli.decision FOLDER`.
 
-Closes the folder, writes decision.json, and prints the decision in a sentence. Users have `rtbench check` for it.
+It finalizes the folder, writes decision.json, and prints the decision in one sentence. Users run `rtbench check`
+instead.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`rtbench docs`: the documentation in the terminal, of the version that is installed."""
+"""`rtbench docs`: the documentation of the installed version in the terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rtbench.cli.report import wants_colour
 
 NAME_WIDTH = 18
 LESS_OPTIONS = "-RFX"
-"""Options of the pager `less`: show colours, end after a text that fits, and leave it on the screen."""
+"""The options of the pager `less`: show colours, exit if the text fits, and leave the text on the screen."""
 COMMENT = re.compile(r"^<!--.*?-->\n", re.MULTILINE | re.DOTALL)
 STYLE = """
 :root { color-scheme: light dark }
@@ -88,7 +88,7 @@ def _show(text: str, *, markdown: bool) -> None:
 
 
 def _open(file: Path, section: str) -> None:
-    """Open a page as HTML; its links to other pages work, because all pages are written beside it."""
+    """Open a page as HTML. All pages are written to the same folder, so that links between them work."""
     import tempfile
     import webbrowser
 
@@ -104,7 +104,7 @@ def _open(file: Path, section: str) -> None:
 
 
 def html_of(name: str, text: str) -> str:
-    """Return a page as an HTML document that loads nothing, whose links lead to pages beside it."""
+    """Return a page as an HTML document that loads no other file; its links lead to pages in the same folder."""
     from markdown_it import MarkdownIt
 
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")

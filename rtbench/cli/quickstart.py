@@ -1,4 +1,4 @@
-"""Starts the run of `make bench`, in one Locust process: shipped scenarios, simulated unless a service is named."""
+"""The run of `rtbench quickstart`, in one Locust process: shipped scenarios, simulated unless a service is named."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ from rtbench.locust_run import environment_without, locust_run, simulator, witho
 
 RUN_S = 3_600.0
 FAILED_STATUS = 1
-"""As Locust has it where a turn failed."""
+"""Locust's exit status if a turn failed."""
 
 
 @dataclass(frozen=True)
 class DemoLoad:
-    """What is played, and how much of it. `users`, `sessions`: of each target."""
+    """The scenarios of a quick run, and their load. `users`, `sessions`: for each target."""
 
     scenarios: tuple[str, ...]
     users: int
@@ -53,27 +53,29 @@ class DemoLoad:
 
     @property
     def options(self) -> list[str]:
-        """Locust's."""
+        """The options of Locust for this load."""
         files = ",".join(str(EXAMPLES / f"{name}.py") for name in self.scenarios)
         load = {"--users": self.users, "--spawn-rate": self.spawn_rate, "--sessions": self.sessions}
         return ["-f", files, *(word for name, value in load.items() for word in (name, str(value)))]
 
 
 SIMULATED = DemoLoad(("quickstart",), users=100, spawn_rate=10, sessions=100)
-"""On a machine that has two free cores or more. Half of the calls are text calls and half are voice calls. Each has
-four turns, so a p95 takes 45 calls of a kind."""
+"""The load on a machine with at least two free cores.
+
+Half of the calls are text calls and half are voice calls. Each has four turns, so a p95 needs 45 calls of each kind.
+"""
 CALLS_PER_CORE, MIN_USERS, RAMP_S = 50, 30, 10
 WATCHED_S = 0.5
 BILLED = DemoLoad(("voice_turns",), users=3, spawn_rate=1, sessions=6)
-"""As many sessions as a median takes."""
+"""The load on a billed service: as many sessions as a median needs."""
 
 
 def quick_run(
     service_options: ServiceOptions, *, simulate: bool, yes: bool, runs: Path, sessions: int | None = None
 ) -> int:
-    """Run it; returns the exit status, which is that of the run; 0 if somebody does not agree to its cost.
+    """Run the demo; return the exit status of the run, or 0 if the user rejects its cost.
 
-    `service_options`: the targets that a file describes, if any. `sessions`: how many, None for the usual number.
+    `service_options`: the targets from a targets file, if any. `sessions`: None for the default number.
     """
     if not simulate and (service_options.targets or os.environ.get(ENDPOINT)):
         file = (service_options.target_file or TARGET_FILE).resolve()
@@ -90,7 +92,7 @@ def quick_run(
 
 
 def fewer_at_a_time(load: DemoLoad, spare: float) -> str:
-    """Say why fewer calls run at a time than on an idle machine, and what that means for the figures."""
+    """Return why fewer calls run at a time than on an idle machine, and what that means for the values."""
     others = (os.cpu_count() or 1) - core_count()
     reserved = f" ({plural(others, 'more core')} of this machine may not be used)" if others > 0 else ""
     return (
@@ -101,7 +103,7 @@ def fewer_at_a_time(load: DemoLoad, spare: float) -> str:
 
 
 def looked(summary: Summary) -> str:
-    """What a quick run whose figures are inexact says last: that the tool works, and why they are."""
+    """Return the last lines of a quick run with uncertain values: the tool works, and why they are uncertain."""
     turns, failed = summary.outcomes.begun, summary.outcomes.failed
     how = f"{plural(failed, 'turn')} failed, as said above" if failed else "none failed"
     busy = any(busy_reason(asdict(machine)) for machine in summary.machines)
@@ -131,7 +133,7 @@ def _run_billed(load: DemoLoad, service_options: ServiceOptions, runs: Path, *, 
 
 
 def spare_cores() -> float:
-    """How many cores nobody has, of those that this process may use."""
+    """Return the number of free cores, of those that this process may use."""
     begin = cpu_times()
     time.sleep(WATCHED_S)
     end, cores = cpu_times(), min(core_count(), cpu_limit() or math.inf)
@@ -141,14 +143,16 @@ def spare_cores() -> float:
 
 
 def fitting_load(spare: float) -> DemoLoad:
-    """Return the load for so many free cores: fewer calls at a time than SIMULATED, but as many in all."""
+    """Return the load for this number of free cores: fewer calls at a time than SIMULATED, but the same total."""
     users = max(MIN_USERS, min(SIMULATED.users, int(CALLS_PER_CORE * spare)))
     return replace(SIMULATED, users=users, spawn_rate=math.ceil(users / RAMP_S))
 
 
 def _looked(load: DemoLoad, runs: Path, environ: Mapping[str, str], *options: str) -> int:
-    """Play it; returns 0 also where it was played to its end and its figures are inexact: it was a look at the tool, no
-    gate.
+    """Run the load; return the exit status.
+
+    If the run reached its end and only the load generator's checks failed, return 0 (or FAILED_STATUS if a turn
+    failed): a quick run shows the tool and is not a gate.
     """
     before = set(runs.glob("*")) if runs.is_dir() else set()
     status = _locust(load, runs, environ, *options)
@@ -166,14 +170,14 @@ def _looked(load: DemoLoad, runs: Path, environ: Mapping[str, str], *options: st
 
 
 def _much(load: DemoLoad, targets: Sized) -> str:
-    """How many sessions, in words. With several targets a user plays a pair at a time, a session on each of them."""
+    """Return the number of sessions in words. With several targets, a user runs a pair: one session on each target."""
     if len(targets) == 1:
         return f"{load.sessions} sessions, {load.users} at a time"
     return f"{load.sessions} sessions on each of {len(targets)} targets, {load.users} pairs at a time"
 
 
 def _cost(load: DemoLoad, targets: Iterable[Target]) -> str:
-    """What it may cost, in words."""
+    """Return the estimated cost in words."""
     table = load_price_table(None)
     scripts = [load_script(EXAMPLES / "scripts" / f"{name}.yaml") for name in load.scenarios]
     return estimate_words(
@@ -191,7 +195,7 @@ def _agreed() -> bool:
 
 
 def _locust(load: DemoLoad, runs: Path, environ: Mapping[str, str], *options: str) -> int:
-    """What is set for other runs (LOCUST_*, a locust.conf beside) does not reach this one: it does what it has said."""
+    """Run Locust; return its exit status. Ignore settings for other runs (LOCUST_*, a locust.conf in the folder)."""
     words = [*load.options, "--headless", *options, "--runs-dir", str(runs.resolve()), "--loglevel", "WARNING"]
     called = {COMMAND: json.dumps([program("rtbench"), *sys.argv[1:]])}
     with (
@@ -204,7 +208,7 @@ def _locust(load: DemoLoad, runs: Path, environ: Mapping[str, str], *options: st
 
 @contextmanager
 def _handed_on(number: signal.Signals, process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Send a signal that this process gets to another one, which ends in order; Ctrl-C reaches both by itself."""
+    """Forward a signal of this process to another process, which then ends in order. Ctrl-C reaches both anyway."""
     before = signal.signal(number, lambda *_: process.send_signal(number))
     try:
         yield
@@ -213,7 +217,7 @@ def _handed_on(number: signal.Signals, process: subprocess.Popen[bytes]) -> Iter
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:
-    """Wait for the process's own end: Ctrl-C reaches it as well, and it knows what to do."""
+    """Wait until the process ends. Ignore Ctrl-C, because the process receives it too and ends in order."""
     until_ns = monotonic_ns() + int(RUN_S * NS_PER_S)
     while True:
         try:

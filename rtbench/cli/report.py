@@ -1,4 +1,4 @@
-"""`rtbench report`, `rtbench export`: a run for people, its data for other tools; what a terminal can show."""
+"""`rtbench report` and `rtbench export`: a run as a report, and its data for other tools; whether to use colour."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ RunName = Annotated[
     typer.Argument(metavar="[RUN]", help="a run, by its folder or its name; the newest by default", show_default=False),
 ]
 COLOURLESS = ("dumb", "unknown")
-"""Terminals without colours, by TERM."""
+"""The values of TERM of terminals without colours."""
 
 
 def runs_folder() -> Path:
-    """The folder in which runs are kept, as whoever starts them says."""
+    """Return the folder of the runs: LOCUST_RUNS_DIR, or `runs`."""
     return Path(os.environ.get("LOCUST_RUNS_DIR") or FOLDER)
 
 
 def run_named(name: str) -> Path:
-    """The folder of a run by its path, or by its name where runs are kept; the newest one for no name, which is told.
+    """Return the folder of a run, given its path or its name in the runs folder; for "", print and return the newest.
 
-    Raises UsageError where there is none.
+    Raise UsageError if there is none.
     """
     from bench.run.presence import file_status
     from bench.run.run_list import chosen_run
@@ -59,8 +59,9 @@ def report(
 ) -> None:
     """Write a run's report: report.html, report.md and summary.json in its folder, and print a summary.
 
-    A run that was killed is closed first. The last line is the path of report.html; the one before it has the verdict.
-    Of several runs each has its report written, and the terminal shows them in one table; nothing is pooled.
+    A run that was killed is finalized first. The last line is the path of report.html; the line before it has the
+    verdict. For several runs, the report of each is written, and the terminal shows them in one table; their data are
+    not pooled.
     """
     runs = [run_named(name) for name in names or [""]]
     if len(runs) > 1:
@@ -81,13 +82,13 @@ def report(
 
 
 def _side_by_side(runs: list[Path]) -> None:
-    """One run after the other: only the rows of the table are kept of each."""
+    """Report one run after the other; keep only the table rows of each in memory."""
     from bench.run.folder import read_document
     from reports.run_report.several_runs import rows_of, several
     from reports.text.document import write_report
 
     for run in runs:
-        read_document(run)  # what is no run is said before anything is written
+        read_document(run)  # refuse a folder that is no run before anything is written
     rows, pages = [], list[Path]()
     for run in runs:
         summary = summarised(run)
@@ -97,7 +98,7 @@ def _side_by_side(runs: list[Path]) -> None:
 
 
 def summarised(run: Path) -> Summary:
-    """The summary of a run, which is closed first where its writer is gone."""
+    """Return the summary of a run. Finalize it first if the process that wrote it is gone."""
     from reports import runs
     from reports.summary.summary import summarise
 
@@ -106,9 +107,9 @@ def summarised(run: Path) -> Summary:
 
 
 def close_if_left(folder: Path) -> None:
-    """Give a run whose writer is gone the files of a clean end. One that is under way is read as it is.
+    """Finalize a run if the process that wrote it is gone. Leave a run in progress as it is.
 
-    Raises UsageError for what is no run.
+    Raise UsageError if the folder is no run.
     """
     from bench.run import spool
     from bench.run.folder import read_document
@@ -123,14 +124,14 @@ def close_if_left(folder: Path) -> None:
 
 
 def wants_colour() -> bool:
-    """Colour on a terminal, or where FORCE_COLOR says that one is behind; never with NO_COLOR, or where it has none."""
+    """Return whether to use colour: on a terminal or with FORCE_COLOR, unless NO_COLOR or TERM forbids it."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") in COLOURLESS:
         return False
     return sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))
 
 
 class ReportFormat(StrEnum):
-    """What is written."""
+    """The file formats of an export."""
 
     CSV = "csv"
     PARQUET = "parquet"
@@ -153,8 +154,8 @@ def export(
 ) -> None:
     """Write a run's rows with their metrics, or its histograms, as files for other tools.
 
-    Says what it wrote, a line per file. A run that was killed is closed first; of one that is under way, it writes what
-    is there so far.
+    Prints a line for each file that it wrote. A run that was killed is finalized first; of a run in progress, the rows
+    so far are written.
     """
     from bench.metrics import CATALOGUE
     from reports.export import export_log, export_tables

@@ -1,7 +1,7 @@
-"""`rtbench run`: plays scripts and Locust files by Locust, and judges the run by its thresholds.
+"""`rtbench run`: runs scripts and Locust files with Locust, and checks the run against its thresholds.
 
-Locust reads the command line (`bench.load.run_files`), so each option of a run is defined once. The most important ones
-are shown in the help of the command, from the same tables.
+Locust reads the command line (`bench.load.run_files`), so each option of a run is defined once. The help of the command
+shows the most important options from the same tables.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ OF_LOCUST = (
     ("--spawn-rate", "-r", "N", "users that start in a second (default: all, up to 100)"),
     ("--processes", "", "N", "processes that share the users; -1: one for each core"),
 )
-"""The options of Locust that are shown: name, short form, value, and what it is for."""
+"""The options of Locust that the help shows: name, short form, value, and purpose."""
 SHOWN = {
     LOAD: ("sessions", "arrival_rate", "max_concurrent", "stages", "warmup", "until_decided", "yes", "budget"),
     VERDICT: ("thresholds", "baseline", "on_inconclusive", "junit"),
     SERVICE: ("targets", "target_file", "url", "dialect", "api_key_env", "auth"),
     OUTPUT: ("name", "label", "runs_dir", "record_events", "record_transcripts"),
 }
-"""The options of ours that are shown, by their names in the tables of options."""
+"""The options of rtbench that the help shows, by their names in the tables of options."""
 
 
 @cache
 def shown_parameters() -> list[Any]:
-    """The files and the most important options, as typer shows them; it parses none of them."""
+    """Return the files and the most important options as Typer shows them; Typer parses none of them."""
     from bench.load.planning.run_options import OF_CHECK, RUN_OPTIONS
     from bench.target.options import OPTIONS
 
@@ -77,14 +77,14 @@ def _parameter(name: str, kind: Any, default: Any = inspect.Parameter.empty) -> 
 
 
 class ReadByLocust(TyperCommand):
-    """A command whose words are passed on as they are, but for a request for help."""
+    """A command that passes its arguments on unchanged, except a request for help."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """What the help and the completion of shells show."""
+        """Return the parameters that the help and shell completion show."""
         return [*shown_parameters(), *super().get_params(ctx)]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Keep the words; print the help if they ask for it."""
+        """Keep the arguments as they are; print the help if they request it."""
         if not {"-h", "--help"}.isdisjoint(args):
             print(self.get_help(ctx))
             ctx.exit()
@@ -95,9 +95,9 @@ class ReadByLocust(TyperCommand):
 def run(ctx: typer.Context) -> None:
     """Play a script, print the report, and judge the run by its thresholds.
 
-    `rtbench run mine.yaml -u 4 --sessions 40` plays 40 calls, 4 at a time. A run ends by --sessions or --run-time.
+    `rtbench run mine.yaml -u 4 --sessions 40` plays 40 calls, 4 at a time. --sessions or --run-time ends a run.
 
-    These are the most important options; `rtbench options` and `locust --help` list the others, which it takes, too.
+    These are the most important options; `rtbench options` and `locust --help` list the others, which also work here.
 
     Exit status: 0 pass, 1 fail, 3 inconclusive, 4 invalid; without thresholds 1 if a turn failed; 130 interrupted.
     """

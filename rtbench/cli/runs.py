@@ -1,4 +1,4 @@
-"""`rtbench runs`, `rtbench open`, `rtbench merge`, `rtbench upload`: what is done with the folders of runs."""
+"""`rtbench runs`, `rtbench open`, `rtbench merge`, and `rtbench upload`: the commands on run folders."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def merge(
     """Merge runs into one: of load generators that ran alone, or of several regions.
 
     The parts share no session and are not changed; a run that was killed is finalized first. A worker's own folder
-    replaces what its master received of it. The result is a run folder like any other. Exit status 0; 4: the merged run
-    is not valid. The last line is its path.
+    replaces what its master received from it. The result is a run folder like any other. Exit status 0; 4: the merged
+    run is not valid. The last line is its path.
     """
     from bench.run.merging.merge import merge_runs
 
@@ -95,7 +95,7 @@ def merge(
 
 
 def _lines(document: dict[str, Any]) -> list[str]:
-    """A line for each part, the notices, and what all of them come to."""
+    """Return a line for each part, the notices, and the totals of all parts."""
     totals, word = document["totals"], str(document["validity"]["status"]).replace("_", " ").upper()
     return [
         *(
@@ -110,7 +110,7 @@ def _lines(document: dict[str, Any]) -> list[str]:
 
 
 def _size(sessions: int | None, turns: int | None) -> str:
-    """12 sessions, 48 turns."""
+    """Return the size of a run, such as `12 sessions, 48 turns`."""
     return "size not known" if sessions is None or turns is None else f"{sessions:,} sessions, {turns:,} turns"
 
 
@@ -128,8 +128,8 @@ def upload(
 ) -> None:
     """Upload a run that ended or was killed, file by file, into a folder of its name. Existing files are replaced.
 
-    A container without a signature (SAS) in its URL is signed in to by Entra ID. Links are not uploaded. The last line
-    is the address.
+    If the URL of a container has no signature (SAS), Entra ID signs in. Links are not uploaded. The last line is the
+    address.
     """
     from bench.run.upload import Uploader, destination_of
 

@@ -1,4 +1,4 @@
-"""Shows the runs of a folder as a table for a terminal: apart from the commands, which import little."""
+"""The runs of a folder as a table for a terminal. This is not in the commands' module, which imports little."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TARGETS_MOST = 24
 
 
 def runs_text(kept: RunList, width: int = 100, *, colour: bool = False) -> str:
-    """A row for each run, with its labels below it; then what could not be read."""
+    """Return a row for each run, with its labels below it; then the notices on runs that cannot be read."""
     return render_lines(
         (_runs(kept), (Paragraph(f"not shown: {one_line(notice)}", "warn") for notice in kept.notices)), width, colour
     )
@@ -52,7 +52,7 @@ def _row(run: ListedRun) -> Row:
 
 
 def _verdict(run: ListedRun) -> Cell:
-    """Whether its figures may be used; of one that is not closed, what it is doing."""
+    """Return whether the values of a run may be used; for a run in progress, return that instead."""
     simulated = " ◇ SIMULATED" if run.simulated else ""
     if run.under_way:
         return Cell(f"… under way{simulated}")

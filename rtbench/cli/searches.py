@@ -1,4 +1,4 @@
-"""`rtbench calibrate`, `rtbench capacity`: up to which load figures can be trusted here, and objectives hold."""
+"""`rtbench calibrate` and `rtbench capacity`: the loads up to which values are exact here, and SLOs pass."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def calibrate(
         Path | None, typer.Option(metavar="FOLDER", help="Write the page and the data to this folder, too.")
     ] = None,
 ) -> None:
-    """Run the load generator against the simulator at rising load, and say up to which load its values are exact.
+    """Run the load generator against the simulator at rising load, and print up to which load its values are exact.
 
-    Each run's rows are compared with what the simulator really did. The result is saved: later runs cite it, and warn
-    beyond it. Exit status 4: nothing could be concluded, because the simulator or other programs were at the limit;
+    Each run's rows are compared with the ground truth of the simulator. The result is saved: later runs cite it, and
+    warn beyond it. Exit status 4: there is no conclusion, because the simulator or other programs were at the limit;
     130: interrupted.
     """
     from bench.cpu import allowed_cores, cores_of
@@ -73,14 +73,15 @@ def calibrate(
     typer.echo("\n".join(["", *error_lines(steps), "", *conclusions(found)]))
     if not is_concluded(found):
         raise typer.Exit(INVALID_STATUS)
-    problems = [_problem(found, folder) for folder in folders]  # into every folder that takes it; the first one counts
+    # saves to each folder if it can; the first folder decides the exit status
+    problems = [_problem(found, folder) for folder in folders]
     for problem in filter(None, problems):
         typer.echo(problem, err=True)
     raise typer.Exit(USAGE_STATUS if problems[0] else 0)
 
 
 def _check_descriptors(most: int) -> None:
-    """Each session is a file descriptor, and a process has so many. Raises UsageError before minutes are spent."""
+    """Raise UsageError, before minutes are spent, if a process may not open a file descriptor for each session."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < most + SPARE_DESCRIPTORS:
         lower = max(1, hard - SPARE_DESCRIPTORS)
@@ -89,9 +90,9 @@ def _check_descriptors(most: int) -> None:
 
 
 def _writable_folders(out: Path | None) -> list[Path]:
-    """Where the user wants the result, and where runs look for it; tried before minutes are spent.
+    """Return the user's folder and the one that runs read; test both before minutes are spent.
 
-    Raises UsageError where the former, or any, cannot be written.
+    Raise UsageError if the user's folder, or without one the folder that runs read, cannot be written.
     """
     from bench.run.calibration import state_folder, writable
 
@@ -125,7 +126,7 @@ def _opening(plan: CalibrationPlan, cores: CpuAssignment, files: Iterable[Path],
 
 
 def _climb(plan: CalibrationPlan, cores: CpuAssignment, steps: list[LoadStep], *, tls: bool) -> None:
-    """Every step into `steps`, each printed as it comes."""
+    """Run every load step, append it to `steps`, and print it."""
     from rtbench.calibrate.load_steps import run_load_step, run_load_steps
     from rtbench.calibrate.page import step_heads, step_lines
     from rtbench.load_search import SYMBOLS
@@ -138,7 +139,10 @@ def _climb(plan: CalibrationPlan, cores: CpuAssignment, steps: list[LoadStep], *
 
 
 def _problem(found: Calibration, folder: Path) -> str:
-    """Save data and page; why that cannot be, "" where it can, or where there is a fuller one of this machine."""
+    """Save data and page; return why that failed, or "".
+
+    A coarse calibration does not replace a fuller one of the same machine; that is no failure.
+    """
     from bench.run.calibration import load_calibration, save_calibration
     from bench.untrusted.safe_io import replace_text
     from reports.render.html import render_html
@@ -164,11 +168,11 @@ def _problem(found: Calibration, folder: Path) -> str:
 
 MOST_LEVEL = 100_000
 LEAST_PRECISION, MOST_PRECISION = 5, 100
-"""Limits of the answer's precision, in percent."""
+"""The limits of the precision, in percent."""
 
 
 class LevelUnit(StrEnum):
-    """What levels are counted in."""
+    """The unit of a load level."""
 
     CONCURRENCY = "concurrency"
     ARRIVAL_RATE = "arrival-rate"
@@ -222,10 +226,10 @@ def capacity(
         list[str] | None, typer.Argument(metavar="-- [OPTIONS OF LOCUST]", help="Further options of each level's run.")
     ] = None,
 ) -> None:
-    """Find the highest load at which the objectives (--slo) hold, and say what fails beyond it.
+    """Find the highest load at which the objectives (--slo) pass, and what fails above it.
 
-    Exit status: 0 shown to hold, 1 the breaking point is lower, 2 bad objectives or arguments, or no call
-    opens, 3 undecided, 4 the load generator was the limit, 130 interrupted.
+    Exit status: 0 a load passes (with --require: this load), 1 the breaking point is lower, 2 bad objectives or
+    arguments, or no call opens, 3 inconclusive, 4 the load generator was the limit, 130 interrupted.
     """
     from reports.measurable import refuse_unmeasurable
     from reports.thresholds import quoted
@@ -260,7 +264,7 @@ def capacity(
         for each in slos:
             refuse_unmeasurable(each.threshold, ready.lacking, f"--slo {quoted(each.written)}")
     except UsageError:
-        with suppress(OSError):  # so that the next search may have its name; but nothing in it is removed
+        with suppress(OSError):  # so that the next search can use the name; only empty folders are removed
             (folder / "levels").rmdir()
             folder.rmdir()
         raise
@@ -271,7 +275,7 @@ def capacity(
 
 
 def _checked(plan: SearchPlan) -> SearchPlan:
-    """The plan with how many levels it may take. Raises UsageError for what cannot be."""
+    """Return the plan with the maximum number of levels. Raise UsageError if the plan is impossible."""
     import msgspec
 
     from rtbench.capacity.search import LEAST_S, grid_of
@@ -296,7 +300,7 @@ def _span_s(text: str) -> float:
 
 
 def _precision(text: str) -> float:
-    """A share of 1."""
+    """Return the precision as a fraction of 1. Raise UsageError if it is no percentage within the limits."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", text.strip(), re.ASCII)
     if match is None or not LEAST_PRECISION <= float(match[1]) <= MOST_PRECISION:
         raise UsageError(f"--precision must be from {LEAST_PRECISION}% to {MOST_PRECISION}%, such as 10%, not {text}")
@@ -304,7 +308,7 @@ def _precision(text: str) -> float:
 
 
 def _folder(out: Path | None, locustfile: str) -> Path:
-    """Make the folder of a search, and the one of its runs. Raises UsageError where it holds one already."""
+    """Create the folder of a search and the folder of its runs. Raise UsageError if it already contains a search."""
     from bench.run.folder import create_named, make_parent
 
     folder = out or create_named(Path("runs"), f"capacity-{Path(locustfile).stem}", utc_ns())
@@ -315,7 +319,7 @@ def _folder(out: Path | None, locustfile: str) -> Path:
 
 
 def _searched(search: SearchConfig, ready: PreparedSearch, folder: Path, json_file: Path | None) -> int:
-    """Search, say and save what was found, and return the exit status; Ctrl-C keeps what is known."""
+    """Search, print and save the result, and return the exit status. Ctrl-C keeps the levels so far."""
     from bench.run.calibration import date_of
     from rtbench.capacity.conclusion import conclude
     from rtbench.capacity.level_evaluation import evaluate_level
@@ -342,7 +346,7 @@ def _searched(search: SearchConfig, ready: PreparedSearch, folder: Path, json_fi
 
 
 def _save(outcome: CapacityDocument, folder: Path, json_file: Path | None) -> None:
-    """Write capacity.json and the page. Raises UsageError where that cannot be."""
+    """Write capacity.json and the page. Raise UsageError if that fails."""
     from bench.untrusted.safe_io import replace_text
     from reports.render.html import render_html
     from rtbench.capacity.page import capacity_page

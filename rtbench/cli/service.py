@@ -1,7 +1,7 @@
-"""The commands that ask a service: `rtbench doctor`, `rtbench probe`, and `rtbench replay` of what was recorded.
+"""The commands that call a service: `rtbench doctor` and `rtbench probe`; and `rtbench replay` of a recorded session.
 
-A doctor says what stands between this machine and a measured turn, and what to do about it; a probe shows one session,
-event by event. The options by which commands name a service are given here to all that have them.
+`doctor` finds what prevents a measured turn from this machine, and the remedy; `probe` shows one session, event by
+event. `with_service_options` adds the options that name a service to all commands that need them.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ WIDEST = 100
 COLOURS = {"pass": "green", "warning": "yellow", "fail": "red", "skipped": "bright_black"}
 PANEL = "The service and the way to it"
 OF_COMMANDS = tuple(name for name in OPTIONS if name != "prices")
-"""A file of prices is of runs."""
+"""The options of commands. A file of prices is only for runs."""
 
 
 def with_service_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command these options beside its own, all by name alone; all of them where none is named.
+    """Add these options to a command's own, all keyword-only; without names, add all of OF_COMMANDS.
 
-    It gets them as `service_options`.
+    The command receives them as `service_options`.
     """
     shared = [_parameter(OPTIONS[name]) for name in names or OF_COMMANDS]
 
@@ -63,7 +63,7 @@ def with_service_options(*names: str) -> Callable[[Callable[..., None]], Callabl
 
 
 def _parameter(option: TargetOption) -> inspect.Parameter:
-    """An option as typer takes it from a function."""
+    """Return an option as a parameter that Typer reads from a signature."""
     words = f"; one of {', '.join(option.words)}" if option.words else ""
     told = typer.Option(help=f"{option.sentence[:-1]}{words}.", metavar=option.metavar, rich_help_panel=PANEL)
     kind = str if option.kind is tuple else option.kind
@@ -83,7 +83,7 @@ def doctor(
         bool, typer.Option("--offline", help="Check only this machine and targets.yaml, without a call.")
     ] = False,
 ) -> None:
-    """Check this machine, the network and the service, and say what is wrong and what to do.
+    """Check this machine, the network and the service, and print each problem with its remedy.
 
     If no service is named, only this machine is checked; with --offline also every target of targets.yaml.
 
@@ -124,7 +124,7 @@ def doctor(
 
 
 def _printed(title: str, findings: Iterable[Finding]) -> list[Finding]:
-    """The findings, each printed as it comes."""
+    """Print each finding as it arrives; return all findings."""
     from bench.doctor.diagnosis import STATE_WIDTH, lines
 
     typer.echo(f"\n{title}\n")
@@ -154,7 +154,7 @@ def _document(
 
 DEFAULT_WORDS = "Hello, what can you do?"
 PROBE_OPTIONS = {"input_transcription": "--input-transcription", "turn_detection": "--manual-commit"}
-"""Which option says a setting, where it has another name."""
+"""The option that sets a setting, if the two names differ."""
 
 
 @with_service_options()
@@ -180,7 +180,7 @@ def probe(
         bool, typer.Option("--record-audio", help="With --event-log: keep the audio, too.")
     ] = False,
 ) -> None:
-    """Say one thing to the service and show every event, what was measured and the settings in effect.
+    """Send one turn to the service, and show every event, the metrics and the settings in effect.
 
     Exit status 0 when the turn is ok, 1 when it failed.
     """
@@ -216,7 +216,7 @@ def probe(
         raise UsageError(f"--save-audio and --event-log are both {save_audio}; choose another name for one")
     for notice in target.notices:
         print(f"rtbench: {notice}", file=sys.stderr)
-    with tempfile.TemporaryDirectory() as folder:  # for a log that nobody asked for
+    with tempfile.TemporaryDirectory() as folder:  # for the log if the user requests none
         path = event_log or Path(folder) / "events.jsonl"
         reply = probe_target(target, script, path, record_audio=record_audio)
         replayed = replay_log(path)
@@ -230,7 +230,7 @@ def probe(
 
 
 def _refuse_mixture(text: str | None, audio: Path | None, *, manual_commit: bool, lone_record: bool) -> None:
-    """Options that say nothing together."""
+    """Raise UsageError for options that contradict each other."""
     if text is not None and audio is not None:
         raise UsageError("--text and --audio are two turns, and a probe has one: leave one out")
     if manual_commit and audio is None:
@@ -240,7 +240,7 @@ def _refuse_mixture(text: str | None, audio: Path | None, *, manual_commit: bool
 
 
 def _refuse_said_twice(target: Target, session: dict[str, Any]) -> None:
-    """A target's own settings are a part of it."""
+    """Raise UsageError if an option and the target set the same setting."""
     for name in target.session:
         if session.get(name) is not None:
             option, kind = PROBE_OPTIONS.get(name, f"--{name}"), "variant" if target.variant_of else "target"
@@ -250,7 +250,7 @@ def _refuse_said_twice(target: Target, session: dict[str, Any]) -> None:
 
 
 def _refuse_unwritable(option: str, path: Path) -> None:
-    """A turn may cost money, so what would lose it, or an earlier one, is said before."""
+    """Raise UsageError if the file exists or cannot be written: check before the turn, which may cost money."""
     if path.is_file():
         raise UsageError(f"{option} {path} exists; choose another name")
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
@@ -267,14 +267,14 @@ def replay(
         ),
     ] = "",
 ) -> None:
-    """Show a session's events as they came, and compute its metrics anew from the log."""
+    """Show the events of a recorded session, and compute its metrics again from the log."""
     from bench.run.replay import replay_log
 
     print_session(replay_log(_event_log(name)), again=True)
 
 
 def _event_log(name: str) -> Path:
-    """The log of that name, or the first of a run's. Raises UsageError where it has none."""
+    """Return the log of that name, or the first log of a run. Raise UsageError if the run has none."""
     from bench.run.presence import file_status, is_folder
 
     if name.endswith(".jsonl") or (file_status(Path(name)) and not is_folder(Path(name))):
@@ -287,7 +287,7 @@ def _event_log(name: str) -> Path:
 
 
 def print_session(replayed: ReplayedSession, *, again: bool = False, target: Target | None = None) -> None:
-    """Print a session from close by; `again`: it was played before; `target`: who was called, if that is known."""
+    """Print a session in detail. `again`: it is a replay; `target`: the called target, if it is known."""
     from rtbench.cli.session_text import session_text
 
     for line in session_text(replayed, text_width(), colour=wants_colour(), again=again, target=target):

@@ -1,4 +1,4 @@
-"""Writes one session from close by as text: its messages turn by turn, and what was measured. Pure."""
+"""One session in detail as text: its messages turn by turn, and its metrics. Pure."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ SAID = {
     EventKind.INPUT_NOT_TRANSCRIBED: "input transcript failed",
     EventKind.MALFORMED: "unreadable message",
 }
-"""What is not called as it is on the wire, where each dialect has its own name or a long one."""
+"""Names for events whose wire names are long or differ between dialects."""
 APPENDED, APPENDED_LATER = "audio append", "append after speech"
 MARKS: dict[str, tuple[Direction, str, str]] = {
     "speech_end": ("·", "end of speech", ""),
     "first_audible": ("♪", "first audible sample", "good"),
 }
-"""Instants that are no message."""
+"""The instants that are not messages."""
 HEARD = ("first_audio", "first_audible")
 Keyed = tuple[object, WaterfallRow]
 HEAD = 11
-"""Columns of the word that a line begins with."""
+"""The width of the first column, in characters."""
 TOLD_HEADERS = ("x-", "apim-", "openai-")
 LONGEST_SETTING = 60
 HELD_TOGETHER = 40
 
 
 def opening_rows(replayed: ReplayedSession) -> list[WaterfallRow]:
-    """Everything before the first turn."""
+    """Return the rows of all messages before the first turn."""
     begins = [turn.start_ns for turn in replayed.turns]
     zero_ns = replayed.session.instants.get("connect_start", replayed.session.start_ns)
     early = [passage for passage in replayed.passages if not begins or passage.at_ns < min(begins)]
@@ -55,7 +55,7 @@ def opening_rows(replayed: ReplayedSession) -> list[WaterfallRow]:
 
 
 def turn_rows(replayed: ReplayedSession) -> Iterator[tuple[TurnObservation, list[WaterfallRow]]]:
-    """Each turn, and everything from its beginning to that of the next."""
+    """Yield each turn with its rows, from its start to the start of the next turn."""
     turns = sorted(replayed.turns, key=lambda turn: turn.start_ns)
     ends = [*(turn.start_ns for turn in turns[1:]), None]
     for turn, end_ns in zip(turns, ends, strict=False):
@@ -79,7 +79,7 @@ def _rows(turn: TurnObservation, passages: Iterable[WireTransfer]) -> list[Water
 
 
 def _waits(instants: Mapping[str, int]) -> dict[str, int]:
-    """When the wait for an instant began: at the milestone before it."""
+    """Return the start of the wait for each instant: the milestone before it."""
     chain = VAD_SEGMENTS if "speech_stopped" in instants else MANUAL_SEGMENTS
     happened = [name for name in chain if name in instants]
     waits = {end: instants[begin] for begin, end in pairwise(happened)}
@@ -93,7 +93,7 @@ def _waited(keyed: Keyed, since_ms: float | None) -> Keyed:
 
 
 def _instant(passage: WireTransfer, instants: Mapping[str, int]) -> str:
-    """The instant that a message marked; "" where it marked none."""
+    """Return the instant that a message set; "" if it set none."""
     if passage.event is None:
         name = "request_sent" if passage.act is MessageKind.REQUEST else ""
     else:
@@ -102,7 +102,7 @@ def _instant(passage: WireTransfer, instants: Mapping[str, int]) -> str:
 
 
 def _named_appends(passages: Iterable[WireTransfer], speech_end_ns: int | None) -> Iterator[WireTransfer]:
-    """What a microphone goes on to record after the speech is told apart from it."""
+    """Name the appends, and give those after the end of speech another name."""
     speaking = True
     for passage in passages:
         if passage.act is not MessageKind.APPEND:
@@ -113,7 +113,7 @@ def _named_appends(passages: Iterable[WireTransfer], speech_end_ns: int | None) 
 
 
 def _keyed(passage: WireTransfer, zero_ns: int) -> Keyed:
-    """A message's row, and what it is folded by."""
+    """Return the row of a message, and the key by which rows are folded."""
     at_ms = (passage.at_ns - zero_ns) / NS_PER_MS
     if passage.event is None:
         return (passage.name if passage.audio_bytes else None), message(at_ms, "→", passage.name, passage.audio_bytes)
@@ -121,7 +121,7 @@ def _keyed(passage: WireTransfer, zero_ns: int) -> Keyed:
     bad = event.kind in (EventKind.ERROR, EventKind.MALFORMED, EventKind.INPUT_NOT_TRANSCRIBED) or event.foreign
     soft = event.kind in (EventKind.NOTED, EventKind.RATE_LIMITS, EventKind.UNKNOWN)
     row = message(at_ms, "←", _said(event), passage.audio_bytes, "bad" if bad else "soft" if soft else "")
-    if event.kind in DELTAS:  # those of one kind and response are one row
+    if event.kind in DELTAS:  # deltas of one kind and response are one row
         return (event.kind, event.response_id), row
     return ((event.name, event.response_id) if event.name.endswith(".delta") else None), row
 
@@ -133,7 +133,7 @@ def _said(event: ServerEvent) -> str:
     elif event.kind is EventKind.ERROR and event.failure is not None:
         more = f", {event.failure.code or event.failure.type}"
     elif event.kind is EventKind.RATE_LIMITS:
-        for limit in event.limits:  # as far as the service tells
+        for limit in event.limits:  # as far as the service reports
             whole = "" if limit.limit is None else f" of {count(limit.limit)}"
             if limit.remaining is not None:
                 more += f", {count(limit.remaining)}{whole} {limit.name} left"
@@ -145,9 +145,9 @@ def _said(event: ServerEvent) -> str:
 def session_text(
     replayed: ReplayedSession, width: int, *, colour: bool, again: bool = False, target: Target | None = None
 ) -> Iterator[str]:
-    """Write a session line by line; `again` where it was played before and is told from its log.
+    """Yield the lines of a session. `again`: it is a replay from a log.
 
-    `target`: who was called, where that is known.
+    `target`: the called target, if it is known.
     """
     yield from _opening(replayed, width, colour=colour, again=again)
     asked = next((passage.name for passage in replayed.passages if passage.act is MessageKind.REQUEST), "")
@@ -170,7 +170,7 @@ def session_text(
 
 
 def _opening(replayed: ReplayedSession, width: int, *, colour: bool, again: bool) -> Iterator[str]:
-    """What holds for the whole session, and its messages before the first turn."""
+    """Yield the lines for the whole session, and its messages before the first turn."""
     about, session = replayed.opened.about, replayed.session
     title = escape_control(
         f"{'replay of ' if again else ''}{about.get('script', '')}  {about['dialect']} dialect".strip()
@@ -180,7 +180,7 @@ def _opening(replayed: ReplayedSession, width: int, *, colour: bool, again: bool
         title += " " * max(3, width - len(title) - len(badge)) + coloured(badge, "sim", colour)
     yield title
     session_id, run_id = about.get("session_id"), about.get("run_id")
-    if session_id and run_id and session_id != run_id:  # a probe is no session of a run
+    if session_id and run_id and session_id != run_id:  # a probe is not a session of a run
         yield from _named("log of", [f"session {session_id}", f"run {run_id}"], width)
     yield from _named("target", _given("", about.get("url") or about.get("target")), width)
     headers = [f"{name} {value}" for name, value in session.headers.items() if name.startswith(TOLD_HEADERS)]
@@ -195,13 +195,13 @@ def _opening(replayed: ReplayedSession, width: int, *, colour: bool, again: bool
         yield from waterfall(rows, width, colour=colour)
 
 
-# What was measured.
+# The metrics.
 
 
 def _measured(turn: TurnObservation, width: int) -> Iterator[str]:
     proxied = ["network_rtt is to the proxy"] if turn.rtt_scope == "proxy" else []
     stamps = []
-    if (error_ns := turn.timestamp_uncertainty_ns) is not None:  # how far the arrival of the first delta can be off
+    if (error_ns := turn.timestamp_uncertainty_ns) is not None:  # the uncertainty of the arrival of the first delta
         stamps = [f"timestamp_uncertainty {format_number(error_ns / NS_PER_MS)} ms ({turn.receive_timestamp_source})"]
     parts = {
         "outcome": [_told(turn.outcome, turn.detail), *_wait_asked(turn.retry_after_ns)],
@@ -221,12 +221,12 @@ def _told(outcome: str, detail: str) -> str:
 
 
 def _wait_asked(retry_after_ns: int | None) -> list[str]:
-    """What the service asks for that has throttled us."""
+    """Return the wait that the service requested when it throttled the call."""
     return [] if retry_after_ns is None else [f"asks to wait {_ms(retry_after_ns)} ms"]
 
 
 def _given(before: str, value: object) -> list[str]:
-    """One part of a line, or none where there is no value."""
+    """Return one part of a line, or none if there is no value."""
     return [f"{before}{value}"] if value else []
 
 
@@ -235,12 +235,12 @@ def _times(metrics_ns: Mapping[str, int]) -> list[str]:
 
 
 def _ms(ns: int) -> str:
-    """Three digits, and all of a longer whole number: it is one turn's, and no estimate."""
+    """Return milliseconds with three digits, or all digits of a longer integer: this is one turn, not an estimate."""
     return format_number(ns / NS_PER_MS) if abs(ns) < 1000 * NS_PER_MS else f"{ns / NS_PER_MS:,.0f}".replace("-", "−")
 
 
 def _figures(turn: TurnObservation) -> list[str]:
-    """The metrics of a turn that are no times."""
+    """Return the metrics of a turn that are not times."""
     columns = (metric for metric in CATALOGUE.values() if metric.scope == "turn" and metric.column)
     return [
         f"{metric.name} {format_number(value)}{'' if metric.unit == 'n' else f' {metric.unit}'}"
@@ -250,7 +250,7 @@ def _figures(turn: TurnObservation) -> list[str]:
 
 
 def _figure(turn: TurnObservation, metric: Metric) -> float | None:
-    """A metric of a turn that is no time: what its column holds, or that as a share of another one, in %."""
+    """Return a metric of a turn that is not a time: the value of its column, or its ratio to another column in %."""
     value, unless = getattr(turn, metric.column), metric.unless
     if value is None or (unless is not None and getattr(turn, unless[0]) == unless[1]):
         return None
@@ -261,7 +261,7 @@ def _figure(turn: TurnObservation, metric: Metric) -> float | None:
 
 
 def _segments(turn: TurnObservation) -> list[str]:
-    """One sum: to a tenth of a millisecond, for it is to be added up."""
+    """Return the segments as one sum, each to 0.1 ms, so that they add up."""
     parts = segments(turn.instants)
     if not parts:
         return []
@@ -277,7 +277,7 @@ def _tenths(ns: int) -> str:
 
 
 def _tokens(turn: TurnObservation) -> list[str]:
-    """Each kind of token that has any; a sum of cached ones only where it is not told of what kind they all are."""
+    """Return each nonzero kind of token; the sum of cached tokens only if it differs from the sum of their kinds."""
     if turn.usage is None:
         return []
     if turn.usage.unread:
@@ -289,7 +289,7 @@ def _tokens(turn: TurnObservation) -> list[str]:
 
 
 def _settings(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """`turn_detection.type server_vad`, of every setting that is set."""
+    """Return each setting that has a value, such as `turn_detection.type server_vad`."""
     told: list[str] = []
     for name, value in settings.items():
         if isinstance(value, dict):
@@ -306,8 +306,8 @@ def _settings(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 
 def _named(name: str, parts: Iterable[str], width: int) -> Iterator[str]:
-    """`name   a · b · c`, further lines under the first; nothing where there are no parts."""
-    # what is short does not go over the end of a line
+    """Yield `name   a · b · c`, with further lines indented under the first; yield no line if there are no parts."""
+    # short parts are not broken across lines
     text = f"{NBSP}· ".join(part.replace(" ", NBSP) if len(part) < HELD_TOGETHER else part for part in parts)
     for row, line in enumerate(_wrapped(text, width - HEAD) if text else []):
         yield f"{name if row == 0 else '':<{HEAD}}{line}"

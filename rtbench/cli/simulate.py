@@ -1,4 +1,4 @@
-"""`rtbench simulate`: a local server that speaks the service's dialects, with known truth."""
+"""`rtbench simulate`: a local server that speaks the dialects of the services and knows the ground truth."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def simulate(
 def _served(
     offer: ServerConfig, listener: socket.socket, workers: int, ready: Callable[[str | None, list[int]], None]
 ) -> list[ServedCounts]:
-    """Serve to the end, with a live line where there is a terminal."""
+    """Serve to the end, with a status line if there is a terminal."""
     from bench.simulator.ground_truth_log import LiveView
     from bench.simulator.serving.server import serve
     from bench.simulator.serving.workers import serve_by_workers
@@ -147,7 +147,7 @@ def _served(
 
 
 def _clear(ready_file: Path) -> None:
-    """Remove the ready file of an earlier run, for which others wait. Raises UsageError where none can be written."""
+    """Remove the ready file of an earlier run, because others wait for it. Raise UsageError if it is not writable."""
     try:
         ready_file.unlink(missing_ok=True)
     except OSError as error:
@@ -174,7 +174,7 @@ def _profile(path: Path | None, like: str | None, step: str | None) -> Profile:
 
 
 def _reject_impossible(profile: Profile, tls: bool, tokens: TokenIssuer | None, workers: int) -> None:
-    """Refuse a fault that could never strike, and of several workers what is one for the whole service."""
+    """Raise UsageError for a fault that can never occur, and with several workers for limits of the whole service."""
     from bench.simulator.faults.kinds import IDENTITY
     from bench.simulator.quota import UNLIMITED
 
@@ -232,7 +232,8 @@ def _announce(document: ReadyDocument, profile: Profile, seed: int, ready_file: 
     sys.stdout.flush()
     if ready_file is None:
         return
-    partial = ready_file.with_name(ready_file.name + ".part")  # whoever waits for the file never reads a part of it
+    # so that a program that waits for the file never reads a part of it
+    partial = ready_file.with_name(ready_file.name + ".part")
     try:
         partial.write_text(f"{ready}\n")
         partial.replace(ready_file)
@@ -241,12 +242,12 @@ def _announce(document: ReadyDocument, profile: Profile, seed: int, ready_file: 
 
 
 class ClientSnippet(NamedTuple):
-    """What reaches the simulator from one client; `{http}` and `{ws}` stand for its address, `{key}` for a key."""
+    """The code that points one client here; `{http}` and `{ws}` are its address in both schemes, `{key}` is a key."""
 
     name: str
     lines: tuple[str, ...]
     secure: bool = False
-    """Whether it speaks wss alone."""
+    """True if the client speaks only wss."""
 
 
 CLIENTS = (
@@ -286,12 +287,12 @@ CLIENTS = (
 
 
 def lines_for(client: ClientSnippet, ws: str, key: str) -> list[str]:
-    """The lines of a client for the address `ws`, as `ws://127.0.0.1:8765`."""
+    """Return the lines of a client for the address `ws`, such as `ws://127.0.0.1:8765`."""
     return [line.format(ws=ws, http=ws.replace("ws", "http", 1), key=key) for line in client.lines]
 
 
 def to_paste(ws: str, ca: str | None, *, keyed: bool) -> list[str]:
-    """The lines of all clients, each behind its heading. `keyed`: clients are asked for a key, which is not shown."""
+    """Return the lines of all clients, each under its heading. `keyed`: clients need a key, which is not shown."""
     key = "YOUR-KEY" if keyed else "any"
     lines = [f"trust: export SSL_CERT_FILE={ca} NODE_EXTRA_CA_CERTS={ca}"] if ca else []
     for client in CLIENTS:

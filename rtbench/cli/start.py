@@ -1,4 +1,4 @@
-"""`rtbench init`, `rtbench quickstart`, `rtbench options`: what somebody calls who begins."""
+"""`rtbench init`, `rtbench quickstart`, and `rtbench options`: the first commands of a new user."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ KEPT_PLACES = (
     "audio/order_number.wav",
     "audio/goodbye.wav",
 )
-"""What is in `scenarios` in the tool and for its user, so that the commands of the documents work in both places."""
+"""The files that have the same path in the tool's `scenarios` and in the user's: documented commands work in both."""
 AGENT_PLACES = (
     "agent.py",
     "targets.schema.json",
@@ -45,18 +45,18 @@ AGENT_PLACES = (
     "audio/late_parcel.wav",
     "audio/not_today.wav",
 )
-"""The same, for who tests an agent."""
+"""The same for a user who tests an agent."""
 FIRST_CALLS, AGENT_CALLS = b"-u 5 -r 1 --sessions 20", b"-u 10 -r 1 --sessions 100 --yes"
-"""The calls of the workflow that is written, with a service and with an agent."""
+"""The load in the generated workflow, with a service and with an agent."""
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "barge-in": ("scripts/barge_in.yaml", "audio/uh_huh.wav", "audio/not_today.wav"),
     "tools": ("scripts/tools.yaml",),
 }
-"""Further scripts that `--with` adds, beside the files that every folder has."""
+"""The further scripts that `--with` adds to the files of every folder."""
 
 
 class CiSystem(StrEnum):
-    """A system that runs the workflow which is written."""
+    """A CI system for which `init` writes a workflow."""
 
     GITHUB = "github"
     AZURE = "azure"
@@ -85,7 +85,7 @@ def init(
 ) -> None:
     """Write a scenario, its script and audio, targets, thresholds and a CI workflow to begin with.
 
-    Existing files are left as they are. What is written plays against the simulator without a change.
+    Existing files are not changed. The new files run against the simulator without a change.
     """
     if agent and extras:
         raise UsageError("--with adds scripts for a service, and --agent writes calls with an agent: give one of them")
@@ -106,7 +106,7 @@ def init(
 
 
 def extras_of(names: str) -> list[str]:
-    """Return the names of further scripts, with commas between them. Raises UsageError for an unknown one."""
+    """Return the names in a comma-separated list of further scripts. Raise UsageError for an unknown name."""
     chosen = [name.strip() for name in names.split(",") if name.strip()]
     for name in chosen:
         if name not in EXTRAS:
@@ -117,14 +117,14 @@ def extras_of(names: str) -> list[str]:
 
 
 def starter_files(ci: CiSystem, extras: Iterable[str] = ()) -> Mapping[Path, bytes]:
-    """Return what the files of a new folder hold."""
+    """Return the contents of the files of a new folder."""
     own = {Path(WORKFLOWS[ci]): _starter(f"{ci}.yml"), Path("scenarios/ci.yaml"): _starter("first_ci.yaml")}
     places = dict.fromkeys((*KEPT_PLACES, *(place for name in extras for place in EXTRAS[name])))
     return _copies("README.md", "targets.yaml", places) | own
 
 
 def agent_files(ci: CiSystem) -> Mapping[Path, bytes]:
-    """Return what the files of a folder for calls with an agent hold. Its workflow plays more and shorter calls."""
+    """Return the contents of the files of a folder for calls with an agent. Its workflow has more and shorter calls."""
     workflow = _starter(f"{ci}.yml").replace(b"scripts/voice_turns.yaml", b"scripts/agent.yaml")
     workflow = workflow.replace(FIRST_CALLS, AGENT_CALLS)
     own = {Path(WORKFLOWS[ci]): workflow, Path("scenarios/ci.yaml"): _starter("agent_ci.yaml")}
@@ -132,7 +132,7 @@ def agent_files(ci: CiSystem) -> Mapping[Path, bytes]:
 
 
 def _copies(readme: str, targets: str, scenarios: Iterable[str]) -> dict[Path, bytes]:
-    """What the files of any new folder hold: what it begins with, and what is in `scenarios` of the tool too."""
+    """Return the contents common to every new folder: the starter files, and copies from the tool's `scenarios`."""
     renamed = {"README.md": readme, ".gitignore": "gitignore", "targets.yaml": targets}
     return {Path(name): _starter(example) for name, example in renamed.items()} | {
         Path("scenarios", name): (EXAMPLES / name).read_bytes() for name in scenarios
@@ -144,9 +144,9 @@ def _starter(name: str) -> bytes:
 
 
 def write_starter(folder: Path, files: Mapping[Path, bytes]) -> dict[Path, bool]:
-    """Write the files of a new folder; returns whether each was written. What is there already stays as it is.
+    """Write the files of a new folder; return for each whether it was written. Existing files are not changed.
 
-    Raises UsageError where the folder cannot be written.
+    Raise UsageError if the folder cannot be written.
     """
     try:
         return {path: _written(folder / path, content) for path, content in files.items()}
@@ -155,7 +155,7 @@ def write_starter(folder: Path, files: Mapping[Path, bytes]) -> dict[Path, bool]
 
 
 def _written(path: Path, content: bytes) -> bool:
-    """Write a file where nothing is yet, not even a link that leads nowhere; returns whether it did."""
+    """Write a file if the path does not exist, not even as a broken link; return whether it was written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with path.open("xb") as file:
@@ -181,9 +181,9 @@ def quickstart(
 ) -> None:
     """Play a small run of the shipped scenarios (on a deployment: voice only) and print what they measured.
 
-    Without targets and Azure's variables it starts the simulator in a process of its own, and everything says
-    SIMULATED. Before it calls a deployment it says what that may cost, and asks. Exit status: that of the run; 130
-    where it was interrupted.
+    Without targets and Azure's variables it starts the simulator in its own process, and all output contains SIMULATED.
+    Before it calls a deployment it prints the estimated cost, and asks. Exit status: that of the run; 130 if it was
+    interrupted.
     """
     from rtbench.cli.quickstart import quick_run
 
@@ -191,7 +191,7 @@ def quickstart(
 
 
 def options() -> None:
-    """Print the options of a run that this tool adds to Locust's own, with their variables and what they are for."""
+    """Print the options of a run that this tool adds to Locust's own, with their variables and purposes."""
     from bench.load.planning.run_options import add_options
     from reports.render.blocks import Fact, Paragraph
     from reports.render.terminal import render_lines
@@ -203,10 +203,10 @@ def options() -> None:
 
 
 class OptionCollector(list[tuple[str, str, str]]):
-    """Takes options as Locust's parser does, and holds of each (name and value, variable, what it is for)."""
+    """A list of options, filled like Locust's parser: for each its name and value, its variable, and its purpose."""
 
     def add_argument(self, name: str, **settings: Any) -> None:
-        """Take an option with the settings of argparse, and Locust's `env_var`."""
+        """Add an option with the settings of argparse, and Locust's `env_var`."""
         value = settings.get("metavar", "" if "action" in settings else name[2:].upper())
         purpose = settings["help"] + (f"; one of {', '.join(settings['choices'])}" if "choices" in settings else "")
         shown = f"{name} {value}".rstrip()

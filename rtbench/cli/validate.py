@@ -1,4 +1,4 @@
-"""`rtbench validate`: checks scripts, targets and thresholds files without a service."""
+"""`rtbench validate`: checks scripts, targets, and thresholds files without a service."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class FileKind(StrEnum):
-    """What a file holds."""
+    """The kinds of files that can be checked."""
 
     script = "script"
     targets = "targets"
@@ -34,7 +34,7 @@ def validate(
 ) -> None:
     """Check scripts, targets and thresholds files, and print every mistake with its place; needs no service.
 
-    A file is recognized by its keys, or by the schema that its first line names; if neither tells, use --as. Exit
+    A file is recognized by its keys, or by the schema that its first line names; if neither is enough, use --as. Exit
     status 2: there are mistakes.
     """
     count = 0
@@ -51,7 +51,7 @@ def validate(
 
 
 def _checked(path: Path, kind: FileKind | None) -> FileKind:
-    """Check a file, and return what it is. Raises UsageError for every mistake in it."""
+    """Check a file, and return its kind. Raise UsageError with all mistakes in it."""
     from bench.plan.script import load_script
     from bench.target.targets import target_names
     from bench.yaml_file import parsed_yaml, read_text
@@ -84,7 +84,7 @@ def _checked(path: Path, kind: FileKind | None) -> FileKind:
 
 
 def _recognized(root: YamlValue, text: str) -> FileKind:
-    """Return what a file is, by its first line or its keys. Raises UsageError if neither tells."""
+    """Return the kind of a file, by its first line or its keys. Raise UsageError if neither identifies it."""
     from bench.plan.script import SCRIPT
     from reports.thresholds import GATED
 

@@ -1,6 +1,6 @@
 """The commands of verdicts: `rtbench check`, `compare`, `baseline`, `sample-size` and `trend`.
 
-They say what differs between runs, how surely, and over time; and hold a run against thresholds and good runs.
+They show differences between runs, their confidence, and their trend, and check a run against thresholds and baselines.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FAILED_STATUS, INCONCLUSIVE_STATUS = 1, 3
 
 
 class OnInconclusive(StrEnum):
-    """What an inconclusive verdict does to the exit status."""
+    """The effect of an inconclusive verdict on the exit status."""
 
     FAIL = "fail"
     PASS = "pass"
@@ -72,12 +72,12 @@ def compare(
     """Compare runs, or the targets of one interleaved run: each metric's difference, its interval, a verdict.
 
     `compare` and `check` share their metrics, margins and verdicts. `compare` explains a difference: all metrics, on a
-    page. It exits 0 whatever the verdict, unless --fail-on-regression is given. `check` is the gate of one run: your
+    page. It exits 0 with any verdict, unless --fail-on-regression is given. `check` is the gate of one run: your
     thresholds, stored baselines, JUnit; its exit status is the verdict.
 
     Exit status: 0 compared; 4 no fair comparison, or no data. With --fail-on-regression also 1 a primary metric
-    regressed; 3 inconclusive, only with --on-inconclusive fail. Runs that were killed are closed first. The last line
-    is the path of compare.html.
+    regressed; 3 inconclusive, only with --on-inconclusive fail. Runs that were killed are finalized first. The last
+    line is the path of compare.html.
     """
     if on_inconclusive is not None and not fail_on_regression:
         raise UsageError("--on-inconclusive needs --fail-on-regression: add it, or leave --on-inconclusive out")
@@ -87,7 +87,7 @@ def compare(
     from reports.render.terminal import essentials, render_page
     from reports.sides.named import parse_targets, parted
 
-    level_of(confidence)  # before any folder is written to
+    level_of(confidence)  # raise an error before any folder is written to
     sides = [_side_named(name) for name in names or [""]]
     for folder in dict.fromkeys(parted(side)[0] for side in sides):
         close_if_left(folder)
@@ -105,7 +105,7 @@ def compare(
 
 
 def _side_named(name: str) -> str:
-    """A run, or a target of it: RUN or RUN:TARGET, with the run's folder for its name."""
+    """Return RUN or RUN:TARGET with the name of the run replaced by its folder."""
     from bench.run.presence import file_status
     from reports.sides.named import parted
 
@@ -145,9 +145,9 @@ def sample_size(
     ] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
-    """Say how many sessions, hours and dollars it takes to find a change, as a range (sample size by power).
+    """Print how many sessions, hours and dollars it takes to find a change, as a range (sample size by power).
 
-    Exit status: 0; 4 where the run that it plans from is INVALID or has no verdict.
+    Exit status: 0; 4 if the pilot run is INVALID or has no verdict.
     """
     from reports.json_entries import to_json_data
     from reports.render.terminal import render_lines
@@ -186,7 +186,7 @@ def trend(
 ) -> None:
     """Show each metric over weeks, a point for each run and target, and mark the changes of its level.
 
-    Exit status 0: shown, whatever changed; 4: none of the runs may be used. The last line is the path of the page.
+    Exit status 0: shown, with or without changes; 4: no run is valid. The last line is the path of the page.
     """
     from bench.run.presence import is_run
     from reports.trends.trend import in_folders, trend_of, trend_question
@@ -204,7 +204,7 @@ def trend(
         from reports.trends.outputs import write_trend
         from reports.trends.page import trend_page
 
-        # a run's page would lie in its folder; that of many lies beside them
+        # the page of one run would be in its folder; a page of many runs is next to their folders
         first = folders[0].resolve().parent if is_run(folders[0]) else folders[0]
         path = out or first / "trend.html"
         page = trend_page(found, path.parent)
@@ -235,14 +235,15 @@ def check(
         str, typer.Option(metavar="NAMES", help="conditions in which stored baselines may differ: model,region")
     ] = "",
 ) -> None:
-    """Say whether a run passed: against thresholds, a baseline, or both. The exit status is the verdict.
+    """Check a run against thresholds, a baseline, or both. The exit status is the verdict.
 
     `check` and `compare` share their metrics, margins and verdicts. `check` is the gate of one run: your thresholds,
     stored baselines, JUnit, and an exit status for CI. `compare` explains a difference between runs or targets: all
-    metrics, on a page; it exits 0 whatever the verdict, unless --fail-on-regression is given.
+    metrics, on a page; it exits 0 with any verdict, unless --fail-on-regression is given.
 
-    A run that was started with --until-decided is checked by its interim analyses, which are shown, also while it is
-    under way. Other margins or another baseline than the planned ones are refused, except of another run.
+    A run that was started with --until-decided is checked by its interim analyses, also while it is in progress, and
+    they are shown. Margins or a baseline that differ from the planned ones are refused; a baseline from another run is
+    not.
 
     Exit status: 0 passed, 1 regressed or over a threshold, 2 bad thresholds or arguments, 3 inconclusive or not decided
     yet, 4 invalid or no data.
@@ -273,7 +274,7 @@ def check(
 
 
 def _whole_run(name: str) -> Path:
-    """The folder of a run. Raises UsageError for RUN:TARGET, and where there is none."""
+    """Return the folder of a run. Raise UsageError for RUN:TARGET, and if there is no run."""
     from bench.run.presence import file_status, is_folder
     from reports.sides.named import parted
 
@@ -286,7 +287,7 @@ def _whole_run(name: str) -> Path:
 
 
 def tell_ci_of_refusal(error: str) -> None:
-    """An annotation, in the words of the CI system that runs this."""
+    """Print the error as an annotation for the CI system that runs this, if any."""
     from reports.gate import ci
 
     if os.environ.get("GITHUB_ACTIONS") == "true":
@@ -296,7 +297,7 @@ def tell_ci_of_refusal(error: str) -> None:
 
 
 def tell_ci(found: CheckResult, comment: Path) -> None:
-    """Annotations, and the comment where the CI system shows it, in the words of the one that runs this."""
+    """Print annotations for the CI system that runs this, if any, and pass it the comment."""
     from reports.gate import ci
     from reports.gate.document import append_summary
 
@@ -310,8 +311,10 @@ def tell_ci(found: CheckResult, comment: Path) -> None:
 
 @baseline.command()
 def save(name: RunName = "", folder: Folder = BASELINES) -> None:
-    """Store the values of a run, a file for each target. A run that is invalid, without a verdict or without data is
-    refused."""
+    """Store the values of a run, a file for each target.
+
+    A run that is invalid, without a verdict or without data is refused.
+    """
     from reports.gate import baselines
     from reports.runs import load_for_report
     from reports.sides.named import targets_of
@@ -327,7 +330,7 @@ def save(name: RunName = "", folder: Folder = BASELINES) -> None:
 
 @baseline.command(name="list")
 def listing(folder: Folder = BASELINES) -> None:
-    """Which scenarios and targets have baselines, of how many runs."""
+    """List the scenarios and targets that have baselines, and of how many runs."""
     from reports.gate.baselines import list_baselines
     from reports.render.terminal import render_lines
 
@@ -339,7 +342,7 @@ def listing(folder: Folder = BASELINES) -> None:
 def show(
     which: Annotated[str, typer.Argument(metavar="SCENARIO/TARGET", show_default=False)], folder: Folder = BASELINES
 ) -> None:
-    """Show the stored runs of a target, and the spread of their values between runs."""
+    """Show the stored runs of a target, and the run-to-run variation of their values."""
     from reports.gate.baselines import describe_baselines
     from reports.render.terminal import render_lines
 
@@ -353,7 +356,7 @@ def show(
 
 
 def _stored(folder: Path) -> tuple[list[baselines.StoredBaseline], str]:
-    """A folder's baselines, and lines on files that are none there. Raises UsageError where there are none."""
+    """Return a folder's baselines, and a line for each file that is none. Raise UsageError if it has no baselines."""
     from reports.gate import baselines
     from reports.gate.stored_runs import each_once
 
