@@ -233,7 +233,7 @@ def _reach(finding: MetricComparison) -> float:
 
 
 def _others(mine: Sequence[MetricComparison], spoken: MetricComparison) -> Iterable[str]:
-    """Yield the other primary metrics, verdict by verdict, such as `Also regressed: ttfa p50 +57 %.`"""
+    """Yield the other primary metrics, verdict by verdict, such as `Also regressed: ttfa p50 +57 %`."""
     for verdict in WORST:
         others = [finding for finding in mine if finding.verdict.name == verdict and finding is not spoken]
         for text in dict.fromkeys(map(shown, others)):

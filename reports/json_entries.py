@@ -29,7 +29,7 @@ DIGITS = 6
 
 
 def about(description: str) -> msgspec.Meta:
-    """Return the description of a field for the schema: Annotated[Rounded, about("null if it is unbounded")]."""
+    """Return metadata that describes a field in the schema, for `Annotated`."""
     return msgspec.Meta(description=description)
 
 

@@ -20,7 +20,8 @@ def hold(folder: Path) -> None:
 
 def is_held(folder: Path) -> bool | None:
     """Return whether a process holds the lock of a run's folder; None if that is unknown: there are no locks, or the
-    folder cannot be listed, though the files in it can be read."""
+    folder cannot be listed, though the files in it can be read.
+    """
     try:
         file = os.open(folder, os.O_RDONLY)
     except PermissionError:

@@ -44,7 +44,7 @@ def github_commands(checked: CheckResult) -> Iterable[str]:
 
 
 def github_command(kind: str, message: str, title: str = "rtbench check") -> str:
-    """Return ::error title=…::…"""
+    """Return a workflow command of GitHub: `::error title=…::…`."""
     title = _escaped(title, "%25").replace(":", "%3A").replace(",", "%2C")
     return f"::{kind} title={title}::{_escaped(message, '%25')}"
 
@@ -63,7 +63,7 @@ def azure_commands(checked: CheckResult, comment: Path) -> Iterable[str]:
 
 
 def azure_command(name: str, properties: Mapping[str, str], message: str) -> str:
-    """Return ##vso[task.logissue type=error;]…"""
+    """Return a logging command of Azure Pipelines: `##vso[task.logissue type=error;]…`."""
     escaped = {
         key: _escaped(text, "%AZP25").replace("]", "%5D").replace(";", "%3B") for key, text in properties.items()
     }

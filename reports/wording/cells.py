@@ -342,7 +342,7 @@ def detection(counts: TurnCounts) -> list[str]:
 
 
 def slowest_step(summary: Summary, stratum: Stratum) -> str:
-    """Return `Slowest step by p50: order_status on direct (785 ms).`"""
+    """Return `Slowest step by p50: order_status on direct (785 ms)`."""
     slowest = []
     for label in summary.targets:
         published = [f for f in steps_of(summary, stratum) if f.target == label and f.at(0.5).reported]

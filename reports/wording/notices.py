@@ -175,7 +175,7 @@ def decided(run: RunFrames) -> str:
 
 
 def _unknown(document: dict[str, Any]) -> Iterable[str]:
-    """Yield `Worker 1 on west went missing 9 s into the run: up to 57 turns and 12 calls of it are unknown.`"""
+    """Yield `Worker 1 on west went missing 9 s into the run: up to 57 turns and 12 calls of it are unknown`."""
     for worker in document.get("missing_workers") or []:
         counts = [(worker.get("turns"), "turn"), (worker.get("calls"), "call")]
         most = [plural(count, name) for count, name in counts if count or (count == 0 and name == "turn")]

@@ -379,7 +379,7 @@ def divided(run: RunFrames, frame: ArrivalSummary) -> str:
 
 
 def interleaved(one: Interleaving) -> str:
-    """Return `Interleaved: 120 pairs; sessions of a pair began within 12 ms of each other.`"""
+    """Return `Interleaved: 120 pairs; sessions of a pair began within 12 ms of each other`."""
     pair = "pair" if one.targets == 2 else "group"
     many = plural(one.pairs, "pair") if one.targets == 2 else f"{plural(one.pairs, 'group')} of {one.targets}"
     were = "was" if one.incomplete == 1 else "were"

@@ -58,7 +58,7 @@ def _with_medians(summary: Summary) -> list[list[MainResult]]:
 
 
 def _sentence(told: Sequence[MainResult], *, named: bool, several: bool) -> str:
-    """Return `Callers hear the reply 0.70 s after they stop speaking (median voice_to_voice); p95 1.35 s.`"""
+    """Return `Callers hear the reply 0.70 s after they stop speaking (median voice_to_voice); p95 1.35 s`."""
     metric, stratum = told[0].metric, told[0].stratum
     lead, since = "Callers hear the reply", "they stop speaking"
     if metric != HEARD:

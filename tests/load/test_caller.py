@@ -275,7 +275,8 @@ def test_what_the_rehearsal_has_not_seen_is_prepared_on_the_spot(tmp_path: Path)
 
 def left_by(task: Callable[[Actor], object], stand: Stand) -> list[str]:
     """Return how a task left a session: `done`, `caught` (an Exception passed through it), and `left` (its finally
-    block)."""
+    block).
+    """
     seen: list[str] = []
 
     def watched(actor: Actor) -> None:

@@ -41,7 +41,7 @@ def plain(note: str) -> str:
 
 
 def apart(help_text: str) -> Shown:
-    """Split a help text into the note and the choices after it: `how …; one of key, basic or entra.`"""
+    """Split a help text into the note and the choices after it: `how …; one of key, basic or entra`."""
     note, _, words = plain(help_text).partition("; one of ")
     return Shown(note, tuple(re.split(", | or ", words)) if words else ())
 

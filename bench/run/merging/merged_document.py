@@ -218,7 +218,7 @@ def notices(names: Sequence[str], documents: Documents, left_out: Iterable[tuple
 
 
 def _missing(entry: Document) -> str:
-    """Return a text such as: its turns cannot be read: 12 sessions and 40 turns are missing"""
+    """Return the reason, and the number of missing sessions and turns, as a text."""
     if entry["turns"] is None:
         return f"{entry['excluded_because']}: how many sessions and turns are missing is not known"
     return f"{entry['excluded_because']}: {entry['sessions']:,} sessions and {entry['turns']:,} turns are missing"

@@ -244,7 +244,6 @@ def plain() -> Comparison:
 @cache
 def slowed(times: float, step: str = "") -> Comparison:
     """Return a comparison in which the latency of `east` is multiplied by `times`, in one step or in all."""
-
     made = run(shared_folder() / "run", TWO)
     waiting(Path(made), lambda row: times if row["target"] == "east" and step in ("", row["step"]) else 1.0)
     return quick(parse_targets([made]))
