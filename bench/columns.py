@@ -100,7 +100,7 @@ def _of_instants(instants: tuple[InstantGroup, ...]) -> tuple[ColumnGroup, ...]:
         ),
         _whole(
             " ".join(f"{name}_uncertainty_ns" for name in arrivals),
-            "how much earlier that arrival may really have been: [the bound](metrics.md#how-far-they-can-be-off) of "
+            "how much earlier that arrival may really have been: [the bound](metrics.md#timestamp-uncertainty) of "
             "each instant. Null if unknown",
             "error",
             audit=True,
