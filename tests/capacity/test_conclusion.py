@@ -157,7 +157,7 @@ def test_a_plan_of_one_level_asks_whether_it_holds() -> None:
 
 
 def test_a_quick_look_promises_no_error() -> None:
-    assert "wrong with a chance" not in " ".join(opening(build_plan(time_s=120.0), "runs/capacity"))
+    assert "wrong in at most" not in " ".join(opening(build_plan(time_s=120.0), "runs/capacity"))
 
 
 def test_the_share_that_missed_stands_with_its_interval_in_the_line_of_a_level() -> None:

@@ -146,7 +146,7 @@ def test_a_port_in_use_is_a_usage_error() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"key": ""}, "empty key"),
+        ({"key": ""}, "the key is empty"),
         ({"profile": Path("no-such-profile.yaml")}, "no such file"),
         ({"ground_truth": Path("no-such-folder/truth.jsonl"), "port": 0}, "cannot be written"),
         ({"host": "192.0.2.1", "port": 0}, "cannot listen"),

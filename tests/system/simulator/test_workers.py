@@ -100,7 +100,7 @@ def _alive(pid: int) -> bool:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"token_lifetime": 10.0}, "--workers does not go with --token-lifetime"),
+        ({"token_lifetime": 10.0}, "--workers cannot be used with --token-lifetime"),
         ({"profile": "quota: {requests_per_minute: 60}\n"}, "profile limited has quota"),
         ({"profile": "max_concurrent_responses: 2\n"}, "profile limited has max_concurrent_responses"),
     ],
