@@ -172,7 +172,7 @@ def conclusions(calibration: Calibration) -> list[str]:
 
 
 def _of_kind(calibration: Calibration, kind: SessionKind) -> str:
-    """Return `text: within 1 ms up to 700 sessions (17,900 events/s), within 100 µs up to 400; 96 kB a session`."""
+    """Return `text: within 1 ms up to 700 sessions (17,900 events/s), within 100 µs up to 400; 96 kB per session`."""
     trusted, exact = calibration.trusted[kind], calibration.exact[kind]
     steps = [step for step in calibration.steps if step.kind == kind]
     memory = bytes_per_session(steps)

@@ -117,7 +117,7 @@ def status_of(at_least: int | None, bracket: Bracket, *, interrupted: bool = Fal
 
 
 def unit(by: LoadUnit, load: int) -> str:
-    """Return a load with its unit, such as `1 concurrent call` or `300 calls a minute`."""
+    """Return a load with its unit, such as `1 concurrent call` or `300 calls per minute`."""
     return f"{count(load)} {UNITS[by][load != 1]}"
 
 

@@ -131,12 +131,12 @@ def sample_size(
     detect: Annotated[
         str | None,
         typer.Option(
-            metavar="SHARE", help="the change to detect: 20% [default: twice the margin; for rates 3%, in points]"
+            metavar="SHARE", help="the change to detect: 20% (default: twice the margin; for rates 3%, in points)"
         ),
     ] = None,
     margin: Annotated[
         str | None,
-        typer.Option(metavar="SHARE", help="the accepted degradation: 10% [default: that of `rtbench compare`]"),
+        typer.Option(metavar="SHARE", help="the accepted degradation: 10% (default: that of `rtbench compare`)"),
     ] = None,
     power: Annotated[float, typer.Option(help="probability of detecting the change")] = 0.9,
     primary: Annotated[
@@ -168,21 +168,21 @@ def trend(
     folder: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="FOLDER", help="folders of runs or of stored baselines, or runs [default: runs]", show_default=False
+            metavar="FOLDER", help="folders of runs or of stored baselines, or runs (default: runs)", show_default=False
         ),
     ] = None,
     metric: Annotated[
         list[str] | None,
         typer.Option(
             metavar="METRIC",
-            help="ttfa:p95, response_total:p50, failure_rate, …; may be repeated [default: latencies and the failure "
-            "rate]",
+            help="ttfa:p95, response_total:p50, failure_rate, …; may be repeated (default: latencies and the failure "
+            "rate)",
             show_default=False,
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="where to write the page [default: trend.html in the first FOLDER]"),
+        typer.Option(metavar="FILE", help="where to write the page (default: trend.html in the first FOLDER)"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the series as JSON, and write no page")] = False,
 ) -> None:
