@@ -1,32 +1,32 @@
-# Two verbs do most of it: `make bench` measures, `make test` checks.
+# The two main targets: `make bench` measures, `make test` checks.
 PYTHON ?= python3
 BIN := .venv/bin
 CORES := $(shell nproc 2>/dev/null || echo 2)
 WORKERS := $(shell expr $(CORES) \& $(CORES) \<= 4 \| 4)# of 1 GB each
-PARALLEL := --dist loadfile --no-loadscope-reorder -n# a file at a time, the longest first
+PARALLEL := --dist loadfile --no-loadscope-reorder -n# one file at a time, the longest first
 .DEFAULT_GOAL := help
 .PHONY: help bench test test-system test-all test-release fuzz mutants coverage lint format site schema picture dist sbom benchmark benchmark-statistics lock clean
 
-help: ## say what there is
+help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
 
-bench: .venv/run ## one small run: simulated, or your deployment where AZURE_OPENAI_ENDPOINT is set (SIMULATOR=1, TARGETS=a,b, SESSIONS=45, YES=1)
+bench: .venv/run ## one small run: simulated, or with your deployment if AZURE_OPENAI_ENDPOINT is set (SIMULATOR=1, TARGETS=a,b, SESSIONS=45, YES=1)
 	@$(BIN)/rtbench quickstart $(if $(SIMULATOR),--simulator) $(if $(TARGETS),--targets $(TARGETS)) $(if $(SESSIONS),--sessions $(SESSIONS)) $(if $(YES),--yes)
 
-test test-system: export PYTHONDONTWRITEBYTECODE = # hundreds of processes import what one of them has compiled
-test: .venv/dev ## what needs no process of its own, and one real run through each station: three to four minutes on two cores (EXAMPLES=all: 300 of each property)
+test test-system: export PYTHONDONTWRITEBYTECODE = # hundreds of processes import modules that one of them has compiled
+test: .venv/dev ## tests without a process of their own, and one real run of each part: three to four minutes on two cores (EXAMPLES=all: 300 examples of each property)
 	$(BIN)/python -m pytest -q $(PARALLEL) $(WORKERS) --ignore tests/system --durations=25 --durations-min=1
 
 # More processes than cores: most of their time is waiting.
-test-system: .venv/dev ## what starts processes, or works on damaged and hostile run folders (tests/system): five to eight minutes on two cores
+test-system: .venv/dev ## tests that start processes, or use damaged and hostile run folders (tests/system): five to eight minutes on two cores
 	$(BIN)/python -m pytest -q $(PARALLEL) 8 --durations=25 --durations-min=1 tests/system
 
-test-all: test test-system ## both: all that a change must hold
+test-all: test test-system ## both: all tests that a change must pass
 
-test-release: .venv/dev ## the wheel installed by pip and by uv in an empty folder, and what a new user does there (from the package index)
+test-release: .venv/dev ## install the wheel with pip and with uv in an empty folder, and test the first steps of a new user (needs the package index)
 	$(BIN)/python -m pytest -q -n 4 tests/release
 
-coverage: .venv/dev ## how much of the pure core, and of plans, runs, summaries and verdicts, their own tests take, branches counted; below a floor it fails
+coverage: .venv/dev ## branch coverage of the pure core, and of plans, runs, summaries and verdicts, by their own tests; fails below a minimum
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q -n $(WORKERS) --dist worksteal $(PURE) $(READ) $(JUDGED)
 	$(BIN)/coverage combine -q
@@ -48,24 +48,24 @@ READ := tests/plan tests/run tests/system/run tests/load $(patsubst %,tests/repo
 JUDGED := $(patsubst %,tests/reports/%,gate comparisons looks test_api.py test_commands_alike.py test_uncertainty.py) \
 	tests/system/load/test_decision.py
 
-lint: .venv/dev ## style, types, spelling
+lint: .venv/dev ## check style, types and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell
 
-format: .venv/dev ## put the code in shape
+format: .venv/dev ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 site: export NO_MKDOCS_2_WARNING = 1
-site: .venv/dev ## the documents as a site with a search, in build/site; a broken link fails
+site: .venv/dev ## build the documents as a site with a search, in build/site; fails if a link is broken
 	$(BIN)/python -m mkdocs build --strict
 
-picture: .venv/dev ## the picture of a report in the README; needs Chromium
+picture: .venv/dev ## make the picture of a report in the README; needs Chromium
 	$(BIN)/python -m tests.system.browser.picture
 
-schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors, and of every JSON that the tool writes (reports/schemas, which git ignores); the tables of docs/simulator.md and bench/simulator/README.md, the options of docs/options.md; the columns of docs/run-folder.md, the instants of docs/metrics.md; the project's own addresses, from pyproject.toml; LICENCES.md
+schema: .venv/dev ## write the generated files: the JSON Schemas of scripts and targets, for editors, and of every JSON that the tool writes (reports/schemas, which git ignores); the tables in docs/simulator.md, bench/simulator/README.md, docs/options.md, docs/run-folder.md and docs/metrics.md; the project's addresses, from pyproject.toml; LICENCES.md
 	$(BIN)/python -m bench.plan.script > scenarios/scripts/script.schema.json
 	$(BIN)/python -m bench.target.target_settings > scenarios/targets.schema.json
 	$(BIN)/python -m tests.docs.schemas
@@ -76,23 +76,23 @@ schema: .venv/dev ## write the JSON Schemas of scripts and targets, for editors,
 	$(BIN)/python -m tests.docs.columns
 	$(BIN)/python -m tests.docs.addresses
 
-fuzz: .venv/dev ## a million spoilt inputs, to the simulator and to the harness; it ends at the first that does harm
+fuzz: .venv/dev ## send a million damaged inputs to the simulator and the load generator; stops at the first failure
 	$(BIN)/python -m benchmarks.fuzz $(if $(CASES),--cases $(CASES))
 
-mutants: .venv/dev ## change 200 lines of the product, one at a time: which changes no test finds (a quarter of an hour; COUNT=2000)
+mutants: .venv/dev ## change 200 lines of the product, one at a time, and list the changes that no test finds (15 minutes; COUNT=2000)
 	$(BIN)/python -m tests.mutants $(if $(COUNT),--count $(COUNT))
 
-benchmark: .venv/dev ## measure the numbers that the documents quote (no test; an hour; PARTS="peers cost")
+benchmark: .venv/dev ## measure the numbers that the documents quote (not a test; an hour; PARTS="peers cost")
 	$(BIN)/python -m benchmarks $(PARTS)
 
-benchmark-statistics: .venv/dev ## how often verdicts are wrong, on simulated data (half an hour)
+benchmark-statistics: .venv/dev ## measure how often verdicts are wrong, on simulated data (half an hour)
 	$(BIN)/python -m benchmarks statistics sequential
 
-dist: .venv/dev ## the wheel and the sdist, in dist, with the JSON Schemas
+dist: .venv/dev ## build the wheel and the sdist, with the JSON Schemas, in dist
 	$(BIN)/python -m tests.docs.schemas
 	$(BIN)/python -m build
 
-sbom: .venv/dev ## a bill of materials of all that is installed with the package, in dist/sbom.cdx.json (CycloneDX)
+sbom: .venv/dev ## write a bill of materials of the package and its dependencies to dist/sbom.cdx.json (CycloneDX)
 	rm -rf build/sbom && $(PYTHON) -m venv build/sbom && mkdir -p dist
 	build/sbom/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
 	build/sbom/bin/python -m pip install -q --disable-pip-version-check --no-deps .
@@ -106,13 +106,13 @@ lock: .venv/dev ## pin the newest versions that pyproject.toml allows
 LOCK := -q --no-header --no-annotate --strip-extras --generate-hashes --allow-unsafe \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 
-clean: ## remove what was made here, runs excepted
+clean: ## remove all generated files except runs
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 
-# The environment, in two sizes. The stamp files say which lock it was made from.
+# The environment, in two sizes. Empty files record when it was installed from a lock file.
 .venv/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Realtime Bench needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ..." >&2; exit 2; }
+		{ echo "Realtime Bench needs Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo "This Python has no venv. On Debian or Ubuntu: apt-get install python3-venv" >&2; exit 2; }
 	$(PYTHON) -m venv .venv

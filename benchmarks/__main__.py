@@ -28,7 +28,7 @@ PARTS = {
 }
 
 if unknown := [name for name in sys.argv[1:] if name not in PARTS]:
-    sys.exit(f"there is no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    sys.exit(f"unknown part: {', '.join(unknown)}; the parts are {', '.join(PARTS)}")
 for name in sys.argv[1:] or PARTS:
     print(f"== {name}", flush=True)
     import_module(f"benchmarks.{PARTS[name]}").main()

@@ -56,14 +56,14 @@ def main() -> None:
         with asking("pipecat_words.py", python, in_python(python, PIPECAT)) as ask:
             asked |= {name: answers(name, ask, PIPECAT) for name, case in CASES.items() if case.dialect is not ACS}
         if shutil.which("npm") is None:
-            print("acs: SKIPPED, there is no npm")
+            print("acs: SKIPPED, because npm is not installed")
         else:
             with asking("acs_words.mjs", node, in_node(node, AZURE)) as ask:
                 asked |= {name: answers(name, ask, AZURE) for name, case in CASES.items() if case.dialect is ACS}
     if "--write" in sys.argv:
         KEPT.write_text(json.dumps(asked, indent=1) + "\n", encoding="utf-8")
     elif asked != kept:
-        sys.exit(f"{KEPT.name} says otherwise")
+        sys.exit(f"{KEPT.name} differs from these answers: update it with --write")
 
 
 def answers(name: str, ask: Ask, by: Framework) -> dict[str, Any]:

@@ -40,7 +40,8 @@ CASES = (
 
 def main() -> bool:
     print(
-        f"\nfailure rates from run to run, {REPETITIONS} repetitions, assumed {RATE_RUN_SD:g}: regressed / passed at 0"
+        f"\nfailure rates that vary between runs (assumed sd {RATE_RUN_SD:g}), {REPETITIONS} repetitions: "
+        "regressed / passed at a margin of 0"
     )
     return all([_met(case) for case in CASES])
 
@@ -57,8 +58,8 @@ def _met(case: Case) -> bool:
     regressed, passed, kept = counted / REPETITIONS
     ends = zip((regressed, passed), case.most, strict=True)
     met = all(found <= most + 3 * math.sqrt(most * (1 - most) / REPETITIONS) for found, most in ends)
-    shown = f"{regressed:.1%} / {passed:.1%}; at one point {kept:.0%} pass"
-    print(f"  sd {case.sd:g} against {case.runs} stored: {shown}{'' if met else '  NOT met'}", flush=True)
+    shown = f"{regressed:.1%} / {passed:.1%}; {kept:.0%} pass at a margin of one point"
+    print(f"  sd {case.sd:g} against {case.runs} stored runs: {shown}{'' if met else '  goal NOT met'}", flush=True)
     return met
 
 

@@ -90,7 +90,8 @@ def arms_of(rng: np.random.Generator, case: Case) -> tuple[PerCluster, PerCluste
 
 def main() -> bool:
     print(
-        f"\nbursts of one target, {REPETITIONS} repetitions, % regressed / passed: as if independent; by order; found"
+        f"\nbursts of one target, {REPETITIONS} repetitions, % regressed / passed: as if independent; by order; "
+        "% in which bursts were detected"
     )
     met = True
     for case in CASES:
@@ -140,7 +141,7 @@ def _printed(case: Case, shares: Floats, of: int) -> bool:
     most = case.most + 3 * math.sqrt(case.most * (1 - case.most) / of)
     met = bool(shares[2] <= most and (case.margin or shares[3] <= most))
     told = "{:5.1f} / {:4.1f}   {:5.1f} / {:4.1f}   {:5.1f}".format(*100 * shares)
-    print(f"  {case.name:<50} {case.pairs:>5} pairs   {told}{'' if met else '  NOT met'}", flush=True)
+    print(f"  {case.name:<50} {case.pairs:>5} pairs   {told}{'' if met else '  goal NOT met'}", flush=True)
     return met
 
 
@@ -158,7 +159,7 @@ def _limits() -> bool:
     none = sum(nothing for _, nothing in results) / REPETITIONS
     met = fails <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / REPETITIONS)
     shown = f"fails {fails:.1%}, passes {passes:.1%}; without any burst {none:.1%}"
-    print(f"  threshold {case.name}, bursts of 20 s, {case.pairs} sessions: {shown}{'' if met else '  NOT met'}")
+    print(f"  threshold {case.name}, bursts of 20 s, {case.pairs} sessions: {shown}{'' if met else '  goal NOT met'}")
     return met
 
 

@@ -168,11 +168,11 @@ def told(calls: int, sound: tuple[str, str, float], played: Played) -> None:
     step = played.step
     lower = f", {level_db:g} dB lower" if level_db > 0 else ""
     late = "–" if step.simulator_late_p99_ms is None else f"{step.simulator_late_p99_ms:.2g} ms"
-    print(f"{said} before {behind}{lower}, {calls} calls by {step.kind}: {step.result} {step.why}")
+    print(f"{said} over {behind}{lower}, {calls} calls by {step.kind}: {step.result} {step.why}")
     print(
-        f"  {step.turns} turns, {step.failed} failed, the truth of {step.unmatched} not known; "
-        f"harness {step.cpu or 0:.0%}, "
-        f"simulator {step.simulator_cpu or 0:.0%} and late by {late} (p99), others {step.background or 0:.0%}"
+        f"  {step.turns} turns, {step.failed} failed, {step.unmatched} without ground truth; CPU: "
+        f"load generator {step.cpu or 0:.0%}, simulator {step.simulator_cpu or 0:.0%}, "
+        f"other programs {step.background or 0:.0%}; simulator late by {late} (p99)"
     )
     for name, (errors_ms, bounds_ms) in played.metrics.items():
         error, bound = np.abs(errors_ms), np.array(bounds_ms)
@@ -185,8 +185,8 @@ def told(calls: int, sound: tuple[str, str, float], played: Played) -> None:
             else ""
         )
         print(
-            f"  {name:<18} n {len(error):>5}  |figure − truth| p50 · p95 · p99 · max {at} ms; "
-            f"its bound p50 · p99 {bounded}; beyond that {over.sum()}{worst}",
+            f"  {name:<18} n {len(error):>5}  |value − truth| p50 · p95 · p99 · max {at} ms; "
+            f"uncertainty p50 · p99 {bounded} ms; errors above it: {over.sum()}{worst}",
             flush=True,
         )
 

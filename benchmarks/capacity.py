@@ -55,9 +55,9 @@ PROFILE = QUICK.replace("first_text: {p50: 10, p95: 20}", "first_text: {p50: 250
 
 def main() -> None:
     models()
-    with_servers("concurrency", "the machine repair model, in calls at a time", times=2)
+    with_servers("concurrency", "the machine repair model, in concurrent calls", times=2)
     with_quota()
-    with_servers("arrival-rate", "the same servers, in calls a minute")
+    with_servers("arrival-rate", "the same servers, in calls per minute")
 
 
 def knee(edge: float) -> Callable[[int], float]:
@@ -191,8 +191,8 @@ def overlap(one: Bracket, other: Bracket) -> bool:
 def with_servers(by: str, name: str, times: int = 1) -> None:
     """Run `times` real searches against the simulator with SERVERS response slots."""
     edge = edge_by(by)
-    print(f"{SERVERS} servers of {SERVICE_MS.p50_ms:g} ms: {name}; at most {ALLOWED:.0%} may wait {LIMIT_MS:g} ms")
-    print(f"edge by the model: {edge}")
+    print(f"{SERVERS} servers of {SERVICE_MS.p50_ms:g} ms: {name}; at most {ALLOWED:.0%} may take {LIMIT_MS:g} ms")
+    print(f"highest load that passes by the model: {edge}")
     options = ("--by", by, "--slo", f"ttft p(80)<{LIMIT_MS:g}")
     first, most = ("8", "32") if by == "concurrency" else ("120", "960")
     found = [
@@ -200,10 +200,10 @@ def with_servers(by: str, name: str, times: int = 1) -> None:
     ]
     for document in found:
         bracket = Bracket(document["highest_pass"] or 0, (), document["lowest_fail"])
-        print(f"covers the edge: {covers(bracket, edge)}; {document['sentence']}")
+        print(f"the result covers it: {covers(bracket, edge)}; {document['sentence']}")
     for one, other in pairwise(found):
         pair = [Bracket(document["highest_pass"] or 0, (), document["lowest_fail"]) for document in (one, other)]
-        print(f"the same question twice overlaps: {overlap(*pair)}")
+        print(f"two searches overlap: {overlap(*pair)}")
 
 
 def with_quota() -> None:
@@ -211,7 +211,7 @@ def with_quota() -> None:
 
     The requests of one minute are available at the start.
     """
-    print(f"{REQUESTS_PER_MIN} requests a minute")
+    print(f"{REQUESTS_PER_MIN} requests per minute")
     document = real(f"quota: {{requests_per_minute: {REQUESTS_PER_MIN}}}\n", "--slo", "failure_rate<20%", "--to", "32")
     print(f"kind: {(document['breaking_point'] or {}).get('kind')}; {document['sentence']}")
 

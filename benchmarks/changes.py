@@ -85,18 +85,18 @@ CHANGED = [
 
 
 def main() -> bool:
-    print(f"\nhistories, {HISTORIES} each, runs of {SESSIONS} sessions × {TURNS} turns: share with a mark")
+    print(f"\nunchanged, {HISTORIES} histories each, runs of {SESSIONS} sessions × {TURNS} turns: share with a mark")
     print(f"{' ' * 50}   p50     p95  failures    any")
     met = True
     for case in UNCHANGED:
         marked = [[bool(found) for found in marks(*made(case, seed))] for seed in range(HISTORIES)]
         page = float(np.mean([any(one) for one in marked]))
         met &= _kept(case, [*np.mean(marked, axis=0), page], HISTORIES)
-    print(f"looked at every night for {NIGHTS} nights, {NIGHTLY} each: share that ever had a mark")
+    print(f"evaluated every night for {NIGHTS} nights, {NIGHTLY} histories each: share that ever had a mark")
     for case in REMADE:
         ever = [any(any(found) for _, found in nightly(*made(case, seed))) for seed in range(NIGHTLY)]
         met &= _kept(case, [float(np.mean(ever))], NIGHTLY)
-    print("share with a mark: of p50, p95, failures; of p50 at the true place (± 2 runs); of p50 elsewhere")
+    print("share with a mark: p50, p95, failures; p50 at the change (± 2 runs); p50 elsewhere")
     for case in CHANGED:
         each = []
         for seed in range(HISTORIES):
@@ -104,7 +104,8 @@ def main() -> bool:
             each.append([*map(bool, found), *_places(found[0], case.runs - (case.late or case.runs // 2))])
         print(f"  {case.name:<48}{'  '.join(f'{share:6.1%}' for share in np.mean(each, axis=0))}", flush=True)
     print(
-        "40 nights before and 60 after: share whose p50 is marked; nights until then, median and nine in ten; too early"
+        "a change after 40 of 100 nights: share with a mark of p50 at it; nights until the mark, median (p90); share "
+        "with a mark before it"
     )
     for case in FOUND:
         delays = [_delay(case, seed) for seed in range(HISTORIES // 3)]
@@ -118,7 +119,7 @@ def _kept(case: Case, shares: Sequence[float], of: int) -> bool:
     """Print the shares; return whether the last one is at most 5 %, plus three standard errors for `of` histories."""
     kept = not case.promised or shares[-1] <= LEVEL + 3 * math.sqrt(LEVEL * (1 - LEVEL) / of)
     cells = "  ".join(f"{share:6.1%}" for share in shares)
-    print(f"  {case.name:<48}{cells}{'' if kept else '  NOT met'}", flush=True)
+    print(f"  {case.name:<48}{cells}{'' if kept else '  goal NOT met'}", flush=True)
     return kept
 
 
@@ -198,4 +199,4 @@ def failed(rng: np.random.Generator, case: Case) -> float:
 
 
 if __name__ == "__main__":
-    print("met" if main() else "NOT met")
+    print("all goals met" if main() else "a goal was NOT met")

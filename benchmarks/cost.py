@@ -153,8 +153,8 @@ def carries(scratch: Path, transport: str, sessions: int) -> bool:
     busy = busiest(run)
     lateness = ready.output.strip().splitlines()[-1].removeprefix("SIMULATED: ")
     each = busy["events"] / sessions
-    print(f"{transport}, {sessions} sessions: {verdict['status']} · {each:.0f} events/s each · "
-          f"CPU {busy['cpu'] * 100:.0f} %, {busy['cpu'] / busy['events'] * 1e6:.1f} µs an event · "
+    print(f"{transport}, {sessions} sessions: {verdict['status']} · {each:.0f} events/s per session · "
+          f"CPU {busy['cpu'] * 100:.0f} %, {busy['cpu'] / busy['events'] * 1e6:.1f} µs per event · "
           f"|ttfa − truth| ms {quantiles(joined['error_ms'].abs(), 0.5, 0.99)}")  # fmt: skip
     print(f"    simulator: {lateness}")
     return verdict["status"] == "valid"

@@ -56,7 +56,7 @@ class Ran(NamedTuple):
 
 def main() -> None:
     for busy in (0, BUSY):
-        print(f"{busy} busy processes beside the client, {CALLERS} callers, {ROUNDS} runs of {LASTS_S} s each way:")
+        print(f"{busy} busy processes on the same machine, {CALLERS} callers, {ROUNDS} runs of {LASTS_S} s each:")
         runs: dict[str, list[Ran]] = defaultdict(list)
         for _ in range(ROUNDS):
             for way, (scenario, options) in WAYS.items():
@@ -98,7 +98,7 @@ def crowd(busy: int) -> Iterator[None]:
 
 def show(way: str, runs: list[Ran]) -> None:
     ttfa_ms = np.concatenate([ran.ttfa_ms for ran in runs])
-    print(f"  {way}: {len(ttfa_ms)} turns, says ttfa {quantiles(ttfa_ms, 0.5, 0.95, 0.99)} ms")
+    print(f"  {way}: {len(ttfa_ms)} turns, measured ttfa {quantiles(ttfa_ms, 0.5, 0.95, 0.99)} ms")
     for name in SHOWN:
         print(f"    |{name} − truth| ms: {_wrong([ran.metrics for ran in runs], name)}")
     for name in ("request_sent", "first_audio"):

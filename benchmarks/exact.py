@@ -86,13 +86,13 @@ def metric(situation: Situation) -> None:
                 folder, _, _ = run_locust(scenario, scratch / "runs", *load, meanwhile=situation.meanwhile)
         verdict, told = files.read_document(folder)["validity"], truth_by_row(folder, read_log(truth_log))
         word = verdict["status"]
-        print(f"{situation.name}: {situation.callers} callers: {word}; {_first_deltas(folder)}")
+        print(f"{situation.name}, {situation.callers} callers: {word}; {_first_deltas(folder)}")
         of_metric = {one.metric: one for one in metric_uncertainties(files.row_reader(folder))}
         wrong = errors_ms(folder, told)
         for name in METRICS:
             if name in wrong:
                 show(name, wrong[name], of_metric[name])
-        print(f"  not known to half a millisecond: the truth of {sum(one.unmatched for one in told)} turns", flush=True)
+        print(f"  turns without a ground truth to 0.5 ms: {sum(one.unmatched for one in told)}", flush=True)
 
 
 def truth_by_row(folder: Path, truth: GroundTruth) -> list[MatchedErrors]:
@@ -126,9 +126,9 @@ def show(name: str, pairs: list[tuple[float, float]], one: MetricUncertainty) ->
     said = "exact" if one.exact else "not exact"
     right = "" if not one.exact or p99 <= one.limit + SLACK_MS else " WRONG"
     print(
-        f"  {name:<17} {error.size:>5} turns  |figure − truth| p50 {p50:.3f} · p99 {p99:.3f} · max {error.max():.3f}  "
-        f"bound p99 {one.bound_p99:.3f}  limit {one.limit:.2f}  "
-        f"beyond {beyond:.2%}  missed {missed:.2%}  {said}{right}",
+        f"  {name:<17} {error.size:>5} turns  |value − truth| p50 {p50:.3f} · p99 {p99:.3f} · max {error.max():.3f}  "
+        f"uncertainty p99 {one.bound_p99:.3f}  limit {one.limit:.2f}  "
+        f"errors above it {beyond:.2%}  undetected {missed:.2%}  {said}{right}",
         flush=True,
     )
 
@@ -143,7 +143,7 @@ def _first_deltas(folder: Path) -> str:
     p99, p50 = (quantile_or_none(column.dropna().to_numpy() / 1e6, p) or 0.0
                 for column, p in ((rows["timestamp_uncertainty_ns"], 0.99), (waits, 0.5)))  # fmt: skip
     limit = max(STAMP_LIMIT_MS, STAMP_SHARE * p50)
-    return f"by the first deltas alone {'VALID' if p99 <= limit else 'INVALID'} ({p99:.3f} ms, limit {limit:.2f})"
+    return f"by the first deltas only: {'VALID' if p99 <= limit else 'INVALID'} ({p99:.3f} ms, limit {limit:.2f})"
 
 
 def stop_and_go(process: subprocess.Popen[str]) -> None:

@@ -57,7 +57,7 @@ def main() -> None:
             for client, framework in FRAMEWORKS.items():
                 node = "Node" in client
                 if node and shutil.which("npm") is None:
-                    print(f"{client}: SKIPPED, there is no npm")
+                    print(f"{client}: SKIPPED, because npm is not installed")
                     continue
                 home = scratch / client
                 run = in_node(home, framework) if node else in_python(home, framework)
@@ -65,7 +65,7 @@ def main() -> None:
                     if row.client == client:
                         unlike += told(row, outcomes(row, framework, run, home, secure if client in SECURE else plain))
     if unlike:
-        sys.exit(f"{unlike} cells are not as docs/simulator.md has them")
+        sys.exit(f"{unlike} results differ from the table in docs/simulator.md")
 
 
 def told(row: ClientRow, found: Mapping[str, str]) -> int:

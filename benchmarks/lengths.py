@@ -115,7 +115,7 @@ FAILING = tuple(
 
 def main() -> bool:
     rows = [*intervals(), *few(), *rates(), *words(), *comparisons(), *families(), *orders()]
-    print("\nsessions of unequal length, few sessions, families of limits")
+    print("\nsessions of unequal length, few sessions, several thresholds")
     print_rows(rows)
     return all(met for *_, met in rows)
 
@@ -154,14 +154,19 @@ def covering(
             if word in ("pass", "fail"):
                 called[p, word] += 1
     for p in ps:
-        name = f"{what}{f', long ones {slower:+g}' if slower else ''}, p{p * 100:g}"
+        name = f"{what}{f', long sessions {slower:+g}' if slower else ''}, p{p * 100:g}"
         if printed[p] >= LEAST_PRINTED:
             share = held[p] / printed[p]
             told = (
                 f"{shown(share, printed[p])}, open {ends[p] / printed[p]:.0%}, printed {printed[p] / REPETITIONS:.0%}"
             )
             least = SLOWER[what, slower][0] if slower else LEVEL
-            yield f"{name}: interval holds", told, f"≥ {least:.0%}", share >= least - 3 * error(least, printed[p])
+            yield (
+                f"{name}: interval covers the truth",
+                told,
+                f"≥ {least:.0%}",
+                share >= least - 3 * error(least, printed[p]),
+            )
         for result in ("pass", "fail"):
             most = max(0.06, SLOWER[what, slower][1] if slower else 0.0)
             yield at_most(f"{name}: limit at the truth {result}", called[p, result], REPETITIONS, most)
@@ -284,7 +289,7 @@ def families() -> Iterable[Row]:
                 values = sampled(600 * np.exp(SIGMA * logs).ravel(), np.full(60, 10))
                 found.append(judge_limit(estimate_quantile(values, 0.5, 60), "<", 600.0)[0])
             broken += "fail" in found
-        what = f"{many} limits at the truth, sessions {'alike' if shared else 'independent'} in all: one is broken"
+        what = f"{many} limits at the truth, sessions {'correlated' if shared else 'independent'}: one fails"
         yield at_most(what, broken, COMPARED, 1 - (1 - NOMINAL) ** many)
 
 
@@ -303,4 +308,4 @@ def orders() -> Iterable[Row]:
     for what, bounds in (("rate", uppers), ("difference", apart)):
         told = " ".join(f"{bound:.3%}" for bound in bounds)
         rising = bounds == sorted(bounds) and min(bounds) >= 1 - NOMINAL ** (1 / 290) - 1e-9
-        yield f"upper bound of a {what}, 290 sessions of 10, 0 to 32 failed alone", told, "rising", rising
+        yield f"upper bound of a {what}, 290 sessions of 10, 0 to 32 single failures", told, "rising", rising

@@ -93,7 +93,7 @@ class SimulatedWorker:
 
 
 def main() -> None:
-    print(f"A master and simulated workers, {TURN_BYTES} bytes of rows a turn, {LASTS_S:g} s each")
+    print(f"A master and simulated workers, {TURN_BYTES} bytes of rows per turn, {LASTS_S:g} s each")
     for workers, turns_per_s in LOADS:
         with tempfile.TemporaryDirectory() as folder:
             subprocess.run(

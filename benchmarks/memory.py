@@ -35,7 +35,7 @@ def main() -> None:
 def resident(run: WatchedRun) -> tuple[float, float]:
     """Return the bytes when all sessions are open and idle, and when all have turns."""
     begin_ns, end_ns = truth_of(read_truth(run.truth_log)).steady()
-    assert begin_ns + SETTLED_NS < end_ns, "sessions were done before all were open"
+    assert begin_ns + SETTLED_NS < end_ns, "some sessions had ended before all were open"
     return run.watched.rss_bytes(begin_ns + SETTLED_NS), run.watched.rss_bytes(end_ns)
 
 
@@ -43,7 +43,7 @@ def shown(by_load: dict[int, float]) -> str:
     slope = per_session(by_load)
     assert slope is not None
     at = ", ".join(f"{sessions}: {rss / 1e6:.0f} MB" for sessions, rss in by_load.items())
-    return f"{slope / 1000:.0f} kB a session ({at})"
+    return f"{slope / 1000:.0f} kB per session ({at})"
 
 
 if __name__ == "__main__":

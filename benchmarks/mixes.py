@@ -63,8 +63,11 @@ def made(rng: np.random.Generator, share: float, factor: float) -> tuple[Sample,
 
 
 def main() -> bool:
-    print(f"\nother shares of steps, {SESSIONS} sessions, {REPETITIONS} repetitions: % regressed / passed together;")
-    print("  weighted; shares that are stated to differ")
+    print(
+        f"\ndifferent shares of steps, {SESSIONS} sessions, {REPETITIONS} repetitions: % regressed / passed over all "
+        "turns;"
+    )
+    print("  % regressed / passed if weighted; % in which different shares are reported")
     return all([_met(case) for case in CASES])
 
 
@@ -89,7 +92,7 @@ def _met(case: Case) -> bool:
     if case.passes is not None:
         met.append(shares[3] >= case.passes - 3 * _error(case.passes))
     shown = "{:5.1f} / {:5.1f}   {:5.1f} / {:5.1f}   {:5.1f}".format(*100 * shares)
-    print(f"  {case.name:<42}{shown}{'' if all(met) else '  NOT met'}", flush=True)
+    print(f"  {case.name:<42}{shown}{'' if all(met) else '  goal NOT met'}", flush=True)
     return all(met)
 
 

@@ -63,7 +63,7 @@ A tick of the clock is as wide as the uncertainty of quantiles.
 def print_rows(rows: Sequence[Row]) -> None:
     width = max(len(what) for what, _, _, _ in rows)
     for what, found, wanted, met in rows:
-        print(f"{what:<{width}}  {found:<16}  {wanted:<10}  {'met' if met else 'NOT MET'}", flush=True)
+        print(f"{what:<{width}}  {found:<16}  {wanted:<10}  {'met' if met else 'goal NOT met'}", flush=True)
 
 
 def of_single_tests() -> list[Row]:
@@ -97,9 +97,7 @@ def refused() -> Iterable[Row]:
             base, cand = (failing(rng, rate, sessions, turns, 0.05) for _ in range(2))
             whole = rng.random(sessions) < 0.01 / (1 - rate)
             passed += _passes(base, (np.where(whole, cand[1], cand[0]), cand[1]))
-        yield at_most(
-            f"1 % refused beside {rate:.1%} single failures, {sessions} × {turns}: passes", passed, nominal=nominal
-        )
+        yield at_most(f"1 % refused, {rate:.1%} single failures, {sessions} × {turns}: passes", passed, nominal=nominal)
 
 
 def limits() -> Iterable[Row]:
@@ -152,7 +150,7 @@ def looks_at_a_rate() -> Iterable[Row]:
         for _ in range(LOOKED):
             arms = [failing(rng, rate, pairs, 10, together) for rate in (base, cand)]
             ends[_looked(arms, pairs, every).reason] += 1
-        what = f"{pairs} pairs, a look every {every}, failures {base:.1%} → {cand:.1%}, ICC {together:g}"
+        what = f"{pairs} pairs, an interim analysis every {every}, failures {base:.1%} → {cand:.1%}, ICC {together:g}"
         for reason in ("not_regressed", "regressed"):
             yield at_most(f"{what}: {reason}", ends[reason], LOOKED)
 
@@ -180,7 +178,7 @@ def corrections() -> Iterable[Row]:
         for name, found in zip(("corrected", "plain"), above / LOOKED, strict=True):
             off = 3 * error(0.5, LOOKED)
             met = name == "plain" or abs(found - 0.5) <= off
-            what = f"{name} estimate of p50 {times - 1:+.0%} after looks: above the truth"
+            what = f"{name} estimate of p50 {times - 1:+.0%} after interim analyses: above the truth"
             yield what, shown(found, LOOKED), "50 %" if name == "corrected" else "–", met
         yield (
             f"corrected estimate of p50 {times - 1:+.0%} outside its interval",
@@ -207,7 +205,7 @@ def corrections_of_families() -> Iterable[Row]:
             course = run_looks(AnalysisSchedule(200, (50, 100, 150, 200), gates), see, 4)  # type: ignore[arg-type]
             above += course.rulings[0].corrected > 0.1 * z
         share, off = above / IDEAL, 3 * error(0.5, IDEAL)
-        what = f"corrected estimate, {gates} gates, the first {z:+g} standard errors off at the end: above the truth"
+        what = f"corrected estimate, {gates} gates, the first ends {z:+g} standard errors off: above the truth"
         yield what, shown(share, IDEAL), "50 %", abs(share - 0.5) <= off
 
 

@@ -239,14 +239,14 @@ def rows() -> Iterator[tuple[str, ...]]:
 
 
 def main() -> None:
-    head = ("sound", "behind it", "n", "begin off, ms", "end off, ms", "missed", "false")
+    head = ("sound", "background", "n", "error of the start, ms", "error of the end, ms", "missed", "false")
     print(table(head, rows()))
     for format in FORMATS:
         samples = stream("a room", 20, format, 1).samples
         before = time.process_time()
         found(samples, format.rate_hz)
         frames = len(samples) * 1_000 / format.rate_hz / FRAME_MS
-        print(f"{format.name}: {(time.process_time() - before) / frames * 1e6:.1f} µs for a frame of {FRAME_MS} ms")
+        print(f"{format.name}: {(time.process_time() - before) / frames * 1e6:.1f} µs per frame of {FRAME_MS} ms")
 
 
 if __name__ == "__main__":

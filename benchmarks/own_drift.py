@@ -99,9 +99,10 @@ def sampled(waits: Floats) -> Sample:
 def main() -> bool:
     """Check one test at the end."""
     print(
-        f"\ndrift of each arm's own, {REPETITIONS} repetitions, % of them: regressed and passed at p50, p95; exit 0, 1"
+        f"\nseparate drift of each target, {REPETITIONS} repetitions, % of them: regressed and passed at p50, at p95; "
+        "exit 0, exit 1"
     )
-    print(f"  {'':<42}{'as if independent':<40}{'by order':<40}found")
+    print(f"  {'':<42}{'as if independent':<40}{'by order':<40}drift detected")
     met = True
     for case in CASES:
         before, after = (_counted(case, method) for method in (quantile_differences, waits_by_order))
@@ -111,7 +112,7 @@ def main() -> bool:
         met &= kept
         name = f"{case.name}, {case.pairs} {'pairs' if case.paired else 'sessions'}"
         found = f"{_line(before):<40}{_line(after):<40}{after[6]:.0%}"
-        print(f"  {name:<42}{found}{'' if kept else '  NOT met'}", flush=True)
+        print(f"  {name:<42}{found}{'' if kept else '  goal NOT met'}", flush=True)
     return met
 
 
@@ -163,5 +164,5 @@ def _looked(case: Case, gates: tuple[tuple[float, float], ...], most: float) -> 
     wanted = most + 3 * math.sqrt(most * (1 - most) / LOOKED)
     for reason in ("regressed", "not_regressed"):
         rate, free = ends[reason] / LOOKED, reason == "not_regressed" and case.factor == 1
-        what = f"{case.name}, {len(sizes)} looks of {sizes[0]}: {reason}"
+        what = f"{case.name}, {len(sizes)} interim analyses every {sizes[0]}: {reason}"
         yield what, f"{rate:.1%}", "" if free else f"≤ {wanted:.1%}", free or rate <= wanted

@@ -48,7 +48,10 @@ def run(rng: np.random.Generator, sessions: int, icc: float, factor: float = 1.0
 
 
 def main() -> bool:
-    print(f"\nplanned sizes, one of {PRIMARY_METRICS} gates, {REPETITIONS} repetitions: found, sessions in the mean")
+    print(
+        f"\nplanned sizes, one of {PRIMARY_METRICS} gates, {REPETITIONS} repetitions: share that finds the "
+        "effect, mean sessions"
+    )
     return all([_met(case) for case in CASES])
 
 
@@ -66,7 +69,7 @@ def _met(case: Case) -> bool:
     share, least = found / REPETITIONS, case.power - 3 * math.sqrt(case.power * (1 - case.power) / REPETITIONS)
     met = share >= least
     name = f"p{case.p * 100:g}, ICC {case.icc:g}, planned for {case.power:.0%}"
-    print(f"  {name:<36}{share:.1%}, {np.mean(sizes):.0f} sessions{'' if met else '  NOT met'}", flush=True)
+    print(f"  {name:<36}{share:.1%}, {np.mean(sizes):.0f} sessions{'' if met else '  goal NOT met'}", flush=True)
     return met
 
 

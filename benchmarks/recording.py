@@ -45,7 +45,7 @@ def main() -> None:
         print(f"encoding a histogram of {count:,} values: {spread(encodings_ms(count))}")
     with tempfile.TemporaryDirectory() as scratch:
         recorder = recorder_in(Path(scratch))
-        print(f"an event: {event_us(recorder):.1f} µs")
+        print(f"recording an event: {event_us(recorder):.1f} µs")
         for rows in BATCHES:
             print(f"flushing {rows:,} rows of turns: {spread(flushes_ms(recorder, rows))}")
         slices_ms = list(slices(recorder))
@@ -54,7 +54,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         parts_us = turn_end_us(Path(scratch))
         shown = " · ".join(f"{name} {cost_us:.1f}" for name, cost_us in parts_us.items())
-        print(f"a turn's end, {TOGETHER} of them to a flush: {sum(parts_us.values()):.1f} µs: {shown}")
+        print(f"the end of a turn, {TOGETHER} turns per flush: {sum(parts_us.values()):.1f} µs: {shown}")
 
 
 def value_us() -> float:

@@ -41,8 +41,8 @@ def show(run: WatchedRun, sessions: int) -> None:
         for name, value in zip(("p50", "p99", "p99.9"), run.p_ms("send_delay", 0.5, 0.99, 0.999), strict=True)
     )
     each_us, each_s = cost([(line["session"], line["at_ns"]) for line in appends], run.watched)
-    print(f"{sessions} sessions, {each_s:,.0f} chunks/s of {CHUNK_MS} ms: CPU {each_us:.1f} µs a chunk · "
-          f"send_delay ms {lag} · valid {run.verdict['status']}\n    {run.simulator}", flush=True)  # fmt: skip
+    print(f"{sessions} sessions, {each_s:,.0f} chunks/s of {CHUNK_MS} ms: CPU {each_us:.1f} µs per chunk · "
+          f"send_delay ms {lag} · {run.verdict['status']}\n    {run.simulator}", flush=True)  # fmt: skip
 
 
 def cost(appends: list[tuple[str, int]], watched: Watched) -> tuple[float, float]:

@@ -116,7 +116,7 @@ def main() -> None:
     ]
     width = max(len(what) for what, _, _, _ in rows)
     for what, found, wanted, met in rows:
-        print(f"{what:<{width}}  {found:<14}  {wanted:<14}  {'met' if met else 'NOT MET'}", flush=True)
+        print(f"{what:<{width}}  {found:<14}  {wanted:<14}  {'met' if met else 'goal NOT met'}", flush=True)
 
 
 Row = tuple[str, str, str, bool]
@@ -129,7 +129,7 @@ def known_values() -> list[Row]:
         for key, values in KNOWN.items()
     }
     return [
-        (f"critical values, {looks} looks, 5 % / {gates}", f"off by {off:.4f}", "≤ 0.005", off <= 0.005)
+        (f"critical values, {looks} interim analyses, 5 % / {gates}", f"off by {off:.4f}", "≤ 0.005", off <= 0.005)
         for (looks, gates), off in worst.items()
     ]
 
@@ -143,7 +143,7 @@ def crossings(paths: int = 200_000, looks: int = 8) -> Row:
     rng, share = np.random.default_rng(600), np.arange(1, looks + 1) / looks
     z = np.cumsum(rng.normal(0, math.sqrt(1 / looks), (paths, looks)), axis=1) / np.sqrt(share)
     rate = float((z >= critical_values(share.tolist(), 0.05)).any(axis=1).mean())
-    return "paths without drift that cross", f"{rate:.2%}", "4.8 to 5.2 %", 0.048 <= rate <= 0.052
+    return "paths without drift that cross a bound", f"{rate:.2%}", "4.8 to 5.2 %", 0.048 <= rate <= 0.052
 
 
 def on_the_margin() -> list[Row]:
@@ -171,8 +171,8 @@ def unchanged() -> list[Row]:
     red = sum(course.reason == "regressed" for course in found)
     pairs = float(np.mean([course.looks[-1].pairs for course in found]))
     return [
-        (f"nothing changed, at most {PAIRS} pairs: green", f"{green:.1%}", "≥ 70 %", green >= 0.70),
-        ("nothing changed: red", f"{red} of {UNCHANGED}", "0", red == 0),
+        (f"nothing changed, at most {PAIRS} pairs: passes", f"{green:.1%}", "≥ 70 %", green >= 0.70),
+        ("nothing changed: regressed", f"{red} of {UNCHANGED}", "0", red == 0),
         ("nothing changed: pairs used, on average", f"{pairs:.0f}", "330 to 390", 330 <= pairs <= 390),
     ]
 
@@ -184,7 +184,7 @@ def worse() -> list[Row]:
         found = _courses(WORSE, factor, FAILED, 3, three_gates)
         red = sum(course.reason == "regressed" for course in found) / WORSE
         pairs = float(np.mean([course.looks[-1].pairs for course in found]))
-        rows.append((f"{factor - 1:.0%} slower: red", f"{red:.1%}", f"≥ {least:.0%}", red >= least))
+        rows.append((f"{factor - 1:.0%} slower: regressed", f"{red:.1%}", f"≥ {least:.0%}", red >= least))
         rows.append((f"{factor - 1:.0%} slower: pairs used, on average", f"{pairs:.0f}", f"≤ {most}", pairs <= most))
     return rows
 
@@ -194,7 +194,7 @@ def planned() -> list[Row]:
     rows = []
     for p, effect, margin, power, gates in ASKED:
         found = sum(_found(p, effect, margin, power, gates, seed) for seed in range(PLANNED)) / PLANNED
-        what = f"p{p * 100:g}, sized to find +{effect:.0%} against {margin:.0%} as one of {gates}"
+        what = f"p{p * 100:g}, sized to find +{effect:.0%} at a margin of {margin:.0%} as one of {gates} gates"
         rows.append((what, f"{found:.1%}", f"{power:.0%} ± 5 points", abs(found - power) <= 0.05))
     return rows
 

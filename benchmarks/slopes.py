@@ -29,8 +29,8 @@ LEAST_HELD, MOST_WRONG = 0.93, 0.07
 
 
 def main() -> bool:
-    print(f"slopes: {RUNS} runs a seed, {TURNS} turns a session, truth {SLOPE:g} ms/1k tokens")
-    print("  sessions   interval holds   called worse:  alike   on the margin   passes on the margin   finds +30 ms")
+    print(f"slopes: {RUNS} runs per seed, {TURNS} turns per session, truth {SLOPE:g} ms/1k tokens")
+    print("  sessions   interval covers  regressed: unchanged   on the margin   passes on the margin   finds +30 ms")
     met = True
     for sessions in SESSIONS:
         shares = np.mean([of_seed(seed, sessions) for seed in SEEDS], axis=0)
@@ -38,7 +38,7 @@ def main() -> bool:
         kept = held >= LEAST_HELD and max(alike, on, passed) <= MOST_WRONG
         met &= bool(kept)
         cells = f"{held:>16.1%} {alike:>21.1%} {on:>15.1%} {passed:>22.1%} {found:>14.1%}"
-        print(f"  {sessions:>8} {cells}{'' if kept else '  NOT met'}", flush=True)
+        print(f"  {sessions:>8} {cells}{'' if kept else '  goal NOT met'}", flush=True)
     return met
 
 
@@ -81,4 +81,4 @@ def compared(base: Sample, cand: Sample, margin: Margin, rng: np.random.Generato
 
 
 if __name__ == "__main__":
-    print("met" if main() else "NOT met")
+    print("all goals met" if main() else "a goal was NOT met")

@@ -76,7 +76,7 @@ AFTER = {
     "+10 %": Service(times=1.1),
     "+20 %": Service(times=1.2),
     "+30 %": Service(times=1.3),
-    "stall_count 3 → 6 %": Service(stalled=0.06),
+    "stalls 3 → 6 %": Service(stalled=0.06),
     "failures 0.3 → 3 %": Service(failed=0.03),
 }
 FOUND = {
@@ -102,14 +102,16 @@ def main() -> None:
     met = false_alarms() & ends() & all(kept for *_, kept in rows)
     met &= tails.main() & own_drift.main() & by_load.main() & slopes.main()
     met &= changes.main() & lengths.main() & bursts.main() & between_runs.main() & mixes.main() & plans.main()
-    print("met" if met else "NOT met")
+    print("all goals met" if met else "a goal was NOT met")
 
 
 def false_alarms() -> bool:
     """Check equal targets at a margin of 0, each test alone."""
-    print(f"{PAIRS:,} pairs of arms alike, {SESSIONS} sessions × {TURNS} turns, margin 0: share called regressed")
+    print(f"{PAIRS:,} pairs of equal targets, {SESSIONS} sessions × {TURNS} turns, margin 0: share regressed")
     kinds = "p50", "p95", f"failures ({TOGETHER})", *(f"({together})" for together in MORE_TOGETHER)
-    print("  ".join(["      seed", *(f"{kind:>14}" for kind in kinds)]), f"   the first three at most {MOST:.1%}")
+    print(
+        "  ".join(["      seed", *(f"{kind:>14}" for kind in kinds)]), f"   goal of the first three: at most {MOST:.1%}"
+    )
     alike, met = Service(failed=0.01), True
     for seed in SEEDS:
         rng = np.random.default_rng(seed)
@@ -131,7 +133,9 @@ def more_together(rng: np.random.Generator, rate: float, together: float) -> Dif
 
 def ends() -> bool:
     """Check gates on p50 at 10 %, p95 at 20 % and failures at one point; print exit 0 / 1 / 3 in %."""
-    print(f"\nexit 0 / 1 / 3 in % of {REPETITIONS} repetitions (expected), and the largest distance in standard errors")
+    print(
+        f"\nexit 0 / 1 / 3 in % of {REPETITIONS} repetitions (expected), and the largest difference in standard errors"
+    )
     met = True
     for sessions, expected in FOUND.items():
         for (name, after), cell in zip(AFTER.items(), expected, strict=True):
@@ -143,7 +147,7 @@ def ends() -> bool:
             met &= kept
             shown, wanted = (" / ".join(f"{share:.0f}" for share in row) for row in (shares, cell))
             print(
-                f"  {sessions:>4} {name:<20} {shown:<14} ({wanted})  {apart:.1f}{'' if kept else '  NOT met'}",
+                f"  {sessions:>4} {name:<20} {shown:<14} ({wanted})  {apart:.1f}{'' if kept else '  goal NOT met'}",
                 flush=True,
             )
     return met

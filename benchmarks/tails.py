@@ -125,9 +125,9 @@ def _error(share: float, n: float) -> float:
 
 
 def main() -> bool:
-    print(f"\none run, {REPETITIONS} repetitions: printed, and of these: interval holds the truth, upper end too low;")
-    print("of all: a limit that is the truth called kept, broken (nominal 95, 2.5; 5, 5; dashes where none decides)")
-    print(f"  {'':<32}{'printed':>8}{'holds':>14}{'too low':>9}{'kept':>13}{'broken':>8}")
+    print(f"\none run, {REPETITIONS} repetitions: printed; of these: interval covers the truth, upper end too low;")
+    print("of all: a limit at the truth passes, fails (nominal 95, 2.5; 5, 5 %; - if too few intervals are printed)")
+    print(f"  {'':<32}{'printed':>8}{'covers':>14}{'too low':>9}{'passes':>13}{'fails':>8}")
     met = True
     for process in PROCESSES:
         whole = process.waits(np.random.default_rng(1), MANY // WHOLE, WHOLE)
@@ -136,7 +136,7 @@ def main() -> bool:
             for p, cell in zip(PS, _cells(process, sessions, turns, truths), strict=True):
                 met &= cell.met
                 name = f"{process.name}, {sessions} x {turns}, p{p * 100:g}"
-                print(f"  {name:<32}{_line(cell)}{'' if cell.met else '  NOT met'}", flush=True)
+                print(f"  {name:<32}{_line(cell)}{'' if cell.met else '  goal NOT met'}", flush=True)
     return met
 
 

@@ -90,6 +90,6 @@ def _run(options: Sequence[str], scratch: Path, where: CpuAssignment, simulator:
             command = [sys.executable, "-m", "locust", "-f", *options]
             process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
         seen = watched(process, simulator, where, LIMIT_S)
-    assert seen is not None, f"the run was not done within {LIMIT_S:g} s"
+    assert seen is not None, f"the run did not end within {LIMIT_S:g} s"
     assert process.returncode in FINE, (scratch / "output").read_text(errors="replace")
     return seen

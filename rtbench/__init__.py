@@ -93,6 +93,6 @@ def _claim(name: str) -> None:
             sys.path.remove(str(HOME))
     if HOME / name not in (Path(path).resolve() for path in getattr(loaded, "__path__", ())):
         file = getattr(loaded, "__file__", None) or name
-        print(f"rtbench: {file} has the name of the tool's own package: call it locustfile.py, or anything "
+        print(f"rtbench: {file} has the name of a package of rtbench: rename it to locustfile.py, or to anything "
               f"but {Path(file).name if Path(file).stem == name else name}", file=sys.stderr)  # fmt: skip
         sys.exit(NAME_TAKEN_STATUS)

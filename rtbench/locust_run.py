@@ -59,7 +59,7 @@ class LocustRun:
         try:
             status = self.process.wait(max(0.0, within_s))
         except subprocess.TimeoutExpired:
-            return f"the run did not end within {within_s:.0f} s of its planned end"
+            return f"the run did not end within {within_s:.0f} s after its planned end"
         if status in ENDED and "validity" in files.read_document(folder):
             return ""
         return f"the run ended with status {status}" + (f": {last_words(self.log)}" if status == USAGE_STATUS else "")

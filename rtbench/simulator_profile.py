@@ -61,7 +61,9 @@ def simulator_profile(run: RunFrames, target: str | None = None, step: str | Non
         turns = turns[turns["step"] == step]
     if len(turns) < MIN_TURNS:
         which = f" of {step}" if step else ""
-        raise UsageError(f"{run.folder.name} has {len(turns)} good turns{which}, and --from-run needs {MIN_TURNS}")
+        raise UsageError(
+            f"{run.folder.name} has {len(turns)} successful turns{which}, but --from-run needs {MIN_TURNS}"
+        )
     calling = turns["function_calls"].fillna(0) > 0
     delays = {name: _quantiles(turns if name == "function_named" else turns[~calling], *delay)
               for name, delay in TURN_DELAYS.items()}  # fmt: skip

@@ -123,8 +123,8 @@ def test_cores_that_are_not_for_this_run_are_told_apart(
     quickstart.quick_run(ServiceOptions(), simulate=True, yes=False, runs=tmp_path)
 
     told = capsys.readouterr().out.replace("\u00a0", " ")
-    assert "1.5 of 2 cores are free (2 more cores of this machine may not be used), so 75 calls run at a time" in told
-    assert "Percentiles rest on as many calls as on an idle machine." in told
+    assert "1.5 of 2 cores are free (the machine has 2 more cores that this process may not use), so 75 calls" in told
+    assert "The total number of calls is that of an idle machine." in told
 
 
 def test_where_nobody_tells_who_has_the_cores_the_load_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,5 +183,5 @@ def test_a_quick_run_is_a_look_at_the_tool_and_no_gate(
     if told:
         assert told.startswith("The tool works: ")
         assert "audio was sent late (send_delay 14.2" in told
-        assert ("failed, as said above" in told) is (plan.failed > 0)
+        assert ("failed (see above)" in told) is (plan.failed > 0)
         assert ("This machine was busy with other work" in told) is ("hosts" in changes)

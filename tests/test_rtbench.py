@@ -63,8 +63,8 @@ def test_a_file_with_the_name_of_a_package_of_ours_that_was_loaded_before_is_tol
     (line,) = capsys.readouterr().err.splitlines()
     assert ended.value.code == 2
     assert line == (
-        f"rtbench: {tmp_path}/{package}.py has the name of the tool's own package: "
-        f"call it locustfile.py, or anything but {package}.py"
+        f"rtbench: {tmp_path}/{package}.py has the name of a package of rtbench: "
+        f"rename it to locustfile.py, or to anything but {package}.py"
     )
 
 

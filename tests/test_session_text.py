@@ -78,7 +78,7 @@ def test_a_turn_that_was_throttled_tells_the_wait_that_was_asked_for(timeline: L
 
     text = printed(timeline, log)
     assert "throttled:response: rate_limit_exceeded: Limit reached" in text
-    assert "asks to wait 6,232 ms" in text
+    assert "retry after 6,232 ms" in text
 
 
 def test_what_remains_of_each_limit_stands_beside_its_event(timeline: LoggedTimeline, log: EventLog) -> None:
@@ -109,7 +109,7 @@ def test_a_round_trip_to_a_proxy_is_told_as_such(timeline: LoggedTimeline, log: 
 
     text = printed(timeline, log)
     assert "network_rtt 2 ms" in text
-    assert ("network_rtt is to the proxy" in text) == (scope == "proxy")
+    assert ("network_rtt is measured to the proxy" in text) == (scope == "proxy")
     assert ("ttfa_minus_rtt" in text) == (scope == "service")
 
 

@@ -57,7 +57,7 @@ def test_what_rows_cannot_tell_is_as_in_the_default_profile(folder: Path) -> Non
     [
         (None, None, "has several targets: name one"),
         ("north", None, "has no target north: it has west, east"),
-        ("west", "nowhere", "has 0 good turns of nowhere, and --from-run needs 5"),
+        ("west", "nowhere", "has 0 successful turns of nowhere, but --from-run needs 5"),
     ],
 )
 def test_a_run_that_makes_no_profile_is_refused_in_one_line(

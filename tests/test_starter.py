@@ -85,7 +85,9 @@ def test_a_further_script_is_written_with_its_audio_and_plays(tmp_path: Path, na
 def test_several_further_scripts_are_named_with_commas_and_an_unknown_one_is_refused() -> None:
     assert extras_of("barge-in, tools") == ["barge-in", "tools"]
     assert extras_of("") == []
-    with pytest.raises(UsageError, match=r"--with knows no 'barge_in'; did you mean barge-in\? \(allowed: barge-in, "):
+    with pytest.raises(
+        UsageError, match=r"--with has no script 'barge_in'; did you mean barge-in\? \(allowed: barge-in, "
+    ):
         extras_of("barge_in")
 
 
@@ -93,7 +95,7 @@ def test_further_scripts_of_a_service_are_not_for_an_agent(tmp_path: Path) -> No
     error = call("init", tmp_path, "--agent", "--with", "tools").exception
 
     assert isinstance(error, UsageError)
-    assert "give one of them" in str(error)
+    assert "use one of them" in str(error)
     assert not list(tmp_path.iterdir())
 
 

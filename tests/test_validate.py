@@ -105,7 +105,7 @@ def test_a_threshold_of_a_step_that_the_script_does_not_have_is_a_mistake(tmp_pa
 def test_a_python_file_is_refused_with_the_command_that_plays_it(tmp_path: Path) -> None:
     result = validate(written(tmp_path / "mine.py", "x = 1\n"))
 
-    assert (result.exit_code, f"`rtbench run {tmp_path / 'mine.py'}` plays it" in result.stdout) == (2, True)
+    assert (result.exit_code, f"`rtbench run {tmp_path / 'mine.py'}` runs it" in result.stdout) == (2, True)
 
 
 def test_one_bad_file_does_not_hide_another(tmp_path: Path) -> None:

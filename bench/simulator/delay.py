@@ -99,7 +99,7 @@ def _log_normal(p50: float, p95: float) -> LogNormal:
 
 def _measured(quantiles: Sequence[float]) -> Empirical:
     if len(quantiles) < 2 or list(quantiles) != sorted(quantiles):
-        raise InvalidCombinationError("quantiles", "must be two values or more, each no less than the one before it")
+        raise InvalidCombinationError("quantiles", "must be two values or more, none less than the one before it")
     return Empirical(tuple(quantiles))
 
 
@@ -116,12 +116,14 @@ LOG_NORMAL_KEYS = {
 }
 GAMMA_KEYS = {
     "mean": Field(MILLISECONDS, "Milliseconds.", required=True),
-    "shape": Field(Number(0.01, 10_000), "Below 1 they scatter more than exponential ones.", required=True),
+    "shape": Field(Number(0.01, 10_000), "Below 1: more variable than an exponential distribution.", required=True),
 }
 MEASURED_KEYS = {
-    "quantiles": Field(ListOf(MILLISECONDS), "Milliseconds, at equal shares, in ascending order.", required=True),
+    "quantiles": Field(
+        ListOf(MILLISECONDS), "Milliseconds: quantiles at equal shares, in ascending order.", required=True
+    ),
 }
-SHARE = {"share": Field(Number(0, 1), "How many of the cases.", required=True)}
+SHARE = {"share": Field(Number(0, 1), "Share of the cases.", required=True)}
 SIMPLE: dict[str, StructOf[Delay]] = {
     "p50": StructOf(LOG_NORMAL_KEYS, _log_normal),
     "mean": StructOf(GAMMA_KEYS, lambda mean, shape: Gamma(mean, shape)),

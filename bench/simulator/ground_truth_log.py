@@ -287,10 +287,10 @@ def summary(parts: Sequence[ServedCounts]) -> str:
     counts = f"{sessions} sessions, {rare}{lateness.count} events sent"
     p50_ms, p99_ms = lateness.quantile_ms(0.5), lateness.quantile_ms(0.99)
     worst_ms = max(part.lateness.quantile_ms(0.99) for part in parts)
-    worst = f" (of {len(parts)} workers the latest: p99 ≤ {worst_ms:.1f} ms)" if len(parts) > 1 else ""
+    worst = f" (latest of {len(parts)} workers: p99 ≤ {worst_ms:.1f} ms)" if len(parts) > 1 else ""
     warning = "WARN: the simulator was late, so latencies exceed its profile: " if worst_ms > WARN_MS else ""
     figures = (
-        f"handed − due: p50 ≤ {p50_ms:.1f} ms, p99 ≤ {p99_ms:.1f} ms{worst}, max {lateness.max_ns / NS_PER_MS:.1f} ms"
+        f"sent − due: p50 ≤ {p50_ms:.1f} ms, p99 ≤ {p99_ms:.1f} ms{worst}, max {lateness.max_ns / NS_PER_MS:.1f} ms"
     )
     return f"SIMULATED: {counts}, {warning}{figures}"
 
@@ -341,4 +341,4 @@ def live_parts(standings: Collection[ServerProgress], events_per_s: float) -> It
     yield StatusPart(2, (f"{events_per_s:.0f} events/s",))
     if any(each.events for each in standings):
         late = f"p99 ≤ {late_ms:.1f} ms"
-        yield StatusPart(0, (f"handed − due {late}", f"late {late}"), "bad" if late_ms > WARN_MS else "")
+        yield StatusPart(0, (f"sent − due {late}", f"late {late}"), "bad" if late_ms > WARN_MS else "")

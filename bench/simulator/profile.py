@@ -100,39 +100,39 @@ SHARE = Number(0, 1)
 class FunctionCalls:
     """Settings of the function calls that the model makes."""
 
-    share: float = field_key(SHARE, "Share of the caller's turns that make it call, where it may choose.", 1.0)
+    share: float = field_key(SHARE, "Share of the caller's turns with function calls, if the model may choose.", 1.0)
     parallel: tuple[int, int] = field_key(
-        SpanValidator(1, MOST_CALLS), "Calls in a response, at least and at most.", (1, 1)
+        SpanValidator(1, MOST_CALLS), "Minimum and maximum number of calls in a response.", (1, 1)
     )
-    rounds: int = field_key(Integer(1, 100), "Responses in a row that call before one answers.", 1)
-    preamble: float = field_key(SHARE, "Share of the responses that call which speak first.", 0.0)
-    wrong_name: float = field_key(SHARE, "Share of the calls of a function that nobody declared.", 0.0)
-    wrong_arguments: float = field_key(SHARE, "Share of the calls whose arguments do not fit.", 0.0)
-    arguments_tokens_per_s: float = field_key(Number(0.1, 100_000), "How fast arguments are written.", 60.0)
+    rounds: int = field_key(Integer(1, 100), "Consecutive responses with calls before one answers.", 1)
+    preamble: float = field_key(SHARE, "Share of the responses with calls that speak first.", 0.0)
+    wrong_name: float = field_key(SHARE, "Share of the calls of an undeclared function.", 0.0)
+    wrong_arguments: float = field_key(SHARE, "Share of the calls with wrong arguments.", 0.0)
+    arguments_tokens_per_s: float = field_key(Number(0.1, 100_000), "Tokens of arguments generated per second.", 60.0)
 
 
 @dataclass(frozen=True)
 class PreambleSettings:
     """Settings of commentaries ahead of answers. `phases`: messages contain their phase, if `share` is above 0."""
 
-    share: float = field_key(SHARE, "Share of the answers that have a commentary ahead.", 0.0)
-    phases: bool = field_key(Boolean(), "Whether messages tell their phase.", True)
+    share: float = field_key(SHARE, "Share of the answers that begin with a commentary.", 0.0)
+    phases: bool = field_key(Boolean(), "Whether messages contain their phase.", True)
 
 
 @dataclass(frozen=True)
 class TokenCache:
     """Settings of the cache for tokens that a response reads again."""
 
-    min_tokens: int = field_key(Integer(0, 1_000_000), "So many have to be the same, from the first on.", 0)
-    block_tokens: int = field_key(Integer(1, 1_000_000), "They are cached in blocks of so many.", 64)
+    min_tokens: int = field_key(Integer(0, 1_000_000), "Minimum number of equal tokens at the start.", 0)
+    block_tokens: int = field_key(Integer(1, 1_000_000), "Number of tokens in a cached block.", 64)
 
 
 @dataclass(frozen=True)
 class ContextLatency:
     """The time to read the context, before any output."""
 
-    ms_per_1000_tokens: float = field_key(Number(0, 600_000), "Of 1,000 tokens that are not cached.", 0.0)
-    ms_per_1000_cached_tokens: float = field_key(Number(0, 600_000), "Of 1,000 that are.", 0.0)
+    ms_per_1000_tokens: float = field_key(Number(0, 600_000), "Time for 1,000 tokens that are not cached.", 0.0)
+    ms_per_1000_cached_tokens: float = field_key(Number(0, 600_000), "Time for 1,000 cached tokens.", 0.0)
 
     def ns(self, tokens: int, cached_tokens: int) -> int:
         """Return the time to read `tokens`, of which `cached_tokens` are cached."""
@@ -144,8 +144,8 @@ class ContextLatency:
 class SpeechDetection:
     """Rules by which the VAD ignores sounds that reach its threshold."""
 
-    min_speech_ms: int = field_key(Integer(0, 10_000), "What is shorter is none.", 0)
-    ignored_barge_in_share: float = field_key(SHARE, "Share of what is said over a reply that it takes for none.", 0.0)
+    min_speech_ms: int = field_key(Integer(0, 10_000), "Shorter sounds are not speech.", 0)
+    ignored_barge_in_share: float = field_key(SHARE, "Share of the utterances during a reply that are ignored.", 0.0)
 
 
 @dataclass(frozen=True)
@@ -155,9 +155,9 @@ class TranscriptSettings:
     Each segment of a session has the next text; after the last text the first follows. Without texts they are invented.
     """
 
-    texts: tuple[str, ...] | None = field_key(OneOrMore(String()), "Of each piece of a session what it says.")
-    word_error_rate: float = field_key(SHARE, "Share of the words that are misheard.", 0.0)
-    failure_rate: float = field_key(SHARE, "Share of the pieces that cannot be transcribed.", 0.0)
+    texts: tuple[str, ...] | None = field_key(OneOrMore(String()), "The transcript of each segment of a session.")
+    word_error_rate: float = field_key(SHARE, "Share of the words that are transcribed wrongly.", 0.0)
+    failure_rate: float = field_key(SHARE, "Share of the segments that cannot be transcribed.", 0.0)
 
     def __post_init__(self) -> None:
         if self.word_error_rate and self.texts is None:
@@ -168,17 +168,17 @@ class TranscriptSettings:
 class AgentSettings:
     """Properties of agents, except their delays."""
 
-    greets: bool = field_key(Boolean(), "Whether it speaks first.", True)
-    noise_dbfs: float | None = field_key(Number(-90, 0), "Level of the noise behind it, which never stops.")
-    filler: float = field_key(SHARE, "Share of its answers that have a filler ahead.", 0.0)
+    greets: bool = field_key(Boolean(), "Whether the agent speaks first.", True)
+    noise_dbfs: float | None = field_key(Number(-90, 0), "Level of the background noise, which never stops.")
+    filler: float = field_key(SHARE, "Share of the answers that begin with a filler.", 0.0)
 
 
 @dataclass(frozen=True)
 class Slowdown:
     """The increase of response delays with the number of open sessions on the whole server."""
 
-    sessions: int = field_key(Integer(0, 1_000_000), "So many make nothing slower.", required=True)
-    per_session: float = field_key(Number(0, 100), "By so much each further one makes it: 0.01 is 1 %.", required=True)
+    sessions: int = field_key(Integer(0, 1_000_000), "Number of open sessions without a slowdown.", required=True)
+    per_session: float = field_key(Number(0, 100), "Increase per further session; 0.01 is 1 %.", required=True)
 
     def factor(self, open_sessions: int) -> float:
         return 1 + self.per_session * max(0, open_sessions - self.sessions)
@@ -193,8 +193,10 @@ REASONING: StructOf[dict[str, Any]] = StructOf(
 DRIFT = StructOf(
     {
         "sd": Field(Number(0, 2), "Standard deviation of the logarithm.", required=True),
-        "time_constant_s": Field(Number(0.001, 1_000_000), "How long it is remembered.", required=True),
-        "seed": Field(Integer(0, 1 << 32), "Of the generator.", required=True),
+        "time_constant_s": Field(
+            Number(0.001, 1_000_000), "Time in which the autocorrelation falls to 1/e.", required=True
+        ),
+        "seed": Field(Integer(0, 1 << 32), "Seed of the random generator.", required=True),
     },
     DelayDrift,
 )
@@ -206,48 +208,49 @@ class Profile:
 
     name: str
     delays: Delays
-    generation_speed: float = field_key(Number(0.1, 1_000), "Seconds of audio made in a second.", required=True)
-    text_tokens_per_s: float = field_key(Number(0.1, 100_000), "How fast text is written.", required=True)
+    generation_speed: float = field_key(Number(0.1, 1_000), "Seconds of audio generated per second.", required=True)
+    text_tokens_per_s: float = field_key(Number(0.1, 100_000), "Tokens of text generated per second.", required=True)
     transcript_lead_deltas: tuple[int, int] = field_key(
         SpanValidator(0, 100), "Deltas of the transcript before the first audio.", required=True
     )
-    rate_limits_updated: str = field_key(Choice(RATE_LIMITS), "When rate_limits.updated comes.", required=True)
+    rate_limits_updated: str = field_key(Choice(RATE_LIMITS), "When rate_limits.updated is sent.", required=True)
     obfuscation: bool = field_key(Boolean(), "Whether deltas of text are padded.", required=True)
     events_per_segment: int = field_key(Integer(1, 1_000), "Events in a TCP segment.", required=True)
     ping_interval_s: float = field_key(Number(0.1, 3_600), "Seconds between pings.", required=True)
-    faults: tuple[Fault, ...] = field_key(FAULTS, "What goes wrong, where and when.", absent=())
-    max_session_s: float = field_key(Number(0.01, 86_400), "How long a session may last.", absent=SESSION_CAP_S)
-    quota: QuotaLimits = field_key(QUOTAS, "Of the whole server, a minute.", absent=UNLIMITED)
-    drift: DelayDrift | None = field_key(DRIFT, "How delays wander.")
-    slowdown: Slowdown | None = field_key(struct_of(Slowdown), "How open sessions make responses slower.")
+    faults: tuple[Fault, ...] = field_key(FAULTS, "Injected faults, with their places and times.", absent=())
+    max_session_s: float = field_key(Number(0.01, 86_400), "Maximum duration of a session.", absent=SESSION_CAP_S)
+    quota: QuotaLimits = field_key(QUOTAS, "Limits per minute, of the whole server.", absent=UNLIMITED)
+    drift: DelayDrift | None = field_key(DRIFT, "Random drift of the delays.")
+    slowdown: Slowdown | None = field_key(struct_of(Slowdown), "Increase of response delays with the open sessions.")
     max_concurrent_responses: int | None = field_key(
-        Integer(1, 100_000), "Responses that are made at a time; others are queued. None: any number."
+        Integer(1, 100_000), "Maximum number of concurrent responses; others are queued. None: any number."
     )
     functions: FunctionCalls = field_key(struct_of(FunctionCalls), "Function calls.", absent=FunctionCalls())
     preamble: PreambleSettings = field_key(
-        struct_of(PreambleSettings), "Answers that have a commentary ahead.", absent=PreambleSettings()
+        struct_of(PreambleSettings), "Answers that begin with a commentary.", absent=PreambleSettings()
     )
     reasoning_ms: Mapping[str, Delay] = field(
-        default_factory=dict, metadata={ENTRY: Field(REASONING, "What reasoning takes, by effort.")}
+        default_factory=dict, metadata={ENTRY: Field(REASONING, "Duration of reasoning, by effort.")}
     )
-    cache: TokenCache = field_key(struct_of(TokenCache), "What is read again from the cache.", absent=TokenCache())
+    cache: TokenCache = field_key(struct_of(TokenCache), "Cache of tokens that are read again.", absent=TokenCache())
     context_latency: ContextLatency = field_key(
-        struct_of(ContextLatency), "How long it takes to read the context.", absent=ContextLatency()
+        struct_of(ContextLatency), "Time to read the context.", absent=ContextLatency()
     )
-    context_limit_tokens: int | None = field_key(Integer(1, 100_000_000), "Tokens that a response can read.")
-    vad: SpeechDetection = field_key(struct_of(SpeechDetection), "What is taken for speech.", absent=SpeechDetection())
+    context_limit_tokens: int | None = field_key(
+        Integer(1, 100_000_000), "Maximum number of tokens that a response can read."
+    )
+    vad: SpeechDetection = field_key(struct_of(SpeechDetection), "Detection of speech.", absent=SpeechDetection())
     ignored_truncate_share: float = field_key(
-        SHARE, "Share of truncates that are acknowledged and change nothing.", absent=0.0
+        SHARE, "Share of truncates that are acknowledged, but change nothing.", absent=0.0
     )
     transcripts: TranscriptSettings = field_key(
-        struct_of(TranscriptSettings), "What the caller's audio says.", absent=TranscriptSettings()
+        struct_of(TranscriptSettings), "Transcripts of the caller's audio.", absent=TranscriptSettings()
     )
-    agent: AgentSettings = field_key(
-        struct_of(AgentSettings), "How agents are that are called.", absent=AgentSettings()
-    )
+    agent: AgentSettings = field_key(struct_of(AgentSettings), "Behaviour of agents.", absent=AgentSettings())
     delegates: float = field_key(SHARE, "Share of GPT-Live's answers that it delegates to its client.", absent=0.0)
     formats: tuple[AudioFormatName, ...] | None = field_key(
-        OneOrMore(Choice(tuple(RATED_FORMATS))), "Of audio, in sessions of GA; the first is its own. None: OpenAI's."
+        OneOrMore(Choice(tuple(RATED_FORMATS))),
+        "Audio formats of GA sessions; the first is the default. None: OpenAI's.",
     )
 
     def slowness(self, at_ns: int, open_sessions: int) -> float:
@@ -263,7 +266,9 @@ class Profile:
         if ttfa_p50_ms is not None:
             was = self.delays.first_audio
             if not isinstance(was, LogNormal):
-                raise UsageError(f"--ttfa-p50-ms moves a log-normal first_audio; profile {self.name} has another one")
+                raise UsageError(
+                    f"--ttfa-p50-ms needs a log-normal first_audio, but profile {self.name} has another one"
+                )
             spread = was.p95_ms / was.p50_ms
             first_audio = LogNormal(ttfa_p50_ms, ttfa_p50_ms * spread)
             changed = replace(changed, delays=replace(changed.delays, first_audio=first_audio))

@@ -66,7 +66,7 @@ def _check(value: Any, *, numbers: bool) -> None:
     level, depth = [value], 0
     while level:
         if numbers and any(type(one) is int and one not in WHOLE for one in level):
-            raise JsonError("it has a whole number that 64 bits do not hold")
+            raise JsonError("it has an integer that does not fit into 64 bits")
         holders = [one for one in level if isinstance(one, dict | list)]
         depth += bool(holders)
         if depth > DEEPEST:
@@ -79,7 +79,7 @@ def open_file(path: Path, *, follow_link: bool = True) -> BinaryIO:
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow_link else os.O_NOFOLLOW))
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
-        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
     return open(file, "rb")
 
 
@@ -88,7 +88,7 @@ def read_file(path: Path, most: int = LARGEST_DOCUMENT) -> bytes:
     with open_file(path) as file:
         data = file.read(most + 1)
     if len(data) > most:
-        raise OSError(errno.EFBIG, f"it has more than {most >> 20} MiB", str(path))
+        raise OSError(errno.EFBIG, f"it is larger than {most >> 20} MiB", str(path))
     return data
 
 

@@ -51,9 +51,8 @@ def batch(subject: str, first: int, cases: int) -> Played:
         for number in play(subject, first, cases):  # noqa: B007
             signal.setitimer(signal.ITIMER_VIRTUAL, HANG_S)
     except Exception:
-        failure = (
-            f'{traceback.format_exc()}again: python -m benchmarks.fuzz --subject "{subject}" --first {number} --cases 1'
-        )
+        command = f'python -m benchmarks.fuzz --subject "{subject}" --first {number} --cases 1'
+        failure = f"{traceback.format_exc()}To repeat it: {command}"
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -61,15 +60,13 @@ def batch(subject: str, first: int, cases: int) -> Played:
 
 
 def _hangs(*_: object) -> NoReturn:
-    raise TimeoutError(f"it has taken {HANG_S} s")
+    raise TimeoutError(f"the case took more than {HANG_S} s")
 
 
 def main(
-    cases: Annotated[
-        int, typer.Option(help="Cases of all subjects together, or of the one that is named.")
-    ] = 1_000_000,
-    subject: Annotated[str, typer.Option(help="Of this subject alone.")] = "",
-    first: Annotated[int, typer.Option(help="The number of its first case.")] = 0,
+    cases: Annotated[int, typer.Option(help="Number of cases of all subjects together, or of --subject.")] = 1_000_000,
+    subject: Annotated[str, typer.Option(help="Run only this subject.")] = "",
+    first: Annotated[int, typer.Option(help="Number of the first case.")] = 0,
 ) -> None:
     """Run damaged input, and print how many cases passed."""
     shares = {subject: cases} if subject else _shares(cases)
@@ -90,7 +87,7 @@ def main(
     for name in shares:
         mine = [one for one in done if one.subject == name]
         count, cpu_s = sum(one.cases for one in mine), sum(one.cpu_s for one in mine)
-        typer.echo(f"{name:<20} {count:>9,} cases, {cpu_s / count * 1e6:>7,.0f} µs each: nothing broke")
+        typer.echo(f"{name:<20} {count:>9,} cases, {cpu_s / count * 1e6:>7,.0f} µs each: no failure")
     _tell_memory(done)
 
 
@@ -108,9 +105,11 @@ def _tell_memory(done: list[Played]) -> None:
         grown = {name: max(own) - min(own) for (whose, name), own in peaks.items() if whose == process}
         worst = max(grown, key=grown.__getitem__)
         last_mib = max(one.peak_mib for one in done if one.process == process)
-        typer.echo(f"process {process}: {last_mib:.0f} MiB; {worst} took {grown[worst]:.0f} more after a first batch")
+        typer.echo(
+            f"process {process}: {last_mib:.0f} MiB; {worst} needed {grown[worst]:.0f} MiB more after its first batch"
+        )
         if grown[worst] > GROWTH_MIB:
-            typer.echo("its memory grows")
+            typer.echo(f"the memory of the process grows by more than {GROWTH_MIB} MiB")
             raise typer.Exit(1)
 
 

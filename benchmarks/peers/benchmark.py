@@ -50,11 +50,13 @@ def parser() -> argparse.ArgumentParser:
     shown = ",".join(map(str, LOADS))
     made = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
     made.add_argument("--sessions", type=numbers, default=LOADS, metavar="N,N", help=f"loads (default: {shown})")
-    made.add_argument("--turns", type=int, default=TURNS, metavar="N", help="turns of a session (default: %(default)s)")
+    made.add_argument("--turns", type=int, default=TURNS, metavar="N", help="turns per session (default: %(default)s)")
     made.add_argument("--ramp", type=float, default=RAMP_S, metavar="S", help="seconds in which sessions are opened")
-    made.add_argument("--repeat", type=int, default=1, metavar="N", help="each load so often; medians are shown")
-    made.add_argument("--peers", type=names, metavar="NAME,NAME", help=f"of {', '.join(peer.name for peer in PEERS)}")
-    made.add_argument("--markdown", action="store_true", help="the table in Markdown")
+    made.add_argument("--repeat", type=int, default=1, metavar="N", help="runs of each load; medians are shown")
+    made.add_argument(
+        "--peers", type=names, metavar="NAME,NAME", help=f"clients, of: {', '.join(peer.name for peer in PEERS)}"
+    )
+    made.add_argument("--markdown", action="store_true", help="print the table in Markdown")
     return made
 
 
@@ -65,19 +67,19 @@ def numbers(given: str) -> list[int]:
 def names(given: str) -> list[str]:
     found = [name.strip() for name in given.split(",")]
     if unknown := set(found) - {peer.name for peer in PEERS}:
-        raise argparse.ArgumentTypeError(f"there is no {', '.join(sorted(unknown))}")
+        raise argparse.ArgumentTypeError(f"unknown client: {', '.join(sorted(unknown))}")
     return found
 
 
 def conditions(turns: int, ramp_s: float, repeat: int) -> str:
     where = cores()
     (client,), (simulator,) = where.harness, where.simulator
-    alone = "" if not where.shared else "; ONE core for both: figures are of two busy neighbours"
+    alone = "" if not where.shared else "; ONE core for both: each slows the other down"
     load = " ".join(f"{value:.2f}" for value in os.getloadavg())
     return (
         f"Python {platform.python_version()}, Linux {platform.release()}; client on core {client}, simulator on core "
-        f"{simulator}{alone}\n{turns} turns a session, opened within {ramp_s:g} s, {repeat} of each; "
-        f"load average before {load}"
+        f"{simulator}{alone}\n{turns} turns per session, sessions opened within {ramp_s:g} s, {repeat} runs of each; "
+        f"load average before it {load}"
     )
 
 
@@ -93,7 +95,7 @@ def differences(runs: Runs) -> list[str]:
     for (sessions, _), outcomes in runs.items():
         found[sessions] |= {outcome.wire_bytes for outcome in outcomes if isinstance(outcome, Figures)}
     return [
-        f"not the same work: at {sessions} sessions clients were sent {' or '.join(map(str, sorted(sizes)))} bytes"
+        f"different work: at {sessions} sessions the clients received {' or '.join(map(str, sorted(sizes)))} bytes"
         for sessions, sizes in found.items()
         if len(sizes) > 1
     ]

@@ -105,15 +105,15 @@ def unequal(told: Told, truth: Truth, sessions: int, turns: int) -> str | None:
     The number of sessions and turns, and every byte that was sent, are compared.
     """
     if len(told.messages) != sessions:
-        return f"{len(told.messages)} of {sessions} sessions were played to the end"
+        return f"{len(told.messages)} of {sessions} sessions reached their end"
     if len(told.requested) != sessions * turns or len(truth.requests) != sessions * turns:
-        return f"{len(told.requested)} turns told and {len(truth.requests)} taken, not {sessions * turns}"
+        return f"{len(told.requested)} turns reported and {len(truth.requests)} received, not {sessions * turns}"
     for name, count in told.messages.items():
         wire, done = truth.wire[name], int(truth.sessions["done"][name])
         if not done < count <= len(wire):
-            return f"{name}: {count} messages of {len(wire)}, and the last turn ends with number {done + 1}"
+            return f"{name}: {count} messages of {len(wire)}, but the last turn ends with number {done + 1}"
         if told.wire_bytes[name] != wire[count - 1]:
-            return f"{name}: {told.wire_bytes[name]} bytes in {count} messages, which had {wire[count - 1]}"
+            return f"{name}: {told.wire_bytes[name]} bytes in {count} messages, but {wire[count - 1]} were sent"
     return None
 
 
@@ -122,11 +122,11 @@ def figures(told: Told, truth: Truth, watched: Watched) -> Figures | Cannot:
     begin_ns, end_ns = truth.steady()
     if end_ns - begin_ns < SHORTEST_NS:
         return Cannot(
-            "its first session was done before the last one was open (more --turns, a smaller --ramp)", late_ms(truth)
+            "its first session ended before the last one was open: use more --turns or a shorter --ramp", late_ms(truth)
         )
     errors_ms = errors(told, truth, begin_ns, end_ns)
     if errors_ms.empty or errors_ms.isna().any():
-        return Cannot(f"{errors_ms.isna().sum()} of {len(errors_ms)} events have no stamp", late_ms(truth))
+        return Cannot(f"{errors_ms.isna().sum()} of {len(errors_ms)} events have no timestamp", late_ms(truth))
     ttfa = ttfas(told, truth)
     within = (truth.handed_ns >= begin_ns) & (truth.handed_ns < end_ns)
     before = watched.rss_bytes(int(truth.sessions["created_ns"].min()))

@@ -125,7 +125,9 @@ def play(
             seen = watched(process, ready.pid, where, limit_s)
     truth = truth_of(read_truth(truth_log))
     if seen is None:
-        return Cannot(f"over {PATIENCE:g} times as slow as the service, ended after {limit_s:.0f} s", late_ms(truth))
+        return Cannot(
+            f"more than {PATIENCE:g} times as slow as the service; stopped after {limit_s:.0f} s", late_ms(truth)
+        )
     try:
         told = peer.told(work, scratch, truth)
     except (OSError, ValueError):

@@ -8,8 +8,8 @@ from benchmarks.peers.figures import Cannot, Figures, per_session
 
 Outcome = Figures | Cannot
 HEADER = (
-    "sessions", "client", "off p50", "p99", "p99.9 ms", "CPU µs/event", "events/s", "MB received",
-    "ttfa said", "ttfa true, ms", "simulator late", "others",
+    "sessions", "client", "error p50", "p99", "p99.9 ms", "CPU µs/event", "events/s", "MB received",
+    "ttfa reported", "ttfa true, ms", "simulator late", "other programs",
 )  # fmt: skip
 """`off`: arrival − send timestamp. `ttfa`: p50 · p99. `simulator late`: p99, ms. `others`: of the client's core."""
 LATE = "not used"
@@ -71,5 +71,5 @@ def memory(outcomes: Mapping[tuple[int, str], Outcome]) -> list[str]:
         slope = per_session(resident)
         if slope is not None:
             between = f"{min(resident)} to {max(resident)} sessions"
-            lines.append(f"{client}: {slope / 1000:.0f} kB a session, from {between}")
+            lines.append(f"{client}: {slope / 1000:.0f} kB per session, from {between}")
     return lines

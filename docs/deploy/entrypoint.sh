@@ -1,6 +1,6 @@
 #!/bin/sh
-# `rtbench …` and `locust …` as they stand; options alone are Locust's, as operators of Kubernetes give them.
-# A worker that is told where runs are uploaded uploads what its master has not got: its disk ends with the pod.
+# Runs `rtbench …` and `locust …` unchanged. Options without a command are Locust's, as Kubernetes operators pass them.
+# A worker with LOCUST_UPLOAD uploads the data that its master has not received, because its disk is deleted with the pod.
 touch "${TMPDIR:-/tmp}/rtbench-started" 2>/dev/null # for health.sh
 case "$1" in
     rtbench | locust) exec "$@" ;;
@@ -14,7 +14,7 @@ worker=$!
 trap 'kill -TERM "$worker"' TERM INT
 wait "$worker"
 status=$?
-while kill -0 "$worker" 2>/dev/null; do # a signal ends `wait`, and not the worker
+while kill -0 "$worker" 2>/dev/null; do # a signal ends `wait`, but not the worker
     wait "$worker"
     status=$?
 done

@@ -58,9 +58,9 @@ def outcome_of(step: LoadStep, *, failed: str = "", workers: int = 1, died: bool
         return DIED
     late, wrong = _simulator(step, workers), _wrong(step, failed)
     if wrong and step.cpu is not None and step.cpu >= FULL:
-        return "fail", f"{wrong}; the load generator had no time left"
+        return "fail", f"{wrong}; the load generator used all of its CPU time"
     if (late or wrong) and step.background is not None and step.background > OTHERS:
-        return "machine_busy", f"other programs took {step.background:.0%} of a core ({late or wrong})"
+        return "machine_busy", f"other programs used {step.background:.0%} of a core ({late or wrong})"
     if late:
         return "simulator_late", late
     return ("fail", wrong) if wrong else ("pass", "")
@@ -71,9 +71,9 @@ def _simulator(step: LoadStep, workers: int) -> str:
     if step.simulator_late_p99_ms is not None and step.simulator_late_p99_ms > LATE_MS:
         return f"the simulator was late: p99 {step.simulator_late_p99_ms:.2g} ms"
     if step.simulator_cpu is not None and step.simulator_cpu / workers >= FULL:
-        return f"the simulator had no time left: {step.simulator_cpu / workers:.0%} of its cores"
+        return f"the simulator was overloaded: it used {step.simulator_cpu / workers:.0%} of its cores"
     if not step.errors and step.unmatched:
-        return "the simulator could not tell the truth of any turn"
+        return "the simulator has no ground truth for any turn"
     return ""
 
 
@@ -84,13 +84,13 @@ def _wrong(step: LoadStep, failed: str) -> str:
     if step.failed > FAILED_SHARE * step.turns:
         return f"{step.failed} of {step.turns} turns failed or did not start"
     if not step.errors:
-        return "no turn could be compared with the truth"
+        return "no turn could be compared with the ground truth"
     if step.unmatched > FAILED_SHARE * step.turns:
-        return f"{step.unmatched} of {step.turns} turns could not be compared with the truth"
+        return f"{step.unmatched} of {step.turns} turns could not be compared with the ground truth"
     if step.validity != "valid":
         return failed or "the run has no verdict"
     metric, error = max(step.errors.items(), key=lambda one: one[1].p99)
-    return f"{metric} wrong by {error.p99:.2g} ms" if error.p99 > LIMIT_MS else ""
+    return f"the error (p99) of {metric} is {error.p99:.2g} ms" if error.p99 > LIMIT_MS else ""
 
 
 def calibration_of(
@@ -165,14 +165,14 @@ def conclusions(calibration: Calibration) -> list[str]:
         return [*lines, f"no conclusion for {' and '.join(unknown)} sessions: {causes} set the limit"]
     if calibration.quick:
         lines.append(
-            "this is a first idea: few loads were tried, each for a short time; leave --quick out to narrow it down"
+            "this is a rough result: few loads were tested, each for a short time; leave --quick out for a precise one"
         )
     exact = min(found.sessions for found in calibration.exact.values())
     return [*lines, f"errors are within 100 µs (p99) up to {exact:,} sessions per process", _answer(calibration)]
 
 
 def _of_kind(calibration: Calibration, kind: SessionKind) -> str:
-    """Return `text: within 1 ms up to 700 sessions (17,900 events/s), within 100 µs up to 400; 96 kB a session`."""
+    """Return `text: within 1 ms up to 700 sessions (17,900 events/s), within 100 µs up to 400; 96 kB per session`."""
     trusted, exact = calibration.trusted[kind], calibration.exact[kind]
     steps = [step for step in calibration.steps if step.kind == kind]
     memory = bytes_per_session(steps)
@@ -180,7 +180,7 @@ def _of_kind(calibration: Calibration, kind: SessionKind) -> str:
     return (
         f"{kind}: within 1 ms up to {at_least(calibration.ended.get(kind, ''))}{trusted.sessions:,} sessions "
         f"({trusted.events_per_s:,.0f} events/s), within 100 µs up to {exact.sessions:,}"
-        + (f"; {memory / 1000:,.0f} kB a session" if memory and memory >= 1000 else "")
+        + (f"; {memory / 1000:,.0f} kB per session" if memory and memory >= 1000 else "")
         + (f"; {few}" if few else "")
     )
 

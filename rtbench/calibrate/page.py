@@ -20,7 +20,7 @@ from rtbench.calibrate.load_step_search import CAUSES, conclusions, few_turns
 from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, row
 
 STEP = (("sessions", 10), ("events/s", 10), ("turns", 8), ("error p50", 11), ("p99", 8), ("p99.9", 8), ("max", 8),
-        ("recv lag", 10), ("stamp", 8), ("send lag", 10), ("CPU", 6))  # fmt: skip
+        ("recv lag", 10), ("uncert.", 9), ("send lag", 10), ("CPU", 6))  # fmt: skip
 """The heads of a step's line. The delays and the timestamp uncertainty are p99; all times are in ms."""
 MEASURE = (("sessions", 10), ("n", 9), ("p50", 10), ("p99", 10), ("p99.9", 10), ("max", 10))
 NAME = 30
@@ -73,11 +73,11 @@ def _quantiles(spread: Percentiles | None) -> list[str]:
 LIMITS = {LIMIT_MS: "1 ms", EXACT_MS: "100 µs"}
 PICTURE = (
     "p99 of |value − truth| of the metric with the largest error, over sessions; the truth is the simulator's. Hollow "
-    "marks: a load that was too much. Loads that say nothing about the load generator are left out: the simulator was "
-    "late, or other programs took the time."
+    "marks: loads that failed. Loads at which the simulator was late, or other programs used the CPU, are left out, "
+    "because they show nothing about the load generator."
 )
 LOADS = ("load", "result", "events/s", "receive_delay", "timestamp_uncertainty", "send_delay", "event_loop_delay",
-         "CPU", "µs an event", "memory", "simulator late, p99", "others")  # fmt: skip
+         "CPU", "µs per event", "memory", "simulator late, p99", "other programs")  # fmt: skip
 ERRORS = ("metric", "sessions", "n", "p50", "p99", "p99.9", "max")
 
 
@@ -100,9 +100,9 @@ def calibration_page(calibration: Calibration) -> Page:
             Paragraph(f"{calibration.date_utc}, {way} · {facts}", "meta"),
         ],
         sections=[
-            Section("answer", "Errors by load level", "How wrong are the results at which load?", drawn),
-            Section("loads", "Load levels", "What did each load take?", [loads]),
-            Section("metrics", "Errors by metric", "How wrong is each metric at each load?", [errors]),
+            Section("answer", "Errors by load level", "How large are the errors at each load?", drawn),
+            Section("loads", "Load levels", "What did each load require?", [loads]),
+            Section("metrics", "Errors by metric", "How large is the error of each metric at each load?", [errors]),
         ],
     )
 

@@ -41,11 +41,11 @@ SHOWN, BELOW, UNDECIDED, GENERATOR = 0, 1, 3, INVALID_STATUS
 """The exit statuses, in addition to 2 for a usage error; the same as those of `check`."""
 UNITS: dict[LoadUnit, tuple[str, str]] = {
     "concurrency": ("concurrent call", "concurrent calls"),
-    "arrival_rate": ("call a minute", "calls a minute"),
+    "arrival_rate": ("call per minute", "calls per minute"),
 }
 """The unit of levels, in the singular and the plural."""
 REASONS: dict[Ended, str] = {
-    "time": "its time was over",
+    "time": "its time limit was reached",
     "budget": "its budget was spent",
     "interrupted": "it was interrupted",
 }
@@ -117,7 +117,7 @@ def status_of(at_least: int | None, bracket: Bracket, *, interrupted: bool = Fal
 
 
 def unit(by: LoadUnit, load: int) -> str:
-    """Return a load with its unit, such as `1 concurrent call` or `300 calls a minute`."""
+    """Return a load with its unit, such as `1 concurrent call` or `300 calls per minute`."""
     return f"{count(load)} {UNITS[by][load != 1]}"
 
 
@@ -174,20 +174,22 @@ def _notes(
     """Return the notes that a reader needs in addition to the result."""
     judged = {level.load for level in levels if verdict_of(level) is not None}
     silent = {level.load: level.why for level in levels if level.why and level.load not in judged}
-    notes = [f"{unit(plan.by, load)} say nothing about the service: {why}" for load, why in silent.items()]
+    notes = [
+        f"the level of {unit(plan.by, load)} shows nothing about the service: {why}" for load, why in silent.items()
+    ]
     if ended == "load_generator" and bracket.ceiling is not None:
         from_ = unit(plan.by, bracket.ceiling)
-        notes.append(f"the load generator was the limit from {from_} on: the service's own limit is unknown")
+        notes.append(f"from {from_} on, the load generator was the limit: the service's own limit is unknown")
     if ended == "max_reached" and bracket.highest not in bracket.inconclusive:
-        notes.append(f"nothing failed up to --to {plan.max}: a higher one finds the breaking point")
+        notes.append(f"no level failed up to --to {plan.max}: a higher --to finds the breaking point")
     if bracket.inconclusive:
         between = join_words([count(load) for load in bracket.inconclusive])
         least_s = least_time_s(grid_of(plan))
         longer = f" ({format_duration(least_s)} or more)" if plan.time_s < least_s else ""
-        notes.append(f"inconclusive within their time: {between}; a longer --max-time{longer} decides more")
+        notes.append(f"inconclusive levels: {between}; a longer --max-time{longer} decides more levels")
     if not stable:
         notes.append(
-            "the service changed between levels: search again with a longer --max-time, so that each level takes "
+            "the service changed between levels: search again with a longer --max-time, so that each level lasts "
             "longer than such a change"
         )
     return [*notes, *_drift(plan, levels)]
@@ -231,8 +233,8 @@ def _words(kind: BreakingPointKind, share: SloEntry, rate_limits_remaining: Mapp
     counts = f"{share.slow:,} of {turns} were too slow, {share.failed:,} failed"
     if kind != "quota":
         return counts
-    left = ", ".join(f"{percent(part, 1)} of its {name}" for name, part in rate_limits_remaining.items())
-    remaining = f"; the minimum left was {left} a minute" if left else "; the service reported no limits"
+    left = ", ".join(f"{name} {percent(part, 1)}" for name, part in rate_limits_remaining.items())
+    remaining = f"; lowest remaining limits per minute: {left}" if left else "; the service reported no limits"
     return f"{counts}, of which the service throttled {share.throttled:,}{remaining}".replace(NBSP, " ")
 
 

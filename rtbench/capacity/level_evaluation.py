@@ -67,8 +67,8 @@ from rtbench.load_search import NextLevel
 BLOCKED_SHARE = 0.01
 """The share of blocked calls above which a level did not deliver its nominal load."""
 
-HOPELESS = "ended early, for the rest of its time was not to be expected to decide it"
-TIME_OVER = "the search's time was over before this level's run was closed"
+HOPELESS = "ended early, because its remaining time was unlikely to decide it"
+TIME_OVER = "the search's time ended before this level's run was finalized"
 CARRIED_SHARE = 0.9
 """The share of a level's calls that must be in progress for a pass, if the service delayed starts."""
 
@@ -96,8 +96,8 @@ def evaluate_level(search: SearchConfig, number: int, step: NextLevel, given: Le
     warm_s = max(least_ramp_s(given.load_s), paced) + AFTER_RAMP_S  # until all users have connected
     if warm_s > given.load_s / 2:
         why = (
-            f"{step.load:,} calls take {warm_s:.0f} s to connect at this rate of connections, and the level has "
-            f"{given.load_s:.0f} s: give the search a longer --max-time, or `-- --connect-rate N`"
+            f"{step.load:,} calls need {warm_s:.0f} s to connect at this rate of connections, but the level lasts "
+            f"{given.load_s:.0f} s: use a longer --max-time, or `-- --connect-rate N`"
         )
         return _silent(step, given, "load_generator", why)
     try:
@@ -178,7 +178,7 @@ def _judged(
     sure = _is_sure(answer, side, slos, error, looking.callers)
     ours = _ours(document, step.load if search.plan.by == "concurrency" else round(calls or 0), sure=sure)
     if not ours and answer != "fail" and blocked_calls > BLOCKED_SHARE * arrived:
-        ours = f"{blocked_calls:,} of {arrived:,} calls found no free slot: give more by --max-concurrent"
+        ours = f"{blocked_calls:,} of {arrived:,} calls found no free slot: raise --max-concurrent"
     held = _held_back(document, side.name, step, calls) if search.plan.by == "concurrency" and answer == "pass" else ""
     if answer == "pass":
         held = held or _backed_off(side, slos, error, looking.callers) or _drains(side)
@@ -230,7 +230,8 @@ def _held_back(document: Any, target: str, step: NextLevel, calls: float | None)
     if not held_s or calls is None or calls >= CARRIED_SHARE * step.load:
         return ""
     return (
-        f"the service held starts back for {held_s:.0f} s because of its quota: only {calls:.0f} calls were in progress"
+        f"starts were delayed for {held_s:.0f} s because of the service's quota: "
+        f"only {calls:.0f} calls were in progress"
     )
 
 
@@ -247,8 +248,8 @@ def _backed_off(side: ComparedTarget, slos: Sequence[Slo], error: float, callers
     ):
         return ""
     return (
-        f"calls were refused, and {waiting:.2g} of {callers:,.0f} callers on average waited before they called again: "
-        "with their calls more turns may have missed the objective than are allowed"
+        f"calls were refused, and on average {waiting:.2g} of {callers:,.0f} callers waited before their next call: "
+        "with their calls, more turns than allowed may have missed the objective"
     )
 
 
@@ -258,7 +259,7 @@ def _drains(side: ComparedTarget) -> str:
     if found is None:
         return ""
     limit, left_s = found
-    return f"the service's limit of {limit} was being used up: at this pace nothing is left of it in {left_s:.0f} s"
+    return f"the service's limit of {limit} was being used up: at this rate it is exhausted in {left_s:.0f} s"
 
 
 def _is_sure(answer: Answer, side: ComparedTarget, slos: Sequence[Slo], error: float, callers: float) -> bool:
@@ -285,8 +286,8 @@ def _ours(document: Any, calls: int, *, sure: bool) -> str:
         check = failed[0]
         return (
             f"INVALID: {check.name} was {check.value:.3g} {check.unit} (limit {check.limit:.3g}) with "
-            f"{concurrency.per_process:,} calls in a process; "
-            f"give the machine idle cores, and the search `-- --processes {2 * concurrency.processes}` or more"
+            f"{concurrency.per_process:,} calls per process; "
+            f"free cores of this machine, and add `-- --processes {2 * concurrency.processes}` or more"
         )
     cited = document.get("calibration")
     return "" if cited is None or cited.get("ended") else "".join(process_advice(concurrency, cited, core_count()))

@@ -200,18 +200,18 @@ def prepare_search(
     for word in options:
         name = word.partition("=")[0]
         if name in own or name in ("-u", "-r", "-t"):
-            raise UsageError(f"{name} is an option that the search sets for each level: leave it out after --")
+            raise UsageError(f"the search sets {name} for each level: leave it out after --")
     words = [*service_options.words(), *options, *(["--yes"] if yes else [])]
     arrives = ["--arrival-rate", "1/min", "--max-concurrent", "1"] if plan.by == "arrival_rate" else []
     forecast = _forecast(file, [*words, *arrives])
     if len(forecast["targets"]) != 1:
         labels = ", ".join(target["name"] for target in forecast["targets"])
-        raise UsageError(f"capacity searches one target, and these are several: {labels}; name one by --targets")
+        raise UsageError(f"capacity calls one target, but several are selected: {labels}; name one with --targets")
     (target,) = forecast["targets"]
     if not target["loopback"] and not yes:
         raise UsageError(
-            f"a search opens hundreds of sessions to {target['url']}, which may cost money: add --yes if that is "
-            "meant, and --budget USD for a limit"
+            f"a search opens hundreds of sessions to {target['url']}, which may cost money: add --yes to allow "
+            "it, and --budget USD to limit the cost"
         )
     costs = tuple(forecast["notices"]) if target["loopback"] else (*forecast["notices"], *cost_lines(forecast, plan))
     return PreparedSearch(
@@ -242,7 +242,7 @@ def cost_lines(forecast: dict[str, Any], plan: SearchPlan) -> list[str]:
             f"{unit(plan.by, plan.max)}"
         )
     if plan.budget_usd is None:
-        lines.append("--budget USD limits what it may cost")
+        lines.append("--budget USD limits the cost")
     return lines
 
 
@@ -255,9 +255,9 @@ def _forecast(file: str, words: Sequence[str]) -> dict[str, Any]:
     try:
         process = subprocess.run(command, capture_output=True, text=True, env=environ, check=False, timeout=FORECAST_S)
     except subprocess.TimeoutExpired:
-        raise UsageError(f"{file} cannot be played: its plan was not made within {FORECAST_S:.0f} s") from None
+        raise UsageError(f"{file} cannot be run: it was not planned within {FORECAST_S:.0f} s") from None
     lines = process.stdout.strip().splitlines()
     if process.returncode or not lines:
-        raise UsageError(f"{file} cannot be played: {last_words(process.stderr)}")
+        raise UsageError(f"{file} cannot be run: {last_words(process.stderr)}")
     forecast: dict[str, Any] = json.loads(lines[-1])
     return forecast

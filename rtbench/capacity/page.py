@@ -40,14 +40,14 @@ def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[st
     slos = " and ".join(plan.slos)
     passes = "pass" if len(plan.slos) > 1 else "passes"
     if plan.first == plan.max:
-        asked = f"whether {slos} {passes} at {unit(plan.by, plan.first)}"
+        asked = f"tests whether {slos} {passes} at {unit(plan.by, plan.first)}"
     else:
         limits = f"from {count(plan.first)} up to {count(plan.max)}, to within {plan.precision:.0%}"
-        asked = f"the highest number of {UNITS[plan.by][1]} at which {slos} {passes}, {limits}"
+        asked = f"finds the highest number of {UNITS[plan.by][1]} at which {slos} {passes}, {limits}"
     least_s = least_time_s(grid_of(plan))
     quick = (
-        f"quick search: levels of {format_duration(LEAST_S)} until the time is over, for a rough estimate; "
-        f"a verified answer takes {format_duration(least_s)} or more"
+        f"quick search: levels of {format_duration(LEAST_S)} until the time ends, for a rough estimate; "
+        f"a verified answer needs {format_duration(least_s)} or more"
     )
     sure = f"the answer is wrong in at most {plan.error:.0%} of searches, over all levels and analyses together"
     lines = [
@@ -116,8 +116,8 @@ LEVELS = ("level", "result", "concurrency", "sessions", "turns", "p50, ms", "p95
           "rate limits left", "cost", "duration", "run")  # fmt: skip
 SHARES = ("SLO", "level", "SLO violations", "allowed", "turns", "slow", "failed", "throttled")
 WAITS = (
-    "with 95 % intervals by session; lines across are the objectives' limits. Hollow marks: levels that did not pass. "
-    "The band lies between the highest level that passes and the lowest that fails: the breaking point lies there."
+    "with 95 % intervals by session. Horizontal lines are the limits of the SLOs. Hollow marks: levels that did not "
+    "pass. The breaking point is in the band between the highest level that passes and the lowest that fails."
 )
 
 
@@ -128,13 +128,13 @@ def capacity_page(capacity: CapacityDocument) -> Page:
     levels = sorted(capacity.levels, key=lambda level: (level.load, level.confirmation_run))
     spent = format_duration(sum(level.duration_s for level in levels))
     most = f"at most {plan.max_levels} and a longer run in {format_duration(plan.time_s)}"
-    method = f"{plural(len(levels), 'level')} in {spent}, of {most}"
+    method = f"{plural(len(levels), 'level')} in {spent} ({most})"
     if capacity.highest_pass is not None or capacity.lowest_fail is not None:
         chance = percent(plan.error, 1)
-        method += f"; each by intervals between sessions, wrong with a chance of {chance} at most over all levels and "
-        method += "interim analyses together"
+        method += "; verdicts by intervals between sessions, with a probability of error of "
+        method += f"at most {chance} over all levels and interim analyses together"
     facts = f"{capacity.date_utc} · {capacity.scenario} · {capacity.target}"
-    shown = table(LEVELS, [_level(level) for level in levels], caption="In brackets 95 % intervals")
+    shown = table(LEVELS, [_level(level) for level in levels], caption="95 % intervals in brackets")
     slos = table(SHARES, _shares(levels))
     drawn = [level for level in levels if level.turns]
     waits: list[Block] = [Paragraph(f"p50 and p95 of {plan.metric or MAIN}, {WAITS}")]
@@ -153,10 +153,10 @@ def capacity_page(capacity: CapacityDocument) -> Page:
             Paragraph(facts, "meta"),
         ],
         sections=[
-            Section("answer", "Latency by load level", "What is the latency at which load?", waits),
-            Section("failures", "Failures by load level", "What fails at which load?", failed),
+            Section("answer", "Latency by load level", "What is the latency at each load?", waits),
+            Section("failures", "Failures by load level", "What fails at each load?", failed),
             Section("levels", "Load levels", "What did each level show?", [shown]),
-            Section("objectives", "SLO results by level", "Which SLO was met at which level?", [slos]),
+            Section("objectives", "SLO results by level", "Which SLOs pass at each level?", [slos]),
         ],
     )
 

@@ -59,7 +59,7 @@ def slo_of(text: str) -> Slo:
     """Parse one objective. Raise UsageError if it cannot be checked in one run of one target."""
     match = _PARTS.fullmatch(text)
     if match is None:
-        raise UsageError(f"--slo {quoted(text)} is no objective: write {EXAMPLES}")
+        raise UsageError(f"--slo {quoted(text)} is not an objective: write {EXAMPLES}")
     metric, rest = match[1], match[2].strip()
     if metric.partition("{")[0] in RATES and rest.startswith(tuple(SIGNS)):
         rest = f"rate{rest}"
@@ -72,17 +72,17 @@ def slo_of(text: str) -> Slo:
 
 def _allowed(threshold: Threshold, text: str) -> float:
     if threshold.margin is not None:
-        raise UsageError(f"--slo {quoted(text)} is relative, and there is no baseline here: write a limit, {EXAMPLES}")
+        raise UsageError(f"--slo {quoted(text)} is relative, but a search has no baseline: write a limit, {EXAMPLES}")
     if threshold.target:
         raise UsageError(f"--slo {quoted(text)} names a target, but the search has only one: leave it out")
     if threshold.p is None and threshold.about.scale != "points":
         raise UsageError(
-            f"--slo {quoted(text)} is about a mean, which is no share of turns: write a quantile or a rate"
+            f"--slo {quoted(text)} is about a mean, which is not a share of turns: write a quantile or a rate"
         )
     if threshold.p is None:
         assert threshold.limit is not None, "it is not relative"
         if not 0 < threshold.limit < 1:
-            raise UsageError(f"--slo {quoted(text)}: no run can show that; the limit must lie between 0% and 100%")
+            raise UsageError(f"--slo {quoted(text)}: no run can show that; the limit must be above 0% and below 100%")
         return threshold.limit if threshold.sign in ("<", "<=") else 1 - threshold.limit
     return threshold.p if threshold.sign in (">", ">=") else round(1 - threshold.p, 9)
 
@@ -193,10 +193,10 @@ def too_few(missed: PerCluster) -> str:
     equal = (
         ""
         if round(found.effective_sessions) == found.clusters
-        else f", which count as {found.effective_sessions:.0f} of equal length"
+        else f" (effectively {found.effective_sessions:.0f} of equal length)"
     )
     calls = f"{found.clusters} {'call' if found.clusters == 1 else 'calls'}"
-    return f"too few calls for an answer: {calls} of its measured time{equal}, and it takes {SESSIONS}"
+    return f"too few calls for an answer: {calls} in the measured time{equal}, but {SESSIONS} are needed"
 
 
 GIVEN_UP, GIVEN_UP_LAST = 1.0, 3.0

@@ -94,18 +94,18 @@ def quick_run(
 def fewer_at_a_time(load: DemoLoad, spare: float) -> str:
     """Return why fewer calls run at a time than on an idle machine, and what that means for the values."""
     others = (os.cpu_count() or 1) - core_count()
-    reserved = f" ({plural(others, 'more core')} of this machine may not be used)" if others > 0 else ""
+    reserved = f" (the machine has {plural(others, 'more core')} that this process may not use)" if others > 0 else ""
     return (
         f"{spare:.1f} of {plural(core_count(), 'core')} {'is' if core_count() == 1 else 'are'} free{reserved}, so "
-        f"{load.users} calls run at a time instead of {SIMULATED.users}. The run takes up to two minutes.\n"
-        "Percentiles rest on as many calls as on an idle machine. A run that other programs delay is INVALID."
+        f"{load.users} calls run at a time instead of {SIMULATED.users}. The run lasts up to two minutes.\n"
+        "The total number of calls is that of an idle machine. If other programs delay the run, it is INVALID."
     )
 
 
 def looked(summary: Summary) -> str:
     """Return the last lines of a quick run with uncertain values: the tool works, and why they are uncertain."""
     turns, failed = summary.outcomes.begun, summary.outcomes.failed
-    how = f"{plural(failed, 'turn')} failed, as said above" if failed else "none failed"
+    how = f"{plural(failed, 'turn')} failed (see above)" if failed else "none failed"
     busy = any(busy_reason(asdict(machine)) for machine in summary.machines)
     why = "This machine was busy with other work" if busy else "This machine was too slow for this load"
     failures = []
@@ -114,9 +114,9 @@ def looked(summary: Summary) -> str:
         failures.append(f"{cells.CHECKS[check.name].failure} ({check.name} {value}, limit {limit})")
     remedy = join_words(list(dict.fromkeys(check.remedy for check in summary.validity.failed)))
     return (
-        f"The tool works: {plural(turns, 'turn')} were played and measured; {how}.\n"
+        f"The tool works: it measured {plural(turns, 'turn')}; {how}.\n"
         f"{why}, so the values above are uncertain: {join_words(failures)}.\n"
-        f"They show what the tool prints; they are no measurement. For one: {remedy}.\n"
+        f"Do not use them as a measurement. For a valid one: {remedy}.\n"
         f"{summary.run.folder / 'report.html'}"
     )
 
@@ -127,7 +127,7 @@ def _run_billed(load: DemoLoad, service_options: ServiceOptions, runs: Path, *, 
     what = f"{' and '.join(load.scenarios)}, {_much(load, targets)}"
     print(f"This calls {called} with {what}: {_cost(load, targets)}.", flush=True)
     if not yes and not _agreed():
-        print("Nothing was called. Add --yes to go on without a question, or --simulator to call the simulator.")
+        print("No call was made. Add --yes to skip this question, or --simulator to call the simulator.")
         return 0
     return _looked(load, runs, os.environ, *service_options.words(), "--yes")
 
@@ -191,7 +191,7 @@ def _agreed() -> bool:
             "there is no terminal to confirm the cost: add --yes (make: YES=1) to call the deployment, "
             "or --simulator (make: SIMULATOR=1)"
         )
-    return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
+    return input("Continue? [y/N] ").strip().lower() in ("y", "yes")
 
 
 def _locust(load: DemoLoad, runs: Path, environ: Mapping[str, str], *options: str) -> int:
@@ -225,4 +225,4 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
         except KeyboardInterrupt:
             continue
         except subprocess.TimeoutExpired:
-            raise UsageError(f"the run did not end within {RUN_S / 60:.0f} min, and was ended") from None
+            raise UsageError(f"the run did not end within {RUN_S / 60:.0f} min and was stopped") from None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FOLDER = Path("runs")
 RunName = Annotated[
     str,
-    typer.Argument(metavar="[RUN]", help="a run, by its folder or its name; the newest by default", show_default=False),
+    typer.Argument(metavar="[RUN]", help="folder or name of a run (default: the newest)", show_default=False),
 ]
 COLOURLESS = ("dumb", "unknown")
 """The values of TERM of terminals without colours."""
@@ -52,9 +52,7 @@ def run_named(name: str) -> Path:
 def report(
     names: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[RUN]...", help="runs, by their folders or names; the newest by default", show_default=False
-        ),
+        typer.Argument(metavar="[RUN]...", help="folders or names of runs (default: the newest)", show_default=False),
     ] = None,
 ) -> None:
     """Write a run's report: report.html, report.md and summary.json in its folder, and print a summary.
@@ -150,7 +148,7 @@ def export(
         str | None,
         typer.Option(metavar="NAME", help="With hlog: write only the histograms of this metric, such as ttfa."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite what an earlier export wrote.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the files of an earlier export.")] = False,
 ) -> None:
     """Write a run's rows with their metrics, or its histograms, as files for other tools.
 
@@ -163,9 +161,9 @@ def export(
     from reports.summary.run_validity import validity_of
 
     if form is not ReportFormat.HLOG and metric is not None:
-        raise UsageError("--metric goes with --format hlog: rows have every metric; leave it out")
+        raise UsageError("--metric needs --format hlog: rows contain every metric; leave --metric out")
     if metric is not None and metric not in CATALOGUE:
-        raise UsageError(f"there is no metric {metric}: {see('metrics')} lists them")
+        raise UsageError(f"unknown metric {metric}: {see('metrics')} lists the metrics")
     run = run_named(name)
     close_if_left(run)
     if form is ReportFormat.HLOG:
@@ -175,4 +173,4 @@ def export(
     for one in written:
         sys.stdout.write(f"{escape_control(str(one.path))}  {one.count:,} {one.what}\n")
     if validity_of(document_of(run)).status == "invalid":
-        print("rtbench: the run is INVALID: do not use its values; the rows are for finding out why", file=sys.stderr)
+        print("rtbench: the run is INVALID: do not use its values; the rows help to find the cause", file=sys.stderr)

@@ -19,12 +19,12 @@ from typer.core import TyperCommand
 from bench.errors import UsageError
 from bench.installation import child_environment, python_command
 
-LOAD, VERDICT, SERVICE, OUTPUT = "Load", "Verdict", "The service and the way to it", "Output files"
+LOAD, VERDICT, SERVICE, OUTPUT = "Load", "Verdict", "The service and the connection to it", "Output files"
 OF_LOCUST = (
-    ("--users", "-u", "N", "concurrent calls, of users who call again and again (default: 1)"),
-    ("--run-time", "-t", "TIME", "how long the run lasts: 90s, 10m, 1h30m"),
-    ("--spawn-rate", "-r", "N", "users that start in a second (default: all, up to 100)"),
-    ("--processes", "", "N", "processes that share the users; -1: one for each core"),
+    ("--users", "-u", "N", "concurrent users; each starts a call when its last one has ended (default: 1)"),
+    ("--run-time", "-t", "TIME", "duration of the run: 90s, 10m, 1h30m"),
+    ("--spawn-rate", "-r", "N", "users to start per second (default: all, up to 100)"),
+    ("--processes", "", "N", "processes that share the users; -1: one per core"),
 )
 """The options of Locust that the help shows: name, short form, value, and purpose."""
 SHOWN = {
@@ -93,9 +93,9 @@ class ReadByLocust(TyperCommand):
 
 
 def run(ctx: typer.Context) -> None:
-    """Play a script, print the report, and judge the run by its thresholds.
+    """Run a script, print the report, and check the run against its thresholds.
 
-    `rtbench run mine.yaml -u 4 --sessions 40` plays 40 calls, 4 at a time. --sessions or --run-time ends a run.
+    `rtbench run mine.yaml -u 4 --sessions 40` runs 40 calls, 4 at a time. --sessions or --run-time ends a run.
 
     These are the most important options; `rtbench options` and `locust --help` list the others, which also work here.
 

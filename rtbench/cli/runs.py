@@ -34,9 +34,7 @@ def runs(
 
 
 def open_run(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="a run by its name or its folder; the newest by default")
-    ] = "",
+    run: Annotated[str, typer.Argument(metavar="RUN", help="folder or name of a run (default: the newest)")] = "",
     runs_dir: Annotated[
         Path, typer.Option("--runs-dir", metavar="FOLDER", help="folder of the runs", envvar="LOCUST_RUNS_DIR")
     ] = FOLDER,
@@ -54,7 +52,7 @@ def open_run(
     if not page.exists():
         if is_under_way(path, read_document(path)):
             raise UsageError(
-                f"{path} is under way, and has no page yet: run `rtbench report` to make one of what is there"
+                f"{path} is in progress and has no report yet: run `rtbench report {path}` for the rows so far"
             )
         from reports.text.document import write_report
         from rtbench.cli.report import summarised
@@ -70,23 +68,27 @@ def merge(
     parts: Annotated[
         list[Path],
         typer.Argument(
-            metavar="PART…", help="folders of runs, ended or killed; or a folder of such folders", show_default=False
+            metavar="PART…",
+            help="folders of runs that ended or were killed, or a folder of such folders",
+            show_default=False,
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="the run folder to make", show_default=False)],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="RUN", help="the run folder to create", show_default=False)
+    ],
 ) -> None:
-    """Merge runs into one: of load generators that ran alone, or of several regions.
+    """Merge several runs into one: runs of separate load generators, or of several regions.
 
-    The parts share no session and are not changed; a run that was killed is finalized first. A worker's own folder
-    replaces what its master received from it. The result is a run folder like any other. Exit status 0; 4: the merged
-    run is not valid. The last line is its path.
+    The parts must not share a session. They are not changed; a run that was killed is finalized first. A worker's own
+    folder replaces what its master received from it. The result is a run folder like any other. Exit status 0; 4: the
+    merged run is not valid. The last line is its path.
     """
     from bench.run.merging.merge import merge_runs
 
     try:
         document = merge_runs(parts, out)
     except KeyboardInterrupt:
-        sys.stderr.write(f"rtbench: interrupted: nothing is left of {escape_control(str(out))}\n")
+        sys.stderr.write(f"rtbench: interrupted: {escape_control(str(out))} was not written\n")
         raise
     for line in [*_lines(document), str(out)]:
         sys.stdout.write(f"{escape_control(line)}\n")
@@ -99,7 +101,7 @@ def _lines(document: dict[str, Any]) -> list[str]:
     totals, word = document["totals"], str(document["validity"]["status"]).replace("_", " ").upper()
     return [
         *(
-            f"{part['run_id']}  {part['host']}  {'left out' if part['excluded_because'] else part['state']}  "
+            f"{part['run_id']}  {part['host']}  {'excluded' if part['excluded_because'] else part['state']}  "
             f"{_size(part['sessions'], part['turns'])}"
             for part in document["parts"]
         ),
@@ -111,7 +113,7 @@ def _lines(document: dict[str, Any]) -> list[str]:
 
 def _size(sessions: int | None, turns: int | None) -> str:
     """Return the size of a run, such as `12 sessions, 48 turns`."""
-    return "size not known" if sessions is None or turns is None else f"{sessions:,} sessions, {turns:,} turns"
+    return "size unknown" if sessions is None or turns is None else f"{sessions:,} sessions, {turns:,} turns"
 
 
 def upload(
@@ -120,16 +122,16 @@ def upload(
         str,
         typer.Argument(
             metavar="URL",
-            help="https://ACCOUNT.blob.core.windows.net/CONTAINER, with ?SAS or signed in to; or any HTTPS server",
+            help="https://ACCOUNT.blob.core.windows.net/CONTAINER, with ?SAS or with Entra ID; or any HTTPS server",
             envvar="LOCUST_UPLOAD",
             show_default=False,
         ),
     ],
 ) -> None:
-    """Upload a run that ended or was killed, file by file, into a folder of its name. Existing files are replaced.
+    """Upload the files of a run that ended or was killed to a folder of its name. Existing files are replaced.
 
-    If the URL of a container has no signature (SAS), Entra ID signs in. Links are not uploaded. The last line is the
-    address.
+    If the URL of a container has no signature (SAS), the command signs in with Entra ID. Symbolic links are not
+    uploaded. The last line is the address.
     """
     from bench.run.upload import Uploader, destination_of
 

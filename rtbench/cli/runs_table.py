@@ -15,7 +15,7 @@ from reports.render.terminal import render_lines
 
 HEADS = (
     Column("run", least=24),
-    Column("began, UTC", left=True, leave_out=1),
+    Column("started, UTC", left=True, leave_out=1),
     Column("targets", left=True, leave_out=2),
     "sessions",
     Column("verdict", left=True),
@@ -55,7 +55,7 @@ def _verdict(run: ListedRun) -> Cell:
     """Return whether the values of a run may be used; for a run in progress, return that instead."""
     simulated = " ◇ SIMULATED" if run.simulated else ""
     if run.under_way:
-        return Cell(f"… under way{simulated}")
+        return Cell(f"… in progress{simulated}")
     word, style = WORDS[run.validity]
     return Cell(f"{word}{simulated}", style=style)
 

@@ -32,23 +32,23 @@ SPARE_DESCRIPTORS = 100
 
 
 def calibrate(
-    max_sessions: Annotated[int, typer.Option(min=1, max=100_000, help="Try no more sessions than this.")] = 1600,
+    max_sessions: Annotated[int, typer.Option(min=1, max=100_000, help="Maximum number of sessions.")] = 1600,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Try fewer loads, each for a shorter time, for a first idea.")
+        bool, typer.Option("--quick", help="Test fewer loads, each for a shorter time, for a rough result.")
     ] = False,
-    tls: Annotated[bool, typer.Option("--tls", help="Call the simulator over TLS, as services are called.")] = False,
+    tls: Annotated[bool, typer.Option("--tls", help="Call the simulator over TLS, as a service is called.")] = False,
     agent: Annotated[
-        AgentName | None, typer.Option(help="Call an agent, in this way; without it a model is called.")
+        AgentName | None, typer.Option(help="Call an agent over this protocol (default: call a model).")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Write the page and the data to this folder, too.")
+        Path | None, typer.Option(metavar="FOLDER", help="Also write the page and the data to this folder.")
     ] = None,
 ) -> None:
-    """Run the load generator against the simulator at rising load, and print up to which load its values are exact.
+    """Run the load generator against the simulator at rising load; print the highest load at which values are exact.
 
-    Each run's rows are compared with the ground truth of the simulator. The result is saved: later runs cite it, and
-    warn beyond it. Exit status 4: there is no conclusion, because the simulator or other programs were at the limit;
-    130: interrupted.
+    Each run's rows are compared with the ground truth of the simulator. The result is saved. Later runs cite it, and
+    warn if their load is higher. Exit status 4: there is no conclusion, because the simulator or other programs set
+    the limit; 130: interrupted.
     """
     from bench.cpu import allowed_cores, cores_of
     from bench.run.calibration import KINDS, date_of, file_name, machine
@@ -67,7 +67,7 @@ def calibrate(
         with terminable():
             _climb(plan, cores, steps, tls=tls)
     except KeyboardInterrupt:
-        typer.echo("\n".join(["", *error_lines(steps), "interrupted: nothing is concluded, and nothing saved"]))
+        typer.echo("\n".join(["", *error_lines(steps), "interrupted: there is no result, and nothing was saved"]))
         raise
     found = calibration_of(steps, machine(), date_of(began), tls=tls, quick=quick, agent=agent)
     typer.echo("\n".join(["", *error_lines(steps), "", *conclusions(found)]))
@@ -85,7 +85,7 @@ def _check_descriptors(most: int) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < most + SPARE_DESCRIPTORS:
         lower = max(1, hard - SPARE_DESCRIPTORS)
-        raise UsageError(f"a process may open {hard} files here, too few for {most:,} sessions: "
+        raise UsageError(f"a process may open only {hard} files, too few for {most:,} sessions: "
                          f"raise the limit with `ulimit -n`, or calibrate with --max-sessions {lower}")  # fmt: skip
 
 
@@ -102,25 +102,25 @@ def _writable_folders(out: Path | None) -> list[Path]:
     except UsageError as error:
         if not wanted:
             raise
-        typer.echo(f"{error}; later runs will not cite it", err=True)
+        typer.echo(f"{error}; later runs will not cite this calibration", err=True)
         return wanted
 
 
 def _opening(plan: CalibrationPlan, cores: CpuAssignment, files: Iterable[Path], *, tls: bool) -> str:
     where = (
-        "load generator and simulator SHARE their cores: values are worse than with a core for each"
+        "load generator and simulator share cores: errors are larger than with separate cores"
         if cores.shared
         else "load generator on core {}, simulator on {}".format(
             *(", ".join(map(str, sorted(some))) for some in (cores.harness, cores.simulator))
         )
     )
-    way = "over TLS" if tls else "without TLS (services are called over it: --tls)"
+    way = "over TLS" if tls else "without TLS (services use TLS: add --tls)"
     first = min(plan.grid.first, plan.grid.max)
     return (
         f"SIMULATED: {' and '.join(plan.kinds)} sessions, up to {plan.grid.max:,} in one process\n"
         f"{where}\n"
         f"{way}\n"
-        f"at most some {plan.minutes_at_most:.0f} min, more where {first} sessions are too much already\n"
+        f"at most about {plan.minutes_at_most:.0f} min, or longer if {first} sessions are already too many\n"
         + "\n".join(f"the page will be {file.with_suffix('.html')}" for file in files)
     )
 
@@ -152,7 +152,7 @@ def _problem(found: Calibration, folder: Path) -> str:
     before = load_calibration(folder / found.file_name)
     if is_coarse(found) and before is not None and not is_coarse(before) and before.machine == found.machine:
         typer.echo(
-            f"{folder / found.file_name} stays as it is: it is a fuller calibration, of {before.date_utc}",
+            f"{folder / found.file_name} was not replaced: it is a fuller calibration, of {before.date_utc}",
             err=True,
         )
         return ""
@@ -162,7 +162,7 @@ def _problem(found: Calibration, folder: Path) -> str:
     except UsageError as error:
         return str(error)
     except OSError as error:
-        return f"{folder}: the calibration's page cannot be saved: {error.strerror}"
+        return f"{folder}: the calibration page cannot be saved: {error.strerror}"
     return ""
 
 
@@ -188,33 +188,37 @@ LOAD_UNITS: Mapping[LevelUnit, LoadUnit] = {
 def capacity(
     service_options: ServiceOptions,
     locustfile: Annotated[
-        str, typer.Option("-f", "--locustfile", metavar="FILE", help="The YAML script or Locust file to play.")
+        str, typer.Option("-f", "--locustfile", metavar="FILE", help="The YAML script or Locust file to run.")
     ],
     slo: Annotated[
         list[str],
         typer.Option(
             metavar="OBJECTIVE",
-            help='Objective that must hold, such as "ttfa p(95)<800" or "failure_rate<1%"; may be repeated.',
+            help='Objective that must pass, such as "ttfa p(95)<800" or "failure_rate<1%"; may be repeated.',
         ),
     ],
     by: Annotated[
-        LevelUnit, typer.Option(help="concurrency: calls at a time; arrival-rate: calls a minute.")
+        LevelUnit, typer.Option(help="concurrency: concurrent calls; arrival-rate: calls per minute.")
     ] = LevelUnit.CONCURRENCY,
-    first: Annotated[int, typer.Option("--from", min=1, help="The first level; it is doubled until one breaks.")] = 1,
-    last: Annotated[int, typer.Option("--to", min=1, max=MOST_LEVEL, help="Try no larger level.")] = 256,
-    max_time: Annotated[str, typer.Option(metavar="SPAN", help="How long the search may take.")] = "30m",
-    budget: Annotated[float | None, typer.Option(metavar="USD", help="What the search may cost.")] = None,
-    precision: Annotated[str, typer.Option(metavar="SHARE", help="How close both ends of the answer must be.")] = "10%",
+    first: Annotated[
+        int, typer.Option("--from", min=1, help="The first level; it is doubled until a level fails.")
+    ] = 1,
+    last: Annotated[int, typer.Option("--to", min=1, max=MOST_LEVEL, help="The highest level.")] = 256,
+    max_time: Annotated[str, typer.Option(metavar="SPAN", help="Maximum duration of the search.")] = "30m",
+    budget: Annotated[float | None, typer.Option(metavar="USD", help="Maximum cost of the search.")] = None,
+    precision: Annotated[
+        str, typer.Option(metavar="SHARE", help="Maximum gap between the levels that pass and fail.")
+    ] = "10%",
     require: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Exit with 0 if this load is shown to hold, else with 1, 3 or 4."),
+        typer.Option(min=1, metavar="N", help="Exit with 0 if this load passes, otherwise with 1, 3 or 4."),
     ] = None,
     max_concurrent: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="With --by arrival-rate: maximum concurrent calls."),
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json-file", metavar="FILE", help="Write capacity.json to this path, too.")
+        Path | None, typer.Option("--json-file", metavar="FILE", help="Also write capacity.json to this path.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="FOLDER", help="Write the report and all runs to this folder.")
@@ -282,11 +286,11 @@ def _checked(plan: SearchPlan) -> SearchPlan:
     from rtbench.load_search import levels_left
 
     if plan.first > plan.max:
-        raise UsageError(f"--from {plan.first} lies above --to {plan.max}")
+        raise UsageError(f"--from {plan.first} is higher than --to {plan.max}")
     if plan.budget_usd is not None and not 0 < plan.budget_usd < float("inf"):
         raise UsageError("--budget must be more than 0 USD")
     if plan.time_s < LEAST_S:
-        raise UsageError(f"--max-time {plan.time_s:g}s is too short for a level: give it {LEAST_S:.0f} s at least")
+        raise UsageError(f"--max-time {plan.time_s:g}s is too short for a level: use at least {LEAST_S:.0f} s")
     return msgspec.structs.replace(plan, max_levels=levels_left(grid_of(plan), []))
 
 
@@ -313,7 +317,7 @@ def _folder(out: Path | None, locustfile: str) -> Path:
 
     folder = out or create_named(Path("runs"), f"capacity-{Path(locustfile).stem}", utc_ns())
     if (folder / "capacity.json").exists() or (folder / "levels").exists():
-        raise UsageError(f"{folder} holds a search already: choose another folder with -o")
+        raise UsageError(f"{folder} already contains a search: choose another folder with -o")
     make_parent(folder / "levels")
     return folder
 

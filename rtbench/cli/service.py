@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 FAILED_STATUS = 1
 WIDEST = 100
 COLOURS = {"pass": "green", "warning": "yellow", "fail": "red", "skipped": "bright_black"}
-PANEL = "The service and the way to it"
+PANEL = "The service and the connection to it"
 OF_COMMANDS = tuple(name for name in OPTIONS if name != "prices")
 """The options of commands. A file of prices is only for runs."""
 
@@ -77,7 +77,7 @@ def doctor(
     service_options: ServiceOptions,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")] = False,
     turn: Annotated[
-        bool, typer.Option("--turn/--no-turn", help="Say one sentence to the service, which costs about a cent.")
+        bool, typer.Option("--turn/--no-turn", help="Send one sentence to the service; it costs about a cent.")
     ] = True,
     offline: Annotated[
         bool, typer.Option("--offline", help="Check only this machine and targets.yaml, without a call.")
@@ -111,7 +111,7 @@ def doctor(
     if offline:
         found = [told(target.label, examine_offline(target)) for target in targets]
     else:
-        costs = " (one turn of text costs about a cent: --no-turn leaves it out)"
+        costs = " (a text turn costs about a cent; --no-turn skips it)"
         titles = [f"{target.label}{costs if turn and not target.loopback else ''}" for target in targets]
         looks = [examine(target, prices, with_turn=turn) for target in targets]
         found = [told(title, look) for title, look in zip(titles, looks, strict=True)]
@@ -162,12 +162,12 @@ def probe(
     service_options: ServiceOptions,
     text: Annotated[str | None, typer.Option(help=f"Send this text (default: {DEFAULT_WORDS})")] = None,
     audio: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Play this recording instead; the service finds its end.")
+        Path | None, typer.Option(metavar="FILE", help="Send this recording instead; the service finds its end.")
     ] = None,
     manual_commit: Annotated[
-        bool, typer.Option("--manual-commit", help="With --audio: commit the recording and ask for the response.")
+        bool, typer.Option("--manual-commit", help="With --audio: commit the recording and request the response.")
     ] = False,
-    voice: Annotated[str | None, typer.Option(help="The voice that replies.")] = None,
+    voice: Annotated[str | None, typer.Option(help="Voice of the reply.")] = None,
     instructions: Annotated[str | None, typer.Option(help="The system prompt.")] = None,
     input_transcription: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Model (Azure GA: deployment) that transcribes the recording.")
@@ -177,7 +177,7 @@ def probe(
         Path | None, typer.Option(metavar="FILE", help="Write every event, for `rtbench replay`.")
     ] = None,
     record_audio: Annotated[
-        bool, typer.Option("--record-audio", help="With --event-log: keep the audio, too.")
+        bool, typer.Option("--record-audio", help="With --event-log: record the audio, too.")
     ] = False,
 ) -> None:
     """Send one turn to the service, and show every event, the metrics and the settings in effect.
@@ -198,7 +198,7 @@ def probe(
     targets = resolve_targets(os.environ, service_options)
     if len(targets) > 1:
         names = ", ".join(target.label for target in targets)
-        raise UsageError(f"a probe asks one target, and these are {len(targets)}: {names}; name one by --targets")
+        raise UsageError(f"a probe calls one target, but {len(targets)} are selected: {names}; name one with --targets")
     target = targets[0]
     session = {"voice": voice, "instructions": instructions, "input_transcription": input_transcription}
     _refuse_said_twice(target, session | {"turn_detection": "none" if manual_commit else None})
@@ -206,14 +206,14 @@ def probe(
         detection = "server_vad" if target.dialect.takes_requests else FULL_DUPLEX
         session["turn_detection"] = "none" if manual_commit else detection
     elif not target.dialect.takes_requests:
-        raise UsageError(f"{target.label} hears speech alone: name a recording by --audio")
+        raise UsageError(f"{target.label} accepts only speech: name a recording with --audio")
     given = {name: value for name, value in session.items() if value is not None}
     script = script_of(target, audio or (DEFAULT_WORDS if text is None else text), given)
     for option, path in (("--save-audio", save_audio), ("--event-log", event_log)):
         if path is not None:
             _refuse_unwritable(option, path)
     if save_audio is not None and save_audio == event_log:
-        raise UsageError(f"--save-audio and --event-log are both {save_audio}; choose another name for one")
+        raise UsageError(f"--save-audio and --event-log are the same file, {save_audio}: choose another name for one")
     for notice in target.notices:
         print(f"rtbench: {notice}", file=sys.stderr)
     with tempfile.TemporaryDirectory() as folder:  # for the log if the user requests none
@@ -225,14 +225,14 @@ def probe(
         if audio_bytes := b"".join(reply.audio(turn.response_id) for turn in replayed.turns):
             write_wav(save_audio, audio_bytes, script.output_format)
         else:
-            print(f"rtbench: no audio came, so {save_audio} was not written", file=sys.stderr)
+            print(f"rtbench: no audio was received, so {save_audio} was not written", file=sys.stderr)
     raise typer.Exit(0 if [turn.outcome for turn in replayed.turns] == ["ok"] else FAILED_STATUS)
 
 
 def _refuse_mixture(text: str | None, audio: Path | None, *, manual_commit: bool, lone_record: bool) -> None:
     """Raise UsageError for options that contradict each other."""
     if text is not None and audio is not None:
-        raise UsageError("--text and --audio are two turns, and a probe has one: leave one out")
+        raise UsageError("--text and --audio are two turns, but a probe sends one: leave one out")
     if manual_commit and audio is None:
         raise UsageError("--manual-commit needs --audio, because text has no end of speech: leave --manual-commit out")
     if lone_record:
@@ -254,7 +254,9 @@ def _refuse_unwritable(option: str, path: Path) -> None:
     if path.is_file():
         raise UsageError(f"{option} {path} exists; choose another name")
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise UsageError(f"{option} {path} cannot be written: it is a folder, read-only, or its folder is not there")
+        raise UsageError(
+            f"{option} {path} cannot be written: it is a folder or read-only, or its folder does not exist"
+        )
 
 
 def replay(
@@ -262,7 +264,7 @@ def replay(
         str,
         typer.Argument(
             metavar="[LOG|RUN]",
-            help="an event log, events/*.jsonl of a run; or a run, of which it is the first; the newest by default",
+            help="an event log (events/*.jsonl of a run), or a run, for its first log (default: the newest run)",
             show_default=False,
         ),
     ] = "",
@@ -282,7 +284,7 @@ def _event_log(name: str) -> Path:
     run = run_named(name)
     logs = sorted((run / "events").glob("*.jsonl"))
     if not logs:
-        raise UsageError(f"{run} has no event logs: play it with --record-events 1%, or name a log (events/*.jsonl)")
+        raise UsageError(f"{run} has no event logs: run it with --record-events 1%, or name a log (events/*.jsonl)")
     return logs[0]
 
 

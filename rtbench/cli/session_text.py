@@ -153,8 +153,8 @@ def session_text(
     asked = next((passage.name for passage in replayed.passages if passage.act is MessageKind.REQUEST), "")
     origins = {"request_sent": asked, "speech_end": "the end of speech"}
     for turn, rows in turn_rows(replayed):
-        measured_from = origins.get(turn.measured_from or "", "the turn's beginning")
-        title = f"turn {turn.turn}, {turn.step}: ms from {measured_from} (→ sent, ← received, ♪ heard)"
+        measured_from = origins.get(turn.measured_from or "", "the start of the turn")
+        title = f"turn {turn.turn}, {turn.step}: ms from {measured_from} (→ sent, ← received, ♪ audible)"
         yield from ("", *_wrapped(title, width))
         yield from waterfall(rows, width, colour=colour)
         yield from ("", *_measured(turn, width))
@@ -166,7 +166,7 @@ def session_text(
         yield from _named("session", told, width)
     yield from _named("hint", _given("", hint(replayed, target)), width)
     if replayed.cut:
-        yield from _named("note", ["the log ends before the session does"], width)
+        yield from _named("note", ["the log ends before the end of the session"], width)
 
 
 def _opening(replayed: ReplayedSession, width: int, *, colour: bool, again: bool) -> Iterator[str]:
@@ -199,7 +199,7 @@ def _opening(replayed: ReplayedSession, width: int, *, colour: bool, again: bool
 
 
 def _measured(turn: TurnObservation, width: int) -> Iterator[str]:
-    proxied = ["network_rtt is to the proxy"] if turn.rtt_scope == "proxy" else []
+    proxied = ["network_rtt is measured to the proxy"] if turn.rtt_scope == "proxy" else []
     stamps = []
     if (error_ns := turn.timestamp_uncertainty_ns) is not None:  # the uncertainty of the arrival of the first delta
         stamps = [f"timestamp_uncertainty {format_number(error_ns / NS_PER_MS)} ms ({turn.receive_timestamp_source})"]
@@ -222,7 +222,7 @@ def _told(outcome: str, detail: str) -> str:
 
 def _wait_asked(retry_after_ns: int | None) -> list[str]:
     """Return the wait that the service requested when it throttled the call."""
-    return [] if retry_after_ns is None else [f"asks to wait {_ms(retry_after_ns)} ms"]
+    return [] if retry_after_ns is None else [f"retry after {_ms(retry_after_ns)} ms"]
 
 
 def _given(before: str, value: object) -> list[str]:
@@ -281,7 +281,7 @@ def _tokens(turn: TurnObservation) -> list[str]:
     if turn.usage is None:
         return []
     if turn.usage.unread:
-        return ["reported, and not readable"]
+        return ["reported, but not readable"]
     counts = {name: getattr(turn.usage, name) for name in turn.usage.__struct_fields__}
     if turn.usage.cached_in == turn.usage.cached_text_in + turn.usage.cached_audio_in + turn.usage.cached_image_in:
         del counts["cached_in"]

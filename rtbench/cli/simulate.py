@@ -29,17 +29,18 @@ if TYPE_CHECKING:
 
 def simulate(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8765,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free port.")] = 8765,
     tls: Annotated[bool, typer.Option("--tls", help="Serve wss with a self-made certificate for loopback.")] = False,
     ca_out: Annotated[
         Path | None, typer.Option(help="Where to write the certificate authority to trust (with --tls).")
     ] = None,
     profile: Annotated[
-        Path | None, typer.Option(help="YAML file of delays and habits, or a preset: default, busy, gpt-realtime-2.1.")
+        Path | None,
+        typer.Option(help="YAML file of delays and behaviour, or a preset: default, busy, gpt-realtime-2.1."),
     ] = None,
     from_run: Annotated[
         str | None,
-        typer.Option(metavar="RUN[:TARGET]", help="Draw delays and pace from those that this run measured."),
+        typer.Option(metavar="RUN[:TARGET]", help="Use the delays and the pace that this run measured."),
     ] = None,
     from_run_step: Annotated[str | None, typer.Option(help="With --from-run: use only the turns of this step.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all delays and replies.")] = 1,
@@ -47,17 +48,15 @@ def simulate(
         float | None, typer.Option(min=0.001, max=60_000, help="Median time to first audio, instead of the profile's.")
     ] = None,
     speed: Annotated[
-        float | None, typer.Option(min=0.1, max=1000, help="Seconds of audio generated in a second.")
+        float | None, typer.Option(min=0.1, max=1000, help="Seconds of audio generated per second.")
     ] = None,
-    key: Annotated[
-        str | None, typer.Option(help="Ask clients for this key. Without one every client is let in.")
-    ] = None,
+    key: Annotated[str | None, typer.Option(help="Require this key (default: accept every client).")] = None,
     token_lifetime: Annotated[
         float | None,
         typer.Option(
             min=0.5,
             max=86_400,
-            help="Ask for access tokens that live so many seconds, and serve an endpoint that issues them.",
+            help="Require access tokens with this lifetime in seconds, and serve an endpoint that issues them.",
         ),
     ] = None,
     fault: Annotated[
@@ -67,16 +66,16 @@ def simulate(
             f"See {see('simulator', 'faults')}."
         ),
     ] = None,
-    deflate: Annotated[bool, typer.Option("--deflate", help="Compress messages for clients that offer it.")] = False,
+    deflate: Annotated[bool, typer.Option("--deflate", help="Compress messages if the client offers it.")] = False,
     workers: Annotated[
-        int, typer.Option(min=1, max=64, help="Processes that share the port, for more load than one core carries.")
+        int, typer.Option(min=1, max=64, help="Processes that share the port, for more load than one core serves.")
     ] = 1,
-    clients: Annotated[bool, typer.Option("--clients", help="Print what to paste to reach it by each SDK.")] = False,
+    clients: Annotated[bool, typer.Option("--clients", help="Print the code that connects each SDK to it.")] = False,
     ground_truth: Annotated[
         Path | None, typer.Option(help="Log what was sent and received, and when, as JSON lines.")
     ] = None,
     ready_file: Annotated[
-        Path | None, typer.Option(help="Write JSON with port and URLs to this file, once listening.")
+        Path | None, typer.Option(help="Write JSON with port and URLs to this file when it listens.")
     ] = None,
 ) -> None:
     """Serve a SIMULATED Realtime API on this machine, to try the tool and to check its values."""
@@ -94,12 +93,12 @@ def simulate(
     chosen = _profile(profile, from_run, from_run_step).adjusted(ttfa_p50_ms=ttfa_p50_ms, speed=speed, faults=faults)
     tokens = None if token_lifetime is None else TokenIssuer(token_lifetime, secrets.token_urlsafe)
     if key == "":
-        raise UsageError("--key: an empty key would let nobody in; leave it out to let everybody in")
+        raise UsageError("--key: the key is empty: give a key, or leave --key out to accept every client")
     identity = None if tokens is None else IdentityEndpoint(tokens, secrets.token_urlsafe(), chosen.faults, seed)
     if ready_file:
         _clear(ready_file)
     if ca_out and not tls:
-        raise UsageError("--ca-out goes with --tls: without it there is no authority to trust")
+        raise UsageError("--ca-out needs --tls: without it there is no certificate authority")
     _reject_impossible(chosen, tls, tokens, workers)
     with listen(host, port) if workers == 1 else reserve(host, port) as listener:
         ca = (ca_out or Path(tempfile.mkdtemp(prefix="rtbench-")) / "ca.pem") if tls else None
@@ -153,14 +152,14 @@ def _clear(ready_file: Path) -> None:
     except OSError as error:
         raise UsageError(f"--ready-file {ready_file} cannot be written: {error.strerror}") from None
     if not os.access(ready_file.parent, os.W_OK):
-        raise UsageError(f"--ready-file {ready_file} cannot be written: its folder is not there, or read-only")
+        raise UsageError(f"--ready-file {ready_file} cannot be written: its folder does not exist, or is read-only")
 
 
 def _profile(path: Path | None, like: str | None, step: str | None) -> Profile:
     from bench.simulator.profile import default_profile, load_profile
 
     if step is not None and like is None:
-        raise UsageError("--from-run-step goes with --from-run, which names the run")
+        raise UsageError("--from-run-step needs --from-run, which names the run")
     if like is None:
         return load_profile(path) if path else default_profile()
     if path is not None:
@@ -180,9 +179,9 @@ def _reject_impossible(profile: Profile, tls: bool, tokens: TokenIssuer | None, 
 
     for fault in profile.faults:
         if fault.at == "tls" and not tls:
-            raise UsageError(f"the fault {fault} goes with --tls: without it there is no TLS handshake")
+            raise UsageError(f"the fault {fault} needs --tls: without it there is no TLS handshake")
         if fault.at == IDENTITY and tokens is None:
-            raise UsageError(f"the fault {fault} goes with --token-lifetime: without it there is no identity endpoint")
+            raise UsageError(f"the fault {fault} needs --token-lifetime: without it there is no identity endpoint")
     if workers == 1:
         return
     whole = {
@@ -196,7 +195,9 @@ def _reject_impossible(profile: Profile, tls: bool, tokens: TokenIssuer | None, 
                 f"--workers: profile {profile.name} has {name}, which workers do not share; use one worker"
             )
     if tokens is not None:
-        raise UsageError("--workers does not go with --token-lifetime: workers do not share the tokens; use one worker")
+        raise UsageError(
+            "--workers cannot be used with --token-lifetime: workers do not share the tokens; use one worker"
+        )
 
 
 def _tls(ca: Path) -> Any:
@@ -296,6 +297,6 @@ def to_paste(ws: str, ca: str | None, *, keyed: bool) -> list[str]:
     key = "YOUR-KEY" if keyed else "any"
     lines = [f"trust: export SSL_CERT_FILE={ca} NODE_EXTRA_CA_CERTS={ca}"] if ca else []
     for client in CLIENTS:
-        needs = " (speaks wss alone: start the simulator with --tls)" if client.secure and ca is None else ""
+        needs = " (supports only wss: start the simulator with --tls)" if client.secure and ca is None else ""
         lines += [f"{client.name}{needs}", *(f"  {line}" for line in lines_for(client, ws, key))]
     return lines

@@ -21,8 +21,8 @@ from rtbench.cli.report import wants_colour
 from rtbench.cli.service import with_service_options
 
 INTRODUCTION = (
-    "These options of a run are added to Locust's own, which `locust --help` lists. Give each on the "
-    "command line, in locust.conf by its name without the dashes, or in the environment as the variable behind it."
+    "A run has these options in addition to Locust's own, which `locust --help` lists. Set an option on the command "
+    "line, in locust.conf (without the dashes), or by the environment variable at the end of its description."
 )
 INDENT = 28
 KEPT_PLACES = (
@@ -66,12 +66,12 @@ WORKFLOWS = {CiSystem.GITHUB: ".github/workflows/latency.yml", CiSystem.AZURE: "
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="the folder to write into; made where it is not there")] = Path("."),
+    folder: Annotated[Path, typer.Argument(help="the folder to write to; created if it does not exist")] = Path("."),
     ci: Annotated[CiSystem, typer.Option(help="write a workflow for GitHub Actions, or for Azure Pipelines")] = (
         CiSystem.GITHUB
     ),
     agent: Annotated[
-        bool, typer.Option("--agent", help="write calls with your own agent, behind Twilio, Azure or a plain WebSocket")
+        bool, typer.Option("--agent", help="write calls to your own agent over Twilio, Azure or a plain WebSocket")
     ] = False,
     extras: Annotated[
         str,
@@ -88,18 +88,18 @@ def init(
     Existing files are not changed. The new files run against the simulator without a change.
     """
     if agent and extras:
-        raise UsageError("--with adds scripts for a service, and --agent writes calls with an agent: give one of them")
+        raise UsageError("--with adds scripts for a service, but --agent writes calls to an agent: use one of them")
     further = extras_of(extras)
     files = agent_files(ci) if agent else starter_files(ci, further)
     for path, written in write_starter(folder, files).items():
         shown = escape_control(str(folder / path))
-        print(shown if written else f"{shown} was there already, and is left as it was")
+        print(shown if written else f"{shown} exists, and was not changed")
     enter = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
     doctor = "doctor --targets twilio (or acs, or pcm)" if agent else "doctor --offline"
     script, targets = ("agent.yaml", "--targets twilio") if agent else ("voice_turns.yaml", "--targets simulator")
     load = f"-u 5 --sessions 20 {targets}"
     print(f"Next: {escape_control(enter)}rtbench {doctor}")
-    print(f"Then, as README.md has it: rtbench run scenarios/scripts/{script} {load} --thresholds scenarios/ci.yaml")
+    print(f"Then (see README.md): rtbench run scenarios/scripts/{script} {load} --thresholds scenarios/ci.yaml")
     for name in further:
         command = f"rtbench run scenarios/{EXTRAS[name][0]} -u 4 --sessions 20 --targets simulator"
         print(f"{name}: {escape_control(enter)}{command}")
@@ -112,7 +112,7 @@ def extras_of(names: str) -> list[str]:
         if name not in EXTRAS:
             near = difflib.get_close_matches(name, EXTRAS, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise UsageError(f"--with knows no {name!r}{hint} (allowed: {', '.join(EXTRAS)})")
+            raise UsageError(f"--with has no script {name!r}{hint} (allowed: {', '.join(EXTRAS)})")
     return chosen
 
 
@@ -175,14 +175,14 @@ def quickstart(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before calling a deployment.")] = False,
     sessions: Annotated[
         int | None,
-        typer.Option(min=1, help="Play this many sessions with each target, in place of a number that suits the run."),
+        typer.Option(min=1, help="Number of sessions with each target, instead of the default."),
     ] = None,
-    runs_dir: Annotated[Path, typer.Option(metavar="FOLDER", help="Make run folders in this folder.")] = Path("runs"),
+    runs_dir: Annotated[Path, typer.Option(metavar="FOLDER", help="Create run folders in this folder.")] = Path("runs"),
 ) -> None:
-    """Play a small run of the shipped scenarios (on a deployment: voice only) and print what they measured.
+    """Run the shipped scenarios for a short time (on a deployment: voice only) and print the metrics.
 
     Without targets and Azure's variables it starts the simulator in its own process, and all output contains SIMULATED.
-    Before it calls a deployment it prints the estimated cost, and asks. Exit status: that of the run; 130 if it was
+    Before it calls a deployment, it prints the estimated cost and asks. Exit status: that of the run; 130 if it was
     interrupted.
     """
     from rtbench.cli.quickstart import quick_run

@@ -29,7 +29,7 @@ def validate(
     ],
     kind: Annotated[
         FileKind | None,
-        typer.Option("--as", help="What the files hold, if their keys do not tell.", show_default=False),
+        typer.Option("--as", help="Kind of the files, if their keys do not show it.", show_default=False),
     ] = None,
 ) -> None:
     """Check scripts, targets and thresholds files, and print every mistake with its place; needs no service.
@@ -59,7 +59,9 @@ def _checked(path: Path, kind: FileKind | None) -> FileKind:
     from reports.thresholds import placed_thresholds, read_thresholds
 
     if path.suffix == ".py":
-        raise UsageError(f"{path}: a Python file, and `rtbench validate` checks YAML; `rtbench run {path}` plays it")
+        raise UsageError(
+            f"{path}: a Python file, but `rtbench validate` checks only YAML; `rtbench run {path}` runs it"
+        )
     text = read_text(path)
     root = parsed_yaml(path, text, "the file")
     kind = kind or _recognized(root, text)
@@ -101,6 +103,6 @@ def _recognized(root: YamlValue, text: str) -> FileKind:
     if {key.partition("{")[0].strip() for key in keys} & GATED.keys():
         return FileKind.thresholds
     raise UsageError(
-        f"{root.place}: nothing tells what this file is: a script has `steps`, targets have `targets`, and a "
+        f"{root.place}: unknown kind of file: a script has `steps`, targets have `targets`, and a "
         "thresholds file names metrics; use --as script, targets or thresholds"
     )

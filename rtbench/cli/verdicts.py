@@ -46,7 +46,7 @@ def compare(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            help="runs, or targets of runs, the first is the baseline; the targets of the newest run by default",
+            help="runs or targets of runs; the first is the baseline (default: the targets of the newest run)",
             metavar="[RUN[:TARGET]]...",
             show_default=False,
         ),
@@ -58,15 +58,17 @@ def compare(
         ),
     ] = None,
     confidence: Annotated[
-        float, typer.Option(help="confidence of each verdict: it errs in 1 - CONFIDENCE of runs (one-sided)")
+        float, typer.Option(help="confidence of each verdict: it is wrong in 1 - CONFIDENCE of runs (one-sided)")
     ] = 0.95,
     fail_on_regression: Annotated[
         bool,
-        typer.Option("--fail-on-regression", help="exit 1 if a primary metric regressed (of two services: is slower)"),
+        typer.Option(
+            "--fail-on-regression", help="exit 1 if a primary metric regressed (with two services: is slower)"
+        ),
     ] = False,
     on_inconclusive: Annotated[
         OnInconclusive | None,
-        typer.Option(help="with --fail-on-regression: fail: exit 3; pass: 0 (the default); warn: 0, and say so"),
+        typer.Option(help="with --fail-on-regression: fail: exit 3; pass: 0 (the default); warn: 0 and a warning"),
     ] = None,
 ) -> None:
     """Compare runs, or the targets of one interleaved run: each metric's difference, its interval, a verdict.
@@ -99,7 +101,7 @@ def compare(
     if comparison.exit_status == INVALID_STATUS or (fail_on_regression and comparison.exit_status == FAILED_STATUS):
         raise typer.Exit(comparison.exit_status)
     if comparison.exit_status == INCONCLUSIVE_STATUS and on_inconclusive is OnInconclusive.WARN:
-        print("rtbench: inconclusive, and passed by --on-inconclusive warn", file=sys.stderr)
+        print("rtbench: inconclusive; passes because of --on-inconclusive warn", file=sys.stderr)
     if comparison.exit_status == INCONCLUSIVE_STATUS and on_inconclusive is OnInconclusive.FAIL:
         raise typer.Exit(INCONCLUSIVE_STATUS)
 
@@ -121,7 +123,7 @@ def sample_size(
         str,
         typer.Option(
             metavar="RUN",
-            help="a run that is like the planned one, or RUN:TARGET; the newest by default",
+            help="a run similar to the planned one, or RUN:TARGET (default: the newest)",
             show_default=False,
         ),
     ] = "",
@@ -129,23 +131,23 @@ def sample_size(
     detect: Annotated[
         str | None,
         typer.Option(
-            metavar="SHARE", help="the change to find: 20% [default: twice the margin; of rates 3%, in points]"
+            metavar="SHARE", help="the change to detect: 20% (default: twice the margin; for rates 3%, in points)"
         ),
     ] = None,
     margin: Annotated[
         str | None,
-        typer.Option(metavar="SHARE", help="how much worse is accepted: 10% [default: as `rtbench compare` has it]"),
+        typer.Option(metavar="SHARE", help="the accepted degradation: 10% (default: that of `rtbench compare`)"),
     ] = None,
-    power: Annotated[float, typer.Option(help="how often the change must be found")] = 0.9,
+    power: Annotated[float, typer.Option(help="probability of detecting the change")] = 0.9,
     primary: Annotated[
         int,
         typer.Option(
-            help="primary metrics that share the error of the check (Holm); by default p50, p95 and failure_rate"
+            help="number of primary metrics that share the error of the check (Holm); 3: p50, p95 and failure_rate"
         ),
     ] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
-    """Print how many sessions, hours and dollars it takes to find a change, as a range (sample size by power).
+    """Print the sessions, hours and dollars that are needed to detect a change, as a range (sample size by power).
 
     Exit status: 0; 4 if the pilot run is INVALID or has no verdict.
     """
@@ -166,21 +168,21 @@ def trend(
     folder: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="FOLDER", help="folders of runs or of stored baselines, or runs [default: runs]", show_default=False
+            metavar="FOLDER", help="folders of runs or of stored baselines, or runs (default: runs)", show_default=False
         ),
     ] = None,
     metric: Annotated[
         list[str] | None,
         typer.Option(
             metavar="METRIC",
-            help="ttfa:p95, response_total:p50, failure_rate, …; may be repeated [default: latencies and the failure "
-            "rate]",
+            help="ttfa:p95, response_total:p50, failure_rate, …; may be repeated (default: latencies and the failure "
+            "rate)",
             show_default=False,
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="where to write the page [default: trend.html in the first FOLDER]"),
+        typer.Option(metavar="FILE", help="where to write the page (default: trend.html in the first FOLDER)"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the series as JSON, and write no page")] = False,
 ) -> None:
@@ -228,9 +230,9 @@ def check(
         ),
     ] = None,
     on_inconclusive: Annotated[
-        OnInconclusive, typer.Option(help="fail: exit 3; pass: 0; warn: 0, and say so loudly")
+        OnInconclusive, typer.Option(help="fail: exit 3; pass: 0; warn: 0 and a clear warning")
     ] = OnInconclusive.FAIL,
-    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="write JUnit XML to this file, too")] = None,
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="also write JUnit XML to this file")] = None,
     allow_different: Annotated[
         str, typer.Option(metavar="NAMES", help="conditions in which stored baselines may differ: model,region")
     ] = "",
@@ -281,7 +283,8 @@ def _whole_run(name: str) -> Path:
     whole, target = parted(name)
     if not file_status(Path(name)) and is_folder(whole):
         raise UsageError(
-            f"check takes a whole run, {whole}; to check one target, write ttfa{{target:{target}}} in the thresholds"
+            f"check accepts only a whole run, {whole}; to check one target, write ttfa{{target:{target}}} in the "
+            "thresholds"
         )
     return run_named(name)
 
@@ -323,14 +326,14 @@ def save(name: RunName = "", folder: Folder = BASELINES) -> None:
     close_if_left(run)
     found = [baselines.baseline_of(side) for side in targets_of(load_for_report(run))]
     if not found:
-        raise UsageError(f"{run} is no baseline: it has no turns")
+        raise UsageError(f"{run} cannot be a baseline: it has no turns")
     for one in found:
         sys.stdout.write(f"{escape_control(str(baselines.save(one, folder)))}\n")
 
 
 @baseline.command(name="list")
 def listing(folder: Folder = BASELINES) -> None:
-    """List the scenarios and targets that have baselines, and of how many runs."""
+    """List the scenarios and targets that have baselines, with the number of runs of each."""
     from reports.gate.baselines import list_baselines
     from reports.render.terminal import render_lines
 
@@ -362,5 +365,7 @@ def _stored(folder: Path) -> tuple[list[baselines.StoredBaseline], str]:
 
     found, notices = each_once(baselines.read_baselines(folder))
     if not found:
-        raise UsageError(f"{folder} has no baselines: save one by `rtbench baseline save RUN --baselines-dir {folder}`")
+        raise UsageError(
+            f"{folder} has no baselines: save one with `rtbench baseline save RUN --baselines-dir {folder}`"
+        )
     return found, "".join(f"note: {escape_control(notice)}\n" for notice in notices)

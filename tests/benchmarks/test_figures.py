@@ -179,7 +179,7 @@ def test_equal_work_is_every_session_every_turn_and_every_byte() -> None:
 
     assert unequal(told, truth, 2, 2) is None
     assert "2 of 3 sessions" in str(unequal(told, truth, 3, 2))
-    assert "4 turns told" in str(unequal(told, truth, 2, 3))
+    assert "4 turns reported" in str(unequal(told, truth, 2, 3))
     assert "bytes in 11 messages" in str(unequal(*one_byte_more(), 1, 1))
     assert "the last turn ends with number 11" in str(unequal(*left_early(), 1, 1))
 
@@ -227,7 +227,7 @@ def test_an_event_without_a_stamp_spoils_its_row_and_no_more() -> None:
     found = figures(replace(told, stamps=told.stamps.drop(middle.index[0])), truth, watched_of(truth))
 
     assert isinstance(found, Cannot)
-    assert found.why == f"1 of {len(middle)} events have no stamp"
+    assert found.why == f"1 of {len(middle)} events have no timestamp"
 
 
 def test_repeated_runs_are_shown_by_their_medians() -> None:
@@ -288,7 +288,7 @@ def test_memory_is_told_of_clients_that_carried_two_loads() -> None:
         (200, "other"): Cannot("too slow"),
     }
 
-    assert table.memory(outcomes) == ["one: 80 kB a session, from 50 to 200 sessions"]
+    assert table.memory(outcomes) == ["one: 80 kB per session, from 50 to 200 sessions"]
 
 
 def test_of_repeated_runs_those_of_a_late_simulator_do_not_count() -> None:
@@ -307,7 +307,7 @@ def test_clients_that_were_not_sent_the_same_are_not_compared() -> None:
 
     assert differences({(50, "one"): [FIGURES, FIGURES], (200, "one"): [other], (50, "two"): [Cannot("slow")]}) == []
     assert differences({(50, "one"): [FIGURES], (50, "two"): [FIGURES, other]}) == [
-        "not the same work: at 50 sessions clients were sent 26595123 or 26595124 bytes"
+        "different work: at 50 sessions the clients received 26595123 or 26595124 bytes"
     ]
 
 

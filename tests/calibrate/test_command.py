@@ -106,7 +106,7 @@ def test_where_the_state_cannot_be_saved_it_is_one_line_and_the_wanted_folder_co
 
     assert result.exit_code == 0
     assert result.stderr.splitlines() == [
-        f"{folder}: the calibration cannot be saved: Not a directory; later runs will not cite it"
+        f"{folder}: the calibration cannot be saved: Not a directory; later runs will not cite this calibration"
     ]
     assert load_calibration(tmp_path / "out" / file_name(tls=False)) is not None
 
@@ -157,7 +157,7 @@ def test_a_calibration_that_is_interrupted_says_what_it_knows_and_saves_nothing(
 
     assert result.exit_code != 0
     assert "text: ttfa" in result.output
-    assert "interrupted: nothing is concluded, and nothing saved" in result.output
+    assert "interrupted: there is no result, and nothing was saved" in result.output
     assert files_in(tmp_path) == []
 
 
@@ -187,7 +187,7 @@ def test_a_quick_calibration_does_not_replace_a_fuller_one(monkeypatch: pytest.M
     kept, made = (load_calibration(tmp_path / folder / file_name(tls=False)) for folder in ("rtbench", "here"))
 
     assert result.exit_code == 0
-    assert "stays as it is: it is a fuller calibration" in result.stderr
+    assert "was not replaced: it is a fuller calibration" in result.stderr
     assert (kept and kept.quick, made and made.quick) == (False, True)
 
 
@@ -199,7 +199,7 @@ def test_sigterm_ends_it_as_ctrl_c_does(monkeypatch: pytest.MonkeyPatch, tmp_pat
     before = signal.getsignal(signal.SIGTERM)
     result = calibrate(monkeypatch, tmp_path, play=terminated)
 
-    assert "interrupted: nothing is concluded" in result.output
+    assert "interrupted: there is no result" in result.output
     assert load_calibration(tmp_path / "rtbench" / file_name(tls=False)) is None
     assert signal.getsignal(signal.SIGTERM) == before
 

@@ -73,7 +73,7 @@ def test_a_quick_calibration_calls_itself_a_first_idea() -> None:
     quick = msgspec.structs.replace(full, quick=True)
 
     assert [line for line in conclusions(quick) if line not in conclusions(full)] == [
-        "this is a first idea: few loads were tried, each for a short time; leave --quick out to narrow it down"
+        "this is a rough result: few loads were tested, each for a short time; leave --quick out for a precise one"
     ]
     assert (is_coarse(full), is_coarse(quick)) == (False, True)
 
@@ -112,5 +112,5 @@ def test_memory_per_session_is_the_slope_between_loads() -> None:
     falling = [build_step(n, rss_bytes=10**8 - 3 * n) for n in (100, 200, 400)]
     assert "kB" not in conclusions(concluded([*falling, *(build_step(n, kind="voice") for n in (100, 200))]))[0]
     assert (
-        "; 90 kB a session" in conclusions(concluded([*steps, *(build_step(n, kind="voice") for n in (100, 200))]))[0]
+        "; 90 kB per session" in conclusions(concluded([*steps, *(build_step(n, kind="voice") for n in (100, 200))]))[0]
     )

@@ -41,24 +41,24 @@ BROKEN = "invalid: send_delay 6 ms > 5 ms"
 OUTCOMES: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, str]]] = {
     # (differences from a good step, further arguments, the result and its reason)
     "a valid run whose figures are within a millisecond": ({}, {}, ("pass", "")),
-    "wrong by more": ({"errors": wrong_by(1.5)}, {}, ("fail", "ttfa wrong by 1.5 ms")),
+    "wrong by more": ({"errors": wrong_by(1.5)}, {}, ("fail", "the error (p99) of ttfa is 1.5 ms")),
     "not evaluated": ({"validity": "no_verdict"}, {}, ("fail", "the run has no verdict")),
     "turns that failed": ({"failed": 11}, {}, ("fail", "11 of 1000 turns failed or did not start")),
-    "turns without a truth": ({"unmatched": 11}, {}, ("fail", "11 of 1000 turns could not be compared with the truth")),
+    "turns without a truth": ({"unmatched": 11}, {}, ("fail", "11 of 1000 turns could not be compared with the "
+                                                                  "ground truth")),
     "sessions that did not open": ({"open": 98}, {}, ("fail", "only 98 of 100 sessions were open")),
-    "no turn with a truth": ({"errors": {}}, {}, ("fail", "no turn could be compared with the truth")),
+    "no turn with a truth": ({"errors": {}}, {}, ("fail", "no turn could be compared with the ground truth")),
     "one in a hundred may be missing": ({"failed": 10, "unmatched": 10, "open": 99}, {}, ("pass", "")),
     "an invalid run says which rule it broke": ({"validity": "invalid"}, {"failed": BROKEN}, ("fail", BROKEN)),
     "a valid one broke none": ({}, {"failed": BROKEN}, ("pass", "")),
     "a simulator has a core for each of its processes": ({"simulator_cpu": 1.9}, {"workers": 4}, ("pass", "")),
     "and no more": ({"simulator_cpu": 3.9}, {"workers": 4},
-                    ("simulator_late", "the simulator had no time left: 98% of its cores")),
+                    ("simulator_late", "the simulator was overloaded: it used 98% of its cores")),
     "a simulator that died judges nobody whatever was wrong":
         ({"cpu": 1.0, "background": 0.9, "failed": 900, "open": 3}, {"died": True},
          ("simulator_late", "the simulator died")),
     "a simulator that knows the truth of no turn judges nobody":
-        ({"errors": {}, "unmatched": 1000}, {}, ("simulator_late", "the simulator could not tell the truth of any "
-                                                                   "turn")),
+        ({"errors": {}, "unmatched": 1000}, {}, ("simulator_late", "the simulator has no ground truth for any turn")),
     "what the system does not tell blames nobody": (UNTOLD, {}, ("pass", "")),
     "what is wrong is wrong even so": (UNTOLD | {"validity": "invalid"}, {}, ("fail", "the run has no verdict")),
 }  # fmt: skip
@@ -77,7 +77,7 @@ def test_a_simulator_that_was_late_judges_nobody(wrong: dict[str, object]) -> No
     full = outcome_of(replace(GOOD, simulator_cpu=0.99, **wrong))
 
     assert late == ("simulator_late", "the simulator was late: p99 1.2 ms")
-    assert full == ("simulator_late", "the simulator had no time left: 99% of its cores")
+    assert full == ("simulator_late", "the simulator was overloaded: it used 99% of its cores")
     assert outcome_of(replace(GOOD, simulator_late_p99_ms=LATE_MS)) == ("pass", "")
 
 
@@ -85,7 +85,7 @@ def test_a_simulator_that_was_late_judges_nobody(wrong: dict[str, object]) -> No
 def test_a_harness_without_time_left_is_to_blame_itself_for_what_is_wrong(simulator: dict[str, object]) -> None:
     full = replace(GOOD, cpu=FULL, **simulator)
 
-    why = "ttfa wrong by 9 ms; the load generator had no time left"
+    why = "the error (p99) of ttfa is 9 ms; the load generator used all of its CPU time"
     assert outcome_of(replace(full, errors=wrong_by(9.0))) == ("fail", why)
     assert outcome_of(full)[0] != "fail"
     assert outcome_of(replace(full, cpu=0.9, errors=wrong_by(9.0)))[0] != "fail"
@@ -96,6 +96,6 @@ def test_other_programs_are_blamed_for_what_is_not_good_alone() -> None:
 
     assert outcome_of(busy) == ("pass", "")
     assert outcome_of(replace(busy, errors=wrong_by(2.0))) == (
-        "machine_busy", "other programs took 50% of a core (ttfa wrong by 2 ms)"
+        "machine_busy", "other programs used 50% of a core (the error (p99) of ttfa is 2 ms)"
     )  # fmt: skip
     assert outcome_of(replace(busy, simulator_late_p99_ms=3.0))[0] == "machine_busy"

@@ -21,7 +21,7 @@ def build_calibration(steps: list[LoadStep]) -> Calibration:
 
 
 def test_every_line_fits_a_hundred_columns() -> None:
-    large = build_step(100_000, "fail", p99=123_456.789, why="ttfa wrong by 120 ms")
+    large = build_step(100_000, "fail", p99=123_456.789, why="the error (p99) of ttfa is 120 ms")
     lines = [*step_heads("text"), *(line for step in [*STEPS, large] for line in step_lines(step))]
     lines += error_lines([*STEPS, large])
 

@@ -190,7 +190,7 @@ def test_each_core_of_the_simulator_counts(tmp_path: Path) -> None:
 def test_a_harness_without_time_left_is_seen(tmp_path: Path) -> None:
     found = step(tmp_path, Run(validity={"status": "no_verdict"}, lates_ms=dict.fromkeys(TURNS, 50.0)), harness=0.99)
 
-    assert (found.result, found.why) == ("fail", "the run has no verdict; the load generator had no time left")
+    assert (found.result, found.why) == ("fail", "the run has no verdict; the load generator used all of its CPU time")
 
 
 @pytest.mark.parametrize(("ends", "outcome"), [(1, "fail"), (0, "simulator_late")])

@@ -131,7 +131,7 @@ def test_more_calls_than_can_connect_in_time_are_a_limit_of_ours(tmp_path: Path)
     level = evaluate_level(search, 3, NextLevel(40, confirmation_run=False), GIVEN)
 
     assert level.result == "load_generator"
-    assert "40 calls take 81 s to connect at this rate of connections, and the level has 60 s" in level.why
+    assert "40 calls need 81 s to connect at this rate of connections, but the level lasts 60 s" in level.why
 
 
 @pytest.mark.parametrize("load_s", [LEAST_LOAD_S, 30.0, 60.0, 3600.0])
@@ -168,4 +168,4 @@ def test_a_level_whose_starts_the_service_held_back_does_not_hold(
     carried = attempted(monkeypatch, tmp_path / "carried", plan, load=1, start_delays_s={"sim": 12.0})
 
     assert (held.result, carried.result) == ("inconclusive", "pass")
-    assert "the service held starts back for 12 s" in held.why
+    assert "starts were delayed for 12 s" in held.why

@@ -98,7 +98,7 @@ def test_a_short_time_gives_a_rough_answer_that_is_said_to_be_one(
     document = json.loads((tmp_path / "found" / "capacity.json").read_text())
     said = " ".join(result.output.split())
 
-    assert "quick search: levels of 27 s until the time is over, for a rough estimate" in said
+    assert "quick search: levels of 27 s until the time ends, for a rough estimate" in said
     assert "a rough estimate of the breaking point is between 16 and 32 concurrent calls, not verified" in said
     assert (document["highest_pass"], document["rough_estimate"]) == (None, {"highest_pass": 16, "lowest_fail": 32})
     assert (result.exit_code, document["ended"], len(document["levels"])) == (3, "time", 6)
@@ -120,9 +120,9 @@ def test_an_interrupt_keeps_what_is_known(monkeypatch: pytest.MonkeyPatch, tmp_p
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--max-time", "20s"), "is too short for a level: give it 27 s at least"),
+        (("--max-time", "20s"), "is too short for a level: use at least 27 s"),
         (("--max-time", "soon"), "--max-time must be a time"),
-        (("--from", "20", "--to", "10"), "lies above"),
+        (("--from", "20", "--to", "10"), "is higher than"),
         (("--precision", "1%"), "--precision must be from 5% to 100%"),
         (("--budget", "0"), "--budget must be more than 0"),
         (("--max-concurrent", "10"), "needs --by arrival-rate"),
@@ -144,12 +144,12 @@ def test_a_folder_holds_one_search(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     again = capacity(monkeypatch, tmp_path)
 
     assert isinstance(again.exception, UsageError)
-    assert "holds a search already" in str(again.exception)
+    assert "already contains a search" in str(again.exception)
 
 
 @pytest.mark.parametrize("option", ["--users", "-u", "--arrival-rate=3/s", "--run-time", "--warmup", "--budget"])
 def test_what_the_search_gives_each_level_cannot_be_given_twice(tmp_path: Path, option: str) -> None:
-    with pytest.raises(UsageError, match="is an option that the search sets for each level"):
+    with pytest.raises(UsageError, match=r"the search sets .* for each level"):
         prepare_search(ServiceOptions(), "calls.py", build_plan(), tmp_path, [option, "3"], yes=False)
 
 

@@ -49,7 +49,7 @@ def test_a_quota_edge_says_what_was_left() -> None:
         40, "fail", slo_violations=[build_share(slow=0, failed=9, throttled=9)], rate_limits_remaining={"tokens": 0.002}
     )
 
-    assert "the service throttled 9; the minimum left was 0.2 % of its tokens a minute" in breaking_point(level).words
+    assert "the service throttled 9; lowest remaining limits per minute: tokens 0.2 %" in breaking_point(level).words
 
 
 def test_the_answer_is_a_sentence() -> None:
@@ -61,7 +61,7 @@ def test_the_answer_is_a_sentence() -> None:
         "p(95)<800: 50 of 100 turns were too slow, 0 failed); a longer run confirmed 32"
     )
     assert closing_lines(found)[-1].endswith("confirmed 32.")
-    assert any("inconclusive within their time: 36" in note for note in found.notes)
+    assert any("inconclusive levels: 36" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ CONCLUDED: dict[str, tuple[list[LevelEntry], tuple[Any, ...], list[str]]] = {
     # notes)
     "our own generator is no edge of the service":
         ([build_level(8, "pass"), *[build_level(16, "load_generator", why=WHY)] * 2], (8, None, "load_generator"),
-         ["spread it over more --processes", "the load generator was the limit from 16 concurrent calls on"]),
+         ["spread it over more --processes", "from 16 concurrent calls on, the load generator was the limit"]),
     "a level that breaks in the hold does not hold":
         ([build_level(16, "pass"), build_level(32, "pass"), BROKEN,
           build_level(32, "fail", hold=True, slo_violations=[build_share()])], (16, 32, "precision_reached", None),
@@ -102,10 +102,10 @@ CONCLUDED: dict[str, tuple[list[LevelEntry], tuple[Any, ...], list[str]]] = {
         ([build_level(32, "pass", latency_p50=FAST), BROKEN, build_level(32, "pass", hold=True, latency_p50=SLOW)],
          (32, 40, "precision_reached", True), ["was 100 ms, and 200 ms in the longer run"]),
     "no level broke up to the largest":
-        ([build_level(256, "pass")], (256, None, "max_reached"), ["a higher one finds the breaking point"]),
+        ([build_level(256, "pass")], (256, None, "max_reached"), ["a higher --to finds the breaking point"]),
     "whether the largest breaks is not said where it stayed undecided":
         ([build_level(128, "pass"), *[build_level(256, "inconclusive")] * 2], (128, None, "max_reached"),
-         ["inconclusive within their time: 256"]),
+         ["inconclusive levels: 256"]),
 }  # fmt: skip
 
 
@@ -116,7 +116,7 @@ def test_what_the_levels_come_to(levels: list[LevelEntry], answer: tuple[Any, ..
     assert (found.highest_pass, found.lowest_fail, found.ended, found.confirmed)[: len(answer)] == answer
     assert all(any(words in note for note in found.notes) for words in notes)
     assert found.breaking_point is None or found.lowest_fail is not None
-    assert ("nothing failed" in " ".join(found.notes)) == (levels == [build_level(256, "pass")])
+    assert ("no level failed" in " ".join(found.notes)) == (levels == [build_level(256, "pass")])
 
 
 def test_levels_that_contradict_each_other_are_inconclusive() -> None:
@@ -157,7 +157,7 @@ def test_a_plan_of_one_level_asks_whether_it_holds() -> None:
 
 
 def test_a_quick_look_promises_no_error() -> None:
-    assert "wrong with a chance" not in " ".join(opening(build_plan(time_s=120.0), "runs/capacity"))
+    assert "wrong in at most" not in " ".join(opening(build_plan(time_s=120.0), "runs/capacity"))
 
 
 def test_the_share_that_missed_stands_with_its_interval_in_the_line_of_a_level() -> None:

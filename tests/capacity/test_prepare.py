@@ -52,14 +52,14 @@ def test_what_a_search_may_cost_is_said_before(monkeypatch: pytest.MonkeyPatch) 
     assert ready.costs[1:] == (
         COST,
         "the search makes at most 9,000 calls for 2,250.00 USD, if all of its time is spent at 100 concurrent calls",
-        "--budget USD limits what it may cost",
+        "--budget USD limits the cost",
     )
-    assert "--budget USD limits what it may cost" not in limited.costs
+    assert "--budget USD limits the cost" not in limited.costs
     assert ready.locust.options[-1] == "--yes"
 
 
 def test_a_capacity_is_of_one_target(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="searches one target, and these are several: here, west"):
+    with pytest.raises(UsageError, match="calls one target, but several are selected: here, west"):
         searching(monkeypatch, HERE, AWAY)
 
 

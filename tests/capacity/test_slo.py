@@ -50,9 +50,9 @@ def test_an_objective_may_be_written_as_in_a_file_of_thresholds() -> None:
         ("failure_rate<100%", "no run can show that"),
         ("failure_rate>1%", "less of it is better"),
         ("speed p(95)<800", "there is no metric"),
-        ("ttfa", "is no objective"),
+        ("ttfa", "is not an objective"),
         ("ttfa max<800", "cannot be a threshold"),
-        ("", "is no objective"),
+        ("", "is not an objective"),
     ],
 )
 def test_what_cannot_be_asked_of_one_run_is_refused_in_one_line(text: str, words: str) -> None:
@@ -118,9 +118,9 @@ def test_a_level_of_too_few_calls_says_so_and_how_they_count() -> None:
     unequal = np.zeros(21), np.array([1.0] * 10 + [5.0] * 11)
 
     assert too_few(sessions([0] * 12)) == (
-        "too few calls for an answer: 12 calls of its measured time, and it takes 20"
+        "too few calls for an answer: 12 calls in the measured time, but 20 are needed"
     )
-    assert "21 calls of its measured time, which count as 15 of equal length" in too_few(unequal)
+    assert "21 calls in the measured time (effectively 15 of equal length)" in too_few(unequal)
     assert too_few(sessions([0] * 20)) == ""
 
 

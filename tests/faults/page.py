@@ -46,7 +46,7 @@ def _named_kinds() -> Iterator[tuple[str, FaultKind]]:
             yield f"`{name}`", kind
         elif name == next(iter(alike)):
             note = (
-                "Azure refuses by HTTP" if alike is AZURE else "OpenAI refuses behind the upgrade: an `error`, a close"
+                "Azure refuses by HTTP" if alike is AZURE else "OpenAI refuses after the upgrade: an `error`, a close"
             )
             yield ", ".join(f"`{each}`" for each in alike), replace(kind, note=note)
 

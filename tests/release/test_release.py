@@ -204,4 +204,4 @@ def test_the_wheel_works_whatever_lies_beside_a_locust_file(built: Path, tmp_pat
     assert ended.returncode == 2
     (line,) = ended.stderr.splitlines()
     assert line.startswith("rtbench: ")
-    assert "bench.py has the name of the tool's own package" in line
+    assert "bench.py has the name of a package of rtbench" in line

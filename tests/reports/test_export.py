@@ -181,8 +181,8 @@ def test_rows_of_an_invalid_run_are_written_and_the_command_says_that_it_is_one(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--format", "csv", "--metric", "ttfa"), "--metric goes with --format hlog"),
-        (("--format", "hlog", "--metric", "tfta"), "there is no metric tfta"),
+        (("--format", "csv", "--metric", "ttfa"), "--metric needs --format hlog"),
+        (("--format", "hlog", "--metric", "tfta"), "unknown metric tfta"),
     ],
 )
 def test_options_that_say_nothing_together_are_refused(tmp_path: Path, options: tuple[str, ...], said: str) -> None:

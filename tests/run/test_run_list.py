@@ -160,7 +160,7 @@ def test_open_makes_no_page_beside_a_run_that_is_under_way(tmp_path: Path) -> No
     under_way(tmp_path / "live", pid=os.getpid())
     ended = rtbench("open", "live", "--runs-dir", tmp_path)
 
-    assert "is under way, and has no page yet" in str(ended.exception)
+    assert "is in progress and has no report yet" in str(ended.exception)
     assert not (tmp_path / "live" / "report.html").exists()
 
 

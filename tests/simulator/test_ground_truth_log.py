@@ -141,7 +141,7 @@ def test_a_punctual_simulator_gives_its_figures_without_a_warning() -> None:
 
     assert punctual.quantile_ms(0.99) == 0.3
     assert summary([served(punctual)]) == (
-        "SIMULATED: 1 sessions, 1000 events sent, handed − due: p50 ≤ 0.3 ms, p99 ≤ 0.3 ms, max 0.2 ms"
+        "SIMULATED: 1 sessions, 1000 events sent, sent − due: p50 ≤ 0.3 ms, p99 ≤ 0.3 ms, max 0.2 ms"
     )
 
 
@@ -157,7 +157,7 @@ def test_what_workers_served_is_added_up_and_the_latest_of_them_is_named() -> No
     words = summary([served(late(0, 0), sessions=2, refused=1, struck=4), served(late(3_000_000), sessions=3)])
 
     assert words.startswith("SIMULATED: 5 sessions, 1 refused, 4 faults, 3 events sent")
-    assert "p50 ≤ 0.1 ms, p99 ≤ 3.1 ms (of 2 workers the latest: p99 ≤ 3.1 ms), max 3.0 ms" in words
+    assert "p50 ≤ 0.1 ms, p99 ≤ 3.1 ms (latest of 2 workers: p99 ≤ 3.1 ms), max 3.0 ms" in words
 
 
 def test_one_late_worker_among_punctual_ones_is_warned_of() -> None:

@@ -65,7 +65,7 @@ def test_what_a_profile_leaves_out_is_as_in_the_default(tmp_path: Path) -> None:
         ),
         ("delays_ms:\n  committed: {median: 5}\n", 2, "must have exactly one of p50, mean, quantiles, mixture"),
         ("delays_ms:\n  committed: {mean: 5}\n", 2, "committed needs `shape`"),
-        ("delays_ms:\n  committed: {quantiles: [5, 4]}\n", 2, "each no less than the one before it"),
+        ("delays_ms:\n  committed: {quantiles: [5, 4]}\n", 2, "none less than the one before it"),
         ("delays_ms:\n  committed: {mixture: [{share: 0, p50: 1, p95: 2}]}\n", 2, "a part with a share above 0"),
         ("delays_ms:\n  commited: {p50: 1, p95: 2}\n", 2, "unknown key 'commited'"),
         ("delays_ms:\n  committed: {p50: 9, p95: 2}\n", 2, "must not be below"),

@@ -196,8 +196,8 @@ DIGEST = "python:3.12-slim@sha256:" + 64 * "a"
     ("python", "version", "said"),
     [
         (DIGEST, "0.1.0", ""),
-        ("python:3.12-slim", "0.1.0", "name the base by its digest"),
-        (DIGEST, "0.0.0", "say the version"),
+        ("python:3.12-slim", "0.1.0", "name the base image by its digest"),
+        (DIGEST, "0.0.0", "give the version"),
     ],
 )
 def test_an_image_without_a_digest_of_its_base_or_without_its_version_is_not_built(

@@ -46,7 +46,7 @@ def test_a_run_that_does_not_end_is_killed_with_who_started_it(tmp_path: Path, m
     with locust_run([], {}, log=tmp_path / "log") as run:
         said = run.ended(tmp_path, 0.01)
 
-    assert said == "the run did not end within 0 s of its planned end"
+    assert said == "the run did not end within 0 s after its planned end"
     assert run.process.returncode == -signal.SIGKILL
 
 

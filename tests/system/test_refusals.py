@@ -21,7 +21,7 @@ REFUSED = {
         "--voice and the variant east.marin both set voice"
     ),
     "probe --target-file targets.yaml --targets east,west": (
-        "a probe asks one target, and these are 2: east, west; name one by --targets"
+        "a probe calls one target, but 2 are selected: east, west; name one with --targets"
     ),
     "probe --target-file targets.yaml --targets east,": (
         "--targets wants names of targets.yaml with commas between them, as in west,east"

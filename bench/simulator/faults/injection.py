@@ -268,7 +268,7 @@ def _struck(event: OutgoingEvent, faults: Iterable[Fault]) -> Iterator[FaultActi
     for fault in faults:
         yield from to_connection(fault)
         if fault.kind == "error":
-            fields = error_fields(str(fault.code), f"The simulator was asked for the error {fault.code}.")
+            fields = error_fields(str(fault.code), f"The simulator injected the error {fault.code}.")
             fields["error"]["type"] = "server_error" if fault.code == "server_error" else "invalid_request_error"
             yield _another("error", fields, event)
         elif fault.kind == "unknown":
@@ -332,7 +332,7 @@ class _StruckResponse:
         if fault := kinds.get("incomplete"):
             yield EndResponse(self.id, fault.kind, {"type": "incomplete", "reason": fault.reason})
         if fault := kinds.get("failed"):
-            problem = f"The simulator was asked for {fault.code}."
+            problem = f"The simulator injected {fault.code}."
             error = {"type": "server_error", "code": fault.code, "message": problem}
             yield EndResponse(self.id, fault.kind, {"type": "failed", "error": error})
         if "endless" in kinds:

@@ -79,16 +79,16 @@ class RangeValidator(Validator[IndexRange]):
 
 
 PLACES = {
-    "tcp": "the TCP connection has been accepted; nothing was read from it",
-    "tls": "the client's TLS hello has come",
-    "upgrade": "the request of the upgrade has come",
-    "session": "`session.created`, behind the upgrade",
+    "tcp": "the TCP connection was accepted; nothing was read from it yet",
+    "tls": "the client's TLS hello was received",
+    "upgrade": "the upgrade request was received",
+    "session": "`session.created`, after the upgrade",
     "settings": "`session.updated`",
     "input": "the first audio or item that the client sends for a response",
     "speech": "`input_audio_buffer.speech_stopped`",
     "response": "`response.created`",
     "first_delta": "the response's first delta of any kind",
-    "next_delta": "those that follow its first delta of audio, text or arguments",
+    "next_delta": "the deltas after the response's first delta of audio, text or arguments",
     "done": "`response.done`",
 }
 """The places of faults. A fault changes or replaces what is there. The values are notes for users."""
@@ -103,8 +103,8 @@ CLOSE_CODES = {*range(1000, 1004), *range(1006, 1015), *range(3000, 5000)}
 OF_RESPONSES = ("input", "speech", *IN_RESPONSE, "done")
 """The places that a session has for each response."""
 
-COUNT: Mapping[str, Any] = {"count": Field(Integer(1, 1_000_000), "how many in a row", default=1)}
-WAIT: Mapping[str, Any] = {"retry_after_s": Field(Number(0, 86_400), "delay that the answer asks for, 0 for none")}
+COUNT: Mapping[str, Any] = {"count": Field(Integer(1, 1_000_000), "number of consecutive events", default=1)}
+WAIT: Mapping[str, Any] = {"retry_after_s": Field(Number(0, 86_400), "delay that the answer requests, 0 for none")}
 
 
 @dataclass(frozen=True)
@@ -120,16 +120,20 @@ class FaultKind:
     @property
     def fields(self) -> Mapping[str, Field[Any]]:
         """The keys that such a fault may have, except `kind`."""
-        at = {"at": Field(Choice(tuple(self.places)), "where", default=self.default)} if len(self.places) > 1 else {}
+        at = (
+            {"at": Field(Choice(tuple(self.places)), "the place", default=self.default)} if len(self.places) > 1 else {}
+        )
         return at | dict(self.keys) | {key: WHEN[key] for key in self.when}
 
 
 WHEN: Mapping[str, Field[Any]] = {
-    "share": Field(Number(0, 1), "how many of those that it can strike, at random", default=1.0),
-    "sessions": Field(RangeValidator(whole=True), "which sessions, by the order in which they connect", default=ALL),
+    "share": Field(Number(0, 1), "share of the possible places that it affects, at random", default=1.0),
+    "sessions": Field(
+        RangeValidator(whole=True), "which sessions, numbered in the order in which they connect", default=ALL
+    ),
     "responses": Field(RangeValidator(whole=True), "which responses of a session", default=ALL),
     "requests": Field(RangeValidator(whole=True), "which requests for a token", default=ALL),
-    "during_s": Field(RangeValidator(whole=False), "when, in seconds since the simulator listens", default=ALL),
+    "during_s": Field(RangeValidator(whole=False), "when, in seconds after the simulator began to listen", default=ALL),
 }
 OF_A_SESSION, OF_A_RESPONSE = ("share", "sessions", "during_s"), ("share", "sessions", "responses", "during_s")
 OF_A_REQUEST = ("share", "requests")
@@ -141,25 +145,27 @@ def _kind(note: str, places: Sequence[str], default: str | None = None, /, **key
 
 
 KINDS: dict[str, FaultKind] = {
-    "refused": FaultKind("nobody listens: TCP connections are refused", ("tcp",), "tcp", {}, ("during_s",)),
+    "refused": FaultKind("no process listens: TCP connections are refused", ("tcp",), "tcp", {}, ("during_s",)),
     "reset": _kind("TCP reset", EVERYWHERE, "next_delta"),
     "hang": _kind(
         "nothing is read or written, pings included, as if the peer were gone",
         EVERYWHERE,
         "next_delta",
-        duration_s=Field(Number(0.001, 86_400), "for how long, and then all goes on; left out: for ever"),
+        duration_s=Field(
+            Number(0.001, 86_400), "duration, after which the connection continues; left out: without end"
+        ),
     ),
     "freeze": _kind(
-        "the whole simulator stands still",
+        "the whole simulator is suspended",
         EVERYWHERE,
         "next_delta",
-        duration_s=Field(Number(0.001, 3_600), "for how long", default=5.0),
+        duration_s=Field(Number(0.001, 3_600), "duration", default=5.0),
     ),
     "tls_alert": _kind("the TLS handshake fails, with the alert handshake_failure", ("tls",)),
     "http": _kind(
         "an HTTP status instead of the upgrade",
         ("upgrade",),
-        status=Field(Integer(300, 599), "which one", default=503),
+        status=Field(Integer(300, 599), "the status", default=503),
         **WAIT,
     ),
     **{
@@ -167,7 +173,7 @@ KINDS: dict[str, FaultKind] = {
         for name, refusal in AZURE.items()
     },
     **{
-        name: _kind(f"OpenAI's error behind the upgrade, and close {complaint.close_code}", ("upgrade",))
+        name: _kind(f"OpenAI's error after the upgrade, and close {complaint.close_code}", ("upgrade",))
         for name, complaint in OPENAI.items()
     },
     "close": _kind(
@@ -178,54 +184,54 @@ KINDS: dict[str, FaultKind] = {
     ),
     "session_expired": _kind("the error `session_expired`, and close 1001", IN_SESSION, "next_delta"),
     "error": _kind(
-        "an `error` event ahead of it",
+        "an `error` event before the event",
         ON_EVENTS,
         "next_delta",
-        code=Field(String(), "its code", default="server_error"),
+        code=Field(String(), "code of the error", default="server_error"),
     ),
     "failed": _kind(
-        "the response is done as failed",
+        "the response ends as failed",
         IN_RESPONSE,
         "response",
-        code=Field(String(), "of the error", default="server_error"),
+        code=Field(String(), "code of the error", default="server_error"),
     ),
     "incomplete": _kind(
-        "the response is done as incomplete",
+        "the response ends as incomplete",
         IN_RESPONSE,
         "next_delta",
-        reason=Field(Choice(("content_filter", "max_output_tokens")), "why", default="content_filter"),
+        reason=Field(Choice(("content_filter", "max_output_tokens")), "the reason", default="content_filter"),
     ),
-    "no_audio": _kind("a response without its audio, and without its tokens", ("response",)),
-    "endless": _kind("the same delta again and again, instead of an end", ("next_delta",)),
-    "burst": _kind("all of the response from there on at once, with its end", IN_RESPONSE, "response"),
+    "no_audio": _kind("a response without its audio and its tokens", ("response",)),
+    "endless": _kind("the same delta is repeated without end", ("next_delta",)),
+    "burst": _kind("the rest of the response is sent at once, with its end", IN_RESPONSE, "response"),
     "drip": _kind(
-        "the event comes slowly",
+        "the event is sent slowly",
         ON_EVENTS,
         "next_delta",
-        bytes_per_s=Field(Number(1, 1e9), "how slowly", default=20_000.0),
+        bytes_per_s=Field(Number(1, 1e9), "the rate", default=20_000.0),
         **COUNT,
     ),
-    "drop": _kind("the event does not come", ON_EVENTS, "next_delta", **COUNT),
-    "duplicate": _kind("the event comes twice", ON_EVENTS, "next_delta", **COUNT),
-    "reorder": _kind("the event comes behind the one that follows it", IN_RESPONSE, "next_delta", **COUNT),
-    "unknown": _kind("an event that nobody knows, ahead of it", ON_EVENTS, "next_delta", **COUNT),
-    "bad_json": _kind("the first half of the event's JSON", ON_EVENTS, "next_delta"),
-    "bad_base64": _kind("audio that is no base64", ("next_delta",)),
+    "drop": _kind("the event is not sent", ON_EVENTS, "next_delta", **COUNT),
+    "duplicate": _kind("the event is sent twice", ON_EVENTS, "next_delta", **COUNT),
+    "reorder": _kind("the event is sent after the next one", IN_RESPONSE, "next_delta", **COUNT),
+    "unknown": _kind("an event of an unknown type before the event", ON_EVENTS, "next_delta", **COUNT),
+    "bad_json": _kind("only the first half of the event's JSON", ON_EVENTS, "next_delta"),
+    "bad_base64": _kind("audio that is not base64", ("next_delta",)),
     "other_dialect": _kind("deltas in the other dialect's spelling", DELTAS, "first_delta", **COUNT),
     "binary": _kind("the event as a binary message", ON_EVENTS, "next_delta", **COUNT),
-    "fragmented": _kind("the event in three frames, and pings between them", ON_EVENTS, "next_delta", **COUNT),
+    "fragmented": _kind("the event in three frames, with pings between them", ON_EVENTS, "next_delta", **COUNT),
     "oversized": _kind(
-        "the event, as long as is said",
+        "the event, padded to the size `mib`",
         ON_EVENTS,
         "next_delta",
-        mib=Field(Number(0.001, 64), "MiB of JSON", default=17.0),
+        mib=Field(Number(0.001, 64), "size of the JSON, in MiB", default=17.0),
     ),
-    "identity_500": _kind("the identity endpoint answers with HTTP 500", (IDENTITY,)),
-    "identity_garbage": _kind("the identity endpoint answers with what is no JSON", (IDENTITY,)),
+    "identity_500": _kind("the identity endpoint returns HTTP 500", (IDENTITY,)),
+    "identity_garbage": _kind("the identity endpoint returns a body that is not JSON", (IDENTITY,)),
     "identity_slow": _kind(
-        "the identity endpoint takes its time",
+        "the identity endpoint answers late",
         (IDENTITY,),
-        duration_s=Field(Number(0.001, 3_600), "how long", default=10.0),
+        duration_s=Field(Number(0.001, 3_600), "the delay", default=10.0),
     ),
 }
 
@@ -285,7 +291,7 @@ class FaultValidator(Validator[Fault]):
     """The validator of a mapping with the key `kind`, and the keys of this kind."""
 
     def read(self, value: LocatedValue) -> Fault:
-        entries = entries_of(value, "; its `kind` says which other keys there may be", nothing=False)
+        entries = entries_of(value, "; its `kind` determines which other keys are allowed", nothing=False)
         if "kind" not in entries:
             raise value.refuse("needs `kind`")
         return self._table(Choice(tuple(KINDS)).read(entries["kind"])).read(value)
@@ -295,18 +301,16 @@ class FaultValidator(Validator[Fault]):
         def build(**given: Any) -> Fault:
             fault = Fault(**{"at": KINDS[kind].default} | given)
             if fault.status is not None and fault.status not in STATUSES:
-                raise InvalidCombinationError("status", "must be a status that HTTP has")
+                raise InvalidCombinationError("status", "must be a valid HTTP status")
             if kind == "close" and fault.code not in CLOSE_CODES:
-                raise InvalidCombinationError("code", "must be a close code that may be sent, or 1006")
+                raise InvalidCombinationError("code", "must be a close code that an endpoint may send, or 1006")
             if fault.count > 1 and fault.at != "next_delta":
-                raise InvalidCombinationError("count", "goes with the place next_delta: of all others there is one")
+                raise InvalidCombinationError("count", "needs the place next_delta: every other place occurs once")
             if fault.responses != ALL and fault.at not in OF_RESPONSES:
-                raise InvalidCombinationError(
-                    "responses", f"goes with a place that responses have: {either(OF_RESPONSES)}"
-                )
+                raise InvalidCombinationError("responses", f"needs a place of a response: {either(OF_RESPONSES)}")
             return fault
 
-        return StructOf({"kind": Field(Choice((kind,)), "what"), **KINDS[kind].fields}, build)
+        return StructOf({"kind": Field(Choice((kind,)), "the kind"), **KINDS[kind].fields}, build)
 
     def schema(self) -> Schema:
         return one_of_tables("kind", {kind: self._table(kind).schema() for kind in KINDS})
@@ -321,7 +325,7 @@ def read_line(line: str) -> Fault:
     pairs = [setting.partition("=") for setting in settings]
     for key, equals, _ in pairs:
         if not equals:
-            raise UsageError(f"--fault {line}: '{key}' is no KEY=VALUE, as in close,at=next_delta,code=1011")
+            raise UsageError(f"--fault {line}: '{key}' is not KEY=VALUE, as in close,at=next_delta,code=1011")
     data = {"kind": kind} | {key.strip(): _scalar(text.strip()) for key, _, text in pairs}
     try:
         return FaultValidator().read(PythonValue("the fault", data))

@@ -56,11 +56,11 @@ class IdentityEndpoint:
         path, _, query_text = target.partition("?")
         query = {name: values[0] for name, values in parse_qs(query_text).items()}
         if method != "GET" or path != PATH:
-            return _problem(404, "there is nothing here")
+            return _problem(404, "unknown method or path")
         if not hmac.compare_digest(headers.get("x-identity-header", "").encode(), self.secret.encode()):
-            return _problem(401, "X-IDENTITY-HEADER is missing, or not the one of this endpoint")
+            return _problem(401, "X-IDENTITY-HEADER is missing or wrong")
         if query.get("api-version") != API_VERSION or "resource" not in query:
-            return _problem(400, f"api-version={API_VERSION} and resource=… are needed")
+            return _problem(400, f"api-version={API_VERSION} and resource=… are required")
         faults = {fault.kind: fault for place, fault in enumerate(self._faults) if self._strikes(place, fault)}
         if "identity_500" in faults:
             return _problem(500, "out of order")

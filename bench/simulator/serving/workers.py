@@ -36,7 +36,7 @@ class WorkerDiedError(Exception):
 def reserve(host: str, port: int) -> socket.socket:
     """Return a socket that reserves a port for workers to share. It never listens. Raise UsageError."""
     if not hasattr(socket, "SO_REUSEPORT"):
-        raise UsageError("--workers: this platform has no SO_REUSEPORT, so none can share a port; use one worker")
+        raise UsageError("--workers: this platform has no SO_REUSEPORT, so workers cannot share a port; use one worker")
     with listen(host, port) as free:  # fails if another process has the port
         family, address = free.family, free.getsockname()
     holder = socket.socket(family)
@@ -121,7 +121,7 @@ def _said(pipe: Connection, process: ForkProcess) -> Any:
         process.join(END_S)
         status = process.exitcode or 0
         how = f"by signal {-status}" if status < 0 else f"with status {status}"
-        raise WorkerDiedError(f"a worker of the simulator ended {how}; the others were ended, too") from None
+        raise WorkerDiedError(f"a worker of the simulator ended {how}; the others were stopped") from None
 
 
 def _work(

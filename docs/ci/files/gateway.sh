@@ -1,5 +1,5 @@
 # Build the gateway of a git revision, and start it on a port of this machine in front of the simulator.
-# Yours to fill in: how yours is built and started.
+# Replace the commands with those that build and start your gateway.
 set -eu
 revision=$1 port=$2
 git worktree add --force "../gateway-$port" "$revision"

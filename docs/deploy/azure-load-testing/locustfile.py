@@ -1,4 +1,4 @@
-"""The call that is played on each engine: the scenario and its recordings come with the wheel."""
+"""The call that each engine runs: the wheel contains the scenario and its recordings."""
 
 from scenarios.voice_turns import VoiceCaller
 

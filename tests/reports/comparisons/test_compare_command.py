@@ -74,7 +74,7 @@ def test_a_regression_fails_the_command_if_that_is_asked_for(
         compare(runs, **options)
 
     warned = options.get("on_inconclusive") is OnInconclusive.WARN
-    assert ("inconclusive, and passed by --on-inconclusive warn" in capsys.readouterr().err) is warned
+    assert ("inconclusive; passes because of --on-inconclusive warn" in capsys.readouterr().err) is warned
 
 
 def test_what_inconclusive_does_is_said_only_with_what_can_fail(tmp_path: Path) -> None:

@@ -282,5 +282,5 @@ def test_what_is_no_baseline_is_said(tmp_path: Path) -> None:
         )
     with pytest.raises(UsageError, match="has no baseline of text_turns/sim; it has voice_turns/sim"):
         call_or_raise("baseline", "show", "text_turns/sim", "--baselines-dir", folder)
-    with pytest.raises(UsageError, match="save one by"):
+    with pytest.raises(UsageError, match="save one with"):
         call_or_raise("baseline", "list", "--baselines-dir", tmp_path / "nowhere")

@@ -30,10 +30,10 @@ LINES = [
         [BUSY],
         9.4,
         160,
-        "SIMULATED · 3 open of 12 sessions · 40 responses · 9 events/s · handed − due p99 ≤ 0.3 ms",
+        "SIMULATED · 3 open of 12 sessions · 40 responses · 9 events/s · sent − due p99 ≤ 0.3 ms",
     ),
     ([ServerProgress(0, 0, 0, 0, 0.0)], 0, 160, "SIMULATED · 0 open of 0 sessions · 0 responses · 0 events/s"),
-    ([BUSY, LATE], 9, 160, "SIMULATED · 4 open of 14 sessions · 43 responses · 9 events/s · handed − due p99 ≤ 7.5 ms"),
+    ([BUSY, LATE], 9, 160, "SIMULATED · 4 open of 14 sessions · 43 responses · 9 events/s · sent − due p99 ≤ 7.5 ms"),
     ([BUSY], 1234, 45, "3 open · 1234 events/s · late p99 ≤ 0.3 ms"),
     ([BUSY], 1234, 20, "late p99 ≤ 0.3 ms"),
 ]
@@ -47,7 +47,7 @@ def test_the_line_says_how_the_simulator_stands_and_its_lateness_longest(
 
 
 def test_lateness_is_coloured() -> None:
-    assert "\x1b[31mhanded − due p99 ≤ 7.5 ms" in fitted(live_parts([BUSY, LATE], 9), colour=True)
+    assert "\x1b[31msent − due p99 ≤ 7.5 ms" in fitted(live_parts([BUSY, LATE], 9), colour=True)
 
 
 def test_events_in_a_second_are_those_since_the_line_was_drawn_last() -> None:

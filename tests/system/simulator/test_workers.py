@@ -59,7 +59,7 @@ def test_workers_share_a_port_and_a_log_and_end_together(tmp_path: Path) -> None
     assert len({line["session"] for line in lines if "session" in line}) == SESSIONS
     assert ready.returncode == 0
     assert f"SIMULATED: {SESSIONS} sessions" in ready.output
-    assert "of 2 workers the latest" in ready.output
+    assert "latest of 2 workers" in ready.output
 
 
 def test_a_worker_that_dies_ends_the_command_with_a_line_and_status_1(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_worker_that_dies_ends_the_command_with_a_line_and_status_1(tmp_path: 
             _wait_until_gone(pid)
 
     assert ready.returncode == 1
-    assert ready.output.endswith("a worker of the simulator ended by signal 9; the others were ended, too\n")
+    assert ready.output.endswith("a worker of the simulator ended by signal 9; the others were stopped\n")
     assert "Traceback" not in ready.output
 
 
@@ -100,7 +100,7 @@ def _alive(pid: int) -> bool:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"token_lifetime": 10.0}, "--workers does not go with --token-lifetime"),
+        ({"token_lifetime": 10.0}, "--workers cannot be used with --token-lifetime"),
         ({"profile": "quota: {requests_per_minute: 60}\n"}, "profile limited has quota"),
         ({"profile": "max_concurrent_responses: 2\n"}, "profile limited has max_concurrent_responses"),
     ],
