@@ -27,7 +27,7 @@ def talk(lengths: list[int], kept: float) -> Talked:
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(5, 400), min_size=2, max_size=10), st.sampled_from([0.5, 0.8, 1.0]))
-def test_a_turn_s_context_is_what_the_service_has_read_and_no_truncation_is_invented(
+def test_context_tokens_are_those_the_service_read_and_no_truncation_is_invented(
     monkeypatch: pytest.MonkeyPatch, lengths: list[int], kept: float
 ) -> None:
     left_out: list[int] = []
@@ -55,7 +55,7 @@ def test_a_turn_s_context_is_what_the_service_has_read_and_no_truncation_is_inve
         assert left_out[at] or turn.turn_type == "regular"
 
 
-def test_a_service_that_keeps_half_is_found_out() -> None:
+def test_a_service_that_truncates_to_half_is_detected() -> None:
     talked = talk([300, 300, 300, 300, 30], kept=0.5)
 
     assert [turn.turn_type for turn in talked.turns].count("after_truncation") >= 1

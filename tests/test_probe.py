@@ -16,7 +16,7 @@ from tests.helpers import AT_NS, delta
 
 
 @pytest.mark.parametrize("matched", [False, True])
-def test_the_audio_of_deltas_is_kept_whether_they_are_matched_or_understood(matched: bool) -> None:
+def test_a_probe_stores_the_audio_of_matched_and_of_decoded_deltas(matched: bool) -> None:
     reply, said = ReplyAudioListener(GA), [b"\x01\x02" * 300, b"\x03\x04" * 600]
     for part in said:
         data = delta(GA, "audio", "r1", base64.b64encode(part).decode())

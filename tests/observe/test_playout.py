@@ -56,7 +56,7 @@ def heard(detector: ReplyDetector, events: Sequence[ServerEvent], at_ms: int) ->
     return [(event.kind, event.status) for event, _ in pairs if event.kind is not EventKind.TRANSCRIPT_DONE]
 
 
-def test_a_mark_is_played_once_all_that_came_before_it_was() -> None:
+def test_a_mark_is_played_when_all_audio_before_it_was_played() -> None:
     playout = PlayoutQueue()
     playout.play(0, 300 * MS)
     playout.mark(10 * MS, "first")
@@ -71,7 +71,7 @@ def test_a_mark_is_played_once_all_that_came_before_it_was() -> None:
     assert playout.due_ns == NEVER_NS
 
 
-def test_what_is_cleared_counts_as_played_and_what_comes_then_is_played_at_once() -> None:
+def test_cleared_marks_count_as_played_and_later_audio_is_played_at_once() -> None:
     playout = PlayoutQueue()
     playout.play(0, 3_000 * MS)
     playout.mark(0, "dropped")
@@ -82,7 +82,7 @@ def test_what_is_cleared_counts_as_played_and_what_comes_then_is_played_at_once(
     assert playout.until_ns == 230 * MS
 
 
-def test_marks_are_too_many_only_where_they_wait_and_audio_where_nobody_hears_it_out() -> None:
+def test_the_queue_overflows_with_too_many_waiting_marks_or_too_much_audio() -> None:
     played, waiting, ahead = PlayoutQueue(), PlayoutQueue(), PlayoutQueue()
     for number in range(3 * MOST_MARKS):
         played.mark(number, str(number))
@@ -97,7 +97,7 @@ def test_marks_are_too_many_only_where_they_wait_and_audio_where_nobody_hears_it
 
 
 @given(st.lists(st.tuples(st.sampled_from("pmc"), st.integers(0, 50), st.integers(1, 500)), max_size=80))
-def test_every_mark_is_told_once_in_its_order_and_never_before_its_time(steps: list[tuple[str, int, int]]) -> None:
+def test_every_mark_is_reported_once_in_order_and_never_early(steps: list[tuple[str, int, int]]) -> None:
     playout, now_ns, told, made = PlayoutQueue(), 0, [], []
     for number, (kind, wait, length) in enumerate(steps):
         now_ns += wait
@@ -114,7 +114,7 @@ def test_every_mark_is_told_once_in_its_order_and_never_before_its_time(steps: l
     assert told + playout.played_by(NEVER_NS) == made
 
 
-def test_a_reply_of_an_agent_that_falls_silent_is_over_by_the_clock() -> None:
+def test_a_reply_ends_by_the_clock_if_the_agent_stops_sending() -> None:
     detector = detector_after(*SPOKEN, (END_MS, SILENT))
 
     assert detector.over_ns == END_MS * MS + SILENCE_NS + KNOWN_NS
@@ -126,7 +126,7 @@ def test_a_reply_of_an_agent_that_falls_silent_is_over_by_the_clock() -> None:
     assert detector.over_ns == NEVER_NS
 
 
-def test_a_service_that_never_falls_silent_ends_no_reply_by_sending_nothing() -> None:
+def test_without_pauses_in_the_protocol_a_reply_does_not_end_by_the_clock() -> None:
     detector = ReplyDetector(PCM16_16K, SILENCE_NS)
     for at_ms, data in (*QUIET, *SPOKEN):
         heard(detector, PCM.decode(data), at_ms)
@@ -134,13 +134,13 @@ def test_a_service_that_never_falls_silent_ends_no_reply_by_sending_nothing() ->
     assert detector.over_ns == NEVER_NS
 
 
-def test_what_came_faster_than_it_is_spoken_is_over_once_it_was_played() -> None:
+def test_audio_received_faster_than_real_time_is_over_when_it_was_played() -> None:
     detector = detector_after(*((BEGIN_MS, LOUD) for _ in range(100)))
 
     assert detector.over_ns == (BEGIN_MS + 100 * FRAME_MS) * MS + SILENCE_NS + KNOWN_NS
 
 
-def test_a_clear_ends_the_reply_that_it_cuts_and_not_one_that_was_played() -> None:
+def test_a_clear_cancels_a_reply_that_is_still_played_but_not_one_that_was_played() -> None:
     cut, played = detector_after(*((BEGIN_MS, LOUD) for _ in range(100))), detector_after(*SPOKEN)
     clear = ServerEvent(EventKind.CLEARED, "clear")
 
@@ -158,9 +158,7 @@ STALLED = (*range(400, 640, 40), 660, 680, 700, 720)
 @pytest.mark.parametrize(
     ("said_ms", "cleared_ms"), [(range(400, 700, 10), 700), (range(400, 1_100, 10), 1_100), (STALLED, 650)]
 )
-def test_what_an_agent_takes_back_that_it_said_into_a_pause_of_its_caller_is_not_its_answer(
-    said_ms: Sequence[int], cleared_ms: int
-) -> None:
+def test_a_cleared_reply_during_the_caller_s_pause_is_not_the_answer(said_ms: Sequence[int], cleared_ms: int) -> None:
     """The agent detects, before or after the end of its reply, that its caller continues, and answers again."""
     timeline = Timeline(SessionStart(AT_NS, 1, Timeouts(), service_responds=True), ACS)
     plan = TurnPlan(
@@ -196,7 +194,7 @@ def test_what_an_agent_takes_back_that_it_said_into_a_pause_of_its_caller_is_not
     assert after_ms(turn, "first_audible") == 1_400
 
 
-def test_what_goes_on_after_a_clear_with_no_pause_is_of_the_reply_that_was_cut() -> None:
+def test_audio_that_continues_after_a_clear_without_a_pause_belongs_to_the_cancelled_reply() -> None:
     """That audio was on its way, or the agent does not stop. Audio after a pause is another reply."""
     cut_ms, clear = BEGIN_MS + 500, ServerEvent(EventKind.CLEARED, "clear")
     detector = detector_after(*((BEGIN_MS, LOUD) for _ in range(100)))
@@ -248,7 +246,7 @@ def arrivals_ms(count: int, late: Late) -> list[int]:
     ahead_ms=st.integers(1_200, 1_500),
     late=st.lists(st.tuples(st.integers(1, 100), st.integers(20, 95)), max_size=12),
 )
-def test_a_voice_that_begins_among_frames_that_come_late_is_heard_when_its_bound_says(
+def test_the_uncertainty_of_a_voice_s_begin_holds_if_frames_arrive_late(
     behind: tuple[str, float], voice: int, ahead_ms: int, late: Late
 ) -> None:
     """A delayed frame is played when it arrives. A following frame that is not delayed is played at its own time."""
@@ -272,9 +270,7 @@ def test_a_voice_that_begins_among_frames_that_come_late_is_heard_when_its_bound
 
 @pytest.mark.parametrize("behind", [("white noise", 20), ("music", 10), ("comfort noise, −50 dBFS", -50)])
 @pytest.mark.parametrize("gap_ms", [400, 800, 1_200])
-def test_noise_that_is_sent_all_the_time_is_no_voice_once_frames_have_come_late(
-    behind: tuple[str, float], gap_ms: int
-) -> None:
+def test_constant_noise_is_no_voice_after_late_frames(behind: tuple[str, float], gap_ms: int) -> None:
     """The delayed frames arrive together, followed by a `clear`. The gap before them is not a silence."""
     samples, begin = before(behind, 0, 2_000, tail_ms=3_000)
     frames, late = frames_of(samples, G711_ULAW), begin // 160 + 10
@@ -293,7 +289,7 @@ def test_noise_that_is_sent_all_the_time_is_no_voice_once_frames_have_come_late(
     assert sounds == []
 
 
-def test_silence_that_came_ahead_of_a_voice_is_not_of_its_reply() -> None:
+def test_silence_that_arrives_before_a_voice_is_not_part_of_its_reply() -> None:
     """Silence may arrive arbitrarily early, but the detector holds back at most half a second for a sound's begin."""
     detector = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True)
     for number in range(3_000):
@@ -344,7 +340,7 @@ def stamped(came_ns: Iterator[int], rng: np.random.Generator) -> Frames:
 @pytest.mark.parametrize(
     "agent", ["sleeps 20.2 ms", "sleeps 23 ms", "bursts, 3 % slow", "bursts, 3 % fast", "jitters", "in time"]
 )
-def test_the_bound_of_an_instant_does_not_grow_with_the_length_of_a_reply(agent: str) -> None:
+def test_the_uncertainty_of_an_instant_does_not_grow_with_the_length_of_a_reply(agent: str) -> None:
     rng, count = np.random.default_rng(1), MINUTES * 60 * 50
     came_ns = {
         "sleeps 20.2 ms": evenly(20_200_000, count),
@@ -372,7 +368,7 @@ STEPS = st.lists(
 
 
 @given(steps=STEPS)
-def test_a_delta_is_played_within_its_bound_whatever_stamps_are_off(
+def test_the_true_playback_of_a_delta_is_within_its_uncertainty_for_any_timestamps(
     steps: list[tuple[int, int, int, float, bool]],
 ) -> None:
     """Some gaps are between the longest without a delay and the shortest that restarts the stream."""
@@ -391,7 +387,7 @@ def test_a_delta_is_played_within_its_bound_whatever_stamps_are_off(
         assert bound_ns <= 3 * largest_ns
 
 
-def test_a_frame_that_comes_late_makes_none_behind_it_late_and_after_a_gap_the_stream_begins_anew() -> None:
+def test_a_late_frame_delays_no_later_frame_and_a_long_gap_restarts_the_stream() -> None:
     def second(gap_ms: int) -> int:
         """Return by how many ms the frames are late that arrive together after the gap."""
         playout = PlayoutQueue()
@@ -404,7 +400,7 @@ def test_a_frame_that_comes_late_makes_none_behind_it_late_and_after_a_gap_the_s
     assert [second(gap_ms) for gap_ms in (0, 50, 100, 120, 150, 200, 300)] == [0, 0, 0, 40, 100, 200, 300]
 
 
-def test_an_agent_that_sleeps_a_little_too_long_between_frames_is_timed_as_well_after_ten_minutes() -> None:
+def test_slightly_slow_frames_add_no_uncertainty_in_ten_minutes() -> None:
     """The interval of frames is 20.2 ms, and the uncertainty of timestamps is 0.1 ms. Then a reply begins."""
     detector, error_ns, count = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True), MS // 10, MINUTES * 60 * 50
     silent, loud = bytes(640), PCM16_16K.encode(np.tile(np.repeat(np.array([3_000, -3_000], np.int16), 8), 20))

@@ -81,7 +81,7 @@ def sounds(events: Sequence[ServerEvent]) -> list[ServerEvent]:
     return [event for event in events if isinstance(event.payload, StrippedAudio) and event.payload.until is not None]
 
 
-def test_a_reply_begins_with_the_delta_that_is_audible_and_ends_after_silence() -> None:
+def test_a_reply_begins_with_its_first_audible_delta_and_ends_after_silence() -> None:
     events = heard([False, True, True, *[False] * LIMIT, False, False])
 
     assert [event.kind for event in events] == [
@@ -91,7 +91,7 @@ def test_a_reply_begins_with_the_delta_that_is_audible_and_ends_after_silence() 
     assert events[0].payload == StrippedAudio(24 * 50, 24 * DELTA_MS)
 
 
-def test_a_delta_in_which_a_reply_begins_is_told_with_its_own_arrival() -> None:
+def test_the_first_delta_of_a_reply_has_its_own_arrival() -> None:
     """In frames of 20 ms, a sound is detected only in its fourth frame."""
     pairs = heard_at(*((FRAME_MS * number, frame(loud=number >= 30)) for number in range(40)))
 
@@ -100,7 +100,7 @@ def test_a_delta_in_which_a_reply_begins_is_told_with_its_own_arrival() -> None:
     assert [at_ms for event, at_ms in pairs if event.response_id] == [FRAME_MS * number for number in range(30, 40)]
 
 
-def test_a_service_that_sends_nothing_while_it_is_silent_is_heard_as_one_that_sends_silence() -> None:
+def test_a_gap_without_frames_is_treated_like_silence() -> None:
     """Otherwise one voice would follow another directly, and its begin would be where it is louder than the first."""
     voice = stream("silence", 0, PCM16, 1)
     begin, end = voice.sounds[0]
@@ -118,7 +118,7 @@ def test_a_service_that_sends_nothing_while_it_is_silent_is_heard_as_one_that_se
     assert second(*first, *again)[0] == second(*first, *silence, *again)[0] == StrippedAudio(0, size, 0)
 
 
-def test_a_sound_that_is_too_short_to_be_known_before_nothing_is_sent_for_a_while_is_heard_all_the_same() -> None:
+def test_a_short_sound_before_a_gap_belongs_to_the_reply() -> None:
     """A greeting begins so if its sender stalls at once."""
     said = [(FRAME_MS * number, frame(loud=True)) for number in range(4)]
     pairs = heard_at(*said, *((at_ms + 300, event) for at_ms, event in said))
@@ -126,14 +126,14 @@ def test_a_sound_that_is_too_short_to_be_known_before_nothing_is_sent_for_a_whil
     assert [at_ms for event, at_ms in pairs if event.response_id == "heard-1"] == [0, 20, 40, 60, 300, 320, 340, 360]
 
 
-def test_a_pause_within_speech_ends_nothing() -> None:
+def test_a_short_pause_within_speech_does_not_end_the_reply() -> None:
     events = heard([True, *[False] * (LIMIT - 1), True, *[False] * (LIMIT + 1)])
 
     assert {event.response_id for event in events} == {"heard-1"}
     assert sum(event.kind is EventKind.RESPONSE_DONE for event in events) == 1
 
 
-def test_noise_that_never_stops_is_no_reply_and_hides_none() -> None:
+def test_constant_noise_is_no_reply_and_hides_none() -> None:
     noisy = stream("a room", 20, PCM16, 1)
     size = PCM16.rate_hz * DELTA_MS // 1_000
     pieces = [noisy.samples[begin : begin + size] for begin in range(0, len(noisy.samples), size)]
@@ -142,7 +142,7 @@ def test_noise_that_never_stops_is_no_reply_and_hides_none() -> None:
     assert sum(event.kind is EventKind.RESPONSE_DONE for event, _ in events) == len(noisy.sounds)
 
 
-def test_the_words_of_a_reply_come_with_its_end() -> None:
+def test_the_transcript_of_a_reply_is_reported_at_its_end() -> None:
     detector = ReplyDetector(PCM16, SILENCE_NS)
     words = [{"type": "session.output_transcript.delta", "delta": part} for part in ("Good", " morning.")]
     noted = heard_at(
@@ -155,14 +155,14 @@ def test_the_words_of_a_reply_come_with_its_end() -> None:
     assert [event.text for event, _ in events if event.kind is EventKind.TRANSCRIPT_DONE] == ["Good morning."]
 
 
-def test_what_is_no_audio_is_handed_on_as_it_is() -> None:
+def test_an_event_without_valid_audio_is_passed_on_unchanged() -> None:
     (broken,) = GPT_LIVE.decode(b'{"type":"session.output_audio.delta","delta":"abc"}')
 
     assert heard_at((0, broken)) == [(broken, 0)]
 
 
 @given(pattern=st.lists(st.booleans(), max_size=60))
-def test_every_audible_delta_is_of_one_reply_and_every_reply_ends_once_in_silence(pattern: list[bool]) -> None:
+def test_every_audible_delta_belongs_to_one_reply_and_every_reply_ends_once(pattern: list[bool]) -> None:
     events = heard([*pattern, *[False] * (LIMIT + 2)])
 
     ends = [event.response_id for event in events if event.kind is EventKind.RESPONSE_DONE]
@@ -172,7 +172,7 @@ def test_every_audible_delta_is_of_one_reply_and_every_reply_ends_once_in_silenc
 
 
 @given(pattern=st.lists(st.booleans(), max_size=60), late_ms=st.integers(0, 2_000))
-def test_a_log_that_has_no_audio_gives_the_same_replies(pattern: list[bool], late_ms: int) -> None:
+def test_the_replay_of_a_log_without_audio_finds_the_same_replies(pattern: list[bool], late_ms: int) -> None:
     """The stream may have any gap."""
     live, told, kept, replies = (
         ReplyDetector(PCM16, SILENCE_NS),
@@ -231,7 +231,7 @@ def sounded(dialect: Dialect, messages: Sequence[bytes]) -> tuple[int, int, int]
 
 
 @given(moved=st.lists(st.sampled_from([-1, 0, 1]), max_size=8), in_json=st.booleans())
-def test_a_reply_is_found_in_the_samples_of_the_stream_wherever_messages_cut_it(
+def test_a_reply_is_found_at_the_same_samples_however_messages_split_the_stream(
     moved: list[int], in_json: bool
 ) -> None:
     dialect: Dialect = ACS if in_json else PCM
@@ -241,7 +241,7 @@ def test_a_reply_is_found_in_the_samples_of_the_stream_wherever_messages_cut_it(
     assert sounded(dialect, messages) == (16_000, 16_000 + 400 * 16, len(data))
 
 
-def test_half_a_sample_is_dropped_with_what_a_clear_drops() -> None:
+def test_a_clear_also_drops_half_a_sample() -> None:
     """Otherwise all following samples would be noise."""
     detector = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True)
     faint = PCM16_16K.encode(np.full(320, FAINT, np.int16))
@@ -288,7 +288,7 @@ def reply_in(moved: Sequence[int], log: Path, *, record_audio: bool) -> TurnObse
 
 
 @given(moved=st.lists(st.sampled_from([-1, 0, 1]), max_size=8), record_audio=st.booleans())
-def test_a_reply_in_deltas_of_an_odd_size_is_audible_where_its_samples_are(
+def test_deltas_of_an_odd_size_do_not_change_the_first_audible_sample(
     moved: list[int], record_audio: bool, tmp_path_factory: Any
 ) -> None:
     """The replay of its log gives the same result."""

@@ -35,7 +35,7 @@ def ask(talk: Talk, at_ms: float = 0, ticket: int = 1) -> None:
     talk.send(at_ms, "response.create", ticket=ticket)
 
 
-def test_a_request_left_when_the_kernel_says_so_and_its_acknowledgement_is_a_round_trip_of_its_turn() -> None:
+def test_request_sent_and_request_ack_are_based_on_kernel_timestamps() -> None:
     talk = Talk()
     ask(talk)
     talk.transmit(3, 1)
@@ -52,7 +52,7 @@ def test_a_request_left_when_the_kernel_says_so_and_its_acknowledgement_is_a_rou
     )
 
 
-def test_speech_ends_when_the_chunk_that_holds_its_end_left() -> None:
+def test_speech_ends_when_the_chunk_with_its_end_was_transmitted() -> None:
     talk = Talk(service_responds=True)
     talk.begin_speech(0)
     talk.hear(60, speech_started("item_1"))
@@ -72,7 +72,7 @@ def test_speech_ends_when_the_chunk_that_holds_its_end_left() -> None:
     assert "request_acked" not in turn.instants
 
 
-def test_speech_that_begins_in_the_same_chunk_moves_with_its_end() -> None:
+def test_speech_start_and_speech_end_in_one_chunk_move_together() -> None:
     talk = Talk()
     talk.begin(0)
     moments = {"speech_start": 90 * MS, "speech_end": 40 * MS}
@@ -87,7 +87,7 @@ def test_speech_that_begins_in_the_same_chunk_moves_with_its_end() -> None:
     assert found == [16, 66, 108]
 
 
-def test_where_only_one_of_two_stamps_came_the_row_says_mixed() -> None:
+def test_the_timestamp_source_is_mixed_if_only_one_of_two_timestamps_came() -> None:
     talk = Talk()
     talk.begin(0)
     talk.send(100, "input_audio_buffer.append", ticket=1, audio_bytes=4_800, instants={"speech_end": 0})
@@ -98,7 +98,7 @@ def test_where_only_one_of_two_stamps_came_the_row_says_mixed() -> None:
     assert talk.only().send_timestamp_source == "mixed"
 
 
-def test_a_turn_that_sent_nothing_of_that_kind_has_no_source() -> None:
+def test_a_turn_without_a_request_has_no_send_timestamp_source() -> None:
     talk = Talk()
     talk.begin(0)
     talk.timeline.tell(inputs.SessionFailed("unfinished", at(1)))
@@ -107,7 +107,7 @@ def test_a_turn_that_sent_nothing_of_that_kind_has_no_source() -> None:
 
 
 @pytest.mark.parametrize("limit", ["end_of_turn", "first_delta"])
-def test_a_limit_counts_from_the_instant_that_the_kernel_says(limit: str) -> None:
+def test_a_timeout_counts_from_the_kernel_timestamp(limit: str) -> None:
     talk = Talk(service_responds=limit == "end_of_turn", end_of_turn=1, first_delta=1)
     if limit == "end_of_turn":
         talk.begin_speech(0)
@@ -152,7 +152,7 @@ COUNTED: dict[str, tuple[list[tuple[float, int, bool]], tuple[float, float | Non
 
 
 @pytest.mark.parametrize(("told", "instants", "sent"), COUNTED.values(), ids=COUNTED)
-def test_of_a_request_that_left_what_can_be_counts(
+def test_kernel_timestamps_of_a_request_are_used_only_if_they_are_plausible(
     told: list[tuple[float, int, bool]], instants: tuple[float, float | None], sent: tuple[str, int, int | None]
 ) -> None:
     turn = requested_after(*told)
@@ -161,7 +161,7 @@ def test_of_a_request_that_left_what_can_be_counts(
     assert (turn.send_timestamp_source, turn.widths_ns.get("request_sent"), turn.transmit_delay_ns) == sent
 
 
-def test_only_the_first_request_of_a_turn_moves_its_instant() -> None:
+def test_only_the_first_request_of_a_turn_sets_request_sent() -> None:
     talk = Talk()
     ask(talk)
     talk.send(200, "response.create", ticket=2)
@@ -174,7 +174,7 @@ def test_only_the_first_request_of_a_turn_moves_its_instant() -> None:
     assert "request_acked" not in turn.instants
 
 
-def test_what_is_acknowledged_after_the_turn_s_end_is_lost() -> None:
+def test_an_acknowledgement_after_the_turn_s_end_is_ignored() -> None:
     talk = Talk()
     talk.ask(0, audio_bytes=4_800, transcription_due=True)
     ended = [created("r1"), delta(GA, "audio", "r1"), done("r1")]
@@ -189,7 +189,7 @@ def test_what_is_acknowledged_after_the_turn_s_end_is_lost() -> None:
     assert after_ms(turns[1], "request_sent") == 101
 
 
-def test_a_stamp_finds_its_turn_while_that_awaits_its_transcript_and_not_after() -> None:
+def test_a_kernel_timestamp_is_applied_until_the_turn_is_delivered() -> None:
     def heard(told_last: bool) -> TurnObservation:
         talk = Talk()
         talk.begin(0, transcription_due=True)
@@ -269,7 +269,7 @@ COURSES = [
 
 @thorough
 @given(course=st.sampled_from(COURSES), data=st.data())
-def test_a_stamp_changes_the_same_instants_whenever_it_comes(
+def test_a_kernel_timestamp_has_the_same_effect_whenever_it_arrives(
     course: tuple[list[Happening], list[Stamp], bool], data: st.DataObject
 ) -> None:
     happenings, stamps, service_responds = course

@@ -126,14 +126,14 @@ def understood(case: Case, message: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_was_answered_of_our_messages_and_what_is_said_to_us_is_what_is_meant(name: str) -> None:
+def test_agent_frameworks_and_this_tool_read_each_other_s_messages_correctly(name: str) -> None:
     case, kept = CASES[name], json.loads(KEPT.read_text(encoding="utf-8"))[name]
     for question, answer in zip(questions(case), kept["answers"], strict=True):
         holds(case, question, answer)
 
 
 @pytest.mark.parametrize("name", ["twilio", "acs"])  # without `pcm`, which also names formats
-def test_a_dialect_of_agents_is_named_in_three_files_beside_its_own_at_most(name: str) -> None:
+def test_at_most_three_files_name_an_agent_dialect_besides_its_own(name: str) -> None:
     naming = re.compile(rf"[\"']{name}[\"']|bench\.protocol\.{name}\b")
     product = [path for part in ("bench", "reports", "rtbench") for path in (ROOT / part).rglob("*.py")]
     named = {path.relative_to(ROOT).as_posix() for path in product if naming.search(path.read_text(encoding="utf-8"))}

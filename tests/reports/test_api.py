@@ -87,7 +87,7 @@ def as_reported(rows: Iterable[Mapping[Any, Any]]) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_quantiles_are_those_that_the_report_prints(name: str) -> None:
+def test_quantiles_equal_those_of_the_report(name: str) -> None:
     run, _, summary = grown(name)
 
     @cache
@@ -118,7 +118,7 @@ def test_quantiles_are_those_that_the_report_prints(name: str) -> None:
     assert seen > 10
 
 
-def test_a_value_that_may_not_be_used_says_why_and_keeps_its_status(tmp_path: Path) -> None:
+def test_an_unusable_value_has_a_reason_and_keeps_its_status(tmp_path: Path) -> None:
     whole = Plan(sessions=60, turns=5)
     invalid = rtbench.load(synthetic.write(tmp_path / "invalid", replace(whole, valid=False)))
     unjudged = rtbench.load(synthetic.write(tmp_path / "unjudged", replace(whole, valid=None)))
@@ -189,7 +189,7 @@ def grown(name: str) -> tuple[rtbench.Run, list[Printed], dict[str, Any]]:
 
 
 @given(st.data())
-def test_a_group_that_the_report_prints_has_the_same_figures_however_it_is_asked_for(data: st.DataObject) -> None:
+def test_a_group_has_the_values_of_the_report_whatever_the_other_keys(data: st.DataObject) -> None:
     run, printed, _ = grown(data.draw(st.sampled_from(sorted(PLANS))))
     metric, keys, row = data.draw(st.sampled_from(printed))
     by = data.draw(st.lists(st.sampled_from([*keys, *ALIKE]), unique=True))
@@ -220,7 +220,7 @@ def test_a_group_that_the_report_prints_has_the_same_figures_however_it_is_asked
         }
 
 
-def test_the_turns_of_a_host_have_the_interval_that_they_have_alone() -> None:
+def test_the_turns_of_a_host_have_the_same_interval_alone() -> None:
     """The turns of a host are whole sessions, so both intervals allow for one unobserved session."""
     run, printed, _ = grown("turns that were never begun")
     of_hosts = [(keys, row) for metric, keys, row in printed if metric == "ttfa" and "host" in keys]
@@ -233,7 +233,7 @@ def test_the_turns_of_a_host_have_the_interval_that_they_have_alone() -> None:
 
 @half
 @given(st.data())
-def test_groups_are_parts_of_the_whole_and_each_is_what_it_is_alone(data: st.DataObject) -> None:
+def test_groups_partition_the_whole_and_equal_separate_queries(data: st.DataObject) -> None:
     run, *_ = grown(data.draw(st.sampled_from(sorted(PLANS))))
     metric = data.draw(
         st.sampled_from(["ttfa", "ttft", "response_total", "audio_speed", "start_of_speech_delay", "stall_duration"])
@@ -261,7 +261,7 @@ def test_groups_are_parts_of_the_whole_and_each_is_what_it_is_alone(data: st.Dat
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_rates_are_those_that_the_report_prints(name: str) -> None:
+def test_rates_equal_those_of_the_report(name: str) -> None:
     run, _, summary = grown(name)
     rates = run.rates().set_index(["rate", "target"])
     assert {row["rate"] for row in summary["rates"]} == {"yield_rate", "reply_wer"}
@@ -287,7 +287,7 @@ def row_of(row: dict[str, Any]) -> list[float]:
 
 @half
 @given(st.data())
-def test_rates_of_groups_are_parts_of_those_of_the_whole(data: st.DataObject) -> None:
+def test_rates_of_groups_add_up_to_those_of_the_whole(data: st.DataObject) -> None:
     run, *_ = grown(data.draw(st.sampled_from(sorted(PLANS))))
     by = data.draw(
         st.lists(st.sampled_from(["host", "turn", "step", "measured_from", "outcome", *ALIKE]), unique=True, max_size=3)
@@ -299,7 +299,7 @@ def test_rates_of_groups_are_parts_of_those_of_the_whole(data: st.DataObject) ->
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_the_summarys_frames_are_those_of_summary_json(name: str) -> None:
+def test_the_frames_of_the_summary_equal_summary_json(name: str) -> None:
     run, _, summary = grown(name)
 
     metrics = [*summary["turn_metrics"], *summary["session_metrics"]]
@@ -337,7 +337,7 @@ def test_the_summarys_frames_are_those_of_summary_json(name: str) -> None:
         assert mine["output_audio_tokens"] == sum(charge["tokens"]["audio_out"] for charge in row["models"])
 
 
-def test_distributions_are_those_of_summary_json() -> None:
+def test_distributions_equal_those_of_summary_json() -> None:
     run = loaded(PLANS["tails"])
     summary = json.loads(summary_json(summarise(run)))
 
@@ -354,7 +354,7 @@ def test_distributions_are_those_of_summary_json() -> None:
         np.testing.assert_allclose(found.loc[key], [row["p50"], row["p99"]], rtol=1e-5)
 
 
-def test_of_a_run_without_any_turn_the_failures_are_those_that_were_never_begun(tmp_path: Path) -> None:
+def test_without_any_turn_the_failures_are_the_turns_not_started(tmp_path: Path) -> None:
     run = rtbench.load(synthetic.write(tmp_path, Plan(sessions=0, turns=4, refused=5)))
     assert run.quantiles("ttfa").empty
     rates = run.rates(by="turn", where=lambda turns: turns["turn"] > 1)
@@ -363,7 +363,7 @@ def test_of_a_run_without_any_turn_the_failures_are_those_that_were_never_begun(
     ]
 
 
-def test_a_turn_that_was_never_begun_is_asked_for_by_what_is_known_of_it() -> None:
+def test_turns_not_started_are_selected_by_their_known_columns() -> None:
     run, *_ = grown("turns that were never begun")
     (whole,) = run.quantiles("ttfa", p=0.5)["not_started"]
     by_host = run.quantiles("ttfa", p=0.5, by="host", where=lambda turns: turns["turn"] > 2)
@@ -373,7 +373,7 @@ def test_a_turn_that_was_never_begun_is_asked_for_by_what_is_known_of_it() -> No
     assert run.quantiles("ttfa", p=0.5, where=lambda turns: turns["outcome"].notna())["not_started"].sum() == 0
 
 
-def test_rows_are_selected_alike_by_a_query_a_mask_a_function_or_values() -> None:
+def test_a_query_a_mask_a_function_and_values_select_the_same_rows() -> None:
     run = loaded(PLANS["warm-up, failures, two origins"])
     started = run.sessions[run.sessions["turns_not_started"] == 0]["session_id"]
     run = replace(run, sessions=run.sessions[run.sessions["session_id"].isin(started)].reset_index(drop=True))
@@ -394,7 +394,7 @@ def test_rows_are_selected_alike_by_a_query_a_mask_a_function_or_values() -> Non
             pd.testing.assert_frame_equal(mine, theirs)
 
 
-def test_a_mask_does_not_leave_out_turns_that_did_not_start_unnoticed() -> None:
+def test_a_mask_without_turns_not_started_is_refused_with_an_alternative() -> None:
     run = loaded(PLANS["turns that were never begun"])
 
     with pytest.raises(UsageError, match=r'no value for the 24 turns that did not start: .* where="outcome.notna\(\)"'):
@@ -404,7 +404,7 @@ def test_a_mask_does_not_leave_out_turns_that_did_not_start_unnoticed() -> None:
     assert run.quantiles("ttfa", p=0.5, outcome=None)[["n", "not_started"]].to_numpy().tolist() == [[24, 24]]
 
 
-def test_measured_turns_are_those_of_the_steady_phase() -> None:
+def test_measured_turns_are_those_of_the_measurement_phase() -> None:
     run = loaded(PLANS["warm-up, failures, two origins"])
 
     assert 0 < len(run.measured_turns) < len(run.turns)
@@ -412,7 +412,7 @@ def test_measured_turns_are_those_of_the_steady_phase() -> None:
     assert loaded(PLANS["plain"]).measured_turns is loaded(PLANS["plain"]).turns
 
 
-def test_flags_and_moments_are_columns_of_every_table(run: rtbench.Run) -> None:
+def test_the_columns_measured_and_start_are_in_every_table(run: rtbench.Run) -> None:
     for frame in (run.turns, run.sessions):
         assert (frame["start"].astype("int64") == frame["start_utc_ns"]).all()
         assert (frame["measured"] == (frame["phase"].isna() | (frame["phase"] == "measurement"))).all()
@@ -439,7 +439,7 @@ def nightly(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_comparison_is_that_of_the_command(nightly: Path) -> None:
+def test_compare_equals_the_command(nightly: Path) -> None:
     run = rtbench.load(nightly / "run-0")
     comparison = rtbench.compare(run)
     written = comparison_data(compare_targets(parse_targets([run.folder])))
@@ -464,7 +464,7 @@ def test_a_comparison_is_that_of_the_command(nightly: Path) -> None:
     assert other.method.level == 0.1
 
 
-def test_a_check_is_that_of_the_command(nightly: Path, tmp_path: Path) -> None:
+def test_check_equals_the_command(nightly: Path, tmp_path: Path) -> None:
     run, limits = rtbench.load(nightly / "run-0"), {"ttfa": ["p(95)<800", "med<500"], "failure_rate": "rate<0.01"}
     file = tmp_path / "ci.yaml"
     file.write_text('ttfa: ["p(95)<800", "med<500"]\nfailure_rate: rate<0.01\n', encoding="utf-8")
@@ -484,7 +484,7 @@ def test_a_check_is_that_of_the_command(nightly: Path, tmp_path: Path) -> None:
         rtbench.check(run, {"ttfa": "p95<800"})
 
 
-def test_a_run_that_was_loaded_is_not_read_again(nightly: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loaded_run_is_not_read_again(nightly: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, other = rtbench.load(nightly / "run-0"), rtbench.load(nightly / "run-1")
     fast = replace(run, turns=run.turns[run.turns["ttfa_ms"] < 500])
     limits = {"ttfa": "med<500"}
@@ -505,7 +505,7 @@ def test_a_run_that_was_loaded_is_not_read_again(nightly: Path, monkeypatch: pyt
     assert (rtbench.trend(fast, metrics="ttfa:p95").to_frame()["value"] < 500).all()
 
 
-def test_many_runs_are_one_frame_that_says_of_which_run_a_row_is(nightly: Path) -> None:
+def test_several_runs_form_one_frame_with_the_run_id(nightly: Path) -> None:
     runs = rtbench.load_many(nightly)
     one, other = runs
     assert repr(runs) == "Runs(2 runs: run-0, run-1)"
@@ -531,7 +531,7 @@ def test_many_runs_are_one_frame_that_says_of_which_run_a_row_is(nightly: Path) 
         assert set(parts[0]["run_id"]) == {"run-0"}
 
 
-def test_runs_of_different_labels_keep_their_categories(tmp_path: Path) -> None:
+def test_runs_with_different_labels_keep_categorical_columns(tmp_path: Path) -> None:
     for name in ("east", "west"):
         run_named(tmp_path / name, Plan(sessions=9, targets=(name,)))
     turns = rtbench.load_many(tmp_path, all_columns=False).turns
@@ -543,7 +543,7 @@ def test_runs_of_different_labels_keep_their_categories(tmp_path: Path) -> None:
     }
 
 
-def test_runs_that_cannot_be_one_frame_are_refused(nightly: Path, tmp_path: Path) -> None:
+def test_runs_that_cannot_form_one_frame_are_refused(nightly: Path, tmp_path: Path) -> None:
     shutil.copytree(nightly / "run-0", tmp_path / "copy")
     runs = rtbench.load_many(nightly)
     for paths, said in (
@@ -561,7 +561,7 @@ def test_runs_that_cannot_be_one_frame_are_refused(nightly: Path, tmp_path: Path
         rtbench.Runs().rates()
 
 
-def test_a_trend_is_that_of_the_command(nightly: Path) -> None:
+def test_trend_equals_the_command(nightly: Path) -> None:
     found = rtbench.trend(nightly, metrics=["ttfa:p50", "failure_rate"])
     assert repr(found) == "Trend(2 runs, 2 metrics, 0 changes)"
     frame = found.to_frame()
@@ -573,7 +573,7 @@ def test_a_trend_is_that_of_the_command(nightly: Path) -> None:
     assert frame["change"].isna().all()
 
 
-def test_bounds_are_read_when_they_are_asked_for_a_row_for_each_turn(tmp_path: Path) -> None:
+def test_uncertainties_are_read_on_demand_with_one_row_per_turn(tmp_path: Path) -> None:
     folder = synthetic.write(tmp_path / "ended", Plan(sessions=12, turns=3))
     stored = pq.read_table(folder / "uncertainty.parquet").to_pandas()
     error_ns = np.arange(len(stored)) * 1000
@@ -596,7 +596,7 @@ def test_bounds_are_read_when_they_are_asked_for_a_row_for_each_turn(tmp_path: P
     assert str(killed.uncertainty["first_audio_uncertainty_ns"].dtype) == "Int64"
 
 
-def test_bounds_of_a_run_that_is_under_way_are_those_of_the_turns_that_were_read(tmp_path: Path) -> None:
+def test_uncertainties_of_an_unfinished_run_match_the_turns_that_were_read(tmp_path: Path) -> None:
     folder = synthetic.write_killed(tmp_path, Plan(sessions=12, turns=3))
     run = rtbench.load(folder)
     vars(run)["turns"] = run.turns.iloc[1::2].reset_index(drop=True)  # as if the other turns were written later

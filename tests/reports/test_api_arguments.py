@@ -23,7 +23,7 @@ def small_sample() -> rtbench.Sample:
 
 
 @pytest.mark.parametrize(("ps", "confidence"), [([0.95], 95), ([0.95], 0.0), ([95], 0.9), ([0.5, 1.0], 0.9)])
-def test_estimates_refuse_what_is_no_share(ps: list[float], confidence: float) -> None:
+def test_quantiles_outside_0_and_1_are_refused(ps: list[float], confidence: float) -> None:
     sample = small_sample()
     with pytest.raises(UsageError, match=r"^quantiles and their confidence lie between 0 and 1, such as 0\.95, not "):
         rtbench.quantiles(sample, ps, confidence=confidence)
@@ -37,7 +37,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_one_text_is_as_good_as_a_list_of_one(runs: Path) -> None:
+def test_a_single_value_is_as_good_as_a_list_of_one(runs: Path) -> None:
     run = rtbench.load(runs / "one")
     trend = [rtbench.trend(runs, metrics=given).to_frame() for given in ("ttfa:p95", ["ttfa:p95"])]
     by_host = [run.quantiles("ttfa", by=given) for given in ("host", ["host"])]
@@ -51,7 +51,7 @@ def test_one_text_is_as_good_as_a_list_of_one(runs: Path) -> None:
 
 
 @pytest.mark.parametrize("p", [np.float32(0.95), np.float64(0.95), [np.float32(0.95)], np.array([0.95]), (0.95,)])
-def test_the_p_of_a_quantile_is_any_kind_of_number(runs: Path, p: Any) -> None:
+def test_p_may_be_any_type_of_number(runs: Path, p: Any) -> None:
     run = rtbench.load(runs / "one")
 
     pd.testing.assert_frame_equal(run.quantiles("ttfa", p=p), run.quantiles("ttfa", p=0.95))
@@ -120,7 +120,7 @@ REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {
 
 
 @pytest.mark.parametrize(("asked", "said"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_is_refused_in_one_line_in_the_words_of_python(
+def test_invalid_arguments_are_refused_in_one_line_in_python_s_terms(
     runs: Path, asked: Callable[[Any], object], said: str
 ) -> None:
     with pytest.raises(UsageError, match=said) as refused:

@@ -95,7 +95,7 @@ SAID: dict[str, tuple[Plan, str, Change | None, str, str]] = {
 
 
 @pytest.mark.parametrize(("plan", "dead", "turns", "headline", "second"), SAID.values(), ids=SAID)
-def test_what_failed_or_never_began_is_said_of_its_arm(
+def test_failures_and_turns_not_started_are_reported_for_their_target(
     plan: Plan, dead: str, turns: Change | None, headline: str, second: str
 ) -> None:
     summary = build(plan, dead=dead, turns=turns)
@@ -104,7 +104,7 @@ def test_what_failed_or_never_began_is_said_of_its_arm(
     assert re.fullmatch(second, plain(run_second(summary)))
 
 
-def test_failed_and_turns_not_started_are_one_rate_in_every_form() -> None:
+def test_failed_turns_and_turns_not_started_form_one_rate_in_every_form() -> None:
     summary = build(Plan(sessions=60, turns=4, refused=10, failed=0.1, abandoned=2))
     found, data = summary.outcomes, summary_data(summary)
     (of_target,) = found.targets
@@ -119,7 +119,7 @@ def test_failed_and_turns_not_started_are_one_rate_in_every_form() -> None:
     assert f"{rate} planned failed" in plain(run_essentials(summary))
 
 
-def test_turns_not_started_are_endless_waits_of_their_session() -> None:
+def test_turns_not_started_are_infinite_latencies_of_their_session() -> None:
     summary = build(Plan(sessions=60, refused=30))
     answer, data = summary.answers[0], summary_data(summary)
     sample = summary.samples["ttfa"].of(0, summary.turns.pools[0].steps)
@@ -135,7 +135,7 @@ def test_turns_not_started_are_endless_waits_of_their_session() -> None:
     assert {row["completed_share"] for row in data["turn_metrics"] if row["metric"] == "ttfa"} == {0.666667}
 
 
-def test_turns_not_started_count_where_turns_of_their_number_count_from() -> None:
+def test_turns_not_started_belong_to_the_instant_of_other_turns_with_their_number() -> None:
     """The sessions planned voice turns and text turns alternately."""
     plan = Plan(sessions=60, turns=4, kinds=("vad", "typed"), targets=("a", "dead"), paired=True)
     summary = build(plan, dead="dead")
@@ -150,7 +150,7 @@ def test_turns_not_started_count_where_turns_of_their_number_count_from() -> Non
     assert [answer.turns_not_started for answer in summary.heard if answer.target == "dead"] == [60]
 
 
-def test_turns_that_no_session_ever_began_are_those_of_the_commonest_step(tmp_path: Path) -> None:
+def test_turns_that_no_session_started_are_assigned_to_the_commonest_step(tmp_path: Path) -> None:
     synthetic.write(tmp_path, Plan(sessions=60, turns=4, kinds=("vad", "typed")))
     cut = {"turns_planned": 5, "turns_not_started": 1, "outcome": "closed:1006"}
     edit(tmp_path, "sessions", lambda _, row: row | cut)
@@ -160,7 +160,7 @@ def test_turns_that_no_session_ever_began_are_those_of_the_commonest_step(tmp_pa
 
 
 @given(st.data())
-def test_every_lost_turn_is_of_one_step_of_its_target_and_session(data: st.DataObject) -> None:
+def test_every_turn_not_started_has_one_step_of_its_target_and_session(data: st.DataObject) -> None:
     some = st.integers(0, 4)
     scripts = st.sampled_from(["x", "y", None])
     turns = data.draw(st.lists(st.tuples(st.integers(0, 1), scripts, some, some), min_size=1, max_size=20))
@@ -179,7 +179,7 @@ def test_every_lost_turn_is_of_one_step_of_its_target_and_session(data: st.DataO
     assert set(found.at_utc_ns) <= {5}
 
 
-def test_a_lost_turn_has_the_step_that_its_own_target_began_at_its_place() -> None:
+def test_a_turn_not_started_has_the_step_its_own_target_had_at_that_number() -> None:
     begun = pd.DataFrame([(0, "x", 2, 0)] * 3 + [(1, "x", 2, 1)], columns=["target", "script", "turn", "step"]).astype(
         {"script": "category"}
     )
@@ -196,7 +196,7 @@ def test_a_lost_turn_has_the_step_that_its_own_target_began_at_its_place() -> No
     assert found.place.tolist() == [0, 1, 2, 2]
 
 
-def test_turns_lost_by_a_session_that_took_the_place_of_another_follow_those_of_its_call() -> None:
+def test_turns_not_started_of_a_renewed_session_follow_those_of_its_call() -> None:
     begun = pd.DataFrame([(0, "x", n, n) for n in (1, 2, 3)], columns=["target", "script", "turn", "step"])
     sessions = _sessions([("w0-0", 2, 0, 0), ("w0-0.2", 0, 1, 1)]).assign(renewed=[True, False])
 
@@ -262,7 +262,7 @@ def broken(folder: Path) -> Summary:
     return summarise(load_for_report(folder))
 
 
-def only_of_never_begun(summary: Summary, by: str) -> GroupedLatency:
+def only_waits(summary: Summary, by: str) -> GroupedLatency:
     ((waits,),) = summary.waits_by(by)
     return waits
 
@@ -272,8 +272,8 @@ def sessions_of_blue(summary: Summary) -> int:
 
 
 @pytest.mark.parametrize("by", KEYS)
-def test_every_lost_turn_is_in_one_group_or_counted_beside_them(broken: Summary, by: str) -> None:
-    waits, (answer,) = only_of_never_begun(broken, by), broken.answers
+def test_every_turn_not_started_is_in_one_group_or_counted_as_unplaced(broken: Summary, by: str) -> None:
+    waits, (answer,) = only_waits(broken, by), broken.answers
     lost = sum(group.lost for group in waits.groups)
 
     assert answer.turns_not_started == sessions_of_blue(broken) * (PLAN.turns - BEGUN) > 0
@@ -284,8 +284,8 @@ def test_every_lost_turn_is_in_one_group_or_counted_beside_them(broken: Summary,
         assert group.failed.total == group.turns + group.lost
 
 
-def test_a_host_that_loses_most_of_its_turns_has_no_finite_median(broken: Summary, folder: Path) -> None:
-    blue, red = only_of_never_begun(broken, "host").groups
+def test_a_host_with_most_turns_not_started_has_an_infinite_median(broken: Summary, folder: Path) -> None:
+    blue, red = only_waits(broken, "host").groups
     frame = rtbench.load(folder).quantiles("ttfa", p=0.5, by="host").set_index("host")
 
     assert blue.p50.value == frame["value"]["blue"] == np.inf
@@ -298,8 +298,8 @@ def test_a_host_that_loses_most_of_its_turns_has_no_finite_median(broken: Summar
     )
 
 
-def test_a_lost_turn_is_at_the_load_and_the_age_at_which_its_session_ended(broken: Summary) -> None:
-    load, age = only_of_never_begun(broken, "calls"), only_of_never_begun(broken, "age")
+def test_a_turn_not_started_is_assigned_to_the_load_and_age_at_its_session_s_end(broken: Summary) -> None:
+    load, age = only_waits(broken, "calls"), only_waits(broken, "age")
     ended_s = ENDED_NS / 1e9
 
     (where,) = (group.place for group in age.groups if group.lost)
@@ -314,18 +314,18 @@ def test_a_lost_turn_is_at_the_load_and_the_age_at_which_its_session_ended(broke
     assert load.groups[-1].lost
 
 
-def test_the_region_of_a_session_that_never_opened_is_not_known(tmp_path: Path) -> None:
+def test_the_region_of_a_session_that_never_opened_is_unknown(tmp_path: Path) -> None:
     made = synthetic.write(tmp_path, Plan(sessions=60, turns=4, refused=10))
 
     def region(number: int, row: Row) -> Row:
         return row | {"region": None if row["outcome"] != "ok" else ("East US 2", "Sweden Central")[number % 2]}
 
-    waits = only_of_never_begun(summarise(load_for_report(edit(made, "sessions", region))), "region")
+    waits = only_waits(summarise(load_for_report(edit(made, "sessions", region))), "region")
     assert [(group.place.name, group.lost) for group in waits.groups] == [("East US 2", 0), ("Sweden Central", 0)]
     assert waits.unplaced == 40
 
 
-def test_turns_not_started_are_failures_over_the_time_of_the_run(broken: Summary) -> None:
+def test_turns_not_started_count_as_failures_in_the_plot_over_time(broken: Summary) -> None:
     frame, (answer,) = over_time(broken), broken.answers
     assert frame is not None
     (panel,) = frame.panels
@@ -343,7 +343,7 @@ def test_turns_not_started_are_failures_over_the_time_of_the_run(broken: Summary
     assert [course.values.size for course in pool_series(broken)] in ([], [answer.n])
 
 
-def test_a_half_of_a_run_that_loses_its_turns_has_no_finite_median_to_drift_from(tmp_path: Path) -> None:
+def test_half_a_run_with_turns_not_started_has_no_finite_median_to_compare_for_drift(tmp_path: Path) -> None:
     """Each session that starts after the middle breaks in its second turn."""
     plan = Plan(sessions=120, turns=10, seconds=120)
     middle_ns = synthetic.BEGAN_NS + 48 * 10**9
@@ -360,7 +360,7 @@ def test_a_half_of_a_run_that_loses_its_turns_has_no_finite_median_to_drift_from
     assert summarise(load_for_report(made)).drifts == ()
 
 
-def test_summary_json_counts_the_turns_that_never_began_in_each_group(broken: Summary) -> None:
+def test_summary_json_counts_the_turns_not_started_in_each_group(broken: Summary) -> None:
     rows = summary_data(broken)["groups"]
     lost = broken.answers[0].turns_not_started
 
@@ -373,7 +373,7 @@ def test_summary_json_counts_the_turns_that_never_began_in_each_group(broken: Su
 
 
 @pytest.fixture(scope="module")
-def arms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def target_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a run of two targets in pairs. At b the connection of every session breaks in the second turn."""
     plan = replace(PLAN, stages=(), sessions=160, targets=("a", "b"), paired=True)
     made = synthetic.write(tmp_path_factory.mktemp("arms") / "run", plan, interleaved=True)
@@ -393,17 +393,17 @@ def arms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def test_no_verdict_stands_on_the_turns_that_began_alone(arms: Path) -> None:
+def test_turns_not_started_count_in_every_verdict(target_runs: Path) -> None:
     """Of the 800 planned turns of each target, b has 80 successful ones."""
-    compared = rtbench.compare(arms).to_frame().set_index("title")
+    compared = rtbench.compare(target_runs).to_frame().set_index("title")
     limits = {
         "ttfa": "p(50)<800",
         "ttfa{step:refund_policy}": "p(50)<800",
         "audio_speed": "avg>1",
         "failure_rate": "rate<0.5",
     }
-    checked = rtbench.check(arms, limits).to_frame().query('target == "b"').set_index("threshold")
-    trend = rtbench.trend(arms).to_frame().set_index(["target", "title"])
+    checked = rtbench.check(target_runs, limits).to_frame().query('target == "b"').set_index("threshold")
+    trend = rtbench.trend(target_runs).to_frame().set_index(["target", "title"])
 
     assert compared["failed"]["ttfa p50"] == compared["failed"]["audio_speed mean"] == 720
     assert compared["value"]["ttfa p50"] == np.inf

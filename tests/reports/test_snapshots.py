@@ -328,7 +328,7 @@ def is_as_it_was(name: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_figure_is_drawn_as_it_was(name: str) -> None:
+def test_every_figure_equals_its_snapshot(name: str) -> None:
     page, kept = PAGES[name]
     figures = {at: svg for at, svg in drawn(page()) if re.match(kept, at)}
 
@@ -338,5 +338,5 @@ def test_every_figure_is_drawn_as_it_was(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*RUNS, *OTHERS])
-def test_words_are_as_they_were(name: str) -> None:
+def test_all_texts_equal_their_snapshots(name: str) -> None:
     is_as_it_was(f"{name}.txt", run_words(name) if name in RUNS else OTHERS[name]())

@@ -141,7 +141,7 @@ def reader_of(dialect: Dialect, *messages: bytes) -> reader.MessageReader:
 
 
 @MATCHES
-def test_what_was_learned_of_many_items_is_forgotten_and_learned_anew() -> None:
+def test_templates_of_many_items_are_dropped_and_learned_again() -> None:
     ga = REALTIME["ga"]
     messages = [delta(ga, "audio", f"r{number}") for number in range(2 * reader.MOST_KNOWN)]
     made, reply = reader_of(ga, *messages), Reply()
@@ -163,7 +163,7 @@ def test_what_was_learned_of_many_items_is_forgotten_and_learned_anew() -> None:
     st.booleans(),
     st.booleans(),
 )
-def test_what_is_matched_says_what_it_says_when_it_is_understood(
+def test_a_matched_delta_equals_the_decoded_event(
     dialect: Dialect, learned: list[bytes], came: list[bytes], complete: bool, keeps_texts: bool
 ) -> None:
     wire, made = b"".join(map(text, came)), reader_of(dialect, *learned)
@@ -181,7 +181,7 @@ def test_what_is_matched_says_what_it_says_when_it_is_understood(
 @pytest.mark.parametrize("form", ["audio", "transcript", "text"])
 @pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")], ids=["dense", "spaced"])
 @pytest.mark.parametrize("ids", [("event_1", "event_22"), (None, None)], ids=["ids", "none"])
-def test_a_delta_like_the_one_that_was_learned_is_matched(
+def test_a_delta_like_the_template_is_matched(
     dialect: Dialect,
     form: str,
     separators: tuple[str, str],
@@ -195,7 +195,7 @@ def test_a_delta_like_the_one_that_was_learned_is_matched(
 
 
 @MATCHES
-def test_a_reader_matches_nothing_before_it_is_told_that_a_message_begins() -> None:
+def test_a_reader_is_ready_to_match_only_at_the_start_of_a_message() -> None:
     made, listener = reader.MessageReader(), Reply()
     made.begin(listener)
     assert not made.ready
@@ -205,7 +205,7 @@ def test_a_reader_matches_nothing_before_it_is_told_that_a_message_begins() -> N
 
 @MATCHES
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
-def test_a_read_with_anything_else_in_it_is_left_whole(dialect: Dialect) -> None:
+def test_a_read_with_other_messages_is_not_matched(dialect: Dialect) -> None:
     known = said(dialect, "audio", "event_1", base64_of(30), (",", ":"))
     made = reader_of(dialect, known)
     made.keeps_texts = True
@@ -228,7 +228,7 @@ def test_a_read_with_anything_else_in_it_is_left_whole(dialect: Dialect) -> None
 
 
 @MATCHES
-def test_a_payload_that_stands_twice_is_looked_for_where_the_delta_is() -> None:
+def test_a_payload_that_occurs_twice_is_matched_only_at_the_delta_key() -> None:
     """The last string of this event is not its payload, but has the same length and text."""
     dialect = DIALECTS["ga"]
     message = said(dialect, "transcript", "event_1", "hello", (",", ":"))
@@ -239,7 +239,7 @@ def test_a_payload_that_stands_twice_is_looked_for_where_the_delta_is() -> None:
 
 
 @MATCHES
-def test_nothing_is_matched_once_somebody_listened_without_a_reply() -> None:
+def test_templates_are_dropped_when_a_listener_without_a_reply_begins() -> None:
     dialect = DIALECTS["ga"]
     known = said(dialect, "audio", "event_1", base64_of(30), (",", ":"))
     made = reader_of(dialect, known)
@@ -256,7 +256,7 @@ def test_nothing_is_matched_once_somebody_listened_without_a_reply() -> None:
 
 
 @MATCHES
-def test_deltas_are_due_when_there_are_many_and_matched_while_there_is_room() -> None:
+def test_deltas_are_due_after_32_and_are_matched_up_to_64() -> None:
     dialect = DIALECTS["ga"]
     known = text(said(dialect, "audio", "event_1", base64_of(30), (",", ":")))
     made = reader_of(dialect, said(dialect, "audio", "event_1", base64_of(30), (",", ":")))
@@ -272,7 +272,7 @@ def test_deltas_are_due_when_there_are_many_and_matched_while_there_is_room() ->
 
 
 @MATCHES
-def test_what_was_cut_out_of_a_message_is_not_learned_from() -> None:
+def test_an_event_with_stripped_audio_is_no_template() -> None:
     known = said(DIALECTS["ga"], "audio", "event_1", base64_of(30), (",", ":"))
     (event,) = DIALECTS["ga"].decode(known)
     made = reader.MessageReader()
@@ -343,7 +343,7 @@ def soon(
 
 @LINUX
 @MATCHES
-def test_what_is_read_has_its_stamp_and_is_matched_if_it_is_of_deltas() -> None:
+def test_a_read_has_its_timestamp_and_its_deltas_are_matched() -> None:
     dialect = DIALECTS["ga"]
     known = said(dialect, "audio", "event_1", base64_of(3_000), (",", ":"))
     matcher = reader_of(dialect, known)
@@ -383,7 +383,7 @@ def test_what_is_read_has_its_stamp_and_is_matched_if_it_is_of_deltas() -> None:
 
 
 @EACH_SOCKET
-def test_a_socket_without_stamps_has_none_and_its_deltas_are_not_matched(kind: type[reader.SocketReader]) -> None:
+def test_a_socket_without_kernel_timestamps_does_not_match_deltas(kind: type[reader.SocketReader]) -> None:
     known = said(DIALECTS["ga"], "audio", "event_1", base64_of(30), (",", ":"))
     matcher = reader_of(DIALECTS["ga"], known)
     matcher.ready = True
@@ -410,7 +410,7 @@ def test_a_socket_without_stamps_has_none_and_its_deltas_are_not_matched(kind: t
         (700, True, 0, FAR_NS, 700),
     ],
 )
-def test_a_socket_was_empty_when_it_was_drained_and_when_a_poll_or_a_look_found_it_so(
+def test_the_empty_instant_is_the_latest_of_drain_poll_and_snapshot(
     kind: type[reader.SocketReader],
     drained_ns: int,
     drained: bool,
@@ -434,7 +434,7 @@ def test_a_socket_was_empty_when_it_was_drained_and_when_a_poll_or_a_look_found_
 
 @EACH_SOCKET
 @pytest.mark.parametrize(("reset", "failure"), [(False, 0), (True, errno.ECONNRESET)], ids=["closed", "reset"])
-def test_a_connection_that_ends_is_told_by_how_it_ended(
+def test_the_end_of_a_connection_has_its_error_number(
     kind: type[reader.SocketReader], reset: bool, failure: int
 ) -> None:
     with pair() as (ours, theirs):
@@ -449,7 +449,7 @@ def test_a_connection_that_ends_is_told_by_how_it_ended(
 
 
 @EACH_SOCKET
-def test_a_socket_that_holds_nothing_was_empty_before_it_was_asked(kind: type[reader.SocketReader]) -> None:
+def test_a_socket_without_data_was_empty_before_the_read(kind: type[reader.SocketReader]) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)
@@ -463,7 +463,7 @@ def test_a_socket_that_holds_nothing_was_empty_before_it_was_asked(kind: type[re
 
 
 @EACH_SOCKET
-def test_time_does_not_run_backwards_where_two_stamps_differ_by_their_conversion(
+def test_timestamps_never_decrease(
     kind: type[reader.SocketReader],
 ) -> None:
     ahead_ns = monotonic_ns() + 1_000_000_000_000
@@ -479,7 +479,7 @@ def test_time_does_not_run_backwards_where_two_stamps_differ_by_their_conversion
 
 
 @EACH_SOCKET
-def test_a_read_that_fills_its_room_may_have_left_something(kind: type[reader.SocketReader]) -> None:
+def test_a_read_that_fills_the_buffer_may_be_incomplete(kind: type[reader.SocketReader]) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)
@@ -623,7 +623,7 @@ WAYS: list[tuple[Any, bool]] = [
 @example(names=["audio", "done"], ends=[True], places=[], states=[(True, True)])
 @example(names=["audio"], ends=[], places=[], states=[(True, False)])
 @given(names=st.lists(NAMES, max_size=14), ends=st.lists(st.booleans(), min_size=14), places=PLACES, states=STATES)
-def test_however_bytes_are_cut_and_carried_the_same_messages_and_deltas_come_within_their_bounds(
+def test_messages_and_deltas_do_not_depend_on_how_bytes_are_split_and_carried(
     contexts: tuple[ssl.SSLContext, ssl.SSLContext],
     carried: str,
     names: list[str],
@@ -664,7 +664,7 @@ def test_however_bytes_are_cut_and_carried_the_same_messages_and_deltas_come_wit
 
 @MATCHES
 @pytest.mark.parametrize("carried", CARRIED)
-def test_deltas_are_matched_however_they_are_carried_unless_they_are_compressed(
+def test_deltas_are_matched_over_plain_and_tls_but_not_compressed_connections(
     contexts: tuple[ssl.SSLContext, ssl.SSLContext], carried: str
 ) -> None:
     transport, stream = connection(carried, reader, contexts)

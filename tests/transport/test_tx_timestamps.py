@@ -69,7 +69,7 @@ def answered(kind: int, place: int, realtime_ns: int = WALL_NS) -> Ancillary:
         )
     )
 )
-def test_whatever_comes_through_the_error_queue_can_be_read(ancillary: Ancillary) -> None:
+def test_any_message_of_the_error_queue_can_be_read(ancillary: Ancillary) -> None:
     answer = read_stamp_answer(ancillary)
 
     assert answer is None or (answer.kind in (SENT, ACKNOWLEDGED) and 0 <= answer.place < PLACES)
@@ -84,7 +84,7 @@ def test_whatever_comes_through_the_error_queue_can_be_read(ancillary: Ancillary
     others=st.lists(st.tuples(st.just(socket.SOL_SOCKET), st.sampled_from([1, 35]), st.binary()), max_size=2),
     data=st.data(),
 )
-def test_an_answer_is_found_in_any_order_and_company(
+def test_a_timestamp_report_is_found_in_any_order_among_other_messages(
     kind: int, place: int, realtime_ns: int, family: int, others: Ancillary, data: st.DataObject
 ) -> None:
     ancillary = data.draw(st.permutations([stamp(realtime_ns), word(kind, place, family=family), *others]))
@@ -105,7 +105,7 @@ def test_an_answer_is_found_in_any_order_and_company(
     ],
     ids=["nothing", "no-word", "no-stamp", "other-kind", "other-origin", "short-stamp", "short-word"],
 )
-def test_what_is_no_answer_says_nothing(ancillary: Ancillary) -> None:
+def test_other_messages_of_the_error_queue_are_no_report(ancillary: Ancillary) -> None:
     assert read_stamp_answer(ancillary) is None
 
 
@@ -148,14 +148,14 @@ def _now(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "now_with_realtime", lambda: (NOW_NS, WALL_NS))
 
 
-def stamps_of(sock: FakeSocket) -> TxTimestamps:
+def tx_timestamps_of(sock: FakeSocket) -> TxTimestamps:
     return TxTimestamps(sock)  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("_now")
-def test_a_stamped_send_is_told_by_its_ticket_when_it_left_and_when_it_was_acknowledged() -> None:
+def test_a_send_has_reports_of_its_transmission_and_its_acknowledgement() -> None:
     sock = FakeSocket()
-    stamps = stamps_of(sock)
+    stamps = tx_timestamps_of(sock)
     stamps.send(b"12345")
     stamps.send(b"678", stamped=True)
     ticket = stamps.ticket
@@ -173,7 +173,7 @@ SENDS = st.lists(st.tuples(st.integers(1, PLACES - 1), st.booleans()), min_size=
 
 @thorough
 @given(sends=SENDS, data=st.data())
-def test_every_answer_finds_its_send_however_many_bytes_went_before(
+def test_every_report_is_assigned_to_its_send_for_any_number_of_bytes(
     sends: list[tuple[int, bool]], data: st.DataObject
 ) -> None:
     """The kernel counts bytes modulo 2**32, and it may accept only a part. Acknowledgements arrive in order."""
@@ -181,7 +181,7 @@ def test_every_answer_finds_its_send_however_many_bytes_went_before(
         patch.setattr(sys, "platform", "linux")
         patch.setattr(clock, "now_with_realtime", lambda: (NOW_NS, WALL_NS))
         sock = FakeSocket()
-        stamps = stamps_of(sock)
+        stamps = tx_timestamps_of(sock)
         written = 0
         for count, stamped in sends:
             sock.takes.append(count)
@@ -210,11 +210,11 @@ ANSWERS: dict[str, tuple[int, list[tuple[int, ...]], list[tuple[int, int, bool]]
 
 @pytest.mark.usefixtures("_now")
 @pytest.mark.parametrize(("sends", "answers", "told"), ANSWERS.values(), ids=ANSWERS)
-def test_of_what_the_kernel_answers_what_can_be_is_told_once(
+def test_each_plausible_report_is_returned_once(
     sends: int, answers: list[tuple[int, ...]], told: list[tuple[int, int, bool]]
 ) -> None:
     sock = FakeSocket()
-    stamps = stamps_of(sock)
+    stamps = tx_timestamps_of(sock)
     for _ in range(sends):
         stamps.send(b"1234", stamped=True)
     sock.answers += [answered(kind, place, WALL_NS + sum(after)) for kind, place, *after in answers]
@@ -224,9 +224,9 @@ def test_of_what_the_kernel_answers_what_can_be_is_told_once(
 
 
 @pytest.mark.usefixtures("_now")
-def test_what_nobody_asked_for_is_taken_from_the_queue_and_kept_nowhere() -> None:
+def test_unexpected_reports_are_removed_from_the_queue_and_ignored() -> None:
     sock = FakeSocket()
-    stamps = stamps_of(sock)
+    stamps = tx_timestamps_of(sock)
     sock.answers += [answered(SENT, 3), [], answered(ACKNOWLEDGED, 3)]
     stamps.drain()
 
@@ -239,18 +239,18 @@ def test_what_nobody_asked_for_is_taken_from_the_queue_and_kept_nowhere() -> Non
     ("refused", "flags"),
     [(0, tx_timestamps.NEWEST_FIRST[0]), (1 << 17, FLAGS | OPT_ID_TCP), (1 << 17 | OPT_ID_TCP, FLAGS)],
 )
-def test_an_older_kernel_is_asked_for_less(refused: int, flags: int) -> None:
+def test_an_older_kernel_is_asked_for_fewer_flags(refused: int, flags: int) -> None:
     sock = FakeSocket(refused=refused)
 
-    assert stamps_of(sock).enabled
+    assert tx_timestamps_of(sock).enabled
     assert sock.flags == flags
 
 
 @pytest.mark.parametrize("platform", ["linux", "darwin"])
-def test_where_the_kernel_has_no_stamps_a_send_is_a_send(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_kernel_support_a_send_has_no_ticket(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", platform)
     sock = FakeSocket(refused=FLAGS)
-    stamps = stamps_of(sock)
+    stamps = tx_timestamps_of(sock)
     sock.answers.append(answered(SENT, 3))
 
     assert not stamps.enabled
@@ -291,7 +291,9 @@ def told_of(stamps: TxTimestamps, sock: socket.socket, answers: int) -> list[TxT
     return told
 
 
-def test_the_kernel_says_when_bytes_left_and_when_the_peer_had_them(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_the_kernel_reports_when_bytes_were_transmitted_and_acknowledged(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
     ours, theirs = pair
     stamps = stamping(ours)
     stamps.send(b"before")
@@ -305,7 +307,7 @@ def test_the_kernel_says_when_bytes_left_and_when_the_peer_had_them(pair: tuple[
     assert theirs.recv(64) == b"beforethis one"
 
 
-def test_a_queue_that_was_drained_wakes_nobody(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_a_drained_error_queue_wakes_no_poll(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, _ = pair
     stamps = stamping(ours)
     stamps.send(b"1234", stamped=True)
@@ -318,7 +320,7 @@ def test_a_queue_that_was_drained_wakes_nobody(pair: tuple[socket.socket, socket
     assert poll.poll(0) == []
 
 
-def test_bytes_that_the_kernel_holds_back_are_stamped_when_they_leave(
+def test_bytes_that_the_kernel_holds_back_have_the_timestamp_of_their_transmission(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     """The last data written to a full buffer leave when the peer reads."""
@@ -348,7 +350,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContex
 
 
 @KINDS
-def test_a_stream_says_when_what_it_wrote_had_left(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> None:
+def test_a_stream_reports_when_its_data_were_transmitted(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> None:
     """With TLS, the handshake has already written bytes."""
     with connected(tls, certificate) as (stream, peer):
         unstamped = stream.write(b"one")
@@ -367,7 +369,7 @@ def test_a_stream_says_when_what_it_wrote_had_left(tls: bool, certificate: tuple
     assert handed.at_ns <= told[0].at_ns <= told[1].at_ns
 
 
-def test_a_reader_is_not_woken_again_and_again_by_what_the_kernel_says(
+def test_a_pending_report_does_not_wake_a_reader_repeatedly(
     certificate: tuple[ssl.SSLContext, Path],
 ) -> None:
     with connected(False, certificate) as (stream, _):

@@ -60,7 +60,7 @@ def xs(mark: ET.Element) -> list[float]:
     return [float(x) for x in re.findall(r"[ML](-?[\d.]+) ", mark.get("d") or "")]
 
 
-def test_a_phone_has_the_difference_and_the_verdict_of_each_row_in_its_width() -> None:
+def test_the_narrow_plot_has_the_difference_and_the_verdict_of_each_row_within_its_width() -> None:
     (found,) = [each for each in panels(comparison()) if each.axis == "lower"]
     narrow = ET.fromstring(forest.forest(found, narrow=True).svg())
     said, width = texts(narrow), float(narrow.get("width") or 0)
@@ -120,7 +120,7 @@ ROWS: dict[str, tuple[MetricComparison, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(("one", "said"), ROWS.values(), ids=ROWS)
-def test_a_row_says(one: MetricComparison, said: dict[str, Any]) -> None:
+def test_a_row_has_its_texts_and_positions(one: MetricComparison, said: dict[str, Any]) -> None:
     (found,) = rows(one)
     told = {name: getattr(found, name) for name in said}
 
@@ -131,7 +131,7 @@ def test_a_row_says(one: MetricComparison, said: dict[str, Any]) -> None:
     assert [told[name] for name in places] == pytest.approx([said[name] for name in places], nan_ok=True)
 
 
-def test_another_level_changes_every_word_of_it() -> None:
+def test_another_confidence_level_changes_all_texts_about_it() -> None:
     made = comparison()
     found = panels(replace(made, method=structs.replace(made.method, confidence=0.99)))
 
@@ -145,7 +145,7 @@ bounds = st.floats(-3, 3) | st.sampled_from([-math.inf, math.inf])
 
 
 @given(st.lists(st.tuples(bounds, bounds, bounds, st.floats(0, 1)), min_size=1, max_size=5))
-def test_nothing_is_drawn_outside_whatever_the_interval(made: list[tuple[float, ...]]) -> None:
+def test_nothing_is_drawn_outside_the_plot_for_any_interval(made: list[tuple[float, ...]]) -> None:
     found = []
     for *ends, margin in made:
         low, d, high = sorted(ends)
@@ -176,7 +176,7 @@ def shift_in(made: Comparison) -> Shift:
     return made.shift
 
 
-def test_the_first_gated_quantile_says_what_is_drawn() -> None:
+def test_the_first_gated_quantile_is_the_main_question() -> None:
     rate, tail = findings()[2], findings()[4]
 
     question = measurements.main_question((rate, findings()[0]))
@@ -187,7 +187,7 @@ def test_the_first_gated_quantile_says_what_is_drawn() -> None:
 
 
 @given(st.integers(1, 10_000_000))
-def test_the_grid_ends_where_fewer_than_twenty_turns_lie_beyond(n: int) -> None:
+def test_the_percentile_grid_ends_with_at_least_twenty_turns_beyond(n: int) -> None:
     ps = measurements.grid(n, (0.5, 0.95))
 
     assert bool(ps) == (n >= 40)
@@ -198,7 +198,7 @@ def test_the_grid_ends_where_fewer_than_twenty_turns_lie_beyond(n: int) -> None:
         assert {0.5, 0.95} <= set(ps)
 
 
-def test_the_difference_by_percentile_is_that_of_the_verdicts() -> None:
+def test_the_plotted_differences_equal_those_of_the_verdicts() -> None:
     made = comparison()
     (drawn,) = shift_in(made).ratios
     base, cand = (side.sample(shift_in(made).question) for side in made.sides)
@@ -236,7 +236,7 @@ def test_any_differences_can_be_drawn(found: list[float]) -> None:
             assert all(0 <= x <= HALF and plot.y1 - 0.1 <= y <= plot.y0 + 0.1 for x, y in places)
 
 
-def test_the_readout_names_ends_that_have_no_number() -> None:
+def test_the_spoken_text_names_intervals_without_a_bound() -> None:
     endless = replace(ratio(1, 1, 1, 1), d=math.inf, low=0.2, high=math.inf)
 
     assert forest.spoken(endless).replace(NBSP, " ") == "failed (from +22 %, no upper bound)"
@@ -250,7 +250,7 @@ def cells(made: Decision) -> list[list[str]]:
     return [[f"{cell.text} {cell.below}".strip().replace(NBSP, " ") for cell in row.cells] for row in table.rows]
 
 
-def test_the_bounds_are_those_that_decide_and_few_pairs_widen_them() -> None:
+def test_interim_bounds_are_the_decision_bounds_and_are_wider_with_few_pairs() -> None:
     """At c = 1.645 and many degrees of freedom they are those of one test at 5 %: ln 1.35 ∓ 0.164."""
     rate = by_se(0.0, -0.01, 0.01, 49.0)
     many, few = (

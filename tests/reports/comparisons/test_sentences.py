@@ -193,7 +193,7 @@ PEERS: dict[str, tuple[list[MetricComparison], str, str]] = {
 
 
 @pytest.mark.parametrize(("found", "headline", "second"), PEERS.values(), ids=PEERS)
-def test_two_services_are_slower_or_faster_and_have_no_now(
+def test_two_services_are_slower_or_faster_without_the_word_now(
     found: list[MetricComparison], headline: str, second: str
 ) -> None:
     made = of(*(replace(one, peers=True) for one in found))
@@ -203,7 +203,7 @@ def test_two_services_are_slower_or_faster_and_have_no_now(
 
 
 @pytest.mark.parametrize(("found", "headline", "second"), SAID.values(), ids=SAID)
-def test_a_comparison_is_said_in_two_sentences(
+def test_a_comparison_has_a_headline_and_a_second_sentence(
     found: list[MetricComparison], headline: str | None, second: str | None
 ) -> None:
     made = of(*found)
@@ -212,7 +212,7 @@ def test_a_comparison_is_said_in_two_sentences(
     assert second is None or said(sentences.comparison_second(made)) == second
 
 
-def test_of_several_candidates_the_worst_speaks() -> None:
+def test_the_headline_is_about_the_worst_candidate() -> None:
     found = of(
         primary("ttfa", 0.95, "equivalent", SAME, candidate="fine"),
         primary("ttfa", 0.95, "regressed", ratio(1000, 1300, 1.25, 1.35), candidate="bad"),
@@ -239,7 +239,7 @@ AGAIN, UNFIT = (InvalidReason("throttled", text, "run it again") for text in ("g
         ((AGAIN, AGAIN), "gateway has no turns"),
     ],
 )
-def test_an_unfair_comparison_has_no_verdict_and_says_every_cause_once(
+def test_an_invalid_comparison_has_no_verdict_and_names_each_cause_once(
     causes: tuple[InvalidReason, ...], said_first: str
 ) -> None:
     found = comparison("gateway", checks=tuple(FairnessCheckEntry(name, ("", ""), "fail", causes) for name in "ab"))
@@ -273,7 +273,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> list[Comparison]:
 
 
 @pytest.mark.parametrize("width", [140, 100, 80, 60])
-def test_a_terminal_shows_both_values_and_the_interval_of_each_figure_however_narrow_it_is(
+def test_a_terminal_of_any_width_shows_the_values_and_the_interval_of_each_finding(
     many: list[Comparison], width: int
 ) -> None:
     for found in many:
@@ -285,7 +285,7 @@ def test_a_terminal_shows_both_values_and_the_interval_of_each_figure_however_na
             assert any(all(value in text for value in values) for text in shown)
 
 
-def test_a_comment_has_the_verdict_first_and_at_most_ten_lines_of_table() -> None:
+def test_a_comment_begins_with_the_verdict_and_has_at_most_ten_table_rows() -> None:
     figures = tuple(finding("ttfa", 0.95, "equivalent", ratio(1000, 1000, 0.99, 1.01), primary=True) for _ in range(12))
     worst = finding("ttfa", 0.5, "regressed", ratio(1000, 2000, 1.9, 2.1), primary=True)
     lines = comparison_markdown(comparison("gateway", findings=(*figures, worst))).splitlines()
@@ -298,7 +298,7 @@ def test_a_comment_has_the_verdict_first_and_at_most_ten_lines_of_table() -> Non
     assert any("3 more primary metrics" in line for line in lines)
 
 
-def test_the_document_of_each_comparison_has_its_status_and_all_of_its_findings(many: list[Comparison]) -> None:
+def test_the_document_of_a_comparison_has_its_status_and_all_findings(many: list[Comparison]) -> None:
     for found in many:
         data = comparison_data(found)
         assert (data["result"], len(data["comparisons"])) == (RESULT_OF_STATUS[found.exit_status], len(found.findings))
@@ -308,8 +308,8 @@ def test_the_document_has_the_numbers_of_a_finding() -> None:
     data = comparison_data(comparison("gateway"))
     first = data["comparisons"][0]
 
-    told = [first[key] for key in ("title", "verdict", "primary", "passes")]
-    assert told == ["ttfa p95", "regressed", True, False]
+    verdict_of = [first[key] for key in ("title", "verdict", "primary", "passes")]
+    assert verdict_of == ["ttfa p95", "regressed", True, False]
     assert first["difference"]["baseline"] == 1600
     assert first["turns"] == {"baseline": 2000, "candidate": 2000}
     endless = next(one for one in data["comparisons"] if one["metric"] == "input_transcript")
@@ -317,7 +317,7 @@ def test_the_document_has_the_numbers_of_a_finding() -> None:
     assert endless["difference"]["candidate_in_failures"] is True
 
 
-def test_figures_of_two_origins_are_told_apart_however_narrow_the_terminal(many: list[Comparison]) -> None:
+def test_metrics_from_two_instants_have_distinct_names_in_a_narrow_terminal(many: list[Comparison]) -> None:
     for width in (100, 70, 60):
         lines = comparison_text(many[1], width).splitlines()
         names = [line[2:].split("  ")[0] for line in lines if line.startswith("  voice_to_")]
@@ -329,7 +329,7 @@ POINT = Margin(points=0.01)
 FAILURES = MetricSpec("failure_rate", Rate(), POINT)
 
 
-def told(sessions: int, failed: int = 0, question: MetricSpec = FAILURES) -> Verdict:
+def verdict_of(sessions: int, failed: int = 0, question: MetricSpec = FAILURES) -> Verdict:
     """Return the verdict on a candidate with this many failed turns. The baseline has none."""
     clean, turns = np.zeros(sessions), np.full(sessions, 10.0)
     found = rate_difference(
@@ -340,8 +340,8 @@ def told(sessions: int, failed: int = 0, question: MetricSpec = FAILURES) -> Ver
     return judged.verdict
 
 
-def test_no_failure_in_too_few_sessions_says_what_that_leaves_and_what_it_needs() -> None:
-    verdict = told(100)
+def test_no_failure_in_too_few_sessions_gives_the_upper_bound_and_the_sessions_needed() -> None:
+    verdict = verdict_of(100)
 
     assert verdict.name == "inconclusive"
     assert verdict.more_sessions == 199
@@ -352,12 +352,12 @@ def test_no_failure_in_too_few_sessions_says_what_that_leaves_and_what_it_needs(
 
 
 @pytest.mark.parametrize(("sessions", "failed"), [(299, 0), (100, 2)])
-def test_what_passes_and_what_showed_some_says_nothing_of_it(sessions: int, failed: int) -> None:
-    assert told(sessions, failed).reason is None
+def test_a_pass_and_a_verdict_with_failures_have_no_reason_about_unseen_failures(sessions: int, failed: int) -> None:
+    assert verdict_of(sessions, failed).reason is None
 
 
-def test_every_rate_has_its_own_word_and_a_margin_of_nothing_no_number() -> None:
-    assert said_of_unseen(told(100, question=MetricSpec("stall_rate", Rate(), POINT)).reason).startswith(
+def test_every_rate_has_its_own_term_and_a_zero_margin_has_no_session_count() -> None:
+    assert said_of_unseen(verdict_of(100, question=MetricSpec("stall_rate", Rate(), POINT)).reason).startswith(
         "with no stalled reply in"
     )
     assert said_of_unseen(none_seen("throttled", 600, 0.05, None, 600)).replace("\u00a0", " ") == (

@@ -38,6 +38,6 @@ def failures(
     return failed
 
 
-def arm(values: Floats) -> Sample:
+def sample_of(values: Floats) -> Sample:
     """Return turns, given as one row per session, as a sample."""
     return sample(values.ravel(), np.repeat(np.arange(len(values)), values.shape[1]))
