@@ -48,14 +48,14 @@ def heard_ms(player: ItemPlayer) -> float | None:
 
 
 @pytest.mark.parametrize(
-    ("deltas", "jitter_ms", "heard", "ends", "stall", "stall_count"),
+    ("deltas", "jitter_ms", "heard", "ends", "stall_ms", "stall_count"),
     [
         pytest.param([(0, sound(100)), (20, sound(75, 25))], 50, 225, 250, 0, 0, id="in the second delta"),
         pytest.param([(0, sound(0, 100)), (150, sound(0, 50))], 50, 50, 200, 0, 0, id="just in time"),
         pytest.param([(0, sound(0, 100)), (151, sound(0, 50))], 50, 50, 201, 1, 1, id="a millisecond late"),
         pytest.param([(0, sound(100)), (400, sound(10, 40))], 0, 410, 450, 300, 1, id="silent after a stall"),
         pytest.param([(0, sound(0, 10)), (90, sound(0, 10)), (100, sound(0, 10)), (150, sound(0, 10))],
-                     50, 50, 160, 70, 2, id="two stall_count"),
+                     50, 50, 160, 70, 2, id="two stalls"),
         pytest.param([(0, sound(100)), (10, sound(100))], 50, None, 250, 0, 0, id="nothing is heard"),
     ],
 )  # fmt: skip
@@ -64,7 +64,7 @@ def test_the_player_computes_first_audible_sample_end_and_stalls(
     jitter_ms: float,
     heard: float | None,
     ends: float,
-    stall: float,
+    stall_ms: float,
     stall_count: int,
 ) -> None:
     player = played(*deltas, jitter_ms=jitter_ms)
@@ -72,7 +72,7 @@ def test_the_player_computes_first_audible_sample_end_and_stalls(
     assert heard_ms(player) == heard
     assert ((player.ends_ns - AT_NS) / MS, player.stall_duration_ns / MS, player.stall_count) == (
         ends,
-        stall,
+        stall_ms,
         stall_count,
     )
 

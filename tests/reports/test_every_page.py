@@ -46,7 +46,7 @@ from tests.reports.edited import Row, edit
 from tests.reports.forms import comparison_html, run_text, section_html
 from tests.reports.shared import folder, page_of, summary_of
 from tests.reports.synthetic import Plan
-from tests.reports.trends.made import entry, invalid, stepped
+from tests.reports.trends.examples import entry, invalid, stepped
 
 HERE = Path("/somewhere/runs")
 

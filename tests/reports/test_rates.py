@@ -41,8 +41,8 @@ from tests.reports import synthetic
 from tests.reports.comparisons.build import quick, run
 from tests.reports.edited import Row, edit, edited
 from tests.reports.forms import run_text
-from tests.reports.gate.made import ENOUGH, flat, thresholds
-from tests.reports.gate.made import run as run_of_carried
+from tests.reports.gate.examples import ENOUGH, flat, thresholds
+from tests.reports.gate.examples import run as run_of_carried
 from tests.reports.shared import summary_of, write_summary
 from tests.reports.synthetic import Plan
 

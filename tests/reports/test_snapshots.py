@@ -47,11 +47,11 @@ from tests.reports.comparisons import invented
 from tests.reports.comparisons.build import quick, targets, two
 from tests.reports.edited import Row, edit
 from tests.reports.forms import comparison_html, comparison_markdown, comparison_text, run_html, run_text
-from tests.reports.gate import made
+from tests.reports.gate import examples
 from tests.reports.planned import LOOSE, TIGHT, TWO, UNDECIDED, planned
 from tests.reports.shared import folder, frames_of, summary_of
 from tests.reports.synthetic import BEGAN_NS, Plan, told
-from tests.reports.trends.made import invalid, nights, stepped
+from tests.reports.trends.examples import invalid, nights, stepped
 
 FOLDER = Path(__file__).parent / "snapshots"
 PAIR = ("direct", "gateway")
@@ -224,7 +224,7 @@ def size_words(metric: str) -> str:
     return joined({"terminal": render_lines(sample_size_blocks(size))})
 
 
-EVERY = (made.PASSED, made.FAILED, made.REGRESSED, made.INCONCLUSIVE, made.NO_DATA)
+EVERY = (examples.PASSED, examples.FAILED, examples.REGRESSED, examples.INCONCLUSIVE, examples.NO_DATA)
 OTHERS: dict[str, Callable[[], str]] = {
     "comparison": lambda: comparison_words(invented.comparison()),
     "comparison, three targets": lambda: first_words(invented.comparison("gateway", "canary", checks=())),
@@ -245,20 +245,24 @@ OTHERS: dict[str, Callable[[], str]] = {
         Plan(sessions=120, turns=10, targets=("west", "east"), kinds=("typed", "vad"), paired=True)))),
     "comparison, two runs": lambda: comparison_words(
         quick(two(Plan(sessions=60, turns=10), Plan(sessions=40, turns=10, failed=0.1), labels={"commit": "1a2b"}))),
-    "check": lambda: check_words(made.check(*EVERY, baseline="before", warnings=("33 % failed",))),
+    "check": lambda: check_words(examples.check(*EVERY, baseline="before", warnings=("33 % failed",))),
     "check, invalid": lambda: check_words(
-        made.check(made.PASSED, made.FAILED,
+        examples.check(examples.PASSED, examples.FAILED,
                    causes=(InvalidReason("no_data", "the run was not evaluated: it was killed"),))),
     "check, other conditions": lambda: check_words(
-        made.check(made.PASSED, made.REGRESSED, differs=("sim: model: a here, b in the baseline",))),
-    "check, pass": lambda: check_words(made.check(made.PASSED)),
-    "check, failed": lambda: check_words(made.check(made.FAILED, made.FAILED)),
-    "check, regressed": lambda: check_words(made.check(made.REGRESSED)),
-    "check, inconclusive": lambda: check_words(made.check(made.INCONCLUSIVE)),
+        examples.check(examples.PASSED, examples.REGRESSED, differs=("sim: model: a here, b in the baseline",))),
+    "check, pass": lambda: check_words(examples.check(examples.PASSED)),
+    "check, failed": lambda: check_words(examples.check(examples.FAILED, examples.FAILED)),
+    "check, regressed": lambda: check_words(examples.check(examples.REGRESSED)),
+    "check, inconclusive": lambda: check_words(examples.check(examples.INCONCLUSIVE)),
     "check, analyses": lambda: check_words(check_of(decided(TIGHT).run)),
-    "check, accepted": lambda: check_words(made.check(made.PASSED, made.INCONCLUSIVE, on_inconclusive="warn")),
+    "check, accepted": lambda: check_words(
+        examples.check(examples.PASSED, examples.INCONCLUSIVE, on_inconclusive="warn")),
     "check, targets": lambda: check_words(
-        check_of(made.read(made.PAIRED), made.thresholds("ttfa: med<5s", "ttfa: p(95)<+50%", "failure_rate: rate<2%"))),
+        check_of(
+            examples.read(examples.PAIRED),
+            examples.thresholds("ttfa: med<5s", "ttfa: p(95)<+50%", "failure_rate: rate<2%"),
+        )),
     "decision, passed": lambda: decision_words(decided(LOOSE)),
     "decision, failed": lambda: decision_words(decided(TIGHT)),
     "decision, invalid": lambda: decision_words(decided(LOOSE, validity={"status": "invalid"})),

@@ -207,10 +207,10 @@ def test_equal_values_have_a_design_effect_of_one() -> None:
 
 def test_ties_do_not_hide_a_difference_between_sessions() -> None:
     """Half of the sessions never stall, and half always do."""
-    stall_count = [0.0] * 60 + [float(value) for value in range(1, 61)]
-    mixed = [value for pair in zip(stall_count[:60], stall_count[60:], strict=True) for value in pair]
+    stall_ms = [0.0] * 60 + [float(value) for value in range(1, 61)]
+    mixed = [value for pair in zip(stall_ms[:60], stall_ms[60:], strict=True) for value in pair]
 
-    assert quantiles(build_sample(stall_count, 6), (0.5,))[0].deff > 5
+    assert quantiles(build_sample(stall_ms, 6), (0.5,))[0].deff > 5
     assert quantiles(build_sample(mixed, 6), (0.5,))[0].deff == 1.0
 
 

@@ -54,7 +54,7 @@ from tests.reports import shared, synthetic
 from tests.reports.comparisons.build import quick, two
 from tests.reports.edited import edit
 from tests.reports.forms import comparison_html, comparison_markdown, comparison_text, run_text
-from tests.reports.gate.made import ENOUGH, flat, read, run, sides, store, thresholds
+from tests.reports.gate.examples import ENOUGH, flat, read, run, sides, store, thresholds
 from tests.reports.planned import TWO, planned_run
 from tests.reports.shared import frames_of, summary_of
 from tests.reports.synthetic import Plan, write

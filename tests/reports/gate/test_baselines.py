@@ -24,7 +24,7 @@ from reports.sides.conditions import allowed, conditions_of, differing_condition
 from reports.stored import PS
 from tests.docs.schemas import schemas
 from tests.reports.edited import slowed
-from tests.reports.gate.made import ENOUGH, flat, read, run, sides, stored, thresholds
+from tests.reports.gate.examples import ENOUGH, flat, read, run, sides, stored, thresholds
 from tests.reports.planned import planned
 from tests.reports.synthetic import Plan
 

@@ -17,7 +17,7 @@ from reports.metric_spec import MetricSpec
 from reports.statistic_types.quantile import Quantile
 from reports.statistics.differences import Difference, Margin, OneSidedBounds
 from reports.statistics.target_counts import TargetCounts
-from tests.reports.gate.made import ENOUGH, PAIRED, flat, read, run, store, stored, thresholds, verdicts
+from tests.reports.gate.examples import ENOUGH, PAIRED, flat, read, run, store, stored, thresholds, verdicts
 from tests.reports.planned import planned
 from tests.reports.synthetic import Plan
 

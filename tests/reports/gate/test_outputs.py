@@ -28,7 +28,18 @@ from reports.statistics.verdicts import Verdict
 from reports.wording.validity import InvalidReason
 from tests.command_line import call, call_or_raise
 from tests.reports.comparisons.invented import ratio
-from tests.reports.gate.made import ENOUGH, FAILED, INCONCLUSIVE, NO_DATA, PAIRED, PASSED, REGRESSED, check, run, stored
+from tests.reports.gate.examples import (
+    ENOUGH,
+    FAILED,
+    INCONCLUSIVE,
+    NO_DATA,
+    PAIRED,
+    PASSED,
+    REGRESSED,
+    check,
+    run,
+    stored,
+)
 from tests.reports.synthetic import Plan
 
 pytestmark = pytest.mark.usefixtures("no_ci")

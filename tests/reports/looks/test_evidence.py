@@ -15,7 +15,7 @@ from reports.statistics.counting import Floats
 from reports.statistics.differences import Margin
 from reports.statistics.rates import complement
 from reports.statistics.verdicts import SESSIONS, InconclusiveReason
-from tests.reports.statistics.arms import sample_of, waits
+from tests.reports.statistics.samples import sample_of, waits
 
 PAIRS, TURNS = 120, 10
 EVEN = np.full(PAIRS, float(TURNS))

@@ -29,7 +29,7 @@ from reports.statistics.differences import Inference, Margin, quantile_differenc
 from reports.statistics.quantiles import quantile, quantiles, sample
 from reports.statistics.rates import ClusterTotals, PerCluster, rate_difference
 from reports.statistics.unseen import differ_by_length
-from tests.reports.statistics.arms import TURNS, sample_of, waits
+from tests.reports.statistics.samples import TURNS, sample_of, waits
 from tests.reports.statistics.unequal import codes, heavy, sampled
 
 PAIRS = 100

@@ -15,7 +15,7 @@ from reports.statistics.bootstrap import quantile_draws, seed_of, weights
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import Sample, quantile, sample
-from tests.reports.statistics.arms import sample_of, waits
+from tests.reports.statistics.samples import sample_of, waits
 
 PS = (0.05, 0.07, 0.5, 0.95, 0.99)
 turns = st.lists(

@@ -28,7 +28,7 @@ from reports.statistics.differences import (
 from reports.statistics.quantiles import Sample, sample
 from reports.statistics.rates import ClusterTotals, rate_difference
 from tests.examples import trials
-from tests.reports.statistics.arms import TURNS, Floats, failures, sample_of, waits
+from tests.reports.statistics.samples import TURNS, Floats, failures, sample_of, waits
 
 TEN = Margin(ratio=0.1)
 

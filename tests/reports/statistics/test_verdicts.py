@@ -34,7 +34,7 @@ from reports.statistics.verdicts import (
     verdicts,
 )
 from reports.wording.verdicts import said
-from tests.reports.statistics.arms import Floats, sample_of, waits
+from tests.reports.statistics.samples import Floats, sample_of, waits
 
 p_values = st.lists(st.floats(0, 1), max_size=12)
 

@@ -25,7 +25,7 @@ from reports.trends.trend_point import QUANTILE_LEVELS, MetricKey, point_of_base
 from rtbench.cli.verdicts import trend
 from tests.docs.schemas import schemas
 from tests.reports.synthetic import Plan
-from tests.reports.trends.made import folder_of, kept, many
+from tests.reports.trends.examples import folder_of, kept, many
 
 PLAN = Plan(sessions=60, turns=10, targets=("direct", "gateway"), failed=0.01)
 TTFA = MetricKey("ttfa", NO_STRATUM)

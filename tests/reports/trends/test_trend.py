@@ -37,7 +37,7 @@ from reports.trends.trend import (
 )
 from reports.trends.trend_point import MetricKey, RunValue, TrendPoint
 from tests.reports.synthetic import BEGAN_NS
-from tests.reports.trends.made import DAY_NS, TYPED, entry, invalid, nights, run_value, stepped
+from tests.reports.trends.examples import DAY_NS, TYPED, entry, invalid, nights, run_value, stepped
 
 
 def first(entries: Sequence[TrendPoint], metric: str = "ttfa:p50") -> MetricTrend:

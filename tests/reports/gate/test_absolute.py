@@ -30,7 +30,7 @@ from reports.statistics.threshold_estimate import ThresholdEstimate, no_estimate
 from reports.statistics.verdicts import InconclusiveReason, Verdict
 from reports.wording import verdicts
 from reports.wording.validity import InvalidReason
-from tests.reports.gate.made import (
+from tests.reports.gate.examples import (
     ENOUGH,
     FAILED,
     INCONCLUSIVE,

@@ -19,16 +19,16 @@ from reports.looks.decision import decision_data
 from reports.runs import RunFrames
 from reports.sides.compared_target import ComparedTarget
 from reports.statistics.target_counts import TargetCounts
-from tests.reports.gate import made
-from tests.reports.gate.made import PASSED, flat, limited, sides, thresholds
+from tests.reports.gate import examples
+from tests.reports.gate.examples import PASSED, flat, limited, sides, thresholds
 from tests.reports.planned import LOOSE, TIGHT, UNDECIDED, planned
 from tests.reports.statistics.unequal import heavy, sampled
 
-SMALL = replace(made.PAIRED, sessions=240, failed=0.005)
+SMALL = replace(examples.PAIRED, sessions=240, failed=0.005)
 
 
 def sequential_run(gates: dict[str, list[str]], looks: tuple[int, ...] = (40, 80, 120), **document: Any) -> RunFrames:
-    return made.read(SMALL, sequential_plan=planned(gates, looks, bootstrap_samples=100), **document)
+    return examples.read(SMALL, sequential_plan=planned(gates, looks, bootstrap_samples=100), **document)
 
 
 @pytest.mark.parametrize(("gates", "status"), [(LOOSE, 0), (TIGHT, 1), (UNDECIDED, 3)])
@@ -36,7 +36,7 @@ def test_a_sequential_run_is_checked_by_its_interim_analyses(gates: dict[str, li
     decision, found = decision_of(sequential_run(gates)), check_of(sequential_run(gates))
 
     assert found.exit_status == decision.exit_status == status
-    assert made.verdicts(found) == [ruling.verdict for ruling in decision.course.rulings]
+    assert examples.verdicts(found) == [ruling.verdict for ruling in decision.course.rulings]
     for item, gate in zip(map(flat, found.thresholds), decision_data(decision)["primary_metrics"], strict=True):
         shown = math.log1p if gate["scale"] == "ratio" else float
         for name, value in (("low", item.low), ("high", item.high), ("corrected", item.corrected)):
@@ -46,7 +46,7 @@ def test_a_sequential_run_is_checked_by_its_interim_analyses(gates: dict[str, li
 
 
 def test_absolute_thresholds_are_tested_on_the_whole_sequential_run() -> None:
-    limits = made.thresholds("ttfa: p(50)<1", "ttfa: p(50)<+60%", "failure_rate: rate<+10pt", "ttfa: p(95)<+90%")
+    limits = examples.thresholds("ttfa: p(50)<1", "ttfa: p(50)<+60%", "failure_rate: rate<+10pt", "ttfa: p(95)<+90%")
     found = check_of(sequential_run(LOOSE), limits)
 
     assert found.exit_status == 1
@@ -55,7 +55,7 @@ def test_absolute_thresholds_are_tested_on_the_whole_sequential_run() -> None:
 
 
 def test_a_threshold_for_the_candidate_matches_the_planned_primary_metric() -> None:
-    found = check_of(sequential_run(TIGHT), made.thresholds("ttfa{target:after}: p(50)<+0.1%"))
+    found = check_of(sequential_run(TIGHT), examples.thresholds("ttfa{target:after}: p(50)<+0.1%"))
 
     assert found.exit_status == 1
 
@@ -77,7 +77,7 @@ def test_a_threshold_for_the_candidate_matches_the_planned_primary_metric() -> N
 def test_thresholds_other_than_the_planned_ones_are_refused(asked: tuple[str, ...], said: str) -> None:
     run = sequential_run(LOOSE)
     with pytest.raises(UsageError, match=re.escape(said)) as raised:
-        check_of(run, made.thresholds(*asked))
+        check_of(run, examples.thresholds(*asked))
     assert "leave --thresholds out" in str(raised.value)
 
 
@@ -87,8 +87,8 @@ def test_the_candidate_cannot_be_the_baseline_of_a_sequential_run() -> None:
 
 
 def test_a_sequential_run_is_compared_with_another_run_without_its_analyses(tmp_path: Path) -> None:
-    other = made.run(tmp_path / "other", SMALL)
-    found = check_of(sequential_run(TIGHT), made.thresholds("ttfa: p(50)<+50%"), f"{other}:before")
+    other = examples.run(tmp_path / "other", SMALL)
+    found = check_of(sequential_run(TIGHT), examples.thresholds("ttfa: p(50)<+50%"), f"{other}:before")
 
     assert found.baseline == "before of other"
     assert [flat(one).analysis for one in found.thresholds] == [None, None]
@@ -98,7 +98,7 @@ def test_a_run_that_ended_before_its_first_interim_analysis_is_inconclusive() ->
     found = check_of(sequential_run(LOOSE, looks=(400,)))
 
     assert found.exit_status == 3
-    assert set(made.verdicts(found)) == {"inconclusive"}
+    assert set(examples.verdicts(found)) == {"inconclusive"}
     assert found.thresholds[0].reason_text == "no interim analysis: 120 of 400\u00a0pairs ended"
     assert "there was none" in found.baseline
 
@@ -109,14 +109,14 @@ def test_a_primary_metric_without_a_value_is_not_evaluated() -> None:
     assert (found.exit_status, found.thresholds[0].result) == (4, "not_evaluated")
 
 
-MIXED = replace(made.PAIRED, targets=("only",), paired=False, kinds=("vad", "manual"))
+MIXED = replace(examples.PAIRED, targets=("only",), paired=False, kinds=("vad", "manual"))
 
 
 NOTE = "ttfa: med<5s is tested from request sent and from end of speech; add {measured_from:request_sent} to test one "
 
 
 def checked(*limits: str) -> CheckResult:
-    return check_of(made.read(MIXED), made.thresholds(*limits))
+    return check_of(examples.read(MIXED), examples.thresholds(*limits))
 
 
 def test_a_threshold_on_turns_of_both_instants_is_tested_for_each_with_a_notice() -> None:
@@ -138,7 +138,7 @@ def test_a_threshold_that_names_an_instant_is_tested_only_for_it(instant: str) -
 
 def test_a_threshold_on_an_instant_of_no_turn_is_not_evaluated() -> None:
     vad = check_of(
-        made.read(replace(MIXED, kinds=("vad",))), made.thresholds("ttfa{measured_from:request_sent}: med<5s")
+        examples.read(replace(MIXED, kinds=("vad",))), examples.thresholds("ttfa{measured_from:request_sent}: med<5s")
     )
 
     assert [one.result for one in vad.thresholds] == ["not_evaluated"]
