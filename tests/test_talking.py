@@ -423,14 +423,14 @@ VAD = TurnDetection(silence_duration_ms=400)
 WAYS: dict[str, tuple[TurnDetection | None, tuple[Step, ...]]] = {
     "server VAD": (VAD, (speak(*SPEECH, 200), PauseStep(0.9), speak(*SPEECH, 200, chunk_ms=60))),
     "semantic VAD": (TurnDetection(type="semantic_vad", eagerness="high"), (speak(*SPEECH), speak(*SPEECH))),
-    "VAD and our request": (TurnDetection(create_response=False), (speak(*SPEECH), speak(*SPEECH))),
-    "our commit": (None, (speak(*SPEECH), PauseStep(0.3), speak(*SPEECH, 100, chunk_ms=20))),
-    "our commit, all at once": (None, (speak(*SPEECH, paced=False), speak(*SPEECH, paced=False))),
+    "VAD and client request": (TurnDetection(create_response=False), (speak(*SPEECH), speak(*SPEECH))),
+    "client commit": (None, (speak(*SPEECH), PauseStep(0.3), speak(*SPEECH, 100, chunk_ms=20))),
+    "client commit, unpaced": (None, (speak(*SPEECH, paced=False), speak(*SPEECH, paced=False))),
     "typed": (None, (say(), say(output="text"), respond())),
     "text and speech": (VAD, (MessageStep(build_message("I am Ada.")), speak(*SPEECH), speak(*SPEECH))),
-    "text and speech, our commit": (None, (MessageStep(build_message("I am Ada.")), speak(*SPEECH), say())),
+    "text and speech, client commit": (None, (MessageStep(build_message("I am Ada.")), speak(*SPEECH), say())),
     "out of band": (None, (say(), respond(conversation="none", input=(build_message("Is it rude?"),)), say())),
-    "out of band beside a VAD": (VAD, (speak(*SPEECH), respond(conversation="none", output="text"), speak(*SPEECH))),
+    "out of band with a VAD": (VAD, (speak(*SPEECH), respond(conversation="none", output="text"), speak(*SPEECH))),
     "mixed": (VAD, (say(), speak(*SPEECH), PauseStep(2), say(output="text"), speak(*SPEECH, chunk_ms=200))),
 }
 OF_VOICE_LIVE: dict[str, tuple[TurnDetection | None, tuple[Step, ...]]] = {

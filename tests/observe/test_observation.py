@@ -43,21 +43,21 @@ def test_a_turn_s_metrics_are_differences_of_its_instants() -> None:
 
 MEASURED: dict[str, tuple[dict[str, float], str | None, dict[str, float]]] = {
     # (instants in ms, measured_from, metrics in ms)
-    "a text turn and a transcription have theirs":
+    "a text turn with a transcription":
         ({"request_sent": 1, "committed": 2, "first_text": 31, "input_transcribed": 52}, "request_sent",
          {"ttft": 30, "input_transcript": 50}),
-    "a spoken turn is measured in microphone time":
+    "a voice turn is measured in microphone time":
         ({"speech_start": -40, "speech_end": 1_000, "speech_started": 60, "speech_stopped": 1_500, "committed": 1_505,
           "first_audio": 1_900, "first_audible": 2_020, "input_transcribed": 2_100}, "speech_end",
          {"ttfa": 900, "voice_to_voice": 1_020, "end_of_turn_delay": 500, "start_of_speech_delay": 100,
              "input_transcript": 595,
           "input_transcript_total": 1_100}),
-    "a pause that was taken for the end is noticed before the end":
+    "a pause taken for the end gives a negative delay":
         ({"speech_end": 1_000, "speech_stopped": 700}, "speech_end", {"end_of_turn_delay": -300}),
-    "latency counts from the end of speech where nothing was requested":
+    "latency is measured from speech_end without a request":
         ({"speech_end": 10, "first_audio": 40, "ended": 50}, "speech_end", {"ttfa": 30}),
-    "a turn without an origin has no latency": ({"first_audio": 40, "ended": 50}, None, {}),
-    "captions that come after the sound are negative":
+    "a turn without measured_from has no latency": ({"first_audio": 40, "ended": 50}, None, {}),
+    "transcript_lead is negative if the transcript follows the audio":
         ({"first_transcript": 30, "first_audio": 10}, None, {"transcript_lead": -20}),
 }  # fmt: skip
 

@@ -56,7 +56,7 @@ def heard_ms(player: ItemPlayer) -> float | None:
         pytest.param([(0, sound(100)), (400, sound(10, 40))], 0, 410, 450, 300, 1, id="silent after a stall"),
         pytest.param([(0, sound(0, 10)), (90, sound(0, 10)), (100, sound(0, 10)), (150, sound(0, 10))],
                      50, 50, 160, 70, 2, id="two stalls"),
-        pytest.param([(0, sound(100)), (10, sound(100))], 50, None, 250, 0, 0, id="nothing is heard"),
+        pytest.param([(0, sound(100)), (10, sound(100))], 50, None, 250, 0, 0, id="nothing is audible"),
     ],
 )  # fmt: skip
 def test_the_player_computes_first_audible_sample_end_and_stalls(

@@ -139,14 +139,14 @@ def requested_after(*told: tuple[float, int, bool]) -> TurnObservation:
 
 COUNTED: dict[str, tuple[list[tuple[float, int, bool]], tuple[float, float | None], tuple[str, int, int | None]]] = {
     # (timestamps; request sent and acknowledged, in ms; source, width and transmit delay of the request, in ns)
-    "a stamp from before the send call cannot be": ([(9.999, 1, False), (20, 1, True)], (10, None), ("userspace", 7,
+    "a timestamp before the send call is ignored": ([(9.999, 1, False), (20, 1, True)], (10, None), ("userspace", 7,
         None)),
-    "a stamp at the call itself counts": ([(10, 1, False)], (10, None), ("kernel", 0, 0)),
-    "a segment that is sent again left when it left first":
+    "a timestamp at the send call counts": ([(10, 1, False)], (10, None), ("kernel", 0, 0)),
+    "a retransmitted segment has its first timestamp":
         ([(11, 1, False), (211, 1, False), (231, 1, True), (232, 1, True)], (11, 231), ("kernel", 0, MS)),
-    "an acknowledgement of what is not known to have left is no round trip":
+    "an acknowledgement without a transmit timestamp is ignored":
         ([(20, 1, True)], (10, None), ("userspace", 7, None)),
-    "what is said of other messages changes nothing": ([(11, 2, False), (20, 0, True)], (10, None), ("userspace", 7,
+    "timestamps of other messages are ignored": ([(11, 2, False), (20, 0, True)], (10, None), ("userspace", 7,
         None)),
 }  # fmt: skip
 

@@ -99,12 +99,13 @@ REPLIED: dict[str, tuple[list[tuple[Any, ...]], bool]] = {
     "nothing": ([], False),
     "speech alone": ([(10_100, speech_started("item_s")), (10_900, speech_stopped("item_s"))], False),
     "a reply, from its creation on": ([*SPEECH, (11_000, created("rs")), (11_100, done("rs"))], True),
-    "from its words on": ([*SPEECH, (11_000, delta(GA, "transcript", "rs")), (11_100, done("rs"))], True),
+    "from its transcript on": ([*SPEECH, (11_000, delta(GA, "transcript", "rs")), (11_100, done("rs"))], True),
     "from its text on": ([*SPEECH, (11_000, delta(GA, "text", "rs")), (11_100, done("rs"))], True),
     "from its audio on": ([*SPEECH, (11_000, audio(1, "rs")), (11_100, done("rs"))], True),
-    "what comes late of a reply that was there before": ([(10_100, audio(1, "r1")), (10_200, CLOSING)], False),
-    "what is said because the caller is silent": (IDLE, False),
-    "a reply beside that": ([*IDLE, *LATER, (12_100, created("rs"), audio(1, "rs"), done("rs"))], True),
+    "late events of an earlier reply": ([(10_100, audio(1, "r1")), (10_200, CLOSING)], False),
+    "an idle prompt": (IDLE, False),
+    "a reply in addition to an idle prompt":
+        ([*IDLE, *LATER, (12_100, created("rs"), audio(1, "rs"), done("rs"))], True),
 }  # fmt: skip
 
 

@@ -70,7 +70,7 @@ ENDINGS: dict[str, tuple[dict[str, bool], list[bytes], str, bool]] = {
     "failed without a code": (AUDIO, [created("r1"), failed(None)], "failed:server_error", False),
     "failed without a reason": (AUDIO, [created("r1"), done("r1", "failed")], "failed:unknown", False),
     "failed after audio": (AUDIO, [created("r1"), delta(GA, "audio", "r1"), failed("x")], "failed:x", False),
-    "status nobody knows": (AUDIO, [created("r1"), delta(GA, "audio", "r1"), done("r1", "paused")],
+    "unknown status": (AUDIO, [created("r1"), delta(GA, "audio", "r1"), done("r1", "paused")],
                             "failed:unknown_status", False),
     "a code of many letters": (AUDIO, [created("r1"), failed("\x1b[2J\n::set-output " + "x" * 900)],
                                "failed:__2J___set-output_" + "x" * 46, False),
@@ -136,7 +136,7 @@ def test_a_fatal_error_ends_the_open_turn_even_without_an_event_id(code: str | N
     assert not talk.timeline.over
 
 
-@pytest.mark.parametrize("event_id", [None, "", "turn-2-item", "turn-10-item", "somebody else's"])
+@pytest.mark.parametrize("event_id", [None, "", "turn-2-item", "turn-10-item", "an unknown event ID"])
 def test_another_error_is_counted_on_the_session_and_fails_no_turn(event_id: str | None) -> None:
     talk = Talk()
     talk.ask(0)
@@ -219,12 +219,12 @@ def test_an_event_that_arrives_after_a_deadline_does_not_prevent_the_timeout(lat
 UNSURE: dict[str, tuple[float, bool, bool, str]] = {
     # (uncertainty in ms of an arrival at 3 s, whether its timestamp is the kernel's, whether the script expects an
     # event by 2 s, outcome). The first delta is due at 2 s.
-    "it surely came after the limit": (999, True, False, "timeout:first_delta"),
-    "it may have come at the very end of the limit": (1_000, True, False, STARVED),
-    "it may have come long before": (2_900, True, False, STARVED),
-    "only this process has stamped it": (0, False, False, STARVED),
-    "what the script expects surely came after its limit": (999, True, True, "failed:missing_response_created"),
-    "what the script expects may have come before": (1_000, True, True, STARVED),
+    "it certainly arrived after the deadline": (999, True, False, "timeout:first_delta"),
+    "it may have arrived at the deadline": (1_000, True, False, STARVED),
+    "it may have arrived long before the deadline": (2_900, True, False, STARVED),
+    "it has no kernel timestamp": (0, False, False, STARVED),
+    "the expected event certainly arrived after its deadline": (999, True, True, "failed:missing_response_created"),
+    "the expected event may have arrived before its deadline": (1_000, True, True, STARVED),
 }
 
 
@@ -751,20 +751,20 @@ PAID: dict[str, tuple[list[tuple[Any, ...]], list[tuple[str, TokenUsage | None]]
                                ("incomplete", "incomplete:turn_detected"))
     },
     "a turn whose response is completed": ([(0,), (10, *BEGUN, done("r1", usage=USED))], [("ok", USAGE)], None),
-    "nobody where no tokens were told": ([(0,), (10, *BEGUN, done("r1"))], [("ok", None)], None),
-    "the session where an error has ended the turn": (
+    "not counted without reported tokens": ([(0,), (10, *BEGUN, done("r1"))], [("ok", None)], None),
+    "counted by the session if an error ended the turn": (
         [(0,), (10, *BEGUN), (20, error("rate_limit_exceeded")), (30,), (40, done("r1", "cancelled", usage=USED)),
          (50, created("r2"), delta(GA, "audio", "r2"), done("r2", usage=USED))],
         [("throttled:error", None), ("ok", USAGE)], USAGE,
     ),
-    "the session where a deadline has ended the turn": (
+    "counted by the session if a timeout ended the turn": (
         [(0,), (10, *BEGUN), (2_000, done("r1", usage=USED))], [("timeout:next_delta", None)], USAGE,
     ),
-    "the session for what answers nobody": (
+    "counted by the session for an unrequested response": (
         [*((number, created(f"r{number}"), done(f"r{number}", usage=USED)) for number in (1, 2, 3)), (4, done("r4"))],
         [], USAGE + USAGE + USAGE,
     ),
-    "each once for what is done twice": (
+    "counted once for a duplicated response.done": (
         [(0,), (10, *BEGUN), (20, *2 * [done("r1", usage=USED)]), (30, *2 * [done("r2", usage=USED)])],
         [("ok", USAGE)], USAGE,
     ),

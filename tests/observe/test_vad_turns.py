@@ -103,9 +103,9 @@ def test_the_response_may_be_created_before_the_commit_is_reported() -> None:
 @pytest.mark.parametrize(
     ("came", "stage", "due_ms"),
     [
-        pytest.param([], "end_of_turn", 11_000, id="never noticed"),
-        pytest.param([(60, speech_started("i"))], "end_of_turn", 11_000, id="the beginning was noticed"),
-        pytest.param([(1_030, speech_started("i"))], "end_of_turn", 11_000, id="the start was noticed after the end"),
+        pytest.param([], "end_of_turn", 11_000, id="never detected"),
+        pytest.param([(60, speech_started("i"))], "end_of_turn", 11_000, id="the start was detected"),
+        pytest.param([(1_030, speech_started("i"))], "end_of_turn", 11_000, id="the start was detected after the end"),
         pytest.param([(60, speech_started("i")), (1_500, speech_stopped("i"))], "first_delta", 4_500, id="noticed"),
         pytest.param([(1_500, speech_stopped("i")), (2_900, created("r"))], "first_delta", 4_500, id="created"),
         pytest.param([(1_500, speech_stopped("i")), (2_000, speech_started("j"))], "end_of_turn", 12_000, id="again"),
@@ -245,11 +245,14 @@ def answered_twice(*last: bytes) -> TurnObservation:
 
 TOLD = usage(audio_out=20)
 TWICE: dict[str, tuple[list[bytes], str, TokenUsage | None]] = {
-    "both answers are paid for": ([delta(GA, "audio", "r2", LOUD), done("r2", usage=TOLD)], "ok", USAGE + USAGE),
-    "the first is, too, if the second tells no tokens": ([delta(GA, "audio", "r2", LOUD), done("r2")], "ok", USAGE),
-    "tokens of audio that did not come with the second are missed": ([done("r2", usage=TOLD)], "protocol_error:dialect",
+    "the usage of both replies is added":
+        ([delta(GA, "audio", "r2", LOUD), done("r2", usage=TOLD)], "ok", USAGE + USAGE),
+    "the usage of the first counts if the second reports none":
+        ([delta(GA, "audio", "r2", LOUD), done("r2")], "ok", USAGE),
+    "reported audio tokens without audio in the second reply are an error":
+        ([done("r2", usage=TOLD)], "protocol_error:dialect",
                                                                      USAGE + USAGE),
-    "those of the first do not count for that": ([done("r2", usage=SPENT)], "failed:no_audio",
+    "audio tokens of the first reply do not count for the second": ([done("r2", usage=SPENT)], "failed:no_audio",
                                                  USAGE + replace(USAGE, audio_out=0)),
 }  # fmt: skip
 
@@ -376,7 +379,8 @@ TRANSCRIBED: dict[str, tuple[list[tuple[float, bytes]], str, float | None, int |
                                    "Good day", 2_600, 695),
     "time counts from the commit of the same speech":
         ([(2_500, transcribed("item_2", "day")), (2_900, transcribed("item_1", "Good"))], "day Good", 2_500, 595),
-    "one that failed is not waited for": ([(2_500, transcribed("item_1", "Good")), (2_600, not_transcribed("item_2"))],
+    "a failed transcription is not awaited":
+        ([(2_500, transcribed("item_1", "Good")), (2_600, not_transcribed("item_2"))],
                                           "Good", None, None),
 }  # fmt: skip
 
@@ -867,9 +871,9 @@ def test_a_requested_reply_ends_its_turn_even_if_speech_is_being_detected() -> N
     [
         pytest.param(800, False, id="a pause, and 200 ms of silence"),
         pytest.param(600, False, id="a pause"),
-        pytest.param(999, False, id="a pause to its last moment"),
+        pytest.param(999, False, id="a pause to its end"),
         pytest.param(1_300, True, id="the end, and 200 ms of silence"),
-        pytest.param(1_080, True, id="the end, but for a quiet last syllable"),
+        pytest.param(1_080, True, id="the end except a quiet last syllable"),
     ],
 )
 def test_the_vad_has_detected_all_speech_if_its_end_is_after_the_last_pause(heard_ms: int, heard_out: bool) -> None:

@@ -564,12 +564,12 @@ COURSES: dict[str, tuple[list[ClientMessage], int, list[ClientMessage], list[Cli
     # (between turns, chunks taken before, speech, chunks after it, chunks taken before speech stops, next chunks)
     "a chunk is due when its last sample has been recorded":
         ([], 0, [recorded("a"), recorded("b"), recorded("c", 33)], [], None, [("a", 100), ("b", 200), ("c", 233)]),
-    "between turns an open microphone records the same again and again":
+    "between turns an open microphone repeats the same chunks":
         ([recorded("x"), recorded("y", 50)], 0, [], [], None, [("x", 100), ("y", 150), ("x", 250), ("y", 300)]),
-    "whoever begins to speak does so after the chunk that is being recorded":
+    "speech begins after the chunk that is being recorded":
         ([QUIET], 2, [recorded("a", 20), recorded("b", 20)], [NOISE], None,
          [("quiet", 300), ("a", 320), ("b", 340), ("noise", 360), ("noise", 380)]),
-    "whoever falls silent leaves the rest unsaid and no gap":
+    "a caller who stops leaves no gap":
         ([QUIET], 0, [recorded("a"), recorded("b")], [recorded("quiet", 50)], 2, [("quiet", 250), ("quiet", 300)]),
 }  # fmt: skip
 

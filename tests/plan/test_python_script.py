@@ -138,12 +138,12 @@ def test_an_error_in_a_python_script_names_its_key(call: Callable[[], object], w
 
 UNKNOWN = "names the function book, which `tools` does not have"
 SENSELESS: dict[str, tuple[list[Step], str, str]] = {
-    "a call of what nobody declared": ([say("Book it.", label="book", expected_calls="book")],
+    "a call of an undeclared function": ([say("Book it.", label="book", expected_calls="book")],
      "steps: [{text: Book it., expected_calls: book}]", UNKNOWN),
     "a sound after the last turn": ([say("Hi"), sound(kind="talking_to_others", during="silence")],
      f"steps: [{{text: Hi}}, {{sound: {{audio: {AUDIO / 'uh_huh.wav'}, kind: talking_to_others, during: silence}}}}]",
      UNTOLD),
-    "one name for what is typed and what is spoken": (
+    "one name for a text turn and a voice turn": (
         [say("Hi"), step_of("audio", AUDIO, audio="uh_huh.wav", name="hi")],
         f"steps: [{{text: Hi, name: hi}}, {{audio: {AUDIO / 'uh_huh.wav'}, name: hi}}]",
         "name names a text turn and a voice turn",

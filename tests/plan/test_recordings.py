@@ -374,16 +374,16 @@ FOUND: dict[str, tuple[Samples, float, float]] = {
     "noise throughout": (quiet(200, -20), 0, 200),
     "a silent recording is taken as a whole": (quiet(200), 0, 200),
     "a pause is part of speech": (joined(quiet(100), spoken(300), quiet(2_000), spoken(300), quiet(100)), 100, 2_700),
-    "a click of 5 samples far from speech is none":
+    "a click of 5 samples far from speech is not speech":
         (joined(quiet(50), CLICK, quiet(400), CALL, quiet(400), CLICK, quiet(50)), 550 + 5 / MS, 850 + 5 / MS),
-    "nor is one of 38 ms":
+    "a click of 38 ms far from speech is not speech":
         (joined(quiet(50), spoken(38), quiet(400), CALL, quiet(400), spoken(38), quiet(50)), 588, 888),
     "a short word far from others is speech":
         (joined(quiet(50), spoken(50), quiet(400), spoken(300), quiet(50)), 50, 800),
     "the level of speech is that of its loudest part": (joined(quiet(100), MURMUR, quiet(100)), 100, 1_700),
     "a short sound beside speech is part of it":
         (joined(quiet(100), spoken(300), quiet(200), spoken(10), quiet(100)), 100, 610),
-    "where there are only clicks they are the speech":
+    "a recording with only clicks is speech":
         (joined(quiet(100), spoken(10), quiet(1_000), spoken(10), quiet(100)), 100, 1_120),
 }  # fmt: skip
 

@@ -279,23 +279,23 @@ EXTRA = "session: {extra: {tool_choice: none, audio: {input: {noise_reduction: {
 OWN = TurnDetection(threshold=0.4, silence_duration_ms=700)
 VARIED: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     # (script, given settings, settings of the variant)
-    "given settings replace and the others stay":
+    "given settings replace the script's and others stay":
         (VAD, {"voice": "verse", "instructions": "Be brief."},
          {"voice": "verse", "instructions": "Be brief.", "turn_detection": OWN}),
-    "given keys of turn detection replace and its type stays":
+    "given keys of turn detection replace the script's and its type stays":
         (VAD, {"turn_detection": {"silence_duration_ms": 200}},
          {"voice": "alloy", "turn_detection": TurnDetection(threshold=0.4, silence_duration_ms=200)}),
-    "another type of turn detection takes nothing of the script":
+    "another type of turn detection takes no keys from the script":
         (VAD, {"turn_detection": "semantic_vad"}, {"turn_detection": TurnDetection(type="semantic_vad")}),
-    "nor does one with keys":
+    "another type with keys takes no keys from the script":
         (VAD, {"turn_detection": {"type": "semantic_vad", "eagerness": "low"}},
          {"turn_detection": TurnDetection(type="semantic_vad", eagerness="low")}),
     "turn detection can be switched off": (VAD, {"turn_detection": "none"}, {"turn_detection": None}),
-    "given keys of extra replace and the others stay":
+    "given keys of extra replace the script's and others stay":
         (EXTRA, {"extra": {"tool_choice": "auto", "audio": {"output": {"speed": 1.5}}}},
          {"extra": {"tool_choice": "auto",
                     "audio": {"input": {"noise_reduction": {"type": "near_field"}}, "output": {"speed": 1.5}}}}),
-    "effort and truncation are what variants differ in":
+    "effort and truncation can be changed":
         ("session: {reasoning: {effort: low}, truncation: auto}\n", {"reasoning": {"effort": "high"}},
          {"reasoning": {"effort": "high"}, "truncation": "auto"}),
 }  # fmt: skip

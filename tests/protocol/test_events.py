@@ -177,23 +177,24 @@ def test_cached_tokens_are_assigned_to_the_reported_kind_or_else_to_text(
 
 IMAGES = {"text_tokens": 10, "audio_tokens": 20, "image_tokens": 85, "cached_tokens": 70}
 READ: dict[str, tuple[Any, TokenUsage | None]] = {
-    "tokens of images are told apart, cached ones too":
+    "image tokens are separate, also cached ones":
         (told(IMAGES | {"cached_tokens_details": {"image_tokens": 64, "text_tokens": 6}}),
          TokenUsage(10, 20, 70, 6, 0, image_in=85, cached_image_in=64)),
-    "and where their kinds are not told":
+    "image tokens without kinds of cached tokens":
         (told(IMAGES), TokenUsage(10, 20, 70, 10, 20, image_in=85, cached_image_in=40)),
-    "tokens that are not told by kind are text":
+    "tokens without a kind are text":
         (told({}, input_tokens=30, output_tokens=7), TokenUsage(text_in=30, text_out=7)),
-    "cached ones as well":
+    "cached tokens without a kind are text":
         (told({"cached_tokens": 20}, input_tokens=30), TokenUsage(text_in=30, cached_in=20, cached_text_in=20)),
-    "unless a kind is told": (told({"audio_tokens": 8}, input_tokens=30), TokenUsage(audio_in=8)),
-    "a kind that is told as nothing beside a total is told by the total":
+    "a reported kind takes precedence over the total":
+        (told({"audio_tokens": 8}, input_tokens=30), TokenUsage(audio_in=8)),
+    "kinds of zero with a total count as text":
         (told({"text_tokens": 0, "audio_tokens": 0}, input_tokens=30), TokenUsage(text_in=30)),
-    "a whole number is one however it is written":
+    "an integer may be written as a float":
         ({"input_tokens": 30.0, "output_tokens": 7}, TokenUsage(30, text_out=7)),
-    "a total of nothing is nothing": ({"total_tokens": 0}, TokenUsage()),
-    "null is none": (None, None),
-    "an empty table is none": ({}, None),
+    "a total of zero is zero": ({"total_tokens": 0}, TokenUsage()),
+    "a null usage is none": (None, None),
+    "an empty usage is none": ({}, None),
     **{f"{unread} cannot be read": (unread, UNREAD) for unread in (
         {"total_tokens": 50},
         {"input_tokens": 30},

@@ -54,7 +54,7 @@ PLANS = {
         auth_waits=4,
     ),
     "text that always failed": Plan(sessions=20, text=True, failed=1.0, tls=False),
-    "turns that were never begun": Plan(sessions=40, turns=4, failed=0.05, refused=6),
+    "turns not started": Plan(sessions=40, turns=4, failed=0.05, refused=6),
     "tails": Plan(sessions=300, turns=4, usage=True, limited=True, paired=True, targets=("a", "b")),
 }
 half = settings(max_examples=settings.default.max_examples // 2)
@@ -222,7 +222,7 @@ def test_a_group_has_the_values_of_the_report_whatever_the_other_keys(data: st.D
 
 def test_the_turns_of_a_host_have_the_same_interval_alone() -> None:
     """The turns of a host are whole sessions, so both intervals allow for one unobserved session."""
-    run, printed, _ = grown("turns that were never begun")
+    run, printed, _ = grown("turns not started")
     of_hosts = [(keys, row) for metric, keys, row in printed if metric == "ttfa" and "host" in keys]
 
     assert of_hosts
@@ -364,7 +364,7 @@ def test_without_any_turn_the_failures_are_the_turns_not_started(tmp_path: Path)
 
 
 def test_turns_not_started_are_selected_by_their_known_columns() -> None:
-    run, *_ = grown("turns that were never begun")
+    run, *_ = grown("turns not started")
     (whole,) = run.quantiles("ttfa", p=0.5)["not_started"]
     by_host = run.quantiles("ttfa", p=0.5, by="host", where=lambda turns: turns["turn"] > 2)
     lost = run.sessions[run.sessions["turns_started"] == 0]["host"].value_counts()
@@ -395,7 +395,7 @@ def test_a_query_a_mask_a_function_and_values_select_the_same_rows() -> None:
 
 
 def test_a_mask_without_turns_not_started_is_refused_with_an_alternative() -> None:
-    run = loaded(PLANS["turns that were never begun"])
+    run = loaded(PLANS["turns not started"])
 
     with pytest.raises(UsageError, match=r'no value for the 24 turns that did not start: .* where="outcome.notna\(\)"'):
         run.quantiles("ttfa", where=run.turns["turn"] > 1)

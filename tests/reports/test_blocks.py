@@ -181,37 +181,37 @@ NUMBERS = [table(["p", Column("drawn", drawn=True)], [["p50", "<svg>"]])]
 GROWING = Figure("<svg>", "Lines.", "Waits", [["1 s"]], [Paragraph("They grow."), ReadingGuide("Red: bad.")], NUMBERS)
 SPANNED = [make_row(["a", Cell("b", columns=2)], ids=[("session", Code("s1"))]), make_row(["c", "d", "e"])]
 POURED: dict[str, tuple[list[Block], str]] = {
-    "the title of a fold is no HTML":
+    "the title of a fold is escaped":
         ([Details("<i>& voice_to_voice", [Paragraph("a")])],
          "<details><summary>&lt;i&gt;&amp; voice_to_voice</summary>\n\na\n\n</details>\n"),
-    "parts have a blank line between them unless they belong together":
+    "parts are separated by a blank line unless they belong together":
         ([Heading("a"), Paragraph("b"), Paragraph("c"), Bullets(["d", "e"]), Paragraph("f")],
          "### a\nb\n\nc\n- d\n- e\n\nf\n"),
-    "folds have none":
+    "folds are not separated by a blank line":
         ([Details("a", [Paragraph("b")]), Details("c", [Paragraph("d")])],
          "<details><summary>a</summary>\n\nb\n\n</details>\n<details><summary>c</summary>\n\nd\n\n</details>\n"),
-    "what has nothing in it is left out": ([Paragraph("a"), *EMPTY, Paragraph("b")], "a\n\nb\n"),
+    "empty blocks are omitted": ([Paragraph("a"), *EMPTY, Paragraph("b")], "a\n\nb\n"),
     "figures stand on the right and texts on the left":
         ([table(["target", "turns", "p50", "verdict"], PRICED, left=(0, -1))],
          "| target | turns | p50 | verdict |\n|---|--:|--:|---|\n| direct | 4,000 | ~~986 ms~~ | ✕ **broken** |\n"),
-    "code is code": ([Paragraph(Code("p(95)<800_ms"))], "`p(95)<800_ms`\n"),
-    "unless it would break out of a table": ([Paragraph(Code("a|b"))], "a\\|b\n"),
-    "or of a terminal": ([Paragraph(Code("a\x1bb"))], "`a\\x1bb`\n"),
+    "code is a code span": ([Paragraph(Code("p(95)<800_ms"))], "`p(95)<800_ms`\n"),
+    "code in a table is escaped": ([Paragraph(Code("a|b"))], "a\\|b\n"),
+    "code is safe for a terminal": ([Paragraph(Code("a\x1bb"))], "`a\\x1bb`\n"),
     "code in a text": ([Paragraph(coded("Ask `rtbench check` of_it."))], "Ask `rtbench check` of\\_it.\n"),
-    "in the place of a figure stand its numbers":
+    "a figure is replaced by its data table":
         ([GROWING], "### Waits\nThey grow.\n\n| p |\n|---|\n| p50 |\n"),
-    "and of several the first one's":
+    "several figures are replaced by the first data table":
         ([Tabs("Which?", [("a", "A", GROWING), ("b", "B", Figure("<svg>", below=[Paragraph("Not seen.")]))])],
          "### Waits\nThey grow.\n\n| p |\n|---|\n| p50 |\n"),
-    "a heading stands above what follows a figure of no words":
+    "a heading precedes the text after a figure without words":
         ([Heading("Above nothing"), Figure("<svg>"), Drawing("<svg>"), Paragraph("a")], "### Above nothing\na\n"),
-    "what is read off a figure alone is left out":
+    "a reading guide is omitted without its figure":
         ([Paragraph("a"), Heading("Above nothing"), SideBySide([Figure("<svg>", "Lines.")]), ReadingGuide("b")], "a\n"),
-    "what a page shows twice stands once": ([Paragraph("a"), Details("again", [Paragraph("b")], again=True)], "a\n"),
+    "repeated content appears once": ([Paragraph("a"), Details("again", [Paragraph("b")], again=True)], "a\n"),
     "names and ids of a row are a column and a wide cell takes its columns":
         ([table(["x", "y", "z"], SPANNED, caption="What it is of")],
          "What it is of\n\n| x | y | z | ids |\n|---|--:|--:|---|\n| a | b |  | session `s1` |\n| c | d | e |  |\n"),
-    "an invalid table strikes its figures and no names":
+    "an invalid table strikes through its values but not its names":
         ([table(["x", "y"], [["a", Cell("b", "c")]], "struck")], "| x | y |\n|---|--:|\n| a | ~~b (c)~~ |\n"),
 }  # fmt: skip
 

@@ -78,17 +78,17 @@ BAD = {("s00001", 1), ("s00001", 2), ("s00003", 3)}
 MEDIAN = r"Callers hear the reply \S+ m?s on a after they stop speaking .*"
 SAID: dict[str, tuple[Plan, str, Change | None, str, str]] = {
     # (plan, targets whose sessions were refused, change of turns, headline, next sentence)
-    "an arm all of whose turns failed":
+    "a target with only failed turns":
         (PAIRED, "", failing(lambda row: row["target"] == "dead"),
          r".*dead: no turn succeeded\.", r".* 160 of 160 on dead\), as timeout:response\..*"),
-    "a target without a median is left to the table":
+    "a target without a median is only in the table":
         (PAIRED, "", failing(lambda row: row["session_id"] in SOME), MEDIAN, r".*152 of 160 on dead.*"),
     "targets without a turn are named together":
         (THREE, "b c", None, r".* b and c: no turn succeeded\.",
          r"320 of 480 planned turns failed .* 320 not started, their sessions ended as connect_failed:tcp\..*"),
     "how many of the planned turns did not start":
         (Plan(sessions=71, refused=29), "", None, ".*", r".*; 116 not started, their sessions ended as .*"),
-    "failures are told by arm":
+    "failures are listed by target":
         (PAIRED, "", failing(lambda row: (row["session_id"], row["turn"]) in BAD), ".*",
          r"3 of 320 turns failed \(0.94 %; 3 of 160 on dead\), as timeout:response\..*"),
 }  # fmt: skip

@@ -195,7 +195,7 @@ EVERY: dict[str, Block] = {
     "a paragraph": Paragraph(f"Callers wait 986{NBSP}ms for " + "words " * 30, "bold"),
     "a name": Fact("note", ["a text of some words", "another of some more words"] * 4, "bad"),
     "a table": SEVERAL,
-    "a table of cut names": NAMED,
+    "a table of shortened names": NAMED,
 }
 
 

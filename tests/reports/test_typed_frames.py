@@ -22,8 +22,8 @@ WHOLE = Plan(sessions=40, turns=3, targets=("a", "b"), paired=True, usage=True, 
 PLANS = {
     "everything": WHOLE,
     "text, everything failed": Plan(sessions=20, text=True, failed=1.0, targets=("a", "b"), paired=True),
-    "turns that never began": Plan(sessions=40, turns=2, targets=("a", "b"), paired=True, refused=4),
-    "next to nothing": Plan(sessions=2, turns=1, targets=("a", "b"), paired=True),
+    "turns not started": Plan(sessions=40, turns=2, targets=("a", "b"), paired=True, refused=4),
+    "a nearly empty run": Plan(sessions=2, turns=1, targets=("a", "b"), paired=True),
 }
 FRAMES: dict[str, Callable[[rtbench.Run], pd.DataFrame]] = {
     "turns": lambda run: run.turns,
@@ -93,7 +93,7 @@ def test_a_frame_round_trips_through_parquet(made: Made, tmp_path: Path, plan: s
 
 
 def test_the_reason_of_an_inconclusive_finding_is_text(made: Made) -> None:
-    frame = made("next to nothing", "comparison")
+    frame = made("a nearly empty run", "comparison")
 
     assert (frame["reason"].str.len() > 0).any()
     assert not frame["reason"].str.contains("Reason(", regex=False).any()

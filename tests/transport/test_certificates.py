@@ -132,7 +132,7 @@ def test_a_missing_client_certificate_is_refused_with_a_remedy(files: Files, tmp
         (HOUR, 2 * HOUR, "localhost", True, "not valid yet"),
         (-HOUR, HOUR, "other.test", True, "call the service by a name"),
     ],
-    ids=["unknown", "ended", "not begun", "another's"],
+    ids=["unknown", "ended", "not yet valid", "another's"],
 )
 def test_an_untrusted_server_certificate_is_refused_with_the_remedy_for_its_cause(
     begins: timedelta, ends: timedelta, host: str, trusted: bool, remedy: str, tmp_path: Path

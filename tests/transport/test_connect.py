@@ -150,10 +150,11 @@ LED: list[Any] = [
     # (scheme, host of the URL, its address for the proxy, its address for us, a chosen address, host requested of the
     # proxy)
     *(pytest.param(scheme, "service.test", "127.0.0.1", None, None, "service.test",
-                   id=f"the name is looked up by a proxy of {scheme}") for scheme in ("http", "socks4", "socks5")),
-    *(pytest.param(scheme, "service.test", None, "127.0.0.1", None, "127.0.0.1", id=f"or here, for one of {scheme}")
-      for scheme in ("socks4", "socks5")),
-    pytest.param("http", "service.test", None, None, "127.0.0.1", "127.0.0.1", id="it is asked for a chosen address"),
+                   id=f"a {scheme} proxy looks the name up") for scheme in ("http", "socks4", "socks5")),
+    *(pytest.param(scheme, "service.test", None, "127.0.0.1", None, "127.0.0.1",
+                   id=f"this process looks the name up for a {scheme} proxy") for scheme in ("socks4", "socks5")),
+    pytest.param("http", "service.test", None, None, "127.0.0.1", "127.0.0.1",
+                 id="the proxy is asked for the chosen address"),
     *(pytest.param(scheme, "[::1]", None, None, None, "::1", id=f"IPv6, {scheme}", marks=IPV6)
       for scheme in ("http", "socks5")),
 ]  # fmt: skip

@@ -1080,7 +1080,7 @@ def test_an_error_raised_while_sending_is_propagated_to_the_listener(linked: Lin
 
 
 @KINDS
-@pytest.mark.parametrize("between", [b"", b"and a word between"])
+@pytest.mark.parametrize("between", [b"", b"another write in between"])
 def test_data_that_a_peer_does_not_accept_at_once_are_finished_in_order(
     tls: bool, between: bytes, certificate: tuple[ssl.SSLContext, Path]
 ) -> None:

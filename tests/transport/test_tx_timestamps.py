@@ -198,13 +198,13 @@ TWICE: list[tuple[int, ...]] = [*2 * [(SENT, 3), (SENT, 7)], (ACKNOWLEDGED, 7), 
 ANSWERS: dict[str, tuple[int, list[tuple[int, ...]], list[tuple[int, int, bool]]]] = {
     # (number of sends of four bytes; answers: kind, byte position, offset from now; results: ticket, offset,
     # acknowledged)
-    "an acknowledgement settles what was sent before":
+    "an acknowledgement also covers earlier sends":
         (3, [(ACKNOWLEDGED, 7), (SENT, 3), (SENT, 7), (ACKNOWLEDGED, 11)], [(8, 0, True), (12, 0, True)]),
-    "what is sent again left when it left first": (2, TWICE, [(4, 0, False), (8, 0, False), (8, 0, True)]),
-    "of two answers the later one is not stamped earlier":
+    "a retransmission keeps the first timestamp": (2, TWICE, [(4, 0, False), (8, 0, False), (8, 0, True)]),
+    "timestamps do not decrease":
         (1, [(SENT, 3, -100), (ACKNOWLEDGED, 3, -130)], [(4, -100, False), (4, -100, True)]),
-    "a stamp before a step of the wall clock is not told": (1, [(SENT, 3, 1), (ACKNOWLEDGED, 3)], [(4, 0, True)]),
-    "nor one from ages ago": (1, [(SENT, 3, -61 * S), (ACKNOWLEDGED, 3)], [(4, 0, True)]),
+    "a timestamp from before a clock step is dropped": (1, [(SENT, 3, 1), (ACKNOWLEDGED, 3)], [(4, 0, True)]),
+    "a very old timestamp is dropped": (1, [(SENT, 3, -61 * S), (ACKNOWLEDGED, 3)], [(4, 0, True)]),
 }  # fmt: skip
 
 

@@ -206,16 +206,17 @@ LATE = STAMP_NS - EMPTY_NS
 LONG = text(bytes(300))
 STAMPED: dict[str, tuple[list[SocketRead], list[tuple[int, int, bool]]]] = {
     # (reads; for each message: index of the read with its timestamp, its uncertainty, whether it is the kernel's)
-    "an event that ends a read which emptied the socket is exact and those before it are not":
+    "the last message of a read that emptied the socket is exact":
         ([read(text(b"a") + text(b"b") + text(b"c")), read(text(b"d"), 1)],
          [(0, LATE, True), (0, LATE, True), (0, 0, True), (1, 0, True)]),
-    "one after which a ping came in the same read is not": ([read(text(b"a") + PING)], [(0, LATE, True)]),
-    "nor one after which a close came": ([read(text(b"a") + close_frame(1000))], [(0, LATE, True)]),
-    "a read that left bytes in the socket has no exact event":
+    "a message before a ping in the same read is not exact": ([read(text(b"a") + PING)], [(0, LATE, True)]),
+    "a message before a close frame in the same read is not exact":
+        ([read(text(b"a") + close_frame(1000))], [(0, LATE, True)]),
+    "a read that left bytes in the socket has no exact message":
         ([read(text(b"a"), complete=False), read(text(b"b"), 1)], [(0, LATE, True), (1, 0, True)]),
-    "a frame that took several reads has the stamp of the last":
+    "a frame of several reads has the timestamp of the last":
         ([read(LONG[:2]), read(LONG[2:200], 1), read(LONG[200:], 2)], [(2, 0, True)]),
-    "stamps of user space say so": ([read(text(b"a"), kernel=False)], [(0, 0, False)]),
+    "userspace timestamps are marked": ([read(text(b"a"), kernel=False)], [(0, 0, False)]),
 }  # fmt: skip
 
 
@@ -307,12 +308,12 @@ def oversize(name: str) -> list[bytes]:
     """Return the reads of a message that is one byte too large, up to the one that shows it."""
     return {
         "announced": [b"\x81\x7f" + (LIMIT + 1).to_bytes(8, "big")],
-        "announced without measure": [b"\x81\x7f" + (1 << 63).to_bytes(8, "big")],
+        "announced with an enormous length": [b"\x81\x7f" + (1 << 63).to_bytes(8, "big")],
         "in fragments": [text(b"x" * LIMIT, fin=False), text(b"x", fin=False, opcode=Opcode.CONT)[:2]],
     }[name]
 
 
-@pytest.mark.parametrize("name", ["announced", "announced without measure", "in fragments"])
+@pytest.mark.parametrize("name", ["announced", "announced with an enormous length", "in fragments"])
 def test_a_message_above_the_limit_ends_the_session_as_soon_as_it_is_detected(name: str) -> None:
     socket, stream = opened()
     script = build_script(say(), say())
@@ -373,11 +374,11 @@ def test_a_sent_message_is_masked_and_its_frame_is_counted() -> None:
 EXPIRED = "Your session hit the maximum duration of 60 minutes."
 BROKEN: dict[str, tuple[list[SocketRead], bool, list[bytes], int, str]] = {
     # (reads, whether the client sends, messages, close code, close reason)
-    "when sending fails what had come is still read":
+    "messages before a failed send are still read":
         ([read(text(b"last words")), read(close_frame(1008, "enough"), 1), read(b"", 2)], True,
          [b"last words"], 1008, "enough"),
-    "when nothing came it is 1006": ([], True, [], 1006, "the connection broke while sending: Broken pipe"),
-    "a close frame counts even if the service did not wait for our answer":
+    "without messages the code is 1006": ([], True, [], 1006, "the connection broke while sending: Broken pipe"),
+    "a close frame counts even if the service closed at once":
         ([read(close_frame(1001, EXPIRED)), read(b"", 1)], False, [], 1001, EXPIRED),
 }  # fmt: skip
 
@@ -576,10 +577,10 @@ def test_an_upgrade_with_a_wrong_accept_header_is_refused(headers: list[str], sa
 
 UPGRADES: dict[str, tuple[bytes | None, list[SocketRead], bool, str]] = {
     # (answer, earlier reads, whether the connection breaks, error)
-    "a service that does not answer the upgrade is timed out": (b"HTTP/1.1 101 Swi", [], False, "timeout:upgrade"),
-    "a connection that breaks under the upgrade is a refusal":
+    "a service that does not answer the upgrade times out": (b"HTTP/1.1 101 Swi", [], False, "timeout:upgrade"),
+    "a connection that breaks during the upgrade is refused":
         (None, [], True, "connect_failed:upgrade: the connection broke: Broken pipe"),
-    "a refusal that came before the request could be sent is still read":
+    "a refusal before the request was sent is still read":
         (None, [read(answer("431 Too Large", b"")), read(b"")], True, "connect_failed:431"),
 }  # fmt: skip
 

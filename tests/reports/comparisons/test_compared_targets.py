@@ -323,7 +323,7 @@ NAMED_REFUSED: dict[str, tuple[list[str], str]] = {
     "one target alone": (["PAIR:west"], "a comparison needs two targets"),
     "a run of several targets among several runs":
         (["PAIR", "OTHER"], "say which one is meant, .*/pair:west or .*/pair:east"),
-    "a side that is named twice": (["ONE", "ONE/"], "is named 2 times"),
+    "a target that is named twice": (["ONE", "ONE/"], "is named 2 times"),
     "a copy": (["ONE", "COPY"], r"copy is a copy of .*: both are the run one, and a run cannot be compared with"),
 }  # fmt: skip
 
@@ -347,9 +347,9 @@ def test_runs_with_the_same_start_second_on_two_machines_are_different(tmp_path:
 
 LABELS: dict[str, tuple[dict[str, Plan], list[str]]] = {
     # (runs by folder name, labels of the targets)
-    "one run is all of its targets in the order of its document":
+    "a run gives all of its targets in the order of its document":
         ({"a": Plan(sessions=6, targets=("zeta", "alpha", "mid"))}, ["zeta", "alpha", "mid"]),
-    "sides of the same label are told apart by their folders":
+    "targets with the same label have their folder in the label":
         ({"monday": SMALL, "friday": SMALL}, ["sim (monday)", "sim (friday)"]),
 }  # fmt: skip
 

@@ -73,18 +73,18 @@ SLOW = replace(RUN, median_ms=1200)
 GATED = ("ttfa p50", "ttfa p95", "failure_rate")
 JUDGED: dict[str, tuple[Plan, Plan, list[MetricSpec] | None, dict[str, str], int]] = {
     # (first run, second run, metric specs, verdicts of primary metrics, exit status)
-    "a service that became twice as slow regressed":
+    "a target that is twice as slow has regressed":
         (RUN, SLOW, None, dict(zip(GATED, ("regressed", "regressed", "inconclusive"), strict=True)), 1),
-    "one that became twice as fast improved":
+    "a target that is twice as fast has improved":
         (SLOW, replace(RUN, seed=8), GATES, dict(zip(GATED, ("improved", "improved", "inconclusive"), strict=True)), 3),
-    "a side all of whose turns failed regressed":
+    "a target with only failed turns has regressed":
         (RUN, replace(RUN, failed=1.0), GATES, dict.fromkeys(GATED, "regressed"), 4),
-    "two sides without turns are invalid":
+    "two targets without turns are invalid":
         (Plan(sessions=0), Plan(sessions=0, seed=8), GATES, dict.fromkeys(GATED, "inconclusive"), 4),
-    "a gate that no origin can answer is not passed":
+    "a primary metric without values does not pass":
         (RUN, replace(RUN, kinds=("manual",)), [TTFA], {"ttfa p50": "inconclusive"}, 4),
-    "no gate at all is never green": (RUN, replace(RUN, seed=8), [], {}, 4),
-    "nor is one of a step that there is not":
+    "a comparison without primary metrics does not pass": (RUN, replace(RUN, seed=8), [], {}, 4),
+    "a primary metric of an unknown step does not pass":
         (RUN, replace(RUN, seed=8), [replace(TTFA, step="none")], {"ttfa none p50": "inconclusive"}, 3),
 }  # fmt: skip
 

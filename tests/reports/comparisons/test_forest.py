@@ -96,26 +96,28 @@ def within(baseline: float, candidate: float, low: float, high: float, margin: M
 
 ROWS: dict[str, tuple[MetricComparison, dict[str, Any]]] = {
     # (a finding, the texts and positions in its row)
-    "what is not gated or of one origin says so":
+    "an informational metric of one instant has a note":
         (finding("ttfa", 0.5, "equivalent", ratio(600, 610, 0.98, 1.05), stratum=Stratum("speech_end")),
          {"beside": "from end of speech, not gated"}),
     "sessions": (replace(findings()[3], unit="session"),
                  {"why": "slower; it takes about 460 sessions per target"}),
-    "unless an arm drifts": (replace(SURE, difference=replace(NEAR, order="drift"),
+    "a drifting target has a note": (replace(SURE, difference=replace(NEAR, order="drift"),
                                      verdict=replace(SURE.verdict, provisional=True)),
                              {"verdict": "≈ equivalent (provisional)"}),
-    "a baseline among failed turns says so":
+    "a baseline among failed turns has a note":
         (finding("ttfa", 0.99, "inconclusive", GONE),
          {"measured": "∞ → 100 ms", "told": "was ∞ (unbounded)"}),
-    "a quantile of too few turns is not told":
+    "a quantile of too few turns is not shown":
         (FEW, {"told": "n/a (needs 198 sessions)", "measured": "1,180 → n/a", "d": math.nan}),
-    "what is equivalent far from no change says its margin":
+    "an equivalent result far from zero shows its margin":
         (within(500, 645, 1.2, 1.35, Margin(0.4)), {"judged": "≈ equivalent (slower, within 40 %)"}),
-    "what is near to it does not": (within(500, 510, 0.98, 1.05, Margin(0.4)), {"judged": "≈ equivalent"}),
-    "a margin in ms counts where it is the wider one":
+    "an equivalent result near zero does not show its margin":
+        (within(500, 510, 0.98, 1.05, Margin(0.4)), {"judged": "≈ equivalent"}),
+    "a margin in ms counts if it is the wider one":
         (within(100, 101, 0.9, 1.1, Margin(0.1, plus=30)),
          {"margin": math.log(1.3), "margin_text": "10 % and 30 ms"}),
-    "and not where it is not": (within(1000, 1010, 0.9, 1.1, Margin(0.1, plus=30)), {"margin": math.log(1.1)}),
+    "a margin in ms does not count if it is the narrower one":
+        (within(1000, 1010, 0.9, 1.1, Margin(0.1, plus=30)), {"margin": math.log(1.1)}),
 }  # fmt: skip
 
 

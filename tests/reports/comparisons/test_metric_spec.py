@@ -311,20 +311,21 @@ WORK: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
         "warm-up, s": document() | {"warmup_s": 60.0},
         "connection starts a minute": document() | {"targets": [{"name": "a", "connect_rate": 30}]},
     }.items()},
-    "how long it lasts and where it is kept are not":
+    "duration and folder are not part of the workload":
         (document(), document(sessions=500, seed="2", runs="elsewhere", targets="b", compression="deflate", budget=3),
          []),
-    "what answers is not": (document(), document() | {"targets": [
+    "the service is not part of the workload": (document(), document() | {"targets": [
         {"name": "a", "connect_rate": None, "model": "another", "region": "x"}]}, []),
-    "who asks is not": (document(), document() | {"definitions_version": 1, "host": {"cpus": 64}}, []),
-    "further settings of a variant are what is compared":
+    "the client is not part of the workload":
+        (document(), document() | {"definitions_version": 1, "host": {"cpus": 64}}, []),
+    "extra settings of a variant are not part of the workload":
         (document({"extra": {}}, "west"), varied({"extra": {"a": 1}}, extra={"a": 1}), []),
-    "the settings of a variant are what is compared":
+    "settings of a variant are not part of the workload":
         (document(VAD, "west"), varied({"turn_detection": {"silence_duration_ms": 200}}, **VAD | OF_DETECTION),
          []),
-    "those of a script are not":
+    "settings of a script are part of the workload":
         (document(VAD, "west"), document(VAD | OF_DETECTION, "west"), ["turn detection’s settings"]),
-    "scripts are those that the target played": (BOTH | {"targets": [{"name": "a"}]}, BOTH, ["script and audio"]),
+    "only the scripts of the target count": (BOTH | {"targets": [{"name": "a"}]}, BOTH, ["script and audio"]),
 }  # fmt: skip
 
 

@@ -82,29 +82,29 @@ SAID: dict[str, tuple[list[MetricComparison], str | None, str | None]] = {
     "a median that regressed": (
         [MEDIAN],
         "gateway regressed: half of the turns now take longer than 2.64 s, 65 % more than on direct (ttfa p50).", None),
-    "a session is no turn": (
+    "a session metric": (
         [primary("connect_total", 0.9, "regressed", WORSE)],
         "gateway regressed: one session in ten now takes longer than 2.64 s, 65 % more than on direct "
         "(connect_total p90).", None),
-    "a quantile that lies among the failed turns": (
+    "a quantile among failed turns": (
         [tail("regressed", FAILING)],
         "gateway regressed: one turn in twenty now fails (ttfa p95; on direct it was 1.6 s).", None),
     "a rate that regressed": (
         [primary("failure_rate", None, "regressed", points(0.01, 0.04, 0.02, 0.041))],
         "gateway regressed: 4.00 % of its turns fail or do not start, 3.00 points more than on direct.",
         "With 95 % confidence it is at least 2.00 points more; the margin is 1 point."),
-    "less is worse where more is better": (
+    "a lower value of a higher-is-better metric": (
         [primary("audio_speed", None, "regressed", ratio(3, 1.5, 0.4, 0.6))],
         "gateway regressed: audio_speed mean is 1.5 ×, 50 % less than on direct.",
         "With 95 % confidence it is at least 40 % less; the margin is 16.7 %."),
-    "what improved": (
+    "an improvement": (
         [tail("improved", ratio(324, 243, 0.71, 0.79))],
         "gateway improved: ttfa p95 is 25 % shorter than on direct.", None),
-    "what is slower, and whether more than the margin is open": (
+    "slower, but it is open whether by more than the margin": (
         [tail("inconclusive", OPEN)],
         "gateway is slower than direct: one turn in twenty now takes longer than 1.12 s, 5 to 29 % more (ttfa p95). "
         "Whether this exceeds the margin of 20 % is inconclusive.", None),
-    "what is slower within the margin is said to be slower": (
+    "slower within the margin": (
         [tail("equivalent", ratio(1000, 1110, 1.05, 1.17))],
         "gateway is slower than direct, but within the margin of 20 %: ttfa p95 is 11 % longer.", None),
     "too few turns": (
@@ -113,26 +113,26 @@ SAID: dict[str, tuple[list[MetricComparison], str | None, str | None]] = {
     "too few sessions": (
         [tail("inconclusive", WORSE, reason=too_few("session", 20, (8, 8)))],
         "Inconclusive on gateway (too few sessions to decide): 20 needed per target, 8 measured.", None),
-    "what Holm holds back": (
+    "not significant after Holm": (
         [tail("inconclusive", WORSE, reason=NOT_AFTER_HOLM)],
         "gateway is slower than direct: one turn in twenty now takes longer than 2.64 s, 47 to 87 % more (ttfa p95). "
         "Whether this exceeds the margin of 20 % is inconclusive after Holm’s correction.", None),
-    "a quantile among the failed turns of both arms is named": (
+    "a quantile among failed turns of both targets": (
         [tail("inconclusive", ENDLESS, reason=IN_FAILURES)],
         "Inconclusive on gateway: ttfa p95: the quantile lies among the failed turns.", None),
-    "a figure that one arm has not": (
+    "a metric that one target lacks": (
         [tail("inconclusive", None, reason=InconclusiveReason("no_turns", arms=("gateway",), metric="ttfa"))],
         "Inconclusive on gateway: no ttfa on gateway.", ""),
-    "so many sessions would settle it": (
+    "the number of sessions that would decide": (
         [replace(tail("inconclusive", OPEN, more=260), unit="session")], None,
         "About 460 sessions per target are needed to decide ttfa p95."),
-    "so many pairs would settle it": (
+    "the number of pairs that would decide": (
         [tail("inconclusive", OPEN, more=260)], None, "About 460 pairs are needed to decide ttfa p95."),
-    "other runs would settle it": (
+    "other runs would decide": (
         [replace(tail("inconclusive", OPEN), verdict=Verdict("inconclusive", provisional=True))], None,
         finding_sentences.RUNS_DIFFER),
     # The text was once: "Inconclusive on gateway (with no failure in 200 sessions …): about 299 sessions are needed".
-    "failures that nobody had do not speak for waits that grew": (
+    "no failures do not outweigh longer latencies": (
         [primary("ttfa", 0.5, "inconclusive", ratio(1000, 1110, 1.06, 1.14, 0.1), margin=Margin(0.1)), GROWN, UNSEEN],
         "gateway is slower than direct: half of the turns now take longer than 1.11 s, 6 to 14 % more (ttfa p50). "
         "Whether this exceeds the margin of 10 % is inconclusive.",
@@ -140,7 +140,7 @@ SAID: dict[str, tuple[list[MetricComparison], str | None, str | None]] = {
         "the rate may still be up to 1.49 %. More pairs are unlikely to decide all metrics: ttfa p50 needs more than "
         "4,000, "
         "ttfa p95 about 470 and failure_rate about 299."),
-    "the sessions that are named are those of the gate that takes most": (
+    "the sessions named are those of the metric that needs most": (
         [primary("ttfa", 0.5, "inconclusive", ratio(1000, 1110, 1.06, 1.24), more=270),
          tail("inconclusive", ratio(1490, 1710, 1.10, 1.23), reason=FEW), UNSEEN], None,
         "Also inconclusive: ttfa p95, 10 to 23 % longer (margin 20 %; too few turns to decide: p95 needs 400 per "
@@ -148,21 +148,21 @@ SAID: dict[str, tuple[list[MetricComparison], str | None, str | None]] = {
         "About 470 pairs are needed to decide all metrics: ttfa p50 needs about 470, failure_rate about 299 and ttfa "
         "p95 at "
         "least 40."),
-    "if only failures are inconclusive, what passed is said first": (
+    "if only failures are inconclusive, passed metrics are first": (
         [FINE, UNSEEN],
         "gateway passes on ttfa p50; its failure_rate is inconclusive: with no failure in 200 sessions the rate may "
         "still be up to 1.49 %, and the margin is 1 point.",
         "Equivalent: ttfa p50 −1 %. About 299 pairs are needed to decide failure_rate."),
-    "the other primary metrics are said after the worst": (
+    "the other primary metrics follow the worst": (
         [FINE, TAIL, primary("failure_rate", None, "not_regressed", points(0.01, 0.011, -0.001, 0.003)),
          finding("ttfa", 0.99, "regressed", WORSE)], None,
         "With 95 % confidence it is at least 47 % longer; the margin is 20 %. "
         "Not regressed: failure_rate +0.10 points. Equivalent: ttfa p50 −1 %."),
-    "of several that regressed the one farthest beyond its margin speaks": (
+    "the metric farthest beyond its margin is in the headline": (
         [primary("ttfa", 0.5, "regressed", ratio(1000, 1300, 1.25, 1.35)), TAIL],
         "gateway regressed: one turn in twenty now takes longer than 2.64 s, 65 % more than on direct (ttfa p95).",
         "With 95 % confidence it is at least 47 % longer; the margin is 20 %. Also regressed: ttfa p50 +30 %."),
-    "a margin of nothing is a margin": (
+    "a margin of zero": (
         [tail("regressed", ratio(1000, 1300, 1.25, 1.35, 0.0), margin=Margin())], None,
         "With 95 % confidence it is at least 25 % longer; the margin is 0 %."),
 }  # fmt: skip
@@ -180,7 +180,7 @@ PEERS: dict[str, tuple[list[MetricComparison], str, str]] = {
     "neither is slower": (
         [tail("not_regressed", SAME)],
         "gateway is not slower than direct: ttfa p95 differs by +4 %, which is within the margin of 20 %.", ""),
-    "a rate is no latency": (
+    "a rate that is higher": (
         [primary("failure_rate", None, "regressed", points(0.01, 0.04, 0.02, 0.041)), MEDIAN],
         "gateway is slower than direct: half of the turns take longer than 2.64 s, 65 % more than on direct (ttfa "
         "p50).",

@@ -63,16 +63,17 @@ def changed(change: dict[str, Any], of: Callable[[Row], bool]) -> Callable[[int,
 
 COUNTED: dict[str, tuple[dict[str, list[str]], dict[str, Any], Callable[[int, Row], Row | None], int, list[int]]] = {
     # (primary metrics, changes to run.json, change to sessions, pairs that count, interim analyses that are done)
-    **{f"a look waits for its slowest pair, {slow}": (TIGHT, RUNNING, without(slow), slow, []) for slow in (0, 17, 39)},
-    "later looks wait as well and earlier ones are held": (UNDECIDED, RUNNING, without(41, "east"), 41, [40]),
-    "a look waits for a call that goes on in another session":
+    **{f"an analysis waits for its slowest pair, {slow}": (TIGHT, RUNNING, without(slow), slow, [])
+       for slow in (0, 17, 39)},
+    "later analyses wait and earlier ones take place": (UNDECIDED, RUNNING, without(41, "east"), 41, [40]),
+    "an analysis waits for a call that continues in another session":
         (TIGHT, RUNNING, changed({"renewed": True}, lambda row: (row["pair"], row["target"]) == (5, "west")), 5, []),
-    "pairs that both wait are waited for too":
+    "an analysis waits for several incomplete pairs":
         (TIGHT, RUNNING, lambda _, row: None if row["pair"] == 5 else row, 5, []),
-    "a number that never started is passed over once the run has ended":
+    "a pair that never started is skipped when the run has ended":
         (UNDECIDED, ENDED, lambda _, row: None if row["pair"] == 5 else row, 119, [40, 80]),
-    "a pair of which the end left one session is where the looks end": (UNDECIDED, ENDED, without(50), 50, [40]),
-    "and one that it cut":
+    "the analyses end at a pair with one session at the run's end": (UNDECIDED, ENDED, without(50), 50, [40]),
+    "the analyses end at a pair that the run's end cut":
         (UNDECIDED, ENDED, changed({"outcome": "unfinished"}, lambda row: row["pair"] == 50), 50, [40]),
     "pairs of the warm-up are not counted":
         (UNDECIDED, RUNNING, changed({"phase": "warmup"}, lambda row: row["pair"] < 30), 90, [40, 80]),
@@ -150,11 +151,11 @@ LATE = "the load generator was overloaded for 12 pairs in a row"
 INVALID: dict[str, tuple[dict[str, list[str]], Plan, dict[str, Any], str]] = {
     # (primary metrics, plan of the run, changes to run.json, part of the sentence)
     "an invalid run": (LOOSE, TWO, {"validity": {"status": "invalid"}}, "INVALID"),
-    "one that was not judged": (LOOSE, TWO, {"validity": {"status": "no_verdict"}}, "no verdict"),
+    "a run without a verdict": (LOOSE, TWO, {"validity": {"status": "no_verdict"}}, "no verdict"),
     "a run without sessions": (LOOSE, EMPTY, {},
                                "Do not use these results: no pair of sessions ended"),
-    "throttled arms": ({"failure_rate": ["rate<+50pt"]}, replace(TWO, failed=0.1), {}, "was throttled"),
-    "a run that was given up, whatever its verdict":
+    "throttled targets": ({"failure_rate": ["rate<+50pt"]}, replace(TWO, failed=0.1), {}, "was throttled"),
+    "a run that was stopped, whatever its verdict":
         (UNDECIDED, TWO, {"aborted_because": LATE}, f"Do not use these results: {LATE}."),
 }  # fmt: skip
 

@@ -260,20 +260,21 @@ UPGRADED = {"model": "m2", "region": "eastus2", "voice": "cedar", "client versio
 
 
 NAMES: dict[str, tuple[list[TrendPoint], list[str]]] = {
-    "another load begins another series which is named by it":
+    "another load begins another series with the load in its name":
         ([entry(0), entry(1, conditions={"load: users": "50"})], ["gateway (10 users)", "gateway (50 users)"]),
-    "another script as well":
+    "another script begins another series":
         ([entry(0), entry(1, conditions={"script and audio": "abc"}), entry(2)],
          ["gateway (script and audio 0f1e2d)", "gateway (script and audio abc)"]),
-    "another model, region, voice or tool stays in it": ([entry(0), entry(1, conditions=UPGRADED)], ["gateway"]),
-    "what an older run does not tell sets it apart from nobody":
+    "another model, region, voice or tool continues the series":
+        ([entry(0), entry(1, conditions=UPGRADED)], ["gateway"]),
+    "a condition that an older run lacks begins no series":
         ([entry(0, conditions={"load: users": ""}), entry(1)], ["gateway"]),
-    "the first target of the runs comes first: it is the baseline, and has its colour":
+    "the first target of the runs is first and has the baseline's colour":
         ([entry(n, target=target) for n in (0, 1) for target in ("old", "new")], ["old", "new"]),
-    "users name a series without how fast they were started":
+    "the spawn rate is not in the name of a series":
         ([entry(0, conditions=started("4")), entry(1, conditions={"load: users": "1"} | started("1"))],
          ["gateway (10 users)", "gateway (1 user)"]),
-    "unless nothing else tells them apart":
+    "the spawn rate is in the name if nothing else differs":
         ([entry(0, conditions=started("4")), entry(2, conditions=started("2"))],
          ["gateway (4 users started a second)", "gateway (2 users started a second)"]),
 }  # fmt: skip
