@@ -219,18 +219,18 @@ def check_interruption(turn: TurnObservation, talk: Talked, stopped_ns: int) -> 
 
     Return the played audio in ns.
     """
-    said, length = audio_of(talk, turn.response_id), FORMATS["pcm16"].duration_ns
+    received, length = audio_of(talk, turn.response_id), FORMATS["pcm16"].duration_ns
     cuts = {event["item_id"]: event["audio_end_ms"] for _, event in received_events(talk, "conversation.item.truncate")
             if event["event_id"].startswith(f"turn-{turn.turn}-")}  # fmt: skip
-    received_ns = sum(length(size) for audio in said.values() for _, size in audio)
-    late = sum(size for audio in said.values() for at_ns, size in audio if at_ns > stopped_ns)
+    received_ns = sum(length(size) for audio in received.values() for _, size in audio)
+    late = sum(size for audio in received.values() for at_ns, size in audio if at_ns > stopped_ns)
     assert turn.late_audio_ns == length(late)
     assert turn.unplayed_audio_ns is not None
     played_ns = received_ns - turn.unplayed_audio_ns
-    assert played_ns == played_ns_of(next(iter(said.values())), talk.script.jitter_buffer_ns, stopped_ns)
-    assert cuts == ({next(iter(said)): played_ns // MS} if turn.unplayed_audio_ns else {})
+    assert played_ns == played_ns_of(next(iter(received.values())), talk.script.jitter_buffer_ns, stopped_ns)
+    assert cuts == ({next(iter(received)): played_ns // MS} if turn.unplayed_audio_ns else {})
     assert talk.session.service_errors == 0, "never more than was received"
-    last_ns = max(at_ns for audio in said.values() for at_ns, _ in audio)
+    last_ns = max(at_ns for audio in received.values() for at_ns, _ in audio)
     done = [
         (at_ns, event["response"]["status"]) for at_ns, event in events_sent_in(talk, turn.response_id, "response.done")
     ]
@@ -465,10 +465,10 @@ def test_a_turn_with_fillers_has_the_metrics_of_its_answer_and_its_own_turn_type
 
     assert [turn.outcome for turn in talk.turns] == ["ok", "ok"]
     assert talk.session.service_errors == 0
-    said = [(sent.due_ns, decoded(sent.body)) for sent in talk.simulator.said if sent.audio_bytes]
+    deltas_sent = [(sent.due_ns, decoded(sent.body)) for sent in talk.simulator.said if sent.audio_bytes]
     for turn, after in zip(talk.turns, [*talk.turns[1:], None], strict=True):
         assert turn.turn_type == ("function_calls+filler" if rounds else "filler")
-        mine = [(at_ns, event) for at_ns, event in said
+        mine = [(at_ns, event) for at_ns, event in deltas_sent
                 if turn.start_ns <= at_ns and (after is None or at_ns < after.start_ns)]  # fmt: skip
         items = dict.fromkeys(event["item_id"] for _, event in mine)
         answer = next(at_ns for at_ns, event in mine if event["item_id"] == list(items)[-1])

@@ -78,14 +78,14 @@ def test_cpu_use_of_others_and_steal_are_reported_overall_and_at_their_maximum(m
     machine.own_s = 8
     monitor.sample()
     machine.ran(146, 170, steal=4)
-    told = monitor.sample()
+    sampled = monitor.sample()
 
-    assert (told["this_run"], told["all_programs"], told["steal"]) == (
+    assert (sampled["this_run"], sampled["all_programs"], sampled["steal"]) == (
         round(8 / 120, 4),
         round(46 / 120, 4),
         round(4 / 120, 4),
     )
-    assert (told["total_max"], told["steal_max"]) == (1.0, 0.1)
+    assert (sampled["total_max"], sampled["steal_max"]) == (1.0, 0.1)
 
 
 def test_steal_is_none_if_the_system_does_not_report_it(machine: Machine) -> None:
@@ -93,21 +93,21 @@ def test_steal_is_none_if_the_system_does_not_report_it(machine: Machine) -> Non
     machine.times = SimpleNamespace(user=100.0, nice=0.0, system=0.0, idle=100.0)
     monitor = CpuMonitor()
     machine.times = SimpleNamespace(user=110.0, nice=5.0, system=5.0, idle=120.0)
-    told = monitor.sample()
+    sampled = monitor.sample()
 
-    assert (told["all_programs"], told["total_max"]) == (0.5, 0.5)
-    assert (told["steal"], told["steal_max"]) == (None, None)
+    assert (sampled["all_programs"], sampled["total_max"]) == (0.5, 0.5)
+    assert (sampled["steal"], sampled["steal_max"]) == (None, None)
 
 
 def test_cpu_values_that_the_system_does_not_report_are_none_not_zero(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cpu, "load_average", lambda: None)
-    told = CpuMonitor().sample()
+    sampled = CpuMonitor().sample()
 
-    assert told["cores"] == 4
-    assert {value for key, value in told.items() if key != "cores"} == {None}
-    assert busy_reason(told) == ""
+    assert sampled["cores"] == 4
+    assert {value for key, value in sampled.items() if key != "cores"} == {None}
+    assert busy_reason(sampled) == ""
 
 
 def test_merged_cpu_use_counts_workers_of_one_machine_together() -> None:

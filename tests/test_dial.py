@@ -222,38 +222,38 @@ class FakeDialer:
 
 def session_of(dialer: FakeDialer) -> tuple[Any, SessionObservation, list[Mapping[str, str]]]:
     """Connect. Return the transport or the raised exception, the session's observation, and the reported headers."""
-    timeline, told = Timeline(SessionStart(AT_NS, 1, Timeouts()), GA), list[Mapping[str, str]]()
+    timeline, reported = Timeline(SessionStart(AT_NS, 1, Timeouts()), GA), list[Mapping[str, str]]()
     result: Any
     try:
-        result = connect(cast(Dialer, dialer), Timeouts(), timeline, lambda headers, _: told.append(headers))
+        result = connect(cast(Dialer, dialer), Timeouts(), timeline, lambda headers, _: reported.append(headers))
     except BaseException as error:
         result = error
     if not timeline.over:
         timeline.tell(inputs.ScriptFinished(AT_NS + 99))
-    return result, timeline.session(), told
+    return result, timeline.session(), reported
 
 
 def test_an_open_connection_reports_its_instants_headers_and_auth_wait() -> None:
     transport = MemoryTransport(lambda message: ())
     transport.handshake = Handshake(START | {"opened": AT_NS + 9}, HEADERS)
     dialer = FakeDialer(transport, auth_wait_ns=77)
-    result, session, told = session_of(dialer)
+    result, session, reported = session_of(dialer)
 
     assert result is transport
     assert (session.outcome, session.auth_wait_ns) == ("ok", 77)
     assert session.instants["dns_done"] == AT_NS + 6
     assert session.instants["opened"] == AT_NS + 9
-    assert (session.headers, told) == (HEADERS, [HEADERS])
+    assert (session.headers, reported) == (HEADERS, [HEADERS])
 
 
 def test_a_refused_connection_sets_the_session_s_outcome_and_the_instants_it_reached() -> None:
-    result, session, told = session_of(FakeDialer(ConnectError("connect_failed:401", "HTTP 401: no", HEADERS)))
+    result, session, reported = session_of(FakeDialer(ConnectError("connect_failed:401", "HTTP 401: no", HEADERS)))
 
     assert result is None
     assert (session.outcome, session.detail) == ("connect_failed:401", "HTTP 401: no")
     assert session.instants["dns_done"] == AT_NS + 6
     assert "opened" not in session.instants
-    assert (session.headers, told) == (HEADERS, [HEADERS])
+    assert (session.headers, reported) == (HEADERS, [HEADERS])
 
 
 @pytest.mark.parametrize(

@@ -382,9 +382,9 @@ TAKES_APART = {"partition", "rpartition", "split", "rsplit", "startswith", "remo
 
 def test_live_views_parse_no_names() -> None:
     """The target, metric and measured_from are fields of a latency's key. Only an outcome is split, at a colon."""
-    apart = {(name, f"{of}.{function}") for name in LIVE_VIEWS for of, function in calls(name, TAKES_APART)}
+    parsed = {(name, f"{of}.{function}") for name in LIVE_VIEWS for of, function in calls(name, TAKES_APART)}
 
-    assert apart == {("bench.load.execution.progress", "turn.outcome.partition")}
+    assert parsed == {("bench.load.execution.progress", "turn.outcome.partition")}
 
 
 # Declared dependencies.
@@ -576,7 +576,7 @@ PHRASE = re.compile(r"[a-z]{2,},? [a-z]")
 
 def test_the_summary_contains_no_english_sentences() -> None:
     """The summary has codes and numbers; `wording` has the texts. Descriptions of fields belong to the schemas."""
-    said = {
+    sentences = {
         (name, node.value)
         for name in MODULES
         if within(name, "reports.summary")
@@ -584,7 +584,7 @@ def test_the_summary_contains_no_english_sentences() -> None:
         if PHRASE.search(str(node.value)) and node.value not in NAMED
     }
 
-    assert said == set()
+    assert sentences == set()
 
 
 def texts(module: ast.Module) -> Iterator[ast.Constant]:

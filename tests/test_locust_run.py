@@ -26,7 +26,7 @@ def test_a_run_does_not_inherit_environment_variables_for_other_runs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("printed", "told"),
+    ("printed", "reported"),
     [
         ("", "it printed nothing"),
         (" \n", "it printed nothing"),
@@ -35,8 +35,8 @@ def test_a_run_does_not_inherit_environment_variables_for_other_runs() -> None:
         (f"rtbench: {'long ' * 100}end", f"{'long ' * 100}end"[-300:]),
     ],
 )
-def test_the_last_line_that_a_process_printed_is_reported(printed: str, told: str) -> None:
-    assert last_words(printed) == told
+def test_the_last_line_that_a_process_printed_is_reported(printed: str, reported: str) -> None:
+    assert last_words(printed) == reported
 
 
 @pytest.mark.parametrize("step_s", [-3600, 0, 30, 3600])

@@ -87,9 +87,9 @@ def test_two_targets_under_the_same_drift_are_compared_in_one_run(
     assert "slow" in ended.stdout
 
     compared = status("compare", folder)
-    said = capsys.readouterr()
-    assert (compared in (0, 4), said.err) == (True, "")
-    assert "slow" in said.out
+    printed = capsys.readouterr()
+    assert (compared in (0, 4), printed.err) == (True, "")
+    assert "slow" in printed.out
     # The value exceeds the limit. But turns with the same drift are alike, so the sample can be too small to decide.
     (tmp_path / "ci.yaml").write_text("ttfa:\n  - p(50)<1ms\n  - p(50)<+10%\n")
     checked = status("check", folder, "--thresholds", tmp_path / "ci.yaml")
@@ -134,8 +134,8 @@ def test_workers_on_other_hosts_make_one_run_on_the_master(tmp_path: Path) -> No
     assert logs == set(sessions["session_id"][sessions["event_log"].astype(bool)])
     assert logs
     assert document["missing_workers"] == []
-    kept = [path for name in hosted.names for path in (hosted.folder_of(name) / "runs").glob("*")]
-    assert not kept, "what the master has got is not kept twice"
+    remaining = [path for name in hosted.names for path in (hosted.folder_of(name) / "runs").glob("*")]
+    assert not remaining, "what the master has got is not kept twice"
     check_that_histograms_match_the_rows(hosted.run)
 
 

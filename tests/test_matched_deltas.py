@@ -42,12 +42,12 @@ class Cancellable(Service):
     after: dict[str, list[PeerAnswer]] = field(default_factory=dict)
 
     def __call__(self, data: bytes) -> Iterable[PeerAnswer]:
-        said = msgspec.json.decode(data)
-        if said["type"] == "response.cancel":
+        event = msgspec.json.decode(data)
+        if event["type"] == "response.cancel":
             response_id = f"resp_{self.requests or 1}"
             yield 10 * MS, done(response_id, "cancelled", type="cancelled", reason="client_cancelled")
         else:
-            yield from self.after.get(said["event_id"], ())
+            yield from self.after.get(event["event_id"], ())
             yield from super().__call__(data)
 
 

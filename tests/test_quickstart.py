@@ -28,7 +28,7 @@ targets:
 
 
 @pytest.fixture(autouse=True)
-def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_input(monkeypatch: pytest.MonkeyPatch) -> None:
     """Provide an empty stdin, so that no question is answered, and fail if a run is started."""
     for name in ("AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_API_KEY", "OPENAI_API_VERSION"):
         monkeypatch.delenv(name, raising=False)
@@ -44,12 +44,12 @@ def test_a_run_against_a_deployment_needs_confirmation_after_the_cost_estimate(
 
     with pytest.raises(UsageError, match="add --yes"):
         quickstart.quick_run(ServiceOptions(), simulate=False, yes=False, runs=tmp_path)
-    said = capsys.readouterr().out
-    assert said.startswith(
+    printed = capsys.readouterr().out
+    assert printed.startswith(
         f"This calls {HERE.replace('http', 'ws')}/openai/v1/realtime?model=gpt-realtime with voice_turns, "
     )
-    assert ", 6 sessions, 3 at a time: about " in said
-    assert "USD for 6 sessions (" in said
+    assert ", 6 sessions, 3 at a time: about " in printed
+    assert "USD for 6 sessions (" in printed
 
 
 def test_the_targets_file_is_found_from_any_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -120,9 +120,11 @@ def test_cores_that_this_process_may_not_use_are_reported_separately(
 
     quickstart.quick_run(ServiceOptions(), simulate=True, yes=False, runs=tmp_path)
 
-    told = capsys.readouterr().out.replace("\u00a0", " ")
-    assert "1.5 of 2 cores are free (2 more cores of this machine may not be used), so 75 calls run at a time" in told
-    assert "Percentiles rest on as many calls as on an idle machine." in told
+    printed = capsys.readouterr().out.replace("\u00a0", " ")
+    assert (
+        "1.5 of 2 cores are free (2 more cores of this machine may not be used), so 75 calls run at a time" in printed
+    )
+    assert "Percentiles rest on as many calls as on an idle machine." in printed
 
 
 def test_without_cpu_times_spare_cores_are_estimated_from_the_load_average(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,10 +178,10 @@ def test_quick_fails_only_if_turns_failed_or_the_run_failed(
     monkeypatch.setattr(quickstart, "_locust", play)
 
     assert quickstart._looked(quickstart.SIMULATED, tmp_path, {}) == status
-    told = capsys.readouterr().out
-    assert bool(told) is (run_status == 4 and plan.valid is False)
-    if told:
-        assert told.startswith("The tool works: ")
-        assert "audio was sent late (send_delay 14.2" in told
-        assert ("failed, as said above" in told) is (plan.failed > 0)
-        assert ("This machine was busy with other work" in told) is ("hosts" in changes)
+    printed = capsys.readouterr().out
+    assert bool(printed) is (run_status == 4 and plan.valid is False)
+    if printed:
+        assert printed.startswith("The tool works: ")
+        assert "audio was sent late (send_delay 14.2" in printed
+        assert ("failed, as said above" in printed) is (plan.failed > 0)
+        assert ("This machine was busy with other work" in printed) is ("hosts" in changes)

@@ -85,10 +85,10 @@ SILENT = "nothing came within the limit"
     ],
 )  # fmt: skip
 def test_a_remedy_matches_the_cause_in_the_detail(outcome: str, detail: str, words: str, never: str) -> None:
-    said = remedy_of(outcome, detail)
+    remedy = remedy_of(outcome, detail)
 
-    assert words in said
-    assert never not in said
+    assert words in remedy
+    assert never not in remedy
 
 
 DAYS = st.dates(date(2024, 1, 1), date(2030, 1, 1))

@@ -15,7 +15,7 @@ BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 
 
 @pytest.mark.parametrize(
-    ("said", "shown"),
+    ("text", "shown"),
     [
         ("over quota", "over quota"),
         ("zu viele Anfragen: 100\u00a0%, 混雑", "zu viele Anfragen: 100\u00a0%, 混雑"),
@@ -30,16 +30,16 @@ BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
         ("[::1]:443 ## 1", "[::1]:443 ## 1"),
     ],
 )
-def test_control_characters_and_ci_commands_are_escaped(said: str, shown: str) -> None:
-    assert escape_control(said) == shown
+def test_control_characters_and_ci_commands_are_escaped(text: str, shown: str) -> None:
+    assert escape_control(text) == shown
 
 
 NASTY = st.text(st.sampled_from("a ::##vso[]\\" + BREAKS + "\x1b\x00\u202e\u200b\ud800")) | st.text()
 
 
 @given(NASTY, st.integers(20, 100))
-def test_escaped_text_contains_no_ci_command_however_it_is_wrapped(said: str, width: int) -> None:
-    shown = escape_control(said)
+def test_escaped_text_contains_no_ci_command_however_it_is_wrapped(text: str, width: int) -> None:
+    shown = escape_control(text)
 
     assert len(shown.splitlines()) <= 1
     assert escape_control(shown) == shown
@@ -50,13 +50,13 @@ def test_escaped_text_contains_no_ci_command_however_it_is_wrapped(said: str, wi
 
 
 @given(NASTY | st.text(st.sampled_from("a :#[")))
-def test_text_without_suspect_characters_is_not_changed(said: str) -> None:
-    assert re.search(SUSPECT, said) or escape_control(said) == said
+def test_text_without_suspect_characters_is_not_changed(text: str) -> None:
+    assert re.search(SUSPECT, text) or escape_control(text) == text
 
 
 @given(NASTY)
-def test_a_slug_is_at_most_64_letters_digits_dots_and_hyphens(said: str) -> None:
-    assert re.fullmatch(r"[A-Za-z0-9_.-]{0,64}", slug(said))
+def test_a_slug_is_at_most_64_letters_digits_dots_and_hyphens(text: str) -> None:
+    assert re.fullmatch(r"[A-Za-z0-9_.-]{0,64}", slug(text))
 
 
 def test_a_long_error_keeps_its_beginning_and_its_end() -> None:

@@ -338,8 +338,8 @@ def test_a_rejected_session_has_the_service_s_reason_and_starts_no_turn(
     session, timeline, listening = seated(build_script(say(), say()), transport)
     session.play()
 
-    told = timeline.session()
-    assert (told.outcome, told.turns_started, told.turns_not_started) == (outcome, 0, 2)
+    observation = timeline.session()
+    assert (observation.outcome, observation.turns_started, observation.turns_not_started) == (outcome, 0, 2)
     assert listening.began == 0
 
 
@@ -571,8 +571,8 @@ def with_history(*texts: str, dialect: Dialect = GA, **keys: bool) -> PreparedSc
 def test_the_history_is_acknowledged_before_the_first_turn_begins(dialect: Dialect) -> None:
     played = Played(with_history("One", "Two", dialect=dialect), Service(dialect, acknowledges=True))
 
-    said = [event["item"]["content"][0]["text"] for _, event in played.sent if event["type"] == ITEM]
-    assert said == ["One", "Two", "Hello"]
+    texts = [event["item"]["content"][0]["text"] for _, event in played.sent if event["type"] == ITEM]
+    assert texts == ["One", "Two", "Hello"]
     instants = played.observation.instants
     assert instants["history_acked"] - instants["history_start"] == 5 * MS
     assert played.turns[0].start_ns == instants["history_acked"]
@@ -886,8 +886,8 @@ def test_transmit_timestamps_are_polled_only_when_one_is_due() -> None:
 
     def looks(deltas: int) -> int:
         def turn(response_id: str) -> list[tuple[int, bytes]]:
-            said = [created(response_id), *[delta(script.dialect, "audio", response_id)] * deltas, done(response_id)]
-            return [((place + 2) * ACKNOWLEDGED_NS, data) for place, data in enumerate(said)]
+            events = [created(response_id), *[delta(script.dialect, "audio", response_id)] * deltas, done(response_id)]
+            return [((place + 2) * ACKNOWLEDGED_NS, data) for place, data in enumerate(events)]
 
         return stamped_and_played(script, TransmitDelays(0, ACKNOWLEDGED_NS), Service(turns=[turn]))[0].looks
 

@@ -67,8 +67,8 @@ def printed(timeline: LoggedTimeline, log: EventLog) -> str:
     return " ".join(" ".join(lines(timeline, log)).split())
 
 
-def answer(**told: Any) -> list[bytes]:
-    return [created("r1"), delta(GA, "audio", "r1"), done("r1", **told)]
+def answer(**usage: Any) -> list[bytes]:
+    return [created("r1"), delta(GA, "audio", "r1"), done("r1", **usage)]
 
 
 def test_a_throttled_turn_shows_the_wait_that_the_service_asked_for(timeline: LoggedTimeline, log: EventLog) -> None:

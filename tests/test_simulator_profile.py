@@ -53,7 +53,7 @@ def test_delays_that_rows_do_not_contain_are_those_of_the_default_profile(folder
 
 
 @pytest.mark.parametrize(
-    ("target", "step", "said"),
+    ("target", "step", "message"),
     [
         (None, None, "has several targets: name one"),
         ("north", None, "has no target north: it has west, east"),
@@ -61,7 +61,7 @@ def test_delays_that_rows_do_not_contain_are_those_of_the_default_profile(folder
     ],
 )
 def test_a_run_that_makes_no_profile_is_refused_in_one_line(
-    folder: Path, target: str | None, step: str | None, said: str
+    folder: Path, target: str | None, step: str | None, message: str
 ) -> None:
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         simulator_profile(rtbench.load(folder), target, step)

@@ -197,9 +197,9 @@ def test_the_log_of_an_invented_dialect_is_replayed_without_its_audio(tmp_path: 
 
     again: ReplayedSession = replay_log(tmp_path / "log.jsonl")
     assert (again.session, list(again.turns)) == (session, turns)
-    heard = [passage for passage in again.passages if passage.event is not None]
-    assert [passage.event.kind for passage in heard if passage.event] == [event.kind for event in listening.events]
-    assert sum(passage.wire_bytes for passage in heard) + frame_bytes(len(PONG)) == session.wire_bytes_received
+    logged = [passage for passage in again.passages if passage.event is not None]
+    assert [passage.event.kind for passage in logged if passage.event] == [event.kind for event in listening.events]
+    assert sum(passage.wire_bytes for passage in logged) + frame_bytes(len(PONG)) == session.wire_bytes_received
     assert LOUD not in (tmp_path / "log.jsonl").read_text()
 
 

@@ -98,9 +98,9 @@ def test_the_targets_in_the_readme_are_valid(tmp_path: Path) -> None:
     found = [block for block in re.findall(r"```yaml\n(.*?)```", text("README.md"), re.DOTALL) if "targets:" in block]
     file = tmp_path / "targets.yaml"
     file.write_text(found[0], encoding="utf-8")
-    arms = targets.resolve_targets({}, ServiceOptions(targets=("eastus2", "sweden.quick"), target_file=file))
+    resolved = targets.resolve_targets({}, ServiceOptions(targets=("eastus2", "sweden.quick"), target_file=file))
 
-    assert [arm.label for arm in arms] == ["eastus2", "sweden.quick"]
+    assert [target.label for target in resolved] == ["eastus2", "sweden.quick"]
 
 
 def test_the_readme_names_every_azure_variable() -> None:

@@ -98,10 +98,10 @@ def test_open_writes_every_page_and_prints_the_path(monkeypatch: pytest.MonkeyPa
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", opened.append)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    said = call("docs", "check#baselines", "--open").stdout.strip()
+    path = call("docs", "check#baselines", "--open").stdout.strip()
 
-    assert opened == [f"{Path(said).as_uri()}#baselines"]
-    assert (Path(said).parent / "compare.html").is_file()
+    assert opened == [f"{Path(path).as_uri()}#baselines"]
+    assert (Path(path).parent / "compare.html").is_file()
 
 
 def test_an_installed_wheel_finds_its_pages_through_its_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

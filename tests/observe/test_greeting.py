@@ -62,10 +62,10 @@ def hear(timeline: Timeline, samples: np.ndarray, after_ms: float = 0) -> None:
 
 @pytest.mark.parametrize(("behind", "level_db"), [("silence", 0), ("a room", 20)])
 def test_a_greeting_begins_at_its_first_audible_sample(behind: str, level_db: float) -> None:
-    said = stream(behind, level_db, G711_ULAW, 1)
-    begin, end = said.sounds[0]
+    sent = stream(behind, level_db, G711_ULAW, 1)
+    begin, end = sent.sounds[0]
     timeline = accepted_call()
-    hear(timeline, said.samples[: end + 8_000 * 2])
+    hear(timeline, sent.samples[: end + 8_000 * 2])
     (turn,) = timeline.pop_turns(at(60_000))
 
     frame, place = divmod(begin, 8 * FRAME_MS)
@@ -91,13 +91,13 @@ def test_a_service_that_does_not_greet_times_out_after_first_delta() -> None:
 @pytest.mark.parametrize(("behind", "level_db"), [("silence", 0), ("a room", 20)])
 def test_an_interrupted_reply_is_silent_after_its_last_sound(behind: str, level_db: float) -> None:
     """It falls silent although the stream continues; in noise, as soon as the voice cannot be distinguished from it."""
-    said = stream(behind, level_db, G711_ULAW, 1)
-    (begin, end), *_ = said.sounds
+    sent = stream(behind, level_db, G711_ULAW, 1)
+    (begin, end), *_ = sent.sounds
     interrupted_ms = READY_MS + (begin + end) / 2 / 8
     timeline = Timeline(SessionStart(AT_NS, 2, Timeouts(), service_responds=True), GPT_LIVE, reply_format="g711_ulaw")
     receive(timeline, READY_MS, f'{{"type":"{STARTED}","session":{{"id":"s"}}}}'.encode())
     timeline.tell(inputs.TurnStarted(at(READY_MS), PLAN))
-    samples = said.samples[: end + 8_000 * 2]
+    samples = sent.samples[: end + 8_000 * 2]
     half = (begin + end) // 2 // (8 * FRAME_MS) * 8 * FRAME_MS
     hear(timeline, samples[:half])
     timeline.tell(inputs.InterruptionAwaited("speech"))

@@ -188,9 +188,9 @@ def behind(name: str, level_db: float, format: AudioFormat, seed: int, length_ms
 def test_a_tone_at_the_start_of_a_stream_is_a_sound_from_its_first_sample_to_its_end(
     name: str, format: AudioFormat
 ) -> None:
-    held = tone(format, 8_000, *TONES_HZ[name])
+    sustained = tone(format, 8_000, *TONES_HZ[name])
 
-    assert edges_ms(format, held, silence(format, QUIET_MS)) == [("begins", 0), ("ends", 8_000)]
+    assert edges_ms(format, sustained, silence(format, QUIET_MS)) == [("begins", 0), ("ends", 8_000)]
 
 
 @pytest.mark.parametrize(
@@ -210,9 +210,9 @@ def test_a_sound_at_the_start_of_a_stream_is_detected_if_it_stops(kind: str, len
 @pytest.mark.parametrize("ahead_ms", [0, 1_000])
 @pytest.mark.parametrize("pause_ms", [300, 1_000])
 def test_a_voice_after_a_long_tone_is_detected(pause_ms: int, ahead_ms: int, format: AudioFormat) -> None:
-    said = known.voices(format.rate_hz)[3]
+    voice = known.voices(format.rate_hz)[3]
     quiet = [silence(format, ms) for ms in (ahead_ms, pause_ms, QUIET_MS)]
-    found = edges_ms(format, quiet[0], tone(format, 6_000, 440), quiet[1], said, quiet[2])
+    found = edges_ms(format, quiet[0], tone(format, 6_000, 440), quiet[1], voice, quiet[2])
 
     end_ms = ahead_ms + 6_000
     assert found[:3] == [("begins", ahead_ms), ("ends", end_ms), ("begins", end_ms + pause_ms)]
@@ -220,8 +220,8 @@ def test_a_voice_after_a_long_tone_is_detected(pause_ms: int, ahead_ms: int, for
 
 def test_a_tone_above_noise_is_a_sound_until_it_ends() -> None:
     noise = np.random.default_rng(1).normal(0, 0.002, 8_000 * 9)
-    held = np.concatenate([silence(PCM16_8K, 1_000), tone(PCM16_8K, 6_000, 700), silence(PCM16_8K, 2_000)])
-    (_, begin), (_, end) = edges_ms(PCM16_8K, held + noise)
+    sustained = np.concatenate([silence(PCM16_8K, 1_000), tone(PCM16_8K, 6_000, 700), silence(PCM16_8K, 2_000)])
+    (_, begin), (_, end) = edges_ms(PCM16_8K, sustained + noise)
 
     assert (abs(begin - 1_000) <= 5, abs(end - 7_000) <= 50) == (True, True)
 
@@ -267,9 +267,9 @@ def replies(detector: ReplyDetector, came: Iterable[tuple[int, Samples]]) -> lis
         found += [(event.kind, came.at_ns) for event, came in detector.ended_by(arrival.at_ns)]
         events = detector.listened(PCM.decode(BinaryMessage(PCM16_8K.encode(samples))), arrival)
         found += [(event.kind, came.at_ns) for event, came in detector.events_in(events, arrival) if event.response_id]
-    kept = {EventKind.AUDIO_DELTA, EventKind.RESPONSE_DONE}
-    told = [(kind, (at_ns - AT_NS) // MS) for kind, at_ns in found if kind in kept]
-    return [each for place, each in enumerate(told) if place == 0 or each[0] is not told[place - 1][0]]
+    kinds = {EventKind.AUDIO_DELTA, EventKind.RESPONSE_DONE}
+    detected = [(kind, (at_ns - AT_NS) // MS) for kind, at_ns in found if kind in kinds]
+    return [each for place, each in enumerate(detected) if place == 0 or each[0] is not detected[place - 1][0]]
 
 
 def frames(samples: Samples, begin_ms: int = 0) -> Sequence[tuple[int, Samples]]:
@@ -281,7 +281,7 @@ def frames(samples: Samples, begin_ms: int = 0) -> Sequence[tuple[int, Samples]]
 def test_a_beep_followed_by_nothing_is_a_reply(length_ms: int) -> None:
     """Its next sound is another reply."""
     beep, later_ms = coded(PCM16_8K, tone(PCM16_8K, length_ms, 1_000)), length_ms + 3_000
-    said = coded(PCM16_8K, known.voices(8_000)[3][:8_000])
-    found = replies(ReplyDetector(PCM16_8K, SILENCE_NS, pauses=True), [*frames(beep), *frames(said, later_ms)])
+    voice = coded(PCM16_8K, known.voices(8_000)[3][:8_000])
+    found = replies(ReplyDetector(PCM16_8K, SILENCE_NS, pauses=True), [*frames(beep), *frames(voice, later_ms)])
     assert [kind for kind, _ in found] == [EventKind.AUDIO_DELTA, EventKind.RESPONSE_DONE, EventKind.AUDIO_DELTA]
     assert (found[0][1], found[2][1]) == (0, later_ms)

@@ -48,7 +48,7 @@ def heard_ms(player: ItemPlayer) -> float | None:
 
 
 @pytest.mark.parametrize(
-    ("deltas", "jitter_ms", "heard", "ends", "stall_ms", "stall_count"),
+    ("deltas", "jitter_ms", "audible_ms", "end_ms", "stall_ms", "stall_count"),
     [
         pytest.param([(0, sound(100)), (20, sound(75, 25))], 50, 225, 250, 0, 0, id="in the second delta"),
         pytest.param([(0, sound(0, 100)), (150, sound(0, 50))], 50, 50, 200, 0, 0, id="just in time"),
@@ -62,16 +62,16 @@ def heard_ms(player: ItemPlayer) -> float | None:
 def test_the_player_computes_first_audible_sample_end_and_stalls(
     deltas: list[tuple[float, bytes]],
     jitter_ms: float,
-    heard: float | None,
-    ends: float,
+    audible_ms: float | None,
+    end_ms: float,
     stall_ms: float,
     stall_count: int,
 ) -> None:
     player = played(*deltas, jitter_ms=jitter_ms)
 
-    assert heard_ms(player) == heard
+    assert heard_ms(player) == audible_ms
     assert ((player.ends_ns - AT_NS) / MS, player.stall_duration_ns / MS, player.stall_count) == (
-        ends,
+        end_ms,
         stall_ms,
         stall_count,
     )
@@ -92,12 +92,12 @@ def test_deltas_after_the_first_audible_sample_are_not_decoded() -> None:
     assert (player.ends_ns - AT_NS) / MS == 70
 
 
-@pytest.mark.parametrize(("audible", "heard"), [(None, None), (0, 50), (2_400, 150)])
-def test_stripped_audio_is_played_like_the_audio_it_replaces(audible: int | None, heard: float | None) -> None:
+@pytest.mark.parametrize(("audible", "audible_ms"), [(None, None), (0, 50), (2_400, 150)])
+def test_stripped_audio_is_played_like_the_audio_it_replaces(audible: int | None, audible_ms: float | None) -> None:
     player = ItemPlayer(PCM, 50 * MS, AT_NS)
     player.add(AT_NS, 9_600, StrippedAudio(audible))
 
-    assert (heard_ms(player), (player.ends_ns - AT_NS) / MS) == (heard, 250)
+    assert (heard_ms(player), (player.ends_ns - AT_NS) / MS) == (audible_ms, 250)
 
 
 # Audio in deltas of any size, at any time.
@@ -164,28 +164,28 @@ ARRIVED = st.lists(st.tuples(st.integers(0, 120), st.integers(0, 200), st.intege
 def test_the_true_playback_is_within_the_uncertainties(
     arrived: list[tuple[int, int, int]], silent: int, jitter_ms: int
 ) -> None:
-    said: ItemPlayer | None = None
+    measured: ItemPlayer | None = None
     true: ItemPlayer | None = None
     at_ns = true_ns = AT_NS
     for number, (gap_ms, error_ms, earlier_ms) in enumerate(arrived):
         at_ns += gap_ms * MS
         came_ns = at_ns - min(error_ms, earlier_ms) * MS
         true_ns = came_ns if true is None else max(true_ns, came_ns)
-        said = said or ItemPlayer(PCM, jitter_ms * MS, at_ns, error_ms * MS)
+        measured = measured or ItemPlayer(PCM, jitter_ms * MS, at_ns, error_ms * MS)
         true = true or ItemPlayer(PCM, jitter_ms * MS, true_ns)
         payload = StrippedAudio(0 if number >= silent else None)
-        said.add(at_ns, 50 * 48, payload, error_ms * MS)
+        measured.add(at_ns, 50 * 48, payload, error_ms * MS)
         true.add(true_ns, 50 * 48, payload)
 
-    assert said is not None
+    assert measured is not None
     assert true is not None
     assert (
-        -said.stall_duration_uncertainty_ns
-        <= true.stall_duration_ns - said.stall_duration_ns
-        <= said.stall_duration_uncertainty_ns
+        -measured.stall_duration_uncertainty_ns
+        <= true.stall_duration_ns - measured.stall_duration_ns
+        <= measured.stall_duration_uncertainty_ns
     )
-    if said.first_audible_ns is not None and true.first_audible_ns is not None:
-        assert 0 <= said.first_audible_ns - true.first_audible_ns <= said.audible_error_ns
+    if measured.first_audible_ns is not None and true.first_audible_ns is not None:
+        assert 0 <= measured.first_audible_ns - true.first_audible_ns <= measured.audible_error_ns
 
 
 def test_a_late_delta_that_causes_no_stall_does_not_raise_the_uncertainty() -> None:

@@ -45,11 +45,11 @@ def detector_after(*messages: tuple[int, bytes]) -> ReplyDetector:
     """Return a detector that has received silence and then these messages, each at its time in ms."""
     detector = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True)
     for at_ms, data in (*QUIET, *messages):
-        heard(detector, PCM.decode(data), at_ms)
+        detected_events(detector, PCM.decode(data), at_ms)
     return detector
 
 
-def heard(detector: ReplyDetector, events: Sequence[ServerEvent], at_ms: int) -> list[tuple[EventKind, str]]:
+def detected_events(detector: ReplyDetector, events: Sequence[ServerEvent], at_ms: int) -> list[tuple[EventKind, str]]:
     """Return the type and status of the detector's events at an instant, without transcripts."""
     arrival = Arrival(at_ms * MS)
     pairs = detector.events_in(detector.listened(events, arrival), arrival)
@@ -98,10 +98,10 @@ def test_the_queue_overflows_with_too_many_waiting_marks_or_too_much_audio() -> 
 
 @given(st.lists(st.tuples(st.sampled_from("pmc"), st.integers(0, 50), st.integers(1, 500)), max_size=80))
 def test_every_mark_is_reported_once_in_order_and_never_early(steps: list[tuple[str, int, int]]) -> None:
-    playout, now_ns, told, made = PlayoutQueue(), 0, [], []
+    playout, now_ns, played, made = PlayoutQueue(), 0, [], []
     for number, (kind, wait, length) in enumerate(steps):
         now_ns += wait
-        told += playout.played_by(now_ns)
+        played += playout.played_by(now_ns)
         match kind:
             case "p":
                 playout.play(now_ns, length)
@@ -110,8 +110,8 @@ def test_every_mark_is_reported_once_in_order_and_never_early(steps: list[tuple[
                 made.append(str(number))
             case "c":
                 playout.clear(now_ns)
-        assert playout.due_ns <= max(now_ns, playout.until_ns) or len(told) == len(made)
-    assert told + playout.played_by(NEVER_NS) == made
+        assert playout.due_ns <= max(now_ns, playout.until_ns) or len(played) == len(made)
+    assert played + playout.played_by(NEVER_NS) == made
 
 
 def test_a_reply_ends_by_the_clock_if_the_agent_stops_sending() -> None:
@@ -129,7 +129,7 @@ def test_a_reply_ends_by_the_clock_if_the_agent_stops_sending() -> None:
 def test_without_pauses_in_the_protocol_a_reply_does_not_end_by_the_clock() -> None:
     detector = ReplyDetector(PCM16_16K, SILENCE_NS)
     for at_ms, data in (*QUIET, *SPOKEN):
-        heard(detector, PCM.decode(data), at_ms)
+        detected_events(detector, PCM.decode(data), at_ms)
 
     assert detector.over_ns == NEVER_NS
 
@@ -144,10 +144,13 @@ def test_a_clear_cancels_a_reply_that_is_still_played_but_not_one_that_was_playe
     cut, played = detector_after(*((BEGIN_MS, LOUD) for _ in range(100))), detector_after(*SPOKEN)
     clear = ServerEvent(EventKind.CLEARED, "clear")
 
-    assert heard(cut, [clear], BEGIN_MS + 500) == [(EventKind.CLEARED, "")]
+    assert detected_events(cut, [clear], BEGIN_MS + 500) == [(EventKind.CLEARED, "")]
     over_ns = (BEGIN_MS + 500) * MS + PAUSE_NS + KNOWN_NS
     assert [(event.status, came.at_ns) for event, came in cut.ended_by(over_ns)][-1] == ("cancelled", over_ns)
-    assert heard(played, [clear], BEGIN_MS + 500) == [(EventKind.RESPONSE_DONE, "completed"), (EventKind.CLEARED, "")]
+    assert detected_events(played, [clear], BEGIN_MS + 500) == [
+        (EventKind.RESPONSE_DONE, "completed"),
+        (EventKind.CLEARED, ""),
+    ]
     assert cut.playout.until_ns == (BEGIN_MS + 500) * MS
 
 
@@ -198,7 +201,7 @@ def test_audio_that_continues_after_a_clear_without_a_pause_belongs_to_the_cance
     """That audio was on its way, or the agent does not stop. Audio after a pause is another reply."""
     cut_ms, clear = BEGIN_MS + 500, ServerEvent(EventKind.CLEARED, "clear")
     detector = detector_after(*((BEGIN_MS, LOUD) for _ in range(100)))
-    heard(detector, [clear], cut_ms)
+    detected_events(detector, [clear], cut_ms)
     late = [cut_ms + number * FRAME_MS for number in range(1, 15)]
     again = [late[-1] + 400 + number * FRAME_MS for number in range(10)]
     events = list[ServerEvent]()
@@ -219,10 +222,10 @@ Late = list[tuple[int, int]]
 
 def before(behind: tuple[str, float], voice: int, ahead_ms: int, tail_ms: int = 500) -> tuple[Samples, int]:
     """Return a recorded voice with background noise from `ahead_ms` on, and the voice's first sample."""
-    rate_hz, said = G711_ULAW.rate_hz, onsets.voices(G711_ULAW.rate_hz)
+    rate_hz, voices = G711_ULAW.rate_hz, onsets.voices(G711_ULAW.rate_hz)
     begin = rate_hz * ahead_ms // 1_000
-    clean = np.concatenate([np.zeros(begin), said[voice][: 2 * rate_hz], np.zeros(rate_hz * tail_ms // 1_000)])
-    level, rng = float(np.mean([onsets.rms(each) for each in said])), np.random.default_rng(voice)
+    clean = np.concatenate([np.zeros(begin), voices[voice][: 2 * rate_hz], np.zeros(rate_hz * tail_ms // 1_000)])
+    level, rng = float(np.mean([onsets.rms(each) for each in voices])), np.random.default_rng(voice)
     mixed = clean + onsets.noise(*behind, len(clean), rate_hz, level, rng)
     return G711_ULAW.decode(G711_ULAW.encode(to_pcm16(mixed.astype(np.float32)))), begin
 
@@ -280,7 +283,7 @@ def test_constant_noise_is_no_voice_after_late_frames(behind: tuple[str, float],
     for number, (event, at_ms) in enumerate(zip(frames, came_ms, strict=True)):
         arrival = Arrival(at_ms * MS)
         if number == cleared:
-            heard(detector, [ServerEvent(EventKind.CLEARED, "clear")], at_ms)
+            detected_events(detector, [ServerEvent(EventKind.CLEARED, "clear")], at_ms)
         listened = detector.listened([event], arrival)
         list(detector.events_in(listened, arrival))
         if number >= cleared:
@@ -293,7 +296,7 @@ def test_silence_that_arrives_before_a_voice_is_not_part_of_its_reply() -> None:
     """Silence may arrive arbitrarily early, but the detector holds back at most half a second for a sound's begin."""
     detector = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True)
     for number in range(3_000):
-        heard(detector, PCM.decode(SILENT), max(0, number * FRAME_MS - 200))
+        detected_events(detector, PCM.decode(SILENT), max(0, number * FRAME_MS - 200))
     deltas = list[ServerEvent]()
     for number in range(3_000, 3_010):
         arrival = Arrival((number * FRAME_MS - 200) * MS)
@@ -350,9 +353,9 @@ def test_the_uncertainty_of_an_instant_does_not_grow_with_the_length_of_a_reply(
         "jitters": jittering(rng, count),
         "in time": evenly(FRAME_NS, count),
     }[agent]
-    told, true = PlayoutQueue(), PlayoutQueue()
+    measured, true = PlayoutQueue(), PlayoutQueue()
     for at_ns, error_ns, earlier_ns in stamped(came_ns, rng):
-        heard_ns, bound_ns = told.play(at_ns, FRAME_NS, error_ns)
+        heard_ns, bound_ns = measured.play(at_ns, FRAME_NS, error_ns)
         really_ns, _ = true.play(at_ns - earlier_ns, FRAME_NS)
 
         assert heard_ns - bound_ns <= really_ns <= heard_ns
@@ -372,15 +375,15 @@ def test_the_true_playback_of_a_delta_is_within_its_uncertainty_for_any_timestam
     steps: list[tuple[int, int, int, float, bool]],
 ) -> None:
     """Some gaps are between the longest without a delay and the shortest that restarts the stream."""
-    told, true, at_ns, true_ns, largest_ns = PlayoutQueue(), PlayoutQueue(), GAP_NS * 10, 0, 0
+    measured, true, at_ns, true_ns, largest_ns = PlayoutQueue(), PlayoutQueue(), GAP_NS * 10, 0, 0
     for wait_ms, length_ms, error_ms, share, clears in steps:
         at_ns, error_ns = at_ns + wait_ms * MS, error_ms * MS
         true_ns, largest_ns = max(true_ns, at_ns - round(share * error_ns)), max(largest_ns, error_ns)
         if clears:
-            told.clear(at_ns, error_ns)
+            measured.clear(at_ns, error_ns)
             true.clear(true_ns)
             continue
-        heard_ns, bound_ns = told.play(at_ns, length_ms * MS, error_ns)
+        heard_ns, bound_ns = measured.play(at_ns, length_ms * MS, error_ns)
         really_ns, _ = true.play(true_ns, length_ms * MS)
 
         assert heard_ns - bound_ns <= really_ns <= heard_ns

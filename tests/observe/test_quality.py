@@ -46,7 +46,7 @@ def edits(one: list[str], other: list[str]) -> int:
 
 
 @pytest.mark.parametrize(
-    ("reference", "heard", "errors"),
+    ("reference", "transcript", "errors"),
     [
         ("Where is my parcel?", "where is my parcel", 0),
         ("Where is my parcel?", "Where's my parcel?", 2),
@@ -59,22 +59,22 @@ def edits(one: list[str], other: list[str]) -> int:
     ],
 )
 def test_words_are_compared_without_case_and_punctuation_but_numbers_verbatim(
-    reference: str, heard: str, errors: int
+    reference: str, transcript: str, errors: int
 ) -> None:
-    assert word_errors(reference, heard) == (len(normalized_words(reference)), errors)
+    assert word_errors(reference, transcript) == (len(normalized_words(reference)), errors)
 
 
 @given(WORDS, WORDS)
-def test_word_errors_are_the_minimum_number_of_edits(reference: list[str], heard: list[str]) -> None:
-    assert word_errors(" ".join(reference), " ".join(heard)) == (len(reference), edits(reference, heard))
+def test_word_errors_are_the_minimum_number_of_edits(reference: list[str], transcript: list[str]) -> None:
+    assert word_errors(" ".join(reference), " ".join(transcript)) == (len(reference), edits(reference, transcript))
 
 
 @given(st.text(), st.text())
-def test_any_two_texts_have_a_number_of_word_errors(reference: str, heard: str) -> None:
-    words, errors = word_errors(f"a {reference}", heard)
+def test_any_two_texts_have_a_number_of_word_errors(reference: str, transcript: str) -> None:
+    words, errors = word_errors(f"a {reference}", transcript)
 
     assert words == len(normalized_words(f"a {reference}"))
-    assert 0 <= errors <= max(words, len(normalized_words(heard)))
+    assert 0 <= errors <= max(words, len(normalized_words(transcript)))
 
 
 def test_a_reference_without_words_is_not_scored() -> None:
@@ -93,7 +93,7 @@ def test_the_caller_s_words_and_the_reply_are_scored_separately() -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "heard", "reply", "judged"),
+    ("outcome", "transcript", "reply", "judged"),
     [
         ("ok", None, "It is on its way.", (None, None, 5, 0, True)),
         ("ok", "where is my parcel", "", (4, 0, None, None, None)),
@@ -104,9 +104,9 @@ def test_the_caller_s_words_and_the_reply_are_scored_separately() -> None:
     ],
 )
 def test_missing_transcripts_are_not_scored_and_a_failed_turn_fails_its_task(
-    outcome: str, heard: str | None, reply: str, judged: tuple[object, ...]
+    outcome: str, transcript: str | None, reply: str, judged: tuple[object, ...]
 ) -> None:
-    assert score_turn(REFERENCE, outcome, heard, reply) == judged
+    assert score_turn(REFERENCE, outcome, transcript, reply) == judged
 
 
 @pytest.mark.parametrize(
@@ -135,8 +135,10 @@ def answering(*words: str) -> Callable[[str], list[PeerAnswer]]:
     """Return a reply with these transcripts, one event each."""
 
     def answer(response_id: str) -> list[PeerAnswer]:
-        told = [message("response.output_audio_transcript.done", response_id=response_id, transcript=w) for w in words]
-        return spoken([created(response_id), delta(GA, "audio", response_id), *told, done(response_id)])
+        transcripts = [
+            message("response.output_audio_transcript.done", response_id=response_id, transcript=w) for w in words
+        ]
+        return spoken([created(response_id), delta(GA, "audio", response_id), *transcripts, done(response_id)])
 
     return answer
 

@@ -127,11 +127,11 @@ def test_a_timeout_counts_from_the_kernel_timestamp(limit: str) -> None:
 # Timestamps without effect.
 
 
-def requested_after(*told: tuple[float, int, bool]) -> TurnObservation:
+def requested_after(*reports: tuple[float, int, bool]) -> TurnObservation:
     """Return a turn that was requested at 10 ms with ticket 1, with these timestamps of the kernel."""
     talk = Talk()
     ask(talk, 10)
-    for at_ms, ticket, acknowledged in told:
+    for at_ms, ticket, acknowledged in reports:
         talk.transmit(at_ms, ticket, acknowledged=acknowledged)
     talk.hear(500, *reply(GA, "r1"))
     return talk.only()
@@ -151,11 +151,11 @@ COUNTED: dict[str, tuple[list[tuple[float, int, bool]], tuple[float, float | Non
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("told", "instants", "sent"), COUNTED.values(), ids=COUNTED)
+@pytest.mark.parametrize(("reports", "instants", "sent"), COUNTED.values(), ids=COUNTED)
 def test_kernel_timestamps_of_a_request_are_used_only_if_they_are_plausible(
-    told: list[tuple[float, int, bool]], instants: tuple[float, float | None], sent: tuple[str, int, int | None]
+    reports: list[tuple[float, int, bool]], instants: tuple[float, float | None], sent: tuple[str, int, int | None]
 ) -> None:
-    turn = requested_after(*told)
+    turn = requested_after(*reports)
 
     assert (after_ms(turn, "request_sent"), after_ms(turn, "request_acked")) == instants
     assert (turn.send_timestamp_source, turn.widths_ns.get("request_sent"), turn.transmit_delay_ns) == sent
@@ -248,8 +248,8 @@ def detected(*, service_responds: bool) -> tuple[list[Happening], list[Stamp]]:
         lambda talk: talk.send(1_506, "response.create", ticket=2) if not service_responds else None,
         lambda talk: answers(talk, 1_550),
     ]
-    stamps: list[Stamp] = [(1, 1_040.2, 1_061, 3)]
-    return happenings, stamps if service_responds else [*stamps, (2, 1_506.1, 1_520, 5)]
+    timestamps: list[Stamp] = [(1, 1_040.2, 1_061, 3)]
+    return happenings, timestamps if service_responds else [*timestamps, (2, 1_506.1, 1_520, 5)]
 
 
 def observed(happenings: list[Happening], *, service_responds: bool) -> TurnObservation:
@@ -272,9 +272,9 @@ COURSES = [
 def test_a_kernel_timestamp_has_the_same_effect_whenever_it_arrives(
     course: tuple[list[Happening], list[Stamp], bool], data: st.DataObject
 ) -> None:
-    happenings, stamps, service_responds = course
+    happenings, timestamps, service_responds = course
     at_once, later = list(happenings), list(happenings)
-    for ticket, sent_ms, acked_ms, first in reversed(stamps):
+    for ticket, sent_ms, acked_ms, first in reversed(timestamps):
 
         def leaves(talk: Talk, ticket: int = ticket, at_ms: float = sent_ms) -> None:
             talk.transmit(at_ms, ticket)

@@ -55,7 +55,7 @@ def silent(*, service_responds: bool = True) -> Talk:
     return talk
 
 
-def heard(talk: Talk) -> None:
+def detect_the_sound(talk: Talk) -> None:
     """Receive the events of a VAD that takes the sound for speech."""
     talk.hear(10_100, speech_started("item_s"))
     talk.hear(10_900, speech_stopped("item_s"), committed("item_s"))
@@ -76,7 +76,7 @@ def then_speaks(talk: Talk) -> bool | None:
 
 def test_a_false_reply_belongs_to_no_turn_and_is_recorded_with_the_next_turn() -> None:
     talk = silent()
-    heard(talk)
+    detect_the_sound(talk)
     assert waits.quiet(talk.timeline, 0) is not None
     talk.hear(11_000, created("rs"))
     talk.hear(11_300, audio(2, "rs"))
@@ -122,7 +122,7 @@ def test_a_reply_to_a_sound_is_recorded_with_the_next_turn(came: list[tuple[Any,
 
 def test_false_reply_is_none_if_the_client_requests_every_response() -> None:
     talk = silent(service_responds=False)
-    heard(talk)
+    detect_the_sound(talk)
 
     assert then_speaks(talk) is None
 
@@ -200,9 +200,9 @@ def test_changes_by_the_client_are_not_taken_for_truncations(acts: list[tuple[st
 def test_a_truncation_larger_than_the_new_items_is_detected_once(items: list[int], data: st.DataObject) -> None:
     length, conversation = ConversationLength(), Conversation(items=list(items))
     length.answered(conversation.usage(), instructed=False)
-    kept = data.draw(st.integers(1, len(items) - 1))
-    said = data.draw(st.integers(0, sum(items[:-kept]) - 1))
-    conversation.items[:] = [*items[-kept:], said]
+    remaining = data.draw(st.integers(1, len(items) - 1))
+    added = data.draw(st.integers(0, sum(items[:-remaining]) - 1))
+    conversation.items[:] = [*items[-remaining:], added]
 
     assert length.answered(conversation.usage(), instructed=False)
     conversation.items.append(1)
@@ -222,8 +222,8 @@ def answered(talk: Talk, number: int, tokens: int, *before: bytes, cached: int =
     at_ms, name = number * 1_000, f"r{number}"
     talk.ask(at_ms, number, wants_audio=False, **changes)
     came = {"text_tokens": tokens, "audio_tokens": 0, "cached_tokens": cached}
-    told = {"input_token_details": came, "output_token_details": {"text_tokens": 1, "audio_tokens": 0}}
-    talk.hear(at_ms + 50, *before, created(name), delta(GA, "text", name), done(name, usage=told))
+    reported = {"input_token_details": came, "output_token_details": {"text_tokens": 1, "audio_tokens": 0}}
+    talk.hear(at_ms + 50, *before, created(name), delta(GA, "text", name), done(name, usage=reported))
     (turn,) = talk.take(at_ms + 60)
     assert turn.outcome == "ok"
     return turn

@@ -334,18 +334,18 @@ CLOSED: list[tuple[int, dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("code", "told", "outcome"), CLOSED)
+@pytest.mark.parametrize(("code", "closing", "outcome"), CLOSED)
 def test_a_connection_that_closes_during_a_turn_ends_the_turn_and_the_session(
-    code: int, told: dict[str, Any], outcome: str
+    code: int, closing: dict[str, Any], outcome: str
 ) -> None:
     talk = Talk(wanted=5)
     talk.ask(0)
     talk.hear(10, created("r1"), delta(GA, "audio", "r1"))
-    talk.timeline.tell(inputs.ConnectionClosed(code, at(20), **told))
+    talk.timeline.tell(inputs.ConnectionClosed(code, at(20), **closing))
 
     turn, session = talk.only(), talk.timeline.session()
     assert (turn.outcome, after_ms(turn, "ended"), turn.audio_deltas) == (outcome, 20, 1)
-    assert (session.outcome, session.close_code, session.close_reason) == (outcome, code, told.get("reason", ""))
+    assert (session.outcome, session.close_code, session.close_reason) == (outcome, code, closing.get("reason", ""))
     assert (session.turns_started, session.turns_not_started) == (1, 4)
 
 
@@ -384,11 +384,11 @@ def test_exceeding_a_per_turn_limit_ends_the_session(name: str, monkeypatch: pyt
 
 
 def test_the_cost_of_an_item_does_not_grow_with_the_number_of_items(monkeypatch: pytest.MonkeyPatch) -> None:
-    looks, ends_ns = Counter[int](), ItemPlayer.ends_ns
+    reads, ends_ns = Counter[int](), ItemPlayer.ends_ns
     count = 0
 
     def looked_at(player: ItemPlayer) -> int:
-        looks[count] += 1
+        reads[count] += 1
         return ends_ns.__get__(player)
 
     monkeypatch.setattr(ItemPlayer, "ends_ns", property(looked_at))
@@ -398,7 +398,7 @@ def test_the_cost_of_an_item_does_not_grow_with_the_number_of_items(monkeypatch:
         for place, data in enumerate([created("r1"), *audio_of_items(count)]):
             talk.hear(1 + place, data)
 
-    assert looks[400] - looks[200] == 2 * (looks[200] - looks[100])
+    assert reads[400] - reads[200] == 2 * (reads[200] - reads[100])
 
 
 def test_a_reply_is_played_until_the_end_of_the_item_that_ends_last() -> None:
@@ -448,7 +448,7 @@ def test_an_expired_session_of_a_long_call_fails_only_if_it_was_never_ready(read
 
 
 @pytest.mark.parametrize(
-    ("code", "heard", "outcome"),
+    ("code", "greeting", "outcome"),
     [
         ("something_new", [], "connect_failed:something_new"),
         ("something_new", [session_created()], "connect_failed:something_new"),
@@ -456,10 +456,10 @@ def test_an_expired_session_of_a_long_call_fails_only_if_it_was_never_ready(read
     ],
 )
 def test_an_error_and_a_close_right_after_the_upgrade_are_a_refused_connection(
-    code: str | None, heard: list[bytes], outcome: str
+    code: str | None, greeting: list[bytes], outcome: str
 ) -> None:
     talk = Talk(wanted=3, ready=False)
-    talk.hear(10, *heard, error(code))
+    talk.hear(10, *greeting, error(code))
     talk.timeline.tell(inputs.ConnectionClosed(3000, at(11), "invalid_request_error"))
 
     session = talk.timeline.session()
@@ -984,26 +984,26 @@ RUN = st.lists(
 def test_batched_deltas_have_the_same_effect_as_single_ones(
     dialect: Dialect, runs: list[list[tuple[str, int, int, int]]], most: int, much: int
 ) -> None:
-    together, apart = Talk(dialect), Talk(dialect)
-    for talk in (together, apart):
+    together, single = Talk(dialect), Talk(dialect)
+    for talk in (together, single):
         talk.ask(0, wants_audio=True)
         talk.hear(50, created("r1"), delta(dialect, "transcript", "r1"), delta(dialect, "audio", "r1", LOUD))
         talk.timeline._most_events = talk.timeline.facts.events + most
         talk.timeline._most_bytes = talk.timeline.facts.wire_bytes_received + much
     at_ms = 50
     for run in runs:
-        at_ms = tell_run(together, apart, run, at_ms)
-        assert together.timeline.next_deadline_ns == apart.timeline.next_deadline_ns
-    for talk in (together, apart):
+        at_ms = tell_run(together, single, run, at_ms)
+        assert together.timeline.next_deadline_ns == single.timeline.next_deadline_ns
+    for talk in (together, single):
         talk.hear(at_ms + 1, done("r1"))
         talk.timeline.tell(inputs.ScriptFinished(at(at_ms + 2)))
         talk.take(100_000_000)
 
-    assert together.taken == apart.taken
-    assert together.timeline.session() == apart.timeline.session()
+    assert together.taken == single.taken
+    assert together.timeline.session() == single.timeline.session()
 
 
-def tell_run(together: Talk, apart: Talk, run: list[tuple[str, int, int, int]], at_ms: int) -> int:
+def tell_run(together: Talk, single: Talk, run: list[tuple[str, int, int, int]], at_ms: int) -> int:
     """Apply deltas of a reply together to one talk and one by one to the other. Return when the last one arrived."""
     deltas = []
     for kind, later_ms, size, error_ns in run:
@@ -1012,7 +1012,7 @@ def tell_run(together: Talk, apart: Talk, run: list[tuple[str, int, int, int]], 
         (event,) = together.dialect.decode(data)
         like_it = msgspec.structs.replace(event, payload=EMPTY, payload_bytes=0)
         deltas.append(MatchedDelta(like_it, at(at_ms), error_ns, 7, event.payload_bytes, len(data)))
-        apart.hear(at_ms, data, error_ns=error_ns)
+        single.hear(at_ms, data, error_ns=error_ns)
     together.timeline.received_deltas(deltas)
     return at_ms
 
@@ -1110,19 +1110,21 @@ def test_an_end_with_its_own_cause_does_not_repeat_an_earlier_error(ending: byte
 
 
 @pytest.mark.parametrize(
-    ("heard", "said"), [(False, "does it have a VAD"), (True, "noticed no end of speech")], ids=["unheard", "unended"]
+    ("detected", "detail"),
+    [(False, "does it have a VAD"), (True, "noticed no end of speech")],
+    ids=["unheard", "unended"],
 )
-def test_undetected_speech_and_an_undetected_end_have_different_details(heard: bool, said: str) -> None:
+def test_undetected_speech_and_an_undetected_end_have_different_details(detected: bool, detail: str) -> None:
     talk = Talk(service_responds=True, end_of_turn=3)
     talk.begin_speech(0)
-    if heard:
+    if detected:
         talk.hear(60, speech_started("item_1"))
     talk.end_speech(1_000)
     talk.timeline.expire(at(10_000))
 
     turn = talk.only()
     assert turn.outcome == "timeout:end_of_turn"
-    assert said in turn.detail
+    assert detail in turn.detail
     assert turn.detail.endswith(" within the limit end_of_turn of 3 s")
 
 

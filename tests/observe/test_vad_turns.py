@@ -604,8 +604,8 @@ def test_every_turn_ends_once_and_every_token_is_counted_once_for_any_vad_behavi
 
     session = timeline.session()
     spent = [session.stray_usage, *(turn.usage for turn in talk.taken)]
-    told = {step for step, _ in steps if isinstance(step, bytes) and b"output_token_details" in step}
-    assert sum(filter(None, spent), TokenUsage()) == sum([replace(USAGE, audio_out=0)] * len(told), TokenUsage())
+    reported = {step for step, _ in steps if isinstance(step, bytes) and b"output_token_details" in step}
+    assert sum(filter(None, spent), TokenUsage()) == sum([replace(USAGE, audio_out=0)] * len(reported), TokenUsage())
     assert sorted(turn.turn for turn in talk.taken) == list(range(1, begun + 1))
     assert session.turns_ended == session.turns_started == begun
     for turn in talk.taken:
@@ -795,7 +795,7 @@ OWN = {
 }  # fmt: skip
 
 
-def says(talk: Talk, *, clock: bool) -> None:
+def send_vad_turn(talk: Talk, *, clock: bool) -> None:
     """Send a turn that the VAD detects to its end at 1,400 ms. A response to it is created."""
     begins(talk)
     talk.hear(200, started("item_1", 0, clock))
@@ -808,7 +808,7 @@ def says(talk: Talk, *, clock: bool) -> None:
 @pytest.mark.parametrize("commits_ms", [2_600, 3_400])
 def test_noise_during_a_reply_does_not_change_the_turn_s_instants(commits_ms: int, clock: bool) -> None:
     talk = vad()
-    says(talk, clock=clock)
+    send_vad_turn(talk, clock=clock)
     for at_ms, messages in sorted([
         (1_900, [delta(GA, "audio", "r1", LOUD)]),
         (2_000, [started("noise", 1_700, clock)]),
@@ -839,7 +839,7 @@ def test_speech_that_begins_after_the_turn_s_end_by_audio_clock_is_not_the_turn_
 @pytest.mark.parametrize("clock", [False, True])
 def test_noise_between_the_end_of_speech_and_the_request_is_not_the_turn_s(clock: bool) -> None:
     talk = Talk()
-    says(talk, clock=clock)
+    send_vad_turn(talk, clock=clock)
     talk.hear(1_500, started("noise", 1_450, clock))
     wanted = bool(talk.work(1_501, RequestResponse))
     talk.send(1_501, "response.create")

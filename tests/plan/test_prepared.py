@@ -272,9 +272,9 @@ def test_the_last_pause_of_a_recording_is_searched_for_once(monkeypatch: pytest.
 def test_only_the_speech_of_the_script_s_own_turns_is_cached() -> None:
     step = build_wav()
     repertoire = CompiledScript(build_script(RequestTurn(PLAIN, name="ask"), step), GA)
-    kept = repertoire.session(0, 0).turns[1].speech
+    cached = repertoire.session(0, 0).turns[1].speech
 
-    assert repertoire.step(step, 2, SessionChoices(0, 0)).speech is kept
+    assert repertoire.step(step, 2, SessionChoices(0, 0)).speech is cached
     assert (
         repertoire.step(step, 3, SessionChoices(0, 0)).speech == repertoire.step(step, 3, SessionChoices(0, 0)).speech
     )
@@ -458,8 +458,8 @@ def test_sessions_use_the_rows_of_variables_in_a_cycle() -> None:
     repertoire = CompiledScript(script, GA)
 
     sessions = [repertoire.session(number, seed=1) for number in range(3)]
-    said = [decoded(session.turns[0].inputs[0].data)["item"]["content"][0]["text"] for session in sessions]
-    assert said == ["I am Ann.", "I am Bob.", "I am Ann."]
+    texts = [decoded(session.turns[0].inputs[0].data)["item"]["content"][0]["text"] for session in sessions]
+    assert texts == ["I am Ann.", "I am Bob.", "I am Ann."]
     assert [decoded(update_of(session).data)["session"]["instructions"] for session in sessions] == [
         "Ann",
         "Bob",
@@ -625,11 +625,11 @@ def test_the_microphone_does_not_drift_over_any_number_of_turns(
             sent_ns += message.duration_ns or 0
             assert due_ns == sent_ns
         microphone.speak(speech, after)
-        said = 0
-        while microphone.speaking and said < hushed_after:
+        spoken = 0
+        while microphone.speaking and spoken < hushed_after:
             message, due_ns = microphone.take()
             sent_ns += message.duration_ns or 0
-            said += 1
+            spoken += 1
             assert due_ns == sent_ns
         microphone.stop_speech()
 

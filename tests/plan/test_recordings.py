@@ -41,7 +41,7 @@ def written(path: Path, samples: NDArray[np.float64], rate_hz: int = RATE_HZ, su
     return path
 
 
-def heard(pcm: Pcm) -> NDArray[np.int16]:
+def samples_of(pcm: Pcm) -> NDArray[np.int16]:
     return np.frombuffer(pcm.data, "<i2")
 
 
@@ -50,7 +50,7 @@ def test_audio_in_the_service_s_format_is_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     soundfile.write(path, samples, RATE_HZ, subtype="PCM_16")
 
-    assert heard(load_pcm(path)).tolist() == samples.tolist()
+    assert samples_of(load_pcm(path)).tolist() == samples.tolist()
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 11_025, 16_000, 44_100, 48_000])
@@ -62,14 +62,14 @@ def test_any_rate_and_sample_type_is_resampled_to_24_khz(tmp_path: Path, rate_hz
 
     assert abs(pcm.seconds - 0.5) < 1 / 11_025
     middle = slice(1_000, 11_000)  # resampling has ripples at both ends
-    assert np.abs(heard(pcm)[middle] / 32_768 - tone(0.5)[middle]).max() < 0.03  # µ-law has a low resolution
+    assert np.abs(samples_of(pcm)[middle] / 32_768 - tone(0.5)[middle]).max() < 0.03  # µ-law has a low resolution
 
 
 def test_channels_are_mixed_evenly(tmp_path: Path) -> None:
     left = tone()
     path = written(tmp_path / "a.wav", np.column_stack([left, np.zeros_like(left)]))
 
-    assert np.abs(heard(load_pcm(path)) / 32_768 - left / 2).max() < 1e-4
+    assert np.abs(samples_of(load_pcm(path)) / 32_768 - left / 2).max() < 1e-4
 
 
 def test_samples_beyond_full_scale_are_clipped() -> None:
@@ -78,7 +78,7 @@ def test_samples_beyond_full_scale_are_clipped() -> None:
 
 def test_the_overshoot_of_resampling_is_clipped(tmp_path: Path) -> None:
     square = np.sign(tone(0.5, 8_000)) * 0.999
-    samples = heard(load_pcm(written(tmp_path / "a.wav", square, 8_000))).astype(int)
+    samples = samples_of(load_pcm(written(tmp_path / "a.wav", square, 8_000))).astype(int)
 
     assert samples.max() == 32_767
     # No step between adjacent samples is larger than at the edges of the wave, which are at least 27 samples apart.

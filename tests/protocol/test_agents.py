@@ -31,7 +31,7 @@ STREAM = f"MZ{CALL_ID}"
 LOUD = base64.b64encode(b"\x00" * 160).decode()
 
 
-def said(*messages: ClientMessage | None, provider: TelephonyProvider = PROVIDER) -> list[dict[str, Any]]:
+def written_by(*messages: ClientMessage | None, provider: TelephonyProvider = PROVIDER) -> list[dict[str, Any]]:
     """Return the messages as one call sends them, in this order."""
     words = provider.words(CALL_ID)
     return [json.loads(words.written(message.act, message.data)) for message in messages if message is not None]
@@ -43,7 +43,7 @@ def opening(**extra: Any) -> list[ClientMessage]:
 
 
 def test_a_stream_is_opened_as_twilio_opens_it() -> None:
-    connected, start = said(*opening(number="+15550100", call="{uuid}"))
+    connected, start = written_by(*opening(number="+15550100", call="{uuid}"))
 
     assert connected == {"event": "connected", "protocol": "Call", "version": "1.0.0"}
     assert start == {
@@ -63,7 +63,7 @@ def test_a_stream_is_opened_as_twilio_opens_it() -> None:
 
 def test_media_messages_are_numbered_and_have_the_time_of_their_audio() -> None:
     audio = [TWILIO.append(bytes([number]) * 160, "e") for number in range(3)]
-    *_, first, second, key, third = said(
+    *_, first, second, key, third = written_by(
         *opening(), *audio[:2], TWILIO.raw({"type": "dtmf", "digit": "5"}, "e"), audio[2]
     )
 
@@ -77,7 +77,7 @@ def test_media_messages_are_numbered_and_have_the_time_of_their_audio() -> None:
 
 def test_marks_are_returned_and_a_call_ends_with_stop() -> None:
     words = PROVIDER.words(CALL_ID)
-    mark, stop = said(words.played("said-1"), words.goodbye())
+    mark, stop = written_by(words.played("said-1"), words.goodbye())
 
     assert (mark["event"], mark["mark"], mark["streamSid"]) == ("mark", {"name": "said-1"}, STREAM)
     assert (stop["event"], stop["stop"]["callSid"]) == ("stop", f"CA{CALL_ID}")
@@ -86,9 +86,9 @@ def test_marks_are_returned_and_a_call_ends_with_stop() -> None:
 @given(name=st.text() | st.lists(st.sampled_from(["{number}", "{uuid}", "\\", '"', "\0", "ä"])).map("".join))
 def test_a_returned_mark_has_the_name_that_the_agent_gave_it(name: str) -> None:
     event = event_of(msgspec.json.encode({"event": "mark", "streamSid": STREAM, "mark": {"name": name}}), TWILIO)
-    (told,) = said(PROVIDER.words(CALL_ID).played(event.text))
+    (returned,) = written_by(PROVIDER.words(CALL_ID).played(event.text))
 
-    assert told["mark"]["name"] == name
+    assert returned["mark"]["name"] == name
 
 
 @pytest.mark.parametrize("name", ["media", "mark", "clear"])
@@ -119,7 +119,7 @@ def test_audio_that_is_no_base64_is_unreadable(payload: Any) -> None:
 
 
 def test_a_parameter_is_not_replaced_by_the_sequence_number() -> None:
-    _, start = said(*opening(number="{number}"))
+    _, start = written_by(*opening(number="{number}"))
 
     assert (start["sequenceNumber"], start["start"]["customParameters"]) == ("1", {"number": "{number}"})
 
@@ -168,8 +168,8 @@ def test_the_first_acs_message_describes_the_audio_format(name: AudioFormatName 
     (metadata,) = ACS.set_up(settings, "e")
 
     assert isinstance(metadata, ClientMessage)
-    told = {"subscriptionId": CALL_ID, "encoding": "PCM", "sampleRate": rate, "channels": 1, "length": length}
-    assert said(metadata, provider=OF_ACS) == [{"kind": "AudioMetadata", "audioMetadata": told}]
+    metadata_body = {"subscriptionId": CALL_ID, "encoding": "PCM", "sampleRate": rate, "channels": 1, "length": length}
+    assert written_by(metadata, provider=OF_ACS) == [{"kind": "AudioMetadata", "audioMetadata": metadata_body}]
 
 
 def test_acs_audio_has_its_time_and_whether_it_is_silence() -> None:
@@ -185,7 +185,7 @@ def test_acs_audio_has_its_time_and_whether_it_is_silence() -> None:
 
 
 def test_a_dtmf_key_is_sent_to_acs() -> None:
-    assert said(ACS.raw({"type": "dtmf", "digit": "*"}, "e"), provider=OF_ACS) == [
+    assert written_by(ACS.raw({"type": "dtmf", "digit": "*"}, "e"), provider=OF_ACS) == [
         {"kind": "DtmfData", "dtmfData": {"data": "*"}}
     ]
 
@@ -267,7 +267,7 @@ def test_any_pcm_message_is_decoded_and_its_log_gives_the_same_event(message: by
     event = event_of(message, PCM)
     if event.kind is EventKind.MALFORMED:
         return
-    whole, cut = (event_of(bytes(clean(kept, str)), PCM) for kept in (message, PCM.without_audio(message)))
+    whole, cut = (event_of(bytes(clean(stored, str)), PCM) for stored in (message, PCM.without_audio(message)))
 
     assert whole == event
     assert cut.kind is event.kind
@@ -349,8 +349,8 @@ def test_each_message_of_an_agent_is_one_event(dialect: Dialect, message: Any, k
 def test_a_log_without_audio_gives_the_same_events(
     dialect: Dialect, key: str, kinds: list[str], holders: list[str], inner: list[str], data: st.DataObject
 ) -> None:
-    held = st.none() | st.text(max_size=9) | st.dictionaries(st.sampled_from(inner), st.text(max_size=8))
-    fields = data.draw(st.dictionaries(st.sampled_from(holders), held))
+    fields_of = st.none() | st.text(max_size=9) | st.dictionaries(st.sampled_from(inner), st.text(max_size=8))
+    fields = data.draw(st.dictionaries(st.sampled_from(holders), fields_of))
     message = msgspec.json.encode({key: data.draw(st.sampled_from(kinds))} | fields)
     event = event_of(message, dialect)
     if event.kind is not EventKind.MALFORMED:

@@ -43,9 +43,9 @@ FULL = SessionSettings(
 
 def decoded(message: ClientMessage) -> dict[str, Any]:
     """Return a message's JSON. Assert that its type is the message's name."""
-    said = msgspec.json.decode(message.data, type=dict[str, Any])
-    assert said["type"] == message.name
-    return said
+    body = msgspec.json.decode(message.data, type=dict[str, Any])
+    assert body["type"] == message.name
+    return body
 
 
 def set_up(dialect: Dialect, settings: SessionSettings, event_id: str) -> dict[str, Any]:
@@ -102,24 +102,24 @@ def test_ga_writes_a_nested_session_with_its_type() -> None:
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 def test_settings_that_are_not_set_are_omitted_but_turn_detection_is_always_written(dialect: Dialect) -> None:
     session = session_of(dialect)
-    heard = session.get("audio", {}).get("input", {}) | session
+    input_settings = session.get("audio", {}).get("input", {}) | session
 
     assert {"instructions", "voice", "temperature", "max_output_tokens"}.isdisjoint(session)
-    assert heard["turn_detection"] == ({"type": "client_vad"} if dialect is GLM else None)
-    assert {"transcription", "input_audio_transcription"}.isdisjoint(heard)
+    assert input_settings["turn_detection"] == ({"type": "client_vad"} if dialect is GLM else None)
+    assert {"transcription", "input_audio_transcription"}.isdisjoint(input_settings)
 
 
-def heard(dialect: Dialect, settings: SessionSettings) -> dict[str, Any]:
+def input_settings_of(dialect: Dialect, settings: SessionSettings) -> dict[str, Any]:
     """Return the session's input format and turn detection, from the place that the dialect uses."""
     session = set_up(dialect, settings, "e")["session"]
-    heard = session.get("audio", {}).get("input", {}) | session
-    format = heard["input_audio_format"] if "input_audio_format" in session else heard["format"]
-    return {"format": format, "turn_detection": heard["turn_detection"]}
+    input_settings = session.get("audio", {}).get("input", {}) | session
+    format = input_settings["input_audio_format"] if "input_audio_format" in session else input_settings["format"]
+    return {"format": format, "turn_detection": input_settings["turn_detection"]}
 
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 @pytest.mark.parametrize(
-    ("wanted", "said"),
+    ("wanted", "written"),
     [
         (TurnDetection(), {"type": "server_vad"}),
         (
@@ -133,9 +133,9 @@ def heard(dialect: Dialect, settings: SessionSettings) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_turn_detection_is_written_with_only_the_given_settings(
-    dialect: Dialect, wanted: TurnDetection, said: dict[str, Any]
+    dialect: Dialect, wanted: TurnDetection, written: dict[str, Any]
 ) -> None:
-    assert heard(dialect, SessionSettings(turn_detection=wanted))["turn_detection"] == said
+    assert input_settings_of(dialect, SessionSettings(turn_detection=wanted))["turn_detection"] == written
 
 
 @pytest.mark.parametrize(
@@ -150,8 +150,8 @@ def test_each_dialect_has_its_name_for_an_audio_format(format: AudioFormatName, 
     settings = SessionSettings(input_format=format, output_format="pcm16" if format != "pcm16" else "g711_ulaw")
     back = SessionSettings(output_format=format)
 
-    assert heard(PREVIEW, settings)["format"] == format
-    assert heard(GA, settings)["format"] == ga
+    assert input_settings_of(PREVIEW, settings)["format"] == format
+    assert input_settings_of(GA, settings)["format"] == ga
     assert set_up(PREVIEW, back, "e")["session"]["output_audio_format"] == format
     assert set_up(GA, back, "e")["session"]["audio"]["output"]["format"] == ga
 
@@ -160,16 +160,16 @@ def test_each_dialect_has_its_name_for_an_audio_format(format: AudioFormatName, 
     ("format", "rate_hz"), [("pcm16@8000", 8_000), ("pcm16@16000", 16_000), ("pcm16@48000", 48_000)]
 )
 def test_each_dialect_writes_a_pcm_sample_rate_in_its_own_place(format: AudioFormatName, rate_hz: int) -> None:
-    said = SessionSettings(input_format=format)
+    settings = SessionSettings(input_format=format)
 
     assert (
-        set_up(PREVIEW, said, "e")["session"].items()
+        set_up(PREVIEW, settings, "e")["session"].items()
         >= {
             "input_audio_format": "pcm16",
             "input_audio_sampling_rate": rate_hz,
         }.items()
     )
-    assert heard(GA, said)["format"] == {"type": "audio/pcm", "rate": rate_hz}
+    assert input_settings_of(GA, settings)["format"] == {"type": "audio/pcm", "rate": rate_hz}
     assert "input_audio_sampling_rate" not in session_of(PREVIEW)
 
 
@@ -183,7 +183,7 @@ def test_an_output_sample_rate_that_preview_does_not_support_is_refused() -> Non
 
 
 @pytest.mark.parametrize(
-    ("dialect", "output", "said"),
+    ("dialect", "output", "keys"),
     [
         (PREVIEW, "audio", {"modalities": ["audio", "text"]}),
         (PREVIEW, "text", {"modalities": ["text"]}),
@@ -192,13 +192,13 @@ def test_an_output_sample_rate_that_preview_does_not_support_is_refused() -> Non
     ],
 )
 def test_each_dialect_has_its_key_for_the_output_modality(
-    dialect: Dialect, output: Output, said: dict[str, Any]
+    dialect: Dialect, output: Output, keys: dict[str, Any]
 ) -> None:
     response = decoded(dialect.request(ResponseSettings(output=output), "e"))["response"]
     session = session_of(dialect, output=output)
 
-    assert response == said
-    assert said.items() <= session.items()
+    assert response == keys
+    assert keys.items() <= session.items()
 
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
@@ -251,7 +251,7 @@ def test_settings_are_sent_after_session_created_and_acknowledged_by_session_upd
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 def test_every_message_name_maps_to_its_message_kind(dialect: Dialect) -> None:
-    said = [
+    sent = [
         *(step for step in dialect.set_up(SessionSettings(), "e") if isinstance(step, ClientMessage)),
         dialect.message(build_message("Hello"), "e"),
         dialect.append(b"", "e"),
@@ -264,7 +264,7 @@ def test_every_message_name_maps_to_its_message_kind(dialect: Dialect) -> None:
     ]
 
     acts = [act for act in MessageKind if act is not MessageKind.RAW]  # RAW is a message with a name from the script
-    assert [dialect.message_kinds[message.name] for message in said] == [message.act for message in said] == acts
+    assert [dialect.message_kinds[message.name] for message in sent] == [message.act for message in sent] == acts
     assert len(dialect.message_kinds) == len(acts)
 
 
@@ -272,9 +272,9 @@ def test_every_message_name_maps_to_its_message_kind(dialect: Dialect) -> None:
 def test_a_message_without_its_audio_decodes_to_the_same_events(dialect: Dialect) -> None:
     append, other = dialect.append(bytes(300), "e1"), dialect.message(build_message("Hello"), "e2")
     for data in (delta(dialect, "audio", "resp_1"), delta(OTHER[dialect], "audio", "resp_1")):
-        whole, kept = (event_of(each, dialect) for each in (data, dialect.without_audio(data)))
-        assert (kept.kind, kept.name, kept.foreign) == (whole.kind, whole.name, whole.foreign)
-        assert (kept.response_id, kept.item_id, kept.payload) == (whole.response_id, whole.item_id, EMPTY)
+        whole, stored = (event_of(each, dialect) for each in (data, dialect.without_audio(data)))
+        assert (stored.kind, stored.name, stored.foreign) == (whole.kind, whole.name, whole.foreign)
+        assert (stored.response_id, stored.item_id, stored.payload) == (whole.response_id, whole.item_id, EMPTY)
 
     assert decoded(replace(append, data=dialect.without_audio(append.data))) == {"type": append.name, "event_id": "e1"}
     for data in (other.data, transcribed("item_1"), delta(dialect, "text", "resp_1")):
@@ -296,8 +296,8 @@ def conflict(dialect: Dialect, settings: SessionSettings) -> tuple[tuple[str, ..
         return None
     above, *place = refused.setting
     assert above == "extra"
-    told, remedy = refused.problem.removeprefix("extra must not set ").split(", which this tool relies on: ")
-    assert told == ".".join(place)
+    refused_key, remedy = refused.problem.removeprefix("extra must not set ").split(", which this tool relies on: ")
+    assert refused_key == ".".join(place)
     return tuple(place), remedy
 
 
@@ -484,20 +484,20 @@ def unknown(value: Any, at: str = "") -> Iterator[str]:
             yield from unknown(item, at)
 
 
-def read_as(model: type[BaseModel], said: ClientMessage) -> Any:
+def read_as(model: type[BaseModel], written: ClientMessage) -> Any:
     """Return a message as the SDK's type reads it. Assert that the type knows all values."""
-    read = model.model_validate(msgspec.json.decode(said.data), strict=True)
+    read = model.model_validate(msgspec.json.decode(written.data), strict=True)
     assert list(unknown(read)) == []
     return read
 
 
 @pytest.mark.parametrize("dialect", OFFICIAL, ids=lambda dialect: dialect.name)
-@pytest.mark.parametrize("said", INPUT, ids=lambda said: said.role)
-def test_a_message_is_an_item_with_its_role(dialect: Dialect, said: Message) -> None:
-    read = read_as(OFFICIAL[dialect].ConversationItemCreateEvent, dialect.message(said, "e1"))
+@pytest.mark.parametrize("written", INPUT, ids=lambda said: said.role)
+def test_a_message_is_an_item_with_its_role(dialect: Dialect, written: Message) -> None:
+    read = read_as(OFFICIAL[dialect].ConversationItemCreateEvent, dialect.message(written, "e1"))
 
-    assert (read.item.type, read.item.role, read.item.content[0].text) == ("message", said.role, "Hello")
-    assert read.item.content[0].type == {"assistant": dialect.reply_part}.get(said.role, "input_text")  # type: ignore[attr-defined]
+    assert (read.item.type, read.item.role, read.item.content[0].text) == ("message", written.role, "Hello")
+    assert read.item.content[0].type == {"assistant": dialect.reply_part}.get(written.role, "input_text")  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("dialect", OFFICIAL, ids=lambda dialect: dialect.name)

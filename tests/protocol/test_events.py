@@ -124,9 +124,9 @@ def test_a_retrieved_item_has_its_audio_bytes_and_its_words(
     assert (event.kind, event.item_id, event.payload_bytes, event.text) == (
         EventKind.ITEM_RETRIEVED, "item_1", audio_bytes, words,
     )  # fmt: skip
-    kept = dialect.without_audio(shown)
-    assert b'"audio":' not in kept
-    assert (event_of(kept, dialect).text, event_of(kept, dialect).payload_bytes) == (words, 0)
+    stored = dialect.without_audio(shown)
+    assert b'"audio":' not in stored
+    assert (event_of(stored, dialect).text, event_of(stored, dialect).payload_bytes) == (words, 0)
 
 
 def test_response_done_has_its_status_its_failure_and_its_usage() -> None:
@@ -140,13 +140,13 @@ def test_response_done_has_its_status_its_failure_and_its_usage() -> None:
     assert (cancelled.status, cancelled.reason, cancelled.usage) == ("cancelled", "turn_detected", None)
 
 
-def told(came: dict[str, Any], went: dict[str, Any] | None = None, **totals: int) -> dict[str, Any]:
+def usage_of(came: dict[str, Any], went: dict[str, Any] | None = None, **totals: int) -> dict[str, Any]:
     return {"input_token_details": came, "output_token_details": went or {}, "output_tokens": 0} | totals
 
 
 def tokens(came: dict[str, Any], went: dict[str, Any] | None = None, **totals: int) -> TokenUsage | None:
     """Return the token counts from a `response.done` with this usage."""
-    return event_of(done("r1", usage=told(came, went, **totals)), GA).usage
+    return event_of(done("r1", usage=usage_of(came, went, **totals)), GA).usage
 
 
 BOTH = {"text_tokens": 100, "audio_tokens": 50}
@@ -178,18 +178,18 @@ def test_cached_tokens_are_assigned_to_the_reported_kind_or_else_to_text(
 IMAGES = {"text_tokens": 10, "audio_tokens": 20, "image_tokens": 85, "cached_tokens": 70}
 READ: dict[str, tuple[Any, TokenUsage | None]] = {
     "image tokens are separate, also cached ones":
-        (told(IMAGES | {"cached_tokens_details": {"image_tokens": 64, "text_tokens": 6}}),
+        (usage_of(IMAGES | {"cached_tokens_details": {"image_tokens": 64, "text_tokens": 6}}),
          TokenUsage(10, 20, 70, 6, 0, image_in=85, cached_image_in=64)),
     "image tokens without kinds of cached tokens":
-        (told(IMAGES), TokenUsage(10, 20, 70, 10, 20, image_in=85, cached_image_in=40)),
+        (usage_of(IMAGES), TokenUsage(10, 20, 70, 10, 20, image_in=85, cached_image_in=40)),
     "tokens without a kind are text":
-        (told({}, input_tokens=30, output_tokens=7), TokenUsage(text_in=30, text_out=7)),
+        (usage_of({}, input_tokens=30, output_tokens=7), TokenUsage(text_in=30, text_out=7)),
     "cached tokens without a kind are text":
-        (told({"cached_tokens": 20}, input_tokens=30), TokenUsage(text_in=30, cached_in=20, cached_text_in=20)),
+        (usage_of({"cached_tokens": 20}, input_tokens=30), TokenUsage(text_in=30, cached_in=20, cached_text_in=20)),
     "a reported kind takes precedence over the total":
-        (told({"audio_tokens": 8}, input_tokens=30), TokenUsage(audio_in=8)),
+        (usage_of({"audio_tokens": 8}, input_tokens=30), TokenUsage(audio_in=8)),
     "kinds of zero with a total count as text":
-        (told({"text_tokens": 0, "audio_tokens": 0}, input_tokens=30), TokenUsage(text_in=30)),
+        (usage_of({"text_tokens": 0, "audio_tokens": 0}, input_tokens=30), TokenUsage(text_in=30)),
     "an integer may be written as a float":
         ({"input_tokens": 30.0, "output_tokens": 7}, TokenUsage(30, text_out=7)),
     "a total of zero is zero": ({"total_tokens": 0}, TokenUsage()),
@@ -216,9 +216,11 @@ READ: dict[str, tuple[Any, TokenUsage | None]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("said", "read"), READ.values(), ids=READ)
-def test_token_counts_are_read_as_reported_and_unreadable_ones_are_not_zero(said: Any, read: TokenUsage | None) -> None:
-    assert event_of(done("r1", usage=said), GA).usage == read
+@pytest.mark.parametrize(("reported", "read"), READ.values(), ids=READ)
+def test_token_counts_are_read_as_reported_and_unreadable_ones_are_not_zero(
+    reported: Any, read: TokenUsage | None
+) -> None:
+    assert event_of(done("r1", usage=reported), GA).usage == read
 
 
 def test_image_tokens_are_part_of_the_input() -> None:
@@ -320,9 +322,9 @@ def test_the_done_event_of_a_text_has_the_whole_text(dialect: Dialect) -> None:
     names = FAMILIES[dialect]
     text = event_of(message(f"{names['text']}.done", text="Yes."), dialect)
     transcript = event_of(message(f"{names['transcript']}.done", transcript="No."), dialect)
-    heard = event_of(transcribed("item_1", "Hm?"), dialect)
+    transcription = event_of(transcribed("item_1", "Hm?"), dialect)
 
-    assert [event.text for event in (text, transcript, heard)] == ["Yes.", "No.", "Hm?"]
+    assert [event.text for event in (text, transcript, transcription)] == ["Yes.", "No.", "Hm?"]
     assert event_of(message(f"{names['text']}.done", text=None), dialect).text == ""
 
 

@@ -52,9 +52,9 @@ def test_a_session_is_started_with_the_messages_of_the_official_sdk() -> None:
     start, awaited = GPT_LIVE.set_up(settings, "e1")
 
     assert isinstance(start, ClientMessage)
-    said = msgspec.json.decode(start.data)
-    assert SessionStartEvent.model_validate(said, strict=True).to_dict() == said
-    assert said["session"] == {
+    body = msgspec.json.decode(start.data)
+    assert SessionStartEvent.model_validate(body, strict=True).to_dict() == body
+    assert body["session"] == {
         "model": "gpt-live-1.1",
         "instructions": "Be brief.",
         "audio": {"format": {"type": "audio/pcmu", "rate": 8_000}, "output": {"voice": "cedar"}},

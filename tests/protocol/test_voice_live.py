@@ -43,7 +43,7 @@ def settings_of(given: Any) -> SessionSettings:
     return SESSION.read(PythonValue("session", given))
 
 
-def said(**settings: Any) -> dict[str, Any]:
+def written_session(**settings: Any) -> dict[str, Any]:
     steps = VOICE_LIVE.set_up(settings_of(settings), "e1")
     (update,) = (msgspec.json.decode(step.data) for step in steps if isinstance(step, ClientMessage))
     session: dict[str, Any] = update["session"]
@@ -51,7 +51,7 @@ def said(**settings: Any) -> dict[str, Any]:
 
 
 def test_settings_are_written_as_by_the_official_voice_live_client() -> None:
-    session = said(**SETTINGS)
+    session = written_session(**SETTINGS)
 
     assert RequestSession(session).as_dict() == session
     assert set(session) <= set(RequestSession(session)._attr_to_rest_field)

@@ -92,17 +92,17 @@ def test_quantiles_equal_those_of_the_report(name: str) -> None:
 
     @cache
     def quantiles(metric: str, by: tuple[str, ...]) -> dict[tuple[Any, ...], list[Mapping[Any, Any]]]:
-        told = defaultdict[tuple[Any, ...], list[Mapping[Any, Any]]](list)
+        reported = defaultdict[tuple[Any, ...], list[Mapping[Any, Any]]](list)
         for row in run.quantiles(metric, by=by).to_dict("records"):
-            told[
+            reported[
                 row["target"], None if pd.isna(row["measured_from"]) else row["measured_from"], row.get("step", "all")
             ].append(row)
-        return told
+        return reported
 
     seen = 0
     for figures in (*summary["turn_metrics"], *summary["session_metrics"]):
-        told = quantiles(figures["metric"], () if figures["step"] == "all" else ("step",))
-        mine = told[figures["target"], figures["measured_from"] or None, figures["step"]]
+        reported = quantiles(figures["metric"], () if figures["step"] == "all" else ("step",))
+        mine = reported[figures["target"], figures["measured_from"] or None, figures["step"]]
         expected = [
             {key: figures[key] for key in ("n", "failed", "not_started", "unfinished", "unit")}
             | {key: figures[p][key] for key in ("status", "required", "reported", "value", "low", "high")}
@@ -123,12 +123,12 @@ def test_an_unusable_value_has_a_reason_and_keeps_its_status(tmp_path: Path) -> 
     invalid = rtbench.load(synthetic.write(tmp_path / "invalid", replace(whole, valid=False)))
     unjudged = rtbench.load(synthetic.write(tmp_path / "unjudged", replace(whole, valid=None)))
     inexact = rtbench.load(synthetic.write(tmp_path / "inexact", replace(whole, inexact=("ttfa",))))
-    said = {
+    reasons = {
         run: run.quantiles("ttfa", p=[0.5, 0.999])[["status", "published", "usable", "reason"]].to_numpy().tolist()
         for run in (invalid, unjudged, inexact)
     }
 
-    (median, tail), (free, _), (uncertain, _) = said.values()
+    (median, tail), (free, _), (uncertain, _) = reasons.values()
     assert median[:3] == ["reported", True, False]
     assert median[3].startswith("the run is INVALID: ")
     assert tail == ["too_few_sessions", False, False, f"needs 2,160 sessions; {median[3]}"]
@@ -142,10 +142,10 @@ def test_an_unusable_value_has_a_reason_and_keeps_its_status(tmp_path: Path) -> 
 
 
 def test_targets_and_strata_are_never_pooled(run: rtbench.Run) -> None:
-    apart = run.quantiles("response_total", p=0.5)
+    by_stratum = run.quantiles("response_total", p=0.5)
     by_step = run.quantiles("response_total", p=0.5, by="step")
-    assert set(by_step["target"]) == set(apart["target"]) == set(target_labels(run))
-    if len(apart) > 1:
+    assert set(by_step["target"]) == set(by_stratum["target"]) == set(target_labels(run))
+    if len(by_stratum) > 1:
         with pytest.raises(UsageError, match="several samples, which are not to be pooled"):
             run.sample("response_total")
 
@@ -367,9 +367,11 @@ def test_turns_not_started_are_selected_by_their_known_columns() -> None:
     run, *_ = grown("turns not started")
     (whole,) = run.quantiles("ttfa", p=0.5)["not_started"]
     by_host = run.quantiles("ttfa", p=0.5, by="host", where=lambda turns: turns["turn"] > 2)
-    lost = run.sessions[run.sessions["turns_started"] == 0]["host"].value_counts()
+    not_started = run.sessions[run.sessions["turns_started"] == 0]["host"].value_counts()
     assert whole == 6 * 4
-    assert dict(zip(by_host["host"], by_host["not_started"], strict=True)) == {host: 2 * n for host, n in lost.items()}
+    assert dict(zip(by_host["host"], by_host["not_started"], strict=True)) == {
+        host: 2 * n for host, n in not_started.items()
+    }
     assert run.quantiles("ttfa", p=0.5, where=lambda turns: turns["outcome"].notna())["not_started"].sum() == 0
 
 
@@ -449,14 +451,16 @@ def test_compare_equals_the_command(nightly: Path) -> None:
     for row, finding in zip(frame.to_dict("records"), [*written["comparisons"], *written["steps"]], strict=True):
         for key in ("candidate", "metric", "verdict", "passes", "primary", "unit", "provisional"):
             assert row[key] == finding[key]
-        arms = finding["turns"], finding["sessions"], finding["failed"]
+        counts = finding["turns"], finding["sessions"], finding["failed"]
         named = [(row[f"baseline_{name}"], row[name]) for name in ("turns", "sessions", "failed")]
-        assert named == [(both["baseline"], both["candidate"]) for both in arms]
-        told = finding["difference"]
-        assert (told is None) == np.isnan(row["baseline"])
-        if told and told["scale"] == "ratio" and told["high"] is not None:
+        assert named == [(both["baseline"], both["candidate"]) for both in counts]
+        difference = finding["difference"]
+        assert (difference is None) == np.isnan(row["baseline"])
+        if difference and difference["scale"] == "ratio" and difference["high"] is not None:
             ends = [row[end] for end in ("difference", "low", "high")]
-            np.testing.assert_allclose(ends, [told[end] for end in ("estimate", "low", "high")], rtol=1e-4, atol=1e-6)
+            np.testing.assert_allclose(
+                ends, [difference[end] for end in ("estimate", "low", "high")], rtol=1e-4, atol=1e-6
+            )
 
     other = rtbench.compare(f"{run.folder}:a", f"{nightly / 'run-1'}:a", confidence=0.9)
     assert repr(other).startswith("Comparison(a (run-1) against a (run-0): ")
@@ -546,14 +550,14 @@ def test_runs_with_different_labels_keep_categorical_columns(tmp_path: Path) -> 
 def test_runs_that_cannot_form_one_frame_are_refused(nightly: Path, tmp_path: Path) -> None:
     shutil.copytree(nightly / "run-0", tmp_path / "copy")
     runs = rtbench.load_many(nightly)
-    for paths, said in (
+    for paths, message in (
         ([nightly, tmp_path], "run-0 and .*copy are both the run run-0: load one of them"),
         (tmp_path / "copy" / "turns.parquet", "there is no run in .*turns.parquet"),
         (f"{tmp_path}/x*", "there is no run in "),
         ([], "no folder of a run is given"),
         ([5], r"a run is one that was loaded, or the path of its folder, not 5 \(int\)"),
     ):
-        with pytest.raises(UsageError, match=said):
+        with pytest.raises(UsageError, match=message):
             rtbench.load_many(cast("Any", paths))
     with pytest.raises(UsageError, match="where is a mask, which is of one run"):
         runs.quantiles("ttfa", where=runs.turns["turn"] > 1)

@@ -119,11 +119,11 @@ REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {
 }
 
 
-@pytest.mark.parametrize(("asked", "said"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("asked", "message"), REFUSED.values(), ids=REFUSED)
 def test_invalid_arguments_are_refused_in_one_line_in_python_s_terms(
-    runs: Path, asked: Callable[[Any], object], said: str
+    runs: Path, asked: Callable[[Any], object], message: str
 ) -> None:
-    with pytest.raises(UsageError, match=said) as refused:
+    with pytest.raises(UsageError, match=message) as refused:
         asked(rtbench.load(runs / "one"))
 
     assert "\n" not in str(refused.value)

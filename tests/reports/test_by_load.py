@@ -94,14 +94,14 @@ def test_load_levels_with_few_turns_are_merged_with_their_neighbours(
     assert list(merged(np.array(turns, dtype=np.int64))) == ranges
 
 
-@pytest.mark.parametrize("held", [True, False], ids=["one level", "two levels"])
-def test_a_planned_change_of_load_shows_levels_even_if_the_load_did_not_change(held: bool) -> None:
-    stages = [{"duration_s": 60.0, "from": 20.0 if held else 0.0, "to": 20.0}]
+@pytest.mark.parametrize("constant", [True, False], ids=["one level", "two levels"])
+def test_a_planned_change_of_load_shows_levels_even_if_the_load_did_not_change(constant: bool) -> None:
+    stages = [{"duration_s": 60.0, "from": 20.0 if constant else 0.0, "to": 20.0}]
     ramped = replace(CONSTANT, stages=((30, 8), (90, 20)))
-    told = by_load(summary_of(ramped, stages=stages))
+    levels = by_load(summary_of(ramped, stages=stages))
 
     assert by_load(summary_of(ramped)) == []
-    assert bool(told) is not held
+    assert bool(levels) is not constant
 
 
 def test_false_alarms_are_rare() -> None:
@@ -236,9 +236,9 @@ def test_arrived_calls_are_counted_by_their_outcome(tmp_path: Path) -> None:
     bins = call_bins(summary.run)
     assert (bins.calls.sum(), bins.blocked.sum()) == (one.offered, 9)
     assert one.start_delay_p50_ms == pytest.approx(3.0)
-    said = text(arrivals(summary, summary.arriving)[0])
-    assert said.startswith("134 calls arrived, 125 started, 9 blocked (6.7 %), ")
-    assert said.endswith("5 failed to connect, 120 completed")
+    printed = text(arrivals(summary, summary.arriving)[0])
+    assert printed.startswith("134 calls arrived, 125 started, 9 blocked (6.7 %), ")
+    assert printed.endswith("5 failed to connect, 120 completed")
 
 
 def test_a_call_that_continues_in_another_session_is_one_call(tmp_path: Path) -> None:

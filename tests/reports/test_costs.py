@@ -60,8 +60,8 @@ class Priced:
 
 
 def build(folder: Path, plan: Plan = TWO, **changes: Any) -> Priced:
-    told = synthetic.told(plan) | changes
-    return Priced(synthetic.write(folder, plan, **told))
+    document = synthetic.told(plan) | changes
+    return Priced(synthetic.write(folder, plan, **document))
 
 
 def summary_with_prices(plan: Plan = TWO, **changes: Any) -> Summary:
@@ -207,7 +207,7 @@ def test_the_cost_per_minute_counts_minutes_of_open_sessions(tmp_path: Path) -> 
 BY_MINUTE = dict.fromkeys(OWN, 0) | {"usd_per_minute": 0.05}
 
 
-def opened_minutes(folder: Path, target: str) -> float:
+def cost_text(folder: Path, target: str) -> float:
     sessions = rtbench.load(folder).sessions
     mine = sessions[(sessions["target"] == target) & sessions["session_updated_at_ns"].notna()]
     return float((mine["ended_at_ns"] - mine["opened_at_ns"]).sum()) / 60e9
@@ -220,7 +220,7 @@ def test_a_target_with_a_price_per_minute_pays_for_every_open_session(tmp_path: 
     summary = build(tmp_path, plan, targets=targets).summary
     one = summary.money.targets[0]
 
-    assert one.usd == pytest.approx(0.05 * opened_minutes(tmp_path, "live"))
+    assert one.usd == pytest.approx(0.05 * cost_text(tmp_path, "live"))
     assert (one.usd_per_minute, one.turns_without_usage) == (pytest.approx(0.05), 0)
     assert one.sessions == 20
     assert one.turns == one.turns_priced == summary.outcomes.begun
@@ -313,20 +313,20 @@ def test_throttled_turns_and_the_requested_waits_are_counted(tmp_path: Path) -> 
     assert len(one.waits_s) == len(mine) > 1
     assert one.waits_s[-1] == mine["retry_after_ns"].max() / 1e9
     both = sum(one.throttled_turns for one in summary.quota.targets)
-    said = limits_in_all(summary.quota).replace(NBSP, " ")
-    assert said.startswith(f"{both} turns throttled, asked {both} times to wait")
+    printed = limits_in_all(summary.quota).replace(NBSP, " ")
+    assert printed.startswith(f"{both} turns throttled, asked {both} times to wait")
     assert f">{len(mine)}</td>" in section_html(context_sections.quota(summary))
-    assert "starts delayed by 48 s in all" in said
+    assert "starts delayed by 48 s in all" in printed
 
 
 def test_calls_delayed_after_refused_ones_are_counted(tmp_path: Path) -> None:
     folder = synthetic.write(tmp_path, Plan(sessions=20, turns=2, seconds=50))
     none = edited(folder, lambda _, row: row | {"calls_backed_off": 0}, "seconds").quota
     assert (none.targets[0].calls_backed_off, none.any) == (0, False)
-    held = edited(folder, lambda at, row: row | {"calls_backed_off": int(at < 3)}, "seconds").quota
+    delayed = edited(folder, lambda at, row: row | {"calls_backed_off": int(at < 3)}, "seconds").quota
 
-    assert (held.targets[0].calls_backed_off, held.any) == (3, True)
-    assert limits_in_all(held).replace(NBSP, " ") == "3 calls delayed after failures to connect"
+    assert (delayed.targets[0].calls_backed_off, delayed.any) == (3, True)
+    assert limits_in_all(delayed).replace(NBSP, " ") == "3 calls delayed after failures to connect"
 
 
 def test_a_throttled_session_is_counted(tmp_path: Path) -> None:
@@ -334,8 +334,8 @@ def test_a_throttled_session_is_counted(tmp_path: Path) -> None:
     throttled = {"outcome": "throttled:handshake", "retry_after_ns": 20 * 10**9}
     summary = edited(refused, lambda _, row: row | ({} if row["outcome"] == "ok" else throttled), "sessions")
 
-    said = limits_in_all(summary.quota).replace(NBSP, " ")
-    assert said == "2 sessions throttled, asked 2 times to wait (p50 20 s, longest 20 s)"
+    printed = limits_in_all(summary.quota).replace(NBSP, " ")
+    assert printed == "2 sessions throttled, asked 2 times to wait (p50 20 s, longest 20 s)"
     assert "Did the service limit the rate?" in section_html(context_sections.quota(summary))
 
 
@@ -365,11 +365,11 @@ def test_incidents_without_recorded_text_are_counted() -> None:
 
 def test_behind_a_proxy_there_is_no_ttfa_minus_rtt() -> None:
     summary = summary_of(Plan(sessions=20, targets=("a", "b"), proxied=("b",)))
-    told = {(f.metric, f.target) for f in summary.metrics}
+    reported = {(f.metric, f.target) for f in summary.metrics}
 
-    assert ("ttfa_minus_rtt", "a") in told
-    assert ("ttfa_minus_rtt", "b") not in told
-    assert ("network_rtt", "b") in told
+    assert ("ttfa_minus_rtt", "a") in reported
+    assert ("ttfa_minus_rtt", "b") not in reported
+    assert ("network_rtt", "b") in reported
     assert "on b to the proxy" in round_trips(summary)
     assert "on b to the proxy" in section_html(caller_sections.network(summary))
     assert "to the proxy and not beyond" in round_trips(summary_of(Plan(proxied=("sim",))))
@@ -385,9 +385,9 @@ def test_a_late_simulator_is_noted_if_the_delay_matters(late_ms: float, shown: b
 
     assert 0.01 * median == pytest.approx(5.7, abs=0.5)
     for form in (run_text(summary), *run_forms(summary)):
-        said = " ".join(form.replace("\u00a0", " ").split())
-        assert ("6.3 ms" in said) == shown
-        assert ("of the shortest median" in said) == shown
-        assert "do not trust" not in said
-        assert ("simulator late" in said) == shown
+        printed = " ".join(form.replace("\u00a0", " ").split())
+        assert ("6.3 ms" in printed) == shown
+        assert ("of the shortest median" in printed) == shown
+        assert "do not trust" not in printed
+        assert ("simulator late" in printed) == shown
     assert len(summary.incidents.kept) == 1

@@ -49,9 +49,9 @@ def test_drift_is_suspected_of_the_target_that_has_it(tmp_path: Path) -> None:
     assert (direct.suspected, gateway.suspected) == (False, True)
     assert gateway.ratio / direct.ratio == pytest.approx(1.6, rel=0.2)
     assert "Drift suspected on gateway" in section_html(metric_sections.time(summary))
-    told = run_text(summary, width=200).replace("\u00a0", " ")
-    assert "\ndrift           suspected, later half of the turns against the earlier half, p50 by step (98 %" in told
-    assert " interval): gateway +" in told
+    printed = run_text(summary, width=200).replace("\u00a0", " ")
+    assert "\ndrift           suspected, later half of the turns against the earlier half, p50 by step (98 %" in printed
+    assert " interval): gateway +" in printed
 
 
 def test_steps_with_different_latencies_are_not_taken_for_drift() -> None:

@@ -164,8 +164,8 @@ def test_every_figure_is_valid_labelled_and_drawn_once(name: str) -> None:
 def run_of(label: str) -> str:
     """Return the HTML and the Markdown of a run with this text in its names."""
     plan = Plan(sessions=4, turns=2, targets=(label, 'a"b\x07'))
-    told = run_page(summary_of(plan, scenario=label, notices=[label], settings={label: label}))
-    return render_html(told) + render_markdown(told)
+    page_of_label = run_page(summary_of(plan, scenario=label, notices=[label], settings={label: label}))
+    return render_html(page_of_label) + render_markdown(page_of_label)
 
 
 def comparison_of(label: str) -> str:
@@ -227,7 +227,7 @@ def test_the_same_remedy_of_several_failed_checks_is_printed_once() -> None:
     (rule,) = summary_of(Plan(valid=False)).validity.failed
     other = structs.replace(rule, remedy="start fewer sessions")
 
-    assert [said for _, said in cells.with_remedies([rule, structs.replace(rule), other])] == [
+    assert [remedy for _, remedy in cells.with_remedies([rule, structs.replace(rule), other])] == [
         "", f"{rule.remedy}.", "start fewer sessions.",
     ]  # fmt: skip
 
@@ -250,10 +250,10 @@ def test_the_headline_is_a_sentence(plan: Plan, sentence: str) -> None:
 def test_starved_turns_are_not_counted_as_cut_by_the_run_s_end() -> None:
     summary = summary_of(Plan(abandoned=2))
     turns = (replace(e, outcome=STARVED) if e.outcome == "unfinished" else e for e in summary.outcomes.turns)
-    said = run_second(replace(summary, outcomes=replace(summary.outcomes, turns=tuple(turns))))
+    sentence = run_second(replace(summary, outcomes=replace(summary.outcomes, turns=tuple(turns))))
 
-    assert "2 were left out, because the load generator did not run when a limit ended" in said
-    assert "cut by the end" not in said
+    assert "2 were left out, because the load generator did not run when a limit ended" in sentence
+    assert "cut by the end" not in sentence
 
 
 def test_few_turns_are_dots_and_many_are_shaded_cells() -> None:
@@ -322,11 +322,11 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def said_by_the_service(_: int, row: Row) -> Row:
-    said = {name: NASTY for name in SAID if name in row and name != "outcome"}
+    changed = {name: NASTY for name in SAID if name in row and name != "outcome"}
     bad = {} if str(row["outcome"]) in ("ok", "unfinished") else {"outcome": f"failed:{NASTY}"}
     return (
         row
-        | said
+        | changed
         | bad
         | ({"effective_settings": f'{{"voice": "{"x::y"}\\u001b[2J"}}'} if "response_headers" in row else {})
     )
@@ -344,10 +344,10 @@ def test_text_of_a_service_contains_no_control_characters_or_ci_commands(texts: 
 
 
 def test_text_of_a_service_is_escaped_once_in_markdown(texts: dict[str, str]) -> None:
-    said = plain(escape_control(NASTY))
+    escaped = plain(escape_control(NASTY))
 
     quoted = json.loads(texts["summary.json"])["outcomes"]["sim"]["service_message"].values()
-    assert f"“{said}”" in texts["report.md"]
+    assert f"“{escaped}”" in texts["report.md"]
     assert escape_control(NASTY) in quoted
     assert "&amp;lt;" not in texts["report.md"]
     assert r"a\\\_b" not in texts["report.md"]

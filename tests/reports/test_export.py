@@ -37,8 +37,8 @@ def read_back(path: Path, table: run_folder.TableName, form: Format) -> pa.Table
     if form == "parquet":
         return pq.read_table(path)
     types = {field.name: field.type for field in schema}
-    told = pa_csv.ConvertOptions(column_types=types, strings_can_be_null=True, quoted_strings_can_be_null=False)
-    return pa_csv.read_csv(path, convert_options=told)
+    options = pa_csv.ConvertOptions(column_types=types, strings_can_be_null=True, quoted_strings_can_be_null=False)
+    return pa_csv.read_csv(path, convert_options=options)
 
 
 @pytest.fixture(scope="module")
@@ -173,23 +173,23 @@ def test_any_text_survives_csv_without_spreadsheet_formulas(
 
 
 def test_an_invalid_run_is_exported_with_a_warning(tmp_path: Path) -> None:
-    for valid, said in ((False, "the run is INVALID: do not use its values"), (True, "")):
+    for valid, warning in ((False, "the run is INVALID: do not use its values"), (True, "")):
         folder = synthetic.write(tmp_path / str(valid), Plan(sessions=2, valid=valid))
         ended = call("export", folder)
 
-        assert (ended.exit_code, said in ended.stderr, "INVALID" in ended.output) == (0, True, not valid)
+        assert (ended.exit_code, warning in ended.stderr, "INVALID" in ended.output) == (0, True, not valid)
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (("--format", "csv", "--metric", "ttfa"), "--metric goes with --format hlog"),
         (("--format", "hlog", "--metric", "tfta"), "there is no metric tfta"),
     ],
 )
-def test_export_options_that_do_not_apply_are_refused(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
+def test_export_options_that_do_not_apply_are_refused(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
     folder = synthetic.write(tmp_path / "run", Plan(sessions=1))
     ended = call("export", folder, *options)
 
     assert isinstance(ended.exception, UsageError)
-    assert said in str(ended.exception)
+    assert message in str(ended.exception)

@@ -113,8 +113,8 @@ def test_the_slowest_turns_of_each_step_and_target_are_listed_with_their_rows() 
 
     assert len(found) == 3 * 2 * 5
     for (target, step), mine in turns.groupby(["target", "step"], observed=True):
-        told = [slow for slow in found if (slow.target, slow.step) == (target, step)]
-        assert [slow.value_ms for slow in told] == mine["voice_to_voice_ms"].nlargest(3).tolist()
+        listed = [slow for slow in found if (slow.target, slow.step) == (target, step)]
+        assert [slow.value_ms for slow in listed] == mine["voice_to_voice_ms"].nlargest(3).tolist()
     row = turns.set_index(["session_id", "turn"]).loc[(found[0].session, found[0].turn)].to_dict()
     told_row = dict(found[0].row)
     assert int(told_row["first_audio_at_ns"]) == row["first_audio_at_ns"]
@@ -365,7 +365,7 @@ def band(*lengths_ms: float, target: str = "sim", instants: tuple[str, ...] = HE
     return PercentileBand(target, "all", "", 10, int(10 * total * MS), total, parts, p=0.5)
 
 
-def told(plan: Plan, *bands: PercentileBand, detection: dict[str, Any] | None = None) -> str:
+def largest_segment_sentence(plan: Plan, *bands: PercentileBand, detection: dict[str, Any] | None = None) -> str:
     """Return the sentence on the largest segment of a run whose typical turns consist of these segments."""
     given = {"type": "server_vad", "silence_duration_ms": 500} if detection is None else detection
     summary = summary_of(
@@ -393,21 +393,25 @@ def told(plan: Plan, *bands: PercentileBand, detection: dict[str, Any] | None = 
 def test_the_headline_names_the_largest_segment(
     lengths_ms: tuple[float, ...], detection: dict[str, Any] | None, part: str
 ) -> None:
-    assert told(Plan(), band(*lengths_ms), detection=detection).endswith(f"The largest part of the median, {part}")
+    assert largest_segment_sentence(Plan(), band(*lengths_ms), detection=detection).endswith(
+        f"The largest part of the median, {part}"
+    )
 
 
 def test_merged_segments_are_described_as_the_time_until_their_end() -> None:
-    said = told(Plan(), band(900, 100, instants=("speech_end", "first_audio", "first_audible")))
+    sentence = largest_segment_sentence(Plan(), band(900, 100, instants=("speech_end", "first_audio", "first_audible")))
 
-    assert said.endswith("900 ms, is the time until the first audio delta.")
+    assert sentence.endswith("900 ms, is the time until the first audio delta.")
 
 
 def test_the_largest_segment_of_several_targets_is_named_if_it_is_the_same() -> None:
-    same = told(HEADLINE_TWO, band(570, 4, 66, 405, 250, target="direct"), band(590, 4, 66, 455, 250, target="gateway"))
-    sized = told(
+    same = largest_segment_sentence(
+        HEADLINE_TWO, band(570, 4, 66, 405, 250, target="direct"), band(590, 4, 66, 455, 250, target="gateway")
+    )
+    sized = largest_segment_sentence(
         HEADLINE_TWO, band(170, 4, 66, 405, 250, target="direct"), band(190, 4, 66, 455, 250, target="gateway")
     )
-    other = told(
+    other = largest_segment_sentence(
         HEADLINE_TWO, band(570, 4, 66, 405, 250, target="direct"), band(590, 4, 66, 955, 250, target="gateway")
     )
 

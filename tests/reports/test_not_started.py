@@ -123,12 +123,12 @@ def test_turns_not_started_are_infinite_latencies_of_their_session() -> None:
     summary = build(Plan(sessions=60, refused=30))
     answer, data = summary.answers[0], summary_data(summary)
     sample = summary.samples["ttfa"].of(0, summary.turns.pools[0].steps)
-    lost = np.isinf(sample.values)
+    infinite = np.isinf(sample.values)
 
     assert (answer.turns, answer.turns_planned, answer.turns_not_started) == (240, 360, 120)
     assert (answer.n, answer.failed, answer.not_started) == (360, 120, 120)
-    assert np.unique(sample.sessions[lost]).size == 30
-    assert not np.isin(sample.sessions[lost], sample.sessions[~lost]).any()
+    assert np.unique(sample.sessions[infinite]).size == 30
+    assert not np.isin(sample.sessions[infinite], sample.sessions[~infinite]).any()
     assert answer.at(0.5).reported
     assert answer.at(0.95).status == "in_failures"
     assert (data["results"][0]["not_started"], data["results"][0]["completed_share"]) == (120, 0.666667)
@@ -139,9 +139,11 @@ def test_turns_not_started_belong_to_the_instant_of_other_turns_with_their_numbe
     """The sessions planned voice turns and text turns alternately."""
     plan = Plan(sessions=60, turns=4, kinds=("vad", "typed"), targets=("a", "dead"), paired=True)
     summary = build(plan, dead="dead")
-    lost = {(answer.target, answer.stratum.measured_from): answer.turns_not_started for answer in summary.answers}
+    not_started = {
+        (answer.target, answer.stratum.measured_from): answer.turns_not_started for answer in summary.answers
+    }
 
-    assert lost == {
+    assert not_started == {
         ("a", "request_sent"): 0,
         ("a", "speech_end"): 0,
         ("dead", "request_sent"): 60,
@@ -258,7 +260,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def broken(folder: Path) -> Summary:
+def broken_run(folder: Path) -> Summary:
     return summarise(load_for_report(folder))
 
 
@@ -272,20 +274,20 @@ def sessions_of_blue(summary: Summary) -> int:
 
 
 @pytest.mark.parametrize("by", KEYS)
-def test_every_turn_not_started_is_in_one_group_or_counted_as_unplaced(broken: Summary, by: str) -> None:
-    waits, (answer,) = only_waits(broken, by), broken.answers
-    lost = sum(group.lost for group in waits.groups)
+def test_every_turn_not_started_is_in_one_group_or_counted_as_unplaced(broken_run: Summary, by: str) -> None:
+    waits, (answer,) = only_waits(broken_run, by), broken_run.answers
+    not_started = sum(group.lost for group in waits.groups)
 
-    assert answer.turns_not_started == sessions_of_blue(broken) * (PLAN.turns - BEGUN) > 0
-    assert lost + waits.unplaced == answer.turns_not_started
+    assert answer.turns_not_started == sessions_of_blue(broken_run) * (PLAN.turns - BEGUN) > 0
+    assert not_started + waits.unplaced == answer.turns_not_started
     assert bool(waits.unplaced) is (by == "context")
     assert sum(group.failed.count for group in waits.groups) + waits.unplaced >= answer.turns_not_started
     for group in waits.groups:
         assert group.failed.total == group.turns + group.lost
 
 
-def test_a_host_with_most_turns_not_started_has_an_infinite_median(broken: Summary, folder: Path) -> None:
-    blue, red = only_waits(broken, "host").groups
+def test_a_host_with_most_turns_not_started_has_an_infinite_median(broken_run: Summary, folder: Path) -> None:
+    blue, red = only_waits(broken_run, "host").groups
     frame = rtbench.load(folder).quantiles("ttfa", p=0.5, by="host").set_index("host")
 
     assert blue.p50.value == frame["value"]["blue"] == np.inf
@@ -294,17 +296,17 @@ def test_a_host_with_most_turns_not_started_has_an_infinite_median(broken: Summa
     assert (blue.n, blue.lost, blue.sessions) == (
         frame["n"]["blue"],
         frame["not_started"]["blue"],
-        sessions_of_blue(broken),
+        sessions_of_blue(broken_run),
     )
 
 
-def test_a_turn_not_started_is_assigned_to_the_load_and_age_at_its_session_s_end(broken: Summary) -> None:
-    load, age = only_waits(broken, "calls"), only_waits(broken, "age")
+def test_a_turn_not_started_is_assigned_to_the_load_and_age_at_its_session_s_end(broken_run: Summary) -> None:
+    load, age = only_waits(broken_run, "calls"), only_waits(broken_run, "age")
     ended_s = ENDED_NS / 1e9
 
     (where,) = (group.place for group in age.groups if group.lost)
     assert where.low <= ended_s < where.high
-    sessions = broken.run.sessions
+    sessions = broken_run.run.sessions
     starts_ns = sessions["start_utc_ns"].to_numpy(dtype=np.int64)
     ends_ns = starts_ns + sessions["ended_at_ns"].to_numpy(dtype=np.int64)
     blue = [is_blue(name) for name in sessions["session_id"].astype(str)]
@@ -325,8 +327,8 @@ def test_the_region_of_a_session_that_never_opened_is_unknown(tmp_path: Path) ->
     assert waits.unplaced == 40
 
 
-def test_turns_not_started_count_as_failures_in_the_plot_over_time(broken: Summary) -> None:
-    frame, (answer,) = over_time(broken), broken.answers
+def test_turns_not_started_count_as_failures_in_the_plot_over_time(broken_run: Summary) -> None:
+    frame, (answer,) = over_time(broken_run), broken_run.answers
     assert frame is not None
     (panel,) = frame.panels
 
@@ -337,10 +339,10 @@ def test_turns_not_started_count_as_failures_in_the_plot_over_time(broken: Summa
     )
     assert sum(bin_.turns for bin_ in panel.bins) == answer.turns_planned
     assert sum(bin_.failed for bin_ in panel.bins) == answer.unmet
-    by_step = steps_over_time(broken, broken.turns.strata[0])
+    by_step = steps_over_time(broken_run, broken_run.turns.strata[0])
     assert by_step is not None
     assert sum(bin_.turns for course in by_step.courses for bin_ in course.bins) > answer.turns
-    assert [course.values.size for course in pool_series(broken)] in ([], [answer.n])
+    assert [course.values.size for course in pool_series(broken_run)] in ([], [answer.n])
 
 
 def test_half_a_run_with_turns_not_started_has_no_finite_median_to_compare_for_drift(tmp_path: Path) -> None:
@@ -360,13 +362,13 @@ def test_half_a_run_with_turns_not_started_has_no_finite_median_to_compare_for_d
     assert summarise(load_for_report(made)).drifts == ()
 
 
-def test_summary_json_counts_the_turns_not_started_in_each_group(broken: Summary) -> None:
-    rows = summary_data(broken)["groups"]
-    lost = broken.answers[0].turns_not_started
+def test_summary_json_counts_the_turns_not_started_in_each_group(broken_run: Summary) -> None:
+    rows = summary_data(broken_run)["groups"]
+    not_started = broken_run.answers[0].turns_not_started
 
     for by in KEYS:
         mine = [row for row in rows if row["by"] == by]
-        assert sum(row["not_started"] for row in mine) + mine[0]["not_started_unplaced"] == lost
+        assert sum(row["not_started"] for row in mine) + mine[0]["not_started_unplaced"] == not_started
         assert all(row["turns_failed"]["total"] == row["turns"] + row["not_started"] for row in mine)
     (blue,) = (row for row in rows if row["name"] == "blue")
     assert (blue["p50"]["value"], blue["turns_failed"]["share"]) == (None, 0.9)

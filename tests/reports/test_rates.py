@@ -77,12 +77,12 @@ def test_every_rate_of_a_column_counts_flags_or_errors() -> None:
 
 
 @pytest.fixture(scope="module")
-def sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[ComparedTarget, ...]:
+def compared_targets(tmp_path_factory: pytest.TempPathFactory) -> tuple[ComparedTarget, ...]:
     return parse_targets([write(tmp_path_factory.mktemp("rates"))])
 
 
-def test_only_turns_with_a_value_are_counted(sides: tuple[ComparedTarget, ...]) -> None:
-    west, _ = sides
+def test_only_turns_with_a_value_are_counted(compared_targets: tuple[ComparedTarget, ...]) -> None:
+    west, _ = compared_targets
     events, trials = west.counts(MetricSpec("yield_rate", Rate(), POINT))
 
     assert trials.tolist() == [2] * 40
@@ -95,8 +95,8 @@ def test_a_turn_with_unknown_words_does_not_count_for_a_word_error_rate(tmp_path
     edit(tmp_path, "turns", lambda index, row: row | {rate.column: 1, rate.words: 4 if row["turn"] == 1 else None})
     west, _ = parse_targets([name])
 
-    (told,) = (one for one in summarise(load_frames(name)).rates if one.target == "west")
-    assert (told.count, told.total) == (40, 160)
+    (reported,) = (one for one in summarise(load_frames(name)).rates if one.target == "west")
+    assert (reported.count, reported.total) == (40, 160)
     assert [sum(counts) for counts in west.counts(MetricSpec(rate.name, Rate(), POINT))] == [40, 160]
 
 
@@ -109,8 +109,8 @@ def test_fewer_than_ten_turns_are_two_counts_without_a_share(tmp_path: Path) -> 
     assert "cut_off_rate 1 of 9" in run_text(few).replace("\u00a0", " ")
 
 
-def test_a_higher_is_better_rate_regresses_downwards(sides: tuple[ComparedTarget, ...]) -> None:
-    comparison = quick(sides)
+def test_a_higher_is_better_rate_regresses_downwards(compared_targets: tuple[ComparedTarget, ...]) -> None:
+    comparison = quick(compared_targets)
     finding = next(f for f in comparison.findings if f.question.metric == "yield_rate")
 
     assert finding.verdict.name == "regressed"
@@ -150,8 +150,10 @@ def test_a_rate_of_one_hundred_percent_does_not_prove_a_threshold_of_99_percent(
     assert item.result == "inconclusive"
 
 
-def test_thresholds_on_a_higher_is_better_rate_have_the_correct_direction(sides: tuple[ComparedTarget, ...]) -> None:
-    west, east = sides
+def test_thresholds_on_a_higher_is_better_rate_have_the_correct_direction(
+    compared_targets: tuple[ComparedTarget, ...],
+) -> None:
+    west, east = compared_targets
     more, less = parse("yield_rate", "rate>70%"), parse("yield_rate", "rate>=99.9%")
 
     assert [item.result for side in (west, east) for item in limit_results(more, side)] == ["pass", "fail"]

@@ -146,7 +146,7 @@ def test_a_saved_calibration_matches_its_schema(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "path"),
     [
         ({"schema": SCHEMA_VERSION + 1}, "$.schema"),
         ({"validity": None}, "$.validity"),
@@ -154,10 +154,10 @@ def test_a_saved_calibration_matches_its_schema(tmp_path: Path) -> None:
         ({"unheard_of": 1}, "$"),
     ],
 )
-def test_a_schema_violation_is_reported_with_its_path(change: dict[str, Any], said: str) -> None:
+def test_a_schema_violation_is_reported_with_its_path(change: dict[str, Any], path: str) -> None:
     document = summary_of(Plan()).run.metadata
 
-    assert {problem.partition(":")[0] for problem in problems("run", document | change)} == {said}
+    assert {problem.partition(":")[0] for problem in problems("run", document | change)} == {path}
 
 
 def problems_of_lines(name: str, log: Path) -> list[str]:

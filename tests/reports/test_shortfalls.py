@@ -166,8 +166,8 @@ def test_a_curve_is_solid_up_to_the_last_percentile_the_table_reports(sessions: 
     summary = summary_of(Plan(sessions=sessions, turns=turns))
     for name in summary.drawn:
         for curve in curves(summary.samples[name], list(summary.samples[name].pools())):
-            told = [point for point in curve.points if point.p in PUBLISHED and point.p >= 0.5]
-            assert all((point.p <= curve.solid_to) == (not point.lacks) for point in told)
+            published = [point for point in curve.points if point.p in PUBLISHED and point.p >= 0.5]
+            assert all((point.p <= curve.solid_to) == (not point.lacks) for point in published)
 
 
 OPEN = QuantileEstimate(0.95, 1450.0, 1210.0, math.inf, 3.0, "unbounded", 60, 40, 40.0)
@@ -203,9 +203,9 @@ def figures(tail: QuantileEstimate) -> MetricSummary:
 
 
 def test_a_quantile_without_an_upper_bound_is_printed_by_its_lower_bound_and_the_cause() -> None:
-    told, brief = "≥\u00a01,210", "no upper bound"
-    assert estimate_cell(OPEN, 400, 0) == Cell(told, "no upper bound; needs 60\u00a0sessions", brief)
-    assert estimate_cell(INTO_FAILURES, 400, 7) == Cell(told, "no upper bound: 7 of 400 failed", brief)
+    text, brief = "≥\u00a01,210", "no upper bound"
+    assert estimate_cell(OPEN, 400, 0) == Cell(text, "no upper bound; needs 60\u00a0sessions", brief)
+    assert estimate_cell(INTO_FAILURES, 400, 7) == Cell(text, "no upper bound: 7 of 400 failed", brief)
     below = QuantileEstimate(0.05, 1.1, -math.inf, 1.3, 1.0, "unbounded", 60, 40, 40.0)
     assert estimate_cell(below, 400, 0).text == "≤\u00a01.3"
 

@@ -65,9 +65,11 @@ def test_without_drift_a_slowest_window_is_rarely_reported(shape: str) -> None:
 
 def test_without_drift_several_targets_do_not_raise_the_false_alarm_rate() -> None:
     shape = SHAPES["short sessions"]
-    runs = [[course(4 * seed + arm, label=f"arm {arm}", **shape) for arm in range(4)] for seed in range(RUNS // 2)]
+    runs = [
+        [course(4 * seed + target, label=f"arm {target}", **shape) for target in range(4)] for seed in range(RUNS // 2)
+    ]
 
-    assert sum(slowest_window(arms, bin_of(arms[0])) is not None for arms in runs) <= 0.05 * RUNS / 2
+    assert sum(slowest_window(targets, bin_of(targets[0])) is not None for targets in runs) <= 0.05 * RUNS / 2
 
 
 def slow_minutes(at_s: Floats) -> Floats:
@@ -87,11 +89,11 @@ def test_a_drift_is_reported_with_its_position(
         one = course(seed, drift, **shape)
         found.append(slowest_window([course(1_000 + seed, label="other", **shape), one], bin_of(one)))
 
-    told = [stretch for stretch in found if stretch is not None]
-    assert len(told) >= 0.9 * len(found)
-    assert {stretch.label for stretch in told} == {"sim"}
-    assert all(least_s <= stretch.begin_s <= most_s for stretch in told)
-    assert all(stretch.ratio > 1.1 for stretch in told)
+    reported = [stretch for stretch in found if stretch is not None]
+    assert len(reported) >= 0.9 * len(found)
+    assert {stretch.label for stretch in reported} == {"sim"}
+    assert all(least_s <= stretch.begin_s <= most_s for stretch in reported)
+    assert all(stretch.ratio > 1.1 for stretch in reported)
 
 
 def test_failed_turns_make_no_window_infinite() -> None:

@@ -333,8 +333,8 @@ def is_as_it_was(name: str, text: str) -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_figure_equals_its_snapshot(name: str) -> None:
-    page, kept = PAGES[name]
-    figures = {at: svg for at, svg in drawn(page()) if re.match(kept, at)}
+    page, pattern = PAGES[name]
+    figures = {at: svg for at, svg in drawn(page()) if re.match(pattern, at)}
 
     assert figures
     for at, svg in figures.items():

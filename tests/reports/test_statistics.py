@@ -95,10 +95,10 @@ def test_incremental_counts_equal_counts_from_scratch() -> None:
 
     for p, estimate in zip(PS, together, strict=True):
         of_session = np.bincount(whole.sessions)
-        beside = quantile(whole.values, nearer(p))
+        neighbour = quantile(whole.values, nearer(p))
         below, wider = (
             np.bincount(whole.sessions[whole.values <= value], minlength=of_session.size)
-            for value in (estimate.value, beside)
+            for value in (estimate.value, neighbour)
         )
         sizes = sizes_of(of_session)
         assert estimate.deff == max(design_effect(sizes, below, p), design_effect(sizes, wider, nearer(p)))
@@ -122,8 +122,8 @@ def test_intervals_have_nominal_coverage_if_sessions_differ() -> None:
     true = (600.0, 600 * math.exp(0.5 * 1.2815515655))
 
     for place, value in enumerate(true):
-        held = np.mean([run[place].low <= value <= run[place].high for run in runs])
-        assert held > 0.92
+        covered = np.mean([run[place].low <= value <= run[place].high for run in runs])
+        assert covered > 0.92
 
 
 @pytest.mark.parametrize(("p", "turns"), [(0.5, 6), (0.9, 36), (0.95, 72), (0.99, 368)])

@@ -169,10 +169,10 @@ def test_a_killed_run_has_no_verdict(tmp_path: Path) -> None:
 
 def test_missing_rows_cause_a_notice() -> None:
     totals = {"turns_started": 41, "timestamp_fallbacks": 2}
-    said = notices(summary_of(Plan(), totals=totals))
+    printed = notices(summary_of(Plan(), totals=totals))
 
-    assert any("41 turns were started and 40 rows" in notice for notice in said)
-    assert any("2 events had no usable kernel timestamp" in notice for notice in said)
+    assert any("41 turns were started and 40 rows" in notice for notice in printed)
+    assert any("2 events had no usable kernel timestamp" in notice for notice in printed)
 
 
 @pytest.mark.parametrize("stopped", ["interrupted", "10 sessions failed to open and none succeeded; the last: no."])
@@ -184,7 +184,7 @@ DAY_NS = 86_400 * 10**9
 
 
 @pytest.mark.parametrize(
-    ("service", "days_later", "said"),
+    ("service", "days_later", "beginning"),
     [
         ("openai", 0, ""),
         ("openai", 1, "gpt-realtime-2025-08-28 is switched off on 2027-01-20, in 60 days ("),
@@ -192,13 +192,13 @@ DAY_NS = 86_400 * 10**9
         ("azure", 1, ""),
     ],
 )
-def test_a_model_near_its_retirement_causes_a_notice(service: str, days_later: int, said: str) -> None:
+def test_a_model_near_its_retirement_causes_a_notice(service: str, days_later: int, beginning: str) -> None:
     plan = Plan(simulated=False)
     changes = synthetic.told(plan, service=service) | {"started_utc_ns": synthetic.BEGAN_NS + days_later * DAY_NS}
     found = [notice for notice in noticed_of(plan, **changes) if "switched off" in notice]
 
-    assert len(found) == bool(said)
-    assert all(notice.startswith(said) for notice in found)
+    assert len(found) == bool(beginning)
+    assert all(notice.startswith(beginning) for notice in found)
 
 
 @pytest.mark.parametrize(
@@ -212,10 +212,10 @@ def test_the_retirement_of_the_transcription_model_causes_a_notice(settings: Any
     plan = Plan(simulated=False)
     changes = synthetic.told(plan, service="openai") | {"started_utc_ns": synthetic.BEGAN_NS + 60 * DAY_NS}
     synthetic.write(tmp_path, plan, **changes)
-    loaded_run = {"effective_settings": json.dumps(settings), "model": None}
-    said = notices(edited(tmp_path, lambda _, row: row | loaded_run, "sessions"))
+    reported = {"effective_settings": json.dumps(settings), "model": None}
+    printed = notices(edited(tmp_path, lambda _, row: row | reported, "sessions"))
 
-    assert sum(notice.startswith("whisper-1 is switched off on 2027-02-26, in 38 days (") for notice in said) == 1
+    assert sum(notice.startswith("whisper-1 is switched off on 2027-02-26, in 38 days (") for notice in printed) == 1
 
 
 ANSWER = {"reason": "regressed", "invalid": "", "outcome": "b regressed: ttfa p50 +44\u00a0%, margin 10\u00a0%."}
@@ -238,7 +238,7 @@ LOOKED = {
 
 
 @pytest.mark.parametrize(
-    ("decision", "how", "said"),
+    ("decision", "how", "outcome"),
     [
         (ANSWER | LOOKED, "Decided", "b regressed: ttfa p50 +44\u00a0%, margin 10\u00a0%."),
         (FUTILE | LOOKED, "Ended", "inconclusive, and would stay so at 200\u00a0pairs: ttfa p50."),
@@ -246,13 +246,13 @@ LOOKED = {
     ],
 )
 def test_a_run_decided_by_interim_analysis_did_not_end_early(
-    tmp_path: Path, decision: Any, how: str, said: str
+    tmp_path: Path, decision: Any, how: str, outcome: str
 ) -> None:
     """A target may have any name: no part of it is taken for a word of the tool."""
     tmp_path.joinpath("decision.json").write_text(json.dumps(decision))
     summary = summary_in(tmp_path, Plan(), stop_reason="whatever; stopped at a look", sequential_plan={"pairs": 200})
 
-    assert decided(summary.run) == f"{how} by interim analysis\u00a03 of 4, 150\u00a0pairs. {said}"
+    assert decided(summary.run) == f"{how} by interim analysis\u00a03 of 4, 150\u00a0pairs. {outcome}"
     assert not any("ended early" in notice for notice in notices(summary))
 
 
@@ -296,10 +296,10 @@ def test_the_most_common_step_labels_are_kept_and_the_others_are_combined() -> N
     numbers = [number for number in range(40) for _ in range(1 + number)]
     found = measured_turns(run_of([{"script": "long", "step": f"step_{number}"} for number in numbers]))
 
-    loaded_run = Counter(found.steps[int(step)] for step in found.step)
-    assert loaded_run[OTHER_STEP] == sum(1 + number for number in range(40 - MAX_STEPS))
+    turns_by_step = Counter(found.steps[int(step)] for step in found.step)
+    assert turns_by_step[OTHER_STEP] == sum(1 + number for number in range(40 - MAX_STEPS))
     assert {f"step_{number}": 1 + number for number in range(40 - MAX_STEPS, 40)} == {
-        step: n for step, n in loaded_run.items() if step != OTHER_STEP
+        step: n for step, n in turns_by_step.items() if step != OTHER_STEP
     }
     assert found.frame["step"].nunique() == 40
 
@@ -329,9 +329,9 @@ def test_the_most_common_detail_of_an_outcome_is_quoted() -> None:
 
 
 def test_a_detail_with_the_service_s_message_is_preferred_to_a_more_common_one() -> None:
-    loaded_run = [f"{SILENCE}; the service said: overloaded: request {number}" for number in (1, 2)]
+    details = [f"{SILENCE}; the service said: overloaded: request {number}" for number in (1, 2)]
 
-    assert said_of(rows(SILENCE, SILENCE, SILENCE, *loaded_run)) == {"timeout:next_delta": loaded_run[0]}
+    assert said_of(rows(SILENCE, SILENCE, SILENCE, *details)) == {"timeout:next_delta": details[0]}
 
 
 def test_details_of_turns_that_did_not_fail_are_not_quoted() -> None:
@@ -444,8 +444,8 @@ def test_load_generator_health_excludes_the_warm_up(summaries: tuple[Summary, Su
 def test_throughput_excludes_the_warm_up(summaries: tuple[Summary, Summary]) -> None:
     whole, measured = summaries
 
-    loaded_run = [(rate.metric, rate.target, rate.total_bytes, rate.mean_bytes_per_s) for rate in whole.throughput]
-    assert loaded_run == [(r.metric, r.target, r.total_bytes, r.mean_bytes_per_s) for r in measured.throughput]
+    rates = [(rate.metric, rate.target, rate.total_bytes, rate.mean_bytes_per_s) for rate in whole.throughput]
+    assert rates == [(r.metric, r.target, r.total_bytes, r.mean_bytes_per_s) for r in measured.throughput]
 
 
 def test_cost_and_rate_limits_include_the_warm_up(summaries: tuple[Summary, Summary]) -> None:

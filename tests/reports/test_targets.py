@@ -121,9 +121,9 @@ def test_different_failure_rates_or_throttling_cause_a_notice(tmp_path: Path) ->
     )
 
     assert not [notice for notice in notices(summary_of_targets(TWO)) if "arms" in notice]
-    said = " ".join(notices(unfair)).replace(NBSP, " ")
-    assert "Failure rates of the targets differ by more than 1 point (sweden 0 % to eastus2 5 %)" in said
-    assert "More than 1 % was throttled (eastus2 5 %)" in said
+    printed = " ".join(notices(unfair)).replace(NBSP, " ")
+    assert "Failure rates of the targets differ by more than 1 point (sweden 0 % to eastus2 5 %)" in printed
+    assert "More than 1 % was throttled (eastus2 5 %)" in printed
 
 
 def test_preview_settings_are_read(tmp_path: Path) -> None:
@@ -138,9 +138,11 @@ def test_compression_that_the_service_declined_is_reported(tmp_path: Path) -> No
     write(tmp_path, TWO, everywhere={"deflate": True})
     summary = edited(tmp_path, lambda index, row: row | ({"response_headers": None} if index < 200 else {}), "sessions")
 
-    (sweden, *_), (told, *_) = summary.arms, summary_data(summary)["target_settings"]
-    assert told["compression"] == sweden.compression
-    assert told["compression"].replace(NBSP, " ").startswith("permessage-deflate in 20 of 120 sessions; else the serv")
+    (sweden, *_), (settings, *_) = summary.arms, summary_data(summary)["target_settings"]
+    assert settings["compression"] == sweden.compression
+    assert (
+        settings["compression"].replace(NBSP, " ").startswith("permessage-deflate in 20 of 120 sessions; else the serv")
+    )
 
 
 PLAN = Plan(sessions=60, turns=6, kinds=("manual",), seconds=120)
@@ -163,7 +165,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
 
 
 @pytest.fixture(scope="module")
-def apart(recorded: Recorded) -> Summary:
+def different_hosts(recorded: Recorded) -> Summary:
     """Return the summary of a run whose hosts have medians of 600 and 900 ms."""
     return recorded(red=PLAN, blue=replace(PLAN, seed=8, median_ms=900.0))
 
@@ -187,16 +189,16 @@ def hosted(summary: Summary) -> tuple[Group, ...]:
     return waits.groups
 
 
-def test_each_host_has_the_values_of_its_own_rows(apart: Summary) -> None:
-    turns = rtbench.load(apart.run.folder).turns
-    for host in apart.hosts:
+def test_each_host_has_the_values_of_its_own_rows(different_hosts: Summary) -> None:
+    turns = rtbench.load(different_hosts.run.folder).turns
+    for host in different_hosts.hosts:
         mine = turns[(turns["host"] == host.name) & (turns["outcome_class"] == "success")]
-        (wait,) = (group for group in hosted(apart) if group.place.name == host.name)
+        (wait,) = (group for group in hosted(different_hosts) if group.place.name == host.name)
         values = sample(mine["ttfa_ms"].to_numpy(), mine["turn"].to_numpy(dtype="int64")).values
         assert (wait.turns, wait.sessions, wait.n) == (360, 60, 360)
         assert wait.p50.value == pytest.approx(quantile(values, 0.5))
         assert wait.p50.low < wait.p50.value < wait.p50.high
-    assert [(host.name, host.sessions, host.turns, host.workers) for host in apart.hosts] == [
+    assert [(host.name, host.sessions, host.turns, host.workers) for host in different_hosts.hosts] == [
         ("blue", 60, 360, 1),
         ("red", 60, 360, 1),
     ]
@@ -213,9 +215,9 @@ def test_a_host_with_more_failed_turns_is_named(recorded: Recorded) -> None:
     assert "0 % of the turns failed on red and" in notice.replace("\N{NO-BREAK SPACE}", " ")
 
 
-def test_sessions_of_several_hosts_are_ordered_by_utc(apart: Summary) -> None:
+def test_sessions_of_several_hosts_are_ordered_by_utc(different_hosts: Summary) -> None:
     """The hosts have different monotonic clocks."""
-    run = load_for_report(apart.run.folder)
+    run = load_for_report(different_hosts.run.folder)
     mine = (run.sessions["host"] == "blue").to_numpy()
     run.sessions["start_ns"] = run.sessions["start_ns"].where(~mine, run.sessions["start_ns"] - 10**15)
     rows = by_session(run, measured_turns(run), 0).rows
@@ -243,9 +245,9 @@ def test_a_sentence_that_begins_with_a_host_keeps_its_case(tmp_path: Path) -> No
     cited = {"sessions": 0, "events_per_s": 0, "kind": "voice", "date": "2026-11-20", "stale": [], "ended": ""}
     hosts = [{"name": name, "calibration": cited} for name in ("inworld", "throttled-eu")]
     folder = synthetic.write(tmp_path / "run", PLAN, hosts=hosts)
-    told = trusted(summarise(load_for_report(folder)))
+    lines = trusted(summarise(load_for_report(folder)))
 
-    assert all(line.startswith(("inworld: ", "throttled-eu: ")) for line in told)
+    assert all(line.startswith(("inworld: ", "throttled-eu: ")) for line in lines)
 
 
 def test_a_large_clock_offset_causes_a_notice(tmp_path: Path) -> None:

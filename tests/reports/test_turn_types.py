@@ -59,9 +59,9 @@ def test_a_failed_turn_without_an_instant_gets_the_more_common_one() -> None:
         {"step": "greeting", "outcome": "ok", "measured_from": measured_from}
         for measured_from in ("request_sent", *["speech_end"] * 2)
     ]
-    lost = {"step": "greeting", "outcome": "timeout:end_of_turn"}
+    failed = {"step": "greeting", "outcome": "timeout:end_of_turn"}
 
-    assert origins_of(*rows, lost)[1][-1] == ("greeting, from end of speech", "speech_end")
+    assert origins_of(*rows, failed)[1][-1] == ("greeting, from end of speech", "speech_end")
 
 
 def test_a_failed_turn_with_request_sent_is_measured_from_it() -> None:
@@ -184,7 +184,7 @@ def test_counts_of_turn_detection_and_network_are_reported(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("detections", "said"),
+    ("detections", "contained"),
     [
         ([{"type": "server_vad", "silence_duration_ms": 500}] * 2,
          "the 500 ms of silence_duration_ms that the script sets"),
@@ -197,14 +197,16 @@ def test_counts_of_turn_detection_and_network_are_reported(tmp_path: Path) -> No
     ],
 )  # fmt: skip
 def test_the_end_of_turn_delay_segment_names_the_configured_silence(
-    detections: list[dict[str, Any]], said: str
+    detections: list[dict[str, Any]], contained: str
 ) -> None:
     scripts = [
         {"name": "voice_turns", "turn_detection": one["type"], "turn_detection_settings": one} for one in detections
     ]
     summary = summary_of(Plan(), scripts=scripts)
 
-    assert f"End-of-turn detection (VAD) contains {said}." in settings.contained(summary.setup).replace("\u00a0", " ")
+    assert f"End-of-turn detection (VAD) contains {contained}." in settings.contained(summary.setup).replace(
+        "\u00a0", " "
+    )
     assert to_json_data(summary.setup)["detections"] == [d for n, d in enumerate(detections) if d not in detections[:n]]
 
 
@@ -317,16 +319,18 @@ def test_turns_with_fillers_have_a_notice_and_are_not_compared_with_regular_ones
 def test_a_service_without_turn_events_is_named_in_one_line(heard_alone: tuple[str, ...], whose: str | None) -> None:
     run = summary_of(PLAN).run
     targets = [t | {"full_duplex": t["name"] in heard_alone} for t in run.metadata["targets"]]
-    told = replace(run, metadata=run.metadata | {"targets": targets})
-    said = [
+    changed = replace(run, metadata=run.metadata | {"targets": targets})
+    printed = [
         notice
-        for notice in run_notices(told, noticed(told, measured_turns(told), told.sessions))
+        for notice in run_notices(changed, noticed(changed, measured_turns(changed), changed.sessions))
         if "events for turns" in notice
     ]
 
     unread = [
-        line for line in run_notices(told, noticed(told, measured_turns(told), told.sessions)) if "ignored" in line
+        line
+        for line in run_notices(changed, noticed(changed, measured_turns(changed), changed.sessions))
+        if "ignored" in line
     ]
-    assert [line.endswith("were ignored: conversation.item.added 3.") for line in unread] == [True] * len(said)
-    begun = [line.startswith(f"{whose}The protocol has no events for turns:") for line in said]
+    assert [line.endswith("were ignored: conversation.item.added 3.") for line in unread] == [True] * len(printed)
+    begun = [line.startswith(f"{whose}The protocol has no events for turns:") for line in printed]
     assert begun == [True] * (whose is not None)

@@ -252,8 +252,8 @@ def both(plan: Plan) -> tuple[Comparison, CheckResult]:
     return compare_targets(parse_targets([folder])), check_of(folder)
 
 
-def plain_of_unusable(said: str) -> str:
-    return " ".join(re.sub(r"<(style|svg|script).*?</\1>|<title>.*?</title>|<[^>]+>", " ", said, flags=re.S).split())
+def plain_of_unusable(text: str) -> str:
+    return " ".join(re.sub(r"<(style|svg|script).*?</\1>|<title>.*?</title>|<[^>]+>", " ", text, flags=re.S).split())
 
 
 @pytest.mark.parametrize(
@@ -299,10 +299,10 @@ def test_a_reason_is_printed_once_in_every_output() -> None:
         "check.md": render_markdown(check_page(check)).replace("\\", ""),
     }
 
-    assert {name: " ".join(said.split()).count(UNUSABLE_LATE) for name, said in texts.items()} == dict.fromkeys(
+    assert {name: " ".join(text.split()).count(UNUSABLE_LATE) for name, text in texts.items()} == dict.fromkeys(
         texts, 1
     )
-    assert {name: "– not evaluated" in said for name, said in texts.items()} == dict.fromkeys(texts, True)
+    assert {name: "– not evaluated" in text for name, text in texts.items()} == dict.fromkeys(texts, True)
 
 
 UNUSABLE_ENOUGH = TargetCounts(4000, 200, 10), TargetCounts(4000, 200, 12)
@@ -316,7 +316,7 @@ def plain_of_words_of_differences(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("question", "d", "low", "high", "apart", "ends", "margin"),
+    ("question", "d", "low", "high", "difference_text", "ends", "margin"),
     [
         (MetricSpec("ttfa", Quantile(0.95), Margin(plus=1500)), 1.65, 1.47, 1.87, "+65 %", "+47 to +87 %", "1,500 ms"),
         (
@@ -328,10 +328,10 @@ def plain_of_words_of_differences(text: str) -> str:
     ],
 )
 def test_a_ratio_is_printed_identically_in_all_outputs(
-    question: MetricSpec, d: float, low: float, high: float, apart: str, ends: str, margin: str
+    question: MetricSpec, d: float, low: float, high: float, difference_text: str, ends: str, margin: str
 ) -> None:
     logs = [math.log(end) if 0 < end < OPEN else (end or -OPEN) for end in (d, low, high)]
-    check_same_text(question, (1000, 1000 * d), logs, apart, ends, margin)
+    check_same_text(question, (1000, 1000 * d), logs, difference_text, ends, margin)
 
 
 def test_a_rate_is_printed_identically_in_all_outputs() -> None:
@@ -341,23 +341,23 @@ def test_a_rate_is_printed_identically_in_all_outputs() -> None:
 
 
 def check_same_text(
-    question: MetricSpec, values: tuple[float, float], d: list[float], apart: str, ends: str, margin: str
+    question: MetricSpec, values: tuple[float, float], d: list[float], difference_text: str, ends: str, margin: str
 ) -> None:
     difference = Difference(question.scale, *values, d[0], d[1], d[2])
     finding = MetricComparison(question, "new", difference, UNUSABLE_ENOUGH, verdict=Verdict("not_regressed"))
     compared, item = row(finding, 1), compared_result("as written", finding)
 
     assert (plain_of_words_of_differences(compared.told), plain_of_words_of_differences(compared.margin_text)) == (
-        f"{apart} ({ends})",
+        f"{difference_text} ({ends})",
         margin,
     )
-    assert plain_of_words_of_differences(interval_text(item)) == f"{apart} ({ends})"
+    assert plain_of_words_of_differences(interval_text(item)) == f"{difference_text} ({ends})"
     assert plain_of_words_of_differences(limit_text(item)).replace("+", "").removeprefix("−") == margin
     assert item.title == verdicts.figure(question)
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "write", "said"),
+    ("low", "high", "write", "text"),
     [
         (969.2, 1010, format_number, "969 to 1,010"),
         (640, 1240, ms, "640 ms to 1.24 s"),
@@ -367,16 +367,16 @@ def check_same_text(
     ],
 )
 def test_an_interval_has_its_unit_once_and_names_missing_bounds(
-    low: float | None, high: float | None, write: Callable[[float], str], said: str
+    low: float | None, high: float | None, write: Callable[[float], str], text: str
 ) -> None:
-    assert plain_of_words_of_differences(interval(low, high, write)) == said
+    assert plain_of_words_of_differences(interval(low, high, write)) == text
 
 
-@pytest.mark.parametrize(("low", "high", "said"), [(1.02, 1.18, "+2 to +18 %"), (0.0, 1.18, "up to +18 %")])
-def test_a_drift_is_printed_like_other_differences(low: float, high: float, said: str) -> None:
+@pytest.mark.parametrize(("low", "high", "text"), [(1.02, 1.18, "+2 to +18 %"), (0.0, 1.18, "up to +18 %")])
+def test_a_drift_is_printed_like_other_differences(low: float, high: float, text: str) -> None:
     found = PoolDrift("ttfa", "speech_end", "", "sim", True, 1.1, low, high, label="sim")
 
-    assert f"sim +10 % ({said})" in plain_of_words_of_differences(drift_suspected([found]))
+    assert f"sim +10 % ({text})" in plain_of_words_of_differences(drift_suspected([found]))
 
 
 def test_a_metric_with_a_fixed_start_instant_names_measured_from_as_a_group_of_turns() -> None:

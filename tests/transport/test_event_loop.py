@@ -40,7 +40,7 @@ def watch_after(*snapshots: PollSnapshot, found: dict[int, PollSnapshot] | None 
 
 
 @pytest.mark.parametrize(
-    ("before", "last", "found", "stamp", "empty"),
+    ("before", "last", "found", "timestamp", "empty"),
     [
         (PollSnapshot(100, 3), PollSnapshot(200, 3), None, 250, 0),  # both are from before the socket was in the set
         (PollSnapshot(100, 3), PollSnapshot(200, 4), None, 250, 200),
@@ -62,21 +62,21 @@ def watch_after(*snapshots: PollSnapshot, found: dict[int, PollSnapshot] | None 
     ],
 )
 def test_empty_ns_is_the_latest_instant_at_which_the_socket_was_certainly_empty(
-    before: PollSnapshot, last: PollSnapshot, found: PollSnapshot | None, stamp: int, empty: int
+    before: PollSnapshot, last: PollSnapshot, found: PollSnapshot | None, timestamp: int, empty: int
 ) -> None:
     watch = watch_after(before, last, found={} if found is None else {FD: found})
 
-    assert watch.empty_ns(FD, SET_AT, stamp) == empty
-    assert watch.empty_ns(OTHER, 9, stamp) == 0
+    assert watch.empty_ns(FD, SET_AT, timestamp) == empty
+    assert watch.empty_ns(OTHER, 9, timestamp) == 0
 
 
 def test_a_socket_found_readable_was_last_empty_at_the_snapshot_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    told = iter(([], [FD], [FD, OTHER], [OTHER], None, [FD]))
+    found = iter(([], [FD], [FD, OTHER], [OTHER], None, [FD]))
     clock = iter(range(100, 1_000, 100))
     watch = LoopMonitor()
-    monkeypatch.setattr(event_loop, "readable", lambda epoll: next(told))
+    monkeypatch.setattr(event_loop, "readable", lambda epoll: next(found))
     monkeypatch.setattr(event_loop, "monotonic_ns", lambda: next(clock))
     for _ in range(3):
         watch.check()
@@ -93,10 +93,10 @@ def test_a_socket_found_readable_was_last_empty_at_the_snapshot_before(
 
 def test_a_socket_that_is_registered_again_ignores_earlier_snapshots(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the meantime the poller may have read the data that a check found."""
-    told = iter(([], [FD], []))
+    found = iter(([], [FD], []))
     clock = iter(range(100, 1_000, 100))
     watch = LoopMonitor()
-    monkeypatch.setattr(event_loop, "readable", lambda epoll: next(told))
+    monkeypatch.setattr(event_loop, "readable", lambda epoll: next(found))
     monkeypatch.setattr(event_loop, "monotonic_ns", lambda: next(clock))
     watch.check()
     watch.check()
@@ -233,12 +233,12 @@ def test_a_socket_is_never_reported_empty_at_an_instant_when_it_held_data(
             watch.close()
 
 
-def use(monkeypatch: pytest.MonkeyPatch, *told: tuple[int, int]) -> LoopMonitor:
+def use(monkeypatch: pytest.MonkeyPatch, *reported: tuple[int, int]) -> LoopMonitor:
     """Return a monitor after a poll of 10 ms that began without a ready file.
 
     `told` holds what the kernel reports about the thread at the start and at the end of the poll.
     """
-    uses = iter(told)
+    uses = iter(reported)
     monkeypatch.setattr(event_loop, "readable", lambda epoll: [])
     monkeypatch.setattr(event_loop, "thread_use", lambda schedstat: next(uses))
     watch = LoopMonitor()

@@ -59,7 +59,7 @@ class SlowReader(MessageReader):
         super().expect(plain=False)
 
 
-def heard(
+def read_all_parts(
     kind: type[MessageReader], parts: Sequence[bytes], states: Sequence[tuple[bool, bool]], limit: int
 ) -> tuple[object, ...]:
     """Return the messages with their timestamps, the end of the connection, and our answers to these parts."""
@@ -79,13 +79,13 @@ def heard(
 
 def _unmasked(frames: bytes) -> list[bytes]:
     """Return our frames with unmasked payloads, because masks are random. All frames must be short."""
-    said, at = [], 0
+    parts_written, at = [], 0
     while at < len(frames):
         length, mask = frames[at + 1] & 0x7F, frames[at + 2 : at + 6]
         payload = frames[at + 6 : at + 6 + length]
-        said.append(frames[at : at + 2] + bytes(byte ^ mask[place % 4] for place, byte in enumerate(payload)))
+        parts_written.append(frames[at : at + 2] + bytes(byte ^ mask[place % 4] for place, byte in enumerate(payload)))
         at += 6 + length
-    return said
+    return parts_written
 
 
 @thorough
@@ -98,7 +98,7 @@ def test_the_fast_and_the_slow_reader_give_the_same_messages(
     """Reads consist of complete and incomplete frames, and some are divided again at any position. The limit varies."""
     parts = [part for whole in reads for part in cut(whole, places if len(whole) % 2 else ())]
 
-    assert heard(MessageReader, parts, states, limit) == heard(SlowReader, parts, states, limit)
+    assert read_all_parts(MessageReader, parts, states, limit) == read_all_parts(SlowReader, parts, states, limit)
 
 
 def test_a_read_of_complete_text_frames_needs_no_protocol_object(monkeypatch: pytest.MonkeyPatch) -> None:

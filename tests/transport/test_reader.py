@@ -70,7 +70,9 @@ PAYLOADS = st.one_of(
 SEPARATORS = st.sampled_from([(",", ":"), (", ", ": ")])
 
 
-def said(dialect: Dialect, kind: str, event_id: str | None, payload: str, separators: tuple[str, str]) -> bytes:
+def delta_message(
+    dialect: Dialect, kind: str, event_id: str | None, payload: str, separators: tuple[str, str]
+) -> bytes:
     """Return a delta in a spelling that a service may use. The payload is escaped in some cases."""
     event = json.loads(delta(dialect, kind, "r1"))
     event.pop("event_id", None)
@@ -81,7 +83,7 @@ def said(dialect: Dialect, kind: str, event_id: str | None, payload: str, separa
 
 
 MESSAGES = st.builds(
-    said,
+    delta_message,
     st.sampled_from([*REALTIME.values()]),
     KINDS,
     st.none() | st.sampled_from(["event_1", "event_2", 'odd"id', "é", ""]),
@@ -110,7 +112,7 @@ def understood(dialect: Dialect, wire: bytes, *, complete: bool) -> list[tuple[A
     ]  # fmt: skip
 
 
-def told(deltas: list[MatchedDelta]) -> list[tuple[Any, ...]]:
+def matched_events(deltas: list[MatchedDelta]) -> list[tuple[Any, ...]]:
     assert all(one.at_ns == AT_NS for one in deltas)
     return [
         (one.event.kind, one.event.name, one.event.response_id, one.event.item_id, one.payload_bytes, one.error_ns,
@@ -171,7 +173,7 @@ def test_a_matched_delta_equals_the_decoded_event(
     matched = made.match(wire, AT_NS, EMPTY_NS, complete)
     assert made.due == (matched and keeps_texts)
     deltas = made.hand_out()
-    assert told(deltas) == (understood(dialect, wire, complete=complete) if matched else [])
+    assert matched_events(deltas) == (understood(dialect, wire, complete=complete) if matched else [])
     assert [one.data for one in deltas] == (came if keeps_texts else [b""] * len(came)) * matched
     assert made.count == 0
 
@@ -187,11 +189,11 @@ def test_a_delta_like_the_template_is_matched(
     separators: tuple[str, str],
     ids: tuple[str | None, str | None],
 ) -> None:
-    first, second = (said(dialect, form, one, base64_of(30), separators) for one in ids)
+    first, second = (delta_message(dialect, form, one, base64_of(30), separators) for one in ids)
     made = reader_of(dialect, first)
 
     assert made.match(text(second) + text(first), AT_NS, EMPTY_NS, True)
-    assert told(made.hand_out()) == understood(dialect, text(second) + text(first), complete=True)
+    assert matched_events(made.hand_out()) == understood(dialect, text(second) + text(first), complete=True)
 
 
 @MATCHES
@@ -206,7 +208,7 @@ def test_a_reader_is_ready_to_match_only_at_the_start_of_a_message() -> None:
 @MATCHES
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 def test_a_read_with_other_messages_is_not_matched(dialect: Dialect) -> None:
-    known = said(dialect, "audio", "event_1", base64_of(30), (",", ":"))
+    known = delta_message(dialect, "audio", "event_1", base64_of(30), (",", ":"))
     made = reader_of(dialect, known)
     made.keeps_texts = True
     others = (
@@ -214,8 +216,8 @@ def test_a_read_with_other_messages_is_not_matched(dialect: Dialect) -> None:
         text(delta(dialect, "audio", "r2")),
         text(known)[:-1],
         text(known, fin=False),
-        text(said(dialect, "audio", "event_1", "", (",", ":"))),
-        text(said(dialect, "audio", "event_1", "abc", (",", ":"))),
+        text(delta_message(dialect, "audio", "event_1", "", (",", ":"))),
+        text(delta_message(dialect, "audio", "event_1", "abc", (",", ":"))),
         b"\x81\x7f" + len(known).to_bytes(8, "big") + known,
     )
 
@@ -231,7 +233,7 @@ def test_a_read_with_other_messages_is_not_matched(dialect: Dialect) -> None:
 def test_a_payload_that_occurs_twice_is_matched_only_at_the_delta_key() -> None:
     """The last string of this event is not its payload, but has the same length and text."""
     dialect = DIALECTS["ga"]
-    message = said(dialect, "transcript", "event_1", "hello", (",", ":"))
+    message = delta_message(dialect, "transcript", "event_1", "hello", (",", ":"))
     made = reader_of(dialect, message[:-1] + b',"obfuscation":"hello"}')
 
     assert not made.match(text(message), AT_NS, EMPTY_NS, True)
@@ -241,7 +243,7 @@ def test_a_payload_that_occurs_twice_is_matched_only_at_the_delta_key() -> None:
 @MATCHES
 def test_templates_are_dropped_when_a_listener_without_a_reply_begins() -> None:
     dialect = DIALECTS["ga"]
-    known = said(dialect, "audio", "event_1", base64_of(30), (",", ":"))
+    known = delta_message(dialect, "audio", "event_1", base64_of(30), (",", ":"))
     made = reader_of(dialect, known)
     made.begin(Reply())
     made.end()
@@ -258,8 +260,8 @@ def test_templates_are_dropped_when_a_listener_without_a_reply_begins() -> None:
 @MATCHES
 def test_deltas_are_due_after_32_and_are_matched_up_to_64() -> None:
     dialect = DIALECTS["ga"]
-    known = text(said(dialect, "audio", "event_1", base64_of(30), (",", ":")))
-    made = reader_of(dialect, said(dialect, "audio", "event_1", base64_of(30), (",", ":")))
+    known = text(delta_message(dialect, "audio", "event_1", base64_of(30), (",", ":")))
+    made = reader_of(dialect, delta_message(dialect, "audio", "event_1", base64_of(30), (",", ":")))
     counts = []
     while made.match(known, monotonic_ns(), 0, True):
         counts.append((made.count, made.due))
@@ -273,7 +275,7 @@ def test_deltas_are_due_after_32_and_are_matched_up_to_64() -> None:
 
 @MATCHES
 def test_an_event_with_stripped_audio_is_no_template() -> None:
-    known = said(DIALECTS["ga"], "audio", "event_1", base64_of(30), (",", ":"))
+    known = delta_message(DIALECTS["ga"], "audio", "event_1", base64_of(30), (",", ":"))
     (event,) = DIALECTS["ga"].decode(known)
     made = reader.MessageReader()
     made.add_template(known, msgspec.structs.replace(event, payload=StrippedAudio(0)))
@@ -345,7 +347,7 @@ def soon(
 @MATCHES
 def test_a_read_has_its_timestamp_and_its_deltas_are_matched() -> None:
     dialect = DIALECTS["ga"]
-    known = said(dialect, "audio", "event_1", base64_of(3_000), (",", ":"))
+    known = delta_message(dialect, "audio", "event_1", base64_of(3_000), (",", ":"))
     matcher = reader_of(dialect, known)
     matcher.ready = True
     with pair() as (ours, theirs):
@@ -384,7 +386,7 @@ def test_a_read_has_its_timestamp_and_its_deltas_are_matched() -> None:
 
 @EACH_SOCKET
 def test_a_socket_without_kernel_timestamps_does_not_match_deltas(kind: type[reader.SocketReader]) -> None:
-    known = said(DIALECTS["ga"], "audio", "event_1", base64_of(30), (",", ":"))
+    known = delta_message(DIALECTS["ga"], "audio", "event_1", base64_of(30), (",", ":"))
     matcher = reader_of(DIALECTS["ga"], known)
     matcher.ready = True
     ours, theirs = socket.socketpair()
@@ -500,15 +502,15 @@ NAMES = st.sampled_from(["audio", "transcript", "empty", "other reply", "done", 
 PLACES = st.lists(st.integers(0, 200_000), max_size=4)
 STATES = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=4)
 GA = DIALECTS["ga"]
-KNOWN = {kind: said(GA, kind, "event_1", base64_of(300), (",", ":")) for kind in ("audio", "transcript")}
+KNOWN = {kind: delta_message(GA, kind, "event_1", base64_of(300), (",", ":")) for kind in ("audio", "transcript")}
 SAID = {
-    "audio": said(GA, "audio", "event_22", base64_of(600), (",", ":")),
-    "transcript": said(GA, "transcript", "event_333", "hello", (",", ":")),
-    "empty": said(GA, "audio", "event_4", "", (",", ":")),
+    "audio": delta_message(GA, "audio", "event_22", base64_of(600), (",", ":")),
+    "transcript": delta_message(GA, "transcript", "event_333", "hello", (",", ":")),
+    "empty": delta_message(GA, "audio", "event_4", "", (",", ":")),
     "other reply": delta(GA, "audio", "r2"),
     "done": b'{"type":"response.done"}',
-    "cut": said(GA, "transcript", "event_5", "in fragments", (",", ":")),
-    "huge": said(GA, "audio", "event_6", base64_of(60_000), (",", ":")),
+    "cut": delta_message(GA, "transcript", "event_5", "in fragments", (",", ":")),
+    "huge": delta_message(GA, "audio", "event_6", base64_of(60_000), (",", ":")),
 }
 CARRIED = ["plain", "compressed", "tls"]
 
@@ -550,8 +552,8 @@ class EncryptedStream(FlowingStream):
             with suppress(ssl.SSLWantReadError):
                 self.server_tls.do_handshake()
                 self._shaken = True
-            if said := self._out.read():
-                self.reads.append(read(said))
+            if answer := self._out.read():
+                self.reads.append(read(answer))
         return SendTime(77, 3)
 
     def encrypted(self, data: bytes) -> bytes:
@@ -631,7 +633,7 @@ def test_messages_and_deltas_do_not_depend_on_how_bytes_are_split_and_carried(
     places: list[int],
     states: list[tuple[bool, bool]],
 ) -> None:
-    heard = []
+    received = []
     wanted = [SAID[name] for name in names if name != "ping"]
     for kind, keeps_texts in WAYS:
         transport, stream = connection(carried, kind or reader, contexts)
@@ -650,7 +652,7 @@ def test_messages_and_deltas_do_not_depend_on_how_bytes_are_split_and_carried(
         hearer = Hearer()
         while stream.reads:
             transport.listen(FAR_NS, hearer.take, None if kind is None else hearer)
-        heard.append(hearer.heard)
+        received.append(hearer.heard)
         assert len(hearer.texts) == len(wanted)
         if kind is None or keeps_texts:
             assert hearer.texts == wanted
@@ -659,7 +661,7 @@ def test_messages_and_deltas_do_not_depend_on_how_bytes_are_split_and_carried(
             assert kernel is came.kernel
             assert error_ns == came.stamp_ns - came.empty_ns or (error_ns == 0 and came.complete)
 
-    assert all(one == heard[0] for one in heard)
+    assert all(one == received[0] for one in received)
 
 
 @MATCHES

@@ -319,7 +319,7 @@ def test_a_peer_that_sends_first_may_have_sent_before_the_first_check(
 def test_a_poll_returns_all_of_many_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
     """By default epoll returns at most 1,023 sockets. Any missing one would be taken for empty."""
     count = 1_500
-    heard: list[int] = []
+    readable: list[int] = []
 
     class Ready:
         def register(self, fd: int, events: int) -> None:
@@ -331,11 +331,11 @@ def test_a_poll_returns_all_of_many_sockets(monkeypatch: pytest.MonkeyPatch) -> 
     poller = Poller()
     monkeypatch.setattr(poller, "_epoll", Ready())
     for fd in range(count):
-        poller.add(fd, partial(_note, heard, fd))
+        poller.add(fd, partial(_note, readable, fd))
     poller._timer.stop()
     poller._poll()
 
-    assert len(heard) == count
+    assert len(readable) == count
 
 
 def _note(heard: list[int], fd: int, _: int) -> None:
@@ -730,8 +730,8 @@ def test_the_time_of_this_process_does_not_count_towards_the_tls_timeout(
             incoming.write(data)
             with suppress(ssl.SSLWantReadError):
                 server.do_handshake()
-            said = outgoing.read()
-            halves[:] = [said[: len(said) // 2], said[len(said) // 2 :]]
+            written = outgoing.read()
+            halves[:] = [written[: len(written) // 2], written[len(written) // 2 :]]
 
         def read(self, until_ns: int) -> SocketRead:
             limits_ns.append(until_ns)
@@ -991,11 +991,11 @@ def found_when_the_wait_ends(linked: Linked, take: Callable[[SocketRead], bool])
         while wait_until_there(stream) <= until_ns:
             pass
 
-    held = gevent.spawn(hold_up)
+    blocked = gevent.spawn(hold_up)
     try:
         return stream.listen(until_ns, take)
     finally:
-        held.get()
+        blocked.get()
 
 
 def test_a_read_taken_as_the_wait_ends_wakes_the_listener(linked: Linked) -> None:
@@ -1117,24 +1117,24 @@ def test_data_are_received_while_a_write_waits_for_a_peer_that_only_sends(
 ) -> None:
     """Both ends write more than the kernel buffers hold. If neither read meanwhile, both would wait forever."""
     monkeypatch.setattr(tcp, "SEND_LIMIT_NS", GUARD_S * 1_000_000_000)
-    said = bytes(range(256)) * 8_000
+    sent = bytes(range(256)) * 8_000
     with connected(tls, certificate) as (stream, peer):
         first, _, _ = stamped(stream, peer)
 
         def speak_first(sock: Any) -> bytes:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
-            sock.sendall(said)
-            return _received(sock, len(said))
+            sock.sendall(sent)
+            return _received(sock, len(sent))
 
         _tcp_of(stream)._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
         peer.order(speak_first)
-        handed = stream.write(said)
+        handed = stream.write(sent)
         written_ns = monotonic_ns()
         assert stream.heard_ns < written_ns
-        came, reads = read_all(stream, len(said))
-        spoken_ns, _, heard = peer.report()
+        came, reads = read_all(stream, len(sent))
+        spoken_ns, _, received = peer.report()
 
-    assert (came, heard) == (said, said)
+    assert (came, received) == (sent, sent)
     assert handed.at_ns <= written_ns
     assert spoken_ns - APART_NS <= reads[0].stamp_ns <= written_ns  # not the instant at which it was delivered
     assert reads[0].empty_ns >= first.empty_ns

@@ -132,9 +132,9 @@ def test_a_tls_error_is_stored_and_data_before_it_are_kept(kind: Any, contexts: 
     noting = Noting(kind, contexts)
     noting.take(read(noting.sent(b"last words") + ending("garbage", noting) + noting.sent(b"after the end"), 1))
     noting.take(read(noting.sent(b"later"), 2))
-    (left, heard, ended, reason, end, answer), (later, *_) = noting.heard
+    (left, results, ended, reason, end, answer), (later, *_) = noting.heard
 
-    assert (left.data, heard, ended, later) == (b"last words", True, True, None)
+    assert (left.data, results, ended, later) == (b"last words", True, True, None)
     assert "MAC" in reason
     assert (end.data, end.stamp_ns) == (b"", left.stamp_ns)
     assert answer, "the alert"

@@ -220,16 +220,16 @@ STAMPED: dict[str, tuple[list[SocketRead], list[tuple[int, int, bool]]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("reads", "stamps"), STAMPED.values(), ids=STAMPED)
+@pytest.mark.parametrize(("reads", "timestamps"), STAMPED.values(), ids=STAMPED)
 def test_a_message_has_the_timestamp_of_the_read_that_ended_it(
-    reads: list[SocketRead], stamps: list[tuple[int, int, bool]]
+    reads: list[SocketRead], timestamps: list[tuple[int, int, bool]]
 ) -> None:
     socket, stream = opened()
     stream.reads += reads
 
     arrivals = [message.arrival for message in received(socket)]
     assert [(arrival.at_ns, arrival.error_ns, arrival.kernel) for arrival in arrivals] == [
-        (STAMP_NS + place * 100_000, error_ns, kernel) for place, error_ns, kernel in stamps
+        (STAMP_NS + place * 100_000, error_ns, kernel) for place, error_ns, kernel in timestamps
     ]
 
 
@@ -562,17 +562,17 @@ def test_a_response_that_is_no_upgrade_is_refused(whole: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "said"),
+    ("headers", "message"),
     [
         ([], "the answer has no Sec-WebSocket-Accept"),
         (["Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="], "the answer's Sec-WebSocket-Accept is not the one"),
     ],
 )
-def test_an_upgrade_with_a_wrong_accept_header_is_refused(headers: list[str], said: str) -> None:
+def test_an_upgrade_with_a_wrong_accept_header_is_refused(headers: list[str], message: str) -> None:
     accepted = answer("101 Switching Protocols", b"", "Upgrade: websocket", "Connection: Upgrade", *headers)
     error = refused(accepted)
 
-    assert (error.outcome, error.detail.startswith(said)) == ("connect_failed:upgrade", True)
+    assert (error.outcome, error.detail.startswith(message)) == ("connect_failed:upgrade", True)
 
 
 UPGRADES: dict[str, tuple[bytes | None, list[SocketRead], bool, str]] = {
@@ -585,14 +585,14 @@ UPGRADES: dict[str, tuple[bytes | None, list[SocketRead], bool, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("answered", "before", "breaks", "said"), UPGRADES.values(), ids=UPGRADES)
+@pytest.mark.parametrize(("answered", "before", "breaks", "message"), UPGRADES.values(), ids=UPGRADES)
 def test_a_failed_upgrade_is_reported_with_its_cause(
-    answered: bytes | None, before: list[SocketRead], breaks: bool, said: str
+    answered: bytes | None, before: list[SocketRead], breaks: bool, message: str
 ) -> None:
     stream = FakeStream(answered)
     stream.reads += before
     stream.broken = breaks
-    with pytest.raises(ConnectError, match=said):
+    with pytest.raises(ConnectError, match=message):
         opened(stream)
 
 
@@ -742,9 +742,9 @@ def test_compressed_messages_are_sent_and_their_frames_are_counted(messages: lis
     socket, stream = agreed(offered=True, accepted=True)
     before = len(stream.written)
     sent = [socket.send(message) for message in messages]
-    heard = [bytes(event.data) for event in stream.server.events_received() if isinstance(event, Frame)]
+    received_texts = [bytes(event.data) for event in stream.server.events_received() if isinstance(event, Frame)]
 
-    assert heard == messages
+    assert received_texts == messages
     assert sum(one.wire_bytes for one in sent if one) == len(stream.written) - before
 
 

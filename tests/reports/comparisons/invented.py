@@ -62,9 +62,9 @@ def finding(
     statistic = Rate() if rate else Mean() if p is None else Quantile(p)
     accepted = margin or (Margin(points=0.01) if rate else Margin(0.2))
     question = MetricSpec(metric, statistic, accepted, primary, **asked)
-    arms = TargetCounts(2000, 200, 22), TargetCounts(2000, 200, 11)
+    counts = TargetCounts(2000, 200, 22), TargetCounts(2000, 200, 11)
     verdict = Verdict(word, reason, False, more)
-    return MetricComparison(question, candidate, difference, arms, unit="pair", verdict=verdict, baseline="direct")
+    return MetricComparison(question, candidate, difference, counts, unit="pair", verdict=verdict, baseline="direct")
 
 
 def findings(candidate: str = "gateway") -> tuple[MetricComparison, ...]:
@@ -151,15 +151,15 @@ def look(k: int, *seen: InterimStatistic, c: float | None = None) -> InterimAnal
 
 def decision(
     reason: End = "regressed",
-    looks: tuple[InterimAnalysis, ...] | None = None,
+    analyses: tuple[InterimAnalysis, ...] | None = None,
     rulings: tuple[MetricDecision, ...] = RULINGS,
     gates: tuple[MetricSpec, ...] = GATES,
     pairs: int = 157,
 ) -> Decision:
     """Return the decision of a run that ended at its third interim analysis, for a quantile and a rate."""
-    held = tuple(map(look, range(3))) if looks is None else looks
+    done = tuple(map(look, range(3))) if analyses is None else analyses
     plan = SequentialPlan(250, LOOKS, {"ttfa": ("p(95)<+20%",), "failure_rate": ("rate<+1pt",)}, 0.05, "a t^2", 300)
-    course = SequentialResult(held, reason, rulings if held else ())
+    course = SequentialResult(done, reason, rulings if done else ())
     run, targets = sides("direct", "gateway")[0].run, ("direct", "gateway")
     ruled = zip(gates, course.rulings, strict=False)
     found = tuple(_found(gate, ruling) for gate, ruling in ruled)

@@ -51,10 +51,10 @@ def metric_of(metric: str = "ttfa", p: float = 0.95, **more: Any) -> MetricSpec:
 @pytest.mark.parametrize("plan", [replace(FAILING, failed=0.0), FAILING])
 def test_a_sample_equals_that_of_the_report_with_clusters_from_zero(plan: Plan) -> None:
     side = targets(plan)[0]
-    told = next(answer for answer in summarise(side.run).answers)
+    reported = next(answer for answer in summarise(side.run).answers)
     found = side.sample(metric_of())
 
-    assert (found.n, found.failed) == (told.n, told.failed)
+    assert (found.n, found.failed) == (reported.n, reported.failed)
     assert (np.diff(found.values[: found.succeeded.size]) >= 0).all()
     assert np.isinf(found.values).sum() == found.failed
     assert set(found.sessions) == set(range(12))
@@ -155,12 +155,12 @@ def test_turns_not_started_are_counted_for_their_step() -> None:
 
 def test_stall_rate_counts_played_replies_and_throttle_rate_ended_turns() -> None:
     side = targets(Plan(sessions=40, turns=5, failed=0.3, abandoned=10))[0]
-    told = summarise(side.run).counts[0]
+    reported = summarise(side.run).counts[0]
     stalled, replies = side.counts(MetricSpec("stall_rate", Rate(), Margin(points=0.01)))
     throttled, ended = side.counts(MetricSpec("throttle_rate", Rate(), Margin(points=0.01)))
     outcomes = side.run.turns["outcome"].astype(str)
 
-    assert (stalled.sum(), replies.sum()) == (told.stalled, told.replies)
+    assert (stalled.sum(), replies.sum()) == (reported.stalled, reported.replies)
     assert throttled.sum() == outcomes.map(is_throttled).sum() > 0
     assert ended.sum() == 190
 
@@ -265,10 +265,10 @@ def test_the_step_of_each_value_is_assigned_correctly() -> None:
     """Each step has other latencies, so the values of a step must be those of its own sample."""
     base, cand = two(replace(MIXED_OF_MIXES, refused=5), MORE_SLOW)
     samples = base.sample(P50), cand.sample(P50)
-    arms = ComparedSides(base, cand).arms(P50, samples)
-    assert arms.steps is not None
+    samples_of_both = ComparedSides(base, cand).arms(P50, samples)
+    assert samples_of_both.steps is not None
 
-    for side, sample, steps in zip((base, cand), samples, arms.steps, strict=True):
+    for side, sample, steps in zip((base, cand), samples, samples_of_both.steps, strict=True):
         of_step = side.sample(replace(P50, step=STEPS[2]))
         slow = steps[sample.values == of_step.values[0]][0]
         assert sample.values[steps == slow].tolist() == of_step.values.tolist()
@@ -328,14 +328,14 @@ NAMED_REFUSED: dict[str, tuple[list[str], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("named", "said"), NAMED_REFUSED.values(), ids=NAMED_REFUSED)
-def test_an_impossible_comparison_is_refused(tmp_path: Path, named: list[str], said: str) -> None:
+@pytest.mark.parametrize(("named", "message"), NAMED_REFUSED.values(), ids=NAMED_REFUSED)
+def test_an_impossible_comparison_is_refused(tmp_path: Path, named: list[str], message: str) -> None:
     for name, plan in (("PAIR", PAIRED), ("ONE", SMALL), ("OTHER", SMALL)):
         if any(side.startswith(name) for side in named):
             run(tmp_path / name.lower(), plan)
     if "COPY" in named:
         shutil.copytree(tmp_path / "one", tmp_path / "copy")
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         parse_targets([re.sub("^[A-Z]+", lambda place: str(tmp_path / place[0].lower()), side) for side in named])
 
 

@@ -222,11 +222,11 @@ def _later(row: Row, by_ns: int) -> Row:
 
 
 def test_a_drift_in_an_informational_metric_has_no_notice() -> None:
-    apart = replace(ratio(100, 101, 0.98, 1.02), order="drift")
+    drifting = replace(ratio(100, 101, 0.98, 1.02), order="drift")
     asked = MetricSpec("audio_received", Quantile(0.5), Margin(0.1))
-    arms = TargetCounts(80, 80, 0), TargetCounts(80, 80, 0)
+    counts = TargetCounts(80, 80, 0), TargetCounts(80, 80, 0)
     informs, gates = (
-        MeasuredDifference(replace(asked, primary=primary), "new", apart, arms) for primary in (False, True)
+        MeasuredDifference(replace(asked, primary=primary), "new", drifting, counts) for primary in (False, True)
     )
 
     assert list(drift_notices([informs])) == []
@@ -294,10 +294,10 @@ def test_the_worst_step_does_not_change_the_exit_status() -> None:
 
 
 def test_two_runs_and_one_step_scripts_have_no_typical_change_and_no_worst_step() -> None:
-    apart = quick(two(Plan(sessions=30, turns=4)))
+    two_runs = quick(two(Plan(sessions=30, turns=4)))
     short = quick(targets(replace(TWO, turns=1)))
 
-    for found in (apart, short):
+    for found in (two_runs, short):
         assert found.steps == ()
         assert not any(one.question.kind == "typical_change" for one in found.findings)
         assert "worst step" not in comparison_text(found)

@@ -63,12 +63,12 @@ def xs(mark: ET.Element) -> list[float]:
 def test_the_narrow_plot_has_the_difference_and_the_verdict_of_each_row_within_its_width() -> None:
     (found,) = [each for each in panels(comparison()) if each.axis == "lower"]
     narrow = ET.fromstring(forest.forest(found, narrow=True).svg())
-    said, width = texts(narrow), float(narrow.get("width") or 0)
+    written, width = texts(narrow), float(narrow.get("width") or 0)
 
     assert width <= 390 - 2 * 14
     for row in found.rows:
         assert {text.replace(NBSP, " ") for text in (row.short, row.verdict, f"margin {row.margin_text}")} <= {
-            text.partition(",")[0] if text.startswith("margin") else text for text in said
+            text.partition(",")[0] if text.startswith("margin") else text for text in written
         }
     assert all(0 <= float(text.get("x") or -1) <= width for text in narrow.iter("text"))
     assert len(marks(narrow, "margin")) == len(found.rows)
@@ -121,16 +121,16 @@ ROWS: dict[str, tuple[MetricComparison, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("one", "said"), ROWS.values(), ids=ROWS)
-def test_a_row_has_its_texts_and_positions(one: MetricComparison, said: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("one", "expected"), ROWS.values(), ids=ROWS)
+def test_a_row_has_its_texts_and_positions(one: MetricComparison, expected: dict[str, Any]) -> None:
     (found,) = rows(one)
-    told = {name: getattr(found, name) for name in said}
+    shown = {name: getattr(found, name) for name in expected}
 
-    assert {name: text.replace(NBSP, " ") for name, text in told.items() if isinstance(text, str)} == {
-        name: text for name, text in said.items() if isinstance(text, str)
+    assert {name: text.replace(NBSP, " ") for name, text in shown.items() if isinstance(text, str)} == {
+        name: text for name, text in expected.items() if isinstance(text, str)
     }
-    places = [name for name, place in said.items() if isinstance(place, float)]
-    assert [told[name] for name in places] == pytest.approx([said[name] for name in places], nan_ok=True)
+    places = [name for name, place in expected.items() if isinstance(place, float)]
+    assert [shown[name] for name in places] == pytest.approx([expected[name] for name in places], nan_ok=True)
 
 
 def test_another_confidence_level_changes_all_texts_about_it() -> None:
@@ -256,7 +256,7 @@ def test_interim_bounds_are_the_decision_bounds_and_are_wider_with_few_pairs() -
     """At c = 1.645 and many degrees of freedom they are those of one test at 5 %: ln 1.35 ∓ 0.164."""
     rate = by_se(0.0, -0.01, 0.01, 49.0)
     many, few = (
-        cells(decision(looks=(look(0, by_se(0.3, 0.2, 0.1, df), rate, c=1.6449), look(1), look(2))))[0][2]
+        cells(decision(analyses=(look(0, by_se(0.3, 0.2, 0.1, df), rate, c=1.6449), look(1), look(2))))[0][2]
         for df in (1e9, 5.0)
     )
 
@@ -266,7 +266,7 @@ def test_interim_bounds_are_the_decision_bounds_and_are_wider_with_few_pairs() -
 
 def test_an_analysis_without_an_estimate_has_a_dash() -> None:
     absent, untested = untestable(BECAUSE_OF["drift"]), untestable(BECAUSE_OF["drift"], 0.3)
-    made = decision(looks=(look(0, absent, look(0).seen[1]), look(1, untested, look(1).seen[1]), look(2)))
+    made = decision(analyses=(look(0, absent, look(0).seen[1]), look(1, untested, look(1).seen[1]), look(2)))
 
     assert [row[2] for row in cells(made)][:2] == ["–", "–"]
-    assert interim_analyses(decision(looks=())) is None
+    assert interim_analyses(decision(analyses=())) is None

@@ -167,10 +167,10 @@ def test_a_turn_type_with_few_baseline_turns_is_not_primary(tmp_path: Path) -> N
 
 def test_targets_without_a_common_turn_type_are_not_pooled() -> None:
     sides = two_with_turn_type("one", turns=(1, 2, 3, 4, 5))
-    heard = MetricSpec("voice_to_voice", Quantile(0.5), margin_of(0.5), primary=True)
+    asked = MetricSpec("voice_to_voice", Quantile(0.5), margin_of(0.5), primary=True)
 
-    assert [one.stratum for one in by_stratum(heard, sides)] == [CALLS]
-    assert not sides[1].sample(replace(heard, stratum=CALLS)).n
+    assert [one.stratum for one in by_stratum(asked, sides)] == [CALLS]
+    assert not sides[1].sample(replace(asked, stratum=CALLS)).n
 
 
 def test_a_metric_of_a_turn_type_is_compared_for_each_instant(tmp_path: Path) -> None:
@@ -197,9 +197,9 @@ def test_a_step_with_two_turn_types_is_split_by_turn_type(tmp_path: Path) -> Non
     side = parse_targets([tmp_path])[0]
     step = MetricSpec("ttfa", Quantile(0.5), margin_of(0.5), step="order_status")
 
-    apart = by_stratum(step, [side])
-    assert {one.stratum for one in apart} == {PLAIN, CALLS}
-    assert sum(side.sample(one).n for one in apart) == side.sample(step).n == 40
+    split = by_stratum(step, [side])
+    assert {one.stratum for one in split} == {PLAIN, CALLS}
+    assert sum(side.sample(one).n for one in split) == side.sample(step).n == 40
 
 
 SETTINGS = {"num_users": 10, "spawn_rate": 5.0, "session_pause": 1.0}
@@ -216,20 +216,20 @@ def failed_checks(checks: tuple[FairnessCheckEntry, ...]) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("valid", "mark", "said"),
+    ("valid", "mark", "cause_text"),
     [
         (False, "✕ INVALID", "the run of sim (other) is INVALID: audio was sent late (send_delay "),
         (None, "? NO VERDICT", "the run of sim (other) has no verdict: "),
     ],
 )
 def test_an_invalid_run_or_one_without_a_verdict_makes_the_comparison_invalid(
-    valid: bool | None, mark: str, said: str
+    valid: bool | None, mark: str, cause_text: str
 ) -> None:
     check = named(checks_of(two(RUN, Plan(sessions=40, turns=5, valid=valid))), fairness.VALID)
 
     assert check.result == "fail"
     assert check.texts == ("✓ VALID", mark)
-    assert [cause.text.startswith(said) for cause in check.causes] == [True]
+    assert [cause.text.startswith(cause_text) for cause in check.causes] == [True]
     assert check.remedy
 
 
@@ -254,13 +254,13 @@ def test_more_than_one_percent_of_throttled_turns_makes_the_comparison_invalid(
     assert [cause.text.partition(": ")[0] for cause in check.causes] == ([] if fair else ["sim (other)"])
 
 
-@pytest.mark.parametrize(("changes", "said"), [({}, True), ({"seed": 8}, False), ({"simulated": False}, False)])
-def test_two_simulators_with_the_same_seed_cause_a_notice(changes: dict[str, Any], said: bool) -> None:
+@pytest.mark.parametrize(("changes", "noticed"), [({}, True), ({"seed": 8}, False), ({"simulated": False}, False)])
+def test_two_simulators_with_the_same_seed_cause_a_notice(changes: dict[str, Any], noticed: bool) -> None:
     """Both plans have the same seed by default. A real service has no seed."""
     same = two(replace(RUN, simulated=changes.get("simulated", True)), replace(RUN, **changes))
     notices = [notice for notice in notices_on(same) if "one seed" in notice]
 
-    assert len(notices) == said
+    assert len(notices) == noticed
     assert all("--seed" in notice for notice in notices)
 
 
@@ -342,11 +342,11 @@ def test_an_open_loop_is_not_comparable_with_a_closed_loop_or_another_rate() -> 
     calls, later, more = (
         closed | {"arrivals": arrivals | changes} for changes in ({}, {"started_utc_ns": 2}, {"per_s": 1.0})
     )
-    arms = {name: workload(doc, "a") for name, doc in (("closed", closed), ("calls", calls), ("more", more))}
+    workloads = {name: workload(doc, "a") for name, doc in (("closed", closed), ("calls", calls), ("more", more))}
 
-    assert list(differing_between([arms["closed"], arms["calls"]])) == ["calls that arrive"]
-    assert list(differing_between([arms["calls"], arms["more"]])) == ["calls that arrive"]
-    assert differing_between([arms["calls"], workload(later, "a")]) == {}
+    assert list(differing_between([workloads["closed"], workloads["calls"]])) == ["calls that arrive"]
+    assert list(differing_between([workloads["calls"], workloads["more"]])) == ["calls that arrive"]
+    assert differing_between([workloads["calls"], workload(later, "a")]) == {}
 
 
 def test_fillers_are_part_of_the_workload_even_if_a_variant_sets_them() -> None:
@@ -364,12 +364,12 @@ def test_fillers_are_part_of_the_workload_even_if_a_variant_sets_them() -> None:
 
 def test_extra_settings_are_part_of_the_workload() -> None:
     extras: list[dict[str, Any]] = [{}, {"a": 1}, {"a": True}, {"a": "1"}, {"a": {"b": None}}, {"a": {}}]
-    arms = [workload(document({"extra": extra}), "a") for extra in extras]
+    workloads = [workload(document({"extra": extra}), "a") for extra in extras]
 
-    assert differing_between([arms[1], workload(document({"extra": {"a": 1}}), "a")]) == {}
-    for number, arm in enumerate(arms):
-        for other in arms[:number]:
-            assert list(differing_between([other, arm])) == ["further session settings"]
+    assert differing_between([workloads[1], workload(document({"extra": {"a": 1}}), "a")]) == {}
+    for number, one in enumerate(workloads):
+        for other in workloads[:number]:
+            assert list(differing_between([other, one])) == ["further session settings"]
 
 
 def test_targets_of_one_run_have_the_same_load() -> None:
@@ -381,18 +381,18 @@ def test_targets_of_one_run_have_the_same_load() -> None:
 
 def test_other_differences_are_informational_checks() -> None:
     sides = two(tool={"name": "rtbench", "version": "9.9"}, targets=[{"name": "sim", "auth": "entra"}])
-    told = {check.name: check.texts for check in checks_of(sides) if check.result == "informational"}
+    informational = {check.name: check.texts for check in checks_of(sides) if check.result == "informational"}
 
-    assert told["rtbench"] == ("0.1.0", "9.9")
-    assert told["sign-in"] == ("–", "entra")
-    assert "model" not in told
+    assert informational["rtbench"] == ("0.1.0", "9.9")
+    assert informational["sign-in"] == ("–", "entra")
+    assert "model" not in informational
 
 
-@pytest.mark.parametrize(("sessions", "said"), [(119, False), (121, True)])
-def test_targets_of_very_different_size_cause_a_notice(sessions: int, said: bool) -> None:
+@pytest.mark.parametrize(("sessions", "noticed"), [(119, False), (121, True)])
+def test_targets_of_very_different_size_cause_a_notice(sessions: int, noticed: bool) -> None:
     sides = two(RUN, Plan(sessions=sessions, turns=5))
 
-    assert any("more than 3 times the sessions" in notice for notice in notices_on(sides)) is said
+    assert any("more than 3 times the sessions" in notice for notice in notices_on(sides)) is noticed
 
 
 def test_excluded_pairs_cause_a_notice(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ WORSE = ratio(1600, 2640, 1.47, 1.87)
 SAME = ratio(1000, 1040, 0.97, 1.12)
 
 
-def said(text: str) -> str:
+def plain(text: str) -> str:
     return text.replace("\u00a0", " ")
 
 
@@ -198,8 +198,8 @@ def test_two_services_are_slower_or_faster_without_the_word_now(
 ) -> None:
     made = of(*(replace(one, peers=True) for one in found))
 
-    assert said(sentences.comparison_headline(made)) == headline
-    assert said(sentences.comparison_second(made)) == second
+    assert plain(sentences.comparison_headline(made)) == headline
+    assert plain(sentences.comparison_second(made)) == second
 
 
 @pytest.mark.parametrize(("found", "headline", "second"), SAID.values(), ids=SAID)
@@ -208,8 +208,8 @@ def test_a_comparison_has_a_headline_and_a_second_sentence(
 ) -> None:
     made = of(*found)
 
-    assert headline is None or said(sentences.comparison_headline(made)) == headline
-    assert second is None or said(sentences.comparison_second(made)) == second
+    assert headline is None or plain(sentences.comparison_headline(made)) == headline
+    assert second is None or plain(sentences.comparison_second(made)) == second
 
 
 def test_the_headline_is_about_the_worst_candidate() -> None:
@@ -244,7 +244,7 @@ def test_an_invalid_comparison_has_no_verdict_and_names_each_cause_once(
 ) -> None:
     found = comparison("gateway", checks=tuple(FairnessCheckEntry(name, ("", ""), "fail", causes) for name in "ab"))
 
-    assert said(sentences.comparison_headline(found)) == f"Do not use these results: {said_first}."
+    assert plain(sentences.comparison_headline(found)) == f"Do not use these results: {said_first}."
     assert sentences.comparison_second(found) == "Run it again."
 
 
@@ -308,8 +308,8 @@ def test_the_document_has_the_numbers_of_a_finding() -> None:
     data = comparison_data(comparison("gateway"))
     first = data["comparisons"][0]
 
-    verdict_of = [first[key] for key in ("title", "verdict", "primary", "passes")]
-    assert verdict_of == ["ttfa p95", "regressed", True, False]
+    values = [first[key] for key in ("title", "verdict", "primary", "passes")]
+    assert values == ["ttfa p95", "regressed", True, False]
     assert first["difference"]["baseline"] == 1600
     assert first["turns"] == {"baseline": 2000, "candidate": 2000}
     endless = next(one for one in data["comparisons"] if one["metric"] == "input_transcript")
@@ -335,8 +335,10 @@ def verdict_of(sessions: int, failed: int = 0, question: MetricSpec = FAILURES) 
     found = rate_difference(
         ClusterTotals((clean, turns), (np.where(np.arange(sessions) < failed, 1.0, 0.0), turns), paired=False), POINT
     )
-    arm = TargetCounts(10 * sessions, sessions, failed)
-    (judged,) = add_verdicts([MeasuredDifference(replace(question, primary=True), "new", found, (arm, arm))], "old")
+    counts = TargetCounts(10 * sessions, sessions, failed)
+    (judged,) = add_verdicts(
+        [MeasuredDifference(replace(question, primary=True), "new", found, (counts, counts))], "old"
+    )
     return judged.verdict
 
 

@@ -73,7 +73,7 @@ def test_a_value_equal_to_the_limit_passes_only_with_an_inclusive_operator() -> 
 
 
 @pytest.mark.parametrize(
-    ("sessions", "each", "p", "said"),
+    ("sessions", "each", "p", "message"),
     [
         (40, 3, 0.95, "too few turns to decide: p95 needs 400 (about 134 sessions), this run has 120"),
         (10, 100, 0.95, "too few sessions to decide: p95 needs 37, this run has 10"),
@@ -82,13 +82,13 @@ def test_a_value_equal_to_the_limit_passes_only_with_an_inclusive_operator() -> 
     ],
 )
 def test_below_the_minimum_sample_size_every_threshold_is_inconclusive(
-    sessions: int, each: int, p: float, said: str
+    sessions: int, each: int, p: float, message: str
 ) -> None:
     figure = estimate_quantile(turns(sessions, each), p, sessions)
 
     for limit in (1e9, 1e-9):
         result, reason = judge_limit(figure, "<", limit)
-        assert (result, verdicts.said(reason)) == ("inconclusive", said)
+        assert (result, verdicts.said(reason)) == ("inconclusive", message)
 
 
 def test_a_session_metric_below_the_minimum_names_the_sessions_needed() -> None:
@@ -140,14 +140,16 @@ def test_the_standard_error_of_a_mean_is_computed_over_sessions() -> None:
 def test_a_limit_equal_to_the_truth_passes_in_few_runs_and_fails_in_few_runs(p: float) -> None:
     draws, sessions = np.random.default_rng(11), np.repeat(np.arange(100), 10)
     truth = 600 * math.exp(0.5 * float(ndtri(p)))
-    said = []
+    results = []
     for _ in range(400):
         level = math.sqrt(0.3) * draws.normal(size=100)[sessions] + math.sqrt(0.7) * draws.normal(size=1000)
-        said.append(judge_limit(estimate_quantile(sample(600 * np.exp(0.5 * level), sessions), p, 100), "<", truth)[0])
+        results.append(
+            judge_limit(estimate_quantile(sample(600 * np.exp(0.5 * level), sessions), p, 100), "<", truth)[0]
+        )
 
-    assert said.count("pass") < 40
-    assert said.count("fail") < 40
-    assert said.count("pass") + said.count("fail") > 12
+    assert results.count("pass") < 40
+    assert results.count("fail") < 40
+    assert results.count("pass") + results.count("fail") > 12
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=60))
@@ -349,18 +351,18 @@ def test_bounds_beyond_the_interval_are_named_if_the_limit_lies_between_them(mon
 
 
 @pytest.mark.parametrize(
-    ("arms", "left"),
+    ("counts_of_both", "left"),
     [
         ([(3_000, 300), (440, 44)], (2_500.0, None, False)),
         ([(440, 44), (3_000, 300)], (None, None, True)),
     ],
 )
 def test_of_a_quantile_with_too_few_turns_only_the_other_target_s_value_is_shown(
-    arms: list[tuple[int, int]], left: tuple[float | None, float | None, bool]
+    counts_of_both: list[tuple[int, int]], left: tuple[float | None, float | None, bool]
 ) -> None:
     assert REGRESSED.finding is not None
     found = REGRESSED.finding
-    first, second = (TargetCounts(*counts, failed=0) for counts in arms)
+    first, second = (TargetCounts(*counts, failed=0) for counts in counts_of_both)
     difference = replace(found.difference, baseline=2_500.0, candidate=math.inf)  # type: ignore[type-var]
     asked = replace(found.question, statistic=Quantile(0.99))
     finding = replace(

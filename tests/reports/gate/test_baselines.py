@@ -62,7 +62,7 @@ def test_quantiles_from_different_instants_are_stored_separately() -> None:
 
 
 @pytest.mark.parametrize(
-    ("plan", "said"),
+    ("plan", "message"),
     [
         (replace(ENOUGH, valid=False), "INVALID"),
         (replace(ENOUGH, valid=None), "has no verdict"),
@@ -71,10 +71,10 @@ def test_quantiles_from_different_instants_are_stored_separately() -> None:
         (replace(ENOUGH, failed=0.2), "was throttled, the limit is 1 %. Lower the load"),
     ],
 )
-def test_an_invalid_or_empty_run_is_no_baseline(plan: Plan, said: str) -> None:
+def test_an_invalid_or_empty_run_is_no_baseline(plan: Plan, message: str) -> None:
     (side,) = sides(plan)
 
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         baseline_of(side)
 
 
@@ -111,8 +111,8 @@ def test_conditions_include_those_of_the_target_and_of_the_workload() -> None:
 def test_a_difference_in_fillers_cannot_be_allowed() -> None:
     now, then = {"fillers (interim_response) of talk": '{"type": "static_interim_response"}'}, {"model": ""}
 
-    (told,) = differing_conditions(now, then, ("scripts",)).values()
-    assert told.endswith("not known in the baseline")
+    (difference,) = differing_conditions(now, then, ("scripts",)).values()
+    assert difference.endswith("not known in the baseline")
     with pytest.raises(UsageError, match="runs that differ in it cannot be compared"):
         allowed("fillers")
 

@@ -47,7 +47,7 @@ def test_filters_restrict_a_threshold_to_a_step_and_a_target() -> None:
 
 
 @pytest.mark.parametrize(
-    ("plan", "said"),
+    ("plan", "cause_text"),
     [
         (Plan(sessions=0), "sim has no turns"),
         (Plan(sessions=0, refused=30), "sim has no turns"),
@@ -55,11 +55,11 @@ def test_filters_restrict_a_threshold_to_a_step_and_a_target() -> None:
         (replace(ENOUGH, valid=None), "has no verdict"),
     ],
 )
-def test_a_run_without_usable_results_never_passes(plan: Plan, said: str) -> None:
+def test_a_run_without_usable_results_never_passes(plan: Plan, cause_text: str) -> None:
     found = check_of(read(plan), thresholds("stall_rate: rate<=1", "ttfa: med<9000s"), on_inconclusive="pass")
 
     assert found.exit_status == 4
-    assert said in found.causes[0].text
+    assert cause_text in found.causes[0].text
 
 
 def test_a_target_without_turns_is_not_evaluated() -> None:
@@ -191,8 +191,8 @@ def answer(p_worse: float) -> BaselineResult:
 @pytest.mark.parametrize("base", ["other", "itself", "stored", "looks"])
 def test_each_run_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base: str) -> None:
     few = replace(PAIRED, sessions=40)
-    looks = planned({"ttfa": ["p(50)<+20%"]}, [20])
-    now = run(tmp_path / "now", few, **({"sequential_plan": looks} if base == "looks" else {}))
+    plan = planned({"ttfa": ["p(50)<+20%"]}, [20])
+    now = run(tmp_path / "now", few, **({"sequential_plan": plan} if base == "looks" else {}))
     other, old = run(tmp_path / "other", few), tmp_path / "baselines"
     if base == "stored":
         store(tmp_path, 1, plan=few)
@@ -266,7 +266,7 @@ def test_without_stored_runs_relative_thresholds_are_inconclusive_and_absolute_o
 
 
 @pytest.mark.parametrize(
-    ("written", "baseline", "said"),
+    ("written", "baseline", "message"),
     [
         ((), None, "there is nothing to check"),
         (("ttfa: med<+10%",), None, "is relative, and there is no baseline"),
@@ -281,7 +281,7 @@ def test_without_stored_runs_relative_thresholds_are_inconclusive_and_absolute_o
     ],
 )
 def test_an_impossible_check_is_refused_with_what_to_do(
-    tmp_path: Path, written: tuple[str, ...], baseline: str | None, said: str
+    tmp_path: Path, written: tuple[str, ...], baseline: str | None, message: str
 ) -> None:
     now = read()
     places = {"RUN": str(now.folder)}
@@ -290,7 +290,7 @@ def test_an_impossible_check_is_refused_with_what_to_do(
     if baseline == "STORED":
         places["STORED"] = str(store(tmp_path, 1))
 
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         check_of(now, thresholds(*written), places.get(baseline or "", baseline))
 
 

@@ -158,7 +158,7 @@ def test_azure_messages_and_properties_are_escaped() -> None:
 @given(st.text(), st.text())
 def test_a_ci_command_is_one_line_and_decodes_to_the_escaped_text(title: str, message: str) -> None:
     whole = ci.github_command("error", message, title)
-    head, said = whole.removeprefix("::error title=").split("::", 1)
+    head, text_of_command = whole.removeprefix("::error title=").split("::", 1)
     plain = [
         "".join(
             part if part in "\r\n" else escape_control(part)
@@ -169,7 +169,7 @@ def test_a_ci_command_is_one_line_and_decodes_to_the_escaped_text(title: str, me
 
     assert "\n" not in whole
     assert "\r" not in whole
-    assert [unquote(head), unquote(said)] == plain
+    assert [unquote(head), unquote(text_of_command)] == plain
     other = ci.azure_command("task.logissue", {"type": title}, message)
     inside, _, rest = other.removeprefix("##vso[task.logissue type=").partition("]")
     assert "\n" not in other

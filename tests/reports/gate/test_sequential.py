@@ -27,8 +27,8 @@ from tests.reports.statistics.unequal import heavy, sampled
 SMALL = replace(examples.PAIRED, sessions=240, failed=0.005)
 
 
-def sequential_run(gates: dict[str, list[str]], looks: tuple[int, ...] = (40, 80, 120), **document: Any) -> RunFrames:
-    return examples.read(SMALL, sequential_plan=planned(gates, looks, bootstrap_samples=100), **document)
+def sequential_run(gates: dict[str, list[str]], sizes: tuple[int, ...] = (40, 80, 120), **document: Any) -> RunFrames:
+    return examples.read(SMALL, sequential_plan=planned(gates, sizes, bootstrap_samples=100), **document)
 
 
 @pytest.mark.parametrize(("gates", "status"), [(LOOSE, 0), (TIGHT, 1), (UNDECIDED, 3)])
@@ -61,7 +61,7 @@ def test_a_threshold_for_the_candidate_matches_the_planned_primary_metric() -> N
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("asked", "message"),
     [
         (
             ("ttfa: p(50)<+61%", "ttfa: p(95)<+90%", "failure_rate: rate<+10pt"),
@@ -74,9 +74,9 @@ def test_a_threshold_for_the_candidate_matches_the_planned_primary_metric() -> N
         ),
     ],
 )
-def test_thresholds_other_than_the_planned_ones_are_refused(asked: tuple[str, ...], said: str) -> None:
+def test_thresholds_other_than_the_planned_ones_are_refused(asked: tuple[str, ...], message: str) -> None:
     run = sequential_run(LOOSE)
-    with pytest.raises(UsageError, match=re.escape(said)) as raised:
+    with pytest.raises(UsageError, match=re.escape(message)) as raised:
         check_of(run, examples.thresholds(*asked))
     assert "leave --thresholds out" in str(raised.value)
 
@@ -95,7 +95,7 @@ def test_a_sequential_run_is_compared_with_another_run_without_its_analyses(tmp_
 
 
 def test_a_run_that_ended_before_its_first_interim_analysis_is_inconclusive() -> None:
-    found = check_of(sequential_run(LOOSE, looks=(400,)))
+    found = check_of(sequential_run(LOOSE, sizes=(400,)))
 
     assert found.exit_status == 3
     assert set(examples.verdicts(found)) == {"inconclusive"}

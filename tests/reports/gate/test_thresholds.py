@@ -68,7 +68,7 @@ def test_a_filter_names_a_step_and_a_target() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "text", "said"),
+    ("metric", "text", "message"),
     [
         ("ttfaa", "p(95)<800", "did you mean ttfa?"),
         ("delta_gap", "p(95)<80", "counted over events"),
@@ -109,18 +109,18 @@ def test_a_filter_names_a_step_and_a_target() -> None:
         ("session_ready{measured_from:speech_end}", "med<300", "have no measured_from"),
     ],
 )
-def test_an_invalid_threshold_is_refused_with_what_is_allowed(metric: str, text: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said) as refused:
+def test_an_invalid_threshold_is_refused_with_what_is_allowed(metric: str, text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as refused:
         parse(metric, text)
 
     assert "\n" not in str(refused.value)
 
 
 def test_a_metric_is_signed_if_and_only_if_its_definition_allows_negative_values() -> None:
-    said = {name for name, metric in CATALOGUE.items() if re.search(r"\bnegative\b", metric.sentence, re.IGNORECASE)}
+    signed = {name for name, metric in CATALOGUE.items() if re.search(r"\bnegative\b", metric.sentence, re.IGNORECASE)}
 
-    assert said == {name for name, metric in CATALOGUE.items() if metric.signed}
-    assert said >= {"end_of_turn_delay", "transcript_lead", "renewal_gap", "idle_prompt"}
+    assert signed == {name for name, metric in CATALOGUE.items() if metric.signed}
+    assert signed >= {"end_of_turn_delay", "transcript_lead", "renewal_gap", "idle_prompt"}
 
 
 numbers = st.decimals(min_value="0.001", max_value="0.999", places=3).map(str)
@@ -193,7 +193,7 @@ def test_a_metric_has_one_threshold_or_a_list(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("ttfa:\n  - p(95)<800\n  - p(95)<8q\n", r"ci\.yaml:3:\d+: "),
         ("ttfa:\n  - p(95)<800\nttfaa: med<1\n", r"ci\.yaml:3:\d+: .*did you mean ttfa"),
@@ -204,8 +204,8 @@ def test_a_metric_has_one_threshold_or_a_list(tmp_path: Path) -> None:
         ("? [a]\n: p(95)<1\n", r"ci\.yaml:1:\d+: "),
     ],
 )
-def test_an_error_in_a_thresholds_file_has_its_line(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_an_error_in_a_thresholds_file_has_its_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         read_thresholds(written(tmp_path, text))
 
 

@@ -51,7 +51,7 @@ def without(pair: int, target: str = "west") -> Callable[[int, Row], Row | None]
 
 
 def analysed_pairs(decision: Decision) -> list[int]:
-    return [look.pairs for look in decision.course.looks]
+    return [analysis.pairs for analysis in decision.course.looks]
 
 
 RUNNING, ENDED = {"state": "running"}, dict[str, Any]()
@@ -80,16 +80,16 @@ COUNTED: dict[str, tuple[dict[str, list[str]], dict[str, Any], Callable[[int, Ro
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("gates", "document", "change", "pairs", "looks"), COUNTED.values(), ids=COUNTED)
+@pytest.mark.parametrize(("gates", "document", "change", "pairs", "done"), COUNTED.values(), ids=COUNTED)
 def test_an_interim_analysis_takes_place_when_its_pairs_are_complete(
-    tmp_path: Path, gates: Any, document: dict[str, Any], change: Any, pairs: int, looks: list[int]
+    tmp_path: Path, gates: Any, document: dict[str, Any], change: Any, pairs: int, done: list[int]
 ) -> None:
     found = look_at(edit(planned_run(tmp_path, gates, **document), "sessions", change))
 
-    assert (found.pairs, analysed_pairs(found)) == (pairs, looks)
+    assert (found.pairs, analysed_pairs(found)) == (pairs, done)
     if document == RUNNING:
         assert (found.stopped, found.exit_status) == (False, 3)
-        assert looks or "No interim analysis yet" in decision_sentence(found)
+        assert done or "No interim analysis yet" in decision_sentence(found)
 
 
 def test_an_interim_analysis_uses_the_first_pairs_by_number(tmp_path: Path) -> None:
@@ -160,14 +160,14 @@ INVALID: dict[str, tuple[dict[str, list[str]], Plan, dict[str, Any], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("gates", "plan", "document", "said"), INVALID.values(), ids=INVALID)
+@pytest.mark.parametrize(("gates", "plan", "document", "sentence"), INVALID.values(), ids=INVALID)
 def test_a_run_without_usable_results_is_invalid(
-    gates: dict[str, list[str]], plan: Plan, document: dict[str, Any], said: str
+    gates: dict[str, list[str]], plan: Plan, document: dict[str, Any], sentence: str
 ) -> None:
     found = decided(gates, plan, **document)
 
     assert (found.stopped, found.exit_status) == (True, 4)
-    assert decision_sentence(found) == said if said.endswith("row") else said in decision_sentence(found)
+    assert decision_sentence(found) == sentence if sentence.endswith("row") else sentence in decision_sentence(found)
 
 
 def throttling(folder: Path, after: int, before: int = 120) -> Path:
@@ -321,10 +321,10 @@ def at(z: float, *, se: float = 0.05, better: int = 1) -> InterimStatistic:
 
 
 def course(
-    looks: Sequence[Sequence[InterimStatistic]], *, end: str = "", sizes: tuple[int, ...] = SIZES
+    statistics: Sequence[Sequence[InterimStatistic]], *, end: str = "", sizes: tuple[int, ...] = SIZES
 ) -> SequentialResult:
-    schedule = AnalysisSchedule(sizes[-1], sizes, len(looks[0]))
-    return run_looks(schedule, lambda pairs: looks[sizes.index(pairs)], len(looks), end)  # type: ignore[arg-type]
+    schedule = AnalysisSchedule(sizes[-1], sizes, len(statistics[0]))
+    return run_looks(schedule, lambda pairs: statistics[sizes.index(pairs)], len(statistics), end)  # type: ignore[arg-type]
 
 
 def critical(k: int, gates: int = 1) -> float:
@@ -391,7 +391,7 @@ def test_an_interim_analysis_of_an_invalid_comparison_ends_the_run(z: float) -> 
 
     found = run_looks(AnalysisSchedule(500, SIZES, 1), lambda pairs: [at(z if pairs == 100 else 0.0)], 3, unfit=unfit)
 
-    assert (found.reason, found.stopped, [look.pairs for look in found.looks]) == ("invalid", True, [50, 100])
+    assert (found.reason, found.stopped, [analysis.pairs for analysis in found.looks]) == ("invalid", True, [50, 100])
     assert asked == [50, 100]
 
 
@@ -451,12 +451,12 @@ def test_an_end_independent_of_the_data_gives_the_last_analysis_the_remaining_er
 
 
 def test_a_run_stopped_for_futility_gains_no_error_at_its_end() -> None:
-    looks = [[at(-1.0)], [at(-0.6)], [at(-0.2)]]
-    while course(looks).reason == "pending":
-        looks.append([at(0.0)])
+    statistics = [[at(-1.0)], [at(-0.6)], [at(-0.2)]]
+    while course(statistics).reason == "pending":
+        statistics.append([at(0.0)])
 
-    assert course(looks).reason == "futility"
-    assert course(looks, end="blind") == course(looks)
+    assert course(statistics).reason == "futility"
+    assert course(statistics, end="blind") == course(statistics)
 
 
 @pytest.mark.parametrize("better", [1, -1])
@@ -497,11 +497,11 @@ def test_a_rate_that_passes_by_a_wider_bound_than_its_standard_error_is_not_corr
     waits = by_se(0.0, -0.01, 0.002, DF)
     rate = InterimStatistic(0.0, -0.01, 0.002, DF, lambda c: -0.01 + 0.004 * c)
     open_ = [by_se(0.0, -0.01, 0.01, DF)]
-    moved, kept = (course([open_, open_, [one]], sizes=(50, 100, 150)).rulings[0] for one in (waits, rate))
+    moved, uncorrected = (course([open_, open_, [one]], sizes=(50, 100, 150)).rulings[0] for one in (waits, rate))
 
-    assert (moved.verdict, kept.verdict) == ("not_regressed", "not_regressed")
+    assert (moved.verdict, uncorrected.verdict) == ("not_regressed", "not_regressed")
     assert moved.corrected > 0.0
-    assert kept.corrected == 0.0
+    assert uncorrected.corrected == 0.0
 
 
 @given(

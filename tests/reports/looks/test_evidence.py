@@ -31,10 +31,10 @@ def pairs_of(baseline: Floats, candidate: Floats) -> TwoSamples:
 def test_a_target_that_drifts_has_the_standard_error_of_parts_of_the_run(drift: float, order: str | None) -> None:
     rng = np.random.default_rng(4)
     slower = waits(rng, PAIRS) * np.linspace(1, drift, PAIRS)[:, None]
-    arms, asked = pairs_of(waits(rng, PAIRS), slower), [(0.5, Margin(ratio=0.1))]
+    samples, asked = pairs_of(waits(rng, PAIRS), slower), [(0.5, Margin(ratio=0.1))]
 
-    (seen,) = quantiles_seen(arms, asked, "lower", np.random.default_rng(1))
-    (plain,) = quantiles_seen(arms, asked, "lower", np.random.default_rng(1), error=0.0)
+    (seen,) = quantiles_seen(samples, asked, "lower", np.random.default_rng(1))
+    (plain,) = quantiles_seen(samples, asked, "lower", np.random.default_rng(1), error=0.0)
 
     assert seen.order == order
     assert (seen.d, seen.excess) == (plain.d, plain.excess)
@@ -44,9 +44,9 @@ def test_a_target_that_drifts_has_the_standard_error_of_parts_of_the_run(drift: 
 def test_a_quantile_with_too_few_pairs_is_not_tested() -> None:
     rng = np.random.default_rng(4)
     few = slice(0, SESSIONS - 1)
-    arms = pairs_of(waits(rng, PAIRS)[few], waits(rng, PAIRS)[few])
+    samples = pairs_of(waits(rng, PAIRS)[few], waits(rng, PAIRS)[few])
 
-    (seen,) = quantiles_seen(arms, [(0.5, Margin(ratio=0.1))], "lower", rng)
+    (seen,) = quantiles_seen(samples, [(0.5, Margin(ratio=0.1))], "lower", rng)
 
     assert seen.untested == InconclusiveReason("too_few", "pair", SESSIONS, (SESSIONS - 1, SESSIONS - 1))
     assert math.isnan(seen.z)

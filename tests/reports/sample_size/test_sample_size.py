@@ -69,18 +69,18 @@ def test_the_sample_size_is_a_range_with_its_duration_and_its_cost() -> None:
     assert found.seconds[1] == pytest.approx(likely / 120 * 600)
     assert found.usd[1] == pytest.approx(likely * found.usd_per_session)
     assert found.usd_per_session > 0
-    said = text(found)
+    printed = text(found)
     planned = "ttfa p95: to find +20 % against a margin of 10 % with power 90 %, at an error of 5 %"
     alone = size_of(pilot(), gates=1)
-    assert said.startswith(f"{planned}, corrected for 3 primary metrics (Holm):\n")
-    assert f"As the only primary metric it needs {alone.sessions[1]} (--primary 1)." in said
+    assert printed.startswith(f"{planned}, corrected for 3 primary metrics (Holm):\n")
+    assert f"As the only primary metric it needs {alone.sessions[1]} (--primary 1)." in printed
     assert text(alone).startswith(f"{planned}:\n")
     assert "As the only primary" not in text(alone)
     assert alone.sessions[1] < likely
-    assert "sessions per target" in said
-    assert "USD) for both targets" in said
-    assert "ICC" in said
-    assert "A pilot of 200 sessions is better" in said
+    assert "sessions per target" in printed
+    assert "USD) for both targets" in printed
+    assert "ICC" in printed
+    assert "A pilot of 200 sessions is better" in printed
 
 
 def test_larger_effects_less_power_and_the_median_need_fewer_sessions() -> None:

@@ -104,8 +104,8 @@ def decided(drifts_apart: bool, repetitions: int = 60) -> tuple[float, float]:
         base = sample_of(drifting(rng, shared))
         cand = sample_of(1.1 * drifting(rng, slow(rng, PAIRS) if drifts_apart else shared))
         for place, method in enumerate((quantile_differences, waits_by_order)):
-            arms = TwoSamples(base, cand, (PAIRS, PAIRS), paired=True)
-            (difference,) = method(arms, [(0.5, Margin(ratio=0.1))], "lower", Inference(draws=400, seed=rng))
+            samples = TwoSamples(base, cand, (PAIRS, PAIRS), paired=True)
+            (difference,) = method(samples, [(0.5, Margin(ratio=0.1))], "lower", Inference(draws=400, seed=rng))
             found[place] += difference.worse.low > 0 or difference.worse.high < 0
     return float(found[0] / repetitions), float(found[1] / repetitions)
 
@@ -126,10 +126,10 @@ def test_a_drift_common_to_both_targets_does_not_change_decisions() -> None:
 
 def test_without_autocorrelation_the_difference_is_the_usual_one() -> None:
     base, cand = (sample_of(waits(np.random.default_rng(seed), PAIRS)) for seed in (4, 5))
-    arms, how = TwoSamples(base, cand, (PAIRS, PAIRS), paired=True), Inference(draws=300, seed=6)
+    samples, how = TwoSamples(base, cand, (PAIRS, PAIRS), paired=True), Inference(draws=300, seed=6)
     asked = [(0.5, Margin(ratio=0.1)), (0.95, Margin(ratio=0.2))]
 
-    assert waits_by_order(arms, asked, "lower", how) == quantile_differences(arms, asked, "lower", how)
+    assert waits_by_order(samples, asked, "lower", how) == quantile_differences(samples, asked, "lower", how)
 
 
 @pytest.mark.parametrize("paired", [False, True])
@@ -173,8 +173,8 @@ def independent(rng: np.random.Generator, clusters: int) -> PerCluster:
 @pytest.mark.parametrize("paired", [True, False])
 def test_failures_in_bursts_are_computed_over_parts_of_the_run(paired: bool) -> None:
     rng = np.random.default_rng(3)
-    arms = ClusterTotals(independent(rng, 300), bursting(rng, 300), paired)
-    plain, found = rate_difference(arms, Margin()), rate_by_order(arms, Margin(), "lower", Inference())
+    totals = ClusterTotals(independent(rng, 300), bursting(rng, 300), paired)
+    plain, found = rate_difference(totals, Margin()), rate_by_order(totals, Margin(), "lower", Inference())
 
     assert (found.order, found.d) == ("bursts", plain.d)
     assert found.high - found.low > 1.5 * (plain.high - plain.low)
@@ -183,9 +183,9 @@ def test_failures_in_bursts_are_computed_over_parts_of_the_run(paired: bool) -> 
 
 def test_independent_failures_are_computed_over_sessions() -> None:
     rng = np.random.default_rng(4)
-    arms = ClusterTotals(independent(rng, 300), independent(rng, 300), paired=True)
+    totals = ClusterTotals(independent(rng, 300), independent(rng, 300), paired=True)
 
-    assert rate_by_order(arms, Margin(), "lower", Inference()) == rate_difference(arms, Margin())
+    assert rate_by_order(totals, Margin(), "lower", Inference()) == rate_difference(totals, Margin())
 
 
 @pytest.mark.parametrize("p", [0.05, 0.95])
@@ -196,18 +196,18 @@ def test_only_the_quantile_with_bursts_is_computed_over_parts_of_the_run(p: floa
     slow = (code % 100 < 15) & (np.arange(3000) % 5 == 0)
     tail = sample(np.where(slow, cand * (5 if p > 0.5 else 0.2), cand), code)
     asked = [(0.5, Margin()), (p, Margin())]
-    arms = TwoSamples(sample(base, code), tail, (300, 300), paired=True)
+    samples = TwoSamples(sample(base, code), tail, (300, 300), paired=True)
 
-    assert [one.order for one in waits_by_order(arms, asked, "lower", Inference(draws=500))] == [None, "bursts"]
+    assert [one.order for one in waits_by_order(samples, asked, "lower", Inference(draws=500))] == [None, "bursts"]
 
 
 def test_the_order_of_failures_does_not_change_the_difference() -> None:
     rng = np.random.default_rng(6)
     one, other = bursting(rng, 300), independent(rng, 300)
     mixed = rng.permutation(300)
-    arms = ClusterTotals(one, other, paired=True)
+    totals = ClusterTotals(one, other, paired=True)
     again = ClusterTotals((one[0][mixed], one[1]), (other[0][mixed], other[1]), paired=True)
-    ordered, unordered = (rate_by_order(both, Margin(), "lower", Inference()) for both in (arms, again))
+    ordered, unordered = (rate_by_order(both, Margin(), "lower", Inference()) for both in (totals, again))
 
     assert (ordered.order, unordered.order) == ("bursts", None)
     assert ordered.d == pytest.approx(unordered.d)

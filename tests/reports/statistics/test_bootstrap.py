@@ -128,19 +128,19 @@ def arms_of(seed: int, base: tuple[int, int, float], cand: tuple[int, int, float
     return TwoSamples(first, second, (base[0], cand[0]), paired, (of_first, of_second))
 
 
-def in_full(arms: TwoSamples, p: float, drawn: tuple[Integers, Integers]) -> float:
+def in_full(samples: TwoSamples, p: float, drawn: tuple[Integers, Integers]) -> float:
     """Return the candidate's quantile in one resample."""
-    assert arms.steps is not None
-    many = 1 + max(int(steps.max()) for steps in arms.steps)
+    assert samples.steps is not None
+    many = 1 + max(int(steps.max()) for steps in samples.steps)
     wanted, there = (
         np.bincount(steps, each[sample.sessions], many)
-        for sample, steps, each in zip((arms.base, arms.cand), arms.steps, drawn, strict=True)
+        for sample, steps, each in zip((samples.base, samples.cand), samples.steps, drawn, strict=True)
     )
     wanted = np.where(there > 0, wanted, 0)
     wanted = wanted if wanted.any() else there
-    weight = (wanted / wanted.sum() / np.maximum(there, 1))[arms.steps[1]] * drawn[1][arms.cand.sessions]
+    weight = (wanted / wanted.sum() / np.maximum(there, 1))[samples.steps[1]] * drawn[1][samples.cand.sessions]
     reached = np.cumsum(weight)
-    return float(arms.cand.values[min(int(np.searchsorted(reached, p - 1e-9)), reached.size - 1)])
+    return float(samples.cand.values[min(int(np.searchsorted(reached, p - 1e-9)), reached.size - 1)])
 
 
 @pytest.mark.parametrize("paired", [True, False])
@@ -148,15 +148,15 @@ def in_full(arms: TwoSamples, p: float, drawn: tuple[Integers, Integers]) -> flo
 def test_weighted_resamples_equal_plain_weighted_quantiles(
     paired: bool, seed: int, sessions: int, turns: int, slow: float
 ) -> None:
-    arms = arms_of(seed, (sessions, turns, 0.5), (sessions if paired else sessions + 3, turns, slow), paired=paired)
+    samples = arms_of(seed, (sessions, turns, 0.5), (sessions if paired else sessions + 3, turns, slow), paired=paired)
 
-    found = arm_draws(arms, MIX_PS, draws=40, rng=np.random.default_rng(seed))[1]
+    found = arm_draws(samples, MIX_PS, draws=40, rng=np.random.default_rng(seed))[1]
 
     rng = np.random.default_rng(seed)
-    first = np.concatenate(list(weights(arms.clusters[0], 40, rng, portion=40)))
-    second = first if paired else np.concatenate(list(weights(arms.clusters[1], 40, rng, portion=40)))
+    first = np.concatenate(list(weights(samples.clusters[0], 40, rng, portion=40)))
+    second = first if paired else np.concatenate(list(weights(samples.clusters[1], 40, rng, portion=40)))
     for at, pair in enumerate(zip(first, second, strict=True)):
-        assert found[at].tolist() == [in_full(arms, p, pair) for p in MIX_PS]
+        assert found[at].tolist() == [in_full(samples, p, pair) for p in MIX_PS]
 
 
 @pytest.mark.parametrize("paired", [True, False])
@@ -170,20 +170,20 @@ def test_equal_shares_of_steps_change_nothing(paired: bool) -> None:
     plain = TwoSamples(first, second, (60, 60), paired)
     mixed = TwoSamples(first, second, (60, 60), paired, (steps[orders[0]], steps[orders[1]]))
 
-    usual, found = (arm_draws(arms, MIX_PS, draws=200, rng=np.random.default_rng(1)) for arms in (plain, mixed))
+    usual, found = (arm_draws(samples, MIX_PS, draws=200, rng=np.random.default_rng(1)) for samples in (plain, mixed))
 
     assert [found[0].tolist(), found[1].tolist()] == [usual[0].tolist(), usual[1].tolist()]
     assert [mixed.values(p) for p in MIX_PS] == [plain.values(p) for p in MIX_PS]
 
 
 def test_a_candidate_with_more_turns_of_a_slow_step_is_not_slower() -> None:
-    arms = arms_of(5, (150, 10, 0.4), (150, 10, 0.6), paired=False)
+    samples = arms_of(5, (150, 10, 0.4), (150, 10, 0.6), paired=False)
     asked = [(0.5, Margin(ratio=0.1))]
 
     (plain,) = quantile_differences(
-        TwoSamples(arms.base, arms.cand, arms.clusters, paired=False), asked, "lower", Inference()
+        TwoSamples(samples.base, samples.cand, samples.clusters, paired=False), asked, "lower", Inference()
     )
-    (found,) = quantile_differences(arms, asked, "lower", Inference())
+    (found,) = quantile_differences(samples, asked, "lower", Inference())
 
     assert plain.worse.low > 0
     assert found.worse.high < 0
@@ -193,8 +193,8 @@ def test_a_candidate_with_more_turns_of_a_slow_step_is_not_slower() -> None:
 def test_a_step_of_only_one_target_does_not_change_the_weights_of_the_others() -> None:
     values: Floats = np.array([100.0, 200, 300, 400])
     code = np.arange(4)
-    arms = TwoSamples(
+    samples = TwoSamples(
         Sample(values, code), Sample(values, code), (4, 4), True, (np.array([0, 0, 1, 1]), np.array([0, 1, 2, 2]))
     )
 
-    assert arms.values(0.5) == (200, 100)
+    assert samples.values(0.5) == (200, 100)

@@ -211,10 +211,10 @@ def test_weekday_effects_need_three_weeks_and_several_weekdays(days: Integers) -
 def test_change_points_suppressed_by_autocorrelation_are_reported() -> None:
     rng = np.random.default_rng(9)
     found = [searched(nights(rng, 40, 0.1, 0.6)) for _ in range(200)]
-    held = [one for one in found if one.unmarked]
+    suppressed = [one for one in found if one.unmarked]
 
-    assert len(held) >= 6
-    assert all(one.autocorrelation > 0 and one.effective_runs(40) < 40 for one in held)
+    assert len(suppressed) >= 6
+    assert all(one.autocorrelation > 0 and one.effective_runs(40) < 40 for one in suppressed)
     assert all(not {mark.at for mark in one.unmarked} & {mark.at for mark in one.changes} for one in found)
 
 
@@ -235,10 +235,10 @@ def test_a_known_step_is_not_taken_for_autocorrelation() -> None:
 def test_the_variance_derived_from_an_interval_is_within_a_fifth() -> None:
     rng = np.random.default_rng(8)
     logs = [np.log(rng.lognormal(0, 0.5, 900)) for _ in range(300)]
-    told = [quantiles(sample(np.exp(one), np.arange(900)), [0.5])[0] for one in logs]
-    true = np.var([math.log(one.value) for one in told])
+    intervals = [quantiles(sample(np.exp(one), np.arange(900)), [0.5])[0] for one in logs]
+    true = np.var([math.log(one.value) for one in intervals])
 
-    assert np.mean([variance_of(one.low, one.value, one.high) for one in told]) == pytest.approx(true, rel=0.2)
+    assert np.mean([variance_of(one.low, one.value, one.high) for one in intervals]) == pytest.approx(true, rel=0.2)
     assert variance_of(-math.inf, 600.0, 660.0) == pytest.approx(variance_of(600**2 / 660, 600.0, 660.0))
     assert variance_of(0.0, 0.0, 5.0) == 0
 

@@ -51,9 +51,9 @@ def difference(
 ) -> Difference:
     samples = [side if isinstance(side, Sample) else sample_of(side) for side in (base, cand)]
     counts = [int(side.sessions.max(initial=-1)) + 1 for side in samples]
-    arms = TwoSamples(samples[0], samples[1], (counts[0], counts[1]), paired)
+    pair = TwoSamples(samples[0], samples[1], (counts[0], counts[1]), paired)
     how = Inference(**{"draws": 2000, "seed": seed, **options})
-    (found,) = quantile_differences(arms, [(p, margin)], better, how)
+    (found,) = quantile_differences(pair, [(p, margin)], better, how)
     return found
 
 
@@ -78,18 +78,18 @@ def test_the_interval_is_the_expanded_percentile_interval() -> None:
     vb, vc = (log.var(ddof=1) for log in logs)
     df = (vc + vb) ** 2 / (vc**2 / 39 + vb**2 / 59)
     tail = scipy.stats.norm.cdf(-scipy.stats.t.ppf(0.95, df) * math.sqrt(40 / 39))
-    apart = logs[1] - logs[0]
-    z = scipy.stats.norm.ppf(((apart <= math.log(1.1)).sum() + 1) / 2001)
+    log_ratios = logs[1] - logs[0]
+    z = scipy.stats.norm.ppf(((log_ratios <= math.log(1.1)).sum() + 1) / 2001)
 
     assert found.df == pytest.approx(df)
-    assert found.low == pytest.approx(np.quantile(apart, tail, method="inverted_cdf"))
-    assert found.high == pytest.approx(np.quantile(apart, 1 - tail, method="inverted_cdf"))
+    assert found.low == pytest.approx(np.quantile(log_ratios, tail, method="inverted_cdf"))
+    assert found.high == pytest.approx(np.quantile(log_ratios, 1 - tail, method="inverted_cdf"))
     assert found.worse.p == pytest.approx(scipy.stats.t.cdf(z * math.sqrt(39 / 40), df))
     assert found.worse.low == pytest.approx(found.low - math.log(1.1))
     assert found.worse.high == pytest.approx(found.high - math.log(1.1))
     assert found.better.low == pytest.approx(-found.high - math.log(1.1), abs=1e-3)
     assert found.better.high == pytest.approx(-found.low - math.log(1.1), abs=1e-3)
-    assert found.se == pytest.approx(apart.std(ddof=1))
+    assert found.se == pytest.approx(log_ratios.std(ddof=1))
 
 
 def test_the_interval_of_pairs_resamples_pairs_and_has_pairs_minus_one_degrees_of_freedom() -> None:
@@ -121,7 +121,7 @@ def test_pairs_that_drift_together_have_a_small_standard_error() -> None:
 @pytest.mark.parametrize("margin", [Margin(), TEN, Margin(ratio=0.1, plus=90.0)])
 def test_swapped_targets_mirror_the_difference(margin: Margin) -> None:
     base, cand = build_arms(slower=1.15)
-    there, back = (difference(*arms, margin=margin, paired=True) for arms in ((base, cand), (cand, base)))
+    there, back = (difference(*order, margin=margin, paired=True) for order in ((base, cand), (cand, base)))
 
     assert back.d == pytest.approx(-there.d)
     assert (back.low, back.high) == pytest.approx((-there.high, -there.low))
@@ -294,8 +294,8 @@ def test_run_to_run_variation_is_the_same_in_the_interval_and_at_the_margin(bett
 
 def test_a_pair_counts_if_either_session_has_a_value() -> None:
     base, cand = (sample_of(values) for values in build_arms(30))
-    kept = base.sessions != 3, (cand.sessions != 3) & (cand.sessions != 4)
-    some = [Sample(of.values[flags], of.sessions[flags]) for of, flags in zip((base, cand), kept, strict=True)]
+    remaining = base.sessions != 3, (cand.sessions != 3) & (cand.sessions != 4)
+    some = [Sample(of.values[flags], of.sessions[flags]) for of, flags in zip((base, cand), remaining, strict=True)]
 
     turns = np.bincount(np.concatenate([one.sessions for one in some]))
 

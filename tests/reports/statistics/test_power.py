@@ -85,17 +85,17 @@ def test_the_variance_of_a_pilot_is_that_of_the_normal_formula(p: float, density
     found = [pilot_of_quantile((sessions_of_ten(200, rng),), p, 200, rng) for _ in range(20)]
 
     assert np.median([pilot.variance for pilot in found]) == pytest.approx(expected, rel=0.2)
-    held = [np.quantile(one.bootstrap, 0.05) < expected < np.quantile(one.bootstrap, 0.95) for one in found]
-    assert sum(held) >= 12
+    covered = [np.quantile(one.bootstrap, 0.05) < expected < np.quantile(one.bootstrap, 0.95) for one in found]
+    assert sum(covered) >= 12
 
 
 def test_pairs_with_a_common_drift_need_fewer_sessions() -> None:
     rng = np.random.default_rng(2)
     drift = rng.normal(0, 0.4, 300)
     base, cand = sessions_of_ten(300, rng, drift=drift), sessions_of_ten(300, rng, drift=drift)
-    together, apart = pilot_of_quantile((base, cand), 0.5, 300, rng), pilot_of_quantile((base,), 0.5, 300, rng)
+    paired, alone = pilot_of_quantile((base, cand), 0.5, 300, rng), pilot_of_quantile((base,), 0.5, 300, rng)
 
-    assert together.variance < 0.7 * apart.variance
+    assert paired.variance < 0.7 * alone.variance
 
 
 def test_a_quantile_among_failed_turns_cannot_be_planned() -> None:

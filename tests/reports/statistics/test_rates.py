@@ -273,7 +273,7 @@ def test_the_suggested_sessions_bring_the_bound_of_a_passing_rate_below_the_marg
     found = rate_difference(ClusterTotals(base, cand, paired=paired), POINT)
     if found.more_sessions is None or found.d > POINT.points:
         return
-    one, other = (ratio_of(arm).grown(found.more_sessions, sessions) for arm in (base, cand))
+    one, other = (ratio_of(totals).grown(found.more_sessions, sessions) for totals in (base, cand))
     times = 1 + found.more_sessions / sessions
 
     assert found.worse.high > 0
@@ -296,16 +296,20 @@ def test_a_candidate_on_its_margin_rarely_passes_however_failures_cluster(
 ) -> None:
     """Nominally 5 %, plus three standard errors. `make benchmark PARTS=statistics` runs many more of these."""
     rng, times = np.random.default_rng([sessions, int(1000 * after)]), trials(200, 400)
-    arms = ((failing(rng, rate, sessions, 10, together) for rate in (before, after)) for _ in range(times))
-    passed = sum(rate_difference(ClusterTotals(base, cand, paired=False), POINT).worse.high < 0 for base, cand in arms)
+    totals = ((failing(rng, rate, sessions, 10, together) for rate in (before, after)) for _ in range(times))
+    passed = sum(
+        rate_difference(ClusterTotals(base, cand, paired=False), POINT).worse.high < 0 for base, cand in totals
+    )
 
     assert passed <= 0.05 * times + 3 * math.sqrt(0.05 * 0.95 * times)
 
 
 def test_equal_failure_rates_of_two_percent_pass_with_enough_sessions() -> None:
     rng, times = np.random.default_rng(3), trials(100, 200)
-    arms = ((failing(rng, 0.02, 400, 10, 0.1), failing(rng, 0.02, 400, 10, 0.1)) for _ in range(times))
-    passed = sum(rate_difference(ClusterTotals(base, cand, paired=False), POINT).worse.high < 0 for base, cand in arms)
+    totals = ((failing(rng, 0.02, 400, 10, 0.1), failing(rng, 0.02, 400, 10, 0.1)) for _ in range(times))
+    passed = sum(
+        rate_difference(ClusterTotals(base, cand, paired=False), POINT).worse.high < 0 for base, cand in totals
+    )
 
     assert passed >= 0.6 * times
 
@@ -382,8 +386,10 @@ def test_one_more_failure_never_lowers_the_upper_bound_of_a_quantile(failed: lis
     sessions, of_session = np.repeat(np.arange(len(failed)), 11), np.full(len(failed), 11)
 
     def upper(of: list[int]) -> float:
-        lost = np.where(np.arange(11) < np.array(of)[:, None], np.inf, values)
-        return upper_with_unseen(sample(lost.ravel(), sessions, failed=sum(of)), of_session, p, 0.05, -math.inf)
+        with_failures = np.where(np.arange(11) < np.array(of)[:, None], np.inf, values)
+        return upper_with_unseen(
+            sample(with_failures.ravel(), sessions, failed=sum(of)), of_session, p, 0.05, -math.inf
+        )
 
     assert upper([many + (at == where) for at, many in enumerate(failed)]) >= upper(failed)
 

@@ -167,8 +167,8 @@ def test_a_metric_that_a_target_lacks_is_inconclusive() -> None:
     assert judge(None, floor=IN_FAILURES) == [Verdict("inconclusive", IN_FAILURES)]
 
 
-def text_of_reason(*counts: Any, **arms: Any) -> str:
-    return said(floor_reason(*counts, **arms))
+def text_of_reason(*counts: Any, **labels: Any) -> str:
+    return said(floor_reason(*counts, **labels))
 
 
 def test_the_minimum_sample_size_is_in_sessions_and_then_in_turns() -> None:
@@ -260,10 +260,10 @@ def test_for_a_higher_is_better_metric_less_is_worse_than_stored() -> None:
 
 def test_a_candidate_among_failed_turns_is_worse_only_if_all_its_resamples_are() -> None:
     surely = against(runs(0.0), d=math.inf, variance=0.0, endless=1.0)
-    unsure = against(runs(0.0), d=math.inf, endless=0.6)
+    uncertain = against(runs(0.0), d=math.inf, endless=0.6)
 
     assert (surely.low, surely.worse.low, surely.worse.p, surely.better.p) == (math.inf, math.inf, 0, 1)
-    assert (unsure.worse.low, unsure.worse.high, unsure.worse.p) == (-math.inf, math.inf, 1)
+    assert (uncertain.worse.low, uncertain.worse.high, uncertain.worse.p) == (-math.inf, math.inf, 1)
 
 
 def test_a_candidate_next_to_its_failed_turns_does_not_pass() -> None:

@@ -25,16 +25,16 @@ from reports.trends.trend_point import QUANTILE_LEVELS, MetricKey, point_of_base
 from rtbench.cli.verdicts import trend
 from tests.docs.schemas import schemas
 from tests.reports.synthetic import Plan
-from tests.reports.trends.examples import folder_of, kept, many
+from tests.reports.trends.examples import folder_of, many, shared_run
 
 PLAN = Plan(sessions=60, turns=10, targets=("direct", "gateway"), failed=0.01)
 TTFA = MetricKey("ttfa", NO_STRATUM)
 
 
 @cache
-def sides() -> tuple[ComparedTarget, ...]:
+def targets_of_plan() -> tuple[ComparedTarget, ...]:
     """Return the targets of PLAN. They are read once."""
-    return targets_of(runs.load_for_report(kept(PLAN)))
+    return targets_of(runs.load_for_report(shared_run(PLAN)))
 
 
 def test_a_point_has_the_values_of_the_report(tmp_path: Path) -> None:
@@ -54,11 +54,13 @@ def test_a_point_has_the_values_of_the_report(tmp_path: Path) -> None:
 
 
 def test_the_conditions_of_a_point_are_those_of_a_check_against_stored_runs() -> None:
-    assert [entry.conditions for entry in points_of_run(kept(PLAN))] == [conditions_of(side) for side in sides()]
+    assert [entry.conditions for entry in points_of_run(shared_run(PLAN))] == [
+        conditions_of(side) for side in targets_of_plan()
+    ]
 
 
 def test_a_stored_baseline_gives_nearly_the_same_point() -> None:
-    for side, entry in zip(sides(), points_of_run(kept(PLAN)), strict=True):
+    for side, entry in zip(targets_of_plan(), points_of_run(shared_run(PLAN)), strict=True):
         stored = point_of_baseline(baselines.baseline_of(side))
         assert (stored.run_id, stored.target, stored.scenario) == (entry.run_id, entry.target, entry.scenario)
         assert stored.conditions == entry.conditions
@@ -104,7 +106,7 @@ def test_if_no_run_can_be_read_the_error_names_the_first(tmp_path: Path) -> None
 
 
 def test_a_damaged_stored_baseline_is_named_and_the_others_are_shown(tmp_path: Path) -> None:
-    stored = baselines.save(baselines.baseline_of(sides()[0]), tmp_path / "baselines")
+    stored = baselines.save(baselines.baseline_of(targets_of_plan()[0]), tmp_path / "baselines")
     (stored.parent / "other.json").write_text("{}")
     entries, notices = stored_points(tmp_path / "baselines")
 
@@ -113,9 +115,9 @@ def test_a_damaged_stored_baseline_is_named_and_the_others_are_shown(tmp_path: P
 
 
 def test_a_run_and_its_stored_baseline_are_one_point(tmp_path: Path) -> None:
-    for side in sides():
+    for side in targets_of_plan():
         baselines.save(baselines.baseline_of(side), tmp_path / "baselines")
-    trend = trend_of([kept(PLAN)], [tmp_path / "baselines"])
+    trend = trend_of([shared_run(PLAN)], [tmp_path / "baselines"])
 
     assert [entry.report is not None for entry in trend.points] == [True, True]
 
@@ -152,7 +154,7 @@ def test_runs_can_be_named_individually_and_the_page_can_be_written_elsewhere(
 
 
 def test_stored_baselines_have_a_trend(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (side,) = targets_of(runs.load_for_report(kept()))
+    (side,) = targets_of(runs.load_for_report(shared_run()))
     baselines.save(baselines.baseline_of(side), tmp_path / "baselines")
 
     assert any("run " in line and "✓ VALID" in line for line in shown(capsys, tmp_path / "baselines"))

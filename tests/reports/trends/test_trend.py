@@ -93,11 +93,11 @@ def test_slower_weekends_do_not_hide_a_change_and_are_noted_once() -> None:
     weekend = [datetime.fromtimestamp(one.started_utc_ns / NS_PER_S, UTC).weekday() >= 5 for one in runs]
     slower = [entry(n, p50_of(one) * 1.3**late) for n, (one, late) in enumerate(zip(runs, weekend, strict=True))]
     trend = trend_of_points(slower)
-    (said,) = weekday_notes(trend)
+    (note,) = weekday_notes(trend)
 
     assert "run-042" in marks(trend)
     assert [0.1 < own < 0.3 for own in first(slower).weekdays] == [False] * 5 + [True] * 2
-    assert said.count("Weekdays differ") == said.count("; ") == 1 == said.count("ttfa p95 of gateway")
+    assert note.count("Weekdays differ") == note.count("; ") == 1 == note.count("ttfa p95 of gateway")
 
 
 HOUR_NS = 3_600 * 10**9
@@ -150,11 +150,11 @@ def test_a_rise_of_the_failure_rate_below_one_point_is_no_change() -> None:
 
 
 def test_the_default_metrics_are_latencies_and_the_failure_rate() -> None:
-    heard = {
+    values = {
         MetricKey(name, NO_STRATUM): {0.5: run_value(600.0), 0.95: run_value(900.0)}
         for name in ("ttfa", "voice_to_voice")
     }
-    (scenario,) = trend_of_points([entry(0, quantiles=heard)]).scenarios
+    (scenario,) = trend_of_points([entry(0, quantiles=values)]).scenarios
 
     assert [question.name for question, _ in scenario.metrics] == [
         "ttfa p50", "ttfa p95", "voice_to_voice p50", "voice_to_voice p95", "failure_rate",
@@ -196,7 +196,7 @@ def test_a_change_suppressed_by_autocorrelation_causes_a_notice() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("ttfb:p95", "did you mean ttf"),
         ("ttfa:p42", "allowed are ttfa:p50, ttfa:p90, ttfa:p95, ttfa:p99"),
@@ -205,8 +205,8 @@ def test_a_change_suppressed_by_autocorrelation_causes_a_notice() -> None:
         ("delta_gap:p50", "cannot be a threshold"),
     ],
 )
-def test_an_unknown_metric_is_refused_with_what_is_allowed(text: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_an_unknown_metric_is_refused_with_what_is_allowed(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         trend_question(text)
 
 
@@ -417,8 +417,8 @@ def test_every_row_of_a_terminal_has_a_distinct_name(scenario: str, strata: list
     waits = {MetricKey("ttfa", stratum): {0.5: run_value(1_600.0), 0.95: run_value(3_200.0)} for stratum in strata}
     for one in nights([1_600.0] * 4, quantiles=waits):
         began_ns = BEGAN_NS + (one.started_utc_ns - BEGAN_NS) // 4320  # 20 s apart
-        stamp = f"{datetime.fromtimestamp(began_ns / 1e9, UTC):%Y%m%dT%H%M%SZ}"
-        runs.append(replace(one, name=f"{stamp}-{scenario}", started_utc_ns=began_ns))
+        start = f"{datetime.fromtimestamp(began_ns / 1e9, UTC):%Y%m%dT%H%M%SZ}"
+        runs.append(replace(one, name=f"{start}-{scenario}", started_utc_ns=began_ns))
     lines = render_page(trend_page(trend_of_points(runs), HERE), width).splitlines()
     named = [line.split()[0] for line in lines if line.startswith("  2026")]
 
