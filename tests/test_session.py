@@ -829,7 +829,7 @@ class StampingTransport(GuardedTransport):
         return super().transmitted()
 
 
-def stamped_and_played(
+def played_with_timestamps(
     script: PreparedScript, delays: TransmitDelays | None, service: Service | None = None
 ) -> tuple[StampingTransport, Listening]:
     transport = StampingTransport(service or Service(script.dialect), delays)
@@ -839,7 +839,7 @@ def stamped_and_played(
 
 
 def test_only_the_request_and_the_last_speech_chunk_are_sent_with_timestamps() -> None:
-    transport, _ = stamped_and_played(build_script(play(250), say()), TransmitDelays())
+    transport, _ = played_with_timestamps(build_script(play(250), say()), TransmitDelays())
 
     stamped = [msgspec.json.decode(data)["type"] for data in transport.stamped]
     assert stamped == ["input_audio_buffer.append", "response.create", "response.create"]
@@ -849,8 +849,8 @@ def test_only_the_request_and_the_last_speech_chunk_are_sent_with_timestamps() -
 
 def test_turns_are_measured_from_kernel_transmit_timestamps() -> None:
     script = build_script(play(250), say())
-    _, by_clock = stamped_and_played(script, None)
-    _, by_kernel = stamped_and_played(script, TransmitDelays(LEFT_NS, ACKNOWLEDGED_NS))
+    _, by_clock = played_with_timestamps(script, None)
+    _, by_kernel = played_with_timestamps(script, TransmitDelays(LEFT_NS, ACKNOWLEDGED_NS))
 
     for clock, kernel in zip(by_clock.turns, by_kernel.turns, strict=True):
         moved = {"request_sent", "speech_end"} & clock.instants.keys()
@@ -865,7 +865,7 @@ def test_turns_are_measured_from_kernel_transmit_timestamps() -> None:
 
 def test_transmit_timestamps_available_after_the_send_call_are_used_at_once() -> None:
     service = Service(turns=[lambda response_id: [(0, created(response_id)), (0, done(response_id, "incomplete"))]])
-    _, listening = stamped_and_played(build_script(say()), TransmitDelays(), service)
+    _, listening = played_with_timestamps(build_script(say()), TransmitDelays(), service)
     (turn,) = listening.turns
 
     assert (turn.send_timestamp_source, turn.instants["request_acked"]) == ("kernel", turn.instants["request_sent"])
@@ -873,8 +873,8 @@ def test_transmit_timestamps_available_after_the_send_call_are_used_at_once() ->
 
 def test_an_acknowledgement_after_the_turn_is_not_awaited() -> None:
     script = build_script(say())
-    transport, listening = stamped_and_played(script, TransmitDelays(LEFT_NS, 3_600_000 * MS))
-    _, without = stamped_and_played(script, None)
+    transport, listening = played_with_timestamps(script, TransmitDelays(LEFT_NS, 3_600_000 * MS))
+    _, without = played_with_timestamps(script, None)
 
     assert "request_acked" not in listening.turns[0].instants
     assert listening.turns[0].instants["ended"] == without.turns[0].instants["ended"]
@@ -889,11 +889,11 @@ def test_transmit_timestamps_are_polled_only_when_one_is_due() -> None:
             events = [created(response_id), *[delta(script.dialect, "audio", response_id)] * deltas, done(response_id)]
             return [((place + 2) * ACKNOWLEDGED_NS, data) for place, data in enumerate(events)]
 
-        return stamped_and_played(script, TransmitDelays(0, ACKNOWLEDGED_NS), Service(turns=[turn]))[0].looks
+        return played_with_timestamps(script, TransmitDelays(0, ACKNOWLEDGED_NS), Service(turns=[turn]))[0].looks
 
     script = build_script(say())
     assert looks(2) == looks(40) > 0
-    assert stamped_and_played(script, None)[0].looks == 0
+    assert played_with_timestamps(script, None)[0].looks == 0
 
 
 def test_a_refused_history_fails_the_session() -> None:

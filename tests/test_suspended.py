@@ -63,7 +63,7 @@ Said = Sequence[bytes] | Close | None
 """Messages, a close frame, or the end of the stream without a close frame (None)."""
 
 
-def say_all(peer: Peer, messages: Said) -> None:
+def send_all_messages(peer: Peer, messages: Said) -> None:
     if messages is None:
         peer.do(lambda sock: sock.shutdown(socket.SHUT_WR))
     elif isinstance(messages, Close):
@@ -82,15 +82,15 @@ def played(
     with connected_websocket(tls, certificate) as (transport, peer):
 
         def hold_up() -> None:
-            say_all(peer, early)
+            send_all_messages(peer, early)
             ends_ns = (wait_until_there(transport._stream) if early != () else monotonic_ns()) + MS
             (turn,) = timeline.turns.open
             timeline.limits = replace(LONG, first_delta=(ends_ns - turn.instants["request_sent"]) / 1e9)
             while monotonic_ns() < ends_ns + 10 * MS:
                 pass
-            say_all(peer, late)
+            send_all_messages(peer, late)
 
-        say_all(peer, [session_created(), updated()])
+        send_all_messages(peer, [session_created(), updated()])
         session, timeline, listening = seated(build_script(say(), limits=LONG), transport, HeldUp(hold_up))
         session.play()
     (turn,) = listening.turns

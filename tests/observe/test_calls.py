@@ -50,7 +50,7 @@ def answer_call(talk: Talk, at_ms: float, *call_ids: str, wrong: str = "") -> No
     talk.send(at_ms + 1, "response.create")
 
 
-def goes_on(talk: Talk, at_ms: float, response_id: str = "r2") -> TurnObservation:
+def final_response(talk: Talk, at_ms: float, response_id: str = "r2") -> TurnObservation:
     talk.hear(at_ms, created(response_id), audio(response_id, f"item_{response_id}"), done(response_id))
     return talk.only()
 
@@ -66,7 +66,7 @@ def test_a_turn_with_a_function_call_ends_with_the_response_to_its_output() -> N
         "it is ours to go on"
     )
     answer_call(talk, 400, "c1")
-    turn = goes_on(talk, 900)
+    turn = final_response(talk, 900)
 
     assert (turn.outcome, turn.turn_type, turn.function_calls) == ("ok", "function_calls", 1)
     assert (turn.response_id, turn.answer_response_id) == ("r1", "r2")
@@ -104,7 +104,7 @@ def test_function_execution_counts_from_the_last_call_to_the_last_output() -> No
     talk.timeline.tell(inputs.FunctionOutputSent("c2", at(300)))
     assert talk.work(300, RequestContinuation)
     talk.send(301, "response.create")
-    turn = goes_on(talk, 900)
+    turn = final_response(talk, 900)
 
     assert (after_ms(turn, "function_call_added"), after_ms(turn, "function_call_done")) == (110, 125)
     assert (turn.function_calls, turn.function_execution_ns) == (2, 175 * MS)
@@ -117,7 +117,7 @@ def test_the_function_call_instants_of_a_turn_are_those_of_the_first_round() -> 
     answer_call(talk, 200, "c1")
     called(talk, 300, "r2", "c2")
     answer_call(talk, 500, "c2")
-    turn = goes_on(talk, 900, "r3")
+    turn = final_response(talk, 900, "r3")
 
     assert (turn.outcome, turn.function_calls, turn.function_execution_ns) == ("ok", 2, (85 + 185) * MS)
     assert (after_ms(turn, "function_call_done"), after_ms(turn, "answer_request_sent")) == (115, 501)
@@ -134,7 +134,7 @@ def test_function_calls_are_found_in_response_done_if_no_event_reported_them_bef
 
     assert [(work.call.call_id, work.call.name) for work in talk.work(101, CallFunction)] == [("c1", "find")]
     answer_call(talk, 200, "c1")
-    assert after_ms(goes_on(talk, 900), "function_call_done") == 100
+    assert after_ms(final_response(talk, 900), "function_call_done") == 100
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_a_wrong_or_missing_function_call_fails_its_turn(
     talk.ask(0, functions=True, expected_calls=expected)
     called(talk)
     answer_call(talk, 200, "c1", wrong=wrong)
-    turn = goes_on(talk, 900)
+    turn = final_response(talk, 900)
 
     assert (turn.outcome, turn.detail) == ("wrong_function_call" if detail else "ok", detail)
 
@@ -166,7 +166,7 @@ def test_a_session_without_functions_counts_no_calls() -> None:
     talk = Talk()
     talk.ask(0)
 
-    assert goes_on(talk, 100, "r1").function_calls is None
+    assert final_response(talk, 100, "r1").function_calls is None
 
 
 def test_the_response_after_a_function_call_has_the_whole_timeout_again() -> None:
@@ -261,7 +261,7 @@ def updated(**settings: Any) -> bytes:
     return message("session.updated", session={"id": "sess_1", "model": "gpt-4.1"} | settings)
 
 
-def filled(*, service_responds: bool = False) -> Talk:
+def talk_with_filler(*, service_responds: bool = False) -> Talk:
     """Return a talk in which a function runs and the service sends a filler from 400 to 600 ms."""
     talk = Talk(service_responds=service_responds)
     if service_responds:
@@ -279,11 +279,11 @@ def filled(*, service_responds: bool = False) -> Talk:
 
 @pytest.mark.parametrize("service_responds", [False, True])
 def test_a_filler_during_a_function_is_played_and_is_not_the_answer(service_responds: bool) -> None:
-    talk = filled(service_responds=service_responds)
+    talk = talk_with_filler(service_responds=service_responds)
     assert not talk.timeline.turns.all_over
     assert not talk.work(601, RequestContinuation), "the function runs"
     answer_call(talk, 2_000, "c1")
-    turn = goes_on(talk, 2_500)
+    turn = final_response(talk, 2_500)
 
     assert (turn.outcome, turn.turn_type, turn.preamble) == ("ok", "function_calls+filler", True)
     assert (turn.response_id, turn.answer_response_id) == ("r1", "r2")
@@ -304,7 +304,7 @@ def test_the_answer_is_requested_when_the_filler_is_over() -> None:
     assert talk.work(700, RequestContinuation)
     talk.send(701, "response.create")
 
-    assert goes_on(talk, 900).outcome == "ok"
+    assert final_response(talk, 900).outcome == "ok"
 
 
 def test_a_filler_that_does_not_end_times_out_after_next_delta() -> None:
@@ -323,7 +323,7 @@ def test_a_filler_that_does_not_end_times_out_after_next_delta() -> None:
 
 
 def test_the_tokens_of_a_filler_are_not_the_length_of_the_conversation() -> None:
-    talk = filled()
+    talk = talk_with_filler()
     answer_call(talk, 2_000, "c1")
     read = {"input_tokens": 20, "output_tokens": 7, "output_token_details": {"audio_tokens": 7}}
     talk.hear(2_500, created("r2"), audio("r2", "item_r2"), done("r2", usage=read))
@@ -336,12 +336,12 @@ def test_the_tokens_of_a_filler_are_not_the_length_of_the_conversation() -> None
 
 
 def test_each_of_several_function_rounds_may_have_a_filler() -> None:
-    talk = filled()
+    talk = talk_with_filler()
     answer_call(talk, 2_000, "c1")
     talk.hear(2_100, created("r2"), call_added("r2", "c2", "function_c2"), function_call_done("r2", "c2"), done("r2"))
     talk.hear(2_400, created("rg"), audio("rg", "item_g"), done("rg"))
     answer_call(talk, 3_000, "c2")
-    turn = goes_on(talk, 3_500, "r3")
+    turn = final_response(talk, 3_500, "r3")
 
     assert (turn.outcome, turn.turn_type, turn.answer_response_id) == ("ok", "function_calls+filler", "r3")
     assert after_ms(turn, "answer_audio") == 3_500
@@ -383,6 +383,6 @@ def test_a_response_after_the_function_outputs_is_the_answer_not_a_filler() -> N
     called(talk)
     answer_call(talk, 300, "c1")
     talk.hear(320, error("rate_limit", event_id=None))
-    turn = goes_on(talk, 500)
+    turn = final_response(talk, 500)
 
     assert (turn.outcome, turn.turn_type) == ("ok", "function_calls")

@@ -55,7 +55,7 @@ CANCELLED = {"status": "cancelled", "type": "cancelled", "reason": "turn_detecte
 SPENT = usage(audio_out=0)
 
 
-def insists(talk: Talk) -> bool:
+def misses_expected_event(talk: Talk) -> bool:
     """Return whether the current turn still misses an event that its script expects."""
     return waits.expected_events(talk.timeline, 0) is not None
 
@@ -436,10 +436,10 @@ def test_an_expectation_that_is_not_met_in_time_fails_the_turn_but_not_the_sessi
     talk = vad()
     speaks(talk)
     talk.timeline.tell(inputs.EventExpected("speech_stopped", at(2_000)))
-    assert insists(talk)
+    assert misses_expected_event(talk)
     assert talk.deadline()[:2] == (at(2_000), "failed:missing_speech_stopped")
     hears(talk, noticed_ms)
-    assert not insists(talk)
+    assert not misses_expected_event(talk)
     answers(talk, 2_100)
 
     turn = talk.only()
@@ -467,7 +467,7 @@ def test_the_reply_to_a_pause_can_meet_an_expectation() -> None:
     talk.timeline.tell(inputs.EventExpected("transcript_done", at(1_200)))
     talk.hear(1_000, part_done(GA, "transcript", "r1"))
     talk.hear(1_100, done("r1"))
-    assert insists(talk) is False
+    assert misses_expected_event(talk) is False
     hears(talk, 1_400, "item_2")
     answers(talk, 1_500, "r2")
 
@@ -483,9 +483,9 @@ def test_an_expectation_for_a_past_event_or_an_ended_turn_has_no_effect() -> Non
     speaks(came)
     came.timeline.tell(inputs.EventExpected("speech_started", at(1_001)))
 
-    assert (insists(talk), talk.deadline()) == (False, None)
+    assert (misses_expected_event(talk), talk.deadline()) == (False, None)
     assert talk.only().outcome == "ok"
-    assert (insists(came), came.deadline()[:2]) == (False, (at(11_000), "timeout:end_of_turn"))
+    assert (misses_expected_event(came), came.deadline()[:2]) == (False, (at(11_000), "timeout:end_of_turn"))
 
 
 # When the service is idle and the caller may speak again.

@@ -79,7 +79,7 @@ def questions(case: Case, pcm: bytes = SPOKEN, *, only_audio: bool = False) -> I
         yield case.named | {"say": CLEAR}
 
 
-def holds(case: Case, question: Mapping[str, Any], answer: Any) -> None:
+def check_answer(case: Case, question: Mapping[str, Any], answer: Any) -> None:
     """Assert that the package has read our message correctly, or that we read its message correctly."""
     if "say" in question:
         message = BinaryMessage(base64.b64decode(answer["binary"])) if isinstance(answer, dict) else answer.encode()
@@ -129,7 +129,7 @@ def understood(case: Case, message: Any) -> Any:
 def test_agent_frameworks_and_this_tool_read_each_other_s_messages_correctly(name: str) -> None:
     case, stored = CASES[name], json.loads(KEPT.read_text(encoding="utf-8"))[name]
     for question, answer in zip(questions(case), stored["answers"], strict=True):
-        holds(case, question, answer)
+        check_answer(case, question, answer)
 
 
 @pytest.mark.parametrize("name", ["twilio", "acs"])  # without `pcm`, which also names formats

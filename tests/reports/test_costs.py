@@ -60,13 +60,13 @@ class Priced:
 
 
 def build(folder: Path, plan: Plan = TWO, **changes: Any) -> Priced:
-    document = synthetic.told(plan) | changes
+    document = synthetic.target_keys(plan) | changes
     return Priced(synthetic.write(folder, plan, **document))
 
 
 def summary_with_prices(plan: Plan = TWO, **changes: Any) -> Summary:
     """Return the same summary of a run in a folder that no test changes."""
-    return summary_of(plan, **(synthetic.told(plan) | changes))
+    return summary_of(plan, **(synthetic.target_keys(plan) | changes))
 
 
 def rewrite(folder: Path, name: str, change: Any) -> Priced:
@@ -216,7 +216,7 @@ def cost_text(folder: Path, target: str) -> float:
 def test_a_target_with_a_price_per_minute_pays_for_every_open_session(tmp_path: Path) -> None:
     """Its turns reported no tokens, and this is not a gap."""
     plan = Plan(sessions=20, refused=3, targets=("live",))
-    targets = [synthetic.told(plan)["targets"][0] | {"prices": BY_MINUTE}]
+    targets = [synthetic.target_keys(plan)["targets"][0] | {"prices": BY_MINUTE}]
     summary = build(tmp_path, plan, targets=targets).summary
     one = summary.money.targets[0]
 
@@ -240,7 +240,7 @@ def test_image_tokens_are_shown_and_priced_if_there_are_any(tmp_path: Path) -> N
 
 
 def test_a_target_s_own_prices_override_the_table() -> None:
-    targets = synthetic.told(TWO)["targets"]
+    targets = synthetic.target_keys(TWO)["targets"]
     found = summary_with_prices(targets=[targets[0] | {"prices": OWN}, targets[1]]).money
 
     assert [cost.models[0].source for cost in found.targets] == ["own", "table"]

@@ -40,7 +40,7 @@ from rtbench.capacity.search import LevelEntry
 from tests.capacity.test_page import LEVELS, searched
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick
-from tests.reports.comparisons.invented import CHECKS, comparison, sides
+from tests.reports.comparisons.invented import CHECKS, comparison, invented_targets
 from tests.reports.comparisons.invented import PAGES as COMPARISONS
 from tests.reports.edited import Row, edit
 from tests.reports.forms import comparison_html, run_text, section_html
@@ -170,7 +170,7 @@ def run_of(label: str) -> str:
 
 def comparison_of(label: str) -> str:
     checks = (replace(CHECKS[0], name=label, texts=(label, label)),)
-    return compared(sides=sides(label, "gateway"), notices=(label,), checks=checks)
+    return compared(sides=invented_targets(label, "gateway"), notices=(label,), checks=checks)
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         stopped=NASTY,
     )
     for table in ("turns", "sessions"):
-        edit(folder, table, said_by_the_service)
+        edit(folder, table, with_hostile_text)
     summary = summarise(rtbench.load(folder))
     paths = write_report(summary)
     return {
@@ -321,7 +321,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
 
 
-def said_by_the_service(_: int, row: Row) -> Row:
+def with_hostile_text(_: int, row: Row) -> Row:
     changed = {name: NASTY for name in SAID if name in row and name != "outcome"}
     bad = {} if str(row["outcome"]) in ("ok", "unfinished") else {"outcome": f"failed:{NASTY}"}
     return (

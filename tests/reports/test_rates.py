@@ -192,7 +192,7 @@ def test_the_interval_of_the_failure_rate_is_wider_with_refused_sessions() -> No
 WER = MetricSpec("input_wer", Rate(), Margin(points=0.01))
 
 
-def misheard(index: int, row: Row) -> Row:
+def with_word_errors(index: int, row: Row) -> Row:
     """Give each session a turn of 2 words and one of 40. Of the 40, `east` misrecognizes three times as many."""
     words = {2: 2, 4: 40}.get(row["turn"])
     if words is None:
@@ -205,7 +205,7 @@ def misheard(index: int, row: Row) -> Row:
 def name(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("misheard")
     name = run(folder, PLAN)
-    edit(folder, "turns", misheard)
+    edit(folder, "turns", with_word_errors)
     return name
 
 

@@ -33,7 +33,7 @@ from tests.calibrate.builders import build_calibration
 from tests.docs.schemas import schema_text, schemas, write
 from tests.reports import synthetic
 from tests.reports.shared import summary_of
-from tests.reports.synthetic import Plan, told
+from tests.reports.synthetic import Plan, target_keys
 
 ROOT = Path(__file__).parents[2]
 FOR_EDITORS = sorted((ROOT / "scenarios").rglob("*.schema.json"))
@@ -57,7 +57,7 @@ DECISION_PLAN = (
     | {"primary_metrics": {"ttfa": ["p(95)<+20%"]}}
     | {"spending": "a t^2", "bootstrap_samples": 2000}
 )
-MORE = told(FULL) | {"incidents": [INCIDENT], "sequential_plan": DECISION_PLAN, "warmup_s": 60.0}
+MORE = target_keys(FULL) | {"incidents": [INCIDENT], "sequential_plan": DECISION_PLAN, "warmup_s": 60.0}
 PLANS = {
     "one": Plan(),
     "nothing": Plan(sessions=0),

@@ -37,7 +37,7 @@ THERE_AND_NEEDED = (
 )
 
 
-def lacks_in(text: str) -> list[tuple[int, int]]:
+def shortfalls_in(text: str) -> list[tuple[int, int]]:
     """Return (present, required) of every sentence that contains both."""
     plain = text.replace(NBSP, " ")
     return [
@@ -47,7 +47,7 @@ def lacks_in(text: str) -> list[tuple[int, int]]:
     ]
 
 
-def said_of(summary: Summary) -> Iterable[str]:
+def rendered_forms(summary: Summary) -> Iterable[str]:
     """Yield all forms of a report. The page is without tags."""
     html, markdown = run_forms(summary)
     yield re.sub(r"<[^>]*>", " ", html)
@@ -75,8 +75,8 @@ def small_plans(draw: st.DrawFn) -> Plan:
 @few
 @given(small_plans())
 def test_every_stated_requirement_exceeds_what_is_present(plan: Plan) -> None:
-    for text in said_of(summary_of(plan)):
-        assert [pair for pair in lacks_in(text) if pair[0] >= pair[1]] == []
+    for text in rendered_forms(summary_of(plan)):
+        assert [pair for pair in shortfalls_in(text) if pair[0] >= pair[1]] == []
 
 
 @few

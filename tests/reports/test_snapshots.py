@@ -50,7 +50,7 @@ from tests.reports.forms import comparison_html, comparison_markdown, comparison
 from tests.reports.gate import examples
 from tests.reports.planned import LOOSE, TIGHT, TWO, UNDECIDED, planned
 from tests.reports.shared import folder, frames_of, summary_of
-from tests.reports.synthetic import BEGAN_NS, Plan, told
+from tests.reports.synthetic import BEGAN_NS, Plan, target_keys
 from tests.reports.trends.examples import invalid, nights, stepped
 
 FOLDER = Path(__file__).parent / "snapshots"
@@ -131,7 +131,7 @@ RISING = Plan(turns=6, targets=PAIR, failed=0.02, refused=3, seconds=240, slower
 DEAD = Plan(sessions=80, turns=4, targets=("a", "dead"), paired=True)
 RUNS: dict[str, Callable[[], Summary]] = {
     "small": lambda: edited_run(Plan()),
-    "rich": lambda: edited_run(RICH, **told(RICH, deflate=True) | SPENT, calibration=CITED, incidents=INCIDENTS,
+    "rich": lambda: edited_run(RICH, **target_keys(RICH, deflate=True) | SPENT, calibration=CITED, incidents=INCIDENTS,
                                labels={"commit": "1a2b3c"}, settings={"num_users": 8}),
     "mixed": lambda: edited_run(Plan(sessions=60, turns=5, kinds=("vad", "typed", "manual"), targets=("a", "b"),
                                      early=40, unattributed_commits=3, proxied=("b",), failed=0.05)),
@@ -148,7 +148,7 @@ RUNS: dict[str, Callable[[], Summary]] = {
     "a target without a turn": lambda: edited_run(
         DEAD, partial(refused, "dead"), lambda _, row: row if row["target"] == "a" else None, interleaved=True),
     "eventful": lambda: edited_run(Plan(sessions=60, turns=6, usage=True, simulated=False),
-                                   turns=eventful, **told(Plan())),
+                                   turns=eventful, **target_keys(Plan())),
     "two places": lambda: edited_run(Plan(sessions=120, turns=6, kinds=("manual",), seconds=120), two_places,
                                      two_places, hosts=[HOST, HOST | {"name": "blue", "clock_offset_ns": 1_200_000,
                                                                       "clock_offset_uncertainty_ns": 300_000}]),
@@ -201,7 +201,7 @@ def decision_words(found: Decision) -> str:
 
 
 def decided(gates: dict[str, list[str]], **document: Any) -> Decision:
-    return decision_of(frames_of(TWO, **(told(TWO) | {"sequential_plan": planned(gates)} | document)))
+    return decision_of(frames_of(TWO, **(target_keys(TWO) | {"sequential_plan": planned(gates)} | document)))
 
 
 def judged(*verdicts: VerdictName) -> Comparison:
@@ -219,7 +219,9 @@ def page_words(name: str) -> str:
 
 
 def size_words(metric: str) -> str:
-    path = synthetic.write(folder() / "pilot", Plan(sessions=120, turns=8, seconds=600, usage=True), **told(Plan()))
+    path = synthetic.write(
+        folder() / "pilot", Plan(sessions=120, turns=8, seconds=600, usage=True), **target_keys(Plan())
+    )
     size = sample_size(str(path), power_spec(metric, None, None, 0.9))
     return joined({"terminal": render_lines(sample_size_blocks(size))})
 
@@ -324,7 +326,7 @@ def normal(svg: str) -> str:
     return whole.replace("><", ">\n<") + "\n"
 
 
-def is_as_it_was(name: str, text: str) -> None:
+def check_snapshot(name: str, text: str) -> None:
     file = FOLDER / name.replace(", ", "-").replace(" ", "-")
     if os.environ.get("RTBENCH_SNAPSHOTS") == "renew":
         file.write_text(text, encoding="utf-8")
@@ -338,9 +340,9 @@ def test_every_figure_equals_its_snapshot(name: str) -> None:
 
     assert figures
     for at, svg in figures.items():
-        is_as_it_was(f"{'' if at.startswith('load-') else name}{at}.svg", normal(svg))
+        check_snapshot(f"{'' if at.startswith('load-') else name}{at}.svg", normal(svg))
 
 
 @pytest.mark.parametrize("name", [*RUNS, *OTHERS])
 def test_all_texts_equal_their_snapshots(name: str) -> None:
-    is_as_it_was(f"{name}.txt", run_words(name) if name in RUNS else OTHERS[name]())
+    check_snapshot(f"{name}.txt", run_words(name) if name in RUNS else OTHERS[name]())

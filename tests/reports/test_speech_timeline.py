@@ -261,7 +261,7 @@ def test_an_unreadable_log_gives_no_gaps(tmp_path: Path, content: bytes) -> None
     assert stretches(tmp_path / "absent.jsonl", 0, 10, 48_000, 0) == ()
 
 
-def stalled(folder: Path, stall_ms: int) -> None:
+def run_with_stall(folder: Path, stall_ms: int) -> None:
     """Write a run of one turn that stalled for `stall_ms`, and a log in which it stalls for 300 ms."""
     synthetic.write(folder, Plan(sessions=1, turns=1))
     row = pq.read_table(folder / "turns.parquet").to_pylist()[0]
@@ -273,7 +273,7 @@ def stalled(folder: Path, stall_ms: int) -> None:
 
 
 def test_a_stall_is_drawn_at_its_position_in_the_log(tmp_path: Path) -> None:
-    stalled(tmp_path, 300)
+    run_with_stall(tmp_path, 300)
     (talk,) = turns_drawn(summarise(rtbench.load(tmp_path)))
 
     assert talk_name(talk) == "median turn, longest stall"

@@ -49,7 +49,7 @@ def loaded_run(plan: Plan = SMALL, **changes: Any) -> RunFrames:
     return replace(run, metadata=run.metadata | changes)
 
 
-def noticed_of(plan: Plan = SMALL, **changes: Any) -> list[str]:
+def notices_of_run(plan: Plan = SMALL, **changes: Any) -> list[str]:
     """Return the notices of the summary of such a run."""
     run = loaded_run(plan, **changes)
     return list(run_notices(run, noticed(run, measured_turns(run), run.sessions)))
@@ -177,7 +177,7 @@ def test_missing_rows_cause_a_notice() -> None:
 
 @pytest.mark.parametrize("stopped", ["interrupted", "10 sessions failed to open and none succeeded; the last: no."])
 def test_a_run_that_ended_early_has_a_notice_with_the_cause(stopped: str) -> None:
-    assert f"This run ended early: {stopped.rstrip('.')}." in noticed_of(stop_reason=stopped)
+    assert f"This run ended early: {stopped.rstrip('.')}." in notices_of_run(stop_reason=stopped)
 
 
 DAY_NS = 86_400 * 10**9
@@ -194,8 +194,10 @@ DAY_NS = 86_400 * 10**9
 )
 def test_a_model_near_its_retirement_causes_a_notice(service: str, days_later: int, beginning: str) -> None:
     plan = Plan(simulated=False)
-    changes = synthetic.told(plan, service=service) | {"started_utc_ns": synthetic.BEGAN_NS + days_later * DAY_NS}
-    found = [notice for notice in noticed_of(plan, **changes) if "switched off" in notice]
+    changes = synthetic.target_keys(plan, service=service) | {
+        "started_utc_ns": synthetic.BEGAN_NS + days_later * DAY_NS
+    }
+    found = [notice for notice in notices_of_run(plan, **changes) if "switched off" in notice]
 
     assert len(found) == bool(beginning)
     assert all(notice.startswith(beginning) for notice in found)
@@ -210,7 +212,7 @@ def test_a_model_near_its_retirement_causes_a_notice(service: str, days_later: i
 )
 def test_the_retirement_of_the_transcription_model_causes_a_notice(settings: Any, tmp_path: Path) -> None:
     plan = Plan(simulated=False)
-    changes = synthetic.told(plan, service="openai") | {"started_utc_ns": synthetic.BEGAN_NS + 60 * DAY_NS}
+    changes = synthetic.target_keys(plan, service="openai") | {"started_utc_ns": synthetic.BEGAN_NS + 60 * DAY_NS}
     synthetic.write(tmp_path, plan, **changes)
     reported = {"effective_settings": json.dumps(settings), "model": None}
     printed = notices(edited(tmp_path, lambda _, row: row | reported, "sessions"))
@@ -368,7 +370,7 @@ PLAN = Plan(
 )  # fmt: skip
 
 
-def colder(table: str, kept: bool, _: int, row: Row) -> Row | None:
+def with_odd_warm_up(table: str, kept: bool, _: int, row: Row) -> Row | None:
     """Make a row of the warm-up slow, busy or uncertain, or remove it."""
     if row["phase"] != "warmup" or not kept:
         return row if row["phase"] != "warmup" else None
@@ -377,7 +379,7 @@ def colder(table: str, kept: bool, _: int, row: Row) -> Row | None:
     return row | ({"cpu": 0.99} if table == "seconds" else {"uncertain_gaps": 9})
 
 
-def note(summary: Summary) -> str:
+def health_note(summary: Summary) -> str:
     """Return the page's last text on the health of the load generator."""
     last = health(summary).blocks[-1]
     assert isinstance(last, Paragraph)
@@ -389,9 +391,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Return a run, and the same run without the rows of its warm-up."""
     whole, measured = (tmp_path_factory.mktemp(name) for name in ("whole", "measured"))
     for folder in (whole, measured):
-        synthetic.write(folder, PLAN, **synthetic.told(PLAN))
+        synthetic.write(folder, PLAN, **synthetic.target_keys(PLAN))
         for table in ("turns", "sessions", "seconds"):
-            edit(folder, table, partial(colder, table, folder == whole))
+            edit(folder, table, partial(with_odd_warm_up, table, folder == whole))
     return whole, measured
 
 
@@ -435,10 +437,10 @@ def test_pairs_are_counted_like_in_a_comparison(summaries: tuple[Summary, Summar
 def test_load_generator_health_excludes_the_warm_up(summaries: tuple[Summary, Summary]) -> None:
     whole, measured = summaries
 
-    assert "events of the whole run" in note(whole)
-    assert note(whole).replace(" of the whole run", "") == note(measured)
-    assert "Processor of the busiest worker: " in note(whole)
-    assert "99" not in note(whole).partition("Processor")[2].partition(".")[0]
+    assert "events of the whole run" in health_note(whole)
+    assert health_note(whole).replace(" of the whole run", "") == health_note(measured)
+    assert "Processor of the busiest worker: " in health_note(whole)
+    assert "99" not in health_note(whole).partition("Processor")[2].partition(".")[0]
 
 
 def test_throughput_excludes_the_warm_up(summaries: tuple[Summary, Summary]) -> None:
@@ -462,4 +464,6 @@ def test_an_incomplete_second_does_not_count_for_the_busiest_worker(tmp_path: Pa
     synthetic.write(tmp_path, Plan())
     cut = {"duration_ns": 3 * MS, "cpu": 1.0}
 
-    assert "worker: 100" not in note(edited(tmp_path, lambda at, row: row | (cut if at == 32 else {}), "seconds"))
+    assert "worker: 100" not in health_note(
+        edited(tmp_path, lambda at, row: row | (cut if at == 32 else {}), "seconds")
+    )

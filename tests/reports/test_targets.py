@@ -43,12 +43,12 @@ TWO = Plan(sessions=240, turns=5, targets=("sweden", "eastus2"), seconds=300, pa
 
 def write(folder: Path, plan: Plan, *, everywhere: dict[str, Any] | None = None) -> None:
     """Write a run with the facts of all its targets. `everywhere` changes each target's entry."""
-    synthetic.write(folder, plan, **synthetic.told(plan, **(everywhere or {})))
+    synthetic.write(folder, plan, **synthetic.target_keys(plan, **(everywhere or {})))
 
 
 def summary_of_targets(plan: Plan, *, everywhere: dict[str, Any] | None = None, **changes: Any) -> Summary:
     """Return the summary of such a run in a folder that no test changes. `changes` replace keys of run.json."""
-    return summary_of(plan, **(synthetic.told(plan, **(everywhere or {})) | changes))
+    return summary_of(plan, **(synthetic.target_keys(plan, **(everywhere or {})) | changes))
 
 
 def test_interleaved_sessions_are_counted_by_pair_and_block() -> None:
@@ -170,7 +170,7 @@ def different_hosts(recorded: Recorded) -> Summary:
     return recorded(red=PLAN, blue=replace(PLAN, seed=8, median_ms=900.0))
 
 
-def shared_out(plan: Plan) -> Summary:
+def on_two_hosts(plan: Plan) -> Summary:
     """Return the summary of a run in which each of two hosts recorded every other session."""
     run = load_for_report(synthetic.write(shared.folder(), plan, hosts=[{"name": "blue"}, {"name": "red"}]))
     recorded = dict(zip(run.sessions["session_id"], cycle(["red", "blue"]), strict=False))
@@ -183,7 +183,7 @@ def pooling(summary: Summary) -> list[str]:
     return [notice for notice in notices(summary) if "ooled over" in notice]
 
 
-def hosted(summary: Summary) -> tuple[Group, ...]:
+def waits_by_host(summary: Summary) -> tuple[Group, ...]:
     ((waits,),) = summary.waits_by("host")
     assert waits.metric == "ttfa"
     return waits.groups
@@ -193,7 +193,7 @@ def test_each_host_has_the_values_of_its_own_rows(different_hosts: Summary) -> N
     turns = rtbench.load(different_hosts.run.folder).turns
     for host in different_hosts.hosts:
         mine = turns[(turns["host"] == host.name) & (turns["outcome_class"] == "success")]
-        (wait,) = (group for group in hosted(different_hosts) if group.place.name == host.name)
+        (wait,) = (group for group in waits_by_host(different_hosts) if group.place.name == host.name)
         values = sample(mine["ttfa_ms"].to_numpy(), mine["turn"].to_numpy(dtype="int64")).values
         assert (wait.turns, wait.sessions, wait.n) == (360, 60, 360)
         assert wait.p50.value == pytest.approx(quantile(values, 0.5))
@@ -205,7 +205,7 @@ def test_each_host_has_the_values_of_its_own_rows(different_hosts: Summary) -> N
 
 
 def test_similar_hosts_are_pooled_without_a_notice() -> None:
-    alike = [shared_out(replace(PLAN, sessions=120, seed=n)) for n in range(3)]
+    alike = [on_two_hosts(replace(PLAN, sessions=120, seed=n)) for n in range(3)]
     assert [pooling(summary) for summary in alike] == [[]] * 3
     assert [len(summary.hosts) for summary in alike] == [2] * 3
 
@@ -256,8 +256,8 @@ def test_a_large_clock_offset_causes_a_notice(tmp_path: Path) -> None:
         {"name": "blue", "workers": 1, "clock_offset_ns": 30_000_000, "clock_offset_uncertainty_ns": 1_000_000},
     ]
     plain = summary_of(PLAN)
-    hosted = replace(plain.run, metadata=plain.run.metadata | {"hosts": hosts})
-    (notice,) = [n for n in run_notices(hosted, noticed(hosted, plain.turns, plain.run.sessions)) if "clock" in n]
+    of_hosts = replace(plain.run, metadata=plain.run.metadata | {"hosts": hosts})
+    (notice,) = [n for n in run_notices(of_hosts, noticed(of_hosts, plain.turns, plain.run.sessions)) if "clock" in n]
     assert " ".join(notice.split()).startswith("The clock of red was 90 s behind that of the host that led the run")
 
 
@@ -274,7 +274,7 @@ def region_of(session: str) -> str | None:
 
 
 @pytest.fixture(scope="module")
-def routed(tmp_path_factory: pytest.TempPathFactory) -> Summary:
+def answered_by_two_regions(tmp_path_factory: pytest.TempPathFactory) -> Summary:
     """Return the summary of a run in which a region that is 400 ms slower answered a third of the sessions."""
 
     def told(_: int, session: Row) -> Row:
@@ -289,8 +289,8 @@ def routed(tmp_path_factory: pytest.TempPathFactory) -> Summary:
     return edited(edit(folder, "sessions", told), slower)
 
 
-def test_each_region_has_its_own_latencies_and_every_turn_is_in_one(routed: Summary) -> None:
-    ((waits,),) = routed.waits_by("region")
+def test_each_region_has_its_own_latencies_and_every_turn_is_in_one(answered_by_two_regions: Summary) -> None:
+    ((waits,),) = answered_by_two_regions.waits_by("region")
 
     assert [group.place.name for group in waits.groups] == ["East US 2", "Sweden Central", NOT_TOLD]
     assert sum(group.turns for group in waits.groups) == PLAN_OF_REGIONS.sessions * PLAN_OF_REGIONS.turns

@@ -54,7 +54,7 @@ from tests.reports import shared, synthetic
 from tests.reports.comparisons.build import quick, two
 from tests.reports.edited import edit
 from tests.reports.forms import comparison_html, comparison_markdown, comparison_text, run_text
-from tests.reports.gate.examples import ENOUGH, flat, read, run, sides, store, thresholds
+from tests.reports.gate.examples import ENOUGH, flat, read, run, store, targets_of_plan, thresholds
 from tests.reports.planned import TWO, planned_run
 from tests.reports.shared import frames_of, summary_of
 from tests.reports.synthetic import Plan, write
@@ -136,7 +136,7 @@ def test_the_bounds_of_a_threshold_are_widened_by_a_known_uncertainty(tmp_path: 
 def test_uncertain_metrics_are_not_stored_and_not_compared_with_stored_runs(tmp_path: Path) -> None:
     exact = replace(ENOUGH, turns=2)
     late = replace(exact, inexact=("response_total",))
-    stored = [baseline_of(side) for side in sides(late)]
+    stored = [baseline_of(side) for side in targets_of_plan(late)]
     assert "response_total" not in {one.metric for baseline in stored for one in baseline.quantiles}
 
     found = check_of(read(late), thresholds("response_total: med<+60%"), str(store(tmp_path, 5, plan=exact)))
@@ -246,7 +246,7 @@ RULE = f"Do not use these results: the run is INVALID: {UNUSABLE_LATE}"
 
 
 @cache
-def both(plan: Plan) -> tuple[Comparison, CheckResult]:
+def comparison_and_check(plan: Plan) -> tuple[Comparison, CheckResult]:
     """Return the comparison and the check of the targets of one run."""
     folder = synthetic.write(shared.folder(), plan, interleaved=True)
     return compare_targets(parse_targets([folder])), check_of(folder)
@@ -271,7 +271,7 @@ def plain_of_unusable(text: str) -> str:
 def test_compare_and_check_report_an_unusable_run_in_the_same_words(
     changes: dict[str, Any], begins: str, mark: str
 ) -> None:
-    comparison, check = both(replace(PAIRS, **changes))
+    comparison, check = comparison_and_check(replace(PAIRS, **changes))
     reason = compare_sentences.comparison_headline(comparison).rstrip(".")
     headline = check_sentences.check_headline(check)
 
@@ -284,13 +284,13 @@ def test_compare_and_check_report_an_unusable_run_in_the_same_words(
 
 
 def test_compare_and_check_of_one_run_have_the_same_headline() -> None:
-    comparison, check = both(PAIRS)
+    comparison, check = comparison_and_check(PAIRS)
 
     assert check_sentences.check_headline(check) == compare_sentences.comparison_headline(comparison).rstrip(".")
 
 
 def test_a_reason_is_printed_once_in_every_output() -> None:
-    comparison, check = both(replace(PAIRS, valid=False))
+    comparison, check = comparison_and_check(replace(PAIRS, valid=False))
     texts = {
         "compare": comparison_text(comparison),
         "compare.md": comparison_markdown(comparison).replace("\\", ""),

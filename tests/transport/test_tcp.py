@@ -803,7 +803,7 @@ def serving(context: ssl.SSLContext | None) -> Iterator[Server]:
         thread.join(GUARD_S)
 
 
-def say_and_hear(transport: WebSocket, data: bytes) -> tuple[int, Any]:
+def echo_once(transport: WebSocket, data: bytes) -> tuple[int, Any]:
     sent = transport.send(data)
     assert sent is not None
     (came,) = receive(transport, far_ns())
@@ -821,7 +821,7 @@ def test_messages_are_sent_and_received_over_a_real_connection(
         url = f"{'wss' if tls else 'ws'}://127.0.0.1:{port}/v1/realtime"
         transport = open_websocket(url, [("api-key", "k")], tls_context(str(ca)) if tls else None, ENOUGH, phases)
         for size in (2, 300, 70_000):
-            handed_ns, came = say_and_hear(transport, b"x" * size)
+            handed_ns, came = echo_once(transport, b"x" * size)
             assert came.data == b"x" * size
             assert handed_ns <= came.arrival.at_ns <= monotonic_ns()
         transport.close()

@@ -275,14 +275,14 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ours, theirs
 
 
-def stamping(sock: socket.socket) -> TxTimestamps:
+def timestamps_or_skip(sock: socket.socket) -> TxTimestamps:
     timestamps = TxTimestamps(sock)
     if not timestamps.enabled:
         pytest.skip("this platform has no transmit stamps")
     return timestamps
 
 
-def told_of(timestamps: TxTimestamps, sock: socket.socket, answers: int) -> list[TxTimestamp]:
+def reports_of(timestamps: TxTimestamps, sock: socket.socket, answers: int) -> list[TxTimestamp]:
     """Return at least `answers` timestamps. The socket's error queue wakes a poll."""
     reports: list[TxTimestamp] = []
     poll = select.poll()
@@ -297,11 +297,11 @@ def test_the_kernel_reports_when_bytes_were_transmitted_and_acknowledged(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     ours, theirs = pair
-    timestamps = stamping(ours)
+    timestamps = timestamps_or_skip(ours)
     timestamps.send(b"before")
     before_ns = monotonic_ns()
     timestamps.send(b"this one", stamped=True)
-    sent, acknowledged = told_of(timestamps, ours, 2)
+    sent, acknowledged = reports_of(timestamps, ours, 2)
 
     assert (sent.ticket, sent.acknowledged) == (acknowledged.ticket, False) == (timestamps.ticket, False)
     assert acknowledged.acknowledged
@@ -311,12 +311,12 @@ def test_the_kernel_reports_when_bytes_were_transmitted_and_acknowledged(
 
 def test_a_drained_error_queue_wakes_no_poll(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, _ = pair
-    timestamps = stamping(ours)
+    timestamps = timestamps_or_skip(ours)
     timestamps.send(b"1234", stamped=True)
     poll = select.poll()
     poll.register(ours, select.POLLIN)
     woken = poll.poll(GUARD_S * 1_000)
-    told_of(timestamps, ours, 2)
+    reports_of(timestamps, ours, 2)
 
     assert woken
     assert poll.poll(0) == []
@@ -329,7 +329,7 @@ def test_bytes_that_the_kernel_holds_back_have_the_timestamp_of_their_transmissi
     ours, theirs = pair
     # few sends, because unread answers also fill a buffer
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
-    timestamps = stamping(ours)
+    timestamps = timestamps_or_skip(ours)
     with suppress(BlockingIOError):
         while True:
             timestamps.send(bytes(1 << 16), stamped=True)
@@ -339,7 +339,7 @@ def test_bytes_that_the_kernel_holds_back_have_the_timestamp_of_their_transmissi
         read += len(theirs.recv(1 << 16))
     reports: list[TxTimestamp] = []
     while not reports or reports[-1] != (last, reports[-1].at_ns, True):
-        reports += told_of(timestamps, ours, 1)
+        reports += reports_of(timestamps, ours, 1)
 
     assert [one.at_ns >= before_ns for one in reports if one.ticket == last] == [True, True]
 

@@ -31,7 +31,7 @@ from reports.statistics.quantiles import quantile
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.verdicts import BECAUSE_OF
 from reports.strata import Stratum
-from tests.reports.comparisons.invented import comparison, decision, finding, findings, look, points, ratio
+from tests.reports.comparisons.invented import analysis_at, comparison, decision, finding, findings, points, ratio
 
 NBSP = "\u00a0"
 
@@ -256,7 +256,11 @@ def test_interim_bounds_are_the_decision_bounds_and_are_wider_with_few_pairs() -
     """At c = 1.645 and many degrees of freedom they are those of one test at 5 %: ln 1.35 ∓ 0.164."""
     rate = by_se(0.0, -0.01, 0.01, 49.0)
     many, few = (
-        cells(decision(analyses=(look(0, by_se(0.3, 0.2, 0.1, df), rate, c=1.6449), look(1), look(2))))[0][2]
+        cells(
+            decision(
+                analyses=(analysis_at(0, by_se(0.3, 0.2, 0.1, df), rate, c=1.6449), analysis_at(1), analysis_at(2))
+            )
+        )[0][2]
         for df in (1e9, 5.0)
     )
 
@@ -266,7 +270,13 @@ def test_interim_bounds_are_the_decision_bounds_and_are_wider_with_few_pairs() -
 
 def test_an_analysis_without_an_estimate_has_a_dash() -> None:
     absent, untested = untestable(BECAUSE_OF["drift"]), untestable(BECAUSE_OF["drift"], 0.3)
-    made = decision(analyses=(look(0, absent, look(0).seen[1]), look(1, untested, look(1).seen[1]), look(2)))
+    made = decision(
+        analyses=(
+            analysis_at(0, absent, analysis_at(0).seen[1]),
+            analysis_at(1, untested, analysis_at(1).seen[1]),
+            analysis_at(2),
+        )
+    )
 
     assert [row[2] for row in cells(made)][:2] == ["–", "–"]
     assert interim_analyses(decision(analyses=())) is None

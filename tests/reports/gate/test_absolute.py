@@ -43,7 +43,7 @@ from tests.reports.gate.examples import (
     limited,
     read,
     run,
-    sides,
+    targets_of_plan,
     thresholds,
 )
 
@@ -334,7 +334,7 @@ def test_a_limit_within_the_interval_is_decided_by_a_named_bound(
     estimate = replace(PASSED.estimate or no_estimate(), lower=610.0, upper=645.0)
     monkeypatch.setattr(Quantile, "estimate", lambda *_: estimate)
     (threshold,) = thresholds(f"ttfa: p(95){limit}")
-    (one,) = limit_results(threshold, sides()[0])
+    (one,) = limit_results(threshold, targets_of_plan()[0])
 
     assert one.reason_text.replace("\u00a0", " ") == decided
 
@@ -342,7 +342,7 @@ def test_a_limit_within_the_interval_is_decided_by_a_named_bound(
 def test_bounds_beyond_the_interval_are_named_if_the_limit_lies_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
     estimate = replace(PASSED.estimate or no_estimate(), lower=500.0, upper=900.0)
     monkeypatch.setattr(Quantile, "estimate", lambda *_: estimate)
-    (one,) = limit_results(thresholds("ttfa: p(95)<800")[0], sides()[0])
+    (one,) = limit_results(thresholds("ttfa: p(95)<800")[0], targets_of_plan()[0])
 
     assert one.result == "inconclusive"
     assert one.reason_text.replace("\u00a0", " ") == (

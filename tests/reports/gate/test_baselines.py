@@ -24,13 +24,13 @@ from reports.sides.conditions import allowed, conditions_of, differing_condition
 from reports.stored import PS
 from tests.docs.schemas import schemas
 from tests.reports.edited import slowed
-from tests.reports.gate.examples import ENOUGH, flat, read, run, sides, stored, thresholds
+from tests.reports.gate.examples import ENOUGH, flat, read, run, stored, targets_of_plan, thresholds
 from tests.reports.planned import planned
 from tests.reports.synthetic import Plan
 
 
 def test_a_saved_baseline_reads_back_and_matches_its_schema(tmp_path: Path) -> None:
-    (side,) = sides(replace(ENOUGH, failed=0.02, seed=8, refused=2), run_id="r1")
+    (side,) = targets_of_plan(replace(ENOUGH, failed=0.02, seed=8, refused=2), run_id="r1")
     found = baseline_of(side)
     path = save(found, tmp_path / "baselines")
 
@@ -41,7 +41,7 @@ def test_a_saved_baseline_reads_back_and_matches_its_schema(tmp_path: Path) -> N
 
 
 def test_a_baseline_has_quantiles_with_standard_errors_and_rates() -> None:
-    (side,) = sides(replace(ENOUGH, failed=0.02, seed=8))
+    (side,) = targets_of_plan(replace(ENOUGH, failed=0.02, seed=8))
     stored = baseline_of(side)
     ttfa = next(row for row in stored.quantiles if row.metric == "ttfa")
 
@@ -55,7 +55,7 @@ def test_a_baseline_has_quantiles_with_standard_errors_and_rates() -> None:
 
 
 def test_quantiles_from_different_instants_are_stored_separately() -> None:
-    (side,) = sides(Plan(kinds=("vad", "manual")))
+    (side,) = targets_of_plan(Plan(kinds=("vad", "manual")))
     rows = [row.measured_from for row in baseline_of(side).quantiles if row.metric == "ttfa"]
 
     assert sorted(rows) == ["request_sent", "speech_end"]
@@ -72,7 +72,7 @@ def test_quantiles_from_different_instants_are_stored_separately() -> None:
     ],
 )
 def test_an_invalid_or_empty_run_is_no_baseline(plan: Plan, message: str) -> None:
-    (side,) = sides(plan)
+    (side,) = targets_of_plan(plan)
 
     with pytest.raises(UsageError, match=message):
         baseline_of(side)
@@ -101,7 +101,7 @@ def test_baselines_are_sorted_with_the_newest_first(tmp_path: Path) -> None:
 
 
 def test_conditions_include_those_of_the_target_and_of_the_workload() -> None:
-    (side,) = sides(settings={"num_users": 7})
+    (side,) = targets_of_plan(settings={"num_users": 7})
     found = conditions_of(side)
 
     assert (found["model"], found["region"], found["voice"]) == ("gpt-realtime-2025-08-28", "Sweden Central", "marin")
@@ -124,7 +124,7 @@ def test_extra_settings_are_a_condition_if_there_are_any() -> None:
     def told(name: str, extra: dict[str, Any], own: dict[str, Any]) -> dict[str, str]:
         scripts = [script | {"extra": extra} for script in document["scripts"]]
         targets = [target | {"session": own} for target in document["targets"]]
-        return conditions_of(*sides(scripts=scripts, targets=targets))
+        return conditions_of(*targets_of_plan(scripts=scripts, targets=targets))
 
     assert words not in told("none", {}, {})
     assert told("some", {"a": [1]}, {})[words] == '{"a": [1]}'

@@ -20,7 +20,7 @@ from reports.runs import RunFrames
 from reports.sides.compared_target import ComparedTarget
 from reports.statistics.target_counts import TargetCounts
 from tests.reports.gate import examples
-from tests.reports.gate.examples import PASSED, flat, limited, sides, thresholds
+from tests.reports.gate.examples import PASSED, flat, limited, targets_of_plan, thresholds
 from tests.reports.planned import LOOSE, TIGHT, UNDECIDED, planned
 from tests.reports.statistics.unequal import heavy, sampled
 
@@ -169,7 +169,7 @@ def test_a_threshold_that_depends_on_few_long_sessions_states_the_equal_weight_q
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(ComparedTarget, "sample", lambda self, question: sampled(heavy(400), 0.6))
-    (threshold,), (side,) = thresholds("ttfa: p(50)<1200"), sides()
+    (threshold,), (side,) = thresholds("ttfa: p(50)<1200"), targets_of_plan()
     (item,) = limit_results(threshold, side)
 
     assert item.result == "inconclusive"

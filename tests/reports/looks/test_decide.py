@@ -42,7 +42,7 @@ SCHEMA = schemas()["decision"]
 
 def decided(gates: dict[str, list[str]], plan: Plan = TWO, **changes: Any) -> Decision:
     """Return the decision of a loaded run. All tests with the same plan share its rows."""
-    return decision_of(frames_of(plan, **(synthetic.told(plan) | {"sequential_plan": planned(gates)} | changes)))
+    return decision_of(frames_of(plan, **(synthetic.target_keys(plan) | {"sequential_plan": planned(gates)} | changes)))
 
 
 def without(pair: int, target: str = "west") -> Callable[[int, Row], Row | None]:

@@ -31,7 +31,7 @@ TWO = Plan(sessions=240, turns=10, targets=("east", "west"), seconds=600, paired
 
 
 def run(folder: Path, plan: Plan = ONE, **changes: Any) -> Path:
-    return synthetic.write(folder, plan, **(synthetic.told(plan) | changes))
+    return synthetic.write(folder, plan, **(synthetic.target_keys(plan) | changes))
 
 
 @cache
