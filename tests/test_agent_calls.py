@@ -85,7 +85,7 @@ class Call:
     turns: list[TurnObservation]
     greeted_ns: int
 
-    def begun(self, what: str) -> list[int]:
+    def utterance_starts(self, what: str) -> list[int]:
         """Return the positions in `said` at which an utterance of this kind begins."""
         return [place for place, sent in enumerate(self.agent.said) if sent.facts and sent.facts["utterance"] == what]
 
@@ -123,7 +123,7 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PreparedScrip
     return {way: CompiledScript(script, DIALECTS[way]).session(0, 0) for way in WAYS}
 
 
-def called(way: str, profile: Profile, script: PreparedScript) -> Call:
+def play_call(way: str, profile: Profile, script: PreparedScript) -> Call:
     transport = Transport(way, profile)
     session, timeline, listening = seated(script, transport)
     timeline.tell(inputs.Connected({"opened": transport.now_ns()}, {}))
@@ -143,33 +143,36 @@ MANNERS = {
 
 @pytest.mark.parametrize("manners", MANNERS)
 @pytest.mark.parametrize("way", WAYS)
-def test_what_an_agent_says_first_is_heard_when_it_is_said(
+def test_the_first_sound_of_an_agent_is_measured_when_the_agent_sends_it(
     scripts: dict[str, PreparedScript], way: str, manners: str
 ) -> None:
     """With fillers, the first sound is the filler: a caller cannot know that the answer follows later."""
-    call = called(way, build_profile(MANNERS[manners]), scripts[way])
+    call = play_call(way, build_profile(MANNERS[manners]), scripts[way])
 
     _, question, objection = call.turns
     assert [turn.outcome for turn in call.turns] == ["ok", "interrupted", "ok"]
-    first = call.begun("filler" if manners == "fillers" else "answer")
+    first = call.utterance_starts("filler" if manners == "fillers" else "answer")
     heard_ns = [call.greeted_ns, question.instants["first_audible"], objection.instants["first_audible"]]
-    for begin, at_ns in zip((*call.begun("greeting"), *first[:2]), heard_ns, strict=True):
+    for begin, at_ns in zip((*call.utterance_starts("greeting"), *first[:2]), heard_ns, strict=True):
         off_ns = abs(at_ns - call.audible_ns(begin, BYTES_PER_S[way]))
         assert off_ns <= (question.errors_ns["first_audible"] if "noise" in manners else 0) + 1
     assert (question.errors_ns["first_audible"] > 0) is ("noise" in manners)
     assert question.metrics_ns().get("barge_in_late_audio", 0) == 0
     if manners == "fillers":
-        assert call.agent.said[call.begun("answer")[0]].due_ns - call.agent.said[first[0]].due_ns > FILLER_MS * MS
+        assert (
+            call.agent.said[call.utterance_starts("answer")[0]].due_ns - call.agent.said[first[0]].due_ns
+            > FILLER_MS * MS
+        )
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_an_agent_that_ignores_its_caller_is_silent_once_it_has_said_everything(
+def test_an_agent_that_ignores_an_interruption_goes_silent_at_the_end_of_its_speech(
     scripts: dict[str, PreparedScript], way: str
 ) -> None:
-    call = called(way, build_profile(ignores=1.0), scripts[way])
+    call = play_call(way, build_profile(ignores=1.0), scripts[way])
 
     _, question, objection = call.turns
-    answer, second = call.begun("answer")[:2]
+    answer, second = call.utterance_starts("answer")[:2]
     last = max(place for place in range(answer, second) if call.agent.said[place].audible_byte is not None)
     said_bytes = sum(sent.audio_bytes for sent in call.agent.said[answer:second])
     heard_bytes = sum(sent.audio_bytes for sent in call.agent.said[answer : last + 1])

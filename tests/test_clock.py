@@ -17,7 +17,7 @@ NOW, WALL = 50 * S, 1_700_000_000 * S
 STAMP = struct.Struct("qq")
 
 
-def stamp(wall_ns: int, kind: int = SO_TIMESTAMPNS, level: int = socket.SOL_SOCKET) -> tuple[int, int, bytes]:
+def timestamp(wall_ns: int, kind: int = SO_TIMESTAMPNS, level: int = socket.SOL_SOCKET) -> tuple[int, int, bytes]:
     return level, kind, STAMP.pack(*divmod(wall_ns, S))
 
 
@@ -40,8 +40,8 @@ def _now(monkeypatch: pytest.MonkeyPatch) -> None:
         (-9 * S, None),
     ],
 )
-def test_a_stamp_is_as_old_as_the_wall_clock_says(lag_ns: int, arrival: int | None) -> None:
-    assert arrival_ns([stamp(WALL - lag_ns)]) == arrival
+def test_a_kernel_timestamp_is_converted_by_its_age_on_the_wall_clock(lag_ns: int, arrival: int | None) -> None:
+    assert arrival_ns([timestamp(WALL - lag_ns)]) == arrival
 
 
 @pytest.mark.usefixtures("_now")
@@ -49,21 +49,21 @@ def test_a_stamp_is_as_old_as_the_wall_clock_says(lag_ns: int, arrival: int | No
     "ancillary",
     [
         [],
-        [stamp(WALL, kind=SO_TIMESTAMPNS + 1)],
-        [stamp(WALL, level=socket.SOL_SOCKET + 1)],
+        [timestamp(WALL, kind=SO_TIMESTAMPNS + 1)],
+        [timestamp(WALL, level=socket.SOL_SOCKET + 1)],
         [(socket.SOL_SOCKET, SO_TIMESTAMPNS, b"\0" * 15)],
     ],
 )
-def test_without_a_stamp_there_is_no_arrival(ancillary: list[tuple[int, int, bytes]]) -> None:
+def test_without_a_kernel_timestamp_there_is_no_arrival_instant(ancillary: list[tuple[int, int, bytes]]) -> None:
     assert arrival_ns(ancillary) is None
 
 
 @pytest.mark.usefixtures("_now")
-def test_the_stamp_is_found_among_other_messages() -> None:
-    assert arrival_ns([(0, 11, b"x" * 40), stamp(WALL - 5)]) == NOW - 5
+def test_a_kernel_timestamp_is_found_among_other_ancillary_messages() -> None:
+    assert arrival_ns([(0, 11, b"x" * 40), timestamp(WALL - 5)]) == NOW - 5
 
 
-def test_the_two_clocks_are_read_again_where_a_preemption_fell_between(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_clocks_are_read_again_if_a_preemption_separates_the_two_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     monotonic = iter([0, APART_NS + 1, 100_000, 100_000 + APART_NS])
     wall = iter([111, 222])
     monkeypatch.setattr(time, "monotonic_ns", lambda: next(monotonic))
@@ -72,20 +72,20 @@ def test_the_two_clocks_are_read_again_where_a_preemption_fell_between(monkeypat
     assert now_with_realtime() == (100_000 + APART_NS, 222)
 
 
-def test_other_platforms_have_no_kernel_stamps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_platforms_have_no_kernel_timestamps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         assert enable_stamps(sock) is False
 
 
-def test_a_socket_that_refuses_the_option_has_no_stamps() -> None:
+def test_a_socket_that_refuses_the_option_has_no_kernel_timestamps() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.close()
         assert enable_stamps(sock) is False
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kernel stamps are Linux's")
-def test_the_kernel_stamps_a_datagram_between_its_sending_and_its_reading() -> None:
+def test_a_kernel_timestamp_of_a_datagram_is_between_its_send_and_its_read() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         assert enable_stamps(sock)
         sock.bind(("127.0.0.1", 0))

@@ -67,7 +67,7 @@ def with_functions(
     return talked(script, Simulator(GA, profile, seed), listening=listening)
 
 
-def said_in(talk: Talked, response_id: str, *types: str) -> list[tuple[int, dict[str, Any]]]:
+def events_sent_in(talk: Talked, response_id: str, *types: str) -> list[tuple[int, dict[str, Any]]]:
     """Return the events of these types in a response, with the instants at which the simulator sent them."""
     return [
         (sent.due_ns, decoded(sent.body))
@@ -76,7 +76,7 @@ def said_in(talk: Talked, response_id: str, *types: str) -> list[tuple[int, dict
     ]
 
 
-def heard(talk: Talked, type_: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def received_events(talk: Talked, type_: str) -> Iterator[tuple[int, dict[str, Any]]]:
     return ((at_ns, event) for at_ns, event in talk.simulator.heard if event["type"] == type_)
 
 
@@ -86,13 +86,13 @@ def responses(talk: Talked) -> list[str]:
 
 def calls_of(talk: Talked, response_id: str) -> list[int]:
     """Return when the arguments of each function call of a response were complete."""
-    return [at_ns for at_ns, _ in said_in(talk, response_id, "response.function_call_arguments.done")]
+    return [at_ns for at_ns, _ in events_sent_in(talk, response_id, "response.function_call_arguments.done")]
 
 
 def audio_of(talk: Talked, response_id: str) -> dict[str, list[tuple[int, int]]]:
     """Return item → (instant, bytes) of each audio delta, in the order of the items."""
     items: dict[str, list[tuple[int, int]]] = {}
-    for at_ns, event in said_in(talk, response_id, "response.output_audio.delta"):
+    for at_ns, event in events_sent_in(talk, response_id, "response.output_audio.delta"):
         items.setdefault(event["item_id"], []).append((at_ns, len(base64.b64decode(event["delta"]))))
     return items
 
@@ -110,7 +110,7 @@ def audio_of(talk: Talked, response_id: str) -> dict[str, list[tuple[int, int]]]
     spoken=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_every_figure_of_a_turn_with_function_calls_is_the_truth(
+def test_the_metrics_of_a_turn_with_function_calls_equal_the_ground_truth(
     functions: FunctionCalls, parts: PreambleSettings, delay_s: float, spoken: bool, seed: int
 ) -> None:
     profile = replace(default_profile(), functions=functions, preamble=parts)
@@ -122,14 +122,14 @@ def test_every_figure_of_a_turn_with_function_calls_is_the_truth(
     made = responses(talk)
     calling, last = made[:-1], made[-1]
     done_ns = [max(calls_of(talk, response_id)) for response_id in calling]
-    outputs = [(at_ns, event["item"]["call_id"]) for at_ns, event in heard(talk, "conversation.item.create")
+    outputs = [(at_ns, event["item"]["call_id"]) for at_ns, event in received_events(talk, "conversation.item.create")
                if event["item"]["type"] == "function_call_output"]  # fmt: skip
-    asked = [at_ns for at_ns, _ in heard(talk, "response.create")][-len(calling) :]
+    asked = [at_ns for at_ns, _ in received_events(talk, "response.create")][-len(calling) :]
     assert (turn.outcome, turn.turn_type, len(calling)) == ("ok", "function_calls", functions.rounds)
     assert turn.function_calls == len(outputs) == sum(len(calls_of(talk, response_id)) for response_id in calling)
     assert (turn.response_id, turn.answer_response_id) == (made[0], last)
     assert turn.instants["function_call_done"] == done_ns[0]
-    named = said_in(talk, made[0], "response.output_item.added")
+    named = events_sent_in(talk, made[0], "response.output_item.added")
     assert turn.instants["function_call_added"] == min(
         at for at, event in named if event["item"]["type"] == "function_call"
     )
@@ -145,7 +145,7 @@ def test_every_figure_of_a_turn_with_function_calls_is_the_truth(
     assert (turn.instants["first_audio"], turn.instants["answer_audio"]) == (first[0][0], answer[0][0])
     assert turn.preamble is (first is not answer and first != answer)
     assert turn.instants["function_audible"] == turn.instants["answer_audible"] >= turn.instants["answer_audio"]
-    assert turn.instants["ended"] == said_in(talk, last, "response.done")[0][0]
+    assert turn.instants["ended"] == events_sent_in(talk, last, "response.done")[0][0]
     total = sum(size for response_id in made for audio in audio_of(talk, response_id).values() for _, size in audio)
     assert turn.audio_bytes_received == total
     assert (turn.dead_air_ns or 0) > 0
@@ -153,7 +153,7 @@ def test_every_figure_of_a_turn_with_function_calls_is_the_truth(
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("delay_s", [0.0, 0.3, 2.0])
-def test_calls_of_an_answer_to_a_pause_delay_nobody_and_those_of_the_answer_that_counts_are_answered(
+def test_function_calls_in_a_reply_to_a_pause_do_not_delay_the_outputs_of_later_calls(
     delay_s: float, seed: int
 ) -> None:
     patient = TurnDetection(silence_duration_ms=200, interrupt_response=False)
@@ -161,7 +161,7 @@ def test_calls_of_an_answer_to_a_pause_delay_nobody_and_those_of_the_answer_that
     talk = with_functions(speak(*HALTING), say(), profile=profile, delay_s=delay_s, seed=seed, turn_detection=patient)
 
     first, _ = talk.turns
-    outputs = [(at_ns, event["item"]["call_id"]) for at_ns, event in heard(talk, "conversation.item.create")
+    outputs = [(at_ns, event["item"]["call_id"]) for at_ns, event in received_events(talk, "conversation.item.create")
                if event["item"]["type"] == "function_call_output"]  # fmt: skip
     called = {decoded(sent.body)["call_id"]: sent.due_ns for sent in talk.simulator.said
               if sent.type == "response.function_call_arguments.done"}  # fmt: skip
@@ -172,7 +172,7 @@ def test_calls_of_an_answer_to_a_pause_delay_nobody_and_those_of_the_answer_that
 
 
 @pytest.mark.parametrize("wrong", ["wrong_name", "wrong_arguments"])
-def test_a_call_of_what_nobody_declared_or_without_its_arguments_is_answered_and_is_wrong(wrong: str) -> None:
+def test_a_call_of_an_undeclared_function_or_without_arguments_gets_an_error_as_output(wrong: str) -> None:
     always: dict[str, Any] = {wrong: 1.0}
     profile = replace(default_profile(), functions=FunctionCalls(**always))
     talk = with_functions(say(), say(), profile=profile)
@@ -180,13 +180,15 @@ def test_a_call_of_what_nobody_declared_or_without_its_arguments_is_answered_and
     assert {turn.outcome for turn in talk.turns} == {"wrong_function_call"}
     assert (talk.session.outcome, talk.session.service_errors) == ("ok", 0)
     outputs = [
-        event["item"]["output"] for _, event in heard(talk, "conversation.item.create") if "output" in event["item"]
+        event["item"]["output"]
+        for _, event in received_events(talk, "conversation.item.create")
+        if "output" in event["item"]
     ]
     assert len(outputs) == 2
     assert all("error" in output for output in outputs)
 
 
-def test_a_function_of_python_gets_the_arguments() -> None:
+def test_a_python_function_receives_the_arguments_of_the_call() -> None:
     asked: list[str] = []
     function = ScriptFunction(ORDER, compute=lambda order: asked.append(order) or {"order": order})  # type: ignore[func-returns-value]
     script = replace(build_script(say(), tools=(ORDER,)), functions={"find_parcel": function})
@@ -212,24 +214,26 @@ def played_ns_of(audio: list[tuple[int, int]], jitter_ns: int, stopped_ns: int) 
     return played_ns
 
 
-def interrupted(turn: TurnObservation, talk: Talked, stopped_ns: int) -> int:
+def check_interruption(turn: TurnObservation, talk: Talked, stopped_ns: int) -> int:
     """Check that a turn's values of its interruption agree with what was sent, received and played.
 
     Return the played audio in ns.
     """
-    said, length = audio_of(talk, turn.response_id), FORMATS["pcm16"].duration_ns
-    cuts = {event["item_id"]: event["audio_end_ms"] for _, event in heard(talk, "conversation.item.truncate")
+    received, length = audio_of(talk, turn.response_id), FORMATS["pcm16"].duration_ns
+    cuts = {event["item_id"]: event["audio_end_ms"] for _, event in received_events(talk, "conversation.item.truncate")
             if event["event_id"].startswith(f"turn-{turn.turn}-")}  # fmt: skip
-    received_ns = sum(length(size) for audio in said.values() for _, size in audio)
-    late = sum(size for audio in said.values() for at_ns, size in audio if at_ns > stopped_ns)
+    received_ns = sum(length(size) for audio in received.values() for _, size in audio)
+    late = sum(size for audio in received.values() for at_ns, size in audio if at_ns > stopped_ns)
     assert turn.late_audio_ns == length(late)
     assert turn.unplayed_audio_ns is not None
     played_ns = received_ns - turn.unplayed_audio_ns
-    assert played_ns == played_ns_of(next(iter(said.values())), talk.script.jitter_buffer_ns, stopped_ns)
-    assert cuts == ({next(iter(said)): played_ns // MS} if turn.unplayed_audio_ns else {})
+    assert played_ns == played_ns_of(next(iter(received.values())), talk.script.jitter_buffer_ns, stopped_ns)
+    assert cuts == ({next(iter(received)): played_ns // MS} if turn.unplayed_audio_ns else {})
     assert talk.session.service_errors == 0, "never more than was received"
-    last_ns = max(at_ns for audio in said.values() for at_ns, _ in audio)
-    done = [(at_ns, event["response"]["status"]) for at_ns, event in said_in(talk, turn.response_id, "response.done")]
+    last_ns = max(at_ns for audio in received.values() for at_ns, _ in audio)
+    done = [
+        (at_ns, event["response"]["status"]) for at_ns, event in events_sent_in(talk, turn.response_id, "response.done")
+    ]
     stopped = done[0][1] == "cancelled"
     assert turn.instants.get("barge_in_last_audio") == (
         last_ns if stopped and last_ns > turn.instants["barge_in"] else None
@@ -244,7 +248,9 @@ def interrupted(turn: TurnObservation, talk: Talked, stopped_ns: int) -> int:
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(after_ms=st.integers(0, 1_500), speed=st.sampled_from([1.0, 4.0, 20.0]), seed=st.integers(0, 99))
-def test_every_figure_of_a_reply_that_speech_interrupts_is_the_truth(after_ms: int, speed: float, seed: int) -> None:
+def test_the_metrics_of_a_reply_that_speech_interrupts_equal_the_ground_truth(
+    after_ms: int, speed: float, seed: int
+) -> None:
     interrupting = over_reply(speak(*SPEECH), InterruptTrigger(after_ns=after_ms * MS))
     profile = replace(default_profile(), generation_speed=speed)
     talk = converse(speak(*SPEECH), interrupting, speak(*SPEECH), profile=profile, seed=seed, turn_detection=VAD)
@@ -261,14 +267,14 @@ def test_every_figure_of_a_reply_that_speech_interrupts_is_the_truth(after_ms: i
     assert first.yielded is True
     assert first.overlap_ns is not None
     assert 0 <= first.overlap_ns <= started[1] - first.instants["barge_in"]
-    interrupted(first, talk, started[1])
+    check_interruption(first, talk, started[1])
     assert len({turn.response_id for turn in talk.turns}) == 3
     assert second.cut_off is False
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(after_ms=st.integers(0, 1_500), speed=st.sampled_from([1.0, 4.0, 20.0]), seed=st.integers(0, 99))
-def test_every_figure_of_a_reply_that_the_client_interrupts_is_the_truth(
+def test_the_metrics_of_a_reply_that_the_client_interrupts_equal_the_ground_truth(
     after_ms: int, speed: float, seed: int
 ) -> None:
     profile = replace(default_profile(), generation_speed=speed)
@@ -284,9 +290,9 @@ def test_every_figure_of_a_reply_that_the_client_interrupts_is_the_truth(
     if first.outcome == "ok":
         return
     assert (first.outcome, second.outcome) == ("interrupted", "ok")
-    cancels = [at_ns for at_ns, _ in heard(talk, "response.cancel")]
+    cancels = [at_ns for at_ns, _ in received_events(talk, "response.cancel")]
     assert cancels in ([], [first.instants["barge_in"]])
-    assert interrupted(first, talk, first.instants["barge_in"]) >= after_ms * MS
+    assert check_interruption(first, talk, first.instants["barge_in"]) >= after_ms * MS
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
@@ -298,7 +304,7 @@ def test_every_figure_of_a_reply_that_the_client_interrupts_is_the_truth(
     dialect=st.sampled_from([dialect for name, dialect in REALTIME.items() if name in WIRES]),
     seed=st.integers(0, 99),
 )
-def test_whether_the_service_keeps_nothing_beyond_a_cut_is_the_truth(
+def test_truncation_correct_equals_the_ground_truth(
     after_ms: int, speed: float, ignored: bool, spoken: bool, dialect: Dialect, seed: int
 ) -> None:
     profile = replace(default_profile(), generation_speed=speed, ignored_truncate_share=float(ignored))
@@ -311,8 +317,8 @@ def test_whether_the_service_keeps_nothing_beyond_a_cut_is_the_truth(
     talk = converse(speak(*SPEECH), over, say(), profile=profile, seed=seed, dialect=dialect, turn_detection=VAD)
 
     first, *_, last = talk.turns
-    cuts = [at_ns for at_ns, _ in heard(talk, "conversation.item.truncate")]
-    asked = [at_ns for at_ns, _ in heard(talk, "conversation.item.retrieve")]
+    cuts = [at_ns for at_ns, _ in received_events(talk, "conversation.item.truncate")]
+    asked = [at_ns for at_ns, _ in received_events(talk, "conversation.item.retrieve")]
     assert first.truncation_correct is ((not ignored) if cuts else None)
     assert len(asked) == len(cuts)
     if cuts:
@@ -323,7 +329,7 @@ def test_whether_the_service_keeps_nothing_beyond_a_cut_is_the_truth(
     assert talk.session.service_errors == 0
 
 
-def test_a_service_that_shows_nothing_is_waited_for_no_longer_than_for_a_late_transcript() -> None:
+def test_an_item_that_the_service_does_not_return_is_awaited_as_long_as_a_late_transcript() -> None:
     class Secretive(Simulator):
         """A simulator that does not return items."""
 
@@ -345,7 +351,7 @@ def test_a_service_that_shows_nothing_is_waited_for_no_longer_than_for_a_late_tr
 
 
 @pytest.mark.parametrize(("min_speech_ms", "outcome"), [(0, "cancelled:turn_detected"), (1_000, "ok")])
-def test_a_sound_stops_a_reply_only_where_the_service_takes_it_for_speech(min_speech_ms: int, outcome: str) -> None:
+def test_a_sound_stops_a_reply_only_if_the_service_detects_speech(min_speech_ms: int, outcome: str) -> None:
     profile = replace(default_profile(), vad=SpeechDetection(min_speech_ms=min_speech_ms), generation_speed=20.0)
     cough = SoundStep(
         SoundSettings(audio=recording(sound(20, 300, 20)), kind="noise", cue=InterruptTrigger(after_ns=300 * MS))
@@ -373,7 +379,7 @@ def test_a_sound_stops_a_reply_only_where_the_service_takes_it_for_speech(min_sp
     responds=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_whether_a_sound_in_silence_got_a_reply_is_the_truth_and_disturbs_no_turn(
+def test_a_false_reply_to_a_sound_in_silence_equals_the_ground_truth_and_disturbs_no_turn(
     sounds: list[tuple[int, int]], first: bool, min_speech_ms: int, speed: float, silence_ms: int, responds: bool,
     seed: int,
 ) -> None:  # fmt: skip
@@ -403,18 +409,18 @@ def test_whether_a_sound_in_silence_got_a_reply_is_the_truth_and_disturbs_no_tur
     for stray in made[len(talk.turns) - 1 : -1]:  # the reply was played to its end before the caller spoke again
         audio = [piece for pieces in audio_of(talk, stray).values() for piece in pieces]
         end_ns = audio[0][0] + talk.script.jitter_buffer_ns + FORMATS["pcm16"].duration_ns(sum(n for _, n in audio))
-        assert all(at_ns >= end_ns for at_ns in loud_after(talk, audio[0][0]))
+        assert all(at_ns >= end_ns for at_ns in next_loud_instant(talk, audio[0][0]))
 
 
-def loud_after(talk: Talked, since_ns: int) -> list[int]:
+def next_loud_instant(talk: Talked, since_ns: int) -> list[int]:
     """Return the instant at which the caller or a noise next became audible, as a list of at most one."""
     speech = ("sound-", "turn-")
-    sent = [(at_ns, event["event_id"]) for at_ns, event in heard(talk, "input_audio_buffer.append")]
+    sent = [(at_ns, event["event_id"]) for at_ns, event in received_events(talk, "input_audio_buffer.append")]
     began = [at_ns for at_ns, event_id in sent if event_id.startswith(speech) and event_id.endswith("-1")]
     return [at_ns for at_ns in began if at_ns > since_ns][:1]
 
 
-def test_a_sound_that_a_slow_vad_answers_late_has_had_a_false_reply() -> None:
+def test_a_late_vad_reply_to_a_sound_counts_as_a_false_reply() -> None:
     slow = TurnDetection(silence_duration_ms=6_000)
     aside = SoundStep(SoundSettings(audio=recording(sound(20, 900, 20)), kind="talking_to_others", during="silence"))
     talk = converse(speak(30, 1_500, 50), aside, say(), turn_detection=slow)
@@ -422,7 +428,7 @@ def test_a_sound_that_a_slow_vad_answers_late_has_had_a_false_reply() -> None:
     assert [(turn.outcome, turn.false_reply) for turn in talk.turns] == [("ok", None), ("ok", True)]
 
 
-def test_a_moot_interruption_says_its_words_after_the_reply() -> None:
+def test_the_words_of_a_moot_interruption_are_spoken_after_the_reply() -> None:
     late = over_reply(speak(*SPEECH), InterruptTrigger(after_ns=60_000 * MS))
     talk = converse(speak(*SPEECH), late, turn_detection=VAD)
 
@@ -444,7 +450,7 @@ def test_a_moot_interruption_says_its_words_after_the_reply() -> None:
     spoken=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_a_turn_with_fillers_has_the_answer_s_figures_and_is_apart(
+def test_a_turn_with_fillers_has_the_metrics_of_its_answer_and_its_own_turn_type(
     triggers: tuple[str, ...], threshold_ms: int, rounds: int, delay_s: float, spoken: bool, seed: int
 ) -> None:
     functions = FunctionCalls(share=float(rounds > 0), rounds=max(1, rounds))
@@ -459,10 +465,10 @@ def test_a_turn_with_fillers_has_the_answer_s_figures_and_is_apart(
 
     assert [turn.outcome for turn in talk.turns] == ["ok", "ok"]
     assert talk.session.service_errors == 0
-    said = [(sent.due_ns, decoded(sent.body)) for sent in talk.simulator.said if sent.audio_bytes]
+    deltas_sent = [(sent.due_ns, decoded(sent.body)) for sent in talk.simulator.said if sent.audio_bytes]
     for turn, after in zip(talk.turns, [*talk.turns[1:], None], strict=True):
         assert turn.turn_type == ("function_calls+filler" if rounds else "filler")
-        mine = [(at_ns, event) for at_ns, event in said
+        mine = [(at_ns, event) for at_ns, event in deltas_sent
                 if turn.start_ns <= at_ns and (after is None or at_ns < after.start_ns)]  # fmt: skip
         items = dict.fromkeys(event["item_id"] for _, event in mine)
         answer = next(at_ns for at_ns, event in mine if event["item_id"] == list(items)[-1])
@@ -474,7 +480,7 @@ def test_a_turn_with_fillers_has_the_answer_s_figures_and_is_apart(
 # Turns without an end.
 
 
-def test_a_turn_whose_service_goes_on_calling_functions_ends_and_counts_as_failed() -> None:
+def test_a_turn_with_endless_function_calls_ends_as_limit_exceeded() -> None:
     """With `tool_choice: required` the model calls a function in every response, whatever functions return."""
     talk = with_functions(say(), say(), profile=default_profile(), tool_choice="required")
 
@@ -482,11 +488,11 @@ def test_a_turn_whose_service_goes_on_calling_functions_ends_and_counts_as_faile
     assert (turn.outcome, talk.session.outcome) == ("limit_exceeded:calls", "limit_exceeded:calls")
     assert turn.detail == f"over {MOST_ROUNDS} responses in a row that called functions"
     assert turn.function_calls == len(responses(talk)) == MOST_ROUNDS + 1
-    assert turn.instants["ended"] == said_in(talk, responses(talk)[-1], "response.done")[0][0]
+    assert turn.instants["ended"] == events_sent_in(talk, responses(talk)[-1], "response.done")[0][0]
     assert (talk.session.turns_planned, talk.session.turns_started) == (2, 1), "what is left of the script is lost"
 
 
-def test_each_response_is_paid_for_once_it_is_done() -> None:
+def test_the_cost_of_each_response_is_counted_when_it_is_done() -> None:
     profile = replace(default_profile(), functions=FunctionCalls(rounds=3))
     talk = with_functions(say(), say(), profile=profile)
 
@@ -495,7 +501,7 @@ def test_each_response_is_paid_for_once_it_is_done() -> None:
     assert sum(paid[1:], paid[0]) == reduce(add, (turn.usage for turn in talk.turns))
 
 
-def test_a_session_whose_money_is_spent_asks_for_no_further_response() -> None:
+def test_a_session_over_budget_requests_no_further_response() -> None:
     profile = replace(default_profile(), functions=FunctionCalls(rounds=3))
     talk = with_functions(say(), say(), profile=profile, listening=Listening(spent_after=2))
 

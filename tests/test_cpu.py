@@ -69,7 +69,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     return Machine(monkeypatch)
 
 
-def test_what_others_and_the_hypervisor_had_is_told_over_all_and_of_the_worst_stretch(machine: Machine) -> None:
+def test_cpu_use_of_others_and_steal_are_reported_overall_and_at_their_maximum(machine: Machine) -> None:
     machine.ran(100, 100)
     monitor = CpuMonitor()
     machine.ran(110, 130)
@@ -78,39 +78,39 @@ def test_what_others_and_the_hypervisor_had_is_told_over_all_and_of_the_worst_st
     machine.own_s = 8
     monitor.sample()
     machine.ran(146, 170, steal=4)
-    told = monitor.sample()
+    sampled = monitor.sample()
 
-    assert (told["this_run"], told["all_programs"], told["steal"]) == (
+    assert (sampled["this_run"], sampled["all_programs"], sampled["steal"]) == (
         round(8 / 120, 4),
         round(46 / 120, 4),
         round(4 / 120, 4),
     )
-    assert (told["total_max"], told["steal_max"]) == (1.0, 0.1)
+    assert (sampled["total_max"], sampled["steal_max"]) == (1.0, 0.1)
 
 
-def test_a_system_that_reports_no_stolen_time_has_none(machine: Machine) -> None:
+def test_steal_is_none_if_the_system_does_not_report_it(machine: Machine) -> None:
     """On macOS, psutil reports neither stolen time nor waits for disks."""
     machine.times = SimpleNamespace(user=100.0, nice=0.0, system=0.0, idle=100.0)
     monitor = CpuMonitor()
     machine.times = SimpleNamespace(user=110.0, nice=5.0, system=5.0, idle=120.0)
-    told = monitor.sample()
+    sampled = monitor.sample()
 
-    assert (told["all_programs"], told["total_max"]) == (0.5, 0.5)
-    assert (told["steal"], told["steal_max"]) == (None, None)
+    assert (sampled["all_programs"], sampled["total_max"]) == (0.5, 0.5)
+    assert (sampled["steal"], sampled["steal_max"]) == (None, None)
 
 
-def test_where_the_system_does_not_tell_nothing_is_called_zero(
+def test_cpu_values_that_the_system_does_not_report_are_none_not_zero(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cpu, "load_average", lambda: None)
-    told = CpuMonitor().sample()
+    sampled = CpuMonitor().sample()
 
-    assert told["cores"] == 4
-    assert {value for key, value in told.items() if key != "cores"} == {None}
-    assert busy_reason(told) == ""
+    assert sampled["cores"] == 4
+    assert {value for key, value in sampled.items() if key != "cores"} == {None}
+    assert busy_reason(sampled) == ""
 
 
-def test_workers_of_one_machine_are_no_others_to_each_other() -> None:
+def test_merged_cpu_use_counts_workers_of_one_machine_together() -> None:
     workers = [
         watched(this_run=0.1, all_programs=0.6, load_end=2.0),
         watched(this_run=0.2, all_programs=0.5, load_end=3.0),
@@ -137,11 +137,13 @@ def test_workers_of_one_machine_are_no_others_to_each_other() -> None:
         (None, ""),
     ],
 )
-def test_less_load_of_ours_is_no_remedy_where_others_have_the_cores(seen: CpuUsage | None, remedy: str) -> None:
+def test_the_remedy_names_other_programs_or_the_hypervisor_only_if_they_use_the_cpu(
+    seen: CpuUsage | None, remedy: str
+) -> None:
     assert busy_reason(seen) == remedy
 
 
-def test_this_machine_tells() -> None:
+def test_cpu_times_of_this_machine_are_plausible_or_none() -> None:
     times = cpu.cpu_times()
 
     assert times is None or (isinstance(times, CpuTimes) and 0 < times.taken_s <= times.all_s)
@@ -180,7 +182,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch, niceness: int = 0, floor: int = -20)
 
 
 @pytest.mark.parametrize(("before", "got"), [(0, RAISED), (5, RAISED), (-15, -15)])
-def test_what_is_permitted_is_tried_and_put_back(
+def test_the_priority_probe_restores_the_niceness(
     before: int, got: int, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process = kernel(monkeypatch, before)
@@ -190,7 +192,7 @@ def test_what_is_permitted_is_tried_and_put_back(
     assert process.niceness == before
 
 
-def test_what_is_not_permitted_leaves_the_niceness_and_has_a_remedy(
+def test_without_permission_the_niceness_is_unchanged_and_the_remedy_has_the_command(
     files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process = kernel(monkeypatch, floor=0)
@@ -209,7 +211,7 @@ def test_what_is_not_permitted_leaves_the_niceness_and_has_a_remedy(
         ("1\n", "something else\n", False),
     ],
 )
-def test_a_group_of_the_session_keeps_it_from_counting_unless_that_was_raised_too(
+def test_an_autogroup_hinders_the_priority_unless_its_own_niceness_was_raised(
     enabled: str, group: str, hindered: bool, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernel(monkeypatch)
@@ -222,7 +224,7 @@ def test_a_group_of_the_session_keeps_it_from_counting_unless_that_was_raised_to
     assert ("/proc/$$/autogroup" in got.remedy) == hindered
 
 
-def test_this_machine_can_be_asked() -> None:
+def test_the_priority_probe_leaves_the_niceness_of_this_process_unchanged() -> None:
     before = cpu.niceness()
 
     assert available_priority().niceness in (min(before, RAISED), before)

@@ -351,7 +351,7 @@ class DeltaPaths(RuleBasedStateMachine):
             copy.line.run_actions()
 
     @invariant()
-    def all_are_the_same(self) -> None:
+    def all_sessions_are_equal(self) -> None:
         if self.copies:
             first, *others = [copy.observed() for copy in self.copies]
             for other in others:
@@ -363,7 +363,7 @@ class DeltaPaths(RuleBasedStateMachine):
                 self._wait(12 * S)
                 for copy in self.copies:
                     copy.end()
-                self.all_are_the_same()
+                self.all_sessions_are_equal()
                 session, *others = [copy.timeline.session() for copy in self.copies]
                 for other in others:
                     assert other == session
@@ -374,5 +374,5 @@ class DeltaPaths(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
 
-def test_a_session_is_the_same_on_every_path_of_its_deltas() -> None:
+def test_a_session_has_the_same_results_whether_deltas_are_decoded_matched_or_replayed() -> None:
     run_state_machine_as_test(DeltaPaths, settings=settings(thorough, stateful_step_count=20))

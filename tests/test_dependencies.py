@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.docs import licences
 
 
-def test_the_licences_of_all_that_is_installed_are_listed() -> None:
+def test_the_licences_of_all_installed_dependencies_are_listed() -> None:
     written = licences.PAGE.read_text(encoding="utf-8")
 
     assert written == licences.page(), "run `make schema`"

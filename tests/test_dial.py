@@ -106,7 +106,7 @@ def slow(turns: int, problem: ConnectError | None = None) -> Keyring:
     return cast(Keyring, SlowKeyring(turns, problem))
 
 
-def test_the_target_s_headers_and_its_key_go_with_the_upgrade() -> None:
+def test_the_upgrade_carries_the_headers_and_the_key_of_the_target() -> None:
     with service() as (port, requests):
         target = build_target(port, auth=Credential("api-key", "a-key-that-nobody-may-see"))
         phases = ConnectTimings()
@@ -121,7 +121,7 @@ def test_the_target_s_headers_and_its_key_go_with_the_upgrade() -> None:
 
 
 @pytest.mark.parametrize("chosen", [None, "realtime"])
-def test_subprotocols_are_offered_and_the_service_may_choose_one(chosen: str | None) -> None:
+def test_the_client_offers_subprotocols_and_the_service_may_choose_one(chosen: str | None) -> None:
     offers: list[str] = []
 
     def choose(connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
@@ -139,7 +139,7 @@ KEY = "sk-a-key-that-nobody-may-see-0123456789"
 
 
 @pytest.mark.parametrize("before", [0, 280])
-def test_a_refusal_that_quotes_the_key_is_handed_on_without_it_wherever_it_is_cut(before: int) -> None:
+def test_an_error_that_quotes_the_key_is_reported_with_the_key_masked(before: int) -> None:
     def refuse(connection: ServerConnection, request: Request) -> Response:
         answer = connection.respond(401, "x" * before + f" {KEY} is wrong")
         answer.headers["x-request-id"] = request.headers["api-key"]
@@ -154,7 +154,7 @@ def test_a_refusal_that_quotes_the_key_is_handed_on_without_it_wherever_it_is_cu
     assert caught.value.headers["x-request-id"] == "***"
 
 
-def test_headers_that_quote_the_key_are_handed_on_without_it() -> None:
+def test_response_headers_that_quote_the_key_are_stored_with_the_key_masked() -> None:
     def quote(_: ServerConnection, request: Request, response: Response) -> None:
         response.headers["x-quote"] = request.headers["api-key"]
 
@@ -167,7 +167,7 @@ def test_headers_that_quote_the_key_are_handed_on_without_it() -> None:
     assert "opened" in socket.handshake.instants
 
 
-def test_a_token_that_lives_is_no_wait_and_one_that_had_to_be_waited_for_is() -> None:
+def test_auth_wait_is_zero_with_a_cached_token_and_positive_if_the_token_is_fetched() -> None:
     with service() as (port, requests):
         at_once, waited = ConnectTimings(), ConnectTimings()
         Dialer(build_target(port), slow(0)).open(ENOUGH, at_once).abort()
@@ -179,7 +179,7 @@ def test_a_token_that_lives_is_no_wait_and_one_that_had_to_be_waited_for_is() ->
     assert "connect_start" in waited.instants
 
 
-def test_where_no_token_comes_nothing_is_dialled() -> None:
+def test_without_a_token_no_connection_is_attempted() -> None:
     phases = ConnectTimings()
     with pytest.raises(ConnectError, match="connect_failed:token"):
         Dialer(build_target(), slow(1, ConnectError("connect_failed:token", "no token came"))).open(ENOUGH, phases)
@@ -188,7 +188,7 @@ def test_where_no_token_comes_nothing_is_dialled() -> None:
     assert phases.auth_wait_ns > 0
 
 
-def test_a_target_s_way_is_gone() -> None:
+def test_a_connection_uses_the_proxy_the_address_and_the_compression_of_its_target() -> None:
     with service() as (port, requests), running_proxy() as proxy:
         network_path = NetworkPath(proxy=Proxy("http", "127.0.0.1", proxy.port), address="127.0.0.1", deflate=True)
         target = build_target(port, network_path=network_path, host="localhost")
@@ -199,7 +199,7 @@ def test_a_target_s_way_is_gone() -> None:
     assert requests[0].headers["Sec-WebSocket-Extensions"].startswith("permessage-deflate")
 
 
-def test_a_client_certificate_that_cannot_be_used_is_refused_before_anything_is_dialled(tmp_path: Path) -> None:
+def test_an_unusable_client_certificate_is_refused_before_any_connection(tmp_path: Path) -> None:
     target = build_target(tls=True, network_path=NetworkPath(client_cert=tmp_path / "nowhere.pem"))
 
     with pytest.raises(UsageError, match="nowhere"):
@@ -222,38 +222,38 @@ class FakeDialer:
 
 def session_of(dialer: FakeDialer) -> tuple[Any, SessionObservation, list[Mapping[str, str]]]:
     """Connect. Return the transport or the raised exception, the session's observation, and the reported headers."""
-    timeline, told = Timeline(SessionStart(AT_NS, 1, Timeouts()), GA), list[Mapping[str, str]]()
+    timeline, reported = Timeline(SessionStart(AT_NS, 1, Timeouts()), GA), list[Mapping[str, str]]()
     result: Any
     try:
-        result = connect(cast(Dialer, dialer), Timeouts(), timeline, lambda headers, _: told.append(headers))
+        result = connect(cast(Dialer, dialer), Timeouts(), timeline, lambda headers, _: reported.append(headers))
     except BaseException as error:
         result = error
     if not timeline.over:
         timeline.tell(inputs.ScriptFinished(AT_NS + 99))
-    return result, timeline.session(), told
+    return result, timeline.session(), reported
 
 
-def test_an_open_connection_is_handed_on_and_its_instants_headers_and_wait_for_a_token_are_known() -> None:
+def test_an_open_connection_reports_its_instants_headers_and_auth_wait() -> None:
     transport = MemoryTransport(lambda message: ())
     transport.handshake = Handshake(START | {"opened": AT_NS + 9}, HEADERS)
     dialer = FakeDialer(transport, auth_wait_ns=77)
-    result, session, told = session_of(dialer)
+    result, session, reported = session_of(dialer)
 
     assert result is transport
     assert (session.outcome, session.auth_wait_ns) == ("ok", 77)
     assert session.instants["dns_done"] == AT_NS + 6
     assert session.instants["opened"] == AT_NS + 9
-    assert (session.headers, told) == (HEADERS, [HEADERS])
+    assert (session.headers, reported) == (HEADERS, [HEADERS])
 
 
-def test_a_refusal_is_the_session_s_outcome_with_how_far_it_came() -> None:
-    result, session, told = session_of(FakeDialer(ConnectError("connect_failed:401", "HTTP 401: no", HEADERS)))
+def test_a_refused_connection_sets_the_session_s_outcome_and_the_instants_it_reached() -> None:
+    result, session, reported = session_of(FakeDialer(ConnectError("connect_failed:401", "HTTP 401: no", HEADERS)))
 
     assert result is None
     assert (session.outcome, session.detail) == ("connect_failed:401", "HTTP 401: no")
     assert session.instants["dns_done"] == AT_NS + 6
     assert "opened" not in session.instants
-    assert (session.headers, told) == (HEADERS, [HEADERS])
+    assert (session.headers, reported) == (HEADERS, [HEADERS])
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_a_refusal_is_the_session_s_outcome_with_how_far_it_came() -> None:
     ],
     ids=["ended", "cut", "overdue", "fault"],
 )
-def test_what_stops_the_connect_is_an_outcome_and_is_raised_again(
+def test_an_interrupted_connect_sets_the_outcome_and_the_exception_is_raised_again(
     error: BaseException, outcome: str, detail: str
 ) -> None:
     result, session, _ = session_of(FakeDialer(error))

@@ -53,7 +53,7 @@ def wait_ms(turn: TurnObservation, metric: str) -> float:
 
 
 @pytest.mark.parametrize("mouth", MOUTHS.values(), ids=MOUTHS)
-def test_an_answer_that_comes_during_the_next_question_is_no_wait_of_either(mouth: Mouth, tmp_path: Path) -> None:
+def test_an_answer_during_the_next_question_counts_as_latency_of_neither_turn(mouth: Mouth, tmp_path: Path) -> None:
     call = call_of(mouth, tmp_path, hesitating(mouth, 2_000))
     _, first, *later = call.turns
 
@@ -64,7 +64,7 @@ def test_an_answer_that_comes_during_the_next_question_is_no_wait_of_either(mout
 
 
 @pytest.mark.parametrize("mouth", MOUTHS.values(), ids=MOUTHS)
-def test_a_longer_silence_makes_a_filler_and_its_answer_one_reply(mouth: Mouth, tmp_path: Path) -> None:
+def test_a_longer_reply_silence_joins_a_filler_and_its_answer_into_one_reply(mouth: Mouth, tmp_path: Path) -> None:
     call = call_of(mouth, tmp_path, hesitating(mouth, 2_000), reply_silence_ms=2_500.0)
 
     for turn in call.turns[1:]:
@@ -76,7 +76,7 @@ def test_a_longer_silence_makes_a_filler_and_its_answer_one_reply(mouth: Mouth, 
 
 @pytest.mark.parametrize("mouth", MOUTHS.values(), ids=MOUTHS)
 @pytest.mark.parametrize("pause_ms", [600, 2_000])
-def test_a_script_that_says_how_long_an_answer_is_waits_for_it_and_measures_both(
+def test_with_answer_min_ms_the_turn_ends_with_the_answer_and_has_both_latencies(
     mouth: Mouth, pause_ms: int, tmp_path: Path
 ) -> None:
     call = call_of(mouth, tmp_path, hesitating(mouth, pause_ms), answer_min_ms=500.0)
@@ -105,7 +105,7 @@ def test_a_reply_without_a_filler_is_the_answer(tmp_path: Path) -> None:
         assert wait_ms(turn, "answer_voice_to_voice") == wait_ms(turn, "voice_to_voice")
 
 
-def test_a_turn_of_fillers_alone_fails_and_says_so(tmp_path: Path) -> None:
+def test_a_turn_with_only_fillers_times_out_and_its_detail_names_the_cause(tmp_path: Path) -> None:
     mouth = MOUTHS["pcm"]
     call = call_of(mouth, tmp_path, hesitating(mouth, 2_000, answers=False), answer_min_ms=500.0)
 
@@ -113,7 +113,7 @@ def test_a_turn_of_fillers_alone_fails_and_says_so(tmp_path: Path) -> None:
     assert call.turns[1].detail.startswith("only fillers, each shorter than answer_min_ms, came within the limit")
 
 
-def test_an_answer_that_began_before_its_question_ended_is_not_the_answer(tmp_path: Path) -> None:
+def test_an_answer_that_begins_before_the_question_ends_is_not_the_answer(tmp_path: Path) -> None:
     """The agent takes a pause for the end, gives a long answer, and answers again after the whole question."""
     mouth = MOUTHS["pcm"]
 

@@ -13,13 +13,13 @@ from benchmarks.fuzz.subjects import SUBJECTS
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
-def test_nothing_breaks_by_what_is_spoilt(subject: str) -> None:
+def test_no_mutated_input_causes_an_unexpected_error(subject: str) -> None:
     cases = SUBJECTS[subject][1]
 
     assert len(list(play(subject, 0, cases))) == cases
 
 
-def test_what_is_spoilt_is_not_what_it_was() -> None:
+def test_mutated_input_differs_from_the_original() -> None:
     """Otherwise the cases would test nothing."""
     document = {"type": "response.create", "response": {"output_modalities": ["text"], "metadata": {"a": "b"}}}
     whole = json.dumps(document).encode()

@@ -12,15 +12,15 @@ DOCS = Path(__file__).parents[1] / "docs"
 ORDER = [name for members in GROUPS.values() for name in members]
 
 
-def test_the_help_has_every_command_under_its_group_and_says_how_a_run_is_started() -> None:
-    told = call("--help", env={"COLUMNS": "100", "TERM": "dumb"}).stdout
-    places = [told.index(f"─ {group} ─") for group in GROUPS]
-    names = re.findall(r"^│ ([a-z-]+) {2,}[A-Z]", told, re.MULTILINE)
+def test_the_help_lists_every_command_under_its_group_and_explains_how_to_start_a_run() -> None:
+    printed = call("--help", env={"COLUMNS": "100", "TERM": "dumb"}).stdout
+    places = [printed.index(f"─ {group} ─") for group in GROUPS]
+    names = re.findall(r"^│ ([a-z-]+) {2,}[A-Z]", printed, re.MULTILINE)
 
     assert places == sorted(places)
     assert names == ORDER
     assert set(commands().commands) == set(ORDER)
-    assert "A run is started with `rtbench run FILE` or `locust -f FILE --headless`" in told
+    assert "A run is started with `rtbench run FILE` or `locust -f FILE --headless`" in printed
 
 
 def test_completion_names_the_group_of_each_command_in_the_order_of_use() -> None:
@@ -32,7 +32,7 @@ def test_completion_names_the_group_of_each_command_in_the_order_of_use() -> Non
     assert found == [*groups.items()]
 
 
-def test_the_page_of_options_has_every_command_under_its_group() -> None:
+def test_the_options_page_lists_every_command_under_its_group() -> None:
     page = (DOCS / "options.md").read_text(encoding="utf-8").partition("\n## Commands\n")[2]
     found: dict[str, list[str]] = {}
     for heading, rows in re.findall(r"^### (.+?)\n(.*?)(?=^### |\Z)", page, re.DOTALL | re.MULTILINE):

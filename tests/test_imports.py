@@ -209,7 +209,7 @@ def layer_of(name: str, package: str) -> str | None:
 
 
 @pytest.mark.parametrize("package", LAYERS)
-def test_a_layer_imports_only_those_below_it(package: str) -> None:
+def test_a_layer_imports_only_layers_below_it(package: str) -> None:
     layers = LAYERS[package]
     used = {
         (name, layer, other)
@@ -242,7 +242,7 @@ C_MODULES = {name_of(path): path for path in (ROOT / "bench").rglob("*.pyx")}
 CODE = MODULES.keys() | C_MODULES.keys()
 
 
-def test_a_constant_of_a_module_is_given_once() -> None:
+def test_a_module_assigns_each_constant_once() -> None:
     """A second value further down would apply to all users of the first."""
     given = Counter(
         (name, target.id)
@@ -256,7 +256,7 @@ def test_a_constant_of_a_module_is_given_once() -> None:
     assert [constant for constant, times in given.items() if times > 1] == []
 
 
-def test_no_modules_import_each_other_in_a_circle() -> None:
+def test_modules_do_not_import_each_other_in_a_cycle() -> None:
     uses = {name: modules_used_by(name) for name in MODULES}
     for name, path in C_MODULES.items():
         found = CIMPORT.findall(path.read_text(encoding="utf-8"))
@@ -265,7 +265,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     TopologicalSorter(uses).prepare()  # It raises CycleError with the modules of the cycle.
 
 
-def test_reports_know_of_the_measuring_half_only_its_files_and_its_catalogue() -> None:
+def test_reports_import_only_the_permitted_modules_of_bench() -> None:
     packages = ("bench", "bench.run", "bench.untrusted")
     used = {
         (name, module)
@@ -278,7 +278,7 @@ def test_reports_know_of_the_measuring_half_only_its_files_and_its_catalogue() -
     assert used == set()
 
 
-def test_where_workers_parts_stand_is_known_in_one_place() -> None:
+def test_only_one_module_names_the_folder_of_the_workers_parts() -> None:
     folders = {
         name
         for name in MODULES
@@ -290,7 +290,7 @@ def test_where_workers_parts_stand_is_known_in_one_place() -> None:
     assert folders == {"bench.run.spool"}
 
 
-def test_the_fast_path_is_known_where_it_is_read_from_alone() -> None:
+def test_only_the_readers_import_the_fast_path() -> None:
     fast = "bench.transport.fast"
     named = {name for name in MODULES for module in imports(name) if within(module, fast) and not within(name, fast)}
 
@@ -298,14 +298,14 @@ def test_the_fast_path_is_known_where_it_is_read_from_alone() -> None:
 
 
 @pytest.mark.parametrize("library", NAMED_IN)
-def test_a_library_is_named_in_one_place(library: str) -> None:
+def test_each_library_is_imported_only_in_its_permitted_modules(library: str) -> None:
     named = {name for name in MODULES for module in imports(name) if within(module, library)}
 
     assert {name for name in named if not within(name, *NAMED_IN[library])} == set()
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if within(name, *PURE)])
-def test_a_pure_module_knows_no_clock_and_no_socket(name: str) -> None:
+def test_a_pure_module_imports_no_clock_and_no_socket(name: str) -> None:
     used = set(imports(name))
 
     assert {module for module in used if module.partition(".")[0] in IMPURE} == set()
@@ -315,7 +315,7 @@ def test_a_pure_module_knows_no_clock_and_no_socket(name: str) -> None:
     }
 
 
-def test_what_is_started_by_name_is_written_down() -> None:
+def test_every_module_that_is_started_by_name_is_listed() -> None:
     """A process that is started as `python -m MODULE` is an import that the other tests cannot see."""
     started = {
         (name, node.args[0].value if isinstance(node.args[0], ast.Constant) else None)
@@ -338,7 +338,7 @@ def calls(name: str, functions: Collection[str]) -> Iterator[tuple[str, str]]:
             yield ast.unparse(node.func.value), node.func.attr
 
 
-def test_sockets_are_made_in_one_place() -> None:
+def test_sockets_are_created_only_in_the_permitted_modules() -> None:
     made = {
         (name, f"{module}.{function}")
         for name in MODULES
@@ -349,7 +349,7 @@ def test_sockets_are_made_in_one_place() -> None:
     assert made == set()
 
 
-def test_clocks_are_read_in_one_place() -> None:
+def test_clocks_are_read_only_in_bench_clock() -> None:
     read = {
         (name, f"{module}.{function}")
         for name in MODULES
@@ -364,7 +364,7 @@ def test_clocks_are_read_in_one_place() -> None:
 
 
 @pytest.mark.parametrize("name", DRAWING)
-def test_what_draws_a_figure_computes_nothing(name: str) -> None:
+def test_a_module_that_draws_figures_computes_nothing(name: str) -> None:
     """From the statistics it may import only types."""
     named = set(imports(name))
 
@@ -380,11 +380,11 @@ LIVE_VIEWS = tuple(
 TAKES_APART = {"partition", "rpartition", "split", "rsplit", "startswith", "removeprefix", "removesuffix"}
 
 
-def test_live_views_take_no_name_apart() -> None:
+def test_live_views_parse_no_names() -> None:
     """The target, metric and measured_from are fields of a latency's key. Only an outcome is split, at a colon."""
-    apart = {(name, f"{of}.{function}") for name in LIVE_VIEWS for of, function in calls(name, TAKES_APART)}
+    parsed = {(name, f"{of}.{function}") for name in LIVE_VIEWS for of, function in calls(name, TAKES_APART)}
 
-    assert apart == {("bench.load.execution.progress", "turn.outcome.partition")}
+    assert parsed == {("bench.load.execution.progress", "turn.outcome.partition")}
 
 
 # Declared dependencies.
@@ -432,7 +432,7 @@ def imported() -> set[str | None]:
     return {distribution(module) for module in foreign} - {None}
 
 
-def test_only_what_is_imported_is_declared_and_all_of_it() -> None:
+def test_the_declared_dependencies_are_exactly_the_imported_ones() -> None:
     needed = declared(PROJECT["dependencies"]) | declared(PROJECT["optional-dependencies"]["otel"])
 
     assert imported() == needed - NEVER_NAMED
@@ -455,7 +455,7 @@ NANOSECONDS = 1_000_000_000
 """The nanoseconds per second: the only factor with one meaning. Every other factor may also be a count."""
 
 
-def test_factors_between_units_are_named_in_one_place() -> None:
+def test_factors_between_units_are_defined_only_in_bench_units() -> None:
     named = {
         (name, node.id)
         for name in MODULES
@@ -474,7 +474,7 @@ def test_factors_between_units_are_named_in_one_place() -> None:
 
 
 @pytest.mark.parametrize("name", C_MODULES)
-def test_a_compiled_module_can_be_imported(name: str) -> None:
+def test_every_compiled_module_can_be_imported(name: str) -> None:
     """If the import fails, the slower general code replaces the module without notice."""
     if importlib.util.find_spec(name) is None:
         pytest.skip("there was no compiler")
@@ -483,14 +483,14 @@ def test_a_compiled_module_can_be_imported(name: str) -> None:
 
 
 @pytest.mark.parametrize("package", ["bench", "reports", "rtbench"])
-def test_a_class_of_a_package_has_a_name_of_its_own(package: str) -> None:
+def test_class_names_are_unique_within_a_package(package: str) -> None:
     defined = [(name, path) for path in MODULES if within(path, package) for name in types(tree(path))]
     times = Counter(name for name, _ in defined)
 
     assert {(name, path) for name, path in defined if times[name] > 1} == set()
 
 
-def test_a_docstring_begins_with_what_it_is_about() -> None:
+def test_a_docstring_begins_with_its_subject() -> None:
     """A docstring such as `Of the first that told` has no noun, so a reader has to search for its subject."""
     nounless = [
         f"{path}:{line} {text.splitlines()[0]}"
@@ -548,7 +548,7 @@ PARSED = {
 }
 
 
-def test_no_report_parses_a_sentence_that_another_one_made() -> None:
+def test_reports_do_not_parse_sentences_that_another_module_made() -> None:
     found = {
         (name, ast.unparse(node))
         for name in MODULES
@@ -563,7 +563,7 @@ def test_no_report_parses_a_sentence_that_another_one_made() -> None:
 @pytest.mark.parametrize(
     "code", ['verdict.reason.partition(": ")', '"Holm" in verdict.reason', 'item.threshold.startswith("failures")']
 )
-def test_a_sentence_that_is_read_is_found(code: str) -> None:
+def test_the_check_for_parsed_sentences_finds_them(code: str) -> None:
     assert parses(ast.parse(code, mode="eval").body)
 
 
@@ -574,9 +574,9 @@ NAMED = {
 PHRASE = re.compile(r"[a-z]{2,},? [a-z]")
 
 
-def test_what_sums_up_a_run_speaks_no_english() -> None:
+def test_the_summary_contains_no_english_sentences() -> None:
     """The summary has codes and numbers; `wording` has the texts. Descriptions of fields belong to the schemas."""
-    said = {
+    sentences = {
         (name, node.value)
         for name in MODULES
         if within(name, "reports.summary")
@@ -584,7 +584,7 @@ def test_what_sums_up_a_run_speaks_no_english() -> None:
         if PHRASE.search(str(node.value)) and node.value not in NAMED
     }
 
-    assert said == set()
+    assert sentences == set()
 
 
 def texts(module: ast.Module) -> Iterator[ast.Constant]:
@@ -643,7 +643,7 @@ def constants(name: str) -> Iterator[str]:
             yield node.value
 
 
-def test_only_a_dialect_knows_how_a_service_spells_things() -> None:
+def test_only_the_permitted_modules_contain_a_service_s_event_names() -> None:
     others = [name for name in MODULES if within(name, "bench") and not within(name, *MAY_KNOW)]
     texts = {(name, text) for name in others for text in constants(name)}
 
@@ -652,14 +652,14 @@ def test_only_a_dialect_knows_how_a_service_spells_things() -> None:
     assert {(name, text) for name, text in texts if text in WORDS or LIKE_A_NAME.fullmatch(text)} == set()
 
 
-def test_a_dialect_is_handed_on_and_not_named() -> None:
+def test_only_the_permitted_modules_import_a_dialect_by_name() -> None:
     others = [name for name in MODULES if within(name, "bench") and not within(name, *MAY_CHOOSE)]
     named = {(name, module) for name in others for module in imports(name)}
 
     assert {(name, module) for name, module in named if module.startswith("bench.protocol.openai")} == set()
 
 
-def test_words_that_nobody_may_know_are_found_where_they_are_known() -> None:
+def test_the_event_names_are_found_in_bench_protocol() -> None:
     known = {text for name in MODULES if within(name, "bench.protocol") for text in constants(name)}
 
     assert known >= {*GA.message_kinds, *EFFECTS, *MODALITIES}

@@ -33,7 +33,7 @@ def results(*played: tuple[int, Verdict | None]) -> list[LevelResult]:
     return [LevelResult(*one) for one in played]
 
 
-def searched(grid: LoadGrid, limit: int, beyond: Verdict | None = "fail") -> list[LevelResult]:
+def play_search(grid: LoadGrid, limit: int, beyond: Verdict | None = "fail") -> list[LevelResult]:
     """Return the levels of a search in which all loads up to `limit` pass. `beyond` is the verdict above it."""
     known: list[LevelResult] = []
     while (step := next_level(grid, known)) is not None:
@@ -52,20 +52,20 @@ def searched(grid: LoadGrid, limit: int, beyond: Verdict | None = "fail") -> lis
         (LoadGrid(100, 1600, precision=0.25), 30, None, [100, 100, 50, 50, 25, 35, 35, 30, 30]),
     ],
 )
-def test_a_load_is_multiplied_until_it_fails_then_halved_between_and_confirmed(
+def test_a_search_multiplies_the_load_until_it_fails_then_bisects_and_confirms(
     grid: LoadGrid, limit: int, beyond: Verdict | None, loads: list[int]
 ) -> None:
-    assert [result.load for result in searched(grid, limit, beyond)] == loads
+    assert [result.load for result in play_search(grid, limit, beyond)] == loads
 
 
 @pytest.mark.parametrize(
     ("limit", "played"),
     [(300, [LevelResult(300, "pass"), LevelResult(300, "pass", confirmation_run=True)]), (299, results((300, "fail")))],
 )
-def test_no_other_load_is_tried_if_one_is_asked_for(limit: int, played: list[LevelResult]) -> None:
+def test_a_search_with_one_load_tries_no_other(limit: int, played: list[LevelResult]) -> None:
     only = LoadGrid(300, 300)
 
-    assert searched(only, limit) == played
+    assert play_search(only, limit) == played
     assert levels_left(only, []) == 1
     assert next_level(only, []) == NextLevel(300, confirmation_run=False, last=True)
     assert next_level(only, results((300, "inconclusive"))) is None, "it had all the time"
@@ -107,11 +107,13 @@ NEXT: dict[str, tuple[LoadGrid, list[LevelResult], NextLevel | None]] = {
 
 
 @pytest.mark.parametrize(("grid", "known", "step"), NEXT.values(), ids=NEXT)
-def test_what_is_played_next(grid: LoadGrid, known: list[LevelResult], step: NextLevel | None) -> None:
+def test_the_next_level_follows_from_the_results_so_far(
+    grid: LoadGrid, known: list[LevelResult], step: NextLevel | None
+) -> None:
     assert next_level(grid, known) == step
 
 
-def test_a_level_without_a_verdict_is_tried_once_more_and_is_no_bound() -> None:
+def test_a_level_without_a_verdict_is_tried_twice_and_sets_no_bound() -> None:
     once = results((8, "pass"), (16, None))
 
     assert MAX_TRIES == 2
@@ -131,10 +133,10 @@ def test_a_level_that_fails_in_the_confirmation_run_fails() -> None:
 
 
 @given(grids, st.integers(0, 400), st.sampled_from(["fail", None]))
-def test_both_ends_of_a_clear_answer_are_as_close_as_was_asked_for(
+def test_the_bounds_of_a_result_are_as_close_as_the_precision(
     grid: LoadGrid, limit: int, beyond: Verdict | None
 ) -> None:
-    known = searched(grid, limit, beyond)
+    known = play_search(grid, limit, beyond)
     bracket, upper = bracket_of(known), bracket_of(known).upper
 
     assert bracket.highest_pass <= limit
@@ -151,7 +153,7 @@ def test_both_ends_of_a_clear_answer_are_as_close_as_was_asked_for(
 
 
 @given(grids, st.lists(st.sampled_from(VERDICTS), min_size=100, max_size=100))
-def test_no_search_has_more_levels_than_were_counted_before(grid: LoadGrid, verdicts: list[Verdict]) -> None:
+def test_a_search_needs_at_most_the_levels_counted_beforehand(grid: LoadGrid, verdicts: list[Verdict]) -> None:
     known: list[LevelResult] = []
     most = levels_left(grid, known)
     while (step := next_level(grid, known)) is not None and not step.confirmation_run and not step.last:

@@ -16,17 +16,17 @@ from rtbench.locust_run import LocustRun, environment_without, last_words, witho
 ENVIRON = {"HTTPS_PROXY": "a", "all_proxy": "b", "NO_PROXY": "c", "PATH": "d", "LOCUST_USERS": "9", "LOCUST_URL": "e"}
 
 
-def test_no_proxy_stands_before_the_simulator() -> None:
+def test_connections_to_the_simulator_use_no_proxy() -> None:
     assert without_proxies(ENVIRON) == {"PATH": "d", "LOCUST_USERS": "9", "LOCUST_URL": "e"}
 
 
-def test_what_is_set_for_other_runs_does_not_reach_a_run() -> None:
+def test_a_run_does_not_inherit_environment_variables_for_other_runs() -> None:
     assert environment_without(ENVIRON, "LOCUST_").keys() == ENVIRON.keys() - {"LOCUST_USERS", "LOCUST_URL"}
     assert environment_without(ENVIRON, "LOCUST_USERS", "PATH").keys() == ENVIRON.keys() - {"LOCUST_USERS", "PATH"}
 
 
 @pytest.mark.parametrize(
-    ("printed", "told"),
+    ("printed", "reported"),
     [
         ("", "it printed nothing"),
         (" \n", "it printed nothing"),
@@ -35,12 +35,12 @@ def test_what_is_set_for_other_runs_does_not_reach_a_run() -> None:
         (f"rtbench: {'long ' * 100}end", f"{'long ' * 100}end"[-300:]),
     ],
 )
-def test_of_what_a_process_printed_the_last_line_is_told(printed: str, told: str) -> None:
-    assert last_words(printed) == told
+def test_the_last_line_that_a_process_printed_is_reported(printed: str, reported: str) -> None:
+    assert last_words(printed) == reported
 
 
 @pytest.mark.parametrize("step_s", [-3600, 0, 30, 3600])
-def test_a_run_began_after_its_process_was_started_whatever_the_wall_clock_says(
+def test_a_run_begins_after_its_process_start_even_if_the_wall_clock_steps(
     step_s: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spawned_ns = monotonic_ns() - 2 * NS_PER_S

@@ -17,18 +17,18 @@ ROOM = 900
 """The context limit in tokens. A letter of the caller's text is a quarter of a token."""
 
 
-def talk(lengths: list[int], kept: float) -> Talked:
-    """Run a session of turns with these numbers of tokens. A truncation retains the share `kept` of the context."""
+def talk(lengths: list[int], retained: float) -> Talked:
+    """Run a session of turns with these numbers of tokens. A truncation retains the share `retained` of the context."""
     profile = replace(default_profile(), context_limit_tokens=ROOM, cache=TokenCache(0, 64))
     turns = [TextTurn("x" * 4 * tokens, name=f"t{at}") for at, tokens in enumerate(lengths)]
-    truncation = {"type": "retention_ratio", "retention_ratio": kept} if kept < 1 else "auto"
+    truncation = {"type": "retention_ratio", "retention_ratio": retained} if retained < 1 else "auto"
     return converse(*turns, profile=profile, output="text", input_transcription=None, truncation=truncation)
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(5, 400), min_size=2, max_size=10), st.sampled_from([0.5, 0.8, 1.0]))
-def test_a_turn_s_context_is_what_the_service_has_read_and_no_truncation_is_invented(
-    monkeypatch: pytest.MonkeyPatch, lengths: list[int], kept: float
+def test_context_tokens_are_those_the_service_read_and_no_truncation_is_invented(
+    monkeypatch: pytest.MonkeyPatch, lengths: list[int], retained: float
 ) -> None:
     left_out: list[int] = []
     read = ModelHistory.items
@@ -41,10 +41,10 @@ def test_a_turn_s_context_is_what_the_service_has_read_and_no_truncation_is_inve
 
     with monkeypatch.context() as patch:
         patch.setattr(ModelHistory, "items", items)
-        talked = talk(lengths, kept)
+        talked = talk(lengths, retained)
 
-    said = [decoded(sent.body) for sent in talked.simulator.said]
-    done = [event["response"]["usage"] for event in said if event["type"] == "response.done"]
+    sent_events = [decoded(sent.body) for sent in talked.simulator.said]
+    done = [event["response"]["usage"] for event in sent_events if event["type"] == "response.done"]
     assert [turn.outcome for turn in talked.turns] == ["ok"] * len(lengths)
     assert [turn.context_tokens for turn in talked.turns] == [usage["input_tokens"] for usage in done]
     cached = [usage["input_token_details"]["cached_tokens"] for usage in done]
@@ -55,7 +55,7 @@ def test_a_turn_s_context_is_what_the_service_has_read_and_no_truncation_is_inve
         assert left_out[at] or turn.turn_type == "regular"
 
 
-def test_a_service_that_keeps_half_is_found_out() -> None:
-    talked = talk([300, 300, 300, 300, 30], kept=0.5)
+def test_a_service_that_truncates_to_half_is_detected() -> None:
+    talked = talk([300, 300, 300, 300, 30], retained=0.5)
 
     assert [turn.turn_type for turn in talked.turns].count("after_truncation") >= 1

@@ -50,7 +50,7 @@ def test_a_run_has_a_row_for_every_turn_that_the_service_was_asked_for(tmp_path:
     assert not (folder / "spool").exists()
 
 
-def test_a_run_of_callers_who_speak_holds_what_is_claimed_of_it(tmp_path: Path) -> None:
+def test_every_claim_about_a_run_with_spoken_turns_holds(tmp_path: Path) -> None:
     every_claim_holds(played(tmp_path, {"ga": ()}))
 
 
@@ -61,7 +61,9 @@ def status(*words: object) -> int:
     return int(ended.value.code or 0)
 
 
-def test_two_services_under_one_drift_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_targets_under_the_same_drift_are_compared_in_one_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with slower_and_faster(tmp_path, DRIFT) as ready:
         names = write_services(tmp_path, ready)
         load = ("-u", "4", "-r", "4", "--sessions", "10", "--targets", "fast,slow", "--target-file", names)
@@ -85,9 +87,9 @@ def test_two_services_under_one_drift_stand_side_by_side(tmp_path: Path, capsys:
     assert "slow" in ended.stdout
 
     compared = status("compare", folder)
-    said = capsys.readouterr()
-    assert (compared in (0, 4), said.err) == (True, "")
-    assert "slow" in said.out
+    printed = capsys.readouterr()
+    assert (compared in (0, 4), printed.err) == (True, "")
+    assert "slow" in printed.out
     # The value exceeds the limit. But turns with the same drift are alike, so the sample can be too small to decide.
     (tmp_path / "ci.yaml").write_text("ttfa:\n  - p(50)<1ms\n  - p(50)<+10%\n")
     checked = status("check", folder, "--thresholds", tmp_path / "ci.yaml")
@@ -132,12 +134,12 @@ def test_workers_on_other_hosts_make_one_run_on_the_master(tmp_path: Path) -> No
     assert logs == set(sessions["session_id"][sessions["event_log"].astype(bool)])
     assert logs
     assert document["missing_workers"] == []
-    kept = [path for name in hosted.names for path in (hosted.folder_of(name) / "runs").glob("*")]
-    assert not kept, "what the master has got is not kept twice"
-    histograms_are_those_of_the_rows(hosted.run)
+    remaining = [path for name in hosted.names for path in (hosted.folder_of(name) / "runs").glob("*")]
+    assert not remaining, "what the master has got is not kept twice"
+    check_that_histograms_match_the_rows(hosted.run)
 
 
-def histograms_are_those_of_the_rows(run: Path) -> None:
+def check_that_histograms_match_the_rows(run: Path) -> None:
     final, again = read(files.histograms_path(run)), all_histograms(files.row_reader(run), parts(run))
     ttfa = {key: histogram.encode() for key, histogram in final.items() if key.metric == "ttfa"}
     assert ttfa == {key: histogram.encode() for key, histogram in again.items() if key.metric == "ttfa"}

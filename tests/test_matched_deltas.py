@@ -42,12 +42,12 @@ class Cancellable(Service):
     after: dict[str, list[PeerAnswer]] = field(default_factory=dict)
 
     def __call__(self, data: bytes) -> Iterable[PeerAnswer]:
-        said = msgspec.json.decode(data)
-        if said["type"] == "response.cancel":
+        event = msgspec.json.decode(data)
+        if event["type"] == "response.cancel":
             response_id = f"resp_{self.requests or 1}"
             yield 10 * MS, done(response_id, "cancelled", type="cancelled", reason="client_cancelled")
         else:
-            yield from self.after.get(said["event_id"], ())
+            yield from self.after.get(event["event_id"], ())
             yield from super().__call__(data)
 
 
@@ -78,7 +78,7 @@ WORDS = ["yes", "there", "is", "one", "parcel", "for", "you"]
 
 
 @EACH_TRANSPORT
-def test_a_word_that_came_with_what_was_expected_interrupts_at_once(kind: type[MemoryTransport]) -> None:
+def test_a_cue_word_that_arrives_with_the_expected_delta_interrupts_at_once(kind: type[MemoryTransport]) -> None:
     service = Cancellable(turns=[lambda response_id: in_words(response_id, WORDS)])
     script = build_script(say(), ExpectStep(ExpectSettings("transcript_delta", 2)), interrupt(word="yes"))
 
@@ -87,7 +87,7 @@ def test_a_word_that_came_with_what_was_expected_interrupts_at_once(kind: type[M
 
 @EACH_TRANSPORT
 @pytest.mark.parametrize("cue", [{"after_ns": 1_000 * MS}, {"word": "parcel"}], ids=["after", "word"])
-def test_a_reply_that_is_spoken_as_slowly_as_it_is_heard_is_interrupted_in_time(
+def test_a_reply_generated_at_the_speed_of_speech_is_interrupted_at_the_cue(
     kind: type[MemoryTransport], cue: dict[str, object]
 ) -> None:
     def reply(response_id: str) -> list[PeerAnswer]:
@@ -104,7 +104,7 @@ def test_a_reply_that_is_spoken_as_slowly_as_it_is_heard_is_interrupted_in_time(
 
 
 @EACH_TRANSPORT
-def test_a_word_interrupts_a_reply_that_began_while_the_silence_behind_the_speech_is_sent(
+def test_a_cue_word_interrupts_a_reply_that_began_before_all_trailing_silence_was_sent(
     kind: type[MemoryTransport],
 ) -> None:
     recording = Pcm(Path("a.wav"), "d", bytes(48 * 3_000), SpeechSpan(0, 24 * 500))
@@ -119,7 +119,7 @@ def test_a_word_interrupts_a_reply_that_began_while_the_silence_behind_the_speec
 
 
 @EACH_TRANSPORT
-def test_an_item_whose_first_delta_is_empty_is_audible_from_its_first_sound(kind: type[MemoryTransport]) -> None:
+def test_an_item_with_an_empty_first_delta_is_audible_from_its_first_sound(kind: type[MemoryTransport]) -> None:
     def audio(item: str, payload: str) -> bytes:
         return message("response.output_audio.delta", response_id="resp_1", item_id=item, delta=payload)
 

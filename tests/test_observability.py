@@ -17,7 +17,7 @@ def read(name: str) -> Any:
     return YAML(typ="safe").load((FOLDER / name).read_text(encoding="utf-8"))
 
 
-def test_what_is_mounted_is_there_and_ports_are_open_to_this_machine_alone() -> None:
+def test_mounted_files_exist_and_ports_are_bound_to_the_loopback_address() -> None:
     services = read("compose.yaml")["services"]
     mounts = [mount.split(":")[0] for service in services.values() for mount in service["volumes"]]
 
@@ -28,7 +28,7 @@ def test_what_is_mounted_is_there_and_ports_are_open_to_this_machine_alone() -> 
     assert not any("." in service["image"].partition(":")[0] for service in services.values())
 
 
-def test_metrics_go_from_the_collector_to_prometheus_and_the_dashboard_asks_that() -> None:
+def test_prometheus_scrapes_the_collector_and_the_dashboard_queries_prometheus() -> None:
     services = read("compose.yaml")["services"]
     collector = read("collector.yaml")
     (datasource,) = read("grafana/provisioning/datasources/prometheus.yaml")["datasources"]

@@ -75,7 +75,7 @@ def test_cached_tokens_are_a_part_of_the_input_and_cost_less() -> None:
     assert cost_usd(REALTIME, tokens(image_in=1_000_000, cached_image_in=500_000)) == pytest.approx(2.5 + 0.25)
 
 
-def test_images_without_a_price_cost_what_text_does() -> None:
+def test_images_without_a_price_cost_the_same_as_text() -> None:
     half = tokens(image_in=1_000_000, cached_image_in=500_000)
 
     assert cost_usd(MINI, half) == pytest.approx(0.3 + 0.03)
@@ -94,14 +94,14 @@ def test_more_tokens_cost_more(usage: dict[str, int], kind: str, more: int) -> N
 
 
 @given(usages(), st.sampled_from([REALTIME, MINI]))
-def test_the_cache_never_makes_it_dearer(usage: dict[str, int], prices: Prices) -> None:
+def test_cached_tokens_never_raise_the_cost(usage: dict[str, int], prices: Prices) -> None:
     uncached = usage | {f"cached_{kind}": 0 for kind in READ}
 
     assert 0 <= cost_usd(prices, usage) <= cost_usd(prices, uncached) * (1 + 1e-12)
 
 
 @given(st.lists(usages(), min_size=1, max_size=10))
-def test_columns_cost_what_their_rows_cost(rows: list[dict[str, int]]) -> None:
+def test_columns_cost_the_same_as_their_rows(rows: list[dict[str, int]]) -> None:
     each = [cost_usd(MINI, row) for row in rows]
 
     arrays = cost_usd(MINI, {kind: np.array([row[kind] for row in rows]) for kind in KINDS})
@@ -111,7 +111,7 @@ def test_columns_cost_what_their_rows_cost(rows: list[dict[str, int]]) -> None:
     assert series.tolist() == pytest.approx(each)
 
 
-def test_a_row_without_tokens_has_no_cost_among_those_that_have() -> None:
+def test_a_row_without_tokens_has_no_cost() -> None:
     rows = {kind: pd.Series([100, None], dtype="Int64") for kind in KINDS}
 
     assert cost_usd(REALTIME, rows).notna().tolist() == [True, False]
@@ -135,13 +135,11 @@ TABLE = {"gpt-realtime": REALTIME, "gpt-realtime-mini": MINI, "gpt-4o-realtime-p
         ("", None),
     ],
 )
-def test_a_model_has_the_prices_of_its_name_with_or_without_its_date_and_no_others(
-    model: str, prices: Prices | None
-) -> None:
+def test_a_model_has_the_prices_of_its_name_with_or_without_a_date(model: str, prices: Prices | None) -> None:
     assert prices_of(TABLE, model) is prices
 
 
-def test_a_version_with_prices_of_its_own_has_those() -> None:
+def test_a_model_version_with_its_own_prices_uses_them() -> None:
     table = {"gpt-realtime": REALTIME, "gpt-realtime-2025-08-28": MINI}
 
     assert prices_of(table, "gpt-realtime-2025-08-28") is MINI
@@ -160,7 +158,7 @@ def test_a_version_with_prices_of_its_own_has_those() -> None:
         (12345.6, "12,345.60"),
     ],
 )
-def test_an_amount_is_written_in_cents_or_finer_where_it_is_less_than_one(usd: float, text: str) -> None:
+def test_an_amount_is_printed_in_cents_or_with_more_digits_if_it_is_smaller(usd: float, text: str) -> None:
     assert dollars(usd) == text
 
 
@@ -184,7 +182,7 @@ CASES = {
 
 
 @pytest.mark.parametrize(("answered", "terms", "by"), CASES.values(), ids=CASES.keys())
-def test_a_turn_has_one_price_wherever_it_is_told(
+def test_a_turn_has_the_same_price_in_the_cost_meter_the_log_and_the_report(
     tmp_path: Path, answered: str | None, terms: PricingTerms, by: str | None
 ) -> None:
     prices = FLAT if by == "own" else LISTED.get(by or "")
@@ -222,7 +220,7 @@ def reported(folder: Path, answered: str | None, terms: PricingTerms) -> RunFram
 
 
 @given(answered=st.none() | st.sampled_from(["", *LISTED, "x"]), asked=st.none() | st.sampled_from(["", *LISTED, "y"]))
-def test_a_price_is_that_of_the_model_that_is_named_with_it(answered: str | None, asked: str | None) -> None:
+def test_the_price_of_a_turn_is_that_of_the_model_reported_with_it(answered: str | None, asked: str | None) -> None:
     found = tariff_of(LISTED, PricingTerms(asked), answered)
 
     assert found == TurnPricing(found.model, LISTED.get(found.model), "table" if found.model in LISTED else "")
@@ -230,7 +228,7 @@ def test_a_price_is_that_of_the_model_that_is_named_with_it(answered: str | None
     assert tariff_of(LISTED, PricingTerms(asked, FLAT), answered).prices is FLAT
 
 
-def test_tokens_that_cannot_be_read_have_no_price_anywhere() -> None:
+def test_unreadable_token_counts_have_no_price() -> None:
     unread = TokenUsage(unread=1, audio_out=60)
     spending = CostMeter(LISTED, {"sim": PricingTerms("gpt-realtime")})
     spending.add("sim", None, unread)

@@ -16,9 +16,9 @@ from tests.helpers import AT_NS, delta
 
 
 @pytest.mark.parametrize("matched", [False, True])
-def test_the_audio_of_deltas_is_kept_whether_they_are_matched_or_understood(matched: bool) -> None:
-    reply, said = ReplyAudioListener(GA), [b"\x01\x02" * 300, b"\x03\x04" * 600]
-    for part in said:
+def test_a_probe_stores_the_audio_of_matched_and_of_decoded_deltas(matched: bool) -> None:
+    reply, parts = ReplyAudioListener(GA), [b"\x01\x02" * 300, b"\x03\x04" * 600]
+    for part in parts:
         data = delta(GA, "audio", "r1", base64.b64encode(part).decode())
         events = GA.decode(data)
         if matched:
@@ -27,4 +27,4 @@ def test_the_audio_of_deltas_is_kept_whether_they_are_matched_or_understood(matc
         else:
             reply.received(events, ReceivedMessage(data, Arrival(AT_NS), len(data)), AT_NS)
 
-    assert reply.audio("r1") == b"".join(said)
+    assert reply.audio("r1") == b"".join(parts)

@@ -28,7 +28,7 @@ targets:
 
 
 @pytest.fixture(autouse=True)
-def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_input(monkeypatch: pytest.MonkeyPatch) -> None:
     """Provide an empty stdin, so that no question is answered, and fail if a run is started."""
     for name in ("AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_API_KEY", "OPENAI_API_VERSION"):
         monkeypatch.delenv(name, raising=False)
@@ -36,7 +36,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quickstart, "_locust", lambda *given: pytest.fail(f"{given} was run"))
 
 
-def test_before_a_deployment_is_called_its_cost_is_estimated_and_somebody_asked(
+def test_a_run_against_a_deployment_needs_confirmation_after_the_cost_estimate(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", HERE)
@@ -44,17 +44,15 @@ def test_before_a_deployment_is_called_its_cost_is_estimated_and_somebody_asked(
 
     with pytest.raises(UsageError, match="add --yes"):
         quickstart.quick_run(ServiceOptions(), simulate=False, yes=False, runs=tmp_path)
-    said = capsys.readouterr().out
-    assert said.startswith(
+    printed = capsys.readouterr().out
+    assert printed.startswith(
         f"This calls {HERE.replace('http', 'ws')}/openai/v1/realtime?model=gpt-realtime with voice_turns, "
     )
-    assert ", 6 sessions, 3 at a time: about " in said
-    assert "USD for 6 sessions (" in said
+    assert ", 6 sessions, 3 at a time: about " in printed
+    assert "USD for 6 sessions (" in printed
 
 
-def test_a_targets_file_is_found_from_wherever_the_run_is_started(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_targets_file_is_found_from_any_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "targets.yaml").write_text(TARGETS)
     monkeypatch.chdir(tmp_path)
     started: list[str] = []
@@ -77,7 +75,7 @@ CALL_S, PAUSE_S, TURNS = {"text_turns": 7.1, "voice_turns": 29.8}, 1.0, 4
 
 
 @pytest.mark.parametrize(("spare", "users"), [(8.0, 100), (2.0, 100), (1.0, 50), (0.5, 30), (0.0, 30)])
-def test_a_busy_machine_plays_fewer_calls_at_a_time_but_as_many_in_two_minutes(spare: float, users: int) -> None:
+def test_a_busy_machine_runs_fewer_calls_at_a_time_but_enough_in_two_minutes(spare: float, users: int) -> None:
     load = quickstart.fitting_load(spare)
     free_s = [at / load.spawn_rate for at in range(load.users)]
     played = Counter[str]()
@@ -90,7 +88,7 @@ def test_a_busy_machine_plays_fewer_calls_at_a_time_but_as_many_in_two_minutes(s
     assert max(free_s) < 100
 
 
-def test_as_many_sessions_are_played_as_are_asked_for(
+def test_sessions_sets_the_number_of_sessions(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """On a busy machine fewer run at a time. For a deployment, the cost estimate is for this number."""
@@ -110,7 +108,7 @@ def test_as_many_sessions_are_played_as_are_asked_for(
     assert ", 45 sessions, 3 at a time: about " in capsys.readouterr().out
 
 
-def test_cores_that_are_not_for_this_run_are_told_apart(
+def test_cores_that_this_process_may_not_use_are_reported_separately(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """The report, in contrast, gives all cores of the machine."""
@@ -122,12 +120,14 @@ def test_cores_that_are_not_for_this_run_are_told_apart(
 
     quickstart.quick_run(ServiceOptions(), simulate=True, yes=False, runs=tmp_path)
 
-    told = capsys.readouterr().out.replace("\u00a0", " ")
-    assert "1.5 of 2 cores are free (the machine has 2 more cores that this process may not use), so 75 calls" in told
-    assert "The total number of calls is that of an idle machine." in told
+    printed = capsys.readouterr().out.replace("\u00a0", " ")
+    assert (
+        "1.5 of 2 cores are free (the machine has 2 more cores that this process may not use), so 75 calls" in printed
+    )
+    assert "The total number of calls is that of an idle machine." in printed
 
 
-def test_where_nobody_tells_who_has_the_cores_the_load_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_cpu_times_spare_cores_are_estimated_from_the_load_average(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quickstart, "cpu_times", lambda: None)
     monkeypatch.setattr(quickstart, "core_count", lambda: 4)
     monkeypatch.setattr(quickstart, "load_average", lambda: 3.5)
@@ -162,7 +162,7 @@ BUSY = {"name": "red", "workers": 1} | {
         (Plan(valid=False), {}, 2, 2),
     ],
 )
-def test_a_quick_run_is_a_look_at_the_tool_and_no_gate(
+def test_quick_fails_only_if_turns_failed_or_the_run_failed(
     plan: Plan,
     changes: dict[str, Any],
     run_status: int,
@@ -178,10 +178,10 @@ def test_a_quick_run_is_a_look_at_the_tool_and_no_gate(
     monkeypatch.setattr(quickstart, "_locust", play)
 
     assert quickstart._looked(quickstart.SIMULATED, tmp_path, {}) == status
-    told = capsys.readouterr().out
-    assert bool(told) is (run_status == 4 and plan.valid is False)
-    if told:
-        assert told.startswith("The tool works: ")
-        assert "audio was sent late (send_delay 14.2" in told
-        assert ("failed (see above)" in told) is (plan.failed > 0)
-        assert ("This machine was busy with other work" in told) is ("hosts" in changes)
+    printed = capsys.readouterr().out
+    assert bool(printed) is (run_status == 4 and plan.valid is False)
+    if printed:
+        assert printed.startswith("The tool works: ")
+        assert "audio was sent late (send_delay 14.2" in printed
+        assert ("failed (see above)" in printed) is (plan.failed > 0)
+        assert ("This machine was busy with other work" in printed) is ("hosts" in changes)

@@ -25,12 +25,12 @@ def steps(path: Path) -> list[dict[str, Any]]:
     return [step for job in jobs(path).values() for step in job["steps"]]
 
 
-def test_there_are_a_release_an_image_and_tests() -> None:
+def test_the_workflows_are_release_image_and_tests() -> None:
     assert sorted(FOLDER.iterdir()) == WORKFLOWS
 
 
 @pytest.mark.parametrize("path", PUBLISHING, ids=lambda path: path.name)
-def test_only_a_tag_starts_it_and_only_what_publishes_may_sign(path: Path) -> None:
+def test_only_a_tag_starts_a_publishing_workflow_and_only_publishing_jobs_may_sign(path: Path) -> None:
     document = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
 
     assert document["on"] == {"push": {"tags": ["v*"]}}
@@ -41,7 +41,7 @@ def test_only_a_tag_starts_it_and_only_what_publishes_may_sign(path: Path) -> No
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_steps_of_others_are_pinned_and_ours_are_there(path: Path) -> None:
+def test_actions_of_others_are_pinned_and_make_targets_exist(path: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     lines = [step["run"] for step in steps(path) if "run" in step]
 
@@ -50,7 +50,7 @@ def test_steps_of_others_are_pinned_and_ours_are_there(path: Path) -> None:
     assert not [line for line in lines if "${{" in line]
 
 
-def test_a_version_is_made_of_tags_only_where_all_of_them_were_fetched() -> None:
+def test_workflows_that_derive_the_version_from_tags_fetch_all_tags() -> None:
     for name in ("release.yml", "tests.yml"):
         checkouts = [step for step in steps(FOLDER / name) if step.get("uses", "").startswith("actions/checkout")]
 
@@ -58,7 +58,7 @@ def test_a_version_is_made_of_tags_only_where_all_of_them_were_fetched() -> None
         assert all(step["with"]["fetch-depth"] == 0 for step in checkouts)
 
 
-def test_a_change_of_anyone_s_is_tried_by_the_commands_of_ci_and_can_do_nothing_else() -> None:
+def test_pull_requests_run_the_ci_commands_with_read_only_permissions() -> None:
     text = (FOLDER / "tests.yml").read_text(encoding="utf-8")
     document = YAML(typ="safe").load(text)
     commands = {

@@ -29,7 +29,7 @@ OTHERS = (
 
 
 @pytest.mark.parametrize("outcome", [*OUTCOMES, *OTHERS, "interrupted", "unfinished"])
-def test_an_outcome_has_a_remedy_where_something_failed(outcome: str) -> None:
+def test_an_outcome_has_a_remedy_if_and_only_if_it_is_a_failure(outcome: str) -> None:
     assert bool(remedy_of(outcome)) is (outcome_class(outcome) == "failed")
 
 
@@ -43,7 +43,7 @@ def test_an_outcome_has_a_remedy_where_something_failed(outcome: str) -> None:
         ("protocol_error:dialect", "--dialect"),
     ],
 )
-def test_a_remedy_is_that_of_the_cause_before_that_of_the_class(outcome: str, words: str) -> None:
+def test_a_remedy_for_the_cause_takes_precedence_over_one_for_the_class(outcome: str, words: str) -> None:
     assert words in remedy_of(outcome)
 
 
@@ -84,23 +84,23 @@ SILENT = "nothing came within the limit"
         ("protocol_error:too_large", "", "--max-message-mib", "is the URL one"),
     ],
 )  # fmt: skip
-def test_a_remedy_fits_the_cause_that_its_detail_tells(outcome: str, detail: str, words: str, never: str) -> None:
-    said = remedy_of(outcome, detail)
+def test_a_remedy_matches_the_cause_in_the_detail(outcome: str, detail: str, words: str, never: str) -> None:
+    remedy = remedy_of(outcome, detail)
 
-    assert words in said
-    assert never not in said
+    assert words in remedy
+    assert never not in remedy
 
 
 DAYS = st.dates(date(2024, 1, 1), date(2030, 1, 1))
 
 
-def test_the_price_list_and_the_doctor_know_the_same_models_of_the_realtime_api() -> None:
+def test_the_price_list_and_the_doctor_know_the_same_realtime_models() -> None:
     priced = {undated(model) for model in load_price_table(None).models}
 
     assert {model for model in priced if not model.startswith("gpt-live")} == set(REALTIME_MODELS)
 
 
-def test_every_realtime_model_that_is_switched_off_has_a_price() -> None:
+def test_every_retired_realtime_model_has_a_price() -> None:
     retired = {undated(model) for models in RETIREMENTS.values() for model in models if "realtime" in model}
 
     assert retired <= set(REALTIME_MODELS)
@@ -113,7 +113,7 @@ def test_every_realtime_model_that_is_switched_off_has_a_price() -> None:
         ("azure", "gpt-realtime-mini-2025-12-15", "2026-12-15"),
     ],
 )
-def test_a_version_goes_with_its_model_unless_it_has_a_day_of_its_own(service: str, model: str, day: str) -> None:
+def test_a_model_version_retires_with_its_model_unless_it_has_its_own_day(service: str, model: str, day: str) -> None:
     retirement = retirement_of(service, model)
 
     assert retirement is not None
@@ -123,12 +123,12 @@ def test_a_version_goes_with_its_model_unless_it_has_a_day_of_its_own(service: s
 @pytest.mark.parametrize(
     ("service", "model"), [("openai", "gpt-realtime-2.1"), ("other", "gpt-realtime"), ("azure", ""), ("azure", "mine")]
 )
-def test_a_model_without_a_known_day_has_none(service: str, model: str) -> None:
+def test_a_model_without_a_known_retirement_day_has_none(service: str, model: str) -> None:
     assert retirement_of(service, model) is None
 
 
 @given(DAYS, DAYS)
-def test_the_words_say_on_which_side_of_the_day_we_are(day: date, today: date) -> None:
+def test_a_retirement_is_in_the_past_tense_after_its_day(day: date, today: date) -> None:
     words = Retirement("m", day, "a page").words(today)
 
     assert words.startswith("was to be" if today > day else "is switched off")
@@ -136,7 +136,7 @@ def test_the_words_say_on_which_side_of_the_day_we_are(day: date, today: date) -
     assert words.endswith("(a page)")
 
 
-def test_the_day_itself_and_the_day_before_have_words_of_their_own() -> None:
+def test_a_retirement_today_or_tomorrow_has_its_own_wording() -> None:
     retirement = Retirement("m", date(2027, 1, 20), "a page")
 
     assert "2027-01-20, today (" in retirement.words(retirement.day)

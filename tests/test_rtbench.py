@@ -23,7 +23,7 @@ def places_in(body: list[ast.stmt]) -> dict[str, tuple[str, ...]]:
     }
 
 
-def test_every_name_is_that_of_the_module_behind_it() -> None:
+def test_every_exported_name_is_the_object_of_its_module() -> None:
     assert sorted(name for names in rtbench.EXPORTS.values() for name in names) == sorted(rtbench.__all__)
     assert set(rtbench.__all__) <= set(dir(rtbench))
     for place, names in rtbench.EXPORTS.items():
@@ -31,19 +31,19 @@ def test_every_name_is_that_of_the_module_behind_it() -> None:
             assert getattr(rtbench, name) is getattr(importlib.import_module(place), name)
 
 
-def test_a_type_checker_is_told_of_the_same_names() -> None:
+def test_a_type_checker_sees_the_same_exported_names() -> None:
     (checked,) = (node.body for node in TREE.body if isinstance(node, ast.If))
 
     assert places_in(checked) == rtbench.EXPORTS
 
 
-def test_nothing_is_imported_before_it_is_asked_for() -> None:
+def test_importing_rtbench_imports_only_the_standard_library() -> None:
     imported = {name.name for node in TREE.body if isinstance(node, ast.Import) for name in node.names}
 
     assert imported | set(places_in(TREE.body)) <= {*sys.stdlib_module_names}
 
 
-def test_a_name_that_is_not_offered_is_no_attribute() -> None:
+def test_a_name_that_is_not_exported_raises_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'summarise'"):
         _ = rtbench.summarise
 
@@ -51,7 +51,7 @@ def test_a_name_that_is_not_offered_is_no_attribute() -> None:
 @pytest.mark.parametrize(
     ("package", "name"), [("bench", "RealtimeUser"), ("bench", "UsageError"), ("reports", "load"), ("bench", "load")]
 )
-def test_a_file_with_the_name_of_a_package_of_ours_that_was_loaded_before_is_told_of_in_one_line(
+def test_a_user_s_file_with_the_name_of_our_package_is_reported_in_one_line(
     package: str, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     theirs = ModuleType(package)
@@ -68,7 +68,7 @@ def test_a_file_with_the_name_of_a_package_of_ours_that_was_loaded_before_is_tol
     )
 
 
-def test_a_package_of_theirs_is_no_package_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_user_s_package_with_the_name_of_ours_is_rejected(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     theirs = ModuleType("reports")
     theirs.__path__ = [str(tmp_path / "reports")]
     monkeypatch.setitem(sys.modules, "reports", theirs)

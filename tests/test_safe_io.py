@@ -45,13 +45,13 @@ HUGE = b"1" + b"0" * 400
 
 
 @pytest.mark.parametrize("levels", [1, DEEPEST])
-def test_json_may_be_nested_so_deep(levels: int) -> None:
+def test_json_may_have_up_to_the_maximum_number_of_levels(levels: int) -> None:
     assert msgspec.json.encode(read_json(nested(levels))) == nested(levels)
 
 
 @pytest.mark.parametrize("levels", [DEEPEST + 1, 900, 5_000, 500_000])
 @pytest.mark.parametrize("kind", [Any, dict[str, Any], dict[str, msgspec.Raw]])
-def test_json_that_is_nested_deeper_is_refused(levels: int, kind: Any) -> None:
+def test_json_with_more_levels_is_refused(levels: int, kind: Any) -> None:
     with pytest.raises(JsonError, match=rf"^it is nested more than {DEEPEST} levels deep$"):
         read_json(nested(levels), kind)
     with pytest.raises(JsonError, match="nested"):
@@ -59,7 +59,7 @@ def test_json_that_is_nested_deeper_is_refused(levels: int, kind: Any) -> None:
 
 
 @pytest.mark.parametrize("number", [2**64, -(2**63) - 1, 10**400])
-def test_a_whole_number_has_64_bits_unless_it_is_only_shown(number: int) -> None:
+def test_integers_beyond_64_bits_are_refused_unless_they_are_only_displayed(number: int) -> None:
     text = f'{{"a": [{number}]}}'
 
     with pytest.raises(JsonError, match="64 bits"):
@@ -78,7 +78,7 @@ def check(read: Callable[[], object]) -> None:
 
 
 @given(st.one_of(st.binary(), st.text(), st.recursive(st.none() | st.integers(), st.lists).map(repr)))
-def test_whatever_comes_is_a_value_or_refused_on_one_line(data: bytes | str) -> None:
+def test_any_json_input_is_read_or_refused_with_one_printable_line(data: bytes | str) -> None:
     check(lambda: read_json(data))
 
 
@@ -90,13 +90,13 @@ def pipe(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_is_no_file_is_not_waited_for(pipe: Path) -> None:
+def test_a_path_that_is_no_regular_file_is_refused_without_waiting(pipe: Path) -> None:
     for path in (pipe, pipe.parent, Path("/dev/zero")):
         with pytest.raises(OSError, match="not a regular file"):
             open_file(path)
 
 
-def test_a_file_is_read_as_far_as_it_may_be_large(tmp_path: Path) -> None:
+def test_read_file_refuses_a_file_above_the_maximum_size(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"1234")
 
     assert read_file(tmp_path / "a", 4) == b"1234"
@@ -143,7 +143,7 @@ LATER = {
 @pytest.mark.parametrize(
     "json", [DEEP, b"[" * 500_000, nested(900), b'{"schema":%b}' % HUGE], ids=["deep", "open", "less deep", "huge"]
 )
-def test_a_file_that_is_nested_too_deep_is_refused_in_one_line(kind: str, json: bytes, tmp_path: Path) -> None:
+def test_a_file_with_too_deep_json_is_refused_in_one_line(kind: str, json: bytes, tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         LATER[kind](tmp_path, json)
 
@@ -167,7 +167,7 @@ def _base64(data: bytes) -> str:
 
 @pytest.mark.parametrize("kind", NOT_THERE)
 @pytest.mark.parametrize("json", [DEEP, b"[" * 500_000, nested(900)], ids=["deep", "open", "less deep"])
-def test_what_is_nested_too_deep_is_as_if_it_were_not_there(kind: str, json: bytes, tmp_path: Path) -> None:
+def test_optional_json_that_is_too_deep_is_treated_as_missing(kind: str, json: bytes, tmp_path: Path) -> None:
     read, nothing = NOT_THERE[kind]
 
     assert read(tmp_path, json) == nothing
@@ -176,13 +176,13 @@ def test_what_is_nested_too_deep_is_as_if_it_were_not_there(kind: str, json: byt
 ORDER = ScriptFunction(FunctionTool(name="order"))
 
 
-def test_facts_with_a_number_that_no_process_has_are_of_no_living_worker(tmp_path: Path) -> None:
+def test_worker_facts_with_an_impossible_process_id_are_ignored(tmp_path: Path) -> None:
     assert not is_alive(2**40)
     assert facts_of(tmp_path, b'{"pid":%b}' % HUGE) == PartFacts()
 
 
 @pytest.mark.parametrize("json", [DEEP, nested(900)], ids=["deep", "less deep"])
-def test_deep_arguments_of_a_call_are_answered_as_wrong_ones(json: bytes) -> None:
+def test_function_arguments_with_too_deep_json_get_an_error_as_output(json: bytes) -> None:
     call = FunctionCall("call_1", "order", json.decode())
 
     problem, arguments = problem_of(call, {"order": ORDER}, None)
@@ -190,7 +190,7 @@ def test_deep_arguments_of_a_call_are_answered_as_wrong_ones(json: bytes) -> Non
     assert (problem, arguments) == ("the arguments of order are no JSON object", None)
 
 
-def test_a_folder_with_a_deep_document_leaves_the_other_runs_listed(tmp_path: Path) -> None:
+def test_a_run_with_too_deep_json_does_not_hide_the_other_runs(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "run.json").write_bytes(DEEP)
 
@@ -200,7 +200,7 @@ def test_a_folder_with_a_deep_document_leaves_the_other_runs_listed(tmp_path: Pa
 
 
 @pytest.mark.parametrize("line", [DEEP, b"[" * 500_000])
-def test_a_deep_line_of_a_log_is_no_line(line: bytes) -> None:
+def test_a_log_line_with_too_deep_json_raises_value_error(line: bytes) -> None:
     numbering = RunNumbering("run", {}, *numbered_by_start([first_starts([])], 0))
 
     with pytest.raises(ValueError, match="nested"):
@@ -208,11 +208,11 @@ def test_a_deep_line_of_a_log_is_no_line(line: bytes) -> None:
 
 
 @pytest.mark.parametrize("body", [DEEP, b"[" * 500_000])
-def test_a_deep_answer_is_quoted_as_it_came(body: bytes) -> None:
+def test_a_response_body_with_too_deep_json_is_quoted_verbatim(body: bytes) -> None:
     assert service_words(body).startswith(body[:9].decode())
 
 
-def test_an_event_log_with_a_number_that_no_clock_has_is_refused(tmp_path: Path) -> None:
+def test_an_event_log_with_an_impossible_number_is_refused(tmp_path: Path) -> None:
     """The number can be anywhere: a time, a size, an error."""
     numbers = [match.span(1) for match in re.finditer(rb'":(\d+)', LOG)]
     for begin, end in numbers[::5]:

@@ -15,7 +15,7 @@ BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 
 
 @pytest.mark.parametrize(
-    ("said", "shown"),
+    ("text", "shown"),
     [
         ("over quota", "over quota"),
         ("zu viele Anfragen: 100\u00a0%, 混雑", "zu viele Anfragen: 100\u00a0%, 混雑"),
@@ -30,16 +30,16 @@ BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
         ("[::1]:443 ## 1", "[::1]:443 ## 1"),
     ],
 )
-def test_what_steers_a_terminal_or_a_ci_becomes_visible(said: str, shown: str) -> None:
-    assert escape_control(said) == shown
+def test_control_characters_and_ci_commands_are_escaped(text: str, shown: str) -> None:
+    assert escape_control(text) == shown
 
 
 NASTY = st.text(st.sampled_from("a ::##vso[]\\" + BREAKS + "\x1b\x00\u202e\u200b\ud800")) | st.text()
 
 
 @given(NASTY, st.integers(20, 100))
-def test_nothing_printable_begins_a_command_wherever_it_is_wrapped(said: str, width: int) -> None:
-    shown = escape_control(said)
+def test_escaped_text_contains_no_ci_command_however_it_is_wrapped(text: str, width: int) -> None:
+    shown = escape_control(text)
 
     assert len(shown.splitlines()) <= 1
     assert escape_control(shown) == shown
@@ -50,16 +50,16 @@ def test_nothing_printable_begins_a_command_wherever_it_is_wrapped(said: str, wi
 
 
 @given(NASTY | st.text(st.sampled_from("a :#[")))
-def test_a_text_without_anything_suspect_is_shown_as_it_stands(said: str) -> None:
-    assert re.search(SUSPECT, said) or escape_control(said) == said
+def test_text_without_suspect_characters_is_not_changed(text: str) -> None:
+    assert re.search(SUSPECT, text) or escape_control(text) == text
 
 
 @given(NASTY)
-def test_a_word_of_an_outcome_is_short_and_of_few_letters(said: str) -> None:
-    assert re.fullmatch(r"[A-Za-z0-9_.-]{0,64}", slug(said))
+def test_a_slug_is_at_most_64_letters_digits_dots_and_hyphens(text: str) -> None:
+    assert re.fullmatch(r"[A-Za-z0-9_.-]{0,64}", slug(text))
 
 
-def test_a_long_error_keeps_what_is_wrong_and_what_to_do() -> None:
+def test_a_long_error_keeps_its_beginning_and_its_end() -> None:
     shown = one_line(f"targets.yaml:3: url {'x' * 1500} is no URL; write wss://HOST/PATH")
 
     assert len(shown) <= LONGEST_LINE + 3
@@ -67,7 +67,7 @@ def test_a_long_error_keeps_what_is_wrong_and_what_to_do() -> None:
     assert shown.endswith("is no URL; write wss://HOST/PATH")
 
 
-def test_kinds_that_others_named_are_told_with_their_counts_the_commonest_first_and_few_of_them() -> None:
+def test_counts_by_name_are_sorted_limited_and_escaped() -> None:
     assert top_counts({"ping": 2, "restart\x1b[2J": 400, "": 1}) == r"restart\x1b[2J 400, ping 2, without a name 1"
     many = {f"kind {number}": 1 for number in range(7)} | {"::error::x" * 9_000: 3}
     assert len(top_counts(many)) < 200

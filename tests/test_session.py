@@ -58,7 +58,7 @@ from tests.helpers import (
 from tests.memory_transport import MemoryTransport, PeerAnswer, TransmitDelays
 
 
-def test_a_session_greets_plays_its_turns_and_closes() -> None:
+def test_a_session_sends_its_settings_plays_its_turns_and_closes() -> None:
     played = Played(build_script(say("hello"), respond("assist"), play(250)))
 
     assert played.sent_types() == [
@@ -85,7 +85,7 @@ def test_a_session_greets_plays_its_turns_and_closes() -> None:
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 @pytest.mark.parametrize("acknowledges", [False, True])
-def test_nothing_waits_for_an_acknowledgement(dialect: Dialect, acknowledges: bool) -> None:
+def test_a_turn_does_not_wait_for_acknowledgements(dialect: Dialect, acknowledges: bool) -> None:
     script = build_script(say(), play(100), dialect=dialect)
     played = Played(script, Service(dialect, acknowledges=acknowledges))
 
@@ -94,7 +94,7 @@ def test_nothing_waits_for_an_acknowledgement(dialect: Dialect, acknowledges: bo
     assert played.sent_at("response.create") == [item_ns, commit_ns]
 
 
-def test_the_first_turn_waits_until_the_session_is_greeted_and_its_settings_are_taken() -> None:
+def test_the_first_turn_waits_for_session_created_and_session_updated() -> None:
     played = Played(build_script(say()), Service(greeting_ns=700 * MS, settings_ns=900 * MS))
 
     assert played.sent_at("session.update") == [700 * MS]
@@ -103,7 +103,7 @@ def test_the_first_turn_waits_until_the_session_is_greeted_and_its_settings_are_
 
 
 @pytest.mark.parametrize("chunk_ms", [20, 100, 130, 200])
-def test_paced_chunks_leave_exactly_when_they_are_due(chunk_ms: int) -> None:
+def test_paced_chunks_are_sent_exactly_when_they_are_due(chunk_ms: int) -> None:
     played = Played(build_script(play(330, chunk_ms=chunk_ms)))
 
     dues = [min(330, (place + 1) * chunk_ms) * MS for place in range(-(-330 // chunk_ms))]
@@ -115,7 +115,7 @@ def test_paced_chunks_leave_exactly_when_they_are_due(chunk_ms: int) -> None:
     assert played.turns[0].audio_bytes_sent == played.listening.audio_sent == 48 * 330
 
 
-def test_audio_that_is_not_paced_leaves_at_once() -> None:
+def test_unpaced_audio_is_sent_at_once() -> None:
     played = Played(build_script(play(330, paced=False)))
 
     assert set(played.sent_at("input_audio_buffer.append")) == {GREETED_NS}
@@ -134,7 +134,7 @@ class SlowTransport(GuardedTransport):
 
 
 @pytest.mark.parametrize(("slow_ms", "late"), [(0, 0), (10, 0), (11, 1)])
-def test_a_chunk_is_late_beyond_a_tenth_of_its_length_and_sent_all_the_same(slow_ms: int, late: int) -> None:
+def test_a_chunk_is_late_if_its_delay_exceeds_a_tenth_of_its_length(slow_ms: int, late: int) -> None:
     transport = SlowTransport(Service())
     transport.slow_ns = slow_ms * MS
     session, _, listening = seated(build_script(play(100, chunk_ms=100)), transport)
@@ -144,7 +144,7 @@ def test_a_chunk_is_late_beyond_a_tenth_of_its_length_and_sent_all_the_same(slow
     assert (listening.turns[0].outcome, slow_ms * MS in listening.lags_ns) == ("ok", True)
 
 
-def test_a_late_chunk_does_not_delay_those_after_it() -> None:
+def test_a_late_chunk_does_not_delay_later_chunks() -> None:
     """Each send takes the time of one and a half chunks."""
     transport = SlowTransport(Service())
     transport.slow_ns = 150 * MS
@@ -163,7 +163,7 @@ def test_a_pause_is_as_long_as_the_script_says() -> None:
     assert second == played.after_ns(1, "ended") + 1_700 * MS
 
 
-def test_what_comes_in_a_pause_is_heard() -> None:
+def test_a_message_during_a_pause_is_received() -> None:
     def with_afterthought(response_id: str) -> list[PeerAnswer]:
         return [*spoken(reply(GA, response_id)), (2 * S, message("x.y"))]
 
@@ -190,9 +190,7 @@ class Dawdling(Listening):
 
 
 @pytest.mark.parametrize(("updated_ms", "outcome"), [(1_980, "ok"), (2_001, "timeout:session")])
-def test_settings_that_left_late_have_what_was_left_of_the_limit_when_the_service_greeted(
-    updated_ms: int, outcome: str
-) -> None:
+def test_settings_that_are_sent_late_have_the_rest_of_the_session_timeout(updated_ms: int, outcome: str) -> None:
     """The process is suspended for an hour after the greeting, which arrives 10 ms after the start."""
     service = Service(settings_ns=updated_ms * MS)
     transport = GuardedTransport(service)
@@ -210,7 +208,7 @@ def test_settings_that_left_late_have_what_was_left_of_the_limit_when_the_servic
 
 
 @pytest.mark.parametrize(("updated_ms", "outcome"), [(1_900, "ok"), (10_001, "timeout:session")])
-def test_a_greeting_that_arrived_in_time_counts_however_late_it_is_handled(updated_ms: int, outcome: str) -> None:
+def test_a_greeting_that_arrives_in_time_counts_even_if_it_is_handled_late(updated_ms: int, outcome: str) -> None:
     noise = [(place * 100 * MS, message("x.y")) for place in range(10)]
     greeting = [(50 * MS, session_created()), (updated_ms * MS, session_updated())]
     transport = MemoryTransport(Service(settings_ns=None), [*noise, *greeting])
@@ -241,7 +239,7 @@ def endless(response_id: str) -> list[PeerAnswer]:
         (endless, "timeout:response", 5_100 * MS),
     ],
 )
-def test_a_stage_that_takes_too_long_ends_the_turn_and_the_session_when_it_was_due(
+def test_a_stage_timeout_ends_the_turn_and_the_session_at_its_deadline(
     turn: Turn, outcome: str, after_request_ns: int
 ) -> None:
     played = Played(build_script(say(), say(), say(), limits=LIMITS), Service(turns=[turn]))
@@ -256,7 +254,7 @@ def test_a_stage_that_takes_too_long_ends_the_turn_and_the_session_when_it_was_d
 @pytest.mark.parametrize(
     ("greeting_ns", "settings_ns", "missing"), [(None, 1, "session.created"), (1, None, "session.updated")]
 )
-def test_a_service_that_does_not_get_ready_ends_the_session_when_that_was_due(
+def test_a_service_that_is_not_ready_in_time_ends_the_session_at_the_deadline(
     greeting_ns: int | None, settings_ns: int | None, missing: str
 ) -> None:
     script = build_script(say(), say(), limits=LIMITS)
@@ -294,7 +292,7 @@ def hanging_up(code: int) -> Turn:
         (rejecting(1, "rate_limit_exceeded"), "throttled:error"),
     ],
 )
-def test_after_a_turn_that_failed_the_session_goes_on(turn: Turn, outcome: str) -> None:
+def test_a_session_continues_after_a_failed_turn(turn: Turn, outcome: str) -> None:
     played = Played(build_script(say(), say()), Service(turns=[turn]))
 
     assert played.outcomes == [outcome, "ok"]
@@ -309,7 +307,7 @@ def test_after_a_turn_that_failed_the_session_goes_on(turn: Turn, outcome: str) 
         (saying(b"{"), "protocol_error:json"),
     ],
 )
-def test_after_a_broken_connection_the_session_ends_and_the_rest_is_lost(turn: Turn, outcome: str) -> None:
+def test_a_broken_connection_ends_the_session_and_later_turns_are_not_started(turn: Turn, outcome: str) -> None:
     played = Played(build_script(say(), say(), say()), Service(turns=[turn]))
 
     assert played.outcomes == [outcome]
@@ -333,17 +331,19 @@ def test_after_a_broken_connection_the_session_ends_and_the_rest_is_lost(turn: T
     ],
     ids=["refused right after the upgrade", "throttled before the settings are taken"],
 )  # fmt: skip
-def test_a_service_that_takes_no_session_says_why_and_gets_no_turn(greeting: list[PeerAnswer], outcome: str) -> None:
+def test_a_rejected_session_has_the_service_s_reason_and_starts_no_turn(
+    greeting: list[PeerAnswer], outcome: str
+) -> None:
     transport = MemoryTransport(Service(settings_ns=None), greeting)
     session, timeline, listening = seated(build_script(say(), say()), transport)
     session.play()
 
-    told = timeline.session()
-    assert (told.outcome, told.turns_started, told.turns_not_started) == (outcome, 0, 2)
+    observation = timeline.session()
+    assert (observation.outcome, observation.turns_started, observation.turns_not_started) == (outcome, 0, 2)
     assert listening.began == 0
 
 
-def test_what_the_service_holds_of_a_broken_audio_turn_is_cleared_before_the_next() -> None:
+def test_the_input_buffer_of_a_failed_audio_turn_is_cleared_before_the_next_turn() -> None:
     class Strict(Service):
         def __call__(self, data: bytes) -> Iterable[PeerAnswer]:
             if b"append-2" in data:
@@ -362,7 +362,7 @@ def test_what_the_service_holds_of_a_broken_audio_turn_is_cleared_before_the_nex
 # Late transcriptions.
 
 
-def test_a_late_transcription_does_not_hold_up_the_next_turn() -> None:
+def test_a_late_transcription_does_not_delay_the_next_turn() -> None:
     script = build_script(play(100), say(), input_transcription="whisper-1")
     played = Played(script, Service(transcript_ns=900 * MS))
 
@@ -372,7 +372,7 @@ def test_a_late_transcription_does_not_hold_up_the_next_turn() -> None:
     assert played.outcomes == ["ok", "ok"]
 
 
-def test_a_turn_is_handed_out_as_soon_as_its_late_transcription_came() -> None:
+def test_a_turn_is_delivered_as_soon_as_its_late_transcription_arrives() -> None:
     script = build_script(play(100), play(5_000), input_transcription="whisper-1")
     transport = GuardedTransport(Service(transcript_ns=900 * MS))
     transport.network = lambda: TcpInfo(9_000, transport.now_ns(), 4)  # type: ignore[method-assign]
@@ -391,7 +391,7 @@ def test_a_turn_is_handed_out_as_soon_as_its_late_transcription_came() -> None:
     assert [turn.retransmits for turn in (first, second)] == [4, 0]
 
 
-def test_the_session_s_end_waits_for_a_late_transcription_but_not_for_ever() -> None:
+def test_the_session_waits_for_a_late_transcription_for_at_most_five_seconds() -> None:
     script = build_script(play(100), input_transcription="whisper-1")
     in_time, never = Played(script, Service(transcript_ns=3 * S)), Played(script, Service())
 
@@ -420,21 +420,21 @@ GAPS: dict[str, tuple[str, int, Step]] = {
 
 
 @pytest.mark.parametrize(("words", "gap_ns", "step"), GAPS.values(), ids=GAPS)
-def test_the_turn_after_one_that_was_throttled_waits(words: str, gap_ns: int, step: Step) -> None:
+def test_the_turn_after_a_throttled_one_waits(words: str, gap_ns: int, step: Step) -> None:
     played = Played(build_script(step, step), Service(turns=[throttled(words)]))
 
     assert played.outcomes == ["throttled:response", "ok"]
     assert played.turns[1].start_ns - played.turns[0].instants["ended"] == gap_ns
 
 
-def test_after_the_last_turn_nobody_waits() -> None:
+def test_a_session_does_not_wait_after_its_last_turn() -> None:
     played = Played(build_script(say()), Service(turns=[throttled("Please try again in 20s.")]))
 
     assert played.now_ns < S
     assert played.observation.outcome == "ok"
 
 
-def test_a_session_that_waits_ends_when_the_run_does() -> None:
+def test_a_session_that_waits_after_throttling_ends_with_the_run() -> None:
     service = Service(turns=[throttled("Please try again in 20s.")])
     played = Played(build_script(say(), say()), service, ending=lambda ns: ns > 2 * S)
 
@@ -446,7 +446,7 @@ def test_a_session_that_waits_ends_when_the_run_does() -> None:
 # The end of the run.
 
 
-def test_a_run_that_ends_in_a_pause_does_not_wait_for_its_end() -> None:
+def test_a_run_that_ends_during_a_pause_does_not_wait_for_the_end_of_the_pause() -> None:
     played = Played(build_script(say(), PauseStep(3_600), say()), ending=lambda ns: ns > 5 * S)
 
     assert played.observation.outcome == "unfinished"
@@ -464,7 +464,7 @@ def test_a_run_that_ends_in_a_pause_does_not_wait_for_its_end() -> None:
         ("committed", 60, "failed:missing_committed"),
     ],
 )
-def test_what_a_script_expects_must_come_in_time(event: str, within_s: float, outcome: str) -> None:
+def test_an_expected_event_must_arrive_within_its_timeout(event: str, within_s: float, outcome: str) -> None:
     played = Played(build_script(say(), ExpectStep(ExpectSettings(event, within_s)), say()))
 
     assert played.outcomes == [outcome, "ok"]
@@ -472,7 +472,7 @@ def test_what_a_script_expects_must_come_in_time(event: str, within_s: float, ou
         assert played.after_ns(1, "ended") == GREETED_NS + round(within_s * S)
 
 
-def test_an_expectation_counts_from_when_the_one_before_it_was_met() -> None:
+def test_the_timeout_of_an_expectation_starts_when_the_previous_one_is_met() -> None:
     def slow(response_id: str) -> list[PeerAnswer]:
         return [(300 * MS, created(response_id)), (450 * MS, delta(GA, "audio", response_id)), (S, done(response_id))]
 
@@ -482,7 +482,7 @@ def test_an_expectation_counts_from_when_the_one_before_it_was_met() -> None:
     assert played.outcomes == ["ok"]
 
 
-def test_a_session_goes_on_after_what_it_expected_without_waiting_for_the_rest() -> None:
+def test_a_session_continues_after_an_expectation_without_waiting_for_the_reply_s_end() -> None:
     played = Played(build_script(say(), ExpectStep(ExpectSettings("text_delta", 2))), Service(turns=[endless]))
 
     assert played.outcomes == ["failed:missing_text_delta"]
@@ -528,7 +528,7 @@ STEPS = st.sampled_from([
     transcript_ns=st.sampled_from([None, 0, 900 * MS, 8 * S]),
     ends_ns=st.sampled_from([1 << 62, 0, 200 * MS, 4 * S]),
 )
-def test_a_session_comes_to_an_end_with_one_outcome_a_turn_whatever_the_service_does(
+def test_a_session_ends_and_every_turn_has_one_outcome_for_any_service_behaviour(
     steps: list[Step],
     turns: list[Turn],
     greeting_ns: int | None,
@@ -568,11 +568,11 @@ def with_history(*texts: str, dialect: Dialect = GA, **keys: bool) -> PreparedSc
 
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
-def test_what_was_said_before_is_taken_before_the_first_turn_begins(dialect: Dialect) -> None:
+def test_the_history_is_acknowledged_before_the_first_turn_begins(dialect: Dialect) -> None:
     played = Played(with_history("One", "Two", dialect=dialect), Service(dialect, acknowledges=True))
 
-    said = [event["item"]["content"][0]["text"] for _, event in played.sent if event["type"] == ITEM]
-    assert said == ["One", "Two", "Hello"]
+    texts = [event["item"]["content"][0]["text"] for _, event in played.sent if event["type"] == ITEM]
+    assert texts == ["One", "Two", "Hello"]
     instants = played.observation.instants
     assert instants["history_acked"] - instants["history_start"] == 5 * MS
     assert played.turns[0].start_ns == instants["history_acked"]
@@ -580,7 +580,7 @@ def test_what_was_said_before_is_taken_before_the_first_turn_begins(dialect: Dia
     assert played.outcomes == ["ok"]
 
 
-def test_a_service_that_acknowledges_nothing_is_not_waited_for_for_long() -> None:
+def test_unacknowledged_history_is_awaited_for_two_seconds() -> None:
     played = Played(with_history("One", "Two"), Service())
 
     assert played.outcomes == ["ok"]
@@ -600,7 +600,7 @@ class Slow(Service):
         return list(super().__call__(data))
 
 
-def test_a_service_that_takes_its_time_is_waited_for_as_long_as_it_goes_on() -> None:
+def test_history_is_awaited_as_long_as_acknowledgements_continue() -> None:
     played = Played(with_history("One", "Two", "Three", "Four"), Slow())
 
     assert played.observation.metrics_ns()["history_load"] == 4 * S
@@ -614,7 +614,7 @@ def test_a_service_that_takes_its_time_is_waited_for_as_long_as_it_goes_on() -> 
     ("answer", "outcome"), [(error("invalid_value", "session-message"), "failed:invalid_value"),
                             (CloseInfo(1006, "", 0), "closed:1006")]
 )  # fmt: skip
-def test_what_was_said_before_and_is_refused_fails_the_session_for_it_is_not_the_one_that_was_meant(
+def test_a_refused_message_or_history_fails_the_session(
     script: PreparedScript, answer: bytes | CloseInfo, outcome: str
 ) -> None:
     class Failing(Service):
@@ -630,7 +630,7 @@ def test_what_was_said_before_and_is_refused_fails_the_session_for_it_is_not_the
 
 
 @pytest.mark.parametrize("role", ["system", "assistant", "user"])
-def test_a_message_joins_the_conversation_once_the_turn_before_it_is_over(role: str) -> None:
+def test_a_message_is_sent_when_the_previous_turn_is_over(role: str) -> None:
     played = Played(build_script(say(), MessageStep(build_message("By the way", role)), say("later")))  # type: ignore[arg-type]
 
     types = [event["type"] for _, event in played.sent][1:]
@@ -641,7 +641,7 @@ def test_a_message_joins_the_conversation_once_the_turn_before_it_is_over(role: 
     assert played.outcomes == ["ok", "ok"]
 
 
-def test_a_message_of_the_users_before_a_spoken_turn_makes_a_turn_of_text_and_speech() -> None:
+def test_a_user_message_before_an_audio_turn_makes_one_turn_of_text_and_audio() -> None:
     played = Played(build_script(MessageStep(build_message("My number is 4711.")), play(250)))
 
     assert [event["type"] for _, event in played.sent][1:] == [
@@ -657,7 +657,7 @@ def ask_aside(**response: object) -> SendStep:
     return SendStep({"type": REQUEST, "response": response})
 
 
-def test_an_event_of_the_scripts_own_leaves_at_once_as_it_is_written() -> None:
+def test_a_script_s_event_is_sent_at_once_and_unchanged() -> None:
     event = {"type": "conversation.item.retrieve", "item_id": "item_1"}
     played = Played(build_script(say(), SendStep(event), say("later")))
 
@@ -667,13 +667,13 @@ def test_an_event_of_the_scripts_own_leaves_at_once_as_it_is_written() -> None:
     assert played.outcomes == ["ok", "ok"]
 
 
-def test_an_event_of_the_scripts_own_keeps_its_id() -> None:
+def test_a_script_s_event_keeps_its_event_id() -> None:
     played = Played(build_script(say(), SendStep({"type": "x", "event_id": "mine"})))
 
     assert played.sent[-1][1] == {"type": "x", "event_id": "mine"}
 
 
-def test_a_response_that_the_script_asks_for_by_an_event_is_no_turns() -> None:
+def test_a_response_requested_by_a_script_s_event_belongs_to_no_turn() -> None:
     service = Service(turns=[
         lambda _: spoken(reply(GA, "mine")),
         lambda _: spoken(reply(GA, "aside", deltas=9), first_ns=310 * MS),
@@ -687,7 +687,7 @@ def test_a_response_that_the_script_asks_for_by_an_event_is_no_turns() -> None:
     assert played.observation.stray_usage is not None
 
 
-def test_a_request_by_an_event_that_is_refused_takes_no_other_turns_response() -> None:
+def test_a_refused_request_of_a_script_s_event_does_not_take_the_response_of_a_turn() -> None:
     service = Service(turns=[
         lambda response_id: spoken(reply(GA, response_id)),
         lambda _: [(MS, error("conversation_already_has_active_response", "script-1-response.create"))],
@@ -699,7 +699,7 @@ def test_a_request_by_an_event_that_is_refused_takes_no_other_turns_response() -
     assert played.observation.service_errors == 1
 
 
-def test_what_an_event_of_the_scripts_own_weighs_is_the_sessions() -> None:
+def test_the_bytes_of_a_script_s_event_count_for_the_session_not_the_turn() -> None:
     plain, more = (Played(build_script(say(), *steps)) for steps in ((), (SendStep({"type": "x"}),)))
 
     assert more.turns[0].wire_bytes_sent == plain.turns[0].wire_bytes_sent
@@ -709,7 +709,7 @@ def test_what_an_event_of_the_scripts_own_weighs_is_the_sessions() -> None:
 # Responses out of band.
 
 
-def test_a_response_out_of_band_is_asked_for_with_its_own_input_and_a_name_to_know_it_by() -> None:
+def test_an_out_of_band_response_is_requested_with_its_input_and_an_identifying_name() -> None:
     asked = respond(conversation="none", input=(build_message("Is this rude?"),), metadata={"topic": "tone"})
     played = Played(build_script(asked, say()))
 
@@ -722,7 +722,7 @@ def test_a_response_out_of_band_is_asked_for_with_its_own_input_and_a_name_to_kn
     assert played.outcomes == ["ok", "ok"]
 
 
-def test_a_response_may_be_asked_for_with_nothing_to_answer() -> None:
+def test_a_response_may_be_requested_with_empty_input() -> None:
     played = Played(build_script(respond(conversation="none", input=())))
 
     assert played.sent[-1][1]["response"]["input"] == []
@@ -731,7 +731,7 @@ def test_a_response_may_be_asked_for_with_nothing_to_answer() -> None:
 # A pipelined start.
 
 
-def test_a_pipelined_start_sends_the_settings_and_the_first_turn_before_it_is_greeted() -> None:
+def test_a_pipelined_start_sends_settings_and_the_first_turn_before_session_created() -> None:
     played = Played(
         build_script(say(), say("later"), keys=PIPELINED), Service(greeting_ns=200 * MS, settings_ns=300 * MS)
     )
@@ -746,14 +746,14 @@ def test_a_pipelined_start_sends_the_settings_and_the_first_turn_before_it_is_gr
     assert session.caller_time_ns == 0
 
 
-def test_a_pipelined_session_that_is_refused_has_begun_its_turn() -> None:
+def test_a_turn_of_a_pipelined_session_that_is_refused_has_an_outcome() -> None:
     service = Service(greeting_ns=None, settings_ns=None, turns=[lambda _: [closing(MS, 3000, "no")]])
     played = Played(build_script(say(), keys=PIPELINED), service)
 
     assert (played.observation.outcome, played.outcomes) == ("closed:3000", ["closed:3000"])
 
 
-def test_a_pipelined_session_with_a_microphone_speaks_at_once() -> None:
+def test_a_pipelined_session_with_an_open_microphone_sends_audio_at_once() -> None:
     script = build_script(play(250), keys=PIPELINED, turn_detection=TurnDetection(create_response=False))
     played = Played(script, Service(greeting_ns=200 * MS), lambda now_ns: now_ns > 3 * S)
 
@@ -761,7 +761,7 @@ def test_a_pipelined_session_with_a_microphone_speaks_at_once() -> None:
     assert first_ns == 100 * MS
 
 
-def test_a_history_goes_before_the_turn_of_a_pipelined_start_without_waiting() -> None:
+def test_a_pipelined_start_sends_the_history_before_the_turn_without_waiting() -> None:
     played = Played(with_history("One", pipelined=True), Service(acknowledges=True))
 
     assert [event["type"] for _, event in played.sent] == ["session.update", ITEM, ITEM, REQUEST]
@@ -774,7 +774,7 @@ def test_a_history_goes_before_the_turn_of_a_pipelined_start_without_waiting() -
 
 
 @pytest.mark.parametrize("both", [False, True])
-def test_a_server_that_greets_with_the_conversation_is_ready_at_the_first_greeting(both: bool) -> None:
+def test_a_server_that_sends_conversation_created_is_ready_at_its_first_event(both: bool) -> None:
     class Greeting(Service):
         def greeting(self) -> list[PeerAnswer]:
             conversation = message("conversation.created", conversation={"id": "conv_1"})
@@ -791,7 +791,7 @@ def test_a_server_that_greets_with_the_conversation_is_ready_at_the_first_greeti
 
 
 @pytest.mark.parametrize("dialect", [GA, PREVIEW], ids=["ga", "preview"])
-def test_the_first_answer_of_a_cold_session_is_what_the_service_takes_from_dialling_to_the_first_sound(
+def test_connect_to_first_audible_is_session_setup_plus_voice_to_voice_of_the_first_turn(
     dialect: Dialect,
 ) -> None:
     loud = [(300 * MS, created("r1")), (400 * MS, delta(dialect, "audio", "r1", LOUD))]
@@ -803,7 +803,7 @@ def test_the_first_answer_of_a_cold_session_is_what_the_service_takes_from_diall
     assert metrics["connect_to_first_audible"] == ready_ns + played.turns[0].metrics_ns()["voice_to_voice"]
 
 
-def test_a_session_of_text_has_no_first_sound() -> None:
+def test_a_text_session_has_no_connect_to_first_audible() -> None:
     assert "connect_to_first_audible" not in Played(build_script(say(output="text"))).observation.metrics_ns()
 
 
@@ -829,7 +829,7 @@ class StampingTransport(GuardedTransport):
         return super().transmitted()
 
 
-def stamped_and_played(
+def played_with_timestamps(
     script: PreparedScript, delays: TransmitDelays | None, service: Service | None = None
 ) -> tuple[StampingTransport, Listening]:
     transport = StampingTransport(service or Service(script.dialect), delays)
@@ -838,8 +838,8 @@ def stamped_and_played(
     return transport, listening
 
 
-def test_only_the_request_and_the_chunk_that_ends_speech_are_sent_stamped() -> None:
-    transport, _ = stamped_and_played(build_script(play(250), say()), TransmitDelays())
+def test_only_the_request_and_the_last_speech_chunk_are_sent_with_timestamps() -> None:
+    transport, _ = played_with_timestamps(build_script(play(250), say()), TransmitDelays())
 
     stamped = [msgspec.json.decode(data)["type"] for data in transport.stamped]
     assert stamped == ["input_audio_buffer.append", "response.create", "response.create"]
@@ -847,10 +847,10 @@ def test_only_the_request_and_the_chunk_that_ends_speech_are_sent_stamped() -> N
     assert transport.stamped[0] == appends[-1]
 
 
-def test_turns_are_measured_from_what_the_kernel_says() -> None:
+def test_turns_are_measured_from_kernel_transmit_timestamps() -> None:
     script = build_script(play(250), say())
-    _, by_clock = stamped_and_played(script, None)
-    _, by_kernel = stamped_and_played(script, TransmitDelays(LEFT_NS, ACKNOWLEDGED_NS))
+    _, by_clock = played_with_timestamps(script, None)
+    _, by_kernel = played_with_timestamps(script, TransmitDelays(LEFT_NS, ACKNOWLEDGED_NS))
 
     for clock, kernel in zip(by_clock.turns, by_kernel.turns, strict=True):
         moved = {"request_sent", "speech_end"} & clock.instants.keys()
@@ -863,40 +863,40 @@ def test_turns_are_measured_from_what_the_kernel_says() -> None:
         assert kernel.transmit_delay_ns == LEFT_NS
 
 
-def test_what_is_known_when_the_send_call_returns_is_noted_at_once() -> None:
+def test_transmit_timestamps_available_after_the_send_call_are_used_at_once() -> None:
     service = Service(turns=[lambda response_id: [(0, created(response_id)), (0, done(response_id, "incomplete"))]])
-    _, listening = stamped_and_played(build_script(say()), TransmitDelays(), service)
+    _, listening = played_with_timestamps(build_script(say()), TransmitDelays(), service)
     (turn,) = listening.turns
 
     assert (turn.send_timestamp_source, turn.instants["request_acked"]) == ("kernel", turn.instants["request_sent"])
 
 
-def test_an_acknowledgement_that_comes_after_the_turn_is_not_waited_for() -> None:
+def test_an_acknowledgement_after_the_turn_is_not_awaited() -> None:
     script = build_script(say())
-    transport, listening = stamped_and_played(script, TransmitDelays(LEFT_NS, 3_600_000 * MS))
-    _, without = stamped_and_played(script, None)
+    transport, listening = played_with_timestamps(script, TransmitDelays(LEFT_NS, 3_600_000 * MS))
+    _, without = played_with_timestamps(script, None)
 
     assert "request_acked" not in listening.turns[0].instants
     assert listening.turns[0].instants["ended"] == without.turns[0].instants["ended"]
     assert transport.closed is not None
 
 
-def test_nobody_looks_for_the_kernel_s_word_where_none_is_due() -> None:
+def test_transmit_timestamps_are_polled_only_when_one_is_due() -> None:
     """A reply of many deltas needs one poll after the send and one at the acknowledgement, whatever its length."""
 
     def looks(deltas: int) -> int:
         def turn(response_id: str) -> list[tuple[int, bytes]]:
-            said = [created(response_id), *[delta(script.dialect, "audio", response_id)] * deltas, done(response_id)]
-            return [((place + 2) * ACKNOWLEDGED_NS, data) for place, data in enumerate(said)]
+            events = [created(response_id), *[delta(script.dialect, "audio", response_id)] * deltas, done(response_id)]
+            return [((place + 2) * ACKNOWLEDGED_NS, data) for place, data in enumerate(events)]
 
-        return stamped_and_played(script, TransmitDelays(0, ACKNOWLEDGED_NS), Service(turns=[turn]))[0].looks
+        return played_with_timestamps(script, TransmitDelays(0, ACKNOWLEDGED_NS), Service(turns=[turn]))[0].looks
 
     script = build_script(say())
     assert looks(2) == looks(40) > 0
-    assert stamped_and_played(script, None)[0].looks == 0
+    assert played_with_timestamps(script, None)[0].looks == 0
 
 
-def test_a_history_that_is_refused_fails_the_session_for_it_is_not_the_one_that_was_meant() -> None:
+def test_a_refused_history_fails_the_session() -> None:
     class Refusing(Service):
         def __call__(self, data: bytes) -> list[PeerAnswer]:
             return (

@@ -67,11 +67,11 @@ def printed(timeline: LoggedTimeline, log: EventLog) -> str:
     return " ".join(" ".join(lines(timeline, log)).split())
 
 
-def answer(**told: Any) -> list[bytes]:
-    return [created("r1"), delta(GA, "audio", "r1"), done("r1", **told)]
+def answer(**usage: Any) -> list[bytes]:
+    return [created("r1"), delta(GA, "audio", "r1"), done("r1", **usage)]
 
 
-def test_a_turn_that_was_throttled_tells_the_wait_that_was_asked_for(timeline: LoggedTimeline, log: EventLog) -> None:
+def test_a_throttled_turn_shows_the_wait_that_the_service_asked_for(timeline: LoggedTimeline, log: EventLog) -> None:
     ask(timeline)
     words = {"code": "rate_limit_exceeded", "message": "Limit reached. Please try again in 6.232s."}
     hear(timeline, created("r1"), done("r1", "failed", error=words))
@@ -81,7 +81,7 @@ def test_a_turn_that_was_throttled_tells_the_wait_that_was_asked_for(timeline: L
     assert "retry after 6,232 ms" in text
 
 
-def test_what_remains_of_each_limit_stands_beside_its_event(timeline: LoggedTimeline, log: EventLog) -> None:
+def test_the_rest_of_each_rate_limit_is_printed_with_its_event(timeline: LoggedTimeline, log: EventLog) -> None:
     ask(timeline)
     entries = [
         {"name": "requests", "limit": 1_000, "remaining": 999},
@@ -94,7 +94,7 @@ def test_what_remains_of_each_limit_stands_beside_its_event(timeline: LoggedTime
 
 
 @pytest.mark.parametrize("wait_ms", [0, 40])
-def test_a_wait_for_a_token_is_told_where_there_was_one(timeline: LoggedTimeline, log: EventLog, wait_ms: int) -> None:
+def test_auth_wait_is_printed_only_if_it_is_not_zero(timeline: LoggedTimeline, log: EventLog, wait_ms: int) -> None:
     timeline.tell(inputs.Connected({"dns_done": at(41), "opened": at(42)}, {}, wait_ms * MS))
 
     text = printed(timeline, log)
@@ -102,7 +102,7 @@ def test_a_wait_for_a_token_is_told_where_there_was_one(timeline: LoggedTimeline
 
 
 @pytest.mark.parametrize("scope", ["service", "proxy"])
-def test_a_round_trip_to_a_proxy_is_told_as_such(timeline: LoggedTimeline, log: EventLog, scope: Any) -> None:
+def test_a_round_trip_to_a_proxy_is_labelled(timeline: LoggedTimeline, log: EventLog, scope: Any) -> None:
     ask(timeline)
     hear(timeline, *answer())
     timeline.tell(inputs.NetworkMeasured(3 * MS, 2 * MS, 0, scope))
@@ -124,7 +124,7 @@ MISSING_TYPE = "Missing required parameter: 'session.type'."
         ("ga", "failed:missing_required_parameter", MISSING_TYPE, None),
     ],
 )
-def test_a_session_in_the_wrong_dialect_hints_at_the_right_one(
+def test_a_session_in_the_wrong_dialect_prints_a_hint_with_the_right_one(
     log: EventLog, spoken: str, outcome: str, words: str, speaks: str | None
 ) -> None:
     timeline = LoggedTimeline(SessionStart(AT_NS, 1, Timeouts()), DIALECTS[spoken], log=log, about={"dialect": spoken})
@@ -135,7 +135,9 @@ def test_a_session_in_the_wrong_dialect_hints_at_the_right_one(
     assert f"use --dialect {speaks}" in text or speaks is None
 
 
-def test_what_went_wrong_is_marked_and_what_no_turn_needs_stands_back(timeline: LoggedTimeline, log: EventLog) -> None:
+def test_errors_are_styled_bad_and_events_that_no_turn_needs_are_dimmed(
+    timeline: LoggedTimeline, log: EventLog
+) -> None:
     ask(timeline)
     hear(
         timeline, created("r1"), error("x"), b"{", not_transcribed("i1"), message("odd"), message("rate_limits.updated")
@@ -151,7 +153,7 @@ def test_what_went_wrong_is_marked_and_what_no_turn_needs_stands_back(timeline: 
     }  # fmt: skip
 
 
-def test_what_the_service_had_cached_is_told_as_a_share_of_what_it_read() -> None:
+def test_cached_tokens_are_printed_as_a_share_of_the_tokens_read() -> None:
     read = {"context_tokens": 400, "context_cached_tokens": 100}
     first, second = (_figures(build_observation(turn=turn, **read)) for turn in (1, 2))
 
@@ -188,7 +190,9 @@ def rows(printed: list[str]) -> dict[str, str]:
     return {match[2]: match[1] for match in found if match}
 
 
-def test_offsets_count_from_the_end_of_speech_and_runs_are_one_row(spoken: LoggedTimeline, log: EventLog) -> None:
+def test_offsets_are_relative_to_the_end_of_speech_and_repeated_events_share_a_row(
+    spoken: LoggedTimeline, log: EventLog
+) -> None:
     assert rows(lines(spoken, log)) == {
         "→ audio append × 9, 4,800 B": "−800",
         "← input_audio_buffer.speech_started": "−850",
@@ -204,7 +208,7 @@ def test_offsets_count_from_the_end_of_speech_and_runs_are_one_row(spoken: Logge
     }
 
 
-def test_the_segments_are_one_sum(spoken: LoggedTimeline, log: EventLog) -> None:
+def test_the_segments_add_up_to_the_total(spoken: LoggedTimeline, log: EventLog) -> None:
     (line,) = [line for line in lines(spoken, log, 200) if line.startswith("breakdown")]
     figures = [float(figure) for figure in re.findall(r"[\d.]+", line)]
 
@@ -217,7 +221,7 @@ def test_no_line_is_wider_than_the_terminal(spoken: LoggedTimeline, log: EventLo
     assert max(map(len, lines(spoken, log, width))) <= width
 
 
-def test_what_the_service_says_cannot_steer_the_terminal(timeline: LoggedTimeline, log: EventLog) -> None:
+def test_a_service_s_text_cannot_control_the_terminal(timeline: LoggedTimeline, log: EventLog) -> None:
     ask(timeline)
     hear(timeline, message("odd\x1b[2J", response_id="r1"), error("x\x1b[2J", "turn-1-response"))
 
@@ -226,7 +230,9 @@ def test_what_the_service_says_cannot_steer_the_terminal(timeline: LoggedTimelin
     assert "failed:x" in text
 
 
-def test_messages_are_in_the_turn_in_which_they_went(timeline: LoggedTimeline, log: EventLog) -> None:
+def test_a_message_is_printed_in_the_turn_during_which_it_was_sent_or_received(
+    timeline: LoggedTimeline, log: EventLog
+) -> None:
     for number, (begun_ms, heard_ms) in enumerate([(0, 4), (100, 130)], 1):
         timeline.tell(inputs.TurnStarted(at(begun_ms), build_turn(number, wants_audio=False)))
         timeline.tell(inputs.Sent("response.create", at(begun_ms), 9))

@@ -107,7 +107,7 @@ def appended(played: Played) -> list[tuple[int, str]]:
     ),
     noticed_ns=st.integers(0, 700 * MS),
 )
-def test_the_microphone_does_not_drift_by_a_nanosecond(steps: list[Step], noticed_ns: int) -> None:
+def test_the_microphone_sends_audio_without_any_drift(steps: list[Step], noticed_ns: int) -> None:
     script = build_script(*steps, turn_detection=VAD)
     after = {
         f"turn-{turn.plan.number}-append-{len(turn.speech)}": noticed(turn.plan.number, noticed_ns)
@@ -128,7 +128,7 @@ def test_the_microphone_does_not_drift_by_a_nanosecond(steps: list[Step], notice
     assert played.outcomes == ["ok"] * len(script.turns)
 
 
-def test_a_turn_is_not_begun_before_its_first_chunk_has_left() -> None:
+def test_a_turn_begins_when_its_first_chunk_is_sent() -> None:
     after = hearing(2) | {"between-turns": [(50 * MS, message("x.y"))]}
     played = Played(build_script(play(200), turn_detection=VAD), Hearing(after=after))
 
@@ -136,7 +136,7 @@ def test_a_turn_is_not_begun_before_its_first_chunk_has_left() -> None:
     assert played.observation.unknown_events["x.y"] > 1
 
 
-def test_a_reply_is_heard_out_before_the_caller_speaks_again() -> None:
+def test_a_caller_speaks_again_only_after_the_reply_was_played() -> None:
     script = build_script(play(200), play(200), turn_detection=VAD)
     played = Played(script, Hearing(after=hearing(2, 2, audio_ms=3_000)))
 
@@ -146,7 +146,7 @@ def test_a_reply_is_heard_out_before_the_caller_speaks_again() -> None:
     assert heard_ns + 100 * MS <= began_ns <= heard_ns + 200 * MS  # after the chunk that was being recorded
 
 
-def test_a_pause_counts_from_the_end_of_what_is_heard() -> None:
+def test_a_pause_starts_when_the_reply_has_been_played() -> None:
     script = build_script(play(200), PauseStep(0.7), say(), turn_detection=VAD)
     played = Played(script, Hearing(after=hearing(2, audio_ms=3_000)))
 
@@ -180,7 +180,7 @@ CUT_SHORT: dict[str, list[PeerAnswer]] = {
 }
 
 
-def test_whoever_is_misunderstood_stops_speaking_and_the_microphone_goes_on() -> None:
+def test_a_caller_whose_speech_is_cut_short_stops_and_the_microphone_sends_silence() -> None:
     played = Played(build_script(play(2_000), PauseStep(1), turn_detection=VAD), Hearing(after=CUT_SHORT))
 
     sent = appended(played)
@@ -190,7 +190,7 @@ def test_whoever_is_misunderstood_stops_speaking_and_the_microphone_goes_on() ->
     assert "speech_end" not in played.turns[0].instants
 
 
-def test_the_service_may_finish_what_it_misunderstood_before_the_next_turn() -> None:
+def test_a_reply_to_partial_speech_may_end_before_the_next_turn() -> None:
     script = build_script(play(2_000), play(200), turn_detection=VAD)
     after: dict[str, list[PeerAnswer]] = CUT_SHORT | {
         name.replace("1", "2", 1): answers for name, answers in hearing(2).items()
@@ -207,7 +207,7 @@ def test_the_service_may_finish_what_it_misunderstood_before_the_next_turn() -> 
     assert played.observation.unattributed_commits == 0
 
 
-def test_a_service_that_never_finishes_is_given_up_after_the_limit_of_a_delta() -> None:
+def test_a_reply_to_partial_speech_that_never_ends_is_abandoned_after_next_delta() -> None:
     after = {name: answers for name, answers in CUT_SHORT.items() if name == "turn-1-append-1"}
     after["turn-1-append-3"] = CUT_SHORT["turn-1-append-3"][:5]
     after |= {"turn-2-append-2": noticed(2) + answered(2)}
@@ -221,7 +221,7 @@ def test_a_service_that_never_finishes_is_given_up_after_the_limit_of_a_delta() 
 
 
 @pytest.mark.parametrize("clock", [False, True])
-def test_noise_that_never_ends_holds_up_the_next_turn_no_longer_than_the_limit_of_a_response(clock: bool) -> None:
+def test_endless_noise_delays_the_next_turn_by_at_most_the_response_timeout(clock: bool) -> None:
     """Each noise is answered, and the next noise interrupts that answer."""
     after, cancelled = hearing(2), {"type": "cancelled", "reason": "turn_detected"}
     for number in range(40):
@@ -251,7 +251,9 @@ def test_noise_that_never_ends_holds_up_the_next_turn_no_longer_than_the_limit_o
 
 @pytest.mark.parametrize("at_ms", range(0, 2_500, 130))
 @pytest.mark.parametrize("detection", [VAD, ASKED, None])
-def test_a_connection_may_go_at_any_moment(at_ms: int, detection: TurnDetection | None) -> None:
+def test_every_turn_has_an_outcome_if_the_connection_closes_at_any_moment(
+    at_ms: int, detection: TurnDetection | None
+) -> None:
     class Fragile(Hearing):
         def greeting(self) -> list[PeerAnswer]:
             return [*super().greeting(), closing(at_ms * MS, 1006)]
@@ -269,7 +271,7 @@ def test_a_connection_may_go_at_any_moment(at_ms: int, detection: TurnDetection 
 
 @pytest.mark.parametrize("at_ms", range(0, 6_000, 130))
 @pytest.mark.parametrize("detection", [VAD, ASKED])
-def test_a_run_may_end_at_any_moment(at_ms: int, detection: TurnDetection) -> None:
+def test_every_turn_has_an_outcome_if_the_run_ends_at_any_moment(at_ms: int, detection: TurnDetection) -> None:
     script = build_script(play(300), PauseStep(0.3), play(200), play(100), turn_detection=detection)
     after = hearing(3, 2, 1, audio_ms=900)
     played = Played(script, Hearing(after=after), ending=lambda ns: ns >= at_ms * MS)
@@ -316,7 +318,7 @@ def full(takes: int, *, goes: bool = False) -> tuple[Full, Timeline, Listening]:
 
 
 @pytest.mark.parametrize("takes", [1, 2, 3, 4, 6])
-def test_a_chunk_that_cannot_be_sent_at_once_is_sent_late_and_all_others_in_time(takes: int) -> None:
+def test_only_a_chunk_that_cannot_be_sent_at_once_is_sent_late(takes: int) -> None:
     transport, timeline, listening = full(takes)
     sent = [(at_ns, data) for at_ns, data in transport.sent if b"append" in data]
     begun_ns = sent[0][0] - (7 * MS if takes == 1 else 0)
@@ -329,7 +331,7 @@ def test_a_chunk_that_cannot_be_sent_at_once_is_sent_late_and_all_others_in_time
     assert lags_ns == [7 * MS if place == takes - 1 else 0 for place in range(len(sent))]
 
 
-def test_a_connection_that_breaks_under_a_chunk_ends_the_session() -> None:
+def test_a_connection_that_closes_while_a_chunk_is_sent_ends_the_session() -> None:
     _, timeline, listening = full(3, goes=True)
 
     assert timeline.session().outcome == "closed:1006"
@@ -337,7 +339,7 @@ def test_a_connection_that_breaks_under_a_chunk_ends_the_session() -> None:
 
 
 @pytest.mark.parametrize("abandoned", [False, True])
-def test_a_session_that_is_over_leaves_nothing_for_the_garbage_collector(abandoned: bool) -> None:
+def test_a_finished_session_leaves_no_reference_cycles(abandoned: bool) -> None:
     """A garbage collection that searches for cycles delays all sessions."""
     script = build_script(play(300), say(), turn_detection=VAD)
     transport = GuardedTransport(Hearing(after=hearing(3)))
@@ -358,7 +360,7 @@ def test_a_session_that_is_over_leaves_nothing_for_the_garbage_collector(abandon
 
 
 @pytest.mark.parametrize("waits", range(1, 36, 3))
-def test_a_session_that_talks_can_be_abandoned_at_any_moment(waits: int) -> None:
+def test_a_session_with_open_microphone_can_be_abandoned_at_any_moment(waits: int) -> None:
     script = build_script(play(300), play(300), turn_detection=VAD)
     transport = GuardedTransport(Hearing(after=hearing(3, 3)))
     session, timeline, listening = seated(script, transport)

@@ -23,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return synthetic.write(tmp_path_factory.mktemp("run"), PLAN)
 
 
-def test_first_audio_comes_as_it_came_in_the_good_turns_of_the_target(folder: Path) -> None:
+def test_the_profile_has_the_first_audio_delays_of_the_target_s_successful_turns(folder: Path) -> None:
     run = rtbench.load(folder)
     good = run.turns[(run.turns["target"] == "west") & (run.turns["outcome"] == "ok")]
     took_ms = (good["first_audio_at_ns"] - good["request_sent_at_ns"]).to_numpy(dtype=float) / 1e6
@@ -37,7 +37,7 @@ def test_first_audio_comes_as_it_came_in_the_good_turns_of_the_target(folder: Pa
     assert np.median(drawn) == pytest.approx(np.median(took_ms), rel=0.02)
 
 
-def test_the_turns_may_be_of_one_step(folder: Path) -> None:
+def test_a_profile_can_be_limited_to_the_turns_of_one_step(folder: Path) -> None:
     run = rtbench.load(folder)
     steps = sorted(run.turns["step"].unique())
     each = [simulator_profile(run, "west", step).delays.first_audio for step in steps]
@@ -45,7 +45,7 @@ def test_the_turns_may_be_of_one_step(folder: Path) -> None:
     assert len(set(each)) == 3
 
 
-def test_what_rows_cannot_tell_is_as_in_the_default_profile(folder: Path) -> None:
+def test_delays_that_rows_do_not_contain_are_those_of_the_default_profile(folder: Path) -> None:
     profile = simulator_profile(rtbench.load(folder), "west")
 
     assert profile.delays.function_named == default_profile().delays.function_named
@@ -53,7 +53,7 @@ def test_what_rows_cannot_tell_is_as_in_the_default_profile(folder: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("target", "step", "said"),
+    ("target", "step", "message"),
     [
         (None, None, "has several targets: name one"),
         ("north", None, "has no target north: it has west, east"),
@@ -61,7 +61,7 @@ def test_what_rows_cannot_tell_is_as_in_the_default_profile(folder: Path) -> Non
     ],
 )
 def test_a_run_that_makes_no_profile_is_refused_in_one_line(
-    folder: Path, target: str | None, step: str | None, said: str
+    folder: Path, target: str | None, step: str | None, message: str
 ) -> None:
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         simulator_profile(rtbench.load(folder), target, step)

@@ -20,7 +20,7 @@ from rtbench.cli.start import EXTRAS, WORKFLOWS, CiSystem, agent_files, extras_o
 from tests.command_line import call
 
 
-def test_every_file_that_is_written_is_read_as_what_it_is(tmp_path: Path) -> None:
+def test_every_generated_file_is_valid(tmp_path: Path) -> None:
     assert all(write_starter(tmp_path, starter_files(CiSystem.GITHUB)).values())
     both = ServiceOptions(targets=("simulator", "service"), target_file=tmp_path / "targets.yaml")
     targets = resolve_targets({}, both)
@@ -31,7 +31,7 @@ def test_every_file_that_is_written_is_read_as_what_it_is(tmp_path: Path) -> Non
     assert len((tmp_path / "README.md").read_text().splitlines()) <= 16
 
 
-def test_who_tests_an_agent_gets_its_calls_and_a_target_for_each_way_in_which_it_may_be_called(tmp_path: Path) -> None:
+def test_init_agent_writes_calls_and_a_target_for_each_protocol(tmp_path: Path) -> None:
     assert all(write_starter(tmp_path, agent_files(CiSystem.GITHUB)).values())
     ways = ("twilio", "acs", "pcm", "simulator")
     targets = resolve_targets({}, ServiceOptions(targets=ways, target_file=tmp_path / "targets.yaml"))
@@ -42,7 +42,7 @@ def test_who_tests_an_agent_gets_its_calls_and_a_target_for_each_way_in_which_it
     assert all(CompiledScript(script, target.dialect).session(0, 0).steps for target in targets)
 
 
-def test_who_tests_an_agent_gets_limits_on_what_is_measured_of_one_and_a_workflow_that_holds_them(
+def test_init_agent_writes_thresholds_for_agent_metrics_and_a_workflow_that_checks_them(
     tmp_path: Path,
 ) -> None:
     write_starter(tmp_path, agent_files(CiSystem.AZURE))
@@ -55,7 +55,7 @@ def test_who_tests_an_agent_gets_limits_on_what_is_measured_of_one_and_a_workflo
     assert not (tmp_path / WORKFLOWS[CiSystem.GITHUB]).exists()
 
 
-def test_the_calls_of_the_first_workflow_can_decide_its_thresholds(tmp_path: Path) -> None:
+def test_the_first_workflow_has_enough_calls_to_decide_its_thresholds(tmp_path: Path) -> None:
     write_starter(tmp_path, starter_files(CiSystem.GITHUB))
     commands = (tmp_path / WORKFLOWS[CiSystem.GITHUB]).read_text()
     (calls,) = (int(number) for number in re.findall(r"--sessions (\d+)", commands))
@@ -75,14 +75,14 @@ def test_the_calls_of_the_first_workflow_can_decide_its_thresholds(tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", EXTRAS)
-def test_a_further_script_is_written_with_its_audio_and_plays(tmp_path: Path, name: str) -> None:
+def test_an_extra_script_is_written_with_its_audio_and_can_be_loaded(tmp_path: Path, name: str) -> None:
     write_starter(tmp_path, starter_files(CiSystem.GITHUB, extras_of(name)))
     (script,) = (place for place in EXTRAS[name] if place.endswith(".yaml"))
 
     assert len(load_script(tmp_path / "scenarios" / script).steps) > 2
 
 
-def test_several_further_scripts_are_named_with_commas_and_an_unknown_one_is_refused() -> None:
+def test_extra_scripts_are_separated_by_commas_and_an_unknown_one_is_refused() -> None:
     assert extras_of("barge-in, tools") == ["barge-in", "tools"]
     assert extras_of("") == []
     with pytest.raises(
@@ -91,7 +91,7 @@ def test_several_further_scripts_are_named_with_commas_and_an_unknown_one_is_ref
         extras_of("barge_in")
 
 
-def test_further_scripts_of_a_service_are_not_for_an_agent(tmp_path: Path) -> None:
+def test_with_and_agent_cannot_be_combined(tmp_path: Path) -> None:
     error = call("init", tmp_path, "--agent", "--with", "tools").exception
 
     assert isinstance(error, UsageError)
@@ -99,7 +99,7 @@ def test_further_scripts_of_a_service_are_not_for_an_agent(tmp_path: Path) -> No
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_there_already_is_left_as_it_was_and_the_rest_is_written(tmp_path: Path) -> None:
+def test_existing_files_are_not_changed_and_the_others_are_written(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("mine")
     (tmp_path / "targets.yaml").symlink_to("nowhere")
     written = write_starter(tmp_path, starter_files(CiSystem.GITHUB))
@@ -111,14 +111,14 @@ def test_what_is_there_already_is_left_as_it_was_and_the_rest_is_written(tmp_pat
 
 
 @pytest.mark.parametrize("in_the_way", ["scenarios", ".github"])
-def test_a_file_where_a_folder_is_to_be_is_named(tmp_path: Path, in_the_way: str) -> None:
+def test_a_file_in_place_of_a_folder_is_named_in_the_error(tmp_path: Path, in_the_way: str) -> None:
     (tmp_path / in_the_way).write_text("a file")
 
     with pytest.raises(UsageError, match=f"{in_the_way}.* cannot be written"):
         write_starter(tmp_path, starter_files(CiSystem.GITHUB))
 
 
-def test_without_a_service_named_every_target_of_the_file_is_looked_at(
+def test_doctor_checks_every_target_of_the_file_if_no_service_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_starter(tmp_path, starter_files(CiSystem.GITHUB))

@@ -76,7 +76,7 @@ def prepared(path: Path) -> PreparedScript:
 
 
 @pytest.mark.parametrize(("kind", "after_reply"), [(Clap, True), (ClapWithin, False)])
-def test_a_new_kind_of_step_is_read_prepared_and_played(
+def test_a_new_step_type_is_read_prepared_and_played(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, claps: list[int], kind: type[Clap], after_reply: bool
 ) -> None:
     played = Played(prepared(written(tmp_path, kind, monkeypatch)))
@@ -90,7 +90,7 @@ def test_a_new_kind_of_step_is_read_prepared_and_played(
 
 
 @pytest.mark.parametrize("kind", [Clap, ClapWithin])
-def test_a_new_kind_of_step_is_no_turn_wherever_turns_are_counted(
+def test_a_new_step_type_does_not_count_as_a_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Clap]
 ) -> None:
     path = written(tmp_path, kind, monkeypatch)
@@ -107,7 +107,7 @@ def test_a_new_kind_of_step_is_no_turn_wherever_turns_are_counted(
 
 
 @pytest.mark.parametrize(("kind", "refused"), [(Clap, False), (ClapWithin, True)])
-def test_a_step_that_belongs_to_a_turn_must_follow_one(
+def test_a_step_type_within_a_turn_must_follow_a_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Clap], refused: bool
 ) -> None:
     path = written(tmp_path, kind, monkeypatch, "steps:\n  - text: One\n  - pause: 1\n  - clap: 0.1\n")

@@ -423,14 +423,14 @@ VAD = TurnDetection(silence_duration_ms=400)
 WAYS: dict[str, tuple[TurnDetection | None, tuple[Step, ...]]] = {
     "server VAD": (VAD, (speak(*SPEECH, 200), PauseStep(0.9), speak(*SPEECH, 200, chunk_ms=60))),
     "semantic VAD": (TurnDetection(type="semantic_vad", eagerness="high"), (speak(*SPEECH), speak(*SPEECH))),
-    "VAD and our request": (TurnDetection(create_response=False), (speak(*SPEECH), speak(*SPEECH))),
-    "our commit": (None, (speak(*SPEECH), PauseStep(0.3), speak(*SPEECH, 100, chunk_ms=20))),
-    "our commit, all at once": (None, (speak(*SPEECH, paced=False), speak(*SPEECH, paced=False))),
+    "VAD and client request": (TurnDetection(create_response=False), (speak(*SPEECH), speak(*SPEECH))),
+    "client commit": (None, (speak(*SPEECH), PauseStep(0.3), speak(*SPEECH, 100, chunk_ms=20))),
+    "client commit, unpaced": (None, (speak(*SPEECH, paced=False), speak(*SPEECH, paced=False))),
     "typed": (None, (say(), say(output="text"), respond())),
     "text and speech": (VAD, (MessageStep(build_message("I am Ada.")), speak(*SPEECH), speak(*SPEECH))),
-    "text and speech, our commit": (None, (MessageStep(build_message("I am Ada.")), speak(*SPEECH), say())),
+    "text and speech, client commit": (None, (MessageStep(build_message("I am Ada.")), speak(*SPEECH), say())),
     "out of band": (None, (say(), respond(conversation="none", input=(build_message("Is it rude?"),)), say())),
-    "out of band beside a VAD": (VAD, (speak(*SPEECH), respond(conversation="none", output="text"), speak(*SPEECH))),
+    "out of band with a VAD": (VAD, (speak(*SPEECH), respond(conversation="none", output="text"), speak(*SPEECH))),
     "mixed": (VAD, (say(), speak(*SPEECH), PauseStep(2), say(output="text"), speak(*SPEECH, chunk_ms=200))),
 }
 OF_VOICE_LIVE: dict[str, tuple[TurnDetection | None, tuple[Step, ...]]] = {
@@ -460,16 +460,18 @@ TALKS = [
 @pytest.mark.parametrize(("way", "dialect"), TALKS)
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("speed", [4.0, 0.8])
-def test_every_figure_is_the_truth(way: str, speed: float, format: AudioFormatName, dialect: Dialect) -> None:
-    check_every_figure(way, speed, format, dialect)
+def test_the_metrics_of_all_dialects_and_turn_detections_equal_the_ground_truth(
+    way: str, speed: float, format: AudioFormatName, dialect: Dialect
+) -> None:
+    check_all_metrics(way, speed, format, dialect)
 
 
 @pytest.mark.parametrize(("way", "dialect"), TALKS_OF_OTHERS)
-def test_every_figure_is_the_truth_in_the_format_of_other_services(way: str, dialect: Dialect) -> None:
-    check_every_figure(way, 4.0, None, dialect)
+def test_the_metrics_of_other_services_dialects_equal_the_ground_truth(way: str, dialect: Dialect) -> None:
+    check_all_metrics(way, 4.0, None, dialect)
 
 
-def check_every_figure(way: str, speed: float, format: AudioFormatName | None, dialect: Dialect) -> None:
+def check_all_metrics(way: str, speed: float, format: AudioFormatName | None, dialect: Dialect) -> None:
     detection, steps = (WAYS | OF_VOICE_LIVE)[way]
     profile = replace(default_profile(), generation_speed=speed)
     talk = converse(*steps, profile=profile, dialect=dialect, turn_detection=detection, input_format=format,
@@ -499,7 +501,7 @@ def edge_in_ms(talk: Talked) -> Fraction:
 @pytest.mark.parametrize("trailing_ms", [0, 300])
 @pytest.mark.parametrize("chunk_ms", [20, 50, 100, 200])
 @pytest.mark.parametrize("speech_ms", [613, 700.5])
-def test_speech_ends_at_the_same_sample_in_chunks_of_any_size_and_with_any_silence_behind_it(
+def test_the_end_of_speech_does_not_depend_on_chunk_size_or_trailing_silence(
     speech_ms: float, chunk_ms: int, trailing_ms: int
 ) -> None:
     turn = speak(30, speech_ms, trailing_ms, chunk_ms=chunk_ms)
@@ -509,7 +511,7 @@ def test_speech_ends_at_the_same_sample_in_chunks_of_any_size_and_with_any_silen
     check(talk, {1: (EDGES[0], round((30 + speech_ms) * 24))})
 
 
-def test_noise_behind_the_speech_moves_nothing() -> None:
+def test_background_noise_does_not_move_the_end_of_speech() -> None:
     noise = BackgroundNoise(recording(sound(0, 800, level=500, seed=5)), snr_db=30)
     talk = converse(speak(*SPEECH, 100), speak(*SPEECH, 100), turn_detection=VAD, background=noise)
 
@@ -523,7 +525,7 @@ HALTING = (30, 500, 600, 500)
 """Silence, speech, pause, speech, in ms."""
 
 
-def test_a_pause_that_was_taken_for_the_end_cancels_its_answer_and_fails_the_turn_alone() -> None:
+def test_a_reply_to_a_pause_that_is_cancelled_fails_only_its_turn() -> None:
     hasty = TurnDetection(silence_duration_ms=200)
     talk = converse(speak(*HALTING), speak(*SPEECH), turn_detection=hasty)
 
@@ -532,7 +534,7 @@ def test_a_pause_that_was_taken_for_the_end_cancels_its_answer_and_fails_the_tur
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_pause_that_was_answered_all_the_same_splits_the_turn(seed: int) -> None:
+def test_a_reply_to_a_pause_that_is_not_cancelled_splits_the_turn(seed: int) -> None:
     patient = TurnDetection(silence_duration_ms=200, interrupt_response=False)
     talk = converse(speak(*HALTING), turn_detection=patient, seed=seed)
 
@@ -544,7 +546,7 @@ def test_a_pause_that_was_answered_all_the_same_splits_the_turn(seed: int) -> No
     assert sum(ns for _, _, ns in segments(turn.instants)) == turn.metrics_ns().get("voice_to_voice", 0)
 
 
-def test_a_pause_costs_no_request_where_the_client_asks() -> None:
+def test_a_pause_causes_no_request_if_the_client_requests_responses() -> None:
     talk = converse(speak(*HALTING), turn_detection=TurnDetection(silence_duration_ms=200, create_response=False))
 
     (turn,) = talk.turns
@@ -592,7 +594,7 @@ class Distant(Simulator):
     interrupts=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_nobody_asks_before_the_last_word_was_heard(
+def test_a_client_requests_the_response_only_after_the_last_speech_was_committed(
     pause_ms: int, last_ms: int, away_ms: int, silence_ms: int, interrupts: bool, seed: int
 ) -> None:
     detection = TurnDetection(create_response=False, interrupt_response=interrupts, silence_duration_ms=silence_ms)
@@ -607,7 +609,7 @@ def test_nobody_asks_before_the_last_word_was_heard(
     assert talk.session.unattributed_commits == 0
 
 
-def test_a_vad_that_hears_nothing_is_a_timeout_of_its_own() -> None:
+def test_a_vad_that_detects_no_speech_causes_an_end_of_turn_timeout() -> None:
     deaf = TurnDetection(threshold=1.0)
     talk = talked(build_script(speak(*SPEECH, level=600), turn_detection=deaf, limits=Timeouts(end_of_turn=3)),
                   Simulator(GA, default_profile(), 1))  # fmt: skip
@@ -618,7 +620,7 @@ def test_a_vad_that_hears_nothing_is_a_timeout_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("speed", [4.0, 0.8])
-def test_how_late_a_service_speaks_up_by_itself_is_the_truth(speed: float) -> None:
+def test_the_delay_of_idle_prompts_equals_the_ground_truth(speed: float) -> None:
     idle = TurnDetection(silence_duration_ms=400, idle_timeout_ms=5_000)
     profile = replace(default_profile(), generation_speed=speed)
     talk = converse(speak(*SPEECH), PauseStep(40), speak(*SPEECH), turn_detection=idle, profile=profile)
@@ -799,7 +801,7 @@ def conversations(draw: st.DrawFn) -> Conversation:
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(conversations())
-def test_every_conversation_comes_to_an_end_with_one_outcome_a_turn(held: Conversation) -> None:
+def test_every_conversation_ends_and_every_turn_has_one_outcome(held: Conversation) -> None:
     script, listening = held.script, Listening(spent_after=held.responses)
     talk = talked(script, held.service, ends_ns=held.ends_ns, listening=listening)
 
@@ -834,7 +836,7 @@ def test_every_conversation_comes_to_an_end_with_one_outcome_a_turn(held: Conver
     speed=st.sampled_from([0.7, 4.0]),
     seed=st.integers(0, 999),
 )
-def test_where_the_service_does_its_part_only_its_hearing_fails_a_turn(
+def test_with_a_service_without_faults_only_vad_errors_fail_turns(
     steps: list[Step],
     start: dict[str, Any],
     dialect: Dialect,

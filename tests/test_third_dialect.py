@@ -166,7 +166,7 @@ def played(path: Path, *steps: Step) -> tuple[SessionObservation, list[TurnObser
     return timeline.session(), listening.turns, transport, listening
 
 
-def test_a_session_in_a_dialect_of_its_own_is_played_and_measured(tmp_path: Path) -> None:
+def test_a_session_in_an_invented_dialect_is_played_and_measured(tmp_path: Path) -> None:
     session, turns, transport, listening = played(tmp_path / "log.jsonl", say(), say("again"))
 
     assert session.outcome == "ok"
@@ -181,7 +181,7 @@ def test_a_session_in_a_dialect_of_its_own_is_played_and_measured(tmp_path: Path
     assert session.wire_bytes_received == listening.wire_received
 
 
-def test_its_speech_is_sent_at_the_dialect_s_rate(tmp_path: Path) -> None:
+def test_speech_is_sent_at_the_sample_rate_of_the_dialect(tmp_path: Path) -> None:
     session, (turn,), transport, _ = played(tmp_path / "log.jsonl", play(250, chunk_ms=100))
 
     assert (session.outcome, turn.outcome) == ("ok", "ok")
@@ -192,17 +192,17 @@ def test_its_speech_is_sent_at_the_dialect_s_rate(tmp_path: Path) -> None:
     assert turn.instants["request_sent"] - turn.start_ns == 250 * MS - 100 * MS
 
 
-def test_its_log_is_told_again_without_its_audio(tmp_path: Path) -> None:
+def test_the_log_of_an_invented_dialect_is_replayed_without_its_audio(tmp_path: Path) -> None:
     session, turns, _, listening = played(tmp_path / "log.jsonl", play())
 
     again: ReplayedSession = replay_log(tmp_path / "log.jsonl")
     assert (again.session, list(again.turns)) == (session, turns)
-    heard = [passage for passage in again.passages if passage.event is not None]
-    assert [passage.event.kind for passage in heard if passage.event] == [event.kind for event in listening.events]
-    assert sum(passage.wire_bytes for passage in heard) + frame_bytes(len(PONG)) == session.wire_bytes_received
+    logged = [passage for passage in again.passages if passage.event is not None]
+    assert [passage.event.kind for passage in logged if passage.event] == [event.kind for event in listening.events]
+    assert sum(passage.wire_bytes for passage in logged) + frame_bytes(len(PONG)) == session.wire_bytes_received
     assert LOUD not in (tmp_path / "log.jsonl").read_text()
 
 
-def test_what_it_cannot_say_is_refused() -> None:
+def test_a_setting_that_the_dialect_does_not_have_is_refused() -> None:
     with pytest.raises(ScriptError, match="voice is no setting of the walkie dialect: remove it"):
         walked(say(), voice="alloy")

@@ -55,7 +55,7 @@ def test_a_script_with_ten_mistakes_has_ten_lines(tmp_path: Path) -> None:
     assert result.exit_code == 2
 
 
-def test_a_run_prints_them_all_too(tmp_path: Path) -> None:
+def test_a_run_prints_all_mistakes_too(tmp_path: Path) -> None:
     written(tmp_path / "rows.csv", "name\nAnn\n")
     with pytest.raises(UsageError) as caught:
         load_script(written(tmp_path / "mine.yaml", TEN))
@@ -71,7 +71,7 @@ def test_targets_and_thresholds_are_recognized_by_their_keys(tmp_path: Path) -> 
     assert places(validate(thresholds), thresholds) == ["2:1", "3:8", "3:15"]
 
 
-def test_good_files_have_a_line_each(tmp_path: Path) -> None:
+def test_every_valid_file_has_one_line(tmp_path: Path) -> None:
     files = [*sorted((ROOT / "scenarios" / "scripts").glob("*.yaml")), ROOT / "scenarios" / "ci.yaml"]
     result = validate(*files, ROOT / "scenarios" / "targets.example.yaml")
 
@@ -80,7 +80,7 @@ def test_good_files_have_a_line_each(tmp_path: Path) -> None:
     assert kinds == [*["script"] * (len(files) - 1), "thresholds", "targets"]
 
 
-def test_a_file_that_nothing_tells_of_needs_as(tmp_path: Path) -> None:
+def test_a_file_of_unknown_type_needs_the_option_as(tmp_path: Path) -> None:
     path = written(tmp_path / "mine.yaml", "setps:\n- text: Hello\n")
 
     assert "use --as script, targets or thresholds" in validate(path).stdout
@@ -102,13 +102,13 @@ def test_a_threshold_of_a_step_that_the_script_does_not_have_is_a_mistake(tmp_pa
     assert 'there is no step "greting"; did you mean greeting?' in validate(path).stdout
 
 
-def test_a_python_file_is_refused_with_the_command_that_plays_it(tmp_path: Path) -> None:
+def test_a_python_file_is_refused_with_the_command_that_runs_it(tmp_path: Path) -> None:
     result = validate(written(tmp_path / "mine.py", "x = 1\n"))
 
     assert (result.exit_code, f"`rtbench run {tmp_path / 'mine.py'}` runs it" in result.stdout) == (2, True)
 
 
-def test_one_bad_file_does_not_hide_another(tmp_path: Path) -> None:
+def test_an_invalid_file_does_not_hide_another_file(tmp_path: Path) -> None:
     result = validate(tmp_path / "none.yaml", ROOT / "scenarios" / "ci.yaml")
 
     assert "none.yaml: no such file" in result.stdout

@@ -52,7 +52,7 @@ LAUGHS = "".join(f"a{n}: &a{n + 1} [1{f', *a{n}' * 9 * (n > 0)}]\n" for n in ran
     ],
     ids=lambda value: repr(value[:20]),
 )
-def test_every_reader_says_the_same_of_the_same_mistake(
+def test_every_reader_reports_the_same_mistake_with_the_same_message(
     tmp_path: Path, kind: str, content: str | bytes, place: str, problem: str
 ) -> None:
     path = tmp_path / "any.yaml"
@@ -64,7 +64,7 @@ def test_every_reader_says_the_same_of_the_same_mistake(
 
 
 @pytest.mark.parametrize("kind", READERS)
-def test_every_reader_says_that_a_file_is_not_there(tmp_path: Path, kind: str) -> None:
+def test_every_reader_reports_a_missing_file(tmp_path: Path, kind: str) -> None:
     with pytest.raises(ScriptError, match=r"none\.yaml: no such file$"):
         READERS[kind](tmp_path / "none.yaml")
     with pytest.raises(ScriptError, match="cannot be read: Is a directory"):
@@ -85,7 +85,7 @@ def content_of(value: LocatedValue) -> object:
     return [content_of(item) for item in content] if isinstance(content, list) else content
 
 
-def test_scalars_are_what_yaml_says_and_a_whole_number_stays_one(tmp_path: Path) -> None:
+def test_scalars_have_their_yaml_types_and_integers_stay_integers(tmp_path: Path) -> None:
     written = "[text, '5', 5, -2, 1.5, 1e3, true, null, ~, 2026-11-01, '2026-11-01']"
 
     contents = content_of(value_of(tmp_path, written))
@@ -93,11 +93,11 @@ def test_scalars_are_what_yaml_says_and_a_whole_number_stays_one(tmp_path: Path)
     assert [type(number) for number in contents[2:6]] == [int, int, float, float]
 
 
-def test_lines_that_are_folded_are_one(tmp_path: Path) -> None:
+def test_folded_lines_are_joined(tmp_path: Path) -> None:
     assert content_of(value_of(tmp_path, "a: >\n  Wait\n  here.\n\n  Now.\n")) == {"a": "Wait here.\nNow.\n"}
 
 
-def test_what_python_has_no_value_for_is_none_of_them(tmp_path: Path) -> None:
+def test_scalars_without_a_supported_python_type_have_an_opaque_content(tmp_path: Path) -> None:
     items = value_of(tmp_path, "[0o14, .nan, .inf, 2026-13-45, 2026-11-01T10:00:00, !!binary aGk=]").content()
 
     assert isinstance(items, list)
@@ -105,14 +105,14 @@ def test_what_python_has_no_value_for_is_none_of_them(tmp_path: Path) -> None:
         assert not isinstance(item.content(), str | int | float | bool | date | list | dict | None)
 
 
-def test_what_a_mapping_merges_in_yields_to_its_own_keys_and_keeps_its_place(tmp_path: Path) -> None:
+def test_merged_keys_have_lower_precedence_and_keep_their_position(tmp_path: Path) -> None:
     root = value_of(tmp_path, "a: &a {x: 1, y: 1}\nb: &b {y: 2, z: 2}\nc:\n  <<: [*a, *b]\n  x: 3\n")
 
     assert content_of(root.nearest("c")) == {"x": 3, "y": 1, "z": 2}
     assert [root.nearest("c", key).place.rpartition("any.yaml")[2] for key in "xyz"] == [":5:3", ":1:14", ":2:14"]
 
 
-def test_a_value_that_is_not_written_has_the_place_of_what_it_would_stand_in(tmp_path: Path) -> None:
+def test_a_missing_value_has_the_position_of_its_nearest_parent(tmp_path: Path) -> None:
     root = value_of(tmp_path, "a:\n  b: 1\n")
 
     assert root.within("a", "c") is None
@@ -120,12 +120,12 @@ def test_a_value_that_is_not_written_has_the_place_of_what_it_would_stand_in(tmp
     assert root.nearest("a", "b", "c").place.endswith("any.yaml:2:3")
 
 
-def test_a_file_with_nothing_in_it_holds_a_null(tmp_path: Path) -> None:
+def test_an_empty_file_is_null(tmp_path: Path) -> None:
     assert value_of(tmp_path, "# nothing\n").content() is None
     assert str(value_of(tmp_path, "").refuse("is wrong")) == f"{tmp_path}/any.yaml:1:1: it is wrong"
 
 
-def test_a_quiet_value_is_not_quoted_and_neither_is_what_it_holds(tmp_path: Path) -> None:
+def test_an_unquoted_value_and_its_contents_do_not_appear_in_messages(tmp_path: Path) -> None:
     for value in (PythonValue("it", {"a": {"b": "s3cr3t"}}), value_of(tmp_path, "a: {b: s3cr3t}")):
         inner = value.unquoted().nearest("a", "b")
 

@@ -55,7 +55,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     ]
 
 
-def test_the_pages_code_runs_and_its_quantiles_are_those_of_the_report(
+def test_the_page_s_code_runs_and_its_quantiles_equal_those_of_the_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_summary(synthetic.write(tmp_path / NAMED, PLAN))
@@ -82,7 +82,7 @@ def test_the_pages_code_runs_and_its_quantiles_are_those_of_the_report(
         )
 
 
-def test_every_derived_column_is_named_and_every_named_one_is_there(loaded: list[Run]) -> None:
+def test_the_page_lists_exactly_the_derived_columns(loaded: list[Run]) -> None:
     times = {"turns": (each for each in TURN_METRICS if each.unit == "ms"), "sessions": SESSION_METRICS}
     named = {next(iter(names_in(frame))): names_in(columns) for frame, columns in rows_of("| frame | derived")}
     for frame, metrics in times.items():
@@ -93,7 +93,7 @@ def test_every_derived_column_is_named_and_every_named_one_is_there(loaded: list
     }
 
 
-def test_columns_have_the_types_that_the_page_says(loaded: list[Run]) -> None:
+def test_columns_have_the_types_that_the_page_gives(loaded: list[Run]) -> None:
     *named, (_, other, _) = rows_of("| columns | dtype")
     allowed = {name: names_in(dtype) for columns, dtype, _ in named for name in names_in(columns)}
 
@@ -110,19 +110,19 @@ def test_columns_have_the_types_that_the_page_says(loaded: list[Run]) -> None:
     assert wrong == set()
 
 
-def test_every_column_that_the_page_names_a_type_of_exists(loaded: list[Run]) -> None:
+def test_every_column_with_a_type_on_the_page_exists(loaded: list[Run]) -> None:
     there = {column for table in SCHEMAS for column in getattr(loaded[0], table).columns}
 
     assert {name for columns, _, _ in rows_of("| columns | dtype") for name in names_in(columns)} - there == {"_ms"}
 
 
 @pytest.mark.parametrize("table", SCHEMAS)
-def test_whole_numbers_are_whole_numbers_whether_or_not_one_is_missing(loaded: list[Run], table: TableName) -> None:
+def test_integer_columns_are_int64_even_with_missing_values(loaded: list[Run], table: TableName) -> None:
     for run in loaded:
         frame = getattr(run, table) if table != "turns" else run.turns.join(run.uncertainty[list(BOUNDS)])
         numbers = [field.name for field in SCHEMAS[table] if str(field.type) == "int64"]
         assert {str(frame[name].dtype) for name in numbers} == {"Int64"}
 
 
-def test_the_public_names_are_those_that_the_page_calls_stable() -> None:
+def test_the_page_lists_all_public_names() -> None:
     assert all(f"`{name}`" in PAGE for name in rtbench.__all__)

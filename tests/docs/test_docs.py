@@ -46,17 +46,17 @@ def missing(names: Iterable[str], page: str) -> list[str]:
     return sorted(set(names) - code_in(page))
 
 
-def test_every_metric_is_defined() -> None:
+def test_docs_metrics_defines_every_metric() -> None:
     assert not missing(CATALOGUE, "docs/metrics.md")
 
 
-def test_every_outcome_is_defined() -> None:
+def test_docs_metrics_defines_every_outcome() -> None:
     families = {name.split(":")[0] for name in (*MEANINGS, *FAMILIES, *GOOD, *UNFINISHED)}
 
     assert not missing(families, "docs/metrics.md")
 
 
-def test_every_limit_and_every_rule_of_validity_is_defined() -> None:
+def test_docs_metrics_defines_every_timeout_and_every_validity_check() -> None:
     checks = evaluate_checks(ValidityData((), None, None, None, None, False)).checks
 
     assert not missing(vars(Timeouts()), "docs/metrics.md")
@@ -64,21 +64,21 @@ def test_every_limit_and_every_rule_of_validity_is_defined() -> None:
 
 
 @pytest.mark.parametrize("page", columns.PAGES, ids=lambda page: str(page.name))
-def test_the_tables_of_columns_and_of_instants_are_up_to_date(page: Path) -> None:
+def test_the_lists_of_columns_and_instants_are_up_to_date(page: Path) -> None:
     there = page.read_text(encoding="utf-8")
 
     assert columns.written(there) == there, "run `make schema`"
     assert "<!-- made: " in there
 
 
-def test_the_table_of_options_is_up_to_date() -> None:
+def test_the_list_of_options_is_up_to_date() -> None:
     page = options.PAGE.read_text(encoding="utf-8")
 
     assert options.written(page) == page, "run `make schema`"
     assert "- `--targets A,B`: " in page
 
 
-def test_files_that_the_architecture_names_exist() -> None:
+def test_files_that_architecture_md_names_exist() -> None:
     """A path in backticks may begin at any folder: `wording/groups.py` is in `reports`. Files of users are excluded."""
     folders = (ROOT / name for name in ("bench", "reports", "rtbench", "scenarios", "tests", "benchmarks", "docs"))
     files = [*ROOT.iterdir(), *(path for folder in folders for path in folder.rglob("*.*"))]
@@ -94,22 +94,22 @@ def test_files_that_the_architecture_names_exist() -> None:
     assert parts
 
 
-def test_the_readmes_own_targets_can_be_read(tmp_path: Path) -> None:
+def test_the_targets_in_the_readme_are_valid(tmp_path: Path) -> None:
     found = [block for block in re.findall(r"```yaml\n(.*?)```", text("README.md"), re.DOTALL) if "targets:" in block]
     file = tmp_path / "targets.yaml"
     file.write_text(found[0], encoding="utf-8")
-    arms = targets.resolve_targets({}, ServiceOptions(targets=("eastus2", "sweden.quick"), target_file=file))
+    resolved = targets.resolve_targets({}, ServiceOptions(targets=("eastus2", "sweden.quick"), target_file=file))
 
-    assert [arm.label for arm in arms] == ["eastus2", "sweden.quick"]
+    assert [target.label for target in resolved] == ["eastus2", "sweden.quick"]
 
 
-def test_every_variable_of_azure_is_in_the_readme() -> None:
+def test_the_readme_names_every_azure_variable() -> None:
     names = (targets.ENDPOINT, targets.DEPLOYMENT, targets.API_KEY, targets.API_VERSION)
 
     assert all(name in text("README.md") for name in names)
 
 
-def test_every_command_is_explained() -> None:
+def test_docs_options_explains_every_command() -> None:
     assert all(f"rtbench {name}" in text("docs/options.md") for name in _commands())
 
 
@@ -121,7 +121,7 @@ def test_every_page_is_in_the_index_and_on_the_site() -> None:
     assert re.findall(r"([\w-]+)\.md", text("mkdocs.yml").partition("\nnav:\n")[2]) == ["index", *listed]
 
 
-def test_every_address_of_the_project_is_that_of_its_metadata() -> None:
+def test_every_address_of_the_project_is_the_one_in_pyproject_toml() -> None:
     files = [*addresses.files()]
     texts = {path: path.read_text(encoding="utf-8", errors="replace") for path in files}
 
@@ -129,7 +129,7 @@ def test_every_address_of_the_project_is_that_of_its_metadata() -> None:
     assert sum(bool(addresses.OWN.search(own)) for own in texts.values()) > 3
 
 
-def test_commands_in_texts_name_pages_and_sections_that_exist() -> None:
+def test_docs_commands_in_texts_name_existing_pages_and_sections() -> None:
     """They are in messages, comments and examples: `rtbench docs NAME#SECTION`, which also works from a wheel."""
     folders = (ROOT / name for name in NAMING)
     texts = [path for folder in folders for kind in ("md", "py", "yml", "yaml") for path in folder.rglob(f"*.{kind}")]
@@ -145,7 +145,7 @@ def test_commands_in_texts_name_pages_and_sections_that_exist() -> None:
         assert not section or section in manual.headings(manual.find(page).read_text(encoding="utf-8"))
 
 
-def test_no_message_names_a_file_of_the_docs() -> None:
+def test_no_message_names_a_file_of_docs() -> None:
     """An installed wheel has no such file. `manual.see` returns the command that prints the page."""
     named = [
         (path.relative_to(ROOT), node.value)
@@ -158,13 +158,13 @@ def test_no_message_names_a_file_of_the_docs() -> None:
     assert named == []
 
 
-def test_every_option_of_the_simulator_is_explained() -> None:
+def test_docs_simulator_explains_every_option() -> None:
     options = {option for parameter in _commands()["simulate"].params for option in parameter.opts}
 
     assert not missing(options - {"--help"}, "docs/simulator.md")
 
 
-def test_the_readmes_own_script_can_be_played(tmp_path: Path) -> None:
+def test_the_script_in_the_readme_can_be_loaded(tmp_path: Path) -> None:
     found = [block for block in re.findall(r"```yaml\n(.*?)```", text("README.md"), re.DOTALL) if "steps:" in block]
     script = tmp_path / "mine.yaml"
     script.write_text(found[0].replace("scenarios/audio", str(ROOT / "scenarios" / "audio")), encoding="utf-8")
@@ -172,7 +172,7 @@ def test_the_readmes_own_script_can_be_played(tmp_path: Path) -> None:
     assert len(load_script(script).steps) == 3
 
 
-def test_the_table_of_calls_is_what_the_tool_asks() -> None:
+def test_the_table_of_sample_sizes_equals_the_tool_s_results() -> None:
     lines = text("docs/sample-size.md").partition("<!-- sample-size -->")[2].strip().split("\n\n")[0].splitlines()
     head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
     turns_of_a_call = [int(number) for name in head[1:] for number in re.findall(r"\d+", name)]
@@ -202,7 +202,7 @@ def test_the_table_of_calls_is_what_the_tool_asks() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_have_existing_targets(page: Path) -> None:
     links = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
 
     assert not [link for link in links if "://" not in link and not _leads_somewhere(page, link)]
@@ -268,14 +268,14 @@ SITE = {"check.md", "load.md", "decisions/0001-x.md", "report.png"}
         ("check.md", "ci/github-nightly.yml", f"{REPOSITORY}/blob/main/docs/ci/github-nightly.yml"),
     ],
 )
-def test_a_link_leads_into_the_site_or_to_the_repository(page: str, link: str, leads: str) -> None:
+def test_a_link_leads_to_the_site_or_to_the_repository(page: str, link: str, leads: str) -> None:
     assert site.linked(f"see [this]({link}).", page, SITE) == f"see [this]({leads})."
 
 
-def test_a_block_of_code_with_a_word_for_tests_is_code_on_the_site() -> None:
+def test_a_code_block_with_a_word_for_tests_is_plain_code_on_the_site() -> None:
     assert site.FENCE.sub(r"\1", "```sh deployment\nlocust\n```\n") == "```sh\nlocust\n```\n"
 
 
-def test_every_workflow_of_tests_builds_the_site() -> None:
+def test_both_test_workflows_build_the_site() -> None:
     assert "\nmake site" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert (ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8").count("run: make site") == 2

@@ -31,7 +31,7 @@ Second.
 """
 
 
-def test_without_a_name_every_page_is_listed_with_a_line() -> None:
+def test_docs_without_a_name_lists_every_page_with_a_description() -> None:
     shown = call("docs").stdout
 
     assert re.search(r"^check +thresholds, baselines", shown, re.MULTILINE)
@@ -40,18 +40,18 @@ def test_without_a_name_every_page_is_listed_with_a_line() -> None:
 
 
 @pytest.mark.parametrize("name", ["check", "check.md", "docs/check.md"])
-def test_a_page_is_written_as_markdown_where_there_is_no_terminal(name: str) -> None:
+def test_a_page_is_printed_as_markdown_if_stdout_is_no_terminal(name: str) -> None:
     assert call("docs", name).stdout == (manual.folder() / "check.md").read_text(encoding="utf-8")
 
 
-def test_a_section_is_printed_alone() -> None:
+def test_only_the_named_section_is_printed() -> None:
     shown = call("docs", "check#absolute-thresholds").stdout
 
     assert shown.startswith("### Absolute thresholds\n")
     assert "### " not in shown[4:]
 
 
-def test_an_example_is_printed_as_it_is() -> None:
+def test_an_example_file_is_printed_unchanged() -> None:
     assert call("docs", "ci/github-nightly.yml").stdout.endswith(
         (manual.folder() / "ci" / "github-nightly.yml").read_text(encoding="utf-8")
     )
@@ -66,26 +66,26 @@ def test_an_example_is_printed_as_it_is() -> None:
         ("../README", "there is no documentation page '../README'"),
     ],
 )
-def test_an_unknown_name_is_answered_by_the_nearest_one(name: str, hint: str) -> None:
+def test_an_unknown_name_gets_the_nearest_name_as_a_hint(name: str, hint: str) -> None:
     error = call("docs", name).exception
 
     assert isinstance(error, UsageError)
     assert str(error).startswith(hint)
 
 
-def test_a_section_ends_at_the_next_heading_of_its_depth_and_comments_in_code_are_none() -> None:
+def test_a_section_ends_at_the_next_heading_of_its_level_not_at_a_code_comment() -> None:
     assert list(manual.headings(PAGE)) == ["one", "two-of-them", "deeper", "three"]
     assert manual.section_of(PAGE, "two-of-them") == "## `Two` of them\n\nSecond.\n\n### Deeper\n\n"
     assert manual.section_of(PAGE, "one") == PAGE
 
 
-def test_links_in_a_terminal_are_names_that_the_command_takes() -> None:
+def test_links_in_a_terminal_are_names_that_the_command_accepts() -> None:
     assert manual.linked("[a](check.md#baselines), [b](load.md), [c](https://x.org/y.md)") == (
         "[a](check#baselines), [b](load), [c](https://x.org/y.md)"
     )
 
 
-def test_a_page_as_html_has_anchors_and_leads_to_the_pages_beside_it() -> None:
+def test_an_html_page_has_anchors_and_links_to_other_pages() -> None:
     html = command.html_of("one", "<!-- made -->\n# One\n\n## Two `b`\n\n[c](check.md#baselines)\n\n|a|\n|-|\n|1|\n")
 
     assert '<h2 id="two-b">' in html
@@ -94,19 +94,17 @@ def test_a_page_as_html_has_anchors_and_leads_to_the_pages_beside_it() -> None:
     assert "made" not in html
 
 
-def test_open_writes_every_page_and_says_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_open_writes_every_page_and_prints_the_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", opened.append)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    said = call("docs", "check#baselines", "--open").stdout.strip()
+    path = call("docs", "check#baselines", "--open").stdout.strip()
 
-    assert opened == [f"{Path(said).as_uri()}#baselines"]
-    assert (Path(said).parent / "compare.html").is_file()
+    assert opened == [f"{Path(path).as_uri()}#baselines"]
+    assert (Path(path).parent / "compare.html").is_file()
 
 
-def test_an_installed_wheel_has_its_pages_where_its_record_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_installed_wheel_finds_its_pages_through_its_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packages, shared = tmp_path / "lib" / "site-packages", tmp_path / "share" / "doc" / "rtbench"
     info = packages / "rtbench-1.dist-info"
     info.mkdir(parents=True)
@@ -120,7 +118,7 @@ def test_an_installed_wheel_has_its_pages_where_its_record_says(
     assert manual.folder() == shared
 
 
-def test_an_installation_without_pages_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installation_without_pages_reports_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = tmp_path / "rtbench-1.dist-info"
     info.mkdir()
     (info / "RECORD").write_text("rtbench/__init__.py,,\n")

@@ -85,13 +85,13 @@ def found_in(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_no_text_on_a_screen_uses_a_coined_word_as_a_term(module: str) -> None:
+def test_no_printed_text_uses_a_coined_word_as_a_term(module: str) -> None:
     found = [(line, words, text) for line, text in texts(ROOT / module) if (words := found_in(text))]
 
     assert found == []
 
 
-def test_no_help_uses_a_coined_word_as_a_term() -> None:
+def test_no_help_text_uses_a_coined_word_as_a_term() -> None:
     assert [(words, text) for text in helps(commands()) if (words := found_in(text))] == []
 
 
@@ -119,5 +119,5 @@ def test_no_page_uses_a_coined_word_as_a_term(page: str) -> None:
         ("the harness is late", ["harness"]),
     ],
 )
-def test_a_coined_word_is_found_and_ordinary_english_is_not(text: str, words: list[str]) -> None:
+def test_the_check_finds_coined_words_but_not_ordinary_english(text: str, words: list[str]) -> None:
     assert found_in(text) == words

@@ -50,12 +50,12 @@ def answer_call(talk: Talk, at_ms: float, *call_ids: str, wrong: str = "") -> No
     talk.send(at_ms + 1, "response.create")
 
 
-def goes_on(talk: Talk, at_ms: float, response_id: str = "r2") -> TurnObservation:
+def final_response(talk: Talk, at_ms: float, response_id: str = "r2") -> TurnObservation:
     talk.hear(at_ms, created(response_id), audio(response_id, f"item_{response_id}"), done(response_id))
     return talk.only()
 
 
-def test_a_turn_with_a_call_ends_with_the_response_that_follows_what_the_function_returned() -> None:
+def test_a_turn_with_a_function_call_ends_with_the_response_to_its_output() -> None:
     talk = Talk()
     talk.ask(0, functions=True, jitter_buffer_ns=50 * MS)
     called(talk)
@@ -66,7 +66,7 @@ def test_a_turn_with_a_call_ends_with_the_response_that_follows_what_the_functio
         "it is ours to go on"
     )
     answer_call(talk, 400, "c1")
-    turn = goes_on(talk, 900)
+    turn = final_response(talk, 900)
 
     assert (turn.outcome, turn.turn_type, turn.function_calls) == ("ok", "function_calls", 1)
     assert (turn.response_id, turn.answer_response_id) == ("r1", "r2")
@@ -95,7 +95,7 @@ def test_a_turn_with_a_call_ends_with_the_response_that_follows_what_the_functio
     assert turn.dead_air_ns == 950 * MS
 
 
-def test_of_calls_at_once_the_last_counts_and_our_own_time_is_from_there_to_the_last_output() -> None:
+def test_function_execution_counts_from_the_last_call_to_the_last_output() -> None:
     talk = Talk()
     talk.ask(0, functions=True)
     called(talk, 100, "r1", "c1", "c2")
@@ -104,27 +104,27 @@ def test_of_calls_at_once_the_last_counts_and_our_own_time_is_from_there_to_the_
     talk.timeline.tell(inputs.FunctionOutputSent("c2", at(300)))
     assert talk.work(300, RequestContinuation)
     talk.send(301, "response.create")
-    turn = goes_on(talk, 900)
+    turn = final_response(talk, 900)
 
     assert (after_ms(turn, "function_call_added"), after_ms(turn, "function_call_done")) == (110, 125)
     assert (turn.function_calls, turn.function_execution_ns) == (2, 175 * MS)
 
 
-def test_calls_may_come_in_several_rounds_of_which_the_first_has_the_instants() -> None:
+def test_the_function_call_instants_of_a_turn_are_those_of_the_first_round() -> None:
     talk = Talk()
     talk.ask(0, functions=True)
     called(talk, 100, "r1", "c1")
     answer_call(talk, 200, "c1")
     called(talk, 300, "r2", "c2")
     answer_call(talk, 500, "c2")
-    turn = goes_on(talk, 900, "r3")
+    turn = final_response(talk, 900, "r3")
 
     assert (turn.outcome, turn.function_calls, turn.function_execution_ns) == ("ok", 2, (85 + 185) * MS)
     assert (after_ms(turn, "function_call_done"), after_ms(turn, "answer_request_sent")) == (115, 501)
     assert (turn.response_id, turn.answer_response_id) == ("r1", "r3")
 
 
-def test_calls_are_known_from_the_end_of_their_response_where_nothing_told_of_them_before() -> None:
+def test_function_calls_are_found_in_response_done_if_no_event_reported_them_before() -> None:
     talk = Talk()
     talk.ask(0, functions=True)
     output = [{"type": "function_call", "id": "i", "call_id": "c1", "name": "find", "arguments": "{}"}]
@@ -134,7 +134,7 @@ def test_calls_are_known_from_the_end_of_their_response_where_nothing_told_of_th
 
     assert [(work.call.call_id, work.call.name) for work in talk.work(101, CallFunction)] == [("c1", "find")]
     answer_call(talk, 200, "c1")
-    assert after_ms(goes_on(talk, 900), "function_call_done") == 100
+    assert after_ms(final_response(talk, 900), "function_call_done") == 100
 
 
 @pytest.mark.parametrize(
@@ -150,14 +150,14 @@ def test_calls_are_known_from_the_end_of_their_response_where_nothing_told_of_th
         ({"function_c1": 1}, "", ""),
     ],
 )
-def test_a_wrong_or_a_missing_call_is_the_outcome_of_its_turn(
+def test_a_wrong_or_missing_function_call_fails_its_turn(
     expected: dict[str, int] | None, wrong: str, detail: str
 ) -> None:
     talk = Talk()
     talk.ask(0, functions=True, expected_calls=expected)
     called(talk)
     answer_call(talk, 200, "c1", wrong=wrong)
-    turn = goes_on(talk, 900)
+    turn = final_response(talk, 900)
 
     assert (turn.outcome, turn.detail) == ("wrong_function_call" if detail else "ok", detail)
 
@@ -166,10 +166,10 @@ def test_a_session_without_functions_counts_no_calls() -> None:
     talk = Talk()
     talk.ask(0)
 
-    assert goes_on(talk, 100, "r1").function_calls is None
+    assert final_response(talk, 100, "r1").function_calls is None
 
 
-def test_the_service_has_its_limit_again_for_the_response_after_a_call() -> None:
+def test_the_response_after_a_function_call_has_the_whole_timeout_again() -> None:
     talk = Talk(first_delta=30, next_delta=10)
     talk.ask(0, functions=True)
     called(talk)
@@ -203,7 +203,7 @@ def preamble(talk: Talk, phases: tuple[str | None, str | None]) -> TurnObservati
         (("commentary", "commentary"), None, True),
     ],
 )
-def test_the_answer_is_told_by_its_phase_or_is_the_last_item(
+def test_the_answer_is_the_final_answer_item_or_else_the_last_item(
     phases: tuple[str | None, str | None], answers_ms: float | None, has_preamble: bool
 ) -> None:
     turn = preamble(Talk(), phases)
@@ -214,14 +214,14 @@ def test_the_answer_is_told_by_its_phase_or_is_the_last_item(
     assert turn.dead_air_ns == (2_050 - 250) * MS
 
 
-def test_between_two_items_nobody_owes_any_audio() -> None:
+def test_stalls_gaps_and_audio_speed_are_not_measured_between_items() -> None:
     turn = preamble(Talk(), ("commentary", "final_answer"))
 
     assert (turn.stall_duration_ns, turn.stall_count, turn.gaps_ns, turn.audio_speed) == (0, 0, (), None)
     assert after_ms(turn, "answer_audible") == 2_050
 
 
-def test_an_item_that_comes_while_another_is_played_is_played_behind_it() -> None:
+def test_an_item_that_arrives_during_playback_is_played_after_the_current_one() -> None:
     talk = Talk()
     talk.ask(0, jitter_buffer_ns=50 * MS)
     talk.hear(100, created("r1"), audio("r1", "i1"), audio("r1", "i1"), audio("r1", "i2"), done("r1"))
@@ -231,7 +231,7 @@ def test_an_item_that_comes_while_another_is_played_is_played_behind_it() -> Non
     assert turn.dead_air_ns == 150 * MS
 
 
-def test_a_model_may_think_between_two_items() -> None:
+def test_the_first_delta_timeout_applies_between_two_items() -> None:
     talk = Talk(first_delta=30, next_delta=10)
     talk.ask(0)
     talk.hear(100, created("r1"), item("added", "r1", "i1"), audio("r1", "i1"))
@@ -244,7 +244,7 @@ def test_a_model_may_think_between_two_items() -> None:
     assert talk.deadline()[:2] == (at(31_000), "timeout:next_delta")
 
 
-def test_calls_without_end_within_one_response_end_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_function_calls_in_one_response_end_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench.observe.turn_parts, "MOST_CALLS", 3)
     talk = Talk(wanted=1)
     talk.ask(0, functions=True)
@@ -261,7 +261,7 @@ def updated(**settings: Any) -> bytes:
     return message("session.updated", session={"id": "sess_1", "model": "gpt-4.1"} | settings)
 
 
-def filled(*, service_responds: bool = False) -> Talk:
+def talk_with_filler(*, service_responds: bool = False) -> Talk:
     """Return a talk in which a function runs and the service sends a filler from 400 to 600 ms."""
     talk = Talk(service_responds=service_responds)
     if service_responds:
@@ -278,12 +278,12 @@ def filled(*, service_responds: bool = False) -> Talk:
 
 
 @pytest.mark.parametrize("service_responds", [False, True])
-def test_what_is_said_unasked_while_a_function_runs_is_heard_and_answers_nothing(service_responds: bool) -> None:
-    talk = filled(service_responds=service_responds)
+def test_a_filler_during_a_function_is_played_and_is_not_the_answer(service_responds: bool) -> None:
+    talk = talk_with_filler(service_responds=service_responds)
     assert not talk.timeline.turns.all_over
     assert not talk.work(601, RequestContinuation), "the function runs"
     answer_call(talk, 2_000, "c1")
-    turn = goes_on(talk, 2_500)
+    turn = final_response(talk, 2_500)
 
     assert (turn.outcome, turn.turn_type, turn.preamble) == ("ok", "function_calls+filler", True)
     assert (turn.response_id, turn.answer_response_id) == ("r1", "r2")
@@ -293,7 +293,7 @@ def test_what_is_said_unasked_while_a_function_runs_is_heard_and_answers_nothing
     assert turn.usage.audio_out == 20
 
 
-def test_the_answer_is_asked_for_once_the_filler_is_over() -> None:
+def test_the_answer_is_requested_when_the_filler_is_over() -> None:
     talk = Talk()
     talk.ask(0, functions=True)
     called(talk)
@@ -304,10 +304,10 @@ def test_the_answer_is_asked_for_once_the_filler_is_over() -> None:
     assert talk.work(700, RequestContinuation)
     talk.send(701, "response.create")
 
-    assert goes_on(talk, 900).outcome == "ok"
+    assert final_response(talk, 900).outcome == "ok"
 
 
-def test_a_filler_that_does_not_end_is_waited_for_no_longer_than_for_any_delta() -> None:
+def test_a_filler_that_does_not_end_times_out_after_next_delta() -> None:
     talk = Talk(next_delta=2)
     talk.ask(0, functions=True)
     called(talk)
@@ -322,8 +322,8 @@ def test_a_filler_that_does_not_end_is_waited_for_no_longer_than_for_any_delta()
     assert (turn.outcome, after_ms(turn, "ended")) == ("timeout:next_delta", 8_000)
 
 
-def test_a_filler_s_tokens_do_not_tell_how_long_the_conversation_is() -> None:
-    talk = filled()
+def test_the_tokens_of_a_filler_are_not_the_length_of_the_conversation() -> None:
+    talk = talk_with_filler()
     answer_call(talk, 2_000, "c1")
     read = {"input_tokens": 20, "output_tokens": 7, "output_token_details": {"audio_tokens": 7}}
     talk.hear(2_500, created("r2"), audio("r2", "item_r2"), done("r2", usage=read))
@@ -335,13 +335,13 @@ def test_a_filler_s_tokens_do_not_tell_how_long_the_conversation_is() -> None:
     assert (first.turn_type, second.turn_type) == ("function_calls+filler", "after_truncation")
 
 
-def test_of_several_rounds_each_may_have_a_filler() -> None:
-    talk = filled()
+def test_each_of_several_function_rounds_may_have_a_filler() -> None:
+    talk = talk_with_filler()
     answer_call(talk, 2_000, "c1")
     talk.hear(2_100, created("r2"), call_added("r2", "c2", "function_c2"), function_call_done("r2", "c2"), done("r2"))
     talk.hear(2_400, created("rg"), audio("rg", "item_g"), done("rg"))
     answer_call(talk, 3_000, "c2")
-    turn = goes_on(talk, 3_500, "r3")
+    turn = final_response(talk, 3_500, "r3")
 
     assert (turn.outcome, turn.turn_type, turn.answer_response_id) == ("ok", "function_calls+filler", "r3")
     assert after_ms(turn, "answer_audio") == 3_500
@@ -352,7 +352,9 @@ def test_of_several_rounds_each_may_have_a_filler() -> None:
     ("described", "on"),
     [({"interim_response": STATIC}, True), ({"interim_response": None}, False), ({}, False)],
 )
-def test_every_turn_of_a_session_that_fills_waits_is_apart(described: dict[str, Any], sent: bool, on: bool) -> None:
+def test_every_turn_of_a_session_with_fillers_has_the_filler_turn_type(
+    described: dict[str, Any], sent: bool, on: bool
+) -> None:
     talk = Talk(PREVIEW)
     talk.hear(1, updated(**described))
     talk.ask(10, fillers=sent, wants_audio=False)
@@ -363,7 +365,7 @@ def test_every_turn_of_a_session_that_fills_waits_is_apart(described: dict[str, 
     assert talk.only().turn_type == ("filler" if on or sent else "regular")
 
 
-def test_a_session_may_say_during_a_turn_that_it_fills_waits_from_now_on() -> None:
+def test_a_session_may_enable_fillers_during_a_turn() -> None:
     talk = Talk()
     for number in (1, 2, 3):
         talk.ask(number * 1_000, number)
@@ -375,12 +377,12 @@ def test_a_session_may_say_during_a_turn_that_it_fills_waits_from_now_on() -> No
     assert [turn.turn_type for turn in talk.take(9_000)] == ["regular", "filler", "filler"]
 
 
-def test_a_response_that_follows_the_outputs_is_the_answer_and_no_filler() -> None:
+def test_a_response_after_the_function_outputs_is_the_answer_not_a_filler() -> None:
     talk = Talk()
     talk.ask(0, functions=True)
     called(talk)
     answer_call(talk, 300, "c1")
     talk.hear(320, error("rate_limit", event_id=None))
-    turn = goes_on(talk, 500)
+    turn = final_response(talk, 500)
 
     assert (turn.outcome, turn.turn_type) == ("ok", "function_calls")

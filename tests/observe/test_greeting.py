@@ -37,7 +37,7 @@ PLAN = TurnPlan(
 )  # fmt: skip
 
 
-def called() -> Timeline:
+def accepted_call() -> Timeline:
     """Return the timeline of a call that was just accepted. Its caller waits for a greeting."""
     timeline = Timeline(SessionStart(AT_NS, 1, Timeouts(), service_responds=True), GPT_LIVE, reply_format="g711_ulaw")
     timeline.tell(inputs.Connected({"opened": at(10)}, {}))
@@ -61,11 +61,11 @@ def hear(timeline: Timeline, samples: np.ndarray, after_ms: float = 0) -> None:
 
 
 @pytest.mark.parametrize(("behind", "level_db"), [("silence", 0), ("a room", 20)])
-def test_a_greeting_is_heard_from_its_first_audible_sample_on(behind: str, level_db: float) -> None:
-    said = stream(behind, level_db, G711_ULAW, 1)
-    begin, end = said.sounds[0]
-    timeline = called()
-    hear(timeline, said.samples[: end + 8_000 * 2])
+def test_a_greeting_begins_at_its_first_audible_sample(behind: str, level_db: float) -> None:
+    sent = stream(behind, level_db, G711_ULAW, 1)
+    begin, end = sent.sounds[0]
+    timeline = accepted_call()
+    hear(timeline, sent.samples[: end + 8_000 * 2])
     (turn,) = timeline.pop_turns(at(60_000))
 
     frame, place = divmod(begin, 8 * FRAME_MS)
@@ -78,8 +78,8 @@ def test_a_greeting_is_heard_from_its_first_audible_sample_on(behind: str, level
     assert bound_ns in {0, *(error_ns for _, error_ns in ERRORS_NS)}
 
 
-def test_a_service_that_does_not_greet_is_waited_for_as_long_as_for_a_first_delta() -> None:
-    timeline = called()
+def test_a_service_that_does_not_greet_times_out_after_first_delta() -> None:
+    timeline = accepted_call()
     hear(timeline, np.zeros(8_000, np.int16))
     timeline.expire(at(READY_MS) + int(Timeouts().first_delta * 1_000) * NS_PER_MS)
     (turn,) = timeline.pop_turns(at(60_000))
@@ -89,15 +89,15 @@ def test_a_service_that_does_not_greet_is_waited_for_as_long_as_for_a_first_delt
 
 
 @pytest.mark.parametrize(("behind", "level_db"), [("silence", 0), ("a room", 20)])
-def test_a_reply_that_is_interrupted_falls_silent_with_its_last_sound(behind: str, level_db: float) -> None:
+def test_an_interrupted_reply_is_silent_after_its_last_sound(behind: str, level_db: float) -> None:
     """It falls silent although the stream continues; in noise, as soon as the voice cannot be distinguished from it."""
-    said = stream(behind, level_db, G711_ULAW, 1)
-    (begin, end), *_ = said.sounds
+    sent = stream(behind, level_db, G711_ULAW, 1)
+    (begin, end), *_ = sent.sounds
     interrupted_ms = READY_MS + (begin + end) / 2 / 8
     timeline = Timeline(SessionStart(AT_NS, 2, Timeouts(), service_responds=True), GPT_LIVE, reply_format="g711_ulaw")
     receive(timeline, READY_MS, f'{{"type":"{STARTED}","session":{{"id":"s"}}}}'.encode())
     timeline.tell(inputs.TurnStarted(at(READY_MS), PLAN))
-    samples = said.samples[: end + 8_000 * 2]
+    samples = sent.samples[: end + 8_000 * 2]
     half = (begin + end) // 2 // (8 * FRAME_MS) * 8 * FRAME_MS
     hear(timeline, samples[:half])
     timeline.tell(inputs.InterruptionAwaited("speech"))
@@ -177,7 +177,7 @@ WITH_AUDIO = f"{LIMIT}310 messages came with 6.2 s of audio, none of it audible 
     ],
     ids=["nothing", "no audio", "silence", "noise"],
 )
-def test_what_came_instead_of_a_reply_is_said_with_what_to_do(
+def test_a_timeout_reports_what_arrived_instead_of_a_reply_and_its_remedy(
     frames: list[bytes], detail: str, remedy: str, spoken: bool
 ) -> None:
     turn = ended(frames, spoken=spoken)
@@ -186,13 +186,13 @@ def test_what_came_instead_of_a_reply_is_said_with_what_to_do(
     assert remedy_of(turn.outcome, turn.detail).startswith(remedy)
 
 
-def test_what_was_previous_reply_end_the_caller_had_spoken_is_not_what_came_instead() -> None:
+def test_messages_before_the_end_of_speech_are_not_counted_as_arrived_instead_of_a_reply() -> None:
     turn = ended([TEXT], before=[SILENCE] * 50)
 
     assert turn.detail == f"{LIMIT}1 message came, none of them with audio"
 
 
-def test_a_reply_without_a_pause_is_not_said_to_lack_an_event() -> None:
+def test_a_reply_without_a_pause_times_out_with_its_own_detail() -> None:
     turn = ended(voice(number) for number in range(1_200))
 
     assert (turn.outcome, turn.detail) == (

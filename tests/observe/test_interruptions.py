@@ -78,7 +78,7 @@ def interrupts(talk: Talk, at_ms: float, number: int = 2) -> None:
     talk.begin_speech(at_ms, number)
 
 
-def test_a_reply_that_speech_interrupts_is_silent_when_the_service_hears_it() -> None:
+def test_a_reply_that_speech_interrupts_is_silent_when_the_service_detects_speech() -> None:
     talk = playing()
     interrupts(talk, 1_000)
     talk.hear(1_080, speech_started("item_b"))
@@ -105,7 +105,7 @@ def test_a_reply_that_speech_interrupts_is_silent_when_the_service_hears_it() ->
     }  # fmt: skip
 
 
-def test_a_reply_that_was_there_before_it_was_interrupted_is_interrupted_all_the_same() -> None:
+def test_a_reply_that_was_received_completely_is_still_interrupted() -> None:
     talk = playing(whole=True)
     assert not talk.timeline.turns.all_over, "it is still played"
     interrupts(talk, 1_000)
@@ -119,7 +119,7 @@ def test_a_reply_that_was_there_before_it_was_interrupted_is_interrupted_all_the
     assert {"barge_in_last_audio", "barge_in_response_done"}.isdisjoint(turn.metrics_ns())
 
 
-def test_a_response_that_ended_by_itself_was_not_stopped_by_the_interruption() -> None:
+def test_a_response_that_ends_before_the_detection_was_not_stopped_by_it() -> None:
     """The response is still open when the caller begins to speak, and done before the service detects the speech."""
     talk = playing()
     interrupts(talk, 1_000)
@@ -132,7 +132,7 @@ def test_a_response_that_ended_by_itself_was_not_stopped_by_the_interruption() -
     assert {"barge_in_last_audio", "barge_in_response_done"}.isdisjoint(turn.metrics_ns())
 
 
-def test_a_sound_stops_no_response_and_both_speak_until_it_is_over() -> None:
+def test_a_backchannel_stops_no_response_and_overlaps_until_it_ends() -> None:
     talk = playing("backchannel")
     talk.send(1_000, "input_audio_buffer.append", audio_bytes=4_800, instants={"barge_in": 0})
     talk.send(1_600, "input_audio_buffer.append", audio_bytes=4_800, instants={"sound_end": 0})
@@ -144,7 +144,7 @@ def test_a_sound_stops_no_response_and_both_speak_until_it_is_over() -> None:
     assert not [name for name in turn.metrics_ns() if name.startswith("barge_in")]
 
 
-def test_both_speak_until_the_caller_has_said_all_where_a_reply_does_not_yield() -> None:
+def test_the_overlap_ends_with_the_caller_s_speech_if_the_reply_does_not_yield() -> None:
     talk = playing(whole=True)
     interrupts(talk, 1_000)
     talk.end_speech(1_900)
@@ -154,7 +154,7 @@ def test_both_speak_until_the_caller_has_said_all_where_a_reply_does_not_yield()
     assert (turn.outcome, turn.yielded, turn.overlap_ns) == ("ok", False, 900 * MS)
 
 
-def test_the_turn_that_interrupts_is_apart_and_has_an_answer_of_its_own() -> None:
+def test_the_interrupting_turn_has_its_own_turn_type_and_its_own_answer() -> None:
     talk = playing(whole=True)
     interrupts(talk, 1_000)
     talk.hear(1_080, speech_started("item_b"))
@@ -168,7 +168,7 @@ def test_the_turn_that_interrupts_is_apart_and_has_an_answer_of_its_own() -> Non
     assert second.response_id == "r2"
 
 
-def test_a_client_that_interrupts_is_silent_at_once_and_says_what_was_heard() -> None:
+def test_a_client_that_interrupts_stops_playback_at_once_and_truncates_the_item() -> None:
     talk = playing("client")
     talk.timeline.tell(inputs.ClientInterrupted(at(1_000)))
     assert talk.work(1_000, CancelResponse) == [CancelResponse("turn-1-cancel")]
@@ -185,7 +185,7 @@ def test_a_client_that_interrupts_is_silent_at_once_and_says_what_was_heard() ->
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_what_comes_too_late_to_stop_a_reply_fails_nothing(whole: bool) -> None:
+def test_a_cancel_or_truncate_that_arrives_too_late_fails_no_turn(whole: bool) -> None:
     talk = playing("client", whole=whole)
     talk.timeline.tell(inputs.ClientInterrupted(at(1_000)))
     works = talk.timeline.work(at(1_000), at(1_000))
@@ -203,7 +203,7 @@ def test_what_comes_too_late_to_stop_a_reply_fails_nothing(whole: bool) -> None:
     assert talk.timeline.session().service_errors == 2
 
 
-def test_a_reply_that_ends_by_itself_is_moot() -> None:
+def test_a_reply_that_ends_before_its_interruption_is_ok_and_has_not_yielded() -> None:
     talk = playing(seconds=1, whole=True)
     talk.timeline.expire(at(1_150))
     turn = talk.only(1_150)
@@ -224,7 +224,7 @@ def test_a_reply_that_goes_on_for_two_seconds_has_not_yielded(from_ms: float, yi
 
 
 @pytest.mark.parametrize(("heard_ms", "false_yield"), [(None, False), (1_400, True), (2_500, False)])
-def test_a_sound_that_stops_a_reply_has_made_it_yield_falsely(heard_ms: float | None, false_yield: bool) -> None:
+def test_a_sound_that_stops_a_reply_within_a_second_is_a_false_yield(heard_ms: float | None, false_yield: bool) -> None:
     talk = playing("backchannel", whole=True)
     talk.send(1_000, "input_audio_buffer.append", audio_bytes=4_800, instants={"barge_in": 0})
     if heard_ms is not None:
@@ -236,7 +236,7 @@ def test_a_sound_that_stops_a_reply_has_made_it_yield_falsely(heard_ms: float | 
     assert (turn.interruption, turn.yielded, turn.false_yield) == ("backchannel", None, false_yield)
 
 
-def test_a_sound_that_a_reply_went_on_under_is_told_also_of_one_that_speech_then_interrupts() -> None:
+def test_false_yield_of_a_sound_is_recorded_even_if_speech_interrupts_the_reply_later() -> None:
     talk = playing("backchannel", whole=True)
     talk.send(500, "input_audio_buffer.append", audio_bytes=4_800, instants={"barge_in": 0})
     talk.timeline.tell(inputs.InterruptionAwaited("speech"))
@@ -247,7 +247,7 @@ def test_a_sound_that_a_reply_went_on_under_is_told_also_of_one_that_speech_then
     assert (turn.outcome, turn.interruption, turn.yielded, turn.false_yield) == ("interrupted", "speech", True, False)
 
 
-def test_each_of_two_sounds_begins_when_it_does() -> None:
+def test_the_last_of_two_sounds_sets_barge_in_and_the_interruption() -> None:
     talk = playing("noise", whole=True)
     talk.send(500, "input_audio_buffer.append", audio_bytes=4_800, instants={"barge_in": 0})
     talk.timeline.tell(inputs.InterruptionAwaited("talking_to_others"))
@@ -258,7 +258,7 @@ def test_each_of_two_sounds_begins_when_it_does() -> None:
     assert (after_ms(turn, "barge_in"), turn.interruption, turn.false_yield) == (2_000, "talking_to_others", True)
 
 
-def test_the_end_of_ones_own_speech_interrupts_nothing() -> None:
+def test_a_late_detection_of_the_turn_s_own_speech_interrupts_nothing() -> None:
     talk = playing(whole=True)
     talk.hear(500, speech_started("item_late"))
 
@@ -275,13 +275,15 @@ def test_the_end_of_ones_own_speech_interrupts_nothing() -> None:
         (InterruptTrigger(word="parcel"), None),
     ],
 )
-def test_a_reply_is_interrupted_when_so_much_of_it_was_played(cue: InterruptTrigger, due_ms: float | None) -> None:
+def test_a_reply_is_interrupted_when_the_cue_s_share_or_duration_was_played(
+    cue: InterruptTrigger, due_ms: float | None
+) -> None:
     talk = playing(whole=True)
 
     assert cue_ns(talk, cue) == (None if due_ms is None else at(due_ms))
 
 
-def test_a_share_is_known_when_all_audio_has_come() -> None:
+def test_a_share_cue_is_known_only_when_all_audio_has_arrived() -> None:
     talk = playing()
     assert cue_ns(talk, InterruptTrigger(share=0.5)) is None
 
@@ -294,7 +296,7 @@ def transcribes(talk: Talk, at_ms: float, words: str, response_id: str = "r1") -
     talk.hear(at_ms, message("response.output_audio_transcript.delta", **fields))
 
 
-def test_a_word_is_found_however_much_came_before_it_and_no_more_is_held_than_a_turn_may_say() -> None:
+def test_a_cue_word_is_found_after_any_length_and_the_stored_text_is_limited() -> None:
     talk = playing()
     for place in range(5):
         transcribes(talk, 200 + place, "blah " * (LONGEST_TEXT // 8))
@@ -308,7 +310,7 @@ def test_a_word_is_found_however_much_came_before_it_and_no_more_is_held_than_a_
     assert len(turn.reply.words()) == LONGEST_TEXT
 
 
-def test_a_word_of_the_answer_to_a_pause_does_not_interrupt_the_reply() -> None:
+def test_a_cue_word_in_the_reply_to_a_pause_does_not_interrupt_the_later_reply() -> None:
     talk = Talk(service_responds=True)
     talk.begin_speech(0)
     talk.hear(60, speech_started("item_1"))
@@ -343,7 +345,7 @@ def test_an_interrupted_turn_still_waits_for_its_transcription() -> None:
 # The content that the service stores of a truncated reply.
 
 
-def cut(heard_ms: int = 930) -> Talk:
+def interrupted_talk(heard_ms: int = 930) -> Talk:
     """Return a talk whose reply was interrupted by speech. It was truncated at 1,081 ms and its turn is over."""
     talk = playing(whole=True, verify=True)
     interrupts(talk, 1_000)
@@ -352,9 +354,9 @@ def cut(heard_ms: int = 930) -> Talk:
     return talk
 
 
-def asked(heard_ms: int = 930) -> Talk:
+def truncated_talk(heard_ms: int = 930) -> Talk:
     """Return the same talk after the service has confirmed the truncation and was asked to return the item."""
-    talk = cut(heard_ms)
+    talk = interrupted_talk(heard_ms)
     assert talk.work(1_082, RetrieveItem) == []
     talk.hear(1_100, truncated())
     assert talk.work(1_100, RetrieveItem) == [RetrieveItem("item_a", "turn-1-1-retrieve")]
@@ -384,8 +386,10 @@ def asked(heard_ms: int = 930) -> Talk:
         (930, error(event_id="turn-1-1-retrieve", code="item_retrieve_invalid_item_id"), False),
     ],
 )
-def test_a_cut_is_right_where_nothing_is_kept_beyond_what_was_heard(heard_ms: int, shown: bytes, right: bool) -> None:
-    talk = asked(heard_ms)
+def test_a_truncation_is_correct_if_the_item_holds_at_most_what_was_played(
+    heard_ms: int, shown: bytes, right: bool
+) -> None:
+    talk = truncated_talk(heard_ms)
     assert talk.take(1_102) == [], "it is not known what the service keeps"
     assert waits.cut_checks(talk.timeline, at(1_102)) == at(1_080 + 5_000)
     talk.hear(1_150, shown)
@@ -396,8 +400,8 @@ def test_a_cut_is_right_where_nothing_is_kept_beyond_what_was_heard(heard_ms: in
     assert after_ms(turn, "truncated") == 1_100
 
 
-def test_a_cut_that_the_service_refuses_is_not_right_and_nothing_is_asked() -> None:
-    talk = cut()
+def test_a_refused_truncation_is_incorrect_and_is_not_verified() -> None:
+    talk = interrupted_talk()
     talk.hear(1_100, error(event_id="turn-1-1-truncate", code="invalid_value"))
 
     assert talk.work(1_100, RetrieveItem) == []
@@ -405,22 +409,22 @@ def test_a_cut_that_the_service_refuses_is_not_right_and_nothing_is_asked() -> N
 
 
 @pytest.mark.parametrize("says_cut", [False, True])
-def test_a_cut_of_which_nothing_is_heard_in_time_is_not_right(says_cut: bool) -> None:
-    talk = asked() if says_cut else cut()
+def test_a_truncation_without_an_answer_in_time_is_incorrect(says_cut: bool) -> None:
+    talk = truncated_talk() if says_cut else interrupted_talk()
     assert talk.take(6_079) == []
     assert waits.cut_checks(talk.timeline, at(6_080)) is None
 
     assert talk.only(6_080).truncation_correct is False
 
 
-def test_a_cut_that_the_end_of_the_session_left_open_is_neither_right_nor_wrong() -> None:
-    talk = asked()
+def test_a_truncation_that_is_open_at_the_session_s_end_is_neither_correct_nor_incorrect() -> None:
+    talk = truncated_talk()
     talk.timeline.tell(inputs.ConnectionClosed(1006, at(1_110)))
 
     assert talk.take(1_111)[0].truncation_correct is None
 
 
-def test_all_items_of_a_reply_that_were_cut_must_be_right() -> None:
+def test_all_truncated_items_of_a_reply_must_be_correct() -> None:
     talk = playing(seconds=2, verify=True)
     added = message("response.output_item.added", response_id="r1", item={"id": "item_b"})
     talk.hear(120, added, audio("item_b"), done("r1"))
@@ -441,8 +445,8 @@ def test_all_items_of_a_reply_that_were_cut_must_be_right() -> None:
     assert talk.only(1_161).truncation_correct is False
 
 
-def test_what_is_shown_unasked_before_the_cut_says_nothing_of_it() -> None:
-    talk = cut()
+def test_an_item_returned_before_the_truncation_does_not_count() -> None:
+    talk = interrupted_talk()
     talk.hear(1_090, retrieved(4_000, "I would say so, yes."))
     talk.hear(1_100, truncated())
     talk.send(1_101, "conversation.item.retrieve", item="item_a")
@@ -452,7 +456,7 @@ def test_what_is_shown_unasked_before_the_cut_says_nothing_of_it() -> None:
 
 
 @pytest.mark.parametrize("verify", [False, True])
-def test_nothing_is_known_of_a_cut_that_nobody_checks_or_of_a_reply_that_was_not_cut(verify: bool) -> None:
+def test_truncation_correct_is_none_without_verification_or_without_a_truncation(verify: bool) -> None:
     talk = playing(whole=True, verify=verify)
     if verify:
         talk.timeline.expire(at(4_150))
@@ -466,7 +470,7 @@ def test_nothing_is_known_of_a_cut_that_nobody_checks_or_of_a_reply_that_was_not
     assert talk.taken[0].truncation_correct is None
 
 
-def test_an_item_is_asked_for_once_its_response_is_over() -> None:
+def test_an_item_is_retrieved_when_its_response_is_over() -> None:
     talk = playing("client", verify=True)
     talk.timeline.tell(inputs.ClientInterrupted(at(1_000)))
     talk.send(1_000, "response.cancel")

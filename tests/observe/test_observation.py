@@ -43,21 +43,21 @@ def test_a_turn_s_metrics_are_differences_of_its_instants() -> None:
 
 MEASURED: dict[str, tuple[dict[str, float], str | None, dict[str, float]]] = {
     # (instants in ms, measured_from, metrics in ms)
-    "a text turn and a transcription have theirs":
+    "a text turn with a transcription":
         ({"request_sent": 1, "committed": 2, "first_text": 31, "input_transcribed": 52}, "request_sent",
          {"ttft": 30, "input_transcript": 50}),
-    "a spoken turn is measured in microphone time":
+    "a voice turn is measured in microphone time":
         ({"speech_start": -40, "speech_end": 1_000, "speech_started": 60, "speech_stopped": 1_500, "committed": 1_505,
           "first_audio": 1_900, "first_audible": 2_020, "input_transcribed": 2_100}, "speech_end",
          {"ttfa": 900, "voice_to_voice": 1_020, "end_of_turn_delay": 500, "start_of_speech_delay": 100,
              "input_transcript": 595,
           "input_transcript_total": 1_100}),
-    "a pause that was taken for the end is noticed before the end":
+    "a pause taken for the end gives a negative delay":
         ({"speech_end": 1_000, "speech_stopped": 700}, "speech_end", {"end_of_turn_delay": -300}),
-    "latency counts from the end of speech where nothing was requested":
+    "latency is measured from speech_end without a request":
         ({"speech_end": 10, "first_audio": 40, "ended": 50}, "speech_end", {"ttfa": 30}),
-    "a turn without an origin has no latency": ({"first_audio": 40, "ended": 50}, None, {}),
-    "captions that come after the sound are negative":
+    "a turn without measured_from has no latency": ({"first_audio": 40, "ended": 50}, None, {}),
+    "transcript_lead is negative if the transcript follows the audio":
         ({"first_transcript": 30, "first_audio": 10}, None, {"transcript_lead": -20}),
 }  # fmt: skip
 
@@ -72,14 +72,14 @@ def test_a_turn_has_the_metrics_between_its_instants(
     assert turn.metrics_ns() == {name: round(ms * MS) for name, ms in metrics.items()}
 
 
-def test_where_the_round_trip_is_not_known_nothing_is_taken_off() -> None:
+def test_without_a_round_trip_time_there_is_no_ttfa_minus_rtt() -> None:
     metrics = build_observation(network_rtt_ns=None, stall_duration_ns=None).metrics_ns()
 
     assert {"network_rtt", "ttfa_minus_rtt", "stall_duration"}.isdisjoint(metrics)
     assert metrics["ttfa"] == 500 * MS
 
 
-def test_the_round_trip_to_a_proxy_says_nothing_of_the_service() -> None:
+def test_ttfa_minus_rtt_is_absent_behind_a_proxy() -> None:
     metrics = build_observation(rtt_scope="proxy").metrics_ns()
 
     assert "ttfa_minus_rtt" not in metrics
@@ -100,7 +100,7 @@ TRY_AGAIN = "rate_limit_exceeded: Rate limit reached. Please try again in 6.232s
         ("ok", "", None),
     ],
 )
-def test_a_turn_that_was_throttled_knows_the_wait_that_was_asked_for(
+def test_a_throttled_turn_has_the_wait_that_the_service_asked_for(
     outcome: str, detail: str, wait_ns: int | None
 ) -> None:
     assert build_observation(outcome=outcome, detail=detail).retry_after_ns == wait_ns
@@ -121,7 +121,7 @@ def test_a_turn_that_was_throttled_knows_the_wait_that_was_asked_for(
         ("ok", {"retry-after": "7"}, "", None),
     ],
 )
-def test_a_session_that_was_refused_knows_the_wait_that_was_asked_for(
+def test_a_refused_session_has_the_wait_that_the_service_asked_for(
     outcome: str, headers: dict[str, str], detail: str, wait_ns: int | None
 ) -> None:
     assert build_session(outcome=outcome, headers=headers, detail=detail).retry_after_ns == wait_ns
@@ -148,14 +148,14 @@ def test_a_session_s_metrics_are_differences_of_its_instants() -> None:
     }
 
 
-def test_how_late_a_session_began_holds_no_wait_for_a_token() -> None:
+def test_the_start_delay_does_not_include_auth_wait() -> None:
     instants = {"intended_start": at(-30), "connect_start": at(5)}
     metrics = build_session(instants=instants, auth_wait_ns=5 * MS).metrics_ns()
 
     assert metrics["start_delay"] == 30 * MS
 
 
-def test_without_tls_the_upgrade_counts_from_the_tcp_connection() -> None:
+def test_without_tls_connect_upgrade_counts_from_the_tcp_connection() -> None:
     instants = {"connect_start": AT_NS, "dns_done": at(1), "tcp_done": at(3), "opened": at(20)}
     metrics = build_session(instants=instants).metrics_ns()
 
@@ -163,7 +163,7 @@ def test_without_tls_the_upgrade_counts_from_the_tcp_connection() -> None:
     assert "connect_tls" not in metrics
 
 
-def test_what_a_session_did_not_reach_has_no_metric() -> None:
+def test_an_instant_that_a_session_did_not_reach_gives_no_metric() -> None:
     instants = {"connect_start": AT_NS, "dns_done": at(1), "tcp_done": at(3), "ended": at(4)}
 
     metrics = set(build_session(instants=instants).metrics_ns())
@@ -173,17 +173,17 @@ def test_what_a_session_did_not_reach_has_no_metric() -> None:
 @pytest.mark.parametrize(
     ("kernel", "user", "source"), [(0, 0, None), (3, 0, "kernel"), (0, 1, "userspace"), (9, 1, "mixed")]
 )
-def test_the_source_of_stamps(kernel: int, user: int, source: str | None) -> None:
+def test_the_receive_timestamp_source_is_kernel_userspace_or_mixed(kernel: int, user: int, source: str | None) -> None:
     assert receive_timestamp_source(kernel, user) == source
 
 
-def test_turns_that_were_never_begun_are_lost_unless_the_run_s_end_cut_them() -> None:
+def test_planned_turns_count_as_not_started_unless_the_run_s_end_stopped_them() -> None:
     assert build_session(outcome="timeout:response", turns_planned=5, turns_started=2).turns_not_started == 3
     assert build_session(outcome="connect_failed:401", turns_planned=5, turns_started=0).turns_not_started == 5
     assert build_session(outcome="unfinished", turns_planned=5, turns_started=2).turns_not_started == 0
 
 
-def test_a_metric_of_another_scope_is_not_among_them() -> None:
+def test_times_contain_only_metrics_of_their_scope() -> None:
     instants = dict.fromkeys(("connect_start", "ended", "request_sent", "first_audio"), AT_NS)
 
     nothing: dict[str, int] = {}
@@ -217,7 +217,7 @@ SPOKEN = {"speech_end": 0, "speech_stopped": 500, "committed": 510, "response_cr
           "first_audible": 1_100}  # fmt: skip
 
 
-def test_a_vad_turn_is_cut_where_the_service_noticed_committed_and_began() -> None:
+def test_the_segments_of_a_vad_turn_end_at_speech_stopped_commit_and_creation() -> None:
     assert segments(SPOKEN) == [
         ("speech_end", "speech_stopped", 500),
         ("speech_stopped", "committed", 10),
@@ -227,11 +227,11 @@ def test_a_vad_turn_is_cut_where_the_service_noticed_committed_and_began() -> No
     ]
 
 
-def test_where_the_client_asks_for_the_response_its_request_is_a_place_of_its_own() -> None:
+def test_request_sent_is_a_segment_boundary_if_the_client_requests_the_response() -> None:
     assert ("committed", "request_sent", 20) in segments(SPOKEN | {"request_sent": 530})
 
 
-def test_a_manual_turn_is_cut_at_its_request_and_not_at_the_commit_s_echo() -> None:
+def test_the_segments_of_a_manual_turn_begin_at_its_request_not_at_the_commit() -> None:
     instants = {"speech_end": 0, "request_sent": 3, "committed": 150, "response_created": 60, "first_audio": 400,
                 "first_audible": 450}  # fmt: skip
 
@@ -241,7 +241,7 @@ def test_a_manual_turn_is_cut_at_its_request_and_not_at_the_commit_s_echo() -> N
 
 
 @pytest.mark.parametrize("missing", ["speech_end", "first_audible"])
-def test_without_one_of_its_ends_there_is_nothing_to_cut(missing: str) -> None:
+def test_without_speech_end_or_first_audible_there_are_no_segments(missing: str) -> None:
     assert segments({name: at_ns for name, at_ns in SPOKEN.items() if name != missing}) == []
 
 
@@ -250,7 +250,7 @@ def test_without_one_of_its_ends_there_is_nothing_to_cut(missing: str) -> None:
     instants=st.dictionaries(st.sampled_from(sorted({*VAD_SEGMENTS, *MANUAL_SEGMENTS, "ended"})), st.integers()),
     ends=st.tuples(st.integers(), st.integers()),
 )
-def test_segments_sum_to_the_whole_whatever_is_missing_or_negative(
+def test_segments_add_up_to_voice_to_voice_even_with_missing_or_negative_parts(
     instants: dict[str, int], ends: tuple[int, int]
 ) -> None:
     instants |= {"speech_end": ends[0], "first_audible": ends[1]}
@@ -276,5 +276,5 @@ def test_every_outcome_has_its_class(outcome: str, kind: str) -> None:
     assert (outcome in GOOD) == (kind == "success")
 
 
-def test_a_turn_may_take_as_long_as_one_response_may_unless_the_script_says_how_long() -> None:
+def test_the_turn_timeout_is_derived_from_the_response_timeouts_unless_it_is_set() -> None:
     assert (Timeouts(response=600).turn, Timeouts(response=600, turn=20).turn) == (10 + 30 + 600, 20)

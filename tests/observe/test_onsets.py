@@ -54,12 +54,12 @@ def marks(samples: Samples, cuts: Sequence[int] = (), rate_hz: int = 8_000) -> l
 
 
 @given(stream=STREAMS, shares=st.lists(st.floats(0, 1), max_size=40))
-def test_how_a_stream_is_cut_changes_nothing(stream: Samples, shares: list[float]) -> None:
+def test_the_sounds_found_do_not_depend_on_how_the_stream_is_split(stream: Samples, shares: list[float]) -> None:
     assert marks(stream, [int(share * len(stream)) for share in shares]) == marks(stream)
 
 
 @given(stream=STREAMS)
-def test_begins_and_ends_take_turns_in_the_order_of_the_stream(stream: Samples) -> None:
+def test_begins_and_ends_alternate_in_the_order_of_the_stream(stream: Samples) -> None:
     found = marks(np.concatenate([stream, np.zeros(8_000, np.int16)]))
 
     assert [what for what, _ in found] == ["begins", "ends"] * (len(found) // 2)
@@ -70,12 +70,12 @@ def test_begins_and_ends_take_turns_in_the_order_of_the_stream(stream: Samples) 
 
 @pytest.mark.parametrize("rate_hz", RATES)
 @pytest.mark.parametrize("level", [0, 1, AUDIBLE - 1, -AUDIBLE + 1])
-def test_silence_holds_no_sound(level: int, rate_hz: int) -> None:
+def test_silence_contains_no_sound(level: int, rate_hz: int) -> None:
     assert marks(np.full(3 * rate_hz, level, np.int16), rate_hz=rate_hz) == []
 
 
 @pytest.mark.parametrize("rate_hz", RATES)
-def test_in_silence_begin_and_end_are_exact_to_the_sample(rate_hz: int) -> None:
+def test_in_silence_begins_and_ends_are_exact_to_the_sample(rate_hz: int) -> None:
     begin, length = rate_hz + 17, rate_hz // 2 + 3
     stream = np.zeros(3 * rate_hz, np.int16)
     stream[begin : begin + length] = 3_000 * (-1) ** np.arange(length)
@@ -83,7 +83,7 @@ def test_in_silence_begin_and_end_are_exact_to_the_sample(rate_hz: int) -> None:
     assert marks(stream, rate_hz=rate_hz) == [("begins", begin), ("ends", begin + length)]
 
 
-def test_a_click_is_no_sound_and_hides_none() -> None:
+def test_a_click_is_no_sound_and_does_not_hide_the_next_one() -> None:
     stream = np.zeros(24_000, np.int16)
     stream[8_000:8_160] = 9_000
     stream[9_000:16_000] = 3_000 * (-1) ** np.arange(7_000)
@@ -91,7 +91,7 @@ def test_a_click_is_no_sound_and_hides_none() -> None:
     assert marks(stream) == [("begins", 9_000), ("ends", 16_000)]
 
 
-def test_noise_that_begins_amid_silence_is_a_sound_and_then_what_lies_behind_one() -> None:
+def test_continuous_noise_after_silence_becomes_the_background() -> None:
     noise = np.random.default_rng(1).normal(0, 800, 80_000).astype(np.int16)
     found = marks(np.concatenate([np.zeros(8_000, np.int16), noise]))
 
@@ -100,13 +100,13 @@ def test_noise_that_begins_amid_silence_is_a_sound_and_then_what_lies_behind_one
 
 
 @given(stream=STREAMS, lag=st.integers(1, 6), size=st.sampled_from([40, 80, 120]))
-def test_blocks_are_measured_in_c_as_in_python(stream: Samples, lag: int, size: int) -> None:
+def test_the_c_and_python_block_measurements_are_equal(stream: Samples, lag: int, size: int) -> None:
     wide = stream[: lag + (len(stream) - lag) // size * size] if len(stream) > lag else np.zeros(lag, np.int16)
 
     assert list(measured_blocks(wide, lag, size)) == list(counted_blocks(wide, lag, size))
 
 
-def test_the_loudest_samples_overflow_nothing() -> None:
+def test_the_loudest_samples_cause_no_overflow() -> None:
     wide = np.array([-32_768, 32_767] * 60, np.int16)
 
     ((energy, first, last),) = blocks = counted_blocks(np.concatenate([wide[1:2], wide]), 1, 120)
@@ -120,7 +120,7 @@ def test_the_loudest_samples_overflow_nothing() -> None:
     [*((behind, 7) for behind in known.BEHIND), (("music", 20), 1_004)],
     ids=lambda value: str(value) if isinstance(value, int) else f"{value[0]} {value[1]}",
 )
-def test_a_begin_is_off_by_no_more_than_its_bound(behind: tuple[str, float], seed: int) -> None:
+def test_the_error_of_a_begin_is_at_most_its_uncertainty(behind: tuple[str, float], seed: int) -> None:
     """With seed 1,004, a chord of music 28 ms before a voice is taken for the begin of the voice."""
     if behind[0] == "other voices":
         pytest.skip("voices behind the voice are sound like any other")
@@ -132,7 +132,7 @@ def test_a_begin_is_off_by_no_more_than_its_bound(behind: tuple[str, float], see
 
 @pytest.mark.parametrize("behind", [("white noise", 20), ("a room", 20)], ids=lambda behind: f"{behind[0]} {behind[1]}")
 @pytest.mark.parametrize("ahead_ms", [0, 40, 160])
-def test_a_voice_that_begins_nearly_with_the_stream_may_have_begun_with_it(
+def test_the_uncertainty_of_a_voice_near_the_stream_s_start_includes_the_start(
     behind: tuple[str, float], ahead_ms: int
 ) -> None:
     for place in range(len(known.voices(PCM16_8K.rate_hz))):
@@ -141,7 +141,7 @@ def test_a_voice_that_begins_nearly_with_the_stream_may_have_begun_with_it(
         assert off_ms <= bound_ms
 
 
-def test_a_frame_without_a_whole_block_tells_nothing() -> None:
+def test_a_frame_shorter_than_a_block_yields_no_sound() -> None:
     assert OnsetDetector(8_000).hear(np.full(39, 9_000, np.int16)) == list[SoundChange]()
 
 
@@ -185,19 +185,19 @@ def behind(name: str, level_db: float, format: AudioFormat, seed: int, length_ms
 
 @pytest.mark.parametrize("format", FORMATS, ids=lambda format: format.name)
 @pytest.mark.parametrize("name", TONES_HZ)
-def test_a_tone_that_a_stream_begins_with_is_heard_from_its_first_sample_on_as_long_as_it_is_held(
+def test_a_tone_at_the_start_of_a_stream_is_a_sound_from_its_first_sample_to_its_end(
     name: str, format: AudioFormat
 ) -> None:
-    held = tone(format, 8_000, *TONES_HZ[name])
+    sustained = tone(format, 8_000, *TONES_HZ[name])
 
-    assert edges_ms(format, held, silence(format, QUIET_MS)) == [("begins", 0), ("ends", 8_000)]
+    assert edges_ms(format, sustained, silence(format, QUIET_MS)) == [("begins", 0), ("ends", 8_000)]
 
 
 @pytest.mark.parametrize(
     ("kind", "length_ms"),
     [*(("tone", length_ms) for length_ms in range(45, 800, 35)), *(("noise", ms) for ms in range(45, 550, 35))],
 )
-def test_whatever_a_stream_begins_with_is_a_sound_if_it_stops(kind: str, length_ms: int) -> None:
+def test_a_sound_at_the_start_of_a_stream_is_detected_if_it_stops(kind: str, length_ms: int) -> None:
     """Noise that lasts longer may be the background of a voice that never spoke."""
     noise = np.random.default_rng(1).normal(0, 0.05, PCM16_8K.rate_hz * length_ms // 1_000)
     sound = tone(PCM16_8K, length_ms, 1_000) if kind == "tone" else noise
@@ -209,19 +209,19 @@ def test_whatever_a_stream_begins_with_is_a_sound_if_it_stops(kind: str, length_
 @pytest.mark.parametrize("format", FORMATS, ids=lambda format: format.name)
 @pytest.mark.parametrize("ahead_ms", [0, 1_000])
 @pytest.mark.parametrize("pause_ms", [300, 1_000])
-def test_what_follows_a_tone_that_was_held_is_heard(pause_ms: int, ahead_ms: int, format: AudioFormat) -> None:
-    said = known.voices(format.rate_hz)[3]
+def test_a_voice_after_a_long_tone_is_detected(pause_ms: int, ahead_ms: int, format: AudioFormat) -> None:
+    voice = known.voices(format.rate_hz)[3]
     quiet = [silence(format, ms) for ms in (ahead_ms, pause_ms, QUIET_MS)]
-    found = edges_ms(format, quiet[0], tone(format, 6_000, 440), quiet[1], said, quiet[2])
+    found = edges_ms(format, quiet[0], tone(format, 6_000, 440), quiet[1], voice, quiet[2])
 
     end_ms = ahead_ms + 6_000
     assert found[:3] == [("begins", ahead_ms), ("ends", end_ms), ("begins", end_ms + pause_ms)]
 
 
-def test_a_tone_above_noise_is_a_sound_as_long_as_it_is_held() -> None:
+def test_a_tone_above_noise_is_a_sound_until_it_ends() -> None:
     noise = np.random.default_rng(1).normal(0, 0.002, 8_000 * 9)
-    held = np.concatenate([silence(PCM16_8K, 1_000), tone(PCM16_8K, 6_000, 700), silence(PCM16_8K, 2_000)])
-    (_, begin), (_, end) = edges_ms(PCM16_8K, held + noise)
+    sustained = np.concatenate([silence(PCM16_8K, 1_000), tone(PCM16_8K, 6_000, 700), silence(PCM16_8K, 2_000)])
+    (_, begin), (_, end) = edges_ms(PCM16_8K, sustained + noise)
 
     assert (abs(begin - 1_000) <= 5, abs(end - 7_000) <= 50) == (True, True)
 
@@ -229,7 +229,7 @@ def test_a_tone_above_noise_is_a_sound_as_long_as_it_is_held() -> None:
 @pytest.mark.parametrize("seed", range(trials(4, 10)))
 @pytest.mark.parametrize("level_db", [20, 10])
 @pytest.mark.parametrize("name", ["white noise", "pink noise", "a room", "music"])
-def test_what_lies_behind_a_voice_from_the_first_sample_on_is_no_tone(name: str, level_db: float, seed: int) -> None:
+def test_background_noise_from_the_first_sample_on_is_no_tone(name: str, level_db: float, seed: int) -> None:
     for format in (G711_ULAW, PCM16):
         assert edges_ms(format, behind(name, level_db, format, seed, 2_000)) == []
 
@@ -241,14 +241,16 @@ def test_what_lies_behind_a_voice_from_the_first_sample_on_is_no_tone(name: str,
     ),
     shares=st.lists(st.floats(0, 1), max_size=40),
 )  # fmt: skip
-def test_how_a_stream_of_tones_is_cut_changes_nothing(parts: list[tuple[int, int, float]], shares: list[float]) -> None:
+def test_the_sounds_found_in_tones_do_not_depend_on_how_the_stream_is_split(
+    parts: list[tuple[int, int, float]], shares: list[float]
+) -> None:
     stream = coded(PCM16_8K, *(tone(PCM16_8K, length_ms, hz, level=level) for hz, length_ms, level in parts))
 
     assert marks(stream, [int(share * len(stream)) for share in shares]) == marks(stream)
 
 
 @pytest.mark.parametrize("name", TONES_HZ)
-def test_a_tone_is_told_from_noise_by_50_ms(name: str) -> None:
+def test_fifty_ms_suffice_to_distinguish_a_tone_from_noise(name: str) -> None:
     count = 8 * GROUP * BLOCK_MS
     noise = [behind(*each, PCM16_8K, seed, 50) for each in known.BEHIND[1:] for seed in range(5) if each[0] != "music"]
 
@@ -265,9 +267,9 @@ def replies(detector: ReplyDetector, came: Iterable[tuple[int, Samples]]) -> lis
         found += [(event.kind, came.at_ns) for event, came in detector.ended_by(arrival.at_ns)]
         events = detector.listened(PCM.decode(BinaryMessage(PCM16_8K.encode(samples))), arrival)
         found += [(event.kind, came.at_ns) for event, came in detector.events_in(events, arrival) if event.response_id]
-    kept = {EventKind.AUDIO_DELTA, EventKind.RESPONSE_DONE}
-    told = [(kind, (at_ns - AT_NS) // MS) for kind, at_ns in found if kind in kept]
-    return [each for place, each in enumerate(told) if place == 0 or each[0] is not told[place - 1][0]]
+    kinds = {EventKind.AUDIO_DELTA, EventKind.RESPONSE_DONE}
+    detected = [(kind, (at_ns - AT_NS) // MS) for kind, at_ns in found if kind in kinds]
+    return [each for place, each in enumerate(detected) if place == 0 or each[0] is not detected[place - 1][0]]
 
 
 def frames(samples: Samples, begin_ms: int = 0) -> Sequence[tuple[int, Samples]]:
@@ -276,10 +278,10 @@ def frames(samples: Samples, begin_ms: int = 0) -> Sequence[tuple[int, Samples]]
 
 
 @pytest.mark.parametrize("length_ms", [200, 400, 1_000, 5_000])
-def test_an_agent_that_beeps_and_then_sends_nothing_has_replied(length_ms: int) -> None:
+def test_a_beep_followed_by_nothing_is_a_reply(length_ms: int) -> None:
     """Its next sound is another reply."""
     beep, later_ms = coded(PCM16_8K, tone(PCM16_8K, length_ms, 1_000)), length_ms + 3_000
-    said = coded(PCM16_8K, known.voices(8_000)[3][:8_000])
-    found = replies(ReplyDetector(PCM16_8K, SILENCE_NS, pauses=True), [*frames(beep), *frames(said, later_ms)])
+    voice = coded(PCM16_8K, known.voices(8_000)[3][:8_000])
+    found = replies(ReplyDetector(PCM16_8K, SILENCE_NS, pauses=True), [*frames(beep), *frames(voice, later_ms)])
     assert [kind for kind, _ in found] == [EventKind.AUDIO_DELTA, EventKind.RESPONSE_DONE, EventKind.AUDIO_DELTA]
     assert (found[0][1], found[2][1]) == (0, later_ms)

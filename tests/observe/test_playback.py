@@ -48,56 +48,56 @@ def heard_ms(player: ItemPlayer) -> float | None:
 
 
 @pytest.mark.parametrize(
-    ("deltas", "jitter_ms", "heard", "ends", "stall", "stall_count"),
+    ("deltas", "jitter_ms", "audible_ms", "end_ms", "stall_ms", "stall_count"),
     [
         pytest.param([(0, sound(100)), (20, sound(75, 25))], 50, 225, 250, 0, 0, id="in the second delta"),
         pytest.param([(0, sound(0, 100)), (150, sound(0, 50))], 50, 50, 200, 0, 0, id="just in time"),
         pytest.param([(0, sound(0, 100)), (151, sound(0, 50))], 50, 50, 201, 1, 1, id="a millisecond late"),
         pytest.param([(0, sound(100)), (400, sound(10, 40))], 0, 410, 450, 300, 1, id="silent after a stall"),
         pytest.param([(0, sound(0, 10)), (90, sound(0, 10)), (100, sound(0, 10)), (150, sound(0, 10))],
-                     50, 50, 160, 70, 2, id="two stall_count"),
-        pytest.param([(0, sound(100)), (10, sound(100))], 50, None, 250, 0, 0, id="nothing is heard"),
+                     50, 50, 160, 70, 2, id="two stalls"),
+        pytest.param([(0, sound(100)), (10, sound(100))], 50, None, 250, 0, 0, id="nothing is audible"),
     ],
 )  # fmt: skip
-def test_a_reply_is_played_so(
+def test_the_player_computes_first_audible_sample_end_and_stalls(
     deltas: list[tuple[float, bytes]],
     jitter_ms: float,
-    heard: float | None,
-    ends: float,
-    stall: float,
+    audible_ms: float | None,
+    end_ms: float,
+    stall_ms: float,
     stall_count: int,
 ) -> None:
     player = played(*deltas, jitter_ms=jitter_ms)
 
-    assert heard_ms(player) == heard
+    assert heard_ms(player) == audible_ms
     assert ((player.ends_ns - AT_NS) / MS, player.stall_duration_ns / MS, player.stall_count) == (
-        ends,
-        stall,
+        end_ms,
+        stall_ms,
         stall_count,
     )
 
 
 @pytest.mark.parametrize("text", [b'"abc"', b'"a*c="', b'"=AAA"', '"QUJé"'.encode(), b"null"])
-def test_a_payload_that_is_not_base64_cannot_be_played(text: bytes) -> None:
+def test_a_payload_that_is_not_base64_is_unreadable(text: bytes) -> None:
     player = ItemPlayer(PCM, 0, AT_NS)
 
     assert audible_sample(msgspec.Raw(text), PCM) == UNREADABLE
     assert player.add(AT_NS, 3, msgspec.Raw(text)) is False
 
 
-def test_nothing_is_decoded_once_something_was_heard() -> None:
+def test_deltas_after_the_first_audible_sample_are_not_decoded() -> None:
     player = played((0, sound(0, 10)))
 
     assert player.add(AT_NS + MS, 480, msgspec.Raw(b"no JSON at all"))
     assert (player.ends_ns - AT_NS) / MS == 70
 
 
-@pytest.mark.parametrize(("audible", "heard"), [(None, None), (0, 50), (2_400, 150)])
-def test_a_silhouette_is_played_as_the_audio_that_it_stands_for(audible: int | None, heard: float | None) -> None:
+@pytest.mark.parametrize(("audible", "audible_ms"), [(None, None), (0, 50), (2_400, 150)])
+def test_stripped_audio_is_played_like_the_audio_it_replaces(audible: int | None, audible_ms: float | None) -> None:
     player = ItemPlayer(PCM, 50 * MS, AT_NS)
     player.add(AT_NS, 9_600, StrippedAudio(audible))
 
-    assert (heard_ms(player), (player.ends_ns - AT_NS) / MS) == (heard, 250)
+    assert (heard_ms(player), (player.ends_ns - AT_NS) / MS) == (audible_ms, 250)
 
 
 # Audio in deltas of any size, at any time.
@@ -117,7 +117,7 @@ def replies(draw: st.DrawFn) -> tuple[AudioFormatName, list[bytes]]:
 
 @thorough
 @given(reply=replies(), jitter_ms=st.integers(0, 100))
-def test_any_cutting_of_the_same_audio_is_heard_at_the_same_instant(
+def test_the_first_audible_instant_does_not_depend_on_how_audio_is_split(
     reply: tuple[AudioFormatName, list[bytes]], jitter_ms: int
 ) -> None:
     audio, deltas = FORMATS[reply[0]], reply[1]
@@ -130,7 +130,7 @@ def test_any_cutting_of_the_same_audio_is_heard_at_the_same_instant(
 
 @thorough
 @given(reply=replies(), gaps_ms=st.lists(st.integers(0, 80), min_size=9, max_size=9), jitter_ms=st.integers(0, 60))
-def test_what_is_heard_is_what_a_player_plays_that_holds_every_sample_apart(
+def test_playback_equals_that_of_a_player_that_handles_single_samples(
     reply: tuple[AudioFormatName, list[bytes]], gaps_ms: list[int], jitter_ms: int
 ) -> None:
     audio, deltas = FORMATS[reply[0]], reply[1]
@@ -161,34 +161,34 @@ ARRIVED = st.lists(st.tuples(st.integers(0, 120), st.integers(0, 200), st.intege
 
 @thorough
 @given(ARRIVED, st.integers(0, 3), st.integers(0, 100))
-def test_what_really_happened_lies_within_the_bounds(
+def test_the_true_playback_is_within_the_uncertainties(
     arrived: list[tuple[int, int, int]], silent: int, jitter_ms: int
 ) -> None:
-    said: ItemPlayer | None = None
+    measured: ItemPlayer | None = None
     true: ItemPlayer | None = None
     at_ns = true_ns = AT_NS
     for number, (gap_ms, error_ms, earlier_ms) in enumerate(arrived):
         at_ns += gap_ms * MS
         came_ns = at_ns - min(error_ms, earlier_ms) * MS
         true_ns = came_ns if true is None else max(true_ns, came_ns)
-        said = said or ItemPlayer(PCM, jitter_ms * MS, at_ns, error_ms * MS)
+        measured = measured or ItemPlayer(PCM, jitter_ms * MS, at_ns, error_ms * MS)
         true = true or ItemPlayer(PCM, jitter_ms * MS, true_ns)
         payload = StrippedAudio(0 if number >= silent else None)
-        said.add(at_ns, 50 * 48, payload, error_ms * MS)
+        measured.add(at_ns, 50 * 48, payload, error_ms * MS)
         true.add(true_ns, 50 * 48, payload)
 
-    assert said is not None
+    assert measured is not None
     assert true is not None
     assert (
-        -said.stall_duration_uncertainty_ns
-        <= true.stall_duration_ns - said.stall_duration_ns
-        <= said.stall_duration_uncertainty_ns
+        -measured.stall_duration_uncertainty_ns
+        <= true.stall_duration_ns - measured.stall_duration_ns
+        <= measured.stall_duration_uncertainty_ns
     )
-    if said.first_audible_ns is not None and true.first_audible_ns is not None:
-        assert 0 <= said.first_audible_ns - true.first_audible_ns <= said.audible_error_ns
+    if measured.first_audible_ns is not None and true.first_audible_ns is not None:
+        assert 0 <= measured.first_audible_ns - true.first_audible_ns <= measured.audible_error_ns
 
 
-def test_a_late_delta_that_nobody_waited_for_leaves_the_first_sound_as_exact_as_the_first_delta() -> None:
+def test_a_late_delta_that_causes_no_stall_does_not_raise_the_uncertainty() -> None:
     player = ItemPlayer(PCM, 50 * MS, AT_NS, 2 * MS)
     player.add(AT_NS, 100 * 48, StrippedAudio(None), 2 * MS)
     player.add(AT_NS + 60 * MS, 100 * 48, StrippedAudio(0), 40 * MS)
@@ -196,7 +196,7 @@ def test_a_late_delta_that_nobody_waited_for_leaves_the_first_sound_as_exact_as_
     assert (player.audible_error_ns, player.stall_duration_uncertainty_ns) == (2 * MS, 2 * MS)
 
 
-def test_a_stall_is_as_exact_as_the_delta_that_ended_it() -> None:
+def test_the_uncertainty_of_a_stall_is_that_of_the_delta_that_ended_it() -> None:
     player = ItemPlayer(PCM, 0, AT_NS, 2 * MS)
     player.add(AT_NS, 10 * 48, StrippedAudio(None), 2 * MS)
     player.add(AT_NS + 60 * MS, 100 * 48, StrippedAudio(0), 40 * MS)

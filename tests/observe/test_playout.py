@@ -45,18 +45,18 @@ def detector_after(*messages: tuple[int, bytes]) -> ReplyDetector:
     """Return a detector that has received silence and then these messages, each at its time in ms."""
     detector = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True)
     for at_ms, data in (*QUIET, *messages):
-        heard(detector, PCM.decode(data), at_ms)
+        detected_events(detector, PCM.decode(data), at_ms)
     return detector
 
 
-def heard(detector: ReplyDetector, events: Sequence[ServerEvent], at_ms: int) -> list[tuple[EventKind, str]]:
+def detected_events(detector: ReplyDetector, events: Sequence[ServerEvent], at_ms: int) -> list[tuple[EventKind, str]]:
     """Return the type and status of the detector's events at an instant, without transcripts."""
     arrival = Arrival(at_ms * MS)
     pairs = detector.events_in(detector.listened(events, arrival), arrival)
     return [(event.kind, event.status) for event, _ in pairs if event.kind is not EventKind.TRANSCRIPT_DONE]
 
 
-def test_a_mark_is_played_once_all_that_came_before_it_was() -> None:
+def test_a_mark_is_played_when_all_audio_before_it_was_played() -> None:
     playout = PlayoutQueue()
     playout.play(0, 300 * MS)
     playout.mark(10 * MS, "first")
@@ -71,7 +71,7 @@ def test_a_mark_is_played_once_all_that_came_before_it_was() -> None:
     assert playout.due_ns == NEVER_NS
 
 
-def test_what_is_cleared_counts_as_played_and_what_comes_then_is_played_at_once() -> None:
+def test_cleared_marks_count_as_played_and_later_audio_is_played_at_once() -> None:
     playout = PlayoutQueue()
     playout.play(0, 3_000 * MS)
     playout.mark(0, "dropped")
@@ -82,7 +82,7 @@ def test_what_is_cleared_counts_as_played_and_what_comes_then_is_played_at_once(
     assert playout.until_ns == 230 * MS
 
 
-def test_marks_are_too_many_only_where_they_wait_and_audio_where_nobody_hears_it_out() -> None:
+def test_the_queue_overflows_with_too_many_waiting_marks_or_too_much_audio() -> None:
     played, waiting, ahead = PlayoutQueue(), PlayoutQueue(), PlayoutQueue()
     for number in range(3 * MOST_MARKS):
         played.mark(number, str(number))
@@ -97,11 +97,11 @@ def test_marks_are_too_many_only_where_they_wait_and_audio_where_nobody_hears_it
 
 
 @given(st.lists(st.tuples(st.sampled_from("pmc"), st.integers(0, 50), st.integers(1, 500)), max_size=80))
-def test_every_mark_is_told_once_in_its_order_and_never_before_its_time(steps: list[tuple[str, int, int]]) -> None:
-    playout, now_ns, told, made = PlayoutQueue(), 0, [], []
+def test_every_mark_is_reported_once_in_order_and_never_early(steps: list[tuple[str, int, int]]) -> None:
+    playout, now_ns, played, made = PlayoutQueue(), 0, [], []
     for number, (kind, wait, length) in enumerate(steps):
         now_ns += wait
-        told += playout.played_by(now_ns)
+        played += playout.played_by(now_ns)
         match kind:
             case "p":
                 playout.play(now_ns, length)
@@ -110,11 +110,11 @@ def test_every_mark_is_told_once_in_its_order_and_never_before_its_time(steps: l
                 made.append(str(number))
             case "c":
                 playout.clear(now_ns)
-        assert playout.due_ns <= max(now_ns, playout.until_ns) or len(told) == len(made)
-    assert told + playout.played_by(NEVER_NS) == made
+        assert playout.due_ns <= max(now_ns, playout.until_ns) or len(played) == len(made)
+    assert played + playout.played_by(NEVER_NS) == made
 
 
-def test_a_reply_of_an_agent_that_falls_silent_is_over_by_the_clock() -> None:
+def test_a_reply_ends_by_the_clock_if_the_agent_stops_sending() -> None:
     detector = detector_after(*SPOKEN, (END_MS, SILENT))
 
     assert detector.over_ns == END_MS * MS + SILENCE_NS + KNOWN_NS
@@ -126,28 +126,31 @@ def test_a_reply_of_an_agent_that_falls_silent_is_over_by_the_clock() -> None:
     assert detector.over_ns == NEVER_NS
 
 
-def test_a_service_that_never_falls_silent_ends_no_reply_by_sending_nothing() -> None:
+def test_without_pauses_in_the_protocol_a_reply_does_not_end_by_the_clock() -> None:
     detector = ReplyDetector(PCM16_16K, SILENCE_NS)
     for at_ms, data in (*QUIET, *SPOKEN):
-        heard(detector, PCM.decode(data), at_ms)
+        detected_events(detector, PCM.decode(data), at_ms)
 
     assert detector.over_ns == NEVER_NS
 
 
-def test_what_came_faster_than_it_is_spoken_is_over_once_it_was_played() -> None:
+def test_audio_received_faster_than_real_time_is_over_when_it_was_played() -> None:
     detector = detector_after(*((BEGIN_MS, LOUD) for _ in range(100)))
 
     assert detector.over_ns == (BEGIN_MS + 100 * FRAME_MS) * MS + SILENCE_NS + KNOWN_NS
 
 
-def test_a_clear_ends_the_reply_that_it_cuts_and_not_one_that_was_played() -> None:
+def test_a_clear_cancels_a_reply_that_is_still_played_but_not_one_that_was_played() -> None:
     cut, played = detector_after(*((BEGIN_MS, LOUD) for _ in range(100))), detector_after(*SPOKEN)
     clear = ServerEvent(EventKind.CLEARED, "clear")
 
-    assert heard(cut, [clear], BEGIN_MS + 500) == [(EventKind.CLEARED, "")]
+    assert detected_events(cut, [clear], BEGIN_MS + 500) == [(EventKind.CLEARED, "")]
     over_ns = (BEGIN_MS + 500) * MS + PAUSE_NS + KNOWN_NS
     assert [(event.status, came.at_ns) for event, came in cut.ended_by(over_ns)][-1] == ("cancelled", over_ns)
-    assert heard(played, [clear], BEGIN_MS + 500) == [(EventKind.RESPONSE_DONE, "completed"), (EventKind.CLEARED, "")]
+    assert detected_events(played, [clear], BEGIN_MS + 500) == [
+        (EventKind.RESPONSE_DONE, "completed"),
+        (EventKind.CLEARED, ""),
+    ]
     assert cut.playout.until_ns == (BEGIN_MS + 500) * MS
 
 
@@ -158,9 +161,7 @@ STALLED = (*range(400, 640, 40), 660, 680, 700, 720)
 @pytest.mark.parametrize(
     ("said_ms", "cleared_ms"), [(range(400, 700, 10), 700), (range(400, 1_100, 10), 1_100), (STALLED, 650)]
 )
-def test_what_an_agent_takes_back_that_it_said_into_a_pause_of_its_caller_is_not_its_answer(
-    said_ms: Sequence[int], cleared_ms: int
-) -> None:
+def test_a_cleared_reply_during_the_caller_s_pause_is_not_the_answer(said_ms: Sequence[int], cleared_ms: int) -> None:
     """The agent detects, before or after the end of its reply, that its caller continues, and answers again."""
     timeline = Timeline(SessionStart(AT_NS, 1, Timeouts(), service_responds=True), ACS)
     plan = TurnPlan(
@@ -196,11 +197,11 @@ def test_what_an_agent_takes_back_that_it_said_into_a_pause_of_its_caller_is_not
     assert after_ms(turn, "first_audible") == 1_400
 
 
-def test_what_goes_on_after_a_clear_with_no_pause_is_of_the_reply_that_was_cut() -> None:
+def test_audio_that_continues_after_a_clear_without_a_pause_belongs_to_the_cancelled_reply() -> None:
     """That audio was on its way, or the agent does not stop. Audio after a pause is another reply."""
     cut_ms, clear = BEGIN_MS + 500, ServerEvent(EventKind.CLEARED, "clear")
     detector = detector_after(*((BEGIN_MS, LOUD) for _ in range(100)))
-    heard(detector, [clear], cut_ms)
+    detected_events(detector, [clear], cut_ms)
     late = [cut_ms + number * FRAME_MS for number in range(1, 15)]
     again = [late[-1] + 400 + number * FRAME_MS for number in range(10)]
     events = list[ServerEvent]()
@@ -221,10 +222,10 @@ Late = list[tuple[int, int]]
 
 def before(behind: tuple[str, float], voice: int, ahead_ms: int, tail_ms: int = 500) -> tuple[Samples, int]:
     """Return a recorded voice with background noise from `ahead_ms` on, and the voice's first sample."""
-    rate_hz, said = G711_ULAW.rate_hz, onsets.voices(G711_ULAW.rate_hz)
+    rate_hz, voices = G711_ULAW.rate_hz, onsets.voices(G711_ULAW.rate_hz)
     begin = rate_hz * ahead_ms // 1_000
-    clean = np.concatenate([np.zeros(begin), said[voice][: 2 * rate_hz], np.zeros(rate_hz * tail_ms // 1_000)])
-    level, rng = float(np.mean([onsets.rms(each) for each in said])), np.random.default_rng(voice)
+    clean = np.concatenate([np.zeros(begin), voices[voice][: 2 * rate_hz], np.zeros(rate_hz * tail_ms // 1_000)])
+    level, rng = float(np.mean([onsets.rms(each) for each in voices])), np.random.default_rng(voice)
     mixed = clean + onsets.noise(*behind, len(clean), rate_hz, level, rng)
     return G711_ULAW.decode(G711_ULAW.encode(to_pcm16(mixed.astype(np.float32)))), begin
 
@@ -248,7 +249,7 @@ def arrivals_ms(count: int, late: Late) -> list[int]:
     ahead_ms=st.integers(1_200, 1_500),
     late=st.lists(st.tuples(st.integers(1, 100), st.integers(20, 95)), max_size=12),
 )
-def test_a_voice_that_begins_among_frames_that_come_late_is_heard_when_its_bound_says(
+def test_the_uncertainty_of_a_voice_s_begin_holds_if_frames_arrive_late(
     behind: tuple[str, float], voice: int, ahead_ms: int, late: Late
 ) -> None:
     """A delayed frame is played when it arrives. A following frame that is not delayed is played at its own time."""
@@ -272,9 +273,7 @@ def test_a_voice_that_begins_among_frames_that_come_late_is_heard_when_its_bound
 
 @pytest.mark.parametrize("behind", [("white noise", 20), ("music", 10), ("comfort noise, −50 dBFS", -50)])
 @pytest.mark.parametrize("gap_ms", [400, 800, 1_200])
-def test_noise_that_is_sent_all_the_time_is_no_voice_once_frames_have_come_late(
-    behind: tuple[str, float], gap_ms: int
-) -> None:
+def test_constant_noise_is_no_voice_after_late_frames(behind: tuple[str, float], gap_ms: int) -> None:
     """The delayed frames arrive together, followed by a `clear`. The gap before them is not a silence."""
     samples, begin = before(behind, 0, 2_000, tail_ms=3_000)
     frames, late = frames_of(samples, G711_ULAW), begin // 160 + 10
@@ -284,7 +283,7 @@ def test_noise_that_is_sent_all_the_time_is_no_voice_once_frames_have_come_late(
     for number, (event, at_ms) in enumerate(zip(frames, came_ms, strict=True)):
         arrival = Arrival(at_ms * MS)
         if number == cleared:
-            heard(detector, [ServerEvent(EventKind.CLEARED, "clear")], at_ms)
+            detected_events(detector, [ServerEvent(EventKind.CLEARED, "clear")], at_ms)
         listened = detector.listened([event], arrival)
         list(detector.events_in(listened, arrival))
         if number >= cleared:
@@ -293,11 +292,11 @@ def test_noise_that_is_sent_all_the_time_is_no_voice_once_frames_have_come_late(
     assert sounds == []
 
 
-def test_silence_that_came_ahead_of_a_voice_is_not_of_its_reply() -> None:
+def test_silence_that_arrives_before_a_voice_is_not_part_of_its_reply() -> None:
     """Silence may arrive arbitrarily early, but the detector holds back at most half a second for a sound's begin."""
     detector = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True)
     for number in range(3_000):
-        heard(detector, PCM.decode(SILENT), max(0, number * FRAME_MS - 200))
+        detected_events(detector, PCM.decode(SILENT), max(0, number * FRAME_MS - 200))
     deltas = list[ServerEvent]()
     for number in range(3_000, 3_010):
         arrival = Arrival((number * FRAME_MS - 200) * MS)
@@ -344,7 +343,7 @@ def stamped(came_ns: Iterator[int], rng: np.random.Generator) -> Frames:
 @pytest.mark.parametrize(
     "agent", ["sleeps 20.2 ms", "sleeps 23 ms", "bursts, 3 % slow", "bursts, 3 % fast", "jitters", "in time"]
 )
-def test_the_bound_of_an_instant_does_not_grow_with_the_length_of_a_reply(agent: str) -> None:
+def test_the_uncertainty_of_an_instant_does_not_grow_with_the_length_of_a_reply(agent: str) -> None:
     rng, count = np.random.default_rng(1), MINUTES * 60 * 50
     came_ns = {
         "sleeps 20.2 ms": evenly(20_200_000, count),
@@ -354,9 +353,9 @@ def test_the_bound_of_an_instant_does_not_grow_with_the_length_of_a_reply(agent:
         "jitters": jittering(rng, count),
         "in time": evenly(FRAME_NS, count),
     }[agent]
-    told, true = PlayoutQueue(), PlayoutQueue()
+    measured, true = PlayoutQueue(), PlayoutQueue()
     for at_ns, error_ns, earlier_ns in stamped(came_ns, rng):
-        heard_ns, bound_ns = told.play(at_ns, FRAME_NS, error_ns)
+        heard_ns, bound_ns = measured.play(at_ns, FRAME_NS, error_ns)
         really_ns, _ = true.play(at_ns - earlier_ns, FRAME_NS)
 
         assert heard_ns - bound_ns <= really_ns <= heard_ns
@@ -372,26 +371,26 @@ STEPS = st.lists(
 
 
 @given(steps=STEPS)
-def test_a_delta_is_played_within_its_bound_whatever_stamps_are_off(
+def test_the_true_playback_of_a_delta_is_within_its_uncertainty_for_any_timestamps(
     steps: list[tuple[int, int, int, float, bool]],
 ) -> None:
     """Some gaps are between the longest without a delay and the shortest that restarts the stream."""
-    told, true, at_ns, true_ns, largest_ns = PlayoutQueue(), PlayoutQueue(), GAP_NS * 10, 0, 0
+    measured, true, at_ns, true_ns, largest_ns = PlayoutQueue(), PlayoutQueue(), GAP_NS * 10, 0, 0
     for wait_ms, length_ms, error_ms, share, clears in steps:
         at_ns, error_ns = at_ns + wait_ms * MS, error_ms * MS
         true_ns, largest_ns = max(true_ns, at_ns - round(share * error_ns)), max(largest_ns, error_ns)
         if clears:
-            told.clear(at_ns, error_ns)
+            measured.clear(at_ns, error_ns)
             true.clear(true_ns)
             continue
-        heard_ns, bound_ns = told.play(at_ns, length_ms * MS, error_ns)
+        heard_ns, bound_ns = measured.play(at_ns, length_ms * MS, error_ns)
         really_ns, _ = true.play(true_ns, length_ms * MS)
 
         assert heard_ns - bound_ns <= really_ns <= heard_ns
         assert bound_ns <= 3 * largest_ns
 
 
-def test_a_frame_that_comes_late_makes_none_behind_it_late_and_after_a_gap_the_stream_begins_anew() -> None:
+def test_a_late_frame_delays_no_later_frame_and_a_long_gap_restarts_the_stream() -> None:
     def second(gap_ms: int) -> int:
         """Return by how many ms the frames are late that arrive together after the gap."""
         playout = PlayoutQueue()
@@ -404,7 +403,7 @@ def test_a_frame_that_comes_late_makes_none_behind_it_late_and_after_a_gap_the_s
     assert [second(gap_ms) for gap_ms in (0, 50, 100, 120, 150, 200, 300)] == [0, 0, 0, 40, 100, 200, 300]
 
 
-def test_an_agent_that_sleeps_a_little_too_long_between_frames_is_timed_as_well_after_ten_minutes() -> None:
+def test_slightly_slow_frames_add_no_uncertainty_in_ten_minutes() -> None:
     """The interval of frames is 20.2 ms, and the uncertainty of timestamps is 0.1 ms. Then a reply begins."""
     detector, error_ns, count = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True), MS // 10, MINUTES * 60 * 50
     silent, loud = bytes(640), PCM16_16K.encode(np.tile(np.repeat(np.array([3_000, -3_000], np.int16), 8), 20))

@@ -46,7 +46,7 @@ def edits(one: list[str], other: list[str]) -> int:
 
 
 @pytest.mark.parametrize(
-    ("reference", "heard", "errors"),
+    ("reference", "transcript", "errors"),
     [
         ("Where is my parcel?", "where is my parcel", 0),
         ("Where is my parcel?", "Where's my parcel?", 2),
@@ -58,42 +58,42 @@ def edits(one: list[str], other: list[str]) -> int:
         ("where is my parcel", "", 4),
     ],
 )
-def test_words_are_compared_without_case_and_punctuation_and_numbers_as_they_are(
-    reference: str, heard: str, errors: int
+def test_words_are_compared_without_case_and_punctuation_but_numbers_verbatim(
+    reference: str, transcript: str, errors: int
 ) -> None:
-    assert word_errors(reference, heard) == (len(normalized_words(reference)), errors)
+    assert word_errors(reference, transcript) == (len(normalized_words(reference)), errors)
 
 
 @given(WORDS, WORDS)
-def test_errors_are_the_fewest_words_that_differ(reference: list[str], heard: list[str]) -> None:
-    assert word_errors(" ".join(reference), " ".join(heard)) == (len(reference), edits(reference, heard))
+def test_word_errors_are_the_minimum_number_of_edits(reference: list[str], transcript: list[str]) -> None:
+    assert word_errors(" ".join(reference), " ".join(transcript)) == (len(reference), edits(reference, transcript))
 
 
 @given(st.text(), st.text())
-def test_whatever_was_heard_there_is_a_number_of_errors(reference: str, heard: str) -> None:
-    words, errors = word_errors(f"a {reference}", heard)
+def test_any_two_texts_have_a_number_of_word_errors(reference: str, transcript: str) -> None:
+    words, errors = word_errors(f"a {reference}", transcript)
 
     assert words == len(normalized_words(f"a {reference}"))
-    assert 0 <= errors <= max(words, len(normalized_words(heard)))
+    assert 0 <= errors <= max(words, len(normalized_words(transcript)))
 
 
-def test_a_reference_that_a_row_of_variables_left_without_a_word_judges_nothing() -> None:
+def test_a_reference_without_words_is_not_scored() -> None:
     assert score_turn(TurnReference(words="?", reply="–"), "ok", "hello", "hello") == UNJUDGED
 
 
-def test_without_a_reference_nothing_is_judged() -> None:
+def test_without_a_reference_nothing_is_scored() -> None:
     assert score_turn(NO_REFERENCE, "ok", "where is my parcel", "It is on its way.") == UNJUDGED
 
 
 REFERENCE = TurnReference("where is my parcel", "it is on its way", contains=("on its way",))
 
 
-def test_both_sides_of_a_turn_are_judged_apart() -> None:
+def test_the_caller_s_words_and_the_reply_are_scored_separately() -> None:
     assert score_turn(REFERENCE, "ok", "where is my parsley", "It is on its long way") == (4, 1, 5, 1, False)
 
 
 @pytest.mark.parametrize(
-    ("outcome", "heard", "reply", "judged"),
+    ("outcome", "transcript", "reply", "judged"),
     [
         ("ok", None, "It is on its way.", (None, None, 5, 0, True)),
         ("ok", "where is my parcel", "", (4, 0, None, None, None)),
@@ -103,10 +103,10 @@ def test_both_sides_of_a_turn_are_judged_apart() -> None:
         ("unfinished", "where is my parcel", "It is on its way", (4, 0, None, None, None)),
     ],
 )
-def test_what_nobody_knows_is_not_judged_and_a_turn_that_failed_has_not_done_its_task(
-    outcome: str, heard: str | None, reply: str, judged: tuple[object, ...]
+def test_missing_transcripts_are_not_scored_and_a_failed_turn_fails_its_task(
+    outcome: str, transcript: str | None, reply: str, judged: tuple[object, ...]
 ) -> None:
-    assert score_turn(REFERENCE, outcome, heard, reply) == judged
+    assert score_turn(REFERENCE, outcome, transcript, reply) == judged
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,9 @@ def test_what_nobody_knows_is_not_judged_and_a_turn_that_failed_has_not_done_its
         (TurnReference(matches="(?i)LEFT"), "It has left.", True),
     ],
 )
-def test_a_task_is_done_by_what_the_reply_holds_or_matches(reference: TurnReference, reply: str, done: bool) -> None:
+def test_a_task_succeeds_if_the_reply_contains_or_matches_the_expected_text(
+    reference: TurnReference, reply: str, done: bool
+) -> None:
     assert score_turn(reference, "ok", None, reply).task_success is done
 
 
@@ -133,8 +135,10 @@ def answering(*words: str) -> Callable[[str], list[PeerAnswer]]:
     """Return a reply with these transcripts, one event each."""
 
     def answer(response_id: str) -> list[PeerAnswer]:
-        told = [message("response.output_audio_transcript.done", response_id=response_id, transcript=w) for w in words]
-        return spoken([created(response_id), delta(GA, "audio", response_id), *told, done(response_id)])
+        transcripts = [
+            message("response.output_audio_transcript.done", response_id=response_id, transcript=w) for w in words
+        ]
+        return spoken([created(response_id), delta(GA, "audio", response_id), *transcripts, done(response_id)])
 
     return answer
 
@@ -143,7 +147,7 @@ def spoken_turn(words: str = "", **reference: Any) -> AudioTurn:
     return replace(play(), transcript=(words,) if words else (), reference=TurnReference(**reference))
 
 
-def test_a_session_judges_each_turn_by_its_own_words() -> None:
+def test_each_turn_is_scored_with_its_own_reference() -> None:
     first = spoken_turn("Hello there", reply="good morning", contains=("morning",))
     script = build_script(first, spoken_turn(), input_transcription="whisper-1")
     service = Service(turns=[answering("Good", "evening."), answering("Bye.")], transcript_ns=50 * MS)
@@ -172,7 +176,7 @@ def part(response_id: str, item_id: str, words: str, phase: str = "") -> list[by
         (("Good morning", "commentary"), ("Let me see.", "final_answer"), 3),
     ],
 )
-def test_a_reply_in_parts_is_judged_by_its_answer(first: tuple[str, str], second: tuple[str, str], errors: int) -> None:
+def test_a_reply_in_parts_is_scored_by_its_answer(first: tuple[str, str], second: tuple[str, str], errors: int) -> None:
     def answer(response_id: str) -> list[PeerAnswer]:
         parts = [*part(response_id, "i1", *first), *part(response_id, "i2", *second)]
         return spoken([created(response_id), *parts, done(response_id)])
@@ -184,7 +188,7 @@ def test_a_reply_in_parts_is_judged_by_its_answer(first: tuple[str, str], second
     assert {*first[0].split(), *second[0].split()} == {*turn.reply_text.split()}
 
 
-def test_a_transcription_that_comes_after_the_reply_counts_and_one_that_does_not_come_is_no_error() -> None:
+def test_a_late_transcription_is_scored_and_a_missing_one_is_not() -> None:
     script = build_script(spoken_turn("Hello"), input_transcription="whisper-1")
     late = Played(script, Service(transcript_ns=2_000 * MS))
     never = Played(script, Service(acknowledges=True))
@@ -194,21 +198,21 @@ def test_a_transcription_that_comes_after_the_reply_counts_and_one_that_does_not
 
 
 @pytest.mark.parametrize(("judge", "done"), [(lambda turn: "Bye" in turn.reply_text, True), (lambda turn: "", False)])
-def test_a_python_program_judges_a_turn_by_what_came_of_it(judge: SuccessPredicate, done: bool) -> None:
+def test_the_judge_function_of_a_python_script_sets_task_success(judge: SuccessPredicate, done: bool) -> None:
     script = build_script(replace(say(), judge=judge), say())
     played = Played(script, Service(turns=[answering("Bye."), answering("Bye.")]))
 
     assert [turn.quality.task_success for turn in played.turns] == [done, None]
 
 
-def test_what_a_program_says_of_a_turn_goes_before_its_script() -> None:
+def test_a_judge_function_takes_precedence_over_the_reference() -> None:
     both = replace(say(), judge=lambda turn: True, reference=TurnReference(contains=("nothing of it",)))
     played = Played(build_script(both), Service(turns=[answering("Bye.")]))
 
     assert played.turns[0].quality.task_success is True
 
 
-def test_a_program_that_fails_as_it_judges_loses_no_turn() -> None:
+def test_a_judge_function_that_raises_does_not_lose_the_turn() -> None:
     def judge(turn: Any) -> object:
         raise ZeroDivisionError
 
@@ -221,7 +225,7 @@ def test_a_program_that_fails_as_it_judges_loses_no_turn() -> None:
     assert [(turn.outcome, turn.quality.task_success) for turn in listening.turns] == [("ok", None)]
 
 
-def test_rows_hold_figures_and_none_of_the_words() -> None:
+def test_rows_contain_scores_but_no_words() -> None:
     script = build_script(spoken_turn("Hello secret", reply="wrong"), input_transcription="whisper-1")
     row = row_of(Played(script, Service(turns=[answering("Bye.")], transcript_ns=50 * MS)).turns[0])
 
@@ -229,7 +233,7 @@ def test_rows_hold_figures_and_none_of_the_words() -> None:
     assert not any("secret" in str(value).lower() or "Bye" in str(value) for value in row.values())
 
 
-def test_a_program_judges_only_a_turn_that_ended_well() -> None:
+def test_the_judge_function_is_called_only_for_successful_turns() -> None:
     def judge() -> object:
         raise AssertionError("nobody asks")
 

@@ -58,7 +58,7 @@ def frame(*, loud: bool) -> ServerEvent:
 LOUD, SILENT = delta(loud=True), delta(loud=False)
 
 
-def heard_at(
+def events_of(
     *messages: tuple[int, ServerEvent], detector: ReplyDetector | None = None
 ) -> list[tuple[ServerEvent, int]]:
     """Return the detector's events for these messages, each with its arrival in ms."""
@@ -70,10 +70,10 @@ def heard_at(
     return [(event, came.at_ns // MS) for event, came in pairs]
 
 
-def heard(pattern: Sequence[bool]) -> list[ServerEvent]:
+def reply_events(pattern: Sequence[bool]) -> list[ServerEvent]:
     """Return the detector's reply events for loud and silent deltas that arrive in real time."""
     messages = [(number * DELTA_MS, LOUD if loud else SILENT) for number, loud in enumerate(pattern)]
-    return [event for event, _ in heard_at(*messages) if event.response_id]
+    return [event for event, _ in events_of(*messages) if event.response_id]
 
 
 def sounds(events: Sequence[ServerEvent]) -> list[ServerEvent]:
@@ -81,8 +81,8 @@ def sounds(events: Sequence[ServerEvent]) -> list[ServerEvent]:
     return [event for event in events if isinstance(event.payload, StrippedAudio) and event.payload.until is not None]
 
 
-def test_a_reply_begins_with_the_delta_that_is_audible_and_ends_after_silence() -> None:
-    events = heard([False, True, True, *[False] * LIMIT, False, False])
+def test_a_reply_begins_with_its_first_audible_delta_and_ends_after_silence() -> None:
+    events = reply_events([False, True, True, *[False] * LIMIT, False, False])
 
     assert [event.kind for event in events] == [
         *[EventKind.AUDIO_DELTA] * (2 + LIMIT + 1), EventKind.TRANSCRIPT_DONE, EventKind.RESPONSE_DONE,
@@ -91,79 +91,79 @@ def test_a_reply_begins_with_the_delta_that_is_audible_and_ends_after_silence() 
     assert events[0].payload == StrippedAudio(24 * 50, 24 * DELTA_MS)
 
 
-def test_a_delta_in_which_a_reply_begins_is_told_with_its_own_arrival() -> None:
+def test_the_first_delta_of_a_reply_has_its_own_arrival() -> None:
     """In frames of 20 ms, a sound is detected only in its fourth frame."""
-    pairs = heard_at(*((FRAME_MS * number, frame(loud=number >= 30)) for number in range(40)))
+    pairs = events_of(*((FRAME_MS * number, frame(loud=number >= 30)) for number in range(40)))
 
     first, came_ms = next((event, at_ms) for event, at_ms in pairs if event.response_id)
     assert (came_ms, first.payload) == (600, StrippedAudio(0, 24 * FRAME_MS))
     assert [at_ms for event, at_ms in pairs if event.response_id] == [FRAME_MS * number for number in range(30, 40)]
 
 
-def test_a_service_that_sends_nothing_while_it_is_silent_is_heard_as_one_that_sends_silence() -> None:
+def test_a_gap_without_frames_is_treated_like_silence() -> None:
     """Otherwise one voice would follow another directly, and its begin would be where it is louder than the first."""
     voice = stream("silence", 0, PCM16, 1)
     begin, end = voice.sounds[0]
     size = 24 * FRAME_MS
-    said = [encoded(voice.samples[place : place + size]) for place in range(begin, end, size)]
-    gap_ms = (len(said) + 100) * FRAME_MS
-    first = [(FRAME_MS * number, event) for number, event in enumerate(said)]
+    voice_events = [encoded(voice.samples[place : place + size]) for place in range(begin, end, size)]
+    gap_ms = (len(voice_events) + 100) * FRAME_MS
+    first = [(FRAME_MS * number, event) for number, event in enumerate(voice_events)]
     again = [(gap_ms + at_ms, event) for at_ms, event in first]
-    silence = [(at_ms, frame(loud=False)) for at_ms in range(len(said) * FRAME_MS, gap_ms, FRAME_MS)]
+    silence = [(at_ms, frame(loud=False)) for at_ms in range(len(voice_events) * FRAME_MS, gap_ms, FRAME_MS)]
 
     def second(*messages: tuple[int, ServerEvent]) -> list[object]:
-        pairs = heard_at(*messages)
+        pairs = events_of(*messages)
         return [event.payload for event, at_ms in pairs if event.kind is EventKind.AUDIO_DELTA and at_ms >= gap_ms]
 
     assert second(*first, *again)[0] == second(*first, *silence, *again)[0] == StrippedAudio(0, size, 0)
 
 
-def test_a_sound_that_is_too_short_to_be_known_before_nothing_is_sent_for_a_while_is_heard_all_the_same() -> None:
+def test_a_short_sound_before_a_gap_belongs_to_the_reply() -> None:
     """A greeting begins so if its sender stalls at once."""
-    said = [(FRAME_MS * number, frame(loud=True)) for number in range(4)]
-    pairs = heard_at(*said, *((at_ms + 300, event) for at_ms, event in said))
+    sent = [(FRAME_MS * number, frame(loud=True)) for number in range(4)]
+    pairs = events_of(*sent, *((at_ms + 300, event) for at_ms, event in sent))
 
     assert [at_ms for event, at_ms in pairs if event.response_id == "heard-1"] == [0, 20, 40, 60, 300, 320, 340, 360]
 
 
-def test_a_pause_within_speech_ends_nothing() -> None:
-    events = heard([True, *[False] * (LIMIT - 1), True, *[False] * (LIMIT + 1)])
+def test_a_short_pause_within_speech_does_not_end_the_reply() -> None:
+    events = reply_events([True, *[False] * (LIMIT - 1), True, *[False] * (LIMIT + 1)])
 
     assert {event.response_id for event in events} == {"heard-1"}
     assert sum(event.kind is EventKind.RESPONSE_DONE for event in events) == 1
 
 
-def test_noise_that_never_stops_is_no_reply_and_hides_none() -> None:
+def test_constant_noise_is_no_reply_and_hides_none() -> None:
     noisy = stream("a room", 20, PCM16, 1)
     size = PCM16.rate_hz * DELTA_MS // 1_000
     pieces = [noisy.samples[begin : begin + size] for begin in range(0, len(noisy.samples), size)]
-    events = heard_at(*((DELTA_MS * number, encoded(piece)) for number, piece in enumerate(pieces)))
+    events = events_of(*((DELTA_MS * number, encoded(piece)) for number, piece in enumerate(pieces)))
 
     assert sum(event.kind is EventKind.RESPONSE_DONE for event, _ in events) == len(noisy.sounds)
 
 
-def test_the_words_of_a_reply_come_with_its_end() -> None:
+def test_the_transcript_of_a_reply_is_reported_at_its_end() -> None:
     detector = ReplyDetector(PCM16, SILENCE_NS)
     words = [{"type": "session.output_transcript.delta", "delta": part} for part in ("Good", " morning.")]
-    noted = heard_at(
+    noted = events_of(
         *((0, event) for body in words for event in GPT_LIVE.decode(msgspec.json.encode(body))), detector=detector
     )
     deltas = [LOUD, *[SILENT] * (LIMIT + 1)]
-    events = heard_at(*((DELTA_MS * number, each) for number, each in enumerate(deltas)), detector=detector)
+    events = events_of(*((DELTA_MS * number, each) for number, each in enumerate(deltas)), detector=detector)
 
     assert [event.kind for event, _ in noted] == [EventKind.NOTED, EventKind.NOTED]
     assert [event.text for event, _ in events if event.kind is EventKind.TRANSCRIPT_DONE] == ["Good morning."]
 
 
-def test_what_is_no_audio_is_handed_on_as_it_is() -> None:
+def test_an_event_without_valid_audio_is_passed_on_unchanged() -> None:
     (broken,) = GPT_LIVE.decode(b'{"type":"session.output_audio.delta","delta":"abc"}')
 
-    assert heard_at((0, broken)) == [(broken, 0)]
+    assert events_of((0, broken)) == [(broken, 0)]
 
 
 @given(pattern=st.lists(st.booleans(), max_size=60))
-def test_every_audible_delta_is_of_one_reply_and_every_reply_ends_once_in_silence(pattern: list[bool]) -> None:
-    events = heard([*pattern, *[False] * (LIMIT + 2)])
+def test_every_audible_delta_belongs_to_one_reply_and_every_reply_ends_once(pattern: list[bool]) -> None:
+    events = reply_events([*pattern, *[False] * (LIMIT + 2)])
 
     ends = [event.response_id for event in events if event.kind is EventKind.RESPONSE_DONE]
     assert ends == list(dict.fromkeys(event.response_id for event in sounds(events)))
@@ -172,9 +172,9 @@ def test_every_audible_delta_is_of_one_reply_and_every_reply_ends_once_in_silenc
 
 
 @given(pattern=st.lists(st.booleans(), max_size=60), late_ms=st.integers(0, 2_000))
-def test_a_log_that_has_no_audio_gives_the_same_replies(pattern: list[bool], late_ms: int) -> None:
+def test_the_replay_of_a_log_without_audio_finds_the_same_replies(pattern: list[bool], late_ms: int) -> None:
     """The stream may have any gap."""
-    live, told, kept, replies = (
+    live, replayed, logged, replies = (
         ReplyDetector(PCM16, SILENCE_NS),
         ReplyDetector(PCM16, SILENCE_NS),
         [],
@@ -183,10 +183,12 @@ def test_a_log_that_has_no_audio_gives_the_same_replies(pattern: list[bool], lat
     for number, loud in enumerate(pattern):
         arrival = Arrival((number * DELTA_MS + late_ms * (number > len(pattern) // 2)) * MS)
         events = live.listened([LOUD if loud else SILENT], arrival)
-        kept.append((events, arrival))
+        logged.append((events, arrival))
         replies += live.events_in(events, arrival)
 
-    again = [pair for events, arrival in kept for pair in told.events_in(told.listened(events, arrival), arrival)]
+    again = [
+        pair for events, arrival in logged for pair in replayed.events_in(replayed.listened(events, arrival), arrival)
+    ]
     assert again == replies
 
 
@@ -231,7 +233,7 @@ def sounded(dialect: Dialect, messages: Sequence[bytes]) -> tuple[int, int, int]
 
 
 @given(moved=st.lists(st.sampled_from([-1, 0, 1]), max_size=8), in_json=st.booleans())
-def test_a_reply_is_found_in_the_samples_of_the_stream_wherever_messages_cut_it(
+def test_a_reply_is_found_at_the_same_samples_however_messages_split_the_stream(
     moved: list[int], in_json: bool
 ) -> None:
     dialect: Dialect = ACS if in_json else PCM
@@ -241,7 +243,7 @@ def test_a_reply_is_found_in_the_samples_of_the_stream_wherever_messages_cut_it(
     assert sounded(dialect, messages) == (16_000, 16_000 + 400 * 16, len(data))
 
 
-def test_half_a_sample_is_dropped_with_what_a_clear_drops() -> None:
+def test_a_clear_also_drops_half_a_sample() -> None:
     """Otherwise all following samples would be noise."""
     detector = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True)
     faint = PCM16_16K.encode(np.full(320, FAINT, np.int16))
@@ -266,9 +268,11 @@ def delta_of(data: bytes, item: str) -> bytes:
 
 def reply_in(moved: Sequence[int], log: Path, *, record_audio: bool) -> TurnObservation:
     """Return a turn whose reply becomes audible after 300 ms, in deltas of about 100 ms with shifted ends."""
-    kept = EventLog(log, hide=lambda text: text, record_audio=record_audio)
+    event_log = EventLog(log, hide=lambda text: text, record_audio=record_audio)
     about: dict[str, Any] = {"dialect": "ga", "output_format": "pcm16"}
-    timeline = LoggedTimeline(SessionStart(AT_NS, 1, Timeouts(), service_responds=False), GA, log=kept, about=about)
+    timeline = LoggedTimeline(
+        SessionStart(AT_NS, 1, Timeouts(), service_responds=False), GA, log=event_log, about=about
+    )
     timeline.tell(inputs.TurnStarted(at(0), TurnPlan(1, "", "turn-1-", "turn-1-request", reply_format="pcm16")))
     timeline.tell(inputs.Sent("response.create", at(0), 9))
 
@@ -283,12 +287,12 @@ def reply_in(moved: Sequence[int], log: Path, *, record_audio: bool) -> TurnObse
     receive(60, b'{"type":"response.done","response":{"id":"r","status":"completed","output":[]}}')
     (turn,) = timeline.pop_turns(at(60_000))
     timeline.tell(inputs.ScriptFinished(at(60_000)))
-    kept.close()
+    event_log.close()
     return turn
 
 
 @given(moved=st.lists(st.sampled_from([-1, 0, 1]), max_size=8), record_audio=st.booleans())
-def test_a_reply_in_deltas_of_an_odd_size_is_audible_where_its_samples_are(
+def test_deltas_of_an_odd_size_do_not_change_the_first_audible_sample(
     moved: list[int], record_audio: bool, tmp_path_factory: Any
 ) -> None:
     """The replay of its log gives the same result."""

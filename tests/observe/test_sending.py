@@ -35,7 +35,7 @@ def ask(talk: Talk, at_ms: float = 0, ticket: int = 1) -> None:
     talk.send(at_ms, "response.create", ticket=ticket)
 
 
-def test_a_request_left_when_the_kernel_says_so_and_its_acknowledgement_is_a_round_trip_of_its_turn() -> None:
+def test_request_sent_and_request_ack_are_based_on_kernel_timestamps() -> None:
     talk = Talk()
     ask(talk)
     talk.transmit(3, 1)
@@ -52,7 +52,7 @@ def test_a_request_left_when_the_kernel_says_so_and_its_acknowledgement_is_a_rou
     )
 
 
-def test_speech_ends_when_the_chunk_that_holds_its_end_left() -> None:
+def test_speech_ends_when_the_chunk_with_its_end_was_transmitted() -> None:
     talk = Talk(service_responds=True)
     talk.begin_speech(0)
     talk.hear(60, speech_started("item_1"))
@@ -72,7 +72,7 @@ def test_speech_ends_when_the_chunk_that_holds_its_end_left() -> None:
     assert "request_acked" not in turn.instants
 
 
-def test_speech_that_begins_in_the_same_chunk_moves_with_its_end() -> None:
+def test_speech_start_and_speech_end_in_one_chunk_move_together() -> None:
     talk = Talk()
     talk.begin(0)
     moments = {"speech_start": 90 * MS, "speech_end": 40 * MS}
@@ -87,7 +87,7 @@ def test_speech_that_begins_in_the_same_chunk_moves_with_its_end() -> None:
     assert found == [16, 66, 108]
 
 
-def test_where_only_one_of_two_stamps_came_the_row_says_mixed() -> None:
+def test_the_timestamp_source_is_mixed_if_only_one_of_two_timestamps_came() -> None:
     talk = Talk()
     talk.begin(0)
     talk.send(100, "input_audio_buffer.append", ticket=1, audio_bytes=4_800, instants={"speech_end": 0})
@@ -98,7 +98,7 @@ def test_where_only_one_of_two_stamps_came_the_row_says_mixed() -> None:
     assert talk.only().send_timestamp_source == "mixed"
 
 
-def test_a_turn_that_sent_nothing_of_that_kind_has_no_source() -> None:
+def test_a_turn_without_a_request_has_no_send_timestamp_source() -> None:
     talk = Talk()
     talk.begin(0)
     talk.timeline.tell(inputs.SessionFailed("unfinished", at(1)))
@@ -107,7 +107,7 @@ def test_a_turn_that_sent_nothing_of_that_kind_has_no_source() -> None:
 
 
 @pytest.mark.parametrize("limit", ["end_of_turn", "first_delta"])
-def test_a_limit_counts_from_the_instant_that_the_kernel_says(limit: str) -> None:
+def test_a_timeout_counts_from_the_kernel_timestamp(limit: str) -> None:
     talk = Talk(service_responds=limit == "end_of_turn", end_of_turn=1, first_delta=1)
     if limit == "end_of_turn":
         talk.begin_speech(0)
@@ -127,11 +127,11 @@ def test_a_limit_counts_from_the_instant_that_the_kernel_says(limit: str) -> Non
 # Timestamps without effect.
 
 
-def requested_after(*told: tuple[float, int, bool]) -> TurnObservation:
+def requested_after(*reports: tuple[float, int, bool]) -> TurnObservation:
     """Return a turn that was requested at 10 ms with ticket 1, with these timestamps of the kernel."""
     talk = Talk()
     ask(talk, 10)
-    for at_ms, ticket, acknowledged in told:
+    for at_ms, ticket, acknowledged in reports:
         talk.transmit(at_ms, ticket, acknowledged=acknowledged)
     talk.hear(500, *reply(GA, "r1"))
     return talk.only()
@@ -139,29 +139,29 @@ def requested_after(*told: tuple[float, int, bool]) -> TurnObservation:
 
 COUNTED: dict[str, tuple[list[tuple[float, int, bool]], tuple[float, float | None], tuple[str, int, int | None]]] = {
     # (timestamps; request sent and acknowledged, in ms; source, width and transmit delay of the request, in ns)
-    "a stamp from before the send call cannot be": ([(9.999, 1, False), (20, 1, True)], (10, None), ("userspace", 7,
+    "a timestamp before the send call is ignored": ([(9.999, 1, False), (20, 1, True)], (10, None), ("userspace", 7,
         None)),
-    "a stamp at the call itself counts": ([(10, 1, False)], (10, None), ("kernel", 0, 0)),
-    "a segment that is sent again left when it left first":
+    "a timestamp at the send call counts": ([(10, 1, False)], (10, None), ("kernel", 0, 0)),
+    "a retransmitted segment has its first timestamp":
         ([(11, 1, False), (211, 1, False), (231, 1, True), (232, 1, True)], (11, 231), ("kernel", 0, MS)),
-    "an acknowledgement of what is not known to have left is no round trip":
+    "an acknowledgement without a transmit timestamp is ignored":
         ([(20, 1, True)], (10, None), ("userspace", 7, None)),
-    "what is said of other messages changes nothing": ([(11, 2, False), (20, 0, True)], (10, None), ("userspace", 7,
+    "timestamps of other messages are ignored": ([(11, 2, False), (20, 0, True)], (10, None), ("userspace", 7,
         None)),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("told", "instants", "sent"), COUNTED.values(), ids=COUNTED)
-def test_of_a_request_that_left_what_can_be_counts(
-    told: list[tuple[float, int, bool]], instants: tuple[float, float | None], sent: tuple[str, int, int | None]
+@pytest.mark.parametrize(("reports", "instants", "sent"), COUNTED.values(), ids=COUNTED)
+def test_kernel_timestamps_of_a_request_are_used_only_if_they_are_plausible(
+    reports: list[tuple[float, int, bool]], instants: tuple[float, float | None], sent: tuple[str, int, int | None]
 ) -> None:
-    turn = requested_after(*told)
+    turn = requested_after(*reports)
 
     assert (after_ms(turn, "request_sent"), after_ms(turn, "request_acked")) == instants
     assert (turn.send_timestamp_source, turn.widths_ns.get("request_sent"), turn.transmit_delay_ns) == sent
 
 
-def test_only_the_first_request_of_a_turn_moves_its_instant() -> None:
+def test_only_the_first_request_of_a_turn_sets_request_sent() -> None:
     talk = Talk()
     ask(talk)
     talk.send(200, "response.create", ticket=2)
@@ -174,7 +174,7 @@ def test_only_the_first_request_of_a_turn_moves_its_instant() -> None:
     assert "request_acked" not in turn.instants
 
 
-def test_what_is_acknowledged_after_the_turn_s_end_is_lost() -> None:
+def test_an_acknowledgement_after_the_turn_s_end_is_ignored() -> None:
     talk = Talk()
     talk.ask(0, audio_bytes=4_800, transcription_due=True)
     ended = [created("r1"), delta(GA, "audio", "r1"), done("r1")]
@@ -189,7 +189,7 @@ def test_what_is_acknowledged_after_the_turn_s_end_is_lost() -> None:
     assert after_ms(turns[1], "request_sent") == 101
 
 
-def test_a_stamp_finds_its_turn_while_that_awaits_its_transcript_and_not_after() -> None:
+def test_a_kernel_timestamp_is_applied_until_the_turn_is_delivered() -> None:
     def heard(told_last: bool) -> TurnObservation:
         talk = Talk()
         talk.begin(0, transcription_due=True)
@@ -248,8 +248,8 @@ def detected(*, service_responds: bool) -> tuple[list[Happening], list[Stamp]]:
         lambda talk: talk.send(1_506, "response.create", ticket=2) if not service_responds else None,
         lambda talk: answers(talk, 1_550),
     ]
-    stamps: list[Stamp] = [(1, 1_040.2, 1_061, 3)]
-    return happenings, stamps if service_responds else [*stamps, (2, 1_506.1, 1_520, 5)]
+    timestamps: list[Stamp] = [(1, 1_040.2, 1_061, 3)]
+    return happenings, timestamps if service_responds else [*timestamps, (2, 1_506.1, 1_520, 5)]
 
 
 def observed(happenings: list[Happening], *, service_responds: bool) -> TurnObservation:
@@ -269,12 +269,12 @@ COURSES = [
 
 @thorough
 @given(course=st.sampled_from(COURSES), data=st.data())
-def test_a_stamp_changes_the_same_instants_whenever_it_comes(
+def test_a_kernel_timestamp_has_the_same_effect_whenever_it_arrives(
     course: tuple[list[Happening], list[Stamp], bool], data: st.DataObject
 ) -> None:
-    happenings, stamps, service_responds = course
+    happenings, timestamps, service_responds = course
     at_once, later = list(happenings), list(happenings)
-    for ticket, sent_ms, acked_ms, first in reversed(stamps):
+    for ticket, sent_ms, acked_ms, first in reversed(timestamps):
 
         def leaves(talk: Talk, ticket: int = ticket, at_ms: float = sent_ms) -> None:
             talk.transmit(at_ms, ticket)

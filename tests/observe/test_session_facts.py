@@ -55,7 +55,7 @@ def silent(*, service_responds: bool = True) -> Talk:
     return talk
 
 
-def heard(talk: Talk) -> None:
+def detect_the_sound(talk: Talk) -> None:
     """Receive the events of a VAD that takes the sound for speech."""
     talk.hear(10_100, speech_started("item_s"))
     talk.hear(10_900, speech_stopped("item_s"), committed("item_s"))
@@ -74,9 +74,9 @@ def then_speaks(talk: Talk) -> bool | None:
     return turn.false_reply
 
 
-def test_a_reply_to_what_asks_for_none_is_nobody_s_and_is_told_with_the_next_turn() -> None:
+def test_a_false_reply_belongs_to_no_turn_and_is_recorded_with_the_next_turn() -> None:
     talk = silent()
-    heard(talk)
+    detect_the_sound(talk)
     assert waits.quiet(talk.timeline, 0) is not None
     talk.hear(11_000, created("rs"))
     talk.hear(11_300, audio(2, "rs"))
@@ -99,17 +99,18 @@ REPLIED: dict[str, tuple[list[tuple[Any, ...]], bool]] = {
     "nothing": ([], False),
     "speech alone": ([(10_100, speech_started("item_s")), (10_900, speech_stopped("item_s"))], False),
     "a reply, from its creation on": ([*SPEECH, (11_000, created("rs")), (11_100, done("rs"))], True),
-    "from its words on": ([*SPEECH, (11_000, delta(GA, "transcript", "rs")), (11_100, done("rs"))], True),
+    "from its transcript on": ([*SPEECH, (11_000, delta(GA, "transcript", "rs")), (11_100, done("rs"))], True),
     "from its text on": ([*SPEECH, (11_000, delta(GA, "text", "rs")), (11_100, done("rs"))], True),
     "from its audio on": ([*SPEECH, (11_000, audio(1, "rs")), (11_100, done("rs"))], True),
-    "what comes late of a reply that was there before": ([(10_100, audio(1, "r1")), (10_200, CLOSING)], False),
-    "what is said because the caller is silent": (IDLE, False),
-    "a reply beside that": ([*IDLE, *LATER, (12_100, created("rs"), audio(1, "rs"), done("rs"))], True),
+    "late events of an earlier reply": ([(10_100, audio(1, "r1")), (10_200, CLOSING)], False),
+    "an idle prompt": (IDLE, False),
+    "a reply in addition to an idle prompt":
+        ([*IDLE, *LATER, (12_100, created("rs"), audio(1, "rs"), done("rs"))], True),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("came", "replied"), REPLIED.values(), ids=REPLIED)
-def test_a_reply_to_a_sound_is_told_with_the_next_turn(came: list[tuple[Any, ...]], replied: bool) -> None:
+def test_a_reply_to_a_sound_is_recorded_with_the_next_turn(came: list[tuple[Any, ...]], replied: bool) -> None:
     talk = silent()
     for at_ms, *messages in came:
         talk.hear(at_ms, *messages)
@@ -119,15 +120,15 @@ def test_a_reply_to_a_sound_is_told_with_the_next_turn(came: list[tuple[Any, ...
     assert then_speaks(talk) is replied
 
 
-def test_nothing_is_known_where_the_client_asks_for_every_response() -> None:
+def test_false_reply_is_none_if_the_client_requests_every_response() -> None:
     talk = silent(service_responds=False)
-    heard(talk)
+    detect_the_sound(talk)
 
     assert then_speaks(talk) is None
 
 
 @pytest.mark.parametrize("order", [(True, False), (False, True), (False, False)])
-def test_of_several_sounds_before_a_turn_one_reply_is_enough(order: tuple[bool, bool]) -> None:
+def test_one_reply_to_any_of_several_sounds_is_a_false_reply(order: tuple[bool, bool]) -> None:
     talk = silent()
     for number, replied in enumerate(order):
         if replied:
@@ -138,7 +139,7 @@ def test_of_several_sounds_before_a_turn_one_reply_is_enough(order: tuple[bool, 
     assert then_speaks(talk) is any(order)
 
 
-def test_a_turn_before_which_nothing_was_heard_knows_of_no_reply() -> None:
+def test_false_reply_is_none_without_a_sound_before_the_turn() -> None:
     talk = silent()
     assert then_speaks(talk) is False
     speaks(talk, 3, 40_000, 41_000)
@@ -177,7 +178,7 @@ class Conversation:
         max_size=30,
     )
 )
-def test_whatever_a_client_does_it_is_not_taken_for_the_service(acts: list[tuple[str, int]]) -> None:
+def test_changes_by_the_client_are_not_taken_for_truncations(acts: list[tuple[str, int]]) -> None:
     length, conversation = ConversationLength(), Conversation(items=[10, 20, 30])
     for act, size in acts:
         if act == "say":
@@ -196,19 +197,19 @@ def test_whatever_a_client_does_it_is_not_taken_for_the_service(acts: list[tuple
 
 
 @given(st.lists(TOKENS, min_size=3, max_size=12), st.data())
-def test_a_service_that_leaves_out_more_than_was_said_is_found_once(items: list[int], data: st.DataObject) -> None:
+def test_a_truncation_larger_than_the_new_items_is_detected_once(items: list[int], data: st.DataObject) -> None:
     length, conversation = ConversationLength(), Conversation(items=list(items))
     length.answered(conversation.usage(), instructed=False)
-    kept = data.draw(st.integers(1, len(items) - 1))
-    said = data.draw(st.integers(0, sum(items[:-kept]) - 1))
-    conversation.items[:] = [*items[-kept:], said]
+    remaining = data.draw(st.integers(1, len(items) - 1))
+    added = data.draw(st.integers(0, sum(items[:-remaining]) - 1))
+    conversation.items[:] = [*items[-remaining:], added]
 
     assert length.answered(conversation.usage(), instructed=False)
     conversation.items.append(1)
     assert not length.answered(conversation.usage(), instructed=False)
 
 
-def test_a_response_that_was_cancelled_before_it_read_anything_hides_nothing() -> None:
+def test_a_response_cancelled_before_it_read_anything_does_not_hide_a_truncation() -> None:
     length = ConversationLength()
     length.answered(TokenUsage(text_in=900), instructed=False)
     length.answered(TokenUsage(), instructed=False)
@@ -221,20 +222,20 @@ def answered(talk: Talk, number: int, tokens: int, *before: bytes, cached: int =
     at_ms, name = number * 1_000, f"r{number}"
     talk.ask(at_ms, number, wants_audio=False, **changes)
     came = {"text_tokens": tokens, "audio_tokens": 0, "cached_tokens": cached}
-    told = {"input_token_details": came, "output_token_details": {"text_tokens": 1, "audio_tokens": 0}}
-    talk.hear(at_ms + 50, *before, created(name), delta(GA, "text", name), done(name, usage=told))
+    reported = {"input_token_details": came, "output_token_details": {"text_tokens": 1, "audio_tokens": 0}}
+    talk.hear(at_ms + 50, *before, created(name), delta(GA, "text", name), done(name, usage=reported))
     (turn,) = talk.take(at_ms + 60)
     assert turn.outcome == "ok"
     return turn
 
 
-def test_a_turn_tells_the_conversation_that_its_first_response_read() -> None:
+def test_the_context_tokens_of_a_turn_are_those_its_first_response_read() -> None:
     turn = answered(Talk(wanted=1), 1, 1_400, cached=1_280)
 
     assert (turn.context_tokens, turn.context_cached_tokens, turn.turn_type) == (1_400, 1_280, "regular")
 
 
-def test_a_turn_whose_response_told_nothing_has_no_context() -> None:
+def test_a_turn_without_usage_has_no_context_tokens() -> None:
     talk = Talk(wanted=1)
     talk.ask(0, wants_audio=False)
     talk.hear(50, created("r1"), delta(GA, "text", "r1"), done("r1"))
@@ -242,14 +243,14 @@ def test_a_turn_whose_response_told_nothing_has_no_context() -> None:
     assert (talk.only().context_tokens, talk.taken[0].context_cached_tokens) == (None, None)
 
 
-def test_the_turn_after_a_truncation_is_set_apart_and_no_other() -> None:
+def test_only_the_turn_after_a_truncation_has_the_type_after_truncation() -> None:
     talk = Talk(wanted=4)
     turn_type = [answered(talk, at + 1, tokens).turn_type for at, tokens in enumerate((900, 1_300, 1_000, 1_100))]
 
     assert turn_type == ["regular", "regular", "after_truncation", "regular"]
 
 
-def test_what_the_client_took_out_is_no_truncation() -> None:
+def test_items_that_the_client_deleted_are_no_truncation() -> None:
     talk = Talk(wanted=3)
     answered(talk, 1, 900)
 
@@ -258,7 +259,7 @@ def test_what_the_client_took_out_is_no_truncation() -> None:
     assert answered(talk, 3, 100).turn_type == "regular"
 
 
-def test_instructions_of_a_response_s_own_are_no_part_of_the_conversation() -> None:
+def test_instructions_of_one_response_do_not_count_as_conversation() -> None:
     talk = Talk(wanted=3)
     answered(talk, 1, 900, instructed=True)
 

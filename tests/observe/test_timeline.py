@@ -70,7 +70,7 @@ ENDINGS: dict[str, tuple[dict[str, bool], list[bytes], str, bool]] = {
     "failed without a code": (AUDIO, [created("r1"), failed(None)], "failed:server_error", False),
     "failed without a reason": (AUDIO, [created("r1"), done("r1", "failed")], "failed:unknown", False),
     "failed after audio": (AUDIO, [created("r1"), delta(GA, "audio", "r1"), failed("x")], "failed:x", False),
-    "status nobody knows": (AUDIO, [created("r1"), delta(GA, "audio", "r1"), done("r1", "paused")],
+    "unknown status": (AUDIO, [created("r1"), delta(GA, "audio", "r1"), done("r1", "paused")],
                             "failed:unknown_status", False),
     "a code of many letters": (AUDIO, [created("r1"), failed("\x1b[2J\n::set-output " + "x" * 900)],
                                "failed:__2J___set-output_" + "x" * 46, False),
@@ -102,7 +102,7 @@ ENDINGS: dict[str, tuple[dict[str, bool], list[bytes], str, bool]] = {
 
 
 @pytest.mark.parametrize(("plan", "came", "outcome", "ends_session"), ENDINGS.values(), ids=ENDINGS)
-def test_a_turn_ends_as_its_events_say(
+def test_the_outcome_of_a_turn_follows_from_its_events(
     plan: dict[str, Any], came: list[bytes], outcome: str, ends_session: bool
 ) -> None:
     talk = Talk()
@@ -127,9 +127,7 @@ def test_a_turn_ends_as_its_events_say(
         ("inference_not_authorized_error", "invalid_request_error", "failed:inference_not_authorized_error"),
     ],
 )
-def test_an_error_that_is_fatal_to_a_turn_ends_the_one_under_way_even_if_it_names_no_event(
-    code: str | None, type_: str, outcome: str
-) -> None:
+def test_a_fatal_error_ends_the_open_turn_even_without_an_event_id(code: str | None, type_: str, outcome: str) -> None:
     talk = Talk()
     talk.ask(0)
     talk.hear(50, error(code, None, type_))
@@ -138,8 +136,8 @@ def test_an_error_that_is_fatal_to_a_turn_ends_the_one_under_way_even_if_it_name
     assert not talk.timeline.over
 
 
-@pytest.mark.parametrize("event_id", [None, "", "turn-2-item", "turn-10-item", "somebody else's"])
-def test_any_other_error_is_counted_on_the_session_and_fails_nothing(event_id: str | None) -> None:
+@pytest.mark.parametrize("event_id", [None, "", "turn-2-item", "turn-10-item", "an unknown event ID"])
+def test_another_error_is_counted_on_the_session_and_fails_no_turn(event_id: str | None) -> None:
     talk = Talk()
     talk.ask(0)
     talk.hear(10, error("response_cancel_not_active", event_id))
@@ -150,7 +148,7 @@ def test_any_other_error_is_counted_on_the_session_and_fails_nothing(event_id: s
     assert (talk.timeline.session().outcome, talk.timeline.session().service_errors) == ("ok", 1)
 
 
-def test_an_error_that_names_a_turn_which_is_over_changes_nothing_and_is_counted() -> None:
+def test_an_error_that_names_an_ended_turn_is_only_counted() -> None:
     talk = Talk()
     talk.ask(0, audio_bytes=4_800, transcription_due=True)  # it awaits its transcript, so it is not delivered yet
     talk.hear(20, *reply(GA, "r1"))
@@ -179,9 +177,7 @@ LATE_S: dict[str, Any] = {"first_delta": 1, "next_delta": 0.5, "response": 2}
         ([(t, delta(GA, "audio", "r1")) for t in range(500, 2_200, 400)], "response", 2_500),
     ],
 )
-def test_a_turn_times_out_at_the_instant_at_which_its_stage_was_due(
-    came: list[tuple[int, bytes]], stage: str, due_ms: int
-) -> None:
+def test_a_turn_times_out_at_the_deadline_of_its_stage(came: list[tuple[int, bytes]], stage: str, due_ms: int) -> None:
     talk = Talk(**LATE_S)
     talk.ask(0)
     for at_ms, data in came:
@@ -198,7 +194,7 @@ def test_a_turn_times_out_at_the_instant_at_which_its_stage_was_due(
     assert (talk.timeline.session().outcome, talk.timeline.session().turns_not_started) == (f"timeout:{stage}", 1)
 
 
-def test_nothing_is_due_before_the_request_or_after_the_end() -> None:
+def test_there_is_no_deadline_before_the_request_or_after_the_end() -> None:
     talk = Talk(first_delta=1.0)
     assert talk.deadline() is None
     talk.begin(0)
@@ -210,7 +206,7 @@ def test_nothing_is_due_before_the_request_or_after_the_end() -> None:
 
 
 @pytest.mark.parametrize(("late_ms", "outcome"), [(-1, "ok"), (0, "ok"), (1, "timeout:first_delta")])
-def test_a_deadline_that_passed_before_an_event_arrived_comes_first(late_ms: int, outcome: str) -> None:
+def test_an_event_that_arrives_after_a_deadline_does_not_prevent_the_timeout(late_ms: int, outcome: str) -> None:
     talk = Talk(first_delta=1.0)
     talk.ask(0)
     talk.hear(1_000 + late_ms, delta(GA, "audio", "r1"), done("r1"))
@@ -223,17 +219,17 @@ def test_a_deadline_that_passed_before_an_event_arrived_comes_first(late_ms: int
 UNSURE: dict[str, tuple[float, bool, bool, str]] = {
     # (uncertainty in ms of an arrival at 3 s, whether its timestamp is the kernel's, whether the script expects an
     # event by 2 s, outcome). The first delta is due at 2 s.
-    "it surely came after the limit": (999, True, False, "timeout:first_delta"),
-    "it may have come at the very end of the limit": (1_000, True, False, STARVED),
-    "it may have come long before": (2_900, True, False, STARVED),
-    "only this process has stamped it": (0, False, False, STARVED),
-    "what the script expects surely came after its limit": (999, True, True, "failed:missing_response_created"),
-    "what the script expects may have come before": (1_000, True, True, STARVED),
+    "it certainly arrived after the deadline": (999, True, False, "timeout:first_delta"),
+    "it may have arrived at the deadline": (1_000, True, False, STARVED),
+    "it may have arrived long before the deadline": (2_900, True, False, STARVED),
+    "it has no kernel timestamp": (0, False, False, STARVED),
+    "the expected event certainly arrived after its deadline": (999, True, True, "failed:missing_response_created"),
+    "the expected event may have arrived before its deadline": (1_000, True, True, STARVED),
 }
 
 
 @pytest.mark.parametrize(("error_ms", "kernel", "expects", "outcome"), UNSURE.values(), ids=UNSURE)
-def test_a_limit_has_passed_only_if_what_came_next_surely_came_after_it(
+def test_a_turn_times_out_only_if_the_next_event_certainly_came_after_the_deadline(
     error_ms: float, kernel: bool, expects: bool, outcome: str
 ) -> None:
     talk = Talk(wanted=2, first_delta=60 if expects else 2)
@@ -250,7 +246,7 @@ def test_a_limit_has_passed_only_if_what_came_next_surely_came_after_it(
     assert ("first_reply" in talk.timeline.session().instants) == (outcome == STARVED)  # it arrived at some time
 
 
-def test_a_turn_that_may_have_passed_a_limit_and_then_fails_has_failed() -> None:
+def test_a_turn_that_may_have_timed_out_and_then_fails_is_failed() -> None:
     talk = Talk(wanted=2, first_delta=2)
     talk.ask(0)
     talk.hear(3_000, created("r1"), delta(GA, "audio", "r1"), error_ns=2_900 * MS)
@@ -262,7 +258,7 @@ def test_a_turn_that_may_have_passed_a_limit_and_then_fails_has_failed() -> None
 
 
 @pytest.mark.parametrize("gap_ms", [1, 60])
-def test_what_puts_no_limit_off_does_not_save_a_turn_whenever_it_came(gap_ms: int) -> None:
+def test_events_that_do_not_extend_a_timeout_do_not_prevent_it(gap_ms: int) -> None:
     """Deltas never end, and each has an uncertainty of up to 1 s. Still the response is overdue."""
     talk = Talk(wanted=2, response=2)
     talk.ask(0)
@@ -276,7 +272,7 @@ def test_what_puts_no_limit_off_does_not_save_a_turn_whenever_it_came(gap_ms: in
     assert turn.instants["ended"] == turn.instants["last_audio"]  # no instant of a turn is after its end
 
 
-def test_a_reply_that_was_played_to_its_end_by_then_ends_well_whatever_comes_next() -> None:
+def test_a_reply_that_was_played_to_its_end_is_ok_whatever_arrives_next() -> None:
     talk = Talk(wanted=1)
     talk.ask(0)
     talk.timeline.tell(inputs.InterruptionAwaited("client"))
@@ -291,7 +287,7 @@ def test_a_reply_that_was_played_to_its_end_by_then_ends_well_whatever_comes_nex
 @pytest.mark.parametrize(
     ("error_ms", "outcome"), [(999, "timeout:first_delta"), (1_000, "closed:1006"), (2_900, "closed:1006")]
 )
-def test_a_limit_passed_before_the_connection_ended_only_if_the_end_surely_came_after_it(
+def test_a_timeout_precedes_a_connection_end_only_if_the_end_certainly_came_later(
     error_ms: float, outcome: str
 ) -> None:
     talk = Talk(wanted=1, first_delta=2)
@@ -314,7 +310,7 @@ CAUSES: dict[str, tuple[str, Callable[[Talk, float], None]]] = {
 
 @pytest.mark.parametrize("first", CAUSES)
 @pytest.mark.parametrize("second", CAUSES)
-def test_the_first_terminal_cause_wins(first: str, second: str) -> None:
+def test_the_first_terminal_cause_sets_the_outcome(first: str, second: str) -> None:
     talk = Talk(wanted=1)
     talk.ask(0)
     CAUSES[first][1](talk, 10)
@@ -338,18 +334,18 @@ CLOSED: list[tuple[int, dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("code", "told", "outcome"), CLOSED)
-def test_a_connection_that_goes_away_in_mid_turn_ends_the_turn_and_the_session_by_what_is_known_of_it(
-    code: int, told: dict[str, Any], outcome: str
+@pytest.mark.parametrize(("code", "closing", "outcome"), CLOSED)
+def test_a_connection_that_closes_during_a_turn_ends_the_turn_and_the_session(
+    code: int, closing: dict[str, Any], outcome: str
 ) -> None:
     talk = Talk(wanted=5)
     talk.ask(0)
     talk.hear(10, created("r1"), delta(GA, "audio", "r1"))
-    talk.timeline.tell(inputs.ConnectionClosed(code, at(20), **told))
+    talk.timeline.tell(inputs.ConnectionClosed(code, at(20), **closing))
 
     turn, session = talk.only(), talk.timeline.session()
     assert (turn.outcome, after_ms(turn, "ended"), turn.audio_deltas) == (outcome, 20, 1)
-    assert (session.outcome, session.close_code, session.close_reason) == (outcome, code, told.get("reason", ""))
+    assert (session.outcome, session.close_code, session.close_reason) == (outcome, code, closing.get("reason", ""))
     assert (session.turns_started, session.turns_not_started) == (1, 4)
 
 
@@ -371,7 +367,7 @@ ENDLESS: dict[str, tuple[dict[str, int], list[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("name", ENDLESS)
-def test_more_than_any_turn_has_ends_the_session(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exceeding_a_per_turn_limit_ends_the_session(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     limits, most, more = ENDLESS[name]
     for limit, value in limits.items():
         monkeypatch.setattr(bench.observe.timeline, limit, value)
@@ -387,12 +383,12 @@ def test_more_than_any_turn_has_ends_the_session(name: str, monkeypatch: pytest.
     assert talk.timeline.session().outcome == f"limit_exceeded:{name}"
 
 
-def test_an_item_costs_the_same_however_many_came_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    looks, ends_ns = Counter[int](), ItemPlayer.ends_ns
+def test_the_cost_of_an_item_does_not_grow_with_the_number_of_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads, ends_ns = Counter[int](), ItemPlayer.ends_ns
     count = 0
 
     def looked_at(player: ItemPlayer) -> int:
-        looks[count] += 1
+        reads[count] += 1
         return ends_ns.__get__(player)
 
     monkeypatch.setattr(ItemPlayer, "ends_ns", property(looked_at))
@@ -402,10 +398,10 @@ def test_an_item_costs_the_same_however_many_came_before_it(monkeypatch: pytest.
         for place, data in enumerate([created("r1"), *audio_of_items(count)]):
             talk.hear(1 + place, data)
 
-    assert looks[400] - looks[200] == 2 * (looks[200] - looks[100])
+    assert reads[400] - reads[200] == 2 * (reads[200] - reads[100])
 
 
-def test_a_reply_is_played_to_the_end_of_whichever_item_ends_last() -> None:
+def test_a_reply_is_played_until_the_end_of_the_item_that_ends_last() -> None:
     talk = Talk(wanted=1)
     talk.ask(0)
     talk.hear(1, created("r1"))
@@ -418,7 +414,7 @@ def test_a_reply_is_played_to_the_end_of_whichever_item_ends_last() -> None:
     assert turn.reply.playback_ends_ns == at(10 + 2_000 + 100)
 
 
-def test_a_service_that_hears_speech_begin_and_end_again_and_again_has_the_limit_of_the_whole_turn() -> None:
+def test_the_turn_timeout_applies_even_if_speech_is_detected_repeatedly() -> None:
     talk = Talk(service_responds=True, turn=60.0)
     talk.begin_speech(0)
     talk.end_speech(500)
@@ -430,7 +426,7 @@ def test_a_service_that_hears_speech_begin_and_end_again_and_again_has_the_limit
     assert (turn.outcome, after_ms(turn, "ended")) == ("timeout:turn", 60_500)
 
 
-def test_a_reply_whose_end_alone_is_missing_says_so() -> None:
+def test_the_detail_of_a_timeout_names_a_missing_response_done() -> None:
     talk = Talk(first_delta=3.0, next_delta=1.0)
     talk.ask(0)
     talk.hear(500, created("r1"), delta(GA, "audio", "r1"))
@@ -441,7 +437,7 @@ def test_a_reply_whose_end_alone_is_missing_says_so() -> None:
 
 
 @pytest.mark.parametrize(("ready", "outcome"), [(True, "renewed"), (False, "session_expired")])
-def test_a_session_that_its_call_was_to_outlive_fails_only_where_it_never_was_ready(ready: bool, outcome: str) -> None:
+def test_an_expired_session_of_a_long_call_fails_only_if_it_was_never_ready(ready: bool, outcome: str) -> None:
     talk = Talk(wanted=2, ready=ready, renewable=True)
     talk.ask(0)
     talk.hear(10, error("session_expired"))
@@ -452,18 +448,18 @@ def test_a_session_that_its_call_was_to_outlive_fails_only_where_it_never_was_re
 
 
 @pytest.mark.parametrize(
-    ("code", "heard", "outcome"),
+    ("code", "greeting", "outcome"),
     [
         ("something_new", [], "connect_failed:something_new"),
         ("something_new", [session_created()], "connect_failed:something_new"),
         (None, [], "connect_failed:invalid_request_error"),
     ],
 )
-def test_an_error_and_a_close_right_after_the_upgrade_is_a_refusal(
-    code: str | None, heard: list[bytes], outcome: str
+def test_an_error_and_a_close_right_after_the_upgrade_are_a_refused_connection(
+    code: str | None, greeting: list[bytes], outcome: str
 ) -> None:
     talk = Talk(wanted=3, ready=False)
-    talk.hear(10, *heard, error(code))
+    talk.hear(10, *greeting, error(code))
     talk.timeline.tell(inputs.ConnectionClosed(3000, at(11), "invalid_request_error"))
 
     session = talk.timeline.session()
@@ -483,7 +479,9 @@ def test_an_error_and_a_close_right_after_the_upgrade_is_a_refusal(
     ],
     ids=["an error of the start does not make a later close a refusal", "rejected settings end the session"],
 )
-def test_an_error_before_the_settings_are_taken(came: list[bytes], outcome: str) -> None:
+def test_an_error_before_session_updated_fails_the_session_only_if_it_names_the_update(
+    came: list[bytes], outcome: str
+) -> None:
     talk = Talk(ready=False)
     talk.hear(0, session_created(), *came)
     talk.timeline.tell(inputs.ConnectionClosed(1006, at(5_000), ""))
@@ -491,7 +489,7 @@ def test_an_error_before_the_settings_are_taken(came: list[bytes], outcome: str)
     assert talk.timeline.session().outcome == outcome
 
 
-def test_a_session_whose_script_was_played_is_ok_whatever_its_turns_did() -> None:
+def test_a_session_whose_script_was_played_is_ok_even_with_failed_turns() -> None:
     talk = Talk(wanted=1)
     talk.ask(0)
     talk.hear(10, created("r1"), failed("x"))
@@ -504,7 +502,7 @@ def test_a_session_whose_script_was_played_is_ok_whatever_its_turns_did() -> Non
     assert session.instants["ended"] == at(12)
 
 
-def test_a_session_has_what_was_said_of_it() -> None:
+def test_a_session_has_the_instants_headers_and_settings_that_were_reported() -> None:
     talk = Talk(ready=False)
     instants = {"dns_done": at(41), "opened": at(49)}
     talk.timeline.tell(inputs.Connected(instants, {"x-ms-region": "here"}, 40 * MS))  # 40 ms: the wait for a token
@@ -525,7 +523,7 @@ def test_a_session_has_what_was_said_of_it() -> None:
     }  # fmt: skip
 
 
-def test_connecting_begins_when_there_is_a_token() -> None:
+def test_connecting_starts_after_the_wait_for_a_token() -> None:
     talk = Talk(ready=False)
     talk.timeline.tell(inputs.Connected({"dns_done": at(41), "opened": at(49)}, {}, 40 * MS))
     talk.hear(50, session_created())
@@ -537,7 +535,7 @@ def test_connecting_begins_when_there_is_a_token() -> None:
     assert session.metrics_ns().items() >= {name: ms * MS for name, ms in metrics.items()}.items()
 
 
-def test_a_session_knows_when_it_was_meant_to_start_and_when_its_call_arrived() -> None:
+def test_a_session_has_its_intended_start_and_its_call_arrival() -> None:
     planned = Timeline(SessionStart(AT_NS, 1, Timeouts(), intended_ns=at(-3), called_ns=at(-9)), GA).session()
 
     assert planned.instants == {"call_arrival": at(-9), "intended_start": at(-3), "connect_start": AT_NS}
@@ -545,7 +543,7 @@ def test_a_session_knows_when_it_was_meant_to_start_and_when_its_call_arrived() 
 
 
 @pytest.mark.parametrize("output", ["audio", "text"])
-def test_a_session_knows_the_first_reply_and_how_long_its_caller_took_before_it(output: str) -> None:
+def test_a_session_has_its_first_reply_and_the_caller_s_time_before_it(output: str) -> None:
     talk = Talk()
     talk.ask(700, 1, wants_audio=output == "audio")
     talk.hear(950, *reply(GA, "r1", output, deltas=3))
@@ -562,7 +560,7 @@ def test_a_session_knows_the_first_reply_and_how_long_its_caller_took_before_it(
     assert "response_time" not in session.metrics_ns()
 
 
-def test_a_session_whose_first_turn_failed_has_no_first_reply_whatever_came_later() -> None:
+def test_a_session_whose_first_turn_failed_has_no_first_reply() -> None:
     talk = Talk()
     talk.ask(0, 1)
     talk.hear(10, created("r1"), delta(GA, "audio", "r1"), failed("x"))
@@ -578,7 +576,7 @@ def test_a_session_whose_first_turn_failed_has_no_first_reply_whatever_came_late
     assert session.caller_time_ns is None
 
 
-def test_the_names_of_unknown_events_are_kept_up_to_a_number() -> None:
+def test_the_number_of_stored_names_of_unknown_events_is_limited() -> None:
     talk = Talk()
     for number in range(80):
         talk.hear(1, message(f"new.{number}"))
@@ -598,7 +596,7 @@ def test_the_names_of_unknown_events_are_kept_up_to_a_number() -> None:
         ([4_800, 4_800], 0, None),
     ],
 )
-def test_audio_speed_leaves_out_what_came_with_the_first_delta(
+def test_audio_speed_leaves_out_the_audio_of_the_first_delta(
     sizes: list[int], gap_ms: int, speed: float | None
 ) -> None:
     talk = Talk()
@@ -664,7 +662,7 @@ def test_a_transcription_is_attached_for_up_to_five_seconds(late_ms: int, attach
 @pytest.mark.parametrize(
     ("plan", "audio_bytes"), [({"transcription_due": False}, 4_800), ({"transcription_due": True}, 0)]
 )
-def test_a_turn_is_handed_out_at_once_where_no_transcription_is_due(plan: dict[str, Any], audio_bytes: int) -> None:
+def test_a_turn_without_a_due_transcription_is_delivered_at_once(plan: dict[str, Any], audio_bytes: int) -> None:
     talk = Talk()
     talk.ask(0, audio_bytes=audio_bytes, **plan)
     talk.hear(10, committed("item_1"), *reply(GA, "r1"))
@@ -674,7 +672,7 @@ def test_a_turn_is_handed_out_at_once_where_no_transcription_is_due(plan: dict[s
     assert talk.take(12) == []
 
 
-def test_a_transcription_that_never_comes_holds_a_turn_for_five_seconds() -> None:
+def test_a_transcription_that_never_comes_delays_a_turn_for_five_seconds() -> None:
     talk = Talk()
     talk.ask(0, audio_bytes=4_800, transcription_due=True)
     talk.hear(10, committed("item_1"), *reply(GA, "r1"))
@@ -684,7 +682,7 @@ def test_a_transcription_that_never_comes_holds_a_turn_for_five_seconds() -> Non
     assert len(talk.take(5_010)) == 1
 
 
-def test_a_response_answers_the_oldest_request_even_if_its_turn_is_over() -> None:
+def test_a_response_belongs_to_the_oldest_request_even_if_its_turn_has_ended() -> None:
     talk = Talk()
     talk.ask(0, 1)
     talk.hear(10, error("invalid_value", "turn-1-item"))
@@ -711,7 +709,9 @@ def test_a_response_answers_the_oldest_request_even_if_its_turn_is_over() -> Non
     "first_ends",
     [pytest.param([done("r1")], id="done"), pytest.param([error("invalid_value", "turn-1-item")], id="error")],
 )
-def test_what_comes_late_of_a_finished_response_is_not_the_next_turn_s(late: bytes, first_ends: list[bytes]) -> None:
+def test_late_events_of_a_finished_response_do_not_belong_to_the_next_turn(
+    late: bytes, first_ends: list[bytes]
+) -> None:
     talk = Talk()
     talk.ask(0, 1)
     talk.hear(10, created("r1"), delta(GA, "audio", "r1"), *first_ends)
@@ -725,7 +725,7 @@ def test_what_comes_late_of_a_finished_response_is_not_the_next_turn_s(late: byt
     assert after_ms(second, "first_audio") == 40
 
 
-def test_a_response_that_nobody_asked_for_is_nobody_s() -> None:
+def test_an_unrequested_response_belongs_to_no_turn() -> None:
     talk = Talk()
     talk.hear(0, *reply(GA, "greeting"))
     talk.begin(10)
@@ -751,20 +751,20 @@ PAID: dict[str, tuple[list[tuple[Any, ...]], list[tuple[str, TokenUsage | None]]
                                ("incomplete", "incomplete:turn_detected"))
     },
     "a turn whose response is completed": ([(0,), (10, *BEGUN, done("r1", usage=USED))], [("ok", USAGE)], None),
-    "nobody where no tokens were told": ([(0,), (10, *BEGUN, done("r1"))], [("ok", None)], None),
-    "the session where an error has ended the turn": (
+    "not counted without reported tokens": ([(0,), (10, *BEGUN, done("r1"))], [("ok", None)], None),
+    "counted by the session if an error ended the turn": (
         [(0,), (10, *BEGUN), (20, error("rate_limit_exceeded")), (30,), (40, done("r1", "cancelled", usage=USED)),
          (50, created("r2"), delta(GA, "audio", "r2"), done("r2", usage=USED))],
         [("throttled:error", None), ("ok", USAGE)], USAGE,
     ),
-    "the session where a deadline has ended the turn": (
+    "counted by the session if a timeout ended the turn": (
         [(0,), (10, *BEGUN), (2_000, done("r1", usage=USED))], [("timeout:next_delta", None)], USAGE,
     ),
-    "the session for what answers nobody": (
+    "counted by the session for an unrequested response": (
         [*((number, created(f"r{number}"), done(f"r{number}", usage=USED)) for number in (1, 2, 3)), (4, done("r4"))],
         [], USAGE + USAGE + USAGE,
     ),
-    "each once for what is done twice": (
+    "counted once for a duplicated response.done": (
         [(0,), (10, *BEGUN), (20, *2 * [done("r1", usage=USED)]), (30, *2 * [done("r2", usage=USED)])],
         [("ok", USAGE)], USAGE,
     ),
@@ -772,7 +772,7 @@ PAID: dict[str, tuple[list[tuple[Any, ...]], list[tuple[str, TokenUsage | None]]
 
 
 @pytest.mark.parametrize(("came", "turns", "session"), PAID.values(), ids=PAID)
-def test_an_answer_is_paid_for_once_by_its_turn_or_else_by_the_session(
+def test_the_usage_of_a_response_is_counted_once_by_its_turn_or_by_the_session(
     came: list[tuple[Any, ...]], turns: list[tuple[str, TokenUsage | None]], session: TokenUsage | None
 ) -> None:
     talk = Talk(next_delta=1)
@@ -788,7 +788,7 @@ def test_an_answer_is_paid_for_once_by_its_turn_or_else_by_the_session(
     assert talk.timeline.session().stray_usage == session
 
 
-def test_rate_limits_hold_no_turn_open_and_belong_to_none() -> None:
+def test_rate_limits_extend_no_timeout_and_count_for_no_turn() -> None:
     talk = Talk(next_delta=3)
     talk.ask(0)
     talk.hear(10, created("r1"), delta(GA, "audio", "r1"))
@@ -813,7 +813,9 @@ def test_rate_limits_hold_no_turn_open_and_belong_to_none() -> None:
         ([5], [], 0),
     ],
 )
-def test_gaps_are_taken_between_exact_stamps_only(errors_ns: list[int], gaps_ms: list[int], inexact: int) -> None:
+def test_gaps_are_measured_only_between_certain_timestamps(
+    errors_ns: list[int], gaps_ms: list[int], inexact: int
+) -> None:
     talk = Talk()
     talk.ask(0)
     for place, error_ns in enumerate(errors_ns):
@@ -827,7 +829,7 @@ def test_gaps_are_taken_between_exact_stamps_only(errors_ns: list[int], gaps_ms:
 
 
 @pytest.mark.parametrize(("kind", "first_ns"), [("audio", 30), ("text", 100)])
-def test_a_row_has_the_error_of_the_first_delta_and_the_largest_of_all(kind: str, first_ns: int) -> None:
+def test_a_turn_has_the_uncertainty_of_its_first_delta_and_the_maximum(kind: str, first_ns: int) -> None:
     talk = Talk()
     talk.ask(0, wants_audio=kind == "audio")
     talk.hear(1, created("r1"), error_ns=500)
@@ -844,7 +846,7 @@ def test_a_row_has_the_error_of_the_first_delta_and_the_largest_of_all(kind: str
     ("kernel", "source"),
     [([True, True], "kernel"), ([False, False], "userspace"), ([True, False], "mixed"), ([], None)],
 )
-def test_a_turn_says_where_its_stamps_came_from(kernel: list[bool], source: str | None) -> None:
+def test_a_turn_has_the_source_of_its_timestamps(kernel: list[bool], source: str | None) -> None:
     talk = Talk()
     talk.ask(0)
     for at_ms, is_kernel in enumerate(kernel, 1):
@@ -857,7 +859,7 @@ def test_a_turn_says_where_its_stamps_came_from(kernel: list[bool], source: str 
     assert talk.timeline.session().timestamp_fallbacks == kernel.count(False)
 
 
-def test_bytes_and_events_are_counted_on_the_session_even_between_turns() -> None:
+def test_bytes_and_events_between_turns_are_counted_on_the_session() -> None:
     talk = Talk(ready=False)
     talk.send(0, "session.update", wire_bytes=10)
     talk.ask(1, audio_bytes=480)
@@ -881,7 +883,7 @@ def test_bytes_and_events_are_counted_on_the_session_even_between_turns() -> Non
 
 @thorough
 @given(random=st.randoms(use_true_random=False))
-def test_every_turn_that_began_ends_in_one_outcome_and_with_a_response_of_its_own_whatever_comes(
+def test_every_turn_has_one_outcome_and_its_own_response_for_any_corrupted_messages(
     random: Random,
 ) -> None:
     timeline, turns = played_badly(random, "drop", "double", "move", "junk")
@@ -896,7 +898,7 @@ def finish(timeline: Timeline, now_ns: int) -> None:
     timeline.tell(inputs.ScriptFinished(now_ns))
 
 
-def test_a_message_that_comes_twice_changes_no_answer() -> None:
+def test_a_duplicated_message_does_not_change_the_responses_of_turns() -> None:
     came = [session_created(), session_updated(), *reply(GA, "r1", "text", 1), *reply(GA, "r2", "text", 1)]
     moved = {
         (first, again)
@@ -911,7 +913,7 @@ def test_a_message_that_comes_twice_changes_no_answer() -> None:
 
 @thorough
 @given(random=st.randoms(use_true_random=False), gaps_ms=st.lists(st.sampled_from([0, 1, 50]), min_size=1, max_size=5))
-def test_when_all_goes_well_all_turns_are_ok(random: Random, gaps_ms: list[int]) -> None:
+def test_without_faults_all_turns_are_ok(random: Random, gaps_ms: list[int]) -> None:
     dialect, outputs, came = whole_log(random)
     _, turns = played(dialect, outputs, came, gaps_ms, finish)
 
@@ -921,7 +923,7 @@ def test_when_all_goes_well_all_turns_are_ok(random: Random, gaps_ms: list[int])
 # The uncertainty of each instant.
 
 
-def test_a_transcript_delta_that_shares_its_read_with_the_audio_behind_it_has_a_bound_of_its_own() -> None:
+def test_a_transcript_delta_read_together_with_audio_has_its_own_uncertainty() -> None:
     talk = Talk()
     talk.ask(0)
     talk.hear(10, created("r1"))
@@ -936,7 +938,7 @@ def test_a_transcript_delta_that_shares_its_read_with_the_audio_behind_it_has_a_
     assert (turn.timestamp_uncertainty_ns, turn.widths_ns) == (0, {"request_sent": 7})
 
 
-def test_each_instant_has_the_bound_of_the_event_that_marked_it() -> None:
+def test_each_instant_has_the_uncertainty_of_its_event() -> None:
     talk = Talk()
     talk.ask(0)
     talk.hear(10, created("r1"), error_ns=1)
@@ -950,7 +952,7 @@ def test_each_instant_has_the_bound_of_the_event_that_marked_it() -> None:
     }  # fmt: skip
 
 
-def test_a_session_keeps_the_bounds_of_its_greeting_and_its_settings() -> None:
+def test_a_session_has_the_uncertainties_of_its_greeting_and_its_settings() -> None:
     timeline = Timeline(SessionStart(at(0), 1, Timeouts()), GA)
     timeline.tell(inputs.Connected({"opened": at(5)}, {}, uncertainties_ns={"opened": 3}))
     for data, error_ns in ((session_created(), 4), (session_updated(), 5), (session_updated(), 9)):
@@ -979,29 +981,29 @@ RUN = st.lists(
 @thorough
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 @given(runs=st.lists(RUN, min_size=1, max_size=4), most=st.integers(1, 20), much=st.sampled_from([2_000, 1 << 29]))
-def test_deltas_that_are_told_together_pass_a_deadline_or_a_limit_as_one_by_one(
+def test_batched_deltas_have_the_same_effect_as_single_ones(
     dialect: Dialect, runs: list[list[tuple[str, int, int, int]]], most: int, much: int
 ) -> None:
-    together, apart = Talk(dialect), Talk(dialect)
-    for talk in (together, apart):
+    together, single = Talk(dialect), Talk(dialect)
+    for talk in (together, single):
         talk.ask(0, wants_audio=True)
         talk.hear(50, created("r1"), delta(dialect, "transcript", "r1"), delta(dialect, "audio", "r1", LOUD))
         talk.timeline._most_events = talk.timeline.facts.events + most
         talk.timeline._most_bytes = talk.timeline.facts.wire_bytes_received + much
     at_ms = 50
     for run in runs:
-        at_ms = tell_run(together, apart, run, at_ms)
-        assert together.timeline.next_deadline_ns == apart.timeline.next_deadline_ns
-    for talk in (together, apart):
+        at_ms = tell_run(together, single, run, at_ms)
+        assert together.timeline.next_deadline_ns == single.timeline.next_deadline_ns
+    for talk in (together, single):
         talk.hear(at_ms + 1, done("r1"))
         talk.timeline.tell(inputs.ScriptFinished(at(at_ms + 2)))
         talk.take(100_000_000)
 
-    assert together.taken == apart.taken
-    assert together.timeline.session() == apart.timeline.session()
+    assert together.taken == single.taken
+    assert together.timeline.session() == single.timeline.session()
 
 
-def tell_run(together: Talk, apart: Talk, run: list[tuple[str, int, int, int]], at_ms: int) -> int:
+def tell_run(together: Talk, single: Talk, run: list[tuple[str, int, int, int]], at_ms: int) -> int:
     """Apply deltas of a reply together to one talk and one by one to the other. Return when the last one arrived."""
     deltas = []
     for kind, later_ms, size, error_ns in run:
@@ -1010,12 +1012,12 @@ def tell_run(together: Talk, apart: Talk, run: list[tuple[str, int, int, int]], 
         (event,) = together.dialect.decode(data)
         like_it = msgspec.structs.replace(event, payload=EMPTY, payload_bytes=0)
         deltas.append(MatchedDelta(like_it, at(at_ms), error_ns, 7, event.payload_bytes, len(data)))
-        apart.hear(at_ms, data, error_ns=error_ns)
+        single.hear(at_ms, data, error_ns=error_ns)
     together.timeline.received_deltas(deltas)
     return at_ms
 
 
-def test_deltas_of_a_reply_may_be_matched_once_its_audio_is_heard_and_nothing_else_is_awaited() -> None:
+def test_deltas_can_be_matched_when_audio_is_audible_and_nothing_else_is_awaited() -> None:
     talk = Talk()
     talk.ask(0, wants_audio=True)
     ready = []
@@ -1060,7 +1062,7 @@ def answering(talk: Talk) -> None:
         ),
     ],
 )
-def test_an_error_in_mid_response_is_told_when_no_end_comes_that_explains_itself(
+def test_an_error_during_a_response_is_added_to_a_detail_that_names_no_cause(
     end: inputs.AnyInput, outcome: str, detail: str
 ) -> None:
     talk = Talk(next_delta=1)
@@ -1072,7 +1074,7 @@ def test_an_error_in_mid_response_is_told_when_no_end_comes_that_explains_itself
     assert (turn.outcome, turn.detail) == (session.outcome, session.detail) == (outcome, detail)
 
 
-def test_an_error_before_a_session_is_told_when_it_does_not_come() -> None:
+def test_an_error_before_the_session_is_ready_is_added_to_the_detail() -> None:
     talk = Talk(ready=False)
     talk.hear(10, session_created(), error("overloaded"))
     talk.timeline.tell(
@@ -1083,7 +1085,7 @@ def test_an_error_before_a_session_is_told_when_it_does_not_come() -> None:
     assert talk.timeline.session().detail == "session.updated did not come within the limit session" + SAID
 
 
-def test_an_error_of_an_earlier_turn_explains_no_later_one() -> None:
+def test_an_error_of_an_earlier_turn_is_not_added_to_a_later_detail() -> None:
     talk = Talk(next_delta=1)
     answering(talk)
     talk.hear(20, done("r1"))
@@ -1096,7 +1098,7 @@ def test_an_error_of_an_earlier_turn_explains_no_later_one() -> None:
 
 
 @pytest.mark.parametrize("ending", [done("r1"), done("r1", "failed", error={"code": "x", "message": "its own"})])
-def test_an_end_that_explains_itself_is_told_without_an_error_before_it(ending: bytes) -> None:
+def test_an_end_with_its_own_cause_does_not_repeat_an_earlier_error(ending: bytes) -> None:
     talk = Talk()
     answering(talk)
     talk.hear(20, ending)
@@ -1108,25 +1110,27 @@ def test_an_end_that_explains_itself_is_told_without_an_error_before_it(ending: 
 
 
 @pytest.mark.parametrize(
-    ("heard", "said"), [(False, "does it have a VAD"), (True, "noticed no end of speech")], ids=["unheard", "unended"]
+    ("detected", "detail"),
+    [(False, "does it have a VAD"), (True, "noticed no end of speech")],
+    ids=["unheard", "unended"],
 )
-def test_speech_that_was_never_heard_is_told_from_an_end_that_was_not_noticed(heard: bool, said: str) -> None:
+def test_undetected_speech_and_an_undetected_end_have_different_details(detected: bool, detail: str) -> None:
     talk = Talk(service_responds=True, end_of_turn=3)
     talk.begin_speech(0)
-    if heard:
+    if detected:
         talk.hear(60, speech_started("item_1"))
     talk.end_speech(1_000)
     talk.timeline.expire(at(10_000))
 
     turn = talk.only()
     assert turn.outcome == "timeout:end_of_turn"
-    assert said in turn.detail
+    assert detail in turn.detail
     assert turn.detail.endswith(" within the limit end_of_turn of 3 s")
 
 
 @pytest.mark.parametrize("name", ["output_modalities", "modalities"])
 @pytest.mark.parametrize(("modalities", "explained"), [(["text"], True), (["text", "audio"], False), ("text", False)])
-def test_a_session_of_text_explains_that_no_audio_came(name: str, modalities: object, explained: bool) -> None:
+def test_failed_no_audio_of_a_text_session_has_an_explanation(name: str, modalities: object, explained: bool) -> None:
     talk = Talk()
     talk.hear(5, message("session.updated", session={name: modalities}))
     talk.ask(10)
@@ -1139,7 +1143,7 @@ def test_a_session_of_text_explains_that_no_audio_came(name: str, modalities: ob
     )
 
 
-def test_a_session_keeps_the_model_that_it_was_opened_with_where_later_events_leave_it_out() -> None:
+def test_a_session_keeps_its_model_if_later_events_omit_it() -> None:
     talk = Talk(ready=False)
     talk.hear(0, message("session.created", session={"id": "s", "model": "gpt-realtime", "voice": "alloy"}))
     talk.hear(5, message("session.updated", session={"id": "s", "voice": "marin"}))

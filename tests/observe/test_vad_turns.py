@@ -55,7 +55,7 @@ CANCELLED = {"status": "cancelled", "type": "cancelled", "reason": "turn_detecte
 SPENT = usage(audio_out=0)
 
 
-def insists(talk: Talk) -> bool:
+def misses_expected_event(talk: Talk) -> bool:
     """Return whether the current turn still misses an event that its script expects."""
     return waits.expected_events(talk.timeline, 0) is not None
 
@@ -68,7 +68,7 @@ def vad(**limits: Any) -> Talk:
 # A successful turn.
 
 
-def test_a_spoken_turn_has_the_instants_of_its_speech_and_of_its_answer() -> None:
+def test_a_voice_turn_has_the_instants_of_its_speech_and_of_its_reply() -> None:
     talk = vad()
     talk.begin_speech(0, jitter_buffer_ns=50 * MS)
     talk.hear(60, speech_started("item_1"))
@@ -87,7 +87,7 @@ def test_a_spoken_turn_has_the_instants_of_its_speech_and_of_its_answer() -> Non
     assert turn.metrics_ns()["voice_to_voice"] == 900 * MS
 
 
-def test_the_service_may_commit_before_it_says_so() -> None:
+def test_the_response_may_be_created_before_the_commit_is_reported() -> None:
     talk = vad()
     speaks(talk)
     talk.hear(1_500, speech_stopped("item_1"), created("r1"), committed("item_1"))
@@ -103,9 +103,9 @@ def test_the_service_may_commit_before_it_says_so() -> None:
 @pytest.mark.parametrize(
     ("came", "stage", "due_ms"),
     [
-        pytest.param([], "end_of_turn", 11_000, id="never noticed"),
-        pytest.param([(60, speech_started("i"))], "end_of_turn", 11_000, id="the beginning was noticed"),
-        pytest.param([(1_030, speech_started("i"))], "end_of_turn", 11_000, id="the start was noticed after the end"),
+        pytest.param([], "end_of_turn", 11_000, id="never detected"),
+        pytest.param([(60, speech_started("i"))], "end_of_turn", 11_000, id="the start was detected"),
+        pytest.param([(1_030, speech_started("i"))], "end_of_turn", 11_000, id="the start was detected after the end"),
         pytest.param([(60, speech_started("i")), (1_500, speech_stopped("i"))], "first_delta", 4_500, id="noticed"),
         pytest.param([(1_500, speech_stopped("i")), (2_900, created("r"))], "first_delta", 4_500, id="created"),
         pytest.param([(1_500, speech_stopped("i")), (2_000, speech_started("j"))], "end_of_turn", 12_000, id="again"),
@@ -116,7 +116,7 @@ def test_the_service_may_commit_before_it_says_so() -> None:
                      "response", 6_510, id="long"),
     ],
 )  # fmt: skip
-def test_a_stage_of_a_spoken_turn_has_its_limit(came: list[tuple[int, bytes]], stage: str, due_ms: int) -> None:
+def test_each_stage_of_a_voice_turn_has_its_timeout(came: list[tuple[int, bytes]], stage: str, due_ms: int) -> None:
     talk = vad(end_of_turn=10, first_delta=3, next_delta=2, response=5)
     talk.begin_speech(0)
     for at_ms, data in [(at_ms, data) for at_ms, data in came if at_ms < 1_000]:
@@ -133,7 +133,7 @@ def test_a_stage_of_a_spoken_turn_has_its_limit(came: list[tuple[int, bytes]], s
     assert talk.timeline.session().outcome == f"timeout:{stage}"
 
 
-def test_what_is_overdue_while_the_caller_speaks_is_due_when_the_speech_ends() -> None:
+def test_a_timeout_during_the_caller_s_speech_takes_effect_at_the_end_of_speech() -> None:
     talk = vad(end_of_turn=1, first_delta=1, next_delta=10, response=1)
     talk.begin_speech(0)
     talk.hear(60, speech_started("item_1"))
@@ -148,7 +148,7 @@ def test_what_is_overdue_while_the_caller_speaks_is_due_when_the_speech_ends() -
     assert (talk.only().outcome, after_ms(talk.taken[0], "ended")) == ("timeout:response", 5_000)
 
 
-def test_a_service_that_was_busy_answering_a_pause_is_not_late_before_it_was_done_with_that() -> None:
+def test_first_delta_does_not_expire_while_the_service_still_replies_to_a_pause() -> None:
     talk = vad(first_delta=1)
     speaks(talk)
     talk.hear(1_500, speech_stopped("item_1", audio_end_ms=150), committed("item_1"))  # a pause; speech ends at 200 ms
@@ -175,7 +175,7 @@ def split(talk: Talk, **changes: Any) -> None:
     talk.hear(820, delta(GA, "transcript", "r1"), delta(GA, "audio", "r1", LOUD), error_ns=2 * MS)
 
 
-def test_a_reply_that_is_cancelled_because_speech_went_on_fails_the_turn_and_the_rest_belongs_to_no_turn() -> None:
+def test_a_reply_to_a_pause_that_is_cancelled_fails_the_turn_and_later_events_are_ignored() -> None:
     talk = vad()
     split(talk)
     talk.hear(900, speech_started("item_2"))
@@ -199,7 +199,7 @@ def test_a_reply_that_is_cancelled_because_speech_went_on_fails_the_turn_and_the
 
 
 @pytest.mark.parametrize("done_ms", [850, 1_903], ids=["before the speech goes on", "just before the next commit"])
-def test_after_the_answer_to_a_pause_the_next_reply_counts(done_ms: int) -> None:
+def test_after_a_reply_to_a_pause_the_next_reply_counts(done_ms: int) -> None:
     talk = vad()
     split(talk, jitter_buffer_ns=10 * MS)
     transcript = message("response.output_audio_transcript.done", response_id="r1", transcript="What?")
@@ -245,23 +245,28 @@ def answered_twice(*last: bytes) -> TurnObservation:
 
 TOLD = usage(audio_out=20)
 TWICE: dict[str, tuple[list[bytes], str, TokenUsage | None]] = {
-    "both answers are paid for": ([delta(GA, "audio", "r2", LOUD), done("r2", usage=TOLD)], "ok", USAGE + USAGE),
-    "the first is, too, if the second tells no tokens": ([delta(GA, "audio", "r2", LOUD), done("r2")], "ok", USAGE),
-    "tokens of audio that did not come with the second are missed": ([done("r2", usage=TOLD)], "protocol_error:dialect",
+    "the usage of both replies is added":
+        ([delta(GA, "audio", "r2", LOUD), done("r2", usage=TOLD)], "ok", USAGE + USAGE),
+    "the usage of the first counts if the second reports none":
+        ([delta(GA, "audio", "r2", LOUD), done("r2")], "ok", USAGE),
+    "reported audio tokens without audio in the second reply are an error":
+        ([done("r2", usage=TOLD)], "protocol_error:dialect",
                                                                      USAGE + USAGE),
-    "those of the first do not count for that": ([done("r2", usage=SPENT)], "failed:no_audio",
+    "audio tokens of the first reply do not count for the second": ([done("r2", usage=SPENT)], "failed:no_audio",
                                                  USAGE + replace(USAGE, audio_out=0)),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("last", "outcome", "spent"), TWICE.values(), ids=TWICE)
-def test_a_turn_of_two_answers(last: list[bytes], outcome: str, spent: TokenUsage | None) -> None:
+def test_the_usage_of_a_turn_with_two_replies_is_their_sum(
+    last: list[bytes], outcome: str, spent: TokenUsage | None
+) -> None:
     turn = answered_twice(*last)
 
     assert (turn.outcome, turn.usage) == (outcome, spent)
 
 
-def test_where_the_service_refuses_to_answer_the_rest_its_answer_to_the_pause_counts() -> None:
+def test_the_reply_to_a_pause_counts_if_the_service_refuses_the_next_response() -> None:
     talk = vad()
     split(talk)
     talk.hear(900, speech_started("item_2"))
@@ -277,7 +282,7 @@ def test_where_the_service_refuses_to_answer_the_rest_its_answer_to_the_pause_co
     assert (talk.timeline.session().service_errors, waits.quiet(talk.timeline, 0)) == (1, None)
 
 
-def test_an_answer_that_began_in_a_pause_goes_on_when_the_speech_is_over() -> None:
+def test_a_reply_that_begins_in_a_pause_may_end_after_the_speech() -> None:
     talk = vad(next_delta=2)
     split(talk)
     talk.end_speech(1_000)
@@ -297,7 +302,7 @@ def asked() -> Talk:
     return talk
 
 
-def test_a_request_is_wanted_once_the_speech_is_committed_and_only_once() -> None:
+def test_a_request_is_due_once_after_the_commit_of_the_speech() -> None:
     talk, wanted = asked(), []
     talk.end_speech(1_000)
     for at_ms, data in ((1_500, speech_stopped("item_1")), (1_505, committed("item_1"))):
@@ -314,7 +319,7 @@ def test_a_request_is_wanted_once_the_speech_is_committed_and_only_once() -> Non
     assert turn.metrics_ns()["ttfa"] == 395 * MS
 
 
-def test_a_request_waits_for_the_end_of_speech_and_for_the_commit_of_all_of_it() -> None:
+def test_a_request_waits_until_the_speech_has_ended_and_all_of_it_is_committed() -> None:
     talk, wanted = asked(), []
     hears(talk, 700)
     wanted.append(bool(talk.work(700, RequestResponse)))
@@ -328,7 +333,7 @@ def test_a_request_waits_for_the_end_of_speech_and_for_the_commit_of_all_of_it()
     assert (wanted, bool(talk.work(1_905, RequestResponse))) == ([False] * 3, True)
 
 
-def test_a_request_waits_a_second_for_a_last_word_that_the_service_may_not_have_heard_yet() -> None:
+def test_a_request_waits_one_second_for_the_detection_of_a_last_word() -> None:
     talk = asked()
     hears(talk, 700)
     talk.end_speech(1_000)
@@ -338,7 +343,7 @@ def test_a_request_waits_a_second_for_a_last_word_that_the_service_may_not_have_
     assert not talk.work(5_000, RequestResponse)
 
 
-def test_no_response_is_expected_of_a_vad_that_starts_none() -> None:
+def test_without_create_response_an_unrequested_response_does_not_count() -> None:
     talk = asked()
     talk.end_speech(1_000)
     hears(talk, 1_500)
@@ -374,13 +379,14 @@ TRANSCRIBED: dict[str, tuple[list[tuple[float, bytes]], str, float | None, int |
                                    "Good day", 2_600, 695),
     "time counts from the commit of the same speech":
         ([(2_500, transcribed("item_2", "day")), (2_900, transcribed("item_1", "Good"))], "day Good", 2_500, 595),
-    "one that failed is not waited for": ([(2_500, transcribed("item_1", "Good")), (2_600, not_transcribed("item_2"))],
+    "a failed transcription is not awaited":
+        ([(2_500, transcribed("item_1", "Good")), (2_600, not_transcribed("item_2"))],
                                           "Good", None, None),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("late", "words", "whole_ms", "metric_ms"), TRANSCRIBED.values(), ids=TRANSCRIBED)
-def test_a_turn_of_several_commits_awaits_the_transcription_of_each(
+def test_a_turn_with_several_commits_awaits_the_transcription_of_each(
     late: list[tuple[float, bytes]], words: str, whole_ms: float | None, metric_ms: int | None
 ) -> None:
     turn = split_and_answered(*late)
@@ -390,7 +396,7 @@ def test_a_turn_of_several_commits_awaits_the_transcription_of_each(
 
 
 @pytest.mark.parametrize("due", [False, True])
-def test_what_was_handed_out_is_not_changed_by_a_transcription_that_comes_after_it(due: bool) -> None:
+def test_a_delivered_turn_is_not_changed_by_a_later_transcription(due: bool) -> None:
     talk = vad()
     speaks(talk, transcription_due=due)
     hears(talk, 1_500)
@@ -405,7 +411,7 @@ def test_what_was_handed_out_is_not_changed_by_a_transcription_that_comes_after_
     assert ("input_transcribed" in before) is due
 
 
-def test_what_was_committed_last_is_transcribed_last_or_not_at_all() -> None:
+def test_a_turn_has_input_transcribed_only_if_its_last_commit_was_transcribed() -> None:
     talk = vad()
     talk.begin_speech(0, transcription_due=True)
     talk.hear(60, speech_started("item_1"))
@@ -424,16 +430,16 @@ def test_what_was_committed_last_is_transcribed_last_or_not_at_all() -> None:
 
 
 @pytest.mark.parametrize(("noticed_ms", "missing"), [(2_000, False), (2_001, True)], ids=["just in time", "too late"])
-def test_an_expectation_that_is_not_met_in_time_fails_the_turn_and_not_the_session(
+def test_an_expectation_that_is_not_met_in_time_fails_the_turn_but_not_the_session(
     noticed_ms: int, missing: bool
 ) -> None:
     talk = vad()
     speaks(talk)
     talk.timeline.tell(inputs.EventExpected("speech_stopped", at(2_000)))
-    assert insists(talk)
+    assert misses_expected_event(talk)
     assert talk.deadline()[:2] == (at(2_000), "failed:missing_speech_stopped")
     hears(talk, noticed_ms)
-    assert not insists(talk)
+    assert not misses_expected_event(talk)
     answers(talk, 2_100)
 
     turn = talk.only()
@@ -443,7 +449,7 @@ def test_an_expectation_that_is_not_met_in_time_fails_the_turn_and_not_the_sessi
     assert not talk.timeline.over
 
 
-def test_a_turn_that_is_done_without_what_was_expected_fails_at_once() -> None:
+def test_a_turn_that_is_done_without_the_expected_event_fails_at_once() -> None:
     talk = vad()
     talk.ask(0)
     talk.timeline.tell(inputs.EventExpected("transcript_delta", at(60_000)))
@@ -453,7 +459,7 @@ def test_a_turn_that_is_done_without_what_was_expected_fails_at_once() -> None:
     assert (turn.outcome, after_ms(turn, "ended")) == ("failed:missing_transcript_delta", 100)
 
 
-def test_the_answer_to_a_pause_is_an_answer_for_whoever_expects_one() -> None:
+def test_the_reply_to_a_pause_can_meet_an_expectation() -> None:
     talk = vad()
     split(talk)
     talk.hear(890, speech_started("item_2"))
@@ -461,14 +467,14 @@ def test_the_answer_to_a_pause_is_an_answer_for_whoever_expects_one() -> None:
     talk.timeline.tell(inputs.EventExpected("transcript_done", at(1_200)))
     talk.hear(1_000, part_done(GA, "transcript", "r1"))
     talk.hear(1_100, done("r1"))
-    assert insists(talk) is False
+    assert misses_expected_event(talk) is False
     hears(talk, 1_400, "item_2")
     answers(talk, 1_500, "r2")
 
     assert (talk.only().outcome, talk.taken[0].response_id) == ("ok", "r2")
 
 
-def test_nothing_is_expected_that_has_come_or_of_a_turn_that_is_over_or_was_never_begun() -> None:
+def test_an_expectation_for_a_past_event_or_an_ended_turn_has_no_effect() -> None:
     talk, came = vad(), vad()
     talk.timeline.tell(inputs.EventExpected("audio_delta", at(1)))
     talk.ask(10)
@@ -477,15 +483,15 @@ def test_nothing_is_expected_that_has_come_or_of_a_turn_that_is_over_or_was_neve
     speaks(came)
     came.timeline.tell(inputs.EventExpected("speech_started", at(1_001)))
 
-    assert (insists(talk), talk.deadline()) == (False, None)
+    assert (misses_expected_event(talk), talk.deadline()) == (False, None)
     assert talk.only().outcome == "ok"
-    assert (insists(came), came.deadline()[:2]) == (False, (at(11_000), "timeout:end_of_turn"))
+    assert (misses_expected_event(came), came.deadline()[:2]) == (False, (at(11_000), "timeout:end_of_turn"))
 
 
 # When the service is idle and the caller may speak again.
 
 
-def test_the_service_is_quiet_once_all_speech_is_committed_and_all_commits_are_answered() -> None:
+def test_the_service_is_quiet_when_all_speech_is_committed_and_answered() -> None:
     talk, busy = vad(next_delta=2), []
     for at_ms, data in ((0, speech_started("x")), (100, speech_stopped("x")), (105, committed("x")),
                         (150, created("r")), (200, delta(GA, "audio", "r")), (300, done("r"))):  # fmt: skip
@@ -495,7 +501,7 @@ def test_the_service_is_quiet_once_all_speech_is_committed_and_all_commits_are_a
     assert busy == [at(2_000), at(2_100), at(2_105), at(2_150), at(2_200), None]
 
 
-def test_a_reply_is_heard_out_as_long_as_the_player_plays_it_and_not_at_all_if_it_was_cut() -> None:
+def test_playback_ends_when_the_reply_was_played_or_at_once_if_it_was_cancelled() -> None:
     talk, cut = vad(), vad()
     assert talk.timeline.playback_ends_ns == 0
     speaks(talk, jitter_buffer_ns=50 * MS)
@@ -514,7 +520,7 @@ def test_a_reply_is_heard_out_as_long_as_the_player_plays_it_and_not_at_all_if_i
 # The network path.
 
 
-def test_the_network_is_that_of_each_turn_s_end_and_retransmissions_count_from_the_last() -> None:
+def test_network_metrics_are_measured_at_each_turn_s_end_and_retransmits_since_the_last() -> None:
     talk, asked = Talk(wanted=3), []
     for number, network in enumerate((TcpInfo(900, 700, 2), TcpInfo(800, 600, 5), None), 1):
         asked.append(bool(talk.work(1_000 * number - 1, MeasureNetwork)))
@@ -584,7 +590,7 @@ def perform(talk: Talk, step: bytes | str, now_ms: int, number: int) -> bool:
 
 @thorough
 @given(responds=st.booleans(), steps=SCENES)
-def test_whatever_a_vad_does_every_turn_ends_once_and_every_token_is_paid_for_once(
+def test_every_turn_ends_once_and_every_token_is_counted_once_for_any_vad_behaviour(
     responds: bool, steps: list[tuple[bytes | str, int]]
 ) -> None:
     talk, now_ms, begun = Talk(service_responds=responds, **LIMITS), 0, 0
@@ -598,8 +604,8 @@ def test_whatever_a_vad_does_every_turn_ends_once_and_every_token_is_paid_for_on
 
     session = timeline.session()
     spent = [session.stray_usage, *(turn.usage for turn in talk.taken)]
-    told = {step for step, _ in steps if isinstance(step, bytes) and b"output_token_details" in step}
-    assert sum(filter(None, spent), TokenUsage()) == sum([replace(USAGE, audio_out=0)] * len(told), TokenUsage())
+    reported = {step for step, _ in steps if isinstance(step, bytes) and b"output_token_details" in step}
+    assert sum(filter(None, spent), TokenUsage()) == sum([replace(USAGE, audio_out=0)] * len(reported), TokenUsage())
     assert sorted(turn.turn for turn in talk.taken) == list(range(1, begun + 1))
     assert session.turns_ended == session.turns_started == begun
     for turn in talk.taken:
@@ -627,7 +633,7 @@ class Anxious(Timeline):
 @example(responds=False, steps=[("type", 0), (created("r1"), 40)], done_s=1.0)
 @example(responds=False, steps=[("type", 0), ("expect", 40)], done_s=4.0)
 @given(responds=st.booleans(), steps=SCENES, done_s=st.sampled_from([1.0, 4.0]))
-def test_no_deadline_is_missed_by_looking_for_it_no_sooner_than_it_can_be(
+def test_a_lazily_computed_deadline_is_never_missed(
     responds: bool, steps: list[tuple[bytes | str, int]], done_s: float
 ) -> None:
     limits = LIMITS | {"response": done_s}
@@ -649,7 +655,7 @@ def test_no_deadline_is_missed_by_looking_for_it_no_sooner_than_it_can_be(
     assert talk.timeline.session() == anxious.timeline.session()
 
 
-def test_an_answer_to_a_pause_that_never_ends_is_overdue_also_while_the_rest_is_unnoticed() -> None:
+def test_response_times_out_for_a_reply_to_a_pause_even_before_more_speech_is_detected() -> None:
     talk = vad(response=1, end_of_turn=3)
     split(talk)
     talk.hear(900, speech_started("item_2"))
@@ -663,7 +669,7 @@ def test_an_answer_to_a_pause_that_never_ends_is_overdue_also_while_the_rest_is_
 # The uncertainty of its instants.
 
 
-def test_what_a_vad_says_has_the_bounds_of_its_last_word_and_of_its_first_of_a_beginning() -> None:
+def test_vad_instants_have_the_uncertainties_of_their_events() -> None:
     talk = vad()
     talk.begin_speech(0)
     talk.hear(60, speech_started("item_1"), error_ns=1)
@@ -681,7 +687,7 @@ def test_what_a_vad_says_has_the_bounds_of_its_last_word_and_of_its_first_of_a_b
     assert turn.bound_ns(CATALOGUE["end_of_turn_delay"]) == 4 + 7
 
 
-def test_an_instant_that_was_taken_back_has_no_bound() -> None:
+def test_an_instant_that_was_withdrawn_has_no_uncertainty() -> None:
     talk = vad()
     talk.begin_speech(0)
     talk.hear(60, speech_started("item_1"), error_ns=1)
@@ -730,7 +736,7 @@ def came(turn: TurnObservation) -> dict[str, float | None]:
 # Events of no turn.
 
 
-def test_a_service_that_speaks_up_after_long_silence_speaks_to_nobody() -> None:
+def test_an_idle_prompt_belongs_to_no_turn() -> None:
     talk = vad()
     talk.hear(10, idle_timeout("idle"), committed("idle"))
     assert waits.quiet(talk.timeline, 0) is not None
@@ -739,7 +745,7 @@ def test_a_service_that_speaks_up_after_long_silence_speaks_to_nobody() -> None:
     assert (waits.quiet(talk.timeline, 0), talk.timeline.session().unattributed_commits) == (None, 1)
 
 
-def test_it_does_so_too_where_a_turn_has_just_begun() -> None:
+def test_an_idle_prompt_just_after_a_turn_begins_does_not_belong_to_the_turn() -> None:
     talk = vad()
     talk.begin_speech(0)
     talk.hear(10, idle_timeout("idle"), committed("idle"))
@@ -753,7 +759,7 @@ def test_it_does_so_too_where_a_turn_has_just_begun() -> None:
     assert (turn.outcome, turn.response_id, turn.item_id, turn.vad_splits) == ("ok", "r1", "item_1", 0)
 
 
-def test_a_response_that_begins_before_the_service_noticed_anything_is_nobody_s() -> None:
+def test_a_response_before_the_end_of_speech_is_detected_does_not_belong_to_the_turn() -> None:
     talk = vad()
     talk.begin_speech(0)
     talk.hear(60, speech_started("item_1"), *reply(GA, "another"))
@@ -765,7 +771,7 @@ def test_a_response_that_begins_before_the_service_noticed_anything_is_nobody_s(
     assert (turn.outcome, turn.response_id, turn.audio_deltas) == ("ok", "r1", 1)
 
 
-def test_noise_behind_a_typed_turn_is_not_its_own() -> None:
+def test_noise_after_a_text_turn_does_not_belong_to_the_turn() -> None:
     talk = vad()
     talk.ask(0)
     talk.hear(10, speech_started("noise"))
@@ -789,7 +795,7 @@ OWN = {
 }  # fmt: skip
 
 
-def says(talk: Talk, *, clock: bool) -> None:
+def send_vad_turn(talk: Talk, *, clock: bool) -> None:
     """Send a turn that the VAD detects to its end at 1,400 ms. A response to it is created."""
     begins(talk)
     talk.hear(200, started("item_1", 0, clock))
@@ -800,9 +806,9 @@ def says(talk: Talk, *, clock: bool) -> None:
 
 @pytest.mark.parametrize("clock", [False, True])
 @pytest.mark.parametrize("commits_ms", [2_600, 3_400])
-def test_noise_during_a_reply_is_nobody_s_and_the_turn_s_figures_are_its_own(commits_ms: int, clock: bool) -> None:
+def test_noise_during_a_reply_does_not_change_the_turn_s_instants(commits_ms: int, clock: bool) -> None:
     talk = vad()
-    says(talk, clock=clock)
+    send_vad_turn(talk, clock=clock)
     for at_ms, messages in sorted([
         (1_900, [delta(GA, "audio", "r1", LOUD)]),
         (2_000, [started("noise", 1_700, clock)]),
@@ -817,7 +823,7 @@ def test_noise_during_a_reply_is_nobody_s_and_the_turn_s_figures_are_its_own(com
     assert (talk.timeline.session().unattributed_commits, waits.quiet(talk.timeline, 0)) == (1, None)
 
 
-def test_what_begins_behind_the_speech_on_the_clock_of_audio_is_nobody_s_even_before_the_commit() -> None:
+def test_speech_that_begins_after_the_turn_s_end_by_audio_clock_is_not_the_turn_s() -> None:
     talk = vad()
     begins(talk)
     talk.hear(200, speech_started("item_1", audio_start_ms=0))
@@ -831,9 +837,9 @@ def test_what_begins_behind_the_speech_on_the_clock_of_audio_is_nobody_s_even_be
 
 
 @pytest.mark.parametrize("clock", [False, True])
-def test_noise_between_the_end_of_a_turn_s_speech_and_our_request_is_nobody_s(clock: bool) -> None:
+def test_noise_between_the_end_of_speech_and_the_request_is_not_the_turn_s(clock: bool) -> None:
     talk = Talk()
-    says(talk, clock=clock)
+    send_vad_turn(talk, clock=clock)
     talk.hear(1_500, started("noise", 1_450, clock))
     wanted = bool(talk.work(1_501, RequestResponse))
     talk.send(1_501, "response.create")
@@ -842,7 +848,7 @@ def test_noise_between_the_end_of_a_turn_s_speech_and_our_request_is_nobody_s(cl
     assert (wanted, talk.only().outcome, talk.taken[0].vad_splits) == (True, "ok", 0)
 
 
-def test_a_reply_that_the_client_asked_for_ends_its_turn_although_something_is_being_heard() -> None:
+def test_a_requested_reply_ends_its_turn_even_if_speech_is_being_detected() -> None:
     talk = Talk()
     begins(talk)
     talk.hear(200, speech_started("item_1", audio_start_ms=0))
@@ -865,14 +871,12 @@ def test_a_reply_that_the_client_asked_for_ends_its_turn_although_something_is_b
     [
         pytest.param(800, False, id="a pause, and 200 ms of silence"),
         pytest.param(600, False, id="a pause"),
-        pytest.param(999, False, id="a pause to its last moment"),
+        pytest.param(999, False, id="a pause to its end"),
         pytest.param(1_300, True, id="the end, and 200 ms of silence"),
-        pytest.param(1_080, True, id="the end, but for a quiet last syllable"),
+        pytest.param(1_080, True, id="the end except a quiet last syllable"),
     ],
 )
-def test_a_vad_has_heard_speech_to_its_end_where_it_has_heard_more_than_to_the_last_pause(
-    heard_ms: int, heard_out: bool
-) -> None:
+def test_the_vad_has_detected_all_speech_if_its_end_is_after_the_last_pause(heard_ms: int, heard_out: bool) -> None:
     talk = Talk()
     begins(talk, trailing_silence_ns=50 * MS)  # the last word lasts from 1,000 to 1,100 ms
     talk.hear(200, speech_started("item_1", audio_start_ms=0))
@@ -883,7 +887,7 @@ def test_a_vad_has_heard_speech_to_its_end_where_it_has_heard_more_than_to_the_l
     assert talk.work(2_100, RequestResponse)
 
 
-def test_a_clock_that_begins_anew_at_each_commit_does_not_mislead() -> None:
+def test_an_audio_clock_that_restarts_at_each_commit_is_handled() -> None:
     talk = vad()
     begins(talk, 10_000)
     talk.hear(10_100, speech_started("item_1", audio_start_ms=0))
@@ -913,9 +917,7 @@ def answered_pause(talk: Talk, done_ms: int) -> None:
 
 @pytest.mark.parametrize("done_ms", [950, 1_110, 1_300])
 @pytest.mark.parametrize("noticed_ms", [1_310, 2_000])
-def test_the_answer_to_a_pause_does_not_pass_as_the_turn_s_where_the_rest_is_noticed(
-    noticed_ms: int, done_ms: int
-) -> None:
+def test_a_reply_to_a_pause_does_not_count_if_the_rest_of_the_speech_is_detected(noticed_ms: int, done_ms: int) -> None:
     talk = vad()
     answered_pause(talk, done_ms)
     talk.hear(noticed_ms, speech_started("item_2", audio_start_ms=900))
@@ -929,7 +931,7 @@ def test_the_answer_to_a_pause_does_not_pass_as_the_turn_s_where_the_rest_is_not
 
 
 @pytest.mark.parametrize("done_ms", [950, 1_110, 2_099])
-def test_a_turn_whose_rest_is_never_noticed_times_out_by_the_end_of_its_speech(done_ms: int) -> None:
+def test_a_turn_whose_remaining_speech_is_never_detected_times_out_at_end_of_turn(done_ms: int) -> None:
     talk = vad(end_of_turn=10)
     answered_pause(talk, done_ms)
     assert talk.deadline()[:2] == (at(11_100), "timeout:end_of_turn")
@@ -941,14 +943,14 @@ def test_a_turn_whose_rest_is_never_noticed_times_out_by_the_end_of_its_speech(d
 
 
 @pytest.mark.parametrize("done_ms", [2_100, 3_000])
-def test_an_answer_that_takes_so_long_that_the_rest_would_have_been_noticed_is_the_turn_s(done_ms: int) -> None:
+def test_a_reply_to_a_pause_that_lasts_long_enough_is_the_reply_to_the_turn(done_ms: int) -> None:
     talk = vad()
     answered_pause(talk, done_ms)
 
     assert (talk.only().outcome, talk.taken[0].response_id, talk.taken[0].vad_splits) == ("ok", "r1", 0)
 
 
-def test_one_response_may_answer_two_commits() -> None:
+def test_one_response_may_reply_to_two_commits() -> None:
     talk = vad()
     begins(talk)
     talk.hear(200, speech_started("item_1"))
@@ -966,7 +968,7 @@ def test_one_response_may_answer_two_commits() -> None:
 
 
 @pytest.mark.parametrize("heard_ms", [1_400, 1_080])
-def test_noise_that_the_caller_s_speech_goes_on_from_is_the_turn_s(heard_ms: int) -> None:
+def test_noise_that_the_speech_continues_belongs_to_the_turn(heard_ms: int) -> None:
     talk = vad()
     talk.hear(50, speech_started("item_1", audio_start_ms=0))
     begins(talk, trailing_silence_ns=50 * MS)
@@ -981,7 +983,7 @@ def test_noise_that_the_caller_s_speech_goes_on_from_is_the_turn_s(heard_ms: int
     assert (talk.timeline.session().unattributed_commits, waits.quiet(talk.timeline, 0)) == (0, None)
 
 
-def test_noise_that_ends_before_the_caller_speaks_is_nobody_s_even_if_that_shows_later() -> None:
+def test_noise_that_ends_before_the_speech_is_not_the_turn_s_even_if_reported_later() -> None:
     talk = vad()
     talk.hear(50, speech_started("noise", audio_start_ms=0))
     begins(talk)
@@ -1001,7 +1003,7 @@ def test_noise_that_ends_before_the_caller_speaks_is_nobody_s_even_if_that_shows
 
 
 @pytest.mark.parametrize("ends_ms", [200, 600])
-def test_a_response_that_began_as_nobody_s_stays_so(ends_ms: int) -> None:
+def test_a_response_to_noise_before_the_turn_never_becomes_the_turn_s(ends_ms: int) -> None:
     talk = vad()
     talk.hear(10, speech_started("noise"), speech_stopped("noise"), committed("noise"))
     talk.timeline.tell(inputs.StoppedWaiting())
@@ -1020,7 +1022,7 @@ def test_a_response_that_began_as_nobody_s_stays_so(ends_ms: int) -> None:
     assert after_ms(turn, "first_audio") == 21_300
 
 
-def test_what_the_service_says_unasked_is_not_the_answer_to_a_request_that_comes_while_it_speaks() -> None:
+def test_an_unrequested_response_is_not_the_reply_to_a_request_during_it() -> None:
     talk = Talk()
     talk.hear(0, idle_timeout("idle"), committed("idle"), created("r0"))
     talk.ask(100)
@@ -1030,7 +1032,7 @@ def test_what_the_service_says_unasked_is_not_the_answer_to_a_request_that_comes
     assert (talk.only().outcome, talk.taken[0].response_id, after_ms(talk.taken[0], "first_audio")) == ("ok", "r1", 200)
 
 
-def test_a_request_that_is_refused_after_its_turn_had_failed_gets_no_response_either() -> None:
+def test_a_request_that_is_refused_after_its_turn_failed_awaits_no_response() -> None:
     talk = Talk()
     talk.ask(0, audio_bytes=100)
     talk.hear(5, error("input_audio_buffer_commit_empty", "turn-1-commit"))
@@ -1048,7 +1050,7 @@ def test_a_request_that_is_refused_after_its_turn_had_failed_gets_no_response_ei
 
 
 @pytest.mark.parametrize("transcription_due", [False, True])
-def test_a_commit_that_is_acknowledged_in_the_next_turn_only_is_of_its_own_turn(transcription_due: bool) -> None:
+def test_a_late_acknowledgement_of_a_commit_belongs_to_the_turn_of_the_commit(transcription_due: bool) -> None:
     talk = Talk()
     talk.ask(0, audio_bytes=9_600, transcription_due=transcription_due)
     talk.hear(10, *reply(GA, "r1"))
@@ -1071,7 +1073,7 @@ def test_a_commit_that_is_acknowledged_in_the_next_turn_only_is_of_its_own_turn(
 
 
 @pytest.mark.parametrize("refusal", [error("input_audio_buffer_commit_empty", "turn-1-commit"), error("server_error")])
-def test_a_commit_that_was_refused_is_acknowledged_by_nothing(refusal: bytes) -> None:
+def test_a_refused_commit_awaits_no_acknowledgement(refusal: bytes) -> None:
     talk = Talk()
     talk.begin(0)
     talk.send(0, "input_audio_buffer.append", audio_bytes=100)
@@ -1086,7 +1088,7 @@ def test_a_commit_that_was_refused_is_acknowledged_by_nothing(refusal: bytes) ->
 
 
 @pytest.mark.parametrize("came_before_next", [False, True])
-def test_a_response_behind_an_error_that_names_nothing_is_not_the_next_turn_s(came_before_next: bool) -> None:
+def test_a_response_after_an_anonymous_error_is_not_the_next_turn_s(came_before_next: bool) -> None:
     talk = Talk()
     talk.ask(0)
     talk.hear(10, error("server_error"))
@@ -1118,7 +1120,7 @@ def without_ids(at_ms: float, *, item_id: str = "") -> list[tuple[float, bytes]]
 
 
 @pytest.mark.parametrize("has_items", [False, True])
-def test_a_vad_service_that_leaves_the_ids_of_responses_out_is_understood(has_items: bool) -> None:
+def test_a_vad_service_that_omits_response_ids_is_measured(has_items: bool) -> None:
     talk = vad()
     for number, begin_ms in ((1, 100), (2, 5_000)):
         begins(talk, begin_ms, number)
@@ -1135,7 +1137,7 @@ def test_a_vad_service_that_leaves_the_ids_of_responses_out_is_understood(has_it
         assert turn.metrics_ns()["ttfa"] == 600 * MS
 
 
-def test_noise_that_such_a_service_answers_between_turns_is_not_waited_for() -> None:
+def test_a_reply_to_noise_without_response_ids_is_not_awaited_between_turns() -> None:
     talk = vad()
     talk.hear(0, speech_started(""))
     for at_ms, data in without_ids(500):
@@ -1160,7 +1162,7 @@ def writes(talk: Talk, at_ms: float, response_id: str, **metadata: str) -> None:
 NAMED = {"rtbench_request": "turn-1-response"}
 
 
-def test_a_response_out_of_band_belongs_to_the_request_that_it_names() -> None:
+def test_an_out_of_band_response_belongs_to_the_request_it_names() -> None:
     talk = vad()
     outside(talk)
     talk.hear(100, speech_started("noise"))
@@ -1172,7 +1174,7 @@ def test_a_response_out_of_band_belongs_to_the_request_that_it_names() -> None:
     assert (turn.response_id, turn.outcome, turn.text_deltas) == ("r_mine", "ok", 1)
 
 
-def test_a_response_in_band_is_not_taken_for_one_out_of_band_that_was_asked_for_before() -> None:
+def test_an_in_band_response_is_not_taken_for_an_earlier_out_of_band_request() -> None:
     talk = Talk()
     outside(talk)
     talk.send(10, "response.create", untracked="script-event")
@@ -1185,7 +1187,7 @@ def test_a_response_in_band_is_not_taken_for_one_out_of_band_that_was_asked_for_
     assert (turn.response_id, after_ms(turn, "first_text")) == ("r_mine", 400)
 
 
-def test_a_service_that_gives_no_name_back_is_taken_by_the_order_of_requests() -> None:
+def test_without_metadata_responses_are_matched_by_the_order_of_requests() -> None:
     talk = Talk()
     outside(talk)
     writes(talk, 300, "r1")
@@ -1193,7 +1195,7 @@ def test_a_service_that_gives_no_name_back_is_taken_by_the_order_of_requests() -
     assert talk.only().outcome == "ok"
 
 
-def test_a_request_out_of_band_that_is_refused_leaves_the_next_response_to_the_next_turn() -> None:
+def test_a_refused_out_of_band_request_does_not_take_the_next_response() -> None:
     talk = Talk()
     outside(talk)
     talk.hear(100, error("invalid_value", "turn-1-response"))

@@ -48,19 +48,19 @@ def refused(load: Callable[[Path], T], path: Path) -> tuple[str, None] | tuple[N
 
 
 @given(SIDES, SIDES)
-def test_the_size_of_a_png_is_found(width: int, height: int) -> None:
+def test_the_size_of_a_png_is_read(width: int, height: int) -> None:
     assert png_size(png(width, height)) == (width, height)
 
 
 @given(SIDES, SIDES, st.lists(st.binary(max_size=40), min_size=1, max_size=4), st.integers(0, 3))
-def test_the_size_of_a_jpeg_is_found_behind_other_segments(
+def test_the_size_of_a_jpeg_is_read_after_other_segments(
     width: int, height: int, segments: list[bytes], fill: int
 ) -> None:
     assert jpeg_size(jpeg(width, height, *segments, fill=fill)) == (width, height)
 
 
 @given(st.binary(max_size=200), st.sampled_from([b"", PNG, JPEG, PNG + b"\0\0\0\rIHDR", JPEG + b"\xe0\0\4ab\xff\xc0"]))
-def test_whatever_a_file_holds_it_is_an_image_or_refused_in_one_line(
+def test_any_file_is_an_image_or_refused_in_one_line(
     tmp_path_factory: pytest.TempPathFactory, rest: bytes, head: bytes
 ) -> None:
     path = write(tmp_path_factory.mktemp("image") / "a.png", head + rest)
@@ -71,7 +71,7 @@ def test_whatever_a_file_holds_it_is_an_image_or_refused_in_one_line(
 
 
 @pytest.mark.parametrize(("kind", "data"), [("png", png(640, 480)), ("jpeg", jpeg(640, 480, b"JFIF"))])
-def test_an_image_becomes_a_data_url_of_what_its_file_holds(kind: str, data: bytes, tmp_path: Path) -> None:
+def test_an_image_becomes_a_data_url_with_the_contents_of_its_file(kind: str, data: bytes, tmp_path: Path) -> None:
     image = load_image(write(tmp_path / "photo", data))
 
     head, _, encoded = image.url.partition(",")
@@ -90,7 +90,7 @@ def test_an_image_becomes_a_data_url_of_what_its_file_holds(kind: str, data: byt
         (bytes(MOST_BYTES + 1), "is larger than 4 MiB"),
     ],
 )
-def test_what_no_service_takes_is_refused(data: bytes, words: str, tmp_path: Path) -> None:
+def test_an_image_that_services_do_not_accept_is_refused(data: bytes, words: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=words):
         load_image(write(tmp_path / "photo.png", data))
 
@@ -107,7 +107,7 @@ def test_a_file_that_has_changed_is_read_again(tmp_path: Path) -> None:
     assert load(path) is not load(write(tmp_path / "b.png", png(3, 4)))
 
 
-def test_a_file_that_is_gone_is_not_served_from_what_was_read(tmp_path: Path) -> None:
+def test_a_deleted_file_is_not_served_from_the_cache(tmp_path: Path) -> None:
     path = write(tmp_path / "a.png", png(1, 2))
     load = read_once(load_image, most=2)
     load(path)
@@ -117,7 +117,7 @@ def test_a_file_that_is_gone_is_not_served_from_what_was_read(tmp_path: Path) ->
         load(path)
 
 
-def test_of_files_that_were_read_the_ones_used_last_are_kept(tmp_path: Path) -> None:
+def test_the_cache_keeps_the_most_recently_used_files(tmp_path: Path) -> None:
     a, b, c = (write(tmp_path / f"{name}.png", png(1, 2)) for name in "abc")
     reads: list[Path] = []
 
@@ -163,7 +163,7 @@ LINES = st.one_of(
 
 
 @given(lines=st.lists(LINES, max_size=4))
-def test_whatever_a_history_holds_it_is_messages_or_refused_in_one_line(
+def test_any_history_file_is_read_or_refused_in_one_line(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str]
 ) -> None:
     path = write(tmp_path_factory.mktemp("history") / "h.jsonl", "\n".join(lines).encode("utf-8", "surrogatepass"))
@@ -178,7 +178,7 @@ def test_a_history_without_a_message_is_refused(tmp_path: Path) -> None:
         load_history(write(tmp_path / "h.jsonl", b"\n\n"))
 
 
-def test_the_digest_of_a_history_tells_other_words_and_other_images(tmp_path: Path) -> None:
+def test_the_digest_of_a_history_changes_with_its_words_and_images(tmp_path: Path) -> None:
     def digest(text: str, side: int) -> str:
         write(tmp_path / f"{side}.png", png(side, side))
         (tmp_path / "a.png").unlink(missing_ok=True)

@@ -106,7 +106,7 @@ def test_a_text_turn_is_an_item_and_a_request() -> None:
     assert decoded(turn.request.data)["response"] == {"max_output_tokens": 9}
 
 
-def test_a_turn_without_input_is_a_request_alone() -> None:
+def test_a_turn_without_input_is_only_a_request() -> None:
     turn = prepared_turn(RequestTurn(ResponseSettings(instructions="Help."), name="assist"))
 
     assert (turn.kind, turn.speech, turn.inputs) == ("none", (), ())
@@ -114,7 +114,7 @@ def test_a_turn_without_input_is_a_request_alone() -> None:
     assert decoded(turn.request.data)["response"] == {"instructions": "Help."}
 
 
-def test_a_paced_wav_is_said_chunk_by_chunk_and_then_committed() -> None:
+def test_a_paced_wav_is_sent_in_chunks_and_then_committed() -> None:
     turn = prepared_turn(build_wav(6_000, chunk_ms=100))
 
     assert (turn.kind, turn.chunk_ns, turn.plan.vad) == ("audio", 100 * MS, False)
@@ -129,7 +129,7 @@ def test_a_paced_wav_is_said_chunk_by_chunk_and_then_committed() -> None:
     assert turn.request is not None
 
 
-def test_a_wav_that_is_not_paced_has_no_time() -> None:
+def test_an_unpaced_wav_has_no_durations() -> None:
     turn = prepared_turn(build_wav(paced=False))
 
     assert (turn.chunk_ns, turn.speech) == (None, ())
@@ -139,7 +139,7 @@ def test_a_wav_that_is_not_paced_has_no_time() -> None:
 
 @thorough
 @given(samples=st.integers(1, 20_000), chunk_ms=st.integers(20, 200))
-def test_the_appends_hold_the_whole_wav(samples: int, chunk_ms: int) -> None:
+def test_the_append_messages_contain_the_whole_wav(samples: int, chunk_ms: int) -> None:
     wav = build_wav(samples, chunk_ms=chunk_ms)
     speech = prepared_turn(wav).speech
 
@@ -150,7 +150,7 @@ def test_the_appends_hold_the_whole_wav(samples: int, chunk_ms: int) -> None:
 # Audio for a service with turn detection.
 
 
-def test_a_turn_that_a_vad_ends_is_speech_alone() -> None:
+def test_a_turn_that_a_vad_ends_has_only_speech() -> None:
     turn = prepared_turn(build_wav(6_000), turn_detection=VAD)
 
     assert (turn.plan.vad, turn.inputs, turn.request, turn.kind) == (True, (), None, "audio")
@@ -158,7 +158,7 @@ def test_a_turn_that_a_vad_ends_is_speech_alone() -> None:
     assert audio_of(turn.speech)[12_000:] == bytes(2_400)  # the last chunk is padded with silence
 
 
-def test_where_the_vad_starts_no_response_the_turn_keeps_its_request() -> None:
+def test_a_turn_has_a_request_if_the_vad_creates_no_response() -> None:
     turn = prepared_turn(build_wav(), turn_detection=ASKED)
 
     assert turn.plan.vad
@@ -166,7 +166,7 @@ def test_where_the_vad_starts_no_response_the_turn_keeps_its_request() -> None:
     assert decoded(turn.request.data)["event_id"] == turn.plan.request_event_id
 
 
-def test_typed_turns_ask_for_their_responses_whatever_the_vad_does() -> None:
+def test_a_text_turn_requests_its_response_even_with_a_vad() -> None:
     turn = prepared_turn(TextTurn("b", name="a"), turn_detection=VAD)
 
     assert (turn.plan.vad, turn.request is None) == (False, False)
@@ -174,7 +174,7 @@ def test_typed_turns_ask_for_their_responses_whatever_the_vad_does() -> None:
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("chunk_ms", [20, 200])
-def test_between_turns_an_open_microphone_records_silence(format: AudioFormatName, chunk_ms: int) -> None:
+def test_an_open_microphone_sends_silence_between_turns(format: AudioFormatName, chunk_ms: int) -> None:
     script = prepared(build_script(build_wav(chunk_ms=chunk_ms), turn_detection=VAD, input_format=format))
     wire = FORMATS[format]
 
@@ -186,14 +186,14 @@ def test_between_turns_an_open_microphone_records_silence(format: AudioFormatNam
     assert not message.instants
 
 
-def test_a_session_with_a_vad_and_without_recordings_records_silence_too() -> None:
+def test_a_vad_session_without_recordings_also_sends_silence() -> None:
     script = prepared(build_script(TextTurn("b", name="a"), turn_detection=VAD))
 
     assert [message.duration_ns for message in script.between] == [100 * MS]
     assert prepared(build_script(build_wav())).between == ()
 
 
-def test_noise_goes_on_between_turns_in_whole_chunks() -> None:
+def test_background_noise_continues_between_turns_in_whole_chunks() -> None:
     noise = BackgroundNoise(build_pcm(30_000, name="noise"), 20)
     script = prepared(build_script(build_wav(chunk_ms=30), turn_detection=VAD, background=noise))
 
@@ -211,7 +211,7 @@ def test_noise_goes_on_between_turns_in_whole_chunks() -> None:
 @pytest.mark.parametrize("format", FORMATS)
 @few
 @given(begin=st.integers(0, 11_999), length=st.integers(1, 12_000))
-def test_the_edges_of_speech_are_the_same_instants_in_any_chunks(
+def test_the_instants_of_speech_do_not_depend_on_chunks(
     chunk_ms: int, trailing_ms: int, detection: Any, format: AudioFormatName, begin: int, length: int
 ) -> None:
     speech = SpeechSpan(begin, begin + length)
@@ -236,7 +236,7 @@ def test_the_edges_of_speech_are_the_same_instants_in_any_chunks(
     after_ms=st.integers(0, 400),
     chunk_ms=st.sampled_from([20, 100, 200]),
 )
-def test_whoever_heard_to_the_end_heard_beyond_the_tail_and_whoever_heard_to_the_last_pause_did_not(
+def test_trailing_silence_separates_the_end_of_speech_from_its_last_pause(
     pause_ms: int, last_ms: int, after_ms: int, chunk_ms: int
 ) -> None:
     lengths = [(0, 100), (5_000, 700), (0, pause_ms), (5_000, last_ms), (0, after_ms)]
@@ -269,12 +269,12 @@ def test_the_last_pause_of_a_recording_is_searched_for_once(monkeypatch: pytest.
     assert len(searches) == 1
 
 
-def test_only_the_speech_of_turns_that_the_script_has_is_kept() -> None:
+def test_only_the_speech_of_the_script_s_own_turns_is_cached() -> None:
     step = build_wav()
     repertoire = CompiledScript(build_script(RequestTurn(PLAIN, name="ask"), step), GA)
-    kept = repertoire.session(0, 0).turns[1].speech
+    cached = repertoire.session(0, 0).turns[1].speech
 
-    assert repertoire.step(step, 2, SessionChoices(0, 0)).speech is kept
+    assert repertoire.step(step, 2, SessionChoices(0, 0)).speech is cached
     assert (
         repertoire.step(step, 3, SessionChoices(0, 0)).speech == repertoire.step(step, 3, SessionChoices(0, 0)).speech
     )
@@ -288,14 +288,14 @@ def test_only_the_speech_of_turns_that_the_script_has_is_kept() -> None:
     ("session", "turn", "wanted"),
     [("audio", None, True), ("text", None, False), ("audio", "text", False), ("text", "audio", True)],
 )
-def test_a_turn_s_own_output_wins_over_the_session_s(session: str, turn: Any, wanted: bool) -> None:
+def test_a_turn_s_output_overrides_the_session_s(session: str, turn: Any, wanted: bool) -> None:
     assert (
         prepared_turn(TextTurn("b", name="a", response=ResponseSettings(output=turn)), output=session).plan.wants_audio
         is wanted
     )
 
 
-def test_turns_are_numbered_across_pauses_which_stay_in_their_place() -> None:
+def test_turns_are_numbered_across_pauses_and_expectations() -> None:
     pause, expect = PauseStep(5), ExpectStep(ExpectSettings("audio_delta", 3))
     script = prepared(build_script(TextTurn("b", name="a"), expect, pause, RequestTurn(PLAIN, name="c")))
 
@@ -305,7 +305,7 @@ def test_turns_are_numbered_across_pauses_which_stay_in_their_place() -> None:
     assert [turn.plan.number for turn in script.turns] == [1, 2]
 
 
-def test_every_event_id_is_its_own_and_tells_its_turn() -> None:
+def test_event_ids_are_unique_and_begin_with_the_prefix_of_their_turn() -> None:
     turns = prepared(build_script(*(build_wav() for _ in range(11)))).turns
     ids = [message["event_id"] for message in sent(turns)]
 
@@ -322,7 +322,7 @@ def update_of(script: PreparedScript) -> ClientMessage:
 
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
-def test_the_session_is_said_in_the_dialect(dialect: Dialect) -> None:
+def test_session_settings_are_written_in_the_dialect(dialect: Dialect) -> None:
     script = prepared(build_script(RequestTurn(ResponseSettings(output="text"), name="a"), voice="alloy"), dialect)
     session = decoded(update_of(script).data)["session"]
     voice = session["voice"] if "voice" in session else session["audio"]["output"]["voice"]
@@ -351,7 +351,7 @@ def test_the_session_is_said_in_the_dialect(dialect: Dialect) -> None:
         ("truncation", "5:2", GA, PREVIEW, {"truncation": "disabled"}),
     ],
 )
-def test_a_setting_of_one_dialect_is_refused_by_the_other_with_its_place(
+def test_a_setting_that_another_dialect_lacks_is_refused_with_its_position(
     setting: str, place: str, spoken_by: Dialect, refused_by: Dialect, session: dict[str, Any]
 ) -> None:
     written = (
@@ -375,7 +375,7 @@ def test_a_setting_of_one_dialect_is_refused_by_the_other_with_its_place(
          "turn_detection, which this tool relies on: use `turn_"),
     ],
 )  # fmt: skip
-def test_extra_that_would_undo_what_the_harness_goes_by_is_refused_with_its_place(
+def test_extra_must_not_override_settings_that_the_tool_relies_on(
     dialect: Dialect, written: str, place: str, words: str
 ) -> None:
     extra = YAML(typ="safe", pure=True).load(written)
@@ -395,7 +395,7 @@ def test_extra_that_would_undo_what_the_harness_goes_by_is_refused_with_its_plac
         ("- text: hi\nhistory: h.jsonl", "3:1", "history"),
     ],
 )
-def test_an_image_is_refused_by_a_dialect_that_has_none_with_its_place(
+def test_an_image_is_refused_with_its_position_in_a_dialect_without_images(
     steps: str, place: str, words: str, tmp_path: Path
 ) -> None:
     (tmp_path / "a.png").write_bytes(png(1, 1))
@@ -424,7 +424,7 @@ def test_an_image_is_refused_by_a_dialect_that_has_none_with_its_place(
         (PREVIEW, {"voice": "verse"}, ""),
     ],
 )  # fmt: skip
-def test_an_event_of_the_scripts_own_must_not_undo_what_the_harness_goes_by(
+def test_a_script_s_event_must_not_override_settings_that_the_tool_relies_on(
     dialect: Dialect, session: dict[str, Any], words: str
 ) -> None:
     step = SendStep({"type": "session.update", "session": session})
@@ -453,13 +453,13 @@ def rows(*values: str) -> VariableRows:
     return VariableRows(Path("rows.csv"), "d2", tuple({"name": value} for value in values))
 
 
-def test_each_session_takes_its_own_row_and_after_the_last_the_first_again() -> None:
+def test_sessions_use_the_rows_of_variables_in_a_cycle() -> None:
     script = build_script(TextTurn("I am ${name}.", name="a"), variables=rows("Ann", "Bob"), instructions="${name}")
     repertoire = CompiledScript(script, GA)
 
     sessions = [repertoire.session(number, seed=1) for number in range(3)]
-    said = [decoded(session.turns[0].inputs[0].data)["item"]["content"][0]["text"] for session in sessions]
-    assert said == ["I am Ann.", "I am Bob.", "I am Ann."]
+    texts = [decoded(session.turns[0].inputs[0].data)["item"]["content"][0]["text"] for session in sessions]
+    assert texts == ["I am Ann.", "I am Bob.", "I am Ann."]
     assert [decoded(update_of(session).data)["session"]["instructions"] for session in sessions] == [
         "Ann",
         "Bob",
@@ -468,7 +468,7 @@ def test_each_session_takes_its_own_row_and_after_the_last_the_first_again() -> 
     assert [session.variables_row for session in sessions] == [1, 2, 1]
 
 
-def test_one_of_several_recordings_is_chosen_by_seed_and_session() -> None:
+def test_a_recording_is_chosen_by_seed_and_session() -> None:
     recordings = tuple(build_pcm(2_400, name=name) for name in "abcd")
     script = build_script(AudioTurn(recordings, name="words"), AudioTurn(recordings, name="words"))
 
@@ -488,7 +488,7 @@ def pauses_ns(script: PreparedScript) -> list[int]:
     return [step.duration_ns for step in script.steps if isinstance(step, PreparedPause)]
 
 
-def test_pauses_are_drawn_by_seed_and_session_whoever_asks() -> None:
+def test_pauses_depend_only_on_seed_and_session() -> None:
     script = build_script(build_wav(), PauseStep(LOG_NORMAL), PauseStep(7e-09), build_wav(), PauseStep(FROM_FILE))
     first, other_arm = CompiledScript(script, GA), CompiledScript(script, PREVIEW)
     sessions = [pauses_ns(first.session(number, 7)) for number in range(40)]
@@ -500,7 +500,7 @@ def test_pauses_are_drawn_by_seed_and_session_whoever_asks() -> None:
     assert {taken for _, _, taken in sessions} == {500_000_000, 1_000_000_000, 4_000_000_000}
 
 
-def test_pauses_have_a_word_of_the_seed_of_their_own() -> None:
+def test_pauses_are_drawn_with_a_random_stream_of_their_own() -> None:
     (drawn_ns,) = pauses_ns(CompiledScript(build_script(build_wav(), PauseStep(LOG_NORMAL)), GA).session(3, 7))
     # for recordings; for the order of a pair
     of_others = (np.random.default_rng(words) for words in ([7, 3], [7, 3, ORDERS]))
@@ -509,7 +509,7 @@ def test_pauses_have_a_word_of_the_seed_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("length", [LOG_NORMAL, FROM_FILE])
-def test_pauses_change_neither_recordings_nor_variables(length: ThinkTime) -> None:
+def test_drawn_pauses_do_not_change_recordings_or_variables(length: ThinkTime) -> None:
     spoken = AudioTurn(tuple(build_pcm(2_400, name=name) for name in "abcd"), name="words")
     rows = VariableRows(Path("rows.csv"), "d2", ({"name": "Ann"}, {"name": "Bob"}))
     without = build_script(spoken, spoken, variables=rows)
@@ -521,13 +521,13 @@ def test_pauses_change_neither_recordings_nor_variables(length: ThinkTime) -> No
         assert after.variables_row == before.variables_row
 
 
-def test_where_nothing_differs_all_sessions_say_the_same_object() -> None:
+def test_without_random_choices_all_sessions_share_one_object() -> None:
     repertoire = CompiledScript(build_script(build_wav()), GA)
 
     assert repertoire.session(0, 1) is repertoire.session(99, 2)
 
 
-def test_open_microphones_of_sessions_that_start_together_record_out_of_step() -> None:
+def test_open_microphones_of_simultaneous_sessions_have_different_phases() -> None:
     repertoire = CompiledScript(build_script(build_wav(chunk_ms=20), turn_detection=VAD), GA)
     phases_ns = [repertoire.session(number, 0).phase_ns for number in range(50)]
 
@@ -538,7 +538,7 @@ def test_open_microphones_of_sessions_that_start_together_record_out_of_step() -
     assert max(gaps_ns) < 3 * 20_000_000 / 50
 
 
-def test_a_microphone_that_is_closed_between_turns_has_no_phase() -> None:
+def test_a_session_without_an_open_microphone_has_phase_zero() -> None:
     repertoire = CompiledScript(build_script(build_wav()), GA)
 
     assert repertoire.session(7, 0).phase_ns == 0
@@ -564,18 +564,18 @@ COURSES: dict[str, tuple[list[ClientMessage], int, list[ClientMessage], list[Cli
     # (between turns, chunks taken before, speech, chunks after it, chunks taken before speech stops, next chunks)
     "a chunk is due when its last sample has been recorded":
         ([], 0, [recorded("a"), recorded("b"), recorded("c", 33)], [], None, [("a", 100), ("b", 200), ("c", 233)]),
-    "between turns an open microphone records the same again and again":
+    "between turns an open microphone repeats the same chunks":
         ([recorded("x"), recorded("y", 50)], 0, [], [], None, [("x", 100), ("y", 150), ("x", 250), ("y", 300)]),
-    "whoever begins to speak does so after the chunk that is being recorded":
+    "speech begins after the chunk that is being recorded":
         ([QUIET], 2, [recorded("a", 20), recorded("b", 20)], [NOISE], None,
          [("quiet", 300), ("a", 320), ("b", 340), ("noise", 360), ("noise", 380)]),
-    "whoever falls silent leaves the rest unsaid and no gap":
+    "a caller who stops leaves no gap":
         ([QUIET], 0, [recorded("a"), recorded("b")], [recorded("quiet", 50)], 2, [("quiet", 250), ("quiet", 300)]),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("between", "before", "speech", "after", "hushed", "chunks"), COURSES.values(), ids=COURSES)
-def test_an_open_microphone_records_without_a_gap(
+def test_an_open_microphone_records_without_gaps(
     between: list[ClientMessage], before: int, speech: list[ClientMessage], after: list[ClientMessage],
     hushed: int | None, chunks: list[tuple[str, float]],
 ) -> None:  # fmt: skip
@@ -595,7 +595,7 @@ def test_an_open_microphone_records_without_a_gap(
     assert not microphone.speaking
 
 
-def test_a_microphone_that_is_switched_off_between_turns_begins_anew() -> None:
+def test_a_microphone_that_is_closed_between_turns_restarts() -> None:
     microphone = Microphone()
     microphone.open(AT_NS)
     microphone.speak([recorded("a")], ())
@@ -613,7 +613,7 @@ CHUNKS = st.lists(
 
 @thorough
 @given(between=CHUNKS, turns=st.lists(st.tuples(st.integers(0, 9), CHUNKS, CHUNKS, st.integers(0, 9)), max_size=6))
-def test_nothing_drifts_over_any_number_of_turns(
+def test_the_microphone_does_not_drift_over_any_number_of_turns(
     between: list[ClientMessage],
     turns: list[tuple[int, list[ClientMessage], list[ClientMessage], int]],
 ) -> None:
@@ -625,11 +625,11 @@ def test_nothing_drifts_over_any_number_of_turns(
             sent_ns += message.duration_ns or 0
             assert due_ns == sent_ns
         microphone.speak(speech, after)
-        said = 0
-        while microphone.speaking and said < hushed_after:
+        spoken = 0
+        while microphone.speaking and spoken < hushed_after:
             message, due_ns = microphone.take()
             sent_ns += message.duration_ns or 0
-            said += 1
+            spoken += 1
             assert due_ns == sent_ns
         microphone.stop_speech()
 

@@ -80,11 +80,11 @@ WRONG: list[tuple[Callable[[], object], str]] = [
         ("x" * 50, f'the string "{"x" * 40}…"'),
     ],
 )
-def test_a_value_is_shown_as_what_it_is_on_one_line(data: object, shown: str) -> None:
+def test_a_value_in_a_message_is_on_one_line_with_its_type(data: object, shown: str) -> None:
     assert PythonValue("x", data, Path()).shown() == shown
 
 
-def test_names_without_variables_are_known_and_those_with_them_must_be_there(tmp_path: Path) -> None:
+def test_variables_in_a_text_must_exist(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("name\nAda\n", encoding="utf-8")
     steps = [
         say("To ${name}, for ${price}, $${x}"),
@@ -102,7 +102,7 @@ def test_names_without_variables_are_known_and_those_with_them_must_be_there(tmp
 @pytest.mark.parametrize("detection", ["none", "server_vad"])
 @pytest.mark.parametrize("output", ["audio", "text"])
 @pytest.mark.parametrize("kind", ["text", "request_response", "audio"])
-def test_what_a_turn_gets_can_be_expected_of_it(kind: str, output: str, detection: str) -> None:
+def test_expected_events_must_be_possible_for_their_turn(kind: str, output: str, detection: str) -> None:
     turns = {
         "text": say("Hi", label="x", output=output),
         "request_response": respond(label="x", output=output),
@@ -128,7 +128,7 @@ def can_come(event: str, turn: ScriptTurn, session: SessionSettings) -> bool:
 
 
 @pytest.mark.parametrize(("call", "words"), WRONG, ids=[words[:40] for _, words in WRONG])
-def test_what_python_gets_wrong_is_said_by_its_key(call: Callable[[], object], words: str) -> None:
+def test_an_error_in_a_python_script_names_its_key(call: Callable[[], object], words: str) -> None:
     with pytest.raises(UsageError) as caught:
         call()
 
@@ -138,12 +138,12 @@ def test_what_python_gets_wrong_is_said_by_its_key(call: Callable[[], object], w
 
 UNKNOWN = "names the function book, which `tools` does not have"
 SENSELESS: dict[str, tuple[list[Step], str, str]] = {
-    "a call of what nobody declared": ([say("Book it.", label="book", expected_calls="book")],
+    "a call of an undeclared function": ([say("Book it.", label="book", expected_calls="book")],
      "steps: [{text: Book it., expected_calls: book}]", UNKNOWN),
     "a sound after the last turn": ([say("Hi"), sound(kind="talking_to_others", during="silence")],
      f"steps: [{{text: Hi}}, {{sound: {{audio: {AUDIO / 'uh_huh.wav'}, kind: talking_to_others, during: silence}}}}]",
      UNTOLD),
-    "one name for what is typed and what is spoken": (
+    "one name for a text turn and a voice turn": (
         [say("Hi"), step_of("audio", AUDIO, audio="uh_huh.wav", name="hi")],
         f"steps: [{{text: Hi, name: hi}}, {{audio: {AUDIO / 'uh_huh.wav'}, name: hi}}]",
         "name names a text turn and a voice turn",
@@ -152,7 +152,7 @@ SENSELESS: dict[str, tuple[list[Step], str, str]] = {
 
 
 @pytest.mark.parametrize("kind", SENSELESS)
-def test_what_makes_no_sense_in_a_file_makes_none_in_python(tmp_path: Path, kind: str) -> None:
+def test_files_and_python_scripts_are_refused_for_the_same_reasons(tmp_path: Path, kind: str) -> None:
     steps, written, problem = SENSELESS[kind]
     path = tmp_path / "talk.yaml"
     path.write_text(f"session: {{turn_detection: server_vad}}\n{written}\n")

@@ -48,7 +48,9 @@ def recorded(*seconds: float) -> RecordedTimes:
         ("1e-3\n3600\n1.\n007\n", (0.001, 3_600, 1, 7)),
     ],
 )
-def test_a_file_holds_a_number_of_seconds_a_line(tmp_path: Path, text: str, seconds: tuple[float, ...]) -> None:
+def test_a_think_time_file_has_one_number_of_seconds_per_line(
+    tmp_path: Path, text: str, seconds: tuple[float, ...]
+) -> None:
     (tmp_path / "times.txt").write_bytes(text.encode())
     times = load_think_times(tmp_path / "times.txt")
 
@@ -69,7 +71,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("text", "problem"), WRONG, ids=[f"{number}" for number in range(len(WRONG))])
-def test_what_is_wrong_with_a_file_is_said_with_its_line(tmp_path: Path, text: str, problem: str) -> None:
+def test_an_error_in_a_think_time_file_names_its_line(tmp_path: Path, text: str, problem: str) -> None:
     (tmp_path / "times.txt").write_text(text, encoding="utf-8")
 
     with pytest.raises(ScriptError) as raised:
@@ -77,7 +79,7 @@ def test_what_is_wrong_with_a_file_is_said_with_its_line(tmp_path: Path, text: s
     assert str(raised.value) == f"{tmp_path}/{problem}"
 
 
-def test_a_file_that_cannot_be_read_or_is_no_text_or_too_large_is_refused(tmp_path: Path) -> None:
+def test_an_unreadable_or_too_large_think_time_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "latin.txt").write_bytes(b"1\n# \xe9\n")
     (tmp_path / "large.txt").write_bytes(b"1\n" * (MOST_BYTES // 2 + 1))
 
@@ -101,7 +103,7 @@ def test_only_times_of_the_file_are_drawn(seconds: list[float], seed: int) -> No
     assert set(draws(times, 20, seed)) <= set(seconds)
 
 
-def test_each_time_of_a_file_is_as_likely_as_any_other() -> None:
+def test_each_line_of_a_file_is_equally_likely() -> None:
     drawn = draws(recorded(1, 2, 2, 5), 40_000)
 
     assert drawn.count(1) == pytest.approx(10_000, rel=0.03)
@@ -110,7 +112,7 @@ def test_each_time_of_a_file_is_as_likely_as_any_other() -> None:
 
 
 @given(median_s=MEDIANS_S, sigma=SIGMAS, share=st.floats(0, 1), seed=st.integers(0, 1 << 40))
-def test_no_pause_is_longer_than_the_most(median_s: float, sigma: float, share: float, seed: int) -> None:
+def test_no_drawn_pause_exceeds_the_maximum(median_s: float, sigma: float, share: float, seed: int) -> None:
     most_s = median_s + share * (LONGEST_S - median_s)
     times = LogNormalTimes(median_s, sigma, most_s)
 
@@ -119,7 +121,7 @@ def test_no_pause_is_longer_than_the_most(median_s: float, sigma: float, share: 
     assert times.mean_s == pytest.approx(median_s) if sigma == 0 else times.mean_s > 0
 
 
-def test_log_normal_times_have_the_median_and_the_sigma_that_are_asked_for() -> None:
+def test_log_normal_times_have_the_given_median_and_sigma() -> None:
     drawn = draws(LogNormalTimes(2.0, 0.5), 40_000)
 
     assert np.median(drawn) == pytest.approx(2.0, rel=0.01)
@@ -127,13 +129,13 @@ def test_log_normal_times_have_the_median_and_the_sigma_that_are_asked_for() -> 
 
 
 @pytest.mark.parametrize(("sigma", "most_s"), [(0.0, 5.0), (0.5, LONGEST_S), (0.8, 3.0), (1.5, 2.0), (2.0, 60.0)])
-def test_the_mean_is_that_of_what_is_drawn(sigma: float, most_s: float) -> None:
+def test_the_mean_of_log_normal_times_is_that_of_the_draws(sigma: float, most_s: float) -> None:
     times = LogNormalTimes(2.0, sigma, most_s)
 
     assert np.mean(draws(times, 40_000)) == pytest.approx(times.mean_s, rel=0.03)
 
 
-def test_a_limit_cuts_long_pauses_and_leaves_the_others_and_the_median_as_they_are() -> None:
+def test_a_maximum_shortens_only_longer_pauses_and_leaves_the_median() -> None:
     free, limited = draws(LogNormalTimes(2.0, 0.8), 10_001), draws(LogNormalTimes(2.0, 0.8, 3.0), 10_001)
 
     assert limited == [min(seconds, 3.0) for seconds in free]
@@ -161,7 +163,7 @@ def write(path: Path, text: str) -> Path:
         ("a.jsonl", '{"name": "Ada", "order": 4711}\r\n{"name": " Bob", "order": 12}\r\n'),
     ],
 )
-def test_rows_are_read_with_their_names(tmp_path: Path, name: str, text: str) -> None:
+def test_csv_and_jsonl_rows_are_read_with_their_names(tmp_path: Path, name: str, text: str) -> None:
     rows = load_rows(write(tmp_path / name, text))
 
     assert rows.rows == (ADA, {"name": "Bob", "order": "12"})
@@ -169,7 +171,7 @@ def test_rows_are_read_with_their_names(tmp_path: Path, name: str, text: str) ->
     assert len(bytes.fromhex(rows.digest)) == 32
 
 
-def test_numbers_stay_as_they_are_written(tmp_path: Path) -> None:
+def test_numbers_keep_their_notation(tmp_path: Path) -> None:
     rows = load_rows(write(tmp_path / "a.jsonl", '{"a": 1.50, "b": -0, "c": 1e400, "d": 12345678901234567890123}'))
 
     assert list(rows.rows[0].values()) == ["1.50", "-0", "1e400", "12345678901234567890123"]
@@ -203,7 +205,7 @@ WRONG_ROWS = [
 
 
 @pytest.mark.parametrize(("name", "text", "words"), WRONG_ROWS, ids=[f"{row[0]} {row[1][:30]!r}" for row in WRONG_ROWS])
-def test_what_is_wrong_with_variables_is_said_with_its_line(tmp_path: Path, name: str, text: str, words: str) -> None:
+def test_an_error_in_variables_names_its_line(tmp_path: Path, name: str, text: str, words: str) -> None:
     with pytest.raises(UsageError) as caught:
         load_rows(write(tmp_path / name, text))
 
@@ -211,7 +213,7 @@ def test_what_is_wrong_with_variables_is_said_with_its_line(tmp_path: Path, name
     assert str(caught.value).isprintable()
 
 
-def test_variables_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+def test_unreadable_variables_are_refused(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "latin.csv").write_bytes("name\nGrüße\n".encode("latin-1"))
 
@@ -236,16 +238,16 @@ def test_variables_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
         ("${${name}}", "${Ada}"),
     ],
 )
-def test_a_row_fills_the_places_of_its_names(text: str, result: str) -> None:
+def test_placeholders_are_filled_from_the_row(text: str, result: str) -> None:
     assert fill_variables(text, ADA) == result
 
 
-def test_a_name_that_is_not_there_is_refused() -> None:
+def test_a_placeholder_without_a_variable_is_refused() -> None:
     with pytest.raises(UsageError, match=r"has \$\{city\}, the variables have only name, order"):
         fill_variables("In ${city}", ADA)
 
 
-def test_the_names_of_a_text_are_those_that_are_filled() -> None:
+def test_names_in_finds_the_placeholders_that_are_filled() -> None:
     assert names_in("${a} $${b} $$${c} ${d e} $f ${a}") == {"a", "c", "d e"}
 
 
@@ -253,7 +255,7 @@ PIECES = st.lists(st.sampled_from(["$", "{", "}", "${name}", "${order}", "x", " 
 
 
 @given(text=PIECES)
-def test_nothing_but_places_and_doubled_dollar_signs_is_changed(text: str) -> None:
+def test_filling_changes_only_placeholders_and_doubled_dollar_signs(text: str) -> None:
     assume(names_in(text) <= ADA.keys())
     result = fill_variables(text, ADA)
 
@@ -271,7 +273,7 @@ TABLES = st.lists(NAMES, min_size=1, max_size=3, unique=True).flatmap(
 
 
 @given(table=TABLES)
-def test_both_kinds_of_file_give_back_what_was_written(table: list[dict[str, str]]) -> None:
+def test_csv_and_jsonl_round_trip(table: list[dict[str, str]]) -> None:
     lines = io.StringIO()
     writer = csv.DictWriter(lines, list(table[0]))
     writer.writeheader()

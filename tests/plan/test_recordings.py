@@ -41,46 +41,44 @@ def written(path: Path, samples: NDArray[np.float64], rate_hz: int = RATE_HZ, su
     return path
 
 
-def heard(pcm: Pcm) -> NDArray[np.int16]:
+def samples_of(pcm: Pcm) -> NDArray[np.int16]:
     return np.frombuffer(pcm.data, "<i2")
 
 
-def test_audio_in_the_service_s_own_format_passes_unchanged(tmp_path: Path) -> None:
+def test_audio_in_the_service_s_format_is_not_changed(tmp_path: Path) -> None:
     samples = np.random.default_rng(1).integers(-32_768, 32_768, 6_000).astype(np.int16)
     path = tmp_path / "a.wav"
     soundfile.write(path, samples, RATE_HZ, subtype="PCM_16")
 
-    assert heard(load_pcm(path)).tolist() == samples.tolist()
+    assert samples_of(load_pcm(path)).tolist() == samples.tolist()
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 11_025, 16_000, 44_100, 48_000])
 @pytest.mark.parametrize(
     ("name", "subtype"), [("a.wav", "PCM_24"), ("a.wav", "ULAW"), ("a.wav", "FLOAT"), ("a.flac", "PCM_16")]
 )
-def test_any_rate_and_sample_type_sounds_the_same_at_24_khz(
-    tmp_path: Path, rate_hz: int, name: str, subtype: str
-) -> None:
+def test_any_rate_and_sample_type_is_resampled_to_24_khz(tmp_path: Path, rate_hz: int, name: str, subtype: str) -> None:
     pcm = load_pcm(written(tmp_path / name, tone(0.5, rate_hz), rate_hz, subtype))
 
     assert abs(pcm.seconds - 0.5) < 1 / 11_025
     middle = slice(1_000, 11_000)  # resampling has ripples at both ends
-    assert np.abs(heard(pcm)[middle] / 32_768 - tone(0.5)[middle]).max() < 0.03  # µ-law has a low resolution
+    assert np.abs(samples_of(pcm)[middle] / 32_768 - tone(0.5)[middle]).max() < 0.03  # µ-law has a low resolution
 
 
 def test_channels_are_mixed_evenly(tmp_path: Path) -> None:
     left = tone()
     path = written(tmp_path / "a.wav", np.column_stack([left, np.zeros_like(left)]))
 
-    assert np.abs(heard(load_pcm(path)) / 32_768 - left / 2).max() < 1e-4
+    assert np.abs(samples_of(load_pcm(path)) / 32_768 - left / 2).max() < 1e-4
 
 
-def test_what_exceeds_full_scale_is_clipped_and_does_not_wrap_round() -> None:
+def test_samples_beyond_full_scale_are_clipped() -> None:
     assert to_pcm16(np.array([1.0, 1.5, -1.0, -7.0], np.float32)).tolist() == [32_767, 32_767, -32_768, -32_768]
 
 
-def test_resampling_a_full_scale_square_wave_clips_its_overshoot(tmp_path: Path) -> None:
+def test_the_overshoot_of_resampling_is_clipped(tmp_path: Path) -> None:
     square = np.sign(tone(0.5, 8_000)) * 0.999
-    samples = heard(load_pcm(written(tmp_path / "a.wav", square, 8_000))).astype(int)
+    samples = samples_of(load_pcm(written(tmp_path / "a.wav", square, 8_000))).astype(int)
 
     assert samples.max() == 32_767
     # No step between adjacent samples is larger than at the edges of the wave, which are at least 27 samples apart.
@@ -88,7 +86,7 @@ def test_resampling_a_full_scale_square_wave_clips_its_overshoot(tmp_path: Path)
 
 
 @pytest.mark.parametrize("declared", [0x7FFF_F000, 0xFFFF_FFFF])
-def test_a_length_that_a_pipe_could_not_know_is_no_truncation(tmp_path: Path, declared: int) -> None:
+def test_a_placeholder_length_in_a_wav_header_is_no_truncation(tmp_path: Path, declared: int) -> None:
     path = written(tmp_path / "a.wav", tone())
     content = bytearray(path.read_bytes())
     content[40:44] = declared.to_bytes(4, "little")
@@ -105,7 +103,7 @@ def test_a_length_that_a_pipe_could_not_know_is_no_truncation(tmp_path: Path, de
         (b"RIFF\0\0\0\0WAVE", "is no audio that can be read, or damaged"),
     ],
 )
-def test_what_is_no_audio_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_a_file_without_audio_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
     path = tmp_path / "a.wav"
     path.write_bytes(content)
 
@@ -114,7 +112,7 @@ def test_what_is_no_audio_is_refused(tmp_path: Path, content: bytes, reason: str
 
 
 @pytest.mark.parametrize("kind", ["XI", "SDS", "VOC", "MAT5"])
-def test_what_no_program_writes_speech_in_is_refused_with_what_to_do(tmp_path: Path, kind: str) -> None:
+def test_an_exotic_audio_format_is_refused_with_a_command_to_convert_it(tmp_path: Path, kind: str) -> None:
     """The library libsndfile reads these formats, in some cases without the position in the file."""
     path = tmp_path / "a.wav"
     soundfile.write(path, np.random.default_rng(1).normal(0, 0.1, 48_000), RATE_HZ, format=kind)
@@ -124,7 +122,7 @@ def test_what_no_program_writes_speech_in_is_refused_with_what_to_do(tmp_path: P
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.aiff", "a.au", "a.w64", "a.flac", "a.ogg"])
-def test_a_file_that_lost_its_end_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_truncated_audio_file_is_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     soundfile.write(path, np.random.default_rng(1).normal(0, 0.1, 48_000), RATE_HZ)
     load_pcm(path)
@@ -158,17 +156,17 @@ def test_audio_that_makes_no_turn_is_refused(
 
 
 @pytest.mark.parametrize(("name", "reason"), [("none.wav", "no such file"), (".", "is not a file")])
-def test_what_is_no_file_is_refused(tmp_path: Path, name: str, reason: str) -> None:
+def test_a_path_that_is_no_file_is_refused(tmp_path: Path, name: str, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
         load_pcm(tmp_path / name)
 
 
 @pytest.mark.parametrize("samples", [tone(0.1), tone(amplitude=0.0012)], ids=["100 ms", "quiet"])
-def test_audio_at_the_edge_of_what_is_refused_is_taken(tmp_path: Path, samples: NDArray[np.float64]) -> None:
+def test_audio_just_within_the_limits_is_accepted(tmp_path: Path, samples: NDArray[np.float64]) -> None:
     assert load_pcm(written(tmp_path / "a.wav", samples)).samples == len(samples)
 
 
-def test_where_speech_is_is_found_in_what_is_heard(tmp_path: Path) -> None:
+def test_speech_is_found_in_resampled_audio(tmp_path: Path) -> None:
     words = np.concatenate([np.zeros(800), tone(0.5, 8_000), np.zeros(1_600)])
     pcm = load_pcm(written(tmp_path / "a.wav", words, 8_000, "ULAW"))
 
@@ -180,14 +178,14 @@ def build_pcm(samples: NDArray[np.int16]) -> Pcm:
     return Pcm(Path("a.wav"), "", samples.astype("<i2").tobytes(), SpeechSpan(0, len(samples)))
 
 
-def test_pcm_goes_onto_the_wire_as_it_is() -> None:
+def test_pcm_is_sent_unchanged() -> None:
     pcm = build_pcm(np.arange(6_001, dtype=np.int16))
 
     assert encoded(pcm, RATED_FORMATS["pcm16"]) == pcm.data
 
 
 @pytest.mark.parametrize("format", RATED_FORMATS)
-def test_audio_sounds_the_same_for_as_long_in_every_format(format: AudioFormatName) -> None:
+def test_audio_has_the_same_sound_and_duration_in_every_format(format: AudioFormatName) -> None:
     wire = RATED_FORMATS[format]
     audio = encoded(build_pcm(to_pcm16(tone(1).astype(np.float32))), wire)
     decoded = wire.decode(audio) / 32_768
@@ -201,9 +199,7 @@ CHUNK_MS = st.integers(20, 200)
 
 
 @given(audio=st.binary(min_size=1, max_size=30_000), format=FORMAT, chunk_ms=CHUNK_MS)
-def test_chunks_lose_nothing_and_last_as_long_as_they_sound(
-    audio: bytes, format: AudioFormatName, chunk_ms: int
-) -> None:
+def test_chunks_contain_all_audio_and_have_its_duration(audio: bytes, format: AudioFormatName, chunk_ms: int) -> None:
     audio = audio[: len(audio) // RATED_FORMATS[format].sample_bytes * RATED_FORMATS[format].sample_bytes]
     pieces = list(chunks(audio, RATED_FORMATS[format], chunk_ms, whole=False))
 
@@ -215,9 +211,7 @@ def test_chunks_lose_nothing_and_last_as_long_as_they_sound(
 
 
 @given(audio=st.binary(min_size=2, max_size=30_000), format=FORMAT, chunk_ms=CHUNK_MS)
-def test_a_microphone_that_goes_on_fills_its_last_chunk_with_silence(
-    audio: bytes, format: AudioFormatName, chunk_ms: int
-) -> None:
+def test_whole_chunks_are_padded_with_silence(audio: bytes, format: AudioFormatName, chunk_ms: int) -> None:
     audio = audio[: len(audio) // 2 * 2]
     pieces = list(chunks(audio, RATED_FORMATS[format], chunk_ms, whole=True))
     sent = b"".join(piece.data for piece in pieces)
@@ -237,7 +231,7 @@ def test_silence_is_a_chunk_of_the_code_of_zero(format: AudioFormatName, chunk_m
 
 
 @pytest.mark.parametrize("format", RATED_FORMATS)
-def test_a_reply_is_written_as_a_wav_that_sounds_the_same(tmp_path: Path, format: AudioFormatName) -> None:
+def test_a_reply_is_written_as_an_equivalent_wav(tmp_path: Path, format: AudioFormatName) -> None:
     wire = RATED_FORMATS[format]
     audio = wire.encode(to_pcm16(tone(0.5, wire.rate_hz).astype(np.float32)))
     write_wav(tmp_path / "reply.wav", audio, RATED_FORMATS[format])
@@ -249,13 +243,13 @@ def test_a_reply_is_written_as_a_wav_that_sounds_the_same(tmp_path: Path, format
 
 
 @pytest.mark.parametrize("name", ["", "none/reply.wav", "a\0.wav"])
-def test_a_reply_that_cannot_be_written_is_said_to_be(tmp_path: Path, name: str) -> None:
+def test_a_reply_that_cannot_be_written_is_reported(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match="cannot be written"):
         write_wav(tmp_path / name, bytes(480), RATED_FORMATS["pcm16"])
 
 
 @pytest.mark.parametrize("kept", [None, 700])
-def test_an_mp3_is_refused_in_one_line_whatever_its_name_and_however_damaged(
+def test_an_mp3_is_refused_in_one_line_whatever_its_name_or_damage(
     tmp_path: Path, kept: int | None, capfd: pytest.CaptureFixture[str]
 ) -> None:
     whole = tmp_path / "whole.mp3"
@@ -297,14 +291,14 @@ WORDS = pcm_of(np.repeat([0.0, 8_000.0, 0.0], [2_400, 9_600, 7_200]), SpeechSpan
 
 
 @given(snr_db=st.floats(3, 40))
-def test_speech_stands_so_many_db_above_its_noise(snr_db: float) -> None:
+def test_noise_is_mixed_at_the_given_signal_to_noise_ratio(snr_db: float) -> None:
     added = sound_of(mixed(WORDS, BackgroundNoise(noise(), snr_db)).data) - sound_of(WORDS.data)
     whole_loops = added[: len(added) // 5_000 * 5_000]
 
     assert 20 * np.log10(8_000 / rms(whole_loops)) == pytest.approx(snr_db, abs=0.2)
 
 
-def test_noise_is_behind_all_of_the_audio_and_moves_no_edge() -> None:
+def test_noise_covers_all_of_the_audio_and_does_not_move_the_speech() -> None:
     noisy = mixed(WORDS, BackgroundNoise(noise(), 20))
 
     assert noisy.samples == WORDS.samples
@@ -314,7 +308,7 @@ def test_noise_is_behind_all_of_the_audio_and_moves_no_edge() -> None:
 
 
 @given(noise_samples=st.integers(1_000, 30_000), seconds=st.floats(0.001, 2))
-def test_noise_goes_on_where_it_stopped_at_the_same_level(noise_samples: int, seconds: float) -> None:
+def test_noise_continues_at_the_same_level_after_the_audio(noise_samples: int, seconds: float) -> None:
     background = BackgroundNoise(noise(noise_samples), 12)
     tail = pcm_of(np.concatenate([sound_of(WORDS.data), np.zeros(round(seconds * 24_000))]), speech=WORDS.speech)
     longer = mixed(tail, background).data
@@ -322,7 +316,7 @@ def test_noise_goes_on_where_it_stopped_at_the_same_level(noise_samples: int, se
     assert mixed(WORDS, background).data + noise_alone(WORDS, background, seconds) == longer
 
 
-def test_what_exceeds_full_scale_is_clipped() -> None:
+def test_clipping_limits_loud_mixes_to_full_scale() -> None:
     loud = pcm_of(np.full(5_000, 32_767.0))
     samples = sound_of(mixed(loud, BackgroundNoise(noise(), 0)).data)
 
@@ -380,16 +374,16 @@ FOUND: dict[str, tuple[Samples, float, float]] = {
     "noise throughout": (quiet(200, -20), 0, 200),
     "a silent recording is taken as a whole": (quiet(200), 0, 200),
     "a pause is part of speech": (joined(quiet(100), spoken(300), quiet(2_000), spoken(300), quiet(100)), 100, 2_700),
-    "a click of 5 samples far from speech is none":
+    "a click of 5 samples far from speech is not speech":
         (joined(quiet(50), CLICK, quiet(400), CALL, quiet(400), CLICK, quiet(50)), 550 + 5 / MS, 850 + 5 / MS),
-    "nor is one of 38 ms":
+    "a click of 38 ms far from speech is not speech":
         (joined(quiet(50), spoken(38), quiet(400), CALL, quiet(400), spoken(38), quiet(50)), 588, 888),
     "a short word far from others is speech":
         (joined(quiet(50), spoken(50), quiet(400), spoken(300), quiet(50)), 50, 800),
     "the level of speech is that of its loudest part": (joined(quiet(100), MURMUR, quiet(100)), 100, 1_700),
     "a short sound beside speech is part of it":
         (joined(quiet(100), spoken(300), quiet(200), spoken(10), quiet(100)), 100, 610),
-    "where there are only clicks they are the speech":
+    "a recording with only clicks is speech":
         (joined(quiet(100), spoken(10), quiet(1_000), spoken(10), quiet(100)), 100, 1_120),
 }  # fmt: skip
 
@@ -401,7 +395,7 @@ def test_speech_is_found(recording: Samples, begin_ms: float, end_ms: float) -> 
 
 @pytest.mark.parametrize("noise_dbfs", [None, -70])
 @pytest.mark.parametrize("path", SPOKEN, ids=lambda path: path.stem)
-def test_silence_around_a_recording_moves_no_edge(path: Path, noise_dbfs: float | None) -> None:
+def test_silence_around_a_recording_does_not_move_the_speech(path: Path, noise_dbfs: float | None) -> None:
     words = words_of(path)
     alone = find_speech(words, RATE_HZ)
     for before_ms, after_ms in [(0, 300), (300, 0), (7.3, 5_000), (5_000, 7.3)]:
@@ -413,7 +407,7 @@ def test_silence_around_a_recording_moves_no_edge(path: Path, noise_dbfs: float 
 
 
 @given(scale=st.floats(0.02, 1))
-def test_speech_is_where_it_is_however_loud_it_is(scale: float) -> None:
+def test_the_position_of_speech_does_not_depend_on_its_level(scale: float) -> None:
     words = joined(quiet(100), spoken(400, 0.9), spoken(150, 0.9 * 0.03), spoken(150, 0.9 * 0.01), quiet(100))
 
     assert find_speech(np.rint(words * scale).astype(np.int16), RATE_HZ) == SpeechSpan(
@@ -434,7 +428,7 @@ def last_of(recording: Samples) -> SpeechSpan:
     around_ms=st.integers(0, 600),
     noise_dbfs=st.sampled_from([None, -60.0]),
 )
-def test_the_last_stretch_begins_behind_the_last_pause(
+def test_the_last_stretch_begins_after_the_last_pause(
     pauses_ms: list[int], last_ms: int, around_ms: int, noise_dbfs: float | None
 ) -> None:
     words = [part for pause_ms in pauses_ms for part in (spoken(300), quiet(pause_ms, noise_dbfs))]
@@ -448,14 +442,14 @@ def test_the_last_stretch_begins_behind_the_last_pause(
 
 
 @pytest.mark.parametrize("gap_ms", [0, 40, 90])
-def test_a_gap_that_no_vad_takes_for_an_end_is_no_pause(gap_ms: int) -> None:
+def test_a_gap_too_short_for_a_vad_is_no_pause(gap_ms: int) -> None:
     recording = joined(quiet(50), spoken(300), quiet(gap_ms), spoken(200), quiet(50))
 
     assert last_of(recording) == find_speech(recording, RATE_HZ)
 
 
 @pytest.mark.parametrize(("murmur", "begin_ms"), [(0.05, 700), (0.2, 100)], ids=["26 dB under it", "14 dB under it"])
-def test_what_is_far_below_the_level_of_speech_is_a_pause(murmur: float, begin_ms: int) -> None:
+def test_sound_far_below_the_level_of_speech_is_a_pause(murmur: float, begin_ms: int) -> None:
     recording = joined(quiet(100), spoken(300, 0.9), spoken(300, 0.9 * murmur), spoken(200, 0.9), quiet(100))
     last = last_of(recording)
 
@@ -464,7 +458,7 @@ def test_what_is_far_below_the_level_of_speech_is_a_pause(murmur: float, begin_m
 
 
 @given(samples=st.lists(st.integers(-32_768, 32_767), min_size=1, max_size=3_000))
-def test_the_last_stretch_lies_at_the_end_of_the_speech(samples: list[int]) -> None:
+def test_the_last_stretch_ends_at_the_end_of_the_speech(samples: list[int]) -> None:
     recording = np.array(samples, np.int16)
     speech = find_speech(recording, RATE_HZ)
     last = last_stretch(recording, speech, RATE_HZ)
@@ -473,21 +467,21 @@ def test_the_last_stretch_lies_at_the_end_of_the_speech(samples: list[int]) -> N
 
 
 @given(samples=st.lists(st.integers(-32_768, 32_767), min_size=1, max_size=3_000))
-def test_the_edges_lie_within_the_recording(samples: list[int]) -> None:
+def test_speech_lies_within_the_recording(samples: list[int]) -> None:
     found = find_speech(np.array(samples, np.int16), RATE_HZ)
 
     assert 0 <= found.begin < found.end <= len(samples)
 
 
 @pytest.mark.parametrize("path", SPOKEN, ids=lambda path: path.stem)
-def test_the_recordings_that_come_with_the_tool_are_speech_to_their_ends(path: Path) -> None:
+def test_the_included_recordings_are_speech_from_start_to_end(path: Path) -> None:
     words = words_of(path)
 
     assert find_speech(words, RATE_HZ) == SpeechSpan(0, len(words))
 
 
 @pytest.mark.parametrize("path", SPOKEN, ids=lambda path: path.stem)
-def test_no_pause_in_them_is_one_that_a_vad_of_500_ms_would_take_for_the_end(path: Path) -> None:
+def test_the_included_recordings_have_no_pause_that_a_500_ms_vad_would_take_for_the_end(path: Path) -> None:
     words = words_of(path)
     frames = words[: len(words) // (10 * MS) * 10 * MS].reshape(-1, 10 * MS).astype(np.float64)
     level_dbfs = 10 * np.log10((frames**2).mean(axis=1) / 32_768**2 + 1e-12)

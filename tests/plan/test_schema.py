@@ -62,18 +62,18 @@ def check_agrees(tree: object) -> None:
         assert problem is not None, refusal
 
 
-def test_the_schema_is_one() -> None:
+def test_the_schema_is_a_valid_json_schema() -> None:
     Draft202012Validator.check_schema(script_schema())
 
 
-def test_the_stored_schema_is_what_the_code_says() -> None:
+def test_the_stored_schema_is_up_to_date() -> None:
     stored = (SCRIPTS / "script.schema.json").read_text(encoding="utf-8")
 
     assert json.loads(stored) == script_schema(), "run `make schema`"
 
 
 @pytest.mark.parametrize("path", sorted(SCRIPTS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_scripts_that_come_with_the_tool_fit_the_schema_that_they_name(path: Path) -> None:
+def test_the_included_scripts_match_their_schema(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
 
     assert text.startswith("# yaml-language-server: $schema=script.schema.json\n")
@@ -198,20 +198,20 @@ def near(tree: Any, at: Path_) -> tuple[dict[str, Any], Path_]:
 
 
 @pytest.mark.parametrize("tree", GOOD, ids=["full", "semantic", "word"])
-def test_what_is_right_is_right_to_both(tree: dict[str, Any]) -> None:
+def test_loader_and_schema_accept_valid_scripts(tree: dict[str, Any]) -> None:
     assert loaded(tree) is None
     VALIDATOR.validate(tree)
 
 
 @pytest.mark.parametrize("tree", GOOD, ids=["full", "semantic", "word"])
-def test_both_agree_on_what_may_be_left_out(tree: dict[str, Any]) -> None:
+def test_loader_and_schema_agree_on_required_keys(tree: dict[str, Any]) -> None:
     for place in places(tree):
         if place:
             check_agrees(without(*near(tree, place)))
 
 
 @pytest.mark.parametrize("tree", GOOD, ids=["full", "semantic", "word"])
-def test_both_refuse_what_they_do_not_know(tree: dict[str, Any]) -> None:
+def test_loader_and_schema_refuse_unknown_keys(tree: dict[str, Any]) -> None:
     for place in places(tree):
         if {"extra", "send", "metadata"} & {*place}:
             continue  # any value or any name is permitted there
@@ -224,7 +224,7 @@ def test_both_refuse_what_they_do_not_know(tree: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("shape", [Integer(2, 5), Number(2, 5)])
-def test_both_ends_of_a_range_belong_to_it(shape: Integer | Number) -> None:
+def test_a_range_includes_both_ends(shape: Integer | Number) -> None:
     validator = Draft202012Validator(shape.schema())
 
     for number in (2, 5, 2.0, 5.0):
@@ -250,7 +250,7 @@ TREES = st.recursive(
 
 @thorough
 @given(data=st.data())
-def test_both_agree_on_what_stands_anywhere(data: st.DataObject) -> None:
+def test_loader_and_schema_agree_on_any_value_at_any_place(data: st.DataObject) -> None:
     tree = data.draw(st.sampled_from(GOOD))
     place = data.draw(st.sampled_from(list(places(tree))))
     value = data.draw(TREES)
@@ -258,11 +258,11 @@ def test_both_agree_on_what_stands_anywhere(data: st.DataObject) -> None:
 
 
 @given(tree=TREES | st.fixed_dictionaries({"steps": st.lists(st.dictionaries(KEYS, TREES, max_size=3), max_size=3)}))
-def test_both_agree_on_any_tree(tree: object) -> None:
+def test_loader_and_schema_agree_on_any_tree(tree: object) -> None:
     check_agrees(tree)
 
 
-def test_python_and_yaml_are_read_alike(tmp_path: Path) -> None:
+def test_python_and_yaml_scripts_are_read_as_the_same_objects(tmp_path: Path) -> None:
     shutil.copytree(AUDIO, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "full.yaml"
     text = StringIO()
@@ -287,7 +287,7 @@ def keys_of(schema: Any) -> Iterator[str]:
         yield from keys_of(inner)
 
 
-def test_the_reference_names_every_key_and_every_word() -> None:
+def test_the_reference_names_every_key_and_every_expected_event() -> None:
     keys = set(keys_of(script_schema()))
 
     assert len(keys) > 40
@@ -369,7 +369,7 @@ def test_a_misspelt_step_is_named(verb: str) -> None:
         {"text": "Hello", "expected_calls": [{"name": "find", "naxme": 1}]},
     ],
 )
-def test_a_misspelt_key_of_what_may_be_written_in_several_ways_is_named(tree: dict[str, Any]) -> None:
+def test_a_misspelt_key_of_a_value_with_several_forms_is_named(tree: dict[str, Any]) -> None:
     assert UNKNOWN in best(OF_SCRIPTS, script(tree)).message
 
 

@@ -36,7 +36,7 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def test_a_script_holds_what_its_file_says(script: Path) -> None:
+def test_a_script_has_the_values_of_its_file(script: Path) -> None:
     write(
         script,
         """
@@ -90,7 +90,7 @@ steps:
     assert [round(pcm.seconds, 2) for pcm in play.recordings] == [1.56]
 
 
-def test_extra_is_no_template(script: Path) -> None:
+def test_extra_settings_are_not_filled_with_variables(script: Path) -> None:
     write(script.parent / "rows.csv", "name\nAda\n")
     text = (
         "variables: rows.csv\nsession: {extra: {prompt: {instructions: '${city}', n: 2}}}\nsteps:\n- text: Hi ${name}\n"
@@ -99,7 +99,7 @@ def test_extra_is_no_template(script: Path) -> None:
     assert load_script(write(script, text)).session.extra == {"prompt": {"instructions": "${city}", "n": 2}}
 
 
-def test_what_a_script_leaves_out_has_defaults(script: Path) -> None:
+def test_keys_that_a_script_omits_have_defaults(script: Path) -> None:
     loaded = load_script(write(script, "session:\nsteps:\n- audio: a.wav\n- request_response:\n"))
 
     assert (loaded.session, loaded.timeouts) == (SessionSettings(), Timeouts())
@@ -110,7 +110,7 @@ def test_what_a_script_leaves_out_has_defaults(script: Path) -> None:
     assert respond == RequestTurn(ResponseSettings(), name="turn_2")
 
 
-def test_a_pause_is_a_number_or_says_how_it_is_drawn(script: Path) -> None:
+def test_a_pause_is_fixed_drawn_or_from_a_file(script: Path) -> None:
     write(script.with_name("times.txt"), "1.5\n0.5\n")
     pauses = ("2.5", "{median: 2, sigma: 0.5}", "{median: 2, sigma: 0.5, max: 20}", "{file: times.txt}")
     loaded = load_script(write(script, "steps:\n- text: hi\n" + "".join(f"- pause: {pause}\n" for pause in pauses)))
@@ -128,7 +128,7 @@ def test_a_pause_is_a_number_or_says_how_it_is_drawn(script: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["talk.yaml", "a.wav", "b.wav", "room.wav", "rows.csv", "times.txt"])
-def test_the_digest_follows_every_file_of_a_script(script: Path, name: str) -> None:
+def test_the_digest_changes_with_every_file_of_a_script(script: Path, name: str) -> None:
     for wav in ("b.wav", "room.wav"):
         shutil.copy(WAV, script.with_name(wav))
     write(script.with_name("rows.csv"), "name\nAda\n")
@@ -146,7 +146,7 @@ def test_the_digest_follows_every_file_of_a_script(script: Path, name: str) -> N
     assert len(bytes.fromhex(before)) == 32
 
 
-def test_the_digest_follows_nothing_else(script: Path) -> None:
+def test_the_digest_does_not_depend_on_the_script_s_name(script: Path) -> None:
     write(script, "steps:\n- audio: a.wav\n")
     moved = script.with_name("elsewhere.yaml")
     shutil.copy(script, moved)
@@ -182,11 +182,11 @@ def test_turn_detection_is_a_word_or_a_table(script: Path, text: str, detection:
     assert loaded.session.turn_detection == detection
 
 
-def test_expected_events_are_called_as_the_protocol_calls_them() -> None:
+def test_expected_events_have_the_names_of_the_protocol() -> None:
     assert {event.upper() for event in EXPECTED_EVENTS} <= set(EventKind.__members__)
 
 
-def test_a_script_names_its_noise_and_its_variables(script: Path) -> None:
+def test_a_script_loads_its_noise_and_its_variables(script: Path) -> None:
     write(script.with_name("rows.jsonl"), '{"name": "Ada", "order": 4711}\n')
     write(
         script,
@@ -209,7 +209,7 @@ def test_without_variables_a_dollar_sign_is_text(script: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((SCENARIOS / "scripts").glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_scripts_that_come_with_the_tool_load(path: Path) -> None:
+def test_the_included_scripts_load(path: Path) -> None:
     assert load_script(path).steps
 
 
@@ -222,7 +222,7 @@ def test_the_scripts_that_come_with_the_tool_load(path: Path) -> None:
         "steps:\n- audio: a.wav\nthresholds: {ttfa: [p(95)<800, med<500]}",
     ],
 )
-def test_thresholds_are_no_part_of_the_digest(script: Path, text: str) -> None:
+def test_thresholds_are_not_part_of_the_digest(script: Path, text: str) -> None:
     write(script, "steps:\n- audio: a.wav\n")
     before = load_script(script)
     write(script, text)
@@ -243,7 +243,7 @@ def test_thresholds_are_no_part_of_the_digest(script: Path, text: str) -> None:
         ("{ttfa: []}", "ttfa must not be an empty list"),
     ],
 )
-def test_thresholds_that_are_none_are_refused_with_their_place(script: Path, thresholds: str, problem: str) -> None:
+def test_invalid_thresholds_are_refused_with_their_position(script: Path, thresholds: str, problem: str) -> None:
     write(script, f"thresholds: {thresholds}\nsteps:\n- audio: a.wav\n")
 
     with pytest.raises(ScriptError, match=f":1:.*{re.escape(problem)}"):
@@ -269,7 +269,7 @@ def variant(script: Script, **session: Any) -> Script:
     return varied(script, session, "targets.yaml:7")
 
 
-def test_without_settings_the_script_is_itself(tmp_path: Path) -> None:
+def test_a_variant_without_settings_is_the_script_itself(tmp_path: Path) -> None:
     script = script_of(tmp_path, VAD + SAY)
 
     assert variant(script) is script
@@ -279,30 +279,30 @@ EXTRA = "session: {extra: {tool_choice: none, audio: {input: {noise_reduction: {
 OWN = TurnDetection(threshold=0.4, silence_duration_ms=700)
 VARIED: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     # (script, given settings, settings of the variant)
-    "given settings replace and the others stay":
+    "given settings replace the script's and others stay":
         (VAD, {"voice": "verse", "instructions": "Be brief."},
          {"voice": "verse", "instructions": "Be brief.", "turn_detection": OWN}),
-    "given keys of turn detection replace and its type stays":
+    "given keys of turn detection replace the script's and its type stays":
         (VAD, {"turn_detection": {"silence_duration_ms": 200}},
          {"voice": "alloy", "turn_detection": TurnDetection(threshold=0.4, silence_duration_ms=200)}),
-    "another type of turn detection takes nothing of the script":
+    "another type of turn detection takes no keys from the script":
         (VAD, {"turn_detection": "semantic_vad"}, {"turn_detection": TurnDetection(type="semantic_vad")}),
-    "nor does one with keys":
+    "another type with keys takes no keys from the script":
         (VAD, {"turn_detection": {"type": "semantic_vad", "eagerness": "low"}},
          {"turn_detection": TurnDetection(type="semantic_vad", eagerness="low")}),
     "turn detection can be switched off": (VAD, {"turn_detection": "none"}, {"turn_detection": None}),
-    "given keys of extra replace and the others stay":
+    "given keys of extra replace the script's and others stay":
         (EXTRA, {"extra": {"tool_choice": "auto", "audio": {"output": {"speed": 1.5}}}},
          {"extra": {"tool_choice": "auto",
                     "audio": {"input": {"noise_reduction": {"type": "near_field"}}, "output": {"speed": 1.5}}}}),
-    "effort and truncation are what variants differ in":
+    "effort and truncation can be changed":
         ("session: {reasoning: {effort: low}, truncation: auto}\n", {"reasoning": {"effort": "high"}},
          {"reasoning": {"effort": "high"}, "truncation": "auto"}),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("own", "given", "settings"), VARIED.values(), ids=VARIED)
-def test_a_variant_has_the_given_settings_and_else_those_of_the_script(
+def test_a_variant_overrides_only_the_given_settings(
     own: str, given: dict[str, Any], settings: dict[str, Any], tmp_path: Path
 ) -> None:
     session = variant(script_of(tmp_path, own + SAY), **given).session
@@ -326,7 +326,7 @@ def test_a_variant_has_the_given_settings_and_else_those_of_the_script(
         ("variables: rows.csv\n" + SAY, {"instructions": "Call me ${nme}."}, "instructions has ${nme}"),
     ],
 )  # fmt: skip
-def test_what_a_script_could_not_say_is_refused_with_the_line_of_the_variant(
+def test_an_invalid_setting_of_a_variant_is_refused_with_its_line(
     text: str, session: dict[str, Any], problem: str, tmp_path: Path
 ) -> None:
     script = script_of(tmp_path, text)

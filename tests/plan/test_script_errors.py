@@ -159,9 +159,7 @@ WRONG: list[tuple[str, int | None, str]] = [
 
 
 @pytest.mark.parametrize(("text", "line", "words"), WRONG, ids=[repr(text[:50]) for text, _, _ in WRONG])
-def test_what_is_wrong_with_a_script_is_said_with_its_line(
-    script: Path, text: str, line: int | None, words: str
-) -> None:
+def test_an_error_in_a_script_is_reported_with_its_line(script: Path, text: str, line: int | None, words: str) -> None:
     with pytest.raises(ScriptError) as caught:
         load_script(write(script, text))
 
@@ -171,7 +169,7 @@ def test_what_is_wrong_with_a_script_is_said_with_its_line(
     assert str(caught.value).startswith(place if line else f"{script}: ")
 
 
-def test_anchors_and_a_byte_order_mark_are_fine(script: Path) -> None:
+def test_anchors_and_a_byte_order_mark_are_accepted(script: Path) -> None:
     write(script, "\ufeffsteps:\n- text: &a hi\n- text: *a\n- text: &a ho\n")
 
     assert [step.text for step in load_script(script).steps if isinstance(step, TextTurn)] == ["hi", "hi", "ho"]
@@ -202,7 +200,7 @@ def check_is_one_line(error: ScriptError | None, text: str) -> None:
 @given(text=st.text(max_size=200) | st.text("steps:text- []{}'\"&*!%#|>\n\t ~?,", max_size=200))
 @example("steps:\n- text: hi")
 @example('"a\\nb": 1')
-def test_no_text_makes_the_loader_fail_in_another_way(scratch: Path, text: str) -> None:
+def test_any_text_is_loaded_or_refused_in_one_line(scratch: Path, text: str) -> None:
     check_is_one_line(script_error(scratch, text), text)
 
 
@@ -223,7 +221,7 @@ TREES = st.recursive(
 
 @given(tree=TREES | st.fixed_dictionaries({"steps": st.lists(st.dictionaries(WORDS, LEAVES, max_size=3))}))
 @example({"steps": [{"text": "hi"}]})
-def test_no_tree_makes_the_loader_fail_in_another_way(scratch: Path, tree: Any) -> None:
+def test_any_tree_is_loaded_or_refused_in_one_line(scratch: Path, tree: Any) -> None:
     text = StringIO()
     YAML(typ="safe", pure=True).dump(tree, text)
     check_is_one_line(script_error(scratch, text.getvalue()), text.getvalue())

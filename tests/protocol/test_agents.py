@@ -31,7 +31,7 @@ STREAM = f"MZ{CALL_ID}"
 LOUD = base64.b64encode(b"\x00" * 160).decode()
 
 
-def said(*messages: ClientMessage | None, provider: TelephonyProvider = PROVIDER) -> list[dict[str, Any]]:
+def written_by(*messages: ClientMessage | None, provider: TelephonyProvider = PROVIDER) -> list[dict[str, Any]]:
     """Return the messages as one call sends them, in this order."""
     words = provider.words(CALL_ID)
     return [json.loads(words.written(message.act, message.data)) for message in messages if message is not None]
@@ -42,8 +42,8 @@ def opening(**extra: Any) -> list[ClientMessage]:
     return [step for step in steps if isinstance(step, ClientMessage)]
 
 
-def test_a_stream_is_opened_as_twilio_does() -> None:
-    connected, start = said(*opening(number="+15550100", call="{uuid}"))
+def test_a_stream_is_opened_as_twilio_opens_it() -> None:
+    connected, start = written_by(*opening(number="+15550100", call="{uuid}"))
 
     assert connected == {"event": "connected", "protocol": "Call", "version": "1.0.0"}
     assert start == {
@@ -61,9 +61,9 @@ def test_a_stream_is_opened_as_twilio_does() -> None:
     }
 
 
-def test_audio_is_numbered_and_says_when_it_was_spoken() -> None:
+def test_media_messages_are_numbered_and_have_the_time_of_their_audio() -> None:
     audio = [TWILIO.append(bytes([number]) * 160, "e") for number in range(3)]
-    *_, first, second, key, third = said(
+    *_, first, second, key, third = written_by(
         *opening(), *audio[:2], TWILIO.raw({"type": "dtmf", "digit": "5"}, "e"), audio[2]
     )
 
@@ -75,25 +75,25 @@ def test_audio_is_numbered_and_says_when_it_was_spoken() -> None:
     assert key["dtmf"] == {"track": "inbound_track", "digit": "5"}
 
 
-def test_marks_come_back_and_a_call_ends_with_stop() -> None:
+def test_marks_are_returned_and_a_call_ends_with_stop() -> None:
     words = PROVIDER.words(CALL_ID)
-    mark, stop = said(words.played("said-1"), words.goodbye())
+    mark, stop = written_by(words.played("said-1"), words.goodbye())
 
     assert (mark["event"], mark["mark"], mark["streamSid"]) == ("mark", {"name": "said-1"}, STREAM)
     assert (stop["event"], stop["stop"]["callSid"]) == ("stop", f"CA{CALL_ID}")
 
 
 @given(name=st.text() | st.lists(st.sampled_from(["{number}", "{uuid}", "\\", '"', "\0", "ä"])).map("".join))
-def test_a_mark_has_the_name_that_the_agent_gave_it(name: str) -> None:
+def test_a_returned_mark_has_the_name_that_the_agent_gave_it(name: str) -> None:
     event = event_of(msgspec.json.encode({"event": "mark", "streamSid": STREAM, "mark": {"name": name}}), TWILIO)
-    (told,) = said(PROVIDER.words(CALL_ID).played(event.text))
+    (returned,) = written_by(PROVIDER.words(CALL_ID).played(event.text))
 
-    assert told["mark"]["name"] == name
+    assert returned["mark"]["name"] == name
 
 
 @pytest.mark.parametrize("name", ["media", "mark", "clear"])
 @pytest.mark.parametrize("of", [{}, {"streamSid": "MZ1"}, {"streamSid": f"CA{CALL_ID}"}, {"stream_sid": STREAM}])
-def test_what_is_not_of_its_call_s_stream_is_dropped_and_counted_by_that_name(name: str, of: dict[str, str]) -> None:
+def test_messages_of_another_stream_are_dropped_and_counted(name: str, of: dict[str, str]) -> None:
     words = PROVIDER.words(CALL_ID)
     (mine,) = words.heard(TWILIO.decode(msgspec.json.encode({"event": name, "streamSid": STREAM})))
     (other,) = words.heard(TWILIO.decode(msgspec.json.encode({"event": name} | of)))
@@ -102,7 +102,7 @@ def test_what_is_not_of_its_call_s_stream_is_dropped_and_counted_by_that_name(na
     assert (other.kind, other.name) == (EventKind.UNKNOWN, f"{name} of another stream")
 
 
-def test_audio_is_counted_and_kept_as_it_came() -> None:
+def test_twilio_audio_is_counted_and_its_payload_is_unchanged() -> None:
     event = event_of(msgspec.json.encode({"event": "media", "media": {"payload": LOUD}}), TWILIO)
 
     assert event.payload_bytes == 160
@@ -111,22 +111,22 @@ def test_audio_is_counted_and_kept_as_it_came() -> None:
 
 
 @pytest.mark.parametrize("payload", ["abc", "!!!!", 5, {}, []])
-def test_audio_that_is_no_base64_is_told(payload: Any) -> None:
+def test_audio_that_is_no_base64_is_unreadable(payload: Any) -> None:
     event = event_of(msgspec.json.encode({"event": "media", "media": {"payload": payload}}), TWILIO)
 
     assert event.kind is EventKind.AUDIO_DELTA
     assert event.payload_bytes < 0 or audio_payload(msgspec.Raw(event.payload)) is None  # type: ignore[arg-type]
 
 
-def test_a_parameter_is_never_numbered() -> None:
-    _, start = said(*opening(number="{number}"))
+def test_a_parameter_is_not_replaced_by_the_sequence_number() -> None:
+    _, start = written_by(*opening(number="{number}"))
 
     assert (start["sequenceNumber"], start["start"]["customParameters"]) == ("1", {"number": "{number}"})
 
 
 @pytest.mark.parametrize("cue", [{"after_share": 0.5}, {"after_text": "parcel"}])
 @pytest.mark.parametrize("dialect", [TWILIO, ACS, PCM])
-def test_what_nobody_hears_is_no_cue(dialect: Dialect, cue: dict[str, Any], tmp_path: Path) -> None:
+def test_a_cue_that_an_agent_does_not_report_is_refused(dialect: Dialect, cue: dict[str, Any], tmp_path: Path) -> None:
     """The half of an agent's reply is known only after its end, and its text never. Such a trigger would do nothing."""
     path, wav = tmp_path / "talk.yaml", AUDIO / "late_parcel.wav"
     steps = [{"audio": str(wav)}, {"interrupt": {"audio": str(wav), **cue}}]
@@ -137,7 +137,7 @@ def test_what_nobody_hears_is_no_cue(dialect: Dialect, cue: dict[str, Any], tmp_
     assert "\n" not in str(refused.value)
 
 
-def test_what_a_phone_cannot_say_is_refused() -> None:
+def test_only_single_dtmf_keys_can_be_sent_to_a_phone_agent() -> None:
     settings = SessionSettings(turn_detection=DUPLEX)
 
     assert TWILIO.refuses_event({"type": "dtmf", "digit": "#"}, settings) == ""
@@ -145,7 +145,7 @@ def test_what_a_phone_cannot_say_is_refused() -> None:
     assert "press a key with" in TWILIO.refuses_event({"type": "clear"}, settings)
 
 
-def test_custom_parameters_are_texts_and_audio_is_mu_law() -> None:
+def test_custom_parameters_are_strings_and_audio_is_mu_law() -> None:
     number = TWILIO.unsupported_setting(SessionSettings(turn_detection=DUPLEX, extra={"retries": 3}))
     rate = TWILIO.unsupported_setting(SessionSettings(turn_detection=DUPLEX, input_format="pcm16"))
 
@@ -162,17 +162,17 @@ SAID = base64.b64encode(b"\x01\x02" * 320).decode()
 
 
 @pytest.mark.parametrize(("name", "rate", "length"), [(None, 16_000, 640), ("pcm16", 24_000, 960)])
-def test_the_first_message_says_what_the_audio_is(name: AudioFormatName | None, rate: int, length: int) -> None:
+def test_the_first_acs_message_describes_the_audio_format(name: AudioFormatName | None, rate: int, length: int) -> None:
     settings = SessionSettings(turn_detection=DUPLEX, input_format=name, output_format=name)
     assert ACS.unsupported_setting(settings) is None
     (metadata,) = ACS.set_up(settings, "e")
 
     assert isinstance(metadata, ClientMessage)
-    told = {"subscriptionId": CALL_ID, "encoding": "PCM", "sampleRate": rate, "channels": 1, "length": length}
-    assert said(metadata, provider=OF_ACS) == [{"kind": "AudioMetadata", "audioMetadata": told}]
+    metadata_body = {"subscriptionId": CALL_ID, "encoding": "PCM", "sampleRate": rate, "channels": 1, "length": length}
+    assert written_by(metadata, provider=OF_ACS) == [{"kind": "AudioMetadata", "audioMetadata": metadata_body}]
 
 
-def test_audio_says_when_it_was_spoken_and_whether_it_is_silence() -> None:
+def test_acs_audio_has_its_time_and_whether_it_is_silence() -> None:
     audio = [ACS.append(bytes(640), "e"), ACS.append(b"\x01" * 640, "e")]
     words = OF_ACS.words(CALL_ID)
     written = [words.written(message.act, message.data) for message in (*audio, *[audio[0]] * 3_000 * 61)]
@@ -184,18 +184,18 @@ def test_audio_says_when_it_was_spoken_and_whether_it_is_silence() -> None:
     assert base64.b64decode(loud["audioData"]["data"]) == b"\x01" * 640
 
 
-def test_a_key_is_pressed() -> None:
-    assert said(ACS.raw({"type": "dtmf", "digit": "*"}, "e"), provider=OF_ACS) == [
+def test_a_dtmf_key_is_sent_to_acs() -> None:
+    assert written_by(ACS.raw({"type": "dtmf", "digit": "*"}, "e"), provider=OF_ACS) == [
         {"kind": "DtmfData", "dtmfData": {"data": "*"}}
     ]
 
 
-def test_the_upgrade_names_the_call() -> None:
+def test_the_upgrade_identifies_the_acs_call() -> None:
     assert [name for name, _ in OF_ACS.headers] == ["x-ms-call-connection-id", "x-ms-call-correlation-id"]
 
 
 @pytest.mark.parametrize("keys", [("kind", "audioData", "data"), ("Kind", "AudioData", "Data")])
-def test_audio_is_found_however_its_keys_are_written(keys: tuple[str, str, str]) -> None:
+def test_acs_audio_is_found_with_camel_and_pascal_case_keys(keys: tuple[str, str, str]) -> None:
     kind, outer, inner = keys
     event = event_of(msgspec.json.encode({kind: "AudioData", outer: {inner: SAID}}), ACS)
 
@@ -204,7 +204,7 @@ def test_audio_is_found_however_its_keys_are_written(keys: tuple[str, str, str])
     assert audio_payload(event.payload) == b"\x01\x02" * 320
 
 
-def test_one_rate_holds_for_both_ways() -> None:
+def test_acs_audio_has_one_sample_rate_in_both_directions() -> None:
     settings = SessionSettings(turn_detection=DUPLEX, input_format="pcm16", output_format="pcm16@16000")
     refused = ACS.unsupported_setting(settings)
 
@@ -215,7 +215,7 @@ def test_one_rate_holds_for_both_ways() -> None:
 OF_PCM = PCM.provider
 
 
-def test_audio_goes_out_and_comes_as_it_is() -> None:
+def test_pcm_audio_is_sent_and_received_unchanged() -> None:
     sent = PCM.append(b"\x01\x02\x03\x04", "e")
     came = event_of(BinaryMessage(b"\x05\x06\x07\x08"), PCM)
 
@@ -225,7 +225,7 @@ def test_audio_goes_out_and_comes_as_it_is() -> None:
     assert audio_payload(came.payload) == b"\x05\x06\x07\x08"
 
 
-def test_nothing_is_said_first_but_what_the_script_wants() -> None:
+def test_the_pcm_dialect_first_sends_only_the_script_s_message() -> None:
     assert PCM.set_up(SessionSettings(turn_detection=DUPLEX), "e") == ()
     (first,) = PCM.set_up(SessionSettings(turn_detection=DUPLEX, extra={"id": "call-{uuid}", "rate": 16_000}), "e")
 
@@ -234,14 +234,14 @@ def test_nothing_is_said_first_but_what_the_script_wants() -> None:
     assert json.loads(written) == {"id": "call-c0ffee", "rate": 16_000}
 
 
-def test_audio_that_happens_to_hold_the_name_of_the_call_stays_as_it_is() -> None:
+def test_pcm_audio_that_contains_a_placeholder_is_unchanged() -> None:
     sent = PCM.append(b"..{uuid}", "e")
 
     assert OF_PCM.words("c0ffee").written(sent.act, sent.data) is sent.data
 
 
 @pytest.mark.parametrize("name", ["input_format", "output_format"])
-def test_each_way_has_a_format_of_its_own(name: str) -> None:
+def test_each_direction_of_pcm_has_its_own_format(name: str) -> None:
     settings: Any = {name: "g711_ulaw"}
 
     assert PCM.unsupported_setting(SessionSettings(turn_detection=DUPLEX, **settings)) is None
@@ -255,7 +255,7 @@ def test_each_way_has_a_format_of_its_own(name: str) -> None:
         ({"turn_detection": DUPLEX, "output": "text"}, "output must be audio"),
     ],
 )
-def test_it_refuses_settings_that_no_agent_is_told(settings: dict[str, Any], words: str) -> None:
+def test_settings_that_agents_do_not_receive_are_refused(settings: dict[str, Any], words: str) -> None:
     refused = PCM.unsupported_setting(SessionSettings(**settings))
 
     assert refused is not None
@@ -263,17 +263,17 @@ def test_it_refuses_settings_that_no_agent_is_told(settings: dict[str, Any], wor
 
 
 @given(message=st.binary(max_size=400) | st.binary(max_size=400).map(BinaryMessage))
-def test_nothing_that_comes_raises_and_a_log_tells_the_same(message: bytes) -> None:
+def test_any_pcm_message_is_decoded_and_its_log_gives_the_same_event(message: bytes) -> None:
     event = event_of(message, PCM)
     if event.kind is EventKind.MALFORMED:
         return
-    whole, cut = (event_of(bytes(clean(kept, str)), PCM) for kept in (message, PCM.without_audio(message)))
+    whole, cut = (event_of(bytes(clean(stored, str)), PCM) for stored in (message, PCM.without_audio(message)))
 
     assert whole == event
     assert cut.kind is event.kind
 
 
-def test_a_log_has_audio_in_base64() -> None:
+def test_a_log_contains_binary_audio_as_base64() -> None:
     assert json.loads(bytes(clean(BinaryMessage(b"\x00\x01"), str))) == {
         "binary": base64.b64encode(b"\x00\x01").decode()
     }
@@ -346,11 +346,11 @@ def test_each_message_of_an_agent_is_one_event(dialect: Dialect, message: Any, k
     ],
 )
 @given(data=st.data())
-def test_a_log_without_audio_tells_the_same(
+def test_a_log_without_audio_gives_the_same_events(
     dialect: Dialect, key: str, kinds: list[str], holders: list[str], inner: list[str], data: st.DataObject
 ) -> None:
-    held = st.none() | st.text(max_size=9) | st.dictionaries(st.sampled_from(inner), st.text(max_size=8))
-    fields = data.draw(st.dictionaries(st.sampled_from(holders), held))
+    fields_of = st.none() | st.text(max_size=9) | st.dictionaries(st.sampled_from(inner), st.text(max_size=8))
+    fields = data.draw(st.dictionaries(st.sampled_from(holders), fields_of))
     message = msgspec.json.encode({key: data.draw(st.sampled_from(kinds))} | fields)
     event = event_of(message, dialect)
     if event.kind is not EventKind.MALFORMED:

@@ -67,19 +67,19 @@ def questions(case: Case, pcm: bytes = SPOKEN, *, only_audio: bool = False) -> I
     duplex = SessionSettings(turn_detection=detection, input_format=of, output_format=of, extra=case.extra)
     opening = [step for step in dialect.set_up(duplex, "e") if isinstance(step, ClientMessage)]
     keys = [] if dialect is PCM else [dialect.raw({"type": "dtmf", "digit": "5"}, "e")]
-    end = [said for said in (words.played("said-1"), words.goodbye()) if said is not None]
+    end = [closing for closing in (words.played("said-1"), words.goodbye()) if closing is not None]
     audio = dialect.append(case.format.encode(samples), "e")
     wire = [shown(words.written(each.act, each.data)) for each in (*opening, audio, *keys, *end)]
     if not only_audio and dialect is TWILIO:
         yield case.named | {"open": wire[:2]}
-    heard = [wire[len(opening)]] if only_audio else wire
-    yield from (case.named | {"hear": message} for message in heard)
+    received = [wire[len(opening)]] if only_audio else wire
+    yield from (case.named | {"hear": message} for message in received)
     yield case.named | {"say": _text(pcm)}
     if not only_audio:
         yield case.named | {"say": CLEAR}
 
 
-def holds(case: Case, question: Mapping[str, Any], answer: Any) -> None:
+def check_answer(case: Case, question: Mapping[str, Any], answer: Any) -> None:
     """Assert that the package has read our message correctly, or that we read its message correctly."""
     if "say" in question:
         message = BinaryMessage(base64.b64decode(answer["binary"])) if isinstance(answer, dict) else answer.encode()
@@ -87,14 +87,14 @@ def holds(case: Case, question: Mapping[str, Any], answer: Any) -> None:
         if question["say"] == CLEAR:
             assert event.kind is EventKind.CLEARED
             return
-        said = np.frombuffer(base64.b64decode(question["say"]), "<i2")
+        samples = np.frombuffer(base64.b64decode(question["say"]), "<i2")
         assert event.kind is EventKind.AUDIO_DELTA
         assert isinstance(event.payload, msgspec.Raw)
-        heard = audio_payload(event.payload)
-        assert heard is not None
-        off = np.abs(case.format.decode(heard).astype(int) - said)
+        received = audio_payload(event.payload)
+        assert received is not None
+        off = np.abs(case.format.decode(received).astype(int) - samples)
         # the step size of ITU-T G.711
-        assert np.all(off <= (0 if case.format.is_pcm else np.abs(said.astype(int)) // 16 + 16))
+        assert np.all(off <= (0 if case.format.is_pcm else np.abs(samples.astype(int)) // 16 + 16))
     elif "open" in question:
         known = {"provider": "twilio", "stream": f"MZ{CALL_ID}", "call": f"CA{CALL_ID}"}
         assert answer == known | {"body": {"from_number": "+15550100", "call": CALL_ID}}
@@ -106,34 +106,34 @@ def understood(case: Case, message: Any) -> Any:
     """Return the correct reading of our message by a package."""
     if isinstance(message, dict):
         return {"pcm": message["binary"], "rate": case.format.rate_hz}
-    said = json.loads(message)
+    body = json.loads(message)
     if case.dialect is TWILIO:
-        if said["event"] == "media":
-            samples = G711_ULAW.decode(base64.b64decode(said["media"]["payload"]))
+        if body["event"] == "media":
+            samples = G711_ULAW.decode(base64.b64decode(body["media"]["payload"]))
             return {"pcm": _text(samples.tobytes()), "rate": G711_ULAW.rate_hz}
-        return {"key": said["dtmf"]["digit"]} if said["event"] == "dtmf" else None
-    held = said[said["kind"][0].lower() + said["kind"][1:]]
-    if said["kind"] == "AudioData":
+        return {"key": body["dtmf"]["digit"]} if body["event"] == "dtmf" else None
+    inner = body[body["kind"][0].lower() + body["kind"][1:]]
+    if body["kind"] == "AudioData":
         number = {
             "kind": "phoneNumber",
-            "phoneNumber": held["participantRawID"].removeprefix("4:"),
+            "phoneNumber": inner["participantRawID"].removeprefix("4:"),
             "isAnonymous": False,
         }
-        audio = {"data": held["data"], "timestamp": held["timestamp"], "isSilent": held["silent"]}
+        audio = {"data": inner["data"], "timestamp": inner["timestamp"], "isSilent": inner["silent"]}
         return {"kind": "AudioData", **audio, "participant": number}
-    held.pop("length", None)  # the package does not read it
-    return {"kind": said["kind"], **held}
+    inner.pop("length", None)  # the package does not read it
+    return {"kind": body["kind"], **inner}
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_was_answered_of_our_messages_and_what_is_said_to_us_is_what_is_meant(name: str) -> None:
-    case, kept = CASES[name], json.loads(KEPT.read_text(encoding="utf-8"))[name]
-    for question, answer in zip(questions(case), kept["answers"], strict=True):
-        holds(case, question, answer)
+def test_agent_frameworks_and_this_tool_read_each_other_s_messages_correctly(name: str) -> None:
+    case, stored = CASES[name], json.loads(KEPT.read_text(encoding="utf-8"))[name]
+    for question, answer in zip(questions(case), stored["answers"], strict=True):
+        check_answer(case, question, answer)
 
 
 @pytest.mark.parametrize("name", ["twilio", "acs"])  # without `pcm`, which also names formats
-def test_a_dialect_of_agents_is_named_in_three_files_beside_its_own_at_most(name: str) -> None:
+def test_at_most_three_files_name_an_agent_dialect_besides_its_own(name: str) -> None:
     naming = re.compile(rf"[\"']{name}[\"']|bench\.protocol\.{name}\b")
     product = [path for part in ("bench", "reports", "rtbench") for path in (ROOT / part).rglob("*.py")]
     named = {path.relative_to(ROOT).as_posix() for path in product if naming.search(path.read_text(encoding="utf-8"))}

@@ -53,7 +53,7 @@ def test_g711_has_the_codes_of_its_standard(
 
 
 @pytest.mark.parametrize(("name", "subtype"), NARROW)
-def test_every_g711_code_stands_for_the_sample_that_libsndfile_reads(name: AudioFormatName, subtype: str) -> None:
+def test_g711_decoding_equals_that_of_libsndfile(name: AudioFormatName, subtype: str) -> None:
     theirs, _ = soundfile.read(
         BytesIO(EVERY_CODE), dtype="int16", samplerate=8000, channels=1, subtype=subtype, format="RAW"
     )
@@ -62,7 +62,7 @@ def test_every_g711_code_stands_for_the_sample_that_libsndfile_reads(name: Audio
 
 
 @pytest.mark.parametrize(("name", "subtype"), NARROW)
-def test_g711_codes_are_those_of_libsndfile(name: AudioFormatName, subtype: str) -> None:
+def test_g711_encoding_equals_that_of_libsndfile(name: AudioFormatName, subtype: str) -> None:
     file = BytesIO()
     soundfile.write(file, EVERY_SAMPLE, 8000, subtype=subtype, format="RAW")
 
@@ -70,7 +70,7 @@ def test_g711_codes_are_those_of_libsndfile(name: AudioFormatName, subtype: str)
 
 
 @pytest.mark.parametrize("name", ["g711_ulaw", "g711_alaw"])
-def test_a_g711_sample_is_off_by_at_most_half_a_step(name: AudioFormatName) -> None:
+def test_the_error_of_a_g711_sample_is_at_most_half_a_step(name: AudioFormatName) -> None:
     samples = EVERY_SAMPLE[np.abs(EVERY_SAMPLE.astype(np.int32)) <= 32_635]  # µ-law clips louder samples
     steps = np.unique(FORMATS[name].decode(EVERY_CODE)).astype(np.int32)
     gaps = np.diff(steps)
@@ -83,7 +83,9 @@ def test_a_g711_sample_is_off_by_at_most_half_a_step(name: AudioFormatName) -> N
 
 
 @pytest.mark.parametrize(("name", "other_zero"), [("g711_ulaw", {0x7F: 0xFF}), ("g711_alaw", {})])
-def test_a_g711_code_comes_back_from_its_sample(name: AudioFormatName, other_zero: dict[int, int]) -> None:
+def test_decoding_and_encoding_a_g711_code_gives_the_same_code(
+    name: AudioFormatName, other_zero: dict[int, int]
+) -> None:
     again = FORMATS[name].encode(FORMATS[name].decode(EVERY_CODE))
 
     assert list(again) == [other_zero.get(code, code) for code in EVERY_CODE]
@@ -91,23 +93,23 @@ def test_a_g711_code_comes_back_from_its_sample(name: AudioFormatName, other_zer
 
 @thorough
 @given(st.binary(max_size=64))
-def test_pcm_bytes_come_back_but_for_a_cut_last_sample(audio: bytes) -> None:
+def test_pcm_bytes_round_trip_except_an_incomplete_last_sample(audio: bytes) -> None:
     pcm = FORMATS["pcm16"]
 
     assert pcm.encode(pcm.decode(audio)) == audio[: len(audio) // 2 * 2]
 
 
 @pytest.mark.parametrize(("name", "a_second"), BYTES_PER_S.items())
-def test_a_second_has_the_bytes_that_the_protocol_says(name: AudioFormatName, a_second: int) -> None:
+def test_one_second_has_the_bytes_that_the_protocol_defines(name: AudioFormatName, a_second: int) -> None:
     assert RATED_FORMATS[name].bytes_per_s == a_second
     assert RATED_FORMATS[name].duration_ns(a_second) == 1_000_000_000
 
 
-def test_every_format_has_its_second_where_reports_look_it_up() -> None:
+def test_every_format_has_its_bytes_per_second() -> None:
     assert set(BYTES_PER_S) == set(RATED_FORMATS)
 
 
-def test_a_format_that_nobody_names_is_the_first_which_is_the_services_own() -> None:
+def test_the_default_format_is_the_first_one() -> None:
     formats = by_name(PCM16_16K, PCM16)
 
     assert chosen(formats, None) is PCM16_16K
@@ -141,7 +143,7 @@ def test_a_sample_is_audible_from_50_db_below_full_scale_on(samples: list[int], 
     assert round(20 * np.log10(AUDIBLE / 32_768), 1) == -50.0
 
 
-def test_in_g711_it_is_the_decoded_sample_that_counts() -> None:
+def test_in_g711_the_decoded_sample_decides_whether_it_is_audible() -> None:
     data = ULAW.encode(np.array([0, 90, 200, -3_000], np.int16))
 
     assert audible_sample(raw(data), ULAW) == 2
@@ -152,14 +154,14 @@ def test_in_g711_it_is_the_decoded_sample_that_counts() -> None:
 @given(SOUND | BYTES | TEXT)
 @example(b"b0/B====")
 @example(b"1bAA/Aa0=")
-def test_what_is_found_in_c_is_what_is_found_in_python(text: bytes) -> None:
+def test_the_c_and_python_searches_for_an_audible_sample_are_equal(text: bytes) -> None:
     payload = msgspec.Raw(b'"' + text + b'"')
 
     assert audible_sample(payload, PCM) == decoded_audible(payload, PCM)
 
 
 @pytest.mark.parametrize("text", [b"", b"7", b'""', b"null", b"{}", b"[]"])
-def test_what_is_no_text_is_judged_alike(text: bytes) -> None:
+def test_payloads_that_are_no_strings_give_the_same_result_in_c_and_python(text: bytes) -> None:
     payload = msgspec.Raw(text)
 
     assert audible_sample(payload, PCM) == decoded_audible(payload, PCM)

@@ -43,9 +43,9 @@ FULL = SessionSettings(
 
 def decoded(message: ClientMessage) -> dict[str, Any]:
     """Return a message's JSON. Assert that its type is the message's name."""
-    said = msgspec.json.decode(message.data, type=dict[str, Any])
-    assert said["type"] == message.name
-    return said
+    body = msgspec.json.decode(message.data, type=dict[str, Any])
+    assert body["type"] == message.name
+    return body
 
 
 def set_up(dialect: Dialect, settings: SessionSettings, event_id: str) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def session_of(dialect: Dialect, **settings: Any) -> dict[str, Any]:
     return session
 
 
-def test_preview_says_a_flat_session() -> None:
+def test_preview_writes_a_flat_session() -> None:
     settings = msgspec.structs.replace(FULL, temperature=0.7)
 
     assert set_up(PREVIEW, settings, "session-update") == {
@@ -80,7 +80,7 @@ def test_preview_says_a_flat_session() -> None:
     }
 
 
-def test_ga_says_a_nested_session_with_its_type() -> None:
+def test_ga_writes_a_nested_session_with_its_type() -> None:
     pcm = {"type": "audio/pcm", "rate": 24_000}
 
     assert set_up(GA, FULL, "session-update") == {
@@ -100,26 +100,26 @@ def test_ga_says_a_nested_session_with_its_type() -> None:
 
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
-def test_what_is_not_set_is_not_said_but_turn_detection_is_always_off(dialect: Dialect) -> None:
+def test_settings_that_are_not_set_are_omitted_but_turn_detection_is_always_written(dialect: Dialect) -> None:
     session = session_of(dialect)
-    heard = session.get("audio", {}).get("input", {}) | session
+    input_settings = session.get("audio", {}).get("input", {}) | session
 
     assert {"instructions", "voice", "temperature", "max_output_tokens"}.isdisjoint(session)
-    assert heard["turn_detection"] == ({"type": "client_vad"} if dialect is GLM else None)
-    assert {"transcription", "input_audio_transcription"}.isdisjoint(heard)
+    assert input_settings["turn_detection"] == ({"type": "client_vad"} if dialect is GLM else None)
+    assert {"transcription", "input_audio_transcription"}.isdisjoint(input_settings)
 
 
-def heard(dialect: Dialect, settings: SessionSettings) -> dict[str, Any]:
+def input_settings_of(dialect: Dialect, settings: SessionSettings) -> dict[str, Any]:
     """Return the session's input format and turn detection, from the place that the dialect uses."""
     session = set_up(dialect, settings, "e")["session"]
-    heard = session.get("audio", {}).get("input", {}) | session
-    format = heard["input_audio_format"] if "input_audio_format" in session else heard["format"]
-    return {"format": format, "turn_detection": heard["turn_detection"]}
+    input_settings = session.get("audio", {}).get("input", {}) | session
+    format = input_settings["input_audio_format"] if "input_audio_format" in session else input_settings["format"]
+    return {"format": format, "turn_detection": input_settings["turn_detection"]}
 
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 @pytest.mark.parametrize(
-    ("wanted", "said"),
+    ("wanted", "written"),
     [
         (TurnDetection(), {"type": "server_vad"}),
         (
@@ -132,10 +132,10 @@ def heard(dialect: Dialect, settings: SessionSettings) -> dict[str, Any]:
         (TurnDetection(type="semantic_vad", eagerness="high"), {"type": "semantic_vad", "eagerness": "high"}),
     ],
 )  # fmt: skip
-def test_turn_detection_is_said_with_what_was_set_of_it_alone(
-    dialect: Dialect, wanted: TurnDetection, said: dict[str, Any]
+def test_turn_detection_is_written_with_only_the_given_settings(
+    dialect: Dialect, wanted: TurnDetection, written: dict[str, Any]
 ) -> None:
-    assert heard(dialect, SessionSettings(turn_detection=wanted))["turn_detection"] == said
+    assert input_settings_of(dialect, SessionSettings(turn_detection=wanted))["turn_detection"] == written
 
 
 @pytest.mark.parametrize(
@@ -146,14 +146,12 @@ def test_turn_detection_is_said_with_what_was_set_of_it_alone(
         ("g711_alaw", {"type": "audio/pcma"}),
     ],
 )
-def test_each_dialect_has_its_word_for_a_format_in_either_direction(
-    format: AudioFormatName, ga: dict[str, Any]
-) -> None:
+def test_each_dialect_has_its_name_for_an_audio_format(format: AudioFormatName, ga: dict[str, Any]) -> None:
     settings = SessionSettings(input_format=format, output_format="pcm16" if format != "pcm16" else "g711_ulaw")
     back = SessionSettings(output_format=format)
 
-    assert heard(PREVIEW, settings)["format"] == format
-    assert heard(GA, settings)["format"] == ga
+    assert input_settings_of(PREVIEW, settings)["format"] == format
+    assert input_settings_of(GA, settings)["format"] == ga
     assert set_up(PREVIEW, back, "e")["session"]["output_audio_format"] == format
     assert set_up(GA, back, "e")["session"]["audio"]["output"]["format"] == ga
 
@@ -161,21 +159,21 @@ def test_each_dialect_has_its_word_for_a_format_in_either_direction(
 @pytest.mark.parametrize(
     ("format", "rate_hz"), [("pcm16@8000", 8_000), ("pcm16@16000", 16_000), ("pcm16@48000", 48_000)]
 )
-def test_each_dialect_says_another_rate_of_pcm_in_its_own_place(format: AudioFormatName, rate_hz: int) -> None:
-    said = SessionSettings(input_format=format)
+def test_each_dialect_writes_a_pcm_sample_rate_in_its_own_place(format: AudioFormatName, rate_hz: int) -> None:
+    settings = SessionSettings(input_format=format)
 
     assert (
-        set_up(PREVIEW, said, "e")["session"].items()
+        set_up(PREVIEW, settings, "e")["session"].items()
         >= {
             "input_audio_format": "pcm16",
             "input_audio_sampling_rate": rate_hz,
         }.items()
     )
-    assert heard(GA, said)["format"] == {"type": "audio/pcm", "rate": rate_hz}
+    assert input_settings_of(GA, settings)["format"] == {"type": "audio/pcm", "rate": rate_hz}
     assert "input_audio_sampling_rate" not in session_of(PREVIEW)
 
 
-def test_a_rate_of_replies_that_a_dialect_cannot_say_is_refused() -> None:
+def test_an_output_sample_rate_that_preview_does_not_support_is_refused() -> None:
     refused = PREVIEW.unsupported_setting(SessionSettings(output_format="pcm16@16000"))
 
     assert refused is not None
@@ -185,7 +183,7 @@ def test_a_rate_of_replies_that_a_dialect_cannot_say_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dialect", "output", "said"),
+    ("dialect", "output", "keys"),
     [
         (PREVIEW, "audio", {"modalities": ["audio", "text"]}),
         (PREVIEW, "text", {"modalities": ["text"]}),
@@ -193,21 +191,23 @@ def test_a_rate_of_replies_that_a_dialect_cannot_say_is_refused() -> None:
         (GA, "text", {"output_modalities": ["text"]}),
     ],
 )
-def test_each_dialect_has_its_word_for_the_output(dialect: Dialect, output: Output, said: dict[str, Any]) -> None:
+def test_each_dialect_has_its_key_for_the_output_modality(
+    dialect: Dialect, output: Output, keys: dict[str, Any]
+) -> None:
     response = decoded(dialect.request(ResponseSettings(output=output), "e"))["response"]
     session = session_of(dialect, output=output)
 
-    assert response == said
-    assert said.items() <= session.items()
+    assert response == keys
+    assert keys.items() <= session.items()
 
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
-def test_a_response_that_asks_for_nothing_special_is_a_bare_event(dialect: Dialect) -> None:
+def test_a_response_without_settings_is_a_bare_event(dialect: Dialect) -> None:
     assert decoded(dialect.request(ResponseSettings(), "e1")) == {"type": "response.create", "event_id": "e1"}
 
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
-def test_a_response_says_what_it_is_to_be(dialect: Dialect) -> None:
+def test_a_response_request_has_its_settings(dialect: Dialect) -> None:
     settings = ResponseSettings(instructions="Sing.", max_output_tokens=9)
 
     assert decoded(dialect.request(settings, "e1"))["response"] == {
@@ -216,7 +216,7 @@ def test_a_response_says_what_it_is_to_be(dialect: Dialect) -> None:
     }
 
 
-def test_the_other_events_are_the_same_everywhere() -> None:
+def test_the_other_client_events_are_the_same_in_all_dialects() -> None:
     item = decoded(GA.message(build_message('say "é"'), "e1"))
 
     assert item["type"] == "conversation.item.create"
@@ -235,7 +235,7 @@ def test_the_other_events_are_the_same_everywhere() -> None:
 
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
-def test_a_session_is_told_its_settings_once_it_is_greeted_and_is_ready_once_they_are_taken(dialect: Dialect) -> None:
+def test_settings_are_sent_after_session_created_and_acknowledged_by_session_updated(dialect: Dialect) -> None:
     greeting, update, taken = dialect.set_up(SessionSettings(), "e")
 
     assert isinstance(greeting, AwaitedEvent)
@@ -250,8 +250,8 @@ def test_a_session_is_told_its_settings_once_it_is_greeted_and_is_ready_once_the
 
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
-def test_the_name_of_every_message_tells_its_act(dialect: Dialect) -> None:
-    said = [
+def test_every_message_name_maps_to_its_message_kind(dialect: Dialect) -> None:
+    sent = [
         *(step for step in dialect.set_up(SessionSettings(), "e") if isinstance(step, ClientMessage)),
         dialect.message(build_message("Hello"), "e"),
         dialect.append(b"", "e"),
@@ -264,24 +264,24 @@ def test_the_name_of_every_message_tells_its_act(dialect: Dialect) -> None:
     ]
 
     acts = [act for act in MessageKind if act is not MessageKind.RAW]  # RAW is a message with a name from the script
-    assert [dialect.message_kinds[message.name] for message in said] == [message.act for message in said] == acts
+    assert [dialect.message_kinds[message.name] for message in sent] == [message.act for message in sent] == acts
     assert len(dialect.message_kinds) == len(acts)
 
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
-def test_a_message_is_kept_without_its_audio_and_as_the_same_events(dialect: Dialect) -> None:
+def test_a_message_without_its_audio_decodes_to_the_same_events(dialect: Dialect) -> None:
     append, other = dialect.append(bytes(300), "e1"), dialect.message(build_message("Hello"), "e2")
     for data in (delta(dialect, "audio", "resp_1"), delta(OTHER[dialect], "audio", "resp_1")):
-        whole, kept = (event_of(each, dialect) for each in (data, dialect.without_audio(data)))
-        assert (kept.kind, kept.name, kept.foreign) == (whole.kind, whole.name, whole.foreign)
-        assert (kept.response_id, kept.item_id, kept.payload) == (whole.response_id, whole.item_id, EMPTY)
+        whole, stored = (event_of(each, dialect) for each in (data, dialect.without_audio(data)))
+        assert (stored.kind, stored.name, stored.foreign) == (whole.kind, whole.name, whole.foreign)
+        assert (stored.response_id, stored.item_id, stored.payload) == (whole.response_id, whole.item_id, EMPTY)
 
     assert decoded(replace(append, data=dialect.without_audio(append.data))) == {"type": append.name, "event_id": "e1"}
     for data in (other.data, transcribed("item_1"), delta(dialect, "text", "resp_1")):
         assert dialect.without_audio(data) == data
 
 
-def test_the_names_that_users_choose_from_are_the_dialects_own() -> None:
+def test_the_dialect_names_of_a_targets_file_are_those_of_the_dialects() -> None:
     assert tuple(DIALECTS) == tuple(dialect.name for dialect in DIALECTS.values())
     assert get_args(get_type_hints(TargetEntry)["dialect"]) == (*DIALECTS,)
 
@@ -296,12 +296,12 @@ def conflict(dialect: Dialect, settings: SessionSettings) -> tuple[tuple[str, ..
         return None
     above, *place = refused.setting
     assert above == "extra"
-    told, remedy = refused.problem.removeprefix("extra must not set ").split(", which this tool relies on: ")
-    assert told == ".".join(place)
+    refused_key, remedy = refused.problem.removeprefix("extra must not set ").split(", which this tool relies on: ")
+    assert refused_key == ".".join(place)
     return tuple(place), remedy
 
 
-def test_mappings_merge_key_by_key_and_anything_else_replaces() -> None:
+def test_mappings_merge_key_by_key_and_other_values_replace() -> None:
     settings = {"a": {"b": 1, "c": {"d": 2}}, "e": [1], "f": {"g": 1}}
 
     assert merged(settings, {"a": {"c": {"h": None}}, "e": [2], "f": None, "i": {}}) == {
@@ -313,7 +313,7 @@ def test_mappings_merge_key_by_key_and_anything_else_replaces() -> None:
     assert settings == {"a": {"b": 1, "c": {"d": 2}}, "e": [1], "f": {"g": 1}}
 
 
-def test_ga_says_extra_beside_what_the_tool_knows() -> None:
+def test_ga_merges_extra_into_the_session() -> None:
     extra = {"tool_choice": "none", "audio": {"input": {"noise_reduction": {"type": "near_field"}}}}
     plain, more = session_of(GA), session_of(GA, extra=extra)
 
@@ -321,7 +321,7 @@ def test_ga_says_extra_beside_what_the_tool_knows() -> None:
     assert more["audio"]["input"]["format"] == plain["audio"]["input"]["format"]
 
 
-def test_preview_says_a_voice_that_is_an_object_and_a_detector_of_its_own() -> None:
+def test_preview_supports_voice_objects_and_custom_detectors_through_extra() -> None:
     voice = {"type": "azure-standard", "name": "en-US-Ava:DragonHDLatestNeural"}
     extra = {"voice": voice, "turn_detection": {"type": "azure_semantic_vad", "remove_filler_words": True}}
     session = session_of(PREVIEW, voice="alloy", turn_detection=VAD, extra=extra)
@@ -338,7 +338,7 @@ def test_preview_says_a_voice_that_is_an_object_and_a_detector_of_its_own() -> N
     ("dialect", "path", "remedy"),
     [(GA, *kept) for kept in GA.kept.items()] + [(PREVIEW, *kept) for kept in PREVIEW.kept.items()],
 )
-def test_what_the_harness_goes_by_cannot_be_set_nor_replaced_with_what_holds_it(
+def test_extra_must_not_set_keys_that_the_tool_relies_on_or_their_parents(
     dialect: Dialect, path: tuple[str, ...], remedy: str
 ) -> None:
     for depth in range(1, len(path) + 1):
@@ -351,7 +351,7 @@ def test_what_the_harness_goes_by_cannot_be_set_nor_replaced_with_what_holds_it(
         assert advice == remedy or depth < len(path)
 
 
-def test_what_is_switched_off_cannot_be_refined() -> None:
+def test_a_disabled_feature_cannot_be_refined_with_extra() -> None:
     for dialect, extra in (
         (PREVIEW, {"turn_detection": {"type": "azure_semantic_vad"}}),
         (GA, {"audio": {"input": {"turn_detection": {"threshold": 0.3}}}}),
@@ -364,7 +364,7 @@ def test_what_is_switched_off_cannot_be_refined() -> None:
     assert conflict(GA, SessionSettings(extra=language)) is not None
 
 
-def test_the_words_of_the_other_dialect_are_the_service_s_to_refuse() -> None:
+def test_extra_keys_of_another_dialect_are_passed_to_the_service() -> None:
     assert conflict(GA, SessionSettings(extra={"modalities": ["text"]})) is None
 
 
@@ -382,7 +382,7 @@ def refusal(dialect: Dialect, **settings: Any) -> str:
     return "" if refused is None else refused.problem
 
 
-def test_xai_is_told_voice_and_turn_detection_at_the_top_of_the_session() -> None:
+def test_xai_receives_voice_and_turn_detection_at_the_top_level() -> None:
     session = session_of(XAI, voice="ara", turn_detection=LOUD_VAD, input_format="pcm16@16000")
 
     assert (session["voice"], session["turn_detection"]) == ("ara", SAID_VAD)
@@ -391,19 +391,19 @@ def test_xai_is_told_voice_and_turn_detection_at_the_top_of_the_session() -> Non
     assert session_of(XAI)["turn_detection"] is None
 
 
-def test_what_this_tool_relies_on_cannot_be_undone_where_xai_has_it() -> None:
+def test_extra_must_not_override_xai_s_turn_detection_settings_that_the_tool_relies_on() -> None:
     undone = {"turn_detection": {"create_response": False}}
 
     assert "extra must not set turn_detection.create_response" in refusal(XAI, turn_detection=LOUD_VAD, extra=undone)
     assert refusal(XAI, turn_detection=LOUD_VAD, extra={"turn_detection": {"threshold": 0.9}}) == ""
 
 
-def test_inworld_is_asked_for_audio_with_its_text() -> None:
+def test_inworld_is_asked_for_audio_and_text() -> None:
     assert session_of(INWORLD)["output_modalities"] == ["audio", "text"]
     assert session_of(INWORLD, output="text")["output_modalities"] == ["text"]
 
 
-def test_qwen_hears_16_khz_by_itself_and_other_rates_where_its_sdk_says_them() -> None:
+def test_qwen_input_is_16_khz_by_default_and_other_rates_are_written_like_its_sdk() -> None:
     assert session_of(QWEN, turn_detection=LOUD_VAD, voice="Cherry") == {
         "modalities": ["audio", "text"],
         "voice": "Cherry",
@@ -421,11 +421,11 @@ def test_qwen_hears_16_khz_by_itself_and_other_rates_where_its_sdk_says_them() -
 
 
 @pytest.mark.parametrize("dialect", [QWEN, STEPFUN], ids=lambda dialect: dialect.name)
-def test_functions_stand_in_a_shell_where_a_service_wants_one(dialect: Dialect) -> None:
+def test_functions_are_wrapped_if_the_service_requires_it(dialect: Dialect) -> None:
     assert session_of(dialect, tools=(FIND,))["tools"] == [SHELLED]
 
 
-def test_glm_is_told_the_rate_in_the_name_and_who_ends_turns() -> None:
+def test_glm_receives_the_sample_rate_in_the_format_name_and_who_ends_turns() -> None:
     by_client, by_service = session_of(GLM), session_of(GLM, turn_detection=LOUD_VAD, input_format="pcm16")
 
     assert (by_client["input_audio_format"], by_client["output_audio_format"]) == ("pcm16", "pcm")
@@ -434,14 +434,14 @@ def test_glm_is_told_the_rate_in_the_name_and_who_ends_turns() -> None:
     assert (by_service["input_audio_format"], by_service["turn_detection"]) == ("pcm24", SAID_VAD)
 
 
-def test_stepfun_always_speaks_at_24_khz() -> None:
+def test_stepfun_supports_only_24_khz_audio_output() -> None:
     assert "always speaks" in refusal(STEPFUN, output="text")
     assert "must be one of pcm16" in refusal(STEPFUN, input_format="pcm16@16000")
     assert session_of(STEPFUN)["modalities"] == ["audio", "text"]
 
 
 @pytest.mark.parametrize("dialect", [XAI, GLM, STEPFUN], ids=lambda dialect: dialect.name)
-def test_detection_by_meaning_is_refused_where_nobody_has_described_it(dialect: Dialect) -> None:
+def test_semantic_vad_is_refused_by_dialects_without_it(dialect: Dialect) -> None:
     assert "use server_vad" in refusal(dialect, turn_detection=TurnDetection(type="semantic_vad"))
     assert refusal(dialect, turn_detection=TurnDetection()) == ""
 
@@ -458,7 +458,7 @@ def test_detection_by_meaning_is_refused_where_nobody_has_described_it(dialect: 
         (STEPFUN, "response.audio_transcript.delta", EventKind.TRANSCRIPT_DELTA),
     ],
 )
-def test_events_of_their_own_are_known(dialect: Dialect, name: str, kind: EventKind) -> None:
+def test_events_specific_to_a_service_are_known(dialect: Dialect, name: str, kind: EventKind) -> None:
     assert event_of(message(name), dialect).kind is kind
 
 
@@ -484,24 +484,24 @@ def unknown(value: Any, at: str = "") -> Iterator[str]:
             yield from unknown(item, at)
 
 
-def read_as(model: type[BaseModel], said: ClientMessage) -> Any:
+def read_as(model: type[BaseModel], written: ClientMessage) -> Any:
     """Return a message as the SDK's type reads it. Assert that the type knows all values."""
-    read = model.model_validate(msgspec.json.decode(said.data), strict=True)
+    read = model.model_validate(msgspec.json.decode(written.data), strict=True)
     assert list(unknown(read)) == []
     return read
 
 
 @pytest.mark.parametrize("dialect", OFFICIAL, ids=lambda dialect: dialect.name)
-@pytest.mark.parametrize("said", INPUT, ids=lambda said: said.role)
-def test_a_message_is_an_item_of_its_role(dialect: Dialect, said: Message) -> None:
-    read = read_as(OFFICIAL[dialect].ConversationItemCreateEvent, dialect.message(said, "e1"))
+@pytest.mark.parametrize("written", INPUT, ids=lambda said: said.role)
+def test_a_message_is_an_item_with_its_role(dialect: Dialect, written: Message) -> None:
+    read = read_as(OFFICIAL[dialect].ConversationItemCreateEvent, dialect.message(written, "e1"))
 
-    assert (read.item.type, read.item.role, read.item.content[0].text) == ("message", said.role, "Hello")
-    assert read.item.content[0].type == {"assistant": dialect.reply_part}.get(said.role, "input_text")  # type: ignore[attr-defined]
+    assert (read.item.type, read.item.role, read.item.content[0].text) == ("message", written.role, "Hello")
+    assert read.item.content[0].type == {"assistant": dialect.reply_part}.get(written.role, "input_text")  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("dialect", OFFICIAL, ids=lambda dialect: dialect.name)
-def test_a_call_of_another_session_is_an_item_and_so_is_what_it_returned(dialect: Dialect) -> None:
+def test_a_function_call_of_an_earlier_session_and_its_output_are_items(dialect: Dialect) -> None:
     event = OFFICIAL[dialect].ConversationItemCreateEvent
     call = read_as(event, dialect.function_call(FunctionCall("c1", "find_parcel", '{"order": "7"}'), "e1")).item
     output = read_as(event, dialect.function_output(FunctionOutput(call_id="c1", output="here"), "e2")).item
@@ -512,7 +512,7 @@ def test_a_call_of_another_session_is_an_item_and_so_is_what_it_returned(dialect
     assert (output.type, output.call_id, output.output) == ("function_call_output", "c1", "here")
 
 
-def test_an_image_stands_behind_the_words_that_it_goes_with() -> None:
+def test_an_image_follows_the_text_of_its_message() -> None:
     read = read_as(realtime.ConversationItemCreateEvent, GA.message(build_message("This?", image=IMAGE), "e1"))
 
     assert [(part.type, part.text or part.image_url) for part in read.item.content] == [
@@ -523,7 +523,9 @@ def test_an_image_stands_behind_the_words_that_it_goes_with() -> None:
 
 @pytest.mark.parametrize("dialect", OFFICIAL, ids=lambda dialect: dialect.name)
 @pytest.mark.parametrize("given", [(), INPUT], ids=["nothing", "messages"])
-def test_a_response_out_of_band_has_its_input_and_its_name(dialect: Dialect, given: tuple[Message, ...]) -> None:
+def test_an_out_of_band_response_has_its_input_and_its_identifying_name(
+    dialect: Dialect, given: tuple[Message, ...]
+) -> None:
     settings = ResponseSettings(conversation="none", input=given, metadata={"a": "b"})
     read = read_as(OFFICIAL[dialect].ResponseCreateEvent, dialect.request(settings, "turn-1-response")).response
 
@@ -535,7 +537,7 @@ def test_a_response_out_of_band_has_its_input_and_its_name(dialect: Dialect, giv
     "truncation",
     ["auto", "disabled", {"type": "retention_ratio", "retention_ratio": 0.8, "token_limits": {"post_instructions": 9}}],
 )
-def test_reasoning_and_truncation_stand_in_the_session(truncation: Any) -> None:
+def test_reasoning_and_truncation_are_session_settings(truncation: Any) -> None:
     settings = SessionSettings(reasoning={"effort": "low"}, truncation=truncation, max_output_tokens="inf")
     (update,) = (step for step in GA.set_up(settings, "e") if isinstance(step, ClientMessage))
     session = read_as(realtime.SessionUpdateEvent, update).session
@@ -545,7 +547,7 @@ def test_reasoning_and_truncation_stand_in_the_session(truncation: Any) -> None:
     assert session.truncation == truncation or session.truncation.model_dump(exclude_none=True) == truncation
 
 
-def test_the_names_that_a_response_gives_back_are_read() -> None:
+def test_the_request_name_in_a_response_s_metadata_is_read() -> None:
     given: list[Any] = [{"rtbench_request": "turn-1-response"}, {"rtbench_request": 7}, {}, [], None]
     bodies = [message("response.created", response={"id": "r1", "metadata": metadata}) for metadata in given]
 

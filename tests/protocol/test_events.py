@@ -69,7 +69,7 @@ FIELDS = (
         ("transcript", EventKind.TRANSCRIPT_DELTA, EventKind.TRANSCRIPT_DONE),
     ],
 )
-def test_a_delta_has_one_meaning_in_both_dialects_and_is_foreign_in_the_other_spelling(
+def test_a_delta_of_the_other_dialect_is_unknown_and_marked_as_foreign(
     dialect: Dialect, family: str, kind: EventKind, closing: EventKind
 ) -> None:
     event = event_of(delta(dialect, family, "resp_1"), dialect)
@@ -95,7 +95,7 @@ def test_a_delta_has_one_meaning_in_both_dialects_and_is_foreign_in_the_other_sp
     ],
 )
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
-def test_a_name_has_its_kind(name: str, kind: EventKind, dialect: Dialect) -> None:
+def test_an_event_name_has_its_kind(name: str, kind: EventKind, dialect: Dialect) -> None:
     event = event_of(message(name), dialect)
 
     assert (event.kind, event.name, event.foreign) == (kind, name, False)
@@ -115,7 +115,7 @@ def test_a_name_has_its_kind(name: str, kind: EventKind, dialect: Dialect) -> No
     ],
 )
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
-def test_an_item_that_was_retrieved_says_how_much_audio_it_has_and_which_words(
+def test_a_retrieved_item_has_its_audio_bytes_and_its_words(
     content: Any, audio_bytes: int, words: str, dialect: Dialect
 ) -> None:
     shown = message("conversation.item.retrieved", item={"id": "item_1", "type": "message", "content": content})
@@ -124,12 +124,12 @@ def test_an_item_that_was_retrieved_says_how_much_audio_it_has_and_which_words(
     assert (event.kind, event.item_id, event.payload_bytes, event.text) == (
         EventKind.ITEM_RETRIEVED, "item_1", audio_bytes, words,
     )  # fmt: skip
-    kept = dialect.without_audio(shown)
-    assert b'"audio":' not in kept
-    assert (event_of(kept, dialect).text, event_of(kept, dialect).payload_bytes) == (words, 0)
+    stored = dialect.without_audio(shown)
+    assert b'"audio":' not in stored
+    assert (event_of(stored, dialect).text, event_of(stored, dialect).payload_bytes) == (words, 0)
 
 
-def test_the_end_of_a_response_says_how_and_what_it_cost() -> None:
+def test_response_done_has_its_status_its_failure_and_its_usage() -> None:
     failed = {"type": "failed", "error": {"type": "tokens", "code": "rate_limit_exceeded", "message": "Try later."}}
     event = event_of(done("resp_7", "failed", usage=usage(audio_out=20), **failed), GA)
     cancelled = event_of(done("resp_8", "cancelled", type="cancelled", reason="turn_detected"), GA)
@@ -140,13 +140,13 @@ def test_the_end_of_a_response_says_how_and_what_it_cost() -> None:
     assert (cancelled.status, cancelled.reason, cancelled.usage) == ("cancelled", "turn_detected", None)
 
 
-def told(came: dict[str, Any], went: dict[str, Any] | None = None, **totals: int) -> dict[str, Any]:
+def usage_of(came: dict[str, Any], went: dict[str, Any] | None = None, **totals: int) -> dict[str, Any]:
     return {"input_token_details": came, "output_token_details": went or {}, "output_tokens": 0} | totals
 
 
 def tokens(came: dict[str, Any], went: dict[str, Any] | None = None, **totals: int) -> TokenUsage | None:
     """Return the token counts from a `response.done` with this usage."""
-    return event_of(done("r1", usage=told(came, went, **totals)), GA).usage
+    return event_of(done("r1", usage=usage_of(came, went, **totals)), GA).usage
 
 
 BOTH = {"text_tokens": 100, "audio_tokens": 50}
@@ -166,7 +166,7 @@ BOTH = {"text_tokens": 100, "audio_tokens": 50}
         ({}, (0, 0, 0)),
     ],
 )
-def test_cached_tokens_are_of_the_kind_that_is_told_or_else_text_as_far_as_there_is_text(
+def test_cached_tokens_are_assigned_to_the_reported_kind_or_else_to_text(
     details: dict[str, Any], cached: tuple[int, int, int]
 ) -> None:
     usage = tokens(BOTH | details)
@@ -177,23 +177,24 @@ def test_cached_tokens_are_of_the_kind_that_is_told_or_else_text_as_far_as_there
 
 IMAGES = {"text_tokens": 10, "audio_tokens": 20, "image_tokens": 85, "cached_tokens": 70}
 READ: dict[str, tuple[Any, TokenUsage | None]] = {
-    "tokens of images are told apart, cached ones too":
-        (told(IMAGES | {"cached_tokens_details": {"image_tokens": 64, "text_tokens": 6}}),
+    "image tokens are separate, also cached ones":
+        (usage_of(IMAGES | {"cached_tokens_details": {"image_tokens": 64, "text_tokens": 6}}),
          TokenUsage(10, 20, 70, 6, 0, image_in=85, cached_image_in=64)),
-    "and where their kinds are not told":
-        (told(IMAGES), TokenUsage(10, 20, 70, 10, 20, image_in=85, cached_image_in=40)),
-    "tokens that are not told by kind are text":
-        (told({}, input_tokens=30, output_tokens=7), TokenUsage(text_in=30, text_out=7)),
-    "cached ones as well":
-        (told({"cached_tokens": 20}, input_tokens=30), TokenUsage(text_in=30, cached_in=20, cached_text_in=20)),
-    "unless a kind is told": (told({"audio_tokens": 8}, input_tokens=30), TokenUsage(audio_in=8)),
-    "a kind that is told as nothing beside a total is told by the total":
-        (told({"text_tokens": 0, "audio_tokens": 0}, input_tokens=30), TokenUsage(text_in=30)),
-    "a whole number is one however it is written":
+    "image tokens without kinds of cached tokens":
+        (usage_of(IMAGES), TokenUsage(10, 20, 70, 10, 20, image_in=85, cached_image_in=40)),
+    "tokens without a kind are text":
+        (usage_of({}, input_tokens=30, output_tokens=7), TokenUsage(text_in=30, text_out=7)),
+    "cached tokens without a kind are text":
+        (usage_of({"cached_tokens": 20}, input_tokens=30), TokenUsage(text_in=30, cached_in=20, cached_text_in=20)),
+    "a reported kind takes precedence over the total":
+        (usage_of({"audio_tokens": 8}, input_tokens=30), TokenUsage(audio_in=8)),
+    "kinds of zero with a total count as text":
+        (usage_of({"text_tokens": 0, "audio_tokens": 0}, input_tokens=30), TokenUsage(text_in=30)),
+    "an integer may be written as a float":
         ({"input_tokens": 30.0, "output_tokens": 7}, TokenUsage(30, text_out=7)),
-    "a total of nothing is nothing": ({"total_tokens": 0}, TokenUsage()),
-    "null is none": (None, None),
-    "an empty table is none": ({}, None),
+    "a total of zero is zero": ({"total_tokens": 0}, TokenUsage()),
+    "a null usage is none": (None, None),
+    "an empty usage is none": ({}, None),
     **{f"{unread} cannot be read": (unread, UNREAD) for unread in (
         {"total_tokens": 50},
         {"input_tokens": 30},
@@ -215,14 +216,14 @@ READ: dict[str, tuple[Any, TokenUsage | None]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("said", "read"), READ.values(), ids=READ)
-def test_tokens_are_read_as_they_are_told_and_what_cannot_be_read_is_not_taken_for_none(
-    said: Any, read: TokenUsage | None
+@pytest.mark.parametrize(("reported", "read"), READ.values(), ids=READ)
+def test_token_counts_are_read_as_reported_and_unreadable_ones_are_not_zero(
+    reported: Any, read: TokenUsage | None
 ) -> None:
-    assert event_of(done("r1", usage=said), GA).usage == read
+    assert event_of(done("r1", usage=reported), GA).usage == read
 
 
-def test_images_are_a_part_of_the_input() -> None:
+def test_image_tokens_are_part_of_the_input() -> None:
     assert TokenUsage(10, 20, 70, 6, 0, image_in=85, cached_image_in=64).input == 115
 
 
@@ -232,7 +233,7 @@ DETAILS = st.dictionaries(st.sampled_from(["text_tokens", "audio_tokens", "image
 
 @thorough
 @given(came=DETAILS, cached=st.none() | DETAILS, went=DETAILS, total=st.integers(0, 2**70))
-def test_whatever_is_told_cached_tokens_are_a_part_of_the_input_and_a_sum_of_many_fits_its_column(
+def test_cached_tokens_never_exceed_the_input_and_sums_fit_their_column(
     came: dict[str, Any], cached: dict[str, Any] | None, went: dict[str, Any], total: int
 ) -> None:
     usage = tokens(came | {"cached_tokens_details": cached}, went, input_tokens=total)
@@ -244,7 +245,7 @@ def test_whatever_is_told_cached_tokens_are_a_part_of_the_input_and_a_sum_of_man
     assert usage + usage == TokenUsage(*(2 * count for count in msgspec.structs.astuple(usage)))
 
 
-def test_an_error_says_which_client_event_it_answers() -> None:
+def test_an_error_has_the_id_of_the_client_event_it_refers_to() -> None:
     event = event_of(error("invalid_value", "turn-3-item"), PREVIEW)
 
     assert event.failure == ServiceFailure("invalid_request_error", "invalid_value", "No.", "turn-3-item")
@@ -263,7 +264,7 @@ def test_an_error_says_which_client_event_it_answers() -> None:
         ("invalid_value", ErrorScope.NONE),
     ],
 )
-def test_an_error_says_what_it_comes_to_by_its_code_or_else_its_type(
+def test_the_scope_of_an_error_is_determined_by_its_code_or_its_type(
     dialect: Dialect, code: str, effect: ErrorScope
 ) -> None:
     by_code, by_type = event_of(error(code), dialect).failure, event_of(error(None, type_=code), dialect).failure
@@ -272,7 +273,7 @@ def test_an_error_says_what_it_comes_to_by_its_code_or_else_its_type(
     assert [failure and failure.effect for failure in (by_code, by_type, failed)] == [effect] * 3
 
 
-def test_a_session_event_holds_the_session_and_an_item_event_the_item_s_id() -> None:
+def test_a_session_event_has_the_session_and_an_item_event_the_item_id() -> None:
     session = {"id": "sess_1", "turn_detection": None}
 
     assert event_of(message("session.updated", session=session), GA).session == session
@@ -284,7 +285,7 @@ def test_a_session_event_holds_the_session_and_an_item_event_the_item_s_id() -> 
 @given(payload=st.binary(min_size=1, max_size=60), escaped=st.sets(st.sampled_from("+/=A")))
 @example(payload=b"\xff\xff\xff", escaped={"/"})
 @example(payload=b"\xfb\xef\xbe\xff", escaped={"+"})
-def test_audio_and_its_length_are_right_however_json_spells_the_base64(
+def test_audio_is_decoded_correctly_for_any_json_escapes_in_its_base64(
     dialect: Dialect, payload: bytes, escaped: set[str]
 ) -> None:
     """Any character of a string may be escaped (RFC 8259 §7). Some encoders always escape `/` or `+`."""
@@ -307,28 +308,28 @@ def test_a_delta_without_a_payload_has_no_bytes(delta_json: str) -> None:
 
 
 @pytest.mark.parametrize("text", [b'"abc"', b'"a*c="', b"null", b"7"])
-def test_what_is_no_base64_has_no_audio(text: bytes) -> None:
+def test_a_payload_that_is_no_base64_has_no_audio(text: bytes) -> None:
     assert audio_payload(msgspec.Raw(text)) in (None, b"")
 
 
 @pytest.mark.parametrize("make", [speech_started, speech_stopped, committed, idle_timeout, transcribed])
-def test_an_event_of_the_caller_s_speech_tells_its_item(make: Callable[[str], bytes]) -> None:
+def test_an_event_about_the_caller_s_speech_has_its_item_id(make: Callable[[str], bytes]) -> None:
     assert event_of(make("item_7"), GA).item_id == "item_7"
 
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
-def test_the_whole_of_a_text_comes_with_its_end(dialect: Dialect) -> None:
+def test_the_done_event_of_a_text_has_the_whole_text(dialect: Dialect) -> None:
     names = FAMILIES[dialect]
     text = event_of(message(f"{names['text']}.done", text="Yes."), dialect)
     transcript = event_of(message(f"{names['transcript']}.done", transcript="No."), dialect)
-    heard = event_of(transcribed("item_1", "Hm?"), dialect)
+    transcription = event_of(transcribed("item_1", "Hm?"), dialect)
 
-    assert [event.text for event in (text, transcript, heard)] == ["Yes.", "No.", "Hm?"]
+    assert [event.text for event in (text, transcript, transcription)] == ["Yes.", "No.", "Hm?"]
     assert event_of(message(f"{names['text']}.done", text=None), dialect).text == ""
 
 
 @pytest.mark.parametrize("delta_json", ['"abc"', '"abcde"', '{"a": "b"}', "[1, 2, 3]", "false", "12", "[]", "{}"])
-def test_a_payload_that_cannot_be_base64_says_so(delta_json: str) -> None:
+def test_an_impossible_base64_payload_has_minus_one_bytes(delta_json: str) -> None:
     wire = b'{"type": "response.output_audio.delta", "response_id": "r", "delta": %s}' % delta_json.encode()
 
     assert event_of(wire, GA).payload_bytes == -1
@@ -340,7 +341,7 @@ def test_a_payload_that_cannot_be_base64_says_so(delta_json: str) -> None:
      b'{"type": "session.created", "session": {"id": "\\ud800"}}',
      pytest.param(b'{"type": "error", "error": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", id="deep")],
 )  # fmt: skip
-def test_what_cannot_be_read_is_an_event_too(wire: bytes) -> None:
+def test_an_unreadable_message_is_a_malformed_event_with_a_reason(wire: bytes) -> None:
     event = event_of(wire, GA)
 
     assert event.kind is EventKind.MALFORMED
@@ -355,7 +356,7 @@ def test_what_cannot_be_read_is_an_event_too(wire: bytes) -> None:
     usage_value=JSON_VALUES,
     dialect=st.sampled_from(list(REALTIME.values())),
 )
-def test_no_json_makes_it_raise(
+def test_no_json_document_makes_decoding_raise(
     name: str, fields: dict[str, Any], status_details: Any, usage_value: Any, dialect: Dialect
 ) -> None:
     response = {"id": fields.get("item_id"), "status_details": status_details, "usage": usage_value}
@@ -369,7 +370,7 @@ def test_no_json_makes_it_raise(
 
 @thorough
 @given(document=JSON_VALUES, place=st.integers(0, 200), byte=st.integers(0, 255))
-def test_a_changed_byte_never_makes_it_raise(document: Any, place: int, byte: int) -> None:
+def test_a_changed_byte_never_makes_decoding_raise(document: Any, place: int, byte: int) -> None:
     wire = bytearray(done("resp_1", "failed", usage=usage(audio_out=3), error={"code": document}))
     wire[place % len(wire)] = byte
 
@@ -380,7 +381,7 @@ LONG = "i" * 200_000
 
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
-def test_ids_names_and_words_are_cut_where_they_enter(dialect: Dialect) -> None:
+def test_long_ids_names_and_texts_are_truncated_when_they_are_decoded(dialect: Dialect) -> None:
     failure = {"type": LONG, "code": LONG, "message": LONG, "event_id": LONG}
     reason = {"type": LONG, "reason": LONG, "error": failure}
     limits = [{"name": LONG, "limit": 1}]
@@ -404,7 +405,7 @@ def test_ids_names_and_words_are_cut_where_they_enter(dialect: Dialect) -> None:
         assert len(msgspec.json.encode(event)) <= (101_000 if event.text else 200 * 128)
 
 
-def test_of_a_session_with_too_many_settings_those_that_stand_in_others_are_left_out() -> None:
+def test_nested_settings_are_dropped_if_a_session_has_too_many() -> None:
     def kept(**session: Any) -> dict[str, Any]:
         event = event_of(message("session.created", session={"id": "sess_1", "voice": "alloy"} | session), GA)
         assert event.session is not None
@@ -441,11 +442,11 @@ LIMIT_REACHED = (
         ("0s", 0),
     ],
 )
-def test_the_wait_is_in_the_words_of_the_message(length: str, wait_ns: int) -> None:
+def test_the_wait_is_read_from_an_error_message(length: str, wait_ns: int) -> None:
     assert wait_in(LIMIT_REACHED.format(length)) == wait_ns
 
 
-def test_azure_says_it_in_other_words() -> None:
+def test_the_wait_is_read_from_an_azure_error_message() -> None:
     assert wait_in("Requests have exceeded the call rate limit. Please retry after 6 seconds.") == 6 * S
 
 
@@ -458,7 +459,7 @@ def test_azure_says_it_in_other_words() -> None:
         "Please try again in 999999999999d.", "try again in 99999999999999999999s",
     ],
 )  # fmt: skip
-def test_a_message_without_a_length_asks_for_no_wait(words: str) -> None:
+def test_a_message_without_a_duration_asks_for_no_wait(words: str) -> None:
     assert wait_in(words) is None
 
 
@@ -469,7 +470,7 @@ def test_a_message_without_a_length_asks_for_no_wait(words: str) -> None:
     ms=st.integers(0, 59_999),
     spelling=st.sampled_from(["ms", "s"]),
 )
-def test_any_length_is_read_as_it_is_written(hours: int, minutes: int, ms: int, spelling: str) -> None:
+def test_a_wait_in_hours_minutes_and_seconds_is_read(hours: int, minutes: int, ms: int, spelling: str) -> None:
     last = f"{ms}ms" if spelling == "ms" else f"{ms / 1000:.3f}s"
     text = "".join(f"{number}{unit}" for number, unit in ((hours, "h"), (minutes, "m")) if number) + last
 
@@ -478,7 +479,7 @@ def test_any_length_is_read_as_it_is_written(hours: int, minutes: int, ms: int, 
 
 @thorough
 @given(text=st.text(max_size=40) | st.from_regex(r"(try again|retry) (in|after) [0-9a-z .]{0,30}"))
-def test_no_words_make_it_raise_or_ask_for_ever(text: str) -> None:
+def test_any_text_gives_no_wait_or_a_limited_one(text: str) -> None:
     wait_ns = wait_in(text)
 
     assert wait_ns is None or 0 <= wait_ns <= LONGEST_S * S
@@ -511,7 +512,7 @@ LATER = "Fri, 20 Nov 2026 14:00:30 GMT"
         ({}, None),
     ],
 )
-def test_the_wait_is_in_the_headers_of_a_refusal(headers: dict[str, str], wait_ns: int | None) -> None:
+def test_the_wait_is_read_from_the_headers_of_a_refusal(headers: dict[str, str], wait_ns: int | None) -> None:
     assert wait_of(headers) == wait_ns
 
 
@@ -521,7 +522,7 @@ def test_the_wait_is_in_the_headers_of_a_refusal(headers: dict[str, str], wait_n
         st.sampled_from(["retry-after", "retry-after-ms", "date"]), st.text(max_size=30) | st.just(NOW) | st.just(LATER)
     )
 )
-def test_no_headers_make_it_raise_or_ask_for_ever(headers: dict[str, str]) -> None:
+def test_any_headers_give_no_wait_or_a_limited_one(headers: dict[str, str]) -> None:
     wait_ns = wait_of(headers)
 
     assert wait_ns is None or 0 <= wait_ns <= LONGEST_S * S
@@ -530,19 +531,19 @@ def test_no_headers_make_it_raise_or_ask_for_ever(headers: dict[str, str]) -> No
 # The remaining quota.
 
 
-def limits_told(entries: Any) -> tuple[RateLimit, ...]:
+def limits_read(entries: Any) -> tuple[RateLimit, ...]:
     event = event_of(message("rate_limits.updated", rate_limits=entries), GA)
     assert (event.kind, event.name) == (EventKind.RATE_LIMITS, "rate_limits.updated")
     return event.limits
 
 
-def test_an_event_tells_what_remains_of_each_limit() -> None:
+def test_an_event_reports_the_rest_of_each_rate_limit() -> None:
     entries = [
         {"name": "requests", "limit": 1000, "remaining": 999, "reset_seconds": 60},
         {"name": "tokens", "limit": 50000, "remaining": 49950, "reset_seconds": 0.06},
     ]
 
-    assert limits_told(entries) == (RateLimit("requests", 1000, 999, 60.0), RateLimit("tokens", 50000, 49950, 0.06))
+    assert limits_read(entries) == (RateLimit("requests", 1000, 999, 60.0), RateLimit("tokens", 50000, 49950, 0.06))
 
 
 @pytest.mark.parametrize(
@@ -557,16 +558,16 @@ def test_an_event_tells_what_remains_of_each_limit() -> None:
         ({"name": "tokens", "limit": "many", "remaining": 10**40}, RateLimit("tokens")),
     ],
 )  # fmt: skip
-def test_what_an_entry_does_not_tell_is_not_known(entry: dict[str, Any], limit: RateLimit) -> None:
-    assert limits_told([entry]) == (limit,)
+def test_values_that_a_rate_limit_omits_are_none(entry: dict[str, Any], limit: RateLimit) -> None:
+    assert limits_read([entry]) == (limit,)
 
 
 @pytest.mark.parametrize("entries", [None, [], {}, "none", 7, [None, 3, {"limit": 5}, {"name": 5}]])
-def test_an_event_that_tells_nothing_is_an_event_too(entries: Any) -> None:
-    assert limits_told(entries) == ()
+def test_an_event_without_rate_limits_is_valid(entries: Any) -> None:
+    assert limits_read(entries) == ()
 
 
-def test_an_event_of_limits_belongs_to_nothing_whatever_ids_it_has() -> None:
+def test_a_rate_limits_event_belongs_to_no_response_or_item() -> None:
     event = event_of(message("rate_limits.updated", response_id="r1", item_id="i1"), PREVIEW)
 
     assert (event.response_id, event.item_id) == ("", "")
@@ -574,7 +575,7 @@ def test_an_event_of_limits_belongs_to_nothing_whatever_ids_it_has() -> None:
 
 @thorough
 @given(value=ANY_JSON | st.lists(st.dictionaries(st.sampled_from(["name", "limit", "remaining"]), ANY_JSON)))
-def test_no_json_makes_it_raise_and_every_count_fits_its_column(value: Any) -> None:
+def test_any_rate_limits_json_is_read_and_every_count_fits_its_column(value: Any) -> None:
     event = event_of(json.dumps({"type": "rate_limits.updated", "rate_limits": value}).encode(), GA)
 
     counts = [count for limit in (*event.limits, *rate_limits(value)) for count in (limit.limit, limit.remaining)]
@@ -583,9 +584,7 @@ def test_no_json_makes_it_raise_and_every_count_fits_its_column(value: Any) -> N
 
 @thorough
 @given(limit=WHOLE, remaining=WHOLE)
-def test_whole_numbers_are_told_as_they_are_whether_as_numbers_or_as_strings(
-    limit: int | None, remaining: int | None
-) -> None:
+def test_integer_counts_are_read_from_numbers_and_from_strings(limit: int | None, remaining: int | None) -> None:
     def text(count: int | None) -> str | None:
         return None if count is None else str(count)
 
@@ -595,7 +594,7 @@ def test_whole_numbers_are_told_as_they_are_whether_as_numbers_or_as_strings(
     assert numbers == strings == (RateLimit("tokens", limit, remaining),)
 
 
-def test_a_handshake_tells_it_in_its_headers() -> None:
+def test_rate_limits_are_read_from_handshake_headers() -> None:
     headers = {
         "x-ratelimit-limit-requests": "36", "x-ratelimit-remaining-requests": "35",
         "x-ratelimit-reset-requests": "1.6s", "x-ratelimit-remaining-tokens": "5,000?", "date": NOW,

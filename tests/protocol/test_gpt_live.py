@@ -44,7 +44,7 @@ def event_names() -> list[str]:
     return [name for kind in union for name in get_args(kind.model_fields["type"].annotation)]
 
 
-def test_a_session_is_started_in_the_words_of_the_official_sdk() -> None:
+def test_a_session_is_started_with_the_messages_of_the_official_sdk() -> None:
     settings = settings_of(
         {"turn_detection": "full_duplex", "model": "gpt-live-1.1", "voice": "cedar", "instructions": "Be brief.",
          "input_format": "g711_ulaw", "output_format": "g711_ulaw", "extra": {"store": False}}
@@ -52,9 +52,9 @@ def test_a_session_is_started_in_the_words_of_the_official_sdk() -> None:
     start, awaited = GPT_LIVE.set_up(settings, "e1")
 
     assert isinstance(start, ClientMessage)
-    said = msgspec.json.decode(start.data)
-    assert SessionStartEvent.model_validate(said, strict=True).to_dict() == said
-    assert said["session"] == {
+    body = msgspec.json.decode(start.data)
+    assert SessionStartEvent.model_validate(body, strict=True).to_dict() == body
+    assert body["session"] == {
         "model": "gpt-live-1.1",
         "instructions": "Be brief.",
         "audio": {"format": {"type": "audio/pcmu", "rate": 8_000}, "output": {"voice": "cedar"}},
@@ -64,7 +64,7 @@ def test_a_session_is_started_in_the_words_of_the_official_sdk() -> None:
 
 
 @pytest.mark.parametrize("name", event_names())
-def test_every_event_of_the_official_sdk_is_known_but_those_of_other_connections(name: str) -> None:
+def test_every_event_of_the_official_sdk_is_known_except_those_of_other_connections(name: str) -> None:
     kinds = {event.kind for event in GPT_LIVE.decode(msgspec.json.encode({"type": name}))}
 
     assert (kinds == {EventKind.UNKNOWN}) == name.startswith(OF_OTHERS)
@@ -104,14 +104,14 @@ def test_the_end_of_a_session_has_its_reason(reason: str, kind: EventKind, effec
          "extra must not set triggers: what that backend costs"),
     ],
 )  # fmt: skip
-def test_it_refuses_settings_that_it_has_no_words_for(settings: dict[str, Any], words: str) -> None:
+def test_settings_that_gpt_live_does_not_support_are_refused(settings: dict[str, Any], words: str) -> None:
     refused = GPT_LIVE.unsupported_setting(settings_of(settings))
 
     assert refused is not None
     assert refused.problem.startswith(words)
 
 
-def test_a_session_may_say_that_its_client_is_delegated_to() -> None:
+def test_a_session_may_delegate_to_its_client() -> None:
     extra = {"delegation": {"type": "client", "acknowledgement_delay_ms": 400}, "triggers": []}
 
     assert GPT_LIVE.unsupported_setting(settings_of({"turn_detection": "full_duplex", "extra": extra})) is None
@@ -133,7 +133,7 @@ def test_an_update_that_delegates_to_a_backend_is_refused() -> None:
         ([], "(to: unknown), and its tokens are not counted"),
     ],
 )
-def test_a_turn_in_which_the_service_delegates_fails_and_says_so(delegation: object, words: str) -> None:
+def test_a_turn_with_a_delegation_fails_and_its_detail_explains_it(delegation: object, words: str) -> None:
     timeline = Timeline(SessionStart(AT_NS, 2, Timeouts(), service_responds=True), GPT_LIVE)
     started = msgspec.json.encode({"type": "session.started", "session": {"id": "live_1"}})
     delegated = msgspec.json.encode({"type": "session.delegation.created", "delegation": delegation, "offset_ms": 5})
@@ -161,13 +161,13 @@ def test_a_turn_in_which_the_service_delegates_fails_and_says_so(delegation: obj
         (ExpectStep(ExpectSettings("audio_delta", 1)), "step 2 expects an event, which GPT-Live does not support"),
     ],
 )
-def test_it_refuses_steps_that_it_has_no_words_for(step: Step, words: str) -> None:
+def test_steps_that_gpt_live_does_not_support_are_refused(step: Step, words: str) -> None:
     with pytest.raises(ScriptError) as refused:
         build_script(play(), step, dialect=GPT_LIVE, turn_detection=DUPLEX)
     assert words in str(refused.value)
 
 
-def test_other_dialects_refuse_what_is_its_own_alone() -> None:
+def test_other_dialects_refuse_settings_specific_to_gpt_live() -> None:
     for dialect in DIALECTS.values():
         if dialect.has_turn_events:
             for settings in ({"turn_detection": "full_duplex"}, {"model": "gpt-live-1"}):
@@ -180,7 +180,7 @@ def test_other_dialects_refuse_what_is_its_own_alone() -> None:
     st.sampled_from(["delta", "session", "error", "reason"]), st.none() | st.integers() | st.text(max_size=9)
     | st.dictionaries(st.text(max_size=5), st.integers(), max_size=2)
 ))  # fmt: skip
-def test_no_event_raises_whatever_its_fields_hold(name: str, fields: dict[str, Any]) -> None:
+def test_no_event_raises_for_any_values_of_its_fields(name: str, fields: dict[str, Any]) -> None:
     message = msgspec.json.encode({"type": name} | fields)
 
     assert GPT_LIVE.decode(message)

@@ -43,15 +43,15 @@ def settings_of(given: Any) -> SessionSettings:
     return SESSION.read(PythonValue("session", given))
 
 
-def said(**settings: Any) -> dict[str, Any]:
+def written_session(**settings: Any) -> dict[str, Any]:
     steps = VOICE_LIVE.set_up(settings_of(settings), "e1")
     (update,) = (msgspec.json.decode(step.data) for step in steps if isinstance(step, ClientMessage))
     session: dict[str, Any] = update["session"]
     return session
 
 
-def test_its_settings_are_said_in_the_words_of_its_own_client() -> None:
-    session = said(**SETTINGS)
+def test_settings_are_written_as_by_the_official_voice_live_client() -> None:
+    session = written_session(**SETTINGS)
 
     assert RequestSession(session).as_dict() == session
     assert set(session) <= set(RequestSession(session)._attr_to_rest_field)
@@ -75,7 +75,7 @@ def test_its_settings_are_said_in_the_words_of_its_own_client() -> None:
         ("interim_response", "interim_response"),
     ],
 )
-def test_other_dialects_refuse_what_is_its_own_alone(setting: str, called: str) -> None:
+def test_other_dialects_refuse_settings_specific_to_voice_live(setting: str, called: str) -> None:
     settings = settings_of({setting: SETTINGS[setting]})
 
     assert VOICE_LIVE.unsupported_setting(settings) is None
@@ -96,7 +96,7 @@ def test_other_dialects_refuse_what_is_its_own_alone(setting: str, called: str) 
         ({"extra": {"avatar": {"character": "lisa"}}}, "extra must not set avatar"),
     ],
 )  # fmt: skip
-def test_it_refuses_what_it_has_not_and_what_nobody_measures(settings: dict[str, Any], words: str) -> None:
+def test_unsupported_and_unmeasured_settings_are_refused(settings: dict[str, Any], words: str) -> None:
     refused = VOICE_LIVE.unsupported_setting(settings_of(settings))
 
     assert refused is not None
@@ -104,7 +104,7 @@ def test_it_refuses_what_it_has_not_and_what_nobody_measures(settings: dict[str,
 
 
 @pytest.mark.parametrize("name", [str(kind.value) for kind in ServerEventType])
-def test_every_event_that_its_own_client_knows_is_known(name: str) -> None:
+def test_every_event_of_the_official_voice_live_client_is_known(name: str) -> None:
     event = event_of(message(name), VOICE_LIVE)
 
     assert event.kind is not EventKind.UNKNOWN
@@ -113,7 +113,7 @@ def test_every_event_that_its_own_client_knows_is_known(name: str) -> None:
 
 @pytest.mark.parametrize("given", [SETTINGS["interim_response"], None])
 @pytest.mark.parametrize("key", ["interim_response", "extra"])
-def test_fillers_are_known_whichever_way_they_are_asked_for(key: str, given: dict[str, Any] | None) -> None:
+def test_fillers_are_known_from_the_setting_and_from_extra(key: str, given: dict[str, Any] | None) -> None:
     asked = {key: given} if key != "extra" else {"extra": {"interim_response": given}}
     settings = settings_of(asked if given or key == "extra" else {})
 

@@ -24,4 +24,6 @@ def planned(gates: dict[str, list[str]], at: Sequence[int] = (40, 80, 120), **ch
 
 def planned_run(folder: Path, gates: dict[str, list[str]], plan: Plan = TWO, **changes: Any) -> Path:
     """Write the folder of a run with such a plan."""
-    return synthetic.write(folder, plan, **(synthetic.told(plan) | {"sequential_plan": planned(gates)} | changes))
+    return synthetic.write(
+        folder, plan, **(synthetic.target_keys(plan) | {"sequential_plan": planned(gates)} | changes)
+    )

@@ -477,7 +477,7 @@ def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
     }
 
 
-def told(plan: Plan, **changes: Any) -> dict[str, Any]:
+def target_keys(plan: Plan, **changes: Any) -> dict[str, Any]:
     """Return the optional keys of run.json for a run of several targets. `changes` apply to each target."""
     targets = [
         {

@@ -54,7 +54,7 @@ PLANS = {
         auth_waits=4,
     ),
     "text that always failed": Plan(sessions=20, text=True, failed=1.0, tls=False),
-    "turns that were never begun": Plan(sessions=40, turns=4, failed=0.05, refused=6),
+    "turns not started": Plan(sessions=40, turns=4, failed=0.05, refused=6),
     "tails": Plan(sessions=300, turns=4, usage=True, limited=True, paired=True, targets=("a", "b")),
 }
 half = settings(max_examples=settings.default.max_examples // 2)
@@ -87,22 +87,22 @@ def as_reported(rows: Iterable[Mapping[Any, Any]]) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_quantiles_are_those_that_the_report_prints(name: str) -> None:
+def test_quantiles_equal_those_of_the_report(name: str) -> None:
     run, _, summary = grown(name)
 
     @cache
     def quantiles(metric: str, by: tuple[str, ...]) -> dict[tuple[Any, ...], list[Mapping[Any, Any]]]:
-        told = defaultdict[tuple[Any, ...], list[Mapping[Any, Any]]](list)
+        reported = defaultdict[tuple[Any, ...], list[Mapping[Any, Any]]](list)
         for row in run.quantiles(metric, by=by).to_dict("records"):
-            told[
+            reported[
                 row["target"], None if pd.isna(row["measured_from"]) else row["measured_from"], row.get("step", "all")
             ].append(row)
-        return told
+        return reported
 
     seen = 0
     for figures in (*summary["turn_metrics"], *summary["session_metrics"]):
-        told = quantiles(figures["metric"], () if figures["step"] == "all" else ("step",))
-        mine = told[figures["target"], figures["measured_from"] or None, figures["step"]]
+        reported = quantiles(figures["metric"], () if figures["step"] == "all" else ("step",))
+        mine = reported[figures["target"], figures["measured_from"] or None, figures["step"]]
         expected = [
             {key: figures[key] for key in ("n", "failed", "not_started", "unfinished", "unit")}
             | {key: figures[p][key] for key in ("status", "required", "reported", "value", "low", "high")}
@@ -118,17 +118,17 @@ def test_quantiles_are_those_that_the_report_prints(name: str) -> None:
     assert seen > 10
 
 
-def test_a_value_that_may_not_be_used_says_why_and_keeps_its_status(tmp_path: Path) -> None:
+def test_an_unusable_value_has_a_reason_and_keeps_its_status(tmp_path: Path) -> None:
     whole = Plan(sessions=60, turns=5)
     invalid = rtbench.load(synthetic.write(tmp_path / "invalid", replace(whole, valid=False)))
     unjudged = rtbench.load(synthetic.write(tmp_path / "unjudged", replace(whole, valid=None)))
     inexact = rtbench.load(synthetic.write(tmp_path / "inexact", replace(whole, inexact=("ttfa",))))
-    said = {
+    reasons = {
         run: run.quantiles("ttfa", p=[0.5, 0.999])[["status", "published", "usable", "reason"]].to_numpy().tolist()
         for run in (invalid, unjudged, inexact)
     }
 
-    (median, tail), (free, _), (uncertain, _) = said.values()
+    (median, tail), (free, _), (uncertain, _) = reasons.values()
     assert median[:3] == ["reported", True, False]
     assert median[3].startswith("the run is INVALID: ")
     assert tail == ["too_few_sessions", False, False, f"needs 2,160 sessions; {median[3]}"]
@@ -142,10 +142,10 @@ def test_a_value_that_may_not_be_used_says_why_and_keeps_its_status(tmp_path: Pa
 
 
 def test_targets_and_strata_are_never_pooled(run: rtbench.Run) -> None:
-    apart = run.quantiles("response_total", p=0.5)
+    by_stratum = run.quantiles("response_total", p=0.5)
     by_step = run.quantiles("response_total", p=0.5, by="step")
-    assert set(by_step["target"]) == set(apart["target"]) == set(target_labels(run))
-    if len(apart) > 1:
+    assert set(by_step["target"]) == set(by_stratum["target"]) == set(target_labels(run))
+    if len(by_stratum) > 1:
         with pytest.raises(UsageError, match="several samples, which are not to be pooled"):
             run.sample("response_total")
 
@@ -189,7 +189,7 @@ def grown(name: str) -> tuple[rtbench.Run, list[Printed], dict[str, Any]]:
 
 
 @given(st.data())
-def test_a_group_that_the_report_prints_has_the_same_figures_however_it_is_asked_for(data: st.DataObject) -> None:
+def test_a_group_has_the_values_of_the_report_whatever_the_other_keys(data: st.DataObject) -> None:
     run, printed, _ = grown(data.draw(st.sampled_from(sorted(PLANS))))
     metric, keys, row = data.draw(st.sampled_from(printed))
     by = data.draw(st.lists(st.sampled_from([*keys, *ALIKE]), unique=True))
@@ -220,9 +220,9 @@ def test_a_group_that_the_report_prints_has_the_same_figures_however_it_is_asked
         }
 
 
-def test_the_turns_of_a_host_have_the_interval_that_they_have_alone() -> None:
+def test_the_turns_of_a_host_have_the_same_interval_alone() -> None:
     """The turns of a host are whole sessions, so both intervals allow for one unobserved session."""
-    run, printed, _ = grown("turns that were never begun")
+    run, printed, _ = grown("turns not started")
     of_hosts = [(keys, row) for metric, keys, row in printed if metric == "ttfa" and "host" in keys]
 
     assert of_hosts
@@ -233,7 +233,7 @@ def test_the_turns_of_a_host_have_the_interval_that_they_have_alone() -> None:
 
 @half
 @given(st.data())
-def test_groups_are_parts_of_the_whole_and_each_is_what_it_is_alone(data: st.DataObject) -> None:
+def test_groups_partition_the_whole_and_equal_separate_queries(data: st.DataObject) -> None:
     run, *_ = grown(data.draw(st.sampled_from(sorted(PLANS))))
     metric = data.draw(
         st.sampled_from(["ttfa", "ttft", "response_total", "audio_speed", "start_of_speech_delay", "stall_duration"])
@@ -261,7 +261,7 @@ def test_groups_are_parts_of_the_whole_and_each_is_what_it_is_alone(data: st.Dat
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_rates_are_those_that_the_report_prints(name: str) -> None:
+def test_rates_equal_those_of_the_report(name: str) -> None:
     run, _, summary = grown(name)
     rates = run.rates().set_index(["rate", "target"])
     assert {row["rate"] for row in summary["rates"]} == {"yield_rate", "reply_wer"}
@@ -287,7 +287,7 @@ def row_of(row: dict[str, Any]) -> list[float]:
 
 @half
 @given(st.data())
-def test_rates_of_groups_are_parts_of_those_of_the_whole(data: st.DataObject) -> None:
+def test_rates_of_groups_add_up_to_those_of_the_whole(data: st.DataObject) -> None:
     run, *_ = grown(data.draw(st.sampled_from(sorted(PLANS))))
     by = data.draw(
         st.lists(st.sampled_from(["host", "turn", "step", "measured_from", "outcome", *ALIKE]), unique=True, max_size=3)
@@ -299,7 +299,7 @@ def test_rates_of_groups_are_parts_of_those_of_the_whole(data: st.DataObject) ->
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_the_summarys_frames_are_those_of_summary_json(name: str) -> None:
+def test_the_frames_of_the_summary_equal_summary_json(name: str) -> None:
     run, _, summary = grown(name)
 
     metrics = [*summary["turn_metrics"], *summary["session_metrics"]]
@@ -337,7 +337,7 @@ def test_the_summarys_frames_are_those_of_summary_json(name: str) -> None:
         assert mine["output_audio_tokens"] == sum(charge["tokens"]["audio_out"] for charge in row["models"])
 
 
-def test_distributions_are_those_of_summary_json() -> None:
+def test_distributions_equal_those_of_summary_json() -> None:
     run = loaded(PLANS["tails"])
     summary = json.loads(summary_json(summarise(run)))
 
@@ -354,7 +354,7 @@ def test_distributions_are_those_of_summary_json() -> None:
         np.testing.assert_allclose(found.loc[key], [row["p50"], row["p99"]], rtol=1e-5)
 
 
-def test_of_a_run_without_any_turn_the_failures_are_those_that_were_never_begun(tmp_path: Path) -> None:
+def test_without_any_turn_the_failures_are_the_turns_not_started(tmp_path: Path) -> None:
     run = rtbench.load(synthetic.write(tmp_path, Plan(sessions=0, turns=4, refused=5)))
     assert run.quantiles("ttfa").empty
     rates = run.rates(by="turn", where=lambda turns: turns["turn"] > 1)
@@ -363,17 +363,19 @@ def test_of_a_run_without_any_turn_the_failures_are_those_that_were_never_begun(
     ]
 
 
-def test_a_turn_that_was_never_begun_is_asked_for_by_what_is_known_of_it() -> None:
-    run, *_ = grown("turns that were never begun")
+def test_turns_not_started_are_selected_by_their_known_columns() -> None:
+    run, *_ = grown("turns not started")
     (whole,) = run.quantiles("ttfa", p=0.5)["not_started"]
     by_host = run.quantiles("ttfa", p=0.5, by="host", where=lambda turns: turns["turn"] > 2)
-    lost = run.sessions[run.sessions["turns_started"] == 0]["host"].value_counts()
+    not_started = run.sessions[run.sessions["turns_started"] == 0]["host"].value_counts()
     assert whole == 6 * 4
-    assert dict(zip(by_host["host"], by_host["not_started"], strict=True)) == {host: 2 * n for host, n in lost.items()}
+    assert dict(zip(by_host["host"], by_host["not_started"], strict=True)) == {
+        host: 2 * n for host, n in not_started.items()
+    }
     assert run.quantiles("ttfa", p=0.5, where=lambda turns: turns["outcome"].notna())["not_started"].sum() == 0
 
 
-def test_rows_are_selected_alike_by_a_query_a_mask_a_function_or_values() -> None:
+def test_a_query_a_mask_a_function_and_values_select_the_same_rows() -> None:
     run = loaded(PLANS["warm-up, failures, two origins"])
     started = run.sessions[run.sessions["turns_not_started"] == 0]["session_id"]
     run = replace(run, sessions=run.sessions[run.sessions["session_id"].isin(started)].reset_index(drop=True))
@@ -394,8 +396,8 @@ def test_rows_are_selected_alike_by_a_query_a_mask_a_function_or_values() -> Non
             pd.testing.assert_frame_equal(mine, theirs)
 
 
-def test_a_mask_does_not_leave_out_turns_that_did_not_start_unnoticed() -> None:
-    run = loaded(PLANS["turns that were never begun"])
+def test_a_mask_without_turns_not_started_is_refused_with_an_alternative() -> None:
+    run = loaded(PLANS["turns not started"])
 
     with pytest.raises(UsageError, match=r'no value for the 24 turns that did not start: .* where="outcome.notna\(\)"'):
         run.quantiles("ttfa", where=run.turns["turn"] > 1)
@@ -404,7 +406,7 @@ def test_a_mask_does_not_leave_out_turns_that_did_not_start_unnoticed() -> None:
     assert run.quantiles("ttfa", p=0.5, outcome=None)[["n", "not_started"]].to_numpy().tolist() == [[24, 24]]
 
 
-def test_measured_turns_are_those_of_the_steady_phase() -> None:
+def test_measured_turns_are_those_of_the_measurement_phase() -> None:
     run = loaded(PLANS["warm-up, failures, two origins"])
 
     assert 0 < len(run.measured_turns) < len(run.turns)
@@ -412,7 +414,7 @@ def test_measured_turns_are_those_of_the_steady_phase() -> None:
     assert loaded(PLANS["plain"]).measured_turns is loaded(PLANS["plain"]).turns
 
 
-def test_flags_and_moments_are_columns_of_every_table(run: rtbench.Run) -> None:
+def test_the_columns_measured_and_start_are_in_every_table(run: rtbench.Run) -> None:
     for frame in (run.turns, run.sessions):
         assert (frame["start"].astype("int64") == frame["start_utc_ns"]).all()
         assert (frame["measured"] == (frame["phase"].isna() | (frame["phase"] == "measurement"))).all()
@@ -439,7 +441,7 @@ def nightly(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_comparison_is_that_of_the_command(nightly: Path) -> None:
+def test_compare_equals_the_command(nightly: Path) -> None:
     run = rtbench.load(nightly / "run-0")
     comparison = rtbench.compare(run)
     written = comparison_data(compare_targets(parse_targets([run.folder])))
@@ -449,14 +451,16 @@ def test_a_comparison_is_that_of_the_command(nightly: Path) -> None:
     for row, finding in zip(frame.to_dict("records"), [*written["comparisons"], *written["steps"]], strict=True):
         for key in ("candidate", "metric", "verdict", "passes", "primary", "unit", "provisional"):
             assert row[key] == finding[key]
-        arms = finding["turns"], finding["sessions"], finding["failed"]
+        counts = finding["turns"], finding["sessions"], finding["failed"]
         named = [(row[f"baseline_{name}"], row[name]) for name in ("turns", "sessions", "failed")]
-        assert named == [(both["baseline"], both["candidate"]) for both in arms]
-        told = finding["difference"]
-        assert (told is None) == np.isnan(row["baseline"])
-        if told and told["scale"] == "ratio" and told["high"] is not None:
+        assert named == [(both["baseline"], both["candidate"]) for both in counts]
+        difference = finding["difference"]
+        assert (difference is None) == np.isnan(row["baseline"])
+        if difference and difference["scale"] == "ratio" and difference["high"] is not None:
             ends = [row[end] for end in ("difference", "low", "high")]
-            np.testing.assert_allclose(ends, [told[end] for end in ("estimate", "low", "high")], rtol=1e-4, atol=1e-6)
+            np.testing.assert_allclose(
+                ends, [difference[end] for end in ("estimate", "low", "high")], rtol=1e-4, atol=1e-6
+            )
 
     other = rtbench.compare(f"{run.folder}:a", f"{nightly / 'run-1'}:a", confidence=0.9)
     assert repr(other).startswith("Comparison(a (run-1) against a (run-0): ")
@@ -464,7 +468,7 @@ def test_a_comparison_is_that_of_the_command(nightly: Path) -> None:
     assert other.method.level == 0.1
 
 
-def test_a_check_is_that_of_the_command(nightly: Path, tmp_path: Path) -> None:
+def test_check_equals_the_command(nightly: Path, tmp_path: Path) -> None:
     run, limits = rtbench.load(nightly / "run-0"), {"ttfa": ["p(95)<800", "med<500"], "failure_rate": "rate<0.01"}
     file = tmp_path / "ci.yaml"
     file.write_text('ttfa: ["p(95)<800", "med<500"]\nfailure_rate: rate<0.01\n', encoding="utf-8")
@@ -484,7 +488,7 @@ def test_a_check_is_that_of_the_command(nightly: Path, tmp_path: Path) -> None:
         rtbench.check(run, {"ttfa": "p95<800"})
 
 
-def test_a_run_that_was_loaded_is_not_read_again(nightly: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loaded_run_is_not_read_again(nightly: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, other = rtbench.load(nightly / "run-0"), rtbench.load(nightly / "run-1")
     fast = replace(run, turns=run.turns[run.turns["ttfa_ms"] < 500])
     limits = {"ttfa": "med<500"}
@@ -505,7 +509,7 @@ def test_a_run_that_was_loaded_is_not_read_again(nightly: Path, monkeypatch: pyt
     assert (rtbench.trend(fast, metrics="ttfa:p95").to_frame()["value"] < 500).all()
 
 
-def test_many_runs_are_one_frame_that_says_of_which_run_a_row_is(nightly: Path) -> None:
+def test_several_runs_form_one_frame_with_the_run_id(nightly: Path) -> None:
     runs = rtbench.load_many(nightly)
     one, other = runs
     assert repr(runs) == "Runs(2 runs: run-0, run-1)"
@@ -531,7 +535,7 @@ def test_many_runs_are_one_frame_that_says_of_which_run_a_row_is(nightly: Path) 
         assert set(parts[0]["run_id"]) == {"run-0"}
 
 
-def test_runs_of_different_labels_keep_their_categories(tmp_path: Path) -> None:
+def test_runs_with_different_labels_keep_categorical_columns(tmp_path: Path) -> None:
     for name in ("east", "west"):
         run_named(tmp_path / name, Plan(sessions=9, targets=(name,)))
     turns = rtbench.load_many(tmp_path, all_columns=False).turns
@@ -543,17 +547,17 @@ def test_runs_of_different_labels_keep_their_categories(tmp_path: Path) -> None:
     }
 
 
-def test_runs_that_cannot_be_one_frame_are_refused(nightly: Path, tmp_path: Path) -> None:
+def test_runs_that_cannot_form_one_frame_are_refused(nightly: Path, tmp_path: Path) -> None:
     shutil.copytree(nightly / "run-0", tmp_path / "copy")
     runs = rtbench.load_many(nightly)
-    for paths, said in (
+    for paths, message in (
         ([nightly, tmp_path], "run-0 and .*copy are both the run run-0: load one of them"),
         (tmp_path / "copy" / "turns.parquet", "there is no run in .*turns.parquet"),
         (f"{tmp_path}/x*", "there is no run in "),
         ([], "no folder of a run is given"),
         ([5], r"a run is one that was loaded, or the path of its folder, not 5 \(int\)"),
     ):
-        with pytest.raises(UsageError, match=said):
+        with pytest.raises(UsageError, match=message):
             rtbench.load_many(cast("Any", paths))
     with pytest.raises(UsageError, match="where is a mask, which is of one run"):
         runs.quantiles("ttfa", where=runs.turns["turn"] > 1)
@@ -561,7 +565,7 @@ def test_runs_that_cannot_be_one_frame_are_refused(nightly: Path, tmp_path: Path
         rtbench.Runs().rates()
 
 
-def test_a_trend_is_that_of_the_command(nightly: Path) -> None:
+def test_trend_equals_the_command(nightly: Path) -> None:
     found = rtbench.trend(nightly, metrics=["ttfa:p50", "failure_rate"])
     assert repr(found) == "Trend(2 runs, 2 metrics, 0 changes)"
     frame = found.to_frame()
@@ -573,7 +577,7 @@ def test_a_trend_is_that_of_the_command(nightly: Path) -> None:
     assert frame["change"].isna().all()
 
 
-def test_bounds_are_read_when_they_are_asked_for_a_row_for_each_turn(tmp_path: Path) -> None:
+def test_uncertainties_are_read_on_demand_with_one_row_per_turn(tmp_path: Path) -> None:
     folder = synthetic.write(tmp_path / "ended", Plan(sessions=12, turns=3))
     stored = pq.read_table(folder / "uncertainty.parquet").to_pandas()
     error_ns = np.arange(len(stored)) * 1000
@@ -596,7 +600,7 @@ def test_bounds_are_read_when_they_are_asked_for_a_row_for_each_turn(tmp_path: P
     assert str(killed.uncertainty["first_audio_uncertainty_ns"].dtype) == "Int64"
 
 
-def test_bounds_of_a_run_that_is_under_way_are_those_of_the_turns_that_were_read(tmp_path: Path) -> None:
+def test_uncertainties_of_an_unfinished_run_match_the_turns_that_were_read(tmp_path: Path) -> None:
     folder = synthetic.write_killed(tmp_path, Plan(sessions=12, turns=3))
     run = rtbench.load(folder)
     vars(run)["turns"] = run.turns.iloc[1::2].reset_index(drop=True)  # as if the other turns were written later

@@ -23,7 +23,7 @@ def small_sample() -> rtbench.Sample:
 
 
 @pytest.mark.parametrize(("ps", "confidence"), [([0.95], 95), ([0.95], 0.0), ([95], 0.9), ([0.5, 1.0], 0.9)])
-def test_estimates_refuse_what_is_no_share(ps: list[float], confidence: float) -> None:
+def test_quantiles_outside_0_and_1_are_refused(ps: list[float], confidence: float) -> None:
     sample = small_sample()
     with pytest.raises(UsageError, match=r"^quantiles and their confidence lie between 0 and 1, such as 0\.95, not "):
         rtbench.quantiles(sample, ps, confidence=confidence)
@@ -37,7 +37,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_one_text_is_as_good_as_a_list_of_one(runs: Path) -> None:
+def test_a_single_value_is_as_good_as_a_list_of_one(runs: Path) -> None:
     run = rtbench.load(runs / "one")
     trend = [rtbench.trend(runs, metrics=given).to_frame() for given in ("ttfa:p95", ["ttfa:p95"])]
     by_host = [run.quantiles("ttfa", by=given) for given in ("host", ["host"])]
@@ -51,7 +51,7 @@ def test_one_text_is_as_good_as_a_list_of_one(runs: Path) -> None:
 
 
 @pytest.mark.parametrize("p", [np.float32(0.95), np.float64(0.95), [np.float32(0.95)], np.array([0.95]), (0.95,)])
-def test_the_p_of_a_quantile_is_any_kind_of_number(runs: Path, p: Any) -> None:
+def test_p_may_be_any_type_of_number(runs: Path, p: Any) -> None:
     run = rtbench.load(runs / "one")
 
     pd.testing.assert_frame_equal(run.quantiles("ttfa", p=p), run.quantiles("ttfa", p=0.95))
@@ -65,11 +65,11 @@ REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {
     "a number among limits": (lambda run: given.check(run, {"ttfa": ["med<5", 800]}), r"of ttfa, such as .* 800"),
     "thresholds in a list": (lambda run: given.check(run, ["p(95)<800"]), "thresholds are a file or such as"),
     "nothing to check": (lambda run: given.check(run), r"give thresholds=FILE, or name a baseline: baseline=RUN"),
-    "a condition that is none": (
+    "an unknown condition": (
         lambda run: given.check(run, {"ttfa": "med<5"}, allow_different="regionn"),
         'allow_different="regionn" is',
     ),
-    "a condition that is fixed": (
+    "a condition that must not differ": (
         lambda run: given.check(run, {"ttfa": "med<5"}, allow_different=["definitions"]),
         "^allow_different definitions: runs that differ",
     ),
@@ -77,19 +77,19 @@ REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {
         lambda run: given.check(run, {"ttfa": "med<5"}, allow_different="region"),
         "^allow_different region says in what stored runs may differ, .* by baseline$",
     ),
-    "an answer to what is inconclusive": (
+    "an unknown value of on_inconclusive": (
         lambda run: given.check(run, {"ttfa": "med<5"}, on_inconclusive="ignore"),
         "on_inconclusive is one of fail, pass, warn, not 'ignore'",
     ),
     "runs in a list": (lambda run: given.compare([run, run]), "a run is one that was loaded, or the path"),
     "folders in a list": (lambda run: given.trend([run]), "a run is one that was loaded, or the path"),
     "no path": (lambda run: given.load(5), r"a run is one that was loaded, or the path of its folder, not 5 \(int\)"),
-    "a metric that is none": (lambda run: given.trend(run, metrics="t"), 'there is no metric "t"'),
+    "an unknown metric": (lambda run: given.trend(run, metrics="t"), 'there is no metric "t"'),
     "an aggregate of a rate": (
         lambda run: given.trend(run, metrics="failure_rate:p50"),
         'is a rate: write metrics="failure_rate"$',
     ),
-    "measures that are numbers": (lambda run: given.trend(run, metrics=[5]), r"metrics are texts, not 5 \(int\)"),
+    "metrics that are numbers": (lambda run: given.trend(run, metrics=[5]), r"metrics are texts, not 5 \(int\)"),
     "a quantile in per cent": (lambda run: run.quantiles("ttfa", p=95), "between 0 and 1, such as 0.95, not 95"),
     "a quantile as text": (lambda run: run.quantiles("ttfa", p="0.95"), "quantiles are given one by one or as a list"),
     "a text among quantiles": (
@@ -103,11 +103,11 @@ REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {
     "a rate": (lambda run: run.quantiles("failure_rate"), "is a rate, which has no quantiles: run.rates"),
     "no metric at all": (lambda run: run.quantiles("nonsense"), "is no metric; `rtbench docs metrics` lists them"),
     "no column": (lambda run: run.quantiles("ttfa", by="nonsense"), "there is no column 'nonsense'"),
-    "rows that are neither": (lambda run: run.quantiles("ttfa", where=["turn"]), "where is a query such as"),
+    "rows of an unsupported type": (lambda run: run.quantiles("ttfa", where=["turn"]), "where is a query such as"),
     "numbers of rows": (lambda run: run.quantiles("ttfa", where=lambda rows: rows["turn"]), "must be true or false"),
     "a query of numbers": (lambda run: run.quantiles("ttfa", where="turn + 1"), "must be true or false for each row"),
     "a query that assigns": (lambda run: run.quantiles("ttfa", where="turn = 1"), "must be true or false for each"),
-    "a query that is none": (lambda run: run.quantiles("ttfa", where="turn >"), "where='turn >' cannot be evaluated"),
+    "an invalid query": (lambda run: run.quantiles("ttfa", where="turn >"), "where='turn >' cannot be evaluated"),
     "a query of no column": (lambda run: run.quantiles("ttfa", where="nope > 1"), "'nope' is not defined"),
     "a query of local names": (lambda run: run.rates(where="turn > @some"), "cannot be evaluated: local variable"),
     "a mask of other rows": (
@@ -119,11 +119,11 @@ REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {
 }
 
 
-@pytest.mark.parametrize(("asked", "said"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_is_refused_in_one_line_in_the_words_of_python(
-    runs: Path, asked: Callable[[Any], object], said: str
+@pytest.mark.parametrize(("asked", "message"), REFUSED.values(), ids=REFUSED)
+def test_invalid_arguments_are_refused_in_one_line_in_python_s_terms(
+    runs: Path, asked: Callable[[Any], object], message: str
 ) -> None:
-    with pytest.raises(UsageError, match=said) as refused:
+    with pytest.raises(UsageError, match=message) as refused:
         asked(rtbench.load(runs / "one"))
 
     assert "\n" not in str(refused.value)

@@ -84,14 +84,14 @@ def render_html(*blocks: Block) -> str:
     ],
     ids=lambda block: type(block).__name__,
 )
-def test_a_text_stays_a_text_wherever_it_stands(block: Block) -> None:
+def test_text_is_escaped_in_every_html_block(block: Block) -> None:
     page = render_html(block)
 
     assert "&lt;i&gt;&amp;" in page
     assert EVIL not in page
 
 
-def test_a_text_stays_a_text_in_every_part_of_a_page() -> None:
+def test_text_is_escaped_in_every_part_of_a_page() -> None:
     section = Section("here", EVIL, EVIL, [Paragraph(EVIL)])
     page = page_html(
         Page(EVIL, [Badge("ok", EVIL, EVIL, EVIL)], EVIL, [Paragraph(EVIL)], [section], beside=EVIL, footer=EVIL)
@@ -101,7 +101,7 @@ def test_a_text_stays_a_text_in_every_part_of_a_page() -> None:
     assert EVIL not in page
 
 
-def test_a_page_of_several_sections_lists_their_headings_and_shows_the_panes_of_all() -> None:
+def test_a_page_with_several_sections_has_navigation_and_lists_all_tabs() -> None:
     panes = Tabs("", [("a", "A", Figure("")), ("b", "B", Figure(""))])
     page = Page("", [], "", [], [Section("one", "One", "First?", [panes]), Section("two", "Two", "")])
 
@@ -112,14 +112,14 @@ def test_a_page_of_several_sections_lists_their_headings_and_shows_the_panes_of_
     assert "<nav" not in page_html(Page("", [], "", [], [Section("two", "Two", "Second?")]))
 
 
-def test_a_word_with_a_definition_leads_to_it_and_another_does_not() -> None:
+def test_only_a_term_with_a_definition_links_to_it() -> None:
     page = render_html(Paragraph((Term("ttfa"), Term("unknown"))))
 
     assert re.findall(r'<a class="d" href="([^"]+)">', page) == ["#def-ttfa"]
     assert "unknown" in page
 
 
-def test_the_heads_of_a_table_are_said_with_each_cell_where_rows_become_cards() -> None:
+def test_cells_of_a_stacked_table_repeat_their_column_s_heading() -> None:
     lines = table(["step", "p50"], [["greeting", "480"]])
     cards = table(["step", "p50"], [["greeting", "480"]], stacked=True)
 
@@ -128,21 +128,21 @@ def test_the_heads_of_a_table_are_said_with_each_cell_where_rows_become_cards() 
     assert render_html(lines).count('<th scope="col"') == render_html(cards).count('<th scope="col"') == 2
 
 
-def test_a_cell_has_the_colour_and_the_mark_of_its_target_and_what_belongs_below_it() -> None:
+def test_a_cell_has_the_colour_and_the_mark_of_its_target_and_its_subtext() -> None:
     page = render_html(table(["", "p50"], [[Cell("gateway", target=1, marked=True), Cell("480", "470 – 490")]]))
 
     assert '<th scope="row" class="t1"><span class="key" aria-hidden="true">◆</span>gateway</th>' in page
     assert "<td>480<small>470 – 490</small></td>" in page
 
 
-def test_a_figure_that_is_not_drawn_leaves_its_words_and_no_frame() -> None:
+def test_a_figure_without_a_drawing_shows_its_text_without_a_frame() -> None:
     page = render_html(Figure("", "too few turns"))
 
     assert "too few turns" in page
     assert 'class="pan"' not in page
 
 
-def test_the_numbers_of_a_figure_are_folded_away_unless_they_are_all_that_there_is() -> None:
+def test_the_data_table_of_a_figure_is_folded_unless_there_is_no_drawing() -> None:
     numbers = [table(["p50"], [["480 ms"]])]
 
     assert "<details><summary>Data table</summary>" in render_html(Figure("<svg>", numbers=numbers))
@@ -166,7 +166,7 @@ MARKUP_EVIL = "<i>&*a*|[b](c)\n`"
     ],
     ids=lambda block: type(block).__name__,
 )
-def test_a_text_stays_a_text_wherever_it_stands_of_markup(block: Block) -> None:
+def test_text_is_escaped_in_every_markdown_block(block: Block) -> None:
     text = markdown_blocks([block, Paragraph("below")])
 
     assert re.search(r"(?<!\\)\\\*a\\\*\\\|\\\[b\](?!\n)", text)
@@ -181,47 +181,47 @@ NUMBERS = [table(["p", Column("drawn", drawn=True)], [["p50", "<svg>"]])]
 GROWING = Figure("<svg>", "Lines.", "Waits", [["1 s"]], [Paragraph("They grow."), ReadingGuide("Red: bad.")], NUMBERS)
 SPANNED = [make_row(["a", Cell("b", columns=2)], ids=[("session", Code("s1"))]), make_row(["c", "d", "e"])]
 POURED: dict[str, tuple[list[Block], str]] = {
-    "the title of a fold is no HTML":
+    "the title of a fold is escaped":
         ([Details("<i>& voice_to_voice", [Paragraph("a")])],
          "<details><summary>&lt;i&gt;&amp; voice_to_voice</summary>\n\na\n\n</details>\n"),
-    "parts have a blank line between them unless they belong together":
+    "parts are separated by a blank line unless they belong together":
         ([Heading("a"), Paragraph("b"), Paragraph("c"), Bullets(["d", "e"]), Paragraph("f")],
          "### a\nb\n\nc\n- d\n- e\n\nf\n"),
-    "folds have none":
+    "folds are not separated by a blank line":
         ([Details("a", [Paragraph("b")]), Details("c", [Paragraph("d")])],
          "<details><summary>a</summary>\n\nb\n\n</details>\n<details><summary>c</summary>\n\nd\n\n</details>\n"),
-    "what has nothing in it is left out": ([Paragraph("a"), *EMPTY, Paragraph("b")], "a\n\nb\n"),
+    "empty blocks are omitted": ([Paragraph("a"), *EMPTY, Paragraph("b")], "a\n\nb\n"),
     "figures stand on the right and texts on the left":
         ([table(["target", "turns", "p50", "verdict"], PRICED, left=(0, -1))],
          "| target | turns | p50 | verdict |\n|---|--:|--:|---|\n| direct | 4,000 | ~~986 ms~~ | ✕ **broken** |\n"),
-    "code is code": ([Paragraph(Code("p(95)<800_ms"))], "`p(95)<800_ms`\n"),
-    "unless it would break out of a table": ([Paragraph(Code("a|b"))], "a\\|b\n"),
-    "or of a terminal": ([Paragraph(Code("a\x1bb"))], "`a\\x1bb`\n"),
+    "code is a code span": ([Paragraph(Code("p(95)<800_ms"))], "`p(95)<800_ms`\n"),
+    "code in a table is escaped": ([Paragraph(Code("a|b"))], "a\\|b\n"),
+    "code is safe for a terminal": ([Paragraph(Code("a\x1bb"))], "`a\\x1bb`\n"),
     "code in a text": ([Paragraph(coded("Ask `rtbench check` of_it."))], "Ask `rtbench check` of\\_it.\n"),
-    "in the place of a figure stand its numbers":
+    "a figure is replaced by its data table":
         ([GROWING], "### Waits\nThey grow.\n\n| p |\n|---|\n| p50 |\n"),
-    "and of several the first one's":
+    "several figures are replaced by the first data table":
         ([Tabs("Which?", [("a", "A", GROWING), ("b", "B", Figure("<svg>", below=[Paragraph("Not seen.")]))])],
          "### Waits\nThey grow.\n\n| p |\n|---|\n| p50 |\n"),
-    "a heading stands above what follows a figure of no words":
+    "a heading precedes the text after a figure without words":
         ([Heading("Above nothing"), Figure("<svg>"), Drawing("<svg>"), Paragraph("a")], "### Above nothing\na\n"),
-    "what is read off a figure alone is left out":
+    "a reading guide is omitted without its figure":
         ([Paragraph("a"), Heading("Above nothing"), SideBySide([Figure("<svg>", "Lines.")]), ReadingGuide("b")], "a\n"),
-    "what a page shows twice stands once": ([Paragraph("a"), Details("again", [Paragraph("b")], again=True)], "a\n"),
+    "repeated content appears once": ([Paragraph("a"), Details("again", [Paragraph("b")], again=True)], "a\n"),
     "names and ids of a row are a column and a wide cell takes its columns":
         ([table(["x", "y", "z"], SPANNED, caption="What it is of")],
          "What it is of\n\n| x | y | z | ids |\n|---|--:|--:|---|\n| a | b |  | session `s1` |\n| c | d | e |  |\n"),
-    "an invalid table strikes its figures and no names":
+    "an invalid table strikes through its values but not its names":
         ([table(["x", "y"], [["a", Cell("b", "c")]], "struck")], "| x | y |\n|---|--:|\n| a | ~~b (c)~~ |\n"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("blocks", "text"), POURED.values(), ids=POURED)
-def test_blocks_are_rendered(blocks: list[Block], text: str) -> None:
+def test_blocks_are_rendered_as_markdown(blocks: list[Block], text: str) -> None:
     assert markdown_blocks(blocks) == text
 
 
-def test_a_page_is_rendered_with_its_answer_open_and_its_sections_folded() -> None:
+def test_markdown_shows_the_answer_and_folds_the_other_sections() -> None:
     sections = [
         Section("answer", "Differences", "What changed?", [Paragraph("All.")]),
         Section("cost", "Cost", "What did it cost?", [Paragraph("Nothing."), Details("Prices", [Paragraph("None.")])]),
@@ -239,14 +239,14 @@ def test_a_page_is_rendered_with_its_answer_open_and_its_sections_folded() -> No
     )
 
 
-def test_a_variants_own_name_outlives_the_cut() -> None:
+def test_the_name_of_a_variant_is_kept_when_a_label_is_shortened() -> None:
     assert formatting.shortened("sweden.quick_vad", 12) == "s….quick_vad"
     assert formatting.shortened("my-resource.openai.azure.com", 12) == "my-resource…"
     assert formatting.shortened("order_status", 12) == "order_status"
 
 
 @given(st.text("ab._-", max_size=40), st.integers(2, 30))
-def test_a_label_is_cut_to_the_room_it_has(label: str, length: int) -> None:
+def test_a_label_is_shortened_to_the_given_length(label: str, length: int) -> None:
     assert len(formatting.shortened(label, length)) == min(len(label), length)
 
 
@@ -274,22 +274,22 @@ def test_linear_axes_have_a_few_round_ticks(high: float) -> None:
     assert ticks[-1] <= high * (1 + 1e-9)
 
 
-def test_a_scale_keeps_what_is_outside_at_its_edge() -> None:
+def test_a_scale_clips_values_outside_to_its_edge() -> None:
     scale = log_scale(1, 100, 200, 0)
 
     assert (scale(10), scale.clip(0.1), scale.clip(math.inf)) == (100, 200, 0)
 
 
 @pytest.mark.parametrize(("length", "most", "step"), [(30, 12, 5), (20, 10, 2), (1380, 60, 30), (86400, 60, 1800)])
-def test_time_is_cut_into_round_pieces(length: float, most: int, step: float) -> None:
+def test_time_axes_have_round_steps(length: float, most: int, step: float) -> None:
     assert time_step(length, most) == step
 
 
-def test_nice_numbers_are_not_below() -> None:
+def test_nice_numbers_are_not_below_the_value() -> None:
     assert [nice(value) for value in (0.9, 1, 1.1, 2.2, 30, 51)] == [1, 1, 2, 2.5, 50, 100]
 
 
-def test_the_first_label_of_an_axis_keeps_off_those_of_the_other_one() -> None:
+def test_the_first_x_label_does_not_overlap_the_y_labels() -> None:
     plot = Plot(500, 50, left=60, right=0, top=0, bottom=20, title="ticks")
     plot.x_axis(
         PixelScale(identity, 0.0, 1.0, 60, 500),
@@ -320,18 +320,18 @@ def test_text_in_a_drawing_is_escaped(shape: str) -> None:
         *((12.0, "12"), (None, "–"), (math.nan, "–"), (math.inf, "∞"), (-0.004, "−0.004")),
     ],
 )
-def test_numbers_have_three_digits_at_most(value: float | None, text: str) -> None:
+def test_numbers_have_at_most_three_significant_digits(value: float | None, text: str) -> None:
     assert formatting.format_number(value) == text
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(42.3, "42 s"), (1200, "20 min"), (5400, "90 min"), (6600, "1 h 50 min"), (2.34, "2.3 s")]
 )
-def test_spans_are_short(seconds: float, text: str) -> None:
+def test_durations_are_short(seconds: float, text: str) -> None:
     assert formatting.format_duration(seconds).replace(NBSP, " ") == text
 
 
-def test_ticks_of_an_axis_of_time_are_told_apart() -> None:
+def test_ticks_of_a_time_axis_are_distinct() -> None:
     for length, most in ((30, 5), (150, 5), (300, 10), (600, 10), (5400, 10)):
         step = time_step(length, most)
         ticks = [formatting.instant(second, step) for second in even_ticks(length, step)]
@@ -340,14 +340,14 @@ def test_ticks_of_an_axis_of_time_are_told_apart() -> None:
 
 
 @pytest.mark.parametrize(("names", "rows"), [([], 0), (["direct"], 1), (["a", "b"], 1), (["long " * 6] * 4, 4)])
-def test_a_frame_grows_by_the_rows_of_its_legend_and_its_axes_stay_as_large(names: list[str], rows: int) -> None:
+def test_a_plot_grows_by_the_rows_of_its_legend_and_keeps_its_axes(names: list[str], rows: int) -> None:
     plot = Plot(400, 200, list(enumerate(names)), left=50, right=10, title="Waits", desc="")
 
     assert plot.h == 200 + 16 * rows
     assert (plot.y0 - plot.y1, plot.svg().count("<text")) == (200 - 10 - 42, len(names))
 
 
-def test_a_line_is_read_where_it_says_something() -> None:
+def test_a_readout_lists_only_lines_with_a_value() -> None:
     plot = Plot(100, 100, left=0, right=0, top=0, bottom=0, title="Waits")
     plot.read_lines([(1, 10.0, "first"), (2, 20.0, "second")], [("direct", {1: "5 ms"}), ("gateway", {1: "6 ms"})])
 
@@ -355,7 +355,7 @@ def test_a_line_is_read_where_it_says_something() -> None:
     assert plot.stops["t"] == ["first · direct 5 ms · gateway 6 ms", "second"]
 
 
-def test_a_line_is_one_cell_of_the_numbers_whatever_its_label() -> None:
+def test_a_line_is_one_cell_of_the_readout_whatever_its_label() -> None:
     """The label of one of two strata of a target contains a dot, at which cells were once split."""
     plot = Plot(100, 50, left=0, right=0, top=0, bottom=0, title="waits")
     plot.read_lines([(0, 1.0, "from 0 s")], [("eastus2 · from request sent", {0: "p50 387 ms"}), ("b", {0: "n/a"})])

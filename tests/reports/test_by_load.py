@@ -64,7 +64,7 @@ def only(summary: Summary) -> GroupedLatency:
     return found
 
 
-def test_each_turn_stands_at_the_calls_that_were_in_progress() -> None:
+def test_each_turn_is_assigned_to_the_calls_in_progress_at_its_start() -> None:
     summary = summary_of(RISING)
 
     assert [one.label for one in by_load(summary)] == ["direct", "gateway"]
@@ -88,18 +88,20 @@ def test_each_turn_stands_at_the_calls_that_were_in_progress() -> None:
         ([], []),
     ],
 )
-def test_thin_places_stand_with_their_neighbours(turns: list[int], ranges: list[tuple[int, int]]) -> None:
+def test_load_levels_with_few_turns_are_merged_with_their_neighbours(
+    turns: list[int], ranges: list[tuple[int, int]]
+) -> None:
     assert list(merged(np.array(turns, dtype=np.int64))) == ranges
 
 
-@pytest.mark.parametrize("held", [True, False], ids=["one level", "two levels"])
-def test_a_load_that_was_meant_to_change_is_told_by_its_levels_whatever_came_of_it(held: bool) -> None:
-    stages = [{"duration_s": 60.0, "from": 20.0 if held else 0.0, "to": 20.0}]
+@pytest.mark.parametrize("constant", [True, False], ids=["one level", "two levels"])
+def test_a_planned_change_of_load_shows_levels_even_if_the_load_did_not_change(constant: bool) -> None:
+    stages = [{"duration_s": 60.0, "from": 20.0 if constant else 0.0, "to": 20.0}]
     ramped = replace(CONSTANT, stages=((30, 8), (90, 20)))
-    told = by_load(summary_of(ramped, stages=stages))
+    levels = by_load(summary_of(ramped, stages=stages))
 
     assert by_load(summary_of(ramped)) == []
-    assert bool(told) is not held
+    assert bool(levels) is not constant
 
 
 def test_false_alarms_are_rare() -> None:
@@ -113,7 +115,7 @@ def two(few: Group, many: Group) -> list[GroupDifference]:
     return list(group_differences(replace(by_load(summary_of(SLOWER))[0], groups=(few, many))))
 
 
-def test_what_lies_near_together_is_no_notice_however_sure() -> None:
+def test_small_differences_between_load_levels_cause_no_notice() -> None:
     one = by_load(summary_of(SLOWER))[0]
     few, many = one.groups[0], one.groups[-1]
     near = structs.replace(many, p50=few.p50, p95=few.p95, failed=few.failed, unopened=few.unopened)
@@ -129,7 +131,7 @@ def test_what_lies_near_together_is_no_notice_however_sure() -> None:
     assert found.low.place == near.place
 
 
-def test_failures_and_refusals_that_come_with_the_load_are_told() -> None:
+def test_failures_and_refusals_that_rise_with_the_load_cause_a_notice() -> None:
     summary = summary_of(RISING)
     one = by_load(summary)[0]
     none, many = ShareEstimate(0, 28, 0.0, 0.0, 0.1), ShareEstimate(30, 100, 0.3, 0.2, 0.4)
@@ -147,7 +149,7 @@ def test_failures_and_refusals_that_come_with_the_load_are_told() -> None:
     )
 
 
-def test_sessions_that_did_not_open_stand_at_the_load_that_they_met() -> None:
+def test_sessions_that_did_not_open_are_assigned_to_the_load_at_their_start() -> None:
     summary = summary_of(replace(RISING, targets=("direct",), refused=4))
     unopened = [rate for level in only(summary).groups if (rate := level.unopened) is not None]
 
@@ -157,7 +159,7 @@ def test_sessions_that_did_not_open_stand_at_the_load_that_they_met() -> None:
     assert "sessions that did not open" not in str(section(summary_of(RISING)))
 
 
-def test_calls_of_the_warm_up_are_in_progress_and_not_told() -> None:
+def test_calls_of_the_warm_up_count_as_in_progress_but_not_as_results() -> None:
     summary = summary_of(replace(RISING, warmup_s=130.0))
     rows = rtbench.load(summary.run.folder).turns.query("target == 'direct'")
     calls = np.array(counted(summary, "direct"))[rows["measured"].to_numpy()]
@@ -167,7 +169,7 @@ def test_calls_of_the_warm_up_are_in_progress_and_not_told() -> None:
     assert sum(turns) < len(rows)
 
 
-def test_a_call_that_a_kill_cut_goes_on_from_its_first_turn(tmp_path: Path) -> None:
+def test_a_call_cut_by_a_kill_counts_as_in_progress_from_its_first_turn(tmp_path: Path) -> None:
     plan = replace(RISING, targets=("direct",))
     tables = dict(synthetic.rows(plan))
     sessions = tables["sessions"].num_rows - 40
@@ -224,7 +226,7 @@ def text(words: str) -> str:
     return " ".join(words.replace(NBSP, " ").split())
 
 
-def test_calls_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
+def test_arrived_calls_are_counted_by_their_outcome(tmp_path: Path) -> None:
     summary = build(tmp_path, Plan(sessions=120, turns=2, seconds=100, refused=5), blocked=9)
     assert summary.arriving is not None
     (one,) = summary.arriving.targets
@@ -234,12 +236,12 @@ def test_calls_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
     bins = call_bins(summary.run)
     assert (bins.calls.sum(), bins.blocked.sum()) == (one.offered, 9)
     assert one.start_delay_p50_ms == pytest.approx(3.0)
-    said = text(arrivals(summary, summary.arriving)[0])
-    assert said.startswith("134 calls arrived, 125 started, 9 blocked (6.7 %), ")
-    assert said.endswith("5 failed to connect, 120 completed")
+    printed = text(arrivals(summary, summary.arriving)[0])
+    assert printed.startswith("134 calls arrived, 125 started, 9 blocked (6.7 %), ")
+    assert printed.endswith("5 failed to connect, 120 completed")
 
 
-def test_a_call_that_goes_on_in_another_session_is_one_call(tmp_path: Path) -> None:
+def test_a_call_that_continues_in_another_session_is_one_call(tmp_path: Path) -> None:
     whole = build(tmp_path / "whole").arriving
     build(tmp_path / "halves")
     sessions = pq.read_table(tmp_path / "halves" / "sessions.parquet").to_pylist()
@@ -264,7 +266,7 @@ def test_a_call_that_goes_on_in_another_session_is_one_call(tmp_path: Path) -> N
     assert (two.call_duration_s, two.carried_erlangs) == pytest.approx((one.call_duration_s, one.carried_erlangs))
 
 
-def test_loads_are_calls_in_progress_on_average(tmp_path: Path) -> None:
+def test_erlangs_are_mean_calls_in_progress(tmp_path: Path) -> None:
     summary = build(tmp_path)
     assert summary.arriving is not None
     (one,) = summary.arriving.targets
@@ -279,7 +281,7 @@ def test_loads_are_calls_in_progress_on_average(tmp_path: Path) -> None:
     assert "carried" in text(arrivals(summary, summary.arriving)[1])
 
 
-def test_a_load_that_ends_by_itself_is_offered_until_it_ends(tmp_path: Path) -> None:
+def test_a_load_that_ends_by_itself_is_offered_until_its_end(tmp_path: Path) -> None:
     summary = build(tmp_path, arrivals=ARRIVALS | {"duration_s": 30.0, "per_s": None, "pattern": "calls.txt"})
     assert summary.arriving is not None
 
@@ -287,7 +289,7 @@ def test_a_load_that_ends_by_itself_is_offered_until_it_ends(tmp_path: Path) -> 
     assert "Calls.txt." in text(section_html(metric_sections.arriving(summary)))
 
 
-def test_a_call_whose_first_turn_failed_waits_without_an_end(tmp_path: Path) -> None:
+def test_a_call_whose_first_turn_failed_counts_as_infinite_service_time(tmp_path: Path) -> None:
     build(tmp_path)
     sessions = rtbench.load(tmp_path).sessions
     sessions.loc[:9, ["first_reply_at_ns", "service_time_ms"]] = np.nan, np.nan
@@ -297,7 +299,7 @@ def test_a_call_whose_first_turn_failed_waits_without_an_end(tmp_path: Path) -> 
     assert (sample.failed, int(np.isinf(sample.values).sum())) == (10, 10)
 
 
-def test_think_times_stand_beside_the_load(tmp_path: Path) -> None:
+def test_think_times_are_printed_with_the_load(tmp_path: Path) -> None:
     synthetic.write(tmp_path / "first", PLAN)
     scripts = [script | {"think_s": 12.0} for script in rtbench.load(tmp_path / "first").metadata["scripts"]]
     summary = build(tmp_path / "run", scripts=scripts)
@@ -309,5 +311,5 @@ def test_think_times_stand_beside_the_load(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("per_s", "words"), [(2.0, "2/s"), (0.5, "30/min"), (1.0, "1/s"), (0.025, "1.5/min"), (1 / 3600, "1/h")]
 )
-def test_a_rate_is_told_in_the_largest_unit_that_makes_a_number_of_it(per_s: float, words: str) -> None:
+def test_a_rate_is_printed_in_the_largest_unit_that_gives_at_least_one(per_s: float, words: str) -> None:
     assert rate(per_s) == words

@@ -60,13 +60,13 @@ class Priced:
 
 
 def build(folder: Path, plan: Plan = TWO, **changes: Any) -> Priced:
-    told = synthetic.told(plan) | changes
-    return Priced(synthetic.write(folder, plan, **told))
+    document = synthetic.target_keys(plan) | changes
+    return Priced(synthetic.write(folder, plan, **document))
 
 
 def summary_with_prices(plan: Plan = TWO, **changes: Any) -> Summary:
     """Return the same summary of a run in a folder that no test changes."""
-    return summary_of(plan, **(synthetic.told(plan) | changes))
+    return summary_of(plan, **(synthetic.target_keys(plan) | changes))
 
 
 def rewrite(folder: Path, name: str, change: Any) -> Priced:
@@ -79,7 +79,7 @@ def said(summary: Summary | Priced) -> str:
     return " ".join([*cost(summary.money), *notes]).replace(NBSP, " ")
 
 
-def test_the_cost_is_that_of_the_rows(tmp_path: Path) -> None:
+def test_the_cost_equals_that_of_the_rows(tmp_path: Path) -> None:
     """The expected cost is computed turn by turn, not from sums of columns."""
     found = build(tmp_path).money
     prices = Prices(**PRICES["models"]["gpt-realtime"])  # type: ignore[index]
@@ -109,7 +109,7 @@ def astray(folder: Path, of: Callable[[int, Any], bool], **changes: Any) -> Pric
     return Priced(folder)
 
 
-def test_answers_that_belong_to_no_turn_cost_as_well(tmp_path: Path) -> None:
+def test_responses_that_belong_to_no_turn_are_included_in_the_cost(tmp_path: Path) -> None:
     before = build(tmp_path).money
     summary = astray(tmp_path, lambda index, _: index in (1, 2, 3))
     sweden, eastus2 = summary.money.targets
@@ -129,7 +129,7 @@ def test_answers_that_belong_to_no_turn_cost_as_well(tmp_path: Path) -> None:
     assert document["targets"][0]["models"][0]["unattributed_tokens"] == {kind: STRAY.get(kind, 0) for kind in KINDS}
 
 
-def test_a_run_all_of_whose_answers_belong_to_no_turn_has_its_cost(tmp_path: Path) -> None:
+def test_a_run_with_only_unattributed_responses_has_their_cost(tmp_path: Path) -> None:
     build(tmp_path, Plan())
     summary = astray(tmp_path, lambda index, _: index == 0)
     found = summary.money
@@ -142,7 +142,7 @@ def test_a_run_all_of_whose_answers_belong_to_no_turn_has_its_cost(tmp_path: Pat
     assert "nan" not in said(summary)
 
 
-def test_answers_that_belong_to_no_turn_and_have_no_price_are_in_no_amount(tmp_path: Path) -> None:
+def test_unattributed_responses_without_a_price_are_in_no_amount(tmp_path: Path) -> None:
     before = build(tmp_path).money
     summary = astray(tmp_path, lambda index, _: index == 0, model="gpt-x")
     one = summary.money.targets[0]
@@ -164,7 +164,7 @@ def interrupted(folder: Path, plan: Plan, of: Callable[[int], bool], **changes: 
     return rewrite(folder, "turns", lambda index, row: row | (PLAYED | changes if of(index) else {}))
 
 
-def test_what_interrupted_replies_wasted_is_their_share_of_the_tokens_and_its_price(tmp_path: Path) -> None:
+def test_the_cost_of_unplayed_audio_is_its_share_of_the_audio_tokens(tmp_path: Path) -> None:
     summary = interrupted(tmp_path, Plan(usage=True), lambda index: index < 3).summary
     waste = summary.money.unplayed_audio
 
@@ -179,7 +179,7 @@ def test_what_interrupted_replies_wasted_is_their_share_of_the_tokens_and_its_pr
 
 
 @pytest.mark.parametrize("column", ["output_audio_tokens", "received_audio_ns"])
-def test_waste_whose_tokens_nobody_knows_is_counted_and_in_no_amount(column: str, tmp_path: Path) -> None:
+def test_unplayed_audio_with_unknown_tokens_is_counted_but_in_no_amount(column: str, tmp_path: Path) -> None:
     """The service reported no tokens, or the run has an older version."""
     nothing = {token_column(kind): None for kind in KINDS} if column.endswith("tokens") else {column: None}
     summary = interrupted(tmp_path, Plan(usage=True), lambda index: index < 3, **nothing)
@@ -192,7 +192,7 @@ def test_waste_whose_tokens_nobody_knows_is_counted_and_in_no_amount(column: str
     assert "Of 3 replies the tokens are not known." in said(summary)
 
 
-def test_a_minute_is_one_of_conversation(tmp_path: Path) -> None:
+def test_the_cost_per_minute_counts_minutes_of_open_sessions(tmp_path: Path) -> None:
     """The minutes are those of sessions with a priced turn, from the open connection to the end."""
     one = build(tmp_path, Plan(usage=True, refused=3)).money.targets[0]
     sessions = rtbench.load(tmp_path).sessions.iloc[:10]
@@ -207,20 +207,20 @@ def test_a_minute_is_one_of_conversation(tmp_path: Path) -> None:
 BY_MINUTE = dict.fromkeys(OWN, 0) | {"usd_per_minute": 0.05}
 
 
-def opened_minutes(folder: Path, target: str) -> float:
+def cost_text(folder: Path, target: str) -> float:
     sessions = rtbench.load(folder).sessions
     mine = sessions[(sessions["target"] == target) & sessions["session_updated_at_ns"].notna()]
     return float((mine["ended_at_ns"] - mine["opened_at_ns"]).sum()) / 60e9
 
 
-def test_a_target_that_is_paid_by_the_minute_costs_every_minute_of_every_session_that_opened(tmp_path: Path) -> None:
+def test_a_target_with_a_price_per_minute_pays_for_every_open_session(tmp_path: Path) -> None:
     """Its turns reported no tokens, and this is not a gap."""
     plan = Plan(sessions=20, refused=3, targets=("live",))
-    targets = [synthetic.told(plan)["targets"][0] | {"prices": BY_MINUTE}]
+    targets = [synthetic.target_keys(plan)["targets"][0] | {"prices": BY_MINUTE}]
     summary = build(tmp_path, plan, targets=targets).summary
     one = summary.money.targets[0]
 
-    assert one.usd == pytest.approx(0.05 * opened_minutes(tmp_path, "live"))
+    assert one.usd == pytest.approx(0.05 * cost_text(tmp_path, "live"))
     assert (one.usd_per_minute, one.turns_without_usage) == (pytest.approx(0.05), 0)
     assert one.sessions == 20
     assert one.turns == one.turns_priced == summary.outcomes.begun
@@ -228,7 +228,7 @@ def test_a_target_that_is_paid_by_the_minute_costs_every_minute_of_every_session
     assert to_json_data(summary.money)["targets"][0]["models"][0]["prices"]["usd_per_minute"] == 0.05
 
 
-def test_images_are_told_and_priced_where_there_were_any(tmp_path: Path) -> None:
+def test_image_tokens_are_shown_and_priced_if_there_are_any(tmp_path: Path) -> None:
     before = build(tmp_path, Plan(usage=True)).summary
     images = {"input_image_tokens": 1_000, "input_cached_image_tokens": 400}
     summary = rewrite(tmp_path, "turns", lambda _, row: row | images).summary
@@ -239,8 +239,8 @@ def test_images_are_told_and_priced_where_there_were_any(tmp_path: Path) -> None
     assert "image in" not in section_markdown(money(before))
 
 
-def test_a_targets_own_prices_go_before_the_table() -> None:
-    targets = synthetic.told(TWO)["targets"]
+def test_a_target_s_own_prices_override_the_table() -> None:
+    targets = synthetic.target_keys(TWO)["targets"]
     found = summary_with_prices(targets=[targets[0] | {"prices": OWN}, targets[1]]).money
 
     assert [cost.models[0].source for cost in found.targets] == ["own", "table"]
@@ -248,7 +248,7 @@ def test_a_targets_own_prices_go_before_the_table() -> None:
     assert found.targets[0].usd == pytest.approx(tokens / 1e6)
 
 
-def test_a_model_without_a_price_is_never_counted_as_nothing(tmp_path: Path) -> None:
+def test_a_model_without_a_price_is_never_counted_as_free(tmp_path: Path) -> None:
     build(tmp_path)
     summary = rewrite(
         tmp_path, "sessions", lambda _, row: row | ({"model": "gpt-x"} if row["target"] == "eastus2" else {})
@@ -275,7 +275,7 @@ def test_one_target_may_answer_with_two_models(tmp_path: Path) -> None:
     assert (one.turns, one.turns_priced, one.sessions) == (40, 20, 5)
 
 
-def test_a_run_without_usage_says_nothing_of_money() -> None:
+def test_a_run_without_usage_shows_no_cost() -> None:
     summary = summary_with_prices(Plan())
 
     assert money(summary) is None
@@ -284,7 +284,7 @@ def test_a_run_without_usage_says_nothing_of_money() -> None:
     assert to_json_data(summary.money)["usd"] is None
 
 
-def test_cached_tokens_without_a_kind_are_text_first(tmp_path: Path) -> None:
+def test_cached_tokens_without_a_kind_count_as_text_first(tmp_path: Path) -> None:
     build(tmp_path, Plan(sessions=1, turns=1, usage=True))
     kindless = {"input_cached_text_tokens": None, "input_cached_audio_tokens": None, "input_cached_tokens": 45}
     summary = rewrite(tmp_path, "turns", lambda _, row: row | kindless)
@@ -293,7 +293,7 @@ def test_cached_tokens_without_a_kind_are_text_first(tmp_path: Path) -> None:
     assert (one.tokens("text_in"), one.tokens("cached_text_in"), one.tokens("cached_audio_in")) == (40, 40, 5)
 
 
-def test_transcription_is_said_to_be_apart_where_there_was_some() -> None:
+def test_transcription_is_noted_as_billed_separately_if_there_was_any() -> None:
     spoken, typed = summary_with_prices(), summary_with_prices(Plan(text=True, usage=True))
 
     assert "Input transcription is billed separately and not in this amount." in said(spoken)
@@ -303,7 +303,7 @@ def test_transcription_is_said_to_be_apart_where_there_was_some() -> None:
 LIMITED = Plan(sessions=60, turns=5, targets=("a", "b"), failed=0.1, seconds=150, limited=True)
 
 
-def test_throttled_turns_and_the_waits_asked_for_are_counted(tmp_path: Path) -> None:
+def test_throttled_turns_and_the_requested_waits_are_counted(tmp_path: Path) -> None:
     summary = summary_in(tmp_path, LIMITED, start_delays_s={"a": 48.2, "b": 0})
     turns = rtbench.load(tmp_path).turns
     mine = turns[(turns["target"] == "a") & (turns["outcome"] == "throttled:response")]
@@ -313,33 +313,33 @@ def test_throttled_turns_and_the_waits_asked_for_are_counted(tmp_path: Path) -> 
     assert len(one.waits_s) == len(mine) > 1
     assert one.waits_s[-1] == mine["retry_after_ns"].max() / 1e9
     both = sum(one.throttled_turns for one in summary.quota.targets)
-    said = limits_in_all(summary.quota).replace(NBSP, " ")
-    assert said.startswith(f"{both} turns throttled, asked {both} times to wait")
+    printed = limits_in_all(summary.quota).replace(NBSP, " ")
+    assert printed.startswith(f"{both} turns throttled, asked {both} times to wait")
     assert f">{len(mine)}</td>" in section_html(context_sections.quota(summary))
-    assert "starts delayed by 48 s in all" in said
+    assert "starts delayed by 48 s in all" in printed
 
 
-def test_calls_that_were_delayed_after_refused_ones_are_counted(tmp_path: Path) -> None:
+def test_calls_delayed_after_refused_ones_are_counted(tmp_path: Path) -> None:
     folder = synthetic.write(tmp_path, Plan(sessions=20, turns=2, seconds=50))
     none = edited(folder, lambda _, row: row | {"calls_backed_off": 0}, "seconds").quota
     assert (none.targets[0].calls_backed_off, none.any) == (0, False)
-    held = edited(folder, lambda at, row: row | {"calls_backed_off": int(at < 3)}, "seconds").quota
+    delayed = edited(folder, lambda at, row: row | {"calls_backed_off": int(at < 3)}, "seconds").quota
 
-    assert (held.targets[0].calls_backed_off, held.any) == (3, True)
-    assert limits_in_all(held).replace(NBSP, " ") == "3 calls delayed after failures to connect"
+    assert (delayed.targets[0].calls_backed_off, delayed.any) == (3, True)
+    assert limits_in_all(delayed).replace(NBSP, " ") == "3 calls delayed after failures to connect"
 
 
-def test_a_throttled_session_counts_as_well(tmp_path: Path) -> None:
+def test_a_throttled_session_is_counted(tmp_path: Path) -> None:
     refused = synthetic.write(tmp_path, Plan(refused=2))
     throttled = {"outcome": "throttled:handshake", "retry_after_ns": 20 * 10**9}
     summary = edited(refused, lambda _, row: row | ({} if row["outcome"] == "ok" else throttled), "sessions")
 
-    said = limits_in_all(summary.quota).replace(NBSP, " ")
-    assert said == "2 sessions throttled, asked 2 times to wait (p50 20 s, longest 20 s)"
+    printed = limits_in_all(summary.quota).replace(NBSP, " ")
+    assert printed == "2 sessions throttled, asked 2 times to wait (p50 20 s, longest 20 s)"
     assert "Did the service limit the rate?" in section_html(context_sections.quota(summary))
 
 
-def test_what_remained_is_the_least_of_each_bin(tmp_path: Path) -> None:
+def test_the_remaining_rate_limit_is_the_minimum_of_each_bin(tmp_path: Path) -> None:
     summary = summary_in(tmp_path, LIMITED)
     one = summary.quota.targets[0]
     tokens = next(part for part in one.remaining if part.limit == "tokens")
@@ -356,20 +356,20 @@ def incident(at_s: float, text: str = "<b>identity endpoint: 500</b>") -> dict[s
     return {"at_utc_ns": BEGAN_NS + int(at_s * 1e9), "worker": 1, "kind": "auth_refresh", "text": text}
 
 
-def test_incidents_whose_words_were_not_kept_are_counted() -> None:
+def test_incidents_without_recorded_text_are_counted() -> None:
     summary = summary_of(Plan(), incidents=[incident(1)], totals={"incident_counts": {"auth_refresh": 240}})
 
     assert incident_lines(summary, 3)[-1] == "in all: auth refresh × 240"
     assert "auth refresh × 240. The words of 1 were recorded." in section_html(context_sections.incidents(summary))
 
 
-def test_behind_a_proxy_there_is_no_wait_without_the_round_trip() -> None:
+def test_behind_a_proxy_there_is_no_ttfa_minus_rtt() -> None:
     summary = summary_of(Plan(sessions=20, targets=("a", "b"), proxied=("b",)))
-    told = {(f.metric, f.target) for f in summary.metrics}
+    reported = {(f.metric, f.target) for f in summary.metrics}
 
-    assert ("ttfa_minus_rtt", "a") in told
-    assert ("ttfa_minus_rtt", "b") not in told
-    assert ("network_rtt", "b") in told
+    assert ("ttfa_minus_rtt", "a") in reported
+    assert ("ttfa_minus_rtt", "b") not in reported
+    assert ("network_rtt", "b") in reported
     assert "on b to the proxy" in round_trips(summary)
     assert "on b to the proxy" in section_html(caller_sections.network(summary))
     assert "to the proxy and not beyond" in round_trips(summary_of(Plan(proxied=("sim",))))
@@ -377,9 +377,7 @@ def test_behind_a_proxy_there_is_no_wait_without_the_round_trip() -> None:
 
 @pytest.mark.parametrize(("late_ms", "shown"), [(5.1, False), (6.3, True)])
 @pytest.mark.parametrize("text", [SIMULATOR_WAS_LATE, "{}: the simulator was late: p99 ≤ {:.1f} ms since it listens"])
-def test_a_simulator_that_was_late_is_noted_if_that_matters_for_the_figures(
-    late_ms: float, shown: bool, text: str
-) -> None:
+def test_a_late_simulator_is_noted_if_the_delay_matters(late_ms: float, shown: bool, text: str) -> None:
     """The limit is 1 % of the shortest median, which is 540 ms here."""
     late = {"at_utc_ns": synthetic.BEGAN_NS, "worker": 0, "kind": "simulator_late", "text": text.format("sim", late_ms)}
     summary = summary_of(Plan(), incidents=[late])
@@ -387,9 +385,9 @@ def test_a_simulator_that_was_late_is_noted_if_that_matters_for_the_figures(
 
     assert 0.01 * median == pytest.approx(5.7, abs=0.5)
     for form in (run_text(summary), *run_forms(summary)):
-        said = " ".join(form.replace("\u00a0", " ").split())
-        assert ("6.3 ms" in said) == shown
-        assert ("of the shortest median" in said) == shown
-        assert "do not trust" not in said
-        assert ("simulator late" in said) == shown
+        printed = " ".join(form.replace("\u00a0", " ").split())
+        assert ("6.3 ms" in printed) == shown
+        assert ("of the shortest median" in printed) == shown
+        assert "do not trust" not in printed
+        assert ("simulator late" in printed) == shown
     assert len(summary.incidents.kept) == 1

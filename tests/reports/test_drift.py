@@ -32,7 +32,7 @@ def build(folder: Path, plan: Plan, later: float = 1.0) -> Summary:
     return summarise(load_for_report(slowed(synthetic.write(folder, plan), later, "gateway")))
 
 
-def test_no_drift_is_suspected_where_there_is_none(tmp_path: Path) -> None:
+def test_without_drift_none_is_suspected(tmp_path: Path) -> None:
     summary = build(tmp_path, PLAN)
 
     assert [one.label for one in summary.drifts] == ["direct", "gateway"]
@@ -49,12 +49,12 @@ def test_drift_is_suspected_of_the_target_that_has_it(tmp_path: Path) -> None:
     assert (direct.suspected, gateway.suspected) == (False, True)
     assert gateway.ratio / direct.ratio == pytest.approx(1.6, rel=0.2)
     assert "Drift suspected on gateway" in section_html(metric_sections.time(summary))
-    told = run_text(summary, width=200).replace("\u00a0", " ")
-    assert "\ndrift           suspected, later half of the turns against the earlier half, p50 by step (98 %" in told
-    assert " interval): gateway +" in told
+    printed = run_text(summary, width=200).replace("\u00a0", " ")
+    assert "\ndrift           suspected, later half of the turns against the earlier half, p50 by step (98 %" in printed
+    assert " interval): gateway +" in printed
 
 
-def test_steps_of_different_waits_are_no_drift_where_all_sessions_begin_together() -> None:
+def test_steps_with_different_latencies_are_not_taken_for_drift() -> None:
     """Slow steps are in the second half of these stationary runs. All once seemed to drift, at a level of 1 %."""
     found = [one for seed in range(trials(12, 400)) for one in drifts_in(wave(seed), f"{seed}")]
     alarms = sum(one.suspected for one in found)
@@ -69,7 +69,7 @@ def drifts_in(plan: Plan, run_id: str, **document: Any) -> list[PoolDrift]:
     return list(drifts(run, samples_of(run)))
 
 
-def test_all_pools_of_a_run_together_are_suspected_in_one_stationary_run_of_fifty() -> None:
+def test_at_most_one_stationary_run_in_fifty_is_suspected_of_drift() -> None:
     """With an interval of 99 % for each pool, one in ten stationary runs of ten pools would be suspected."""
     targets = tuple("abcde")
     plans = [
@@ -83,7 +83,7 @@ def test_all_pools_of_a_run_together_are_suspected_in_one_stationary_run_of_fift
 
 
 @pytest.mark.parametrize("unusable", ["invalid", "not exact"])
-def test_no_drift_is_suspected_of_figures_that_may_not_be_used(tmp_path: Path, unusable: str) -> None:
+def test_drift_is_not_suspected_if_the_values_are_unusable(tmp_path: Path, unusable: str) -> None:
     plan = replace(PLAN, valid=False) if unusable == "invalid" else replace(PLAN, inexact=("ttfa",))
     _, gateway = build(tmp_path, plan, later=1.6).drifts
 
@@ -91,7 +91,7 @@ def test_no_drift_is_suspected_of_figures_that_may_not_be_used(tmp_path: Path, u
     assert not gateway.suspected
 
 
-def test_a_simulator_that_was_late_is_no_drift_of_the_service(tmp_path: Path) -> None:
+def test_the_delay_of_a_late_simulator_is_not_taken_for_drift(tmp_path: Path) -> None:
     """It was up to 350 ms late, so latencies may exceed its profile by that."""
     late = {"kind": "simulator_late", "text": "sim: 99 % of the simulator's events were at most 350.0 ms late"}
     summary = build(tmp_path, PLAN, later=1.3)
@@ -107,7 +107,7 @@ def wave(seed: int) -> Plan:
     return Plan(turns=4, seconds=50, stages=((9.0, 60),), seed=seed)
 
 
-def test_too_few_sessions_say_nothing(tmp_path: Path) -> None:
+def test_too_few_sessions_give_no_statement_about_drift(tmp_path: Path) -> None:
     summary = build(tmp_path, Plan(sessions=19))
 
     assert summary.drifts == ()
@@ -125,7 +125,7 @@ def test_too_few_sessions_say_nothing(tmp_path: Path) -> None:
         (1.3, 1.1, np.inf, True),
     ],
 )
-def test_it_takes_more_than_five_percent_and_an_interval_without_one(
+def test_drift_needs_more_than_five_percent_and_an_interval_that_excludes_one(
     ratio: float, low: float, high: float, suspected: bool
 ) -> None:
     assert is_suspected(ratio, low, high) == suspected

@@ -40,13 +40,13 @@ from rtbench.capacity.search import LevelEntry
 from tests.capacity.test_page import LEVELS, searched
 from tests.reports import synthetic
 from tests.reports.comparisons.build import quick
-from tests.reports.comparisons.invented import CHECKS, comparison, sides
+from tests.reports.comparisons.invented import CHECKS, comparison, invented_targets
 from tests.reports.comparisons.invented import PAGES as COMPARISONS
 from tests.reports.edited import Row, edit
 from tests.reports.forms import comparison_html, run_text, section_html
 from tests.reports.shared import folder, page_of, summary_of
 from tests.reports.synthetic import Plan
-from tests.reports.trends.made import entry, invalid, stepped
+from tests.reports.trends.examples import entry, invalid, stepped
 
 HERE = Path("/somewhere/runs")
 
@@ -134,7 +134,7 @@ class Outline(HTMLParser):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_whole_and_needs_nothing_else(name: str) -> None:
+def test_a_page_is_complete_and_loads_nothing(name: str) -> None:
     outline = Outline()
     outline.feed(page(name))
 
@@ -150,7 +150,7 @@ def test_a_page_is_whole_and_needs_nothing_else(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_figure_is_valid_and_labelled_and_drawn_once(name: str) -> None:
+def test_every_figure_is_valid_labelled_and_drawn_once(name: str) -> None:
     drawn = [ET.fromstring(text) for text in re.findall(r"<svg.*?</svg>", page(name), re.S)]
     labels = [figure.get("aria-label") for figure in drawn if figure.get("class") == "figure"]
 
@@ -164,13 +164,13 @@ def test_every_figure_is_valid_and_labelled_and_drawn_once(name: str) -> None:
 def run_of(label: str) -> str:
     """Return the HTML and the Markdown of a run with this text in its names."""
     plan = Plan(sessions=4, turns=2, targets=(label, 'a"b\x07'))
-    told = run_page(summary_of(plan, scenario=label, notices=[label], settings={label: label}))
-    return render_html(told) + render_markdown(told)
+    page_of_label = run_page(summary_of(plan, scenario=label, notices=[label], settings={label: label}))
+    return render_html(page_of_label) + render_markdown(page_of_label)
 
 
 def comparison_of(label: str) -> str:
     checks = (replace(CHECKS[0], name=label, texts=(label, label)),)
-    return compared(sides=sides(label, "gateway"), notices=(label,), checks=checks)
+    return compared(sides=invented_targets(label, "gateway"), notices=(label,), checks=checks)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def comparison_of(label: str) -> str:
     [run_of, comparison_of, lambda evil: trend([entry(n, target=evil, labels={evil: evil}) for n in range(3)])],
     ids=["run", "comparison", "trend"],
 )
-def test_labels_are_text_and_nothing_else(made: Callable[[str], str]) -> None:
+def test_labels_are_escaped(made: Callable[[str], str]) -> None:
     text = made(EVIL)
 
     assert text.count("<script>") == made("east").count("<script>")
@@ -192,7 +192,7 @@ def test_labels_are_text_and_nothing_else(made: Callable[[str], str]) -> None:
         ("comparison, verdicts", lambda: compared(simulated=False)),
     ],
 )
-def test_what_is_simulated_says_so_wherever_it_is_seen(simulated: str, real: Callable[[], str]) -> None:
+def test_a_simulated_run_is_marked_in_title_and_page(simulated: str, real: Callable[[], str]) -> None:
     title = re.search(r"<title>(.*?)</title>", page(simulated))
 
     assert title is not None
@@ -205,14 +205,14 @@ def test_what_is_simulated_says_so_wherever_it_is_seen(simulated: str, real: Cal
 NBSP = "\u00a0"
 
 
-def test_a_figure_does_not_grow_with_the_turns() -> None:
+def test_a_figure_s_size_does_not_grow_with_the_number_of_turns() -> None:
     """Beyond a number of turns and sessions, they are no longer plotted individually."""
     sizes = [len(page_of(Plan(sessions=n, turns=3, seconds=600))) for n in (2100, 4200)]
 
     assert sizes[1] == pytest.approx(sizes[0], rel=0.03)
 
 
-def test_the_headline_says_how_far_inexact_figures_can_be_off() -> None:
+def test_the_headline_states_how_large_the_uncertainty_may_be() -> None:
     check = {"name": "timestamp_uncertainty", "value": 446.0, "limit": 6.05, "unit": "ms", "result": "fail",
              "note": "transcript_first", "remedy": ""}  # fmt: skip
     summary = summary_of(Plan(), validity={"status": "invalid", "checks": [check]})
@@ -223,11 +223,11 @@ def test_the_headline_says_how_far_inexact_figures_can_be_off() -> None:
     )
 
 
-def test_what_helps_against_several_broken_rules_is_said_once() -> None:
+def test_the_same_remedy_of_several_failed_checks_is_printed_once() -> None:
     (rule,) = summary_of(Plan(valid=False)).validity.failed
     other = structs.replace(rule, remedy="start fewer sessions")
 
-    assert [said for _, said in cells.with_remedies([rule, structs.replace(rule), other])] == [
+    assert [remedy for _, remedy in cells.with_remedies([rule, structs.replace(rule), other])] == [
         "", f"{rule.remedy}.", "start fewer sessions.",
     ]  # fmt: skip
 
@@ -243,20 +243,20 @@ FOLD = re.compile(r"<details(?! open)[^>]*>(?:(?!<details).)*?</details>", re.S)
         (Plan(sessions=8, turns=2, kinds=("vad", "typed")), "Too few sessions for a median: ttfa of 16 turns was "),
     ],
 )  # fmt: skip
-def test_the_answer_is_a_sentence(plan: Plan, sentence: str) -> None:
+def test_the_headline_is_a_sentence(plan: Plan, sentence: str) -> None:
     assert run_headline(summary_of(plan)).replace(NBSP, " ").startswith(sentence)
 
 
-def test_turns_that_were_starved_are_not_said_to_have_been_cut_by_the_end_of_the_run() -> None:
+def test_starved_turns_are_not_counted_as_cut_by_the_run_s_end() -> None:
     summary = summary_of(Plan(abandoned=2))
     turns = (replace(e, outcome=STARVED) if e.outcome == "unfinished" else e for e in summary.outcomes.turns)
-    said = run_second(replace(summary, outcomes=replace(summary.outcomes, turns=tuple(turns))))
+    sentence = run_second(replace(summary, outcomes=replace(summary.outcomes, turns=tuple(turns))))
 
-    assert "2 were left out, because the load generator did not run when a limit ended" in said
-    assert "cut by the end" not in said
+    assert "2 were left out, because the load generator did not run when a limit ended" in sentence
+    assert "cut by the end" not in sentence
 
 
-def test_few_turns_are_dots_and_many_are_shades() -> None:
+def test_few_turns_are_dots_and_many_are_shaded_cells() -> None:
     few, many = (section_html(metric_sections.time(summary_of(PLANS[name]))) for name in ("small", "many turns"))
 
     assert few.count('class="point s0"') == 40
@@ -264,7 +264,7 @@ def test_few_turns_are_dots_and_many_are_shades() -> None:
     assert 'class="point s0"' not in many
 
 
-def test_what_only_some_readers_need_is_folded_and_all_the_rest_is_not() -> None:
+def test_details_are_folded_and_main_results_are_not() -> None:
     page = page_of(TWO)
     unfolded = FOLD.sub("", FOLD.sub("", page))  # inner folds first, then outer ones
 
@@ -275,7 +275,7 @@ def test_what_only_some_readers_need_is_folded_and_all_the_rest_is_not() -> None
     assert "timestamp_uncertainty</a>" in FOLD.sub("", FOLD.sub("", page_of(Plan(valid=False))))
 
 
-def test_of_each_group_of_tabs_one_is_chosen() -> None:
+def test_one_tab_of_each_group_is_selected() -> None:
     """Radio buttons of one name are one group. With a shared name, one of two figures would show no tab."""
     page = page_of(TWO_ORIGINS)
     chosen = Counter[str](re.findall(r'type="radio" name="([^"]+)" value="[^"]+" checked', page))
@@ -309,7 +309,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         stopped=NASTY,
     )
     for table in ("turns", "sessions"):
-        edit(folder, table, said_by_the_service)
+        edit(folder, table, with_hostile_text)
     summary = summarise(rtbench.load(folder))
     paths = write_report(summary)
     return {
@@ -321,19 +321,19 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
 
 
-def said_by_the_service(_: int, row: Row) -> Row:
-    said = {name: NASTY for name in SAID if name in row and name != "outcome"}
+def with_hostile_text(_: int, row: Row) -> Row:
+    changed = {name: NASTY for name in SAID if name in row and name != "outcome"}
     bad = {} if str(row["outcome"]) in ("ok", "unfinished") else {"outcome": f"failed:{NASTY}"}
     return (
         row
-        | said
+        | changed
         | bad
         | ({"effective_settings": f'{{"voice": "{"x::y"}\\u001b[2J"}}'} if "response_headers" in row else {})
     )
 
 
 @pytest.mark.parametrize("name", ["terminal", "narrow terminal", "report.md", "report.html"])
-def test_nothing_that_a_service_said_steers_whoever_reads_it(texts: dict[str, str], name: str) -> None:
+def test_text_of_a_service_contains_no_control_characters_or_ci_commands(texts: dict[str, str], name: str) -> None:
     text = texts[name]
 
     assert r"no\x1b[2J" in text or r"no\\x1b" in text or name == "report.md"
@@ -343,11 +343,11 @@ def test_nothing_that_a_service_said_steers_whoever_reads_it(texts: dict[str, st
     assert "##[" not in text
 
 
-def test_what_a_service_said_is_escaped_once_in_markdown(texts: dict[str, str]) -> None:
-    said = plain(escape_control(NASTY))
+def test_text_of_a_service_is_escaped_once_in_markdown(texts: dict[str, str]) -> None:
+    escaped = plain(escape_control(NASTY))
 
     quoted = json.loads(texts["summary.json"])["outcomes"]["sim"]["service_message"].values()
-    assert f"“{said}”" in texts["report.md"]
+    assert f"“{escaped}”" in texts["report.md"]
     assert escape_control(NASTY) in quoted
     assert "&amp;lt;" not in texts["report.md"]
     assert r"a\\\_b" not in texts["report.md"]
@@ -355,7 +355,7 @@ def test_what_a_service_said_is_escaped_once_in_markdown(texts: dict[str, str]) 
 
 
 @given(st.text() | st.text("ab_*[]()`|<>&;\\~\n"))
-def test_markdown_shows_a_text_as_it_is(text: str) -> None:
+def test_escaped_markdown_displays_the_original_text(text: str) -> None:
     """CommonMark removes a backslash before punctuation and replaces an entity by its character."""
     shown = html.unescape(re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", plain(text).replace("&amp;", "&amp;")))
     rows = re.split(r"(?<!\\)(?:\\\\)*\|", plain(text))
@@ -364,7 +364,7 @@ def test_markdown_shows_a_text_as_it_is(text: str) -> None:
     assert len(rows) == 1, "it would end a cell of a table"
 
 
-def test_a_folder_s_name_is_shown_harmless_in_the_next_step_and_in_every_text(tmp_path: Path) -> None:
+def test_the_name_of_a_folder_is_escaped_in_all_outputs(tmp_path: Path) -> None:
     name = NASTY.replace("\x00", "")
     plan = Plan(sessions=60)
     folder = synthetic.write(tmp_path / f"runs{name}" / f"run{name}", plan)

@@ -37,8 +37,8 @@ def read_back(path: Path, table: run_folder.TableName, form: Format) -> pa.Table
     if form == "parquet":
         return pq.read_table(path)
     types = {field.name: field.type for field in schema}
-    told = pa_csv.ConvertOptions(column_types=types, strings_can_be_null=True, quoted_strings_can_be_null=False)
-    return pa_csv.read_csv(path, convert_options=told)
+    options = pa_csv.ConvertOptions(column_types=types, strings_can_be_null=True, quoted_strings_can_be_null=False)
+    return pa_csv.read_csv(path, convert_options=options)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> rtbench.Run:
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 @pytest.mark.parametrize("table", TABLES)
-def test_a_table_reads_back_with_its_types_and_the_metrics_that_a_frame_has(
+def test_an_exported_table_reads_back_with_its_types_and_metrics(
     tmp_path: Path, run: rtbench.Run, table: run_folder.TableName, form: Format
 ) -> None:
     written = export_tables(run.folder, form, tmp_path / "out")[TABLES.index(table)]
@@ -68,7 +68,7 @@ def test_a_table_reads_back_with_its_types_and_the_metrics_that_a_frame_has(
             np.testing.assert_array_equal(values.to_numpy(dtype=float), frame[name].to_numpy(dtype=float))
 
 
-def test_rows_are_the_same_however_many_are_taken_at_once(run: rtbench.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exported_rows_do_not_depend_on_the_batch_size(run: rtbench.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = pa.concat_tables(export_rows.rows(run.folder, "turns"))
     monkeypatch.setattr(export_rows, "AT_ONCE", 7)
     pieces = list(export_rows.rows(run.folder, "turns"))
@@ -77,7 +77,7 @@ def test_rows_are_the_same_however_many_are_taken_at_once(run: rtbench.Run, monk
     assert pa.concat_tables(pieces).equals(expected)
 
 
-def test_a_run_that_is_not_closed_gives_the_rows_and_histograms_of_its_spool(tmp_path: Path) -> None:
+def test_the_spool_of_an_unfinished_run_is_exported(tmp_path: Path) -> None:
     folder = synthetic.write_killed(tmp_path / "run", Plan(sessions=20, turns=4))
     first = path_of(folder, 0, HISTOGRAMS)
     path_of(folder, 1, HISTOGRAMS).write_text(first.read_text())
@@ -94,12 +94,12 @@ def test_a_run_that_is_not_closed_gives_the_rows_and_histograms_of_its_spool(tmp
     assert (folder / "spool").is_dir()
 
 
-def test_the_log_of_a_run_that_ended_is_its_own_letter_by_letter(tmp_path: Path, run: rtbench.Run) -> None:
+def test_the_exported_log_of_an_ended_run_is_identical_to_its_own(tmp_path: Path, run: rtbench.Run) -> None:
     written = export_log(run.folder, tmp_path)
     assert written.path.read_bytes() == run_folder.histograms_path(run.folder).read_bytes()
 
 
-def test_a_log_can_hold_one_metric_alone(tmp_path: Path) -> None:
+def test_a_log_of_one_metric_can_be_exported(tmp_path: Path) -> None:
     folder = synthetic.write(tmp_path / "run", Plan(targets=("a", "b")))
     written = export_log(folder, tmp_path, "delta_gap")
 
@@ -113,7 +113,7 @@ def test_a_log_can_hold_one_metric_alone(tmp_path: Path) -> None:
     assert written.path.exists()
 
 
-def test_an_empty_run_has_files_with_columns_and_no_rows(tmp_path: Path) -> None:
+def test_an_empty_run_is_exported_as_files_without_rows(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     run_folder.write_document(
         folder.mkdir() or folder, {"schema": SCHEMA_VERSION, "started_utc_ns": 1, "state": "ended"}
@@ -126,7 +126,7 @@ def test_an_empty_run_has_files_with_columns_and_no_rows(tmp_path: Path) -> None
     assert export_log(folder, tmp_path / "out").count == 0
 
 
-def test_nothing_is_overwritten_unless_that_is_asked_for(tmp_path: Path) -> None:
+def test_an_export_overwrites_nothing_without_force(tmp_path: Path) -> None:
     folder = synthetic.write(tmp_path / "run", PLAN)
     (folder / "export").mkdir()
     (folder / "export" / "turns.csv").write_text("of an earlier export")
@@ -137,7 +137,7 @@ def test_nothing_is_overwritten_unless_that_is_asked_for(tmp_path: Path) -> None
     assert len(export_tables(folder, "csv", force=True)) == 3
 
 
-def test_a_run_is_never_overwritten_by_an_export(tmp_path: Path) -> None:
+def test_an_export_never_overwrites_the_run(tmp_path: Path) -> None:
     folder = synthetic.write(tmp_path / "run", PLAN)
     before = (folder / "turns.parquet").read_bytes()
 
@@ -146,7 +146,7 @@ def test_a_run_is_never_overwritten_by_an_export(tmp_path: Path) -> None:
     assert (folder / "turns.parquet").read_bytes() == before
 
 
-def test_what_cannot_be_written_is_said_in_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+def test_an_export_that_fails_is_reported_in_one_line_and_leaves_no_file(tmp_path: Path) -> None:
     folder = synthetic.write(tmp_path / "run", PLAN)
     (tmp_path / "file").write_text("")
 
@@ -159,7 +159,9 @@ def test_what_cannot_be_written_is_said_in_one_line_and_leaves_nothing(tmp_path:
 
 
 @given(texts=st.lists(st.one_of(st.none(), st.text()), min_size=1))
-def test_any_text_survives_csv(tmp_path_factory: pytest.TempPathFactory, texts: list[str | None]) -> None:
+def test_any_text_survives_csv_without_spreadsheet_formulas(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str | None]
+) -> None:
     path = tmp_path_factory.mktemp("csv") / "texts.csv"
     piece = pa.table({"number": pa.array(range(-1, len(texts) - 1)), "text": pa.array(texts, pa.string())})
     write_table(path, "csv", piece.schema, [piece])
@@ -170,24 +172,24 @@ def test_any_text_survives_csv(tmp_path_factory: pytest.TempPathFactory, texts: 
     assert found == [["number", "text"], *([str(number), text] for number, text in enumerate(shown, -1))]
 
 
-def test_rows_of_an_invalid_run_are_written_and_the_command_says_that_it_is_one(tmp_path: Path) -> None:
-    for valid, said in ((False, "the run is INVALID: do not use its values"), (True, "")):
+def test_an_invalid_run_is_exported_with_a_warning(tmp_path: Path) -> None:
+    for valid, warning in ((False, "the run is INVALID: do not use its values"), (True, "")):
         folder = synthetic.write(tmp_path / str(valid), Plan(sessions=2, valid=valid))
         ended = call("export", folder)
 
-        assert (ended.exit_code, said in ended.stderr, "INVALID" in ended.output) == (0, True, not valid)
+        assert (ended.exit_code, warning in ended.stderr, "INVALID" in ended.output) == (0, True, not valid)
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (("--format", "csv", "--metric", "ttfa"), "--metric needs --format hlog"),
         (("--format", "hlog", "--metric", "tfta"), "unknown metric tfta"),
     ],
 )
-def test_options_that_say_nothing_together_are_refused(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
+def test_export_options_that_do_not_apply_are_refused(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
     folder = synthetic.write(tmp_path / "run", Plan(sessions=1))
     ended = call("export", folder, *options)
 
     assert isinstance(ended.exception, UsageError)
-    assert said in str(ended.exception)
+    assert message in str(ended.exception)

@@ -43,7 +43,7 @@ from tests.reports.shared import page_of, summary_of
 from tests.reports.synthetic import STEPS, Plan
 
 
-def test_curves_pass_through_the_percentiles_that_tables_name() -> None:
+def test_curves_contain_the_percentiles_of_the_tables() -> None:
     summary = summary_of(Plan(sessions=100, turns=10, targets=("a", "b"), failed=0.03))
     found = curves(summary.samples["ttfa"], summary.turns.pools)
 
@@ -56,7 +56,7 @@ def test_curves_pass_through_the_percentiles_that_tables_name() -> None:
 
 
 @pytest.mark.parametrize("sessions", [40, 200])
-def test_the_run_over_time_holds_every_turn_once(sessions: int) -> None:
+def test_the_plot_over_time_contains_every_turn_once(sessions: int) -> None:
     summary = summary_of(Plan(sessions=sessions, turns=10, failed=0.05, seconds=200, warmup_s=30, abandoned=5))
     frame = over_time(summary)
     assert frame is not None
@@ -72,7 +72,7 @@ def test_the_run_over_time_holds_every_turn_once(sessions: int) -> None:
     assert panel.turns < every
 
 
-def test_a_quantile_of_few_turns_is_not_drawn() -> None:
+def test_quantiles_of_few_turns_are_not_plotted() -> None:
     frame = over_time(summary_of(Plan(sessions=40, seconds=60)))
     assert frame is not None
 
@@ -81,11 +81,11 @@ def test_a_quantile_of_few_turns_is_not_drawn() -> None:
         assert math.isnan(bin_.p95) == (bin_.turns < 80)
 
 
-def test_a_run_without_values_has_nothing_to_draw() -> None:
+def test_a_run_without_values_has_no_plot_over_time() -> None:
     assert over_time(summary_of(Plan(sessions=0, refused=2))) is None
 
 
-def test_the_slowest_turns_have_the_services_names() -> None:
+def test_the_slowest_turns_have_the_service_s_ids() -> None:
     summary = summary_of(Plan(sessions=30, failed=0.1))
     turns = rtbench.load(summary.run.folder).turns
     found = summary.slowest
@@ -100,21 +100,21 @@ def test_the_slowest_turns_have_the_services_names() -> None:
     assert [slow.retransmits for slow in found] == good["retransmits"].tolist()
 
 
-def test_a_slow_turn_names_the_log_of_its_session() -> None:
+def test_a_slow_turn_names_the_event_log_of_its_session() -> None:
     found = summary_of(Plan(sessions=2)).slowest
 
     assert {(slow.session, slow.event_log) for slow in found} == {("s00000", "events/s00000.jsonl"), ("s00001", "")}
 
 
-def test_of_each_step_and_target_the_slowest_turns_are_told_with_their_rows() -> None:
+def test_the_slowest_turns_of_each_step_and_target_are_listed_with_their_rows() -> None:
     summary = summary_of(Plan(sessions=40, turns=10, targets=("a", "b"), failed=0.1))
     turns = rtbench.load(summary.run.folder).turns.query("outcome == 'ok'")
     found = summary.slowest_of_steps
 
     assert len(found) == 3 * 2 * 5
     for (target, step), mine in turns.groupby(["target", "step"], observed=True):
-        told = [slow for slow in found if (slow.target, slow.step) == (target, step)]
-        assert [slow.value_ms for slow in told] == mine["voice_to_voice_ms"].nlargest(3).tolist()
+        listed = [slow for slow in found if (slow.target, slow.step) == (target, step)]
+        assert [slow.value_ms for slow in listed] == mine["voice_to_voice_ms"].nlargest(3).tolist()
     row = turns.set_index(["session_id", "turn"]).loc[(found[0].session, found[0].turn)].to_dict()
     told_row = dict(found[0].row)
     assert int(told_row["first_audio_at_ns"]) == row["first_audio_at_ns"]
@@ -123,14 +123,14 @@ def test_of_each_step_and_target_the_slowest_turns_are_told_with_their_rows() ->
     assert "<NA>" not in told_row.values()
 
 
-def test_of_more_steps_fewer_turns_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_more_steps_fewer_slow_turns_are_listed_per_step(monkeypatch: pytest.MonkeyPatch) -> None:
     run = summary_of(Plan()).run
     for most, each in ((12, 3), (11, 2), (4, 1), (3, 0)):
         monkeypatch.setattr("reports.summary.example_turns.OF_STEPS", most)
         assert len(summarise(run).slowest_of_steps) == each * 4
 
 
-def test_turns_that_callers_hear_are_ranked_by_that_and_the_others_by_their_main_metric() -> None:
+def test_slow_turns_are_ranked_by_voice_to_voice_or_else_their_main_metric() -> None:
     """Text turns and manual voice turns are measured from the same instant."""
     found = summary_of(Plan(sessions=20, kinds=("manual", "typed"))).slowest
 
@@ -141,7 +141,7 @@ def test_turns_that_callers_hear_are_ranked_by_that_and_the_others_by_their_main
 TWO = Plan(sessions=120, turns=10, targets=("a", "b"), seconds=600, warmup_s=40)
 
 
-def test_each_step_has_the_median_of_each_bin_on_each_target() -> None:
+def test_each_step_has_the_median_of_each_time_bin_and_target() -> None:
     summary = summary_of(TWO)
     frame = steps_over_time(summary, summary.turns.strata[0])
     assert frame is not None
@@ -159,7 +159,7 @@ def test_each_step_has_the_median_of_each_bin_on_each_target() -> None:
             assert bin_.p50 == waits[math.ceil(inside.sum() / 2) - 1]
 
 
-def test_a_bin_of_few_turns_has_no_median_and_a_run_of_few_bins_no_figure() -> None:
+def test_a_run_with_few_time_bins_has_no_figure_of_steps() -> None:
     summary = summary_of(Plan(sessions=3))
 
     assert steps_over_time(summary, summary.turns.strata[0]) is None
@@ -175,7 +175,7 @@ def waits(summary: Summary, by: str, measured_from: str = "speech_end") -> list[
 
 
 @pytest.mark.parametrize("by", ["turn", "age"])
-def test_each_turn_stands_in_one_place(by: str) -> None:
+def test_each_turn_is_in_one_group(by: str) -> None:
     summary = summary_of(LONG)
 
     for one, answer in zip(waits(summary, by), summary.answers, strict=True):
@@ -185,14 +185,14 @@ def test_each_turn_stands_in_one_place(by: str) -> None:
         assert [group.place for group in one.groups] == list(one.places)
 
 
-def test_turns_after_the_tenth_stand_together() -> None:
+def test_turns_after_the_tenth_form_one_group() -> None:
     first = waits(summary_of(LONG), "turn")[0]
 
     assert [place.name for place in first.places] == [*map(str, range(1, 11)), "11+"]
     assert [group.n for group in first.groups] == [30] * 10 + [4 * 30]
 
 
-def test_a_fixed_script_makes_one_thing_of_both() -> None:
+def test_for_a_fixed_script_turn_number_and_session_age_are_reported_as_one() -> None:
     fixed, alone = summary_of(LONG), summary_of(Plan(sessions=20, turns=1))
 
     assert one_thing(fixed.turns, fixed.run.sessions)
@@ -201,7 +201,7 @@ def test_a_fixed_script_makes_one_thing_of_both() -> None:
     assert "show which of the two matters" in str(section(fixed))
 
 
-def test_places_that_hold_half_as_many_turns_are_counted_below_the_axis() -> None:
+def test_groups_with_half_as_many_turns_have_their_number_below_the_axis() -> None:
     (first, *others) = waits(summary_of(replace(LONG, turns=10)), "turn")
     fewer = tuple(
         structs.replace(group, n=12, turns=12) if group.place.name == "10" else group for group in first.groups
@@ -216,7 +216,7 @@ def test_places_that_hold_half_as_many_turns_are_counted_below_the_axis() -> Non
     assert ">12<" in drawn
 
 
-def test_a_figure_of_a_group_needs_what_one_of_all_turns_needs() -> None:
+def test_a_quantile_of_a_group_needs_as_many_turns_as_one_of_all() -> None:
     for group in waits(summary_of(LONG), "turn")[0].groups:
         for p in (0.5, 0.95):
             assert group.told(p) == (shortfall(p, group.n, group.sessions) is None)
@@ -252,7 +252,7 @@ def means(row: Breakdown) -> list[tuple[str, float]]:
     return [(segment.name, segment.mean_ms) for segment in row.segments]
 
 
-def test_what_the_script_commits_is_no_segment_of_a_manual_turn() -> None:
+def test_the_commit_is_no_segment_of_a_manual_turn() -> None:
     with_commit, without = breakdowns_of(MANUAL), breakdowns_of({n: at for n, at in MANUAL.items() if n != "commit"})
 
     assert with_commit == without
@@ -264,7 +264,7 @@ def test_what_the_script_commits_is_no_segment_of_a_manual_turn() -> None:
     ]
 
 
-def test_a_missing_instant_merges_its_neighbours_under_both_their_names() -> None:
+def test_a_missing_instant_merges_two_segments_under_both_names() -> None:
     (row,) = breakdowns_of({name: at for name, at in VAD.items() if name != "committed"})
 
     assert means(row)[1] == ("end_of_turn_delay → response_creation", (1_340_000_003 - 1_300_000_000) / 1e6)
@@ -272,7 +272,7 @@ def test_a_missing_instant_merges_its_neighbours_under_both_their_names() -> Non
     assert breakdown_title(row).endswith("(incomplete)")
 
 
-def test_turns_of_different_instants_stand_apart() -> None:
+def test_turns_with_different_instants_have_separate_breakdowns() -> None:
     rows = breakdowns_of(VAD, VAD, {name: at for name, at in VAD.items() if name != "committed"}, MANUAL)
 
     assert [row.turns for row in rows] == [2, 1, 1]
@@ -316,7 +316,7 @@ def test_segments_add_up_to_the_nanosecond(turns: list[dict[str, int]]) -> None:
 
 
 @pytest.mark.parametrize("kinds", [("vad",), ("manual",), ("vad", "typed", "manual")])
-def test_their_means_add_up_to_the_mean_of_voice_to_voice(tmp_path: Path, kinds: tuple[str, ...]) -> None:
+def test_the_means_of_segments_add_up_to_the_mean_of_voice_to_voice(tmp_path: Path, kinds: tuple[str, ...]) -> None:
     run = rtbench.load(
         synthetic.write(tmp_path, Plan(sessions=40, turns=5, targets=("a", "b"), kinds=kinds, failed=0.1))
     )
@@ -334,7 +334,7 @@ def test_their_means_add_up_to_the_mean_of_voice_to_voice(tmp_path: Path, kinds:
         assert row.mean_ms == pytest.approx(float(np.mean(mine["voice_to_voice_ms"])))
 
 
-def test_typical_and_slow_turns_add_up_to_their_own_mean(tmp_path: Path) -> None:
+def test_segments_of_typical_and_slow_turns_add_up_to_their_own_mean(tmp_path: Path) -> None:
     run = rtbench.load(
         synthetic.write(tmp_path, Plan(sessions=80, turns=10, targets=("direct", "gateway"), failed=0.03))
     )
@@ -365,7 +365,7 @@ def band(*lengths_ms: float, target: str = "sim", instants: tuple[str, ...] = HE
     return PercentileBand(target, "all", "", 10, int(10 * total * MS), total, parts, p=0.5)
 
 
-def told(plan: Plan, *bands: PercentileBand, detection: dict[str, Any] | None = None) -> str:
+def largest_segment_sentence(plan: Plan, *bands: PercentileBand, detection: dict[str, Any] | None = None) -> str:
     """Return the sentence on the largest segment of a run whose typical turns consist of these segments."""
     given = {"type": "server_vad", "silence_duration_ms": 500} if detection is None else detection
     summary = summary_of(
@@ -390,24 +390,28 @@ def told(plan: Plan, *bands: PercentileBand, detection: dict[str, Any] | None = 
         ((270, 4, 66, 205, 650), None, "650 ms, is leading silence and the jitter buffer."),
     ],
 )  # fmt: skip
-def test_the_headline_names_the_largest_part(
+def test_the_headline_names_the_largest_segment(
     lengths_ms: tuple[float, ...], detection: dict[str, Any] | None, part: str
 ) -> None:
-    assert told(Plan(), band(*lengths_ms), detection=detection).endswith(f"The largest part of the median, {part}")
+    assert largest_segment_sentence(Plan(), band(*lengths_ms), detection=detection).endswith(
+        f"The largest part of the median, {part}"
+    )
 
 
-def test_merged_segments_are_the_time_until_their_end() -> None:
-    said = told(Plan(), band(900, 100, instants=("speech_end", "first_audio", "first_audible")))
+def test_merged_segments_are_described_as_the_time_until_their_end() -> None:
+    sentence = largest_segment_sentence(Plan(), band(900, 100, instants=("speech_end", "first_audio", "first_audible")))
 
-    assert said.endswith("900 ms, is the time until the first audio delta.")
+    assert sentence.endswith("900 ms, is the time until the first audio delta.")
 
 
-def test_the_part_of_several_targets_is_named_if_it_is_the_same() -> None:
-    same = told(HEADLINE_TWO, band(570, 4, 66, 405, 250, target="direct"), band(590, 4, 66, 455, 250, target="gateway"))
-    sized = told(
+def test_the_largest_segment_of_several_targets_is_named_if_it_is_the_same() -> None:
+    same = largest_segment_sentence(
+        HEADLINE_TWO, band(570, 4, 66, 405, 250, target="direct"), band(590, 4, 66, 455, 250, target="gateway")
+    )
+    sized = largest_segment_sentence(
         HEADLINE_TWO, band(170, 4, 66, 405, 250, target="direct"), band(190, 4, 66, 455, 250, target="gateway")
     )
-    other = told(
+    other = largest_segment_sentence(
         HEADLINE_TWO, band(570, 4, 66, 405, 250, target="direct"), band(590, 4, 66, 955, 250, target="gateway")
     )
 
@@ -422,7 +426,7 @@ def histogram_for(summary: Summary) -> Histogram:
     return found
 
 
-def test_a_histogram_counts_every_turn_once_in_the_same_bins() -> None:
+def test_a_histogram_counts_every_turn_once_in_common_bins() -> None:
     found = histogram_for(summary_of(replace(HEADLINE_TWO, failed=0.05)))
 
     assert len({one.counts.size for one in found.targets}) == 1
@@ -432,7 +436,7 @@ def test_a_histogram_counts_every_turn_once_in_the_same_bins() -> None:
     assert all(math.isclose(one.shares.sum() + one.failed / one.n, 1.0) for one in found.targets)
 
 
-def test_a_histogram_of_equal_values_has_a_bin_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_histogram_of_equal_values_has_one_bin_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
     summary = summary_of(Plan())
     one = summary.samples[HEARD]
     equal = Sample(np.full(20, 640.0), np.arange(20))

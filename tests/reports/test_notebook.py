@@ -51,13 +51,13 @@ def test_a_run_shows_its_main_metrics_and_whether_they_may_be_used(run: rtbench.
     assert shown.count('<th scope="row">') == 2 * 4
 
 
-def test_a_run_without_turns_shows_its_headline_alone(tmp_path: Path) -> None:
+def test_a_run_without_turns_shows_only_its_headline(tmp_path: Path) -> None:
     shown = rtbench.load(synthetic.write(tmp_path, Plan(sessions=0)))._repr_html_()
 
     assert re.fullmatch(r'<p class="q"><b>Run\(.*: 0 turns, 0 sessions\).*</b></p>\s*', shown)
 
 
-def test_a_long_frame_is_cut_and_an_empty_column_left_out() -> None:
+def test_a_long_frame_is_shortened_and_an_empty_column_is_omitted() -> None:
     frame = pd.DataFrame({"name": "one", "value": range(MAX_ROWS + 1000), "reason": ""})
 
     shown = frame_html("all", frame, ["name", "value", "reason"], ["read <this> first"])

@@ -41,8 +41,8 @@ from tests.reports import synthetic
 from tests.reports.comparisons.build import quick, run
 from tests.reports.edited import Row, edit, edited
 from tests.reports.forms import run_text
-from tests.reports.gate.made import ENOUGH, flat, thresholds
-from tests.reports.gate.made import run as run_of_carried
+from tests.reports.gate.examples import ENOUGH, flat, thresholds
+from tests.reports.gate.examples import run as run_of_carried
 from tests.reports.shared import summary_of, write_summary
 from tests.reports.synthetic import Plan
 
@@ -70,37 +70,37 @@ def write(folder: Path, share: float = 0.9, plan: Plan = PLAN) -> str:
     return name
 
 
-def test_every_rate_of_a_column_has_one_of_flags_or_of_errors() -> None:
+def test_every_rate_of_a_column_counts_flags_or_errors() -> None:
     types = {field.name: str(field.type) for field in SCHEMAS["turns"]}
     assert all(types[rate.column] == ("int64" if rate.words else "bool") for rate in OF_COLUMNS)
     assert all(rate.sentence.endswith(".") for rate in RATES.values())
 
 
 @pytest.fixture(scope="module")
-def sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[ComparedTarget, ...]:
+def compared_targets(tmp_path_factory: pytest.TempPathFactory) -> tuple[ComparedTarget, ...]:
     return parse_targets([write(tmp_path_factory.mktemp("rates"))])
 
 
-def test_only_turns_of_which_something_is_said_are_counted(sides: tuple[ComparedTarget, ...]) -> None:
-    west, _ = sides
+def test_only_turns_with_a_value_are_counted(compared_targets: tuple[ComparedTarget, ...]) -> None:
+    west, _ = compared_targets
     events, trials = west.counts(MetricSpec("yield_rate", Rate(), POINT))
 
     assert trials.tolist() == [2] * 40
     assert events.sum() == pytest.approx(0.9 * 80, abs=4)
 
 
-def test_a_turn_whose_words_were_not_counted_has_no_share_of_wrong_ones(tmp_path: Path) -> None:
+def test_a_turn_with_unknown_words_does_not_count_for_a_word_error_rate(tmp_path: Path) -> None:
     rate = next(one for one in OF_COLUMNS if one.words)
     name = run(tmp_path, PLAN)
     edit(tmp_path, "turns", lambda index, row: row | {rate.column: 1, rate.words: 4 if row["turn"] == 1 else None})
     west, _ = parse_targets([name])
 
-    (told,) = (one for one in summarise(load_frames(name)).rates if one.target == "west")
-    assert (told.count, told.total) == (40, 160)
+    (reported,) = (one for one in summarise(load_frames(name)).rates if one.target == "west")
+    assert (reported.count, reported.total) == (40, 160)
     assert [sum(counts) for counts in west.counts(MetricSpec(rate.name, Rate(), POINT))] == [40, 160]
 
 
-def test_fewer_than_ten_turns_are_two_counts_and_decide_nothing(tmp_path: Path) -> None:
+def test_fewer_than_ten_turns_are_two_counts_without_a_share(tmp_path: Path) -> None:
     synthetic.write(tmp_path, Plan(sessions=30, turns=5))
     few = edited(tmp_path, lambda i, row: row | ({"cut_off": i == 2} if i < 9 else {}))
 
@@ -109,8 +109,8 @@ def test_fewer_than_ten_turns_are_two_counts_and_decide_nothing(tmp_path: Path) 
     assert "cut_off_rate 1 of 9" in run_text(few).replace("\u00a0", " ")
 
 
-def test_a_rate_of_which_more_is_better_regresses_downwards(sides: tuple[ComparedTarget, ...]) -> None:
-    comparison = quick(sides)
+def test_a_higher_is_better_rate_regresses_downwards(compared_targets: tuple[ComparedTarget, ...]) -> None:
+    comparison = quick(compared_targets)
     finding = next(f for f in comparison.findings if f.question.metric == "yield_rate")
 
     assert finding.verdict.name == "regressed"
@@ -121,7 +121,7 @@ def test_a_rate_of_which_more_is_better_regresses_downwards(sides: tuple[Compare
 
 
 @pytest.mark.parametrize("paired", [True, False])
-def test_what_more_is_better_of_is_judged_as_what_it_leaves(paired: bool) -> None:
+def test_the_difference_of_a_higher_is_better_rate_is_that_of_its_complement(paired: bool) -> None:
     rng = np.random.default_rng(3)
     base, cand = (((rng.random(60) < share).astype(float), np.ones(60)) for share in (0.9, 0.8))
     found = rate_difference(ClusterTotals(base, cand, paired=paired), POINT, better="higher")
@@ -132,7 +132,7 @@ def test_what_more_is_better_of_is_judged_as_what_it_leaves(paired: bool) -> Non
     assert (found.worse.low, found.worse.high, found.worse.p) == (left.worse.low, left.worse.high, left.worse.p)
 
 
-def test_a_look_judges_what_more_is_better_of_as_what_it_leaves() -> None:
+def test_an_interim_analysis_tests_a_higher_is_better_rate_by_its_complement() -> None:
     rng = np.random.default_rng(5)
     base, cand = (((rng.random(80) < share).astype(float), np.ones(80)) for share in (0.9, 0.8))
     found = rate_seen(base, cand, POINT, "yield_rate", "higher")
@@ -142,7 +142,7 @@ def test_a_look_judges_what_more_is_better_of_as_what_it_leaves() -> None:
     assert (found.excess, found.z, found.upper(1.64)) == (left.excess, left.z, left.upper(1.64))
 
 
-def test_what_no_run_saw_fail_is_not_proved_never_to_fail(tmp_path: Path) -> None:
+def test_a_rate_of_one_hundred_percent_does_not_prove_a_threshold_of_99_percent(tmp_path: Path) -> None:
     west = parse_targets([write(tmp_path, 1.1)])[0]
     (item,) = limit_results(parse("yield_rate", "rate>99%"), west)
 
@@ -150,15 +150,17 @@ def test_what_no_run_saw_fail_is_not_proved_never_to_fail(tmp_path: Path) -> Non
     assert item.result == "inconclusive"
 
 
-def test_limits_hold_on_the_right_side(sides: tuple[ComparedTarget, ...]) -> None:
-    west, east = sides
+def test_thresholds_on_a_higher_is_better_rate_have_the_correct_direction(
+    compared_targets: tuple[ComparedTarget, ...],
+) -> None:
+    west, east = compared_targets
     more, less = parse("yield_rate", "rate>70%"), parse("yield_rate", "rate>=99.9%")
 
     assert [item.result for side in (west, east) for item in limit_results(more, side)] == ["pass", "fail"]
     assert [item.result for item in limit_results(less, west)] == ["fail"]
 
 
-def test_a_limit_on_few_turns_is_not_decided_by_them(tmp_path: Path) -> None:
+def test_a_threshold_on_a_rate_of_fewer_than_ten_turns_is_inconclusive(tmp_path: Path) -> None:
     name = run(tmp_path, Plan(sessions=30, turns=5))
     edit(tmp_path, "turns", lambda i, row: row | ({"cut_off": False} if i < 9 else {}))
     (side,) = targets_of(load_frames(name))
@@ -169,14 +171,14 @@ def test_a_limit_on_few_turns_is_not_decided_by_them(tmp_path: Path) -> None:
     assert item.reason_text == "too few turns to decide: 0 of 9, and a rate needs 10"
 
 
-def test_a_margin_of_a_rate_of_which_more_is_better_is_less() -> None:
+def test_a_margin_of_a_higher_is_better_rate_is_written_with_a_minus() -> None:
     threshold = parse("yield_rate", "rate>-1pt")
 
     assert (threshold.margin, threshold.limit) == (POINT, None)
     assert better_of(threshold.question) == "higher"
 
 
-def test_failures_have_the_interval_of_their_sessions_and_a_refused_session_is_one() -> None:
+def test_the_interval_of_the_failure_rate_is_wider_with_refused_sessions() -> None:
     summary = summary_of(Plan(sessions=40, turns=10, targets=("a", "b"), failed=0.05, refused=3))
     widths = []
     for one in summary.outcomes.targets:
@@ -190,7 +192,7 @@ def test_failures_have_the_interval_of_their_sessions_and_a_refused_session_is_o
 WER = MetricSpec("input_wer", Rate(), Margin(points=0.01))
 
 
-def misheard(index: int, row: Row) -> Row:
+def with_word_errors(index: int, row: Row) -> Row:
     """Give each session a turn of 2 words and one of 40. Of the 40, `east` misrecognizes three times as many."""
     words = {2: 2, 4: 40}.get(row["turn"])
     if words is None:
@@ -203,11 +205,11 @@ def misheard(index: int, row: Row) -> Row:
 def name(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("misheard")
     name = run(folder, PLAN)
-    edit(folder, "turns", misheard)
+    edit(folder, "turns", with_word_errors)
     return name
 
 
-def test_errors_and_words_are_those_of_all_turns_together(name: str) -> None:
+def test_a_word_error_rate_is_all_errors_divided_by_all_words(name: str) -> None:
     west, _ = parse_targets([name])
     errors, words = west.counts(WER)
 
@@ -215,7 +217,7 @@ def test_errors_and_words_are_those_of_all_turns_together(name: str) -> None:
     assert errors.sum() / words.sum() == pytest.approx((1 + 2.5) / 42)  # not the mean of 1/2 and 1/16
 
 
-def test_more_errors_than_words_have_an_interval_too() -> None:
+def test_more_errors_than_words_have_an_interval() -> None:
     rng = np.random.default_rng(4)
     words = rng.integers(5, 40, 60).astype(float)
     base, cand = (rng.poisson(words * rate).astype(float) for rate in (1.1, 1.3))
@@ -227,7 +229,7 @@ def test_more_errors_than_words_have_an_interval_too() -> None:
     assert difference.d == pytest.approx(0.2, abs=0.1)
 
 
-def test_a_sessions_rate_is_its_bytes_over_its_length(tmp_path: Path) -> None:
+def test_the_throughput_of_a_session_is_its_bytes_divided_by_its_duration(tmp_path: Path) -> None:
     sessions = rtbench.load(run_of_carried(tmp_path, replace(ENOUGH, refused=3))).sessions
     lasted_s = (sessions["ended_at_ns"] - sessions["opened_at_ns"]).to_numpy(dtype=float, na_value=np.nan) / 1e9
     for name, column in CARRIED.items():
@@ -239,7 +241,7 @@ def test_a_sessions_rate_is_its_bytes_over_its_length(tmp_path: Path) -> None:
         assert (~opened).sum() == 3
 
 
-def test_what_a_session_carried_counts_whether_it_failed_or_not(tmp_path: Path) -> None:
+def test_throughput_includes_failed_sessions(tmp_path: Path) -> None:
     sessions = rtbench.load(run_of_carried(tmp_path, replace(ENOUGH, refused=3))).sessions
     failed = sessions.assign(outcome_class=sessions["outcome_class"].where(sessions.index % 2 == 0, "failed"))
     sample = session_sample(failed, "audio_received")
@@ -248,7 +250,7 @@ def test_what_a_session_carried_counts_whether_it_failed_or_not(tmp_path: Path) 
     assert sample.values.tolist() == sorted(sessions["audio_received"].dropna())
 
 
-def test_a_run_of_text_has_no_rate_of_audio(tmp_path: Path) -> None:
+def test_a_text_run_has_no_audio_throughput(tmp_path: Path) -> None:
     text = run_of_carried(tmp_path, replace(ENOUGH, text=True))
     found = check_of(text, thresholds("audio_received: med>1kB/s", "wire_received: med>1kB/s"))
 
@@ -258,7 +260,7 @@ def test_a_run_of_text_has_no_rate_of_audio(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("written", ["30kB/s", "30000", "30000B/s", "0.03MB/s", "30 kB/s"])
-def test_a_limit_is_written_with_or_without_its_unit(written: str) -> None:
+def test_a_throughput_limit_may_have_a_unit(written: str) -> None:
     assert parse("audio_received", f"med>{written}").limit == 30_000
 
 
@@ -295,14 +297,14 @@ def shares(folder: Path) -> dict[str, float]:
     }
 
 
-def test_every_way_to_ask_for_the_throttled_share_gives_the_same(tmp_path: Path) -> None:
+def test_every_function_reports_the_same_throttled_share(tmp_path: Path) -> None:
     found = shares(cut_run(tmp_path, 7, 300))
 
     assert found == dict.fromkeys(found, pytest.approx(7 / 700))
 
 
 @pytest.mark.parametrize(("throttled", "use"), [(7, "VALID"), (8, "INVALID (throttled)")])
-def test_a_run_is_throttled_if_more_than_a_hundredth_of_what_ended_was(
+def test_a_run_is_throttled_if_more_than_one_percent_of_its_ended_turns_were(
     tmp_path: Path, throttled: int, use: str
 ) -> None:
     folder = cut_run(tmp_path, throttled, 300)
@@ -318,7 +320,7 @@ OUTCOMES = st.lists(
 
 
 @given(OUTCOMES)
-def test_it_is_the_same_counted_turn_by_turn_and_by_outcome(outcomes: Sequence[str]) -> None:
+def test_the_throttled_share_is_the_same_from_turns_and_from_outcome_counts(outcomes: Sequence[str]) -> None:
     counted = {name: outcomes.count(name) for name in set(outcomes)}
     ended = [name for name in outcomes if name != "unfinished"]
 
@@ -361,11 +363,11 @@ def slope(summary: Summary, target: str) -> float:
     return next(f for f in summary.slopes if (f.metric, f.target) == ("latency_slope", target)).at(0.5).value
 
 
-def test_the_slope_is_what_the_wait_grows_by(summary: Summary) -> None:
+def test_the_slope_is_the_growth_of_the_latency(summary: Summary) -> None:
     assert slope(summary, "east") - slope(summary, "west") == pytest.approx(STEEP, abs=15)
 
 
-def test_by_uncached_tokens_it_is_twice_as_steep_where_half_are_cached(summary: Summary) -> None:
+def test_the_slope_over_uncached_tokens_is_twice_as_steep_if_half_are_cached(summary: Summary) -> None:
     of = {f.target: f for f in summary.slopes if f.metric == "latency_slope_uncached"}
 
     assert of["east"].at(0.5).value == pytest.approx(2 * slope(summary, "east"), rel=0.05)
@@ -378,7 +380,7 @@ def test_the_first_turn_has_no_cached_share(summary: Summary) -> None:
     assert west.at(0.5).value == pytest.approx(50, abs=0.1)
 
 
-def test_a_run_of_short_conversations_says_nothing_of_it(tmp_path: Path) -> None:
+def test_a_run_with_short_conversations_has_no_slopes(tmp_path: Path) -> None:
     synthetic.write(tmp_path, Plan(sessions=20, turns=5))
     short = edited(tmp_path, growing(50))
 
@@ -388,7 +390,7 @@ def test_a_run_of_short_conversations_says_nothing_of_it(tmp_path: Path) -> None
         assert caller_sections.context(summary) is None
 
 
-def test_a_steeper_candidate_regresses(folder: Path) -> None:
+def test_a_candidate_with_a_steeper_slope_regresses(folder: Path) -> None:
     finding = next(f for f in quick(parse_targets([folder])).findings if f.question.metric == "latency_slope")
 
     assert finding.verdict.name == "regressed"
@@ -396,7 +398,7 @@ def test_a_steeper_candidate_regresses(folder: Path) -> None:
     assert finding.difference.d == pytest.approx(STEEP, abs=15)
 
 
-def test_limits_and_margins_are_in_ms_of_a_thousand_tokens(folder: Path) -> None:
+def test_limits_and_margins_of_slopes_are_in_ms_per_thousand_tokens(folder: Path) -> None:
     west, east = parse_targets([folder])
 
     assert [item.result for side in (west, east) for item in limit_results(parse("latency_slope", "med<80"), side)] == [
@@ -407,7 +409,7 @@ def test_limits_and_margins_are_in_ms_of_a_thousand_tokens(folder: Path) -> None
     assert (margin.plus, margin.ratio) == (10, 0)
 
 
-def test_what_has_no_logarithm_is_neither_stored_nor_planned_with(folder: Path, tmp_path: Path) -> None:
+def test_slopes_are_not_stored_not_planned_and_not_in_interim_analyses(folder: Path, tmp_path: Path) -> None:
     stored = baseline_of(parse_targets([folder])[0])
     assert not any("slope" in row.metric for row in stored.quantiles)
     with pytest.raises(UsageError, match="is a slope"):

@@ -58,7 +58,9 @@ def test_metrics_are_the_differences_of_their_instants(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("measured_from", "expected"), [("request_sent", 300.0), ("speech_end", 500.0), (None, None)])
-def test_latency_counts_from_the_instant_that_the_row_names(measured_from: str | None, expected: float | None) -> None:
+def test_latency_is_measured_from_the_instant_that_the_row_names(
+    measured_from: str | None, expected: float | None
+) -> None:
     instants = {
         "speech_end_at_ns": 1_000_000_000,
         "request_sent_at_ns": 1_200_000_000,
@@ -69,7 +71,7 @@ def test_latency_counts_from_the_instant_that_the_row_names(measured_from: str |
     assert frame["ttfa_ms"].tolist() == [expected] or (expected is None and frame["ttfa_ms"].isna().all())
 
 
-def test_an_upgrade_without_tls_counts_from_tcp(tmp_path: Path) -> None:
+def test_without_tls_connect_upgrade_counts_from_tcp(tmp_path: Path) -> None:
     run = rtbench.load(synthetic.write(tmp_path, Plan(tls=False)))
 
     assert run.sessions["connect_tls_ms"].isna().all()
@@ -77,7 +79,7 @@ def test_an_upgrade_without_tls_counts_from_tcp(tmp_path: Path) -> None:
     np.testing.assert_array_equal(run.sessions["connect_upgrade_ms"], expected)
 
 
-def test_an_outcome_has_a_class_and_none_is_censored() -> None:
+def test_an_outcome_has_a_class_and_no_turn_is_dropped() -> None:
     rows = [{"outcome": outcome} for outcome in ("ok", "interrupted", "closed:1006", "unfinished", None)]
     frame = turn_frame(pa.Table.from_pylist(rows, schema=SCHEMAS["turns"]))
 
@@ -85,7 +87,7 @@ def test_an_outcome_has_a_class_and_none_is_censored() -> None:
 
 
 @pytest.mark.parametrize("write", [synthetic.write, synthetic.write_killed])
-def test_a_report_is_the_same_of_narrow_columns(tmp_path: Path, write: Callable[..., Path]) -> None:
+def test_a_report_is_the_same_from_narrow_and_from_all_columns(tmp_path: Path, write: Callable[..., Path]) -> None:
     folder = write(tmp_path, Plan(sessions=30, turns=2, targets=("east", "west"), failed=0.1, usage=True, warmup_s=3))
     narrow = summary_json(summarise(load_for_report(folder)))
 
@@ -93,7 +95,7 @@ def test_a_report_is_the_same_of_narrow_columns(tmp_path: Path, write: Callable[
         assert summary_json(summarise(runs.load_frames(folder, all_columns=everything))) == narrow
 
 
-def test_a_metric_that_is_asked_for_is_that_of_the_frame(tmp_path: Path) -> None:
+def test_a_single_metric_equals_that_of_the_frame(tmp_path: Path) -> None:
     plan = Plan(sessions=40, targets=("east", "west"), kinds=("vad", "manual", "typed"), failed=0.2, proxied=("west",))
     folder = synthetic.write(tmp_path, plan)
     frame, turns = rtbench.load(folder).turns, measured_turns(load_for_report(folder))
@@ -104,7 +106,7 @@ def test_a_metric_that_is_asked_for_is_that_of_the_frame(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("end", [2**7, 2**15, 2**31, 2**63])
-def test_a_narrow_column_holds_every_number(tmp_path: Path, end: int) -> None:
+def test_a_narrow_column_preserves_every_integer(tmp_path: Path, end: int) -> None:
     ends = {"speech_end_at_ns": -end, "input_text_tokens": end - 1} | (
         {"output_text_tokens": end} if end < 2**63 else {}
     )
@@ -124,7 +126,7 @@ def test_a_narrow_column_holds_every_number(tmp_path: Path, end: int) -> None:
 
 
 @pytest.mark.parametrize("together", [1, 1000])
-def test_a_table_is_the_same_however_many_columns_are_read_at_once(
+def test_a_table_does_not_depend_on_how_many_columns_are_read_at_once(
     tmp_path: Path, together: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synthetic.write(tmp_path, Plan(usage=True))
@@ -136,7 +138,7 @@ def test_a_table_is_the_same_however_many_columns_are_read_at_once(
     pd.testing.assert_frame_equal(run.uncertainty[list(BOUNDS)], every[list(BOUNDS)])
 
 
-def test_a_killed_run_is_read_up_to_its_last_whole_batch(tmp_path: Path) -> None:
+def test_a_killed_run_is_read_up_to_its_last_complete_batch(tmp_path: Path) -> None:
     run = rtbench.load(synthetic.write_killed(tmp_path, Plan(sessions=20, turns=4)))
 
     assert not run.finalized
@@ -146,7 +148,7 @@ def test_a_killed_run_is_read_up_to_its_last_whole_batch(tmp_path: Path) -> None
     assert run.histograms.get(HistogramKey("delta_gap", "sim")) is not None
 
 
-def test_workers_histograms_are_added_up(tmp_path: Path) -> None:
+def test_the_histograms_of_workers_are_added_up(tmp_path: Path) -> None:
     synthetic.write_killed(tmp_path, Plan())
     first = path_of(tmp_path, 0, HISTOGRAMS)
     path_of(tmp_path, 1, HISTOGRAMS).write_text(first.read_text())
@@ -161,7 +163,7 @@ def test_workers_histograms_are_added_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("read", [lambda run: response_ids(run, [0]), runs.bounds_of], ids=["ids", "bounds"])
-def test_columns_that_are_read_later_are_refused_where_they_are_damaged(
+def test_damaged_columns_that_are_read_later_are_refused(
     tmp_path: Path, read: Callable[[runs.RunFrames], object]
 ) -> None:
     run = rtbench.load(synthetic.write(tmp_path, Plan(sessions=3)), all_columns=False)
@@ -175,7 +177,7 @@ def test_columns_that_are_read_later_are_refused_where_they_are_damaged(
         read(run)
 
 
-def test_simulated_is_said_by_the_document_or_by_any_row(tmp_path: Path) -> None:
+def test_a_run_is_simulated_if_its_document_or_any_row_says_so(tmp_path: Path) -> None:
     plan = Plan(simulated=False)
     assert not rtbench.load(synthetic.write(tmp_path / "real", plan)).simulated
     assert rtbench.load(synthetic.write(tmp_path / "document", plan, simulated=True)).simulated
@@ -192,21 +194,21 @@ def test_simulated_is_said_by_the_document_or_by_any_row(tmp_path: Path) -> None
         ({"targets": None}, "Expected `array`, got `null` - at `$.targets`"),
     ],
 )
-def test_a_document_with_a_wrong_value_is_refused_in_a_line(
+def test_a_document_with_an_invalid_value_is_refused_in_one_line(
     tmp_path: Path, change: dict[str, Any], problem: str
 ) -> None:
     with pytest.raises(UsageError, match=re.escape(f"run.json is damaged: {problem}")):
         rtbench.load(synthetic.write(tmp_path, Plan(), **change))
 
 
-def test_a_document_may_miss_keys_and_a_key_that_is_not_required_may_be_null(tmp_path: Path) -> None:
+def test_a_document_may_omit_keys_and_optional_keys_may_be_null(tmp_path: Path) -> None:
     missing = {"targets": [{"name": "sim"}], "validity": {"status": "valid", "checks": [{"name": "send_delay"}]}}
     null = {"hosts": None, "labels": None, "prices": {"models": {"a": {"usd_per_minute": None}}}}
 
     assert len(rtbench.load(synthetic.write(tmp_path, Plan(), **missing, **null)).turns)
 
 
-def test_a_run_without_any_row_is_a_run(tmp_path: Path) -> None:
+def test_a_run_without_rows_can_be_loaded(tmp_path: Path) -> None:
     run_folder.write_document(
         tmp_path, {"schema": SCHEMA_VERSION, "run_id": "empty", "started_utc_ns": synthetic.BEGAN_NS}
     )
@@ -217,7 +219,7 @@ def test_a_run_without_any_row_is_a_run(tmp_path: Path) -> None:
     assert (len(run.turns), len(run.sessions), len(run.seconds)) == (0, 0, 0)
 
 
-def test_a_large_file_is_read_in_parts_to_the_same_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_file_read_in_parts_gives_the_same_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = synthetic.write(tmp_path, Plan(sessions=20, failed=0.1))
     for read in (runs.load_frames, load_for_report):
         at_once = read(folder).turns
@@ -231,7 +233,7 @@ def test_a_large_file_is_read_in_parts_to_the_same_frame(tmp_path: Path, monkeyp
 STORED = Path(__file__).parent / "stored"
 
 
-def test_the_paired_run_has_two_targets_in_pairs_and_what_a_caller_heard() -> None:
+def test_the_stored_paired_run_has_two_targets_in_pairs_and_voice_to_voice() -> None:
     summary = summarise(rtbench.load(STORED))
 
     assert summary.targets == ("east", "west")
@@ -244,7 +246,7 @@ def test_the_paired_run_has_two_targets_in_pairs_and_what_a_caller_heard() -> No
 @pytest.mark.parametrize(
     ("schema", "writer"), [(4, "before its first release"), (SCHEMA_VERSION + 1, "a newer rtbench")]
 )
-def test_a_folder_of_another_format_is_refused(tmp_path: Path, schema: int, writer: str) -> None:
+def test_a_folder_of_another_schema_version_is_refused(tmp_path: Path, schema: int, writer: str) -> None:
     folder = shutil.copytree(STORED, tmp_path / "run")
     document = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     (folder / "run.json").write_text(json.dumps(document | {"schema": schema}), encoding="utf-8")
@@ -253,7 +255,7 @@ def test_a_folder_of_another_format_is_refused(tmp_path: Path, schema: int, writ
         rtbench.load(folder)
 
 
-def test_the_event_log_of_a_stored_session_is_played_again() -> None:
+def test_the_event_log_of_a_stored_session_can_be_replayed() -> None:
     (log,) = (STORED / "events").iterdir()
     (turn,) = replay_log(log).turns
     row = rtbench.load(STORED).turns.query("session_id == 'w0-000000'").iloc[0]

@@ -33,7 +33,7 @@ from tests.calibrate.builders import build_calibration
 from tests.docs.schemas import schema_text, schemas, write
 from tests.reports import synthetic
 from tests.reports.shared import summary_of
-from tests.reports.synthetic import Plan, told
+from tests.reports.synthetic import Plan, target_keys
 
 ROOT = Path(__file__).parents[2]
 FOR_EDITORS = sorted((ROOT / "scenarios").rglob("*.schema.json"))
@@ -57,7 +57,7 @@ DECISION_PLAN = (
     | {"primary_metrics": {"ttfa": ["p(95)<+20%"]}}
     | {"spending": "a t^2", "bootstrap_samples": 2000}
 )
-MORE = told(FULL) | {"incidents": [INCIDENT], "sequential_plan": DECISION_PLAN, "warmup_s": 60.0}
+MORE = target_keys(FULL) | {"incidents": [INCIDENT], "sequential_plan": DECISION_PLAN, "warmup_s": 60.0}
 PLANS = {
     "one": Plan(),
     "nothing": Plan(sessions=0),
@@ -95,13 +95,13 @@ def problems(name: str, document: Any) -> list[str]:
     [*SCHEMAS.values(), *(json.loads(path.read_text(encoding="utf-8")) for path in FOR_EDITORS)],
     ids=[*SCHEMAS, *(path.name for path in FOR_EDITORS)],
 )
-def test_every_schema_is_one_of_draft_2020_12(schema: dict[str, Any]) -> None:
+def test_every_schema_is_valid_draft_2020_12(schema: dict[str, Any]) -> None:
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     Draft202012Validator.check_schema(schema)
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_every_schema_rejects_a_document_without_keys_and_one_that_is_no_object(name: str) -> None:
+def test_every_schema_rejects_an_empty_document_and_a_list(name: str) -> None:
     assert problems(name, {})
     assert problems(name, [])
 
@@ -111,7 +111,7 @@ def test_every_schema_is_in_the_list_of_formats(name: str) -> None:
     assert name in (ROOT / "docs" / "run-folder.md").read_text(encoding="utf-8")
 
 
-def test_the_schemas_are_written_whole(tmp_path: Path) -> None:
+def test_the_schemas_are_written_completely(tmp_path: Path) -> None:
     write(tmp_path)
 
     assert {path.name: json.loads(path.read_text(encoding="utf-8")) for path in tmp_path.iterdir()} == {
@@ -120,7 +120,7 @@ def test_the_schemas_are_written_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_run_and_summary_of_an_invented_run_are_as_their_schemas_say(name: str) -> None:
+def test_documents_of_generated_runs_match_their_schemas(name: str) -> None:
     summary = summary_of(PLANS[name], **(MORE if name == "full" else {}))
 
     data = summary_data(summary)
@@ -130,7 +130,7 @@ def test_run_and_summary_of_an_invented_run_are_as_their_schemas_say(name: str) 
     assert json.loads(text_of(data), parse_constant=pytest.fail) == data
 
 
-def test_the_stored_run_is_as_the_schemas_say() -> None:
+def test_the_stored_run_matches_its_schemas() -> None:
     folder = STORED
     assert problems("run", run_folder.read_document(folder)) == []
     assert problems("summary", summary_data(summarise(load_for_report(folder)))) == []
@@ -138,7 +138,7 @@ def test_the_stored_run_is_as_the_schemas_say() -> None:
         assert problems_of_lines("event-log", log) == []
 
 
-def test_a_calibration_is_saved_as_its_schema_says(tmp_path: Path) -> None:
+def test_a_saved_calibration_matches_its_schema(tmp_path: Path) -> None:
     path = save_calibration(build_calibration(), tmp_path)
 
     assert load_calibration(path) is not None
@@ -146,7 +146,7 @@ def test_a_calibration_is_saved_as_its_schema_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "path"),
     [
         ({"schema": SCHEMA_VERSION + 1}, "$.schema"),
         ({"validity": None}, "$.validity"),
@@ -154,10 +154,10 @@ def test_a_calibration_is_saved_as_its_schema_says(tmp_path: Path) -> None:
         ({"unheard_of": 1}, "$"),
     ],
 )
-def test_a_document_that_is_not_as_its_schema_says_is_told_where(change: dict[str, Any], said: str) -> None:
+def test_a_schema_violation_is_reported_with_its_path(change: dict[str, Any], path: str) -> None:
     document = summary_of(Plan()).run.metadata
 
-    assert {problem.partition(":")[0] for problem in problems("run", document | change)} == {said}
+    assert {problem.partition(":")[0] for problem in problems("run", document | change)} == {path}
 
 
 def problems_of_lines(name: str, log: Path) -> list[str]:
@@ -240,7 +240,7 @@ def made_of(name: str) -> st.SearchStrategy[Any]:
 @pytest.mark.parametrize("name", KINDS)
 @settings(max_examples=10, phases=[Phase.reuse, Phase.generate])  # Shrinking such a document takes minutes.
 @given(data=st.data())
-def test_what_a_type_makes_is_as_its_schema_says(name: str, data: st.DataObject) -> None:
+def test_every_document_of_a_type_matches_its_schema(name: str, data: st.DataObject) -> None:
     document = to_json_data(data.draw(made_of(name)))
 
     assert [error.json_path for error in Draft202012Validator(SCHEMAS[name]).iter_errors(document)] == []
@@ -248,7 +248,7 @@ def test_what_a_type_makes_is_as_its_schema_says(name: str, data: st.DataObject)
 
 
 @given(st.floats(width=32))
-def test_a_number_that_does_not_exist_is_null(value: float) -> None:
+def test_nan_and_infinity_are_written_as_null(value: float) -> None:
     row = to_json_data(Row(number=value, figure=value, name="", sessions=1))
 
     assert row["number"] == (value if math.isfinite(value) else None)
@@ -256,19 +256,19 @@ def test_a_number_that_does_not_exist_is_null(value: float) -> None:
     assert row["name"] is None
 
 
-def test_a_value_of_another_type_is_told_with_its_place() -> None:
+def test_a_value_of_another_type_is_reported_with_its_path() -> None:
     with pytest.raises(msgspec.ValidationError, match=r"Expected `int`, got `str` - at `\$\.of_sessions`"):
         to_json_data(Row(number=1.0, figure=1.0, name="", sessions="4"))  # type: ignore[arg-type]
 
 
-def test_a_document_that_was_read_is_the_one_that_was_written() -> None:
+def test_a_document_round_trips() -> None:
     row = Row(number=math.nan, figure=1 / 3, name="", sessions=4)
     read = read_document(text_of(to_json_data(row)).encode(), Row)
 
     assert (math.isnan(read.number), read.figure, read.name, read.sessions) == (True, 0.333333, "", 4)
 
 
-def test_a_document_is_as_its_type_says_whatever_more_what_was_computed_holds() -> None:
+def test_a_document_contains_only_the_fields_of_its_declared_type() -> None:
     class Wide(Row, frozen=True, kw_only=True):
         colour: int
 
@@ -280,7 +280,7 @@ def test_a_document_is_as_its_type_says_whatever_more_what_was_computed_holds() 
     }
 
 
-def test_every_fact_of_an_arm_has_its_key_in_the_summary() -> None:
+def test_every_fact_of_a_target_has_its_key_in_the_summary() -> None:
     keys = {field.name for field in msgspec.structs.fields(TargetFacts)}
 
     assert keys == {"target", *FACTS}

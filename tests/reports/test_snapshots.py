@@ -47,11 +47,11 @@ from tests.reports.comparisons import invented
 from tests.reports.comparisons.build import quick, targets, two
 from tests.reports.edited import Row, edit
 from tests.reports.forms import comparison_html, comparison_markdown, comparison_text, run_html, run_text
-from tests.reports.gate import made
+from tests.reports.gate import examples
 from tests.reports.planned import LOOSE, TIGHT, TWO, UNDECIDED, planned
 from tests.reports.shared import folder, frames_of, summary_of
-from tests.reports.synthetic import BEGAN_NS, Plan, told
-from tests.reports.trends.made import invalid, nights, stepped
+from tests.reports.synthetic import BEGAN_NS, Plan, target_keys
+from tests.reports.trends.examples import invalid, nights, stepped
 
 FOLDER = Path(__file__).parent / "snapshots"
 PAIR = ("direct", "gateway")
@@ -131,7 +131,7 @@ RISING = Plan(turns=6, targets=PAIR, failed=0.02, refused=3, seconds=240, slower
 DEAD = Plan(sessions=80, turns=4, targets=("a", "dead"), paired=True)
 RUNS: dict[str, Callable[[], Summary]] = {
     "small": lambda: edited_run(Plan()),
-    "rich": lambda: edited_run(RICH, **told(RICH, deflate=True) | SPENT, calibration=CITED, incidents=INCIDENTS,
+    "rich": lambda: edited_run(RICH, **target_keys(RICH, deflate=True) | SPENT, calibration=CITED, incidents=INCIDENTS,
                                labels={"commit": "1a2b3c"}, settings={"num_users": 8}),
     "mixed": lambda: edited_run(Plan(sessions=60, turns=5, kinds=("vad", "typed", "manual"), targets=("a", "b"),
                                      early=40, unattributed_commits=3, proxied=("b",), failed=0.05)),
@@ -148,7 +148,7 @@ RUNS: dict[str, Callable[[], Summary]] = {
     "a target without a turn": lambda: edited_run(
         DEAD, partial(refused, "dead"), lambda _, row: row if row["target"] == "a" else None, interleaved=True),
     "eventful": lambda: edited_run(Plan(sessions=60, turns=6, usage=True, simulated=False),
-                                   turns=eventful, **told(Plan())),
+                                   turns=eventful, **target_keys(Plan())),
     "two places": lambda: edited_run(Plan(sessions=120, turns=6, kinds=("manual",), seconds=120), two_places,
                                      two_places, hosts=[HOST, HOST | {"name": "blue", "clock_offset_ns": 1_200_000,
                                                                       "clock_offset_uncertainty_ns": 300_000}]),
@@ -201,7 +201,7 @@ def decision_words(found: Decision) -> str:
 
 
 def decided(gates: dict[str, list[str]], **document: Any) -> Decision:
-    return decision_of(frames_of(TWO, **(told(TWO) | {"sequential_plan": planned(gates)} | document)))
+    return decision_of(frames_of(TWO, **(target_keys(TWO) | {"sequential_plan": planned(gates)} | document)))
 
 
 def judged(*verdicts: VerdictName) -> Comparison:
@@ -219,12 +219,14 @@ def page_words(name: str) -> str:
 
 
 def size_words(metric: str) -> str:
-    path = synthetic.write(folder() / "pilot", Plan(sessions=120, turns=8, seconds=600, usage=True), **told(Plan()))
+    path = synthetic.write(
+        folder() / "pilot", Plan(sessions=120, turns=8, seconds=600, usage=True), **target_keys(Plan())
+    )
     size = sample_size(str(path), power_spec(metric, None, None, 0.9))
     return joined({"terminal": render_lines(sample_size_blocks(size))})
 
 
-EVERY = (made.PASSED, made.FAILED, made.REGRESSED, made.INCONCLUSIVE, made.NO_DATA)
+EVERY = (examples.PASSED, examples.FAILED, examples.REGRESSED, examples.INCONCLUSIVE, examples.NO_DATA)
 OTHERS: dict[str, Callable[[], str]] = {
     "comparison": lambda: comparison_words(invented.comparison()),
     "comparison, three targets": lambda: first_words(invented.comparison("gateway", "canary", checks=())),
@@ -245,20 +247,24 @@ OTHERS: dict[str, Callable[[], str]] = {
         Plan(sessions=120, turns=10, targets=("west", "east"), kinds=("typed", "vad"), paired=True)))),
     "comparison, two runs": lambda: comparison_words(
         quick(two(Plan(sessions=60, turns=10), Plan(sessions=40, turns=10, failed=0.1), labels={"commit": "1a2b"}))),
-    "check": lambda: check_words(made.check(*EVERY, baseline="before", warnings=("33 % failed",))),
+    "check": lambda: check_words(examples.check(*EVERY, baseline="before", warnings=("33 % failed",))),
     "check, invalid": lambda: check_words(
-        made.check(made.PASSED, made.FAILED,
+        examples.check(examples.PASSED, examples.FAILED,
                    causes=(InvalidReason("no_data", "the run was not evaluated: it was killed"),))),
     "check, other conditions": lambda: check_words(
-        made.check(made.PASSED, made.REGRESSED, differs=("sim: model: a here, b in the baseline",))),
-    "check, pass": lambda: check_words(made.check(made.PASSED)),
-    "check, failed": lambda: check_words(made.check(made.FAILED, made.FAILED)),
-    "check, regressed": lambda: check_words(made.check(made.REGRESSED)),
-    "check, inconclusive": lambda: check_words(made.check(made.INCONCLUSIVE)),
+        examples.check(examples.PASSED, examples.REGRESSED, differs=("sim: model: a here, b in the baseline",))),
+    "check, pass": lambda: check_words(examples.check(examples.PASSED)),
+    "check, failed": lambda: check_words(examples.check(examples.FAILED, examples.FAILED)),
+    "check, regressed": lambda: check_words(examples.check(examples.REGRESSED)),
+    "check, inconclusive": lambda: check_words(examples.check(examples.INCONCLUSIVE)),
     "check, analyses": lambda: check_words(check_of(decided(TIGHT).run)),
-    "check, accepted": lambda: check_words(made.check(made.PASSED, made.INCONCLUSIVE, on_inconclusive="warn")),
+    "check, accepted": lambda: check_words(
+        examples.check(examples.PASSED, examples.INCONCLUSIVE, on_inconclusive="warn")),
     "check, targets": lambda: check_words(
-        check_of(made.read(made.PAIRED), made.thresholds("ttfa: med<5s", "ttfa: p(95)<+50%", "failure_rate: rate<2%"))),
+        check_of(
+            examples.read(examples.PAIRED),
+            examples.thresholds("ttfa: med<5s", "ttfa: p(95)<+50%", "failure_rate: rate<2%"),
+        )),
     "decision, passed": lambda: decision_words(decided(LOOSE)),
     "decision, failed": lambda: decision_words(decided(TIGHT)),
     "decision, invalid": lambda: decision_words(decided(LOOSE, validity={"status": "invalid"})),
@@ -320,7 +326,7 @@ def normal(svg: str) -> str:
     return whole.replace("><", ">\n<") + "\n"
 
 
-def is_as_it_was(name: str, text: str) -> None:
+def check_snapshot(name: str, text: str) -> None:
     file = FOLDER / name.replace(", ", "-").replace(" ", "-")
     if os.environ.get("RTBENCH_SNAPSHOTS") == "renew":
         file.write_text(text, encoding="utf-8")
@@ -328,15 +334,15 @@ def is_as_it_was(name: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_figure_is_drawn_as_it_was(name: str) -> None:
-    page, kept = PAGES[name]
-    figures = {at: svg for at, svg in drawn(page()) if re.match(kept, at)}
+def test_every_figure_equals_its_snapshot(name: str) -> None:
+    page, pattern = PAGES[name]
+    figures = {at: svg for at, svg in drawn(page()) if re.match(pattern, at)}
 
     assert figures
     for at, svg in figures.items():
-        is_as_it_was(f"{'' if at.startswith('load-') else name}{at}.svg", normal(svg))
+        check_snapshot(f"{'' if at.startswith('load-') else name}{at}.svg", normal(svg))
 
 
 @pytest.mark.parametrize("name", [*RUNS, *OTHERS])
-def test_words_are_as_they_were(name: str) -> None:
-    is_as_it_was(f"{name}.txt", run_words(name) if name in RUNS else OTHERS[name]())
+def test_all_texts_equal_their_snapshots(name: str) -> None:
+    check_snapshot(f"{name}.txt", run_words(name) if name in RUNS else OTHERS[name]())

@@ -45,7 +45,7 @@ def lognormal(n: int, seed: int = 1, icc: float = 0.3, per_session: int = 10) ->
 
 
 @given(values, st.sampled_from(PS))
-def test_a_quantile_is_numpys_inverted_cdf_and_failed_turns_are_endless(turns: list[float], p: float) -> None:
+def test_a_quantile_equals_numpy_s_inverted_cdf_with_failed_turns_as_infinite(turns: list[float], p: float) -> None:
     expected = np.quantile(np.array(turns), p, method="inverted_cdf")
 
     assert quantile(np.sort(turns), p) == expected
@@ -63,14 +63,14 @@ def test_a_quantile_is_the_smallest_value_that_covers_its_share(turns: list[floa
     assert found == covered[0]
 
 
-def test_a_rank_forgives_the_last_bit_of_a_product() -> None:
+def test_a_rank_tolerates_a_rounding_error_in_the_last_bit() -> None:
     assert 0.07 * 100 > 7
     assert rank(0.07, 100) == 7
 
 
 @settings(max_examples=60)
 @given(values, st.integers(1, 12))
-def test_an_interval_holds_its_quantile_and_grows_with_it(turns: list[float], per_session: int) -> None:
+def test_an_interval_contains_its_quantile_and_quantiles_increase(turns: list[float], per_session: int) -> None:
     found = quantiles(build_sample(turns, per_session), PS)
 
     assert all(e.low <= e.value <= e.high for e in found)
@@ -80,7 +80,7 @@ def test_an_interval_holds_its_quantile_and_grows_with_it(turns: list[float], pe
 
 @settings(max_examples=40)
 @given(st.lists(st.floats(1, 1e4), min_size=20, max_size=200), st.sampled_from([0.5, 2.0, 1024.0]))
-def test_a_change_of_unit_changes_figures_and_nothing_else(turns: list[float], factor: float) -> None:
+def test_a_change_of_unit_changes_only_the_values(turns: list[float], factor: float) -> None:
     before = quantiles(build_sample(turns), PS)
     after = quantiles(build_sample([value * factor for value in turns]), PS)
 
@@ -89,23 +89,23 @@ def test_a_change_of_unit_changes_figures_and_nothing_else(turns: list[float], f
         assert (other.status, other.required) == (one.status, one.required)
 
 
-def test_counts_kept_along_the_sort_are_those_of_counting_anew() -> None:
+def test_incremental_counts_equal_counts_from_scratch() -> None:
     whole = lognormal(500)
     together = quantiles(whole, PS)
 
     for p, estimate in zip(PS, together, strict=True):
         of_session = np.bincount(whole.sessions)
-        beside = quantile(whole.values, nearer(p))
+        neighbour = quantile(whole.values, nearer(p))
         below, wider = (
             np.bincount(whole.sessions[whole.values <= value], minlength=of_session.size)
-            for value in (estimate.value, beside)
+            for value in (estimate.value, neighbour)
         )
         sizes = sizes_of(of_session)
         assert estimate.deff == max(design_effect(sizes, below, p), design_effect(sizes, wider, nearer(p)))
         assert quantiles(whole, (p,)) == [estimate]
 
 
-def test_turns_that_repeat_their_sessions_count_as_sessions() -> None:
+def test_identical_turns_of_a_session_count_as_one() -> None:
     """Ten identical turns of a session contain no more information than one. The design effect is about ten."""
     once = np.random.default_rng(3).lognormal(6, 0.5, 60)
     repeated = sample(np.repeat(once, 10), np.repeat(np.arange(60), 10))
@@ -116,27 +116,27 @@ def test_turns_that_repeat_their_sessions_count_as_sessions() -> None:
     assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
 
 
-def test_nominal_coverage_is_kept_where_sessions_differ() -> None:
+def test_intervals_have_nominal_coverage_if_sessions_differ() -> None:
     """95 % intervals of 40 sessions of 10 turns contain the true p50 and p90 in about 95 % of the runs."""
     runs = [quantiles(lognormal(400, seed), (0.5, 0.9)) for seed in range(300)]
     true = (600.0, 600 * math.exp(0.5 * 1.2815515655))
 
     for place, value in enumerate(true):
-        held = np.mean([run[place].low <= value <= run[place].high for run in runs])
-        assert held > 0.92
+        covered = np.mean([run[place].low <= value <= run[place].high for run in runs])
+        assert covered > 0.92
 
 
 @pytest.mark.parametrize(("p", "turns"), [(0.5, 6), (0.9, 36), (0.95, 72), (0.99, 368)])
-def test_a_finite_interval_takes_the_published_number_of_independent_turns(p: float, turns: int) -> None:
+def test_a_finite_interval_needs_the_published_number_of_independent_turns(p: float, turns: int) -> None:
     assert math.ceil(smallest(p)) == turns
 
 
 @pytest.mark.parametrize(("p", "turns"), [(0.9, 50), (0.95, 100), (0.99, 500), (0.999, 5000)])
-def test_the_publishing_floor_leaves_five_turns_beyond(p: float, turns: int) -> None:
+def test_the_minimum_to_publish_leaves_five_turns_beyond_the_quantile(p: float, turns: int) -> None:
     assert turns_to_publish(p) == turns
 
 
-def test_what_a_tail_needs_is_said_before_the_run_and_not_by_how_it_came_out() -> None:
+def test_the_required_sessions_of_a_tail_do_not_depend_on_its_values() -> None:
     """With 20 sessions of 20 turns p95 has an upper end only if its tail is short by chance. It is then too low."""
     found = [quantiles(lognormal(400, seed, icc=0.5, per_session=20), (0.95,))[0] for seed in range(40)]
 
@@ -145,19 +145,19 @@ def test_what_a_tail_needs_is_said_before_the_run_and_not_by_how_it_came_out() -
 
 
 @pytest.mark.parametrize(("each", "p90", "p95", "p99"), [(1, 50, 100, 500), (4, 23, 45, 225), (10, 20, 40, 198)])
-def test_a_tail_needs_sessions_as_well_as_turns(each: int, p90: int, p95: int, p99: int) -> None:
+def test_a_tail_quantile_needs_sessions_as_well_as_turns(each: int, p90: int, p95: int, p99: int) -> None:
     of_session = np.full(7, each)
 
     assert [sessions_needed(p, of_session) for p in (0.5, 0.9, 0.95, 0.99)] == [6, p90, p95, p99]
     assert [sessions_needed(p, of_session) for p in (0.1, 0.05, 0.01)] == [p90, p95, p99]
 
 
-def test_sessions_of_unequal_length_are_worth_less_than_equal_ones() -> None:
+def test_sessions_of_unequal_length_require_more_sessions() -> None:
     assert sessions_needed(0.95, np.array([1, 19] * 20)) > sessions_needed(0.95, np.full(40, 10))
 
 
 @pytest.mark.parametrize(("p", "sessions", "each"), [(0.95, 50, 20), (0.99, 200, 10)])
-def test_the_upper_end_of_a_tail_holds_in_the_share_of_runs_that_it_says(p: float, sessions: int, each: int) -> None:
+def test_the_upper_bound_of_a_tail_has_its_nominal_error_rate(p: float, sessions: int, each: int) -> None:
     """Half of the log variance is between sessions. The end was once too low in 6 to 9 % of runs, not in 2.5 %."""
     z = {0.95: 1.6448536, 0.99: 2.3263479}[p]
     runs = [quantiles(lognormal(sessions * each, seed, 0.5, each), (p,))[0] for seed in range(400)]
@@ -166,7 +166,7 @@ def test_the_upper_end_of_a_tail_holds_in_the_share_of_runs_that_it_says(p: floa
     assert np.mean([e.high < 600 * math.exp(0.5 * z) for e in runs]) < 0.045
 
 
-def test_clustering_raises_what_a_quantile_needs() -> None:
+def test_clustering_raises_the_required_sample_size() -> None:
     once = np.random.default_rng(3).lognormal(6, 0.5, 40)
     repeated = quantiles(sample(np.repeat(once, 12), np.repeat(np.arange(40), 12)), (0.95,))[0]
 
@@ -175,47 +175,47 @@ def test_clustering_raises_what_a_quantile_needs() -> None:
     assert repeated.required > 70
 
 
-def test_a_quantile_among_failed_turns_is_not_a_number() -> None:
+def test_a_quantile_among_failed_turns_is_infinite() -> None:
     p90, p95 = quantiles(build_sample([100.0] * 188 + [math.inf] * 12, 1), (0.9, 0.95))
 
     assert p90.reported
     assert (p95.value, p95.status) == (math.inf, "in_failures")
 
 
-def test_an_interval_that_reaches_into_failed_turns_is_open() -> None:
+def test_an_interval_that_reaches_failed_turns_is_unbounded() -> None:
     p95 = quantiles(build_sample([100.0 + i for i in range(192)] + [math.inf] * 8, 1), (0.95,))[0]
 
     assert (p95.value, p95.high, p95.status) == (289.0, math.inf, "unbounded")
 
 
-def test_a_run_of_failures_says_so_however_small() -> None:
+def test_a_run_with_only_failures_has_the_status_in_failures() -> None:
     assert {e.status for e in quantiles(build_sample([math.inf] * 3), PS)} == {"in_failures"}
 
 
-def test_one_session_bounds_nothing() -> None:
+def test_one_session_gives_an_unbounded_interval() -> None:
     p50 = quantiles(build_sample([1.0, 2.0, 3.0] * 10, 30), (0.5,))[0]
 
     assert (p50.low, p50.high, p50.status) == (-math.inf, math.inf, "too_few_sessions")
 
 
-def test_values_that_are_all_equal_differ_in_no_session() -> None:
+def test_equal_values_have_a_design_effect_of_one() -> None:
     """Replies never stalled, so in each session all turns are at most the median: there is no variation."""
     p50 = quantiles(build_sample([0.0] * 24), (0.5,))[0]
 
     assert (p50.value, p50.low, p50.high, p50.deff, p50.status) == (0.0, 0.0, 0.0, 1.0, "reported")
 
 
-def test_ties_hide_no_difference_between_sessions() -> None:
+def test_ties_do_not_hide_a_difference_between_sessions() -> None:
     """Half of the sessions never stall, and half always do."""
-    stall_count = [0.0] * 60 + [float(value) for value in range(1, 61)]
-    mixed = [value for pair in zip(stall_count[:60], stall_count[60:], strict=True) for value in pair]
+    stall_ms = [0.0] * 60 + [float(value) for value in range(1, 61)]
+    mixed = [value for pair in zip(stall_ms[:60], stall_ms[60:], strict=True) for value in pair]
 
-    assert quantiles(build_sample(stall_count, 6), (0.5,))[0].deff > 5
+    assert quantiles(build_sample(stall_ms, 6), (0.5,))[0].deff > 5
     assert quantiles(build_sample(mixed, 6), (0.5,))[0].deff == 1.0
 
 
 @given(st.lists(st.floats(1, 1e4), min_size=10, max_size=10, unique=True), st.integers(0, 2**32))
-def test_without_ties_the_share_below_a_quantile_is_its_own(turns: list[float], seed: int) -> None:
+def test_without_ties_the_design_effect_follows_from_counts_below_the_quantile(turns: list[float], seed: int) -> None:
     of_session = np.full(5, 2)
     whole = sample(np.array(turns), np.random.default_rng(seed).permutation(np.repeat(np.arange(5), 2)))
     below = np.bincount(whole.sessions[:5], minlength=5)
@@ -225,7 +225,7 @@ def test_without_ties_the_share_below_a_quantile_is_its_own(turns: list[float], 
 
 
 @given(st.sampled_from(PS), st.integers(1, 300), st.integers(1, 20))
-def test_what_an_arm_lacks_is_what_the_report_says_of_it(p: float, sessions: int, turns: int) -> None:
+def test_shortfall_agrees_with_the_status_in_the_report(p: float, sessions: int, turns: int) -> None:
     found = shortfall(p, sessions * turns, sessions)
     (estimate,) = quantiles(sample(np.arange(float(sessions * turns)), np.arange(sessions * turns) % sessions), (p,))
 
@@ -237,7 +237,7 @@ def test_what_an_arm_lacks_is_what_the_report_says_of_it(p: float, sessions: int
         assert estimate.bounded
 
 
-def test_one_session_with_half_of_the_turns_leaves_four() -> None:
+def test_one_session_with_half_of_the_turns_leaves_four_effective_sessions() -> None:
     """One of 60 sessions has half of the turns. Its level alone moves the median, and t has 3 degrees of freedom."""
     turns = np.array([10] * 59 + [590])
     own, within = np.random.default_rng(5).normal(size=60), np.random.default_rng(6).normal(size=turns.sum())
@@ -249,12 +249,12 @@ def test_one_session_with_half_of_the_turns_leaves_four() -> None:
 
 
 @given(st.integers(2, 40), st.integers(1, 30))
-def test_sessions_of_one_length_count_as_many_as_they_are(sessions: int, turns: int) -> None:
+def test_sessions_of_equal_length_are_all_effective(sessions: int, turns: int) -> None:
     assert kish(np.full(sessions, turns)) == pytest.approx(sessions)
     assert kish(np.zeros(sessions)) == 0
 
 
-def test_whether_a_median_is_told_does_not_depend_on_how_it_came_out() -> None:
+def test_whether_a_median_is_reported_does_not_depend_on_its_values() -> None:
     """Six sessions have turns that are alike. Of 40 such runs half have no upper end, and all are reported."""
     found = [quantiles(lognormal(120, seed, icc=0.8, per_session=20), (0.5,))[0] for seed in range(40)]
 
@@ -265,7 +265,7 @@ def test_whether_a_median_is_told_does_not_depend_on_how_it_came_out() -> None:
     }
 
 
-def test_nothing_has_no_quantile() -> None:
+def test_an_empty_sample_has_no_quantile() -> None:
     p50 = quantiles(build_sample([]), (0.5,))[0]
 
     assert math.isnan(p50.value)

@@ -43,19 +43,19 @@ from tests.reports.synthetic import MS, Plan
 SMALL = Plan()
 
 
-def told(plan: Plan = SMALL, **changes: Any) -> RunFrames:
+def loaded_run(plan: Plan = SMALL, **changes: Any) -> RunFrames:
     """Return a run whose document has these keys."""
     run = summary_of(plan).run
     return replace(run, metadata=run.metadata | changes)
 
 
-def noticed_of(plan: Plan = SMALL, **changes: Any) -> list[str]:
+def notices_of_run(plan: Plan = SMALL, **changes: Any) -> list[str]:
     """Return the notices of the summary of such a run."""
-    run = told(plan, **changes)
+    run = loaded_run(plan, **changes)
     return list(run_notices(run, noticed(run, measured_turns(run), run.sessions)))
 
 
-def test_figures_are_those_of_the_rows(tmp_path: Path) -> None:
+def test_values_equal_those_of_the_rows(tmp_path: Path) -> None:
     summary = summary_in(tmp_path, Plan(sessions=40, turns=5, targets=("a", "b"), failed=0.05))
     turns = rtbench.load(tmp_path).turns
     mine = turns[turns["target"] == "b"]
@@ -70,7 +70,7 @@ def test_figures_are_those_of_the_rows(tmp_path: Path) -> None:
     assert sum(f.n for f in summary.metrics if (f.metric, f.target) == ("ttfa", "b") and f.step != "all") == 100
 
 
-def test_a_failed_turn_counts_where_good_turns_of_its_step_have_the_metric(tmp_path: Path) -> None:
+def test_a_failed_turn_counts_if_successful_turns_of_its_step_have_the_metric(tmp_path: Path) -> None:
     """Only one step requests text, so a failed turn there is not an infinite ttfa."""
     synthetic.write(tmp_path, Plan(sessions=20, turns=4))
 
@@ -85,7 +85,7 @@ def test_a_failed_turn_counts_where_good_turns_of_its_step_have_the_metric(tmp_p
     assert {f.step for f in summary.metrics if f.metric == "ttft"} == {"all", "greeting"}
 
 
-def test_failed_turns_are_no_slow_replies_in_metrics_that_are_no_wait() -> None:
+def test_failed_turns_do_not_count_for_metrics_that_are_no_latency() -> None:
     summary = summary_of(Plan(sessions=40, failed=0.2))
 
     speed = figures(summary, "audio_speed")
@@ -95,7 +95,7 @@ def test_failed_turns_are_no_slow_replies_in_metrics_that_are_no_wait() -> None:
     assert not any(estimate.in_failures for estimate in speed.quantiles)
 
 
-def test_an_interrupted_turn_counts_for_what_it_has(tmp_path: Path) -> None:
+def test_an_interrupted_turn_counts_for_the_metrics_it_has(tmp_path: Path) -> None:
     synthetic.write(tmp_path, Plan())
     cut = {"outcome": "interrupted", "response_done_at_ns": None}
     summary = edited(tmp_path, lambda index, row: row | (cut if index == 0 else {}))
@@ -103,7 +103,7 @@ def test_an_interrupted_turn_counts_for_what_it_has(tmp_path: Path) -> None:
     assert (figures(summary, "ttfa").n, figures(summary, "response_total").n) == (40, 39)
 
 
-def test_outcomes_sum_to_what_was_begun_and_turns_not_started_stand_apart() -> None:
+def test_outcomes_add_up_to_started_turns_and_turns_not_started_are_separate() -> None:
     summary = summary_of(Plan(sessions=20, failed=0.3, abandoned=3, refused=2))
     outcomes, rows = summary.outcomes, rtbench.load(summary.run.folder)
     bad = {name for frame in (rows.turns, rows.sessions)
@@ -121,7 +121,7 @@ def test_outcomes_sum_to_what_was_begun_and_turns_not_started_stand_apart() -> N
     )
 
 
-def test_connecting_counts_sessions_that_never_opened_as_endless() -> None:
+def test_sessions_that_never_opened_are_infinite_connect_times() -> None:
     summary = summary_of(Plan(sessions=20, refused=4))
     found = {f.metric: f for f in summary.connecting}
 
@@ -130,7 +130,7 @@ def test_connecting_counts_sessions_that_never_opened_as_endless() -> None:
     assert found["session_duration"].n == 20
 
 
-def test_events_and_throughput_come_from_histograms() -> None:
+def test_event_metrics_and_throughput_come_from_histograms() -> None:
     summary = summary_of(Plan(targets=("a", "b")))
 
     gaps = [d for d in summary.events if d.metric == "delta_gap"]
@@ -148,18 +148,18 @@ def test_events_and_throughput_come_from_histograms() -> None:
     assert rates["wire_sent", "a"].mean_bytes_per_s > rates["audio_sent", "a"].mean_bytes_per_s > 0
 
 
-def test_a_label_that_histograms_cannot_hold_finds_its_histogram() -> None:
+def test_a_label_with_special_characters_finds_its_histogram() -> None:
     summary = summary_of(Plan(targets=("<b>|x",)))
 
     assert [d.n for d in summary.events if d.metric == "delta_gap"] == [300]
 
 
-def test_runs_of_failures_are_measured_by_what_was_asked_for() -> None:
+def test_the_main_metric_of_a_run_of_failures_is_that_of_its_requested_output() -> None:
     assert summary_of(Plan(failed=1.0)).main == "ttfa"
     assert summary_of(Plan(failed=1.0, text=True)).main == "ttft"
 
 
-def test_a_killed_run_says_that_it_was_not_judged(tmp_path: Path) -> None:
+def test_a_killed_run_has_no_verdict(tmp_path: Path) -> None:
     summary = summarise(load_for_report(synthetic.write_killed(tmp_path, Plan(sessions=20))))
 
     assert (summary.validity.status, verdict_reason(summary.validity)) == ("no_verdict", "the run has not ended")
@@ -167,24 +167,24 @@ def test_a_killed_run_says_that_it_was_not_judged(tmp_path: Path) -> None:
     assert any("under way" in notice for notice in notices(summary))
 
 
-def test_rows_that_are_missing_are_noticed() -> None:
+def test_missing_rows_cause_a_notice() -> None:
     totals = {"turns_started": 41, "timestamp_fallbacks": 2}
-    said = notices(summary_of(Plan(), totals=totals))
+    printed = notices(summary_of(Plan(), totals=totals))
 
-    assert any("41 turns were started and 40 rows" in notice for notice in said)
-    assert any("2 events had no usable kernel timestamp" in notice for notice in said)
+    assert any("41 turns were started and 40 rows" in notice for notice in printed)
+    assert any("2 events had no usable kernel timestamp" in notice for notice in printed)
 
 
 @pytest.mark.parametrize("stopped", ["interrupted", "10 sessions failed to open and none succeeded; the last: no."])
-def test_a_run_that_ended_early_says_why(stopped: str) -> None:
-    assert f"This run ended early: {stopped.rstrip('.')}." in noticed_of(stop_reason=stopped)
+def test_a_run_that_ended_early_has_a_notice_with_the_cause(stopped: str) -> None:
+    assert f"This run ended early: {stopped.rstrip('.')}." in notices_of_run(stop_reason=stopped)
 
 
 DAY_NS = 86_400 * 10**9
 
 
 @pytest.mark.parametrize(
-    ("service", "days_later", "said"),
+    ("service", "days_later", "beginning"),
     [
         ("openai", 0, ""),
         ("openai", 1, "gpt-realtime-2025-08-28 is switched off on 2027-01-20, in 60 days ("),
@@ -192,15 +192,15 @@ DAY_NS = 86_400 * 10**9
         ("azure", 1, ""),
     ],
 )
-def test_a_run_of_a_model_that_is_soon_switched_off_says_so_by_its_own_day(
-    service: str, days_later: int, said: str
-) -> None:
+def test_a_model_near_its_retirement_causes_a_notice(service: str, days_later: int, beginning: str) -> None:
     plan = Plan(simulated=False)
-    changes = synthetic.told(plan, service=service) | {"started_utc_ns": synthetic.BEGAN_NS + days_later * DAY_NS}
-    found = [notice for notice in noticed_of(plan, **changes) if "switched off" in notice]
+    changes = synthetic.target_keys(plan, service=service) | {
+        "started_utc_ns": synthetic.BEGAN_NS + days_later * DAY_NS
+    }
+    found = [notice for notice in notices_of_run(plan, **changes) if "switched off" in notice]
 
-    assert len(found) == bool(said)
-    assert all(notice.startswith(said) for notice in found)
+    assert len(found) == bool(beginning)
+    assert all(notice.startswith(beginning) for notice in found)
 
 
 @pytest.mark.parametrize(
@@ -210,14 +210,14 @@ def test_a_run_of_a_model_that_is_soon_switched_off_says_so_by_its_own_day(
         {"input_audio_transcription": {"model": "whisper-1"}},
     ],
 )
-def test_the_end_of_the_model_that_transcribes_is_said_as_well(settings: Any, tmp_path: Path) -> None:
+def test_the_retirement_of_the_transcription_model_causes_a_notice(settings: Any, tmp_path: Path) -> None:
     plan = Plan(simulated=False)
-    changes = synthetic.told(plan, service="openai") | {"started_utc_ns": synthetic.BEGAN_NS + 60 * DAY_NS}
+    changes = synthetic.target_keys(plan, service="openai") | {"started_utc_ns": synthetic.BEGAN_NS + 60 * DAY_NS}
     synthetic.write(tmp_path, plan, **changes)
-    told = {"effective_settings": json.dumps(settings), "model": None}
-    said = notices(edited(tmp_path, lambda _, row: row | told, "sessions"))
+    reported = {"effective_settings": json.dumps(settings), "model": None}
+    printed = notices(edited(tmp_path, lambda _, row: row | reported, "sessions"))
 
-    assert sum(notice.startswith("whisper-1 is switched off on 2027-02-26, in 38 days (") for notice in said) == 1
+    assert sum(notice.startswith("whisper-1 is switched off on 2027-02-26, in 38 days (") for notice in printed) == 1
 
 
 ANSWER = {"reason": "regressed", "invalid": "", "outcome": "b regressed: ttfa p50 +44\u00a0%, margin 10\u00a0%."}
@@ -240,24 +240,26 @@ LOOKED = {
 
 
 @pytest.mark.parametrize(
-    ("decision", "how", "said"),
+    ("decision", "how", "outcome"),
     [
         (ANSWER | LOOKED, "Decided", "b regressed: ttfa p50 +44\u00a0%, margin 10\u00a0%."),
         (FUTILE | LOOKED, "Ended", "inconclusive, and would stay so at 200\u00a0pairs: ttfa p50."),
         (INVALID | LOOKED, "Ended", "Do not use these results: b: 3 % was throttled."),
     ],
 )
-def test_a_run_that_was_decided_did_not_end_before_its_time(tmp_path: Path, decision: Any, how: str, said: str) -> None:
+def test_a_run_decided_by_interim_analysis_did_not_end_early(
+    tmp_path: Path, decision: Any, how: str, outcome: str
+) -> None:
     """A target may have any name: no part of it is taken for a word of the tool."""
     tmp_path.joinpath("decision.json").write_text(json.dumps(decision))
     summary = summary_in(tmp_path, Plan(), stop_reason="whatever; stopped at a look", sequential_plan={"pairs": 200})
 
-    assert decided(summary.run) == f"{how} by interim analysis\u00a03 of 4, 150\u00a0pairs. {said}"
+    assert decided(summary.run) == f"{how} by interim analysis\u00a03 of 4, 150\u00a0pairs. {outcome}"
     assert not any("ended early" in notice for notice in notices(summary))
 
 
 @pytest.mark.parametrize("written", ["{", "[]", "{}", json.dumps(ANSWER | LOOKED | {"stopped_by_analysis": False})])
-def test_a_run_that_no_look_decided_says_why_it_ended(tmp_path: Path, written: str) -> None:
+def test_a_run_without_a_decision_has_a_notice_with_the_cause_of_its_end(tmp_path: Path, written: str) -> None:
     tmp_path.joinpath("decision.json").write_text(written)
     summary = summary_in(tmp_path, Plan(), stop_reason="interrupted", sequential_plan={"pairs": 200})
 
@@ -265,13 +267,13 @@ def test_a_run_that_no_look_decided_says_why_it_ended(tmp_path: Path, written: s
     assert "This run ended early: interrupted." in notices(summary)
 
 
-def test_a_quantile_in_the_failed_share_is_null_and_censored() -> None:
+def test_a_quantile_among_failed_turns_is_null_with_in_failures() -> None:
     answer = summary_data(summary_of(Plan(failed=1.0)))["results"][0]
 
     assert (answer["p50"]["value"], answer["p50"]["in_failures"], answer["p50"]["reported"]) == (None, True, False)
 
 
-def test_steps_of_two_scripts_are_two_steps(tmp_path: Path) -> None:
+def test_equal_step_names_of_two_scripts_are_two_steps(tmp_path: Path) -> None:
     """One script requests with response.create; the other waits until the service detects the end of speech."""
     synthetic.write(tmp_path, Plan(sessions=30))
     other = {"script": "text_turns", "measured_from": "request_sent", "request_sent_at_ns": 1_400_000_000}
@@ -292,25 +294,25 @@ def run_of(rows: list[dict[str, Any]]) -> RunFrames:
     return RunFrames(Path("run"), {}, turns, nobody, pd.DataFrame(), Histograms(), finalized=True)
 
 
-def test_the_labels_with_the_most_turns_stand_by_themselves_and_the_others_share_one() -> None:
+def test_the_most_common_step_labels_are_kept_and_the_others_are_combined() -> None:
     numbers = [number for number in range(40) for _ in range(1 + number)]
     found = measured_turns(run_of([{"script": "long", "step": f"step_{number}"} for number in numbers]))
 
-    told = Counter(found.steps[int(step)] for step in found.step)
-    assert told[OTHER_STEP] == sum(1 + number for number in range(40 - MAX_STEPS))
+    turns_by_step = Counter(found.steps[int(step)] for step in found.step)
+    assert turns_by_step[OTHER_STEP] == sum(1 + number for number in range(40 - MAX_STEPS))
     assert {f"step_{number}": 1 + number for number in range(40 - MAX_STEPS, 40)} == {
-        step: n for step, n in told.items() if step != OTHER_STEP
+        step: n for step, n in turns_by_step.items() if step != OTHER_STEP
     }
     assert found.frame["step"].nunique() == 40
 
 
-def test_each_script_has_labels_of_its_own() -> None:
+def test_the_number_of_step_labels_is_limited_per_script() -> None:
     rows = [{"script": script, "step": f"{script}_{number}"} for script in "ab" for number in range(MAX_STEPS)]
 
     assert len(measured_turns(run_of(rows)).steps) == 2 * MAX_STEPS
 
 
-def test_labels_of_the_warm_up_take_no_place() -> None:
+def test_step_labels_of_the_warm_up_do_not_count() -> None:
     rows = [{"script": "a", "step": f"cold_{number}", "phase": "warmup"} for number in range(MAX_STEPS)]
     rows += [{"script": "a", "step": f"step_{number}", "phase": "measurement"} for number in range(MAX_STEPS)]
 
@@ -324,17 +326,17 @@ def rows(*details: str | None, outcome: str = "timeout:next_delta", kind: str = 
     return pd.DataFrame({"outcome": outcome, "outcome_class": kind, "detail": pd.Series(details, dtype=object)})
 
 
-def test_the_commonest_detail_of_an_outcome_is_quoted() -> None:
+def test_the_most_common_detail_of_an_outcome_is_quoted() -> None:
     assert said_of(rows("a", "b", "b", None)) == {"timeout:next_delta": "b"}
 
 
-def test_what_the_service_said_goes_before_what_is_commoner_and_says_nothing_of_the_cause() -> None:
-    told = [f"{SILENCE}; the service said: overloaded: request {number}" for number in (1, 2)]
+def test_a_detail_with_the_service_s_message_is_preferred_to_a_more_common_one() -> None:
+    details = [f"{SILENCE}; the service said: overloaded: request {number}" for number in (1, 2)]
 
-    assert said_of(rows(SILENCE, SILENCE, SILENCE, *told)) == {"timeout:next_delta": told[0]}
+    assert said_of(rows(SILENCE, SILENCE, SILENCE, *details)) == {"timeout:next_delta": details[0]}
 
 
-def test_of_turns_that_did_not_fail_nothing_is_quoted() -> None:
+def test_details_of_turns_that_did_not_fail_are_not_quoted() -> None:
     assert said_of(rows("the run ended", outcome="unfinished", kind="unfinished")) == {}
 
 
@@ -346,7 +348,7 @@ def outcomes(turns: list[OutcomeCount], sessions: list[OutcomeCount]) -> Outcome
     return Outcomes(tuple(turns), tuple(sessions), (), ())
 
 
-def test_what_to_do_is_said_once_for_all_outcomes_that_it_is_for_the_commonest_first() -> None:
+def test_remedies_are_listed_once_with_all_their_outcomes_most_common_first() -> None:
     turns = [ending("ok", 50), ending("closed:1001", 2), ending("closed:1000", 5), ending("failed:x", 6)]
     found = outcomes(turns, [ending("closed:1000", 5), ending("connect_failed:tcp", 9)]).remedies()
 
@@ -358,7 +360,7 @@ def test_what_to_do_is_said_once_for_all_outcomes_that_it_is_for_the_commonest_f
     assert remedy_line(found[0]) == f"connect_failed:tcp: {remedy_of('connect_failed:tcp')}"
 
 
-def test_where_nothing_failed_there_is_nothing_to_do() -> None:
+def test_without_failures_there_are_no_remedies() -> None:
     assert outcomes([ending("ok", 5), ending("unfinished", 1)], [ending("ok", 2)]).remedies() == []
 
 
@@ -368,7 +370,7 @@ PLAN = Plan(
 )  # fmt: skip
 
 
-def colder(table: str, kept: bool, _: int, row: Row) -> Row | None:
+def with_odd_warm_up(table: str, kept: bool, _: int, row: Row) -> Row | None:
     """Make a row of the warm-up slow, busy or uncertain, or remove it."""
     if row["phase"] != "warmup" or not kept:
         return row if row["phase"] != "warmup" else None
@@ -377,7 +379,7 @@ def colder(table: str, kept: bool, _: int, row: Row) -> Row | None:
     return row | ({"cpu": 0.99} if table == "seconds" else {"uncertain_gaps": 9})
 
 
-def note(summary: Summary) -> str:
+def health_note(summary: Summary) -> str:
     """Return the page's last text on the health of the load generator."""
     last = health(summary).blocks[-1]
     assert isinstance(last, Paragraph)
@@ -389,9 +391,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Return a run, and the same run without the rows of its warm-up."""
     whole, measured = (tmp_path_factory.mktemp(name) for name in ("whole", "measured"))
     for folder in (whole, measured):
-        synthetic.write(folder, PLAN, **synthetic.told(PLAN))
+        synthetic.write(folder, PLAN, **synthetic.target_keys(PLAN))
         for table in ("turns", "sessions", "seconds"):
-            edit(folder, table, partial(colder, table, folder == whole))
+            edit(folder, table, partial(with_odd_warm_up, table, folder == whole))
     return whole, measured
 
 
@@ -401,27 +403,27 @@ def summaries(folders: tuple[Path, Path]) -> tuple[Summary, Summary]:
     return whole, measured
 
 
-def test_phases_of_connecting_are_of_the_measured_phase(summaries: tuple[Summary, Summary]) -> None:
+def test_connect_metrics_exclude_the_warm_up(summaries: tuple[Summary, Summary]) -> None:
     whole, measured = summaries
 
     assert whole.connecting == measured.connecting
 
 
-def test_waits_for_a_token_are_those_of_the_sessions_that_figures_are_of(summaries: tuple[Summary, Summary]) -> None:
+def test_auth_waits_exclude_the_warm_up(summaries: tuple[Summary, Summary]) -> None:
     whole, measured = summaries
 
     assert auth_wait(whole) == auth_wait(measured) == ""
     assert int((whole.run.sessions["auth_wait_ns"] > 0).sum()) == PLAN.auth_waits
 
 
-def test_a_wait_for_a_token_in_the_measured_phase_is_said(tmp_path: Path) -> None:
+def test_an_auth_wait_in_the_measured_phase_is_reported(tmp_path: Path) -> None:
     summary = summarise(rtbench.load(synthetic.write(tmp_path, replace(PLAN, auth_waits=PLAN.sessions))))
 
     assert auth_wait(summary).startswith(f"{len(summary.sessions)} of {len(summary.sessions)}{NBSP}sessions waited")
     assert len(summary.sessions) < PLAN.sessions
 
 
-def test_pairs_are_counted_as_they_are_compared(summaries: tuple[Summary, Summary], folders: tuple[Path, Path]) -> None:
+def test_pairs_are_counted_like_in_a_comparison(summaries: tuple[Summary, Summary], folders: tuple[Path, Path]) -> None:
     whole, measured = summaries
     sides = parse_targets([folders[0]])
 
@@ -432,23 +434,23 @@ def test_pairs_are_counted_as_they_are_compared(summaries: tuple[Summary, Summar
     assert whole.arms == measured.arms
 
 
-def test_what_trust_is_put_in_is_of_the_measured_phase(summaries: tuple[Summary, Summary]) -> None:
+def test_load_generator_health_excludes_the_warm_up(summaries: tuple[Summary, Summary]) -> None:
     whole, measured = summaries
 
-    assert "events of the whole run" in note(whole)
-    assert note(whole).replace(" of the whole run", "") == note(measured)
-    assert "Processor of the busiest worker: " in note(whole)
-    assert "99" not in note(whole).partition("Processor")[2].partition(".")[0]
+    assert "events of the whole run" in health_note(whole)
+    assert health_note(whole).replace(" of the whole run", "") == health_note(measured)
+    assert "Processor of the busiest worker: " in health_note(whole)
+    assert "99" not in health_note(whole).partition("Processor")[2].partition(".")[0]
 
 
-def test_throughput_is_of_the_measured_phase(summaries: tuple[Summary, Summary]) -> None:
+def test_throughput_excludes_the_warm_up(summaries: tuple[Summary, Summary]) -> None:
     whole, measured = summaries
 
-    told = [(rate.metric, rate.target, rate.total_bytes, rate.mean_bytes_per_s) for rate in whole.throughput]
-    assert told == [(r.metric, r.target, r.total_bytes, r.mean_bytes_per_s) for r in measured.throughput]
+    rates = [(rate.metric, rate.target, rate.total_bytes, rate.mean_bytes_per_s) for rate in whole.throughput]
+    assert rates == [(r.metric, r.target, r.total_bytes, r.mean_bytes_per_s) for r in measured.throughput]
 
 
-def test_money_and_limits_count_the_whole_run(summaries: tuple[Summary, Summary]) -> None:
+def test_cost_and_rate_limits_include_the_warm_up(summaries: tuple[Summary, Summary]) -> None:
     whole, measured = summaries
 
     assert whole.money.usd > measured.money.usd
@@ -458,8 +460,10 @@ def test_money_and_limits_count_the_whole_run(summaries: tuple[Summary, Summary]
     )
 
 
-def test_a_cut_second_says_nothing_of_the_busiest_worker(tmp_path: Path) -> None:
+def test_an_incomplete_second_does_not_count_for_the_busiest_worker(tmp_path: Path) -> None:
     synthetic.write(tmp_path, Plan())
     cut = {"duration_ns": 3 * MS, "cpu": 1.0}
 
-    assert "worker: 100" not in note(edited(tmp_path, lambda at, row: row | (cut if at == 32 else {}), "seconds"))
+    assert "worker: 100" not in health_note(
+        edited(tmp_path, lambda at, row: row | (cut if at == 32 else {}), "seconds")
+    )

@@ -43,16 +43,16 @@ TWO = Plan(sessions=240, turns=5, targets=("sweden", "eastus2"), seconds=300, pa
 
 def write(folder: Path, plan: Plan, *, everywhere: dict[str, Any] | None = None) -> None:
     """Write a run with the facts of all its targets. `everywhere` changes each target's entry."""
-    synthetic.write(folder, plan, **synthetic.told(plan, **(everywhere or {})))
+    synthetic.write(folder, plan, **synthetic.target_keys(plan, **(everywhere or {})))
 
 
-def summary_of_arms(plan: Plan, *, everywhere: dict[str, Any] | None = None, **changes: Any) -> Summary:
+def summary_of_targets(plan: Plan, *, everywhere: dict[str, Any] | None = None, **changes: Any) -> Summary:
     """Return the summary of such a run in a folder that no test changes. `changes` replace keys of run.json."""
-    return summary_of(plan, **(synthetic.told(plan, **(everywhere or {})) | changes))
+    return summary_of(plan, **(synthetic.target_keys(plan, **(everywhere or {})) | changes))
 
 
 def test_interleaved_sessions_are_counted_by_pair_and_block() -> None:
-    found = summary_of_arms(TWO).interleaving
+    found = summary_of_targets(TWO).interleaving
 
     assert found is not None
     assert (found.pairs, found.incomplete, found.blocks) == (120, 0, 2)
@@ -62,7 +62,7 @@ def test_interleaved_sessions_are_counted_by_pair_and_block() -> None:
     )
 
 
-def test_a_session_in_which_a_call_goes_on_was_not_to_begin_with_its_pair(tmp_path: Path) -> None:
+def test_a_renewed_session_does_not_count_for_the_start_gap_of_pairs(tmp_path: Path) -> None:
     write(tmp_path, TWO)
     table = pq.read_table(tmp_path / "sessions.parquet")
     first = table.slice(0, 1).to_pylist()[0]
@@ -71,10 +71,10 @@ def test_a_session_in_which_a_call_goes_on_was_not_to_begin_with_its_pair(tmp_pa
         pa.concat_tables([table, pa.Table.from_pylist([later], schema=table.schema)]), tmp_path / "sessions.parquet"
     )
 
-    assert summarise(load_for_report(tmp_path)).interleaving == summary_of_arms(TWO).interleaving
+    assert summarise(load_for_report(tmp_path)).interleaving == summary_of_targets(TWO).interleaving
 
 
-def test_pairs_that_are_not_whole_are_said(tmp_path: Path) -> None:
+def test_incomplete_pairs_are_reported(tmp_path: Path) -> None:
     write(tmp_path, TWO)
     summary = edited(tmp_path, lambda index, row: row | ({"pair": 999} if index == 0 else {}), "sessions")
 
@@ -83,13 +83,13 @@ def test_pairs_that_are_not_whole_are_said(tmp_path: Path) -> None:
     assert "2 more were not whole" in remarks.interleaved(summary.interleaving)
 
 
-def test_runs_of_one_arm_and_older_runs_are_not_interleaved() -> None:
-    assert summary_of_arms(Plan(paired=True)).interleaving is None
-    assert summary_of_arms(Plan(targets=("a", "b"))).interleaving is None
+def test_runs_of_one_target_and_older_runs_are_not_interleaved() -> None:
+    assert summary_of_targets(Plan(paired=True)).interleaving is None
+    assert summary_of_targets(Plan(targets=("a", "b"))).interleaving is None
 
 
 def test_differences_are_those_of_the_published_quantiles() -> None:
-    summary = summary_of_arms(TWO)
+    summary = summary_of_targets(TWO)
     first = summary.differences[0]
     medians = [answer.at(0.5).value for answer in summary.answers]
 
@@ -98,14 +98,14 @@ def test_differences_are_those_of_the_published_quantiles() -> None:
     assert re.match(r"eastus2 against sweden: ttfa p50 \+\d+ %", remarks.baseline_text(summary)[0].replace(NBSP, " "))
 
 
-def test_a_quantile_that_may_not_be_published_has_no_difference() -> None:
-    few = summary_of_arms(Plan(sessions=24, turns=1, targets=("a", "b")))
+def test_an_unpublished_quantile_has_no_difference() -> None:
+    few = summary_of_targets(Plan(sessions=24, turns=1, targets=("a", "b")))
 
     assert {one.p for one in few.differences} == {0.5}
 
 
-def test_an_invalid_run_tells_no_differences() -> None:
-    summary = summary_of_arms(Plan(sessions=240, targets=("a", "b"), valid=False))
+def test_an_invalid_run_shows_no_differences() -> None:
+    summary = summary_of_targets(Plan(sessions=240, targets=("a", "b"), valid=False))
 
     assert summary.differences
     assert "against a" not in run_text(summary)
@@ -113,20 +113,20 @@ def test_an_invalid_run_tells_no_differences() -> None:
     assert "no test was made" not in next_step(summary)
 
 
-def test_arms_that_fail_differently_or_are_throttled_are_no_fair_comparison(tmp_path: Path) -> None:
+def test_different_failure_rates_or_throttling_cause_a_notice(tmp_path: Path) -> None:
     write(tmp_path, TWO)
     throttled = {"outcome": "throttled:response"}
     unfair = edited(
         tmp_path, lambda _, row: row | (throttled if row["target"] == "eastus2" and row["pair"] < 6 else {})
     )
 
-    assert not [notice for notice in notices(summary_of_arms(TWO)) if "arms" in notice]
-    said = " ".join(notices(unfair)).replace(NBSP, " ")
-    assert "Failure rates of the targets differ by more than 1 point (sweden 0 % to eastus2 5 %)" in said
-    assert "More than 1 % was throttled (eastus2 5 %)" in said
+    assert not [notice for notice in notices(summary_of_targets(TWO)) if "arms" in notice]
+    printed = " ".join(notices(unfair)).replace(NBSP, " ")
+    assert "Failure rates of the targets differ by more than 1 point (sweden 0 % to eastus2 5 %)" in printed
+    assert "More than 1 % was throttled (eastus2 5 %)" in printed
 
 
-def test_settings_of_the_preview_are_read_as_well(tmp_path: Path) -> None:
+def test_preview_settings_are_read(tmp_path: Path) -> None:
     write(tmp_path, TWO)
     preview = '{"voice": "ash", "turn_detection": null}'
     summary = edited(tmp_path, lambda _, row: row | {"effective_settings": preview}, "sessions")
@@ -134,13 +134,15 @@ def test_settings_of_the_preview_are_read_as_well(tmp_path: Path) -> None:
     assert (summary.arms[0].voice, summary.arms[0].turn_detection) == ("ash", "none")
 
 
-def test_compression_that_the_service_declined_is_said(tmp_path: Path) -> None:
+def test_compression_that_the_service_declined_is_reported(tmp_path: Path) -> None:
     write(tmp_path, TWO, everywhere={"deflate": True})
     summary = edited(tmp_path, lambda index, row: row | ({"response_headers": None} if index < 200 else {}), "sessions")
 
-    (sweden, *_), (told, *_) = summary.arms, summary_data(summary)["target_settings"]
-    assert told["compression"] == sweden.compression
-    assert told["compression"].replace(NBSP, " ").startswith("permessage-deflate in 20 of 120 sessions; else the serv")
+    (sweden, *_), (settings, *_) = summary.arms, summary_data(summary)["target_settings"]
+    assert settings["compression"] == sweden.compression
+    assert (
+        settings["compression"].replace(NBSP, " ").startswith("permessage-deflate in 20 of 120 sessions; else the serv")
+    )
 
 
 PLAN = Plan(sessions=60, turns=6, kinds=("manual",), seconds=120)
@@ -163,12 +165,12 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
 
 
 @pytest.fixture(scope="module")
-def apart(recorded: Recorded) -> Summary:
+def different_hosts(recorded: Recorded) -> Summary:
     """Return the summary of a run whose hosts have medians of 600 and 900 ms."""
     return recorded(red=PLAN, blue=replace(PLAN, seed=8, median_ms=900.0))
 
 
-def shared_out(plan: Plan) -> Summary:
+def on_two_hosts(plan: Plan) -> Summary:
     """Return the summary of a run in which each of two hosts recorded every other session."""
     run = load_for_report(synthetic.write(shared.folder(), plan, hosts=[{"name": "blue"}, {"name": "red"}]))
     recorded = dict(zip(run.sessions["session_id"], cycle(["red", "blue"]), strict=False))
@@ -181,41 +183,41 @@ def pooling(summary: Summary) -> list[str]:
     return [notice for notice in notices(summary) if "ooled over" in notice]
 
 
-def hosted(summary: Summary) -> tuple[Group, ...]:
+def waits_by_host(summary: Summary) -> tuple[Group, ...]:
     ((waits,),) = summary.waits_by("host")
     assert waits.metric == "ttfa"
     return waits.groups
 
 
-def test_each_host_has_the_figures_of_its_own_rows(apart: Summary) -> None:
-    turns = rtbench.load(apart.run.folder).turns
-    for host in apart.hosts:
+def test_each_host_has_the_values_of_its_own_rows(different_hosts: Summary) -> None:
+    turns = rtbench.load(different_hosts.run.folder).turns
+    for host in different_hosts.hosts:
         mine = turns[(turns["host"] == host.name) & (turns["outcome_class"] == "success")]
-        (wait,) = (group for group in hosted(apart) if group.place.name == host.name)
+        (wait,) = (group for group in waits_by_host(different_hosts) if group.place.name == host.name)
         values = sample(mine["ttfa_ms"].to_numpy(), mine["turn"].to_numpy(dtype="int64")).values
         assert (wait.turns, wait.sessions, wait.n) == (360, 60, 360)
         assert wait.p50.value == pytest.approx(quantile(values, 0.5))
         assert wait.p50.low < wait.p50.value < wait.p50.high
-    assert [(host.name, host.sessions, host.turns, host.workers) for host in apart.hosts] == [
+    assert [(host.name, host.sessions, host.turns, host.workers) for host in different_hosts.hosts] == [
         ("blue", 60, 360, 1),
         ("red", 60, 360, 1),
     ]
 
 
-def test_hosts_that_are_alike_are_pooled_without_a_word() -> None:
-    alike = [shared_out(replace(PLAN, sessions=120, seed=n)) for n in range(3)]
+def test_similar_hosts_are_pooled_without_a_notice() -> None:
+    alike = [on_two_hosts(replace(PLAN, sessions=120, seed=n)) for n in range(3)]
     assert [pooling(summary) for summary in alike] == [[]] * 3
     assert [len(summary.hosts) for summary in alike] == [2] * 3
 
 
-def test_a_host_on_which_more_turns_fail_is_named(recorded: Recorded) -> None:
+def test_a_host_with_more_failed_turns_is_named(recorded: Recorded) -> None:
     (notice,) = pooling(recorded(red=PLAN, blue=replace(PLAN, seed=8, failed=0.2)))
     assert "0 % of the turns failed on red and" in notice.replace("\N{NO-BREAK SPACE}", " ")
 
 
-def test_sessions_of_several_hosts_are_in_the_order_of_utc(apart: Summary) -> None:
+def test_sessions_of_several_hosts_are_ordered_by_utc(different_hosts: Summary) -> None:
     """The hosts have different monotonic clocks."""
-    run = load_for_report(apart.run.folder)
+    run = load_for_report(different_hosts.run.folder)
     mine = (run.sessions["host"] == "blue").to_numpy()
     run.sessions["start_ns"] = run.sessions["start_ns"].where(~mine, run.sessions["start_ns"] - 10**15)
     rows = by_session(run, measured_turns(run), 0).rows
@@ -223,7 +225,7 @@ def test_sessions_of_several_hosts_are_in_the_order_of_utc(apart: Summary) -> No
     assert len(set(run.sessions["host"].iloc[rows[:10]])) == 2
 
 
-def test_pairs_of_several_parts_are_compared_as_pairs(recorded: Recorded) -> None:
+def test_pairs_of_several_hosts_are_compared_as_pairs(recorded: Recorded) -> None:
     paired = replace(PLAN, targets=("direct", "gateway"), paired=True)
     folder = recorded(red=paired, blue=replace(paired, seed=8)).run.folder
     files.write_document(folder, files.read_document(folder) | {"interleaved": True})
@@ -231,7 +233,7 @@ def test_pairs_of_several_parts_are_compared_as_pairs(recorded: Recorded) -> Non
     assert [(side.paired, side.sessions) for side in sides] == [(True, 60), (True, 60)]
 
 
-def test_a_metric_that_is_not_exact_on_one_host_is_said_to_be_so_there(tmp_path: Path) -> None:
+def test_an_uncertain_metric_names_its_host(tmp_path: Path) -> None:
     entry = {"target": "sim", "metric": "ttfa", "value": 31.0, "limit": 20.0, "unit": "ms", "host": "red"}
     verdict = {"status": "valid", "uncertain_metrics": [entry]}
     summary = summarise(load_for_report(synthetic.write(tmp_path / "run", PLAN, validity=verdict)))
@@ -239,23 +241,23 @@ def test_a_metric_that_is_not_exact_on_one_host_is_said_to_be_so_there(tmp_path:
     assert [one.host for one in summary.run.inexact] == ["red"]
 
 
-def test_a_sentence_that_begins_with_a_host_keeps_its_name(tmp_path: Path) -> None:
+def test_a_sentence_that_begins_with_a_host_keeps_its_case(tmp_path: Path) -> None:
     cited = {"sessions": 0, "events_per_s": 0, "kind": "voice", "date": "2026-11-20", "stale": [], "ended": ""}
     hosts = [{"name": name, "calibration": cited} for name in ("inworld", "throttled-eu")]
     folder = synthetic.write(tmp_path / "run", PLAN, hosts=hosts)
-    told = trusted(summarise(load_for_report(folder)))
+    lines = trusted(summarise(load_for_report(folder)))
 
-    assert all(line.startswith(("inworld: ", "throttled-eu: ")) for line in told)
+    assert all(line.startswith(("inworld: ", "throttled-eu: ")) for line in lines)
 
 
-def test_a_clock_that_is_far_off_is_a_notice(tmp_path: Path) -> None:
+def test_a_large_clock_offset_causes_a_notice(tmp_path: Path) -> None:
     hosts = [
         {"name": "red", "workers": 1, "clock_offset_ns": -90_000_000_000, "clock_offset_uncertainty_ns": 1_000_000},
         {"name": "blue", "workers": 1, "clock_offset_ns": 30_000_000, "clock_offset_uncertainty_ns": 1_000_000},
     ]
     plain = summary_of(PLAN)
-    hosted = replace(plain.run, metadata=plain.run.metadata | {"hosts": hosts})
-    (notice,) = [n for n in run_notices(hosted, noticed(hosted, plain.turns, plain.run.sessions)) if "clock" in n]
+    of_hosts = replace(plain.run, metadata=plain.run.metadata | {"hosts": hosts})
+    (notice,) = [n for n in run_notices(of_hosts, noticed(of_hosts, plain.turns, plain.run.sessions)) if "clock" in n]
     assert " ".join(notice.split()).startswith("The clock of red was 90 s behind that of the host that led the run")
 
 
@@ -272,7 +274,7 @@ def region_of(session: str) -> str | None:
 
 
 @pytest.fixture(scope="module")
-def routed(tmp_path_factory: pytest.TempPathFactory) -> Summary:
+def answered_by_two_regions(tmp_path_factory: pytest.TempPathFactory) -> Summary:
     """Return the summary of a run in which a region that is 400 ms slower answered a third of the sessions."""
 
     def told(_: int, session: Row) -> Row:
@@ -287,8 +289,8 @@ def routed(tmp_path_factory: pytest.TempPathFactory) -> Summary:
     return edited(edit(folder, "sessions", told), slower)
 
 
-def test_each_region_has_its_own_waits_and_no_turn_is_left_out(routed: Summary) -> None:
-    ((waits,),) = routed.waits_by("region")
+def test_each_region_has_its_own_latencies_and_every_turn_is_in_one(answered_by_two_regions: Summary) -> None:
+    ((waits,),) = answered_by_two_regions.waits_by("region")
 
     assert [group.place.name for group in waits.groups] == ["East US 2", "Sweden Central", NOT_TOLD]
     assert sum(group.turns for group in waits.groups) == PLAN_OF_REGIONS.sessions * PLAN_OF_REGIONS.turns
@@ -296,5 +298,5 @@ def test_each_region_has_its_own_waits_and_no_turn_is_left_out(routed: Summary) 
     assert 350 < sweden.p50.value - east.p50.value < 450
 
 
-def test_a_target_that_one_region_answers_has_no_breakdown_by_it() -> None:
+def test_a_target_with_one_region_has_no_breakdown_by_region() -> None:
     assert not summary_of(PLAN_OF_REGIONS).waits_by("region")

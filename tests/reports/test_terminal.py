@@ -56,7 +56,7 @@ def test_no_line_is_wider_than_the_terminal(name: str) -> None:
         assert max(map(len, text.splitlines())) <= width
 
 
-def test_a_narrow_table_has_fewer_figures_and_the_same() -> None:
+def test_a_narrow_table_shows_fewer_values_and_no_other_ones() -> None:
     rows = {width: _row(text) for width, text in texts("large").items()}
 
     for width, row in rows.items():
@@ -66,7 +66,7 @@ def test_a_narrow_table_has_fewer_figures_and_the_same() -> None:
     assert sizes[0] < sizes[-1]
 
 
-def test_what_failed_is_told_at_every_width() -> None:
+def test_the_failure_rate_is_shown_at_every_width() -> None:
     for text in texts("failing").values():
         assert re.search(r"%( \(\d+ of \d+\))?$", _row(text))
 
@@ -88,7 +88,7 @@ def _row(text: str) -> str:
         ({"FORCE_COLOR": "1", "NO_COLOR": ""}, True),
     ],
 )
-def test_colour_is_for_terminals_that_have_it_and_people_who_want_it(
+def test_colour_follows_force_color_no_color_and_term(
     monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], coloured: bool
 ) -> None:
     for name in ("FORCE_COLOR", "NO_COLOR", "TERM"):
@@ -100,9 +100,7 @@ def test_colour_is_for_terminals_that_have_it_and_people_who_want_it(
 
 
 @pytest.mark.parametrize(("term", "coloured"), [("xterm-256color", True), ("dumb", False)])
-def test_a_terminal_says_by_its_name_whether_it_has_colours(
-    monkeypatch: pytest.MonkeyPatch, term: str, coloured: bool
-) -> None:
+def test_term_dumb_disables_colour(monkeypatch: pytest.MonkeyPatch, term: str, coloured: bool) -> None:
     master, slave = pty.openpty()
     for name in ("FORCE_COLOR", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
@@ -136,17 +134,17 @@ def citing(run: RunFrames, cited: Any) -> RunFrames:
     return replace(run, metadata=run.metadata | {"calibration": cited})
 
 
-def test_a_run_says_how_far_its_machine_is_trusted(run: RunFrames) -> None:
+def test_a_run_cites_its_calibration(run: RunFrames) -> None:
     assert trust(citing(run, CITED)) == [LINE]
 
 
-def test_what_differs_from_the_calibration_is_said(run: RunFrames) -> None:
+def test_differences_from_the_calibration_are_listed(run: RunFrames) -> None:
     (line,) = trust(citing(run, CITED | {"stale": ["with another kernel", "without TLS"]}))
 
     assert line == LINE.replace("2026-11-20", "2026-11-20, with another kernel and without TLS")
 
 
-def test_a_run_that_went_beyond_its_calibration_says_by_what(run: RunFrames) -> None:
+def test_a_run_beyond_its_calibration_names_what_it_exceeded(run: RunFrames) -> None:
     sessions, events_per_s = busiest(run.seconds)
     both = citing(run, CITED | {"sessions": sessions - 1, "events_per_s": events_per_s / 2})
     within = citing(run, CITED | {"sessions": sessions, "events_per_s": events_per_s})
@@ -157,22 +155,20 @@ def test_a_run_that_went_beyond_its_calibration_says_by_what(run: RunFrames) -> 
 
 
 @pytest.mark.parametrize(("above", "lines"), [(1.09, 1), (1.11, 2)])
-def test_busy_seconds_may_be_a_tenth_above_the_mean_that_was_calibrated(
-    run: RunFrames, above: float, lines: int
-) -> None:
+def test_busy_seconds_may_exceed_the_calibrated_mean_by_a_tenth(run: RunFrames, above: float, lines: int) -> None:
     _, events_per_s = busiest(run.seconds)
 
     assert len(trust(citing(run, CITED | {"events_per_s": events_per_s / above}))) == lines
 
 
-def test_what_ended_the_calibration_is_said_where_it_was_not_the_harness(run: RunFrames) -> None:
+def test_the_cause_that_ended_the_calibration_is_named_unless_it_was_the_load_generator(run: RunFrames) -> None:
     ended, beyond = trust(citing(run, CITED | {"ended": "the simulator", "sessions": 1}))
 
     assert ended == LINE.replace("400", "at least 1")
     assert beyond.startswith("this run went beyond its calibration (the simulator, not the load generator, ended it): ")
 
 
-def test_each_process_is_held_against_it_by_itself(run: RunFrames) -> None:
+def test_each_worker_is_compared_with_the_calibration_separately(run: RunFrames) -> None:
     sessions, events_per_s = busiest(run.seconds)
     seconds = run.seconds.assign(worker=1)
     twice = replace(run, seconds=pd.concat([seconds, run.seconds.assign(worker=0)], ignore_index=True))
@@ -199,12 +195,12 @@ EVERY: dict[str, Block] = {
     "a paragraph": Paragraph(f"Callers wait 986{NBSP}ms for " + "words " * 30, "bold"),
     "a name": Fact("note", ["a text of some words", "another of some more words"] * 4, "bad"),
     "a table": SEVERAL,
-    "a table of cut names": NAMED,
+    "a table of shortened names": NAMED,
 }
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_no_line_is_wider_than_the_terminal_and_colour_changes_no_letter(name: str) -> None:
+def test_no_line_exceeds_the_terminal_and_colour_changes_no_text(name: str) -> None:
     for width in range(32, 120):
         text = render_lines([[EVERY[name]]], width)
 
@@ -214,32 +210,32 @@ def test_no_line_is_wider_than_the_terminal_and_colour_changes_no_letter(name: s
         assert re.sub(r"\x1b\[\d+m", "", coloured) == text
 
 
-def test_a_blank_line_stands_between_parts_and_none_for_an_empty_one() -> None:
+def test_parts_are_separated_by_one_blank_line_and_empty_parts_by_none() -> None:
     assert render_lines([[Paragraph("a"), Paragraph("b")], [], [Paragraph("")], [Paragraph("c")]]) == "a\nb\n\nc\n"
 
 
-def test_a_number_stays_with_its_unit() -> None:
+def test_a_number_and_its_unit_stay_on_one_line() -> None:
     assert render_lines([[Paragraph(f"a wait of some 986{NBSP}ms")]], 20) == "a wait of some\n986 ms\n"
 
 
-def test_a_text_beside_a_name_goes_on_below_it_and_a_short_one_is_kept_whole() -> None:
+def test_the_text_of_a_fact_continues_below_it_and_short_parts_stay_whole() -> None:
     assert render_lines([[Fact("fair", ["same workload", "run valid", "turns"])]], 40) == (
         "fair            same workload ·\n                run valid · turns\n"
     )
 
 
-def test_a_text_of_too_many_lines_is_cut_and_says_so() -> None:
+def test_a_text_with_too_many_lines_is_shortened_with_an_ellipsis() -> None:
     text = render_lines([[Fact("incident", ["word " * 40], max_lines=2)]], 40)
 
     assert len(text.splitlines()) == 2
     assert text.endswith("…\n")
 
 
-def test_a_name_without_texts_is_left_out() -> None:
+def test_a_fact_without_texts_is_omitted() -> None:
     assert render_lines([[Fact("arms", []), Fact("note", [""]), Paragraph("end")]]) == "end\n"
 
 
-def test_badges_have_a_line_of_their_own_where_there_is_no_room() -> None:
+def test_badges_move_to_their_own_line_if_there_is_no_room() -> None:
     badges = [Badge("ok", "✓", "VALID", ""), Badge("sim", "◇", "SIMULATED", "")]
     page = Page("", badges, "Valid.", (), (), beside="200 pairs")
 
@@ -247,7 +243,7 @@ def test_badges_have_a_line_of_their_own_where_there_is_no_room() -> None:
     assert render_page(page, 30) == "200 pairs\n✓ VALID     ◇ SIMULATED\nValid.\n"
 
 
-def test_a_table_gives_way_by_whole_columns() -> None:
+def test_a_narrow_table_drops_whole_columns() -> None:
     texts = {width: render_lines([[SEVERAL]], width) for width in (60, 32, 20)}
 
     assert "986 (969–1,010)" in texts[60]
@@ -256,7 +252,7 @@ def test_a_table_gives_way_by_whole_columns() -> None:
     assert "4,000" not in texts[20]
 
 
-def test_a_first_cell_without_room_stands_above_its_row() -> None:
+def test_a_first_cell_without_room_is_printed_above_its_row() -> None:
     lines = render_lines([[SEVERAL]], 60).splitlines()
 
     assert lines[2:] == [
@@ -267,13 +263,13 @@ def test_a_first_cell_without_room_stands_above_its_row() -> None:
     ]
 
 
-def test_a_first_column_is_cut_where_no_layout_fits_and_keeps_its_end() -> None:
+def test_the_first_column_is_shortened_in_the_middle_if_no_layout_fits() -> None:
     lines = render_lines([[table([Column("run", least=5), "p50"], [["abcdefghij", "123456"]])]], 16).splitlines()
 
     assert lines[1] == "  abc…ij  123456"
 
 
-def test_names_are_cut_where_rows_remain_different() -> None:
+def test_names_are_shortened_if_rows_remain_different() -> None:
     """The names begin with the same day and end with the same scenario. The difference is in between."""
     names = [f"20261124T0{minute}1700Z-text_turns" for minute in range(4)]
     cut = table([Column("run", least=16), "p50"], [[name, "391 (372–415)"] for name in names])
@@ -283,7 +279,7 @@ def test_names_are_cut_where_rows_remain_different() -> None:
     assert all("…" in line for line in lines)
 
 
-def test_names_that_no_cut_tells_from_one_another_stand_above_their_rows() -> None:
+def test_names_that_cannot_be_shortened_uniquely_are_printed_above_their_rows() -> None:
     names = [f"{sort}-20261124T0417-{end}" for sort in ("vad_one", "vad_two") for end in ("of_night", "of_fight")]
     uncut = table([Column("run", least=4), "p50"], [[name, "391 (372–415)"] for name in names])
     lines = render_lines([[uncut]], 22).splitlines()[1:]
@@ -292,7 +288,7 @@ def test_names_that_no_cut_tells_from_one_another_stand_above_their_rows() -> No
     assert {line.strip() for line in lines[1::2]} == {"391 (372–415)"}
 
 
-def test_a_style_of_two_words_is_both() -> None:
+def test_a_style_may_combine_two_words() -> None:
     assert coloured("x", "bad bold") == "\x1b[1m\x1b[31mx\x1b[0m\x1b[0m"
     assert coloured("x", "") == "x"
     assert coloured("x", "bad", colour=False) == "x"
@@ -311,7 +307,7 @@ WATERFALL_ROWS = st.builds(
 )
 
 
-def test_rows_stand_in_the_order_of_time_with_what_they_are() -> None:
+def test_waterfall_rows_are_in_order_of_time_with_their_labels() -> None:
     rows = [
         message(12.4, "←", "response.created"),
         WaterfallRow(31.0, "←", "audio delta", 61.0, since_ms=12.4, count=11, smallest=4_800, largest=28_800),
@@ -327,7 +323,7 @@ def test_rows_stand_in_the_order_of_time_with_what_they_are() -> None:
     ]
 
 
-def test_long_spans_are_told_in_whole_milliseconds() -> None:
+def test_long_spans_are_in_whole_milliseconds() -> None:
     lines = waterfall([message(-2_140.3, "→", "audio"), message(0, "·", "end of speech"), message(318.2, "←", "x")], 60)
 
     assert [line.split()[0] for line in lines] == ["−2,140", "0", "+318"]
@@ -338,13 +334,13 @@ def test_long_spans_are_told_in_whole_milliseconds() -> None:
     [([0], "delta"), ([0, 0], "delta × 2"), ([5], "delta, 5 B"), ([5, 5], "delta × 2, 5 B"),
      ([1_000, 5], "delta × 2, 5–1,000 B")],
 )  # fmt: skip
-def test_a_row_says_how_many_messages_it_is_and_how_large_they_are(sizes: list[int], label: str) -> None:
+def test_a_waterfall_row_has_the_number_and_the_sizes_of_its_messages(sizes: list[int], label: str) -> None:
     (row,) = folded(("delta", message(number, "←", "delta", size)) for number, size in enumerate(sizes))
 
     assert row.label == label
 
 
-def test_messages_of_one_kind_are_one_row_from_the_first_to_the_last() -> None:
+def test_messages_with_one_key_form_one_row_from_first_to_last() -> None:
     rows = folded(
         [
             ("a", message(1, "←", "a")),
@@ -363,7 +359,7 @@ def test_messages_of_one_kind_are_one_row_from_the_first_to_the_last() -> None:
     ]
 
 
-def test_a_name_that_is_too_long_is_cut() -> None:
+def test_a_long_name_is_shortened() -> None:
     (line,) = waterfall([message(1, "←", "conversation.item.input_audio_transcription.segment")], 60)
 
     assert "conversation.item.input_aud" in line
@@ -371,7 +367,7 @@ def test_a_name_that_is_too_long_is_cut() -> None:
     assert len(line) <= 60
 
 
-def test_colour_is_there_only_where_it_is_wanted() -> None:
+def test_a_waterfall_has_colour_only_on_request() -> None:
     rows = [message(0, "→", "x"), message(1, "←", "error", style="bad")]
 
     assert "\x1b" not in "".join(waterfall(rows, 60))
@@ -381,7 +377,7 @@ def test_colour_is_there_only_where_it_is_wanted() -> None:
 
 
 @given(rows=st.lists(WATERFALL_ROWS, min_size=1, max_size=30), width=st.integers(60, 100))
-def test_every_row_has_one_line_that_fits_and_a_bar(rows: list[WaterfallRow], width: int) -> None:
+def test_every_waterfall_row_fits_on_one_line_and_has_a_bar(rows: list[WaterfallRow], width: int) -> None:
     lines = waterfall(rows, width)
 
     assert len(lines) == len(rows)

@@ -22,8 +22,8 @@ WHOLE = Plan(sessions=40, turns=3, targets=("a", "b"), paired=True, usage=True, 
 PLANS = {
     "everything": WHOLE,
     "text, everything failed": Plan(sessions=20, text=True, failed=1.0, targets=("a", "b"), paired=True),
-    "turns that never began": Plan(sessions=40, turns=2, targets=("a", "b"), paired=True, refused=4),
-    "next to nothing": Plan(sessions=2, turns=1, targets=("a", "b"), paired=True),
+    "turns not started": Plan(sessions=40, turns=2, targets=("a", "b"), paired=True, refused=4),
+    "a nearly empty run": Plan(sessions=2, turns=1, targets=("a", "b"), paired=True),
 }
 FRAMES: dict[str, Callable[[rtbench.Run], pd.DataFrame]] = {
     "turns": lambda run: run.turns,
@@ -73,7 +73,7 @@ def dtypes(frame: pd.DataFrame) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", FRAMES)
-def test_a_frame_has_its_dtypes_whatever_the_run_holds(made: Made, name: str) -> None:
+def test_the_dtypes_of_a_frame_do_not_depend_on_the_run(made: Made, name: str) -> None:
     found = [dtypes(made(plan, name)) for plan in PLANS]
 
     assert found == [found[0]] * len(found)
@@ -82,7 +82,7 @@ def test_a_frame_has_its_dtypes_whatever_the_run_holds(made: Made, name: str) ->
 
 @pytest.mark.parametrize("name", FRAMES)
 @pytest.mark.parametrize("plan", PLANS)
-def test_a_frame_goes_to_parquet_and_comes_back(made: Made, tmp_path: Path, plan: str, name: str) -> None:
+def test_a_frame_round_trips_through_parquet(made: Made, tmp_path: Path, plan: str, name: str) -> None:
     frame = made(plan, name)
     frame.to_parquet(tmp_path / "frame.parquet")
     back = pd.read_parquet(tmp_path / "frame.parquet")
@@ -92,14 +92,14 @@ def test_a_frame_goes_to_parquet_and_comes_back(made: Made, tmp_path: Path, plan
     assert back.isna().equals(frame.isna())
 
 
-def test_why_a_figure_is_inconclusive_is_text(made: Made) -> None:
-    frame = made("next to nothing", "comparison")
+def test_the_reason_of_an_inconclusive_finding_is_text(made: Made) -> None:
+    frame = made("a nearly empty run", "comparison")
 
     assert (frame["reason"].str.len() > 0).any()
     assert not frame["reason"].str.contains("Reason(", regex=False).any()
 
 
-def test_a_row_has_the_value_of_its_label_and_one_without_a_label_the_value_for_missing() -> None:
+def test_by_label_maps_each_label_and_missing_labels() -> None:
     column = pd.Series(["b", None, "a", "b"], dtype="category")
     for labels in (column.cat, pd.Categorical(column)):
         assert by_label(labels, str.upper, "none", object).tolist() == ["B", "none", "A", "B"]

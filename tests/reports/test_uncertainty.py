@@ -54,7 +54,7 @@ from tests.reports import shared, synthetic
 from tests.reports.comparisons.build import quick, two
 from tests.reports.edited import edit
 from tests.reports.forms import comparison_html, comparison_markdown, comparison_text, run_text
-from tests.reports.gate.made import ENOUGH, flat, read, run, sides, store, thresholds
+from tests.reports.gate.examples import ENOUGH, flat, read, run, store, targets_of_plan, thresholds
 from tests.reports.planned import TWO, planned_run
 from tests.reports.shared import frames_of, summary_of
 from tests.reports.synthetic import Plan, write
@@ -82,12 +82,12 @@ def plain(text: str) -> str:
     return text.replace("\u00a0", " ")
 
 
-def test_a_bound_is_told_with_its_limit() -> None:
+def test_an_uncertain_metric_states_its_uncertainty_and_its_limit() -> None:
     assert plain(UncertainMetric("sim", "response_total", 31.0, 20.0, "ms").why) == WHY
     assert "off by an unknown amount" in UncertainMetric("sim", "audio_speed", None, 0.04, "×").why
 
 
-def test_only_the_target_is_marked_that_it_is_so_of() -> None:
+def test_only_the_target_with_the_uncertain_metric_is_marked() -> None:
     found = summary_of(replace(LATE, targets=("direct", "gateway")))
 
     assert {one.target for one in found.metrics if one.uncertain_because} == {"gateway"}
@@ -95,7 +95,7 @@ def test_only_the_target_is_marked_that_it_is_so_of() -> None:
     assert not any("uncertainty" in notice for notice in notices(found))
 
 
-def test_a_comparison_leaves_it_out_and_says_why() -> None:
+def test_a_comparison_of_an_uncertain_metric_is_inconclusive_with_the_reason() -> None:
     comparison = quick(two(Plan(sessions=60, turns=10), replace(LATE, median_ms=1_200, seed=8)))
     found = next(one for one in comparison.findings if one.question.metric == "response_total")
 
@@ -105,7 +105,7 @@ def test_a_comparison_leaves_it_out_and_says_why() -> None:
 
 
 @pytest.mark.parametrize("limit", ["med<9s", "med<1ms"])
-def test_a_limit_of_it_is_neither_kept_nor_broken(tmp_path: Path, limit: str) -> None:
+def test_a_threshold_on_an_uncertain_metric_is_inconclusive(tmp_path: Path, limit: str) -> None:
     found = check_of(
         run(tmp_path, replace(ENOUGH, inexact=("response_total",))), thresholds(f"response_total: {limit}")
     )
@@ -117,7 +117,7 @@ def test_a_limit_of_it_is_neither_kept_nor_broken(tmp_path: Path, limit: str) ->
     assert found.exit_status == 3
 
 
-def test_a_limit_leaves_room_for_how_far_it_can_be_off_where_that_is_known(tmp_path: Path) -> None:
+def test_the_bounds_of_a_threshold_are_widened_by_a_known_uncertainty(tmp_path: Path) -> None:
     exact = check_of(run(tmp_path / "exact"), thresholds("response_total: med<9s")).thresholds[0].estimate
     assert exact is not None
     limits = ("med<9s", "med<1ms", f"med<{exact.upper + 20:.0f}")
@@ -133,10 +133,10 @@ def test_a_limit_leaves_room_for_how_far_it_can_be_off_where_that_is_known(tmp_p
         assert "each bound leaves room for 40 ms, by which it can be off" in plain(item.reason_text)
 
 
-def test_stored_runs_neither_hold_it_nor_are_asked_for_it(tmp_path: Path) -> None:
+def test_uncertain_metrics_are_not_stored_and_not_compared_with_stored_runs(tmp_path: Path) -> None:
     exact = replace(ENOUGH, turns=2)
     late = replace(exact, inexact=("response_total",))
-    stored = [baseline_of(side) for side in sides(late)]
+    stored = [baseline_of(side) for side in targets_of_plan(late)]
     assert "response_total" not in {one.metric for baseline in stored for one in baseline.quantiles}
 
     found = check_of(read(late), thresholds("response_total: med<+60%"), str(store(tmp_path, 5, plan=exact)))
@@ -144,7 +144,7 @@ def test_stored_runs_neither_hold_it_nor_are_asked_for_it(tmp_path: Path) -> Non
     assert (found.thresholds[0].result, plain(found.thresholds[0].reason_text)) == ("inconclusive", WHY)
 
 
-def test_a_look_does_not_decide_by_it(tmp_path: Path) -> None:
+def test_an_interim_analysis_does_not_decide_by_an_uncertain_metric(tmp_path: Path) -> None:
     gates = {"response_total": ["p(50)<+0.1%"]}
     late = replace(TWO, inexact=("response_total",))
 
@@ -154,7 +154,7 @@ def test_a_look_does_not_decide_by_it(tmp_path: Path) -> None:
     assert WHY in plain(said(found.course.rulings[0].reason))
 
 
-def test_no_size_is_planned_with_it(tmp_path: Path) -> None:
+def test_no_sample_size_is_planned_with_an_uncertain_metric(tmp_path: Path) -> None:
     late = Plan(sessions=120, turns=8, seconds=600, inexact=("response_total",))
 
     with pytest.raises(UsageError, match="response_total p50 is uncertain in this run"):
@@ -210,14 +210,14 @@ def test_early_replies_are_counted_by_target(duplex: bool, early: list[bool] | N
     ]
 
 
-def test_an_answer_to_a_pause_that_did_not_count_spoils_no_wait_of_a_service_with_events() -> None:
+def test_a_cut_off_reply_that_did_not_count_does_not_make_latencies_uncertain() -> None:
     document = {"targets": [{"name": "agent", "full_duplex": False}]}
 
     assert list(early_replies(rows_of([True, False], early=[False, False]), document)) == []
 
 
 @pytest.mark.parametrize("limit", ["med<9s", "med<1ms"])
-def test_no_threshold_on_the_wait_passes_or_fails(tmp_path: Path, limit: str) -> None:
+def test_no_threshold_on_an_uncertain_voice_to_voice_passes_or_fails(tmp_path: Path, limit: str) -> None:
     found = check_of(write(tmp_path, SPOKEN, validity=VERDICT), thresholds(f"voice_to_voice: {limit}", "ttfa: med<9s"))
 
     assert [item.result for item in found.thresholds] == ["inconclusive", "pass"]
@@ -225,7 +225,7 @@ def test_no_threshold_on_the_wait_passes_or_fails(tmp_path: Path, limit: str) ->
     assert found.exit_status == 3
 
 
-def test_an_answer_that_the_script_defines_has_a_row_of_its_own() -> None:
+def test_answer_voice_to_voice_has_its_own_row() -> None:
     document = frames_of(SPOKEN).metadata
     scripts = [script | {"answer_min_ms": 700.0} for script in document["scripts"]]
     frames = frames_of(SPOKEN, scripts=scripts)
@@ -246,14 +246,14 @@ RULE = f"Do not use these results: the run is INVALID: {UNUSABLE_LATE}"
 
 
 @cache
-def both(plan: Plan) -> tuple[Comparison, CheckResult]:
+def comparison_and_check(plan: Plan) -> tuple[Comparison, CheckResult]:
     """Return the comparison and the check of the targets of one run."""
     folder = synthetic.write(shared.folder(), plan, interleaved=True)
     return compare_targets(parse_targets([folder])), check_of(folder)
 
 
-def plain_of_unusable(said: str) -> str:
-    return " ".join(re.sub(r"<(style|svg|script).*?</\1>|<title>.*?</title>|<[^>]+>", " ", said, flags=re.S).split())
+def plain_of_unusable(text: str) -> str:
+    return " ".join(re.sub(r"<(style|svg|script).*?</\1>|<title>.*?</title>|<[^>]+>", " ", text, flags=re.S).split())
 
 
 @pytest.mark.parametrize(
@@ -268,10 +268,10 @@ def plain_of_unusable(said: str) -> str:
         ),
     ],
 )
-def test_compare_and_check_say_the_same_of_a_run_that_may_not_be_used(
+def test_compare_and_check_report_an_unusable_run_in_the_same_words(
     changes: dict[str, Any], begins: str, mark: str
 ) -> None:
-    comparison, check = both(replace(PAIRS, **changes))
+    comparison, check = comparison_and_check(replace(PAIRS, **changes))
     reason = compare_sentences.comparison_headline(comparison).rstrip(".")
     headline = check_sentences.check_headline(check)
 
@@ -283,14 +283,14 @@ def test_compare_and_check_say_the_same_of_a_run_that_may_not_be_used(
     assert (comparison.exit_status, check.exit_status) == (4, 4)
 
 
-def test_compare_and_check_of_one_run_say_the_same_headline() -> None:
-    comparison, check = both(PAIRS)
+def test_compare_and_check_of_one_run_have_the_same_headline() -> None:
+    comparison, check = comparison_and_check(PAIRS)
 
     assert check_sentences.check_headline(check) == compare_sentences.comparison_headline(comparison).rstrip(".")
 
 
-def test_a_reason_stands_once_in_every_output() -> None:
-    comparison, check = both(replace(PAIRS, valid=False))
+def test_a_reason_is_printed_once_in_every_output() -> None:
+    comparison, check = comparison_and_check(replace(PAIRS, valid=False))
     texts = {
         "compare": comparison_text(comparison),
         "compare.md": comparison_markdown(comparison).replace("\\", ""),
@@ -299,10 +299,10 @@ def test_a_reason_stands_once_in_every_output() -> None:
         "check.md": render_markdown(check_page(check)).replace("\\", ""),
     }
 
-    assert {name: " ".join(said.split()).count(UNUSABLE_LATE) for name, said in texts.items()} == dict.fromkeys(
+    assert {name: " ".join(text.split()).count(UNUSABLE_LATE) for name, text in texts.items()} == dict.fromkeys(
         texts, 1
     )
-    assert {name: "– not evaluated" in said for name, said in texts.items()} == dict.fromkeys(texts, True)
+    assert {name: "– not evaluated" in text for name, text in texts.items()} == dict.fromkeys(texts, True)
 
 
 UNUSABLE_ENOUGH = TargetCounts(4000, 200, 10), TargetCounts(4000, 200, 12)
@@ -316,7 +316,7 @@ def plain_of_words_of_differences(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("question", "d", "low", "high", "apart", "ends", "margin"),
+    ("question", "d", "low", "high", "difference_text", "ends", "margin"),
     [
         (MetricSpec("ttfa", Quantile(0.95), Margin(plus=1500)), 1.65, 1.47, 1.87, "+65 %", "+47 to +87 %", "1,500 ms"),
         (
@@ -327,37 +327,37 @@ def plain_of_words_of_differences(text: str) -> str:
         (MetricSpec("ttfa", Quantile(0.9), Margin(0.2)), 1.1, 0, OPEN, "+10 %", "unbounded", "20 %"),
     ],
 )
-def test_a_ratio_reads_the_same_wherever_it_is_told(
-    question: MetricSpec, d: float, low: float, high: float, apart: str, ends: str, margin: str
+def test_a_ratio_is_printed_identically_in_all_outputs(
+    question: MetricSpec, d: float, low: float, high: float, difference_text: str, ends: str, margin: str
 ) -> None:
     logs = [math.log(end) if 0 < end < OPEN else (end or -OPEN) for end in (d, low, high)]
-    _alike(question, (1000, 1000 * d), logs, apart, ends, margin)
+    check_same_text(question, (1000, 1000 * d), logs, difference_text, ends, margin)
 
 
-def test_a_rate_reads_the_same_wherever_it_is_told() -> None:
+def test_a_rate_is_printed_identically_in_all_outputs() -> None:
     question = MetricSpec("failure_rate", Rate(), Margin(points=0.01))
 
-    _alike(question, (0.01, 0.022), [0.012, -0.0005, 0.0246], "+1.20 points", "−0.05 to +2.46", "1 point")
+    check_same_text(question, (0.01, 0.022), [0.012, -0.0005, 0.0246], "+1.20 points", "−0.05 to +2.46", "1 point")
 
 
-def _alike(
-    question: MetricSpec, values: tuple[float, float], d: list[float], apart: str, ends: str, margin: str
+def check_same_text(
+    question: MetricSpec, values: tuple[float, float], d: list[float], difference_text: str, ends: str, margin: str
 ) -> None:
     difference = Difference(question.scale, *values, d[0], d[1], d[2])
     finding = MetricComparison(question, "new", difference, UNUSABLE_ENOUGH, verdict=Verdict("not_regressed"))
     compared, item = row(finding, 1), compared_result("as written", finding)
 
     assert (plain_of_words_of_differences(compared.told), plain_of_words_of_differences(compared.margin_text)) == (
-        f"{apart} ({ends})",
+        f"{difference_text} ({ends})",
         margin,
     )
-    assert plain_of_words_of_differences(interval_text(item)) == f"{apart} ({ends})"
+    assert plain_of_words_of_differences(interval_text(item)) == f"{difference_text} ({ends})"
     assert plain_of_words_of_differences(limit_text(item)).replace("+", "").removeprefix("−") == margin
     assert item.title == verdicts.figure(question)
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "write", "said"),
+    ("low", "high", "write", "text"),
     [
         (969.2, 1010, format_number, "969 to 1,010"),
         (640, 1240, ms, "640 ms to 1.24 s"),
@@ -366,26 +366,26 @@ def _alike(
         (0.93, 1.18, change, "−7 to +18 %"),
     ],
 )
-def test_an_interval_has_its_unit_once_and_says_where_it_has_no_end(
-    low: float | None, high: float | None, write: Callable[[float], str], said: str
+def test_an_interval_has_its_unit_once_and_names_missing_bounds(
+    low: float | None, high: float | None, write: Callable[[float], str], text: str
 ) -> None:
-    assert plain_of_words_of_differences(interval(low, high, write)) == said
+    assert plain_of_words_of_differences(interval(low, high, write)) == text
 
 
-@pytest.mark.parametrize(("low", "high", "said"), [(1.02, 1.18, "+2 to +18 %"), (0.0, 1.18, "up to +18 %")])
-def test_a_drift_is_told_as_any_other_difference(low: float, high: float, said: str) -> None:
+@pytest.mark.parametrize(("low", "high", "text"), [(1.02, 1.18, "+2 to +18 %"), (0.0, 1.18, "up to +18 %")])
+def test_a_drift_is_printed_like_other_differences(low: float, high: float, text: str) -> None:
     found = PoolDrift("ttfa", "speech_end", "", "sim", True, 1.1, low, high, label="sim")
 
-    assert f"sim +10 % ({said})" in plain_of_words_of_differences(drift_suspected([found]))
+    assert f"sim +10 % ({text})" in plain_of_words_of_differences(drift_suspected([found]))
 
 
-def test_a_metric_that_does_not_begin_with_the_response_is_of_turns_that_do() -> None:
+def test_a_metric_with_a_fixed_start_instant_names_measured_from_as_a_group_of_turns() -> None:
     question = MetricSpec("voice_to_voice", Quantile(0.5), Margin(0.1), stratum=Stratum("request_sent"))
 
     assert verdicts.figure(question) == "voice_to_voice p50 of turns from request sent"
 
 
-def test_nothing_left_of_a_wait_is_no_timeout() -> None:
+def test_a_latency_of_zero_and_an_infinite_baseline_are_printed_differently() -> None:
     gone = Difference("ratio", 120.0, 0.0, -math.inf, -math.inf, -math.inf)
     ended = Difference("ratio", math.inf, 300.0, -math.inf, -math.inf, -math.inf)
 

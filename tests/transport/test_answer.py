@@ -22,7 +22,7 @@ def in_chunks(*parts: bytes) -> bytes:
     return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (*parts, b""))
 
 
-def test_an_answer_is_known_by_its_head() -> None:
+def test_a_response_head_is_parsed() -> None:
     answer = answered("Retry-After: 7", "X-Trace:", "apim-request-id:77")
 
     assert answer == (
@@ -34,7 +34,7 @@ def test_an_answer_is_known_by_its_head() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"HTTP/1.1 429 Too Many\r\n", b"SSH-2.0-OpenSSH_9.6\r\n\r\n", b"\r\n\r\n"])
-def test_what_is_no_head_or_not_a_whole_one_is_no_answer(data: bytes) -> None:
+def test_an_incomplete_or_invalid_head_is_no_response(data: bytes) -> None:
     assert read_answer(data) is None
 
 
@@ -52,20 +52,20 @@ def test_what_is_no_head_or_not_a_whole_one_is_no_answer(data: bytes) -> None:
         (("Transfer-Encoding: Chunked",), in_chunks(BODY)[:-3], False),
     ],
 )
-def test_a_body_is_whole_where_its_length_or_its_last_chunk_says_so(
+def test_a_body_is_complete_if_its_length_or_its_last_chunk_has_arrived(
     headers: tuple[str, ...], body: bytes, whole: bool
 ) -> None:
     assert answered(*headers, body=body).whole == whole
 
 
 @pytest.mark.parametrize("coding", ["chunked", "Chunked", "gzip, chunked"])
-def test_the_words_of_a_refusal_in_chunks_are_read(coding: str) -> None:
+def test_the_message_of_a_chunked_refusal_is_read(coding: str) -> None:
     error = refusal(answered(f"Transfer-Encoding: {coding}", body=in_chunks(BODY[:9], BODY[9:])))
 
     assert (error.outcome, error.detail) == ("throttled:handshake", "HTTP 429: Slow down.")
 
 
-def test_a_code_that_is_not_the_status_is_said() -> None:
+def test_an_error_code_that_differs_from_the_status_is_reported() -> None:
     answer = answered(body=b'{"error":{"code":"NoSuch","message":"Gone."}}', status_line="HTTP/1.0 404 Not Found")
 
     assert str(refusal(answer)) == "connect_failed:404: HTTP 404: NoSuch: Gone."
@@ -73,7 +73,7 @@ def test_a_code_that_is_not_the_status_is_said() -> None:
 
 @thorough
 @given(parts=st.lists(st.binary(min_size=1, max_size=20), max_size=4), cut=st.integers(0, 120))
-def test_of_chunks_that_are_cut_there_is_what_came(parts: list[bytes], cut: int) -> None:
+def test_truncated_chunks_give_the_part_that_arrived(parts: list[bytes], cut: int) -> None:
     whole = b"".join(parts)
 
     assert unchunked(in_chunks(*parts)) == whole
@@ -82,7 +82,7 @@ def test_of_chunks_that_are_cut_there_is_what_came(parts: list[bytes], cut: int)
 
 @thorough
 @given(st.binary(max_size=80))
-def test_whatever_came_is_an_answer_or_none(data: bytes) -> None:
+def test_any_bytes_are_a_response_or_none(data: bytes) -> None:
     for answer in (read_answer(data), read_answer(b"HTTP/1.1 500 Oops\r\nTransfer-Encoding: chunked\r\n\r\n" + data)):
         assert answer is None or str(refusal(answer)).encode()
 
@@ -108,5 +108,5 @@ def test_a_body_is_quoted(body: bytes, words: str) -> None:
 @pytest.mark.parametrize(
     "body", [b'{"error": {"message": "\\ud800"}}', b"\xed\xa0\x80", pytest.param(b"[" * 100_000, id="deep")]
 )
-def test_whatever_a_body_holds_its_words_can_be_written_down(body: bytes) -> None:
+def test_the_message_of_any_body_can_be_encoded(body: bytes) -> None:
     assert isinstance(service_words(body).encode(), bytes)

@@ -90,7 +90,7 @@ VERSIONS = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVe
 
 @VERSIONS
 @pytest.mark.parametrize("together", [True, False], ids=["one file", "two files"])
-def test_a_service_that_wants_a_certificate_gets_ours(
+def test_a_service_that_requires_a_client_certificate_receives_ours(
     files: Files, tmp_path: Path, version: ssl.TLSVersion, together: bool
 ) -> None:
     own = (files.both, None) if together else (files.certificate, files.key)
@@ -99,7 +99,7 @@ def test_a_service_that_wants_a_certificate_gets_ours(
 
 
 @VERSIONS
-def test_one_that_it_does_not_trust_is_a_refusal_with_the_remedy(
+def test_a_client_certificate_that_the_service_does_not_trust_is_refused_with_a_remedy(
     files: Files, tmp_path: Path, version: ssl.TLSVersion
 ) -> None:
     stranger = write_client(tmp_path / "stranger")
@@ -112,7 +112,7 @@ def test_one_that_it_does_not_trust_is_a_refusal_with_the_remedy(
     assert "--client-cert FILE" in caught.value.detail
 
 
-def test_without_one_it_refuses_with_the_remedy(files: Files, tmp_path: Path) -> None:
+def test_a_missing_client_certificate_is_refused_with_a_remedy(files: Files, tmp_path: Path) -> None:
     """Under TLS 1.3 the client's handshake ends before the service has checked the certificate."""
     with demanding(tmp_path, files.certificate, ssl.TLSVersion.TLSv1_3) as (url, ca):
         phases = ConnectTimings()
@@ -132,9 +132,9 @@ def test_without_one_it_refuses_with_the_remedy(files: Files, tmp_path: Path) ->
         (HOUR, 2 * HOUR, "localhost", True, "not valid yet"),
         (-HOUR, HOUR, "other.test", True, "call the service by a name"),
     ],
-    ids=["unknown", "ended", "not begun", "another's"],
+    ids=["unknown", "ended", "not yet valid", "another's"],
 )
-def test_a_server_s_certificate_that_is_not_taken_has_the_remedy_that_helps(
+def test_an_untrusted_server_certificate_is_refused_with_the_remedy_for_its_cause(
     begins: timedelta, ends: timedelta, host: str, trusted: bool, remedy: str, tmp_path: Path
 ) -> None:
     files = write_client(tmp_path / "server", begins, ends, host)
@@ -149,7 +149,7 @@ def test_a_server_s_certificate_that_is_not_taken_has_the_remedy_that_helps(
     assert ("--ca-file" in caught.value.detail) == (not trusted)
 
 
-def test_a_certificate_that_cannot_be_used_is_one_line_that_says_why(files: Files, tmp_path: Path) -> None:
+def test_an_unusable_client_certificate_is_refused_in_one_line_with_the_cause(files: Files, tmp_path: Path) -> None:
     other = write_client(tmp_path / "other")
     words = tmp_path / "words.pem"
     words.write_text("no certificate at all")

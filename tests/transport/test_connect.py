@@ -123,7 +123,7 @@ def point(proxy: RunningProxy, scheme: str, *, remote_dns: bool = True, password
 
 @SCHEMES
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-def test_a_connection_goes_through_the_proxy_s_tunnel(
+def test_a_connection_goes_through_the_tunnel_of_the_proxy(
     scheme: str, tls: bool, certificate: tuple[ssl.SSLContext, Path]
 ) -> None:
     context, ca = certificate
@@ -139,7 +139,7 @@ def test_a_connection_goes_through_the_proxy_s_tunnel(
     assert network is None or network.scope == "proxy"
 
 
-def test_without_a_proxy_the_way_known_is_the_one_to_the_service() -> None:
+def test_without_a_proxy_network_data_have_the_scope_service() -> None:
     with serving() as port:
         network = echoed(opened(f"ws://127.0.0.1:{port}/", DIRECT))
 
@@ -150,17 +150,18 @@ LED: list[Any] = [
     # (scheme, host of the URL, its address for the proxy, its address for us, a chosen address, host requested of the
     # proxy)
     *(pytest.param(scheme, "service.test", "127.0.0.1", None, None, "service.test",
-                   id=f"the name is looked up by a proxy of {scheme}") for scheme in ("http", "socks4", "socks5")),
-    *(pytest.param(scheme, "service.test", None, "127.0.0.1", None, "127.0.0.1", id=f"or here, for one of {scheme}")
-      for scheme in ("socks4", "socks5")),
-    pytest.param("http", "service.test", None, None, "127.0.0.1", "127.0.0.1", id="it is asked for a chosen address"),
+                   id=f"a {scheme} proxy looks the name up") for scheme in ("http", "socks4", "socks5")),
+    *(pytest.param(scheme, "service.test", None, "127.0.0.1", None, "127.0.0.1",
+                   id=f"this process looks the name up for a {scheme} proxy") for scheme in ("socks4", "socks5")),
+    pytest.param("http", "service.test", None, None, "127.0.0.1", "127.0.0.1",
+                 id="the proxy is asked for the chosen address"),
     *(pytest.param(scheme, "[::1]", None, None, None, "::1", id=f"IPv6, {scheme}", marks=IPV6)
       for scheme in ("http", "socks5")),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("scheme", "host", "theirs", "ours", "address", "asked"), LED)
-def test_a_proxy_leads_to_the_service(
+def test_a_proxy_connects_to_the_service_by_name_or_address(
     scheme: str, host: str, theirs: str | None, ours: str | None, address: str | None, asked: str,
     names: dict[str, str],
 ) -> None:  # fmt: skip
@@ -176,7 +177,7 @@ def test_a_proxy_leads_to_the_service(
 
 
 @pytest.mark.parametrize("where", ["proxy", pytest.param("tcp", marks=IPV6)])
-def test_who_is_not_there_is_named_with_an_ipv6_address_in_brackets(where: str) -> None:
+def test_a_refused_connection_names_the_address_with_ipv6_in_brackets(where: str) -> None:
     host, family = ("127.0.0.1", socket.AF_INET) if where == "proxy" else ("::1", socket.AF_INET6)
     with socket.create_server((host, 0), family=family) as listening:
         port = listening.getsockname()[1]
@@ -188,7 +189,7 @@ def test_who_is_not_there_is_named_with_an_ipv6_address_in_brackets(where: str) 
 
 
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
-def test_a_proxy_that_knows_the_user_lets_it_through(scheme: str) -> None:
+def test_a_proxy_accepts_a_valid_user_and_password(scheme: str) -> None:
     with serving() as port, running_proxy("ann", PASSWORD) as proxy:
         echoed(opened(f"ws://127.0.0.1:{port}/", NetworkPath(point(proxy, scheme, password=PASSWORD))))
 
@@ -206,7 +207,7 @@ def test_a_proxy_that_knows_the_user_lets_it_through(scheme: str) -> None:
         ("socks5", "x" * 300, "cannot be said in socks5"),
     ],
 )
-def test_a_proxy_that_does_not_is_a_refusal_without_the_password(scheme: str, password: str, words: str) -> None:
+def test_a_proxy_that_rejects_the_user_is_an_error_without_the_password(scheme: str, password: str, words: str) -> None:
     with running_proxy("ann", PASSWORD) as proxy:
         phases = ConnectTimings()
         path = NetworkPath(point(proxy, scheme, password=password))
@@ -227,7 +228,7 @@ def test_a_proxy_that_does_not_is_a_refusal_without_the_password(scheme: str, pa
         ("socks5", "Connection refused by destination host"),
     ],
 )
-def test_what_the_proxy_cannot_reach_is_said_in_its_words(scheme: str, words: str) -> None:
+def test_a_proxy_that_cannot_reach_the_service_is_reported_with_its_message(scheme: str, words: str) -> None:
     with running_proxy() as proxy:
         error = refusal(lambda: opened("ws://127.0.0.1:1/", NetworkPath(point(proxy, scheme))))
 
@@ -270,7 +271,7 @@ def answering(*parts: bytes, ends: bool = True) -> Iterator[Proxy]:
     ],
     ids=["nothing", "half", "no HTTP", "more", "bytes", "password", "basic", "long"],
 )
-def test_whatever_the_proxy_answers_is_one_printable_line(answer: bytes, words: str) -> None:
+def test_any_answer_of_a_proxy_is_reported_in_one_printable_line(answer: bytes, words: str) -> None:
     with answering(answer) as proxy:
         error = refusal(lambda: opened("ws://127.0.0.1:1/", NetworkPath(proxy)))
 
@@ -280,7 +281,7 @@ def test_whatever_the_proxy_answers_is_one_printable_line(answer: bytes, words: 
     assert len(error.detail.encode()) < 600
 
 
-def test_a_proxy_that_resets_the_connection_is_told_as_such() -> None:
+def test_a_proxy_that_resets_the_connection_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def reset() -> None:
@@ -299,7 +300,7 @@ def test_a_proxy_that_resets_the_connection_is_told_as_such() -> None:
     assert error.detail.endswith("the connection broke: Connection reset by peer")
 
 
-def test_a_proxy_that_says_nothing_is_timed_out() -> None:
+def test_a_proxy_that_does_not_answer_times_out() -> None:
     with answering(ends=False) as proxy:
         error = refusal(lambda: opened("ws://127.0.0.1:1/", NetworkPath(proxy), limits=SOON))
 
@@ -334,7 +335,7 @@ ANSWERS = {
 @SCHEMES
 @thorough
 @given(places=st.lists(st.integers(0, 100), max_size=8))
-def test_an_answer_that_is_cut_anywhere_opens_the_tunnel(scheme: str, places: list[int]) -> None:
+def test_an_answer_split_anywhere_opens_the_tunnel(scheme: str, places: list[int]) -> None:
     answer = ANSWERS[scheme]
     edges = sorted({0, len(answer), *(place % len(answer) for place in places)})
     stream = Drip([answer[begin:end] for begin, end in itertools.pairwise(edges)])
@@ -343,7 +344,7 @@ def test_an_answer_that_is_cut_anywhere_opens_the_tunnel(scheme: str, places: li
     assert stream.parts == []
 
 
-def test_what_this_process_takes_to_answer_a_proxy_is_no_part_of_its_limit() -> None:
+def test_the_time_of_this_process_does_not_count_towards_the_proxy_timeout() -> None:
     """The first of the proxy's two answers arrived long ago and is read only now."""
     limits_ns: list[int] = []
 
@@ -362,7 +363,7 @@ def test_what_this_process_takes_to_answer_a_proxy_is_no_part_of_its_limit() -> 
 @SCHEMES
 @thorough
 @given(answer=st.binary(min_size=1, max_size=40))
-def test_whatever_bytes_a_proxy_sends_are_a_tunnel_or_a_refusal(scheme: str, answer: bytes) -> None:
+def test_any_bytes_from_a_proxy_are_a_tunnel_or_an_error(scheme: str, answer: bytes) -> None:
     stream = Drip([answer, b""])
     proxy = Proxy(scheme, "proxy.test", 1, "ann", PASSWORD)  # type: ignore[arg-type]
 
@@ -373,7 +374,7 @@ def test_whatever_bytes_a_proxy_sends_are_a_tunnel_or_a_refusal(scheme: str, ans
 # Addresses.
 
 
-def test_a_chosen_address_is_taken_and_the_certificate_must_name_the_url_s_host(
+def test_a_chosen_address_is_used_and_the_certificate_must_match_the_url_s_host(
     certificate: tuple[ssl.SSLContext, Path], names: dict[str, str]
 ) -> None:
     context, ca = certificate
@@ -389,7 +390,7 @@ def test_a_chosen_address_is_taken_and_the_certificate_must_name_the_url_s_host(
 
 @IPV6
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-def test_an_ipv6_address_stands_in_brackets(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> None:
+def test_a_url_may_have_an_ipv6_address_in_brackets(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> None:
     context, ca = certificate
     with serving(context if tls else None, "::1") as port:
         url = f"{'wss' if tls else 'ws'}://[::1]:{port}/"

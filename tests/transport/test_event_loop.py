@@ -40,7 +40,7 @@ def watch_after(*snapshots: PollSnapshot, found: dict[int, PollSnapshot] | None 
 
 
 @pytest.mark.parametrize(
-    ("before", "last", "found", "stamp", "empty"),
+    ("before", "last", "found", "timestamp", "empty"),
     [
         (PollSnapshot(100, 3), PollSnapshot(200, 3), None, 250, 0),  # both are from before the socket was in the set
         (PollSnapshot(100, 3), PollSnapshot(200, 4), None, 250, 200),
@@ -61,22 +61,22 @@ def watch_after(*snapshots: PollSnapshot, found: dict[int, PollSnapshot] | None 
         (PollSnapshot(100, 4), PollSnapshot(200, 4), NO_SNAPSHOT, 250, 0),
     ],
 )
-def test_the_latest_instant_at_which_the_socket_was_surely_empty(
-    before: PollSnapshot, last: PollSnapshot, found: PollSnapshot | None, stamp: int, empty: int
+def test_empty_ns_is_the_latest_instant_at_which_the_socket_was_certainly_empty(
+    before: PollSnapshot, last: PollSnapshot, found: PollSnapshot | None, timestamp: int, empty: int
 ) -> None:
     watch = watch_after(before, last, found={} if found is None else {FD: found})
 
-    assert watch.empty_ns(FD, SET_AT, stamp) == empty
-    assert watch.empty_ns(OTHER, 9, stamp) == 0
+    assert watch.empty_ns(FD, SET_AT, timestamp) == empty
+    assert watch.empty_ns(OTHER, 9, timestamp) == 0
 
 
-def test_what_a_snapshot_finds_is_known_as_empty_by_the_snapshot_before_until_it_is_read(
+def test_a_socket_found_readable_was_last_empty_at_the_snapshot_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    told = iter(([], [FD], [FD, OTHER], [OTHER], None, [FD]))
+    found = iter(([], [FD], [FD, OTHER], [OTHER], None, [FD]))
     clock = iter(range(100, 1_000, 100))
     watch = LoopMonitor()
-    monkeypatch.setattr(event_loop, "readable", lambda epoll: next(told))
+    monkeypatch.setattr(event_loop, "readable", lambda epoll: next(found))
     monkeypatch.setattr(event_loop, "monotonic_ns", lambda: next(clock))
     for _ in range(3):
         watch.check()
@@ -91,12 +91,12 @@ def test_what_a_snapshot_finds_is_known_as_empty_by_the_snapshot_before_until_it
     assert watch.empty_ns(OTHER, -1, 1_000) == 600
 
 
-def test_a_socket_that_the_loop_watches_anew_has_nothing_of_earlier_snapshots(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_socket_that_is_registered_again_ignores_earlier_snapshots(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the meantime the poller may have read the data that a check found."""
-    told = iter(([], [FD], []))
+    found = iter(([], [FD], []))
     clock = iter(range(100, 1_000, 100))
     watch = LoopMonitor()
-    monkeypatch.setattr(event_loop, "readable", lambda epoll: next(told))
+    monkeypatch.setattr(event_loop, "readable", lambda epoll: next(found))
     monkeypatch.setattr(event_loop, "monotonic_ns", lambda: next(clock))
     watch.check()
     watch.check()
@@ -108,7 +108,7 @@ def test_a_socket_that_the_loop_watches_anew_has_nothing_of_earlier_snapshots(mo
 
 
 @pytest.mark.parametrize("readable", [event_loop.readable, _loop_interpreted.readable])  # type: ignore[attr-defined]
-def test_the_files_of_a_set_that_are_readable_are_told(readable: Callable[[int], list[int] | None]) -> None:
+def test_readable_returns_the_readable_files_of_an_epoll_set(readable: Callable[[int], list[int] | None]) -> None:
     with ExitStack() as stack:
         epoll = stack.enter_context(monkey.get_original("select", "epoll")())
         pairs = [tuple(map(stack.enter_context, socket.socketpair())) for _ in range(2)]
@@ -194,7 +194,7 @@ LOSSES_NS = st.sampled_from([0, 0, 0, 50, 5_000, 40_000, 300_000, 3_000_000, 200
     handed_over=st.lists(st.sets(st.integers(3, 6)), max_size=12),
 )
 @example([0, 0, 0, 300_000, 50], {3: [1, 200_000]}, set(), []).via("a core that is lost between the check and the poll")
-def test_no_socket_is_called_empty_at_an_instant_at_which_something_was_in_it(
+def test_a_socket_is_never_reported_empty_at_an_instant_when_it_held_data(
     losses_ns: list[int], arrivals_ns: dict[int, list[int]], stopped: set[int], handed_over: list[set[int]]
 ) -> None:
     """The process may lose its core for any time at any place.
@@ -233,12 +233,12 @@ def test_no_socket_is_called_empty_at_an_instant_at_which_something_was_in_it(
             watch.close()
 
 
-def use(monkeypatch: pytest.MonkeyPatch, *told: tuple[int, int]) -> LoopMonitor:
+def use(monkeypatch: pytest.MonkeyPatch, *reported: tuple[int, int]) -> LoopMonitor:
     """Return a monitor after a poll of 10 ms that began without a ready file.
 
     `told` holds what the kernel reports about the thread at the start and at the end of the poll.
     """
-    uses = iter(told)
+    uses = iter(reported)
     monkeypatch.setattr(event_loop, "readable", lambda epoll: [])
     monkeypatch.setattr(event_loop, "thread_use", lambda schedstat: next(uses))
     watch = LoopMonitor()
@@ -258,7 +258,7 @@ def use(monkeypatch: pytest.MonkeyPatch, *told: tuple[int, int]) -> LoopMonitor:
         ((8, 0), 0),  # the kernel does not report it
     ],
 )
-def test_a_poll_has_slept_for_all_the_time_that_the_process_was_not_awake(
+def test_a_poll_has_slept_for_the_time_the_process_was_not_awake(
     monkeypatch: pytest.MonkeyPatch, later: tuple[int, int], slept_ns: int
 ) -> None:
     watch = use(monkeypatch, (7, 5_000), later)
@@ -266,7 +266,7 @@ def test_a_poll_has_slept_for_all_the_time_that_the_process_was_not_awake(
     assert watch.empty_ns(FD, -1, 1 << 62) == 10**9 + slept_ns
 
 
-def test_greenlets_run_before_the_poll_begins_and_not_within_it() -> None:
+def test_greenlets_run_before_the_poll_and_not_during_it() -> None:
     """Otherwise their time would be counted as sleep."""
     watch = LoopMonitor.of_hub()
     gevent.sleep(0.001)  # an earlier test may have left the loop in an iteration after its check
@@ -279,7 +279,7 @@ def test_greenlets_run_before_the_poll_begins_and_not_within_it() -> None:
     assert watch._snapshot.at_ns > begun.at_ns
 
 
-def test_polls_are_counted_and_one_of_an_idle_loop_begins_quietly() -> None:
+def test_polls_are_counted_and_a_poll_of_an_idle_loop_begins_without_ready_sockets() -> None:
     watch = LoopMonitor.of_hub()
     before = watch.polls
     seen: list[bool] = []
@@ -292,11 +292,11 @@ def test_polls_are_counted_and_one_of_an_idle_loop_begins_quietly() -> None:
     assert any(seen)
 
 
-def test_there_is_one_watch_for_a_hub() -> None:
+def test_each_hub_has_one_loop_monitor() -> None:
     assert LoopMonitor.of_hub() is LoopMonitor.of_hub()
 
 
-def test_a_forked_process_has_a_watch_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forked_process_has_its_own_loop_monitor(monkeypatch: pytest.MonkeyPatch) -> None:
     inherited = LoopMonitor.of_hub()
     inherited.process += 1
 
@@ -319,7 +319,7 @@ def ticker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     made.close()
 
 
-def test_calls_come_in_the_order_in_which_they_are_due_and_none_too_early(ticker: CallbackScheduler) -> None:
+def test_callbacks_run_in_order_of_their_due_time_and_never_early(ticker: CallbackScheduler) -> None:
     now_ns, done = monotonic_ns(), Event()
     called: list[tuple[int, int]] = []
     for place in (5, 1, 4, 2, 3):
@@ -337,7 +337,7 @@ def test_calls_come_in_the_order_in_which_they_are_due_and_none_too_early(ticker
     assert all(at_ns >= due_ns for due_ns, at_ns in called)
 
 
-def test_what_was_cancelled_is_not_called(ticker: CallbackScheduler) -> None:
+def test_cancelled_callbacks_are_not_called(ticker: CallbackScheduler) -> None:
     now_ns, done = monotonic_ns(), Event()
     called: list[str] = []
     first = ticker.at(now_ns + MS, lambda: called.append("first"))
@@ -355,7 +355,7 @@ def test_what_was_cancelled_is_not_called(ticker: CallbackScheduler) -> None:
     assert called == ["second"]
 
 
-def test_what_is_due_at_nearly_the_same_time_is_called_in_two_passes_at_most(ticker: CallbackScheduler) -> None:
+def test_callbacks_due_at_nearly_the_same_time_run_in_at_most_two_iterations(ticker: CallbackScheduler) -> None:
     watch, done = LoopMonitor.of_hub(), Event()
     passes: set[int] = set()
     now_ns = monotonic_ns()
@@ -367,7 +367,7 @@ def test_what_is_due_at_nearly_the_same_time_is_called_in_two_passes_at_most(tic
     assert 1 <= len(passes) <= 2
 
 
-def test_who_is_called_may_ask_for_the_next_call(ticker: CallbackScheduler) -> None:
+def test_a_callback_may_schedule_the_next_one(ticker: CallbackScheduler) -> None:
     done = Event()
     called: list[int] = []
 
@@ -383,5 +383,5 @@ def test_who_is_called_may_ask_for_the_next_call(ticker: CallbackScheduler) -> N
     assert called == sorted(called)
 
 
-def test_a_process_has_one_ticker() -> None:
+def test_a_process_has_one_callback_scheduler() -> None:
     assert CallbackScheduler.of_hub() is CallbackScheduler.of_hub()

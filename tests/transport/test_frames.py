@@ -59,7 +59,7 @@ class SlowReader(MessageReader):
         super().expect(plain=False)
 
 
-def heard(
+def read_all_parts(
     kind: type[MessageReader], parts: Sequence[bytes], states: Sequence[tuple[bool, bool]], limit: int
 ) -> tuple[object, ...]:
     """Return the messages with their timestamps, the end of the connection, and our answers to these parts."""
@@ -79,29 +79,29 @@ def heard(
 
 def _unmasked(frames: bytes) -> list[bytes]:
     """Return our frames with unmasked payloads, because masks are random. All frames must be short."""
-    said, at = [], 0
+    parts_written, at = [], 0
     while at < len(frames):
         length, mask = frames[at + 1] & 0x7F, frames[at + 2 : at + 6]
         payload = frames[at + 6 : at + 6 + length]
-        said.append(frames[at : at + 2] + bytes(byte ^ mask[place % 4] for place, byte in enumerate(payload)))
+        parts_written.append(frames[at : at + 2] + bytes(byte ^ mask[place % 4] for place, byte in enumerate(payload)))
         at += 6 + length
-    return said
+    return parts_written
 
 
 @thorough
 @example([text(b"begun, ", fin=False), text(b"whole")], [], [(True, True)], LIMIT)
 @example([text(b"just right") + text(b"one too many")], [], [(True, True)], 11)
 @given(READS, st.lists(st.integers(0, 400_000), max_size=2), STATES, LIMITS)
-def test_the_quick_way_hears_what_the_slow_one_hears(
+def test_the_fast_and_the_slow_reader_give_the_same_messages(
     reads: list[bytes], places: list[int], states: Sequence[tuple[bool, bool]], limit: int
 ) -> None:
     """Reads consist of complete and incomplete frames, and some are divided again at any position. The limit varies."""
     parts = [part for whole in reads for part in cut(whole, places if len(whole) % 2 else ())]
 
-    assert heard(MessageReader, parts, states, limit) == heard(SlowReader, parts, states, limit)
+    assert read_all_parts(MessageReader, parts, states, limit) == read_all_parts(SlowReader, parts, states, limit)
 
 
-def test_a_read_of_whole_texts_needs_no_protocol_object(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_of_complete_text_frames_needs_no_protocol_object(monkeypatch: pytest.MonkeyPatch) -> None:
     socket, stream = opened()
     monkeypatch.delattr(WebSocket, "_parse")
     stream.reads.append(read(text(b"one") + text(b"two")))
@@ -111,7 +111,7 @@ def test_a_read_of_whole_texts_needs_no_protocol_object(monkeypatch: pytest.Monk
 
 @thorough
 @given(st.lists(SIZES.filter(lambda size: size <= 65_535), max_size=4), st.integers(0, 200_000), st.booleans())
-def test_whole_texts_are_taken_up_to_where_the_bytes_end(sizes: list[int], end: int, complete: bool) -> None:
+def test_complete_text_frames_are_parsed_up_to_the_end_of_the_bytes(sizes: list[int], end: int, complete: bool) -> None:
     frames = [text(b"x" * size) for size in sizes]
     wire = b"".join(frames)[:end]
 
@@ -130,9 +130,7 @@ def test_whole_texts_are_taken_up_to_where_the_bytes_end(sizes: list[int], end: 
 
 @thorough
 @given(st.lists(READ, max_size=3).map(b"".join), st.integers(0, 200_000), st.booleans(), st.booleans())
-def test_texts_that_are_cut_in_c_are_those_that_are_cut_in_python(
-    wire: bytes, end: int, kernel: bool, complete: bool
-) -> None:
+def test_the_c_and_python_parsers_of_text_frames_are_equal(wire: bytes, end: int, kernel: bool, complete: bool) -> None:
     part = came(wire[:end], kernel=kernel, complete=complete)
 
     assert reader.leading_texts(part) == leading_texts(part)
@@ -141,14 +139,14 @@ def test_texts_that_are_cut_in_c_are_those_that_are_cut_in_python(
 @pytest.mark.parametrize(
     "frame", [PING, close_frame(1000), text(b"part", fin=False), b"\x81\x85maskhello", b"\x81\x7e\x00\x05hello"]
 )
-def test_what_is_no_plain_text_is_left_to_others(frame: bytes) -> None:
+def test_a_frame_that_is_no_plain_text_is_left_to_the_general_parser(frame: bytes) -> None:
     texts, taken = leading_texts(came(text(b"before") + frame + text(b"after")))
 
     assert (texts, taken) == ([ReceivedMessage(b"before", ARRIVAL, 8)], 8)
 
 
 @given(SIZES, st.binary(min_size=4, max_size=4))
-def test_what_is_sent_is_masked_as_websockets_does_it(size: int, mask: bytes) -> None:
+def test_frames_are_masked_like_those_of_websockets(size: int, mask: bytes) -> None:
     payload = b"x" * size
     frame = masked_frame(payload, mask)
     whole = ServerProtocol(state=State.OPEN, max_size=None)
@@ -160,7 +158,7 @@ def test_what_is_sent_is_masked_as_websockets_does_it(size: int, mask: bytes) ->
 
 
 @given(SIZES, st.integers(1, 70_000))
-def test_what_is_missing_of_a_frame_that_goes_on_is_known_from_its_beginning(size: int, begun: int) -> None:
+def test_the_missing_bytes_of_an_incomplete_frame_are_known_from_its_header(size: int, begun: int) -> None:
     frame = text(b"x" * size)
     begun %= len(frame)
     missing = missing_bytes(frame[:begun]) if begun else 0

@@ -59,7 +59,7 @@ def wait_for(event: threading.Event) -> None:
     assert event.wait(GUARD_S)
 
 
-def test_sixty_sessions_that_start_at_once_are_looked_up_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sixty_simultaneous_sessions_are_looked_up_concurrently(monkeypatch: pytest.MonkeyPatch) -> None:
     together = threading.Barrier(60, timeout=GUARD_S)
     use_resolver(monkeypatch, lambda host: together.wait())
     with listening() as port:
@@ -70,7 +70,7 @@ def test_sixty_sessions_that_start_at_once_are_looked_up_at_the_same_time(monkey
     assert max(began) <= min(one.instants["dns_done"] for one in phases)
 
 
-def test_a_wait_for_a_free_thread_is_no_part_of_the_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wait_for_a_free_thread_is_not_part_of_the_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
     free, asked = threading.Event(), threading.Event()
 
     def resolve(host: str) -> None:
@@ -92,7 +92,7 @@ def test_a_wait_for_a_free_thread_is_no_part_of_the_lookup(monkeypatch: pytest.M
     assert asked_ns <= in_the_way["dns_done"] <= waited["connect_start"] <= waited["dns_done"]
 
 
-def test_behind_a_proxy_only_the_lookups_own_times_are_added(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_behind_a_proxy_only_the_times_of_both_lookups_are_added(monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[Any] = [(0, 0, 0, "", ("10.0.0.1", 1))]
     lookups = iter([Lookup(found, 100, 130), Lookup(found, 500, 570)])
     monkeypatch.setattr("bench.transport.connect.look_up", lambda *asked: next(lookups))
@@ -104,7 +104,7 @@ def test_behind_a_proxy_only_the_lookups_own_times_are_added(monkeypatch: pytest
     assert phases.instants["dns_done"] - phases.instants["connect_start"] == 30 + 70
 
 
-def test_where_every_thread_is_taken_for_too_long_the_fault_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lookup_that_waits_too_long_for_a_thread_fails_with_load_generator(monkeypatch: pytest.MonkeyPatch) -> None:
     free = threading.Event()
     use_resolver(monkeypatch, lambda host: wait_for(free), threads=1)
     before = [gevent.spawn(look_up, "taken.test", 1, GUARD_S) for _ in range(2)]  # one more than there are threads
@@ -118,7 +118,7 @@ def test_where_every_thread_is_taken_for_too_long_the_fault_is_ours(monkeypatch:
     assert LOOKUPS_FULL in caught.value.detail
 
 
-def test_where_no_more_threads_may_be_started_lookups_wait_for_those_that_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_no_more_threads_can_be_started_lookups_wait_for_running_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     start, started = gevent.threadpool.start_new_thread, itertools.count()
 
     def start_two(*called: Any) -> Any:
@@ -133,7 +133,7 @@ def test_where_no_more_threads_may_be_started_lookups_wait_for_those_that_run(mo
     assert all(lookup.get().addresses for lookup in lookups)
 
 
-def test_a_lookup_that_takes_too_long_is_timed_out_and_its_thread_is_not_waited_for(
+def test_a_slow_lookup_times_out_without_waiting_for_its_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     free = threading.Event()
@@ -147,7 +147,7 @@ def test_a_lookup_that_takes_too_long_is_timed_out_and_its_thread_is_not_waited_
     assert found.began_ns <= found.done_ns
 
 
-def test_an_answer_is_taken_that_came_while_this_process_did_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lookup_that_finished_while_this_process_was_suspended_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     free, answered = threading.Event(), threading.Event()
 
     def resolve(host: str) -> None:
@@ -184,7 +184,7 @@ def test_a_name_that_is_not_found_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         "connect_failed:dns", "nowhere.example: Name or service not known")  # fmt: skip
 
 
-def test_a_name_that_cannot_be_one_is_refused() -> None:
+def test_an_invalid_host_name_is_refused() -> None:
     with pytest.raises(ConnectError) as caught:
         look_up("a" * 70 + ".test", 443, GUARD_S)
 

@@ -70,7 +70,9 @@ PAYLOADS = st.one_of(
 SEPARATORS = st.sampled_from([(",", ":"), (", ", ": ")])
 
 
-def said(dialect: Dialect, kind: str, event_id: str | None, payload: str, separators: tuple[str, str]) -> bytes:
+def delta_message(
+    dialect: Dialect, kind: str, event_id: str | None, payload: str, separators: tuple[str, str]
+) -> bytes:
     """Return a delta in a spelling that a service may use. The payload is escaped in some cases."""
     event = json.loads(delta(dialect, kind, "r1"))
     event.pop("event_id", None)
@@ -81,7 +83,7 @@ def said(dialect: Dialect, kind: str, event_id: str | None, payload: str, separa
 
 
 MESSAGES = st.builds(
-    said,
+    delta_message,
     st.sampled_from([*REALTIME.values()]),
     KINDS,
     st.none() | st.sampled_from(["event_1", "event_2", 'odd"id', "é", ""]),
@@ -110,7 +112,7 @@ def understood(dialect: Dialect, wire: bytes, *, complete: bool) -> list[tuple[A
     ]  # fmt: skip
 
 
-def told(deltas: list[MatchedDelta]) -> list[tuple[Any, ...]]:
+def matched_events(deltas: list[MatchedDelta]) -> list[tuple[Any, ...]]:
     assert all(one.at_ns == AT_NS for one in deltas)
     return [
         (one.event.kind, one.event.name, one.event.response_id, one.event.item_id, one.payload_bytes, one.error_ns,
@@ -141,7 +143,7 @@ def reader_of(dialect: Dialect, *messages: bytes) -> reader.MessageReader:
 
 
 @MATCHES
-def test_what_was_learned_of_many_items_is_forgotten_and_learned_anew() -> None:
+def test_templates_of_many_items_are_dropped_and_learned_again() -> None:
     ga = REALTIME["ga"]
     messages = [delta(ga, "audio", f"r{number}") for number in range(2 * reader.MOST_KNOWN)]
     made, reply = reader_of(ga, *messages), Reply()
@@ -163,7 +165,7 @@ def test_what_was_learned_of_many_items_is_forgotten_and_learned_anew() -> None:
     st.booleans(),
     st.booleans(),
 )
-def test_what_is_matched_says_what_it_says_when_it_is_understood(
+def test_a_matched_delta_equals_the_decoded_event(
     dialect: Dialect, learned: list[bytes], came: list[bytes], complete: bool, keeps_texts: bool
 ) -> None:
     wire, made = b"".join(map(text, came)), reader_of(dialect, *learned)
@@ -171,7 +173,7 @@ def test_what_is_matched_says_what_it_says_when_it_is_understood(
     matched = made.match(wire, AT_NS, EMPTY_NS, complete)
     assert made.due == (matched and keeps_texts)
     deltas = made.hand_out()
-    assert told(deltas) == (understood(dialect, wire, complete=complete) if matched else [])
+    assert matched_events(deltas) == (understood(dialect, wire, complete=complete) if matched else [])
     assert [one.data for one in deltas] == (came if keeps_texts else [b""] * len(came)) * matched
     assert made.count == 0
 
@@ -181,21 +183,21 @@ def test_what_is_matched_says_what_it_says_when_it_is_understood(
 @pytest.mark.parametrize("form", ["audio", "transcript", "text"])
 @pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")], ids=["dense", "spaced"])
 @pytest.mark.parametrize("ids", [("event_1", "event_22"), (None, None)], ids=["ids", "none"])
-def test_a_delta_like_the_one_that_was_learned_is_matched(
+def test_a_delta_like_the_template_is_matched(
     dialect: Dialect,
     form: str,
     separators: tuple[str, str],
     ids: tuple[str | None, str | None],
 ) -> None:
-    first, second = (said(dialect, form, one, base64_of(30), separators) for one in ids)
+    first, second = (delta_message(dialect, form, one, base64_of(30), separators) for one in ids)
     made = reader_of(dialect, first)
 
     assert made.match(text(second) + text(first), AT_NS, EMPTY_NS, True)
-    assert told(made.hand_out()) == understood(dialect, text(second) + text(first), complete=True)
+    assert matched_events(made.hand_out()) == understood(dialect, text(second) + text(first), complete=True)
 
 
 @MATCHES
-def test_a_reader_matches_nothing_before_it_is_told_that_a_message_begins() -> None:
+def test_a_reader_is_ready_to_match_only_at_the_start_of_a_message() -> None:
     made, listener = reader.MessageReader(), Reply()
     made.begin(listener)
     assert not made.ready
@@ -205,8 +207,8 @@ def test_a_reader_matches_nothing_before_it_is_told_that_a_message_begins() -> N
 
 @MATCHES
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
-def test_a_read_with_anything_else_in_it_is_left_whole(dialect: Dialect) -> None:
-    known = said(dialect, "audio", "event_1", base64_of(30), (",", ":"))
+def test_a_read_with_other_messages_is_not_matched(dialect: Dialect) -> None:
+    known = delta_message(dialect, "audio", "event_1", base64_of(30), (",", ":"))
     made = reader_of(dialect, known)
     made.keeps_texts = True
     others = (
@@ -214,8 +216,8 @@ def test_a_read_with_anything_else_in_it_is_left_whole(dialect: Dialect) -> None
         text(delta(dialect, "audio", "r2")),
         text(known)[:-1],
         text(known, fin=False),
-        text(said(dialect, "audio", "event_1", "", (",", ":"))),
-        text(said(dialect, "audio", "event_1", "abc", (",", ":"))),
+        text(delta_message(dialect, "audio", "event_1", "", (",", ":"))),
+        text(delta_message(dialect, "audio", "event_1", "abc", (",", ":"))),
         b"\x81\x7f" + len(known).to_bytes(8, "big") + known,
     )
 
@@ -228,10 +230,10 @@ def test_a_read_with_anything_else_in_it_is_left_whole(dialect: Dialect) -> None
 
 
 @MATCHES
-def test_a_payload_that_stands_twice_is_looked_for_where_the_delta_is() -> None:
+def test_a_payload_that_occurs_twice_is_matched_only_at_the_delta_key() -> None:
     """The last string of this event is not its payload, but has the same length and text."""
     dialect = DIALECTS["ga"]
-    message = said(dialect, "transcript", "event_1", "hello", (",", ":"))
+    message = delta_message(dialect, "transcript", "event_1", "hello", (",", ":"))
     made = reader_of(dialect, message[:-1] + b',"obfuscation":"hello"}')
 
     assert not made.match(text(message), AT_NS, EMPTY_NS, True)
@@ -239,9 +241,9 @@ def test_a_payload_that_stands_twice_is_looked_for_where_the_delta_is() -> None:
 
 
 @MATCHES
-def test_nothing_is_matched_once_somebody_listened_without_a_reply() -> None:
+def test_templates_are_dropped_when_a_listener_without_a_reply_begins() -> None:
     dialect = DIALECTS["ga"]
-    known = said(dialect, "audio", "event_1", base64_of(30), (",", ":"))
+    known = delta_message(dialect, "audio", "event_1", base64_of(30), (",", ":"))
     made = reader_of(dialect, known)
     made.begin(Reply())
     made.end()
@@ -256,10 +258,10 @@ def test_nothing_is_matched_once_somebody_listened_without_a_reply() -> None:
 
 
 @MATCHES
-def test_deltas_are_due_when_there_are_many_and_matched_while_there_is_room() -> None:
+def test_deltas_are_due_after_32_and_are_matched_up_to_64() -> None:
     dialect = DIALECTS["ga"]
-    known = text(said(dialect, "audio", "event_1", base64_of(30), (",", ":")))
-    made = reader_of(dialect, said(dialect, "audio", "event_1", base64_of(30), (",", ":")))
+    known = text(delta_message(dialect, "audio", "event_1", base64_of(30), (",", ":")))
+    made = reader_of(dialect, delta_message(dialect, "audio", "event_1", base64_of(30), (",", ":")))
     counts = []
     while made.match(known, monotonic_ns(), 0, True):
         counts.append((made.count, made.due))
@@ -272,8 +274,8 @@ def test_deltas_are_due_when_there_are_many_and_matched_while_there_is_room() ->
 
 
 @MATCHES
-def test_what_was_cut_out_of_a_message_is_not_learned_from() -> None:
-    known = said(DIALECTS["ga"], "audio", "event_1", base64_of(30), (",", ":"))
+def test_an_event_with_stripped_audio_is_no_template() -> None:
+    known = delta_message(DIALECTS["ga"], "audio", "event_1", base64_of(30), (",", ":"))
     (event,) = DIALECTS["ga"].decode(known)
     made = reader.MessageReader()
     made.add_template(known, msgspec.structs.replace(event, payload=StrippedAudio(0)))
@@ -343,9 +345,9 @@ def soon(
 
 @LINUX
 @MATCHES
-def test_what_is_read_has_its_stamp_and_is_matched_if_it_is_of_deltas() -> None:
+def test_a_read_has_its_timestamp_and_its_deltas_are_matched() -> None:
     dialect = DIALECTS["ga"]
-    known = said(dialect, "audio", "event_1", base64_of(3_000), (",", ":"))
+    known = delta_message(dialect, "audio", "event_1", base64_of(3_000), (",", ":"))
     matcher = reader_of(dialect, known)
     matcher.ready = True
     with pair() as (ours, theirs):
@@ -383,8 +385,8 @@ def test_what_is_read_has_its_stamp_and_is_matched_if_it_is_of_deltas() -> None:
 
 
 @EACH_SOCKET
-def test_a_socket_without_stamps_has_none_and_its_deltas_are_not_matched(kind: type[reader.SocketReader]) -> None:
-    known = said(DIALECTS["ga"], "audio", "event_1", base64_of(30), (",", ":"))
+def test_a_socket_without_kernel_timestamps_does_not_match_deltas(kind: type[reader.SocketReader]) -> None:
+    known = delta_message(DIALECTS["ga"], "audio", "event_1", base64_of(30), (",", ":"))
     matcher = reader_of(DIALECTS["ga"], known)
     matcher.ready = True
     ours, theirs = socket.socketpair()
@@ -410,7 +412,7 @@ def test_a_socket_without_stamps_has_none_and_its_deltas_are_not_matched(kind: t
         (700, True, 0, FAR_NS, 700),
     ],
 )
-def test_a_socket_was_empty_when_it_was_drained_and_when_a_poll_or_a_look_found_it_so(
+def test_the_empty_instant_is_the_latest_of_drain_poll_and_snapshot(
     kind: type[reader.SocketReader],
     drained_ns: int,
     drained: bool,
@@ -434,7 +436,7 @@ def test_a_socket_was_empty_when_it_was_drained_and_when_a_poll_or_a_look_found_
 
 @EACH_SOCKET
 @pytest.mark.parametrize(("reset", "failure"), [(False, 0), (True, errno.ECONNRESET)], ids=["closed", "reset"])
-def test_a_connection_that_ends_is_told_by_how_it_ended(
+def test_the_end_of_a_connection_has_its_error_number(
     kind: type[reader.SocketReader], reset: bool, failure: int
 ) -> None:
     with pair() as (ours, theirs):
@@ -449,7 +451,7 @@ def test_a_connection_that_ends_is_told_by_how_it_ended(
 
 
 @EACH_SOCKET
-def test_a_socket_that_holds_nothing_was_empty_before_it_was_asked(kind: type[reader.SocketReader]) -> None:
+def test_a_socket_without_data_was_empty_before_the_read(kind: type[reader.SocketReader]) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)
@@ -463,7 +465,7 @@ def test_a_socket_that_holds_nothing_was_empty_before_it_was_asked(kind: type[re
 
 
 @EACH_SOCKET
-def test_time_does_not_run_backwards_where_two_stamps_differ_by_their_conversion(
+def test_timestamps_never_decrease(
     kind: type[reader.SocketReader],
 ) -> None:
     ahead_ns = monotonic_ns() + 1_000_000_000_000
@@ -479,7 +481,7 @@ def test_time_does_not_run_backwards_where_two_stamps_differ_by_their_conversion
 
 
 @EACH_SOCKET
-def test_a_read_that_fills_its_room_may_have_left_something(kind: type[reader.SocketReader]) -> None:
+def test_a_read_that_fills_the_buffer_may_be_incomplete(kind: type[reader.SocketReader]) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)
@@ -500,15 +502,15 @@ NAMES = st.sampled_from(["audio", "transcript", "empty", "other reply", "done", 
 PLACES = st.lists(st.integers(0, 200_000), max_size=4)
 STATES = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=4)
 GA = DIALECTS["ga"]
-KNOWN = {kind: said(GA, kind, "event_1", base64_of(300), (",", ":")) for kind in ("audio", "transcript")}
+KNOWN = {kind: delta_message(GA, kind, "event_1", base64_of(300), (",", ":")) for kind in ("audio", "transcript")}
 SAID = {
-    "audio": said(GA, "audio", "event_22", base64_of(600), (",", ":")),
-    "transcript": said(GA, "transcript", "event_333", "hello", (",", ":")),
-    "empty": said(GA, "audio", "event_4", "", (",", ":")),
+    "audio": delta_message(GA, "audio", "event_22", base64_of(600), (",", ":")),
+    "transcript": delta_message(GA, "transcript", "event_333", "hello", (",", ":")),
+    "empty": delta_message(GA, "audio", "event_4", "", (",", ":")),
     "other reply": delta(GA, "audio", "r2"),
     "done": b'{"type":"response.done"}',
-    "cut": said(GA, "transcript", "event_5", "in fragments", (",", ":")),
-    "huge": said(GA, "audio", "event_6", base64_of(60_000), (",", ":")),
+    "cut": delta_message(GA, "transcript", "event_5", "in fragments", (",", ":")),
+    "huge": delta_message(GA, "audio", "event_6", base64_of(60_000), (",", ":")),
 }
 CARRIED = ["plain", "compressed", "tls"]
 
@@ -550,8 +552,8 @@ class EncryptedStream(FlowingStream):
             with suppress(ssl.SSLWantReadError):
                 self.server_tls.do_handshake()
                 self._shaken = True
-            if said := self._out.read():
-                self.reads.append(read(said))
+            if answer := self._out.read():
+                self.reads.append(read(answer))
         return SendTime(77, 3)
 
     def encrypted(self, data: bytes) -> bytes:
@@ -623,7 +625,7 @@ WAYS: list[tuple[Any, bool]] = [
 @example(names=["audio", "done"], ends=[True], places=[], states=[(True, True)])
 @example(names=["audio"], ends=[], places=[], states=[(True, False)])
 @given(names=st.lists(NAMES, max_size=14), ends=st.lists(st.booleans(), min_size=14), places=PLACES, states=STATES)
-def test_however_bytes_are_cut_and_carried_the_same_messages_and_deltas_come_within_their_bounds(
+def test_messages_and_deltas_do_not_depend_on_how_bytes_are_split_and_carried(
     contexts: tuple[ssl.SSLContext, ssl.SSLContext],
     carried: str,
     names: list[str],
@@ -631,7 +633,7 @@ def test_however_bytes_are_cut_and_carried_the_same_messages_and_deltas_come_wit
     places: list[int],
     states: list[tuple[bool, bool]],
 ) -> None:
-    heard = []
+    received = []
     wanted = [SAID[name] for name in names if name != "ping"]
     for kind, keeps_texts in WAYS:
         transport, stream = connection(carried, kind or reader, contexts)
@@ -650,7 +652,7 @@ def test_however_bytes_are_cut_and_carried_the_same_messages_and_deltas_come_wit
         hearer = Hearer()
         while stream.reads:
             transport.listen(FAR_NS, hearer.take, None if kind is None else hearer)
-        heard.append(hearer.heard)
+        received.append(hearer.heard)
         assert len(hearer.texts) == len(wanted)
         if kind is None or keeps_texts:
             assert hearer.texts == wanted
@@ -659,12 +661,12 @@ def test_however_bytes_are_cut_and_carried_the_same_messages_and_deltas_come_wit
             assert kernel is came.kernel
             assert error_ns == came.stamp_ns - came.empty_ns or (error_ns == 0 and came.complete)
 
-    assert all(one == heard[0] for one in heard)
+    assert all(one == received[0] for one in received)
 
 
 @MATCHES
 @pytest.mark.parametrize("carried", CARRIED)
-def test_deltas_are_matched_however_they_are_carried_unless_they_are_compressed(
+def test_deltas_are_matched_over_plain_and_tls_but_not_compressed_connections(
     contexts: tuple[ssl.SSLContext, ssl.SSLContext], carried: str
 ) -> None:
     transport, stream = connection(carried, reader, contexts)

@@ -222,7 +222,7 @@ def stamped(stream: ByteStream, peer: Peer) -> tuple[SocketRead, int, int]:
 
 
 @LINUX
-def test_who_waits_for_an_instant_is_not_held_up_by_what_arrived_after_it(linked: Linked) -> None:
+def test_a_wait_until_an_instant_ignores_data_that_arrived_later(linked: Linked) -> None:
     stream, peer = linked
     peer.send(b"a")
     _, (*_, first) = read_all(stream, 1)
@@ -234,7 +234,7 @@ def test_who_waits_for_an_instant_is_not_held_up_by_what_arrived_after_it(linked
     assert read_all(stream, 1)[0] == b"b"
 
 
-def test_a_peer_that_takes_no_answer_to_what_tls_asks_for_has_ended_the_stream(
+def test_a_peer_that_accepts_no_tls_answer_has_ended_the_stream(
     certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> None:
@@ -252,7 +252,7 @@ def test_a_peer_that_takes_no_answer_to_what_tls_asks_for_has_ended_the_stream(
             assert read.data == b""
 
 
-def test_others_run_where_the_loop_has_been_held_up(plain: Linked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_greenlets_run_if_the_loop_was_blocked_for_long(plain: Linked, monkeypatch: pytest.MonkeyPatch) -> None:
     stream, _ = plain
     ran: list[int] = []
     gevent.spawn(ran.append, 1)
@@ -264,7 +264,7 @@ def test_others_run_where_the_loop_has_been_held_up(plain: Linked, monkeypatch: 
     assert ran == [1]
 
 
-def test_a_read_is_stamped_by_the_kernel_when_it_arrived_not_when_it_was_read(linked: Linked) -> None:
+def test_a_read_has_the_kernel_timestamp_of_its_arrival(linked: Linked) -> None:
     stream, peer = linked
     read, before_ns, there_ns = stamped(stream, peer)
 
@@ -274,7 +274,7 @@ def test_a_read_is_stamped_by_the_kernel_when_it_arrived_not_when_it_was_read(li
 
 
 @LINUX
-def test_the_socket_is_known_to_have_been_empty_no_later_than_the_bytes_arrived(linked: Linked) -> None:
+def test_the_empty_instant_of_a_read_is_not_after_its_arrival(linked: Linked) -> None:
     stream, peer = linked
     stamped(stream, peer)
     for _ in range(20):
@@ -290,7 +290,7 @@ def test_the_socket_is_known_to_have_been_empty_no_later_than_the_bytes_arrived(
 
 
 @LINUX
-def test_a_peer_that_speaks_first_may_have_spoken_before_we_look(
+def test_a_peer_that_sends_first_may_have_sent_before_the_first_check(
     certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The process may be late after it has connected."""
@@ -316,10 +316,10 @@ def test_a_peer_that_speaks_first_may_have_spoken_before_we_look(
     assert read.empty_ns <= said_ns[1]
 
 
-def test_a_poll_of_many_sockets_leaves_none_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_poll_returns_all_of_many_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
     """By default epoll returns at most 1,023 sockets. Any missing one would be taken for empty."""
     count = 1_500
-    heard: list[int] = []
+    readable: list[int] = []
 
     class Ready:
         def register(self, fd: int, events: int) -> None:
@@ -331,18 +331,18 @@ def test_a_poll_of_many_sockets_leaves_none_out(monkeypatch: pytest.MonkeyPatch)
     poller = Poller()
     monkeypatch.setattr(poller, "_epoll", Ready())
     for fd in range(count):
-        poller.add(fd, partial(_note, heard, fd))
+        poller.add(fd, partial(_note, readable, fd))
     poller._timer.stop()
     poller._poll()
 
-    assert len(heard) == count
+    assert len(readable) == count
 
 
 def _note(heard: list[int], fd: int, _: int) -> None:
     heard.append(fd)
 
 
-def test_where_the_kernel_does_not_stamp_the_clock_after_the_read_does(
+def test_without_kernel_timestamps_a_read_has_the_clock_after_it(
     monkeypatch: pytest.MonkeyPatch, certificate: tuple[ssl.SSLContext, Path]
 ) -> None:
     monkeypatch.setattr("bench.transport.tcp.enable_stamps", lambda sock: False)
@@ -359,7 +359,7 @@ def test_where_the_kernel_does_not_stamp_the_clock_after_the_read_does(
 # Bytes.
 
 
-def test_all_bytes_come_and_the_last_read_is_complete(linked: Linked) -> None:
+def test_all_bytes_arrive_and_the_last_read_is_complete(linked: Linked) -> None:
     # more than one buffer: a read that fills the buffer may not be the last one
     data = bytes(range(256)) * 4_096 + b"and no more"
     stream, peer = linked
@@ -374,7 +374,7 @@ def test_all_bytes_come_and_the_last_read_is_complete(linked: Linked) -> None:
         assert before.stamp_ns <= after.stamp_ns + APART_NS
 
 
-def test_a_read_that_was_filled_to_the_brim_is_not_complete(plain: Linked) -> None:
+def test_a_read_that_fills_the_buffer_is_not_complete(plain: Linked) -> None:
     data = bytes(READ_BYTES + 10)
     stream, peer = plain
     peer.order(lambda sock: sock.sendall(data))
@@ -420,7 +420,7 @@ def test_a_read_that_ends_within_a_tls_record_is_not_complete(certificate: tuple
     assert [(part.data, part.complete) for part in parts if part] == [(b"first", False), (b"second", True)]
 
 
-def test_what_is_written_arrives_and_its_instant_lies_around_the_call(linked: Linked) -> None:
+def test_written_data_arrive_and_the_send_time_is_within_the_call(linked: Linked) -> None:
     data = bytes(range(256)) * 4_096  # more than the kernel accepts at once
 
     def receive(sock: Any) -> bytes:
@@ -441,7 +441,7 @@ def test_what_is_written_arrives_and_its_instant_lies_around_the_call(linked: Li
     assert handed.at_ns <= received_ns
 
 
-def test_nothing_comes_of_a_silent_peer(linked: Linked) -> None:
+def test_a_read_from_a_silent_peer_returns_none_at_its_deadline(linked: Linked) -> None:
     stream, _ = linked
     until_ns = monotonic_ns() + 5_000_000
 
@@ -452,7 +452,7 @@ def test_nothing_comes_of_a_silent_peer(linked: Linked) -> None:
 
 @KINDS
 @pytest.mark.parametrize("abruptly", [False, True], ids=["gently", "abruptly"])
-def test_a_peer_that_goes_away_ends_the_stream_after_its_last_bytes(
+def test_a_peer_that_closes_ends_the_stream_after_its_last_bytes(
     tls: bool, abruptly: bool, certificate: tuple[ssl.SSLContext, Path]
 ) -> None:
     def leave(sock: Any) -> None:
@@ -473,7 +473,7 @@ def test_a_peer_that_goes_away_ends_the_stream_after_its_last_bytes(
         assert stream.failure == 0
 
 
-def test_a_connection_that_is_reset_is_an_end_that_says_so(linked: Linked) -> None:
+def test_a_reset_connection_ends_the_stream_with_econnreset(linked: Linked) -> None:
     stream, peer = linked
     peer.do(_reset)
     while (read := stream.read(far_ns())) is not None and read.data:
@@ -485,7 +485,7 @@ def test_a_connection_that_is_reset_is_an_end_that_says_so(linked: Linked) -> No
 
 @KINDS
 @pytest.mark.parametrize("how", ["hears", "says", "offers"])
-def test_a_session_whose_connection_was_reset_ends_by_that_whichever_way_it_notices(
+def test_a_reset_connection_ends_the_session_when_it_receives_sends_or_offers(
     tls: bool, how: str, certificate: tuple[ssl.SSLContext, Path]
 ) -> None:
     with connected_websocket(tls, certificate) as (transport, peer):
@@ -503,7 +503,7 @@ def test_a_session_whose_connection_was_reset_ends_by_that_whichever_way_it_noti
 
 
 @LINUX
-def test_the_kernel_knows_the_way_to_the_peer_while_the_socket_is_open(linked: Linked) -> None:
+def test_network_data_are_available_while_the_socket_is_open(linked: Linked) -> None:
     stream, peer = linked
     before_ns = monotonic_ns()
     peer.send(b"hello")
@@ -525,7 +525,7 @@ def test_the_kernel_knows_the_way_to_the_peer_while_the_socket_is_open(linked: L
         pytest.param(tcp_info(rtt_us=900, min_rtt_us=700, retransmits=3)[:104], None, id="an older kernel"),
     ],
 )
-def test_what_the_kernel_does_not_know_of_the_way_is_not_made_up(info: bytes, network: TcpInfo | None) -> None:
+def test_network_data_that_the_kernel_does_not_have_are_none(info: bytes, network: TcpInfo | None) -> None:
     class Socket:
         def getsockopt(self, *asked: int) -> bytes:
             return info
@@ -556,7 +556,7 @@ def closed_port() -> int:
         return int(listening.getsockname()[1])
 
 
-def test_a_port_where_nobody_listens_is_refused_by_tcp() -> None:
+def test_a_port_without_a_listener_is_refused_by_tcp() -> None:
     port, phases = closed_port(), ConnectTimings()
     error = refusal(lambda: connect("127.0.0.1", port, None, ENOUGH, phases))
 
@@ -566,7 +566,7 @@ def test_a_port_where_nobody_listens_is_refused_by_tcp() -> None:
     assert "tcp_done" not in phases.instants
 
 
-def test_the_first_address_that_answers_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_address_that_accepts_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     with listener() as listening:
         port = listening.getsockname()[1]
         found = loopback_addresses(closed_port(), port)
@@ -598,7 +598,7 @@ def loopback_addresses(*ports: int) -> list[Any]:
 
 
 @LINUX
-def test_an_address_that_swallows_everything_leaves_time_for_the_next() -> None:
+def test_an_address_that_does_not_answer_leaves_time_for_the_next() -> None:
     with black_hole() as hole, listener() as listening:
         port = listening.getsockname()[1]
         sock = connect_first(loopback_addresses(hole, port), 2.0)
@@ -609,7 +609,7 @@ def test_an_address_that_swallows_everything_leaves_time_for_the_next() -> None:
 
 
 @LINUX
-def test_addresses_that_swallow_everything_share_the_limit() -> None:
+def test_addresses_that_do_not_answer_share_the_timeout() -> None:
     with black_hole() as first, black_hole() as second:
         error = refusal(lambda: connect_first(loopback_addresses(first, second), 0.2))
     place, _, given_s = error.detail.removesuffix(" s").partition(" did not answer within ")
@@ -619,13 +619,13 @@ def test_addresses_that_swallow_everything_share_the_limit() -> None:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
-def test_an_address_is_not_looked_up(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+def test_an_ip_address_needs_no_lookup(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.delattr(names, "Resolver")
 
     assert [found[4][:2] for found in look_up(address, 443, 1.0).addresses] == [(address, 443)]
 
 
-def test_a_certificate_of_an_unknown_authority_is_refused_with_the_remedy(
+def test_a_certificate_of_an_unknown_authority_is_refused_with_a_remedy(
     certificate: tuple[ssl.SSLContext, Path],
 ) -> None:
     with listener() as listening:
@@ -670,7 +670,7 @@ def _asked_and_reset(sock: Any) -> None:
     _reset(sock)
 
 
-def test_a_peer_that_resets_the_handshake_of_tls_is_told_as_such(certificate: tuple[ssl.SSLContext, Path]) -> None:
+def test_a_peer_that_resets_the_tls_handshake_is_reported(certificate: tuple[ssl.SSLContext, Path]) -> None:
     with listener() as listening:
         peer = Peer(listening, None)
         peer.order(_asked_and_reset)
@@ -681,7 +681,7 @@ def test_a_peer_that_resets_the_handshake_of_tls_is_told_as_such(certificate: tu
     assert (error.outcome, error.detail) == ("connect_failed:tls", f"127.0.0.1: {CUT}: Connection reset by peer")
 
 
-def test_a_peer_that_resets_the_upgrade_is_told_as_such() -> None:
+def test_a_peer_that_resets_the_upgrade_is_reported() -> None:
     with listener() as listening:
         peer = Peer(listening, None)
         peer.order(_asked_and_reset)
@@ -693,7 +693,7 @@ def test_a_peer_that_resets_the_upgrade_is_told_as_such() -> None:
 
 
 @pytest.mark.parametrize("says", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""])
-def test_a_peer_that_speaks_no_tls_is_refused(says: bytes, certificate: tuple[ssl.SSLContext, Path]) -> None:
+def test_a_peer_that_does_not_speak_tls_is_refused(says: bytes, certificate: tuple[ssl.SSLContext, Path]) -> None:
     with listener() as listening:
         peer = Peer(listening, None)
         peer.order(lambda sock: (sock.recv(9_999), sock.sendall(says), sock.shutdown(socket.SHUT_WR)))
@@ -704,7 +704,7 @@ def test_a_peer_that_speaks_no_tls_is_refused(says: bytes, certificate: tuple[ss
     assert error.outcome == "connect_failed:tls"
 
 
-def test_a_peer_that_never_shakes_hands_is_timed_out(certificate: tuple[ssl.SSLContext, Path]) -> None:
+def test_a_peer_that_does_not_answer_the_tls_handshake_times_out(certificate: tuple[ssl.SSLContext, Path]) -> None:
     with listener() as listening:
         phases = ConnectTimings()
         context = tls_context(str(certificate[1]))
@@ -714,7 +714,7 @@ def test_a_peer_that_never_shakes_hands_is_timed_out(certificate: tuple[ssl.SSLC
     assert {"connect_start", "dns_done", "tcp_done"} == set(phases.instants)
 
 
-def test_what_this_process_takes_to_answer_is_no_part_of_the_limit_of_the_tls_handshake(
+def test_the_time_of_this_process_does_not_count_towards_the_tls_timeout(
     certificate: tuple[ssl.SSLContext, Path],
 ) -> None:
     """The first half of the server's answer arrived long ago and is read only now."""
@@ -730,8 +730,8 @@ def test_what_this_process_takes_to_answer_is_no_part_of_the_limit_of_the_tls_ha
             incoming.write(data)
             with suppress(ssl.SSLWantReadError):
                 server.do_handshake()
-            said = outgoing.read()
-            halves[:] = [said[: len(said) // 2], said[len(said) // 2 :]]
+            written = outgoing.read()
+            halves[:] = [written[: len(written) // 2], written[len(written) // 2 :]]
 
         def read(self, until_ns: int) -> SocketRead:
             limits_ns.append(until_ns)
@@ -744,7 +744,7 @@ def test_what_this_process_takes_to_answer_is_no_part_of_the_limit_of_the_tls_ha
     assert limits_ns[1] >= 5 + 10_000 * MS
 
 
-def test_a_connection_that_was_made_while_this_process_did_not_run_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_made_while_this_process_was_suspended_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     def overslept(self: Any, address: Any) -> None:
         self._sock.connect_ex(address)
         raise TimeoutError("timed out")
@@ -757,7 +757,7 @@ def test_a_connection_that_was_made_while_this_process_did_not_run_is_taken(monk
         sock.close()
 
 
-def test_an_address_behind_one_that_was_overslept_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_address_has_its_time_after_a_suspended_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     given_s: list[float] = []
 
     def overslept(self: Any, address: Any) -> None:
@@ -775,7 +775,7 @@ def test_an_address_behind_one_that_was_overslept_has_its_time(monkeypatch: pyte
     assert given_s == pytest.approx([0.01, 0.01], rel=0.5)
 
 
-def test_a_peer_that_never_answers_the_upgrade_is_timed_out() -> None:
+def test_a_peer_that_does_not_answer_the_upgrade_times_out() -> None:
     with listener() as listening:
         phases = ConnectTimings()
         url = f"ws://127.0.0.1:{listening.getsockname()[1]}/v1/realtime"
@@ -803,7 +803,7 @@ def serving(context: ssl.SSLContext | None) -> Iterator[Server]:
         thread.join(GUARD_S)
 
 
-def say_and_hear(transport: WebSocket, data: bytes) -> tuple[int, Any]:
+def echo_once(transport: WebSocket, data: bytes) -> tuple[int, Any]:
     sent = transport.send(data)
     assert sent is not None
     (came,) = receive(transport, far_ns())
@@ -811,7 +811,9 @@ def say_and_hear(transport: WebSocket, data: bytes) -> tuple[int, Any]:
 
 
 @KINDS
-def test_messages_go_there_and_back_over_a_real_connection(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> None:
+def test_messages_are_sent_and_received_over_a_real_connection(
+    tls: bool, certificate: tuple[ssl.SSLContext, Path]
+) -> None:
     server_context, ca = certificate
     with serving(server_context if tls else None) as server:
         port = server.socket.getsockname()[1]
@@ -819,7 +821,7 @@ def test_messages_go_there_and_back_over_a_real_connection(tls: bool, certificat
         url = f"{'wss' if tls else 'ws'}://127.0.0.1:{port}/v1/realtime"
         transport = open_websocket(url, [("api-key", "k")], tls_context(str(ca)) if tls else None, ENOUGH, phases)
         for size in (2, 300, 70_000):
-            handed_ns, came = say_and_hear(transport, b"x" * size)
+            handed_ns, came = echo_once(transport, b"x" * size)
             assert came.data == b"x" * size
             assert handed_ns <= came.arrival.at_ns <= monotonic_ns()
         transport.close()
@@ -849,7 +851,7 @@ class Reply:
 
 @LINUX
 @KINDS
-def test_a_reply_that_goes_on_is_polled_and_what_comes_is_bounded_by_the_last_look(
+def test_an_open_reply_is_polled_and_each_arrival_is_bounded_by_the_last_check(
     tls: bool, certificate: tuple[ssl.SSLContext, Path]
 ) -> None:
     with connected(tls, certificate) as (stream, peer):
@@ -873,7 +875,7 @@ def test_a_reply_that_goes_on_is_polled_and_what_comes_is_bounded_by_the_last_lo
 
 
 @LINUX
-def test_who_listens_again_for_something_awaited_is_no_longer_polled(linked: Linked) -> None:
+def test_a_listener_without_an_open_reply_is_not_polled(linked: Linked) -> None:
     poller = Poller.of_hub()
     assert poller is not None
     stream, peer = linked
@@ -890,7 +892,7 @@ def test_who_listens_again_for_something_awaited_is_no_longer_polled(linked: Lin
 
 
 @LINUX
-def test_a_child_process_has_a_poller_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_process_has_its_own_poller(monkeypatch: pytest.MonkeyPatch) -> None:
     """The hub is inherited from the parent, as after a fork."""
     poller = Poller.of_hub()
     assert Poller.of_hub() is poller
@@ -902,7 +904,7 @@ def test_a_child_process_has_a_poller_of_its_own(monkeypatch: pytest.MonkeyPatch
     assert Poller.of_hub() is of_the_child
 
 
-def test_where_there_is_no_poller_a_reply_that_goes_on_is_read_at_once(
+def test_without_a_poller_an_open_reply_is_read_at_once(
     certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Poller, "of_hub", lambda: None)
@@ -916,7 +918,7 @@ def test_where_there_is_no_poller_a_reply_that_goes_on_is_read_at_once(
 
 
 @pytest.mark.parametrize("comes", [False, True], ids=["by the time", "by a read"])
-def test_a_session_that_is_woken_checks_the_other_sockets_first(
+def test_a_session_that_is_woken_first_checks_the_other_sockets(
     plain: Linked, monkeypatch: pytest.MonkeyPatch, comes: bool
 ) -> None:
     """Hundreds of sessions may be woken one after the other before the loop polls again."""
@@ -931,7 +933,7 @@ def test_a_session_that_is_woken_checks_the_other_sockets_first(
     assert done == (["check", "read", "check"] if comes else ["check"])
 
 
-def test_who_listens_for_an_instant_that_has_passed_hears_all_that_arrived_by_then(linked: Linked) -> None:
+def test_listening_until_a_past_instant_returns_all_data_that_arrived_before_it(linked: Linked) -> None:
     stream, peer = linked
     stamped(stream, peer)
     peer.send(b"x")
@@ -947,7 +949,7 @@ def test_who_listens_for_an_instant_that_has_passed_hears_all_that_arrived_by_th
 @LINUX
 @KINDS
 @pytest.mark.parametrize("keeps_texts", [False, True], ids=["lengths", "texts"])
-def test_deltas_over_a_real_connection_are_matched_and_all_else_is_handed_on(
+def test_deltas_over_a_real_connection_are_matched_and_other_messages_are_passed_on(
     tls: bool, keeps_texts: bool, certificate: tuple[ssl.SSLContext, Path]
 ) -> None:
     """The server echoes every message."""
@@ -989,20 +991,20 @@ def found_when_the_wait_ends(linked: Linked, take: Callable[[SocketRead], bool])
         while wait_until_there(stream) <= until_ns:
             pass
 
-    held = gevent.spawn(hold_up)
+    blocked = gevent.spawn(hold_up)
     try:
         return stream.listen(until_ns, take)
     finally:
-        held.get()
+        blocked.get()
 
 
-def test_who_takes_a_read_as_the_wait_ends_is_woken_by_it(linked: Linked) -> None:
+def test_a_read_taken_as_the_wait_ends_wakes_the_listener(linked: Linked) -> None:
     came: list[bytes] = []
     assert found_when_the_wait_ends(linked, lambda read: came.append(read.data) or True)
     assert came == [b"x"]
 
 
-def test_an_error_of_whoever_takes_a_read_as_the_wait_ends_is_raised(linked: Linked) -> None:
+def test_an_error_raised_while_taking_a_read_as_the_wait_ends_is_propagated(linked: Linked) -> None:
     def refuse(read: SocketRead) -> bool:
         raise ValueError("no room")
 
@@ -1010,7 +1012,7 @@ def test_an_error_of_whoever_takes_a_read_as_the_wait_ends_is_raised(linked: Lin
         found_when_the_wait_ends(linked, refuse)
 
 
-def test_an_error_of_whoever_takes_a_read_is_raised_where_it_listens(linked: Linked) -> None:
+def test_an_error_raised_while_taking_a_read_is_propagated_to_the_listener(linked: Linked) -> None:
     def refuse(read: SocketRead) -> bool:
         raise ValueError("no room")
 
@@ -1038,7 +1040,7 @@ class Pacing:
         return not self._left
 
 
-def test_what_is_due_is_sent_while_somebody_listens_who_need_not_wake(linked: Linked) -> None:
+def test_due_data_are_sent_while_a_listener_waits(linked: Linked) -> None:
     stream, peer = linked
     pacing = Pacing(stream, "abcdefgh")
     peer.order(lambda sock: b"".join(iter(lambda: sock.recv(1), b"h")))
@@ -1050,9 +1052,7 @@ def test_what_is_due_is_sent_while_somebody_listens_who_need_not_wake(linked: Li
 
 
 @KINDS
-def test_a_connection_that_is_closed_leaves_nothing_for_the_garbage_collector(
-    tls: bool, certificate: tuple[ssl.SSLContext, Path]
-) -> None:
+def test_a_closed_connection_leaves_no_reference_cycles(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> None:
     server_context, ca = certificate
     gc.disable()
     try:
@@ -1072,7 +1072,7 @@ def test_a_connection_that_is_closed_leaves_nothing_for_the_garbage_collector(
         gc.enable()
 
 
-def test_an_error_of_whoever_sends_is_raised_where_it_listens(linked: Linked) -> None:
+def test_an_error_raised_while_sending_is_propagated_to_the_listener(linked: Linked) -> None:
     stream, _ = linked
     pacing = Pacing(stream, "")
     with pytest.raises(IndexError):
@@ -1080,8 +1080,8 @@ def test_an_error_of_whoever_sends_is_raised_where_it_listens(linked: Linked) ->
 
 
 @KINDS
-@pytest.mark.parametrize("between", [b"", b"and a word between"])
-def test_what_a_peer_does_not_take_at_once_is_finished_in_its_order(
+@pytest.mark.parametrize("between", [b"", b"another write in between"])
+def test_data_that_a_peer_does_not_accept_at_once_are_finished_in_order(
     tls: bool, between: bytes, certificate: tuple[ssl.SSLContext, Path]
 ) -> None:
     with connected(tls, certificate) as (stream, peer):
@@ -1112,29 +1112,29 @@ def _received(sock: Any, size: int) -> bytes:
 
 
 @KINDS
-def test_a_peer_that_reads_nothing_before_it_has_said_all_is_heard_while_a_write_waits_for_it(
+def test_data_are_received_while_a_write_waits_for_a_peer_that_only_sends(
     tls: bool, certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both ends write more than the kernel buffers hold. If neither read meanwhile, both would wait forever."""
     monkeypatch.setattr(tcp, "SEND_LIMIT_NS", GUARD_S * 1_000_000_000)
-    said = bytes(range(256)) * 8_000
+    sent = bytes(range(256)) * 8_000
     with connected(tls, certificate) as (stream, peer):
         first, _, _ = stamped(stream, peer)
 
         def speak_first(sock: Any) -> bytes:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
-            sock.sendall(said)
-            return _received(sock, len(said))
+            sock.sendall(sent)
+            return _received(sock, len(sent))
 
         _tcp_of(stream)._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
         peer.order(speak_first)
-        handed = stream.write(said)
+        handed = stream.write(sent)
         written_ns = monotonic_ns()
         assert stream.heard_ns < written_ns
-        came, reads = read_all(stream, len(said))
-        spoken_ns, _, heard = peer.report()
+        came, reads = read_all(stream, len(sent))
+        spoken_ns, _, received = peer.report()
 
-    assert (came, heard) == (said, said)
+    assert (came, received) == (sent, sent)
     assert handed.at_ns <= written_ns
     assert spoken_ns - APART_NS <= reads[0].stamp_ns <= written_ns  # not the instant at which it was delivered
     assert reads[0].empty_ns >= first.empty_ns
@@ -1143,7 +1143,7 @@ def test_a_peer_that_reads_nothing_before_it_has_said_all_is_heard_while_a_write
 
 
 @pytest.mark.parametrize("passes", ["the first", "all"])
-def test_what_came_while_a_write_waited_is_passed_on_before_what_comes_later(plain: Linked, passes: str) -> None:
+def test_data_received_while_a_write_waited_are_passed_on_first(plain: Linked, passes: str) -> None:
     stream, peer = plain
     assert isinstance(stream, TcpStream)
     for word in (b"a", b"b"):
@@ -1163,7 +1163,7 @@ def test_what_came_while_a_write_waited_is_passed_on_before_what_comes_later(pla
     assert (len(stream._held), stream._held_bytes) == (0, 0)
 
 
-def test_who_listens_for_an_instant_hears_of_what_was_held_no_more_than_came_by_then(plain: Linked) -> None:
+def test_held_data_are_passed_on_only_up_to_the_given_instant(plain: Linked) -> None:
     stream, peer = plain
     assert isinstance(stream, TcpStream)
     for word in (b"a", b"b"):
@@ -1178,9 +1178,7 @@ def test_who_listens_for_an_instant_hears_of_what_was_held_no_more_than_came_by_
     assert stream.heard_ns >= until_ns
 
 
-def test_no_more_is_held_while_a_write_waits_than_the_limit_allows(
-    plain: Linked, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_data_held_while_a_write_waits_are_limited(plain: Linked, monkeypatch: pytest.MonkeyPatch) -> None:
     stream, peer = plain
     assert isinstance(stream, TcpStream)
     monkeypatch.setattr(tcp, "MOST_HELD_BYTES", 100_000)
@@ -1201,7 +1199,9 @@ def test_no_more_is_held_while_a_write_waits_than_the_limit_allows(
     assert stream._held_bytes < 100_000 + READ_BYTES
 
 
-def test_what_a_peer_took_while_this_process_did_not_run_counts(plain: Linked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_that_a_peer_read_while_this_process_was_suspended_count(
+    plain: Linked, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each wait reaches its timeout, because this process is suspended until the peer has read."""
     stream, peer = plain
     waits = 0
@@ -1220,7 +1220,7 @@ def test_what_a_peer_took_while_this_process_did_not_run_counts(plain: Linked, m
     assert waits
 
 
-def test_what_breaks_tls_is_named(certificate: tuple[ssl.SSLContext, Path]) -> None:
+def test_a_tls_error_is_named_in_the_close_reason(certificate: tuple[ssl.SSLContext, Path]) -> None:
     with connected_websocket(True, certificate) as (transport, peer):
         # not a record of this session
         peer.do(lambda sock: os.write(sock.fileno(), b"\x17\x03\x03\x00\x20" + bytes(32)))
@@ -1233,7 +1233,7 @@ def test_what_breaks_tls_is_named(certificate: tuple[ssl.SSLContext, Path]) -> N
 
 
 @KINDS
-def test_closing_waits_no_longer_than_a_goodbye_may_take_for_a_peer_that_takes_no_bytes(
+def test_close_waits_at_most_for_the_goodbye_limit(
     tls: bool, certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tcp, "SEND_LIMIT_NS", NEVER_NS // 2)
@@ -1245,7 +1245,7 @@ def test_closing_waits_no_longer_than_a_goodbye_may_take_for_a_peer_that_takes_n
     assert transport.closed is not None
 
 
-def test_what_is_offered_to_a_peer_that_is_gone_fails_when_it_is_finished(linked: Linked) -> None:
+def test_data_offered_to_a_closed_peer_fail_when_they_are_finished(linked: Linked) -> None:
     stream, peer = linked
     peer.do(_reset)
     while stream.offer(b"hello") is not None:
@@ -1255,7 +1255,7 @@ def test_what_is_offered_to_a_peer_that_is_gone_fails_when_it_is_finished(linked
 
 
 @KINDS
-def test_a_connection_that_is_reset_while_somebody_listens_has_ended(
+def test_a_connection_that_is_reset_while_listening_has_ended(
     tls: bool, certificate: tuple[ssl.SSLContext, Path]
 ) -> None:
     came: list[SocketRead] = []

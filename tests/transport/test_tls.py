@@ -92,7 +92,7 @@ def ending(how: str, noting: Noting) -> bytes:
     how=ENDS,
     completes=st.lists(st.booleans(), min_size=1, max_size=4),
 )
-def test_however_records_are_cut_into_reads_their_bytes_come_with_the_read_that_ends_them(
+def test_decrypted_bytes_belong_to_the_read_that_ends_their_record(
     contexts: Contexts, sizes: list[int], places: list[int], joined: bool, how: str, completes: list[bool]
 ) -> None:
     came: list[list[tuple[Any, ...]]] = []
@@ -128,20 +128,20 @@ def test_however_records_are_cut_into_reads_their_bytes_come_with_the_read_that_
 
 
 @EACH
-def test_what_breaks_tls_is_kept_and_what_came_before_it_is_left(kind: Any, contexts: Contexts) -> None:
+def test_a_tls_error_is_stored_and_data_before_it_are_kept(kind: Any, contexts: Contexts) -> None:
     noting = Noting(kind, contexts)
     noting.take(read(noting.sent(b"last words") + ending("garbage", noting) + noting.sent(b"after the end"), 1))
     noting.take(read(noting.sent(b"later"), 2))
-    (left, heard, ended, reason, end, answer), (later, *_) = noting.heard
+    (left, results, ended, reason, end, answer), (later, *_) = noting.heard
 
-    assert (left.data, heard, ended, later) == (b"last words", True, True, None)
+    assert (left.data, results, ended, later) == (b"last words", True, True, None)
     assert "MAC" in reason
     assert (end.data, end.stamp_ns) == (b"", left.stamp_ns)
     assert answer, "the alert"
 
 
 @EACH
-def test_an_answer_that_tls_calls_for_wakes_whoever_listens(kind: Any, contexts: Contexts) -> None:
+def test_an_answer_that_tls_requires_wakes_the_listener(kind: Any, contexts: Contexts) -> None:
     noting = Noting(kind, contexts)
     noting.take(read(noting.sent(b"hello"), 1))
     assert not noting.decrypter.wakes
@@ -154,7 +154,7 @@ def test_an_answer_that_tls_calls_for_wakes_whoever_listens(kind: Any, contexts:
 
 @EACH
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
-def test_what_came_with_the_end_of_the_handshake_is_decrypted_with_the_next_read(
+def test_data_received_with_the_end_of_the_handshake_are_decrypted_with_the_next_read(
     kind: Any, contexts: Contexts, ca: Path, version: ssl.TLSVersion
 ) -> None:
     client = tls_context(ca)
@@ -166,7 +166,7 @@ def test_what_came_with_the_end_of_the_handshake_is_decrypted_with_the_next_read
 
 
 @EACH
-def test_connections_that_are_read_in_turn_get_their_own_bytes_alone(kind: Any, contexts: Contexts) -> None:
+def test_connections_that_are_read_in_turn_do_not_mix_their_data(kind: Any, contexts: Contexts) -> None:
     notings = [Noting(kind, contexts) for _ in range(3)]
     sent = [noting.sent(bytes([65 + number]) * 20_000) for number, noting in enumerate(notings)]
     broken = Noting(kind, contexts)
@@ -180,7 +180,7 @@ def test_connections_that_are_read_in_turn_get_their_own_bytes_alone(kind: Any, 
 
 
 @pytest.mark.skipif(not reader.COMPILED, reason="deltas are matched in C")
-def test_deltas_that_are_matched_once_they_are_decrypted_are_due_until_they_are_handed_on(contexts: Contexts) -> None:
+def test_matched_deltas_of_decrypted_data_are_due_until_they_are_handed_on(contexts: Contexts) -> None:
     known = delta(GA, "audio", "r1")
     (event,) = GA.decode(known)
     noting, matcher, reply = Noting(reader, contexts), reader.MessageReader(), Reply()

@@ -45,7 +45,7 @@ WALL_NS, NOW_NS = 1_700_000_000 * S, 50 * S
 Ancillary = list[tuple[int, int, bytes]]
 
 
-def stamp(realtime_ns: int) -> tuple[int, int, bytes]:
+def timestamp(realtime_ns: int) -> tuple[int, int, bytes]:
     return socket.SOL_SOCKET, SO_TIMESTAMPING, struct.pack("qqqqqq", *divmod(realtime_ns, S), 0, 0, 0, 0)
 
 
@@ -55,7 +55,7 @@ def word(kind: int, place: int, *, origin: int = TIMESTAMPING, family: int = 0) 
 
 
 def answered(kind: int, place: int, realtime_ns: int = WALL_NS) -> Ancillary:
-    return [stamp(realtime_ns), word(kind, place)]
+    return [timestamp(realtime_ns), word(kind, place)]
 
 
 # The content of an answer.
@@ -69,7 +69,7 @@ def answered(kind: int, place: int, realtime_ns: int = WALL_NS) -> Ancillary:
         )
     )
 )
-def test_whatever_comes_through_the_error_queue_can_be_read(ancillary: Ancillary) -> None:
+def test_any_message_of_the_error_queue_can_be_read(ancillary: Ancillary) -> None:
     answer = read_stamp_answer(ancillary)
 
     assert answer is None or (answer.kind in (SENT, ACKNOWLEDGED) and 0 <= answer.place < PLACES)
@@ -84,10 +84,10 @@ def test_whatever_comes_through_the_error_queue_can_be_read(ancillary: Ancillary
     others=st.lists(st.tuples(st.just(socket.SOL_SOCKET), st.sampled_from([1, 35]), st.binary()), max_size=2),
     data=st.data(),
 )
-def test_an_answer_is_found_in_any_order_and_company(
+def test_a_timestamp_report_is_found_in_any_order_among_other_messages(
     kind: int, place: int, realtime_ns: int, family: int, others: Ancillary, data: st.DataObject
 ) -> None:
-    ancillary = data.draw(st.permutations([stamp(realtime_ns), word(kind, place, family=family), *others]))
+    ancillary = data.draw(st.permutations([timestamp(realtime_ns), word(kind, place, family=family), *others]))
 
     assert read_stamp_answer(ancillary) == TxReport(kind, place, realtime_ns)
 
@@ -96,16 +96,16 @@ def test_an_answer_is_found_in_any_order_and_company(
     "ancillary",
     [
         [],
-        [stamp(5)],
+        [timestamp(5)],
         [word(SENT, 5)],
-        [stamp(5), word(1, 5)],  # 1: it entered the packet scheduler
-        [stamp(5), word(SENT, 5, origin=2)],  # 2: an ICMP error
+        [timestamp(5), word(1, 5)],  # 1: it entered the packet scheduler
+        [timestamp(5), word(SENT, 5, origin=2)],  # 2: an ICMP error
         [(socket.SOL_SOCKET, SO_TIMESTAMPING, bytes(15)), word(SENT, 5)],
-        [stamp(5), (*RECEIVED_ERRORS[0], bytes(15))],
+        [timestamp(5), (*RECEIVED_ERRORS[0], bytes(15))],
     ],
     ids=["nothing", "no-word", "no-stamp", "other-kind", "other-origin", "short-stamp", "short-word"],
 )
-def test_what_is_no_answer_says_nothing(ancillary: Ancillary) -> None:
+def test_other_messages_of_the_error_queue_are_no_report(ancillary: Ancillary) -> None:
     assert read_stamp_answer(ancillary) is None
 
 
@@ -148,24 +148,24 @@ def _now(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "now_with_realtime", lambda: (NOW_NS, WALL_NS))
 
 
-def stamps_of(sock: FakeSocket) -> TxTimestamps:
+def tx_timestamps_of(sock: FakeSocket) -> TxTimestamps:
     return TxTimestamps(sock)  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("_now")
-def test_a_stamped_send_is_told_by_its_ticket_when_it_left_and_when_it_was_acknowledged() -> None:
+def test_a_send_has_reports_of_its_transmission_and_its_acknowledgement() -> None:
     sock = FakeSocket()
-    stamps = stamps_of(sock)
-    stamps.send(b"12345")
-    stamps.send(b"678", stamped=True)
-    ticket = stamps.ticket
-    owed = stamps.owed
+    timestamps = tx_timestamps_of(sock)
+    timestamps.send(b"12345")
+    timestamps.send(b"678", stamped=True)
+    ticket = timestamps.ticket
+    owed = timestamps.owed
     sock.answers += [answered(SENT, 7, WALL_NS - 300), answered(ACKNOWLEDGED, 7, WALL_NS - 100)]
 
     assert owed
-    assert stamps.take() == [TxTimestamp(ticket, NOW_NS - 300, False), TxTimestamp(ticket, NOW_NS - 100, True)]
-    assert stamps.take() == []
-    assert not stamps.owed
+    assert timestamps.take() == [TxTimestamp(ticket, NOW_NS - 300, False), TxTimestamp(ticket, NOW_NS - 100, True)]
+    assert timestamps.take() == []
+    assert not timestamps.owed
 
 
 SENDS = st.lists(st.tuples(st.integers(1, PLACES - 1), st.booleans()), min_size=1, max_size=12)
@@ -173,7 +173,7 @@ SENDS = st.lists(st.tuples(st.integers(1, PLACES - 1), st.booleans()), min_size=
 
 @thorough
 @given(sends=SENDS, data=st.data())
-def test_every_answer_finds_its_send_however_many_bytes_went_before(
+def test_every_report_is_assigned_to_its_send_for_any_number_of_bytes(
     sends: list[tuple[int, bool]], data: st.DataObject
 ) -> None:
     """The kernel counts bytes modulo 2**32, and it may accept only a part. Acknowledgements arrive in order."""
@@ -181,57 +181,59 @@ def test_every_answer_finds_its_send_however_many_bytes_went_before(
         patch.setattr(sys, "platform", "linux")
         patch.setattr(clock, "now_with_realtime", lambda: (NOW_NS, WALL_NS))
         sock = FakeSocket()
-        stamps = stamps_of(sock)
+        timestamps = tx_timestamps_of(sock)
         written = 0
         for count, stamped in sends:
             sock.takes.append(count)
-            assert stamps.send(b"data", stamped=stamped) == count
+            assert timestamps.send(b"data", stamped=stamped) == count
             written += count
             if stamped:
                 sent, acknowledged = data.draw(st.booleans()), data.draw(st.booleans())
                 kinds = [SENT] * sent + [ACKNOWLEDGED] * acknowledged
                 sock.answers += [answered(kind, (written - 1) % PLACES) for kind in kinds]
-                assert stamps.take() == [TxTimestamp(stamps.ticket, NOW_NS, kind == ACKNOWLEDGED) for kind in kinds]
+                assert timestamps.take() == [
+                    TxTimestamp(timestamps.ticket, NOW_NS, kind == ACKNOWLEDGED) for kind in kinds
+                ]
 
 
 TWICE: list[tuple[int, ...]] = [*2 * [(SENT, 3), (SENT, 7)], (ACKNOWLEDGED, 7), (SENT, 7), (ACKNOWLEDGED, 7)]
 ANSWERS: dict[str, tuple[int, list[tuple[int, ...]], list[tuple[int, int, bool]]]] = {
     # (number of sends of four bytes; answers: kind, byte position, offset from now; results: ticket, offset,
     # acknowledged)
-    "an acknowledgement settles what was sent before":
+    "an acknowledgement also covers earlier sends":
         (3, [(ACKNOWLEDGED, 7), (SENT, 3), (SENT, 7), (ACKNOWLEDGED, 11)], [(8, 0, True), (12, 0, True)]),
-    "what is sent again left when it left first": (2, TWICE, [(4, 0, False), (8, 0, False), (8, 0, True)]),
-    "of two answers the later one is not stamped earlier":
+    "a retransmission keeps the first timestamp": (2, TWICE, [(4, 0, False), (8, 0, False), (8, 0, True)]),
+    "timestamps do not decrease":
         (1, [(SENT, 3, -100), (ACKNOWLEDGED, 3, -130)], [(4, -100, False), (4, -100, True)]),
-    "a stamp before a step of the wall clock is not told": (1, [(SENT, 3, 1), (ACKNOWLEDGED, 3)], [(4, 0, True)]),
-    "nor one from ages ago": (1, [(SENT, 3, -61 * S), (ACKNOWLEDGED, 3)], [(4, 0, True)]),
+    "a timestamp from before a clock step is dropped": (1, [(SENT, 3, 1), (ACKNOWLEDGED, 3)], [(4, 0, True)]),
+    "a very old timestamp is dropped": (1, [(SENT, 3, -61 * S), (ACKNOWLEDGED, 3)], [(4, 0, True)]),
 }  # fmt: skip
 
 
 @pytest.mark.usefixtures("_now")
-@pytest.mark.parametrize(("sends", "answers", "told"), ANSWERS.values(), ids=ANSWERS)
-def test_of_what_the_kernel_answers_what_can_be_is_told_once(
-    sends: int, answers: list[tuple[int, ...]], told: list[tuple[int, int, bool]]
+@pytest.mark.parametrize(("sends", "answers", "expected"), ANSWERS.values(), ids=ANSWERS)
+def test_each_plausible_report_is_returned_once(
+    sends: int, answers: list[tuple[int, ...]], expected: list[tuple[int, int, bool]]
 ) -> None:
     sock = FakeSocket()
-    stamps = stamps_of(sock)
+    timestamps = tx_timestamps_of(sock)
     for _ in range(sends):
-        stamps.send(b"1234", stamped=True)
+        timestamps.send(b"1234", stamped=True)
     sock.answers += [answered(kind, place, WALL_NS + sum(after)) for kind, place, *after in answers]
 
-    assert stamps.take() == [TxTimestamp(ticket, NOW_NS + after, acked) for ticket, after, acked in told]
-    assert not stamps.owed
+    assert timestamps.take() == [TxTimestamp(ticket, NOW_NS + after, acked) for ticket, after, acked in expected]
+    assert not timestamps.owed
 
 
 @pytest.mark.usefixtures("_now")
-def test_what_nobody_asked_for_is_taken_from_the_queue_and_kept_nowhere() -> None:
+def test_unexpected_reports_are_removed_from_the_queue_and_ignored() -> None:
     sock = FakeSocket()
-    stamps = stamps_of(sock)
+    timestamps = tx_timestamps_of(sock)
     sock.answers += [answered(SENT, 3), [], answered(ACKNOWLEDGED, 3)]
-    stamps.drain()
+    timestamps.drain()
 
     assert not sock.answers
-    assert not stamps.owed
+    assert not timestamps.owed
 
 
 @pytest.mark.usefixtures("_now")
@@ -239,23 +241,23 @@ def test_what_nobody_asked_for_is_taken_from_the_queue_and_kept_nowhere() -> Non
     ("refused", "flags"),
     [(0, tx_timestamps.NEWEST_FIRST[0]), (1 << 17, FLAGS | OPT_ID_TCP), (1 << 17 | OPT_ID_TCP, FLAGS)],
 )
-def test_an_older_kernel_is_asked_for_less(refused: int, flags: int) -> None:
+def test_an_older_kernel_is_asked_for_fewer_flags(refused: int, flags: int) -> None:
     sock = FakeSocket(refused=refused)
 
-    assert stamps_of(sock).enabled
+    assert tx_timestamps_of(sock).enabled
     assert sock.flags == flags
 
 
 @pytest.mark.parametrize("platform", ["linux", "darwin"])
-def test_where_the_kernel_has_no_stamps_a_send_is_a_send(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_kernel_support_a_send_has_no_ticket(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", platform)
     sock = FakeSocket(refused=FLAGS)
-    stamps = stamps_of(sock)
+    timestamps = tx_timestamps_of(sock)
     sock.answers.append(answered(SENT, 3))
 
-    assert not stamps.enabled
-    assert stamps.send(b"1234", stamped=True) == 4
-    assert (stamps.ticket, stamps.owed, stamps.take()) == (0, False, [])
+    assert not timestamps.enabled
+    assert timestamps.send(b"1234", stamped=True) == 4
+    assert (timestamps.ticket, timestamps.owed, timestamps.take()) == (0, False, [])
 
 
 # Real sockets.
@@ -273,71 +275,73 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ours, theirs
 
 
-def stamping(sock: socket.socket) -> TxTimestamps:
-    stamps = TxTimestamps(sock)
-    if not stamps.enabled:
+def timestamps_or_skip(sock: socket.socket) -> TxTimestamps:
+    timestamps = TxTimestamps(sock)
+    if not timestamps.enabled:
         pytest.skip("this platform has no transmit stamps")
-    return stamps
+    return timestamps
 
 
-def told_of(stamps: TxTimestamps, sock: socket.socket, answers: int) -> list[TxTimestamp]:
+def reports_of(timestamps: TxTimestamps, sock: socket.socket, answers: int) -> list[TxTimestamp]:
     """Return at least `answers` timestamps. The socket's error queue wakes a poll."""
-    told: list[TxTimestamp] = []
+    reports: list[TxTimestamp] = []
     poll = select.poll()
     poll.register(sock, 0)  # poll always reports errors
-    while len(told) < answers:
+    while len(reports) < answers:
         assert poll.poll(GUARD_S * 1_000), "the kernel owes an answer"
-        told += stamps.take()
-    return told
+        reports += timestamps.take()
+    return reports
 
 
-def test_the_kernel_says_when_bytes_left_and_when_the_peer_had_them(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_the_kernel_reports_when_bytes_were_transmitted_and_acknowledged(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
     ours, theirs = pair
-    stamps = stamping(ours)
-    stamps.send(b"before")
+    timestamps = timestamps_or_skip(ours)
+    timestamps.send(b"before")
     before_ns = monotonic_ns()
-    stamps.send(b"this one", stamped=True)
-    sent, acknowledged = told_of(stamps, ours, 2)
+    timestamps.send(b"this one", stamped=True)
+    sent, acknowledged = reports_of(timestamps, ours, 2)
 
-    assert (sent.ticket, sent.acknowledged) == (acknowledged.ticket, False) == (stamps.ticket, False)
+    assert (sent.ticket, sent.acknowledged) == (acknowledged.ticket, False) == (timestamps.ticket, False)
     assert acknowledged.acknowledged
     assert before_ns <= sent.at_ns <= acknowledged.at_ns <= monotonic_ns()
     assert theirs.recv(64) == b"beforethis one"
 
 
-def test_a_queue_that_was_drained_wakes_nobody(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_a_drained_error_queue_wakes_no_poll(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, _ = pair
-    stamps = stamping(ours)
-    stamps.send(b"1234", stamped=True)
+    timestamps = timestamps_or_skip(ours)
+    timestamps.send(b"1234", stamped=True)
     poll = select.poll()
     poll.register(ours, select.POLLIN)
     woken = poll.poll(GUARD_S * 1_000)
-    told_of(stamps, ours, 2)
+    reports_of(timestamps, ours, 2)
 
     assert woken
     assert poll.poll(0) == []
 
 
-def test_bytes_that_the_kernel_holds_back_are_stamped_when_they_leave(
+def test_bytes_that_the_kernel_holds_back_have_the_timestamp_of_their_transmission(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     """The last data written to a full buffer leave when the peer reads."""
     ours, theirs = pair
     # few sends, because unread answers also fill a buffer
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
-    stamps = stamping(ours)
+    timestamps = timestamps_or_skip(ours)
     with suppress(BlockingIOError):
         while True:
-            stamps.send(bytes(1 << 16), stamped=True)
-    last = stamps.ticket
+            timestamps.send(bytes(1 << 16), stamped=True)
+    last = timestamps.ticket
     before_ns, read = monotonic_ns(), 0
     while read < last:
         read += len(theirs.recv(1 << 16))
-    told: list[TxTimestamp] = []
-    while not told or told[-1] != (last, told[-1].at_ns, True):
-        told += told_of(stamps, ours, 1)
+    reports: list[TxTimestamp] = []
+    while not reports or reports[-1] != (last, reports[-1].at_ns, True):
+        reports += reports_of(timestamps, ours, 1)
 
-    assert [one.at_ns >= before_ns for one in told if one.ticket == last] == [True, True]
+    assert [one.at_ns >= before_ns for one in reports if one.ticket == last] == [True, True]
 
 
 @pytest.fixture(scope="module")
@@ -348,7 +352,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContex
 
 
 @KINDS
-def test_a_stream_says_when_what_it_wrote_had_left(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> None:
+def test_a_stream_reports_when_its_data_were_transmitted(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> None:
     """With TLS, the handshake has already written bytes."""
     with connected(tls, certificate) as (stream, peer):
         unstamped = stream.write(b"one")
@@ -356,18 +360,18 @@ def test_a_stream_says_when_what_it_wrote_had_left(tls: bool, certificate: tuple
         if not handed.ticket:
             pytest.skip("this platform has no transmit stamps")
         peer.do(lambda sock: sock.recv(64))
-        told: list[TxTimestamp] = []
+        reports: list[TxTimestamp] = []
         until_ns = monotonic_ns() + int(GUARD_S * 1e9)
-        while len(told) < 2 and monotonic_ns() < until_ns:
+        while len(reports) < 2 and monotonic_ns() < until_ns:
             stream.read(monotonic_ns() + 1_000_000)
-            told += stream.transmitted()
+            reports += stream.transmitted()
 
     assert unstamped.ticket == 0
-    assert [(one.ticket, one.acknowledged) for one in told] == [(handed.ticket, False), (handed.ticket, True)]
-    assert handed.at_ns <= told[0].at_ns <= told[1].at_ns
+    assert [(one.ticket, one.acknowledged) for one in reports] == [(handed.ticket, False), (handed.ticket, True)]
+    assert handed.at_ns <= reports[0].at_ns <= reports[1].at_ns
 
 
-def test_a_reader_is_not_woken_again_and_again_by_what_the_kernel_says(
+def test_a_pending_report_does_not_wake_a_reader_repeatedly(
     certificate: tuple[ssl.SSLContext, Path],
 ) -> None:
     with connected(False, certificate) as (stream, _):

@@ -159,7 +159,7 @@ def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
     places=st.lists(st.integers(0, 1_000), max_size=6),
     pinged=st.booleans(),
 )
-def test_a_fragmented_message_comes_as_one(parts: list[bytes], places: list[int], pinged: bool) -> None:
+def test_a_fragmented_message_is_received_as_one(parts: list[bytes], places: list[int], pinged: bool) -> None:
     frames = [text(parts[0], fin=False), *(text(part, fin=False, opcode=Opcode.CONT) for part in parts[1:-1])]
     wire = b"".join(frames) + (PING if pinged else b"") + text(parts[-1], opcode=Opcode.CONT) + text(b"next")
     socket, stream = opened()
@@ -172,13 +172,13 @@ def test_a_fragmented_message_comes_as_one(parts: list[bytes], places: list[int]
 
 
 @pytest.mark.parametrize(("payload", "wire"), [(0, 2), (125, 127), (126, 130), (65_535, 65_539), (65_536, 65_546)])
-def test_a_frame_s_size_follows_from_its_payload(payload: int, wire: int) -> None:
+def test_the_size_of_a_frame_follows_from_its_payload(payload: int, wire: int) -> None:
     assert frame_bytes(payload) == wire == len(text(bytes(payload)))
 
 
 @thorough
 @given(places=st.lists(st.integers(0, 300), max_size=8))
-def test_the_upgrade_may_be_cut_anywhere_and_bring_the_first_messages(places: list[int]) -> None:
+def test_the_upgrade_may_be_split_anywhere_and_include_the_first_messages(places: list[int]) -> None:
     stream = FakeStream(tail=text(b"first") + text(b"second")[:4])
     socket = WebSocket(stream, client_protocol(parse_uri("ws://service.example/"), LIMIT))
     whole_write = stream.write
@@ -206,29 +206,30 @@ LATE = STAMP_NS - EMPTY_NS
 LONG = text(bytes(300))
 STAMPED: dict[str, tuple[list[SocketRead], list[tuple[int, int, bool]]]] = {
     # (reads; for each message: index of the read with its timestamp, its uncertainty, whether it is the kernel's)
-    "an event that ends a read which emptied the socket is exact and those before it are not":
+    "the last message of a read that emptied the socket is exact":
         ([read(text(b"a") + text(b"b") + text(b"c")), read(text(b"d"), 1)],
          [(0, LATE, True), (0, LATE, True), (0, 0, True), (1, 0, True)]),
-    "one after which a ping came in the same read is not": ([read(text(b"a") + PING)], [(0, LATE, True)]),
-    "nor one after which a close came": ([read(text(b"a") + close_frame(1000))], [(0, LATE, True)]),
-    "a read that left bytes in the socket has no exact event":
+    "a message before a ping in the same read is not exact": ([read(text(b"a") + PING)], [(0, LATE, True)]),
+    "a message before a close frame in the same read is not exact":
+        ([read(text(b"a") + close_frame(1000))], [(0, LATE, True)]),
+    "a read that left bytes in the socket has no exact message":
         ([read(text(b"a"), complete=False), read(text(b"b"), 1)], [(0, LATE, True), (1, 0, True)]),
-    "a frame that took several reads has the stamp of the last":
+    "a frame of several reads has the timestamp of the last":
         ([read(LONG[:2]), read(LONG[2:200], 1), read(LONG[200:], 2)], [(2, 0, True)]),
-    "stamps of user space say so": ([read(text(b"a"), kernel=False)], [(0, 0, False)]),
+    "userspace timestamps are marked": ([read(text(b"a"), kernel=False)], [(0, 0, False)]),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("reads", "stamps"), STAMPED.values(), ids=STAMPED)
-def test_a_message_has_the_stamp_of_the_read_that_ended_it(
-    reads: list[SocketRead], stamps: list[tuple[int, int, bool]]
+@pytest.mark.parametrize(("reads", "timestamps"), STAMPED.values(), ids=STAMPED)
+def test_a_message_has_the_timestamp_of_the_read_that_ended_it(
+    reads: list[SocketRead], timestamps: list[tuple[int, int, bool]]
 ) -> None:
     socket, stream = opened()
     stream.reads += reads
 
     arrivals = [message.arrival for message in received(socket)]
     assert [(arrival.at_ns, arrival.error_ns, arrival.kernel) for arrival in arrivals] == [
-        (STAMP_NS + place * 100_000, error_ns, kernel) for place, error_ns, kernel in stamps
+        (STAMP_NS + place * 100_000, error_ns, kernel) for place, error_ns, kernel in timestamps
     ]
 
 
@@ -246,7 +247,7 @@ def test_pings_are_answered_and_are_no_messages() -> None:
 
 
 @pytest.mark.parametrize(("code", "reason"), [(1000, ""), (1001, "Your session hit the maximum duration"), (4000, "x")])
-def test_a_close_frame_is_answered_and_says_why(code: int, reason: str) -> None:
+def test_a_close_frame_is_answered_and_its_code_and_reason_are_stored(code: int, reason: str) -> None:
     socket, stream = opened()
     stream.reads += [read(text(b"last words") + close_frame(code, reason), 3), read(b"", 4)]
 
@@ -270,9 +271,7 @@ def test_a_close_frame_is_answered_and_says_why(code: int, reason: str) -> None:
         (b"", errno.EIO, ""),
     ],
 )
-def test_an_end_without_a_close_frame_is_1006_with_the_cause_that_the_kernel_tells(
-    broken_off: bytes, failure: int, cause: str
-) -> None:
+def test_an_end_without_a_close_frame_has_code_1006_and_its_cause(broken_off: bytes, failure: int, cause: str) -> None:
     socket, stream = opened()
     stream.reads += [read(text(b"a") + broken_off), read(b"", 1)]
     stream.failure = failure
@@ -284,7 +283,7 @@ def test_an_end_without_a_close_frame_is_1006_with_the_cause_that_the_kernel_tel
     assert socket.send(b"{}") is None
 
 
-def test_a_close_frame_is_the_cause_even_if_the_connection_is_reset_behind_it() -> None:
+def test_a_close_frame_takes_precedence_over_a_later_reset() -> None:
     socket, stream = opened()
     stream.reads += [read(close_frame(1011, "internal")), read(b"", 1)]
     stream.failure = errno.ECONNRESET
@@ -294,7 +293,7 @@ def test_a_close_frame_is_the_cause_even_if_the_connection_is_reset_behind_it() 
     assert (socket.closed.code, socket.closed.cause) == (1011, "")
 
 
-def test_a_broken_frame_is_a_protocol_failure_of_the_session() -> None:
+def test_an_invalid_frame_ends_the_session_with_protocol_error() -> None:
     socket, stream = opened()
     script = build_script(say(), say())
     reserved_opcode = b"\x83\x01x"
@@ -309,13 +308,13 @@ def oversize(name: str) -> list[bytes]:
     """Return the reads of a message that is one byte too large, up to the one that shows it."""
     return {
         "announced": [b"\x81\x7f" + (LIMIT + 1).to_bytes(8, "big")],
-        "announced without measure": [b"\x81\x7f" + (1 << 63).to_bytes(8, "big")],
+        "announced with an enormous length": [b"\x81\x7f" + (1 << 63).to_bytes(8, "big")],
         "in fragments": [text(b"x" * LIMIT, fin=False), text(b"x", fin=False, opcode=Opcode.CONT)[:2]],
     }[name]
 
 
-@pytest.mark.parametrize("name", ["announced", "announced without measure", "in fragments"])
-def test_a_message_over_the_limit_ends_the_session_as_soon_as_that_is_clear(name: str) -> None:
+@pytest.mark.parametrize("name", ["announced", "announced with an enormous length", "in fragments"])
+def test_a_message_above_the_limit_ends_the_session_as_soon_as_it_is_detected(name: str) -> None:
     socket, stream = opened()
     script = build_script(say(), say())
     greeting = [text(session_created()), text(session_updated())]
@@ -328,7 +327,7 @@ def test_a_message_over_the_limit_ends_the_session_as_soon_as_that_is_clear(name
     assert str(LIMIT) in session.detail
 
 
-def test_a_message_of_the_largest_size_is_taken() -> None:
+def test_a_message_of_the_maximum_size_is_accepted() -> None:
     socket, stream = opened()
     stream.reads += [read(text(b"x" * LIMIT)), read(text(b"y" * (LIMIT - 1), fin=False), 1)]
     stream.reads += [read(text(b"z", opcode=Opcode.CONT), 2)]
@@ -337,7 +336,7 @@ def test_a_message_of_the_largest_size_is_taken() -> None:
     assert socket.closed is None
 
 
-def test_messages_are_handed_out_by_the_handful_and_the_rest_is_not_heard_yet() -> None:
+def test_messages_are_delivered_in_batches_of_64() -> None:
     socket, stream = opened()
     stream.reads += [read(b"".join(text(b"%d" % number) for number in range(150)) + close_frame(1000))]
 
@@ -351,7 +350,7 @@ def test_messages_are_handed_out_by_the_handful_and_the_rest_is_not_heard_yet() 
     assert socket.closed is not None
 
 
-def test_a_read_of_many_small_frames_lets_others_run_in_between() -> None:
+def test_a_read_of_many_small_frames_lets_other_greenlets_run() -> None:
     socket, stream = opened()
     stream.reads += [read(PING * 1_000)]
     received(socket)
@@ -360,7 +359,7 @@ def test_a_read_of_many_small_frames_lets_others_run_in_between() -> None:
     assert len([event for event in stream.server.events_received() if isinstance(event, Frame)]) == 1_000
 
 
-def test_a_message_is_sent_masked_and_its_frame_is_counted() -> None:
+def test_a_sent_message_is_masked_and_its_frame_is_counted() -> None:
     socket, stream = opened()
     before = len(stream.written)
     sent = socket.send(b'{"type": "x"}')
@@ -375,17 +374,17 @@ def test_a_message_is_sent_masked_and_its_frame_is_counted() -> None:
 EXPIRED = "Your session hit the maximum duration of 60 minutes."
 BROKEN: dict[str, tuple[list[SocketRead], bool, list[bytes], int, str]] = {
     # (reads, whether the client sends, messages, close code, close reason)
-    "when sending fails what had come is still read":
+    "messages before a failed send are still read":
         ([read(text(b"last words")), read(close_frame(1008, "enough"), 1), read(b"", 2)], True,
          [b"last words"], 1008, "enough"),
-    "when nothing came it is 1006": ([], True, [], 1006, "the connection broke while sending: Broken pipe"),
-    "a close frame counts even if the service did not wait for our answer":
+    "without messages the code is 1006": ([], True, [], 1006, "the connection broke while sending: Broken pipe"),
+    "a close frame counts even if the service closed at once":
         ([read(close_frame(1001, EXPIRED)), read(b"", 1)], False, [], 1001, EXPIRED),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("reads", "sends", "messages", "code", "reason"), BROKEN.values(), ids=BROKEN)
-def test_what_came_before_a_connection_broke_counts(
+def test_messages_before_a_broken_connection_are_delivered(
     reads: list[SocketRead], sends: bool, messages: list[bytes], code: int, reason: str
 ) -> None:
     socket, stream = opened()
@@ -399,7 +398,7 @@ def test_what_came_before_a_connection_broke_counts(
     assert (socket.closed.code, socket.closed.reason) == (code, reason)
 
 
-def test_what_is_offered_is_sent_at_once_or_finished() -> None:
+def test_an_offered_message_is_sent_at_once_or_by_finish() -> None:
     socket, stream = opened()
     stream.written = b""
     taken = socket.offer(b"{}")
@@ -413,7 +412,7 @@ def test_what_is_offered_is_sent_at_once_or_finished() -> None:
     assert finished.wire_bytes == 9
 
 
-def test_what_is_offered_to_a_connection_that_broke_ends_it() -> None:
+def test_a_message_offered_to_a_broken_connection_ends_it_at_finish() -> None:
     socket, stream = opened()
     stream.broken = True
 
@@ -425,7 +424,7 @@ def test_what_is_offered_to_a_connection_that_broke_ends_it() -> None:
     assert (socket.offer(b"{}"), socket.finish()) == (None, None)
 
 
-def test_after_a_write_that_failed_nothing_is_answered_any_more() -> None:
+def test_after_a_failed_write_no_ping_is_answered() -> None:
     socket, stream = opened()
     stream.reads += [*(read(PING, place) for place in range(2_000)), read(text(b"last words"), 2_000)]
     stream.broken = True
@@ -435,7 +434,7 @@ def test_after_a_write_that_failed_nothing_is_answered_any_more() -> None:
     assert (socket.closed.code, stream.attempts) == (1006, 1)
 
 
-def test_nothing_that_is_written_while_closing_is_waited_for_longer_than_a_goodbye() -> None:
+def test_all_writes_while_closing_share_one_deadline() -> None:
     """A peer that pings and does not read the answers does not cause one wait for each."""
     socket, stream = opened()
     whole_write, limits_ns = stream.write, list[int]()
@@ -454,7 +453,7 @@ def test_nothing_that_is_written_while_closing_is_waited_for_longer_than_a_goodb
     assert len(set(limits_ns)) == 1
 
 
-def test_a_service_that_has_said_goodbye_is_not_waited_for() -> None:
+def test_close_does_not_wait_for_a_service_that_has_sent_a_close_frame() -> None:
     """OpenAI refuses with an error and then a close frame, which may arrive after the client decided to close."""
     socket, stream = opened()
     stream.reads += [read(text(b"an error")), read(close_frame(4000, "invalid_model"), 1), read(b"", 2)]
@@ -466,7 +465,7 @@ def test_a_service_that_has_said_goodbye_is_not_waited_for() -> None:
     assert len(stream.reads) == 1
 
 
-def test_closing_says_goodbye_once_and_lets_go() -> None:
+def test_close_sends_one_close_frame_and_closes_the_stream() -> None:
     socket, stream = opened()
     stream.reads.append(read(close_frame(1000, "bye")))
     socket.close()
@@ -480,7 +479,7 @@ def test_closing_says_goodbye_once_and_lets_go() -> None:
 
 
 @pytest.mark.parametrize("rest", [text(b"", opcode=Opcode.CONT)[:1], text(b"x" * (LIMIT // 2), fin=False)[:-1]])
-def test_nothing_is_kept_of_a_message_that_was_begun_when_the_connection_is_let_go(rest: bytes) -> None:
+def test_abort_frees_the_memory_of_an_incomplete_message(rest: bytes) -> None:
     tracemalloc.start()
     try:
         socket, stream = opened()
@@ -496,7 +495,7 @@ def test_nothing_is_kept_of_a_message_that_was_begun_when_the_connection_is_let_
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_closing_lets_go_even_if_nobody_answers(broken: bool) -> None:
+def test_close_closes_the_stream_even_without_an_answer(broken: bool) -> None:
     socket, stream = opened()
     stream.broken = broken
     socket.close()
@@ -508,7 +507,7 @@ def test_closing_lets_go_even_if_nobody_answers(broken: bool) -> None:
 # The upgrade.
 
 
-def test_the_upgrade_sends_our_headers_and_keeps_the_service_s() -> None:
+def test_the_upgrade_sends_our_headers_and_stores_the_service_s() -> None:
     phases = ConnectTimings({"connect_start": 1})
     stream = FakeStream()
     socket = WebSocket(stream, client_protocol(parse_uri("ws://service.example/v1/realtime?model=m"), LIMIT))
@@ -544,7 +543,9 @@ def refused(whole: bytes) -> ConnectError:
         ("429 Too Many", b'{"error":{"code":"429","message":"Slow down."}}', "throttled:handshake", "Slow down."),
     ],
 )  # fmt: skip
-def test_a_refusal_is_an_outcome_with_the_service_s_words(status: str, body: bytes, outcome: str, words: str) -> None:
+def test_a_refused_upgrade_has_an_outcome_and_the_service_s_message(
+    status: str, body: bytes, outcome: str, words: str
+) -> None:
     error = refused(answer(status, body, "apim-request-id: 77", "Retry-After: 3"))
 
     assert error.outcome == outcome
@@ -556,42 +557,42 @@ def test_a_refusal_is_an_outcome_with_the_service_s_words(status: str, body: byt
 @pytest.mark.parametrize(
     "whole", [b"", b"SSH-2.0-OpenSSH_9.6\r\n", answer("101 Switching Protocols", b""), b"HTTP/1.1 101 Switching"]
 )
-def test_an_answer_that_is_no_upgrade_is_a_refusal(whole: bytes) -> None:
+def test_a_response_that_is_no_upgrade_is_refused(whole: bytes) -> None:
     assert refused(whole).outcome == "connect_failed:upgrade"
 
 
 @pytest.mark.parametrize(
-    ("headers", "said"),
+    ("headers", "message"),
     [
         ([], "the answer has no Sec-WebSocket-Accept"),
         (["Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="], "the answer's Sec-WebSocket-Accept is not the one"),
     ],
 )
-def test_an_upgrade_that_answers_another_request_is_called_that(headers: list[str], said: str) -> None:
+def test_an_upgrade_with_a_wrong_accept_header_is_refused(headers: list[str], message: str) -> None:
     accepted = answer("101 Switching Protocols", b"", "Upgrade: websocket", "Connection: Upgrade", *headers)
     error = refused(accepted)
 
-    assert (error.outcome, error.detail.startswith(said)) == ("connect_failed:upgrade", True)
+    assert (error.outcome, error.detail.startswith(message)) == ("connect_failed:upgrade", True)
 
 
 UPGRADES: dict[str, tuple[bytes | None, list[SocketRead], bool, str]] = {
     # (answer, earlier reads, whether the connection breaks, error)
-    "a service that does not answer the upgrade is timed out": (b"HTTP/1.1 101 Swi", [], False, "timeout:upgrade"),
-    "a connection that breaks under the upgrade is a refusal":
+    "a service that does not answer the upgrade times out": (b"HTTP/1.1 101 Swi", [], False, "timeout:upgrade"),
+    "a connection that breaks during the upgrade is refused":
         (None, [], True, "connect_failed:upgrade: the connection broke: Broken pipe"),
-    "a refusal that came before the request could be sent is still read":
+    "a refusal before the request was sent is still read":
         (None, [read(answer("431 Too Large", b"")), read(b"")], True, "connect_failed:431"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("answered", "before", "breaks", "said"), UPGRADES.values(), ids=UPGRADES)
-def test_an_upgrade_that_does_not_come_is_an_outcome(
-    answered: bytes | None, before: list[SocketRead], breaks: bool, said: str
+@pytest.mark.parametrize(("answered", "before", "breaks", "message"), UPGRADES.values(), ids=UPGRADES)
+def test_a_failed_upgrade_is_reported_with_its_cause(
+    answered: bytes | None, before: list[SocketRead], breaks: bool, message: str
 ) -> None:
     stream = FakeStream(answered)
     stream.reads += before
     stream.broken = breaks
-    with pytest.raises(ConnectError, match=said):
+    with pytest.raises(ConnectError, match=message):
         opened(stream)
 
 
@@ -614,7 +615,7 @@ UNENDED = {
 
 @pytest.mark.parametrize("ends", [False, True], ids=["stays", "goes"])
 @pytest.mark.parametrize("parts", UNENDED.values(), ids=UNENDED)
-def test_a_refusal_whose_body_does_not_end_is_known_by_its_head(parts: list[bytes], ends: bool) -> None:
+def test_a_refusal_with_an_incomplete_body_is_known_from_its_head(parts: list[bytes], ends: bool) -> None:
     stream = FakeStream(b"")
     stream.reads += [read(part) for part in parts] + [read(b"")] * ends
     with pytest.raises(ConnectError) as caught:
@@ -624,7 +625,7 @@ def test_a_refusal_whose_body_does_not_end_is_known_by_its_head(parts: list[byte
     assert caught.value.detail == "HTTP 429: Slow down."
 
 
-def test_of_an_endless_refusal_no_more_is_read_than_is_worth_it() -> None:
+def test_an_endless_refusal_is_read_up_to_a_limit() -> None:
     stream = FakeStream(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 3000000\r\n\r\n")
     whole_write = stream.write
 
@@ -640,7 +641,7 @@ def test_of_an_endless_refusal_no_more_is_read_than_is_worth_it() -> None:
     assert len(stream.reads) > 100 - LONGEST_REFUSAL / 1_000 - 1
 
 
-def test_header_values_beyond_ascii_can_be_written_down() -> None:
+def test_header_values_beyond_ascii_can_be_encoded() -> None:
     error = refused(answer("401 Nein", b"", "x-note: gr\xfc\xdfe"))
 
     assert error.headers["x-note"].encode()
@@ -649,7 +650,7 @@ def test_header_values_beyond_ascii_can_be_written_down() -> None:
 # The network path.
 
 
-def test_the_way_to_the_peer_is_what_the_stream_knows_of_it_and_nothing_once_it_is_gone() -> None:
+def test_network_data_are_those_of_the_stream_and_none_after_abort() -> None:
     socket, _ = opened()
     before = socket.network()
     socket.abort()
@@ -687,7 +688,7 @@ def wire(stream: FakeStream, messages: Iterable[bytes]) -> list[bytes]:
 @COMPRESSED
 @thorough
 @given(messages=TEXTS, places=PLACES, pinged=st.booleans())
-def test_frames_that_are_cut_anywhere_give_the_same_messages_and_every_byte_on_the_wire_is_counted(
+def test_messages_do_not_depend_on_how_frames_are_split_and_all_bytes_are_counted(
     compressed: bool, messages: list[bytes], places: list[int], pinged: bool
 ) -> None:
     socket, stream = agreed(offered=compressed, accepted=compressed)
@@ -701,7 +702,7 @@ def test_frames_that_are_cut_anywhere_give_the_same_messages_and_every_byte_on_t
     assert socket.closed is None
 
 
-def test_a_compressed_message_is_smaller_on_the_wire_than_what_it_says() -> None:
+def test_a_compressed_message_counts_with_its_size_on_the_wire() -> None:
     socket, stream = agreed(offered=True, accepted=True)
     stream.reads += [read(part) for part in wire(stream, [b"A" * 10_000])]
 
@@ -709,7 +710,7 @@ def test_a_compressed_message_is_smaller_on_the_wire_than_what_it_says() -> None
     assert message.wire_bytes < 100 < len(message.data)
 
 
-def test_a_compressed_message_in_fragments_counts_its_frames_as_they_were_on_the_wire() -> None:
+def test_a_fragmented_compressed_message_counts_its_frames_on_the_wire() -> None:
     socket, stream = agreed(offered=True, accepted=True)
     parts = []
     for send, data, fin in (
@@ -726,7 +727,7 @@ def test_a_compressed_message_in_fragments_counts_its_frames_as_they_were_on_the
     assert message.wire_bytes == len(b"".join(parts))
 
 
-def test_the_event_that_ends_a_read_is_exact_and_one_after_which_a_frame_begins_is_not_also_compressed() -> None:
+def test_the_last_message_of_a_complete_read_is_exact_even_if_compressed() -> None:
     socket, stream = agreed(offered=True, accepted=True)
     first, second, third = wire(stream, [b"A" * 300, b"B" * 300, b"C" * 300])
     stream.reads += [read(first), read(second + third[:1], 1), read(third[1:], 2)]
@@ -737,17 +738,17 @@ def test_the_event_that_ends_a_read_is_exact_and_one_after_which_a_frame_begins_
 
 @thorough
 @given(messages=TEXTS)
-def test_what_is_sent_compressed_arrives_and_its_frames_are_counted(messages: list[bytes]) -> None:
+def test_compressed_messages_are_sent_and_their_frames_are_counted(messages: list[bytes]) -> None:
     socket, stream = agreed(offered=True, accepted=True)
     before = len(stream.written)
     sent = [socket.send(message) for message in messages]
-    heard = [bytes(event.data) for event in stream.server.events_received() if isinstance(event, Frame)]
+    received_texts = [bytes(event.data) for event in stream.server.events_received() if isinstance(event, Frame)]
 
-    assert heard == messages
+    assert received_texts == messages
     assert sum(one.wire_bytes for one in sent if one) == len(stream.written) - before
 
 
-def test_connections_do_not_share_what_they_compressed_before() -> None:
+def test_connections_do_not_share_compression_contexts() -> None:
     first, second = agreed(offered=True, accepted=True), agreed(offered=True, accepted=True)
     for (socket, stream), word in itertools.product((first, second), (b"A" * 400, b"B" * 400)):
         stream.reads += [read(part) for part in wire(stream, [word])]
@@ -764,7 +765,7 @@ def test_a_frame_that_cannot_be_decompressed_ends_the_connection() -> None:
 
 
 @pytest.mark.parametrize("parts", [1, 8])
-def test_a_message_is_inflated_up_to_the_limit_and_no_further(parts: int) -> None:
+def test_a_message_is_decompressed_only_up_to_the_limit(parts: int) -> None:
     """The message has 64 times the limit, in one frame or in fragments. Less than twice the limit is ever in memory."""
     socket, stream = agreed(offered=True, accepted=True)
     whole = bytes(LIMIT * 64 // parts)
@@ -787,20 +788,20 @@ def test_a_message_is_inflated_up_to_the_limit_and_no_further(parts: int) -> Non
 # The negotiation of compression.
 
 
-def test_nothing_is_offered_unless_it_is_asked_for() -> None:
+def test_compression_is_offered_only_on_request() -> None:
     _, stream = agreed(offered=False, accepted=True)
 
     assert b"sec-websocket-extensions" not in stream.written.lower()
 
 
-def test_an_offer_says_what_we_compress_with_and_the_answer_is_kept() -> None:
+def test_an_offer_of_compression_has_its_parameters_and_the_answer_is_stored() -> None:
     socket, stream = agreed(offered=True, accepted=True)
 
     assert b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=12\r\n" in stream.written
     assert socket.handshake.headers["sec-websocket-extensions"].startswith("permessage-deflate")
 
 
-def test_a_service_may_decline() -> None:
+def test_a_service_may_decline_compression() -> None:
     socket, stream = agreed(offered=True, accepted=False)
     stream.reads += [read(part) for part in wire(stream, [b"A" * 400])]
     sent = socket.send(b"B" * 400)
@@ -812,7 +813,7 @@ def test_a_service_may_decline() -> None:
     assert sent.wire_bytes == frame_bytes(400) + 4
 
 
-def test_whatever_is_logged_the_request_s_headers_are_not(caplog: pytest.LogCaptureFixture) -> None:
+def test_request_headers_are_never_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         stream = FakeStream()
         socket = WebSocket(stream, client_protocol(URI, LIMIT))

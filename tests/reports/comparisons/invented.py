@@ -62,9 +62,9 @@ def finding(
     statistic = Rate() if rate else Mean() if p is None else Quantile(p)
     accepted = margin or (Margin(points=0.01) if rate else Margin(0.2))
     question = MetricSpec(metric, statistic, accepted, primary, **asked)
-    arms = TargetCounts(2000, 200, 22), TargetCounts(2000, 200, 11)
+    counts = TargetCounts(2000, 200, 22), TargetCounts(2000, 200, 11)
     verdict = Verdict(word, reason, False, more)
-    return MetricComparison(question, candidate, difference, arms, unit="pair", verdict=verdict, baseline="direct")
+    return MetricComparison(question, candidate, difference, counts, unit="pair", verdict=verdict, baseline="direct")
 
 
 def findings(candidate: str = "gateway") -> tuple[MetricComparison, ...]:
@@ -109,7 +109,7 @@ UNFAIR = FairnessCheckEntry("run valid", ("✓ VALID", "✕ INVALID"), "fail", (
 
 
 @cache
-def sides(*targets: str, sessions: int = 60, failed: float = 0.01) -> tuple[ComparedTarget, ...]:
+def invented_targets(*targets: str, sessions: int = 60, failed: float = 0.01) -> tuple[ComparedTarget, ...]:
     """Return the targets of an invented interleaved run, the baseline first."""
     plan = Plan(sessions=sessions * len(targets), turns=10, targets=targets, paired=True, failed=failed, seconds=600)
     with TemporaryDirectory() as folder:
@@ -121,7 +121,7 @@ def comparison(*candidates: str, checks: tuple[FairnessCheckEntry, ...] = CHECKS
     named = candidates or ("gateway",)
     found = sorted((f for name in named for f in findings(name)), key=lambda f: not f.question.primary)
     parts: dict[str, Any] = {
-        "sides": sides("direct", *named),
+        "sides": invented_targets("direct", *named),
         "findings": tuple(found),
         "checks": checks,
         "method": Method("pairs", 60, 10_000, 7, 0.95, 3),
@@ -142,7 +142,7 @@ RULINGS = (
 )
 
 
-def look(k: int, *seen: InterimStatistic, c: float | None = None) -> InterimAnalysis:
+def analysis_at(k: int, *seen: InterimStatistic, c: float | None = None) -> InterimAnalysis:
     """Return interim analysis `k`, counted from 0."""
     both = seen or (by_se(math.log(1.4 + k / 30), math.log(1.4 + k / 30) - math.log(1.2), 0.05, 49.0),
                     by_se(0.001, -0.009, 0.003, 49.0))  # fmt: skip
@@ -151,16 +151,16 @@ def look(k: int, *seen: InterimStatistic, c: float | None = None) -> InterimAnal
 
 def decision(
     reason: End = "regressed",
-    looks: tuple[InterimAnalysis, ...] | None = None,
+    analyses: tuple[InterimAnalysis, ...] | None = None,
     rulings: tuple[MetricDecision, ...] = RULINGS,
     gates: tuple[MetricSpec, ...] = GATES,
     pairs: int = 157,
 ) -> Decision:
     """Return the decision of a run that ended at its third interim analysis, for a quantile and a rate."""
-    held = tuple(map(look, range(3))) if looks is None else looks
+    done = tuple(map(analysis_at, range(3))) if analyses is None else analyses
     plan = SequentialPlan(250, LOOKS, {"ttfa": ("p(95)<+20%",), "failure_rate": ("rate<+1pt",)}, 0.05, "a t^2", 300)
-    course = SequentialResult(held, reason, rulings if held else ())
-    run, targets = sides("direct", "gateway")[0].run, ("direct", "gateway")
+    course = SequentialResult(done, reason, rulings if done else ())
+    run, targets = invented_targets("direct", "gateway")[0].run, ("direct", "gateway")
     ruled = zip(gates, course.rulings, strict=False)
     found = tuple(_found(gate, ruling) for gate, ruling in ruled)
     return Decision(run, targets, plan, gates, course, pairs, 7, True, (), found)
@@ -194,8 +194,8 @@ PAGES: dict[str, dict[str, Any]] = {
     "nothing": {"findings": (), "checks": ()},
     "ungated": {"findings": findings()[3:]},
     "rates alone": {"findings": (finding("failure_rate", None, "equivalent", points(0, 0, 0, 0), primary=True),)},
-    "few turns": {"sides": sides("direct", "gateway", sessions=2)},
-    "all failed": {"sides": sides("direct", "gateway", failed=1.0)},
+    "few turns": {"sides": invented_targets("direct", "gateway", sessions=2)},
+    "all failed": {"sides": invented_targets("direct", "gateway", failed=1.0)},
     "notices": {"notices": ("2 pairs were not whole and do not count.",), "simulated": False},
 }
 """The changes to the comparison for each type of page."""

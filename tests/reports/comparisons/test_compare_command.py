@@ -15,7 +15,9 @@ from tests.reports.comparisons.build import PAIRED, RUN, run
 from tests.reports.synthetic import Plan
 
 
-def test_targets_of_a_run_are_compared_beside_its_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_comparison_of_targets_is_written_next_to_the_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     compare([run(tmp_path, PAIRED)])
     lines = capsys.readouterr().out.splitlines()
 
@@ -25,7 +27,7 @@ def test_targets_of_a_run_are_compared_beside_its_report(tmp_path: Path, capsys:
     assert "\x1b[" not in "".join(lines)
 
 
-def test_two_runs_are_compared_in_the_folder_of_the_last(tmp_path: Path) -> None:
+def test_a_comparison_of_two_runs_is_written_to_the_last_run_s_folder(tmp_path: Path) -> None:
     compare([run(tmp_path / "a"), run(tmp_path / "b")])
 
     assert not (tmp_path / "a" / "compare.json").exists()
@@ -33,7 +35,7 @@ def test_two_runs_are_compared_in_the_folder_of_the_last(tmp_path: Path) -> None
     assert [side["title"] for side in data["compared"]] == ["sim (a)", "sim (b)"]
 
 
-def test_the_confidence_is_that_of_each_end_of_intervals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_confidence_applies_to_each_end_of_an_interval(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     compare([run(tmp_path, PAIRED)], confidence=0.99)
 
     assert "98 % interval" in capsys.readouterr().out
@@ -43,7 +45,7 @@ def test_the_confidence_is_that_of_each_end_of_intervals(tmp_path: Path, capsys:
 
 
 @pytest.mark.parametrize("confidence", [0.05, 0.5, 1.0, -1.0, 5.0])
-def test_a_confidence_that_is_none_is_refused(tmp_path: Path, confidence: float) -> None:
+def test_an_invalid_confidence_is_refused(tmp_path: Path, confidence: float) -> None:
     with pytest.raises(UsageError, match=r"confidence lies between 0\.5 and 1, such as 0\.95, not"):
         compare([str(tmp_path)], confidence=confidence)
 
@@ -62,7 +64,7 @@ REGRESSED, ALIKE, SHORT = Plan(60, 10, median_ms=1500), Plan(60, 10), Plan(60, 1
         (Plan(sessions=0), {"fail_on_regression": True, "on_inconclusive": OnInconclusive.PASS}, 4),
     ],
 )
-def test_a_regression_fails_the_command_if_that_is_asked_for(
+def test_fail_on_regression_sets_the_exit_status(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], other: Plan, options: dict[str, Any], status: int
 ) -> None:
     runs = [run(tmp_path / "a", ALIKE), run(tmp_path / "b", other)]
@@ -77,7 +79,7 @@ def test_a_regression_fails_the_command_if_that_is_asked_for(
     assert ("inconclusive; passes because of --on-inconclusive warn" in capsys.readouterr().err) is warned
 
 
-def test_what_inconclusive_does_is_said_only_with_what_can_fail(tmp_path: Path) -> None:
+def test_on_inconclusive_needs_fail_on_regression(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--on-inconclusive needs --fail-on-regression"):
         compare([str(tmp_path)], on_inconclusive=OnInconclusive.FAIL)
 
@@ -86,7 +88,7 @@ def test_what_inconclusive_does_is_said_only_with_what_can_fail(tmp_path: Path) 
     ("other", "mark"),
     [(Plan(sessions=0), "✕ INVALID COMPARISON · "), (Plan(sessions=40, turns=5, valid=False), "✕ INVALID · ")],
 )
-def test_no_fair_comparison_has_a_status_of_its_own(
+def test_an_invalid_comparison_has_its_own_exit_status(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], other: Plan, mark: str
 ) -> None:
     with pytest.raises(typer.Exit) as left:

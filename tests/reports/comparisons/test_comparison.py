@@ -58,7 +58,7 @@ def of(comparison: Comparison, name: str, candidate: str = "") -> MetricComparis
     )
 
 
-def test_figures_are_those_of_the_arms() -> None:
+def test_values_are_those_of_the_targets_samples() -> None:
     sides = two(RUN, Plan(sessions=60, turns=10, median_ms=900))
     found = of(quick(sides, questions=[replace(TTFA, statistic=Quantile(0.95))]), "ttfa p95").difference
 
@@ -73,24 +73,24 @@ SLOW = replace(RUN, median_ms=1200)
 GATED = ("ttfa p50", "ttfa p95", "failure_rate")
 JUDGED: dict[str, tuple[Plan, Plan, list[MetricSpec] | None, dict[str, str], int]] = {
     # (first run, second run, metric specs, verdicts of primary metrics, exit status)
-    "a service that became twice as slow regressed":
+    "a target that is twice as slow has regressed":
         (RUN, SLOW, None, dict(zip(GATED, ("regressed", "regressed", "inconclusive"), strict=True)), 1),
-    "one that became twice as fast improved":
+    "a target that is twice as fast has improved":
         (SLOW, replace(RUN, seed=8), GATES, dict(zip(GATED, ("improved", "improved", "inconclusive"), strict=True)), 3),
-    "a side all of whose turns failed regressed":
+    "a target with only failed turns has regressed":
         (RUN, replace(RUN, failed=1.0), GATES, dict.fromkeys(GATED, "regressed"), 4),
-    "two sides without turns are invalid":
+    "two targets without turns are invalid":
         (Plan(sessions=0), Plan(sessions=0, seed=8), GATES, dict.fromkeys(GATED, "inconclusive"), 4),
-    "a gate that no origin can answer is not passed":
+    "a primary metric without values does not pass":
         (RUN, replace(RUN, kinds=("manual",)), [TTFA], {"ttfa p50": "inconclusive"}, 4),
-    "no gate at all is never green": (RUN, replace(RUN, seed=8), [], {}, 4),
-    "nor is one of a step that there is not":
+    "a comparison without primary metrics does not pass": (RUN, replace(RUN, seed=8), [], {}, 4),
+    "a primary metric of an unknown step does not pass":
         (RUN, replace(RUN, seed=8), [replace(TTFA, step="none")], {"ttfa none p50": "inconclusive"}, 3),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("first", "second", "asked", "words", "status"), JUDGED.values(), ids=JUDGED)
-def test_two_runs_come_to_words_and_a_status(
+def test_two_runs_have_verdicts_and_an_exit_status(
     first: Plan, second: Plan, asked: list[MetricSpec] | None, words: dict[str, str], status: int
 ) -> None:
     comparison = quick(two(first, second), **({} if asked is None else {"questions": asked}))
@@ -99,7 +99,7 @@ def test_two_runs_come_to_words_and_a_status(
     assert comparison.exit_status == status
 
 
-def test_failures_regress_by_points() -> None:
+def test_failure_rates_are_compared_in_percentage_points() -> None:
     sides = two(RUN, Plan(sessions=60, turns=10, failed=0.2))
     finding = of(quick(sides, questions=[FAILURES]), "failure_rate")
 
@@ -109,7 +109,7 @@ def test_failures_regress_by_points() -> None:
     assert finding.difference.d == pytest.approx(finding.failed[1] / finding.turns[1])
 
 
-def test_two_runs_are_provisional_with_an_assumed_spread() -> None:
+def test_a_comparison_of_two_runs_is_provisional_with_an_assumed_run_to_run_variation() -> None:
     sides = two(RUN)
     comparison, without = quick(sides), quick(sides, questions=[TTFA], run_sd=0.0)
     wide, narrow = of(comparison, "ttfa p50").difference, of(without, "ttfa p50").difference
@@ -121,7 +121,7 @@ def test_two_runs_are_provisional_with_an_assumed_spread() -> None:
     assert wide.high - wide.low > narrow.high - narrow.low
 
 
-def test_targets_of_one_run_are_paired_and_not_provisional() -> None:
+def test_targets_of_one_run_are_compared_in_pairs_and_are_not_provisional() -> None:
     comparison = quick(targets(PAIRED))
 
     assert (comparison.method.design, comparison.method.unit, comparison.method.run_sd) == ("pairs", 60, 0.0)
@@ -131,7 +131,7 @@ def test_targets_of_one_run_are_paired_and_not_provisional() -> None:
     assert of(comparison, "ttfa p50").sessions == (60, 60)
 
 
-def test_each_candidate_is_set_against_the_first_side_and_holm_is_over_all() -> None:
+def test_each_candidate_is_compared_with_the_first_target_and_holm_corrects_over_all() -> None:
     comparison = quick(targets(Plan(sessions=180, turns=10, targets=("a", "b", "c"), paired=True)))
 
     assert [finding.candidate for finding in comparison.primary] == ["b"] * 3 + ["c"] * 3
@@ -140,7 +140,7 @@ def test_each_candidate_is_set_against_the_first_side_and_holm_is_over_all() -> 
     assert primary == sorted(primary, reverse=True)
 
 
-def test_a_candidate_is_compared_as_it_would_be_alone_with_the_baseline() -> None:
+def test_the_comparison_of_a_candidate_does_not_depend_on_other_candidates() -> None:
     sides = filtered_by([targets(replace(RUN, seed=seed), f"run{seed}")[0] for seed in (7, 8, 9)])
     together = quick(sides, questions=[TTFA, FAILURES])
 
@@ -151,7 +151,7 @@ def test_a_candidate_is_compared_as_it_would_be_alone_with_the_baseline() -> Non
         ]
 
 
-def test_pairs_that_a_third_target_lacks_are_not_missed_by_the_second(tmp_path: Path) -> None:
+def test_pairs_without_the_third_target_still_count_for_the_second(tmp_path: Path) -> None:
     folder = run(tmp_path, Plan(sessions=180, turns=5, targets=("a", "b", "c"), paired=True))
     edit(tmp_path, "sessions", lambda _, row: None if row["target"] == "c" and row["pair"] % 2 else row)
     sides = parse_targets([folder])
@@ -166,7 +166,7 @@ def failing(sides: tuple[ComparedTarget, ...]) -> list[FairnessCheckEntry]:
     return [one for one in quick(sides, questions=[TTFA]).checks if one.name == "sessions with a failed turn"]
 
 
-def test_sessions_with_a_failed_turn_are_told_beside_the_rate_of_turns(tmp_path: Path) -> None:
+def test_sessions_with_a_failed_turn_are_shown_in_addition_to_the_rate_of_turns(tmp_path: Path) -> None:
     run(tmp_path, PAIRED)
     failed = {"outcome": "failed:no_audio"}  # all turns of six of the candidate's 60 sessions
     edit(tmp_path, "turns", lambda _, row: row | (failed if row["target"] == "east" and row["pair"] < 6 else {}))
@@ -177,7 +177,7 @@ def test_sessions_with_a_failed_turn_are_told_beside_the_rate_of_turns(tmp_path:
     assert [text.replace("\u00a0", " ") for text in check.texts] == ["0 %", "10 % (+3.59 to +18.2 points)"]
 
 
-def test_a_comparison_is_the_same_each_time_and_whatever_else_is_asked() -> None:
+def test_a_comparison_is_reproducible_and_independent_of_other_metrics() -> None:
     sides = two(RUN)
     first, again, alone = quick(sides), quick(sides), quick(sides, questions=[TTFA])
 
@@ -186,7 +186,7 @@ def test_a_comparison_is_the_same_each_time_and_whatever_else_is_asked() -> None
     assert alone.method.seed == first.method.seed
 
 
-def test_questions_of_ones_own_are_answered_in_their_order() -> None:
+def test_metrics_given_by_the_user_are_compared_in_their_order() -> None:
     asked = [
         MetricSpec("failure_rate", Rate(), Margin(points=0.05), primary=True),
         MetricSpec("ttfa", Quantile(0.75), Margin(ratio=0.2, plus=30), primary=True, step="greeting"),
@@ -198,12 +198,12 @@ def test_questions_of_ones_own_are_answered_in_their_order() -> None:
     assert [finding.turns for finding in comparison.findings] == [(600, 600), (120, 120), (600, 600)]
 
 
-def test_what_is_neither_better_nor_worse_is_refused() -> None:
+def test_a_metric_that_is_neither_better_nor_worse_is_refused() -> None:
     with pytest.raises(UsageError, match="session_duration cannot be compared"):
         quick(two(RUN), questions=[replace(TTFA, metric="session_duration")])
 
 
-def test_a_drift_of_one_arms_own_is_found_and_makes_verdicts_provisional(tmp_path: Path) -> None:
+def test_a_drift_of_one_target_is_detected_and_makes_verdicts_provisional(tmp_path: Path) -> None:
     run(tmp_path, PAIRED)
     late = {f"s{at:05d}": round(3e6 * at) for at in range(1, 120, 2)}
     edit(tmp_path, "turns", lambda _, row: _later(row, late.get(row["session_id"], 0)))
@@ -221,12 +221,12 @@ def _later(row: Row, by_ns: int) -> Row:
     return row | {"first_audio_at_ns": None if first is None else first + by_ns}
 
 
-def test_a_drift_of_what_is_not_gated_stands_at_its_row_alone() -> None:
-    apart = replace(ratio(100, 101, 0.98, 1.02), order="drift")
+def test_a_drift_in_an_informational_metric_has_no_notice() -> None:
+    drifting = replace(ratio(100, 101, 0.98, 1.02), order="drift")
     asked = MetricSpec("audio_received", Quantile(0.5), Margin(0.1))
-    arms = TargetCounts(80, 80, 0), TargetCounts(80, 80, 0)
+    counts = TargetCounts(80, 80, 0), TargetCounts(80, 80, 0)
     informs, gates = (
-        MeasuredDifference(replace(asked, primary=primary), "new", apart, arms) for primary in (False, True)
+        MeasuredDifference(replace(asked, primary=primary), "new", drifting, counts) for primary in (False, True)
     )
 
     assert list(drift_notices([informs])) == []
@@ -258,7 +258,7 @@ def d_of(finding: MetricComparison) -> float:
     return finding.difference.d
 
 
-def test_the_centre_tells_a_change_of_all_steps() -> None:
+def test_the_typical_change_detects_a_change_in_all_steps() -> None:
     before, after = centre_of(plain()), centre_of(slowed(1.5))
 
     assert d_of(after) - d_of(before) == pytest.approx(math.log(1.5), abs=0.02)
@@ -272,7 +272,7 @@ def test_the_centre_tells_a_change_of_all_steps() -> None:
     )
 
 
-def test_the_slowed_step_is_the_worst_one_and_is_named() -> None:
+def test_the_slowed_step_is_the_worst_step_and_is_named() -> None:
     names = [one.question.step for one in plain().steps]
     slow = names[-1]
     found = slowed(2.0, slow)
@@ -286,17 +286,17 @@ def test_the_slowed_step_is_the_worst_one_and_is_named() -> None:
     )
 
 
-def test_no_step_decides_anything() -> None:
+def test_the_worst_step_does_not_change_the_exit_status() -> None:
     found = slowed(2.0, plain().steps[-1].question.step)
 
     assert replace(found, steps=()).exit_status == found.exit_status
 
 
-def test_two_runs_and_scripts_of_one_step_have_neither() -> None:
-    apart = quick(two(Plan(sessions=30, turns=4)))
+def test_two_runs_and_one_step_scripts_have_no_typical_change_and_no_worst_step() -> None:
+    two_runs = quick(two(Plan(sessions=30, turns=4)))
     short = quick(targets(replace(TWO, turns=1)))
 
-    for found in (apart, short):
+    for found in (two_runs, short):
         assert found.steps == ()
         assert not any(one.question.kind == "typical_change" for one in found.findings)
         assert "worst step" not in comparison_text(found)
@@ -316,7 +316,7 @@ def tight(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
 
 
 @pytest.mark.parametrize(("gates", "status"), [(LOOSE, 0), (TIGHT, 1), (UNDECIDED, 3)])
-def test_what_the_analyses_decided_is_the_status_of_compare_and_check(
+def test_the_decision_of_interim_analyses_is_the_status_of_compare_and_check(
     tmp_path: Path, tight: Comparison, gates: Any, status: int
 ) -> None:
     found = tight if gates is TIGHT else quick(parse_targets([run_of(tmp_path / "run", gates)]))
@@ -327,7 +327,7 @@ def test_what_the_analyses_decided_is_the_status_of_compare_and_check(
     assert decision_headline(decision).replace("\u00a0", " ") in " ".join(comparison_text(found, 200).split())
 
 
-def test_the_file_and_the_page_tell_the_decision(tight: Comparison, tmp_path: Path) -> None:
+def test_the_file_and_the_page_contain_the_decision(tight: Comparison, tmp_path: Path) -> None:
     paths = document.write_comparison(tight, tmp_path)
     data = json.loads(paths.json.read_text(encoding="utf-8"))
 
@@ -356,14 +356,14 @@ def test_pairs_that_the_end_of_the_run_cut_are_counted(tmp_path: Path) -> None:
     )
 
 
-def test_the_other_way_round_the_interim_analyses_do_not_count_and_that_is_said(tight: Comparison) -> None:
+def test_interim_analyses_are_ignored_with_a_notice_if_the_targets_are_swapped(tight: Comparison) -> None:
     found = quick(filtered_by(tight.sides[::-1]))
 
     assert found.decision is None
     assert any("was ended by interim analyses" in notice for notice in found.notices)
 
 
-def test_a_variant_is_a_candidate_of_the_target_that_it_is_a_variant_of(tmp_path: Path) -> None:
+def test_a_variant_is_a_candidate_of_its_original_target(tmp_path: Path) -> None:
     entries = [{"name": "east"}, {"name": "west", "variant_of": "east"}]
     found = quick(parse_targets([run_of(tmp_path / "run", TIGHT, targets=entries)]))
 

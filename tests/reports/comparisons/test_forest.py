@@ -31,7 +31,7 @@ from reports.statistics.quantiles import quantile
 from reports.statistics.target_counts import TargetCounts
 from reports.statistics.verdicts import BECAUSE_OF
 from reports.strata import Stratum
-from tests.reports.comparisons.invented import comparison, decision, finding, findings, look, points, ratio
+from tests.reports.comparisons.invented import analysis_at, comparison, decision, finding, findings, points, ratio
 
 NBSP = "\u00a0"
 
@@ -60,15 +60,15 @@ def xs(mark: ET.Element) -> list[float]:
     return [float(x) for x in re.findall(r"[ML](-?[\d.]+) ", mark.get("d") or "")]
 
 
-def test_a_phone_has_the_difference_and_the_verdict_of_each_row_in_its_width() -> None:
+def test_the_narrow_plot_has_the_difference_and_the_verdict_of_each_row_within_its_width() -> None:
     (found,) = [each for each in panels(comparison()) if each.axis == "lower"]
     narrow = ET.fromstring(forest.forest(found, narrow=True).svg())
-    said, width = texts(narrow), float(narrow.get("width") or 0)
+    written, width = texts(narrow), float(narrow.get("width") or 0)
 
     assert width <= 390 - 2 * 14
     for row in found.rows:
         assert {text.replace(NBSP, " ") for text in (row.short, row.verdict, f"margin {row.margin_text}")} <= {
-            text.partition(",")[0] if text.startswith("margin") else text for text in said
+            text.partition(",")[0] if text.startswith("margin") else text for text in written
         }
     assert all(0 <= float(text.get("x") or -1) <= width for text in narrow.iter("text"))
     assert len(marks(narrow, "margin")) == len(found.rows)
@@ -96,42 +96,44 @@ def within(baseline: float, candidate: float, low: float, high: float, margin: M
 
 ROWS: dict[str, tuple[MetricComparison, dict[str, Any]]] = {
     # (a finding, the texts and positions in its row)
-    "what is not gated or of one origin says so":
+    "an informational metric of one instant has a note":
         (finding("ttfa", 0.5, "equivalent", ratio(600, 610, 0.98, 1.05), stratum=Stratum("speech_end")),
          {"beside": "from end of speech, not gated"}),
     "sessions": (replace(findings()[3], unit="session"),
                  {"why": "slower; it takes about 460 sessions per target"}),
-    "unless an arm drifts": (replace(SURE, difference=replace(NEAR, order="drift"),
+    "a drifting target has a note": (replace(SURE, difference=replace(NEAR, order="drift"),
                                      verdict=replace(SURE.verdict, provisional=True)),
                              {"verdict": "≈ equivalent (provisional)"}),
-    "a baseline among failed turns says so":
+    "a baseline among failed turns has a note":
         (finding("ttfa", 0.99, "inconclusive", GONE),
          {"measured": "∞ → 100 ms", "told": "was ∞ (unbounded)"}),
-    "a quantile of too few turns is not told":
+    "a quantile of too few turns is not shown":
         (FEW, {"told": "n/a (needs 198 sessions)", "measured": "1,180 → n/a", "d": math.nan}),
-    "what is equivalent far from no change says its margin":
+    "an equivalent result far from zero shows its margin":
         (within(500, 645, 1.2, 1.35, Margin(0.4)), {"judged": "≈ equivalent (slower, within 40 %)"}),
-    "what is near to it does not": (within(500, 510, 0.98, 1.05, Margin(0.4)), {"judged": "≈ equivalent"}),
-    "a margin in ms counts where it is the wider one":
+    "an equivalent result near zero does not show its margin":
+        (within(500, 510, 0.98, 1.05, Margin(0.4)), {"judged": "≈ equivalent"}),
+    "a margin in ms counts if it is the wider one":
         (within(100, 101, 0.9, 1.1, Margin(0.1, plus=30)),
          {"margin": math.log(1.3), "margin_text": "10 % and 30 ms"}),
-    "and not where it is not": (within(1000, 1010, 0.9, 1.1, Margin(0.1, plus=30)), {"margin": math.log(1.1)}),
+    "a margin in ms does not count if it is the narrower one":
+        (within(1000, 1010, 0.9, 1.1, Margin(0.1, plus=30)), {"margin": math.log(1.1)}),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("one", "said"), ROWS.values(), ids=ROWS)
-def test_a_row_says(one: MetricComparison, said: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("one", "expected"), ROWS.values(), ids=ROWS)
+def test_a_row_has_its_texts_and_positions(one: MetricComparison, expected: dict[str, Any]) -> None:
     (found,) = rows(one)
-    told = {name: getattr(found, name) for name in said}
+    shown = {name: getattr(found, name) for name in expected}
 
-    assert {name: text.replace(NBSP, " ") for name, text in told.items() if isinstance(text, str)} == {
-        name: text for name, text in said.items() if isinstance(text, str)
+    assert {name: text.replace(NBSP, " ") for name, text in shown.items() if isinstance(text, str)} == {
+        name: text for name, text in expected.items() if isinstance(text, str)
     }
-    places = [name for name, place in said.items() if isinstance(place, float)]
-    assert [told[name] for name in places] == pytest.approx([said[name] for name in places], nan_ok=True)
+    places = [name for name, place in expected.items() if isinstance(place, float)]
+    assert [shown[name] for name in places] == pytest.approx([expected[name] for name in places], nan_ok=True)
 
 
-def test_another_level_changes_every_word_of_it() -> None:
+def test_another_confidence_level_changes_all_texts_about_it() -> None:
     made = comparison()
     found = panels(replace(made, method=structs.replace(made.method, confidence=0.99)))
 
@@ -145,7 +147,7 @@ bounds = st.floats(-3, 3) | st.sampled_from([-math.inf, math.inf])
 
 
 @given(st.lists(st.tuples(bounds, bounds, bounds, st.floats(0, 1)), min_size=1, max_size=5))
-def test_nothing_is_drawn_outside_whatever_the_interval(made: list[tuple[float, ...]]) -> None:
+def test_nothing_is_drawn_outside_the_plot_for_any_interval(made: list[tuple[float, ...]]) -> None:
     found = []
     for *ends, margin in made:
         low, d, high = sorted(ends)
@@ -176,7 +178,7 @@ def shift_in(made: Comparison) -> Shift:
     return made.shift
 
 
-def test_the_first_gated_quantile_says_what_is_drawn() -> None:
+def test_the_first_gated_quantile_is_the_main_question() -> None:
     rate, tail = findings()[2], findings()[4]
 
     question = measurements.main_question((rate, findings()[0]))
@@ -187,7 +189,7 @@ def test_the_first_gated_quantile_says_what_is_drawn() -> None:
 
 
 @given(st.integers(1, 10_000_000))
-def test_the_grid_ends_where_fewer_than_twenty_turns_lie_beyond(n: int) -> None:
+def test_the_percentile_grid_ends_with_at_least_twenty_turns_beyond(n: int) -> None:
     ps = measurements.grid(n, (0.5, 0.95))
 
     assert bool(ps) == (n >= 40)
@@ -198,7 +200,7 @@ def test_the_grid_ends_where_fewer_than_twenty_turns_lie_beyond(n: int) -> None:
         assert {0.5, 0.95} <= set(ps)
 
 
-def test_the_difference_by_percentile_is_that_of_the_verdicts() -> None:
+def test_the_plotted_differences_equal_those_of_the_verdicts() -> None:
     made = comparison()
     (drawn,) = shift_in(made).ratios
     base, cand = (side.sample(shift_in(made).question) for side in made.sides)
@@ -236,7 +238,7 @@ def test_any_differences_can_be_drawn(found: list[float]) -> None:
             assert all(0 <= x <= HALF and plot.y1 - 0.1 <= y <= plot.y0 + 0.1 for x, y in places)
 
 
-def test_the_readout_names_ends_that_have_no_number() -> None:
+def test_the_spoken_text_names_intervals_without_a_bound() -> None:
     endless = replace(ratio(1, 1, 1, 1), d=math.inf, low=0.2, high=math.inf)
 
     assert forest.spoken(endless).replace(NBSP, " ") == "failed (from +22 %, no upper bound)"
@@ -250,11 +252,15 @@ def cells(made: Decision) -> list[list[str]]:
     return [[f"{cell.text} {cell.below}".strip().replace(NBSP, " ") for cell in row.cells] for row in table.rows]
 
 
-def test_the_bounds_are_those_that_decide_and_few_pairs_widen_them() -> None:
+def test_interim_bounds_are_the_decision_bounds_and_are_wider_with_few_pairs() -> None:
     """At c = 1.645 and many degrees of freedom they are those of one test at 5 %: ln 1.35 ∓ 0.164."""
     rate = by_se(0.0, -0.01, 0.01, 49.0)
     many, few = (
-        cells(decision(looks=(look(0, by_se(0.3, 0.2, 0.1, df), rate, c=1.6449), look(1), look(2))))[0][2]
+        cells(
+            decision(
+                analyses=(analysis_at(0, by_se(0.3, 0.2, 0.1, df), rate, c=1.6449), analysis_at(1), analysis_at(2))
+            )
+        )[0][2]
         for df in (1e9, 5.0)
     )
 
@@ -264,7 +270,13 @@ def test_the_bounds_are_those_that_decide_and_few_pairs_widen_them() -> None:
 
 def test_an_analysis_without_an_estimate_has_a_dash() -> None:
     absent, untested = untestable(BECAUSE_OF["drift"]), untestable(BECAUSE_OF["drift"], 0.3)
-    made = decision(looks=(look(0, absent, look(0).seen[1]), look(1, untested, look(1).seen[1]), look(2)))
+    made = decision(
+        analyses=(
+            analysis_at(0, absent, analysis_at(0).seen[1]),
+            analysis_at(1, untested, analysis_at(1).seen[1]),
+            analysis_at(2),
+        )
+    )
 
     assert [row[2] for row in cells(made)][:2] == ["–", "–"]
-    assert interim_analyses(decision(looks=())) is None
+    assert interim_analyses(decision(analyses=())) is None

@@ -31,7 +31,7 @@ REQUESTED, SPEECH_END = Stratum("request_sent"), Stratum("speech_end")
 MIXED = Plan(sessions=40, turns=5, targets=("west", "east"), kinds=("vad", "manual", "typed"), paired=True)
 
 
-def test_margins_are_those_of_the_quantile_or_the_next_higher_one() -> None:
+def test_a_quantile_s_margin_is_its_own_or_that_of_the_next_higher_one() -> None:
     assert [margin_of(p).ratio for p in (0.05, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999)] == [
         0.1,
         0.1,
@@ -43,7 +43,7 @@ def test_margins_are_those_of_the_quantile_or_the_next_higher_one() -> None:
     ]
 
 
-def test_gated_are_the_median_the_tail_and_the_failures() -> None:
+def test_the_primary_metrics_are_median_p95_and_failure_rate() -> None:
     asked = list(default_questions(two()))
     primary = [(one.name, one.margin.ratio, one.margin.points) for one in asked if one.primary]
 
@@ -52,19 +52,19 @@ def test_gated_are_the_median_the_tail_and_the_failures() -> None:
     assert not any(one.stratum for one in asked)
 
 
-def test_what_one_side_alone_has_is_not_asked() -> None:
+def test_a_metric_that_only_one_target_has_is_not_compared() -> None:
     asked = list(default_questions(two(RUN, Plan(sessions=20, turns=5, kinds=("typed",)))))
 
     assert not any(one.metric == "input_transcript" for one in asked)
 
 
-def test_throttling_is_asked_for_where_there_was_any() -> None:
+def test_throttle_rate_is_compared_if_turns_were_throttled() -> None:
     asked = list(default_questions(two(RUN, Plan(sessions=40, turns=5, failed=0.2))))
 
     assert "throttle_rate" in [one.name for one in asked]
 
 
-def test_turns_of_several_origins_have_questions_of_their_own() -> None:
+def test_turns_measured_from_different_instants_are_compared_separately() -> None:
     asked = list(default_questions(targets(MIXED)))
     of_main = {(one.p, one.stratum, one.primary) for one in asked if one.metric == "ttfa"}
 
@@ -75,7 +75,7 @@ def test_turns_of_several_origins_have_questions_of_their_own() -> None:
     }
 
 
-def test_sides_without_a_common_origin_are_gated_by_what_callers_hear() -> None:
+def test_targets_without_a_common_instant_are_gated_by_voice_to_voice() -> None:
     vad, manual = Plan(sessions=20, turns=5), Plan(sessions=20, turns=5, kinds=("manual",))
     asked = list(default_questions(two(vad, manual)))
 
@@ -83,7 +83,7 @@ def test_sides_without_a_common_origin_are_gated_by_what_callers_hear() -> None:
     assert not any(one.metric in ("ttfa", "response_total") for one in asked)
 
 
-def test_a_question_is_taken_apart_only_where_there_are_several_origins() -> None:
+def test_a_metric_is_split_only_if_there_are_several_measured_from_instants() -> None:
     mixed, plain = targets(MIXED), targets(PAIRED)
     wait, rate = (
         MetricSpec("ttfa", Quantile(0.5), margin_of(0.5)),
@@ -95,7 +95,7 @@ def test_a_question_is_taken_apart_only_where_there_are_several_origins() -> Non
     assert by_stratum(rate, mixed) == [rate]
 
 
-def test_what_is_gated_keeps_the_origins_of_the_baseline() -> None:
+def test_primary_metrics_keep_all_instants_of_the_baseline() -> None:
     both, vad = Plan(sessions=20, turns=5, kinds=("vad", "manual")), Plan(sessions=20, turns=5)
     sides = two(both, vad)
     wait = MetricSpec("ttfa", Quantile(0.5), margin_of(0.5))
@@ -106,7 +106,7 @@ def test_what_is_gated_keeps_the_origins_of_the_baseline() -> None:
     assert primary == [(0.5, SPEECH_END), (0.95, SPEECH_END), (0.5, REQUESTED), (0.95, REQUESTED)]
 
 
-def test_a_step_has_the_origins_of_its_own_turns() -> None:
+def test_a_metric_of_one_step_has_the_instants_of_its_own_turns() -> None:
     sides = targets(MIXED)
     asked = MetricSpec("ttfa", Quantile(0.5), margin_of(0.5), primary=True, step="greeting")
 
@@ -116,27 +116,27 @@ def test_a_step_has_the_origins_of_its_own_turns() -> None:
 PLAIN, CALLS = Stratum(), Stratum(turn_type="function_calls")
 
 
-def with_traits(folder: Path, *turns: int) -> None:
+def with_turn_type(folder: Path, *turns: int) -> None:
     edit(folder, "turns", lambda _, row: row | ({"turn_type": "function_calls"} if row["turn"] in turns else {}))
 
 
 @cache
-def side_with_traits(name: str, *turns: int) -> ComparedTarget:
+def target_with_turn_type(name: str, *turns: int) -> ComparedTarget:
     """Return the target of run `name` with a trait on these turns."""
     folder = shared_folder() / name
     run(folder, RUN if name == "one" else replace(RUN, seed=8))
-    with_traits(folder, *turns)
+    with_turn_type(folder, *turns)
     return targets_of(load_for_report(folder))[0]
 
 
-def two_with_traits(*names: str, turns: tuple[int, ...] = (3,)) -> tuple[ComparedTarget, ...]:
+def two_with_turn_type(*names: str, turns: tuple[int, ...] = (3,)) -> tuple[ComparedTarget, ...]:
     """Return two targets. Those of the runs in `names` have turns with a trait."""
-    return filtered_by([side_with_traits(side.run.folder.name, *turns) if side.run.folder.name in names else side
+    return filtered_by([target_with_turn_type(side.run.folder.name, *turns) if side.run.folder.name in names else side
                   for side in two()])  # fmt: skip
 
 
-def test_traits_have_questions_of_their_own_without_the_origin_that_all_have() -> None:
-    asked = list(default_questions(two_with_traits("one", "other")))
+def test_turn_types_are_compared_separately_and_omit_an_instant_common_to_all() -> None:
+    asked = list(default_questions(two_with_turn_type("one", "other")))
 
     assert [(q.metric, q.stratum, q.primary) for q in asked if q.metric == "ttfa" and q.p == 0.5] == [
         ("ttfa", PLAIN, True), ("ttfa", CALLS, False),
@@ -145,8 +145,8 @@ def test_traits_have_questions_of_their_own_without_the_origin_that_all_have() -
     assert {q.stratum for q in asked if q.metric in ("failure_rate", "connect_total", "stall_rate")} == {None}
 
 
-def test_a_trait_that_the_candidate_lacks_does_not_make_a_gate_vanish() -> None:
-    sides = two_with_traits("one")
+def test_a_turn_type_that_the_candidate_lacks_stays_a_primary_metric() -> None:
+    sides = two_with_turn_type("one")
     wait = MetricSpec("ttfa", Quantile(0.5), margin_of(0.5))
 
     assert [one.stratum for one in by_stratum(replace(wait, primary=True), sides)] == [PLAIN, CALLS]
@@ -157,7 +157,7 @@ def test_a_trait_that_the_candidate_lacks_does_not_make_a_gate_vanish() -> None:
     assert words[CALLS] == "inconclusive"
 
 
-def test_a_trait_that_a_baseline_had_in_few_turns_gates_nothing(tmp_path: Path) -> None:
+def test_a_turn_type_with_few_baseline_turns_is_not_primary(tmp_path: Path) -> None:
     run(tmp_path)
     edit(tmp_path, "turns", lambda i, row: row | ({"turn_type": "after_truncation"} if i < 39 else {}))
     asked = list(default_questions(filtered_by([*targets_of(load_for_report(tmp_path)), two()[1]])))
@@ -165,15 +165,15 @@ def test_a_trait_that_a_baseline_had_in_few_turns_gates_nothing(tmp_path: Path) 
     assert {question.stratum for question in asked if question.primary and question.kind == "quantile"} == {PLAIN}
 
 
-def test_sides_with_no_trait_in_common_are_never_pooled() -> None:
-    sides = two_with_traits("one", turns=(1, 2, 3, 4, 5))
-    heard = MetricSpec("voice_to_voice", Quantile(0.5), margin_of(0.5), primary=True)
+def test_targets_without_a_common_turn_type_are_not_pooled() -> None:
+    sides = two_with_turn_type("one", turns=(1, 2, 3, 4, 5))
+    asked = MetricSpec("voice_to_voice", Quantile(0.5), margin_of(0.5), primary=True)
 
-    assert [one.stratum for one in by_stratum(heard, sides)] == [CALLS]
-    assert not sides[1].sample(replace(heard, stratum=CALLS)).n
+    assert [one.stratum for one in by_stratum(asked, sides)] == [CALLS]
+    assert not sides[1].sample(replace(asked, stratum=CALLS)).n
 
 
-def test_a_question_of_a_trait_is_asked_of_each_origin(tmp_path: Path) -> None:
+def test_a_metric_of_a_turn_type_is_compared_for_each_instant(tmp_path: Path) -> None:
     run(tmp_path, MIXED)
     edit(tmp_path, "turns", lambda _, row: row | ({"turn_type": "function_calls"} if row["turn"] < 3 else {}))
     sides = parse_targets([tmp_path])
@@ -187,7 +187,7 @@ def test_a_question_of_a_trait_is_asked_of_each_origin(tmp_path: Path) -> None:
     )
 
 
-def test_a_step_of_two_traits_is_asked_for_by_its_label(tmp_path: Path) -> None:
+def test_a_step_with_two_turn_types_is_split_by_turn_type(tmp_path: Path) -> None:
     run(tmp_path, PAIRED)
     edit(
         tmp_path,
@@ -197,9 +197,9 @@ def test_a_step_of_two_traits_is_asked_for_by_its_label(tmp_path: Path) -> None:
     side = parse_targets([tmp_path])[0]
     step = MetricSpec("ttfa", Quantile(0.5), margin_of(0.5), step="order_status")
 
-    apart = by_stratum(step, [side])
-    assert {one.stratum for one in apart} == {PLAIN, CALLS}
-    assert sum(side.sample(one).n for one in apart) == side.sample(step).n == 40
+    split = by_stratum(step, [side])
+    assert {one.stratum for one in split} == {PLAIN, CALLS}
+    assert sum(side.sample(one).n for one in split) == side.sample(step).n == 40
 
 
 SETTINGS = {"num_users": 10, "spawn_rate": 5.0, "session_pause": 1.0}
@@ -211,37 +211,41 @@ def named(checks: tuple[FairnessCheckEntry, ...], name: str) -> FairnessCheckEnt
     return next(check for check in checks if check.name == name)
 
 
-def broken(checks: tuple[FairnessCheckEntry, ...]) -> list[str]:
+def failed_checks(checks: tuple[FairnessCheckEntry, ...]) -> list[str]:
     return [check.name for check in checks if check.result == "fail"]
 
 
 @pytest.mark.parametrize(
-    ("valid", "mark", "said"),
+    ("valid", "mark", "cause_text"),
     [
         (False, "✕ INVALID", "the run of sim (other) is INVALID: audio was sent late (send_delay "),
         (None, "? NO VERDICT", "the run of sim (other) has no verdict: "),
     ],
 )
-def test_an_invalid_run_and_one_that_was_not_judged_are_unfair(valid: bool | None, mark: str, said: str) -> None:
+def test_an_invalid_run_or_one_without_a_verdict_makes_the_comparison_invalid(
+    valid: bool | None, mark: str, cause_text: str
+) -> None:
     check = named(checks_of(two(RUN, Plan(sessions=40, turns=5, valid=valid))), fairness.VALID)
 
     assert check.result == "fail"
     assert check.texts == ("✓ VALID", mark)
-    assert [cause.text.startswith(said) for cause in check.causes] == [True]
+    assert [cause.text.startswith(cause_text) for cause in check.causes] == [True]
     assert check.remedy
 
 
-def test_a_side_without_turns_is_unfair_and_says_how_its_sessions_ended() -> None:
+def test_a_target_without_turns_makes_the_comparison_invalid_and_shows_its_outcomes() -> None:
     checks = checks_of(two(RUN, Plan(sessions=0, turns=5, refused=3)))
 
-    assert broken(checks) == [fairness.TURNS]
+    assert failed_checks(checks) == [fairness.TURNS]
     assert named(checks, fairness.TURNS).texts == ("200\u00a0turns", "no turn")
     (cause,) = named(checks, fairness.TURNS).causes
     assert cause.text == "sim (other) has no turns: 3\u00a0sessions ended as connect_failed:401"
 
 
 @pytest.mark.parametrize(("throttled", "fair"), [(2, True), (3, False)])
-def test_more_than_one_percent_of_throttled_turns_is_unfair(tmp_path: Path, throttled: int, fair: bool) -> None:
+def test_more_than_one_percent_of_throttled_turns_makes_the_comparison_invalid(
+    tmp_path: Path, throttled: int, fair: bool
+) -> None:
     one, other = one_and_other(tmp_path)
     edit(other, "turns", lambda index, row: row | ({"outcome": "throttled:response"} if index < throttled else {}))
 
@@ -250,24 +254,24 @@ def test_more_than_one_percent_of_throttled_turns_is_unfair(tmp_path: Path, thro
     assert [cause.text.partition(": ")[0] for cause in check.causes] == ([] if fair else ["sim (other)"])
 
 
-@pytest.mark.parametrize(("changes", "said"), [({}, True), ({"seed": 8}, False), ({"simulated": False}, False)])
-def test_two_simulators_that_draw_the_same_are_noticed(changes: dict[str, Any], said: bool) -> None:
+@pytest.mark.parametrize(("changes", "noticed"), [({}, True), ({"seed": 8}, False), ({"simulated": False}, False)])
+def test_two_simulators_with_the_same_seed_cause_a_notice(changes: dict[str, Any], noticed: bool) -> None:
     """Both plans have the same seed by default. A real service has no seed."""
     same = two(replace(RUN, simulated=changes.get("simulated", True)), replace(RUN, **changes))
     notices = [notice for notice in notices_on(same) if "one seed" in notice]
 
-    assert len(notices) == said
+    assert len(notices) == noticed
     assert all("--seed" in notice for notice in notices)
 
 
-def test_one_side_alone_simulated_is_unfair() -> None:
+def test_a_comparison_of_a_simulator_with_a_service_is_invalid() -> None:
     real = Plan(sessions=40, turns=5, simulated=False)
 
-    assert broken(checks_of(two(RUN, real))) == [fairness.SERVICE]
-    assert broken(checks_of(two(real))) == []
+    assert failed_checks(checks_of(two(RUN, real))) == [fairness.SERVICE]
+    assert failed_checks(checks_of(two(real))) == []
 
 
-def test_metrics_that_were_defined_differently_are_refused() -> None:
+def test_metrics_of_different_definitions_versions_are_refused() -> None:
     with pytest.raises(UsageError, match=r"metrics are defined differently \(sim \(one\) by version 1 and sim"):
         refuse_other_definitions(two(definitions_version=2))
 
@@ -307,44 +311,45 @@ WORK: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
         "warm-up, s": document() | {"warmup_s": 60.0},
         "connection starts a minute": document() | {"targets": [{"name": "a", "connect_rate": 30}]},
     }.items()},
-    "how long it lasts and where it is kept are not":
+    "duration and folder are not part of the workload":
         (document(), document(sessions=500, seed="2", runs="elsewhere", targets="b", compression="deflate", budget=3),
          []),
-    "what answers is not": (document(), document() | {"targets": [
+    "the service is not part of the workload": (document(), document() | {"targets": [
         {"name": "a", "connect_rate": None, "model": "another", "region": "x"}]}, []),
-    "who asks is not": (document(), document() | {"definitions_version": 1, "host": {"cpus": 64}}, []),
-    "further settings of a variant are what is compared":
+    "the client is not part of the workload":
+        (document(), document() | {"definitions_version": 1, "host": {"cpus": 64}}, []),
+    "extra settings of a variant are not part of the workload":
         (document({"extra": {}}, "west"), varied({"extra": {"a": 1}}, extra={"a": 1}), []),
-    "the settings of a variant are what is compared":
+    "settings of a variant are not part of the workload":
         (document(VAD, "west"), varied({"turn_detection": {"silence_duration_ms": 200}}, **VAD | OF_DETECTION),
          []),
-    "those of a script are not":
+    "settings of a script are part of the workload":
         (document(VAD, "west"), document(VAD | OF_DETECTION, "west"), ["turn detection’s settings"]),
-    "scripts are those that the target played": (BOTH | {"targets": [{"name": "a"}]}, BOTH, ["script and audio"]),
+    "only the scripts of the target count": (BOTH | {"targets": [{"name": "a"}]}, BOTH, ["script and audio"]),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("one", "other", "names"), WORK.values(), ids=WORK)
-def test_work_that_is_not_the_same_is_named(one: dict[str, Any], other: dict[str, Any], names: list[str]) -> None:
+def test_differences_between_workloads_are_named(one: dict[str, Any], other: dict[str, Any], names: list[str]) -> None:
     of = [workload(doc, doc.get("targets", [{"name": "a"}])[-1]["name"]) for doc in (one, other)]
 
     assert list(differing_between(of)) == names
 
 
-def test_an_open_loop_is_not_compared_with_a_closed_one_nor_with_another_rate() -> None:
+def test_an_open_loop_is_not_comparable_with_a_closed_loop_or_another_rate() -> None:
     arrivals = {"pattern": "poisson", "per_s": 0.5, "stages": None, "max_concurrent": 40, "started_utc_ns": 1}
     closed = document()
     calls, later, more = (
         closed | {"arrivals": arrivals | changes} for changes in ({}, {"started_utc_ns": 2}, {"per_s": 1.0})
     )
-    arms = {name: workload(doc, "a") for name, doc in (("closed", closed), ("calls", calls), ("more", more))}
+    workloads = {name: workload(doc, "a") for name, doc in (("closed", closed), ("calls", calls), ("more", more))}
 
-    assert list(differing_between([arms["closed"], arms["calls"]])) == ["calls that arrive"]
-    assert list(differing_between([arms["calls"], arms["more"]])) == ["calls that arrive"]
-    assert differing_between([arms["calls"], workload(later, "a")]) == {}
+    assert list(differing_between([workloads["closed"], workloads["calls"]])) == ["calls that arrive"]
+    assert list(differing_between([workloads["calls"], workloads["more"]])) == ["calls that arrive"]
+    assert differing_between([workloads["calls"], workload(later, "a")]) == {}
 
 
-def test_fillers_are_a_part_of_the_workload_also_where_a_variant_sets_them() -> None:
+def test_fillers_are_part_of_the_workload_even_if_a_variant_sets_them() -> None:
     """With fillers the first sound is a filler, and its instant does not measure the answer."""
     fillers: list[dict[str, Any] | None] = [None, {"type": "static_interim_response"}, {"type": "llm_interim_response"}]
     plain, static, llm = (
@@ -357,40 +362,40 @@ def test_fillers_are_a_part_of_the_workload_also_where_a_variant_sets_them() -> 
     assert differing_between([static, static]) == {}
 
 
-def test_further_settings_are_a_part_of_the_workload() -> None:
+def test_extra_settings_are_part_of_the_workload() -> None:
     extras: list[dict[str, Any]] = [{}, {"a": 1}, {"a": True}, {"a": "1"}, {"a": {"b": None}}, {"a": {}}]
-    arms = [workload(document({"extra": extra}), "a") for extra in extras]
+    workloads = [workload(document({"extra": extra}), "a") for extra in extras]
 
-    assert differing_between([arms[1], workload(document({"extra": {"a": 1}}), "a")]) == {}
-    for number, arm in enumerate(arms):
-        for other in arms[:number]:
-            assert list(differing_between([other, arm])) == ["further session settings"]
+    assert differing_between([workloads[1], workload(document({"extra": {"a": 1}}), "a")]) == {}
+    for number, one in enumerate(workloads):
+        for other in workloads[:number]:
+            assert list(differing_between([other, one])) == ["further session settings"]
 
 
-def test_targets_of_one_run_have_the_same_load_by_construction() -> None:
+def test_targets_of_one_run_have_the_same_load() -> None:
     plan = Plan(sessions=40, turns=5, targets=("a", "b"), paired=True)
     limits = [{"name": "a", "connect_rate": 30}, {"name": "b", "connect_rate": None}]
 
-    assert broken(checks_of(targets(plan, targets=limits))) == []
+    assert failed_checks(checks_of(targets(plan, targets=limits))) == []
 
 
-def test_what_differs_is_said_for_information() -> None:
+def test_other_differences_are_informational_checks() -> None:
     sides = two(tool={"name": "rtbench", "version": "9.9"}, targets=[{"name": "sim", "auth": "entra"}])
-    told = {check.name: check.texts for check in checks_of(sides) if check.result == "informational"}
+    informational = {check.name: check.texts for check in checks_of(sides) if check.result == "informational"}
 
-    assert told["rtbench"] == ("0.1.0", "9.9")
-    assert told["sign-in"] == ("–", "entra")
-    assert "model" not in told
+    assert informational["rtbench"] == ("0.1.0", "9.9")
+    assert informational["sign-in"] == ("–", "entra")
+    assert "model" not in informational
 
 
-@pytest.mark.parametrize(("sessions", "said"), [(119, False), (121, True)])
-def test_arms_of_unequal_size_are_said(sessions: int, said: bool) -> None:
+@pytest.mark.parametrize(("sessions", "noticed"), [(119, False), (121, True)])
+def test_targets_of_very_different_size_cause_a_notice(sessions: int, noticed: bool) -> None:
     sides = two(RUN, Plan(sessions=sessions, turns=5))
 
-    assert any("more than 3 times the sessions" in notice for notice in notices_on(sides)) is said
+    assert any("more than 3 times the sessions" in notice for notice in notices_on(sides)) is noticed
 
 
-def test_pairs_that_do_not_count_are_said(tmp_path: Path) -> None:
+def test_excluded_pairs_cause_a_notice(tmp_path: Path) -> None:
     folder = run(tmp_path, Plan(sessions=80, turns=2, targets=("a", "b"), paired=True))
     edit(tmp_path, "sessions", lambda index, row: None if index == 0 else row)
     notices = [notice.replace("\u00a0", " ") for notice in notices_on(parse_targets([folder]))]
@@ -398,13 +403,13 @@ def test_pairs_that_do_not_count_are_said(tmp_path: Path) -> None:
     assert "1 pair without a session of each target is excluded." in notices
 
 
-def test_arms_that_fail_differently_are_said() -> None:
+def test_different_failure_rates_cause_a_notice() -> None:
     notices = list(notices_on(two(RUN, Plan(sessions=40, turns=5, failed=0.2))))
 
     assert any(notice.startswith("Failure rates of the targets differ by more than 1\u00a0point") for notice in notices)
 
 
-def test_what_a_run_says_of_itself_is_said_with_its_name() -> None:
+def test_a_notice_of_a_run_is_shown_with_the_run_s_name() -> None:
     notices = list(notices_on(two(notices=["the moon was full"])))
 
     assert "sim (other): the moon was full" in notices

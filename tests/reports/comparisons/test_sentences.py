@@ -37,7 +37,7 @@ WORSE = ratio(1600, 2640, 1.47, 1.87)
 SAME = ratio(1000, 1040, 0.97, 1.12)
 
 
-def said(text: str) -> str:
+def plain(text: str) -> str:
     return text.replace("\u00a0", " ")
 
 
@@ -82,29 +82,29 @@ SAID: dict[str, tuple[list[MetricComparison], str | None, str | None]] = {
     "a median that regressed": (
         [MEDIAN],
         "gateway regressed: half of the turns now take longer than 2.64 s, 65 % more than on direct (ttfa p50).", None),
-    "a session is no turn": (
+    "a session metric": (
         [primary("connect_total", 0.9, "regressed", WORSE)],
         "gateway regressed: one session in ten now takes longer than 2.64 s, 65 % more than on direct "
         "(connect_total p90).", None),
-    "a quantile that lies among the failed turns": (
+    "a quantile among failed turns": (
         [tail("regressed", FAILING)],
         "gateway regressed: one turn in twenty now fails (ttfa p95; on direct it was 1.6 s).", None),
     "a rate that regressed": (
         [primary("failure_rate", None, "regressed", points(0.01, 0.04, 0.02, 0.041))],
         "gateway regressed: 4.00 % of its turns fail or do not start, 3.00 points more than on direct.",
         "With 95 % confidence it is at least 2.00 points more; the margin is 1 point."),
-    "less is worse where more is better": (
+    "a lower value of a higher-is-better metric": (
         [primary("audio_speed", None, "regressed", ratio(3, 1.5, 0.4, 0.6))],
         "gateway regressed: audio_speed mean is 1.5 ×, 50 % less than on direct.",
         "With 95 % confidence it is at least 40 % less; the margin is 16.7 %."),
-    "what improved": (
+    "an improvement": (
         [tail("improved", ratio(324, 243, 0.71, 0.79))],
         "gateway improved: ttfa p95 is 25 % shorter than on direct.", None),
-    "what is slower, and whether more than the margin is open": (
+    "slower, but it is open whether by more than the margin": (
         [tail("inconclusive", OPEN)],
         "gateway is slower than direct: one turn in twenty now takes longer than 1.12 s, 5 to 29 % more (ttfa p95). "
         "Whether this exceeds the margin of 20 % is inconclusive.", None),
-    "what is slower within the margin is said to be slower": (
+    "slower within the margin": (
         [tail("equivalent", ratio(1000, 1110, 1.05, 1.17))],
         "gateway is slower than direct, but within the margin of 20 %: ttfa p95 is 11 % longer.", None),
     "too few turns": (
@@ -113,26 +113,26 @@ SAID: dict[str, tuple[list[MetricComparison], str | None, str | None]] = {
     "too few sessions": (
         [tail("inconclusive", WORSE, reason=too_few("session", 20, (8, 8)))],
         "Inconclusive on gateway (too few sessions to decide): 20 needed per target, 8 measured.", None),
-    "what Holm holds back": (
+    "not significant after Holm": (
         [tail("inconclusive", WORSE, reason=NOT_AFTER_HOLM)],
         "gateway is slower than direct: one turn in twenty now takes longer than 2.64 s, 47 to 87 % more (ttfa p95). "
         "Whether this exceeds the margin of 20 % is inconclusive after Holm’s correction.", None),
-    "a quantile among the failed turns of both arms is named": (
+    "a quantile among failed turns of both targets": (
         [tail("inconclusive", ENDLESS, reason=IN_FAILURES)],
         "Inconclusive on gateway: ttfa p95: the quantile lies among the failed turns.", None),
-    "a figure that one arm has not": (
+    "a metric that one target lacks": (
         [tail("inconclusive", None, reason=InconclusiveReason("no_turns", arms=("gateway",), metric="ttfa"))],
         "Inconclusive on gateway: no ttfa on gateway.", ""),
-    "so many sessions would settle it": (
+    "the number of sessions that would decide": (
         [replace(tail("inconclusive", OPEN, more=260), unit="session")], None,
         "About 460 sessions per target are needed to decide ttfa p95."),
-    "so many pairs would settle it": (
+    "the number of pairs that would decide": (
         [tail("inconclusive", OPEN, more=260)], None, "About 460 pairs are needed to decide ttfa p95."),
-    "other runs would settle it": (
+    "other runs would decide": (
         [replace(tail("inconclusive", OPEN), verdict=Verdict("inconclusive", provisional=True))], None,
         finding_sentences.RUNS_DIFFER),
     # The text was once: "Inconclusive on gateway (with no failure in 200 sessions …): about 299 sessions are needed".
-    "failures that nobody had do not speak for waits that grew": (
+    "no failures do not outweigh longer latencies": (
         [primary("ttfa", 0.5, "inconclusive", ratio(1000, 1110, 1.06, 1.14, 0.1), margin=Margin(0.1)), GROWN, UNSEEN],
         "gateway is slower than direct: half of the turns now take longer than 1.11 s, 6 to 14 % more (ttfa p50). "
         "Whether this exceeds the margin of 10 % is inconclusive.",
@@ -140,7 +140,7 @@ SAID: dict[str, tuple[list[MetricComparison], str | None, str | None]] = {
         "the rate may still be up to 1.49 %. More pairs are unlikely to decide all metrics: ttfa p50 needs more than "
         "4,000, "
         "ttfa p95 about 470 and failure_rate about 299."),
-    "the sessions that are named are those of the gate that takes most": (
+    "the sessions named are those of the metric that needs most": (
         [primary("ttfa", 0.5, "inconclusive", ratio(1000, 1110, 1.06, 1.24), more=270),
          tail("inconclusive", ratio(1490, 1710, 1.10, 1.23), reason=FEW), UNSEEN], None,
         "Also inconclusive: ttfa p95, 10 to 23 % longer (margin 20 %; too few turns to decide: p95 needs 400 per "
@@ -148,21 +148,21 @@ SAID: dict[str, tuple[list[MetricComparison], str | None, str | None]] = {
         "About 470 pairs are needed to decide all metrics: ttfa p50 needs about 470, failure_rate about 299 and ttfa "
         "p95 at "
         "least 40."),
-    "if only failures are inconclusive, what passed is said first": (
+    "if only failures are inconclusive, passed metrics are first": (
         [FINE, UNSEEN],
         "gateway passes on ttfa p50; its failure_rate is inconclusive: with no failure in 200 sessions the rate may "
         "still be up to 1.49 %, and the margin is 1 point.",
         "Equivalent: ttfa p50 −1 %. About 299 pairs are needed to decide failure_rate."),
-    "the other primary metrics are said after the worst": (
+    "the other primary metrics follow the worst": (
         [FINE, TAIL, primary("failure_rate", None, "not_regressed", points(0.01, 0.011, -0.001, 0.003)),
          finding("ttfa", 0.99, "regressed", WORSE)], None,
         "With 95 % confidence it is at least 47 % longer; the margin is 20 %. "
         "Not regressed: failure_rate +0.10 points. Equivalent: ttfa p50 −1 %."),
-    "of several that regressed the one farthest beyond its margin speaks": (
+    "the metric farthest beyond its margin is in the headline": (
         [primary("ttfa", 0.5, "regressed", ratio(1000, 1300, 1.25, 1.35)), TAIL],
         "gateway regressed: one turn in twenty now takes longer than 2.64 s, 65 % more than on direct (ttfa p95).",
         "With 95 % confidence it is at least 47 % longer; the margin is 20 %. Also regressed: ttfa p50 +30 %."),
-    "a margin of nothing is a margin": (
+    "a margin of zero": (
         [tail("regressed", ratio(1000, 1300, 1.25, 1.35, 0.0), margin=Margin())], None,
         "With 95 % confidence it is at least 25 % longer; the margin is 0 %."),
 }  # fmt: skip
@@ -180,7 +180,7 @@ PEERS: dict[str, tuple[list[MetricComparison], str, str]] = {
     "neither is slower": (
         [tail("not_regressed", SAME)],
         "gateway is not slower than direct: ttfa p95 differs by +4 %, which is within the margin of 20 %.", ""),
-    "a rate is no latency": (
+    "a rate that is higher": (
         [primary("failure_rate", None, "regressed", points(0.01, 0.04, 0.02, 0.041)), MEDIAN],
         "gateway is slower than direct: half of the turns take longer than 2.64 s, 65 % more than on direct (ttfa "
         "p50).",
@@ -193,26 +193,26 @@ PEERS: dict[str, tuple[list[MetricComparison], str, str]] = {
 
 
 @pytest.mark.parametrize(("found", "headline", "second"), PEERS.values(), ids=PEERS)
-def test_two_services_are_slower_or_faster_and_have_no_now(
+def test_two_services_are_slower_or_faster_without_the_word_now(
     found: list[MetricComparison], headline: str, second: str
 ) -> None:
     made = of(*(replace(one, peers=True) for one in found))
 
-    assert said(sentences.comparison_headline(made)) == headline
-    assert said(sentences.comparison_second(made)) == second
+    assert plain(sentences.comparison_headline(made)) == headline
+    assert plain(sentences.comparison_second(made)) == second
 
 
 @pytest.mark.parametrize(("found", "headline", "second"), SAID.values(), ids=SAID)
-def test_a_comparison_is_said_in_two_sentences(
+def test_a_comparison_has_a_headline_and_a_second_sentence(
     found: list[MetricComparison], headline: str | None, second: str | None
 ) -> None:
     made = of(*found)
 
-    assert headline is None or said(sentences.comparison_headline(made)) == headline
-    assert second is None or said(sentences.comparison_second(made)) == second
+    assert headline is None or plain(sentences.comparison_headline(made)) == headline
+    assert second is None or plain(sentences.comparison_second(made)) == second
 
 
-def test_of_several_candidates_the_worst_speaks() -> None:
+def test_the_headline_is_about_the_worst_candidate() -> None:
     found = of(
         primary("ttfa", 0.95, "equivalent", SAME, candidate="fine"),
         primary("ttfa", 0.95, "regressed", ratio(1000, 1300, 1.25, 1.35), candidate="bad"),
@@ -239,12 +239,12 @@ AGAIN, UNFIT = (InvalidReason("throttled", text, "run it again") for text in ("g
         ((AGAIN, AGAIN), "gateway has no turns"),
     ],
 )
-def test_an_unfair_comparison_has_no_verdict_and_says_every_cause_once(
+def test_an_invalid_comparison_has_no_verdict_and_names_each_cause_once(
     causes: tuple[InvalidReason, ...], said_first: str
 ) -> None:
     found = comparison("gateway", checks=tuple(FairnessCheckEntry(name, ("", ""), "fail", causes) for name in "ab"))
 
-    assert said(sentences.comparison_headline(found)) == f"Do not use these results: {said_first}."
+    assert plain(sentences.comparison_headline(found)) == f"Do not use these results: {said_first}."
     assert sentences.comparison_second(found) == "Run it again."
 
 
@@ -273,7 +273,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> list[Comparison]:
 
 
 @pytest.mark.parametrize("width", [140, 100, 80, 60])
-def test_a_terminal_shows_both_values_and_the_interval_of_each_figure_however_narrow_it_is(
+def test_a_terminal_of_any_width_shows_the_values_and_the_interval_of_each_finding(
     many: list[Comparison], width: int
 ) -> None:
     for found in many:
@@ -285,7 +285,7 @@ def test_a_terminal_shows_both_values_and_the_interval_of_each_figure_however_na
             assert any(all(value in text for value in values) for text in shown)
 
 
-def test_a_comment_has_the_verdict_first_and_at_most_ten_lines_of_table() -> None:
+def test_a_comment_begins_with_the_verdict_and_has_at_most_ten_table_rows() -> None:
     figures = tuple(finding("ttfa", 0.95, "equivalent", ratio(1000, 1000, 0.99, 1.01), primary=True) for _ in range(12))
     worst = finding("ttfa", 0.5, "regressed", ratio(1000, 2000, 1.9, 2.1), primary=True)
     lines = comparison_markdown(comparison("gateway", findings=(*figures, worst))).splitlines()
@@ -298,7 +298,7 @@ def test_a_comment_has_the_verdict_first_and_at_most_ten_lines_of_table() -> Non
     assert any("3 more primary metrics" in line for line in lines)
 
 
-def test_the_document_of_each_comparison_has_its_status_and_all_of_its_findings(many: list[Comparison]) -> None:
+def test_the_document_of_a_comparison_has_its_status_and_all_findings(many: list[Comparison]) -> None:
     for found in many:
         data = comparison_data(found)
         assert (data["result"], len(data["comparisons"])) == (RESULT_OF_STATUS[found.exit_status], len(found.findings))
@@ -308,8 +308,8 @@ def test_the_document_has_the_numbers_of_a_finding() -> None:
     data = comparison_data(comparison("gateway"))
     first = data["comparisons"][0]
 
-    told = [first[key] for key in ("title", "verdict", "primary", "passes")]
-    assert told == ["ttfa p95", "regressed", True, False]
+    values = [first[key] for key in ("title", "verdict", "primary", "passes")]
+    assert values == ["ttfa p95", "regressed", True, False]
     assert first["difference"]["baseline"] == 1600
     assert first["turns"] == {"baseline": 2000, "candidate": 2000}
     endless = next(one for one in data["comparisons"] if one["metric"] == "input_transcript")
@@ -317,7 +317,7 @@ def test_the_document_has_the_numbers_of_a_finding() -> None:
     assert endless["difference"]["candidate_in_failures"] is True
 
 
-def test_figures_of_two_origins_are_told_apart_however_narrow_the_terminal(many: list[Comparison]) -> None:
+def test_metrics_from_two_instants_have_distinct_names_in_a_narrow_terminal(many: list[Comparison]) -> None:
     for width in (100, 70, 60):
         lines = comparison_text(many[1], width).splitlines()
         names = [line[2:].split("  ")[0] for line in lines if line.startswith("  voice_to_")]
@@ -329,19 +329,21 @@ POINT = Margin(points=0.01)
 FAILURES = MetricSpec("failure_rate", Rate(), POINT)
 
 
-def told(sessions: int, failed: int = 0, question: MetricSpec = FAILURES) -> Verdict:
+def verdict_of(sessions: int, failed: int = 0, question: MetricSpec = FAILURES) -> Verdict:
     """Return the verdict on a candidate with this many failed turns. The baseline has none."""
     clean, turns = np.zeros(sessions), np.full(sessions, 10.0)
     found = rate_difference(
         ClusterTotals((clean, turns), (np.where(np.arange(sessions) < failed, 1.0, 0.0), turns), paired=False), POINT
     )
-    arm = TargetCounts(10 * sessions, sessions, failed)
-    (judged,) = add_verdicts([MeasuredDifference(replace(question, primary=True), "new", found, (arm, arm))], "old")
+    counts = TargetCounts(10 * sessions, sessions, failed)
+    (judged,) = add_verdicts(
+        [MeasuredDifference(replace(question, primary=True), "new", found, (counts, counts))], "old"
+    )
     return judged.verdict
 
 
-def test_no_failure_in_too_few_sessions_says_what_that_leaves_and_what_it_needs() -> None:
-    verdict = told(100)
+def test_no_failure_in_too_few_sessions_gives_the_upper_bound_and_the_sessions_needed() -> None:
+    verdict = verdict_of(100)
 
     assert verdict.name == "inconclusive"
     assert verdict.more_sessions == 199
@@ -352,12 +354,12 @@ def test_no_failure_in_too_few_sessions_says_what_that_leaves_and_what_it_needs(
 
 
 @pytest.mark.parametrize(("sessions", "failed"), [(299, 0), (100, 2)])
-def test_what_passes_and_what_showed_some_says_nothing_of_it(sessions: int, failed: int) -> None:
-    assert told(sessions, failed).reason is None
+def test_a_pass_and_a_verdict_with_failures_have_no_reason_about_unseen_failures(sessions: int, failed: int) -> None:
+    assert verdict_of(sessions, failed).reason is None
 
 
-def test_every_rate_has_its_own_word_and_a_margin_of_nothing_no_number() -> None:
-    assert said_of_unseen(told(100, question=MetricSpec("stall_rate", Rate(), POINT)).reason).startswith(
+def test_every_rate_has_its_own_term_and_a_zero_margin_has_no_session_count() -> None:
+    assert said_of_unseen(verdict_of(100, question=MetricSpec("stall_rate", Rate(), POINT)).reason).startswith(
         "with no stalled reply in"
     )
     assert said_of_unseen(none_seen("throttled", 600, 0.05, None, 600)).replace("\u00a0", " ") == (

@@ -24,13 +24,13 @@ from reports.sides.conditions import allowed, conditions_of, differing_condition
 from reports.stored import PS
 from tests.docs.schemas import schemas
 from tests.reports.edited import slowed
-from tests.reports.gate.made import ENOUGH, flat, read, run, sides, stored, thresholds
+from tests.reports.gate.examples import ENOUGH, flat, read, run, stored, targets_of_plan, thresholds
 from tests.reports.planned import planned
 from tests.reports.synthetic import Plan
 
 
-def test_what_is_saved_reads_back_and_fits_its_schema(tmp_path: Path) -> None:
-    (side,) = sides(replace(ENOUGH, failed=0.02, seed=8, refused=2), run_id="r1")
+def test_a_saved_baseline_reads_back_and_matches_its_schema(tmp_path: Path) -> None:
+    (side,) = targets_of_plan(replace(ENOUGH, failed=0.02, seed=8, refused=2), run_id="r1")
     found = baseline_of(side)
     path = save(found, tmp_path / "baselines")
 
@@ -40,8 +40,8 @@ def test_what_is_saved_reads_back_and_fits_its_schema(tmp_path: Path) -> None:
     assert path.stat().st_size < 10_000
 
 
-def test_it_holds_quantiles_with_their_error_and_rates() -> None:
-    (side,) = sides(replace(ENOUGH, failed=0.02, seed=8))
+def test_a_baseline_has_quantiles_with_standard_errors_and_rates() -> None:
+    (side,) = targets_of_plan(replace(ENOUGH, failed=0.02, seed=8))
     stored = baseline_of(side)
     ttfa = next(row for row in stored.quantiles if row.metric == "ttfa")
 
@@ -54,15 +54,15 @@ def test_it_holds_quantiles_with_their_error_and_rates() -> None:
     assert {row.metric for row in stored.quantiles} >= {"ttfa", "connect_total", "voice_to_voice"}
 
 
-def test_turns_of_several_origins_are_stored_apart() -> None:
-    (side,) = sides(Plan(kinds=("vad", "manual")))
+def test_quantiles_from_different_instants_are_stored_separately() -> None:
+    (side,) = targets_of_plan(Plan(kinds=("vad", "manual")))
     rows = [row.measured_from for row in baseline_of(side).quantiles if row.metric == "ttfa"]
 
     assert sorted(rows) == ["request_sent", "speech_end"]
 
 
 @pytest.mark.parametrize(
-    ("plan", "said"),
+    ("plan", "message"),
     [
         (replace(ENOUGH, valid=False), "INVALID"),
         (replace(ENOUGH, valid=None), "has no verdict"),
@@ -71,20 +71,20 @@ def test_turns_of_several_origins_are_stored_apart() -> None:
         (replace(ENOUGH, failed=0.2), "was throttled, the limit is 1 %. Lower the load"),
     ],
 )
-def test_a_run_that_says_nothing_is_no_baseline(plan: Plan, said: str) -> None:
-    (side,) = sides(plan)
+def test_an_invalid_or_empty_run_is_no_baseline(plan: Plan, message: str) -> None:
+    (side,) = targets_of_plan(plan)
 
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         baseline_of(side)
 
 
 @given(st.text(), st.text())
-def test_any_label_is_a_name_of_its_own(one: str, other: str) -> None:
+def test_every_label_has_a_unique_file_name(one: str, other: str) -> None:
     assert Path(safe(one)).name == safe(one) not in ("", ".", "..")
     assert (safe(one) == safe(other)) == (one == other)
 
 
-def test_a_file_of_a_newer_version_says_so(tmp_path: Path) -> None:
+def test_a_baseline_of_a_newer_schema_version_is_reported(tmp_path: Path) -> None:
     place = tmp_path / "voice_turns" / "sim"
     place.mkdir(parents=True)
     (place / "r1.json").write_text('{"schema": 99}', encoding="utf-8")
@@ -93,45 +93,45 @@ def test_a_file_of_a_newer_version_says_so(tmp_path: Path) -> None:
         read_baselines(tmp_path)
 
 
-def test_the_newest_come_first(tmp_path: Path) -> None:
+def test_baselines_are_sorted_with_the_newest_first(tmp_path: Path) -> None:
     for number in (2, 1, 3):
         stored(tmp_path / "baselines", f"r{number}", started_utc_ns=number * 10**18)
 
     assert [one.baseline.run_id for one in read_baselines(tmp_path / "baselines")] == ["r3", "r2", "r1"]
 
 
-def test_conditions_are_those_of_the_target_and_of_its_work() -> None:
-    (side,) = sides(settings={"num_users": 7})
+def test_conditions_include_those_of_the_target_and_of_the_workload() -> None:
+    (side,) = targets_of_plan(settings={"num_users": 7})
     found = conditions_of(side)
 
     assert (found["model"], found["region"], found["voice"]) == ("gpt-realtime-2025-08-28", "Sweden Central", "marin")
     assert (found["load: users"], found["simulated"], found["client version"]) == ("7", "yes", "0.1.0")
 
 
-def test_fillers_are_a_condition_that_nobody_can_allow_to_differ() -> None:
+def test_a_difference_in_fillers_cannot_be_allowed() -> None:
     now, then = {"fillers (interim_response) of talk": '{"type": "static_interim_response"}'}, {"model": ""}
 
-    (told,) = differing_conditions(now, then, ("scripts",)).values()
-    assert told.endswith("not known in the baseline")
+    (difference,) = differing_conditions(now, then, ("scripts",)).values()
+    assert difference.endswith("not known in the baseline")
     with pytest.raises(UsageError, match="runs that differ in it cannot be compared"):
         allowed("fillers")
 
 
-def test_further_settings_are_a_condition_where_there_are_any() -> None:
+def test_extra_settings_are_a_condition_if_there_are_any() -> None:
     words = "further session settings"
     document = read().metadata
 
     def told(name: str, extra: dict[str, Any], own: dict[str, Any]) -> dict[str, str]:
         scripts = [script | {"extra": extra} for script in document["scripts"]]
         targets = [target | {"session": own} for target in document["targets"]]
-        return conditions_of(*sides(scripts=scripts, targets=targets))
+        return conditions_of(*targets_of_plan(scripts=scripts, targets=targets))
 
     assert words not in told("none", {}, {})
     assert told("some", {"a": [1]}, {})[words] == '{"a": [1]}'
     assert told("own", {"a": None}, {"extra": {"a": None}})["settings of the target"] == 'extra {"a": null}'
 
 
-def test_what_differs_is_told_with_what_would_allow_it() -> None:
+def test_differing_conditions_are_reported_with_the_option_that_allows_them() -> None:
     now = {"model": "a", "load: users": "7", "jitter buffer, ms": "60", "definitions": "2"}
     then = {"model": "b", "load: users": "8", "jitter buffer, ms": "", "definitions": "1"}
 
@@ -147,7 +147,7 @@ def test_what_differs_is_told_with_what_would_allow_it() -> None:
     assert not differing_conditions(now, dict(now))
 
 
-def test_what_may_differ_is_named_and_definitions_never_may() -> None:
+def test_conditions_that_may_differ_are_named_and_definitions_may_not() -> None:
     assert allowed(" model,region ,") == ("model", "region")
     with pytest.raises(UsageError, match="did you mean model"):
         allowed("models")
@@ -155,7 +155,7 @@ def test_what_may_differ_is_named_and_definitions_never_may() -> None:
         allowed("definitions")
 
 
-def test_the_shelf_tells_runs_and_how_far_they_spread(tmp_path: Path) -> None:
+def test_the_list_of_baselines_shows_the_run_to_run_variation(tmp_path: Path) -> None:
     for number, median_ms in enumerate((500.0, 600.0, 700.0)):
         stored(tmp_path / "baselines", f"r{number}", replace(ENOUGH, median_ms=median_ms))
     shelf = read_baselines(tmp_path / "baselines")
@@ -184,7 +184,7 @@ def store(folder: Path, count: int, **document: Any) -> Path:
     return folder / "baselines"
 
 
-def figures(path: Path, metric: str, value: float) -> None:
+def set_quantiles(path: Path, metric: str, value: float) -> None:
     """Replace all quantiles of a metric in a stored run by one value."""
     data = json.loads(path.read_text(encoding="utf-8"))
     for row in data["quantiles"]:
@@ -209,7 +209,7 @@ def test_a_run_that_is_stored_several_times_counts_once(tmp_path: Path) -> None:
     assert notices(found).count(" is of made-0, which is stored already: it is left out, a run counts once.") == 4
 
 
-def test_the_run_itself_is_left_out_of_its_baseline_and_that_is_said(tmp_path: Path) -> None:
+def test_a_run_is_excluded_from_its_own_baseline_with_a_notice(tmp_path: Path) -> None:
     folder = store(tmp_path, 2)
     made = read(replace(MANY, seed=100), run_id="made-0", started_utc_ns=BEGAN_NS)
     found = check_of(made, thresholds(*TTFA), str(folder))
@@ -218,7 +218,7 @@ def test_the_run_itself_is_left_out_of_its_baseline_and_that_is_said(tmp_path: P
     assert "The run that is checked is stored in" in notices(found)
 
 
-def test_a_file_in_the_folder_of_another_target_is_no_baseline_there(tmp_path: Path) -> None:
+def test_a_baseline_in_another_target_s_folder_is_ignored_with_a_notice(tmp_path: Path) -> None:
     folder = store(tmp_path, 2)
     path = folder / "voice_turns" / "sim" / "made-1.json"
     path.write_text(path.read_text(encoding="utf-8").replace('"target": "sim"', '"target": "other"'), encoding="utf-8")
@@ -238,11 +238,13 @@ def test_a_file_in_the_folder_of_another_target_is_no_baseline_there(tmp_path: P
         ("ttfa", (0, 0, 0, 0, 0), "inconclusive"),
     ],
 )
-def test_zeros_are_figures_like_any_other(tmp_path: Path, metric: str, then: tuple[int, ...], word: str) -> None:
+def test_zero_quantiles_are_compared_or_give_a_reason(
+    tmp_path: Path, metric: str, then: tuple[int, ...], word: str
+) -> None:
     """Most replies never stall, so the median of `stall_duration` is 0."""
     folder = store(tmp_path, 5)
     for path, value in zip(sorted(folder.rglob("*.json")), then, strict=True):
-        figures(path, metric, value)
+        set_quantiles(path, metric, value)
     (item,) = check_of(read(MANY), thresholds(f"{metric}: med<+20%"), str(folder)).thresholds
 
     assert flat(item).verdict == word
@@ -252,7 +254,7 @@ def test_zeros_are_figures_like_any_other(tmp_path: Path, metric: str, then: tup
         assert interval_text(item) == "n/a"
 
 
-def test_a_run_that_drifted_makes_verdicts_against_stored_runs_provisional(tmp_path: Path) -> None:
+def test_a_run_that_drifted_has_provisional_verdicts_against_stored_runs(tmp_path: Path) -> None:
     folder = str(store(tmp_path, 5))
     steady, drifting = read(MANY), load_for_report(slowed(run(tmp_path / "drifting", MANY), 1.6))
     first, second = (check_of(one, thresholds(*TTFA), folder) for one in (steady, drifting))
@@ -263,7 +265,7 @@ def test_a_run_that_drifted_makes_verdicts_against_stored_runs_provisional(tmp_p
     assert not any(one.startswith("Provisional") for one in second.notices)
 
 
-def test_drift_within_an_interleaved_run_is_harmless(tmp_path: Path) -> None:
+def test_a_common_drift_in_an_interleaved_run_does_not_make_verdicts_provisional(tmp_path: Path) -> None:
     both = replace(MANY, sessions=320, targets=("before", "after"), paired=True)
     found = check_of(slowed(run(tmp_path / "run", both), 1.6), thresholds(*TTFA))
 
@@ -271,7 +273,7 @@ def test_drift_within_an_interleaved_run_is_harmless(tmp_path: Path) -> None:
     assert not next(item for item in found.thresholds if item.title == "ttfa p50").provisional
 
 
-def test_a_run_that_chose_its_own_end_is_provisional_against_stored_runs(tmp_path: Path) -> None:
+def test_a_run_ended_by_interim_analyses_is_provisional_against_stored_runs(tmp_path: Path) -> None:
     plan = planned({"ttfa": ["p(50)<+60%"]}, [40, 80])
     found = check_of(read(MANY, sequential_plan=plan), thresholds(*TTFA), str(store(tmp_path, 5)))
 

@@ -17,14 +17,14 @@ from reports.metric_spec import MetricSpec
 from reports.statistic_types.quantile import Quantile
 from reports.statistics.differences import Difference, Margin, OneSidedBounds
 from reports.statistics.target_counts import TargetCounts
-from tests.reports.gate.made import ENOUGH, PAIRED, flat, read, run, store, stored, thresholds, verdicts
+from tests.reports.gate.examples import ENOUGH, PAIRED, flat, read, run, store, stored, thresholds, verdicts
 from tests.reports.planned import planned
 from tests.reports.synthetic import Plan
 
 RELATIVE = ("ttfa: med<+10%", "ttfa: p(95)<+20% and +30ms", "failure_rate: rate<+1pt")
 
 
-def test_each_limit_is_held_against_each_target() -> None:
+def test_each_absolute_threshold_is_tested_for_each_target() -> None:
     found = check_of(read(PAIRED), thresholds("ttfa: med<5s", "failure_rate: rate<30%", "audio_speed: avg>9"))
 
     assert [(item.target, item.title, item.result) for item in found.thresholds] == [
@@ -38,7 +38,7 @@ def test_each_limit_is_held_against_each_target() -> None:
     assert found.exit_status == 1
 
 
-def test_filters_narrow_it_to_a_step_and_a_target() -> None:
+def test_filters_restrict_a_threshold_to_a_step_and_a_target() -> None:
     found = check_of(read(PAIRED), thresholds("ttfa{step:greeting,target:after}: med<5s"))
 
     assert [(item.target, item.title, item.turns) for item in map(flat, found.thresholds)] == [
@@ -47,7 +47,7 @@ def test_filters_narrow_it_to_a_step_and_a_target() -> None:
 
 
 @pytest.mark.parametrize(
-    ("plan", "said"),
+    ("plan", "cause_text"),
     [
         (Plan(sessions=0), "sim has no turns"),
         (Plan(sessions=0, refused=30), "sim has no turns"),
@@ -55,14 +55,14 @@ def test_filters_narrow_it_to_a_step_and_a_target() -> None:
         (replace(ENOUGH, valid=None), "has no verdict"),
     ],
 )
-def test_a_run_that_says_nothing_is_never_green(plan: Plan, said: str) -> None:
+def test_a_run_without_usable_results_never_passes(plan: Plan, cause_text: str) -> None:
     found = check_of(read(plan), thresholds("stall_rate: rate<=1", "ttfa: med<9000s"), on_inconclusive="pass")
 
     assert found.exit_status == 4
-    assert said in found.causes[0].text
+    assert cause_text in found.causes[0].text
 
 
-def test_a_target_that_was_never_begun_is_not_green() -> None:
+def test_a_target_without_turns_is_not_evaluated() -> None:
     now = read(targets=[{"name": "sim"}, {"name": "ghost"}])
     found = check_of(now, thresholds("ttfa: med<9s", "failure_rate: rate<50%", "connect_total: med<9s"))
 
@@ -72,14 +72,14 @@ def test_a_target_that_was_never_begun_is_not_green() -> None:
     )
 
 
-def test_what_is_to_be_read_before_the_figures_is_among_the_notices() -> None:
+def test_the_notices_of_a_run_are_among_those_of_the_check() -> None:
     found = check_of(read(notices=["The disk was full."]), thresholds("ttfa: med<9s"))
 
     assert "The disk was full." in found.notices
 
 
 @pytest.mark.parametrize("written", ["ttft: med<9s", "input_transcript: p(5)<1s"])
-def test_a_threshold_of_which_nothing_was_measured_is_not_kept(written: str) -> None:
+def test_a_threshold_without_measured_values_does_not_pass(written: str) -> None:
     text_or_typed = replace(ENOUGH, kinds=("typed",))
     found = check_of(read(text_or_typed), thresholds(written, "failure_rate: rate<50%"), on_inconclusive="pass")
 
@@ -87,18 +87,18 @@ def test_a_threshold_of_which_nothing_was_measured_is_not_kept(written: str) -> 
     assert found.exit_status == 4
 
 
-def test_a_step_that_was_misspelt_is_told_with_those_there_are() -> None:
+def test_a_misspelt_step_is_reported_with_a_suggestion() -> None:
     with pytest.raises(UsageError, match=r"no script of the run has a step greting; did you mean greeting\?"):
         check_of(read(), thresholds("ttfa{step:greting}: med<9s"))
 
 
-def test_a_step_that_no_turn_of_the_run_came_to_is_no_data() -> None:
+def test_a_step_that_no_turn_reached_is_not_evaluated() -> None:
     now = read(scripts=[{"name": "voice_turns"}, {"name": "goodbyes"}])
 
     assert check_of(now, thresholds("ttfa{step:farewell}: med<9s")).exit_status == 4
 
 
-def test_a_throttled_run_decides_nothing_but_what_is_asked_of_throttling() -> None:
+def test_a_throttled_run_is_invalid_unless_a_threshold_is_about_throttling() -> None:
     now = read(replace(ENOUGH, failed=0.2))
     waits, asked = (check_of(now, thresholds("ttfa: med<9s", *more)) for more in ((), ("throttle_rate: rate<50%",)))
 
@@ -107,13 +107,13 @@ def test_a_throttled_run_decides_nothing_but_what_is_asked_of_throttling() -> No
     assert (asked.exit_status, asked.causes) == (0, ())
 
 
-def test_a_throttled_target_that_nothing_is_asked_of_voids_nothing() -> None:
+def test_throttling_of_a_target_without_thresholds_is_no_cause() -> None:
     now = read(replace(PAIRED, failed=0.2))
 
     assert len(check_of(now, thresholds("ttfa{target:after}: med<9s")).causes) == 1
 
 
-def test_the_stored_runs_of_another_target_may_be_the_baseline(tmp_path: Path) -> None:
+def test_stored_runs_of_another_target_may_be_the_baseline(tmp_path: Path) -> None:
     folder = store(tmp_path, 2)
     now = read(replace(ENOUGH, targets=("new",)))
     found = check_of(now, thresholds(*RELATIVE), f"{folder}:sim")
@@ -124,7 +124,7 @@ def test_the_stored_runs_of_another_target_may_be_the_baseline(tmp_path: Path) -
         check_of(now, thresholds(*RELATIVE), f"{folder}:simm")
 
 
-def test_a_run_in_which_every_turn_failed_is_not_green() -> None:
+def test_a_run_with_only_failed_turns_does_not_pass() -> None:
     few, many = read(Plan(sessions=5, failed=1.0)), read(replace(ENOUGH, failed=1.0))
     asked = thresholds("ttfa: med<9s", "failure_rate: rate<50%")
 
@@ -132,7 +132,7 @@ def test_a_run_in_which_every_turn_failed_is_not_green() -> None:
     assert verdicts(check_of(many, asked)) == ["fail", "fail"]
 
 
-def test_the_first_target_of_an_interleaved_run_is_the_baseline_unless_another_is_named() -> None:
+def test_the_first_target_of_an_interleaved_run_is_the_default_baseline() -> None:
     now = read(PAIRED)
     first, other, path = (
         check_of(now, thresholds(*RELATIVE), named) for named in (None, "after", f"{now.folder}:after")
@@ -144,7 +144,7 @@ def test_the_first_target_of_an_interleaved_run_is_the_baseline_unless_another_i
     assert flat(first.thresholds[0]).difference == pytest.approx(1 / (1 + flat(other.thresholds[0]).difference) - 1)
 
 
-def test_without_thresholds_the_default_margins_are_asked() -> None:
+def test_without_thresholds_the_default_margins_are_tested() -> None:
     found = check_of(read(PAIRED))
 
     assert [item.threshold for item in found.thresholds] == [
@@ -154,7 +154,7 @@ def test_without_thresholds_the_default_margins_are_asked() -> None:
     ]
 
 
-def test_a_regression_is_found_and_a_run_like_itself_passes(tmp_path: Path) -> None:
+def test_a_regression_fails_and_an_equal_run_passes(tmp_path: Path) -> None:
     plan = replace(ENOUGH, sessions=310)
     base, slower, faster = run(tmp_path / "base", plan), *(read(replace(plan, median_ms=ms)) for ms in (1200, 300))
 
@@ -165,7 +165,7 @@ def test_a_regression_is_found_and_a_run_like_itself_passes(tmp_path: Path) -> N
     assert [found.exit_status for found in by_default] == [1, 0]
 
 
-def test_several_targets_find_their_own_in_another_run(tmp_path: Path) -> None:
+def test_each_target_is_compared_with_the_same_target_of_another_run(tmp_path: Path) -> None:
     now, then = read(PAIRED), run(tmp_path / "then", replace(PAIRED, seed=8))
     found = check_of(now, thresholds("ttfa: med<+10%", "ttfa{target:after}: p(95)<+20%"), str(then))
 
@@ -191,8 +191,8 @@ def answer(p_worse: float) -> BaselineResult:
 @pytest.mark.parametrize("base", ["other", "itself", "stored", "looks"])
 def test_each_run_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base: str) -> None:
     few = replace(PAIRED, sessions=40)
-    looks = planned({"ttfa": ["p(50)<+20%"]}, [20])
-    now = run(tmp_path / "now", few, **({"sequential_plan": looks} if base == "looks" else {}))
+    plan = planned({"ttfa": ["p(50)<+20%"]}, [20])
+    now = run(tmp_path / "now", few, **({"sequential_plan": plan} if base == "looks" else {}))
     other, old = run(tmp_path / "other", few), tmp_path / "baselines"
     if base == "stored":
         store(tmp_path, 1, plan=few)
@@ -205,19 +205,19 @@ def test_each_run_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert read == [now, *([other] if base == "other" else [])]
 
 
-def test_holm_is_over_all_relative_thresholds() -> None:
+def test_holm_corrects_over_all_relative_thresholds() -> None:
     assert [one.result for one in judged([answer(0.04)])] == ["fail"]
     assert [one.result for one in judged([answer(0.04), answer(0.03)])] == ["inconclusive", "inconclusive"]
     assert [one.result for one in judged([answer(0.04), answer(0.02)])] == ["fail", "fail"]
 
 
-def test_an_invalid_baseline_voids_the_check(tmp_path: Path) -> None:
+def test_an_invalid_baseline_makes_the_check_invalid(tmp_path: Path) -> None:
     base = run(tmp_path / "base", replace(ENOUGH, valid=False))
 
     assert check_of(read(), (), str(base)).exit_status == 4
 
 
-def test_one_stored_run_is_provisional_and_five_know_their_own_spread(tmp_path: Path) -> None:
+def test_one_stored_run_is_provisional_and_five_give_their_own_variation(tmp_path: Path) -> None:
     now = read()
     one = check_of(now, thresholds(*RELATIVE), str(store(tmp_path / "one", 1)))
     five = check_of(now, thresholds(*RELATIVE), str(store(tmp_path / "five", 5, step=0.1)))
@@ -229,7 +229,7 @@ def test_one_stored_run_is_provisional_and_five_know_their_own_spread(tmp_path: 
     assert width[1] > width[0]  # medians that differ by 10 % vary more than the assumed 5 %
 
 
-def test_stored_runs_under_other_conditions_are_no_baseline_unless_that_is_allowed(tmp_path: Path) -> None:
+def test_stored_runs_under_other_conditions_are_no_baseline_unless_allowed(tmp_path: Path) -> None:
     now = read(tool={"name": "rtbench", "version": "9.9"})
     folder = str(store(tmp_path, 1))
     refused, let = (check_of(now, thresholds(*RELATIVE), folder, allow=allow) for allow in ((), ("client_version",)))
@@ -242,7 +242,7 @@ def test_stored_runs_under_other_conditions_are_no_baseline_unless_that_is_allow
     assert "not_evaluated" not in verdicts(let)
 
 
-def test_of_stored_runs_those_under_the_same_conditions_are_taken(tmp_path: Path) -> None:
+def test_only_stored_runs_under_the_same_conditions_are_used(tmp_path: Path) -> None:
     folder = store(tmp_path, 2)
     stored(folder, "other", tool={"name": "rtbench", "version": "0.0.9"})
     found = check_of(read(), thresholds(*RELATIVE), str(folder))
@@ -254,7 +254,7 @@ def test_of_stored_runs_those_under_the_same_conditions_are_taken(tmp_path: Path
     )
 
 
-def test_before_any_run_is_stored_margins_are_inconclusive_and_limits_decide(tmp_path: Path) -> None:
+def test_without_stored_runs_relative_thresholds_are_inconclusive_and_absolute_ones_decide(tmp_path: Path) -> None:
     (tmp_path / "baselines").mkdir()
     now, asked = read(), thresholds("ttfa: med<9s", "ttfa: med<+10%", "failure_rate: rate<+1pt")
     found = check_of(now, asked, str(tmp_path / "baselines"))
@@ -266,7 +266,7 @@ def test_before_any_run_is_stored_margins_are_inconclusive_and_limits_decide(tmp
 
 
 @pytest.mark.parametrize(
-    ("written", "baseline", "said"),
+    ("written", "baseline", "message"),
     [
         ((), None, "there is nothing to check"),
         (("ttfa: med<+10%",), None, "is relative, and there is no baseline"),
@@ -280,8 +280,8 @@ def test_before_any_run_is_stored_margins_are_inconclusive_and_limits_decide(tmp
         ((), "COPY", "a run cannot be compared with itself"),
     ],
 )
-def test_what_cannot_be_asked_is_refused_with_what_to_do(
-    tmp_path: Path, written: tuple[str, ...], baseline: str | None, said: str
+def test_an_impossible_check_is_refused_with_what_to_do(
+    tmp_path: Path, written: tuple[str, ...], baseline: str | None, message: str
 ) -> None:
     now = read()
     places = {"RUN": str(now.folder)}
@@ -290,12 +290,12 @@ def test_what_cannot_be_asked_is_refused_with_what_to_do(
     if baseline == "STORED":
         places["STORED"] = str(store(tmp_path, 1))
 
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         check_of(now, thresholds(*written), places.get(baseline or "", baseline))
 
 
 @pytest.mark.parametrize("baseline", [None, "base"])
-def test_what_may_differ_is_asked_of_stored_runs_alone(tmp_path: Path, baseline: str | None) -> None:
+def test_allow_different_is_refused_without_stored_runs(tmp_path: Path, baseline: str | None) -> None:
     base = run(tmp_path / "base", replace(ENOUGH, seed=8))
 
     with pytest.raises(UsageError, match="--allow-different model says in what stored runs may differ"):
@@ -303,7 +303,7 @@ def test_what_may_differ_is_asked_of_stored_runs_alone(tmp_path: Path, baseline:
 
 
 @pytest.mark.parametrize("asked", [("ttfa: med<+50%",), ()])
-def test_turns_that_the_baseline_has_and_the_run_lacks_are_no_data(tmp_path: Path, asked: tuple[str, ...]) -> None:
+def test_turns_that_only_the_baseline_has_are_not_evaluated(tmp_path: Path, asked: tuple[str, ...]) -> None:
     base = run(tmp_path / "base", replace(ENOUGH, kinds=("vad", "manual")))
     found = check_of(read(replace(ENOUGH, seed=8)), thresholds(*asked), str(base))
 
@@ -314,7 +314,7 @@ def test_turns_that_the_baseline_has_and_the_run_lacks_are_no_data(tmp_path: Pat
 
 
 @pytest.mark.parametrize("kind", ["run", "stored"])
-def test_a_target_without_a_threshold_of_its_own_is_not_asked(tmp_path: Path, kind: str) -> None:
+def test_a_target_without_a_threshold_is_not_tested(tmp_path: Path, kind: str) -> None:
     then = replace(PAIRED, seed=8)
     base = run(tmp_path / "then", then) if kind == "run" else stored(tmp_path / "baselines", "then", then)
     found = check_of(read(PAIRED), thresholds("ttfa{target:after}: p(95)<+50%"), str(base))
@@ -322,7 +322,7 @@ def test_a_target_without_a_threshold_of_its_own_is_not_asked(tmp_path: Path, ki
     assert [item.target for item in found.thresholds] == ["after"]
 
 
-def test_failures_that_no_threshold_is_about_are_said_loudly() -> None:
+def test_turns_not_started_without_a_threshold_on_failures_cause_a_warning() -> None:
     now = read(replace(ENOUGH, refused=5, failed=0.0))
     silent, asked = (check_of(now, thresholds("ttfa: med<9s", *more)) for more in ((), ("failure_rate: rate<50%",)))
 
@@ -335,14 +335,14 @@ def test_failures_that_no_threshold_is_about_are_said_loudly() -> None:
 
 
 @pytest.mark.parametrize("stopped", ["interrupted", "interrupted; all sessions are done", "all sessions are done"])
-def test_a_run_that_was_interrupted_is_judged_with_a_warning(stopped: str) -> None:
+def test_an_interrupted_run_is_checked_with_a_warning(stopped: str) -> None:
     found = check_of(read(ENOUGH, stop_reason=stopped), thresholds("ttfa: med<9s", "failure_rate: rate<50%"))
 
     assert found.exit_status == 0
     assert [warning[:27] for warning in found.warnings] == ["the run was interrupted bef"] * ("interrupted" in stopped)
 
 
-def test_turns_that_never_began_are_endless_waits_of_a_limit() -> None:
+def test_turns_not_started_count_as_infinite_latencies() -> None:
     now = read(replace(ENOUGH, refused=30, failed=0.0))
     (found,) = check_of(now, thresholds("ttfa: p(95)<9s")).thresholds
     item = flat(found)
@@ -352,7 +352,7 @@ def test_turns_that_never_began_are_endless_waits_of_a_limit() -> None:
     assert "66.7\u00a0% of the planned turns have it" in reason(found)
 
 
-def test_a_run_of_which_more_than_a_tenth_never_began_is_not_green_by_omission() -> None:
+def test_a_run_with_over_a_tenth_of_turns_not_started_needs_a_failure_threshold() -> None:
     now = read(replace(ENOUGH, refused=30, failed=0.0))
     silent, asked = (check_of(now, thresholds("ttfa: med<9s", *more)) for more in ((), ("failure_rate: rate<90%",)))
 
@@ -364,7 +364,7 @@ def test_a_run_of_which_more_than_a_tenth_never_began_is_not_green_by_omission()
     assert (verdicts(asked), asked.exit_status, asked.causes) == (["pass", "pass"], 0, ())
 
 
-def test_what_lies_among_the_failures_on_either_end_is_no_endless_interval(tmp_path: Path) -> None:
+def test_a_quantile_among_failed_turns_is_printed_as_infinity(tmp_path: Path) -> None:
     base = run(tmp_path / "base", replace(ENOUGH, failed=0.0))
     now = read(replace(ENOUGH, failed=0.4))
     found = check_of(now, thresholds("ttfa: p(95)<9s"))
@@ -376,12 +376,12 @@ def test_what_lies_among_the_failures_on_either_end_is_no_endless_interval(tmp_p
     assert interval_text(compared.thresholds[0]).startswith("∞")
 
 
-def test_a_relative_threshold_of_the_baseline_itself_is_refused() -> None:
+def test_a_relative_threshold_on_the_baseline_itself_is_refused() -> None:
     with pytest.raises(UsageError, match="before is no candidate; these are: after"):
         check_of(read(PAIRED), thresholds("ttfa{target:before}: med<+10%"))
 
 
-def test_a_baseline_that_no_threshold_needs_is_said(tmp_path: Path) -> None:
+def test_an_unused_baseline_causes_a_notice(tmp_path: Path) -> None:
     found = check_of(read(), thresholds("ttfa: med<9s"), str(run(tmp_path / "base")))
 
     assert "the baseline was not used" in found.notices[0]

@@ -28,7 +28,18 @@ from reports.statistics.verdicts import Verdict
 from reports.wording.validity import InvalidReason
 from tests.command_line import call, call_or_raise
 from tests.reports.comparisons.invented import ratio
-from tests.reports.gate.made import ENOUGH, FAILED, INCONCLUSIVE, NO_DATA, PAIRED, PASSED, REGRESSED, check, run, stored
+from tests.reports.gate.examples import (
+    ENOUGH,
+    FAILED,
+    INCONCLUSIVE,
+    NO_DATA,
+    PAIRED,
+    PASSED,
+    REGRESSED,
+    check,
+    run,
+    stored,
+)
 from tests.reports.synthetic import Plan
 
 pytestmark = pytest.mark.usefixtures("no_ci")
@@ -45,7 +56,7 @@ def markdown(found: CheckResult) -> str:
     return render_markdown(check_page(found))
 
 
-def test_the_comment_tells_the_verdict_first_and_ten_thresholds_worst_first() -> None:
+def test_the_comment_begins_with_the_verdict_and_ten_thresholds_worst_first() -> None:
     lines = markdown(check(*[PASSED] * 12, REGRESSED, INCONCLUSIVE)).splitlines()
     rows = [
         line for line in lines[: lines.index("<details><summary>4 more rows</summary>")] if line.startswith("| ttfa")
@@ -73,7 +84,7 @@ def test_the_comment_tells_the_verdict_first_and_ten_thresholds_worst_first() ->
         (check(causes=(InvalidReason("no_data", "the run has no turns and no sessions"),)), ["Error"]),
     ],
 )
-def test_junit_has_a_case_for_each_threshold(found: CheckResult, results: list[str]) -> None:
+def test_junit_has_a_test_case_for_each_threshold(found: CheckResult, results: list[str]) -> None:
     cases = [case for suite in JUnitXml.fromstring(junit_xml(found).encode()) for case in suite]
     got = [type(case.result[0]).__name__ if case.result else "" for case in cases]
 
@@ -83,7 +94,7 @@ def test_junit_has_a_case_for_each_threshold(found: CheckResult, results: list[s
         assert got == results
 
 
-def test_junit_says_what_was_broken_and_by_how_much() -> None:
+def test_junit_reports_the_failed_threshold_with_its_value_and_limit() -> None:
     root = ElementTree.fromstring(junit_xml(check(FAILED, PASSED)))
     failure = root.find(".//failure")
 
@@ -93,13 +104,13 @@ def test_junit_says_what_was_broken_and_by_how_much() -> None:
 
 
 @given(st.text())
-def test_any_label_makes_xml_that_can_be_read(label: str) -> None:
+def test_any_label_gives_valid_xml(label: str) -> None:
     ElementTree.fromstring(
         junit_xml(check(replace(FAILED, target=label, threshold=f"ttfa{{step:{label}}}: p(95)<800")))
     )
 
 
-def test_warnings_are_loud_on_every_output() -> None:
+def test_warnings_are_on_every_output() -> None:
     found = check(PASSED, warnings=("33 % failed",))
 
     assert "\n! 33 % failed\n" in text(found)
@@ -109,7 +120,7 @@ def test_warnings_are_loud_on_every_output() -> None:
     assert check_data(found)["warnings"] == ["33 % failed"]
 
 
-def test_github_is_told_errors_and_warnings() -> None:
+def test_github_receives_errors_and_warnings() -> None:
     assert list(ci.github_commands(check(PASSED, FAILED, INCONCLUSIVE))) == [
         "::error title=ttfa p95 fail::ttfa p95 of sim is over its limit: 940 ms (880 to 1,010 ms), limit < 800 ms",
         "::warning title=ttfa p50 inconclusive::ttfa p50 of sim inconclusive (too few turns): "
@@ -126,7 +137,7 @@ def test_github_is_told_errors_and_warnings() -> None:
     ]
 
 
-def test_azure_is_told_issues_the_summary_and_that_there_are_issues(tmp_path: Path) -> None:
+def test_azure_receives_issues_the_summary_and_the_result_succeeded_with_issues(tmp_path: Path) -> None:
     comment = tmp_path / "check.md"
     failed, warned = (list(ci.azure_commands(found, comment)) for found in (
         check(PASSED, FAILED), check(PASSED, INCONCLUSIVE, on_inconclusive="warn")))  # fmt: skip
@@ -138,16 +149,16 @@ def test_azure_is_told_issues_the_summary_and_that_there_are_issues(tmp_path: Pa
     assert list(ci.azure_commands(check(PASSED), comment)) == [f"##vso[task.uploadsummary]{comment}"]
 
 
-def test_azure_escapes_messages_and_properties_by_its_rules() -> None:
+def test_azure_messages_and_properties_are_escaped() -> None:
     assert ci.azure_command("task.logissue", {"type": "a;b]c%\n"}, "50 %; [x]\r\n") == (
         "##vso[task.logissue type=a%3Bb%5Dc%AZP25%0A;]50 %AZP25; [x]%0D%0A"
     )
 
 
 @given(st.text(), st.text())
-def test_a_command_is_one_line_from_which_the_text_can_be_had_back_as_it_may_be_shown(title: str, message: str) -> None:
+def test_a_ci_command_is_one_line_and_decodes_to_the_escaped_text(title: str, message: str) -> None:
     whole = ci.github_command("error", message, title)
-    head, said = whole.removeprefix("::error title=").split("::", 1)
+    head, text_of_command = whole.removeprefix("::error title=").split("::", 1)
     plain = [
         "".join(
             part if part in "\r\n" else escape_control(part)
@@ -158,7 +169,7 @@ def test_a_command_is_one_line_from_which_the_text_can_be_had_back_as_it_may_be_
 
     assert "\n" not in whole
     assert "\r" not in whole
-    assert [unquote(head), unquote(said)] == plain
+    assert [unquote(head), unquote(text_of_command)] == plain
     other = ci.azure_command("task.logissue", {"type": title}, message)
     inside, _, rest = other.removeprefix("##vso[task.logissue type=").partition("]")
     assert "\n" not in other
@@ -166,7 +177,7 @@ def test_a_command_is_one_line_from_which_the_text_can_be_had_back_as_it_may_be_
     assert unquote(rest.replace("%AZP25", "%25")) == plain[1]
 
 
-def test_a_file_that_cannot_be_written_is_said_in_a_line(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
 
     with pytest.raises(UsageError, match=r"junit\.xml cannot be written"):
@@ -175,7 +186,7 @@ def test_a_file_that_cannot_be_written_is_said_in_a_line(tmp_path: Path) -> None
         append_summary(check(PASSED), tmp_path)
 
 
-def test_what_is_equivalent_within_a_wide_margin_says_so() -> None:
+def test_an_equivalent_result_with_a_large_difference_states_the_margin() -> None:
     far, near = (_equivalent(ratio(1600, 1600 * by, 0.9, 1.3)) for by in (1.29, 1.03))
 
     assert "✓ equivalent (within 40 %)" in text(check(far))
@@ -206,7 +217,7 @@ def limits(folder: Path, text: str) -> Path:
         (Plan(sessions=0), "ttfa: med<5s", 4),
     ],
 )
-def test_the_exit_status_is_the_verdict(tmp_path: Path, plan: Plan, text: str, status: int) -> None:
+def test_the_exit_status_follows_from_the_verdict(tmp_path: Path, plan: Plan, text: str, status: int) -> None:
     folder = run(tmp_path / "run", plan)
     got, output = call_or_raise("check", folder, "--thresholds", limits(tmp_path, text))
 
@@ -216,7 +227,7 @@ def test_the_exit_status_is_the_verdict(tmp_path: Path, plan: Plan, text: str, s
     assert output.splitlines()[-1] == str(folder / "check.md")
 
 
-def test_github_gets_annotations_and_the_comment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_github_receives_annotations_and_the_comment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
     folder = run(tmp_path / "run")
@@ -229,7 +240,7 @@ def test_github_gets_annotations_and_the_comment(tmp_path: Path, monkeypatch: py
     )
 
 
-def test_azure_gets_issues_and_the_comment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_azure_receives_issues_and_the_comment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_BUILD", "True")
     folder = run(tmp_path / "run", Plan(sessions=10))
     path = limits(tmp_path, "ttfa: med<5s")
@@ -241,7 +252,7 @@ def test_azure_gets_issues_and_the_comment(tmp_path: Path, monkeypatch: pytest.M
     assert "::error" not in output
 
 
-def test_what_cannot_be_asked_is_told_to_ci_and_leaves_no_earlier_check(
+def test_a_refused_check_is_reported_to_ci_and_removes_an_earlier_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
@@ -272,7 +283,7 @@ def test_baselines_are_saved_listed_shown_and_checked_against(tmp_path: Path) ->
     )
 
 
-def test_what_is_no_baseline_is_said(tmp_path: Path) -> None:
+def test_a_refused_or_missing_baseline_is_reported(tmp_path: Path) -> None:
     folder = tmp_path / "baselines"
     call_or_raise("baseline", "save", run(tmp_path / "good"), "--baselines-dir", folder)
 

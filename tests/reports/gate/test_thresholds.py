@@ -47,13 +47,13 @@ def test_a_limit_is_read_in_the_unit_of_its_metric(
         ("failure_rate", "rate<+1pt", Margin(points=0.01)),
     ],
 )
-def test_a_margin_is_read_as_how_much_worse_is_accepted(metric: str, text: str, margin: Margin) -> None:
+def test_a_margin_is_read_as_the_accepted_degradation(metric: str, text: str, margin: Margin) -> None:
     found = parse(metric, text)
 
     assert (found.margin, found.limit) == (margin, None)
 
 
-def test_ten_percent_less_of_what_is_better_is_nine_tenths_of_the_baseline() -> None:
+def test_ten_percent_less_of_a_higher_is_better_metric_is_nine_tenths_of_the_baseline() -> None:
     margin = parse("audio_speed", "p(50)>-10%").margin
 
     assert margin is not None
@@ -68,7 +68,7 @@ def test_a_filter_names_a_step_and_a_target() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "text", "said"),
+    ("metric", "text", "message"),
     [
         ("ttfaa", "p(95)<800", "did you mean ttfa?"),
         ("delta_gap", "p(95)<80", "counted over events"),
@@ -109,18 +109,18 @@ def test_a_filter_names_a_step_and_a_target() -> None:
         ("session_ready{measured_from:speech_end}", "med<300", "have no measured_from"),
     ],
 )
-def test_what_is_no_threshold_is_refused_with_what_is_allowed(metric: str, text: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said) as refused:
+def test_an_invalid_threshold_is_refused_with_what_is_allowed(metric: str, text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as refused:
         parse(metric, text)
 
     assert "\n" not in str(refused.value)
 
 
-def test_a_metric_is_signed_where_its_definition_says_that_it_may_be_negative() -> None:
-    said = {name for name, metric in CATALOGUE.items() if re.search(r"\bnegative\b", metric.sentence, re.IGNORECASE)}
+def test_a_metric_is_signed_if_and_only_if_its_definition_allows_negative_values() -> None:
+    signed = {name for name, metric in CATALOGUE.items() if re.search(r"\bnegative\b", metric.sentence, re.IGNORECASE)}
 
-    assert said == {name for name, metric in CATALOGUE.items() if metric.signed}
-    assert said >= {"end_of_turn_delay", "transcript_lead", "renewal_gap", "idle_prompt"}
+    assert signed == {name for name, metric in CATALOGUE.items() if metric.signed}
+    assert signed >= {"end_of_turn_delay", "transcript_lead", "renewal_gap", "idle_prompt"}
 
 
 numbers = st.decimals(min_value="0.001", max_value="0.999", places=3).map(str)
@@ -133,7 +133,7 @@ numbers = st.decimals(min_value="0.001", max_value="0.999", places=3).map(str)
     st.booleans(),
     st.booleans(),
 )
-def test_what_is_written_reads_back(name: str, p: object, number: str, relative: bool, equal: bool) -> None:
+def test_a_printed_threshold_reads_back(name: str, p: object, number: str, relative: bool, equal: bool) -> None:
     of = GATED[name]
     relative = relative and of.better != "neither"
     aggregate = "rate" if of.unit == "share" else f"p({p})"
@@ -166,7 +166,7 @@ def refusal(metric: str, text: str) -> str:
 
 
 @given(st.binary())
-def test_any_file_is_read_or_refused_with_its_name(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+def test_any_file_is_refused_with_its_name(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "any.yaml"
     path.write_bytes(content)
     with pytest.raises(UsageError, match=r"any\.yaml"):
@@ -179,7 +179,7 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def test_a_metric_has_one_text_or_a_list(tmp_path: Path) -> None:
+def test_a_metric_has_one_threshold_or_a_list(tmp_path: Path) -> None:
     path = written(
         tmp_path, 'ttfa:\n  - "p(95)<800"\n  - med<500 # ms\nttfa{step:greeting}: [p(50)<+5%]\nfailure_rate: rate<1%\n'
     )
@@ -193,7 +193,7 @@ def test_a_metric_has_one_text_or_a_list(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("ttfa:\n  - p(95)<800\n  - p(95)<8q\n", r"ci\.yaml:3:\d+: "),
         ("ttfa:\n  - p(95)<800\nttfaa: med<1\n", r"ci\.yaml:3:\d+: .*did you mean ttfa"),
@@ -204,29 +204,29 @@ def test_a_metric_has_one_text_or_a_list(tmp_path: Path) -> None:
         ("? [a]\n: p(95)<1\n", r"ci\.yaml:1:\d+: "),
     ],
 )
-def test_what_is_wrong_in_a_file_is_said_with_its_line(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_an_error_in_a_thresholds_file_has_its_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         read_thresholds(written(tmp_path, text))
 
 
-def test_a_missing_file_is_said(tmp_path: Path) -> None:
+def test_a_missing_thresholds_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         read_thresholds(tmp_path / "none.yaml")
 
 
 @pytest.mark.parametrize("name", ["scenarios/ci.yaml", *(str(path) for path in ROOT.glob("docs/ci/files/*y.yaml"))])
-def test_the_files_that_are_shipped_can_be_read(name: str) -> None:
+def test_the_included_thresholds_files_are_valid(name: str) -> None:
     read_thresholds(ROOT / name)
 
 
-def test_the_comments_of_the_example_are_thresholds_too(tmp_path: Path) -> None:
+def test_the_commented_thresholds_of_the_example_are_valid(tmp_path: Path) -> None:
     lines = (ROOT / "scenarios" / "ci.yaml").read_text(encoding="utf-8").splitlines()
     hidden = [line[2:] for line in lines if line.startswith(("# ttfa{", "# voice", "#   - ", "# fail", "# audio"))]
 
     assert len(read_thresholds(written(tmp_path, "\n".join(hidden)))) == 5
 
 
-def test_a_threshold_may_be_of_one_trait() -> None:
+def test_a_threshold_may_be_on_one_turn_type() -> None:
     plain, both = (
         parse("ttfa{turn_type:regular}", "p(95)<800"),
         parse("ttfa{turn_type:filler+function_calls}", "p(95)<800"),
@@ -276,7 +276,7 @@ def threshold(written: str) -> Any:
 
 
 @pytest.mark.parametrize(("written", "why"), NEVER.items())
-def test_a_threshold_that_nothing_can_judge_is_refused_in_one_line(written: str, why: str) -> None:
+def test_a_threshold_that_no_run_can_evaluate_is_refused_in_one_line(written: str, why: str) -> None:
     with pytest.raises(UsageError) as refused:
         refuse_unmeasurable(threshold(written), [script()])
 
@@ -289,11 +289,11 @@ def test_a_threshold_that_nothing_can_judge_is_refused_in_one_line(written: str,
 @pytest.mark.parametrize("written", ["ttfa: p(95)<900", "failure_rate: rate<1%", "connect_total: med<9",
                                      "stall_rate: rate<1%", "latency_slope: med<9", "ttfa{turn_type:regular}: "
                                                                                     "med<900"])  # fmt: skip
-def test_what_a_turn_may_have_is_not_refused(written: str) -> None:
+def test_a_threshold_that_a_turn_may_have_is_accepted(written: str) -> None:
     refuse_unmeasurable(threshold(written), [script()])
 
 
-def test_one_turn_of_any_script_that_may_have_it_is_enough() -> None:
+def test_one_turn_of_any_script_that_may_have_the_metric_is_enough() -> None:
     asked = threshold("voice_to_voice: p(95)<1500")
 
     refuse_unmeasurable(asked, [script(), script("other", spoken=True)])
@@ -301,13 +301,13 @@ def test_one_turn_of_any_script_that_may_have_it_is_enough() -> None:
         refuse_unmeasurable(asked, [script(), script("other")])
 
 
-def test_nothing_is_refused_where_one_script_is_not_known() -> None:
+def test_no_threshold_is_refused_if_a_script_is_unknown() -> None:
     refuse_unmeasurable(threshold("voice_to_voice: p(95)<1500"), [script(), None])
     refuse_unmeasurable(threshold("ttfa{step:none}: p(95)<1500"), [None])
     refuse_unmeasurable(threshold("voice_to_voice: p(95)<1500"), [])
 
 
-def test_of_a_step_its_own_turns_count_and_it_must_be_there() -> None:
+def test_a_threshold_on_a_step_needs_an_existing_step_that_may_have_the_metric() -> None:
     spoken = [script(spoken=True)]
 
     refuse_unmeasurable(threshold("voice_to_voice{step:order}: p(95)<1500"), spoken)
@@ -319,6 +319,6 @@ def test_of_a_step_its_own_turns_count_and_it_must_be_there() -> None:
         refuse_unmeasurable(threshold("ttfa{step:hello}: p(95)<1500"), [script("a"), script("b")])
 
 
-def test_it_is_said_of_the_threshold_as_the_user_wrote_it() -> None:
+def test_the_error_quotes_the_threshold_as_the_user_wrote_it() -> None:
     with pytest.raises(UsageError, match=r'^--slo "voice_to_voice'):
         refuse_unmeasurable(threshold("voice_to_voice: med<1"), [script()], '--slo "voice_to_voice p(50)<1"')

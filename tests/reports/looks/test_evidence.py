@@ -15,7 +15,7 @@ from reports.statistics.counting import Floats
 from reports.statistics.differences import Margin
 from reports.statistics.rates import complement
 from reports.statistics.verdicts import SESSIONS, InconclusiveReason
-from tests.reports.statistics.arms import arm, waits
+from tests.reports.statistics.samples import sample_of, waits
 
 PAIRS, TURNS = 120, 10
 EVEN = np.full(PAIRS, float(TURNS))
@@ -24,35 +24,35 @@ BURST = np.where(np.arange(PAIRS) // 20 == 2, 6.0, 0.0)
 
 
 def pairs_of(baseline: Floats, candidate: Floats) -> TwoSamples:
-    return TwoSamples(arm(baseline), arm(candidate), (len(baseline), len(candidate)), paired=True)
+    return TwoSamples(sample_of(baseline), sample_of(candidate), (len(baseline), len(candidate)), paired=True)
 
 
 @pytest.mark.parametrize(("drift", "order"), [(1.0, None), (2.0, "drift")])
-def test_a_target_that_drifts_has_the_error_of_parts_of_the_run(drift: float, order: str | None) -> None:
+def test_a_target_that_drifts_has_the_standard_error_of_parts_of_the_run(drift: float, order: str | None) -> None:
     rng = np.random.default_rng(4)
     slower = waits(rng, PAIRS) * np.linspace(1, drift, PAIRS)[:, None]
-    arms, asked = pairs_of(waits(rng, PAIRS), slower), [(0.5, Margin(ratio=0.1))]
+    samples, asked = pairs_of(waits(rng, PAIRS), slower), [(0.5, Margin(ratio=0.1))]
 
-    (seen,) = quantiles_seen(arms, asked, "lower", np.random.default_rng(1))
-    (plain,) = quantiles_seen(arms, asked, "lower", np.random.default_rng(1), error=0.0)
+    (seen,) = quantiles_seen(samples, asked, "lower", np.random.default_rng(1))
+    (plain,) = quantiles_seen(samples, asked, "lower", np.random.default_rng(1), error=0.0)
 
     assert seen.order == order
     assert (seen.d, seen.excess) == (plain.d, plain.excess)
     assert seen.se > plain.se if order else seen.se == plain.se
 
 
-def test_a_quantile_that_cannot_be_tested_names_what_the_order_shows() -> None:
+def test_a_quantile_with_too_few_pairs_is_not_tested() -> None:
     rng = np.random.default_rng(4)
     few = slice(0, SESSIONS - 1)
-    arms = pairs_of(waits(rng, PAIRS)[few], waits(rng, PAIRS)[few])
+    samples = pairs_of(waits(rng, PAIRS)[few], waits(rng, PAIRS)[few])
 
-    (seen,) = quantiles_seen(arms, [(0.5, Margin(ratio=0.1))], "lower", rng)
+    (seen,) = quantiles_seen(samples, [(0.5, Margin(ratio=0.1))], "lower", rng)
 
     assert seen.untested == InconclusiveReason("too_few", "pair", SESSIONS, (SESSIONS - 1, SESSIONS - 1))
     assert math.isnan(seen.z)
 
 
-def test_failures_in_one_burst_have_the_error_of_parts_of_the_run() -> None:
+def test_failures_in_one_burst_have_the_standard_error_of_parts_of_the_run() -> None:
     base, orders = (np.zeros(PAIRS), EVEN), (BURST, np.random.default_rng(2).permutation(BURST))
     burst, even = (rate_seen(base, (events, EVEN), Margin(points=0.01)) for events in orders)
 
@@ -61,7 +61,7 @@ def test_failures_in_one_burst_have_the_error_of_parts_of_the_run() -> None:
     assert burst.se > even.se
 
 
-def test_a_rate_of_which_more_is_better_is_judged_by_what_it_leaves() -> None:
+def test_a_higher_is_better_rate_is_tested_by_its_complement() -> None:
     base, cand = (np.full(PAIRS, 9.0), EVEN), (np.full(PAIRS, 8.0), EVEN)
 
     more = rate_seen(base, cand, Margin(points=0.01), "yield_rate", "higher")
@@ -73,7 +73,9 @@ def test_a_rate_of_which_more_is_better_is_judged_by_what_it_leaves() -> None:
 
 
 @pytest.mark.parametrize(("failed", "needed"), [(0.0, 299), (1.0, None)])
-def test_a_rate_without_an_event_says_how_many_pairs_would_rule_it_out(failed: float, needed: int | None) -> None:
+def test_a_rate_without_an_event_has_the_number_of_pairs_that_would_decide_it(
+    failed: float, needed: int | None
+) -> None:
     """If the baseline has events, no number of pairs suffices."""
     base = np.zeros(PAIRS)
     base[0] = failed
@@ -85,7 +87,7 @@ def test_a_rate_without_an_event_says_how_many_pairs_would_rule_it_out(failed: f
     assert (why.kind, why.needed, why.there) == ("none_seen", needed or 0, (PAIRS,))
 
 
-def test_a_mean_needs_pairs_and_values_above_0() -> None:
+def test_a_mean_needs_enough_pairs_and_positive_values() -> None:
     one = np.ones(PAIRS)
     sums = (one * TURNS, EVEN)
 

@@ -31,7 +31,7 @@ TWO = Plan(sessions=240, turns=10, targets=("east", "west"), seconds=600, paired
 
 
 def run(folder: Path, plan: Plan = ONE, **changes: Any) -> Path:
-    return synthetic.write(folder, plan, **(synthetic.told(plan) | changes))
+    return synthetic.write(folder, plan, **(synthetic.target_keys(plan) | changes))
 
 
 @cache
@@ -61,7 +61,7 @@ def text(size: SampleSize) -> str:
     return render_lines(sample_size_blocks(size), 200)
 
 
-def test_the_size_is_a_range_with_its_time_and_its_money() -> None:
+def test_the_sample_size_is_a_range_with_its_duration_and_its_cost() -> None:
     found = size_of(pilot())
     least, likely, most = found.sessions
 
@@ -69,21 +69,21 @@ def test_the_size_is_a_range_with_its_time_and_its_money() -> None:
     assert found.seconds[1] == pytest.approx(likely / 120 * 600)
     assert found.usd[1] == pytest.approx(likely * found.usd_per_session)
     assert found.usd_per_session > 0
-    said = text(found)
+    printed = text(found)
     planned = "ttfa p95: to find +20 % against a margin of 10 % with power 90 %, at an error of 5 %"
     alone = size_of(pilot(), gates=1)
-    assert said.startswith(f"{planned}, corrected for 3 primary metrics (Holm):\n")
-    assert f"As the only primary metric it needs {alone.sessions[1]} (--primary 1)." in said
+    assert printed.startswith(f"{planned}, corrected for 3 primary metrics (Holm):\n")
+    assert f"As the only primary metric it needs {alone.sessions[1]} (--primary 1)." in printed
     assert text(alone).startswith(f"{planned}:\n")
     assert "As the only primary" not in text(alone)
     assert alone.sessions[1] < likely
-    assert "sessions per target" in said
-    assert "USD) for both targets" in said
-    assert "ICC" in said
-    assert "A pilot of 200 sessions is better" in said
+    assert "sessions per target" in printed
+    assert "USD) for both targets" in printed
+    assert "ICC" in printed
+    assert "A pilot of 200 sessions is better" in printed
 
 
-def test_larger_effects_less_power_and_the_middle_need_fewer() -> None:
+def test_larger_effects_less_power_and_the_median_need_fewer_sessions() -> None:
     plain = size_of(pilot()).sessions
 
     assert size_of(pilot(), detect="30%").sessions[1] < plain[1]
@@ -101,14 +101,14 @@ def test_a_paired_run_of_two_targets_plans_pairs(tmp_path: Path) -> None:
     assert size_of(f"{tmp_path}:west").targets == ["west"]
 
 
-def test_the_price_of_a_pair_is_that_of_both_its_sessions(tmp_path: Path) -> None:
+def test_the_cost_of_a_pair_is_that_of_both_sessions(tmp_path: Path) -> None:
     pair = size_of(run(tmp_path, Plan(**(vars(TWO) | {"usage": True}))))
     east, west = (size_of(f"{tmp_path}:{name}").usd_per_session / 2 for name in pair.targets)
 
     assert pair.usd_per_session == pytest.approx(east + west)
 
 
-def test_a_run_without_prices_says_so(tmp_path: Path) -> None:
+def test_a_run_without_prices_has_an_unknown_cost(tmp_path: Path) -> None:
     found = size_of(run(tmp_path, Plan(**(vars(ONE) | {"usage": False}))))
 
     assert math.isnan(found.usd[1])
@@ -117,7 +117,7 @@ def test_a_run_without_prices_says_so(tmp_path: Path) -> None:
     assert found.cheapest_turns_by_time is not None
 
 
-def test_failures_are_planned_in_points(tmp_path: Path) -> None:
+def test_failure_rates_are_planned_in_percentage_points(tmp_path: Path) -> None:
     found = size_of(pilot(), "failure_rate", None, None)
 
     assert (found.detect, found.margin) == (0.03, 0.01)
@@ -130,7 +130,7 @@ def test_failures_are_planned_in_points(tmp_path: Path) -> None:
     assert more.sessions[1] > found.sessions[1]
 
 
-def test_fewer_sessions_than_a_quantile_may_be_tested_with_are_never_planned() -> None:
+def test_at_least_the_sessions_that_a_quantile_test_needs_are_planned() -> None:
     assert size_of(pilot(), detect="2000%").sessions[0] == 50  # p95 needs 400 turns
 
 
@@ -146,7 +146,7 @@ def test_fewer_sessions_than_a_quantile_may_be_tested_with_are_never_planned() -
         (("ttfa:p95", "20%", "10%", 1.0), "--power must be"),
     ],
 )
-def test_what_cannot_be_asked_is_said_in_a_line(arguments: tuple[Any, ...], problem: str) -> None:
+def test_an_impossible_plan_is_refused_in_one_line(arguments: tuple[Any, ...], problem: str) -> None:
     with pytest.raises(UsageError, match=problem) as raised:
         size_of("nowhere", *arguments)
 
@@ -170,7 +170,7 @@ def test_runs_that_are_no_pilot_are_refused(tmp_path: Path) -> None:
         size_of(tmp_path / "nowhere")
 
 
-def test_a_pilot_plans_the_same_twice_and_its_json_follows_its_schema(
+def test_a_pilot_gives_the_same_plan_twice_and_its_json_matches_its_schema(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(tmp_path)
@@ -183,7 +183,7 @@ def test_a_pilot_plans_the_same_twice_and_its_json_follows_its_schema(
     jsonschema.validate(to_json_data(size_of(tmp_path, "failure_rate", None, None)), SCHEMA)
 
 
-def test_a_plan_from_an_invalid_run_ends_the_command_as_one_that_may_not_be_used(tmp_path: Path) -> None:
+def test_a_plan_from_an_invalid_run_has_exit_status_4(tmp_path: Path) -> None:
     folder = run(tmp_path, Plan(sessions=120, turns=8, seconds=600, valid=False))
 
     with pytest.raises(typer.Exit) as ended:
@@ -194,23 +194,21 @@ def test_a_plan_from_an_invalid_run_ends_the_command_as_one_that_may_not_be_used
 @pytest.mark.parametrize(
     ("metric", "margin", "effect"), [("ttfa:p50", 0.1, 0.2), ("ttfa", 0.2, 0.4), ("ttfa:p99", 0.3, 0.6)]
 )
-def test_a_size_is_planned_for_the_margin_of_the_gate_unless_another_is_named(
-    metric: str, margin: float, effect: float
-) -> None:
+def test_the_default_margin_of_a_plan_is_that_of_the_metric(metric: str, margin: float, effect: float) -> None:
     asked = power_spec(metric, None, None, 0.9)
 
     assert (asked.margin, asked.effect) == (margin, effect)
     assert asked.question.margin == margin_of(asked.question.p or math.nan)
 
 
-def test_a_run_in_which_nothing_started_is_refused_as_one_without_sessions(tmp_path: Path) -> None:
+def test_a_run_without_sessions_is_refused(tmp_path: Path) -> None:
     folder = run(tmp_path, Plan(sessions=0), targets=[])
 
     with pytest.raises(UsageError, match="has 0 sessions: a pilot needs 20"):
         size_of(folder)
 
 
-def test_a_size_says_whether_its_pilot_may_be_used(tmp_path: Path) -> None:
+def test_a_sample_size_reports_the_validity_of_its_pilot(tmp_path: Path) -> None:
     folder = run(tmp_path, Plan(sessions=120, turns=8, seconds=600, valid=False), simulated=False)
     plain, invalid = (to_json_data(size_of(one, "failure_rate", None, None)) for one in (pilot(), folder))
 

@@ -29,7 +29,7 @@ from reports.statistics.differences import Inference, Margin, quantile_differenc
 from reports.statistics.quantiles import quantile, quantiles, sample
 from reports.statistics.rates import ClusterTotals, PerCluster, rate_difference
 from reports.statistics.unseen import differ_by_length
-from tests.reports.statistics.arms import TURNS, arm, waits
+from tests.reports.statistics.samples import TURNS, sample_of, waits
 from tests.reports.statistics.unequal import codes, heavy, sampled
 
 PAIRS = 100
@@ -48,7 +48,7 @@ def drifting(rng: np.random.Generator, drift: Floats) -> Floats:
     return values
 
 
-def test_without_an_order_one_is_seldom_found() -> None:
+def test_independent_series_are_rarely_found_autocorrelated() -> None:
     rng = np.random.default_rng(1)
     found = [is_autocorrelated(rng.standard_exponential(n)) for n in (20, 100, 400) for _ in range(400)]
 
@@ -56,7 +56,7 @@ def test_without_an_order_one_is_seldom_found() -> None:
 
 
 @pytest.mark.parametrize("kind", ["slow", "quick", "trend"])
-def test_an_order_is_found(kind: str) -> None:
+def test_autocorrelated_series_are_found(kind: str) -> None:
     rng = np.random.default_rng(2)
     series = {
         "slow": lambda: slow(rng, 200) + rng.normal(0, 0.25, 200),
@@ -67,7 +67,7 @@ def test_an_order_is_found(kind: str) -> None:
     assert np.mean([is_autocorrelated(series()) for _ in range(100)]) > 0.85
 
 
-def test_nothing_is_said_of_few_numbers_or_of_equal_ones() -> None:
+def test_short_or_constant_series_are_not_autocorrelated() -> None:
     assert not is_autocorrelated(np.arange(19.0))
     assert not is_autocorrelated(np.full(100, 3.0))
     assert not is_autocorrelated(np.full(100, np.nan))
@@ -75,7 +75,7 @@ def test_nothing_is_said_of_few_numbers_or_of_equal_ones() -> None:
 
 
 @pytest.mark.parametrize("clusters", [20, 21, 103])
-def test_quarters_are_as_equal_as_can_be_and_in_order(clusters: int) -> None:
+def test_quarters_are_in_order_and_differ_in_size_by_at_most_one(clusters: int) -> None:
     found = part_of(clusters)
 
     assert (np.diff(found) >= 0).all()
@@ -101,41 +101,41 @@ def decided(drifts_apart: bool, repetitions: int = 60) -> tuple[float, float]:
     for seed in range(repetitions):
         rng = np.random.default_rng([3, seed])
         shared = slow(rng, PAIRS)
-        base = arm(drifting(rng, shared))
-        cand = arm(1.1 * drifting(rng, slow(rng, PAIRS) if drifts_apart else shared))
+        base = sample_of(drifting(rng, shared))
+        cand = sample_of(1.1 * drifting(rng, slow(rng, PAIRS) if drifts_apart else shared))
         for place, method in enumerate((quantile_differences, waits_by_order)):
-            arms = TwoSamples(base, cand, (PAIRS, PAIRS), paired=True)
-            (difference,) = method(arms, [(0.5, Margin(ratio=0.1))], "lower", Inference(draws=400, seed=rng))
+            samples = TwoSamples(base, cand, (PAIRS, PAIRS), paired=True)
+            (difference,) = method(samples, [(0.5, Margin(ratio=0.1))], "lower", Inference(draws=400, seed=rng))
             found[place] += difference.worse.low > 0 or difference.worse.high < 0
     return float(found[0] / repetitions), float(found[1] / repetitions)
 
 
-def test_a_drift_of_one_arms_own_decides_far_less_than_if_pairs_were_independent() -> None:
+def test_a_drift_of_one_target_decides_far_less_often_than_with_independent_pairs() -> None:
     by_pairs, by_order = decided(drifts_apart=True)
 
     assert by_pairs > 0.5
     assert by_order < 0.35
 
 
-def test_a_drift_that_both_arms_share_changes_nothing() -> None:
+def test_a_drift_common_to_both_targets_does_not_change_decisions() -> None:
     by_pairs, by_order = decided(drifts_apart=False)
 
     assert by_pairs < 0.2
     assert abs(by_order - by_pairs) < 0.05
 
 
-def test_where_no_order_is_found_the_difference_is_the_usual_one() -> None:
-    base, cand = (arm(waits(np.random.default_rng(seed), PAIRS)) for seed in (4, 5))
-    arms, how = TwoSamples(base, cand, (PAIRS, PAIRS), paired=True), Inference(draws=300, seed=6)
+def test_without_autocorrelation_the_difference_is_the_usual_one() -> None:
+    base, cand = (sample_of(waits(np.random.default_rng(seed), PAIRS)) for seed in (4, 5))
+    samples, how = TwoSamples(base, cand, (PAIRS, PAIRS), paired=True), Inference(draws=300, seed=6)
     asked = [(0.5, Margin(ratio=0.1)), (0.95, Margin(ratio=0.2))]
 
-    assert waits_by_order(arms, asked, "lower", how) == quantile_differences(arms, asked, "lower", how)
+    assert waits_by_order(samples, asked, "lower", how) == quantile_differences(samples, asked, "lower", how)
 
 
 @pytest.mark.parametrize("paired", [False, True])
-def test_where_one_is_found_quarters_are_counted_and_it_is_said(paired: bool) -> None:
+def test_with_autocorrelation_the_difference_is_computed_over_quarters(paired: bool) -> None:
     rng = np.random.default_rng(7)
-    base, cand = arm(waits(rng, PAIRS)), arm(drifting(rng, np.linspace(-0.4, 0.4, PAIRS)))
+    base, cand = sample_of(waits(rng, PAIRS)), sample_of(drifting(rng, np.linspace(-0.4, 0.4, PAIRS)))
     (found,) = waits_by_order(
         TwoSamples(base, cand, (PAIRS, PAIRS), paired=paired),
         [(0.5, Margin())],
@@ -149,7 +149,7 @@ def test_where_one_is_found_quarters_are_counted_and_it_is_said(paired: bool) ->
     assert found.high - found.low > 0.5
 
 
-def test_a_mean_that_drifts_is_counted_by_quarters_as_well() -> None:
+def test_the_mean_of_a_drifting_metric_is_computed_over_quarters() -> None:
     rng, turns = np.random.default_rng(8), np.full(PAIRS, float(TURNS))
     steady, rising = (
         (TURNS * (3 + drift + rng.normal(0, 0.1, PAIRS)), turns)
@@ -171,43 +171,43 @@ def independent(rng: np.random.Generator, clusters: int) -> PerCluster:
 
 
 @pytest.mark.parametrize("paired", [True, False])
-def test_failures_that_come_in_bursts_are_counted_by_parts_of_the_run(paired: bool) -> None:
+def test_failures_in_bursts_are_computed_over_parts_of_the_run(paired: bool) -> None:
     rng = np.random.default_rng(3)
-    arms = ClusterTotals(independent(rng, 300), bursting(rng, 300), paired)
-    plain, found = rate_difference(arms, Margin()), rate_by_order(arms, Margin(), "lower", Inference())
+    totals = ClusterTotals(independent(rng, 300), bursting(rng, 300), paired)
+    plain, found = rate_difference(totals, Margin()), rate_by_order(totals, Margin(), "lower", Inference())
 
     assert (found.order, found.d) == ("bursts", plain.d)
     assert found.high - found.low > 1.5 * (plain.high - plain.low)
     assert (found.worse.low < plain.worse.low, found.worse.p > plain.worse.p) == (True, True)
 
 
-def test_failures_in_no_order_are_counted_by_sessions() -> None:
+def test_independent_failures_are_computed_over_sessions() -> None:
     rng = np.random.default_rng(4)
-    arms = ClusterTotals(independent(rng, 300), independent(rng, 300), paired=True)
+    totals = ClusterTotals(independent(rng, 300), independent(rng, 300), paired=True)
 
-    assert rate_by_order(arms, Margin(), "lower", Inference()) == rate_difference(arms, Margin())
+    assert rate_by_order(totals, Margin(), "lower", Inference()) == rate_difference(totals, Margin())
 
 
 @pytest.mark.parametrize("p", [0.05, 0.95])
-def test_a_tail_that_comes_in_bursts_is_counted_by_parts_and_the_median_by_sessions(p: float) -> None:
+def test_only_the_quantile_with_bursts_is_computed_over_parts_of_the_run(p: float) -> None:
     rng = np.random.default_rng(5)
     code = np.repeat(np.arange(300), 10)
     base, cand = (np.exp(rng.normal(size=3000) * 0.2) for _ in range(2))
     slow = (code % 100 < 15) & (np.arange(3000) % 5 == 0)
     tail = sample(np.where(slow, cand * (5 if p > 0.5 else 0.2), cand), code)
     asked = [(0.5, Margin()), (p, Margin())]
-    arms = TwoSamples(sample(base, code), tail, (300, 300), paired=True)
+    samples = TwoSamples(sample(base, code), tail, (300, 300), paired=True)
 
-    assert [one.order for one in waits_by_order(arms, asked, "lower", Inference(draws=500))] == [None, "bursts"]
+    assert [one.order for one in waits_by_order(samples, asked, "lower", Inference(draws=500))] == [None, "bursts"]
 
 
-def test_the_same_failures_in_another_order_are_the_same_difference() -> None:
+def test_the_order_of_failures_does_not_change_the_difference() -> None:
     rng = np.random.default_rng(6)
     one, other = bursting(rng, 300), independent(rng, 300)
     mixed = rng.permutation(300)
-    arms = ClusterTotals(one, other, paired=True)
+    totals = ClusterTotals(one, other, paired=True)
     again = ClusterTotals((one[0][mixed], one[1]), (other[0][mixed], other[1]), paired=True)
-    ordered, unordered = (rate_by_order(both, Margin(), "lower", Inference()) for both in (arms, again))
+    ordered, unordered = (rate_by_order(both, Margin(), "lower", Inference()) for both in (totals, again))
 
     assert (ordered.order, unordered.order) == ("bursts", None)
     assert ordered.d == pytest.approx(unordered.d)
@@ -221,19 +221,19 @@ def test_independent_samples_of_one_service_are_not_alike(n: int) -> None:
 
 
 @pytest.mark.parametrize("n", [40, 160, 1000])
-def test_the_same_delays_with_the_noise_of_a_machine_are_alike(n: int) -> None:
+def test_the_same_delays_with_machine_noise_are_alike(n: int) -> None:
     rng = np.random.default_rng(n)
     delays = rng.lognormal(5, 0.3, n)
 
     assert all(are_alike(delays, rng.permutation(delays + rng.gamma(1, 0.3, n))) for _ in range(50))
 
 
-def test_the_distance_is_kolmogorovs() -> None:
+def test_the_distance_is_kolmogorov_s() -> None:
     """Half of 1…4 are below the first of 3…6, and a step adds 1/4. The sum is multiplied by the root of 4·4/8."""
     assert kolmogorov_distance(np.arange(1.0, 5), np.arange(3.0, 7)) == pytest.approx(0.75 * 2**0.5)
 
 
-def test_few_values_are_not_told_apart() -> None:
+def test_few_values_are_never_alike() -> None:
     values = np.arange(19.0)
 
     assert not are_alike(values, values)
@@ -241,12 +241,12 @@ def test_few_values_are_not_told_apart() -> None:
 
 
 @pytest.mark.parametrize("slope", [0.6, -0.6])
-def test_long_sessions_that_are_slower_or_faster_are_found(slope: float) -> None:
+def test_longer_sessions_that_are_slower_or_faster_are_found(slope: float) -> None:
     assert differ_by_length(sampled(heavy(), slope).sessions)
 
 
 @pytest.mark.parametrize("lengths", [np.full(100, 10), np.repeat([4, 20], 50), np.arange(5, 16).repeat(9)])
-def test_lengths_of_scripts_do_not_matter_however_much_slower_long_ones_are(lengths: Integers) -> None:
+def test_the_lengths_of_scripts_are_not_taken_for_a_correlation(lengths: Integers) -> None:
     assert not differ_by_length(sampled(lengths, 2.0).sessions)
 
 
@@ -254,19 +254,21 @@ def test_few_sessions_are_not_tested() -> None:
     assert not differ_by_length(sampled(np.array([4, 4, 4, 4, 4, 4, 4, 4, 200]), 2.0).sessions)
 
 
-def test_a_tenth_of_runs_without_a_correlation_is_taken_for_one() -> None:
+def test_a_tenth_of_runs_without_a_correlation_is_found_correlated() -> None:
     found = sum(differ_by_length(sampled(heavy(seed=one), 0.0, one).sessions) for one in range(600))
 
     assert abs(found / 600 - 0.1) < 4 * math.sqrt(0.1 * 0.9 / 600)
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=40))
-def test_ranks_are_those_of_scipy(values: list[int]) -> None:
+def test_ranks_equal_those_of_scipy(values: list[int]) -> None:
     assert ranks(np.array(values)).tolist() == scipy.stats.rankdata(values).tolist()
 
 
 @given(st.integers(12, 60), st.integers(1, 12), st.sampled_from([0.1, 0.5, 0.9]), st.integers(0, 100))
-def test_of_sessions_of_one_length_weights_change_nothing(sessions: int, each: int, p: float, seed: int) -> None:
+def test_with_sessions_of_one_length_equal_weights_change_nothing(
+    sessions: int, each: int, p: float, seed: int
+) -> None:
     one = sampled(np.full(sessions, each), 0.0, seed)
     (usual,), found = quantiles(one, [p]), with_equal_weights(one.values, one.sessions, p, 0.95)
 
@@ -274,7 +276,7 @@ def test_of_sessions_of_one_length_weights_change_nothing(sessions: int, each: i
     assert (found.low, found.high) == (usual.low, usual.high)
 
 
-def test_each_session_weighs_the_same() -> None:
+def test_each_session_has_the_same_weight() -> None:
     """Nineteen sessions have one turn of 100 ms, and one session has 1,000 turns of 900 ms."""
     lengths = np.array([1] * 19 + [1000])
     one = sample(np.repeat([100.0] * 19 + [900.0], lengths), codes(lengths))
@@ -291,7 +293,7 @@ def test_a_quantile_that_depends_on_few_long_sessions_has_a_wide_interval() -> N
     assert found.low < usual.low < usual.high < found.high
 
 
-def test_a_threshold_on_it_states_the_quantile_with_equal_weights() -> None:
+def test_a_threshold_on_such_a_quantile_also_states_it_with_equal_weights() -> None:
     one = sampled(heavy(400), 0.6)
     figure = estimate_quantile(one, 0.95, 400)
 

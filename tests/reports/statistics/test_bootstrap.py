@@ -15,7 +15,7 @@ from reports.statistics.bootstrap import quantile_draws, seed_of, weights
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.differences import Inference, Margin, quantile_differences
 from reports.statistics.quantiles import Sample, quantile, sample
-from tests.reports.statistics.arms import arm, waits
+from tests.reports.statistics.samples import sample_of, waits
 
 PS = (0.05, 0.07, 0.5, 0.95, 0.99)
 turns = st.lists(
@@ -35,9 +35,7 @@ def plain(of: Sample, clusters: int, draws: int, seed: int) -> Floats:
 
 
 @given(turns, st.integers(8, 12), st.integers(0, 1000))
-def test_draws_are_those_of_plain_resampling_with_ties_failures_and_empty_sessions(
-    drawn: list[tuple[float, int]], clusters: int, seed: int
-) -> None:
+def test_bootstrap_draws_equal_plain_resampling(drawn: list[tuple[float, int]], clusters: int, seed: int) -> None:
     of = build_sample(drawn)
     found = quantile_draws(of, PS, clusters=clusters, draws=40, rng=np.random.default_rng(seed))
 
@@ -45,9 +43,9 @@ def test_draws_are_those_of_plain_resampling_with_ties_failures_and_empty_sessio
 
 
 @pytest.mark.parametrize("unequal", [False, True])
-def test_a_window_that_is_smaller_than_the_sample_changes_nothing(unequal: bool) -> None:
+def test_a_window_smaller_than_the_sample_changes_nothing(unequal: bool) -> None:
     rng = np.random.default_rng(5)
-    of = arm(rng.lognormal(6, 0.5, (400, 25)))
+    of = sample_of(rng.lognormal(6, 0.5, (400, 25)))
     if unequal:
         of = sample(of.values, np.minimum(rng.integers(0, 400, of.n), rng.integers(0, 400, of.n)))
     found = quantile_draws(of, PS, clusters=400, draws=100, rng=np.random.default_rng(6))
@@ -55,16 +53,16 @@ def test_a_window_that_is_smaller_than_the_sample_changes_nothing(unequal: bool)
     np.testing.assert_array_equal(found, plain(of, 400, 100, 6))
 
 
-def test_resamples_that_leave_the_window_are_counted_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resamples_outside_the_window_are_counted_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "REACH", 0.3)
-    of = arm(waits(np.random.default_rng(7), 60))
+    of = sample_of(waits(np.random.default_rng(7), 60))
     found = quantile_draws(of, PS, clusters=60, draws=200, rng=np.random.default_rng(8))
 
     np.testing.assert_array_equal(found, plain(of, 60, 200, 8))
 
 
-def test_portions_are_not_seen_in_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    of = arm(waits(np.random.default_rng(1), 50))
+def test_the_result_does_not_depend_on_the_portion_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    of = sample_of(waits(np.random.default_rng(1), 50))
     whole = quantile_draws(of, PS, clusters=50, draws=300, rng=np.random.default_rng(2))
     monkeypatch.setattr(bootstrap, "CELLS_AT_ONCE", 5_000)
 
@@ -72,15 +70,15 @@ def test_portions_are_not_seen_in_the_result(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_counts_too_large_for_single_precision_are_counted_in_double(monkeypatch: pytest.MonkeyPatch) -> None:
-    of = arm(waits(np.random.default_rng(1), 50))
+    of = sample_of(waits(np.random.default_rng(1), 50))
     whole = quantile_draws(of, PS, clusters=50, draws=50, rng=np.random.default_rng(2))
     monkeypatch.setattr(bootstrap, "EXACT", 1)
 
     np.testing.assert_array_equal(quantile_draws(of, PS, clusters=50, draws=50, rng=np.random.default_rng(2)), whole)
 
 
-def test_both_arms_of_pairs_are_resampled_by_the_same_draws() -> None:
-    base = arm(waits(np.random.default_rng(3), 40))
+def test_both_targets_of_pairs_are_resampled_with_the_same_draws() -> None:
+    base = sample_of(waits(np.random.default_rng(3), 40))
     slower = Sample(base.values * 2, base.sessions)
     one, other = arm_draws(TwoSamples(base, slower, (40, 40), paired=True), PS, draws=200, rng=np.random.default_rng(4))
 
@@ -103,7 +101,7 @@ def test_an_empty_sample_has_no_quantile_in_any_resample(clusters: int) -> None:
     assert np.isnan(quantile_draws(empty, PS, clusters=clusters, draws=7, rng=np.random.default_rng(1))).all()
 
 
-def test_a_seed_is_that_of_the_runs_and_fits_into_json() -> None:
+def test_the_seed_depends_on_the_run_ids_and_fits_into_json() -> None:
     assert seed_of("a", "b") == seed_of("a", "b")
     assert len({seed_of("a", "b"), seed_of("b", "a"), seed_of("ab"), seed_of("a"), seed_of("a", "")}) == 5
     assert 0 <= seed_of("20261120-101500-a1b2") < 2**48
@@ -130,39 +128,39 @@ def arms_of(seed: int, base: tuple[int, int, float], cand: tuple[int, int, float
     return TwoSamples(first, second, (base[0], cand[0]), paired, (of_first, of_second))
 
 
-def in_full(arms: TwoSamples, p: float, drawn: tuple[Integers, Integers]) -> float:
+def in_full(samples: TwoSamples, p: float, drawn: tuple[Integers, Integers]) -> float:
     """Return the candidate's quantile in one resample."""
-    assert arms.steps is not None
-    many = 1 + max(int(steps.max()) for steps in arms.steps)
+    assert samples.steps is not None
+    many = 1 + max(int(steps.max()) for steps in samples.steps)
     wanted, there = (
         np.bincount(steps, each[sample.sessions], many)
-        for sample, steps, each in zip((arms.base, arms.cand), arms.steps, drawn, strict=True)
+        for sample, steps, each in zip((samples.base, samples.cand), samples.steps, drawn, strict=True)
     )
     wanted = np.where(there > 0, wanted, 0)
     wanted = wanted if wanted.any() else there
-    weight = (wanted / wanted.sum() / np.maximum(there, 1))[arms.steps[1]] * drawn[1][arms.cand.sessions]
+    weight = (wanted / wanted.sum() / np.maximum(there, 1))[samples.steps[1]] * drawn[1][samples.cand.sessions]
     reached = np.cumsum(weight)
-    return float(arms.cand.values[min(int(np.searchsorted(reached, p - 1e-9)), reached.size - 1)])
+    return float(samples.cand.values[min(int(np.searchsorted(reached, p - 1e-9)), reached.size - 1)])
 
 
 @pytest.mark.parametrize("paired", [True, False])
 @given(st.integers(0, 10_000), st.integers(5, 40), st.integers(1, 12), st.floats(0.2, 0.8))
-def test_resamples_are_those_of_counting_in_full(
+def test_weighted_resamples_equal_plain_weighted_quantiles(
     paired: bool, seed: int, sessions: int, turns: int, slow: float
 ) -> None:
-    arms = arms_of(seed, (sessions, turns, 0.5), (sessions if paired else sessions + 3, turns, slow), paired=paired)
+    samples = arms_of(seed, (sessions, turns, 0.5), (sessions if paired else sessions + 3, turns, slow), paired=paired)
 
-    found = arm_draws(arms, MIX_PS, draws=40, rng=np.random.default_rng(seed))[1]
+    found = arm_draws(samples, MIX_PS, draws=40, rng=np.random.default_rng(seed))[1]
 
     rng = np.random.default_rng(seed)
-    first = np.concatenate(list(weights(arms.clusters[0], 40, rng, portion=40)))
-    second = first if paired else np.concatenate(list(weights(arms.clusters[1], 40, rng, portion=40)))
+    first = np.concatenate(list(weights(samples.clusters[0], 40, rng, portion=40)))
+    second = first if paired else np.concatenate(list(weights(samples.clusters[1], 40, rng, portion=40)))
     for at, pair in enumerate(zip(first, second, strict=True)):
-        assert found[at].tolist() == [in_full(arms, p, pair) for p in MIX_PS]
+        assert found[at].tolist() == [in_full(samples, p, pair) for p in MIX_PS]
 
 
 @pytest.mark.parametrize("paired", [True, False])
-def test_the_same_shares_change_nothing(paired: bool) -> None:
+def test_equal_shares_of_steps_change_nothing(paired: bool) -> None:
     rng = np.random.default_rng(3)
     steps = np.tile([0, 1, 1, 0, 1], 60)
     code = np.repeat(np.arange(60), 5)
@@ -172,31 +170,31 @@ def test_the_same_shares_change_nothing(paired: bool) -> None:
     plain = TwoSamples(first, second, (60, 60), paired)
     mixed = TwoSamples(first, second, (60, 60), paired, (steps[orders[0]], steps[orders[1]]))
 
-    usual, found = (arm_draws(arms, MIX_PS, draws=200, rng=np.random.default_rng(1)) for arms in (plain, mixed))
+    usual, found = (arm_draws(samples, MIX_PS, draws=200, rng=np.random.default_rng(1)) for samples in (plain, mixed))
 
     assert [found[0].tolist(), found[1].tolist()] == [usual[0].tolist(), usual[1].tolist()]
     assert [mixed.values(p) for p in MIX_PS] == [plain.values(p) for p in MIX_PS]
 
 
-def test_a_candidate_that_plays_more_of_a_slow_step_is_no_slower() -> None:
-    arms = arms_of(5, (150, 10, 0.4), (150, 10, 0.6), paired=False)
+def test_a_candidate_with_more_turns_of_a_slow_step_is_not_slower() -> None:
+    samples = arms_of(5, (150, 10, 0.4), (150, 10, 0.6), paired=False)
     asked = [(0.5, Margin(ratio=0.1))]
 
     (plain,) = quantile_differences(
-        TwoSamples(arms.base, arms.cand, arms.clusters, paired=False), asked, "lower", Inference()
+        TwoSamples(samples.base, samples.cand, samples.clusters, paired=False), asked, "lower", Inference()
     )
-    (found,) = quantile_differences(arms, asked, "lower", Inference())
+    (found,) = quantile_differences(samples, asked, "lower", Inference())
 
     assert plain.worse.low > 0
     assert found.worse.high < 0
     assert abs(found.d) < 0.05
 
 
-def test_a_step_that_only_one_target_has_leaves_the_others_their_shares() -> None:
+def test_a_step_of_only_one_target_does_not_change_the_weights_of_the_others() -> None:
     values: Floats = np.array([100.0, 200, 300, 400])
     code = np.arange(4)
-    arms = TwoSamples(
+    samples = TwoSamples(
         Sample(values, code), Sample(values, code), (4, 4), True, (np.array([0, 0, 1, 1]), np.array([0, 1, 2, 2]))
     )
 
-    assert arms.values(0.5) == (200, 100)
+    assert samples.values(0.5) == (200, 100)

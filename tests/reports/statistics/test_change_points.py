@@ -56,14 +56,14 @@ def stepped(rng: np.random.Generator, runs: int, at: int, times: float) -> Float
 
 
 @pytest.mark.parametrize(("runs", "alike"), [(12, 0.0), (40, 0.0), (12, 0.5), (40, 0.5)])
-def test_a_history_in_which_nothing_changed_seldom_has_a_mark(runs: int, alike: float) -> None:
+def test_a_history_without_a_change_rarely_has_a_change_point(runs: int, alike: float) -> None:
     rng = np.random.default_rng(20261122)
     marked = sum(bool(marks(nights(rng, runs, 0.1, alike))) for _ in range(HISTORIES))
 
     assert marked / HISTORIES <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / HISTORIES)
 
 
-def test_without_counting_how_alike_neighbours_are_every_fifth_history_of_like_nights_would_have_a_mark() -> None:
+def test_without_autocorrelation_a_fifth_of_similar_nights_would_have_a_change_point() -> None:
     rng = np.random.default_rng(20261122)
     made = [nights(rng, 80, 0.1, 0.6) for _ in range(100)]
     plain = [_marked(one - one.mean(), np.zeros(80), 0.0, 1, LEAST) for one in made]
@@ -71,28 +71,28 @@ def test_without_counting_how_alike_neighbours_are_every_fifth_history_of_like_n
     assert sum(map(bool, plain)) >= 20 > sum(bool(marks(one)) for one in made)
 
 
-def test_a_step_is_found_near_its_place() -> None:
+def test_a_step_is_found_near_its_position() -> None:
     rng = np.random.default_rng(1)
     found = [marks(stepped(rng, 40, 25, 1.25)) for _ in range(50)]
 
     assert sum(any(abs(at - 25) <= 1 for at in one) for one in found) >= 45
 
 
-def test_a_larger_step_is_not_harder_to_find() -> None:
+def test_a_larger_step_is_found_at_least_as_often() -> None:
     rng = np.random.default_rng(2)
     shares = [sum(bool(marks(stepped(rng, 30, 15, times))) for _ in range(60)) for times in (1.1, 1.3, 3.0)]
 
     assert shares[0] < shares[1] <= shares[2] + 2
 
 
-def test_what_went_and_came_back_is_two_changes() -> None:
+def test_a_temporary_change_is_two_change_points() -> None:
     values = nights(np.random.default_rng(3), 60)
     values[25:37] += math.log(1.4)
 
     assert marks(values) == pytest.approx([25, 37], abs=1)
 
 
-def test_the_interval_of_a_change_leaves_out_no_change_and_the_runs_compared_are_told() -> None:
+def test_the_interval_of_a_change_excludes_zero_and_the_numbers_of_compared_runs_are_given() -> None:
     (found,) = searched(stepped(np.random.default_rng(4), 40, 20, 1.5)).changes
 
     assert 0 < found.low < found.d < found.high
@@ -100,27 +100,27 @@ def test_the_interval_of_a_change_leaves_out_no_change_and_the_runs_compared_are
     assert (found.before, found.after) == (20, 20)
 
 
-def test_a_change_that_is_smaller_than_what_counts_has_no_mark() -> None:
+def test_a_change_below_the_minimum_has_no_change_point() -> None:
     values = np.where(np.arange(40) < 20, 0.0, math.log(1.04)) + 1e-4 * np.arange(40) % 3
 
     assert marks(values) == []
 
 
-def test_the_scatter_inside_runs_counts_where_runs_agree_by_chance() -> None:
+def test_the_variance_within_runs_prevents_change_points_by_chance() -> None:
     values = np.where(np.arange(20) < 10, 0.0, 0.1)
 
     assert marks(values, variance=0.0) == [10]
     assert marks(values, variance=0.05) == []
 
 
-def test_more_series_on_a_page_ask_for_clearer_changes() -> None:
+def test_more_series_on_a_page_require_clearer_changes() -> None:
     values = stepped(np.random.default_rng(5), 40, 20, 1.15)
 
     assert marks(values)
     assert not marks(values, among=10**12)
 
 
-def test_levels_are_the_means_between_changes() -> None:
+def test_levels_are_the_means_between_change_points() -> None:
     values = np.repeat([1.0, 2.0, 1.5], 10)
 
     assert levels(values, searched(values).changes) == pytest.approx([1.0, 2.0, 1.5])
@@ -128,7 +128,7 @@ def test_levels_are_the_means_between_changes() -> None:
 
 
 @given(figures)
-def test_marks_stand_apart_and_away_from_the_ends(values: Floats) -> None:
+def test_change_points_keep_a_distance_from_each_other_and_from_the_ends(values: Floats) -> None:
     found = marks(values)
     edges = [0, *found, values.size]
 
@@ -137,12 +137,12 @@ def test_marks_stand_apart_and_away_from_the_ends(values: Floats) -> None:
 
 
 @given(figures, st.floats(-3, 3))
-def test_marks_do_not_depend_on_the_level(values: Floats, by: float) -> None:
+def test_change_points_do_not_depend_on_the_level(values: Floats, by: float) -> None:
     assert marks(np.round(values, 3)) == marks(np.round(values, 3) + round(by, 3))
 
 
 @given(st.integers(0, 130))
-def test_every_place_with_five_runs_on_either_side_is_compared(runs: int) -> None:
+def test_every_position_with_five_runs_on_either_side_is_compared(runs: int) -> None:
     found = {tuple(row) for row in windows(runs).tolist()}
 
     assert all(0 <= first <= at - SIDE and at + SIDE <= end <= runs for first, at, end in found)
@@ -150,7 +150,7 @@ def test_every_place_with_five_runs_on_either_side_is_compared(runs: int) -> Non
 
 
 @given(st.integers(1, 130))
-def test_a_comparison_is_made_once_in_the_night_that_brings_its_last_run(runs: int) -> None:
+def test_each_comparison_is_made_once_when_its_last_run_is_added(runs: int) -> None:
     before, after = ([tuple(row) for row in windows(many).tolist()] for many in (runs - 1, runs))
 
     assert len(set(after)) == len(after)
@@ -158,7 +158,7 @@ def test_a_comparison_is_made_once_in_the_night_that_brings_its_last_run(runs: i
 
 
 @pytest.mark.parametrize("alike", [0.0, 0.5])
-def test_a_history_that_is_looked_at_every_few_nights_seldom_ever_has_a_mark(alike: float) -> None:
+def test_a_history_analysed_repeatedly_rarely_ever_has_a_change_point(alike: float) -> None:
     rng, ever = np.random.default_rng(20261122), 0
     for values in (nights(rng, 60, 0.05, alike) for _ in range(60)):
         ever += any(marks(values[:night], variance=0.01**2) for night in range(ENOUGH, 61, 5))
@@ -173,7 +173,7 @@ def weekly(days: Integers, rng: np.random.Generator, spread: float = 0.02) -> Fl
     return rng.normal(0, spread, days.size) + WEEKEND[(days + 3) % 7]
 
 
-def test_weekdays_hide_no_change() -> None:
+def test_weekday_effects_do_not_hide_a_change() -> None:
     rng, days = np.random.default_rng(10), np.arange(60)
     found = [searched(weekly(days, rng) + np.where(days >= 40, math.log(1.1), 0.0)) for _ in range(30)]
 
@@ -181,7 +181,7 @@ def test_weekdays_hide_no_change() -> None:
 
 
 @pytest.mark.parametrize("missing", ["none", "one in ten", "all weekends but Saturdays"])
-def test_weekdays_are_known_by_what_lies_around_them(missing: str) -> None:
+def test_weekday_effects_are_estimated_despite_missing_days(missing: str) -> None:
     rng, days = np.random.default_rng(11), 20_000 + np.arange(84)
     gone = {"none": days < 0, "one in ten": rng.random(84) < 0.1, "all weekends but Saturdays": (days + 3) % 7 == 6}
     days = days[~gone[missing]]
@@ -192,62 +192,62 @@ def test_weekdays_are_known_by_what_lies_around_them(missing: str) -> None:
     assert np.ptp(remove_weekdays(weekly(days, rng, 0.0), days, tuple(found))) < 0.05
 
 
-def test_weekdays_that_do_not_differ_are_left_as_they_are() -> None:
+def test_weekdays_that_do_not_differ_are_not_adjusted() -> None:
     rng = np.random.default_rng(12)
     found = [weekdays(nights(rng, 42), np.arange(42)) for _ in range(HISTORIES)]
 
     assert sum(map(bool, found)) / HISTORIES <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / HISTORIES)
 
 
-def test_equal_figures_have_no_weekdays() -> None:
+def test_constant_values_have_no_weekday_effects() -> None:
     assert weekdays(np.zeros(42), np.arange(42)) == ()
 
 
 @pytest.mark.parametrize("days", [np.arange(20), np.zeros(60, dtype=np.int64), 7 * np.arange(40)])
-def test_weekdays_are_unknown_before_three_weeks_and_of_one_weekday(days: Integers) -> None:
+def test_weekday_effects_need_three_weeks_and_several_weekdays(days: Integers) -> None:
     assert weekdays(weekly(days, np.random.default_rng(13)), days) == ()
 
 
-def test_what_likeness_of_neighbours_holds_back_is_told() -> None:
+def test_change_points_suppressed_by_autocorrelation_are_reported() -> None:
     rng = np.random.default_rng(9)
     found = [searched(nights(rng, 40, 0.1, 0.6)) for _ in range(200)]
-    held = [one for one in found if one.unmarked]
+    suppressed = [one for one in found if one.unmarked]
 
-    assert len(held) >= 6
-    assert all(one.autocorrelation > 0 and one.effective_runs(40) < 40 for one in held)
+    assert len(suppressed) >= 6
+    assert all(one.autocorrelation > 0 and one.effective_runs(40) < 40 for one in suppressed)
     assert all(not {mark.at for mark in one.unmarked} & {mark.at for mark in one.changes} for one in found)
 
 
-def test_neighbours_are_found_to_be_as_alike_as_they_were_made() -> None:
+def test_the_estimated_autocorrelation_is_that_of_the_series() -> None:
     rng = np.random.default_rng(6)
     found = [autocorrelation(nights(rng, 4000, 0.1, alike), []) for alike in (0.0, 0.5, 0.8)]
 
     assert found == pytest.approx([0.0, 0.5, 0.8], abs=0.06)
 
 
-def test_a_step_is_not_taken_for_likeness_where_its_place_is_known() -> None:
+def test_a_known_step_is_not_taken_for_autocorrelation() -> None:
     values = stepped(np.random.default_rng(7), 60, 30, 3.0)
 
     assert autocorrelation(values, []) > 0.5
     assert autocorrelation(values, [30]) < 0.3
 
 
-def test_a_published_interval_tells_its_variance_to_a_fifth() -> None:
+def test_the_variance_derived_from_an_interval_is_within_a_fifth() -> None:
     rng = np.random.default_rng(8)
     logs = [np.log(rng.lognormal(0, 0.5, 900)) for _ in range(300)]
-    told = [quantiles(sample(np.exp(one), np.arange(900)), [0.5])[0] for one in logs]
-    true = np.var([math.log(one.value) for one in told])
+    intervals = [quantiles(sample(np.exp(one), np.arange(900)), [0.5])[0] for one in logs]
+    true = np.var([math.log(one.value) for one in intervals])
 
-    assert np.mean([variance_of(one.low, one.value, one.high) for one in told]) == pytest.approx(true, rel=0.2)
+    assert np.mean([variance_of(one.low, one.value, one.high) for one in intervals]) == pytest.approx(true, rel=0.2)
     assert variance_of(-math.inf, 600.0, 660.0) == pytest.approx(variance_of(600**2 / 660, 600.0, 660.0))
     assert variance_of(0.0, 0.0, 5.0) == 0
 
 
-def test_weekdays_of_one_value_do_not_differ() -> None:
+def test_a_constant_series_of_eight_weeks_has_no_weekday_effects() -> None:
     assert weekdays(np.zeros(8 * 7), np.arange(8 * 7)) == ()
 
 
-def test_weekdays_of_a_rate_that_is_mostly_0_are_seen() -> None:
+def test_weekday_effects_of_a_mostly_zero_rate_are_found() -> None:
     """On Sundays one run in two has failures. On other days none has."""
     days = np.arange(8 * 7)
     rates = np.where((days % 7 == 3) & (days % 2 == 0), 0.05, 0.0)

@@ -22,27 +22,27 @@ CODES = st.lists(st.integers(0, 200_000) | st.integers(0, 3), max_size=50)
 
 
 @given(VALUES)
-def test_values_are_ordered_as_a_stable_sort_orders_them(values: list[float]) -> None:
+def test_values_are_ordered_like_a_stable_sort(values: list[float]) -> None:
     expected = np.argsort(np.array(values, dtype=np.float64), kind="stable")
 
     assert order_of_values(np.array(values, dtype=np.float64)).tolist() == expected.tolist()
 
 
 @given(CODES)
-def test_codes_are_ordered_as_a_stable_sort_orders_them(codes: list[int]) -> None:
+def test_codes_are_ordered_like_a_stable_sort(codes: list[int]) -> None:
     expected = np.argsort(np.array(codes, dtype=np.int32), kind="stable")
 
     assert order_of_codes(np.array(codes, dtype=np.int32)).tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("spread", [0.001, 1.0, 3.0])
-def test_many_waits_are_ordered_as_a_stable_sort_orders_them(spread: float) -> None:
+def test_many_latencies_are_ordered_like_a_stable_sort(spread: float) -> None:
     waits_ms = np.random.default_rng(1).lognormal(6, spread, 20_000).round(1)
 
     np.testing.assert_array_equal(order_of_values(waits_ms), np.argsort(waits_ms, kind="stable"))
 
 
-def test_values_that_differ_in_their_last_bits_alone_are_ordered_too() -> None:
+def test_values_that_differ_only_in_their_last_bits_are_ordered() -> None:
     near = 1 + np.random.default_rng(1).integers(0, 50, 2_000) * np.finfo(np.float64).eps
     values = np.append(near, [np.inf, -np.inf])
 
@@ -50,7 +50,7 @@ def test_values_that_differ_in_their_last_bits_alone_are_ordered_too() -> None:
 
 
 @given(CODES)
-def test_codes_that_occur_are_told_once_and_packed_without_gaps(codes: list[int]) -> None:
+def test_distinct_codes_are_listed_once_and_numbered_without_gaps(codes: list[int]) -> None:
     expected, places = np.unique(np.array(codes, dtype=np.int64), return_inverse=True)
 
     assert distinct(np.array(codes, dtype=np.int64)).tolist() == expected.tolist()
@@ -80,7 +80,7 @@ def at_random(rng: np.random.Generator, calls: float, length_s: float, seconds: 
     return course.between(0, int(seconds * S))
 
 
-def test_calls_in_progress_are_those_begun_and_not_yet_ended() -> None:
+def test_calls_in_progress_are_those_that_began_and_have_not_ended() -> None:
     rng = np.random.default_rng(20261121)
     starts = rng.integers(0, 1000, 200)
     ends = starts + rng.integers(0, 200, 200)
@@ -91,7 +91,7 @@ def test_calls_in_progress_are_those_begun_and_not_yet_ended() -> None:
     assert course.at(instants).tolist() == one_by_one
 
 
-def test_a_part_of_a_course_has_the_same_calls() -> None:
+def test_a_part_of_a_series_has_the_same_calls_in_progress() -> None:
     rng = np.random.default_rng(20261122)
     starts = rng.integers(0, 1000, 50)
     course = call_course(starts, starts + 150)
@@ -101,7 +101,7 @@ def test_a_part_of_a_course_has_the_same_calls() -> None:
     assert part.at(np.arange(303, 778)).tolist() == course.at(np.arange(303, 778)).tolist()
 
 
-def test_nothing_is_in_progress_where_there_are_no_calls() -> None:
+def test_without_calls_nothing_is_in_progress() -> None:
     nothing = call_course(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
 
     assert nothing.at(np.array([5])).tolist() == [0]
@@ -118,7 +118,7 @@ def test_nothing_is_in_progress_where_there_are_no_calls() -> None:
         [(80, 50), (20, 60)],
     ],
 )
-def test_an_ordinary_climb_and_end_are_no_change(steps: list[tuple[float, int]]) -> None:
+def test_an_ordinary_ramp_up_and_end_is_no_change_of_load(steps: list[tuple[float, int]]) -> None:
     assert not load_changed(course_of_steps(*steps))
 
 
@@ -138,11 +138,11 @@ def test_ramps_steps_and_spikes_change_the_load(steps: list[tuple[float, int]]) 
 
 
 @pytest.mark.parametrize("calls", [5, 10, 30, 100])
-def test_calls_that_come_at_random_seldom_do(calls: int) -> None:
+def test_random_arrivals_rarely_change_the_load(calls: int) -> None:
     rng = np.random.default_rng(20261123)
 
     assert sum(load_changed(at_random(rng, calls, 20, 900)) for _ in range(100)) <= 10
 
 
-def test_a_course_of_no_length_is_no_change() -> None:
+def test_a_series_of_zero_duration_has_no_change_of_load() -> None:
     assert not load_changed(course_of_steps((0, 7)))

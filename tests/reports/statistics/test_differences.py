@@ -28,7 +28,7 @@ from reports.statistics.differences import (
 from reports.statistics.quantiles import Sample, sample
 from reports.statistics.rates import ClusterTotals, rate_difference
 from tests.examples import trials
-from tests.reports.statistics.arms import TURNS, Floats, arm, failures, waits
+from tests.reports.statistics.samples import TURNS, Floats, failures, sample_of, waits
 
 TEN = Margin(ratio=0.1)
 
@@ -49,15 +49,15 @@ def difference(
     seed: int = 1,
     **options: Any,
 ) -> Difference:
-    samples = [side if isinstance(side, Sample) else arm(side) for side in (base, cand)]
+    samples = [side if isinstance(side, Sample) else sample_of(side) for side in (base, cand)]
     counts = [int(side.sessions.max(initial=-1)) + 1 for side in samples]
-    arms = TwoSamples(samples[0], samples[1], (counts[0], counts[1]), paired)
+    pair = TwoSamples(samples[0], samples[1], (counts[0], counts[1]), paired)
     how = Inference(**{"draws": 2000, "seed": seed, **options})
-    (found,) = quantile_differences(arms, [(p, margin)], better, how)
+    (found,) = quantile_differences(pair, [(p, margin)], better, how)
     return found
 
 
-def test_a_difference_that_no_resample_contradicts_has_a_p_value_below_that_of_the_resamples() -> None:
+def test_p_values_may_be_smaller_than_the_number_of_resamples_allows() -> None:
     """Otherwise, with Holm's correction over many primary metrics, none could fail."""
     base, cand = build_arms(40, slower=3.0)
     found = difference(base, cand, draws=500)
@@ -67,36 +67,39 @@ def test_a_difference_that_no_resample_contradicts_has_a_p_value_below_that_of_t
     assert found.better.p == pytest.approx(1, abs=1e-3)
 
 
-def test_the_interval_is_the_expanded_percentile_one() -> None:
+def test_the_interval_is_the_expanded_percentile_interval() -> None:
     base, cand = build_arms()
     found = difference(base, cand[:40])
     rng = np.random.default_rng(1)
     logs = [
-        np.log(quantile_draws(arm(side), [0.5], clusters=len(side), draws=2000, rng=rng)[:, 0])
+        np.log(quantile_draws(sample_of(side), [0.5], clusters=len(side), draws=2000, rng=rng)[:, 0])
         for side in (base, cand[:40])
     ]
     vb, vc = (log.var(ddof=1) for log in logs)
     df = (vc + vb) ** 2 / (vc**2 / 39 + vb**2 / 59)
     tail = scipy.stats.norm.cdf(-scipy.stats.t.ppf(0.95, df) * math.sqrt(40 / 39))
-    apart = logs[1] - logs[0]
-    z = scipy.stats.norm.ppf(((apart <= math.log(1.1)).sum() + 1) / 2001)
+    log_ratios = logs[1] - logs[0]
+    z = scipy.stats.norm.ppf(((log_ratios <= math.log(1.1)).sum() + 1) / 2001)
 
     assert found.df == pytest.approx(df)
-    assert found.low == pytest.approx(np.quantile(apart, tail, method="inverted_cdf"))
-    assert found.high == pytest.approx(np.quantile(apart, 1 - tail, method="inverted_cdf"))
+    assert found.low == pytest.approx(np.quantile(log_ratios, tail, method="inverted_cdf"))
+    assert found.high == pytest.approx(np.quantile(log_ratios, 1 - tail, method="inverted_cdf"))
     assert found.worse.p == pytest.approx(scipy.stats.t.cdf(z * math.sqrt(39 / 40), df))
     assert found.worse.low == pytest.approx(found.low - math.log(1.1))
     assert found.worse.high == pytest.approx(found.high - math.log(1.1))
     assert found.better.low == pytest.approx(-found.high - math.log(1.1), abs=1e-3)
     assert found.better.high == pytest.approx(-found.low - math.log(1.1), abs=1e-3)
-    assert found.se == pytest.approx(apart.std(ddof=1))
+    assert found.se == pytest.approx(log_ratios.std(ddof=1))
 
 
-def test_the_interval_of_pairs_takes_both_arms_of_each_pair_and_pairs_minus_one() -> None:
+def test_the_interval_of_pairs_resamples_pairs_and_has_pairs_minus_one_degrees_of_freedom() -> None:
     base, cand = build_arms(30)
     found = difference(base, cand, paired=True)
     one, other = arm_draws(
-        TwoSamples(arm(base), arm(cand), (30, 30), paired=True), [0.5], draws=2000, rng=np.random.default_rng(1)
+        TwoSamples(sample_of(base), sample_of(cand), (30, 30), paired=True),
+        [0.5],
+        draws=2000,
+        rng=np.random.default_rng(1),
     )
     tail = scipy.stats.norm.cdf(-scipy.stats.t.ppf(0.95, 29) * math.sqrt(30 / 29))
 
@@ -104,7 +107,7 @@ def test_the_interval_of_pairs_takes_both_arms_of_each_pair_and_pairs_minus_one(
     assert found.low == pytest.approx(np.quantile(np.log(other / one), tail, method="inverted_cdf"))
 
 
-def test_pairs_that_drift_together_do_not_differ() -> None:
+def test_pairs_that_drift_together_have_a_small_standard_error() -> None:
     base, _ = build_arms(50)
     found = difference(base, base * 1.2, paired=True)
 
@@ -116,9 +119,9 @@ def test_pairs_that_drift_together_do_not_differ() -> None:
 
 
 @pytest.mark.parametrize("margin", [Margin(), TEN, Margin(ratio=0.1, plus=90.0)])
-def test_arms_swapped_mirror_the_difference(margin: Margin) -> None:
+def test_swapped_targets_mirror_the_difference(margin: Margin) -> None:
     base, cand = build_arms(slower=1.15)
-    there, back = (difference(*arms, margin=margin, paired=True) for arms in ((base, cand), (cand, base)))
+    there, back = (difference(*order, margin=margin, paired=True) for order in ((base, cand), (cand, base)))
 
     assert back.d == pytest.approx(-there.d)
     assert (back.low, back.high) == pytest.approx((-there.high, -there.low))
@@ -127,7 +130,7 @@ def test_arms_swapped_mirror_the_difference(margin: Margin) -> None:
 
 
 @pytest.mark.parametrize("margin", [TEN, Margin(ratio=0.1, plus=90.0)])
-def test_where_more_is_better_worse_is_downwards(margin: Margin) -> None:
+def test_for_a_higher_is_better_metric_worse_means_lower(margin: Margin) -> None:
     base, cand = build_arms(slower=0.6)
     lower = difference(cand, base, margin=margin, paired=True)
     higher = difference(base, cand, margin=margin, paired=True, better="higher")
@@ -138,7 +141,7 @@ def test_where_more_is_better_worse_is_downwards(margin: Margin) -> None:
     assert higher.worse.low > 0
 
 
-def test_a_change_of_unit_changes_nothing_but_the_figures() -> None:
+def test_a_change_of_unit_changes_only_the_values() -> None:
     base, cand = build_arms()
     ms, s = difference(base, cand), difference(base * 0.5, cand * 0.5)
 
@@ -147,14 +150,14 @@ def test_a_change_of_unit_changes_nothing_but_the_figures() -> None:
     assert s.worse.p == ms.worse.p
 
 
-def test_the_order_of_turns_inside_sessions_changes_nothing() -> None:
+def test_the_order_of_turns_within_sessions_does_not_matter() -> None:
     base, cand = build_arms()
     shuffled = np.random.default_rng(3).permuted(cand, axis=1)
 
     assert difference(base, shuffled) == difference(base, cand)
 
 
-def test_the_margin_is_exceeded_only_where_the_share_and_the_plus_both_are() -> None:
+def test_a_margin_is_exceeded_only_if_both_its_ratio_and_its_offset_are() -> None:
     base = np.array([100.0, 1000.0, 1000.0, 1000.0])
     cand = np.array([125.0, 1090.0, 1101.0, 1131.0])
 
@@ -164,14 +167,14 @@ def test_the_margin_is_exceeded_only_where_the_share_and_the_plus_both_are() -> 
     assert log_ratio(np.array([130.0]), np.array([100.0]), Margin(ratio=0.1, plus=30.0))[0] == 0
 
 
-def test_exactly_on_the_margin_is_not_beyond_it_whatever_the_last_bit_says() -> None:
+def test_a_value_exactly_on_the_margin_does_not_exceed_it() -> None:
     base = np.arange(10.0, 5000.0, 10.0)
 
     assert (log_ratio(base * 11 / 10, base, TEN) == 0).all()
     assert (log_ratio(base, base * 11 / 10, Margin()) < 0).all()
 
 
-def test_nothing_in_both_arms_is_no_difference_and_something_against_nothing_is_beyond_any_share() -> None:
+def test_zero_in_both_is_no_difference_and_zero_against_a_value_exceeds_any_ratio() -> None:
     none, some = np.array([0.0]), np.array([50.0])
 
     assert log_ratio(none, none)[0] == 0
@@ -190,7 +193,7 @@ def with_failed(values: Floats, share: float) -> Floats:
     return failed
 
 
-def test_a_quantile_that_fell_among_the_failed_turns_is_worse_than_any_margin() -> None:
+def test_a_quantile_among_failed_turns_exceeds_any_margin() -> None:
     base, cand = build_arms()
     found = difference(base, with_failed(cand, 0.5), p=0.9)
 
@@ -200,7 +203,7 @@ def test_a_quantile_that_fell_among_the_failed_turns_is_worse_than_any_margin() 
     assert found.better.p == 1
 
 
-def test_a_quantile_at_the_edge_of_the_failed_turns_is_open_upwards() -> None:
+def test_a_quantile_next_to_the_failed_turns_has_no_upper_bound() -> None:
     base, cand = build_arms()
     found = difference(base, with_failed(cand, 0.1), p=0.95)
 
@@ -211,7 +214,7 @@ def test_a_quantile_at_the_edge_of_the_failed_turns_is_open_upwards() -> None:
     assert found.df > 50
 
 
-def test_endless_in_both_arms_says_nothing() -> None:
+def test_infinite_quantiles_of_both_targets_decide_nothing() -> None:
     base, cand = build_arms()
     found = difference(with_failed(base, 0.5), with_failed(cand, 0.5), p=0.9)
 
@@ -222,7 +225,7 @@ def test_endless_in_both_arms_says_nothing() -> None:
     assert found.more_sessions is None
 
 
-def test_draws_that_are_endless_in_both_arms_open_both_ends() -> None:
+def test_resamples_infinite_in_both_targets_make_both_bounds_infinite() -> None:
     base, cand = build_arms()
     found = difference(with_failed(base, 0.1), with_failed(cand, 0.1), p=0.9)
 
@@ -231,14 +234,14 @@ def test_draws_that_are_endless_in_both_arms_open_both_ends() -> None:
     assert found.better.p > 0.5
 
 
-def test_one_session_says_nothing_about_sessions() -> None:
+def test_one_session_gives_an_unbounded_interval() -> None:
     base, cand = build_arms()
     found = difference(base, 3 * cand[:1])
 
     assert (found.low, found.high, found.worse.p) == (-math.inf, math.inf, 1)
 
 
-def test_two_sessions_leave_fewer_than_one_draw_beyond_and_so_open_ends() -> None:
+def test_two_pairs_give_an_unbounded_interval() -> None:
     base, cand = build_arms()
     found = difference(base[:2], 3 * cand[:2], paired=True)
 
@@ -248,16 +251,19 @@ def test_two_sessions_leave_fewer_than_one_draw_beyond_and_so_open_ends() -> Non
 
 def test_sessions_without_a_value_are_drawn_and_do_not_count() -> None:
     base, cand = build_arms(40)
-    shifted = sample(arm(cand).values, arm(cand).sessions * 2)
+    shifted = sample(sample_of(cand).values, sample_of(cand).sessions * 2)
     (found,) = quantile_differences(
-        TwoSamples(arm(base), shifted, (40, 80), paired=False), [(0.5, TEN)], "lower", Inference(draws=1000, seed=1)
+        TwoSamples(sample_of(base), shifted, (40, 80), paired=False),
+        [(0.5, TEN)],
+        "lower",
+        Inference(draws=1000, seed=1),
     )
 
     assert 39 <= found.df <= 78
     assert math.isfinite(found.low)
 
 
-def test_an_arm_without_a_value_leaves_everything_open() -> None:
+def test_a_target_without_a_value_gives_an_unbounded_interval() -> None:
     base, _ = build_arms()
     found = difference(base, sample(np.zeros(0), np.zeros(0, dtype=np.int64)))
 
@@ -266,7 +272,7 @@ def test_an_arm_without_a_value_leaves_everything_open() -> None:
     assert (found.low, found.high, found.worse.p, found.better.p) == (-math.inf, math.inf, 1, 1)
 
 
-def test_spread_from_run_to_run_widens_the_interval_by_its_own_variance_twice() -> None:
+def test_run_to_run_variation_adds_twice_its_variance() -> None:
     base, cand = build_arms()
     known, assumed = difference(base, cand), difference(base, cand, run_sd=0.05)
 
@@ -275,7 +281,7 @@ def test_spread_from_run_to_run_widens_the_interval_by_its_own_variance_twice() 
 
 
 @pytest.mark.parametrize("better", ["lower", "higher"])
-def test_spread_from_run_to_run_is_one_and_the_same_in_the_interval_and_at_the_margin(better: Better) -> None:
+def test_run_to_run_variation_is_the_same_in_the_interval_and_at_the_margin(better: Better) -> None:
     base, cand = build_arms()
     found = difference(base, cand, run_sd=0.05, better=better)
     bad, good = (found.low, found.high), (-found.high, -found.low)
@@ -286,10 +292,10 @@ def test_spread_from_run_to_run_is_one_and_the_same_in_the_interval_and_at_the_m
     assert (found.better.low, found.better.high) == pytest.approx([end - math.log(1.1) for end in good], abs=2e-3)
 
 
-def test_a_pair_counts_where_either_of_its_sessions_has_a_value() -> None:
-    base, cand = (arm(values) for values in build_arms(30))
-    kept = base.sessions != 3, (cand.sessions != 3) & (cand.sessions != 4)
-    some = [Sample(of.values[flags], of.sessions[flags]) for of, flags in zip((base, cand), kept, strict=True)]
+def test_a_pair_counts_if_either_session_has_a_value() -> None:
+    base, cand = (sample_of(values) for values in build_arms(30))
+    remaining = base.sessions != 3, (cand.sessions != 3) & (cand.sessions != 4)
+    some = [Sample(of.values[flags], of.sessions[flags]) for of, flags in zip((base, cand), remaining, strict=True)]
 
     turns = np.bincount(np.concatenate([one.sessions for one in some]))
 
@@ -297,10 +303,10 @@ def test_a_pair_counts_where_either_of_its_sessions_has_a_value() -> None:
     assert difference(some[0], some[1], paired=True).df == pytest.approx(turns.sum() ** 2 / (turns**2).sum() - 1)
 
 
-def test_several_quantiles_come_from_the_same_resamples() -> None:
+def test_several_quantiles_use_the_same_resamples() -> None:
     base, cand = build_arms()
     both = quantile_differences(
-        TwoSamples(arm(base), arm(cand), (60, 60), paired=True),
+        TwoSamples(sample_of(base), sample_of(cand), (60, 60), paired=True),
         [(0.5, TEN), (0.9, Margin(ratio=0.15))],
         "lower",
         Inference(draws=2000, seed=1),
@@ -310,7 +316,7 @@ def test_several_quantiles_come_from_the_same_resamples() -> None:
     assert both[1] == difference(base, cand, 0.9, Margin(ratio=0.15), paired=True)
 
 
-def test_more_sessions_are_asked_for_only_where_they_would_settle_it() -> None:
+def test_more_sessions_are_suggested_only_if_they_would_decide() -> None:
     error = StandardError(0.04, 99.0, 100)
     near = more_sessions(0.05, error)
 
@@ -323,14 +329,14 @@ def test_more_sessions_are_asked_for_only_where_they_would_settle_it() -> None:
     assert more_sessions(0.05, replace(error, se=math.nan)) is None
 
 
-def test_welch_weighs_the_arms_and_pairs_have_one_degree_less_than_there_are() -> None:
+def test_welch_weights_the_variances_and_pairs_have_one_degree_less_than_their_number() -> None:
     assert welch((1.0, 1.0), (10, 10)) == pytest.approx(18)
     assert welch((1.0, 0.0), (10, 50)) == pytest.approx(9)
     assert welch((0.0, 0.0), (10, 50)) == 58
     assert welch((), (15,)) == 14
 
 
-def test_bounds_by_t_are_open_where_nothing_is_known() -> None:
+def test_student_bounds_are_infinite_for_unknown_values() -> None:
     found = student(0.2, 0.1, 9)
 
     assert found.low == pytest.approx(0.2 - 0.1 * scipy.stats.t.ppf(0.95, 9))
@@ -344,12 +350,12 @@ PAIRS, COUNTED = trials(150, 300), trials(500, 2000)
 
 
 @pytest.mark.parametrize("paired", [False, True])
-def test_two_arms_alike_seldom_differ(paired: bool) -> None:
+def test_equal_targets_rarely_differ(paired: bool) -> None:
     rng = np.random.default_rng(20261120)
     worse = np.zeros(2)
     for _ in range(PAIRS):
         found = quantile_differences(
-            TwoSamples(arm(waits(rng, 60)), arm(waits(rng, 60)), (60, 60), paired=paired),
+            TwoSamples(sample_of(waits(rng, 60)), sample_of(waits(rng, 60)), (60, 60), paired=paired),
             [(0.5, Margin()), (0.95, Margin())],
             "lower",
             Inference(draws=150, seed=rng),
@@ -360,7 +366,7 @@ def test_two_arms_alike_seldom_differ(paired: bool) -> None:
     assert (worse / PAIRS <= 0.085).all()
 
 
-def test_clustered_failures_alike_seldom_differ() -> None:
+def test_equal_rates_of_clustered_failures_rarely_differ() -> None:
     rng = np.random.default_rng(20261121)
     turns = np.full(60, float(TURNS))
     worse = 0

@@ -39,15 +39,15 @@ def even(number: int) -> list[float]:
 
 
 @pytest.mark.parametrize(("number", "gates"), CHECKED)
-def test_equal_looks_have_the_known_critical_values(number: int, gates: int) -> None:
+def test_equally_spaced_analyses_have_the_published_critical_values(number: int, gates: int) -> None:
     assert critical_values(even(number), 0.05 / gates) == pytest.approx(CHECKED[number, gates], abs=0.0006)
 
 
-def test_a_single_look_is_the_plain_test() -> None:
+def test_a_single_analysis_is_the_plain_test() -> None:
     assert critical_values([1.0], 0.05) == pytest.approx([1.6449], abs=1e-4)
 
 
-def test_paths_without_drift_cross_as_often_as_was_planned() -> None:
+def test_paths_without_drift_cross_the_bounds_with_the_planned_probability() -> None:
     shares, rng = [0.125, 0.25, 0.5, 1.0], np.random.default_rng(3)
     steps = np.sqrt(np.diff([0, *shares]))
     paths = np.cumsum(rng.normal(size=(100_000, 4)) * steps, axis=1) / np.sqrt(shares)
@@ -57,7 +57,7 @@ def test_paths_without_drift_cross_as_often_as_was_planned() -> None:
     assert crossed == pytest.approx(0.05, abs=0.003)
 
 
-def test_the_last_look_of_a_run_that_ends_early_takes_what_is_left() -> None:
+def test_the_last_analysis_of_a_run_that_ends_early_uses_the_remaining_error() -> None:
     planned, ended = critical_values(even(10), 0.05), critical_values(even(10)[:4], 0.05)
 
     assert ended[:3] == pytest.approx(planned[:3])
@@ -67,7 +67,7 @@ def test_the_last_look_of_a_run_that_ends_early_takes_what_is_left() -> None:
 
 @settings(max_examples=8, deadline=None)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=6), st.sampled_from([0.05, 0.025, 0.01]))
-def test_a_smaller_error_asks_for_more_at_every_look(steps: list[int], a: float) -> None:
+def test_a_smaller_error_raises_every_critical_value(steps: list[int], a: float) -> None:
     shares = [float(share) for share in np.cumsum(steps) / sum(steps)]
 
     assert all(np.array(critical_values(shares, a / 3)) > np.array(critical_values(shares, a)))
@@ -82,7 +82,9 @@ def test_a_smaller_error_asks_for_more_at_every_look(steps: list[int], a: float)
         (40, 50, 50, (40,)),
     ],
 )
-def test_looks_are_evenly_spaced_up_to_the_maximum(most: int, every: int, first: int, sizes: tuple[int, ...]) -> None:
+def test_analyses_are_equally_spaced_up_to_the_maximum(
+    most: int, every: int, first: int, sizes: tuple[int, ...]
+) -> None:
     assert look_sizes(most, every, first) == sizes
 
 
@@ -90,29 +92,31 @@ def test_looks_are_evenly_spaced_up_to_the_maximum(most: int, every: int, first:
     ("p", "values", "pairs"),
     [(0.5, 10, 20), (0.95, 10, 40), (0.95, 4, 100), (0.05, 4, 100), (0.99, 1, 2000), (0.95, 2.5, 160), (None, 1, 20)],
 )
-def test_a_quantile_needs_pairs_by_how_many_values_a_session_has(p: float | None, values: float, pairs: int) -> None:
+def test_the_pairs_that_a_quantile_needs_depend_on_the_values_per_session(
+    p: float | None, values: float, pairs: int
+) -> None:
     assert pairs_needed(p, values) == pairs
 
 
-def test_the_first_look_is_where_every_gate_may_be_tested_rounded_up() -> None:
+def test_the_first_analysis_is_when_every_metric_can_be_tested_rounded_up() -> None:
     assert [first_look(needed) for needed in ([20], [20, 51], [100])] == [50, 100, 100]
 
 
 @given(st.floats(-6, 6), st.integers(2, 500))
-def test_a_critical_value_and_its_standard_errors_say_the_same(c: float, df: int) -> None:
+def test_a_critical_value_and_its_standard_errors_agree(c: float, df: int) -> None:
     assert z_of(spread_of_level(c, df), 1.0, df) == pytest.approx(c, abs=1e-6)
 
 
-def test_few_pairs_make_a_distance_less_certain() -> None:
+def test_few_pairs_reduce_the_z_value_of_a_difference() -> None:
     assert 0 < z_of(2.0, 1.0, 5) < z_of(2.0, 1.0, 50) < 2.0
 
 
-def test_without_any_spread_a_gate_lies_on_one_side_of_its_margin() -> None:
+def test_without_variance_the_z_value_is_infinite_or_zero() -> None:
     assert [z_of(excess, 0.0, 49) for excess in (-0.01, 0.0, 0.01)] == [-math.inf, 0.0, math.inf]
     assert z_of(-60.0, 1.0, 400) < -10
 
 
-def test_chances_are_those_of_paths_with_that_drift() -> None:
+def test_conditional_power_equals_that_of_simulated_paths() -> None:
     z, t, c_pass, c_red = 0.4, 0.5, 1.83, 2.33
     rng, at = np.random.default_rng(5), z * math.sqrt(t)
     ends = {
@@ -125,13 +129,13 @@ def test_chances_are_those_of_paths_with_that_drift() -> None:
     assert found.red == pytest.approx((ends[1] >= c_red).mean(), abs=0.004)
 
 
-def test_chances_mirror_each_other() -> None:
+def test_conditional_power_is_symmetric() -> None:
     one, other = chances(0.7, 0.4, 2.0, 2.0), chances(-0.7, 0.4, 2.0, 2.0)
 
     assert (one.passing, one.red) == pytest.approx((other.red, other.passing))
 
 
-def test_a_run_gives_up_only_where_nothing_may_become_of_it() -> None:
+def test_a_run_stops_for_futility_only_if_no_decision_is_likely() -> None:
     never, maybe = ConditionalPower(0.05, 0.05), ConditionalPower(0.5, 0.05)
 
     assert futile([never], [never, maybe])
@@ -146,12 +150,12 @@ SHARES = [k / 8 for k in range(1, 9)]
 CRITICAL = critical_values(SHARES, 0.05)
 
 
-def test_a_first_look_has_nothing_to_correct() -> None:
+def test_at_the_first_analysis_the_distance_is_not_corrected() -> None:
     assert distance(3.4, 0.1, SHARES[:1], CRITICAL[:1]) == pytest.approx(0.34)
 
 
 @pytest.mark.parametrize("k", [2, 4, 8])
-def test_an_early_stop_is_drawn_towards_the_margin_on_either_side(k: int) -> None:
+def test_after_an_early_stop_the_estimate_is_drawn_towards_the_margin(k: int) -> None:
     z = CRITICAL[k - 1] + 0.05
     worse = distance(z, 0.1, SHARES[:k], CRITICAL[:k])
 
@@ -159,11 +163,11 @@ def test_an_early_stop_is_drawn_towards_the_margin_on_either_side(k: int) -> Non
     assert distance(-z, 0.1, SHARES[:k], CRITICAL[:k]) == pytest.approx(-worse)
 
 
-def test_nothing_is_said_of_a_distance_that_is_endless() -> None:
+def test_an_infinite_distance_is_not_corrected() -> None:
     assert distance(math.inf, 0.1, SHARES[:3], CRITICAL[:3]) == math.inf
 
 
-def test_the_probability_of_ending_so_high_is_that_of_paths() -> None:
+def test_the_probability_of_ending_above_a_value_equals_that_of_simulated_paths() -> None:
     rng, drift, s = np.random.default_rng(1), 1.5, 0.9
     paths = np.cumsum(rng.normal(drift / 8, math.sqrt(1 / 8), (200_000, 8)), axis=1)
     crossings = np.abs(paths) >= np.array(CRITICAL) * np.sqrt(SHARES)
@@ -174,7 +178,7 @@ def test_the_probability_of_ending_so_high_is_that_of_paths() -> None:
 
 
 @pytest.mark.parametrize("drift", [0.0, 2.5, 4.5])
-def test_half_of_the_corrected_estimates_lie_above_the_truth(drift: float) -> None:
+def test_half_of_the_corrected_estimates_exceed_the_truth(drift: float) -> None:
     rng, above_plain, above_corrected = np.random.default_rng(7), 0, 0
     for steps in rng.normal(drift / 8, math.sqrt(1 / 8), (400, 8)):
         z = np.cumsum(steps) / np.sqrt(SHARES)
@@ -189,7 +193,7 @@ def test_half_of_the_corrected_estimates_lie_above_the_truth(drift: float) -> No
 
 
 @given(st.floats(-1, 1), st.floats(0.01, 0.5), st.integers(20, 500), st.floats(1.7, 3.5))
-def test_an_interval_ends_where_its_critical_value_lies(d: float, se: float, df: int, c: float) -> None:
+def test_the_interval_excludes_zero_if_z_exceeds_the_critical_value(d: float, se: float, df: int, c: float) -> None:
     low = d - spread_of_level(c, df) * se
 
     assert (low > 0) == (z_of(d, se, df) > c) or abs(z_of(d, se, df) - c) < 1e-6

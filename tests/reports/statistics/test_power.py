@@ -28,14 +28,14 @@ from reports.statistics.quantiles import Sample, quantiles, sample
 SIGMA, ICC = 0.5, 0.3
 
 
-def arm(sessions: int, rng: np.random.Generator, shift: float = 0.0, drift: Any = None) -> Sample:
+def sessions_of_ten(sessions: int, rng: np.random.Generator, shift: float = 0.0, drift: Any = None) -> Sample:
     """Return sessions of ten turns. `drift` is that of each session on the log scale."""
     code = np.repeat(np.arange(sessions), 10)
     level = rng.normal(0, SIGMA * math.sqrt(ICC), sessions) + (0.0 if drift is None else drift)
     return sample(600 * np.exp(shift + level[code] + rng.normal(0, SIGMA * math.sqrt(1 - ICC), code.size)), code)
 
 
-def test_the_size_of_a_known_variance_is_the_formulas() -> None:
+def test_the_sample_size_for_a_known_variance_follows_the_formula() -> None:
     pilot = Pilot(variance=2.0, bootstrap=np.array([2.0]), sessions=200, drifts=False)
     least, likely, most = pilot.needed(0.2, 0.8)
 
@@ -43,7 +43,7 @@ def test_the_size_of_a_known_variance_is_the_formulas() -> None:
     assert pilot.power(likely, 0.2) == pytest.approx(0.8, abs=0.005)
 
 
-def test_one_of_three_gates_takes_half_as_many_sessions_again_as_one_alone() -> None:
+def test_three_primary_metrics_need_more_sessions_as_by_the_formula() -> None:
     """z_{1 - 0.05/3} = 2.128 replaces 1.645."""
     pilot = Pilot(variance=2.0, bootstrap=np.array([2.0]), sessions=200, drifts=False)
 
@@ -51,20 +51,20 @@ def test_one_of_three_gates_takes_half_as_many_sessions_again_as_one_alone() -> 
     assert pilot.power(442, 0.2, 0.05 / 3) == pytest.approx(0.8, abs=0.005)
 
 
-def test_waits_take_some_more_for_the_runs_that_are_taken_to_drift() -> None:
+def test_latencies_need_more_sessions_because_some_runs_are_taken_to_drift() -> None:
     waits, rate = (Pilot(2.0, np.array([2.0]), 200, drifts=drifts).needed(0.2, 0.8)[1] for drifts in (True, False))
 
     assert 1.02 * rate < waits / 1.1 < 1.05 * rate
 
 
-def test_tails_are_planned_larger() -> None:
+def test_tail_quantiles_need_more_sessions() -> None:
     middle, tail = (Pilot(2.0, np.array([2.0]), 200, tail).needed(0.1, 0.9)[1] for tail in (False, True))
 
     assert 1.25 / 1.1 * middle < tail < 1.05 * 1.25 / 1.1 * middle  # includes the allowance for runs with bursts
 
 
 @given(st.floats(0.01, 2), st.floats(0.55, 0.99), st.floats(0.001, 10))
-def test_more_power_and_smaller_effects_need_more(distance: float, power: float, variance: float) -> None:
+def test_more_power_and_smaller_effects_need_more_sessions(distance: float, power: float, variance: float) -> None:
     pilot = Pilot(variance, np.array([variance / 2, variance * 2]), 200)
 
     assert pilot.needed(distance, power) <= pilot.needed(distance / 2, power)
@@ -73,38 +73,38 @@ def test_more_power_and_smaller_effects_need_more(distance: float, power: float,
     assert pilot.power(100, distance) <= pilot.power(200, distance)
 
 
-def test_a_margin_is_taken_off_the_effect_as_a_ratio() -> None:
+def test_the_margin_is_divided_out_of_the_effect() -> None:
     assert distance_of(0.3, 0.1) == pytest.approx(math.log(1.3 / 1.1))
 
 
 @pytest.mark.parametrize(("p", "density"), [(0.5, 0.3989), (0.95, 0.1031)])
-def test_a_pilots_variance_is_that_of_the_normal_formula(p: float, density: float) -> None:
+def test_the_variance_of_a_pilot_is_that_of_the_normal_formula(p: float, density: float) -> None:
     deff = {0.5: 1 + 9 * 0.194, 0.95: 1 + 9 * 0.11}[p]
     expected = 2 * SIGMA**2 * p * (1 - p) * deff / 10 / density**2
     rng = np.random.default_rng(4)
-    found = [pilot_of_quantile((arm(200, rng),), p, 200, rng) for _ in range(20)]
+    found = [pilot_of_quantile((sessions_of_ten(200, rng),), p, 200, rng) for _ in range(20)]
 
     assert np.median([pilot.variance for pilot in found]) == pytest.approx(expected, rel=0.2)
-    held = [np.quantile(one.bootstrap, 0.05) < expected < np.quantile(one.bootstrap, 0.95) for one in found]
-    assert sum(held) >= 12
+    covered = [np.quantile(one.bootstrap, 0.05) < expected < np.quantile(one.bootstrap, 0.95) for one in found]
+    assert sum(covered) >= 12
 
 
-def test_pairs_that_share_a_drift_need_fewer_than_their_arms_alone() -> None:
+def test_pairs_with_a_common_drift_need_fewer_sessions() -> None:
     rng = np.random.default_rng(2)
     drift = rng.normal(0, 0.4, 300)
-    base, cand = arm(300, rng, drift=drift), arm(300, rng, drift=drift)
-    together, apart = pilot_of_quantile((base, cand), 0.5, 300, rng), pilot_of_quantile((base,), 0.5, 300, rng)
+    base, cand = sessions_of_ten(300, rng, drift=drift), sessions_of_ten(300, rng, drift=drift)
+    paired, alone = pilot_of_quantile((base, cand), 0.5, 300, rng), pilot_of_quantile((base,), 0.5, 300, rng)
 
-    assert together.variance < 0.7 * apart.variance
+    assert paired.variance < 0.7 * alone.variance
 
 
-def test_a_quantile_in_the_failed_share_cannot_be_planned_for() -> None:
+def test_a_quantile_among_failed_turns_cannot_be_planned() -> None:
     failed = sample(np.where(np.arange(400) % 10 == 0, np.inf, 600.0 + np.arange(400)), np.repeat(np.arange(40), 10))
 
     assert math.isnan(pilot_of_quantile((failed,), 0.95, 40, np.random.default_rng(1)).variance)
 
 
-def test_clustered_failures_need_more_sessions_and_none_at_all_assume_some_clustering() -> None:
+def test_clustered_failures_need_more_sessions_and_no_failure_assumes_some_clustering() -> None:
     turns, rng = np.full(200, 10.0), np.random.default_rng(1)
     spread = pilot_of_rate(np.where(np.arange(200) < 60, 1.0, 0.0), turns, 0.03, rng)
     clustered = pilot_of_rate(np.where(np.arange(200) < 6, 10.0, 0.0), turns, 0.03, rng)
@@ -115,7 +115,7 @@ def test_clustered_failures_need_more_sessions_and_none_at_all_assume_some_clust
     assert clustered.needed(0.02, 0.9)[0] < clustered.needed(0.02, 0.9)[2]
 
 
-def test_without_a_failure_a_plans_range_reaches_from_failures_alone_to_whole_sessions() -> None:
+def test_without_a_failure_the_planned_range_covers_independent_and_whole_session_failures() -> None:
     none = pilot_of_rate(np.zeros(200), np.full(200, 10.0), 0.03, np.random.default_rng(1))
     least, likely, most = none.needed(0.02, 0.9)
 
@@ -130,14 +130,14 @@ def waits(sessions: int, turns: int, icc: float, seed: int = 1, sigma: float = 0
     return sample(600 * np.exp(level + rng.normal(0, sigma * math.sqrt(1 - icc), code.size)), code)
 
 
-def test_components_of_a_hand_made_table() -> None:
+def test_the_components_of_a_hand_made_table_are_correct() -> None:
     found = components(np.array([1.0, 3.0, 5.0, 7.0]), np.array([0, 0, 4, 4]))
 
     assert (found.of_turns, found.of_sessions) == pytest.approx((2.0, 7.0))
     assert found.icc == pytest.approx(7 / 9)
 
 
-def test_sessions_that_differ_less_than_chance_have_no_component() -> None:
+def test_sessions_that_differ_less_than_by_chance_have_no_variance_component() -> None:
     assert components(np.array([1.0, 5.0, 5.0, 1.0]), np.array([0, 0, 1, 1])).of_sessions == 0
 
 
@@ -146,7 +146,7 @@ def spread(of: Sample) -> Variability:
 
 
 @pytest.mark.parametrize("codes", [[], [0], [0, 0, 0], [0, 1, 2]])
-def test_one_session_or_single_turns_tell_nothing(codes: list[int]) -> None:
+def test_one_session_or_single_turns_give_no_variance_components(codes: list[int]) -> None:
     found = components(np.arange(float(len(codes))), np.array(codes, dtype=np.int64))
 
     assert math.isnan(found.of_sessions)
@@ -154,7 +154,7 @@ def test_one_session_or_single_turns_tell_nothing(codes: list[int]) -> None:
 
 
 @pytest.mark.parametrize("icc", [0.1, 0.3, 0.5])
-def test_a_run_prints_the_spread_that_it_was_made_with(icc: float) -> None:
+def test_the_estimated_variance_components_are_those_of_the_run(icc: float) -> None:
     found = spread(waits(2_000, 10, icc))
 
     assert found.sigma == pytest.approx(0.5, abs=0.02)
@@ -162,19 +162,19 @@ def test_a_run_prints_the_spread_that_it_was_made_with(icc: float) -> None:
     assert found.deff50 > found.deff95 > 1
 
 
-def test_failures_and_zeros_have_no_log() -> None:
+def test_failures_and_zeros_are_excluded_from_logs() -> None:
     found = spread(sample(np.array([0.0, 1.0, math.e, math.inf]), np.array([0, 0, 1, 1])))
 
     assert found.sigma == pytest.approx(math.sqrt(0.5))
 
 
-def test_an_empty_run_has_no_spread() -> None:
+def test_an_empty_run_has_no_variance_components() -> None:
     found = spread(sample(np.zeros(0), np.zeros(0, dtype=np.int64)))
 
     assert all(math.isnan(value) for value in (found.sigma, found.icc, found.deff50, found.deff95))
 
 
-def test_sessions_weigh_less_on_a_tail_than_on_the_middle() -> None:
+def test_the_session_component_is_smaller_at_a_tail_quantile_than_at_the_median() -> None:
     run = waits(4_000, 10, 0.3)
 
     assert components_at(run, 0.5).icc == pytest.approx(0.19, abs=0.03)
@@ -182,20 +182,20 @@ def test_sessions_weigh_less_on_a_tail_than_on_the_middle() -> None:
 
 
 @pytest.mark.parametrize(("opening", "turns"), [(0.5, 4), (1, 6), (3, 11), (10, 20)])
-def test_what_a_session_costs_to_open_decides_how_long_it_should_be(opening: float, turns: int) -> None:
+def test_the_cost_of_opening_a_session_determines_its_best_length(opening: float, turns: int) -> None:
     parts = VarianceComponents(0.025, 0.975)  # p95 with ICC 0.3
 
     assert cheapest_turns(parts, SessionPrice(opening, 1.0), max_turns=40) == pytest.approx(turns, abs=1)
 
 
-def test_history_that_is_billed_again_makes_short_sessions_cheaper() -> None:
+def test_billed_history_makes_shorter_sessions_cheaper() -> None:
     parts = VarianceComponents(0.025, 0.975)
     found = [cheapest_turns(parts, SessionPrice(1.0, 1.0, history), max_turns=40) for history in (0.0, 0.05, 0.2)]
 
     assert found == [6, 4, 3]
 
 
-def test_no_more_turns_are_advised_than_asked_for_and_none_without_a_price() -> None:
+def test_the_advised_turns_have_a_maximum_and_need_a_price() -> None:
     assert cheapest_turns(VarianceComponents(0.01, 0.99), SessionPrice(20.0, 1.0)) == 10
     assert cheapest_turns(VarianceComponents(0.01, 0.99), SessionPrice(math.nan, 1.0)) is None
     assert cheapest_turns(VarianceComponents(math.nan, math.nan), SessionPrice(1.0, 1.0)) is None

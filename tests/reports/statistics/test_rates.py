@@ -59,12 +59,12 @@ def test_the_variance_of_a_ratio_is_that_of_its_sessions_residuals() -> None:
     assert found.deff == pytest.approx(found.variance * 40 / (0.15 * 0.85))
 
 
-def test_nothing_has_no_rate_and_one_session_no_variance() -> None:
+def test_an_empty_sample_has_no_rate_and_one_session_has_no_variance() -> None:
     assert math.isnan(ratio_of(by_session()).value)
     assert math.isnan(ratio_of(by_session((1, 10))).variance)
 
 
-def test_the_difference_of_means_is_the_log_of_their_ratio_with_its_linearised_error() -> None:
+def test_the_difference_of_means_is_the_log_of_their_ratio_with_a_linearised_error() -> None:
     base, cand = build_amounts(), build_amounts(40, 1.1, 2)
     found = mean_difference(ClusterTotals(base, cand, paired=False), Margin(ratio=0.05), "lower", Inference())
     one, other = ratio_of(base), ratio_of(cand)
@@ -79,7 +79,7 @@ def test_the_difference_of_means_is_the_log_of_their_ratio_with_its_linearised_e
     assert found.worse.p == pytest.approx(scipy.stats.t.sf((found.d - math.log(1.05)) / found.se, df))
 
 
-def test_means_of_pairs_lose_what_the_pairs_have_in_common() -> None:
+def test_the_difference_of_paired_means_excludes_what_pairs_have_in_common() -> None:
     base = build_amounts()
     cand = base[0] * 1.1, base[1]
     found = mean_difference(ClusterTotals(base, cand, paired=True), Margin(), "lower", Inference())
@@ -89,7 +89,7 @@ def test_means_of_pairs_lose_what_the_pairs_have_in_common() -> None:
     assert mean_difference(ClusterTotals(base, cand, paired=False), Margin(), "lower", Inference()).se > 0.03
 
 
-def test_the_error_of_paired_means_is_that_of_what_each_pair_adds() -> None:
+def test_the_standard_error_of_paired_means_is_computed_over_pairs() -> None:
     base, cand = by_session((10, 5), (20, 5), (15, 10)), by_session((12, 5), (18, 5), (25, 10))
     found = mean_difference(ClusterTotals(base, cand, paired=True), Margin(), "lower", Inference())
     of_cand, of_base = (np.array([12, 18, 25]) - 2.75 * base[1]) / 55, (np.array([10, 20, 15]) - 2.25 * base[1]) / 45
@@ -99,7 +99,7 @@ def test_the_error_of_paired_means_is_that_of_what_each_pair_adds() -> None:
     assert found.df == pytest.approx(400 / 150 - 1)
 
 
-def test_of_means_of_which_more_is_better_less_is_worse() -> None:
+def test_for_a_higher_is_better_mean_less_is_worse() -> None:
     base, cand = build_amounts(), build_amounts(40, 0.7, 2)
     higher = mean_difference(ClusterTotals(base, cand, paired=False), Margin(ratio=0.1), "higher", Inference())
     lower = mean_difference(ClusterTotals(cand, base, paired=False), Margin(ratio=0.1), "lower", Inference())
@@ -109,7 +109,7 @@ def test_of_means_of_which_more_is_better_less_is_worse() -> None:
     assert higher.worse.p == pytest.approx(lower.worse.p)
 
 
-def test_means_across_runs_are_given_the_spread_between_runs() -> None:
+def test_means_of_two_runs_include_the_run_to_run_variation() -> None:
     base, cand = build_amounts(), build_amounts(40, 1.1, 2)
     known = mean_difference(ClusterTotals(base, cand, paired=False), Margin(), "lower", Inference())
     assumed = mean_difference(ClusterTotals(base, cand, paired=False), Margin(), "lower", Inference(run_sd=0.05))
@@ -118,14 +118,14 @@ def test_means_across_runs_are_given_the_spread_between_runs() -> None:
 
 
 @pytest.mark.parametrize("paired", [False, True])
-def test_a_mean_of_nothing_leaves_everything_open(paired: bool) -> None:
+def test_a_mean_without_values_gives_an_unbounded_interval(paired: bool) -> None:
     base = build_amounts()
     for none in (by_session(*[(0, 10)] * 50), by_session(*[(0, 0)] * 50)):
         found = mean_difference(ClusterTotals(base, none, paired=paired), Margin(), "lower", Inference())
         assert (found.low, found.high, found.worse.p, found.better.p) == (-math.inf, math.inf, 1, 1)
 
 
-def test_a_rate_is_worse_by_its_session_error_and_t() -> None:
+def test_a_rate_is_worse_by_the_standard_error_of_its_sessions_and_student_t() -> None:
     base, cand = build_failures(50, 2), build_failures(40, 10, events=3)
     found = rate_difference(ClusterTotals(base, cand, paired=False), POINT)
     one, other = ratio_of(base), ratio_of(cand)
@@ -139,7 +139,7 @@ def test_a_rate_is_worse_by_its_session_error_and_t() -> None:
     assert found.worse.p == pytest.approx(scipy.stats.t.sf((found.d - 0.01) / se, df))
 
 
-def test_a_rate_is_not_worse_only_by_the_widest_of_three_bounds() -> None:
+def test_the_upper_bound_of_a_rate_difference_is_the_widest_of_three() -> None:
     base, cand = build_failures(100, 4), build_failures(100, 1)
     few = rate_difference(ClusterTotals(base, cand, paired=False), POINT)
 
@@ -157,7 +157,7 @@ def test_a_rate_is_not_worse_only_by_the_widest_of_three_bounds() -> None:
     assert opposed.high == pytest.approx(opposed.d + scipy.stats.t.ppf(0.95, 499) * opposed.se)
 
 
-def test_no_failure_at_all_proves_little_about_few_clustered_turns() -> None:
+def test_without_failures_the_bound_of_few_clustered_turns_is_wide() -> None:
     clean = build_failures(30, 0)
     found = rate_difference(ClusterTotals(clean, clean, paired=False), POINT)
 
@@ -169,14 +169,14 @@ def test_no_failure_at_all_proves_little_about_few_clustered_turns() -> None:
         assert (rate_difference(ClusterTotals(alike, alike, paired=False), POINT).worse.high < 0) == within
 
 
-def test_where_all_fails_in_the_candidate_a_baseline_that_may_fail_less_is_no_proof_either() -> None:
+def test_if_all_turns_of_both_targets_fail_the_upper_bound_is_above_zero() -> None:
     all_failed = build_failures(100, 100, events=10)
     found = rate_difference(ClusterTotals(all_failed, all_failed, paired=False), POINT)
 
     assert found.high == pytest.approx(1 - 0.05 ** (1 / 100))
 
 
-def test_rates_swapped_mirror_what_is_said_of_either_side() -> None:
+def test_swapped_rates_mirror_the_difference() -> None:
     base, cand = build_failures(50, 2), build_failures(50, 10, events=3)
     there, back = (
         rate_difference(ClusterTotals(base, cand, paired=False), POINT),
@@ -188,7 +188,7 @@ def test_rates_swapped_mirror_what_is_said_of_either_side() -> None:
     assert back.better.high == pytest.approx(there.worse.high)
 
 
-def test_failures_that_hit_both_sessions_of_a_pair_do_not_differ() -> None:
+def test_failures_in_both_sessions_of_a_pair_do_not_differ() -> None:
     both = build_failures(50, 10, events=3)
     found = rate_difference(ClusterTotals(both, both, paired=True), POINT)
 
@@ -196,7 +196,7 @@ def test_failures_that_hit_both_sessions_of_a_pair_do_not_differ() -> None:
     assert rate_difference(ClusterTotals(both, both, paired=False), POINT).se > 0.01
 
 
-def test_pairs_without_a_turn_in_either_arm_do_not_count() -> None:
+def test_pairs_without_turns_of_both_targets_do_not_count() -> None:
     base, cand = by_session((1, 10), (0, 10), (0, 0), (0, 0)), by_session((2, 10), (0, 10), (1, 10), (0, 0))
 
     assert rate_difference(ClusterTotals(base, cand, paired=True), POINT).df == pytest.approx(50**2 / 900 - 1)
@@ -205,7 +205,7 @@ def test_pairs_without_a_turn_in_either_arm_do_not_count() -> None:
     )
 
 
-def test_a_total_failure_is_worse_without_a_doubt() -> None:
+def test_a_total_failure_is_worse_with_certainty() -> None:
     found = rate_difference(
         ClusterTotals(build_failures(50, 0), build_failures(50, 50, events=10), paired=False), POINT
     )
@@ -214,7 +214,7 @@ def test_a_total_failure_is_worse_without_a_doubt() -> None:
     assert found.worse.low == pytest.approx(0.99)
 
 
-def test_an_arm_without_turns_leaves_a_rate_open() -> None:
+def test_a_target_without_turns_gives_an_unbounded_rate_difference() -> None:
     found = rate_difference(ClusterTotals(build_failures(50, 1), by_session(), paired=False), POINT)
 
     assert math.isnan(found.d)
@@ -226,7 +226,7 @@ def test_an_arm_without_turns_leaves_a_rate_open() -> None:
 
 
 @given(counts, counts)
-def test_bounds_of_rates_are_in_order(base: list[tuple[int, int]], cand: list[tuple[int, int]]) -> None:
+def test_bounds_of_rate_differences_are_in_order(base: list[tuple[int, int]], cand: list[tuple[int, int]]) -> None:
     found = rate_difference(ClusterTotals(by_session(*base), by_session(*cand), paired=False), POINT)
 
     assert found.low <= found.d <= found.high
@@ -235,14 +235,14 @@ def test_bounds_of_rates_are_in_order(base: list[tuple[int, int]], cand: list[tu
     assert not (found.worse.low > 0 and found.better.low > 0)
 
 
-def test_wilsons_limits_are_those_of_the_textbook() -> None:
+def test_wilson_bounds_equal_those_of_scipy() -> None:
     expected = scipy.stats.binomtest(7, 50).proportion_ci(0.9, method="wilson")
     z = scipy.stats.norm.ppf(0.95)
 
     assert (wilson(0.14, 50, -z), wilson(0.14, 50, z)) == pytest.approx((expected.low, expected.high))
 
 
-def test_sessions_with_any_failure_are_compared_as_plain_shares() -> None:
+def test_shares_of_sessions_with_any_failure_are_compared_by_newcombe_s_interval() -> None:
     base, cand = any_event(build_failures(80, 4, events=5)), any_event(build_failures(60, 15))
     z = scipy.stats.norm.ppf(0.95)
     low = math.hypot(0.25 - wilson(0.25, 60, -z), wilson(0.05, 80, z) - 0.05)
@@ -257,7 +257,7 @@ def more_sessions(base: PerCluster, cand: PerCluster) -> int | None:
     return rate_difference(ClusterTotals(base, cand, paired=False), POINT).more_sessions
 
 
-def test_rates_without_a_failure_are_settled_by_as_many_sessions_as_their_bound_needs() -> None:
+def test_without_failures_the_suggested_sessions_are_those_that_the_bound_needs() -> None:
     """1 − 0.05^(1/G) is less than 1 % from 299 sessions on, whatever their length."""
     for turns in (1, 5, 20):
         assert more_sessions(build_failures(50, 0, turns=turns), build_failures(50, 0, turns=turns)) == 249
@@ -266,14 +266,14 @@ def test_rates_without_a_failure_are_settled_by_as_many_sessions_as_their_bound_
 
 
 @given(st.integers(20, 200), st.integers(0, 3), st.integers(0, 3), st.booleans())
-def test_the_sessions_that_a_passing_rate_lacks_bring_its_bound_below_the_margin(
+def test_the_suggested_sessions_bring_the_bound_of_a_passing_rate_below_the_margin(
     sessions: int, failing: int, others: int, paired: bool
 ) -> None:
     base, cand = build_failures(sessions, failing), build_failures(sessions, others)
     found = rate_difference(ClusterTotals(base, cand, paired=paired), POINT)
     if found.more_sessions is None or found.d > POINT.points:
         return
-    one, other = (ratio_of(arm).grown(found.more_sessions, sessions) for arm in (base, cand))
+    one, other = (ratio_of(totals).grown(found.more_sessions, sessions) for totals in (base, cand))
     times = 1 + found.more_sessions / sessions
 
     assert found.worse.high > 0
@@ -291,31 +291,35 @@ def test_the_sessions_that_a_passing_rate_lacks_bring_its_bound_below_the_margin
         (0.0, 0.01, 1.0, 300),
     ],
 )
-def test_a_candidate_on_its_margin_seldom_passes_however_failures_cluster(
+def test_a_candidate_on_its_margin_rarely_passes_however_failures_cluster(
     before: float, after: float, together: float, sessions: int
 ) -> None:
     """Nominally 5 %, plus three standard errors. `make benchmark PARTS=statistics` runs many more of these."""
     rng, times = np.random.default_rng([sessions, int(1000 * after)]), trials(200, 400)
-    arms = ((failing(rng, rate, sessions, 10, together) for rate in (before, after)) for _ in range(times))
-    passed = sum(rate_difference(ClusterTotals(base, cand, paired=False), POINT).worse.high < 0 for base, cand in arms)
+    totals = ((failing(rng, rate, sessions, 10, together) for rate in (before, after)) for _ in range(times))
+    passed = sum(
+        rate_difference(ClusterTotals(base, cand, paired=False), POINT).worse.high < 0 for base, cand in totals
+    )
 
     assert passed <= 0.05 * times + 3 * math.sqrt(0.05 * 0.95 * times)
 
 
-def test_what_fails_alike_in_two_per_cent_of_turns_still_passes_where_there_is_enough_of_it() -> None:
+def test_equal_failure_rates_of_two_percent_pass_with_enough_sessions() -> None:
     rng, times = np.random.default_rng(3), trials(100, 200)
-    arms = ((failing(rng, 0.02, 400, 10, 0.1), failing(rng, 0.02, 400, 10, 0.1)) for _ in range(times))
-    passed = sum(rate_difference(ClusterTotals(base, cand, paired=False), POINT).worse.high < 0 for base, cand in arms)
+    totals = ((failing(rng, 0.02, 400, 10, 0.1), failing(rng, 0.02, 400, 10, 0.1)) for _ in range(times))
+    passed = sum(
+        rate_difference(ClusterTotals(base, cand, paired=False), POINT).worse.high < 0 for base, cand in totals
+    )
 
     assert passed >= 0.6 * times
 
 
-def test_no_number_of_sessions_lets_a_rate_pass_that_lies_on_its_margin() -> None:
+def test_for_a_rate_beyond_its_margin_no_number_of_sessions_is_suggested() -> None:
     assert more_sessions(build_failures(100, 0), build_failures(100, 10)) is None
     assert more_sessions(by_session((0, 10)), by_session((0, 10))) is None
 
 
-def test_the_ratio_of_an_arm_can_be_stored_and_used_again() -> None:
+def test_a_ratio_estimate_can_be_stored_and_used_again() -> None:
     assert RatioEstimate(0.0, 0.0, 100, 10).deff == 1
     assert math.isnan(RatioEstimate(0.0, 0.0, 100, 10).log_variance)
     assert RatioEstimate(2.0, 0.04, 100, 10).log_variance == pytest.approx(0.01)
@@ -333,13 +337,13 @@ def bounds(events: object, level: float = 0.05, turns: float = TURNS) -> tuple[f
 
 @pytest.mark.parametrize("sessions", [2, 20, 100, 299, 5000])
 @pytest.mark.parametrize("level", [0.05, 0.01, 0.0005])
-def test_without_a_failure_whole_sessions_may_still_fail(sessions: int, level: float) -> None:
+def test_without_a_failure_the_bound_allows_for_whole_failed_sessions(sessions: int, level: float) -> None:
     assert bounds(np.zeros(sessions), level) == (pytest.approx(0), pytest.approx(1 - level ** (1 / sessions)))
     assert bounds(np.full(sessions, TURNS), level) == (pytest.approx(level ** (1 / sessions)), 1)
 
 
 @pytest.mark.parametrize("failed", [1, 3, 50, 99])
-def test_where_whole_sessions_fail_the_bound_is_clopper_and_pearsons_of_sessions(failed: int) -> None:
+def test_if_whole_sessions_fail_the_bound_is_clopper_and_pearson_s_of_sessions(failed: int) -> None:
     found = bounds(np.where(np.arange(100) < failed, TURNS, 0))
     exact = scipy.stats.binomtest(failed, 100).proportion_ci(0.9, method="exact")
 
@@ -347,7 +351,7 @@ def test_where_whole_sessions_fail_the_bound_is_clopper_and_pearsons_of_sessions
 
 
 @pytest.mark.parametrize(("failed", "p"), [(2, 0.9), (3, 0.5), (0, 0.95), (30, 0.5)])
-def test_the_upper_end_of_a_quantile_of_sessions_alike_inside_is_clopper_and_pearsons(failed: int, p: float) -> None:
+def test_the_upper_bound_of_a_quantile_of_constant_sessions_is_clopper_and_pearson_s(failed: int, p: float) -> None:
     each = np.sort(np.random.default_rng(1).normal(size=200)) if failed < 200 else np.zeros(0)
     each[200 - failed :] = np.inf
     alike = sample(np.repeat(each, 10), np.repeat(np.arange(200), 10), failed=10 * failed)
@@ -360,7 +364,7 @@ def test_the_upper_end_of_a_quantile_of_sessions_alike_inside_is_clopper_and_pea
     assert found == each[199 - max(above)]
 
 
-def test_whole_sessions_that_fail_widen_the_interval_and_single_turns_do_not() -> None:
+def test_failed_whole_sessions_widen_the_interval_and_single_failed_turns_do_not() -> None:
     rng = np.random.default_rng(2)
     values = rng.lognormal(6, 0.5, (100, 10))
     whole, single = values.copy(), values.copy()
@@ -377,25 +381,27 @@ def test_whole_sessions_that_fail_widen_the_interval_and_single_turns_do_not() -
 
 
 @given(st.lists(st.integers(0, 10), min_size=30, max_size=60), st.integers(0, 29), st.sampled_from([0.5, 0.9, 0.95]))
-def test_a_failure_more_never_lowers_the_upper_end_of_a_quantile(failed: list[int], where: int, p: float) -> None:
+def test_one_more_failure_never_lowers_the_upper_bound_of_a_quantile(failed: list[int], where: int, p: float) -> None:
     values = np.random.default_rng(3).lognormal(6, 0.5, (len(failed), 11))
     sessions, of_session = np.repeat(np.arange(len(failed)), 11), np.full(len(failed), 11)
 
     def upper(of: list[int]) -> float:
-        lost = np.where(np.arange(11) < np.array(of)[:, None], np.inf, values)
-        return upper_with_unseen(sample(lost.ravel(), sessions, failed=sum(of)), of_session, p, 0.05, -math.inf)
+        with_failures = np.where(np.arange(11) < np.array(of)[:, None], np.inf, values)
+        return upper_with_unseen(
+            sample(with_failures.ravel(), sessions, failed=sum(of)), of_session, p, 0.05, -math.inf
+        )
 
     assert upper([many + (at == where) for at, many in enumerate(failed)]) >= upper(failed)
 
 
-def test_failures_that_were_seen_alone_leave_less_for_what_was_not_seen() -> None:
+def test_isolated_failures_give_a_lower_bound_than_clustered_ones() -> None:
     """A hundred sessions of ten turns have ten failures: one in each of ten sessions, or all in one session."""
     alone, together = bounds(np.where(np.arange(100) < 10, 1, 0))[1], bounds(np.where(np.arange(100) < 1, TURNS, 0))[1]
 
     assert 0.01 + 1.645 * math.sqrt(0.01 * 0.99 / 1000) < alone < 0.032 < 0.04 < together
 
 
-def test_the_bound_is_near_that_of_draws_with_a_session_of_which_all_fail() -> None:
+def test_the_bound_is_close_to_that_of_simulation_and_not_above_it() -> None:
     """The bound is Gaffke's. It is never above that of draws, and hardly below it if there are few events."""
     rng = np.random.default_rng(7)
     shares = np.where(np.arange(200) < 4, 0.5, 0.0)
@@ -406,7 +412,7 @@ def test_the_bound_is_near_that_of_draws_with_a_session_of_which_all_fail() -> N
 
 
 @given(st.lists(st.integers(0, 10), min_size=2, max_size=60), st.floats(0.0005, 0.4))
-def test_a_share_lies_within_its_bounds_and_those_within_0_and_1(events: list[int], level: float) -> None:
+def test_a_share_is_within_its_bounds_and_the_bounds_within_0_and_1(events: list[int], level: float) -> None:
     low, high = bounds(events, level)
     share = sum(events) / len(events) / TURNS
 
@@ -415,7 +421,7 @@ def test_a_share_lies_within_its_bounds_and_those_within_0_and_1(events: list[in
 
 
 @given(st.lists(st.integers(0, 10), min_size=2, max_size=60), st.floats(0.001, 0.2))
-def test_surer_bounds_are_wider(events: list[int], level: float) -> None:
+def test_a_higher_confidence_widens_the_bounds(events: list[int], level: float) -> None:
     low, high = bounds(events, level)
     lowest, highest = bounds(events, level / 2)
 
@@ -424,7 +430,7 @@ def test_surer_bounds_are_wider(events: list[int], level: float) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 50)), min_size=2, max_size=30))
-def test_sessions_of_any_length_have_a_bound(sessions: list[tuple[int, int]]) -> None:
+def test_sessions_of_any_length_have_an_upper_bound(sessions: list[tuple[int, int]]) -> None:
     n = np.array([float(max(pair)) for pair in sessions])
     found = ratio_of((np.array([float(min(pair)) for pair in sessions]), n))
 
@@ -432,7 +438,7 @@ def test_sessions_of_any_length_have_a_bound(sessions: list[tuple[int, int]]) ->
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 30)), min_size=20, max_size=80), st.data())
-def test_a_failure_more_never_loosens_a_bound(sessions: list[tuple[int, int]], data: st.DataObject) -> None:
+def test_one_more_failure_never_lowers_an_upper_bound(sessions: list[tuple[int, int]], data: st.DataObject) -> None:
     turns = np.array([float(max(one)) for one in sessions])
     events = np.array([float(min(one)) for one in sessions])
     if not (events < turns).any():
@@ -450,7 +456,7 @@ def test_a_failure_more_never_loosens_a_bound(sessions: list[tuple[int, int]], d
 
 
 @pytest.mark.parametrize("alone", [1, 2, 8, 30, 100])
-def test_failures_that_both_arms_have_are_no_proof_that_one_is_not_worse(alone: int) -> None:
+def test_failures_common_to_both_targets_do_not_narrow_the_bound(alone: int) -> None:
     """290 pairs without a failure leave a bound of 1.03 points, and 290 pairs with single failures leave no less."""
     turns = np.full(290, TURNS)
     failed = np.where(np.arange(290) < alone, 1.0, 0.0)
@@ -463,7 +469,7 @@ def test_failures_that_both_arms_have_are_no_proof_that_one_is_not_worse(alone: 
     assert some.worse.high >= none.worse.high
 
 
-def test_the_session_that_was_not_seen_is_as_long_as_the_longest() -> None:
+def test_the_unobserved_session_is_as_long_as_the_longest() -> None:
     """No turn fails in 100 sessions, one of which has as many turns as 50 others: 3 in (99 + 50) / 50."""
     turns = np.array([TURNS] * 99 + [50 * TURNS])
 
@@ -471,16 +477,14 @@ def test_the_session_that_was_not_seen_is_as_long_as_the_longest() -> None:
     assert sessions_without(0.01, 0.05, longest=50 / 1.49) == 10_003
 
 
-def test_what_tells_nothing_of_other_sessions_bounds_nothing() -> None:
+def test_without_information_about_other_sessions_the_bounds_are_0_and_1() -> None:
     assert upper_share(0.0, math.nan, 1, 0.05) == upper_share(0.1, math.nan, 40, 0.05) == 1
     assert lower_share(1.0, math.nan, 1, 0.05) == 0
     assert upper_share(0.0, 0.0, 1, 0.05) == 1
 
 
 @given(st.floats(0.0005, 0.999), st.floats(0.0005, 0.2))
-def test_the_sessions_that_must_show_nothing_are_the_fewest_whose_bound_is_low_enough(
-    points: float, level: float
-) -> None:
+def test_sessions_without_is_the_fewest_sessions_whose_bound_is_low_enough(points: float, level: float) -> None:
     needed = sessions_without(points, level)
     assert needed is not None
 
@@ -488,13 +492,13 @@ def test_the_sessions_that_must_show_nothing_are_the_fewest_whose_bound_is_low_e
     assert needed == 2 or 1 - level ** (1 / (needed - 1)) >= points - 1e-12
 
 
-def test_a_point_takes_about_three_hundred_sessions() -> None:
+def test_one_percentage_point_takes_about_three_hundred_sessions() -> None:
     assert [sessions_without(points, 0.05) for points in (0.01, 0.02, 0.03, 0.05)] == [299, 149, 99, 59]
     assert sessions_without(0.0, 0.05) is None
 
 
 @pytest.mark.parametrize(("sessions", "together"), [(100, 1.0), (300, 1.0), (200, 0.3), (400, 0.2)])
-def test_a_share_that_is_the_truth_is_seldom_bounded_below_it(sessions: int, together: float) -> None:
+def test_the_upper_bound_is_rarely_below_the_true_share(sessions: int, together: float) -> None:
     """1 % of the turns fail, singly or in whole sessions. Nominally 5 % of the 1,000 bounds are too low."""
     rng, turns = np.random.default_rng([sessions, int(10 * together)]), np.full(sessions, TURNS)
     missed = 0

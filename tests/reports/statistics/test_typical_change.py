@@ -37,7 +37,7 @@ def waits(pairs: int, seed: int, change: float = 0.0, worse: int | None = None, 
     return StepLatencies(values, steps, codes)
 
 
-def test_a_change_of_every_step_is_read_as_it_is() -> None:
+def test_an_equal_change_in_every_step_is_the_typical_change() -> None:
     base = waits(60, 1)
     slower = StepLatencies(base.values * 1.3, base.steps, base.pairs)
     found = centre(base, slower, 60)
@@ -47,32 +47,32 @@ def test_a_change_of_every_step_is_read_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("worse", [0, 9])
-def test_one_slower_step_reads_the_same_wherever_it_is(worse: int) -> None:
+def test_one_slower_step_has_the_same_effect_at_any_position(worse: int) -> None:
     found = centre(waits(3_000, 1), waits(3_000, 2, math.log(1.5), worse), 3_000)
 
     assert math.expm1(found.d) == pytest.approx(0.04, abs=0.012)
 
 
-def test_swapping_the_arms_turns_the_change_round() -> None:
+def test_swapped_targets_mirror_the_typical_change() -> None:
     one, other = waits(50, 1), waits(50, 2, 0.2)
     there, back = centre(one, other, 50), centre(other, one, 50)
 
     assert (there.d, there.se) == pytest.approx((-back.d, back.se))
 
 
-def test_its_standard_error_is_how_far_it_scatters() -> None:
+def test_the_standard_error_equals_the_observed_standard_deviation() -> None:
     found = [centre(waits(60, 2 * seed), waits(60, 2 * seed + 1), 60) for seed in range(150)]
     scatter = float(np.std([one.d for one in found]))
 
     assert np.mean([one.se for one in found]) == pytest.approx(scatter, rel=0.2)
 
 
-def test_few_failures_are_trimmed_and_many_leave_it_undefined() -> None:
+def test_few_failures_are_trimmed_and_many_make_the_change_undefined() -> None:
     assert math.isfinite(centre(waits(100, 1), waits(100, 2, failed=0.05), 100).d)
     assert math.isnan(centre(waits(100, 1), waits(100, 2, failed=0.3), 100).d)
 
 
-def test_replies_that_outran_their_caller_are_the_earliest_and_are_trimmed_as_such() -> None:
+def test_negative_latencies_are_trimmed_like_the_smallest_values() -> None:
     base, cand = waits(100, 1), waits(100, 2)
     early = np.random.default_rng(3).random(cand.values.size) < 0.05
     outran, least = (
@@ -83,12 +83,12 @@ def test_replies_that_outran_their_caller_are_the_earliest_and_are_trimmed_as_su
     assert math.isnan(centre(base, StepLatencies(-cand.values, cand.steps, cand.pairs), 100).d)
 
 
-def test_a_trimmed_mean_takes_values_at_its_edges_in_part() -> None:
+def test_a_trimmed_mean_counts_values_at_its_edges_in_part() -> None:
     assert trimmed_mean(np.array([0.0, 1.0, 2.0, 3.0, 100.0])) == pytest.approx((0.5 * 0 + 1 + 2 + 3 + 0.5 * 100) / 4)
     assert math.isnan(trimmed_mean(np.zeros(0)))
 
 
-def test_the_worst_step_is_found_and_the_others_are_not_blamed() -> None:
+def test_the_worst_step_is_found_and_only_it_is_significant() -> None:
     found = worst_step(waits(200, 1), waits(200, 2, math.log(2), 4), 200, np.random.default_rng(1), draws=300)
 
     assert found[0].step == 4
@@ -96,14 +96,14 @@ def test_the_worst_step_is_found_and_the_others_are_not_blamed() -> None:
     assert math.exp(found[0].change.d) == pytest.approx(2, rel=0.1)
 
 
-def test_no_step_is_blamed_where_nothing_changed() -> None:
+def test_without_a_change_no_step_is_significant() -> None:
     found = worst_step(waits(100, 1), waits(100, 2), 100, np.random.default_rng(1), draws=300)
 
     assert len(found) == STEPS
     assert not any(holm([one.p_worse for one in found]))
 
 
-def test_steps_of_few_turns_and_steps_of_one_arm_are_left_out() -> None:
+def test_steps_with_few_turns_or_of_only_one_target_are_left_out() -> None:
     assert not worst_step(waits(19, 1), waits(19, 2, 1.0), 19, np.random.default_rng(1), draws=100)
     alone = StepLatencies(np.ones(40), np.full(40, 3), np.arange(40))
     other = StepLatencies(np.ones(40), np.full(40, 5), np.arange(40))
@@ -114,7 +114,7 @@ POINT = st.tuples(st.integers(0, 40), st.floats(100, 5_000))
 
 
 @given(st.lists(st.lists(POINT, min_size=1, max_size=9), min_size=1, max_size=8), st.randoms(use_true_random=False))
-def test_a_session_s_slope_is_theil_s_and_sen_s(sessions: list[list[tuple[int, float]]], order: object) -> None:
+def test_a_session_s_slope_is_the_theil_sen_slope(sessions: list[list[tuple[int, float]]], order: object) -> None:
     points = [(code, x, y) for code, mine in enumerate(sessions) for x, y in mine]
     order.shuffle(points)  # type: ignore[attr-defined]
     codes, x, y = (np.array(column) for column in zip(*points, strict=True))
@@ -129,7 +129,7 @@ def test_a_session_s_slope_is_theil_s_and_sen_s(sessions: list[list[tuple[int, f
     assert (np.diff(found.values) >= 0).all()
 
 
-def test_many_pairs_are_looked_at_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_pairs_of_points_are_computed_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     codes, x = np.repeat(np.arange(30), 10), np.tile(np.arange(10.0), 30)
     y = rng.normal(x * 20, 5)
@@ -139,14 +139,14 @@ def test_many_pairs_are_looked_at_in_pieces(monkeypatch: pytest.MonkeyPatch) -> 
     assert theil_sen(x, y, codes, span=1.0).values.tolist() == whole.values.tolist()
 
 
-def test_what_does_not_span_enough_has_no_slope() -> None:
+def test_points_that_span_too_little_have_no_slope() -> None:
     x, y = np.array([0.0, 0.3, 0.6, 0.9, 0.0, 0.4, 0.8, 1.0]), np.arange(8.0)
     found = theil_sen(x, y, np.repeat([4, 9], 4), span=1.0)
 
     assert found.sessions.tolist() == [9]
 
 
-def test_a_few_slow_turns_do_not_move_it() -> None:
+def test_a_few_slow_turns_do_not_change_the_slope() -> None:
     x = np.arange(12.0)
     y = 600 + 25 * x
     y[[3, 8]] = 9_000
@@ -154,7 +154,7 @@ def test_a_few_slow_turns_do_not_move_it() -> None:
     assert theil_sen(x, y, np.zeros(12, dtype=np.int64), 1.0).values[0] == pytest.approx(25, abs=1)
 
 
-def arm(middle: float, seed: int, sessions: int = 60) -> Sample:
+def slopes_around(middle: float, seed: int, sessions: int = 60) -> Sample:
     rng = np.random.default_rng(seed)
     return Sample(np.sort(rng.normal(middle, 15, sessions)), rng.permutation(sessions))
 
@@ -170,8 +170,10 @@ def differ(base: Sample, cand: Sample, plus: float = 10.0) -> Difference:
 
 
 @pytest.mark.parametrize(("base", "cand", "worse"), [(-20, 30, True), (5, 2, False), (30, -20, False)])
-def test_arms_differ_by_their_medians_also_below_zero(base: float, cand: float, worse: bool) -> None:
-    found = differ(arm(base, 1), arm(cand, 2))
+def test_slopes_are_compared_by_the_difference_of_medians_also_below_zero(
+    base: float, cand: float, worse: bool
+) -> None:
+    found = differ(slopes_around(base, 1), slopes_around(cand, 2))
 
     assert found.scale == "slope"
     assert found.d == pytest.approx(found.candidate - found.baseline)
@@ -181,7 +183,7 @@ def test_arms_differ_by_their_medians_also_below_zero(base: float, cand: float, 
 
 
 def test_a_margin_is_in_the_unit_of_the_slope() -> None:
-    base = arm(10, 1)
+    base = slopes_around(10, 1)
     cand = Sample(base.values + 12, base.sessions)
 
     assert differ(base, cand, plus=40).worse.high < 0

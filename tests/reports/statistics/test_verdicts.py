@@ -34,7 +34,7 @@ from reports.statistics.verdicts import (
     verdicts,
 )
 from reports.wording.verdicts import said
-from tests.reports.statistics.arms import Floats, arm, waits
+from tests.reports.statistics.samples import Floats, sample_of, waits
 
 p_values = st.lists(st.floats(0, 1), max_size=12)
 
@@ -74,20 +74,20 @@ def judge(*found: Difference | None, primary: bool = True, floor: InconclusiveRe
         (0.0, math.inf, "inconclusive", False),
     ],
 )
-def test_the_interval_and_the_margin_make_the_word(low: float, high: float, word: str, passes: bool) -> None:
+def test_the_verdict_follows_from_the_interval_and_the_margin(low: float, high: float, word: str, passes: bool) -> None:
     (verdict,) = judge(build_difference(low, high))
 
     assert (verdict.name, verdict.passes, verdict.reason) == (word, passes, None)
 
 
-def test_exactly_on_the_margin_is_not_below_it() -> None:
+def test_an_interval_that_ends_on_the_margin_is_not_below_it() -> None:
     assert [verdict.name for verdict in judge(build_difference(-0.3, 0.1), build_difference(-0.1, 0.05))] == [
         "inconclusive",
         "not_regressed",
     ]
 
 
-def test_what_is_inconclusive_says_how_many_more_sessions_would_settle_it() -> None:
+def test_an_inconclusive_verdict_has_the_number_of_sessions_that_would_decide_it() -> None:
     (open_,) = judge(build_difference(-0.2, 0.2, more_sessions=120))
     (settled,) = judge(build_difference(-0.05, 0.05, more_sessions=120))
 
@@ -106,12 +106,12 @@ def test_what_is_inconclusive_says_how_many_more_sessions_would_settle_it() -> N
         ([], []),
     ],
 )
-def test_holm_steps_down_from_the_smallest(values: list[float], rejected: list[bool]) -> None:
+def test_holm_steps_down_from_the_smallest_p_value(values: list[float], rejected: list[bool]) -> None:
     assert holm(values) == rejected
 
 
 @given(p_values, st.randoms())
-def test_holm_rejects_no_less_than_bonferroni_and_whatever_the_order(values: list[float], random: Any) -> None:
+def test_holm_rejects_at_least_what_bonferroni_rejects_in_any_order(values: list[float], random: Any) -> None:
     rejected = holm(values)
     order = list(range(len(values)))
     random.shuffle(order)
@@ -122,7 +122,7 @@ def test_holm_rejects_no_less_than_bonferroni_and_whatever_the_order(values: lis
     assert sum(flag for _, flag in found) == sum(rejected)
 
 
-def test_a_gated_figure_over_its_margin_has_regressed_only_after_holm() -> None:
+def test_a_primary_metric_over_its_margin_regresses_only_after_holm() -> None:
     over = build_difference(0.11, 0.3, p_worse=0.04)
     rest = [build_difference(), build_difference()]
     found = judge(over, *rest)
@@ -132,21 +132,21 @@ def test_a_gated_figure_over_its_margin_has_regressed_only_after_holm() -> None:
     assert judge(over)[0].name == "regressed"
 
 
-def test_figures_that_are_not_gated_are_judged_alone_and_cost_the_others_nothing() -> None:
+def test_informational_metrics_are_not_part_of_holm_s_correction() -> None:
     over = build_difference(0.11, 0.3, p_worse=0.04)
     found = verdicts([over, over, build_difference()], [True, False, False], [None] * 3)
 
     assert [verdict.name for verdict in found] == ["regressed", "regressed", "equivalent"]
 
 
-def test_figures_below_their_floor_cost_the_others_nothing() -> None:
+def test_metrics_below_their_minimum_sample_size_are_not_part_of_holm_s_correction() -> None:
     over, few = (build_difference(0.11, 0.3, p_worse=0.04), too_few("turn", 400, (120, 120), p=0.95))
     found = verdicts([over, over], [True, True], [None, few])
 
     assert found == [Verdict("regressed"), Verdict("inconclusive", few)]
 
 
-def test_an_improvement_is_claimed_only_after_holm_and_passes_without() -> None:
+def test_an_improvement_needs_holm_and_otherwise_is_not_regressed() -> None:
     under = build_difference(-0.3, -0.11, p_better=0.04)
     found = judge(under, build_difference(), build_difference())
 
@@ -154,7 +154,7 @@ def test_an_improvement_is_claimed_only_after_holm_and_passes_without() -> None:
     assert judge(under)[0].name == "improved"
 
 
-def test_a_quantile_among_the_failed_turns_of_both_arms_decides_nothing() -> None:
+def test_a_quantile_among_failed_turns_of_both_targets_is_inconclusive() -> None:
     both = build_difference(-math.inf, math.inf, baseline=math.inf, candidate=math.inf)
 
     assert both_infinite(both)
@@ -162,30 +162,35 @@ def test_a_quantile_among_the_failed_turns_of_both_arms_decides_nothing() -> Non
     assert judge(both) == [Verdict("inconclusive", IN_FAILURES)]
 
 
-def test_a_figure_that_an_arm_lacks_is_inconclusive_never_green() -> None:
+def test_a_metric_that_a_target_lacks_is_inconclusive() -> None:
     assert judge(None) == [Verdict("inconclusive", InconclusiveReason("no_value"))]
     assert judge(None, floor=IN_FAILURES) == [Verdict("inconclusive", IN_FAILURES)]
 
 
-def said_of(*counts: Any, **arms: Any) -> str:
-    return said(floor_reason(*counts, **arms))
+def text_of_reason(*counts: Any, **labels: Any) -> str:
+    return said(floor_reason(*counts, **labels))
 
 
-def test_floors_are_in_sessions_first_and_then_in_turns_beyond_the_quantile() -> None:
-    assert said_of(0.95, (400, 500), (20, 40)) == ""
-    assert said_of(0.95, (399, 500), (20, 40)) == "too few turns to decide: p95 needs 400 per target, 399 measured"
-    assert said_of(0.95, (400, 500), (20, 19)) == "too few sessions to decide: 20 needed per target, 19 measured"
-    assert said_of(0.95, (400, 500), (12, 12), "pair") == "too few pairs to decide: 20 needed, 12 measured"
+def test_the_minimum_sample_size_is_in_sessions_and_then_in_turns() -> None:
+    assert text_of_reason(0.95, (400, 500), (20, 40)) == ""
     assert (
-        said_of(0.99, (2000, 1999), (200, 200)) == "too few turns to decide: p99 needs 2,000 per target, 1,999 measured"
+        text_of_reason(0.95, (399, 500), (20, 40)) == "too few turns to decide: p95 needs 400 per target, 399 measured"
     )
-    assert said_of(0.9, (200, 200), (20, 20)) == ""
-    assert said_of(0.05, (399, 500), (20, 40)) == "too few turns to decide: p5 needs 400 per target, 399 measured"
-    assert said_of(None, (20, 20), (20, 20)) == ""
-    assert said_of(0.95, (400, 96), (20, 40), "pair", ("old", "new")).endswith("per target, 96 on new")
-    assert said_of(0.95, (96, 97), (20, 40), arms=("old", "new")).endswith("96 on old and 97 on new")
-    assert said_of(None, (), (20, 8), arms=("old", "new")).endswith("per target, 8 on new")
-    assert said_of(None, (20, 20), (19, 20)) == "too few sessions to decide: 20 needed per target, 19 measured"
+    assert text_of_reason(0.95, (400, 500), (20, 19)) == "too few sessions to decide: 20 needed per target, 19 measured"
+    assert text_of_reason(0.95, (400, 500), (12, 12), "pair") == "too few pairs to decide: 20 needed, 12 measured"
+    assert (
+        text_of_reason(0.99, (2000, 1999), (200, 200))
+        == "too few turns to decide: p99 needs 2,000 per target, 1,999 measured"
+    )
+    assert text_of_reason(0.9, (200, 200), (20, 20)) == ""
+    assert (
+        text_of_reason(0.05, (399, 500), (20, 40)) == "too few turns to decide: p5 needs 400 per target, 399 measured"
+    )
+    assert text_of_reason(None, (20, 20), (20, 20)) == ""
+    assert text_of_reason(0.95, (400, 96), (20, 40), "pair", ("old", "new")).endswith("per target, 96 on new")
+    assert text_of_reason(0.95, (96, 97), (20, 40), arms=("old", "new")).endswith("96 on old and 97 on new")
+    assert text_of_reason(None, (), (20, 8), arms=("old", "new")).endswith("per target, 8 on new")
+    assert text_of_reason(None, (20, 20), (19, 20)) == "too few sessions to decide: 20 needed per target, 19 measured"
 
 
 TEN, POINT = Margin(ratio=0.1), Margin(points=0.01)
@@ -210,7 +215,7 @@ def runs(*offsets: float, variance: float = 0.001) -> list[StoredValue]:
     return [StoredValue(LOG + offset, variance) for offset in offsets]
 
 
-def test_of_five_runs_that_differ_their_own_spread_decides() -> None:
+def test_with_five_stored_runs_that_differ_their_own_variation_is_used() -> None:
     offsets = (-0.1, -0.05, 0.0, 0.05, 0.1)
     found = against(runs(*offsets))
     se = float(np.std(offsets, ddof=1)) * math.sqrt(1 + 1 / 5)
@@ -223,7 +228,7 @@ def test_of_five_runs_that_differ_their_own_spread_decides() -> None:
     assert found.worse.p == pytest.approx(scipy.stats.t.sf((0.3 - math.log(1.1)) / se, 4))
 
 
-def test_of_five_runs_that_agree_the_sessions_decide_and_no_spread_is_assumed() -> None:
+def test_with_five_equal_stored_runs_the_variance_of_sessions_is_used() -> None:
     found = against(runs(*[0.0] * 5))
 
     assert found.se == pytest.approx(math.sqrt(0.001 + 0.001 / 5))
@@ -231,14 +236,14 @@ def test_of_five_runs_that_agree_the_sessions_decide_and_no_spread_is_assumed() 
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
-def test_of_fewer_runs_the_spread_is_assumed(count: int) -> None:
+def test_with_fewer_stored_runs_the_variation_is_assumed(count: int) -> None:
     found = against(runs(*[0.02 * index for index in range(count)]), run_sd=0.05)
 
     assert found.d == pytest.approx(0.3 - 0.02 * (count - 1) / 2)
     assert found.se == pytest.approx(math.sqrt(0.001 + 0.001 / count + 0.05**2 * (1 + 1 / count)))
 
 
-def test_more_sessions_of_the_candidate_do_not_narrow_the_spread_of_runs() -> None:
+def test_more_sessions_are_not_suggested_if_run_to_run_variation_dominates() -> None:
     assert against(runs(*[0.0] * 10), d=0.12, variance=0.001).more_sessions is None
     assert (
         against(runs(*[0.0] * 10, variance=1e-6), d=0.14, variance=0.001).more_sessions == 210
@@ -247,21 +252,21 @@ def test_more_sessions_of_the_candidate_do_not_narrow_the_spread_of_runs() -> No
     assert against(runs(0.0), d=0.14, run_sd=0.05).more_sessions is None
 
 
-def test_where_more_is_better_less_is_worse() -> None:
+def test_for_a_higher_is_better_metric_less_is_worse_than_stored() -> None:
     higher, lower = against(runs(0.0), d=-0.4, better="higher"), against(runs(0.0), d=0.4)
 
     assert (higher.worse.low, higher.worse.p) == pytest.approx((lower.worse.low, lower.worse.p))
 
 
-def test_a_candidate_among_its_failed_turns_is_worse_only_if_its_resamples_are() -> None:
+def test_a_candidate_among_failed_turns_is_worse_only_if_all_its_resamples_are() -> None:
     surely = against(runs(0.0), d=math.inf, variance=0.0, endless=1.0)
-    unsure = against(runs(0.0), d=math.inf, endless=0.6)
+    uncertain = against(runs(0.0), d=math.inf, endless=0.6)
 
     assert (surely.low, surely.worse.low, surely.worse.p, surely.better.p) == (math.inf, math.inf, 0, 1)
-    assert (unsure.worse.low, unsure.worse.high, unsure.worse.p) == (-math.inf, math.inf, 1)
+    assert (uncertain.worse.low, uncertain.worse.high, uncertain.worse.p) == (-math.inf, math.inf, 1)
 
 
-def test_a_candidate_at_the_edge_of_its_failed_turns_does_not_pass() -> None:
+def test_a_candidate_next_to_its_failed_turns_does_not_pass() -> None:
     near, edge = against(runs(0.0), d=-0.2), against(runs(0.0), d=-0.2, endless=0.1)
 
     assert near.worse.high < 0
@@ -270,7 +275,7 @@ def test_a_candidate_at_the_edge_of_its_failed_turns_does_not_pass() -> None:
 
 
 @pytest.mark.parametrize("broken", [StoredValue(math.inf, 0.0, 1.0), StoredValue(LOG, 0.001, 0.2)])
-def test_stored_runs_among_their_failed_turns_make_nothing_worse(broken: StoredValue) -> None:
+def test_stored_quantiles_among_failed_turns_never_make_a_candidate_worse(broken: StoredValue) -> None:
     found = against([broken, *runs(0.0, 0.0, 0.0, 0.0)])
 
     assert (found.worse.low, found.worse.p) == (-math.inf, 1)
@@ -278,11 +283,11 @@ def test_stored_runs_among_their_failed_turns_make_nothing_worse(broken: StoredV
     assert (both.worse.low, both.worse.high) == (-math.inf, math.inf)
 
 
-def test_a_stored_quantile_holds_its_log_its_variance_and_what_is_endless() -> None:
+def test_a_stored_quantile_has_its_log_its_variance_and_its_infinite_share() -> None:
     values = waits(np.random.default_rng(1), 100)
-    found = stored_quantile(arm(values), 0.5, 100, np.random.default_rng(2), draws=2000)
+    found = stored_quantile(sample_of(values), 0.5, 100, np.random.default_rng(2), draws=2000)
     values[:5] = np.inf
-    edge = stored_quantile(arm(values), 0.95, 100, np.random.default_rng(2), draws=2000)
+    edge = stored_quantile(sample_of(values), 0.95, 100, np.random.default_rng(2), draws=2000)
 
     assert found is not None
     assert edge is not None
@@ -294,17 +299,17 @@ def test_a_stored_quantile_holds_its_log_its_variance_and_what_is_endless() -> N
 
 
 @pytest.mark.parametrize("values", [np.full((4, 3), -1.0), np.zeros((0, 3))])
-def test_a_quantile_of_nothing_or_below_0_cannot_be_stored(values: Floats) -> None:
-    assert stored_quantile(arm(values), 0.5, 4, np.random.default_rng(1), draws=10) is None
+def test_a_quantile_of_no_values_or_of_negative_ones_is_not_stored(values: Floats) -> None:
+    assert stored_quantile(sample_of(values), 0.5, 4, np.random.default_rng(1), draws=10) is None
 
 
-def test_a_quantile_of_0_is_stored_with_how_often_it_is_more() -> None:
+def test_a_zero_quantile_is_stored_with_the_share_of_larger_resamples() -> None:
     values = np.zeros((40, 10))
     values[:, :4] = 300.0
-    found = stored_quantile(arm(values), 0.5, 40, np.random.default_rng(1), draws=500)
+    found = stored_quantile(sample_of(values), 0.5, 40, np.random.default_rng(1), draws=500)
     values[:18] = 300.0
     values[18:] = 0.0
-    edge = stored_quantile(arm(values), 0.5, 40, np.random.default_rng(1), draws=500)
+    edge = stored_quantile(sample_of(values), 0.5, 40, np.random.default_rng(1), draws=500)
 
     assert found == StoredValue(-math.inf, 0.0, 0.0, 0.0)
     assert edge is not None
@@ -325,7 +330,9 @@ NOTHING = StoredValue(-math.inf, 0.0)
         ([NOTHING, *runs(0.0)], "higher", 0.0, "inconclusive"),
     ],
 )
-def test_a_candidate_at_0(stored: list[StoredValue], better: Better, above: float, word: str) -> None:
+def test_a_candidate_of_zero_is_compared_with_stored_runs(
+    stored: list[StoredValue], better: Better, above: float, word: str
+) -> None:
     found = against(stored, d=-math.inf, variance=0.0, better=better, above=above)
 
     assert verdicts([found], [True], [None])[0].name == word
@@ -333,14 +340,14 @@ def test_a_candidate_at_0(stored: list[StoredValue], better: Better, above: floa
 
 
 @pytest.mark.parametrize("stored", [[NOTHING] * 5, [NOTHING, *runs(0.0, 0.0, 0.0, 0.0)]])
-def test_a_candidate_above_0_has_no_ratio_to_a_stored_0(stored: list[StoredValue]) -> None:
+def test_a_positive_candidate_has_no_ratio_to_a_stored_zero(stored: list[StoredValue]) -> None:
     found = against(stored, d=0.0)
 
     assert no_ratio(found)
     assert verdicts([found], [True], [None])[0].name == "inconclusive"
 
 
-def test_rates_of_five_runs_are_judged_by_their_spread_and_of_fewer_by_an_assumed_one() -> None:
+def test_rates_of_five_stored_runs_use_their_variation_and_fewer_an_assumed_one() -> None:
     candidate = RatioEstimate(0.05, 0.0001, 1000, 100)
     shares = (0.0, 0.01, 0.02, 0.03, 0.04)
     known = rate_against_stored(candidate, [RatioEstimate(s, 0.00001, 1000, 100) for s in shares], POINT, how=ASSUMED)
@@ -355,7 +362,7 @@ def test_rates_of_five_runs_are_judged_by_their_spread_and_of_fewer_by_an_assume
     assert few.worse.low == pytest.approx(few.d - 0.01 - scipy.stats.t.ppf(0.95, few.df) * few.se)
 
 
-def test_no_failure_in_any_run_is_no_proof_for_a_small_candidate() -> None:
+def test_without_any_failure_a_small_candidate_still_has_a_wide_bound() -> None:
     stored = [RatioEstimate(0.0, 0.0, 1000, 100)] * 6
     small = rate_against_stored(RatioEstimate(0.0, 0.0, 300, 30), stored, POINT, how=ASSUMED)
 
@@ -363,7 +370,7 @@ def test_no_failure_in_any_run_is_no_proof_for_a_small_candidate() -> None:
     assert small.high == pytest.approx(1 - 0.05 ** (1 / 30))
 
 
-def test_at_twice_the_spread_between_runs_bounds_and_p_values_are_wider_by_what_it_adds() -> None:
+def test_doubled_run_to_run_variation_widens_bounds_and_p_values() -> None:
     rates = [RatioEstimate(s, 0.00001, 1000, 100) for s in (0.01, 0.02)]
     found = rate_against_stored(RatioEstimate(0.05, 0.0001, 1000, 100), rates, POINT, how=ASSUMED)
     doubled = rate_against_stored(

@@ -25,19 +25,19 @@ from reports.trends.trend_point import QUANTILE_LEVELS, MetricKey, point_of_base
 from rtbench.cli.verdicts import trend
 from tests.docs.schemas import schemas
 from tests.reports.synthetic import Plan
-from tests.reports.trends.made import folder_of, kept, many
+from tests.reports.trends.examples import folder_of, many, shared_run
 
 PLAN = Plan(sessions=60, turns=10, targets=("direct", "gateway"), failed=0.01)
 TTFA = MetricKey("ttfa", NO_STRATUM)
 
 
 @cache
-def sides() -> tuple[ComparedTarget, ...]:
+def targets_of_plan() -> tuple[ComparedTarget, ...]:
     """Return the targets of PLAN. They are read once."""
-    return targets_of(runs.load_for_report(kept(PLAN)))
+    return targets_of(runs.load_for_report(shared_run(PLAN)))
 
 
-def test_an_entry_tells_what_the_report_tells(tmp_path: Path) -> None:
+def test_a_point_has_the_values_of_the_report(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "run", plan=PLAN, labels={"commit": "1a2b"})
     summary = json.loads((folder / "summary.json").read_text())
     direct, gateway = points_of_run(folder)
@@ -53,12 +53,14 @@ def test_an_entry_tells_what_the_report_tells(tmp_path: Path) -> None:
     assert (direct.mark, direct.excluded_because, direct.simulated) == ("✓\u00a0VALID", "", True)
 
 
-def test_conditions_are_those_of_a_check_against_stored_runs() -> None:
-    assert [entry.conditions for entry in points_of_run(kept(PLAN))] == [conditions_of(side) for side in sides()]
+def test_the_conditions_of_a_point_are_those_of_a_check_against_stored_runs() -> None:
+    assert [entry.conditions for entry in points_of_run(shared_run(PLAN))] == [
+        conditions_of(side) for side in targets_of_plan()
+    ]
 
 
-def test_a_stored_baseline_is_the_same_entry_with_much_the_same_intervals() -> None:
-    for side, entry in zip(sides(), points_of_run(kept(PLAN)), strict=True):
+def test_a_stored_baseline_gives_nearly_the_same_point() -> None:
+    for side, entry in zip(targets_of_plan(), points_of_run(shared_run(PLAN)), strict=True):
         stored = point_of_baseline(baselines.baseline_of(side))
         assert (stored.run_id, stored.target, stored.scenario) == (entry.run_id, entry.target, entry.scenario)
         assert stored.conditions == entry.conditions
@@ -72,7 +74,7 @@ def test_a_stored_baseline_is_the_same_entry_with_much_the_same_intervals() -> N
                 assert other.high == pytest.approx(one.high, rel=0.15)
 
 
-def test_invalid_and_throttled_runs_say_why_they_are_not_compared(tmp_path: Path) -> None:
+def test_invalid_and_throttled_runs_have_a_reason_why_they_are_excluded(tmp_path: Path) -> None:
     (invalid,) = points_of_run(folder_of(tmp_path / "invalid", plan=Plan(valid=False)))
     (throttled,) = points_of_run(folder_of(tmp_path / "throttled", plan=Plan(sessions=40, failed=0.5)))
     (unjudged,) = points_of_run(folder_of(tmp_path / "unjudged", plan=Plan(valid=None)))
@@ -84,7 +86,7 @@ def test_invalid_and_throttled_runs_say_why_they_are_not_compared(tmp_path: Path
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"scenario": 3}', b"\xff\xfe"])
-def test_a_run_that_cannot_be_read_is_named_and_the_others_are_shown(tmp_path: Path, content: bytes) -> None:
+def test_an_unreadable_run_is_named_and_the_others_are_shown(tmp_path: Path, content: bytes) -> None:
     found = many(tmp_path, range(3))
     (found[1] / "summary.json").write_bytes(content)
     (found[2] / "summary.json").unlink()
@@ -95,7 +97,7 @@ def test_a_run_that_cannot_be_read_is_named_and_the_others_are_shown(tmp_path: P
     assert all("rtbench report" in notice for notice in trend.notices)
 
 
-def test_where_no_run_can_be_read_the_error_names_the_first(tmp_path: Path) -> None:
+def test_if_no_run_can_be_read_the_error_names_the_first(tmp_path: Path) -> None:
     (run,) = many(tmp_path, [1])
     (run / "run.json").write_text(f'{{"schema": {SCHEMA_VERSION}, "state": 7}}')
 
@@ -104,7 +106,7 @@ def test_where_no_run_can_be_read_the_error_names_the_first(tmp_path: Path) -> N
 
 
 def test_a_damaged_stored_baseline_is_named_and_the_others_are_shown(tmp_path: Path) -> None:
-    stored = baselines.save(baselines.baseline_of(sides()[0]), tmp_path / "baselines")
+    stored = baselines.save(baselines.baseline_of(targets_of_plan()[0]), tmp_path / "baselines")
     (stored.parent / "other.json").write_text("{}")
     entries, notices = stored_points(tmp_path / "baselines")
 
@@ -112,10 +114,10 @@ def test_a_damaged_stored_baseline_is_named_and_the_others_are_shown(tmp_path: P
     assert "other.json is no stored baseline" in notices[0]
 
 
-def test_a_run_and_its_stored_baseline_are_one_entry(tmp_path: Path) -> None:
-    for side in sides():
+def test_a_run_and_its_stored_baseline_are_one_point(tmp_path: Path) -> None:
+    for side in targets_of_plan():
         baselines.save(baselines.baseline_of(side), tmp_path / "baselines")
-    trend = trend_of([kept(PLAN)], [tmp_path / "baselines"])
+    trend = trend_of([shared_run(PLAN)], [tmp_path / "baselines"])
 
     assert [entry.report is not None for entry in trend.points] == [True, True]
 
@@ -128,7 +130,7 @@ def shown(capsys: pytest.CaptureFixture[str], *folders: Path, **options: Any) ->
     return capsys.readouterr().out.splitlines()
 
 
-def test_the_page_lies_beside_the_runs_and_its_path_is_the_last_line(
+def test_the_page_is_written_to_the_runs_folder_and_its_path_is_the_last_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     many(tmp_path / "runs", range(3))
@@ -140,7 +142,7 @@ def test_the_page_lies_beside_the_runs_and_its_path_is_the_last_line(
     assert sum("run-00" in line for line in lines) == 3
 
 
-def test_runs_can_be_named_themselves_and_the_page_can_stand_elsewhere(
+def test_runs_can_be_named_individually_and_the_page_can_be_written_elsewhere(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     named = many(tmp_path / "runs", range(3))[:2]
@@ -151,14 +153,14 @@ def test_runs_can_be_named_themselves_and_the_page_can_stand_elsewhere(
     assert shown(capsys, *named)[-1].endswith("/runs/trend.html")
 
 
-def test_stored_baselines_have_a_trend_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (side,) = targets_of(runs.load_for_report(kept()))
+def test_stored_baselines_have_a_trend(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (side,) = targets_of(runs.load_for_report(shared_run()))
     baselines.save(baselines.baseline_of(side), tmp_path / "baselines")
 
     assert any("run " in line and "✓ VALID" in line for line in shown(capsys, tmp_path / "baselines"))
 
 
-def test_a_trend_with_changes_is_as_its_schema_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_document_of_a_trend_matches_its_schema(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = many(tmp_path / "runs", range(14))
     for run in made[7:]:
         summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
@@ -176,7 +178,7 @@ def test_a_trend_with_changes_is_as_its_schema_says(tmp_path: Path, capsys: pyte
     ]
 
 
-def test_runs_that_may_not_be_used_are_shown_and_the_exit_status_says_so(
+def test_a_trend_of_invalid_runs_is_shown_with_exit_status_4(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     many(tmp_path / "runs", range(2), Plan(sessions=40, turns=5, valid=False))
@@ -187,7 +189,7 @@ def test_runs_that_may_not_be_used_are_shown_and_the_exit_status_says_so(
     assert "✕ INVALID" in capsys.readouterr().out
 
 
-def test_what_cannot_be_read_is_named_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreadable_run_is_named_in_the_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (many(tmp_path / "runs", range(3))[1] / "summary.json").unlink()
 
     lines = shown(capsys, tmp_path / "runs")

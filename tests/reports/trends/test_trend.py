@@ -37,14 +37,14 @@ from reports.trends.trend import (
 )
 from reports.trends.trend_point import MetricKey, RunValue, TrendPoint
 from tests.reports.synthetic import BEGAN_NS
-from tests.reports.trends.made import DAY_NS, TYPED, entry, invalid, nights, run_value, stepped
+from tests.reports.trends.examples import DAY_NS, TYPED, entry, invalid, nights, run_value, stepped
 
 
 def first(entries: Sequence[TrendPoint], metric: str = "ttfa:p50") -> MetricTrend:
     return trend_of_points(entries, [trend_question(metric)]).metrics[0]
 
 
-def told_p50(of: TrendPoint) -> float:
+def p50_of(of: TrendPoint) -> float:
     return of.quantiles[MetricKey("ttfa", NO_STRATUM)][0.5].value
 
 
@@ -52,7 +52,7 @@ def marks(trend: Trend) -> list[str]:
     return [change.first_run for _, change in trend.changes]
 
 
-def test_a_change_is_marked_between_two_runs_with_what_else_changed_there() -> None:
+def test_a_change_point_is_between_two_runs_and_lists_changed_conditions() -> None:
     runs = [*stepped(15, 0), *stepped(15, 15, conditions={"model": "gpt-realtime-2"})[15:]]
     ((metric, change),) = trend_of_points(runs, [trend_question("ttfa:p50")]).changes
 
@@ -65,7 +65,7 @@ def test_a_change_is_marked_between_two_runs_with_what_else_changed_there() -> N
     assert change_sentence(metric, change).startswith("ttfa p50 of gateway: +")
 
 
-def test_an_invalid_run_is_shown_and_never_compared() -> None:
+def test_an_invalid_run_is_shown_and_not_compared() -> None:
     runs = [*stepped(6, 6), *(invalid(number, 5000.0) for number in range(20, 40))]
     metric = first(runs)
 
@@ -78,40 +78,40 @@ def test_an_invalid_run_is_shown_and_never_compared() -> None:
 @pytest.mark.parametrize(
     "one", [RunValue(math.inf, n=40), RunValue(missing_because="needs 40 sessions"), run_value(0.0)]
 )
-def test_a_figure_that_no_ratio_can_be_made_of_is_not_compared(one: RunValue) -> None:
+def test_a_value_without_a_ratio_is_not_compared(one: RunValue) -> None:
     odd = entry(30, quantiles={MetricKey("ttfa", NO_STRATUM): {0.5: one}})
 
     assert first([*nights([600.0] * 12), odd]).compared == tuple(range(12))
 
 
-def test_ten_runs_five_on_either_side_are_enough_for_a_large_change() -> None:
+def test_five_runs_on_either_side_are_enough_for_a_large_change() -> None:
     assert marks(trend_of_points(stepped(5, 5, 3.0), [trend_question("ttfa:p50")])) == ["run-005"]
 
 
-def test_slower_weekends_hide_no_change_and_are_told_once() -> None:
+def test_slower_weekends_do_not_hide_a_change_and_are_noted_once() -> None:
     runs = stepped(42, 14, 1.1)
     weekend = [datetime.fromtimestamp(one.started_utc_ns / NS_PER_S, UTC).weekday() >= 5 for one in runs]
-    slower = [entry(n, told_p50(one) * 1.3**late) for n, (one, late) in enumerate(zip(runs, weekend, strict=True))]
+    slower = [entry(n, p50_of(one) * 1.3**late) for n, (one, late) in enumerate(zip(runs, weekend, strict=True))]
     trend = trend_of_points(slower)
-    (said,) = weekday_notes(trend)
+    (note,) = weekday_notes(trend)
 
     assert "run-042" in marks(trend)
     assert [0.1 < own < 0.3 for own in first(slower).weekdays] == [False] * 5 + [True] * 2
-    assert said.count("Weekdays differ") == said.count("; ") == 1 == said.count("ttfa p95 of gateway")
+    assert note.count("Weekdays differ") == note.count("; ") == 1 == note.count("ttfa p95 of gateway")
 
 
 HOUR_NS = 3_600 * 10**9
 
 
 @given(st.lists(st.integers(1, 22), min_size=1, max_size=24))
-def test_days_are_those_of_the_calendar_if_nothing_starts_within_an_hour_of_midnight(hours: list[int]) -> None:
+def test_days_are_calendar_days_if_no_run_starts_near_midnight(hours: list[int]) -> None:
     began_ns = np.array([(20_000 * 24 + 24 * day + hour) * HOUR_NS for day, hour in enumerate(hours)])
 
     assert days_of(began_ns).tolist() == list(range(20_000, 20_000 + len(hours)))
 
 
 @given(st.lists(st.integers(-59, 59), min_size=1, max_size=40))
-def test_a_job_around_midnight_has_a_day_for_each_of_its_runs(minutes: list[int]) -> None:
+def test_a_job_around_midnight_has_one_day_per_run(minutes: list[int]) -> None:
     began_ns = np.array([(20_000 + day) * DAY_NS + 60 * 10**9 * late for day, late in enumerate(minutes)])
     days = days_of(began_ns)
 
@@ -119,49 +119,49 @@ def test_a_job_around_midnight_has_a_day_for_each_of_its_runs(minutes: list[int]
     assert 2 * np.count_nonzero(days == began_ns // DAY_NS) >= len(minutes)
 
 
-def test_where_nothing_changed_it_is_said_of_how_many_runs() -> None:
+def test_without_a_change_the_headline_has_the_number_of_runs() -> None:
     assert headline(trend_of_points(nights([600.0] * 20))) == "No change found in 20\u00a0runs."
 
 
-def test_all_figures_of_all_series_share_one_error() -> None:
+def test_all_metrics_of_all_series_share_one_error_rate() -> None:
     runs = [*nights([600.0] * 12), *nights([600.0] * 12, target="other")]
 
     assert trend_of_points(runs).comparisons == 6 * number_of_comparisons(12)
     assert trend_of_points(runs, [trend_question("failure_rate")]).comparisons == 2 * number_of_comparisons(12)
 
 
-def test_series_are_searched_each_by_itself() -> None:
+def test_each_series_is_searched_separately() -> None:
     slow = [entry(one, 1200.0, conditions={"load: users": "50"}) for one in range(12, 24)]
 
     assert not trend_of_points([*nights([600.0] * 12), *slow]).changes
 
 
-def test_a_rate_changes_by_points() -> None:
+def test_a_rate_changes_in_percentage_points() -> None:
     runs = [entry(number, failures=0.001 * (number % 3) + (0.06 if number >= 12 else 0)) for number in range(24)]
     ((metric, change),) = trend_of_points(runs, [trend_question("failure_rate")]).changes
 
     assert change_size(change, metric.spec) == "+5.99\u00a0points"
 
 
-def test_a_rise_of_failures_by_less_than_a_point_is_none() -> None:
+def test_a_rise_of_the_failure_rate_below_one_point_is_no_change() -> None:
     runs = [entry(number, failures=0.009 if number >= 12 else 0) for number in range(24)]
 
     assert not trend_of_points(runs, [trend_question("failure_rate")]).changes
 
 
-def test_the_headline_figures_are_waits_and_failures() -> None:
-    heard = {
+def test_the_default_metrics_are_latencies_and_the_failure_rate() -> None:
+    values = {
         MetricKey(name, NO_STRATUM): {0.5: run_value(600.0), 0.95: run_value(900.0)}
         for name in ("ttfa", "voice_to_voice")
     }
-    (scenario,) = trend_of_points([entry(0, quantiles=heard)]).scenarios
+    (scenario,) = trend_of_points([entry(0, quantiles=values)]).scenarios
 
     assert [question.name for question, _ in scenario.metrics] == [
         "ttfa p50", "ttfa p95", "voice_to_voice p50", "voice_to_voice p95", "failure_rate",
     ]  # fmt: skip
 
 
-def test_turns_of_several_kinds_are_never_pooled_and_the_commonest_are_shown() -> None:
+def test_turns_of_several_types_are_not_pooled_and_the_most_common_are_shown() -> None:
     mixed = {
         MetricKey("ttfa", NO_STRATUM): {0.5: run_value(600.0)},
         MetricKey("ttfa", TYPED): {0.5: RunValue(900.0, n=10)},
@@ -172,14 +172,14 @@ def test_turns_of_several_kinds_are_never_pooled_and_the_commonest_are_shown() -
     assert metric.spec.stratum == NO_STRATUM
 
 
-def test_a_run_that_is_there_twice_is_shown_once_and_it_is_said() -> None:
+def test_a_duplicated_run_is_shown_once_with_a_notice() -> None:
     trend = trend_of_points([entry(0), entry(1), entry(0)])
 
     assert [run.run_id for run in trend.points] == ["run-000", "run-001"]
     assert "1\u00a0target of runs found more than once" in trend.notices[0]
 
 
-def test_neighbours_that_are_alike_hold_a_change_back_and_that_is_said() -> None:
+def test_a_change_suppressed_by_autocorrelation_causes_a_notice() -> None:
     rng = np.random.default_rng(3)
     found: list[str] = []
     for _ in range(40):
@@ -196,7 +196,7 @@ def test_neighbours_that_are_alike_hold_a_change_back_and_that_is_said() -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("ttfb:p95", "did you mean ttf"),
         ("ttfa:p42", "allowed are ttfa:p50, ttfa:p90, ttfa:p95, ttfa:p99"),
@@ -205,12 +205,12 @@ def test_neighbours_that_are_alike_hold_a_change_back_and_that_is_said() -> None
         ("delta_gap:p50", "cannot be a threshold"),
     ],
 )
-def test_a_figure_that_is_none_is_refused_with_what_is_allowed(text: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_an_unknown_metric_is_refused_with_what_is_allowed(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         trend_question(text)
 
 
-def test_a_metric_without_a_quantile_is_its_median() -> None:
+def test_a_metric_without_a_quantile_means_its_median() -> None:
     assert (
         trend_question("ttfa")
         == trend_question("ttfa:med")
@@ -220,9 +220,7 @@ def test_a_metric_without_a_quantile_is_its_median() -> None:
 
 
 @given(st.lists(st.integers(1, 14), min_size=1, max_size=4), st.integers(0, 6))
-def test_a_series_is_only_said_to_lack_runs_if_fewer_can_be_compared_than_a_change_takes(
-    sizes: list[int], spoilt: int
-) -> None:
+def test_a_note_about_few_runs_appears_only_if_fewer_than_ten_can_be_compared(sizes: list[int], spoilt: int) -> None:
     runs = [one for at, size in enumerate(sizes) for one in nights([600.0] * size, target=f"t{at}")]
     trend = trend_of_points([*runs, *(invalid(20 + number, target="t0") for number in range(spoilt))])
 
@@ -262,44 +260,47 @@ UPGRADED = {"model": "m2", "region": "eastus2", "voice": "cedar", "client versio
 
 
 NAMES: dict[str, tuple[list[TrendPoint], list[str]]] = {
-    "another load begins another series which is named by it":
+    "another load begins another series with the load in its name":
         ([entry(0), entry(1, conditions={"load: users": "50"})], ["gateway (10 users)", "gateway (50 users)"]),
-    "another script as well":
+    "another script begins another series":
         ([entry(0), entry(1, conditions={"script and audio": "abc"}), entry(2)],
          ["gateway (script and audio 0f1e2d)", "gateway (script and audio abc)"]),
-    "another model, region, voice or tool stays in it": ([entry(0), entry(1, conditions=UPGRADED)], ["gateway"]),
-    "what an older run does not tell sets it apart from nobody":
+    "another model, region, voice or tool continues the series":
+        ([entry(0), entry(1, conditions=UPGRADED)], ["gateway"]),
+    "a condition that an older run lacks begins no series":
         ([entry(0, conditions={"load: users": ""}), entry(1)], ["gateway"]),
-    "the first target of the runs comes first: it is the baseline, and has its colour":
+    "the first target of the runs is first and has the baseline's colour":
         ([entry(n, target=target) for n in (0, 1) for target in ("old", "new")], ["old", "new"]),
-    "users name a series without how fast they were started":
+    "the spawn rate is not in the name of a series":
         ([entry(0, conditions=started("4")), entry(1, conditions={"load: users": "1"} | started("1"))],
          ["gateway (10 users)", "gateway (1 user)"]),
-    "unless nothing else tells them apart":
+    "the spawn rate is in the name if nothing else differs":
         ([entry(0, conditions=started("4")), entry(2, conditions=started("2"))],
          ["gateway (4 users started a second)", "gateway (2 users started a second)"]),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("entries", "called"), NAMES.values(), ids=NAMES)
-def test_a_series_is_called_by_its_target_and_what_sets_it_apart(entries: list[TrendPoint], called: list[str]) -> None:
+def test_the_name_of_a_series_is_its_target_and_what_distinguishes_it(
+    entries: list[TrendPoint], called: list[str]
+) -> None:
     assert names(entries) == called
 
 
-def test_a_run_that_is_made_as_runs_before_the_last_one_goes_on_with_their_series() -> None:
+def test_a_run_with_earlier_conditions_continues_their_series() -> None:
     found = series_of([entry(0), entry(1, conditions={"load: users": "50"}), entry(2)])
 
     assert [len(one.points) for one in found] == [2, 1]
 
 
-def test_simulated_runs_are_never_with_measured_ones() -> None:
+def test_simulated_and_measured_runs_are_in_different_series() -> None:
     found = series_of([entry(0), entry(1, conditions={"simulated": "yes"})])
 
     assert [one.simulated for one in found] == [False, True]
 
 
 @given(ENTRIES)
-def test_every_run_is_in_one_series_and_names_differ(entries: list[TrendPoint]) -> None:
+def test_every_run_is_in_one_series_and_names_are_unique(entries: list[TrendPoint]) -> None:
     found = series_of(entries)
 
     assert sorted(id(run) for one in found for run in one.points) == sorted(map(id, entries))
@@ -318,7 +319,7 @@ def page(entries: list[TrendPoint]) -> str:
     return trend_html(trend_of_points(entries), HERE)
 
 
-def test_a_filter_hides_the_marks_and_rows_of_its_value_and_the_lines_to_them() -> None:
+def test_a_filter_hides_the_marks_rows_and_lines_of_its_value() -> None:
     runs = [entry(number, conditions={"model": "new" if number == 2 else "old"}) for number in range(4)]
     found = page(runs)
     (model,) = trend_page(trend_of_points(runs), HERE).filters
@@ -330,14 +331,14 @@ def test_a_filter_hides_the_marks_and_rows_of_its_value_and_the_lines_to_them() 
     assert len(re.findall(rf'<tr class="{new} o0"', found)) == 1
 
 
-def test_what_all_runs_share_or_none_share_is_no_filter() -> None:
+def test_a_value_that_all_runs_or_no_two_runs_share_is_no_filter() -> None:
     runs = [entry(number, labels={"ring": "a", "commit": str(number)}) for number in range(5)]
 
     assert filters_of(runs).shown == ()
     assert [one.name for one in filters_of([*runs, entry(5, labels={"ring": "b"})]).shown] == ["ring"]
 
 
-def test_of_many_values_the_rarest_share_a_box() -> None:
+def test_the_rarest_of_many_values_share_one_checkbox() -> None:
     runs = [entry(number, labels={"build": str(number // 2)}) for number in range(40)]
     (build,) = filters_of(runs).shown
 
@@ -346,14 +347,14 @@ def test_of_many_values_the_rarest_share_a_box() -> None:
     assert filters_of(runs).of(runs[0]) == build.values[-1][1]
 
 
-def test_a_run_without_a_label_has_a_box_of_its_own() -> None:
+def test_runs_without_a_label_have_their_own_checkbox() -> None:
     runs = [entry(0, labels={"ring": "a"}), entry(1, labels={"ring": "a"}), entry(2)]
     (ring,) = filters_of(runs).shown
 
     assert [value for value, _ in ring.values] == ["a", "–"]
 
 
-def test_scenarios_have_sections_that_their_filter_hides() -> None:
+def test_a_scenario_filter_hides_the_section_of_its_scenario() -> None:
     made = trend_page(trend_of_points([entry(n, scenario=s) for n in range(3) for s in ("calls", "typed")]), HERE)
     (scenario,) = made.filters
 
@@ -380,12 +381,14 @@ def words(low: float, high: float, most: int = 10) -> list[str]:
         (2000, "2027", "2028"),
     ],
 )
-def test_ticks_are_round_instants_of_the_calendar(length: float, first: str, second: str) -> None:
+def test_ticks_are_round_calendar_dates(length: float, first: str, second: str) -> None:
     assert words(MONDAY, MONDAY + length * DAY)[:2] == [first, second]
 
 
 @given(st.floats(1e9, 3e9), st.floats(60.0, 30 * 365 * DAY), st.integers(3, 12))
-def test_ticks_ascend_inside_the_axis_and_are_no_more_than_asked(low: float, length: float, most: int) -> None:
+def test_ticks_ascend_within_the_axis_and_are_at_most_the_requested_number(
+    low: float, length: float, most: int
+) -> None:
     found = [at for at, _ in ticks(low, low + length, most)]
 
     assert found == sorted(set(found))
@@ -393,7 +396,7 @@ def test_ticks_ascend_inside_the_axis_and_are_no_more_than_asked(low: float, len
     assert all(low <= at <= low + length for at in found)
 
 
-def test_a_terminal_of_100_columns_shows_p95_rather_than_when_a_run_began() -> None:
+def test_a_terminal_of_100_columns_shows_p95_instead_of_the_start() -> None:
     """The start is in the run's name."""
     slow = nights([1_600.0] * 3, name="20261120T091400Z-voice_turns")
     lines = render_page(trend_page(trend_of_points(slow), HERE), 100).splitlines()
@@ -408,14 +411,14 @@ def test_a_terminal_of_100_columns_shows_p95_rather_than_when_a_run_began() -> N
     "strata", [[Stratum()], [Stratum("request_sent"), Stratum("speech_end"), Stratum("request_sent", "function_calls")]]
 )
 @pytest.mark.parametrize("scenario", ["text_turns", "bench", "a_scenario_of_our_own_with_a_long_name"])
-def test_every_row_of_a_terminal_is_a_run_of_its_own(scenario: str, strata: list[Stratum], width: int) -> None:
+def test_every_row_of_a_terminal_has_a_distinct_name(scenario: str, strata: list[Stratum], width: int) -> None:
     """The names of runs of one day have the same beginning and the same end."""
     runs = []
     waits = {MetricKey("ttfa", stratum): {0.5: run_value(1_600.0), 0.95: run_value(3_200.0)} for stratum in strata}
     for one in nights([1_600.0] * 4, quantiles=waits):
         began_ns = BEGAN_NS + (one.started_utc_ns - BEGAN_NS) // 4320  # 20 s apart
-        stamp = f"{datetime.fromtimestamp(began_ns / 1e9, UTC):%Y%m%dT%H%M%SZ}"
-        runs.append(replace(one, name=f"{stamp}-{scenario}", started_utc_ns=began_ns))
+        start = f"{datetime.fromtimestamp(began_ns / 1e9, UTC):%Y%m%dT%H%M%SZ}"
+        runs.append(replace(one, name=f"{start}-{scenario}", started_utc_ns=began_ns))
     lines = render_page(trend_page(trend_of_points(runs), HERE), width).splitlines()
     named = [line.split()[0] for line in lines if line.startswith("  2026")]
 

@@ -15,7 +15,7 @@ import pytest
 from reports.trends.outputs import write_trend
 from reports.trends.page import trend_page
 from reports.trends.trend import trend_of_points
-from tests.reports.trends.made import invalid, nights, stepped
+from tests.reports.trends.examples import invalid, nights, stepped
 from tests.system.browser.chromium import CONTRAST, Browser, Page
 
 MARKS = "[...document.querySelectorAll('main svg .mark')].filter(e => e.getBoundingClientRect().width).length"

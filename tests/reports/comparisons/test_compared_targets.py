@@ -44,17 +44,17 @@ FAILING = Plan(sessions=12, turns=5, failed=0.2)
 REFUSED = Plan(sessions=20, turns=5, refused=3)
 
 
-def asks(metric: str = "ttfa", p: float = 0.95, **more: Any) -> MetricSpec:
+def metric_of(metric: str = "ttfa", p: float = 0.95, **more: Any) -> MetricSpec:
     return MetricSpec(metric, Quantile(p), margin_of(p), **more)
 
 
 @pytest.mark.parametrize("plan", [replace(FAILING, failed=0.0), FAILING])
-def test_a_sample_is_that_of_the_report_with_clusters_from_zero(plan: Plan) -> None:
+def test_a_sample_equals_that_of_the_report_with_clusters_from_zero(plan: Plan) -> None:
     side = targets(plan)[0]
-    told = next(answer for answer in summarise(side.run).answers)
-    found = side.sample(asks())
+    reported = next(answer for answer in summarise(side.run).answers)
+    found = side.sample(metric_of())
 
-    assert (found.n, found.failed) == (told.n, told.failed)
+    assert (found.n, found.failed) == (reported.n, reported.failed)
     assert (np.diff(found.values[: found.succeeded.size]) >= 0).all()
     assert np.isinf(found.values).sum() == found.failed
     assert set(found.sessions) == set(range(12))
@@ -63,7 +63,7 @@ def test_a_sample_is_that_of_the_report_with_clusters_from_zero(plan: Plan) -> N
 
 def test_each_value_keeps_its_session() -> None:
     side = targets(RUN)[0]
-    found = side.sample(asks())
+    found = side.sample(metric_of())
     of_session = rtbench.load(side.run.folder).turns.groupby("session_id", observed=True)["ttfa_ms"]
     names = side.session_rows["session_id"].astype(str).tolist()
 
@@ -72,9 +72,9 @@ def test_each_value_keeps_its_session() -> None:
         np.testing.assert_array_equal(np.sort(mine), found.values[found.sessions == cluster])
 
 
-def test_targets_of_an_interleaved_run_have_pairs_as_clusters() -> None:
+def test_the_clusters_of_an_interleaved_run_are_its_pairs() -> None:
     west, east = targets(PAIRED)
-    found = east.sample(asks())
+    found = east.sample(metric_of())
     pair_of = east.run.sessions.set_index("session_id")["pair"]
     turns = rtbench.load(east.run.folder).turns
     frame = turns[turns["target"] == "east"]
@@ -86,7 +86,7 @@ def test_targets_of_an_interleaved_run_have_pairs_as_clusters() -> None:
     assert [expected[value] for value in found.values.tolist()] == found.sessions.tolist()
 
 
-def test_only_whole_pairs_count(tmp_path: Path) -> None:
+def test_only_complete_pairs_count(tmp_path: Path) -> None:
     folder = run(tmp_path, PAIRED)
     edit(tmp_path, "sessions", lambda index, row: None if index in (0, 3) else row)  # west of pair 0, east of pair 1
     west, east = parse_targets([folder])
@@ -95,11 +95,11 @@ def test_only_whole_pairs_count(tmp_path: Path) -> None:
         assert (side.clusters.count, side.clusters.cut, side.sessions) == (38, 2, 38)
         assert side.clusters.pairs is not None
         assert side.clusters.pairs[0] == 2
-        assert side.sample(asks()).n == side.counts(FAILURES)[1].sum() == 38 * 5
-        assert side.sample(asks("connect_total")).n == 38
+        assert side.sample(metric_of()).n == side.counts(FAILURES)[1].sum() == 38 * 5
+        assert side.sample(metric_of("connect_total")).n == 38
 
 
-def test_a_pair_is_whole_with_a_session_of_each_side_that_is_compared(tmp_path: Path) -> None:
+def test_a_pair_is_complete_if_it_has_a_session_of_each_compared_target(tmp_path: Path) -> None:
     folder = run(tmp_path, Plan(sessions=30, turns=2, targets=("a", "b", "c"), paired=True))
     edit(tmp_path, "sessions", lambda index, row: None if index == 2 else row)  # c of pair 0
 
@@ -107,34 +107,34 @@ def test_a_pair_is_whole_with_a_session_of_each_side_that_is_compared(tmp_path: 
     assert [side.clusters.count for side in parse_targets([folder])] == [9, 9, 9]
 
 
-def test_warm_up_is_left_out() -> None:
+def test_warm_up_is_excluded() -> None:
     side = targets(Plan(sessions=40, turns=5, warmup_s=10))[0]
     warm = int((side.run.sessions["phase"] == "warmup").sum())
 
     assert 0 < warm < 40
     assert side.clusters.count == 40 - warm
-    assert side.sample(asks()).n == (40 - warm) * 5
-    assert side.sample(asks("session_ready")).n == 40 - warm
+    assert side.sample(metric_of()).n == (40 - warm) * 5
+    assert side.sample(metric_of("session_ready")).n == 40 - warm
 
 
-def test_abandoned_turns_are_in_no_sample_and_no_rate() -> None:
+def test_unfinished_turns_are_in_no_sample_and_no_rate() -> None:
     side = targets(Plan(sessions=10, turns=4, abandoned=6))[0]
 
-    assert side.sample(asks("response_total")).n == 34
+    assert side.sample(metric_of("response_total")).n == 34
     assert side.counts(FAILURES)[1].sum() == 34
 
 
-def test_turns_of_a_session_without_a_row_count_as_a_cluster(tmp_path: Path) -> None:
+def test_turns_of_a_session_without_a_row_form_a_cluster(tmp_path: Path) -> None:
     run(tmp_path)
     edit(tmp_path, "sessions", lambda index, row: None if index == 5 else row)
     (side,) = targets_of(load_for_report(tmp_path))
 
     assert side.clusters.count == 40
-    assert side.sample(asks()).n == 200
-    assert set(side.sample(asks()).sessions) == set(range(40))
+    assert side.sample(metric_of()).n == 200
+    assert set(side.sample(metric_of()).sessions) == set(range(40))
 
 
-def test_failures_are_failed_and_turns_not_started_of_those_wanted() -> None:
+def test_the_failure_rate_counts_failed_and_not_started_turns_of_planned_ones() -> None:
     side = targets(Plan(sessions=20, turns=5, failed=0.2, refused=3))[0]
     outcomes = summarise(side.run).outcomes
     events, wanted = side.counts(FAILURES)
@@ -146,26 +146,26 @@ def test_failures_are_failed_and_turns_not_started_of_those_wanted() -> None:
     assert (events <= wanted).all()
 
 
-def test_turns_not_started_are_those_of_the_step_that_they_would_have_been() -> None:
+def test_turns_not_started_are_counted_for_their_step() -> None:
     side = targets(REFUSED)[0]
     question = MetricSpec("failure_rate", Rate(), Margin(points=0.01), step="opening_hours")
 
     assert [int(part.sum()) for part in side.counts(question)] == [3, 23]
 
 
-def test_stalls_are_of_replies_played_and_throttling_of_turns_that_ended() -> None:
+def test_stall_rate_counts_played_replies_and_throttle_rate_ended_turns() -> None:
     side = targets(Plan(sessions=40, turns=5, failed=0.3, abandoned=10))[0]
-    told = summarise(side.run).counts[0]
+    reported = summarise(side.run).counts[0]
     stalled, replies = side.counts(MetricSpec("stall_rate", Rate(), Margin(points=0.01)))
     throttled, ended = side.counts(MetricSpec("throttle_rate", Rate(), Margin(points=0.01)))
     outcomes = side.run.turns["outcome"].astype(str)
 
-    assert (stalled.sum(), replies.sum()) == (told.stalled, told.replies)
+    assert (stalled.sum(), replies.sum()) == (reported.stalled, reported.replies)
     assert throttled.sum() == outcomes.map(is_throttled).sum() > 0
     assert ended.sum() == 190
 
 
-def test_totals_of_a_mean_are_of_good_turns_by_cluster() -> None:
+def test_the_totals_of_a_mean_are_sums_over_successful_turns_by_cluster() -> None:
     side = targets(Plan(sessions=40, turns=5, targets=("west", "east"), failed=0.2, paired=True))[1]
     totals, numbers = side.totals(MetricSpec("audio_speed", Mean(), Margin(ratio=0.1)))
     good = side.run.turns[(side.run.turns["target"] == "east") & (side.run.turns["outcome"] == "ok")]["audio_speed"]
@@ -175,9 +175,9 @@ def test_totals_of_a_mean_are_of_good_turns_by_cluster() -> None:
     assert totals.sum() == pytest.approx(good.sum())
 
 
-def test_a_refused_session_has_no_end_of_connecting() -> None:
+def test_a_refused_session_counts_as_an_infinite_connect_total() -> None:
     side = targets(REFUSED)[0]
-    found = side.sample(asks("connect_total"))
+    found = side.sample(metric_of("connect_total"))
     refused = side.clusters.of_row[(side.session_rows["turns_started"] == 0).to_numpy()]
 
     assert (found.n, found.failed, int(np.isinf(found.values).sum())) == (23, 3, 3)
@@ -193,11 +193,11 @@ def test_sessions_are_numbered_in_the_order_of_their_start() -> None:
     assert not side.run.sessions["start_ns"].is_monotonic_increasing
 
 
-def test_a_target_without_a_row_has_empty_samples(tmp_path: Path) -> None:
+def test_a_target_without_rows_has_empty_samples(tmp_path: Path) -> None:
     folder = run(tmp_path, Plan(sessions=4, targets=("west",)), targets=[{"name": "west"}, {"name": "silent"}])
     silent = parse_targets([folder])[1]
 
-    assert silent.sessions == silent.sample(asks()).n == silent.sample(asks("connect_total")).n == 0
+    assert silent.sessions == silent.sample(metric_of()).n == silent.sample(metric_of("connect_total")).n == 0
     assert silent.counts(FAILURES)[1].sum() == 0
 
 
@@ -210,7 +210,7 @@ MORE_SLOW = replace(MIXED_OF_MIXES, mix=(0.0, 0.0, 0.6, 0.0, 0.4), seed=8)
 P50 = MetricSpec("ttfa", Quantile(0.5), Margin(ratio=0.1))
 
 
-def test_a_candidate_with_more_of_a_slow_step_has_not_regressed() -> None:
+def test_a_candidate_with_more_turns_of_a_slow_step_has_not_regressed() -> None:
     base, cand = two(MIXED_OF_MIXES, MORE_SLOW)
     (found,) = measured(base, cand, [P50], Inference(draws=DRAWS))
     assert found.difference is not None
@@ -221,7 +221,7 @@ def test_a_candidate_with_more_of_a_slow_step_has_not_regressed() -> None:
     assert found.difference.low < 0 < found.difference.high
 
 
-def test_the_shares_of_steps_are_stated() -> None:
+def test_different_shares_of_steps_cause_a_notice() -> None:
     sides = two(MIXED_OF_MIXES, MORE_SLOW)
     step, checks = STEPS[2], checks_of(sides)
 
@@ -238,7 +238,7 @@ def test_the_shares_of_steps_are_stated() -> None:
     assert notice in quick(sides).notices
 
 
-def test_shares_that_differ_by_chance_are_weighted_and_not_stated() -> None:
+def test_shares_that_differ_by_chance_are_weighted_without_a_notice() -> None:
     base, cand = two(MIXED_OF_MIXES, replace(MIXED_OF_MIXES, seed=11))
 
     assert changed_shares(base, cand) == []
@@ -246,14 +246,14 @@ def test_shares_that_differ_by_chance_are_weighted_and_not_stated() -> None:
 
 
 @pytest.mark.parametrize("made", [two, targets, lambda: two(Plan(sessions=60, turns=3, refused=4))])
-def test_the_same_steps_in_turn_are_not_weighted(made: Callable[[], tuple[ComparedTarget, ...]]) -> None:
+def test_equal_sequences_of_steps_are_not_weighted(made: Callable[[], tuple[ComparedTarget, ...]]) -> None:
     base, cand = made()
 
     assert ComparedSides(base, cand).arms(P50, (base.sample(P50), cand.sample(P50))).steps is None
     assert changed_shares(base, cand) == []
 
 
-def test_a_question_about_one_step_and_one_of_sessions_have_no_shares() -> None:
+def test_metrics_of_one_step_or_of_sessions_are_not_weighted() -> None:
     base, cand = two(MIXED_OF_MIXES, MORE_SLOW)
 
     for question in (replace(P50, step=STEPS[2]), replace(P50, metric="session_ready")):
@@ -261,14 +261,14 @@ def test_a_question_about_one_step_and_one_of_sessions_have_no_shares() -> None:
         assert ComparedSides(base, cand).arms(question, samples).steps is None
 
 
-def test_the_steps_stand_beside_their_values() -> None:
+def test_the_step_of_each_value_is_assigned_correctly() -> None:
     """Each step has other latencies, so the values of a step must be those of its own sample."""
     base, cand = two(replace(MIXED_OF_MIXES, refused=5), MORE_SLOW)
     samples = base.sample(P50), cand.sample(P50)
-    arms = ComparedSides(base, cand).arms(P50, samples)
-    assert arms.steps is not None
+    samples_of_both = ComparedSides(base, cand).arms(P50, samples)
+    assert samples_of_both.steps is not None
 
-    for side, sample, steps in zip((base, cand), samples, arms.steps, strict=True):
+    for side, sample, steps in zip((base, cand), samples, samples_of_both.steps, strict=True):
         of_step = side.sample(replace(P50, step=STEPS[2]))
         slow = steps[sample.values == of_step.values[0]][0]
         assert sample.values[steps == slow].tolist() == of_step.values.tolist()
@@ -277,7 +277,7 @@ def test_the_steps_stand_beside_their_values() -> None:
 SMALL = Plan(sessions=4, turns=2)
 
 
-def test_the_first_one_named_is_the_baseline_and_a_run_is_read_once(tmp_path: Path) -> None:
+def test_the_first_named_target_is_the_baseline_and_a_run_is_read_once(tmp_path: Path) -> None:
     folder = run(tmp_path / "a", PAIRED)
     first, second = parse_targets([f"{folder}:east", f"{folder}:west"])
 
@@ -285,7 +285,7 @@ def test_the_first_one_named_is_the_baseline_and_a_run_is_read_once(tmp_path: Pa
     assert first.run is second.run
 
 
-def test_only_sides_of_the_same_label_get_a_folder(tmp_path: Path) -> None:
+def test_only_targets_with_the_same_label_get_the_folder_in_their_label(tmp_path: Path) -> None:
     folder = run(tmp_path / "a", PAIRED)
     sides = parse_targets(
         [f"{folder}:west", f"{folder}:east", run(tmp_path / "b", Plan(sessions=2, targets=("west",)))]
@@ -294,7 +294,7 @@ def test_only_sides_of_the_same_label_get_a_folder(tmp_path: Path) -> None:
     assert [side.label for side in sides] == ["west (a)", "east", "west (b)"]
 
 
-def test_a_folder_and_a_target_may_hold_colons(tmp_path: Path) -> None:
+def test_a_folder_and_a_target_may_contain_colons(tmp_path: Path) -> None:
     folder = tmp_path / "09:14"
     run(folder, Plan(sessions=4, targets=("host:1", "host:2"), paired=True))
     sides = parse_targets([f"{folder}:host:1", f"{folder}:host:2"])
@@ -305,12 +305,12 @@ def test_a_folder_and_a_target_may_hold_colons(tmp_path: Path) -> None:
 
 
 @given(st.text("ab:. é", min_size=1))
-def test_whatever_a_target_is_called_its_run_is_found(target: str) -> None:
+def test_the_run_of_a_target_with_any_name_is_found(target: str) -> None:
     with TemporaryDirectory() as folder:
         assert parted(f"{folder}:{target}")[0] == Path(folder)
 
 
-def test_a_run_without_any_name_of_a_target_is_a_side(tmp_path: Path) -> None:
+def test_a_run_without_target_names_can_be_compared(tmp_path: Path) -> None:
     empty = run(tmp_path / "nothing", Plan(sessions=0), targets=[])
 
     assert [side.label for side in parse_targets([run(tmp_path / "a", SMALL), empty])] == ["sim", "nothing"]
@@ -323,23 +323,23 @@ NAMED_REFUSED: dict[str, tuple[list[str], str]] = {
     "one target alone": (["PAIR:west"], "a comparison needs two targets"),
     "a run of several targets among several runs":
         (["PAIR", "OTHER"], "say which one is meant, .*/pair:west or .*/pair:east"),
-    "a side that is named twice": (["ONE", "ONE/"], "is named 2 times"),
+    "a target that is named twice": (["ONE", "ONE/"], "is named 2 times"),
     "a copy": (["ONE", "COPY"], r"copy is a copy of .*: both are the run one, and a run cannot be compared with"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("named", "said"), NAMED_REFUSED.values(), ids=NAMED_REFUSED)
-def test_what_is_no_comparison_is_refused(tmp_path: Path, named: list[str], said: str) -> None:
+@pytest.mark.parametrize(("named", "message"), NAMED_REFUSED.values(), ids=NAMED_REFUSED)
+def test_an_impossible_comparison_is_refused(tmp_path: Path, named: list[str], message: str) -> None:
     for name, plan in (("PAIR", PAIRED), ("ONE", SMALL), ("OTHER", SMALL)):
         if any(side.startswith(name) for side in named):
             run(tmp_path / name.lower(), plan)
     if "COPY" in named:
         shutil.copytree(tmp_path / "one", tmp_path / "copy")
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         parse_targets([re.sub("^[A-Z]+", lambda place: str(tmp_path / place[0].lower()), side) for side in named])
 
 
-def test_runs_that_began_in_the_same_second_on_two_machines_are_two(tmp_path: Path) -> None:
+def test_runs_with_the_same_start_second_on_two_machines_are_different(tmp_path: Path) -> None:
     sides = parse_targets([run(tmp_path / "a", SMALL), run(tmp_path / "b", SMALL, run_id="a", started_utc_ns=1)])
 
     assert len(sides) == 2
@@ -347,15 +347,15 @@ def test_runs_that_began_in_the_same_second_on_two_machines_are_two(tmp_path: Pa
 
 LABELS: dict[str, tuple[dict[str, Plan], list[str]]] = {
     # (runs by folder name, labels of the targets)
-    "one run is all of its targets in the order of its document":
+    "a run gives all of its targets in the order of its document":
         ({"a": Plan(sessions=6, targets=("zeta", "alpha", "mid"))}, ["zeta", "alpha", "mid"]),
-    "sides of the same label are told apart by their folders":
+    "targets with the same label have their folder in the label":
         ({"monday": SMALL, "friday": SMALL}, ["sim (monday)", "sim (friday)"]),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("runs", "labels"), LABELS.values(), ids=LABELS)
-def test_sides_are_called_by_their_targets(tmp_path: Path, runs: dict[str, Plan], labels: list[str]) -> None:
+def test_labels_are_the_targets_names(tmp_path: Path, runs: dict[str, Plan], labels: list[str]) -> None:
     sides = parse_targets([run(tmp_path / name, plan) for name, plan in runs.items()])
 
     assert [side.label for side in sides] == labels
@@ -364,7 +364,7 @@ def test_sides_are_called_by_their_targets(tmp_path: Path, runs: dict[str, Plan]
 @pytest.mark.parametrize(
     "written", ["runs/a", "./runs/a", "runs/a/", "runs//a", "runs/../runs/a", "linked/a"], ids=lambda name: name
 )
-def test_a_target_is_named_however_the_path_of_its_run_is_written(
+def test_a_target_is_found_for_any_spelling_of_its_run_s_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str
 ) -> None:
     run(tmp_path / "runs" / "a", PAIRED)

@@ -57,7 +57,7 @@ def ask(command: str, run: Path) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("there", [True, False])
-def test_a_folder_that_is_no_run_is_said_in_a_line(command: str, there: bool, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_run_is_refused_in_one_line(command: str, there: bool, tmp_path: Path) -> None:
     folder = tmp_path / "nothing"
     if there:
         folder.mkdir()
@@ -79,7 +79,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("command", [command for command, name in COMMANDS.items() if name])
-def test_what_cannot_be_written_is_said_in_a_line(command: str, reported: Path, tmp_path: Path) -> None:
+def test_an_unwritable_output_is_reported_in_one_line(command: str, reported: Path, tmp_path: Path) -> None:
     """A folder has the file's name, or a file has the folder's name."""
     run = shutil.copytree(reported, tmp_path / "run")
     place = run / COMMANDS[command]
@@ -97,7 +97,7 @@ def test_what_cannot_be_written_is_said_in_a_line(command: str, reported: Path, 
 
 @pytest.mark.parametrize("command", CLOSING)
 @pytest.mark.parametrize("gone", [True, False])
-def test_a_run_whose_writer_is_gone_is_closed_first(
+def test_a_run_whose_writer_is_gone_is_finalized_first(
     command: str, gone: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = synthetic.write_killed(tmp_path / "run", replace(PLAN, sessions=2, turns=1), cut_bytes=0)
@@ -110,7 +110,7 @@ def test_a_run_whose_writer_is_gone_is_closed_first(
     assert closed == ([run] if gone else [])
 
 
-def test_an_invalid_run_says_so_before_the_last_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_run_is_marked_before_the_last_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report([str(synthetic.write(tmp_path, Plan(valid=False)))])
     lines = capsys.readouterr().out.splitlines()
 
@@ -120,7 +120,7 @@ def test_an_invalid_run_says_so_before_the_last_line(tmp_path: Path, capsys: pyt
     assert lines[-1] == str(tmp_path / "report.html")
 
 
-def test_several_runs_stand_side_by_side_and_each_has_its_report(
+def test_several_runs_are_listed_in_one_table_and_each_gets_its_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = [
@@ -142,7 +142,7 @@ def test_several_runs_stand_side_by_side_and_each_has_its_report(
     assert all(len(line) <= 100 for line in lines[:-3])
 
 
-def test_the_figures_side_by_side_are_those_of_each_run_alone(
+def test_the_values_of_several_runs_equal_those_of_each_run_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Values are not pooled: two runs of one target have a row each."""
@@ -156,7 +156,7 @@ def test_the_figures_side_by_side_are_those_of_each_run_alone(
     assert together[0] == "voice_to_voice, ms"
 
 
-def test_of_several_folders_one_that_is_no_run_is_said_before_anything_is_written(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_run_is_reported_before_anything_is_written(tmp_path: Path) -> None:
     run = synthetic.write(tmp_path / "run", Plan())
     (tmp_path / "nothing").mkdir()
     with pytest.raises(UsageError, match="nothing is not a run folder"):
@@ -177,7 +177,7 @@ def logged(path: Path, about: dict[str, Any]) -> ReplayedSession:
     return replay_log(path)
 
 
-def test_a_log_of_a_run_names_its_session_and_the_run(tmp_path: Path) -> None:
+def test_a_log_of_a_run_names_its_session_and_its_run(tmp_path: Path) -> None:
     about = {"session_id": "w0-000007", "run_id": "20261120T091400Z-voice_turns"}
     lines = list(session_text(logged(tmp_path / "log.jsonl", about), 100, colour=False))
 
@@ -185,13 +185,13 @@ def test_a_log_of_a_run_names_its_session_and_the_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("about", [{"session_id": "probe", "run_id": "probe"}, {}])
-def test_a_probe_is_no_session_of_a_run(tmp_path: Path, about: dict[str, Any]) -> None:
+def test_a_probe_is_not_shown_as_a_session_of_a_run(tmp_path: Path, about: dict[str, Any]) -> None:
     lines = list(session_text(logged(tmp_path / "log.jsonl", about), 100, colour=False))
 
     assert not any(line.startswith("log of") for line in lines)
 
 
-def test_a_replay_says_that_it_is_one(tmp_path: Path) -> None:
+def test_a_replay_is_labelled_as_a_replay(tmp_path: Path) -> None:
     replayed = logged(tmp_path / "log.jsonl", {})
     live, again = (next(session_text(replayed, 100, colour=False, again=again)) for again in (False, True))
 

@@ -23,8 +23,8 @@ def waits(
     """
     between = rng.normal(0, math.sqrt(icc), (sessions, 1))
     logs = between + rng.normal(0, math.sqrt(1 - icc), (sessions, turns))
-    stall_count = (rng.random((sessions, turns)) < stalled) * rng.uniform(1000, 5000, (sessions, turns))
-    values: Floats = np.round(600 * np.exp(0.5 * logs) + stall_count)
+    added_ms = (rng.random((sessions, turns)) < stalled) * rng.uniform(1000, 5000, (sessions, turns))
+    values: Floats = np.round(600 * np.exp(0.5 * logs) + added_ms)
     return values
 
 
@@ -38,6 +38,6 @@ def failures(
     return failed
 
 
-def arm(values: Floats) -> Sample:
+def sample_of(values: Floats) -> Sample:
     """Return turns, given as one row per session, as a sample."""
     return sample(values.ravel(), np.repeat(np.arange(len(values)), values.shape[1]))

@@ -56,18 +56,20 @@ def largest_ratio(one: PoolSeries) -> float:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_without_drift_hardly_any_run_has_a_stretch_told(shape: str) -> None:
+def test_without_drift_a_slowest_window_is_rarely_reported(shape: str) -> None:
     runs = [course(seed, **SHAPES[shape]) for seed in range(RUNS)]
 
     assert np.median([largest_ratio(one) for one in runs]) > 1.1
     assert sum(slowest_window([one], bin_of(one)) is not None for one in runs) <= 0.05 * RUNS
 
 
-def test_without_drift_several_arms_are_not_told_more_often_than_one() -> None:
+def test_without_drift_several_targets_do_not_raise_the_false_alarm_rate() -> None:
     shape = SHAPES["short sessions"]
-    runs = [[course(4 * seed + arm, label=f"arm {arm}", **shape) for arm in range(4)] for seed in range(RUNS // 2)]
+    runs = [
+        [course(4 * seed + target, label=f"arm {target}", **shape) for target in range(4)] for seed in range(RUNS // 2)
+    ]
 
-    assert sum(slowest_window(arms, bin_of(arms[0])) is not None for arms in runs) <= 0.05 * RUNS / 2
+    assert sum(slowest_window(targets, bin_of(targets[0])) is not None for targets in runs) <= 0.05 * RUNS / 2
 
 
 def slow_minutes(at_s: Floats) -> Floats:
@@ -79,20 +81,22 @@ def slower_and_slower(at_s: Floats) -> Floats:
 
 
 @pytest.mark.parametrize(("drift", "least_s", "most_s"), [(slow_minutes, 230, 360), (slower_and_slower, 400, 700)])
-def test_drift_is_told_with_its_place(drift: Callable[[Floats], Floats], least_s: float, most_s: float) -> None:
+def test_a_drift_is_reported_with_its_position(
+    drift: Callable[[Floats], Floats], least_s: float, most_s: float
+) -> None:
     shape, found = SHAPES["short sessions"], []
     for seed in range(20):
         one = course(seed, drift, **shape)
         found.append(slowest_window([course(1_000 + seed, label="other", **shape), one], bin_of(one)))
 
-    told = [stretch for stretch in found if stretch is not None]
-    assert len(told) >= 0.9 * len(found)
-    assert {stretch.label for stretch in told} == {"sim"}
-    assert all(least_s <= stretch.begin_s <= most_s for stretch in told)
-    assert all(stretch.ratio > 1.1 for stretch in told)
+    reported = [stretch for stretch in found if stretch is not None]
+    assert len(reported) >= 0.9 * len(found)
+    assert {stretch.label for stretch in reported} == {"sim"}
+    assert all(least_s <= stretch.begin_s <= most_s for stretch in reported)
+    assert all(stretch.ratio > 1.1 for stretch in reported)
 
 
-def test_failed_turns_make_no_stretch_endless() -> None:
+def test_failed_turns_make_no_window_infinite() -> None:
     one = course(1, slow_minutes, **SHAPES["short sessions"])
     failed = np.where(slow_minutes(one.at_s) > 1, np.inf, one.values)
     order = np.argsort(failed, kind="stable")
@@ -101,14 +105,14 @@ def test_failed_turns_make_no_stretch_endless() -> None:
     assert found is None or np.isfinite(found.ratio)
 
 
-def test_a_run_of_a_few_turns_has_no_stretch() -> None:
+def test_a_run_of_a_few_turns_has_no_slowest_window() -> None:
     one = course(1, slow_minutes, sessions=4, turns=5, gap_s=4.0, between=0.2)
 
     assert slowest_window([one], bin_of(one)) is None
     assert slowest_window([], 10.0) is None
 
 
-def test_a_slow_step_is_no_slow_stretch_where_all_sessions_begin_together() -> None:
+def test_a_slow_step_in_simultaneous_sessions_is_no_slowest_window() -> None:
     """In half of the stationary runs the slowest step was once reported as a slow window."""
     runs = [summary_of(Plan(sessions=0, turns=4, seconds=50, stages=((9.0, 60),), seed=seed)) for seed in range(10)]
     found = [over_time(summary) for summary in runs]
@@ -134,7 +138,7 @@ def drifted(folder: Path, factor: float) -> Summary:
     return edited(synthetic.write(folder, PLAN), later)
 
 
-def test_the_page_tells_the_slowest_window_of_a_run_that_drifted(tmp_path: Path) -> None:
+def test_the_page_names_the_slowest_window_of_a_run_that_drifted(tmp_path: Path) -> None:
     section = time(drifted(tmp_path, 2.0))
 
     assert section is not None
@@ -145,7 +149,7 @@ def test_the_page_tells_the_slowest_window_of_a_run_that_drifted(tmp_path: Path)
     assert "times that of the run" in slowest
 
 
-def test_the_page_tells_no_stretch_of_a_run_that_did_not_drift_but_in_its_warm_up(tmp_path: Path) -> None:
+def test_slow_warm_up_turns_are_no_slowest_window(tmp_path: Path) -> None:
     summary = drifted(tmp_path, 1.0)
     section = time(summary)
 
@@ -154,7 +158,7 @@ def test_the_page_tells_no_stretch_of_a_run_that_did_not_drift_but_in_its_warm_u
     assert sum(one.values.size for one in pool_series(summary)) == summary.turns.rows.size
 
 
-def test_windows_are_searched_if_the_median_of_the_run_has_too_few_sessions_to_be_printed() -> None:
+def test_windows_are_searched_even_if_the_median_has_too_few_sessions() -> None:
     summary = summary_of(Plan(sessions=3, turns=60))
 
     assert summary.answers[0].p50.status == "too_few_sessions"

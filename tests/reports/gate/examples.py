@@ -60,7 +60,7 @@ def _baselines(name: str, plan: Plan, document: str) -> list[Baseline]:
     """Return the baselines of one run. They are measured once for all tests, and only for metrics that tests use."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("reports.gate.baselines.CATALOGUE", {name: CATALOGUE[name] for name in STORED})
-        return [baseline_of(side) for side in sides(plan, run_id=name, **json.loads(document))]
+        return [baseline_of(side) for side in targets_of_plan(plan, run_id=name, **json.loads(document))]
 
 
 def store(folder: Path, count: int, *, plan: Plan = ENOUGH, step: float = 0.0) -> Path:
@@ -74,7 +74,7 @@ def store(folder: Path, count: int, *, plan: Plan = ENOUGH, step: float = 0.0) -
 SIXTY = TargetCounts(600, 60, 0)
 
 
-def sides(plan: Plan = ENOUGH, **document: Any) -> tuple[ComparedTarget, ...]:
+def targets_of_plan(plan: Plan = ENOUGH, **document: Any) -> tuple[ComparedTarget, ...]:
     return targets_of(read(plan, **document))
 
 

@@ -37,7 +37,7 @@ THERE_AND_NEEDED = (
 )
 
 
-def lacks_in(text: str) -> list[tuple[int, int]]:
+def shortfalls_in(text: str) -> list[tuple[int, int]]:
     """Return (present, required) of every sentence that contains both."""
     plain = text.replace(NBSP, " ")
     return [
@@ -47,7 +47,7 @@ def lacks_in(text: str) -> list[tuple[int, int]]:
     ]
 
 
-def said_of(summary: Summary) -> Iterable[str]:
+def rendered_forms(summary: Summary) -> Iterable[str]:
     """Yield all forms of a report. The page is without tags."""
     html, markdown = run_forms(summary)
     yield re.sub(r"<[^>]*>", " ", html)
@@ -74,14 +74,14 @@ def small_plans(draw: st.DrawFn) -> Plan:
 
 @few
 @given(small_plans())
-def test_whatever_lacks_takes_more_than_is_there(plan: Plan) -> None:
-    for text in said_of(summary_of(plan)):
-        assert [pair for pair in lacks_in(text) if pair[0] >= pair[1]] == []
+def test_every_stated_requirement_exceeds_what_is_present(plan: Plan) -> None:
+    for text in rendered_forms(summary_of(plan)):
+        assert [pair for pair in shortfalls_in(text) if pair[0] >= pair[1]] == []
 
 
 @few
 @given(small_plans())
-def test_the_sessions_to_play_next_are_more_than_were_played_with_a_target_that_lacks_some(plan: Plan) -> None:
+def test_the_suggested_sessions_exceed_those_already_run(plan: Plan) -> None:
     summary = summary_of(plan)
     played = min((summary.run.sessions["target"] == target).sum() for target in summary.targets)
 
@@ -90,7 +90,7 @@ def test_the_sessions_to_play_next_are_more_than_were_played_with_a_target_that_
 
 
 @given(st.lists(st.tuples(st.integers(1, 12), st.integers(0, 3)), min_size=1, max_size=40), st.integers(0, 99))
-def test_a_quantile_that_lacks_sessions_needs_more_of_them(of_session: list[tuple[int, int]], seed: int) -> None:
+def test_a_quantile_with_too_few_sessions_requires_more_of_them(of_session: list[tuple[int, int]], seed: int) -> None:
     """`of_session` holds the numbers of succeeded and failed turns of each session."""
     rng = np.random.default_rng(seed)
     sessions = np.repeat(np.arange(len(of_session)), [good + bad for good, bad in of_session])
@@ -106,7 +106,7 @@ def test_a_quantile_that_lacks_sessions_needs_more_of_them(of_session: list[tupl
 
 
 @given(st.sampled_from((0.05, 0.5, 0.9, 0.95, 0.99)), st.integers(0, 700), st.integers(0, 300))
-def test_what_an_arm_lacks_is_more_than_it_has(p: float, turns: int, sessions: int) -> None:
+def test_a_shortfall_requires_more_than_is_present(p: float, turns: int, sessions: int) -> None:
     lacking = shortfall(p, turns, sessions)
 
     if lacking is not None:
@@ -119,7 +119,7 @@ def advice(plan: Plan, **given: Any) -> str:
     return next_step(summary_of(plan, settings=given)).partition(". ")[0]
 
 
-def test_the_advice_is_an_option_that_makes_this_run_longer() -> None:
+def test_the_advice_is_an_option_that_makes_the_run_longer() -> None:
     plan = Plan(sessions=12, turns=4)
 
     assert advice(plan) == "For p95 play `--sessions 45` or more"
@@ -142,13 +142,13 @@ def test_the_advice_is_a_command_that_can_be_pasted(command: str, longer: str) -
     assert longer in run_text(summary, width=40).splitlines()
 
 
-def test_a_command_that_calls_a_service_more_often_confirms_that() -> None:
+def test_a_suggested_command_against_a_service_has_the_option_yes() -> None:
     summary = summary_of(Plan(sessions=12, turns=4, simulated=False), command=["locust", "-f", "my calls.py"])
 
     assert [run.command for run in longer_runs(summary)] == ["locust -f 'my calls.py' --sessions 45 --yes"]
 
 
-def test_a_run_that_its_time_ended_is_to_take_longer() -> None:
+def test_a_run_that_its_run_time_ended_is_advised_a_longer_run_time() -> None:
     plan = Plan(sessions=12, turns=4)
 
     assert advice(plan, run_time=20) == "For p95 play `--run-time 2m` or more"
@@ -156,18 +156,18 @@ def test_a_run_that_its_time_ended_is_to_take_longer() -> None:
     assert advice(plan, run_time=300, sessions="12") == "For p95 play `--run-time 19m --sessions 45` or more"
 
 
-def test_a_run_that_a_file_of_stages_ended_is_told_how_many_sessions_it_takes() -> None:
+def test_a_run_ended_by_a_file_of_stages_is_advised_a_number_of_sessions() -> None:
     assert advice(Plan(sessions=12, turns=4), stages="ramp.yaml") == "For p95 play 45 sessions or more"
 
 
 @pytest.mark.parametrize(("sessions", "turns"), [(4, 4), (12, 4), (21, 10), (43, 4), (43, 10), (120, 1), (250, 4)])
-def test_a_curve_is_solid_as_far_as_a_table_tells_its_percentiles(sessions: int, turns: int) -> None:
+def test_a_curve_is_solid_up_to_the_last_percentile_the_table_reports(sessions: int, turns: int) -> None:
     """A curve once continued with its interval beyond a p95 for which the table requires more sessions."""
     summary = summary_of(Plan(sessions=sessions, turns=turns))
     for name in summary.drawn:
         for curve in curves(summary.samples[name], list(summary.samples[name].pools())):
-            told = [point for point in curve.points if point.p in PUBLISHED and point.p >= 0.5]
-            assert all((point.p <= curve.solid_to) == (not point.lacks) for point in told)
+            published = [point for point in curve.points if point.p in PUBLISHED and point.p >= 0.5]
+            assert all((point.p <= curve.solid_to) == (not point.lacks) for point in published)
 
 
 OPEN = QuantileEstimate(0.95, 1450.0, 1210.0, math.inf, 3.0, "unbounded", 60, 40, 40.0)
@@ -202,15 +202,15 @@ def figures(tail: QuantileEstimate) -> MetricSummary:
     )
 
 
-def test_a_quantile_without_an_upper_end_is_told_by_its_lower_one_and_why() -> None:
-    told, brief = "≥\u00a01,210", "no upper bound"
-    assert estimate_cell(OPEN, 400, 0) == Cell(told, "no upper bound; needs 60\u00a0sessions", brief)
-    assert estimate_cell(INTO_FAILURES, 400, 7) == Cell(told, "no upper bound: 7 of 400 failed", brief)
+def test_a_quantile_without_an_upper_bound_is_printed_by_its_lower_bound_and_the_cause() -> None:
+    text, brief = "≥\u00a01,210", "no upper bound"
+    assert estimate_cell(OPEN, 400, 0) == Cell(text, "no upper bound; needs 60\u00a0sessions", brief)
+    assert estimate_cell(INTO_FAILURES, 400, 7) == Cell(text, "no upper bound: 7 of 400 failed", brief)
     below = QuantileEstimate(0.05, 1.1, -math.inf, 1.3, 1.0, "unbounded", 60, 40, 40.0)
     assert estimate_cell(below, 400, 0).text == "≤\u00a01.3"
 
 
-def test_an_open_interval_is_drawn_from_its_end_to_an_arrow_at_the_edge() -> None:
+def test_an_unbounded_interval_is_drawn_with_an_arrow_at_the_edge() -> None:
     ends = bar_charts.interval_scale([figures(OPEN)])
     closed = QuantileEstimate(0.95, 1450.0, 1210.0, 1600.0, 3.0, "reported", 0, 40, 40.0, reported=True)
 
@@ -224,7 +224,7 @@ def test_an_open_interval_is_drawn_from_its_end_to_an_arrow_at_the_edge() -> Non
     assert "inf" not in steps
 
 
-def test_a_median_of_six_sessions_that_are_alike_inside_is_told_everywhere() -> None:
+def test_an_unbounded_median_is_printed_with_its_lower_bound_everywhere() -> None:
     """With few sessions and some failures its interval is unbounded above."""
     summary = summary_of(Plan(sessions=6, turns=10, failed=0.3))
     (answer,) = summary.answers

@@ -63,7 +63,7 @@ Said = Sequence[bytes] | Close | None
 """Messages, a close frame, or the end of the stream without a close frame (None)."""
 
 
-def say_all(peer: Peer, messages: Said) -> None:
+def send_all_messages(peer: Peer, messages: Said) -> None:
     if messages is None:
         peer.do(lambda sock: sock.shutdown(socket.SHUT_WR))
     elif isinstance(messages, Close):
@@ -82,15 +82,15 @@ def played(
     with connected_websocket(tls, certificate) as (transport, peer):
 
         def hold_up() -> None:
-            say_all(peer, early)
+            send_all_messages(peer, early)
             ends_ns = (wait_until_there(transport._stream) if early != () else monotonic_ns()) + MS
             (turn,) = timeline.turns.open
             timeline.limits = replace(LONG, first_delta=(ends_ns - turn.instants["request_sent"]) / 1e9)
             while monotonic_ns() < ends_ns + 10 * MS:
                 pass
-            say_all(peer, late)
+            send_all_messages(peer, late)
 
-        say_all(peer, [session_created(), updated()])
+        send_all_messages(peer, [session_created(), updated()])
         session, timeline, listening = seated(build_script(say(), limits=LONG), transport, HeldUp(hold_up))
         session.play()
     (turn,) = listening.turns
@@ -101,7 +101,7 @@ WHOLE = reply(GA, "r1")
 
 
 @KINDS
-def test_a_reply_that_came_within_its_limit_counts_however_late_it_is_read(
+def test_a_reply_that_arrived_in_time_counts_even_if_it_is_read_late(
     tls: bool, certificate: tuple[ssl.SSLContext, Path]
 ) -> None:
     session, turn = played(certificate, WHOLE, (), tls=tls)
@@ -110,7 +110,7 @@ def test_a_reply_that_came_within_its_limit_counts_however_late_it_is_read(
 
 
 @KINDS
-def test_a_reply_that_may_have_begun_within_its_limit_is_not_called_late(
+def test_a_reply_that_may_have_arrived_in_time_is_not_a_timeout(
     tls: bool, certificate: tuple[ssl.SSLContext, Path]
 ) -> None:
     """Data that are read together have one kernel timestamp: that of the last packet."""
@@ -122,7 +122,7 @@ def test_a_reply_that_may_have_begun_within_its_limit_is_not_called_late(
 
 
 @pytest.mark.parametrize("late", [[], [created("r1")]], ids=["nothing", "an event of its own read"])
-def test_a_reply_that_surely_came_too_late_is_the_service_s_timeout(
+def test_a_reply_that_certainly_arrived_too_late_is_a_timeout(
     late: list[bytes], certificate: tuple[ssl.SSLContext, Path]
 ) -> None:
     session, turn = played(certificate, (), late)
@@ -139,7 +139,7 @@ def test_a_reply_that_surely_came_too_late_is_the_service_s_timeout(
     ],
     ids=["the connection ends within the limit", "a close frame within it", "a close frame after it"],
 )
-def test_an_end_that_may_have_come_within_the_limit_is_told_as_what_it_is(
+def test_a_connection_end_that_may_have_been_in_time_has_its_own_outcome(
     early: Said, late: Said, outcome: str, certificate: tuple[ssl.SSLContext, Path]
 ) -> None:
     """The service has failed in either order."""
@@ -148,7 +148,7 @@ def test_an_end_that_may_have_come_within_the_limit_is_told_as_what_it_is(
     assert (session.outcome, turn.outcome) == (outcome, outcome)
 
 
-def test_without_the_kernel_s_stamps_nobody_knows_when_a_reply_came(
+def test_without_kernel_timestamps_the_arrival_during_a_suspension_is_unknown(
     certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bench.transport.tcp.enable_stamps", lambda sock: False)

@@ -77,7 +77,7 @@ def folder_of(path: Path, number: int = 0, plan: Plan = SMALL, **document: Any) 
 
 
 @cache
-def kept(plan: Plan = SMALL) -> Path:
+def shared_run(plan: Plan = SMALL) -> Path:
     """Return the folder of a run, which is written once for all tests. Tests do not change it."""
     return folder_of(shared_folder() / "run", plan=plan)
 
@@ -88,9 +88,9 @@ def many(folder: Path, numbers: Iterable[int], plan: Plan = SMALL) -> list[Path]
     for number in numbers:
         run = folder / f"run-{number:03}"
         run.mkdir(parents=True)
-        document = json.loads((kept(plan) / "run.json").read_text(encoding="utf-8"))
+        document = json.loads((shared_run(plan) / "run.json").read_text(encoding="utf-8"))
         document |= {"run_id": run.name, "started_utc_ns": BEGAN_NS + number * DAY_NS}
         (run / "run.json").write_text(json.dumps(document), encoding="utf-8")
-        (run / "summary.json").write_bytes((kept(plan) / "summary.json").read_bytes())
+        (run / "summary.json").write_bytes((shared_run(plan) / "summary.json").read_bytes())
         made.append(run)
     return made

@@ -30,7 +30,7 @@ from reports.statistics.threshold_estimate import ThresholdEstimate, no_estimate
 from reports.statistics.verdicts import InconclusiveReason, Verdict
 from reports.wording import verdicts
 from reports.wording.validity import InvalidReason
-from tests.reports.gate.made import (
+from tests.reports.gate.examples import (
     ENOUGH,
     FAILED,
     INCONCLUSIVE,
@@ -43,7 +43,7 @@ from tests.reports.gate.made import (
     limited,
     read,
     run,
-    sides,
+    targets_of_plan,
     thresholds,
 )
 
@@ -57,7 +57,7 @@ def turns(sessions: int, each: int, failed: int = 0) -> Sample:
     return sample(values, np.arange(values.size) % sessions, failed=failed)
 
 
-def test_a_limit_beyond_the_interval_is_kept_one_below_it_broken_one_inside_is_neither() -> None:
+def test_a_limit_above_the_interval_passes_below_it_fails_and_within_it_is_inconclusive() -> None:
     figure = estimate_quantile(turns(40, 25), 0.95, 40)
 
     assert figure.lower < figure.value == 950 < figure.upper
@@ -66,14 +66,14 @@ def test_a_limit_beyond_the_interval_is_kept_one_below_it_broken_one_inside_is_n
     assert judge_limit(figure, "<", 950)[0] == "inconclusive"
 
 
-def test_a_limit_that_is_met_exactly_is_kept_where_the_sign_allows_it() -> None:
+def test_a_value_equal_to_the_limit_passes_only_with_an_inclusive_operator() -> None:
     figure = ThresholdEstimate(5.0, 5.0, 5.0, 5.0, 5.0, TargetCounts(400, 40, 0))
 
     assert [judge_limit(figure, sign, 5.0)[0] for sign in ("<", "<=", ">", ">=")] == ["fail", "pass", "fail", "pass"]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("sessions", "each", "p", "said"),
+    ("sessions", "each", "p", "message"),
     [
         (40, 3, 0.95, "too few turns to decide: p95 needs 400 (about 134 sessions), this run has 120"),
         (10, 100, 0.95, "too few sessions to decide: p95 needs 37, this run has 10"),
@@ -81,30 +81,30 @@ def test_a_limit_that_is_met_exactly_is_kept_where_the_sign_allows_it() -> None:
         (20, 99, 0.99, "too few turns to decide: p99 needs 2,000 (about 182 sessions), this run has 1,980"),
     ],
 )
-def test_below_the_floor_nothing_is_decided_however_clear_it_looks(
-    sessions: int, each: int, p: float, said: str
+def test_below_the_minimum_sample_size_every_threshold_is_inconclusive(
+    sessions: int, each: int, p: float, message: str
 ) -> None:
     figure = estimate_quantile(turns(sessions, each), p, sessions)
 
     for limit in (1e9, 1e-9):
         result, reason = judge_limit(figure, "<", limit)
-        assert (result, verdicts.said(reason)) == ("inconclusive", said)
+        assert (result, verdicts.said(reason)) == ("inconclusive", message)
 
 
-def test_of_a_metric_of_sessions_it_is_sessions_that_are_missing() -> None:
+def test_a_session_metric_below_the_minimum_names_the_sessions_needed() -> None:
     figure = estimate_quantile(turns(100, 1), 0.95, 100, "session")
 
     assert verdicts.said(figure.reason) == "too few sessions to decide: p95 needs 400, this run has 100"
 
 
-def test_a_quantile_among_the_failures_breaks_every_limit() -> None:
+def test_a_quantile_among_failed_turns_fails_every_limit() -> None:
     figure = estimate_quantile(turns(40, 25, failed=200), 0.95, 40)
 
     assert (figure.value, figure.counts.failed) == (math.inf, 200)
     assert judge_limit(figure, "<", 1e9) == ("fail", None)
 
 
-def test_nothing_measured_and_nothing_succeeded_are_no_data() -> None:
+def test_without_values_or_successes_a_threshold_is_not_evaluated() -> None:
     nothing = estimate_quantile(turns(0, 0), 0.5, 0)
     hopeless = estimate_quantile(turns(5, 2, failed=10), 0.5, 5)
 
@@ -114,7 +114,7 @@ def test_nothing_measured_and_nothing_succeeded_are_no_data() -> None:
     assert judge_limit(estimate_mean((np.zeros(3), np.zeros(3))), "<", 1.0)[0] == "not_evaluated"
 
 
-def test_the_end_of_a_rate_is_the_wider_one_of_student_and_wilson() -> None:
+def test_the_interval_of_a_rate_is_the_wider_one_of_student_t_and_wilson() -> None:
     events = np.zeros(30)
     events[:2] = 1
     figure = estimate_rate((events, np.full(30, 10.0)))
@@ -126,7 +126,7 @@ def test_the_end_of_a_rate_is_the_wider_one_of_student_and_wilson() -> None:
     assert figure.lower == max(0.0, share - 1.6991270265334972 * se)
 
 
-def test_a_mean_has_the_error_of_sessions_and_not_of_turns() -> None:
+def test_the_standard_error_of_a_mean_is_computed_over_sessions() -> None:
     level = rng.normal(3, 0.3, 50)
     figure = estimate_mean((level * 10, np.full(50, 10.0)))
     se = level.std(ddof=1) / math.sqrt(50)
@@ -137,21 +137,23 @@ def test_a_mean_has_the_error_of_sessions_and_not_of_turns() -> None:
 
 
 @pytest.mark.parametrize("p", [0.5, 0.95])
-def test_a_limit_that_is_the_truth_is_called_either_way_in_about_a_twentieth_of_the_runs(p: float) -> None:
+def test_a_limit_equal_to_the_truth_passes_in_few_runs_and_fails_in_few_runs(p: float) -> None:
     draws, sessions = np.random.default_rng(11), np.repeat(np.arange(100), 10)
     truth = 600 * math.exp(0.5 * float(ndtri(p)))
-    said = []
+    results = []
     for _ in range(400):
         level = math.sqrt(0.3) * draws.normal(size=100)[sessions] + math.sqrt(0.7) * draws.normal(size=1000)
-        said.append(judge_limit(estimate_quantile(sample(600 * np.exp(0.5 * level), sessions), p, 100), "<", truth)[0])
+        results.append(
+            judge_limit(estimate_quantile(sample(600 * np.exp(0.5 * level), sessions), p, 100), "<", truth)[0]
+        )
 
-    assert said.count("pass") < 40
-    assert said.count("fail") < 40
-    assert said.count("pass") + said.count("fail") > 12
+    assert results.count("pass") < 40
+    assert results.count("fail") < 40
+    assert results.count("pass") + results.count("fail") > 12
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=60))
-def test_a_rate_lies_within_its_interval_and_that_within_0_and_1(sessions: list[tuple[int, int]]) -> None:
+def test_a_rate_is_within_its_interval_and_the_interval_within_0_and_1(sessions: list[tuple[int, int]]) -> None:
     n = np.array([float(max(pair)) for pair in sessions])
     events = np.array([float(min(pair)) for pair in sessions])
     figure = estimate_rate((events, n))
@@ -161,7 +163,7 @@ def test_a_rate_lies_within_its_interval_and_that_within_0_and_1(sessions: list[
         assert 0 <= figure.lower <= figure.value <= figure.upper <= 1
 
 
-def test_a_limit_on_what_drifts_while_the_run_goes_on_is_held_against_its_quarters() -> None:
+def test_the_bounds_of_a_metric_that_drifts_are_widened_by_quarters_of_the_run() -> None:
     draws, sessions = np.random.default_rng(12), np.repeat(np.arange(100), 10)
     logs = draws.normal(0, 0.5, 1000)
     steady, rising = (sample(600 * np.exp(logs + by * sessions), sessions) for by in (0.0, 0.008))
@@ -190,7 +192,7 @@ def asked(folder: Path, text: str, **more: Any) -> dict[str, Any]:
         ("ttfa: p(50)<+10%", {}, "is relative, and there is no baseline"),
     ],
 )
-def test_what_such_a_run_can_never_be_judged_by_is_refused(
+def test_a_threshold_that_the_run_can_never_evaluate_is_refused(
     text: str, more: dict[str, Any], problem: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError) as refused:
@@ -199,21 +201,21 @@ def test_what_such_a_run_can_never_be_judged_by_is_refused(
     assert problem in str(refused.value)
 
 
-def test_a_relative_threshold_may_be_of_a_run_of_several_targets_or_have_a_baseline(tmp_path: Path) -> None:
+def test_a_relative_threshold_needs_several_targets_or_a_baseline(tmp_path: Path) -> None:
     text = "ttfa: p(50)<+10%"
 
     assert planned_thresholds(asked(tmp_path, text, targets=["east", "west"]))
     assert planned_thresholds(asked(tmp_path, text, baseline=str(tmp_path)))
 
 
-def test_a_run_is_checked_by_the_thresholds_that_were_recorded_with_it() -> None:
+def test_a_run_is_checked_with_the_thresholds_recorded_in_it_by_default() -> None:
     recorded = read(thresholds={"ttfa{step:greeting}": ["med<5s"], "failure_rate": ["rate<30%"]})
 
     assert [item.title for item in check_of(recorded).thresholds] == ["ttfa greeting p50", "failure_rate"]
     assert [item.title for item in check_of(recorded, thresholds("ttft: med<9s")).thresholds] == ["ttft p50"]
 
 
-def test_recorded_thresholds_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+def test_unreadable_recorded_thresholds_are_refused(tmp_path: Path) -> None:
     folder = run(tmp_path / "run", ENOUGH)
     document = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(document | {"thresholds": {"ttfaa": ["med<5s"]}}))
@@ -229,7 +231,7 @@ def of_script(folder: Path, text: str) -> dict[str, Any]:
     return asked(folder, "") | {"file": None, "scripts": [{"path": str(path), "thresholds": None}]}
 
 
-def test_thresholds_of_scripts_are_of_their_run(tmp_path: Path) -> None:
+def test_the_thresholds_of_several_scripts_are_combined(tmp_path: Path) -> None:
     first = of_script(tmp_path, 'thresholds: {ttfa: "p(50)<1s"}\nsteps: []\n')
     (tmp_path / "other.yaml").write_text("thresholds:\n  ttfa: [p(50)<1s, p(95)<2s]\n  failure_rate: rate<1%\n")
     first["scripts"].append({"path": str(tmp_path / "other.yaml"), "thresholds": None})
@@ -238,7 +240,7 @@ def test_thresholds_of_scripts_are_of_their_run(tmp_path: Path) -> None:
     assert planned_thresholds(first) == {"ttfa": ["p(50)<1s", "p(95)<2s"], "failure_rate": ["rate<1%", "rate<2%"]}
 
 
-def test_a_mistake_in_a_script_s_thresholds_has_its_place(tmp_path: Path) -> None:
+def test_a_mistake_in_a_script_s_thresholds_has_its_position(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"mine.yaml:4:7: \"1 day\" is no limit of ttfa"):
         planned_thresholds(of_script(tmp_path, "steps: []\nthresholds:\n  ttfa:\n    - p(50)<1 day\n"))
     in_python = asked(tmp_path, "") | {
@@ -249,7 +251,7 @@ def test_a_mistake_in_a_script_s_thresholds_has_its_place(tmp_path: Path) -> Non
         planned_thresholds(in_python)
 
 
-def test_a_file_replaces_the_thresholds_of_the_scripts(tmp_path: Path) -> None:
+def test_a_thresholds_file_replaces_the_thresholds_of_the_scripts(tmp_path: Path) -> None:
     both = of_script(tmp_path, "thresholds: {ttfa: nonsense}\n") | {
         "file": asked(tmp_path, "failure_rate: rate<1%")["file"]
     }
@@ -267,9 +269,7 @@ def test_a_file_replaces_the_thresholds_of_the_scripts(tmp_path: Path) -> None:
         ([], 4),
     ],
 )
-def test_what_is_void_wins_over_what_is_broken_and_that_over_what_is_not_known(
-    items: list[ThresholdResult], status: int
-) -> None:
+def test_not_evaluated_outranks_fail_and_fail_outranks_inconclusive(items: list[ThresholdResult], status: int) -> None:
     assert check(*items).exit_status == status
 
 
@@ -277,12 +277,14 @@ def test_what_is_void_wins_over_what_is_broken_and_that_over_what_is_not_known(
     "changes",
     [{"causes": (InvalidReason("send_delay", "the run is invalid"),)}, {"differs": ("model: a here, b there",)}],
 )
-def test_an_invalid_run_and_an_unlike_baseline_void_the_whole_check(changes: dict[str, Any]) -> None:
+def test_an_invalid_run_or_a_different_baseline_makes_the_whole_check_invalid(changes: dict[str, Any]) -> None:
     assert check(PASSED, **changes).exit_status == check(FAILED, **changes).exit_status == 4
 
 
 @pytest.mark.parametrize(("asked", "status", "warns"), [("fail", 3, False), ("warn", 0, True), ("pass", 0, False)])
-def test_what_becomes_of_the_inconclusive_can_be_asked(asked: OnInconclusive, status: int, warns: bool) -> None:
+def test_on_inconclusive_sets_the_status_of_inconclusive_thresholds(
+    asked: OnInconclusive, status: int, warns: bool
+) -> None:
     found = check(PASSED, INCONCLUSIVE, on_inconclusive=asked)
 
     assert (found.exit_status, found.warns) == (status, warns)
@@ -290,7 +292,7 @@ def test_what_becomes_of_the_inconclusive_can_be_asked(asked: OnInconclusive, st
     assert check(INCONCLUSIVE, NO_DATA, on_inconclusive=asked).exit_status == 4
 
 
-def test_a_value_that_is_withheld_has_no_interval_and_one_session_is_one() -> None:
+def test_a_withheld_value_has_no_interval_and_one_session_is_singular() -> None:
     withheld = replace(
         PASSED, result="inconclusive", estimate=None, reason=InconclusiveReason("uncertain", text="uncertain")
     )
@@ -302,7 +304,7 @@ def test_a_value_that_is_withheld_has_no_interval_and_one_session_is_one() -> No
     assert (interval_text(few), value_text(few)) == ("–", "n/a (1\u00a0session; needs 40)")
 
 
-def test_values_are_written_in_their_unit() -> None:
+def test_values_are_printed_in_their_unit() -> None:
     shown = [
         limited("failure_rate: rate<2%", (0.008, 0.0044, 0.0125)),
         limited("audio_speed: p(5)>=1.2", (2.5, 2.4, math.inf)),
@@ -326,13 +328,13 @@ def test_values_are_written_in_their_unit() -> None:
         ("<600", "decided by the lower bound, 610 ms"),
     ],
 )
-def test_a_limit_within_the_interval_is_decided_by_a_bound_that_is_named(
+def test_a_limit_within_the_interval_is_decided_by_a_named_bound(
     monkeypatch: pytest.MonkeyPatch, limit: str, decided: str
 ) -> None:
     estimate = replace(PASSED.estimate or no_estimate(), lower=610.0, upper=645.0)
     monkeypatch.setattr(Quantile, "estimate", lambda *_: estimate)
     (threshold,) = thresholds(f"ttfa: p(95){limit}")
-    (one,) = limit_results(threshold, sides()[0])
+    (one,) = limit_results(threshold, targets_of_plan()[0])
 
     assert one.reason_text.replace("\u00a0", " ") == decided
 
@@ -340,7 +342,7 @@ def test_a_limit_within_the_interval_is_decided_by_a_bound_that_is_named(
 def test_bounds_beyond_the_interval_are_named_if_the_limit_lies_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
     estimate = replace(PASSED.estimate or no_estimate(), lower=500.0, upper=900.0)
     monkeypatch.setattr(Quantile, "estimate", lambda *_: estimate)
-    (one,) = limit_results(thresholds("ttfa: p(95)<800")[0], sides()[0])
+    (one,) = limit_results(thresholds("ttfa: p(95)<800")[0], targets_of_plan()[0])
 
     assert one.result == "inconclusive"
     assert one.reason_text.replace("\u00a0", " ") == (
@@ -349,18 +351,18 @@ def test_bounds_beyond_the_interval_are_named_if_the_limit_lies_between_them(mon
 
 
 @pytest.mark.parametrize(
-    ("arms", "left"),
+    ("counts_of_both", "left"),
     [
         ([(3_000, 300), (440, 44)], (2_500.0, None, False)),
         ([(440, 44), (3_000, 300)], (None, None, True)),
     ],
 )
-def test_of_a_quantile_that_a_target_is_too_small_for_only_the_value_of_the_other_is_left(
-    arms: list[tuple[int, int]], left: tuple[float | None, float | None, bool]
+def test_of_a_quantile_with_too_few_turns_only_the_other_target_s_value_is_shown(
+    counts_of_both: list[tuple[int, int]], left: tuple[float | None, float | None, bool]
 ) -> None:
     assert REGRESSED.finding is not None
     found = REGRESSED.finding
-    first, second = (TargetCounts(*counts, failed=0) for counts in arms)
+    first, second = (TargetCounts(*counts, failed=0) for counts in counts_of_both)
     difference = replace(found.difference, baseline=2_500.0, candidate=math.inf)  # type: ignore[type-var]
     asked = replace(found.question, statistic=Quantile(0.99))
     finding = replace(
@@ -382,5 +384,5 @@ def test_of_a_quantile_that_a_target_is_too_small_for_only_the_value_of_the_othe
         (Margin(ratio=1 / 0.9 - 1), "audio_speed", "−10 %"),
     ],
 )
-def test_a_margin_is_written_as_it_was_asked(margin: Margin, metric: str, text: str) -> None:
+def test_a_margin_is_printed_as_it_was_given(margin: Margin, metric: str, text: str) -> None:
     assert verdicts.margin(margin, metric, sign=True).replace("\u00a0", " ") == text

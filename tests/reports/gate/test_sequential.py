@@ -19,24 +19,24 @@ from reports.looks.decision import decision_data
 from reports.runs import RunFrames
 from reports.sides.compared_target import ComparedTarget
 from reports.statistics.target_counts import TargetCounts
-from tests.reports.gate import made
-from tests.reports.gate.made import PASSED, flat, limited, sides, thresholds
+from tests.reports.gate import examples
+from tests.reports.gate.examples import PASSED, flat, limited, targets_of_plan, thresholds
 from tests.reports.planned import LOOSE, TIGHT, UNDECIDED, planned
 from tests.reports.statistics.unequal import heavy, sampled
 
-SMALL = replace(made.PAIRED, sessions=240, failed=0.005)
+SMALL = replace(examples.PAIRED, sessions=240, failed=0.005)
 
 
-def looked_at(gates: dict[str, list[str]], looks: tuple[int, ...] = (40, 80, 120), **document: Any) -> RunFrames:
-    return made.read(SMALL, sequential_plan=planned(gates, looks, bootstrap_samples=100), **document)
+def sequential_run(gates: dict[str, list[str]], sizes: tuple[int, ...] = (40, 80, 120), **document: Any) -> RunFrames:
+    return examples.read(SMALL, sequential_plan=planned(gates, sizes, bootstrap_samples=100), **document)
 
 
 @pytest.mark.parametrize(("gates", "status"), [(LOOSE, 0), (TIGHT, 1), (UNDECIDED, 3)])
-def test_a_run_of_looks_is_checked_by_its_looks(gates: dict[str, list[str]], status: int) -> None:
-    decision, found = decision_of(looked_at(gates)), check_of(looked_at(gates))
+def test_a_sequential_run_is_checked_by_its_interim_analyses(gates: dict[str, list[str]], status: int) -> None:
+    decision, found = decision_of(sequential_run(gates)), check_of(sequential_run(gates))
 
     assert found.exit_status == decision.exit_status == status
-    assert made.verdicts(found) == [ruling.verdict for ruling in decision.course.rulings]
+    assert examples.verdicts(found) == [ruling.verdict for ruling in decision.course.rulings]
     for item, gate in zip(map(flat, found.thresholds), decision_data(decision)["primary_metrics"], strict=True):
         shown = math.log1p if gate["scale"] == "ratio" else float
         for name, value in (("low", item.low), ("high", item.high), ("corrected", item.corrected)):
@@ -45,23 +45,23 @@ def test_a_run_of_looks_is_checked_by_its_looks(gates: dict[str, list[str]], sta
         assert (item.analysis, item.sessions) == (gate["analysis"], gate["pairs"])
 
 
-def test_limits_are_held_against_the_whole_run_beside_the_looks() -> None:
-    limits = made.thresholds("ttfa: p(50)<1", "ttfa: p(50)<+60%", "failure_rate: rate<+10pt", "ttfa: p(95)<+90%")
-    found = check_of(looked_at(LOOSE), limits)
+def test_absolute_thresholds_are_tested_on_the_whole_sequential_run() -> None:
+    limits = examples.thresholds("ttfa: p(50)<1", "ttfa: p(50)<+60%", "failure_rate: rate<+10pt", "ttfa: p(95)<+90%")
+    found = check_of(sequential_run(LOOSE), limits)
 
     assert found.exit_status == 1
     assert {flat(one).verdict for one in found.thresholds if one.relative} == {"not_regressed"}
     assert [one.result for one in found.thresholds if not one.relative] == ["fail", "fail"]
 
 
-def test_the_gates_of_the_plan_may_name_the_candidate() -> None:
-    found = check_of(looked_at(TIGHT), made.thresholds("ttfa{target:after}: p(50)<+0.1%"))
+def test_a_threshold_for_the_candidate_matches_the_planned_primary_metric() -> None:
+    found = check_of(sequential_run(TIGHT), examples.thresholds("ttfa{target:after}: p(50)<+0.1%"))
 
     assert found.exit_status == 1
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("asked", "message"),
     [
         (
             ("ttfa: p(50)<+61%", "ttfa: p(95)<+90%", "failure_rate: rate<+10pt"),
@@ -74,52 +74,52 @@ def test_the_gates_of_the_plan_may_name_the_candidate() -> None:
         ),
     ],
 )
-def test_other_margins_than_the_planned_ones_are_refused(asked: tuple[str, ...], said: str) -> None:
-    run = looked_at(LOOSE)
-    with pytest.raises(UsageError, match=re.escape(said)) as raised:
-        check_of(run, made.thresholds(*asked))
+def test_thresholds_other_than_the_planned_ones_are_refused(asked: tuple[str, ...], message: str) -> None:
+    run = sequential_run(LOOSE)
+    with pytest.raises(UsageError, match=re.escape(message)) as raised:
+        check_of(run, examples.thresholds(*asked))
     assert "leave --thresholds out" in str(raised.value)
 
 
-def test_the_candidate_is_no_baseline_of_the_looks() -> None:
+def test_the_candidate_cannot_be_the_baseline_of_a_sequential_run() -> None:
     with pytest.raises(UsageError, match=r"before is the baseline of the interim analyses of .*, not after"):
-        check_of(looked_at(LOOSE), baseline="after")
+        check_of(sequential_run(LOOSE), baseline="after")
 
 
-def test_another_run_as_the_baseline_is_compared_as_ever(tmp_path: Path) -> None:
-    other = made.run(tmp_path / "other", SMALL)
-    found = check_of(looked_at(TIGHT), made.thresholds("ttfa: p(50)<+50%"), f"{other}:before")
+def test_a_sequential_run_is_compared_with_another_run_without_its_analyses(tmp_path: Path) -> None:
+    other = examples.run(tmp_path / "other", SMALL)
+    found = check_of(sequential_run(TIGHT), examples.thresholds("ttfa: p(50)<+50%"), f"{other}:before")
 
     assert found.baseline == "before of other"
     assert [flat(one).analysis for one in found.thresholds] == [None, None]
 
 
-def test_a_run_that_ended_before_its_first_look_is_inconclusive() -> None:
-    found = check_of(looked_at(LOOSE, looks=(400,)))
+def test_a_run_that_ended_before_its_first_interim_analysis_is_inconclusive() -> None:
+    found = check_of(sequential_run(LOOSE, sizes=(400,)))
 
     assert found.exit_status == 3
-    assert set(made.verdicts(found)) == {"inconclusive"}
+    assert set(examples.verdicts(found)) == {"inconclusive"}
     assert found.thresholds[0].reason_text == "no interim analysis: 120 of 400\u00a0pairs ended"
     assert "there was none" in found.baseline
 
 
-def test_a_gate_without_a_value_is_no_data() -> None:
-    found = check_of(looked_at({"ttfa{step:ghost}": ["p(50)<+20%"]}))
+def test_a_primary_metric_without_a_value_is_not_evaluated() -> None:
+    found = check_of(sequential_run({"ttfa{step:ghost}": ["p(50)<+20%"]}))
 
     assert (found.exit_status, found.thresholds[0].result) == (4, "not_evaluated")
 
 
-MIXED = replace(made.PAIRED, targets=("only",), paired=False, kinds=("vad", "manual"))
+MIXED = replace(examples.PAIRED, targets=("only",), paired=False, kinds=("vad", "manual"))
 
 
 NOTE = "ttfa: med<5s is tested from request sent and from end of speech; add {measured_from:request_sent} to test one "
 
 
 def checked(*limits: str) -> CheckResult:
-    return check_of(made.read(MIXED), made.thresholds(*limits))
+    return check_of(examples.read(MIXED), examples.thresholds(*limits))
 
 
-def test_a_threshold_on_turns_of_both_instants_says_that_it_is_tested_for_each() -> None:
+def test_a_threshold_on_turns_of_both_instants_is_tested_for_each_with_a_notice() -> None:
     found = checked("ttfa: med<5s")
 
     assert [item.title for item in found.thresholds] == ["ttfa p50 from end of speech", "ttfa p50 from request sent"]
@@ -127,7 +127,7 @@ def test_a_threshold_on_turns_of_both_instants_says_that_it_is_tested_for_each()
 
 
 @pytest.mark.parametrize("instant", ["request_sent", "speech_end"])
-def test_a_threshold_that_names_an_instant_is_tested_for_that_alone(instant: str) -> None:
+def test_a_threshold_that_names_an_instant_is_tested_only_for_it(instant: str) -> None:
     found = checked(f"ttfa{{measured_from:{instant}}}: med<5s")
 
     assert [item.title for item in found.thresholds] == [
@@ -136,15 +136,15 @@ def test_a_threshold_that_names_an_instant_is_tested_for_that_alone(instant: str
     assert not any("is tested" in notice for notice in found.notices)
 
 
-def test_an_instant_that_no_turn_counts_from_is_no_data() -> None:
+def test_a_threshold_on_an_instant_of_no_turn_is_not_evaluated() -> None:
     vad = check_of(
-        made.read(replace(MIXED, kinds=("vad",))), made.thresholds("ttfa{measured_from:request_sent}: med<5s")
+        examples.read(replace(MIXED, kinds=("vad",))), examples.thresholds("ttfa{measured_from:request_sent}: med<5s")
     )
 
     assert [one.result for one in vad.thresholds] == ["not_evaluated"]
 
 
-def test_sessions_of_unequal_length_are_said_beside_the_verdicts_on_them() -> None:
+def test_sessions_of_unequal_length_cause_a_notice_with_the_effective_number() -> None:
     def counted(effective_sessions: float, threshold: str = "ttfa: p(95)<900") -> ThresholdResult:
         return limited(threshold, (800.0, 780.0, 820.0), counts=TargetCounts(600, 60, 0, 1.0, effective_sessions, 60.0))
 
@@ -157,7 +157,7 @@ def test_sessions_of_unequal_length_are_said_beside_the_verdicts_on_them() -> No
     assert list(unequal_lengths([replace(counted(26.2), result="not_evaluated")])) == []
 
 
-def test_of_several_limits_of_which_one_is_broken_it_is_said_how_often_chance_breaks_one() -> None:
+def test_one_failure_among_several_thresholds_has_a_notice_about_chance() -> None:
     failed = replace(PASSED, result="fail")
 
     assert "Each of the 4 limits" in (notice := next(iter(failed_by_chance([failed, PASSED, PASSED, PASSED]))))
@@ -165,11 +165,11 @@ def test_of_several_limits_of_which_one_is_broken_it_is_said_how_often_chance_br
     assert list(failed_by_chance([PASSED, PASSED])) == list(failed_by_chance([failed])) == []
 
 
-def test_a_limit_that_depends_on_few_long_sessions_states_the_quantile_with_equal_weights(
+def test_a_threshold_that_depends_on_few_long_sessions_states_the_equal_weight_quantile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(ComparedTarget, "sample", lambda self, question: sampled(heavy(400), 0.6))
-    (threshold,), (side,) = thresholds("ttfa: p(50)<1200"), sides()
+    (threshold,), (side,) = thresholds("ttfa: p(50)<1200"), targets_of_plan()
     (item,) = limit_results(threshold, side)
 
     assert item.result == "inconclusive"

@@ -78,24 +78,24 @@ BAD = {("s00001", 1), ("s00001", 2), ("s00003", 3)}
 MEDIAN = r"Callers hear the reply \S+ m?s on a after they stop speaking .*"
 SAID: dict[str, tuple[Plan, str, Change | None, str, str]] = {
     # (plan, targets whose sessions were refused, change of turns, headline, next sentence)
-    "an arm all of whose turns failed":
+    "a target with only failed turns":
         (PAIRED, "", failing(lambda row: row["target"] == "dead"),
          r".*dead: no turn succeeded\.", r".* 160 of 160 on dead\), as timeout:response\..*"),
-    "a target without a median is left to the table":
+    "a target without a median is only in the table":
         (PAIRED, "", failing(lambda row: row["session_id"] in SOME), MEDIAN, r".*152 of 160 on dead.*"),
     "targets without a turn are named together":
         (THREE, "b c", None, r".* b and c: no turn succeeded\.",
          r"320 of 480 planned turns failed .* 320 not started, their sessions ended as connect_failed:tcp\..*"),
     "how many of the planned turns did not start":
         (Plan(sessions=71, refused=29), "", None, ".*", r".*; 116 not started, their sessions ended as .*"),
-    "failures are told by arm":
+    "failures are listed by target":
         (PAIRED, "", failing(lambda row: (row["session_id"], row["turn"]) in BAD), ".*",
          r"3 of 320 turns failed \(0.94 %; 3 of 160 on dead\), as timeout:response\..*"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("plan", "dead", "turns", "headline", "second"), SAID.values(), ids=SAID)
-def test_what_failed_or_never_began_is_said_of_its_arm(
+def test_failures_and_turns_not_started_are_reported_for_their_target(
     plan: Plan, dead: str, turns: Change | None, headline: str, second: str
 ) -> None:
     summary = build(plan, dead=dead, turns=turns)
@@ -104,7 +104,7 @@ def test_what_failed_or_never_began_is_said_of_its_arm(
     assert re.fullmatch(second, plain(run_second(summary)))
 
 
-def test_failed_and_turns_not_started_are_one_rate_in_every_form() -> None:
+def test_failed_turns_and_turns_not_started_form_one_rate_in_every_form() -> None:
     summary = build(Plan(sessions=60, turns=4, refused=10, failed=0.1, abandoned=2))
     found, data = summary.outcomes, summary_data(summary)
     (of_target,) = found.targets
@@ -119,29 +119,31 @@ def test_failed_and_turns_not_started_are_one_rate_in_every_form() -> None:
     assert f"{rate} planned failed" in plain(run_essentials(summary))
 
 
-def test_turns_not_started_are_endless_waits_of_their_session() -> None:
+def test_turns_not_started_are_infinite_latencies_of_their_session() -> None:
     summary = build(Plan(sessions=60, refused=30))
     answer, data = summary.answers[0], summary_data(summary)
     sample = summary.samples["ttfa"].of(0, summary.turns.pools[0].steps)
-    lost = np.isinf(sample.values)
+    infinite = np.isinf(sample.values)
 
     assert (answer.turns, answer.turns_planned, answer.turns_not_started) == (240, 360, 120)
     assert (answer.n, answer.failed, answer.not_started) == (360, 120, 120)
-    assert np.unique(sample.sessions[lost]).size == 30
-    assert not np.isin(sample.sessions[lost], sample.sessions[~lost]).any()
+    assert np.unique(sample.sessions[infinite]).size == 30
+    assert not np.isin(sample.sessions[infinite], sample.sessions[~infinite]).any()
     assert answer.at(0.5).reported
     assert answer.at(0.95).status == "in_failures"
     assert (data["results"][0]["not_started"], data["results"][0]["completed_share"]) == (120, 0.666667)
     assert {row["completed_share"] for row in data["turn_metrics"] if row["metric"] == "ttfa"} == {0.666667}
 
 
-def test_turns_not_started_count_where_turns_of_their_number_count_from() -> None:
+def test_turns_not_started_belong_to_the_instant_of_other_turns_with_their_number() -> None:
     """The sessions planned voice turns and text turns alternately."""
     plan = Plan(sessions=60, turns=4, kinds=("vad", "typed"), targets=("a", "dead"), paired=True)
     summary = build(plan, dead="dead")
-    lost = {(answer.target, answer.stratum.measured_from): answer.turns_not_started for answer in summary.answers}
+    not_started = {
+        (answer.target, answer.stratum.measured_from): answer.turns_not_started for answer in summary.answers
+    }
 
-    assert lost == {
+    assert not_started == {
         ("a", "request_sent"): 0,
         ("a", "speech_end"): 0,
         ("dead", "request_sent"): 60,
@@ -150,7 +152,7 @@ def test_turns_not_started_count_where_turns_of_their_number_count_from() -> Non
     assert [answer.turns_not_started for answer in summary.heard if answer.target == "dead"] == [60]
 
 
-def test_turns_that_no_session_ever_began_are_those_of_the_commonest_step(tmp_path: Path) -> None:
+def test_turns_that_no_session_started_are_assigned_to_the_commonest_step(tmp_path: Path) -> None:
     synthetic.write(tmp_path, Plan(sessions=60, turns=4, kinds=("vad", "typed")))
     cut = {"turns_planned": 5, "turns_not_started": 1, "outcome": "closed:1006"}
     edit(tmp_path, "sessions", lambda _, row: row | cut)
@@ -160,7 +162,7 @@ def test_turns_that_no_session_ever_began_are_those_of_the_commonest_step(tmp_pa
 
 
 @given(st.data())
-def test_every_lost_turn_is_of_one_step_of_its_target_and_session(data: st.DataObject) -> None:
+def test_every_turn_not_started_has_one_step_of_its_target_and_session(data: st.DataObject) -> None:
     some = st.integers(0, 4)
     scripts = st.sampled_from(["x", "y", None])
     turns = data.draw(st.lists(st.tuples(st.integers(0, 1), scripts, some, some), min_size=1, max_size=20))
@@ -179,7 +181,7 @@ def test_every_lost_turn_is_of_one_step_of_its_target_and_session(data: st.DataO
     assert set(found.at_utc_ns) <= {5}
 
 
-def test_a_lost_turn_has_the_step_that_its_own_target_began_at_its_place() -> None:
+def test_a_turn_not_started_has_the_step_its_own_target_had_at_that_number() -> None:
     begun = pd.DataFrame([(0, "x", 2, 0)] * 3 + [(1, "x", 2, 1)], columns=["target", "script", "turn", "step"]).astype(
         {"script": "category"}
     )
@@ -196,7 +198,7 @@ def test_a_lost_turn_has_the_step_that_its_own_target_began_at_its_place() -> No
     assert found.place.tolist() == [0, 1, 2, 2]
 
 
-def test_turns_lost_by_a_session_that_took_the_place_of_another_follow_those_of_its_call() -> None:
+def test_turns_not_started_of_a_renewed_session_follow_those_of_its_call() -> None:
     begun = pd.DataFrame([(0, "x", n, n) for n in (1, 2, 3)], columns=["target", "script", "turn", "step"])
     sessions = _sessions([("w0-0", 2, 0, 0), ("w0-0.2", 0, 1, 1)]).assign(renewed=[True, False])
 
@@ -258,11 +260,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def broken(folder: Path) -> Summary:
+def broken_run(folder: Path) -> Summary:
     return summarise(load_for_report(folder))
 
 
-def only_of_never_begun(summary: Summary, by: str) -> GroupedLatency:
+def only_waits(summary: Summary, by: str) -> GroupedLatency:
     ((waits,),) = summary.waits_by(by)
     return waits
 
@@ -272,20 +274,20 @@ def sessions_of_blue(summary: Summary) -> int:
 
 
 @pytest.mark.parametrize("by", KEYS)
-def test_every_lost_turn_is_in_one_group_or_counted_beside_them(broken: Summary, by: str) -> None:
-    waits, (answer,) = only_of_never_begun(broken, by), broken.answers
-    lost = sum(group.lost for group in waits.groups)
+def test_every_turn_not_started_is_in_one_group_or_counted_as_unplaced(broken_run: Summary, by: str) -> None:
+    waits, (answer,) = only_waits(broken_run, by), broken_run.answers
+    not_started = sum(group.lost for group in waits.groups)
 
-    assert answer.turns_not_started == sessions_of_blue(broken) * (PLAN.turns - BEGUN) > 0
-    assert lost + waits.unplaced == answer.turns_not_started
+    assert answer.turns_not_started == sessions_of_blue(broken_run) * (PLAN.turns - BEGUN) > 0
+    assert not_started + waits.unplaced == answer.turns_not_started
     assert bool(waits.unplaced) is (by == "context")
     assert sum(group.failed.count for group in waits.groups) + waits.unplaced >= answer.turns_not_started
     for group in waits.groups:
         assert group.failed.total == group.turns + group.lost
 
 
-def test_a_host_that_loses_most_of_its_turns_has_no_finite_median(broken: Summary, folder: Path) -> None:
-    blue, red = only_of_never_begun(broken, "host").groups
+def test_a_host_with_most_turns_not_started_has_an_infinite_median(broken_run: Summary, folder: Path) -> None:
+    blue, red = only_waits(broken_run, "host").groups
     frame = rtbench.load(folder).quantiles("ttfa", p=0.5, by="host").set_index("host")
 
     assert blue.p50.value == frame["value"]["blue"] == np.inf
@@ -294,17 +296,17 @@ def test_a_host_that_loses_most_of_its_turns_has_no_finite_median(broken: Summar
     assert (blue.n, blue.lost, blue.sessions) == (
         frame["n"]["blue"],
         frame["not_started"]["blue"],
-        sessions_of_blue(broken),
+        sessions_of_blue(broken_run),
     )
 
 
-def test_a_lost_turn_is_at_the_load_and_the_age_at_which_its_session_ended(broken: Summary) -> None:
-    load, age = only_of_never_begun(broken, "calls"), only_of_never_begun(broken, "age")
+def test_a_turn_not_started_is_assigned_to_the_load_and_age_at_its_session_s_end(broken_run: Summary) -> None:
+    load, age = only_waits(broken_run, "calls"), only_waits(broken_run, "age")
     ended_s = ENDED_NS / 1e9
 
     (where,) = (group.place for group in age.groups if group.lost)
     assert where.low <= ended_s < where.high
-    sessions = broken.run.sessions
+    sessions = broken_run.run.sessions
     starts_ns = sessions["start_utc_ns"].to_numpy(dtype=np.int64)
     ends_ns = starts_ns + sessions["ended_at_ns"].to_numpy(dtype=np.int64)
     blue = [is_blue(name) for name in sessions["session_id"].astype(str)]
@@ -314,19 +316,19 @@ def test_a_lost_turn_is_at_the_load_and_the_age_at_which_its_session_ended(broke
     assert load.groups[-1].lost
 
 
-def test_the_region_of_a_session_that_never_opened_is_not_known(tmp_path: Path) -> None:
+def test_the_region_of_a_session_that_never_opened_is_unknown(tmp_path: Path) -> None:
     made = synthetic.write(tmp_path, Plan(sessions=60, turns=4, refused=10))
 
     def region(number: int, row: Row) -> Row:
         return row | {"region": None if row["outcome"] != "ok" else ("East US 2", "Sweden Central")[number % 2]}
 
-    waits = only_of_never_begun(summarise(load_for_report(edit(made, "sessions", region))), "region")
+    waits = only_waits(summarise(load_for_report(edit(made, "sessions", region))), "region")
     assert [(group.place.name, group.lost) for group in waits.groups] == [("East US 2", 0), ("Sweden Central", 0)]
     assert waits.unplaced == 40
 
 
-def test_turns_not_started_are_failures_over_the_time_of_the_run(broken: Summary) -> None:
-    frame, (answer,) = over_time(broken), broken.answers
+def test_turns_not_started_count_as_failures_in_the_plot_over_time(broken_run: Summary) -> None:
+    frame, (answer,) = over_time(broken_run), broken_run.answers
     assert frame is not None
     (panel,) = frame.panels
 
@@ -337,13 +339,13 @@ def test_turns_not_started_are_failures_over_the_time_of_the_run(broken: Summary
     )
     assert sum(bin_.turns for bin_ in panel.bins) == answer.turns_planned
     assert sum(bin_.failed for bin_ in panel.bins) == answer.unmet
-    by_step = steps_over_time(broken, broken.turns.strata[0])
+    by_step = steps_over_time(broken_run, broken_run.turns.strata[0])
     assert by_step is not None
     assert sum(bin_.turns for course in by_step.courses for bin_ in course.bins) > answer.turns
-    assert [course.values.size for course in pool_series(broken)] in ([], [answer.n])
+    assert [course.values.size for course in pool_series(broken_run)] in ([], [answer.n])
 
 
-def test_a_half_of_a_run_that_loses_its_turns_has_no_finite_median_to_drift_from(tmp_path: Path) -> None:
+def test_half_a_run_with_turns_not_started_has_no_finite_median_to_compare_for_drift(tmp_path: Path) -> None:
     """Each session that starts after the middle breaks in its second turn."""
     plan = Plan(sessions=120, turns=10, seconds=120)
     middle_ns = synthetic.BEGAN_NS + 48 * 10**9
@@ -360,20 +362,20 @@ def test_a_half_of_a_run_that_loses_its_turns_has_no_finite_median_to_drift_from
     assert summarise(load_for_report(made)).drifts == ()
 
 
-def test_summary_json_counts_the_turns_that_never_began_in_each_group(broken: Summary) -> None:
-    rows = summary_data(broken)["groups"]
-    lost = broken.answers[0].turns_not_started
+def test_summary_json_counts_the_turns_not_started_in_each_group(broken_run: Summary) -> None:
+    rows = summary_data(broken_run)["groups"]
+    not_started = broken_run.answers[0].turns_not_started
 
     for by in KEYS:
         mine = [row for row in rows if row["by"] == by]
-        assert sum(row["not_started"] for row in mine) + mine[0]["not_started_unplaced"] == lost
+        assert sum(row["not_started"] for row in mine) + mine[0]["not_started_unplaced"] == not_started
         assert all(row["turns_failed"]["total"] == row["turns"] + row["not_started"] for row in mine)
     (blue,) = (row for row in rows if row["name"] == "blue")
     assert (blue["p50"]["value"], blue["turns_failed"]["share"]) == (None, 0.9)
 
 
 @pytest.fixture(scope="module")
-def arms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def target_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a run of two targets in pairs. At b the connection of every session breaks in the second turn."""
     plan = replace(PLAN, stages=(), sessions=160, targets=("a", "b"), paired=True)
     made = synthetic.write(tmp_path_factory.mktemp("arms") / "run", plan, interleaved=True)
@@ -393,17 +395,17 @@ def arms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def test_no_verdict_stands_on_the_turns_that_began_alone(arms: Path) -> None:
+def test_turns_not_started_count_in_every_verdict(target_runs: Path) -> None:
     """Of the 800 planned turns of each target, b has 80 successful ones."""
-    compared = rtbench.compare(arms).to_frame().set_index("title")
+    compared = rtbench.compare(target_runs).to_frame().set_index("title")
     limits = {
         "ttfa": "p(50)<800",
         "ttfa{step:refund_policy}": "p(50)<800",
         "audio_speed": "avg>1",
         "failure_rate": "rate<0.5",
     }
-    checked = rtbench.check(arms, limits).to_frame().query('target == "b"').set_index("threshold")
-    trend = rtbench.trend(arms).to_frame().set_index(["target", "title"])
+    checked = rtbench.check(target_runs, limits).to_frame().query('target == "b"').set_index("threshold")
+    trend = rtbench.trend(target_runs).to_frame().set_index(["target", "title"])
 
     assert compared["failed"]["ttfa p50"] == compared["failed"]["audio_speed mean"] == 720
     assert compared["value"]["ttfa p50"] == np.inf

@@ -53,12 +53,12 @@ TALK = ExampleTurn(
 )
 
 
-def talks_in(summary: Summary) -> tuple[ExampleTurn, ...]:
+def turns_drawn(summary: Summary) -> tuple[ExampleTurn, ...]:
     return example_turns(summary.run, summary.samples[HEARD])
 
 
-def test_the_median_the_slowest_two_and_the_longest_stall_are_drawn(tmp_path: Path) -> None:
-    found = talks_in(summary_in(tmp_path, Plan(sessions=60, turns=10, failed=0.05)))
+def test_the_median_the_two_slowest_and_the_longest_stall_are_drawn(tmp_path: Path) -> None:
+    found = turns_drawn(summary_in(tmp_path, Plan(sessions=60, turns=10, failed=0.05)))
     good = rtbench.load(tmp_path).turns.query("outcome_class == 'success'")
     waits = sorted(good["voice_to_voice_ms"])
 
@@ -70,7 +70,7 @@ def test_the_median_the_slowest_two_and_the_longest_stall_are_drawn(tmp_path: Pa
     assert 1e3 * found[3].stall_s == good["stall_duration_ms"].max()
 
 
-def test_of_each_step_each_targets_median_and_slowest_turn_are_drawn(tmp_path: Path) -> None:
+def test_the_median_and_the_slowest_turn_of_each_step_and_target_are_drawn(tmp_path: Path) -> None:
     summary = summary_in(tmp_path, Plan(sessions=40, turns=5, targets=("a", "b"), failed=0.1))
     found = talks_of_steps(summary.run, summary.samples[HEARD])
     good = rtbench.load(tmp_path).turns.query("outcome_class == 'success'")
@@ -85,8 +85,8 @@ def test_of_each_step_each_targets_median_and_slowest_turn_are_drawn(tmp_path: P
         assert 1e3 * talks_[3].wait_s == pytest.approx(waits[-1])
 
 
-def test_instants_count_from_the_end_of_speech(tmp_path: Path) -> None:
-    (median, *_) = talks_in(summary_in(tmp_path, Plan(sessions=20)))
+def test_instants_are_relative_to_the_end_of_speech(tmp_path: Path) -> None:
+    (median, *_) = turns_drawn(summary_in(tmp_path, Plan(sessions=20)))
     turns = rtbench.load(tmp_path).turns
     row = turns[(turns["session_id"] == median.session) & (turns["turn"] == median.turn)].iloc[0]
 
@@ -97,14 +97,14 @@ def test_instants_count_from_the_end_of_speech(tmp_path: Path) -> None:
     assert median.end_s == pytest.approx(median.first_delta_s + 0.06 + played_s)
 
 
-def test_a_run_that_goes_on_meanwhile_changes_no_turn(tmp_path: Path) -> None:
+def test_new_rows_of_an_unfinished_run_do_not_change_the_example_turns(tmp_path: Path) -> None:
     """Rows of a running run come worker by worker, so new rows of the first worker move all others."""
     folder, plan = tmp_path, Plan(sessions=30)
     synthetic.write_killed(folder, plan)
     scripts = synthetic.document(plan, synthetic.rows(plan))["scripts"]
     run_folder.write_document(folder, run_folder.read_document(folder) | {"scripts": scripts})
     before = summarise(load_for_report(folder))
-    expected, names = talks_in(before), [slow.response for slow in before.slowest]
+    expected, names = turns_drawn(before), [slow.response for slow in before.slowest]
     spool = path_of(folder, 0, "turns.arrows")
     spool.rename(path_of(folder, 1, "turns.arrows"))
     with pa.ipc.open_stream(path_of(folder, 1, "turns.arrows").read_bytes()) as stream:
@@ -119,29 +119,29 @@ def test_a_run_that_goes_on_meanwhile_changes_no_turn(tmp_path: Path) -> None:
     assert all(names)
 
 
-def test_typed_turns_and_failures_have_no_timeline() -> None:
-    assert talks_in(summary_of(Plan(text=True))) == ()
-    assert talks_in(summary_of(Plan(kinds=("typed",)))) == ()
-    assert talks_in(summary_of(Plan(failed=1.0))) == ()
+def test_text_turns_and_failures_have_no_speech_timeline() -> None:
+    assert turns_drawn(summary_of(Plan(text=True))) == ()
+    assert turns_drawn(summary_of(Plan(kinds=("typed",)))) == ()
+    assert turns_drawn(summary_of(Plan(failed=1.0))) == ()
     assert hearing(summary_of(Plan(text=True))) is None
 
 
 @pytest.mark.parametrize("buffer_ms", [1e308, 2_001, -1])
-def test_a_buffer_that_no_script_can_have_is_none(tmp_path: Path, buffer_ms: float) -> None:
+def test_an_impossible_jitter_buffer_is_ignored(tmp_path: Path, buffer_ms: float) -> None:
     folder = synthetic.write(tmp_path, Plan())
     document = run_folder.read_document(folder)
 
     def ends_s(value: float) -> list[float]:
         scripts = [script | {"jitter_buffer_ms": value} for script in document["scripts"]]
         run_folder.write_document(folder, document | {"scripts": scripts})
-        return [talk.end_s for talk in talks_in(summarise(load_for_report(folder)))]
+        return [talk.end_s for talk in turns_drawn(summarise(load_for_report(folder)))]
 
     assert ends_s(buffer_ms) == pytest.approx(ends_s(0), nan_ok=True)
 
 
-def test_an_unknown_format_leaves_the_replys_end_open(tmp_path: Path) -> None:
+def test_an_unknown_audio_format_leaves_the_reply_s_end_unknown(tmp_path: Path) -> None:
     summary = summarise(load_for_report(synthetic.write(tmp_path, Plan(), scripts=[])))
-    (median, *_) = talks_in(summary)
+    (median, *_) = turns_drawn(summary)
 
     assert math.isnan(median.end_s)
     assert "length not known" in speech_timeline.speech([median]).svg()
@@ -149,7 +149,7 @@ def test_an_unknown_format_leaves_the_replys_end_open(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("wait_s", "end_s", "broken"), [(1.0, 19.0, False), (1.0, 25.0, True), (31.0, 40.0, True)])
-def test_what_lasts_beyond_the_axis_is_broken_off_and_says_so(wait_s: float, end_s: float, broken: bool) -> None:
+def test_a_reply_beyond_the_axis_is_broken_off_with_its_time(wait_s: float, end_s: float, broken: bool) -> None:
     talk = replace(TALK, wait_s=wait_s, end_s=end_s)
     drawn = speech_timeline.speech([talk]).svg().replace("\u00a0", " ")
 
@@ -159,7 +159,7 @@ def test_what_lasts_beyond_the_axis_is_broken_off_and_says_so(wait_s: float, end
     assert "+25 s" not in drawn
 
 
-def test_marks_stay_on_the_axis() -> None:
+def test_bars_stay_within_the_axis() -> None:
     talk = replace(TALK, speech_s=30.0, wait_s=60.0, first_delta_s=55.0, end_s=math.nan, stall_s=3.0, stall_count=2)
     plot = speech_timeline.speech([talk])
 
@@ -169,7 +169,7 @@ def test_marks_stay_on_the_axis() -> None:
 
 @pytest.mark.parametrize("silent_s", [1.4, 3.0, 5.9, 19.5])
 @pytest.mark.parametrize("end_s", [6.0, math.nan])
-def test_no_text_of_the_timeline_runs_off_its_edge(silent_s: float, end_s: float) -> None:
+def test_no_text_of_the_timeline_exceeds_its_width(silent_s: float, end_s: float) -> None:
     """The text on an interruption near the end of the axis was once cut off."""
     talks = [
         replace(TALK, barge_in_s=silent_s - 0.1, silent_s=silent_s, end_s=end_s),
@@ -183,7 +183,7 @@ def test_no_text_of_the_timeline_runs_off_its_edge(silent_s: float, end_s: float
         assert float(x) + (speech_timeline.LETTER * len(text) if anchor == "start" else 0) <= plot.w, text
 
 
-def test_every_placed_stall_is_hatched() -> None:
+def test_every_located_stall_is_hatched() -> None:
     talk = replace(TALK, stall_s=0.7, stall_count=2, heard=((0.96, 2.0), (2.4, 4.0), (4.3, 6.0)))
     drawn = speech_timeline.speech([talk]).svg().replace("\u00a0", " ")
 
@@ -215,7 +215,7 @@ def write(path: Path, lines: list[bytes]) -> Path:
     deltas=st.lists(st.tuples(st.integers(0, 400), st.integers(1, 200)), min_size=1, max_size=20),
     name=st.sampled_from(NAMES),
 )
-def test_gaps_are_the_stalls_of_the_player(
+def test_the_gaps_found_in_a_log_equal_the_stalls_of_the_player(
     tmp_path_factory: pytest.TempPathFactory, deltas: list[tuple[int, int]], name: str
 ) -> None:
     """`deltas` hold the ms since the delta before and the ms of audio."""
@@ -233,14 +233,14 @@ def test_gaps_are_the_stalls_of_the_player(
     assert found[-1][1] == player.ends_ns
 
 
-def test_only_the_deltas_of_the_turn_count(tmp_path: Path) -> None:
+def test_only_deltas_within_the_turn_count(tmp_path: Path) -> None:
     log = write(tmp_path / "s.jsonl", [delta(at, 4_800) for at in (100 * MS, 900 * MS, 5_000 * MS)])
 
     assert stretches(log, 800 * MS, 1_000 * MS, 48_000, BUFFER_NS) == ((960 * MS, 1_060 * MS),)
     assert stretches(log, 0, 50 * MS, 48_000, BUFFER_NS) == ()
 
 
-def test_kept_audio_has_the_size_of_what_it_decodes_to(tmp_path: Path) -> None:
+def test_recorded_audio_counts_with_its_decoded_size(tmp_path: Path) -> None:
     lines = []
     for place, size in enumerate((4_800, 4_801, 4_802)):
         event = {"type": NAMES[0], "delta": base64.b64encode(bytes(size)).decode()}
@@ -254,14 +254,14 @@ def test_kept_audio_has_the_size_of_what_it_decodes_to(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b'{"action":"received","at_ns":3,"event":{"type":"response.audio.delta"', b"x\n"]
 )
-def test_a_log_that_says_nothing_is_no_error(tmp_path: Path, content: bytes) -> None:
+def test_an_unreadable_log_gives_no_gaps(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "s.jsonl").write_bytes(content)
 
     assert stretches(tmp_path / "s.jsonl", 0, 10, 48_000, 0) == ()
     assert stretches(tmp_path / "absent.jsonl", 0, 10, 48_000, 0) == ()
 
 
-def stalled(folder: Path, stall_ms: int) -> None:
+def run_with_stall(folder: Path, stall_ms: int) -> None:
     """Write a run of one turn that stalled for `stall_ms`, and a log in which it stalls for 300 ms."""
     synthetic.write(folder, Plan(sessions=1, turns=1))
     row = pq.read_table(folder / "turns.parquet").to_pylist()[0]
@@ -272,9 +272,9 @@ def stalled(folder: Path, stall_ms: int) -> None:
     write(folder / "events" / f"{row['session_id']}.jsonl", lines)
 
 
-def test_a_stall_is_placed_where_the_log_tells_it(tmp_path: Path) -> None:
-    stalled(tmp_path, 300)
-    (talk,) = talks_in(summarise(rtbench.load(tmp_path)))
+def test_a_stall_is_drawn_at_its_position_in_the_log(tmp_path: Path) -> None:
+    run_with_stall(tmp_path, 300)
+    (talk,) = turns_drawn(summarise(rtbench.load(tmp_path)))
 
     assert talk_name(talk) == "median turn, longest stall"
     assert len(talk.heard) == 2
@@ -283,7 +283,7 @@ def test_a_stall_is_placed_where_the_log_tells_it(tmp_path: Path) -> None:
     assert end == pytest.approx(talk.end_s)
 
 
-def test_a_real_log_is_read() -> None:
+def test_the_gaps_of_a_stored_log_are_found() -> None:
     run = rtbench.load(STORED)
     log = next((STORED / "events").glob("*.jsonl"))
     turn = run.turns[(run.turns["session_id"] == log.stem) & run.turns["ttfa_ms"].notna()]

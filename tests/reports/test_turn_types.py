@@ -43,7 +43,7 @@ def origins_of(*rows: dict[str, Any]) -> tuple[TurnArrays, list[tuple[str, str]]
     return turns, [(turns.steps[step], turns.strata[turns.stratum[step]].measured_from) for step in turns.step]
 
 
-def test_a_label_with_turns_of_both_origins_is_two_steps_named_apart() -> None:
+def test_a_step_label_with_turns_of_both_instants_is_two_steps() -> None:
     rows = [
         {"step": "greeting", "outcome": "ok", "measured_from": measured_from}
         for measured_from in ("request_sent", "speech_end")
@@ -54,17 +54,17 @@ def test_a_label_with_turns_of_both_origins_is_two_steps_named_apart() -> None:
     assert [measured_from for _, measured_from in found] == ["request_sent", "speech_end", "speech_end"]
 
 
-def test_a_failed_turn_without_an_origin_is_taken_for_one_of_the_commoner() -> None:
+def test_a_failed_turn_without_an_instant_gets_the_more_common_one() -> None:
     rows = [
         {"step": "greeting", "outcome": "ok", "measured_from": measured_from}
         for measured_from in ("request_sent", *["speech_end"] * 2)
     ]
-    lost = {"step": "greeting", "outcome": "timeout:end_of_turn"}
+    failed = {"step": "greeting", "outcome": "timeout:end_of_turn"}
 
-    assert origins_of(*rows, lost)[1][-1] == ("greeting, from end of speech", "speech_end")
+    assert origins_of(*rows, failed)[1][-1] == ("greeting, from end of speech", "speech_end")
 
 
-def test_a_failed_turn_that_got_as_far_as_response_create_counts_from_it() -> None:
+def test_a_failed_turn_with_request_sent_is_measured_from_it() -> None:
     good = {"step": "greeting", "outcome": "ok", "measured_from": "speech_end"}
     late = {"step": "greeting", "outcome": "timeout:first_delta", "measured_from": "request_sent"}
 
@@ -90,7 +90,7 @@ def test_a_failed_turn_that_got_as_far_as_response_create_counts_from_it() -> No
         max_size=20,
     )
 )
-def test_no_mixture_of_origins_is_refused_and_none_is_pooled(rows: list[dict[str, Any]]) -> None:
+def test_any_mixture_of_instants_is_accepted_and_none_is_pooled(rows: list[dict[str, Any]]) -> None:
     turns, found = origins_of(*rows)
     measured = [row for row in rows if row["phase"] != "warmup"]
 
@@ -103,7 +103,7 @@ def test_no_mixture_of_origins_is_refused_and_none_is_pooled(rows: list[dict[str
             assert measured_from == row["measured_from"]
 
 
-def test_what_a_failed_turn_counts_from_makes_no_difference(tmp_path: Path) -> None:
+def test_the_measured_from_instant_of_a_failed_turn_does_not_matter(tmp_path: Path) -> None:
     """The turn may have ended before it was known who would end the speech."""
     synthetic.write(tmp_path, Plan(kinds=("manual",)))
     cut = {"measured_from": "speech_end", "outcome": "closed:1006", "request_sent_at_ns": None}
@@ -112,7 +112,7 @@ def test_what_a_failed_turn_counts_from_makes_no_difference(tmp_path: Path) -> N
     assert (answer.stratum.measured_from, answer.n, answer.failed) == ("request_sent", 40, 1)
 
 
-def test_where_nothing_but_sound_is_told_what_is_heard_leads_and_greetings_are_shown(tmp_path: Path) -> None:
+def test_with_only_audible_instants_voice_to_voice_is_first_and_greetings_are_shown(tmp_path: Path) -> None:
     """For calls of an agent an empty table of ttfa once came first, under a headline without a result."""
     untold = dict.fromkeys(("measured_from", "first_audio_at_ns", "first_transcript_at_ns", "response_created_at_ns"))
     synthetic.write(tmp_path, Plan(sessions=20))
@@ -131,7 +131,7 @@ def test_where_nothing_but_sound_is_told_what_is_heard_leads_and_greetings_are_s
     assert "no turn" not in run_html(summary).partition("<nav")[0]
 
 
-def test_each_origin_has_its_own_main_metric(tmp_path: Path) -> None:
+def test_turns_of_each_instant_have_their_own_main_metric(tmp_path: Path) -> None:
     """Text turns are answered in text and voice turns in audio."""
     synthetic.write(tmp_path, Plan(kinds=("vad", "typed")))
 
@@ -148,7 +148,7 @@ def test_each_origin_has_its_own_main_metric(tmp_path: Path) -> None:
     assert "ttfa from end of speech, to the first audio delta" in run_text(summary)
 
 
-def test_a_stall_is_no_wait_and_a_failed_turn_no_endless_one() -> None:
+def test_failed_turns_are_infinite_only_for_latency_metrics() -> None:
     summary = summary_of(Plan(sessions=40, failed=0.2))
 
     for metric in ("audio_speed", "stall_duration", "stall_count", "vad_splits", "network_rtt", "retransmits"):
@@ -159,7 +159,7 @@ def test_a_stall_is_no_wait_and_a_failed_turn_no_endless_one() -> None:
     assert figures(summary, "end_of_turn_delay").n == figures(summary, "ttfa").n
 
 
-def test_a_request_s_acknowledgement_stands_beside_the_network_s_round_trip_and_is_no_wait() -> None:
+def test_request_ack_is_listed_after_network_rtt_and_ignores_failures() -> None:
     summary = summary_of(Plan(sessions=40, kinds=("manual",), failed=0.2))
     found = figures(summary, "request_ack")
 
@@ -169,7 +169,7 @@ def test_a_request_s_acknowledgement_stands_beside_the_network_s_round_trip_and_
     assert page.index("network_rtt") < page.index("request_ack") < page.index("ttfa_minus_rtt")
 
 
-def test_what_turn_detection_and_the_network_did_is_counted(tmp_path: Path) -> None:
+def test_counts_of_turn_detection_and_network_are_reported(tmp_path: Path) -> None:
     summary = summary_of(Plan(sessions=20, kinds=("vad", "typed"), early=6, failed=0.1, unattributed_commits=2))
     turns = rtbench.load(summary.run.folder).turns
     (counts,) = summary.counts
@@ -184,7 +184,7 @@ def test_what_turn_detection_and_the_network_did_is_counted(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("detections", "said"),
+    ("detections", "contained"),
     [
         ([{"type": "server_vad", "silence_duration_ms": 500}] * 2,
          "the 500 ms of silence_duration_ms that the script sets"),
@@ -196,13 +196,17 @@ def test_what_turn_detection_and_the_network_did_is_counted(tmp_path: Path) -> N
         ([{"type": "semantic_vad"}], "what semantic_vad waits for, by the service’s own eagerness"),
     ],
 )  # fmt: skip
-def test_what_detection_waits_for_is_said_of_its_segment(detections: list[dict[str, Any]], said: str) -> None:
+def test_the_end_of_turn_delay_segment_names_the_configured_silence(
+    detections: list[dict[str, Any]], contained: str
+) -> None:
     scripts = [
         {"name": "voice_turns", "turn_detection": one["type"], "turn_detection_settings": one} for one in detections
     ]
     summary = summary_of(Plan(), scripts=scripts)
 
-    assert f"End-of-turn detection (VAD) contains {said}." in settings.contained(summary.setup).replace("\u00a0", " ")
+    assert f"End-of-turn detection (VAD) contains {contained}." in settings.contained(summary.setup).replace(
+        "\u00a0", " "
+    )
     assert to_json_data(summary.setup)["detections"] == [d for n, d in enumerate(detections) if d not in detections[:n]]
 
 
@@ -223,7 +227,7 @@ def summary(tmp_path_factory: pytest.TempPathFactory) -> Summary:
     return edited(synthetic.write(tmp_path_factory.mktemp("strata"), PLAN), with_calls)
 
 
-def test_plain_turns_come_first_and_several_traits_after_the_first_of_them() -> None:
+def test_regular_turns_are_first_and_combined_turn_types_follow_their_first_part() -> None:
     assert in_order({"filler", "function_calls+filler", "new", "", "function_calls"}) == (
         "",
         "function_calls",
@@ -233,7 +237,7 @@ def test_plain_turns_come_first_and_several_traits_after_the_first_of_them() -> 
     )
 
 
-def test_a_label_with_turns_of_two_traits_is_two_steps_named_apart(summary: Summary) -> None:
+def test_a_step_label_with_two_turn_types_is_two_steps(summary: Summary) -> None:
     steps = summary.turns.steps
 
     assert [step for step in steps if "order" in step] == ["order_status, regular", "order_status, with function calls"]
@@ -241,7 +245,7 @@ def test_a_label_with_turns_of_two_traits_is_two_steps_named_apart(summary: Summ
     assert len(steps) == 6
 
 
-def test_turns_too_few_for_a_median_are_told_by_what_sets_them_apart(tmp_path: Path) -> None:
+def test_a_median_with_too_few_turns_is_listed_under_its_turn_type(tmp_path: Path) -> None:
     synthetic.write(tmp_path, Plan(sessions=40, turns=2))
     summary = edited(
         tmp_path, lambda i, row: row | ({"turn_type": "function_calls"} if i < 8 and row["turn"] == 2 else {})
@@ -250,7 +254,7 @@ def test_turns_too_few_for_a_median_are_told_by_what_sets_them_apart(tmp_path: P
     assert re.search(r"with function calls\n +4 +n/a \(needs 6 sessions\)", run_text(summary))
 
 
-def test_each_trait_has_figures_of_its_own(summary: Summary) -> None:
+def test_each_turn_type_has_its_own_values(summary: Summary) -> None:
     waits = {(f.target, f.stratum.turn_type): f for f in summary.metrics if (f.metric, f.step) == ("ttfa", "all")}
 
     assert {key: wait.n for key, wait in waits.items()} == {
@@ -263,7 +267,7 @@ def test_each_trait_has_figures_of_its_own(summary: Summary) -> None:
     }
 
 
-def test_a_failed_turn_is_taken_for_what_the_good_turns_of_its_label_are(tmp_path: Path) -> None:
+def test_a_failed_turn_gets_the_turn_type_of_successful_turns_of_its_step(tmp_path: Path) -> None:
     """The turn ended before it could call a function."""
     synthetic.write(tmp_path, Plan(sessions=10, turns=5))
 
@@ -282,7 +286,7 @@ def test_a_failed_turn_is_taken_for_what_the_good_turns_of_its_label_are(tmp_pat
     assert (answers[""].turns, answers[""].failed) == (40, 0)
 
 
-def test_histograms_are_told_apart(summary: Summary) -> None:
+def test_histograms_of_turn_types_are_separate(summary: Summary) -> None:
     histograms = Histograms()
     record_rows(row_reader(summary.run.folder), histograms)
 
@@ -298,7 +302,7 @@ def with_fillers(_: int, row: Row) -> Row:
     return row | {"turn_type": "function_calls+filler" if (row["session_id"], row["turn"]) == ("s1", 2) else "filler"}
 
 
-def test_turns_that_may_have_fillers_are_named_before_any_figure_and_never_compared_with_plain_ones(
+def test_turns_with_fillers_have_a_notice_and_are_not_compared_with_regular_ones(
     tmp_path: Path,
 ) -> None:
     synthetic.write(tmp_path, PLAN)
@@ -312,21 +316,21 @@ def test_turns_that_may_have_fillers_are_named_before_any_figure_and_never_compa
 
 
 @pytest.mark.parametrize(("heard_alone", "whose"), [((), None), (("west",), "west: "), (("west", "east"), "")])
-def test_a_service_that_tells_nothing_of_turns_is_named_in_one_line(
-    heard_alone: tuple[str, ...], whose: str | None
-) -> None:
+def test_a_service_without_turn_events_is_named_in_one_line(heard_alone: tuple[str, ...], whose: str | None) -> None:
     run = summary_of(PLAN).run
     targets = [t | {"full_duplex": t["name"] in heard_alone} for t in run.metadata["targets"]]
-    told = replace(run, metadata=run.metadata | {"targets": targets})
-    said = [
+    changed = replace(run, metadata=run.metadata | {"targets": targets})
+    printed = [
         notice
-        for notice in run_notices(told, noticed(told, measured_turns(told), told.sessions))
+        for notice in run_notices(changed, noticed(changed, measured_turns(changed), changed.sessions))
         if "events for turns" in notice
     ]
 
     unread = [
-        line for line in run_notices(told, noticed(told, measured_turns(told), told.sessions)) if "ignored" in line
+        line
+        for line in run_notices(changed, noticed(changed, measured_turns(changed), changed.sessions))
+        if "ignored" in line
     ]
-    assert [line.endswith("were ignored: conversation.item.added 3.") for line in unread] == [True] * len(said)
-    begun = [line.startswith(f"{whose}The protocol has no events for turns:") for line in said]
+    assert [line.endswith("were ignored: conversation.item.added 3.") for line in unread] == [True] * len(printed)
+    begun = [line.startswith(f"{whose}The protocol has no events for turns:") for line in printed]
     assert begun == [True] * (whose is not None)
