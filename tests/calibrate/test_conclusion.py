@@ -16,7 +16,7 @@ def concluded(steps: list[LoadStep]) -> Calibration:
     return calibration_of(steps, {"kernel": "Linux 6"}, "2026-11-20", tls=False)
 
 
-def test_the_last_line_is_the_answer() -> None:
+def test_the_last_line_is_the_trusted_load() -> None:
     found = concluded(steps_of_both((100, "pass"), (200, "pass"), (400, "fail")))
 
     assert conclusions(found)[-1] == LAST
@@ -56,18 +56,18 @@ LAST_LINES: dict[str, tuple[list[LoadStep], str]] = {
 
 
 @pytest.mark.parametrize(("steps", "last"), LAST_LINES.values(), ids=LAST_LINES)
-def test_the_last_line_says_up_to_which_load_and_what_ended_it(steps: list[LoadStep], last: str) -> None:
+def test_the_last_line_has_the_trusted_load_and_the_reason_of_the_end(steps: list[LoadStep], last: str) -> None:
     found = concluded(steps)
 
     assert conclusions(found)[-1] == last
     assert is_concluded(found) is not last.startswith("no conclusion")
 
 
-def test_where_every_load_was_good_a_calibration_is_coarse() -> None:
+def test_a_calibration_in_which_each_load_passes_is_coarse() -> None:
     assert is_coarse(concluded([build_step(40, kind="text"), build_step(40, kind="voice")]))
 
 
-def test_a_quick_calibration_calls_itself_a_first_idea() -> None:
+def test_a_quick_calibration_is_coarse_and_adds_a_note() -> None:
     steps = [build_step(n, "fail" if n == 400 else "pass", kind=kind) for kind in KINDS for n in (100, 400)]
     full = concluded(steps)
     quick = msgspec.structs.replace(full, quick=True)
@@ -78,7 +78,7 @@ def test_a_quick_calibration_calls_itself_a_first_idea() -> None:
     assert (is_coarse(full), is_coarse(quick)) == (False, True)
 
 
-def test_a_narrower_limit_has_a_lower_load() -> None:
+def test_a_stricter_error_limit_has_a_lower_load() -> None:
     kinds: tuple[SessionKind, ...] = ("text", "voice")
     steps = [build_step(n, kind=kind, p99=p99) for kind in kinds for n, p99 in ((100, 0.09), (200, 0.11), (400, 0.08))]
     found = concluded(steps)
@@ -89,14 +89,14 @@ def test_a_narrower_limit_has_a_lower_load() -> None:
 
 
 @pytest.mark.parametrize(("turns", "said"), [(499, "; p99 of 499 turns"), (500, "")])
-def test_a_p99_of_few_turns_is_said_of_the_load_that_is_trusted(turns: int, said: str) -> None:
+def test_a_trusted_load_with_few_turns_has_a_note_about_its_p99(turns: int, said: str) -> None:
     steps = [build_step(n, kind="text", turns=n * turns // 200, rss_bytes=None) for n in (100, 200)]
     line, *_ = conclusions(concluded([*steps, build_step(200, kind="voice")]))
 
     assert line == "text: within 1 ms up to at least 200 sessions (5,000 events/s), within 100 µs up to 200" + said
 
 
-def test_a_kind_that_the_harness_did_not_end_is_a_least_one_in_its_line_too() -> None:
+def test_a_load_that_the_load_generator_did_not_limit_is_printed_as_at_least() -> None:
     listening, talking, *_ = conclusions(concluded([*HARNESS, *SIMULATOR]))
 
     assert listening.startswith("text: within 1 ms up to 200 sessions")
