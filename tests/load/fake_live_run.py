@@ -54,7 +54,7 @@ TALK = "steps:\n  - text: One\n  - text: Two\n"
 PRICES, NO_PRICES = Prices(1, 1, 1, 1, 1, 1), PriceTable("", "", (), {})
 
 
-class Switching(MemoryTransport):
+class SwitchingTransport(MemoryTransport):
     """A transport that yields to other greenlets whenever it waits, as a socket would."""
 
     def __init__(self, service: Service) -> None:
@@ -82,13 +82,13 @@ class FakeDialer:
     answers: Event = field(default_factory=_set)
     dialled: int = 0
 
-    def open(self, limits: Timeouts, phases: ConnectTimings) -> Switching:
+    def open(self, limits: Timeouts, phases: ConnectTimings) -> SwitchingTransport:
         self.dialled += 1
         gevent.sleep(0)
         self.answers.wait()
         if self.unsupported_setting is not None:
             raise self.unsupported_setting
-        return Switching(self.service())
+        return SwitchingTransport(self.service())
 
 
 @dataclass
@@ -101,7 +101,7 @@ class Caller(Actor):
         return self.leaving
 
 
-class Stand:
+class FakeRun:
     """A run with some targets, and its requests to the master."""
 
     def __init__(

@@ -254,7 +254,7 @@ def played(lifecycle: RunLifecycle, events: Sequence[RunEvent]) -> list[RunActio
 
 
 @pytest.mark.parametrize("end", [*ENDS.values(), *WORKERS_ENDS.values()], ids=[*ENDS, *WORKERS_ENDS])
-def test_each_way_to_end_a_run_has_its_actions_its_reason_and_its_state(end: End) -> None:
+def test_each_end_of_a_run_has_its_actions_reason_and_state(end: End) -> None:
     lifecycle = RunLifecycle(leads=end.leads)
     actions = played(lifecycle, end.events)
 
@@ -262,7 +262,7 @@ def test_each_way_to_end_a_run_has_its_actions_its_reason_and_its_state(end: End
 
 
 @pytest.mark.parametrize("first", [UsersStopping(), SignalReceived(), StopRequested(SPENT)])
-def test_a_signal_hurries_a_run_that_is_ending_already(first: RunEvent) -> None:
+def test_a_signal_hurries_an_ending_run(first: RunEvent) -> None:
     lifecycle = RunLifecycle()
     played(lifecycle, [*STARTED, first])
     hurried = lifecycle.is_hurried
@@ -271,7 +271,7 @@ def test_a_signal_hurries_a_run_that_is_ending_already(first: RunEvent) -> None:
     assert (hurried, lifecycle.is_hurried) == (False, True)
 
 
-def test_a_worker_whose_master_is_lost_abandons_what_is_in_flight() -> None:
+def test_a_worker_without_its_master_hurries_its_end() -> None:
     lifecycle = RunLifecycle(leads=False)
     played(lifecycle, [*STARTED, MasterLost()])
 
@@ -280,9 +280,7 @@ def test_a_worker_whose_master_is_lost_abandons_what_is_in_flight() -> None:
 
 @pytest.mark.parametrize("leads", [True, False])
 @pytest.mark.parametrize("event", [StopRequested(SPENT, spent=True), RunRefused("no price", spent=True)])
-def test_once_the_money_is_spent_nothing_starts_and_turns_in_flight_take_no_further_response(
-    event: RunEvent, leads: bool
-) -> None:
+def test_once_the_budget_is_spent_no_session_and_no_response_starts(event: RunEvent, leads: bool) -> None:
     lifecycle = RunLifecycle(leads=leads)
     played(lifecycle, STARTED)
     might_start = lifecycle.may_start, lifecycle.is_spent
@@ -292,7 +290,7 @@ def test_once_the_money_is_spent_nothing_starts_and_turns_in_flight_take_no_furt
     assert (lifecycle.may_start, lifecycle.is_spent) == (False, True)
 
 
-def test_a_problem_is_the_first_that_was_found() -> None:
+def test_the_first_problem_is_reported() -> None:
     lifecycle = RunLifecycle()
     played(lifecycle, [*STARTED, UsersStopping(), RunRefused("one"), RunRefused("another")])
 
@@ -300,7 +298,7 @@ def test_a_problem_is_the_first_that_was_found() -> None:
 
 
 @pytest.mark.parametrize(("reason", "why"), [("", "its time was over"), (INTERRUPTED, "interrupted")])
-def test_a_run_that_never_began_says_what_it_waited_for(reason: str, why: str) -> None:
+def test_a_run_that_did_not_begin_reports_what_it_waited_for(reason: str, why: str) -> None:
     assert not_started_text(reason).startswith(f"the run never began: {why}")
     assert "still signing in through Microsoft Entra ID" in not_started_text(reason)
 
@@ -320,9 +318,7 @@ AFTER_SIGN_IN = st.booleans().flatmap(lambda began: ORDERS.map(lambda order: [*S
 
 
 @given(leads=st.booleans(), events=AFTER_SIGN_IN)
-def test_whatever_happens_a_run_that_began_is_drained_and_closed_once_and_others_are_not(
-    leads: bool, events: list[RunEvent]
-) -> None:
+def test_only_a_run_that_began_is_drained_and_closed_exactly_once(leads: bool, events: list[RunEvent]) -> None:
     lifecycle, actions, began = RunLifecycle(leads=leads), list[RunAction](), False
     for event in (*events, *LOCUST_STOPS):
         actions += lifecycle.tell(event)
@@ -334,7 +330,7 @@ def test_whatever_happens_a_run_that_began_is_drained_and_closed_once_and_others
 
 
 @given(leads=st.booleans(), events=AFTER_SIGN_IN)
-def test_whatever_happens_the_states_of_a_run_come_in_their_order_and_nothing_starts_once_it_drains(
+def test_the_states_of_a_run_are_ordered_and_no_session_starts_after_running(
     leads: bool, events: list[RunEvent]
 ) -> None:
     lifecycle, states, places = RunLifecycle(leads=leads), list(RunState), [0]
@@ -347,7 +343,7 @@ def test_whatever_happens_the_states_of_a_run_come_in_their_order_and_nothing_st
 
 
 @given(leads=st.booleans(), events=AFTER_SIGN_IN, later=ORDERS)
-def test_nothing_is_done_and_nothing_changes_once_a_run_is_over(
+def test_events_after_the_end_of_a_run_have_no_effect(
     leads: bool, events: list[RunEvent], later: list[RunEvent]
 ) -> None:
     lifecycle = RunLifecycle(leads=leads)
@@ -384,7 +380,7 @@ def test_a_run_is_hurried_only_by_a_second_cause_or_a_lost_master_and_stays_so(
 
 
 @given(events=AFTER_SIGN_IN)
-def test_a_worker_shows_no_reason_and_stops_no_test_but_its_own_by_a_signal(events: list[RunEvent]) -> None:
+def test_a_worker_prints_no_reason_and_stops_its_test_only_on_a_signal(events: list[RunEvent]) -> None:
     lifecycle = RunLifecycle(leads=False)
     for event in events:
         actions = lifecycle.tell(event)

@@ -18,7 +18,7 @@ from bench.load.runners.children import output_of
 from bench.load.runners.finalized_run import finalize_run, holds_rows
 from bench.load.runners.monitor import BEHIND, MOST_LINES, Telemetry
 from bench.run.document import SCHEMA_VERSION
-from tests.load.fake_live_run import Stand
+from tests.load.fake_live_run import FakeRun
 from tests.simulator_process import ROOT
 from tests.system.end_to_end.locust_process import GUARD_S
 
@@ -68,20 +68,20 @@ def test_a_child_that_does_not_end_is_ended_with_what_it_has_started() -> None:
 def test_a_report_that_does_not_end_is_ended_and_the_rows_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stand = Stand(tmp_path)
-    stand.play()
-    stand.live.close()
+    run = FakeRun(tmp_path)
+    run.play()
+    run.live.close()
     endless = tmp_path / "python"
     endless.write_text("#!/bin/sh\nexec sleep 3600\n")
     endless.chmod(0o755)
     monkeypatch.setattr("sys.executable", str(endless))
     monkeypatch.setattr("bench.load.runners.finalized_run.longest_report_s", lambda folder: 0.01)
     document = {"schema": SCHEMA_VERSION, "started_utc_ns": 0, "warmup_s": 1, "notices": [], "settings": {}}
-    closed = finalize_run(stand.folder, document, "all sessions are done")
+    closed = finalize_run(run.folder, document, "all sessions are done")
 
     assert (closed.summary, closed.status) == ("", USAGE_STATUS)
-    assert closed.problem.endswith(f"was ended; no row is lost: rtbench report {stand.folder}")
-    assert holds_rows(stand.folder)
+    assert closed.problem.endswith(f"was ended; no row is lost: rtbench report {run.folder}")
+    assert holds_rows(run.folder)
 
 
 def made(said: list[str], *command: str) -> Telemetry:
