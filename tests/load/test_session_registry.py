@@ -26,8 +26,8 @@ LABELS = RowContext("w0-000000", "west", "talk", "talk")
 class Recorder:
     """A listener that stores each callback with its own name."""
 
-    def __init__(self, name: str, callbacks: list[tuple[str, str, Any]], **attributes: Any) -> None:
-        self._name, self._callbacks = name, callbacks
+    def __init__(self, name: str, record: list[tuple[str, str, Any]], **attributes: Any) -> None:
+        self._name, self._callbacks = name, record
         vars(self).update(attributes)
 
     def __getattr__(self, method: str) -> Any:

@@ -63,7 +63,11 @@ class MisspelledSettings(Actor):
     given: ClassVar[Mapping[str, Any]] = {"session": {"voic": "alloy"}}
 
 
-LINE = next(n for n, line in enumerate(Path(__file__).read_text().splitlines(), 1) if line.startswith("class Shy"))
+LINE = next(
+    n
+    for n, line in enumerate(Path(__file__).read_text().splitlines(), 1)
+    if line.startswith("class MisspelledSettings")
+)
 
 
 def plays_of(*classes: type) -> list[CompiledScript]:
@@ -170,7 +174,9 @@ def test_class_settings_are_refused_if_all_scripts_are_yaml(tmp_path: Path) -> N
 
 
 def test_an_unknown_class_setting_is_refused_with_its_class() -> None:
-    with pytest.raises(ScriptError, match=rf"test_workload.py:{LINE}: Shy: session has an unknown key 'voic'; did you"):
+    with pytest.raises(
+        ScriptError, match=rf"test_workload.py:{LINE}: MisspelledSettings: session has an unknown key 'voic'; did you"
+    ):
         load_scripts([MisspelledSettings])
 
 
