@@ -22,7 +22,7 @@ from bench.run.spool import WORKERS
 from reports.export import LOG
 from tests.examples import some
 from tests.reports import synthetic
-from tests.system.attack.steering import PLAN, harm_in, told
+from tests.system.attack.steering import PLAN, output_of, unsafe_text_in
 from tests.system.run.parts import build_part
 
 MIB = 1 << 20
@@ -57,8 +57,8 @@ def check_refused(run: Path, scratch: Path, most_mib: int = 400) -> None:
     report, *others = commands(run, scratch)
     this = zlib.crc32(os.environ["PYTEST_CURRENT_TEST"].encode())
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    said = {words[0]: told(*words) for words in (report, *some(others, 2, this))}
-    assert not any(map(harm_in, said.values()))
+    said = {words[0]: output_of(*words) for words in (report, *some(others, 2, this))}
+    assert not any(map(unsafe_text_in, said.values()))
     assert "Traceback" not in "".join(said.values())
     assert said["report"].startswith("rtbench: ")
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < most_mib
@@ -88,7 +88,7 @@ def test_a_pipe_among_event_logs_and_transcripts_does_not_hold_up_a_merge(run: P
     os.mkfifo(run / "events" / "w0-000001.jsonl")
     os.mkfifo(run / "transcripts.jsonl")
 
-    assert "Traceback" not in told("merge", run, "-o", tmp_path / "merged")
+    assert "Traceback" not in output_of("merge", run, "-o", tmp_path / "merged")
 
 
 @pytest.mark.parametrize("names", [("spool",), ("export", "events", "workers")], ids=" and ".join)
@@ -109,7 +109,7 @@ def test_a_folder_that_is_a_link_is_not_followed_to_write(
 
     this = zlib.crc32(os.environ["PYTEST_CURRENT_TEST"].encode())
     reading = some(commands(run, tmp_path), 3, this)
-    said = "".join(told(*words) for words in (*reading, ("export", run, "--format", "csv")))
+    said = "".join(output_of(*words) for words in (*reading, ("export", run, "--format", "csv")))
 
     assert sorted(mine.rglob("*")) == before
     assert "Traceback" not in said
@@ -133,9 +133,9 @@ def test_a_link_in_the_place_of_an_unfinished_file_is_not_written_through(tmp_pa
         place.symlink_to(mine)
 
     said = [
-        told("report", run),
-        told("export", run, "--format", "csv"),
-        told("export", run, "--format", "hlog"),
+        output_of("report", run),
+        output_of("export", run, "--format", "csv"),
+        output_of("export", run, "--format", "hlog"),
     ]
 
     assert mine.read_text() == "of somebody else"
@@ -156,7 +156,7 @@ def test_rows_that_are_there_twice_are_refused(run: Path, tmp_path: Path, table:
     pq.write_table(rows.set_column(place, rows.schema.field(place), same), path)
 
     check_refused(run, tmp_path)
-    assert "twice" in told("report", run)
+    assert "twice" in output_of("report", run)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_rows_without_what_each_has_are_refused(run: Path, tmp_path: Path, table
     pq.write_table(rows.set_column(place, rows.schema.field(place), nothing), path)
 
     check_refused(run, tmp_path)
-    assert f"without {column}" in told("report", run)
+    assert f"without {column}" in output_of("report", run)
 
 
 def retype(path: Path, kind: pa.DataType) -> None:
@@ -216,7 +216,7 @@ def test_many_rows_in_a_small_file_are_refused_unread(run: Path, tmp_path: Path)
     assert path.stat().st_size < MIB
 
     check_refused(run, tmp_path)
-    assert "rows in" in told("report", run)
+    assert "rows in" in output_of("report", run)
 
 
 @pytest.mark.parametrize("column", ["detail", "response_id", "response_headers"])

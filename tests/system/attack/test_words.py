@@ -25,7 +25,7 @@ from reports.trends.trend_point import RunSummary
 from tests.attack.hostile_files import places, with_value
 from tests.examples import some
 from tests.reports import synthetic
-from tests.system.attack.steering import EVIL, PLAN, harm_in, told
+from tests.system.attack.steering import EVIL, PLAN, output_of, unsafe_text_in
 from tests.system.run.parts import build_part, closed, copied
 
 STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]|##(?:vso)?\\[")
@@ -71,10 +71,10 @@ def check_commands(run: Path, scratch: Path) -> None:
         *(("replay", log) for log in sorted((run / "events").glob("*.jsonl"))[:1]),
     ]
     for words in (("report", run), *some(others, 7, this)):
-        harm = harm_in(told(*words))
+        harm = unsafe_text_in(output_of(*words))
         assert not harm, f"rtbench {' '.join(map(str, words))}: {harm}"
     for page in (*run.glob("*.md"), *scratch.glob("*.md")):
-        assert not harm_in(page.read_text()), page
+        assert not unsafe_text_in(page.read_text()), page
     shutil.rmtree(merged, ignore_errors=True)
     shutil.rmtree(scratch / "both", ignore_errors=True)
 
@@ -160,10 +160,10 @@ def test_words_of_parts_steer_nobody_who_merges_them(tmp_path: Path) -> None:
         files.write_document(part, document | spoken(own, lambda _: True))
     (parts[-1] / "turns.parquet").write_bytes(b"torn")
 
-    said = told("merge", *parts, "-o", tmp_path / "merged")
+    said = output_of("merge", *parts, "-o", tmp_path / "merged")
 
     assert "set-output" in said
-    assert not harm_in(said)
+    assert not unsafe_text_in(said)
 
 
 WHOLE = synthetic.document(PLAN, synthetic.rows(PLAN)) | MORE
@@ -183,9 +183,9 @@ def test_words_that_a_run_s_document_does_not_take_are_refused_in_one_line(
     files.write_document(Path("run"), document)
 
     for words in (("report", "run"), ("runs", "."), ("merge", "run", "-o", "merged")):
-        said = told(*words)
+        said = output_of(*words)
         assert said.count("\n") <= 6
-        assert not harm_in(said)
+        assert not unsafe_text_in(said)
 
 
 # Names of folders.
@@ -219,7 +219,7 @@ def test_names_of_folders_whose_run_cannot_be_read_steer_nobody(tmp_path: Path, 
 
     check_commands(run, tmp_path)
     for words in (("runs", run.parent), ("report", f"{run}{EVIL}"), ("open", run.parent)):
-        assert not harm_in(told(*words)), words
+        assert not unsafe_text_in(output_of(*words)), words
 
 
 # Rows, and the files next to them.
@@ -256,8 +256,8 @@ def evil_rows(table: pa.Table, left: tuple[str, ...]) -> pa.Table:
 
 
 def test_words_of_a_summary_and_of_stored_baselines_steer_nobody(spoken_run: Path, tmp_path: Path) -> None:
-    told("report", spoken_run)
-    told("baseline", "save", spoken_run, "--baselines-dir", tmp_path / "baselines")
+    output_of("report", spoken_run)
+    output_of("baseline", "save", spoken_run, "--baselines-dir", tmp_path / "baselines")
     for path, kind in (
         (spoken_run / "summary.json", RunSummary),
         *((path, Baseline) for path in tmp_path.glob("baselines/*/*/*.json")),
@@ -278,7 +278,7 @@ def test_words_of_a_summary_and_of_stored_baselines_steer_nobody(spoken_run: Pat
         ("check", spoken_run, "--thresholds", limits, "--baseline", kept),
         ("check", spoken_run, "--thresholds", limits, "--baseline", f"{kept}:east"),
     ):
-        assert not harm_in(told(*words)), words
+        assert not unsafe_text_in(output_of(*words)), words
 
 
 def test_words_of_a_worker_steer_nobody(tmp_path: Path) -> None:
@@ -303,5 +303,5 @@ def test_words_of_thresholds_steer_nobody(tmp_path: Path, limits: dict[str, Any]
     file.write_text(json.dumps(limits))
 
     for words in (("check", run, "--thresholds", file), ("check", run, "--thresholds", file, "--baseline", run)):
-        assert not harm_in(told(*words)), words
-    assert not (run / "check.md").exists() or not harm_in((run / "check.md").read_text())
+        assert not unsafe_text_in(output_of(*words)), words
+    assert not (run / "check.md").exists() or not unsafe_text_in((run / "check.md").read_text())
