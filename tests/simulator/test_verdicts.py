@@ -215,7 +215,7 @@ def cases() -> list[Any]:
 
 
 @pytest.mark.parametrize(("dialect", "event", "verdict"), cases())
-def test_what_the_services_refuse_is_refused_and_the_rest_is_taken(
+def test_the_simulator_accepts_and_refuses_events_like_the_services(
     dialect: WireDialect, event: dict[str, Any], verdict: Verdict
 ) -> None:
     check_answered(dialect, event, verdict)
@@ -225,9 +225,7 @@ def test_what_the_services_refuse_is_refused_and_the_rest_is_taken(
 @pytest.mark.parametrize(
     ("size", "verdict"), [(15 << 20, TAKEN), ((15 << 20) + 3, ("string_above_max_length", "audio"))]
 )
-def test_audio_of_fifteen_mebibytes_is_taken_at_once_and_no_more(
-    dialect: WireDialect, size: int, verdict: Verdict
-) -> None:
+def test_an_append_accepts_at_most_15_mib_of_audio(dialect: WireDialect, size: int, verdict: Verdict) -> None:
     audio = "AAAA" * (size // 3)  # three bytes of silence in Base64
     check_answered(dialect, {"type": "input_audio_buffer.append", "audio": audio}, verdict)
 
