@@ -24,7 +24,7 @@ pytestmark = [
 ]
 
 
-def test_all_peers_do_the_same_work_and_receive_the_same_bytes(tmp_path: Path) -> None:
+def test_all_benchmark_clients_do_the_same_work(tmp_path: Path) -> None:
     received = {}
     for number, peer in enumerate(PEERS):
         scratch = tmp_path / str(number)

@@ -62,7 +62,7 @@ def place(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("line", REFUSED)
-def test_what_the_user_can_mend_is_one_line_and_what_was_there_stays(line: str, place: Path) -> None:
+def test_usage_errors_are_one_line_and_keep_existing_files(line: str, place: Path) -> None:
     shown = rtbench(*shlex.split(line), cwd=place)
 
     assert (shown.returncode, shown.stdout) == (2, "")
@@ -86,7 +86,7 @@ RUNS_REFUSED = {
 
 
 @pytest.mark.parametrize("said", RUNS_REFUSED)
-def test_what_the_user_of_locust_can_mend_is_one_line_and_leaves_no_run(said: str, tmp_path: Path) -> None:
+def test_usage_errors_of_locust_are_one_line_and_leave_no_run(said: str, tmp_path: Path) -> None:
     (tmp_path / "targets.yaml").write_text(TARGETS)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         there = {"TARGETS": tmp_path / "targets.yaml", "TAKEN": taken.getsockname()[1], "FREE": free_port()}

@@ -216,7 +216,7 @@ for line in sys.stdin:
 """
 
 
-def test_every_locust_command_parses_and_names_files_that_are_there() -> None:
+def test_each_locust_command_is_valid_and_names_existing_files() -> None:
     lines = [shlex.join(command.words[1:]) for command in commands() if command.words[0] == "locust"]
     parsed = forked.run(
         [sys.executable, "-c", PARSE], words="\n".join(lines), capture_output=True, text=True, check=False

@@ -55,7 +55,7 @@ def call(tmp_path_factory: pytest.TempPathFactory) -> Call:
     return Call(PCM16, told, known)
 
 
-def test_what_is_audible_is_the_truth(call: Call) -> None:
+def test_first_audible_equals_the_truth(call: Call) -> None:
     """The first audible sample that was sent after the end of the caller's speech, in any delta."""
     (turn,) = call.told.turns
     assert turn.outcome == "ok", turn.detail
@@ -77,7 +77,7 @@ def test_what_is_audible_is_the_truth(call: Call) -> None:
     assert turn.metrics_ns()["voice_to_voice"] == heard_ns - turn.instants["speech_end"]
 
 
-def test_nothing_else_is_measured_and_all_traffic_is_counted(call: Call) -> None:
+def test_no_other_latency_is_measured_and_all_traffic_is_counted(call: Call) -> None:
     (turn,) = call.told.turns
 
     assert turn.instants.keys() == HEARD
@@ -121,7 +121,7 @@ async def conversation(simulator: Ready, key: str) -> list[Any]:
 WAV_BYTES = load_pcm(WAV).data
 
 
-def test_its_client_holds_a_session(simulator: Ready) -> None:
+def test_the_sdk_completes_a_gpt_live_session(simulator: Ready) -> None:
     started, *events = asyncio.run(asyncio.wait_for(conversation(simulator, "a-live-key"), GUARD_S))
 
     assert (started.type, started.session.model, started.session.audio.output.voice) == (

@@ -41,7 +41,7 @@ def _instants(row: dict[str, Any]) -> dict[str, int]:
     return {name.removesuffix(ends): at for name, at in row.items() if name.endswith(ends) and at is not None}
 
 
-def test_calls_begin_with_a_history_and_go_on_when_the_service_ends_their_session(tmp_path: Path) -> None:
+def test_calls_begin_with_a_history_and_continue_after_the_service_ends_their_session(tmp_path: Path) -> None:
     (tmp_path / "before.jsonl").write_text(HISTORY)
     truth = tmp_path / "truth.jsonl"
     profile = f"max_session_s: {CAP_S}\n"

@@ -34,7 +34,7 @@ def scenario(folder: Path) -> Path:
     return path
 
 
-def check_what_is_left(folder: Path) -> None:
+def check_remaining_rows(folder: Path) -> None:
     reported = forked.run([*RTBENCH, "report", str(folder)], capture_output=True, text=True, check=False)
     document = files.read_document(folder)
 
@@ -60,10 +60,10 @@ def test_forked_workers_end_when_their_master_is_killed(tmp_path: Path, simulato
 
     assert said.count(GONE) == 2, said
     assert "Traceback" not in said
-    check_what_is_left(folder)
+    check_remaining_rows(folder)
 
 
-def test_workers_that_were_started_by_hand_end_when_their_master_is_killed(tmp_path: Path, simulator: Ready) -> None:
+def test_manually_started_workers_end_when_their_master_is_killed(tmp_path: Path, simulator: Ready) -> None:
     runs, port = tmp_path / "runs", str(free_port())
     path, url = scenario(tmp_path), ["--url", simulator.urls["ga"]]
     with ExitStack() as stack:
@@ -78,10 +78,10 @@ def test_workers_that_were_started_by_hand_end_when_their_master_is_killed(tmp_p
 
     assert [status for _, status in ended] == [2, 2], ended
     assert all(said.count(GONE) == 1 and "Traceback" not in said for said, _ in ended), ended
-    check_what_is_left(folder)
+    check_remaining_rows(folder)
 
 
-def test_a_worker_that_is_silent_for_a_while_ends_no_run_and_goes_on(tmp_path: Path, simulator: Ready) -> None:
+def test_a_temporarily_silent_worker_continues_its_run(tmp_path: Path, simulator: Ready) -> None:
     runs = tmp_path / "runs"
     load = ["-u", "2", "-r", "2", "--processes", "1", "--url", simulator.urls["ga"]]
     with locust(write_scenario(tmp_path, turns=50), runs, *load) as master:
@@ -100,7 +100,7 @@ def test_a_worker_that_is_silent_for_a_while_ends_no_run_and_goes_on(tmp_path: P
     assert (document["state"], document["stop_reason"]) == ("ended", "interrupted")
 
 
-def test_a_run_whose_folder_is_removed_meanwhile_ends_and_says_so(tmp_path: Path, simulator: Ready) -> None:
+def test_a_run_whose_folder_is_removed_ends_with_an_error(tmp_path: Path, simulator: Ready) -> None:
     runs = tmp_path / "runs"
     with locust(write_scenario(tmp_path), runs, "-u", "1", "--url", simulator.urls["ga"]) as process:
         shutil.rmtree(wait_for_rows(runs, "sessions", 1))
@@ -132,7 +132,7 @@ os.register_at_fork(after_in_parent=die_with_the_second)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="where the kernel tells of a parent's end")
-def test_forked_workers_do_not_look_for_a_master_that_was_killed_before_it_was_there(tmp_path: Path) -> None:
+def test_forked_workers_end_if_their_master_is_killed_at_its_start(tmp_path: Path) -> None:
     path = scenario(tmp_path)
     path.write_text(path.read_text() + DIES)
     with locust(
@@ -160,7 +160,7 @@ WorkerRunner.connect_to_master = connect_slowly
 """Code of a worker that its master already counts, but that Locust cannot yet tell to quit, as on a busy machine."""
 
 
-def test_workers_of_a_master_that_cannot_begin_end_however_long_they_take_to_be_there(tmp_path: Path) -> None:
+def test_slow_workers_of_a_master_that_cannot_start_end_with_one_line(tmp_path: Path) -> None:
     path = scenario(tmp_path)
     path.write_text(path.read_text() + SLOWLY)
     url = "ws://127.0.0.1:1/v1/realtime?model=x"

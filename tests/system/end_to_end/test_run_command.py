@@ -61,7 +61,7 @@ def judged(folder: Path, status: int) -> int:
 
 @pytest.mark.parametrize(("p50", "status"), [("900s", 0), ("0.001ms", 1)])
 @pytest.mark.parametrize("of_script", [False, True], ids=["of a file", "of the script"])
-def test_a_run_is_judged_by_its_thresholds_which_it_keeps_for_a_later_check(
+def test_a_run_is_checked_by_its_thresholds_and_stores_them(
     p50: str, status: int, of_script: bool, folder: Path, service: Ready
 ) -> None:
     (folder / "ci.yaml").write_text(f"ttft: p(50)<{p50}")
@@ -84,7 +84,7 @@ def test_a_run_is_judged_by_its_thresholds_which_it_keeps_for_a_later_check(
     assert [(script["name"], len(script["digest"])) for script in document["scripts"]] == [("mine", 64)]
 
 
-def test_scripts_and_locust_files_play_in_one_run_of_two_processes(folder: Path, service: Ready) -> None:
+def test_scripts_and_locust_files_run_together_in_two_processes(folder: Path, service: Ready) -> None:
     (folder / "other.yml").write_text(SCRIPT)
     (folder / "callers.py").write_text(
         "from rtbench import RealtimeUser\nclass Caller(RealtimeUser):\n    script = 'third.yaml'\n"
@@ -100,7 +100,7 @@ def test_scripts_and_locust_files_play_in_one_run_of_two_processes(folder: Path,
     assert document["totals"]["sessions"] == {"ok": 40}
 
 
-def test_a_run_that_is_interrupted_ends_with_130_and_is_not_judged(folder: Path, service: Ready) -> None:
+def test_an_interrupted_run_ends_with_130_and_is_not_checked(folder: Path, service: Ready) -> None:
     (folder / "ci.yaml").write_text("ttft: p(50)<900s")
     words = ("mine.yaml", "-u", "2", "-t", "1h", "--thresholds", "ci.yaml", "--url", service.urls["ga"])
     with started(folder, *words) as process:
@@ -124,7 +124,7 @@ def test_a_run_that_is_interrupted_ends_with_130_and_is_not_judged(folder: Path,
         ("bad.yaml --sessions 4", "bad.yaml:1:1: the script has an unknown key"),
     ],
 )
-def test_each_thing_that_the_user_can_mend_is_one_line(words: str, said: str, folder: Path, service: Ready) -> None:
+def test_each_usage_error_is_one_line(words: str, said: str, folder: Path, service: Ready) -> None:
     (folder / "bad.yaml").write_text("ttfaa: p(50)<1s\n")
     named = ("--url", service.urls["ga"]) if words else ()
     with started(folder, *words.split(), *named) as process:
@@ -137,7 +137,7 @@ def test_each_thing_that_the_user_can_mend_is_one_line(words: str, said: str, fo
     assert not (folder / "runs").exists() or not any((folder / "runs").iterdir())
 
 
-def test_a_locust_file_that_cannot_be_loaded_is_no_failed_run(folder: Path, service: Ready) -> None:
+def test_a_locust_file_that_cannot_be_loaded_ends_with_2(folder: Path, service: Ready) -> None:
     (folder / "broken.py").write_text("import nothing_of_this_name\n")
     (folder / "empty.py").write_text("")
 
@@ -145,7 +145,7 @@ def test_a_locust_file_that_cannot_be_loaded_is_no_failed_run(folder: Path, serv
     assert played(folder, service, "empty.py", "--sessions", "1").returncode == 2
 
 
-def test_the_command_is_what_runs(folder: Path, service: Ready) -> None:
+def test_rtbench_run_starts_a_run(folder: Path, service: Ready) -> None:
     command = [sys.executable, "-m", "rtbench.cli.app", "run", "mine.yaml", "-u", "2", "--sessions", "2"]
     ended = subprocess.run(
         [*command, "--url", service.urls["ga"]],
@@ -160,7 +160,7 @@ def test_the_command_is_what_runs(folder: Path, service: Ready) -> None:
     assert ended.stdout.rstrip().endswith("report.html")
 
 
-def test_a_worker_that_gets_the_file_from_its_master_says_how_to_start_it(folder: Path) -> None:
+def test_a_worker_without_a_file_prints_the_correct_command(folder: Path) -> None:
     packaged = Path(__file__).parents[3] / "bench" / "load" / "rtbench_scripts.py"
     ended = subprocess.run(
         [sys.executable, "-m", "locust", "-f", str(packaged), "--headless"],

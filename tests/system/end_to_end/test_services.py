@@ -90,7 +90,7 @@ def voice_of(session: Mapping[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_service_takes_its_settings_hears_speech_where_it_is_and_answers(name: str, cases: dict[str, Played]) -> None:
+def test_each_service_accepts_its_settings_detects_speech_and_answers(name: str, cases: dict[str, Played]) -> None:
     found = cases[name]
 
     assert [turn.outcome for turn in (*found.spoken.told.turns, *found.typed.turns)] == ["ok", "ok"]
@@ -101,7 +101,7 @@ def test_a_service_takes_its_settings_hears_speech_where_it_is_and_answers(name:
         assert turn.instants.keys() >= {"speech_end", "speech_stopped", "first_audible", "response_done"}
 
 
-def test_a_service_that_takes_another_rate_alone_refuses_what_it_would_misread(tmp_path: Path) -> None:
+def test_a_service_with_another_sample_rate_refuses_the_default_one(tmp_path: Path) -> None:
     with quick_simulator(tmp_path, more="formats: pcm16@16000\n") as simulator:
         target = resolve_target({}, url=simulator.urls["ga"])
         misfit = called(target, tmp_path)

@@ -190,7 +190,7 @@ def _with_ports(text: str, ports: dict[str, str]) -> str:
     return text
 
 
-def test_the_pull_request_of_a_gateway_is_gated_on_github(workplace: Workplace, forking: str) -> None:
+def test_the_pull_request_workflow_of_github_runs(workplace: Workplace, forking: str) -> None:
     summary = workplace.folder / "summary.md"
     workplace.environment["PATH"] = forking + workplace.environment["PATH"]
     workplace.environment |= {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(summary)}
@@ -203,7 +203,7 @@ def test_the_pull_request_of_a_gateway_is_gated_on_github(workplace: Workplace, 
 
 
 @pytest.mark.parametrize("example", ["pull-request", "nightly"])
-def test_azure_pipelines_take_the_same_commands(example: str) -> None:
+def test_azure_pipelines_have_the_commands_of_github(example: str) -> None:
     github, azure = (
         [line for step in workflow(EXAMPLES / f"{ci}-{example}.yml").steps for line in step.splitlines()]
         for ci in ("github", "azure")
@@ -215,7 +215,7 @@ def test_azure_pipelines_take_the_same_commands(example: str) -> None:
     assert [line for line in pushed if line != "set -e"] == github
 
 
-def test_a_nightly_run_is_checked_and_kept_as_a_baseline(workplace: Workplace, simulator: Ready) -> None:
+def test_the_nightly_workflow_checks_a_run_and_stores_a_baseline(workplace: Workplace, simulator: Ready) -> None:
     """It uses the installed commands."""
     workplace.environment |= {
         "AZURE_OPENAI_ENDPOINT": f"http://127.0.0.1:{simulator.port}",
@@ -235,9 +235,7 @@ def test_a_nightly_run_is_checked_and_kept_as_a_baseline(workplace: Workplace, s
     assert len([path for path in pushed.stdout.split() if path.startswith("baselines/")]) == 1
 
 
-def test_the_workflow_that_init_writes_plays_against_the_simulator_as_it_stands(
-    workplace: Workplace, forking: str
-) -> None:
+def test_the_workflow_written_by_init_runs_against_the_simulator(workplace: Workplace, forking: str) -> None:
     workplace.environment["PATH"] = forking + workplace.environment["PATH"]
     assert workplace.run("rtbench init").returncode == 0
     written = workflow(workplace.folder / WORKFLOWS[CiSystem.GITHUB])
@@ -253,7 +251,7 @@ def test_the_workflow_that_init_writes_plays_against_the_simulator_as_it_stands(
     assert (workplace.folder / "rtbench.xml").exists()
 
 
-def test_both_workflows_of_init_do_the_same() -> None:
+def test_both_workflows_of_init_have_the_same_steps() -> None:
     github, azure = (workflow(EXAMPLE_FILES / "starter" / f"{ci}.yml") for ci in CiSystem)
 
     assert github == azure
@@ -284,7 +282,7 @@ class Said:
     steps: dict[str, str] = field(default_factory=dict)
 
 
-def noted(place: Workplace, program: str, *, answer: str = "", status: int = 0) -> Path:
+def recording_stub(place: Workplace, program: str, *, answer: str = "", status: int = 0) -> Path:
     """Put a program on the path that records its arguments in a file; return the file."""
     folder, notes = place.folder.parent / "programs", place.folder.parent / f"{program}.notes"
     folder.mkdir(exist_ok=True)
@@ -296,7 +294,7 @@ def noted(place: Workplace, program: str, *, answer: str = "", status: int = 0) 
     return notes
 
 
-def asked(notes: Path) -> list[list[str]]:
+def recorded_calls(notes: Path) -> list[list[str]]:
     return [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
 
 
@@ -357,13 +355,13 @@ def ready(workplace: Workplace, forking: str) -> Workplace:
 USED = {"scenario": "ci/call.py", "options": LOAD, "targets": "simulator", "simulator": "true"}
 
 
-def test_the_action_measures_checks_comments_and_fails_by_the_verdict(ready: Workplace) -> None:
-    gh = noted(ready, "gh")
+def test_the_action_runs_checks_comments_and_fails_by_the_verdict(ready: Workplace) -> None:
+    gh = recording_stub(ready, "gh")
     said = act(ready, thresholds="broken.yaml", on_inconclusive="warn", **USED)
 
     assert [*said.steps] == ["Install", "Start the simulator", "Measure", "Check", "Comment", "Verdict"], said.steps
     assert said.status in (1, INVALID_STATUS), said.steps  # invalid if the machine of the tests is too busy
-    looked, posted = asked(gh)
+    looked, posted = recorded_calls(gh)
     assert "repos/o/r/issues/7/comments" in looked
     assert posted[2:5] == ["--method", "POST", "repos/o/r/issues/7/comments"]
     kept = ready.folder.parent / "temp" / "latency"
@@ -375,25 +373,25 @@ def test_the_action_measures_checks_comments_and_fails_by_the_verdict(ready: Wor
 
     comment = next(step["run"] for step in ACTION["runs"]["steps"] if step.get("name") == "Comment")
     own = {"NUMBER": "7", "ARTIFACT": "latency", "FOLDER": str(kept), "RUN": str(run), "GITHUB_REPOSITORY": "o/r"}
-    noted(ready, "gh", answer="4711")
+    recording_stub(ready, "gh", answer="4711")
     assert ready.run(comment, **own).returncode == 0, "a later run writes the same comment anew"
-    assert asked(gh)[-1][2:5] == ["--method", "PATCH", "repos/o/r/issues/comments/4711"]
-    noted(ready, "gh", status=1)
+    assert recorded_calls(gh)[-1][2:5] == ["--method", "PATCH", "repos/o/r/issues/comments/4711"]
+    recording_stub(ready, "gh", status=1)
     refused = ready.run(comment, **own)
     assert (refused.returncode, "::warning::" in refused.stdout) == (0, True)
 
 
-def test_a_run_that_never_began_fails_with_its_own_words_and_is_not_checked(ready: Workplace) -> None:
-    gh = noted(ready, "gh")
+def test_a_run_that_does_not_begin_fails_with_its_error_and_is_not_checked(ready: Workplace) -> None:
+    gh = recording_stub(ready, "gh")
     said = act(ready, scenario="ci/call.py", targets="nobody")
 
     assert [*said.steps] == ["Install", "Measure"]
     assert said.status
     assert "has no target 'nobody'" in said.steps["Measure"]
-    assert asked(gh) == []
+    assert recorded_calls(gh) == []
 
 
-def test_no_input_is_put_into_a_shell_line() -> None:
+def test_no_input_is_interpolated_into_a_shell_command() -> None:
     """Input of others (a name, an option) reaches the shell as a variable's value, and not as a command."""
     lines = [step["run"] for step in ACTION["runs"]["steps"] if "run" in step]
     lines += [text for step in steps_of_template({}) if (text := script_of(step))]
@@ -402,7 +400,7 @@ def test_no_input_is_put_into_a_shell_line() -> None:
     assert not [line for line in lines if "${{" in line]
 
 
-def test_actions_of_others_are_pinned_to_a_major_version() -> None:
+def test_external_actions_are_pinned_to_a_major_version() -> None:
     used = [step["uses"] for step in ACTION["runs"]["steps"] if "uses" in step]
 
     assert used
@@ -439,8 +437,8 @@ def script_of(step: dict[str, Any]) -> str:
     return str(step.get("script") or step.get("inputs", {}).get("inlineScript") or "")
 
 
-def test_the_template_measures_checks_and_comments(ready: Workplace) -> None:
-    curl = noted(ready, "curl")
+def test_the_azure_template_runs_checks_and_comments(ready: Workplace) -> None:
+    curl = recording_stub(ready, "curl")
     temp = ready.folder.parent / "temp"
     temp.mkdir()
     ready.environment |= {
@@ -458,14 +456,14 @@ def test_the_template_measures_checks_and_comments(ready: Workplace) -> None:
 
     assert len(said) == 5
     assert "##vso[task." in said[3]
-    (posted,) = asked(curl)
+    (posted,) = recorded_calls(curl)
     assert posted[-1].startswith("https://dev.example/o/p/_apis/git/repositories/r/pullRequests/7/threads?")
     (comment,) = json.loads((temp / "comment.json").read_text())["comments"]
     assert "SIMULATED" in comment["content"]
     assert (temp / "latency" / "rtbench.xml").exists()
 
 
-def test_the_page_names_every_input_which_its_own_file_describes() -> None:
+def test_the_documentation_names_each_input_of_the_action() -> None:
     page = (ROOT / "docs" / "check.md").read_text(encoding="utf-8").partition("## The action")[2]
     example, template = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     others = page.partition("Further inputs")[2].partition("\n\n")[0]

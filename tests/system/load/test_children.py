@@ -53,19 +53,19 @@ print(output_of([sys.executable, "-c", "import time; time.sleep(0.6); print('sai
 
 
 @pytest.mark.parametrize("lost", [ENDS_BEFORE_ANYBODY_LISTENS, TAKEN_OVER])
-def test_a_child_whose_signal_is_lost_is_heard_of_all_the_same(lost: str) -> None:
+def test_a_child_whose_exit_signal_is_lost_is_detected(lost: str) -> None:
     command = [sys.executable, "-c", lost + WAITS]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=GUARD_S)
 
     assert (ended.stdout, ended.stderr) == ("said\n\n", "")
 
 
-def test_a_child_that_does_not_end_is_ended_with_what_it_has_started() -> None:
+def test_a_child_that_exceeds_its_time_is_killed_with_its_descendants() -> None:
     with pytest.raises(OSError, match=r"longer than 0\.2 s"):
         output_of(["/bin/sh", "-c", "sleep 3600 & wait"], longest_s=0.2)
 
 
-def test_a_report_that_does_not_end_is_ended_and_the_rows_are_kept(
+def test_a_report_that_exceeds_its_time_is_killed_and_rows_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = FakeRun(tmp_path)
@@ -92,7 +92,7 @@ def made(said: list[str], *command: str) -> Telemetry:
         return Telemetry("run-1", planned, said.append)
 
 
-def test_a_child_that_does_not_read_holds_nobody_up_and_is_said_once() -> None:
+def test_a_child_that_does_not_read_blocks_nothing_and_is_reported_once() -> None:
     said: list[str] = []
     stuck = made(said, "sleep", "1000")
     for _ in range(2 * MOST_LINES):
@@ -103,7 +103,7 @@ def test_a_child_that_does_not_read_holds_nobody_up_and_is_said_once() -> None:
     assert said == [BEHIND]
 
 
-def test_what_the_child_says_is_said_and_its_end_is_nobody_s() -> None:
+def test_output_of_a_child_is_printed_and_its_end_is_ignored() -> None:
     said: list[str] = []
     ended = made(said, "sh", "-c", "echo no more metrics >&2")
     ended._child.wait()

@@ -108,7 +108,7 @@ print(taken, sorted(runner.clients), dict(runner.exceptions), messages.IGNORED.c
 """
 
 
-def test_whatever_strangers_send_the_workers_are_heard_and_the_rest_is_counted() -> None:
+def test_messages_of_unknown_senders_are_counted_and_those_of_workers_handled() -> None:
     command = [sys.executable, "-c", HEARD]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=GUARD_S)
 

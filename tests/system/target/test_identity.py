@@ -35,7 +35,7 @@ ENTRA = EntraSignIn("https://cognitiveservices.azure.com/.default")
 
 
 @given(st.text())
-def test_any_answer_is_a_token_that_fits_a_header_or_an_error(secret: str) -> None:
+def test_any_token_is_a_valid_header_value_or_an_error(secret: str) -> None:
     try:
         token = read_token(secret, int(time.time()) + 60, "Issuer")
     except SignInError:
@@ -46,7 +46,7 @@ def test_any_answer_is_a_token_that_fits_a_header_or_an_error(secret: str) -> No
 
 
 @given(st.text() | st.binary().map(lambda data: f"a.{base64.urlsafe_b64encode(data).decode()}.c"))
-def test_claims_of_anything_are_texts(secret: str) -> None:
+def test_claims_of_any_token_are_strings(secret: str) -> None:
     assert all(isinstance(value, str) for value in public_claims(secret).values())
 
 
@@ -65,7 +65,7 @@ Visit https://aka.ms/azsdk/python/identity/environmentcredential/troubleshoot to
 To mitigate this issue, please refer to the troubleshooting guidelines here at https://aka.ms/azsdk/python."""
 
 
-def test_of_a_chain_each_credential_and_its_reason_stand_in_one_line() -> None:
+def test_an_error_of_a_credential_chain_is_one_line_with_each_reason() -> None:
     assert str(sign_in_error(ENTRA, ValueError(CHAIN))) == (
         "signing in through Entra ID failed (EnvironmentCredential: Environment variables are not configured; "
         "AzureCliCredential: Please run 'az login' to set up an account): sign in with `az login`, or set "
@@ -79,7 +79,7 @@ def test_a_reason_is_one_short_line(text: str) -> None:
     assert "\n" not in shown_reason(text, 50)
 
 
-def test_a_reason_holds_neither_an_answer_nor_a_token() -> None:
+def test_a_reason_contains_no_response_and_no_token() -> None:
     jwt = "eyJ0eXAiOiJKV1QiLCJhbGciOiJub25lIn0.eyJhdWQiOiJodHRwczovL2NvZ25pdGl2ZX.c2lnbmF0dXJl"
     said = shown_reason(f'Unexpected response "{{"token": "x"}}", {jwt}\nContent: y', 200)
 
@@ -87,9 +87,7 @@ def test_a_reason_holds_neither_an_answer_nor_a_token() -> None:
 
 
 @pytest.mark.parametrize("before", [0, 190])
-def test_no_secret_of_the_environment_or_of_the_proxy_is_in_an_error_wherever_it_is_cut(
-    monkeypatch: pytest.MonkeyPatch, before: int
-) -> None:
+def test_a_truncated_error_contains_no_secret(monkeypatch: pytest.MonkeyPatch, before: int) -> None:
     monkeypatch.setenv("AZURE_CLIENT_SECRET", "the-client-secret")
     monkeypatch.setenv("HTTPS_PROXY", "http://ann:pass/word@proxy:99999")
     entra = replace(ENTRA, proxy=Proxy("http", "p", 1, "ann", "word-of-pass"))
@@ -111,7 +109,7 @@ def test_no_secret_of_the_environment_or_of_the_proxy_is_in_an_error_wherever_it
         (None, "managed_identity", {"http": "", "https": ""}),
     ],
 )
-def test_who_signs_in_goes_by_the_target_s_proxy_but_to_identities_of_machines(
+def test_a_sign_in_uses_the_proxy_of_the_target_except_for_managed_identities(
     proxy: Proxy | Literal["none"] | None, kind: str, said: dict[str, str]
 ) -> None:
     assert proxies_of(replace(ENTRA, kind=kind, proxy=proxy)) == said
@@ -121,7 +119,7 @@ def test_who_signs_in_goes_by_the_target_s_proxy_but_to_identities_of_machines(
     ("words", "said"),
     [("None, None", "endpoint refused"), ("500, out of order", "endpoint refused: 500, out of order")],
 )
-def test_a_refusal_by_an_identity_endpoint_is_not_called_a_missing_one(words: str, said: str) -> None:
+def test_a_refusal_by_an_identity_endpoint_is_not_reported_as_missing(words: str, said: str) -> None:
     text = "App Service managed identity configuration not found in environment. Token request error: (invalid_scope) "
 
     assert shown_reason(text + words, 200) == f"App Service managed identity {said}"
@@ -187,7 +185,7 @@ def run_patched(program: str, environment: dict[str, str]) -> str:
     return ended.stdout
 
 
-def test_azure_identity_gives_one_token_to_a_hundred_at_once_and_says_who_answered() -> None:
+def test_a_hundred_concurrent_calls_share_one_token_request() -> None:
     with identity_endpoint("life=3600") as endpoint:
         shown = run_patched(
             """
@@ -209,7 +207,7 @@ print(answered.credential, answered.scope, answered.claims)
     assert "'tid': 'a-tenant'" in shown
 
 
-def test_an_endpoint_that_fails_and_quotes_is_lived_through_and_told() -> None:
+def test_a_failing_identity_endpoint_is_reported_without_secrets_and_recovered_from() -> None:
     with identity_endpoint("life=3") as endpoint:
         run_patched(
             """
@@ -236,7 +234,7 @@ assert not any("\\n" in text for text in incidents)
         )
 
 
-def test_an_endpoint_that_hangs_holds_nobody_up() -> None:
+def test_a_hanging_identity_endpoint_does_not_block_calls() -> None:
     with identity_endpoint("life=1000") as endpoint:
         run_patched(
             """
@@ -305,9 +303,7 @@ def workload(folder: Path, **more: str) -> Mapping[str, str]:
 
 
 @pytest.mark.parametrize(("scheme", "told"), [("http", "by the target"), ("socks5h", "by the environment")])
-def test_who_signs_in_goes_through_the_proxy_and_trusts_the_authority_that_are_said(
-    tmp_path: Path, scheme: str, told: str
-) -> None:
+def test_a_sign_in_uses_the_given_proxy_and_certificate_authority(tmp_path: Path, scheme: str, told: str) -> None:
     ca = tmp_path / "ca.pem"
     with authority(loopback_tls(ca)) as port, running_proxy("ann", "a-password-of-hers") as proxy:
         url = proxy.url(scheme)
@@ -327,7 +323,7 @@ assert ring.header(one, 0)[1] == "Bearer " + {AUTHORITY_TOKEN!r}
     assert [(asked.host, asked.port) for asked in proxy.asked] == [("127.0.0.1", port)]
 
 
-def test_a_tenant_that_the_target_names_is_asked_beside_the_environment_s(tmp_path: Path) -> None:
+def test_the_tenant_of_a_target_is_allowed_in_addition_to_the_environment_s(tmp_path: Path) -> None:
     ca = tmp_path / "ca.pem"
     with authority(loopback_tls(ca)) as port:
         run_patched(
@@ -341,7 +337,7 @@ print(ring.answered_by(one).credential)
         )
 
 
-def test_the_azure_cli_is_asked_for_a_token(tmp_path: Path) -> None:
+def test_a_token_is_requested_from_the_azure_cli(tmp_path: Path) -> None:
     az = tmp_path / "az"
     told = json.dumps({"accessToken": f"{TOKEN}-of-cli", "expires_on": int(time.time()) + 600})
     az.write_text(
@@ -375,7 +371,7 @@ print(ring.answered_by(one).credential)
         ("azure_cli", "Azure CLI not found on path"),
     ],
 )
-def test_where_nobody_is_signed_in_one_line_says_what_was_tried_and_what_to_do(kind: str, said: str) -> None:
+def test_without_a_sign_in_one_line_has_the_attempts_and_a_remedy(kind: str, said: str) -> None:
     environment = IdentityEndpoint(1).environment
     for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER", "AZURE_TOKEN_CREDENTIALS"):
         del environment[name]
