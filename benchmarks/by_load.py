@@ -73,25 +73,25 @@ def main() -> bool:
     print(f"\n{REPETITIONS} runs each: load said to have changed; notice where the wait is the same, where it doubles")
     alarms, met = 0.0, True
     for shape in CHANGING:
-        told, alarmed = _shares(shape)
+        reported, alarmed = _shares(shape)
         _, found = _shares(shape, doubles=True)
         alarms += alarmed / len(CHANGING)
         met &= found >= FOUND
-        print(f"  {shape.name:<32}{told:>8.0%}{alarmed:>9.1%}{found:>8.0%}", flush=True)
+        print(f"  {shape.name:<32}{reported:>8.0%}{alarmed:>9.1%}{found:>8.0%}", flush=True)
     print(f"  false alarms over all {alarms:.1%} (at most {FALSE_ALARMS:.0%}); found at least {FOUND:.0%} of each")
     for shapes, most in ((STEADY, CONSTANT), (AT_RANDOM, RANDOM)):
         for shape in shapes:
-            told, alarmed = _shares(shape)
-            met &= told <= most
-            print(f"  {shape.name:<32}{told:>8.0%}{alarmed:>9.1%}   (changed: at most {most:.0%})", flush=True)
+            reported, alarmed = _shares(shape)
+            met &= reported <= most
+            print(f"  {shape.name:<32}{reported:>8.0%}{alarmed:>9.1%}   (changed: at most {most:.0%})", flush=True)
     return met and alarms <= FALSE_ALARMS
 
 
 def _shares(shape: Shape, *, doubles: bool = False) -> tuple[float, float]:
     """Return the shares of a shape's runs whose report states that the load changed, and that have a notice."""
     runs = [levels_of(shape.plan(seed, doubles=doubles)) for seed in range(REPETITIONS)]
-    told, notices = ([run[place] for run in runs] for place in (0, 1))
-    return sum(map(bool, told)) / REPETITIONS, sum(map(bool, notices)) / REPETITIONS
+    reported, notices = ([run[place] for run in runs] for place in (0, 1))
+    return sum(map(bool, reported)) / REPETITIONS, sum(map(bool, notices)) / REPETITIONS
 
 
 def levels_of(plan: Plan) -> tuple[list[GroupedLatency], tuple[GroupDifference, ...]]:

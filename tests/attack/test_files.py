@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import rtbench
-from benchmarks.fuzz.spoiling import HOSTILE, WRONG, dumped
+from benchmarks.fuzz.damage import HOSTILE, WRONG, dumped
 from reports.summary.summary import summarise
 from reports.text.document import write_report
 from tests.attack.hostile_files import LOG, READERS, check, places, read_log, with_value

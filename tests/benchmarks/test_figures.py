@@ -16,19 +16,19 @@ from benchmarks.peers import table
 from benchmarks.peers.benchmark import differences, middle
 from benchmarks.peers.figures import (
     Cannot,
+    ClientReport,
     Figures,
-    Told,
     errors,
     figures,
     per_session,
-    told_by_heard,
-    told_by_rows,
+    report_from_records,
+    report_from_rows,
     ttfas,
     typical,
     unequal,
 )
 from benchmarks.peers.truth import INSTANTS, Truth, truth_of
-from benchmarks.peers.work import Heard, frame_bytes
+from benchmarks.peers.work import SessionRecord, frame_bytes
 from benchmarks.sending import cost
 from benchmarks.watch import Sample, Watched
 
@@ -76,15 +76,15 @@ def run_of(sessions: int, turns: int) -> list[dict[str, Any]]:
     return sorted(lines, key=lambda line: line.get("send_start_ns", line.get("at_ns", 0)))
 
 
-def report_of(truth: Truth, late_ns: int = 0) -> list[Heard]:
+def records_of(truth: Truth, late_ns: int = 0) -> list[SessionRecord]:
     """Return a client's report with a timestamp `late_ns` after the sending of each event; requests have no delay."""
-    heard = []
+    records = []
     for name, wire in truth.wire.items():
         first_ns = int(truth.sessions["created_ns"][name])
         stamps = array("q", [first_ns + place * STEP_NS + late_ns for place in range(len(wire))])
         asked = array("q", truth.requests.loc[truth.requests["session_id"] == name, "at_ns"])
-        heard.append(Heard(name, stamps, int(wire[-1]), asked))
-    return heard
+        records.append(SessionRecord(name, stamps, int(wire[-1]), asked))
+    return records
 
 
 def resource_use_of(truth: Truth) -> Watched:
@@ -103,7 +103,7 @@ def test_the_error_of_an_instant_is_the_delay_of_the_client_s_timestamp(
     sessions: int, turns: int, late_ns: int
 ) -> None:
     truth = truth_of(run_of(sessions, turns))
-    found = errors(told_by_heard(report_of(truth, late_ns), truth), truth, 0, 1 << 62)
+    found = errors(report_from_records(records_of(truth, late_ns), truth), truth, 0, 1 << 62)
 
     assert len(found) == sessions * turns * len(INSTANTS)
     assert set(found) == {late_ns / MS}
@@ -112,7 +112,7 @@ def test_the_error_of_an_instant_is_the_delay_of_the_client_s_timestamp(
 def test_errors_are_computed_only_from_events_of_the_steady_state() -> None:
     truth = truth_of(run_of(2, 2))
     begin_ns = int(truth.instants["handed_ns"].median())
-    found = errors(told_by_heard(report_of(truth), truth), truth, begin_ns, 1 << 62)
+    found = errors(report_from_records(records_of(truth), truth), truth, begin_ns, 1 << 62)
 
     assert len(found) == (truth.instants["handed_ns"] >= begin_ns).sum() < len(truth.instants)
 
@@ -134,10 +134,10 @@ def test_each_instant_is_that_of_its_event() -> None:
 
 def test_the_true_and_the_reported_ttfa_of_each_turn_are_returned() -> None:
     truth = truth_of(run_of(1, 3))
-    found = ttfas(told_by_heard(report_of(truth, 5 * MS), truth), truth)
+    found = ttfas(report_from_records(records_of(truth, 5 * MS), truth), truth)
 
     assert list(found["true_ms"]) == [1050] * 3
-    assert list(found["said_ms"]) == [1055] * 3
+    assert list(found["reported_ms"]) == [1055] * 3
 
 
 def test_a_report_from_run_rows_equals_one_from_timestamps() -> None:
@@ -150,38 +150,38 @@ def test_a_report_from_run_rows_equals_one_from_timestamps() -> None:
         [("ok", name, *count) for name, count in counts.items()],
         columns=["outcome", "service_session_id", "events", "wire_bytes_received"],
     )
-    told = told_by_rows(turns, sessions)
+    report = report_from_rows(turns, sessions)
 
-    assert set(errors(told, truth, 0, 1 << 62)) == {0.0}
-    assert list(told.requested["at_ns"]) == [10] * 4
-    assert unequal(told, truth, 2, 2) is None
-
-
-def joined_report_of(truth: Truth) -> Told:
-    return told_by_heard(report_of(truth), truth)
+    assert set(errors(report, truth, 0, 1 << 62)) == {0.0}
+    assert list(report.requested["at_ns"]) == [10] * 4
+    assert unequal(report, truth, 2, 2) is None
 
 
-def one_byte_more() -> tuple[Told, Truth]:
+def report_of_truth(truth: Truth) -> ClientReport:
+    return report_from_records(records_of(truth), truth)
+
+
+def one_byte_more() -> tuple[ClientReport, Truth]:
     truth = truth_of(run_of(1, 1))
-    told = joined_report_of(truth)
-    return replace(told, wire_bytes={name: count + 1 for name, count in told.wire_bytes.items()}), truth
+    report = report_of_truth(truth)
+    return replace(report, wire_bytes={name: count + 1 for name, count in report.wire_bytes.items()}), truth
 
 
-def left_early() -> tuple[Told, Truth]:
+def left_early() -> tuple[ClientReport, Truth]:
     truth = truth_of(run_of(1, 1))
-    (heard,) = report_of(truth)
-    heard.stamps.pop()
-    heard.wire_bytes = int(truth.wire["sess_0"][-2])
-    return told_by_heard([heard], truth), truth
+    (record,) = records_of(truth)
+    record.stamps.pop()
+    record.wire_bytes = int(truth.wire["sess_0"][-2])
+    return report_from_records([record], truth), truth
 
 
 def test_work_is_equal_if_all_sessions_turns_and_bytes_are_equal() -> None:
     truth = truth_of(run_of(2, 2))
-    told = joined_report_of(truth)
+    report = report_of_truth(truth)
 
-    assert unequal(told, truth, 2, 2) is None
-    assert "2 of 3 sessions" in str(unequal(told, truth, 3, 2))
-    assert "4 turns told" in str(unequal(told, truth, 2, 3))
+    assert unequal(report, truth, 2, 2) is None
+    assert "2 of 3 sessions" in str(unequal(report, truth, 3, 2))
+    assert "4 turns told" in str(unequal(report, truth, 2, 3))
     assert "bytes in 11 messages" in str(unequal(*one_byte_more(), 1, 1))
     assert "the last turn ends with number 11" in str(unequal(*left_early(), 1, 1))
 
@@ -190,19 +190,19 @@ def test_work_is_equal_with_or_without_events_after_the_last_reply() -> None:
     lines = run_of(1, 1)
     lines.append(lines[-1] | {"type": "rate_limits.updated", "frame_bytes": 50})
     truth = truth_of(lines)
-    with_it = report_of(truth)
-    (without,) = report_of(truth)
+    with_it = records_of(truth)
+    (without,) = records_of(truth)
     without.stamps.pop()
     without.wire_bytes -= 50
 
-    assert unequal(told_by_heard(with_it, truth), truth, 1, 1) is None
-    assert unequal(told_by_heard([without], truth), truth, 1, 1) is None
+    assert unequal(report_from_records(with_it, truth), truth, 1, 1) is None
+    assert unequal(report_from_records([without], truth), truth, 1, 1) is None
     assert truth.done_bytes() == without.wire_bytes
 
 
 def test_cpu_and_memory_are_measured_in_the_steady_state() -> None:
     truth = truth_of(run_of(2, 2))
-    found = figures(joined_report_of(truth), truth, resource_use_of(truth))
+    found = figures(report_of_truth(truth), truth, resource_use_of(truth))
 
     assert isinstance(found, Figures)
     begin_ns, end_ns = truth.steady()
@@ -218,15 +218,15 @@ def test_a_run_whose_sessions_were_never_all_open_has_no_metrics() -> None:
     truth = truth_of(run_of(2, 1))
     truth.sessions.loc["sess_1", "opened_ns"] = truth.sessions["done_ns"].min()
 
-    assert isinstance(figures(joined_report_of(truth), truth, resource_use_of(truth)), Cannot)
+    assert isinstance(figures(report_of_truth(truth), truth, resource_use_of(truth)), Cannot)
 
 
 def test_an_event_without_a_timestamp_is_the_reason_why_a_row_has_no_metrics() -> None:
     truth = truth_of(run_of(2, 2))
-    told = joined_report_of(truth)
+    report = report_of_truth(truth)
     begin_ns, end_ns = truth.steady()
     middle = truth.instants[truth.instants["handed_ns"].between(begin_ns, end_ns, inclusive="left")]
-    found = figures(replace(told, stamps=told.stamps.drop(middle.index[0])), truth, resource_use_of(truth))
+    found = figures(replace(report, stamps=report.stamps.drop(middle.index[0])), truth, resource_use_of(truth))
 
     assert isinstance(found, Cannot)
     assert found.why == f"1 of {len(middle)} events have no stamp"
@@ -234,7 +234,7 @@ def test_an_event_without_a_timestamp_is_the_reason_why_a_row_has_no_metrics() -
 
 def test_repeated_runs_are_shown_by_their_medians() -> None:
     truth = truth_of(run_of(2, 2))
-    one = figures(joined_report_of(truth), truth, resource_use_of(truth))
+    one = figures(report_of_truth(truth), truth, resource_use_of(truth))
     assert isinstance(one, Figures)
     found = typical([replace(one, cpu_us_per_event=cost, error_ms=(cost, 0, 0)) for cost in (30.0, 10.0, 14.0)])
 
@@ -261,7 +261,7 @@ FIGURES = Figures(
     rss_bytes=150e6,
     session_bytes=90e3,
     wire_bytes=26_595_123,
-    said_ttfa_ms=(150.84, 375.51),
+    reported_ttfa_ms=(150.84, 375.51),
     true_ttfa_ms=(150.83, 375.49),
     simulator_late_ms=0.31,
     others_share=0.02,
