@@ -62,15 +62,15 @@ ENDS_CALL = ("timeout:", "closed:", "protocol_error:", "limit_exceeded:")
 
 def assert_no_invented_metrics(turn: TurnObservation, session: SessionObservation) -> None:
     """Assert that the turn has no value that was neither reported nor received, and that its instants are in order."""
-    heard, metrics = turn.instants, turn.metrics_ns()
+    instants, metrics = turn.instants, turn.metrics_ns()
     assert set(metrics) <= HEARD_ALONE
     assert (turn.usage, turn.reply_text, turn.input_text, turn.response_id) == (None, "", "", "")
-    is_answered = "speech_end" in heard and heard.get("first_audible", -1) >= heard["speech_end"]
+    is_answered = "speech_end" in instants and instants.get("first_audible", -1) >= instants["speech_end"]
     assert ("voice_to_voice" in metrics) is is_answered
-    assert all(session.start_ns <= at_ns <= heard["ended"] + 2 * JITTER_MS * MS for at_ns in heard.values())
+    assert all(session.start_ns <= at_ns <= instants["ended"] + 2 * JITTER_MS * MS for at_ns in instants.values())
     assert all(value >= 0 for value in metrics.values())
     assert turn.cut_off or metrics.get("voice_to_voice", 0) >= 0
-    assert (turn.interruption == "speech") is ("barge_in" in heard)
+    assert (turn.interruption == "speech") is ("barge_in" in instants)
 
 
 # Single cases in detail.
@@ -111,8 +111,8 @@ def test_audio_right_after_a_clear_belongs_to_the_interrupted_reply(tmp_path: Pa
     call = play_call(TWILIO, agent.act(TWILIO), STEPS, tmp_path / "call.jsonl")
     _, question, objection = call.turns
 
-    heard, silent = question.instants["barge_in_detected"], question.instants["barge_in_silent"]
-    assert silent - heard == (300 + JITTER_MS) * MS
+    detected, silent = question.instants["barge_in_detected"], question.instants["barge_in_silent"]
+    assert silent - detected == (300 + JITTER_MS) * MS
     assert question.late_audio_ns == 300 * MS
     assert question.unplayed_audio_ns is not None
     assert abs(question.unplayed_audio_ns - (3_000 - 700 + JITTER_MS) * MS) <= 20 * MS

@@ -94,9 +94,9 @@ def test_no_step_is_run_if_the_result_cannot_be_saved(monkeypatch: pytest.Monkey
     monkeypatch.delenv("HOME", raising=False)
     homeless = calibrate(monkeypatch, Path("relative"), play=record_and_pass)
 
-    for result, said in ((state, "cannot be saved"), (out, "cannot be saved"), (homeless, "set XDG_STATE_HOME")):
+    for result, expected in ((state, "cannot be saved"), (out, "cannot be saved"), (homeless, "set XDG_STATE_HOME")):
         assert isinstance(result.exception, UsageError)
-        assert said in str(result.exception)
+        assert expected in str(result.exception)
     assert loads == []
 
 

@@ -88,12 +88,12 @@ def test_a_stricter_error_limit_has_a_lower_load() -> None:
     assert conclusions(found)[-2] == "errors are within 100 µs (p99) up to 100 sessions per process"
 
 
-@pytest.mark.parametrize(("turns", "said"), [(499, "; p99 of 499 turns"), (500, "")])
-def test_a_trusted_load_with_few_turns_has_a_note_about_its_p99(turns: int, said: str) -> None:
+@pytest.mark.parametrize(("turns", "expected"), [(499, "; p99 of 499 turns"), (500, "")])
+def test_a_trusted_load_with_few_turns_has_a_note_about_its_p99(turns: int, expected: str) -> None:
     steps = [build_step(n, kind="text", turns=n * turns // 200, rss_bytes=None) for n in (100, 200)]
     line, *_ = conclusions(concluded([*steps, build_step(200, kind="voice")]))
 
-    assert line == "text: within 1 ms up to at least 200 sessions (5,000 events/s), within 100 µs up to 200" + said
+    assert line == "text: within 1 ms up to at least 200 sessions (5,000 events/s), within 100 µs up to 200" + expected
 
 
 def test_a_load_that_the_load_generator_did_not_limit_is_printed_as_at_least() -> None:

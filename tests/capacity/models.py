@@ -174,9 +174,9 @@ def looked_at(
         if over >= FUTILE_FROM and given_up and not step.confirmation_run:
             break
     length_s = part * given.load_s + AROUND_S
-    told = violation_share(known, error, 1, step.load)
-    value, late = None if math.isnan(told.value) else told.value, int(known[0].sum())
-    share = SloEntry("ttfa p(95)<800", allowed, value, *told[1:5], late, 0, 0, told.deff)
+    estimate = violation_share(known, error, 1, step.load)
+    value, late = None if math.isnan(estimate.value) else estimate.value, int(known[0].sum())
+    share = SloEntry("ttfa p(95)<800", allowed, value, *estimate[1:5], late, 0, 0, estimate.deff)
     return build_level(
         step.load,
         answer,
@@ -184,7 +184,7 @@ def looked_at(
         duration_s=length_s,
         error=given.error,
         slo_violations=[share],
-        sessions=told.sessions,
+        sessions=estimate.sessions,
     )
 
 

@@ -98,10 +98,10 @@ def test_a_short_search_gives_a_rough_estimate_that_is_labelled(
 
     result = capacity(monkeypatch, tmp_path, "--max-time", "3m", played=rough_level)
     document = json.loads((tmp_path / "found" / "capacity.json").read_text())
-    said = " ".join(result.output.split())
+    output = " ".join(result.output.split())
 
-    assert "quick search: levels of 27 s until the time is over, for a rough estimate" in said
-    assert "a rough estimate of the breaking point is between 16 and 32 concurrent calls, not verified" in said
+    assert "quick search: levels of 27 s until the time is over, for a rough estimate" in output
+    assert "a rough estimate of the breaking point is between 16 and 32 concurrent calls, not verified" in output
     assert (document["highest_pass"], document["rough_estimate"]) == (None, {"highest_pass": 16, "lowest_fail": 32})
     assert (result.exit_code, document["ended"], len(document["levels"])) == (3, "time", 6)
 

@@ -268,11 +268,11 @@ def test_exhaustion_of_a_rate_limit_is_predicted(
 ) -> None:
     side = side_of(write(tmp_path / "run", Plan(sessions=20, turns=4)))
     at_s = np.arange(41.0)
-    told = pd.DataFrame({"second": at_s, "target": side.name, "measured": True})
-    told = told.assign(
+    second_rows = pd.DataFrame({"second": at_s, "target": side.name, "measured": True})
+    second_rows = second_rows.assign(
         requests_limit=200, requests_remaining=200 * left(at_s), tokens_limit=np.nan, tokens_remaining=np.nan
     )
-    found = exhausting_limit(replace(side.run, seconds=told), side.name)
+    found = exhausting_limit(replace(side.run, seconds=second_rows), side.name)
 
     assert (None if found is None else (found[0], round(found[1]))) == (
         None if seconds is None else ("requests", seconds)

@@ -23,15 +23,15 @@ def turn(outcome: str = "ok", **facts: Any) -> TurnObservation:
 
 def pace(speed: float) -> AudioPace:
     """Return the pace of 2.4 s of audio, a pause, and 0.2 s more, in pieces of 20 ms at `speed` times real time."""
-    heard, piece = AudioPace(), PCM16_16K.bytes_per_s // 50
+    measured, piece = AudioPace(), PCM16_16K.bytes_per_s // 50
     for begin_ms, count in ((0, 120), (9_000, 10)):
         for number in range(count):
-            heard.heard(AT_NS + begin_ms * MS + round(number * 20 * MS / speed), piece)
-    return heard
+            measured.heard(AT_NS + begin_ms * MS + round(number * 20 * MS / speed), piece)
+    return measured
 
 
 @pytest.mark.parametrize(
-    ("outcome", "detail", "said"),
+    ("outcome", "detail", "expected"),
     [
         ("timeout:first_delta", f"{NOTHING_AUDIBLE} {LIMIT}: {NO_MESSAGE}", "sends nothing"),
         ("timeout:first_delta", f"{NOTHING_AUDIBLE} {LIMIT}: 40 messages came, {NO_AUDIO}", "without audio"),
@@ -45,11 +45,11 @@ def pace(speed: float) -> AudioPace:
         ("connect_failed:dns", "", ""),
     ],
 )
-def test_each_outcome_of_a_call_has_its_remedy(outcome: str, detail: str, said: str) -> None:
+def test_each_outcome_of_a_call_has_its_remedy(outcome: str, detail: str, expected: str) -> None:
     remedy = remedy_of_agents(outcome, detail)
 
-    assert said in remedy
-    assert bool(said) == bool(remedy), "any other cause is left to others"
+    assert expected in remedy
+    assert bool(expected) == bool(remedy), "any other cause is left to others"
 
 
 def test_ignored_messages_are_counted_by_type_with_a_remedy() -> None:

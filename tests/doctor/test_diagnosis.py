@@ -45,7 +45,7 @@ SILENT = f"nothing came within the limit first_delta of 30 s; {SERVICE_SAID}"
 
 
 @pytest.mark.parametrize(
-    ("outcome", "words", "auth", "said"),
+    ("outcome", "words", "auth", "expected"),
     [
         ("connect_failed:400", "HTTP 400: OpperationNotSupported: no", KEY, "voice is not of a realtime model"),
         ("connect_failed:400", "HTTP 400: BadRequest: API version not supported", KEY, "2025-04-01-preview"),
@@ -73,8 +73,8 @@ SILENT = f"nothing came within the limit first_delta of 30 s; {SERVICE_SAID}"
         ("failed:no_audio", "", KEY, "does the deployment's model speak"),
     ],
 )
-def test_a_refusal_has_a_remedy(outcome: str, words: str, auth: Auth, said: str) -> None:
-    assert said in explain(Refusal(outcome, words), build_target(auth))
+def test_a_refusal_has_a_remedy(outcome: str, words: str, auth: Auth, expected: str) -> None:
+    assert expected in explain(Refusal(outcome, words), build_target(auth))
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -82,20 +82,20 @@ def test_a_refusal_by_another_service_without_a_key_asks_for_a_key(status: int) 
     """Azure's documentation of 403 does not apply there."""
     for host, resource in (("voice.test", "/v1/realtime?model=x"), ("voice.test", "/openai/v1/realtime?model=x")):
         target = replace(build_target(None, resource), host=host, service="other")
-        said = explain(Refusal(f"connect_failed:{status}", f"HTTP {status}: Forbidden"), target)
+        output = explain(Refusal(f"connect_failed:{status}", f"HTTP {status}: Forbidden"), target)
 
-        assert "no key was sent: name the variable that holds it by --api-key-env" in said
-        assert "Networking" not in said
+        assert "no key was sent: name the variable that holds it by --api-key-env" in output
+        assert "Networking" not in output
 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_key_refused_by_another_service_has_no_azure_remedy(status: int) -> None:
     target = replace(build_target(resource="/v1/realtime?model=x"), host="voice.test", service="other")
-    said = explain(Refusal(f"connect_failed:{status}", f"HTTP {status}: Forbidden"), target)
+    output = explain(Refusal(f"connect_failed:{status}", f"HTTP {status}: Forbidden"), target)
 
-    assert "the variable that --api-key-env names" in said
-    assert "Networking" not in said
-    assert "Key 1" not in said
+    assert "the variable that --api-key-env names" in output
+    assert "Networking" not in output
+    assert "Key 1" not in output
 
 
 def test_a_403_of_azure_refers_to_its_network_rules_with_or_without_a_key() -> None:
@@ -106,11 +106,11 @@ def test_a_403_of_azure_refers_to_its_network_rules_with_or_without_a_key() -> N
 @pytest.mark.parametrize(("scheme", "asked"), [("http", "allow CONNECT to port 8443"), ("socks5", "to port 8443")])
 def test_a_refusal_by_a_proxy_names_the_rule_that_it_needs(scheme: Literal["http", "socks5"], asked: str) -> None:
     target = replace(build_target(), port=8443, network_path=NetworkPath(proxy=Proxy(scheme, "proxy.test", 3128)))
-    said = explain(Refusal("connect_failed:proxy", "403 Forbidden"), target)
+    output = explain(Refusal("connect_failed:proxy", "403 Forbidden"), target)
 
-    assert asked in said
-    assert "user and password" in said
-    assert ("CONNECT" in said) == (scheme == "http")
+    assert asked in output
+    assert "user and password" in output
+    assert ("CONNECT" in output) == (scheme == "http")
 
 
 @pytest.mark.parametrize("name", AZURE)
@@ -150,9 +150,9 @@ SAID: dict[str, tuple[Refusal, Auth, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("refusal", "auth", "said"), SAID.values(), ids=SAID)
-def test_details_of_a_refusal_are_part_of_the_explanation(refusal: Refusal, auth: Auth, said: str) -> None:
-    assert said in explain(refusal, build_target(auth))
+@pytest.mark.parametrize(("refusal", "auth", "expected"), SAID.values(), ids=SAID)
+def test_details_of_a_refusal_are_part_of_the_explanation(refusal: Refusal, auth: Auth, expected: str) -> None:
+    assert expected in explain(refusal, build_target(auth))
 
 
 @given(st.text(max_size=30), st.text(max_size=30), st.sampled_from([KEY, ENTRA, None]))
@@ -169,11 +169,11 @@ TEXTS = st.lists(WORDS, max_size=40).map(" ".join)
 
 
 @given(STATES, TEXTS, TEXTS, st.integers(60, 100))
-def test_lines_fit_the_width_and_contain_each_word(state: FindingState, said: str, remedy: str, width: int) -> None:
-    shown = list(lines(Finding("tls", state, said, remedy), width))
+def test_lines_fit_the_width_and_contain_each_word(state: FindingState, expected: str, remedy: str, width: int) -> None:
+    shown = list(lines(Finding("tls", state, expected, remedy), width))
 
     assert max(map(len, shown)) <= width
-    assert " ".join(shown).replace("→", "").split() == [state, "tls", *said.split(), *remedy.split()]
+    assert " ".join(shown).replace("→", "").split() == [state, "tls", *expected.split(), *remedy.split()]
 
 
 def test_a_remedy_is_printed_below_its_finding() -> None:
@@ -195,9 +195,9 @@ def test_only_a_failed_finding_counts_as_failed(state: FindingState, failed: boo
 
 
 def test_the_json_of_a_finding_has_all_its_fields() -> None:
-    told = asdict(Finding("dns", "pass", "found"))
+    fields = asdict(Finding("dns", "pass", "found"))
 
-    assert told == {"name": "dns", "result": "pass", "message": "found", "remedy": ""}
+    assert fields == {"name": "dns", "result": "pass", "message": "found", "remedy": ""}
 
 
 # The remedies that a probe prints for a session that failed.
@@ -217,9 +217,9 @@ def played(folder: Path, outcome: str, detail: str, *heard: bytes, spoken: Diale
     return replay_log(log.path)
 
 
-@pytest.mark.parametrize(("target", "said"), [(OTHER, NO_KEY), (None, "")])
-def test_a_refusal_has_a_hint_only_if_the_target_is_known(tmp_path: Path, target: Target | None, said: str) -> None:
-    assert hint(played(tmp_path, "connect_failed:403", "HTTP 403: Forbidden"), target) == said
+@pytest.mark.parametrize(("target", "expected"), [(OTHER, NO_KEY), (None, "")])
+def test_a_refusal_has_a_hint_only_if_the_target_is_known(tmp_path: Path, target: Target | None, expected: str) -> None:
+    assert hint(played(tmp_path, "connect_failed:403", "HTTP 403: Forbidden"), target) == expected
 
 
 @pytest.mark.parametrize("target", [replace(OTHER, dialect=PREVIEW), None])

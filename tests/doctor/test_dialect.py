@@ -43,12 +43,12 @@ def test_the_remedy_names_the_service_s_dialect_and_the_source_of_the_wrong_one(
 ) -> None:
     target = replace(build_target(), dialect=spoken)
 
-    said = dialect_remedy(outcome, words, spoken)
+    remedy = dialect_remedy(outcome, words, spoken)
 
-    assert said == REMEDIES[speaks] == explain(Refusal(outcome, words), target)
-    assert f"use --dialect {speaks.name}" in said
-    assert "OPENAI_API_VERSION" in said
-    assert "the path" in said or "paths" in said
+    assert remedy == REMEDIES[speaks] == explain(Refusal(outcome, words), target)
+    assert f"use --dialect {speaks.name}" in remedy
+    assert "OPENAI_API_VERSION" in remedy
+    assert "the path" in remedy or "paths" in remedy
 
 
 @pytest.mark.parametrize(

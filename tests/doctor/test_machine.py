@@ -50,14 +50,14 @@ FOUND: list[tuple[Callable[[], Finding], str, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("look", "result", "said", "remedy"), FOUND)
+@pytest.mark.parametrize(("look", "result", "expected", "remedy"), FOUND)
 def test_a_limit_of_the_machine_is_found_with_its_remedy(
-    look: Callable[[], Finding], result: str, said: str, remedy: str
+    look: Callable[[], Finding], result: str, expected: str, remedy: str
 ) -> None:
     found = look()
 
     assert found.result == result
-    assert said in found.message
+    assert expected in found.message
     assert remedy in found.remedy
     assert bool(remedy) == bool(found.remedy)
 

@@ -71,11 +71,11 @@ FOUND: list[tuple[Callable[[], Finding], str, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("tell", "result", "said"), FOUND)
-def test_settings_reported_by_a_service_are_findings(tell: Callable[[], Finding], result: str, said: str) -> None:
+@pytest.mark.parametrize(("tell", "result", "expected"), FOUND)
+def test_settings_reported_by_a_service_are_findings(tell: Callable[[], Finding], result: str, expected: str) -> None:
     found = tell()
 
-    assert (found.result, said in found.message) == (result, True)
+    assert (found.result, expected in found.message) == (result, True)
 
 
 JSON = st.recursive(
@@ -126,14 +126,14 @@ NESTED = {
 
 
 @pytest.mark.parametrize(
-    ("session", "said"),
+    ("session", "expected"),
     [
         (FLAT, "voice alloy, turn detection server_vad (200 ms of silence), input pcm16, output g711_ulaw"),
         (NESTED, "voice marin, turn detection none, input audio/pcm, output audio/pcmu"),
     ],
 )
-def test_settings_are_read_in_both_dialects(session: dict[str, Any], said: str) -> None:
-    assert settings_in(session) == said
+def test_settings_are_read_in_both_dialects(session: dict[str, Any], expected: str) -> None:
+    assert settings_in(session) == expected
 
 
 @given(st.dictionaries(st.sampled_from(["audio", "voice", "turn_detection", "input_audio_format"]), JSON))
@@ -192,6 +192,6 @@ def test_a_likely_mistake_in_the_url_is_a_warning() -> None:
 
 def test_a_known_service_is_named_with_its_maximum_session_duration() -> None:
     (target,) = resolve_targets({}, ServiceOptions(url="wss://api.stepfun.ai/v1/realtime?model=step-audio-2"))
-    (said, *_) = configuration(target)
+    (finding, *_) = configuration(target)
 
-    assert said.message.endswith("stepfun dialect of StepFun, whose sessions last 30 minutes at most")
+    assert finding.message.endswith("stepfun dialect of StepFun, whose sessions last 30 minutes at most")

@@ -170,8 +170,8 @@ class SimulatedCall(Call):
 
     def replied(self, session: int) -> list[tuple[str, ...]]:
         """Return the output of a session's service, with the result of each function call after it."""
-        heard = [event["item"] for _, event in self.services[session].heard if "item" in event]
-        returned = {item["call_id"]: item_facts(item) for item in heard if item["type"] == "function_call_output"}
+        received = [event["item"] for _, event in self.services[session].heard if "item" in event]
+        returned = {item["call_id"]: item_facts(item) for item in received if item["type"] == "function_call_output"}
         sent = [decoded(message.body) for message in self.services[session].said]
         items = [item for event in sent if event["type"] == "response.done" for item in event["response"]["output"]]
         behind = [[item_facts(item), *([returned[item["call_id"]]] if "call_id" in item else [])] for item in items]
@@ -293,8 +293,8 @@ def test_the_renewal_gap_excludes_the_caller_s_own_time(
     exchange = call(speed_of_turns[0], PauseStep(1), speed_of_turns[1], after_s=2.5, turn_detection=VAD)
 
     before, after = exchange.sessions
-    heard = Listening()
-    talked = Talked(exchange.script, exchange.services[0], exchange.turns_of_sessions[0], before, heard)
+    listening = Listening()
+    talked = Talked(exchange.script, exchange.services[0], exchange.turns_of_sessions[0], before, listening)
     ends_ns = Truth(talked, {1: EDGES}).ends_ns(1)
     (turn,) = exchange.turns_of_sessions[1]
     metrics = after.metrics_ns()

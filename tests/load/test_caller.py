@@ -347,8 +347,8 @@ def test_a_locust_exception_is_returned() -> None:
 
 def saying(words: str) -> Service:
     """Return a service whose first reply has this transcript."""
-    said = message("response.output_audio_transcript.done", response_id="r1", transcript=words)
-    answer = [created("r1"), delta(GA, "audio", "r1"), said, done("r1")]
+    transcript_done = message("response.output_audio_transcript.done", response_id="r1", transcript=words)
+    answer = [created("r1"), delta(GA, "audio", "r1"), transcript_done, done("r1")]
     return Service(turns=[lambda _: spoken(answer)])
 
 

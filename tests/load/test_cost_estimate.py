@@ -68,10 +68,10 @@ def output_of(usage: TokenUsage) -> tuple[int, int]:
 
 
 def test_each_later_response_reads_the_history_and_messages() -> None:
-    told = [build_message("x" * 40), build_message("y" * 20, "assistant")]
-    began = replace(script(say()), history=History(Path("h.jsonl"), "d2", tuple(told)))
+    messages = [build_message("x" * 40), build_message("y" * 20, "assistant")]
+    began = replace(script(say()), history=History(Path("h.jsonl"), "d2", tuple(messages)))
     plain, deep = session_usage(script(say()), HIGH), session_usage(began, HIGH)
-    amid = session_usage(script(say(), MessageStep(told[0]), say()), HIGH)
+    amid = session_usage(script(say(), MessageStep(messages[0]), say()), HIGH)
 
     assert deep.text_in == plain.text_in + 15
     assert amid.text_in == session_usage(script(say(), say()), HIGH).text_in + 10
@@ -373,7 +373,7 @@ def test_the_estimate_of_a_run_is_the_sum_over_sessions_and_targets() -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget_usd", "quotes", "sessions", "said"),
+    ("budget_usd", "quotes", "sessions", "expected"),
     [
         (0.1, [priced()], 8, "the budget of 0.10 USD is below the lower estimate (0.40): the run will end early"),
         (0.4, [priced()], 8, ""),
@@ -383,6 +383,6 @@ def test_the_estimate_of_a_run_is_the_sum_over_sessions_and_targets() -> None:
     ],
 )  # fmt: skip
 def test_a_budget_below_the_lower_estimate_gives_a_notice(
-    budget_usd: float | None, quotes: list[SessionCost], sessions: int | None, said: str
+    budget_usd: float | None, quotes: list[SessionCost], sessions: int | None, expected: str
 ) -> None:
-    assert below_estimate(budget_usd, quotes, sessions) == said
+    assert below_estimate(budget_usd, quotes, sessions) == expected

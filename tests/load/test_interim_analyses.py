@@ -93,7 +93,7 @@ def test_the_time_limit_of_a_report_grows_with_its_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("length_s", "warmup_s", "settings", "said"),
+    ("length_s", "warmup_s", "settings", "expected"),
     [
         (600, 0, {}, True),
         (599, 0, {}, False),
@@ -102,11 +102,11 @@ def test_the_time_limit_of_a_report_grows_with_its_rows(tmp_path: Path) -> None:
     ],
 )
 def test_a_long_run_without_warmup_gives_a_notice_unless_warmup_is_0(
-    length_s: float, warmup_s: float, settings: dict[str, str], said: bool
+    length_s: float, warmup_s: float, settings: dict[str, str], expected: bool
 ) -> None:
     found = uncut({"warmup_s": warmup_s, "settings": settings}, length_s)
 
-    assert len(found) == said
+    assert len(found) == expected
     assert all("--warmup" in notice for notice in found)
 
 

@@ -35,8 +35,8 @@ from tests.memory_transport import PeerAnswer
 
 def costly(response_id: str) -> Iterable[PeerAnswer]:
     """Return an answer that reports its tokens, which cost a lot."""
-    *said, _, _ = reply(GA, response_id)
-    return spoken([*said, done(response_id, usage=usage(audio_out=1_000_000))])
+    *events, _, _ = reply(GA, response_id)
+    return spoken([*events, done(response_id, usage=usage(audio_out=1_000_000))])
 
 
 def _stepped(step_ns: int) -> int:

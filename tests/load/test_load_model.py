@@ -178,12 +178,12 @@ def test_stages_of_sessions_set_the_number_of_users(stages: tuple[str, str]) -> 
 
 
 def test_the_command_line_overrides_the_load_of_a_scenario(stages: tuple[str, str]) -> None:
-    said = load_model(classes=(Busy,)).arrivals
+    from_scenario = load_model(classes=(Busy,)).arrivals
     overruled = load_model("--arrival-rate", "2/s", "--max-concurrent", "5", classes=(Busy,)).arrivals
     staged = load_model("--stages", stages[0], classes=(Busy,)).arrivals
 
-    assert said is not None
-    assert (said.per_s, said.slots) == (0.5, 40)
+    assert from_scenario is not None
+    assert (from_scenario.per_s, from_scenario.slots) == (0.5, 40)
     assert overruled is not None
     assert (overruled.per_s, overruled.slots) == (2.0, 5)
     assert staged is not None

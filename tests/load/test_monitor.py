@@ -61,7 +61,7 @@ def test_the_start_delay_is_the_maximum_over_processes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "warmup_s", "said"),
+    ("state", "warmup_s", "expected"),
     [
         (RunState.RUNNING, 0, "measuring 00:00"),
         (RunState.DRAINING, 0, "finishing calls 00:00"),
@@ -69,14 +69,14 @@ def test_the_start_delay_is_the_maximum_over_processes() -> None:
     ],
 )
 def test_the_status_line_has_the_phase_and_counts_users_of_all_targets(
-    state: RunState, warmup_s: float, said: str
+    state: RunState, warmup_s: float, expected: str
 ) -> None:
     screen = io.StringIO()
     shown = monitor(arms=2, view=TerminalView(screen, {}), warmup_s=warmup_s)
     shown.heard(0, ProgressReport(sessions_open=4, sessions_done=10, turns_succeeded=9), {})
     shown.look(state)
 
-    assert said in screen.getvalue()
+    assert expected in screen.getvalue()
     assert "4 active, 10 of 20 finished" in screen.getvalue()
     assert "left" not in screen.getvalue() or state is RunState.RUNNING
 
@@ -132,24 +132,24 @@ class FakeKeyring:
 
 
 def test_a_long_sign_in_prints_what_it_waits_for() -> None:
-    keyring, said = FakeKeyring(), list[str]()
-    signing = gevent.spawn(sign_in, cast(Keyring, keyring), said.append, 0.001)
-    while not said:
+    keyring, output = FakeKeyring(), list[str]()
+    signing = gevent.spawn(sign_in, cast(Keyring, keyring), output.append, 0.001)
+    while not output:
         gevent.sleep(0.001)
 
-    assert said == ["signing in through Microsoft Entra ID …"]
+    assert output == ["signing in through Microsoft Entra ID …"]
     keyring.may_open.set()
     signing.get()
-    assert len(said) == 1
+    assert len(output) == 1
 
 
 @pytest.mark.parametrize("refuses", [False, True])
 def test_a_short_sign_in_prints_nothing(refuses: bool) -> None:
-    keyring, said = FakeKeyring(refuses), list[str]()
+    keyring, output = FakeKeyring(refuses), list[str]()
     keyring.may_open.set()
-    signing = gevent.spawn(sign_in, cast(Keyring, keyring), said.append, 0.05)
+    signing = gevent.spawn(sign_in, cast(Keyring, keyring), output.append, 0.05)
     signing.join()
     gevent.sleep(0.1)
 
     assert isinstance(signing.exception, UsageError) is refuses
-    assert said == []
+    assert output == []

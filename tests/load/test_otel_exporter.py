@@ -105,10 +105,10 @@ def test_an_overloaded_load_generator_is_exported(late: bool) -> None:
 def test_a_target_has_the_conventional_attributes_without_the_url_query() -> None:
     target = resolve_target({}, url="wss://example.org:8443/v1/realtime?model=gpt-realtime&call_id=secret")
 
-    said = attributes_of(target)
-    assert said["server.address"] == "example.org"
-    assert said["gen_ai.request.model"] == "gpt-realtime"
-    assert "secret" not in str(said)
+    attributes = attributes_of(target)
+    assert attributes["server.address"] == "example.org"
+    assert attributes["gen_ai.request.model"] == "gpt-realtime"
+    assert "secret" not in str(attributes)
 
 
 # The process that sends metrics, and its input.

@@ -312,8 +312,8 @@ def test_a_failed_turn_has_infinite_latency_and_few_turns_have_no_percentile(
     assert rounded(wait.p95_ms) == p95_ms
 
 
-@pytest.mark.parametrize(("sessions", "turns", "told"), [(8, 1, True), (5, 20, False), (6, 3, True), (2, 4, False)])
-def test_a_median_needs_as_many_sessions_as_in_a_report(sessions: int, turns: int, told: bool) -> None:
+@pytest.mark.parametrize(("sessions", "turns", "expected"), [(8, 1, True), (5, 20, False), (6, 3, True), (2, 4, False)])
+def test_a_median_needs_as_many_sessions_as_in_a_report(sessions: int, turns: int, expected: bool) -> None:
     """Earlier, the status line showed a median of 8 turns of 2 sessions that the report did not show."""
     made = progress()
     for _ in range(sessions):
@@ -325,8 +325,8 @@ def test_a_median_needs_as_many_sessions_as_in_a_report(sessions: int, turns: in
     values = np.full(sessions * turns, 500.0)
     (report,) = quantiles(sample(values, np.repeat(np.arange(sessions), turns)), [0.5])
 
-    assert (wait.p50_ms is not None) == report.bounded == told
-    assert wait.lacking[0] == (0 if told else report.required)
+    assert (wait.p50_ms is not None) == report.bounded == expected
+    assert wait.lacking[0] == (0 if expected else report.required)
 
 
 def test_targets_are_in_the_order_of_the_run() -> None:
@@ -374,8 +374,8 @@ def test_latencies_are_by_start_instant_and_a_failed_turn_counts_in_each() -> No
     tally.add(1, reported(*[waited(200, step="ask")] * 6))
 
     figures = tally.figures("sweden")
-    told = {wait.name: (wait.turns, wait.failed, rounded(wait.p50_ms)) for wait in figures}
-    assert told == {
+    found_values = {wait.name: (wait.turns, wait.failed, rounded(wait.p50_ms)) for wait in figures}
+    assert found_values == {
         "ttfa": (6, 0, 200),
         "ttfa from end of speech": (10, 1, 800),
         "transcript_first from end of speech": (10, 1, 300),
@@ -444,26 +444,26 @@ HEALTH: dict[str, tuple[list[ProgressReport], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("standings", "said"), HEALTH.values(), ids=HEALTH)
+@pytest.mark.parametrize(("standings", "expected"), HEALTH.values(), ids=HEALTH)
 def test_a_load_generator_is_ok_or_overloaded_by_the_validity_limits(
-    standings: list[ProgressReport], said: str
+    standings: list[ProgressReport], expected: str
 ) -> None:
     tally = LiveTotals(100.0)
     for worker, standing in enumerate(standings):
         tally.add(worker, standing)
 
-    assert tally.health() == said
+    assert tally.health() == expected
 
 
 def test_health_is_per_target_and_validity_covers_all_targets() -> None:
     tally = LiveTotals(100.0)
     targets = {label: dict.fromkeys(TARGET_COUNTS, 0.0) for label in ("east", "sweden")}
-    late, said = healthy(times_us={"east": LATE}), []
+    late, verdicts = healthy(times_us={"east": LATE}), []
     for worker, standing in enumerate((ProgressReport(targets=targets), healthy(), healthy(simulated=True), late)):
         tally.add(worker, standing)
-        said.append(tally.targets(0)[0].verdict)
+        verdicts.append(tally.targets(0)[0].verdict)
 
-    assert said == [
+    assert verdicts == [
         "NO VERDICT yet", "VALID so far", "VALID so far", "INVALID: timestamp_uncertainty 3.1 ms > 1 ms"
     ]  # fmt: skip
     east, sweden = tally.targets(0)

@@ -81,15 +81,15 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(
-    ("option", "said", "value"),
+    ("option", "expected", "value"),
     [
-        pytest.param(option, said, value, id=f"{claim}: {value!r:.20}")
-        for claim, (option, said, values) in REFUSED.items()
+        pytest.param(option, expected, value, id=f"{claim}: {value!r:.20}")
+        for claim, (option, expected, values) in REFUSED.items()
         for value in values
     ],
 )
-def test_an_invalid_value_of_an_option_is_refused(option: str, said: str, value: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_an_invalid_value_of_an_option_is_refused(option: str, expected: str, value: str) -> None:
+    with pytest.raises(UsageError, match=expected):
         Options.of(parsed(f"{option}={value}"))
 
 
@@ -173,10 +173,10 @@ def test_an_error_of_the_argument_parser_is_one_line(capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit) as end:
         of_command("--on-inconclusive", "maybe")
 
-    said = capsys.readouterr().err
+    output = capsys.readouterr().err
     assert end.value.code == 2
-    assert said.startswith("rtbench: argument --on-inconclusive: invalid choice: 'maybe'")
-    assert said.count("\n") == 1
+    assert output.startswith("rtbench: argument --on-inconclusive: invalid choice: 'maybe'")
+    assert output.count("\n") == 1
 
 
 def test_the_web_page_and_the_master_listen_on_loopback_by_default() -> None:
@@ -217,12 +217,12 @@ def read(line: str, free: str) -> RunWords:
 
 
 def test_script_files_may_be_anywhere_and_other_words_keep_their_order() -> None:
-    said = read(
+    parsed_words = read(
         "-u 4 mine.yaml --thresholds ci.yaml callers.py Caller other.yml -t 1m", "mine.yaml callers.py Caller other.yml"
     )
 
-    assert said.files == [Path("callers.py"), Path("mine.yaml"), Path("other.yml")]
-    assert said.others == ["-u", "4", "--thresholds", "ci.yaml", "Caller", "-t", "1m"]
+    assert parsed_words.files == [Path("callers.py"), Path("mine.yaml"), Path("other.yml")]
+    assert parsed_words.others == ["-u", "4", "--thresholds", "ci.yaml", "Caller", "-t", "1m"]
 
 
 def test_a_file_that_is_an_option_value_is_not_a_script() -> None:

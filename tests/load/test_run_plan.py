@@ -246,14 +246,14 @@ def test_the_history_option_replaces_the_history_of_scripts(tmp_path: Path) -> N
     plain, own = plan(tmp_path, "--url", THERE), plan(tmp_path, "--url", THERE, text=text)
     both, given = plan(tmp_path, "--url", THERE, *option, text=text), plan(tmp_path, "--url", THERE, *option)
 
-    told = [
+    histories = [
         play.session(0, 0).history
         for run in (plain, own, both, given)
         for plays in run.plays.values()
         for play in plays.values()
     ]
-    assert [len(history) for history in told] == [0, 2, 2, 2]
-    assert [b"given" in history[-1].data for history in told[1:]] == [False, True, True]
+    assert [len(history) for history in histories] == [0, 2, 2, 2]
+    assert [b"given" in history[-1].data for history in histories[1:]] == [False, True, True]
     assert len({str(run.identity["scripts"]) for run in (plain, own, both, given)}) == 4
 
 
@@ -384,15 +384,15 @@ def test_the_advice_has_the_needed_processes_and_the_consequence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cores", "said"),
+    ("cores", "expected"),
     [
         (3, "takes --processes 3;"),
         (2, "; this load takes 3 processes, on 2 machines with 2 cores each"),
         (1, "3 machines with 1 core each"),
     ],
 )
-def test_with_too_few_cores_the_advice_has_the_number_of_machines(cores: int, said: str) -> None:
-    assert said in advice(1_000, cores=cores)
+def test_with_too_few_cores_the_advice_has_the_number_of_machines(cores: int, expected: str) -> None:
+    assert expected in advice(1_000, cores=cores)
 
 
 def test_the_advice_has_the_changes_since_the_calibration_and_its_limit() -> None:

@@ -129,12 +129,12 @@ def test_turns_and_sessions_are_reported_to_locust(
 
 
 @pytest.mark.parametrize(
-    ("outcome", "detail", "said"),
+    ("outcome", "detail", "expected"),
     [
         ("failed:bad_value", "bad_value: Not so.", "Not so."),
         ("connect_failed:401", "no: 401: never", "no: 401: never"),
         ("unfinished", "the run ended", "the run ended"),
     ],
 )
-def test_a_reason_does_not_repeat_its_outcome(outcome: str, detail: str, said: str) -> None:
-    assert detail_text(outcome, detail) == said
+def test_a_reason_does_not_repeat_its_outcome(outcome: str, detail: str, expected: str) -> None:
+    assert detail_text(outcome, detail) == expected

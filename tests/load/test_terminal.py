@@ -89,9 +89,9 @@ SAID: dict[str, tuple[dict[str, Any], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("changes", "said"), SAID.values(), ids=SAID)
-def test_the_status_line_shows_each_special_condition(changes: dict[str, Any], said: str) -> None:
-    assert said in status_text(tally(**changes), MOMENT)
+@pytest.mark.parametrize(("changes", "expected"), SAID.values(), ids=SAID)
+def test_the_status_line_shows_each_special_condition(changes: dict[str, Any], expected: str) -> None:
+    assert expected in status_text(tally(**changes), MOMENT)
 
 
 NOT_SAID: dict[str, tuple[dict[str, Any], str]] = {
@@ -185,18 +185,18 @@ def test_the_line_fits_the_width_and_has_no_control_characters(
 ) -> None:
     made = LiveTotals(100.0)
     made.add(0, standing)
-    said = status_text(made, moment, width)
+    output = status_text(made, moment, width)
 
-    assert len(said) <= width
-    assert said.startswith((moment.phase, "SIMULATED"))
-    assert not CONTROLS.search(said)
+    assert len(output) <= width
+    assert output.startswith((moment.phase, "SIMULATED"))
+    assert not CONTROLS.search(output)
     assert not CONTROLS.search(status_text(made, moment))
 
 
 def test_a_wider_line_is_never_shorter() -> None:
-    said = [status_text(tally(), MOMENT, width) for width in range(60, 160)]
+    output = [status_text(tally(), MOMENT, width) for width in range(60, 160)]
 
-    assert [len(text) for text in said] == sorted(len(text) for text in said)
+    assert [len(text) for text in output] == sorted(len(text) for text in output)
 
 
 # The phase of a run.

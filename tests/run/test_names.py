@@ -52,9 +52,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_a_command_reads_a_run_whose_name_is_not_utf_8(home: Path, command: list[str], last: str) -> None:
-    said = output_of(*command)
+    output = output_of(*command)
 
-    assert said.splitlines()[-1].startswith(last), said
+    assert output.splitlines()[-1].startswith(last), output
 
 
 def test_a_run_whose_name_is_not_utf_8_is_listed_and_in_the_trend(home: Path) -> None:

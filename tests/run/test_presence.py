@@ -103,11 +103,11 @@ def test_with_an_unreadable_runs_folder_each_command_ends_in_one_line(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     lock(home / "runs", monkeypatch)
-    status, said = status_and_output(monkeypatch, capsys, *command.split())
+    status, output = status_and_output(monkeypatch, capsys, *command.split())
 
-    assert (status, said.count("\n")) == (2, 1), said
-    assert said.startswith("rtbench: ")
-    assert "Permission denied" in said
+    assert (status, output.count("\n")) == (2, 1), output
+    assert output.startswith("rtbench: ")
+    assert "Permission denied" in output
 
 
 def test_a_check_with_an_unreadable_baseline_ends_in_one_line(
@@ -115,10 +115,10 @@ def test_a_check_with_an_unreadable_baseline_ends_in_one_line(
 ) -> None:
     mine = run(home / "mine")
     lock(home / "runs", monkeypatch)
-    status, said = status_and_output(monkeypatch, capsys, "check", str(mine), "--baseline", "runs/one")
+    status, output = status_and_output(monkeypatch, capsys, "check", str(mine), "--baseline", "runs/one")
 
-    assert (status, said.count("\n")) == (2, 1), said
-    assert "runs/one cannot be read" in said
+    assert (status, output.count("\n")) == (2, 1), output
+    assert "runs/one cannot be read" in output
 
 
 def test_a_run_in_an_unlistable_folder_is_under_way_while_its_writer_runs(
@@ -148,6 +148,6 @@ def test_a_name_too_long_for_a_file_is_no_run(
 
     assert not is_run(home / name)
     assert not is_folder(home / name)
-    status, said = status_and_output(monkeypatch, capsys, "report", name)
-    assert (status, said.count("\n")) == (2, 1)
-    assert "there is no run" in said
+    status, output = status_and_output(monkeypatch, capsys, "report", name)
+    assert (status, output.count("\n")) == (2, 1)
+    assert "there is no run" in output

@@ -165,7 +165,7 @@ def test_open_creates_no_page_for_a_run_under_way(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         (["check", "--bogus"], "rtbench: No such option: --bogus; see rtbench check --help\n"),
         (["bogus"], "rtbench: No such command 'bogus'; see rtbench --help\n"),
@@ -174,7 +174,7 @@ def test_open_creates_no_page_for_a_run_under_way(tmp_path: Path) -> None:
     ],
 )
 def test_an_invalid_command_line_gives_one_line(
-    words: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: list[str], expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["rtbench", *words])
     with pytest.raises(SystemExit) as ended:
@@ -182,4 +182,4 @@ def test_an_invalid_command_line_gives_one_line(
 
     printed = capsys.readouterr().err
     assert (ended.value.code, printed.count("\n")) == (2, 1)
-    assert printed.startswith(said)
+    assert printed.startswith(expected)

@@ -70,8 +70,8 @@ def test_the_lines_of_all_workers_are_in_one_file(folder: Path) -> None:
         one.close()
     finalize(folder)
 
-    said = [(line["session_id"], line["input_text"]) for line in read(folder / "transcripts.jsonl")]
-    assert said == [(f"w{worker}-000001", word) for worker in (0, 1) for word in ("one", "two")]
+    texts = [(line["session_id"], line["input_text"]) for line in read(folder / "transcripts.jsonl")]
+    assert texts == [(f"w{worker}-000001", word) for worker in (0, 1) for word in ("one", "two")]
 
 
 def test_complete_lines_of_a_killed_run_are_kept(folder: Path) -> None:

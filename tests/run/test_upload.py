@@ -91,9 +91,9 @@ def test_a_long_list_of_links_is_cut_and_counted(run: Path) -> None:
     for number in range(8):
         (run / f"link-{number}").symlink_to(run / "turns.parquet")
     with blob_server() as server:
-        said = call("upload", run, server.url).stdout.splitlines()[0]
+        output = call("upload", run, server.url).stdout.splitlines()[0]
 
-    assert said.endswith(": link-0, link-1, link-2, link-3, link-4 and 3 more")
+    assert output.endswith(": link-0, link-1, link-2, link-3, link-4 and 3 more")
 
 
 def test_a_file_that_becomes_a_link_while_others_are_uploaded_is_refused(run: Path, tmp_path: Path) -> None:

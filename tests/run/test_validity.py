@@ -345,9 +345,9 @@ def test_the_bound_of_a_turn_equals_that_of_its_row(instants: dict[str, tuple[in
     for metric in BETWEEN:
         found = validity_data.row_bounds(row.select(validity_data.bound_columns(metric)), metric)[0]
         value_ns = metric_values.values_ns(row.select(list(metric.columns)).to_pandas(), metric)[0]
-        said = turn.bound_ns(metric)
+        turn_bound = turn.bound_ns(metric)
         if not np.isnan(value_ns):
-            assert (None if np.isnan(found) else round(found * MS)) == said
+            assert (None if np.isnan(found) else round(found * MS)) == turn_bound
 
 
 def test_each_metric_that_depends_on_an_arrival_has_a_bound() -> None:

@@ -97,10 +97,10 @@ def hearing(dialect: WireDialect, detection: Any, name: AudioFormatName = "pcm16
     """Return the session.update that sets turn detection, input format and, if `model` is given, transcription."""
     transcription = {"model": model} if model else None
     if dialect.names is not GA:
-        heard = {"turn_detection": detection, "input_audio_format": name, "input_audio_transcription": transcription}
-        return {"type": "session.update", "session": heard}
-    heard = {"turn_detection": detection, "format": ga_format(RATED_FORMATS[name]), "transcription": transcription}
-    return {"type": "session.update", "session": {"type": "realtime", "audio": {"input": heard}}}
+        settings = {"turn_detection": detection, "input_audio_format": name, "input_audio_transcription": transcription}
+        return {"type": "session.update", "session": settings}
+    settings = {"turn_detection": detection, "format": ga_format(RATED_FORMATS[name]), "transcription": transcription}
+    return {"type": "session.update", "session": {"type": "realtime", "audio": {"input": settings}}}
 
 
 def talk(

@@ -36,10 +36,10 @@ def build_agent(servers: ResponseSlots | None = None, **changes: Any) -> AgentBe
 
 def answer_of(agent: AgentBehaviour) -> list[OutgoingEvent]:
     """Return the output of the agent to a caller who has spoken once."""
-    heard = sound(SPEECH_MS, SILENCE_MS, name=FORMAT)
+    audio = sound(SPEECH_MS, SILENCE_MS, name=FORMAT)
     size = RATED_FORMATS[FORMAT].bytes_per_s * FRAME_MS // 1000
-    for place, begin in enumerate(range(0, len(heard), size), 1):
-        agent.receive_binary(heard[begin : begin + size], AT_NS + place * FRAME_MS * MS)
+    for place, begin in enumerate(range(0, len(audio), size), 1):
+        agent.receive_binary(audio[begin : begin + size], AT_NS + place * FRAME_MS * MS)
     return list(agent.due(LATER_NS))
 
 

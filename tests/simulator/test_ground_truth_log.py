@@ -164,11 +164,11 @@ def test_one_late_worker_gives_a_warning() -> None:
     assert "WARN" in summary([served(late(*[0] * 100_000)), served(late(6_000_000))])
 
 
-@pytest.mark.parametrize(("late_ms", "said"), [(4.0, None), (29.3, "29.4")])
-def test_responses_have_a_lateness_header_if_the_simulator_is_late(late_ms: float, said: str | None) -> None:
+@pytest.mark.parametrize(("late_ms", "expected"), [(4.0, None), (29.3, "29.4")])
+def test_responses_have_a_lateness_header_if_the_simulator_is_late(late_ms: float, expected: str | None) -> None:
     protocol = _SimulatedProtocol(late(round(late_ms * 1_000_000)))
     response = protocol.reject(404, "")
 
     protocol.send_response(response)
 
-    assert response.headers.get("x-rtbench-simulator-late-ms") == said
+    assert response.headers.get("x-rtbench-simulator-late-ms") == expected

@@ -33,9 +33,9 @@ def accepted(
 
 def complaint(*asked: Any) -> PostUpgradeRefusal:
     """Return the refusal that follows the upgrade."""
-    said = accepted(*asked).complaint
-    assert said is not None
-    return said
+    error = accepted(*asked).complaint
+    assert error is not None
+    return error
 
 
 def refused(

@@ -202,9 +202,11 @@ def hearing(dialect: WireDialect, key: str, value: Any) -> tuple[dict[str, Any],
 
 
 def cases() -> list[Any]:
-    told = [(where, {"type": "conversation.item.create", "item": item}, verdict) for where, item, verdict in ITEMS]
-    told += [(where, {"type": "response.create", "response": given}, verdict) for where, given, verdict in RESPONSES]
-    events = [(dialect, event, verdict) for where, event, verdict in told + OTHERS for dialect in where]
+    reported = [(where, {"type": "conversation.item.create", "item": item}, verdict) for where, item, verdict in ITEMS]
+    reported += [
+        (where, {"type": "response.create", "response": given}, verdict) for where, given, verdict in RESPONSES
+    ]
+    events = [(dialect, event, verdict) for where, event, verdict in reported + OTHERS for dialect in where]
     for dialects, settings, verdict in SETTINGS:
         events += [(dialect, session_update(dialect, **settings), verdict) for dialect in dialects]
     for dialects, key, value, verdict in HEARING:

@@ -193,14 +193,14 @@ DIGEST = "python:3.12-slim@sha256:" + 64 * "a"
 
 
 @pytest.mark.parametrize(
-    ("python", "version", "said"),
+    ("python", "version", "expected"),
     [
         (DIGEST, "0.1.0", ""),
         ("python:3.12-slim", "0.1.0", "name the base by its digest"),
         (DIGEST, "0.0.0", "say the version"),
     ],
 )
-def test_an_image_without_a_base_digest_or_a_version_is_not_built(python: str, version: str, said: str) -> None:
+def test_an_image_without_a_base_digest_or_a_version_is_not_built(python: str, version: str, expected: str) -> None:
     check = next(rest for word, rest in instructions() if word == "RUN")
     ended = subprocess.run(
         ["/bin/sh", "-c", check],
@@ -210,8 +210,8 @@ def test_an_image_without_a_base_digest_or_a_version_is_not_built(python: str, v
         check=False,
     )
 
-    assert (ended.returncode == 0) is not said
-    assert said in ended.stderr
+    assert (ended.returncode == 0) is not expected
+    assert expected in ended.stderr
 
 
 @pytest.mark.parametrize(
@@ -273,11 +273,11 @@ def left(tmp_path: Path) -> dict[str, str]:
 
 def test_a_worker_uploads_its_remaining_runs_and_keeps_the_exit_status(tmp_path: Path, left: dict[str, str]) -> None:
     with entry_point(tmp_path, "--worker", "--master-host=m", locust=f"{SAYS}; exit 3", **left) as process:
-        said, _ = process.communicate()
+        output, _ = process.communicate()
 
-    assert said.splitlines() == ["locust --worker --master-host=m", f"rtbench upload {tmp_path}/runs/left/"]
+    assert output.splitlines() == ["locust --worker --master-host=m", f"rtbench upload {tmp_path}/runs/left/"]
     assert process.returncode == 3
-    assert "https://there" not in said, "its signature is in no list of processes"
+    assert "https://there" not in output, "its signature is in no list of processes"
 
 
 def test_a_worker_uploads_its_remaining_runs_after_sigterm(tmp_path: Path, left: dict[str, str]) -> None:
@@ -287,9 +287,9 @@ def test_a_worker_uploads_its_remaining_runs_after_sigterm(tmp_path: Path, left:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.terminate()
-        said = process.stdout.read().splitlines()
+        output = process.stdout.read().splitlines()
 
-    assert said == ["told", "ended", f"rtbench upload {tmp_path}/runs/left/"]
+    assert output == ["told", "ended", f"rtbench upload {tmp_path}/runs/left/"]
     assert process.returncode == 0
 
 

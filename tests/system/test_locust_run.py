@@ -44,21 +44,21 @@ def test_a_run_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "run.json").write_text("{}")
     monkeypatch.setattr(started, "python_command", lambda *_: [sys.executable, "-c", ENDLESS])
     with locust_run([], {}, log=tmp_path / "log") as run:
-        said = run.ended(tmp_path, 0.01)
+        output = run.ended(tmp_path, 0.01)
 
-    assert said == "the run did not end within 0 s of its planned end"
+    assert output == "the run did not end within 0 s of its planned end"
     assert run.process.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(
-    ("code", "name", "said"),
+    ("code", "name", "expected"),
     [
         ("print('first', flush=True); exit('rtbench: no such file')", "", "the run did not start: no such file"),
         ("exit(1)", "01-level-4", "the run of 01-level-4 did not start: it printed nothing"),
     ],
 )
 def test_a_run_that_does_not_begin_reports_its_last_line(
-    code: str, name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    code: str, name: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "20261120T091400Z-another").mkdir()
     (tmp_path / "20261120T091400Z-another" / "run.txt").touch()
@@ -66,7 +66,7 @@ def test_a_run_that_does_not_begin_reports_its_last_line(
     with locust_run([], {}, log=tmp_path / "log") as run, pytest.raises(UsageError) as refused:
         run.begun(tmp_path, name)
 
-    assert str(refused.value) == said
+    assert str(refused.value) == expected
 
 
 def test_a_run_without_a_log_has_the_terminal_and_process_group_of_its_parent(

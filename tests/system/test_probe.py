@@ -65,8 +65,8 @@ def test_a_probe_saves_the_reply_and_its_replay_prints_the_same(
     again = rtbench("replay", log)
 
     assert (shown.returncode, shown.stderr) == (again.returncode, again.stderr) == (0, "")
-    said = " ".join(shown.stdout.split())  # lines are wrapped
-    assert [part for part in parts if " ".join(part.split()) not in said] == []
+    output = " ".join(shown.stdout.split())  # lines are wrapped
+    assert [part for part in parts if " ".join(part.split()) not in output] == []
     assert ("→ response.create" in shown.stdout, "end_of_turn_delay " in shown.stdout) == (
         ("→ response.create" in parts, "end_of_turn_delay " in parts)
     )

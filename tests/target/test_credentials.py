@@ -66,9 +66,9 @@ HIDDEN = {
 }
 
 
-@pytest.mark.parametrize(("secret", "said", "shown"), HIDDEN.values(), ids=HIDDEN)
-def test_a_secret_is_hidden_in_external_texts(secret: str, said: str, shown: str) -> None:
-    assert Credential("api-key", secret).hide(said) == shown
+@pytest.mark.parametrize(("secret", "text", "shown"), HIDDEN.values(), ids=HIDDEN)
+def test_a_secret_is_hidden_in_external_texts(secret: str, text: str, shown: str) -> None:
+    assert Credential("api-key", secret).hide(text) == shown
 
 
 @pytest.mark.parametrize("secrets", list(permutations(["sk-12345678", "sk-12345678-and-more"])))

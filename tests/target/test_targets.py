@@ -70,10 +70,10 @@ def refusal(folder: Path, text: str, *names: str, **options: Any) -> str:
     """Return the error for the user, without the folder."""
     with pytest.raises(UsageError) as caught:
         resolved(folder, text, *names, **options)
-    said = str(caught.value)
-    assert said.isprintable()
-    assert SECRET not in said
-    return said.replace(f"{folder}/", "")
+    message = str(caught.value)
+    assert message.isprintable()
+    assert SECRET not in message
+    return message.replace(f"{folder}/", "")
 
 
 def refusal_of(folder: Path, *lines: str, **options: Any) -> str:
@@ -302,9 +302,9 @@ NAMED: list[tuple[str, str, dict[str, Any], str]] = [
 def test_errors_in_names_or_options_refer_to_them(
     tmp_path: Path, text: str, names: str, options: dict[str, Any], words: str
 ) -> None:
-    said = refusal(tmp_path, text, *([""] if names == "," else names.split(",") if names else []), **options)
+    message = refusal(tmp_path, text, *([""] if names == "," else names.split(",") if names else []), **options)
 
-    assert words[1:] in said if words.startswith("…") else said.startswith(words)
+    assert words[1:] in message if words.startswith("…") else message.startswith(words)
 
 
 def test_an_error_in_one_target_does_not_affect_others(tmp_path: Path) -> None:
@@ -364,10 +364,10 @@ def test_the_default_file_is_targets_yaml_in_the_current_folder(
 def test_each_error_in_a_target_has_its_line_and_remedy(
     tmp_path: Path, lines: tuple[str, ...], line: int, words: str
 ) -> None:
-    said = refusal_of(tmp_path, *lines)
+    message = refusal_of(tmp_path, *lines)
 
-    assert re.match(rf"targets\.yaml:{line}:\d+: ", said)
-    assert words in said
+    assert re.match(rf"targets\.yaml:{line}:\d+: ", message)
+    assert words in message
 
 
 @pytest.mark.parametrize(
@@ -385,10 +385,10 @@ def test_each_error_outside_of_targets_is_reported(tmp_path: Path, text: str, wo
 
 def test_an_invalid_header_value_is_reported_with_the_line_of_the_target(tmp_path: Path) -> None:
     for line in ("api_key_env: BROKEN", "headers: {a: '${BROKEN}'}", "proxy: http://me:${BROKEN}@p"):
-        said = refusal_of(tmp_path, URL, line, environ={"BROKEN": f"{SECRET} {SECRET}"})
+        message = refusal_of(tmp_path, URL, line, environ={"BROKEN": f"{SECRET} {SECRET}"})
 
-        assert said.startswith("targets.yaml:2:3: ")
-        assert "holds a space, a line break or a character outside ASCII" in said
+        assert message.startswith("targets.yaml:2:3: ")
+        assert "holds a space, a line break or a character outside ASCII" in message
 
 
 def test_targets_that_are_not_selected_need_no_variables(tmp_path: Path) -> None:

@@ -57,10 +57,10 @@ def check_refused(run: Path, scratch: Path, most_mib: int = 400) -> None:
     report, *others = commands(run, scratch)
     this = zlib.crc32(os.environ["PYTEST_CURRENT_TEST"].encode())
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    said = {words[0]: output_of(*words) for words in (report, *some(others, 2, this))}
-    assert not any(map(unsafe_text_in, said.values()))
-    assert "Traceback" not in "".join(said.values())
-    assert said["report"].startswith("rtbench: ")
+    output = {words[0]: output_of(*words) for words in (report, *some(others, 2, this))}
+    assert not any(map(unsafe_text_in, output.values()))
+    assert "Traceback" not in "".join(output.values())
+    assert output["report"].startswith("rtbench: ")
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < most_mib
 
 
@@ -107,10 +107,10 @@ def test_a_linked_folder_is_not_written_to(run: Path, tmp_path: Path, names: tup
 
     this = zlib.crc32(os.environ["PYTEST_CURRENT_TEST"].encode())
     reading = some(commands(run, tmp_path), 3, this)
-    said = "".join(output_of(*words) for words in (*reading, ("export", run, "--format", "csv")))
+    output = "".join(output_of(*words) for words in (*reading, ("export", run, "--format", "csv")))
 
     assert sorted(mine.rglob("*")) == before
-    assert "Traceback" not in said
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize("state", ["ended", "closing"])
@@ -130,14 +130,14 @@ def test_a_link_with_the_name_of_a_temporary_file_is_not_followed(tmp_path: Path
     for place in places:
         place.symlink_to(mine)
 
-    said = [
+    output = [
         output_of("report", run),
         output_of("export", run, "--format", "csv"),
         output_of("export", run, "--format", "hlog"),
     ]
 
     assert mine.read_text() == "of somebody else"
-    assert "Traceback" not in "".join(said)
+    assert "Traceback" not in "".join(output)
     assert (run / "report.html").is_file()
     assert {path.name for path in (run / "export").iterdir() if not path.is_symlink()} >= {"turns.csv", LOG}
 

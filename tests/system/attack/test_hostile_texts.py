@@ -160,10 +160,10 @@ def test_texts_of_merged_parts_do_not_control_the_terminal_or_the_ci(tmp_path: P
         files.write_document(part, document | with_evil_texts(own, lambda _: True))
     (parts[-1] / "turns.parquet").write_bytes(b"torn")
 
-    said = output_of("merge", *parts, "-o", tmp_path / "merged")
+    output = output_of("merge", *parts, "-o", tmp_path / "merged")
 
-    assert "set-output" in said
-    assert not unsafe_text_in(said)
+    assert "set-output" in output
+    assert not unsafe_text_in(output)
 
 
 WHOLE = synthetic.document(PLAN, synthetic.rows(PLAN)) | MORE
@@ -183,9 +183,9 @@ def test_invalid_texts_of_run_json_are_refused_in_one_line(
     files.write_document(Path("run"), document)
 
     for words in (("report", "run"), ("runs", "."), ("merge", "run", "-o", "merged")):
-        said = output_of(*words)
-        assert said.count("\n") <= 6
-        assert not unsafe_text_in(said)
+        output = output_of(*words)
+        assert output.count("\n") <= 6
+        assert not unsafe_text_in(output)
 
 
 # Names of folders.

@@ -286,11 +286,11 @@ def test_errors_of_a_page_are_detected(browser: Browser, tmp_path: Path) -> None
         "<img src=missing.png><script>console.warn('careful'); undefined_name()</script>"
     )
     with browser.page(file, 1280, 900, "light") as shown:
-        said = " ".join(shown.complaints())
+        output = " ".join(shown.complaints())
 
-        assert "careful" in said
-        assert "undefined_name" in said
-        assert "Content Security Policy" in said
+        assert "careful" in output
+        assert "undefined_name" in output
+        assert "Content Security Policy" in output
         assert len(shown.picture()) < MANY_BYTES
         assert shown.value(CONTRAST) == ["pale"]
         assert shown.value("document.documentElement.scrollWidth") > shown.value("innerWidth")

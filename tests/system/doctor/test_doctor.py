@@ -40,12 +40,12 @@ def test_an_accessible_service_is_checked_including_a_turn(simulator: Ready) -> 
 
     assert (shown.returncode, shown.stderr) == (0, "")
     assert max(map(len, shown.stdout.splitlines())) <= 100
-    said = " ".join(shown.stdout.split())
+    output = " ".join(shown.stdout.split())
     for part in ("open files", "kernel timestamps", "wall clock", "a key of 25 characters, in the header api-key",
                  "SIMULATED: HTTP 101 in", "apim-request-id", "ends in 60 min", "voice alloy",
                  "pass turn ttfa", "audio out; $", "preview dialect"):  # fmt: skip
-        assert part in said
-    assert "failed" not in said
+        assert part in output
+    assert "failed" not in output
     assert "\x1b" not in shown.stdout
 
 

@@ -50,9 +50,9 @@ def call(tmp_path_factory: pytest.TempPathFactory) -> Call:
     truth = folder / "truth.jsonl"
     with quick_simulator(folder, "--ground-truth", str(truth)) as simulator:
         target = resolve_target({}, url=simulator.urls["gpt_live"])
-        told = called(target, folder / "call", turn_detection="full_duplex")
-    known = [line for line in read_truth(truth) if line.get("session") == told.session.service_session_id]
-    return Call(PCM16, told, known)
+        reported = called(target, folder / "call", turn_detection="full_duplex")
+    known = [line for line in read_truth(truth) if line.get("session") == reported.session.service_session_id]
+    return Call(PCM16, reported, known)
 
 
 def test_first_audible_equals_the_truth(call: Call) -> None:

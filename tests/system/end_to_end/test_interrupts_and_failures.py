@@ -245,7 +245,7 @@ def test_after_a_kill_voice_turns_transcripts_and_logs_are_readable(tmp_path: Pa
     reported = rtbench("report", folder)
 
     run = VoiceRun(scenario, folder, tmp_path, process.returncode, "")
-    said = list(map(json.loads, (folder / "transcripts.jsonl").read_text().splitlines()))
+    transcript_lines = list(map(json.loads, (folder / "transcripts.jsonl").read_text().splitlines()))
     ended = {(row["session_id"], row["turn"]) for row in run.turns}
     assert reported.returncode == 0, reported.stderr
     assert "voice_to_voice" in reported.stdout
@@ -254,10 +254,12 @@ def test_after_a_kill_voice_turns_transcripts_and_logs_are_readable(tmp_path: Pa
     assert document["state"] == "killed"
     assert len(run.turns) == sum(document["totals"]["turns"].values()) == written
     assert {row["outcome"] for row in run.turns} == {"ok"}
-    assert said
-    assert {(line["session_id"], line["turn"]) for line in said} <= ended  # rows are written before transcripts
-    assert all(line["input_text"] and line["reply_text"] for line in said)
-    assert all(told.cut for told in run.replayed.values())
+    assert transcript_lines
+    assert {
+        (line["session_id"], line["turn"]) for line in transcript_lines
+    } <= ended  # rows are written before transcripts
+    assert all(line["input_text"] and line["reply_text"] for line in transcript_lines)
+    assert all(replayed.cut for replayed in run.replayed.values())
     assert unlike_their_logs(run) == {}
 
 

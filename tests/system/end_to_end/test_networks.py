@@ -103,8 +103,10 @@ def test_each_target_of_a_run_uses_its_own_proxy(simulator: Ready, tmp_path: Pat
     with ExitStack() as stack:
         proxies = {name: stack.enter_context(proxy_for(user)) for name, (_, user) in ways.items()}
         urls = {name: proxies[name].url(scheme) for name, (scheme, _) in ways.items()}
-        said = "".join(f"  {name}: {{url: '{simulator.urls['ga']}', proxy: '{url}'}}\n" for name, url in urls.items())
-        options = ["--targets", ",".join(ways), "--target-file", write_targets(tmp_path, said)]
+        targets_text = "".join(
+            f"  {name}: {{url: '{simulator.urls['ga']}', proxy: '{url}'}}\n" for name, url in urls.items()
+        )
+        options = ["--targets", ",".join(ways), "--target-file", write_targets(tmp_path, targets_text)]
         folder = run_through(tmp_path, [*proxies.values()], [*options, "--ca-file", str(simulator.ca)])
 
     turns, targets = files.read_table(folder, "turns").to_pandas(), files.read_document(folder)["targets"]

@@ -53,13 +53,13 @@ def test_forked_workers_end_when_their_master_is_killed(tmp_path: Path, simulato
         folder = wait_for_rows(runs, "sessions", 2)
         os.kill(master.pid, signal.SIGKILL)
         try:
-            _, said = master.communicate(timeout=GUARD_S)  # the output ends when no process is left that can write
+            _, output = master.communicate(timeout=GUARD_S)  # the output ends when no process is left that can write
         except subprocess.TimeoutExpired:
             os.killpg(master.pid, signal.SIGKILL)  # the remaining workers
             raise
 
-    assert said.count(GONE) == 2, said
-    assert "Traceback" not in said
+    assert output.count(GONE) == 2, output
+    assert "Traceback" not in output
     check_remaining_rows(folder)
 
 
@@ -77,7 +77,7 @@ def test_manually_started_workers_end_when_their_master_is_killed(tmp_path: Path
         ended = [(worker.communicate(timeout=GUARD_S)[1], worker.returncode) for worker in workers]
 
     assert [status for _, status in ended] == [2, 2], ended
-    assert all(said.count(GONE) == 1 and "Traceback" not in said for said, _ in ended), ended
+    assert all(output.count(GONE) == 1 and "Traceback" not in output for output, _ in ended), ended
     check_remaining_rows(folder)
 
 
@@ -93,10 +93,10 @@ def test_a_temporarily_silent_worker_continues_its_run(tmp_path: Path, simulator
         before = sum(len(batch) for batch in files.spooled_batches(folder, "turns"))
         wait_for_rows(runs, "turns", before + 1)
         master.send_signal(signal.SIGINT)
-        _, said = master.communicate(timeout=GUARD_S)
+        _, output = master.communicate(timeout=GUARD_S)
 
     document = files.read_document(folder)
-    assert "went missing" not in said
+    assert "went missing" not in output
     assert (document["state"], document["stop_reason"]) == ("ended", "interrupted")
 
 
@@ -104,13 +104,13 @@ def test_a_run_whose_folder_is_removed_ends_with_an_error(tmp_path: Path, simula
     runs = tmp_path / "runs"
     with locust(write_scenario(tmp_path), runs, "-u", "1", "--url", simulator.urls["ga"]) as process:
         shutil.rmtree(wait_for_rows(runs, "sessions", 1))
-        _, said = process.communicate(timeout=GUARD_S)
+        _, output = process.communicate(timeout=GUARD_S)
 
     assert process.returncode == 2
-    assert "Traceback" not in said
-    assert said.count("the run folder is gone") == 1, said
-    assert "make room" not in said
-    assert "rtbench report" not in said
+    assert "Traceback" not in output
+    assert output.count("the run folder is gone") == 1, output
+    assert "make room" not in output
+    assert "rtbench report" not in output
     assert list(runs.iterdir()) == []
 
 

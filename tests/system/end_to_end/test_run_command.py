@@ -115,7 +115,7 @@ def test_an_interrupted_run_ends_with_130_and_is_not_checked(folder: Path, servi
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         ("", "name a script to run"),
         ("mine.yaml -u 4", "nothing ends this run: add --sessions 40 (calls in all) or -t 2m"),
@@ -124,7 +124,7 @@ def test_an_interrupted_run_ends_with_130_and_is_not_checked(folder: Path, servi
         ("bad.yaml --sessions 4", "bad.yaml:1:1: the script has an unknown key"),
     ],
 )
-def test_each_usage_error_is_one_line(words: str, said: str, folder: Path, service: Ready) -> None:
+def test_each_usage_error_is_one_line(words: str, expected: str, folder: Path, service: Ready) -> None:
     (folder / "bad.yaml").write_text("ttfaa: p(50)<1s\n")
     named = ("--url", service.urls["ga"]) if words else ()
     with started(folder, *words.split(), *named) as process:
@@ -133,7 +133,7 @@ def test_each_usage_error_is_one_line(words: str, said: str, folder: Path, servi
     assert (process.returncode, output) == (2, "")
     lines = errors.splitlines()
     assert all(line.startswith("rtbench: ") for line in lines)
-    assert [line for line in lines if said in line]
+    assert [line for line in lines if expected in line]
     assert not (folder / "runs").exists() or not any((folder / "runs").iterdir())
 
 

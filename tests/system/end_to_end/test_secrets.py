@@ -97,18 +97,18 @@ def test_doctor_and_probe_show_no_token(
     options: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    said = ""
+    output = ""
     with quick_simulator(tmp_path, "--token-lifetime", "60") as ready, quoting_service() as urls:
         for url in urls.values():
             Path("probe.jsonl").unlink(missing_ok=True)
             ended = rtbench(*options, "--url", url, "--auth", "managed_identity", **identity(ready))
 
-            said += ended.stdout + ended.stderr
+            output += ended.stdout + ended.stderr
             assert ended.returncode == 1, ended.stderr
             assert with_tokens(tmp_path) == []
 
-    assert said.count("***") >= 2
-    assert not TOKEN.search(said)
+    assert output.count("***") >= 2
+    assert not TOKEN.search(output)
 
 
 # Runs without a key: tokens that are valid for seconds, renewed while sessions open.

@@ -74,13 +74,13 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Played]:
         file.write_text("targets:\n" + "".join(lines))
         targets = resolve_targets({"KEY": KEY}, ServiceOptions(targets=tuple(CASES), target_file=file))
         talks = [gevent.spawn(played, target, CASES[target.label], folder / target.label) for target in targets]
-        told = dict(zip(CASES, (talk.get(timeout=GUARD_S) for talk in talks), strict=True))
+        results = dict(zip(CASES, (talk.get(timeout=GUARD_S) for talk in talks), strict=True))
     lines_of: dict[str, list[dict[str, Any]]] = {}
     for line in read_truth(truth):
         lines_of.setdefault(str(line.get("session")), []).append(line)
     return {
         name: Played(CASES[name], Call(CASES[name].heard, spoken, lines_of[spoken.session.service_session_id]), typed)
-        for name, (spoken, typed) in told.items()
+        for name, (spoken, typed) in results.items()
     }
 
 

@@ -37,12 +37,15 @@ def test_a_variant_differs_from_its_target_only_in_its_settings(tmp_path: Path, 
 
     folder = only_run(tmp_path / "runs")
     sessions = sessions_of(folder)
-    said = sessions["effective_settings"].map(json.loads)
+    settings_of_sessions = sessions["effective_settings"].map(json.loads)
     terse = sessions["target"] == "west.terse"
     assert ended.returncode in (0, 4), ended.stderr
     assert sessions["outcome"].tolist() == ["ok"] * 4
-    assert all("Be terse." in json.dumps(settings) and "verse" in json.dumps(settings) for settings in said[terse])
-    assert not any("Be terse." in json.dumps(settings) for settings in said[~terse])
+    assert all(
+        "Be terse." in json.dumps(settings) and "verse" in json.dumps(settings)
+        for settings in settings_of_sessions[terse]
+    )
+    assert not any("Be terse." in json.dumps(settings) for settings in settings_of_sessions[~terse])
     targets = {target["name"]: target for target in files.read_document(folder)["targets"]}
     assert targets["west.terse"]["variant_of"] == "west"
     assert targets["west.terse"]["session"] == {"instructions": "Be terse.", "voice": "verse"}

@@ -109,10 +109,10 @@ def test_a_visitor_of_the_web_ui_can_change_only_the_load(tmp_path: Path, simula
         assert (reply["success"], served.state) == (False, "ready")
         assert reply["message"].startswith("--sessions must be a whole number from 1 to 1,000,000,000, not -4")
 
-        status, said = served.ask(
+        status, output = served.ask(
             "POST", "/user", json.dumps({"user_class_name": "Caller", "variables": "/etc/passwd"})
         )
-        assert (status, "locustfile" in said) == (403, True)
+        assert (status, "locustfile" in output) == (403, True)
 
         # A page of another site in the same browser, and a foreign host name that points at loopback.
         for path in ("/swarm", "/stop", "/user", "/stats/reset"):
@@ -136,19 +136,19 @@ def test_a_run_started_in_the_form_uses_the_target_of_the_command_line(tmp_path:
         )  # fmt: skip
         assert reply["success"] is True, reply
         until(lambda: ui.state == "stopped", ui)
-        said = ui.end()
+        output = ui.end()
     document = files.read_document(only_run(tmp_path / "runs"))
 
-    assert document["totals"]["sessions"] == {"ok": 1}, said
+    assert document["totals"]["sessions"] == {"ok": 1}, output
     assert document["settings"]["seed"] == "1"
-    assert "without a login" not in said
+    assert "without a login" not in output
 
 
 def test_a_web_ui_on_all_interfaces_prints_a_warning(tmp_path: Path, simulator: Ready) -> None:
     with web_ui(tmp_path, "--url", simulator.urls["ga"], "--web-host", "0.0.0.0") as ui:
-        said = ui.end()
+        output = ui.end()
 
-    (line,) = [line for line in said.splitlines() if "without a login" in line]
+    (line,) = [line for line in output.splitlines() if "without a login" in line]
     assert f"0.0.0.0:{ui.port}" in line
     assert "--web-login" in line
 
@@ -209,4 +209,4 @@ def test_with_a_login_report_and_progress_are_not_public(tmp_path: Path, simulat
     with web_ui(tmp_path, "--url", simulator.urls["ga"], "--web-login") as ui:
         answers = [ui.ask("GET", path) for path in ("/realtime/report", "/stats/requests")]
 
-    assert not [said for _, said in answers if "extended_stats" in said or "no run" in said]
+    assert not [output for _, output in answers if "extended_stats" in output or "no run" in output]

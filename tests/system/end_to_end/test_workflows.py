@@ -75,12 +75,12 @@ class Workplace:
 
     def run_all(self, steps: list[str]) -> list[str]:
         """Run every step; return the output of each."""
-        said = []
+        output = []
         for step in steps:
             done = self.run(step)
             assert done.returncode in (0, self._judge_as_if_alone()), f"{step}\n{done.stdout}\n{done.stderr}"
-            said.append(done.stdout + done.stderr)
-        return said
+            output.append(done.stdout + done.stderr)
+        return output
 
     def _judge_as_if_alone(self) -> int:
         """Mark invalid runs as valid, because tests share a slow machine; return the run's exit status.
@@ -195,9 +195,9 @@ def test_the_pull_request_workflow_of_github_runs(workplace: Workplace, forking:
     workplace.environment["PATH"] = forking + workplace.environment["PATH"]
     workplace.environment |= {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(summary)}
 
-    said = workplace.run_all(primary(workplace, "github-pull-request.yml"))
+    output = workplace.run_all(primary(workplace, "github-pull-request.yml"))
 
-    assert "::warning" in said[-1], "so few turns cannot carry a p90"
+    assert "::warning" in output[-1], "so few turns cannot carry a p90"
     assert "SIMULATED" in summary.read_text()
     assert (workplace.folder / "rtbench.xml").exists()
 
@@ -245,9 +245,9 @@ def test_the_workflow_written_by_init_runs_against_the_simulator(workplace: Work
     script.write_text(script.read_text().partition("  - audio: ../audio/late_parcel.wav")[0])  # one turn, of four
     workplace.environment |= {"TARGET": written.environment["TARGET"], "GITHUB_ACTIONS": "true"}
 
-    said = workplace.run_all(written.steps)
+    output = workplace.run_all(written.steps)
 
-    assert "::warning" in said[-1] or "::error" in said[-1], "so few calls decide nothing, or are disturbed"
+    assert "::warning" in output[-1] or "::error" in output[-1], "so few calls decide nothing, or are disturbed"
     assert (workplace.folder / "rtbench.xml").exists()
 
 
@@ -318,7 +318,7 @@ def act(place: Workplace, **inputs: str) -> Said:
     given |= {name.replace("_", "-"): value for name, value in inputs.items()}
     context = {f"inputs.{name}": value for name, value in given.items()}
     context |= {"github.event_name": "pull_request", "github.event.pull_request.number": "7"}
-    temp, said = place.folder.parent / "temp", Said()
+    temp, printed = place.folder.parent / "temp", Said()
     temp.mkdir(exist_ok=True)
     github = {
         "GITHUB_ACTIONS": "true",
@@ -327,18 +327,18 @@ def act(place: Workplace, **inputs: str) -> Said:
         "GITHUB_ACTION_PATH": "numpy",
     }
     for number, step in enumerate(ACTION["runs"]["steps"]):
-        if "run" not in step or not holds(step.get("if", ""), context, failed=bool(said.status)):
+        if "run" not in step or not holds(step.get("if", ""), context, failed=bool(printed.status)):
             continue
         assert step["shell"] == "bash"
         output = temp / f"output-{number}"
         output.touch()
         own = {name: put_in(text, context) for name, text in step.get("env", {}).items()}
         done = place.run(step["run"], **github, GITHUB_OUTPUT=str(output), **own)
-        said.steps[step["name"]] = done.stdout + done.stderr
-        said.status = said.status or done.returncode
+        printed.steps[step["name"]] = done.stdout + done.stderr
+        printed.status = printed.status or done.returncode
         outputs = (line.partition("=") for line in output.read_text().splitlines())
         context |= {f"steps.{step.get('id')}.outputs.{name}": value for name, _, value in outputs}
-    return said
+    return printed
 
 
 @pytest.fixture
@@ -357,10 +357,10 @@ USED = {"scenario": "ci/call.py", "options": LOAD, "targets": "simulator", "simu
 
 def test_the_action_runs_checks_comments_and_fails_by_the_verdict(ready: Workplace) -> None:
     gh = recording_stub(ready, "gh")
-    said = act(ready, thresholds="broken.yaml", on_inconclusive="warn", **USED)
+    output = act(ready, thresholds="broken.yaml", on_inconclusive="warn", **USED)
 
-    assert [*said.steps] == ["Install", "Start the simulator", "Measure", "Check", "Comment", "Verdict"], said.steps
-    assert said.status in (1, INVALID_STATUS), said.steps  # invalid if the machine of the tests is too busy
+    assert [*output.steps] == ["Install", "Start the simulator", "Measure", "Check", "Comment", "Verdict"], output.steps
+    assert output.status in (1, INVALID_STATUS), output.steps  # invalid if the machine of the tests is too busy
     looked, posted = recorded_calls(gh)
     assert "repos/o/r/issues/7/comments" in looked
     assert posted[2:5] == ["--method", "POST", "repos/o/r/issues/7/comments"]
@@ -383,11 +383,11 @@ def test_the_action_runs_checks_comments_and_fails_by_the_verdict(ready: Workpla
 
 def test_a_run_that_does_not_begin_fails_with_its_error_and_is_not_checked(ready: Workplace) -> None:
     gh = recording_stub(ready, "gh")
-    said = act(ready, scenario="ci/call.py", targets="nobody")
+    output = act(ready, scenario="ci/call.py", targets="nobody")
 
-    assert [*said.steps] == ["Install", "Measure"]
-    assert said.status
-    assert "has no target 'nobody'" in said.steps["Measure"]
+    assert [*output.steps] == ["Install", "Measure"]
+    assert output.status
+    assert "has no target 'nobody'" in output.steps["Measure"]
     assert recorded_calls(gh) == []
 
 
@@ -447,15 +447,15 @@ def test_the_azure_template_runs_checks_and_comments(ready: Workplace) -> None:
     }  # fmt: skip
     given = {"install": "numpy", "scenario": "ci/call.py", "options": LOAD, "targets": "simulator", "simulator": True,
              "thresholds": "kept.yaml", "onInconclusive": "warn"}  # fmt: skip
-    said = []
+    output = []
     for step in steps_of_template(given):
         if script := script_of(step):
             done = ready.run(script, **step.get("env", {}))
             assert done.returncode in (0, INVALID_STATUS), (script, done.stdout, done.stderr)
-            said.append(done.stdout + done.stderr)
+            output.append(done.stdout + done.stderr)
 
-    assert len(said) == 5
-    assert "##vso[task." in said[3]
+    assert len(output) == 5
+    assert "##vso[task." in output[3]
     (posted,) = recorded_calls(curl)
     assert posted[-1].startswith("https://dev.example/o/p/_apis/git/repositories/r/pullRequests/7/threads?")
     (comment,) = json.loads((temp / "comment.json").read_text())["comments"]

@@ -68,7 +68,7 @@ def there_is_a_row_for_each_turn_begun_and_each_response_of_the_service(run: Voi
 
 def every_log_gives_the_rows_of_its_session_again_field_by_field(run: VoiceRun) -> None:
     assert {path.stem for path in (run.folder / "events").iterdir()} == {row["session_id"] for row in run.sessions}
-    assert not [name for name, told in run.replayed.items() if told.cut]
+    assert not [name for name, replay in run.replayed.items() if replay.cut]
     assert unlike_their_logs(run) == {}
 
 
@@ -122,8 +122,8 @@ def each_session_speaks_with_the_variables_of_its_row(run: VoiceRun) -> None:
 
     assert len(crowd) == 3
     for row in crowd:
-        said = json.loads(row["effective_settings"])["instructions"]
-        assert said == f"The caller is {callers[row['variables_row']]}."
+        instructions = json.loads(row["effective_settings"])["instructions"]
+        assert instructions == f"The caller is {callers[row['variables_row']]}."
 
 
 def transcripts_hold_what_was_said_and_replied_in_each_turn(run: VoiceRun) -> None:

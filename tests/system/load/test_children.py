@@ -93,23 +93,23 @@ def made(said: list[str], *command: str) -> Telemetry:
 
 
 def test_a_child_that_does_not_read_blocks_nothing_and_is_reported_once() -> None:
-    said: list[str] = []
-    stuck = made(said, "sleep", "1000")
+    output: list[str] = []
+    stuck = made(output, "sleep", "1000")
     for _ in range(2 * MOST_LINES):
         stuck.tell(0, ProgressReport())
     stuck._child.kill()
     stuck.close()
 
-    assert said == [BEHIND]
+    assert output == [BEHIND]
 
 
 def test_output_of_a_child_is_printed_and_its_end_is_ignored() -> None:
-    said: list[str] = []
-    ended = made(said, "sh", "-c", "echo no more metrics >&2")
+    output: list[str] = []
+    ended = made(output, "sh", "-c", "echo no more metrics >&2")
     ended._child.wait()
     for _ in range(2 * MOST_LINES):
         ended.tell(0, ProgressReport())
         gevent.sleep(0)
     ended.close()
 
-    assert said == ["telemetry: no more metrics"]
+    assert output == ["telemetry: no more metrics"]

@@ -129,7 +129,7 @@ def test_the_first_interim_analysis_depends_on_values_per_session(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("thresholds", "pairs", "said"),
+    ("thresholds", "pairs", "expected"),
     [
         ("", 20, "ttfa: p(95)<+20% cannot be tested before 40 pairs, because it needs 400 values in each target, and "
                  "the run has 20 at most: raise --sessions to 40 or more"),
@@ -137,15 +137,17 @@ def test_the_first_interim_analysis_depends_on_values_per_session(tmp_path: Path
                                           "19"),
     ],
 )  # fmt: skip
-def test_a_run_too_short_to_test_a_threshold_is_refused(thresholds: str, pairs: int, said: str, tmp_path: Path) -> None:
+def test_a_run_too_short_to_test_a_threshold_is_refused(
+    thresholds: str, pairs: int, expected: str, tmp_path: Path
+) -> None:
     with pytest.raises(UsageError) as refused:
         asking(tmp_path, thresholds, pairs=pairs) if thresholds else made(pairs=pairs)
 
-    assert said in str(refused.value)
+    assert expected in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    ("filters", "said"),
+    ("filters", "expected"),
     [
         ("target:east", "ttfa{target:east}: med<+10%: east is the baseline; a gate may name the candidate alone, west"),
         ("target:north", "ttfa{target:north}: med<+10%: there is no target north; a gate may name the candidate alone"),
@@ -153,11 +155,13 @@ def test_a_run_too_short_to_test_a_threshold_is_refused(thresholds: str, pairs: 
         ("step:greting", 'there is no step "greting"; did you mean greeting? these are: greeting, farewell'),
     ],
 )
-def test_threshold_filters_that_do_not_exist_in_the_run_are_refused(filters: str, said: str, tmp_path: Path) -> None:
+def test_threshold_filters_that_do_not_exist_in_the_run_are_refused(
+    filters: str, expected: str, tmp_path: Path
+) -> None:
     with pytest.raises(UsageError) as refused:
         asking(tmp_path, f"'ttfa{{{filters}}}': med<+10%\n", scripts=talk(steps=["greeting", "farewell"]))
 
-    assert said in str(refused.value)
+    assert expected in str(refused.value)
     assert "\n" not in str(refused.value)
 
 

@@ -161,8 +161,10 @@ def test_a_run_that_ends_during_its_sign_in_reports_it_and_does_not_begin(how: s
     command = [sys.executable, "-c", ENDED_DURING_SIGN_IN, how]
     ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
-    said = f"the run never began: {why} while it was still signing in through Microsoft Entra ID; no session was opened"
-    assert ended.stdout == f"{said}\n{status}\n", ended.stderr
+    expected = (
+        f"the run never began: {why} while it was still signing in through Microsoft Entra ID; no session was opened"
+    )
+    assert ended.stdout == f"{expected}\n{status}\n", ended.stderr
 
 
 STOPPED_ALREADY = (
@@ -280,7 +282,7 @@ print(ended, *said, master._run.lifecycle.reason)
 
 
 @pytest.mark.parametrize(
-    ("how", "said"),
+    ("how", "expected"),
     [
         ("ships", "None not all records came within 0 s after the last session (workers: 7)"),
         ("plays on", "still draining"),
@@ -288,11 +290,11 @@ print(ended, *said, master._run.lifecycle.reason)
         ("disk is full", "None \n"),
     ],
 )
-def test_a_master_waits_for_records_for_at_most_its_limit(how: str, said: str, tmp_path: Path) -> None:
+def test_a_master_waits_for_records_for_at_most_its_limit(how: str, expected: str, tmp_path: Path) -> None:
     command = [sys.executable, "-c", DRAINED, how, str(tmp_path)]
     ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
-    assert ended.stdout.startswith(said), ended.stdout + ended.stderr
+    assert ended.stdout.startswith(expected), ended.stdout + ended.stderr
 
 
 UNWRITABLE = """
@@ -327,8 +329,8 @@ def test_a_worker_that_cannot_write_its_files_ends_the_run(where: str, named: st
     command = [sys.executable, "-c", UNWRITABLE, where]
     ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
-    said = "cannot write the run folder: No space left on device; make room, or choose another with --runs-dir"
-    assert ended.stdout == f"rtbench_refused {said}{named}\n", ended.stderr
+    expected = "cannot write the run folder: No space left on device; make room, or choose another with --runs-dir"
+    assert ended.stdout == f"rtbench_refused {expected}{named}\n", ended.stderr
 
 
 SPENT = """

@@ -159,9 +159,9 @@ def test_transcripts_incidents_and_event_logs_are_merged_with_renamed_sessions(t
 
     merged = tmp_path / "merged"
     names = {row["session_id"] for row in rows(merged, "sessions")}
-    said = [json.loads(line) for line in (merged / "transcripts.jsonl").read_text().splitlines()]
-    assert len(said) == 18
-    assert {line["session_id"] for line in said} == names
+    transcript_lines = [json.loads(line) for line in (merged / "transcripts.jsonl").read_text().splitlines()]
+    assert len(transcript_lines) == 18
+    assert {line["session_id"] for line in transcript_lines} == names
     logs = {path.stem: json.loads(path.read_text().splitlines()[0])["about"] for path in (merged / EVENTS).iterdir()}
     assert logs == {name: {"run_id": "merged", "session_id": name} for name in ("w0-000000", "w1-000000")}
     assert [(incident["worker"], incident["text"]) for incident in document["incidents"]] == [

@@ -37,16 +37,16 @@ def test_the_json_output_matches_its_schema(tmp_path: Path, ended_pid: int) -> N
     under_way(tmp_path / "live", pid=os.getpid())
     under_way(tmp_path / "left", pid=ended_pid)
     under_way(tmp_path / "elsewhere", pid=1, host="elsewhere")
-    said = json.loads(rtbench("runs", tmp_path, "--json").stdout)
+    output = json.loads(rtbench("runs", tmp_path, "--json").stdout)
 
-    Draft202012Validator(schemas()["runs"]).validate(said)
-    assert {each["name"]: each["under_way"] for each in said["runs"]} == {
+    Draft202012Validator(schemas()["runs"]).validate(output)
+    assert {each["name"]: each["under_way"] for each in output["runs"]} == {
         "run": False,
         "live": True,
         "left": False,
         "elsewhere": None,
     }
-    assert {each["sessions"] for each in said["runs"] if each["name"] != "run"} == {None}
+    assert {each["sessions"] for each in output["runs"] if each["name"] != "run"} == {None}
 
 
 def test_a_writer_whose_process_has_ended_is_gone(tmp_path: Path, ended_pid: int) -> None:

@@ -46,9 +46,9 @@ def test_a_refusal_fault_has_its_body_headers_and_log_entry(tmp_path: Path) -> N
     assert response.status_code == wanted.status
     assert json.loads(response.body)["error"] == {"code": wanted.code, "message": wanted.message}
     assert response.headers["apim-request-id"]
-    told = {"Content-Type": "application/json", "x-ms-region": "simulated", "x-rtbench-simulator": "1"}
-    told |= {"retry-after": "2", "retry-after-ms": "2000"}
-    assert {name: response.headers[name] for name in told} == told
+    expected_headers = {"Content-Type": "application/json", "x-ms-region": "simulated", "x-rtbench-simulator": "1"}
+    expected_headers |= {"retry-after": "2", "retry-after-ms": "2000"}
+    assert {name: response.headers[name] for name in expected_headers} == expected_headers
     assert "fault          throttled\n" in ready.output
     assert "0 sessions, 1 refused, 1 faults" in ready.output
     _, fault, line, _ = read_truth(truth)

@@ -85,11 +85,11 @@ def test_a_simulator_on_a_terminal_shows_open_sessions(workers: int, tmp_path: P
                 wait_for(lambda: "1 open of 1 sessions" in drawn(reads, seen))
         finally:
             process.send_signal(signal.SIGINT)
-            said, _ = process.communicate(timeout=GUARD_S)
+            output, _ = process.communicate(timeout=GUARD_S)
         drawn(reads, seen)
 
     assert seen[-1].endswith("\r\x1b[K")  # the line is removed
-    assert said.splitlines()[-1].startswith("SIMULATED: 1 sessions")
+    assert output.splitlines()[-1].startswith("SIMULATED: 1 sessions")
 
 
 def drawn(reads: int, seen: list[str]) -> str:

@@ -81,9 +81,9 @@ def test_a_reason_is_one_short_line(text: str) -> None:
 
 def test_a_reason_contains_no_response_and_no_token() -> None:
     jwt = "eyJ0eXAiOiJKV1QiLCJhbGciOiJub25lIn0.eyJhdWQiOiJodHRwczovL2NvZ25pdGl2ZX.c2lnbmF0dXJl"
-    said = shown_reason(f'Unexpected response "{{"token": "x"}}", {jwt}\nContent: y', 200)
+    reason = shown_reason(f'Unexpected response "{{"token": "x"}}", {jwt}\nContent: y', 200)
 
-    assert said == 'Unexpected response "{…}", *** {…}'
+    assert reason == 'Unexpected response "{…}", *** {…}'
 
 
 @pytest.mark.parametrize("before", [0, 190])
@@ -94,12 +94,12 @@ def test_a_truncated_error_contains_no_secret(monkeypatch: pytest.MonkeyPatch, b
     parts = ("the-client-secret", "http://ann:pass/word@proxy:99999", "word-of-pass", "https://me:short@host/x")
 
     for secret in parts:
-        said = str(sign_in_error(entra, ValueError(f"{'x' * before} {secret}")))
-        assert not any(word in said for word in ("the-clie", "pass/", "word-of-", "short")), said
+        output = str(sign_in_error(entra, ValueError(f"{'x' * before} {secret}")))
+        assert not any(word in output for word in ("the-clie", "pass/", "word-of-", "short")), output
 
 
 @pytest.mark.parametrize(
-    ("proxy", "kind", "said"),
+    ("proxy", "kind", "expected"),
     [
         (None, "default", {"http": ""}),
         ("none", "default", {"http": "", "https": ""}),
@@ -110,19 +110,19 @@ def test_a_truncated_error_contains_no_secret(monkeypatch: pytest.MonkeyPatch, b
     ],
 )
 def test_a_sign_in_uses_the_proxy_of_the_target_except_for_managed_identities(
-    proxy: Proxy | Literal["none"] | None, kind: str, said: dict[str, str]
+    proxy: Proxy | Literal["none"] | None, kind: str, expected: dict[str, str]
 ) -> None:
-    assert proxies_of(replace(ENTRA, kind=kind, proxy=proxy)) == said
+    assert proxies_of(replace(ENTRA, kind=kind, proxy=proxy)) == expected
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [("None, None", "endpoint refused"), ("500, out of order", "endpoint refused: 500, out of order")],
 )
-def test_a_refusal_by_an_identity_endpoint_is_not_reported_as_missing(words: str, said: str) -> None:
+def test_a_refusal_by_an_identity_endpoint_is_not_reported_as_missing(words: str, expected: str) -> None:
     text = "App Service managed identity configuration not found in environment. Token request error: (invalid_scope) "
 
-    assert shown_reason(text + words, 200) == f"App Service managed identity {said}"
+    assert shown_reason(text + words, 200) == f"App Service managed identity {expected}"
 
 
 # The real code of azure-identity, in a process that first patches the standard library.
@@ -149,9 +149,9 @@ def target(kind="default", **more):
     way = EntraSignIn(SCOPE, kind, **more)
     return Target("arm", "127.0.0.1", 1, False, "/", GA, "azure", way)
 
-def told(query):
+def set_state(query):
     connection = http.client.HTTPConnection("127.0.0.1", int(os.environ["PORT"]))
-    connection.request("GET", "/told?" + query)
+    connection.request("GET", "/state?" + query)
     answer = __import__("json").loads(connection.getresponse().read())
     connection.close()
     return answer
@@ -194,7 +194,7 @@ ring = keyring(one, target())
 callers = [gevent.spawn(ring.header, one, 0) for _ in range(100)]
 headers = {caller.get() for caller in callers}
 assert len(headers) == 1, "several tokens"
-assert told("")["asked"] == "1", told("")
+assert set_state("")["asked"] == "1", set_state("")
 answered = ring.answered_by(one)
 assert 3500 < answered.seconds_left < 3601, answered.seconds_left
 assert ring.hide(headers.pop()[1]) == "Bearer ***"
@@ -213,7 +213,7 @@ def test_a_failing_identity_endpoint_is_reported_without_secrets_and_recovered_f
             """
 one = target("managed_identity")
 ring = keyring(one)
-told("fault=quoting")
+set_state("fault=quoting")
 until(lambda: incidents)
 for _ in range(3):
     ring.header(one, GUARD_S)  # the old token serves
@@ -224,7 +224,7 @@ def dead():
         return error
 until(dead)
 print(dead())
-told("fault=none")
+set_state("fault=none")
 ring.header(one, GUARD_S)
 until(lambda: "works again" in incidents[-1])
 print(incidents)
@@ -241,9 +241,9 @@ def test_a_hanging_identity_endpoint_does_not_block_calls() -> None:
 from bench.target import tokens
 one = target("managed_identity")
 ring = keyring(one)
-told("fault=slow")
+set_state("fault=slow")
 renewing = gevent.spawn(ring._sign_ins[one.auth]._renew)
-until(lambda: told("")["asked"] == "2")
+until(lambda: set_state("")["asked"] == "2")
 beats = 0
 while beats < 20:
     ring.header(one, 0)
@@ -302,12 +302,12 @@ def workload(folder: Path, **more: str) -> Mapping[str, str]:
     return environment | tenant | more
 
 
-@pytest.mark.parametrize(("scheme", "told"), [("http", "by the target"), ("socks5h", "by the environment")])
-def test_a_sign_in_uses_the_given_proxy_and_certificate_authority(tmp_path: Path, scheme: str, told: str) -> None:
+@pytest.mark.parametrize(("scheme", "expected"), [("http", "by the target"), ("socks5h", "by the environment")])
+def test_a_sign_in_uses_the_given_proxy_and_certificate_authority(tmp_path: Path, scheme: str, expected: str) -> None:
     ca = tmp_path / "ca.pem"
     with authority(loopback_tls(ca)) as port, running_proxy("ann", "a-password-of-hers") as proxy:
         url = proxy.url(scheme)
-        explicit = told == "by the target"
+        explicit = expected == "by the target"
         run_patched(
             f"""
 from pathlib import Path
@@ -339,9 +339,9 @@ print(ring.answered_by(one).credential)
 
 def test_a_token_is_requested_from_the_azure_cli(tmp_path: Path) -> None:
     az = tmp_path / "az"
-    told = json.dumps({"accessToken": f"{TOKEN}-of-cli", "expires_on": int(time.time()) + 600})
+    token_json = json.dumps({"accessToken": f"{TOKEN}-of-cli", "expires_on": int(time.time()) + 600})
     az.write_text(
-        f"#!/bin/sh\ncase \"$*\" in *cognitiveservices.azure.com*'--tenant a-tenant'*) echo '{told}';; esac\n"
+        f"#!/bin/sh\ncase \"$*\" in *cognitiveservices.azure.com*'--tenant a-tenant'*) echo '{token_json}';; esac\n"
     )
     az.chmod(0o755)
     environment = {
@@ -363,7 +363,7 @@ print(ring.answered_by(one).credential)
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "expected"),
     [
         ("default", "no response from the IMDS endpoint"),
         ("service_principal", "set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"),
@@ -371,7 +371,7 @@ print(ring.answered_by(one).credential)
         ("azure_cli", "Azure CLI not found on path"),
     ],
 )
-def test_without_a_sign_in_one_line_has_the_attempts_and_a_remedy(kind: str, said: str) -> None:
+def test_without_a_sign_in_one_line_has_the_attempts_and_a_remedy(kind: str, expected: str) -> None:
     environment = IdentityEndpoint(1).environment
     for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER", "AZURE_TOKEN_CREDENTIALS"):
         del environment[name]
@@ -388,4 +388,4 @@ except RtbenchError as error:
     (line,) = [line for line in shown.splitlines() if not line.startswith("DEBUG:")]
 
     assert line.startswith("UsageError signing in through Entra ID failed (")
-    assert said in line
+    assert expected in line
