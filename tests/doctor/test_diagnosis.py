@@ -135,7 +135,7 @@ def test_a_stray_api_version_has_another_remedy_than_a_wrong_key() -> None:
     assert "take api-version out" not in explain(refusal, build_target())
 
 
-SAID: dict[str, tuple[Refusal, Auth, str]] = {
+EXPLANATIONS: dict[str, tuple[Refusal, Auth, str]] = {
     "the role is to be given to whom the token is of":
         (Refusal("connect_failed:401", "PermissionDenied: no", claims={"oid": "object-7", "aud": "x"}), ENTRA,
          "az role assignment create --assignee object-7"),
@@ -150,7 +150,7 @@ SAID: dict[str, tuple[Refusal, Auth, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("refusal", "auth", "expected"), SAID.values(), ids=SAID)
+@pytest.mark.parametrize(("refusal", "auth", "expected"), EXPLANATIONS.values(), ids=EXPLANATIONS)
 def test_details_of_a_refusal_are_part_of_the_explanation(refusal: Refusal, auth: Auth, expected: str) -> None:
     assert expected in explain(refusal, build_target(auth))
 

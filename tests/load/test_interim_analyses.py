@@ -18,9 +18,9 @@ class RecordedWatch:
     """A plan with a number of pairs, and the messages and stops while its load generator was overloaded."""
 
     def __init__(self, pairs: int) -> None:
-        self.said: list[str] = []
+        self.messages: list[str] = []
         self.stopped: list[str] = []
-        self.lateness = OverloadWatch(pairs, say=self.said.append, give_up=self.stopped.append)
+        self.lateness = OverloadWatch(pairs, say=self.messages.append, give_up=self.stopped.append)
 
     def consider(self, *seconds: tuple[int, str], turns: int = 200) -> list[bool]:
         """Apply one (complete pairs, what is late) per second; return for each whether interim analyses wait."""
@@ -31,10 +31,10 @@ def test_an_overloaded_load_generator_is_reported_and_pauses_interim_analyses() 
     watch = RecordedWatch(500)
 
     assert watch.consider((0, ""), (1, LATE), (2, LATE), (3, ""), (4, "")) == [False, True, True, False, False]
-    assert len(watch.said) == 2
-    assert LATE in watch.said[0]
-    assert "the run ends if this lasts for 50 pairs" in watch.said[0]
-    assert "keeps up again; interim analyses continue" in watch.said[1]
+    assert len(watch.messages) == 2
+    assert LATE in watch.messages[0]
+    assert "the run ends if this lasts for 50 pairs" in watch.messages[0]
+    assert "keeps up again; interim analyses continue" in watch.messages[1]
     assert watch.stopped == []
 
 

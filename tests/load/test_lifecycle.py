@@ -55,7 +55,7 @@ def early(reason: str) -> Say:
     return Say(f"the run ends early: {reason}")
 
 
-def asked_by_run(reason: str, *, spent: bool = False) -> End:
+def stop_requested_by_run(reason: str, *, spent: bool = False) -> End:
     """Return an end that the run requests, and that is displayed."""
     events = [*STARTED, StopRequested(reason, spent), *LOCUST_STOPS, *QUITS]
     return End(events, [early(reason), DrainSessions(), StopTest(), CloseRun()], reason)
@@ -80,11 +80,11 @@ ENDS = {
             [DrainSessions(), StopTest(), CloseRun()],
             ALL_DONE,
         ),
-    "the budget is spent": asked_by_run(SPENT, spent=True),
-    "sequential analysis has decided": asked_by_run(DECIDED),
-    "no session can be opened": asked_by_run(HOPELESS),
-    "the load generator is overloaded": asked_by_run(OVERLOADED),
-    "the disk is full": asked_by_run(DISK_FULL),
+    "the budget is spent": stop_requested_by_run(SPENT, spent=True),
+    "sequential analysis has decided": stop_requested_by_run(DECIDED),
+    "no session can be opened": stop_requested_by_run(HOPELESS),
+    "the load generator is overloaded": stop_requested_by_run(OVERLOADED),
+    "the disk is full": stop_requested_by_run(DISK_FULL),
     "the disk is full once the run time is over":
         End(
             [*STARTED, UsersStopping(), StopRequested(DISK_FULL), StopRequested(DISK_FULL), *LOCUST_STOPS],
@@ -249,14 +249,14 @@ WORKERS_ENDS = {
 """The ends of a worker, which does not stop its process: its adapter does."""
 
 
-def played(lifecycle: RunLifecycle, events: Sequence[RunEvent]) -> list[RunAction]:
+def feed_events(lifecycle: RunLifecycle, events: Sequence[RunEvent]) -> list[RunAction]:
     return [action for event in events for action in lifecycle.tell(event)]
 
 
 @pytest.mark.parametrize("end", [*ENDS.values(), *WORKERS_ENDS.values()], ids=[*ENDS, *WORKERS_ENDS])
 def test_each_end_of_a_run_has_its_actions_reason_and_state(end: End) -> None:
     lifecycle = RunLifecycle(leads=end.leads)
-    actions = played(lifecycle, end.events)
+    actions = feed_events(lifecycle, end.events)
 
     assert (actions, lifecycle.reason, lifecycle.state) == (list(end.actions), end.reason, end.state)
 
@@ -264,7 +264,7 @@ def test_each_end_of_a_run_has_its_actions_reason_and_state(end: End) -> None:
 @pytest.mark.parametrize("first", [UsersStopping(), SignalReceived(), StopRequested(SPENT)])
 def test_a_signal_hurries_an_ending_run(first: RunEvent) -> None:
     lifecycle = RunLifecycle()
-    played(lifecycle, [*STARTED, first])
+    feed_events(lifecycle, [*STARTED, first])
     hurried = lifecycle.is_hurried
     lifecycle.tell(SignalReceived())
 
@@ -273,7 +273,7 @@ def test_a_signal_hurries_an_ending_run(first: RunEvent) -> None:
 
 def test_a_worker_without_its_master_hurries_its_end() -> None:
     lifecycle = RunLifecycle(leads=False)
-    played(lifecycle, [*STARTED, MasterLost()])
+    feed_events(lifecycle, [*STARTED, MasterLost()])
 
     assert lifecycle.is_hurried
 
@@ -282,7 +282,7 @@ def test_a_worker_without_its_master_hurries_its_end() -> None:
 @pytest.mark.parametrize("event", [StopRequested(SPENT, spent=True), RunRefused("no price", spent=True)])
 def test_once_the_budget_is_spent_no_session_and_no_response_starts(event: RunEvent, leads: bool) -> None:
     lifecycle = RunLifecycle(leads=leads)
-    played(lifecycle, STARTED)
+    feed_events(lifecycle, STARTED)
     might_start = lifecycle.may_start, lifecycle.is_spent
     lifecycle.tell(event)
 
@@ -292,7 +292,7 @@ def test_once_the_budget_is_spent_no_session_and_no_response_starts(event: RunEv
 
 def test_the_first_problem_is_reported() -> None:
     lifecycle = RunLifecycle()
-    played(lifecycle, [*STARTED, UsersStopping(), RunRefused("one"), RunRefused("another")])
+    feed_events(lifecycle, [*STARTED, UsersStopping(), RunRefused("one"), RunRefused("another")])
 
     assert lifecycle.problem == "one"
 
@@ -347,19 +347,19 @@ def test_events_after_the_end_of_a_run_have_no_effect(
     leads: bool, events: list[RunEvent], later: list[RunEvent]
 ) -> None:
     lifecycle = RunLifecycle(leads=leads)
-    played(lifecycle, [*STARTED, *events, *LOCUST_STOPS])
+    feed_events(lifecycle, [*STARTED, *events, *LOCUST_STOPS])
     before = dict(vars(lifecycle))
 
-    assert played(lifecycle, later) == []
+    assert feed_events(lifecycle, later) == []
     assert vars(lifecycle) == before
 
 
 @given(leads=st.booleans(), events=AFTER_SIGN_IN, later=ORDERS)
 def test_the_first_reason_for_the_end_of_a_run_wins(leads: bool, events: list[RunEvent], later: list[RunEvent]) -> None:
     lifecycle = RunLifecycle(leads=leads)
-    played(lifecycle, events)
+    feed_events(lifecycle, events)
     first = lifecycle.reason
-    played(lifecycle, later)
+    feed_events(lifecycle, later)
 
     assert lifecycle.reason == first or not first
 

@@ -312,12 +312,12 @@ def wait_for(happened: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def _held_shortly(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the wait after a refusal to 20 ms: other tests check its length."""
     monkeypatch.setattr("bench.load.execution.target_state.FIRST_WAIT_NS", NS_PER_S // 50)
 
 
-@pytest.mark.usefixtures("_held_shortly")
+@pytest.mark.usefixtures("_short_waits")
 def test_after_a_throttled_start_one_session_probes_before_the_others_start(tmp_path: Path) -> None:
     here = FakeDialer(unsupported_setting=ConnectError("throttled:handshake", "slow down", {"retry-after-ms": "1"}))
     run = FakeRun(tmp_path, dialers={"here": here})
@@ -338,7 +338,7 @@ def test_after_a_throttled_start_one_session_probes_before_the_others_start(tmp_
     assert not pacer.is_probing
 
 
-@pytest.mark.usefixtures("_held_shortly")
+@pytest.mark.usefixtures("_short_waits")
 def test_a_session_whose_preparation_fails_frees_the_probe_for_the_next(tmp_path: Path) -> None:
     run = FakeRun(tmp_path)
     run.live.arms[0].pacer.throttled("connection", 0, monotonic_ns(), None)

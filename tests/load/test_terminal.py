@@ -59,7 +59,7 @@ def test_the_status_line_of_a_new_run_is_short() -> None:
 
 FEW = {TTFA: [486_000] * 99}
 FAILING = {"sweden": TIMES, "west": {TTFA: [300_000] * 9}, "north": {TTFA: [300_000] * 4}}
-SAID: dict[str, tuple[dict[str, Any], str]] = {
+SHOWN_PARTS: dict[str, tuple[dict[str, Any], str]] = {
     "it is simulated": ({"simulated": True}, "SIMULATED · measuring 00:42"),
     "starts wait": ({"waiting_s": 75.0}, "starts delayed 01:15"),
     "sessions were refused": ({"sessions_refused": 2}, "2 failed to connect"),
@@ -89,18 +89,18 @@ SAID: dict[str, tuple[dict[str, Any], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("changes", "expected"), SAID.values(), ids=SAID)
+@pytest.mark.parametrize(("changes", "expected"), SHOWN_PARTS.values(), ids=SHOWN_PARTS)
 def test_the_status_line_shows_each_special_condition(changes: dict[str, Any], expected: str) -> None:
     assert expected in status_text(tally(**changes), MOMENT)
 
 
-NOT_SAID: dict[str, tuple[dict[str, Any], str]] = {
+OMITTED_PARTS: dict[str, tuple[dict[str, Any], str]] = {
     "a short wait for a start is not worth a word": ({"waiting_s": 0.4}, "held"),
     "a median of fewer than six sessions": ({"times_us": {"sweden": {TTFA: [486_000] * 5}}}, "ttfa"),
 }
 
 
-@pytest.mark.parametrize(("changes", "word"), NOT_SAID.values(), ids=NOT_SAID)
+@pytest.mark.parametrize(("changes", "word"), OMITTED_PARTS.values(), ids=OMITTED_PARTS)
 def test_the_status_line_omits_empty_parts(changes: dict[str, Any], word: str) -> None:
     assert word not in status_text(tally(**changes), MOMENT)
 

@@ -69,7 +69,7 @@ def copy_of_the_source(folder: Path) -> Path:
     return folder / "source"
 
 
-def plays(commands: Path, folder: Path) -> str:
+def run_first_commands(commands: Path, folder: Path) -> str:
     """Return the output of an installation's commands in an environment with nothing else."""
     folder.mkdir()
     clean = {name: text for name, text in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
@@ -97,7 +97,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_pip_installs_what_a_new_user_needs(built: Path, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     subprocess.run([str(tmp_path / "venv" / "bin" / "pip"), "install", "-q", str(built)], check=True)
-    output = plays(tmp_path / "venv" / "bin", tmp_path / "empty")
+    output = run_first_commands(tmp_path / "venv" / "bin", tmp_path / "empty")
 
     assert output.startswith(f"rtbench {VERSION}\n")
     assert "with the compiled parts" in " ".join(output.split())
@@ -122,7 +122,7 @@ def test_uv_installs_both_commands(built: Path, tmp_path: Path) -> None:
     words = ["tool", "install", "-q", "--python", sys.executable, "--with-executables-from", "locust", str(built)]
     subprocess.run([str(BIN / "uv"), *words], env=os.environ | places, check=True)
 
-    assert plays(tmp_path / "bin", tmp_path / "empty").startswith(f"rtbench {VERSION}\n")
+    assert run_first_commands(tmp_path / "bin", tmp_path / "empty").startswith(f"rtbench {VERSION}\n")
 
 
 def test_a_wheel_built_without_a_compiler_works_and_reports_it(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_a_wheel_built_without_a_compiler_works_and_reports_it(tmp_path: Path) -
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run([str(BIN / "uv"), "pip", "install", "-q", "--python", str(python), str(pure)], check=True)
 
-    output = plays(python.parent, tmp_path / "empty")
+    output = run_first_commands(python.parent, tmp_path / "empty")
     assert "without the compiled parts" in " ".join(output.split())
 
 

@@ -67,7 +67,7 @@ def speech(kind: str, item_id: str) -> bytes:
     return message(f"input_audio_buffer.speech_{kind}", item_id=item_id)
 
 
-SAID = [
+SERVICE_MESSAGES = [
     session_created(), session_updated(),
     *(speech(kind, item) for kind in ("started", "stopped") for item in ("i1", "i2")),
     committed("i1"), committed("i2"), transcribed("i1"),
@@ -126,7 +126,7 @@ BEGINS = st.fixed_dictionaries(
         "reference": st.sampled_from([NO_REFERENCE, TurnReference("Hello", "hello there", "H", ("hello",))]),
     }
 ).map(begin)
-HEARS = st.builds(receive, st.sampled_from(SAID), st.sampled_from([0, MS // 2, 2 * MS]), st.booleans())
+RECEIVES = st.builds(receive, st.sampled_from(SERVICE_MESSAGES), st.sampled_from([0, MS // 2, 2 * MS]), st.booleans())
 SENDS = st.builds(
     put,
     st.sampled_from(["session.update", "response.create", "input_audio_buffer.append"]),
@@ -164,7 +164,7 @@ ENDS: list[Tell] = [
     lambda timeline, now_ns: timeline.tell(inputs.ConnectionClosed(1001, now_ns, "maximum duration")),
     lambda timeline, now_ns: timeline.tell(inputs.ScriptFinished(now_ns)),
 ]
-ANYTHING: st.SearchStrategy[Tell] = st.one_of(BEGINS, HEARS, HEARS, SENDS, TRANSMITS, OTHERS)
+ANYTHING: st.SearchStrategy[Tell] = st.one_of(BEGINS, RECEIVES, RECEIVES, SENDS, TRANSMITS, OTHERS)
 
 
 @st.composite

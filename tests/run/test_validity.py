@@ -134,7 +134,7 @@ def test_the_validity_has_the_metric_its_limit_and_a_remedy() -> None:
 # Several targets.
 
 
-def rule_a(*metrics: MetricUncertainty) -> Any:
+def uncertainty_check(*metrics: MetricUncertainty) -> Any:
     return verdict(*metrics).checks[0]
 
 
@@ -143,7 +143,7 @@ FAST, SLOW = MetricUncertainty("fast", "ttfa", 3.0, 200.0), MetricUncertainty("s
 
 @pytest.mark.parametrize("targets", [(FAST, SLOW), (SLOW, FAST)])
 def test_the_limit_of_a_fast_target_does_not_depend_on_a_slow_one(targets: tuple[MetricUncertainty, ...]) -> None:
-    check = rule_a(*targets)
+    check = uncertainty_check(*targets)
 
     assert (check.value, check.limit, check.result) == (3.0, 2.0, "fail")
     assert check.note == "ttfa of fast"
@@ -151,11 +151,13 @@ def test_the_limit_of_a_fast_target_does_not_depend_on_a_slow_one(targets: tuple
 
 
 def test_if_all_targets_pass_the_one_closest_to_its_limit_is_named() -> None:
-    check = rule_a(MetricUncertainty("fast", "ttfa", 0.5, 200.0), SLOW, MetricUncertainty("silent", "ttfa", None, None))
+    check = uncertainty_check(
+        MetricUncertainty("fast", "ttfa", 0.5, 200.0), SLOW, MetricUncertainty("silent", "ttfa", None, None)
+    )
 
     assert (check.value, check.limit, check.result) == (6.0, 10.0, "pass")
     assert "slow" in check.note
-    assert rule_a(SLOW).note == "ttfa", "a single target is not named"
+    assert uncertainty_check(SLOW).note == "ttfa", "a single target is not named"
 
 
 @pytest.mark.parametrize(("delay_ms", "ok"), [(10.0, True), (10.01, False)])
@@ -314,7 +316,7 @@ def table(*rows: dict[str, Any]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=SCHEMAS["turns"])
 
 
-def of(name: str, **row: Any) -> float:
+def bound_of(name: str, **row: Any) -> float:
     return float(validity_data.row_bounds(table(row), CATALOGUE[name])[0])
 
 
@@ -360,16 +362,16 @@ def test_an_unknown_send_uncertainty_gives_an_unknown_bound() -> None:
     typed = {"request_sent_at_ns": 0, "first_audio_at_ns": 500 * MS, "first_audio_uncertainty_ns": MS}
     turn = build_observation(errors_ns={"first_audio": MS}, widths_ns={})
 
-    assert np.isnan(of("ttfa", **typed))
-    assert np.isnan(of("ttfa", speech_end_at_ns=0, first_audio_at_ns=500 * MS, first_audio_uncertainty_ns=MS))
+    assert np.isnan(bound_of("ttfa", **typed))
+    assert np.isnan(bound_of("ttfa", speech_end_at_ns=0, first_audio_at_ns=500 * MS, first_audio_uncertainty_ns=MS))
     assert turn.bound_ns(CATALOGUE["ttfa"]) is None
 
 
 def test_the_bound_includes_the_uncertainty_of_the_start_instant() -> None:
     spoken = {"speech_end_at_ns": 0, "speech_end_uncertainty_ns": 4 * MS, "first_audio_uncertainty_ns": MS}
 
-    assert of("ttfa", **spoken) == 5.0
-    assert of("ttfa", **spoken, request_sent_at_ns=MS, request_sent_uncertainty_ns=2 * MS) == 3.0
+    assert bound_of("ttfa", **spoken) == 5.0
+    assert bound_of("ttfa", **spoken, request_sent_at_ns=MS, request_sent_uncertainty_ns=2 * MS) == 3.0
 
 
 @pytest.mark.parametrize(
@@ -381,7 +383,7 @@ def test_the_bound_of_audio_speed_follows_from_that_of_its_duration(
     row = {"first_audio_at_ns": 0, "last_audio_at_ns": 1_000 * MS, "audio_speed": 2.0}
     errors = {"first_audio_uncertainty_ns": first_error_ms * MS, "last_audio_uncertainty_ns": last_error_ms * MS}
 
-    assert of("audio_speed", **row, **errors) == pytest.approx(bound)
+    assert bound_of("audio_speed", **row, **errors) == pytest.approx(bound)
 
 
 # Runs.

@@ -41,10 +41,10 @@ from tests.simulator.builders import (
     function,
     one,
     output,
-    squeezed,
     types,
     user_text,
     without_deltas,
+    without_repeats,
 )
 from tests.simulator.sdk_types import assert_typed
 
@@ -73,7 +73,7 @@ def test_a_session_is_marked_as_simulated_and_accepts_its_own_mark(dialect: Wire
 def test_a_text_turn_in_ga_has_the_order_of_the_captures() -> None:
     events = answers(build_behaviour(), user_text(), TEXT_GA)
 
-    assert squeezed(types(events)) == [
+    assert without_repeats(types(events)) == [
         "conversation.item.added",
         "conversation.item.done",
         "response.created",
@@ -93,7 +93,7 @@ def test_a_text_turn_in_ga_has_the_order_of_the_captures() -> None:
 def test_an_audio_answer_in_preview_has_the_preview_names() -> None:
     events = answers(build_behaviour(AZURE_PREVIEW), user_text(), CREATE)
 
-    assert [name for name in squeezed(types(events)) if not name.endswith(".delta")] == [
+    assert [name for name in without_repeats(types(events)) if not name.endswith(".delta")] == [
         "conversation.item.created",
         "response.created",
         "response.output_item.added",

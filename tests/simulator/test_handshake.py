@@ -31,7 +31,7 @@ def accepted(
     return verdict
 
 
-def complaint(*asked: Any) -> PostUpgradeRefusal:
+def post_upgrade_error(*asked: Any) -> PostUpgradeRefusal:
     """Return the refusal that follows the upgrade."""
     error = accepted(*asked).complaint
     assert error is not None
@@ -136,14 +136,14 @@ def test_azure_refuses_a_wrong_key_and_does_not_repeat_it(headers: dict[str, str
 
 
 def test_openai_accepts_the_upgrade_and_then_sends_an_error() -> None:
-    wrong_key = complaint(OPENAI, {}, BY_KEY)
+    wrong_key = post_upgrade_error(OPENAI, {}, BY_KEY)
 
     assert (wrong_key.close_code, wrong_key.close_reason) == (3000, "invalid_request_error.invalid_api_key")
-    assert complaint("/v1/realtime", {}).close_code == 4000
+    assert post_upgrade_error("/v1/realtime", {}).close_code == 4000
 
 
 def test_openai_refuses_a_model_in_the_url_of_a_transcription() -> None:
-    assert "must not provide a model" in complaint(OPENAI + "&intent=transcription", {}).message
+    assert "must not provide a model" in post_upgrade_error(OPENAI + "&intent=transcription", {}).message
 
 
 def tokens(life_s: float = 5) -> TokenIssuer:
@@ -162,7 +162,7 @@ def test_a_token_is_accepted_until_it_expires_and_identified_by_its_number(targe
 
     assert (living.complaint, living.token) == (None, 2)
     if target == OPENAI:
-        assert complaint(target, headers, Authenticator(tokens=issuer), NOW_S + 5).code == "invalid_api_key"
+        assert post_upgrade_error(target, headers, Authenticator(tokens=issuer), NOW_S + 5).code == "invalid_api_key"
     else:
         expired = refused(target, headers, Authenticator(tokens=issuer), NOW_S + 5)
         assert (expired.status, expired.code) == (401, "401")

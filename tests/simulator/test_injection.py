@@ -41,7 +41,7 @@ def injector(
     )
 
 
-def made(behaviour: Behaviour) -> list[OutgoingEvent]:
+def events_of(behaviour: Behaviour) -> list[OutgoingEvent]:
     """Return the events of a greeting and a response, as the service would send them."""
     events = list(behaviour.due(AT_NS + SECOND))
     behaviour.receive(CREATE, AT_NS + SECOND)
@@ -49,7 +49,7 @@ def made(behaviour: Behaviour) -> list[OutgoingEvent]:
 
 
 def actions(*lines: str, events: list[OutgoingEvent] | None = None) -> list[FaultAction]:
-    return list(injector(*lines).actions(events or made(build_behaviour()), AT_NS))
+    return list(injector(*lines).actions(events or events_of(build_behaviour()), AT_NS))
 
 
 def sent(all_actions: list[FaultAction]) -> list[OutgoingEvent]:
@@ -66,7 +66,7 @@ def body(event: OutgoingEvent) -> dict[str, Any]:
 
 
 def test_without_a_fault_events_are_unchanged() -> None:
-    events = made(build_behaviour())
+    events = events_of(build_behaviour())
 
     assert actions(events=events) == [DeliverEvent(event) for event in events]
 
@@ -101,11 +101,11 @@ def test_a_fault_of_a_connection_is_injected_before_the_event_of_its_place(
 
     assert done.count(struck) == 1
     assert (types(sent(ahead)) or [""])[-1] == (behind or "")
-    assert len(sent(done)) == len(made(build_behaviour()))  # the events after it, if the connection continues
+    assert len(sent(done)) == len(events_of(build_behaviour()))  # the events after it, if the connection continues
 
 
 def test_events_after_a_stall_are_sent_later_with_new_due_times() -> None:
-    events, struck = made(build_behaviour()), injector("hang,at=next_delta,duration_s=0.1", "drip,at=done")
+    events, struck = events_of(build_behaviour()), injector("hang,at=next_delta,duration_s=0.1", "drip,at=done")
     due, got = iter(events), []
     later_ns = events[-1].due_ns + SECOND
     while True:
@@ -124,7 +124,7 @@ def test_events_after_a_stall_are_sent_later_with_new_due_times() -> None:
 
 
 def test_a_fault_of_events_is_injected_once_or_count_times() -> None:
-    events = made(build_behaviour())
+    events = events_of(build_behaviour())
     audio = [event for event in events if event.audio_bytes]
 
     assert len(events) - len(sent(actions("drop", events=events))) == 1
@@ -135,7 +135,7 @@ def test_a_fault_of_events_is_injected_once_or_count_times() -> None:
 @pytest.mark.parametrize(("line", "responses"), [("reset", 3), ("reset,responses=2", 1), ("reset,responses=2-", 2)])
 def test_a_fault_is_injected_into_the_given_responses(line: str, responses: int) -> None:
     behaviour = build_behaviour()
-    events = made(behaviour)
+    events = events_of(behaviour)
     for number in (2, 3):
         behaviour.receive(CREATE, AT_NS + number * 100 * SECOND)
         events += behaviour.due(FOREVER_NS)
@@ -171,7 +171,7 @@ def test_an_injected_fault_is_recorded_once_with_its_session_and_response() -> N
     struck = injector("drop,count=5", "reset,at=tcp", connection=7, noted=noted)
     list(struck.at("tcp", AT_NS))
     struck.session_id = "sess_1"
-    events = made(build_behaviour())
+    events = events_of(build_behaviour())
     list(struck.actions(events, AT_NS + 5))
 
     (response_id,) = {event.response_id for event in events if event.type == "response.created"}
@@ -206,7 +206,7 @@ def test_the_first_input_of_each_response_is_a_place() -> None:
     for _ in range(2):
         struck.received("input_audio_buffer.append", AT_NS)
     assert list(struck.actions([], AT_NS)) == [read_line("close,at=input")]
-    list(struck.actions(made(build_behaviour()), AT_NS))
+    list(struck.actions(events_of(build_behaviour()), AT_NS))
     struck.received("conversation.item.create", AT_NS)
     assert list(struck.actions([], AT_NS)) == [read_line("close,at=input")]
 
@@ -261,7 +261,7 @@ def test_a_response_without_audio_has_no_audio_tokens() -> None:
 
 
 def test_an_endless_response_repeats_itself_and_is_never_done() -> None:
-    endless: Iterator[FaultAction] = injector("endless").actions(made(build_behaviour()), AT_NS)
+    endless: Iterator[FaultAction] = injector("endless").actions(events_of(build_behaviour()), AT_NS)
     some = list(islice(endless, 500))
 
     assert "response.done" not in types(sent(some))
@@ -271,7 +271,7 @@ def test_an_endless_response_repeats_itself_and_is_never_done() -> None:
 
 @pytest.mark.parametrize("place", ["response", "first_delta", "next_delta"])
 def test_a_burst_sends_all_remaining_events_at_the_end_of_the_response(place: str) -> None:
-    events = made(build_behaviour())
+    events = events_of(build_behaviour())
     burst = sent(actions(f"burst,at={place}", events=events))
     done = next(event for event in events if event.type == "response.done")
     held = [event for event in burst if event.due_ns == done.due_ns and event.response_id == done.response_id]
@@ -282,7 +282,7 @@ def test_a_burst_sends_all_remaining_events_at_the_end_of_the_response(place: st
 
 
 def test_a_reordered_event_follows_the_next_one() -> None:
-    events = made(build_behaviour())
+    events = events_of(build_behaviour())
     swapped = sent(actions("reorder,at=response", events=events))
     place = types(events).index("response.created")
 
@@ -290,7 +290,7 @@ def test_a_reordered_event_follows_the_next_one() -> None:
 
 
 def test_a_drip_is_the_same_bytes_with_pauses() -> None:
-    events = made(build_behaviour())
+    events = events_of(build_behaviour())
     dripped = actions("drip,at=done,bytes_per_s=10000", events=events)
     data = b"".join(
         action if isinstance(action, bytes) else action.frame or b""
@@ -314,7 +314,7 @@ def test_a_drip_is_the_same_bytes_with_pauses() -> None:
 )
 @pytest.mark.parametrize("dialect", [None, AZURE_PREVIEW])
 def test_one_event_is_corrupted(line: str, check: Any, dialect: Any) -> None:
-    events = made(build_behaviour(dialect) if dialect else build_behaviour())
+    events = events_of(build_behaviour(dialect) if dialect else build_behaviour())
     garbled = sent(actions(line, events=events))
     changed = [(was, now) for was, now in zip(events, garbled, strict=True) if was != now]
 
@@ -362,7 +362,7 @@ def test_any_combination_of_faults_sends_only_known_events(
     kinds = data.draw(st.lists(st.sampled_from(KINDS_OF_EVENTS), min_size=1, max_size=4))
     lines = [f"{kind},at={data.draw(st.sampled_from(KINDS[kind].places))}" if len(KINDS[kind].places) > 1 else kind
              for kind in kinds]  # fmt: skip
-    events = made(build_behaviour())
+    events = events_of(build_behaviour())
     done = list(islice(injector(*lines).actions(events, AT_NS), 5_000))
 
     known = {event.type for event in events} | {"error", "response.nobody_knows"}

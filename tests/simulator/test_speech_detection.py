@@ -27,19 +27,21 @@ from tests.simulator.builders import noise, sound
 SERVER_VAD = EffectiveTurnDetection("server_vad")
 
 
-def heard(name: AudioFormatName = "pcm16", detection: EffectiveTurnDetection | None = SERVER_VAD) -> InputSettings:
+def input_audio(
+    name: AudioFormatName = "pcm16", detection: EffectiveTurnDetection | None = SERVER_VAD
+) -> InputSettings:
     return InputSettings(RATED_FORMATS[name], detection, None)
 
 
 class SpeechChange(NamedTuple):
     """A start or an end of speech.
 
-    `frame`: its first or last active frame; `heard`: the number of frames after which it was detected.
+    `frame`: its first or last active frame; `detected_frame`: the number of frames after which it was detected.
     """
 
     began: bool
     frame: int
-    heard: int
+    detected_frame: int
 
 
 def changes(frames: str, silence_ms: float, stream: InputAudio | None = None) -> Iterator[SpeechChange]:
@@ -47,7 +49,7 @@ def changes(frames: str, silence_ms: float, stream: InputAudio | None = None) ->
     stream = stream or InputAudio()
     stream.silence_ms = silence_ms
     audio = b"".join(RATED_FORMATS["pcm16"].encode(noise(240, 3277 if frame == "#" else 0)) for frame in frames)
-    for edge in stream.append(audio, heard()):
+    for edge in stream.append(audio, input_audio()):
         yield SpeechChange(edge.began, edge.byte // 480 - (not edge.began), edge.heard_ms // FRAME_MS)
 
 
@@ -127,9 +129,9 @@ def test_splitting_the_frames_does_not_change_the_result(frames: str, cuts: list
 def test_speech_ends_exactly_after_its_silence(frames: str, silence_ms: int) -> None:
     for change in changes(frames, silence_ms):
         if change.began:
-            assert frames[change.frame : change.heard] == "###"
+            assert frames[change.frame : change.detected_frame] == "###"
         else:
-            assert frames[change.frame : change.heard] == "#" + "." * (silence_ms // 10)
+            assert frames[change.frame : change.detected_frame] == "#" + "." * (silence_ms // 10)
 
 
 # The stream of input audio maintains its clock and its positions with any formats and chunks.
@@ -149,7 +151,7 @@ def speech_in(
     for size in cycle(sizes):
         if not audio:
             break
-        found += stream.append(audio[:size], heard(name))
+        found += stream.append(audio[:size], input_audio(name))
         audio = audio[size:]
     return found
 
@@ -182,7 +184,7 @@ def test_the_clock_counts_each_byte_in_its_own_format(appends: list[tuple[AudioF
     stream = InputAudio()
 
     for name, size in appends:
-        list(stream.append(bytes(size), heard(name, None)))
+        list(stream.append(bytes(size), input_audio(name, None)))
 
     lengths_ms = [size * 1000 / RATED_FORMATS[name].bytes_per_s for name, size in appends]
     assert stream.buffered_ms == pytest.approx(sum(lengths_ms))
@@ -210,7 +212,7 @@ def test_the_end_of_speech_can_be_in_the_earlier_format() -> None:
 
 def test_audio_without_detection_advances_the_clock_and_is_not_speech() -> None:
     stream = InputAudio()
-    without_detection = list(stream.append(sound(1000, 1000), heard(detection=None)))
+    without_detection = list(stream.append(sound(1000, 1000), input_audio(detection=None)))
 
     found = speech_in(sound(300), stream=stream)
 

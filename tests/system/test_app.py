@@ -72,7 +72,7 @@ def test_the_help_of_commands_is_printed_without_a_warning(command: tuple[str, .
 
 
 def test_ctrl_c_during_imports_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Pressed:
+    class InterruptingFinder:
         @staticmethod
         def find_spec(name: str, *_: object) -> None:
             if name == "rtbench.cli.app":
@@ -80,7 +80,7 @@ def test_ctrl_c_during_imports_ends_with_130(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.delitem(sys.modules, "rtbench.cli.app", raising=False)
     monkeypatch.delattr(rtbench.cli, "app", raising=False)
-    monkeypatch.setattr(sys, "meta_path", [Pressed(), *sys.meta_path])
+    monkeypatch.setattr(sys, "meta_path", [InterruptingFinder(), *sys.meta_path])
 
     with pytest.raises(SystemExit) as ended:
         rtbench.cli.main()

@@ -57,7 +57,7 @@ def both(command: list[str], **how: Any) -> list[subprocess.CompletedProcess[str
         **{name: value for name, value in how.items() if name not in ("capture_output", "text", "timeout")},
     ) as process:  # fmt: skip
         output, errors = process.communicate(given, timeout=GUARD_S)
-    assert process._told is not None  # otherwise it was started, and this test would check nothing
+    assert process._status_socket is not None  # otherwise it was started, and this test would check nothing
     return [*ended, subprocess.CompletedProcess(command, process.returncode, output, errors)]
 
 
@@ -106,7 +106,7 @@ def test_a_forked_process_ends_like_a_started_one(end: str, modules: Path) -> No
 def test_a_forked_process_can_be_polled_waited_for_and_signalled(modules: Path) -> None:
     (modules / "look.py").write_text("import signal\nprint('there', flush=True)\nsignal.pause()")
     with forked.Popen([sys.executable, "-m", "look"], cwd=modules, stdout=subprocess.PIPE, text=True) as process:
-        assert process._told is not None
+        assert process._status_socket is not None
         assert process.stdout.readline() == "there\n"
         assert process.poll() is None
         with pytest.raises(subprocess.TimeoutExpired):

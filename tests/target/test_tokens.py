@@ -245,7 +245,7 @@ def renewing(before: set[threading.Thread]) -> set[threading.Thread]:
 
 
 def test_a_refused_sign_in_ends_the_other_renewals() -> None:
-    class Choosy(Issuer):
+    class RefusesSecondToken(Issuer):
         def __call__(self, way: EntraSignIn, retries: int) -> Token:
             if self.asked:
                 raise SignInError("no")
@@ -254,7 +254,7 @@ def test_a_refused_sign_in_ends_the_other_renewals() -> None:
     before = set(threading.enumerate())
     other = build_target(EntraSignIn("https://ai.azure.com/.default"))
     with pytest.raises(UsageError, match="no"):
-        Keyring([TARGET, other], fetch=Choosy(life_s=0.1)).open()
+        Keyring([TARGET, other], fetch=RefusesSecondToken(life_s=0.1)).open()
 
     until(lambda: not renewing(before))
 

@@ -132,13 +132,13 @@ class Page:
         for kind in ("rawKeyDown", "keyUp"):
             self.ask("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
 
-    def complaints(self) -> list[str]:
+    def browser_errors(self) -> list[str]:
         """Return errors, warnings and exceptions of the console since the page was opened."""
         self.value("0")  # all earlier messages arrive before this answer
         found = []
         for event in self.browser.events:
             if event.get("sessionId") == self.session:
-                found += _complaint(event["method"], event["params"])
+                found += _browser_error(event["method"], event["params"])
         return found
 
     def picture(self, *, whole: bool = True) -> bytes:
@@ -153,7 +153,7 @@ class Page:
         return base64.b64decode(shot["data"])
 
 
-def _complaint(method: str, said: dict[str, Any]) -> list[str]:
+def _browser_error(method: str, said: dict[str, Any]) -> list[str]:
     if method == "Runtime.exceptionThrown":
         return [str(said["exceptionDetails"])]
     if method == "Runtime.consoleAPICalled" and said["type"] in ("error", "warning", "assert"):

@@ -33,7 +33,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shown(browser: Browser, file: Path) -> Iterator[Page]:
     with browser.page(file, 1280, 900, "light") as page:
         yield page
-        assert page.complaints() == []
+        assert page.browser_errors() == []
 
 
 def visible_marks(page: Page, target: int) -> Any:

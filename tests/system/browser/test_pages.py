@@ -174,7 +174,7 @@ def test_a_page_is_drawn_without_browser_errors(shown: Page, case: tuple[str, st
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{'-'.join(map(str, case))}.png").write_bytes(picture)
 
-    assert shown.complaints() == []
+    assert shown.browser_errors() == []
     assert len(picture) > MANY_BYTES
 
 
@@ -254,7 +254,7 @@ def test_the_keyboard_reaches_a_chart_and_its_values_are_announced(
         assert shown.value("tip.textContent").replace("\n", " · ") == spoken[-1]
         shown.press("Escape", 27)
         assert shown.value("tip.hidden") is True
-        assert shown.complaints() == []
+        assert shown.browser_errors() == []
 
 
 @pytest.mark.parametrize("name", ["run", "compare"])
@@ -286,7 +286,7 @@ def test_errors_of_a_page_are_detected(browser: Browser, tmp_path: Path) -> None
         "<img src=missing.png><script>console.warn('careful'); undefined_name()</script>"
     )
     with browser.page(file, 1280, 900, "light") as shown:
-        output = " ".join(shown.complaints())
+        output = " ".join(shown.browser_errors())
 
         assert "careful" in output
         assert "undefined_name" in output

@@ -40,7 +40,7 @@ def shown(browser: Browser, file: Path, request: pytest.FixtureRequest) -> Itera
         yield page
         if folder := os.environ.get("RTBENCH_SCREENSHOTS"):
             Path(folder, f"history-{theme}-{width}.png").write_bytes(page.picture())
-        assert page.complaints() == []
+        assert page.browser_errors() == []
 
 
 def test_the_trend_page_fits_its_window_and_has_sufficient_contrast(shown: Page) -> None:

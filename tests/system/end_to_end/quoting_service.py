@@ -60,6 +60,6 @@ def _answer(connection: ServerConnection) -> None:
     connection.close(1008, f"no such key: {key}")
 
 
-def holders(folder: Path, secret: str) -> list[Path]:
+def files_with(folder: Path, secret: str) -> list[Path]:
     """Return the files of a folder that contain a secret."""
     return [path for path in folder.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]

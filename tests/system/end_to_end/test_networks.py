@@ -20,7 +20,7 @@ from tests import forked
 from tests.simulator_process import Ready, quick_simulator
 from tests.system.end_to_end.locust_process import GUARD_S, only_run, run_locust, write_scenario
 from tests.system.end_to_end.proxies import RunningProxy, running_proxy
-from tests.system.end_to_end.quoting_service import holders
+from tests.system.end_to_end.quoting_service import files_with
 from tests.system.end_to_end.two_targets import write_targets
 
 PASSWORD = "a-password-that-nobody-may-see"
@@ -93,7 +93,7 @@ def run_through(tmp_path: Path, proxies: Sequence[RunningProxy], options: list[s
     assert files.read_document(folder)["totals"]["sessions"] == {"ok": 4 * len(proxies)}, ended.stderr
     for proxy in proxies:
         assert proxy.connections == len(proxy.asked) == 4
-    assert holders(folder, PASSWORD) == []
+    assert files_with(folder, PASSWORD) == []
     assert PASSWORD not in ended.stdout + ended.stderr
     return folder
 

@@ -54,7 +54,7 @@ def played(folder: Path, service: Ready, *words: str) -> subprocess.CompletedPro
         return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
-def judged(folder: Path, status: int) -> int:
+def expected_status(folder: Path, status: int) -> int:
     """Return the exit status of a run with this threshold result, on a machine that other tests may slow down."""
     return status if files.read_document(folder)["validity"]["status"] == "valid" else 4
 
@@ -72,12 +72,12 @@ def test_a_run_is_checked_by_its_thresholds_and_stores_them(
     run = only_run(folder / "runs")
     document = files.read_document(run)
 
-    assert ended.returncode == judged(run, status), ended.stderr
+    assert ended.returncode == expected_status(run, status), ended.stderr
     assert ended.stdout.rstrip().endswith("check.md")
     assert "report.html" in ended.stdout
     assert (run / "check.json").exists()
     assert document["thresholds"] == {"ttft": [f"p(50)<{p50}"]}
-    assert rtbench("check", run).returncode == judged(run, status)
+    assert rtbench("check", run).returncode == expected_status(run, status)
     assert run.name.endswith("-mine")
     assert (document["scenario"], document["settings"]["locustfile"]) == ("mine", "mine.yaml")
     assert document["settings"]["spawn_rate"] == 4
@@ -95,7 +95,7 @@ def test_scripts_and_locust_files_run_together_in_two_processes(folder: Path, se
     ended = played(folder, service, "mine.yaml", "other.yml", "callers.py", *load)
     document = files.read_document(only_run(folder / "runs"))
 
-    assert ended.returncode == judged(only_run(folder / "runs"), 0), ended.stderr
+    assert ended.returncode == expected_status(only_run(folder / "runs"), 0), ended.stderr
     assert {script["name"] for script in document["scripts"]} == {"mine", "other", "third"}
     assert document["totals"]["sessions"] == {"ok": 40}
 
@@ -108,7 +108,7 @@ def test_an_interrupted_run_ends_with_130_and_is_not_checked(folder: Path, servi
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=GUARD_S)
 
-    assert process.returncode == judged(run, 130)
+    assert process.returncode == expected_status(run, 130)
     assert "report.html" in output
     assert f"rtbench check runs/{run.name}" in errors
     assert not (run / "check.json").exists()
@@ -156,7 +156,7 @@ def test_rtbench_run_starts_a_run(folder: Path, service: Ready) -> None:
         check=False,
     )
 
-    assert ended.returncode == judged(only_run(folder / "runs"), 0), ended.stderr
+    assert ended.returncode == expected_status(only_run(folder / "runs"), 0), ended.stderr
     assert ended.stdout.rstrip().endswith("report.html")
 
 

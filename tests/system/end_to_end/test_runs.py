@@ -17,7 +17,7 @@ from tests.blob_server import BlobServer, blob_server
 from tests.collector import Collector, attributes, collector
 from tests.simulator_process import ROOT, Ready
 from tests.system.end_to_end.locust_process import GUARD_S, only_run, run_locust, write_scenario
-from tests.system.end_to_end.quoting_service import holders
+from tests.system.end_to_end.quoting_service import files_with
 
 DASHBOARD = ROOT / "docs" / "observability" / "grafana" / "dashboards" / "rtbench.json"
 SIGNATURE = "a-signature-nobody-may-see"
@@ -176,7 +176,7 @@ def test_a_run_of_several_processes_is_uploaded_completely_after_its_report(whol
     assert {"report.html", "turns.parquet"} <= {path.name for path in whole.uploaded.iterdir()}
     assert files.read_document(whole.uploaded)["state"] == "ended"
     assert SIGNATURE not in whole.said
-    assert holders(whole.folder, SIGNATURE) == []
+    assert files_with(whole.folder, SIGNATURE) == []
 
 
 def test_processes_run_at_the_permitted_priority(whole: Whole) -> None:

@@ -15,7 +15,7 @@ from bench.run import folder as files
 from bench.simulator.ground_truth_log import read_truth
 from tests.simulator_process import Ready, quick_simulator
 from tests.system.end_to_end.locust_process import only_run, rtbench, run_locust, write_scenario
-from tests.system.end_to_end.quoting_service import holders, quoting_service
+from tests.system.end_to_end.quoting_service import files_with, quoting_service
 from tests.system.end_to_end.two_targets import write_targets
 
 TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{10,}")
@@ -153,7 +153,7 @@ def test_sessions_do_not_wait_for_the_renewal_of_an_expiring_token(
     assert len(used) >= 2  # it was renewed
     assert files.read_document(folder)["targets"][0]["auth"] == "entra"
     assert incident_kinds(folder) == set()
-    assert holders(folder, header) == []
+    assert files_with(folder, header) == []
     assert with_tokens(folder) == []
     assert header not in ended.stdout + ended.stderr
     assert not TOKEN.search(ended.stdout + ended.stderr)

@@ -275,7 +275,7 @@ LOAD = "-u 4 -r 4 --sessions 24"
 
 
 @dataclass
-class Said:
+class StepOutputs:
     """The output of each step, by its name; the status of the first that failed, or 0."""
 
     status: int = 0
@@ -310,7 +310,7 @@ def holds(condition: str, context: Mapping[str, str], *, failed: bool) -> bool:
     return right and (not failed or "always()" in condition)
 
 
-def act(place: Workplace, **inputs: str) -> Said:
+def act(place: Workplace, **inputs: str) -> StepOutputs:
     """Run the action's shell steps, as GitHub does with these inputs."""
     unknown = inputs.keys() - {name.replace("-", "_") for name in ACTION["inputs"]}
     assert not unknown
@@ -318,7 +318,7 @@ def act(place: Workplace, **inputs: str) -> Said:
     given |= {name.replace("_", "-"): value for name, value in inputs.items()}
     context = {f"inputs.{name}": value for name, value in given.items()}
     context |= {"github.event_name": "pull_request", "github.event.pull_request.number": "7"}
-    temp, printed = place.folder.parent / "temp", Said()
+    temp, printed = place.folder.parent / "temp", StepOutputs()
     temp.mkdir(exist_ok=True)
     github = {
         "GITHUB_ACTIONS": "true",

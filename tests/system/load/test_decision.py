@@ -222,13 +222,13 @@ def test_the_plan_of_interim_analyses_is_one_line() -> None:
 
 @given(st.lists(st.integers(1, 999), min_size=1, unique=True), st.integers(0, 20), st.integers(0, 999))
 def test_an_interim_analysis_is_due_when_its_pairs_are_complete_except_the_last(
-    sizes: list[int], held: int, pairs: int
+    sizes: list[int], analyses: int, pairs: int
 ) -> None:
     looks = sorted(sizes)
-    due = is_due(looks, held, pairs, 0)
+    due = is_due(looks, analyses, pairs, 0)
 
-    assert due == (held < len(looks) - 1 and pairs >= looks[held])
-    assert not is_due(looks, held, pairs, pairs)
+    assert due == (analyses < len(looks) - 1 and pairs >= looks[analyses])
+    assert not is_due(looks, analyses, pairs, pairs)
 
 
 # InterimAnalyses in operation. Its child runs a Python file of the test.
@@ -239,8 +239,8 @@ def child(folder: Path, program: str) -> tuple[str, ...]:
     return (sys.executable, str(folder / "child.py"))
 
 
-def printing(**said: Any) -> str:
-    return f"print({json.dumps(said)!r})"
+def printing(**fields: Any) -> str:
+    return f"print({json.dumps(fields)!r})"
 
 
 class RecordedAnalyses:
@@ -248,13 +248,13 @@ class RecordedAnalyses:
 
     def __init__(self, folder: Path, program: str) -> None:
         self.stopped: list[str] = []
-        self.said: list[str] = []
+        self.messages: list[str] = []
         self.looks = InterimAnalyses(
             folder,
             {"analyses": LOOKS},
             stop=self.stopped.append,
             give_up=self.stopped.append,
-            say=self.said.append,
+            say=self.messages.append,
             command=child(folder, program),
         )
 
@@ -268,36 +268,36 @@ class RecordedAnalyses:
 
 
 def test_a_deciding_interim_analysis_ends_the_run_with_its_sentence(tmp_path: Path) -> None:
-    held = RecordedAnalyses(tmp_path, printing(stopped=True, sentence="not_regressed", analysis=1, pairs=50))
-    held.consider(50)
-    assert held.stopped == []
-    held.consider(50)
-    held.looks.end()
+    analyses = RecordedAnalyses(tmp_path, printing(stopped=True, sentence="not_regressed", analysis=1, pairs=50))
+    analyses.consider(50)
+    assert analyses.stopped == []
+    analyses.consider(50)
+    analyses.looks.end()
 
-    assert (held.stopped, held.said) == (["not_regressed"], [])
-    assert held.looks.standing == (1, 3)
+    assert (analyses.stopped, analyses.messages) == (["not_regressed"], [])
+    assert analyses.looks.standing == (1, 3)
 
 
 def test_an_undecided_interim_analysis_is_followed_by_the_next(tmp_path: Path) -> None:
     count = "open(sys.argv[1] + '/count', 'a').write('x'); n = len(open(sys.argv[1] + '/count').read())\n"
     says = 'print(\'{"stopped": false, "sentence": "", "analysis": %d, "pairs": 50}\' % n)'
-    held = RecordedAnalyses(tmp_path, count + says)
-    held.consider(49, 50, 51, 60, 99, 100, 101, 150, 151)
+    analyses = RecordedAnalyses(tmp_path, count + says)
+    analyses.consider(49, 50, 51, 60, 99, 100, 101, 150, 151)
 
-    assert held.stopped == []
-    assert held.looks.standing == (2, 3)
+    assert analyses.stopped == []
+    assert analyses.looks.standing == (2, 3)
     assert (tmp_path / "count").read_text() == "xx"
 
 
 def test_an_interim_analysis_with_a_missing_pair_is_repeated_after_the_next_pair(tmp_path: Path) -> None:
     counts = "open(sys.argv[1] + '/count', 'a').write('x')\n"
-    held = RecordedAnalyses(tmp_path, counts + printing(stopped=False, sentence="", analysis=0, pairs=0))
-    held.consider(50, 50, 50, 50)
+    analyses = RecordedAnalyses(tmp_path, counts + printing(stopped=False, sentence="", analysis=0, pairs=0))
+    analyses.consider(50, 50, 50, 50)
     assert (tmp_path / "count").read_text() == "x"
-    held.consider(51, 51)
+    analyses.consider(51, 51)
 
     assert (tmp_path / "count").read_text() == "xx"
-    assert held.looks.standing == (0, 3)
+    assert analyses.looks.standing == (0, 3)
 
 
 @pytest.mark.parametrize(
@@ -312,45 +312,45 @@ def test_an_interim_analysis_with_a_missing_pair_is_repeated_after_the_next_pair
 def test_a_failed_interim_analysis_is_reported_once_and_the_run_continues(
     program: str, trouble: str, tmp_path: Path
 ) -> None:
-    held = RecordedAnalyses(tmp_path, program)
-    held.consider(50, 51, 52, 53)
+    analyses = RecordedAnalyses(tmp_path, program)
+    analyses.consider(50, 51, 52, 53)
 
-    assert held.stopped == []
-    assert len(held.said) == 1
-    assert trouble in held.said[0]
+    assert analyses.stopped == []
+    assert len(analyses.messages) == 1
+    assert trouble in analyses.messages[0]
 
 
 def test_no_interim_analysis_runs_while_the_load_generator_is_overloaded(tmp_path: Path) -> None:
-    held = RecordedAnalyses(tmp_path, printing(stopped=True, sentence="done", analysis=1, pairs=50))
+    analyses = RecordedAnalyses(tmp_path, printing(stopped=True, sentence="done", analysis=1, pairs=50))
     for pairs in (49, 50, 51):
-        held.looks.consider(pairs, late="send_delay 14.2 ms > 10 ms")
-    assert (held.looks._looking, held.stopped, len(held.said)) == (None, [], 1)
-    held.consider(52, 53)
+        analyses.looks.consider(pairs, late="send_delay 14.2 ms > 10 ms")
+    assert (analyses.looks._looking, analyses.stopped, len(analyses.messages)) == (None, [], 1)
+    analyses.consider(52, 53)
 
-    assert held.stopped == ["done"]
+    assert analyses.stopped == ["done"]
 
 
 def test_the_end_of_the_run_kills_a_running_interim_analysis(tmp_path: Path) -> None:
-    held = RecordedAnalyses(tmp_path, "import os, time; os.mkdir(f'{sys.argv[1]}/{os.getpid()}'); time.sleep(600)")
-    held.looks.consider(50)
-    held.looks.consider(50)
+    analyses = RecordedAnalyses(tmp_path, "import os, time; os.mkdir(f'{sys.argv[1]}/{os.getpid()}'); time.sleep(600)")
+    analyses.looks.consider(50)
+    analyses.looks.consider(50)
     while not (found := [int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()]):
         gevent.sleep(0.01)
-    held.looks.end()
-    held.consider(200, 200)
+    analyses.looks.end()
+    analyses.consider(200, 200)
 
     with pytest.raises(ProcessLookupError):
         os.kill(found[0], 0)
-    assert (held.stopped, held.said) == ([], [])
+    assert (analyses.stopped, analyses.messages) == ([], [])
 
 
 def test_an_interim_analysis_runs_at_low_priority(tmp_path: Path) -> None:
     waits = "import os, time\nfor _ in range(6_000):\n    if os.nice(0) < 10: time.sleep(0.01)\n"
     says = 'print(\'{"stopped": true, "sentence": "%d", "analysis": 1}\' % os.nice(0))'
-    held = RecordedAnalyses(tmp_path, waits + says)
-    held.consider(50, 50)
+    analyses = RecordedAnalyses(tmp_path, waits + says)
+    analyses.consider(50, 50)
 
-    assert int(held.stopped[0]) >= 10
+    assert int(analyses.stopped[0]) >= 10
 
 
 def test_until_decided_has_a_default_maximum_of_pairs() -> None:
