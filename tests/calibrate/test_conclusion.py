@@ -32,25 +32,25 @@ LAST_LINES: dict[str, tuple[list[LoadStep], str]] = {
     "the answer holds for either kind of sessions":
         ([*(build_step(n, kind="text") for n in (100, 400)), build_step(200, kind="voice"),
           build_step(800, "fail", kind="text"), build_step(400, "fail", kind="voice")], LAST),
-    "where every load was good the answer is a least one":
+    "if every load passes the trusted load is a lower bound":
         ([build_step(40, kind="text"), build_step(40, kind="voice")],
          "trust this machine up to at least 40 sessions per process; --max-sessions, not the load generator, ended the "
          "calibration"),
-    "where the simulator was at its limit as well":
+    "if the simulator reaches its limit the trusted load is a lower bound":
         (steps_of_both(*GOOD, (400, "simulator_late"), (400, "simulator_late")), LAST.replace("to ", "to at least ") +
          "; the simulator, not the load generator, ended the calibration"),
-    "where other programs had the machine as well":
+    "if the machine is busy the trusted load is a lower bound":
         (steps_of_both(*GOOD, (400, "machine_busy"), (400, "machine_busy")), LAST.replace("to ", "to at least ") +
          "; other programs, not the load generator, ended the calibration"),
-    "of two equal answers the one that the harness gave counts": ([*HARNESS, *SIMULATOR], LAST),
-    "nothing is concluded where no load could be judged":
+    "of two equal results the one limited by the load generator counts": ([*HARNESS, *SIMULATOR], LAST),
+    "no conclusion if no load has a result":
         ([build_step(100, kind="text"), build_step(100, "simulator_late", kind="voice")],
          "no conclusion for voice sessions: the simulator set the limit"),
-    "a harness that carries nothing is trusted with nothing":
+    "a load generator that fails at each load is not trusted":
         (steps_of_both((5, "fail")), "trust this machine up to 0 sessions per process"),
-    "what lies above a load that was not good is not trusted":
+    "loads above a failed load are not trusted":
         (steps_of_both((100, "pass"), (200, "pass"), (300, "fail"), (400, "pass")), LAST),
-    "a load that was tried twice counts as it was found last":
+    "the last result of a repeated load counts":
         (steps_of_both((100, "pass"), (200, "simulator_late"), (200, "pass"), (400, "fail")), LAST),
 }  # fmt: skip
 

@@ -83,7 +83,7 @@ def test_turns_without_a_unique_true_value_are_skipped(change: dict[str, Any]) -
     assert errors.unmatched == (row["outcome"] == "ok")
 
 
-@pytest.mark.parametrize("taken_ns", [None, 10**9], ids=["waited for room", "held up in its send"])
+@pytest.mark.parametrize("taken_ns", [None, 10**9], ids=["unknown send time", "slow send"])
 def test_an_event_with_an_uncertain_send_time_is_skipped_and_counted(taken_ns: int | None) -> None:
     lines = [
         line | {"send_end_ns": taken_ns} if line["type"] == "response.output_audio.delta" else line for line in TYPED

@@ -146,7 +146,7 @@ def test_the_two_instants_of_a_metric_have_separate_errors() -> None:
         spoken_row(1_000, speech_end=3_000),
         call_row(None, first_audible=3_000),
     ],
-    ids=["another call", "nothing ends there", "nothing is greeted there"],
+    ids=["another call", "no speech ends at that time", "no greeting at that time"],
 )
 def test_rows_without_a_match_in_the_truth_log_are_counted(row: dict[str, Any]) -> None:
     found = errors(row)

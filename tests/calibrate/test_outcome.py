@@ -40,27 +40,27 @@ UNTOLD = {"simulator_late_p99_ms": None, "cpu": None, "simulator_cpu": None, "ba
 BROKEN = "invalid: send_delay 6 ms > 5 ms"
 OUTCOMES: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, str]]] = {
     # (differences from a good step, further arguments, the result and its reason)
-    "a valid run whose figures are within a millisecond": ({}, {}, ("pass", "")),
-    "wrong by more": ({"errors": spread_with_p99(1.5)}, {}, ("fail", "ttfa wrong by 1.5 ms")),
+    "a valid run with errors within 1 ms": ({}, {}, ("pass", "")),
+    "errors above 1 ms": ({"errors": spread_with_p99(1.5)}, {}, ("fail", "ttfa wrong by 1.5 ms")),
     "not evaluated": ({"validity": "no_verdict"}, {}, ("fail", "the run has no verdict")),
-    "turns that failed": ({"failed": 11}, {}, ("fail", "11 of 1000 turns failed or did not start")),
-    "turns without a truth": ({"unmatched": 11}, {}, ("fail", "11 of 1000 turns could not be compared with the truth")),
+    "failed turns": ({"failed": 11}, {}, ("fail", "11 of 1000 turns failed or did not start")),
+    "unmatched turns": ({"unmatched": 11}, {}, ("fail", "11 of 1000 turns could not be compared with the truth")),
     "sessions that did not open": ({"open": 98}, {}, ("fail", "only 98 of 100 sessions were open")),
-    "no turn with a truth": ({"errors": {}}, {}, ("fail", "no turn could be compared with the truth")),
-    "one in a hundred may be missing": ({"failed": 10, "unmatched": 10, "open": 99}, {}, ("pass", "")),
-    "an invalid run says which rule it broke": ({"validity": "invalid"}, {"failed": BROKEN}, ("fail", BROKEN)),
-    "a valid one broke none": ({}, {"failed": BROKEN}, ("pass", "")),
-    "a simulator has a core for each of its processes": ({"simulator_cpu": 1.9}, {"workers": 4}, ("pass", "")),
-    "and no more": ({"simulator_cpu": 3.9}, {"workers": 4},
+    "no turn with a true value": ({"errors": {}}, {}, ("fail", "no turn could be compared with the truth")),
+    "one percent may be missing": ({"failed": 10, "unmatched": 10, "open": 99}, {}, ("pass", "")),
+    "an invalid run names its failed check": ({"validity": "invalid"}, {"failed": BROKEN}, ("fail", BROKEN)),
+    "a valid run has no failed check": ({}, {"failed": BROKEN}, ("pass", "")),
+    "the simulator has one core per process": ({"simulator_cpu": 1.9}, {"workers": 4}, ("pass", "")),
+    "the simulator exceeds its cores": ({"simulator_cpu": 3.9}, {"workers": 4},
                     ("simulator_late", "the simulator had no time left: 98% of its cores")),
-    "a simulator that died judges nobody whatever was wrong":
+    "a dead simulator gives no other result":
         ({"cpu": 1.0, "background": 0.9, "failed": 900, "open": 3}, {"died": True},
          ("simulator_late", "the simulator died")),
-    "a simulator that knows the truth of no turn judges nobody":
+    "a simulator without any true value gives no other result":
         ({"errors": {}, "unmatched": 1000}, {}, ("simulator_late", "the simulator could not tell the truth of any "
                                                                    "turn")),
-    "what the system does not tell blames nobody": (UNTOLD, {}, ("pass", "")),
-    "what is wrong is wrong even so": (UNTOLD | {"validity": "invalid"}, {}, ("fail", "the run has no verdict")),
+    "unknown CPU usage is not blamed": (UNTOLD, {}, ("pass", "")),
+    "errors fail with unknown CPU usage": (UNTOLD | {"validity": "invalid"}, {}, ("fail", "the run has no verdict")),
 }  # fmt: skip
 
 

@@ -91,19 +91,19 @@ FAST, SLOW = Interval(100.0, 95.0, 105.0), Interval(200.0, 190.0, 210.0)
 CONCLUDED: dict[str, tuple[list[LevelEntry], tuple[Any, ...], list[str]]] = {
     # (levels; the highest load that passes, the breaking point, how the search ended, confirmed or not; text of its
     # notes)
-    "our own generator is no edge of the service":
+    "a limit of the load generator is not a breaking point":
         ([build_level(8, "pass"), *[build_level(16, "load_generator", why=WHY)] * 2], (8, None, "load_generator"),
          ["spread it over more --processes", "the load generator was the limit from 16 concurrent calls on"]),
-    "a level that breaks in the hold does not hold":
+    "a level that fails in the confirmation run does not pass":
         ([build_level(16, "pass"), build_level(32, "pass"), BROKEN,
           build_level(32, "fail", hold=True, slo_violations=[build_share()])], (16, 32, "precision_reached", None),
          ["failed in the longer run"]),
-    "a service that is slower in the hold drifts":
+    "a service that is slower in the confirmation run drifts":
         ([build_level(32, "pass", latency_p50=FAST), BROKEN, build_level(32, "pass", hold=True, latency_p50=SLOW)],
          (32, 40, "precision_reached", True), ["was 100 ms, and 200 ms in the longer run"]),
-    "no level broke up to the largest":
+    "no level failed up to the largest":
         ([build_level(256, "pass")], (256, None, "max_reached"), ["a higher one finds the breaking point"]),
-    "whether the largest breaks is not said where it stayed undecided":
+    "an inconclusive largest level is not reported as passed":
         ([build_level(128, "pass"), *[build_level(256, "inconclusive")] * 2], (128, None, "max_reached"),
          ["inconclusive within their time: 256"]),
 }  # fmt: skip

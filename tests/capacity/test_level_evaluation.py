@@ -261,7 +261,7 @@ def test_a_level_of_few_sessions_has_no_p95(tmp_path: Path) -> None:
         (lambda at_s: np.maximum(0, 1 - at_s / 20), 0),
         (lambda at_s: 1 - at_s % 10 / 20, None),
     ],
-    ids=["untouched", "steady", "drained in a minute", "drained in hours", "used up", "given back again and again"],
+    ids=["unused", "steady", "exhausted in a minute", "exhausted in hours", "exhausted", "refilled repeatedly"],
 )
 def test_exhaustion_of_a_rate_limit_is_predicted(
     tmp_path: Path, left: Callable[[Any], Any], seconds: float | None

@@ -152,12 +152,12 @@ def test_the_error_rate_of_either_bound_at_the_true_share_is_at_most_the_error(p
 
 FUTILE: dict[str, tuple[list[int], float, bool]] = {
     # (violations in each session, callers, whether the level is given up after a quarter of its time)
-    "a level that can still be shown to hold goes on": ([0] * 60, 1, False),
-    "one that hardly can does not": ([0] * 6, 1, True),
-    "a level that may still break goes on": ([5, 0, 5, 5, 0, 0] * 2, 1, False),
-    "nothing is given up unseen": ([], 1, False),
-    "once every caller has ended a session": ([0] * 6, 6, True),
-    "not before": ([0] * 6, 7, False),
+    "a level that can still pass continues": ([0] * 60, 1, False),
+    "a level that can hardly pass ends": ([0] * 6, 1, True),
+    "a level that may still fail continues": ([5, 0, 5, 5, 0, 0] * 2, 1, False),
+    "a level without sessions continues": ([], 1, False),
+    "a level ends after one session per caller": ([0] * 6, 6, True),
+    "a level does not end before one session per caller": ([0] * 6, 7, False),
 }
 
 

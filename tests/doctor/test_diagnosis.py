@@ -136,16 +136,16 @@ def test_a_stray_api_version_has_another_remedy_than_a_wrong_key() -> None:
 
 
 EXPLANATIONS: dict[str, tuple[Refusal, Auth, str]] = {
-    "the role is to be given to whom the token is of":
+    "the role is for the owner of the token":
         (Refusal("connect_failed:401", "PermissionDenied: no", claims={"oid": "object-7", "aud": "x"}), ENTRA,
          "az role assignment create --assignee object-7"),
-    "the audience of a token that is not taken":
+    "the audience of a refused token":
         (Refusal("connect_failed:401", "Access denied", claims={"aud": "https://other.test"}), ENTRA,
          "the token is for https://other.test"),
     **{f"the wait that was asked for, after {outcome}": (Refusal(outcome, "later", wait_s=6.232), KEY,
                                                          "asks to wait 6.23 s")
        for outcome in ("throttled:handshake", "throttled:response", "connect_failed:503")},
-    "too many headers are known by their status":
+    "too many headers are identified by their status":
         (Refusal(f"connect_failed:{TOO_MANY_HEADERS.status}", "x"), KEY, "ten custom headers"),
 }  # fmt: skip
 

@@ -487,7 +487,7 @@ def test_an_endless_task_may_end_its_rehearsal_with_a_sound(tmp_path: Path) -> N
 UNSEEN: dict[str, tuple[Callable[[Actor], object], str]] = {
     "audio at once with turn detection": (lambda actor: actor.audio("a.wav", name="late", paced=False),
      "paced must be true with turn detection"),
-    "an event that a message has ended": (
+    "an event after the end of its turn": (
         lambda actor: (
             actor.message("system", "Be brief.", None),
             actor.expect("response_created", 1),

@@ -341,24 +341,24 @@ UNKNOWN = priced(target="east", model="voice-1", usd=None)
 BASIS = "(gpt-realtime, prices of 2026-11-01)"
 WORDS: dict[str, tuple[list[SessionCost], int | None, str]] = {
     # (costs of a session, number of sessions, the text; …: any text)
-    "how much for what by which prices":
+    "the cost with its sessions and prices":
         ([priced()], 8, f"about 0.40 to 1.10 USD for 8 sessions {BASIS}; replies of 3 to 20 s are assumed"),
-    "the targets and each basis once": ([priced(), priced(), priced(basis="own prices of east")], 1,
+    "each target and price basis is named once": ([priced(), priced(), priced(basis="own prices of east")], 1,
      "about 0.15 to 0.41 USD for 1 session with each of 3 targets (gpt-realtime, prices of 2026-11-01; own prices "
      "of east)…"),
-    "sessions without a limit are told one by one": ([priced()], None, "…USD for a session (…"),
-    "written replies are assumed in tokens":
+    "without a limit the cost is per session": ([priced()], None, "…USD for a session (…"),
+    "text replies have an assumed number of tokens":
         (quoted(say(), output="text"), 1, "…; replies of 30 to 150 tokens are assumed"),
-    "transcription is said to be billed apart":
+    "transcription is billed separately":
         (quoted(play(), input_transcription="whisper-1"), 1, "…; transcription is billed extra"),
-    "a deployment that is called like a model is a guess": (quoted(say(), service="azure"), 8,
+    "a deployment named like a model is an assumption": (quoted(say(), service="azure"), 8,
      "…(if the deployment gpt-realtime is of that model, prices of 2026-11-01)…"),
-    "without a price the words say why and what to do": (quoted(say(), service="azure", model="voice-1"), 8,
+    "a missing price has a reason and a remedy": (quoted(say(), service="azure", model="voice-1"), 8,
      "the cost cannot be estimated, because no price of voice-1 is known: give the target `prices:`…"),
-    "a target without a price is named beside the estimate of the others": ([priced(), UNKNOWN], 8,
+    "a target without a price is named with the estimate of the others": ([priced(), UNKNOWN], 8,
      f"about 0.40 to 1.10 USD for 8 sessions with azure {BASIS}; …; east is left out, because no price of voice-1 "
      "is known: give the target `prices:`…"),
-    "and the others are counted": ([priced(), UNKNOWN, priced(target="west")], 8, "…with each of 2 targets (…"),
+    "targets with a price are counted": ([priced(), UNKNOWN, priced(target="west")], 8, "…with each of 2 targets (…"),
 }  # fmt: skip
 
 

@@ -34,19 +34,19 @@ def after_a_wait(pacer: StartPacer, what: Limited = "connection") -> int:
 
 PACED: dict[str, tuple[float | None, list[tuple[int, int, int | None]], list[int], list[int]]] = {
     # (rate per minute, refusals of connections, arrivals of pairs, starts of pairs)
-    "without a rate every start is now": (None, [], [5, 5, 9], [5, 5, 9]),
-    "a rate of nothing is none": (0, [], [7], [7]),
-    "starts that come together are spread evenly": (30, [], [0, 0, 0], [0, 2 * NS_PER_S, 4 * NS_PER_S]),
-    "idle time earns no burst": (60, [], [0, MINUTE_NS, MINUTE_NS], [0, MINUTE_NS, MINUTE_NS + NS_PER_S]),
-    "nothing starts before the wait that the service asked for":
+    "without a rate each start is immediate": (None, [], [5, 5, 9], [5, 5, 9]),
+    "a rate of zero is no limit": (0, [], [7], [7]),
+    "simultaneous starts are evenly spaced": (30, [], [0, 0, 0], [0, 2 * NS_PER_S, 4 * NS_PER_S]),
+    "idle time allows no burst": (60, [], [0, MINUTE_NS, MINUTE_NS], [0, MINUTE_NS, MINUTE_NS + NS_PER_S]),
+    "no start before the retry-after":
         (None, [(0, 10, 5 * NS_PER_S)], [20], [10 + 5 * NS_PER_S]),
-    "starts after a wait are as far from each other as ever":
+    "starts after a wait keep their gap":
         (12, [(0, 0, 5 * NS_PER_S)], [1, 1], [5 * NS_PER_S, 10 * NS_PER_S]),
-    "a service that asks for days is asked again after ten minutes":
+    "a retry-after of days is limited to ten minutes":
         (None, [(0, 0, 10**6 * NS_PER_S)], [1], [LONGEST_HOLD_NS]),
-    "many that are refused at once wait as long as one":
+    "simultaneous refusals wait like one":
         (None, [(5, 10, None), (5, 20, None), (5, 30, None)], [40], [10 + NS_PER_S]),
-    "a service that asks for no wait at all is left alone for a second": (None, [(0, 10, 0)], [10], [10 + NS_PER_S]),
+    "a retry-after of zero waits for a second": (None, [(0, 10, 0)], [10], [10 + NS_PER_S]),
 }  # fmt: skip
 
 

@@ -168,10 +168,10 @@ def test_a_target_with_throttled_or_unfinished_sessions_is_not_hopeless(outcome:
 
 
 HELD = {
-    "a throttled handshake holds further starts for as long as it asks":
+    "a throttled handshake delays starts for its retry-after":
         (session_with("throttled:handshake", headers={"retry-after": "3"}), at(30) + 3 * NS_PER_S),
-    "without a wait it holds them for a second": (session_with("throttled:handshake"), at(30) + NS_PER_S),
-    "a session that was open when it was throttled holds nothing": (build_session(outcome="throttled:error"), at(40)),
+    "without a retry-after it delays starts for a second": (session_with("throttled:handshake"), at(30) + NS_PER_S),
+    "a session that was open when throttled delays no start": (build_session(outcome="throttled:error"), at(40)),
 }  # fmt: skip
 
 

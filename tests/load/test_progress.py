@@ -427,19 +427,19 @@ LATE_TRANSCRIPT = {LiveMetricKey(VALUE, "transcript_first", "request_sent"): [90
 SPOKEN = {VALUE_OF_TTFA: [90_000] * 3, VALUE_OF_TTFA._replace(measured_from="speech_end"): [900_000] * 9,
           BOUND_OF_TTFA._replace(measured_from="speech_end"): [8_000] * 9}  # fmt: skip
 HEALTH: dict[str, tuple[list[ProgressReport], str]] = {
-    "a harness within its limits is ok": ([healthy(send_delay_p99_ms=9.0, event_loop_delay_p99_ms=50.0)], "OK"),
-    "late stamps are late by the rule of the verdict":
+    "a load generator within its limits is ok": ([healthy(send_delay_p99_ms=9.0, event_loop_delay_p99_ms=50.0)], "OK"),
+    "uncertain timestamps fail the validity check":
         ([healthy(times_us={"sweden": LATE_TRANSCRIPT})], "overloaded: timestamp_uncertainty 3.1 ms > 1 ms"),
-    "a late arm is not hidden by one that is on time":
+    "a failing target is not hidden by a passing one":
         ([*[healthy()] * 3, healthy(times_us={"east": LATE})], "overloaded: timestamp_uncertainty 3.1 ms > 1 ms"),
-    "turns that count from another instant have a limit of theirs": ([healthy(times_us={"sweden": SPOKEN})], "OK"),
-    "and do not lend it":
+    "turns measured from another instant have their own limit": ([healthy(times_us={"sweden": SPOKEN})], "OK"),
+    "their limit does not apply to other turns":
         ([healthy(times_us={"sweden": SPOKEN | {BOUND_OF_TTFA: [8_000] * 3}})], "overloaded: timestamp_uncertainty 8 "
                                                                                 "ms > 1 ms"),
-    "audio that leaves late in one process is late":
+    "a send delay in one process counts":
         ([healthy(send_delay_p99_ms=1.0), healthy(send_delay_p99_ms=12.0)], "overloaded: send_delay 12 ms > 10 ms"),
-    "a late loop is nothing where stamps are the kernel's": ([healthy(event_loop_delay_p99_ms=9.0)], "OK"),
-    "and counts where they are its own":
+    "the event loop delay is ignored with kernel timestamps": ([healthy(event_loop_delay_p99_ms=9.0)], "OK"),
+    "the event loop delay counts with user-space timestamps":
         ([healthy(event_loop_delay_p99_ms=9.0, turns_user_stamped=1)], "overloaded: event_loop_delay 9 ms > 5 ms"),
 }  # fmt: skip
 
@@ -489,7 +489,7 @@ SPENT: dict[str, tuple[dict[str, Prices], dict[str, PricingTerms], str | None, l
     "a turn costs by the model that answered":
         (TABLE, {"sweden": PricingTerms()}, "gpt-realtime-2025-08-28", [USED, USED], 2 * USED_USD),
     "a target with prices needs no model": ({}, {"sweden": PricingTerms(own=FLAT)}, None, [USED], 2200 / 1e6),
-    "where only time costs anything no token is missed": ({"live": BY_MINUTE}, {}, "live", [USED, UNREAD], 0.0),
+    "prices per minute need no token counts": ({"live": BY_MINUTE}, {}, "live", [USED, UNREAD], 0.0),
 }  # fmt: skip
 
 

@@ -84,16 +84,16 @@ def test_turns_of_the_warmup_are_reported_as_not_measured(
 REFUSED = ConnectError("connect_failed:401", "no")
 SHOWN: dict[str, tuple[TurnObservation | SessionObservation, list[dict[str, Any]]]] = {
     # (a turn or a session; its line)
-    "a good turn is shown with its wait for audio":
+    "a successful turn is shown with its ttfa":
         (build_observation(), [{"request_type": "talk", "name": "greeting", "exception": "", "response_time": 500,
                                 "response_length": 96_000}]),
     "a failed turn is shown with its outcome and no secret":
         (build_observation(outcome="failed:x", detail="the secret is out", instants={"ended": at(7)}),
          [{"exception": "failed:x the *** is out", "response_time": 7}]),
-    "a code that the outcome names is said once":
+    "a code in the outcome is not repeated":
         (build_observation(outcome="failed:bad_value", detail="bad_value: Not so."),
          [{"exception": "failed:bad_value Not so."}]),
-    "a turn that the end of the run cut is not shown": (build_observation(outcome="unfinished"), []),
+    "a turn cut by the end of the run is not shown": (build_observation(outcome="unfinished"), []),
     "a connection is shown with its time":
         (build_session(), [{"request_type": "connect", "name": "here", "response_time": 20}]),
     "a refused connection is shown with the time until it was refused":
@@ -105,7 +105,7 @@ SHOWN: dict[str, tuple[TurnObservation | SessionObservation, list[dict[str, Any]
         (build_session(outcome="session_expired", turns_planned=5, turns_started=2),
          [{"request_type": "connect"}, {"request_type": "talk", "name": "not started",
                                         "exception": "session_expired before 3 of 5 turns"}]),
-    "but for one that the end of the run cut":
+    "a session cut by the end of the run is not shown":
         (build_session(outcome="unfinished", turns_planned=5, turns_started=2), [{"request_type": "connect"}]),
 }  # fmt: skip
 

@@ -60,30 +60,30 @@ def test_the_status_line_of_a_new_run_is_short() -> None:
 FEW = {TTFA: [486_000] * 99}
 FAILING = {"sweden": TIMES, "west": {TTFA: [300_000] * 9}, "north": {TTFA: [300_000] * 4}}
 SHOWN_PARTS: dict[str, tuple[dict[str, Any], str]] = {
-    "it is simulated": ({"simulated": True}, "SIMULATED · measuring 00:42"),
-    "starts wait": ({"waiting_s": 75.0}, "starts delayed 01:15"),
-    "sessions were refused": ({"sessions_refused": 2}, "2 failed to connect"),
-    "callers wait after refused calls": ({"callers_backing_off": 3}, "3 backing off"),
-    "turns were throttled": ({"throttled": 7}, "7 throttled"),
-    "sessions wait for tokens": ({"tokenless": 5}, "5 waiting for sign-in"),
-    "some turns have no price": ({"unpriced": 4}, "1.32 USD of 5.00 (4 unpriced)"),
-    "no turn has a price": ({"unpriced": 4, "usd": 0.0}, " · cost unknown (4 unpriced) · "),
-    "all is well": ({"turns_failed": 0}, "turns 409 ok 100 %"),
-    "nearly all is well": ({"turns_succeeded": 99_999, "turns_failed": 1}, "turns 100000 ok 99.9 %"),
-    "nothing is well": ({"turns_succeeded": 0, "turns_failed": 3}, "turns 3 ok 0.0 %"),
-    "the harness is late": ({"send_delay_p99_ms": 31.0}, "load generator overloaded: send_delay 31 ms > 10 ms"),
-    "a metric of text": ({"times_us": {"sweden": {TTFT: [8_400] * 100}}}, "ttft p50 8.4 p95 8.4 ms"),
-    "a metric of few sessions": ({"times_us": {"sweden": {TTFT: [8_400] * 99}}}, " · ttft p50 8.4 ms · "),
-    "a p95 among failures": ({"failures": {"sweden": [(TTFA, 12)]}}, "ttfa p50 486 p95 ∞ · "),
-    "a median among failures": ({"failures": {"sweden": [(TTFA, 120)]}}, "ttfa p50 ∞ p95 ∞ · "),
-    "arms stand beside each other": (target_waits("sweden", "east"), "ttfa p50/p95 east 486/902, sweden 486/902 ms"),
-    "an arm that fails says so beside one that does not":
+    "a simulated run": ({"simulated": True}, "SIMULATED · measuring 00:42"),
+    "delayed starts": ({"waiting_s": 75.0}, "starts delayed 01:15"),
+    "refused sessions": ({"sessions_refused": 2}, "2 failed to connect"),
+    "callers in back-off": ({"callers_backing_off": 3}, "3 backing off"),
+    "throttled turns": ({"throttled": 7}, "7 throttled"),
+    "sessions that wait for tokens": ({"tokenless": 5}, "5 waiting for sign-in"),
+    "some turns without a price": ({"unpriced": 4}, "1.32 USD of 5.00 (4 unpriced)"),
+    "no turn with a price": ({"unpriced": 4, "usd": 0.0}, " · cost unknown (4 unpriced) · "),
+    "all turns succeed": ({"turns_failed": 0}, "turns 409 ok 100 %"),
+    "nearly all turns succeed": ({"turns_succeeded": 99_999, "turns_failed": 1}, "turns 100000 ok 99.9 %"),
+    "no turn succeeds": ({"turns_succeeded": 0, "turns_failed": 3}, "turns 3 ok 0.0 %"),
+    "overload": ({"send_delay_p99_ms": 31.0}, "load generator overloaded: send_delay 31 ms > 10 ms"),
+    "a text metric": ({"times_us": {"sweden": {TTFT: [8_400] * 100}}}, "ttft p50 8.4 p95 8.4 ms"),
+    "a metric with few sessions": ({"times_us": {"sweden": {TTFT: [8_400] * 99}}}, " · ttft p50 8.4 ms · "),
+    "an infinite p95": ({"failures": {"sweden": [(TTFA, 12)]}}, "ttfa p50 486 p95 ∞ · "),
+    "an infinite median": ({"failures": {"sweden": [(TTFA, 120)]}}, "ttfa p50 ∞ p95 ∞ · "),
+    "two targets": (target_waits("sweden", "east"), "ttfa p50/p95 east 486/902, sweden 486/902 ms"),
+    "a failing and a passing target":
         ({"times_us": FAILING, "failures": {"east": [(TTFA, 6)]}},
          "ttfa p50/p95 east ∞/–, north –/–, sweden 486/902, west 300/– ms"),
-    "before any arm has a p95 medians stand alone":
+    "only medians before any target has a p95":
         (target_waits("east", "sweden", times=FEW), "ttfa p50 east 486, sweden 486 ms"),
-    "no more than four arms have figures": (target_waits(*"abcdef"), "d 486/902 +2 ms"),
-    "what counts from another instant is told apart":
+    "at most four targets have values": (target_waits(*"abcdef"), "d 486/902 +2 ms"),
+    "latency measured from another instant is labelled":
         ({"times_us": {"sweden": {TTFA._replace(measured_from="speech_end"): [700_000] * 120, TTFA: [400_000] * 100}}},
          "ttfa from end of speech p50 700 p95 700 ms · ttfa p50 400 p95 400 ms"),
 }  # fmt: skip
@@ -95,7 +95,7 @@ def test_the_status_line_shows_each_special_condition(changes: dict[str, Any], e
 
 
 OMITTED_PARTS: dict[str, tuple[dict[str, Any], str]] = {
-    "a short wait for a start is not worth a word": ({"waiting_s": 0.4}, "held"),
+    "a short start delay is omitted": ({"waiting_s": 0.4}, "held"),
     "a median of fewer than six sessions": ({"times_us": {"sweden": {TTFA: [486_000] * 5}}}, "ttfa"),
 }
 
@@ -267,12 +267,12 @@ def test_the_line_is_drawn_at_most_twice_a_second() -> None:
 
 DRAWN: dict[str, tuple[Callable[[TerminalView], object], str]] = {
     # (the action after the line was displayed, the last output to the terminal)
-    "what is said takes the place of the line":
+    "a message replaces the line":
         (lambda view: (view.say("the run ends early"), view.say("twice")),
          "\r\x1b[Krtbench: the run ends early\nrtbench: twice\n"),
-    "what others print to it does not run into the line":
+    "output of others begins on a new line":
         (lambda view: print("a log's line", file=view), "\r\x1b[Ka log's line\n"),
-    "a cleared line leaves nothing": (lambda view: (view.clear(), view.clear()), "\x1b[K\r\x1b[K"),
+    "a cleared line is empty": (lambda view: (view.clear(), view.clear()), "\x1b[K\r\x1b[K"),
 }  # fmt: skip
 
 

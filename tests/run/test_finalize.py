@@ -209,13 +209,13 @@ TYPED = {"request_sent": at(0), "first_audio": at(200), "ended": at(900)}
 Counted = dict[tuple[str, str], list[int] | int]
 COUNTED: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], Counted]] = {
     # (turns, sessions; by (metric, step): the values in µs, or their number)
-    "without TLS the upgrade counts from the TCP connection":
+    "without TLS the upgrade begins at the TCP connection":
         ([], [{"instants": IN_CLEAR}, {}], {("connect_upgrade", "all"): [12_000, 17_000], ("connect_tls", "all"): 1}),
-    "how late sessions began": ([], [{"instants": PLANNED}, {}], {("start_delay", "all"): [7_000]}),
+    "start delays of sessions": ([], [{"instants": PLANNED}, {}], {("start_delay", "all"): [7_000]}),
     "turns that count from different instants are not pooled":
         ([{"instants": SPOKEN}, {"instants": SPOKEN}, {"instants": TYPED}], [],
          {("ttfa", "voice_turns.greeting"): 1, ("ttfa", "voice_turns.greeting.speech_end"): 2}),
-    "behind a proxy there is no wait without the round trip":
+    "behind a proxy ttfa_minus_rtt is absent":
         ([{"rtt_scope": scope} for scope in ("proxy", "service", None)], [{"auth_wait_ns": 40 * MS}],
          {("ttfa_minus_rtt", "voice_turns.greeting"): 2, ("network_rtt", "voice_turns.greeting"): 3,
           ("auth_wait", "all"): 1}),

@@ -92,7 +92,7 @@ def test_merged_histograms_sum_the_values_that_were_not_recorded() -> None:
     assert (one.negative["ttfa"], one.out_of_range["ttfa"]) == (3, 1)
 
 
-@pytest.mark.parametrize("once", [False, True], ids=["by key", "looked up once"])
+@pytest.mark.parametrize("once", [False, True], ids=["by key", "by recorder"])
 @pytest.mark.parametrize(
     ("key", "value", "where"),
     [

@@ -88,11 +88,11 @@ def test_a_check_passes_up_to_its_limit(check: str, changes: dict[str, Any], ok:
 
 
 VALID: dict[str, tuple[list[MetricUncertainty], dict[str, Any], bool | None]] = {
-    "a run whose paced audio left no count is not judged": ([], {"send_delay_p99": None}, None),
-    "unless another check was broken": ([], {"send_delay_p99": None, "error_p99": 9.0}, False),
-    "a check that was broken condemns even a run without a measured turn":
+    "paced audio without a send delay gives no verdict": ([], {"send_delay_p99": None}, None),
+    "another failed check makes it invalid": ([], {"send_delay_p99": None, "error_p99": 9.0}, False),
+    "a failed check makes a run without turns invalid":
         ([], {"error_p99": None, "send_delay_p99": 99.0}, False),
-    "targets that are all silent are not judged":
+    "targets without values give no verdict":
         ([MetricUncertainty("a", "ttfa", None, None), MetricUncertainty("b", "ttfa", None, None)], {}, None),
     **{f"{name} is judged": ([MetricUncertainty("sim", name, 30.0, 400.0)], {}, False) for name in HEADLINE},
 }  # fmt: skip
@@ -197,13 +197,13 @@ WELL = MetricUncertainty("sim", "ttfa", 0.0, 500.0)
 INEXACT: dict[str, tuple[list[MetricUncertainty], bool, list[tuple[str, float | None, float]]]] = {
     # (metrics, whether the run is valid, the uncertain metrics: name, uncertainty, limit)
     "a headline metric": ([MetricUncertainty("sim", "ttfa", 9.0, 500.0)], False, [("ttfa", 9.0, 5.0)]),
-    "a metric beside the headline leaves the run valid":
+    "another metric than the headline leaves the run valid":
         ([WELL, MetricUncertainty("sim", "response_total", 30.0, 2_000.0),
           MetricUncertainty("sim", "end_of_turn_delay", 1.0, 40.0)],
          True, [("response_total", 30.0, 20.0)]),
-    "a speed without an end to its bound has no figure":
+    "an infinite bound of audio_speed has no value":
         ([WELL, MetricUncertainty("sim", "audio_speed", float("inf"), 2.0, "×")], True, [("audio_speed", None, 0.02)]),
-    "what nobody knows is not called wrong": ([WELL, MetricUncertainty("sim", "stall_duration", None, 0.0)], True, []),
+    "an unknown bound is not listed": ([WELL, MetricUncertainty("sim", "stall_duration", None, 0.0)], True, []),
 }  # fmt: skip
 
 
@@ -267,12 +267,17 @@ def test_a_failed_check_of_a_merged_part_fails() -> None:
 MERGE = "merge what is missing once it is there, or run it again"
 MISSING: dict[str, tuple[dict[str, float], float | None, bool, str]] = {
     # (shares of turns; the value of the check, whether the run is valid, and the remedy)
-    "a hundredth may be starved": ({"starved_share": 0.01}, 1.0, True, MORE_PROCESSES),
-    "more are too many": ({"starved_share": 0.0101}, 1.01, False, MORE_PROCESSES),
-    "a hundredth may be missing": ({"missing_share": 0.01}, 1.0, True, MERGE),
-    "more is too much": ({"missing_share": 0.0101}, 1.01, False, MERGE),
-    "and so is what nobody can count": ({"missing_share": float("nan")}, None, False, MERGE),
-    "both are added": ({"starved_share": 0.006, "missing_share": 0.006}, 1.2, False, f"{MERGE}; {MORE_PROCESSES}"),
+    "one percent may be starved": ({"starved_share": 0.01}, 1.0, True, MORE_PROCESSES),
+    "more than one percent starved": ({"starved_share": 0.0101}, 1.01, False, MORE_PROCESSES),
+    "one percent may be missing": ({"missing_share": 0.01}, 1.0, True, MERGE),
+    "more than one percent missing": ({"missing_share": 0.0101}, 1.01, False, MERGE),
+    "an unknown share missing": ({"missing_share": float("nan")}, None, False, MERGE),
+    "starved and missing shares are added": (
+        {"starved_share": 0.006, "missing_share": 0.006},
+        1.2,
+        False,
+        f"{MERGE}; {MORE_PROCESSES}",
+    ),
 }
 
 
@@ -454,15 +459,15 @@ FAILED = build_observation(outcome="failed:x", errors_ns=EXACT | {"first_audio":
 UNREADY = build_session(errors_ns={"session_created": 9 * MS, "opened": 0})
 INEXACT_RUNS: dict[str, tuple[list[Any], list[Any], bool, list[str]]] = {
     # (turns, sessions; whether the run is valid, the uncertain metrics)
-    "a response whose end is not exact leaves the run valid":
+    "an uncertain response end leaves the run valid":
         ([build_observation(errors_ns=EXACT | {"response_done": 99 * MS})], [], True, ["response_total"]),
     # The load generator is not the bottleneck if a voice cannot be distinguished from the noise behind it.
-    "a begin that is found in noise makes no run invalid":
+    "an onset in noise does not make a run invalid":
         ([build_observation(instants=HEARD, onset_uncertainty_ns=99 * MS, **LATE)], [], True, ["voice_to_voice"]),
-    "one that is found late does":
+    "a late onset makes a run invalid":
         ([build_observation(instants=HEARD, onset_uncertainty_ns=50 * MS, **LATE)], [], False, ["voice_to_voice"]),
-    "a failed turn makes no metric inexact": ([EXACT_TURN, FAILED], [], True, []),
-    "a metric of sessions can be inexact too": ([EXACT_TURN], [UNREADY], True, ["session_ready"]),
+    "a failed turn makes no metric uncertain": ([EXACT_TURN, FAILED], [], True, []),
+    "a session metric can be uncertain": ([EXACT_TURN], [UNREADY], True, ["session_ready"]),
 }  # fmt: skip
 
 

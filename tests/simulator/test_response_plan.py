@@ -143,13 +143,13 @@ def due(planned: Outbox, now_ns: int) -> list[tuple[int, str]]:
 Steps = list[tuple[int, str]]
 COMES: dict[str, tuple[list[Steps], int, Steps, int | None]] = {
     # (series, now, the steps that are due, the due time of the next)
-    "steps come by instant and in one instant in the order of adding":
+    "steps are ordered by time and then by insertion":
         ([[(10, "a1"), (30, "a2")], [(10, "b1"), (20, "b2")]], 30,
          [(10, "a1"), (10, "b1"), (20, "b2"), (30, "a2")], None),
-    "a series is not torn apart by another in the same instant":
+    "equal instants do not interleave two series":
         ([[(10, "a1"), (10, "a2")], [(10, "b1"), (10, "b2")]], 10,
          [(10, "a1"), (10, "a2"), (10, "b1"), (10, "b2")], None),
-    "nothing comes before its instant": ([[(10, "a")]], 9, [], 10),
+    "no step before its time": ([[(10, "a")]], 9, [], 10),
 }  # fmt: skip
 
 

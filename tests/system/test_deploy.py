@@ -220,7 +220,7 @@ def test_an_image_without_a_base_digest_or_a_version_is_not_built(python: str, v
         pytest.param("S (sleeping)", False, True, 1, 0, id="a run goes on"),
         pytest.param("S (sleeping)", False, True, 9, 1, id="a run hangs"),
         pytest.param("S (sleeping)", False, False, 9, 0, id="a run is closed"),
-        pytest.param("S (sleeping)", True, True, 9, 0, id="what an earlier container left"),
+        pytest.param("S (sleeping)", True, True, 9, 0, id="files of an earlier container"),
         pytest.param("T (stopped)", False, True, 1, 1, id="its process is stopped"),
         pytest.param("", False, True, 1, 1, id="its process is gone"),
     ],

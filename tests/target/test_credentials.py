@@ -60,9 +60,9 @@ def test_whitespace_and_quotes_around_a_key_are_removed(text: str, key: str) -> 
 
 
 HIDDEN = {
-    "a secret that someone quotes": ("sk-12345678", "no such key: sk-12345678!", "no such key: ***!"),
-    "a key that is a mere word does not blot out that word": ("wrong", "wrong key", "wrong key"),
-    "a secret that was cut with its sentence": ("sk-1234567890", "no such key: sk-123456", "no such key: ***"),
+    "a quoted secret": ("sk-12345678", "no such key: sk-12345678!", "no such key: ***!"),
+    "a key that is a common word is not hidden": ("wrong", "wrong key", "wrong key"),
+    "a truncated secret": ("sk-1234567890", "no such key: sk-123456", "no such key: ***"),
 }
 
 

@@ -314,15 +314,17 @@ def edited(path: Path, column: str, edit: Callable[[list[Any]], list[Any]]) -> N
 
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
-    "cut Parquet": lambda part: cut(part / "turns.parquet"),
+    "truncated Parquet": lambda part: cut(part / "turns.parquet"),
     "no Parquet": lambda part: (part / "sessions.parquet").unlink(),
-    "cut histograms": lambda part: (part / "histograms.hlog").write_text("Tag=a|b|c|measure,0,1,2,xyz\n"),
+    "truncated histograms": lambda part: (part / "histograms.hlog").write_text("Tag=a|b|c|measure,0,1,2,xyz\n"),
     "rows of another run": lambda part: pq.write_table(
         pq.read_table(part / "turns.parquet").slice(1), part / "turns.parquet"
     ),
-    "a session twice": lambda part: edited(part / "sessions.parquet", "session_id", lambda ids: [ids[0], *ids[:-1]]),
-    "a count below zero": lambda part: edited(part / "turns.parquet", "stall_count", lambda counts: [-7] * len(counts)),
-    "a transcript of something else": lambda part: (part / "transcripts.jsonl").write_text("[]\n"),
+    "a duplicate session": lambda part: edited(
+        part / "sessions.parquet", "session_id", lambda ids: [ids[0], *ids[:-1]]
+    ),
+    "a negative count": lambda part: edited(part / "turns.parquet", "stall_count", lambda counts: [-7] * len(counts)),
+    "a transcript of another format": lambda part: (part / "transcripts.jsonl").write_text("[]\n"),
     "a transcript that is nested too deep": lambda part: (part / "transcripts.jsonl").write_text("[" * 500_000),
 }
 
@@ -349,8 +351,8 @@ def test_a_damaged_part_is_left_out_and_counts_as_missing_data(
 @pytest.mark.parametrize(
     ("damage", "why"),
     [
-        ("a session twice", "it holds session w0-000000 twice"),
-        ("a count below zero", "the column stall_count of its turns holds -7, which is below 0"),
+        ("a duplicate session", "it holds session w0-000000 twice"),
+        ("a negative count", "the column stall_count of its turns holds -7, which is below 0"),
     ],
 )
 def test_impossible_rows_are_refused_by_each_reader_with_the_same_message(
@@ -408,7 +410,7 @@ REFUSED: dict[str, tuple[Callable[[Path, Path], list[Path]], str]] = {
     ),
     "a merged run": (lambda a, b: [changed(a, parts=[PART]), b], "name the runs that it was merged from"),
     "a newer schema": (lambda a, b: [a, changed(b, schema=99)], "newer rtbench"),
-    "a document of something else": (lambda a, b: [a, changed(b, targets="x")], "is damaged"),
+    "a document of another format": (lambda a, b: [a, changed(b, targets="x")], "is damaged"),
 }
 
 
