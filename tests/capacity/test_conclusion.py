@@ -159,7 +159,7 @@ def test_a_search_of_one_level_asks_whether_the_level_passes() -> None:
 
 
 def test_a_quick_search_states_no_error_probability() -> None:
-    assert "wrong with a chance" not in " ".join(opening(build_plan(time_s=120.0), "runs/capacity"))
+    assert "wrong in at most" not in " ".join(opening(build_plan(time_s=120.0), "runs/capacity"))
 
 
 def test_the_line_of_a_level_has_the_violation_share_with_its_interval() -> None:

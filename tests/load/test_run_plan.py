@@ -81,7 +81,7 @@ def test_a_budget_below_the_estimate_gives_a_notice(tmp_path: Path) -> None:
     small, ample = (plan(tmp_path, "--url", THERE, "--budget", usd).notices for usd in ("0.0001", "100"))
 
     assert "is below the lower estimate" in small[-1]
-    assert not any("the least estimate" in notice for notice in ample)
+    assert not any("the lower estimate" in notice for notice in ample)
 
 
 def test_the_document_has_the_cost_estimate_and_its_prices(tmp_path: Path) -> None:
