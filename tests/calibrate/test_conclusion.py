@@ -26,8 +26,8 @@ def test_the_last_line_is_the_trusted_load() -> None:
 
 
 GOOD: list[tuple[int, Outcome]] = [(100, "pass"), (200, "pass")]
-HARNESS = [build_step(200, kind="text"), build_step(400, "fail", kind="text")]
-SIMULATOR = [build_step(200, kind="voice"), build_step(400, "simulator_late", kind="voice")]
+GENERATOR_LIMIT = [build_step(200, kind="text"), build_step(400, "fail", kind="text")]
+SIMULATOR_LIMIT = [build_step(200, kind="voice"), build_step(400, "simulator_late", kind="voice")]
 LAST_LINES: dict[str, tuple[list[LoadStep], str]] = {
     "the answer holds for either kind of sessions":
         ([*(build_step(n, kind="text") for n in (100, 400)), build_step(200, kind="voice"),
@@ -42,7 +42,7 @@ LAST_LINES: dict[str, tuple[list[LoadStep], str]] = {
     "if the machine is busy the trusted load is a lower bound":
         (steps_of_both(*GOOD, (400, "machine_busy"), (400, "machine_busy")), LAST.replace("to ", "to at least ") +
          "; other programs, not the load generator, ended the calibration"),
-    "of two equal results the one limited by the load generator counts": ([*HARNESS, *SIMULATOR], LAST),
+    "of two equal results the one limited by the load generator counts": ([*GENERATOR_LIMIT, *SIMULATOR_LIMIT], LAST),
     "no conclusion if no load has a result":
         ([build_step(100, kind="text"), build_step(100, "simulator_late", kind="voice")],
          "no conclusion for voice sessions: the simulator set the limit"),
@@ -97,7 +97,7 @@ def test_a_trusted_load_with_few_turns_has_a_note_about_its_p99(turns: int, expe
 
 
 def test_a_load_that_the_load_generator_did_not_limit_is_printed_as_at_least() -> None:
-    listening, talking, *_ = conclusions(concluded([*HARNESS, *SIMULATOR]))
+    listening, talking, *_ = conclusions(concluded([*GENERATOR_LIMIT, *SIMULATOR_LIMIT]))
 
     assert listening.startswith("text: within 1 ms up to 200 sessions")
     assert talking.startswith("voice: within 1 ms up to at least 200 sessions")

@@ -36,8 +36,8 @@ GOOD = LoadStep(
 )
 
 
-UNTOLD = {"simulator_late_p99_ms": None, "cpu": None, "simulator_cpu": None, "background": None}
-BROKEN = "invalid: send_delay 6 ms > 5 ms"
+UNKNOWN = {"simulator_late_p99_ms": None, "cpu": None, "simulator_cpu": None, "background": None}
+FAILED = "invalid: send_delay 6 ms > 5 ms"
 OUTCOMES: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, str]]] = {
     # (differences from a good step, further arguments, the result and its reason)
     "a valid run with errors within 1 ms": ({}, {}, ("pass", "")),
@@ -48,8 +48,8 @@ OUTCOMES: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, str]]] = {
     "sessions that did not open": ({"open": 98}, {}, ("fail", "only 98 of 100 sessions were open")),
     "no turn with a true value": ({"errors": {}}, {}, ("fail", "no turn could be compared with the truth")),
     "one percent may be missing": ({"failed": 10, "unmatched": 10, "open": 99}, {}, ("pass", "")),
-    "an invalid run names its failed check": ({"validity": "invalid"}, {"failed": BROKEN}, ("fail", BROKEN)),
-    "a valid run has no failed check": ({}, {"failed": BROKEN}, ("pass", "")),
+    "an invalid run names its failed check": ({"validity": "invalid"}, {"failed": FAILED}, ("fail", FAILED)),
+    "a valid run has no failed check": ({}, {"failed": FAILED}, ("pass", "")),
     "the simulator has one core per process": ({"simulator_cpu": 1.9}, {"workers": 4}, ("pass", "")),
     "the simulator exceeds its cores": ({"simulator_cpu": 3.9}, {"workers": 4},
                     ("simulator_late", "the simulator had no time left: 98% of its cores")),
@@ -59,8 +59,8 @@ OUTCOMES: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, str]]] = {
     "a simulator without any true value gives no other result":
         ({"errors": {}, "unmatched": 1000}, {}, ("simulator_late", "the simulator could not tell the truth of any "
                                                                    "turn")),
-    "unknown CPU usage is not blamed": (UNTOLD, {}, ("pass", "")),
-    "errors fail with unknown CPU usage": (UNTOLD | {"validity": "invalid"}, {}, ("fail", "the run has no verdict")),
+    "unknown CPU usage is not blamed": (UNKNOWN, {}, ("pass", "")),
+    "errors fail with unknown CPU usage": (UNKNOWN | {"validity": "invalid"}, {}, ("fail", "the run has no verdict")),
 }  # fmt: skip
 
 

@@ -13,8 +13,8 @@ from rtbench.capacity.page import closing_lines, level_heads, level_lines, openi
 from rtbench.capacity.search import BreakingPointKind, CapacityDocument, Interval, LevelEntry, SearchPlan
 from tests.capacity.models import build_level, build_plan, build_share
 
-BROKEN = build_level(40, "fail", slo_violations=[build_share()])
-SHOWN = [build_level(32, "pass"), BROKEN, build_level(36, "inconclusive"), build_level(32, "pass", hold=True)]
+FAILED = build_level(40, "fail", slo_violations=[build_share()])
+SHOWN = [build_level(32, "pass"), FAILED, build_level(36, "inconclusive"), build_level(32, "pass", hold=True)]
 
 
 def concluded(
@@ -95,11 +95,11 @@ CONCLUDED: dict[str, tuple[list[LevelEntry], tuple[Any, ...], list[str]]] = {
         ([build_level(8, "pass"), *[build_level(16, "load_generator", why=WHY)] * 2], (8, None, "load_generator"),
          ["spread it over more --processes", "the load generator was the limit from 16 concurrent calls on"]),
     "a level that fails in the confirmation run does not pass":
-        ([build_level(16, "pass"), build_level(32, "pass"), BROKEN,
+        ([build_level(16, "pass"), build_level(32, "pass"), FAILED,
           build_level(32, "fail", hold=True, slo_violations=[build_share()])], (16, 32, "precision_reached", None),
          ["failed in the longer run"]),
     "a service that is slower in the confirmation run drifts":
-        ([build_level(32, "pass", latency_p50=FAST), BROKEN, build_level(32, "pass", hold=True, latency_p50=SLOW)],
+        ([build_level(32, "pass", latency_p50=FAST), FAILED, build_level(32, "pass", hold=True, latency_p50=SLOW)],
          (32, 40, "precision_reached", True), ["was 100 ms, and 200 ms in the longer run"]),
     "no level failed up to the largest":
         ([build_level(256, "pass")], (256, None, "max_reached"), ["a higher one finds the breaking point"]),

@@ -134,7 +134,7 @@ class FakeRun:
         self.dialers = {target.label: FakeDialer() for target in self.targets} | dict(dialers or {})
         plays = plays_of_arms(load_scripts([self.user]), self.targets)
         keyring, options = Keyring(self.targets), replace(Options.of(parsed()), **given)
-        arms = [
+        targets = [
             TargetState(
                 target.label, plays[target.label], cast(Dialer, self.dialers[target.label]), StartPacer(per_minute)
             )
@@ -158,7 +158,7 @@ class FakeRun:
         slot = WorkerSlot(utc_ns(), monotonic_ns() if began_ns is None else began_ns, warmup_s, worker, workers)
         # the warm-up reads all sources, and changes this process's garbage collector
         with patch("bench.load.execution.live_run._warm_up"):
-            self.live = LiveRun(planned, slot, arms, keyring, spool or Spool(self.folder, worker), callbacks)
+            self.live = LiveRun(planned, slot, targets, keyring, spool or Spool(self.folder, worker), callbacks)
 
     def tell(self, event: RunEvent) -> None:
         """Handle an event as a worker does, and store its requests to the master."""

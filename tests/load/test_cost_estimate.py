@@ -190,7 +190,7 @@ def test_an_expected_function_call_adds_a_response_that_reads_call_and_result() 
     assert calls.cached_text_in == read + arguments, "all that the first response read and wrote"
 
 
-def test_expected_function_calls_are_parallel_in_the_lower_estimate_and_sequential_in_the_upper() -> None:
+def test_expected_function_calls_are_parallel_at_best_and_sequential_at_worst() -> None:
     both, plain = agent(expecting("find", "count")), without_calls(say())
 
     assert session_usage(both, LOW).audio_out == session_usage(plain, LOW).audio_out

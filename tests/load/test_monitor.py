@@ -25,7 +25,7 @@ from bench.target.tokens import Keyring
 def monitor(
     *,
     budget_usd: float | None = None,
-    arms: int = 1,
+    n_targets: int = 1,
     view: TerminalView | None = None,
     warmup_s: float = 0.0,
     run_time_s: float | None = None,
@@ -35,7 +35,7 @@ def monitor(
     planned: Any = SimpleNamespace(
         options=options,
         chunk_ms=None,
-        targets=[SimpleNamespace(label=f"arm {n}") for n in range(arms)],
+        targets=[SimpleNamespace(label=f"arm {n}") for n in range(n_targets)],
         sessions=10,
         warmup_s=warmup_s,
     )
@@ -72,7 +72,7 @@ def test_the_status_line_has_the_phase_and_counts_users_of_all_targets(
     state: RunState, warmup_s: float, expected: str
 ) -> None:
     screen = io.StringIO()
-    shown = monitor(arms=2, view=TerminalView(screen, {}), warmup_s=warmup_s)
+    shown = monitor(n_targets=2, view=TerminalView(screen, {}), warmup_s=warmup_s)
     shown.heard(0, ProgressReport(sessions_open=4, sessions_done=10, turns_succeeded=9), {})
     shown.look(state)
 

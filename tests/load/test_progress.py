@@ -53,21 +53,21 @@ def progress() -> ProgressCounter:
 
 def of_step(times_us: Kept) -> Times:
     """Return the times of one step of each target."""
-    return {arm: {STEP: list(times.items())} for arm, times in times_us.items()}
+    return {target: {STEP: list(times.items())} for target, times in times_us.items()}
 
 
-def times_of(report: ProgressReport, arm: str = "sweden", step: str = STEP) -> dict[LiveMetricKey, list[int]]:
-    return dict(report.times_us[arm][step])
+def times_of(report: ProgressReport, target: str = "sweden", step: str = STEP) -> dict[LiveMetricKey, list[int]]:
+    return dict(report.times_us[target][step])
 
 
 def failures_of(report: ProgressReport) -> dict[str, dict[LiveMetricKey | None, int]]:
-    return {arm: dict(counts) for arm, counts in report.failures.items()}
+    return {target: dict(counts) for target, counts in report.failures.items()}
 
 
-def reported(*turns: Any, arm: str = "sweden") -> ProgressReport:
+def reported(*turns: Any, target: str = "sweden") -> ProgressReport:
     made = progress()
     for turn in turns:
-        made.turn_ended(arm, "talk", turn)
+        made.turn_ended(target, "talk", turn)
     return made.standing(NOTHING)
 
 
@@ -188,8 +188,8 @@ def test_turns_are_counted_by_step_and_the_first_part_of_their_outcome() -> None
 def test_each_target_has_separate_counts() -> None:
     made = progress()
     made.session_opened("sweden", build_session())
-    for arm, outcome in (("sweden", "ok"), ("east", "ok"), ("east", "timeout:first_delta")):
-        made.turn_ended(arm, "talk", build_observation(outcome=outcome))
+    for target, outcome in (("sweden", "ok"), ("east", "ok"), ("east", "timeout:first_delta")):
+        made.turn_ended(target, "talk", build_observation(outcome=outcome))
     standing = made.standing(NOTHING, {"sweden": Traffic(5, 3, 900, 400), "west": Traffic(1, 1, 10, 10)})
 
     sweden, east = standing.targets["sweden"], standing.targets["east"]

@@ -326,9 +326,9 @@ def concurrency_of(users: int, runner: object = None, sessions: int | None = Non
     return concurrency(environment, users, sessions=sessions, arms=1)
 
 
-def advice(users: int, cited: Any = TEXT_350, *, arms: int = 1, processes: int = 1, cores: int = 8) -> str:
+def advice(users: int, cited: Any = TEXT_350, *, n_targets: int = 1, processes: int = 1, cores: int = 8) -> str:
     """Return the advice; "" if there is none."""
-    return "".join(process_advice(Concurrency(users, arms, processes), cited, cores))
+    return "".join(process_advice(Concurrency(users, n_targets, processes), cited, cores))
 
 
 def test_sessions_per_process_are_those_of_the_largest_process() -> None:
@@ -336,14 +336,14 @@ def test_sessions_per_process_are_those_of_the_largest_process() -> None:
 
 
 @given(st.integers(1, 5_000), st.integers(1, 5), st.integers(1, 2_000))
-def test_the_computed_number_of_processes_is_the_minimum(users: int, arms: int, trusted: int) -> None:
-    needed = Concurrency(users, arms, 1).processes_for(trusted)
+def test_the_computed_number_of_processes_is_the_minimum(users: int, n_targets: int, trusted: int) -> None:
+    needed = Concurrency(users, n_targets, 1).processes_for(trusted)
 
     if needed is None:
-        assert Concurrency(users, arms, users).per_process > trusted
+        assert Concurrency(users, n_targets, users).per_process > trusted
     else:
-        assert Concurrency(users, arms, needed).per_process <= trusted
-        assert needed == 1 or Concurrency(users, arms, needed - 1).per_process > trusted
+        assert Concurrency(users, n_targets, needed).per_process <= trusted
+        assert needed == 1 or Concurrency(users, n_targets, needed - 1).per_process > trusted
 
 
 def test_the_number_of_processes_comes_from_options_or_connected_workers() -> None:
@@ -380,7 +380,7 @@ def test_the_advice_has_the_needed_processes_and_the_consequence() -> None:
         "INVALID"
     )
     assert advice(1_000, processes=2).startswith("500 sessions in one process")
-    assert "this load takes --processes 6;" in advice(1_000, arms=2)
+    assert "this load takes --processes 6;" in advice(1_000, n_targets=2)
 
 
 @pytest.mark.parametrize(
@@ -401,9 +401,9 @@ def test_the_advice_has_the_changes_since_the_calibration_and_its_limit() -> Non
     assert "at least 350 text sessions (calibrated on 2026-11-20, with another kernel)" in line
 
 
-@pytest.mark.parametrize(("trusted", "arms"), [(0, 1), (1, 2)])
-def test_a_machine_below_one_trusted_user_gets_no_number_of_processes(trusted: int, arms: int) -> None:
-    line = advice(10, TEXT_350 | {"sessions": trusted}, arms=arms)
+@pytest.mark.parametrize(("trusted", "n_targets"), [(0, 1), (1, 2)])
+def test_a_machine_below_one_trusted_user_gets_no_number_of_processes(trusted: int, n_targets: int) -> None:
+    line = advice(10, TEXT_350 | {"sessions": trusted}, n_targets=n_targets)
 
     assert "no number of processes is enough" in line
     assert "--processes" not in line

@@ -38,14 +38,14 @@ def build_played(
     callbacks: list[tuple[str, str, Any]], monkeypatch: pytest.MonkeyPatch, phase: str = MEASURED
 ) -> RunListener:
     record = Recorder("recorder", callbacks, labels=LABELS, phase=phase)
-    arm, progress = (
+    target, progress = (
         Recorder("arm", callbacks, label="west", opened=1),
         Recorder("progress", callbacks, spending=Recorder("progress", callbacks)),
     )
     for show in ("show_turn", "show_session"):
         monkeypatch.setattr(session_registry, show, getattr(Recorder("dashboard", callbacks), show))
     run = Recorder("run", callbacks, progress=progress, callbacks=Recorder("callbacks", callbacks, fire=None), hide=str)
-    return RunListener(*cast(Any, (record, Timeline(SessionStart(AT_NS, 1, Timeouts()), GA), arm, run)))
+    return RunListener(*cast(Any, (record, Timeline(SessionStart(AT_NS, 1, Timeouts()), GA), target, run)))
 
 
 CALLBACKS: dict[str, tuple[Callable[[RunListener], object], list[str]]] = {

@@ -33,7 +33,7 @@ CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 def tally(**changes: Any) -> LiveTotals:
     made = LiveTotals(100.0)
     given = USUAL | changes
-    times = {arm: {"talk.order": list(times.items())} for arm, times in given["times_us"].items()}
+    times = {target: {"talk.order": list(times.items())} for target, times in given["times_us"].items()}
     designed = designs(given["times_us"], given.get("failures", {}))
     made.add(0, ProgressReport(**{"targets": designed} | given | {"times_us": times}))
     return made

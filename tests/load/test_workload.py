@@ -127,10 +127,10 @@ def test_targets_with_equal_settings_share_a_prepared_script(tmp_path: Path) -> 
     quick = replace(HERE, label="quick", session={"voice": "verse"}, session_source="targets.yaml:3")
     preview = replace(HERE, label="preview", dialect=PREVIEW)
     parts = load_scripts([actor("One", script(talk(tmp_path)))])
-    arms = plays_of_arms(parts, [HERE, replace(HERE, label="twin"), quick, preview])
+    targets = plays_of_arms(parts, [HERE, replace(HERE, label="twin"), quick, preview])
 
-    one, twin, varied, other = (next(play for play in plays.values()) for plays in arms.values())
-    assert list(arms) == [HERE.label, "twin", "quick", "preview"]
+    one, twin, varied, other = (next(play for play in plays.values()) for plays in targets.values())
+    assert list(targets) == [HERE.label, "twin", "quick", "preview"]
     assert one is twin
     assert (varied.script.session.voice, one.script.session.voice) == ("verse", None)
     assert other.dialect is PREVIEW

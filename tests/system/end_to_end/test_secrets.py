@@ -77,14 +77,14 @@ def test_a_key_is_hidden_for_each_way_of_sending_it(tmp_path: Path) -> None:
             for place, url in urls.items()
         )
         names = write_targets(tmp_path, "".join(lines))
-        arms = ",".join(f"{way}-{place}" for way in WAYS for place in urls)
-        load = ("-u", "1", "--sessions", "1", "--targets", arms, "--target-file", names, *EVERYTHING)
+        labels = ",".join(f"{way}-{place}" for way in WAYS for place in urls)
+        load = ("-u", "1", "--sessions", "1", "--targets", labels, "--target-file", names, *EVERYTHING)
         keys = {"THE_KEY": KEY, "USER_AND_KEY": f"me:{KEY}", "PLAIN_KEY": SPELLINGS[-1]}
         ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load, **keys)
 
     folder = only_run(tmp_path / "runs")
     sessions = pq.read_table(folder / "sessions.parquet").to_pandas()
-    assert set(sessions["target"]) == set(arms.split(","))
+    assert set(sessions["target"]) == set(labels.split(","))
     for name in sessions["session_id"]:
         assert "***" in (folder / "events" / f"{name}.jsonl").read_text()  # the secret was quoted
     for spelling in SPELLINGS:

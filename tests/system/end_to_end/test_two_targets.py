@@ -57,8 +57,8 @@ def test_two_processes_run_python_tasks_in_pairs_with_event_logs_of_whole_pairs(
     load = ("-u", "4", "-r", "4", "--processes", "2", "--sessions", str(PAIRS))
     with quick_simulator(tmp_path) as ready:
         names = write_targets(tmp_path, "".join(f"  {dialect}: {{url: '{ready.urls[dialect]}'}}\n" for dialect in BOTH))
-        arms = ("--targets", "ga,preview", "--target-file", names, "--record-events", "50%")
-        ended = run_locust(scenario, tmp_path / "runs", *load, *arms)
+        options = ("--targets", "ga,preview", "--target-file", names, "--record-events", "50%")
+        ended = run_locust(scenario, tmp_path / "runs", *load, *options)
 
     folder = only_run(tmp_path / "runs")
     sessions = sessions_of(folder)

@@ -361,8 +361,8 @@ def test_the_action_runs_checks_comments_and_fails_by_the_verdict(ready: Workpla
 
     assert [*output.steps] == ["Install", "Start the simulator", "Measure", "Check", "Comment", "Verdict"], output.steps
     assert output.status in (1, INVALID_STATUS), output.steps  # invalid if the machine of the tests is too busy
-    looked, posted = recorded_calls(gh)
-    assert "repos/o/r/issues/7/comments" in looked
+    polled, posted = recorded_calls(gh)
+    assert "repos/o/r/issues/7/comments" in polled
     assert posted[2:5] == ["--method", "POST", "repos/o/r/issues/7/comments"]
     kept = ready.folder.parent / "temp" / "latency"
     assert posted[-1] == f"body=@{kept}/comment.md"

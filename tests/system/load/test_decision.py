@@ -175,9 +175,9 @@ def test_a_threshold_may_name_the_candidate_and_an_unknown_step(tmp_path: Path) 
 def test_steps_are_known_for_scripts_but_not_for_python_tasks(tmp_path: Path) -> None:
     (tmp_path / "talk.yaml").write_text("steps:\n  - text: Hello\n  - pause: 1\n  - {text: Pizza, name: order}\n")
     users = actor("Reading", script(tmp_path / "talk.yaml")), actor("Improvising", improvise)
-    arms = {"east": encode_workload(load_scripts(users), GA)}
+    targets = {"east": encode_workload(load_scripts(users), GA)}
 
-    assert {fact["name"]: fact["steps"] for fact in scripts_of(arms)} == {
+    assert {fact["name"]: fact["steps"] for fact in scripts_of(targets)} == {
         "talk": ["turn_1", "order"],
         "Improvising": None,
     }
@@ -222,13 +222,13 @@ def test_the_plan_of_interim_analyses_is_one_line() -> None:
 
 @given(st.lists(st.integers(1, 999), min_size=1, unique=True), st.integers(0, 20), st.integers(0, 999))
 def test_an_interim_analysis_is_due_when_its_pairs_are_complete_except_the_last(
-    sizes: list[int], analyses: int, pairs: int
+    sizes: list[int], n_done: int, pairs: int
 ) -> None:
-    looks = sorted(sizes)
-    due = is_due(looks, analyses, pairs, 0)
+    sizes_in_order = sorted(sizes)
+    due = is_due(sizes_in_order, n_done, pairs, 0)
 
-    assert due == (analyses < len(looks) - 1 and pairs >= looks[analyses])
-    assert not is_due(looks, analyses, pairs, pairs)
+    assert due == (n_done < len(sizes_in_order) - 1 and pairs >= sizes_in_order[n_done])
+    assert not is_due(sizes_in_order, n_done, pairs, pairs)
 
 
 # InterimAnalyses in operation. Its child runs a Python file of the test.
