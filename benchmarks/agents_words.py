@@ -49,8 +49,8 @@ def asking(program: str, home: Path, run: Sequence[str]) -> Iterator[Ask]:
 
 def main() -> None:
     """Send each package all stored questions and random audio; compare or store the answers."""
-    kept = json.loads(KEPT.read_text(encoding="utf-8"))
-    asked = dict(kept)
+    stored = json.loads(KEPT.read_text(encoding="utf-8"))
+    asked = dict(stored)
     with tempfile.TemporaryDirectory() as folder:
         python, node = Path(folder) / "python", Path(folder) / "node"
         with asking("pipecat_words.py", python, in_python(python, PIPECAT)) as ask:
@@ -62,7 +62,7 @@ def main() -> None:
                 asked |= {name: answers(name, ask, AZURE) for name, case in CASES.items() if case.dialect is ACS}
     if "--write" in sys.argv:
         KEPT.write_text(json.dumps(asked, indent=1) + "\n", encoding="utf-8")
-    elif asked != kept:
+    elif asked != stored:
         sys.exit(f"{KEPT.name} differs from these answers: update it with --write")
 
 

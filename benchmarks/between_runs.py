@@ -55,10 +55,10 @@ def _met(case: Case) -> bool:
         how = Inference(rate_run_sd=RATE_RUN_SD)
         at, point = (rate_against_stored(cand, stored, Margin(points=points), how=how) for points in (0.0, 0.01))
         counted += [at.worse.low > 0, at.worse.high < 0, point.worse.high < 0]
-    regressed, passed, kept = counted / REPETITIONS
+    regressed, passed, passed_at_one_point = counted / REPETITIONS
     ends = zip((regressed, passed), case.most, strict=True)
     met = all(found <= most + 3 * math.sqrt(most * (1 - most) / REPETITIONS) for found, most in ends)
-    shown = f"{regressed:.1%} / {passed:.1%}; {kept:.0%} pass at a margin of one point"
+    shown = f"{regressed:.1%} / {passed:.1%}; {passed_at_one_point:.0%} pass at a margin of one point"
     print(f"  sd {case.sd:g} against {case.runs} stored runs: {shown}{'' if met else '  goal NOT met'}", flush=True)
     return met
 

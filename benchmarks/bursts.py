@@ -80,7 +80,7 @@ def turns_of(rng: np.random.Generator, pairs: int) -> Floats:
     return found
 
 
-def arms_of(rng: np.random.Generator, case: Case) -> tuple[PerCluster, PerCluster]:
+def latencies_of_targets(rng: np.random.Generator, case: Case) -> tuple[PerCluster, PerCluster]:
     at_s = turns_of(rng, case.pairs)
     base = outages(rng, case, at_s)
     cand = base if case.shared else outages(rng, case, at_s)
@@ -105,7 +105,7 @@ def _rates(case: Case) -> bool:
     counted = np.zeros(5)
     rng = np.random.default_rng([SEED, *repr(case).encode()])
     for _ in range(REPETITIONS):
-        sums = ClusterTotals(*arms_of(rng, case), paired=True)
+        sums = ClusterTotals(*latencies_of_targets(rng, case), paired=True)
         margin = Margin(points=case.margin)
         found = [rate_difference(sums, margin), rate_by_order(sums, margin, "lower", Inference())]
         words = [called for one in found for called in (one.worse.low > 0, one.worse.high < 0)]
@@ -120,12 +120,12 @@ def _tails(case: Case) -> bool:
     for _ in range(OF_TAILS):
         at_s = turns_of(rng, case.pairs)
         code = np.repeat(np.arange(case.pairs), TURNS)
-        arms = []
+        targets = []
         for _arm in range(2):
             waits = 600 * np.exp(0.5 * rng.normal(size=at_s.shape))
             waits += STALL_MS * outages(rng, case, at_s)
-            arms.append(sample(waits.ravel(), code))
-        both = TwoSamples(arms[0], arms[1], (case.pairs, case.pairs), paired=True)
+            targets.append(sample(waits.ravel(), code))
+        both = TwoSamples(targets[0], targets[1], (case.pairs, case.pairs), paired=True)
         methods = quantile_differences, waits_by_order
         found = [one(both, [(0.95, Margin())], "lower", Inference(draws=DRAWS, seed=rng))[0] for one in methods]
         words = [called for one in found for called in (one.worse.low > 0, one.worse.high < 0)]
@@ -140,8 +140,8 @@ def _printed(case: Case, shares: Floats, of: int) -> bool:
     """
     most = case.most + 3 * math.sqrt(case.most * (1 - case.most) / of)
     met = bool(shares[2] <= most and (case.margin or shares[3] <= most))
-    told = "{:5.1f} / {:4.1f}   {:5.1f} / {:4.1f}   {:5.1f}".format(*100 * shares)
-    print(f"  {case.name:<50} {case.pairs:>5} pairs   {told}{'' if met else '  goal NOT met'}", flush=True)
+    formatted = "{:5.1f} / {:4.1f}   {:5.1f} / {:4.1f}   {:5.1f}".format(*100 * shares)
+    print(f"  {case.name:<50} {case.pairs:>5} pairs   {formatted}{'' if met else '  goal NOT met'}", flush=True)
     return met
 
 
@@ -153,8 +153,8 @@ def _limits() -> bool:
     case, results = Case("failure_rate < 2 % at 2 %", 400, 20.0), []
     rng = np.random.default_rng([SEED, 9])
     for _ in range(REPETITIONS):
-        arm = arms_of(rng, case)[1]
-        results.append((judge_limit(estimate_rate(arm), "<", case.share)[0], not arm[0].any()))
+        target = latencies_of_targets(rng, case)[1]
+        results.append((judge_limit(estimate_rate(target), "<", case.share)[0], not target[0].any()))
     fails, passes = (sum(word == result for word, _ in results) / REPETITIONS for result in ("fail", "pass"))
     none = sum(nothing for _, nothing in results) / REPETITIONS
     met = fails <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / REPETITIONS)

@@ -73,18 +73,18 @@ def main() -> bool:
     print(f"\n{REPETITIONS} runs each: changed load reported; notice if latency is unchanged; notice if it doubles")
     alarms, met = 0.0, True
     for shape in CHANGING:
-        told, alarmed = _shares(shape)
+        reported, alarmed = _shares(shape)
         _, found = _shares(shape, doubles=True)
         alarms += alarmed / len(CHANGING)
         met &= found >= FOUND
-        print(f"  {shape.name:<32}{told:>8.0%}{alarmed:>9.1%}{found:>8.0%}", flush=True)
+        print(f"  {shape.name:<32}{reported:>8.0%}{alarmed:>9.1%}{found:>8.0%}", flush=True)
     print(f"  false alarms: {alarms:.1%} (goal: at most {FALSE_ALARMS:.0%}); found: goal at least {FOUND:.0%} per load")
     for shapes, most in ((STEADY, CONSTANT), (AT_RANDOM, RANDOM)):
         for shape in shapes:
-            told, alarmed = _shares(shape)
-            met &= told <= most
+            reported, alarmed = _shares(shape)
+            met &= reported <= most
             print(
-                f"  {shape.name:<32}{told:>8.0%}{alarmed:>9.1%}   (goal of changed load: at most {most:.0%})",
+                f"  {shape.name:<32}{reported:>8.0%}{alarmed:>9.1%}   (goal of changed load: at most {most:.0%})",
                 flush=True,
             )
     return met and alarms <= FALSE_ALARMS
@@ -93,8 +93,8 @@ def main() -> bool:
 def _shares(shape: Shape, *, doubles: bool = False) -> tuple[float, float]:
     """Return the shares of a shape's runs whose report states that the load changed, and that have a notice."""
     runs = [levels_of(shape.plan(seed, doubles=doubles)) for seed in range(REPETITIONS)]
-    told, notices = ([run[place] for run in runs] for place in (0, 1))
-    return sum(map(bool, told)) / REPETITIONS, sum(map(bool, notices)) / REPETITIONS
+    reported, notices = ([run[place] for run in runs] for place in (0, 1))
+    return sum(map(bool, reported)) / REPETITIONS, sum(map(bool, notices)) / REPETITIONS
 
 
 def levels_of(plan: Plan) -> tuple[list[GroupedLatency], tuple[GroupDifference, ...]]:

@@ -133,11 +133,11 @@ class Played(NamedTuple):
 def play(
     kind: AgentName, calls: int, sound: tuple[str, str, float], pace: load_steps.LoadStepTiming, cores: CpuAssignment
 ) -> Played:
-    said, behind, level_db = sound
+    recording, behind, level_db = sound
     profile = PROFILE if behind == onsets.SILENCE else f"{PROFILE}agent: {{noise_dbfs: -60}}\n"
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        simulator = partial(agent, (said, behind, str(level_db)))
+        simulator = partial(agent, (recording, behind, str(level_db)))
         with patch.multiple(load_steps, simulator=simulator, PROFILE=profile):
             run = load_steps.play_load(kind, calls, pace, cores, scratch, tls=False)
         step = load_steps.load_step_entry(kind, calls, run, cores.workers)
@@ -162,13 +162,13 @@ def compared(kind: AgentName, run: load_steps.FinishedRun) -> dict[str, Compared
     return {name: each for name, each in found.items() if each.errors_ms}
 
 
-def told(calls: int, sound: tuple[str, str, float], played: Played) -> None:
+def print_load(calls: int, sound: tuple[str, str, float], played: Played) -> None:
     """Print a load."""
-    said, behind, level_db = sound
+    recording, behind, level_db = sound
     step = played.step
     lower = f", {level_db:g} dB lower" if level_db > 0 else ""
     late = "–" if step.simulator_late_p99_ms is None else f"{step.simulator_late_p99_ms:.2g} ms"
-    print(f"{said} over {behind}{lower}, {calls} calls by {step.kind}: {step.result} {step.why}")
+    print(f"{recording} over {behind}{lower}, {calls} calls by {step.kind}: {step.result} {step.why}")
     print(
         f"  {step.turns} turns, {step.failed} failed, {step.unmatched} without ground truth; CPU: "
         f"load generator {step.cpu or 0:.0%}, simulator {step.simulator_cpu or 0:.0%}, "
@@ -197,12 +197,12 @@ def main(loads: Sequence[int] = LOADS) -> None:
         with ProcessPoolExecutor(len(SOUNDS)) as at_once:
             alone = at_once.map(partial(play, "twilio", 1, pace=LONE_PACE, cores=cores), SOUNDS)
             for sound, played in zip(SOUNDS, alone, strict=True):
-                told(1, sound, played)
+                print_load(1, sound, played)
     for calls in (calls for calls in loads if calls > 1):
         for sound in SOUNDS:
-            told(calls, sound, play("twilio", calls, sound, PACE, cores))
+            print_load(calls, sound, play("twilio", calls, sound, PACE, cores))
         for kind in AGENTS[1:]:
-            told(calls, SOUNDS[0], play(kind, calls, SOUNDS[0], PACE, cores))
+            print_load(calls, SOUNDS[0], play(kind, calls, SOUNDS[0], PACE, cores))
 
 
 if __name__ == "__main__":

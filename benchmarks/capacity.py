@@ -30,7 +30,7 @@ from reports.statistics.rates import PerCluster
 from rtbench.capacity.conclusion import contradiction_of
 from rtbench.capacity.search import LevelBudget, LevelEntry, least_ramp_s, results_of
 from rtbench.load_search import Bracket, NextLevel, bracket_of
-from tests.capacity.models import ModelService, PhasedService, Service, build_plan, looked_at, searched
+from tests.capacity.models import ModelService, PhasedService, Service, build_plan, level_result, searched
 from tests.simulator_process import QUICK, running_simulator
 from tests.system.end_to_end.locust_process import write_scenario
 
@@ -120,7 +120,7 @@ class QueueService:
             )
             return counted(whole, at_s), counted(sessions, at_s)
 
-        return looked_at(step, given, ALLOWED, seen)
+        return level_result(step, given, ALLOWED, seen)
 
 
 def by_caller(turn: ServedTurn) -> int:

@@ -117,10 +117,10 @@ def main() -> bool:
 
 def _kept(case: Case, shares: Sequence[float], of: int) -> bool:
     """Print the shares; return whether the last one is at most 5 %, plus three standard errors for `of` histories."""
-    kept = not case.promised or shares[-1] <= LEVEL + 3 * math.sqrt(LEVEL * (1 - LEVEL) / of)
+    is_met = not case.promised or shares[-1] <= LEVEL + 3 * math.sqrt(LEVEL * (1 - LEVEL) / of)
     cells = "  ".join(f"{share:6.1%}" for share in shares)
-    print(f"  {case.name:<48}{cells}{'' if kept else '  goal NOT met'}", flush=True)
-    return kept
+    print(f"  {case.name:<48}{cells}{'' if is_met else '  goal NOT met'}", flush=True)
+    return is_met
 
 
 def _places(marks: Sequence[ChangePoint], at: int) -> tuple[bool, bool]:
@@ -146,8 +146,8 @@ def _delay(case: Case, seed: int) -> float:
 def made(case: Case, seed: int) -> tuple[Floats, Floats]:
     """Return the logs of the quantiles with the share of failed turns, and their variances; shape (metrics, runs)."""
     rng = np.random.default_rng([20261122, case.runs, round(100 * case.alike), seed])
-    told = [figures(rng, case, level, number) for number, level in enumerate(nights(rng, case))]
-    values, variances = np.array(told).transpose(1, 2, 0)
+    values_by_night = [figures(rng, case, level, number) for number, level in enumerate(nights(rng, case))]
+    values, variances = np.array(values_by_night).transpose(1, 2, 0)
     return values, variances
 
 
@@ -183,9 +183,9 @@ def figures(rng: np.random.Generator, case: Case, level: float, number: int) -> 
     waits += (rng.random(waits.shape) < STALLED) * rng.uniform(1000, 5000, waits.shape)
     slower = case.slower_ms if number >= case.runs - (case.late or case.runs // 2) else 0.0
     one = sample((waits + slower).ravel(), np.repeat(np.arange(SESSIONS), TURNS))
-    told = quantiles(one, QUANTILES)
-    values = [*(math.log(estimate.value) for estimate in told), failed(rng, case)]
-    return tuple(values), (*(variance_of(one.low, one.value, one.high) for one in told), 0.0)
+    estimates = quantiles(one, QUANTILES)
+    values = [*(math.log(estimate.value) for estimate in estimates), failed(rng, case)]
+    return tuple(values), (*(variance_of(one.low, one.value, one.high) for one in estimates), 0.0)
 
 
 def failed(rng: np.random.Generator, case: Case) -> float:

@@ -34,7 +34,7 @@ from bench.transport.interface import TcpInfo, TxTimestamp
 from bench.transport.received import ReceivedMessage, SocketRead
 from bench.transport.websocket import WebSocket
 from bench.units import NEVER_NS
-from benchmarks.harness import quantiles, run_locust, truth_of, turns_of, with_truth
+from benchmarks.locust_runs import quantiles, run_locust, truth_of, turns_of, with_truth
 from benchmarks.watch import cores
 from rtbench.calibrate.load_steps import PROFILE
 from tests.simulator_process import running_simulator

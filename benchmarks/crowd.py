@@ -20,7 +20,7 @@ import numpy as np
 
 from bench.cpu import allowed_cores, cores_of, pinned_to
 from bench.run import folder as files
-from benchmarks.harness import quantiles, run_locust
+from benchmarks.locust_runs import quantiles, run_locust
 from benchmarks.watched_run import p_ms
 from rtbench.calibrate.ground_truth import COLUMNS, Errors, match_rows, read_log
 from tests.simulator_process import running_simulator

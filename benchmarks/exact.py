@@ -30,7 +30,7 @@ from bench.run import validity_data
 from bench.run.validity import STAMP_LIMIT_MS, STAMP_SHARE, MetricUncertainty
 from bench.run.validity_data import metric_uncertainties, quantile_or_none
 from benchmarks.crowd import crowd
-from benchmarks.harness import run_locust
+from benchmarks.locust_runs import run_locust
 from rtbench.calibrate.ground_truth import COLUMNS, GroundTruth, MatchedErrors, match_rows, read_log
 from rtbench.calibrate.load_steps import RECORDING
 from tests.simulator_process import running_simulator
@@ -84,15 +84,15 @@ def metric(situation: Situation) -> None:
                 callers = str(situation.callers)
                 load = ("-u", callers, "-r", callers, "-t", f"{situation.lasts_s}s", "--url", ready.urls["ga"])
                 folder, _, _ = run_locust(scenario, scratch / "runs", *load, meanwhile=situation.meanwhile)
-        verdict, told = files.read_document(folder)["validity"], truth_by_row(folder, read_log(truth_log))
+        verdict, matched = files.read_document(folder)["validity"], truth_by_row(folder, read_log(truth_log))
         word = verdict["status"]
         print(f"{situation.name}, {situation.callers} callers: {word}; {_first_deltas(folder)}")
         of_metric = {one.metric: one for one in metric_uncertainties(files.row_reader(folder))}
-        wrong = errors_ms(folder, told)
+        wrong = errors_ms(folder, matched)
         for name in METRICS:
             if name in wrong:
                 show(name, wrong[name], of_metric[name])
-        print(f"  turns without a ground truth to 0.5 ms: {sum(one.unmatched for one in told)}", flush=True)
+        print(f"  turns without a ground truth to 0.5 ms: {sum(one.unmatched for one in matched)}", flush=True)
 
 
 def truth_by_row(folder: Path, truth: GroundTruth) -> list[MatchedErrors]:
@@ -102,7 +102,7 @@ def truth_by_row(folder: Path, truth: GroundTruth) -> list[MatchedErrors]:
     return [match_rows([row], truth, speeches) for row in rows]
 
 
-def errors_ms(folder: Path, told: list[MatchedErrors]) -> dict[str, list[tuple[float, float]]]:
+def errors_ms(folder: Path, matched: list[MatchedErrors]) -> dict[str, list[tuple[float, float]]]:
     """Return (error, uncertainty) in ms of each turn with a known truth, by metric."""
     found = {}
     for name in METRICS:
@@ -110,7 +110,7 @@ def errors_ms(folder: Path, told: list[MatchedErrors]) -> dict[str, list[tuple[f
         slack = validity_data.row_bounds(rows, CATALOGUE[name])
         pairs = [
             (abs(one.metrics[name][0]) / 1e6, float(s))
-            for one, s in zip(told, slack, strict=True)
+            for one, s in zip(matched, slack, strict=True)
             if name in one.metrics
         ]
         if pairs:
@@ -123,12 +123,12 @@ def show(name: str, pairs: list[tuple[float, float]], one: MetricUncertainty) ->
     error, slack = (np.array(column) for column in zip(*pairs, strict=True))
     p50, p99 = quantile_or_none(error, 0.5), quantile_or_none(error, 0.99) or 0.0
     beyond, missed = (error > slack + SLACK_MS).mean(), ((error > one.limit + SLACK_MS) & (slack <= one.limit)).mean()
-    said = "exact" if one.exact else "not exact"
+    exactness = "exact" if one.exact else "not exact"
     right = "" if not one.exact or p99 <= one.limit + SLACK_MS else " WRONG"
     print(
         f"  {name:<17} {error.size:>5} turns  |value − truth| p50 {p50:.3f} · p99 {p99:.3f} · max {error.max():.3f}  "
         f"uncertainty p99 {one.bound_p99:.3f}  limit {one.limit:.2f}  "
-        f"errors above it {beyond:.2%}  undetected {missed:.2%}  {said}{right}",
+        f"errors above it {beyond:.2%}  undetected {missed:.2%}  {exactness}{right}",
         flush=True,
     )
 

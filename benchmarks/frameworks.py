@@ -63,12 +63,14 @@ def main() -> None:
                 run = in_node(home, framework) if node else in_python(home, framework)
                 for row in ROWS:
                     if row.client == client:
-                        unlike += told(row, outcomes(row, framework, run, home, secure if client in SECURE else plain))
+                        unlike += print_row(
+                            row, outcomes(row, framework, run, home, secure if client in SECURE else plain)
+                        )
     if unlike:
         sys.exit(f"{unlike} results differ from the table in docs/simulator.md")
 
 
-def told(row: ClientRow, found: Mapping[str, str]) -> int:
+def print_row(row: ClientRow, found: Mapping[str, str]) -> int:
     """Print the row; return the number of cells that differ from the expected ones."""
     print(f"{row.client} | {row.dialect} | " + " | ".join(f"{step}: {found[step]}" for step in STEPS), flush=True)
     return sum(found[step] != row.outcome(step) for step in STEPS)
@@ -83,8 +85,12 @@ def outcomes(row: ClientRow, framework: Framework, run: list[str], home: Path, r
         url = f"http{'s' if ready.ca else ''}://127.0.0.1:{ready.port}{PATHS[row.dialect]}"
         (home / framework.caller).write_text((HERE / framework.caller).read_text())
         ended = started([*run, framework.caller, url], home, ready)
-        said = ended.stdout.strip().splitlines()[-1:] if ended.returncode == 0 else []
-        found |= json.loads(said[0]) if said else {"connect": f"exit {ended.returncode}: {ended.stderr[-2000:]}"}
+        output_lines = ended.stdout.strip().splitlines()[-1:] if ended.returncode == 0 else []
+        found |= (
+            json.loads(output_lines[0])
+            if output_lines
+            else {"connect": f"exit {ended.returncode}: {ended.stderr[-2000:]}"}
+        )
     return found
 
 

@@ -157,13 +157,13 @@ def covering(
         name = f"{what}{f', long sessions {slower:+g}' if slower else ''}, p{p * 100:g}"
         if printed[p] >= LEAST_PRINTED:
             share = held[p] / printed[p]
-            told = (
+            formatted = (
                 f"{shown(share, printed[p])}, open {ends[p] / printed[p]:.0%}, printed {printed[p] / REPETITIONS:.0%}"
             )
             least = SLOWER[what, slower][0] if slower else LEVEL
             yield (
                 f"{name}: interval covers the truth",
-                told,
+                formatted,
                 f"≥ {least:.0%}",
                 share >= least - 3 * error(least, printed[p]),
             )
@@ -279,7 +279,7 @@ def families() -> Iterable[Row]:
     is made; `rtbench check` states this probability if one of several thresholds fails.
     """
     for many, shared in [(many, shared) for many in LIMITS for shared in (0.9, 0.0)]:
-        rng, broken = generator("families", many, shared), 0
+        rng, n_failed = generator("families", many, shared), 0
         for _ in range(COMPARED):
             common = rng.normal(size=(60, 1))
             found = []
@@ -288,9 +288,9 @@ def families() -> Iterable[Row]:
                 logs = math.sqrt(0.5) * own + math.sqrt(0.5) * rng.normal(size=(60, 10))
                 values = sampled(600 * np.exp(SIGMA * logs).ravel(), np.full(60, 10))
                 found.append(judge_limit(estimate_quantile(values, 0.5, 60), "<", 600.0)[0])
-            broken += "fail" in found
+            n_failed += "fail" in found
         what = f"{many} limits at the truth, sessions {'correlated' if shared else 'independent'}: one fails"
-        yield at_most(what, broken, COMPARED, 1 - (1 - NOMINAL) ** many)
+        yield at_most(what, n_failed, COMPARED, 1 - (1 - NOMINAL) ** many)
 
 
 def orders() -> Iterable[Row]:
@@ -306,6 +306,6 @@ def orders() -> Iterable[Row]:
         for one in alone
     ]
     for what, bounds in (("rate", uppers), ("difference", apart)):
-        told = " ".join(f"{bound:.3%}" for bound in bounds)
+        formatted = " ".join(f"{bound:.3%}" for bound in bounds)
         rising = bounds == sorted(bounds) and min(bounds) >= 1 - NOMINAL ** (1 / 290) - 1e-9
-        yield f"upper bound of a {what}, 290 sessions of 10, 0 to 32 single failures", told, "rising", rising
+        yield f"upper bound of a {what}, 290 sessions of 10, 0 to 32 single failures", formatted, "rising", rising

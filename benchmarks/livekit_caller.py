@@ -35,10 +35,10 @@ class Talk:
         self.replies: asyncio.Queue[Any] = asyncio.Queue()
         self.done: asyncio.Queue[Any] = asyncio.Queue()
         self.cut = asyncio.Event()
-        self.heard: list[str] = []
+        self.events: list[str] = []
         session.on("generation_created", self.replies.put_nowait)
         for name in ("input_speech_started", "input_speech_stopped"):
-            session.on(name, lambda _, name=name: self.heard.append(name))
+            session.on(name, lambda _, name=name: self.events.append(name))
         session.on("openai_server_event_received", self._received)
 
     def _received(self, event: dict[str, Any]) -> None:
@@ -59,7 +59,7 @@ class Talk:
         self.play(bytes(audio_ms * BYTES_PER_MS))
 
 
-async def said(reply: Any) -> str:
+async def text_of(reply: Any) -> str:
     """Return the text of a reply; its audio must not be empty."""
     async for message in reply.message_stream:
         audio_ms = 0
@@ -75,20 +75,20 @@ async def connect(talk: Talk) -> None:
 
 
 async def text(talk: Talk) -> None:
-    assert await said(await talk.session.generate_reply(instructions="Greet the caller."))
+    assert await text_of(await talk.session.generate_reply(instructions="Greet the caller."))
 
 
 async def manual_audio(talk: Talk) -> None:
     talk.speak(1000)
     talk.session.commit_audio()
-    assert await said(await talk.session.generate_reply())
+    assert await text_of(await talk.session.generate_reply())
 
 
 async def vad(talk: Talk) -> None:
     talk.speak(400)
     talk.keep_silent(400)
-    assert await said(await talk.replies.get())
-    assert talk.heard == ["input_speech_started", "input_speech_stopped"], talk.heard
+    assert await text_of(await talk.replies.get())
+    assert talk.events == ["input_speech_started", "input_speech_stopped"], talk.events
 
 
 async def interruption(talk: Talk) -> None:
@@ -114,7 +114,7 @@ async def function_call(talk: Talk) -> None:
     context = talk.session.chat_ctx.copy()
     context.items.append(output)
     await talk.session.update_chat_ctx(context)
-    assert await said(await talk.session.generate_reply())
+    assert await text_of(await talk.session.generate_reply())
 
 
 async def cancel(talk: Talk) -> None:

@@ -29,7 +29,7 @@ from bench.load.runners.messages import CHUNK, HERE, STANDING, host_facts
 from bench.run.replica import ChunkAck, PartSource, new_key
 from bench.run.spool import path_of, prepare
 from bench.run.worker_part import rows_of
-from benchmarks.harness import quantiles
+from benchmarks.locust_runs import quantiles
 from tests.system.end_to_end.locust_process import free_port, write_scenario
 
 LOADS = ((25, 40), (100, 100), (200, 100), (400, 100))
@@ -118,10 +118,10 @@ def play(folder: Path, workers: int, turns_per_s: int) -> None:
         cpu = (_cpu_s(process.pid) - before) / seconds
         taken_mb_per_s = (_taken(folder) - taken) / seconds / 1e6
         waits = [wait for worker in crowd for wait in worker.waits_ms]
-        told = quantiles(waits, 0.5, 0.99) if waits else "none"
+        formatted = quantiles(waits, 0.5, 0.99) if waits else "none"
         print(
             f"  {workers} workers × {turns_per_s} turns/s: {len(waits) / seconds:.0f} chunks/s, "
-            f"{taken_mb_per_s:.1f} of {workers * turns_per_s * TURN_BYTES / 1e6:.1f} MB/s, receipts ms {told}, "
+            f"{taken_mb_per_s:.1f} of {workers * turns_per_s * TURN_BYTES / 1e6:.1f} MB/s, receipts ms {formatted}, "
             f"master {100 * cpu:.0f} % of a core",
             flush=True,
         )

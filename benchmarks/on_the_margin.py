@@ -148,18 +148,18 @@ def looks_at_a_rate() -> Iterable[Row]:
     for (pairs, every), (base, cand), together in product(PLANS, RISES, TOGETHER):
         rng, ends = generator("looks", pairs, base, together), Counter[str]()
         for _ in range(LOOKED):
-            arms = [failing(rng, rate, pairs, 10, together) for rate in (base, cand)]
-            ends[_looked(arms, pairs, every).reason] += 1
+            targets = [failing(rng, rate, pairs, 10, together) for rate in (base, cand)]
+            ends[_interim_analyses_of(targets, pairs, every).reason] += 1
         what = f"{pairs} pairs, an interim analysis every {every}, failures {base:.1%} → {cand:.1%}, ICC {together:g}"
         for reason in ("not_regressed", "regressed"):
             yield at_most(f"{what}: {reason}", ends[reason], LOOKED)
 
 
-def _looked(arms: Sequence[PerCluster], pairs: int, every: int) -> SequentialResult:
+def _interim_analyses_of(targets: Sequence[PerCluster], pairs: int, every: int) -> SequentialResult:
     sizes, margin = look_sizes(pairs, every), Margin(points=0.01)
 
     def see(size: int) -> list[object]:
-        base, cand = ((events[:size], turns[:size]) for events, turns in arms)
+        base, cand = ((events[:size], turns[:size]) for events, turns in targets)
         return [rate_seen(base, cand, margin)]
 
     return run_looks(AnalysisSchedule(pairs, sizes, 1), see, len(sizes))  # type: ignore[arg-type]
@@ -211,11 +211,11 @@ def corrections_of_families() -> Iterable[Row]:
 
 def _stopped(rng: np.random.Generator, times: float, pairs: int, every: int) -> SequentialResult:
     """Return the result of a run with one gate, on p50."""
-    arms, sizes = [waits(rng, pairs, 600.0 * one, SPREAD) for one in (1.0, times)], look_sizes(pairs, every)
+    targets, sizes = [waits(rng, pairs, 600.0 * one, SPREAD) for one in (1.0, times)], look_sizes(pairs, every)
 
     def see(size: int) -> list[object]:
         code = np.repeat(np.arange(size), 10)
-        base, cand = (sample(arm[:size].ravel(), code) for arm in arms)
+        base, cand = (sample(target[:size].ravel(), code) for target in targets)
         return list(
             quantiles_seen(
                 TwoSamples(base, cand, (size, size), paired=True), [(0.5, Margin(ratio=0.1))], "lower", rng, draws=DRAWS

@@ -78,8 +78,8 @@ def tones(rate_hz: int, rng: np.random.Generator) -> list[Floats]:
 
 
 def cut(sound: Floats) -> Floats:
-    heard = np.flatnonzero(np.abs(np.rint(sound * FULL_SCALE)) >= AUDIBLE)
-    return sound[heard[0] : heard[-1] + 1]
+    audible = np.flatnonzero(np.abs(np.rint(sound * FULL_SCALE)) >= AUDIBLE)
+    return sound[audible[0] : audible[-1] + 1]
 
 
 def resampled(sound: Floats, rate_hz: int) -> Floats:
@@ -128,8 +128,8 @@ def music(count: int, rate_hz: int, rng: np.random.Generator) -> Floats:
 
 def talk(count: int, rate_hz: int, rng: np.random.Generator) -> Floats:
     """Return six voices at once, as in a crowded room."""
-    said = voices(rate_hz)
-    lines = [np.concatenate([said[place] for place in rng.permutation(len(said))]) for _ in range(6)]
+    speech = voices(rate_hz)
+    lines = [np.concatenate([speech[place] for place in rng.permutation(len(speech))]) for _ in range(6)]
     return sum((np.resize(np.roll(line, rng.integers(len(line))), count) for line in lines), np.zeros(count))
 
 
@@ -153,15 +153,15 @@ def noise(name: str, level_db: float, count: int, rate_hz: int, voice_rms: float
 
 def stream(name: str, level_db: float, format: AudioFormat, seed: int, *, of_tones: bool = False) -> Stream:
     rng, rate_hz = np.random.default_rng(seed), format.rate_hz
-    said = tones(rate_hz, rng) if of_tones else voices(rate_hz)
+    speech = tones(rate_hz, rng) if of_tones else voices(rate_hz)
     parts, sounds, at = [], [], 0
-    for place in rng.permutation(len(said)):
+    for place in rng.permutation(len(speech)):
         pause = np.zeros(int(rng.uniform(1.2, 2.6) * rate_hz))
-        parts += [pause, said[place]]
-        sounds.append((at + len(pause), at + len(pause) + len(said[place])))
+        parts += [pause, speech[place]]
+        sounds.append((at + len(pause), at + len(pause) + len(speech[place])))
         at = sounds[-1][1]
     clean = np.concatenate([*parts, np.zeros(3 * rate_hz // 2)])
-    level = float(np.mean([rms(each) for each in said]))
+    level = float(np.mean([rms(each) for each in speech]))
     mixed = clean + noise(name, level_db, len(clean), rate_hz, level, rng)
     return Stream(format.decode(format.encode(to_pcm16(mixed.astype(np.float32)))), sounds)
 
@@ -184,10 +184,10 @@ def found(samples: Samples, rate_hz: int) -> list[tuple[int, int, int]]:
 
 
 def errors(name: str, level_db: float, format: AudioFormat, seed: int, *, of_tones: bool = False) -> Errors:
-    heard = stream(name, level_db, format, seed, of_tones=of_tones)
-    replies, result = found(heard.samples, format.rate_hz), Errors([], [], [], 0, 0)
+    speech_stream = stream(name, level_db, format, seed, of_tones=of_tones)
+    replies, result = found(speech_stream.samples, format.rate_hz), Errors([], [], [], 0, 0)
     missed, counted = 0, set[int]()
-    for begin, end in heard.sounds:
+    for begin, end in speech_stream.sounds:
         mine = [place for place, reply in enumerate(replies) if reply[0] < end and reply[1] > begin]
         counted.update(mine)
         if not mine:
@@ -202,10 +202,10 @@ def errors(name: str, level_db: float, format: AudioFormat, seed: int, *, of_ton
 
 def error_of_first(name: str, level_db: float, format: AudioFormat, place: int, ahead_ms: int) -> tuple[float, float]:
     """Return the error of the begin of one voice and its uncertainty, in ms; it begins `ahead_ms` after the stream."""
-    rng, said = np.random.default_rng(place), voices(format.rate_hz)
+    rng, speech = np.random.default_rng(place), voices(format.rate_hz)
     begin, tail = format.rate_hz * ahead_ms // 1_000, np.zeros(3 * format.rate_hz // 2)
-    clean = np.concatenate([np.zeros(begin), said[place], tail])
-    level = float(np.mean([rms(each) for each in said]))
+    clean = np.concatenate([np.zeros(begin), speech[place], tail])
+    level = float(np.mean([rms(each) for each in speech]))
     mixed = clean + noise(name, level_db, len(clean), format.rate_hz, level, rng)
     first, _, bound_ns = found(to_pcm16(mixed.astype(np.float32)), format.rate_hz)[0]
     return abs(first - begin) * 1_000 / format.rate_hz, bound_ns / NS_PER_MS
@@ -234,8 +234,8 @@ def rows() -> Iterator[tuple[str, ...]]:
         begins = " / ".join(f"{np.quantile(result.begins_ms, p):,.1f}" for p in (0.5, 0.99, 1))
         ends = " / ".join(f"{np.quantile(result.ends_ms, p):,.0f}" for p in (0.5, 0.99))
         false = result.false + sum(alone(name, level_db, format) for format in FORMATS)
-        told = f"{name}, {level_db:g} dB lower" if level_db > 0 else name
-        yield sound, told, f"{len(result.begins_ms) + result.missed}", begins, ends, f"{result.missed}", f"{false}"
+        formatted = f"{name}, {level_db:g} dB lower" if level_db > 0 else name
+        yield sound, formatted, f"{len(result.begins_ms) + result.missed}", begins, ends, f"{result.missed}", f"{false}"
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from reports.statistics.group_sequential import look_sizes
 from reports.statistics.quantiles import Sample, sample
 from reports.statistics.verdicts import verdicts
 
-REPETITIONS, LOOKED, DRAWS, TURNS = 600, 300, 500, 10
+REPETITIONS, ANALYSED_RUNS, DRAWS, TURNS = 600, 300, 500, 10
 SIGMA, ICC, STALLED, KEEP = 0.5, 0.3, 0.03, 0.95
 GATES = ((0.5, 0.10), (0.95, 0.20))
 MARGINS = (0.10, 0.10)
@@ -76,20 +76,20 @@ def slow(rng: np.random.Generator, pairs: int, sd: float, keep: float) -> Floats
     return found
 
 
-def arm(rng: np.random.Generator, drift: Floats, factor: float) -> Floats:
+def target_latencies(rng: np.random.Generator, drift: Floats, factor: float) -> Floats:
     """Return latencies in ms, a row for each session."""
     shape = drift.size, TURNS
     between, within = rng.normal(size=(drift.size, 1)), rng.normal(size=shape)
     logs = drift[:, None] + SIGMA * (math.sqrt(ICC) * between + math.sqrt(1 - ICC) * within)
-    stall_count = (rng.random(shape) < STALLED) * rng.uniform(1000, 5000, shape)
-    waits: Floats = factor * (600 * np.exp(logs) + stall_count)
+    stall_ms = (rng.random(shape) < STALLED) * rng.uniform(1000, 5000, shape)
+    waits: Floats = factor * (600 * np.exp(logs) + stall_ms)
     return waits
 
 
-def arms(rng: np.random.Generator, case: Case) -> tuple[Floats, Floats]:
+def both_targets(rng: np.random.Generator, case: Case) -> tuple[Floats, Floats]:
     shared = slow(rng, case.pairs, case.shared, case.keep)
     base, cand = (shared + slow(rng, case.pairs, case.own, case.keep) for _ in range(2))
-    return arm(rng, base, 1.0), arm(rng, cand, case.factor)
+    return target_latencies(rng, base, 1.0), target_latencies(rng, cand, case.factor)
 
 
 def sampled(waits: Floats) -> Sample:
@@ -108,17 +108,17 @@ def main() -> bool:
         before, after = (_counted(case, method) for method in (quantile_differences, waits_by_order))
         called = after[:4] if case.margins == MARGINS else after[5:6]
         most = case.error + 3 * math.sqrt(case.error * (1 - case.error) / REPETITIONS)
-        kept = case.factor == 1.2 or bool((called <= most).all())
-        met &= kept
+        is_met = case.factor == 1.2 or bool((called <= most).all())
+        met &= is_met
         name = f"{case.name}, {case.pairs} {'pairs' if case.paired else 'sessions'}"
         found = f"{_line(before):<40}{_line(after):<40}{after[6]:.0%}"
-        print(f"  {name:<42}{found}{'' if kept else '  goal NOT met'}", flush=True)
+        print(f"  {name:<42}{found}{'' if is_met else '  goal NOT met'}", flush=True)
     return met
 
 
 def _line(shares: Floats) -> str:
-    told = [f"{100 * share:.1f}" for share in shares]
-    return f"{told[0]} {told[1]}, {told[2]} {told[3]}; {told[4]}, {told[5]}"
+    percentages = [f"{100 * share:.1f}" for share in shares]
+    return f"{percentages[0]} {percentages[1]}, {percentages[2]} {percentages[3]}; {percentages[4]}, {percentages[5]}"
 
 
 def _counted(case: Case, method: Any) -> Floats:
@@ -126,7 +126,7 @@ def _counted(case: Case, method: Any) -> Floats:
     counted = np.zeros(7)
     for seed in range(REPETITIONS):
         rng = np.random.default_rng([case.pairs, round(1000 * case.own), seed])
-        base, cand = map(sampled, arms(rng, case))
+        base, cand = map(sampled, both_targets(rng, case))
         asked = [(p, Margin(ratio=margin)) for (p, _), margin in zip(GATES, case.margins, strict=True)]
         both = TwoSamples(base, cand, (case.pairs, case.pairs), case.paired)
         found = method(both, asked, "lower", Inference(run_sd=case.run_sd, draws=DRAWS, seed=rng))
@@ -138,19 +138,21 @@ def _counted(case: Case, method: Any) -> Floats:
     return shares
 
 
-def looks() -> Iterable[Row]:
+def interim_analyses() -> Iterable[Row]:
     """Yield the errors and costs of interim analyses that account for the order of sessions."""
-    yield from _looked(Case("own drift 25 %, p50 on its margin", 400, own=0.25, factor=1.1), GATES[:1], 0.15)
-    yield from _looked(Case("own drift 25 %, nothing changed", 200, own=0.25), GATES, 0.05)
-    yield from _looked(Case("no drift, p50 on its margin", 400, factor=1.1), GATES[:1], 0.05)
+    yield from _interim_analyses_of(
+        Case("own drift 25 %, p50 on its margin", 400, own=0.25, factor=1.1), GATES[:1], 0.15
+    )
+    yield from _interim_analyses_of(Case("own drift 25 %, nothing changed", 200, own=0.25), GATES, 0.05)
+    yield from _interim_analyses_of(Case("no drift, p50 on its margin", 400, factor=1.1), GATES[:1], 0.05)
 
 
-def _looked(case: Case, gates: tuple[tuple[float, float], ...], most: float) -> Iterable[Row]:
+def _interim_analyses_of(case: Case, gates: tuple[tuple[float, float], ...], most: float) -> Iterable[Row]:
     ends: Counter[str] = Counter()
     sizes = look_sizes(case.pairs)
-    for seed in range(LOOKED):
+    for seed in range(ANALYSED_RUNS):
         rng = np.random.default_rng([case.pairs, round(1000 * case.own), seed])
-        waits = arms(rng, case)
+        waits = both_targets(rng, case)
 
         def see(pairs: int, waits: tuple[Floats, Floats] = waits, rng: np.random.Generator = rng) -> Any:
             base, cand = (sampled(one[:pairs]) for one in waits)
@@ -161,8 +163,8 @@ def _looked(case: Case, gates: tuple[tuple[float, float], ...], most: float) -> 
             )
 
         ends[run_looks(AnalysisSchedule(case.pairs, sizes, len(gates)), see, len(sizes)).reason] += 1
-    wanted = most + 3 * math.sqrt(most * (1 - most) / LOOKED)
+    wanted = most + 3 * math.sqrt(most * (1 - most) / ANALYSED_RUNS)
     for reason in ("regressed", "not_regressed"):
-        rate, free = ends[reason] / LOOKED, reason == "not_regressed" and case.factor == 1
+        rate, free = ends[reason] / ANALYSED_RUNS, reason == "not_regressed" and case.factor == 1
         what = f"{case.name}, {len(sizes)} interim analyses every {sizes[0]}: {reason}"
         yield what, f"{rate:.1%}", "" if free else f"≤ {wanted:.1%}", free or rate <= wanted

@@ -62,8 +62,10 @@ def _met(case: Case) -> bool:
         pilot = pilot_of_quantile([run(rng, PILOT, case.icc)], case.p, PILOT, rng)
         size = pilot.needed(distance_of(case.effect, case.margin), case.power, ERROR)[1]
         base, cand = run(rng, size, case.icc), run(rng, size, case.icc, 1 + case.effect)
-        arms = TwoSamples(base, cand, (size, size), paired=False)
-        (one,) = waits_by_order(arms, [(case.p, Margin(ratio=case.margin))], "lower", Inference(draws=DRAWS, seed=rng))
+        targets = TwoSamples(base, cand, (size, size), paired=False)
+        (one,) = waits_by_order(
+            targets, [(case.p, Margin(ratio=case.margin))], "lower", Inference(draws=DRAWS, seed=rng)
+        )
         found += one.worse.p <= ERROR
         sizes.append(size)
     share, least = found / REPETITIONS, case.power - 3 * math.sqrt(case.power * (1 - case.power) / REPETITIONS)

@@ -111,12 +111,12 @@ def turn_end_us(folder: Path) -> dict[str, float]:
     (folder / "spool").mkdir()
     recorder, progress = Recorder(Spool(folder, 0), utc_ns(), hide=keyring.hide), ProgressCounter(CostMeter({}, terms))
     total = LiveTotals()
-    arm = TargetState(target.label, cast(Any, None), cast(Any, None), StartPacer(None))
+    target_state = TargetState(target.label, cast(Any, None), cast(Any, None), StartPacer(None))
     talks, listeners = [Talk() for _ in range(TOGETHER)], []
     for number, talk in enumerate(talks):
         talk.timeline.tell(inputs.Connected({"opened": at(0)}, {}))
         record = recorder.session(RowContext(f"w0-{number:06d}", target.label, "scenario", "script", pair=number))
-        listeners.append(RunListener(record, talk.timeline, arm, cast(Any, Spender(progress, keyring.hide))))
+        listeners.append(RunListener(record, talk.timeline, target_state, cast(Any, Spender(progress, keyring.hide))))
     costs_us: dict[str, list[float]] = {"observation": [], "listeners": [], "flush": [], "progress": []}
 
     def metric(part: str, work: Callable[[], object]) -> None:

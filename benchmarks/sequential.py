@@ -59,17 +59,17 @@ POINTS = 0.01
 
 
 @dataclass(frozen=True)
-class Arm:
+class Target:
     """Latencies in ms, +inf for a failed turn; a row for each pair."""
 
     waits: Floats
 
     def seen(
-        self, other: Arm, pairs: int, gates: Sequence[tuple[float, float]], rng: np.random.Generator
+        self, other: Target, pairs: int, gates: Sequence[tuple[float, float]], rng: np.random.Generator
     ) -> list[InterimStatistic]:
         """Return the quantile gates of the first pairs, with this target as the baseline."""
         code = np.repeat(np.arange(pairs), TURNS)
-        base, cand = (sample(arm.waits[:pairs].ravel(), code) for arm in (self, other))
+        base, cand = (sample(target.waits[:pairs].ravel(), code) for target in (self, other))
         asked = [(p, Margin(ratio=ratio)) for p, ratio in gates]
         return quantiles_seen(TwoSamples(base, cand, (pairs, pairs), paired=True), asked, "lower", rng, draws=DRAWS)
 
@@ -78,28 +78,28 @@ class Arm:
         return np.isinf(self.waits[:pairs]).sum(axis=1).astype(float), np.full(pairs, float(TURNS))
 
 
-def arms(rng: np.random.Generator, factor: float, failed: float = FAILED) -> tuple[Arm, Arm]:
+def both_targets(rng: np.random.Generator, factor: float, failed: float = FAILED) -> tuple[Target, Target]:
     """Return baseline and candidate; the candidate's latencies are longer by this factor."""
     keep = math.exp(-PAIR_EVERY_S / DRIFT_S)
     steps, drift = rng.normal(0, DRIFT_SD * math.sqrt(1 - keep**2), PAIRS), np.empty(PAIRS)
     drift[0] = rng.normal(0, DRIFT_SD)
     for at in range(1, PAIRS):
         drift[at] = keep * drift[at - 1] + steps[at]
-    return _arm(rng, drift, 1.0, failed), _arm(rng, drift, factor, failed)
+    return _target(rng, drift, 1.0, failed), _target(rng, drift, factor, failed)
 
 
-def _arm(rng: np.random.Generator, drift: Floats, factor: float, failed: float) -> Arm:
+def _target(rng: np.random.Generator, drift: Floats, factor: float, failed: float) -> Target:
     pairs = drift.size
     medians = np.linspace(-1, 1, TURNS)
     medians *= SIGMA * math.sqrt(STEPS_SHARE) / medians.std()
     rest = SIGMA**2 * (1 - STEPS_SHARE)
     logs = medians + drift[:, None] + rng.normal(0, math.sqrt(rest * ICC), (pairs, 1))
     logs = logs + rng.normal(0, math.sqrt(rest * (1 - ICC)), (pairs, TURNS))
-    stall_count = (rng.random((pairs, TURNS)) < STALLED) * rng.uniform(1000, 5000, (pairs, TURNS))
-    waits = np.round(factor * (600 * np.exp(logs) + stall_count))
+    stall_ms = (rng.random((pairs, TURNS)) < STALLED) * rng.uniform(1000, 5000, (pairs, TURNS))
+    waits = np.round(factor * (600 * np.exp(logs) + stall_ms))
     cluster = 1 / CORRELATION - 1
     of_session = rng.beta(failed * cluster, (1 - failed) * cluster, (pairs, 1)) if failed else np.zeros((pairs, 1))
-    return Arm(np.where(rng.random((pairs, TURNS)) < of_session, np.inf, waits))
+    return Target(np.where(rng.random((pairs, TURNS)) < of_session, np.inf, waits))
 
 
 def main() -> None:
@@ -112,7 +112,7 @@ def main() -> None:
         *worse(),
         *planned(),
         *of_looks(),
-        *own_drift.looks(),
+        *own_drift.interim_analyses(),
     ]
     width = max(len(what) for what, _, _, _ in rows)
     for what, found, wanted, met in rows:
@@ -152,7 +152,7 @@ def on_the_margin() -> list[Row]:
     for p, ratio in GATES:
 
         def see(
-            base: Arm, cand: Arm, pairs: int, rng: np.random.Generator, gate: Any = (p, ratio)
+            base: Target, cand: Target, pairs: int, rng: np.random.Generator, gate: Any = (p, ratio)
         ) -> list[InterimStatistic]:
             return base.seen(cand, pairs, [gate], rng)
 
@@ -223,10 +223,10 @@ def _found(p: float, effect: float, margin: float, power: float, gates: int, see
 
 
 def _sample(rng: np.random.Generator, sessions: int, factor: float) -> Sample:
-    return sample(_arm(rng, np.zeros(sessions), factor, 0.0).waits.ravel(), np.repeat(np.arange(sessions), TURNS))
+    return sample(_target(rng, np.zeros(sessions), factor, 0.0).waits.ravel(), np.repeat(np.arange(sessions), TURNS))
 
 
-def three_gates(base: Arm, cand: Arm, pairs: int, rng: np.random.Generator) -> list[InterimStatistic]:
+def three_gates(base: Target, cand: Target, pairs: int, rng: np.random.Generator) -> list[InterimStatistic]:
     """Return the gates on p50, p95 and the failure rate."""
     rate = rate_seen(base.counts(pairs), cand.counts(pairs), Margin(points=POINTS))
     return [*base.seen(cand, pairs, GATES, rng), rate]
@@ -237,15 +237,15 @@ def _courses(
     factor: float,
     failed: float,
     gates: int,
-    see: Callable[[Arm, Arm, int, np.random.Generator], list[InterimStatistic]],
+    see: Callable[[Target, Target, int, np.random.Generator], list[InterimStatistic]],
 ) -> list[SequentialResult]:
     sizes, found = look_sizes(PAIRS, EVERY), []
     for seed in range(repetitions):
         rng = np.random.default_rng([int(1000 * factor), seed])
-        base, cand = arms(rng, factor, failed)
+        base, cand = both_targets(rng, factor, failed)
 
         def look(
-            pairs: int, base: Arm = base, cand: Arm = cand, rng: np.random.Generator = rng
+            pairs: int, base: Target = base, cand: Target = cand, rng: np.random.Generator = rng
         ) -> list[InterimStatistic]:
             return see(base, cand, pairs, rng)
 

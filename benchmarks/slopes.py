@@ -35,10 +35,10 @@ def main() -> bool:
     for sessions in SESSIONS:
         shares = np.mean([of_seed(seed, sessions) for seed in SEEDS], axis=0)
         held, alike, on, passed, found = shares
-        kept = held >= LEAST_HELD and max(alike, on, passed) <= MOST_WRONG
-        met &= bool(kept)
+        is_met = held >= LEAST_HELD and max(alike, on, passed) <= MOST_WRONG
+        met &= bool(is_met)
         cells = f"{held:>16.1%} {alike:>21.1%} {on:>15.1%} {passed:>22.1%} {found:>14.1%}"
-        print(f"  {sessions:>8} {cells}{'' if kept else '  goal NOT met'}", flush=True)
+        print(f"  {sessions:>8} {cells}{'' if is_met else '  goal NOT met'}", flush=True)
     return met
 
 
@@ -50,7 +50,7 @@ def of_seed(seed: int, sessions: int) -> tuple[float, ...]:
     """
     rng, right = np.random.default_rng([seed, sessions]), np.zeros(5)
     for _ in range(RUNS):
-        base, alike, on, steep = (arm(rng, sessions, SLOPE + more) for more in (0.0, 0.0, MARGIN.plus, 30.0))
+        base, alike, on, steep = (target_sample(rng, sessions, SLOPE + more) for more in (0.0, 0.0, MARGIN.plus, 30.0))
         (middle,) = quantiles(base, [0.5])
         against = [compared(base, alike, Margin(), rng), *(compared(base, cand, MARGIN, rng) for cand in (on, steep))]
         right += [
@@ -63,7 +63,7 @@ def of_seed(seed: int, sessions: int) -> tuple[float, ...]:
     return tuple(right / RUNS)
 
 
-def arm(rng: np.random.Generator, sessions: int, slope: float) -> Sample:
+def target_sample(rng: np.random.Generator, sessions: int, slope: float) -> Sample:
     """Return the slopes of the sessions of one target."""
     shape = sessions, TURNS
     at_k = np.cumsum(GROWN_K * rng.uniform(0.5, 1.5, shape), axis=1)
@@ -75,8 +75,8 @@ def arm(rng: np.random.Generator, sessions: int, slope: float) -> Sample:
 
 
 def compared(base: Sample, cand: Sample, margin: Margin, rng: np.random.Generator) -> Difference:
-    arms = TwoSamples(base, cand, (int(base.sessions.max()) + 1, int(cand.sessions.max()) + 1), paired=False)
-    (found,) = slope_differences(arms, [(0.5, margin)], "lower", Inference(draws=DRAWS, seed=rng))
+    targets = TwoSamples(base, cand, (int(base.sessions.max()) + 1, int(cand.sessions.max()) + 1), paired=False)
+    (found,) = slope_differences(targets, [(0.5, margin)], "lower", Inference(draws=DRAWS, seed=rng))
     return found
 
 

@@ -99,7 +99,7 @@ MARGINS = (*(margin for _, margin in GATES), POINT)
 def main() -> None:
     rows = on_the_margin.of_single_tests()
     on_the_margin.print_rows(rows)
-    met = false_alarms() & ends() & all(kept for *_, kept in rows)
+    met = false_alarms() & ends() & all(is_met for *_, is_met in rows)
     met &= tails.main() & own_drift.main() & by_load.main() & slopes.main()
     met &= changes.main() & lengths.main() & bursts.main() & between_runs.main() & mixes.main() & plans.main()
     print("all goals met" if met else "a goal was NOT met")
@@ -117,7 +117,9 @@ def false_alarms() -> bool:
         rng = np.random.default_rng(seed)
         worse = np.zeros(len(kinds))
         for _ in range(PAIRS):
-            found = compared(arm(rng, alike, SESSIONS), arm(rng, alike, SESSIONS), rng, margins=(Margin(),) * 3)
+            found = compared(
+                target_samples(rng, alike, SESSIONS), target_samples(rng, alike, SESSIONS), rng, margins=(Margin(),) * 3
+            )
             found += [more_together(rng, alike.failed, together) for together in MORE_TOGETHER]
             worse += [difference.worse.low > 0 for difference in found]
         met &= bool((worse[:3] <= MOST * PAIRS).all())
@@ -126,8 +128,8 @@ def false_alarms() -> bool:
 
 
 def more_together(rng: np.random.Generator, rate: float, together: float) -> Difference:
-    arms = (Arm(np.where(failing(rng, rate, SESSIONS, together), np.inf, 0.0)).failures for _ in range(2))
-    base, cand = arms
+    targets = (Arm(np.where(failing(rng, rate, SESSIONS, together), np.inf, 0.0)).failures for _ in range(2))
+    base, cand = targets
     return rate_difference(ClusterTotals(base, cand, paired=False), Margin())
 
 
@@ -143,11 +145,11 @@ def ends() -> bool:
             codes = [ended(rng, after, sessions) for _ in range(REPETITIONS)]
             shares = [100 * codes.count(code) / REPETITIONS for code in (0, 1, 3)]
             apart = max(distance(one, other) for one, other in zip(shares, cell, strict=True))
-            kept = apart <= 3 and not (after == BEFORE and shares[1]) and not (after.times >= 1.2 and shares[0])
-            met &= kept
+            is_met = apart <= 3 and not (after == BEFORE and shares[1]) and not (after.times >= 1.2 and shares[0])
+            met &= is_met
             shown, wanted = (" / ".join(f"{share:.0f}" for share in row) for row in (shares, cell))
             print(
-                f"  {sessions:>4} {name:<20} {shown:<14} ({wanted})  {apart:.1f}{'' if kept else '  goal NOT met'}",
+                f"  {sessions:>4} {name:<20} {shown:<14} ({wanted})  {apart:.1f}{'' if is_met else '  goal NOT met'}",
                 flush=True,
             )
     return met
@@ -160,7 +162,7 @@ def distance(one: float, other: float) -> float:
 
 
 def ended(rng: np.random.Generator, after: Service, sessions: int) -> int:
-    found = compared(arm(rng, BEFORE, sessions), arm(rng, after, sessions), rng)
+    found = compared(target_samples(rng, BEFORE, sessions), target_samples(rng, after, sessions), rng)
     counts = (sessions * TURNS,) * 2, (sessions,) * 2
     floors = [*(floor_reason(p, *counts) for p, _ in GATES), floor_reason(None, *counts)]
     words = verdicts(found, [True] * len(found), floors)
@@ -182,7 +184,7 @@ def compared(base: Arm, cand: Arm, rng: np.random.Generator, margins: tuple[Marg
     return [*quantiles, rate_difference(ClusterTotals(base.failures, cand.failures, paired=False), margins[2])]
 
 
-def arm(rng: np.random.Generator, service: Service, sessions: int) -> Arm:
+def target_samples(rng: np.random.Generator, service: Service, sessions: int) -> Arm:
     shape = sessions, TURNS
     between, within = rng.normal(0, 1, (sessions, 1)), rng.normal(0, 1, shape)
     waits = 600 * np.exp(SIGMA * (math.sqrt(ICC) * between + math.sqrt(1 - ICC) * within))

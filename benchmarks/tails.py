@@ -109,15 +109,15 @@ class Cell:
     published: float
     covered: float
     short: float
-    kept: float
-    broken: float
+    passes: float
+    fails: float
 
     @property
     def met(self) -> bool:
         """True if each share is within three standard errors of its goal."""
         printed = self.published * REPETITIONS
-        told = self.published < LEAST_PUBLISHED or self.covered >= COVERED - 3 * _error(COVERED, printed)
-        return told and max(self.kept, self.broken) <= CALLED + 3 * _error(CALLED, REPETITIONS)
+        is_covered = self.published < LEAST_PUBLISHED or self.covered >= COVERED - 3 * _error(COVERED, printed)
+        return is_covered and max(self.passes, self.fails) <= CALLED + 3 * _error(CALLED, REPETITIONS)
 
 
 def _error(share: float, n: float) -> float:
@@ -142,10 +142,10 @@ def main() -> bool:
 
 def _line(cell: Cell) -> str:
     printed = cell.published * REPETITIONS
-    told = "-" if cell.published < LEAST_PUBLISHED else f"{cell.covered:.1%} ±{_error(0.95, printed):.1%}"
+    formatted = "-" if cell.published < LEAST_PUBLISHED else f"{cell.covered:.1%} ±{_error(0.95, printed):.1%}"
     short = "-" if cell.published < LEAST_PUBLISHED else f"{cell.short:.1%}"
-    called = f"{cell.kept:>8.1%} ±{_error(CALLED, REPETITIONS):.1%}{cell.broken:>8.1%}"
-    return f"{cell.published:>8.0%}{told:>14}{short:>9}{called}"
+    called = f"{cell.passes:>8.1%} ±{_error(CALLED, REPETITIONS):.1%}{cell.fails:>8.1%}"
+    return f"{cell.published:>8.0%}{formatted:>14}{short:>9}{called}"
 
 
 def _cells(process: Process, sessions: int, turns: int, truths: list[float]) -> Iterable[Cell]:
@@ -159,10 +159,10 @@ def _cells(process: Process, sessions: int, turns: int, truths: list[float]) -> 
             holds, short = estimate.low <= truth <= estimate.high, estimate.high < truth
             printed = estimate.bounded
             counted[at] += (printed, printed and holds, printed and short, result == "pass", result == "fail")
-    for published, covered, short, kept, broken in counted:
+    for published, covered, short, passes, fails in counted:
         printed = max(1.0, published)
         yield Cell(
-            published / REPETITIONS, covered / printed, short / printed, kept / REPETITIONS, broken / REPETITIONS
+            published / REPETITIONS, covered / printed, short / printed, passes / REPETITIONS, fails / REPETITIONS
         )
 
 

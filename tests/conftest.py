@@ -104,7 +104,7 @@ OVER = {
     "every command of every page": "system/docs/test_running",
     "pipelines as they stand, with the commands of each": "system/end_to_end/test_workflows",
     "every fault at every place, in the clear and over TLS": "system/faults/test_cells",
-    "each step of a close is cut, in a run folder of its own": "run/test_close",
+    "each step of a close is cut, in a run folder of its own": "run/test_finalize",
     "how often a notice is wrong is counted over invented runs": "reports/test_by_load",
     "pages of a dozen runs and as many comparisons are drawn and parsed": """
         reports/test_every_page reports/test_snapshots

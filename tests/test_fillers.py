@@ -12,8 +12,8 @@ from bench.observe.observation import TurnObservation
 from bench.plan.recordings import Pcm, SpeechSpan
 from bench.plan.turns import AudioTurn, GreetingTurn, Step
 from bench.run.replay import replay_log
-from tests.attack.agent_calls import JITTER_MS, Call, called
-from tests.attack.agents import HEARD, MOUTHS, Deeds, Mouth
+from tests.attack.agent_calls import JITTER_MS, Call, play_call
+from tests.attack.agents import AFTER_UTTERANCE, VOICES, Actions, AgentVoice
 from tests.helpers import MS
 
 FILLER_AFTER_MS, FILLER_MS, ANSWER_MS = 300, 140, 1_000
@@ -29,20 +29,20 @@ STEPS: tuple[Step, ...] = (
 )
 
 
-def hesitating(mouth: Mouth, pause_ms: int, *, answers: bool = True) -> Deeds:
+def hesitating(voice: AgentVoice, pause_ms: int, *, answers: bool = True) -> Actions:
     """Yield an agent that greets and says "hm" after each question. It answers `pause_ms` later."""
-    yield from mouth.says()
+    yield from voice.says()
     for _ in range(QUESTIONS):
-        yield HEARD
+        yield AFTER_UTTERANCE
         yield FILLER_AFTER_MS
-        yield from mouth.says(FILLER_MS)
+        yield from voice.says(FILLER_MS)
         yield pause_ms
         if answers:
-            yield from mouth.says(ANSWER_MS)
+            yield from voice.says(ANSWER_MS)
 
 
-def call_of(mouth: Mouth, tmp_path: Path, deeds: Deeds, **keys: Any) -> Call:
-    call = called(mouth, deeds, STEPS, tmp_path / "call.jsonl", keys)
+def call_of(voice: AgentVoice, tmp_path: Path, actions: Actions, **keys: Any) -> Call:
+    call = play_call(voice, actions, STEPS, tmp_path / "call.jsonl", keys)
     again = replay_log(tmp_path / "call.jsonl")
     assert (again.session, list(again.turns)) == (call.session, call.turns)
     return call
@@ -52,9 +52,11 @@ def wait_ms(turn: TurnObservation, metric: str) -> float:
     return turn.metrics_ns()[metric] / MS
 
 
-@pytest.mark.parametrize("mouth", MOUTHS.values(), ids=MOUTHS)
-def test_an_answer_during_the_next_question_counts_as_latency_of_neither_turn(mouth: Mouth, tmp_path: Path) -> None:
-    call = call_of(mouth, tmp_path, hesitating(mouth, 2_000))
+@pytest.mark.parametrize("mouth", VOICES.values(), ids=VOICES)
+def test_an_answer_during_the_next_question_counts_as_latency_of_neither_turn(
+    voice: AgentVoice, tmp_path: Path
+) -> None:
+    call = call_of(voice, tmp_path, hesitating(voice, 2_000))
     _, first, *later = call.turns
 
     assert FILLER_AFTER_MS <= wait_ms(first, "voice_to_voice") - JITTER_MS <= FILLER_AFTER_MS + CHUNK_MS + 1
@@ -63,9 +65,9 @@ def test_an_answer_during_the_next_question_counts_as_latency_of_neither_turn(mo
     assert all(value >= 0 for turn in later for value in turn.metrics_ns().values())
 
 
-@pytest.mark.parametrize("mouth", MOUTHS.values(), ids=MOUTHS)
-def test_a_longer_reply_silence_joins_a_filler_and_its_answer_into_one_reply(mouth: Mouth, tmp_path: Path) -> None:
-    call = call_of(mouth, tmp_path, hesitating(mouth, 2_000), reply_silence_ms=2_500.0)
+@pytest.mark.parametrize("mouth", VOICES.values(), ids=VOICES)
+def test_a_longer_reply_silence_joins_a_filler_and_its_answer_into_one_reply(voice: AgentVoice, tmp_path: Path) -> None:
+    call = call_of(voice, tmp_path, hesitating(voice, 2_000), reply_silence_ms=2_500.0)
 
     for turn in call.turns[1:]:
         assert (turn.outcome, turn.cut_off) == ("ok", False)
@@ -74,12 +76,12 @@ def test_a_longer_reply_silence_joins_a_filler_and_its_answer_into_one_reply(mou
         assert "answer_voice_to_voice" not in turn.metrics_ns()
 
 
-@pytest.mark.parametrize("mouth", MOUTHS.values(), ids=MOUTHS)
+@pytest.mark.parametrize("voice", VOICES.values(), ids=VOICES)
 @pytest.mark.parametrize("pause_ms", [600, 2_000])
 def test_with_answer_min_ms_the_turn_ends_with_the_answer_and_has_both_latencies(
-    mouth: Mouth, pause_ms: int, tmp_path: Path
+    voice: AgentVoice, pause_ms: int, tmp_path: Path
 ) -> None:
-    call = call_of(mouth, tmp_path, hesitating(mouth, pause_ms), answer_min_ms=500.0)
+    call = call_of(voice, tmp_path, hesitating(voice, pause_ms), answer_min_ms=500.0)
 
     assert [turn.outcome for turn in call.turns] == ["ok"] * (QUESTIONS + 1)
     for turn in call.turns[1:]:
@@ -91,23 +93,23 @@ def test_with_answer_min_ms_the_turn_ends_with_the_answer_and_has_both_latencies
 
 
 def test_a_reply_without_a_filler_is_the_answer(tmp_path: Path) -> None:
-    mouth = MOUTHS["twilio"]
+    voice = VOICES["twilio"]
 
-    def deeds() -> Deeds:
-        yield from mouth.says()
+    def actions() -> Actions:
+        yield from voice.says()
         for _ in range(QUESTIONS):
-            yield HEARD
+            yield AFTER_UTTERANCE
             yield FILLER_AFTER_MS
-            yield from mouth.says(ANSWER_MS)
+            yield from voice.says(ANSWER_MS)
 
-    for turn in call_of(mouth, tmp_path, deeds(), answer_min_ms=500.0).turns[1:]:
+    for turn in call_of(voice, tmp_path, actions(), answer_min_ms=500.0).turns[1:]:
         assert (turn.outcome, turn.preamble) == ("ok", False)
         assert wait_ms(turn, "answer_voice_to_voice") == wait_ms(turn, "voice_to_voice")
 
 
 def test_a_turn_with_only_fillers_times_out_and_its_detail_names_the_cause(tmp_path: Path) -> None:
-    mouth = MOUTHS["pcm"]
-    call = call_of(mouth, tmp_path, hesitating(mouth, 2_000, answers=False), answer_min_ms=500.0)
+    voice = VOICES["pcm"]
+    call = call_of(voice, tmp_path, hesitating(voice, 2_000, answers=False), answer_min_ms=500.0)
 
     assert call.turns[1].outcome == "timeout:first_delta"
     assert call.turns[1].detail.startswith("only fillers, each shorter than answer_min_ms, came within the limit")
@@ -115,16 +117,16 @@ def test_a_turn_with_only_fillers_times_out_and_its_detail_names_the_cause(tmp_p
 
 def test_an_answer_that_begins_before_the_question_ends_is_not_the_answer(tmp_path: Path) -> None:
     """The agent takes a pause for the end, gives a long answer, and answers again after the whole question."""
-    mouth = MOUTHS["pcm"]
+    voice = VOICES["pcm"]
 
-    def deeds() -> Deeds:
-        yield from mouth.says()
+    def actions() -> Actions:
+        yield from voice.says()
         yield 2_600  # during the first question
-        yield from mouth.says(1_500)
+        yield from voice.says(1_500)
         yield 1_900
-        yield from mouth.says(ANSWER_MS)
+        yield from voice.says(ANSWER_MS)
 
-    call = called(mouth, deeds(), STEPS[:2], tmp_path / "call.jsonl", {"answer_min_ms": 500.0})
+    call = play_call(voice, actions(), STEPS[:2], tmp_path / "call.jsonl", {"answer_min_ms": 500.0})
     turn = call.turns[1]
 
     assert (turn.outcome, turn.cut_off) == ("ok", True)

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from benchmarks.fuzz.cases import play
-from benchmarks.fuzz.spoiling import spoilt_bytes, spoilt_document
+from benchmarks.fuzz.damage import damaged_bytes, damaged_document
 from benchmarks.fuzz.subjects import SUBJECTS
 
 
@@ -23,7 +23,7 @@ def test_mutated_input_differs_from_the_original() -> None:
     """Otherwise the cases would test nothing."""
     document = {"type": "response.create", "response": {"output_modalities": ["text"], "metadata": {"a": "b"}}}
     whole = json.dumps(document).encode()
-    spoilt = [(spoilt_bytes(Random(n), whole), spoilt_document(Random(n), document)) for n in range(100)]
+    spoilt = [(damaged_bytes(Random(n), whole), damaged_document(Random(n), document)) for n in range(100)]
 
     assert sum(data != whole for data, _ in spoilt) > 90
     assert sum(other != document for _, other in spoilt) > 80

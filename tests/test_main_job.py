@@ -24,8 +24,8 @@ from rtbench.cli.app import main
 from tests.hosted_run import hosted_run
 from tests.hosts import available
 from tests.simulator_process import GUARD_S, quick_simulator
-from tests.system.end_to_end.arms import ahead, sessions_of, slower_and_faster, write_services
 from tests.system.end_to_end.locust_process import ENDS_WELL, only_run, run_locust, write_scenario
+from tests.system.end_to_end.two_targets import ahead, sessions_of, slower_and_faster, write_services
 from tests.system.end_to_end.voice_claims import every_claim_holds, played
 
 DRIFT = "drift: {sd: 0.3, time_constant_s: 3, seed: 7}\n"

@@ -36,7 +36,7 @@ from bench.simulator.server_events import AZURE_GA, AZURE_PREVIEW, WireDialect
 from bench.simulator.serving.connection import ServerConfig
 from bench.simulator.serving.handshake import Authenticator
 from bench.simulator.serving.server import Server, ServerWorker, listen
-from benchmarks.fuzz.spoiling import LEVELS, dumped, spoilt_bytes, spoilt_document
+from benchmarks.fuzz.damage import LEVELS, damaged_bytes, damaged_document, dumped
 from reports.render.terminal import render_page
 from reports.run_report.report import run_page
 from reports.summary.summary import summarise
@@ -133,9 +133,9 @@ def _tell(behaviour: Behaviour, random: Random, event: dict[str, Any], at_ns: in
         case "whole":
             behaviour.receive(event, at_ns)
         case "document":
-            behaviour.receive_text(dumped(spoilt_document(random, event), random.choice(LEVELS)).encode(), at_ns)
+            behaviour.receive_text(dumped(damaged_document(random, event), random.choice(LEVELS)).encode(), at_ns)
         case "bytes":
-            behaviour.receive_text(spoilt_bytes(random, json.dumps(event).encode()), at_ns)
+            behaviour.receive_text(damaged_bytes(random, json.dumps(event).encode()), at_ns)
         case "binary":
             behaviour.receive_binary(random.randbytes(9), at_ns)
 
@@ -166,8 +166,8 @@ class SimulatedServer:
 
     def __call__(self, random: Random) -> None:
         frames = b"".join(self._frame(random) for _ in range(random.randint(0, 4)))
-        request = spoilt_bytes(random, UPGRADE) if random.random() < 0.3 else UPGRADE
-        data = request + (spoilt_bytes(random, frames) if random.random() < 0.7 else frames)
+        request = damaged_bytes(random, UPGRADE) if random.random() < 0.3 else UPGRADE
+        data = request + (damaged_bytes(random, frames) if random.random() < 0.7 else frames)
         self._loop.run_until_complete(self._send(data, random.randint(1, max(1, len(data)))))
         if self._problems:
             raise self._problems[0]["exception"]
@@ -225,10 +225,10 @@ def measured_session(random: Random) -> None:
 # The load generator and a service's frames.
 
 
-def heard_frames(random: Random) -> None:
+def received_frames(random: Random) -> None:
     """Receive damaged frames, split anywhere; check the size of messages, and that the end is reported."""
     frames = b"".join(_served_frame(random) for _ in range(random.randint(1, 6)))
-    data = spoilt_bytes(random, frames) if random.random() < 0.8 else frames
+    data = damaged_bytes(random, frames) if random.random() < 0.8 else frames
     stream = FakeStream(ends=True)
     websocket, _ = opened(stream)
     at = sorted(random.randint(0, len(data)) for _ in range(random.randint(0, 3)))
@@ -251,21 +251,21 @@ def _served_frame(random: Random) -> bytes:
 
 
 @contextlib.contextmanager
-def spoilt_file(kind: str) -> Iterator[Subject]:
+def damaged_file(kind: str) -> Iterator[Subject]:
     """Yield a check that a damaged user file is read, or refused in one line."""
     reader = READERS[kind]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / reader.name
 
         def check_case(random: Random) -> None:
-            path.write_bytes(spoilt_bytes(random, reader.of))
+            path.write_bytes(damaged_bytes(random, reader.of))
             check(partial(reader.read, path))
 
         yield check_case
 
 
 @contextlib.contextmanager
-def spoilt_run() -> Iterator[Subject]:
+def damaged_run() -> Iterator[Subject]:
     """Yield a check that a run folder with a damaged file is summarised, or refused in one line."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = synthetic.write(Path(scratch) / "run", Plan(sessions=6, turns=2, targets=("east", "west"), usage=True))
@@ -274,7 +274,7 @@ def spoilt_run() -> Iterator[Subject]:
         def check_case(random: Random) -> None:
             path = random.choice(files)
             whole = path.read_bytes()
-            _spoil_file(path, random)
+            _damage_file(path, random)
             try:
                 check(lambda: _shown(folder))
             finally:
@@ -284,15 +284,15 @@ def spoilt_run() -> Iterator[Subject]:
         yield check_case
 
 
-def _spoil_file(path: Path, random: Random) -> None:
+def _damage_file(path: Path, random: Random) -> None:
     """Damage a file: its bytes, its values or its rows; or put something else in its place."""
     whole, kind = path.read_bytes(), random.choice(("bytes", "content", "content", "pipe", "folder", "device", "gone"))
     if kind == "bytes" or (kind == "content" and path.suffix not in (".json", ".parquet")):
-        path.write_bytes(spoilt_bytes(random, whole))
+        path.write_bytes(damaged_bytes(random, whole))
     elif kind == "content" and path.suffix == ".json":
-        path.write_text(dumped(spoilt_document(random, json.loads(whole)), random.choice(LEVELS)))
+        path.write_text(dumped(damaged_document(random, json.loads(whole)), random.choice(LEVELS)))
     elif kind == "content":
-        pq.write_table(_spoilt_rows(pq.read_table(path), random), path)
+        pq.write_table(_damaged_rows(pq.read_table(path), random), path)
     else:
         path.unlink()
         places: dict[str, Callable[[Path], object]] = {
@@ -303,7 +303,7 @@ def _spoil_file(path: Path, random: Random) -> None:
         places.get(kind, lambda path: None)(path)
 
 
-def _spoilt_rows(rows: pa.Table, random: Random) -> pa.Table:
+def _damaged_rows(rows: pa.Table, random: Random) -> pa.Table:
     """Return rows that are doubled or reordered, or that have a column missing, of another type, or empty."""
     place = random.randrange(rows.num_columns)
     name = rows.column_names[place]
@@ -336,7 +336,7 @@ def _remove(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def spoilt_part() -> Iterator[Subject]:
+def damaged_part() -> Iterator[Subject]:
     """Yield a check of a run that is not finalized, with a damaged part of one worker.
 
     The run is finalized with the rows of the other worker, and the possible contents of the damaged part are counted.
@@ -350,7 +350,7 @@ def spoilt_part() -> Iterator[Subject]:
             shutil.copytree(whole, folder)
             try:
                 for part in random.choice((*((part,) for part in parts), parts)):
-                    _spoil_file(folder / part.relative_to(whole), random)
+                    _damage_file(folder / part.relative_to(whole), random)
                 document = finalize(folder)
                 turns = read_table(folder, "turns").column("worker").to_pylist()
                 assert turns.count(0) == TURNS_OF_A_WORKER
@@ -368,9 +368,9 @@ SUBJECTS: dict[str, tuple[Callable[[], AbstractContextManager[Subject]], int]] =
     "simulated session": (lambda: nullcontext(simulated_session), 300),
     "simulated server": (simulated_server, 100),
     "measured session": (lambda: nullcontext(measured_session), 300),
-    "heard frames": (lambda: nullcontext(heard_frames), 200),
-    "run folder": (spoilt_run, 2),
-    "worker's part": (spoilt_part, 1),
-    **{kind: (partial(spoilt_file, kind), 97 // len(READERS)) for kind in READERS},
+    "heard frames": (lambda: nullcontext(received_frames), 200),
+    "run folder": (damaged_run, 2),
+    "worker's part": (damaged_part, 1),
+    **{kind: (partial(damaged_file, kind), 97 // len(READERS)) for kind in READERS},
 }
 """The function that makes each subject, and its share of a thousand cases."""

@@ -112,9 +112,9 @@ def once(peer: Peer, load: Load) -> table.Outcome:
 def judged(played: Played | Cannot, load: Load) -> table.Outcome:
     if isinstance(played, Cannot):
         return played
-    if why := unequal(played.told, played.truth, load.sessions, load.turns):
+    if why := unequal(played.report, played.truth, load.sessions, load.turns):
         return Cannot(why, late_ms(played.truth))
-    return figures(played.told, played.truth, played.watched)
+    return figures(played.report, played.truth, played.watched)
 
 
 def middle(outcomes: Sequence[table.Outcome]) -> table.Outcome:

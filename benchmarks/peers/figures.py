@@ -12,7 +12,7 @@ import pandas as pd
 
 from bench.simulator.ground_truth_log import LATE_MS
 from benchmarks.peers.truth import INSTANTS, Truth
-from benchmarks.peers.work import Heard
+from benchmarks.peers.work import SessionRecord
 from benchmarks.watch import Watched
 
 ON = ["session_id", "turn"]
@@ -21,7 +21,7 @@ SHORTEST_NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
-class Told:
+class ClientReport:
     """The report of a client, in a common form.
 
     `stamps`: session_id, turn, instant, at_ns. `requested`: session_id, turn, at_ns. `messages`, `wire_bytes`: by
@@ -48,7 +48,7 @@ class Figures:
     rss_bytes: float
     session_bytes: float
     wire_bytes: int
-    said_ttfa_ms: tuple[float, ...]
+    reported_ttfa_ms: tuple[float, ...]
     true_ttfa_ms: tuple[float, ...]
     simulator_late_ms: float
     others_share: float
@@ -70,28 +70,28 @@ class Cannot:
         return self.simulator_late_ms <= LATE_MS
 
 
-def told_by_heard(heard: Sequence[Heard], truth: Truth) -> Told:
+def report_from_records(records: Sequence[SessionRecord], truth: Truth) -> ClientReport:
     """Return the report of a client with a timestamp of every message: its nth message is the nth that was sent."""
-    stamps = {session.session_id: np.array(session.stamps, dtype=np.int64) for session in heard}
+    stamps = {session.session_id: np.array(session.stamps, dtype=np.int64) for session in records}
     instants = truth.instants[truth.instants["session_id"].isin(stamps)]
     there = instants[instants["place"] < instants["session_id"].map(lambda name: len(stamps[name]))]
     at_ns = [stamps[name][place] for name, place in zip(there["session_id"], there["place"], strict=True)]
-    requested = [(s.session_id, turn, at) for s in heard for turn, at in enumerate(s.requested, 1)]
-    return Told(
+    requested = [(s.session_id, turn, at) for s in records for turn, at in enumerate(s.requested, 1)]
+    return ClientReport(
         there[[*ON, "instant"]].assign(at_ns=at_ns),
         pd.DataFrame(requested, columns=[*ON, "at_ns"]),
-        {session.session_id: len(session.stamps) for session in heard},
-        {session.session_id: session.wire_bytes for session in heard},
+        {session.session_id: len(session.stamps) for session in records},
+        {session.session_id: session.wire_bytes for session in records},
     )
 
 
-def told_by_rows(turns: pd.DataFrame, sessions: pd.DataFrame) -> Told:
+def report_from_rows(turns: pd.DataFrame, sessions: pd.DataFrame) -> ClientReport:
     """Return the report of this load generator from the rows of a run folder; only successful ones count."""
     turns = turns[turns["outcome"] == "ok"].rename(columns={"session_id": "_", "service_session_id": "session_id"})
     absolute = turns[ON].assign(**{name: turns[f"{name}_at_ns"] + turns["start_ns"] for name in INSTANTS})
     stamps = absolute.melt(ON, var_name="instant", value_name="at_ns").dropna()
     good = sessions[sessions["outcome"] == "ok"].set_index("service_session_id")
-    return Told(
+    return ClientReport(
         stamps.astype({"at_ns": np.int64}),
         turns[ON].assign(at_ns=turns["request_sent_at_ns"] + turns["start_ns"]).dropna(),
         {str(name): int(count) for name, count in good["events"].items()},
@@ -99,35 +99,35 @@ def told_by_rows(turns: pd.DataFrame, sessions: pd.DataFrame) -> Told:
     )
 
 
-def unequal(told: Told, truth: Truth, sessions: int, turns: int) -> str | None:
+def unequal(report: ClientReport, truth: Truth, sessions: int, turns: int) -> str | None:
     """Return how the work differs from the requested work, or None.
 
     The number of sessions and turns, and every byte that was sent, are compared.
     """
-    if len(told.messages) != sessions:
-        return f"{len(told.messages)} of {sessions} sessions reached their end"
-    if len(told.requested) != sessions * turns or len(truth.requests) != sessions * turns:
-        return f"{len(told.requested)} turns reported and {len(truth.requests)} received, not {sessions * turns}"
-    for name, count in told.messages.items():
+    if len(report.messages) != sessions:
+        return f"{len(report.messages)} of {sessions} sessions reached their end"
+    if len(report.requested) != sessions * turns or len(truth.requests) != sessions * turns:
+        return f"{len(report.requested)} turns reported and {len(truth.requests)} received, not {sessions * turns}"
+    for name, count in report.messages.items():
         wire, done = truth.wire[name], int(truth.sessions["done"][name])
         if not done < count <= len(wire):
             return f"{name}: {count} messages of {len(wire)}, but the last turn ends with number {done + 1}"
-        if told.wire_bytes[name] != wire[count - 1]:
-            return f"{name}: {told.wire_bytes[name]} bytes in {count} messages, but {wire[count - 1]} were sent"
+        if report.wire_bytes[name] != wire[count - 1]:
+            return f"{name}: {report.wire_bytes[name]} bytes in {count} messages, but {wire[count - 1]} were sent"
     return None
 
 
-def figures(told: Told, truth: Truth, watched: Watched) -> Figures | Cannot:
+def figures(report: ClientReport, truth: Truth, watched: Watched) -> Figures | Cannot:
     """Return the values of the steady middle, when all sessions were open and none was done yet."""
     begin_ns, end_ns = truth.steady()
     if end_ns - begin_ns < SHORTEST_NS:
         return Cannot(
             "its first session ended before the last one was open: use more --turns or a shorter --ramp", late_ms(truth)
         )
-    errors_ms = errors(told, truth, begin_ns, end_ns)
+    errors_ms = errors(report, truth, begin_ns, end_ns)
     if errors_ms.empty or errors_ms.isna().any():
         return Cannot(f"{errors_ms.isna().sum()} of {len(errors_ms)} events have no timestamp", late_ms(truth))
-    ttfa = ttfas(told, truth)
+    ttfa = ttfas(report, truth)
     within = (truth.handed_ns >= begin_ns) & (truth.handed_ns < end_ns)
     before = watched.rss_bytes(int(truth.sessions["created_ns"].min()))
     rss = watched.rss_bytes(end_ns)
@@ -139,7 +139,7 @@ def figures(told: Told, truth: Truth, watched: Watched) -> Figures | Cannot:
         rss_bytes=rss,
         session_bytes=(rss - before) / len(truth.sessions),
         wire_bytes=truth.done_bytes(),
-        said_ttfa_ms=quantiles(ttfa["said_ms"], 0.5, 0.99),
+        reported_ttfa_ms=quantiles(ttfa["reported_ms"], 0.5, 0.99),
         true_ttfa_ms=quantiles(ttfa["true_ms"], 0.5, 0.99),
         simulator_late_ms=late_ms(truth, begin_ns, end_ns),
         others_share=watched.others_share(begin_ns, end_ns),
@@ -152,24 +152,26 @@ def late_ms(truth: Truth, begin_ns: int = 0, end_ns: int = 1 << 62) -> float:
     return quantiles(late_ns / 1e6, 0.99)[0] if len(late_ns) else 0.0
 
 
-def errors(told: Told, truth: Truth, begin_ns: int, end_ns: int) -> pd.Series[float]:
+def errors(report: ClientReport, truth: Truth, begin_ns: int, end_ns: int) -> pd.Series[float]:
     """Return arrival timestamp − send timestamp, in ms, of the seven instants of each turn that were sent in this time.
 
     NaN if the client has no timestamp.
     """
     sent = truth.instants[truth.instants["handed_ns"].between(begin_ns, end_ns, inclusive="left")]
-    joined = sent.merge(told.stamps, on=[*ON, "instant"], how="left", validate="one_to_one")
+    joined = sent.merge(report.stamps, on=[*ON, "instant"], how="left", validate="one_to_one")
     return (joined["at_ns"] - joined["handed_ns"]) / 1e6
 
 
-def ttfas(told: Told, truth: Truth) -> pd.DataFrame:
-    """Return the time to first audio of each turn: `said_ms` by the client, `true_ms` by the simulator."""
-    said = told.stamps[told.stamps["instant"] == "first_audio"].merge(told.requested, on=ON, suffixes=("", "_asked"))
+def ttfas(report: ClientReport, truth: Truth) -> pd.DataFrame:
+    """Return the time to first audio of each turn: `reported_ms` by the client, `true_ms` by the simulator."""
+    reported = report.stamps[report.stamps["instant"] == "first_audio"].merge(
+        report.requested, on=ON, suffixes=("", "_asked")
+    )
     true = truth.instants[truth.instants["instant"] == "first_audio"].merge(truth.requests, on=ON)
-    both = said.merge(true, on=ON, suffixes=("_said", "_true"), validate="one_to_one")
+    both = reported.merge(true, on=ON, suffixes=("_reported", "_true"), validate="one_to_one")
     return pd.DataFrame(
         {
-            "said_ms": (both["at_ns_said"] - both["at_ns_asked"]) / 1e6,
+            "reported_ms": (both["at_ns_reported"] - both["at_ns_asked"]) / 1e6,
             "true_ms": (both["handed_ns"] - both["at_ns_true"]) / 1e6,
         }
     )

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from openai import AsyncOpenAI
 
-from benchmarks.peers.work import SESSION, Heard, Work, item, write_heard
+from benchmarks.peers.work import SESSION, SessionRecord, Work, item, write_records
 
 
 async def main(work: Work) -> None:
@@ -24,33 +24,33 @@ async def main(work: Work) -> None:
     (model,) = parse_qs(address.query)["model"]
     async with AsyncOpenAI(api_key="none", base_url=base_url) as client:
         sessions = [play(client, model, work, number) for number in range(work.sessions)]
-        write_heard(work.out, await asyncio.gather(*sessions))
+        write_records(work.out, await asyncio.gather(*sessions))
 
 
-async def play(client: AsyncOpenAI, model: str, work: Work, number: int) -> Heard:
+async def play(client: AsyncOpenAI, model: str, work: Work, number: int) -> SessionRecord:
     """Run one session from its due time on."""
-    heard = Heard()
+    record = SessionRecord()
     await asyncio.sleep(work.opens_after_s(number))
     async with client.realtime.connect(model=model) as connection:
-        created = await receive_until(connection, heard, "session.created")
-        heard.session_id = created.session.id
+        created = await receive_until(connection, record, "session.created")
+        record.session_id = created.session.id
         await connection.session.update(session=cast(Any, SESSION))
-        await receive_until(connection, heard, "session.updated")
+        await receive_until(connection, record, "session.updated")
         for turn in range(1, work.turns + 1):
             await connection.conversation.item.create(item=cast(Any, item(turn)))
-            heard.requested.append(time.perf_counter_ns())
+            record.requested.append(time.perf_counter_ns())
             await connection.response.create()
-            await receive_until(connection, heard, "response.done")
-    return heard
+            await receive_until(connection, record, "response.done")
+    return record
 
 
-async def receive_until(connection: Any, heard: Heard, last: str) -> Any:
+async def receive_until(connection: Any, record: SessionRecord, last: str) -> Any:
     """Return the first event of this type; decode the audio before it."""
     audio = bytearray()
     while True:
         message = await connection.recv_bytes()
         event = connection.parse_event(message)
-        heard.message(time.perf_counter_ns(), len(message))
+        record.message(time.perf_counter_ns(), len(message))
         if event.type == "response.output_audio.delta":
             audio += base64.b64decode(event.delta)
         elif event.type == last:

@@ -12,9 +12,9 @@ from pathlib import Path
 from bench.cpu import pinned_to
 from bench.simulator.ground_truth_log import read_truth
 from benchmarks.peers import rtbench
-from benchmarks.peers.figures import Cannot, Told, late_ms, told_by_heard
+from benchmarks.peers.figures import Cannot, ClientReport, late_ms, report_from_records
 from benchmarks.peers.truth import Truth, truth_of
-from benchmarks.peers.work import Work, read_heard
+from benchmarks.peers.work import Work, read_records
 from benchmarks.watch import Watched, cores, watched
 from tests.simulator_process import ROOT, running_simulator
 
@@ -37,7 +37,7 @@ class Peer:
 
     name: str
     command: Callable[[Work, Path], list[str]]
-    told: Callable[[Work, Path, Truth], Told]
+    read_report: Callable[[Work, Path, Truth], ClientReport]
     utf8_check: bool = True
     tls: bool = False
 
@@ -55,7 +55,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Played:
-    told: Told
+    report: ClientReport
     truth: Truth
     watched: Watched
 
@@ -76,23 +76,23 @@ def module(name: str) -> Callable[[Work, Path], list[str]]:
     return lambda work, scratch: [sys.executable, "-m", f"{__package__}.{name}"]
 
 
-def from_heard(work: Work, scratch: Path, truth: Truth) -> Told:
-    return told_by_heard(read_heard(Path(work.out)), truth)
+def from_records(work: Work, scratch: Path, truth: Truth) -> ClientReport:
+    return report_from_records(read_records(Path(work.out)), truth)
 
 
-def from_rows(work: Work, scratch: Path, truth: Truth) -> Told:
-    return rtbench.told(scratch)
+def from_rows(work: Work, scratch: Path, truth: Truth) -> ClientReport:
+    return rtbench.client_report(scratch)
 
 
 PEERS = (
     Peer("rtbench", rtbench.command, from_rows),
-    Peer("websocket-client", locust_file("websocket_client"), from_heard),
-    Peer("websocket-client unchecked", locust_file("websocket_client"), from_heard, utf8_check=False),
-    Peer("openai SDK", module("openai_sdk"), from_heard),
-    Peer("picows + uvloop", module("picows_uvloop"), from_heard),
+    Peer("websocket-client", locust_file("websocket_client"), from_records),
+    Peer("websocket-client unchecked", locust_file("websocket_client"), from_records, utf8_check=False),
+    Peer("openai SDK", module("openai_sdk"), from_records),
+    Peer("picows + uvloop", module("picows_uvloop"), from_records),
     Peer("rtbench over TLS", rtbench.command, from_rows, tls=True),
-    Peer("openai SDK over TLS", module("openai_sdk"), from_heard, tls=True),
-    Peer("picows + uvloop over TLS", module("picows_uvloop"), from_heard, tls=True),
+    Peer("openai SDK over TLS", module("openai_sdk"), from_records, tls=True),
+    Peer("picows + uvloop over TLS", module("picows_uvloop"), from_records, tls=True),
 )
 
 
@@ -111,7 +111,7 @@ def play(
         pinned_to(where.simulator),
         running_simulator("--ground-truth", str(truth_log), "--profile", str(profile_path), *tls) as ready,
     ):
-        out = str(scratch / "heard.json")
+        out = str(scratch / "records.json")
         work = Work(ready.urls["ga"], load.sessions, load.turns, load.ramp_s, out, peer.utf8_check)
         with (scratch / "output").open("wb") as output:
             with pinned_to(where.harness):
@@ -129,11 +129,11 @@ def play(
             f"more than {PATIENCE:g} times as slow as the service; stopped after {limit_s:.0f} s", late_ms(truth)
         )
     try:
-        told = peer.told(work, scratch, truth)
+        report = peer.read_report(work, scratch, truth)
     except (OSError, ValueError):
         last = (scratch / "output").read_text(errors="replace").strip().splitlines()[-1:]
         return Cannot(f"exit status {process.returncode}: {' '.join(last)}", late_ms(truth))
-    return Played(told, truth, seen)
+    return Played(report, truth, seen)
 
 
 def environment(work: Work, ca: Path | None) -> dict[str, str]:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from bench.run import folder as files
-from benchmarks.peers.figures import Told, told_by_rows
+from benchmarks.peers.figures import ClientReport, report_from_rows
 from benchmarks.peers.work import Work, words
 from tests.system.end_to_end.locust_process import write_scenario
 
@@ -21,7 +21,7 @@ def command(work: Work, scratch: Path) -> list[str]:
     return [sys.executable, "-m", "locust", "-f", str(scenario), "--headless", *load, *where]
 
 
-def told(scratch: Path) -> Told:
+def client_report(scratch: Path) -> ClientReport:
     (run,) = (scratch / "runs").iterdir()
     turns, sessions = (files.read_table(run, table).to_pandas() for table in ("turns", "sessions"))
-    return told_by_rows(turns, sessions)
+    return report_from_rows(turns, sessions)

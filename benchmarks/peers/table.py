@@ -27,7 +27,7 @@ def cells(sessions: int, client: str, outcome: Outcome) -> tuple[str, ...]:
         f"{outcome.cpu_us_per_event:.1f}",
         f"{outcome.events_per_s:,.0f}",
         f"{outcome.wire_bytes / 1e6:,.3f}",
-        " · ".join(f"{value:.1f}" for value in outcome.said_ttfa_ms),
+        " · ".join(f"{value:.1f}" for value in outcome.reported_ttfa_ms),
         " · ".join(f"{value:.1f}" for value in outcome.true_ttfa_ms),
         late if outcome.usable else f"{late} ({LATE})",
         f"{outcome.others_share:.0%}",

@@ -17,17 +17,17 @@ from locust.exception import StopUser
 from websocket import WebSocket, create_connection
 
 from benchmarks.peers.work import (
-    Heard,
+    SessionRecord,
     Work,
     item_create,
     response_create,
     session_update,
     utf8_bytes,
-    write_heard,
+    write_records,
 )
 
 WORK = Work.given()
-HEARD: list[Heard] = []
+RECORDS: list[SessionRecord] = []
 
 
 class Caller(User):  # type: ignore[misc]  # Locust is not typed
@@ -36,9 +36,9 @@ class Caller(User):  # type: ignore[misc]  # Locust is not typed
     wait_time = constant(0)
 
     def on_start(self) -> None:
-        self.heard, self.turn = Heard(), 0
+        self.record, self.turn = SessionRecord(), 0
         self.ws: WebSocket = create_connection(WORK.url, timeout=60, skip_utf8_validation=not WORK.utf8_check)
-        self.heard.session_id = self.receive_until("session.created")["session"]["id"]
+        self.record.session_id = self.receive_until("session.created")["session"]["id"]
         self.ws.send(json.dumps(session_update()))
         self.receive_until("session.updated")
 
@@ -47,12 +47,12 @@ class Caller(User):  # type: ignore[misc]  # Locust is not typed
         self.turn += 1
         self.ws.send(json.dumps(item_create(self.turn)))
         requested_ns = time.perf_counter_ns()
-        self.heard.requested.append(requested_ns)
+        self.record.requested.append(requested_ns)
         self.ws.send(json.dumps(response_create()))
         first_ns, audio = 0, bytearray()
         while (event := self.receive())["type"] != "response.done":
             if event["type"] == "response.output_audio.delta":
-                first_ns = first_ns or self.heard.stamps[-1]
+                first_ns = first_ns or self.record.stamps[-1]
                 audio += base64.b64decode(event["delta"])
         self.environment.events.request.fire(
             request_type="realtime",
@@ -67,7 +67,7 @@ class Caller(User):  # type: ignore[misc]  # Locust is not typed
 
     def receive(self) -> dict[str, Any]:
         message = str(self.ws.recv())  # a type check: the service sends text
-        self.heard.message(time.perf_counter_ns(), utf8_bytes(message))
+        self.record.message(time.perf_counter_ns(), utf8_bytes(message))
         event: dict[str, Any] = json.loads(message)
         return event
 
@@ -78,12 +78,12 @@ class Caller(User):  # type: ignore[misc]  # Locust is not typed
 
     def leave(self) -> None:
         self.ws.close()
-        HEARD.append(self.heard)
-        if len(HEARD) == WORK.sessions:
+        RECORDS.append(self.record)
+        if len(RECORDS) == WORK.sessions:
             gevent.spawn(self.environment.runner.quit)
         raise StopUser
 
 
 @events.test_stop.add_listener  # type: ignore[untyped-decorator]
 def write(**_: object) -> None:
-    write_heard(WORK.out, HEARD)
+    write_records(WORK.out, RECORDS)

@@ -68,7 +68,7 @@ def response_create() -> dict[str, Any]:
 
 
 @dataclass(slots=True)
-class Heard:
+class SessionRecord:
     """The report of a client on one session; all instants are from its own clock, CLOCK_MONOTONIC in ns.
 
     `stamps`: the arrival of each message, from session.created to the last response.done, in order; `wire_bytes`: the
@@ -96,7 +96,7 @@ def utf8_bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def write_heard(path: str, sessions: Sequence[Heard]) -> None:
+def write_records(path: str, sessions: Sequence[SessionRecord]) -> None:
     """Replace the file in one step, so that a waiting reader finds it complete."""
     rows = [
         {
@@ -112,8 +112,8 @@ def write_heard(path: str, sessions: Sequence[Heard]) -> None:
     partial.replace(path)
 
 
-def read_heard(path: Path) -> list[Heard]:
+def read_records(path: Path) -> list[SessionRecord]:
     return [
-        Heard(row["session_id"], array("q", row["stamps"]), row["wire_bytes"], array("q", row["request_sent"]))
+        SessionRecord(row["session_id"], array("q", row["stamps"]), row["wire_bytes"], array("q", row["request_sent"]))
         for row in json.loads(path.read_text())
     ]

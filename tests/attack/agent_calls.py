@@ -28,7 +28,7 @@ from bench.run.recorder import RowContext
 from bench.session import Session
 from bench.timeouts import Timeouts
 from bench.transport.interface import CloseInfo
-from tests.attack.agents import ECHO, HEARD, Deeds, Mouth
+from tests.attack.agents import AFTER_UTTERANCE, ECHO, Actions, AgentVoice
 from tests.helpers import MS, Listening, build_script
 from tests.memory_transport import LiveTransport, PeerAnswer
 
@@ -66,8 +66,8 @@ STEPS: tuple[Step, ...] = (
 class Agent:
     """A `tests.memory_transport.LivePeer` whose behaviour comes from a generator."""
 
-    def __init__(self, deeds: Deeds) -> None:
-        self._deeds, self._numbers = deeds, count()
+    def __init__(self, actions: Actions) -> None:
+        self._actions, self._numbers = actions, count()
         self._due = list[tuple[int, int, bytes | CloseInfo | None]]()
         """(instant, number, message); None as the message resumes the generator."""
         self._heard, self._awaited, self._loud = 0, 0, False
@@ -110,18 +110,18 @@ class Agent:
                 yield at_ns, message
 
     def _go_on(self, at_ns: int) -> Iterator[PeerAnswer]:
-        for number, deed in enumerate(self._deeds, 1):
-            if deed is HEARD:
+        for number, action in enumerate(self._actions, 1):
+            if action is AFTER_UTTERANCE:
                 self._awaited = self._heard + 1
                 return
-            if deed is ECHO:
+            if action is ECHO:
                 self.echoes = True
-            elif isinstance(deed, int):
-                self._plan(at_ns + deed * MS, None)
+            elif isinstance(action, int):
+                self._plan(at_ns + action * MS, None)
                 return
-            elif isinstance(deed, bytes | CloseInfo):
-                self.sent_bytes += len(deed) if isinstance(deed, bytes) else 0
-                yield at_ns, deed
+            elif isinstance(action, bytes | CloseInfo):
+                self.sent_bytes += len(action) if isinstance(action, bytes) else 0
+                yield at_ns, action
                 if number == MANY:  # the generator may never wait
                     self._plan(at_ns + 1, None)
                     return
@@ -146,9 +146,9 @@ class Call(NamedTuple):
     began_ns: int
 
 
-def called(
-    mouth: Mouth,
-    deeds: Deeds,
+def play_call(
+    voice: AgentVoice,
+    actions: Actions,
     steps: tuple[Step, ...],
     log_path: Path,
     keys: Mapping[str, Any] = MappingProxyType({}),
@@ -156,18 +156,18 @@ def called(
 ) -> Call:
     script = build_script(
         *steps,
-        dialect=DIALECTS[mouth.dialect],
+        dialect=DIALECTS[voice.dialect],
         limits=LIMITS,
         keys=keys,
         turn_detection=TurnDetection(type=FULL_DUPLEX),
         **session,
     )
-    agent, listening = Agent(deeds), Listening()
+    agent, listening = Agent(actions), Listening()
     transport, log = LiveTransport(agent), EventLog(log_path, hide=str, record_audio=False)
     began_ns = transport.now_ns()
     agent.begin(began_ns)
     facts = about("run", RowContext("session", "here", "talk", "talk"), script)
-    told = LoggedTimeline(
+    timeline = LoggedTimeline(
         SessionStart(
             began_ns,
             len(script.turns),
@@ -179,8 +179,8 @@ def called(
         log=log,
         about=facts,
     )
-    told.tell(inputs.Connected({"opened": began_ns}, {}))
-    Session(script, LoggedTransport(transport, log), told, listening, lambda: False).play()
+    timeline.tell(inputs.Connected({"opened": began_ns}, {}))
+    Session(script, LoggedTransport(transport, log), timeline, listening, lambda: False).play()
     log.close()
     assert log.problem is None
-    return Call(told.session(), listening.turns, agent, began_ns)
+    return Call(timeline.session(), listening.turns, agent, began_ns)

@@ -27,19 +27,19 @@ FRAME_MS = 20
 class Cue(Enum):
     """An action of an agent that is neither a message nor a wait for some time."""
 
-    HEARD = auto()
+    AFTER_UTTERANCE = auto()
     """Wait until the caller has finished an utterance."""
     ECHO = auto()
     """From now on, send back all audio that arrives."""
 
 
-HEARD, ECHO = Cue.HEARD, Cue.ECHO
-Deed = bytes | int | CloseInfo | Cue
-Deeds = Iterator[Deed]
+AFTER_UTTERANCE, ECHO = Cue.AFTER_UTTERANCE, Cue.ECHO
+Action = bytes | int | CloseInfo | Cue
+Actions = Iterator[Action]
 
 
 @dataclass(frozen=True)
-class Mouth:
+class AgentVoice:
     """The audio and control messages of an agent in one dialect."""
 
     dialect: str
@@ -68,27 +68,31 @@ class Mouth:
     def mark(self, name: Any) -> bytes:
         return dumped({"event": "mark", "streamSid": "MZ", "mark": {"name": name}})
 
-    def voice(self, ms: float, level: int = 8_000) -> Samples:
+    def speech(self, ms: float, level: int = 8_000) -> Samples:
         """Return syllables: 400 Hz, 140 ms loud and 60 ms silent; a constant level would be taken for a hum."""
         places = np.arange(round(self.format.rate_hz * ms / 1_000))
         at_ms = places * 1_000 // self.format.rate_hz
         return (level * (at_ms % 200 < 140) * np.sin(2 * np.pi * 400 * places / self.format.rate_hz)).astype(np.int16)
 
-    def spoken(self, samples: Samples, *, pace: float = 1.0) -> Deeds:
+    def spoken(self, samples: Samples, *, pace: float = 1.0) -> Actions:
         """Yield the samples in frames, at `pace` times real time."""
         size = self.format.rate_hz * FRAME_MS // 1_000
         for begin in range(0, len(samples) - size + 1, size):
             yield self.audio(samples[begin : begin + size])
             yield round(FRAME_MS / pace)
 
-    def says(self, ms: float = 300) -> Deeds:
-        yield from self.spoken(self.voice(ms))
+    def says(self, ms: float = 300) -> Actions:
+        yield from self.spoken(self.speech(ms))
 
-    def silence(self, ms: float) -> Deeds:
+    def silence(self, ms: float) -> Actions:
         yield from self.spoken(np.zeros(round(self.format.rate_hz * ms / 1_000), np.int16))
 
 
-MOUTHS = {"pcm": Mouth("pcm", PCM16_16K), "twilio": Mouth("twilio", G711_ULAW), "acs": Mouth("acs", PCM16_16K)}
+VOICES = {
+    "pcm": AgentVoice("pcm", PCM16_16K),
+    "twilio": AgentVoice("twilio", G711_ULAW),
+    "acs": AgentVoice("acs", PCM16_16K),
+}
 
 
 def dumped(message: Any) -> bytes:
@@ -99,34 +103,34 @@ FOR_EVER_MS = 4_000
 """Longer than each limit of the caller, except `done`, which is 1.5 times as long."""
 
 
-class Hostile(NamedTuple):
+class HostileAgent(NamedTuple):
     """The behaviour of an agent, its dialect, and the outcomes of its caller's turns, in order.
 
     `turns`: the number of turns that are run, of three.
     """
 
-    act: Callable[[Mouth], Deeds]
+    act: Callable[[AgentVoice], Actions]
     dialect: str
     outcomes: str
     turns: int
 
 
-AGENTS: dict[str, Hostile] = {}
-Act = Callable[[Mouth], Deeds]
+AGENTS: dict[str, HostileAgent] = {}
+Act = Callable[[AgentVoice], Actions]
 
 
 def amid(message: bytes) -> Act:
     """Return an agent that greets correctly, except for one message in the middle of the greeting."""
 
-    def act(mouth: Mouth) -> Deeds:
-        yield from mouth.says(200)
+    def act(voice: AgentVoice) -> Actions:
+        yield from voice.says(200)
         yield message
-        yield from mouth.says(200)
+        yield from voice.says(200)
 
     return act
 
 
-TWILIO, ACS, PCM = MOUTHS["twilio"], MOUTHS["acs"], MOUTHS["pcm"]
+TWILIO, ACS, PCM = VOICES["twilio"], VOICES["acs"], VOICES["pcm"]
 DEEP = b"[" * 100_000 + b"]" * 100_000
 LONG = "x" * 1_000_000
 AMID = {
@@ -137,7 +141,7 @@ AMID = {
     "twilio a list": (TWILIO, b'["media"]', "protocol_error:json"),
     "twilio half a message": (TWILIO, TWILIO.clear()[:-3], "protocol_error:json"),
     "twilio two messages in one": (TWILIO, TWILIO.clear() * 2, "protocol_error:json"),
-    "twilio deep JSON in what nobody reads": (TWILIO, b'{"event":"x","more":' + DEEP + b"}", "protocol_error:json"),
+    "twilio deep JSON in an ignored field": (TWILIO, b'{"event":"x","more":' + DEEP + b"}", "protocol_error:json"),
     "twilio deep JSON in audio": (
         TWILIO,
         b'{"event":"media","media":{"payload":' + DEEP + b"}}",
@@ -145,14 +149,14 @@ AMID = {
     ),
     "twilio not a number": (TWILIO, b'{"event":"media","media":{"payload":NaN}}', "protocol_error:json"),
     "twilio an endless number": (TWILIO, b'{"event":"mark","sequenceNumber":1e999}', "ok"),
-    "twilio no UTF-8 in what nobody reads": (TWILIO, b'{"event":"media","x":"\xff\xfe"}', "ok"),
+    "twilio no UTF-8 in an ignored field": (TWILIO, b'{"event":"media","x":"\xff\xfe"}', "ok"),
     "twilio half of a character": (TWILIO, b'{"event":"media","x":"\\ud800"}', "protocol_error:json"),
     "twilio half of a character in a mark": (
         TWILIO,
         b'{"event":"mark","mark":{"name":"\\ud800"}}',
         "protocol_error:json",
     ),
-    "twilio keys that stand twice": (TWILIO, b'{"event":"clear","event":"x","media":null,"media":{}}', "ok"),
+    "twilio duplicate keys": (TWILIO, b'{"event":"clear","event":"x","media":null,"media":{}}', "ok"),
     "twilio an event that is a number": (TWILIO, dumped({"event": 7}), "protocol_error:json"),
     "twilio an event that is null": (TWILIO, dumped({"event": None}), "protocol_error:json"),
     "twilio media that is a text": (TWILIO, dumped({"event": "media", "media": "x"}), "protocol_error:json"),
@@ -170,9 +174,9 @@ AMID = {
         "protocol_error:base64",
     ),
     "twilio base64 in lines": (TWILIO, TWILIO.text("AAAA\nAAA"), "protocol_error:base64"),
-    "twilio base64 with padding in its midst": (TWILIO, TWILIO.text("AA==AAAA"), "protocol_error:base64"),
-    "twilio audio of nothing": (TWILIO, TWILIO.text(""), "ok"),
-    "twilio events of the other side": (TWILIO, dumped({"event": "start", "start": {"streamSid": "MZ"}}), "ok"),
+    "twilio base64 with padding inside": (TWILIO, TWILIO.text("AA==AAAA"), "protocol_error:base64"),
+    "twilio empty audio": (TWILIO, TWILIO.text(""), "ok"),
+    "twilio an event of the caller": (TWILIO, dumped({"event": "start", "start": {"streamSid": "MZ"}}), "ok"),
     "twilio a stop": (TWILIO, dumped({"event": "stop"}), "ok"),
     "twilio an event of a megabyte": (TWILIO, dumped({"event": LONG}), "ok"),
     "twilio a mark of a megabyte": (TWILIO, TWILIO.mark(LONG), "ok"),
@@ -186,36 +190,36 @@ AMID = {
     "acs audio that is a text": (ACS, dumped({"kind": "AudioData", "audioData": "AAAA"}), "protocol_error:json"),
     "acs audio that is a number": (ACS, ACS.text(5), "protocol_error:base64"),
     "acs audio that is no base64": (ACS, ACS.text("...."), "protocol_error:base64"),
-    "acs audio under no name": (ACS, dumped({"kind": "AudioData"}), "ok"),
-    "acs no UTF-8 in what nobody reads": (ACS, b'{"kind":"AudioData","audioData":{"x":"\xff"}}', "ok"),
+    "acs audio without a field": (ACS, dumped({"kind": "AudioData"}), "ok"),
+    "acs no UTF-8 in an ignored field": (ACS, b'{"kind":"AudioData","audioData":{"x":"\xff"}}', "ok"),
     "acs deep JSON": (ACS, b'{"kind":"AudioData","audioData":{"x":' + DEEP + b"}}", "protocol_error:json"),
     "acs half a sample": (ACS, ACS.payload(b"\x01"), "ok"),
-    "acs metadata of the other side": (ACS, dumped({"kind": "AudioMetadata", "audioMetadata": {}}), "ok"),
+    "acs metadata of the caller": (ACS, dumped({"kind": "AudioMetadata", "audioMetadata": {}}), "ok"),
     # a plain WebSocket
     "pcm words": (PCM, b"ready", "protocol_error:json"),
     "pcm no UTF-8": (PCM, b'{"x":"\xff"}', "ok"),
     "pcm deep JSON": (PCM, b'{"x":' + DEEP + b"}", "protocol_error:json"),
-    "pcm audio of nothing": (PCM, BinaryMessage(b""), "ok"),
+    "pcm empty audio": (PCM, BinaryMessage(b""), "ok"),
     "pcm half a sample": (PCM, BinaryMessage(b"\x01"), "ok"),
     "pcm an odd number of bytes": (PCM, BinaryMessage(b"\x00" * 641), "ok"),
     "pcm a WAV's head": (PCM, BinaryMessage(b"RIFF$\x08\x00\x00WAVEfmt " + bytes(28)), "ok"),
-    "pcm what only a log has, of another type": (PCM, dumped({"binary": 5}), "protocol_error:base64"),
+    "pcm a log field of another type": (PCM, dumped({"binary": 5}), "protocol_error:base64"),
     "pcm a megabyte of text": (PCM, dumped({"transcript": LONG}), "ok"),
 }
-for name, (mouth, message, outcome) in AMID.items():
-    AGENTS[name] = Hostile(amid(message), mouth.dialect, outcome, 1)
+for name, (voice, message, outcome) in AMID.items():
+    AGENTS[name] = HostileAgent(amid(message), voice.dialect, outcome, 1)
 
 
 # Agents that are defined by a complete sequence of actions.
 
 
-def course(*parts: Deed | Callable[[Mouth], Iterable[Deed]]) -> Act:
+def sequence(*parts: Action | Callable[[AgentVoice], Iterable[Action]]) -> Act:
     """Return an agent that executes the parts in order."""
 
-    def act(mouth: Mouth) -> Deeds:
+    def act(voice: AgentVoice) -> Actions:
         for part in parts:
             if callable(part):
-                yield from part(mouth)
+                yield from part(voice)
             else:
                 yield part
 
@@ -223,137 +227,137 @@ def course(*parts: Deed | Callable[[Mouth], Iterable[Deed]]) -> Act:
 
 
 def says(ms: float) -> Act:
-    return lambda mouth: mouth.says(ms)
+    return lambda voice: voice.says(ms)
 
 
 def silent(ms: float) -> Act:
-    return lambda mouth: mouth.silence(ms)
+    return lambda voice: voice.silence(ms)
 
 
-def spoken(samples: Callable[[Mouth], Any]) -> Act:
+def spoken(samples: Callable[[AgentVoice], Any]) -> Act:
     """Return an agent that sends these samples in real time."""
-    return lambda mouth: mouth.spoken(np.asarray(samples(mouth)).astype(np.int16))
+    return lambda voice: voice.spoken(np.asarray(samples(voice)).astype(np.int16))
 
 
 def at_once(ms: float) -> Act:
-    return course(lambda mouth: [mouth.audio(mouth.voice(ms))])
+    return sequence(lambda voice: [voice.audio(voice.speech(ms))])
 
 
 def clears(times: int = 1) -> Act:
-    return course(lambda mouth: [mouth.clear()] * times)
+    return sequence(lambda voice: [voice.clear()] * times)
 
 
 def marks(times: int) -> Act:
-    return course(lambda mouth: [mouth.mark("again")] * times)
+    return sequence(lambda voice: [voice.mark("again")] * times)
 
 
-def for_ever(*deeds: Deed) -> Act:
-    return lambda mouth: cycle(deeds)
+def repeated(*actions: Action) -> Act:
+    return lambda voice: cycle(actions)
 
 
 def edited(old: bytes, new: bytes) -> Act:
     """Return an agent that speaks for one second; in each of its messages `old` is replaced by `new`."""
-    return course(lambda mouth: (
-        deed.replace(old, new) if isinstance(deed, bytes) else deed for deed in mouth.says(1_000)))  # fmt: skip
+    return sequence(lambda voice: (
+        action.replace(old, new) if isinstance(action, bytes) else action for action in voice.says(1_000)))  # fmt: skip
 
 
-def followed(by: Callable[[Mouth, int], Deed]) -> Act:
+def followed(by: Callable[[AgentVoice, int], Action]) -> Act:
     """Return an agent that greets and adds `by(mouth, number)` after each action."""
-    return course(lambda mouth: (
-        one for number, deed in enumerate(mouth.says()) for one in (deed, by(mouth, number))))  # fmt: skip
+    return sequence(lambda voice: (
+        one for number, action in enumerate(voice.says()) for one in (action, by(voice, number))))  # fmt: skip
 
 
-def cut_in_two(mouth: Mouth) -> Deeds:
-    data = mouth.format.encode(mouth.voice(400))
+def cut_in_two(voice: AgentVoice) -> Actions:
+    data = voice.format.encode(voice.speech(400))
     for begin in range(0, len(data), 641):
         yield BinaryMessage(data[begin : begin + 641])
         yield 20
 
 
-def clicking(mouth: Mouth) -> Samples:
+def clicking(voice: AgentVoice) -> Samples:
     samples = np.zeros(16 * FOR_EVER_MS, np.int16)
     samples[::4_000] = 32_767
     return samples
 
 
-GREETS, ASKED, LATER = Mouth.says, course(Mouth.says, HEARD), 3_600_000
+GREETS, ASKED, LATER = AgentVoice.says, sequence(AgentVoice.says, AFTER_UTTERANCE), 3_600_000
 PLACES = np.arange(16 * FOR_EVER_MS)
 LONGER = np.arange(16 * 2 * FOR_EVER_MS)
 STEADY = np.full(16 * 1_000, 2_000, np.int16)
 CHORD = sum(np.sin(hz * PLACES * 2 * np.pi / 16_000) for hz in (220, 277, 330))
 NO_ANSWER = "ok interrupted timeout:first_delta"
-COURSES: dict[str, tuple[str, Mouth, Act]] = {
+SEQUENCES: dict[str, tuple[str, AgentVoice, Act]] = {
     # (outcomes, dialect, actions) Missing or invalid audio.
-    "never greets": ("timeout:first_delta", PCM, course(HEARD)),
-    "says all of it on another call's stream":
-        ("timeout:first_delta", TWILIO, course(edited(b'"MZ"', b'"MZ2"'), HEARD)),
-    "says all of it on no stream":
-        ("timeout:first_delta", TWILIO, course(edited(b'"streamSid"', b'"stream_sid"'), HEARD)),
-    "silence for ever": ("timeout:first_delta", PCM, silent(FOR_EVER_MS)),
-    "noise for ever":
+    "never greets": ("timeout:first_delta", PCM, sequence(AFTER_UTTERANCE)),
+    "speaks on the stream of another call":
+        ("timeout:first_delta", TWILIO, sequence(edited(b'"MZ"', b'"MZ2"'), AFTER_UTTERANCE)),
+    "speaks on no stream":
+        ("timeout:first_delta", TWILIO, sequence(edited(b'"streamSid"', b'"stream_sid"'), AFTER_UTTERANCE)),
+    "endless silence": ("timeout:first_delta", PCM, silent(FOR_EVER_MS)),
+    "endless noise":
         ("timeout:first_delta", PCM, spoken(lambda _: np.random.default_rng(1).normal(0, 3_000, PLACES.size))),
-    "noise that is clipped for ever":
+    "endless clipped noise":
         ("timeout:first_delta", PCM, spoken(lambda _: np.random.default_rng(1).choice([-32_768, 32_767], PLACES.size))),
     "a hum": ("ok", PCM, spoken(lambda _: 9_000 * np.sin(PLACES / 25))),
     "a chord": ("ok", PCM, spoken(lambda _: 3_000 * CHORD)),
-    "music with a beat for ever":
+    "endless music with a beat":
         ("timeout:response", PCM, spoken(lambda _: 8_000 * np.sin(LONGER / 6) * (1 - LONGER % 6_400 / 6_400))),
-    "a direct current for ever": ("timeout:first_delta", PCM, spoken(lambda _: np.full(PLACES.size, 20_000))),
+    "endless direct current": ("timeout:first_delta", PCM, spoken(lambda _: np.full(PLACES.size, 20_000))),
     "a voice on a direct current":
-        ("ok", PCM, spoken(lambda mouth: np.concatenate((STEADY, mouth.voice(400) + np.int16(2_000), STEADY)))),
-    "whispers": ("timeout:first_delta", PCM, spoken(lambda mouth: mouth.voice(FOR_EVER_MS, level=20))),
+        ("ok", PCM, spoken(lambda voice: np.concatenate((STEADY, voice.speech(400) + np.int16(2_000), STEADY)))),
+    "whispers": ("timeout:first_delta", PCM, spoken(lambda voice: voice.speech(FOR_EVER_MS, level=20))),
     "clicks": ("timeout:first_delta", PCM, spoken(clicking)),
-    "a voice that is clipped": ("ok", PCM, spoken(lambda mouth: np.sign(mouth.voice(400)) * np.int16(32_767))),
-    "a rate that is too low": ("ok", PCM, course(silent(300), spoken(lambda mouth: mouth.voice(800)[::2]))),
-    "a rate that is too high": ("ok", PCM, spoken(lambda mouth: np.repeat(mouth.voice(400), 3))),
+    "a voice that is clipped": ("ok", PCM, spoken(lambda voice: np.sign(voice.speech(400)) * np.int16(32_767))),
+    "a sample rate that is too low": ("ok", PCM, sequence(silent(300), spoken(lambda voice: voice.speech(800)[::2]))),
+    "a sample rate that is too high": ("ok", PCM, spoken(lambda voice: np.repeat(voice.speech(400), 3))),
     "mu-law for PCM":
-        ("ok", PCM, course(silent(300), spoken(lambda m: np.frombuffer(G711_ULAW.encode(m.voice(800)), "<i2")))),
-    "bytes in the wrong order": ("ok", PCM, spoken(lambda mouth: mouth.voice(400).byteswap())),
+        ("ok", PCM, sequence(silent(300), spoken(lambda m: np.frombuffer(G711_ULAW.encode(m.speech(800)), "<i2")))),
+    "bytes in the wrong order": ("ok", PCM, spoken(lambda voice: voice.speech(400).byteswap())),
     "samples that are cut in two": ("ok", PCM, cut_in_two),
-    "greets for ever": ("timeout:response", PCM, says(2 * FOR_EVER_MS)),
-    "all at once and more than is waited for": ("timeout:response", PCM, at_once(2 * FOR_EVER_MS)),
-    "a thousand times as fast as it sounds":
-        ("limit_exceeded:audio", TWILIO, lambda mouth: cycle((mouth.audio(mouth.voice(20_000)), 20))),
-    "half as fast as it sounds": ("ok", PCM, lambda mouth: mouth.spoken(mouth.voice(400), pace=0.5)),
-    "answers an hour later": ("ok timeout:first_delta", PCM, course(ASKED, LATER, GREETS)),
-    "greets an hour later": ("timeout:first_delta", PCM, course(silent(100), LATER, GREETS)),
-    "frames of nothing": ("timeout:first_delta", PCM, for_ever(*[BinaryMessage(b"")] * 5, 20)),
-    "frames of half a sample": ("timeout:first_delta", PCM, for_ever(*[BinaryMessage(b"\x01")] * 5, 20)),
+    "an endless greeting": ("timeout:response", PCM, says(2 * FOR_EVER_MS)),
+    "more audio at once than the response limit": ("timeout:response", PCM, at_once(2 * FOR_EVER_MS)),
+    "audio at a thousand times real time":
+        ("limit_exceeded:audio", TWILIO, lambda voice: cycle((voice.audio(voice.speech(20_000)), 20))),
+    "audio at half real time": ("ok", PCM, lambda voice: voice.spoken(voice.speech(400), pace=0.5)),
+    "answers an hour later": ("ok timeout:first_delta", PCM, sequence(ASKED, LATER, GREETS)),
+    "greets an hour later": ("timeout:first_delta", PCM, sequence(silent(100), LATER, GREETS)),
+    "empty frames": ("timeout:first_delta", PCM, repeated(*[BinaryMessage(b"")] * 5, 20)),
+    "frames of half a sample": ("timeout:first_delta", PCM, repeated(*[BinaryMessage(b"\x01")] * 5, 20)),
     "one sample at a time":
-        ("ok", TWILIO, course(lambda mouth: (mouth.audio(np.array([sample])) for sample in mouth.voice(200)))),
-    "messages without end": ("limit_exceeded:events", PCM, for_ever(b"{}")),
+        ("ok", TWILIO, sequence(lambda voice: (voice.audio(np.array([sample])) for sample in voice.speech(200)))),
+    "endless messages": ("limit_exceeded:events", PCM, repeated(b"{}")),
     # Speech at unexpected times.
-    "echoes what it is asked": ("ok ok", PCM, course(GREETS, ECHO)),
-    "answers while it is asked": ("ok ok", PCM, course(GREETS, 1_700, GREETS)),
-    "speaks on and on while it is asked": ("ok timeout:first_delta", PCM, course(GREETS, 900, says(1_500))),
-    "answers twice": ("ok ok", PCM, course(ASKED, GREETS, 1_200, GREETS)),
-    "never falls silent": (NO_ANSWER, PCM, course(ASKED, says(2_500))),
-    "has said everything before it is interrupted":
-        ("ok ok timeout:first_delta", PCM, course(ASKED, says(200))),
-    "what was under way comes after the clear":
-        (NO_ANSWER, TWILIO, course(ASKED, at_once(3_000), 700, clears(), GREETS)),
-    "what was under way comes after the clear and then an answer":
-        ("ok interrupted ok", TWILIO, course(ASKED, at_once(3_000), 700, clears(), GREETS, 400, GREETS)),
+    "echoes what it is asked": ("ok ok", PCM, sequence(GREETS, ECHO)),
+    "answers while it is asked": ("ok ok", PCM, sequence(GREETS, 1_700, GREETS)),
+    "keeps speaking while it is asked": ("ok timeout:first_delta", PCM, sequence(GREETS, 900, says(1_500))),
+    "answers twice": ("ok ok", PCM, sequence(ASKED, GREETS, 1_200, GREETS)),
+    "never falls silent": (NO_ANSWER, PCM, sequence(ASKED, says(2_500))),
+    "ends before it is interrupted":
+        ("ok ok timeout:first_delta", PCM, sequence(ASKED, says(200))),
+    "late audio after the clear":
+        (NO_ANSWER, TWILIO, sequence(ASKED, at_once(3_000), 700, clears(), GREETS)),
+    "late audio after the clear and then an answer":
+        ("ok interrupted ok", TWILIO, sequence(ASKED, at_once(3_000), 700, clears(), GREETS, 400, GREETS)),
     "clears and answers at once in silence":
-        ("ok interrupted ok", ACS, course(ASKED, at_once(3_000), 400, clears(), silent(300), GREETS)),
-    "clears and goes on for ever":
+        ("ok interrupted ok", ACS, sequence(ASKED, at_once(3_000), 400, clears(), silent(300), GREETS)),
+    "clears and speaks endlessly":
         ("ok timeout:first_delta timeout:first_delta", ACS,
-         course(ASKED, at_once(3_000), 400, clears(), says(FOR_EVER_MS))),
-    "clears though nobody speaks": ("cancelled:turn_detected", TWILIO, course(at_once(600), 200, clears())),
+         sequence(ASKED, at_once(3_000), 400, clears(), says(FOR_EVER_MS))),
+    "clears without an interruption": ("cancelled:turn_detected", TWILIO, sequence(at_once(600), 200, clears())),
     # Clears, marks, and the messages that they depend on.
-    "clears before anything": ("ok", TWILIO, course(clears(3), GREETS)),
-    "clears after everything": ("ok", TWILIO, course(GREETS, 100, clears(3))),
-    "clears all the time": ("ok ok", ACS, course(ASKED, clears(300), GREETS, clears(300))),
-    "a clear between all frames": ("cancelled:turn_detected", TWILIO, followed(lambda mouth, _: mouth.clear())),
-    "marks that nothing is before": ("ok", TWILIO, course(marks(1_100), GREETS)),
-    "marks that wait without end": ("limit_exceeded:marks", TWILIO, course(at_once(3_000), marks(1_100))),
-    "a mark after every frame": ("ok", TWILIO, followed(lambda mouth, number: mouth.mark(f"{number}"))),
+    "clears before anything": ("ok", TWILIO, sequence(clears(3), GREETS)),
+    "clears after everything": ("ok", TWILIO, sequence(GREETS, 100, clears(3))),
+    "clears all the time": ("ok ok", ACS, sequence(ASKED, clears(300), GREETS, clears(300))),
+    "a clear between all frames": ("cancelled:turn_detected", TWILIO, followed(lambda voice, _: voice.clear())),
+    "marks before any audio": ("ok", TWILIO, sequence(marks(1_100), GREETS)),
+    "more marks than the limit": ("limit_exceeded:marks", TWILIO, sequence(at_once(3_000), marks(1_100))),
+    "a mark after every frame": ("ok", TWILIO, followed(lambda voice, number: voice.mark(f"{number}"))),
     "marks of one name that are cleared":
-        ("ok", TWILIO, course(GREETS, 1_900, at_once(3_000), marks(500), clears())),
+        ("ok", TWILIO, sequence(GREETS, 1_900, at_once(3_000), marks(500), clears())),
 }  # fmt: skip
-for name, (outcomes, mouth, act) in COURSES.items():
-    AGENTS[name] = Hostile(act, mouth.dialect, outcomes, len(outcomes.split()))
-AGENTS["echoes from the beginning"] = Hostile(course(ECHO), "pcm", "timeout:first_delta", 2)
+for name, (outcomes, voice, act) in SEQUENCES.items():
+    AGENTS[name] = HostileAgent(act, voice.dialect, outcomes, len(outcomes.split()))
+AGENTS["echoes from the beginning"] = HostileAgent(sequence(ECHO), "pcm", "timeout:first_delta", 2)
 
 
 # Agents that hang up.
@@ -365,13 +369,13 @@ def hangs_up(code: int, *, after: int, heard: int = 0) -> Act:
     The speech is the greeting, or the reply to the caller's utterance number `heard`.
     """
 
-    def act(mouth: Mouth) -> Deeds:
-        deeds = mouth.says() if heard else mouth.says(after)
-        yield from deeds
+    def act(voice: AgentVoice) -> Actions:
+        actions = voice.says() if heard else voice.says(after)
+        yield from actions
         for _ in range(heard):
-            yield HEARD
+            yield AFTER_UTTERANCE
         if heard:
-            yield from mouth.says(after)
+            yield from voice.says(after)
         yield CloseInfo(code, "", 0)
 
     return act
@@ -388,4 +392,4 @@ for where, (when, outcomes) in ENDS.items():
     for code in (1000, 1001, 1006, 1011, 4000):
         ends = outcomes.format(f"closed:{code}")
         turns = 3 if "interrupted" in where else 2
-        AGENTS[f"hangs up {where} by {code}"] = Hostile(hangs_up(code, **when), "acs", ends, turns)
+        AGENTS[f"hangs up {where} by {code}"] = HostileAgent(hangs_up(code, **when), "acs", ends, turns)

@@ -19,24 +19,24 @@ from bench.protocol.audio import PCM16_48K
 from bench.run.replay import replay_log
 from bench.timeouts import MOST_EVENTS
 from reports.wording.validity import meaning
-from tests.attack.agent_calls import JITTER_MS, MEMORY_KB, STEPS, Call, called
-from tests.attack.agents import AGENTS, HEARD, MOUTHS, Deeds, Mouth
+from tests.attack.agent_calls import JITTER_MS, MEMORY_KB, STEPS, Call, play_call
+from tests.attack.agents import AFTER_UTTERANCE, AGENTS, VOICES, Actions, AgentVoice
 from tests.helpers import MS
 
 
-def test_there_are_so_many() -> None:
+def test_at_least_101_hostile_agents_are_defined() -> None:
     assert len(AGENTS) >= 101
 
 
 @pytest.mark.parametrize("name", AGENTS)
-def test_whatever_an_agent_does_its_caller_s_turns_have_one_outcome_each_and_no_figure_is_invented(
+def test_each_turn_with_a_hostile_agent_has_the_expected_outcome_and_no_invented_metrics(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent = AGENTS[name]
     monkeypatch.setattr(timeline, "MOST_EVENTS", MOST_EVENTS // 100)
     memory_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    mouth = MOUTHS[agent.dialect]
-    call = called(mouth, agent.act(mouth), STEPS[: agent.turns], tmp_path / "call.jsonl")
+    voice = VOICES[agent.dialect]
+    call = play_call(voice, agent.act(voice), STEPS[: agent.turns], tmp_path / "call.jsonl")
 
     session, outcomes = call.session, [turn.outcome for turn in call.turns]
     assert " ".join(outcomes) == agent.outcomes, [turn.detail for turn in call.turns]
@@ -45,7 +45,7 @@ def test_whatever_an_agent_does_its_caller_s_turns_have_one_outcome_each_and_no_
     assert session.outcome == (ended if ended.startswith(ENDS_CALL) else "ok")
     assert all(meaning(one) or outcome_class(one) == "success" for one in outcomes)
     for turn in call.turns:
-        nothing_is_invented(turn, session)
+        assert_no_invented_metrics(turn, session)
     assert session.audio_bytes_received <= call.agent.sent_bytes or call.agent.echoes
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory_kb < MEMORY_KB
     again = replay_log(tmp_path / "call.jsonl")
@@ -60,59 +60,59 @@ HEARD_ALONE = {
 ENDS_CALL = ("timeout:", "closed:", "protocol_error:", "limit_exceeded:")
 
 
-def nothing_is_invented(turn: TurnObservation, session: SessionObservation) -> None:
+def assert_no_invented_metrics(turn: TurnObservation, session: SessionObservation) -> None:
     """Assert that the turn has no value that was neither reported nor received, and that its instants are in order."""
-    heard, metrics = turn.instants, turn.metrics_ns()
+    instants, metrics = turn.instants, turn.metrics_ns()
     assert set(metrics) <= HEARD_ALONE
     assert (turn.usage, turn.reply_text, turn.input_text, turn.response_id) == (None, "", "", "")
-    is_answered = "speech_end" in heard and heard.get("first_audible", -1) >= heard["speech_end"]
+    is_answered = "speech_end" in instants and instants.get("first_audible", -1) >= instants["speech_end"]
     assert ("voice_to_voice" in metrics) is is_answered
-    assert all(session.start_ns <= at_ns <= heard["ended"] + 2 * JITTER_MS * MS for at_ns in heard.values())
+    assert all(session.start_ns <= at_ns <= instants["ended"] + 2 * JITTER_MS * MS for at_ns in instants.values())
     assert all(value >= 0 for value in metrics.values())
     assert turn.cut_off or metrics.get("voice_to_voice", 0) >= 0
-    assert (turn.interruption == "speech") is ("barge_in" in heard)
+    assert (turn.interruption == "speech") is ("barge_in" in instants)
 
 
 # Single cases in detail.
 
-PCM, TWILIO, ACS = (MOUTHS[name] for name in ("pcm", "twilio", "acs"))
+PCM, TWILIO, ACS = (VOICES[name] for name in ("pcm", "twilio", "acs"))
 
 
 def since_ms(call: Call, at_ns: int) -> float:
     return (at_ns - call.began_ns) / MS
 
 
-def test_a_mark_comes_back_when_what_is_before_it_was_played_or_dropped_and_not_before(tmp_path: Path) -> None:
+def test_a_mark_returns_once_the_audio_before_it_was_played_or_dropped(tmp_path: Path) -> None:
     """An agent may send a minute of audio in advance; an immediate mark would report all of it as played."""
 
-    def deeds() -> Deeds:
+    def actions() -> Actions:
         yield TWILIO.mark("first")
-        yield TWILIO.audio(TWILIO.voice(600))
+        yield TWILIO.audio(TWILIO.speech(600))
         yield TWILIO.mark("greeting_audible")
         yield 100
-        yield TWILIO.audio(TWILIO.voice(40))
+        yield TWILIO.audio(TWILIO.speech(40))
         yield TWILIO.mark("more")
         yield 1_800
-        yield TWILIO.audio(TWILIO.voice(2_000))
+        yield TWILIO.audio(TWILIO.speech(2_000))
         yield TWILIO.mark("dropped")
         yield 300
         yield TWILIO.clear()
         yield TWILIO.mark("last")
 
-    call = called(TWILIO, deeds(), STEPS[:2], tmp_path / "call.jsonl")
+    call = play_call(TWILIO, actions(), STEPS[:2], tmp_path / "call.jsonl")
 
     assert [(since_ms(call, at_ns), name) for at_ns, name in call.agent.marks] == [
         (0, "first"), (600, "greeting_audible"), (640, "more"), (2_200, "dropped"), (2_200, "last"),
     ]  # fmt: skip
 
 
-def test_what_comes_after_a_clear_is_late_audio_of_the_reply_and_no_answer(tmp_path: Path) -> None:
-    agent = AGENTS["what was under way comes after the clear and then an answer"]
-    call = called(TWILIO, agent.act(TWILIO), STEPS, tmp_path / "call.jsonl")
+def test_audio_right_after_a_clear_belongs_to_the_interrupted_reply(tmp_path: Path) -> None:
+    agent = AGENTS["late audio after the clear and then an answer"]
+    call = play_call(TWILIO, agent.act(TWILIO), STEPS, tmp_path / "call.jsonl")
     _, question, objection = call.turns
 
-    heard, silent = question.instants["barge_in_detected"], question.instants["barge_in_silent"]
-    assert silent - heard == (300 + JITTER_MS) * MS
+    detected, silent = question.instants["barge_in_detected"], question.instants["barge_in_silent"]
+    assert silent - detected == (300 + JITTER_MS) * MS
     assert question.late_audio_ns == 300 * MS
     assert question.unplayed_audio_ns is not None
     assert abs(question.unplayed_audio_ns - (3_000 - 700 + JITTER_MS) * MS) <= 20 * MS
@@ -120,23 +120,23 @@ def test_what_comes_after_a_clear_is_late_audio_of_the_reply_and_no_answer(tmp_p
 
 
 def test_an_agent_that_is_not_silent_within_two_seconds_has_not_yielded(tmp_path: Path) -> None:
-    call = called(PCM, AGENTS["never falls silent"].act(PCM), STEPS, tmp_path / "call.jsonl")
+    call = play_call(PCM, AGENTS["never falls silent"].act(PCM), STEPS, tmp_path / "call.jsonl")
 
     assert (call.turns[1].yielded, call.turns[1].outcome) == (False, "interrupted")
 
 
-def test_a_greeting_in_another_format_is_heard_as_it_is_before_any_turn(tmp_path: Path) -> None:
+def test_a_greeting_is_decoded_in_the_output_format_of_the_session(tmp_path: Path) -> None:
     """In the wrong format, playback would last until the first answer comes, and would count as part of it."""
-    mouth = Mouth("pcm", PCM16_48K)
+    voice = AgentVoice("pcm", PCM16_48K)
 
-    def deeds() -> Deeds:
-        yield from mouth.says(900)
-        yield HEARD
+    def actions() -> Actions:
+        yield from voice.says(900)
+        yield AFTER_UTTERANCE
         yield 400
-        yield from mouth.says()
+        yield from voice.says()
 
     steps = (PauseStep(1), *STEPS[1:2])
-    call = called(mouth, deeds(), steps, tmp_path / "call.jsonl", output_format="pcm16@48000")
+    call = play_call(voice, actions(), steps, tmp_path / "call.jsonl", output_format="pcm16@48000")
 
     (turn,) = call.turns
     assert turn.outcome == "ok"

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import rtbench
-from benchmarks.fuzz.spoiling import HOSTILE, WRONG, dumped
+from benchmarks.fuzz.damage import HOSTILE, WRONG, dumped
 from reports.summary.summary import summarise
 from reports.text.document import write_report
 from tests.attack.hostile_files import LOG, READERS, check, places, read_log, with_value
@@ -29,9 +29,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("kind", READERS)
 @pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: repr(hostile[:12]))
-def test_a_file_that_begins_with_what_does_not_belong_there_is_refused_in_one_line(
-    tmp_path: Path, kind: str, hostile: bytes
-) -> None:
+def test_a_file_with_hostile_bytes_is_read_or_refused_in_one_line(tmp_path: Path, kind: str, hostile: bytes) -> None:
     reader = READERS[kind]
     contents = (hostile, hostile + reader.of, reader.of + hostile)
     for content in some(contents, 1, [*READERS].index(kind) + HOSTILE.index(hostile)):
@@ -42,7 +40,7 @@ def test_a_file_that_begins_with_what_does_not_belong_there_is_refused_in_one_li
 
 
 @pytest.mark.parametrize("kind", READERS)
-def test_a_file_of_long_words_is_refused_in_a_line_that_ends(tmp_path: Path, kind: str) -> None:
+def test_a_file_with_an_overlong_word_is_read_or_refused_in_one_short_line(tmp_path: Path, kind: str) -> None:
     """One word of the file is replaced by a longer one, or by many."""
     reader = READERS[kind]
     path = tmp_path / reader.name
@@ -55,7 +53,7 @@ def test_a_file_of_long_words_is_refused_in_a_line_that_ends(tmp_path: Path, kin
 
 
 @pytest.mark.parametrize("kind", READERS)
-def test_a_whole_file_is_read(tmp_path: Path, kind: str) -> None:
+def test_each_reader_accepts_its_valid_file(tmp_path: Path, kind: str) -> None:
     """Otherwise the tests above could pass without reading anything."""
     path = tmp_path / READERS[kind].name
     path.write_bytes(READERS[kind].of)
@@ -72,7 +70,7 @@ def run(scratch: Path) -> Path:
     return synthetic.write(scratch / "run", plan)
 
 
-def tell(folder: Path) -> None:
+def write_reports(folder: Path) -> None:
     """Make all reports of one run."""
     summary = summarise(rtbench.load(folder, all_columns=False))
     run_text(summary)
@@ -81,7 +79,7 @@ def tell(folder: Path) -> None:
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(data=st.data())
-def test_a_document_of_a_run_with_wrong_values_is_told_or_refused_in_one_line(run: Path, data: st.DataObject) -> None:
+def test_a_run_json_with_wrong_values_is_reported_or_refused_in_one_line(run: Path, data: st.DataObject) -> None:
     path = run / "run.json"
     whole = path.read_bytes()
     document = json.loads(whole)
@@ -91,7 +89,7 @@ def test_a_document_of_a_run_with_wrong_values_is_told_or_refused_in_one_line(ru
             document = with_value(document, place, data.draw(st.sampled_from(WRONG)))
         path.write_text(dumped(document))
 
-        check(lambda: tell(run))
+        check(lambda: write_reports(run))
     finally:
         path.write_bytes(whole)
 

@@ -16,19 +16,19 @@ from benchmarks.peers import table
 from benchmarks.peers.benchmark import differences, middle
 from benchmarks.peers.figures import (
     Cannot,
+    ClientReport,
     Figures,
-    Told,
     errors,
     figures,
     per_session,
-    told_by_heard,
-    told_by_rows,
+    report_from_records,
+    report_from_rows,
     ttfas,
     typical,
     unequal,
 )
 from benchmarks.peers.truth import INSTANTS, Truth, truth_of
-from benchmarks.peers.work import Heard, frame_bytes
+from benchmarks.peers.work import SessionRecord, frame_bytes
 from benchmarks.sending import cost
 from benchmarks.watch import Sample, Watched
 
@@ -76,18 +76,18 @@ def run_of(sessions: int, turns: int) -> list[dict[str, Any]]:
     return sorted(lines, key=lambda line: line.get("send_start_ns", line.get("at_ns", 0)))
 
 
-def heard_of(truth: Truth, late_ns: int = 0) -> list[Heard]:
+def records_of(truth: Truth, late_ns: int = 0) -> list[SessionRecord]:
     """Return a client's report with a timestamp `late_ns` after the sending of each event; requests have no delay."""
-    heard = []
+    records = []
     for name, wire in truth.wire.items():
         first_ns = int(truth.sessions["created_ns"][name])
         stamps = array("q", [first_ns + place * STEP_NS + late_ns for place in range(len(wire))])
         asked = array("q", truth.requests.loc[truth.requests["session_id"] == name, "at_ns"])
-        heard.append(Heard(name, stamps, int(wire[-1]), asked))
-    return heard
+        records.append(SessionRecord(name, stamps, int(wire[-1]), asked))
+    return records
 
 
-def watched_of(truth: Truth) -> Watched:
+def resource_use_of(truth: Truth) -> Watched:
     """Return the resource use of a client: half a core, 1 MB before the first session, and 1 MB more each second.
 
     The simulator uses a quarter of a core, and no other process uses any.
@@ -99,18 +99,20 @@ def watched_of(truth: Truth) -> Watched:
 
 
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 10**9))
-def test_the_error_is_how_late_a_client_reads_its_clock(sessions: int, turns: int, late_ns: int) -> None:
+def test_the_error_of_an_instant_is_the_delay_of_the_client_s_timestamp(
+    sessions: int, turns: int, late_ns: int
+) -> None:
     truth = truth_of(run_of(sessions, turns))
-    found = errors(told_by_heard(heard_of(truth, late_ns), truth), truth, 0, 1 << 62)
+    found = errors(report_from_records(records_of(truth, late_ns), truth), truth, 0, 1 << 62)
 
     assert len(found) == sessions * turns * len(INSTANTS)
     assert set(found) == {late_ns / MS}
 
 
-def test_only_events_of_the_steady_middle_count() -> None:
+def test_errors_are_computed_only_from_events_of_the_steady_state() -> None:
     truth = truth_of(run_of(2, 2))
     begin_ns = int(truth.instants["handed_ns"].median())
-    found = errors(told_by_heard(heard_of(truth), truth), truth, begin_ns, 1 << 62)
+    found = errors(report_from_records(records_of(truth), truth), truth, begin_ns, 1 << 62)
 
     assert len(found) == (truth.instants["handed_ns"] >= begin_ns).sum() < len(truth.instants)
 
@@ -130,15 +132,15 @@ def test_each_instant_is_that_of_its_event() -> None:
     }
 
 
-def test_what_a_client_says_of_first_audio_stands_beside_what_was_so() -> None:
+def test_the_true_and_the_reported_ttfa_of_each_turn_are_returned() -> None:
     truth = truth_of(run_of(1, 3))
-    found = ttfas(told_by_heard(heard_of(truth, 5 * MS), truth), truth)
+    found = ttfas(report_from_records(records_of(truth, 5 * MS), truth), truth)
 
     assert list(found["true_ms"]) == [1050] * 3
-    assert list(found["said_ms"]) == [1055] * 3
+    assert list(found["reported_ms"]) == [1055] * 3
 
 
-def test_rows_of_a_run_folder_tell_the_same_as_stamps() -> None:
+def test_a_report_from_run_rows_equals_one_from_timestamps() -> None:
     truth = truth_of(run_of(2, 2))
     instants = truth.instants.pivot(index=["session_id", "turn"], columns="instant", values="handed_ns") - 7
     turns = instants.add_suffix("_at_ns").assign(start_ns=7, outcome="ok", request_sent_at_ns=3.0).reset_index()
@@ -148,59 +150,59 @@ def test_rows_of_a_run_folder_tell_the_same_as_stamps() -> None:
         [("ok", name, *count) for name, count in counts.items()],
         columns=["outcome", "service_session_id", "events", "wire_bytes_received"],
     )
-    told = told_by_rows(turns, sessions)
+    report = report_from_rows(turns, sessions)
 
-    assert set(errors(told, truth, 0, 1 << 62)) == {0.0}
-    assert list(told.requested["at_ns"]) == [10] * 4
-    assert unequal(told, truth, 2, 2) is None
-
-
-def told_of(truth: Truth) -> Told:
-    return told_by_heard(heard_of(truth), truth)
+    assert set(errors(report, truth, 0, 1 << 62)) == {0.0}
+    assert list(report.requested["at_ns"]) == [10] * 4
+    assert unequal(report, truth, 2, 2) is None
 
 
-def one_byte_more() -> tuple[Told, Truth]:
+def report_of_truth(truth: Truth) -> ClientReport:
+    return report_from_records(records_of(truth), truth)
+
+
+def one_byte_more() -> tuple[ClientReport, Truth]:
     truth = truth_of(run_of(1, 1))
-    told = told_of(truth)
-    return replace(told, wire_bytes={name: count + 1 for name, count in told.wire_bytes.items()}), truth
+    report = report_of_truth(truth)
+    return replace(report, wire_bytes={name: count + 1 for name, count in report.wire_bytes.items()}), truth
 
 
-def left_early() -> tuple[Told, Truth]:
+def left_early() -> tuple[ClientReport, Truth]:
     truth = truth_of(run_of(1, 1))
-    (heard,) = heard_of(truth)
-    heard.stamps.pop()
-    heard.wire_bytes = int(truth.wire["sess_0"][-2])
-    return told_by_heard([heard], truth), truth
+    (record,) = records_of(truth)
+    record.stamps.pop()
+    record.wire_bytes = int(truth.wire["sess_0"][-2])
+    return report_from_records([record], truth), truth
 
 
-def test_equal_work_is_every_session_every_turn_and_every_byte() -> None:
+def test_work_is_equal_if_all_sessions_turns_and_bytes_are_equal() -> None:
     truth = truth_of(run_of(2, 2))
-    told = told_of(truth)
+    report = report_of_truth(truth)
 
-    assert unequal(told, truth, 2, 2) is None
-    assert "2 of 3 sessions" in str(unequal(told, truth, 3, 2))
-    assert "4 turns reported" in str(unequal(told, truth, 2, 3))
+    assert unequal(report, truth, 2, 2) is None
+    assert "2 of 3 sessions" in str(unequal(report, truth, 3, 2))
+    assert "4 turns reported" in str(unequal(report, truth, 2, 3))
     assert "bytes in 11 messages" in str(unequal(*one_byte_more(), 1, 1))
     assert "the last turn ends with number 11" in str(unequal(*left_early(), 1, 1))
 
 
-def test_what_came_after_the_last_reply_may_be_counted_or_not() -> None:
+def test_work_is_equal_with_or_without_events_after_the_last_reply() -> None:
     lines = run_of(1, 1)
     lines.append(lines[-1] | {"type": "rate_limits.updated", "frame_bytes": 50})
     truth = truth_of(lines)
-    with_it = heard_of(truth)
-    (without,) = heard_of(truth)
+    with_it = records_of(truth)
+    (without,) = records_of(truth)
     without.stamps.pop()
     without.wire_bytes -= 50
 
-    assert unequal(told_by_heard(with_it, truth), truth, 1, 1) is None
-    assert unequal(told_by_heard([without], truth), truth, 1, 1) is None
+    assert unequal(report_from_records(with_it, truth), truth, 1, 1) is None
+    assert unequal(report_from_records([without], truth), truth, 1, 1) is None
     assert truth.done_bytes() == without.wire_bytes
 
 
-def test_cost_and_memory_are_those_of_the_steady_middle() -> None:
+def test_cpu_and_memory_are_measured_in_the_steady_state() -> None:
     truth = truth_of(run_of(2, 2))
-    found = figures(told_of(truth), truth, watched_of(truth))
+    found = figures(report_of_truth(truth), truth, resource_use_of(truth))
 
     assert isinstance(found, Figures)
     begin_ns, end_ns = truth.steady()
@@ -212,19 +214,19 @@ def test_cost_and_memory_are_those_of_the_steady_middle() -> None:
     assert found.others_share == pytest.approx(0)
 
 
-def test_a_run_that_was_never_whole_has_no_figures() -> None:
+def test_a_run_whose_sessions_were_never_all_open_has_no_metrics() -> None:
     truth = truth_of(run_of(2, 1))
     truth.sessions.loc["sess_1", "opened_ns"] = truth.sessions["done_ns"].min()
 
-    assert isinstance(figures(told_of(truth), truth, watched_of(truth)), Cannot)
+    assert isinstance(figures(report_of_truth(truth), truth, resource_use_of(truth)), Cannot)
 
 
-def test_an_event_without_a_stamp_spoils_its_row_and_no_more() -> None:
+def test_an_event_without_a_timestamp_is_the_reason_why_a_row_has_no_metrics() -> None:
     truth = truth_of(run_of(2, 2))
-    told = told_of(truth)
+    report = report_of_truth(truth)
     begin_ns, end_ns = truth.steady()
     middle = truth.instants[truth.instants["handed_ns"].between(begin_ns, end_ns, inclusive="left")]
-    found = figures(replace(told, stamps=told.stamps.drop(middle.index[0])), truth, watched_of(truth))
+    found = figures(replace(report, stamps=report.stamps.drop(middle.index[0])), truth, resource_use_of(truth))
 
     assert isinstance(found, Cannot)
     assert found.why == f"1 of {len(middle)} events have no timestamp"
@@ -232,7 +234,7 @@ def test_an_event_without_a_stamp_spoils_its_row_and_no_more() -> None:
 
 def test_repeated_runs_are_shown_by_their_medians() -> None:
     truth = truth_of(run_of(2, 2))
-    one = figures(told_of(truth), truth, watched_of(truth))
+    one = figures(report_of_truth(truth), truth, resource_use_of(truth))
     assert isinstance(one, Figures)
     found = typical([replace(one, cpu_us_per_event=cost, error_ms=(cost, 0, 0)) for cost in (30.0, 10.0, 14.0)])
 
@@ -241,13 +243,13 @@ def test_repeated_runs_are_shown_by_their_medians() -> None:
     assert found.wire_bytes == one.wire_bytes
 
 
-def test_memory_per_session_is_a_slope() -> None:
+def test_memory_per_session_is_the_slope_over_the_number_of_sessions() -> None:
     assert per_session({100: 50e6 + 100 * 9e3, 200: 50e6 + 200 * 9e3, 400: 50e6 + 400 * 9e3}) == pytest.approx(9e3)
     assert per_session({100: 50e6}) is None
 
 
 @pytest.mark.parametrize(("payload", "frame"), [(0, 2), (125, 127), (126, 130), (65_535, 65_539), (65_536, 65_546)])
-def test_a_frame_has_the_header_of_its_length(payload: int, frame: int) -> None:
+def test_the_header_size_of_a_frame_depends_on_its_length(payload: int, frame: int) -> None:
     assert frame_bytes(payload) == frame
 
 
@@ -259,14 +261,14 @@ FIGURES = Figures(
     rss_bytes=150e6,
     session_bytes=90e3,
     wire_bytes=26_595_123,
-    said_ttfa_ms=(150.84, 375.51),
+    reported_ttfa_ms=(150.84, 375.51),
     true_ttfa_ms=(150.83, 375.49),
     simulator_late_ms=0.31,
     others_share=0.02,
 )
 
 
-def test_a_row_shows_every_figure_with_the_digits_that_matter() -> None:
+def test_a_table_row_shows_each_metric_with_its_significant_digits() -> None:
     row = table.cells(50, "rtbench", FIGURES)
 
     assert row[:7] == ("50", "rtbench", "0.006", "0.118", "1.52", "23.4", "2,012")
@@ -280,7 +282,7 @@ def test_a_row_of_a_late_simulator_is_marked() -> None:
     assert table.LATE not in table.cells(50, "rtbench", FIGURES)[10]
 
 
-def test_memory_is_told_of_clients_that_carried_two_loads() -> None:
+def test_memory_per_session_is_printed_for_clients_with_two_successful_loads() -> None:
     outcomes: dict[tuple[int, str], table.Outcome] = {
         (50, "one"): FIGURES,
         (200, "one"): replace(FIGURES, rss_bytes=150e6 + 150 * 80e3),
@@ -291,18 +293,18 @@ def test_memory_is_told_of_clients_that_carried_two_loads() -> None:
     assert table.memory(outcomes) == ["one: 80 kB per session, from 50 to 200 sessions"]
 
 
-def test_of_repeated_runs_those_of_a_late_simulator_do_not_count() -> None:
+def test_repeated_runs_with_a_late_simulator_are_ignored_if_others_exist() -> None:
     late = replace(FIGURES, cpu_us_per_event=99.0, simulator_late_ms=5.0)
 
     assert middle([late, FIGURES, Cannot("too slow", simulator_late_ms=7.0)]) == FIGURES
     assert middle([late]) == late
 
 
-def test_who_could_not_once_cannot() -> None:
+def test_a_client_that_fails_in_one_of_the_repeated_runs_fails() -> None:
     assert middle([FIGURES, Cannot("too slow"), FIGURES]) == Cannot("too slow")
 
 
-def test_clients_that_were_not_sent_the_same_are_not_compared() -> None:
+def test_clients_that_received_different_amounts_of_data_are_reported() -> None:
     other = replace(FIGURES, wire_bytes=FIGURES.wire_bytes + 1)
 
     assert differences({(50, "one"): [FIGURES, FIGURES], (200, "one"): [other], (50, "two"): [Cannot("slow")]}) == []
@@ -311,7 +313,7 @@ def test_clients_that_were_not_sent_the_same_are_not_compared() -> None:
     ]
 
 
-def test_only_chunks_count_that_were_sent_while_all_talked() -> None:
+def test_cpu_per_chunk_counts_only_chunks_sent_while_all_sessions_talk() -> None:
     half_a_core = Watched([Sample(CpuReading(at * MS, at / 2000, 0.0, 0.0), 0) for at in range(0, 3001, 100)])
     one = [("one", at * MS) for at in range(0, 2001, 50)]
     other = [("other", at * MS) for at in range(1000, 3001, 50)]

@@ -27,12 +27,12 @@ def calibrate(monkeypatch: pytest.MonkeyPatch, state: Path, *options: str, play:
     return call("calibrate", *options)
 
 
-def carries_some(kind: SessionKind, sessions: int) -> LoadStep:
+def passing_to_600_sessions(kind: SessionKind, sessions: int) -> LoadStep:
     return build_step(sessions, "pass" if sessions <= CAPACITY else "fail", kind=kind, p99=0.001 * sessions)
 
 
-def test_the_answer_is_the_last_line_and_is_saved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    result = calibrate(monkeypatch, tmp_path, play=carries_some)
+def test_the_conclusion_is_the_last_line_and_is_saved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    result = calibrate(monkeypatch, tmp_path, play=passing_to_600_sessions)
     saved = load_calibration(tmp_path / "rtbench" / file_name(tls=False))
 
     assert result.exit_code == 0, result.output
@@ -46,9 +46,11 @@ def test_the_answer_is_the_last_line_and_is_saved(monkeypatch: pytest.MonkeyPatc
     ]  # fmt: skip
 
 
-def test_calls_with_an_agent_are_calibrated_by_themselves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    calibrate(monkeypatch, tmp_path, play=carries_some)
-    result = calibrate(monkeypatch, tmp_path, "--agent", "twilio", play=carries_some)
+def test_a_calibration_with_an_agent_is_saved_in_a_separate_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calibrate(monkeypatch, tmp_path, play=passing_to_600_sessions)
+    result = calibrate(monkeypatch, tmp_path, "--agent", "twilio", play=passing_to_600_sessions)
     saved, beside = (
         load_calibration(tmp_path / "rtbench" / file_name(tls=False, agent=agent)) for agent in ("twilio", "")
     )
@@ -63,10 +65,10 @@ def test_calls_with_an_agent_are_calibrated_by_themselves(monkeypatch: pytest.Mo
     assert "<svg" in (tmp_path / "rtbench" / file_name(tls=False, agent="twilio")).with_suffix(".html").read_text()
 
 
-def test_the_page_and_the_data_are_written_where_they_are_wanted(
+def test_the_page_and_the_data_are_written_to_the_out_folder_and_the_state_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    calibrate(monkeypatch, tmp_path, "--quick", "--tls", "--out", str(tmp_path / "here"), play=carries_some)
+    calibrate(monkeypatch, tmp_path, "--quick", "--tls", "--out", str(tmp_path / "here"), play=passing_to_600_sessions)
     name = Path(file_name(tls=True))
 
     for folder in (tmp_path / "here", tmp_path / "rtbench"):
@@ -80,28 +82,30 @@ def refuse(folder: Path) -> Path:
     return folder
 
 
-def test_minutes_are_not_spent_where_nothing_could_be_saved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    played: list[int] = []
+def test_no_step_is_run_if_the_result_cannot_be_saved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    loads: list[int] = []
 
-    def noted(kind: SessionKind, sessions: int) -> LoadStep:
-        played.append(sessions)
-        return carries_some(kind, sessions)
+    def record_and_pass(kind: SessionKind, sessions: int) -> LoadStep:
+        loads.append(sessions)
+        return passing_to_600_sessions(kind, sessions)
 
-    state = calibrate(monkeypatch, refuse(tmp_path / "state"), play=noted)
-    out = calibrate(monkeypatch, tmp_path, "--out", str(refuse(tmp_path / "out")), play=noted)
+    state = calibrate(monkeypatch, refuse(tmp_path / "state"), play=record_and_pass)
+    out = calibrate(monkeypatch, tmp_path, "--out", str(refuse(tmp_path / "out")), play=record_and_pass)
     monkeypatch.delenv("HOME", raising=False)
-    homeless = calibrate(monkeypatch, Path("relative"), play=noted)
+    homeless = calibrate(monkeypatch, Path("relative"), play=record_and_pass)
 
-    for result, said in ((state, "cannot be saved"), (out, "cannot be saved"), (homeless, "set XDG_STATE_HOME")):
+    for result, expected in ((state, "cannot be saved"), (out, "cannot be saved"), (homeless, "set XDG_STATE_HOME")):
         assert isinstance(result.exception, UsageError)
-        assert said in str(result.exception)
-    assert played == []
+        assert expected in str(result.exception)
+    assert loads == []
 
 
-def test_where_the_state_cannot_be_saved_it_is_one_line_and_the_wanted_folder_counts(
+def test_an_unwritable_state_folder_gives_one_warning_if_out_is_writable(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    result = calibrate(monkeypatch, refuse(tmp_path / "state"), "--out", str(tmp_path / "out"), play=carries_some)
+    result = calibrate(
+        monkeypatch, refuse(tmp_path / "state"), "--out", str(tmp_path / "out"), play=passing_to_600_sessions
+    )
     folder = tmp_path / "state" / "rtbench"
 
     assert result.exit_code == 0
@@ -112,16 +116,16 @@ def test_where_the_state_cannot_be_saved_it_is_one_line_and_the_wanted_folder_co
 
 
 @pytest.mark.parametrize(("gone", "status"), [("out", 2), ("state/rtbench", 0)])
-def test_the_answer_is_there_where_a_folder_takes_nothing_in_the_end(
+def test_the_conclusion_is_printed_if_a_folder_becomes_unwritable_during_the_run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gone: str, status: int
 ) -> None:
-    def played(kind: SessionKind, sessions: int) -> LoadStep:
+    def remove_folder_and_pass(kind: SessionKind, sessions: int) -> LoadStep:
         if (tmp_path / gone).is_dir():
             (tmp_path / gone).rmdir()
             refuse(tmp_path / gone)
-        return carries_some(kind, sessions)
+        return passing_to_600_sessions(kind, sessions)
 
-    result = calibrate(monkeypatch, tmp_path / "state", "--out", str(tmp_path / "out"), play=played)
+    result = calibrate(monkeypatch, tmp_path / "state", "--out", str(tmp_path / "out"), play=remove_folder_and_pass)
     kept = ({"out", "state/rtbench"} - {gone}).pop()
 
     assert result.exit_code == status
@@ -145,15 +149,15 @@ def test_without_a_conclusion_nothing_is_saved_and_the_status_is_4(
     assert files_in(tmp_path) == []
 
 
-def test_a_calibration_that_is_interrupted_says_what_it_knows_and_saves_nothing(
+def test_an_interrupted_calibration_prints_its_results_and_saves_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def interrupted(kind: SessionKind, sessions: int) -> LoadStep:
+    def interrupt_above_200(kind: SessionKind, sessions: int) -> LoadStep:
         if sessions > 200:
             raise KeyboardInterrupt
-        return carries_some(kind, sessions)
+        return passing_to_600_sessions(kind, sessions)
 
-    result = calibrate(monkeypatch, tmp_path, play=interrupted)
+    result = calibrate(monkeypatch, tmp_path, play=interrupt_above_200)
 
     assert result.exit_code != 0
     assert "text: ttfa" in result.output
@@ -172,18 +176,18 @@ def test_every_line_before_the_answer_fits_a_hundred_columns(
     assert "\x1b" not in result.output
 
 
-def test_no_more_sessions_are_tried_than_wanted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    result = calibrate(monkeypatch, tmp_path, "--max-sessions", "40", play=carries_some)
+def test_max_sessions_limits_the_loads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    result = calibrate(monkeypatch, tmp_path, "--max-sessions", "40", play=passing_to_600_sessions)
 
     assert result.output.splitlines()[-1].startswith(
         "trust this machine up to at least 40 sessions per process; --max-sessions"
     )
-    assert calibrate(monkeypatch, tmp_path, "--max-sessions", "0", play=carries_some).exit_code == 2
+    assert calibrate(monkeypatch, tmp_path, "--max-sessions", "0", play=passing_to_600_sessions).exit_code == 2
 
 
-def test_a_quick_calibration_does_not_replace_a_fuller_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    calibrate(monkeypatch, tmp_path, play=carries_some)
-    result = calibrate(monkeypatch, tmp_path, "--quick", "--out", str(tmp_path / "here"), play=carries_some)
+def test_a_quick_calibration_does_not_replace_a_full_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calibrate(monkeypatch, tmp_path, play=passing_to_600_sessions)
+    result = calibrate(monkeypatch, tmp_path, "--quick", "--out", str(tmp_path / "here"), play=passing_to_600_sessions)
     kept, made = (load_calibration(tmp_path / folder / file_name(tls=False)) for folder in ("rtbench", "here"))
 
     assert result.exit_code == 0
@@ -191,24 +195,24 @@ def test_a_quick_calibration_does_not_replace_a_fuller_one(monkeypatch: pytest.M
     assert (kept and kept.quick, made and made.quick) == (False, True)
 
 
-def test_sigterm_ends_it_as_ctrl_c_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def terminated(kind: SessionKind, sessions: int) -> LoadStep:
+def test_sigterm_interrupts_a_calibration_like_ctrl_c(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def send_sigterm(kind: SessionKind, sessions: int) -> LoadStep:
         os.kill(os.getpid(), signal.SIGTERM)
-        return carries_some(kind, sessions)
+        return passing_to_600_sessions(kind, sessions)
 
     before = signal.getsignal(signal.SIGTERM)
-    result = calibrate(monkeypatch, tmp_path, play=terminated)
+    result = calibrate(monkeypatch, tmp_path, play=send_sigterm)
 
     assert "interrupted: there is no result" in result.output
     assert load_calibration(tmp_path / "rtbench" / file_name(tls=False)) is None
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_more_sessions_than_a_process_may_have_files_are_refused_at_once(
+def test_max_sessions_above_the_file_descriptor_limit_are_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda which: (256, 256))
-    result = calibrate(monkeypatch, tmp_path, play=carries_some)
+    result = calibrate(monkeypatch, tmp_path, play=passing_to_600_sessions)
 
     assert isinstance(result.exception, UsageError)
     assert "--max-sessions 156" in str(result.exception)

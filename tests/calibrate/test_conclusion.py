@@ -16,7 +16,7 @@ def concluded(steps: list[LoadStep]) -> Calibration:
     return calibration_of(steps, {"kernel": "Linux 6"}, "2026-11-20", tls=False)
 
 
-def test_the_last_line_is_the_answer() -> None:
+def test_the_last_line_is_the_trusted_load() -> None:
     found = concluded(steps_of_both((100, "pass"), (200, "pass"), (400, "fail")))
 
     assert conclusions(found)[-1] == LAST
@@ -26,48 +26,48 @@ def test_the_last_line_is_the_answer() -> None:
 
 
 GOOD: list[tuple[int, Outcome]] = [(100, "pass"), (200, "pass")]
-HARNESS = [build_step(200, kind="text"), build_step(400, "fail", kind="text")]
-SIMULATOR = [build_step(200, kind="voice"), build_step(400, "simulator_late", kind="voice")]
+GENERATOR_LIMIT = [build_step(200, kind="text"), build_step(400, "fail", kind="text")]
+SIMULATOR_LIMIT = [build_step(200, kind="voice"), build_step(400, "simulator_late", kind="voice")]
 LAST_LINES: dict[str, tuple[list[LoadStep], str]] = {
     "the answer holds for either kind of sessions":
         ([*(build_step(n, kind="text") for n in (100, 400)), build_step(200, kind="voice"),
           build_step(800, "fail", kind="text"), build_step(400, "fail", kind="voice")], LAST),
-    "where every load was good the answer is a least one":
+    "if every load passes the trusted load is a lower bound":
         ([build_step(40, kind="text"), build_step(40, kind="voice")],
          "trust this machine up to at least 40 sessions per process; --max-sessions, not the load generator, ended the "
          "calibration"),
-    "where the simulator was at its limit as well":
+    "if the simulator reaches its limit the trusted load is a lower bound":
         (steps_of_both(*GOOD, (400, "simulator_late"), (400, "simulator_late")), LAST.replace("to ", "to at least ") +
          "; the simulator, not the load generator, ended the calibration"),
-    "where other programs had the machine as well":
+    "if the machine is busy the trusted load is a lower bound":
         (steps_of_both(*GOOD, (400, "machine_busy"), (400, "machine_busy")), LAST.replace("to ", "to at least ") +
          "; other programs, not the load generator, ended the calibration"),
-    "of two equal answers the one that the harness gave counts": ([*HARNESS, *SIMULATOR], LAST),
-    "nothing is concluded where no load could be judged":
+    "of two equal results the one limited by the load generator counts": ([*GENERATOR_LIMIT, *SIMULATOR_LIMIT], LAST),
+    "no conclusion if no load has a result":
         ([build_step(100, kind="text"), build_step(100, "simulator_late", kind="voice")],
          "no conclusion for voice sessions: the simulator set the limit"),
-    "a harness that carries nothing is trusted with nothing":
+    "a load generator that fails at each load is not trusted":
         (steps_of_both((5, "fail")), "trust this machine up to 0 sessions per process"),
-    "what lies above a load that was not good is not trusted":
+    "loads above a failed load are not trusted":
         (steps_of_both((100, "pass"), (200, "pass"), (300, "fail"), (400, "pass")), LAST),
-    "a load that was tried twice counts as it was found last":
+    "the last result of a repeated load counts":
         (steps_of_both((100, "pass"), (200, "simulator_late"), (200, "pass"), (400, "fail")), LAST),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("steps", "last"), LAST_LINES.values(), ids=LAST_LINES)
-def test_the_last_line_says_up_to_which_load_and_what_ended_it(steps: list[LoadStep], last: str) -> None:
+def test_the_last_line_has_the_trusted_load_and_the_reason_of_the_end(steps: list[LoadStep], last: str) -> None:
     found = concluded(steps)
 
     assert conclusions(found)[-1] == last
     assert is_concluded(found) is not last.startswith("no conclusion")
 
 
-def test_where_every_load_was_good_a_calibration_is_coarse() -> None:
+def test_a_calibration_in_which_each_load_passes_is_coarse() -> None:
     assert is_coarse(concluded([build_step(40, kind="text"), build_step(40, kind="voice")]))
 
 
-def test_a_quick_calibration_calls_itself_a_first_idea() -> None:
+def test_a_quick_calibration_is_coarse_and_adds_a_note() -> None:
     steps = [build_step(n, "fail" if n == 400 else "pass", kind=kind) for kind in KINDS for n in (100, 400)]
     full = concluded(steps)
     quick = msgspec.structs.replace(full, quick=True)
@@ -78,7 +78,7 @@ def test_a_quick_calibration_calls_itself_a_first_idea() -> None:
     assert (is_coarse(full), is_coarse(quick)) == (False, True)
 
 
-def test_a_narrower_limit_has_a_lower_load() -> None:
+def test_a_stricter_error_limit_has_a_lower_load() -> None:
     kinds: tuple[SessionKind, ...] = ("text", "voice")
     steps = [build_step(n, kind=kind, p99=p99) for kind in kinds for n, p99 in ((100, 0.09), (200, 0.11), (400, 0.08))]
     found = concluded(steps)
@@ -88,16 +88,16 @@ def test_a_narrower_limit_has_a_lower_load() -> None:
     assert conclusions(found)[-2] == "errors are within 100 µs (p99) up to 100 sessions per process"
 
 
-@pytest.mark.parametrize(("turns", "said"), [(499, "; p99 of 499 turns"), (500, "")])
-def test_a_p99_of_few_turns_is_said_of_the_load_that_is_trusted(turns: int, said: str) -> None:
+@pytest.mark.parametrize(("turns", "expected"), [(499, "; p99 of 499 turns"), (500, "")])
+def test_a_trusted_load_with_few_turns_has_a_note_about_its_p99(turns: int, expected: str) -> None:
     steps = [build_step(n, kind="text", turns=n * turns // 200, rss_bytes=None) for n in (100, 200)]
     line, *_ = conclusions(concluded([*steps, build_step(200, kind="voice")]))
 
-    assert line == "text: within 1 ms up to at least 200 sessions (5,000 events/s), within 100 µs up to 200" + said
+    assert line == "text: within 1 ms up to at least 200 sessions (5,000 events/s), within 100 µs up to 200" + expected
 
 
-def test_a_kind_that_the_harness_did_not_end_is_a_least_one_in_its_line_too() -> None:
-    listening, talking, *_ = conclusions(concluded([*HARNESS, *SIMULATOR]))
+def test_a_load_that_the_load_generator_did_not_limit_is_printed_as_at_least() -> None:
+    listening, talking, *_ = conclusions(concluded([*GENERATOR_LIMIT, *SIMULATOR_LIMIT]))
 
     assert listening.startswith("text: within 1 ms up to 200 sessions")
     assert talking.startswith("voice: within 1 ms up to at least 200 sessions")

@@ -34,7 +34,7 @@ SPOKEN = [
 ]
 
 
-def test_the_error_of_a_metric_is_its_figure_less_the_truth() -> None:
+def test_the_error_of_a_metric_is_its_value_minus_the_true_value() -> None:
     row = build_row(900, request_sent=990, first_audio=2007, first_transcript=1500, response_done=4003)
     errors = match_rows([row], parse_truth(TYPED), {})
 
@@ -42,7 +42,7 @@ def test_the_error_of_a_metric_is_its_figure_less_the_truth() -> None:
     assert errors.instants == {"request_sent": [-10], "first_audio": [7], "first_transcript": [0], "response_done": [3]}
 
 
-def test_an_answer_in_two_items_has_its_first_deltas_in_one_and_its_ends_in_the_other() -> None:
+def test_a_reply_in_two_items_begins_in_the_first_and_ends_in_the_last() -> None:
     """As in the timeline: the first delta of its kind begins a reply, and the last one ends it."""
     other = [
         sent("response.output_audio_transcript.done", 3400),
@@ -54,7 +54,7 @@ def test_an_answer_in_two_items_has_its_first_deltas_in_one_and_its_ends_in_the_
     assert (truth["first_audio"], truth["transcript_done"]) == (2000, 3900)
 
 
-def test_in_spoken_turns_the_truth_is_when_a_microphone_had_recorded_the_sample() -> None:
+def test_true_speech_instants_are_those_of_the_recorded_sample() -> None:
     true = {"speech_start": 10_041_666, "speech_end": 2 * CHUNK_NS, "speech_started": 70_000_000}
     row = build_row(0, measured_from="speech_end", **true, speech_stopped=160_000_000, first_audio=200_000_500,
                     response_done=300_000_000) | {"audio": "hello.wav"}  # fmt: skip
@@ -66,7 +66,7 @@ def test_in_spoken_turns_the_truth_is_when_a_microphone_had_recorded_the_sample(
     assert errors.instants["speech_end"] == [0]
 
 
-def test_a_recording_that_is_not_known_leaves_out_what_counts_from_speech() -> None:
+def test_an_unknown_recording_has_no_errors_of_metrics_that_begin_at_speech() -> None:
     row = build_row(0, measured_from="speech_end", speech_end=1, first_audio=2) | {"audio": "other.wav"}
 
     assert match_rows([row], parse_truth(SPOKEN), {"hello.wav": SPEECH}).metrics == {}
@@ -75,7 +75,7 @@ def test_a_recording_that_is_not_known_leaves_out_what_counts_from_speech() -> N
 @pytest.mark.parametrize(
     "change", [{"outcome": "timeout:response"}, {"vad_splits": 1}, {"response_id": "resp_2"}, {"response_id": None}]
 )
-def test_turns_that_have_no_one_truth_are_left_out(change: dict[str, Any]) -> None:
+def test_turns_without_a_unique_true_value_are_skipped(change: dict[str, Any]) -> None:
     row = build_row(0, request_sent=990, first_audio=2007) | change
     errors = match_rows([row], parse_truth(TYPED), {})
 
@@ -83,8 +83,8 @@ def test_turns_that_have_no_one_truth_are_left_out(change: dict[str, Any]) -> No
     assert errors.unmatched == (row["outcome"] == "ok")
 
 
-@pytest.mark.parametrize("taken_ns", [None, 10**9], ids=["waited for room", "held up in its send"])
-def test_an_event_that_left_nobody_knows_when_is_left_out_and_counted(taken_ns: int | None) -> None:
+@pytest.mark.parametrize("taken_ns", [None, 10**9], ids=["unknown send time", "slow send"])
+def test_an_event_with_an_uncertain_send_time_is_skipped_and_counted(taken_ns: int | None) -> None:
     lines = [
         line | {"send_end_ns": taken_ns} if line["type"] == "response.output_audio.delta" else line for line in TYPED
     ]
@@ -96,7 +96,7 @@ def test_an_event_that_left_nobody_knows_when_is_left_out_and_counted(taken_ns: 
     assert truth.left_out == 2
 
 
-def test_a_request_that_was_read_with_what_came_later_is_left_out_and_counted() -> None:
+def test_a_request_with_an_uncertain_arrival_time_is_skipped_and_counted() -> None:
     truth = parse_truth(
         [line | {"earliest_ns": line["at_ns"] - 10**9} if line["direction"] == "in" else line for line in TYPED]
     )
@@ -106,7 +106,7 @@ def test_a_request_that_was_read_with_what_came_later_is_left_out_and_counted() 
     assert set(errors.instants) == {"first_audio", "response_done"}
 
 
-def test_speech_in_a_chunk_that_was_read_with_what_came_later_has_no_instant() -> None:
+def test_speech_in_a_chunk_with_an_uncertain_arrival_time_has_no_instant() -> None:
     lines = [
         line | {"earliest_ns": line["at_ns"] - 10**9} if line.get("event_id") == "turn-1-append-2" else line
         for line in SPOKEN
@@ -118,7 +118,7 @@ def test_speech_in_a_chunk_that_was_read_with_what_came_later_has_no_instant() -
     assert errors.unmatched == 1
 
 
-def test_lateness_is_that_of_the_events_that_were_due_in_this_time() -> None:
+def test_lateness_is_computed_from_the_events_due_within_the_interval() -> None:
     truth = parse_truth(
         [*TYPED, {"schema": 2}, {"direction": "end", "events": 5}, {"direction": "refused", "at_ns": 1}]
     )
@@ -130,7 +130,7 @@ def test_lateness_is_that_of_the_events_that_were_due_in_this_time() -> None:
 
 
 @given(st.lists(st.integers(-5000, 5000), min_size=6, max_size=6), st.integers(0, 10**9))
-def test_an_error_of_an_instant_shows_in_every_metric_that_is_made_of_it(moved: list[int], start_ns: int) -> None:
+def test_the_error_of_a_metric_is_the_difference_of_the_errors_of_its_instants(moved: list[int], start_ns: int) -> None:
     true = {"request_sent": 1000, "first_transcript": 1500, "first_audio": 2000, "response_done": 4000}
     seen = {name: at_ns + by for (name, at_ns), by in zip(true.items(), moved, strict=False)}
     errors = match_rows([build_row(start_ns, "request_sent", **seen)], parse_truth(TYPED), {})
@@ -141,7 +141,7 @@ def test_an_error_of_an_instant_shows_in_every_metric_that_is_made_of_it(moved: 
         assert error == errors.instants[end][0] - errors.instants["request_sent"][0]
 
 
-def test_errors_are_spread_by_their_size_whichever_way_they_go() -> None:
+def test_percentiles_of_errors_use_absolute_values() -> None:
     found = spreads({"ttfa": [-3_000_000, 1_000_000, 2_000_000], "ttft": []})
 
     assert list(found) == ["ttfa"]

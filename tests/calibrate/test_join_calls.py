@@ -32,13 +32,15 @@ def lines() -> Iterator[dict[str, Any]]:
     for place in range(400):
         span = {"from_byte": place * FRAME_BYTES, "to_byte": (place + 1) * FRAME_BYTES}
         yield received("media", ms((place + 1) * FRAME_MS + LATE_MS), **span)
-    yield from said(400, {"utterance": "greeting"}, silent=3)
+    yield from agent_frames(400, {"utterance": "greeting"}, silent=3)
     for begin_ms in BEGINS_MS:
-        yield from said(begin_ms + 1_220, {"utterance": "answer", "speech_at_byte": begin_ms * 8 + 4_160}, silent=2)
+        yield from agent_frames(
+            begin_ms + 1_220, {"utterance": "answer", "speech_at_byte": begin_ms * 8 + 4_160}, silent=2
+        )
     yield sent("clear", ms(5_200), response=None)
 
 
-def said(at_ms: int, facts: dict[str, Any], *, silent: int) -> Iterator[dict[str, Any]]:
+def agent_frames(at_ms: int, facts: dict[str, Any], *, silent: int) -> Iterator[dict[str, Any]]:
     """Yield `silent` frames without audible samples, and one frame that is audible from its 80th byte (10 ms) on."""
     for place in range(silent + 1):
         audible = 80 if place == silent else None
@@ -69,36 +71,36 @@ def errors(*rows: dict[str, Any], log: Sequence[dict[str, Any]] | None = None) -
     return match_rows(rows, truth, {}, OF_CALLS)
 
 
-def off_ms(found: MatchedErrors) -> dict[str, list[float]]:
+def errors_ms(found: MatchedErrors) -> dict[str, list[float]]:
     return {name: [round(ns / NS_PER_MS, 3) for ns in of] for name, of in found.metrics.items()}
 
 
-def test_a_wait_is_held_against_the_first_audible_sample_that_the_agent_handed_over() -> None:
+def test_voice_to_voice_is_compared_with_the_first_audible_sample_sent() -> None:
     right, late = spoken_row(1_000), spoken_row(5_000, first_audible=5_000 + 1_320 + 7)
 
-    assert off_ms(errors(right, late)) == {"voice_to_voice": [0, 7]}
+    assert errors_ms(errors(right, late)) == {"voice_to_voice": [0, 7]}
 
 
-def test_a_greeting_is_compared_from_wherever_it_counts() -> None:
+def test_a_greeting_without_a_turn_is_compared() -> None:
     row = call_row(None, first_audible=400 + 60 + 10 + JITTER_MS - 2)
 
-    assert off_ms(errors(row)) == {"greeting": [-2]}
+    assert errors_ms(errors(row)) == {"greeting": [-2]}
     assert errors(row).unmatched == 0
 
 
-def test_a_voice_that_is_sent_faster_than_it_is_spoken_is_heard_after_the_silence_ahead_of_it() -> None:
+def test_audio_sent_faster_than_real_time_is_audible_after_the_silence_before_it() -> None:
     """The frames arrive at four times real time; the playout queue first plays all earlier frames."""
-    log = list(said(400, {"utterance": "greeting"}, silent=3))
+    log = list(agent_frames(400, {"utterance": "greeting"}, silent=3))
     for place, line in enumerate(log):
         line |= {name: line[name] - ms(place * FRAME_MS * 3 / 4) for name in ("due_ns", "send_start_ns", "send_end_ns")}
     opened = received("start", 0, event_id=f"MZ{CALL}")
     row = call_row(None, first_audible=400 + 60 + 10 + JITTER_MS)
 
-    assert off_ms(errors(row, log=[opened, *log])) == {"greeting": [0]}
+    assert errors_ms(errors(row, log=[opened, *log])) == {"greeting": [0]}
 
 
 @pytest.mark.parametrize(("late_ms", "heard_later_ms"), [(60, 0), (100, 0), (150, 100), (200, 200), (900, 900)])
-def test_a_frame_that_is_late_makes_a_voice_behind_it_late_only_where_it_was_more_than_a_delay_on_the_way(
+def test_a_late_frame_delays_later_audio_only_if_its_delay_exceeds_100_ms(
     late_ms: float, heard_later_ms: float
 ) -> None:
     """Silent frames are sent continuously before the voice, and all waiting frames arrive with the late one."""
@@ -107,7 +109,7 @@ def test_a_frame_that_is_late_makes_a_voice_behind_it_late_only_where_it_was_mor
         sent("media", ms(at_ms), response=None, audio=FRAME_BYTES, audible_at_byte=None)
         for at_ms in range(1_000, 2_400, FRAME_MS)
     ]
-    for line in (*behind, *said(2_400, {"utterance": "greeting"}, silent=3)):
+    for line in (*behind, *agent_frames(2_400, {"utterance": "greeting"}, silent=3)):
         come_ns = (
             max(line["send_start_ns"], ms(1_400 + late_ms))
             if line["send_start_ns"] >= ms(1_400)
@@ -118,19 +120,19 @@ def test_a_frame_that_is_late_makes_a_voice_behind_it_late_only_where_it_was_mor
         )
     row = call_row(None, first_audible=2_400 + 60 + 10 + JITTER_MS)
 
-    assert off_ms(errors(row, log=log)) == {"greeting": [-heard_later_ms]}
+    assert errors_ms(errors(row, log=log)) == {"greeting": [-heard_later_ms]}
 
 
-def test_an_interruption_begins_with_the_recording_that_interrupts_and_ends_with_the_clear() -> None:
+def test_an_interruption_is_compared_from_its_recording_to_the_clear() -> None:
     begin_ms = 5_000 + 2_401 / 24 + LATE_MS
     row = spoken_row(1_000, barge_in=begin_ms - 1, barge_in_detected=5_200.5, barge_in_silent=5_200.5) | {
         "outcome": "interrupted"
     }
 
-    assert off_ms(errors(row)) == {"voice_to_voice": [0], "barge_in_detection": [1.5], "barge_in_yield": [1.5]}
+    assert errors_ms(errors(row)) == {"voice_to_voice": [0], "barge_in_detection": [1.5], "barge_in_yield": [1.5]}
 
 
-def test_the_error_of_an_instant_tells_the_two_ends_apart() -> None:
+def test_the_two_instants_of_a_metric_have_separate_errors() -> None:
     found = errors(spoken_row(1_000, speech_end=1_000 + 500 + LATE_MS + 1)).instants
 
     assert found["speech_end"] == [NS_PER_MS]
@@ -144,22 +146,22 @@ def test_the_error_of_an_instant_tells_the_two_ends_apart() -> None:
         spoken_row(1_000, speech_end=3_000),
         call_row(None, first_audible=3_000),
     ],
-    ids=["another call", "nothing ends there", "nothing is greeted there"],
+    ids=["another call", "no speech ends at that time", "no greeting at that time"],
 )
-def test_what_the_truth_does_not_tell_of_is_counted(row: dict[str, Any]) -> None:
+def test_rows_without_a_match_in_the_truth_log_are_counted(row: dict[str, Any]) -> None:
     found = errors(row)
 
     assert (found.metrics, found.unmatched) == ({}, 1)
 
 
-def test_a_frame_that_left_nobody_knows_when_has_no_instant() -> None:
+def test_a_frame_with_an_unknown_send_time_has_no_instant() -> None:
     log = [line | {"send_end_ns": None} if line.get("audible_at_byte") is not None else line for line in lines()]
     found = errors(spoken_row(1_000), log=log)
 
     assert (found.metrics, found.unmatched) == ({}, 1)
 
 
-def test_an_answer_of_which_nothing_was_audible_leaves_the_others_theirs() -> None:
+def test_a_silent_answer_does_not_affect_the_match_of_the_other_answers() -> None:
     log = list(lines())
     last = max(
         place
@@ -168,12 +170,12 @@ def test_an_answer_of_which_nothing_was_audible_leaves_the_others_theirs() -> No
     )
     found = errors(spoken_row(1_000), spoken_row(5_000), log=[*log[:last], *log[last + 1 :]])
 
-    assert off_ms(found) == {"voice_to_voice": [0]}
+    assert errors_ms(found) == {"voice_to_voice": [0]}
     assert found.unmatched == 1
 
 
 @pytest.mark.parametrize("format", [G711_ULAW, PCM16_16K], ids=["twilio", "acs"])
-def test_a_recording_is_heard_to_its_last_active_frame(format: AudioFormat) -> None:
+def test_the_end_of_speech_of_a_recording_is_its_last_active_frame(format: AudioFormat) -> None:
     """Half a second of a tone after 100 ms of silence, with more silence after it."""
     tone = np.tile(np.repeat(np.array([3_000, -3_000], np.int16), 24), 250)
     samples = np.concatenate((np.zeros(2_400, np.int16), tone, np.zeros(1_200, np.int16)))
@@ -182,8 +184,8 @@ def test_a_recording_is_heard_to_its_last_active_frame(format: AudioFormat) -> N
     assert AgentRecording.of(pcm, format) == (format, pcm.speech, 600 * format.bytes_per_s // 1000)
 
 
-def test_calls_are_known_by_the_id_in_what_opens_them() -> None:
+def test_a_call_is_identified_by_the_id_in_its_opening_message() -> None:
     log = [line | {"event_id": CALL, "type": "AudioMetadata"} if line["type"] == "start" else line for line in lines()]
 
-    assert off_ms(errors(spoken_row(1_000), log=log)) == {"voice_to_voice": [0]}
+    assert errors_ms(errors(spoken_row(1_000), log=log)) == {"voice_to_voice": [0]}
     assert {line["session"] for line in log} == {SESSION}

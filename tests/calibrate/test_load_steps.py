@@ -21,15 +21,15 @@ from tests.calibrate.builders import build_step
     ("kind", "sessions", "steady_s"),
     [("voice", 400, 12), ("voice", 200, 23), ("voice", 5, 40), ("text", 30, 20), ("text", 100, 10)],
 )
-def test_a_step_is_as_long_as_p99_needs_within_a_limit(kind: SessionKind, sessions: int, steady_s: int) -> None:
+def test_the_duration_of_a_step_allows_a_p99_within_a_limit(kind: SessionKind, sessions: int, steady_s: int) -> None:
     assert pace_of(plan_of(1600, quick=False), kind, sessions) == LoadStepTiming(5, steady_s)
 
 
-def test_a_quick_one_does_not_wait_for_more_turns() -> None:
+def test_a_quick_step_has_a_fixed_duration() -> None:
     assert pace_of(plan_of(1600, quick=True), "voice", 5) == LoadStepTiming(3, 8)
 
 
-def test_the_whole_takes_about_ten_minutes_at_most() -> None:
+def test_a_calibration_takes_at_most_ten_minutes() -> None:
     assert 5 < plan_of(1600, quick=False).minutes_at_most < 10
     assert plan_of(1600, quick=True).minutes_at_most < 3
 
@@ -45,7 +45,7 @@ def test_the_whole_takes_about_ten_minutes_at_most() -> None:
         (["machine_busy", "fail", "fail", "fail", "pass"], [100, 100, 50, 50, 25]),
     ],
 )
-def test_a_load_that_was_not_good_is_tried_once_more_and_a_busy_machine_ends_it(
+def test_a_load_that_does_not_pass_is_tried_again_and_two_busy_steps_end_the_search(
     outcomes: list[Outcome], loads: list[int]
 ) -> None:
     given = iter(outcomes)
@@ -58,14 +58,14 @@ def test_a_load_that_was_not_good_is_tried_once_more_and_a_busy_machine_ends_it(
         assert next(steps, None) is None
 
 
-def test_the_time_that_the_steps_take_at_most_is_known_before() -> None:
+def test_the_maximum_duration_of_the_steps_is_computed_before_they_run() -> None:
     assert longest(LoadGrid(100, 1600, precision=0.25), lambda _: 10) == 100
     assert longest(LoadGrid(100, 1600, precision=3.0, factor=4), float) == 100 + 400 + 2 * 1600
     assert longest(LoadGrid(100, 40), lambda sessions: sessions / 2) == 20
 
 
 @pytest.mark.parametrize("kind", [*KINDS, *AGENTS])
-def test_every_kind_of_session_has_a_script_that_can_be_played(kind: SessionKind, tmp_path: Path) -> None:
+def test_each_kind_of_session_has_a_valid_script(kind: SessionKind, tmp_path: Path) -> None:
     climbing._write_scenario(kind, tmp_path)
     script = load_script(tmp_path / "script.yaml")
 
@@ -75,14 +75,14 @@ def test_every_kind_of_session_has_a_script_that_can_be_played(kind: SessionKind
 
 
 @pytest.mark.parametrize("kind", AGENTS)
-def test_an_agent_is_called_the_way_that_it_is(kind: SessionKind, tmp_path: Path) -> None:
+def test_an_agent_is_called_by_its_own_url_and_dialect(kind: SessionKind, tmp_path: Path) -> None:
     ready = {"urls": {"ga": "ws://ga", f"agent_{kind}": f"ws://agent/{kind}"}, "ca": None}
     words = climbing._words(kind, tmp_path / "scenario.py", tmp_path, 10, LoadStepTiming(5, 10), ready)
 
     assert words[words.index("--url") : words.index("--url") + 4] == ["--url", f"ws://agent/{kind}", "--dialect", kind]
 
 
-def test_options_of_other_runs_and_proxies_do_not_reach_it() -> None:
+def test_locust_and_proxy_variables_are_not_passed_to_a_step() -> None:
     given = {"LOCUST_USERS": "9", "https_proxy": "http://proxy", "ALL_PROXY": "x", "PATH": "/bin"}
     kept = climbing._environment(given, Path("/scratch"))
 
@@ -90,14 +90,14 @@ def test_options_of_other_runs_and_proxies_do_not_reach_it() -> None:
     assert kept["PATH"] == "/bin"
 
 
-def test_what_lies_at_home_does_not_reach_it_but_packages(tmp_path: Path) -> None:
+def test_the_home_folder_is_not_passed_to_a_step_but_its_packages_are(tmp_path: Path) -> None:
     given = {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
     kept = climbing._environment(given, Path("/scratch"))
 
     assert kept == {"HOME": "/scratch", "PYTHONUSERBASE": site.getuserbase()}
 
 
-def test_the_simulator_has_as_many_workers_as_cores(tmp_path: Path) -> None:
+def test_the_simulator_has_one_worker_per_core(tmp_path: Path) -> None:
     alone, four = (climbing._simulated(tmp_path, tmp_path / "truth.jsonl", n, tls=n == 4) for n in (1, 4))
 
     assert "--workers" not in alone

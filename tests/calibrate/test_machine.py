@@ -13,7 +13,7 @@ from bench.cpu import CpuAssignment, CpuReading, allowed_cores, cores_of, cpu_us
 needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells")
 
 
-def test_harness_and_simulator_have_cores_of_their_own() -> None:
+def test_the_load_generator_and_the_simulator_have_separate_cores() -> None:
     two, many = cores_of(frozenset({2, 5})), cores_of(frozenset(range(16)))
 
     assert two == CpuAssignment(frozenset({5}), frozenset({2}))
@@ -22,27 +22,27 @@ def test_harness_and_simulator_have_cores_of_their_own() -> None:
     assert many.used == {11, 12, 13, 14, 15}
 
 
-def test_on_a_single_core_they_share_it() -> None:
+def test_the_load_generator_and_the_simulator_share_a_single_core() -> None:
     assert cores_of(frozenset({3})).shared
     assert cores_of(frozenset()).shared
     assert cores_of(frozenset()).workers == 1
 
 
-def test_shares_are_of_one_core_and_others_are_what_is_left() -> None:
+def test_cpu_usage_is_in_cores_and_the_remainder_belongs_to_others() -> None:
     begin, end = CpuReading(0, 1.0, 2.0, 10.0), CpuReading(2 * 10**9, 2.0, 2.5, 14.0)
 
     assert cpu_usage(begin, end) == (0.5, 0.25, 1.25)
     assert cpu_usage(begin, CpuReading(2 * 10**9, 2.0, 2.5, 11.0)).others == 0.0
 
 
-def test_what_the_system_does_not_tell_is_not_known() -> None:
+def test_cpu_usage_is_unknown_if_the_system_does_not_report_it() -> None:
     unknown = CpuReading(0, None, None, None)
 
     assert cpu_usage(unknown, CpuReading(10**9, 1.0, 1.0, 1.0)) == (None, None, None)
 
 
 @needs_proc
-def test_time_that_a_process_takes_is_seen() -> None:
+def test_the_cpu_time_of_a_process_is_measured() -> None:
     cores = allowed_cores()
     first = read_cpu(os.getpid(), os.getpid(), cores)
     begun = time.process_time()

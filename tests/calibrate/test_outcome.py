@@ -12,7 +12,7 @@ from bench.simulator.ground_truth_log import LATE_MS
 from rtbench.calibrate.load_step_search import FULL, outcome_of
 
 
-def wrong_by(p99_ms: float) -> dict[str, Percentiles]:
+def spread_with_p99(p99_ms: float) -> dict[str, Percentiles]:
     """Return the errors of a step whose largest error is `p99_ms`."""
     return {
         "ttfa": Percentiles(n=1000, p50=p99_ms / 2, p99=p99_ms, p999=p99_ms, high=p99_ms),
@@ -28,7 +28,7 @@ GOOD = LoadStep(
     turns=1000,
     open=100,
     validity="valid",
-    errors=wrong_by(0.2),
+    errors=spread_with_p99(0.2),
     simulator_late_p99_ms=0.1,
     cpu=0.5,
     simulator_cpu=0.5,
@@ -36,12 +36,12 @@ GOOD = LoadStep(
 )
 
 
-UNTOLD = {"simulator_late_p99_ms": None, "cpu": None, "simulator_cpu": None, "background": None}
-BROKEN = "invalid: send_delay 6 ms > 5 ms"
+UNKNOWN = {"simulator_late_p99_ms": None, "cpu": None, "simulator_cpu": None, "background": None}
+FAILED = "invalid: send_delay 6 ms > 5 ms"
 OUTCOMES: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, str]]] = {
     # (differences from a good step, further arguments, the result and its reason)
     "a valid run whose figures are within a millisecond": ({}, {}, ("pass", "")),
-    "wrong by more": ({"errors": wrong_by(1.5)}, {}, ("fail", "the error (p99) of ttfa is 1.5 ms")),
+    "wrong by more": ({"errors": spread_with_p99(1.5)}, {}, ("fail", "the error (p99) of ttfa is 1.5 ms")),
     "not evaluated": ({"validity": "no_verdict"}, {}, ("fail", "the run has no verdict")),
     "turns that failed": ({"failed": 11}, {}, ("fail", "11 of 1000 turns failed or did not start")),
     "turns without a truth": ({"unmatched": 11}, {}, ("fail", "11 of 1000 turns could not be compared with the "
@@ -49,8 +49,8 @@ OUTCOMES: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, str]]] = {
     "sessions that did not open": ({"open": 98}, {}, ("fail", "only 98 of 100 sessions were open")),
     "no turn with a truth": ({"errors": {}}, {}, ("fail", "no turn could be compared with the ground truth")),
     "one in a hundred may be missing": ({"failed": 10, "unmatched": 10, "open": 99}, {}, ("pass", "")),
-    "an invalid run says which rule it broke": ({"validity": "invalid"}, {"failed": BROKEN}, ("fail", BROKEN)),
-    "a valid one broke none": ({}, {"failed": BROKEN}, ("pass", "")),
+    "an invalid run says which rule it broke": ({"validity": "invalid"}, {"failed": FAILED}, ("fail", FAILED)),
+    "a valid one broke none": ({}, {"failed": FAILED}, ("pass", "")),
     "a simulator has a core for each of its processes": ({"simulator_cpu": 1.9}, {"workers": 4}, ("pass", "")),
     "and no more": ({"simulator_cpu": 3.9}, {"workers": 4},
                     ("simulator_late", "the simulator was overloaded: it used 98% of its cores")),
@@ -59,20 +59,20 @@ OUTCOMES: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, str]]] = {
          ("simulator_late", "the simulator died")),
     "a simulator that knows the truth of no turn judges nobody":
         ({"errors": {}, "unmatched": 1000}, {}, ("simulator_late", "the simulator has no ground truth for any turn")),
-    "what the system does not tell blames nobody": (UNTOLD, {}, ("pass", "")),
-    "what is wrong is wrong even so": (UNTOLD | {"validity": "invalid"}, {}, ("fail", "the run has no verdict")),
+    "what the system does not tell blames nobody": (UNKNOWN, {}, ("pass", "")),
+    "what is wrong is wrong even so": (UNKNOWN | {"validity": "invalid"}, {}, ("fail", "the run has no verdict")),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("changes", "known", "outcome"), OUTCOMES.values(), ids=OUTCOMES)
-def test_a_step_is_good_or_says_why_not(
+def test_a_step_that_does_not_pass_has_a_reason(
     changes: dict[str, Any], known: dict[str, Any], outcome: tuple[str, str]
 ) -> None:
     assert outcome_of(replace(GOOD, **changes), **known) == outcome
 
 
-@pytest.mark.parametrize("wrong", [{}, {"errors": wrong_by(20.0)}, {"validity": "invalid"}])
-def test_a_simulator_that_was_late_judges_nobody(wrong: dict[str, object]) -> None:
+@pytest.mark.parametrize("wrong", [{}, {"errors": spread_with_p99(20.0)}, {"validity": "invalid"}])
+def test_a_step_with_a_late_simulator_has_no_other_result(wrong: dict[str, object]) -> None:
     late = outcome_of(replace(GOOD, simulator_late_p99_ms=LATE_MS + 0.2, **wrong))
     full = outcome_of(replace(GOOD, simulator_cpu=0.99, **wrong))
 
@@ -82,20 +82,20 @@ def test_a_simulator_that_was_late_judges_nobody(wrong: dict[str, object]) -> No
 
 
 @pytest.mark.parametrize("simulator", [{"simulator_late_p99_ms": 5.0}, {"simulator_cpu": 0.99}, {"background": 0.5}])
-def test_a_harness_without_time_left_is_to_blame_itself_for_what_is_wrong(simulator: dict[str, object]) -> None:
+def test_a_load_generator_at_full_cpu_is_blamed_before_simulator_and_machine(simulator: dict[str, object]) -> None:
     full = replace(GOOD, cpu=FULL, **simulator)
 
     why = "the error (p99) of ttfa is 9 ms; the load generator used all of its CPU time"
-    assert outcome_of(replace(full, errors=wrong_by(9.0))) == ("fail", why)
+    assert outcome_of(replace(full, errors=spread_with_p99(9.0))) == ("fail", why)
     assert outcome_of(full)[0] != "fail"
-    assert outcome_of(replace(full, cpu=0.9, errors=wrong_by(9.0)))[0] != "fail"
+    assert outcome_of(replace(full, cpu=0.9, errors=spread_with_p99(9.0)))[0] != "fail"
 
 
-def test_other_programs_are_blamed_for_what_is_not_good_alone() -> None:
+def test_a_busy_machine_is_blamed_only_if_a_step_does_not_pass() -> None:
     busy = replace(GOOD, background=0.5)
 
     assert outcome_of(busy) == ("pass", "")
-    assert outcome_of(replace(busy, errors=wrong_by(2.0))) == (
+    assert outcome_of(replace(busy, errors=spread_with_p99(2.0))) == (
         "machine_busy", "other programs used 50% of a core (the error (p99) of ttfa is 2 ms)"
     )  # fmt: skip
     assert outcome_of(replace(busy, simulator_late_p99_ms=3.0))[0] == "machine_busy"

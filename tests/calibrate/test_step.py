@@ -113,7 +113,7 @@ def step(scratch: Path, run: Run, workers: int = 1, **used: float) -> LoadStep:
     return load_step_entry("text", SESSIONS, played, workers)
 
 
-def test_a_step_is_made_of_the_steady_part_alone(tmp_path: Path) -> None:
+def test_a_step_is_evaluated_in_its_steady_state_only(tmp_path: Path) -> None:
     outside = {turn: "timeout:response" for turn in TURNS if not 0 <= turn < 100}
     found = step(
         tmp_path, Run(outcomes=outside, open={BEGIN_S - 1: 3, END_S: 3}, lates_ms=dict.fromkeys(outside, 50.0))
@@ -126,7 +126,7 @@ def test_a_step_is_made_of_the_steady_part_alone(tmp_path: Path) -> None:
     assert found.simulator_late_p99_ms == pytest.approx(0.1)
 
 
-def test_errors_and_what_the_harness_says_of_itself_are_in_it(tmp_path: Path) -> None:
+def test_a_step_has_the_errors_and_the_load_generator_s_own_metrics(tmp_path: Path) -> None:
     found = step(tmp_path, Run())
 
     assert set(found.errors) == {"ttfa"}
@@ -137,14 +137,14 @@ def test_errors_and_what_the_harness_says_of_itself_are_in_it(tmp_path: Path) ->
     assert (found.cpu, found.background, found.rss_bytes) == (0.5, 0.0, 10**8)
 
 
-def test_a_simulator_that_was_late_within_it_is_seen(tmp_path: Path) -> None:
+def test_a_step_with_a_late_simulator_is_detected(tmp_path: Path) -> None:
     found = step(tmp_path, Run(lates_ms={10: 7.0, 20: 6.0}))
 
     assert found.simulator_late_p99_ms == pytest.approx(6.0)
     assert found.result == "simulator_late"
 
 
-def test_the_first_rule_that_was_broken_is_the_reason(tmp_path: Path) -> None:
+def test_the_first_failed_validity_check_is_the_reason(tmp_path: Path) -> None:
     rules = [
         {"name": name, "result": result, "value": 6.04, "limit": 5, "note": "", "remedy": ""}
         for name, result in (("timestamp_uncertainty", "pass"), ("send_delay", "fail"), ("event_loop_delay", "fail"))
@@ -154,7 +154,7 @@ def test_the_first_rule_that_was_broken_is_the_reason(tmp_path: Path) -> None:
     assert (found.result, found.why) == ("fail", "invalid: send_delay 6.04 ms > 5 ms")
 
 
-def test_sessions_that_were_not_there_all_the_time_are_missed(tmp_path: Path) -> None:
+def test_a_step_fails_if_sessions_are_missing_at_any_time(tmp_path: Path) -> None:
     found = step(tmp_path, Run(open={BEGIN_S + 4: 90, END_S - 1: 1}))
 
     assert (found.result, found.why) == ("fail", "only 90 of 100 sessions were open")
@@ -167,7 +167,7 @@ def test_sessions_that_were_not_there_all_the_time_are_missed(tmp_path: Path) ->
         (Run(sessions=(("ok", 0), ("closed:1006", 4), ("unfinished", 0))), 5, 105),
     ],
 )
-def test_turns_that_failed_and_those_lost_with_a_session_count(
+def test_failed_turns_and_turns_that_did_not_start_are_counted(
     tmp_path: Path, run: Run, failed: int, turns: int
 ) -> None:
     found = step(tmp_path, run)
@@ -176,25 +176,25 @@ def test_turns_that_failed_and_those_lost_with_a_session_count(
     assert (found.failed, found.turns) == (failed, turns)
 
 
-def test_a_simulator_of_which_a_process_died_judges_nobody(tmp_path: Path) -> None:
+def test_a_simulator_with_a_dead_worker_gives_no_result(tmp_path: Path) -> None:
     found = step(tmp_path, Run(ends=1, outcomes=dict.fromkeys(TURNS, "closed:1006")), workers=2)
 
     assert (found.result, found.why) == ("simulator_late", "the simulator died")
 
 
-def test_each_core_of_the_simulator_counts(tmp_path: Path) -> None:
+def test_simulator_cpu_usage_is_relative_to_its_number_of_workers(tmp_path: Path) -> None:
     assert step(tmp_path, Run(ends=2), workers=2, simulator=1.2).result == "pass"
     assert step(tmp_path, Run(ends=1), simulator=0.96).result == "simulator_late"
 
 
-def test_a_harness_without_time_left_is_seen(tmp_path: Path) -> None:
+def test_a_load_generator_at_full_cpu_is_detected(tmp_path: Path) -> None:
     found = step(tmp_path, Run(validity={"status": "no_verdict"}, lates_ms=dict.fromkeys(TURNS, 50.0)), harness=0.99)
 
     assert (found.result, found.why) == ("fail", "the run has no verdict; the load generator used all of its CPU time")
 
 
 @pytest.mark.parametrize(("ends", "outcome"), [(1, "fail"), (0, "simulator_late")])
-def test_a_run_that_died_has_no_figures(tmp_path: Path, ends: int, outcome: str) -> None:
+def test_a_crashed_run_has_no_metrics(tmp_path: Path, ends: int, outcome: str) -> None:
     died = replace(Run(ends=ends), died="the run ended with status -9")
     found = step(tmp_path, died)
 

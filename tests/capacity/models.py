@@ -86,7 +86,7 @@ class ModelService:
         measured_s = given.load_s - least_ramp_s(given.load_s)
         missed = self._missed(rng, step.load, int(step.load * measured_s / self.session_s))
 
-        return looked_at(step, given, ALLOWED, shown_of(missed, self.turns, self.session_s, step.load, measured_s))
+        return level_result(step, given, ALLOWED, share_of(missed, self.turns, self.session_s, step.load, measured_s))
 
     def _missed(self, rng: np.random.Generator, load: int, sessions: int) -> Floats:
         p, weight = self.missed(load), 1 / self.alike - 1
@@ -122,8 +122,8 @@ class PhasedService:
         factors = self._factors(rng, self.at_s + ramp_s + begins_s)
         missed = rng.binomial(self.turns, np.minimum(0.9, self.missed(step.load) * factors)).astype(np.float64)
 
-        shown = shown_of(missed, self.turns, self.session_s, step.load, measured_s)
-        level = looked_at(step, given, ALLOWED, shown)
+        shown = share_of(missed, self.turns, self.session_s, step.load, measured_s)
+        level = level_result(step, given, ALLOWED, shown)
         self.at_s += level.duration_s
         return level
 
@@ -138,7 +138,7 @@ class PhasedService:
         return np.exp(logs - self.sd**2 / 2)
 
 
-def shown_of(
+def share_of(
     missed: Floats, turns: int, session_s: float, callers: int, measured_s: float
 ) -> Callable[[float], tuple[PerCluster, PerCluster]]:
     """Return a function of the time after the ramp: the violations of complete sessions, and of all that began.
@@ -155,7 +155,7 @@ def shown_of(
     return shown
 
 
-def looked_at(
+def level_result(
     step: NextLevel, given: LevelBudget, allowed: float, shown: Callable[[float], tuple[PerCluster, PerCluster]]
 ) -> LevelEntry:
     """Evaluate a level at its interim analyses. `shown`: as `shown_of` returns it."""
@@ -174,9 +174,9 @@ def looked_at(
         if over >= FUTILE_FROM and given_up and not step.confirmation_run:
             break
     length_s = part * given.load_s + AROUND_S
-    told = violation_share(known, error, 1, step.load)
-    value, late = None if math.isnan(told.value) else told.value, int(known[0].sum())
-    share = SloEntry("ttfa p(95)<800", allowed, value, *told[1:5], late, 0, 0, told.deff)
+    estimate = violation_share(known, error, 1, step.load)
+    value, late = None if math.isnan(estimate.value) else estimate.value, int(known[0].sum())
+    share = SloEntry("ttfa p(95)<800", allowed, value, *estimate[1:5], late, 0, 0, estimate.deff)
     return build_level(
         step.load,
         answer,
@@ -184,7 +184,7 @@ def looked_at(
         duration_s=length_s,
         error=given.error,
         slo_violations=[share],
-        sessions=told.sessions,
+        sessions=estimate.sessions,
     )
 
 

@@ -32,7 +32,7 @@ GIVEN = LevelBudget(time_s=75.0, error=0.01, budget_usd=None)
 GOOD, BAD = "ttfa p(95)<60s", "ttfa p(95)<1"
 
 
-def attempted(
+def evaluate(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     plan: Plan,
@@ -59,10 +59,10 @@ def attempted(
 
 
 @pytest.mark.parametrize(("slo", "answer"), [(GOOD, "pass"), (BAD, "fail"), ("failure_rate<0.1%", "inconclusive")])
-def test_a_level_is_judged_by_its_run(
+def test_a_level_has_the_result_of_its_run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slo: str, answer: Answer
 ) -> None:
-    level = attempted(monkeypatch, tmp_path, Plan(sessions=300, turns=4, paired=True), slo)
+    level = evaluate(monkeypatch, tmp_path, Plan(sessions=300, turns=4, paired=True), slo)
 
     assert (level.result, level.error) == (answer, GIVEN.error)
     assert level.why == (HOPELESS if answer == "inconclusive" else "")
@@ -70,10 +70,10 @@ def test_a_level_is_judged_by_its_run(
     assert level.simulated
 
 
-def test_an_answer_at_a_look_has_the_bounds_of_that_look(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_result_has_the_bounds_of_its_interim_analysis(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     plan = Plan(sessions=300, turns=4, paired=True)
-    early = attempted(monkeypatch, tmp_path / "early", plan)
-    hold = attempted(monkeypatch, tmp_path / "hold", plan, hold=True)
+    early = evaluate(monkeypatch, tmp_path / "early", plan)
+    hold = evaluate(monkeypatch, tmp_path / "hold", plan, hold=True)
 
     assert (early.result, hold.result) == ("pass", "pass")
     assert early.slo_violations[0].high == pytest.approx(1 - alpha_per_analysis(GIVEN.error)[3] ** (1 / 300))
@@ -82,15 +82,15 @@ def test_an_answer_at_a_look_has_the_bounds_of_that_look(monkeypatch: pytest.Mon
     )
 
 
-def test_a_run_that_is_invalid_says_nothing_of_the_service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    level = attempted(monkeypatch, tmp_path, Plan(sessions=300, turns=4, paired=True, valid=False), BAD)
+def test_an_invalid_run_is_a_limit_of_the_load_generator(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    level = evaluate(monkeypatch, tmp_path, Plan(sessions=300, turns=4, paired=True, valid=False), BAD)
 
     assert level.result == "load_generator"
     assert level.why.startswith("INVALID: ")
     assert "--processes 2" in level.why
 
 
-def test_stamps_that_are_not_exact_spoil_only_an_answer_that_hangs_on_them(
+def test_uncertain_timestamps_invalidate_only_a_result_that_depends_on_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     plan = Plan(sessions=300, turns=4, paired=True)
@@ -98,18 +98,18 @@ def test_stamps_that_are_not_exact_spoil_only_an_answer_that_hangs_on_them(
     verdict = {"status": "invalid", "uncertain_metrics": [], "checks": [check]}
     for off_ms, answer in ((12.0, "pass"), (59_900.0, "load_generator")):
         monkeypatch.setattr(playing, "worst_bound", lambda folder, metric, target, off_ms=off_ms: off_ms)
-        played = attempted(monkeypatch, tmp_path / answer, plan, GOOD, validity=verdict)
+        played = evaluate(monkeypatch, tmp_path / answer, plan, GOOD, validity=verdict)
 
         assert played.result == answer
 
 
-def test_a_load_beyond_the_calibration_says_nothing_of_the_service(
+def test_a_load_above_the_calibrated_one_is_a_limit_of_the_load_generator(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     plan = Plan(sessions=300, turns=4, paired=True)
-    within = attempted(monkeypatch, tmp_path / "within", plan, load=100, calibration=CALIBRATED)
-    beyond = attempted(monkeypatch, tmp_path / "beyond", plan, load=101, calibration=CALIBRATED)
-    unknown = attempted(
+    within = evaluate(monkeypatch, tmp_path / "within", plan, load=100, calibration=CALIBRATED)
+    beyond = evaluate(monkeypatch, tmp_path / "beyond", plan, load=101, calibration=CALIBRATED)
+    unknown = evaluate(
         monkeypatch, tmp_path / "unknown", plan, load=101, calibration=CALIBRATED | {"ended": "the simulator"}
     )
 
@@ -117,13 +117,13 @@ def test_a_load_beyond_the_calibration_says_nothing_of_the_service(
     assert "more than this machine is trusted with" in beyond.why
 
 
-def test_a_level_whose_run_crashed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    level = attempted(monkeypatch, tmp_path, Plan(paired=True), died="the run ended with status -9")
+def test_a_level_whose_run_crashed_has_the_result_crashed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    level = evaluate(monkeypatch, tmp_path, Plan(paired=True), died="the run ended with status -9")
 
     assert (level.result, level.why, level.run) == ("crashed", "the run ended with status -9", "run")
 
 
-def test_more_calls_than_can_connect_in_time_are_a_limit_of_ours(tmp_path: Path) -> None:
+def test_more_calls_than_can_connect_in_time_are_a_limit_of_the_load_generator(tmp_path: Path) -> None:
     search = SearchConfig(
         build_plan(), [slo_of(GOOD)], LocustCommand("calls.py", "concurrency", tmp_path), connect_rate=30.0
     )
@@ -135,22 +135,20 @@ def test_more_calls_than_can_connect_in_time_are_a_limit_of_ours(tmp_path: Path)
 
 
 @pytest.mark.parametrize("load_s", [LEAST_LOAD_S, 30.0, 60.0, 3600.0])
-def test_the_least_ramp_leaves_time_to_measure_in_any_level_that_is_played(
+def test_the_minimum_ramp_leaves_time_to_measure_in_a_level_of_any_duration(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, load_s: float
 ) -> None:
     plan = Plan(sessions=300, turns=4, paired=True)
-    level = attempted(monkeypatch, tmp_path, plan, given=LevelBudget(load_s + AROUND_S, 0.01, None))
+    level = evaluate(monkeypatch, tmp_path, plan, given=LevelBudget(load_s + AROUND_S, 0.01, None))
 
     assert level.result == "pass"
 
 
-def test_a_run_that_is_refused_ends_the_search_only_where_it_is_the_first(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def refused(*_: Any) -> FinishedLevel:
+def test_a_refused_run_ends_the_search_only_if_it_is_the_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(*_: Any) -> FinishedLevel:
         raise UsageError("raise it with `ulimit -n`")
 
-    monkeypatch.setattr(playing, "play_level", refused)
+    monkeypatch.setattr(playing, "play_level", refuse)
     search = SearchConfig(build_plan(), [slo_of(GOOD)], LocustCommand("calls.py", "concurrency", tmp_path))
 
     with pytest.raises(UsageError, match="ulimit"):
@@ -160,12 +158,12 @@ def test_a_run_that_is_refused_ends_the_search_only_where_it_is_the_first(
     assert (level.result, level.why) == ("crashed", "raise it with `ulimit -n`")
 
 
-def test_a_level_whose_starts_the_service_held_back_does_not_hold(
+def test_a_level_whose_starts_the_service_delayed_does_not_pass(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     plan = Plan(sessions=300, turns=4, paired=True)
-    held = attempted(monkeypatch, tmp_path / "held", plan, load=4000, start_delays_s={"sim": 12.0})
-    carried = attempted(monkeypatch, tmp_path / "carried", plan, load=1, start_delays_s={"sim": 12.0})
+    held = evaluate(monkeypatch, tmp_path / "held", plan, load=4000, start_delays_s={"sim": 12.0})
+    carried = evaluate(monkeypatch, tmp_path / "carried", plan, load=1, start_delays_s={"sim": 12.0})
 
     assert (held.result, carried.result) == ("inconclusive", "pass")
     assert "starts were delayed for 12 s" in held.why

@@ -26,7 +26,7 @@ EDGE = 20
 Played = Callable[[SearchConfig, int, NextLevel, LevelBudget], LevelEntry]
 
 
-def clear(search: SearchConfig, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
+def decided_at_edge(search: SearchConfig, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
     """Return a level whose result is always clear."""
     answer: Answer = "pass" if step.load <= EDGE else "fail"
     return build_level(
@@ -34,7 +34,7 @@ def clear(search: SearchConfig, number: int, step: NextLevel, given: LevelBudget
     )
 
 
-def capacity(monkeypatch: pytest.MonkeyPatch, folder: Path, *options: str, played: Played = clear) -> Result:
+def capacity(monkeypatch: pytest.MonkeyPatch, folder: Path, *options: str, played: Played = decided_at_edge) -> Result:
     monkeypatch.setattr(leveling, "evaluate_level", played)
     locust = LocustCommand("calls.py", "concurrency", folder / "levels")
     monkeypatch.setattr(playing, "prepare_search", lambda *_, **__: PreparedSearch(locust, "west", "calls", None, ()))
@@ -42,7 +42,7 @@ def capacity(monkeypatch: pytest.MonkeyPatch, folder: Path, *options: str, playe
     return call(*given)
 
 
-def test_the_answer_is_said_and_saved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_conclusion_is_printed_and_saved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     result = capacity(monkeypatch, tmp_path, "--json-file", str(tmp_path / "copy.json"))
     document = json.loads((tmp_path / "found" / "capacity.json").read_text())
 
@@ -55,13 +55,15 @@ def test_the_answer_is_said_and_saved(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 
 @pytest.mark.parametrize(("at_least", "status"), [("20", 0), ("21", 1), ("300", 1)])
-def test_the_exit_status_answers_how_many_it_holds(
+def test_the_exit_status_says_whether_the_required_load_passes(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, at_least: str, status: int
 ) -> None:
     assert capacity(monkeypatch, tmp_path, "--require", at_least).exit_code == status
 
 
-def test_what_it_may_take_is_said_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_maximum_time_and_cost_are_printed_before_the_search(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     output = capacity(monkeypatch, tmp_path, "--max-time", "40m", "--budget", "12").output.splitlines()
     plan = json.loads((tmp_path / "found" / "capacity.json").read_text())["plan"]
 
@@ -69,7 +71,7 @@ def test_what_it_may_take_is_said_before(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert (plan["time_s"], plan["budget_usd"], plan["error"]) == (2400.0, 12.0, 0.05)
 
 
-def test_an_objective_that_nothing_can_judge_is_refused_before_the_first_call(
+def test_an_slo_without_data_in_the_script_is_refused_before_the_first_call(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     lacks = {"name": "talk", "turns": [{"step": "a", "lacks": {"speech_end": "it has no spoken turn"}}], "session": {}}
@@ -87,30 +89,30 @@ def test_an_objective_that_nothing_can_judge_is_refused_before_the_first_call(
     assert not (tmp_path / "found").exists(), "the next search may have this folder"
 
 
-def test_a_short_time_gives_a_rough_answer_that_is_said_to_be_one(
+def test_a_short_search_gives_a_rough_estimate_that_is_labelled(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def rough(search: SearchConfig, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
+    def rough_level(search: SearchConfig, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
         share = build_share(0.01 if step.load <= EDGE else 0.3)
         return build_level(step.load, "inconclusive", duration_s=27.0, error=given.error, slo_violations=[share])
 
-    result = capacity(monkeypatch, tmp_path, "--max-time", "3m", played=rough)
+    result = capacity(monkeypatch, tmp_path, "--max-time", "3m", played=rough_level)
     document = json.loads((tmp_path / "found" / "capacity.json").read_text())
-    said = " ".join(result.output.split())
+    output = " ".join(result.output.split())
 
-    assert "quick search: levels of 27 s until the time ends, for a rough estimate" in said
-    assert "a rough estimate of the breaking point is between 16 and 32 concurrent calls, not verified" in said
+    assert "quick search: levels of 27 s until the time ends, for a rough estimate" in output
+    assert "a rough estimate of the breaking point is between 16 and 32 concurrent calls, not verified" in output
     assert (document["highest_pass"], document["rough_estimate"]) == (None, {"highest_pass": 16, "lowest_fail": 32})
     assert (result.exit_code, document["ended"], len(document["levels"])) == (3, "time", 6)
 
 
-def test_an_interrupt_keeps_what_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def interrupted(search: SearchConfig, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
+def test_an_interrupted_search_saves_its_results(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupt_at_level_3(search: SearchConfig, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
         if number == 3:
             raise KeyboardInterrupt
-        return clear(search, number, step, given)
+        return decided_at_edge(search, number, step, given)
 
-    result = capacity(monkeypatch, tmp_path, played=interrupted)
+    result = capacity(monkeypatch, tmp_path, played=interrupt_at_level_3)
     document = json.loads((tmp_path / "found" / "capacity.json").read_text())
 
     assert result.exit_code == 130
@@ -129,7 +131,7 @@ def test_an_interrupt_keeps_what_is_known(monkeypatch: pytest.MonkeyPatch, tmp_p
         (("--slo", "ttfa p(95)<+20%"), "is relative"),
     ],
 )
-def test_what_cannot_be_asked_is_refused_before_anything_is_played(
+def test_invalid_options_are_refused_before_the_first_level(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: tuple[str, ...], words: str
 ) -> None:
     result = capacity(monkeypatch, tmp_path, *options)
@@ -139,7 +141,7 @@ def test_what_cannot_be_asked_is_refused_before_anything_is_played(
     assert not (tmp_path / "found").exists()
 
 
-def test_a_folder_holds_one_search(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_second_search_in_the_same_folder_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     capacity(monkeypatch, tmp_path)
     again = capacity(monkeypatch, tmp_path)
 
@@ -148,19 +150,19 @@ def test_a_folder_holds_one_search(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 @pytest.mark.parametrize("option", ["--users", "-u", "--arrival-rate=3/s", "--run-time", "--warmup", "--budget"])
-def test_what_the_search_gives_each_level_cannot_be_given_twice(tmp_path: Path, option: str) -> None:
+def test_options_that_the_search_sets_for_each_level_are_refused(tmp_path: Path, option: str) -> None:
     with pytest.raises(UsageError, match=r"the search sets .* for each level"):
         prepare_search(ServiceOptions(), "calls.py", build_plan(), tmp_path, [option, "3"], yes=False)
 
 
-def test_the_options_of_the_service_are_those_of_runs(tmp_path: Path) -> None:
+def test_the_service_options_of_a_search_are_passed_to_its_runs(tmp_path: Path) -> None:
     options = ServiceOptions(targets=("west",), target_file=tmp_path / "t.yaml", max_message_mib=3)
 
     assert options.words() == ["--targets", "west", "--target-file", str(tmp_path / "t.yaml"),
                                       "--max-message-mib", "3"]  # fmt: skip
 
 
-def test_a_level_is_a_run_as_users_start_it(tmp_path: Path) -> None:
+def test_a_level_is_started_with_the_command_of_a_run(tmp_path: Path) -> None:
     task = LevelTask("03-level-8", 8, 60.0, 5.0, budget_usd=2.0)
     words = LocustCommand("calls.py", "concurrency", tmp_path, ["--url", "ws://here"]).words(task)
 

@@ -13,8 +13,8 @@ from rtbench.capacity.page import closing_lines, level_heads, level_lines, openi
 from rtbench.capacity.search import BreakingPointKind, CapacityDocument, Interval, LevelEntry, SearchPlan
 from tests.capacity.models import build_level, build_plan, build_share
 
-BROKEN = build_level(40, "fail", slo_violations=[build_share()])
-SHOWN = [build_level(32, "pass"), BROKEN, build_level(36, "inconclusive"), build_level(32, "pass", hold=True)]
+FAILED = build_level(40, "fail", slo_violations=[build_share()])
+SHOWN = [build_level(32, "pass"), FAILED, build_level(36, "inconclusive"), build_level(32, "pass", hold=True)]
 
 
 def concluded(
@@ -34,17 +34,17 @@ def concluded(
         (build_share(slow=3, failed=47, throttled=5), "failures"),
     ],
 )
-def test_an_edge_is_of_the_kind_of_most_turns_that_missed(share: object, kind: BreakingPointKind) -> None:
+def test_a_breaking_point_has_the_cause_of_most_violations(share: object, kind: BreakingPointKind) -> None:
     assert breaking_point(build_level(40, "fail", slo_violations=[share])).kind == kind
 
 
-def test_an_edge_names_the_objective_that_broke_most() -> None:
-    kept, broken = build_share(0.01, slow=1), build_share(0.4, slo="failure_rate<1%", slow=0, failed=40)
+def test_a_breaking_point_names_the_slo_with_the_most_violations() -> None:
+    low, high = build_share(0.01, slow=1), build_share(0.4, slo="failure_rate<1%", slow=0, failed=40)
 
-    assert breaking_point(build_level(40, "fail", slo_violations=[kept, broken])).slo == "failure_rate<1%"
+    assert breaking_point(build_level(40, "fail", slo_violations=[low, high])).slo == "failure_rate<1%"
 
 
-def test_a_quota_edge_says_what_was_left() -> None:
+def test_a_breaking_point_by_quota_has_the_remaining_quota() -> None:
     level = build_level(
         40, "fail", slo_violations=[build_share(slow=0, failed=9, throttled=9)], rate_limits_remaining={"tokens": 0.002}
     )
@@ -52,7 +52,7 @@ def test_a_quota_edge_says_what_was_left() -> None:
     assert "the service throttled 9; lowest remaining limits per minute: tokens 0.2 %" in breaking_point(level).words
 
 
-def test_the_answer_is_a_sentence() -> None:
+def test_the_conclusion_is_a_sentence() -> None:
     found = concluded(SHOWN)
 
     assert (found.highest_pass, found.lowest_fail, found.confirmed, found.ended) == (32, 40, True, "precision_reached")
@@ -80,7 +80,7 @@ def test_the_answer_is_a_sentence() -> None:
         ([build_level(1, "crashed")] * 2, None, 4),
     ],
 )
-def test_the_exit_status_says_whether_so_many_were_shown_to_hold(
+def test_the_exit_status_says_whether_the_required_load_passed(
     levels: list[LevelEntry], at_least: int | None, status: int
 ) -> None:
     assert concluded(levels, build_plan(required=at_least)).exit_status == status
@@ -91,15 +91,15 @@ FAST, SLOW = Interval(100.0, 95.0, 105.0), Interval(200.0, 190.0, 210.0)
 CONCLUDED: dict[str, tuple[list[LevelEntry], tuple[Any, ...], list[str]]] = {
     # (levels; the highest load that passes, the breaking point, how the search ended, confirmed or not; text of its
     # notes)
-    "our own generator is no edge of the service":
+    "a limit of the load generator is not a breaking point":
         ([build_level(8, "pass"), *[build_level(16, "load_generator", why=WHY)] * 2], (8, None, "load_generator"),
          ["spread it over more --processes", "from 16 concurrent calls on, the load generator was the limit"]),
     "a level that breaks in the hold does not hold":
-        ([build_level(16, "pass"), build_level(32, "pass"), BROKEN,
+        ([build_level(16, "pass"), build_level(32, "pass"), FAILED,
           build_level(32, "fail", hold=True, slo_violations=[build_share()])], (16, 32, "precision_reached", None),
          ["failed in the longer run"]),
-    "a service that is slower in the hold drifts":
-        ([build_level(32, "pass", latency_p50=FAST), BROKEN, build_level(32, "pass", hold=True, latency_p50=SLOW)],
+    "a service that is slower in the confirmation run drifts":
+        ([build_level(32, "pass", latency_p50=FAST), FAILED, build_level(32, "pass", hold=True, latency_p50=SLOW)],
          (32, 40, "precision_reached", True), ["was 100 ms, and 200 ms in the longer run"]),
     "no level broke up to the largest":
         ([build_level(256, "pass")], (256, None, "max_reached"), ["a higher --to finds the breaking point"]),
@@ -110,7 +110,9 @@ CONCLUDED: dict[str, tuple[list[LevelEntry], tuple[Any, ...], list[str]]] = {
 
 
 @pytest.mark.parametrize(("levels", "answer", "notes"), CONCLUDED.values(), ids=CONCLUDED)
-def test_what_the_levels_come_to(levels: list[LevelEntry], answer: tuple[Any, ...], notes: list[str]) -> None:
+def test_the_results_of_the_levels_give_the_conclusion(
+    levels: list[LevelEntry], answer: tuple[Any, ...], notes: list[str]
+) -> None:
     found = concluded(levels)
 
     assert (found.highest_pass, found.lowest_fail, found.ended, found.confirmed)[: len(answer)] == answer
@@ -119,7 +121,7 @@ def test_what_the_levels_come_to(levels: list[LevelEntry], answer: tuple[Any, ..
     assert ("no level failed" in " ".join(found.notes)) == (levels == [build_level(256, "pass")])
 
 
-def test_levels_that_contradict_each_other_are_inconclusive() -> None:
+def test_contradictory_levels_are_inconclusive() -> None:
     more, fewer = ([build_share(missed, turns=400)] for missed in (0.4, 0.01))
     found = concluded([build_level(16, "fail", slo_violations=more), build_level(32, "pass", slo_violations=fewer)])
 
@@ -131,14 +133,14 @@ def test_levels_that_contradict_each_other_are_inconclusive() -> None:
     )
 
 
-def test_what_is_known_is_concluded_where_somebody_interrupts() -> None:
+def test_an_interrupted_search_has_a_conclusion() -> None:
     found = concluded(SHOWN[:1], interrupted=True)
 
     assert (found.highest_pass, found.ended) == (32, "interrupted")
     assert "ended early, because it was interrupted" in found.sentence
 
 
-def test_where_nothing_was_shown_up_to_the_largest_level_it_is_said_where_the_edge_seems_to_lie() -> None:
+def test_a_search_without_decided_levels_has_an_estimate_of_the_breaking_point() -> None:
     seen = [build_level(load, "inconclusive", slo_violations=[build_share(0.01)]) for load in (128, 256, 256, 128)]
     found = conclude(
         build_plan(time_s=300.0), seen, date_utc="2026-11-21T10:00:00Z", target="here", scenario="calls.py"
@@ -149,18 +151,18 @@ def test_where_nothing_was_shown_up_to_the_largest_level_it_is_said_where_the_ed
     assert "a longer --max-time (10 min or more) decides more" in " ".join(found.notes).replace(NBSP, " ")
 
 
-def test_a_plan_of_one_level_asks_whether_it_holds() -> None:
+def test_a_search_of_one_level_asks_whether_the_level_passes() -> None:
     asked = " ".join(opening(build_plan(300, 300), "runs/capacity"))
 
     assert "whether ttfa p(95)<800 passes at 300 concurrent calls up to 1 level and a longer run, in 30 min" in asked
     assert "wrong in at most 5% of searches" in asked
 
 
-def test_a_quick_look_promises_no_error() -> None:
+def test_a_quick_search_states_no_error_probability() -> None:
     assert "wrong in at most" not in " ".join(opening(build_plan(time_s=120.0), "runs/capacity"))
 
 
-def test_the_share_that_missed_stands_with_its_interval_in_the_line_of_a_level() -> None:
+def test_the_line_of_a_level_has_the_violation_share_with_its_interval() -> None:
     (line,) = level_lines(build_level(40, "fail", slo_violations=[build_share(0.25)]))
     (several,) = level_lines(build_level(40, "fail", slo_violations=[build_share(0.25), build_share(0.01)]))
     (unknown,) = level_lines(
@@ -172,7 +174,7 @@ def test_the_share_that_missed_stands_with_its_interval_in_the_line_of_a_level()
     assert "%" not in unknown
 
 
-def test_the_heading_of_the_shares_says_what_is_allowed() -> None:
+def test_the_heading_of_the_violation_shares_has_the_allowed_share() -> None:
     heads, several = (
         level_heads(build_plan(slos=slos)) for slos in (["ttfa p(95)<800"], ["ttfa p(95)<800", "failure_rate<1%"])
     )

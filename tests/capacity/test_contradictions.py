@@ -34,7 +34,7 @@ def square(load: int) -> float:
         ({4: 0.01, 8: 0.09, 9: 0.02, 16: 0.3}, 4, 8),
     ],
 )
-def test_a_rough_estimate_is_the_split_from_which_on_most_turns_missed(
+def test_a_rough_estimate_splits_the_loads_by_their_violation_shares(
     missed: dict[int, float], passes: int | None, fails: int | None
 ) -> None:
     found = rough_estimate([level(load, share) for load, share in missed.items()])
@@ -44,7 +44,7 @@ def test_a_rough_estimate_is_the_split_from_which_on_most_turns_missed(
 
 
 @given(st.lists(st.tuples(st.integers(1, 64), st.integers(0, 100), st.integers(100, 999)), min_size=1, max_size=12))
-def test_a_rough_estimate_is_where_isotonic_regression_exceeds_what_is_allowed(
+def test_a_rough_estimate_is_the_first_load_whose_isotonic_fit_exceeds_the_allowed_share(
     levels: list[tuple[int, int, int]],
 ) -> None:
     found = rough_estimate([level(load, percent / 100, turns) for load, percent, turns in levels])
@@ -86,7 +86,7 @@ def test_levels_contradict_each_other_if_the_lower_load_missed_significantly_mor
     assert found is None if words is None else (found or "").startswith(words)
 
 
-def test_alike_sessions_contradict_each_other_less_easily() -> None:
+def test_correlated_turns_make_a_contradiction_less_likely() -> None:
     shares = [build_share(missed, turns=1000, deff=40.0) for missed in (0.06, 0.02)]
 
     assert contradiction_of([level(8, 0.06), level(16, 0.02)])
@@ -94,14 +94,14 @@ def test_alike_sessions_contradict_each_other_less_easily() -> None:
                                  for load, share in zip((8, 16), shares, strict=True)])  # fmt: skip
 
 
-def test_slow_minutes_are_found() -> None:
+def test_a_service_with_slow_minutes_gives_contradictions() -> None:
     plan = build_plan()
     found = [contradiction_of(searched(plan, PhasedService(square, 1.0, 300.0), seed)) for seed in range(SEEDS)]
 
     assert np.mean([words is not None for words in found]) > 0.6
 
 
-def test_levels_of_a_service_that_does_not_change_agree() -> None:
+def test_levels_of_a_constant_service_rarely_contradict_each_other() -> None:
     plan = build_plan()
     found = [contradiction_of(searched(plan, ModelService(square, alike=0.5), seed)) for seed in range(SEEDS)]
 

@@ -74,7 +74,7 @@ def side(
         ([1, 2], []),
     ],
 )
-def test_sessions_are_complete_up_to_the_oldest_that_is_open(pairs: list[int], kept: list[int]) -> None:
+def test_sessions_are_complete_before_the_oldest_open_session(pairs: list[int], kept: list[int]) -> None:
     whole = completed_sessions(side(pairs, ["success"] * len(pairs)))
 
     assert sorted(pairs[row] for row in whole.rows) == kept
@@ -82,7 +82,7 @@ def test_sessions_are_complete_up_to_the_oldest_that_is_open(pairs: list[int], k
     assert sorted(place for place in whole.of_code if place >= 0) == list(range(len(kept)))
 
 
-def test_a_call_is_over_when_the_last_of_its_sessions_is() -> None:
+def test_a_call_is_complete_when_its_last_session_is() -> None:
     pairs = [0, 1, 2, 1, 3]
 
     whole = completed_sessions(side(pairs, ["success"] * 5, renewed=[1, 4]))
@@ -90,7 +90,7 @@ def test_a_call_is_over_when_the_last_of_its_sessions_is() -> None:
     assert [pairs[row] for row in whole.rows] == [0, 1, 2, 1]
 
 
-def test_each_worker_has_numbers_of_its_own() -> None:
+def test_each_worker_numbers_its_sessions_separately() -> None:
     pairs = [0, 2, 4, 1, 5]  # worker 0 has the even numbers; number 3 of worker 1 is not complete
 
     whole = completed_sessions(side(pairs, ["success"] * 5, workers=2))
@@ -98,7 +98,7 @@ def test_each_worker_has_numbers_of_its_own() -> None:
     assert sorted(pairs[row] for row in whole.rows) == [0, 1, 2, 4]
 
 
-def test_a_session_that_the_end_cut_is_open_and_one_of_the_warmup_does_not_count() -> None:
+def test_unfinished_sessions_are_open_and_warmup_sessions_are_excluded() -> None:
     pairs = [0, 1, 2, 3, 4]
 
     whole = completed_sessions(side(pairs, ["success", "failed", "success", "unfinished", "success"], measured_from=1))
@@ -119,7 +119,7 @@ def sessions_of(*ended: tuple[str, str]) -> RunFrames:
 NOBODY = ("connect_failed:tcp", "127.0.0.1:1: Connection refused")
 
 
-def test_a_level_of_which_no_call_opened_says_why_and_what_to_do() -> None:
+def test_a_level_without_an_open_call_is_an_error_with_a_remedy() -> None:
     refused = sessions_of(("connect_failed:dns", ""), *[NOBODY] * 9)
 
     with pytest.raises(UsageError) as raised:
@@ -131,11 +131,11 @@ def test_a_level_of_which_no_call_opened_says_why_and_what_to_do() -> None:
 
 
 @pytest.mark.parametrize("other", [("ok", ""), ("throttled:handshake", ""), None], ids=["opened", "throttled", "none"])
-def test_a_level_tells_of_the_service_where_a_call_opened_or_met_a_limit_or_none_was_refused(other: Any) -> None:
+def test_a_level_with_an_opened_a_throttled_or_no_refused_call_is_accepted(other: Any) -> None:
     check_opened(sessions_of(*([NOBODY, other] if other else [("unfinished", "")])))
 
 
-def test_turns_that_miss_an_objective_are_counted_by_session(tmp_path: Path) -> None:
+def test_violations_are_counted_by_session(tmp_path: Path) -> None:
     folder = write(tmp_path / "run", Plan(sessions=40, turns=5, failed=0.05))
     whole, turns = side_of(folder), load_frames(folder).turns
     late = ~(turns["ttfa_ms"].to_numpy() < 700) | (turns["outcome_class"] == "failed").to_numpy()
@@ -148,7 +148,7 @@ def test_turns_that_miss_an_objective_are_counted_by_session(tmp_path: Path) -> 
     assert violations(whole, CONNECT)[1].tolist() == [1.0] * 40
 
 
-def test_turns_that_never_began_miss_each_objective_on_a_wait(tmp_path: Path) -> None:
+def test_turns_that_did_not_start_violate_each_latency_slo(tmp_path: Path) -> None:
     refusing = side_of(write(tmp_path / "run", Plan(sessions=71, turns=4, refused=29, median_ms=200)))
 
     late, counted = violations(refusing, slo_of("ttfa p(95)<5000"))
@@ -160,7 +160,7 @@ def test_turns_that_never_began_miss_each_objective_on_a_wait(tmp_path: Path) ->
     assert share.high > 0.05, "it does not hold"
 
 
-def test_of_a_rate_of_which_more_is_better_those_miss_that_are_not_so(tmp_path: Path) -> None:
+def test_violations_of_a_minimum_rate_are_the_turns_without_the_event(tmp_path: Path) -> None:
     write(tmp_path, Plan(sessions=20, turns=5))
     edit(tmp_path, "turns", lambda i, row: row | ({"yielded": i % 10 == 1} if row["turn"] == 2 else {}))
     events, counted = violations(side_of(tmp_path), slo_of("yield_rate>90%"))
@@ -168,7 +168,7 @@ def test_of_a_rate_of_which_more_is_better_those_miss_that_are_not_so(tmp_path: 
     assert (events.sum(), counted.sum()) == (10, 20)
 
 
-def test_shares_tell_the_causes_apart(tmp_path: Path) -> None:
+def test_violation_shares_are_split_by_cause(tmp_path: Path) -> None:
     folder = write(tmp_path / "run", Plan(sessions=60, turns=5, failed=0.1))
     turns = load_frames(folder).turns
     failed = int((turns["outcome_class"] == "failed").sum())
@@ -184,7 +184,7 @@ def test_shares_tell_the_causes_apart(tmp_path: Path) -> None:
     assert failures.low < failures.value < failures.high
 
 
-def test_a_run_that_goes_on_is_read_as_one_that_is_over(tmp_path: Path) -> None:
+def test_a_run_in_progress_is_read_like_a_finished_run(tmp_path: Path) -> None:
     counts = interim_counts(
         side_of(write_killed(tmp_path / "run", Plan(sessions=20, turns=4, paired=True))), [LATE, FAILED]
     )
@@ -193,7 +193,7 @@ def test_a_run_that_goes_on_is_read_as_one_that_is_over(tmp_path: Path) -> None:
     assert counts.known[0][1].sum() >= counts.complete[0][1].sum()
 
 
-def test_of_sessions_that_began_after_one_that_is_still_open_no_answer_is_complete(tmp_path: Path) -> None:
+def test_sessions_that_began_after_an_open_one_are_not_complete(tmp_path: Path) -> None:
     write(tmp_path, Plan(sessions=20, turns=4, paired=True))
     edit(tmp_path, "sessions", lambda _, row: row | {"outcome": "unfinished"} if row["pair"] == 7 else row)
     counts = interim_counts(side_of(tmp_path), [LATE])
@@ -202,7 +202,7 @@ def test_of_sessions_that_began_after_one_that_is_still_open_no_answer_is_comple
 
 
 @pytest.mark.parametrize("drained", [False, True])
-def test_a_level_that_holds_ends_early_unless_a_limit_is_being_used_up(tmp_path: Path, drained: bool) -> None:
+def test_a_passing_level_ends_early_unless_a_rate_limit_is_being_exhausted(tmp_path: Path, drained: bool) -> None:
     write(tmp_path, Plan(sessions=200, turns=5, paired=True))
     left = {"requests_limit": 200}
     edit(tmp_path, "seconds", lambda at, row: row | left | {"requests_remaining": 200 - 2 * at * drained})
@@ -213,7 +213,7 @@ def test_a_level_that_holds_ends_early_unless_a_limit_is_being_used_up(tmp_path:
 
 
 @pytest.mark.parametrize(("waiting", "holds"), [(0, True), (2, True), (60, False)])
-def test_a_level_does_not_hold_where_the_calls_of_those_who_waited_after_refused_ones_could_have_broken_it(
+def test_a_level_does_not_pass_if_callers_in_back_off_could_have_changed_the_result(
     tmp_path: Path, waiting: int, holds: bool
 ) -> None:
     write(tmp_path, Plan(sessions=200, turns=5, paired=True))
@@ -227,7 +227,7 @@ def test_a_level_does_not_hold_where_the_calls_of_those_who_waited_after_refused
     assert holds or "on average 60 of 1,000 callers waited" in why
 
 
-def test_a_levels_figures_have_intervals(tmp_path: Path) -> None:
+def test_the_metrics_of_a_level_have_intervals(tmp_path: Path) -> None:
     plan = Plan(sessions=200, turns=5, limited=True, usage=True)
     whole = side_of(write(tmp_path / "run", plan, prices=PRICES))
     p50, p95 = waits_of(whole, "ttfa")
@@ -243,7 +243,7 @@ def test_a_levels_figures_have_intervals(tmp_path: Path) -> None:
     assert (in_progress(whole.run) or 0) > 0
 
 
-def test_a_level_of_few_sessions_has_no_quantile_that_a_report_would_not_publish(tmp_path: Path) -> None:
+def test_a_level_of_few_sessions_has_no_p95(tmp_path: Path) -> None:
     few = side_of(write(tmp_path / "run", Plan(sessions=8, turns=4)))
     p50, p95 = waits_of(few, "ttfa")
 
@@ -261,18 +261,18 @@ def test_a_level_of_few_sessions_has_no_quantile_that_a_report_would_not_publish
         (lambda at_s: np.maximum(0, 1 - at_s / 20), 0),
         (lambda at_s: 1 - at_s % 10 / 20, None),
     ],
-    ids=["untouched", "steady", "drained in a minute", "drained in hours", "used up", "given back again and again"],
+    ids=["unused", "steady", "exhausted in a minute", "exhausted in hours", "exhausted", "refilled repeatedly"],
 )
-def test_a_limit_that_is_being_used_up_is_seen_before_nothing_is_left(
+def test_exhaustion_of_a_rate_limit_is_predicted(
     tmp_path: Path, left: Callable[[Any], Any], seconds: float | None
 ) -> None:
     side = side_of(write(tmp_path / "run", Plan(sessions=20, turns=4)))
     at_s = np.arange(41.0)
-    told = pd.DataFrame({"second": at_s, "target": side.name, "measured": True})
-    told = told.assign(
+    second_rows = pd.DataFrame({"second": at_s, "target": side.name, "measured": True})
+    second_rows = second_rows.assign(
         requests_limit=200, requests_remaining=200 * left(at_s), tokens_limit=np.nan, tokens_remaining=np.nan
     )
-    found = exhausting_limit(replace(side.run, seconds=told), side.name)
+    found = exhausting_limit(replace(side.run, seconds=second_rows), side.name)
 
     assert (None if found is None else (found[0], round(found[1]))) == (
         None if seconds is None else ("requests", seconds)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +19,16 @@ from rtbench.capacity import level_run as playing
 from rtbench.capacity.level_run import LevelTask, LocustCommand, play_level
 
 
-class Busy:
+class UnstoppableProcess:
     """A process that never ends, and that stores the signals it receives."""
 
     def __init__(self) -> None:
-        self.told: list[int] = []
+        self.signals: list[int] = []
 
     def poll(self) -> None: ...
 
     def send_signal(self, number: int) -> None:
-        self.told.append(number)
+        self.signals.append(number)
 
     def wait(self, longest_s: float) -> int:
         raise subprocess.TimeoutExpired("busy", longest_s)
@@ -58,7 +56,7 @@ class LevelRun:
     """A run that began at the first instant of the clocks and ends on a signal."""
 
     def __init__(self, folder: Path, clocks: SteppedClocks) -> None:
-        self._folder, self._began_ns, self.process = folder, clocks.now_ns, Busy()
+        self._folder, self._began_ns, self.process = folder, clocks.now_ns, UnstoppableProcess()
 
     def begun(self, *_: object) -> Path:
         return self._folder
@@ -70,16 +68,6 @@ class LevelRun:
         return ""
 
 
-@pytest.fixture
-def process(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]:
-    """Yield a process that is ready for signals."""
-    with subprocess.Popen([sys.executable, "-c", request.param], stdout=subprocess.PIPE) as started:
-        assert started.stdout
-        started.stdout.readline()
-        yield started
-        started.kill()
-
-
 def folder_of(tmp_path: Path, state: str) -> Path:
     (tmp_path / "run.json").write_text(
         json.dumps({"state": state, "started_utc_ns": utc_ns(), "schema": SCHEMA_VERSION})
@@ -87,18 +75,18 @@ def folder_of(tmp_path: Path, state: str) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("state", "told"), [("running", 2), ("closing", 1)])
-def test_turns_that_would_outlast_the_search_are_abandoned_and_no_close_is_disturbed(
-    tmp_path: Path, state: str, told: int
+@pytest.mark.parametrize(("state", "n_signals"), [("running", 2), ("closing", 1)])
+def test_a_second_sigint_abandons_open_turns_but_not_a_close_in_progress(
+    tmp_path: Path, state: str, n_signals: int
 ) -> None:
-    busy = Busy()
-    cut = playing._stopped(cast(Any, busy), folder_of(tmp_path, state), drain_s=-5.0)
+    process = UnstoppableProcess()
+    cut = playing._stopped(cast(Any, process), folder_of(tmp_path, state), drain_s=-5.0)
 
-    assert (cut, busy.told) == (told == 2, [signal.SIGINT] * told)
+    assert (cut, process.signals) == (n_signals == 2, [signal.SIGINT] * n_signals)
 
 
 @pytest.mark.parametrize("step_s", [-3600.0, 3600.0])
-def test_a_wall_clock_that_is_set_moves_no_look_and_no_end_of_a_level(
+def test_a_wall_clock_step_does_not_move_the_interim_analyses_or_the_end_of_a_level(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step_s: float
 ) -> None:
     clocks = SteppedClocks({10.0: step_s})
@@ -112,15 +100,15 @@ def test_a_wall_clock_that_is_set_moves_no_look_and_no_end_of_a_level(
     monkeypatch.setattr(playing, "utc_ns", clocks.utc_ns, raising=False)
     monkeypatch.setattr("time.sleep", clocks.sleep)
     monkeypatch.setattr(playing, "locust_run", lambda *_, **__: nullcontext(run))
-    looked_s: list[float] = []
+    polled_s: list[float] = []
 
     def is_clear(*_: object) -> bool:
-        looked_s.append(clocks.now_ns / NS_PER_S - 1_000)
+        polled_s.append(clocks.now_ns / NS_PER_S - 1_000)
         return False
 
     task = LevelTask("01-level-4", 4, 160.0, 5.0)
     played = play_level(LocustCommand("calls.py", "concurrency", tmp_path / "levels"), task, is_clear)
 
-    assert looked_s == pytest.approx([10.0, 20.0, 40.0, 80.0])
+    assert polled_s == pytest.approx([10.0, 20.0, 40.0, 80.0])
     assert clocks.now_ns / NS_PER_S - 1_000 == pytest.approx(160.0)
-    assert (played.looks, run.process.told) == (4, [signal.SIGINT])
+    assert (played.looks, run.process.signals) == (4, [signal.SIGINT])

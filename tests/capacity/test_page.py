@@ -28,7 +28,7 @@ def searched(levels: list[LevelEntry]) -> CapacityDocument:
     return conclude(build_plan(), levels, date_utc="2026-11-21", target="<west>", scenario="calls")
 
 
-def test_the_answer_stands_above_and_every_level_below() -> None:
+def test_the_page_has_the_conclusion_and_each_level() -> None:
     page = render_html(capacity_page(searched(LEVELS)))
 
     assert "Passes at 8 and fails at 16 concurrent calls (ttfa p(95)&lt;800)." in page
@@ -39,7 +39,7 @@ def test_the_answer_stands_above_and_every_level_below() -> None:
     assert all(f"run-{load}" in page for load in (8, 11, 16))
 
 
-def test_levels_that_were_not_shown_to_hold_are_hollow() -> None:
+def test_levels_that_did_not_pass_have_open_marks() -> None:
     plot = wait_picture(searched(LEVELS), LEVELS)
     marks = re.findall(r'class="mark( open)?', "".join(plot.parts))
 
@@ -47,7 +47,7 @@ def test_levels_that_were_not_shown_to_hold_are_hollow() -> None:
     assert marks.count("") == 4
 
 
-def test_a_curve_goes_once_through_a_level_that_was_played_twice() -> None:
+def test_a_curve_has_one_point_for_a_load_that_was_run_twice() -> None:
     twice = [level(2, "pass", 300), level(4, "inconclusive", 400), level(4, "inconclusive", 500), level(8, "fail", 900)]
     drawn = [
         part for part in wait_picture(searched(twice), twice).parts if part.startswith("<path") and "curve" in part
@@ -56,7 +56,7 @@ def test_a_curve_goes_once_through_a_level_that_was_played_twice() -> None:
     assert drawn[0].count("L") == 2
 
 
-def test_the_load_axis_counts_whole_calls_once() -> None:
+def test_the_load_axis_has_each_whole_number_once() -> None:
     few = [level(load, "pass", 300) for load in (1, 2, 16)]
     ticks = re.findall(r">(\d+)</text>", "".join(failure_picture(searched(few), few).parts))
 
@@ -64,7 +64,7 @@ def test_the_load_axis_counts_whole_calls_once() -> None:
     assert len(ticks) == len(set(ticks))
 
 
-def test_the_breaking_point_is_a_band_between_what_holds_and_what_breaks() -> None:
+def test_the_breaking_point_is_a_band_between_the_highest_pass_and_the_lowest_fail() -> None:
     known, unknown = searched(LEVELS), searched(LEVELS[:1])
 
     assert 'class="band' in "".join(wait_picture(known, LEVELS).parts)
@@ -72,7 +72,7 @@ def test_the_breaking_point_is_a_band_between_what_holds_and_what_breaks() -> No
     assert 'class="band' not in "".join(wait_picture(unknown, LEVELS[:1]).parts)
 
 
-def test_a_search_that_found_nothing_has_a_page() -> None:
+def test_a_search_without_levels_has_a_page() -> None:
     page = render_html(capacity_page(searched([])))
 
     assert "No level of concurrent calls passed or failed" in page

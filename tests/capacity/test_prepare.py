@@ -28,7 +28,7 @@ def searching(
     return prepare_search(ServiceOptions(), "calls.py", plan or build_plan(), Path("levels"), ["--seed", "7"], yes=yes)
 
 
-def test_a_search_on_this_machine_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_on_this_machine_has_no_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     ready = searching(monkeypatch, HERE)
 
     assert ready.costs == ("the token is old",)
@@ -36,14 +36,14 @@ def test_a_search_on_this_machine_costs_nothing(monkeypatch: pytest.MonkeyPatch)
     assert ready.locust.options == ["--seed", "7"]
 
 
-def test_calls_to_another_host_must_be_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calls_to_another_host_need_the_option_yes(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match=r"hundreds of sessions to wss://west.example/v1.* add --yes"):
         searching(monkeypatch, AWAY)
 
     assert searching(monkeypatch, AWAY, yes=True).target == "west"
 
 
-def test_what_a_search_may_cost_is_said_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_maximum_cost_of_a_search_is_stated_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = build_plan(most=100, time_s=1800.0)
 
     ready = searching(monkeypatch, AWAY, plan=plan, yes=True)
@@ -58,7 +58,7 @@ def test_what_a_search_may_cost_is_said_before(monkeypatch: pytest.MonkeyPatch) 
     assert ready.locust.options[-1] == "--yes"
 
 
-def test_a_capacity_is_of_one_target(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_targets_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="calls one target, but several are selected: here, west"):
         searching(monkeypatch, HERE, AWAY)
 
@@ -67,5 +67,5 @@ def test_a_capacity_is_of_one_target(monkeypatch: pytest.MonkeyPatch) -> None:
     ("by", "session_s", "calls"),
     [("concurrency", 20.0, 9000.0), ("concurrency", 0.0, None), ("arrival_rate", 20.0, 3000.0)],
 )
-def test_so_many_calls_are_made_at_most(by: Any, session_s: float, calls: float | None) -> None:
+def test_the_maximum_number_of_calls_follows_from_load_and_time(by: Any, session_s: float, calls: float | None) -> None:
     assert calls_most(by, 100, 1800.0, session_s) == calls

@@ -46,7 +46,7 @@ def cliff(edge: int) -> Callable[[int], float]:
     "service",
     [ModelService(knee(20.5)), ModelService(knee(90.5)), ModelService(cliff(37)), ModelService(knee(50.5), alike=0.6)],
 )
-def test_the_interval_covers_the_edge_within_the_time_that_was_given(service: ModelService) -> None:
+def test_the_interval_covers_the_breaking_point_within_the_time_limit(service: ModelService) -> None:
     plan, edge = build_plan(), service.edge(256)
     searches = [searched(plan, service, seed) for seed in range(SEEDS)]
     brackets = [bracket_of(results_of(levels)) for levels in searches]
@@ -62,7 +62,7 @@ def test_the_interval_covers_the_edge_within_the_time_that_was_given(service: Mo
 @given(
     st.lists(st.sampled_from(["pass", "fail", "inconclusive", "load_generator"]), min_size=60, max_size=60), st.data()
 )
-def test_levels_never_spend_more_than_there_is(answers: list[Answer], data: st.DataObject) -> None:
+def test_levels_never_exceed_the_time_and_the_error_of_the_search(answers: list[Answer], data: st.DataObject) -> None:
     plan = build_plan(most=64, time_s=3600.0)
     levels: list = []
 
@@ -80,7 +80,7 @@ def test_levels_never_spend_more_than_there_is(answers: list[Answer], data: st.D
     assert sum(level.error for level in levels) <= ERROR + 1e-12
 
 
-def test_looks_spend_the_error_of_their_level_and_most_of_it_at_its_end() -> None:
+def test_interim_analyses_spend_most_of_the_error_of_a_level_at_its_end() -> None:
     errors = alpha_per_analysis(0.01)
 
     assert sum(errors) == pytest.approx(0.01)
@@ -89,7 +89,7 @@ def test_looks_spend_the_error_of_their_level_and_most_of_it_at_its_end() -> Non
     assert errors[-1] == pytest.approx(0.0075)
 
 
-def test_a_level_gets_what_those_before_it_left_over() -> None:
+def test_a_level_gets_the_time_left_over_by_earlier_levels() -> None:
     plan = build_plan(most=64)
     first = level_budget(plan, [], NextLevel(1, confirmation_run=False))
     quick = level_budget(
@@ -100,14 +100,14 @@ def test_a_level_gets_what_those_before_it_left_over() -> None:
     assert quick.time_s > first.time_s
 
 
-def test_the_hold_lasts_twice_as_long_as_the_level_that_it_confirms() -> None:
+def test_the_confirmation_run_lasts_twice_as_long_as_its_level() -> None:
     plan = build_plan()
     levels = [build_level(1, "pass", duration_s=50.0), build_level(2, "fail", duration_s=20.0)]
 
     assert level_budget(plan, levels, NextLevel(1, confirmation_run=True)).time_s == 100.0
 
 
-def undecided(length_s: float) -> Callable[[int, NextLevel, LevelBudget], LevelEntry]:
+def inconclusive_levels(length_s: float) -> Callable[[int, NextLevel, LevelBudget], LevelEntry]:
     """Return a function that runs levels without violations that stay inconclusive.
 
     Each takes `length_s`, or all the time that is left; the last one takes all.
@@ -122,17 +122,17 @@ def undecided(length_s: float) -> Callable[[int, NextLevel, LevelBudget], LevelE
 
 
 @pytest.mark.parametrize(("first", "most", "time_s"), [(8, 8, 240.0), (8, 16, 120.0), (1, 256, 1800.0)])
-def test_no_search_gives_up_while_there_is_time_that_could_decide_a_level(first: int, most: int, time_s: float) -> None:
+def test_a_search_without_decided_levels_uses_all_its_time(first: int, most: int, time_s: float) -> None:
     plan = build_plan(first=first, most=most, time_s=time_s)
     levels: list[LevelEntry] = []
-    list(run_levels(plan, levels, undecided(17.0)))
+    list(run_levels(plan, levels, inconclusive_levels(17.0)))
 
     assert sum(level.duration_s for level in levels) == pytest.approx(time_s)
     assert sum(level.error for level in levels) <= ERROR
     assert min(level.load for level in levels) == first, "lower levels have fewer calls"
 
 
-def test_one_load_that_is_the_question_has_all_the_time_and_what_is_left_is_the_holds() -> None:
+def test_a_single_level_gets_all_the_time_and_its_confirmation_run_the_rest() -> None:
     plan = build_plan(first=8, most=8, time_s=240.0)
     step = NextLevel(8, confirmation_run=False, last=True)
 
@@ -141,7 +141,7 @@ def test_one_load_that_is_the_question_has_all_the_time_and_what_is_left_is_the_
     assert level_within(plan, held) == (NextLevel(8, confirmation_run=True), LevelBudget(140.0, ERROR - 0.001, None))
 
 
-def test_a_quick_look_plays_one_undecided_level_again_in_all_the_time_that_is_left() -> None:
+def test_a_quick_search_repeats_one_inconclusive_level_in_the_remaining_time() -> None:
     plan, clean = build_plan(first=8, most=16, time_s=120.0), build_share(0.0, slow=0)
     levels = [build_level(load, "inconclusive", duration_s=18.0, slo_violations=[clean]) for load in (8, 16)]
 
@@ -152,7 +152,7 @@ def test_a_quick_look_plays_one_undecided_level_again_in_all_the_time_that_is_le
     assert longer == NextLevel(16, confirmation_run=False)
 
 
-def test_a_level_is_played_on_in_what_the_hold_does_not_take() -> None:
+def test_an_inconclusive_level_is_repeated_in_the_time_beyond_the_confirmation_run() -> None:
     plan = build_plan(first=8, most=64, precision=1.0, time_s=1000.0)
     levels = [build_level(8, "pass"), build_level(64, "fail"), *[build_level(16, "inconclusive")] * 2,
               *[build_level(32, "inconclusive")] * 2]  # fmt: skip
@@ -164,7 +164,7 @@ def test_a_level_is_played_on_in_what_the_hold_does_not_take() -> None:
     assert level_within(short, levels) == (NextLevel(8, confirmation_run=True), LevelBudget(120.0, ERROR - 0.006, None))
 
 
-def test_one_load_is_decided_in_the_time_that_was_given_for_it() -> None:
+def test_a_single_level_is_decided_in_the_default_time() -> None:
     """The values of text calls at the simulator: 8 at a time, 10 s each."""
     plan = build_plan(first=8, most=8, time_s=240.0)
     for seed in range(SEEDS):
@@ -172,7 +172,7 @@ def test_one_load_is_decided_in_the_time_that_was_given_for_it() -> None:
         assert levels[0].result == "pass", levels
 
 
-def test_a_hold_is_played_however_soon_its_level_was_clear() -> None:
+def test_a_confirmation_run_follows_even_an_early_pass() -> None:
     levels = [build_level(1, "pass", duration_s=8.0), build_level(2, "fail", duration_s=8.0)]
 
     assert stop_reason(build_plan(), levels) is None
@@ -181,13 +181,13 @@ def test_a_hold_is_played_however_soon_its_level_was_clear() -> None:
 @pytest.mark.parametrize(
     ("spent_s", "usd", "ended"), [(100.0, 0.1, None), (1790.0, 0.1, "time"), (100.0, 5.0, "budget")]
 )
-def test_a_search_ends_where_there_is_no_time_or_no_money_left(spent_s: float, usd: float, ended: str | None) -> None:
+def test_a_search_ends_if_its_time_or_its_budget_is_spent(spent_s: float, usd: float, ended: str | None) -> None:
     plan = build_plan(budget_usd=5.0)
 
     assert stop_reason(plan, [build_level(1, "pass", duration_s=spent_s, usd=usd)]) == ended
 
 
-def test_the_least_time_of_a_search_is_enough_for_each_of_its_levels() -> None:
+def test_the_minimum_time_of_a_search_is_enough_for_each_of_its_levels() -> None:
     plan = build_plan(most=64)
     least_s = least_time_s(grid_of(plan))
 

@@ -27,7 +27,7 @@ from tests.examples import trials
         ("ttfa{turn_type:function_calls} p(95)<4000", "ttfa", 0.05),
     ],
 )
-def test_an_objective_is_a_share_of_turns_that_may_miss_it(text: str, metric: str, allowed: float) -> None:
+def test_an_slo_allows_a_share_of_violations(text: str, metric: str, allowed: float) -> None:
     slo = slo_of(text)
 
     assert slo.threshold.metric == metric
@@ -35,7 +35,7 @@ def test_an_objective_is_a_share_of_turns_that_may_miss_it(text: str, metric: st
     assert slo.written == text
 
 
-def test_an_objective_may_be_written_as_in_a_file_of_thresholds() -> None:
+def test_an_slo_may_be_written_as_in_a_thresholds_file() -> None:
     assert slo_of("failure_rate: rate<1%").threshold == slo_of("failure_rate<1%").threshold
     assert slo_of("ttfa{step:greeting}: p(95)<800").threshold == slo_of("ttfa{step:greeting} p(95)<800").threshold
 
@@ -55,7 +55,7 @@ def test_an_objective_may_be_written_as_in_a_file_of_thresholds() -> None:
         ("", "is not an objective"),
     ],
 )
-def test_what_cannot_be_asked_of_one_run_is_refused_in_one_line(text: str, words: str) -> None:
+def test_an_slo_that_one_run_cannot_evaluate_is_refused_in_one_line(text: str, words: str) -> None:
     with pytest.raises(UsageError, match=words) as refused:
         slo_of(text)
 
@@ -71,7 +71,7 @@ def sessions(missed: list[int], turns: int = 5) -> PerCluster:
     return np.array(missed, dtype=float), np.full(len(missed), float(turns))
 
 
-def drawn(rng: np.random.Generator, p: float, count: int, alike: float = 0.2, turns: int = 5) -> PerCluster:
+def random_sessions(rng: np.random.Generator, p: float, count: int, alike: float = 0.2, turns: int = 5) -> PerCluster:
     """Return sessions of correlated turns; a turn violates the SLO with probability p."""
     weight = 1 / alike - 1
     return sessions(list(rng.binomial(turns, rng.beta(p * weight, (1 - p) * weight, count))), turns)
@@ -87,13 +87,13 @@ def drawn(rng: np.random.Generator, p: float, count: int, alike: float = 0.2, tu
         ([], "inconclusive"),
     ],
 )
-def test_a_level_is_judged_by_its_sessions(missed: list[int], answer: str) -> None:
+def test_the_result_of_a_level_follows_from_its_sessions(missed: list[int], answer: str) -> None:
     seen = sessions(missed)
 
     assert analysis_result([seen], [seen], [0.05], ERROR, 10) == answer
 
 
-def test_however_many_sessions_miss_alike_one_more_may_not() -> None:
+def test_the_upper_bound_is_1_if_all_sessions_violate_the_slo() -> None:
     seen = sessions([5] * 30)
     share = violation_share(seen, ERROR, 1, 10)
 
@@ -102,7 +102,7 @@ def test_however_many_sessions_miss_alike_one_more_may_not() -> None:
 
 
 @pytest.mark.parametrize("count", [2, 7, 21])
-def test_a_share_of_few_sessions_has_bounds_and_decides_nothing(count: int) -> None:
+def test_a_share_of_few_sessions_has_bounds_and_is_inconclusive(count: int) -> None:
     lengths = np.array([1.0] * (count // 2) + [5.0] * (count - count // 2))
     none, all_ = (np.zeros(count), lengths), (lengths, lengths)
     clean, missed = violation_share(none, ERROR, 1, 10), violation_share(all_, ERROR, 1, 10)
@@ -114,7 +114,7 @@ def test_a_share_of_few_sessions_has_bounds_and_decides_nothing(count: int) -> N
     assert analysis_result([all_], [all_], [1e-9], ERROR, 10) == "inconclusive"
 
 
-def test_a_level_of_too_few_calls_says_so_and_how_they_count() -> None:
+def test_a_level_of_too_few_calls_has_a_reason_with_their_effective_number() -> None:
     unequal = np.zeros(21), np.array([1.0] * 10 + [5.0] * 11)
 
     assert too_few(sessions([0] * 12)) == (
@@ -124,7 +124,7 @@ def test_a_level_of_too_few_calls_says_so_and_how_they_count() -> None:
     assert too_few(sessions([0] * 20)) == ""
 
 
-def test_a_level_holds_only_if_all_objectives_hold_and_breaks_if_any_breaks() -> None:
+def test_a_level_passes_only_if_all_slos_pass_and_fails_if_one_fails() -> None:
     good, bad, few = sessions([0] * 300), sessions([5] * 300), sessions([0] * 10)
 
     assert analysis_result([good, good], [good, good], [0.05, 0.05], ERROR, 10) == "pass"
@@ -132,7 +132,7 @@ def test_a_level_holds_only_if_all_objectives_hold_and_breaks_if_any_breaks() ->
     assert analysis_result([few, bad], [few, bad], [0.05, 0.05], ERROR, 10) == "fail"
 
 
-def test_turns_that_have_ended_can_show_that_a_level_breaks_and_not_that_it_holds() -> None:
+def test_turns_of_incomplete_sessions_can_fail_a_level_but_not_pass_it() -> None:
     good, few, bad = sessions([0] * 300), sessions([0] * 3), sessions([5] * 30)
 
     assert analysis_result([few], [good], [0.05], ERROR, 10) == "inconclusive"
@@ -141,9 +141,9 @@ def test_turns_that_have_ended_can_show_that_a_level_breaks_and_not_that_it_hold
 
 @pytest.mark.parametrize("p", [0.01, 0.05, 0.5])
 @pytest.mark.parametrize("count", [20, 80, 300])
-def test_at_the_edge_itself_either_answer_is_as_rare_as_its_error(p: float, count: int) -> None:
+def test_the_error_rate_of_either_bound_at_the_true_share_is_at_most_the_error(p: float, count: int) -> None:
     rng = np.random.default_rng(7)
-    shares = [violation_share(drawn(rng, p, count), ERROR, 1, 10) for _ in range(SEARCHES)]
+    shares = [violation_share(random_sessions(rng, p, count), ERROR, 1, 10) for _ in range(SEARCHES)]
     tolerated = ERROR + 3 * np.sqrt(ERROR * (1 - ERROR) / SEARCHES)
 
     assert np.mean([share.high < p for share in shares]) <= tolerated
@@ -152,26 +152,24 @@ def test_at_the_edge_itself_either_answer_is_as_rare_as_its_error(p: float, coun
 
 FUTILE: dict[str, tuple[list[int], float, bool]] = {
     # (violations in each session, callers, whether the level is given up after a quarter of its time)
-    "a level that can still be shown to hold goes on": ([0] * 60, 1, False),
-    "one that hardly can does not": ([0] * 6, 1, True),
-    "a level that may still break goes on": ([5, 0, 5, 5, 0, 0] * 2, 1, False),
-    "nothing is given up unseen": ([], 1, False),
-    "once every caller has ended a session": ([0] * 6, 6, True),
-    "not before": ([0] * 6, 7, False),
+    "a level that can still pass continues": ([0] * 60, 1, False),
+    "a level that can hardly pass ends": ([0] * 6, 1, True),
+    "a level that may still fail continues": ([5, 0, 5, 5, 0, 0] * 2, 1, False),
+    "a level without sessions continues": ([], 1, False),
+    "a level ends after one session per caller": ([0] * 6, 6, True),
+    "a level does not end before one session per caller": ([0] * 6, 7, False),
 }
 
 
 @pytest.mark.parametrize(("missed", "callers", "given_up"), FUTILE.values(), ids=FUTILE)
-def test_a_level_is_given_up_where_more_time_can_decide_nothing(
-    missed: list[int], callers: float, given_up: bool
-) -> None:
+def test_a_level_is_futile_if_more_time_cannot_decide_it(missed: list[int], callers: float, given_up: bool) -> None:
     """All sessions are complete."""
     seen = sessions(missed)
 
     assert is_futile([seen], [seen], [0.05], 0.25, ERROR, callers) is given_up
 
 
-def test_callers_who_wait_together_are_no_more_than_their_queue() -> None:
+def test_the_interval_covers_the_true_share_if_violations_come_in_bursts() -> None:
     """Near saturation, sessions violate the SLO in bursts: they are correlated in time, not within themselves."""
     rng, callers, bursts = np.random.default_rng(3), 10, 60
     wrong = 0

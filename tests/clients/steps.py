@@ -114,8 +114,8 @@ async def vad(talk: Talk) -> None:
     await talk.settle(talk.spelling.caller)
     await talk.speak(0, 100, 400, 400)
     response, events = await talk.done()
-    heard = [event["type"] for event in events if event["type"].startswith("input_audio_buffer.")]
-    assert heard == [f"input_audio_buffer.{name}" for name in ("speech_started", "speech_stopped", "committed")]
+    received = [event["type"] for event in events if event["type"].startswith("input_audio_buffer.")]
+    assert received == [f"input_audio_buffer.{name}" for name in ("speech_started", "speech_stopped", "committed")]
     assert response["status"] == "completed"
     assert audio_of(talk, events)
 

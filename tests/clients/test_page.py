@@ -20,18 +20,18 @@ def test_the_page_is_up_to_date() -> None:
     assert all(SECTION.format(name, text) in page for name, text in sections().items())
 
 
-def test_what_the_page_says_that_the_benchmark_tries_is_tried_by_it() -> None:
+def test_each_client_that_the_page_assigns_to_the_benchmark_is_in_the_benchmark() -> None:
     assert {row.client for row in ROWS if row.where == BENCHMARK} == set(FRAMEWORKS)
 
 
-def test_every_step_and_every_client_of_the_table_is_played() -> None:
+def test_each_step_and_each_client_of_the_table_is_tested() -> None:
     assert list(PLAYED) == list(STEPS)
     assert [(row.client, row.dialect) for row in TRIED] == list(CONNECT)
     assert {row.outcome(step) for row in TRIED for step in STEPS} == {PASS}
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_the_program_of_the_page_reaches_the_simulator_as_it_says_itself(name: str) -> None:
+def test_each_program_of_the_page_has_the_lines_that_the_simulator_prints(name: str) -> None:
     (client,) = [client for client in CLIENTS if client.name == name]
     lines = [line.strip() for line in source(name).splitlines()]
 

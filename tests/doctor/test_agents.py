@@ -23,15 +23,15 @@ def turn(outcome: str = "ok", **facts: Any) -> TurnObservation:
 
 def pace(speed: float) -> AudioPace:
     """Return the pace of 2.4 s of audio, a pause, and 0.2 s more, in pieces of 20 ms at `speed` times real time."""
-    heard, piece = AudioPace(), PCM16_16K.bytes_per_s // 50
+    measured, piece = AudioPace(), PCM16_16K.bytes_per_s // 50
     for begin_ms, count in ((0, 120), (9_000, 10)):
         for number in range(count):
-            heard.heard(AT_NS + begin_ms * MS + round(number * 20 * MS / speed), piece)
-    return heard
+            measured.heard(AT_NS + begin_ms * MS + round(number * 20 * MS / speed), piece)
+    return measured
 
 
 @pytest.mark.parametrize(
-    ("outcome", "detail", "said"),
+    ("outcome", "detail", "expected"),
     [
         ("timeout:first_delta", f"{NOTHING_AUDIBLE} {LIMIT}: {NO_MESSAGE}", "sends nothing"),
         ("timeout:first_delta", f"{NOTHING_AUDIBLE} {LIMIT}: 40 messages came, {NO_AUDIO}", "without audio"),
@@ -45,14 +45,14 @@ def pace(speed: float) -> AudioPace:
         ("connect_failed:dns", "", ""),
     ],
 )
-def test_each_end_of_a_call_has_its_remedy(outcome: str, detail: str, said: str) -> None:
+def test_each_outcome_of_a_call_has_its_remedy(outcome: str, detail: str, expected: str) -> None:
     remedy = remedy_of_agents(outcome, detail)
 
-    assert said in remedy
-    assert bool(said) == bool(remedy), "any other cause is left to others"
+    assert expected in remedy
+    assert bool(expected) == bool(remedy), "any other cause is left to others"
 
 
-def test_messages_that_were_left_unread_are_counted_by_kind_and_say_what_to_do() -> None:
+def test_ignored_messages_are_counted_by_type_with_a_remedy() -> None:
     assert list(unread(build_session(unknown_events={}))) == []
     (found,) = unread(build_session(unknown_events={"media of another stream": 400, "ping": 2}))
 
@@ -61,7 +61,7 @@ def test_messages_that_were_left_unread_are_counted_by_kind_and_say_what_to_do()
     assert "streamSid" not in next(unread(build_session(unknown_events={"ping": 2}))).remedy
 
 
-def test_an_agent_that_speaks_first_is_timed_and_one_that_waits_is_no_failure() -> None:
+def test_an_agent_that_speaks_first_is_timed_and_one_that_waits_is_a_warning() -> None:
     spoken = build_session(instants={"connect_start": AT_NS, "greeting_audible": AT_NS + 400 * MS})
 
     assert spoke_first(turn(), spoken).message == "it speaks first, 400 ms after it was called"
@@ -72,7 +72,7 @@ def test_an_agent_that_speaks_first_is_timed_and_one_that_waits_is_no_failure() 
     assert spoke_first(turn("timeout:response"), build_session(instants={"connect_start": AT_NS})).result == "fail"
 
 
-def test_an_answer_is_what_the_caller_waited_for() -> None:
+def test_an_answer_is_reported_with_its_latency_and_a_missing_one_fails() -> None:
     found = list(heard_answer(turn(), build_session(), pace(1.0), PCM16_16K))
 
     assert [(each.name, each.result) for each in found] == [("turn", "pass"), ("audio", "pass")]
@@ -81,7 +81,7 @@ def test_an_answer_is_what_the_caller_waited_for() -> None:
     assert (failed.result, failed.message) == ("fail", "closed:1000")
 
 
-def test_messages_that_end_within_a_sample_are_a_warning_of_pcm_alone() -> None:
+def test_messages_that_end_within_a_sample_are_a_warning_only_for_pcm() -> None:
     split = pace(1.0)
     split.heard(AT_NS, 641)
     found = list(heard_answer(turn(), build_session(), split, PCM16_16K))
@@ -91,7 +91,7 @@ def test_messages_that_end_within_a_sample_are_a_warning_of_pcm_alone() -> None:
 
 
 @pytest.mark.parametrize("speed", [0.5, 1.0, 1.5])
-def test_a_pace_is_that_of_the_longest_stretch(speed: float) -> None:
+def test_the_pace_is_the_audio_rate_relative_to_real_time(speed: float) -> None:
     assert pace(speed).speed(PCM16_16K) == pytest.approx(speed)
     assert AudioPace().speed(PCM16_16K) is None
 
@@ -101,7 +101,7 @@ PACES = [(1.5, "24,000 Hz"), (0.5, "8,000 Hz"), (3.02, "48,000 Hz"),
 
 
 @pytest.mark.parametrize(("speed", "rate"), PACES)
-def test_audio_that_comes_as_fast_as_that_of_another_rate_is_a_warning(speed: float | None, rate: str) -> None:
+def test_audio_at_the_pace_of_another_sample_rate_is_a_warning(speed: float | None, rate: str) -> None:
     found = paced(speed, PCM16_16K)
 
     assert (found.result == "warning", rate in found.remedy) == (bool(rate), True)

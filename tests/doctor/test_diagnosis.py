@@ -45,7 +45,7 @@ SILENT = f"nothing came within the limit first_delta of 30 s; {SERVICE_SAID}"
 
 
 @pytest.mark.parametrize(
-    ("outcome", "words", "auth", "said"),
+    ("outcome", "words", "auth", "expected"),
     [
         ("connect_failed:400", "HTTP 400: OpperationNotSupported: no", KEY, "voice is not of a realtime model"),
         ("connect_failed:400", "HTTP 400: BadRequest: API version not supported", KEY, "2025-04-01-preview"),
@@ -73,48 +73,48 @@ SILENT = f"nothing came within the limit first_delta of 30 s; {SERVICE_SAID}"
         ("failed:no_audio", "", KEY, "does the deployment's model speak"),
     ],
 )
-def test_a_refusal_has_a_remedy(outcome: str, words: str, auth: Auth, said: str) -> None:
-    assert said in explain(Refusal(outcome, words), build_target(auth))
+def test_a_refusal_has_a_remedy(outcome: str, words: str, auth: Auth, expected: str) -> None:
+    assert expected in explain(Refusal(outcome, words), build_target(auth))
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_server_that_is_no_azure_and_refuses_without_a_key_wants_one(status: int) -> None:
+def test_a_refusal_by_another_service_without_a_key_asks_for_a_key(status: int) -> None:
     """Azure's documentation of 403 does not apply there."""
     for host, resource in (("voice.test", "/v1/realtime?model=x"), ("voice.test", "/openai/v1/realtime?model=x")):
         target = replace(build_target(None, resource), host=host, service="other")
-        said = explain(Refusal(f"connect_failed:{status}", f"HTTP {status}: Forbidden"), target)
+        output = explain(Refusal(f"connect_failed:{status}", f"HTTP {status}: Forbidden"), target)
 
-        assert "no key was sent: name the variable that holds it by --api-key-env" in said
-        assert "Networking" not in said
+        assert "no key was sent: name the variable that holds it by --api-key-env" in output
+        assert "Networking" not in output
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_key_that_another_server_refuses_is_not_looked_for_in_azure(status: int) -> None:
+def test_a_key_refused_by_another_service_has_no_azure_remedy(status: int) -> None:
     target = replace(build_target(resource="/v1/realtime?model=x"), host="voice.test", service="other")
-    said = explain(Refusal(f"connect_failed:{status}", f"HTTP {status}: Forbidden"), target)
+    output = explain(Refusal(f"connect_failed:{status}", f"HTTP {status}: Forbidden"), target)
 
-    assert "the variable that --api-key-env names" in said
-    assert "Networking" not in said
-    assert "Key 1" not in said
+    assert "the variable that --api-key-env names" in output
+    assert "Networking" not in output
+    assert "Key 1" not in output
 
 
-def test_azure_s_403_is_a_rule_of_its_network_with_or_without_a_key() -> None:
+def test_a_403_of_azure_refers_to_its_network_rules_with_or_without_a_key() -> None:
     for auth in (KEY, None):
         assert "Networking" in explain(Refusal("connect_failed:403", "HTTP 403: rules"), build_target(auth))
 
 
 @pytest.mark.parametrize(("scheme", "asked"), [("http", "allow CONNECT to port 8443"), ("socks5", "to port 8443")])
-def test_a_proxy_that_refuses_is_to_allow_what_is_asked_of_it(scheme: Literal["http", "socks5"], asked: str) -> None:
+def test_a_refusal_by_a_proxy_names_the_rule_that_it_needs(scheme: Literal["http", "socks5"], asked: str) -> None:
     target = replace(build_target(), port=8443, network_path=NetworkPath(proxy=Proxy(scheme, "proxy.test", 3128)))
-    said = explain(Refusal("connect_failed:proxy", "403 Forbidden"), target)
+    output = explain(Refusal("connect_failed:proxy", "403 Forbidden"), target)
 
-    assert asked in said
-    assert "user and password" in said
-    assert ("CONNECT" in said) == (scheme == "http")
+    assert asked in output
+    assert "user and password" in output
+    assert ("CONNECT" in output) == (scheme == "http")
 
 
 @pytest.mark.parametrize("name", AZURE)
-def test_every_way_in_which_azure_refuses_has_a_remedy(name: str) -> None:
+def test_each_refusal_of_azure_has_a_remedy(name: str) -> None:
     refused = AZURE[name]
     outcome = "throttled:handshake" if refused.status == 429 else f"connect_failed:{refused.status}"
     words = f"HTTP {refused.status}: {refused.code}: {refused.message}"
@@ -123,11 +123,11 @@ def test_every_way_in_which_azure_refuses_has_a_remedy(name: str) -> None:
 
 
 @pytest.mark.parametrize("code", OPENAI)
-def test_every_way_in_which_openai_refuses_has_a_remedy(code: str) -> None:
+def test_each_refusal_of_openai_has_a_remedy(code: str) -> None:
     assert explain(Refusal(f"connect_failed:{code}", OPENAI[code].message), build_target())
 
 
-def test_a_stray_api_version_is_told_from_a_wrong_key() -> None:
+def test_a_stray_api_version_has_another_remedy_than_a_wrong_key() -> None:
     stray = build_target(resource="/openai/v1/realtime?model=voice&api-version=2024-10-01-preview")
     refusal = Refusal("connect_failed:401", STRAY_VERSION.message)
 
@@ -135,28 +135,28 @@ def test_a_stray_api_version_is_told_from_a_wrong_key() -> None:
     assert "take api-version out" not in explain(refusal, build_target())
 
 
-SAID: dict[str, tuple[Refusal, Auth, str]] = {
-    "the role is to be given to whom the token is of":
+EXPLANATIONS: dict[str, tuple[Refusal, Auth, str]] = {
+    "the role is for the owner of the token":
         (Refusal("connect_failed:401", "PermissionDenied: no", claims={"oid": "object-7", "aud": "x"}), ENTRA,
          "az role assignment create --assignee object-7"),
-    "the audience of a token that is not taken":
+    "the audience of a refused token":
         (Refusal("connect_failed:401", "Access denied", claims={"aud": "https://other.test"}), ENTRA,
          "the token is for https://other.test"),
     **{f"the wait that was asked for, after {outcome}": (Refusal(outcome, "later", wait_s=6.232), KEY,
                                                          "asks to wait 6.23 s")
        for outcome in ("throttled:handshake", "throttled:response", "connect_failed:503")},
-    "too many headers are known by their status":
+    "too many headers are identified by their status":
         (Refusal(f"connect_failed:{TOO_MANY_HEADERS.status}", "x"), KEY, "ten custom headers"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("refusal", "auth", "said"), SAID.values(), ids=SAID)
-def test_what_came_with_a_refusal_is_said(refusal: Refusal, auth: Auth, said: str) -> None:
-    assert said in explain(refusal, build_target(auth))
+@pytest.mark.parametrize(("refusal", "auth", "expected"), EXPLANATIONS.values(), ids=EXPLANATIONS)
+def test_details_of_a_refusal_are_part_of_the_explanation(refusal: Refusal, auth: Auth, expected: str) -> None:
+    assert expected in explain(refusal, build_target(auth))
 
 
 @given(st.text(max_size=30), st.text(max_size=30), st.sampled_from([KEY, ENTRA, None]))
-def test_nothing_that_a_service_says_upsets_it(outcome: str, words: str, auth: Auth) -> None:
+def test_any_refusal_text_is_explained_without_an_error(outcome: str, words: str, auth: Auth) -> None:
     assert isinstance(explain(Refusal(outcome, words), build_target(auth)), str)
 
 
@@ -169,37 +169,35 @@ TEXTS = st.lists(WORDS, max_size=40).map(" ".join)
 
 
 @given(STATES, TEXTS, TEXTS, st.integers(60, 100))
-def test_no_line_is_wider_than_wanted_and_no_word_is_lost(
-    state: FindingState, said: str, remedy: str, width: int
-) -> None:
-    shown = list(lines(Finding("tls", state, said, remedy), width))
+def test_lines_fit_the_width_and_contain_each_word(state: FindingState, expected: str, remedy: str, width: int) -> None:
+    shown = list(lines(Finding("tls", state, expected, remedy), width))
 
     assert max(map(len, shown)) <= width
-    assert " ".join(shown).replace("→", "").split() == [state, "tls", *said.split(), *remedy.split()]
+    assert " ".join(shown).replace("→", "").split() == [state, "tls", *expected.split(), *remedy.split()]
 
 
-def test_a_remedy_stands_below_what_was_found() -> None:
+def test_a_remedy_is_printed_below_its_finding() -> None:
     assert list(lines(Finding("tcp", "fail", "nobody there", "go there"), 80)) == [
         "fail     tcp              nobody there",
         "                          → go there",
     ]
 
 
-def test_what_a_service_says_cannot_steer_the_terminal() -> None:
+def test_control_characters_of_a_service_s_text_are_escaped() -> None:
     shown = printable_finding(Finding("upgrade", "fail", "no\x1b[2J", "a\nb"))
 
     assert (shown.message, shown.remedy) == (r"no\x1b[2J", r"a\nb")
 
 
 @pytest.mark.parametrize(("state", "failed"), [("pass", False), ("warning", False), ("skipped", False), ("fail", True)])
-def test_only_what_failed_is_a_failure(state: FindingState, failed: bool) -> None:
+def test_only_a_failed_finding_counts_as_failed(state: FindingState, failed: bool) -> None:
     assert any_failed([Finding("x", "pass", ""), Finding("x", state, "")]) is failed
 
 
-def test_json_has_all_of_it() -> None:
-    told = asdict(Finding("dns", "pass", "found"))
+def test_the_json_of_a_finding_has_all_its_fields() -> None:
+    fields = asdict(Finding("dns", "pass", "found"))
 
-    assert told == {"name": "dns", "result": "pass", "message": "found", "remedy": ""}
+    assert fields == {"name": "dns", "result": "pass", "message": "found", "remedy": ""}
 
 
 # The remedies that a probe prints for a session that failed.
@@ -219,15 +217,13 @@ def played(folder: Path, outcome: str, detail: str, *heard: bytes, spoken: Diale
     return replay_log(log.path)
 
 
-@pytest.mark.parametrize(("target", "said"), [(OTHER, NO_KEY), (None, "")])
-def test_a_refusal_is_explained_to_whoever_knows_who_was_called(
-    tmp_path: Path, target: Target | None, said: str
-) -> None:
-    assert hint(played(tmp_path, "connect_failed:403", "HTTP 403: Forbidden"), target) == said
+@pytest.mark.parametrize(("target", "expected"), [(OTHER, NO_KEY), (None, "")])
+def test_a_refusal_has_a_hint_only_if_the_target_is_known(tmp_path: Path, target: Target | None, expected: str) -> None:
+    assert hint(played(tmp_path, "connect_failed:403", "HTTP 403: Forbidden"), target) == expected
 
 
 @pytest.mark.parametrize("target", [replace(OTHER, dialect=PREVIEW), None])
-def test_a_greeting_in_the_other_dialect_is_hinted_at_with_and_without_a_target(
+def test_a_greeting_in_the_other_dialect_has_a_hint_with_or_without_a_target(
     tmp_path: Path, target: Target | None
 ) -> None:
     greeting = message("session.created", session=ga_session("s", "m", 0))
@@ -236,5 +232,5 @@ def test_a_greeting_in_the_other_dialect_is_hinted_at_with_and_without_a_target(
     assert hint(ended, target) == REMEDIES[GA]
 
 
-def test_of_a_session_that_went_well_there_is_nothing_to_hint(tmp_path: Path) -> None:
+def test_a_successful_session_has_no_hint(tmp_path: Path) -> None:
     assert hint(played(tmp_path, "ok", ""), OTHER) == ""

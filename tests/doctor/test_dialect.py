@@ -38,17 +38,17 @@ UNKNOWN = "failed:unknown_parameter"
         (PREVIEW, "protocol_error:dialect", "response.output_audio.delta", GA),
     ],
 )
-def test_the_dialect_that_the_service_speaks_is_named_with_where_the_other_came_from(
+def test_the_remedy_names_the_service_s_dialect_and_the_source_of_the_wrong_one(
     spoken: Dialect, outcome: str, words: str, speaks: Dialect
 ) -> None:
     target = replace(build_target(), dialect=spoken)
 
-    said = dialect_remedy(outcome, words, spoken)
+    remedy = dialect_remedy(outcome, words, spoken)
 
-    assert said == REMEDIES[speaks] == explain(Refusal(outcome, words), target)
-    assert f"use --dialect {speaks.name}" in said
-    assert "OPENAI_API_VERSION" in said
-    assert "the path" in said or "paths" in said
+    assert remedy == REMEDIES[speaks] == explain(Refusal(outcome, words), target)
+    assert f"use --dialect {speaks.name}" in remedy
+    assert "OPENAI_API_VERSION" in remedy
+    assert "the path" in remedy or "paths" in remedy
 
 
 @pytest.mark.parametrize(
@@ -64,11 +64,11 @@ def test_the_dialect_that_the_service_speaks_is_named_with_where_the_other_came_
         (GA, "pass", ""),
     ],
 )
-def test_other_mistakes_are_not_taken_for_it(spoken: Dialect, outcome: str, words: str) -> None:
+def test_other_errors_have_no_dialect_remedy(spoken: Dialect, outcome: str, words: str) -> None:
     assert dialect_remedy(outcome, words, spoken) == ""
 
 
-def test_what_tells_one_dialect_is_unknown_to_the_other() -> None:
+def test_the_parameters_that_identify_a_dialect_are_unknown_to_the_other() -> None:
     ga = form_of(OPENAI_GA)
     tables: dict[Dialect, dict[str, Any]] = {
         GA: {**ga.table, **(ga.response or {})},
@@ -80,7 +80,7 @@ def test_what_tells_one_dialect_is_unknown_to_the_other() -> None:
 
 
 @given(st.text(max_size=30), st.text(max_size=30), st.sampled_from(list(DIALECTS.values())))
-def test_nothing_that_a_service_says_upsets_it(outcome: str, words: str, spoken: Dialect) -> None:
+def test_any_error_text_has_no_remedy_or_a_known_one(outcome: str, words: str, spoken: Dialect) -> None:
     assert dialect_remedy(outcome, words, spoken) in ("", *REMEDIES.values())
 
 
@@ -92,7 +92,7 @@ NAMES = [dialect.name for dialect in GREETINGS]
 
 
 @pytest.mark.parametrize("session", [{}, {"id": "s", "model": "m"}, GREETINGS[GA] | GREETINGS[PREVIEW]])
-def test_a_session_with_neither_shape_or_both_has_none(session: dict[str, Any]) -> None:
+def test_a_session_with_neither_or_both_shapes_has_no_dialect(session: dict[str, Any]) -> None:
     assert shape_of(session) is None
 
 
@@ -100,7 +100,7 @@ def test_a_session_with_neither_shape_or_both_has_none(session: dict[str, Any]) 
 @pytest.mark.parametrize(
     "outcome", ["timeout:session", "failed:invalid_value", "failed:no_audio", "timeout:end_of_turn", "closed:1000"]
 )
-def test_a_greeting_in_the_other_shape_explains_whatever_fails_after_it(spoken: Dialect, outcome: str) -> None:
+def test_a_greeting_in_the_other_dialect_explains_later_failures(spoken: Dialect, outcome: str) -> None:
     target = replace(build_target(), dialect=spoken)
     other, own = (explain(Refusal(outcome, "", greeting=GREETINGS[d]), target) for d in (OTHER[spoken], spoken))
 
@@ -109,12 +109,12 @@ def test_a_greeting_in_the_other_shape_explains_whatever_fails_after_it(spoken: 
 
 
 @pytest.mark.parametrize("outcome", ["throttled:response", "session_expired", "ok", "unfinished"])
-def test_a_greeting_explains_nothing_that_has_another_cause(outcome: str) -> None:
+def test_a_greeting_does_not_explain_failures_with_another_cause(outcome: str) -> None:
     assert dialect_remedy(outcome, "", PREVIEW, GREETINGS[GA]) == ""
 
 
 @pytest.mark.parametrize("spoken", GREETINGS, ids=NAMES)
-def test_a_session_that_opens_all_the_same_is_warned_of(spoken: Dialect) -> None:
+def test_an_open_session_in_the_other_dialect_is_a_warning(spoken: Dialect) -> None:
     (found,) = in_other_dialect(GREETINGS[OTHER[spoken]], spoken)
 
     assert (found.name, found.result, found.remedy) == ("dialect", "warning", REMEDIES[OTHER[spoken]])
@@ -123,5 +123,5 @@ def test_a_session_that_opens_all_the_same_is_warned_of(spoken: Dialect) -> None
 
 
 @given(st.dictionaries(st.sampled_from(["audio", "modalities", "output_modalities"]), st.none() | st.integers()))
-def test_no_greeting_upsets_it(session: dict[str, Any]) -> None:
+def test_any_greeting_has_no_dialect_or_a_known_one(session: dict[str, Any]) -> None:
     assert shape_of(session) in (None, *DIALECTS.values())

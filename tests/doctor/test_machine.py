@@ -50,24 +50,24 @@ FOUND: list[tuple[Callable[[], Finding], str, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("look", "result", "said", "remedy"), FOUND)
-def test_what_may_limit_a_run_is_found_with_its_remedy(
-    look: Callable[[], Finding], result: str, said: str, remedy: str
+@pytest.mark.parametrize(("look", "result", "expected", "remedy"), FOUND)
+def test_a_limit_of_the_machine_is_found_with_its_remedy(
+    look: Callable[[], Finding], result: str, expected: str, remedy: str
 ) -> None:
     found = look()
 
     assert found.result == result
-    assert said in found.message
+    assert expected in found.message
     assert remedy in found.remedy
     assert bool(remedy) == bool(found.remedy)
 
 
 @given(st.floats(-1e6, 1e6))
-def test_a_wall_clock_that_is_stepped_is_a_warning(moved_ms: float) -> None:
+def test_a_wall_clock_step_of_more_than_5_ms_is_a_warning(moved_ms: float) -> None:
     assert judged_wall_clock(moved_ms).result == ("pass" if abs(moved_ms) <= 5 else "warning")
 
 
-def test_stamps_are_tried_on_a_connection_of_this_machine() -> None:
+def test_kernel_timestamps_are_tested_on_a_local_connection() -> None:
     found = stamps()
 
     assert found.name == "kernel timestamps"

@@ -33,7 +33,7 @@ def build_target(port: int, path: NetworkPath = DIRECTLY, *, tls: bool = False) 
     return replace(target, network_path=path)
 
 
-def looked_at(target: Target) -> dict[str, Finding]:
+def findings_by_name(target: Target) -> dict[str, Finding]:
     return {finding.name: finding for finding in look_at_network(target, ENOUGH)}
 
 
@@ -45,22 +45,22 @@ def closed_port() -> int:
 # TLS.
 
 
-def test_a_client_certificate_that_cannot_be_used_is_a_failure_and_no_end(tmp_path: Path) -> None:
+def test_an_unusable_client_certificate_is_a_failed_finding(tmp_path: Path) -> None:
     own, other = write_client(tmp_path / "own"), write_client(tmp_path / "other")
     with serving() as port:
         path = NetworkPath(client_cert=own.certificate, client_key=other.key)
-        found = looked_at(build_target(port, path, tls=True))
+        found = findings_by_name(build_target(port, path, tls=True))
 
     assert found["tls"].result == "fail"
     assert "the key is another certificate's" in found["tls"].message
 
 
-def test_a_certificate_that_has_ended_is_shown_with_what_to_do(tmp_path: Path) -> None:
+def test_an_expired_certificate_is_shown_with_its_remedy(tmp_path: Path) -> None:
     files = write_client(tmp_path / "server", begins=-3 * HOUR, ends=-HOUR, host="localhost")
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(files.both)
     with serving(server) as port:
-        found = looked_at(build_target(port, NetworkPath(ca=files.certificate), tls=True))
+        found = findings_by_name(build_target(port, NetworkPath(ca=files.certificate), tls=True))
 
     assert found["tls"].result == "fail"
     assert (
@@ -69,12 +69,12 @@ def test_a_certificate_that_has_ended_is_shown_with_what_to_do(tmp_path: Path) -
     assert "must renew it" in found["tls"].remedy
 
 
-def test_a_certificate_of_an_unknown_authority_is_shown_with_what_to_do(tmp_path: Path) -> None:
+def test_a_certificate_of_an_unknown_authority_is_shown_with_its_remedy(tmp_path: Path) -> None:
     files = write_client(tmp_path / "server", host="localhost")
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(files.both)
     with serving(server) as port:
-        found = looked_at(build_target(port, tls=True))
+        found = findings_by_name(build_target(port, tls=True))
 
     assert "issued by a caller, 0 days left; for localhost" in found["tls"].message
     assert found["tls"].remedy.startswith("name its certificate authority with --ca-file FILE")
@@ -84,29 +84,29 @@ def test_a_certificate_of_an_unknown_authority_is_shown_with_what_to_do(tmp_path
 
 
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
-def test_a_proxy_that_is_not_reached_is_not_told_what_to_allow(scheme: Literal["http", "socks5"]) -> None:
+def test_an_unreachable_proxy_has_no_remedy_about_its_rules(scheme: Literal["http", "socks5"]) -> None:
     with serving() as port:
-        found = looked_at(build_target(port, NetworkPath(proxy=Proxy(scheme, "127.0.0.1", closed_port()))))
+        found = findings_by_name(build_target(port, NetworkPath(proxy=Proxy(scheme, "127.0.0.1", closed_port()))))
 
     assert (found["proxy"].result, found["tls"].result) == ("fail", "skipped")
     assert "Connection refused" in found["proxy"].message
     assert found["proxy"].remedy == NO_PROXY
 
 
-def test_a_proxy_whose_name_is_not_found_is_a_failure_of_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_name_of_a_proxy_is_a_failure_of_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: object) -> object:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(names, "getaddrinfo", fail)
-    found = looked_at(build_target(1, NetworkPath(proxy=Proxy("http", "proxy.test", 3128))))
+    found = findings_by_name(build_target(1, NetworkPath(proxy=Proxy("http", "proxy.test", 3128))))
 
     assert set(found) == {"proxy", "tls"}
     assert found["proxy"].remedy == NO_PROXY
 
 
-def test_a_proxy_that_is_reached_and_refuses_is_told_what_to_allow() -> None:
+def test_a_refusal_by_a_reachable_proxy_names_the_rule_that_it_needs() -> None:
     with serving() as port, running_proxy("ann", "a-password-that-nobody-may-see") as proxy:
-        found = looked_at(build_target(port, NetworkPath(proxy=Proxy("http", "127.0.0.1", proxy.port))))
+        found = findings_by_name(build_target(port, NetworkPath(proxy=Proxy("http", "127.0.0.1", proxy.port))))
 
     assert "407" in found["proxy"].message
     assert f"allow CONNECT to port {port}" in found["proxy"].remedy

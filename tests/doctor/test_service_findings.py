@@ -71,11 +71,11 @@ FOUND: list[tuple[Callable[[], Finding], str, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("tell", "result", "said"), FOUND)
-def test_what_a_service_tells_is_found(tell: Callable[[], Finding], result: str, said: str) -> None:
+@pytest.mark.parametrize(("tell", "result", "expected"), FOUND)
+def test_settings_reported_by_a_service_are_findings(tell: Callable[[], Finding], result: str, expected: str) -> None:
     found = tell()
 
-    assert (found.result, said in found.message) == (result, True)
+    assert (found.result, expected in found.message) == (result, True)
 
 
 JSON = st.recursive(
@@ -89,7 +89,7 @@ JSON = st.recursive(
 @pytest.mark.parametrize(
     ("days_before", "state"), [(61, "pass"), (60, "warning"), (1, "warning"), (0, "warning"), (-30, "warning")]
 )
-def test_the_end_of_a_model_is_a_note_and_a_warning_once_it_is_near(days_before: int, state: str) -> None:
+def test_the_retirement_of_a_model_is_a_note_and_a_warning_in_the_last_60_days(days_before: int, state: str) -> None:
     today = date(2027, 1, 20) - timedelta(days=days_before)
     (found,) = retired({"model": "gpt-realtime-2025-08-28"}, "openai", today)
 
@@ -107,9 +107,7 @@ def test_the_end_of_a_model_is_a_note_and_a_warning_once_it_is_near(days_before:
         ({"model": "gpt-realtime", SIMULATOR_MARK: True}, "openai"),
     ],
 )
-def test_nothing_is_said_of_a_model_without_a_known_end_or_a_simulated_one(
-    greeting: dict[str, Any], service: str
-) -> None:
+def test_a_model_without_a_known_retirement_date_has_no_finding(greeting: dict[str, Any], service: str) -> None:
     assert list(retired(greeting, service, date(2027, 1, 1))) == []
 
 
@@ -128,22 +126,22 @@ NESTED = {
 
 
 @pytest.mark.parametrize(
-    ("session", "said"),
+    ("session", "expected"),
     [
         (FLAT, "voice alloy, turn detection server_vad (200 ms of silence), input pcm16, output g711_ulaw"),
         (NESTED, "voice marin, turn detection none, input audio/pcm, output audio/pcmu"),
     ],
 )
-def test_settings_are_read_in_both_dialects(session: dict[str, Any], said: str) -> None:
-    assert settings_in(session) == said
+def test_settings_are_read_in_both_dialects(session: dict[str, Any], expected: str) -> None:
+    assert settings_in(session) == expected
 
 
 @given(st.dictionaries(st.sampled_from(["audio", "voice", "turn_detection", "input_audio_format"]), JSON))
-def test_no_settings_upset_it(session: dict[str, Any]) -> None:
+def test_any_settings_are_described_without_an_error(session: dict[str, Any]) -> None:
     assert isinstance(settings_in(session), str)
 
 
-def test_a_refusal_holds_the_ids_that_support_asks_for_each_once() -> None:
+def test_a_refusal_has_each_id_for_support_requests_once() -> None:
     headers = {"apim-request-id": "id-7", "x-request-id": "id-7", "x-ms-region": "Sweden Central", "retry-after": "9"}
     observed = SessionObservation("connect_failed:503", "HTTP 503: no", 0, {}, headers=headers)
     found = refused("upgrade", observed, build_target(), {}, str)
@@ -153,7 +151,7 @@ def test_a_refusal_holds_the_ids_that_support_asks_for_each_once() -> None:
 
 
 @given(st.integers(8, 32))
-def test_a_secret_that_the_service_has_cut_is_hidden_before_ids_follow_it(length: int) -> None:
+def test_a_truncated_secret_is_hidden_before_the_ids(length: int) -> None:
     secret = "0123456789abcdef" * 2
     detail = f"1008: no such key: {secret[:length]}"
     observed = SessionObservation("closed:1008", detail, 0, {}, headers={"x-ms-region": "Sweden Central"})
@@ -175,9 +173,7 @@ FILE = "targets: {east: {endpoint: 'https://res.openai.azure.com', deployment: v
 
 
 @pytest.mark.parametrize("names", [(), ("east",), ("east.v",)])
-def test_what_only_informs_is_no_warning_wherever_the_target_is_described(
-    names: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_a_valid_target_configuration_has_no_warning(names: tuple[str, ...], tmp_path: Path) -> None:
     file = tmp_path / "targets.yaml"
     file.write_text(FILE)
     (target,) = resolve_targets(ENVIRONMENT, ServiceOptions(targets=names, target_file=file if names else None))
@@ -187,15 +183,15 @@ def test_what_only_informs_is_no_warning_wherever_the_target_is_described(
     assert {finding.result for finding in found} == {"pass"}
 
 
-def test_what_is_likely_wrong_is_a_warning() -> None:
+def test_a_likely_mistake_in_the_url_is_a_warning() -> None:
     url = "wss://res.openai.azure.com/openai/v1/realtime?model=voice&api-version=2024-10-01-preview"
     (target,) = resolve_targets({"KEY": "k" * 32}, ServiceOptions(url=url, api_key_env="KEY"))
 
     assert [finding.result for finding in configuration(target)] == ["pass", "warning"]
 
 
-def test_a_service_that_is_known_is_named_with_how_long_its_sessions_last() -> None:
+def test_a_known_service_is_named_with_its_maximum_session_duration() -> None:
     (target,) = resolve_targets({}, ServiceOptions(url="wss://api.stepfun.ai/v1/realtime?model=step-audio-2"))
-    (said, *_) = configuration(target)
+    (finding, *_) = configuration(target)
 
-    assert said.message.endswith("stepfun dialect of StepFun, whose sessions last 30 minutes at most")
+    assert finding.message.endswith("stepfun dialect of StepFun, whose sessions last 30 minutes at most")

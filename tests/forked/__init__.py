@@ -180,11 +180,11 @@ def _server(interpreter: tuple[str, ...], preparation: str) -> Server:
     return Server(interpreter, preparation)
 
 
-def _number(told: socket.socket) -> int:
+def _number(status_socket: socket.socket) -> int:
     """Read a number on one line from a fork server."""
     digits = b""
     while not digits.endswith(b"\n"):
-        more = told.recv(1)
+        more = status_socket.recv(1)
         if not more:
             raise ChildProcessError(f"the fork server has ended; what it said is in {servers_folder()}")
         digits += more
@@ -194,7 +194,7 @@ def _number(told: socket.socket) -> int:
 class Popen(subprocess.Popen[Any]):
     """A subprocess.Popen that forks `[sys.executable, OPTIONS…, "-m", MODULE, WORDS…]` if a preparation exists."""
 
-    _told: socket.socket | None = None
+    _status_socket: socket.socket | None = None
 
     def __init__(self, command: Sequence[str], *, namespaces: Sequence[str] = (), **how: Any) -> None:
         """Start the command. `namespaces`: files of namespaces that a forked process enters by setns(2)."""
@@ -224,25 +224,25 @@ class Popen(subprocess.Popen[Any]):
         }
         sys.audit("subprocess.Popen", command[0], command, wanted["cwd"], env)
         streams = [standard if how[name] == -1 else how[name] for name, standard in STANDARD.items()]
-        self.pid, self._told = _server(interpreter, preparation).fork(wanted, streams)
+        self.pid, self._status_socket = _server(interpreter, preparation).fork(wanted, streams)
         self._child_created = True
         ends = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
         self._close_pipe_fds(*(how[end] for end in ends))  # type: ignore[attr-defined]
 
     def _try_wait(self, wait_flags: int) -> tuple[int, int]:
-        if self._told is None:
+        if self._status_socket is None:
             pid, status = super()._try_wait(wait_flags)  # type: ignore[misc]
             return pid, status
-        if wait_flags & os.WNOHANG and not select.select([self._told], [], [], 0)[0]:
+        if wait_flags & os.WNOHANG and not select.select([self._status_socket], [], [], 0)[0]:
             return 0, 0
         global cpu_s
-        with self._told:
-            status = _number(self._told)
-            cpu_s += _number(self._told) / 1e6
+        with self._status_socket:
+            status = _number(self._status_socket)
+            cpu_s += _number(self._status_socket) / 1e6
         return self.pid, status
 
     def _internal_poll(self, *values: Any, **more: Any) -> int | None:
-        if self._told is None:
+        if self._status_socket is None:
             super()._internal_poll(*values, **more)  # type: ignore[misc]
         elif self.returncode is None and self._waitpid_lock.acquire(False):  # type: ignore[attr-defined]
             try:

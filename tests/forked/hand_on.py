@@ -53,11 +53,11 @@ class Forking:
             descriptors = [request.fileno(), theirs.fileno(), *(stream.fileno() for stream in streams)]
             with socket.socket(fileno=os.dup(REPORTS)) as requests:  # noqa: F821
                 socket.send_fds(requests, [b"f"], descriptors)
-        with ours, ours.makefile("rb") as told:
-            pid = int(told.readline())
+        with ours, ours.makefile("rb") as status_lines:
+            pid = int(status_lines.readline())
             ours.settimeout(timeout)
             try:
-                return int(told.readline())
+                return int(status_lines.readline())
             except BaseException as error:
                 os.kill(pid, 9)
                 if isinstance(error, TimeoutError):

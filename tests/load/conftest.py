@@ -16,7 +16,7 @@ POLLS = (
 
 
 @pytest.fixture(autouse=True, scope="package")
-def _looks_often() -> Iterator[None]:
+def _frequent_analyses() -> Iterator[None]:
     """Make all loops poll every 5 ms: no test depends on the interval."""
     with pytest.MonkeyPatch.context() as patch:
         for name in POLLS:

@@ -54,7 +54,7 @@ TALK = "steps:\n  - text: One\n  - text: Two\n"
 PRICES, NO_PRICES = Prices(1, 1, 1, 1, 1, 1), PriceTable("", "", (), {})
 
 
-class Switching(MemoryTransport):
+class SwitchingTransport(MemoryTransport):
     """A transport that yields to other greenlets whenever it waits, as a socket would."""
 
     def __init__(self, service: Service) -> None:
@@ -82,13 +82,13 @@ class FakeDialer:
     answers: Event = field(default_factory=_set)
     dialled: int = 0
 
-    def open(self, limits: Timeouts, phases: ConnectTimings) -> Switching:
+    def open(self, limits: Timeouts, phases: ConnectTimings) -> SwitchingTransport:
         self.dialled += 1
         gevent.sleep(0)
         self.answers.wait()
         if self.unsupported_setting is not None:
             raise self.unsupported_setting
-        return Switching(self.service())
+        return SwitchingTransport(self.service())
 
 
 @dataclass
@@ -101,7 +101,7 @@ class Caller(Actor):
         return self.leaving
 
 
-class Stand:
+class FakeRun:
     """A run with some targets, and its requests to the master."""
 
     def __init__(
@@ -134,7 +134,7 @@ class Stand:
         self.dialers = {target.label: FakeDialer() for target in self.targets} | dict(dialers or {})
         plays = plays_of_arms(load_scripts([self.user]), self.targets)
         keyring, options = Keyring(self.targets), replace(Options.of(parsed()), **given)
-        arms = [
+        targets = [
             TargetState(
                 target.label, plays[target.label], cast(Dialer, self.dialers[target.label]), StartPacer(per_minute)
             )
@@ -158,7 +158,7 @@ class Stand:
         slot = WorkerSlot(utc_ns(), monotonic_ns() if began_ns is None else began_ns, warmup_s, worker, workers)
         # the warm-up reads all sources, and changes this process's garbage collector
         with patch("bench.load.execution.live_run._warm_up"):
-            self.live = LiveRun(planned, slot, arms, keyring, spool or Spool(self.folder, worker), callbacks)
+            self.live = LiveRun(planned, slot, targets, keyring, spool or Spool(self.folder, worker), callbacks)
 
     def tell(self, event: RunEvent) -> None:
         """Handle an event as a worker does, and store its requests to the master."""

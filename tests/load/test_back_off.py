@@ -25,13 +25,13 @@ from bench.timeouts import LONGEST_HOLD_NS
 from bench.units import NS_PER_S
 from tests.helpers import build_session
 from tests.load import fake_live_run
-from tests.load.fake_live_run import Caller, FakeDialer, Stand
+from tests.load.fake_live_run import Caller, FakeDialer, FakeRun
 
 NOBODY = ConnectError("connect_failed:tcp", "nobody listens")
 BUSY = ConnectError("connect_failed:503", "busy", {"retry-after": "7"})
 
 
-class Skipped:
+class SkippingClock:
     """A clock that advances in real time, and that skips the waits of refused callers."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,8 +50,8 @@ class Skipped:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Skipped:
-    return Skipped(monkeypatch)
+def clock(monkeypatch: pytest.MonkeyPatch) -> SkippingClock:
+    return SkippingClock(monkeypatch)
 
 
 class Answers(FakeDialer):
@@ -66,12 +66,12 @@ class Answers(FakeDialer):
         return super().open(*words)
 
 
-def held_back(stand: Stand) -> int:
-    return sum(row["calls_backed_off"] for row in stand.rows("seconds"))
+def calls_backed_off(run: FakeRun) -> int:
+    return sum(row["calls_backed_off"] for row in run.rows("seconds"))
 
 
 @given(in_a_row=st.integers(1, 10_000), drawn=st.floats(0, 1))
-def test_waits_double_up_to_a_bound_and_are_drawn_from_their_upper_half(in_a_row: int, drawn: float) -> None:
+def test_back_off_doubles_up_to_a_limit_and_is_random_in_its_upper_half(in_a_row: int, drawn: float) -> None:
     whole_ns = min(FIRST_WAIT_NS * 2 ** min(in_a_row - 1, 40), LONGEST_WAIT_NS)
 
     wait_ns = due_ns([RefusedCall(500, 600, None)], in_a_row, drawn) - 500
@@ -80,7 +80,7 @@ def test_waits_double_up_to_a_bound_and_are_drawn_from_their_upper_half(in_a_row
 
 
 @given(asked_ns=st.integers(1, 10**15), drawn=st.floats(0, 1))
-def test_a_wait_that_the_service_asks_for_is_kept_from_its_answer_on_up_to_a_limit(asked_ns: int, drawn: float) -> None:
+def test_retry_after_counts_from_the_response_and_is_limited(asked_ns: int, drawn: float) -> None:
     due = due_ns([RefusedCall(0, 50, None), RefusedCall(0, 100, asked_ns)], 1, drawn)
 
     assert due >= min(asked_ns, LONGEST_HOLD_NS) + 100
@@ -100,7 +100,7 @@ def test_a_wait_that_the_service_asks_for_is_kept_from_its_answer_on_up_to_a_lim
         (False, {"outcome": "ok"}),
     ],
 )
-def test_a_call_was_refused_where_nothing_came_of_it_by_the_services_doing(
+def test_a_call_without_a_successful_turn_is_refused_if_the_service_caused_it(
     refused: bool, changes: dict[str, Any]
 ) -> None:
     session = build_session(**{"turns_succeeded": 0} | changes)
@@ -108,45 +108,45 @@ def test_a_call_was_refused_where_nothing_came_of_it_by_the_services_doing(
     assert (refusal_of(session, 7, begun=True) is not None) is refused
 
 
-def test_a_user_who_is_refused_calls_ever_more_seldom(tmp_path: Path, clock: Skipped) -> None:
-    stand = Stand(tmp_path, dialers={"here": Answers(None, NOBODY)}, settings={})
-    stand.play(21)
+def test_a_refused_user_backs_off_exponentially(tmp_path: Path, clock: SkippingClock) -> None:
+    run = FakeRun(tmp_path, dialers={"here": Answers(None, NOBODY)}, settings={})
+    run.play(21)
 
     whole_s = [min(2**number, 60) for number in range(19)]  # the maximum waits before all calls except the first two
     assert sum(whole_s) / 2 <= clock.waited_ns / NS_PER_S <= sum(whole_s) + 19 * back_off.POLL_S
-    assert held_back(stand) == 19
-    assert stand.live.standing().calls_backed_off == 19
-    assert stand.live.standing().callers_backing_off == 0
+    assert calls_backed_off(run) == 19
+    assert run.live.standing().calls_backed_off == 19
+    assert run.live.standing().callers_backing_off == 0
 
 
-def test_a_call_that_gets_through_ends_the_waits(tmp_path: Path, clock: Skipped) -> None:
-    stand = Stand(tmp_path, dialers={"here": Answers(None, *[NOBODY] * 9, None, NOBODY, None)})
-    stand.play(11)
+def test_a_successful_call_resets_the_back_off(tmp_path: Path, clock: SkippingClock) -> None:
+    run = FakeRun(tmp_path, dialers={"here": Answers(None, *[NOBODY] * 9, None, NOBODY, None)})
+    run.play(11)
     before_ns = clock.waited_ns
     assert before_ns > 60 * NS_PER_S
     caller = Caller()
-    stand.live.run_pair(stand.user, stand.task, cast(Any, caller))
-    stand.live.run_pair(stand.user, stand.task, cast(Any, caller))
+    run.live.run_pair(run.user, run.task, cast(Any, caller))
+    run.live.run_pair(run.user, run.task, cast(Any, caller))
 
     assert clock.waited_ns - before_ns <= FIRST_WAIT_NS + back_off.POLL_S * NS_PER_S
 
 
-def test_the_wait_that_a_service_asks_for_is_kept(tmp_path: Path, clock: Skipped) -> None:
-    stand = Stand(tmp_path, dialers={"here": Answers(None, BUSY, None)})
-    stand.play(3)
+def test_a_user_waits_for_the_retry_after_of_the_service(tmp_path: Path, clock: SkippingClock) -> None:
+    run = FakeRun(tmp_path, dialers={"here": Answers(None, BUSY, None)})
+    run.play(3)
 
     assert clock.waited_ns >= 6 * NS_PER_S
-    assert [row["retry_after_ns"] for row in stand.rows("sessions")] == [None, 7 * NS_PER_S, None]
+    assert [row["retry_after_ns"] for row in run.rows("sessions")] == [None, 7 * NS_PER_S, None]
 
 
-def test_the_sessions_of_a_pair_wait_together_and_their_start_delay_holds_none_of_it(
-    tmp_path: Path, clock: Skipped
+def test_the_sessions_of_a_pair_back_off_together_and_their_start_delay_excludes_it(
+    tmp_path: Path, clock: SkippingClock
 ) -> None:
     dialers = {"east": Answers(None, NOBODY), "west": Answers(None)}
-    stand = Stand(tmp_path, "west", "east", dialers=dialers)
-    stand.play(16)
+    run = FakeRun(tmp_path, "west", "east", dialers=dialers)
+    run.play(16)
 
-    rows = stand.rows("sessions")
+    rows = run.rows("sessions")
     by_pair = [{row["target"] for row in rows if row["pair"] == number} for number in range(16)]
     assert by_pair == [{"west", "east"}] * 16
     last = [row for row in rows if row["pair"] == 15]
@@ -156,40 +156,40 @@ def test_the_sessions_of_a_pair_wait_together_and_their_start_delay_holds_none_o
     assert meant_ns[0] - max(begun_ns) >= 29 * NS_PER_S, "they were meant to start after the wait"
 
 
-def test_until_a_session_has_opened_nobody_waits_for_the_run_to_say_why_it_ends(tmp_path: Path, clock: Skipped) -> None:
-    stand = Stand(tmp_path, dialers={"here": Answers(NOBODY)})
-    stand.play(MAX_INITIAL_FAILURES)
+def test_users_do_not_back_off_before_the_first_session_has_opened(tmp_path: Path, clock: SkippingClock) -> None:
+    run = FakeRun(tmp_path, dialers={"here": Answers(NOBODY)})
+    run.play(MAX_INITIAL_FAILURES)
 
-    assert len(stand.stopped) == 1
+    assert len(run.stopped) == 1
     assert clock.waited_ns == 0
 
 
-def test_the_end_of_the_run_ends_a_wait_and_its_call_is_counted_all_the_same(tmp_path: Path, clock: Skipped) -> None:
-    stand = Stand(tmp_path, dialers={"here": Answers(None, *[NOBODY] * 20)})
-    clock.on_wait = stand.end
+def test_the_end_of_the_run_ends_a_back_off_and_its_call_is_counted(tmp_path: Path, clock: SkippingClock) -> None:
+    run = FakeRun(tmp_path, dialers={"here": Answers(None, *[NOBODY] * 20)})
+    clock.on_wait = run.end
 
-    assert not stand.play(3)
-    assert stand.dialers["here"].dialled == 2
-    assert held_back(stand) == 1
-
-
-def test_who_waits_holds_up_no_run_whose_last_session_another_user_has_begun(tmp_path: Path, clock: Skipped) -> None:
-    stand = Stand(tmp_path, dialers={"here": Answers(None, NOBODY, None)}, sessions=3)
-    clock.on_wait = stand.play
-
-    assert not stand.play(3)
-    assert stand.stopped == [ALL_DONE]
-    assert stand.dialers["here"].dialled == 3
+    assert not run.play(3)
+    assert run.dialers["here"].dialled == 2
+    assert calls_backed_off(run) == 1
 
 
-def test_a_call_that_arrives_waits_for_none_that_was_refused(tmp_path: Path, clock: Skipped) -> None:
+def test_a_user_in_back_off_does_not_delay_the_end_of_the_run(tmp_path: Path, clock: SkippingClock) -> None:
+    run = FakeRun(tmp_path, dialers={"here": Answers(None, NOBODY, None)}, sessions=3)
+    clock.on_wait = run.play
+
+    assert not run.play(3)
+    assert run.stopped == [ALL_DONE]
+    assert run.dialers["here"].dialled == 3
+
+
+def test_arriving_calls_do_not_back_off_after_a_refused_call(tmp_path: Path, clock: SkippingClock) -> None:
     recorded = RecordedArrivals(Path("calls.txt"), "", tuple(number / 1000 for number in range(12)))
     model, began_ns = LoadModel(Arrivals(1, 1, recorded=recorded)), monotonic_ns() - 2 * NS_PER_S
-    stand = Stand(tmp_path, dialers={"here": Answers(None, NOBODY)}, load_model=model, began_ns=began_ns)
+    run = FakeRun(tmp_path, dialers={"here": Answers(None, NOBODY)}, load_model=model, began_ns=began_ns)
     gevent.idle()
-    stand.play(12)
+    run.play(12)
 
     assert clock.waited_ns == 0
-    seconds = stand.rows("seconds")
+    seconds = run.rows("seconds")
     assert sum(row["calls_offered"] for row in seconds) == 12
     assert sum(row["calls_backed_off"] for row in seconds) == 0

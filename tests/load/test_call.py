@@ -30,7 +30,7 @@ from bench.session import Session
 from bench.simulator.profile import FunctionCalls, PreambleSettings, Profile, default_profile
 from bench.transport.interface import CloseInfo
 from tests.helpers import MS, Listening, S, Service, build_message, error, respond, say, spoken
-from tests.load.fake_live_run import FakeDialer, Stand
+from tests.load.fake_live_run import FakeDialer, FakeRun
 from tests.memory_transport import PeerAnswer, VirtualClock
 from tests.test_conversations import ORDER
 from tests.test_talking import (
@@ -52,7 +52,7 @@ PROFILE = replace(default_profile(), generation_speed=2.0)
 LIMIT = "Your session hit the maximum duration of 60 minutes."
 
 
-class Capped(Simulator):
+class CappedAgent(Simulator):
     """A simulator that ends its session after `cap_ns`."""
 
     def __init__(self, profile: Profile, seed: int, at_ns: int, cap_ns: int) -> None:
@@ -71,7 +71,7 @@ class Capped(Simulator):
             yield ends_ns, CloseInfo(1001, LIMIT, 0)
 
 
-class Heard(Listening):
+class SessionObserver(Listening):
     """The results and events of one session of a call."""
 
     opened = ended = 0
@@ -103,7 +103,7 @@ class SimulatedCall(Call):
         self.script, self._cap_ns, self._ends_ns, self._seed = script, cap_ns, ends_ns, seed
         self._profile = profile
         self.clock = VirtualClock(START_NS)
-        self.heard: list[Heard] = []
+        self.observers: list[SessionObserver] = []
         """The results of each session."""
         self.services: list[Simulator] = []
         self.histories: list[int] = []
@@ -122,13 +122,13 @@ class SimulatedCall(Call):
         self.end()
 
     def begin_session(self, number: int, turns_started: int) -> RunListener:
-        assert number == len(self.heard) + 1
+        assert number == len(self.observers) + 1
         script, wanted = self.script, len(self.script.turns) - turns_started
         responds, renewable = script.service_responds, script.renewable
         start = SessionStart(self.clock.now_ns, wanted, script.limits, responds, renewable=renewable)
         timeline = Timeline(start, script.dialect)
-        self.heard.append(Heard(timeline))
-        return cast(Any, self.heard[-1])
+        self.observers.append(SessionObserver(timeline))
+        return cast(Any, self.observers[-1])
 
     def has_place(self, *, waits: bool) -> bool:
         if waits and not self.ending():
@@ -137,7 +137,9 @@ class SimulatedCall(Call):
 
     def connect(self) -> bool:
         listener, script = self._listener, self._script
-        self.services.append(Capped(self._profile, self._seed + len(self.heard), self.clock.now_ns, self._cap_ns))
+        self.services.append(
+            CappedAgent(self._profile, self._seed + len(self.observers), self.clock.now_ns, self._cap_ns)
+        )
         self.histories.append(len(script.history))
         transport = PatientTransport(self.services[-1], self.clock)
         self._session = Session(script, transport, listener.timeline, listener, self.ending)
@@ -150,33 +152,33 @@ class SimulatedCall(Call):
 
     @property
     def sessions(self) -> list[SessionObservation]:
-        return [heard.timeline.session() for heard in self.heard]
+        return [observer.timeline.session() for observer in self.observers]
 
     @property
     def turns_of_sessions(self) -> list[list[TurnObservation]]:
-        return [sorted(heard.turns, key=lambda turn: turn.turn) for heard in self.heard]
+        return [sorted(observer.turns, key=lambda turn: turn.turn) for observer in self.observers]
 
     @property
     def turns(self) -> list[TurnObservation]:
         return [turn for turns in self.turns_of_sessions for turn in turns]
 
-    def told(self, session: int) -> list[tuple[str, ...]]:
+    def history_received_by(self, session: int) -> list[tuple[str, ...]]:
         """Return the history that a session sent to its service before its first turn."""
         events = [event for _, event in self.services[session].heard]
         items = [event["item"] for event in events if event["event_id"] == "session-message"]
-        return [said(item) for item in items[: self.histories[session]]]
+        return [item_facts(item) for item in items[: self.histories[session]]]
 
     def replied(self, session: int) -> list[tuple[str, ...]]:
         """Return the output of a session's service, with the result of each function call after it."""
-        heard = [event["item"] for _, event in self.services[session].heard if "item" in event]
-        returned = {item["call_id"]: said(item) for item in heard if item["type"] == "function_call_output"}
+        received = [event["item"] for _, event in self.services[session].heard if "item" in event]
+        returned = {item["call_id"]: item_facts(item) for item in received if item["type"] == "function_call_output"}
         sent = [decoded(message.body) for message in self.services[session].said]
         items = [item for event in sent if event["type"] == "response.done" for item in event["response"]["output"]]
-        behind = [[said(item), *([returned[item["call_id"]]] if "call_id" in item else [])] for item in items]
+        behind = [[item_facts(item), *([returned[item["call_id"]]] if "call_id" in item else [])] for item in items]
         return [item for pair in behind for item in pair]
 
 
-def said(item: Any) -> tuple[str, ...]:
+def item_facts(item: Any) -> tuple[str, ...]:
     """Return an item of a conversation: (role, text), (name, call id, arguments) or (call id, function output)."""
     if item["type"] == "message":
         (part,) = item["content"]
@@ -194,7 +196,7 @@ def call(*steps: Step, after_s: float, cap_ns: int = NEVER >> 1, ends_ns: int = 
     return exchange
 
 
-def test_an_old_session_goes_on_in_a_new_one_before_the_next_turn() -> None:
+def test_a_session_is_renewed_before_the_next_turn() -> None:
     exchange = call(say(), say(), say(), after_s=0.001)
 
     assert [[turn.turn for turn in turns] for turns in exchange.turns_of_sessions] == [[1], [2], [3]]
@@ -202,17 +204,17 @@ def test_an_old_session_goes_on_in_a_new_one_before_the_next_turn() -> None:
     assert {turn.outcome for turn in exchange.turns} == {"ok"}
     assert [session.renewed for session in exchange.sessions] == [True, True, False]
     assert sum(session.turns_not_started for session in exchange.sessions) == 0
-    assert all(heard.opened == heard.ended == 1 for heard in exchange.heard)
+    assert all(observer.opened == observer.ended == 1 for observer in exchange.observers)
 
 
-def test_the_new_session_is_told_what_was_said_so_far() -> None:
+def test_the_new_session_receives_the_conversation_so_far() -> None:
     by_the_way = MessageStep(build_message("By the way.", "system"))
     exchange = call(
         speak(*SPEECH), by_the_way, respond(conversation="none"), say(), after_s=4, history=1, turn_detection=VAD
     )
 
     spoken, *_ = exchange.turns
-    assert exchange.told(1) == [
+    assert exchange.history_received_by(1) == [
         ("user", "Word 0"),
         ("user", spoken.input_text),
         ("assistant", spoken.reply_text),
@@ -232,15 +234,15 @@ def test_the_new_session_is_told_what_was_said_so_far() -> None:
     parts=st.builds(PreambleSettings, share=st.sampled_from([0.0, 1.0])),
     seed=st.integers(0, 99),
 )
-def test_the_new_session_is_told_each_function_call_in_its_place_with_what_it_returned(
+def test_the_new_session_receives_each_function_call_with_its_result_in_order(
     functions: FunctionCalls, parts: PreambleSettings, seed: int
 ) -> None:
     profile = replace(PROFILE, functions=functions, preamble=parts)
     finds = {ORDER.name: ScriptFunction(ORDER, [{"place": "here"}, {"place": "there"}], delay=0.1)}
     exchange = call(say(), say(), after_s=0.001, profile=profile, functions=finds, tools=(ORDER,), seed=seed)
 
-    assert len(exchange.heard) == 2
-    hello, *replied = exchange.told(1)
+    assert len(exchange.observers) == 2
+    hello, *replied = exchange.history_received_by(1)
     assert hello == ("user", "Hello")
     assert replied == exchange.replied(0)
     assert any(len(item) == 3 for item in replied), "a call was told"
@@ -248,17 +250,17 @@ def test_the_new_session_is_told_each_function_call_in_its_place_with_what_it_re
     assert exchange.sessions[1].instants.keys() >= {"history_acked"}
 
 
-def test_a_call_whose_function_has_not_returned_is_not_told() -> None:
+def test_a_function_call_without_a_result_is_not_sent_to_the_new_session() -> None:
     finds = {ORDER.name: ScriptFunction(ORDER, delay=60)}
     exchange = call(say(), say(), after_s=3_600, cap_ns=3 * S, profile=default_profile(), functions=finds,
                     tools=(ORDER,))  # fmt: skip
 
     assert exchange.turns[0].outcome == "session_expired"
     assert exchange.turns[0].function_calls == 1
-    assert exchange.told(1) == [("user", "Hello")]
+    assert exchange.history_received_by(1) == [("user", "Hello")]
 
 
-def test_nothing_is_renewed_where_no_script_asks_for_it() -> None:
+def test_a_session_is_not_renewed_without_renew_after() -> None:
     script = build_script(say(), say())
     exchange = SimulatedCall(script, cap_ns=1_500 * MS)
     exchange.talk()
@@ -266,7 +268,7 @@ def test_nothing_is_renewed_where_no_script_asks_for_it() -> None:
     assert [session.outcome for session in exchange.sessions] == ["session_expired"]
 
 
-def test_a_call_goes_on_when_the_service_ends_its_session_within_a_turn() -> None:
+def test_a_call_continues_if_the_service_ends_its_session_within_a_turn() -> None:
     exchange = call(say(), say(), say(), after_s=3_600, cap_ns=1_000 * MS)
 
     assert {session.outcome for session in exchange.sessions[:-1]} == {"renewed"}
@@ -275,7 +277,7 @@ def test_a_call_goes_on_when_the_service_ends_its_session_within_a_turn() -> Non
     assert sum(session.turns_not_started for session in exchange.sessions) == 0
 
 
-def test_a_call_goes_on_at_once_when_the_service_ends_its_session_in_a_pause() -> None:
+def test_a_call_continues_at_once_if_the_service_ends_its_session_in_a_pause() -> None:
     exchange = call(say(), PauseStep(60), say(), after_s=3_600, cap_ns=20 * S)
 
     first, second = exchange.sessions
@@ -285,14 +287,14 @@ def test_a_call_goes_on_at_once_when_the_service_ends_its_session_in_a_pause() -
 
 
 @pytest.mark.parametrize("speed_of_turns", [(speak(*SPEECH), speak(*SPEECH)), (say(), say())], ids=["spoken", "typed"])
-def test_the_gap_is_from_the_end_of_the_last_answer_to_the_first_sound_without_the_callers_own_time(
+def test_the_renewal_gap_excludes_the_caller_s_own_time(
     speed_of_turns: tuple[Step, ...],
 ) -> None:
     exchange = call(speed_of_turns[0], PauseStep(1), speed_of_turns[1], after_s=2.5, turn_detection=VAD)
 
     before, after = exchange.sessions
-    heard = Listening()
-    talked = Talked(exchange.script, exchange.services[0], exchange.turns_of_sessions[0], before, heard)
+    listening = Listening()
+    talked = Talked(exchange.script, exchange.services[0], exchange.turns_of_sessions[0], before, listening)
     ends_ns = Truth(talked, {1: EDGES}).ends_ns(1)
     (turn,) = exchange.turns_of_sessions[1]
     metrics = after.metrics_ns()
@@ -304,7 +306,7 @@ def test_the_gap_is_from_the_end_of_the_last_answer_to_the_first_sound_without_t
     assert 0 <= between_ns < MS, "nothing passes between the parts"
 
 
-def test_a_call_of_which_only_a_pause_is_left_is_no_failure_when_the_service_ends_its_session() -> None:
+def test_a_session_that_ends_in_the_last_pause_of_a_call_is_not_a_failure() -> None:
     exchange = call(say(), PauseStep(60), after_s=3_600, cap_ns=20 * S)
 
     assert [session.outcome for session in exchange.sessions] == ["renewed"]
@@ -314,9 +316,7 @@ def test_a_call_of_which_only_a_pause_is_left_is_no_failure_when_the_service_end
     ("before", "after", "measured"),
     [("audio", "audio", True), ("audio", "text", False), ("text", "audio", False), ("text", "text", False)],
 )
-def test_the_gap_is_from_sound_to_sound_and_absent_where_an_answer_beside_it_is_text(
-    before: Any, after: Any, measured: bool
-) -> None:
+def test_the_renewal_gap_is_absent_if_an_adjacent_reply_is_text(before: Any, after: Any, measured: bool) -> None:
     exchange = call(say(output=before), say(output=after), after_s=0.001)
 
     first, second = exchange.sessions
@@ -325,14 +325,14 @@ def test_the_gap_is_from_sound_to_sound_and_absent_where_an_answer_beside_it_is_
     assert "renewal_gap" not in first.metrics_ns()
 
 
-def test_an_old_session_goes_on_until_the_next_one_has_its_place_among_the_starts() -> None:
+def test_a_session_continues_until_the_start_of_the_next_one_is_scheduled() -> None:
     exchange = call(say(), say(), say(), PauseStep(5), say(), after_s=0.001, place_s=5)
 
     assert [[turn.turn for turn in turns] for turns in exchange.turns_of_sessions] == [[1, 2, 3], [4]]
     assert [session.outcome for session in exchange.sessions] == ["ok", "ok"]
 
 
-def test_a_call_whose_session_has_ended_waits_for_the_place_of_the_next_one_and_the_gap_holds_that() -> None:
+def test_the_renewal_gap_includes_the_wait_for_a_scheduled_start() -> None:
     exchange = call(say(), PauseStep(30), say(), after_s=3_600, cap_ns=4 * S, place_s=9)
 
     first, second = exchange.sessions
@@ -340,7 +340,7 @@ def test_a_call_whose_session_has_ended_waits_for_the_place_of_the_next_one_and_
     assert second.metrics_ns()["renewal_gap"] > START_NS + 9 * S - second.instants["previous_reply_end"]
 
 
-def test_a_run_that_ends_renews_no_session() -> None:
+def test_an_ending_run_does_not_renew_a_session() -> None:
     exchange = call(say(), PauseStep(30), say(), after_s=0.001, ends_ns=2 * S)
 
     assert exchange.sessions[-1].outcome == "unfinished"
@@ -365,7 +365,7 @@ STEPS: dict[str, Step] = {
     detection=st.sampled_from([None, VAD]),
     seed=st.integers(0, 99),
 )
-def test_every_turn_of_a_call_is_said_once_and_each_session_is_told_all_that_was_said(
+def test_each_turn_is_sent_once_and_each_session_receives_the_earlier_conversation(
     steps: list[str], after_s: float, cap_ms: int, detection: Any, seed: int
 ) -> None:
     played = [STEPS[name] for name in steps]
@@ -375,29 +375,31 @@ def test_every_turn_of_a_call_is_said_once_and_each_session_is_told_all_that_was
     assert {turn.outcome for turn in exchange.turns} <= {"ok", "session_expired", "cancelled:turn_detected"}
     assert {session.outcome for session in exchange.sessions} <= {"ok", "renewed"}
     assert sum(session.turns_not_started for session in exchange.sessions) == 0
-    for earlier, later in pairwise(range(len(exchange.heard))):
-        assert exchange.told(later)[: len(exchange.told(earlier))] == exchange.told(earlier)
+    for earlier, later in pairwise(range(len(exchange.observers))):
+        assert exchange.history_received_by(later)[
+            : len(exchange.history_received_by(earlier))
+        ] == exchange.history_received_by(earlier)
 
 
 # Calls in a run.
 
 
-def test_the_sessions_of_a_call_are_rows_of_their_own_in_one_pair(tmp_path: Path) -> None:
-    stand = Stand(tmp_path, text="renew_after: 0.001\nsteps:\n  - text: One\n  - text: Two\n", record_events=1)
-    stand.play(2)
+def test_each_session_of_a_call_is_a_row_of_the_same_pair(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path, text="renew_after: 0.001\nsteps:\n  - text: One\n  - text: Two\n", record_events=1)
+    run.play(2)
 
-    sessions = stand.rows("sessions")
+    sessions = run.rows("sessions")
     assert [(row["session_id"], row["pair"], row["outcome"]) for row in sessions] == [
         ("w0-000000", 0, "ok"), ("w0-000000.2", 0, "ok"), ("w0-000001", 1, "ok"), ("w0-000001.2", 1, "ok"),
     ]  # fmt: skip
-    assert sorted((row["session_id"], row["turn"]) for row in stand.rows("turns")) == [
+    assert sorted((row["session_id"], row["turn"]) for row in run.rows("turns")) == [
         ("w0-000000", 1), ("w0-000000.2", 2), ("w0-000001", 1), ("w0-000001.2", 2),
     ]  # fmt: skip
     assert [row["intended_start_at_ns"] is None for row in sessions] == [False, True] * 2
     assert not any(row["turns_not_started"] for row in sessions)
-    standing = stand.live.standing()
+    standing = run.live.standing()
     assert (standing.sessions_done, standing.sessions_over, standing.sessions_open) == (4, 2, 0)
-    assert len([*(stand.folder / "spool").rglob("*.jsonl"), *(stand.folder / "events").rglob("*.jsonl")]) == 4
+    assert len([*(run.folder / "spool").rglob("*.jsonl"), *(run.folder / "events").rglob("*.jsonl")]) == 4
 
 
 PER_MINUTE, INTERVAL_NS = 300, 200 * MS
@@ -408,34 +410,34 @@ def begins_ns(row: dict[str, Any]) -> int:
     return int(row["start_ns"] + (row["intended_start_at_ns"] or 0))
 
 
-def test_a_renewal_takes_a_place_of_its_own_in_the_pace_of_connections(tmp_path: Path) -> None:
+def test_a_renewal_is_scheduled_at_the_connect_rate(tmp_path: Path) -> None:
     def task(actor: Any) -> None:
         actor.text("One")
         actor.text("Two")  # the start of the next session is reserved, but not yet due
         gevent.sleep(INTERVAL_NS / S)
         actor.text("Three")
 
-    stand = Stand(tmp_path, does=task, settings={"renew_after": 0.001}, per_minute=PER_MINUTE)
-    stand.play(2)
+    run = FakeRun(tmp_path, does=task, settings={"renew_after": 0.001}, per_minute=PER_MINUTE)
+    run.play(2)
 
-    begun_ns = {row["session_id"]: begins_ns(row) for row in stand.rows("sessions")}
+    begun_ns = {row["session_id"]: begins_ns(row) for row in run.rows("sessions")}
     assert begun_ns["w0-000000.2"] - begun_ns["w0-000000"] >= INTERVAL_NS
     assert begun_ns["w0-000001"] - begun_ns["w0-000000"] >= 2 * INTERVAL_NS, "a place was taken before it"
 
 
-def test_a_call_whose_session_the_service_has_ended_waits_for_its_place(tmp_path: Path) -> None:
+def test_a_call_whose_session_the_service_ended_waits_for_its_scheduled_start(tmp_path: Path) -> None:
     services = iter([Service(turns=[lambda _: spoken([error("session_expired")])]), Service()])
     dialer = FakeDialer(service=lambda: next(services))
     text = "renew_after: 3600\nsteps:\n  - text: One\n  - text: Two\n"
-    stand = Stand(tmp_path, text=text, dialers={"here": dialer}, per_minute=PER_MINUTE)
-    stand.play()
+    run = FakeRun(tmp_path, text=text, dialers={"here": dialer}, per_minute=PER_MINUTE)
+    run.play()
 
-    first, second = stand.rows("sessions")
+    first, second = run.rows("sessions")
     assert (first["outcome"], second["outcome"]) == ("renewed", "ok")
     assert begins_ns(second) - begins_ns(first) >= INTERVAL_NS
 
 
-def test_a_call_whose_next_session_is_refused_ends_without_a_fault_of_ours(tmp_path: Path) -> None:
+def test_a_call_whose_next_session_is_refused_ends_with_a_connect_error(tmp_path: Path) -> None:
     refused = ConnectError("connect_failed:403", "not today")
     dialer = FakeDialer()
 
@@ -445,38 +447,38 @@ def test_a_call_whose_next_session_is_refused_ends_without_a_fault_of_ours(tmp_p
 
     dialer.service = answer
     text = "renew_after: 0.001\nsteps:\n  - text: One\n  - text: Two\n"
-    stand = Stand(tmp_path, text=text, dialers={"here": dialer})
-    stand.play()
+    run = FakeRun(tmp_path, text=text, dialers={"here": dialer})
+    run.play()
 
-    assert [row["outcome"] for row in stand.rows("sessions")] == ["ok", "connect_failed:403"]
-    assert [type(failure) for failure in stand.failures] == [ConnectError]
+    assert [row["outcome"] for row in run.rows("sessions")] == ["ok", "connect_failed:403"]
+    assert [type(failure) for failure in run.failures] == [ConnectError]
 
 
-def test_a_task_in_python_asks_after_turns_of_a_session_that_was_renewed(tmp_path: Path) -> None:
-    told: list[str] = []
+def test_a_python_task_reads_the_outcomes_of_turns_of_renewed_sessions(tmp_path: Path) -> None:
+    outcomes: list[str] = []
 
     def task(actor: Any) -> None:
         turns = [actor.text(text) for text in ("One", "Two")]
-        told.extend(turn.outcome for turn in turns)
+        outcomes.extend(turn.outcome for turn in turns)
 
-    stand = Stand(tmp_path, does=task, settings={"renew_after": 0.001})
-    told.clear()  # remove the results of the rehearsal
-    stand.play()
+    run = FakeRun(tmp_path, does=task, settings={"renew_after": 0.001})
+    outcomes.clear()  # remove the results of the rehearsal
+    run.play()
 
-    assert told == ["ok", "ok"]
-    assert len(stand.rows("sessions")) == 2
+    assert outcomes == ["ok", "ok"]
+    assert len(run.rows("sessions")) == 2
 
 
 @pytest.mark.parametrize("text", ["", "renew_after: 0.001\n"])
-def test_a_call_leaves_nothing_to_the_garbage_collector(text: str, tmp_path: Path) -> None:
+def test_a_call_leaves_no_reference_cycles(text: str, tmp_path: Path) -> None:
     """Objects that other tests of this process left behind are counted before and subtracted."""
-    stand = Stand(tmp_path, text=f"{text}steps:\n  - text: One\n  - text: Two\n")
-    stand.play()
+    run = FakeRun(tmp_path, text=f"{text}steps:\n  - text: One\n  - text: Two\n")
+    run.play()
     gc.collect()
     before = parts_of_calls()
     gc.disable()
     try:
-        stand.play(2)
+        run.play(2)
         left = [type(thing).__name__ for thing in parts_of_calls() if not any(thing is one for one in before)]
     finally:
         gc.enable()

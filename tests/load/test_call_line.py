@@ -71,7 +71,7 @@ def calls_of(users: list[gevent.Greenlet]) -> list[int | None]:
     return [user.value for user in users]
 
 
-def test_a_call_is_handed_to_the_user_who_has_been_idle_longest() -> None:
+def test_calls_are_assigned_to_idle_users_in_order() -> None:
     line = Line()
     users = line.users(2)
     line.arrive(5, 6)
@@ -80,7 +80,7 @@ def test_a_call_is_handed_to_the_user_who_has_been_idle_longest() -> None:
     assert line.blocked == [False, False]
 
 
-def test_a_call_is_handed_out_at_its_instant() -> None:
+def test_a_call_is_assigned_at_its_arrival() -> None:
     line = Line()
     users = line.users(1)
     called_ns = monotonic_ns() + 20 * NS_PER_MS
@@ -90,7 +90,7 @@ def test_a_call_is_handed_out_at_its_instant() -> None:
     assert monotonic_ns() >= called_ns
 
 
-def test_a_call_that_finds_nobody_idle_is_blocked_and_nobody_gets_it_later() -> None:
+def test_a_call_without_an_idle_user_is_blocked_for_good() -> None:
     line = Line()
     users = line.users(1)
     line.line.expect_users(1)
@@ -103,7 +103,7 @@ def test_a_call_that_finds_nobody_idle_is_blocked_and_nobody_gets_it_later() -> 
     assert calls_of(later) == [None]
 
 
-def test_calls_before_it_is_known_how_many_users_there_are_wait_for_them() -> None:
+def test_calls_wait_until_the_number_of_users_is_known() -> None:
     line = Line()
     line.arrive(1, 2, 3)
     line.hang_up()
@@ -115,7 +115,7 @@ def test_calls_before_it_is_known_how_many_users_there_are_wait_for_them() -> No
     assert line.over == 1
 
 
-def test_calls_wait_for_users_who_are_known_of_and_have_yet_to_come() -> None:
+def test_calls_wait_for_expected_users() -> None:
     line = Line()
     line.line.expect_users(2)
     line.arrive(1)
@@ -129,7 +129,7 @@ def test_calls_wait_for_users_who_are_known_of_and_have_yet_to_come() -> None:
     assert line.blocked == [False, False, True]
 
 
-def test_a_blocked_call_takes_none_of_the_sessions_that_are_left() -> None:
+def test_a_blocked_call_does_not_reduce_the_remaining_sessions() -> None:
     line = Line(most=2)
     line.line.expect_users(0)
     line.arrive(1)
@@ -142,7 +142,7 @@ def test_a_blocked_call_takes_none_of_the_sessions_that_are_left() -> None:
 
 
 @pytest.mark.parametrize("leaves", [True, False], ids=["user", "run"])
-def test_an_idle_user_is_let_go_where_it_is_to_leave_or_the_run_ends(leaves: bool) -> None:
+def test_an_idle_user_is_released_if_it_must_stop_or_the_run_ends(leaves: bool) -> None:
     line, slot = Line(), Slot()
     user = gevent.spawn(line.line.next_call, slot)
     gevent.idle()
@@ -151,7 +151,7 @@ def test_an_idle_user_is_let_go_where_it_is_to_leave_or_the_run_ends(leaves: boo
     assert calls_of([user]) == [None]
 
 
-def test_a_user_that_was_killed_takes_no_call_with_it() -> None:
+def test_a_killed_user_does_not_receive_a_call() -> None:
     line = Line()
     (killed,) = line.users(1)
     killed.kill()

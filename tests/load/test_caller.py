@@ -57,7 +57,7 @@ def rehearse(task: Callable[[Actor], object], folder: Path = HERE.parent, *, det
     return rehearsal
 
 
-def does(steps: list[Step]) -> Callable[[Actor], None]:
+def task_of(steps: list[Step]) -> Callable[[Actor], None]:
     """Return a task with the steps of a script's file."""
 
     def task(actor: Actor) -> None:
@@ -84,7 +84,7 @@ def does(steps: list[Step]) -> Callable[[Actor], None]:
     return task
 
 
-class Stand:
+class TaskRun:
     """A session over the memory transport, and the messages that it sent."""
 
     def __init__(
@@ -121,11 +121,11 @@ class Stand:
 
 
 def text_repertoire(*texts: str) -> CompiledScript:
-    steps = rehearse(does([{"text": text} for text in texts])).steps
+    steps = rehearse(task_of([{"text": text} for text in texts])).steps
     return CompiledScript(build_script(HERE, {}, steps), GA)
 
 
-def test_a_rehearsal_of_a_task_without_an_end_comes_to_one() -> None:
+def test_a_rehearsal_of_an_endless_task_ends() -> None:
     def task(actor: Actor) -> None:
         while True:
             actor.text("Hello")
@@ -133,7 +133,7 @@ def test_a_rehearsal_of_a_task_without_an_end_comes_to_one() -> None:
     assert len(rehearse(task).steps) == MAX_REHEARSED
 
 
-def test_a_sound_is_of_a_reply_or_of_the_silence_in_which_it_is_heard(tmp_path: Path) -> None:
+def test_a_sound_belongs_to_a_reply_or_to_silence(tmp_path: Path) -> None:
     tone(tmp_path / "a.wav")
 
     def task(actor: Actor) -> None:
@@ -169,7 +169,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return opened
 
 
-def test_a_recording_is_read_once_whatever_else_is_said_of_its_turn(tmp_path: Path, reads: list[Path]) -> None:
+def test_a_recording_is_read_once_for_turns_with_different_keys(tmp_path: Path, reads: list[Path]) -> None:
     path = tone(tmp_path / "a.wav")
     reader = StepReader(tmp_path)
     steps = [reader.read("audio", audio="a.wav", expected_reply=f"order {number}") for number in range(50)]
@@ -179,7 +179,7 @@ def test_a_recording_is_read_once_whatever_else_is_said_of_its_turn(tmp_path: Pa
     assert [step.reference.reply for step in steps if is_turn(step)] == [f"order {number}" for number in range(50)]
 
 
-def test_no_more_steps_are_kept_than_a_task_repeats(tmp_path: Path) -> None:
+def test_the_step_cache_has_a_maximum_size(tmp_path: Path) -> None:
     tone(tmp_path / "a.wav")
     reader = StepReader(tmp_path)
     asked = [f"order {number}" for number in range(2 * MOST_KEPT)]
@@ -189,7 +189,7 @@ def test_no_more_steps_are_kept_than_a_task_repeats(tmp_path: Path) -> None:
     assert len([step for step in steps if step() is not None]) == MOST_KEPT
 
 
-def test_a_step_that_is_repeated_stays_kept_beside_ever_new_ones(tmp_path: Path) -> None:
+def test_a_repeated_step_stays_in_the_cache(tmp_path: Path) -> None:
     tone(tmp_path / "a.wav")
     reader = StepReader(tmp_path)
     greeting = reader.read("audio", audio="a.wav")
@@ -198,11 +198,11 @@ def test_a_step_that_is_repeated_stays_kept_beside_ever_new_ones(tmp_path: Path)
         assert reader.read("audio", audio="a.wav") is greeting
 
 
-def test_each_pass_of_a_loop_draws_a_pause_of_its_own() -> None:
-    stand = Stand(text_repertoire("Hello"))
-    stand.perform(does([{"text": "Hello"}, {"pause": {"median": 60, "sigma": 1}}] * 6), HERE.parent)
+def test_each_iteration_of_a_loop_has_a_random_pause() -> None:
+    run = TaskRun(text_repertoire("Hello"))
+    run.perform(task_of([{"text": "Hello"}, {"pause": {"median": 60, "sigma": 1}}] * 6), HERE.parent)
 
-    turns = stand.listening.turns
+    turns = run.listening.turns
     silences_ns = {later.instants["request_sent"] - earlier.instants["ended"] for earlier, later in pairwise(turns)}
     assert len(silences_ns) == 5
 
@@ -253,27 +253,27 @@ def test_a_task_sends_what_a_script_of_the_same_steps_sends(groups: list[list[St
         (folder / "talk.yaml").write_bytes(msgspec.json.encode(document))
         scripted = CompiledScript(load_script(folder / "talk.yaml"), GA)
         known = {"session": document["session"], "variables": "rows.csv"}
-        built = build_script(folder / "talk.yaml", known, rehearse(does(steps), folder).steps)
+        built = build_script(folder / "talk.yaml", known, rehearse(task_of(steps), folder).steps)
         improvised = CompiledScript(built, GA)
 
-        by_script = Stand(scripted, number, seed).play()
-        by_task = Stand(improvised, number, seed).perform(does(steps), folder)
+        by_script = TaskRun(scripted, number, seed).play()
+        by_task = TaskRun(improvised, number, seed).perform(task_of(steps), folder)
 
     assert by_task == by_script
 
 
-def test_what_the_rehearsal_has_not_seen_is_prepared_on_the_spot(tmp_path: Path) -> None:
+def test_a_step_that_the_rehearsal_missed_is_prepared_when_it_is_played(tmp_path: Path) -> None:
     tone(tmp_path / "late.wav")
-    stand = Stand(text_repertoire("Hello"))
-    stand.perform(does([{"text": "Hello"}, {"audio": "late.wav", "name": "late"}]), tmp_path)
+    run = TaskRun(text_repertoire("Hello"))
+    run.perform(task_of([{"text": "Hello"}, {"audio": "late.wav", "name": "late"}]), tmp_path)
 
-    assert [(turn.turn, turn.step, turn.outcome) for turn in stand.listening.turns] == [
+    assert [(turn.turn, turn.step, turn.outcome) for turn in run.listening.turns] == [
         (1, "turn_1", "ok"),
         (2, "late", "ok"),
     ]
 
 
-def left_by(task: Callable[[Actor], object], stand: Stand) -> list[str]:
+def trace_of(task: Callable[[Actor], object], run: TaskRun) -> list[str]:
     """Return how a task left a session: `done`, `caught` (an Exception passed through it), and `left` (its finally
     block).
     """
@@ -289,41 +289,41 @@ def left_by(task: Callable[[Actor], object], stand: Stand) -> list[str]:
         finally:
             seen.append("left")
 
-    stand.perform(watched, HERE.parent)
+    run.perform(watched, HERE.parent)
     return seen
 
 
-def test_a_session_that_is_over_leaves_the_task_by_its_finally_blocks_alone() -> None:
-    stand = Stand(text_repertoire("One", "Two"), service=Service(turns=[lambda _: [closing(50 * MS, 1011)]]))
+def test_a_closed_session_ends_the_task_and_runs_its_finally_block() -> None:
+    run = TaskRun(text_repertoire("One", "Two"), service=Service(turns=[lambda _: [closing(50 * MS, 1011)]]))
 
-    assert left_by(does([{"text": "One"}, {"text": "Two"}]), stand) == ["left"]
-    assert [turn.outcome for turn in stand.listening.turns] == ["closed:1011"]
+    assert trace_of(task_of([{"text": "One"}, {"text": "Two"}]), run) == ["left"]
+    assert [turn.outcome for turn in run.listening.turns] == ["closed:1011"]
 
 
-def test_a_run_that_ends_leaves_the_task_after_the_turn_under_way() -> None:
-    stand = Stand(text_repertoire("One", "Two"))
+def test_an_ending_run_ends_the_task_after_the_current_turn() -> None:
+    run = TaskRun(text_repertoire("One", "Two"))
 
     def task(actor: Actor) -> None:
         actor.text("One")
-        stand.ending = True
+        run.ending = True
         actor.text("Two")
 
-    assert left_by(task, stand) == ["left"]
-    assert [turn.outcome for turn in stand.listening.turns] == ["ok"]
-    assert stand.timeline.session().outcome == "unfinished"
+    assert trace_of(task, run) == ["left"]
+    assert [turn.outcome for turn in run.listening.turns] == ["ok"]
+    assert run.timeline.session().outcome == "unfinished"
 
 
-def test_an_expectation_that_is_not_met_fails_its_turn_and_the_task_goes_on() -> None:
-    stand = Stand(text_repertoire("One", "Two"))
-    seen = left_by(
-        does([{"text": "One"}, {"expect": {"event": "audio_done", "within": 0.001}}, {"text": "Two"}]), stand
+def test_an_unmet_expectation_fails_its_turn_and_the_task_continues() -> None:
+    run = TaskRun(text_repertoire("One", "Two"))
+    seen = trace_of(
+        task_of([{"text": "One"}, {"expect": {"event": "audio_done", "within": 0.001}}, {"text": "Two"}]), run
     )
 
     assert seen == ["done", "left"]
-    assert [turn.outcome for turn in stand.listening.turns] == ["failed:missing_audio_done", "ok"]
+    assert [turn.outcome for turn in run.listening.turns] == ["failed:missing_audio_done", "ok"]
 
 
-def test_a_fault_of_the_task_passes_and_the_stage_is_cleared() -> None:
+def test_an_exception_of_the_task_propagates_and_the_call_is_cleared() -> None:
     actor = Actor()
 
     def task(actor: Actor) -> None:
@@ -334,7 +334,7 @@ def test_a_fault_of_the_task_passes_and_the_stage_is_cleared() -> None:
     assert actor._call is None
 
 
-def test_a_word_to_locust_is_handed_back() -> None:
+def test_a_locust_exception_is_returned() -> None:
     word = type("StopUser", (Exception,), {"__module__": "locust.exception"})()
 
     def task(actor: Actor) -> None:
@@ -348,16 +348,14 @@ def test_a_word_to_locust_is_handed_back() -> None:
 
 def saying(words: str) -> Service:
     """Return a service whose first reply has this transcript."""
-    said = message("response.output_audio_transcript.done", response_id="r1", transcript=words)
-    answer = [created("r1"), delta(GA, "audio", "r1"), said, done("r1")]
+    transcript_done = message("response.output_audio_transcript.done", response_id="r1", transcript=words)
+    answer = [created("r1"), delta(GA, "audio", "r1"), transcript_done, done("r1")]
     return Service(turns=[lambda _: spoken(answer)])
 
 
 @pytest.mark.parametrize("kind", ["text", "request_response", "audio"])
 @pytest.mark.parametrize(("words", "done"), [("We are open on Sunday.", True), ("We are closed.", False)])
-def test_a_function_of_the_task_judges_a_turn_by_what_is_told_of_it(
-    kind: str, words: str, done: bool, tmp_path: Path
-) -> None:
+def test_the_success_function_of_a_turn_receives_its_result(kind: str, words: str, done: bool, tmp_path: Path) -> None:
     tone(tmp_path / "a.wav")
 
     def is_open(turn: Turn) -> bool:
@@ -371,91 +369,91 @@ def test_a_function_of_the_task_judges_a_turn_by_what_is_told_of_it(
         else:
             actor.audio("a.wav", success=is_open, transcript="Are you open?")
 
-    stand = Stand(text_repertoire("Hello"), service=saying(words))
-    stand.perform(task, tmp_path)
+    run = TaskRun(text_repertoire("Hello"), service=saying(words))
+    run.perform(task, tmp_path)
 
-    assert [turn.quality.task_success for turn in stand.listening.turns] == [done]
+    assert [turn.quality.task_success for turn in run.listening.turns] == [done]
 
 
-def test_a_turn_is_waited_for_when_it_is_asked_and_not_before() -> None:
+def test_reading_the_outcome_of_a_turn_waits_for_its_end() -> None:
     seen_ns: list[int] = []
-    stand = Stand(text_repertoire("Hello"))
+    run = TaskRun(text_repertoire("Hello"))
 
     def task(actor: Actor) -> None:
         turn = actor.text("One")
-        seen_ns.append(stand.transport.now_ns())
+        seen_ns.append(run.transport.now_ns())
         assert turn.outcome == "ok"
-        seen_ns.append(stand.transport.now_ns())
+        seen_ns.append(run.transport.now_ns())
 
-    stand.perform(task, HERE.parent)
+    run.perform(task, HERE.parent)
 
-    (turn,) = stand.listening.turns
+    (turn,) = run.listening.turns
     assert seen_ns == [turn.instants["request_sent"], turn.instants["ended"]]
 
 
-def test_a_turn_tells_its_metrics_in_milliseconds_also_when_another_one_is_over() -> None:
-    told: list[dict[str, float]] = []
+def test_the_metrics_of_a_turn_are_in_ms_and_stay_available() -> None:
+    read_metrics: list[dict[str, float]] = []
 
     def task(actor: Actor) -> None:
         turns = [actor.text(text) for text in ("One", "Two")]
-        told.extend(dict(turn.metrics) for turn in turns)
+        read_metrics.extend(dict(turn.metrics) for turn in turns)
         assert [turn.number for turn in turns] == [1, 2]
 
-    stand = Stand(text_repertoire("Hello"))
-    stand.perform(task, HERE.parent)
+    run = TaskRun(text_repertoire("Hello"))
+    run.perform(task, HERE.parent)
 
-    metrics = [{name: ns / MS for name, ns in turn.metrics_ns().items()} for turn in stand.listening.turns]
-    assert told == metrics
-    assert told[0]["ttfa"] > 0
+    metrics = [{name: ns / MS for name, ns in turn.metrics_ns().items()} for turn in run.listening.turns]
+    assert read_metrics == metrics
+    assert read_metrics[0]["ttfa"] > 0
 
 
-def test_the_words_of_the_caller_are_waited_for_beyond_the_end_of_the_turn(tmp_path: Path) -> None:
+def test_reading_the_input_transcript_waits_beyond_the_end_of_the_turn(tmp_path: Path) -> None:
     tone(tmp_path / "a.wav")
     words: list[str] = []
 
     def task(actor: Actor) -> None:
         words.append(actor.audio("a.wav").input_text)
 
-    steps = rehearse(does([{"audio": "a.wav"}]), tmp_path).steps
+    steps = rehearse(task_of([{"audio": "a.wav"}]), tmp_path).steps
     script = build_script(HERE, {"session": {"input_transcription": "whisper-1"}}, steps)
-    stand = Stand(CompiledScript(script, GA), service=Service(transcript_ns=3_000 * MS))
-    stand.perform(task, tmp_path)
+    run = TaskRun(CompiledScript(script, GA), service=Service(transcript_ns=3_000 * MS))
+    run.perform(task, tmp_path)
 
     assert words == ["Hello"]
-    assert stand.listening.turns[0].instants["input_transcribed"] > stand.listening.turns[0].instants["ended"]
+    assert run.listening.turns[0].instants["input_transcribed"] > run.listening.turns[0].instants["ended"]
 
 
-def test_a_turn_that_the_connection_did_not_outlive_tells_how_it_ended() -> None:
-    told: list[str] = []
+def test_a_turn_with_a_closed_connection_has_an_outcome() -> None:
+    outcomes: list[str] = []
 
     def task(actor: Actor) -> None:
-        told.append(actor.text("One").outcome)
+        outcomes.append(actor.text("One").outcome)
         actor.text("Two")
-        told.append("went on")
+        outcomes.append("went on")
 
-    stand = Stand(text_repertoire("One"), service=Service(turns=[lambda _: [closing(50 * MS, 1011)]]))
-    stand.perform(task, HERE.parent)
+    run = TaskRun(text_repertoire("One"), service=Service(turns=[lambda _: [closing(50 * MS, 1011)]]))
+    run.perform(task, HERE.parent)
 
-    assert told == ["closed:1011"]
+    assert outcomes == ["closed:1011"]
 
 
-def test_who_asks_for_words_that_a_run_that_ends_does_not_wait_for_leaves_the_task(tmp_path: Path) -> None:
+def test_reading_a_missing_transcript_at_the_end_of_the_run_ends_the_task(tmp_path: Path) -> None:
     tone(tmp_path / "a.wav")
-    steps = rehearse(does([{"audio": "a.wav"}]), tmp_path).steps
+    steps = rehearse(task_of([{"audio": "a.wav"}]), tmp_path).steps
     script = build_script(HERE, {"session": {"input_transcription": "whisper-1"}}, steps)
-    stand = Stand(CompiledScript(script, GA))
+    run = TaskRun(CompiledScript(script, GA))
 
     def task(actor: Actor) -> None:
         turn = actor.audio("a.wav")
-        stand.ending = True
+        run.ending = True
         assert turn.input_text is None, "the task should have been left"
 
-    stand.perform(task, tmp_path)
+    run.perform(task, tmp_path)
 
-    assert [turn.outcome for turn in stand.listening.turns] == ["ok"]
+    assert [turn.outcome for turn in run.listening.turns] == ["ok"]
 
 
-def test_in_a_rehearsal_every_turn_is_ok_and_nothing_is_said() -> None:
+def test_in_a_rehearsal_each_turn_is_ok_and_has_empty_texts() -> None:
     def task(actor: Actor) -> None:
         for turn in (actor.text("One"), actor.request_response()):
             assert (turn.outcome, turn.input_text, turn.reply_text, dict(turn.metrics)) == ("ok", "", "", {})
@@ -463,18 +461,18 @@ def test_in_a_rehearsal_every_turn_is_ok_and_nothing_is_said() -> None:
     assert len(rehearse(task).steps) == 2
 
 
-def test_nothing_is_kept_of_a_turn_that_nobody_may_ask_after() -> None:
-    stand = Stand(text_repertoire("One"))
+def test_a_turn_without_references_is_released() -> None:
+    run = TaskRun(text_repertoire("One"))
     choices = SessionChoices(1, 0)
-    stage = StepRunner(stand.session, stand.repertoire, stand.script, StepReader(HERE.parent), choices)
-    stand.session.open()
+    stage = StepRunner(run.session, run.repertoire, run.script, StepReader(HERE.parent), choices)
+    run.session.open()
     stage.take("text", text="One")
     kept = stage.take("text", text="Two")
 
     assert [*stage._asked.values()] == [kept]
 
 
-def test_of_a_task_without_an_end_nobody_asks_what_follows_its_last_noted_step(tmp_path: Path) -> None:
+def test_an_endless_task_may_end_its_rehearsal_with_a_sound(tmp_path: Path) -> None:
     tone(tmp_path / "a.wav")
 
     def task(actor: Actor) -> None:
@@ -490,7 +488,7 @@ def test_of_a_task_without_an_end_nobody_asks_what_follows_its_last_noted_step(t
 UNSEEN: dict[str, tuple[Callable[[Actor], object], str]] = {
     "audio at once with turn detection": (lambda actor: actor.audio("a.wav", name="late", paced=False),
      "paced must be true with turn detection"),
-    "an event that a message has ended": (
+    "an event after the end of its turn": (
         lambda actor: (
             actor.message("system", "Be brief.", None),
             actor.expect("response_created", 1),
@@ -501,15 +499,15 @@ UNSEEN: dict[str, tuple[Callable[[Actor], object], str]] = {
 
 
 @pytest.mark.parametrize("kind", UNSEEN)
-def test_what_the_rehearsal_has_not_seen_is_held_to_the_rules_of_scripts(tmp_path: Path, kind: str) -> None:
+def test_a_step_that_the_rehearsal_missed_is_validated_like_a_script(tmp_path: Path, kind: str) -> None:
     tone(tmp_path / "a.wav")
     unseen, problem = UNSEEN[kind]
-    steps = rehearse(does([{"text": "Hello"}])).steps
-    stand = Stand(CompiledScript(build_script(HERE, {"session": {"turn_detection": "server_vad"}}, steps), GA))
+    steps = rehearse(task_of([{"text": "Hello"}])).steps
+    run = TaskRun(CompiledScript(build_script(HERE, {"session": {"turn_detection": "server_vad"}}, steps), GA))
 
     def task(actor: Actor) -> None:
         actor.text("Hello")
         unseen(actor)
 
     with pytest.raises(UsageError, match=re.escape(problem)):
-        stand.perform(task, tmp_path)
+        run.perform(task, tmp_path)

@@ -67,17 +67,17 @@ def output_of(usage: TokenUsage) -> tuple[int, int]:
 # Tokens.
 
 
-def test_a_history_and_messages_are_read_by_every_response_after_them() -> None:
-    told = [build_message("x" * 40), build_message("y" * 20, "assistant")]
-    began = replace(script(say()), history=History(Path("h.jsonl"), "d2", tuple(told)))
+def test_each_later_response_reads_the_history_and_messages() -> None:
+    messages = [build_message("x" * 40), build_message("y" * 20, "assistant")]
+    began = replace(script(say()), history=History(Path("h.jsonl"), "d2", tuple(messages)))
     plain, deep = session_usage(script(say()), HIGH), session_usage(began, HIGH)
-    amid = session_usage(script(say(), MessageStep(told[0]), say()), HIGH)
+    amid = session_usage(script(say(), MessageStep(messages[0]), say()), HIGH)
 
     assert deep.text_in == plain.text_in + 15
     assert amid.text_in == session_usage(script(say(), say()), HIGH).text_in + 10
 
 
-def test_a_response_out_of_band_reads_its_own_input_and_is_not_read_again() -> None:
+def test_an_out_of_band_response_reads_only_its_own_input() -> None:
     aside = respond(conversation="none", input=(build_message("x" * 40),))
     usage = session_usage(script(aside, say()), HIGH)
 
@@ -87,7 +87,7 @@ def test_a_response_out_of_band_reads_its_own_input_and_is_not_read_again() -> N
 @pytest.mark.parametrize(
     ("width", "height", "tokens"), [(1, 1, 255), (512, 512, 255), (1_024, 1_024, 765), (4_096, 2_048, 1_105)]
 )
-def test_an_image_costs_by_its_tiles(width: int, height: int, tokens: int) -> None:
+def test_the_cost_of_an_image_follows_from_its_tiles(width: int, height: int, tokens: int) -> None:
     shown = Image(url="data:", width=width, height=height, digest="")
     pictured = TextTurn(say().text, name="say", image=shown)
 
@@ -97,7 +97,7 @@ def test_an_image_costs_by_its_tiles(width: int, height: int, tokens: int) -> No
     assert usage.text_in == session_usage(script(say(), say()), LOW).text_in
 
 
-def test_a_text_turn_reads_the_instructions_and_the_text_at_four_characters_a_token() -> None:
+def test_a_text_turn_reads_instructions_and_text_of_four_characters_per_token() -> None:
     usage = session_usage(script(say()), LOW)
 
     assert (usage.text_in, usage.audio_in, usage.cached_in) == (4 + -(-len(say().text) // 4), 0, 0)
@@ -116,14 +116,14 @@ def test_a_text_turn_reads_the_instructions_and_the_text_at_four_characters_a_to
         (say(), {"max_output_tokens": "inf"}, (22, 60), (150, 400)),
     ],
 )
-def test_a_reply_is_audio_and_its_words_or_text_alone(
+def test_a_reply_is_audio_with_its_transcript_or_text(
     turn: Step, session: dict[str, Any], low: tuple[int, int], high: tuple[int, int]
 ) -> None:
     assert output_of(session_usage(script(turn, **session), LOW)) == low
     assert output_of(session_usage(script(turn, **session), HIGH)) == high
 
 
-def test_turn_detection_adds_its_padding_and_its_silence_at_the_most() -> None:
+def test_turn_detection_adds_its_padding_and_silence_to_the_upper_estimate() -> None:
     usual = session_usage(script(play(2_000), turn_detection=TurnDetection()), HIGH)
     longer = TurnDetection(silence_duration_ms=2_000, prefix_padding_ms=0)
     given = session_usage(script(play(2_000), turn_detection=longer), HIGH)
@@ -131,7 +131,7 @@ def test_turn_detection_adds_its_padding_and_its_silence_at_the_most() -> None:
     assert (usual.audio_in, given.audio_in) == (28, 40)
 
 
-def test_of_several_recordings_the_shortest_and_the_longest_count() -> None:
+def test_the_estimate_uses_the_shortest_and_the_longest_recording() -> None:
     short, long = play(1_000), play(4_000)
     either = type(short)(**{**vars(short), "audio": (*long.audio, *short.audio)})
 
@@ -139,7 +139,7 @@ def test_of_several_recordings_the_shortest_and_the_longest_count() -> None:
     assert session_usage(script(either), HIGH).audio_in == 40
 
 
-def test_every_turn_reads_the_conversation_again() -> None:
+def test_each_turn_reads_the_conversation_again() -> None:
     one, two = (session_usage(script(*[play(1_000)] * turns), HIGH) for turns in (1, 2))
 
     assert two.audio_in == one.audio_in + (10 + 400 + 10)
@@ -147,7 +147,7 @@ def test_every_turn_reads_the_conversation_again() -> None:
     assert two.cached_in == 0
 
 
-def test_at_best_all_that_was_read_before_comes_from_the_cache() -> None:
+def test_the_lower_estimate_takes_all_earlier_tokens_from_the_cache() -> None:
     usage = session_usage(script(play(1_000), play(1_000)), LOW)
 
     assert usage.cached_audio_in == 10 + 60
@@ -155,11 +155,11 @@ def test_at_best_all_that_was_read_before_comes_from_the_cache() -> None:
     assert usage.cached_in == usage.cached_audio_in + usage.cached_text_in
 
 
-def test_instructions_of_a_turn_take_the_place_of_the_sessions() -> None:
+def test_instructions_of_a_turn_replace_those_of_the_session() -> None:
     assert session_usage(script(respond(instructions="x" * 400)), LOW).text_in == 100
 
 
-def test_a_session_without_instructions_has_those_of_the_service() -> None:
+def test_a_session_without_instructions_is_estimated_with_default_ones() -> None:
     assert session_usage(script(respond(), instructions=None), LOW).text_in == 150
 
 
@@ -181,7 +181,7 @@ def without_calls(*steps: Step, **session: Any) -> Script:
     return agent(*steps, tool_choice="none", **session)
 
 
-def test_a_call_that_is_expected_takes_a_further_response_that_reads_the_call_and_what_it_returned() -> None:
+def test_an_expected_function_call_adds_a_response_that_reads_call_and_result() -> None:
     plain, calls = (session_usage(made, LOW) for made in (without_calls(say()), agent(expecting("find"))))
 
     read, arguments, returned = plain.text_in, 1, 10
@@ -190,7 +190,7 @@ def test_a_call_that_is_expected_takes_a_further_response_that_reads_the_call_an
     assert calls.cached_text_in == read + arguments, "all that the first response read and wrote"
 
 
-def test_calls_that_are_expected_are_made_at_once_at_best_and_one_after_another_at_worst() -> None:
+def test_expected_function_calls_are_parallel_at_best_and_sequential_at_worst() -> None:
     both, plain = agent(expecting("find", "count")), without_calls(say())
 
     assert session_usage(both, LOW).audio_out == session_usage(plain, LOW).audio_out
@@ -202,7 +202,7 @@ def test_calls_that_are_expected_are_made_at_once_at_best_and_one_after_another_
     ("choice", "low", "high"), [("none", 1, 1), (None, 1, 2), ("auto", 1, 2), ("required", 2, 2), ("count", 2, 2)]
 )
 @pytest.mark.parametrize("of", ["turn", "session"])
-def test_a_model_that_may_call_does_so_at_worst_and_one_that_must_always(
+def test_an_optional_function_call_is_only_in_the_upper_estimate(
     choice: str | None, low: int, high: int, of: str
 ) -> None:
     given = {} if choice is None else {"tool_choice": choice}
@@ -214,11 +214,11 @@ def test_a_model_that_may_call_does_so_at_worst_and_one_that_must_always(
 
 
 @pytest.mark.parametrize("calls", [(), ("undeclared",)])
-def test_a_turn_that_expects_no_call_of_what_is_declared_takes_one_response(calls: tuple[str, ...]) -> None:
+def test_a_turn_without_an_expected_declared_function_has_one_response(calls: tuple[str, ...]) -> None:
     assert session_usage(agent(expecting(*calls)), HIGH) == session_usage(without_calls(say()), HIGH)
 
 
-def test_minutes_hold_what_functions_take_and_what_is_spoken_before_calls() -> None:
+def test_session_minutes_include_function_execution_and_preambles() -> None:
     made = agent(expecting("find"))
 
     assert session_minutes(made, LOW) * 60 == pytest.approx(0.5 + LOW.spoken_s)
@@ -234,7 +234,7 @@ def test_minutes_hold_what_functions_take_and_what_is_spoken_before_calls() -> N
     spoken=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_what_the_simulator_bills_lies_within_the_estimate(
+def test_the_simulator_s_usage_is_within_the_estimate(
     together: bool, preamble: float, expected: int, history: bool, spoken: bool, seed: int
 ) -> None:
     habits = FunctionCalls(
@@ -293,7 +293,7 @@ def test_more_turns_cost_more(steps: list[Step], more: list[Step]) -> None:
 # Prices.
 
 
-def test_a_target_with_prices_of_its_own_goes_by_them() -> None:
+def test_a_target_s_own_prices_override_the_table() -> None:
     twice = Prices(**{kind: 2 * price for kind, price in vars(REALTIME).items() if price})
     own, usual = (session_cost(target(prices=prices), [script(say())], TABLE, AS_OF).usd for prices in (twice, None))
 
@@ -302,7 +302,7 @@ def test_a_target_with_prices_of_its_own_goes_by_them() -> None:
     assert own == pytest.approx([2 * usd for usd in usual])
 
 
-def test_of_several_scripts_the_estimate_spans_from_the_cheapest_to_the_dearest() -> None:
+def test_the_estimate_of_several_scripts_spans_all_their_estimates() -> None:
     short, long = script(say()), script(say(), say(), say())
     both, cheap, dear = (
         session_cost(target(), scripts, TABLE, AS_OF).usd for scripts in ([long, short], [short], [long])
@@ -314,7 +314,7 @@ def test_of_several_scripts_the_estimate_spans_from_the_cheapest_to_the_dearest(
     assert both == (cheap[0], dear[1])
 
 
-def test_a_session_that_is_paid_by_the_minute_costs_its_speech_pauses_and_replies() -> None:
+def test_a_price_per_minute_covers_speech_pauses_and_replies() -> None:
     by_minute = Prices(0, 0, 0, 0, 0, 0, usd_per_minute=0.6)
     made = script(play(), PauseStep(4), say(output="text"), respond())
     spoken_s = made.turns[0].recordings[0].seconds
@@ -341,39 +341,39 @@ UNKNOWN = priced(target="east", model="voice-1", usd=None)
 BASIS = "(gpt-realtime, prices of 2026-11-01)"
 WORDS: dict[str, tuple[list[SessionCost], int | None, str]] = {
     # (costs of a session, number of sessions, the text; …: any text)
-    "how much for what by which prices":
+    "the cost with its sessions and prices":
         ([priced()], 8, f"about 0.40 to 1.10 USD for 8 sessions {BASIS}; replies of 3 to 20 s are assumed"),
-    "the targets and each basis once": ([priced(), priced(), priced(basis="own prices of east")], 1,
+    "each target and price basis is named once": ([priced(), priced(), priced(basis="own prices of east")], 1,
      "about 0.15 to 0.41 USD for 1 session with each of 3 targets (gpt-realtime, prices of 2026-11-01; own prices "
      "of east)…"),
-    "sessions without a limit are told one by one": ([priced()], None, "…USD for a session (…"),
-    "written replies are assumed in tokens":
+    "without a limit the cost is per session": ([priced()], None, "…USD for a session (…"),
+    "text replies have an assumed number of tokens":
         (quoted(say(), output="text"), 1, "…; replies of 30 to 150 tokens are assumed"),
-    "transcription is said to be billed apart":
+    "transcription is billed separately":
         (quoted(play(), input_transcription="whisper-1"), 1, "…; transcription is billed extra"),
-    "a deployment that is called like a model is a guess": (quoted(say(), service="azure"), 8,
+    "a deployment named like a model is an assumption": (quoted(say(), service="azure"), 8,
      "…(if the deployment gpt-realtime is of that model, prices of 2026-11-01)…"),
-    "without a price the words say why and what to do": (quoted(say(), service="azure", model="voice-1"), 8,
+    "a missing price has a reason and a remedy": (quoted(say(), service="azure", model="voice-1"), 8,
      "the cost cannot be estimated, because no price of voice-1 is known: give the target `prices:`…"),
-    "a target without a price is named beside the estimate of the others": ([priced(), UNKNOWN], 8,
+    "a target without a price is named with the estimate of the others": ([priced(), UNKNOWN], 8,
      f"about 0.40 to 1.10 USD for 8 sessions with azure {BASIS}; …; east is left out, because no price of voice-1 "
      "is known: give the target `prices:`…"),
-    "and the others are counted": ([priced(), UNKNOWN, priced(target="west")], 8, "…with each of 2 targets (…"),
+    "targets with a price are counted": ([priced(), UNKNOWN, priced(target="west")], 8, "…with each of 2 targets (…"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("quotes", "sessions", "words"), WORDS.values(), ids=WORDS)
-def test_the_words_of_an_estimate(quotes: list[SessionCost], sessions: int | None, words: str) -> None:
+def test_an_estimate_is_formatted_as_text(quotes: list[SessionCost], sessions: int | None, words: str) -> None:
     assert re.fullmatch(re.escape(words).replace("…", ".*"), estimate_words(quotes, sessions))
 
 
-def test_the_estimate_of_a_run_is_that_of_all_its_sessions_in_all_its_arms() -> None:
+def test_the_estimate_of_a_run_is_the_sum_over_sessions_and_targets() -> None:
     assert estimate([priced(), priced(usd=(0.15, 0.2))], 10) == pytest.approx((2.0, 3.375))
     assert estimate([priced(), priced(usd=None)], 8) is None, "one target without a price leaves none"
 
 
 @pytest.mark.parametrize(
-    ("budget_usd", "quotes", "sessions", "said"),
+    ("budget_usd", "quotes", "sessions", "expected"),
     [
         (0.1, [priced()], 8, "the budget of 0.10 USD is below the lower estimate (0.40): the run will end early"),
         (0.4, [priced()], 8, ""),
@@ -382,7 +382,7 @@ def test_the_estimate_of_a_run_is_that_of_all_its_sessions_in_all_its_arms() -> 
         (0.1, [priced(usd=None)], 8, ""),
     ],
 )  # fmt: skip
-def test_a_budget_below_the_least_estimate_will_not_last(
-    budget_usd: float | None, quotes: list[SessionCost], sessions: int | None, said: str
+def test_a_budget_below_the_lower_estimate_gives_a_notice(
+    budget_usd: float | None, quotes: list[SessionCost], sessions: int | None, expected: str
 ) -> None:
-    assert below_estimate(budget_usd, quotes, sessions) == said
+    assert below_estimate(budget_usd, quotes, sessions) == expected

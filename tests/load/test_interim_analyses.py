@@ -9,83 +9,81 @@ import pytest
 from bench.load.runners.finalized_run import REPORT_S, holds_rows, longest_report_s, run_status, uncut, with_sentence
 from bench.load.runners.interim_analyses import OverloadWatch
 from bench.run.spool import path_of
-from tests.load.fake_live_run import Stand
+from tests.load.fake_live_run import FakeRun
 
 LATE = "send_delay 14.2 ms > 10 ms"
 
 
-class Told:
+class RecordedWatch:
     """A plan with a number of pairs, and the messages and stops while its load generator was overloaded."""
 
     def __init__(self, pairs: int) -> None:
-        self.said: list[str] = []
+        self.messages: list[str] = []
         self.stopped: list[str] = []
-        self.lateness = OverloadWatch(pairs, say=self.said.append, give_up=self.stopped.append)
+        self.lateness = OverloadWatch(pairs, say=self.messages.append, give_up=self.stopped.append)
 
     def consider(self, *seconds: tuple[int, str], turns: int = 200) -> list[bool]:
         """Apply one (complete pairs, what is late) per second; return for each whether interim analyses wait."""
         return [self.lateness.consider(late, pairs, turns) for pairs, late in seconds]
 
 
-def test_a_harness_that_is_late_is_told_at_once_and_holds_the_looks_until_it_keeps_up_again() -> None:
-    told = Told(500)
+def test_an_overloaded_load_generator_is_reported_and_pauses_interim_analyses() -> None:
+    watch = RecordedWatch(500)
 
-    assert told.consider((0, ""), (1, LATE), (2, LATE), (3, ""), (4, "")) == [False, True, True, False, False]
-    assert len(told.said) == 2
-    assert LATE in told.said[0]
-    assert "the run ends if this lasts for 50 pairs" in told.said[0]
-    assert "keeps up again; interim analyses continue" in told.said[1]
-    assert told.stopped == []
+    assert watch.consider((0, ""), (1, LATE), (2, LATE), (3, ""), (4, "")) == [False, True, True, False, False]
+    assert len(watch.messages) == 2
+    assert LATE in watch.messages[0]
+    assert "the run ends if this lasts for 50 pairs" in watch.messages[0]
+    assert "keeps up again; interim analyses continue" in watch.messages[1]
+    assert watch.stopped == []
 
 
 @pytest.mark.parametrize(("pairs", "most"), [(500, 50), (200, 20), (105, 11), (60, 10), (20, 10)])
-def test_a_run_is_given_up_once_a_tenth_of_its_pairs_have_ended_while_the_harness_was_late(
-    pairs: int, most: int
-) -> None:
-    told = Told(pairs)
-    told.consider((7, LATE), (6 + most, LATE))
-    assert told.stopped == []
-    told.consider((7 + most, LATE), (8 + most, LATE))
+def test_a_run_ends_after_a_tenth_of_its_pairs_with_an_overloaded_load_generator(pairs: int, most: int) -> None:
+    watch = RecordedWatch(pairs)
+    watch.consider((7, LATE), (6 + most, LATE))
+    assert watch.stopped == []
+    watch.consider((7 + most, LATE), (8 + most, LATE))
 
-    assert told.stopped == [f"the load generator was overloaded for {most} pairs in a row ({LATE})"]
+    assert watch.stopped == [f"the load generator was overloaded for {most} pairs in a row ({LATE})"]
 
 
-def test_pairs_that_ended_before_the_harness_kept_up_again_do_not_count() -> None:
-    told = Told(500)
-    told.consider((0, LATE), (49, LATE), (49, ""), (50, LATE), (99, LATE))
-    assert told.stopped == []
-    told.consider((100, LATE))
+def test_pairs_before_the_end_of_an_earlier_overload_do_not_count() -> None:
+    watch = RecordedWatch(500)
+    watch.consider((0, LATE), (49, LATE), (49, ""), (50, LATE), (99, LATE))
+    assert watch.stopped == []
+    watch.consider((100, LATE))
 
-    assert len(told.stopped) == 1
+    assert len(watch.stopped) == 1
 
 
-def test_nothing_is_given_up_for_the_worst_of_a_few_turns() -> None:
-    told = Told(100)
-    told.consider((1, LATE), (24, LATE), turns=199)
-    assert told.stopped == []
-    told.consider((25, LATE), turns=200)
+def test_a_run_does_not_end_for_an_overload_within_200_turns() -> None:
+    watch = RecordedWatch(100)
+    watch.consider((1, LATE), (24, LATE), turns=199)
+    assert watch.stopped == []
+    watch.consider((25, LATE), turns=200)
 
-    assert told.stopped == [f"the load generator was overloaded for 24 pairs in a row ({LATE})"]
+    assert watch.stopped == [f"the load generator was overloaded for 24 pairs in a row ({LATE})"]
 
 
 # The end of a run: its messages, and the remains of a run that could not be reported.
 
 
 @pytest.mark.parametrize("pairs", [0, 1])
-def test_a_run_holds_rows_as_soon_as_one_has_reached_the_disk(pairs: int, tmp_path: Path) -> None:
-    stand = Stand(tmp_path)
+def test_a_run_has_rows_once_one_is_on_disk(pairs: int, tmp_path: Path) -> None:
+    run = FakeRun(tmp_path)
     for _ in range(pairs):
-        stand.play()
-    stand.live.close()
+        run.play()
+    run.live.close()
 
-    assert holds_rows(stand.folder) is (pairs > 0)
+    assert holds_rows(run.folder) is (pairs > 0)
 
 
-def test_a_run_that_was_closed_holds_its_rows(tmp_path: Path) -> None:
+def test_a_closed_run_has_rows(tmp_path: Path) -> None:
     assert holds_rows(tmp_path)
 
 
-def test_a_report_of_many_rows_may_take_longer(tmp_path: Path) -> None:
+def test_the_time_limit_of_a_report_grows_with_its_rows(tmp_path: Path) -> None:
     (tmp_path / "spool").mkdir()
     assert longest_report_s(tmp_path) == REPORT_S
     with path_of(tmp_path, 0, "turns.arrows").open("wb") as spool:
@@ -95,7 +93,7 @@ def test_a_report_of_many_rows_may_take_longer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("length_s", "warmup_s", "settings", "said"),
+    ("length_s", "warmup_s", "settings", "expected"),
     [
         (600, 0, {}, True),
         (599, 0, {}, False),
@@ -103,22 +101,22 @@ def test_a_report_of_many_rows_may_take_longer(tmp_path: Path) -> None:
         (600, 0, {"warmup": "0"}, False),
     ],
 )
-def test_a_long_run_says_that_nothing_was_cut_unless_somebody_wanted_it_so(
-    length_s: float, warmup_s: float, settings: dict[str, str], said: bool
+def test_a_long_run_without_warmup_gives_a_notice_unless_warmup_is_0(
+    length_s: float, warmup_s: float, settings: dict[str, str], expected: bool
 ) -> None:
     found = uncut({"warmup_s": warmup_s, "settings": settings}, length_s)
 
-    assert len(found) == said
+    assert len(found) == expected
     assert all("--warmup" in notice for notice in found)
 
 
-def test_what_was_decided_stands_above_the_verdict_and_the_page() -> None:
+def test_the_decision_is_printed_above_the_verdict_and_the_report_path() -> None:
     summary = with_sentence("figures\nmore\nvalid\nreport.html", "not regressed: 3 looks\n\na table", 80)
 
     assert summary.splitlines() == ["figures", "more", "not regressed: 3 looks", "valid", "report.html"]
 
 
-def test_what_was_decided_is_no_wider_than_the_terminal_and_the_last_two_lines_stay_as_they_are() -> None:
+def test_the_decision_is_wrapped_to_the_terminal_and_the_last_two_lines_are_unchanged() -> None:
     last = ["VALID, and a line that is longer than the terminal is wide", "runs/2026/" + "x" * 60 + "/report.html"]
     sentence = (
         "west regressed: ttfa p95 +47 % (corrected +45 %; 90 % interval +21 % … +70 %), margin 20 %; failure rate −1"
@@ -135,7 +133,5 @@ def test_what_was_decided_is_no_wider_than_the_terminal_and_the_last_two_lines_s
     ("validity", "status"),
     [({"status": "valid"}, None), ({"status": "invalid"}, 4), ({"status": "no_verdict"}, 4), (None, 4)],
 )
-def test_only_a_run_that_is_valid_leaves_the_exit_status_to_locust(
-    validity: dict[str, str] | None, status: int | None
-) -> None:
+def test_only_a_valid_run_leaves_the_exit_status_to_locust(validity: dict[str, str] | None, status: int | None) -> None:
     assert run_status({"validity": validity}) == status

@@ -55,7 +55,7 @@ def early(reason: str) -> Say:
     return Say(f"the run ends early: {reason}")
 
 
-def asked_by_run(reason: str, *, spent: bool = False) -> End:
+def stop_requested_by_run(reason: str, *, spent: bool = False) -> End:
     """Return an end that the run requests, and that is displayed."""
     events = [*STARTED, StopRequested(reason, spent), *LOCUST_STOPS, *QUITS]
     return End(events, [early(reason), DrainSessions(), StopTest(), CloseRun()], reason)
@@ -80,11 +80,11 @@ ENDS = {
             [DrainSessions(), StopTest(), CloseRun()],
             ALL_DONE,
         ),
-    "the budget is spent": asked_by_run(SPENT, spent=True),
-    "sequential analysis has decided": asked_by_run(DECIDED),
-    "no session can be opened": asked_by_run(HOPELESS),
-    "the load generator is overloaded": asked_by_run(OVERLOADED),
-    "the disk is full": asked_by_run(DISK_FULL),
+    "the budget is spent": stop_requested_by_run(SPENT, spent=True),
+    "sequential analysis has decided": stop_requested_by_run(DECIDED),
+    "no session can be opened": stop_requested_by_run(HOPELESS),
+    "the load generator is overloaded": stop_requested_by_run(OVERLOADED),
+    "the disk is full": stop_requested_by_run(DISK_FULL),
     "the disk is full once the run time is over":
         End(
             [*STARTED, UsersStopping(), StopRequested(DISK_FULL), StopRequested(DISK_FULL), *LOCUST_STOPS],
@@ -249,42 +249,40 @@ WORKERS_ENDS = {
 """The ends of a worker, which does not stop its process: its adapter does."""
 
 
-def played(lifecycle: RunLifecycle, events: Sequence[RunEvent]) -> list[RunAction]:
+def feed_events(lifecycle: RunLifecycle, events: Sequence[RunEvent]) -> list[RunAction]:
     return [action for event in events for action in lifecycle.tell(event)]
 
 
 @pytest.mark.parametrize("end", [*ENDS.values(), *WORKERS_ENDS.values()], ids=[*ENDS, *WORKERS_ENDS])
-def test_each_way_to_end_a_run_has_its_actions_its_reason_and_its_state(end: End) -> None:
+def test_each_end_of_a_run_has_its_actions_reason_and_state(end: End) -> None:
     lifecycle = RunLifecycle(leads=end.leads)
-    actions = played(lifecycle, end.events)
+    actions = feed_events(lifecycle, end.events)
 
     assert (actions, lifecycle.reason, lifecycle.state) == (list(end.actions), end.reason, end.state)
 
 
 @pytest.mark.parametrize("first", [UsersStopping(), SignalReceived(), StopRequested(SPENT)])
-def test_a_signal_hurries_a_run_that_is_ending_already(first: RunEvent) -> None:
+def test_a_signal_hurries_an_ending_run(first: RunEvent) -> None:
     lifecycle = RunLifecycle()
-    played(lifecycle, [*STARTED, first])
+    feed_events(lifecycle, [*STARTED, first])
     hurried = lifecycle.is_hurried
     lifecycle.tell(SignalReceived())
 
     assert (hurried, lifecycle.is_hurried) == (False, True)
 
 
-def test_a_worker_whose_master_is_lost_abandons_what_is_in_flight() -> None:
+def test_a_worker_without_its_master_hurries_its_end() -> None:
     lifecycle = RunLifecycle(leads=False)
-    played(lifecycle, [*STARTED, MasterLost()])
+    feed_events(lifecycle, [*STARTED, MasterLost()])
 
     assert lifecycle.is_hurried
 
 
 @pytest.mark.parametrize("leads", [True, False])
 @pytest.mark.parametrize("event", [StopRequested(SPENT, spent=True), RunRefused("no price", spent=True)])
-def test_once_the_money_is_spent_nothing_starts_and_turns_in_flight_take_no_further_response(
-    event: RunEvent, leads: bool
-) -> None:
+def test_once_the_budget_is_spent_no_session_and_no_response_starts(event: RunEvent, leads: bool) -> None:
     lifecycle = RunLifecycle(leads=leads)
-    played(lifecycle, STARTED)
+    feed_events(lifecycle, STARTED)
     might_start = lifecycle.may_start, lifecycle.is_spent
     lifecycle.tell(event)
 
@@ -292,15 +290,15 @@ def test_once_the_money_is_spent_nothing_starts_and_turns_in_flight_take_no_furt
     assert (lifecycle.may_start, lifecycle.is_spent) == (False, True)
 
 
-def test_a_problem_is_the_first_that_was_found() -> None:
+def test_the_first_problem_is_reported() -> None:
     lifecycle = RunLifecycle()
-    played(lifecycle, [*STARTED, UsersStopping(), RunRefused("one"), RunRefused("another")])
+    feed_events(lifecycle, [*STARTED, UsersStopping(), RunRefused("one"), RunRefused("another")])
 
     assert lifecycle.problem == "one"
 
 
 @pytest.mark.parametrize(("reason", "why"), [("", "its time was over"), (INTERRUPTED, "interrupted")])
-def test_a_run_that_never_began_says_what_it_waited_for(reason: str, why: str) -> None:
+def test_a_run_that_did_not_begin_reports_what_it_waited_for(reason: str, why: str) -> None:
     assert not_started_text(reason).startswith(f"the run never began: {why}")
     assert "still signing in through Microsoft Entra ID" in not_started_text(reason)
 
@@ -320,9 +318,7 @@ AFTER_SIGN_IN = st.booleans().flatmap(lambda began: ORDERS.map(lambda order: [*S
 
 
 @given(leads=st.booleans(), events=AFTER_SIGN_IN)
-def test_whatever_happens_a_run_that_began_is_drained_and_closed_once_and_others_are_not(
-    leads: bool, events: list[RunEvent]
-) -> None:
+def test_only_a_run_that_began_is_drained_and_closed_exactly_once(leads: bool, events: list[RunEvent]) -> None:
     lifecycle, actions, began = RunLifecycle(leads=leads), list[RunAction](), False
     for event in (*events, *LOCUST_STOPS):
         actions += lifecycle.tell(event)
@@ -334,7 +330,7 @@ def test_whatever_happens_a_run_that_began_is_drained_and_closed_once_and_others
 
 
 @given(leads=st.booleans(), events=AFTER_SIGN_IN)
-def test_whatever_happens_the_states_of_a_run_come_in_their_order_and_nothing_starts_once_it_drains(
+def test_the_states_of_a_run_are_ordered_and_no_session_starts_after_running(
     leads: bool, events: list[RunEvent]
 ) -> None:
     lifecycle, states, places = RunLifecycle(leads=leads), list(RunState), [0]
@@ -347,23 +343,23 @@ def test_whatever_happens_the_states_of_a_run_come_in_their_order_and_nothing_st
 
 
 @given(leads=st.booleans(), events=AFTER_SIGN_IN, later=ORDERS)
-def test_nothing_is_done_and_nothing_changes_once_a_run_is_over(
+def test_events_after_the_end_of_a_run_have_no_effect(
     leads: bool, events: list[RunEvent], later: list[RunEvent]
 ) -> None:
     lifecycle = RunLifecycle(leads=leads)
-    played(lifecycle, [*STARTED, *events, *LOCUST_STOPS])
+    feed_events(lifecycle, [*STARTED, *events, *LOCUST_STOPS])
     before = dict(vars(lifecycle))
 
-    assert played(lifecycle, later) == []
+    assert feed_events(lifecycle, later) == []
     assert vars(lifecycle) == before
 
 
 @given(leads=st.booleans(), events=AFTER_SIGN_IN, later=ORDERS)
 def test_the_first_reason_for_the_end_of_a_run_wins(leads: bool, events: list[RunEvent], later: list[RunEvent]) -> None:
     lifecycle = RunLifecycle(leads=leads)
-    played(lifecycle, events)
+    feed_events(lifecycle, events)
     first = lifecycle.reason
-    played(lifecycle, later)
+    feed_events(lifecycle, later)
 
     assert lifecycle.reason == first or not first
 
@@ -384,7 +380,7 @@ def test_a_run_is_hurried_only_by_a_second_cause_or_a_lost_master_and_stays_so(
 
 
 @given(events=AFTER_SIGN_IN)
-def test_a_worker_shows_no_reason_and_stops_no_test_but_its_own_by_a_signal(events: list[RunEvent]) -> None:
+def test_a_worker_prints_no_reason_and_stops_its_test_only_on_a_signal(events: list[RunEvent]) -> None:
     lifecycle = RunLifecycle(leads=False)
     for event in events:
         actions = lifecycle.tell(event)

@@ -41,7 +41,7 @@ COURSES = st.builds(
 )
 
 
-def course(folder: Path, text: str) -> LoadSchedule:
+def read_schedule(folder: Path, text: str) -> LoadSchedule:
     path = folder / "stages.yaml"
     path.write_text(text)
     return load_course(path)
@@ -60,12 +60,14 @@ def course(folder: Path, text: str) -> LoadSchedule:
         ("٣/s", None),
     ],
 )
-def test_a_rate_is_calls_in_a_time(text: str, per_s: float | None) -> None:
+def test_a_rate_is_parsed_as_calls_per_time(text: str, per_s: float | None) -> None:
     assert rate_per_s(text) == per_s
 
 
-def test_stages_of_rates_are_read(tmp_path: Path) -> None:
-    read = course(tmp_path, "start: 6/min\nstages:\n- {duration: 1m, target: 60/min}\n- {duration: 0, target: 0}\n")
+def test_stages_of_arrival_rates_are_read(tmp_path: Path) -> None:
+    read = read_schedule(
+        tmp_path, "start: 6/min\nstages:\n- {duration: 1m, target: 60/min}\n- {duration: 0, target: 0}\n"
+    )
 
     assert read == LoadSchedule("arrivals", 0.1, (LoadStage(60.0, 1.0), LoadStage(0.0, 0.0)))
     assert (read.length_s, read.peak) == (60.0, 1.0)
@@ -86,27 +88,27 @@ def test_stages_of_rates_are_read(tmp_path: Path) -> None:
         ("stages: [{duration: 1m, targets: 3}]", "did you mean target"),
     ],
 )
-def test_what_cannot_be_a_load_is_refused_with_its_place(tmp_path: Path, text: str, problem: str) -> None:
+def test_an_invalid_stages_file_is_refused_with_its_position(tmp_path: Path, text: str, problem: str) -> None:
     with pytest.raises(UsageError, match=problem) as refused:
-        course(tmp_path, text)
+        read_schedule(tmp_path, text)
 
     assert str(refused.value).startswith(f"{tmp_path / 'stages.yaml'}:")
     assert "\n" not in str(refused.value)
 
 
 @given(COURSES, st.floats(0, 700))
-def test_a_level_is_between_the_ends_of_its_stage(course: LoadSchedule, at_s: float) -> None:
-    level = course.level(at_s)
+def test_the_level_within_a_stage_is_between_its_ends(schedule: LoadSchedule, at_s: float) -> None:
+    level = schedule.level(at_s)
 
-    assert 0 <= level <= course.peak * (1 + 1e-9)
-    for begin_s, duration_s, first, last in course.parts():
+    assert 0 <= level <= schedule.peak * (1 + 1e-9)
+    for begin_s, duration_s, first, last in schedule.parts():
         if begin_s < at_s < begin_s + duration_s:
             assert min(first, last) * (1 - 1e-9) <= level <= max(first, last) * (1 + 1e-9)
 
 
 @given(COURSES)
-def test_after_the_last_stage_the_level_stays(course: LoadSchedule) -> None:
-    assert course.level(course.length_s + 1) == course.stages[-1].target
+def test_the_level_is_constant_after_the_last_stage(schedule: LoadSchedule) -> None:
+    assert schedule.level(schedule.length_s + 1) == schedule.stages[-1].target
 
 
 # The load model, from options and from the scenario.
@@ -145,12 +147,12 @@ def stages(tmp_path: Path) -> tuple[str, str]:
     return str(tmp_path / "rates.yaml"), str(tmp_path / "sessions.yaml")
 
 
-def test_users_call_again_and_again_unless_something_else_is_said() -> None:
+def test_the_default_is_a_closed_loop() -> None:
     assert load_model("--sessions", "9") == CLOSED_LOOP
     assert (CLOSED_LOOP.users, CLOSED_LOOP.length_s, CLOSED_LOOP.changes) == (None, None, False)
 
 
-def test_calls_arrive_at_a_rate_for_as_many_users_as_there_are_slots() -> None:
+def test_calls_at_an_arrival_rate_have_one_user_per_slot() -> None:
     arriving = load_model(
         "--arrival-rate", "30/min", "--max-concurrent", "40", "--seed", "5", "--arrival-pattern", "gamma:2"
     )
@@ -168,27 +170,27 @@ def test_calls_arrive_by_stages_or_by_a_file(stages: tuple[str, str], tmp_path: 
     assert (recorded.length_s, recorded.changes, recorded.users) == (3.0, False, 4)
 
 
-def test_stages_of_sessions_say_how_many_users_there_are(stages: tuple[str, str]) -> None:
+def test_stages_of_sessions_set_the_number_of_users(stages: tuple[str, str]) -> None:
     staged = load_model("--stages", stages[1])
 
     assert staged == LoadModel(course=LoadSchedule("sessions", 0.0, (LoadStage(60.0, 30),)))
     assert (staged.users, staged.length_s, staged.changes) == (30, 60.0, True)
 
 
-def test_a_scenario_says_what_load_it_is_made_for_and_the_command_line_wins(stages: tuple[str, str]) -> None:
-    said = load_model(classes=(Busy,)).arrivals
+def test_the_command_line_overrides_the_load_of_a_scenario(stages: tuple[str, str]) -> None:
+    from_scenario = load_model(classes=(Busy,)).arrivals
     overruled = load_model("--arrival-rate", "2/s", "--max-concurrent", "5", classes=(Busy,)).arrivals
     staged = load_model("--stages", stages[0], classes=(Busy,)).arrivals
 
-    assert said is not None
-    assert (said.per_s, said.slots) == (0.5, 40)
+    assert from_scenario is not None
+    assert (from_scenario.per_s, from_scenario.slots) == (0.5, 40)
     assert overruled is not None
     assert (overruled.per_s, overruled.slots) == (2.0, 5)
     assert staged is not None
     assert (staged.per_s, staged.slots) == (None, 40)
 
 
-def test_in_the_web_ui_the_number_of_users_is_that_of_slots() -> None:
+def test_the_number_of_users_of_the_web_ui_is_the_number_of_slots() -> None:
     arriving = load_model("--arrival-rate", "1/s", users=12, headless=False)
 
     assert arriving.users == 12
@@ -220,7 +222,7 @@ REFUSED: list[tuple[list[str], dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("given", "known", "problem"), REFUSED)
-def test_what_does_not_go_together_is_refused_in_one_line(
+def test_incompatible_options_are_refused_in_one_line(
     stages: tuple[str, str], tmp_path: Path, given: list[str], known: dict[str, Any], problem: str
 ) -> None:
     (tmp_path / "calls.txt").write_text("1\n")
@@ -238,24 +240,24 @@ def test_what_does_not_go_together_is_refused_in_one_line(
 PATTERNS = st.sampled_from(
     [ArrivalPattern("poisson"), ArrivalPattern(CONSTANT), ArrivalPattern(GAMMA, 0.3), ArrivalPattern(GAMMA, 7.0)]
 )
-SHORT = COURSES.filter(lambda course: course.peak * course.length_s < 5_000)
+SHORT = COURSES.filter(lambda schedule: schedule.peak * schedule.length_s < 5_000)
 
 
-def called(pattern: ArrivalPattern, course: LoadSchedule, seed: int = 1) -> list[float]:
-    return list(Arrivals(seed, 1, pattern, course=course).instants_s())
+def arrivals_of(pattern: ArrivalPattern, schedule: LoadSchedule, seed: int = 1) -> list[float]:
+    return list(Arrivals(seed, 1, pattern, course=schedule).instants_s())
 
 
-def brought(course: LoadSchedule, until_s: float) -> float:
+def integral_of_rate(schedule: LoadSchedule, until_s: float) -> float:
     """Return the mean number of calls that a schedule generates up to an instant."""
     total = 0.0
-    for begin_s, duration_s, first, last in course.parts():
+    for begin_s, duration_s, first, last in schedule.parts():
         passed_s = min(max(0.0, until_s - begin_s), duration_s)
         if passed_s:
             total += passed_s * (first + (last - first) * passed_s / duration_s / 2)
     return total
 
 
-def test_calls_of_a_constant_rate_come_like_a_clock() -> None:
+def test_calls_at_a_constant_rate_are_equally_spaced() -> None:
     arrivals = Arrivals(1, 1, ArrivalPattern(CONSTANT), per_s=0.5)
 
     assert list(islice(arrivals.instants_s(), 4)) == [0.0, 2.0, 4.0, 6.0]
@@ -265,7 +267,9 @@ def test_calls_of_a_constant_rate_come_like_a_clock() -> None:
     ("pattern", "variation"),
     [(ArrivalPattern("poisson"), 1.0), (ArrivalPattern(GAMMA, 4.0), 0.5), (ArrivalPattern(GAMMA, 0.25), 2.0)],
 )
-def test_gaps_have_the_rate_and_the_scatter_of_their_pattern(pattern: ArrivalPattern, variation: float) -> None:
+def test_interarrival_times_have_the_mean_and_variation_of_their_pattern(
+    pattern: ArrivalPattern, variation: float
+) -> None:
     calls = 40_000
     gaps = np.diff(list(islice(Arrivals(3, 1, pattern, per_s=5.0).instants_s(), calls)))
 
@@ -273,7 +277,7 @@ def test_gaps_have_the_rate_and_the_scatter_of_their_pattern(pattern: ArrivalPat
     assert gaps.std() / gaps.mean() == pytest.approx(variation, rel=0.05)
 
 
-def test_the_same_seed_gives_the_same_calls_and_another_one_others() -> None:
+def test_the_same_seed_gives_the_same_arrivals() -> None:
     first, same, other = (list(islice(Arrivals(seed, 9, per_s=1.0).instants_s(), 50)) for seed in (7, 7, 8))
 
     assert first == same
@@ -281,25 +285,25 @@ def test_the_same_seed_gives_the_same_calls_and_another_one_others() -> None:
 
 
 @given(PATTERNS, SHORT, st.integers(0, 5))
-def test_calls_of_a_course_come_in_order_and_within_it(
-    pattern: ArrivalPattern, course: LoadSchedule, seed: int
+def test_arrivals_of_a_schedule_are_ordered_and_within_it(
+    pattern: ArrivalPattern, schedule: LoadSchedule, seed: int
 ) -> None:
-    instants = called(pattern, course, seed)
+    instants = arrivals_of(pattern, schedule, seed)
 
     assert all(earlier <= later for earlier, later in pairwise(instants))
-    assert all(0 <= at_s <= course.length_s for at_s in instants)
+    assert all(0 <= at_s <= schedule.length_s for at_s in instants)
 
 
 @given(SHORT)
-def test_a_constant_pattern_follows_its_course_to_the_call(course: LoadSchedule) -> None:
+def test_a_constant_pattern_follows_the_integral_of_the_rate(schedule: LoadSchedule) -> None:
     """Call n arrives when the integral of the rate reaches n; if the rate is zero then, at any time until it rises."""
-    for number, at_s in enumerate(called(ArrivalPattern(CONSTANT), course)):
-        assert brought(course, at_s) == pytest.approx(number, abs=1e-3 + 1e-6 * number)
+    for number, at_s in enumerate(arrivals_of(ArrivalPattern(CONSTANT), schedule)):
+        assert integral_of_rate(schedule, at_s) == pytest.approx(number, abs=1e-3 + 1e-6 * number)
 
 
 @given(PATTERNS, SHORT, st.integers(1, 7))
-def test_processes_share_the_calls_among_them(pattern: ArrivalPattern, course: LoadSchedule, workers: int) -> None:
-    arrivals = Arrivals(1, 1, pattern, course=course)
+def test_processes_share_the_arrivals_evenly(pattern: ArrivalPattern, schedule: LoadSchedule, workers: int) -> None:
+    arrivals = Arrivals(1, 1, pattern, course=schedule)
     shares = [list(arrivals.share_ns(worker, workers)) for worker in range(workers)]
     whole = [round((head_start(workers) + at_s) * NS_PER_S) for at_s in arrivals.instants_s()]
 
@@ -307,7 +311,7 @@ def test_processes_share_the_calls_among_them(pattern: ArrivalPattern, course: L
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-def test_no_call_comes_where_the_rate_is_nothing() -> None:
+def test_no_call_arrives_while_the_rate_is_zero() -> None:
     stages = LoadStage(10.0, 2.0), LoadStage(0.0, 0.0), LoadStage(60.0, 0.0), LoadStage(0.0, 2.0), LoadStage(10.0, 2.0)
     instants = list(arrival_instants(iter(range(1_000)), LoadSchedule("arrivals", 2.0, stages)))
 
@@ -316,12 +320,12 @@ def test_no_call_comes_where_the_rate_is_nothing() -> None:
 
 
 @pytest.mark.parametrize("text", ["poisson", "constant", "gamma:0.5"])
-def test_a_pattern_is_called_what_it_was_given_as(text: str) -> None:
+def test_the_text_of_a_pattern_is_its_option(text: str) -> None:
     assert str(pattern_of(text)) == text
 
 
 @pytest.mark.parametrize("text", ["gamma", "gamma:0", "gamma:nan", "gamma:1e9", "gamma:much"])
-def test_a_shape_that_cannot_be_is_refused(text: str) -> None:
+def test_an_invalid_gamma_shape_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="must have a shape from"):
         pattern_of(text)
 
@@ -331,7 +335,7 @@ def test_any_other_text_is_no_pattern(text: str) -> None:
     assert pattern_of(text) is None
 
 
-def test_seconds_of_a_file_are_taken_as_they_stand(tmp_path: Path) -> None:
+def test_seconds_in_an_arrivals_file_are_used_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "calls.txt"
     path.write_text("# calls of a Monday\n\n0.5\n 2\n2\n1e1\n")
     recorded = load_recorded(path)
@@ -341,7 +345,7 @@ def test_seconds_of_a_file_are_taken_as_they_stand(tmp_path: Path) -> None:
     assert list(Arrivals(1, 1, recorded=recorded).instants_s()) == [0.5, 2.0, 2.0, 10.0]
 
 
-def test_times_of_a_file_count_from_the_first(tmp_path: Path) -> None:
+def test_timestamps_in_an_arrivals_file_count_from_the_first(tmp_path: Path) -> None:
     path = tmp_path / "calls.txt"
     path.write_text("2026-11-01T09:00:00.250Z\n2026-11-01T10:00:01+01:00\n2026-11-01 09:01:00\n")
 
@@ -359,7 +363,7 @@ def test_times_of_a_file_count_from_the_first(tmp_path: Path) -> None:
         ("\x00\xff", "calls.txt:1: must be seconds"),
     ],
 )
-def test_a_file_that_cannot_be_is_refused_in_one_line(tmp_path: Path, text: str, problem: str) -> None:
+def test_an_invalid_arrivals_file_is_refused_in_one_line(tmp_path: Path, text: str, problem: str) -> None:
     path = tmp_path / "calls.txt"
     path.write_text(text, encoding="latin-1")
     with pytest.raises(UsageError, match=problem) as refused:
@@ -369,7 +373,7 @@ def test_a_file_that_cannot_be_is_refused_in_one_line(tmp_path: Path, text: str,
 
 
 @given(st.text(max_size=60))
-def test_any_file_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+def test_any_arrivals_file_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     path = tmp_path_factory.mktemp("calls") / "calls.txt"
     path.write_text(text, encoding="utf-8", errors="replace")
     try:
@@ -380,9 +384,7 @@ def test_any_file_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, t
     assert instants[0] >= 0
 
 
-def test_a_file_of_arrivals_that_cannot_be_read_or_is_too_large_is_refused_in_a_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreadable_or_too_large_arrivals_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match=r"calls\.txt cannot be read: No such file"):
         load_recorded(tmp_path / "calls.txt")
     monkeypatch.setattr("bench.load.planning.load_model.MOST_BYTES", 3)

@@ -25,7 +25,7 @@ from bench.target.tokens import Keyring
 def monitor(
     *,
     budget_usd: float | None = None,
-    arms: int = 1,
+    n_targets: int = 1,
     view: TerminalView | None = None,
     warmup_s: float = 0.0,
     run_time_s: float | None = None,
@@ -35,14 +35,14 @@ def monitor(
     planned: Any = SimpleNamespace(
         options=options,
         chunk_ms=None,
-        targets=[SimpleNamespace(label=f"arm {n}") for n in range(arms)],
+        targets=[SimpleNamespace(label=f"arm {n}") for n in range(n_targets)],
         sessions=10,
         warmup_s=warmup_s,
     )
     return RunMonitor(cast(RunPlan, planned), view, run_time_s=run_time_s, looks=cast(InterimAnalyses, looks))
 
 
-def test_the_budget_is_spent_once_the_processes_have_spent_it_together() -> None:
+def test_the_budget_applies_to_the_sum_over_processes() -> None:
     both = monitor(budget_usd=1.0)
 
     both.heard(0, ProgressReport(usd=0.6), {})
@@ -51,7 +51,7 @@ def test_the_budget_is_spent_once_the_processes_have_spent_it_together() -> None
     assert both.over_budget() == "the budget of 1.00 USD is spent: 1.00 USD"
 
 
-def test_starts_were_held_for_as_long_as_in_the_process_that_held_them_longest() -> None:
+def test_the_start_delay_is_the_maximum_over_processes() -> None:
     both = monitor()
     both.heard(0, ProgressReport(), {"west": 3.0})
     both.heard(1, ProgressReport(), {"west": 5.0, "east": 1.0})
@@ -61,27 +61,27 @@ def test_starts_were_held_for_as_long_as_in_the_process_that_held_them_longest()
 
 
 @pytest.mark.parametrize(
-    ("state", "warmup_s", "said"),
+    ("state", "warmup_s", "expected"),
     [
         (RunState.RUNNING, 0, "measuring 00:00"),
         (RunState.DRAINING, 0, "finishing calls 00:00"),
         (RunState.RUNNING, 60, "warm-up 00:00"),
     ],
 )
-def test_the_line_says_what_goes_on_and_counts_the_users_of_all_arms(
-    state: RunState, warmup_s: float, said: str
+def test_the_status_line_has_the_phase_and_counts_users_of_all_targets(
+    state: RunState, warmup_s: float, expected: str
 ) -> None:
     screen = io.StringIO()
-    shown = monitor(arms=2, view=TerminalView(screen, {}), warmup_s=warmup_s)
+    shown = monitor(n_targets=2, view=TerminalView(screen, {}), warmup_s=warmup_s)
     shown.heard(0, ProgressReport(sessions_open=4, sessions_done=10, turns_succeeded=9), {})
     shown.look(state)
 
-    assert said in screen.getvalue()
+    assert expected in screen.getvalue()
     assert "4 active, 10 of 20 finished" in screen.getvalue()
     assert "left" not in screen.getvalue() or state is RunState.RUNNING
 
 
-def test_looks_go_by_the_pairs_of_all_processes_and_are_in_the_line() -> None:
+def test_interim_analyses_count_the_pairs_of_all_processes_and_are_shown() -> None:
     screen = io.StringIO()
     asked: list[Any] = []
     looks = SimpleNamespace(
@@ -100,14 +100,14 @@ def test_looks_go_by_the_pairs_of_all_processes_and_are_in_the_line() -> None:
 @pytest.mark.parametrize(
     ("run_time_s", "done", "early"), [(None, 9, True), (None, 10, False), (600.0, 10, True), (0.5, 0, False)]
 )
-def test_a_run_is_early_until_its_own_length_is_over(run_time_s: float | None, done: int, early: bool) -> None:
+def test_a_run_ends_early_if_its_time_or_sessions_remain(run_time_s: float | None, done: int, early: bool) -> None:
     one = monitor(run_time_s=run_time_s)
     one.heard(0, ProgressReport(sessions_done=done), {})
 
     assert one.is_early is early
 
 
-def test_without_a_view_nothing_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_view_nothing_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     silent = monitor()
     silent.heard(0, replace(ProgressReport(), sessions_open=1), {})
 
@@ -119,7 +119,7 @@ def test_without_a_view_nothing_is_shown(capsys: pytest.CaptureFixture[str]) -> 
 # Signing in before a run.
 
 
-class Door:
+class FakeKeyring:
     """A stand-in for a keyring that waits until it may open, or fails."""
 
     def __init__(self, refuses: bool = False) -> None:
@@ -131,25 +131,25 @@ class Door:
             raise UsageError("no token")
 
 
-def test_a_sign_in_that_takes_long_says_what_it_waits_for() -> None:
-    door, said = Door(), list[str]()
-    signing = gevent.spawn(sign_in, cast(Keyring, door), said.append, 0.001)
-    while not said:
+def test_a_long_sign_in_prints_what_it_waits_for() -> None:
+    keyring, output = FakeKeyring(), list[str]()
+    signing = gevent.spawn(sign_in, cast(Keyring, keyring), output.append, 0.001)
+    while not output:
         gevent.sleep(0.001)
 
-    assert said == ["signing in through Microsoft Entra ID …"]
-    door.may_open.set()
+    assert output == ["signing in through Microsoft Entra ID …"]
+    keyring.may_open.set()
     signing.get()
-    assert len(said) == 1
+    assert len(output) == 1
 
 
 @pytest.mark.parametrize("refuses", [False, True])
-def test_a_sign_in_that_is_soon_over_says_nothing_then_or_later(refuses: bool) -> None:
-    door, said = Door(refuses), list[str]()
-    door.may_open.set()
-    signing = gevent.spawn(sign_in, cast(Keyring, door), said.append, 0.05)
+def test_a_short_sign_in_prints_nothing(refuses: bool) -> None:
+    keyring, output = FakeKeyring(refuses), list[str]()
+    keyring.may_open.set()
+    signing = gevent.spawn(sign_in, cast(Keyring, keyring), output.append, 0.05)
     signing.join()
     gevent.sleep(0.1)
 
     assert isinstance(signing.exception, UsageError) is refuses
-    assert said == []
+    assert output == []

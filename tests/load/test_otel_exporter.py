@@ -34,7 +34,7 @@ TIMES = [
 ]
 
 
-def told(worker: int = 0, **changes: Any) -> ExportedProgress:
+def progress_update(worker: int = 0, **changes: Any) -> ExportedProgress:
     counts = dict.fromkeys(TARGET_COUNTS, 0.0) | changes.pop("counts", {"sessions_open": 3})
     given = {"worker": worker, "targets": {"sweden": counts}} | changes
     return msgspec.json.decode(msgspec.json.encode(given), type=ExportedProgress)
@@ -55,8 +55,8 @@ def points(*every: ExportedProgress) -> dict[str, list[tuple[dict[str, Any], Any
     return {metric.name: [(dict(p.attributes or {}), p) for p in metric.data.data_points] for metric in metrics}
 
 
-def test_waits_are_histograms_by_metric_and_origin() -> None:
-    found = points(told(times_us={"sweden": {STEP: TIMES}}))
+def test_latencies_are_histograms_by_metric_and_start_instant() -> None:
+    found = points(progress_update(times_us={"sweden": {STEP: TIMES}}))
 
     waits = {
         (a["rtbench.metric"], a["rtbench.measured_from"]): (p.count, p.sum) for a, p in found["rtbench.turn.latency"]
@@ -68,8 +68,8 @@ def test_waits_are_histograms_by_metric_and_origin() -> None:
     }
 
 
-def test_only_what_was_requested_is_a_time_to_the_first_chunk() -> None:
-    ((attributes, point),) = points(told(times_us={"sweden": {STEP: TIMES}}))[
+def test_only_requested_responses_have_a_time_to_first_chunk() -> None:
+    ((attributes, point),) = points(progress_update(times_us={"sweden": {STEP: TIMES}}))[
         "gen_ai.client.operation.time_to_first_chunk"
     ]
 
@@ -77,11 +77,11 @@ def test_only_what_was_requested_is_a_time_to_the_first_chunk() -> None:
     assert (attributes["gen_ai.request.model"], attributes["rtbench.step"]) == ("gpt-realtime", STEP)
 
 
-def test_counts_are_added_over_reports_and_processes_and_open_sessions_are_of_this_moment() -> None:
+def test_counters_are_summed_over_processes_and_open_sessions_are_current() -> None:
     counts = [{"events_received": n, "bytes_sent": 10 * n, "usd": n / 10, "sessions_open": n} for n in (5, 9)]
     outcomes = [{"sweden": {STEP: {"ok": n, "timeout": 1}}} for n in (5, 9)]
-    first, second = (told(0, counts=c, outcomes=o) for c, o in zip(counts, outcomes, strict=True))
-    found = points(first, second, second, told(1, counts=counts[0]))
+    first, second = (progress_update(0, counts=c, outcomes=o) for c, o in zip(counts, outcomes, strict=True))
+    found = points(first, second, second, progress_update(1, counts=counts[0]))
 
     events = {a["network.io.direction"]: p.value for a, p in found["rtbench.events"]}
     assert events == {"receive": 14, "transmit": 0}
@@ -91,37 +91,35 @@ def test_counts_are_added_over_reports_and_processes_and_open_sessions_are_of_th
     assert turns == {("ok", "success"): 9, ("timeout", "failed"): 1}
 
 
-def test_before_a_target_has_said_anything_nothing_is_told_of_it() -> None:
-    assert "rtbench.sessions.active" not in points(told(counts={}), told(late=True))
+def test_a_target_without_a_report_has_no_metrics() -> None:
+    assert "rtbench.sessions.active" not in points(progress_update(counts={}), progress_update(late=True))
 
 
 @pytest.mark.parametrize("late", [True, False])
-def test_a_late_harness_is_told(late: bool) -> None:
-    ((_, point),) = points(told(late=late))["rtbench.load_generator.overloaded"]
+def test_an_overloaded_load_generator_is_exported(late: bool) -> None:
+    ((_, point),) = points(progress_update(late=late))["rtbench.load_generator.overloaded"]
 
     assert point.value == late
 
 
-def test_a_target_is_named_as_the_conventions_say_and_without_its_address_s_query() -> None:
+def test_a_target_has_the_conventional_attributes_without_the_url_query() -> None:
     target = resolve_target({}, url="wss://example.org:8443/v1/realtime?model=gpt-realtime&call_id=secret")
 
-    said = attributes_of(target)
-    assert said["server.address"] == "example.org"
-    assert said["gen_ai.request.model"] == "gpt-realtime"
-    assert "secret" not in str(said)
+    attributes = attributes_of(target)
+    assert attributes["server.address"] == "example.org"
+    assert attributes["gen_ai.request.model"] == "gpt-realtime"
+    assert "secret" not in str(attributes)
 
 
 # The process that sends metrics, and its input.
 
 
-def nowhere(name: str) -> ModuleSpec | None:
+def missing_parent(name: str) -> ModuleSpec | None:
     raise ModuleNotFoundError(name)
 
 
-@pytest.mark.parametrize("find_spec", [lambda name: None, nowhere])
-def test_without_the_extra_packages_there_is_a_line_that_says_so(
-    find_spec: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("find_spec", [lambda name: None, missing_parent])
+def test_missing_otel_packages_are_reported_in_one_line(find_spec: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(monitor, "find_spec", find_spec)
 
     with pytest.raises(UsageError, match=re.escape("pip install 'rtbench[otel]'")):

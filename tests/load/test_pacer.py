@@ -34,24 +34,24 @@ def after_a_wait(pacer: StartPacer, what: Limited = "connection") -> int:
 
 PACED: dict[str, tuple[float | None, list[tuple[int, int, int | None]], list[int], list[int]]] = {
     # (rate per minute, refusals of connections, arrivals of pairs, starts of pairs)
-    "without a rate every start is now": (None, [], [5, 5, 9], [5, 5, 9]),
-    "a rate of nothing is none": (0, [], [7], [7]),
-    "starts that come together are spread evenly": (30, [], [0, 0, 0], [0, 2 * NS_PER_S, 4 * NS_PER_S]),
-    "idle time earns no burst": (60, [], [0, MINUTE_NS, MINUTE_NS], [0, MINUTE_NS, MINUTE_NS + NS_PER_S]),
-    "nothing starts before the wait that the service asked for":
+    "without a rate each start is immediate": (None, [], [5, 5, 9], [5, 5, 9]),
+    "a rate of zero is no limit": (0, [], [7], [7]),
+    "simultaneous starts are evenly spaced": (30, [], [0, 0, 0], [0, 2 * NS_PER_S, 4 * NS_PER_S]),
+    "idle time allows no burst": (60, [], [0, MINUTE_NS, MINUTE_NS], [0, MINUTE_NS, MINUTE_NS + NS_PER_S]),
+    "no start before the retry-after":
         (None, [(0, 10, 5 * NS_PER_S)], [20], [10 + 5 * NS_PER_S]),
-    "starts after a wait are as far from each other as ever":
+    "starts after a wait keep their gap":
         (12, [(0, 0, 5 * NS_PER_S)], [1, 1], [5 * NS_PER_S, 10 * NS_PER_S]),
-    "a service that asks for days is asked again after ten minutes":
+    "a retry-after of days is limited to ten minutes":
         (None, [(0, 0, 10**6 * NS_PER_S)], [1], [LONGEST_HOLD_NS]),
-    "many that are refused at once wait as long as one":
+    "simultaneous refusals wait like one":
         (None, [(5, 10, None), (5, 20, None), (5, 30, None)], [40], [10 + NS_PER_S]),
-    "a service that asks for no wait at all is left alone for a second": (None, [(0, 10, 0)], [10], [10 + NS_PER_S]),
+    "a retry-after of zero waits for a second": (None, [(0, 10, 0)], [10], [10 + NS_PER_S]),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("rate", "refusals", "arrivals", "started"), PACED.values(), ids=PACED)
-def test_pairs_start_at_their_pace_and_after_the_waits_of_the_service(
+def test_pairs_start_at_their_rate_and_after_retry_after(
     rate: float | None, refusals: list[tuple[int, int, int | None]], arrivals: list[int], started: list[int]
 ) -> None:
     pacer = StartPacer(rate)
@@ -61,7 +61,7 @@ def test_pairs_start_at_their_pace_and_after_the_waits_of_the_service(
     assert starts(pacer, *arrivals) == started
 
 
-def test_waits_that_nobody_asked_for_double_up_to_a_minute() -> None:
+def test_waits_without_retry_after_double_up_to_a_minute() -> None:
     pacer, now_ns, waits = StartPacer(None), 0, []
     for _ in range(8):
         pacer.throttled("connection", now_ns, now_ns, None)
@@ -71,7 +71,7 @@ def test_waits_that_nobody_asked_for_double_up_to_a_minute() -> None:
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
 
 
-def test_after_a_connection_since_the_last_wait_the_next_one_is_the_first_again() -> None:
+def test_a_connection_after_a_wait_resets_the_back_off() -> None:
     pacer = StartPacer(None)
     pacer.throttled("connection", 0, 0, None)
     pacer.throttled("connection", NS_PER_S, NS_PER_S, None)
@@ -81,7 +81,7 @@ def test_after_a_connection_since_the_last_wait_the_next_one_is_the_first_again(
     assert starts(pacer, 10 * NS_PER_S) == [11 * NS_PER_S]
 
 
-def test_connections_from_before_a_wait_do_not_shorten_the_next() -> None:
+def test_a_connection_before_a_wait_does_not_reset_the_back_off() -> None:
     """They are reported when their sessions end, at any time."""
     pacer, now_ns, waits = StartPacer(None), 10 * NS_PER_S, []
     for _ in range(4):
@@ -95,7 +95,7 @@ def test_connections_from_before_a_wait_do_not_shorten_the_next() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 100), st.integers(0, 100)), max_size=20))
-def test_time_held_is_the_time_in_which_nothing_could_start(holds: list[tuple[int, int]]) -> None:
+def test_held_time_is_the_time_without_possible_starts(holds: list[tuple[int, int]]) -> None:
     pacer, held = StartPacer(None), set()
     for now_ns, length_ns in sorted(holds):
         pacer.hold(now_ns + length_ns, now_ns)
@@ -105,7 +105,7 @@ def test_time_held_is_the_time_in_which_nothing_could_start(holds: list[tuple[in
 
 
 @given(st.floats(1, 600), st.lists(st.tuples(st.booleans(), st.integers(0, 10 * NS_PER_S)), min_size=2, max_size=30))
-def test_calls_that_go_on_in_another_session_keep_the_pace_and_go_before_those_who_wait(
+def test_renewals_keep_the_rate_and_start_before_waiting_calls(
     per_minute: float, asking: list[tuple[bool, int]]
 ) -> None:
     pacer, now_ns, begun_ns = StartPacer(per_minute), 0, []
@@ -121,7 +121,7 @@ def test_calls_that_go_on_in_another_session_keep_the_pace_and_go_before_those_w
     assert all(later - earlier >= pacer.interval_ns for earlier, later in pairwise(begun_ns))
 
 
-def test_a_booked_start_waits_for_as_long_as_the_service_asks_for() -> None:
+def test_a_reserved_start_waits_for_the_retry_after() -> None:
     pacer = StartPacer(None)
     booked_ns = pacer.reserve(5)
     assert booked_ns == 5
@@ -131,7 +131,7 @@ def test_a_booked_start_waits_for_as_long_as_the_service_asks_for() -> None:
     assert pacer.is_due(booked_ns, 7 + 9 * NS_PER_S)
 
 
-def test_nothing_is_booked_while_one_is_on_trial() -> None:
+def test_no_start_is_reserved_during_a_probe() -> None:
     pacer = StartPacer(None)
     again_ns = after_a_wait(pacer)
     pacer.take(again_ns)
@@ -144,7 +144,7 @@ def test_nothing_is_booked_while_one_is_on_trial() -> None:
 # After a wait.
 
 
-def test_after_a_wait_one_starts_alone_until_it_has_got_through() -> None:
+def test_after_a_wait_one_session_probes_until_it_passes() -> None:
     pacer = StartPacer(None)
     again_ns = after_a_wait(pacer)
     assert not pacer.is_probing
@@ -155,7 +155,7 @@ def test_after_a_wait_one_starts_alone_until_it_has_got_through() -> None:
     assert not pacer.is_probing
 
 
-def test_a_trial_that_told_nothing_is_followed_by_another() -> None:
+def test_a_probe_without_a_result_is_followed_by_another() -> None:
     pacer = StartPacer(None)
     again_ns = after_a_wait(pacer)
     pacer.take(again_ns)
@@ -168,7 +168,7 @@ def test_a_trial_that_told_nothing_is_followed_by_another() -> None:
     assert pacer.is_probing
 
 
-def test_a_session_that_opens_says_nothing_of_turns_that_were_refused() -> None:
+def test_a_connection_does_not_end_a_probe_for_turns() -> None:
     pacer = StartPacer(None)
     again_ns = after_a_wait(pacer, "turn")
     pacer.take(again_ns)
@@ -179,7 +179,7 @@ def test_a_session_that_opens_says_nothing_of_turns_that_were_refused() -> None:
     assert not pacer.is_probing
 
 
-def test_after_a_wait_starts_keep_a_distance_that_shrinks_with_what_gets_through() -> None:
+def test_after_a_wait_the_gap_between_starts_shrinks_with_each_success() -> None:
     pacer = StartPacer(None)
     now_ns, distances = after_a_wait(pacer), []
     for _ in range(3):
@@ -191,7 +191,7 @@ def test_after_a_wait_starts_keep_a_distance_that_shrinks_with_what_gets_through
     assert distances == [NS_PER_S, NS_PER_S * 9 // 10, NS_PER_S * 81 // 100]
 
 
-def test_each_further_refusal_doubles_the_distance_of_starts_up_to_a_minute() -> None:
+def test_each_further_refusal_doubles_the_gap_between_starts_up_to_a_minute() -> None:
     pacer, now_ns, distances = StartPacer(None), 0, []
     for _ in range(8):
         pacer.throttled("connection", now_ns, now_ns, NS_PER_S)
@@ -220,7 +220,7 @@ def refusals(allowance: MinuteQuota, arrivals: int) -> int:
 
 
 @given(st.integers(10, 120))
-def test_starts_find_the_rate_of_a_service_whose_limit_nobody_knows(per_minute: int) -> None:
+def test_starts_approach_the_unknown_rate_limit_of_a_service(per_minute: int) -> None:
     assert refusals(MinuteQuota(per_minute), per_minute + 300) < 75
 
 
@@ -239,7 +239,7 @@ def test_starts_are_even_over_all_processes(workers: int, per_minute: int, began
     assert all(later - earlier >= gap_ns - 2 for earlier, later in pairwise(sorted(taken)))
 
 
-def test_of_two_processes_one_starts_half_an_interval_after_the_other() -> None:
+def test_two_processes_start_half_an_interval_apart() -> None:
     first, second = (
         starts(pacer_of(30, WorkerSlot(0, 100, worker=worker, workers=2)), 101, 101) for worker in range(2)
     )

@@ -37,7 +37,7 @@ def started(pacers: list[StartPacer], now_ns: int) -> int:
 SHARES = st.fractions(min_value=0, max_value=1, max_denominator=1_000)
 
 
-def test_no_order_is_preferred() -> None:
+def test_all_orders_of_targets_are_equally_frequent() -> None:
     counts = Counter(order(3, 1, pair) for pair in range(6_000))
 
     assert len(counts) == 6
@@ -52,14 +52,14 @@ def test_a_block_lasts_two_minutes_from_the_begin_of_the_run() -> None:
 
 
 @given(st.integers(-10, 10**6), st.integers(0, 7_200))
-def test_a_pair_is_measured_once_it_starts_after_the_warm_up(second: int, warmup_s: int) -> None:
+def test_a_pair_is_measured_if_it_starts_after_the_warmup(second: int, warmup_s: int) -> None:
     began_ns = 10**18
     phase = phase_of(began_ns + second * NS_PER_S, began_ns, warmup_s)
 
     assert phase == ("warmup" if second < warmup_s else "measurement")
 
 
-def test_pairs_keep_in_step_with_other_processes_by_the_slowest_rate() -> None:
+def test_pairs_start_at_the_slowest_rate_of_their_targets() -> None:
     one, other = StartPacer(60, 3), StartPacer(30, 5)
     one.hold(NS_PER_S, 0)
 
@@ -71,7 +71,7 @@ EVENTS = st.lists(st.tuples(st.integers(0, NS_PER_S), st.none() | st.integers(0,
 
 
 @given(RATES, EVENTS)
-def test_no_arm_starts_faster_than_it_may_whatever_the_others_wait_for(
+def test_no_target_exceeds_its_start_rate_if_others_are_delayed(
     rates: list[float | None], events: list[tuple[int, int | None]]
 ) -> None:
     pacers = [StartPacer(rate) for rate in rates]
@@ -89,12 +89,12 @@ def test_no_arm_starts_faster_than_it_may_whatever_the_others_wait_for(
 
 
 @given(SHARES, st.integers(0, 2_000))
-def test_of_the_first_pairs_the_share_is_logged_rounded_up(share: Fraction, count: int) -> None:
+def test_the_number_of_logged_pairs_is_the_share_rounded_up(share: Fraction, count: int) -> None:
     assert sum(is_sampled(number, share) for number in range(count)) == math.ceil(count * share)
 
 
 @given(SHARES.filter(bool))
-def test_logged_pairs_are_evenly_spread(share: Fraction) -> None:
+def test_logged_pairs_are_evenly_spaced(share: Fraction) -> None:
     logged = [number for number in range(300) if is_sampled(number, share)]
     gaps = {later - earlier for earlier, later in pairwise(logged)}
 
@@ -105,7 +105,7 @@ def test_logged_pairs_are_evenly_spread(share: Fraction) -> None:
 # Pairs that request a start at the same time start one after another, and the loop polls its sockets between them.
 
 
-def test_the_loop_polls_between_two_starts_that_were_asked_for_at_once() -> None:
+def test_the_event_loop_polls_between_two_simultaneous_starts() -> None:
     starts = StartScheduler([TargetState("", cast(Any, None), cast(Any, None), StartPacer(None))], lambda: False)
     watch = LoopMonitor.of_hub()
     begun: list[tuple[int, PairStart]] = []
@@ -130,52 +130,54 @@ def test_the_loop_polls_between_two_starts_that_were_asked_for_at_once() -> None
 HERE = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=x")
 
 
-def arm() -> TargetState:
+def target_state() -> TargetState:
     return TargetState(HERE.label, {}, Dialer(HERE, cast(Keyring, None)), StartPacer(None))
 
 
-def refused(outcome: str, **changes: Any) -> Any:
+def session_with(outcome: str, **changes: Any) -> Any:
     return build_session(outcome=outcome, instants={"ended": at(30)}, **changes)
 
 
-def test_an_arm_where_nothing_opens_is_hopeless_after_ten() -> None:
-    here = arm()
-    told = [here.note(refused("connect_failed:tcp"), at(30)) for _ in range(MAX_INITIAL_FAILURES - 1)]
+def test_a_target_is_hopeless_after_ten_sessions_that_did_not_open() -> None:
+    here = target_state()
+    may_continue = [here.note(session_with("connect_failed:tcp"), at(30)) for _ in range(MAX_INITIAL_FAILURES - 1)]
 
-    assert all(told)
+    assert all(may_continue)
     assert not here.hopeless
-    here.note(refused("timeout:tls"), at(30))
+    here.note(session_with("timeout:tls"), at(30))
     assert here.hopeless
 
 
-def test_one_session_that_opened_is_hope() -> None:
-    here = arm()
+def test_a_target_with_one_opened_session_is_not_hopeless() -> None:
+    here = target_state()
     assert not here.note(build_session(), at(30))
     for _ in range(MAX_INITIAL_FAILURES):
-        here.note(refused("connect_failed:tcp"), at(30))
+        here.note(session_with("connect_failed:tcp"), at(30))
 
     assert not here.hopeless
 
 
 @pytest.mark.parametrize(("outcome", "failed"), [("throttled:handshake", True), ("unfinished", False)])
-def test_what_is_throttled_or_cut_is_not_hopeless(outcome: str, failed: bool) -> None:
-    here = arm()
+def test_a_target_with_throttled_or_unfinished_sessions_is_not_hopeless(outcome: str, failed: bool) -> None:
+    here = target_state()
 
-    assert [here.note(refused(outcome), at(30)) for _ in range(MAX_INITIAL_FAILURES)] == [failed] * MAX_INITIAL_FAILURES
+    assert [here.note(session_with(outcome), at(30)) for _ in range(MAX_INITIAL_FAILURES)] == [
+        failed
+    ] * MAX_INITIAL_FAILURES
     assert not here.hopeless
 
 
 HELD = {
-    "a throttled handshake holds further starts for as long as it asks":
-        (refused("throttled:handshake", headers={"retry-after": "3"}), at(30) + 3 * NS_PER_S),
-    "without a wait it holds them for a second": (refused("throttled:handshake"), at(30) + NS_PER_S),
-    "a session that was open when it was throttled holds nothing": (build_session(outcome="throttled:error"), at(40)),
+    "a throttled handshake delays starts for its retry-after":
+        (session_with("throttled:handshake", headers={"retry-after": "3"}), at(30) + 3 * NS_PER_S),
+    "without a retry-after it delays starts for a second": (session_with("throttled:handshake"), at(30) + NS_PER_S),
+    "a session that was open when throttled delays no start": (build_session(outcome="throttled:error"), at(40)),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("session", "starts_ns"), HELD.values(), ids=HELD)
-def test_a_throttled_handshake_holds_starts(session: Any, starts_ns: int) -> None:
-    here = arm()
+def test_a_throttled_handshake_delays_starts(session: Any, starts_ns: int) -> None:
+    here = target_state()
     here.note(session, at(30))
 
     assert here.pacer.earliest_ns(at(40)) == starts_ns
@@ -185,15 +187,15 @@ def turn(outcome: str = "ok", detail: str = "", start_ns: int = at(0)) -> Any:
     return build_observation(outcome=outcome, detail=detail, start_ns=start_ns, instants={"ended": start_ns + 20 * MS})
 
 
-def test_a_throttled_turn_holds_starts_until_the_wait_from_its_end_is_over() -> None:
-    here = arm()
+def test_a_throttled_turn_delays_starts_for_the_retry_after_from_its_end() -> None:
+    here = target_state()
     here.turn_ended(turn("throttled:response", "Please try again in 6.2s."))
 
     assert here.pacer.earliest_ns(at(30)) == at(20) + 6_200_000_000
 
 
-def test_after_throttled_turns_others_start_once_a_turn_has_got_through() -> None:
-    here = arm()
+def test_after_a_throttled_turn_starts_probe_until_a_turn_passes() -> None:
+    here = target_state()
     here.turn_ended(turn("throttled:response"))
     again_ns = here.pacer.earliest_ns(at(30))
     here.pacer.take(again_ns)
@@ -206,7 +208,7 @@ def test_after_throttled_turns_others_start_once_a_turn_has_got_through() -> Non
     assert not here.pacer.is_probing
 
 
-def test_arms_that_call_one_deployment_share_its_rate() -> None:
+def test_targets_of_one_deployment_share_its_rate() -> None:
     west = replace(HERE, label="west", connect_rate_per_min=30.0)
     quick = replace(west, label="west.quick", variant_of="west")
     mini = replace(west, label="west.mini", variant_of="west", model="mini")

@@ -53,21 +53,21 @@ def progress() -> ProgressCounter:
 
 def of_step(times_us: Kept) -> Times:
     """Return the times of one step of each target."""
-    return {arm: {STEP: list(times.items())} for arm, times in times_us.items()}
+    return {target: {STEP: list(times.items())} for target, times in times_us.items()}
 
 
-def times_of(report: ProgressReport, arm: str = "sweden", step: str = STEP) -> dict[LiveMetricKey, list[int]]:
-    return dict(report.times_us[arm][step])
+def times_of(report: ProgressReport, target: str = "sweden", step: str = STEP) -> dict[LiveMetricKey, list[int]]:
+    return dict(report.times_us[target][step])
 
 
 def failures_of(report: ProgressReport) -> dict[str, dict[LiveMetricKey | None, int]]:
-    return {arm: dict(counts) for arm, counts in report.failures.items()}
+    return {target: dict(counts) for target, counts in report.failures.items()}
 
 
-def reported(*turns: Any, arm: str = "sweden") -> ProgressReport:
+def reported(*turns: Any, target: str = "sweden") -> ProgressReport:
     made = progress()
     for turn in turns:
-        made.turn_ended(arm, "talk", turn)
+        made.turn_ended(target, "talk", turn)
     return made.standing(NOTHING)
 
 
@@ -89,7 +89,7 @@ def test_a_session_is_open_from_its_opening_to_its_end() -> None:
     assert (standing.sessions_open, standing.sessions_done, standing.sessions_refused) == (1, 1, 0)
 
 
-def test_a_session_that_never_opened_is_refused_or_throttled() -> None:
+def test_a_session_that_did_not_open_is_refused_or_throttled() -> None:
     made = progress()
     made.session_ended("sweden", build_session(outcome="connect_failed:auth"), opened=False)
     made.session_ended("sweden", build_session(outcome="throttled:handshake"), opened=False)
@@ -100,14 +100,14 @@ def test_a_session_that_never_opened_is_refused_or_throttled() -> None:
     assert (standing.sessions_refused, standing.throttled) == (1, 1)
 
 
-def test_turns_are_good_failed_or_neither() -> None:
+def test_turns_are_successful_failed_or_neither() -> None:
     outcomes = ("ok", "interrupted", "timeout:first_delta", "throttled:rate_limit_exceeded", "unfinished")
     standing = reported(*(build_observation(outcome=outcome) for outcome in outcomes))
 
     assert (standing.turns_succeeded, standing.turns_failed, standing.throttled) == (2, 2, 1)
 
 
-def test_what_a_response_costs_is_spent_once_it_is_told_and_not_again_with_its_turn_or_session() -> None:
+def test_the_cost_of_a_response_is_counted_once() -> None:
     made, usage = progress(), TokenUsage(text_in=1_000_000)
     made.session_opened("sweden", build_session())
     made.spending.add("sweden", "gpt-realtime", usage)
@@ -118,7 +118,7 @@ def test_what_a_response_costs_is_spent_once_it_is_told_and_not_again_with_its_t
     assert before == made.standing(NOTHING).usd == pytest.approx(PRICES.text_input)
 
 
-def test_what_is_paid_by_the_minute_is_spent_while_sessions_last(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prices_per_minute_accrue_while_sessions_are_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.load.execution.progress.monotonic_ns", lambda: at(520))
     by_minute = Prices(0, 0, 0, 0, 0, 0, usd_per_minute=60)
     made = ProgressCounter(CostMeter({"gpt-realtime": by_minute}, {}))
@@ -131,7 +131,7 @@ def test_what_is_paid_by_the_minute_is_spent_while_sessions_last(monkeypatch: py
     assert made.standing(NOTHING).usd == pytest.approx(2.0)
 
 
-def test_a_report_has_the_waits_of_the_good_turns_since_the_last_one() -> None:
+def test_a_report_has_the_latencies_of_successful_turns_since_the_last_report() -> None:
     made = progress()
     made.turn_ended("sweden", "talk", waited(500))
     first = made.standing(NOTHING)
@@ -144,7 +144,7 @@ def test_a_report_has_the_waits_of_the_good_turns_since_the_last_one() -> None:
     assert times_of(second)[BOUND_OF_TTFA] == [30]
 
 
-def test_stamps_from_user_space_are_counted() -> None:
+def test_turns_with_user_space_timestamps_are_counted() -> None:
     standing = reported(
         build_observation(),
         build_observation(kernel_stamps=0, user_stamps=3),
@@ -154,7 +154,7 @@ def test_stamps_from_user_space_are_counted() -> None:
     assert (standing.turns_stamped, standing.turns_user_stamped) == (2, 1)
 
 
-def test_the_delays_of_a_process_are_those_of_its_worst_target() -> None:
+def test_the_delay_of_a_process_is_the_maximum_over_its_targets() -> None:
     histograms = Histograms()
     for target, lag_us in (("sweden", 200), ("east", 9_000)):
         histograms.record(HistogramKey("send_delay", target), lag_us)
@@ -165,14 +165,14 @@ def test_the_delays_of_a_process_are_those_of_its_worst_target() -> None:
     assert standing.event_loop_delay_p99_ms == pytest.approx(0.4, rel=0.01)
 
 
-def test_a_report_goes_through_json() -> None:
+def test_a_report_is_unchanged_by_json() -> None:
     failed = build_observation(outcome="timeout:first_delta")
     standing = replace(reported(waited(500), waited(650), failed), waiting_s=2.5, tokenless=3)
 
     assert msgspec.convert(json.loads(json.dumps(asdict(standing))), ProgressReport) == standing
 
 
-def test_turns_are_told_by_their_step_and_the_first_word_of_their_outcome() -> None:
+def test_turns_are_counted_by_step_and_the_first_part_of_their_outcome() -> None:
     turns = [
         waited(500),
         waited(600),
@@ -185,11 +185,11 @@ def test_turns_are_told_by_their_step_and_the_first_word_of_their_outcome() -> N
     assert times_of(standing, step=f"{STEP}.function_calls")[TTFA] == [700_000]
 
 
-def test_what_is_told_of_a_target_is_its_own() -> None:
+def test_each_target_has_separate_counts() -> None:
     made = progress()
     made.session_opened("sweden", build_session())
-    for arm, outcome in (("sweden", "ok"), ("east", "ok"), ("east", "timeout:first_delta")):
-        made.turn_ended(arm, "talk", build_observation(outcome=outcome))
+    for target, outcome in (("sweden", "ok"), ("east", "ok"), ("east", "timeout:first_delta")):
+        made.turn_ended(target, "talk", build_observation(outcome=outcome))
     standing = made.standing(NOTHING, {"sweden": Traffic(5, 3, 900, 400), "west": Traffic(1, 1, 10, 10)})
 
     sweden, east = standing.targets["sweden"], standing.targets["east"]
@@ -199,7 +199,7 @@ def test_what_is_told_of_a_target_is_its_own() -> None:
     assert standing.targets["west"]["bytes_received"] == 10
 
 
-def test_a_report_is_not_changed_by_what_comes_after_it() -> None:
+def test_a_report_does_not_change_after_later_turns() -> None:
     made = progress()
     made.turn_ended("sweden", "talk", waited(500))
     first = made.standing(NOTHING)
@@ -213,7 +213,7 @@ def test_a_report_is_not_changed_by_what_comes_after_it() -> None:
 # All processes.
 
 
-def test_processes_are_added_and_the_worst_delay_counts() -> None:
+def test_counts_are_summed_over_processes_and_delays_are_maxima() -> None:
     tally = LiveTotals()
     tally.add(0, ProgressReport(sessions_open=3, turns_succeeded=10, usd=0.5, waiting_s=1.0, send_delay_p99_ms=2.0))
     tally.add(
@@ -247,7 +247,7 @@ def cumulative(reports: list[tuple[int, float, Times]]) -> list[ProgressReport]:
 
 
 @given(st.lists(st.lists(REPORT, max_size=5), min_size=1, max_size=4), st.randoms(use_true_random=False))
-def test_any_split_over_processes_and_seconds_gives_the_same_tally(
+def test_any_split_over_processes_and_seconds_gives_the_same_totals(
     workers: list[list[tuple[int, float, Times]]], order: Any
 ) -> None:
     alone, split = LiveTotals(), LiveTotals()
@@ -265,7 +265,7 @@ def test_any_split_over_processes_and_seconds_gives_the_same_tally(
     assert split.total.usd == pytest.approx(alone.total.usd)
 
 
-def test_the_wait_of_most_turns_comes_first_and_arms_stand_together() -> None:
+def test_latencies_are_ordered_by_number_of_turns_and_grouped_by_metric() -> None:
     tally = LiveTotals()
     tally.add(
         0,
@@ -302,7 +302,7 @@ def rounded(value_ms: float | None) -> float | None:
         (0, 6, math.inf, None),
     ],
 )
-def test_a_failed_turn_waits_without_end_and_few_turns_have_no_quantile(
+def test_a_failed_turn_has_infinite_latency_and_few_turns_have_no_percentile(
     good: int, failed: int, p50_ms: float | None, p95_ms: float | None
 ) -> None:
     (wait,) = waits(good, failed)
@@ -312,8 +312,8 @@ def test_a_failed_turn_waits_without_end_and_few_turns_have_no_quantile(
     assert rounded(wait.p95_ms) == p95_ms
 
 
-@pytest.mark.parametrize(("sessions", "turns", "told"), [(8, 1, True), (5, 20, False), (6, 3, True), (2, 4, False)])
-def test_a_median_is_told_from_as_many_sessions_on_as_a_report_takes(sessions: int, turns: int, told: bool) -> None:
+@pytest.mark.parametrize(("sessions", "turns", "expected"), [(8, 1, True), (5, 20, False), (6, 3, True), (2, 4, False)])
+def test_a_median_needs_as_many_sessions_as_in_a_report(sessions: int, turns: int, expected: bool) -> None:
     """Earlier, the status line showed a median of 8 turns of 2 sessions that the report did not show."""
     made = progress()
     for _ in range(sessions):
@@ -325,11 +325,11 @@ def test_a_median_is_told_from_as_many_sessions_on_as_a_report_takes(sessions: i
     values = np.full(sessions * turns, 500.0)
     (report,) = quantiles(sample(values, np.repeat(np.arange(sessions), turns)), [0.5])
 
-    assert (wait.p50_ms is not None) == report.bounded == told
-    assert wait.lacking[0] == (0 if told else report.required)
+    assert (wait.p50_ms is not None) == report.bounded == expected
+    assert wait.lacking[0] == (0 if expected else report.required)
 
 
-def test_targets_stand_in_the_order_of_the_run() -> None:
+def test_targets_are_in_the_order_of_the_run() -> None:
     made = progress()
     for target in ("new", "old"):
         made.turn_ended(target, "talk", waited(500))
@@ -339,7 +339,7 @@ def test_targets_stand_in_the_order_of_the_run() -> None:
     assert [standing.target for standing in tally.targets(0)] == ["old", "new"]
 
 
-def test_a_failed_turn_waited_for_what_other_turns_of_its_step_get() -> None:
+def test_a_failed_turn_counts_for_the_metrics_of_other_turns_of_its_step() -> None:
     lost = {"outcome": "timeout:first_delta", "instants": {"request_sent": at(0), "ended": at(900)}}
     made = progress()
     made.turn_ended("east", "talk", build_observation(**lost))
@@ -351,19 +351,19 @@ def test_a_failed_turn_waited_for_what_other_turns_of_its_step_get() -> None:
     assert failures_of(made.standing(NOTHING)) == {"east": {TTFA: 1, VALUE_OF_TTFA: 1, None: 1}}
 
 
-def test_a_turn_that_failed_after_its_first_audio_is_counted_as_failed_alone() -> None:
+def test_a_turn_that_failed_after_its_first_audio_has_no_latency() -> None:
     standing = reported(waited(900, outcome="error:server_error"))
 
     assert failures_of(standing) == {"sweden": {TTFA: 1}}
     assert standing.times_us == {}
 
 
-def test_failed_turns_of_which_nothing_is_known_count_with_most_turns() -> None:
+def test_failed_turns_without_a_known_metric_count_for_the_most_frequent_one() -> None:
     assert waits(6, 4, None) == waits(6, 4)
     assert waits(0, 9, None) == []
 
 
-def test_figures_are_by_origin_and_a_failed_turn_fails_all_that_its_step_has() -> None:
+def test_latencies_are_by_start_instant_and_a_failed_turn_counts_in_each() -> None:
     spoken = {"speech_end": at(0), "first_transcript": at(300), "first_audio": at(800), "first_audible": at(900),
               "ended": at(950)}  # fmt: skip
     exact = dict.fromkeys(("first_transcript", "first_audio", "first_audible"), 0)
@@ -374,8 +374,8 @@ def test_figures_are_by_origin_and_a_failed_turn_fails_all_that_its_step_has() -
     tally.add(1, reported(*[waited(200, step="ask")] * 6))
 
     figures = tally.figures("sweden")
-    told = {wait.name: (wait.turns, wait.failed, rounded(wait.p50_ms)) for wait in figures}
-    assert told == {
+    found_values = {wait.name: (wait.turns, wait.failed, rounded(wait.p50_ms)) for wait in figures}
+    assert found_values == {
         "ttfa": (6, 0, 200),
         "ttfa from end of speech": (10, 1, 800),
         "transcript_first from end of speech": (10, 1, 300),
@@ -392,7 +392,7 @@ def traffic(events: int) -> ProgressReport:
     return ProgressReport(targets={"sweden": counts})
 
 
-def test_rates_are_of_the_last_seconds_of_all_processes_that_are_heard_of() -> None:
+def test_rates_cover_the_last_seconds_of_all_reporting_processes() -> None:
     tally = LiveTotals()
     for second in range(20):
         tally.add(0, traffic(100 * second if second < 10 else 1_000 * second), second * S)
@@ -406,7 +406,7 @@ def test_rates_are_of_the_last_seconds_of_all_processes_that_are_heard_of() -> N
     assert tally.targets(25 * S)[0].rates == Traffic()
 
 
-def test_a_cost_that_nobody_knows_is_no_figure() -> None:
+def test_an_unknown_cost_is_none() -> None:
     tally = LiveTotals()
     tally.add(0, ProgressReport(targets={"sweden": dict.fromkeys(TARGET_COUNTS, 0.0) | {"unpriced": 3}}))
 
@@ -427,41 +427,43 @@ LATE_TRANSCRIPT = {LiveMetricKey(VALUE, "transcript_first", "request_sent"): [90
 SPOKEN = {VALUE_OF_TTFA: [90_000] * 3, VALUE_OF_TTFA._replace(measured_from="speech_end"): [900_000] * 9,
           BOUND_OF_TTFA._replace(measured_from="speech_end"): [8_000] * 9}  # fmt: skip
 HEALTH: dict[str, tuple[list[ProgressReport], str]] = {
-    "a harness within its limits is ok": ([healthy(send_delay_p99_ms=9.0, event_loop_delay_p99_ms=50.0)], "OK"),
-    "late stamps are late by the rule of the verdict":
+    "a load generator within its limits is ok": ([healthy(send_delay_p99_ms=9.0, event_loop_delay_p99_ms=50.0)], "OK"),
+    "uncertain timestamps fail the validity check":
         ([healthy(times_us={"sweden": LATE_TRANSCRIPT})], "overloaded: timestamp_uncertainty 3.1 ms > 1 ms"),
-    "a late arm is not hidden by one that is on time":
+    "a failing target is not hidden by a passing one":
         ([*[healthy()] * 3, healthy(times_us={"east": LATE})], "overloaded: timestamp_uncertainty 3.1 ms > 1 ms"),
-    "turns that count from another instant have a limit of theirs": ([healthy(times_us={"sweden": SPOKEN})], "OK"),
-    "and do not lend it":
+    "turns measured from another instant have their own limit": ([healthy(times_us={"sweden": SPOKEN})], "OK"),
+    "their limit does not apply to other turns":
         ([healthy(times_us={"sweden": SPOKEN | {BOUND_OF_TTFA: [8_000] * 3}})], "overloaded: timestamp_uncertainty 8 "
                                                                                 "ms > 1 ms"),
-    "audio that leaves late in one process is late":
+    "a send delay in one process counts":
         ([healthy(send_delay_p99_ms=1.0), healthy(send_delay_p99_ms=12.0)], "overloaded: send_delay 12 ms > 10 ms"),
-    "a late loop is nothing where stamps are the kernel's": ([healthy(event_loop_delay_p99_ms=9.0)], "OK"),
-    "and counts where they are its own":
+    "the event loop delay is ignored with kernel timestamps": ([healthy(event_loop_delay_p99_ms=9.0)], "OK"),
+    "the event loop delay counts with user-space timestamps":
         ([healthy(event_loop_delay_p99_ms=9.0, turns_user_stamped=1)], "overloaded: event_loop_delay 9 ms > 5 ms"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("standings", "said"), HEALTH.values(), ids=HEALTH)
-def test_a_harness_is_ok_or_late_by_the_limits_of_the_verdict(standings: list[ProgressReport], said: str) -> None:
+@pytest.mark.parametrize(("standings", "expected"), HEALTH.values(), ids=HEALTH)
+def test_a_load_generator_is_ok_or_overloaded_by_the_validity_limits(
+    standings: list[ProgressReport], expected: str
+) -> None:
     tally = LiveTotals(100.0)
     for worker, standing in enumerate(standings):
         tally.add(worker, standing)
 
-    assert tally.health() == said
+    assert tally.health() == expected
 
 
-def test_the_harness_of_a_target_is_judged_by_its_own_figures_and_the_verdict_by_all() -> None:
+def test_health_is_per_target_and_validity_covers_all_targets() -> None:
     tally = LiveTotals(100.0)
     targets = {label: dict.fromkeys(TARGET_COUNTS, 0.0) for label in ("east", "sweden")}
-    late, said = healthy(times_us={"east": LATE}), []
+    late, verdicts = healthy(times_us={"east": LATE}), []
     for worker, standing in enumerate((ProgressReport(targets=targets), healthy(), healthy(simulated=True), late)):
         tally.add(worker, standing)
-        said.append(tally.targets(0)[0].verdict)
+        verdicts.append(tally.targets(0)[0].verdict)
 
-    assert said == [
+    assert verdicts == [
         "NO VERDICT yet", "VALID so far", "VALID so far", "INVALID: timestamp_uncertainty 3.1 ms > 1 ms"
     ]  # fmt: skip
     east, sweden = tally.targets(0)
@@ -487,12 +489,12 @@ SPENT: dict[str, tuple[dict[str, Prices], dict[str, PricingTerms], str | None, l
     "a turn costs by the model that answered":
         (TABLE, {"sweden": PricingTerms()}, "gpt-realtime-2025-08-28", [USED, USED], 2 * USED_USD),
     "a target with prices needs no model": ({}, {"sweden": PricingTerms(own=FLAT)}, None, [USED], 2200 / 1e6),
-    "where only time costs anything no token is missed": ({"live": BY_MINUTE}, {}, "live", [USED, UNREAD], 0.0),
+    "prices per minute need no token counts": ({"live": BY_MINUTE}, {}, "live", [USED, UNREAD], 0.0),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("table", "terms", "model", "usages", "usd"), SPENT.values(), ids=SPENT)
-def test_turns_cost_by_their_prices(
+def test_the_cost_of_a_turn_follows_from_its_prices(
     table: dict[str, Prices], terms: dict[str, PricingTerms], model: str | None, usages: list[TokenUsage], usd: float
 ) -> None:
     spending = CostMeter(table, terms)
@@ -502,7 +504,7 @@ def test_turns_cost_by_their_prices(
     assert (spending.unpriced, spending.usd_at(0)) == (0, pytest.approx(usd))
 
 
-def test_a_turn_without_a_price_is_counted_and_its_model_named() -> None:
+def test_a_turn_without_a_price_is_counted_and_its_model_is_recorded() -> None:
     spending = CostMeter(TABLE, {})
     for model in ("gpt-realtime-3", "gpt-realtime-3", None):
         spending.add("sweden", model, USED)
@@ -512,7 +514,7 @@ def test_a_turn_without_a_price_is_counted_and_its_model_named() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**12), st.integers(0, 10**12), st.sampled_from(["live", "both"]))))
-def test_minutes_cost_as_they_pass_and_no_more_once_their_session_has_ended(
+def test_prices_per_minute_accrue_until_a_session_ends(
     sessions: list[tuple[int, int, str]],
 ) -> None:
     """Some sessions have ended by the instant of the query, and some have not; `both` is also billed by tokens."""
@@ -545,11 +547,11 @@ def test_an_unknown_price_names_the_model_and_the_remedy() -> None:
     assert "targets.yaml" in line
 
 
-def test_an_unknown_price_without_a_model_says_so() -> None:
+def test_an_unknown_price_without_a_model_is_reported() -> None:
     assert "because the service names no model" in unknown_price(after(None))
 
 
-def test_tokens_that_cannot_be_read_make_a_budget_blind_whatever_the_prices_are() -> None:
+def test_unreadable_token_counts_make_a_budget_unenforceable() -> None:
     spending = CostMeter(TABLE, {"sweden": PricingTerms("gpt-realtime")})
     spending.add("sweden", None, UNREAD)
 
@@ -559,7 +561,7 @@ def test_tokens_that_cannot_be_read_make_a_budget_blind_whatever_the_prices_are(
     )
 
 
-def test_what_did_not_happen_is_counted_as_a_number() -> None:
+def test_a_false_condition_is_counted_as_zero() -> None:
     made = progress()
     made.count(calls=1, calls_blocked=False)
 

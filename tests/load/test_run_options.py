@@ -48,7 +48,7 @@ FIELDS = {"session_pause": "session_pause_s", "budget": "budget_usd", "warmup": 
 FLAGS = ("until_decided", "priority", "record_audio", "record_transcripts", "yes")
 
 
-def test_everything_given_is_taken() -> None:
+def test_each_option_is_read() -> None:
     given = [word for name, (value, _) in (SERVICE | RUN).items() for word in (f"--{name.replace('_', '-')}", value)]
     given += [f"--{name.replace('_', '-')}" for name in FLAGS]
     options = Options.of(parsed(*given, "--label", "commit=1a2b3c", "--label", "note = two words"))
@@ -81,15 +81,15 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(
-    ("option", "said", "value"),
+    ("option", "expected", "value"),
     [
-        pytest.param(option, said, value, id=f"{claim}: {value!r:.20}")
-        for claim, (option, said, values) in REFUSED.items()
+        pytest.param(option, expected, value, id=f"{claim}: {value!r:.20}")
+        for claim, (option, expected, values) in REFUSED.items()
         for value in values
     ],
 )
-def test_what_an_option_cannot_be_is_refused(option: str, said: str, value: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_an_invalid_value_of_an_option_is_refused(option: str, expected: str, value: str) -> None:
+    with pytest.raises(UsageError, match=expected):
         Options.of(parsed(f"{option}={value}"))
 
 
@@ -98,13 +98,13 @@ def test_a_share_of_sessions_is_a_percentage(share: str, wanted: Fraction) -> No
     assert Options.of(parsed("--record-events", share)).record_events == wanted
 
 
-def test_audio_is_kept_in_logs_alone() -> None:
+def test_record_audio_needs_record_events() -> None:
     with pytest.raises(UsageError, match="add --record-events"):
         Options.of(parsed("--record-audio"))
 
 
 @pytest.mark.parametrize("sessions", ["0", "1.5", "many"])
-def test_a_number_of_sessions_from_the_web_ui_is_checked_too(sessions: str) -> None:
+def test_a_number_of_sessions_from_the_web_ui_is_validated(sessions: str) -> None:
     given = parsed()
     given.sessions = sessions
 
@@ -116,21 +116,21 @@ def test_a_number_of_sessions_from_the_web_ui_is_checked_too(sessions: str) -> N
     ("given", "seconds"),
     [("90", 90), ("90s", 90), ("2m", 120), ("1m30s", 90), ("1h", 3600), ("1.5", 1.5), ("0", 0), (" 2m ", 120)],
 )
-def test_a_warm_up_is_a_time(given: str, seconds: float) -> None:
+def test_a_warmup_is_a_duration(given: str, seconds: float) -> None:
     assert Options.of(parsed("--warmup", given)).warmup_s == seconds
 
 
-def test_a_rate_of_zero_is_no_limit_and_not_the_default() -> None:
+def test_a_connect_rate_of_zero_means_no_limit() -> None:
     assert Options.of(parsed("--connect-rate", "0")).connect_rate == 0.0
 
 
-def test_the_environment_sets_what_the_command_line_does_not() -> None:
+def test_the_command_line_overrides_the_environment() -> None:
     options = Options.of(parsed("--runs-dir", "here", LOCUST_RUNS_DIR="there", LOCUST_SESSIONS="3"))
 
     assert (options.runs_dir, options.sessions) == (Path("here"), 3)
 
 
-def test_labels_come_from_the_environment_too() -> None:
+def test_labels_are_read_from_the_environment() -> None:
     assert Options.of(parsed(LOCUST_LABEL="[commit=1, build=2]", LOCUST_NAME="nightly")).labels == {
         "commit": "1",
         "build": "2",
@@ -147,7 +147,7 @@ def of_command(*arguments: str) -> argparse.Namespace:
     return parser.parse_args(list(arguments), env_vars={})
 
 
-def test_a_run_of_the_command_is_headless_and_takes_thresholds_without_looks() -> None:
+def test_rtbench_run_is_headless_and_accepts_thresholds() -> None:
     given = of_command("--thresholds", "ci.yaml", "--baseline", "runs/before")
 
     assert given.headless
@@ -157,29 +157,29 @@ def test_a_run_of_the_command_is_headless_and_takes_thresholds_without_looks() -
     assert check_options(given, {"ttfa": ["p(50)<1s"]}) == ["--baseline", "runs/before"]
 
 
-def test_a_run_without_thresholds_and_baseline_is_not_judged() -> None:
+def test_a_run_without_thresholds_and_baseline_is_not_checked() -> None:
     assert check_options(of_command(), {}) is None
     assert check_options(of_command(), {"ttfa": ["p(50)<1s"]}) == []
     assert check_options(parsed(), {"ttfa": ["p(50)<1s"]}) is None
 
 
 @pytest.mark.parametrize("option", [("--junit", "found.xml"), ("--on-inconclusive", "warn")])
-def test_an_option_of_a_verdict_that_nobody_gives_is_refused(option: tuple[str, str]) -> None:
+def test_an_option_of_a_check_without_thresholds_is_refused(option: tuple[str, str]) -> None:
     with pytest.raises(UsageError, match=f"{option[0]} needs thresholds"):
         check_options(of_command(*option), {})
 
 
-def test_what_the_parser_of_the_command_refuses_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_of_the_argument_parser_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         of_command("--on-inconclusive", "maybe")
 
-    said = capsys.readouterr().err
+    output = capsys.readouterr().err
     assert end.value.code == 2
-    assert said.startswith("rtbench: argument --on-inconclusive: invalid choice: 'maybe'")
-    assert said.count("\n") == 1
+    assert output.startswith("rtbench: argument --on-inconclusive: invalid choice: 'maybe'")
+    assert output.count("\n") == 1
 
 
-def test_the_web_page_and_the_master_listen_on_loopback_unless_told_otherwise() -> None:
+def test_the_web_page_and_the_master_listen_on_loopback_by_default() -> None:
     parser = Parser()
     for name in ("--web-host", "--master-bind-host"):
         parser.add_argument(name, default="*")
@@ -189,7 +189,7 @@ def test_the_web_page_and_the_master_listen_on_loopback_unless_told_otherwise() 
     assert (given.web_host, given.master_bind_host) == (LOOPBACK, LOOPBACK)
 
 
-def test_minus_one_process_stands_for_the_cores_that_the_run_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_minus_one_means_one_process_per_allowed_core(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_options, "core_count", lambda: 3)
     parser = Parser()
     parser.add_argument("--processes", type=int)
@@ -216,16 +216,16 @@ def read(line: str, free: str) -> RunWords:
     return run_words(words, {words.index(word) for word in free.split()})
 
 
-def test_files_may_stand_anywhere_and_the_other_words_keep_their_order() -> None:
-    said = read(
+def test_script_files_may_be_anywhere_and_other_words_keep_their_order() -> None:
+    parsed_words = read(
         "-u 4 mine.yaml --thresholds ci.yaml callers.py Caller other.yml -t 1m", "mine.yaml callers.py Caller other.yml"
     )
 
-    assert said.files == [Path("callers.py"), Path("mine.yaml"), Path("other.yml")]
-    assert said.others == ["-u", "4", "--thresholds", "ci.yaml", "Caller", "-t", "1m"]
+    assert parsed_words.files == [Path("callers.py"), Path("mine.yaml"), Path("other.yml")]
+    assert parsed_words.others == ["-u", "4", "--thresholds", "ci.yaml", "Caller", "-t", "1m"]
 
 
-def test_a_file_that_is_also_the_value_of_an_option_stays_its_value() -> None:
+def test_a_file_that_is_an_option_value_is_not_a_script() -> None:
     assert run_words(["--thresholds", "mine.yaml", "mine.yaml"], {2}).others == ["--thresholds", "mine.yaml"]
 
 
@@ -248,7 +248,7 @@ def test_a_file_that_is_named_twice_is_played_once() -> None:
         ("--locustfile=mine.yaml", "", "takes files without -f"),
     ],
 )
-def test_what_cannot_be_played_is_refused_with_what_to_type(line: str, free: str, problem: str) -> None:
+def test_an_invalid_command_is_refused_with_the_correct_command(line: str, free: str, problem: str) -> None:
     with pytest.raises(UsageError) as refused:
         read(line, free)
 
@@ -268,14 +268,14 @@ def test_a_run_is_named_after_its_scripts(names: list[str], scenario: str) -> No
     assert scenario_of([Path(f"scripts/{name}.yaml") for name in names]) == scenario
 
 
-def test_a_script_is_played_by_the_packaged_locust_file_that_reads_its_path_from_a_variable(folder: Path) -> None:
+def test_a_script_is_played_by_the_packaged_locust_file(folder: Path) -> None:
     named, variables = locust_files(folder / "mine.yaml")
 
     assert Path(named).suffix == ".py"
     assert list(variables.values()) == [f'["{(folder / "mine.yaml").resolve()}"]']
 
 
-def test_a_locust_file_is_played_as_it_is(folder: Path) -> None:
+def test_a_locust_file_is_played_unchanged(folder: Path) -> None:
     assert locust_files(folder / "load.py") == (str(folder / "load.py"), {})
 
 
@@ -303,50 +303,48 @@ def parser() -> Any:
     return made
 
 
-def repeated(words: str, *, judged: bool = False, environ: dict[str, str] | None = None) -> str:
+def command_line_of(words: str, *, judged: bool = False, environ: dict[str, str] | None = None) -> str:
     made = parser()
     given = vars(made.parse_args(words.split(), env_vars={}))
     return " ".join(repeating_command(given, made._actions, environ or {}, judged=judged))
 
 
-def test_the_command_has_the_options_in_force_by_their_long_names() -> None:
+def test_the_command_line_repeats_options_by_their_long_names() -> None:
     given = "-f mine.py -u 4 -r 2.5 --headless --tags x y --sessions 12 --targets a,b --yes --name night --label k=v"
-    words = repeated(given).split()
+    words = command_line_of(given).split()
 
     assert words[:10] == ["locust", "-f", "mine.py", "--headless", "--users", "4", "--spawn-rate", "2.5", "--tags", "x"]
     for asked in ("--sessions 12", "--targets a,b", "--yes", "--name night", "--label k=v"):
         assert asked in " ".join(words)
-    assert repeated(" ".join(words[1:])).split() == words
+    assert command_line_of(" ".join(words[1:])).split() == words
 
 
 @pytest.mark.parametrize(("file", "judged"), [("mine.yaml", False), ("mine.py", True)])
-def test_a_script_or_a_run_that_is_judged_is_played_by_rtbench_run(file: str, judged: bool) -> None:
-    assert repeated(f"-f {file} --headless --sessions 3", judged=judged) == f"rtbench run {file} --sessions 3"
+def test_a_script_or_a_checked_run_is_repeated_by_rtbench_run(file: str, judged: bool) -> None:
+    assert command_line_of(f"-f {file} --headless --sessions 3", judged=judged) == f"rtbench run {file} --sessions 3"
 
 
-def test_a_command_that_starts_runs_says_how_it_was_called_itself() -> None:
+def test_a_command_that_starts_runs_is_repeated_itself() -> None:
     words = "rtbench quickstart --simulator"
 
-    assert repeated("-f x.py --headless", environ={COMMAND: json.dumps(words.split())}) == words
+    assert command_line_of("-f x.py --headless", environ={COMMAND: json.dumps(words.split())}) == words
 
 
-def test_what_may_hold_a_secret_is_not_repeated() -> None:
-    assert "hush" not in repeated("-f x.py --headless --web-login-secret hush --users 3")
+def test_options_with_secrets_are_not_repeated() -> None:
+    assert "hush" not in command_line_of("-f x.py --headless --web-login-secret hush --users 3")
 
 
 @pytest.mark.parametrize("words", ["-f x.py", "-f x.py --headless --master", "-f x.py --headless --worker"])
-def test_there_is_no_command_for_the_web_ui_or_several_machines(words: str) -> None:
-    assert repeated(words) == ""
+def test_a_run_with_the_web_ui_or_several_machines_has_no_command_line(words: str) -> None:
+    assert command_line_of(words) == ""
 
 
-def test_processes_of_one_command_are_one_command() -> None:
+def test_a_run_with_several_processes_has_one_command_line() -> None:
     asked = "locust -f x.py --headless --processes 2"
-    assert repeated("-f x.py --headless --master --processes 2") == asked
+    assert command_line_of("-f x.py --headless --master --processes 2") == asked
 
 
-def test_a_program_that_the_shell_does_not_find_is_called_by_its_path(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_program_outside_the_path_is_called_by_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / ".venv/bin").mkdir(parents=True)
     (tmp_path / ".venv/bin/rtbench").touch()
     monkeypatch.setattr("shutil.which", lambda name: None)
@@ -360,11 +358,11 @@ def test_a_program_that_the_shell_does_not_find_is_called_by_its_path(
 # `rtbench options` shows every option that we add to Locust, in the same words as Locust's help.
 
 
-def squeezed(text: str) -> str:
+def without_spaces(text: str) -> str:
     return "".join(text.split())
 
 
-def test_every_option_is_shown_with_its_value_its_variable_and_what_it_is_for(
+def test_each_option_is_printed_with_its_value_variable_and_help(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     parser = help_parser()
@@ -378,12 +376,12 @@ def test_every_option_is_shown_with_its_value_its_variable_and_what_it_is_for(
         variable = f"LOCUST_{str(action.dest).upper()}"
         shown = f"\n{action.option_strings[0]} {value}".rstrip().replace("%%", "%")
         assert f"{shown} " in out
-        assert squeezed((action.help or "") % {}) in squeezed(out)
-        assert squeezed(f"{variable}\n--") in squeezed(f"{out}--")
+        assert without_spaces((action.help or "") % {}) in without_spaces(out)
+        assert without_spaces(f"{variable}\n--") in without_spaces(f"{out}--")
         assert all(str(choice) in out for choice in action.choices or ())
 
 
-def test_every_word_that_an_option_takes_stands_in_its_row_of_the_page() -> None:
+def test_each_choice_of_an_option_is_in_the_documentation() -> None:
     page = Path(__file__).parents[2] / "docs" / "options.md"
     rows = {
         row.split("`")[1].partition(" ")[0]: row for row in page.read_text().splitlines() if row.startswith("- `--")

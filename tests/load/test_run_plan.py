@@ -69,7 +69,7 @@ def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def test_what_a_run_may_cost_is_said_of_services_elsewhere(tmp_path: Path) -> None:
+def test_a_cost_notice_is_given_only_for_remote_services(tmp_path: Path) -> None:
     notices = plan(tmp_path, "--url", THERE).notices
 
     assert any(notice.startswith("at most 20 sessions are opened") for notice in notices)
@@ -77,14 +77,14 @@ def test_what_a_run_may_cost_is_said_of_services_elsewhere(tmp_path: Path) -> No
     assert plan(tmp_path, "--url", HERE).notices == []
 
 
-def test_a_budget_that_will_not_last_is_said_before_the_run(tmp_path: Path) -> None:
+def test_a_budget_below_the_estimate_gives_a_notice(tmp_path: Path) -> None:
     small, ample = (plan(tmp_path, "--url", THERE, "--budget", usd).notices for usd in ("0.0001", "100"))
 
     assert "is below the lower estimate" in small[-1]
-    assert not any("the least estimate" in notice for notice in ample)
+    assert not any("the lower estimate" in notice for notice in ample)
 
 
-def test_the_document_says_what_the_run_may_cost_and_by_which_prices(tmp_path: Path) -> None:
+def test_the_document_has_the_cost_estimate_and_its_prices(tmp_path: Path) -> None:
     plan_of_two = plan(tmp_path, "--url", HERE, "--sessions", "2", "--budget", "3")
     document = plan_of_two.opening_document("run", 0, {}, 1)
     low, high = document["estimate_usd"]
@@ -96,7 +96,7 @@ def test_the_document_says_what_the_run_may_cost_and_by_which_prices(tmp_path: P
     assert plan(tmp_path, "--url", HERE).opening_document("run", 0, {}, 1)["estimate_usd"] is None
 
 
-def test_of_a_proxy_and_a_url_the_document_has_what_is_no_secret(tmp_path: Path) -> None:
+def test_the_document_has_no_secrets_of_proxy_and_url(tmp_path: Path) -> None:
     proxy, url = "http://ann:hush-hush@proxy.example:8080", THERE + "&tenant=confidential"
     plan_of_one = plan(tmp_path, "--url", url, "--proxy", proxy)
     document = plan_of_one.opening_document("run", 0, {"proxy": proxy, "url": url, "seed": "1"}, 1)
@@ -107,7 +107,7 @@ def test_of_a_proxy_and_a_url_the_document_has_what_is_no_secret(tmp_path: Path)
     assert "confidential" not in json.dumps(document)
 
 
-def test_several_targets_are_planned_with_their_own_settings(tmp_path: Path) -> None:
+def test_each_target_is_planned_with_its_own_settings(tmp_path: Path) -> None:
     targets = tmp_path / "targets.yaml"
     targets.write_text(
         f"targets:\n  west:\n    url: '{HERE}'\n    variants:\n      quick: {{session: {{voice: verse}}}}\n"
@@ -128,7 +128,7 @@ def two(folder: Path, *labels: str) -> tuple[str, ...]:
     return ("--targets", ",".join(labels), "--target-file", str(file))
 
 
-def test_a_decision_is_about_two_targets_and_has_a_most_of_pairs(tmp_path: Path) -> None:
+def test_until_decided_needs_two_targets_and_has_a_maximum_of_pairs(tmp_path: Path) -> None:
     both = plan(tmp_path, *two(tmp_path, "west", "east"), "--until-decided")
 
     assert both.sessions == 500
@@ -137,7 +137,7 @@ def test_a_decision_is_about_two_targets_and_has_a_most_of_pairs(tmp_path: Path)
             plan(tmp_path, *two(tmp_path, *labels), "--until-decided")
 
 
-def test_a_decision_that_may_cost_money_wants_a_yes(tmp_path: Path) -> None:
+def test_until_decided_with_possible_costs_needs_the_option_yes(tmp_path: Path) -> None:
     options = two(tmp_path, "west", "east")
     (tmp_path / "targets.yaml").write_text((tmp_path / "targets.yaml").read_text().replace(HERE, THERE))
 
@@ -152,7 +152,7 @@ def test_a_decision_that_may_cost_money_wants_a_yes(tmp_path: Path) -> None:
     ("given", "run_time_s", "cut_s"),
     [((), None, 0), ((), 599, 0), ((), 600, 62), (("--warmup", "5"), None, 5), (("--warmup", "0"), 600, 0)],
 )
-def test_the_document_says_how_much_of_the_run_is_warm_up(
+def test_the_document_has_the_warmup_duration(
     given: tuple[str, ...], run_time_s: int | None, cut_s: float, tmp_path: Path
 ) -> None:
     text = "steps:\n  - text: Hello\n  - pause: 2\n  - text: Bye\n"
@@ -161,16 +161,16 @@ def test_the_document_says_how_much_of_the_run_is_warm_up(
     assert made.warmup_s == made.opening_document("run", 0, {}, 1)["warmup_s"] == cut_s
 
 
-def test_a_shape_says_itself_how_long_its_run_lasts(tmp_path: Path) -> None:
+def test_a_run_with_a_load_shape_has_no_default_warmup(tmp_path: Path) -> None:
     assert plan(tmp_path, "--url", HERE, run_time=3_600, shape=object()).warmup_s == 0
 
 
-def test_a_warm_up_that_is_the_whole_run_is_refused(tmp_path: Path) -> None:
+def test_a_warmup_of_the_whole_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--warmup 60 s leaves nothing to measure, because the run lasts only 60 s"):
         plan(tmp_path, "--url", HERE, "--warmup", "1m", run_time=60)
 
 
-def test_processes_that_would_play_something_else_differ(tmp_path: Path) -> None:
+def test_plans_with_different_content_have_different_identities(tmp_path: Path) -> None:
     one = plan(tmp_path, "--url", HERE)
     louder = replace(one, targets=(replace(one.targets[0], session={"voice": "verse"}),))
 
@@ -180,13 +180,13 @@ def test_processes_that_would_play_something_else_differ(tmp_path: Path) -> None
     assert one.identity != louder.identity
 
 
-def test_prices_that_cannot_be_read_are_refused_before_the_run(tmp_path: Path) -> None:
+def test_unreadable_prices_are_refused_before_the_run(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"nowhere\.yaml"):
         plan(tmp_path, "--url", HERE, "--prices", str(tmp_path / "nowhere.yaml"))
 
 
 @pytest.mark.parametrize(("got", "lines"), [(Priority(-10), 0), (Priority(0, "is not permitted", "permit it"), 1)])
-def test_a_priority_that_cannot_be_had_is_one_line_before_the_run(
+def test_an_unavailable_priority_gives_one_notice(
     got: Priority, lines: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planning, "available_priority", lambda: got)
@@ -200,7 +200,7 @@ def test_a_priority_that_cannot_be_had_is_one_line_before_the_run(
 CITED = {"sessions": 10, "kind": "text", "date": "2026-11-20"}
 
 
-def test_more_sessions_in_a_process_than_the_machine_was_calibrated_for_are_said_before_the_run(tmp_path: Path) -> None:
+def test_more_sessions_per_process_than_calibrated_give_a_notice(tmp_path: Path) -> None:
     within, beyond = (replace(plan(tmp_path, "--url", HERE, users=users), calibration=CITED) for users in (10, 11))
 
     assert within.notices == []
@@ -208,7 +208,7 @@ def test_more_sessions_in_a_process_than_the_machine_was_calibrated_for_are_said
     assert notice.startswith("11 sessions in one process are more than this machine is trusted with")
 
 
-def test_users_have_a_session_at_every_target_and_no_more_of_them_play_than_there_are_sessions(tmp_path: Path) -> None:
+def test_concurrency_is_the_minimum_of_users_and_sessions_per_target(tmp_path: Path) -> None:
     both = plan(tmp_path, *two(tmp_path, "west", "east"), users=30)
 
     assert both.concurrency == Concurrency(30, 2, 1)
@@ -216,7 +216,7 @@ def test_users_have_a_session_at_every_target_and_no_more_of_them_play_than_ther
     assert plan(tmp_path, "--url", HERE, "--sessions", "5", users=30).concurrency == Concurrency(5, 1, 1)
 
 
-def test_the_document_cites_the_machines_calibration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_document_cites_the_machine_s_calibration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     before = plan(tmp_path, "--url", HERE).opening_document("run", 0, {}, 1)
     save_calibration(build_calibration(), state_folder(os.environ))
@@ -227,7 +227,7 @@ def test_the_document_cites_the_machines_calibration(tmp_path: Path, monkeypatch
     assert after["calibration"]["kind"] == "text"
 
 
-def test_a_run_that_was_given_a_name_is_called_so_and_keeps_its_labels(tmp_path: Path) -> None:
+def test_a_run_has_its_given_name_and_labels(tmp_path: Path) -> None:
     named = plan(tmp_path, "--url", HERE, "--name", "checkout", "--label", "commit=1a2b3c")
     document = named.opening_document("id", 1, {}, 1)
 
@@ -239,21 +239,21 @@ def test_a_run_that_was_given_a_name_is_called_so_and_keeps_its_labels(tmp_path:
 HISTORY = '{"role": "user", "text": "Hello"}\n{"role": "assistant", "text": "%s"}\n'
 
 
-def test_every_session_begins_with_the_history_of_the_option_in_the_place_of_its_scripts(tmp_path: Path) -> None:
+def test_the_history_option_replaces_the_history_of_scripts(tmp_path: Path) -> None:
     (tmp_path / "own.jsonl").write_text(HISTORY % "own")
     (tmp_path / "given.jsonl").write_text(HISTORY % "given")
     text, option = "history: own.jsonl\nsteps:\n  - text: Hello\n", ("--history", str(tmp_path / "given.jsonl"))
     plain, own = plan(tmp_path, "--url", THERE), plan(tmp_path, "--url", THERE, text=text)
     both, given = plan(tmp_path, "--url", THERE, *option, text=text), plan(tmp_path, "--url", THERE, *option)
 
-    told = [
+    histories = [
         play.session(0, 0).history
         for run in (plain, own, both, given)
         for plays in run.plays.values()
         for play in plays.values()
     ]
-    assert [len(history) for history in told] == [0, 2, 2, 2]
-    assert [b"given" in history[-1].data for history in told[1:]] == [False, True, True]
+    assert [len(history) for history in histories] == [0, 2, 2, 2]
+    assert [b"given" in history[-1].data for history in histories[1:]] == [False, True, True]
     assert len({str(run.identity["scripts"]) for run in (plain, own, both, given)}) == 4
 
 
@@ -276,26 +276,26 @@ TIMES = st.floats(0, 1e5)
         (5, None, 30, 10, 5),
     ],
 )
-def test_a_long_run_cuts_its_ramp_up_and_a_session_and_a_short_one_nothing(
+def test_the_default_warmup_is_ramp_up_plus_one_session_in_long_runs_only(
     given_s: float | None, run_time_s: float | None, ramp_s: float, longest_s: float, cut_s: float
 ) -> None:
     assert warmup_s(given_s, run_time_s, ramp_s, longest_s) == cut_s
 
 
 @given(st.none() | TIMES, TIMES, TIMES)
-def test_what_nobody_asked_for_never_takes_most_of_a_run(
+def test_a_default_warmup_never_exceeds_its_maximum_share_of_a_run(
     run_time_s: float | None, ramp_s: float, longest_s: float
 ) -> None:
     assert 0 <= warmup_s(None, run_time_s, ramp_s, longest_s) <= MOST_OF_RUN * (run_time_s or 0)
 
 
-def test_a_ramp_up_lasts_until_the_slowest_arm_has_opened_a_session_for_every_user() -> None:
+def test_the_ramp_up_lasts_until_the_slowest_target_has_all_sessions_open() -> None:
     assert ramp_up_s(60, 2.0, [None, None]) == 30
     assert ramp_up_s(60, 2.0, [None, 30.0]) == 120
     assert ramp_up_s(60, 2.0, [600.0, 30.0]) == 120
 
 
-def test_a_session_lasts_as_long_as_the_longest_script_speaks_and_is_silent(tmp_path: Path) -> None:
+def test_the_session_duration_is_the_longest_speech_and_pauses(tmp_path: Path) -> None:
     for name, seconds in (("short", 0.5), ("long", 1.5)):
         tone(tmp_path / f"{name}.wav", seconds)
     (tmp_path / "spoken.yaml").write_text("steps:\n  - audio: [short.wav, long.wav]\n  - pause: 2\n  - text: Thanks\n")
@@ -320,41 +320,41 @@ def test_a_session_lasts_as_long_as_the_longest_script_speaks_and_is_silent(tmp_
 TEXT_350 = {"sessions": 350, "kind": "text", "date": "2026-11-20", "ended": "", "stale": []}
 
 
-def of(users: int, runner: object = None, sessions: int | None = None, **options: int) -> Concurrency:
+def concurrency_of(users: int, runner: object = None, sessions: int | None = None, **options: int) -> Concurrency:
     parsed: Any = SimpleNamespace(num_users=users, **options)
     environment: Any = SimpleNamespace(parsed_options=parsed, shape_class=None, runner=runner)
     return concurrency(environment, users, sessions=sessions, arms=1)
 
 
-def advice(users: int, cited: Any = TEXT_350, *, arms: int = 1, processes: int = 1, cores: int = 8) -> str:
+def advice(users: int, cited: Any = TEXT_350, *, n_targets: int = 1, processes: int = 1, cores: int = 8) -> str:
     """Return the advice; "" if there is none."""
-    return "".join(process_advice(Concurrency(users, arms, processes), cited, cores))
+    return "".join(process_advice(Concurrency(users, n_targets, processes), cited, cores))
 
 
-def test_the_fullest_process_counts() -> None:
+def test_sessions_per_process_are_those_of_the_largest_process() -> None:
     assert Concurrency(11, 2, 3).per_process == 8
 
 
 @given(st.integers(1, 5_000), st.integers(1, 5), st.integers(1, 2_000))
-def test_as_many_processes_as_are_needed_are_enough_and_one_fewer_is_not(users: int, arms: int, trusted: int) -> None:
-    needed = Concurrency(users, arms, 1).processes_for(trusted)
+def test_the_computed_number_of_processes_is_the_minimum(users: int, n_targets: int, trusted: int) -> None:
+    needed = Concurrency(users, n_targets, 1).processes_for(trusted)
 
     if needed is None:
-        assert Concurrency(users, arms, users).per_process > trusted
+        assert Concurrency(users, n_targets, users).per_process > trusted
     else:
-        assert Concurrency(users, arms, needed).per_process <= trusted
-        assert needed == 1 or Concurrency(users, arms, needed - 1).per_process > trusted
+        assert Concurrency(users, n_targets, needed).per_process <= trusted
+        assert needed == 1 or Concurrency(users, n_targets, needed - 1).per_process > trusted
 
 
-def test_processes_are_those_of_the_options_or_the_workers_that_are_there() -> None:
-    assert of(8).processes == of(8, SimpleNamespace()).processes == 1
-    assert of(8, processes=2).processes == of(8, expect_workers=2).processes == 2
-    assert of(8, SimpleNamespace(worker_count=3), expect_workers=1).processes == 3
-    assert of(8, SimpleNamespace(worker_count=0)).processes == 1
-    assert of(8, sessions=5) == Concurrency(5, 1, 1)
+def test_the_number_of_processes_comes_from_options_or_connected_workers() -> None:
+    assert concurrency_of(8).processes == concurrency_of(8, SimpleNamespace()).processes == 1
+    assert concurrency_of(8, processes=2).processes == concurrency_of(8, expect_workers=2).processes == 2
+    assert concurrency_of(8, SimpleNamespace(worker_count=3), expect_workers=1).processes == 3
+    assert concurrency_of(8, SimpleNamespace(worker_count=0)).processes == 1
+    assert concurrency_of(8, sessions=5) == Concurrency(5, 1, 1)
 
 
-def test_a_load_shape_asks_for_the_users_of_its_largest_stage() -> None:
+def test_a_load_shape_needs_the_users_of_its_largest_stage() -> None:
     parsed = SimpleNamespace(num_users=5)
     stages = [
         {"duration": 60, "users": 20, "spawn_rate": 5},
@@ -369,63 +369,67 @@ def test_a_load_shape_asks_for_the_users_of_its_largest_stage() -> None:
 
 
 @pytest.mark.parametrize(("users", "processes"), [(350, 1), (700, 2), (1, 1)])
-def test_nothing_is_said_where_every_process_is_trusted_with_its_sessions(users: int, processes: int) -> None:
+def test_no_advice_is_given_if_each_process_is_within_its_calibration(users: int, processes: int) -> None:
     assert advice(users, processes=processes) == ""
 
 
-def test_the_line_says_how_many_processes_are_enough_and_what_happens_otherwise() -> None:
+def test_the_advice_has_the_needed_processes_and_the_consequence() -> None:
     assert advice(1_000) == (
         "1,000 sessions in one process are more than this machine is trusted with: 350 text sessions (calibrated on "
         "2026-11-20); this load takes --processes 3; with fewer, values may be off by more than 1 ms and the run "
         "INVALID"
     )
     assert advice(1_000, processes=2).startswith("500 sessions in one process")
-    assert "this load takes --processes 6;" in advice(1_000, arms=2)
+    assert "this load takes --processes 6;" in advice(1_000, n_targets=2)
 
 
 @pytest.mark.parametrize(
-    ("cores", "said"),
+    ("cores", "expected"),
     [
         (3, "takes --processes 3;"),
         (2, "; this load takes 3 processes, on 2 machines with 2 cores each"),
         (1, "3 machines with 1 core each"),
     ],
 )
-def test_where_there_are_too_few_cores_the_line_says_how_many_machines_it_takes(cores: int, said: str) -> None:
-    assert said in advice(1_000, cores=cores)
+def test_with_too_few_cores_the_advice_has_the_number_of_machines(cores: int, expected: str) -> None:
+    assert expected in advice(1_000, cores=cores)
 
 
-def test_the_line_says_what_has_changed_since_the_calibration_and_what_ended_it() -> None:
+def test_the_advice_has_the_changes_since_the_calibration_and_its_limit() -> None:
     line = advice(1_000, TEXT_350 | {"ended": "the simulator", "stale": ["with another kernel"]})
 
     assert "at least 350 text sessions (calibrated on 2026-11-20, with another kernel)" in line
 
 
-@pytest.mark.parametrize(("trusted", "arms"), [(0, 1), (1, 2)])
-def test_a_machine_that_is_not_trusted_with_one_user_is_told_of_no_processes(trusted: int, arms: int) -> None:
-    line = advice(10, TEXT_350 | {"sessions": trusted}, arms=arms)
+@pytest.mark.parametrize(("trusted", "n_targets"), [(0, 1), (1, 2)])
+def test_a_machine_below_one_trusted_user_gets_no_number_of_processes(trusted: int, n_targets: int) -> None:
+    line = advice(10, TEXT_350 | {"sessions": trusted}, n_targets=n_targets)
 
     assert "no number of processes is enough" in line
     assert "--processes" not in line
 
 
-def test_a_calibration_is_asked_for_before_more_sessions_than_it_begins_with() -> None:
+def test_a_calibration_is_recommended_above_100_sessions_per_process() -> None:
     assert "`rtbench calibrate`" in advice(101, None)
     assert advice(100, None) == advice(5, None) == advice(200, None, processes=2) == ""
 
 
-def on(name: str, trusted: int | None, workers: int = 2, cores: int = 4) -> WorkerHost:
+def host_facts(name: str, trusted: int | None, workers: int = 2, cores: int = 4) -> WorkerHost:
     return WorkerHost(name, workers, cores, None if trusted is None else {"sessions": trusted})
 
 
-def test_hosts_that_carry_the_load_together_are_said_to() -> None:
-    (line,) = hosts_advice(Concurrency(600, 1, 6), [on("east", 450), on("west", 100), on("south", 100)])
+def test_hosts_that_carry_the_load_together_are_confirmed() -> None:
+    (line,) = hosts_advice(
+        Concurrency(600, 1, 6), [host_facts("east", 450), host_facts("west", 100), host_facts("south", 100)]
+    )
 
     assert line == "100 sessions in each of 6 processes on 3 hosts: each is trusted with as many"
 
 
-def test_a_host_that_carries_less_or_that_nobody_knows_is_named() -> None:
-    (line,) = hosts_advice(Concurrency(600, 1, 6), [on("east", 99), on("west", None), on("south", 450, 5)])
+def test_an_overloaded_or_uncalibrated_host_is_named() -> None:
+    (line,) = hosts_advice(
+        Concurrency(600, 1, 6), [host_facts("east", 99), host_facts("west", None), host_facts("south", 450, 5)]
+    )
 
     assert "more than they are trusted with (east 99)" in line
     assert "west is not calibrated: run `rtbench calibrate` there" in line

@@ -48,14 +48,14 @@ def rehearse(method: Callable[[Any], object], **given: Any) -> Script:
     return rehearsed("Caller", method, Actor, given)
 
 
-def test_a_function_becomes_one_session_however_often_its_weight_repeats_it() -> None:
+def test_a_repeated_function_becomes_one_session_task() -> None:
     once, twice, other = as_sessions([order, order, pay])
 
     assert once is twice
     assert (once.does, other.does) == (order, pay)
 
 
-def test_a_session_keeps_the_name_and_the_tags_of_its_function() -> None:
+def test_a_session_task_has_the_name_and_tags_of_its_function() -> None:
     def tagged(actor: Actor) -> None: ...
 
     tagged.locust_tag_set = {"a"}  # type: ignore[attr-defined]
@@ -79,7 +79,7 @@ def test_a_task_set_is_refused() -> None:
         tasks_of(actor("Caller", order, type("Inner", (), {})))
 
 
-def test_a_script_is_seen_from_the_file_of_the_class_that_first_had_it(tmp_path: Path) -> None:
+def test_a_script_path_is_relative_to_the_file_of_its_first_class(tmp_path: Path) -> None:
     base = actor("Base", script("talk.yaml"))
     base.__module__ = __name__
     (task,) = tasks_of(base)
@@ -100,7 +100,7 @@ def test_a_rehearsal_makes_the_script_of_a_method(tmp_path: Path) -> None:
     assert (made.session.voice, made.timeouts.response) == ("alloy", 3)
 
 
-def test_the_digest_is_that_of_the_file_the_settings_and_the_recordings(tmp_path: Path) -> None:
+def test_the_digest_depends_on_file_settings_and_recordings(tmp_path: Path) -> None:
     path, text = tmp_path / "call.py", "def call(user): user.audio('a.wav')\n"
     tone(tmp_path / "a.wav")
     first = rehearse(module(path, text).call).digest
@@ -124,7 +124,7 @@ def test_the_digest_is_that_of_the_file_the_settings_and_the_recordings(tmp_path
         ("helper(user)", "Caller: text must not be empty"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, line: str, problem: str) -> None:
+def test_an_error_has_the_line_of_the_method(tmp_path: Path, line: str, problem: str) -> None:
     inner = module(tmp_path / "inner.py", "def helper(user):\n    user.text('')\n")
     made = module(tmp_path / "call.py", f"def call(user):\n    user.text('Hello')\n    {line}\n")
     made.__dict__["helper"] = inner.helper
@@ -139,7 +139,7 @@ def test_a_method_without_a_turn_is_refused_at_its_line(tmp_path: Path) -> None:
         rehearse(module(tmp_path / "call.py", "\ndef call(user): user.pause(1)\n").call)
 
 
-def test_a_user_that_cannot_be_made_is_refused() -> None:
+def test_a_user_whose_construction_fails_is_refused() -> None:
     def make() -> Actor:
         raise OSError("no database")
 
@@ -147,7 +147,7 @@ def test_a_user_that_cannot_be_made_is_refused() -> None:
         rehearsed("Caller", order, make, {})
 
 
-def test_a_decorated_method_stands_where_it_was_written(tmp_path: Path) -> None:
+def test_a_decorated_method_belongs_to_its_own_file(tmp_path: Path) -> None:
     decorate = module(tmp_path / "decorator.py", (
         "import functools\n\ndef twice(method):\n    @functools.wraps(method)\n    def inner(user):\n"
         "        method(user)\n        method(user)\n    return inner\n"))  # fmt: skip

@@ -33,82 +33,82 @@ CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 def tally(**changes: Any) -> LiveTotals:
     made = LiveTotals(100.0)
     given = USUAL | changes
-    times = {arm: {"talk.order": list(times.items())} for arm, times in given["times_us"].items()}
+    times = {target: {"talk.order": list(times.items())} for target, times in given["times_us"].items()}
     designed = designs(given["times_us"], given.get("failures", {}))
     made.add(0, ProgressReport(**{"targets": designed} | given | {"times_us": times}))
     return made
 
 
-def arms(*labels: str, times: dict[LiveMetricKey, list[int]] = TIMES) -> dict[str, Any]:
+def target_waits(*labels: str, times: dict[LiveMetricKey, list[int]] = TIMES) -> dict[str, Any]:
     return {"times_us": dict.fromkeys(labels, times)}
 
 
 # The text.
 
 
-def test_the_line_says_how_the_run_stands() -> None:
+def test_the_status_line_shows_the_state_of_the_run() -> None:
     assert status_text(tally(), MOMENT) == (
         "measuring 00:42 · 12 active, 84 of 120 finished · turns 412 ok 99.2 % · ttfa p50 486 p95 902 ms · "
         "1.32 USD of 5.00 · load generator OK · 01:18 left"
     )
 
 
-def test_before_anything_has_happened_there_is_little_to_say() -> None:
+def test_the_status_line_of_a_new_run_is_short() -> None:
     assert status_text(LiveTotals(), RunPhase("connecting", 0)) == "connecting 00:00 · 0 active, 0 finished"
 
 
 FEW = {TTFA: [486_000] * 99}
 FAILING = {"sweden": TIMES, "west": {TTFA: [300_000] * 9}, "north": {TTFA: [300_000] * 4}}
-SAID: dict[str, tuple[dict[str, Any], str]] = {
-    "it is simulated": ({"simulated": True}, "SIMULATED · measuring 00:42"),
-    "starts wait": ({"waiting_s": 75.0}, "starts delayed 01:15"),
-    "sessions were refused": ({"sessions_refused": 2}, "2 failed to connect"),
-    "callers wait after refused calls": ({"callers_backing_off": 3}, "3 backing off"),
-    "turns were throttled": ({"throttled": 7}, "7 throttled"),
-    "sessions wait for tokens": ({"tokenless": 5}, "5 waiting for sign-in"),
-    "some turns have no price": ({"unpriced": 4}, "1.32 USD of 5.00 (4 unpriced)"),
-    "no turn has a price": ({"unpriced": 4, "usd": 0.0}, " · cost unknown (4 unpriced) · "),
-    "all is well": ({"turns_failed": 0}, "turns 409 ok 100 %"),
-    "nearly all is well": ({"turns_succeeded": 99_999, "turns_failed": 1}, "turns 100000 ok 99.9 %"),
-    "nothing is well": ({"turns_succeeded": 0, "turns_failed": 3}, "turns 3 ok 0.0 %"),
-    "the harness is late": ({"send_delay_p99_ms": 31.0}, "load generator overloaded: send_delay 31 ms > 10 ms"),
-    "a metric of text": ({"times_us": {"sweden": {TTFT: [8_400] * 100}}}, "ttft p50 8.4 p95 8.4 ms"),
-    "a metric of few sessions": ({"times_us": {"sweden": {TTFT: [8_400] * 99}}}, " · ttft p50 8.4 ms · "),
-    "a p95 among failures": ({"failures": {"sweden": [(TTFA, 12)]}}, "ttfa p50 486 p95 ∞ · "),
-    "a median among failures": ({"failures": {"sweden": [(TTFA, 120)]}}, "ttfa p50 ∞ p95 ∞ · "),
-    "arms stand beside each other": (arms("sweden", "east"), "ttfa p50/p95 east 486/902, sweden 486/902 ms"),
-    "an arm that fails says so beside one that does not":
+SHOWN_PARTS: dict[str, tuple[dict[str, Any], str]] = {
+    "a simulated run": ({"simulated": True}, "SIMULATED · measuring 00:42"),
+    "delayed starts": ({"waiting_s": 75.0}, "starts delayed 01:15"),
+    "refused sessions": ({"sessions_refused": 2}, "2 failed to connect"),
+    "callers in back-off": ({"callers_backing_off": 3}, "3 backing off"),
+    "throttled turns": ({"throttled": 7}, "7 throttled"),
+    "sessions that wait for tokens": ({"tokenless": 5}, "5 waiting for sign-in"),
+    "some turns without a price": ({"unpriced": 4}, "1.32 USD of 5.00 (4 unpriced)"),
+    "no turn with a price": ({"unpriced": 4, "usd": 0.0}, " · cost unknown (4 unpriced) · "),
+    "all turns succeed": ({"turns_failed": 0}, "turns 409 ok 100 %"),
+    "nearly all turns succeed": ({"turns_succeeded": 99_999, "turns_failed": 1}, "turns 100000 ok 99.9 %"),
+    "no turn succeeds": ({"turns_succeeded": 0, "turns_failed": 3}, "turns 3 ok 0.0 %"),
+    "overload": ({"send_delay_p99_ms": 31.0}, "load generator overloaded: send_delay 31 ms > 10 ms"),
+    "a text metric": ({"times_us": {"sweden": {TTFT: [8_400] * 100}}}, "ttft p50 8.4 p95 8.4 ms"),
+    "a metric with few sessions": ({"times_us": {"sweden": {TTFT: [8_400] * 99}}}, " · ttft p50 8.4 ms · "),
+    "an infinite p95": ({"failures": {"sweden": [(TTFA, 12)]}}, "ttfa p50 486 p95 ∞ · "),
+    "an infinite median": ({"failures": {"sweden": [(TTFA, 120)]}}, "ttfa p50 ∞ p95 ∞ · "),
+    "two targets": (target_waits("sweden", "east"), "ttfa p50/p95 east 486/902, sweden 486/902 ms"),
+    "a failing and a passing target":
         ({"times_us": FAILING, "failures": {"east": [(TTFA, 6)]}},
          "ttfa p50/p95 east ∞/–, north –/–, sweden 486/902, west 300/– ms"),
-    "before any arm has a p95 medians stand alone":
-        (arms("east", "sweden", times=FEW), "ttfa p50 east 486, sweden 486 ms"),
-    "no more than four arms have figures": (arms(*"abcdef"), "d 486/902 +2 ms"),
-    "what counts from another instant is told apart":
+    "only medians before any target has a p95":
+        (target_waits("east", "sweden", times=FEW), "ttfa p50 east 486, sweden 486 ms"),
+    "at most four targets have values": (target_waits(*"abcdef"), "d 486/902 +2 ms"),
+    "latency measured from another instant is labelled":
         ({"times_us": {"sweden": {TTFA._replace(measured_from="speech_end"): [700_000] * 120, TTFA: [400_000] * 100}}},
          "ttfa from end of speech p50 700 p95 700 ms · ttfa p50 400 p95 400 ms"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("changes", "said"), SAID.values(), ids=SAID)
-def test_what_else_there_is_to_know_is_said(changes: dict[str, Any], said: str) -> None:
-    assert said in status_text(tally(**changes), MOMENT)
+@pytest.mark.parametrize(("changes", "expected"), SHOWN_PARTS.values(), ids=SHOWN_PARTS)
+def test_the_status_line_shows_each_special_condition(changes: dict[str, Any], expected: str) -> None:
+    assert expected in status_text(tally(**changes), MOMENT)
 
 
-NOT_SAID: dict[str, tuple[dict[str, Any], str]] = {
-    "a short wait for a start is not worth a word": ({"waiting_s": 0.4}, "held"),
+OMITTED_PARTS: dict[str, tuple[dict[str, Any], str]] = {
+    "a short start delay is omitted": ({"waiting_s": 0.4}, "held"),
     "a median of fewer than six sessions": ({"times_us": {"sweden": {TTFA: [486_000] * 5}}}, "ttfa"),
 }
 
 
-@pytest.mark.parametrize(("changes", "word"), NOT_SAID.values(), ids=NOT_SAID)
-def test_what_says_nothing_is_left_out(changes: dict[str, Any], word: str) -> None:
+@pytest.mark.parametrize(("changes", "word"), OMITTED_PARTS.values(), ids=OMITTED_PARTS)
+def test_the_status_line_omits_empty_parts(changes: dict[str, Any], word: str) -> None:
     assert word not in status_text(tally(**changes), MOMENT)
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "00:00"), (42.9, "00:42"), (3599, "59:59"), (3600, "1:00:00"), (90_061, "25:01:01")]
 )
-def test_lengths_of_time_are_written_as_clocks_do(seconds: float, text: str) -> None:
+def test_durations_are_formatted_like_a_clock(seconds: float, text: str) -> None:
     assert clock(seconds) == text
 
 
@@ -126,7 +126,7 @@ def test_lengths_of_time_are_written_as_clocks_do(seconds: float, text: str) -> 
         (60, "measuring 00:42 · 412 ok 99.2 % · ttfa 486/902 ms · 1.32 USD"),
     ],
 )
-def test_the_least_important_parts_go_first(width: int, text: str) -> None:
+def test_a_narrow_line_omits_the_least_important_parts(width: int, text: str) -> None:
     assert status_text(tally(), MOMENT, width) == text
 
 
@@ -145,7 +145,7 @@ TROUBLE = {"sessions_refused": 45, "throttled": 45, "send_delay_p99_ms": 31.0}
         (45, "measuring 00:42 · load generator overloaded"),
     ],
 )
-def test_good_news_go_before_trouble(width: int, text: str) -> None:
+def test_a_narrow_line_omits_successes_before_problems(width: int, text: str) -> None:
     assert status_text(tally(**TROUBLE), MOMENT, width) == text
 
 
@@ -180,23 +180,23 @@ moments = st.builds(
 
 
 @given(standings, moments, st.integers(60, 300))
-def test_the_line_never_wraps_and_holds_nothing_that_a_terminal_obeys(
+def test_the_line_fits_the_width_and_has_no_control_characters(
     standing: ProgressReport, moment: RunPhase, width: int
 ) -> None:
     made = LiveTotals(100.0)
     made.add(0, standing)
-    said = status_text(made, moment, width)
+    output = status_text(made, moment, width)
 
-    assert len(said) <= width
-    assert said.startswith((moment.phase, "SIMULATED"))
-    assert not CONTROLS.search(said)
+    assert len(output) <= width
+    assert output.startswith((moment.phase, "SIMULATED"))
+    assert not CONTROLS.search(output)
     assert not CONTROLS.search(status_text(made, moment))
 
 
-def test_more_width_never_says_less() -> None:
-    said = [status_text(tally(), MOMENT, width) for width in range(60, 160)]
+def test_a_wider_line_is_never_shorter() -> None:
+    output = [status_text(tally(), MOMENT, width) for width in range(60, 160)]
 
-    assert [len(text) for text in said] == sorted(len(text) for text in said)
+    assert [len(text) for text in output] == sorted(len(text) for text in output)
 
 
 # The phase of a run.
@@ -215,7 +215,7 @@ def test_more_width_never_says_less() -> None:
         (ProgressReport(), RunState.RUNNING, True, "connecting"),
     ],
 )
-def test_the_phase_is_what_goes_on_and_a_warm_up_is_one_once_sessions_are_open(
+def test_the_phase_follows_from_progress_and_state(
     standing: ProgressReport, state: RunState, warm_up: bool, found: str
 ) -> None:
     assert phase(standing, state, warm_up=warm_up) == found
@@ -232,7 +232,7 @@ def test_the_phase_is_what_goes_on_and_a_warm_up_is_one_once_sessions_are_open(
         (30, None, 20, 20, 0),
     ],
 )
-def test_the_time_left_is_until_the_end_that_comes_first(
+def test_the_time_left_is_until_the_earliest_end(
     elapsed_s: float, run_time_s: float | None, sessions: int | None, done: int, left: float | None
 ) -> None:
     assert left_s(elapsed_s, run_time_s, sessions, done) == left
@@ -241,7 +241,7 @@ def test_the_time_left_is_until_the_end_that_comes_first(
 # The drawing.
 
 
-def test_on_a_terminal_the_line_is_drawn_in_its_own_place() -> None:
+def test_on_a_terminal_the_line_is_overwritten() -> None:
     with terminal() as (reads, stream):
         view = TerminalView(stream, {})
         view.show(tally(), MOMENT, 0)
@@ -255,7 +255,7 @@ def test_on_a_terminal_the_line_is_drawn_in_its_own_place() -> None:
     assert "503 ok" in second
 
 
-def test_a_terminal_is_drawn_on_twice_a_second_at_most() -> None:
+def test_the_line_is_drawn_at_most_twice_a_second() -> None:
     with terminal() as (reads, stream):
         view = TerminalView(stream, {})
         for tenth in range(11):
@@ -267,17 +267,17 @@ def test_a_terminal_is_drawn_on_twice_a_second_at_most() -> None:
 
 DRAWN: dict[str, tuple[Callable[[TerminalView], object], str]] = {
     # (the action after the line was displayed, the last output to the terminal)
-    "what is said takes the place of the line":
+    "a message replaces the line":
         (lambda view: (view.say("the run ends early"), view.say("twice")),
          "\r\x1b[Krtbench: the run ends early\nrtbench: twice\n"),
-    "what others print to it does not run into the line":
+    "output of others begins on a new line":
         (lambda view: print("a log's line", file=view), "\r\x1b[Ka log's line\n"),
-    "a cleared line leaves nothing": (lambda view: (view.clear(), view.clear()), "\x1b[K\r\x1b[K"),
+    "a cleared line is empty": (lambda view: (view.clear(), view.clear()), "\x1b[K\r\x1b[K"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("after", "last"), DRAWN.values(), ids=DRAWN)
-def test_what_comes_after_the_line_does_not_run_into_it(after: Callable[[TerminalView], object], last: str) -> None:
+def test_later_output_begins_on_a_new_line(after: Callable[[TerminalView], object], last: str) -> None:
     with terminal() as (reads, stream):
         view = TerminalView(stream, {})
         view.show(tally(), MOMENT, 0)
@@ -297,7 +297,7 @@ def test_a_new_phase_is_shown_at_once() -> None:
     assert "finishing calls 00:42" in text
 
 
-def test_a_late_harness_is_coloured_and_only_where_colour_is_wanted() -> None:
+def test_an_overload_is_coloured_unless_no_color_is_set() -> None:
     late = tally(send_delay_p99_ms=31.0)
     with terminal(160) as (reads, stream):
         TerminalView(stream, {}).show(late, MOMENT, 0)
@@ -324,7 +324,7 @@ def test_a_stopped_terminal_does_not_hold_up_the_run() -> None:
 
 
 @pytest.mark.parametrize("environ", [{}, {"TERM": "xterm"}])
-def test_elsewhere_a_plain_line_comes_every_ten_seconds_and_at_each_phase(environ: dict[str, str]) -> None:
+def test_a_log_gets_a_plain_line_every_ten_seconds_and_at_each_phase(environ: dict[str, str]) -> None:
     log = io.StringIO()
     view = TerminalView(log, environ)
     for second in range(25):
@@ -345,7 +345,7 @@ def test_a_dumb_terminal_gets_plain_lines() -> None:
     assert "\x1b" not in text
 
 
-def test_a_reader_that_has_gone_does_not_end_the_run() -> None:
+def test_a_closed_pipe_does_not_end_the_run() -> None:
     reads, writes = os.pipe()
     with os.fdopen(writes, "w") as stream:
         os.close(reads)

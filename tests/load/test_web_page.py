@@ -26,7 +26,7 @@ SWEDEN = TargetProgress(
 )
 
 
-def test_a_wait_is_told_with_its_origin_and_its_failed_turns() -> None:
+def test_a_latency_row_has_its_start_instant_and_failed_turns() -> None:
     (row,) = stats([SWEDEN])[0]["data"]
 
     assert row == {
@@ -36,7 +36,7 @@ def test_a_wait_is_told_with_its_origin_and_its_failed_turns() -> None:
     }  # fmt: skip
 
 
-def test_a_target_is_told_with_its_traffic_its_cost_and_its_verdict() -> None:
+def test_a_target_row_has_its_traffic_cost_and_verdict() -> None:
     (row,) = stats([replace(SWEDEN, usd=None, unpriced=3, health="")])[1]["data"]
 
     assert (row["turns"], row["failed"], row["eventsin"], row["bytesout"]) == (120, 7, 900, "9 kB/s")
@@ -44,14 +44,14 @@ def test_a_target_is_told_with_its_traffic_its_cost_and_its_verdict() -> None:
     assert row["verdict"] == "✓ VALID so far"
 
 
-def test_an_empty_cell_says_what_it_lacks() -> None:
+def test_an_empty_cell_has_the_number_of_missing_sessions() -> None:
     few = replace(WAIT, p50_ms=12.0, p95_ms=None, lacking=(0, 52))
     (row,) = stats([replace(SWEDEN, waits=(few,))])[0]["data"]
 
     assert (row["p50"], row["p95"]) == (12.0, "n/a (needs 52 sessions)")
 
 
-def test_an_invalid_run_says_what_to_do_on_both_tabs() -> None:
+def test_an_invalid_run_shows_its_remedy_on_both_tabs() -> None:
     bad = replace(SWEDEN, verdict="INVALID: send_delay 14 ms > 10 ms", validity="invalid", simulated=True)
     tables = stats([replace(bad, remedy="end other programs")])
 
@@ -60,7 +60,7 @@ def test_an_invalid_run_says_what_to_do_on_both_tabs() -> None:
     }
 
 
-def test_rows_stand_in_the_order_in_which_they_are_given() -> None:
+def test_rows_sorted_by_name_keep_their_order() -> None:
     """Locust's page sorts rows by their names."""
     first, second = replace(WAIT, metric="ttfa"), WAIT
     targets = [replace(SWEDEN, target="old", waits=(first, second)), replace(SWEDEN, target="new", waits=(first,))]
@@ -69,7 +69,7 @@ def test_rows_stand_in_the_order_in_which_they_are_given() -> None:
     assert [row["figure"] for row in rows] == ["ttfa", "voice_to_voice", "ttfa"]
 
 
-def test_the_rows_go_through_json() -> None:
+def test_the_rows_are_valid_json() -> None:
     json.loads(json.dumps(stats([SWEDEN]), allow_nan=False))
 
 
@@ -83,7 +83,7 @@ VALUES = st.one_of(st.text(max_size=12), NUMBERS, NUMBERS.map("{}h".format), NUM
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=4))
-def test_whatever_a_form_holds_it_is_taken_or_refused(form: dict[str, str]) -> None:
+def test_any_form_is_accepted_or_refused(form: dict[str, str]) -> None:
     chosen = vars(parsed()) | {"num_users": None, "spawn_rate": None, "run_time": None}
     with suppress(UsageError):
         asked = as_asked(form, chosen)
@@ -92,16 +92,16 @@ def test_whatever_a_form_holds_it_is_taken_or_refused(form: dict[str, str]) -> N
 
 
 @pytest.mark.parametrize("measured_from", ["http://[::1", "http://[", "null", "", "//[x]", "http://localhost:80:90"])
-def test_an_origin_that_is_no_address_is_a_strangers(measured_from: str) -> None:
+def test_an_invalid_origin_is_treated_as_another_origin(measured_from: str) -> None:
     assert "other origins" in cross_site_reason("localhost:8089", measured_from, LOOPBACK_NAMES)
 
 
 @given(st.text(max_size=20), st.none() | st.text(max_size=20))
-def test_whatever_the_headers_hold_a_request_is_taken_or_refused(host: str, measured_from: str | None) -> None:
+def test_any_headers_are_accepted_or_refused(host: str, measured_from: str | None) -> None:
     assert isinstance(cross_site_reason(host, measured_from, LOOPBACK_NAMES), str)
 
 
-def test_the_form_of_locusts_page_is_taken() -> None:
+def test_the_form_of_locust_s_page_is_accepted() -> None:
     chosen = vars(parsed()) | {"num_users": None, "spawn_rate": None, "run_time": None}
     asked = as_asked({"user_count": "3", "spawn_rate": "1.5", "run_time": "1h20m", "sessions": ""}, chosen)
 

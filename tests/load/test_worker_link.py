@@ -22,7 +22,7 @@ TIMES = st.integers(0, 10**12)
 
 
 @given(st.integers(-(10**15), 10**15), TIMES, TIMES, TIMES, st.integers(0, 10**18))
-def test_an_offset_is_never_wrong_by_more_than_it_says(
+def test_the_error_of_a_clock_offset_is_within_its_bound(
     ahead_ns: int, there_ns: int, answering_ns: int, back_ns: int, sent_ns: int
 ) -> None:
     received_ns = sent_ns + there_ns + ahead_ns
@@ -33,7 +33,7 @@ def test_an_offset_is_never_wrong_by_more_than_it_says(
     assert offset.error_ns <= (there_ns + back_ns) // 2 + 1
 
 
-def test_the_quickest_exchange_says_most() -> None:
+def test_the_best_clock_offset_has_the_smallest_bound() -> None:
     assert best([ClockOffset(5, 90), ClockOffset(7, 3), ClockOffset(1, 40)]) == ClockOffset(7, 3)
     assert best([]) is None
 
@@ -41,17 +41,17 @@ def test_the_quickest_exchange_says_most() -> None:
 # The detection of a dead master by a worker.
 
 
-def test_a_master_that_is_silent_for_longer_than_a_worker_is_patient_is_lost() -> None:
+def test_a_master_that_exceeds_the_patience_is_lost() -> None:
     line = MasterLiveness()
     line.patience_s = 3
-    looks = [line.is_cut() for _ in range(3)]
+    polls = [line.is_cut() for _ in range(3)]
     line.heard()
-    looks += [line.is_cut() for _ in range(4)]
+    polls += [line.is_cut() for _ in range(4)]
 
-    assert looks == [False] * 6 + [True]
+    assert polls == [False] * 6 + [True]
 
 
-def test_a_master_that_lets_go_of_its_lock_is_lost_though_its_folder_was_moved(tmp_path: Path) -> None:
+def test_a_master_that_releases_its_lock_is_lost_after_a_folder_move(tmp_path: Path) -> None:
     folder, line = tmp_path / "run", MasterLiveness()
     folder.mkdir()
     master = os.open(folder, os.O_RDONLY)
@@ -63,7 +63,7 @@ def test_a_master_that_lets_go_of_its_lock_is_lost_though_its_folder_was_moved(t
     assert line.is_cut()
 
 
-def test_a_worker_on_another_host_goes_by_silence_alone(tmp_path: Path) -> None:
+def test_a_worker_without_a_shared_lock_detects_only_silence(tmp_path: Path) -> None:
     line = MasterLiveness()
     line.tie(tmp_path)
     line.tie(None)
@@ -82,7 +82,7 @@ def source(tmp_path: Path) -> PartSource:
     return PartSource(tmp_path, 0, b"key")
 
 
-def test_chunks_grow_small_where_no_receipt_comes_and_the_end_is_as_long_as_was_said(
+def test_chunks_shrink_without_receipts_and_finish_returns_after_its_timeout(
     source: PartSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_link, "AGAIN_S", 0.002)
@@ -94,7 +94,7 @@ def test_chunks_grow_small_where_no_receipt_comes_and_the_end_is_as_long_as_was_
     assert all(chunk["offset"] == 0 for chunk in sent)
 
 
-def test_who_has_lost_its_master_waits_for_no_receipt(source: PartSource) -> None:
+def test_giving_up_ends_the_wait_for_receipts(source: PartSource) -> None:
     shipper = PartSender(source, lambda _: None)
     gevent.spawn_later(0.05, shipper.give_up)
 

@@ -58,24 +58,28 @@ def pay(actor: Actor) -> None:
     actor.text("Here you are", name="pay")
 
 
-class Shy(Actor):
+class MisspelledSettings(Actor):
     declared_tasks = tuple(as_sessions([pay]))
     given: ClassVar[Mapping[str, Any]] = {"session": {"voic": "alloy"}}
 
 
-LINE = next(n for n, line in enumerate(Path(__file__).read_text().splitlines(), 1) if line.startswith("class Shy"))
+LINE = next(
+    n
+    for n, line in enumerate(Path(__file__).read_text().splitlines(), 1)
+    if line.startswith("class MisspelledSettings")
+)
 
 
 def plays_of(*classes: type) -> list[CompiledScript]:
     return list(encode_workload(load_scripts(classes), GA).values())
 
 
-def test_ones_own_host_gets_as_many_sessions_as_are_wanted() -> None:
+def test_the_local_host_has_no_limit_of_sessions() -> None:
     assert check_cost([HERE], 500, None, yes=False) is None
     assert check_cost([HERE, HERE], 500, 900, yes=False) == 900
 
 
-def test_someone_elses_host_gets_twenty_sessions_unless_more_are_meant() -> None:
+def test_a_remote_host_gets_at_most_20_sessions_without_the_option_yes() -> None:
     assert check_cost([THERE, HERE], 5, None, yes=False) == 20
     assert check_cost([THERE], 5, 8, yes=False) == 8
     assert check_cost([THERE], 50, None, yes=True) is None
@@ -84,7 +88,7 @@ def test_someone_elses_host_gets_twenty_sessions_unless_more_are_meant() -> None
             check_cost([THERE], users, sessions, yes=False)
 
 
-def test_sessions_of_all_arms_at_one_host_are_counted_together() -> None:
+def test_sessions_of_all_targets_at_one_host_are_summed() -> None:
     both = [THERE, replace(THERE, label="variant")]
 
     assert check_cost(both, 5, None, yes=False) == 10
@@ -110,7 +114,7 @@ def test_the_soft_limit_of_descriptors_is_raised_and_never_lowered() -> None:
             check_descriptors(Concurrency(hard // 2 + 1, 2, 1))
 
 
-def test_one_script_is_prepared_once_for_all_who_play_it(tmp_path: Path) -> None:
+def test_a_script_is_prepared_once_for_several_users(tmp_path: Path) -> None:
     one, other = (actor(name, script(talk(tmp_path))) for name in ("One", "Other"))
     plays = encode_workload(load_scripts([one, other, object]), GA)
 
@@ -119,27 +123,27 @@ def test_one_script_is_prepared_once_for_all_who_play_it(tmp_path: Path) -> None
     assert longest_turn_s(play.script for play in plays.values()) == 300 + 5
 
 
-def test_arms_share_what_is_prepared_where_they_say_the_same(tmp_path: Path) -> None:
+def test_targets_with_equal_settings_share_a_prepared_script(tmp_path: Path) -> None:
     quick = replace(HERE, label="quick", session={"voice": "verse"}, session_source="targets.yaml:3")
     preview = replace(HERE, label="preview", dialect=PREVIEW)
     parts = load_scripts([actor("One", script(talk(tmp_path)))])
-    arms = plays_of_arms(parts, [HERE, replace(HERE, label="twin"), quick, preview])
+    targets = plays_of_arms(parts, [HERE, replace(HERE, label="twin"), quick, preview])
 
-    one, twin, varied, other = (next(play for play in plays.values()) for plays in arms.values())
-    assert list(arms) == [HERE.label, "twin", "quick", "preview"]
+    one, twin, varied, other = (next(play for play in plays.values()) for plays in targets.values())
+    assert list(targets) == [HERE.label, "twin", "quick", "preview"]
     assert one is twin
     assert (varied.script.session.voice, one.script.session.voice) == ("verse", None)
     assert other.dialect is PREVIEW
 
 
-def test_a_setting_of_a_variant_that_its_dialect_lacks_is_refused_at_its_line(tmp_path: Path) -> None:
+def test_an_unsupported_setting_of_a_variant_is_refused_with_its_line(tmp_path: Path) -> None:
     warm = replace(HERE, session={"temperature": 0.8}, session_source="targets.yaml:3")
 
     with pytest.raises(UsageError, match=r"^targets\.yaml:3: talk: temperature needs the preview dialect"):
         plays_of_arms(load_scripts([actor("One", script(talk(tmp_path)))]), [warm])
 
 
-def test_the_longest_turn_is_the_longest_speech_and_what_may_follow(tmp_path: Path) -> None:
+def test_the_longest_turn_is_the_longest_speech_plus_timeouts(tmp_path: Path) -> None:
     tone(tmp_path / "a.wav", 0.5)
     tone(tmp_path / "b.wav", 2.0)
     limits = "timeouts: {turn: 7}\n"
@@ -155,31 +159,33 @@ def test_two_scripts_of_one_name_are_refused(tmp_path: Path) -> None:
         load_scripts([one, other])
 
 
-def test_every_task_of_a_class_is_played_by_its_own_name(tmp_path: Path) -> None:
+def test_each_task_of_a_class_has_its_own_script_name(tmp_path: Path) -> None:
     mixed = actor("Mixed", script(talk(tmp_path)), order, pay)
 
     assert [play.script.name for play in plays_of(mixed)] == ["talk", "Mixed.order", "Mixed.pay"]
     assert [play.script.task is None for play in plays_of(mixed)] == [True, False, False]
 
 
-def test_settings_beside_yaml_scripts_alone_are_refused(tmp_path: Path) -> None:
+def test_class_settings_are_refused_if_all_scripts_are_yaml(tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match="One sets session, timeouts, which belongs in its YAML scripts: move it there"
     ):
         plays_of(actor("One", script(talk(tmp_path)), session={"voice": "alloy"}, timeouts={"response": 3}))
 
 
-def test_a_setting_that_a_script_does_not_have_is_refused_at_its_class() -> None:
-    with pytest.raises(ScriptError, match=rf"test_workload.py:{LINE}: Shy: session has an unknown key 'voic'; did you"):
-        load_scripts([Shy])
+def test_an_unknown_class_setting_is_refused_with_its_class() -> None:
+    with pytest.raises(
+        ScriptError, match=rf"test_workload.py:{LINE}: MisspelledSettings: session has an unknown key 'voic'; did you"
+    ):
+        load_scripts([MisspelledSettings])
 
 
-def test_a_setting_that_the_dialect_does_not_have_is_refused_for_a_method_too() -> None:
+def test_an_unsupported_setting_of_a_python_task_is_refused() -> None:
     with pytest.raises(ScriptError, match=r"actors.py: Caller: temperature needs the preview dialect"):
         plays_of(actor("Caller", pay, session={"temperature": 0.8}))
 
 
-def test_a_name_that_the_variables_do_not_have_is_refused_before_the_run(tmp_path: Path) -> None:
+def test_an_unknown_variable_name_is_refused_before_the_run(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("first_name\nAda\n")
 
     with pytest.raises(
@@ -188,7 +194,7 @@ def test_a_name_that_the_variables_do_not_have_is_refused_before_the_run(tmp_pat
         load_scripts([actor("Caller", order, variables=tmp_path / "rows.csv")])
 
 
-def test_a_task_without_an_end_has_no_number_of_turns() -> None:
+def test_an_endless_task_has_no_number_of_turns() -> None:
     def talk_on(actor: Actor) -> None:
         while True:
             actor.text("Hello")
@@ -233,7 +239,7 @@ def scripts_lacking(folder: Path, text: str, *, arrives: bool = False) -> Any:
 
 
 @pytest.mark.parametrize("talk", TALK.values(), ids=TALK)
-def test_what_is_said_to_be_lacking_is_never_observed(talk: Any) -> None:
+def test_instants_reported_as_lacking_are_never_observed(talk: Any) -> None:
     talked: Talked = talk()
     assert {turn.outcome for turn in talked.turns} <= {"ok", "interrupted", "cancelled:turn_detected"}
 
@@ -245,14 +251,14 @@ def test_what_is_said_to_be_lacking_is_never_observed(talk: Any) -> None:
     assert not dict(_of_session(talked.script, arrives=False)).keys() & talked.session.instants.keys()
 
 
-def test_names_are_those_of_rows() -> None:
+def test_names_of_lacking_data_are_row_columns() -> None:
     known = {*SCHEMAS["turns"].names, *(f"turn_type:{name}" for name in TURN_TYPES), "gaps_ns"}
 
     for lack in LACKS:
         assert {name if name in known else f"{name}_at_ns" for name in lack.names} <= known, lack.why
 
 
-def test_each_turn_of_a_script_says_what_it_lacks(tmp_path: Path) -> None:
+def test_each_turn_of_a_script_lists_its_lacking_data(tmp_path: Path) -> None:
     tone(tmp_path / "a.wav")
     found = scripts_lacking(tmp_path, "steps:\n  - {text: One, name: typed}\n  - {audio: a.wav, name: spoken}\n")
 
@@ -267,7 +273,7 @@ def test_each_turn_of_a_script_says_what_it_lacks(tmp_path: Path) -> None:
     ].keys()
 
 
-def test_what_a_script_has_it_does_not_lack(tmp_path: Path) -> None:
+def test_data_that_a_script_produces_is_not_listed_as_lacking(tmp_path: Path) -> None:
     (tmp_path / "before.jsonl").write_text('{"role": "user", "text": "Hello"}\n')
     session = "{turn_detection: {type: server_vad, idle_timeout_ms: 6000}}"
     text = f"session: {session}\nhistory: before.jsonl\nrenew_after: 60\nsteps:\n  - text: One\n"
@@ -277,18 +283,18 @@ def test_what_a_script_has_it_does_not_lack(tmp_path: Path) -> None:
     assert "speech_end" in found["turns"][0]["lacks"]
 
 
-def test_no_reply_of_a_script_in_text_is_heard(tmp_path: Path) -> None:
+def test_a_text_script_lacks_first_audible(tmp_path: Path) -> None:
     found = scripts_lacking(tmp_path, "session: {output: text}\nsteps:\n  - text: One\n")
 
     assert found["session"]["first_audible"] == "its replies are text (`output`)"
 
 
-def test_of_a_script_that_sends_events_of_its_own_nobody_knows(tmp_path: Path) -> None:
+def test_a_script_with_custom_events_has_no_list_of_lacking_data(tmp_path: Path) -> None:
     assert scripts_lacking(tmp_path, "steps:\n  - text: One\n  - send: {type: response.cancel}\n") is None
     assert scripts_lacking(tmp_path, "steps:\n  - text: One\n  - message: {role: user, text: Two}\n") is not None
 
 
-def test_of_a_task_in_python_nobody_knows(tmp_path: Path) -> None:
+def test_a_python_task_has_no_list_of_lacking_data(tmp_path: Path) -> None:
     def order(caller: Any) -> None:
         caller.text("Hello")
 
@@ -308,7 +314,7 @@ def facts(*classes: type) -> list[dict[str, Any]]:
     return script_facts({"here": encode_workload(load_scripts(classes), GA)})
 
 
-def test_names_in_a_script_without_variables_are_told(tmp_path: Path) -> None:
+def test_placeholders_in_a_script_without_variables_give_notices(tmp_path: Path) -> None:
     path = talk(tmp_path, "steps:\n  - text: 'Ask ${name} for ${price}.'\n")
     notices = script_notices(played_by(actor("One", script(path)), actor("Other", script(path)), actor("Caller", pay)))
 
@@ -325,14 +331,14 @@ def test_names_in_a_script_without_variables_are_told(tmp_path: Path) -> None:
         ("{input_transcription: whisper-1}", []),
     ],
 )
-def test_words_that_nothing_is_held_against_are_told(session: str, notices: list[str], tmp_path: Path) -> None:
+def test_a_transcript_that_cannot_be_checked_gives_a_notice(session: str, notices: list[str], tmp_path: Path) -> None:
     tone(tmp_path / "a.wav")
     path = talk(tmp_path, f"session: {session}\nsteps:\n  - {{audio: a.wav, transcript: Hello}}\n")
 
     assert script_notices(played_by(actor("One", script(path)))) == notices
 
 
-def test_facts_say_how_a_script_is_heard_and_spoken(tmp_path: Path) -> None:
+def test_facts_of_a_script_have_its_audio_settings(tmp_path: Path) -> None:
     tone(tmp_path / "a.wav")
     (tmp_path / "rows.csv").write_text("name\nAda\nBob\n")
     path = talk(tmp_path, (
@@ -352,7 +358,7 @@ def test_facts_say_how_a_script_is_heard_and_spoken(tmp_path: Path) -> None:
     assert (fact["turns"], fact["chunk_ms"], fact["output"]) == (2, 40, "audio")
 
 
-def test_facts_say_how_long_a_caller_thinks_where_a_session_has_an_end(tmp_path: Path) -> None:
+def test_facts_of_a_script_have_its_think_time_if_it_ends(tmp_path: Path) -> None:
     def talk_on(actor: Actor) -> None:
         while True:
             actor.text("Hello")
@@ -364,7 +370,7 @@ def test_facts_say_how_long_a_caller_thinks_where_a_session_has_an_end(tmp_path:
     assert [fact["think_s"] for fact in of_plays] == [2.766, 0, None]
 
 
-def test_facts_hold_further_settings_as_they_are_played(tmp_path: Path) -> None:
+def test_facts_have_the_merged_extra_settings(tmp_path: Path) -> None:
     path = talk(tmp_path, "session: {extra: {a: {b: 1}}}\nsteps:\n  - text: Hello\n")
     parts = load_scripts([actor("One", script(path))])
     varied = encode_workload(parts, GA, {"extra": {"a": {"c": None}}}, "targets.yaml:3")
@@ -375,13 +381,13 @@ def test_facts_hold_further_settings_as_they_are_played(tmp_path: Path) -> None:
     ]
 
 
-def test_a_script_that_two_classes_play_stands_once_among_the_facts(tmp_path: Path) -> None:
+def test_a_script_of_two_classes_is_listed_once_in_the_facts(tmp_path: Path) -> None:
     path = talk(tmp_path)
 
     assert len(facts(actor("One", script(path)), actor("Other", script(path)))) == 1
 
 
-def test_facts_of_a_script_stand_there_for_each_target(tmp_path: Path) -> None:
+def test_a_script_has_facts_for_each_target(tmp_path: Path) -> None:
     parts = load_scripts([actor("One", script(talk(tmp_path)))])
     quick = encode_workload(parts, GA, {"turn_detection": "server_vad"}, "targets.yaml:3")
     of_plays = script_facts({"here": encode_workload(parts, PREVIEW), "there": quick})
@@ -392,7 +398,7 @@ def test_facts_of_a_script_stand_there_for_each_target(tmp_path: Path) -> None:
     ]
 
 
-def test_facts_of_a_target_hold_no_secret() -> None:
+def test_facts_of_a_target_contain_no_secret() -> None:
     proxy = Proxy("http", "proxy.example", 8080, "ann-of-the-proxy", "hush-hush")
     secretive = replace(
         HERE,
@@ -414,7 +420,7 @@ def test_facts_of_a_target_hold_no_secret() -> None:
     assert (fact["variant_of"], fact["session"]) == ("west", {"voice": "verse"})
 
 
-def test_signing_in_is_called_as_its_option_calls_it() -> None:
+def test_the_auth_of_a_target_has_the_name_of_its_option() -> None:
     chain, identity = EntraSignIn("scope"), EntraSignIn("scope", "managed_identity")
 
     assert [target_facts(replace(HERE, auth=auth), None)["auth"] for auth in (None, chain, identity)] == [

@@ -17,7 +17,7 @@ from bench.protocol.base import Dialect
 from bench.protocol.openai_ga import GA
 from bench.timeouts import Timeouts
 from bench.transport.received import ReceivedMessage
-from benchmarks.fuzz.spoiling import LEVELS, dumped, spoilt_bytes, spoilt_document
+from benchmarks.fuzz.damage import LEVELS, damaged_bytes, damaged_document, dumped
 from tests.helpers import (
     AT_NS,
     MS,
@@ -134,9 +134,9 @@ def spoil(came: list[bytes], random: Random, *ways: str) -> None:
             came.insert(place, came.pop(random.randrange(len(came))))
         case "document" if place < len(came):
             with suppress(ValueError, RecursionError):  # it was corrupted before
-                came[place] = dumped(spoilt_document(random, json.loads(came[place])), random.choice(LEVELS)).encode()
+                came[place] = dumped(damaged_document(random, json.loads(came[place])), random.choice(LEVELS)).encode()
         case "bytes" if place < len(came):
-            came[place] = spoilt_bytes(random, came[place])
+            came[place] = damaged_bytes(random, came[place])
         case _:
             came.insert(place, random.choice(JUNK))
 

@@ -69,7 +69,7 @@ def copy_of_the_source(folder: Path) -> Path:
     return folder / "source"
 
 
-def plays(commands: Path, folder: Path) -> str:
+def run_first_commands(commands: Path, folder: Path) -> str:
     """Return the output of an installation's commands in an environment with nothing else."""
     folder.mkdir()
     clean = {name: text for name, text in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
@@ -97,13 +97,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_pip_installs_what_a_new_user_needs(built: Path, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     subprocess.run([str(tmp_path / "venv" / "bin" / "pip"), "install", "-q", str(built)], check=True)
-    said = plays(tmp_path / "venv" / "bin", tmp_path / "empty")
+    output = run_first_commands(tmp_path / "venv" / "bin", tmp_path / "empty")
 
-    assert said.startswith(f"rtbench {VERSION}\n")
-    assert "with the compiled parts" in " ".join(said.split())
+    assert output.startswith(f"rtbench {VERSION}\n")
+    assert "with the compiled parts" in " ".join(output.split())
 
 
-def test_the_transport_works_with_the_oldest_websockets_that_is_allowed(tmp_path: Path) -> None:
+def test_the_transport_works_with_the_oldest_allowed_websockets(tmp_path: Path) -> None:
     """All other tests use the newest version that is allowed: it is in the lock file."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     (allowed,) = (one for one in map(Requirement, project["dependencies"]) if one.name == "websockets")
@@ -122,10 +122,10 @@ def test_uv_installs_both_commands(built: Path, tmp_path: Path) -> None:
     words = ["tool", "install", "-q", "--python", sys.executable, "--with-executables-from", "locust", str(built)]
     subprocess.run([str(BIN / "uv"), *words], env=os.environ | places, check=True)
 
-    assert plays(tmp_path / "bin", tmp_path / "empty").startswith(f"rtbench {VERSION}\n")
+    assert run_first_commands(tmp_path / "bin", tmp_path / "empty").startswith(f"rtbench {VERSION}\n")
 
 
-def test_without_a_compiler_the_wheel_says_so_and_works(tmp_path: Path) -> None:
+def test_a_wheel_built_without_a_compiler_works_and_reports_it(tmp_path: Path) -> None:
     pure = wheel(tmp_path, CC="false")
     assert not [name for name in zipfile.ZipFile(pure).namelist() if name.endswith(".so")]
     words = ["venv", "-q", "--python", sys.executable, str(tmp_path / "venv")]
@@ -133,8 +133,8 @@ def test_without_a_compiler_the_wheel_says_so_and_works(tmp_path: Path) -> None:
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run([str(BIN / "uv"), "pip", "install", "-q", "--python", str(python), str(pure)], check=True)
 
-    said = plays(python.parent, tmp_path / "empty")
-    assert "without the compiled parts" in " ".join(said.split())
+    output = run_first_commands(python.parent, tmp_path / "empty")
+    assert "without the compiled parts" in " ".join(output.split())
 
 
 # Next to a user's files.
@@ -182,7 +182,7 @@ def test_the_wheel_holds_the_packages_with_their_data_and_no_tests(built: Path) 
             assert str(path.relative_to(ROOT)) in names
 
 
-def test_the_wheel_works_whatever_lies_beside_a_locust_file(built: Path, tmp_path: Path) -> None:
+def test_the_wheel_works_next_to_files_with_the_names_of_its_packages(built: Path, tmp_path: Path) -> None:
     """The dependencies come from the tests' own environment."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
     (packages,) = (tmp_path / "venv" / "lib").glob("*/site-packages")

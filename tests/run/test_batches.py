@@ -25,7 +25,7 @@ def row(number: int) -> dict[str, Any]:
     return {"number": number, "word": f"word {number}" if number % 3 else None}
 
 
-def unheard(column: str, row: Mapping[str, Any], why: str) -> None:
+def fail_on_dropped(column: str, row: Mapping[str, Any], why: str) -> None:
     raise AssertionError(f"{column} was refused: {why}")
 
 
@@ -54,9 +54,9 @@ def spool_path(folder: Path) -> Path:
     return path_of(folder, 0, "turns.arrows")
 
 
-def filled(path: Path, *batches: int) -> tuple[BatchWriter, list[int]]:
+def written_batches(path: Path, *batches: int) -> tuple[BatchWriter, list[int]]:
     """Return a spool with this number of rows in each flush, and the file size after each flush."""
-    spool, ends, number = BatchWriter(AppendFile(path), SCHEMA, columns_of, unheard), [], 0
+    spool, ends, number = BatchWriter(AppendFile(path), SCHEMA, columns_of, fail_on_dropped), [], 0
     for rows in batches:
         for _ in range(rows):
             spool.append(row(number))
@@ -67,7 +67,7 @@ def filled(path: Path, *batches: int) -> tuple[BatchWriter, list[int]]:
 
 
 def test_rows_are_readable_as_soon_as_they_are_flushed(path: Path) -> None:
-    spool, _ = filled(path, 3, 1)
+    spool, _ = written_batches(path, 3, 1)
 
     assert read(path) == [0, 1, 2, 3]
     assert (len(spool), spool.written) == (0, 4)
@@ -77,15 +77,15 @@ def test_rows_are_readable_as_soon_as_they_are_flushed(path: Path) -> None:
 
 
 def test_many_rows_are_written_in_several_batches(path: Path) -> None:
-    spool, _ = filled(path, 2 * BATCH_ROWS + 1)
+    spool, _ = written_batches(path, 2 * BATCH_ROWS + 1)
     spool.close()
 
     assert [batch.num_rows for batch in files.spooled_batches(path.parents[1], "turns")] == [BATCH_ROWS, BATCH_ROWS, 1]
     assert read(path) == list(range(2 * BATCH_ROWS + 1))
 
 
-def test_a_flush_converts_only_what_makes_no_batch_yet(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spool, converted = BatchWriter(AppendFile(path), SCHEMA, columns_of, unheard), []
+def test_a_flush_converts_only_rows_that_are_not_in_a_batch(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool, converted = BatchWriter(AppendFile(path), SCHEMA, columns_of, fail_on_dropped), []
     for number in range(2 * BATCH_ROWS + 1):
         spool.append(row(number))
     monkeypatch.setattr(spool, "_columns_of", lambda rows: converted.append(len(rows)) or columns_of(rows))
@@ -103,23 +103,23 @@ def test_a_flush_converts_only_what_makes_no_batch_yet(path: Path, monkeypatch: 
         max_size=20,
     )
 )
-def test_whatever_rows_hold_all_of_them_reach_the_disk(
+def test_each_row_reaches_the_disk_with_unconvertible_values_as_null(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]
 ) -> None:
-    path, told = spool_path(tmp_path_factory.mktemp("run")), []
-    spool = BatchWriter(AppendFile(path), SCHEMA, columns_of, lambda column, row, why: told.append((column, row)))
+    path, dropped = spool_path(tmp_path_factory.mktemp("run")), []
+    spool = BatchWriter(AppendFile(path), SCHEMA, columns_of, lambda column, row, why: dropped.append((column, row)))
     for one in rows:
         spool.append(one)
     spool.flush()
     spool.close()
 
     found = [one for batch in files.spooled_batches(path.parents[1], "turns") for one in batch.to_pylist()]
-    expected = [one | {column: None for column, other in told if other == one} for one in rows]
+    expected = [one | {column: None for column, other in dropped if other == one} for one in rows]
     assert found == expected
 
 
-def test_a_file_that_was_cut_anywhere_keeps_its_whole_batches(path: Path) -> None:
-    spool, ends = filled(path, 2, 3, 1)
+def test_a_truncated_file_has_its_complete_batches(path: Path) -> None:
+    spool, ends = written_batches(path, 2, 3, 1)
     spool.close()
     whole = path.read_bytes()
 
@@ -130,8 +130,8 @@ def test_a_file_that_was_cut_anywhere_keeps_its_whole_batches(path: Path) -> Non
         assert read(path) == list(range(len(read(path))))
 
 
-def test_a_file_with_junk_at_its_end_keeps_its_whole_batches(path: Path) -> None:
-    spool, _ = filled(path, 2, 3)
+def test_a_file_with_junk_at_its_end_has_its_complete_batches(path: Path) -> None:
+    spool, _ = written_batches(path, 2, 3)
     spool.close()
     whole = path.read_bytes()
 
@@ -161,14 +161,14 @@ class FullDisk:
 @given(
     steps=st.lists(st.tuples(st.integers(0, 300), st.none() | st.integers(0, 9_000)), min_size=1, max_size=6),
 )
-def test_a_full_disk_loses_no_row_and_doubles_none(
+def test_a_full_disk_neither_loses_nor_duplicates_rows(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, int | None]]
 ) -> None:
     """Each step appends rows and flushes, on a disk with this much room; None is no limit."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         disk = FullDisk(monkeypatch)
         path = spool_path(tmp_path_factory.mktemp("run"))
-        spool, number = BatchWriter(AppendFile(path), SCHEMA, columns_of, unheard), 0
+        spool, number = BatchWriter(AppendFile(path), SCHEMA, columns_of, fail_on_dropped), 0
         for rows, room in [*steps, (1, None)]:
             for _ in range(rows):
                 spool.append(row(number))
@@ -183,9 +183,9 @@ def test_a_full_disk_loses_no_row_and_doubles_none(
     assert read(path) == list(range(number))
 
 
-def test_a_spool_is_never_written_over(path: Path) -> None:
-    spool, _ = filled(path, 1)
+def test_a_spool_file_is_never_overwritten(path: Path) -> None:
+    spool, _ = written_batches(path, 1)
     spool.close()
 
     with pytest.raises(FileExistsError):
-        BatchWriter(AppendFile(path), SCHEMA, columns_of, unheard)
+        BatchWriter(AppendFile(path), SCHEMA, columns_of, fail_on_dropped)

@@ -28,27 +28,27 @@ from bench.run.provenance import host
 from tests.calibrate.builders import build_calibration
 
 
-def test_what_is_saved_is_read_again(tmp_path: Path) -> None:
+def test_a_saved_calibration_is_loaded_again(tmp_path: Path) -> None:
     path = save_calibration(build_calibration(), tmp_path / "new" / "rtbench")
 
     assert load_calibration(path) == build_calibration()
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"schema": 99}', "\x00"])
-def test_a_file_that_is_none_is_not_cited(tmp_path: Path, text: str) -> None:
+def test_an_invalid_calibration_file_is_not_cited(tmp_path: Path, text: str) -> None:
     (tmp_path / file_name(tls=False)).write_text(text)
 
     assert citation(tmp_path, "text", tls=False) is None
 
 
-def test_one_of_another_version_is_not_cited(tmp_path: Path) -> None:
+def test_a_calibration_of_another_schema_version_is_not_loaded(tmp_path: Path) -> None:
     path = save_calibration(build_calibration(), tmp_path)
     path.write_text(path.read_text().replace(f'"schema": {SCHEMA_VERSION}', f'"schema": {SCHEMA_VERSION + 1}'))
 
     assert load_calibration(path) is None
 
 
-def test_a_run_cites_what_was_found_of_its_kind_of_sessions(tmp_path: Path) -> None:
+def test_a_run_cites_the_calibration_of_its_kind_of_sessions(tmp_path: Path) -> None:
     save_calibration(build_calibration(), tmp_path)
     cited = citation(tmp_path, "voice", tls=False)
 
@@ -58,7 +58,7 @@ def test_a_run_cites_what_was_found_of_its_kind_of_sessions(tmp_path: Path) -> N
     }  # fmt: skip
 
 
-def test_a_run_against_an_agent_cites_what_was_found_of_calls_like_its_own(tmp_path: Path) -> None:
+def test_a_run_against_an_agent_cites_the_calibration_of_that_agent_protocol(tmp_path: Path) -> None:
     save_calibration(build_calibration(), tmp_path)
     trusted: dict[SessionKind, TrustedLoad] = {"twilio": TrustedLoad(150, 7500.0)}
     save_calibration(msgspec.structs.replace(build_calibration(), agent="twilio", trusted=trusted, exact={}), tmp_path)
@@ -70,7 +70,7 @@ def test_a_run_against_an_agent_cites_what_was_found_of_calls_like_its_own(tmp_p
     assert (citation(tmp_path, "voice", tls=False) or {})["sessions"] == 400
 
 
-def test_the_calibration_of_the_same_way_goes_first(tmp_path: Path) -> None:
+def test_a_calibration_with_the_same_tls_setting_is_preferred(tmp_path: Path) -> None:
     save_calibration(build_calibration(sessions=700), tmp_path)
     only_plain = citation(tmp_path, "text", tls=True)
     save_calibration(build_calibration(sessions=500, tls=True), tmp_path)
@@ -82,7 +82,7 @@ def test_the_calibration_of_the_same_way_goes_first(tmp_path: Path) -> None:
     assert (both["sessions"], both["stale"]) == (500, [])
 
 
-def test_what_has_changed_since_is_cited(tmp_path: Path) -> None:
+def test_changes_since_the_calibration_are_cited(tmp_path: Path) -> None:
     save_calibration(build_calibration(kernel="Linux 2.4", python="3.1"), tmp_path)
     cited = citation(tmp_path, "text", tls=False)
 
@@ -91,11 +91,11 @@ def test_what_has_changed_since_is_cited(tmp_path: Path) -> None:
     assert changes({}, {}) == []
 
 
-def test_a_machine_that_was_not_calibrated_has_nothing_to_cite(tmp_path: Path) -> None:
+def test_an_uncalibrated_machine_cites_nothing(tmp_path: Path) -> None:
     assert citation(tmp_path, "text", tls=False) is None
 
 
-def test_it_lies_where_programs_keep_their_state(tmp_path: Path) -> None:
+def test_the_state_folder_follows_the_xdg_convention(tmp_path: Path) -> None:
     at_home = {"HOME": str(tmp_path)}
 
     assert state_folder(at_home | {"XDG_STATE_HOME": "/var/state"}) == Path("/var/state/rtbench")
@@ -103,7 +103,7 @@ def test_it_lies_where_programs_keep_their_state(tmp_path: Path) -> None:
     assert state_folder(at_home) == tmp_path / ".local" / "state" / "rtbench"
 
 
-def test_without_a_home_nothing_is_cited_and_nothing_saved() -> None:
+def test_without_a_home_folder_no_calibration_is_cited_or_saved() -> None:
     nowhere = state_folder({})
 
     assert nowhere is None
@@ -112,7 +112,7 @@ def test_without_a_home_nothing_is_cited_and_nothing_saved() -> None:
         save_calibration(build_calibration(), nowhere)
 
 
-def test_a_calibration_is_named_by_processor_cores_and_kernel_and_not_by_the_host(
+def test_the_file_name_has_processor_cores_and_kernel_but_no_host_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each pod has a host name of its own, although all run on the same machine."""
@@ -150,7 +150,7 @@ def test_with_another_kernel_the_newest_calibration_of_the_machine_is_cited_as_s
 @pytest.mark.parametrize(
     ("text", "cores"), [("200000 100000", 2.0), ("50000 100000", 0.5), ("max 100000", None), ("", None), ("1 0", None)]
 )
-def test_a_container_s_limit_is_what_its_cgroup_says(
+def test_the_cpu_limit_of_a_container_is_read_from_its_cgroup(
     text: str, cores: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bench.cpu, "CPU_MAX", tmp_path / "cpu.max")
@@ -159,14 +159,14 @@ def test_a_container_s_limit_is_what_its_cgroup_says(
     assert bench.cpu.cpu_limit() == cores
 
 
-def test_a_folder_that_cannot_be_made_is_said_in_one_line(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
     with pytest.raises(UsageError, match="the calibration cannot be saved"):
         save_calibration(build_calibration(), tmp_path / "file" / "rtbench")
 
 
-def test_a_folder_that_takes_no_file_is_said_before_one_is_needed(
+def test_an_unwritable_folder_is_detected_before_the_result_exists(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(dir: Path) -> None:

@@ -46,11 +46,11 @@ class Logged:
         self.timeline = LoggedTimeline(SessionStart(AT_NS, 1, Timeouts()), GA, log=self.log, about={"dialect": "ga"})
         self.transport = LoggedTransport(MemoryTransport(lambda message: ()), self.log)
 
-    def hear(self, *came: bytes) -> None:
+    def receive(self, *came: bytes) -> None:
         for data in came:
             self.timeline.received(GA.decode(data), ReceivedMessage(data, Arrival(at(1)), len(data)))
 
-    def say(self, name: str, data: bytes, audio_bytes: int = 0) -> None:
+    def send(self, name: str, data: bytes, audio_bytes: int = 0) -> None:
         self.transport.send(data)
         self.timeline.tell(inputs.Sent(name, at(1), len(data), audio_bytes=audio_bytes))
 
@@ -60,9 +60,9 @@ class Logged:
         return [line for line in lines if what in ("", line["action"])]
 
 
-def test_what_was_sent_stands_in_the_log_once(tmp_path: Path) -> None:
+def test_a_sent_event_is_logged_once(tmp_path: Path) -> None:
     logged = Logged(tmp_path / "s.jsonl")
-    logged.say("conversation.item.create", GA.message(build_message("hello"), "turn-1-item").data)
+    logged.send("conversation.item.create", GA.message(build_message("hello"), "turn-1-item").data)
     logged.timeline.tell(inputs.Sent("response.create", at(2), 9, 5))
 
     item, request = logged.lines("sent")
@@ -76,9 +76,9 @@ def test_what_was_sent_stands_in_the_log_once(tmp_path: Path) -> None:
     }
 
 
-def test_a_long_message_is_left_out_and_its_sending_is_not(tmp_path: Path) -> None:
+def test_a_long_message_is_logged_without_its_content(tmp_path: Path) -> None:
     logged = Logged(tmp_path / "s.jsonl", record_audio=True)
-    logged.say("conversation.item.create", GA.message(build_message("hello" * 2_000), "turn-1-item").data)
+    logged.send("conversation.item.create", GA.message(build_message("hello" * 2_000), "turn-1-item").data)
 
     (sent,) = logged.lines("sent")
     assert "event" not in sent
@@ -86,23 +86,25 @@ def test_a_long_message_is_left_out_and_its_sending_is_not(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("record_audio", [False, True])
-def test_audio_is_cut_unless_it_is_kept(tmp_path: Path, record_audio: bool) -> None:
+def test_audio_is_removed_unless_record_audio_is_set(tmp_path: Path, record_audio: bool) -> None:
     logged = Logged(tmp_path / "s.jsonl", record_audio=record_audio)
-    said, heard = b"\x01\x23" * 2_400, b"\x00\x45" * 2_400
-    logged.say("input_audio_buffer.append", GA.append(said, "turn-1-append-1").data, 4_800)
-    logged.hear(created("r1"), audio(heard), delta(PREVIEW, "audio", "r1", base64.b64encode(heard).decode()))
+    sent_audio, received_audio = b"\x01\x23" * 2_400, b"\x00\x45" * 2_400
+    logged.send("input_audio_buffer.append", GA.append(sent_audio, "turn-1-append-1").data, 4_800)
+    logged.receive(
+        created("r1"), audio(received_audio), delta(PREVIEW, "audio", "r1", base64.b64encode(received_audio).decode())
+    )
 
     (sent,) = logged.lines("sent")
     assert sent["event"]["event_id"] == "turn-1-append-1"
     text = logged.path.read_text()
-    assert (base64.b64encode(said).decode() in text) is record_audio
-    assert text.count(base64.b64encode(heard).decode()) == (2 if record_audio else 0)
+    assert (base64.b64encode(sent_audio).decode() in text) is record_audio
+    assert text.count(base64.b64encode(received_audio).decode()) == (2 if record_audio else 0)
 
 
-def test_of_a_delta_s_audio_its_size_and_the_place_of_its_first_sound_are_left(tmp_path: Path) -> None:
+def test_a_logged_delta_has_the_size_and_first_audible_byte_of_its_audio(tmp_path: Path) -> None:
     logged = Logged(tmp_path / "s.jsonl")
     logged.timeline.tell(inputs.TurnStarted(at(0), build_turn()))
-    logged.hear(audio(QUIET), audio(LOUD), delta(GA, "audio", "r1", "abc"))
+    logged.receive(audio(QUIET), audio(LOUD), delta(GA, "audio", "r1", "abc"))
 
     assert [line["audio"] for line in logged.lines("received")] == [
         msgspec.to_builtins(LoggedAudio(4_800)),
@@ -113,9 +115,7 @@ def test_of_a_delta_s_audio_its_size_and_the_place_of_its_first_sound_are_left(t
 
 @pytest.mark.parametrize("most", [5, 250_000], ids=["over a limit", "within limits"])
 @pytest.mark.parametrize("record_audio", [False, True])
-def test_deltas_that_are_matched_stand_in_the_log_as_those_that_are_understood(
-    tmp_path: Path, record_audio: bool, most: int
-) -> None:
+def test_matched_and_decoded_deltas_give_the_same_log(tmp_path: Path, record_audio: bool, most: int) -> None:
     """Each delta is in the log once, in whichever way the timeline handles it."""
     came = [audio(LOUD), delta(GA, "transcript", "r1", "hello"), audio(QUIET)]
     understood, matched = (Logged(tmp_path / name, record_audio=record_audio) for name in ("understood", "matched"))
@@ -123,8 +123,8 @@ def test_deltas_that_are_matched_stand_in_the_log_as_those_that_are_understood(
         logged.timeline._most_events = most
         logged.timeline.tell(inputs.TurnStarted(at(0), build_turn()))
         logged.timeline.tell(inputs.Sent("response.create", at(0), 1))
-        logged.hear(created("r1"), audio(LOUD), delta(GA, "transcript", "r1"))
-    understood.hear(*came)
+        logged.receive(created("r1"), audio(LOUD), delta(GA, "transcript", "r1"))
+    understood.receive(*came)
     deltas = []
     for data in came:
         (event,) = GA.decode(data)
@@ -144,11 +144,11 @@ def test_deltas_that_are_matched_stand_in_the_log_as_those_that_are_understood(
     [SECRET, "".join(f"\\u{ord(character):04x}" for character in SECRET), f"see {SECRET[:12]}"],
     ids=["plain", "escaped", "cut"],
 )
-def test_a_secret_that_the_service_quotes_is_never_written(tmp_path: Path, quoted: str) -> None:
+def test_a_secret_quoted_by_the_service_is_never_written(tmp_path: Path, quoted: str) -> None:
     logged = Logged(tmp_path / "s.jsonl", hide=HIDE)
     plain = json.loads(f'"{quoted}"')
     logged.timeline.tell(inputs.Connected({}, {"x-note": plain, "set-cookie": "session=1", "x-ms-region": "here"}))
-    logged.hear(error("odd").replace(b"No.", quoted.encode()), b"{" + plain.encode())
+    logged.receive(error("odd").replace(b"No.", quoted.encode()), b"{" + plain.encode())
     logged.timeline.tell(inputs.ConnectionClosed(1008, at(2), plain))
     logged.timeline.tell(inputs.SessionFailed("failed:x", at(3), plain))
 
@@ -160,27 +160,27 @@ def test_a_secret_that_the_service_quotes_is_never_written(tmp_path: Path, quote
 
 def test_a_client_secret_is_never_written(tmp_path: Path) -> None:
     logged = Logged(tmp_path / "s.jsonl")
-    logged.hear(message("session.created", session={"id": "s1", "client_secret": {"value": "ek_123"}}))
+    logged.receive(message("session.created", session={"id": "s1", "client_secret": {"value": "ek_123"}}))
 
     (line,) = logged.lines("received")
     assert line["event"]["session"] == {"id": "s1", "client_secret": None}
 
 
-def test_only_what_came_from_outside_is_written(tmp_path: Path) -> None:
+def test_only_external_inputs_are_logged(tmp_path: Path) -> None:
     logged = Logged(tmp_path / "s.jsonl")
     logged.timeline.expire(at(1))
     logged.timeline.pop_turns(at(1))
-    logged.hear(b"{")
+    logged.receive(b"{")
     logged.timeline.tell(inputs.ConnectionClosed(1006, at(2), ""))
 
     assert [line["action"] for line in logged.lines()] == ["session", "received", "closed"]
 
 
-def test_the_log_is_on_disk_when_a_turn_is_over(tmp_path: Path) -> None:
+def test_the_log_is_flushed_at_the_end_of_a_turn(tmp_path: Path) -> None:
     logged = Logged(tmp_path / "s.jsonl")
     logged.timeline.tell(inputs.TurnStarted(at(0), build_turn()))
     logged.timeline.tell(inputs.Sent("response.create", at(0), 9))
-    logged.hear(created("r1"), audio(LOUD), done("r1"))
+    logged.receive(created("r1"), audio(LOUD), done("r1"))
     assert len(logged.path.read_bytes().splitlines()) == 1  # the header of the log
     (turn,) = logged.timeline.pop_turns(at(2))
 
@@ -189,7 +189,7 @@ def test_the_log_is_on_disk_when_a_turn_is_over(tmp_path: Path) -> None:
     logged.log.close()
 
 
-def test_a_full_disk_is_said_once_and_does_not_reach_the_session(
+def test_a_full_disk_is_reported_once_and_does_not_affect_the_session(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logged = Logged(Path("/dev/full"))
@@ -204,13 +204,13 @@ def test_a_full_disk_is_said_once_and_does_not_reach_the_session(
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_log_grows_no_further_than_a_log_may_and_says_so_once(
+def test_a_log_ends_at_its_maximum_size_with_one_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(event_log, "MOST_BYTES", 2 << 20)
     logged = Logged(tmp_path / "s.jsonl")
     for _ in range(30):
-        logged.hear(message("no.such.event", words="x" * 100_000))
+        logged.receive(message("no.such.event", words="x" * 100_000))
     logged.log.close()
 
     assert capsys.readouterr().err == f"rtbench: {logged.path} is full at 2 MiB; this log ends here\n"
@@ -219,17 +219,17 @@ def test_a_log_grows_no_further_than_a_log_may_and_says_so_once(
     assert replay_log(logged.path).cut
 
 
-def test_a_log_that_cannot_be_made_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_that_cannot_be_created_is_reported_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "events").write_text("a file")
     logged = Logged(tmp_path / "events" / "s.jsonl")
-    logged.hear(session_created())
+    logged.receive(session_created())
     logged.log.close()
 
     assert logged.log.problem is not None
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_every_kind_of_line_is_named_and_described() -> None:
+def test_each_type_of_log_line_is_documented() -> None:
     """The names are on the page; the fields are in the schema, which is made from the docstrings."""
     page = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
     lines: tuple[Any, ...] = get_args(AnyLine)
@@ -247,7 +247,7 @@ JSON = st.recursive(
 
 
 @given(value=st.dictionaries(st.text(), JSON), ascii=st.booleans())
-def test_what_holds_no_secret_is_written_as_it_came(value: dict[str, Any], ascii: bool) -> None:
+def test_a_message_without_secrets_is_written_unchanged(value: dict[str, Any], ascii: bool) -> None:
     raw = json.dumps(value, ensure_ascii=ascii).encode("utf-8", "surrogatepass")
     # hypothesis uses constants from our code as examples
     assume(not any(name.encode() in raw for name in rows.HIDDEN_SETTINGS))
@@ -256,5 +256,5 @@ def test_what_holds_no_secret_is_written_as_it_came(value: dict[str, Any], ascii
 
 
 @given(raw=st.binary(max_size=80))
-def test_nothing_that_a_service_can_send_breaks_a_line(raw: bytes) -> None:
+def test_a_message_of_a_service_never_contains_a_newline_in_the_log(raw: bytes) -> None:
     assert b"\n" not in bytes(rows.clean(raw, HIDE))

@@ -36,7 +36,7 @@ def finished_and_closed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     return folder, whole
 
 
-def test_bounds_stand_in_a_file_of_their_own_row_for_row_of_the_turns(
+def test_uncertainties_are_in_a_separate_file_with_one_row_per_turn(
     finished_and_closed: tuple[Path, Path],
 ) -> None:
     _, folder = finished_and_closed
@@ -50,9 +50,7 @@ def test_bounds_stand_in_a_file_of_their_own_row_for_row_of_the_turns(
 
 
 @pytest.mark.parametrize("name", ["uncertainty", "turns"])
-def test_a_close_that_is_cut_before_a_file_of_turns_is_in_place_is_done_again_from_whole_rows(
-    tmp_path: Path, name: str
-) -> None:
+def test_a_close_interrupted_before_a_turns_file_exists_can_be_repeated(tmp_path: Path, name: str) -> None:
     folder = finished(tmp_path)
     before, replace = tables(folder), os.replace
 
@@ -80,7 +78,7 @@ LOSSES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("why", LOSSES)
-def test_bounds_that_are_lost_are_unknown_and_all_else_is_there(
+def test_lost_uncertainties_are_null_and_other_columns_are_unchanged(
     finished_and_closed: tuple[Path, Path], tmp_path: Path, why: str
 ) -> None:
     folder = Path(shutil.copytree(finished_and_closed[1], tmp_path / "lost"))
@@ -95,7 +93,7 @@ def test_bounds_that_are_lost_are_unknown_and_all_else_is_there(
     assert files.no_uncertainty(folder).startswith(why)
 
 
-def test_bounds_that_are_nearly_nothing_have_as_many_rows_as_their_turns(
+def test_small_uncertainty_files_pass_the_check_of_row_counts(
     finished_and_closed: tuple[Path, Path],
 ) -> None:
     _, folder = finished_and_closed
@@ -109,7 +107,7 @@ def test_bounds_that_are_nearly_nothing_have_as_many_rows_as_their_turns(
         assert not files.no_uncertainty(folder)
 
 
-def test_rows_that_are_read_a_few_at_a_time_have_their_bounds_however_the_files_are_cut(
+def test_turns_read_in_batches_have_their_own_uncertainties(
     finished_and_closed: tuple[Path, Path], tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(finished_and_closed[1], tmp_path / "cut"))
@@ -173,7 +171,7 @@ def closed_and_killed(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("how", [kill, kill_early])
-def test_a_killed_run_gives_the_same_rows_and_totals_as_a_clean_one(
+def test_a_killed_run_has_the_rows_and_totals_of_a_clean_run(
     finished_and_closed: tuple[Path, Path], tmp_path: Path, how: Callable[[Path], object]
 ) -> None:
     unclosed, clean = finished_and_closed
@@ -188,7 +186,7 @@ def test_a_killed_run_gives_the_same_rows_and_totals_as_a_clean_one(
     assert cut["ended_utc_ns"] == ended["ended_utc_ns"]
 
 
-def test_the_histograms_of_turns_and_sessions_are_those_of_the_rows_after_a_kill(
+def test_after_a_kill_histograms_are_computed_from_the_rows(
     finished_and_closed: tuple[Path, Path], tmp_path: Path
 ) -> None:
     unclosed, clean = finished_and_closed
@@ -211,13 +209,13 @@ TYPED = {"request_sent": at(0), "first_audio": at(200), "ended": at(900)}
 Counted = dict[tuple[str, str], list[int] | int]
 COUNTED: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], Counted]] = {
     # (turns, sessions; by (metric, step): the values in µs, or their number)
-    "without TLS the upgrade counts from the TCP connection":
+    "without TLS the upgrade begins at the TCP connection":
         ([], [{"instants": IN_CLEAR}, {}], {("connect_upgrade", "all"): [12_000, 17_000], ("connect_tls", "all"): 1}),
-    "how late sessions began": ([], [{"instants": PLANNED}, {}], {("start_delay", "all"): [7_000]}),
+    "start delays of sessions": ([], [{"instants": PLANNED}, {}], {("start_delay", "all"): [7_000]}),
     "turns that count from different instants are not pooled":
         ([{"instants": SPOKEN}, {"instants": SPOKEN}, {"instants": TYPED}], [],
          {("ttfa", "voice_turns.greeting"): 1, ("ttfa", "voice_turns.greeting.speech_end"): 2}),
-    "behind a proxy there is no wait without the round trip":
+    "behind a proxy ttfa_minus_rtt is absent":
         ([{"rtt_scope": scope} for scope in ("proxy", "service", None)], [{"auth_wait_ns": 40 * MS}],
          {("ttfa_minus_rtt", "voice_turns.greeting"): 2, ("network_rtt", "voice_turns.greeting"): 3,
           ("auth_wait", "all"): 1}),
@@ -226,7 +224,7 @@ COUNTED: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], Counted]] =
 
 @pytest.mark.parametrize(("turns", "sessions", "counted"), COUNTED.values(), ids=COUNTED)
 @pytest.mark.parametrize("how", [leave, kill_early])
-def test_what_is_counted_is_the_same_after_a_kill(
+def test_histogram_counts_are_the_same_after_a_kill(
     tmp_path: Path, how: Callable[[Path], object], turns: list[Any], sessions: list[Any], counted: Counted
 ) -> None:
     folder, (recorder,) = build_run(tmp_path)
@@ -248,7 +246,7 @@ def test_what_is_counted_is_the_same_after_a_kill(
         )
 
 
-def test_histograms_that_are_older_than_the_rows_are_brought_up_to_date(tmp_path: Path) -> None:
+def test_histograms_older_than_the_rows_are_updated(tmp_path: Path) -> None:
     folder, (recorder,) = build_run(tmp_path)
     play(recorder, 1)
     for _ in recorder.histogram_slices():
@@ -262,7 +260,7 @@ def test_histograms_that_are_older_than_the_rows_are_brought_up_to_date(tmp_path
     assert sum(found["connect_total|simulator|all|measurement"].values()) == 3
 
 
-def test_phases_stay_apart_after_a_kill_as_they_do_after_a_clean_end(tmp_path: Path) -> None:
+def test_phases_have_separate_histograms_after_a_kill_and_a_clean_end(tmp_path: Path) -> None:
     folder, (recorder,) = build_run(tmp_path)
     for number, phase in enumerate(["warmup", "measurement", None]):
         record = recorder.session(replace(labels(number), phase=phase))
@@ -282,7 +280,7 @@ def test_phases_stay_apart_after_a_kill_as_they_do_after_a_clean_end(tmp_path: P
     )
 
 
-def test_labels_beyond_the_thirty_second_share_a_histogram_after_a_kill_as_they_do_after_a_clean_end(
+def test_labels_beyond_the_32nd_share_a_histogram_after_a_kill_and_a_clean_end(
     tmp_path: Path,
 ) -> None:
     """Each worker keeps the labels that it records first, from successful and failed turns."""
@@ -300,7 +298,7 @@ def test_labels_beyond_the_thirty_second_share_a_histogram_after_a_kill_as_they_
     assert sum(whole["ttfa|simulator|voice_turns.other|measurement"].values()) == 13
 
 
-def test_values_below_zero_are_counted_once_whether_killed_or_not(tmp_path: Path) -> None:
+def test_negative_values_are_counted_once_after_a_kill_and_a_clean_end(tmp_path: Path) -> None:
     folder, (recorder,) = build_run(tmp_path)
     instants = {"request_sent": at(0), "first_audio": at(5), "first_transcript": at(9), "ended": at(10)}
     record = recorder.session(labels(1))
@@ -326,7 +324,7 @@ def test_a_run_that_was_killed_before_its_first_flush_can_be_closed(tmp_path: Pa
     assert all(rows == [] for rows in tables(folder).values())
 
 
-def test_turns_in_flight_when_a_run_is_killed_are_unknown_and_counted(tmp_path: Path) -> None:
+def test_open_turns_of_a_killed_run_are_counted_as_missing(tmp_path: Path) -> None:
     """25 turns began and 21 rows were written."""
     folder, (recorder,) = build_run(tmp_path)
     record = recorder.session(labels(0))
@@ -345,7 +343,7 @@ def test_turns_in_flight_when_a_run_is_killed_are_unknown_and_counted(tmp_path: 
     assert document["validity"]["status"] == "invalid"
 
 
-def test_one_worker_that_was_killed_makes_a_killed_run(tmp_path: Path) -> None:
+def test_a_run_with_one_killed_worker_is_killed(tmp_path: Path) -> None:
     folder, recorders = build_run(tmp_path, 2)
     for recorder in recorders:
         play(recorder, worker=recorders.index(recorder))
@@ -355,7 +353,7 @@ def test_one_worker_that_was_killed_makes_a_killed_run(tmp_path: Path) -> None:
     assert len(tables(folder)["sessions"]) == 6
 
 
-def test_closing_twice_is_harmless(finished_and_closed: tuple[Path, Path]) -> None:
+def test_closing_twice_changes_nothing(finished_and_closed: tuple[Path, Path]) -> None:
     _, folder = finished_and_closed
     document = files.read_document(folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -365,7 +363,7 @@ def test_closing_twice_is_harmless(finished_and_closed: tuple[Path, Path]) -> No
 
 
 @pytest.mark.parametrize("step", ["_to_parquet", "all_histograms", "_add_rates", "replace_text", "_totals"])
-def test_a_close_that_was_killed_can_be_done_again(
+def test_a_killed_close_can_be_repeated(
     finished_and_closed: tuple[Path, Path], tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unclosed, whole = finished_and_closed
@@ -395,7 +393,7 @@ def test_the_final_histograms_are_the_exact_sum_of_the_workers(tmp_path: Path) -
     assert len(parts) == 3
 
 
-def test_rates_are_those_of_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rates_are_computed_from_the_rows_of_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [5_000_000_000]
     monkeypatch.setattr("bench.run.recorder.monotonic_ns", lambda: now[0])
     monkeypatch.setattr("bench.run.recorder.utc_ns", lambda: now[0])
@@ -428,7 +426,7 @@ def test_rates_are_those_of_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert audio.get_max_value() == pytest.approx(2_000, rel=1e-3)
 
 
-def test_a_step_of_the_wall_clock_takes_no_second_into_the_warm_up_or_out_of_it(
+def test_a_wall_clock_step_does_not_change_the_phase_of_a_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now, step = [BEGAN_NS], [0]
@@ -453,7 +451,7 @@ def test_a_step_of_the_wall_clock_takes_no_second_into_the_warm_up_or_out_of_it(
     assert rates == {"warmup": (10, 1_000, 1_000), "measurement": (10, 2_000, pytest.approx(2_000, rel=1e-3))}
 
 
-def test_a_simulated_run_says_so_wherever_it_is_read(tmp_path: Path) -> None:
+def test_each_file_of_a_simulated_run_is_marked(tmp_path: Path) -> None:
     folder, (recorder,) = build_run(tmp_path)
     recorder.session(labels(1)).connected({"x-rtbench-simulator": "1"})
     recorder.close()
@@ -467,7 +465,7 @@ def test_a_simulated_run_says_so_wherever_it_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("chunk_ms", "error_ns", "lag_ns", "broken"),
+    ("chunk_ms", "error_ns", "lag_ns", "failed"),
     [
         (100, 0, MS, set()),
         (100, 6 * MS, MS, {"timestamp_uncertainty"}),
@@ -476,8 +474,8 @@ def test_a_simulated_run_says_so_wherever_it_is_read(tmp_path: Path) -> None:
         (None, 0, 900 * MS, set()),
     ],
 )
-def test_the_verdict_is_on_what_was_recorded(
-    tmp_path: Path, chunk_ms: int | None, error_ns: int, lag_ns: int, broken: set[str]
+def test_the_validity_follows_from_the_recorded_delays(
+    tmp_path: Path, chunk_ms: int | None, error_ns: int, lag_ns: int, failed: set[str]
 ) -> None:
     folder, (recorder,) = build_run(tmp_path, chunk_ms=chunk_ms)
     record = recorder.session(labels(1))
@@ -486,23 +484,25 @@ def test_the_verdict_is_on_what_was_recorded(
     recorder.close()
     verdict = finalize(folder)["validity"]
 
-    assert {rule["name"] for rule in verdict["checks"] if rule["result"] == "fail"} == broken
-    assert verdict["status"] == ("invalid" if broken else "valid")
+    assert {rule["name"] for rule in verdict["checks"] if rule["result"] == "fail"} == failed
+    assert verdict["status"] == ("invalid" if failed else "valid")
 
 
-@pytest.mark.parametrize(("user", "broken"), [(0, set()), (1, {"event_loop_delay"})])
-def test_a_slow_loop_matters_where_stamps_come_from_user_space(tmp_path: Path, user: int, broken: set[str]) -> None:
+@pytest.mark.parametrize(("user", "failed"), [(0, set()), (1, {"event_loop_delay"})])
+def test_the_event_loop_delay_is_checked_only_with_user_space_timestamps(
+    tmp_path: Path, user: int, failed: set[str]
+) -> None:
     folder, (recorder,) = build_run(tmp_path)
     recorder.session(labels(1)).turn_ended(build_observation(user_stamps=user))
     recorder.event_loop_delay(90 * MS)
     recorder.close()
     document = finalize(folder)
 
-    assert {rule["name"] for rule in document["validity"]["checks"] if rule["result"] == "fail"} == broken
+    assert {rule["name"] for rule in document["validity"]["checks"] if rule["result"] == "fail"} == failed
     assert document["receive_timestamp_source"] == ("mixed" if user else "kernel")
 
 
-def test_how_a_process_keeps_up_in_the_warm_up_is_not_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_delays_of_a_process_in_the_warmup_are_not_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [BEGAN_NS]
     monkeypatch.setattr("bench.run.recorder.monotonic_ns", lambda: now[0])
     monkeypatch.setattr("bench.run.recorder.utc_ns", lambda: now[0])
@@ -521,7 +521,7 @@ def test_how_a_process_keeps_up_in_the_warm_up_is_not_judged(tmp_path: Path, mon
     assert found.get(HistogramKey("event_loop_delay", "all", phase="warmup")).get_max_value() >= 900_000  # type: ignore[union-attr]
 
 
-def test_only_the_measured_phase_is_judged(tmp_path: Path) -> None:
+def test_uncertainties_in_the_warmup_are_not_checked(tmp_path: Path) -> None:
     folder, (recorder,) = build_run(tmp_path)
     warm = RowContext("w0-1", "simulator", "s", "s", phase="warmup")
     recorder.session(warm).turn_ended(build_observation(errors_ns={"first_audio": S}))
@@ -531,7 +531,7 @@ def test_only_the_measured_phase_is_judged(tmp_path: Path) -> None:
     assert finalize(folder)["validity"]["status"] == "valid"
 
 
-def test_turns_of_the_warm_up_are_counted(tmp_path: Path) -> None:
+def test_turns_of_the_warmup_are_counted(tmp_path: Path) -> None:
     folder, (recorder,) = build_run(tmp_path)
     for number, phase in enumerate(["warmup", "warmup", "measurement", None]):
         recorder.session(replace(labels(number), phase=phase)).turn_ended(build_observation())
@@ -540,7 +540,7 @@ def test_turns_of_the_warm_up_are_counted(tmp_path: Path) -> None:
     assert finalize(folder)["totals"]["warmup_turns"] == 2
 
 
-def test_each_target_is_judged_by_its_own_wait(tmp_path: Path) -> None:
+def test_the_limit_of_a_target_follows_from_its_own_latency(tmp_path: Path) -> None:
     folder, (recorder,) = build_run(tmp_path)
     late = {"request_sent": at(0), "first_audio": at(2_000), "ended": at(2_500)}
     recorder.session(labels(1, "slow")).turn_ended(build_observation(instants=late, errors_ns={"first_audio": 19 * MS}))
@@ -583,7 +583,7 @@ def test_the_incidents_of_all_workers_are_in_the_document_in_their_order(
 # The processes that may finalize a run.
 
 
-def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         finalize(tmp_path)
 
@@ -598,7 +598,9 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
         ({"state": "running", "writer": {"host": socket.gethostname()}}, True),
     ],
 )
-def test_a_writer_is_gone_when_its_process_is(document: dict[str, Any], gone: bool, tmp_path: Path) -> None:
+def test_the_writer_of_a_run_is_gone_if_its_process_is_gone(
+    document: dict[str, Any], gone: bool, tmp_path: Path
+) -> None:
     assert writer_is_gone(tmp_path, document) is gone
 
 
@@ -609,7 +611,7 @@ def test_a_writer_that_holds_the_lock_of_its_folder_is_not_gone(tmp_path: Path) 
     assert not writer_is_gone(tmp_path, {"state": "running", "writer": writer})
 
 
-def test_a_writer_is_gone_though_another_process_has_its_number(tmp_path: Path) -> None:
+def test_a_writer_is_gone_if_another_process_has_its_process_id(tmp_path: Path) -> None:
     """In a container, the process number is often 1, as it was in the container before."""
     folder, _ = build_run(tmp_path)  # its worker has the number of this process
     writer = {"host": socket.gethostname(), "pid": os.getpid()}
@@ -617,20 +619,20 @@ def test_a_writer_is_gone_though_another_process_has_its_number(tmp_path: Path) 
     assert writer_is_gone(folder, {"state": "running", "writer": writer})
 
 
-def test_a_file_system_without_locks_is_asked_for_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_file_locks_the_process_id_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "is_held", lambda _: None)
     writer = {"host": socket.gethostname(), "pid": os.getpid()}
 
     assert not writer_is_gone(tmp_path, {"state": "running", "writer": writer})
 
 
-def test_the_writers_own_child_may_close_its_run(tmp_path: Path) -> None:
+def test_a_child_process_of_the_writer_may_close_its_run(tmp_path: Path) -> None:
     writer = {"host": socket.gethostname(), "pid": os.getppid()}
 
     assert writer_is_gone(tmp_path, {"state": "closing", "writer": writer})
 
 
-def test_a_close_that_was_cut_while_it_removed_the_spool_loses_nothing(
+def test_a_close_interrupted_while_removing_the_spool_loses_no_rows(
     finished_and_closed: tuple[Path, Path], tmp_path: Path
 ) -> None:
     unclosed, closed = finished_and_closed
@@ -645,7 +647,7 @@ def test_a_close_that_was_cut_while_it_removed_the_spool_loses_nothing(
     assert not (folder / "spool").exists()
 
 
-def test_a_run_whose_workers_ended_but_whose_master_never_closed_it_was_killed(tmp_path: Path) -> None:
+def test_a_run_that_its_master_did_not_close_is_killed(tmp_path: Path) -> None:
     folder = finished(tmp_path)
     files.write_document(folder, files.read_document(folder) | {"state": "running"})
 

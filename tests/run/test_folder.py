@@ -28,7 +28,7 @@ from tests.run.builders import build_run, labels
 BEGAN_NS = int(datetime(2026, 11, 20, 8, 23, 45, tzinfo=UTC).timestamp()) * 1_000_000_000
 
 
-def test_a_run_has_a_folder_of_its_own_named_after_its_time_and_scenario(tmp_path: Path) -> None:
+def test_the_folder_of_a_run_is_named_after_time_and_scenario(tmp_path: Path) -> None:
     folders = [files.create(tmp_path / "runs", "voice_turns", BEGAN_NS) for _ in range(3)]
 
     assert [folder.name for folder in folders] == [
@@ -39,14 +39,14 @@ def test_a_run_has_a_folder_of_its_own_named_after_its_time_and_scenario(tmp_pat
     assert all((folder / "spool").is_dir() for folder in folders)
 
 
-def test_a_folder_that_cannot_be_written_is_said_so_with_the_remedy(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_refused_with_a_remedy(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file")
 
     with pytest.raises(UsageError, match=r"--runs-dir"):
         files.create(tmp_path / "runs", "x", BEGAN_NS)
 
 
-def test_the_document_is_written_in_one_step_and_read_back(tmp_path: Path) -> None:
+def test_the_document_is_replaced_atomically_and_read_back(tmp_path: Path) -> None:
     document = {"schema": SCHEMA_VERSION, "note": "grüße"}
     files.write_document(tmp_path, {"schema": SCHEMA_VERSION})
     files.write_document(tmp_path, document)
@@ -66,7 +66,7 @@ def test_the_document_is_written_in_one_step_and_read_back(tmp_path: Path) -> No
         (json.dumps({"schema": SCHEMA_VERSION + 1}), "newer rtbench"),
     ],
 )
-def test_what_is_no_run_of_ours_is_refused(tmp_path: Path, content: str | None, says: str) -> None:
+def test_an_invalid_run_json_is_refused(tmp_path: Path, content: str | None, says: str) -> None:
     if content is not None:
         (tmp_path / "run.json").write_text(content)
 
@@ -96,7 +96,7 @@ def test_a_table_is_read_from_the_spools_of_all_workers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, -1])
-def test_a_spool_that_was_cut_does_not_hide_those_of_others(tmp_path: Path, cut: int) -> None:
+def test_a_truncated_spool_does_not_hide_other_spools(tmp_path: Path, cut: int) -> None:
     folder = files.create(tmp_path, "x", BEGAN_NS)
     spool(folder, "turns", 0, 2)
     spool(folder, "turns", 1, 3)
@@ -107,7 +107,7 @@ def test_a_spool_that_was_cut_does_not_hide_those_of_others(tmp_path: Path, cut:
 
 
 @pytest.mark.parametrize("closed", [False, True])
-def test_columns_are_the_same_of_a_table_that_is_read_once_and_of_one_that_is_too_large(
+def test_columns_of_small_and_large_tables_are_read_equally(
     closed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = files.create(tmp_path, "x", BEGAN_NS)
@@ -136,7 +136,7 @@ def test_a_table_without_rows_has_its_columns(tmp_path: Path, table: files.Table
     assert len(files.read_table(folder, table)) == 0
 
 
-def test_labels_that_are_left_as_dictionaries_stand_in_the_order_in_which_rows_name_them(tmp_path: Path) -> None:
+def test_dictionary_labels_are_in_the_order_of_first_use(tmp_path: Path) -> None:
     folder = files.create(tmp_path, "x", BEGAN_NS)
     steps = ["b", "a", None, "b", "c", "a"]
     table = pa.Table.from_pylist([{"step": step} for step in steps], schema=files.SCHEMAS["turns"])
@@ -147,7 +147,7 @@ def test_labels_that_are_left_as_dictionaries_stand_in_the_order_in_which_rows_n
     assert list(column.to_pandas().cat.categories) == ["b", "a", "c"]
 
 
-def test_a_few_values_are_read_by_their_places_wherever_a_row_group_begins(tmp_path: Path) -> None:
+def test_values_are_read_by_row_index_across_row_groups(tmp_path: Path) -> None:
     folder = files.create(tmp_path, "x", BEGAN_NS)
     table = pa.Table.from_pylist([{"response_id": f"r{place}"} for place in range(10)], schema=files.SCHEMAS["turns"])
     pq.write_table(table, folder / "turns.parquet", row_group_size=3)
@@ -158,7 +158,7 @@ def test_a_few_values_are_read_by_their_places_wherever_a_row_group_begins(tmp_p
 
 
 @pytest.mark.parametrize("row_group", [400, 100])
-def test_a_column_that_takes_more_memory_than_any_run_s_is_refused(
+def test_a_column_above_the_memory_limit_is_refused(
     row_group: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "seconds.parquet"
@@ -195,13 +195,13 @@ def run_on(parent: Path, *names: str) -> Path:
     return folder
 
 
-def test_each_row_says_which_host_recorded_it(tmp_path: Path) -> None:
+def test_each_row_has_the_host_that_recorded_it(tmp_path: Path) -> None:
     folder = run_on(tmp_path, "red", "blue", "red")
     for table in files.SCHEMAS:
         assert files.read_table(folder, table, ["host"])["host"].to_pylist() == ["red", "blue", "red"]
 
 
-def test_each_host_is_in_the_document_with_its_workers_and_the_delay_of_its_own_processes(tmp_path: Path) -> None:
+def test_the_document_has_the_workers_and_delays_of_each_host(tmp_path: Path) -> None:
     hosts = files.read_document(run_on(tmp_path, "red", "blue", "red"))["hosts"]
     delays = [
         (host["name"], host["workers"], host["niceness"], round(host["event_loop_delay_p99_ms"])) for host in hosts
@@ -210,7 +210,7 @@ def test_each_host_is_in_the_document_with_its_workers_and_the_delay_of_its_own_
     assert msgspec.convert(hosts, list[HostEntry]) == hosts
 
 
-def test_each_host_says_who_had_its_cores_and_a_rule_that_it_breaks_goes_by_that(
+def test_the_document_has_the_cpu_use_of_each_host_and_a_matching_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = CpuUsage(
@@ -219,6 +219,8 @@ def test_each_host_says_who_had_its_cores_and_a_rule_that_it_breaks_goes_by_that
     monkeypatch.setattr("bench.cpu.CpuMonitor.sample", lambda _: seen)
     document = files.read_document(run_on(tmp_path, "red", "blue", "red"))
 
-    told = {host["name"]: (host["cpu_use"]["this_run"], host["cpu_use"]["all_programs"]) for host in document["hosts"]}
-    assert told == {"blue": (0.1, 0.9), "red": (0.2, 0.9)}
+    reported = {
+        host["name"]: (host["cpu_use"]["this_run"], host["cpu_use"]["all_programs"]) for host in document["hosts"]
+    }
+    assert reported == {"blue": (0.1, 0.9), "red": (0.2, 0.9)}
     assert {rule["remedy"] for rule in document["validity"]["checks"]} == {f"{OTHERS}; {HYPERVISOR}"}

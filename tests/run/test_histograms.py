@@ -45,7 +45,7 @@ def contents(histograms: Histograms) -> dict[str, list[tuple[int, int]]]:
 
 
 @given(ttfa=VALUES, rates=st.lists(st.integers(1, 10_000_000_000), max_size=30))
-def test_a_log_is_read_back_as_it_was_written(
+def test_a_histogram_log_is_read_back_unchanged(
     tmp_path_factory: pytest.TempPathFactory, ttfa: list[int], rates: list[int]
 ) -> None:
     histograms = filled({TTFA: ttfa, RATE: rates})
@@ -54,7 +54,7 @@ def test_a_log_is_read_back_as_it_was_written(
     assert contents(read(path)) == contents(histograms)
 
 
-def test_an_independent_reader_reads_our_log(tmp_path: Path) -> None:
+def test_an_independent_reader_reads_the_log(tmp_path: Path) -> None:
     histograms = filled({TTFA: [1, 500, 500, 90_000], RATE: [5_000_000_000]})
     path = write(tmp_path / "histograms.hlog", histograms, simulated=True)
 
@@ -75,7 +75,7 @@ def test_an_independent_reader_reads_our_log(tmp_path: Path) -> None:
 
 
 @given(parts=st.lists(VALUES, min_size=1, max_size=4))
-def test_merged_histograms_are_the_sum_of_their_parts(parts: list[list[int]]) -> None:
+def test_merged_histograms_are_the_sum_of_their_inputs(parts: list[list[int]]) -> None:
     total = Histograms()
     for part in parts:
         total.merge(filled({TTFA: part} if part else {}))
@@ -85,14 +85,14 @@ def test_merged_histograms_are_the_sum_of_their_parts(parts: list[list[int]]) ->
     )
 
 
-def test_what_was_not_recorded_is_added_up_too() -> None:
+def test_merged_histograms_sum_the_values_that_were_not_recorded() -> None:
     one, other = filled({TTFA: [-1, 1 << 50]}), filled({TTFA: [-3, -4]})
     one.merge(other)
 
     assert (one.negative["ttfa"], one.out_of_range["ttfa"]) == (3, 1)
 
 
-@pytest.mark.parametrize("once", [False, True], ids=["by key", "looked up once"])
+@pytest.mark.parametrize("once", [False, True], ids=["by key", "by recorder"])
 @pytest.mark.parametrize(
     ("key", "value", "where"),
     [
@@ -105,9 +105,7 @@ def test_what_was_not_recorded_is_added_up_too() -> None:
         (RATE, 20_000_000_000, "out"),
     ],
 )
-def test_what_does_not_fit_is_counted_beside_the_histogram(
-    key: HistogramKey, value: int, where: str, once: bool
-) -> None:
+def test_values_outside_the_range_are_counted_separately(key: HistogramKey, value: int, where: str, once: bool) -> None:
     histograms = Histograms()
     if once:
         histograms.recorder(key)(value)
@@ -124,7 +122,7 @@ def test_what_does_not_fit_is_counted_beside_the_histogram(
     st.lists(st.integers(-2, 3_000) | st.integers(-1, 11 * MINUTE_US) | st.integers(0, 2**62), max_size=50),
     st.sampled_from((TTFA, RATE)),
 )
-def test_values_that_are_counted_together_count_as_one_after_another(values: list[int], key: HistogramKey) -> None:
+def test_values_recorded_in_bulk_equal_values_recorded_singly(values: list[int], key: HistogramKey) -> None:
     together, singly = Histograms(), Histograms()
     record, half = together.recorder(key), len(values) // 2
     for value in values[:half]:
@@ -143,7 +141,7 @@ def test_values_that_are_counted_together_count_as_one_after_another(values: lis
         )  # fmt: skip
 
 
-def test_what_is_recorded_at_every_event_is_counted_as_soon_as_there_is_enough_of_it() -> None:
+def test_buffered_values_are_counted_when_the_buffer_is_full() -> None:
     histograms = Histograms()
     record = histograms.recorder(TTFA)
 
@@ -165,12 +163,12 @@ def test_what_is_recorded_at_every_event_is_counted_as_soon_as_there_is_enough_o
         (HistogramKey("event_loop_delay", "all"), "event_loop_delay|all|all|measurement"),
     ],
 )
-def test_a_tag_holds_only_what_other_readers_can_parse(key: HistogramKey, tag: str) -> None:
+def test_a_tag_has_only_characters_that_other_readers_accept(key: HistogramKey, tag: str) -> None:
     assert key.tag == tag
     assert re.fullmatch(r"[A-Za-z0-9._|-]+", key.tag)
 
 
-def test_a_line_that_was_cut_is_left_out(tmp_path: Path) -> None:
+def test_a_truncated_line_is_ignored(tmp_path: Path) -> None:
     other = HistogramKey("ttft", "simulator")
     path = write(tmp_path / "histograms.hlog", filled({TTFA: [5], other: [6]}))
     whole = path.read_bytes()
@@ -191,7 +189,7 @@ def test_a_line_that_was_cut_is_left_out(tmp_path: Path) -> None:
         b"Tag=a|b|c|d\n",
     ],
 )
-def test_what_is_no_log_of_ours_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_an_invalid_histogram_log_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "histograms.hlog"
     path.write_bytes(content)
 
@@ -199,14 +197,14 @@ def test_what_is_no_log_of_ours_is_refused(tmp_path: Path, content: bytes) -> No
         read(path)
 
 
-def test_the_header_says_simulated_where_it_is(tmp_path: Path) -> None:
+def test_the_header_of_a_simulated_run_is_marked(tmp_path: Path) -> None:
     assert "SIMULATED" in header(BEGAN_NS, simulated=True)
     assert "SIMULATED" not in header(BEGAN_NS, simulated=False)
     assert header(BEGAN_NS, simulated=False).startswith("#[Histogram log format version 1.2]\n")
 
 
 @given(values=st.lists(st.integers(1, 2_000), min_size=1, max_size=40), p=st.sampled_from([0.0, 0.25, 0.5, 0.99, 1.0]))
-def test_a_quantile_is_the_smallest_value_that_so_many_do_not_exceed(values: list[int], p: float) -> None:
+def test_a_quantile_is_the_inverted_cdf(values: list[int], p: float) -> None:
     """Up to 2,047, each bucket contains one value, so the histogram is exact."""
     histogram = empty("ttfa")
     for value in values:
@@ -216,7 +214,7 @@ def test_a_quantile_is_the_smallest_value_that_so_many_do_not_exceed(values: lis
     assert quantile(histogram, p) == expected
 
 
-def test_a_quantile_of_long_waits_has_three_digits() -> None:
+def test_a_quantile_of_long_latencies_has_three_digits() -> None:
     histogram = filled({TTFA: [*range(500_000, 600_000, 100)]}).get(TTFA)
     assert histogram is not None
 
@@ -224,7 +222,7 @@ def test_a_quantile_of_long_waits_has_three_digits() -> None:
     assert quantile(histogram, 1.0) == pytest.approx(599_900, rel=1e-3)
 
 
-def test_what_stands_twice_in_a_log_is_added_up_in_the_range_of_its_metric(tmp_path: Path) -> None:
+def test_duplicate_tags_of_a_log_are_summed_in_the_range_of_the_metric(tmp_path: Path) -> None:
     narrow = HdrHistogram(1, MINUTE_US, 3)
     narrow.record_value(5)
     lines = "".join(f"Tag={TTFA.tag},0.000,1.000,0.005,{narrow.encode().decode('ascii')}\n" for _ in range(2))
@@ -239,7 +237,7 @@ def test_what_stands_twice_in_a_log_is_added_up_in_the_range_of_its_metric(tmp_p
     assert contents(read(twice)) == {TTFA.tag: [(7, 2)]}
 
 
-def test_metrics_can_be_forgotten() -> None:
+def test_metrics_can_be_discarded() -> None:
     histograms = filled({TTFA: [5], RATE: [6], HistogramKey("ttfa", "other"): [7]})
     histograms.discard(["ttfa"])
 

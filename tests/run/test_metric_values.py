@@ -22,7 +22,7 @@ LATER_NS = st.integers(0, 10**12)
 CONNECTED = ("connect_start", "dns_done", "tcp_done", "tls_done", "opened", "session_created", "ended")
 
 
-def told(frame: pd.DataFrame, place: int) -> dict[str, float]:
+def metrics_in_row(frame: pd.DataFrame, place: int) -> dict[str, float]:
     """Return the metrics in ms of one row of a report's frame."""
     values = {name: frame[f"{name}_ms"].iloc[place] for name in CATALOGUE if f"{name}_ms" in frame.columns}
     return {name: float(value) for name, value in values.items() if value == value}
@@ -44,7 +44,7 @@ def in_ms(metrics_ns: Mapping[str, int]) -> dict[str, float]:
         max_size=5,
     )
 )
-def test_a_session_s_metrics_are_the_same_of_itself_and_of_its_row(drawn: list[tuple[dict[str, int], int]]) -> None:
+def test_a_session_and_its_row_have_the_same_metrics(drawn: list[tuple[dict[str, int], int]]) -> None:
     """Any phases of connecting may be missing."""
     sessions = [
         build_session(instants={name: AT_NS + ns for name, ns in instants.items()}, auth_wait_ns=wait_ns)
@@ -53,7 +53,7 @@ def test_a_session_s_metrics_are_the_same_of_itself_and_of_its_row(drawn: list[t
     frame = frame_of("sessions", [session_row(session, 0) for session in sessions])
 
     for place, session in enumerate(sessions):
-        assert told(frame, place) == in_ms(session.metrics_ns())
+        assert metrics_in_row(frame, place) == in_ms(session.metrics_ns())
 
 
 @given(
@@ -68,7 +68,7 @@ def test_a_session_s_metrics_are_the_same_of_itself_and_of_its_row(drawn: list[t
         max_size=5,
     )
 )
-def test_a_turn_s_metrics_are_the_same_of_itself_and_of_its_row(
+def test_a_turn_and_its_row_have_the_same_metrics(
     drawn: list[tuple[dict[str, int], int | None, int | None, str | None]],
 ) -> None:
     turns = [
@@ -83,7 +83,7 @@ def test_a_turn_s_metrics_are_the_same_of_itself_and_of_its_row(
     frame = frame_of("turns", [row_of(turn) for turn in turns])
 
     for place, turn in enumerate(turns):
-        assert told(frame, place) == in_ms(turn.metrics_ns())
+        assert metrics_in_row(frame, place) == in_ms(turn.metrics_ns())
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_turn_s_metrics_are_the_same_of_itself_and_of_its_row(
         (("dns_done", "tcp_done", "tls_done"), {"connect_upgrade": 40}),
     ],
 )
-def test_a_phase_of_connecting_begins_where_the_last_one_before_it_ended(
+def test_a_connect_phase_begins_at_the_end_of_the_last_one_before_it(
     missing: tuple[str, ...], expected_ms: dict[str, int]
 ) -> None:
     instants = {name: AT_NS + 10 * MS * place for place, name in enumerate(CONNECTED) if name not in missing}
@@ -104,5 +104,5 @@ def test_a_phase_of_connecting_begins_where_the_last_one_before_it_ended(
     frame = frame_of("sessions", [session_row(session, 0)])
 
     phases = [name for name in CATALOGUE if name.startswith("connect_") and name != "connect_total"]
-    for found in (in_ms(session.metrics_ns()), told(frame, 0)):
+    for found in (in_ms(session.metrics_ns()), metrics_in_row(frame, 0)):
         assert {name: ms for name, ms in found.items() if name in phases} == expected_ms

@@ -37,7 +37,7 @@ def histories(draw: st.DrawFn) -> Begins:
 
 
 @given(histories(), st.integers(0, 30 * S), st.integers(0, 30 * S), st.data())
-def test_the_bound_holds_for_every_history_whenever_the_worker_falls_silent_and_whatever_of_it_has_come(
+def test_the_bound_of_missing_turns_holds_for_any_history_and_received_part(
     begins: Begins, until_ns: int, ends_ns: int, data: st.DataObject
 ) -> None:
     """Rows and counts arrive independently, so either may be ahead of the other."""
@@ -51,7 +51,7 @@ def test_the_bound_holds_for_every_history_whenever_the_worker_falls_silent_and_
 
 
 @given(histories(), st.integers(0, 30 * S), st.integers(1, 4))
-def test_the_bound_by_pairs_holds_for_every_history(begins: Begins, until_ns: int, turns: int) -> None:
+def test_the_bound_by_planned_pairs_holds_for_any_history(begins: Begins, until_ns: int, turns: int) -> None:
     """Each slot runs sessions of `turns` turns; the plan, or the arrived calls, give the exact number of sessions."""
     truth = sum(map(len, begins))
     pairs = sum(-(-len(slot) // turns) for slot in begins)
@@ -65,16 +65,18 @@ def test_the_bound_by_pairs_holds_for_every_history(begins: Begins, until_ns: in
 
 
 @given(st.integers(0, 60), st.integers(1, 6), st.data())
-def test_no_call_of_a_lost_worker_is_beyond_the_bound(arrived: int, workers: int, data: st.DataObject) -> None:
+def test_the_bound_of_missing_calls_holds_for_any_missing_worker(
+    arrived: int, workers: int, data: st.DataObject
+) -> None:
     """Calls go to the workers in turn. All calls of the others are known; of the missing one only some."""
     calls = [len(range(worker, arrived, workers)) for worker in range(workers)]
-    lost = data.draw(st.integers(0, workers - 1))
-    heard = data.draw(st.integers(0, calls[lost]))
-    others = [count for worker, count in enumerate(calls) if worker != lost]
-    bound = unknown_calls(KnownWork(calls=heard), others)
+    missing = data.draw(st.integers(0, workers - 1))
+    received = data.draw(st.integers(0, calls[missing]))
+    others = [count for worker, count in enumerate(calls) if worker != missing]
+    bound = unknown_calls(KnownWork(calls=received), others)
     if others:
         assert bound is not None
-        assert calls[lost] - heard <= bound <= calls[lost] - heard + 2
+        assert calls[missing] - received <= bound <= calls[missing] - received + 2
     else:
         assert bound is None
 
@@ -82,11 +84,11 @@ def test_no_call_of_a_lost_worker_is_beyond_the_bound(arrived: int, workers: int
 @pytest.mark.parametrize(
     ("silent_ms", "most"), [(-5, 0), (0, 0), (1, 2), (100, 2), (101, 4), (1_000, 20)], ids=lambda value: str(value)
 )
-def test_turns_that_begin_in_two_slots_are_as_many_as_fit(silent_ms: int, most: int) -> None:
+def test_the_bound_is_the_number_of_turns_that_fit_into_the_slots(silent_ms: int, most: int) -> None:
     assert unknown_turns(KnownWork(until_utc_ns=0), WorkerLoad(0, silent_ms * MS, slots=2), 100 * MS) == most
 
 
-def test_where_nothing_tells_how_short_a_turn_is_there_is_no_bound() -> None:
+def test_without_a_shortest_turn_there_is_no_bound() -> None:
     silent = KnownWork(until_utc_ns=5 * S)
     assert unknown_turns(silent, WorkerLoad(0, 9 * S, slots=3), None) is None
     assert unknown_turns(silent, WorkerLoad(0, 5 * S, slots=3), None) == 0
@@ -106,7 +108,7 @@ def seconds(*rows: tuple[int, int, int, int, int]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).assign(duration_ns=S, target="service")
 
 
-def test_the_shortest_turn_is_that_of_a_session_or_from_one_session_to_the_next() -> None:
+def test_the_shortest_turn_is_found_within_and_between_sessions() -> None:
     of_one = turns(("a", 0, 1 * S), ("a", 0, 3 * S), ("a", 0, 7 * S))
     none = sessions()
     assert shortest_turn_ns(of_one, none) == 2 * S
@@ -123,7 +125,7 @@ def document(**changes: Any) -> dict[str, Any]:
     return shared | changes
 
 
-def test_slots_are_the_workers_share_and_what_it_may_have_got_of_those_lost_before() -> None:
+def test_the_slots_of_a_worker_include_those_of_workers_lost_earlier() -> None:
     assert load_of(document(), 1, [0, 1, 2], 9).slots == 3
     assert load_of(document(), 2, [0, 1, 2], 9).slots == 4
     both = document(interleaved=True, targets=[{}, {}], concurrency=14, settings={"sessions": 10}, arrivals={"x": 1})
@@ -131,34 +133,34 @@ def test_slots_are_the_workers_share_and_what_it_may_have_got_of_those_lost_befo
     assert load_of(document(scripts=[{"turns": None}]), 1, [], 9).turns is None
 
 
-def test_a_worker_that_fell_silent_is_counted_to_the_end_of_the_run() -> None:
+def test_missing_turns_of_a_silent_worker_are_counted_to_the_end_of_the_run() -> None:
     rows = turns(("a", 1, 0), ("a", 1, 2 * S), ("b", 0, 0))
-    told = seconds((0, 1, 0, 2, 2), (1, 1, 0, 2, 1), (8, 0, 0, 1, 1))
+    seconds_rows = seconds((0, 1, 0, 2, 2), (1, 1, 0, 2, 1), (8, 0, 0, 1, 1))
     (entry,) = missing_entries(
-        [MissingWorker(1, "west", WorkerLoad(0, 7 * S + S // 2, slots=2))], rows, sessions(), told
+        [MissingWorker(1, "west", WorkerLoad(0, 7 * S + S // 2, slots=2))], rows, sessions(), seconds_rows
     )
     # 3 turns had begun, of which 2 have rows; in 6 s two slots begin a turn of 2 s three times each
     assert entry == {"worker": 1, "host": "west", "since_utc_ns": S + S // 2, "turns": 1 + 6}
 
 
-def test_a_worker_that_was_done_lacks_what_it_had_written_and_is_not_there() -> None:
-    lost = MissingWorker(0, "west", WorkerLoad(0, 99 * S, slots=2), rows={"turns": 5}, why="turns.arrows: torn")
-    (entry,) = missing_entries([lost], turns(("a", 0, 0), ("a", 0, S)), sessions(), seconds((0, 0, 0, 1, 9)))
+def test_a_finished_worker_lacks_the_rows_that_are_not_readable() -> None:
+    missing = MissingWorker(0, "west", WorkerLoad(0, 99 * S, slots=2), rows={"turns": 5}, why="turns.arrows: torn")
+    (entry,) = missing_entries([missing], turns(("a", 0, 0), ("a", 0, S)), sessions(), seconds((0, 0, 0, 1, 9)))
     assert (entry["turns"], entry["why"]) == (3, "turns.arrows: torn")
 
 
-def test_calls_that_a_lost_worker_would_have_had_are_counted_with_their_turns() -> None:
+def test_calls_of_a_missing_worker_are_counted_with_their_turns() -> None:
     load = WorkerLoad(0, 10 * S, slots=2, turns=3, peers=frozenset({0, 1}))
-    told = seconds((0, 0, 4, 1, 4), (9, 0, 6, 1, 4), (0, 1, 4, 1, 2))
-    (entry,) = missing_entries([MissingWorker(1, "west", load)], turns(("a", 1, 0)), sessions(), told)
+    seconds_rows = seconds((0, 0, 4, 1, 4), (9, 0, 6, 1, 4), (0, 1, 4, 1, 2))
+    (entry,) = missing_entries([MissingWorker(1, "west", load)], turns(("a", 1, 0)), sessions(), seconds_rows)
     assert (entry["calls"], entry["turns"]) == (7, 11 * 3 - 1)
 
 
-def test_calls_of_workers_that_were_not_heard_to_the_end_bound_nothing() -> None:
+def test_calls_of_incomplete_workers_give_no_bound() -> None:
     load = WorkerLoad(0, 10 * S, slots=2, turns=3, peers=frozenset({0, 1}))
-    told = seconds((0, 0, 4, 1, 4), (2, 0, 6, 1, 4), (0, 1, 4, 1, 2))
+    seconds_rows = seconds((0, 0, 4, 1, 4), (2, 0, 6, 1, 4), (0, 1, 4, 1, 2))
     rows = turns(("a", 1, 0), ("a", 1, 5 * S))
-    (entry,) = missing_entries([MissingWorker(1, "west", load)], rows, sessions(), told)
+    (entry,) = missing_entries([MissingWorker(1, "west", load)], rows, sessions(), seconds_rows)
     assert (entry["calls"], entry["turns"]) == (None, 2 * 2)
-    (entry, _) = missing_entries([MissingWorker(n, "west", load) for n in (1, 0)], rows, sessions(), told)
+    (entry, _) = missing_entries([MissingWorker(n, "west", load) for n in (1, 0)], rows, sessions(), seconds_rows)
     assert entry["calls"] is None

@@ -17,9 +17,9 @@ from bench.run.rows import CUT, DETAIL_CHARACTERS, FOREIGN, TextSanitizer
 from bench.target.credentials import Credential, redacted
 from tests.reports import synthetic
 from tests.reports.synthetic import BEGAN_NS, Plan
-from tests.system.attack.steering import nobody_else, told
+from tests.system.attack.steering import isolated_commands, output_of
 
-__all__ = ["nobody_else"]
+__all__ = ["isolated_commands"]
 
 NAME = os.fsdecode(b"on\xffe")
 SHOWN = r"on\udcffe"
@@ -52,18 +52,18 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_a_command_reads_a_run_whose_name_is_not_utf_8(home: Path, command: list[str], last: str) -> None:
-    said = told(*command)
+    output = output_of(*command)
 
-    assert said.splitlines()[-1].startswith(last), said
+    assert output.splitlines()[-1].startswith(last), output
 
 
-def test_such_a_run_is_listed_and_has_its_place_in_a_trend(home: Path) -> None:
-    assert SHOWN in told("runs")
-    assert {each["name"] for each in json.loads(told("runs", "--json"))["runs"]} == {NAME, "two"}
-    told("report", "two")
-    assert SHOWN in " ".join(notice for notice in json.loads(told("trend", "--json"))["notices"])
-    told("report", NAME)
-    assert told("trend").splitlines()[-1] == "runs/trend.html"
+def test_a_run_whose_name_is_not_utf_8_is_listed_and_in_the_trend(home: Path) -> None:
+    assert SHOWN in output_of("runs")
+    assert {each["name"] for each in json.loads(output_of("runs", "--json"))["runs"]} == {NAME, "two"}
+    output_of("report", "two")
+    assert SHOWN in " ".join(notice for notice in json.loads(output_of("trend", "--json"))["notices"])
+    output_of("report", NAME)
+    assert output_of("trend").splitlines()[-1] == "runs/trend.html"
     assert 'href="on%FFe/report.html"' in (home / "runs" / "trend.html").read_text(encoding="utf-8")
 
 
@@ -74,7 +74,7 @@ def test_a_killed_run_whose_name_is_not_utf_8_is_closed(home: Path) -> None:
     files.write_document(killed, files.read_document(killed) | {"writer": writer})
     killed.rename(home / "runs" / f"{NAME}-killed")
 
-    assert told("report", f"{NAME}-killed").splitlines()[-1] == f"runs/{SHOWN}-killed/report.html"
+    assert output_of("report", f"{NAME}-killed").splitlines()[-1] == f"runs/{SHOWN}-killed/report.html"
     assert (home / "runs" / f"{NAME}-killed" / "turns.parquet").stat().st_size
 
 
@@ -94,13 +94,13 @@ def words() -> TextSanitizer:
 
 
 @given(st.sampled_from([*sorted(FOREIGN), "step"]), st.lists(TEXTS, max_size=6))
-def test_a_column_is_cleaned_as_its_texts_are_one_by_one(column: str, texts: list[str | None]) -> None:
+def test_cleaning_a_column_equals_cleaning_each_text(column: str, texts: list[str | None]) -> None:
     one_by_one = [None if text is None else words().cleaned(column, text) for text in texts]
 
     assert list(words().cleaned_column(column, texts)) == one_by_one
 
 
-def test_texts_of_others_end_and_ours_do_not() -> None:
+def test_only_external_texts_are_truncated() -> None:
     long = "x" * (DETAIL_CHARACTERS + 1)
 
     for column in CUT:
@@ -108,7 +108,7 @@ def test_texts_of_others_end_and_ours_do_not() -> None:
     assert words().cleaned_column("step", [long]) == [long]
 
 
-def test_a_row_keeps_what_is_no_text() -> None:
+def test_only_the_texts_of_a_row_are_cleaned() -> None:
     row = {"detail": "of-ours-1\n", "turn": 7, "step": "of-ours-1"}
 
     assert words().cleaned_row(row) == row | {"detail": "***\\n"}

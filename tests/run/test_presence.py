@@ -22,7 +22,9 @@ from tests.run.builders import run, under_way
 REFUSED = "cannot be read: Permission denied"
 
 
-def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[object, str]:
+def status_and_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str
+) -> tuple[object, str]:
     """Run a command as a user does; return its exit status and its stderr."""
     monkeypatch.setattr("sys.argv", ["rtbench", *words])
     with pytest.raises(SystemExit) as ended:
@@ -61,7 +63,7 @@ def test_the_newest_run_is_one_that_can_be_read(home: Path, monkeypatch: pytest.
         newest_run(home / "runs")
 
 
-def test_a_merge_leaves_out_no_part_that_cannot_be_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_merge_with_an_unreadable_part_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lock(home / "runs" / "two", monkeypatch)
 
     assert [folder.name for folder in run_folders_of([home / "runs"])] == ["one", "two"]
@@ -69,7 +71,7 @@ def test_a_merge_leaves_out_no_part_that_cannot_be_read(home: Path, monkeypatch:
     assert not (home / "merged").exists()
 
 
-def test_a_trend_names_the_run_that_cannot_be_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trend_names_the_unreadable_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("one", "two"):
         call("report", home / "runs" / name)
     lock(home / "runs" / "two", monkeypatch)
@@ -97,29 +99,29 @@ def test_a_trend_names_the_run_that_cannot_be_read(home: Path, monkeypatch: pyte
         *("replay runs/one", "baseline save one", "merge runs/one runs/two --out merged"),
     ],
 )
-def test_beside_a_folder_of_runs_that_cannot_be_read_a_command_ends_in_one_line(
+def test_with_an_unreadable_runs_folder_each_command_ends_in_one_line(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     lock(home / "runs", monkeypatch)
-    status, said = told(monkeypatch, capsys, *command.split())
+    status, output = status_and_output(monkeypatch, capsys, *command.split())
 
-    assert (status, said.count("\n")) == (2, 1), said
-    assert said.startswith("rtbench: ")
-    assert "Permission denied" in said
+    assert (status, output.count("\n")) == (2, 1), output
+    assert output.startswith("rtbench: ")
+    assert "Permission denied" in output
 
 
-def test_a_check_that_cannot_read_its_baseline_ends_in_one_line(
+def test_a_check_with_an_unreadable_baseline_ends_in_one_line(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mine = run(home / "mine")
     lock(home / "runs", monkeypatch)
-    status, said = told(monkeypatch, capsys, "check", str(mine), "--baseline", "runs/one")
+    status, output = status_and_output(monkeypatch, capsys, "check", str(mine), "--baseline", "runs/one")
 
-    assert (status, said.count("\n")) == (2, 1), said
-    assert "runs/one cannot be read" in said
+    assert (status, output.count("\n")) == (2, 1), output
+    assert "runs/one cannot be read" in output
 
 
-def test_a_run_whose_folder_cannot_be_listed_is_under_way_while_its_writer_lives(
+def test_a_run_in_an_unlistable_folder_is_under_way_while_its_writer_runs(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live = under_way(home / "runs" / "live", pid=os.getpid())
@@ -146,6 +148,6 @@ def test_a_name_too_long_for_a_file_is_no_run(
 
     assert not is_run(home / name)
     assert not is_folder(home / name)
-    status, said = told(monkeypatch, capsys, "report", name)
-    assert (status, said.count("\n")) == (2, 1)
-    assert "there is no run" in said
+    status, output = status_and_output(monkeypatch, capsys, "report", name)
+    assert (status, output.count("\n")) == (2, 1)
+    assert "there is no run" in output

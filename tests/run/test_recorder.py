@@ -73,7 +73,7 @@ def gathered(folder: Path, recorder: Recorder) -> Histograms:
     return all_histograms(files.row_reader(folder), parts(folder))
 
 
-def counted(folder: Path, recorder: Recorder, metric: str, step: str = "all") -> list[int]:
+def histogram_values(folder: Path, recorder: Recorder, metric: str, step: str = "all") -> list[int]:
     """Return the values in the histogram of a metric, as the top of their bucket in µs."""
     histogram = gathered(folder, recorder).get(HistogramKey(metric, "simulator", step))
     if histogram is None:
@@ -85,7 +85,7 @@ def counted(folder: Path, recorder: Recorder, metric: str, step: str = "all") ->
 # Rows.
 
 
-def test_a_turn_s_row_says_all_that_its_observation_does(folder: Path, recorder: Recorder) -> None:
+def test_a_turn_s_row_has_all_values_of_its_observation(folder: Path, recorder: Recorder) -> None:
     turn = build_observation(
         audio="opening_hours.wav", vad_splits=1, answer_response_id="resp_2", turn_type="function_calls+filler",
         context_tokens=1_400,
@@ -118,7 +118,7 @@ def test_a_turn_s_row_says_all_that_its_observation_does(folder: Path, recorder:
     assert row["simulated"] is False
 
 
-def test_a_session_s_row_says_all_that_its_observation_does(folder: Path, recorder: Recorder) -> None:
+def test_a_session_s_row_has_all_values_of_its_observation(folder: Path, recorder: Recorder) -> None:
     session = build_session(outcome="closed:1006", turns_planned=4)
     record = recorder.session(LABELS)
     record.session_ended(session)
@@ -137,18 +137,18 @@ def test_a_session_s_row_says_all_that_its_observation_does(folder: Path, record
     assert json.loads(row["effective_settings"]) == session.effective_settings
 
 
-def test_a_session_s_row_holds_the_tokens_that_belong_to_no_turn(folder: Path, recorder: Recorder) -> None:
+def test_a_session_s_row_has_the_tokens_without_a_turn(folder: Path, recorder: Recorder) -> None:
     usage = TokenUsage(text_in=9, audio_in=8, cached_in=7, cached_text_in=4, cached_audio_in=3, text_out=2, audio_out=1)
     recorder.session(LABELS).session_ended(build_session(stray_usage=usage))
     recorder.session(LABELS).session_ended(build_session())
     recorder.flush()
 
-    told, silent = files.read_table(folder, "sessions").to_pylist()
-    assert TokenUsage(**{name: told[token_column(name)] for name in TOKENS}) == usage
+    reported, silent = files.read_table(folder, "sessions").to_pylist()
+    assert TokenUsage(**{name: reported[token_column(name)] for name in TOKENS}) == usage
     assert {silent[token_column(name)] for name in TOKENS} == {None}
 
 
-def test_a_row_has_no_tokens_where_some_cannot_be_read(folder: Path, recorder: Recorder) -> None:
+def test_a_row_has_no_tokens_if_some_are_unreadable(folder: Path, recorder: Recorder) -> None:
     """A partial count would look like the total."""
     record = recorder.session(LABELS)
     record.turn_ended(build_observation(usage=TokenUsage(text_in=9, audio_out=8) + UNREAD))
@@ -163,7 +163,7 @@ def test_a_row_has_no_tokens_where_some_cannot_be_read(folder: Path, recorder: R
 THROTTLED = {"outcome": "throttled:response", "detail": "rate_limit_exceeded: Please try again in 6.232s."}
 
 
-def test_rows_of_what_was_throttled_hold_the_wait_that_was_asked_for(folder: Path, recorder: Recorder) -> None:
+def test_rows_of_throttled_turns_and_sessions_have_the_retry_after(folder: Path, recorder: Recorder) -> None:
     record = recorder.session(LABELS)
     record.turn_ended(build_observation(**THROTTLED))
     record.turn_ended(build_observation())
@@ -185,7 +185,7 @@ def test_a_row_has_only_columns_of_its_table() -> None:
     assert turn["start_utc_ns"] == session["start_utc_ns"] == AT_NS + OFFSET_NS
 
 
-def test_what_a_turn_does_not_have_is_null() -> None:
+def test_missing_values_of_a_turn_are_null() -> None:
     turn = build_observation(instants={"ended": at(5)}, usage=None, gaps_ns=(), response_id="", item_id="",
                              widths_ns={}, errors_ns={}, kernel_stamps=0, audio_speed=None,
                              stall_duration_ns=None, stall_count=None, network_rtt_ns=None, retransmits=None,
@@ -205,7 +205,7 @@ def test_what_a_turn_does_not_have_is_null() -> None:
 
 
 @given(gaps=st.lists(st.integers(0, 10**9), min_size=1, max_size=60))
-def test_the_p95_of_the_gaps_is_the_smallest_that_95_percent_do_not_exceed(gaps: list[int]) -> None:
+def test_the_p95_of_gaps_is_the_inverted_cdf(gaps: list[int]) -> None:
     row = row_of(build_observation(gaps_ns=tuple(gaps)))
 
     p95 = row["delta_gap_p95_ns"]
@@ -215,7 +215,7 @@ def test_the_p95_of_the_gaps_is_the_smallest_that_95_percent_do_not_exceed(gaps:
     assert row["delta_gap_max_ns"] == max(gaps)
 
 
-def test_no_secret_gets_into_a_row() -> None:
+def test_a_session_row_contains_no_secret() -> None:
     secret = "sk-1234567890"
     settings = {"model": "m", "client_secret": {"value": secret}}
     headers = {"set-cookie": secret, "authorization": secret, "api-key": secret, "x-request-id": "r2"}
@@ -225,7 +225,7 @@ def test_no_secret_gets_into_a_row() -> None:
     assert row["request_id"] == "r2"
 
 
-def test_no_part_of_a_secret_is_left_where_long_words_are_cut(folder: Path) -> None:
+def test_a_truncated_text_contains_no_part_of_a_secret(folder: Path) -> None:
     secret = "sk-1234567890"
     recorder = Recorder(Spool(folder, 0), BEGAN_NS, hide=lambda text: text.replace(secret, "***"))
     record = recorder.session(LABELS)
@@ -241,15 +241,15 @@ def test_no_part_of_a_secret_is_left_where_long_words_are_cut(folder: Path) -> N
 SECRET = "a-key-that-nobody-may-see"
 
 
-def test_a_secret_is_taken_out_of_what_the_service_said_and_of_nothing_else(tmp_path: Path) -> None:
+def test_a_secret_is_removed_only_from_texts_of_the_service(tmp_path: Path) -> None:
     folder = tmp_path / SECRET
     folder.mkdir()
     prepare(folder)
     recorder = Recorder(Spool(folder, 0), BEGAN_NS, hide=Credential("x", SECRET).hide, transcripts=True)
     labels = RowContext(SECRET, SECRET, SECRET, SECRET, phase=SECRET)
     record = recorder.session(labels)
-    said = {"response_id": SECRET, "item_id": SECRET, "detail": SECRET, "outcome": f"failed:{SECRET}"}
-    record.turn_ended(build_observation(step=SECRET, audio=SECRET, reply_text=SECRET, input_text=SECRET, **said))
+    texts = {"response_id": SECRET, "item_id": SECRET, "detail": SECRET, "outcome": f"failed:{SECRET}"}
+    record.turn_ended(build_observation(step=SECRET, audio=SECRET, reply_text=SECRET, input_text=SECRET, **texts))
     headers = {"x-ms-region": SECRET, "x-request-id": SECRET}
     settings = {"model": SECRET}
     record.session_ended(
@@ -268,7 +268,7 @@ def test_a_secret_is_taken_out_of_what_the_service_said_and_of_nothing_else(tmp_
 
 
 @pytest.mark.parametrize("secret", ['a "quoted" secret', "a\\secret\\of\\backslashes", "a secret of Zürich"])
-def test_a_secret_that_json_would_escape_is_taken_out_of_columns_of_json(folder: Path, secret: str) -> None:
+def test_a_secret_with_json_escapes_is_removed_from_json_columns(folder: Path, secret: str) -> None:
     recorder = Recorder(Spool(folder, 0), BEGAN_NS, hide=Credential("x", secret).hide)
     settings = {"model": "m", "tools": [{"note": f"so {secret}"}], secret: 1}
     recorder.session(LABELS).session_ended(
@@ -290,7 +290,7 @@ def test_a_secret_that_json_would_escape_is_taken_out_of_columns_of_json(folder:
     ],
     ids=["detail", "close reason", "header"],
 )
-def test_words_that_are_no_unicode_do_not_keep_rows_from_the_disk(
+def test_invalid_unicode_does_not_prevent_the_writing_of_rows(
     folder: Path, recorder: Recorder, words: dict[str, Any]
 ) -> None:
     """JSON escapes and some HTTP parsers decode a service's bytes to such strings."""
@@ -301,7 +301,7 @@ def test_words_that_are_no_unicode_do_not_keep_rows_from_the_disk(
     assert len(rows(folder, "sessions")) == 2
 
 
-def test_a_number_that_no_column_can_hold_costs_no_row_and_is_said(folder: Path, recorder: Recorder) -> None:
+def test_a_number_too_large_for_its_column_is_null_and_reported(folder: Path, recorder: Recorder) -> None:
     """A service reports its usage as JSON, which does not limit numbers."""
     endless = structs.replace(USAGE, text_in=10**30)
     record = recorder.session(LABELS)
@@ -320,7 +320,7 @@ def test_a_number_that_no_column_can_hold_costs_no_row_and_is_said(folder: Path,
     assert incident["text"].startswith("input_text_tokens in turns of session w0-000001, null there: OverflowError")
 
 
-def test_a_second_that_cannot_be_counted_costs_no_other_row(
+def test_an_error_in_a_row_of_seconds_affects_no_other_row(
     folder: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = recorder.session(LABELS)
@@ -338,7 +338,7 @@ def test_a_second_that_cannot_be_counted_costs_no_other_row(
     assert counters(folder)["done"] is True
 
 
-def test_the_last_rows_are_written_whatever_becomes_of_the_last_second(
+def test_the_last_rows_are_written_if_the_last_second_fails(
     folder: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorder.session(LABELS).turn_ended(build_observation())
@@ -351,31 +351,31 @@ def test_the_last_rows_are_written_whatever_becomes_of_the_last_second(
 # Counts.
 
 
-def test_the_metrics_of_a_good_turn_are_counted_by_step(folder: Path, recorder: Recorder) -> None:
+def test_the_metrics_of_a_successful_turn_are_counted_by_step(folder: Path, recorder: Recorder) -> None:
     record = recorder.session(LABELS)
     for ms in (100, 250):
         instants = {"request_sent": at(0), "first_audio": at(ms), "ended": at(900)}
         record.turn_ended(build_observation(instants=instants, gaps_ns=(3 * MS,)))
 
-    assert counted(folder, recorder, "ttfa", "voice_turns.greeting") == pytest.approx([100_000, 250_000], rel=1e-3)
-    assert counted(folder, recorder, "delta_gap") == pytest.approx([3_000, 3_000], rel=1e-3)
+    assert histogram_values(folder, recorder, "ttfa", "voice_turns.greeting") == pytest.approx(
+        [100_000, 250_000], rel=1e-3
+    )
+    assert histogram_values(folder, recorder, "delta_gap") == pytest.approx([3_000, 3_000], rel=1e-3)
 
 
-def test_turns_of_the_same_step_in_two_scripts_are_counted_apart(folder: Path, recorder: Recorder) -> None:
+def test_equal_step_names_of_two_scripts_have_separate_histograms(folder: Path, recorder: Recorder) -> None:
     for script in ("one", "two"):
         recorder.session(RowContext("s", "simulator", "x", script)).turn_ended(build_observation(step="hello"))
 
-    assert [len(counted(folder, recorder, "ttfa", f"{script}.hello")) for script in ("one", "two")] == [1, 1]
+    assert [len(histogram_values(folder, recorder, "ttfa", f"{script}.hello")) for script in ("one", "two")] == [1, 1]
 
 
 @pytest.mark.parametrize("outcome", ["failed:x", "timeout:response", "throttled:response", "unfinished"])
-def test_a_turn_that_did_not_end_well_is_in_no_histogram_of_turns_but_has_its_row(
-    folder: Path, recorder: Recorder, outcome: str
-) -> None:
+def test_a_failed_turn_has_a_row_and_is_in_no_histogram(folder: Path, recorder: Recorder, outcome: str) -> None:
     recorder.session(LABELS).turn_ended(build_observation(outcome=outcome))
     recorder.flush()
 
-    assert counted(folder, recorder, "ttfa", "voice_turns.greeting") == []
+    assert histogram_values(folder, recorder, "ttfa", "voice_turns.greeting") == []
     assert [row["outcome"] for row in rows(folder, "turns")] == [outcome]
     assert rows(folder, "turns")[0]["first_audio_at_ns"] == 501 * MS
 
@@ -384,11 +384,11 @@ def test_a_session_s_metrics_are_counted(folder: Path, recorder: Recorder) -> No
     recorder.session(LABELS).session_ended(build_session())
 
     scope = [name for name, metric in CATALOGUE.items() if metric.scope == "session" and metric.unit == "ms"]
-    assert {name: len(counted(folder, recorder, name)) for name in scope} == dict.fromkeys(scope, 1)
-    assert counted(folder, recorder, "connect_total") == pytest.approx([20_000], rel=1e-3)
+    assert {name: len(histogram_values(folder, recorder, name)) for name in scope} == dict.fromkeys(scope, 1)
+    assert histogram_values(folder, recorder, "connect_total") == pytest.approx([20_000], rel=1e-3)
 
 
-def test_what_rows_hold_is_in_no_histogram_while_the_run_goes_on(recorder: Recorder) -> None:
+def test_during_the_run_only_metrics_without_rows_have_histograms(recorder: Recorder) -> None:
     """Each histogram would take 172 kB, and would be written again every few seconds."""
     record = recorder.session(LABELS)
     record.turn_ended(build_observation())
@@ -397,37 +397,37 @@ def test_what_rows_hold_is_in_no_histogram_while_the_run_goes_on(recorder: Recor
     assert {key.metric for key, _ in recorder.histograms.items()} == {"delta_gap"}
 
 
-def hear(record: SessionRecorder, data: bytes, *, lag_ns: int = 0, error_ns: int = 0, kernel: bool = True) -> None:
+def receive(record: SessionRecorder, data: bytes, *, lag_ns: int = 0, error_ns: int = 0, kernel: bool = True) -> None:
     record.received(GA.decode(data), ReceivedMessage(data, Arrival(AT_NS, error_ns, kernel), len(data)), AT_NS + lag_ns)
 
 
-def test_every_event_s_error_and_lag_are_counted_the_lag_with_kernel_stamps_only(
+def test_the_uncertainty_of_each_event_and_the_kernel_receive_delay_are_counted(
     folder: Path, recorder: Recorder
 ) -> None:
     record = recorder.session(LABELS)
-    hear(record, created("r1"), lag_ns=70_000, error_ns=9_000)
-    hear(record, created("r1"), lag_ns=40_000, error_ns=0)
-    hear(record, created("r1"), lag_ns=99_000, error_ns=5_000, kernel=False)
+    receive(record, created("r1"), lag_ns=70_000, error_ns=9_000)
+    receive(record, created("r1"), lag_ns=40_000, error_ns=0)
+    receive(record, created("r1"), lag_ns=99_000, error_ns=5_000, kernel=False)
 
-    assert counted(folder, recorder, "timestamp_uncertainty") == [0, 5, 9]
-    assert counted(folder, recorder, "receive_delay") == [40, 70]
+    assert histogram_values(folder, recorder, "timestamp_uncertainty") == [0, 5, 9]
+    assert histogram_values(folder, recorder, "receive_delay") == [40, 70]
 
 
-def test_a_paced_chunk_s_lag_is_counted_and_no_other(folder: Path, recorder: Recorder) -> None:
+def test_the_send_delay_of_paced_chunks_is_counted(folder: Path, recorder: Recorder) -> None:
     record = recorder.session(LABELS)
     record.sent(6_500, 4_800, 1_200_000)
     record.sent(6_500, 4_800, -5)
     record.sent(100, 0, None)
 
-    assert counted(folder, recorder, "send_delay") == [0, 1_200]
+    assert histogram_values(folder, recorder, "send_delay") == [0, 1_200]
 
 
-def test_a_second_s_row_holds_what_it_brought_and_the_next_begins_anew(folder: Path, recorder: Recorder) -> None:
+def test_a_row_of_a_second_has_only_the_counts_of_that_second(folder: Path, recorder: Recorder) -> None:
     record, other = recorder.session(LABELS), recorder.session(LABELS)
     record.turn_began()
-    hear(record, session_created(), lag_ns=1)
-    hear(record, delta(GA, "audio", "r1", base64_of(480)), lag_ns=9_000)
-    hear(record, delta(GA, "audio", "r1", "abc"))
+    receive(record, session_created(), lag_ns=1)
+    receive(record, delta(GA, "audio", "r1", base64_of(480)), lag_ns=9_000)
+    receive(record, delta(GA, "audio", "r1", "abc"))
     record.sent(650, 480, None)
     record.turn_ended(build_observation(outcome="failed:x"))
     record.turn_ended(build_observation(outcome="unfinished"))
@@ -460,23 +460,23 @@ def limits(tokens: Any, requests: Any = None) -> bytes:
     return message("rate_limits.updated", rate_limits=[*entries, {"name": "conversations", "remaining": 1}])
 
 
-def test_a_second_s_row_holds_the_least_that_remained_of_each_limit(folder: Path, recorder: Recorder) -> None:
+def test_a_row_of_a_second_has_the_minimum_remaining_of_each_rate_limit(folder: Path, recorder: Recorder) -> None:
     record = recorder.session(LABELS)
     record.connected({"x-ratelimit-limit-requests": "36", "x-ratelimit-remaining-requests": "12"})
-    hear(record, limits({"limit": 6_000, "remaining": 900}, {"limit": 40, "remaining": 30}))
-    hear(record, limits({"limit": 6_100, "remaining": 1_700}))
+    receive(record, limits({"limit": 6_000, "remaining": 900}, {"limit": 40, "remaining": 30}))
+    receive(record, limits({"limit": 6_100, "remaining": 1_700}))
     recorder.end_second()
-    hear(record, limits({"remaining": 5_000}))
+    receive(record, limits({"remaining": 5_000}))
     recorder.end_second()
     recorder.end_second()
     recorder.flush()
 
     names = ("requests_limit", "requests_remaining", "tokens_limit", "tokens_remaining")
-    told = [tuple(row[name] for name in names) for row in files.read_table(folder, "seconds").to_pylist()]
-    assert told == [(40, 12, 6_100, 900), (None, None, None, 5_000), (None, None, None, None)]
+    reported = [tuple(row[name] for name in names) for row in files.read_table(folder, "seconds").to_pylist()]
+    assert reported == [(40, 12, 6_100, 900), (None, None, None, 5_000), (None, None, None, None)]
 
 
-def test_a_second_s_row_counts_what_was_throttled(folder: Path, recorder: Recorder) -> None:
+def test_a_row_of_a_second_counts_throttled_turns_and_sessions(folder: Path, recorder: Recorder) -> None:
     record = recorder.session(LABELS)
     record.turn_ended(build_observation(**THROTTLED))
     record.turn_ended(build_observation(outcome="failed:x"))
@@ -489,7 +489,7 @@ def test_a_second_s_row_counts_what_was_throttled(folder: Path, recorder: Record
     assert [row["throttled"] for row in rows(folder, "seconds")] == [2, 0]
 
 
-def test_every_target_has_its_own_row_of_a_second(folder: Path, recorder: Recorder) -> None:
+def test_each_target_has_a_row_per_second(folder: Path, recorder: Recorder) -> None:
     recorder.session(LABELS)
     recorder.session(RowContext("w0-000002", "another", "s", "s")).connected({"x-rtbench-simulator": "1"})
     recorder.end_second()
@@ -501,23 +501,21 @@ def test_every_target_has_its_own_row_of_a_second(folder: Path, recorder: Record
     }
 
 
-def test_a_simulator_that_is_late_is_an_incident_once_and_again_where_it_got_much_worse(
-    folder: Path, recorder: Recorder
-) -> None:
+def test_a_late_simulator_is_an_incident_once_and_again_if_it_is_much_later(folder: Path, recorder: Recorder) -> None:
     for late_ms in ("6.1", "7.0", "no number", "29.4"):
         recorder.session(LABELS).connected({"x-rtbench-simulator": "1", "x-rtbench-simulator-late-ms": late_ms})
     recorder.close()
 
-    told = [incident["text"] for incident in counters(folder)["incidents"]]
+    reported = [incident["text"] for incident in counters(folder)["incidents"]]
     late = f"{LABELS.target}: the simulator sent 99 % of its events at most {{}} ms late"
-    assert told == [late.format("6.1"), late.format("29.4")]
+    assert reported == [late.format("6.1"), late.format("29.4")]
     assert counters(folder)["incident_counts"] == {"simulator_late": 2}
 
 
-def test_a_simulator_behind_a_gateway_is_known_by_its_session(folder: Path, recorder: Recorder) -> None:
+def test_a_simulator_behind_a_gateway_is_detected_by_its_session(folder: Path, recorder: Recorder) -> None:
     record = recorder.session(LABELS)
     record.connected({"server": "a gateway"})
-    hear(record, message("session.created", session={"id": "sess_1", SIMULATOR_MARK: True}))
+    receive(record, message("session.created", session={"id": "sess_1", SIMULATOR_MARK: True}))
     record.turn_ended(build_observation())
     record.session_ended(build_session())
     recorder.flush()
@@ -535,15 +533,15 @@ def counters(folder: Path) -> dict[str, Any]:
     return document
 
 
-def test_the_counters_say_done_after_the_last_row_only(folder: Path, recorder: Recorder) -> None:
+def test_the_counters_are_done_only_after_the_last_row(folder: Path, recorder: Recorder) -> None:
     assert counters(folder)["done"] is False
     record = recorder.session(LABELS)
     record.session_ended(build_session())
     assert sum(1 for _ in recorder.histogram_slices()) == len(list(recorder.histograms.items()))
-    told = counters(folder)
-    (host,) = told["hosts"]
+    reported = counters(folder)
+    (host,) = reported["hosts"]
     assert host.pop("cpu_use")["cores"] == os.cpu_count()
-    assert told == {
+    assert reported == {
         "done": False,
         "pid": os.getpid(),
         "simulated": False,
@@ -561,7 +559,7 @@ def test_the_counters_say_done_after_the_last_row_only(folder: Path, recorder: R
     assert len(rows(folder, "sessions")) == 1
 
 
-def test_incidents_are_kept_with_their_instant_and_worker_and_without_secrets(folder: Path) -> None:
+def test_incidents_have_their_time_and_worker_and_no_secrets(folder: Path) -> None:
     recorder = Recorder(Spool(folder, 3), BEGAN_NS, hide=lambda text: text.replace("secret", "***"))
     before_ns = utc_ns()
     recorder.incident("auth_refresh", "no answer to secret \udcff" + "x" * 500)
@@ -576,7 +574,7 @@ def test_incidents_are_kept_with_their_instant_and_worker_and_without_secrets(fo
     assert document["incident_counts"] == {"auth_refresh": 1}
 
 
-def test_incidents_beyond_the_hundredth_are_counted_alone(folder: Path, recorder: Recorder) -> None:
+def test_incidents_beyond_the_hundredth_are_only_counted(folder: Path, recorder: Recorder) -> None:
     for number in range(130):
         recorder.incident("auth_refresh", str(number))
     recorder.incident("another", "")

@@ -67,7 +67,7 @@ def speech(kind: str, item_id: str) -> bytes:
     return message(f"input_audio_buffer.speech_{kind}", item_id=item_id)
 
 
-SAID = [
+SERVICE_MESSAGES = [
     session_created(), session_updated(),
     *(speech(kind, item) for kind in ("started", "stopped") for item in ("i1", "i2")),
     committed("i1"), committed("i2"), transcribed("i1"),
@@ -90,7 +90,7 @@ SAID = [
 Tell = Callable[[Timeline, int], object]
 
 
-def hear(data: bytes, error_ns: int, kernel: bool) -> Tell:
+def receive(data: bytes, error_ns: int, kernel: bool) -> Tell:
     return lambda timeline, now_ns: timeline.received(
         GA.decode(data), ReceivedMessage(data, Arrival(now_ns, error_ns, kernel), len(data) + 2)
     )
@@ -126,7 +126,7 @@ BEGINS = st.fixed_dictionaries(
         "reference": st.sampled_from([NO_REFERENCE, TurnReference("Hello", "hello there", "H", ("hello",))]),
     }
 ).map(begin)
-HEARS = st.builds(hear, st.sampled_from(SAID), st.sampled_from([0, MS // 2, 2 * MS]), st.booleans())
+RECEIVES = st.builds(receive, st.sampled_from(SERVICE_MESSAGES), st.sampled_from([0, MS // 2, 2 * MS]), st.booleans())
 SENDS = st.builds(
     put,
     st.sampled_from(["session.update", "response.create", "input_audio_buffer.append"]),
@@ -150,11 +150,11 @@ OTHERS: st.SearchStrategy[Tell] = st.one_of(
     st.just(lambda timeline, now_ns: timeline.pop_turns(now_ns, {1: lambda turn: turn.reply_text})),
     st.just(lambda timeline, now_ns: timeline.tell(inputs.StoppedWaiting())),
     st.sampled_from([inputs.ContinuesCall(AT_NS), inputs.ContinuesCall(), inputs.ReplacedBySession()]).map(
-        lambda told: lambda timeline, now_ns: timeline.tell(told)
+        lambda item: lambda timeline, now_ns: timeline.tell(item)
     ),
     st.just(lambda timeline, now_ns: timeline.tell(inputs.HistoryStarted(now_ns, 1))),
     st.sampled_from([(0, {"x-ms-region": "here"}), (40 * MS, {"retry-after": "7"})]).map(
-        lambda told: lambda timeline, now_ns: timeline.tell(inputs.Connected({"tcp_done": now_ns}, told[1], told[0]))
+        lambda facts: lambda timeline, now_ns: timeline.tell(inputs.Connected({"tcp_done": now_ns}, facts[1], facts[0]))
     ),
 )
 ENDS: list[Tell] = [
@@ -164,26 +164,26 @@ ENDS: list[Tell] = [
     lambda timeline, now_ns: timeline.tell(inputs.ConnectionClosed(1001, now_ns, "maximum duration")),
     lambda timeline, now_ns: timeline.tell(inputs.ScriptFinished(now_ns)),
 ]
-ANYTHING: st.SearchStrategy[Tell] = st.one_of(BEGINS, HEARS, HEARS, SENDS, TRANSMITS, OTHERS)
+ANYTHING: st.SearchStrategy[Tell] = st.one_of(BEGINS, RECEIVES, RECEIVES, SENDS, TRANSMITS, OTHERS)
 
 
 @st.composite
 def conversations(draw: st.DrawFn) -> list[tuple[Tell, int]]:
     """Draw the events of two turns as (event, ms since the last), with some missing and others added."""
-    told: list[Tell] = [draw(hears(data)) for data in (session_created(), session_updated())]
+    steps: list[Tell] = [draw(receives(data)) for data in (session_created(), session_updated())]
     for number in (1, 2):
-        told.append(draw(BEGINS))
-        told += [draw(part) for part in turn_parts(f"i{number}", f"r{number}")]
+        steps.append(draw(BEGINS))
+        steps += [draw(part) for part in turn_parts(f"i{number}", f"r{number}")]
     for _ in range(draw(st.integers(0, 3))):
-        del told[draw(st.integers(0, len(told) - 1))]
+        del steps[draw(st.integers(0, len(steps) - 1))]
     for _ in range(draw(st.integers(0, 6))):
-        told.insert(draw(st.integers(0, len(told))), draw(ANYTHING))
+        steps.insert(draw(st.integers(0, len(steps))), draw(ANYTHING))
     gaps = draw(st.lists(st.sampled_from([0, 1, 50, 50, 50, 2_100, 5_100]), min_size=1, max_size=7))
-    return [(tell, gaps[place % len(gaps)]) for place, tell in enumerate(told)]
+    return [(tell, gaps[place % len(gaps)]) for place, tell in enumerate(steps)]
 
 
-def hears(data: bytes) -> st.SearchStrategy[Tell]:
-    return st.builds(hear, st.just(data), st.sampled_from([0, MS // 2, 2 * MS]), st.booleans())
+def receives(data: bytes) -> st.SearchStrategy[Tell]:
+    return st.builds(receive, st.just(data), st.sampled_from([0, MS // 2, 2 * MS]), st.booleans())
 
 
 def turn_parts(item: str, response: str) -> list[st.SearchStrategy[Tell]]:
@@ -191,24 +191,24 @@ def turn_parts(item: str, response: str) -> list[st.SearchStrategy[Tell]]:
     append = "input_audio_buffer.append"
     return [
         st.just(put(append, 4800, {"speech_start": MS}, False)),
-        hears(speech("started", item)),
+        receives(speech("started", item)),
         st.builds(put, st.just(append), st.just(4800), st.just({"speech_end": 3 * MS}), st.booleans(), st.just(1)),
         TRANSMITS,
-        hears(speech("stopped", item)),
-        hears(committed(item)),
+        receives(speech("stopped", item)),
+        receives(committed(item)),
         st.just(put("response.create", 0, {}, False, 2)),
         *(st.just(transmit(2, acknowledged)) for acknowledged in (False, True)),
-        hears(created(response)),
-        *(hears(audio(data, response)) for data in (QUIET, LOUD, LOUD)),
-        hears(transcribed(item)),
-        hears(done(response, usage=usage(audio_out=3))),
+        receives(created(response)),
+        *(receives(audio(data, response)) for data in (QUIET, LOUD, LOUD)),
+        receives(transcribed(item)),
+        receives(done(response, usage=usage(audio_out=3))),
         OTHERS,
         st.just(lambda timeline, now_ns: timeline.tell(inputs.NetworkMeasured(6, 4, now_ns % 9))),
         st.just(lambda timeline, now_ns: timeline.pop_turns(now_ns)),
     ]
 
 
-class Keeping(LoggedTimeline):
+class StoringTimeline(LoggedTimeline):
     """A timeline that stores the turns that it delivered."""
 
     def pop_turns(self, now_ns: int, judges: dict[int, SuccessPredicate] = NO_JUDGES) -> list[TurnObservation]:
@@ -222,13 +222,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(steps=conversations(), end=st.sampled_from(ENDS), record_audio=st.booleans(), responds=st.booleans())
-def test_a_log_that_is_told_again_gives_the_same_observations(
+def test_a_replayed_log_gives_the_same_observations(
     folder: Path, steps: list[tuple[Tell, int]], end: Tell, record_audio: bool, responds: bool
 ) -> None:
     path = folder / "random.jsonl"
     path.unlink(missing_ok=True)
     log = EventLog(path, hide=str, record_audio=record_audio)
-    live = Keeping(SessionStart(AT_NS, 3, LIMITS, service_responds=responds), GA, log=log, about=ABOUT)
+    live = StoringTimeline(SessionStart(AT_NS, 3, LIMITS, service_responds=responds), GA, log=log, about=ABOUT)
     now_ns = AT_NS
     for tell, gap_ms in steps:
         now_ns += gap_ms * MS
@@ -274,7 +274,7 @@ SCRIPTS = [
 
 @pytest.mark.parametrize("script", SCRIPTS)
 @pytest.mark.parametrize("record_audio", [False, True])
-def test_a_session_s_log_gives_its_observations_again(
+def test_the_log_of_a_session_gives_its_observations(
     script: PreparedScript, record_audio: bool, tmp_path: Path
 ) -> None:
     turns, session = logged(tmp_path / "log.jsonl", script, record_audio=record_audio)
@@ -289,7 +289,7 @@ def test_a_session_s_log_gives_its_observations_again(
     assert len(turns) == len(script.turns)
 
 
-def test_a_replay_holds_what_went_over_the_wire_in_its_order(tmp_path: Path) -> None:
+def test_a_replay_has_the_messages_in_their_order(tmp_path: Path) -> None:
     logged(tmp_path / "log.jsonl", build_script(say("hello", output="text")))
     passages = replay_log(tmp_path / "log.jsonl").passages
 
@@ -312,7 +312,7 @@ def whole(folder: Path) -> bytes:
 
 
 @given(data=st.data())
-def test_a_log_that_was_cut_anywhere_gives_what_it_holds(folder: Path, whole: bytes, data: st.DataObject) -> None:
+def test_a_truncated_log_gives_its_complete_lines(folder: Path, whole: bytes, data: st.DataObject) -> None:
     path = folder / "cut.jsonl"
     first = whole.index(b"\n") + 1
     path.write_bytes(whole[: data.draw(st.integers(first, len(whole) - 1))])
@@ -323,7 +323,7 @@ def test_a_log_that_was_cut_anywhere_gives_what_it_holds(folder: Path, whole: by
     assert again.session.outcome in ("ok", "unfinished")  # the last line may only report that the turns were delivered
 
 
-def test_a_session_whose_log_was_cut_in_a_turn_is_taken_as_abandoned_there(tmp_path: Path, whole: bytes) -> None:
+def test_a_session_with_a_log_truncated_within_a_turn_is_unfinished(tmp_path: Path, whole: bytes) -> None:
     lines = whole.splitlines(keepends=True)
     place = next(number for number, line in enumerate(lines) if b".audio.delta" in line or b"audio.delta" in line)
     (tmp_path / "cut.jsonl").write_bytes(b"".join(lines[: place + 1]))
@@ -337,9 +337,7 @@ def test_a_session_whose_log_was_cut_in_a_turn_is_taken_as_abandoned_there(tmp_p
     place=st.integers(0, 10**6),
     junk=st.sampled_from([b"", b"{}", b"[]", b"{", b'{"action":"take"}', b'{"action":"x"}', b"\xff"]),
 )
-def test_a_line_that_is_damaged_in_the_middle_is_refused_with_its_number(
-    folder: Path, whole: bytes, place: int, junk: bytes
-) -> None:
+def test_a_damaged_line_is_refused_with_its_number(folder: Path, whole: bytes, place: int, junk: bytes) -> None:
     path = folder / "damaged.jsonl"
     lines = whole.splitlines()
     number = 1 + place % (len(lines) - 2)
@@ -349,9 +347,7 @@ def test_a_line_that_is_damaged_in_the_middle_is_refused_with_its_number(
         replay_log(path)
 
 
-def test_a_turn_whose_reply_must_match_what_is_no_pattern_is_refused_with_its_number(
-    tmp_path: Path, whole: bytes
-) -> None:
+def test_an_invalid_pattern_of_a_turn_is_refused_with_its_line_number(tmp_path: Path, whole: bytes) -> None:
     path = tmp_path / "damaged.jsonl"
     before, plan, after = whole.partition(b'"plan":{')
     assert plan
@@ -408,23 +404,25 @@ def test_a_file_that_cannot_be_read_is_a_usage_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", get_args(inputs.AnyInput), ids=lambda kind: kind.__name__)
-def test_every_kind_of_input_is_written_and_told_again(kind: type[inputs.Input], tmp_path: Path) -> None:
-    told = EXAMPLES[kind]
+def test_each_type_of_input_is_logged_and_replayed(kind: type[inputs.Input], tmp_path: Path) -> None:
+    example = EXAMPLES[kind]
     fields = [field for field in msgspec.structs.fields(kind) if field.name != "event"]  # the log itself sets `event`
-    assert [field.name for field in fields if getattr(told, field.name) == field.default] == [], "would not be missed"
+    assert [field.name for field in fields if getattr(example, field.name) == field.default] == [], (
+        "would not be missed"
+    )
     log = EventLog(tmp_path / "log.jsonl", hide=str, record_audio=False)
     live = LoggedTimeline(SessionStart(AT_NS, 1, LIMITS), GA, log=log, about=ABOUT)
-    live.tell(told)
+    live.tell(example)
     log.close()
     _, *written = (tmp_path / "log.jsonl").read_text().splitlines()
 
-    assert [msgspec.json.decode(line, type=AnyLine) for line in written] == [told]
+    assert [msgspec.json.decode(line, type=AnyLine) for line in written] == [example]
     assert replay_log(tmp_path / "log.jsonl").session.instants.keys() >= live.session().instants.keys()
 
 
 EXAMPLES: dict[type[inputs.Input], inputs.AnyInput] = {
-    type(told): told
-    for told in (
+    type(example): example
+    for example in (
         inputs.Connected({"dns_done": AT_NS + MS}, {"x-ms-region": "here"}, MS, {"dns_done": 5}, "0a1b"),
         inputs.TurnStarted(AT_NS + MS, build_turn()),
         inputs.Sent(

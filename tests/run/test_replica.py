@@ -22,12 +22,12 @@ WORKER, KEY = 3, b"a key of the worker's"
 
 
 def folders(tmp_path: Path) -> tuple[Path, Path]:
-    there, here = tmp_path / "there", tmp_path / "here"
-    for folder in (there, here):
+    source_folder, copy_folder = tmp_path / "there", tmp_path / "here"
+    for folder in (source_folder, copy_folder):
         folder.mkdir()
         prepare(folder)
         (folder / "events").mkdir()
-    return there, here
+    return source_folder, copy_folder
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -49,53 +49,53 @@ def copy(source: PartSource, copied: PartReplica) -> int:
     return chunks
 
 
-def test_files_are_copied_in_pieces_and_then_as_far_as_they_have_grown(tmp_path: Path) -> None:
-    there, here = folders(tmp_path)
-    source, copied = PartSource(there, WORKER, KEY), PartReplica(here, WORKER, KEY)
-    append(there, "turns.arrows", random.Random(1).randbytes(2 * CHUNK_BYTES + 5))
-    part_file(there, WORKER, FACTS).write_text("{}")
+def test_files_are_copied_in_chunks_and_then_incrementally(tmp_path: Path) -> None:
+    source_folder, copy_folder = folders(tmp_path)
+    source, copied = PartSource(source_folder, WORKER, KEY), PartReplica(copy_folder, WORKER, KEY)
+    append(source_folder, "turns.arrows", random.Random(1).randbytes(2 * CHUNK_BYTES + 5))
+    part_file(source_folder, WORKER, FACTS).write_text("{}")
     assert copy(source, copied) == 4
     assert copy(source, copied) == 0
-    append(there, "turns.arrows", b"more")
-    part_file(there, WORKER, FACTS).write_text('{"done": true}')
+    append(source_folder, "turns.arrows", b"more")
+    part_file(source_folder, WORKER, FACTS).write_text('{"done": true}')
     assert copy(source, copied) == 2
 
-    assert content(here) == content(there)
+    assert content(copy_folder) == content(source_folder)
 
 
-def test_the_facts_of_a_worker_that_is_done_come_after_all_that_it_recorded(tmp_path: Path) -> None:
-    there, here = folders(tmp_path)
-    source, copied = PartSource(there, WORKER, KEY), PartReplica(here, WORKER, KEY)
-    append(there, "turns.arrows", b"first")
-    part_file(there, WORKER, FACTS).write_text("not done")
+def test_the_final_facts_of_a_worker_are_copied_after_its_rows(tmp_path: Path) -> None:
+    source_folder, copy_folder = folders(tmp_path)
+    source, copied = PartSource(source_folder, WORKER, KEY), PartReplica(copy_folder, WORKER, KEY)
+    append(source_folder, "turns.arrows", b"first")
+    part_file(source_folder, WORKER, FACTS).write_text("not done")
     chunks = source.chunks()
     source.note(copied.take(next(chunks)))
-    append(there, "turns.arrows", b" and last")
-    part_file(there, WORKER, FACTS).write_text("done")
+    append(source_folder, "turns.arrows", b" and last")
+    part_file(source_folder, WORKER, FACTS).write_text("done")
     for chunk in chunks:
         source.note(copied.take(chunk))
 
-    assert content(here)[FACTS] == b"not done"
+    assert content(copy_folder)[FACTS] == b"not done"
     copy(source, copied)
-    assert content(here) == content(there)
+    assert content(copy_folder) == content(source_folder)
 
 
 @given(
     st.lists(st.tuples(st.sampled_from(NAMES), st.binary(max_size=400)), max_size=12),
     st.randoms(use_true_random=False),
 )
-def test_whatever_is_lost_comes_twice_or_late_the_copy_is_the_same(
+def test_the_copy_is_equal_with_lost_duplicate_and_late_chunks(
     tmp_path_factory: pytest.TempPathFactory, writes: list[tuple[str, bytes]], chance: random.Random
 ) -> None:
-    there, here = folders(tmp_path_factory.mktemp("replica"))
-    source, copied = PartSource(there, WORKER, KEY), PartReplica(here, WORKER, KEY)
+    source_folder, copy_folder = folders(tmp_path_factory.mktemp("replica"))
+    source, copied = PartSource(source_folder, WORKER, KEY), PartReplica(copy_folder, WORKER, KEY)
     late: list[PartChunk] = []
     source.chunk_bytes = 64
     for name, data in [*writes, *((name, b"the end") for name in NAMES)]:
         if name in replica.DOCUMENTS:
-            part_file(there, WORKER, name).write_text(data.hex() * 3)
+            part_file(source_folder, WORKER, name).write_text(data.hex() * 3)
         else:
-            append(there, name, data)
+            append(source_folder, name, data)
         for chunk in source.chunks():
             fate = chance.random()
             if fate < 0.2:
@@ -114,19 +114,19 @@ def test_whatever_is_lost_comes_twice_or_late_the_copy_is_the_same(
         copied.take(chunk)
     copy(source, copied)
 
-    assert content(here) == content(there)
+    assert content(copy_folder) == content(source_folder)
 
 
-def test_a_worker_that_knows_nothing_any_more_is_told_how_far_the_copy_is(tmp_path: Path) -> None:
-    there, here = folders(tmp_path)
-    append(there, "turns.arrows", b"some rows")
-    copied = PartReplica(here, WORKER, KEY)
-    copy(PartSource(there, WORKER, KEY), copied)
-    append(there, "turns.arrows", b", and more")
-    chunk = next(PartSource(there, WORKER, KEY).chunks())
+def test_a_restarted_worker_receives_the_size_of_the_copy(tmp_path: Path) -> None:
+    source_folder, copy_folder = folders(tmp_path)
+    append(source_folder, "turns.arrows", b"some rows")
+    copied = PartReplica(copy_folder, WORKER, KEY)
+    copy(PartSource(source_folder, WORKER, KEY), copied)
+    append(source_folder, "turns.arrows", b", and more")
+    chunk = next(PartSource(source_folder, WORKER, KEY).chunks())
 
     assert copied.take(chunk) == ChunkAck("turns.arrows", 0, len(b"some rows, and more"))
-    assert content(here) == content(there)
+    assert content(copy_folder) == content(source_folder)
 
 
 def packed(data: bytes) -> bytes:
@@ -147,21 +147,23 @@ def packed(data: bytes) -> bytes:
         PartChunk.sealed(KEY, FACTS, 1, -5, 3, packed(b"x")),
     ],
 )
-def test_what_no_worker_sends_is_refused_and_nothing_is_written(tmp_path: Path, chunk: PartChunk) -> None:
-    here = folders(tmp_path)[1]
+def test_an_invalid_chunk_is_refused_and_nothing_is_written(tmp_path: Path, chunk: PartChunk) -> None:
+    copy_folder = folders(tmp_path)[1]
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(BadChunkError):
-        PartReplica(here, WORKER, KEY).take(chunk)
+        PartReplica(copy_folder, WORKER, KEY).take(chunk)
 
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_chunk_beyond_the_end_of_the_copy_is_not_kept_but_answered(tmp_path: Path) -> None:
-    here = folders(tmp_path)[1]
-    receipt = PartReplica(here, WORKER, KEY).take(PartChunk.sealed(KEY, "turns.arrows", 0, 500, 0, packed(b"later")))
+def test_a_chunk_beyond_the_end_of_the_copy_is_discarded_and_acknowledged(tmp_path: Path) -> None:
+    copy_folder = folders(tmp_path)[1]
+    receipt = PartReplica(copy_folder, WORKER, KEY).take(
+        PartChunk.sealed(KEY, "turns.arrows", 0, 500, 0, packed(b"later"))
+    )
 
     assert receipt == ChunkAck("turns.arrows", 0, 0)
-    assert content(here) == {"turns.arrows": b""}
+    assert content(copy_folder) == {"turns.arrows": b""}
 
 
 @pytest.mark.parametrize(
@@ -175,15 +177,13 @@ def test_a_chunk_beyond_the_end_of_the_copy_is_not_kept_but_answered(tmp_path: P
         {"seal": PartChunk.sealed(b"another's", "turns.arrows", 0, 0, 0, packed(b"some rows")).seal},
     ],
 )
-def test_a_chunk_that_is_not_as_its_worker_sent_it_is_refused_and_nothing_is_written(
-    forged: dict[str, Any], tmp_path: Path
-) -> None:
-    here = folders(tmp_path)[1]
+def test_a_modified_chunk_is_refused_and_nothing_is_written(forged: dict[str, Any], tmp_path: Path) -> None:
+    copy_folder = folders(tmp_path)[1]
     whole = PartChunk.sealed(KEY, "turns.arrows", 0, 0, 0, packed(b"some rows"))
     with pytest.raises(BadChunkError, match="not as its worker sent it"):
-        PartReplica(here, WORKER, KEY).take(msgspec.structs.replace(whole, **forged))
+        PartReplica(copy_folder, WORKER, KEY).take(msgspec.structs.replace(whole, **forged))
 
-    assert content(here) == {}
+    assert content(copy_folder) == {}
 
 
 @given(
@@ -197,9 +197,9 @@ def test_a_chunk_that_is_not_as_its_worker_sent_it_is_refused_and_nothing_is_wri
         st.binary(max_size=30),
     )
 )
-def test_any_chunk_is_taken_or_refused(tmp_path_factory: pytest.TempPathFactory, chunk: PartChunk) -> None:
-    here = folders(tmp_path_factory.mktemp("replica"))[1]
+def test_any_chunk_is_accepted_or_refused(tmp_path_factory: pytest.TempPathFactory, chunk: PartChunk) -> None:
+    copy_folder = folders(tmp_path_factory.mktemp("replica"))[1]
     try:
-        PartReplica(here, WORKER, KEY).take(msgspec.convert(msgspec.to_builtins(chunk), PartChunk))
+        PartReplica(copy_folder, WORKER, KEY).take(msgspec.convert(msgspec.to_builtins(chunk), PartChunk))
     except BadChunkError:
-        assert content(here) == {}
+        assert content(copy_folder) == {}

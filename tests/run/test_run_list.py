@@ -18,7 +18,7 @@ from tests.reports.synthetic import BEGAN_NS
 from tests.run.builders import DAY_NS, rtbench, run, under_way
 
 
-def test_runs_are_listed_newest_first_with_what_they_are(tmp_path: Path) -> None:
+def test_runs_are_listed_newest_first_with_their_facts(tmp_path: Path) -> None:
     run(tmp_path / "old", labels={"commit": "1a2b3c"})
     run(tmp_path / "new", 2, validity={"status": "invalid"})
     (tmp_path / "notes").mkdir()
@@ -31,7 +31,7 @@ def test_runs_are_listed_newest_first_with_what_they_are(tmp_path: Path) -> None
     assert (old.state, old.under_way, old.simulated) == ("ended", False, True)
 
 
-def test_the_table_says_verdict_labels_and_size_in_so_many_columns(tmp_path: Path) -> None:
+def test_the_table_has_verdict_labels_and_size_and_fits_the_width(tmp_path: Path) -> None:
     run(tmp_path / "20261120T091400Z-voice_turns", labels={"commit": "1a2b3c", "branch": "main"})
     run(tmp_path / "20261122T091400Z-voice_turns", 2, validity={"status": "no_verdict"}, simulated=False)
     for width in (100, 70):
@@ -55,21 +55,21 @@ def test_a_damaged_document_hides_no_other_run(tmp_path: Path) -> None:
     }.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "run.json").write_text(text)
-    kept = kept_runs(tmp_path)
+    listed = kept_runs(tmp_path)
 
-    assert [each.name for each in kept.runs] == ["good"]
-    assert len(kept.notices) == 3
-    assert runs_text(kept).count("not shown: ") == 3
+    assert [each.name for each in listed.runs] == ["good"]
+    assert len(listed.notices) == 3
+    assert runs_text(listed).count("not shown: ") == 3
 
 
-def test_what_others_wrote_into_a_document_steers_no_terminal(tmp_path: Path) -> None:
+def test_control_characters_of_a_document_are_not_printed(tmp_path: Path) -> None:
     run(tmp_path / "run", labels={"a": "\x1b[2J"}, targets=[{"name": "\x1b]0;x\x07"}])
 
     assert "\x1b" not in runs_text(kept_runs(tmp_path))
     assert "\x1b" not in rtbench("runs", tmp_path, "--json").stdout
 
 
-def test_a_folder_without_runs_says_so_and_one_that_is_none_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_without_runs_is_reported_and_a_missing_one_is_an_error(tmp_path: Path) -> None:
     assert "".join(rtbench("runs", tmp_path).stdout.split()) == f"{tmp_path}hasnoruns"  # the text may be wrapped
     with pytest.raises(UsageError, match=r"no runs in .*nowhere \(No such file"):
         kept_runs(tmp_path / "nowhere")
@@ -117,7 +117,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "baseline save",
     ],
 )
-def test_a_command_without_a_name_takes_the_newest_run_and_says_so(
+def test_a_command_without_a_name_uses_and_prints_the_newest_run(
     home: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     monkeypatch.chdir(home)
@@ -132,16 +132,16 @@ def test_a_run_of_a_command_may_be_given_by_its_name(home: Path, monkeypatch: py
     assert rtbench("compare", "one", "two").stdout.splitlines()[-1] == "runs/two/compare.html"
 
 
-def test_a_command_without_a_name_says_where_there_is_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_without_a_name_is_refused_if_there_is_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
 
     with pytest.raises(UsageError, match=r"no runs in runs \(No such file or directory\): play one"):
         report(None)
 
 
-def test_open_shows_the_newest_page_and_makes_the_one_that_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_open_shows_the_newest_page_and_creates_a_missing_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", opened.append)
     run(tmp_path / "old")
@@ -156,7 +156,7 @@ def test_open_shows_the_newest_page_and_makes_the_one_that_is_missing(
     assert opened == [(tmp_path / name / "report.html").as_uri() for name in ("new", "old")]
 
 
-def test_open_makes_no_page_beside_a_run_that_is_under_way(tmp_path: Path) -> None:
+def test_open_creates_no_page_for_a_run_under_way(tmp_path: Path) -> None:
     under_way(tmp_path / "live", pid=os.getpid())
     ended = rtbench("open", "live", "--runs-dir", tmp_path)
 
@@ -165,7 +165,7 @@ def test_open_makes_no_page_beside_a_run_that_is_under_way(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         (["check", "--bogus"], "rtbench: No such option: --bogus; see rtbench check --help\n"),
         (["bogus"], "rtbench: No such command 'bogus'; see rtbench --help\n"),
@@ -173,13 +173,13 @@ def test_open_makes_no_page_beside_a_run_that_is_under_way(tmp_path: Path) -> No
         (["export", "--format", "x"], "rtbench: Invalid value for '--format': 'x' is not one of"),
     ],
 )
-def test_a_command_line_that_cannot_be_read_is_answered_in_one_line(
-    words: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_an_invalid_command_line_gives_one_line(
+    words: list[str], expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["rtbench", *words])
     with pytest.raises(SystemExit) as ended:
         main()
 
-    told = capsys.readouterr().err
-    assert (ended.value.code, told.count("\n")) == (2, 1)
-    assert told.startswith(said)
+    printed = capsys.readouterr().err
+    assert (ended.value.code, printed.count("\n")) == (2, 1)
+    assert printed.startswith(expected)

@@ -32,7 +32,7 @@ def run_folder(tmp_path: Path, *workers: int, ends: bool = True) -> Path:
     return folder
 
 
-def test_a_part_is_complete_by_itself(tmp_path: Path) -> None:
+def test_the_part_of_one_worker_is_enough_for_a_run(tmp_path: Path) -> None:
     """Its rows contain the number of their worker, and the part of one worker is enough for a run."""
     folder = run_folder(tmp_path, 3, 5)
     for path in folder.glob("spool/*-3.*"):
@@ -46,7 +46,7 @@ def test_a_part_is_complete_by_itself(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ends", [True, False])
 @pytest.mark.parametrize("lives", [True, False])
-def test_who_lives_and_is_not_done_is_unfinished(
+def test_a_worker_that_runs_and_is_not_done_is_unfinished(
     ends: bool, lives: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (part,) = parts(run_folder(tmp_path, 0, ends=ends))
@@ -67,7 +67,7 @@ def test_a_part_without_facts_has_not_begun_and_is_not_done(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("damaged", ["", "{", '{"done": "yes"}', "[]"])
-def test_a_part_whose_facts_are_damaged_is_not_done(damaged: str, tmp_path: Path) -> None:
+def test_a_part_with_damaged_facts_is_not_done(damaged: str, tmp_path: Path) -> None:
     folder = run_folder(tmp_path)
     Spool(folder, 0).replace("worker.json", damaged)
     (part,) = parts(folder)
@@ -75,7 +75,7 @@ def test_a_part_whose_facts_are_damaged_is_not_done(damaged: str, tmp_path: Path
     assert not part.facts.done
 
 
-def test_parts_of_files_are_those_of_all_workers_by_their_number(tmp_path: Path) -> None:
+def test_parts_are_those_of_all_workers_ordered_by_number(tmp_path: Path) -> None:
     folder = run_folder(tmp_path, 10, 2, 0)
     (folder / "spool" / "notes.txt").touch()
     (folder / "spool" / "worker-7.json.new").touch()

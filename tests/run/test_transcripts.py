@@ -43,7 +43,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_a_turn_s_line_says_who_said_what(folder: Path) -> None:
+def test_a_transcript_line_has_the_texts_of_caller_and_reply(folder: Path) -> None:
     one = recorder(folder)
     talk(one, "w0-000001", "grüezi")
     one.close()
@@ -63,18 +63,18 @@ def test_a_turn_s_line_says_who_said_what(folder: Path) -> None:
     ]
 
 
-def test_the_lines_of_all_workers_end_in_one_file(folder: Path) -> None:
+def test_the_lines_of_all_workers_are_in_one_file(folder: Path) -> None:
     for worker in (0, 1):
         one = recorder(folder, worker)
         talk(one, f"w{worker}-000001", "one", "two")
         one.close()
     finalize(folder)
 
-    said = [(line["session_id"], line["input_text"]) for line in read(folder / "transcripts.jsonl")]
-    assert said == [(f"w{worker}-000001", word) for worker in (0, 1) for word in ("one", "two")]
+    texts = [(line["session_id"], line["input_text"]) for line in read(folder / "transcripts.jsonl")]
+    assert texts == [(f"w{worker}-000001", word) for worker in (0, 1) for word in ("one", "two")]
 
 
-def test_of_a_killed_run_the_whole_lines_are_kept(folder: Path) -> None:
+def test_complete_lines_of_a_killed_run_are_kept(folder: Path) -> None:
     talk(recorder(folder), "w0-000001", "one", "two")
     talk(recorder(folder, 1), "w1-000001", "three")
     spooled = folder / "spool" / "transcripts-0.jsonl"
@@ -84,7 +84,7 @@ def test_of_a_killed_run_the_whole_lines_are_kept(folder: Path) -> None:
     assert [line["input_text"] for line in read(folder / "transcripts.jsonl")] == ["one", "three"]
 
 
-def test_a_secret_that_the_service_repeats_is_hidden(folder: Path) -> None:
+def test_a_secret_in_a_transcript_is_hidden(folder: Path) -> None:
     one = recorder(folder)
     talk(one, "w0-000001", "my key is s3cret")
     one.close()
@@ -95,7 +95,7 @@ def test_a_secret_that_the_service_repeats_is_hidden(folder: Path) -> None:
     assert "my key is ***" in text
 
 
-def test_nothing_is_kept_where_nobody_asked(folder: Path) -> None:
+def test_without_the_option_no_transcripts_are_written(folder: Path) -> None:
     one = recorder(folder, transcripts=False)
     talk(one, "w0-000001", "one")
     one.close()
@@ -105,7 +105,9 @@ def test_nothing_is_kept_where_nobody_asked(folder: Path) -> None:
     assert not (folder / "transcripts.jsonl").exists()
 
 
-def test_a_full_disk_keeps_the_lines_for_the_next_attempt(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_full_disk_the_lines_are_written_at_the_next_flush(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = recorder(folder)
     talk(one, "w0-000001", "one")
     with monkeypatch.context() as patch:

@@ -52,7 +52,7 @@ def no_token(_: EntraSignIn, __: int) -> Token:
     raise AssertionError("nobody was to sign in")
 
 
-def test_every_file_of_a_run_arrives_as_a_block_blob_and_its_document_last(run: Path) -> None:
+def test_each_file_of_a_run_is_uploaded_as_a_block_blob_and_run_json_is_last(run: Path) -> None:
     with blob_server() as server:
         address = Uploader(destination_of(f"{server.url}?sv=1&sig={SIGNATURE}", "URL"), wait=never).upload(run).address
 
@@ -91,9 +91,9 @@ def test_a_long_list_of_links_is_cut_and_counted(run: Path) -> None:
     for number in range(8):
         (run / f"link-{number}").symlink_to(run / "turns.parquet")
     with blob_server() as server:
-        said = call("upload", run, server.url).stdout.splitlines()[0]
+        output = call("upload", run, server.url).stdout.splitlines()[0]
 
-    assert said.endswith(": link-0, link-1, link-2, link-3, link-4 and 3 more")
+    assert output.endswith(": link-0, link-1, link-2, link-3, link-4 and 3 more")
 
 
 def test_a_file_that_becomes_a_link_while_others_are_uploaded_is_refused(run: Path, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_run_whose_document_is_a_link_is_refused_before_anything_is_sent(run: 
     assert server.puts == []
 
 
-def test_a_server_that_is_busy_is_asked_again_after_longer_and_longer_pauses(run: Path) -> None:
+def test_a_busy_server_is_retried_with_increasing_pauses(run: Path) -> None:
     pauses: list[float] = []
     with blob_server() as server:
         server.answers = [503, 500]
@@ -133,7 +133,7 @@ def test_a_server_that_is_busy_is_asked_again_after_longer_and_longer_pauses(run
     assert len(server.puts) == 3
 
 
-def test_what_stays_busy_is_one_line_that_names_the_file_and_no_signature(run: Path) -> None:
+def test_a_permanently_busy_server_gives_one_line_with_the_file_and_no_signature(run: Path) -> None:
     pauses: list[float] = []
     with blob_server() as server:
         server.answers = [503] * TRIES
@@ -146,14 +146,14 @@ def test_what_stays_busy_is_one_line_that_names_the_file_and_no_signature(run: P
     assert server.puts == []
 
 
-def test_a_refusal_is_not_repeated_and_says_what_to_do(run: Path) -> None:
+def test_a_refusal_is_not_retried_and_has_a_remedy(run: Path) -> None:
     with blob_server() as server:
         server.answers = [403]
         with pytest.raises(UsageError, match=r"403 No__Entry \(a SAS must allow create and write, now;"):
             Uploader(destination_of(server.url, "URL"), wait=never).upload(run)
 
 
-def test_a_server_that_is_not_there_is_said_in_words(run: Path) -> None:
+def test_an_unreachable_server_is_a_usage_error(run: Path) -> None:
     with blob_server() as server:
         pass
     with pytest.raises(UsageError, match="Connection refused; the folder stays"):
@@ -174,7 +174,7 @@ def test_a_run_that_was_killed_on_another_host_is_uploaded(run: Path) -> None:
     assert len(server.puts) == 3
 
 
-def test_a_container_of_azure_without_a_signature_is_signed_in_to_with_a_token_that_lasts(run: Path) -> None:
+def test_an_azure_container_without_a_signature_uses_a_token_and_renews_it(run: Path) -> None:
     asked: list[EntraSignIn] = []
 
     def fetch(entra: EntraSignIn, _: int) -> Token:
@@ -203,7 +203,7 @@ def test_a_container_of_azure_without_a_signature_is_signed_in_to_with_a_token_t
         ("https://account.blob.core.usgovcloudapi.net/runs", "login.microsoftonline.us"),
     ],
 )
-def test_the_sign_in_is_that_of_the_account_s_cloud(url: str, authority: str | None) -> None:
+def test_the_sign_in_uses_the_cloud_of_the_account(url: str, authority: str | None) -> None:
     destination = destination_of(url, "URL")
 
     assert destination.sign_in == EntraSignIn(STORAGE_SCOPE, authority=authority)
@@ -211,7 +211,7 @@ def test_the_sign_in_is_that_of_the_account_s_cloud(url: str, authority: str | N
 
 
 @pytest.mark.parametrize("url", [f"{AZURE}?sv=1&sig={SIGNATURE}", "https://files.example.org/runs"])
-def test_a_signature_or_another_server_is_sent_no_token(url: str) -> None:
+def test_no_token_is_sent_with_a_signature_or_to_another_server(url: str) -> None:
     destination = destination_of(url, "URL")
 
     assert destination.sign_in is None
@@ -229,13 +229,13 @@ def test_a_signature_or_another_server_is_sent_no_token(url: str) -> None:
         (f"https://:0/?sig={SIGNATURE}", "port 0"),
     ],
 )
-def test_a_url_that_cannot_be_is_refused_without_quoting_it(url: str, problem: str) -> None:
+def test_an_invalid_url_is_refused_without_quoting_it(url: str, problem: str) -> None:
     with pytest.raises(UsageError, match=problem) as refused:
         destination_of(url, "--upload")
     assert SIGNATURE not in str(refused.value)
 
 
-def test_the_command_takes_the_url_of_the_variable_and_says_where_the_run_is(run: Path) -> None:
+def test_the_command_reads_the_url_variable_and_prints_the_address(run: Path) -> None:
     with blob_server() as server:
         ended = call("upload", run, env={"LOCUST_UPLOAD": f"{server.url}?sig={SIGNATURE}"})
 

@@ -47,7 +47,7 @@ def results(**changes: Any) -> dict[str, str]:
     return {check.name: check.result for check in verdict(**changes).checks}
 
 
-def test_a_run_in_which_nothing_was_late_is_valid() -> None:
+def test_a_run_without_delays_is_valid() -> None:
     assert verdict().status == "valid"
     assert results() == {
         "timestamp_uncertainty": "pass",
@@ -82,30 +82,30 @@ def test_a_run_in_which_nothing_was_late_is_valid() -> None:
         ("send_delay", {"send_delay_p99": float("nan")}, None),
     ],
 )
-def test_a_rule_holds_up_to_its_limit(check: str, changes: dict[str, Any], ok: bool | None) -> None:
+def test_a_check_passes_up_to_its_limit(check: str, changes: dict[str, Any], ok: bool | None) -> None:
     assert results(**changes)[check] == RESULT[ok]
     assert verdict(**changes).status == STATUS[None if changes.get("error_p99", 0) is None else ok is not False]
 
 
 VALID: dict[str, tuple[list[MetricUncertainty], dict[str, Any], bool | None]] = {
-    "a run whose paced audio left no count is not judged": ([], {"send_delay_p99": None}, None),
-    "unless another check was broken": ([], {"send_delay_p99": None, "error_p99": 9.0}, False),
-    "a check that was broken condemns even a run without a measured turn":
+    "paced audio without a send delay gives no verdict": ([], {"send_delay_p99": None}, None),
+    "another failed check makes it invalid": ([], {"send_delay_p99": None, "error_p99": 9.0}, False),
+    "a failed check makes a run without turns invalid":
         ([], {"error_p99": None, "send_delay_p99": 99.0}, False),
-    "targets that are all silent are not judged":
+    "targets without values give no verdict":
         ([MetricUncertainty("a", "ttfa", None, None), MetricUncertainty("b", "ttfa", None, None)], {}, None),
     **{f"{name} is judged": ([MetricUncertainty("sim", name, 30.0, 400.0)], {}, False) for name in HEADLINE},
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("metrics", "changes", "valid"), VALID.values(), ids=VALID)
-def test_a_run_is_valid_where_no_rule_was_broken_and_judged_where_all_is_known(
+def test_a_run_is_valid_if_all_checks_pass_and_has_a_verdict_if_all_are_known(
     metrics: list[MetricUncertainty], changes: dict[str, Any], valid: bool | None
 ) -> None:
     assert verdict(*metrics, **changes).status == STATUS[valid]
 
 
-def test_a_run_without_a_measured_turn_is_not_judged() -> None:
+def test_a_run_without_a_measured_turn_has_no_verdict() -> None:
     unknown: dict[str, Any] = dict.fromkeys(BEST) | {"paced_audio": False}
     found = evaluate_checks(ValidityData((), **unknown))
 
@@ -113,15 +113,15 @@ def test_a_run_without_a_measured_turn_is_not_judged() -> None:
     assert {check.result for check in found.checks} == {"not_evaluated"}
 
 
-def test_where_others_had_the_cores_the_remedy_is_not_to_lower_the_load() -> None:
-    (broken,) = [
+def test_if_other_programs_used_the_cores_the_remedy_is_to_end_them() -> None:
+    (failed,) = [
         check for check in verdict(send_delay_p99=99.0, busy_reason="end them").checks if check.result == "fail"
     ]
 
-    assert broken.remedy == "end them"
+    assert failed.remedy == "end them"
 
 
-def test_the_verdict_names_the_figure_its_limit_and_the_remedy() -> None:
+def test_the_validity_has_the_metric_its_limit_and_a_remedy() -> None:
     found = verdict(MetricUncertainty("sim", "ttfa", 7.5, 50.0))
     (check,) = [check for check in found.checks if check.result == "fail"]
 
@@ -134,7 +134,7 @@ def test_the_verdict_names_the_figure_its_limit_and_the_remedy() -> None:
 # Several targets.
 
 
-def rule_a(*metrics: MetricUncertainty) -> Any:
+def uncertainty_check(*metrics: MetricUncertainty) -> Any:
     return verdict(*metrics).checks[0]
 
 
@@ -142,31 +142,33 @@ FAST, SLOW = MetricUncertainty("fast", "ttfa", 3.0, 200.0), MetricUncertainty("s
 
 
 @pytest.mark.parametrize("targets", [(FAST, SLOW), (SLOW, FAST)])
-def test_a_slow_target_does_not_lend_its_limit_to_a_fast_one(targets: tuple[MetricUncertainty, ...]) -> None:
-    check = rule_a(*targets)
+def test_the_limit_of_a_fast_target_does_not_depend_on_a_slow_one(targets: tuple[MetricUncertainty, ...]) -> None:
+    check = uncertainty_check(*targets)
 
     assert (check.value, check.limit, check.result) == (3.0, 2.0, "fail")
     assert check.note == "ttfa of fast"
     assert verdict(*targets).status == "invalid"
 
 
-def test_the_target_that_is_nearest_to_its_limit_is_named_where_all_keep_it() -> None:
-    check = rule_a(MetricUncertainty("fast", "ttfa", 0.5, 200.0), SLOW, MetricUncertainty("silent", "ttfa", None, None))
+def test_if_all_targets_pass_the_one_closest_to_its_limit_is_named() -> None:
+    check = uncertainty_check(
+        MetricUncertainty("fast", "ttfa", 0.5, 200.0), SLOW, MetricUncertainty("silent", "ttfa", None, None)
+    )
 
     assert (check.value, check.limit, check.result) == (6.0, 10.0, "pass")
     assert "slow" in check.note
-    assert rule_a(SLOW).note == "ttfa", "a single target is not named"
+    assert uncertainty_check(SLOW).note == "ttfa", "a single target is not named"
 
 
 @pytest.mark.parametrize(("delay_ms", "ok"), [(10.0, True), (10.01, False)])
-def test_the_process_must_keep_up_with_the_fastest_target(delay_ms: float, ok: bool) -> None:
+def test_the_limit_of_the_event_loop_delay_follows_from_the_fastest_target(delay_ms: float, ok: bool) -> None:
     waits = {"fast": 200.0, "slow": 1_000.0, "silent": None}
     targets = [MetricUncertainty(name, "ttfa", None if p50 is None else 0.0, p50) for name, p50 in waits.items()]
 
     assert verdict(*targets, user_stamps_share=1.0, event_loop_delay_p99=delay_ms).checks[1].result == RESULT[ok]
 
 
-def test_turns_that_count_from_another_instant_do_not_lend_their_limit() -> None:
+def test_turns_measured_from_different_instants_have_separate_limits() -> None:
     typed, spoken = (
         MetricUncertainty("one", "ttfa", 3.0, 200.0, measured_from="request_sent"),
         MetricUncertainty("one", "ttfa", 3.0, 900.0, measured_from="speech_end"),
@@ -181,7 +183,7 @@ def test_turns_that_count_from_another_instant_do_not_lend_their_limit() -> None
 # Several metrics.
 
 
-def test_a_run_is_invalid_by_its_transcript_latency_however_exact_its_audio_is() -> None:
+def test_an_uncertain_transcript_latency_makes_a_run_with_exact_audio_invalid() -> None:
     found = verdict(
         MetricUncertainty("sim", "ttfa", 0.0, 500.0), MetricUncertainty("sim", "transcript_first", 30.0, 400.0)
     )
@@ -195,18 +197,18 @@ WELL = MetricUncertainty("sim", "ttfa", 0.0, 500.0)
 INEXACT: dict[str, tuple[list[MetricUncertainty], bool, list[tuple[str, float | None, float]]]] = {
     # (metrics, whether the run is valid, the uncertain metrics: name, uncertainty, limit)
     "a headline metric": ([MetricUncertainty("sim", "ttfa", 9.0, 500.0)], False, [("ttfa", 9.0, 5.0)]),
-    "a metric beside the headline leaves the run valid":
+    "another metric than the headline leaves the run valid":
         ([WELL, MetricUncertainty("sim", "response_total", 30.0, 2_000.0),
           MetricUncertainty("sim", "end_of_turn_delay", 1.0, 40.0)],
          True, [("response_total", 30.0, 20.0)]),
-    "a speed without an end to its bound has no figure":
+    "an infinite bound of audio_speed has no value":
         ([WELL, MetricUncertainty("sim", "audio_speed", float("inf"), 2.0, "×")], True, [("audio_speed", None, 0.02)]),
-    "what nobody knows is not called wrong": ([WELL, MetricUncertainty("sim", "stall_duration", None, 0.0)], True, []),
+    "an unknown bound is not listed": ([WELL, MetricUncertainty("sim", "stall_duration", None, 0.0)], True, []),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("metrics", "valid", "listed"), INEXACT.values(), ids=INEXACT)
-def test_what_is_not_exact_is_listed(
+def test_uncertain_metrics_are_listed(
     metrics: list[MetricUncertainty], valid: bool, listed: list[tuple[str, float | None, float]]
 ) -> None:
     found = verdict(*metrics)
@@ -220,7 +222,7 @@ def test_a_speed_is_exact_to_one_percent(bound: float, exact: bool) -> None:
     assert MetricUncertainty("sim", "audio_speed", bound, 2.0, "×").exact is exact
 
 
-def test_calls_that_start_late_by_the_harness_make_a_run_invalid() -> None:
+def test_a_start_delay_of_the_load_generator_makes_a_run_invalid() -> None:
     on_time = verdict(start_delay_p99=4.9, service_time_p50=60.0)
     slow_service = verdict(start_delay_p99=40.0, service_time_p50=900.0)
     late = verdict(start_delay_p99=5.1, service_time_p50=60.0)
@@ -239,23 +241,23 @@ def of_host(host: str, error_p99: float = 0.0, **changes: Any) -> ValidityData:
     )
 
 
-def test_each_rule_is_that_of_the_host_that_breaks_it() -> None:
+def test_a_failed_check_names_its_host() -> None:
     verdict = evaluate_checks(of_host(""), of_host("red", error_p99=3.0), of_host("blue", send_delay_p99=11.0))
-    broken = {check.name: check.note for check in verdict.checks if check.result == "fail"}
-    assert broken == {"timestamp_uncertainty": "ttfa, on red", "send_delay": "a tenth of a chunk, on blue"}
+    failed = {check.name: check.note for check in verdict.checks if check.result == "fail"}
+    assert failed == {"timestamp_uncertainty": "ttfa, on red", "send_delay": "a tenth of a chunk, on blue"}
     assert verdict.status == "invalid"
     assert [entry["host"] for entry in verdict.uncertain_metrics] == ["red"]
 
 
-def test_hosts_that_keep_the_rules_leave_the_verdict_as_it_is() -> None:
+def test_hosts_that_pass_do_not_change_the_validity() -> None:
     assert evaluate_checks(of_host(""), of_host("red"), of_host("blue")) == evaluate_checks(of_host(""))
 
 
-def test_a_host_whose_send_delay_is_not_known_leaves_a_run_of_paced_audio_unjudged() -> None:
+def test_an_unknown_send_delay_of_a_host_gives_no_verdict() -> None:
     assert evaluate_checks(of_host(""), of_host("red", send_delay_p99=None)).status == "no_verdict"
 
 
-def test_a_rule_that_a_part_broke_is_broken() -> None:
+def test_a_failed_check_of_a_merged_part_fails() -> None:
     check = Check("send_delay", 12.0, 10.0, "fail", "p99, in the part x on red", "")
     verdict = evaluate_checks(of_host("", failed=(check,)))
     assert [check.note for check in verdict.checks if check.result == "fail"] == ["p99, in the part x on red"]
@@ -265,17 +267,22 @@ def test_a_rule_that_a_part_broke_is_broken() -> None:
 MERGE = "merge what is missing once it is there, or run it again"
 MISSING: dict[str, tuple[dict[str, float], float | None, bool, str]] = {
     # (shares of turns; the value of the check, whether the run is valid, and the remedy)
-    "a hundredth may be starved": ({"starved_share": 0.01}, 1.0, True, MORE_PROCESSES),
-    "more are too many": ({"starved_share": 0.0101}, 1.01, False, MORE_PROCESSES),
-    "a hundredth may be missing": ({"missing_share": 0.01}, 1.0, True, MERGE),
-    "more is too much": ({"missing_share": 0.0101}, 1.01, False, MERGE),
-    "and so is what nobody can count": ({"missing_share": float("nan")}, None, False, MERGE),
-    "both are added": ({"starved_share": 0.006, "missing_share": 0.006}, 1.2, False, f"{MERGE}; {MORE_PROCESSES}"),
+    "one percent may be starved": ({"starved_share": 0.01}, 1.0, True, MORE_PROCESSES),
+    "more than one percent starved": ({"starved_share": 0.0101}, 1.01, False, MORE_PROCESSES),
+    "one percent may be missing": ({"missing_share": 0.01}, 1.0, True, MERGE),
+    "more than one percent missing": ({"missing_share": 0.0101}, 1.01, False, MERGE),
+    "an unknown share missing": ({"missing_share": float("nan")}, None, False, MERGE),
+    "starved and missing shares are added": (
+        {"starved_share": 0.006, "missing_share": 0.006},
+        1.2,
+        False,
+        f"{MERGE}; {MORE_PROCESSES}",
+    ),
 }
 
 
 @pytest.mark.parametrize(("shares", "value", "valid", "remedy"), MISSING.values(), ids=MISSING)
-def test_turns_of_which_nobody_knows_how_they_ended_are_missing(
+def test_turns_with_an_unknown_outcome_are_missing_data(
     shares: dict[str, float], value: float | None, valid: bool, remedy: str
 ) -> None:
     verdict = evaluate_checks(of_host("", **shares))
@@ -284,7 +291,7 @@ def test_turns_of_which_nobody_knows_how_they_ended_are_missing(
     assert verdict.status == STATUS[valid]
 
 
-def test_starved_turns_of_the_warm_up_are_not_counted() -> None:
+def test_starved_turns_of_the_warmup_are_not_counted() -> None:
     rows = pa.table({
         "phase": ["warmup", "measurement", None, "measurement", "measurement"],
         "outcome": ["starved", "starved", "ok", "unfinished", None],
@@ -293,7 +300,7 @@ def test_starved_turns_of_the_warm_up_are_not_counted() -> None:
     assert _starved_share(lambda table, columns: rows.select(columns).slice(0, 0)) == 0.0
 
 
-def test_what_the_user_has_to_mend_first_is_the_remedy_of_missing_parts() -> None:
+def test_the_remedy_of_missing_data_is_the_refusal_of_the_worker() -> None:
     refused = "this worker is rtbench 1.0, and its master is 1.1: install the same version on both"
     verdict = evaluate_checks(of_host("", missing_share=0.5, refused=refused))
 
@@ -314,7 +321,7 @@ def table(*rows: dict[str, Any]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=SCHEMAS["turns"])
 
 
-def of(name: str, **row: Any) -> float:
+def bound_of(name: str, **row: Any) -> float:
     return float(validity_data.row_bounds(table(row), CATALOGUE[name])[0])
 
 
@@ -322,19 +329,19 @@ def of(name: str, **row: Any) -> float:
 
 
 @given(st.tuples(OFFSETS, OFFSETS), st.tuples(OFFSETS, OFFSETS), st.data())
-def test_what_it_really_was_lies_within_the_bound(begin: Slack, end: Slack, data: Any) -> None:
+def test_the_true_value_is_within_the_bound(begin: Slack, end: Slack, data: Any) -> None:
     began, ended = (data.draw(st.integers(-earlier, later)) for earlier, later in (begin, end))
 
     assert abs(ended - began) <= bound_ns(begin, end)
 
 
-def test_a_bound_is_reached() -> None:
+def test_the_bound_is_tight() -> None:
     assert bound_ns((0, 9), (30, 0)) == 39  # the request left later, the answer came earlier
     assert bound_ns((50, 0), (30, 0)) == 50
 
 
 @given(st.dictionaries(NAMES, st.tuples(OFFSETS, st.none() | OFFSETS)))
-def test_a_table_says_what_a_turn_says(instants: dict[str, tuple[int, int | None]]) -> None:
+def test_the_bound_of_a_turn_equals_that_of_its_row(instants: dict[str, tuple[int, int | None]]) -> None:
     errors = {name: slack for name, (_, slack) in instants.items() if name in TURN_ARRIVALS and slack is not None}
     widths = {name: slack for name, (_, slack) in instants.items() if name in TURN_SENDS and slack is not None}
     turn = build_observation(
@@ -345,41 +352,43 @@ def test_a_table_says_what_a_turn_says(instants: dict[str, tuple[int, int | None
     for metric in BETWEEN:
         found = validity_data.row_bounds(row.select(validity_data.bound_columns(metric)), metric)[0]
         value_ns = metric_values.values_ns(row.select(list(metric.columns)).to_pandas(), metric)[0]
-        said = turn.bound_ns(metric)
+        turn_bound = turn.bound_ns(metric)
         if not np.isnan(value_ns):
-            assert (None if np.isnan(found) else round(found * MS)) == said
+            assert (None if np.isnan(found) else round(found * MS)) == turn_bound
 
 
-def test_every_metric_that_hangs_on_an_arrival_has_a_bound() -> None:
+def test_each_metric_that_depends_on_an_arrival_has_a_bound() -> None:
     without = {one.name for one in CATALOGUE.values() if one.scope == "turn" and not validity_data.bound_columns(one)}
 
     assert without == {"vad_splits", "network_rtt", "retransmits", "stall_count", "barge_in_late_audio", "cached_share"}
 
 
-def test_a_width_that_nobody_knows_is_no_width_of_nothing() -> None:
+def test_an_unknown_send_uncertainty_gives_an_unknown_bound() -> None:
     typed = {"request_sent_at_ns": 0, "first_audio_at_ns": 500 * MS, "first_audio_uncertainty_ns": MS}
     turn = build_observation(errors_ns={"first_audio": MS}, widths_ns={})
 
-    assert np.isnan(of("ttfa", **typed))
-    assert np.isnan(of("ttfa", speech_end_at_ns=0, first_audio_at_ns=500 * MS, first_audio_uncertainty_ns=MS))
+    assert np.isnan(bound_of("ttfa", **typed))
+    assert np.isnan(bound_of("ttfa", speech_end_at_ns=0, first_audio_at_ns=500 * MS, first_audio_uncertainty_ns=MS))
     assert turn.bound_ns(CATALOGUE["ttfa"]) is None
 
 
-def test_the_width_is_that_of_the_send_that_the_turn_counts_from() -> None:
+def test_the_bound_includes_the_uncertainty_of_the_start_instant() -> None:
     spoken = {"speech_end_at_ns": 0, "speech_end_uncertainty_ns": 4 * MS, "first_audio_uncertainty_ns": MS}
 
-    assert of("ttfa", **spoken) == 5.0
-    assert of("ttfa", **spoken, request_sent_at_ns=MS, request_sent_uncertainty_ns=2 * MS) == 3.0
+    assert bound_of("ttfa", **spoken) == 5.0
+    assert bound_of("ttfa", **spoken, request_sent_at_ns=MS, request_sent_uncertainty_ns=2 * MS) == 3.0
 
 
 @pytest.mark.parametrize(
     ("first_error_ms", "last_error_ms", "bound"), [(0, 0, 0.0), (0, 100, 2 / 9), (100, 0, 2 / 11), (0, 1_000, np.inf)]
 )
-def test_a_speed_is_off_by_what_its_time_is(first_error_ms: int, last_error_ms: int, bound: float) -> None:
+def test_the_bound_of_audio_speed_follows_from_that_of_its_duration(
+    first_error_ms: int, last_error_ms: int, bound: float
+) -> None:
     row = {"first_audio_at_ns": 0, "last_audio_at_ns": 1_000 * MS, "audio_speed": 2.0}
     errors = {"first_audio_uncertainty_ns": first_error_ms * MS, "last_audio_uncertainty_ns": last_error_ms * MS}
 
-    assert of("audio_speed", **row, **errors) == pytest.approx(bound)
+    assert bound_of("audio_speed", **row, **errors) == pytest.approx(bound)
 
 
 # Runs.
@@ -387,7 +396,7 @@ def test_a_speed_is_off_by_what_its_time_is(first_error_ms: int, last_error_ms: 
 EXACT = {"first_audio": 0, "first_transcript": 0, "transcript_done": 0, "response_done": 0}
 
 
-def test_where_more_than_one_in_a_hundred_bounds_are_unknown_a_run_is_not_judged_by_the_others(tmp_path: Path) -> None:
+def test_more_than_one_percent_of_unknown_bounds_give_no_verdict(tmp_path: Path) -> None:
     folder, (recorder,) = build_run(tmp_path)
     for number in range(100):
         widths_ns = {"request_sent": 0} if number > 1 else {}
@@ -402,7 +411,7 @@ def test_where_more_than_one_in_a_hundred_bounds_are_unknown_a_run_is_not_judged
     )
 
 
-def test_turns_that_count_from_another_instant_are_bounded_apart(tmp_path: Path) -> None:
+def test_turns_measured_from_different_instants_have_separate_bounds(tmp_path: Path) -> None:
     folder, (recorder,) = build_run(tmp_path)
     for number in range(20):
         late = {"first_audio": 6 * MS}
@@ -423,9 +432,7 @@ def test_turns_that_count_from_another_instant_are_bounded_apart(tmp_path: Path)
 
 
 @pytest.mark.parametrize("end", [leave, kill])
-def test_a_run_whose_transcripts_shared_their_reads_is_invalid_by_its_transcript_latency(
-    tmp_path: Path, end: Any
-) -> None:
+def test_transcripts_that_share_reads_make_a_run_invalid(tmp_path: Path, end: Any) -> None:
     folder, (recorder,) = build_run(tmp_path)
     for number in range(100):
         shared = {"first_transcript": 30 * MS} if number % 10 == 0 else {}
@@ -452,20 +459,20 @@ FAILED = build_observation(outcome="failed:x", errors_ns=EXACT | {"first_audio":
 UNREADY = build_session(errors_ns={"session_created": 9 * MS, "opened": 0})
 INEXACT_RUNS: dict[str, tuple[list[Any], list[Any], bool, list[str]]] = {
     # (turns, sessions; whether the run is valid, the uncertain metrics)
-    "a response whose end is not exact leaves the run valid":
+    "an uncertain response end leaves the run valid":
         ([build_observation(errors_ns=EXACT | {"response_done": 99 * MS})], [], True, ["response_total"]),
     # The load generator is not the bottleneck if a voice cannot be distinguished from the noise behind it.
-    "a begin that is found in noise makes no run invalid":
+    "an onset in noise does not make a run invalid":
         ([build_observation(instants=HEARD, onset_uncertainty_ns=99 * MS, **LATE)], [], True, ["voice_to_voice"]),
-    "one that is found late does":
+    "a late onset makes a run invalid":
         ([build_observation(instants=HEARD, onset_uncertainty_ns=50 * MS, **LATE)], [], False, ["voice_to_voice"]),
-    "a failed turn makes no metric inexact": ([EXACT_TURN, FAILED], [], True, []),
-    "a metric of sessions can be inexact too": ([EXACT_TURN], [UNREADY], True, ["session_ready"]),
+    "a failed turn makes no metric uncertain": ([EXACT_TURN, FAILED], [], True, []),
+    "a session metric can be uncertain": ([EXACT_TURN], [UNREADY], True, ["session_ready"]),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("ended", "over", "valid", "inexact"), INEXACT_RUNS.values(), ids=INEXACT_RUNS)
-def test_what_is_not_exact_is_told_and_makes_some_runs_invalid(
+def test_uncertain_metrics_are_reported_and_make_some_runs_invalid(
     tmp_path: Path, ended: list[Any], over: list[Any], valid: bool, inexact: list[str]
 ) -> None:
     folder, (recorder,) = build_run(tmp_path)
@@ -483,7 +490,7 @@ def test_what_is_not_exact_is_told_and_makes_some_runs_invalid(
     )
 
 
-def test_no_bound_of_a_run_is_above_the_worst() -> None:
+def test_each_p99_bound_is_at_most_the_worst_bound() -> None:
     known = {
         (metric.target, metric.metric): metric.bound_p99
         for metric in metric_uncertainties(row_reader(STORED))

@@ -97,10 +97,10 @@ def hearing(dialect: WireDialect, detection: Any, name: AudioFormatName = "pcm16
     """Return the session.update that sets turn detection, input format and, if `model` is given, transcription."""
     transcription = {"model": model} if model else None
     if dialect.names is not GA:
-        heard = {"turn_detection": detection, "input_audio_format": name, "input_audio_transcription": transcription}
-        return {"type": "session.update", "session": heard}
-    heard = {"turn_detection": detection, "format": ga_format(RATED_FORMATS[name]), "transcription": transcription}
-    return {"type": "session.update", "session": {"type": "realtime", "audio": {"input": heard}}}
+        settings = {"turn_detection": detection, "input_audio_format": name, "input_audio_transcription": transcription}
+        return {"type": "session.update", "session": settings}
+    settings = {"turn_detection": detection, "format": ga_format(RATED_FORMATS[name]), "transcription": transcription}
+    return {"type": "session.update", "session": {"type": "realtime", "audio": {"input": settings}}}
 
 
 def talk(
@@ -142,7 +142,7 @@ def types(events: list[dict[str, Any]]) -> list[str]:
     return [event["type"] for event in events]
 
 
-def squeezed(names: list[str]) -> list[str]:
+def without_repeats(names: list[str]) -> list[str]:
     """Return the names without immediate repetitions."""
     return [name for place, name in enumerate(names) if place == 0 or names[place - 1] != name]
 
@@ -194,7 +194,7 @@ def begun(behaviour: Behaviour, name: str, *asked: dict[str, Any]) -> tuple[list
 
 
 def without_deltas(events: list[dict[str, Any]]) -> list[str]:
-    return [name for name in squeezed(types(events)) if not name.endswith(".delta")]
+    return [name for name in without_repeats(types(events)) if not name.endswith(".delta")]
 
 
 JSON = st.recursive(

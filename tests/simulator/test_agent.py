@@ -36,14 +36,14 @@ def build_agent(servers: ResponseSlots | None = None, **changes: Any) -> AgentBe
 
 def answer_of(agent: AgentBehaviour) -> list[OutgoingEvent]:
     """Return the output of the agent to a caller who has spoken once."""
-    heard = sound(SPEECH_MS, SILENCE_MS, name=FORMAT)
+    audio = sound(SPEECH_MS, SILENCE_MS, name=FORMAT)
     size = RATED_FORMATS[FORMAT].bytes_per_s * FRAME_MS // 1000
-    for place, begin in enumerate(range(0, len(heard), size), 1):
-        agent.receive_binary(heard[begin : begin + size], AT_NS + place * FRAME_MS * MS)
+    for place, begin in enumerate(range(0, len(audio), size), 1):
+        agent.receive_binary(audio[begin : begin + size], AT_NS + place * FRAME_MS * MS)
     return list(agent.due(LATER_NS))
 
 
-def test_it_answers_so_long_after_it_has_noticed_that_its_caller_is_silent() -> None:
+def test_the_agent_answers_one_delay_after_it_detects_silence() -> None:
     first, *rest = answer_of(build_agent())
 
     assert first.due_ns == SPOKEN_NS + DELAY_NS
@@ -52,7 +52,7 @@ def test_it_answers_so_long_after_it_has_noticed_that_its_caller_is_silent() -> 
     assert [later.due_ns - first.due_ns for later in rest[:2]] == [FRAME_MS * MS, 2 * FRAME_MS * MS]
 
 
-def test_calls_beyond_so_many_make_its_answers_slower_until_they_have_ended() -> None:
+def test_concurrent_calls_above_the_limit_slow_down_answers() -> None:
     servers, slowdown = ResponseSlots(), Slowdown(sessions=2, per_session=0.5)
     others = [build_agent(servers) for _ in range(2)]
     slow = build_agent(servers, slowdown=slowdown)
@@ -65,7 +65,7 @@ def test_calls_beyond_so_many_make_its_answers_slower_until_they_have_ended() ->
     assert answer_of(build_agent(servers, slowdown=slowdown))[0].due_ns == SPOKEN_NS + DELAY_NS
 
 
-def test_an_answer_waits_until_the_one_before_it_is_said_where_one_is_made_at_a_time() -> None:
+def test_with_one_response_slot_an_answer_waits_for_the_one_before() -> None:
     servers = ResponseSlots(1)
     first, second = (answer_of(build_agent(servers)) for _ in range(2))
 

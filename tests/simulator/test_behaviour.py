@@ -41,10 +41,10 @@ from tests.simulator.builders import (
     function,
     one,
     output,
-    squeezed,
     types,
     user_text,
     without_deltas,
+    without_repeats,
 )
 from tests.simulator.sdk_types import assert_typed
 
@@ -60,7 +60,7 @@ def error_of(events: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_session_says_that_it_is_simulated_and_may_be_sent_back_so(dialect: WireDialect) -> None:
+def test_a_session_is_marked_as_simulated_and_accepts_its_own_mark(dialect: WireDialect) -> None:
     behaviour = build_behaviour(dialect)
     kind = {"type": "realtime"} if dialect.names is GA else {}
     update = {"type": "session.update", "session": {**kind, SIMULATOR_MARK: True, "instructions": "Hum."}}
@@ -73,7 +73,7 @@ def test_a_session_says_that_it_is_simulated_and_may_be_sent_back_so(dialect: Wi
 def test_a_text_turn_in_ga_has_the_order_of_the_captures() -> None:
     events = answers(build_behaviour(), user_text(), TEXT_GA)
 
-    assert squeezed(types(events)) == [
+    assert without_repeats(types(events)) == [
         "conversation.item.added",
         "conversation.item.done",
         "response.created",
@@ -93,7 +93,7 @@ def test_a_text_turn_in_ga_has_the_order_of_the_captures() -> None:
 def test_an_audio_answer_in_preview_has_the_preview_names() -> None:
     events = answers(build_behaviour(AZURE_PREVIEW), user_text(), CREATE)
 
-    assert [name for name in squeezed(types(events)) if not name.endswith(".delta")] == [
+    assert [name for name in without_repeats(types(events)) if not name.endswith(".delta")] == [
         "conversation.item.created",
         "response.created",
         "response.output_item.added",
@@ -113,14 +113,14 @@ def test_an_audio_answer_in_preview_has_the_preview_names() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_three_to_five_words_of_the_transcript_come_before_the_first_audio(seed: int) -> None:
+def test_three_to_five_transcript_deltas_precede_the_first_audio(seed: int) -> None:
     names = types(answers(build_behaviour(seed=seed), CREATE))
 
     ahead = names[: names.index("response.output_audio.delta")].count("response.output_audio_transcript.delta")
     assert 3 <= ahead <= 5
 
 
-def test_audio_comes_at_the_generation_speed() -> None:
+def test_audio_arrives_at_the_generation_speed() -> None:
     events = answers(build_behaviour(generation_speed=5.0), CREATE)
 
     deltas = [event for event in events if event["type"] == "response.output_audio.delta"]
@@ -147,7 +147,7 @@ def test_a_second_response_is_refused_while_one_is_active() -> None:
     assert created["id"] in error["message"]
 
 
-def test_a_response_out_of_band_runs_beside_and_leaves_the_conversation_alone() -> None:
+def test_an_out_of_band_response_runs_in_parallel_and_adds_no_conversation_item() -> None:
     aside = create(conversation="none", metadata={"topic": "aside"})
 
     events = answers(build_behaviour(), CREATE, aside)
@@ -159,7 +159,7 @@ def test_a_response_out_of_band_runs_beside_and_leaves_the_conversation_alone() 
     assert types(events).count("conversation.item.added") == 1
 
 
-def test_a_cancel_closes_what_is_open_with_what_was_said() -> None:
+def test_a_cancel_closes_open_items_with_their_content_so_far() -> None:
     behaviour = build_behaviour()
     drain(behaviour)
     response_id = behaviour.receive(CREATE, AT_NS).response_id
@@ -167,7 +167,9 @@ def test_a_cancel_closes_what_is_open_with_what_was_said() -> None:
     received = behaviour.receive({"type": "response.cancel"}, now_ns)
     after = drain(behaviour)
 
-    said = "".join(event["delta"] for event in before if event["type"] == "response.output_audio_transcript.delta")
+    transcript = "".join(
+        event["delta"] for event in before if event["type"] == "response.output_audio_transcript.delta"
+    )
     assert received.response_id == response_id
     assert types(after) == [
         "response.output_audio.done",
@@ -178,20 +180,20 @@ def test_a_cancel_closes_what_is_open_with_what_was_said() -> None:
         "response.done",
         "rate_limits.updated",
     ]
-    assert after[1]["transcript"] == said
+    assert after[1]["transcript"] == transcript
     assert after[4]["item"]["status"] == "incomplete"
     assert after[5]["response"]["status"] == "cancelled"
     assert after[5]["response"]["status_details"] == {"type": "cancelled", "reason": "client_cancelled"}
 
 
-def test_a_cancel_before_anything_was_said_still_gives_one_created_and_one_done() -> None:
+def test_a_cancel_before_any_output_gives_one_created_and_one_done() -> None:
     events = answers(build_behaviour(), CREATE, {"type": "response.cancel"})
 
     assert types(events) == ["response.created", "response.done", "rate_limits.updated"]
     assert events[1]["response"]["output"] == []
 
 
-def test_an_item_goes_where_it_was_wanted() -> None:
+def test_an_item_is_inserted_after_the_given_previous_item() -> None:
     behaviour = build_behaviour()
     first, second = (answers(behaviour, user_text())[0]["item"]["id"] for _ in range(2))
 
@@ -202,20 +204,20 @@ def test_an_item_goes_where_it_was_wanted() -> None:
     assert [events[0]["previous_item_id"] for events in (at_root, behind, last)] == [None, first, second]
 
 
-def test_the_effective_session_is_told_whole_after_an_update() -> None:
-    heard = {"turn_detection": None, "noise_reduction": {"type": "near_field"}}
+def test_session_updated_has_the_complete_effective_session() -> None:
+    input_settings = {"turn_detection": None, "noise_reduction": {"type": "near_field"}}
     others = {"tools": [function()], "tool_choice": "none", "reasoning": {"effort": "low"}}
-    session = {"type": "realtime", "audio": {"input": heard, "output": {"voice": "marin"}}, **others}
+    session = {"type": "realtime", "audio": {"input": input_settings, "output": {"voice": "marin"}}, **others}
 
     (updated,) = answers(build_behaviour(), {"type": "session.update", "session": session})
 
     assert {key: updated["session"][key] for key in others} == others
-    assert updated["session"]["audio"]["input"].items() >= heard.items()
+    assert updated["session"]["audio"]["input"].items() >= input_settings.items()
     assert updated["session"]["audio"]["output"]["voice"] == "marin"
     assert updated["session"]["audio"]["output"]["format"] == {"type": "audio/pcm", "rate": 24000}
 
 
-def test_azure_preview_takes_what_legacy_clients_send() -> None:
+def test_azure_preview_accepts_fields_of_legacy_clients() -> None:
     session = {"model": "gpt-4o-realtime-preview", "turn_detection": {"type": "none"}, "voice": "echo"}
     legacy = {"commit": True, "cancel_previous": True, "append_input_items": [], "input_items": []}
 
@@ -229,7 +231,7 @@ def test_azure_preview_takes_what_legacy_clients_send() -> None:
     assert events[0]["session"]["turn_detection"] is None
 
 
-def test_the_voice_is_locked_once_it_was_heard() -> None:
+def test_the_voice_cannot_change_after_audio_output() -> None:
     behaviour = build_behaviour(AZURE_PREVIEW)
     answers(behaviour, CREATE)
 
@@ -242,7 +244,7 @@ def test_the_voice_is_locked_once_it_was_heard() -> None:
     ("message", "code"),
     [(b"{", "invalid_json"), (b"[]", "invalid_json"), (b"\xff", "invalid_json"), (b"[" * 10_000, "invalid_json")],
 )
-def test_what_is_no_json_object_is_an_error(message: bytes, code: str) -> None:
+def test_a_message_that_is_not_a_json_object_is_an_error(message: bytes, code: str) -> None:
     behaviour = build_behaviour()
     drain(behaviour)
 
@@ -252,7 +254,7 @@ def test_what_is_no_json_object_is_an_error(message: bytes, code: str) -> None:
 
 
 @pytest.mark.parametrize("audio", [None, 5, "!!!!", "AAA", "é"])
-def test_audio_that_is_no_base64_is_an_error(audio: Any) -> None:
+def test_audio_that_is_not_base64_is_an_error(audio: Any) -> None:
     event = {"type": "input_audio_buffer.append", "audio": audio}
 
     assert error_of(answers(build_behaviour(), event))["param"] == "audio"
@@ -271,7 +273,7 @@ def test_a_binary_frame_is_an_error() -> None:
     ("setting", "place"),
     [("none", []), ("after_created", ["between"]), ("after_done", ["after"]), ("both", ["between", "after"])],
 )
-def test_rate_limits_come_where_the_profile_says(setting: str, place: list[str]) -> None:
+def test_rate_limits_are_sent_at_the_place_of_the_profile(setting: str, place: list[str]) -> None:
     names = types(answers(build_behaviour(rate_limits_updated=setting), CREATE))
 
     done = names.index("response.done")
@@ -279,7 +281,7 @@ def test_rate_limits_come_where_the_profile_says(setting: str, place: list[str])
     assert seen == place
 
 
-def test_the_same_seed_gives_the_same_instants() -> None:
+def test_the_same_seed_gives_the_same_events_and_instants() -> None:
     runs = [answers(build_behaviour(seed=7), append(500), COMMIT, CREATE) for _ in range(2)]
     other = answers(build_behaviour(seed=8), append(500), COMMIT, CREATE)
 
@@ -287,7 +289,7 @@ def test_the_same_seed_gives_the_same_instants() -> None:
     assert [event["due_ns"] for event in other] != [event["due_ns"] for event in runs[0]]
 
 
-def test_obfuscation_pads_words_but_not_audio() -> None:
+def test_obfuscation_pads_text_deltas_but_not_audio() -> None:
     events = answers(build_behaviour(obfuscation=True), CREATE)
 
     padding = [len(event["obfuscation"]) for event in events if event["type"].endswith("transcript.delta")]
@@ -347,7 +349,7 @@ HOSTILE = st.fixed_dictionaries(
     dialect=st.sampled_from(DIALECTS),
     script=st.lists(st.tuples(SENSIBLE | HOSTILE, st.integers(0, 2_000 * MS)), max_size=12),
 )
-def test_nothing_raises_and_each_response_that_was_created_is_done_once(
+def test_any_events_are_handled_and_each_response_is_done_once(
     dialect: WireDialect, script: list[tuple[dict[str, Any], int]]
 ) -> None:
     functions = FunctionCalls(parallel=(1, 3), rounds=2, preamble=0.5, wrong_name=0.2, wrong_arguments=0.2)
@@ -381,7 +383,7 @@ def test_nothing_raises_and_each_response_that_was_created_is_done_once(
 
 
 @pytest.mark.parametrize("dialect", [AZURE_GA, AZURE_PREVIEW])
-def test_a_null_for_a_setting_leaves_it_as_it_was(dialect: WireDialect) -> None:
+def test_a_null_leaves_a_setting_unchanged(dialect: WireDialect) -> None:
     """Clients that send the SDK's types in full send a null for each unset field."""
     voice: dict[str, Any] = (
         {"type": "realtime", "audio": {"output": {"voice": None}, "input": None}}
@@ -395,7 +397,7 @@ def test_a_null_for_a_setting_leaves_it_as_it_was(dialect: WireDialect) -> None:
     assert behaviour.session.shown == before
 
 
-def test_parameters_that_are_not_simulated_are_taken_and_noted() -> None:
+def test_parameters_that_are_not_simulated_are_accepted_and_listed() -> None:
     behaviour = build_behaviour(AZURE_GA)
     before = dict(behaviour.session.shown)
     update = {"type": "session.update", "session": {"type": "realtime", "tracing": "auto", "prompt": {"id": "pmpt_1"}}}
@@ -418,9 +420,11 @@ FIRST_WITH_AUDIO = LEAD + AUDIO_ANSWER_TEXT_TOKENS + 1
 """The smallest limit that has room for a token of audio after the transcript that precedes it."""
 
 
-def asked(cap: Any, *, dialect: WireDialect = AZURE_GA, audio: bool = True, name: AudioFormatName = "pcm16") -> Any:
+def create_with_limit(
+    limit: Any, *, dialect: WireDialect = AZURE_GA, audio: bool = True, name: AudioFormatName = "pcm16"
+) -> Any:
     """Return a response.create with a limit on output tokens; None for no limit."""
-    output: dict[str, Any] = {} if cap is None else {"max_output_tokens": cap}
+    output: dict[str, Any] = {} if limit is None else {"max_output_tokens": limit}
     if dialect.names is GA:
         output |= {"output_modalities": ["audio" if audio else "text"]}
         output |= {"audio": {"output": {"format": ga_format(FORMATS[name])}}} if audio else {}
@@ -429,7 +433,7 @@ def asked(cap: Any, *, dialect: WireDialect = AZURE_GA, audio: bool = True, name
     return create(**output)
 
 
-def answered(dialect: WireDialect, *events: Any) -> list[dict[str, Any]]:
+def events_of(dialect: WireDialect, *events: Any) -> list[dict[str, Any]]:
     return answers(build_behaviour(dialect, transcript_lead_deltas=(LEAD, LEAD)), *events)
 
 
@@ -441,7 +445,7 @@ def dues(events: list[dict[str, Any]]) -> list[int]:
     return [event["due_ns"] for event in events]
 
 
-def said(events: list[dict[str, Any]]) -> list[str]:
+def transcript_of(events: list[dict[str, Any]]) -> list[str]:
     return [event["delta"] for event in deltas(events) if "audio.delta" not in event["type"]]
 
 
@@ -449,29 +453,29 @@ def audio_of(events: list[dict[str, Any]]) -> bytes:
     return b"".join(base64.b64decode(event["delta"]) for event in deltas(events) if "audio.delta" in event["type"])
 
 
-@given(cap=st.integers(1, WHOLE + 9), dialect=st.sampled_from(AZURE), audio=st.booleans(),
+@given(limit=st.integers(1, WHOLE + 9), dialect=st.sampled_from(AZURE), audio=st.booleans(),
        name=st.sampled_from([*FORMATS]))  # fmt: skip
-@example(cap=FIRST_WITH_AUDIO, dialect=AZURE_GA, audio=True, name="pcm16")
-@example(cap=WHOLE - 1, dialect=AZURE_PREVIEW, audio=True, name="pcm16")
-def test_a_cut_answer_is_the_beginning_of_the_whole_one_and_its_usage_is_of_what_was_said(
-    cap: int, dialect: WireDialect, audio: bool, name: AudioFormatName
+@example(limit=FIRST_WITH_AUDIO, dialect=AZURE_GA, audio=True, name="pcm16")
+@example(limit=WHOLE - 1, dialect=AZURE_PREVIEW, audio=True, name="pcm16")
+def test_a_truncated_response_is_a_prefix_with_matching_usage(
+    limit: int, dialect: WireDialect, audio: bool, name: AudioFormatName
 ) -> None:
-    whole = answered(dialect, asked(None, dialect=dialect, audio=audio, name=name))
-    cut = answered(dialect, asked(cap, dialect=dialect, audio=audio, name=name))
+    whole = events_of(dialect, create_with_limit(None, dialect=dialect, audio=audio, name=name))
+    cut = events_of(dialect, create_with_limit(limit, dialect=dialect, audio=audio, name=name))
 
-    response, words, heard = done(cut), said(cut), audio_of(cut)
+    response, words, output_audio = done(cut), transcript_of(cut), audio_of(cut)
     usage = response["usage"]["output_token_details"]
     assert dues(deltas(cut)) == dues(deltas(whole))[: len(deltas(cut))]
-    assert said(whole)[: len(words)] == words
-    assert audio_of(whole).startswith(heard)
-    assert usage["audio_tokens"] == len(heard) * 20 / FORMATS[name].bytes_per_s
-    assert usage["text_tokens"] == len(words) + (AUDIO_ANSWER_TEXT_TOKENS if heard else 0)
+    assert transcript_of(whole)[: len(words)] == words
+    assert audio_of(whole).startswith(output_audio)
+    assert usage["audio_tokens"] == len(output_audio) * 20 / FORMATS[name].bytes_per_s
+    assert usage["text_tokens"] == len(words) + (AUDIO_ANSWER_TEXT_TOKENS if output_audio else 0)
     total, most = usage["audio_tokens"] + usage["text_tokens"], WHOLE if audio else WORDS
-    assert total == min(cap, most) if cap >= FIRST_WITH_AUDIO or not audio else total <= cap
-    assert (response["max_output_tokens"], response["usage"]["output_tokens"]) == (cap, total)
+    assert total == min(limit, most) if limit >= FIRST_WITH_AUDIO or not audio else total <= limit
+    assert (response["max_output_tokens"], response["usage"]["output_tokens"]) == (limit, total)
     assert "".join(words) in response["output"][0]["content"][0].values()
     ended = {"status": "incomplete", "status_details": {"type": "incomplete", "reason": "max_output_tokens"}}
-    assert response.items() >= (ended if cap < most else {"status": "completed"}).items()
+    assert response.items() >= (ended if limit < most else {"status": "completed"}).items()
     assert [item["status"] for item in response["output"]] == [response["status"]]
     assert without_deltas(cut) == without_deltas(whole)
     assert dues(cut) == sorted(dues(cut))
@@ -484,21 +488,21 @@ def test_a_cut_answer_is_the_beginning_of_the_whole_one_and_its_usage_is_of_what
         (AZURE_PREVIEW, {"max_response_output_tokens": 30}),
     ],
 )
-def test_the_session_s_cap_is_that_of_its_responses_unless_they_say_another(
+def test_the_token_limit_of_a_session_applies_unless_a_response_overrides_it(
     dialect: WireDialect, session: dict[str, Any]
 ) -> None:
     update = {"type": "session.update", "session": session}
 
-    by_session = answered(dialect, update, {"type": "response.create"})
-    by_response = answered(dialect, update, asked("inf", dialect=dialect))
+    by_session = events_of(dialect, update, {"type": "response.create"})
+    by_response = events_of(dialect, update, create_with_limit("inf", dialect=dialect))
 
     assert done(by_session)["usage"]["output_tokens"] == 30
     assert done(by_response)["status"] == "completed"
 
 
-def test_a_cap_with_room_for_nothing_still_gives_one_done() -> None:
+def test_a_token_limit_without_room_for_output_gives_one_done() -> None:
     behaviour = build_behaviour(transcript_lead_deltas=(0, 0))
-    events = answers(behaviour, asked(1))
+    events = answers(behaviour, create_with_limit(1))
 
     assert deltas(events) == []
     assert done(events)["usage"]["output_tokens"] == 0
@@ -506,8 +510,8 @@ def test_a_cap_with_room_for_nothing_still_gives_one_done() -> None:
 
 
 @pytest.mark.parametrize(("dialect", "most"), [(AZURE_GA, 32_000), (AZURE_PREVIEW, 4096)])
-def test_no_cap_is_larger_than_what_a_model_can_say(dialect: WireDialect, most: int) -> None:
-    largest, beyond = (answered(dialect, asked(cap, dialect=dialect)) for cap in (most, most + 1))
+def test_a_token_limit_above_the_maximum_of_the_model_is_refused(dialect: WireDialect, most: int) -> None:
+    largest, beyond = (events_of(dialect, create_with_limit(limit, dialect=dialect)) for limit in (most, most + 1))
 
     assert done(largest)["status"] == "completed"
     assert one(beyond, "error")["error"]["param"] == "response.max_output_tokens"

@@ -40,9 +40,7 @@ def quantiles(delay: Delay, *ps: float) -> list[float]:
         ),
     ],
 )
-def test_a_profile_describes_a_delay_by_a_number_or_by_its_distribution(
-    tmp_path: Path, written: str, delay: Delay
-) -> None:
+def test_a_profile_gives_a_delay_as_a_number_or_a_distribution(tmp_path: Path, written: str, delay: Delay) -> None:
     path = tmp_path / "some.yaml"
     path.write_text(f"delays_ms: {{first_audio: {written}}}\n")
 
@@ -53,20 +51,20 @@ def test_a_log_normal_delay_has_its_median_and_its_95th_percentile() -> None:
     assert quantiles(LogNormal(450, 900), 0.5, 0.95) == pytest.approx([450, 900], rel=0.03)
 
 
-def test_a_gamma_delay_has_its_mean_and_scatters_by_its_shape() -> None:
+def test_a_gamma_delay_has_its_mean_and_standard_deviation() -> None:
     drawn = drawn_ms(Gamma(500, 4))
 
     assert drawn.mean() == pytest.approx(500, rel=0.02)
     assert drawn.std() == pytest.approx(250, rel=0.03)
 
 
-def test_a_measured_delay_has_the_quantiles_that_were_measured() -> None:
+def test_an_empirical_delay_has_the_measured_quantiles() -> None:
     measured = (300.0, 400.0, 450.0, 800.0, 2600.0)
 
     assert quantiles(Empirical(measured), 0, 0.25, 0.5, 0.75, 1) == pytest.approx(measured, rel=0.03)
 
 
-def test_a_mixture_has_each_of_its_parts_in_its_share() -> None:
+def test_a_mixture_has_the_shares_of_its_components() -> None:
     drawn = drawn_ms(Mixture(((3, LogNormal(10, 10)), (1, LogNormal(1000, 1000)))))
 
     assert set(drawn) == {10.0, 1000.0}
@@ -79,7 +77,7 @@ def test_a_mixture_has_each_of_its_parts_in_its_share() -> None:
     ),
     seed=st.integers(0, 1 << 32),
 )
-def test_no_delay_is_negative_and_the_same_seed_draws_the_same(delay: Delay, seed: int) -> None:
+def test_a_delay_is_not_negative_and_reproducible_by_its_seed(delay: Delay, seed: int) -> None:
     one, other = (delay.draw_ns(np.random.default_rng(seed)) for _ in range(2))
 
     assert one == other >= 0
@@ -101,7 +99,7 @@ def logarithms(at_s: float, seeds: int = SEEDS) -> npt.NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("at_s", [0, 777.7])
-def test_over_the_seeds_it_is_normal_with_the_sd_it_was_given(at_s: float) -> None:
+def test_the_logarithm_of_drift_is_normal_with_the_given_sd(at_s: float) -> None:
     seen = logarithms(at_s)
 
     assert seen.mean() == pytest.approx(0, abs=4 * SD / np.sqrt(SEEDS))
@@ -111,11 +109,11 @@ def test_over_the_seeds_it_is_normal_with_the_sd_it_was_given(at_s: float) -> No
 
 
 @pytest.mark.parametrize("lag_s", [2, 10, 20, 40])
-def test_its_autocorrelation_falls_exponentially(lag_s: float) -> None:
+def test_the_autocorrelation_of_drift_decays_exponentially(lag_s: float) -> None:
     now, later = logarithms(0), logarithms(lag_s)
 
     assert np.corrcoef(now, later)[0, 1] == pytest.approx(np.exp(-lag_s / TIME_CONSTANT_S), abs=0.07)
 
 
-def test_without_spread_there_is_no_drift() -> None:
+def test_a_drift_of_zero_sd_is_constant() -> None:
     assert DelayDrift(0.0, 20.0, 1).factor(FAR_NS) == 1.0

@@ -28,7 +28,7 @@ from bench.simulator.refusals import RefusedUpgrade, throttled
         ("incomplete,reason=max_output_tokens", Fault("incomplete", "next_delta", reason="max_output_tokens")),
     ],
 )
-def test_a_line_says_what_goes_wrong_where_and_when(line: str, fault: Fault) -> None:
+def test_a_line_describes_a_fault_with_its_place_and_time(line: str, fault: Fault) -> None:
     assert read_line(line) == fault
 
 
@@ -52,7 +52,7 @@ def test_a_line_says_what_goes_wrong_where_and_when(line: str, fault: Fault) -> 
         ("reset,share=2", "share must be a number from 0 to 1"),
     ],
 )
-def test_a_line_that_means_nothing_is_told_with_what_is_allowed(line: str, words: str) -> None:
+def test_an_invalid_line_is_refused_with_the_allowed_values(line: str, words: str) -> None:
     with pytest.raises(UsageError, match=words) as caught:
         read_line(line)
 
@@ -60,7 +60,7 @@ def test_a_line_that_means_nothing_is_told_with_what_is_allowed(line: str, words
 
 
 @given(data=st.data())
-def test_a_fault_as_one_line_is_that_fault(data: st.DataObject) -> None:
+def test_a_fault_is_unchanged_by_formatting_and_parsing(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(sorted(KINDS)))
     place = data.draw(st.sampled_from(KINDS[kind].places))
     keys = KINDS[kind].fields
@@ -77,7 +77,7 @@ def test_a_fault_as_one_line_is_that_fault(data: st.DataObject) -> None:
 
 
 @given(data=st.data())
-def test_a_profile_reads_a_fault_as_a_line_does(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_profile_reads_a_fault_like_a_line(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     kind = data.draw(st.sampled_from(sorted(KINDS)))
     path = tmp_path_factory.mktemp("profile") / "profile.yaml"
     path.write_text(f"faults:\n  - kind: {kind}\n")
@@ -85,21 +85,24 @@ def test_a_profile_reads_a_fault_as_a_line_does(data: st.DataObject, tmp_path_fa
     assert load_profile(path).faults == (read_line(kind),)
 
 
-def test_the_wait_that_a_refusal_asks_for_can_be_chosen_or_left_out() -> None:
-    asked, silent = read_line("throttled,retry_after_s=7").refusal, read_line("unavailable,retry_after_s=0").refusal
+def test_the_retry_after_of_a_refusal_can_be_set_or_omitted() -> None:
+    with_wait, without_wait = (
+        read_line("throttled,retry_after_s=7").refusal,
+        read_line("unavailable,retry_after_s=0").refusal,
+    )
 
-    assert isinstance(asked, RefusedUpgrade)
-    assert isinstance(silent, RefusedUpgrade)
-    assert "retry after 7 seconds" in asked.message
-    assert asked.headers == {"retry-after": "7", "retry-after-ms": "7000"}
-    assert silent.headers == {}
+    assert isinstance(with_wait, RefusedUpgrade)
+    assert isinstance(without_wait, RefusedUpgrade)
+    assert "retry after 7 seconds" in with_wait.message
+    assert with_wait.headers == {"retry-after": "7", "retry-after-ms": "7000"}
+    assert without_wait.headers == {}
 
 
 # Refusals state how long to wait; the wait is never too short.
 
 
 @given(wait_ns=st.integers(1, 10**12))
-def test_the_wait_is_rounded_up_in_seconds_and_in_milliseconds(wait_ns: int) -> None:
+def test_retry_after_is_rounded_up_in_seconds_and_milliseconds(wait_ns: int) -> None:
     headers = throttled(wait_ns).headers
 
     assert 0 <= int(headers["retry-after"]) * 10**9 - wait_ns < 10**9

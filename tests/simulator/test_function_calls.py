@@ -37,11 +37,11 @@ from tests.simulator.builders import (
     one,
     session_update,
     sound,
-    squeezed,
     talk,
     types,
     user_text,
     without_deltas,
+    without_repeats,
 )
 from tests.simulator.sdk_types import assert_typed
 
@@ -67,18 +67,24 @@ def calls(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_call_is_announced_written_and_closed_in_the_order_of_the_captures(dialect: WireDialect) -> None:
+def test_the_events_of_a_function_call_have_the_order_of_the_captures(dialect: WireDialect) -> None:
     events = answers(with_tools(dialect=dialect), user_text(), CREATE)
 
     in_ga = dialect.names is GA
     created = ["conversation.item.added", "conversation.item.done"] if in_ga else ["conversation.item.created"]
     call = CALL if in_ga else [name.replace("item.added", "item.created") if name.startswith("conversation") else name
                                for name in CALL if name != "conversation.item.done"]  # fmt: skip
-    assert squeezed(types(events)) == [*created, "response.created", *call, "response.done", "rate_limits.updated"]
+    assert without_repeats(types(events)) == [
+        *created,
+        "response.created",
+        *call,
+        "response.done",
+        "rate_limits.updated",
+    ]
     assert_typed(dialect, events)
 
 
-def test_the_arguments_come_in_tokens_and_whole_everywhere_else() -> None:
+def test_arguments_are_streamed_by_token_and_complete_in_other_events() -> None:
     behaviour = with_tools()
     events = answers(behaviour, user_text(), CREATE)
 
@@ -100,7 +106,7 @@ def test_the_arguments_come_in_tokens_and_whole_everywhere_else() -> None:
      ({"type": "function", "name": "weather"}, ["weather"])],
 )  # fmt: skip
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_choice_of_tools_is_kept(dialect: WireDialect, choice: Any, names: list[str]) -> None:
+def test_tool_choice_determines_the_function_calls(dialect: WireDialect, choice: Any, names: list[str]) -> None:
     by_response = answers(with_tools(PARCEL, WEATHER, dialect=dialect), user_text(), create(tool_choice=choice))
     by_session = answers(
         with_tools(PARCEL, WEATHER, dialect=dialect, settings={"tool_choice": choice}), user_text(), CREATE
@@ -112,7 +118,7 @@ def test_a_choice_of_tools_is_kept(dialect: WireDialect, choice: Any, names: lis
     assert calls(by_session) == calls(by_response)
 
 
-def test_a_cancel_closes_a_call_with_the_arguments_that_were_written() -> None:
+def test_a_cancel_closes_a_function_call_with_its_arguments_so_far() -> None:
     behaviour = with_tools()
     before, now_ns = begun(behaviour, "arguments.delta", user_text(), CREATE)
 
@@ -126,7 +132,7 @@ def test_a_cancel_closes_a_call_with_the_arguments_that_were_written() -> None:
     assert_typed(AZURE_GA, before + after)
 
 
-def test_a_cap_counts_arguments_too() -> None:
+def test_a_token_limit_includes_arguments() -> None:
     (call,) = calls(events := answers(with_tools(), user_text(), create(max_output_tokens=2)))
 
     assert (call["arguments"], call["status"]) == ('{"number', "incomplete")
@@ -151,7 +157,7 @@ def reasoning(effort: str) -> dict[str, Any]:
     return create(reasoning={"effort": effort})
 
 
-def test_a_commentary_is_whole_before_the_answer_begins() -> None:
+def test_a_commentary_is_complete_before_the_answer_begins() -> None:
     events = answers(in_parts(), user_text(), CREATE)
 
     assert without_deltas(events)[2:] == ["response.created", *ITEM, *ITEM, "response.done", "rate_limits.updated"]
@@ -163,7 +169,7 @@ def test_a_commentary_is_whole_before_the_answer_begins() -> None:
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("audio", [True, False])
-def test_each_part_has_its_own_place_words_and_audio(dialect: WireDialect, audio: bool) -> None:
+def test_each_part_has_its_own_output_index_transcript_and_audio(dialect: WireDialect, audio: bool) -> None:
     kinds = "output_modalities" if dialect.names is GA else "modalities"
     text = create(**{kinds: ["text"]})
     events = answers(in_parts(dialect), CREATE if audio else text)
@@ -180,7 +186,7 @@ def test_each_part_has_its_own_place_words_and_audio(dialect: WireDialect, audio
     assert_typed(dialect, events)
 
 
-def test_the_pause_runs_from_the_end_of_the_commentary_to_the_first_audio_of_the_answer() -> None:
+def test_answer_pause_is_from_the_end_of_the_commentary_to_the_first_audio_of_the_answer() -> None:
     behaviour = listening(None, preamble=ALWAYS, delays={"answer_pause": 400, "first_audio": 500})
     behaviour.receive(CREATE, AT_NS)
 
@@ -198,7 +204,7 @@ def test_the_pause_runs_from_the_end_of_the_commentary_to_the_first_audio_of_the
     [(PreambleSettings(), {None}), (PreambleSettings(share=1.0, phases=False), {None}),
      (PreambleSettings(share=1e-9), {"final_answer"}), (ALWAYS, {"commentary", "final_answer"})],
 )  # fmt: skip
-def test_messages_tell_their_phase_where_any_answer_has_parts(parts: PreambleSettings, phases: set[str | None]) -> None:
+def test_messages_have_a_phase_if_answers_may_have_parts(parts: PreambleSettings, phases: set[str | None]) -> None:
     events = answers(build_behaviour(preamble=parts), CREATE)
 
     assert {item.get("phase") for item in done(events)["output"]} == phases
@@ -220,7 +226,7 @@ def test_reasoning_delays_the_answer_by_its_effort(effort: str, reasoning_ms: fl
 
 
 @pytest.mark.parametrize("place", [0, 1])
-def test_speech_over_a_part_closes_that_part_and_opens_no_further_one(place: int) -> None:
+def test_speech_during_a_part_closes_it_and_starts_no_further_part(place: int) -> None:
     behaviour = listening(preamble=ALWAYS, generation_speed=2.0, delays={"first_audio": 300, "answer_pause": 300})
     behaviour.receive(CREATE, AT_NS)
     at_ns = AT_NS + (SECOND if place == 0 else 2 * SECOND)
@@ -255,7 +261,7 @@ def asking(*triggers: str, first_audio_ms: float = 3_000, **setting: Any) -> Beh
     return behaviour
 
 
-def test_an_answer_that_is_late_has_a_filler_ahead_which_does_not_say_what_it_is() -> None:
+def test_a_late_answer_has_an_unmarked_filler_before_it() -> None:
     behaviour = asking("latency", latency_threshold_ms=500)
 
     events = answers(behaviour, user_text(), CREATE)
@@ -270,14 +276,14 @@ def test_an_answer_that_is_late_has_a_filler_ahead_which_does_not_say_what_it_is
 
 
 @pytest.mark.parametrize(("first_audio_ms", "threshold_ms"), [(400, 500), (500, 500), (1_900, None)])
-def test_an_answer_in_time_has_none(first_audio_ms: float, threshold_ms: int | None) -> None:
+def test_an_answer_in_time_has_no_filler(first_audio_ms: float, threshold_ms: int | None) -> None:
     threshold = {} if threshold_ms is None else {"latency_threshold_ms": threshold_ms}
     behaviour = asking("latency", first_audio_ms=first_audio_ms, **threshold)
 
     assert len(all_of(answers(behaviour, user_text(), CREATE), "output_item.added")) == 1
 
 
-def test_an_answer_in_text_or_of_a_session_that_asks_for_fillers_during_calls_alone_has_none() -> None:
+def test_text_answers_and_sessions_with_tool_fillers_have_no_latency_filler() -> None:
     written = {"type": "response.create", "response": {"modalities": ["text"]}}
 
     assert len(all_of(answers(asking("latency"), user_text(), written), "output_item.added")) == 1
@@ -293,7 +299,7 @@ def calling(*triggers: str) -> tuple[Behaviour, list[dict[str, Any]]]:
     return behaviour, begun(behaviour, "response.done", user_text(), CREATE)[0]
 
 
-def test_while_a_function_runs_a_filler_is_a_response_of_its_own_and_no_other_is_taken_meanwhile() -> None:
+def test_a_filler_during_a_function_call_is_a_separate_and_exclusive_response() -> None:
     behaviour, called = calling("tool")
     done_ns = one(called, "response.done")["due_ns"]
 
@@ -308,7 +314,7 @@ def test_while_a_function_runs_a_filler_is_a_response_of_its_own_and_no_other_is
     assert response["output"][0]["content"][0]["transcript"] == HELLO
 
 
-def test_a_response_may_have_a_setting_of_its_own() -> None:
+def test_a_response_may_override_the_filler_setting() -> None:
     late = {"interim_response": STATIC | {"latency_threshold_ms": 100}}
 
     events = answers(asking("tool"), user_text(), create(**late))
@@ -358,7 +364,7 @@ SCHEMAS = object_of(
 
 
 @given(schema=SCHEMAS, seed=st.integers(0, 100))
-def test_arguments_fit_their_schema_with_the_required_properties_alone(schema: dict[str, Any], seed: int) -> None:
+def test_arguments_match_their_schema_with_only_the_required_properties(schema: dict[str, Any], seed: int) -> None:
     values = arguments(schema, np.random.default_rng(seed))
 
     jsonschema.validate(values, schema)
@@ -367,7 +373,7 @@ def test_arguments_fit_their_schema_with_the_required_properties_alone(schema: d
 
 
 @given(schema=SCHEMAS)
-def test_unfit_arguments_lack_what_is_required_and_have_what_nobody_declared(schema: dict[str, Any]) -> None:
+def test_unfit_arguments_lack_a_required_property_and_have_an_undeclared_one(schema: dict[str, Any]) -> None:
     values = unfit_arguments(schema, np.random.default_rng(1))
 
     assert values["undeclared"] is True
@@ -384,13 +390,13 @@ def test_unfit_arguments_lack_what_is_required_and_have_what_nobody_declared(sch
         ({"type": "integer", "enum": [4, 5]}, 4),
     ],
 )
-def test_a_value_that_the_schema_gives_counts_before_its_type(schema: dict[str, Any], value: Any) -> None:
+def test_a_value_in_the_schema_has_priority_over_its_type(schema: dict[str, Any], value: Any) -> None:
     parameters = {"type": "object", "properties": {"it": schema}, "required": ["it"]}
 
     assert arguments(parameters, np.random.default_rng(1)) == {"it": value}
 
 
-def test_a_schema_that_refers_to_itself_comes_to_an_end() -> None:
+def test_a_recursive_schema_gives_finite_arguments() -> None:
     names = [str(number) for number in range(20)]
     schema = {"type": "object", "properties": {name: {"$ref": "#"} for name in names}, "required": names}
 
@@ -398,5 +404,5 @@ def test_a_schema_that_refers_to_itself_comes_to_an_end() -> None:
 
 
 @given(schema=JSON | st.dictionaries(st.sampled_from(["properties", "required", "type"]), JSON))
-def test_no_schema_raises(schema: Any) -> None:
+def test_any_schema_gives_arguments(schema: Any) -> None:
     assert isinstance(arguments(schema, np.random.default_rng(1)), dict)

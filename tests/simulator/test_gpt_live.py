@@ -52,7 +52,7 @@ class Service:
             yield sent.due_ns, sent.body
 
 
-def called(folder: Path, delegates: float) -> tuple[list[TurnObservation], SessionObservation, list[OutgoingEvent]]:
+def play_call(folder: Path, delegates: float) -> tuple[list[TurnObservation], SessionObservation, list[OutgoingEvent]]:
     path, service = folder / "call.yaml", Service(delegates)
     path.write_text(SCRIPT)
     session, timeline, listening = seated(
@@ -62,18 +62,18 @@ def called(folder: Path, delegates: float) -> tuple[list[TurnObservation], Sessi
     return listening.turns, timeline.session(), service.said
 
 
-def test_it_answers_by_itself(tmp_path: Path) -> None:
-    turns, session, said = called(tmp_path, 0)
+def test_gpt_live_answers_turns_without_delegation(tmp_path: Path) -> None:
+    turns, session, sent_events = play_call(tmp_path, 0)
 
     assert ([turn.outcome for turn in turns], session.outcome) == (["ok", "ok"], "ok")
-    assert all(sent.type != DELEGATED for sent in said)
+    assert all(sent.type != DELEGATED for sent in sent_events)
 
 
-def test_a_turn_whose_answer_it_delegates_is_not_measured_by_what_it_says_meanwhile(tmp_path: Path) -> None:
-    (turn,), session, said = called(tmp_path, 1)
+def test_a_delegated_turn_fails_and_interim_speech_is_not_measured(tmp_path: Path) -> None:
+    (turn,), session, sent_events = play_call(tmp_path, 1)
 
     assert (turn.outcome, session.outcome, session.turns_succeeded) == ("failed:delegation", "failed:delegation", 0)
     assert "delegated a task (to: client), and this tool answers none" in turn.detail
     assert "delegate nothing" in remedy_of(turn.outcome, turn.detail)
-    (event,) = [msgspec.json.decode(sent.body) for sent in said if sent.type == DELEGATED]
+    (event,) = [msgspec.json.decode(sent.body) for sent in sent_events if sent.type == DELEGATED]
     assert DelegationCreatedEvent.model_validate(event, strict=True).to_dict() == event

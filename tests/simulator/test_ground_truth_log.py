@@ -57,14 +57,14 @@ def out(type: str, due_ns: int, start_ns: int, end_ns: int | None, frame: int, *
     return line | more
 
 
-def came(type: str, at_ns: int, source: str = "kernel", **more: Any) -> dict[str, Any]:
+def received(type: str, at_ns: int, source: str = "kernel", **more: Any) -> dict[str, Any]:
     """Return the line of an event that was received."""
     line = {"session": "sess_1", "direction": "in", "type": type, "at_ns": at_ns, "earliest_ns": at_ns,
             "timestamp_source": source, "event_id": None, "response": None}  # fmt: skip
     return line | more
 
 
-def test_what_was_written_is_read_again(tmp_path: Path) -> None:
+def test_written_lines_are_read_back(tmp_path: Path) -> None:
     audio, call = "response.output_audio.delta", "response.function_call_arguments.done"
     assert list(read_truth(written(tmp_path / "truth.jsonl"))) == [
         {"schema": 4, "simulated": True, "profile": "default", "seed": 5},
@@ -73,16 +73,16 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
         out("input_audio_buffer.speech_started", 140, 141, 142, 200, speech_at_byte=960),
         out("session.created", 100, 120, None, 600),
         out(call, 150, 151, 152, 300, response="resp_1", item='an "item"', call="call_1"),
-        came("input_audio_buffer.append", 90, earliest_ns=80, event_id="e\n1", from_byte=0, to_byte=4800),
-        came("response.create", 95, "userspace", response="resp_1"),
-        came("conversation.item.truncate", 96, item="item_1", audio_end_ms=0),
-        came("conversation.item.create", 97, item="i", call="c"),
+        received("input_audio_buffer.append", 90, earliest_ns=80, event_id="e\n1", from_byte=0, to_byte=4800),
+        received("response.create", 95, "userspace", response="resp_1"),
+        received("conversation.item.truncate", 96, item="item_1", audio_end_ms=0),
+        received("conversation.item.create", 97, item="i", call="c"),
         {"direction": "end", "sessions": 1, "events": 2, "late_p50_ms": 0.1, "late_p99_ms": 2.1, "late_max_ms": 2.0,
          "cpu_s": 1.25},
     ]  # fmt: skip
 
 
-def test_a_log_that_was_cut_anywhere_reads_up_to_its_last_whole_line(tmp_path: Path) -> None:
+def test_a_truncated_log_is_read_up_to_its_last_complete_line(tmp_path: Path) -> None:
     whole = written(tmp_path / "truth.jsonl").read_bytes()
     cut = tmp_path / "cut.jsonl"
 
@@ -91,7 +91,7 @@ def test_a_log_that_was_cut_anywhere_reads_up_to_its_last_whole_line(tmp_path: P
         assert len(list(read_truth(cut))) == whole[:size].count(b"\n")
 
 
-def test_a_log_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_an_unwritable_log_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be written"):
         GroundTruthLog(tmp_path / "no" / "truth.jsonl", "default", 1)
 
@@ -106,14 +106,14 @@ def test_every_line_is_in_the_log_when_it_is_closed(tmp_path: Path, lines: int) 
     assert [line["at_ns"] for line in read_truth(tmp_path / "truth.jsonl") if "at_ns" in line] == list(range(lines))
 
 
-def test_an_older_log_of_that_name_is_replaced(tmp_path: Path) -> None:
+def test_an_existing_log_is_replaced(tmp_path: Path) -> None:
     for seed in (1, 2):
         GroundTruthLog(tmp_path / "truth.jsonl", "default", seed).close()
 
     assert [line["seed"] for line in read_truth(tmp_path / "truth.jsonl")] == [2]
 
 
-def test_what_two_write_into_one_log_does_not_mix(tmp_path: Path) -> None:
+def test_lines_of_two_writers_do_not_mix(tmp_path: Path) -> None:
     first = GroundTruthLog(tmp_path / "truth.jsonl", "default", 1)
     second = copy.copy(first)  # as after a fork
     second._lines = []
@@ -136,7 +136,7 @@ def served(lateness: LatenessCounts, *, sessions: int = 1, refused: int = 0, str
     return ServedCounts(sessions, refused, struck, 0.5, lateness)
 
 
-def test_a_punctual_simulator_gives_its_figures_without_a_warning() -> None:
+def test_a_punctual_simulator_prints_its_lateness_without_a_warning() -> None:
     punctual = late(*[250_000] * 1000)
 
     assert punctual.quantile_ms(0.99) == 0.3
@@ -145,30 +145,30 @@ def test_a_punctual_simulator_gives_its_figures_without_a_warning() -> None:
     )
 
 
-def test_a_late_simulator_warns() -> None:
+def test_a_late_simulator_prints_a_warning() -> None:
     assert "WARN" in summary([served(late(*[0] * 980, *[6_000_000] * 20))])
 
 
-def test_an_idle_simulator_was_not_late() -> None:
+def test_an_idle_simulator_prints_no_warning() -> None:
     assert "WARN" not in summary([served(late())])
 
 
-def test_what_workers_served_is_added_up_and_the_latest_of_them_is_named() -> None:
+def test_the_counts_of_workers_are_summed_and_the_latest_worker_is_named() -> None:
     words = summary([served(late(0, 0), sessions=2, refused=1, struck=4), served(late(3_000_000), sessions=3)])
 
     assert words.startswith("SIMULATED: 5 sessions, 1 refused, 4 faults, 3 events sent")
     assert "p50 ≤ 0.1 ms, p99 ≤ 3.1 ms (latest of 2 workers: p99 ≤ 3.1 ms), max 3.0 ms" in words
 
 
-def test_one_late_worker_among_punctual_ones_is_warned_of() -> None:
+def test_one_late_worker_gives_a_warning() -> None:
     assert "WARN" in summary([served(late(*[0] * 100_000)), served(late(6_000_000))])
 
 
-@pytest.mark.parametrize(("late_ms", "said"), [(4.0, None), (29.3, "29.4")])
-def test_answers_say_that_the_simulator_is_late_where_it_warns(late_ms: float, said: str | None) -> None:
+@pytest.mark.parametrize(("late_ms", "expected"), [(4.0, None), (29.3, "29.4")])
+def test_responses_have_a_lateness_header_if_the_simulator_is_late(late_ms: float, expected: str | None) -> None:
     protocol = _SimulatedProtocol(late(round(late_ms * 1_000_000)))
     response = protocol.reject(404, "")
 
     protocol.send_response(response)
 
-    assert response.headers.get("x-rtbench-simulator-late-ms") == said
+    assert response.headers.get("x-rtbench-simulator-late-ms") == expected

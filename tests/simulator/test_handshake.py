@@ -31,11 +31,11 @@ def accepted(
     return verdict
 
 
-def complaint(*asked: Any) -> PostUpgradeRefusal:
+def post_upgrade_error(*asked: Any) -> PostUpgradeRefusal:
     """Return the refusal that follows the upgrade."""
-    said = accepted(*asked).complaint
-    assert said is not None
-    return said
+    error = accepted(*asked).complaint
+    assert error is not None
+    return error
 
 
 def refused(
@@ -58,7 +58,7 @@ def refused(
         (LIVE + "&x-ms-client-sdk=azsdk", {}, VOICE_LIVE),
     ],
 )
-def test_path_and_beta_header_decide_the_dialect(target: str, headers: dict[str, str], dialect: WireDialect) -> None:
+def test_path_and_beta_header_determine_the_dialect(target: str, headers: dict[str, str], dialect: WireDialect) -> None:
     verdict = accepted(target, headers)
 
     assert verdict.dialect is dialect
@@ -77,16 +77,14 @@ def test_path_and_beta_header_decide_the_dialect(target: str, headers: dict[str,
         (PREVIEW + "&intent=transcription", {}, AZURE_PREVIEW),
     ],
 )
-def test_a_client_may_want_no_more_than_a_transcript(
-    target: str, headers: dict[str, str], dialect: WireDialect
-) -> None:
+def test_a_client_may_request_only_transcription(target: str, headers: dict[str, str], dialect: WireDialect) -> None:
     verdict = accepted(target, headers)
 
     assert verdict.dialect == dialect.transcribing() != dialect
     assert verdict.complaint is None
 
 
-def test_azure_names_the_model_behind_the_deployment() -> None:
+def test_azure_returns_the_model_of_the_deployment() -> None:
     assert accepted(PREVIEW, {}).model == "gpt-4o-realtime-preview-2024-12-17"
 
 
@@ -124,7 +122,7 @@ def test_azure_and_voice_live_refuse_before_the_upgrade(
     ],
 )
 @pytest.mark.parametrize("target", [PREVIEW, GA, OPENAI, LIVE])
-def test_the_key_is_taken_wherever_clients_put_it(target: str, suffix: str, headers: dict[str, str]) -> None:
+def test_the_key_is_accepted_in_each_place_that_clients_use(target: str, suffix: str, headers: dict[str, str]) -> None:
     assert accepted(target + suffix, headers, BY_KEY).complaint is None
 
 
@@ -137,15 +135,15 @@ def test_azure_refuses_a_wrong_key_and_does_not_repeat_it(headers: dict[str, str
         assert KEY not in verdict.body
 
 
-def test_openai_accepts_the_upgrade_and_complains_then() -> None:
-    wrong_key = complaint(OPENAI, {}, BY_KEY)
+def test_openai_accepts_the_upgrade_and_then_sends_an_error() -> None:
+    wrong_key = post_upgrade_error(OPENAI, {}, BY_KEY)
 
     assert (wrong_key.close_code, wrong_key.close_reason) == (3000, "invalid_request_error.invalid_api_key")
-    assert complaint("/v1/realtime", {}).close_code == 4000
+    assert post_upgrade_error("/v1/realtime", {}).close_code == 4000
 
 
-def test_openai_complains_of_a_model_in_the_address_of_a_transcription() -> None:
-    assert "must not provide a model" in complaint(OPENAI + "&intent=transcription", {}).message
+def test_openai_refuses_a_model_in_the_url_of_a_transcription() -> None:
+    assert "must not provide a model" in post_upgrade_error(OPENAI + "&intent=transcription", {}).message
 
 
 def tokens(life_s: float = 5) -> TokenIssuer:
@@ -154,7 +152,7 @@ def tokens(life_s: float = 5) -> TokenIssuer:
 
 
 @pytest.mark.parametrize("target", [PREVIEW, GA, OPENAI])
-def test_a_token_opens_as_long_as_it_lives_and_is_known_by_its_number(target: str) -> None:
+def test_a_token_is_accepted_until_it_expires_and_identified_by_its_number(target: str) -> None:
     issuer = tokens(5)
     issuer.issue("r", NOW_S)
     issued = issuer.issue("r", NOW_S)
@@ -164,7 +162,7 @@ def test_a_token_opens_as_long_as_it_lives_and_is_known_by_its_number(target: st
 
     assert (living.complaint, living.token) == (None, 2)
     if target == OPENAI:
-        assert complaint(target, headers, Authenticator(tokens=issuer), NOW_S + 5).code == "invalid_api_key"
+        assert post_upgrade_error(target, headers, Authenticator(tokens=issuer), NOW_S + 5).code == "invalid_api_key"
     else:
         expired = refused(target, headers, Authenticator(tokens=issuer), NOW_S + 5)
         assert (expired.status, expired.code) == (401, "401")
@@ -173,11 +171,11 @@ def test_a_token_opens_as_long_as_it_lives_and_is_known_by_its_number(target: st
 
 
 @pytest.mark.parametrize("headers", [{}, {"api-key": "x"}, {"authorization": "Bearer x"}, {"authorization": "Basic x"}])
-def test_where_tokens_are_asked_for_nothing_else_opens(headers: dict[str, str]) -> None:
+def test_if_tokens_are_required_other_credentials_are_refused(headers: dict[str, str]) -> None:
     assert refused(GA, headers, Authenticator(tokens=tokens())).status == 401
 
 
-def test_a_key_goes_on_opening_beside_tokens() -> None:
+def test_a_key_is_accepted_in_addition_to_tokens() -> None:
     issuer = tokens()
     token = issuer.issue("r", NOW_S).token
 
@@ -186,12 +184,12 @@ def test_a_key_goes_on_opening_beside_tokens() -> None:
 
 
 @pytest.mark.parametrize(("target", "openai"), [(OPENAI, True), ("/v1/realtime/?model=m", True), (GA, False)])
-def test_an_address_says_whose_it_is(target: str, openai: bool) -> None:
+def test_a_path_identifies_its_service(target: str, openai: bool) -> None:
     assert is_openai(target) is openai
 
 
 @pytest.mark.parametrize(("custom", "refused"), [(10, False), (11, True)])
-def test_azure_takes_ten_headers_of_a_clients_own(custom: int, refused: bool) -> None:
+def test_azure_accepts_at_most_ten_custom_headers(custom: int, refused: bool) -> None:
     usual = {
         "host": "x", "user-agent": "x", "origin": "x", "api-key": "x", "sec-websocket-key": "x", "upgrade": "websocket"
     }  # fmt: skip

@@ -76,15 +76,15 @@ def written(dialect: WireDialect = AZURE_GA, **response: Any) -> dict[str, Any]:
 
 def usage(behaviour: Behaviour, *events: dict[str, Any]) -> dict[str, Any]:
     """Return the usage of the one response to the events."""
-    told: dict[str, Any] = done(answers(behaviour, *events))["usage"]
-    return told
+    usage_fields: dict[str, Any] = done(answers(behaviour, *events))["usage"]
+    return usage_fields
 
 
 def kinds(details: dict[str, Any]) -> tuple[int, int, int]:
     return details["text_tokens"], details["audio_tokens"], details["image_tokens"]
 
 
-def test_tools_are_read_too() -> None:
+def test_tools_count_as_input_tokens() -> None:
     without = usage(build_behaviour(), written())
     behaviour = build_behaviour()
     answers(behaviour, session_update(AZURE_GA, tools=[function()]))
@@ -92,7 +92,7 @@ def test_tools_are_read_too() -> None:
     assert usage(behaviour, written())["input_tokens"] > without["input_tokens"]
 
 
-def test_a_response_with_an_input_of_its_own_reads_nothing_else_and_leaves_the_cache_alone() -> None:
+def test_a_response_with_its_own_input_reads_only_that_and_does_not_change_the_cache() -> None:
     behaviour = build_behaviour(cache=EXACT)
     first = usage(behaviour, text(400), written())
     aside = written(conversation="none", metadata={"topic": "aside"}, input=[text(40)["item"]])
@@ -112,18 +112,18 @@ def test_a_response_with_an_input_of_its_own_reads_nothing_else_and_leaves_the_c
 @given(
     letters=st.lists(st.integers(0, 2000), min_size=2, max_size=5), block=st.integers(1, 200), least=st.integers(0, 500)
 )
-def test_what_the_last_response_has_read_is_cached_in_whole_blocks(letters: list[int], block: int, least: int) -> None:
+def test_input_of_the_last_response_is_cached_in_whole_blocks(letters: list[int], block: int, least: int) -> None:
     behaviour = build_behaviour(cache=TokenCache(least, block))
     before = 0
     for count in letters:
-        told = usage(behaviour, text(count), append(300), COMMIT, written())
-        details = told["input_token_details"]
+        usage_fields = usage(behaviour, text(count), append(300), COMMIT, written())
+        details = usage_fields["input_token_details"]
         expected = before - before % block if before >= least else 0
         assert details["cached_tokens"] == sum(kinds(details["cached_tokens_details"])) == expected
-        before = told["input_tokens"]
+        before = usage_fields["input_tokens"]
 
 
-def test_the_kinds_that_are_cached_are_those_that_come_first() -> None:
+def test_cached_tokens_are_the_first_ones_of_the_input() -> None:
     behaviour = build_behaviour(cache=TokenCache(0, 64))
     usage(behaviour, text(80), append(10_000), COMMIT, written())
 
@@ -132,7 +132,7 @@ def test_the_kinds_that_are_cached_are_those_that_come_first() -> None:
     assert kinds(details["cached_tokens_details"]) == (1 + 20, 64 - 21, 0)
 
 
-def test_other_instructions_find_nothing_in_the_cache() -> None:
+def test_other_instructions_have_no_cached_tokens() -> None:
     behaviour = build_behaviour(cache=EXACT)
     usage(behaviour, text(400), written())
 
@@ -148,7 +148,7 @@ CHANGES = st.one_of(
 )
 
 
-class Books:
+class TokenAccount:
     """An independent account of the tokens of each item: (text, audio, image)."""
 
     def __init__(self) -> None:
@@ -177,8 +177,8 @@ class Books:
         self.items.insert(0 if kind == "ahead" else len(self.items), (item_id, tokens))
 
     def _answer(self, spoken: bool) -> None:
-        told = {"output_modalities": ["audio" if spoken else "text"], "instructions": "Hum."}
-        response = one(answers(self.behaviour, create(**told)), "response.done")["response"]
+        settings = {"output_modalities": ["audio" if spoken else "text"], "instructions": "Hum."}
+        response = one(answers(self.behaviour, create(**settings)), "response.done")["response"]
         details, item_id = response["usage"]["output_token_details"], response["output"][0]["id"]
         self.expect(response["usage"]["input_token_details"])
         self.items.append((item_id, (details["text_tokens"], details["audio_tokens"], 0)))
@@ -213,11 +213,11 @@ class Books:
 
 
 @given(changes=st.lists(CHANGES, max_size=15))
-def test_whatever_becomes_of_its_items_a_conversation_costs_what_they_come_to(changes: list[tuple[str, Any]]) -> None:
-    books = Books()
+def test_the_usage_of_a_conversation_is_the_sum_of_its_items_after_any_changes(changes: list[tuple[str, Any]]) -> None:
+    account = TokenAccount()
     for kind, value in changes:
-        books.change(kind, value)
-    books.change("write", None)
+        account.change(kind, value)
+    account.change("write", None)
 
 
 # Reading takes time.
@@ -226,7 +226,7 @@ def test_whatever_becomes_of_its_items_a_conversation_costs_what_they_come_to(ch
 @pytest.mark.parametrize(
     ("cache", "expected_ms"), [(TokenCache(min_tokens=1_000_000), 1001 * 0.5), (EXACT, 1001 * 0.1)]
 )
-def test_the_context_delays_the_first_audio_by_its_tokens_cached_and_not(cache: TokenCache, expected_ms: float) -> None:
+def test_the_context_delay_depends_on_cached_and_uncached_tokens(cache: TokenCache, expected_ms: float) -> None:
     reading = ContextLatency(ms_per_1000_tokens=500, ms_per_1000_cached_tokens=100)
     behaviour = listening(None, cache=cache, context_latency=reading, delays={"first_text": 300})
     usage(behaviour, text(4000), written(conversation="none"))
@@ -236,7 +236,7 @@ def test_the_context_delays_the_first_audio_by_its_tokens_cached_and_not(cache: 
     assert (all_of(events, "text.delta")[0]["due_ns"] - AT_NS) / MS == pytest.approx(300 + expected_ms)
 
 
-def test_the_truth_log_is_told_what_was_read_and_how_a_response_ended() -> None:
+def test_the_truth_log_has_the_input_tokens_and_the_status_of_a_response() -> None:
     behaviour = build_behaviour(cache=EXACT)
     first = usage(behaviour, text(40), written())
     behaviour.receive(written(), AT_NS)
@@ -282,13 +282,13 @@ OWN = RATIO | {"retention_ratio": 1, "token_limits": {"post_instructions": 60}}
         (OWN, 101, [20, 40, 60, 60]),
     ],
 )
-def test_the_oldest_items_are_left_out_where_there_is_no_room(
+def test_the_oldest_items_are_dropped_if_the_context_is_full(
     truncation: Any, limit_tokens: int | None, read: list[int]
 ) -> None:
     assert read_by_turns(truncating(truncation, limit_tokens), len(read)) == read
 
 
-def test_without_truncation_a_response_that_has_no_room_fails_and_later_ones_may_not() -> None:
+def test_without_truncation_a_response_fails_while_the_context_is_full() -> None:
     behaviour = truncating("disabled")
     read_by_turns(behaviour, 5)
 
@@ -303,7 +303,7 @@ def test_without_truncation_a_response_that_has_no_room_fails_and_later_ones_may
     assert_typed(AZURE_GA, failed)
 
 
-def test_what_was_left_out_breaks_the_cache_and_can_still_be_retrieved() -> None:
+def test_dropped_items_invalidate_the_cache_and_can_be_retrieved() -> None:
     behaviour = truncating("auto")
     first = answers(behaviour, text(80))[0]["item"]["id"]
     read_by_turns(behaviour, 4)
@@ -317,7 +317,7 @@ def test_what_was_left_out_breaks_the_cache_and_can_still_be_retrieved() -> None
     assert types([kept]) == ["conversation.item.retrieved"]
 
 
-def test_the_newest_item_is_read_even_if_it_is_too_long_by_itself() -> None:
+def test_the_newest_item_is_read_even_if_it_exceeds_the_context() -> None:
     assert usage(truncating("auto"), text(4000), written())["input_tokens"] == 1 + 1000
 
 
@@ -330,8 +330,8 @@ LENGTH_MS = REPLY.audio_ms
 
 def create_in(dialect: WireDialect, name: AudioFormatName) -> dict[str, Any]:
     in_ga = {"audio": {"output": {"format": ga_format(FORMATS[name])}}}
-    told = in_ga if dialect.names is GA else {"output_audio_format": name}
-    return {"type": "response.create", "response": told}
+    settings = in_ga if dialect.names is GA else {"output_audio_format": name}
+    return {"type": "response.create", "response": settings}
 
 
 def spoken(behaviour: Behaviour, message: dict[str, Any] = CREATE) -> str:
@@ -349,7 +349,7 @@ def input_tokens(behaviour: Behaviour) -> int:
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_what_is_retrieved_ends_where_the_item_was_cut(dialect: WireDialect, name: AudioFormatName) -> None:
+def test_a_retrieved_item_ends_at_its_truncation(dialect: WireDialect, name: AudioFormatName) -> None:
     behaviour = build_behaviour(dialect)
     item_id = spoken(behaviour, create_in(dialect, name))
     (whole,) = answers(behaviour, retrieve(item_id))
@@ -365,7 +365,7 @@ def test_what_is_retrieved_ends_where_the_item_was_cut(dialect: WireDialect, nam
     assert_typed(dialect, [whole, truncated, cut])
 
 
-def test_the_length_that_counts_is_that_of_the_last_cut() -> None:
+def test_the_length_of_an_item_is_that_of_its_last_truncation() -> None:
     behaviour = build_behaviour()
     item_id = spoken(behaviour)
     ends_ms = [LENGTH_MS + 1, LENGTH_MS, 900, 901, 900, 100, 500]
@@ -379,7 +379,7 @@ def test_the_length_that_counts_is_that_of_the_last_cut() -> None:
     assert errors[6]["message"] == "Audio content of 100ms is already shorter than 500ms"
 
 
-def test_more_than_was_sent_of_an_item_cannot_be_kept_while_it_is_made() -> None:
+def test_an_unfinished_item_cannot_be_truncated_beyond_the_sent_audio() -> None:
     behaviour = build_behaviour(generation_speed=1.0)
     drain(behaviour)
     behaviour.receive(CREATE, AT_NS)
@@ -392,18 +392,18 @@ def test_more_than_was_sent_of_an_item_cannot_be_kept_while_it_is_made() -> None
     assert error["message"] == f"Audio content of {sent_ms}ms is already shorter than {sent_ms + 1}ms"
 
 
-def test_only_what_the_model_has_spoken_can_be_truncated() -> None:
+def test_only_audio_of_the_model_can_be_truncated() -> None:
     behaviour = build_behaviour()
-    said = answers(behaviour, user_text())[0]["item"]["id"]
+    text_item_id = answers(behaviour, user_text())[0]["item"]["id"]
     written = spoken(behaviour, {"type": "response.create", "response": {"output_modalities": ["text"]}})
 
-    errors = [event["error"] for event in answers(behaviour, truncate(said, 0), truncate(written, 0))]
+    errors = [event["error"] for event in answers(behaviour, truncate(text_item_id, 0), truncate(written, 0))]
 
     assert [error["code"] for error in errors] == [None, None]
     assert {error["message"] for error in errors} == {"Only model output audio messages can be truncated"}
 
 
-def test_the_truth_log_is_told_what_a_truncate_left() -> None:
+def test_the_truth_log_has_the_length_after_a_truncation() -> None:
     behaviour = build_behaviour()
     item_id = spoken(behaviour)
 
@@ -417,7 +417,7 @@ def test_the_truth_log_is_told_what_a_truncate_left() -> None:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_truncate_that_is_ignored_is_acknowledged_and_everything_stays(dialect: WireDialect) -> None:
+def test_an_ignored_truncation_is_acknowledged_and_changes_nothing(dialect: WireDialect) -> None:
     behaviour = build_behaviour(dialect, ignored_truncate_share=1.0)
     item_id = spoken(behaviour)
     (whole,) = answers(behaviour, retrieve(item_id))

@@ -41,7 +41,7 @@ def injector(
     )
 
 
-def made(behaviour: Behaviour) -> list[OutgoingEvent]:
+def events_of(behaviour: Behaviour) -> list[OutgoingEvent]:
     """Return the events of a greeting and a response, as the service would send them."""
     events = list(behaviour.due(AT_NS + SECOND))
     behaviour.receive(CREATE, AT_NS + SECOND)
@@ -49,7 +49,7 @@ def made(behaviour: Behaviour) -> list[OutgoingEvent]:
 
 
 def actions(*lines: str, events: list[OutgoingEvent] | None = None) -> list[FaultAction]:
-    return list(injector(*lines).actions(events or made(build_behaviour()), AT_NS))
+    return list(injector(*lines).actions(events or events_of(build_behaviour()), AT_NS))
 
 
 def sent(all_actions: list[FaultAction]) -> list[OutgoingEvent]:
@@ -65,8 +65,8 @@ def body(event: OutgoingEvent) -> dict[str, Any]:
     return fields
 
 
-def test_without_a_fault_all_is_handed_over_as_it_was() -> None:
-    events = made(build_behaviour())
+def test_without_a_fault_events_are_unchanged() -> None:
+    events = events_of(build_behaviour())
 
     assert actions(events=events) == [DeliverEvent(event) for event in events]
 
@@ -92,7 +92,7 @@ def test_without_a_fault_all_is_handed_over_as_it_was() -> None:
         ("done", "response.output_item.done"),
     ],
 )
-def test_a_connection_is_struck_ahead_of_the_event_of_the_place(
+def test_a_fault_of_a_connection_is_injected_before_the_event_of_its_place(
     line: str, action: StallConnection | None, place: str, behind: str | None
 ) -> None:
     struck: FaultAction = action or read_line(f"{line},at={place}")
@@ -101,11 +101,11 @@ def test_a_connection_is_struck_ahead_of_the_event_of_the_place(
 
     assert done.count(struck) == 1
     assert (types(sent(ahead)) or [""])[-1] == (behind or "")
-    assert len(sent(done)) == len(made(build_behaviour()))  # the events after it, if the connection continues
+    assert len(sent(done)) == len(events_of(build_behaviour()))  # the events after it, if the connection continues
 
 
-def test_one_who_stops_in_between_gets_the_rest_later_and_due_then() -> None:
-    events, struck = made(build_behaviour()), injector("hang,at=next_delta,duration_s=0.1", "drip,at=done")
+def test_events_after_a_stall_are_sent_later_with_new_due_times() -> None:
+    events, struck = events_of(build_behaviour()), injector("hang,at=next_delta,duration_s=0.1", "drip,at=done")
     due, got = iter(events), []
     later_ns = events[-1].due_ns + SECOND
     while True:
@@ -123,8 +123,8 @@ def test_one_who_stops_in_between_gets_the_rest_later_and_due_then() -> None:
     assert {event.due_ns for event in sent(got)[stopped:]} == {later_ns}
 
 
-def test_an_event_is_struck_once_or_as_often_as_is_said() -> None:
-    events = made(build_behaviour())
+def test_a_fault_of_events_is_injected_once_or_count_times() -> None:
+    events = events_of(build_behaviour())
     audio = [event for event in events if event.audio_bytes]
 
     assert len(events) - len(sent(actions("drop", events=events))) == 1
@@ -133,9 +133,9 @@ def test_an_event_is_struck_once_or_as_often_as_is_said() -> None:
 
 
 @pytest.mark.parametrize(("line", "responses"), [("reset", 3), ("reset,responses=2", 1), ("reset,responses=2-", 2)])
-def test_a_fault_strikes_the_responses_that_it_names(line: str, responses: int) -> None:
+def test_a_fault_is_injected_into_the_given_responses(line: str, responses: int) -> None:
     behaviour = build_behaviour()
-    events = made(behaviour)
+    events = events_of(behaviour)
     for number in (2, 3):
         behaviour.receive(CREATE, AT_NS + number * 100 * SECOND)
         events += behaviour.due(FOREVER_NS)
@@ -143,20 +143,20 @@ def test_a_fault_strikes_the_responses_that_it_names(line: str, responses: int) 
     assert actions(line, events=events).count(read_line(line)) == responses
 
 
-def test_a_fault_strikes_the_sessions_that_it_names() -> None:
+def test_a_fault_is_injected_into_the_given_sessions() -> None:
     struck = [list(injector("reset,at=tcp,sessions=2-3", connection=n).at("tcp", AT_NS)) for n in (1, 2, 3, 4)]
 
     assert [bool(each) for each in struck] == [False, True, True, False]
 
 
-def test_a_fault_strikes_in_its_time_alone() -> None:
+def test_a_fault_is_injected_only_during_its_time() -> None:
     at_s = [0.5, 1, 2, 2.5]
     struck = [list(injector("reset,at=tcp,during_s=1-2").at("tcp", AT_NS + int(s * SECOND))) for s in at_s]
 
     assert [bool(each) for each in struck] == [False, True, True, False]
 
 
-def test_a_share_is_drawn_by_seed_and_session_and_by_nothing_else() -> None:
+def test_a_share_depends_only_on_seed_and_session() -> None:
     def struck(seed: int, at_ns: int = AT_NS) -> list[int]:
         return [
             n for n in range(200) if list(injector("reset,at=tcp,share=0.3", connection=n, seed=seed).at("tcp", at_ns))
@@ -166,12 +166,12 @@ def test_a_share_is_drawn_by_seed_and_session_and_by_nothing_else() -> None:
     assert 30 < len(struck(1)) < 90
 
 
-def test_what_struck_is_noted_once_with_whose_it_was() -> None:
+def test_an_injected_fault_is_recorded_once_with_its_session_and_response() -> None:
     noted: list[InjectedFault] = []
     struck = injector("drop,count=5", "reset,at=tcp", connection=7, noted=noted)
     list(struck.at("tcp", AT_NS))
     struck.session_id = "sess_1"
-    events = made(build_behaviour())
+    events = events_of(build_behaviour())
     list(struck.actions(events, AT_NS + 5))
 
     (response_id,) = {event.response_id for event in events if event.type == "response.created"}
@@ -193,7 +193,7 @@ def test_what_struck_is_noted_once_with_whose_it_was() -> None:
         ("reset,at=upgrade", False, None),
     ],
 )
-def test_a_service_refuses_in_its_own_ways_alone(line: str, openai: bool, kind: type | None) -> None:
+def test_a_refusal_is_injected_only_for_its_service(line: str, openai: bool, kind: type | None) -> None:
     refusal = injector(line).refusal(openai, AT_NS)
 
     assert refusal is None if kind is None else isinstance(refusal, kind)
@@ -206,7 +206,7 @@ def test_the_first_input_of_each_response_is_a_place() -> None:
     for _ in range(2):
         struck.received("input_audio_buffer.append", AT_NS)
     assert list(struck.actions([], AT_NS)) == [read_line("close,at=input")]
-    list(struck.actions(made(build_behaviour()), AT_NS))
+    list(struck.actions(events_of(build_behaviour()), AT_NS))
     struck.received("conversation.item.create", AT_NS)
     assert list(struck.actions([], AT_NS)) == [read_line("close,at=input")]
 
@@ -214,7 +214,7 @@ def test_the_first_input_of_each_response_is_a_place() -> None:
 # Faults of events.
 
 
-def test_an_error_comes_ahead_of_the_event() -> None:
+def test_an_error_precedes_the_event_of_its_place() -> None:
     events = sent(actions("error,code=odd,at=done"))
 
     assert types(events)[types(events).index("error") + 1] == "response.done"
@@ -230,9 +230,7 @@ def test_an_error_comes_ahead_of_the_event() -> None:
     ],
 )
 @pytest.mark.parametrize("dialect", [AZURE_GA, AZURE_PREVIEW])
-def test_a_response_is_ended_ahead_of_time(
-    line: str, status: str, details: dict[str, Any], dialect: WireDialect
-) -> None:
+def test_a_response_can_be_ended_early(line: str, status: str, details: dict[str, Any], dialect: WireDialect) -> None:
     behaviour, struck = build_behaviour(dialect), injector(line)
     behaviour.receive(CREATE, AT_NS)
     seen: list[OutgoingEvent] = []
@@ -251,7 +249,7 @@ def test_a_response_is_ended_ahead_of_time(
     assert "response.created" in types(list(behaviour.due(FOREVER_NS)))  # it is no longer active
 
 
-def test_a_response_without_audio_bills_none() -> None:
+def test_a_response_without_audio_has_no_audio_tokens() -> None:
     events = sent(actions("no_audio"))
 
     assert not any(event.audio_bytes for event in events)
@@ -263,7 +261,7 @@ def test_a_response_without_audio_bills_none() -> None:
 
 
 def test_an_endless_response_repeats_itself_and_is_never_done() -> None:
-    endless: Iterator[FaultAction] = injector("endless").actions(made(build_behaviour()), AT_NS)
+    endless: Iterator[FaultAction] = injector("endless").actions(events_of(build_behaviour()), AT_NS)
     some = list(islice(endless, 500))
 
     assert "response.done" not in types(sent(some))
@@ -272,8 +270,8 @@ def test_an_endless_response_repeats_itself_and_is_never_done() -> None:
 
 
 @pytest.mark.parametrize("place", ["response", "first_delta", "next_delta"])
-def test_a_burst_is_all_of_the_rest_in_the_instant_of_its_end(place: str) -> None:
-    events = made(build_behaviour())
+def test_a_burst_sends_all_remaining_events_at_the_end_of_the_response(place: str) -> None:
+    events = events_of(build_behaviour())
     burst = sent(actions(f"burst,at={place}", events=events))
     done = next(event for event in events if event.type == "response.done")
     held = [event for event in burst if event.due_ns == done.due_ns and event.response_id == done.response_id]
@@ -283,8 +281,8 @@ def test_a_burst_is_all_of_the_rest_in_the_instant_of_its_end(place: str) -> Non
     assert sum(event.audio_bytes > 0 for event in held) >= sum(event.audio_bytes > 0 for event in events) - 1
 
 
-def test_a_swapped_event_comes_behind_the_next_one() -> None:
-    events = made(build_behaviour())
+def test_a_reordered_event_follows_the_next_one() -> None:
+    events = events_of(build_behaviour())
     swapped = sent(actions("reorder,at=response", events=events))
     place = types(events).index("response.created")
 
@@ -292,7 +290,7 @@ def test_a_swapped_event_comes_behind_the_next_one() -> None:
 
 
 def test_a_drip_is_the_same_bytes_with_pauses() -> None:
-    events = made(build_behaviour())
+    events = events_of(build_behaviour())
     dripped = actions("drip,at=done,bytes_per_s=10000", events=events)
     data = b"".join(
         action if isinstance(action, bytes) else action.frame or b""
@@ -315,8 +313,8 @@ def test_a_drip_is_the_same_bytes_with_pauses() -> None:
     ],
 )
 @pytest.mark.parametrize("dialect", [None, AZURE_PREVIEW])
-def test_one_event_is_garbled(line: str, check: Any, dialect: Any) -> None:
-    events = made(build_behaviour(dialect) if dialect else build_behaviour())
+def test_one_event_is_corrupted(line: str, check: Any, dialect: Any) -> None:
+    events = events_of(build_behaviour(dialect) if dialect else build_behaviour())
     garbled = sent(actions(line, events=events))
     changed = [(was, now) for was, now in zip(events, garbled, strict=True) if was != now]
 
@@ -328,7 +326,7 @@ def other(event_type: str) -> str:
     return event_type.replace("output_", "") if ga else event_type.replace("response.", "response.output_")
 
 
-def test_fragments_hold_the_whole_event_and_pings_between() -> None:
+def test_fragments_contain_the_whole_event_and_pings() -> None:
     (frames,) = (
         action.frame for action in actions("fragmented,at=session") if isinstance(action, DeliverEvent) and action.frame
     )
@@ -346,7 +344,7 @@ def test_fragments_hold_the_whole_event_and_pings_between() -> None:
     assert json.loads(data)["type"] == "session.created"
 
 
-def test_a_binary_message_holds_the_same() -> None:
+def test_a_binary_message_has_the_content_of_the_event() -> None:
     (given,) = (action for action in actions("binary,at=session") if isinstance(action, DeliverEvent) and action.frame)
 
     assert given.frame is not None
@@ -358,13 +356,13 @@ KINDS_OF_EVENTS = sorted(name for name, kind in KINDS.items() if set(kind.places
 
 
 @given(data=st.data())
-def test_whatever_strikes_together_nothing_raises_and_what_is_struck_is_one_of_the_service_s_events(
+def test_any_combination_of_faults_sends_only_known_events(
     data: st.DataObject,
 ) -> None:
     kinds = data.draw(st.lists(st.sampled_from(KINDS_OF_EVENTS), min_size=1, max_size=4))
     lines = [f"{kind},at={data.draw(st.sampled_from(KINDS[kind].places))}" if len(KINDS[kind].places) > 1 else kind
              for kind in kinds]  # fmt: skip
-    events = made(build_behaviour())
+    events = events_of(build_behaviour())
     done = list(islice(injector(*lines).actions(events, AT_NS), 5_000))
 
     known = {event.type for event in events} | {"error", "response.nobody_knows"}

@@ -25,7 +25,7 @@ from bench.simulator.quota import QuotaLimits
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_is_had_by_its_name_and_says_what_it_is_made_from(name: str) -> None:
+def test_a_preset_is_loaded_by_name_and_states_its_assumptions(name: str) -> None:
     written = (Path(bench.simulator.__file__).parent / "profiles" / f"{name}.yaml").read_text(encoding="utf-8")
 
     assert load_profile(Path(name)).name == name
@@ -33,14 +33,14 @@ def test_a_preset_is_had_by_its_name_and_says_what_it_is_made_from(name: str) ->
     assert {path.stem for path in Path(bench.simulator.__file__).parent.glob("profiles/*.yaml")} == set(PRESETS)
 
 
-def test_a_file_of_a_presets_name_comes_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_with_the_name_of_a_preset_has_priority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("busy").write_text("generation_speed: 9\n")
 
     assert load_profile(Path("busy")).generation_speed == 9
 
 
-def test_what_a_profile_leaves_out_is_as_in_the_default(tmp_path: Path) -> None:
+def test_missing_keys_of_a_profile_have_default_values(tmp_path: Path) -> None:
     path = tmp_path / "slow.yaml"
     path.write_text("generation_speed: 1.5\ndelays_ms:\n  committed: {p50: 10, p95: 20}\n")
 
@@ -84,7 +84,7 @@ def test_what_a_profile_leaves_out_is_as_in_the_default(tmp_path: Path) -> None:
         ("transcripts: {word_error_rate: 0.1}\n", 1, "word_error_rate needs `texts`"),
     ],
 )
-def test_a_mistake_is_told_with_file_and_line(tmp_path: Path, content: str, line: int, words: str) -> None:
+def test_an_invalid_profile_is_refused_with_file_and_line(tmp_path: Path, content: str, line: int, words: str) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(content)
 
@@ -96,7 +96,7 @@ def test_a_mistake_is_told_with_file_and_line(tmp_path: Path, content: str, line
     assert "\n" not in str(caught.value)
 
 
-def test_a_profile_says_what_goes_wrong_is_limited_and_drifts(tmp_path: Path) -> None:
+def test_a_profile_sets_faults_limits_quota_and_drift(tmp_path: Path) -> None:
     path = tmp_path / "odd.yaml"
     path.write_text(
         "faults: [{kind: throttled, sessions: 2-6, share: 0.5}]\nmax_session_s: 2.5\nquota: {tokens_per_minute: 6000}\n"
@@ -111,7 +111,7 @@ def test_a_profile_says_what_goes_wrong_is_limited_and_drifts(tmp_path: Path) ->
     assert profile.drift == DelayDrift(0.2, 30, 4)
 
 
-def test_a_profile_says_what_the_model_is_like(tmp_path: Path) -> None:
+def test_a_profile_sets_the_behavior_of_the_model(tmp_path: Path) -> None:
     path = tmp_path / "agent.yaml"
     path.write_text(
         "functions: {share: 0.5, parallel: [1, 3]}\npreamble: {share: 0.3}\nreasoning_ms: {low: {p50: 300, p95: 600}}\n"
@@ -129,11 +129,11 @@ def test_a_profile_says_what_the_model_is_like(tmp_path: Path) -> None:
     assert profile.ignored_truncate_share == 0.25
 
 
-def test_faults_of_the_command_line_come_on_top_of_the_profile_s() -> None:
+def test_faults_of_the_command_line_are_added_to_the_profile() -> None:
     profile = replace(default_profile(), faults=(Fault("reset", "tcp"),)).adjusted(faults=[Fault("close", "done")])
 
     assert [fault.kind for fault in profile.faults] == ["reset", "close"]
 
 
-def test_another_median_keeps_the_relative_spread() -> None:
+def test_another_median_keeps_the_ratio_of_p95_and_p50() -> None:
     assert default_profile().adjusted(ttfa_p50_ms=100).delays.first_audio == LogNormal(100, 200)

@@ -17,7 +17,7 @@ from tests.simulator.builders import AT_NS, CREATE, SECOND, answers, build_behav
 requests = st.lists(st.tuples(st.integers(0, 20 * SECOND), st.integers(1, 50)), max_size=60)
 
 
-def test_a_minutes_worth_is_there_at_once_and_comes_back_evenly() -> None:
+def test_a_quota_starts_full_and_refills_evenly() -> None:
     allowance = MinuteQuota(6)
     for _ in range(6):
         assert allowance.wait_ns(1, AT_NS) == 0
@@ -31,7 +31,7 @@ def test_a_minutes_worth_is_there_at_once_and_comes_back_evenly() -> None:
 
 
 @given(limit=st.integers(1, 200), asked=requests)
-def test_who_waits_as_told_and_no_longer_than_needed_is_let_in_and_nobody_gets_more_than_the_limit(
+def test_the_returned_wait_is_minimal_and_usage_never_exceeds_the_limit(
     limit: int, asked: list[tuple[int, int]]
 ) -> None:
     allowance, now_ns, taken = MinuteQuota(limit), AT_NS, 0
@@ -48,7 +48,7 @@ def test_who_waits_as_told_and_no_longer_than_needed_is_let_in_and_nobody_gets_m
         assert taken <= limit + (now_ns - AT_NS) * limit / MINUTE_NS + 0.001
 
 
-def test_what_is_above_the_limit_needs_the_whole_of_it() -> None:
+def test_a_request_above_the_limit_uses_the_whole_quota() -> None:
     allowance = MinuteQuota(10)
 
     assert allowance.wait_ns(25, AT_NS) == 0
@@ -58,7 +58,7 @@ def test_what_is_above_the_limit_needs_the_whole_of_it() -> None:
     assert allowance.remaining(AT_NS) == 0
 
 
-def test_connections_beyond_the_limit_wait_and_cost_nothing() -> None:
+def test_connections_beyond_the_limit_wait_and_use_no_quota() -> None:
     quota = ServiceQuota(QuotaLimits(connections_per_minute=2))
 
     waits = [quota.connect(AT_NS) for _ in range(4)]
@@ -67,7 +67,7 @@ def test_connections_beyond_the_limit_wait_and_cost_nothing() -> None:
     assert quota.connect(AT_NS + 30 * SECOND) == 0
 
 
-def test_a_response_that_does_not_fit_says_what_there_is_and_takes_nothing() -> None:
+def test_a_throttled_response_reports_the_quota_and_uses_none() -> None:
     quota = ServiceQuota(QuotaLimits(requests_per_minute=10, tokens_per_minute=40_000))
     assert quota.respond(39_669, "gpt-realtime", AT_NS) is None
 
@@ -83,7 +83,7 @@ def test_a_response_that_does_not_fit_says_what_there_is_and_takes_nothing() -> 
     assert quota.respond(800, "gpt-realtime", AT_NS + 704_000_000) is None
 
 
-def test_requests_are_limited_beside_tokens() -> None:
+def test_requests_are_limited_in_addition_to_tokens() -> None:
     quota = ServiceQuota(QuotaLimits(requests_per_minute=1, tokens_per_minute=1000))
     quota.respond(10, "m", AT_NS)
 
@@ -94,7 +94,7 @@ def test_requests_are_limited_beside_tokens() -> None:
     assert refused["message"].endswith("requests per min (RPM): Limit 1, Used 1, Requested 1. Please try again in 59s.")
 
 
-def test_what_was_said_is_charged_and_may_overdraw() -> None:
+def test_output_tokens_are_charged_and_may_exceed_the_quota() -> None:
     quota = ServiceQuota(QuotaLimits(tokens_per_minute=100))
     quota.respond(50, "m", AT_NS)
 
@@ -106,7 +106,7 @@ def test_what_was_said_is_charged_and_may_overdraw() -> None:
     assert refused["message"].endswith("Used 150, Requested 1. Please try again in 30.6s.")
 
 
-def test_an_upgrade_shows_what_is_left() -> None:
+def test_upgrade_headers_have_the_remaining_quota() -> None:
     quota = ServiceQuota(QuotaLimits(connections_per_minute=4, tokens_per_minute=6000))
     quota.connect(AT_NS)
 
@@ -120,7 +120,7 @@ def test_an_upgrade_shows_what_is_left() -> None:
     }
 
 
-def test_without_limits_nothing_is_counted() -> None:
+def test_without_limits_no_quota_is_counted() -> None:
     quota = ServiceQuota(QuotaLimits())
     quota.spend(10**9, AT_NS)
 
@@ -134,25 +134,25 @@ def test_without_limits_nothing_is_counted() -> None:
     [(250_000_000, "250ms"), (6_231_000_001, "6.232s"), (86_400_000_000, "1m26.4s"), (60_000_000_000, "1m0s"),
      (999_000_001, "1s"), (1, "1ms"), (0, "0ms")],
 )  # fmt: skip
-def test_a_wait_is_told_in_the_services_words(span_ns: int, words: str) -> None:
+def test_a_wait_is_formatted_like_the_service(span_ns: int, words: str) -> None:
     assert duration(span_ns) == words
 
 
 @given(span_ns=st.integers(0, 10**13))
-def test_a_wait_in_words_is_never_too_short(span_ns: int) -> None:
+def test_a_formatted_wait_is_never_too_short(span_ns: int) -> None:
     match = re.fullmatch(r"(?:(\d+)m(?!s))?(?:([\d.]+)s)?(?:(\d+)ms)?", duration(span_ns))
 
     assert match is not None
     minutes, seconds, milliseconds = (float(part or 0) for part in match.groups())
-    told_ns = round((minutes * 60_000 + seconds * 1000 + milliseconds) * 1_000_000)
-    assert 0 <= told_ns - span_ns < 1_000_000
+    formatted_ns = round((minutes * 60_000 + seconds * 1000 + milliseconds) * 1_000_000)
+    assert 0 <= formatted_ns - span_ns < 1_000_000
 
 
 # Responses for which a server's quota has no room.
 
 
 @pytest.mark.parametrize("dialect", [AZURE_GA, AZURE_PREVIEW])
-def test_a_response_beyond_the_quota_is_created_and_fails_at_once(dialect: WireDialect) -> None:
+def test_a_response_beyond_the_quota_is_created_and_fails_immediately(dialect: WireDialect) -> None:
     behaviour = build_behaviour(dialect, quota=ServiceQuota(QuotaLimits(tokens_per_minute=60)))
     answers(behaviour, CREATE)
 
@@ -178,7 +178,7 @@ def test_the_sessions_of_a_server_share_its_quota() -> None:
     assert statuses == ["completed"] * 3 + ["failed"] * 2
 
 
-def test_rate_limits_show_input_and_output_as_usage_counts_them_less_what_came_back() -> None:
+def test_rate_limits_show_the_usage_minus_the_refill() -> None:
     events = answers(build_behaviour(quota=ServiceQuota(QuotaLimits(tokens_per_minute=200))), CREATE)
 
     usage = done(events)["usage"]
@@ -191,7 +191,7 @@ def test_rate_limits_show_input_and_output_as_usage_counts_them_less_what_came_b
     assert entry["reset_seconds"] == pytest.approx((200 - entry["remaining"]) * 60 / 200, abs=0.31)
 
 
-def test_what_was_said_is_charged_when_it_is_done() -> None:
+def test_output_tokens_are_charged_at_the_end_of_a_response() -> None:
     quota = ServiceQuota(QuotaLimits(tokens_per_minute=1_000_000))
     behaviour = build_behaviour(quota=quota)
     drain(behaviour)
@@ -204,7 +204,7 @@ def test_what_was_said_is_charged_when_it_is_done() -> None:
     assert quota.entries(AT_NS)[0]["remaining"] < charged_before
 
 
-def test_a_failed_response_lets_the_next_one_find_the_same_cache() -> None:
+def test_a_failed_response_does_not_change_the_cache() -> None:
     quota = ServiceQuota(QuotaLimits(requests_per_minute=2))
     behaviour = build_behaviour(quota=quota)
     answers(behaviour, user_text("x" * 4000), CREATE)
@@ -230,7 +230,7 @@ def span_ns(seed: int, **shared: Any) -> Span:
     return one(events, "response.created")["due_ns"], one(events, "response.done")["due_ns"]
 
 
-def test_a_response_waits_until_the_one_before_it_is_done() -> None:
+def test_with_one_slot_a_response_waits_for_the_one_before() -> None:
     servers = ResponseSlots(1)
     first, second, third = (span_ns(seed, servers=servers) for seed in range(3))
 
@@ -239,7 +239,7 @@ def test_a_response_waits_until_the_one_before_it_is_done() -> None:
     assert third[0] - second[1] == span_ns(2)[0] - AT_NS
 
 
-def test_open_sessions_make_responses_slower_beyond_so_many_and_no_more_once_they_have_ended() -> None:
+def test_open_sessions_above_the_limit_slow_down_responses() -> None:
     """The delay of a response grows; its pace after that does not change."""
     alone, servers = span_ns(3), ResponseSlots()
     slow: dict[str, Any] = {"servers": servers, "slowdown": Slowdown(sessions=2, per_session=0.5)}
@@ -253,7 +253,7 @@ def test_open_sessions_make_responses_slower_beyond_so_many_and_no_more_once_the
     assert span_ns(3, **slow) == alone
 
 
-def test_a_response_that_a_limit_refuses_keeps_no_server() -> None:
+def test_a_throttled_response_uses_no_slot() -> None:
     servers, quota = ResponseSlots(1), ServiceQuota(QuotaLimits(requests_per_minute=1))
     whole = span_ns(0, servers=servers, quota=quota)
     span_ns(1, servers=servers, quota=quota)
@@ -263,7 +263,7 @@ def test_a_response_that_a_limit_refuses_keeps_no_server() -> None:
     assert after[0] - whole[1] == span_ns(2)[0] - AT_NS
 
 
-def test_who_asks_while_a_server_is_free_does_not_wait() -> None:
+def test_a_response_does_not_wait_while_a_slot_is_free() -> None:
     servers, begins = ResponseSlots(2), []
     for at_ns in (5, 6, 7, 30):
         begins.append(servers.begin_ns(at_ns))

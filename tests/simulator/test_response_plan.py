@@ -43,7 +43,7 @@ DRIFT = DelayDrift(0.5, 30.0, 3)
 
 
 @given(seed=st.integers(0, 1000), audio=st.booleans(), at_s=st.integers(0, 10_000))
-def test_drift_multiplies_the_first_delays_and_no_pace(seed: int, audio: bool, at_s: int) -> None:
+def test_drift_multiplies_the_first_delays_but_not_the_pace(seed: int, audio: bool, at_s: int) -> None:
     at_ns = at_s * 1_000_000_000
     factor = DRIFT.factor(at_ns)
     content, asked = ResponseContent(audio, None, REPLY), ResponseRequest(at_ns, 0)
@@ -57,7 +57,7 @@ def test_drift_multiplies_the_first_delays_and_no_pace(seed: int, audio: bool, a
 
 
 @pytest.mark.parametrize("audio", [True, False])
-def test_reasoning_comes_ahead_of_the_answer_and_behind_a_commentary(audio: bool) -> None:
+def test_reasoning_delays_the_answer_but_not_the_commentary(audio: bool) -> None:
     plain, alone = (
         planned(ResponseContent(audio, None, REPLY), ResponseRequest(AT_NS, 0, reasoning_ns=ns))
         for ns in (0, REASONING_NS)
@@ -80,7 +80,7 @@ def test_reasoning_comes_ahead_of_the_answer_and_behind_a_commentary(audio: bool
         ResponseContent(True, None, REPLY, CALLS),
     ],
 )
-def test_reading_comes_ahead_of_all(content: ResponseContent) -> None:
+def test_reading_the_context_delays_all_parts(content: ResponseContent) -> None:
     quick, slow = (planned(content, ResponseRequest(AT_NS, 0, reading_ns=ns)) for ns in (0, REASONING_NS))
 
     assert slow.created_ns == quick.created_ns
@@ -89,7 +89,7 @@ def test_reading_comes_ahead_of_all(content: ResponseContent) -> None:
         assert later - first == REASONING_NS
 
 
-def test_calls_follow_one_another_by_a_token_and_the_response_is_done_behind_the_last() -> None:
+def test_function_calls_follow_each_other_by_one_token_interval() -> None:
     profile = build_profile(functions=FunctionCalls(arguments_tokens_per_s=100.0))
     planner = Planner(profile, np.random.default_rng(1))
 
@@ -104,7 +104,7 @@ def test_calls_follow_one_another_by_a_token_and_the_response_is_done_behind_the
 
 
 @pytest.mark.parametrize("burst", [1, 3])
-def test_a_call_takes_a_token_s_time_for_each_token(burst: int) -> None:
+def test_the_duration_of_a_function_call_is_one_interval_per_token(burst: int) -> None:
     profile = build_profile(events_per_segment=burst, functions=FunctionCalls(arguments_tokens_per_s=100.0))
 
     schedule = call_schedule(profile, ("a", "b", "c", "d"), AT_NS)
@@ -143,18 +143,18 @@ def due(planned: Outbox, now_ns: int) -> list[tuple[int, str]]:
 Steps = list[tuple[int, str]]
 COMES: dict[str, tuple[list[Steps], int, Steps, int | None]] = {
     # (series, now, the steps that are due, the due time of the next)
-    "steps come by instant and in one instant in the order of adding":
+    "steps are ordered by time and then by insertion":
         ([[(10, "a1"), (30, "a2")], [(10, "b1"), (20, "b2")]], 30,
          [(10, "a1"), (10, "b1"), (20, "b2"), (30, "a2")], None),
-    "a series is not torn apart by another in the same instant":
+    "equal instants do not interleave two series":
         ([[(10, "a1"), (10, "a2")], [(10, "b1"), (10, "b2")]], 10,
          [(10, "a1"), (10, "a2"), (10, "b1"), (10, "b2")], None),
-    "nothing comes before its instant": ([[(10, "a")]], 9, [], 10),
+    "no step before its time": ([[(10, "a")]], 9, [], 10),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("series", "now_ns", "came", "next_ns"), COMES.values(), ids=COMES)
-def test_series_are_merged_by_their_instants(
+def test_series_of_events_are_merged_by_time(
     series: list[Steps], now_ns: int, came: Steps, next_ns: int | None
 ) -> None:
     planned = outbox()
@@ -165,7 +165,7 @@ def test_series_are_merged_by_their_instants(
     assert planned.next_due_ns() == next_ns
 
 
-def test_a_dropped_series_never_comes() -> None:
+def test_a_dropped_series_is_not_sent() -> None:
     planned = outbox()
     series = planned.plan([step(10, "a"), step(20, "b")])
     planned.plan([step(30, "c")])
@@ -179,7 +179,7 @@ def test_a_dropped_series_never_comes() -> None:
 
 
 @given(instants=st.lists(st.integers(0, 3)).map(sorted), size=st.integers(1, 4))
-def test_only_events_of_one_instant_share_a_write_and_no_more_than_are_allowed(instants: list[int], size: int) -> None:
+def test_a_write_has_only_events_of_one_instant_up_to_its_limit(instants: list[int], size: int) -> None:
     events = [OutgoingEvent(due_ns, "x", b"") for due_ns in instants]
 
     groups = [list(group) for group in grouped_writes(iter(events), size)]
@@ -190,7 +190,7 @@ def test_only_events_of_one_instant_share_a_write_and_no_more_than_are_allowed(i
 
 
 @given(instants=st.lists(st.integers(0, 3)).map(sorted))
-def test_events_that_go_out_alone_are_those_that_share_a_write_of_one(instants: list[int]) -> None:
+def test_a_write_limit_of_one_sends_each_event_separately(instants: list[int]) -> None:
     events = [OutgoingEvent(due_ns, "x", b"") for due_ns in instants]
 
     assert [list(alone) for alone in zip(events, strict=True)] == [list(group) for group in grouped_writes(events, 1)]

@@ -27,19 +27,21 @@ from tests.simulator.builders import noise, sound
 SERVER_VAD = EffectiveTurnDetection("server_vad")
 
 
-def heard(name: AudioFormatName = "pcm16", detection: EffectiveTurnDetection | None = SERVER_VAD) -> InputSettings:
+def input_audio(
+    name: AudioFormatName = "pcm16", detection: EffectiveTurnDetection | None = SERVER_VAD
+) -> InputSettings:
     return InputSettings(RATED_FORMATS[name], detection, None)
 
 
 class SpeechChange(NamedTuple):
     """A start or an end of speech.
 
-    `frame`: its first or last active frame; `heard`: the number of frames after which it was detected.
+    `frame`: its first or last active frame; `detected_frame`: the number of frames after which it was detected.
     """
 
     began: bool
     frame: int
-    heard: int
+    detected_frame: int
 
 
 def changes(frames: str, silence_ms: float, stream: InputAudio | None = None) -> Iterator[SpeechChange]:
@@ -47,7 +49,7 @@ def changes(frames: str, silence_ms: float, stream: InputAudio | None = None) ->
     stream = stream or InputAudio()
     stream.silence_ms = silence_ms
     audio = b"".join(RATED_FORMATS["pcm16"].encode(noise(240, 3277 if frame == "#" else 0)) for frame in frames)
-    for edge in stream.append(audio, heard()):
+    for edge in stream.append(audio, input_audio()):
         yield SpeechChange(edge.began, edge.byte // 480 - (not edge.began), edge.heard_ms // FRAME_MS)
 
 
@@ -63,7 +65,7 @@ def changes(frames: str, silence_ms: float, stream: InputAudio | None = None) ->
         ("###..##.###", 20, [SpeechChange(True, 0, 3), SpeechChange(False, 2, 5), SpeechChange(True, 8, 11)]),
     ],
 )
-def test_speech_needs_three_frames_to_begin_and_its_silence_to_end(
+def test_speech_begins_after_three_frames_and_ends_after_its_silence(
     frames: str, silence_ms: float, expected: list[SpeechChange]
 ) -> None:
     assert list(changes(frames, silence_ms)) == expected
@@ -81,13 +83,11 @@ def test_speech_needs_three_frames_to_begin_and_its_silence_to_end(
         ("#####" + "." * 20 + "######...", [SpeechChange(True, 25, 31), SpeechChange(False, 30, 34)]),
     ],
 )
-def test_a_sound_that_is_over_before_it_lasts_long_enough_is_no_speech(
-    frames: str, expected: list[SpeechChange]
-) -> None:
+def test_a_sound_shorter_than_the_minimum_is_not_speech(frames: str, expected: list[SpeechChange]) -> None:
     assert list(changes(frames, 30, InputAudio(min_speech_ms=60))) == expected
 
 
-def test_another_silence_counts_from_the_very_next_frame() -> None:
+def test_a_new_silence_duration_applies_from_the_next_frame() -> None:
     stream, seen = InputAudio(), []
 
     for change in changes("###.....", 10, stream):
@@ -98,7 +98,7 @@ def test_another_silence_counts_from_the_very_next_frame() -> None:
 
 
 @pytest.mark.parametrize(("threshold", "dbfs"), [(0, -62), (0.5, -42), (1, -22)])
-def test_the_threshold_is_a_level(threshold: float, dbfs: float) -> None:
+def test_the_threshold_maps_to_a_level_in_dbfs(threshold: float, dbfs: float) -> None:
     amplitude = 32_768 * 10 ** (dbfs / 20)
 
     assert level_dbfs(threshold) == pytest.approx(dbfs)
@@ -106,13 +106,13 @@ def test_the_threshold_is_a_level(threshold: float, dbfs: float) -> None:
     assert active_frames(noise(400, int(amplitude)), 400, threshold) == [False]
 
 
-def test_the_loudest_samples_are_loud() -> None:
+def test_samples_of_minimum_value_are_active() -> None:
     assert active_frames(np.full(480, -32_768, dtype=np.int16), 240, 1.0) == [True, True]
 
 
 @thorough
 @given(frames=st.text("#.", max_size=60), cuts=st.lists(st.integers(0, 60)), silence_ms=st.integers(0, 100))
-def test_feeding_frames_in_pieces_changes_nothing(frames: str, cuts: list[int], silence_ms: int) -> None:
+def test_splitting_the_frames_does_not_change_the_result(frames: str, cuts: list[int], silence_ms: int) -> None:
     stream = InputAudio()
     bounds = [0, *sorted(cuts), len(frames)]
 
@@ -126,12 +126,12 @@ def test_feeding_frames_in_pieces_changes_nothing(frames: str, cuts: list[int], 
 
 @thorough
 @given(frames=st.text("#.", max_size=80), silence_ms=st.integers(1, 8).map(lambda tens: tens * 10))
-def test_speech_ends_exactly_where_so_much_silence_follows_its_last_frame(frames: str, silence_ms: int) -> None:
+def test_speech_ends_exactly_after_its_silence(frames: str, silence_ms: int) -> None:
     for change in changes(frames, silence_ms):
         if change.began:
-            assert frames[change.frame : change.heard] == "###"
+            assert frames[change.frame : change.detected_frame] == "###"
         else:
-            assert frames[change.frame : change.heard] == "#" + "." * (silence_ms // 10)
+            assert frames[change.frame : change.detected_frame] == "#" + "." * (silence_ms // 10)
 
 
 # The stream of input audio maintains its clock and its positions with any formats and chunks.
@@ -151,13 +151,13 @@ def speech_in(
     for size in cycle(sizes):
         if not audio:
             break
-        found += stream.append(audio[:size], heard(name))
+        found += stream.append(audio[:size], input_audio(name))
         audio = audio[size:]
     return found
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_speech_is_found_at_its_bytes_in_every_format(name: AudioFormatName) -> None:
+def test_speech_is_found_at_its_byte_positions_in_each_format(name: AudioFormatName) -> None:
     a_ms = RATED_FORMATS[name].bytes_per_s // 1000
 
     found = speech_in(sound(0, 300, 500, 400, name=name), [100 * a_ms], name)
@@ -173,9 +173,7 @@ def test_speech_is_found_at_its_bytes_in_every_format(name: AudioFormatName) -> 
     sizes=st.lists(st.integers(1, 20_000), min_size=1, max_size=8),
     name=st.sampled_from(NAMES),
 )
-def test_cutting_the_audio_otherwise_changes_no_place(
-    parts_ms: list[int], sizes: list[int], name: AudioFormatName
-) -> None:
+def test_splitting_the_audio_does_not_move_speech(parts_ms: list[int], sizes: list[int], name: AudioFormatName) -> None:
     audio = sound(*parts_ms, name=name)
 
     assert speech_in(audio, [100 + size for size in sizes], name) == speech_in(audio, [1 << 20], name)
@@ -186,14 +184,14 @@ def test_the_clock_counts_each_byte_in_its_own_format(appends: list[tuple[AudioF
     stream = InputAudio()
 
     for name, size in appends:
-        list(stream.append(bytes(size), heard(name, None)))
+        list(stream.append(bytes(size), input_audio(name, None)))
 
     lengths_ms = [size * 1000 / RATED_FORMATS[name].bytes_per_s for name, size in appends]
     assert stream.buffered_ms == pytest.approx(sum(lengths_ms))
     assert stream.end.byte == sum(size for _, size in appends)
 
 
-def test_speech_goes_on_through_a_change_of_format() -> None:
+def test_speech_continues_through_a_change_of_format() -> None:
     stream = InputAudio()
     before = speech_in(sound(0, 100, 300), stream=stream)
 
@@ -203,7 +201,7 @@ def test_speech_goes_on_through_a_change_of_format() -> None:
     assert after == [SpeechEdge(False, 400 * 48 + 200 * 8, 100, 800)]
 
 
-def test_an_end_in_the_earlier_format_is_found_there() -> None:
+def test_the_end_of_speech_can_be_in_the_earlier_format() -> None:
     stream = InputAudio()
     speech_in(sound(300, 105), stream=stream)
 
@@ -212,17 +210,17 @@ def test_an_end_in_the_earlier_format_is_found_there() -> None:
     assert ended == SpeechEdge(False, 300 * 48, 0, 505)
 
 
-def test_audio_that_nobody_listened_to_moves_the_clock_and_is_never_speech() -> None:
+def test_audio_without_detection_advances_the_clock_and_is_not_speech() -> None:
     stream = InputAudio()
-    unheard = list(stream.append(sound(1000, 1000), heard(detection=None)))
+    without_detection = list(stream.append(sound(1000, 1000), input_audio(detection=None)))
 
     found = speech_in(sound(300), stream=stream)
 
-    assert unheard == []
+    assert without_detection == []
     assert found == [SpeechEdge(True, 2000 * 48, 2000, 2030)]
 
 
-def test_an_emptied_buffer_has_forgotten_the_speech() -> None:
+def test_emptying_the_buffer_discards_the_speech() -> None:
     stream = InputAudio()
     speech_in(sound(300), stream=stream)
 
@@ -233,7 +231,7 @@ def test_an_emptied_buffer_has_forgotten_the_speech() -> None:
     assert stream.buffered_ms == 420
 
 
-def test_what_came_after_the_silence_waits_for_the_next_commit() -> None:
+def test_audio_after_the_silence_stays_in_the_buffer() -> None:
     stream = InputAudio()
 
     speech_in(sound(300, 260), [1 << 20], stream=stream)

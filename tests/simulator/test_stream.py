@@ -70,7 +70,7 @@ def with_pair(check: Callable[[Pair], Awaitable[None]]) -> None:
     asyncio.run(asyncio.wait_for(run(), GUARD_S))
 
 
-def test_what_has_no_room_waits_its_turn_and_says_so() -> None:
+def test_data_without_room_is_queued_in_order() -> None:
     big, small = bytes(range(256)) * 100_000, b"the end"  # 25 MB: more than any socket buffer
 
     async def check(pair: Pair) -> None:
@@ -105,7 +105,7 @@ def test_a_peer_that_resets_ends_the_stream_once() -> None:
 
 
 @pytest.mark.parametrize("pieces", [[b"a"], [b"a", b"bc"]])
-def test_what_comes_carries_the_instant_of_its_arrival(pieces: list[bytes]) -> None:
+def test_received_data_has_its_arrival_time(pieces: list[bytes]) -> None:
     async def check(pair: Pair) -> None:
         before_ns = monotonic_ns()
         for piece in pieces:
@@ -118,7 +118,7 @@ def test_what_comes_carries_the_instant_of_its_arrival(pieces: list[bytes]) -> N
     with_pair(check)
 
 
-def test_a_peer_that_does_not_read_is_cut_before_it_takes_all_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_peer_that_does_not_read_is_disconnected_at_the_backlog_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "MOST_BACKLOG", 10_000_000)
 
     async def check(pair: Pair) -> None:
@@ -137,24 +137,26 @@ PLANS = st.lists(st.tuples(st.sampled_from("abcd"), st.one_of(st.none(), st.inte
 
 def planned(*plans: tuple[str, int | None]) -> Timetable[str]:
     timetable: Timetable[str] = Timetable()
-    for who, due_ns in plans:
-        timetable.plan(who, due_ns)
+    for entry, due_ns in plans:
+        timetable.plan(entry, due_ns)
     return timetable
 
 
 @given(plans=PLANS, now_ns=st.integers(0, 20))
-def test_who_is_due_comes_once_by_the_instant_planned_last(plans: list[tuple[str, int | None]], now_ns: int) -> None:
+def test_due_entries_are_taken_once_at_their_last_planned_time(
+    plans: list[tuple[str, int | None]], now_ns: int
+) -> None:
     last = dict(plans)
-    due = {who: due_ns for who, due_ns in last.items() if due_ns is not None and due_ns <= now_ns}
+    due = {entry: due_ns for entry, due_ns in last.items() if due_ns is not None and due_ns <= now_ns}
 
     taken = list(planned(*plans).take(now_ns))
 
     assert sorted(taken) == sorted(due)
-    assert [due[who] for who in taken] == sorted(due.values())
+    assert [due[entry] for entry in taken] == sorted(due.values())
 
 
 @given(plans=PLANS)
-def test_the_next_look_is_never_too_late(plans: list[tuple[str, int | None]]) -> None:
+def test_the_next_due_time_is_never_too_late(plans: list[tuple[str, int | None]]) -> None:
     timetable = planned(*plans)
     due = [due_ns for due_ns in dict(plans).values() if due_ns is not None]
 
@@ -163,12 +165,12 @@ def test_the_next_look_is_never_too_late(plans: list[tuple[str, int | None]]) ->
     assert not due or (next_ns is not None and next_ns <= min(due))
 
 
-def test_one_who_is_planned_again_while_others_are_taken_comes_again_where_due() -> None:
+def test_an_entry_planned_again_during_a_take_is_taken_again() -> None:
     timetable = planned(("a", 1), ("b", 5))
 
     taken = []
-    for who in timetable.take(5):
-        taken.append(who)
+    for entry in timetable.take(5):
+        taken.append(entry)
         if taken == ["a"]:
             timetable.plan("a", 3)
             timetable.plan("b", 9)
@@ -178,50 +180,52 @@ def test_one_who_is_planned_again_while_others_are_taken_comes_again_where_due()
 
 
 @dataclass(eq=False)
-class Bell:
+class RecordingSender:
     """A sender that records its lateness, and the order of all senders."""
 
-    told: list[Bell]
+    called: list[RecordingSender]
     due_ns: int = 0
     late_ns: int = -1
     fails: bool = False
 
     def send_due(self, now_ns: int) -> None:
-        self.told.append(self)
+        self.called.append(self)
         self.late_ns = now_ns - self.due_ns
         if self.fails:
             raise ValueError("as a test wants it")
 
 
-def rung(*delays_ms: float, fails: int | None = None) -> list[Bell]:
+def run_senders(*delays_ms: float, fails: int | None = None) -> list[RecordingSender]:
     """Return senders with these delays, after all of them have sent."""
 
-    async def run() -> list[Bell]:
+    async def run() -> list[RecordingSender]:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda *_: None)
-        alarm, told, now_ns = SenderTimer(loop), list[Bell](), monotonic_ns()
-        bells = [Bell(told, now_ns + int(ms * 1e6), fails=place == fails) for place, ms in enumerate(delays_ms)]
-        for bell in bells:
-            alarm.plan(bell, bell.due_ns)
-        while len(told) < len(bells):
+        alarm, called, now_ns = SenderTimer(loop), list[RecordingSender](), monotonic_ns()
+        senders = [
+            RecordingSender(called, now_ns + int(ms * 1e6), fails=place == fails) for place, ms in enumerate(delays_ms)
+        ]
+        for sender in senders:
+            alarm.plan(sender, sender.due_ns)
+        while len(called) < len(senders):
             await asyncio.sleep(0.001)
-        return bells
+        return senders
 
     return asyncio.run(asyncio.wait_for(run(), GUARD_S))
 
 
-def test_nobody_is_told_before_the_instant_and_an_earlier_one_need_not_wait_for_a_later() -> None:
-    late, early = rung(40, 5)
+def test_each_sender_is_called_at_its_own_due_time() -> None:
+    late, early = run_senders(40, 5)
 
-    assert late.told == [early, late]
+    assert late.called == [early, late]
     assert early.late_ns >= 0
     assert late.late_ns >= 0
 
 
-def test_one_who_fails_does_not_silence_the_others() -> None:
-    first, second = rung(1, 5, fails=0)
+def test_an_error_of_one_sender_does_not_affect_others() -> None:
+    first, second = run_senders(1, 5, fails=0)
 
-    assert first.told == [first, second]
+    assert first.called == [first, second]
 
 
 # Objects that are no longer needed are freed immediately, because the garbage collector does not run under load.
@@ -258,7 +262,7 @@ def waiting_for_speech() -> Behaviour:
 
 @pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize("play", [idle, answering, waiting_for_speech])
-def test_a_behaviour_that_has_ended_is_freed(play: Callable[[], Behaviour]) -> None:
+def test_an_ended_behavior_is_freed(play: Callable[[], Behaviour]) -> None:
     behaviour = play()
     behind = (behaviour, behaviour._responses, behaviour._conversation)
     parts: list[Callable[[], object]] = [weakref.ref(part) for part in behind]
@@ -283,7 +287,7 @@ class _Watched(Server):
 
 @pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize("last", [CLOSE_FRAME, b""])
-def test_a_connection_that_has_ended_is_freed(last: bytes) -> None:
+def test_an_ended_connection_is_freed(last: bytes) -> None:
     async def play() -> _Watched:
         loop = asyncio.get_running_loop()
         listener = listen("127.0.0.1", 0)

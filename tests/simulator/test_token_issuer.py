@@ -32,11 +32,11 @@ def ask(identity: IdentityEndpoint, target: str = TARGET, secret: str = SECRET, 
     return identity.answer(method, target, {"x-identity-header": secret}, NOW_S)
 
 
-def test_a_token_comes_with_its_end_in_seconds_since_1970() -> None:
-    said = ask(endpoint())
+def test_a_token_has_its_expiry_in_unix_seconds() -> None:
+    response = ask(endpoint())
 
-    fields = json.loads(said.body)
-    assert (said.status, said.delay_s) == (200, 0)
+    fields = json.loads(response.body)
+    assert (response.status, response.delay_s) == (200, 0)
     assert fields["access_token"].count(".") == 2
     assert (fields["expires_on"], fields["resource"], fields["token_type"]) == ("1800000005", RESOURCE, "Bearer")
 
@@ -55,36 +55,36 @@ def test_a_token_comes_with_its_end_in_seconds_since_1970() -> None:
         ("", "", "", 404),
     ],
 )
-def test_what_is_no_request_for_a_token_gets_none(target: str, secret: str, method: str, status: int) -> None:
-    said = ask(endpoint(), target, secret, method)
+def test_an_invalid_request_gets_no_token(target: str, secret: str, method: str, status: int) -> None:
+    response = ask(endpoint(), target, secret, method)
 
-    assert said.status == status
-    assert "access_token" not in said.body
-    assert SECRET not in said.body
+    assert response.status == status
+    assert "access_token" not in response.body
+    assert SECRET not in response.body
 
 
-def test_a_fault_strikes_only_the_requests_that_it_names() -> None:
+def test_a_fault_affects_only_the_given_requests() -> None:
     identity = endpoint("identity_500,requests=2-3", "failed")
 
     assert [ask(identity).status for _ in range(5)] == [200, 500, 500, 200, 200]
 
 
-def test_garbage_is_no_json() -> None:
-    said = ask(endpoint("identity_garbage"))
+def test_the_fault_garbage_returns_invalid_json() -> None:
+    response = ask(endpoint("identity_garbage"))
 
-    assert said.status == 200
+    assert response.status == 200
     with pytest.raises(json.JSONDecodeError):
-        json.loads(said.body)
+        json.loads(response.body)
 
 
-def test_a_slow_answer_holds_a_token_that_is_fresh_when_it_comes() -> None:
-    said = ask(endpoint("identity_slow"))
+def test_a_delayed_response_has_a_token_that_is_valid_on_arrival() -> None:
+    response = ask(endpoint("identity_slow"))
 
-    assert said.delay_s == 10
-    assert json.loads(said.body)["expires_on"] == str(int(NOW_S) + 10 + 5)
+    assert response.delay_s == 10
+    assert json.loads(response.body)["expires_on"] == str(int(NOW_S) + 10 + 5)
 
 
-def test_a_share_of_the_requests_is_drawn_by_the_seed() -> None:
+def test_a_share_of_requests_depends_only_on_the_seed() -> None:
     struck = [
         [ask(identity).status for _ in range(50)] for identity in (endpoint("identity_500,share=0.5") for _ in "12")
     ]
@@ -105,7 +105,7 @@ def claims(token: str) -> dict[str, object]:
     return found
 
 
-def test_a_token_has_three_parts_and_the_claims_that_credentials_read() -> None:
+def test_a_token_is_a_jwt_with_the_claims_of_credentials() -> None:
     issued = TokenIssuer(60, secrets.token_urlsafe).issue("https://cognitiveservices.azure.com", BETWEEN_SECONDS_S)
 
     assert len(issued.token.split(".")) == 3
@@ -115,7 +115,7 @@ def test_a_token_has_three_parts_and_the_claims_that_credentials_read() -> None:
 
 
 @given(life_s=st.floats(0.5, 1e5), now_s=st.floats(1e9, 2e9), later=st.floats(0, 2))
-def test_a_token_lives_until_the_second_that_it_names(life_s: float, now_s: float, later: float) -> None:
+def test_a_token_is_valid_until_its_stated_expiry(life_s: float, now_s: float, later: float) -> None:
     tokens = TokenIssuer(life_s, secrets.token_urlsafe)
     issued = tokens.issue("r", now_s)
     then_s = now_s + later * life_s
@@ -124,7 +124,7 @@ def test_a_token_lives_until_the_second_that_it_names(life_s: float, now_s: floa
     assert tokens.living(issued.token, then_s) == (1 if then_s < issued.expires_s else None)
 
 
-def test_tokens_of_one_instant_differ_and_count_up() -> None:
+def test_tokens_issued_at_one_time_differ_and_are_numbered() -> None:
     tokens = TokenIssuer(5, secrets.token_urlsafe)
 
     issued = [tokens.issue("r", BETWEEN_SECONDS_S) for _ in range(100)]

@@ -28,10 +28,10 @@ from tests.simulator.builders import (
     listening,
     one,
     sound,
-    squeezed,
     talk,
     types,
     user_text,
+    without_repeats,
 )
 from tests.simulator.sdk_types import assert_typed
 
@@ -44,10 +44,13 @@ FAMILY = "conversation.item.input_audio_transcription"
 def update(dialect: WireDialect, model: str | None = None, detection: Any = None, **further: Any) -> dict[str, Any]:
     transcription = None if model is None else {"model": model}
     if dialect.names is GA:
-        heard = {"transcription": transcription, "turn_detection": detection}
-        return {"type": "session.update", "session": {"type": "transcription", "audio": {"input": heard}, **further}}
-    heard = {"input_audio_transcription": transcription, "turn_detection": detection}
-    return {"type": "transcription_session.update", "session": heard | further}
+        settings = {"transcription": transcription, "turn_detection": detection}
+        return {
+            "type": "session.update",
+            "session": {"type": "transcription", "audio": {"input": settings}, **further},
+        }
+    settings = {"input_audio_transcription": transcription, "turn_detection": detection}
+    return {"type": "transcription_session.update", "session": settings | further}
 
 
 def transcriber(dialect: WireDialect, *settings: Any, profile: TranscriptSettings = WORDS, **further: Any) -> Behaviour:
@@ -59,13 +62,13 @@ def transcriber(dialect: WireDialect, *settings: Any, profile: TranscriptSetting
     return behaviour
 
 
-def heard(behaviour: Behaviour) -> list[dict[str, Any]]:
+def transcribe_audio(behaviour: Behaviour) -> list[dict[str, Any]]:
     """Return the events after 2.4 s of audio that the client commits."""
     return answers(behaviour, append(2400), COMMIT)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_session_that_only_transcribes_is_announced_and_updated_as_what_it_is(dialect: WireDialect) -> None:
+def test_a_transcription_session_has_its_own_event_and_session_types(dialect: WireDialect) -> None:
     behaviour = build_behaviour(dialect)
     (created,) = drain(behaviour)
     (updated,) = answers(behaviour, update(dialect, "gpt-4o-transcribe", VAD))
@@ -87,19 +90,19 @@ def test_a_session_that_only_transcribes_is_announced_and_updated_as_what_it_is(
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_what_was_committed_is_written_down_and_not_answered(dialect: WireDialect) -> None:
-    events = heard(transcriber(dialect, "gpt-4o-transcribe"))
+def test_committed_audio_is_transcribed_without_a_response(dialect: WireDialect) -> None:
+    events = transcribe_audio(transcriber(dialect, "gpt-4o-transcribe"))
 
     created = ("added", "done") if dialect.names is GA else ("created",)
-    told = [*(f"conversation.item.{name}" for name in created), f"{FAMILY}.delta", f"{FAMILY}.completed"]
-    assert squeezed(types(events)) == ["input_audio_buffer.committed", *told]
+    expected = [*(f"conversation.item.{name}" for name in created), f"{FAMILY}.delta", f"{FAMILY}.completed"]
+    assert without_repeats(types(events)) == ["input_audio_buffer.committed", *expected]
     assert "".join(event["delta"] for event in all_of(events, ".delta")) == one(events, ".completed")["transcript"]
     assert one(events, ".completed")["transcript"] == "Where is my parcel? It is late."
     assert_typed(dialect, events)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_speech_that_was_heard_is_written_down_and_not_answered(dialect: WireDialect) -> None:
+def test_detected_speech_is_transcribed_without_a_response(dialect: WireDialect) -> None:
     behaviour = transcriber(dialect, "whisper-1", VAD)
     events = talk(behaviour, sound(0, 300, 800, 400)) + drain(behaviour)
 
@@ -113,7 +116,7 @@ def test_speech_that_was_heard_is_written_down_and_not_answered(dialect: WireDia
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("event", [CREATE, user_text(), {"type": "response.cancel"}])
-def test_there_is_nothing_to_answer_or_to_add(dialect: WireDialect, event: dict[str, Any]) -> None:
+def test_a_transcription_session_refuses_response_and_item_events(dialect: WireDialect, event: dict[str, Any]) -> None:
     (error,) = answers(build_behaviour(dialect), event)
 
     assert (error["error"]["code"], error["error"]["param"]) == ("invalid_value", "type")
@@ -121,7 +124,7 @@ def test_there_is_nothing_to_answer_or_to_add(dialect: WireDialect, event: dict[
 
 
 @pytest.mark.parametrize("dialect", IN_GA)
-def test_it_cannot_be_made_a_session_that_answers(dialect: WireDialect) -> None:
+def test_a_transcription_session_cannot_become_a_realtime_session(dialect: WireDialect) -> None:
     (error,) = answers(build_behaviour(dialect), {"type": "session.update", "session": {"type": "realtime"}})
 
     assert error["error"]["code"] == "invalid_parameter"
@@ -129,8 +132,8 @@ def test_it_cannot_be_made_a_session_that_answers(dialect: WireDialect) -> None:
 
 
 @pytest.mark.parametrize("dialect", IN_GA)
-def test_a_model_that_tells_speakers_apart_sends_a_segment_for_each_sentence(dialect: WireDialect) -> None:
-    events = heard(transcriber(dialect, "gpt-4o-transcribe-diarize"))
+def test_a_diarizing_model_sends_one_segment_per_sentence(dialect: WireDialect) -> None:
+    events = transcribe_audio(transcriber(dialect, "gpt-4o-transcribe-diarize"))
 
     first, second = all_of(events, ".segment")
     assert (first["text"], second["text"]) == ("Where is my parcel?", "It is late.")
@@ -142,35 +145,35 @@ def test_a_model_that_tells_speakers_apart_sends_a_segment_for_each_sentence(dia
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_piece_that_cannot_be_transcribed_fails_and_the_session_goes_on(dialect: WireDialect) -> None:
+def test_a_failed_transcription_does_not_end_the_session(dialect: WireDialect) -> None:
     behaviour = transcriber(dialect, "gpt-4o-transcribe", profile=TranscriptSettings(failure_rate=1.0))
-    events = heard(behaviour)
+    events = transcribe_audio(behaviour)
 
     failed = one(events, ".failed")
     assert failed["item_id"] == one(events, ".committed")["item_id"]
     assert failed["error"]["type"] == "server_error"
     assert not all_of(events, ".completed")
     assert_typed(dialect, events)
-    assert one(heard(behaviour), ".failed")["item_id"] != failed["item_id"]
+    assert one(transcribe_audio(behaviour), ".failed")["item_id"] != failed["item_id"]
 
 
-def test_so_many_pieces_fail_as_the_profile_says() -> None:
+def test_the_share_of_failed_transcriptions_is_that_of_the_profile() -> None:
     behaviour = transcriber(AZURE_GA.transcribing(), "whisper-1", profile=TranscriptSettings(failure_rate=0.5))
-    failed = sum(len(all_of(heard(behaviour), ".failed")) for _ in range(40))
+    failed = sum(len(all_of(transcribe_audio(behaviour), ".failed")) for _ in range(40))
 
     assert 8 < failed < 32
 
 
 @pytest.mark.parametrize("dialect", IN_GA)
-def test_a_model_without_turn_detection_refuses_it_and_puts_out_what_was_on(dialect: WireDialect) -> None:
+def test_a_model_without_turn_detection_refuses_it_and_disables_it(dialect: WireDialect) -> None:
     behaviour = build_behaviour(dialect)
     before = behaviour.session.shown
     (error,) = answers(behaviour, update(dialect, "gpt-realtime-whisper", VAD))
     assert error["error"]["param"] == "session.audio.input.turn_detection"
     assert behaviour.session.shown == before
 
-    heard = {"transcription": {"model": "gpt-realtime-whisper"}}
-    session = {"type": "transcription", "audio": {"input": heard}}
+    settings = {"transcription": {"model": "gpt-realtime-whisper"}}
+    session = {"type": "transcription", "audio": {"input": settings}}
     (updated,) = answers(behaviour, {"type": "session.update", "session": session})
     assert updated["session"]["audio"]["input"]["turn_detection"] is None
     (again,) = answers(behaviour, update(dialect, "whisper-1", VAD))
@@ -178,13 +181,13 @@ def test_a_model_without_turn_detection_refuses_it_and_puts_out_what_was_on(dial
 
 
 @pytest.mark.parametrize("dialect", IN_PREVIEW)
-def test_no_item_can_be_taken_for_a_segment_in_preview(dialect: WireDialect) -> None:
+def test_the_diarizing_model_is_refused_in_preview(dialect: WireDialect) -> None:
     (error,) = answers(build_behaviour(dialect), update(dialect, "gpt-4o-transcribe-diarize"))
 
     assert error["error"]["param"] == "session.input_audio_transcription.model"
 
 
-def test_nothing_is_written_down_before_a_model_was_named() -> None:
+def test_without_a_model_nothing_is_transcribed() -> None:
     events = answers(build_behaviour(OPENAI_GA.transcribing()), append(500), COMMIT)
 
     assert events[0]["due_ns"] >= AT_NS
@@ -204,7 +207,7 @@ def transcribed(behaviour: Behaviour) -> list[dict[str, Any]]:
     return [event for event in drain(behaviour) if "transcription" in event["type"]]
 
 
-def test_what_was_said_is_made_up_and_says_so() -> None:
+def test_a_simulated_transcript_states_that_it_is_simulated() -> None:
     (completed,) = transcribed(listening(None, dialect=AZURE_PREVIEW, model="whisper-1"))
 
     assert completed["type"] == "conversation.item.input_audio_transcription.completed"
@@ -213,22 +216,22 @@ def test_what_was_said_is_made_up_and_says_so() -> None:
     assert completed["usage"] == {"type": "duration", "seconds": 2.3}
 
 
-def test_known_words_are_those_of_the_pieces_of_a_session_in_their_order() -> None:
+def test_transcripts_of_the_profile_are_used_in_order() -> None:
     known = TranscriptSettings(("Where is my parcel?", "It is 4711."), 0.0)
     behaviour = listening(None, model="whisper-1", transcripts=known)
-    heard = [transcribed(behaviour)[-1]["transcript"] for _ in range(3)]
+    transcripts = [transcribed(behaviour)[-1]["transcript"] for _ in range(3)]
 
-    assert heard == ["Where is my parcel?", "It is 4711.", "Where is my parcel?"]
+    assert transcripts == ["Where is my parcel?", "It is 4711.", "Where is my parcel?"]
 
 
 @given(st.integers(1, 12), st.integers(0, 100))
-def test_just_the_share_of_words_is_misheard_that_the_profile_says(words: int, percent: int) -> None:
+def test_the_word_error_rate_is_that_of_the_profile(words: int, percent: int) -> None:
     text = " ".join(["word"] * words)
-    hearer = SimulatedAsr(TranscriptSettings((text,), percent / 100))
-    heard = [hearer.heard(1_000) for _ in range(100)]
+    asr = SimulatedAsr(TranscriptSettings((text,), percent / 100))
+    transcripts = [asr.heard(1_000) for _ in range(100)]
 
-    assert sum(word_errors(text, each)[1] for each in heard) == words * percent
-    assert max(word_errors(text, each)[1] for each in heard) <= words * percent / 100 + 1
+    assert sum(word_errors(text, each)[1] for each in transcripts) == words * percent
+    assert max(word_errors(text, each)[1] for each in transcripts) <= words * percent / 100 + 1
 
 
 def test_a_whisper_model_sends_one_delta_in_ga() -> None:
@@ -238,7 +241,7 @@ def test_a_whisper_model_sends_one_delta_in_ga() -> None:
     assert delta["item_id"] == completed["item_id"]
 
 
-def test_other_models_send_a_delta_a_word_in_ga() -> None:
+def test_other_models_send_one_delta_per_word_in_ga() -> None:
     *deltas, completed = transcribed(listening(None, model="gpt-4o-mini-transcribe"))
 
     assert len(deltas) > 3
@@ -254,7 +257,7 @@ def test_preview_has_no_deltas_of_transcription() -> None:
     assert len(events) == 1
 
 
-def test_deltas_of_transcription_are_padded_where_the_profile_says_so() -> None:
+def test_transcription_deltas_are_padded_if_obfuscation_is_on() -> None:
     *deltas, completed = transcribed(listening(None, model="gpt-4o-transcribe", obfuscation=True))
 
     assert all(11 <= len(event["obfuscation"]) <= 15 for event in deltas)
@@ -262,7 +265,7 @@ def test_deltas_of_transcription_are_padded_where_the_profile_says_so() -> None:
 
 
 @pytest.mark.parametrize("dialect", AZURE)
-def test_a_turn_by_vad_is_transcribed_beside_its_response(dialect: WireDialect) -> None:
+def test_a_vad_turn_is_transcribed_in_parallel_to_its_response(dialect: WireDialect) -> None:
     delays = {"input_transcribed": 500}
     behaviour = listening(dialect=dialect, model="whisper-1", delays=delays)
 
@@ -274,7 +277,7 @@ def test_a_turn_by_vad_is_transcribed_beside_its_response(dialect: WireDialect) 
     assert completed["due_ns"] - committed["due_ns"] == 500 * MS
 
 
-def test_the_item_holds_its_transcript_afterwards() -> None:
+def test_a_retrieved_item_has_its_transcript() -> None:
     behaviour = listening(None, model="whisper-1")
     (*_, completed) = transcribed(behaviour)
 

@@ -52,7 +52,7 @@ DIALECTS = (AZURE_GA, AZURE_PREVIEW)
         (VAD | {"silence_duration_ms": 505}, 200, 1810),
     ],
 )
-def test_events_tell_the_audio_clock_with_padding_and_silence(
+def test_speech_events_have_audio_times_with_padding_and_silence(
     detection: dict[str, Any], start_ms: int, end_ms: int
 ) -> None:
     behaviour = listening(detection)
@@ -63,7 +63,7 @@ def test_events_tell_the_audio_clock_with_padding_and_silence(
     assert one(events, "speech_stopped")["audio_end_ms"] == end_ms
 
 
-def test_delays_count_from_the_append_that_tells() -> None:
+def test_delays_count_from_the_append_that_triggers_the_event() -> None:
     delays = {"speech_started": 15, "speech_stopped": 20, "vad_committed": 5, "response_created": 50}
     behaviour = listening(delays=delays)
 
@@ -79,18 +79,18 @@ def test_delays_count_from_the_append_that_tells() -> None:
 # Commit, clear and updates while the service listens.
 
 
-def test_a_commit_in_mid_speech_makes_the_announced_item_and_no_response() -> None:
+def test_a_commit_during_speech_creates_the_announced_item_and_no_response() -> None:
     behaviour = listening()
-    heard = talk(behaviour, sound(500)) + drain(behaviour, AT_NS + SECOND)
+    speech_events = talk(behaviour, sound(500)) + drain(behaviour, AT_NS + SECOND)
 
     behaviour.receive(COMMIT, AT_NS + SECOND)
     events = drain(behaviour)
 
     assert types(events) == ["input_audio_buffer.committed", "conversation.item.added", "conversation.item.done"]
-    assert events[0]["item_id"] == one(heard, "speech_started")["item_id"]
+    assert events[0]["item_id"] == one(speech_events, "speech_started")["item_id"]
 
 
-def test_a_commit_takes_all_that_waits_and_the_next_speech_begins_anew() -> None:
+def test_a_commit_takes_the_whole_buffer_and_the_next_speech_begins_a_new_item() -> None:
     behaviour = listening(BY_CLIENT)
     talk(behaviour, sound(500))
     behaviour.receive(COMMIT, AT_NS + SECOND)
@@ -102,7 +102,7 @@ def test_a_commit_takes_all_that_waits_and_the_next_speech_begins_anew() -> None
     assert one(events, "committed")["previous_item_id"] == one(first, "committed")["item_id"]
 
 
-def test_a_clear_in_mid_speech_leaves_nothing_to_commit_and_nothing_to_stop() -> None:
+def test_a_clear_during_speech_prevents_its_stop_and_commit() -> None:
     behaviour = listening()
     talk(behaviour, sound(500))
     drain(behaviour)
@@ -113,7 +113,7 @@ def test_a_clear_in_mid_speech_leaves_nothing_to_commit_and_nothing_to_stop() ->
     assert types(events) == ["input_audio_buffer.cleared"]
 
 
-def test_a_client_cannot_take_the_id_of_the_item_to_come() -> None:
+def test_a_client_cannot_use_the_id_of_an_announced_item() -> None:
     behaviour = listening(BY_CLIENT)
     events = talk(behaviour, sound(500)) + drain(behaviour)
     item_id = one(events, "speech_started")["item_id"]
@@ -127,7 +127,7 @@ def test_a_client_cannot_take_the_id_of_the_item_to_come() -> None:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_turn_detection_can_be_switched_off_and_on(dialect: WireDialect) -> None:
+def test_turn_detection_can_be_disabled_and_enabled(dialect: WireDialect) -> None:
     behaviour = listening(dialect=dialect)
 
     behaviour.receive(hearing(dialect, None), AT_NS)
@@ -162,7 +162,7 @@ SPEECH = st.lists(st.integers(0, 700), max_size=6)
 
 @settings(max_examples=60)
 @given(script=st.lists(st.tuples(ACTS, SPEECH, st.sampled_from(NAMES), st.integers(0, 3000)), max_size=6))
-def test_speech_starts_and_stops_by_turns_and_every_response_is_done_once(
+def test_speech_starts_and_stops_alternate_and_each_response_is_done_once(
     script: list[tuple[list[dict[str, Any]], list[int], AudioFormatName, int]],
 ) -> None:
     functions = FunctionCalls(share=0.5, preamble=0.5, parallel=(1, 2))
@@ -207,7 +207,7 @@ def test_speech_starts_and_stops_by_turns_and_every_response_is_done_once(
         (9000, "high", 2000),
     ],
 )
-def test_eagerness_scales_the_silence_up_to_its_cap(drawn_ms: float, eagerness: str, silence_ms: float) -> None:
+def test_eagerness_scales_the_silence_up_to_its_maximum(drawn_ms: float, eagerness: str, silence_ms: float) -> None:
     assert semantic_silence_ms(drawn_ms, eagerness) == silence_ms
 
 
@@ -233,7 +233,7 @@ def answered(behaviour: Behaviour) -> tuple[list[dict[str, Any]], float]:
     return events, (first_ns - AT_NS) / MS + 2000
 
 
-def test_the_service_speaks_up_after_its_idle_timeout() -> None:
+def test_the_service_prompts_after_its_idle_timeout() -> None:
     behaviour = listening(IDLE)
     _, played_ms = answered(behaviour)
 
@@ -250,7 +250,7 @@ def test_the_service_speaks_up_after_its_idle_timeout() -> None:
     assert events[0]["item_id"] == events[1]["item_id"]
 
 
-def test_the_timeout_tells_what_audio_passed_meanwhile() -> None:
+def test_the_idle_timeout_event_has_the_audio_times_of_the_silence() -> None:
     behaviour = listening(IDLE)
     _, played_ms = answered(behaviour)
 
@@ -262,7 +262,7 @@ def test_the_timeout_tells_what_audio_passed_meanwhile() -> None:
     assert timeout["audio_start_ms"] == max(0, (played_ms - 4000) // 100 * 100)
 
 
-def test_nobody_speaks_up_once_the_timeout_was_taken_back() -> None:
+def test_no_idle_prompt_follows_a_removed_timeout() -> None:
     behaviour = listening(IDLE)
     answered(behaviour)
 
@@ -271,7 +271,7 @@ def test_nobody_speaks_up_once_the_timeout_was_taken_back() -> None:
     assert types(drain(behaviour)) == ["session.updated"]
 
 
-def test_no_timeout_interrupts_a_response() -> None:
+def test_an_idle_timeout_does_not_interrupt_a_response() -> None:
     behaviour = listening(IDLE | {"idle_timeout_ms": 500}, generation_speed=0.2)
     behaviour.receive(CREATE, AT_NS)
     drain(behaviour, AT_NS + SECOND)
@@ -295,7 +295,7 @@ def spoken_over(behaviour: Behaviour, audio: bytes) -> list[dict[str, Any]]:
     return events + talk(behaviour, audio, AT_NS + SECOND)
 
 
-def test_a_response_that_is_not_announced_yet_is_announced_and_cancelled() -> None:
+def test_an_interrupted_response_is_created_before_it_is_cancelled() -> None:
     behaviour = listening(delays={"response_created": 700, "first_audio": 900, "speech_started": 15})
 
     events = talk(behaviour, sound(0, 100, 500, 250, 500)) + drain(behaviour)
@@ -310,7 +310,7 @@ def test_a_response_that_is_not_announced_yet_is_announced_and_cancelled() -> No
     assert done(events)["status_details"]["reason"] == "turn_detected"
 
 
-def test_a_response_that_must_not_be_interrupted_goes_on_and_the_turn_gets_none() -> None:
+def test_an_uninterruptible_response_continues_and_the_turn_gets_no_response() -> None:
     behaviour = listening(LENIENT, generation_speed=0.5, delays={"first_audio": 500})
 
     events = spoken_over(behaviour, sound(300, 400)) + drain(behaviour)
@@ -335,7 +335,7 @@ def statuses(events: list[dict[str, Any]]) -> list[str]:
 
 @pytest.mark.parametrize("speed", [1.0, 50.0])
 @pytest.mark.parametrize("detection", [VAD, {"type": "semantic_vad"}])
-def test_what_is_ignored_over_a_reply_stops_neither_its_making_nor_its_playing(speed: float, detection: Any) -> None:
+def test_ignored_speech_does_not_stop_a_reply(speed: float, detection: Any) -> None:
     behaviour = listening(detection, generation_speed=speed, vad=DEAF, delays={"first_audio": 500})
 
     events = spoken_over(behaviour, sound(300, 100, 300, 400)) + drain(behaviour)
@@ -345,7 +345,7 @@ def test_what_is_ignored_over_a_reply_stops_neither_its_making_nor_its_playing(s
 
 
 @pytest.mark.parametrize("stop", ["truncate", "cancel"])
-def test_what_is_said_once_the_client_has_stopped_the_reply_is_never_ignored(stop: str) -> None:
+def test_speech_after_the_client_stopped_the_reply_is_not_ignored(stop: str) -> None:
     behaviour = listening(
         generation_speed=50.0 if stop == "truncate" else 2.0, vad=DEAF, delays={"first_audio": 500, "cancelled": 1}
     )
@@ -359,7 +359,7 @@ def test_what_is_said_once_the_client_has_stopped_the_reply_is_never_ignored(sto
     assert statuses(events)[-1] == "completed"
 
 
-def test_an_ignored_sound_does_not_end_the_wait_for_speech() -> None:
+def test_an_ignored_sound_does_not_reset_the_idle_timeout() -> None:
     behaviour = listening(
         VAD | {"idle_timeout_ms": 5_000}, generation_speed=50.0, vad=DEAF, delays={"first_audio": 500}
     )

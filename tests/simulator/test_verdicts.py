@@ -202,9 +202,11 @@ def hearing(dialect: WireDialect, key: str, value: Any) -> tuple[dict[str, Any],
 
 
 def cases() -> list[Any]:
-    told = [(where, {"type": "conversation.item.create", "item": item}, verdict) for where, item, verdict in ITEMS]
-    told += [(where, {"type": "response.create", "response": given}, verdict) for where, given, verdict in RESPONSES]
-    events = [(dialect, event, verdict) for where, event, verdict in told + OTHERS for dialect in where]
+    reported = [(where, {"type": "conversation.item.create", "item": item}, verdict) for where, item, verdict in ITEMS]
+    reported += [
+        (where, {"type": "response.create", "response": given}, verdict) for where, given, verdict in RESPONSES
+    ]
+    events = [(dialect, event, verdict) for where, event, verdict in reported + OTHERS for dialect in where]
     for dialects, settings, verdict in SETTINGS:
         events += [(dialect, session_update(dialect, **settings), verdict) for dialect in dialects]
     for dialects, key, value, verdict in HEARING:
@@ -215,7 +217,7 @@ def cases() -> list[Any]:
 
 
 @pytest.mark.parametrize(("dialect", "event", "verdict"), cases())
-def test_what_the_services_refuse_is_refused_and_the_rest_is_taken(
+def test_the_simulator_accepts_and_refuses_events_like_the_services(
     dialect: WireDialect, event: dict[str, Any], verdict: Verdict
 ) -> None:
     check_answered(dialect, event, verdict)
@@ -225,9 +227,7 @@ def test_what_the_services_refuse_is_refused_and_the_rest_is_taken(
 @pytest.mark.parametrize(
     ("size", "verdict"), [(15 << 20, TAKEN), ((15 << 20) + 3, ("string_above_max_length", "audio"))]
 )
-def test_audio_of_fifteen_mebibytes_is_taken_at_once_and_no_more(
-    dialect: WireDialect, size: int, verdict: Verdict
-) -> None:
+def test_an_append_accepts_at_most_15_mib_of_audio(dialect: WireDialect, size: int, verdict: Verdict) -> None:
     audio = "AAAA" * (size // 3)  # three bytes of silence in Base64
     check_answered(dialect, {"type": "input_audio_buffer.append", "audio": audio}, verdict)
 

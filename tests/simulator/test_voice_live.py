@@ -49,7 +49,7 @@ def opened(**session: Any) -> Behaviour:
     return behaviour
 
 
-def test_it_opens_with_what_its_client_needs() -> None:
+def test_a_session_opens_with_the_defaults_of_voice_live() -> None:
     (created,) = drain(build_behaviour(VOICE_LIVE))
 
     assert created["session"]["turn_detection"]["type"] == "server_vad"
@@ -57,7 +57,7 @@ def test_it_opens_with_what_its_client_needs() -> None:
     assert_voice_live([created])
 
 
-def test_settings_of_a_typed_client_are_taken_and_shown() -> None:
+def test_settings_of_the_sdk_are_accepted_and_returned() -> None:
     """The settings come from the client's own models."""
     wanted = models.RequestSession(
         modalities=["text", "audio"],
@@ -121,7 +121,7 @@ def test_settings_of_a_typed_client_are_taken_and_shown() -> None:
         ({"audio": {}}, "unknown_parameter", "session.audio"),
     ],
 )  # fmt: skip
-def test_what_it_does_not_know_is_refused(session: dict[str, Any], code: str, param: str) -> None:
+def test_unknown_settings_are_refused(session: dict[str, Any], code: str, param: str) -> None:
     behaviour = build_behaviour(VOICE_LIVE)
     before = behaviour.session.shown
     (refused,) = answers(behaviour, update(**session))
@@ -148,7 +148,7 @@ def test_a_typed_turn_is_answered(voice: Any, modalities: list[str]) -> None:
     "detection",
     ["server_vad", "semantic_vad", "azure_semantic_vad", "azure_semantic_vad_en", "azure_semantic_vad_multilingual"],
 )
-def test_a_spoken_turn_is_heard_written_down_and_answered(detection: str) -> None:
+def test_a_voice_turn_is_detected_transcribed_and_answered(detection: str) -> None:
     transcription = {"model": "azure-speech"}
     behaviour = opened(turn_detection={"type": detection}, input_audio_transcription=transcription)
     events = talk(behaviour, sound(0, 300, 800, 4500)) + drain(behaviour)
@@ -162,7 +162,7 @@ def test_a_spoken_turn_is_heard_written_down_and_answered(detection: str) -> Non
 
 
 @pytest.mark.parametrize("off", [None, {"type": "none"}])
-def test_a_client_may_end_its_turns_itself(off: Any) -> None:
+def test_a_client_may_commit_its_turns_manually(off: Any) -> None:
     behaviour = opened(turn_detection=off)
     audio = {"type": "input_audio_buffer.append", "audio": base64.b64encode(sound(300)).decode()}
     events = answers(behaviour, audio, COMMIT, CREATE)
@@ -171,7 +171,7 @@ def test_a_client_may_end_its_turns_itself(off: Any) -> None:
     assert_voice_live(events)
 
 
-def test_audio_of_16_khz_is_as_long_as_it_sounds() -> None:
+def test_audio_of_16_khz_has_its_correct_duration() -> None:
     narrow = PCM16_16K
     behaviour = opened(input_audio_sampling_rate=16_000, turn_detection={"type": "server_vad"})
     audio = narrow.encode(noise(16_000 * 300 // 1000, 0)) + narrow.encode(noise(16_000 * 800 // 1000, 3277))
@@ -185,7 +185,7 @@ def test_audio_of_16_khz_is_as_long_as_it_sounds() -> None:
     assert one(events, "speech_stopped")["audio_end_ms"] == 300 + 800 + 500
 
 
-def test_further_instructions_of_one_response_are_read_by_it() -> None:
+def test_additional_instructions_of_a_response_count_as_input() -> None:
     behaviour = opened(instructions="Be brief.")
 
     def read(**event: Any) -> int:
@@ -208,10 +208,10 @@ SESSIONS = st.dictionaries(st.sampled_from(SOME_KEYS), SOME, max_size=4)
 
 @settings(deadline=None)
 @given(st.lists(SESSIONS | JSON, max_size=4))
-def test_whatever_it_is_told_it_goes_on(sessions: list[Any]) -> None:
+def test_a_session_answers_after_any_session_updates(sessions: list[Any]) -> None:
     behaviour = build_behaviour(VOICE_LIVE)
-    told = [{"type": "session.update", "session": session} for session in sessions]
-    events = answers(behaviour, *told, user_text(), CREATE)
+    updates = [{"type": "session.update", "session": session} for session in sessions]
+    events = answers(behaviour, *updates, user_text(), CREATE)
 
     assert done(events)["status"] == "completed"
     assert_voice_live(events)

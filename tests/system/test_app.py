@@ -16,7 +16,7 @@ from tests.reports.gate.examples import ENOUGH, run
 
 
 @pytest.mark.parametrize(("limit", "status"), [("5s", 0), ("5ms", 1)])
-def test_the_exit_status_is_the_verdict_though_nobody_reads_it(tmp_path: Path, limit: str, status: int) -> None:
+def test_the_exit_status_is_the_verdict_with_a_closed_pipe(tmp_path: Path, limit: str, status: int) -> None:
     folder, limits = run(tmp_path / "run", ENOUGH), tmp_path / "ci.yaml"
     limits.write_text(f"ttfa: med<{limit}", encoding="utf-8")
     reader, writer = os.pipe()
@@ -32,7 +32,7 @@ def test_the_exit_status_is_the_verdict_though_nobody_reads_it(tmp_path: Path, l
     assert (found.returncode, found.stderr) == (status, b"")
 
 
-def test_without_any_output_the_status_is_the_verdict(tmp_path: Path) -> None:
+def test_the_exit_status_is_the_verdict_without_stdout(tmp_path: Path) -> None:
     folder, limits = run(tmp_path / "run", ENOUGH), tmp_path / "ci.yaml"
     limits.write_text("ttfa: med<5s", encoding="utf-8")
     command = f'"{sys.executable}" -m rtbench.cli.app check "{folder}" --thresholds "{limits}" >&-'
@@ -40,7 +40,7 @@ def test_without_any_output_the_status_is_the_verdict(tmp_path: Path) -> None:
     assert subprocess.run(["sh", "-c", command], check=False).returncode == 0
 
 
-def test_a_usage_error_is_one_though_nobody_reads_it(tmp_path: Path) -> None:
+def test_a_usage_error_ends_with_2_with_a_closed_pipe(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as closed:
@@ -51,7 +51,7 @@ def test_a_usage_error_is_one_though_nobody_reads_it(tmp_path: Path) -> None:
     assert found.returncode == 2
 
 
-def test_the_version_is_told_without_what_reads_runs() -> None:
+def test_the_version_is_printed_without_importing_run_readers() -> None:
     command = [sys.executable, "-X", "importtime", "-m", "rtbench.cli.app", "--version"]
     found = subprocess.run(command, capture_output=True, text=True, check=True)
 
@@ -62,7 +62,7 @@ def test_the_version_is_told_without_what_reads_runs() -> None:
 
 
 @pytest.mark.parametrize("command", [(), ("quickstart",), ("simulate",), ("report",)])
-def test_every_command_explains_itself_in_a_fresh_interpreter_without_a_warning(command: tuple[str, ...]) -> None:
+def test_the_help_of_commands_is_printed_without_a_warning(command: tuple[str, ...]) -> None:
     program = [sys.executable, "-W", "error", "-m", "rtbench.cli.app", *command, "--help"]
     ended = subprocess.run(program, capture_output=True, text=True, check=False)
 
@@ -71,8 +71,8 @@ def test_every_command_explains_itself_in_a_fresh_interpreter_without_a_warning(
     assert "Usage:" in ended.stdout
 
 
-def test_ctrl_c_while_the_commands_are_imported_ends_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Pressed:
+def test_ctrl_c_during_imports_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    class InterruptingFinder:
         @staticmethod
         def find_spec(name: str, *_: object) -> None:
             if name == "rtbench.cli.app":
@@ -80,7 +80,7 @@ def test_ctrl_c_while_the_commands_are_imported_ends_without_a_traceback(monkeyp
 
     monkeypatch.delitem(sys.modules, "rtbench.cli.app", raising=False)
     monkeypatch.delattr(rtbench.cli, "app", raising=False)
-    monkeypatch.setattr(sys, "meta_path", [Pressed(), *sys.meta_path])
+    monkeypatch.setattr(sys, "meta_path", [InterruptingFinder(), *sys.meta_path])
 
     with pytest.raises(SystemExit) as ended:
         rtbench.cli.main()

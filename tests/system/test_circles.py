@@ -19,7 +19,7 @@ def test_none():
 """
 
 
-def test_a_test_that_starts_a_process_fails_but_in_the_folder_of_those_that_may(tmp_path: Path) -> None:
+def test_a_test_outside_of_tests_system_that_starts_a_process_fails(tmp_path: Path) -> None:
     for folder in ("tests/reports", "tests/system"):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / f"test_of_{folder[6:]}.py").write_text(TWO)

@@ -18,7 +18,7 @@ ASKED = {
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_script_of_a_shell_asks_the_command(shell: str) -> None:
+def test_the_completion_script_of_a_shell_calls_rtbench(shell: str) -> None:
     assert "_RTBENCH_COMPLETE=complete_" + shell in script(shell)
 
 

@@ -33,7 +33,7 @@ def walked(value: Any) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("path", [JOB, CALIBRATE], ids=lambda path: path.stem)
-def test_pods_are_restricted_as_the_pod_security_standard_wants(path: Path) -> None:
+def test_pods_meet_the_restricted_pod_security_standard(path: Path) -> None:
     pods = [spec for spec in walked(documents(path)) if "containers" in spec]
     assert pods
     for pod in pods:
@@ -49,7 +49,7 @@ def test_pods_are_restricted_as_the_pod_security_standard_wants(path: Path) -> N
             assert container["resources"].keys() == {"requests", "limits"}
 
 
-def test_the_load_test_names_the_files_that_are_there_and_a_wheel() -> None:
+def test_the_load_test_names_existing_files_and_a_wheel() -> None:
     (load_test,) = documents(LOAD_TEST)
     named = [load_test["testPlan"], *load_test["configurationFiles"]]
     there = {path.name for path in LOAD_TEST.parent.iterdir()}
@@ -68,7 +68,7 @@ def jobs() -> dict[str, tuple[Any, Any]]:
     return {name: (spec, *spec["template"]["spec"]["containers"]) for name, spec in specs.items()}
 
 
-def test_the_two_jobs_are_one_run_whose_master_waits_for_all_of_its_workers() -> None:
+def test_the_master_job_waits_for_all_workers_of_the_worker_job() -> None:
     (_, master), (spec, worker) = jobs()["rtbench-master"], jobs()["rtbench-worker"]
     pods, cores = spec["parallelism"], worker["resources"]["requests"]["cpu"]
 
@@ -78,7 +78,7 @@ def test_the_two_jobs_are_one_run_whose_master_waits_for_all_of_its_workers() ->
     assert f"--expect-workers={pods * int(cores)}" in master["args"]
 
 
-def test_nodes_are_calibrated_in_a_pod_like_those_of_the_workers() -> None:
+def test_the_calibration_pod_equals_a_worker_pod() -> None:
     (pod,) = [document["spec"] for document in documents(CALIBRATE)]
     (calibrates,) = pod["containers"]
     spec, worker = jobs()["rtbench-worker"]
@@ -87,20 +87,20 @@ def test_nodes_are_calibrated_in_a_pod_like_those_of_the_workers() -> None:
     assert pod["securityContext"] == spec["template"]["spec"]["securityContext"]
 
 
-def test_what_a_master_lacks_of_its_workers_is_uploaded_and_whatever_happens_the_jobs_end() -> None:
+def test_jobs_upload_runs_and_have_a_deadline() -> None:
     for spec, container in jobs().values():
         assert "LOCUST_UPLOAD" in {entry["name"] for entry in container["env"]}
         assert spec["activeDeadlineSeconds"] > 900 + 600 + 600, "the run, the wait for workers, the end of the run"
 
 
-def test_only_workers_reach_a_master_and_only_at_locust_s_port() -> None:
+def test_the_network_policy_allows_only_workers_at_the_port_of_locust() -> None:
     policies = {d["metadata"]["name"]: d["spec"] for d in documents(JOB) if d["kind"] == "NetworkPolicy"}
     (rule,) = policies["rtbench-master"]["ingress"]
     assert rule["from"] == [{"podSelector": {"matchLabels": {"app": "rtbench", "role": "worker"}}}]
     assert [port["port"] for port in rule["ports"]] == [5557]
 
 
-def test_pods_have_the_labels_that_services_and_policies_choose_by() -> None:
+def test_selectors_match_labels_of_pods() -> None:
     labels = [
         spec["template"]["metadata"]["labels"] if "template" in spec else spec["labels"]
         for spec in walked(documents(JOB))
@@ -116,7 +116,7 @@ def test_pods_have_the_labels_that_services_and_policies_choose_by() -> None:
     assert all(any(choice.items() <= label.items() for label in labels) for choice in chosen)
 
 
-def test_what_a_pod_mounts_is_there() -> None:
+def test_each_mounted_volume_is_defined() -> None:
     for spec in walked(documents(JOB)):
         if "volumes" in spec:
             volumes = {volume["name"] for volume in spec["volumes"]}
@@ -146,7 +146,7 @@ print(json.dumps([action.env_var for action in parser._actions if getattr(action
 """
 
 
-def test_every_option_of_a_command_line_exists_and_every_variable_is_one_of_an_option_or_of_the_service() -> None:
+def test_options_and_variables_of_manifests_exist() -> None:
     lines = list(command_lines())
     ended = forked.run([sys.executable, "-c", PARSE, json.dumps(lines)], capture_output=True, text=True, check=False)
     assert (len(lines), ended.returncode) == (3, 0), ended.stderr
@@ -160,7 +160,7 @@ def test_every_option_of_a_command_line_exists_and_every_variable_is_one_of_an_o
     assert named <= {*json.loads(ended.stdout)} | OWN_VARIABLES | {"XDG_STATE_HOME"}
 
 
-def test_no_key_and_no_signature_stands_in_a_manifest() -> None:
+def test_manifests_contain_no_key_and_no_signature() -> None:
     for path in DEPLOY.rglob("*.yaml"):
         assert "sig=" not in path.read_text()
     entries = [entry for spec in walked(documents(JOB)) for entry in spec.get("env", ())]
@@ -174,7 +174,7 @@ def instructions() -> list[tuple[str, str]]:
     return [(word, rest) for word, _, rest in (line.partition(" ") for line in lines)]
 
 
-def test_the_image_is_slim_pinned_and_runs_without_rights() -> None:
+def test_the_image_is_slim_and_pinned_and_runs_unprivileged() -> None:
     found = instructions()
     images = [rest.partition(" ")[0] for word, rest in found if word == "FROM"]
     given = [rest for word, rest in found if word == "ARG"]
@@ -193,16 +193,14 @@ DIGEST = "python:3.12-slim@sha256:" + 64 * "a"
 
 
 @pytest.mark.parametrize(
-    ("python", "version", "said"),
+    ("python", "version", "expected"),
     [
         (DIGEST, "0.1.0", ""),
         ("python:3.12-slim", "0.1.0", "name the base image by its digest"),
         (DIGEST, "0.0.0", "give the version"),
     ],
 )
-def test_an_image_without_a_digest_of_its_base_or_without_its_version_is_not_built(
-    python: str, version: str, said: str
-) -> None:
+def test_an_image_without_a_base_digest_or_a_version_is_not_built(python: str, version: str, expected: str) -> None:
     check = next(rest for word, rest in instructions() if word == "RUN")
     ended = subprocess.run(
         ["/bin/sh", "-c", check],
@@ -212,8 +210,8 @@ def test_an_image_without_a_digest_of_its_base_or_without_its_version_is_not_bui
         check=False,
     )
 
-    assert (ended.returncode == 0) is not said
-    assert said in ended.stderr
+    assert (ended.returncode == 0) is not expected
+    assert expected in ended.stderr
 
 
 @pytest.mark.parametrize(
@@ -222,12 +220,12 @@ def test_an_image_without_a_digest_of_its_base_or_without_its_version_is_not_bui
         pytest.param("S (sleeping)", False, True, 1, 0, id="a run goes on"),
         pytest.param("S (sleeping)", False, True, 9, 1, id="a run hangs"),
         pytest.param("S (sleeping)", False, False, 9, 0, id="a run is closed"),
-        pytest.param("S (sleeping)", True, True, 9, 0, id="what an earlier container left"),
+        pytest.param("S (sleeping)", True, True, 9, 0, id="files of an earlier container"),
         pytest.param("T (stopped)", False, True, 1, 1, id="its process is stopped"),
         pytest.param("", False, True, 1, 1, id="its process is gone"),
     ],
 )
-def test_a_container_whose_process_is_stopped_or_whose_run_hangs_is_not_well(
+def test_a_container_with_a_stopped_process_or_a_hanging_run_is_unhealthy(
     state: str, of_before: bool, kept: bool, minutes: int, status: int, tmp_path: Path
 ) -> None:
     run = tmp_path / "runs" / "a-run"
@@ -273,27 +271,25 @@ def left(tmp_path: Path) -> dict[str, str]:
     return {"LOCUST_UPLOAD": "https://there", "LOCUST_RUNS_DIR": str(tmp_path / "runs")}
 
 
-def test_a_worker_uploads_what_its_master_has_not_got_and_ends_as_it_ended(
-    tmp_path: Path, left: dict[str, str]
-) -> None:
+def test_a_worker_uploads_its_remaining_runs_and_keeps_the_exit_status(tmp_path: Path, left: dict[str, str]) -> None:
     with entry_point(tmp_path, "--worker", "--master-host=m", locust=f"{SAYS}; exit 3", **left) as process:
-        said, _ = process.communicate()
+        output, _ = process.communicate()
 
-    assert said.splitlines() == ["locust --worker --master-host=m", f"rtbench upload {tmp_path}/runs/left/"]
+    assert output.splitlines() == ["locust --worker --master-host=m", f"rtbench upload {tmp_path}/runs/left/"]
     assert process.returncode == 3
-    assert "https://there" not in said, "its signature is in no list of processes"
+    assert "https://there" not in output, "its signature is in no list of processes"
 
 
-def test_a_worker_that_uploads_ends_in_order_when_it_is_told_to(tmp_path: Path, left: dict[str, str]) -> None:
+def test_a_worker_uploads_its_remaining_runs_after_sigterm(tmp_path: Path, left: dict[str, str]) -> None:
     """The signal reaches Locust, which takes some time; its remaining runs are uploaded after that."""
     waits = 'trap "echo told; sleep 0.2; echo ended; exit 0" TERM; echo ready; while :; do sleep 0.05; done'
     with entry_point(tmp_path, "--worker", locust=waits, **left) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.terminate()
-        said = process.stdout.read().splitlines()
+        output = process.stdout.read().splitlines()
 
-    assert said == ["told", "ended", f"rtbench upload {tmp_path}/runs/left/"]
+    assert output == ["told", "ended", f"rtbench upload {tmp_path}/runs/left/"]
     assert process.returncode == 0
 
 
@@ -305,12 +301,12 @@ CALLED = {
 
 
 @pytest.mark.parametrize("words", CALLED)
-def test_the_entry_point_takes_commands_and_what_operators_give(words: str, tmp_path: Path) -> None:
+def test_the_entry_point_accepts_commands_and_options_of_operators(words: str, tmp_path: Path) -> None:
     with entry_point(tmp_path, *words.split()) as process:
         assert process.communicate()[0].strip() == CALLED[words]
 
 
-def test_what_the_image_is_made_of_is_there_and_not_ignored() -> None:
+def test_sources_of_the_image_exist_and_are_not_ignored() -> None:
     ignored = (DEPLOY / "Dockerfile.dockerignore").read_text().split("\n")
     sources = [
         source
@@ -326,7 +322,7 @@ def test_what_the_image_is_made_of_is_there_and_not_ignored() -> None:
         assert f"!{source}" in ignored
 
 
-def test_the_load_of_the_compose_file_reaches_the_simulator_on_a_loopback_that_they_share() -> None:
+def test_the_load_of_the_compose_file_shares_the_network_of_the_simulator() -> None:
     """Plain ws:// is only for loopback: the load uses the network of the simulator, after that listens."""
     services = documents(COMPOSE)[0]["services"]
     url = services["load"]["environment"]["LOCUST_URL"]

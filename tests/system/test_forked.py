@@ -57,7 +57,7 @@ def both(command: list[str], **how: Any) -> list[subprocess.CompletedProcess[str
         **{name: value for name, value in how.items() if name not in ("capture_output", "text", "timeout")},
     ) as process:  # fmt: skip
         output, errors = process.communicate(given, timeout=GUARD_S)
-    assert process._told is not None  # otherwise it was started, and this test would check nothing
+    assert process._status_socket is not None  # otherwise it was started, and this test would check nothing
     return [*ended, subprocess.CompletedProcess(command, process.returncode, output, errors)]
 
 
@@ -65,7 +65,7 @@ def both(command: list[str], **how: Any) -> list[subprocess.CompletedProcess[str
     ("options", "way"), [((), "-m"), (("-W", "error"), "-m"), ((), "-c"), (("-W", "error"), "-c"), (("-P",), "-c")]
 )
 @pytest.mark.parametrize("session", [False, True])
-def test_a_forked_process_sees_what_a_started_one_sees(
+def test_a_forked_process_has_the_environment_of_a_started_one(
     options: tuple[str, ...], way: str, session: bool, modules: Path
 ) -> None:
     text = LOOK.format(imported="decimal", end="sys.exit(3)")
@@ -94,7 +94,7 @@ def test_a_forked_process_sees_what_a_started_one_sees(
         "signal.raise_signal(signal.SIGINT)", "open('a', 'w').write('x')",
     ],
 )  # fmt: skip
-def test_a_forked_process_ends_as_a_started_one_does(end: str, modules: Path) -> None:
+def test_a_forked_process_ends_like_a_started_one(end: str, modules: Path) -> None:
     (modules / "look.py").write_text(LOOK.format(imported="decimal", end=end))
     started, fork = both([sys.executable, "-W", "error", "-m", "look"], cwd=modules)
 
@@ -103,10 +103,10 @@ def test_a_forked_process_ends_as_a_started_one_does(end: str, modules: Path) ->
     assert fork.stderr.splitlines()[-1:] == started.stderr.splitlines()[-1:]
 
 
-def test_a_forked_process_can_be_waited_for_asked_and_killed(modules: Path) -> None:
+def test_a_forked_process_can_be_polled_waited_for_and_signalled(modules: Path) -> None:
     (modules / "look.py").write_text("import signal\nprint('there', flush=True)\nsignal.pause()")
     with forked.Popen([sys.executable, "-m", "look"], cwd=modules, stdout=subprocess.PIPE, text=True) as process:
-        assert process._told is not None
+        assert process._status_socket is not None
         assert process.stdout.readline() == "there\n"
         assert process.poll() is None
         with pytest.raises(subprocess.TimeoutExpired):
@@ -116,7 +116,7 @@ def test_a_forked_process_can_be_waited_for_asked_and_killed(modules: Path) -> N
         assert process.wait(GUARD_S) == process.poll() == -signal.SIGTERM
 
 
-def test_a_port_that_a_process_listened_on_is_free_when_it_has_ended(modules: Path) -> None:
+def test_the_port_of_an_ended_forked_process_is_free(modules: Path) -> None:
     """Neither the fork server nor its later children keep anything of a child open."""
     (modules / "look.py").write_text(
         "import socket\ns = socket.create_server(('127.0.0.1', 0))\nprint(s.getsockname()[1], flush=True)\ninput()"
@@ -132,9 +132,7 @@ def test_a_port_that_a_process_listened_on_is_free_when_it_has_ended(modules: Pa
             second.communicate("\n", timeout=GUARD_S)
 
 
-def test_timers_of_gevent_count_from_the_fork_not_from_the_imports(
-    modules: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gevent_timers_count_from_the_fork(modules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(forked.PREPARATIONS, ("look",), "import gevent; gevent.get_hub().loop.now()")
     program = "import gevent, sys\nprint(gevent.get_hub().loop.now() >= float(sys.argv[1]))"
     (modules / "look.py").write_text(program)
@@ -145,7 +143,7 @@ def test_timers_of_gevent_count_from_the_fork_not_from_the_imports(
         assert (ended.stdout, ended.stderr) == ("True\n", "")
 
 
-def test_what_is_started_at_the_end_of_a_run_is_forked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_report_at_the_end_of_a_run_is_forked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYTHONPATH", raising=False)  # with it, the command would be started, not forked
     started = children.run_command("report", tmp_path, GUARD_S)
     reports = forked._server((sys.executable, "-P"), forked.REPORT).requests.fileno()

@@ -23,7 +23,7 @@ from tests.simulator_process import ROOT
         ("bench.probe, rtbench.cli.session_text", {"locust", "pandas", "scipy"}),
     ],
 )
-def test_importing_a_module_does_not_bring_what_it_does_not_need(modules: str, heavy: set[str]) -> None:
+def test_importing_a_module_does_not_import_heavy_dependencies(modules: str, heavy: set[str]) -> None:
     program = f"import sys, {modules}; print(*sorted(name.partition('.')[0] for name in sys.modules))"
     command = [sys.executable, "-W", "error", "-c", program]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -25,40 +25,40 @@ def ending(folder: Path, code: str, **document: object) -> str:
     return LocustRun(subprocess.Popen([sys.executable, "-c", code]), folder / "harness.log").ended(folder, 60.0)
 
 
-def test_a_run_that_comes_to_its_end_has_a_verdict(tmp_path: Path) -> None:
+def test_a_finished_run_has_no_problem_if_it_has_a_validity(tmp_path: Path) -> None:
     assert ending(tmp_path, "exit(4)", validity={"status": "invalid"}) == ""
     assert ending(tmp_path, "exit(1)") == "the run ended with status 1"
 
 
-def test_a_run_that_is_killed_says_by_what(tmp_path: Path) -> None:
+def test_a_killed_run_reports_its_signal(tmp_path: Path) -> None:
     killed = f"import os; os.kill(os.getpid(), {signal.SIGKILL:d})"
 
     assert ending(tmp_path, killed, validity={}) == "the run ended with status -9"
 
 
-def test_a_run_that_is_refused_says_what_it_said(tmp_path: Path) -> None:
+def test_a_refused_run_reports_its_last_line(tmp_path: Path) -> None:
     assert ending(tmp_path, "exit(2)") == "the run ended with status 2: no"
 
 
-def test_a_run_that_does_not_end_is_killed_with_who_started_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "run.json").write_text("{}")
     monkeypatch.setattr(started, "python_command", lambda *_: [sys.executable, "-c", ENDLESS])
     with locust_run([], {}, log=tmp_path / "log") as run:
-        said = run.ended(tmp_path, 0.01)
+        output = run.ended(tmp_path, 0.01)
 
-    assert said == "the run did not end within 0 s after its planned end"
+    assert output == "the run did not end within 0 s after its planned end"
     assert run.process.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(
-    ("code", "name", "said"),
+    ("code", "name", "expected"),
     [
         ("print('first', flush=True); exit('rtbench: no such file')", "", "the run did not start: no such file"),
         ("exit(1)", "01-level-4", "the run of 01-level-4 did not start: it printed nothing"),
     ],
 )
-def test_a_run_that_does_not_begin_says_what_it_said(
-    code: str, name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_run_that_does_not_begin_reports_its_last_line(
+    code: str, name: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "20261120T091400Z-another").mkdir()
     (tmp_path / "20261120T091400Z-another" / "run.txt").touch()
@@ -66,10 +66,10 @@ def test_a_run_that_does_not_begin_says_what_it_said(
     with locust_run([], {}, log=tmp_path / "log") as run, pytest.raises(UsageError) as refused:
         run.begun(tmp_path, name)
 
-    assert str(refused.value) == said
+    assert str(refused.value) == expected
 
 
-def test_a_run_without_a_log_has_the_terminal_and_the_process_group_of_who_started_it(
+def test_a_run_without_a_log_has_the_terminal_and_process_group_of_its_parent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     code = "import os; print(os.getpgrp() == os.getpgid(os.getppid()), os.getcwd())"

@@ -24,15 +24,15 @@ pytestmark = [
 ]
 
 
-def test_all_peers_do_the_same_work_and_receive_the_same_bytes(tmp_path: Path) -> None:
+def test_all_benchmark_clients_do_the_same_work(tmp_path: Path) -> None:
     received = {}
     for number, peer in enumerate(PEERS):
         scratch = tmp_path / str(number)
         scratch.mkdir()
         played = play(peer, LOAD, scratch, profile=QUICK + "rate_limits_updated: none\n", limit_s=GUARD_S)
         assert isinstance(played, Played), f"{peer.name}: {played}"
-        assert unequal(played.told, played.truth, LOAD.sessions, LOAD.turns) is None, peer.name
-        assert errors(played.told, played.truth, 0, 1 << 62).min() > -1, f"{peer.name} heard what was not yet said"
+        assert unequal(played.report, played.truth, LOAD.sessions, LOAD.turns) is None, peer.name
+        assert errors(played.report, played.truth, 0, 1 << 62).min() > -1, f"{peer.name} heard what was not yet said"
         received[peer.name] = played.truth.done_bytes()
 
     assert len(set(received.values())) == 1, received

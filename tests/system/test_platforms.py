@@ -24,7 +24,7 @@ sys.modules |= dict.fromkeys(("fcntl", "grp", "pwd", "resource", "termios"))  # 
     "started",
     ["from rtbench.cli.app import main", "from rtbench import load", "from bench.load.user import RealtimeUser"],
 )
-def test_windows_is_refused_in_one_line_that_points_to_wsl(started: str, tmp_path: Path) -> None:
+def test_windows_is_refused_in_one_line_with_wsl_as_remedy(started: str, tmp_path: Path) -> None:
     command = [sys.executable, "-c", WINDOWS + started]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 
@@ -44,7 +44,7 @@ def test_a_locust_file_on_windows_is_refused_in_the_same_line(tmp_path: Path) ->
     assert [line for line in ended.stderr.splitlines() if "WSL" in line] == ended.stderr.splitlines()
 
 
-def test_a_mac_plays_a_whole_run_by_its_own_clock_and_the_page_says_so(tmp_path: Path) -> None:
+def test_a_run_on_macos_uses_user_space_timestamps_and_reports_it(tmp_path: Path) -> None:
     """As far as Linux can show it: `sys.platform` of the process is that of a Mac."""
     scenario = write_scenario(tmp_path)
     scenario.write_text('import sys\n\nsys.platform = "darwin"\n' + scenario.read_text())

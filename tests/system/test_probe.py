@@ -57,7 +57,7 @@ PROBES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize(("dialect", "options", "parts"), PROBES.values(), ids=PROBES)
-def test_a_probe_shows_its_turn_whose_reply_it_saves_and_a_replay_prints_the_same(
+def test_a_probe_saves_the_reply_and_its_replay_prints_the_same(
     dialect: str, options: tuple[str, ...], parts: tuple[str, ...], simulator: Ready, tmp_path: Path
 ) -> None:
     log, saved = tmp_path / "call.jsonl", tmp_path / "reply.wav"
@@ -65,13 +65,13 @@ def test_a_probe_shows_its_turn_whose_reply_it_saves_and_a_replay_prints_the_sam
     again = rtbench("replay", log)
 
     assert (shown.returncode, shown.stderr) == (again.returncode, again.stderr) == (0, "")
-    said = " ".join(shown.stdout.split())  # lines are wrapped
-    assert [part for part in parts if " ".join(part.split()) not in said] == []
+    output = " ".join(shown.stdout.split())  # lines are wrapped
+    assert [part for part in parts if " ".join(part.split()) not in output] == []
     assert ("→ response.create" in shown.stdout, "end_of_turn_delay " in shown.stdout) == (
         ("→ response.create" in parts, "end_of_turn_delay " in parts)
     )
     assert "\x1b" not in shown.stdout
-    assert_told_again(again.stdout, shown.stdout)
+    assert_same_output(again.stdout, shown.stdout)
     with wave.open(str(saved)) as file:
         assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (24_000, 1, 2)
         frames = file.readframes(file.getnframes())
@@ -81,7 +81,7 @@ def test_a_probe_shows_its_turn_whose_reply_it_saves_and_a_replay_prints_the_sam
     assert any(frames)
 
 
-def assert_told_again(again: str, shown: str) -> None:
+def assert_same_output(again: str, shown: str) -> None:
     """Assert that the lines are equal, except the first, which names the replay, and the hint.
 
     The hint depends on the target.
@@ -98,7 +98,7 @@ def without_hint(lines: list[str]) -> list[str]:
     return lines[:begin] + lines[end:]
 
 
-def test_a_turn_that_fails_is_shown_with_the_service_s_words(simulator: Ready) -> None:
+def test_a_failed_turn_is_shown_with_the_message_of_the_service(simulator: Ready) -> None:
     shown = rtbench("probe", *target(simulator), "--voice", "nobody")
 
     assert shown.returncode == 1

@@ -62,13 +62,13 @@ def place(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("line", REFUSED)
-def test_what_the_user_can_mend_is_one_line_and_what_was_there_stays(line: str, place: Path) -> None:
+def test_usage_errors_are_one_line_and_keep_existing_files(line: str, place: Path) -> None:
     shown = rtbench(*shlex.split(line), cwd=place)
 
     assert (shown.returncode, shown.stdout) == (2, "")
-    (said,) = [said for said in shown.stderr.splitlines() if "does not tell the dialect" not in said]
-    assert said.startswith("rtbench: ")
-    assert REFUSED[line] in said
+    (output,) = [output for output in shown.stderr.splitlines() if "does not tell the dialect" not in output]
+    assert output.startswith("rtbench: ")
+    assert REFUSED[line] in output
     assert (place / "earlier").read_text() == "of worth"
 
 
@@ -85,16 +85,16 @@ RUNS_REFUSED = {
 }
 
 
-@pytest.mark.parametrize("said", RUNS_REFUSED)
-def test_what_the_user_of_locust_can_mend_is_one_line_and_leaves_no_run(said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("expected", RUNS_REFUSED)
+def test_usage_errors_of_locust_are_one_line_and_leave_no_run(expected: str, tmp_path: Path) -> None:
     (tmp_path / "targets.yaml").write_text(TARGETS)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         there = {"TARGETS": tmp_path / "targets.yaml", "TAKEN": taken.getsockname()[1], "FREE": free_port()}
-        options = [str(there.get(word, word)) for word in RUNS_REFUSED[said].split()]
+        options = [str(there.get(word, word)) for word in RUNS_REFUSED[expected].split()]
         ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options)
 
     (line,) = [line for line in ended.stderr.splitlines() if line.startswith("rtbench:")]
-    assert said in line
+    assert expected in line
     assert ended.returncode == 2
     assert "Traceback" not in ended.stderr + ended.stdout
     assert "a-signature" not in ended.stderr + ended.stdout

@@ -49,7 +49,7 @@ def validated(schema: str, paths: list[Path]) -> subprocess.CompletedProcess[str
 
 
 @pytest.mark.parametrize("schema", FILES)
-def test_a_file_has_the_form_that_its_vendor_asks_for(schema: str, tmp_path: Path) -> None:
+def test_each_file_matches_the_schema_of_its_vendor(schema: str, tmp_path: Path) -> None:
     paths = [path for pattern in FILES[schema] for path in sorted(ROOT.glob(pattern))]
     assert len(paths) >= len(FILES[schema])
     if schema == "azure-pipelines":
@@ -61,7 +61,7 @@ def test_a_file_has_the_form_that_its_vendor_asks_for(schema: str, tmp_path: Pat
     assert found.returncode == 0, found.stdout + found.stderr
 
 
-def test_a_file_of_another_form_is_found(tmp_path: Path) -> None:
+def test_an_invalid_file_is_detected(tmp_path: Path) -> None:
     (tmp_path / "compose.yaml").write_text("services: {one: {imagen: typo}}")
 
     assert validated("compose-spec", [tmp_path / "compose.yaml"]).returncode == 1

@@ -1,7 +1,7 @@
 """The identity endpoint of an Azure App Service, in its own process: it issues tokens that expire after seconds.
 
-`told` sets its state: `life` of tokens in seconds, and `fault` (none, 500, 400, slow, drops, garbage, newline, ended,
-quoting). The reply to `/told` contains the state, with the number of token requests as `asked`.
+`set_state` sets its state: `life` of tokens in seconds, and `fault` (none, 500, 400, slow, drops, garbage, newline,
+ended, quoting). The reply to `/state` contains the state, with the number of token requests as `asked`.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ state = {"life": "3", "fault": "none", "asked": "0"}
 
 
 def claims(number):
-    told = {"aud": "https://cognitiveservices.azure.com", "tid": "a-tenant", "oid": f"object-{number}"}
-    return base64.urlsafe_b64encode(json.dumps(told).encode()).decode().rstrip("=")
+    public = {"aud": "https://cognitiveservices.azure.com", "tid": "a-tenant", "oid": f"object-{number}"}
+    return base64.urlsafe_b64encode(json.dumps(public).encode()).decode().rstrip("=")
 
 
 class Endpoint(BaseHTTPRequestHandler):
@@ -37,7 +37,7 @@ class Endpoint(BaseHTTPRequestHandler):
 
     def do_GET(self):
         parts = urlsplit(self.path)
-        if parts.path == "/told":
+        if parts.path == "/state":
             state.update(parse_qsl(parts.query))
             return self.answer(200, json.dumps(state))
         if self.headers["X-IDENTITY-HEADER"] != header:
@@ -57,8 +57,8 @@ class Endpoint(BaseHTTPRequestHandler):
             return self.answer(200, json.dumps({"token": token, "header": header}))
         life = -5 if fault == "ended" else float(state["life"])
         token += "\\n" if fault == "newline" else ""
-        told = {"access_token": token, "expires_on": str(int(time.time() + life)), "resource": "x"}
-        return self.answer(200, json.dumps(told | {"token_type": "Bearer"}))
+        token_fields = {"access_token": token, "expires_on": str(int(time.time() + life)), "resource": "x"}
+        return self.answer(200, json.dumps(token_fields | {"token_type": "Bearer"}))
 
     def drip(self):
         self.send_response(200)
@@ -103,10 +103,10 @@ class IdentityEndpoint:
             "PORT": str(self.port),
         }
 
-    def told(self, query: str) -> None:
+    def set_state(self, query: str) -> None:
         """Change the state of the endpoint, e.g. `fault=500&life=2`."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port)
-        connection.request("GET", f"/told?{query}")
+        connection.request("GET", f"/state?{query}")
         assert connection.getresponse().status == 200
         connection.close()
 
@@ -118,7 +118,7 @@ def identity_endpoint(query: str = "life=3") -> Iterator[IdentityEndpoint]:
     try:
         assert process.stdout is not None
         endpoint = IdentityEndpoint(int(process.stdout.readline()))
-        endpoint.told(query)
+        endpoint.set_state(query)
         yield endpoint
     finally:
         process.kill()

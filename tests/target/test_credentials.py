@@ -18,7 +18,7 @@ from bench.target.credentials import SHORTEST_SECRET, Credential, cleaned, redac
 SECRET = "s3cr3t"
 
 
-def test_a_scheme_stands_before_the_secret_and_is_none_itself() -> None:
+def test_a_header_has_the_scheme_before_the_secret_and_only_the_secret_is_hidden() -> None:
     credential = Credential("Authorization", "a-long-secret", "Bearer")
 
     assert credential.header() == ("Authorization", "Bearer a-long-secret")
@@ -55,31 +55,31 @@ def test_a_credential_cannot_be_pickled(protocol: int) -> None:
         *((text, "") for text in ("", "  ", '""', "' '")),
     ],
 )
-def test_what_copying_leaves_round_a_key_is_taken_off(text: str, key: str) -> None:
+def test_whitespace_and_quotes_around_a_key_are_removed(text: str, key: str) -> None:
     assert cleaned(text, "KEY") == key
 
 
 HIDDEN = {
-    "a secret that someone quotes": ("sk-12345678", "no such key: sk-12345678!", "no such key: ***!"),
-    "a key that is a mere word does not blot out that word": ("wrong", "wrong key", "wrong key"),
-    "a secret that was cut with its sentence": ("sk-1234567890", "no such key: sk-123456", "no such key: ***"),
+    "a quoted secret": ("sk-12345678", "no such key: sk-12345678!", "no such key: ***!"),
+    "a key that is a common word is not hidden": ("wrong", "wrong key", "wrong key"),
+    "a truncated secret": ("sk-1234567890", "no such key: sk-123456", "no such key: ***"),
 }
 
 
-@pytest.mark.parametrize(("secret", "said", "shown"), HIDDEN.values(), ids=HIDDEN)
-def test_a_secret_is_hidden_in_what_others_say(secret: str, said: str, shown: str) -> None:
-    assert Credential("api-key", secret).hide(said) == shown
+@pytest.mark.parametrize(("secret", "text", "shown"), HIDDEN.values(), ids=HIDDEN)
+def test_a_secret_is_hidden_in_external_texts(secret: str, text: str, shown: str) -> None:
+    assert Credential("api-key", secret).hide(text) == shown
 
 
 @pytest.mark.parametrize("secrets", list(permutations(["sk-12345678", "sk-12345678-and-more"])))
-def test_a_secret_that_begins_with_another_one_is_hidden_as_a_whole(secrets: Sequence[str]) -> None:
+def test_a_secret_that_begins_with_another_one_is_hidden_completely(secrets: Sequence[str]) -> None:
     credentials = [Credential("api-key", secret) for secret in secrets]
 
     assert redacted("no such key: sk-12345678-and-more!", credentials) == "no such key: ***!"
 
 
 @pytest.mark.parametrize("text", ["k\ney", "k ey", "k\x00ey", "k\x7fey", "kéy", "k\udc80ey", "k\r\nX-Evil: 1"])
-def test_a_key_that_no_header_can_hold_is_refused_and_not_repeated(text: str) -> None:
+def test_a_key_with_invalid_header_characters_is_refused_and_not_quoted(text: str) -> None:
     with pytest.raises(UsageError, match=r"^KEY holds a space, a line break or a character outside ASCII") as caught:
         cleaned(text, "KEY")
     assert text not in str(caught.value)
@@ -90,12 +90,12 @@ SECRETS = st.text("ab.", min_size=SHORTEST_SECRET, max_size=30)
 
 
 @given(secret=SECRETS, before=st.text("ab. ", max_size=20), after=st.text("ab. ", max_size=20))
-def test_no_text_shows_a_secret_that_stands_in_it(secret: str, before: str, after: str) -> None:
+def test_a_secret_within_a_text_is_hidden(secret: str, before: str, after: str) -> None:
     assert secret not in Credential("api-key", secret).hide(before + secret + after)
 
 
 @given(secret=SECRETS, before=st.text("ab. ", max_size=20), data=st.data())
-def test_no_text_ends_in_what_was_left_of_a_secret(secret: str, before: str, data: st.DataObject) -> None:
+def test_a_truncated_secret_at_the_end_of_a_text_is_hidden(secret: str, before: str, data: st.DataObject) -> None:
     length = data.draw(st.integers(SHORTEST_SECRET, len(secret)))
 
     hidden = Credential("api-key", secret).hide(before + secret[:length])
@@ -103,13 +103,13 @@ def test_no_text_ends_in_what_was_left_of_a_secret(secret: str, before: str, dat
 
 
 @given(secret=SECRETS, text=st.text("ab. ", max_size=60))
-def test_a_text_without_the_beginning_of_the_secret_stays_as_it_is(secret: str, text: str) -> None:
+def test_a_text_without_the_beginning_of_the_secret_is_unchanged(secret: str, text: str) -> None:
     hidden = Credential("api-key", secret).hide(text)
 
     assert hidden == text or secret[:SHORTEST_SECRET] in text
 
 
-def test_a_long_token_that_occurs_nowhere_costs_one_search() -> None:
+def test_a_long_token_that_does_not_occur_needs_one_search() -> None:
     looked_for = []
 
     class Text(str):

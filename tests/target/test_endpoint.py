@@ -94,7 +94,7 @@ def test_the_environment_with_a_version_means_preview() -> None:
         (DATED | {"OPENAI_API_VERSION": "2024-12-17"}, "ga", GA_URL, "OPENAI_API_VERSION is ignored"),
     ],
 )  # fmt: skip
-def test_the_dialect_option_wins_over_the_environment(
+def test_the_dialect_option_overrides_the_environment(
     environ: Mapping[str, str], dialect: str, url: str, notice: str | None
 ) -> None:
     target = resolve_target(environ, dialect=dialect)
@@ -107,7 +107,7 @@ LIVE = {**AZURE, ENDPOINT: "https://res.services.ai.azure.com"}
 LIVE_URL = "wss://res.services.ai.azure.com/voice-live/realtime?api-version=2026-04-10&model=my-deployment"
 
 
-def test_voice_live_is_found_at_a_resource_and_told_by_its_path() -> None:
+def test_voice_live_is_reached_at_a_resource_and_identified_by_its_path() -> None:
     by_endpoint = resolve_target(LIVE | {"OPENAI_API_VERSION": "2026-04-10"}, dialect="voice-live")
     by_url = resolve_target({}, url=LIVE_URL)
 
@@ -118,13 +118,13 @@ def test_voice_live_is_found_at_a_resource_and_told_by_its_path() -> None:
     assert by_endpoint.terms.listed is False
 
 
-def test_an_agent_of_voice_live_stands_in_the_place_of_its_model() -> None:
+def test_an_agent_of_voice_live_may_replace_the_model() -> None:
     agent = LIVE_URL.replace("model=my-deployment", "agent-name=desk&agent-project-name=care")
 
     assert resolve_target({}, url=agent).public_url == agent
 
 
-def test_a_version_that_nobody_has_tried_passes_with_a_notice() -> None:
+def test_an_untested_api_version_is_accepted_with_a_notice() -> None:
     target = resolve_target(AZURE | {"OPENAI_API_VERSION": "2025-09-01-preview"})
 
     assert "api-version=2025-09-01-preview&" in target.url
@@ -143,18 +143,18 @@ def test_a_version_that_nobody_has_tried_passes_with_a_notice() -> None:
         "https://res.openai.azure.com/openai/v1/",
     ],
 )
-def test_an_endpoint_is_taken_however_it_was_copied(endpoint: str) -> None:
+def test_copied_spellings_of_an_endpoint_give_the_same_url(endpoint: str) -> None:
     assert resolve_target(AZURE | {ENDPOINT: endpoint}).url == GA_URL
 
 
-def test_an_endpoint_on_this_machine_may_do_without_tls() -> None:
+def test_a_local_endpoint_may_be_without_tls() -> None:
     target = resolve_target(DATED | {ENDPOINT: "http://localhost:8080"})
 
     assert target.url.startswith("ws://localhost:8080/openai/realtime?")
     assert (target.tls, target.loopback, target.connects_per_min) == (False, True, None)
 
 
-def test_what_a_deployment_is_called_cannot_change_the_query() -> None:
+def test_the_name_of_a_deployment_is_escaped_in_the_query() -> None:
     target = resolve_target(AZURE | {"AZURE_OPENAI_DEPLOYMENT_NAME": "a&b=c#d"})
 
     assert target.resource == "/openai/v1/realtime?model=a%26b%3Dc%23d"
@@ -237,7 +237,9 @@ REFUSED: list[tuple[Mapping[str, str], dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("environ", "options", "words"), REFUSED)
-def test_each_mistake_names_its_remedy(environ: Mapping[str, str], options: dict[str, Any], words: str) -> None:
+def test_each_invalid_configuration_has_a_remedy(
+    environ: Mapping[str, str], options: dict[str, Any], words: str
+) -> None:
     assert words in refusal(environ, **options)
 
 
@@ -260,20 +262,20 @@ def test_each_mistake_names_its_remedy(environ: Mapping[str, str], options: dict
         ("wss://r.openai.azure.us/x", GA, "azure"),
     ],
 )
-def test_a_url_is_used_as_given_and_its_path_tells_the_dialect(url: str, dialect: Dialect, service: str) -> None:
+def test_a_url_is_used_unchanged_and_its_path_determines_the_dialect(url: str, dialect: Dialect, service: str) -> None:
     target = resolve_target({}, url=url)
 
     assert (target.url, target.dialect, target.service) == (url, dialect, service)
     assert target.auth is None
 
 
-def test_an_agent_may_call_an_intent_what_it_wants() -> None:
+def test_an_agent_url_may_have_any_intent() -> None:
     url = "wss://agent.example/media?intent=transcription"
 
     assert resolve_target({}, url=url, dialect="twilio").url == url
 
 
-def test_another_dialect_of_the_family_is_found_where_ga_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_dialect_of_the_family_uses_the_path_of_ga(monkeypatch: pytest.MonkeyPatch) -> None:
     other = Variant()
     monkeypatch.setitem(DIALECTS, "variant", other)
     names = dict.fromkeys(("endpoint", "url", "dialect", "api_version"), "it")
@@ -293,14 +295,14 @@ def test_another_dialect_of_the_family_is_found_where_ga_is(monkeypatch: pytest.
         ("wss://voice.example/voice-live/realtime?api-version=2026-07-15&model=m", ("api-key", "mine")),
     ],
 )
-def test_the_key_that_is_named_goes_in_the_header_that_the_service_reads(url: str, header: tuple[str, str]) -> None:
+def test_the_key_is_sent_in_the_header_of_the_service(url: str, header: tuple[str, str]) -> None:
     credential = resolve_target(AZURE | {"MINE": "mine"}, url=url, api_key_env="MINE").auth
 
     assert isinstance(credential, Credential)
     assert credential.header() == header
 
 
-def test_with_a_url_no_other_variable_is_read_but_those_of_proxies() -> None:
+def test_with_a_url_only_the_key_and_proxy_variables_are_read() -> None:
     class OnlyMine(dict[str, str]):
         def __getitem__(self, name: str) -> str:
             assert name == "MINE"
@@ -323,7 +325,7 @@ def test_with_a_url_no_other_variable_is_read_but_those_of_proxies() -> None:
         (PREVIEW_URL, "preview", False),
     ],
 )
-def test_openai_is_asked_for_its_preview_by_a_header(url: str, dialect: str, beta: bool) -> None:
+def test_the_preview_of_openai_is_requested_by_a_header(url: str, dialect: str, beta: bool) -> None:
     headers = resolve_target({}, url=url, dialect=dialect).headers
 
     assert (("OpenAI-Beta", "realtime=v1") in headers) is beta
@@ -350,14 +352,14 @@ def test_an_agent_may_be_at_the_root_of_its_server(url: str) -> None:
         ("wss://api.openai.com/v1/realtime?model=m", "no key is sent"),
     ],
 )
-def test_what_is_likely_wrong_is_noticed_and_tried_all_the_same(url: str, words: str) -> None:
+def test_a_likely_mistake_in_a_url_gives_a_notice_and_the_url_is_used(url: str, words: str) -> None:
     target = resolve_target({}, url=url)
 
     assert target.url == url
     assert any(words in notice for notice in target.notices)
 
 
-def test_what_a_query_holds_beyond_the_known_names_is_not_shown() -> None:
+def test_unknown_query_values_are_hidden_in_the_public_url() -> None:
     target = resolve_target({}, url=f"{GA_URL}&user={KEY}&{KEY}&api-version=v")
 
     assert target.url.endswith(f"&user={KEY}&{KEY}&api-version=v")
@@ -365,7 +367,7 @@ def test_what_a_query_holds_beyond_the_known_names_is_not_shown() -> None:
     assert KEY not in repr(target)
 
 
-def test_a_target_shows_no_key() -> None:
+def test_the_repr_of_a_target_contains_no_key() -> None:
     target = resolve_target(AZURE)
 
     assert KEY not in repr(target)
@@ -385,21 +387,21 @@ def entra(environ: Mapping[str, str], **service_options: Any) -> EntraSignIn:
 
 
 @pytest.mark.parametrize("environ", [KEYLESS, AZURE | {"AZURE_OPENAI_API_KEY": ' "" '}])
-def test_an_environment_without_a_key_signs_in_through_entra_and_says_so(environ: Mapping[str, str]) -> None:
+def test_an_environment_without_a_key_signs_in_through_entra_with_a_notice(environ: Mapping[str, str]) -> None:
     target = resolve_target(environ)
 
     assert target.auth == EntraSignIn(PUBLIC)
     assert target.notices == ("no key is set: signing in through Microsoft Entra ID (DefaultAzureCredential)",)
 
 
-def test_asking_for_entra_wins_over_a_key_of_the_environment_with_one_notice() -> None:
+def test_the_auth_option_entra_overrides_the_key_of_the_environment_with_a_notice() -> None:
     target = resolve_target(AZURE, auth="azure_cli")
 
     assert target.auth == EntraSignIn(PUBLIC, kind="azure_cli")
     assert target.notices == ("AZURE_OPENAI_API_KEY is ignored: --auth azure_cli was asked for",)
 
 
-def test_asking_for_a_key_takes_the_one_of_the_environment_or_refuses() -> None:
+def test_the_auth_option_key_uses_the_key_of_the_environment_or_is_refused() -> None:
     credential = resolve_target(AZURE, auth="key").auth
 
     assert isinstance(credential, Credential)
@@ -422,7 +424,9 @@ FOUNDRY, US, CN = (f"https://{host}/.default" for host in ("ai.azure.com", "cogn
         ("res.openai.azure.cn", CN, "login.chinacloudapi.cn", None),
     ],
 )
-def test_the_host_tells_the_cloud_that_signs_in(host: str, scope: str, authority: str | None, live: str | None) -> None:
+def test_the_host_determines_the_cloud_of_the_sign_in(
+    host: str, scope: str, authority: str | None, live: str | None
+) -> None:
     """A token for Voice Live (`live`) has the scope that Microsoft's own client requests."""
     expected = EntraSignIn(scope, authority=authority)
 
@@ -431,14 +435,14 @@ def test_the_host_tells_the_cloud_that_signs_in(host: str, scope: str, authority
     assert not live or entra({}, url=LIVE_URL.replace("res.services.ai.azure.com", host), auth="entra").scope == live
 
 
-def test_a_token_may_go_to_this_machine() -> None:
+def test_a_token_may_be_sent_to_this_machine() -> None:
     assert entra({}, url="ws://localhost:1/talk", auth="entra").scope == PUBLIC
 
 
 # --- the route
 
 
-def test_the_environment_s_proxy_is_used_and_named_without_its_password() -> None:
+def test_the_environment_s_proxy_is_used_and_printed_without_its_password() -> None:
     target = resolve_target(AZURE | {"HTTPS_PROXY": f"http://me:{KEY}@proxy.example:3128"})
 
     assert target.network_path.proxy == Proxy("http", "proxy.example", 3128, "me", KEY)
@@ -446,7 +450,7 @@ def test_the_environment_s_proxy_is_used_and_named_without_its_password() -> Non
     assert KEY not in repr(target)
 
 
-def test_an_option_wins_over_the_environment_s_proxy() -> None:
+def test_the_proxy_option_overrides_the_environment() -> None:
     environ = AZURE | {"https_proxy": "http://other.example"}
 
     assert resolve_target(environ, proxy="none").network_path.proxy is None
@@ -454,14 +458,14 @@ def test_an_option_wins_over_the_environment_s_proxy() -> None:
     assert resolve_target(environ, proxy="socks5h://p:1").network_path.proxy == Proxy("socks5", "p", 1)
 
 
-def test_this_machine_is_reached_by_a_proxy_only_where_an_option_says_so() -> None:
+def test_a_proxy_to_this_machine_is_used_only_with_the_option() -> None:
     environ = {"ALL_PROXY": "http://proxy.example"}
 
     assert resolve_target(environ, url=LOCAL_URL).network_path.proxy is None
     assert resolve_target(environ, url=LOCAL_URL, proxy="http://localhost:3128").network_path.proxy is not None
 
 
-def test_an_address_is_kept_beside_the_host_and_says_whether_bytes_stay_here() -> None:
+def test_a_resolved_address_is_stored_with_the_host_and_determines_loopback() -> None:
     target = resolve_target(AZURE, resolve="[::1]")
 
     assert (target.host, target.network_path.address, target.loopback) == ("res.openai.azure.com", "::1", True)
@@ -479,7 +483,7 @@ def certificate() -> x509.Certificate:
     return builder.sign(key, hashes.SHA256())
 
 
-def test_a_ca_in_pem_is_kept_on_the_target(tmp_path: Path, certificate: x509.Certificate) -> None:
+def test_a_ca_file_in_pem_is_stored_in_the_target(tmp_path: Path, certificate: x509.Certificate) -> None:
     path = tmp_path / "ca.pem"
     path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
@@ -489,7 +493,7 @@ def test_a_ca_in_pem_is_kept_on_the_target(tmp_path: Path, certificate: x509.Cer
     assert "--ca-file is not used" in resolve_target({}, url=LOCAL_URL, ca_file=path).notices[-1]
 
 
-def test_a_ca_that_is_no_pem_is_refused(tmp_path: Path, certificate: x509.Certificate) -> None:
+def test_a_ca_file_that_is_not_pem_is_refused(tmp_path: Path, certificate: x509.Certificate) -> None:
     path = tmp_path / "ca.der"
     path.write_bytes(certificate.public_bytes(serialization.Encoding.DER))
     assert "holds no certificate in PEM" in refusal(AZURE, ca_file=path)
@@ -501,7 +505,9 @@ def test_a_ca_that_is_no_pem_is_refused(tmp_path: Path, certificate: x509.Certif
     assert "holds no certificate in PEM" in refusal(AZURE, ca_file=path)
 
 
-def test_a_client_certificate_and_its_key_are_kept_on_the_target(tmp_path: Path, certificate: x509.Certificate) -> None:
+def test_a_client_certificate_and_its_key_are_stored_in_the_target(
+    tmp_path: Path, certificate: x509.Certificate
+) -> None:
     cert, key = tmp_path / "client.pem", tmp_path / "client.key"
     cert.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     key.write_text("-----BEGIN PRIVATE KEY-----\n")
@@ -546,7 +552,7 @@ def outcome(environ: Mapping[str, str], **options: str | None) -> Target | Usage
 )
 @example(environ=DATED, url=None, dialect=None, api_key_env=None, auth=None)
 @example(environ={}, url=LOCAL_URL, dialect="preview", api_key_env=None, auth="entra")
-def test_whatever_is_given_there_is_a_target_fit_for_a_request_or_a_line_to_read(
+def test_any_configuration_gives_a_valid_target_or_a_one_line_error(
     environ: dict[str, str], url: str | None, dialect: str | None, api_key_env: str | None, auth: str | None
 ) -> None:
     result = outcome(environ, url=url, dialect=dialect, api_key_env=api_key_env, auth=auth)

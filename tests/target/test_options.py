@@ -28,7 +28,7 @@ COMMANDS = {
 }
 
 
-class Shown(NamedTuple):
+class OptionHelp(NamedTuple):
     """The description of an option: its note without the choices, and the choices."""
 
     note: str
@@ -40,25 +40,27 @@ def plain(note: str) -> str:
     return re.sub(r"\s+", " ", note).strip().removesuffix(".").casefold()
 
 
-def apart(help_text: str) -> Shown:
+def parse_help(help_text: str) -> OptionHelp:
     """Split a help text into the note and the choices after it: `how …; one of key, basic or entra`."""
     note, _, words = plain(help_text).partition("; one of ")
-    return Shown(note, tuple(re.split(", | or ", words)) if words else ())
+    return OptionHelp(note, tuple(re.split(", | or ", words)) if words else ())
 
 
-def of_locust() -> dict[str, Shown]:
+def of_locust() -> dict[str, OptionHelp]:
     actions = help_parser()._actions
-    return {action.dest: Shown(plain((action.help or "") % {}), tuple(action.choices or ())) for action in actions}
+    return {action.dest: OptionHelp(plain((action.help or "") % {}), tuple(action.choices or ())) for action in actions}
 
 
-def of_command(name: str) -> dict[str, Shown]:
+def of_command(name: str) -> dict[str, OptionHelp]:
     commands: Any = typer.main.get_command(app)
-    return {option.name: apart(option.help) for option in commands.commands[name].params if getattr(option, "help", "")}
+    return {
+        option.name: parse_help(option.help) for option in commands.commands[name].params if getattr(option, "help", "")
+    }
 
 
-def of_file() -> dict[str, Shown]:
+def of_file() -> dict[str, OptionHelp]:
     keys = targets_schema()["properties"]["targets"]["additionalProperties"]["properties"]
-    return {name: Shown(plain(key["description"]), words_in(key)) for name, key in keys.items()}
+    return {name: OptionHelp(plain(key["description"]), words_in(key)) for name, key in keys.items()}
 
 
 def words_in(schema: dict[str, Any]) -> tuple[str, ...]:
@@ -68,39 +70,39 @@ def words_in(schema: dict[str, Any]) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_names_and_describes_the_options_of_a_target_as_locust_does(command: str) -> None:
+def test_target_options_of_a_command_equal_those_of_locust(command: str) -> None:
     locust, own = of_locust(), of_command(command)
 
     assert {name: own.get(name) for name in COMMANDS[command]} == {name: locust[name] for name in COMMANDS[command]}
 
 
 @pytest.mark.parametrize("name", SHARED)
-def test_a_key_of_targets_yaml_is_described_as_the_option_of_its_name(name: str) -> None:
+def test_a_key_of_targets_yaml_has_the_description_of_its_option(name: str) -> None:
     assert of_file()[name] == of_locust()[name]
 
 
 EXAMPLES: dict[type, Any] = {int: 3, tuple: ("west", "east.quick"), str: "ws://127.0.0.1:1", Path: Path("/a/path")}
 
 
-def taken(*words: str) -> ServiceOptions:
+def parsed_options(*words: str) -> ServiceOptions:
     """Return the service options of a run with this command line."""
     return Options.of(help_parser().parse_args(words)).service_options
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_a_run_takes_what_a_command_hands_on_to_it(name: str) -> None:
+def test_options_passed_on_by_a_command_are_parsed_by_a_run(name: str) -> None:
     option = OPTIONS[name]
     given = replace(ServiceOptions(), **{name: option.words[-1] if option.words else EXAMPLES[option.kind]})
 
     assert given != ServiceOptions()
-    assert taken(*given.words()) == given
+    assert parsed_options(*given.words()) == given
 
 
 @pytest.mark.parametrize("size", ["0", "-1", "1025"])
-def test_a_size_of_messages_that_cannot_be_is_refused_whoever_hands_it_on(size: str) -> None:
-    given = taken(f"--max-message-mib={size}")
+def test_an_invalid_message_size_is_passed_on_and_refused(size: str) -> None:
+    given = parsed_options(f"--max-message-mib={size}")
 
-    assert taken(*given.words()) == given
+    assert parsed_options(*given.words()) == given
     with pytest.raises(UsageError, match=r"--max-message-mib must be a whole number of MiB from 1 to 1024, not -?\d+"):
         resolve_targets({}, given)
 
@@ -108,4 +110,4 @@ def test_a_size_of_messages_that_cannot_be_is_refused_whoever_hands_it_on(size: 
 @pytest.mark.parametrize("names", ["west,", ",", "west,,east", " "])
 def test_an_empty_name_of_a_target_is_refused(names: str) -> None:
     with pytest.raises(UsageError, match=r"--targets wants names of targets.yaml with commas between them"):
-        taken("--targets", names)
+        parsed_options("--targets", names)

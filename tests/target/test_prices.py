@@ -30,21 +30,21 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def test_every_price_that_comes_with_the_tool_has_a_source_and_the_table_a_day() -> None:
+def test_each_built_in_price_has_a_source_and_the_table_has_a_date() -> None:
     table = load_price_table(None)
 
     assert [source.partition(":")[0] for source in table.sources] == list(table.models)
     assert (table.name, len(table.as_of)) == ("prices.yaml", 10)
 
 
-def test_a_table_of_one_s_own_takes_its_place(tmp_path: Path) -> None:
+def test_a_custom_table_replaces_the_built_in_one(tmp_path: Path) -> None:
     table = load_price_table(written(tmp_path, GOOD))
 
     assert table.models == {"my-model": Prices(1, 0.5, 2, 3, 0.25, 4)}
     assert (table.as_of, table.name, table.sources) == ("2026-02-03", "mine.yaml", ("my-model: our contract",))
 
 
-def test_a_service_may_be_paid_by_the_minute_alone_or_by_both(tmp_path: Path) -> None:
+def test_a_price_may_be_per_minute_or_per_minute_and_token(tmp_path: Path) -> None:
     by_minute = "as_of: 2026-02-03\nmodels:\n  live: {usd_per_minute: 0.05, source: a page}\n"
     both = GOOD.replace("    source:", "    image_input: 5\n    usd_per_minute: 0.02\n    source:")
 
@@ -57,9 +57,9 @@ def test_a_service_may_be_paid_by_the_minute_alone_or_by_both(tmp_path: Path) ->
     }
 
 
-@pytest.mark.parametrize("written_so", ["2026-02-03", '"2026-02-03"', "!!timestamp 2026-02-03"])
-def test_a_table_s_day_may_stand_in_quotes_or_not(tmp_path: Path, written_so: str) -> None:
-    assert load_price_table(written(tmp_path, GOOD.replace("2026-02-03", written_so))).as_of == "2026-02-03"
+@pytest.mark.parametrize("date_text", ["2026-02-03", '"2026-02-03"', "!!timestamp 2026-02-03"])
+def test_the_date_of_a_table_may_be_quoted(tmp_path: Path, date_text: str) -> None:
+    assert load_price_table(written(tmp_path, GOOD.replace("2026-02-03", date_text))).as_of == "2026-02-03"
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,7 @@ def test_a_table_s_day_may_stand_in_quotes_or_not(tmp_path: Path, written_so: st
         ("my-model", "my model", 3, "my model cannot stand here: models must be"),
     ],
 )  # fmt: skip
-def test_each_mistake_in_a_table_names_its_line(
-    tmp_path: Path, old: str, new: str, line: int | None, words: str
-) -> None:
+def test_each_error_in_a_table_has_its_line(tmp_path: Path, old: str, new: str, line: int | None, words: str) -> None:
     path = written(tmp_path, GOOD.replace(old, new))
 
     with pytest.raises(ScriptError) as caught:

@@ -33,7 +33,7 @@ def used(environ: dict[str, str], host: str = HOST, port: int = 443) -> tuple[st
         ("socks4a://p:9", Proxy("socks4", "p", 9)),
     ],
 )
-def test_a_url_says_what_the_proxy_speaks_and_who_looks_names_up(text: str, proxy: Proxy) -> None:
+def test_a_proxy_url_sets_the_protocol_and_the_dns_side(text: str, proxy: Proxy) -> None:
     assert parsed_proxy(text, "--proxy") == proxy
 
 
@@ -49,7 +49,7 @@ def test_a_url_says_what_the_proxy_speaks_and_who_looks_names_up(text: str, prox
         (f"socks4://me:{SECRET}@p:1", "SOCKS4 has none"),
     ],
 )
-def test_each_mistake_names_its_remedy_and_never_the_password(text: str, words: str) -> None:
+def test_each_invalid_proxy_url_has_a_remedy_without_the_password(text: str, words: str) -> None:
     with pytest.raises(UsageError) as caught:
         parsed_proxy(text, "--proxy")
 
@@ -59,7 +59,7 @@ def test_each_mistake_names_its_remedy_and_never_the_password(text: str, words: 
 
 
 @given(st.text(max_size=40))
-def test_any_text_is_a_proxy_or_a_line_to_read(text: str) -> None:
+def test_any_text_is_a_proxy_or_a_one_line_error(text: str) -> None:
     try:
         proxy: Proxy | UsageError = parsed_proxy(text, "--proxy")
     except UsageError as error:
@@ -108,18 +108,18 @@ USED: list[tuple[dict[str, str], str, int, tuple[str, str] | None]] = [
 
 
 @pytest.mark.parametrize(("environ", "host", "port", "proxy"), USED)
-def test_the_environment_says_which_proxy_leads_where(
+def test_the_environment_selects_the_proxy_of_a_host(
     environ: dict[str, str], host: str, port: int, proxy: tuple[str, str] | None
 ) -> None:
     assert used(environ, host, port) == proxy
 
 
 @given(st.text(max_size=40), st.sampled_from([HOST, "10.0.0.1", "2001:db8::4"]))
-def test_any_no_proxy_is_read(no_proxy: str, host: str) -> None:
+def test_any_value_of_no_proxy_is_accepted(no_proxy: str, host: str) -> None:
     assert used(EVERYWHERE | {"NO_PROXY": no_proxy}, host) in (None, ("all.example", "ALL_PROXY"))
 
 
-def test_a_mistake_in_a_variable_is_that_variable_s() -> None:
+def test_an_error_in_a_proxy_variable_names_the_variable() -> None:
     with pytest.raises(UsageError, match=r"^HTTPS_PROXY begins with https://"):
         used({"HTTPS_PROXY": "https://proxy.example"})
 
@@ -134,7 +134,7 @@ def test_a_mistake_in_a_variable_is_that_variable_s() -> None:
     user=st.none() | st.text(min_size=1),
     password=st.none() | st.text(min_size=1),
 )
-def test_the_url_of_a_proxy_says_all_of_it(
+def test_a_proxy_is_unchanged_by_formatting_and_parsing(
     scheme: str, host: str, port: int, user: str | None, password: str | None
 ) -> None:
     speaks, _, remote_dns = SCHEMES[scheme]
@@ -145,5 +145,5 @@ def test_the_url_of_a_proxy_says_all_of_it(
 
 
 @given(st.dictionaries(st.sampled_from(["HTTPS_PROXY", "https_proxy", "all_proxy", "HTTP_PROXY"]), st.text()))
-def test_whatever_stands_in_the_environment_its_secrets_are_found(environ: dict[str, str]) -> None:
+def test_secrets_of_proxies_in_any_environment_name_their_variable(environ: dict[str, str]) -> None:
     assert all(secret.name in environ for secret in environment_proxy_secrets(environ) if secret.header()[1])

@@ -34,13 +34,13 @@ def refused(tree: Any) -> str | None:
     return None
 
 
-def test_the_stored_schema_is_what_the_code_says() -> None:
+def test_the_stored_schema_is_up_to_date() -> None:
     stored = (ROOT / "scenarios" / "targets.schema.json").read_text(encoding="utf-8")
 
     assert json.loads(stored) == targets_schema(), "run `make schema`"
 
 
-def test_the_example_names_the_schema_and_fits_it() -> None:
+def test_the_example_references_the_schema_and_is_valid() -> None:
     assert EXAMPLE.read_text(encoding="utf-8").startswith("# yaml-language-server: $schema=targets.schema.json\n")
     VALIDATOR.validate(TREE)
 
@@ -52,7 +52,7 @@ KEYS = {
 }
 
 
-def test_the_targets_of_the_example_can_be_measured() -> None:
+def test_the_targets_of_the_example_can_be_resolved() -> None:
     names = ("eastus2", "sweden", "sweden.quick", "sweden.mini", "openai", "gateway")
 
     targets = resolve_targets(KEYS, ServiceOptions(targets=names, target_file=EXAMPLE))
@@ -89,7 +89,7 @@ TREES = st.recursive(
 
 @settings(max_examples=300)
 @given(data=st.data())
-def test_schema_and_reader_agree_on_what_stands_anywhere(data: st.DataObject) -> None:
+def test_schema_and_reader_agree_on_any_changed_value(data: st.DataObject) -> None:
     place = data.draw(st.sampled_from(list(places(TREE))))
     tree = changed(TREE, place, data.draw(TREES))
 
@@ -105,7 +105,7 @@ def properties(schema: Any) -> Iterator[str]:
         yield from properties(inner)
 
 
-def test_the_reference_names_every_key_and_every_word() -> None:
+def test_the_reference_documents_each_key_and_enum_value() -> None:
     words = {
         word for text in json.dumps(targets_schema()).split('"enum": [')[1:] for word in text.split("]")[0].split('"')
     }

@@ -33,7 +33,7 @@ def refusal(folder: Path, *lines: str, **options: Any) -> str:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_says_its_address_its_dialect_and_its_key(name: str, tmp_path: Path) -> None:
+def test_a_service_sets_its_address_dialect_and_key(name: str, tmp_path: Path) -> None:
     known = SERVICES[name]
     target = named(tmp_path, f"service: {name}", "model: voice-1")
 
@@ -48,7 +48,7 @@ def test_a_service_says_its_address_its_dialect_and_its_key(name: str, tmp_path:
 
 
 @pytest.mark.parametrize("name", [name for name, known in SERVICES.items() if known.hosts])
-def test_an_address_tells_its_service(name: str) -> None:
+def test_an_address_identifies_its_service(name: str) -> None:
     known = SERVICES[name]
     url = known.url.replace("{model}", "m")
     target = resolve_target({"K": "some-key-1"}, url=url, api_key_env="K")
@@ -59,7 +59,7 @@ def test_an_address_tells_its_service(name: str) -> None:
     assert target.auth.scheme == ("Basic" if known.basic else "Bearer")
 
 
-def test_what_a_target_says_itself_wins_over_its_service(tmp_path: Path) -> None:
+def test_keys_of_a_target_override_those_of_its_service(tmp_path: Path) -> None:
     lines = ("service: xai", "url: ws://127.0.0.1:1/v1/realtime?model=grok-1", "dialect: ga", "api_key_env: MINE")
     target = named(tmp_path, *lines, environ={"MINE": "my-own-key"})
 
@@ -84,10 +84,10 @@ def test_a_variant_has_another_model_of_its_service(tmp_path: Path) -> None:
         (("service: xai", "deployment: d"), "deployment goes with `endpoint`"),
     ],
 )
-def test_what_does_not_go_together_is_refused(lines: tuple[str, ...], words: str, tmp_path: Path) -> None:
+def test_incompatible_keys_are_refused(lines: tuple[str, ...], words: str, tmp_path: Path) -> None:
     assert words in refusal(tmp_path, *lines)
 
 
-def test_a_key_that_is_not_set_is_named_where_a_service_cannot_do_without(tmp_path: Path) -> None:
+def test_a_missing_key_of_a_service_that_requires_one_is_refused(tmp_path: Path) -> None:
     assert "XAI_API_KEY is not set: it is the key of xAI Grok" in refusal(tmp_path, "service: xai", environ={})
     assert named(tmp_path, "service: litellm", "model: m", environ={}).auth is None

@@ -70,10 +70,10 @@ def refusal(folder: Path, text: str, *names: str, **options: Any) -> str:
     """Return the error for the user, without the folder."""
     with pytest.raises(UsageError) as caught:
         resolved(folder, text, *names, **options)
-    said = str(caught.value)
-    assert said.isprintable()
-    assert SECRET not in said
-    return said.replace(f"{folder}/", "")
+    message = str(caught.value)
+    assert message.isprintable()
+    assert SECRET not in message
+    return message.replace(f"{folder}/", "")
 
 
 def refusal_of(folder: Path, *lines: str, **options: Any) -> str:
@@ -86,7 +86,7 @@ URL = "url: wss://voice.example/v1/realtime?model=m"
 # --- the meaning of keys
 
 
-def test_targets_come_in_the_order_in_which_they_are_named(tmp_path: Path) -> None:
+def test_targets_are_in_the_order_of_their_names(tmp_path: Path) -> None:
     sweden, east = resolved(tmp_path, TWO, "sweden", "east")
 
     assert (sweden.label, sweden.host) == ("sweden", "sweden.openai.azure.com")
@@ -98,7 +98,7 @@ def test_targets_come_in_the_order_in_which_they_are_named(tmp_path: Path) -> No
     assert east.url == "wss://east.openai.azure.com/openai/v1/realtime?model=gpt-realtime"
 
 
-def test_a_variant_is_a_target_of_its_own_with_other_settings(tmp_path: Path) -> None:
+def test_a_variant_is_a_separate_target_with_other_settings(tmp_path: Path) -> None:
     sweden, quick, mini = resolved(tmp_path, TWO, "sweden", "sweden.quick", "sweden.mini")
 
     assert (quick.label, quick.variant_of, quick.url) == ("sweden.quick", "sweden", sweden.url)
@@ -113,7 +113,7 @@ def test_a_variant_is_a_target_of_its_own_with_other_settings(tmp_path: Path) ->
     assert (sweden.variant_of, sweden.session, sweden.session_source) == (None, {}, "")
 
 
-def test_a_variant_s_model_takes_the_place_of_that_in_a_url(tmp_path: Path) -> None:
+def test_the_model_of_a_variant_replaces_that_in_the_url(tmp_path: Path) -> None:
     text = f"{ONE}    {URL}&x=%20\n    variants: {{b: {{model: n o}}}}\n".replace("n o", "n+o")
 
     (target,) = resolved(tmp_path, text, "one.b")
@@ -122,7 +122,7 @@ def test_a_variant_s_model_takes_the_place_of_that_in_a_url(tmp_path: Path) -> N
     assert "names no model" in refusal(tmp_path, text.replace("model=m", "call_id=m"), "one.b")
 
 
-def test_a_version_means_preview_and_a_dialect_wins(tmp_path: Path) -> None:
+def test_an_api_version_means_preview_unless_a_dialect_is_set(tmp_path: Path) -> None:
     preview = the_one(tmp_path, *AZURE, 'api_version: "2025-04-01-preview"')
     ga = the_one(tmp_path, *AZURE, 'api_version: "2025-04-01-preview"', "dialect: ga")
 
@@ -132,7 +132,7 @@ def test_a_version_means_preview_and_a_dialect_wins(tmp_path: Path) -> None:
     assert ga.notices[0] == "one: api_version is ignored: dialect ga was asked for, GA has no api-version"
 
 
-def test_sign_in_can_be_told_in_full(tmp_path: Path) -> None:
+def test_each_setting_of_a_sign_in_can_be_given(tmp_path: Path) -> None:
     auth = "{type: managed_identity, scope: https://ai.azure.com/.default, authority: login.example, client_id: c-1}"
 
     expected = EntraSignIn("https://ai.azure.com/.default", "managed_identity", "login.example", "c-1")
@@ -140,14 +140,14 @@ def test_sign_in_can_be_told_in_full(tmp_path: Path) -> None:
     assert the_one(tmp_path, URL, f"auth: {auth}").auth == expected
 
 
-def test_nobody_is_signed_in_and_no_key_sent_where_the_file_does_not_say_so(tmp_path: Path) -> None:
+def test_without_auth_in_the_file_no_key_is_sent(tmp_path: Path) -> None:
     target = the_one(tmp_path, *AZURE, environ={"AZURE_OPENAI_API_KEY": SECRET})
 
     assert target.auth is None
     assert target.notices == ("one: no key is sent: api_key_env NAME sends the one in the variable NAME",)
 
 
-def test_one_notice_says_that_the_environment_s_key_is_not_used(tmp_path: Path) -> None:
+def test_an_unused_key_of_the_environment_gives_one_notice(tmp_path: Path) -> None:
     text = TWO.replace("api_key_env: MY_KEY", "auth: azure_cli")
 
     targets = resolved(tmp_path, text, "east", "sweden", environ={"AZURE_OPENAI_API_KEY": SECRET})
@@ -156,7 +156,7 @@ def test_one_notice_says_that_the_environment_s_key_is_not_used(tmp_path: Path) 
     assert notices == ["AZURE_OPENAI_API_KEY is ignored: east signs in through Microsoft Entra ID"]
 
 
-def test_headers_may_hold_variables_whose_values_are_secret(tmp_path: Path) -> None:
+def test_values_of_variables_in_headers_are_secret(tmp_path: Path) -> None:
     target = the_one(tmp_path, URL, "headers: {X-Key: 'Bearer ${MY_KEY}', X-Plain: hello, user-agent: mine}")
 
     assert dict(target.headers) == {"X-Key": f"Bearer {SECRET}", "X-Plain": "hello", "user-agent": "mine"}
@@ -164,7 +164,7 @@ def test_headers_may_hold_variables_whose_values_are_secret(tmp_path: Path) -> N
     assert SECRET not in repr(target)
 
 
-def test_a_url_may_hold_variables_in_its_query_and_a_uuid_of_each_connection(tmp_path: Path) -> None:
+def test_a_url_may_have_secret_variables_and_a_uuid_per_connection(tmp_path: Path) -> None:
     target = the_one(tmp_path, "url: 'wss://voice.example/v1/realtime?model=m&apiKey=${MY_KEY}&key={uuid}'")
     first, second = target.connection_url("a"), target.connection_url("b")
 
@@ -181,7 +181,7 @@ def test_a_url_may_hold_variables_in_its_query_and_a_uuid_of_each_connection(tmp
     ("key", "sent"),
     [("bWU6cHc=", "bWU6cHc="), ("me:a-long-password", "bWU6YS1sb25nLXBhc3N3b3Jk")],
 )
-def test_a_key_may_be_sent_as_basic_authentication_as_it_is_or_encoded(tmp_path: Path, key: str, sent: str) -> None:
+def test_a_key_may_be_sent_as_basic_authentication(tmp_path: Path, key: str, sent: str) -> None:
     target = the_one(tmp_path, URL, "auth: basic", "api_key_env: BASIC", environ={"BASIC": key})
 
     assert isinstance(target.auth, Credential)
@@ -190,7 +190,7 @@ def test_a_key_may_be_sent_as_basic_authentication_as_it_is_or_encoded(tmp_path:
         assert redacted("of a-long-password, me:a-long-password", target.secrets) == "of ***, ***"
 
 
-def test_subprotocols_may_hold_variables_whose_values_are_secret(tmp_path: Path) -> None:
+def test_values_of_variables_in_subprotocols_are_secret(tmp_path: Path) -> None:
     target = the_one(tmp_path, URL, "subprotocols: [realtime, 'openai-insecure-api-key.${TOKEN}']",
                      environ={"TOKEN": "sk-a-key-of-16"})  # fmt: skip
 
@@ -198,7 +198,7 @@ def test_subprotocols_may_hold_variables_whose_values_are_secret(tmp_path: Path)
     assert redacted("no sk-a-key-of-16", target.secrets) == "no ***"
 
 
-def test_a_target_has_settings_of_its_own_and_its_variant_others(tmp_path: Path) -> None:
+def test_session_settings_of_a_variant_are_merged_with_those_of_its_target(tmp_path: Path) -> None:
     lines = (URL, "session: {voice: ara, extra: {a: 1}}", "variants:", "  low: {session: {voice: eve, extra: {b: 2}}}")
     own = the_one(tmp_path, *lines)
     (low,) = resolved(tmp_path, (tmp_path / "targets.yaml").read_text(), "one.low")
@@ -207,7 +207,7 @@ def test_a_target_has_settings_of_its_own_and_its_variant_others(tmp_path: Path)
     assert low.session == {"voice": "eve", "extra": {"a": 1, "b": 2}}
 
 
-def test_a_proxy_may_hold_variables(tmp_path: Path) -> None:
+def test_a_proxy_may_have_variables(tmp_path: Path) -> None:
     proxy = "proxy: http://${USER_NAME}:${PASSWORD}@proxy.example:3128"
 
     assert the_one(tmp_path, URL, proxy).network_path.proxy == Proxy("http", "proxy.example", 3128, "me@home", "p:w@/d")
@@ -218,7 +218,7 @@ def test_a_proxy_may_hold_variables(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "proxy"),
     [
         ("proxy: http://p:1", Proxy("http", "p", 1)),
         ("proxy: none", "none"),
@@ -226,15 +226,15 @@ def test_a_proxy_may_hold_variables(tmp_path: Path) -> None:
         ("name: one", None),
     ],
 )
-def test_who_signs_in_goes_the_way_that_the_target_says(
-    tmp_path: Path, line: str, told: Proxy | Literal["none"] | None
+def test_a_sign_in_uses_the_proxy_of_its_target(
+    tmp_path: Path, line: str, proxy: Proxy | Literal["none"] | None
 ) -> None:
     environ = {"HTTPS_PROXY": "http://of-the-environment:3128", "NONE": "none"}
 
-    assert the_one(tmp_path, *AZURE, "auth: entra", line, environ=environ).auth == EntraSignIn(SCOPE, proxy=told)
+    assert the_one(tmp_path, *AZURE, "auth: entra", line, environ=environ).auth == EntraSignIn(SCOPE, proxy=proxy)
 
 
-def test_targets_with_other_ways_have_tokens_of_their_own(tmp_path: Path) -> None:
+def test_targets_with_different_proxies_have_separate_tokens(tmp_path: Path) -> None:
     text = TWO.replace("api_key_env: MY_KEY", "auth: entra\n    proxy: socks5h://p:1")
     east, sweden = resolved(tmp_path, text, "east", "sweden")
 
@@ -242,7 +242,7 @@ def test_targets_with_other_ways_have_tokens_of_their_own(tmp_path: Path) -> Non
     assert east.auth == replace(sweden.auth, proxy=None) != sweden.auth
 
 
-def test_a_table_of_prices_given_beside_is_the_one_that_models_are_named_of(tmp_path: Path) -> None:
+def test_prices_refer_to_models_of_the_given_price_table(tmp_path: Path) -> None:
     table = tmp_path / "mine.yaml"
     prices = (
         "{text_input: 1, text_cached_input: 1, text_output: 1, audio_input: 1, audio_cached_input: 1, audio_output: 1}"
@@ -253,7 +253,7 @@ def test_a_table_of_prices_given_beside_is_the_one_that_models_are_named_of(tmp_
     assert "prices names no model of prices.yaml: gpt-4o" in refusal_of(tmp_path, URL, "prices: my-model")
 
 
-def test_what_one_target_merges_in_from_another_has_the_line_where_it_is_written(tmp_path: Path) -> None:
+def test_an_error_in_a_merged_key_has_the_line_of_its_definition(tmp_path: Path) -> None:
     text = f"{ONE.replace('one:', 'one: &a')}    {URL}\n    compression: gzip\n  two: {{<<: *a, name: b}}\n"
 
     assert refusal(tmp_path, text, "two").startswith("targets.yaml:4:5: compression must be none or deflate")
@@ -263,7 +263,7 @@ def test_what_one_target_merges_in_from_another_has_the_line_where_it_is_written
 # --- options together with the file
 
 
-def test_options_win_over_the_file(tmp_path: Path) -> None:
+def test_options_override_the_file(tmp_path: Path) -> None:
     lines = (*AZURE, "auth: entra", "compression: none", "proxy: http://p")
 
     target = the_one(tmp_path, *lines, api_key_env="MY_KEY", dialect="preview", compression="deflate", proxy="none")
@@ -299,20 +299,20 @@ NAMED: list[tuple[str, str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("text", "names", "options", "words"), NAMED)
-def test_what_is_wrong_with_names_or_options_is_said_of_them(
+def test_errors_in_names_or_options_refer_to_them(
     tmp_path: Path, text: str, names: str, options: dict[str, Any], words: str
 ) -> None:
-    said = refusal(tmp_path, text, *([""] if names == "," else names.split(",") if names else []), **options)
+    message = refusal(tmp_path, text, *([""] if names == "," else names.split(",") if names else []), **options)
 
-    assert words[1:] in said if words.startswith("…") else said.startswith(words)
+    assert words[1:] in message if words.startswith("…") else message.startswith(words)
 
 
-def test_what_is_wrong_with_one_target_does_not_keep_others_from_being_used(tmp_path: Path) -> None:
+def test_an_error_in_one_target_does_not_affect_others(tmp_path: Path) -> None:
     assert [target.label for target in resolved(tmp_path, ALIKE, "sweden")] == ["east"]
     assert len(resolved(tmp_path, NANO, "sweden")) == 1
 
 
-def test_without_a_file_s_name_it_is_targets_yaml_of_this_folder(
+def test_the_default_file_is_targets_yaml_in_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -361,13 +361,13 @@ def test_without_a_file_s_name_it_is_targets_yaml_of_this_folder(
         ((URL, "variants:", "  b:", "    sessions: {}"), 6, "b has an unknown key 'sessions'; did you mean session?"),
     ],
 )  # fmt: skip
-def test_each_mistake_names_its_line_and_its_remedy(
+def test_each_error_in_a_target_has_its_line_and_remedy(
     tmp_path: Path, lines: tuple[str, ...], line: int, words: str
 ) -> None:
-    said = refusal_of(tmp_path, *lines)
+    message = refusal_of(tmp_path, *lines)
 
-    assert re.match(rf"targets\.yaml:{line}:\d+: ", said)
-    assert words in said
+    assert re.match(rf"targets\.yaml:{line}:\d+: ", message)
+    assert words in message
 
 
 @pytest.mark.parametrize(
@@ -379,19 +379,19 @@ def test_each_mistake_names_its_line_and_its_remedy(
         ("targets: {3: {}}", "targets has a key that is not a word"),
     ],
 )
-def test_each_mistake_around_targets_is_told_too(tmp_path: Path, text: str, words: str) -> None:
+def test_each_error_outside_of_targets_is_reported(tmp_path: Path, text: str, words: str) -> None:
     assert words in refusal(tmp_path, text, "one")
 
 
-def test_a_value_that_no_header_can_hold_is_told_with_the_target_s_line(tmp_path: Path) -> None:
+def test_an_invalid_header_value_is_reported_with_the_line_of_the_target(tmp_path: Path) -> None:
     for line in ("api_key_env: BROKEN", "headers: {a: '${BROKEN}'}", "proxy: http://me:${BROKEN}@p"):
-        said = refusal_of(tmp_path, URL, line, environ={"BROKEN": f"{SECRET} {SECRET}"})
+        message = refusal_of(tmp_path, URL, line, environ={"BROKEN": f"{SECRET} {SECRET}"})
 
-        assert said.startswith("targets.yaml:2:3: ")
-        assert "holds a space, a line break or a character outside ASCII" in said
+        assert message.startswith("targets.yaml:2:3: ")
+        assert "holds a space, a line break or a character outside ASCII" in message
 
 
-def test_targets_that_are_not_asked_for_need_no_variables(tmp_path: Path) -> None:
+def test_targets_that_are_not_selected_need_no_variables(tmp_path: Path) -> None:
     assert len(resolved(tmp_path, TWO, "east", environ={})) == 1
     assert "targets.yaml:10:5: api_key_env names a variable that is not set" in refusal(
         tmp_path, TWO, "sweden", environ={}

@@ -85,7 +85,7 @@ class Opening:
 
 
 @pytest.fixture
-def opened() -> Iterator[Opening]:
+def open_keyring() -> Iterator[Opening]:
     opening = Opening()
     yield opening
     for keyring in opening.keyrings:
@@ -95,10 +95,10 @@ def opened() -> Iterator[Opening]:
 # A keyring with a fake issuer.
 
 
-def test_a_key_and_no_key_need_no_sign_in(opened: Opening) -> None:
+def test_a_target_with_a_key_or_without_auth_needs_no_sign_in(open_keyring: Opening) -> None:
     issuer = Issuer()
     key = build_target(Credential("api-key", "a-key-of-ours"))
-    keyring = opened(key, build_target(None), fetch=issuer)
+    keyring = open_keyring(key, build_target(None), fetch=issuer)
 
     assert keyring.header(key, 0) == ("api-key", "a-key-of-ours")
     assert keyring.header(build_target(None), 0) is None
@@ -106,38 +106,38 @@ def test_a_key_and_no_key_need_no_sign_in(opened: Opening) -> None:
     assert issuer.asked == 0
 
 
-def test_targets_that_sign_in_alike_share_a_token_and_others_do_not(opened: Opening) -> None:
+def test_only_targets_with_equal_sign_ins_share_a_token(open_keyring: Opening) -> None:
     issuer = Issuer()
     other = build_target(EntraSignIn("https://ai.azure.com/.default"))
-    keyring = opened(TARGET, build_target(EntraSignIn(SCOPE)), other, fetch=issuer)
+    keyring = open_keyring(TARGET, build_target(EntraSignIn(SCOPE)), other, fetch=issuer)
 
     assert issuer.asked == 2
     assert keyring.header(TARGET, 0) == keyring.header(build_target(EntraSignIn(SCOPE)), 0) != keyring.header(other, 0)
 
 
-def test_a_token_is_renewed_before_it_ends(opened: Opening) -> None:
+def test_a_token_is_renewed_before_it_ends(open_keyring: Opening) -> None:
     issuer = Issuer(life_s=0.4)
-    keyring = opened(TARGET, fetch=issuer)
+    keyring = open_keyring(TARGET, fetch=issuer)
     first = keyring.header(TARGET, GUARD_S)
 
     until(lambda: keyring.header(TARGET, GUARD_S) != first)
 
 
-def test_the_same_token_again_is_asked_for_again_when_half_of_its_rest_has_passed(opened: Opening) -> None:
+def test_an_unchanged_token_is_requested_again_after_half_of_its_remaining_life(open_keyring: Opening) -> None:
     issuer = Issuer(life_s=0.3)
     issuer.secret = "the-same-token-for-ever"
-    keyring = opened(TARGET, fetch=issuer)
+    keyring = open_keyring(TARGET, fetch=issuer)
 
     until(lambda: issuer.asked >= 4)
     assert len(keyring._sign_ins[ENTRA].tokens) == 1
 
 
-def test_what_fails_is_told_once_each_and_once_when_it_works_again(
-    opened: Opening, monkeypatch: pytest.MonkeyPatch
+def test_each_failed_renewal_and_the_recovery_are_reported_once(
+    open_keyring: Opening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tokens, "LONGEST_OUTAGE_BACKOFF_S", 0.02)
     issuer, incidents = Issuer(life_s=0.3), Incidents()
-    opened(TARGET, fetch=issuer, incident=incidents)
+    open_keyring(TARGET, fetch=issuer, incident=incidents)
     issuer.problem = "the endpoint is down"
     until(lambda: len(incidents) >= 3)
     issuer.problem = ""
@@ -149,8 +149,8 @@ def test_what_fails_is_told_once_each_and_once_when_it_works_again(
     assert all(text.startswith("the endpoint is down (") for _, text in incidents[:-1])
 
 
-def test_the_pause_after_failures_doubles_and_leaves_time_before_the_token_ends(opened: Opening) -> None:
-    keyring = opened(TARGET, fetch=Issuer(life_s=1_000))
+def test_the_pause_after_failures_doubles_and_leaves_time_before_the_token_ends(open_keyring: Opening) -> None:
+    keyring = open_keyring(TARGET, fetch=Issuer(life_s=1_000))
     sign_in = keyring._sign_ins[ENTRA]
     pauses = []
     for sign_in._failures in range(1, 12):
@@ -159,9 +159,9 @@ def test_the_pause_after_failures_doubles_and_leaves_time_before_the_token_ends(
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 60]
 
 
-def test_while_no_token_lives_who_waits_gets_the_reason_when_the_limit_is_over(opened: Opening) -> None:
+def test_without_a_valid_token_a_waiting_call_fails_with_the_reason(open_keyring: Opening) -> None:
     issuer = Issuer(life_s=0.2)
-    keyring = opened(TARGET, fetch=issuer)
+    keyring = open_keyring(TARGET, fetch=issuer)
     issuer.problem = "the endpoint is down"
     until(lambda: keyring._sign_ins[ENTRA]._living() is None and keyring._sign_ins[ENTRA]._failures > 0)
 
@@ -170,10 +170,10 @@ def test_while_no_token_lives_who_waits_gets_the_reason_when_the_limit_is_over(o
     assert (caught.value.outcome, caught.value.detail) == ("connect_failed:token", "the endpoint is down")
 
 
-def test_who_waits_gets_the_token_that_comes(opened: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_waiting_call_gets_the_next_token(open_keyring: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "LONGEST_OUTAGE_BACKOFF_S", 0.02)
     issuer = Issuer(life_s=0.2)
-    keyring = opened(TARGET, fetch=issuer)
+    keyring = open_keyring(TARGET, fetch=issuer)
     issuer.problem = "the endpoint is down"
     until(lambda: keyring._sign_ins[ENTRA]._living() is None)
     got: list[tuple[str, str] | None] = []
@@ -187,11 +187,11 @@ def test_who_waits_gets_the_token_that_comes(opened: Opening, monkeypatch: pytes
     assert got == [("Authorization", f"Bearer secret-token-{issuer.asked}")]
 
 
-def test_a_renewal_that_hangs_is_a_failure_like_others(opened: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_renewal_that_hangs_is_a_failure(open_keyring: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "FETCH_LIMIT_S", 0.2)
     monkeypatch.setattr(tokens, "LONGEST_OUTAGE_BACKOFF_S", 0.02)
     issuer, incidents = Issuer(life_s=0.3), Incidents()
-    keyring = opened(TARGET, fetch=issuer, incident=incidents)
+    keyring = open_keyring(TARGET, fetch=issuer, incident=incidents)
     issuer.hangs.clear()
     until(lambda: len(incidents) >= 2)
     issuer.hangs.set()
@@ -211,9 +211,9 @@ def test_a_first_token_that_never_comes_is_a_usage_error(monkeypatch: pytest.Mon
     issuer.hangs.set()
 
 
-def test_who_gets_no_token_learns_for_how_long_one_has_been_asked_for(opened: Opening) -> None:
+def test_a_call_without_a_token_has_the_time_since_the_last_request(open_keyring: Opening) -> None:
     issuer = Issuer(life_s=0.2)
-    keyring = opened(TARGET, fetch=issuer)
+    keyring = open_keyring(TARGET, fetch=issuer)
     sign_in = keyring._sign_ins[ENTRA]
     issuer.hangs.clear()
     until(lambda: sign_in._living() is None and issuer.asked > 1)
@@ -223,8 +223,8 @@ def test_who_gets_no_token_learns_for_how_long_one_has_been_asked_for(opened: Op
     issuer.hangs.set()
 
 
-def test_an_incident_that_cannot_be_told_does_not_end_renewing(
-    opened: Opening, monkeypatch: pytest.MonkeyPatch
+def test_an_error_in_the_incident_callback_does_not_end_renewals(
+    open_keyring: Opening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tokens, "LONGEST_OUTAGE_BACKOFF_S", 0.02)
 
@@ -232,7 +232,7 @@ def test_an_incident_that_cannot_be_told_does_not_end_renewing(
         raise BrokenPipeError
 
     issuer = Issuer(life_s=0.1)
-    keyring = opened(TARGET, fetch=issuer, incident=broken)
+    keyring = open_keyring(TARGET, fetch=issuer, incident=broken)
     issuer.problem = "the endpoint is down"
     until(lambda: issuer.asked >= 3)
     issuer.problem = ""
@@ -244,8 +244,8 @@ def renewing(before: set[threading.Thread]) -> set[threading.Thread]:
     return {one for one in set(threading.enumerate()) - before if one.name == "rtbench-sign-in"}
 
 
-def test_where_one_sign_in_is_refused_the_others_end() -> None:
-    class Choosy(Issuer):
+def test_a_refused_sign_in_ends_the_other_renewals() -> None:
+    class RefusesSecondToken(Issuer):
         def __call__(self, way: EntraSignIn, retries: int) -> Token:
             if self.asked:
                 raise SignInError("no")
@@ -254,24 +254,24 @@ def test_where_one_sign_in_is_refused_the_others_end() -> None:
     before = set(threading.enumerate())
     other = build_target(EntraSignIn("https://ai.azure.com/.default"))
     with pytest.raises(UsageError, match="no"):
-        Keyring([TARGET, other], fetch=Choosy(life_s=0.1)).open()
+        Keyring([TARGET, other], fetch=RefusesSecondToken(life_s=0.1)).open()
 
     until(lambda: not renewing(before))
 
 
-def test_a_keyring_whose_use_fails_is_closed(opened: Opening) -> None:
+def test_a_keyring_is_closed_after_a_failure(open_keyring: Opening) -> None:
     before = set(threading.enumerate())
-    keyring = opened(TARGET, fetch=Issuer(life_s=0.1))
+    keyring = open_keyring(TARGET, fetch=Issuer(life_s=0.1))
     with pytest.raises(OSError, match="full"), closed_on_failure(keyring):
         raise OSError("full")
 
     until(lambda: not renewing(before))
 
 
-def test_a_closed_keyring_asks_no_more(opened: Opening) -> None:
+def test_a_closed_keyring_requests_no_tokens(open_keyring: Opening) -> None:
     before = set(threading.enumerate())
     issuer = Issuer(life_s=0.1)
-    keyring = opened(TARGET, fetch=issuer)
+    keyring = open_keyring(TARGET, fetch=issuer)
     began = renewing(before)
     until(lambda: issuer.asked > 2)
     keyring.close()
@@ -283,7 +283,7 @@ def test_a_closed_keyring_asks_no_more(opened: Opening) -> None:
 # Removal of secrets.
 
 
-def test_every_secret_of_every_target_is_taken_out_of_texts(opened: Opening) -> None:
+def test_each_secret_of_each_target_is_hidden(open_keyring: Opening) -> None:
     proxy = Proxy("http", "proxy.test", 8080, "someone", "password-of-proxy")
     target = build_target(
         Credential("api-key", "the-key-itself"),
@@ -291,14 +291,14 @@ def test_every_secret_of_every_target_is_taken_out_of_texts(opened: Opening) -> 
         secrets=(Credential("X-Team", "header-secret"),),
         network_path=NetworkPath(proxy=proxy),
     )
-    keyring = opened(target, TARGET, fetch=Issuer())
+    keyring = open_keyring(target, TARGET, fetch=Issuer())
     in_base64 = base64.b64encode(b"someone:password-of-proxy").decode()
     text = f"the-key-itself, team header-secret, password-of-proxy, {in_base64}, secret-token-1, rtbench/1"
 
     assert keyring.hide(text) == "***, team ***, ***, ***, ***, rtbench/1"
 
 
-def test_every_spelling_of_what_lets_into_a_proxy_is_taken_out() -> None:
+def test_each_spelling_of_proxy_credentials_is_hidden() -> None:
     with_password = build_target(None, network_path=NetworkPath(proxy=Proxy("http", "p", 1, "ann", "p@ss/word:x")))
     by_token = build_target(None, network_path=NetworkPath(proxy=Proxy("http", "p", 1, "a-token-as-user")))
     keyring = Keyring([with_password, by_token])
@@ -308,7 +308,7 @@ def test_every_spelling_of_what_lets_into_a_proxy_is_taken_out() -> None:
 
 
 @pytest.mark.parametrize("url", ["http://ann:pass@proxy:1/", "wss://token@host", "http://a:b@c@proxy"])
-def test_users_of_urls_are_taken_out_of_all_texts(url: str) -> None:
+def test_user_info_of_urls_is_hidden(url: str) -> None:
     host = url.rpartition("@")[2]
 
     assert (
@@ -317,20 +317,20 @@ def test_users_of_urls_are_taken_out_of_all_texts(url: str) -> None:
     )
 
 
-def test_passwords_of_the_environment_s_proxies_are_hidden_where_somebody_signs_in(
-    opened: Opening, monkeypatch: pytest.MonkeyPatch
+def test_with_a_sign_in_passwords_of_environment_proxies_are_hidden(
+    open_keyring: Opening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("https_proxy", "http://ann:no/url:at%20all@proxy")
-    keyring = opened(TARGET, fetch=Issuer())
+    keyring = open_keyring(TARGET, fetch=Issuer())
 
     assert keyring.hide("Failed to parse: no/url:at%20all, no/url:at all") == "Failed to parse: ***, ***"
 
 
-def test_all_tokens_that_a_session_may_have_been_opened_with_are_hidden(
-    opened: Opening, monkeypatch: pytest.MonkeyPatch
+def test_each_token_that_a_session_may_have_used_is_hidden(
+    open_keyring: Opening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     issuer = Issuer(life_s=1_000)
-    keyring = opened(TARGET, fetch=issuer)
+    keyring = open_keyring(TARGET, fetch=issuer)
     sign_in = keyring._sign_ins[ENTRA]
     for _ in range(50):
         issuer.life_s += 1
@@ -347,7 +347,7 @@ def test_all_tokens_that_a_session_may_have_been_opened_with_are_hidden(
 
 
 @given(st.text(max_size=40))
-def test_what_holds_no_secret_stays_as_it_is(text: str) -> None:
+def test_a_text_without_secrets_is_unchanged(text: str) -> None:
     assume("://" not in text)
     keyring = Keyring([build_target(Credential("api-key", "\0-no-text-of-hypothesis-has-this"))])
 

@@ -15,7 +15,7 @@ async def main():
     worker.set_reached_downstream_filter((TTSTextFrame, LLMFullResponseEndFrame))
 
     @worker.event_handler("on_frame_reached_downstream")
-    async def said(_, frame):
+    async def transcripts(_, frame):
         if isinstance(frame, LLMFullResponseEndFrame):
             await worker.cancel()
         else:

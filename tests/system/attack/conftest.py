@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.system.attack.steering import nobody_else
+from tests.system.attack.steering import isolated_commands
 
-__all__ = ["nobody_else"]
+__all__ = ["isolated_commands"]

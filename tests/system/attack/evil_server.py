@@ -40,7 +40,7 @@ Step = bytes | Act
 """Bytes to send, or an action."""
 
 
-class Evil(NamedTuple):
+class HostileBehaviour(NamedTuple):
     """A behaviour and its outcome. `deflate`: the client offers compression.
 
     `dialect`: the dialect of the client.
@@ -52,14 +52,14 @@ class Evil(NamedTuple):
     dialect: str
 
 
-BEHAVIOURS: dict[str, Evil] = {}
+BEHAVIOURS: dict[str, HostileBehaviour] = {}
 
 
-def evil(outcome: str, *, deflate: bool = False, dialect: str = "ga") -> Callable[[Act], Act]:
+def hostile_behaviour(outcome: str, *, deflate: bool = False, dialect: str = "ga") -> Callable[[Act], Act]:
     """Return a decorator that adds a behaviour to the table by its name."""
 
     def entered(act: Act) -> Act:
-        BEHAVIOURS[act.__name__] = Evil(act, outcome, deflate, dialect)
+        BEHAVIOURS[act.__name__] = HostileBehaviour(act, outcome, deflate, dialect)
         return act
 
     return entered
@@ -96,11 +96,11 @@ def done(response_id: str = "r1", status: str = "completed", **fields: Any) -> b
     return event("response.done", response={"id": response_id, "status": status} | fields)
 
 
-def said(*messages: bytes) -> bytes:
+def joined_frames(*messages: bytes) -> bytes:
     return b"".join(map(frame, messages))
 
 
-REPLY = said(created(), delta(), done())
+REPLY = joined_frames(created(), delta(), done())
 """A turn that succeeds."""
 
 
@@ -153,9 +153,9 @@ class Wire:
         self.send(answer("101 Switching Protocols", *upgrade, *headers))
 
     def say(self, *messages: bytes) -> None:
-        self.send(said(*messages))
+        self.send(joined_frames(*messages))
 
-    def hear(self, kind: bytes) -> bytes:
+    def receive(self, kind: bytes) -> bytes:
         """Read client events up to one of this type; return it."""
         while True:
             first, second = self._take(2)
@@ -175,9 +175,9 @@ class Wire:
         """Run the session up to the request of the first turn."""
         self.accept(*headers)
         self.say(event("session.created", session={"id": "sess_1", "model": "m"} | session))
-        self.hear(b"session.update")
+        self.receive(b"session.update")
         self.say(event("session.updated", session={"id": "sess_1", "model": "m"} | session))
-        self.hear(b"response.create")
+        self.receive(b"response.create")
 
     def wait(self) -> None:
         """Send nothing more, and read until the client disconnects."""
@@ -240,7 +240,7 @@ HANDSHAKES: dict[str, tuple[str, *tuple[Step, ...]]] = {
 }  # fmt: skip
 
 
-@evil("timeout:upgrade")
+@hostile_behaviour("timeout:upgrade")
 def drips_its_head(wire: Wire) -> None:
     wire.send(b"HTTP/1.1 101 Switching Protocols\r\nX-Slow: ")
     while True:
@@ -263,7 +263,7 @@ FRAMES: dict[str, tuple[str, *tuple[Step, ...]]] = {
     "a_frame_that_announces_everything": ("protocol_error:too_large", frame(b"", length=1 << 63), Wire.wait),
     "a_message_too_large": ("protocol_error:too_large", flooded(frame(delta(audio="A" * (1 << 21))))),
     "a_message_of_the_largest_size": (
-        "ok", said(created(), delta(more="x" * ((1 << 20) - len(delta(more="")))), done()),
+        "ok", joined_frames(created(), delta(more="x" * ((1 << 20) - len(delta(more="")))), done()),
     ),
     "a_flood_of_pings": ("timeout:first_delta", Wire.ping),
     "pings_whose_pongs_nobody_reads": ("closed:1006", flooded(frame(b"x" * 125, PING) * MANY)),
@@ -275,7 +275,7 @@ FRAMES: dict[str, tuple[str, *tuple[Step, ...]]] = {
 }  # fmt: skip
 
 
-@evil("protocol_error:too_large", deflate=True)
+@hostile_behaviour("protocol_error:too_large", deflate=True)
 def a_deflate_bomb(wire: Wire) -> None:
     wire.greet(DEFLATE)
     packer = zlib.compressobj(9, wbits=-15)
@@ -283,7 +283,7 @@ def a_deflate_bomb(wire: Wire) -> None:
     wire.send(frame(mebibyte * 512, flags=0xC0))
 
 
-@evil("protocol_error:too_large", deflate=True)
+@hostile_behaviour("protocol_error:too_large", deflate=True)
 def a_deflate_bomb_in_fragments(wire: Wire) -> None:
     wire.greet(DEFLATE)
     packer = zlib.compressobj(9, wbits=-15)
@@ -292,7 +292,7 @@ def a_deflate_bomb_in_fragments(wire: Wire) -> None:
     wire.flood(frame(packer.compress(bytes(1 << 19)) + packer.flush(zlib.Z_SYNC_FLUSH), 0, flags=0))
 
 
-@evil("timeout:first_delta")
+@hostile_behaviour("timeout:first_delta")
 def drips_its_message(wire: Wire) -> None:
     wire.greet()
     wire.send(frame(b"", length=1 << 19))
@@ -304,42 +304,42 @@ def drips_its_message(wire: Wire) -> None:
 # Events, after the greeting.
 
 EVENTS: dict[str, tuple[str, *tuple[Step, ...]]] = {
-    "a_flood_of_deltas": ("timeout:response", said(created()), flooded(frame(delta()) * 64)),
+    "a_flood_of_deltas": ("timeout:response", joined_frames(created()), flooded(frame(delta()) * 64)),
     "a_flood_of_deltas_of_nothing_announced": ("timeout:response", flooded(frame(delta()) * 64)),
     "a_flood_of_empty_messages": ("timeout:first_delta", flooded(frame(b"{}") * MANY, TINY_PAUSE_S)),
     "a_flood_after_the_end": ("ok", REPLY, flooded(frame(delta()) * 64)),
-    "no_utf8": ("protocol_error:json", said(b'{"type": "\xff\xfe"}')),
+    "no_utf8": ("protocol_error:json", joined_frames(b'{"type": "\xff\xfe"}')),
     "deep_json": (
-        "protocol_error:json", said(b'{"type": "error", "error": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+        "protocol_error:json", joined_frames(b'{"type": "error", "error": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
     ),
 }  # fmt: skip
 
 
-@evil("timeout:first_delta")
-def responses_without_end(wire: Wire) -> None:
+@hostile_behaviour("timeout:first_delta")
+def endless_responses(wire: Wire) -> None:
     wire.greet()
     for number in itertools.count():
         wire.say(*(created(f"r{number}_{place}") for place in range(64)))
 
 
-@evil("limit_exceeded:items")
-def items_without_end(wire: Wire) -> None:
+@hostile_behaviour("limit_exceeded:items")
+def endless_items(wire: Wire) -> None:
     wire.greet()
     wire.say(created())
     for number in itertools.count():
         wire.say(*(delta(item_id=f"i{number}_{place}") for place in range(64)))
 
 
-@evil("ok")
-def ten_thousand_events_that_nobody_knows(wire: Wire) -> None:
+@hostile_behaviour("ok")
+def ten_thousand_unknown_events(wire: Wire) -> None:
     wire.greet()
     for number in range(100):
         wire.say(*(event(f"response.{'x' * 1_000}.{number}_{place}", response_id="r1") for place in range(100)))
     wire.send(REPLY)
 
 
-@evil("ok")
-def ids_of_megabytes(wire: Wire) -> None:
+@hostile_behaviour("ok")
+def megabyte_ids(wire: Wire) -> None:
     long = "i" * 200_000
     wire.greet(id=long, voice=long, model=long)
     wire.say(event("conversation.item.added", item={"id": long}), event("x" * 500_000))
@@ -366,22 +366,24 @@ AGENTS: dict[str, tuple[str, str, *tuple[Step, ...]]] = {
 }  # fmt: skip
 
 
-@evil("limit_exceeded:marks", dialect="twilio")
+@hostile_behaviour("limit_exceeded:marks", dialect="twilio")
 def an_agent_with_a_flood_of_marks(wire: Wire) -> None:
     wire.accept()
-    stream = {"streamSid": json.loads(wire.hear(b"start"))["streamSid"]}
+    stream = {"streamSid": json.loads(wire.receive(b"start"))["streamSid"]}
     voice = base64.b64encode(VOICE).decode()
     wire.say(json.dumps({"event": "media", "media": {"payload": voice}, **stream}).encode())
     wire.flood(frame(json.dumps({"event": "mark", "mark": {"name": "again"}, **stream}).encode()) * MANY)
 
 
-BEHAVIOURS |= {name: Evil(acting(*steps), outcome, False, "ga") for name, (outcome, *steps) in HANDSHAKES.items()}
 BEHAVIOURS |= {
-    name: Evil(acting(Wire.greet, *steps), outcome, False, "ga")
+    name: HostileBehaviour(acting(*steps), outcome, False, "ga") for name, (outcome, *steps) in HANDSHAKES.items()
+}
+BEHAVIOURS |= {
+    name: HostileBehaviour(acting(Wire.greet, *steps), outcome, False, "ga")
     for name, (outcome, *steps) in (FRAMES | EVENTS).items()
 }
 BEHAVIOURS |= {
-    name: Evil(acting(Wire.accept, *steps), outcome, False, dialect)
+    name: HostileBehaviour(acting(Wire.accept, *steps), outcome, False, dialect)
     for name, (dialect, outcome, *steps) in AGENTS.items()
 }
 

@@ -24,7 +24,7 @@ COMMAND = re.compile(r"^\s*::[A-Za-z]|##(?:vso)?\[", re.MULTILINE)
 PLAN = Plan(sessions=8, turns=3, targets=("east", "west"), paired=True, usage=True, limited=True)
 
 
-def harm_in(text: str) -> str:
+def unsafe_text_in(text: str) -> str:
     """Return the part of a text that would control a terminal or a CI; "" if there is none."""
     for line in text.split("\n"):
         if steers := [one for one in line if not one.isprintable() and unicodedata.category(one) != "Zs"]:
@@ -32,7 +32,7 @@ def harm_in(text: str) -> str:
     return repr(text[max(0, found.start() - 80) : found.end() + 20]) if (found := COMMAND.search(text)) else ""
 
 
-def told(*words: object) -> str:
+def output_of(*words: object) -> str:
     """Return everything that a command prints; append its exit status if it is not a valid one."""
     out = io.StringIO()
     with redirect_stdout(out), redirect_stderr(out), patch.object(sys, "argv", ["rtbench", *map(str, words)]):
@@ -44,7 +44,7 @@ def told(*words: object) -> str:
 
 
 @pytest.fixture(autouse=True)
-def nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def isolated_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     """Isolate commands: no browser opens, no CI receives text, and uploads retry at once.
 
     A simulator ends after it has printed its address.

@@ -64,7 +64,7 @@ def talk(target: Target, folder: Path, limits: Timeouts) -> tuple[SessionObserva
 
 
 @pytest.mark.parametrize("name", BEHAVIOURS)
-def test_whatever_a_server_does_ends_one_session_in_one_outcome_and_harms_no_other(
+def test_a_hostile_server_gives_one_outcome_and_affects_no_other_session(
     name: str, evil_port: int, simulator: Ready, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, outcome, deflate, dialect = BEHAVIOURS[name]

@@ -68,8 +68,10 @@ class Browser:
     def ask(self, method: str, session: str = "", **parameters: Any) -> dict[str, Any]:
         """Return a command's result; events that arrive meanwhile are stored. Raise RuntimeError if it is refused."""
         self.asked += 1
-        said = {"id": self.asked, "method": method, "params": parameters} | ({"sessionId": session} if session else {})
-        self.connection.send(json.dumps(said))
+        request = {"id": self.asked, "method": method, "params": parameters} | (
+            {"sessionId": session} if session else {}
+        )
+        self.connection.send(json.dumps(request))
         while (answer := self._next()).get("id") != self.asked:
             self.events.append(answer)
         if "error" in answer:
@@ -130,13 +132,13 @@ class Page:
         for kind in ("rawKeyDown", "keyUp"):
             self.ask("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
 
-    def complaints(self) -> list[str]:
+    def browser_errors(self) -> list[str]:
         """Return errors, warnings and exceptions of the console since the page was opened."""
         self.value("0")  # all earlier messages arrive before this answer
         found = []
         for event in self.browser.events:
             if event.get("sessionId") == self.session:
-                found += _complaint(event["method"], event["params"])
+                found += _browser_error(event["method"], event["params"])
         return found
 
     def picture(self, *, whole: bool = True) -> bytes:
@@ -151,7 +153,7 @@ class Page:
         return base64.b64decode(shot["data"])
 
 
-def _complaint(method: str, said: dict[str, Any]) -> list[str]:
+def _browser_error(method: str, said: dict[str, Any]) -> list[str]:
     if method == "Runtime.exceptionThrown":
         return [str(said["exceptionDetails"])]
     if method == "Runtime.consoleAPICalled" and said["type"] in ("error", "warning", "assert"):
@@ -171,11 +173,11 @@ def started(folder: Path) -> Iterator[Browser]:
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:
-        said: queue.Queue[str] = queue.Queue()
-        reader = threading.Thread(target=_drain, args=(process, said), daemon=True)
+        output: queue.Queue[str] = queue.Queue()
+        reader = threading.Thread(target=_drain, args=(process, output), daemon=True)
         reader.start()
         try:
-            with connect(_address(said), max_size=None, proxy=None, open_timeout=GUARD_S) as connection:
+            with connect(_address(output), max_size=None, proxy=None, open_timeout=GUARD_S) as connection:
                 browser = Browser(connection)
                 yield browser
                 browser.ask("Browser.close")
@@ -195,9 +197,9 @@ def _drain(process: subprocess.Popen[str], said: queue.Queue[str]) -> None:
 
 def _address(said: queue.Queue[str]) -> str:
     """Return the address of the debugging protocol. Raise RuntimeError if the browser ends before it prints it."""
-    heard = []
+    received = []
     while line := said.get(timeout=GUARD_S):
-        heard.append(line)
+        received.append(line)
         if line.startswith("DevTools listening on "):
             return line.split()[-1]
-    raise RuntimeError("the browser ended: " + "".join(heard))
+    raise RuntimeError("the browser ended: " + "".join(received))

@@ -33,40 +33,40 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shown(browser: Browser, file: Path) -> Iterator[Page]:
     with browser.page(file, 1280, 900, "light") as page:
         yield page
-        assert page.complaints() == []
+        assert page.browser_errors() == []
 
 
-def seen(page: Page, target: int) -> Any:
+def visible_marks(page: Page, target: int) -> Any:
     return page.value(SEEN.format(target))
 
 
-def test_a_target_is_switched_off_and_on_by_the_keyboard_without_any_script(browser: Browser, file: Path) -> None:
+def test_a_target_is_hidden_and_shown_by_the_keyboard_without_scripts(browser: Browser, file: Path) -> None:
     with browser.page(file, 1280, 900, "light", scripts=False) as shown:
-        before = seen(shown, 0), seen(shown, 1)
+        before = visible_marks(shown, 0), visible_marks(shown, 1)
         shown.value("document.querySelector('[value=o0]').focus()")
         shown.press(" ", 32)
-        off = seen(shown, 0), seen(shown, 1)
+        off = visible_marks(shown, 0), visible_marks(shown, 1)
         shown.press(" ", 32)
 
         assert min(before) > 5
         assert off == (0, before[1])
-        assert (seen(shown, 0), seen(shown, 1)) == before
+        assert (visible_marks(shown, 0), visible_marks(shown, 1)) == before
 
 
-def test_what_is_printed_has_every_target(shown: Page) -> None:
-    before = seen(shown, 0)
+def test_a_printed_page_shows_hidden_targets(shown: Page) -> None:
+    before = visible_marks(shown, 0)
     shown.value("document.querySelector('[value=o0]').click()")
-    assert seen(shown, 0) == 0
+    assert visible_marks(shown, 0) == 0
     shown.ask("Emulation.setEmulatedMedia", media="print")
 
-    assert seen(shown, 0) == before
+    assert visible_marks(shown, 0) == before
 
 
 COLUMN = "[...document.querySelectorAll('#steps thead + tbody tr')].map(r => r.cells[{}].firstChild.textContent)"
 SORTED = "[...document.querySelectorAll('#steps th[aria-sort]')].map(h => [h.textContent, h.getAttribute('aria-sort')])"
 
 
-def test_a_table_is_sorted_by_the_keyboard_both_ways_and_back_again(shown: Page) -> None:
+def test_the_keyboard_sorts_a_table_both_ways_and_restores_it(shown: Page) -> None:
     shown.value("for (const fold of document.querySelectorAll('#steps details')) fold.open = true")
     steps, first = shown.value(COLUMN.format(0)), shown.value(COLUMN.format(2))
     shown.value("document.querySelectorAll('#steps .sort')[2].focus()")
@@ -75,8 +75,8 @@ def test_a_table_is_sorted_by_the_keyboard_both_ways_and_back_again(shown: Page)
     for column in (falling, rising):
         shown.press(" ", 32)
         column += shown.value(COLUMN.format(2))
-        said = shown.value("document.getElementById('say').textContent")
-        assert shown.value(SORTED) == [["p50, ms", said.removeprefix("sorted by p50, ms, ")]]
+        announced = shown.value("document.getElementById('say').textContent")
+        assert shown.value(SORTED) == [["p50, ms", announced.removeprefix("sorted by p50, ms, ")]]
     shown.press(" ", 32)
 
     as_number = [float(text.replace(",", "")) for text in falling]
@@ -99,7 +99,7 @@ KEYS = {
 }
 
 
-def test_cells_are_sorted_by_what_they_say(shown: Page) -> None:
+def test_cells_are_sorted_by_their_values(shown: Page) -> None:
     key = (
         "(t => {{ const c = document.createElement('td'); c.append(t); c.innerHTML += '<small>5</small>'; return {} }})"
     )
@@ -109,7 +109,7 @@ def test_cells_are_sorted_by_what_they_say(shown: Page) -> None:
     assert shown.value(key.format("sortKey(c) == Infinity") + "('∞')") is True
 
 
-def test_ids_stay_below_their_turn_and_sums_at_the_end(shown: Page) -> None:
+def test_id_rows_stay_below_their_turn_and_total_rows_at_the_end(shown: Page) -> None:
     ids = "[...document.querySelectorAll('#slow tbody tr:has(.ids)')]"
     pairs = f"{ids}.map(r => r.previousElementSibling.textContent + r.textContent)"
     before = shown.value(pairs)
@@ -122,7 +122,7 @@ def test_ids_stay_below_their_turn_and_sums_at_the_end(shown: Page) -> None:
     assert outcomes.index("ok") < outcomes.index("started, total") < outcomes.index("sessions with any failure")
 
 
-def test_slow_turns_are_filtered_by_step_and_by_target_without_any_script(browser: Browser, file: Path) -> None:
+def test_slow_turns_are_filtered_by_step_and_target_without_scripts(browser: Browser, file: Path) -> None:
     turns = "[...document.querySelectorAll('#slow tbody th')].filter(h => h.checkVisibility()).map(h => h.textContent)"
     targets = "[...document.querySelectorAll('#slow td.t{}')].filter(h => h.checkVisibility()).length"
     with browser.page(file, 1280, 900, "light", scripts=False) as shown:
@@ -139,7 +139,7 @@ def test_slow_turns_are_filtered_by_step_and_by_target_without_any_script(browse
         assert [shown.value(targets.format(place)) for place in (0, 1)] == [0, 3]
 
 
-def test_a_link_that_is_pressed_is_copied(shown: Page) -> None:
+def test_pressing_an_anchor_copies_its_link(shown: Page) -> None:
     shown.value("navigator.clipboard.writeText = text => { window.copied = text; return Promise.resolve() }")
     shown.value("document.querySelector('#time figure .anchor').focus()")
     shown.press("Enter", 13)
@@ -162,18 +162,18 @@ def drag(page: Page, begin: float, end: float) -> None:
         page.ask("Input.dispatchMouseEvent", type=kind, button="left", buttons=1, clickCount=1, **at)
 
 
-def said(page: Page) -> Any:
+def announced(page: Page) -> Any:
     return page.value("document.getElementById('say').textContent")
 
 
-def test_a_stretch_that_is_dragged_across_fills_every_figure_over_the_run(shown: Page) -> None:
+def test_dragging_over_an_interval_zooms_each_chart_over_time(shown: Page) -> None:
     whole = shown.value(TICKS)
     drag(shown, 0.3, 0.5)
     moved, ticks = shown.value(MOVED), shown.value(TICKS)
     x0, x1, length, _ = map(float, shown.value("document.querySelector('#time svg').dataset.run").split())
     from_s, to_s = ((1080 * share - x0) / (x1 - x0) * length for share in (0.3, 0.5))
 
-    assert said(shown) == f"from {clock(from_s)} to {clock(to_s)}"
+    assert announced(shown) == f"from {clock(from_s)} to {clock(to_s)}"
     assert len(moved) >= 2
     scales = [float(transform.split("scale(")[1].split()[0]) for transform in moved]
     assert scales == pytest.approx([length / (to_s - from_s)] * len(moved), rel=0.01)
@@ -188,16 +188,16 @@ def clock(seconds: float) -> str:
     return f"{int(seconds // 60)}:{round(seconds % 60):02d}"
 
 
-def test_the_keyboard_looks_closer_and_back(shown: Page) -> None:
+def test_the_keyboard_zooms_in_and_out(shown: Page) -> None:
     shown.value("document.querySelector('#time svg').focus()")
     shown.press("+", 187)
-    closer = said(shown)
+    closer = announced(shown)
     shown.press("+", 187)
-    closest = said(shown)
+    closest = announced(shown)
     shown.press("-", 189)
-    back = said(shown)
+    back = announced(shown)
     shown.press("0", 48)
 
     assert len({closer, closest}) == 2
     assert all(text.startswith("from ") for text in (closer, closest, back))
-    assert said(shown) == "the whole run"
+    assert announced(shown) == "the whole run"

@@ -168,17 +168,17 @@ def shown(browser: Browser, pages: dict[str, Shown], case: tuple[str, str, int])
         yield opened
 
 
-def test_a_page_is_drawn_without_a_complaint(shown: Page, case: tuple[str, str, int], tmp_path: Path) -> None:
+def test_a_page_is_drawn_without_browser_errors(shown: Page, case: tuple[str, str, int], tmp_path: Path) -> None:
     picture = shown.picture()
     folder = Path(os.environ.get("RTBENCH_SCREENSHOTS") or tmp_path)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{'-'.join(map(str, case))}.png").write_bytes(picture)
 
-    assert shown.complaints() == []
+    assert shown.browser_errors() == []
     assert len(picture) > MANY_BYTES
 
 
-def test_a_figure_fits_a_desk_and_keeps_its_texts_size_on_a_phone(shown: Page, case: tuple[str, str, int]) -> None:
+def test_a_chart_fits_a_desktop_window_and_scrolls_on_a_phone(shown: Page, case: tuple[str, str, int]) -> None:
     """On a phone it is scrolled in its own frame."""
     sizes = shown.value(
         "[...document.querySelectorAll('.pan > svg')].filter(e => e.checkVisibility())"
@@ -193,7 +193,7 @@ def test_a_figure_fits_a_desk_and_keeps_its_texts_size_on_a_phone(shown: Page, c
             assert width <= case[2]
 
 
-def test_what_a_reader_wants_first_is_on_the_first_screen(
+def test_the_most_important_content_is_on_the_first_screen(
     shown: Page, case: tuple[str, str, int], pages: dict[str, Shown]
 ) -> None:
     name, _, width = case
@@ -201,20 +201,18 @@ def test_what_a_reader_wants_first_is_on_the_first_screen(
         assert 0 < shown.value(f"{BOTTOM}({json.dumps(text)})") < FOLDS[width], text
 
 
-def test_every_text_stands_out_from_its_ground(shown: Page) -> None:
+def test_each_text_has_sufficient_contrast(shown: Page) -> None:
     assert shown.value(CONTRAST) == []
 
 
-def test_texts_of_figures_lie_beside_each_other_and_the_page_is_no_wider_than_its_window(
-    shown: Page, case: tuple[str, str, int]
-) -> None:
+def test_texts_of_charts_do_not_overlap_and_the_page_fits_its_window(shown: Page, case: tuple[str, str, int]) -> None:
     shown.value("document.querySelectorAll('details').forEach(fold => fold.open = true)")
 
     assert shown.value(FOUND) == []
     assert shown.value("document.documentElement.scrollWidth") <= case[2]
 
 
-def test_words_in_the_place_of_a_number_stay_in_their_cell_on_a_phone(browser: Browser, tmp_path: Path) -> None:
+def test_text_instead_of_a_number_fits_its_cell_on_a_phone(browser: Browser, tmp_path: Path) -> None:
     run = synthetic.write(tmp_path / "run", Plan(failed=1.0))
     over = """[...document.querySelectorAll('.answer td.big')].map(e => {
       const range = document.createRange(); range.selectNodeContents(e);
@@ -238,7 +236,7 @@ def test_a_page_is_printed_on_white_paper(browser: Browser, pages: dict[str, Sho
 
 @pytest.mark.parametrize("width", FOLDS)
 @pytest.mark.parametrize("name", ["run", "compare"])
-def test_the_keyboard_reaches_a_figure_and_its_numbers_are_spoken(
+def test_the_keyboard_reaches_a_chart_and_its_values_are_announced(
     browser: Browser, pages: dict[str, Shown], name: str, width: int
 ) -> None:
     with browser.page(pages[name].file, width, FOLDS[width], "light") as shown:
@@ -256,11 +254,11 @@ def test_the_keyboard_reaches_a_figure_and_its_numbers_are_spoken(
         assert shown.value("tip.textContent").replace("\n", " · ") == spoken[-1]
         shown.press("Escape", 27)
         assert shown.value("tip.hidden") is True
-        assert shown.complaints() == []
+        assert shown.browser_errors() == []
 
 
 @pytest.mark.parametrize("name", ["run", "compare"])
-def test_a_definition_is_one_step_of_the_keyboard_away(browser: Browser, pages: dict[str, Shown], name: str) -> None:
+def test_focusing_a_term_shows_its_definition(browser: Browser, pages: dict[str, Shown], name: str) -> None:
     with browser.page(pages[name].file, 1280, 900, "light") as shown:
         shown.value("document.querySelector('a.d').focus()")
 
@@ -268,7 +266,7 @@ def test_a_definition_is_one_step_of_the_keyboard_away(browser: Browser, pages: 
         assert len(shown.value("tip.textContent")) > 20
 
 
-def test_each_plot_and_metric_of_a_decision_has_a_title_of_its_own(browser: Browser, pages: dict[str, Shown]) -> None:
+def test_each_chart_and_metric_of_a_decision_has_a_unique_title(browser: Browser, pages: dict[str, Shown]) -> None:
     with browser.page(pages["compare-decided"].file, 1280, 900, "light") as shown:
         titles = shown.value("[...document.querySelectorAll('svg.figure')].map(e => e.getAttribute('aria-label'))")
         heads = shown.value("[...document.querySelectorAll('#analyses th')].map(e => e.textContent)")
@@ -278,7 +276,7 @@ def test_each_plot_and_metric_of_a_decision_has_a_title_of_its_own(browser: Brow
     assert len(set(heads)) == len(heads)
 
 
-def test_a_page_that_complains_is_noticed(browser: Browser, tmp_path: Path) -> None:
+def test_errors_of_a_page_are_detected(browser: Browser, tmp_path: Path) -> None:
     """The other tests depend on this."""
     file = tmp_path / "bad.html"
     file.write_text(
@@ -288,11 +286,11 @@ def test_a_page_that_complains_is_noticed(browser: Browser, tmp_path: Path) -> N
         "<img src=missing.png><script>console.warn('careful'); undefined_name()</script>"
     )
     with browser.page(file, 1280, 900, "light") as shown:
-        said = " ".join(shown.complaints())
+        output = " ".join(shown.browser_errors())
 
-        assert "careful" in said
-        assert "undefined_name" in said
-        assert "Content Security Policy" in said
+        assert "careful" in output
+        assert "undefined_name" in output
+        assert "Content Security Policy" in output
         assert len(shown.picture()) < MANY_BYTES
         assert shown.value(CONTRAST) == ["pale"]
         assert shown.value("document.documentElement.scrollWidth") > shown.value("innerWidth")

@@ -40,15 +40,15 @@ def shown(browser: Browser, file: Path, request: pytest.FixtureRequest) -> Itera
         yield page
         if folder := os.environ.get("RTBENCH_SCREENSHOTS"):
             Path(folder, f"history-{theme}-{width}.png").write_bytes(page.picture())
-        assert page.complaints() == []
+        assert page.browser_errors() == []
 
 
-def test_it_fits_its_window_and_every_text_stands_out(shown: Page) -> None:
+def test_the_trend_page_fits_its_window_and_has_sufficient_contrast(shown: Page) -> None:
     assert shown.value(WIDER) <= 0
     assert shown.value(CONTRAST) == []
 
 
-def test_names_of_any_length_are_read_on_a_phone_before_anything_is_scrolled(browser: Browser, tmp_path: Path) -> None:
+def test_long_target_names_fit_the_width_of_a_phone(browser: Browser, tmp_path: Path) -> None:
     places = ("swedencentral", "eastus2", "germanywestcentral")
     named = [
         replace(one, target=f"my-own-resource-{place}.openai.azure.com") for place in places for one in stepped(9, 9)
@@ -63,7 +63,7 @@ def test_names_of_any_length_are_read_on_a_phone_before_anything_is_scrolled(bro
     assert max(rights) <= 390
 
 
-def test_a_filter_hides_marks_and_rows_without_any_script(browser: Browser, file: Path) -> None:
+def test_a_filter_hides_marks_and_rows_without_scripts(browser: Browser, file: Path) -> None:
     with browser.page(file, 1280, 900, "light", scripts=False) as shown:
         marks, rows = shown.value(MARKS), shown.value(ROWS)
         boxes = "[...document.querySelectorAll('.filters label')]"
@@ -72,17 +72,17 @@ def test_a_filter_hides_marks_and_rows_without_any_script(browser: Browser, file
         assert (shown.value(MARKS), shown.value(ROWS)) == (marks - 3 * 20, rows - 20)
 
 
-def test_the_crosshair_tells_each_run_of_an_instant(browser: Browser, file: Path) -> None:
+def test_the_crosshair_lists_each_run_of_a_date(browser: Browser, file: Path) -> None:
     with browser.page(file, 1280, 900, "light") as shown:
         shown.value("document.querySelector('main svg[data-stops]').focus()")
         shown.press("Home", 36)
-        told = shown.value("document.getElementById('say').textContent").split(" · ")
+        announced = shown.value("document.getElementById('say').textContent").split(" · ")
 
-        assert told[0].startswith("20 Nov 2026")
-        assert [text.split(" ")[0] for text in told[1:]] == ["gateway", "other"]
+        assert announced[0].startswith("20 Nov 2026")
+        assert [text.split(" ")[0] for text in announced[1:]] == ["gateway", "other"]
 
 
-def test_runs_sort_by_the_day_on_which_they_began(browser: Browser, file: Path) -> None:
+def test_runs_are_sorted_by_their_start_date(browser: Browser, file: Path) -> None:
     with browser.page(file, 1280, 900, "light") as shown:
         shown.value("[...document.querySelectorAll('.sort')].find(b => b.innerText.startsWith('began')).click()")
         days = shown.value("[...document.querySelectorAll('#scenario-1 tbody tr')].map(r => r.cells[2].innerText)")

@@ -13,7 +13,7 @@ needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="on
 
 
 @needs_proc
-def test_what_is_started_within_stays_on_its_cores() -> None:
+def test_child_processes_inherit_the_pinned_cores() -> None:
     before = allowed_cores()
     last = frozenset({max(before)})
     with pinned_to(last):
@@ -25,7 +25,7 @@ def test_what_is_started_within_stays_on_its_cores() -> None:
 
 
 @needs_proc
-def test_a_process_that_is_gone_is_not_known() -> None:
+def test_the_cpu_time_of_an_ended_process_is_unknown() -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
 

@@ -32,14 +32,12 @@ def process(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]
 
 
 @pytest.mark.parametrize("process", [DEAF], indirect=True)
-def test_a_level_ends_with_its_search_however_long_its_load_was_to_be(
-    tmp_path: Path, process: subprocess.Popen[bytes]
-) -> None:
+def test_a_level_ends_at_the_end_of_its_search(tmp_path: Path, process: subprocess.Popen[bytes]) -> None:
     now_ns = monotonic_ns()
     folder = folder_of(tmp_path, "running")
-    looks = playing._watched(process, folder, now_ns, 3600.0, lambda *_: False, latest_ns=now_ns - NS_PER_S)
+    n_analyses = playing._watched(process, folder, now_ns, 3600.0, lambda *_: False, latest_ns=now_ns - NS_PER_S)
 
-    assert looks == 0
+    assert n_analyses == 0
 
 
 def test_a_run_that_never_ends_is_killed_when_the_search_is_over(

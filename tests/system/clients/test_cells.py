@@ -43,7 +43,7 @@ def voice_live_item(item: dict[str, Any]) -> UserMessageItem | FunctionCallOutpu
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("row", TRIED, ids=lambda row: f"{row.client} {row.dialect}")
-def test_the_client_holds_the_step(row: ClientRow, step: str, quick: Ready, patient: Ready) -> None:
+def test_each_client_passes_each_step(row: ClientRow, step: str, quick: Ready, patient: Ready) -> None:
     opened, spelling = CONNECT[row.client, row.dialect]
     port = (patient if step in PATIENT else quick).port
 
@@ -54,14 +54,14 @@ def test_the_client_holds_the_step(row: ClientRow, step: str, quick: Ready, pati
     asyncio.run(asyncio.wait_for(play(), GUARD_S))
 
 
-def test_the_sdk_has_audio_written_down_in_a_session_that_does_nothing_else(quick: Ready) -> None:
-    heard = {"transcription": {"model": "gpt-4o-transcribe"}, "turn_detection": None}
+def test_the_sdk_transcribes_audio_in_a_transcription_session(quick: Ready) -> None:
+    input_settings = {"transcription": {"model": "gpt-4o-transcribe"}, "turn_detection": None}
 
     async def play() -> None:
         asked = openai(quick.port, "/v1").realtime.connect(extra_query={"intent": "transcription"})
         async with asked as connection:
             talk = Talk(connection, GA)
-            await talk.settle({"type": "transcription", "audio": {"input": heard}})
+            await talk.settle({"type": "transcription", "audio": {"input": input_settings}})
             await talk.speak(1000)
             await connection.input_audio_buffer.commit()
             events = await talk.until("conversation.item.input_audio_transcription.completed")
@@ -72,7 +72,7 @@ def test_the_sdk_has_audio_written_down_in_a_session_that_does_nothing_else(quic
 
 
 @pytest.mark.parametrize("name", [name for name, where in PROGRAMS.items() if where == "test"])
-def test_the_program_of_the_page_prints_what_the_simulator_says(name: str, patient: Ready) -> None:
+def test_each_program_of_the_page_prints_a_reply_of_the_simulator(name: str, patient: Ready) -> None:
     program = source(name).replace(ADDRESS, f"127.0.0.1:{patient.port}").replace('"any"', repr(KEY))
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=GUARD_S, check=False)
 

@@ -39,7 +39,7 @@ def execute(notebook: Path, run: Path, folder: Path) -> subprocess.CompletedProc
     return forked.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
-def test_a_notebook_runs_from_top_to_bottom_on_a_real_run_and_on_others(tmp_path: Path) -> None:
+def test_a_notebook_runs_completely_on_real_and_synthetic_runs(tmp_path: Path) -> None:
     others = [Plan(text=True, failed=0.2, warmup_s=5), Plan(targets=("a", "b")), Plan(valid=None)]
     runs = [STORED, *(synthetic.write(tmp_path / str(number), plan) for number, plan in enumerate(others))]
     (notebook,) = NOTEBOOKS
@@ -50,7 +50,7 @@ def test_a_notebook_runs_from_top_to_bottom_on_a_real_run_and_on_others(tmp_path
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)
-def test_a_notebook_holds_no_results_and_no_paths_of_a_machine(notebook: Path) -> None:
+def test_a_notebook_has_no_outputs_and_no_local_paths(notebook: Path) -> None:
     code = cells(notebook, "code")
 
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)

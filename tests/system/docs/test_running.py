@@ -177,9 +177,9 @@ def run(program: str, arguments: list[str], env: dict[str, str], place: Path) ->
     if arguments[0] == "simulate":
         serves(arguments, env, place)
         return
-    told = shortened(arguments) if plays else arguments
+    words = shortened(arguments) if plays else arguments
     ended = forked.run(
-        [sys.executable, "-m", module, *told], cwd=place, env=env, text=True, capture_output=True, timeout=GUARD_S
+        [sys.executable, "-m", module, *words], cwd=place, env=env, text=True, capture_output=True, timeout=GUARD_S
     )
     expected = STATUSES.get("locust" if program == "locust" else arguments[0], (0,))
     assert ended.returncode in expected, (arguments, ended.stdout, ended.stderr)
@@ -216,7 +216,7 @@ for line in sys.stdin:
 """
 
 
-def test_every_locust_command_parses_and_names_files_that_are_there() -> None:
+def test_each_locust_command_is_valid_and_names_existing_files() -> None:
     lines = [shlex.join(command.words[1:]) for command in commands() if command.words[0] == "locust"]
     parsed = forked.run(
         [sys.executable, "-c", PARSE], words="\n".join(lines), capture_output=True, text=True, check=False

@@ -35,21 +35,21 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
         yield ready
 
 
-def test_a_service_that_lets_us_in_is_looked_at_to_a_turn(simulator: Ready) -> None:
+def test_an_accessible_service_is_checked_including_a_turn(simulator: Ready) -> None:
     shown = doctor("--url", simulator.urls["preview"], "--api-key-env", "KEY")
 
     assert (shown.returncode, shown.stderr) == (0, "")
     assert max(map(len, shown.stdout.splitlines())) <= 100
-    said = " ".join(shown.stdout.split())
+    output = " ".join(shown.stdout.split())
     for part in ("open files", "kernel timestamps", "wall clock", "a key of 25 characters, in the header api-key",
                  "SIMULATED: HTTP 101 in", "apim-request-id", "ends in 60 min", "voice alloy",
                  "pass turn ttfa", "audio out; $", "preview dialect"):  # fmt: skip
-        assert part in said
-    assert "failed" not in said
+        assert part in output
+    assert "failed" not in output
     assert "\x1b" not in shown.stdout
 
 
-def test_an_agent_is_heard_to_greet_and_to_answer(simulator: Ready) -> None:
+def test_the_greeting_and_the_answer_of_an_agent_are_checked(simulator: Ready) -> None:
     found = findings(doctor("--url", simulator.urls["agent_pcm"], "--dialect", "pcm", "--json", "--api-key-env", "KEY"))
 
     assert {found[name]["result"] for name in ("upgrade", "greeting", "turn")} == {"pass"}
@@ -70,7 +70,7 @@ def test_a_refusal_is_explained(tmp_path: Path) -> None:
 # The route.
 
 
-def test_a_proxy_that_opens_a_tunnel_is_shown_without_its_password(simulator: Ready) -> None:
+def test_a_working_proxy_is_shown_without_its_password(simulator: Ready) -> None:
     with running_proxy("someone", "password-of-proxy") as proxy:
         arguments = ["--url", simulator.urls["ga"], "--api-key-env", "KEY", "--proxy", proxy.url("socks5h")]
         shown = doctor(*arguments, "--no-turn", "--json")
@@ -86,7 +86,7 @@ def test_a_proxy_that_opens_a_tunnel_is_shown_without_its_password(simulator: Re
 # Signing in.
 
 
-def test_who_gave_the_token_is_said_and_the_token_is_not(tmp_path: Path) -> None:
+def test_the_source_of_a_token_is_printed_without_the_token(tmp_path: Path) -> None:
     with quick_simulator(tmp_path, "--token-lifetime", "300") as ready:
         assert ready.identity is not None
         environment = {
@@ -106,7 +106,7 @@ def test_who_gave_the_token_is_said_and_the_token_is_not(tmp_path: Path) -> None
     assert "eyJ" not in shown.stdout
 
 
-def test_a_sign_in_that_fails_says_what_to_do_and_the_way_is_looked_at_all_the_same(simulator: Ready) -> None:
+def test_a_failed_sign_in_has_a_remedy_and_the_network_is_checked(simulator: Ready) -> None:
     with identity_endpoint("fault=400") as endpoint:
         arguments = ["--url", simulator.urls["ga"], "--auth", "managed_identity", "--json"]
         shown = doctor(*arguments, **endpoint.environment)
@@ -119,7 +119,7 @@ def test_a_sign_in_that_fails_says_what_to_do_and_the_way_is_looked_at_all_the_s
 
 
 @pytest.mark.parametrize("offline", [(), ("--offline",)])
-def test_where_no_service_is_named_the_machine_is_looked_at(offline: tuple[str, ...]) -> None:
+def test_without_a_service_the_machine_is_checked(offline: tuple[str, ...]) -> None:
     shown, document = doctor(*offline), json.loads(doctor(*offline, "--json").stdout)
 
     assert shown.returncode == 0, shown.stderr
@@ -129,7 +129,7 @@ def test_where_no_service_is_named_the_machine_is_looked_at(offline: tuple[str, 
     assert "processors" in {finding["name"] for finding in document["machine"]}
 
 
-def test_offline_a_mistake_in_the_targets_of_this_folder_is_refused(tmp_path: Path) -> None:
+def test_offline_an_error_in_targets_yaml_is_refused(tmp_path: Path) -> None:
     (tmp_path / "targets.yaml").write_text("targets: {a: {endpointt: x}}", encoding="utf-8")
     shown = rtbench("doctor", "--offline", cwd=tmp_path)
 

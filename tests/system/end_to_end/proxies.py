@@ -127,8 +127,8 @@ def _socks5(client: socket.socket, proxy: RunningProxy) -> None:
     if method not in offered or (method == WITH_PASSWORD and not _knows(client, proxy)):
         return
     kind = _exactly(client, 4)[3]
-    said = _exactly(client, _exactly(client, 1)[0] if kind == NAME else ADDRESS_BYTES[kind])
-    host = said.decode() if kind == NAME else str(ipaddress.ip_address(said))
+    address = _exactly(client, _exactly(client, 1)[0] if kind == NAME else ADDRESS_BYTES[kind])
+    host = address.decode() if kind == NAME else str(ipaddress.ip_address(address))
     far = _open(proxy, "socks5", host, int.from_bytes(_exactly(client, 2)))
     client.sendall(bytes([SOCKS5, 5 if far is None else 0, 0, IPV4]) + bytes(6))
     if far is not None:

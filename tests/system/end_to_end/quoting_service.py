@@ -42,10 +42,10 @@ def _refuse(connection: ServerConnection, request: Request) -> Response | None:
     key = _given(request)
     if "refuse" not in request.path:
         return None
-    said = f"no such key: {key}".encode()
-    headers = Headers({"x-echo": key, "Content-Length": str(len(said))})
+    body = f"no such key: {key}".encode()
+    headers = Headers({"x-echo": key, "Content-Length": str(len(body))})
     headers["x-ms-region"] = "\xe5"
-    return Response(401, "Unauthorized", headers, said)
+    return Response(401, "Unauthorized", headers, body)
 
 
 def _answer(connection: ServerConnection) -> None:
@@ -60,6 +60,6 @@ def _answer(connection: ServerConnection) -> None:
     connection.close(1008, f"no such key: {key}")
 
 
-def holders(folder: Path, secret: str) -> list[Path]:
+def files_with(folder: Path, secret: str) -> list[Path]:
     """Return the files of a folder that contain a secret."""
     return [path for path in folder.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]

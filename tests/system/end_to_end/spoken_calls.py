@@ -27,7 +27,7 @@ class Call:
     """A call with one format in both directions, and the messages that the simulator sent and received."""
 
     format: AudioFormat
-    told: ReplayedSession
+    replay: ReplayedSession
     truth: list[dict[str, Any]]
 
     @property
@@ -37,7 +37,7 @@ class Call:
         return [place * 1000 / self.format.bytes_per_s for place in places]
 
 
-def called(target: Target, folder: Path, **session: Any) -> ReplayedSession:
+def play_call(target: Target, folder: Path, **session: Any) -> ReplayedSession:
     """Run a call that sends the WAV, and whose end the service detects."""
     folder.mkdir(exist_ok=True)
     log = folder / "call.jsonl"

@@ -32,7 +32,7 @@ def counts(folder: Path) -> pd.Series:  # type: ignore[type-arg]  # pandas has t
     return files.read_table(folder, "seconds").to_pandas()[["calls_offered", "calls_blocked", "calls_delayed"]].sum()
 
 
-def test_two_processes_have_recorded_calls_arrive_as_they_were_recorded(tmp_path: Path, simulator: Ready) -> None:
+def test_recorded_calls_arrive_at_their_times_in_two_processes(tmp_path: Path, simulator: Ready) -> None:
     after_s = [0.0, 0.2, 0.2, 0.25, 0.7, 1.1, 1.3]
     (tmp_path / "calls.txt").write_text("\n".join(map(str, after_s)))
     calls = ("--arrival-pattern", str(tmp_path / "calls.txt"), "--max-concurrent", "10", "--processes", "2")
@@ -52,7 +52,7 @@ def test_two_processes_have_recorded_calls_arrive_as_they_were_recorded(tmp_path
     assert "7 calls arrived, 7 started, 7 completed" in " ".join(ended.stdout.split())
 
 
-def test_a_call_beyond_the_size_of_the_line_is_blocked_and_counted(tmp_path: Path) -> None:
+def test_a_call_above_max_concurrent_is_blocked_and_counted(tmp_path: Path) -> None:
     script = "session:\n  output: text\nsteps:\n  - text: Hello\n  - pause: 3600\n"
     calls = ("--arrival-rate", "20/s", "--arrival-pattern", "constant", "--max-concurrent", "2")
     with (

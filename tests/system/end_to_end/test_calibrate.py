@@ -34,7 +34,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("kind", ["text", "voice", "twilio"])
-def test_what_a_step_says_of_the_machine_is_all_there(kind: SessionKind, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_real_calibration_step_has_all_its_metrics(kind: SessionKind, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rtbench.locust_run.subprocess.Popen", forked.Popen)
     monkeypatch.setenv("PYTHONUSERBASE", site.getuserbase())  # as in the environment of the processes that are started
     step = played_step(kind)

@@ -43,7 +43,7 @@ def document_of(out: Path) -> dict[str, Any]:
     return document
 
 
-def test_a_level_ends_once_its_answer_is_clear_and_is_a_run_with_a_report(tmp_path: Path) -> None:
+def test_a_decided_level_ends_early_and_is_a_run_with_a_report(tmp_path: Path) -> None:
     with quick_simulator(tmp_path) as simulator:
         options = (*OPTIONS, "--url", simulator.urls["ga"])
         with capacity(write_scenario(tmp_path, turns=1), tmp_path / "found", *options) as process:
@@ -66,7 +66,7 @@ def test_a_level_ends_once_its_answer_is_clear_and_is_a_run_with_a_report(tmp_pa
     assert process.returncode == found["exit_status"]
 
 
-def test_a_level_of_a_rate_of_calls_that_is_interrupted_ends_in_order_and_what_is_known_is_reported(
+def test_an_interrupted_arrival_rate_level_ends_cleanly_and_is_reported(
     tmp_path: Path,
 ) -> None:
     levels = tmp_path / "found" / "levels"
@@ -87,7 +87,7 @@ def test_a_level_of_a_rate_of_calls_that_is_interrupted_ends_in_order_and_what_i
 
 
 @pytest.mark.parametrize(("key", "outcome"), [("", "connect_failed:tcp"), ("right", "connect_failed:401")])
-def test_a_search_where_no_call_opens_ends_with_its_first_level_and_says_why_in_one_line(
+def test_a_search_without_an_open_call_ends_after_its_first_level_with_one_line(
     key: str, outcome: str, tmp_path: Path
 ) -> None:
     with quick_simulator(tmp_path, "--key", key or "any") as simulator:

@@ -21,7 +21,7 @@ from bench.units import NS_PER_MS
 from tests.helpers import resolve_target
 from tests.played_session import GUARD_S, hang_guard
 from tests.simulator_process import Ready, quick_simulator
-from tests.system.end_to_end.spoken_calls import WAV, Call, called
+from tests.system.end_to_end.spoken_calls import WAV, Call, play_call
 
 EDGE_NS = 2 * FRAME_MS * NS_PER_MS
 """The maximum distance of the end of speech in the simulator from the one that was found offline."""
@@ -36,7 +36,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def passages(call: Call, name: str) -> list[WireTransfer]:
-    return [passage for passage in call.told.passages if passage.name == name]
+    return [passage for passage in call.replay.passages if passage.name == name]
 
 
 def lines(call: Call, name: str) -> list[dict[str, Any]]:
@@ -50,14 +50,14 @@ def call(tmp_path_factory: pytest.TempPathFactory) -> Call:
     truth = folder / "truth.jsonl"
     with quick_simulator(folder, "--ground-truth", str(truth)) as simulator:
         target = resolve_target({}, url=simulator.urls["gpt_live"])
-        told = called(target, folder / "call", turn_detection="full_duplex")
-    known = [line for line in read_truth(truth) if line.get("session") == told.session.service_session_id]
-    return Call(PCM16, told, known)
+        reported = play_call(target, folder / "call", turn_detection="full_duplex")
+    known = [line for line in read_truth(truth) if line.get("session") == reported.session.service_session_id]
+    return Call(PCM16, reported, known)
 
 
-def test_what_is_audible_is_the_truth(call: Call) -> None:
+def test_first_audible_equals_the_truth(call: Call) -> None:
     """The first audible sample that was sent after the end of the caller's speech, in any delta."""
-    (turn,) = call.told.turns
+    (turn,) = call.replay.turns
     assert turn.outcome == "ok", turn.detail
 
     (ended,) = lines(call, "session.input_transcript.delta")
@@ -77,15 +77,15 @@ def test_what_is_audible_is_the_truth(call: Call) -> None:
     assert turn.metrics_ns()["voice_to_voice"] == heard_ns - turn.instants["speech_end"]
 
 
-def test_nothing_else_is_measured_and_all_traffic_is_counted(call: Call) -> None:
-    (turn,) = call.told.turns
+def test_no_other_latency_is_measured_and_all_traffic_is_counted(call: Call) -> None:
+    (turn,) = call.replay.turns
 
     assert turn.instants.keys() == HEARD
     assert set(turn.metrics_ns()).isdisjoint({"ttfa", "ttft", "transcript_first", "end_of_turn_delay", "response_done"})
     assert set(turn.metrics_ns()) >= MEASURED
     assert (turn.gaps_ns, turn.audio_speed, turn.usage, turn.vad_splits, turn.preamble) == ((), None, None, None, None)
     assert turn.events == turn.kernel_stamps + turn.user_stamps
-    session = call.told.session
+    session = call.replay.session
     # the first message decodes to two events
     came = [line for line in call.truth if line["direction"] == "out"][: session.events - 1]
     assert session.audio_bytes_received == sum(line["audio_bytes"] for line in came if line["type"] == AUDIO_DELTA)
@@ -121,7 +121,7 @@ async def conversation(simulator: Ready, key: str) -> list[Any]:
 WAV_BYTES = load_pcm(WAV).data
 
 
-def test_its_client_holds_a_session(simulator: Ready) -> None:
+def test_the_sdk_completes_a_gpt_live_session(simulator: Ready) -> None:
     started, *events = asyncio.run(asyncio.wait_for(conversation(simulator, "a-live-key"), GUARD_S))
 
     assert (started.type, started.session.model, started.session.audio.output.voice) == (

@@ -20,7 +20,7 @@ OPERATOR = ("--master-port=5557", "--autostart", "--autoquit", "1", "--enable-re
 end."""
 
 
-def test_a_run_that_starts_and_quits_by_itself_ends_with_its_sessions_and_its_verdict(tmp_path: Path) -> None:
+def test_an_autostarted_run_ends_after_its_sessions_with_its_verdict(tmp_path: Path) -> None:
     with hosted_run(tmp_path, ["east", "west"]) as hosted:
         hosted.lead("-u", "4", "-r", "4", "--sessions", "8", "--session-pause", "0.1", starts=OPERATOR)
         hosted.work()
@@ -34,7 +34,7 @@ def test_a_run_that_starts_and_quits_by_itself_ends_with_its_sessions_and_its_ve
     assert hosted.log("master").splitlines()[-1] == f"runs/{hosted.run.name}/report.html"
 
 
-def test_a_worker_that_is_refused_ends_the_run_and_is_no_failure_that_is_started_again(tmp_path: Path) -> None:
+def test_a_refused_worker_ends_the_run_and_exits_with_status_0(tmp_path: Path) -> None:
     with hosted_run(tmp_path, ["east"]) as hosted:
         write_scenario(hosted.folder_of("east"), turns=3)
         hosted.lead("-u", "1", "--sessions", "1", starts=OPERATOR)
@@ -45,11 +45,11 @@ def test_a_worker_that_is_refused_ends_the_run_and_is_no_failure_that_is_started
     assert "other scripts or other targets" in hosted.log("master")
 
 
-def test_no_secret_travels_between_a_master_and_its_workers(tmp_path: Path) -> None:
+def test_no_secret_is_sent_between_master_and_workers(tmp_path: Path) -> None:
     proxy = f"http://ann:{PASSWORD}@127.0.0.1:1"
     with hosted_run(tmp_path, ["east"]) as hosted:
-        heard = tmp_path / "heard"
-        with hosted.net.listening(heard):
+        capture_path = tmp_path / "heard"
+        with hosted.net.listening(capture_path):
             hosted.lead(
                 "-u", "1", "--sessions", "1", "--proxy", proxy, "--upload", f"http://127.0.0.1:1/?sig={SIGNATURE}"
             )
@@ -58,7 +58,7 @@ def test_no_secret_travels_between_a_master_and_its_workers(tmp_path: Path) -> N
 
     assert status == 2
     assert "give --proxy to this worker as well" in hosted.log("master")
-    told = heard.read_bytes()
-    assert b"rtbench_run" in told, "nothing was heard"
-    assert PASSWORD.encode() not in told
-    assert SIGNATURE.encode() not in told
+    captured = capture_path.read_bytes()
+    assert b"rtbench_run" in captured, "nothing was heard"
+    assert PASSWORD.encode() not in captured
+    assert SIGNATURE.encode() not in captured

@@ -41,7 +41,7 @@ def _instants(row: dict[str, Any]) -> dict[str, int]:
     return {name.removesuffix(ends): at for name, at in row.items() if name.endswith(ends) and at is not None}
 
 
-def test_calls_begin_with_a_history_and_go_on_when_the_service_ends_their_session(tmp_path: Path) -> None:
+def test_calls_begin_with_a_history_and_continue_after_the_service_ends_their_session(tmp_path: Path) -> None:
     (tmp_path / "before.jsonl").write_text(HISTORY)
     truth = tmp_path / "truth.jsonl"
     profile = f"max_session_s: {CAP_S}\n"
@@ -71,8 +71,8 @@ def test_calls_begin_with_a_history_and_go_on_when_the_service_ends_their_sessio
     )
     assert gaps.keys() == {"w0-000000.2", "w0-000001.2"}
     assert len(cold) == len(history) == 2 * CALLS
-    told = Counter(line["session"] for line in read_truth(truth) if line.get("event_id") == "session-message")
-    assert {row["session_id"]: told[row["service_session_id"]] for row in sessions} == {
+    message_counts = Counter(line["session"] for line in read_truth(truth) if line.get("event_id") == "session-message")
+    assert {row["session_id"]: message_counts[row["service_session_id"]] for row in sessions} == {
         "w0-000000": 2, "w0-000000.2": 6, "w0-000001": 2, "w0-000001.2": 6,
     }  # fmt: skip
     for session in gaps:

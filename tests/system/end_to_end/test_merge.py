@@ -11,7 +11,7 @@ from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.locust_process import only_run, rtbench, run_locust, write_scenario
 
 
-def test_two_engines_that_ran_alone_become_one_run_that_every_command_reads(tmp_path: Path) -> None:
+def test_two_independent_runs_are_merged_into_one_that_each_command_reads(tmp_path: Path) -> None:
     scenario, truth = write_scenario(tmp_path), tmp_path / "truth.jsonl"
     with quick_simulator(tmp_path, "--ground-truth", str(truth)) as ready:
         load = ("-u", "2", "-r", "2", "--sessions", "4", "--part-of", "nightly", "--url", ready.urls["ga"])

@@ -18,10 +18,10 @@ from bench.run import folder as files
 from rtbench.locust_run import without_proxies
 from tests import forked
 from tests.simulator_process import Ready, quick_simulator
-from tests.system.end_to_end.arms import write_targets
 from tests.system.end_to_end.locust_process import GUARD_S, only_run, run_locust, write_scenario
 from tests.system.end_to_end.proxies import RunningProxy, running_proxy
-from tests.system.end_to_end.quoting_service import holders
+from tests.system.end_to_end.quoting_service import files_with
+from tests.system.end_to_end.two_targets import write_targets
 
 PASSWORD = "a-password-that-nobody-may-see"
 NAME = "simulator.test"
@@ -41,7 +41,7 @@ def proxy_for(user: str | None) -> Any:
 # Probes.
 
 
-def test_a_probe_that_is_interrupted_says_nothing_of_it(tmp_path: Path) -> None:
+def test_an_interrupted_probe_prints_nothing(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         command = [sys.executable, "-W", "error", "-m", "rtbench.cli.app", "probe"]
         url = f"ws://127.0.0.1:{listening.getsockname()[1]}/openai/v1/realtime?model=x"
@@ -61,7 +61,7 @@ def test_a_probe_that_is_interrupted_says_nothing_of_it(tmp_path: Path) -> None:
     assert (process.returncode, output, errors) == (130, "", "")
 
 
-def test_a_signal_that_comes_just_before_the_loop_polls_wakes_it() -> None:
+def test_a_signal_just_before_a_poll_wakes_the_event_loop() -> None:
     waiting = f"""
 import functools, os, signal
 from bench.transport.gevent_patch import patch
@@ -93,18 +93,20 @@ def run_through(tmp_path: Path, proxies: Sequence[RunningProxy], options: list[s
     assert files.read_document(folder)["totals"]["sessions"] == {"ok": 4 * len(proxies)}, ended.stderr
     for proxy in proxies:
         assert proxy.connections == len(proxy.asked) == 4
-    assert holders(folder, PASSWORD) == []
+    assert files_with(folder, PASSWORD) == []
     assert PASSWORD not in ended.stdout + ended.stderr
     return folder
 
 
-def test_each_target_of_a_run_goes_through_its_own_proxy(simulator: Ready, tmp_path: Path) -> None:
+def test_each_target_of_a_run_uses_its_own_proxy(simulator: Ready, tmp_path: Path) -> None:
     ways = {"http": ("http", None), "socks": ("socks5", None), "socks_ann": ("socks5", "ann")}
     with ExitStack() as stack:
         proxies = {name: stack.enter_context(proxy_for(user)) for name, (_, user) in ways.items()}
         urls = {name: proxies[name].url(scheme) for name, (scheme, _) in ways.items()}
-        said = "".join(f"  {name}: {{url: '{simulator.urls['ga']}', proxy: '{url}'}}\n" for name, url in urls.items())
-        options = ["--targets", ",".join(ways), "--target-file", write_targets(tmp_path, said)]
+        targets_text = "".join(
+            f"  {name}: {{url: '{simulator.urls['ga']}', proxy: '{url}'}}\n" for name, url in urls.items()
+        )
+        options = ["--targets", ",".join(ways), "--target-file", write_targets(tmp_path, targets_text)]
         folder = run_through(tmp_path, [*proxies.values()], [*options, "--ca-file", str(simulator.ca)])
 
     turns, targets = files.read_table(folder, "turns").to_pandas(), files.read_document(folder)["targets"]
@@ -114,9 +116,7 @@ def test_each_target_of_a_run_goes_through_its_own_proxy(simulator: Ready, tmp_p
     assert [target["proxy"] for target in targets] == true
 
 
-def test_a_run_goes_through_the_proxy_of_the_environment_to_the_chosen_address(
-    simulator: Ready, tmp_path: Path
-) -> None:
+def test_a_run_uses_the_proxy_of_the_environment_and_the_resolved_address(simulator: Ready, tmp_path: Path) -> None:
     with proxy_for("ann") as proxy:
         url = simulator.urls["ga"].replace("127.0.0.1", NAME)
         options = ["--url", url, "--ca-file", str(simulator.ca), "--resolve", "127.0.0.1"]

@@ -34,7 +34,7 @@ def scenario(folder: Path) -> Path:
     return path
 
 
-def check_what_is_left(folder: Path) -> None:
+def check_remaining_rows(folder: Path) -> None:
     reported = forked.run([*RTBENCH, "report", str(folder)], capture_output=True, text=True, check=False)
     document = files.read_document(folder)
 
@@ -53,17 +53,17 @@ def test_forked_workers_end_when_their_master_is_killed(tmp_path: Path, simulato
         folder = wait_for_rows(runs, "sessions", 2)
         os.kill(master.pid, signal.SIGKILL)
         try:
-            _, said = master.communicate(timeout=GUARD_S)  # the output ends when no process is left that can write
+            _, output = master.communicate(timeout=GUARD_S)  # the output ends when no process is left that can write
         except subprocess.TimeoutExpired:
             os.killpg(master.pid, signal.SIGKILL)  # the remaining workers
             raise
 
-    assert said.count(GONE) == 2, said
-    assert "Traceback" not in said
-    check_what_is_left(folder)
+    assert output.count(GONE) == 2, output
+    assert "Traceback" not in output
+    check_remaining_rows(folder)
 
 
-def test_workers_that_were_started_by_hand_end_when_their_master_is_killed(tmp_path: Path, simulator: Ready) -> None:
+def test_manually_started_workers_end_when_their_master_is_killed(tmp_path: Path, simulator: Ready) -> None:
     runs, port = tmp_path / "runs", str(free_port())
     path, url = scenario(tmp_path), ["--url", simulator.urls["ga"]]
     with ExitStack() as stack:
@@ -77,11 +77,11 @@ def test_workers_that_were_started_by_hand_end_when_their_master_is_killed(tmp_p
         ended = [(worker.communicate(timeout=GUARD_S)[1], worker.returncode) for worker in workers]
 
     assert [status for _, status in ended] == [2, 2], ended
-    assert all(said.count(GONE) == 1 and "Traceback" not in said for said, _ in ended), ended
-    check_what_is_left(folder)
+    assert all(output.count(GONE) == 1 and "Traceback" not in output for output, _ in ended), ended
+    check_remaining_rows(folder)
 
 
-def test_a_worker_that_is_silent_for_a_while_ends_no_run_and_goes_on(tmp_path: Path, simulator: Ready) -> None:
+def test_a_temporarily_silent_worker_continues_its_run(tmp_path: Path, simulator: Ready) -> None:
     runs = tmp_path / "runs"
     load = ["-u", "2", "-r", "2", "--processes", "1", "--url", simulator.urls["ga"]]
     with locust(write_scenario(tmp_path, turns=50), runs, *load) as master:
@@ -93,24 +93,24 @@ def test_a_worker_that_is_silent_for_a_while_ends_no_run_and_goes_on(tmp_path: P
         before = sum(len(batch) for batch in files.spooled_batches(folder, "turns"))
         wait_for_rows(runs, "turns", before + 1)
         master.send_signal(signal.SIGINT)
-        _, said = master.communicate(timeout=GUARD_S)
+        _, output = master.communicate(timeout=GUARD_S)
 
     document = files.read_document(folder)
-    assert "went missing" not in said
+    assert "went missing" not in output
     assert (document["state"], document["stop_reason"]) == ("ended", "interrupted")
 
 
-def test_a_run_whose_folder_is_removed_meanwhile_ends_and_says_so(tmp_path: Path, simulator: Ready) -> None:
+def test_a_run_whose_folder_is_removed_ends_with_an_error(tmp_path: Path, simulator: Ready) -> None:
     runs = tmp_path / "runs"
     with locust(write_scenario(tmp_path), runs, "-u", "1", "--url", simulator.urls["ga"]) as process:
         shutil.rmtree(wait_for_rows(runs, "sessions", 1))
-        _, said = process.communicate(timeout=GUARD_S)
+        _, output = process.communicate(timeout=GUARD_S)
 
     assert process.returncode == 2
-    assert "Traceback" not in said
-    assert said.count("the run folder is gone") == 1, said
-    assert "make room" not in said
-    assert "rtbench report" not in said
+    assert "Traceback" not in output
+    assert output.count("the run folder is gone") == 1, output
+    assert "make room" not in output
+    assert "rtbench report" not in output
     assert list(runs.iterdir()) == []
 
 
@@ -132,7 +132,7 @@ os.register_at_fork(after_in_parent=die_with_the_second)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="where the kernel tells of a parent's end")
-def test_forked_workers_do_not_look_for_a_master_that_was_killed_before_it_was_there(tmp_path: Path) -> None:
+def test_forked_workers_end_if_their_master_is_killed_at_its_start(tmp_path: Path) -> None:
     path = scenario(tmp_path)
     path.write_text(path.read_text() + DIES)
     with locust(
@@ -160,7 +160,7 @@ WorkerRunner.connect_to_master = connect_slowly
 """Code of a worker that its master already counts, but that Locust cannot yet tell to quit, as on a busy machine."""
 
 
-def test_workers_of_a_master_that_cannot_begin_end_however_long_they_take_to_be_there(tmp_path: Path) -> None:
+def test_slow_workers_of_a_master_that_cannot_start_end_with_one_line(tmp_path: Path) -> None:
     path = scenario(tmp_path)
     path.write_text(path.read_text() + SLOWLY)
     url = "ws://127.0.0.1:1/v1/realtime?model=x"

@@ -25,7 +25,7 @@ TAKEN, CALLERS = 20, 24
 """Connections that the service accepts at once, and users who each need one until the run ends."""
 
 
-def test_after_a_throttled_handshake_nothing_starts_before_the_wait_that_was_asked_for(
+def test_after_a_throttled_handshake_no_session_starts_before_the_retry_after(
     tmp_path: Path,
 ) -> None:
     runs, script = (
@@ -62,9 +62,7 @@ steps:
 """A session whose model must call a function in every response."""
 
 
-def test_a_budget_that_two_processes_have_spent_together_stops_turns_and_ends_the_run_in_order(
-    tmp_path: Path, simulator: Ready
-) -> None:
+def test_a_budget_spent_by_two_processes_ends_turns_and_the_run(tmp_path: Path, simulator: Ready) -> None:
     load = ("-u", "2", "-r", "2", "-t", "10m", "--budget", "0.01", "--processes", "2", "--url", simulator.urls["ga"])
     ended = run_locust(write_scenario(tmp_path, script=ENDLESS), tmp_path / "runs", *load)
 

@@ -54,14 +54,14 @@ def played(folder: Path, service: Ready, *words: str) -> subprocess.CompletedPro
         return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
-def judged(folder: Path, status: int) -> int:
+def expected_status(folder: Path, status: int) -> int:
     """Return the exit status of a run with this threshold result, on a machine that other tests may slow down."""
     return status if files.read_document(folder)["validity"]["status"] == "valid" else 4
 
 
 @pytest.mark.parametrize(("p50", "status"), [("900s", 0), ("0.001ms", 1)])
 @pytest.mark.parametrize("of_script", [False, True], ids=["of a file", "of the script"])
-def test_a_run_is_judged_by_its_thresholds_which_it_keeps_for_a_later_check(
+def test_a_run_is_checked_by_its_thresholds_and_stores_them(
     p50: str, status: int, of_script: bool, folder: Path, service: Ready
 ) -> None:
     (folder / "ci.yaml").write_text(f"ttft: p(50)<{p50}")
@@ -72,19 +72,19 @@ def test_a_run_is_judged_by_its_thresholds_which_it_keeps_for_a_later_check(
     run = only_run(folder / "runs")
     document = files.read_document(run)
 
-    assert ended.returncode == judged(run, status), ended.stderr
+    assert ended.returncode == expected_status(run, status), ended.stderr
     assert ended.stdout.rstrip().endswith("check.md")
     assert "report.html" in ended.stdout
     assert (run / "check.json").exists()
     assert document["thresholds"] == {"ttft": [f"p(50)<{p50}"]}
-    assert rtbench("check", run).returncode == judged(run, status)
+    assert rtbench("check", run).returncode == expected_status(run, status)
     assert run.name.endswith("-mine")
     assert (document["scenario"], document["settings"]["locustfile"]) == ("mine", "mine.yaml")
     assert document["settings"]["spawn_rate"] == 4
     assert [(script["name"], len(script["digest"])) for script in document["scripts"]] == [("mine", 64)]
 
 
-def test_scripts_and_locust_files_play_in_one_run_of_two_processes(folder: Path, service: Ready) -> None:
+def test_scripts_and_locust_files_run_together_in_two_processes(folder: Path, service: Ready) -> None:
     (folder / "other.yml").write_text(SCRIPT)
     (folder / "callers.py").write_text(
         "from rtbench import RealtimeUser\nclass Caller(RealtimeUser):\n    script = 'third.yaml'\n"
@@ -95,12 +95,12 @@ def test_scripts_and_locust_files_play_in_one_run_of_two_processes(folder: Path,
     ended = played(folder, service, "mine.yaml", "other.yml", "callers.py", *load)
     document = files.read_document(only_run(folder / "runs"))
 
-    assert ended.returncode == judged(only_run(folder / "runs"), 0), ended.stderr
+    assert ended.returncode == expected_status(only_run(folder / "runs"), 0), ended.stderr
     assert {script["name"] for script in document["scripts"]} == {"mine", "other", "third"}
     assert document["totals"]["sessions"] == {"ok": 40}
 
 
-def test_a_run_that_is_interrupted_ends_with_130_and_is_not_judged(folder: Path, service: Ready) -> None:
+def test_an_interrupted_run_ends_with_130_and_is_not_checked(folder: Path, service: Ready) -> None:
     (folder / "ci.yaml").write_text("ttft: p(50)<900s")
     words = ("mine.yaml", "-u", "2", "-t", "1h", "--thresholds", "ci.yaml", "--url", service.urls["ga"])
     with started(folder, *words) as process:
@@ -108,14 +108,14 @@ def test_a_run_that_is_interrupted_ends_with_130_and_is_not_judged(folder: Path,
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=GUARD_S)
 
-    assert process.returncode == judged(run, 130)
+    assert process.returncode == expected_status(run, 130)
     assert "report.html" in output
     assert f"rtbench check runs/{run.name}" in errors
     assert not (run / "check.json").exists()
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         ("", "name a script to run"),
         ("mine.yaml -u 4", "nothing ends this run: add --sessions 40 (calls in all) or -t 2m"),
@@ -124,7 +124,7 @@ def test_a_run_that_is_interrupted_ends_with_130_and_is_not_judged(folder: Path,
         ("bad.yaml --sessions 4", "bad.yaml:1:1: the script has an unknown key"),
     ],
 )
-def test_each_thing_that_the_user_can_mend_is_one_line(words: str, said: str, folder: Path, service: Ready) -> None:
+def test_each_usage_error_is_one_line(words: str, expected: str, folder: Path, service: Ready) -> None:
     (folder / "bad.yaml").write_text("ttfaa: p(50)<1s\n")
     named = ("--url", service.urls["ga"]) if words else ()
     with started(folder, *words.split(), *named) as process:
@@ -133,11 +133,11 @@ def test_each_thing_that_the_user_can_mend_is_one_line(words: str, said: str, fo
     assert (process.returncode, output) == (2, "")
     lines = errors.splitlines()
     assert all(line.startswith("rtbench: ") for line in lines)
-    assert [line for line in lines if said in line]
+    assert [line for line in lines if expected in line]
     assert not (folder / "runs").exists() or not any((folder / "runs").iterdir())
 
 
-def test_a_locust_file_that_cannot_be_loaded_is_no_failed_run(folder: Path, service: Ready) -> None:
+def test_a_locust_file_that_cannot_be_loaded_ends_with_2(folder: Path, service: Ready) -> None:
     (folder / "broken.py").write_text("import nothing_of_this_name\n")
     (folder / "empty.py").write_text("")
 
@@ -145,7 +145,7 @@ def test_a_locust_file_that_cannot_be_loaded_is_no_failed_run(folder: Path, serv
     assert played(folder, service, "empty.py", "--sessions", "1").returncode == 2
 
 
-def test_the_command_is_what_runs(folder: Path, service: Ready) -> None:
+def test_rtbench_run_starts_a_run(folder: Path, service: Ready) -> None:
     command = [sys.executable, "-m", "rtbench.cli.app", "run", "mine.yaml", "-u", "2", "--sessions", "2"]
     ended = subprocess.run(
         [*command, "--url", service.urls["ga"]],
@@ -156,11 +156,11 @@ def test_the_command_is_what_runs(folder: Path, service: Ready) -> None:
         check=False,
     )
 
-    assert ended.returncode == judged(only_run(folder / "runs"), 0), ended.stderr
+    assert ended.returncode == expected_status(only_run(folder / "runs"), 0), ended.stderr
     assert ended.stdout.rstrip().endswith("report.html")
 
 
-def test_a_worker_that_gets_the_file_from_its_master_says_how_to_start_it(folder: Path) -> None:
+def test_a_worker_without_a_file_prints_the_correct_command(folder: Path) -> None:
     packaged = Path(__file__).parents[3] / "bench" / "load" / "rtbench_scripts.py"
     ended = subprocess.run(
         [sys.executable, "-m", "locust", "-f", str(packaged), "--headless"],

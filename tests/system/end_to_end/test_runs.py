@@ -17,7 +17,7 @@ from tests.blob_server import BlobServer, blob_server
 from tests.collector import Collector, attributes, collector
 from tests.simulator_process import ROOT, Ready
 from tests.system.end_to_end.locust_process import GUARD_S, only_run, run_locust, write_scenario
-from tests.system.end_to_end.quoting_service import holders
+from tests.system.end_to_end.quoting_service import files_with
 
 DASHBOARD = ROOT / "docs" / "observability" / "grafana" / "dashboards" / "rtbench.json"
 SIGNATURE = "a-signature-nobody-may-see"
@@ -35,9 +35,7 @@ main()
 """A program that runs its simulated run with text callers."""
 
 
-def test_a_run_without_options_says_everywhere_that_it_is_simulated_and_how_it_goes_in_a_line(
-    tmp_path: Path, simulator: Ready
-) -> None:
+def test_a_simulated_run_is_marked_in_each_output_and_prints_its_progress(tmp_path: Path, simulator: Ready) -> None:
     """Telemetry of a single process contains both turns."""
     with collector() as received:
         options = ("--sessions", "1", "--url", simulator.urls["ga"], "--telemetry")
@@ -94,7 +92,7 @@ os.getpriority, os.setpriority = lambda which, who: niceness, setpriority
 """Code that simulates a kernel that permits any niceness, and that records the niceness of each process."""
 
 
-def nicely(folder: Path, *options: str, **environment: str) -> tuple[Path, Ended, list[list[int]]]:
+def with_priority(folder: Path, *options: str, **environment: str) -> tuple[Path, Ended, list[list[int]]]:
     """Run two processes that request priority; return the folder, the process, and each process's niceness values."""
     scenario, log = write_scenario(folder), folder / "niceness"
     scenario.write_text(scenario.read_text() + NICENESS.format(log=log))
@@ -124,7 +122,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, simulator: Ready) -> Whole:
     with collector() as received, blob_server() as server:
         load = ("-u", "4", "-r", "4", "--sessions", "6", "--url", simulator.urls["ga"], "--telemetry")
         where = {"OTEL_EXPORTER_OTLP_ENDPOINT": received.url, "LOCUST_UPLOAD": f"{server.url}?sv=1&sig={SIGNATURE}"}
-        run, ended, had = nicely(folder, *load, "--loglevel", "DEBUG", **where)
+        run, ended, had = with_priority(folder, *load, "--loglevel", "DEBUG", **where)
         server.save(folder / "downloaded")
     return Whole(run, ended.stdout + ended.stderr, had, received, server, only_run(folder / "downloaded" / "container"))
 
@@ -138,28 +136,28 @@ def test_two_processes_write_one_run_folder(whole: Whole) -> None:
     assert turns["session_id"].nunique() == 6
 
 
-def test_a_collector_gets_every_turn_of_two_processes(whole: Whole) -> None:
+def test_a_collector_receives_each_turn_of_two_processes(whole: Whole) -> None:
     check_telemetry(whole.received, turns=12)
     assert "telemetry:" not in whole.said
 
 
-def test_the_dashboard_asks_for_metrics_and_labels_that_a_collector_gets(whole: Whole) -> None:
-    told = whole.received.in_prometheus()
+def test_the_dashboard_queries_only_exported_metrics_and_labels(whole: Whole) -> None:
+    exported = whole.received.in_prometheus()
     queries = [target["expr"] for panel in json.loads(DASHBOARD.read_text())["panels"] for target in panel["targets"]]
     asked = [found for query in queries for found in re.findall(r"(rtbench_\w+)\{(.*?)\}", query)]
     grouped = {label for query in queries for label in re.findall(r"by \((\w+)\)", query)}
 
     assert len(asked) > len(queries) >= 10
     late = "rtbench_load_generator_overloaded"  # only known later
-    assert late in {name for name, _ in asked} <= told.keys() | {late}
-    assert grouped <= {label for labels in told.values() for label in labels}
-    for name, chosen in (one for one in asked if one[0] in told):
+    assert late in {name for name, _ in asked} <= exported.keys() | {late}
+    assert grouped <= {label for labels in exported.values() for label in labels}
+    for name, chosen in (one for one in asked if one[0] in exported):
         for label, value in re.findall(r'(\w+)="(\w+)"', chosen):
-            assert label == "rtbench_metric" or value in told[name][label], (name, label)
-        assert {*re.findall(r"(\w+)=~", chosen)} <= told[name].keys() | {"instance"}, name
+            assert label == "rtbench_metric" or value in exported[name][label], (name, label)
+        assert {*re.findall(r"(\w+)=~", chosen)} <= exported[name].keys() | {"instance"}, name
 
 
-def test_a_collector_that_takes_nothing_is_said_once_and_ends_no_run(tmp_path: Path, simulator: Ready) -> None:
+def test_a_refusing_collector_is_reported_once_and_does_not_end_the_run(tmp_path: Path, simulator: Ready) -> None:
     with collector() as received:
         received.status = 400
         load = ("--sessions", "4", "-u", "1", "--url", simulator.urls["ga"], "--telemetry")
@@ -170,7 +168,7 @@ def test_a_collector_that_takes_nothing_is_said_once_and_ends_no_run(tmp_path: P
     assert run.stderr.count("no metrics reach the collector") == 1
 
 
-def test_a_run_of_several_processes_arrives_whole_once_it_is_reported(whole: Whole) -> None:
+def test_a_run_of_several_processes_is_uploaded_completely_after_its_report(whole: Whole) -> None:
     assert f"rtbench: uploaded to {whole.server.url}/" in whole.said
     assert {path.name: path.read_bytes() for path in whole.folder.iterdir() if path.is_file()} == {
         path.name: path.read_bytes() for path in whole.uploaded.iterdir()
@@ -178,10 +176,10 @@ def test_a_run_of_several_processes_arrives_whole_once_it_is_reported(whole: Who
     assert {"report.html", "turns.parquet"} <= {path.name for path in whole.uploaded.iterdir()}
     assert files.read_document(whole.uploaded)["state"] == "ended"
     assert SIGNATURE not in whole.said
-    assert holders(whole.folder, SIGNATURE) == []
+    assert files_with(whole.folder, SIGNATURE) == []
 
 
-def test_processes_play_at_the_priority_that_they_may_have(whole: Whole) -> None:
+def test_processes_run_at_the_permitted_priority(whole: Whole) -> None:
     worker = [-10, 0, -10, 0]  # tries the priority, runs with it, and ends without it
 
     assert whole.had == [[-10, 0], worker, worker]
@@ -189,7 +187,7 @@ def test_processes_play_at_the_priority_that_they_may_have(whole: Whole) -> None
     assert "--priority is not permitted" not in whole.said
 
 
-def test_the_quick_run_simulates_where_no_deployment_is_named(tmp_path: Path) -> None:
+def test_quickstart_uses_the_simulator_without_a_deployment(tmp_path: Path) -> None:
     """`make bench`, but short: its last line is the report, and it never fails, even on a busy machine."""
     command = [sys.executable, "-c", SHORT, "quickstart", "--runs-dir", str(tmp_path / "runs")]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=GUARD_S, check=False)

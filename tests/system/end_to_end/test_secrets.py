@@ -14,9 +14,9 @@ import pytest
 from bench.run import folder as files
 from bench.simulator.ground_truth_log import read_truth
 from tests.simulator_process import Ready, quick_simulator
-from tests.system.end_to_end.arms import write_targets
 from tests.system.end_to_end.locust_process import only_run, rtbench, run_locust, write_scenario
-from tests.system.end_to_end.quoting_service import holders, quoting_service
+from tests.system.end_to_end.quoting_service import files_with, quoting_service
+from tests.system.end_to_end.two_targets import write_targets
 
 TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{10,}")
 """The beginning of a JWT, which a truncated one also has."""
@@ -39,7 +39,7 @@ def with_tokens(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and TOKEN.search(shown(path))]
 
 
-def test_a_token_that_the_service_quotes_is_hidden_in_every_file_and_on_the_screen(tmp_path: Path) -> None:
+def test_a_token_quoted_by_the_service_is_hidden_in_each_file_and_on_the_screen(tmp_path: Path) -> None:
     with quick_simulator(tmp_path, "--token-lifetime", "60") as ready, quoting_service() as urls:
         names = write_targets(
             tmp_path, "".join(f"  {place}: {{url: '{url}', auth: managed_identity}}\n" for place, url in urls.items())
@@ -69,7 +69,7 @@ WAYS = {
 SPELLINGS = (KEY, quote(KEY, safe=""), base64.b64encode(f"me:{KEY}".encode()).decode(), "a-key-that-nobody-may-see")
 
 
-def test_a_key_is_hidden_however_it_is_sent(tmp_path: Path) -> None:
+def test_a_key_is_hidden_for_each_way_of_sending_it(tmp_path: Path) -> None:
     with quoting_service() as urls:
         lines = (
             f"  {way}-{place}: {{{keys.format(url=url)}}}\n"
@@ -77,14 +77,14 @@ def test_a_key_is_hidden_however_it_is_sent(tmp_path: Path) -> None:
             for place, url in urls.items()
         )
         names = write_targets(tmp_path, "".join(lines))
-        arms = ",".join(f"{way}-{place}" for way in WAYS for place in urls)
-        load = ("-u", "1", "--sessions", "1", "--targets", arms, "--target-file", names, *EVERYTHING)
+        labels = ",".join(f"{way}-{place}" for way in WAYS for place in urls)
+        load = ("-u", "1", "--sessions", "1", "--targets", labels, "--target-file", names, *EVERYTHING)
         keys = {"THE_KEY": KEY, "USER_AND_KEY": f"me:{KEY}", "PLAIN_KEY": SPELLINGS[-1]}
         ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load, **keys)
 
     folder = only_run(tmp_path / "runs")
     sessions = pq.read_table(folder / "sessions.parquet").to_pandas()
-    assert set(sessions["target"]) == set(arms.split(","))
+    assert set(sessions["target"]) == set(labels.split(","))
     for name in sessions["session_id"]:
         assert "***" in (folder / "events" / f"{name}.jsonl").read_text()  # the secret was quoted
     for spelling in SPELLINGS:
@@ -93,22 +93,22 @@ def test_a_key_is_hidden_however_it_is_sent(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [("doctor",), ("doctor", "--json"), ("probe", "--event-log", "probe.jsonl")])
-def test_what_looks_at_a_service_closely_shows_no_token_either(
+def test_doctor_and_probe_show_no_token(
     options: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    said = ""
+    output = ""
     with quick_simulator(tmp_path, "--token-lifetime", "60") as ready, quoting_service() as urls:
         for url in urls.values():
             Path("probe.jsonl").unlink(missing_ok=True)
             ended = rtbench(*options, "--url", url, "--auth", "managed_identity", **identity(ready))
 
-            said += ended.stdout + ended.stderr
+            output += ended.stdout + ended.stderr
             assert ended.returncode == 1, ended.stderr
             assert with_tokens(tmp_path) == []
 
-    assert said.count("***") >= 2
-    assert not TOKEN.search(said)
+    assert output.count("***") >= 2
+    assert not TOKEN.search(output)
 
 
 # Runs without a key: tokens that are valid for seconds, renewed while sessions open.
@@ -135,7 +135,7 @@ def incident_kinds(folder: Path) -> set[str]:
     return {incident["kind"] for incident in files.read_document(folder)["incidents"]} - {"simulator_late"}
 
 
-def test_sessions_that_open_for_longer_than_a_token_lives_never_wait_for_one(
+def test_sessions_do_not_wait_for_the_renewal_of_an_expiring_token(
     tmp_path: Path,
 ) -> None:
     truth = tmp_path / "truth.jsonl"
@@ -153,13 +153,13 @@ def test_sessions_that_open_for_longer_than_a_token_lives_never_wait_for_one(
     assert len(used) >= 2  # it was renewed
     assert files.read_document(folder)["targets"][0]["auth"] == "entra"
     assert incident_kinds(folder) == set()
-    assert holders(folder, header) == []
+    assert files_with(folder, header) == []
     assert with_tokens(folder) == []
     assert header not in ended.stdout + ended.stderr
     assert not TOKEN.search(ended.stdout + ended.stderr)
 
 
-def test_a_sign_in_that_is_refused_is_one_line_and_leaves_no_run(tmp_path: Path) -> None:
+def test_a_refused_sign_in_gives_one_line_and_leaves_no_run(tmp_path: Path) -> None:
     with quick_simulator(tmp_path, "--token-lifetime", "8", "--fault", "identity_500") as ready:
         options = ("--auth", "managed_identity", "-u", "2", "--processes", "2")
         ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *options, **keyless(ready))
@@ -171,7 +171,7 @@ def test_a_sign_in_that_is_refused_is_one_line_and_leaves_no_run(tmp_path: Path)
     assert not TOKEN.search(ended.stdout + ended.stderr)
 
 
-def test_workers_that_are_not_signed_in_when_the_run_ends_are_told_of(tmp_path: Path) -> None:
+def test_workers_without_a_sign_in_at_the_end_of_the_run_are_reported(tmp_path: Path) -> None:
     with quick_simulator(tmp_path, "--token-lifetime", "60", "--fault", "identity_slow,requests=2") as ready:
         load = ("-u", "2", "-r", "2", "-t", "5s", "--processes", "2")
         ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load, **keyless(ready))

@@ -20,7 +20,7 @@ from bench.target.targets import resolve_targets
 from tests.helpers import resolve_target
 from tests.played_session import GUARD_S, hang_guard
 from tests.simulator_process import quick_simulator
-from tests.system.end_to_end.spoken_calls import EDGE_MS, Call, called, spoken_ms
+from tests.system.end_to_end.spoken_calls import EDGE_MS, Call, play_call, spoken_ms
 
 KEY = "a-key-that-nobody-may-see"
 
@@ -57,7 +57,7 @@ class Played:
 
 def played(target: Target, case: Case, folder: Path) -> tuple[ReplayedSession, ReplayedSession]:
     """Run a call with speech, and then one with text."""
-    spoken = called(target, folder, voice=case.voice)
+    spoken = play_call(target, folder, voice=case.voice)
     script = script_of(target, "Hello", {"voice": case.voice})
     probe_target(target, script, folder / "typed.jsonl", record_audio=False)
     return spoken, replay_log(folder / "typed.jsonl")
@@ -74,13 +74,13 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Played]:
         file.write_text("targets:\n" + "".join(lines))
         targets = resolve_targets({"KEY": KEY}, ServiceOptions(targets=tuple(CASES), target_file=file))
         talks = [gevent.spawn(played, target, CASES[target.label], folder / target.label) for target in targets]
-        told = dict(zip(CASES, (talk.get(timeout=GUARD_S) for talk in talks), strict=True))
+        results = dict(zip(CASES, (talk.get(timeout=GUARD_S) for talk in talks), strict=True))
     lines_of: dict[str, list[dict[str, Any]]] = {}
     for line in read_truth(truth):
         lines_of.setdefault(str(line.get("session")), []).append(line)
     return {
         name: Played(CASES[name], Call(CASES[name].heard, spoken, lines_of[spoken.session.service_session_id]), typed)
-        for name, (spoken, typed) in told.items()
+        for name, (spoken, typed) in results.items()
     }
 
 
@@ -90,22 +90,22 @@ def voice_of(session: Mapping[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_service_takes_its_settings_hears_speech_where_it_is_and_answers(name: str, cases: dict[str, Played]) -> None:
+def test_each_service_accepts_its_settings_detects_speech_and_answers(name: str, cases: dict[str, Played]) -> None:
     found = cases[name]
 
-    assert [turn.outcome for turn in (*found.spoken.told.turns, *found.typed.turns)] == ["ok", "ok"]
+    assert [turn.outcome for turn in (*found.spoken.replay.turns, *found.typed.turns)] == ["ok", "ok"]
     assert found.spoken.heard_ms == pytest.approx(spoken_ms(), abs=EDGE_MS)
-    assert voice_of(found.spoken.told.session.effective_settings) == found.case.voice
-    assert found.spoken.told.session.unknown_events == {}
-    for turn in found.spoken.told.turns:
+    assert voice_of(found.spoken.replay.session.effective_settings) == found.case.voice
+    assert found.spoken.replay.session.unknown_events == {}
+    for turn in found.spoken.replay.turns:
         assert turn.instants.keys() >= {"speech_end", "speech_stopped", "first_audible", "response_done"}
 
 
-def test_a_service_that_takes_another_rate_alone_refuses_what_it_would_misread(tmp_path: Path) -> None:
+def test_a_service_with_another_sample_rate_refuses_the_default_one(tmp_path: Path) -> None:
     with quick_simulator(tmp_path, more="formats: pcm16@16000\n") as simulator:
         target = resolve_target({}, url=simulator.urls["ga"])
-        misfit = called(target, tmp_path)
-        fit = called(target, tmp_path, input_format="pcm16@16000", output_format="pcm16@16000")
+        misfit = play_call(target, tmp_path)
+        fit = play_call(target, tmp_path, input_format="pcm16@16000", output_format="pcm16@16000")
 
     assert misfit.session.outcome != "ok"
     assert "rate" in misfit.session.detail

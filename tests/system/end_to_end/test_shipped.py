@@ -21,13 +21,13 @@ SCENARIOS = {
 GREETED_AND_ANSWERED = 2
 
 
-def test_every_scenario_that_is_shipped_is_played_here() -> None:
+def test_each_shipped_scenario_is_in_this_test() -> None:
     shipped = {path.stem for path in (ROOT / "scenarios").glob("*.py")} - {"__init__"}
 
     assert shipped == SCENARIOS.keys() | {"agent"}
 
 
-def test_shipped_scenarios_play_and_an_interrupt_lets_their_turns_finish(tmp_path: Path) -> None:
+def test_shipped_scenarios_run_and_finish_their_turns_after_an_interrupt(tmp_path: Path) -> None:
     """All scenarios run at the same time."""
     with ExitStack() as stack:
         quick = stack.enter_context(quick_simulator(tmp_path))

@@ -10,8 +10,8 @@ from typing import Any
 
 from bench.run import folder as files
 from tests.simulator_process import Ready, quick_simulator
-from tests.system.end_to_end.arms import slower_and_faster, write_services
 from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, run_locust, wait_for_rows, write_scenario
+from tests.system.end_to_end.two_targets import slower_and_faster, write_services
 
 MOST = 200
 THRESHOLDS = 'ttfa: ["p(50)<+10%", "p(95)<9000"]\n'
@@ -44,7 +44,7 @@ def decided(
     return ended.returncode, ended.stdout, files.read_document(run), json.loads((run / "decision.json").read_text())
 
 
-def test_a_candidate_that_is_clearly_slower_ends_the_run_of_two_processes_at_an_early_look(
+def test_a_clearly_slower_candidate_ends_the_run_at_an_early_interim_analysis(
     tmp_path: Path,
 ) -> None:
     with slower_and_faster(tmp_path) as services:
@@ -59,7 +59,7 @@ def test_a_candidate_that_is_clearly_slower_ends_the_run_of_two_processes_at_an_
     assert " ".join(decision["sentence"].split()) in " ".join(printed.split())
 
 
-def test_throttled_arms_end_the_run_at_the_first_look_as_invalid(tmp_path: Path) -> None:
+def test_throttled_targets_end_the_run_as_invalid_at_the_first_interim_analysis(tmp_path: Path) -> None:
     with ExitStack() as stack:
         services = {}
         for name in ("fast", "slow"):
@@ -76,7 +76,7 @@ def test_throttled_arms_end_the_run_at_the_first_look_as_invalid(tmp_path: Path)
     assert sum(document["totals"]["sessions"].values()) < 2 * MOST
 
 
-def test_a_run_that_is_ended_by_a_signal_before_its_decision_ends_with_130(tmp_path: Path) -> None:
+def test_a_signal_before_the_decision_ends_the_run_with_130(tmp_path: Path) -> None:
     with slower_and_faster(tmp_path) as services:
         load = ("--targets", "fast,slow", "--target-file", write_services(tmp_path, services), "--until-decided")
         with locust(write_scenario(tmp_path), tmp_path / "runs", *load) as process:

@@ -15,7 +15,7 @@ from tests.system.end_to_end.locust_process import ENDS_WELL, GUARD_S, locust, o
 SIGNATURE = "a-signature-nobody-may-see"
 
 
-def test_engines_that_play_apart_bring_their_runs_home_as_the_load_test_of_azure_says(tmp_path: Path) -> None:
+def test_engines_of_azure_load_testing_upload_runs_that_can_be_merged(tmp_path: Path) -> None:
     (load_test,) = documents(LOAD_TEST)
     given = {entry["name"]: entry["value"] for entry in load_test["env"]}
     options = {name: value for name, value in given.items() if name.startswith("LOCUST_") and name != "LOCUST_AUTH"}
@@ -38,7 +38,7 @@ def test_engines_that_play_apart_bring_their_runs_home_as_the_load_test_of_azure
     assert len(document["parts"]) == len(files.read_table(tmp_path / "merged", "sessions")) == 2
 
 
-def test_a_run_that_cannot_be_uploaded_keeps_its_folder_and_says_what_to_do(tmp_path: Path) -> None:
+def test_a_failed_upload_keeps_the_folder_and_prints_a_remedy(tmp_path: Path) -> None:
     long = tmp_path / ("runs" * 50)  # in a line that is too long the middle is left out, but not in a command
     with quick_simulator(tmp_path) as ready, blob_server() as server:
         server.answers = [403]

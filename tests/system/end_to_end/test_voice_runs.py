@@ -13,5 +13,5 @@ from tests.system.end_to_end.voice_claims import every_claim_holds, played
 RUNS: dict[str, tuple[str, ...]] = {"preview": (), "voice-live": (), "ga over TLS": ("--tls",)}
 
 
-def test_runs_of_every_kind_of_caller_hold_what_is_claimed_of_them(tmp_path: Path) -> None:
+def test_runs_with_each_kind_of_caller_meet_all_requirements(tmp_path: Path) -> None:
     every_claim_holds(played(tmp_path, RUNS))

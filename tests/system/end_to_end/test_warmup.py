@@ -14,7 +14,7 @@ from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, wa
 WARMUP_S = 4  # on a busy machine the start of workers takes two
 
 
-def test_sessions_that_start_early_are_of_the_warm_up(tmp_path: Path, simulator: Ready) -> None:
+def test_sessions_that_start_early_belong_to_the_warmup(tmp_path: Path, simulator: Ready) -> None:
     load = ("-u", "2", "-r", "2", "--processes", "2", "--url", simulator.urls["ga"], "--warmup", f"{WARMUP_S}s")
     with locust(write_scenario(tmp_path), tmp_path / "runs", *load) as process:
         wait_for_phase(tmp_path / "runs", "measurement")

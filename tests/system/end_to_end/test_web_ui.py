@@ -96,23 +96,23 @@ def _wait_until_it_listens(served: WebUi) -> None:
             time.sleep(0.05)
 
 
-def test_a_visitor_of_a_web_ui_chooses_the_shape_of_the_load_and_nothing_else(tmp_path: Path, simulator: Ready) -> None:
+def test_a_visitor_of_the_web_ui_can_change_only_the_load(tmp_path: Path, simulator: Ready) -> None:
     load = {"user_count": "1", "spawn_rate": "1"}
     with web_ui(tmp_path, "--url", simulator.urls["ga"]) as served:
         for name, value in NEVER_FROM_THE_FORM.items():
-            told = served.swarm(**load, **{name: value})
-            assert (told["success"], served.state) == (False, "ready"), name
-            assert name.replace("_", "-") in told["message"]
-            assert "command line" in told["message"], name
+            reply = served.swarm(**load, **{name: value})
+            assert (reply["success"], served.state) == (False, "ready"), name
+            assert name.replace("_", "-") in reply["message"]
+            assert "command line" in reply["message"], name
 
-        told = served.swarm(**load, sessions="-4")
-        assert (told["success"], served.state) == (False, "ready")
-        assert told["message"].startswith("--sessions must be a whole number from 1 to 1,000,000,000, not -4")
+        reply = served.swarm(**load, sessions="-4")
+        assert (reply["success"], served.state) == (False, "ready")
+        assert reply["message"].startswith("--sessions must be a whole number from 1 to 1,000,000,000, not -4")
 
-        status, said = served.ask(
+        status, output = served.ask(
             "POST", "/user", json.dumps({"user_class_name": "Caller", "variables": "/etc/passwd"})
         )
-        assert (status, "locustfile" in said) == (403, True)
+        assert (status, "locustfile" in output) == (403, True)
 
         # A page of another site in the same browser, and a foreign host name that points at loopback.
         for path in ("/swarm", "/stop", "/user", "/stats/reset"):
@@ -126,39 +126,37 @@ def test_a_visitor_of_a_web_ui_chooses_the_shape_of_the_load_and_nothing_else(tm
         assert not [name for name in NEVER_FROM_THE_FORM if f'"{name}"' in page and name != "host"]
 
 
-def test_a_run_started_in_the_form_goes_where_the_command_line_says_and_by_no_form_that_was_refused(
-    tmp_path: Path, simulator: Ready
-) -> None:
+def test_a_run_started_in_the_form_uses_the_target_of_the_command_line(tmp_path: Path, simulator: Ready) -> None:
     """The form as Locust's page sends it: fields that cannot be changed are present, with their old values."""
     with web_ui(tmp_path, "--url", simulator.urls["ga"]) as ui:
         assert ui.swarm(user_count="1", spawn_rate="1", seed="5", warmup="soon")["success"] is False
-        told = ui.swarm(
+        reply = ui.swarm(
             user_count="1", spawn_rate="1", run_time="", host="", profile="", sessions="1", session_pause="0",
             until_decided="false",
         )  # fmt: skip
-        assert told["success"] is True, told
+        assert reply["success"] is True, reply
         until(lambda: ui.state == "stopped", ui)
-        said = ui.end()
+        output = ui.end()
     document = files.read_document(only_run(tmp_path / "runs"))
 
-    assert document["totals"]["sessions"] == {"ok": 1}, said
+    assert document["totals"]["sessions"] == {"ok": 1}, output
     assert document["settings"]["seed"] == "1"
-    assert "without a login" not in said
+    assert "without a login" not in output
 
 
-def test_a_web_ui_that_is_open_to_others_says_so_in_one_line(tmp_path: Path, simulator: Ready) -> None:
+def test_a_web_ui_on_all_interfaces_prints_a_warning(tmp_path: Path, simulator: Ready) -> None:
     with web_ui(tmp_path, "--url", simulator.urls["ga"], "--web-host", "0.0.0.0") as ui:
-        said = ui.end()
+        output = ui.end()
 
-    (line,) = [line for line in said.splitlines() if "without a login" in line]
+    (line,) = [line for line in output.splitlines() if "without a login" in line]
     assert f"0.0.0.0:{ui.port}" in line
     assert "--web-login" in line
 
 
 def tables(ui: WebUi) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of our tabs, as the page receives them."""
-    told = json.loads(ui.ask("GET", "/stats/requests")[1])
-    return {table["key"]: table["data"] for table in told["extended_stats"]}
+    reply = json.loads(ui.ask("GET", "/stats/requests")[1])
+    return {table["key"]: table["data"] for table in reply["extended_stats"]}
 
 
 def until(happened: Callable[[], bool], ui: WebUi) -> None:
@@ -169,9 +167,7 @@ def until(happened: Callable[[], bool], ui: WebUi) -> None:
         time.sleep(0.05)
 
 
-def test_each_start_in_the_web_ui_is_a_run_whose_standing_its_tabs_tell_and_whose_report_it_serves(
-    tmp_path: Path, simulator: Ready
-) -> None:
+def test_each_start_in_the_web_ui_is_a_run_with_live_tabs_and_a_report(tmp_path: Path, simulator: Ready) -> None:
     runs = tmp_path / "runs"
     with web_ui(tmp_path, "--url", simulator.urls["ga"], "--session-pause", "0") as ui:
         _, page = ui.ask("GET", "/")
@@ -209,10 +205,8 @@ def _figures(ui: WebUi) -> list[dict[str, Any]]:
     return [row for row in tables(ui)["realtime"] if row["figure"] == "ttfa"]
 
 
-def test_behind_a_login_neither_the_report_nor_the_standing_is_told_to_strangers(
-    tmp_path: Path, simulator: Ready
-) -> None:
+def test_with_a_login_report_and_progress_are_not_public(tmp_path: Path, simulator: Ready) -> None:
     with web_ui(tmp_path, "--url", simulator.urls["ga"], "--web-login") as ui:
         answers = [ui.ask("GET", path) for path in ("/realtime/report", "/stats/requests")]
 
-    assert not [said for _, said in answers if "extended_stats" in said or "no run" in said]
+    assert not [output for _, output in answers if "extended_stats" in output or "no run" in output]

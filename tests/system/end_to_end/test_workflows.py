@@ -75,12 +75,12 @@ class Workplace:
 
     def run_all(self, steps: list[str]) -> list[str]:
         """Run every step; return the output of each."""
-        said = []
+        output = []
         for step in steps:
             done = self.run(step)
             assert done.returncode in (0, self._judge_as_if_alone()), f"{step}\n{done.stdout}\n{done.stderr}"
-            said.append(done.stdout + done.stderr)
-        return said
+            output.append(done.stdout + done.stderr)
+        return output
 
     def _judge_as_if_alone(self) -> int:
         """Mark invalid runs as valid, because tests share a slow machine; return the run's exit status.
@@ -190,20 +190,20 @@ def _with_ports(text: str, ports: dict[str, str]) -> str:
     return text
 
 
-def test_the_pull_request_of_a_gateway_is_gated_on_github(workplace: Workplace, forking: str) -> None:
+def test_the_pull_request_workflow_of_github_runs(workplace: Workplace, forking: str) -> None:
     summary = workplace.folder / "summary.md"
     workplace.environment["PATH"] = forking + workplace.environment["PATH"]
     workplace.environment |= {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(summary)}
 
-    said = workplace.run_all(primary(workplace, "github-pull-request.yml"))
+    output = workplace.run_all(primary(workplace, "github-pull-request.yml"))
 
-    assert "::warning" in said[-1], "so few turns cannot carry a p90"
+    assert "::warning" in output[-1], "so few turns cannot carry a p90"
     assert "SIMULATED" in summary.read_text()
     assert (workplace.folder / "rtbench.xml").exists()
 
 
 @pytest.mark.parametrize("example", ["pull-request", "nightly"])
-def test_azure_pipelines_take_the_same_commands(example: str) -> None:
+def test_azure_pipelines_have_the_commands_of_github(example: str) -> None:
     github, azure = (
         [line for step in workflow(EXAMPLES / f"{ci}-{example}.yml").steps for line in step.splitlines()]
         for ci in ("github", "azure")
@@ -215,7 +215,7 @@ def test_azure_pipelines_take_the_same_commands(example: str) -> None:
     assert [line for line in pushed if line != "set -e"] == github
 
 
-def test_a_nightly_run_is_checked_and_kept_as_a_baseline(workplace: Workplace, simulator: Ready) -> None:
+def test_the_nightly_workflow_checks_a_run_and_stores_a_baseline(workplace: Workplace, simulator: Ready) -> None:
     """It uses the installed commands."""
     workplace.environment |= {
         "AZURE_OPENAI_ENDPOINT": f"http://127.0.0.1:{simulator.port}",
@@ -235,9 +235,7 @@ def test_a_nightly_run_is_checked_and_kept_as_a_baseline(workplace: Workplace, s
     assert len([path for path in pushed.stdout.split() if path.startswith("baselines/")]) == 1
 
 
-def test_the_workflow_that_init_writes_plays_against_the_simulator_as_it_stands(
-    workplace: Workplace, forking: str
-) -> None:
+def test_the_workflow_written_by_init_runs_against_the_simulator(workplace: Workplace, forking: str) -> None:
     workplace.environment["PATH"] = forking + workplace.environment["PATH"]
     assert workplace.run("rtbench init").returncode == 0
     written = workflow(workplace.folder / WORKFLOWS[CiSystem.GITHUB])
@@ -247,13 +245,13 @@ def test_the_workflow_that_init_writes_plays_against_the_simulator_as_it_stands(
     script.write_text(script.read_text().partition("  - audio: ../audio/late_parcel.wav")[0])  # one turn, of four
     workplace.environment |= {"TARGET": written.environment["TARGET"], "GITHUB_ACTIONS": "true"}
 
-    said = workplace.run_all(written.steps)
+    output = workplace.run_all(written.steps)
 
-    assert "::warning" in said[-1] or "::error" in said[-1], "so few calls decide nothing, or are disturbed"
+    assert "::warning" in output[-1] or "::error" in output[-1], "so few calls decide nothing, or are disturbed"
     assert (workplace.folder / "rtbench.xml").exists()
 
 
-def test_both_workflows_of_init_do_the_same() -> None:
+def test_both_workflows_of_init_have_the_same_steps() -> None:
     github, azure = (workflow(EXAMPLE_FILES / "starter" / f"{ci}.yml") for ci in CiSystem)
 
     assert github == azure
@@ -277,14 +275,14 @@ LOAD = "-u 4 -r 4 --sessions 24"
 
 
 @dataclass
-class Said:
+class StepOutputs:
     """The output of each step, by its name; the status of the first that failed, or 0."""
 
     status: int = 0
     steps: dict[str, str] = field(default_factory=dict)
 
 
-def noted(place: Workplace, program: str, *, answer: str = "", status: int = 0) -> Path:
+def recording_stub(place: Workplace, program: str, *, answer: str = "", status: int = 0) -> Path:
     """Put a program on the path that records its arguments in a file; return the file."""
     folder, notes = place.folder.parent / "programs", place.folder.parent / f"{program}.notes"
     folder.mkdir(exist_ok=True)
@@ -296,7 +294,7 @@ def noted(place: Workplace, program: str, *, answer: str = "", status: int = 0) 
     return notes
 
 
-def asked(notes: Path) -> list[list[str]]:
+def recorded_calls(notes: Path) -> list[list[str]]:
     return [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
 
 
@@ -312,7 +310,7 @@ def holds(condition: str, context: Mapping[str, str], *, failed: bool) -> bool:
     return right and (not failed or "always()" in condition)
 
 
-def act(place: Workplace, **inputs: str) -> Said:
+def act(place: Workplace, **inputs: str) -> StepOutputs:
     """Run the action's shell steps, as GitHub does with these inputs."""
     unknown = inputs.keys() - {name.replace("-", "_") for name in ACTION["inputs"]}
     assert not unknown
@@ -320,7 +318,7 @@ def act(place: Workplace, **inputs: str) -> Said:
     given |= {name.replace("_", "-"): value for name, value in inputs.items()}
     context = {f"inputs.{name}": value for name, value in given.items()}
     context |= {"github.event_name": "pull_request", "github.event.pull_request.number": "7"}
-    temp, said = place.folder.parent / "temp", Said()
+    temp, printed = place.folder.parent / "temp", StepOutputs()
     temp.mkdir(exist_ok=True)
     github = {
         "GITHUB_ACTIONS": "true",
@@ -329,18 +327,18 @@ def act(place: Workplace, **inputs: str) -> Said:
         "GITHUB_ACTION_PATH": "numpy",
     }
     for number, step in enumerate(ACTION["runs"]["steps"]):
-        if "run" not in step or not holds(step.get("if", ""), context, failed=bool(said.status)):
+        if "run" not in step or not holds(step.get("if", ""), context, failed=bool(printed.status)):
             continue
         assert step["shell"] == "bash"
         output = temp / f"output-{number}"
         output.touch()
         own = {name: put_in(text, context) for name, text in step.get("env", {}).items()}
         done = place.run(step["run"], **github, GITHUB_OUTPUT=str(output), **own)
-        said.steps[step["name"]] = done.stdout + done.stderr
-        said.status = said.status or done.returncode
+        printed.steps[step["name"]] = done.stdout + done.stderr
+        printed.status = printed.status or done.returncode
         outputs = (line.partition("=") for line in output.read_text().splitlines())
         context |= {f"steps.{step.get('id')}.outputs.{name}": value for name, _, value in outputs}
-    return said
+    return printed
 
 
 @pytest.fixture
@@ -357,14 +355,14 @@ def ready(workplace: Workplace, forking: str) -> Workplace:
 USED = {"scenario": "ci/call.py", "options": LOAD, "targets": "simulator", "simulator": "true"}
 
 
-def test_the_action_measures_checks_comments_and_fails_by_the_verdict(ready: Workplace) -> None:
-    gh = noted(ready, "gh")
-    said = act(ready, thresholds="broken.yaml", on_inconclusive="warn", **USED)
+def test_the_action_runs_checks_comments_and_fails_by_the_verdict(ready: Workplace) -> None:
+    gh = recording_stub(ready, "gh")
+    output = act(ready, thresholds="broken.yaml", on_inconclusive="warn", **USED)
 
-    assert [*said.steps] == ["Install", "Start the simulator", "Measure", "Check", "Comment", "Verdict"], said.steps
-    assert said.status in (1, INVALID_STATUS), said.steps  # invalid if the machine of the tests is too busy
-    looked, posted = asked(gh)
-    assert "repos/o/r/issues/7/comments" in looked
+    assert [*output.steps] == ["Install", "Start the simulator", "Measure", "Check", "Comment", "Verdict"], output.steps
+    assert output.status in (1, INVALID_STATUS), output.steps  # invalid if the machine of the tests is too busy
+    polled, posted = recorded_calls(gh)
+    assert "repos/o/r/issues/7/comments" in polled
     assert posted[2:5] == ["--method", "POST", "repos/o/r/issues/7/comments"]
     kept = ready.folder.parent / "temp" / "latency"
     assert posted[-1] == f"body=@{kept}/comment.md"
@@ -375,25 +373,25 @@ def test_the_action_measures_checks_comments_and_fails_by_the_verdict(ready: Wor
 
     comment = next(step["run"] for step in ACTION["runs"]["steps"] if step.get("name") == "Comment")
     own = {"NUMBER": "7", "ARTIFACT": "latency", "FOLDER": str(kept), "RUN": str(run), "GITHUB_REPOSITORY": "o/r"}
-    noted(ready, "gh", answer="4711")
+    recording_stub(ready, "gh", answer="4711")
     assert ready.run(comment, **own).returncode == 0, "a later run writes the same comment anew"
-    assert asked(gh)[-1][2:5] == ["--method", "PATCH", "repos/o/r/issues/comments/4711"]
-    noted(ready, "gh", status=1)
+    assert recorded_calls(gh)[-1][2:5] == ["--method", "PATCH", "repos/o/r/issues/comments/4711"]
+    recording_stub(ready, "gh", status=1)
     refused = ready.run(comment, **own)
     assert (refused.returncode, "::warning::" in refused.stdout) == (0, True)
 
 
-def test_a_run_that_never_began_fails_with_its_own_words_and_is_not_checked(ready: Workplace) -> None:
-    gh = noted(ready, "gh")
-    said = act(ready, scenario="ci/call.py", targets="nobody")
+def test_a_run_that_does_not_begin_fails_with_its_error_and_is_not_checked(ready: Workplace) -> None:
+    gh = recording_stub(ready, "gh")
+    output = act(ready, scenario="ci/call.py", targets="nobody")
 
-    assert [*said.steps] == ["Install", "Measure"]
-    assert said.status
-    assert "has no target 'nobody'" in said.steps["Measure"]
-    assert asked(gh) == []
+    assert [*output.steps] == ["Install", "Measure"]
+    assert output.status
+    assert "has no target 'nobody'" in output.steps["Measure"]
+    assert recorded_calls(gh) == []
 
 
-def test_no_input_is_put_into_a_shell_line() -> None:
+def test_no_input_is_interpolated_into_a_shell_command() -> None:
     """Input of others (a name, an option) reaches the shell as a variable's value, and not as a command."""
     lines = [step["run"] for step in ACTION["runs"]["steps"] if "run" in step]
     lines += [text for step in steps_of_template({}) if (text := script_of(step))]
@@ -402,7 +400,7 @@ def test_no_input_is_put_into_a_shell_line() -> None:
     assert not [line for line in lines if "${{" in line]
 
 
-def test_actions_of_others_are_pinned_to_a_major_version() -> None:
+def test_external_actions_are_pinned_to_a_major_version() -> None:
     used = [step["uses"] for step in ACTION["runs"]["steps"] if "uses" in step]
 
     assert used
@@ -439,8 +437,8 @@ def script_of(step: dict[str, Any]) -> str:
     return str(step.get("script") or step.get("inputs", {}).get("inlineScript") or "")
 
 
-def test_the_template_measures_checks_and_comments(ready: Workplace) -> None:
-    curl = noted(ready, "curl")
+def test_the_azure_template_runs_checks_and_comments(ready: Workplace) -> None:
+    curl = recording_stub(ready, "curl")
     temp = ready.folder.parent / "temp"
     temp.mkdir()
     ready.environment |= {
@@ -449,23 +447,23 @@ def test_the_template_measures_checks_and_comments(ready: Workplace) -> None:
     }  # fmt: skip
     given = {"install": "numpy", "scenario": "ci/call.py", "options": LOAD, "targets": "simulator", "simulator": True,
              "thresholds": "kept.yaml", "onInconclusive": "warn"}  # fmt: skip
-    said = []
+    output = []
     for step in steps_of_template(given):
         if script := script_of(step):
             done = ready.run(script, **step.get("env", {}))
             assert done.returncode in (0, INVALID_STATUS), (script, done.stdout, done.stderr)
-            said.append(done.stdout + done.stderr)
+            output.append(done.stdout + done.stderr)
 
-    assert len(said) == 5
-    assert "##vso[task." in said[3]
-    (posted,) = asked(curl)
+    assert len(output) == 5
+    assert "##vso[task." in output[3]
+    (posted,) = recorded_calls(curl)
     assert posted[-1].startswith("https://dev.example/o/p/_apis/git/repositories/r/pullRequests/7/threads?")
     (comment,) = json.loads((temp / "comment.json").read_text())["comments"]
     assert "SIMULATED" in comment["content"]
     assert (temp / "latency" / "rtbench.xml").exists()
 
 
-def test_the_page_names_every_input_which_its_own_file_describes() -> None:
+def test_the_documentation_names_each_input_of_the_action() -> None:
     page = (ROOT / "docs" / "check.md").read_text(encoding="utf-8").partition("## The action")[2]
     example, template = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     others = page.partition("Further inputs")[2].partition("\n\n")[0]

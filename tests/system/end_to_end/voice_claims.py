@@ -47,7 +47,7 @@ def played(parent: Path, runs: dict[str, tuple[str, ...]]) -> dict[str, VoiceRun
     return all_played(parent, planned)
 
 
-def every_turn_of_every_kind_of_caller_ends_well(run: VoiceRun) -> None:
+def each_turn_is_ok(run: VoiceRun) -> None:
     steps = {f"{row['script']}.{row['step']}" for row in run.turns}
 
     assert run.status in (0, 4), run.errors
@@ -59,20 +59,20 @@ def every_turn_of_every_kind_of_caller_ends_well(run: VoiceRun) -> None:
     }  # fmt: skip
 
 
-def there_is_a_row_for_each_turn_begun_and_each_response_of_the_service(run: VoiceRun) -> None:
+def rows_match_turns_and_responses(run: VoiceRun) -> None:
     answered = [line["response"] for line in read_truth(run.truth) if line.get("type") == "response.created"]
 
     assert len(run.turns) == files.read_document(run.folder)["totals"]["turns_started"]
     assert sorted(row["response_id"] for row in run.turns) == sorted(answered)
 
 
-def every_log_gives_the_rows_of_its_session_again_field_by_field(run: VoiceRun) -> None:
+def logs_replay_to_the_rows_of_their_session(run: VoiceRun) -> None:
     assert {path.stem for path in (run.folder / "events").iterdir()} == {row["session_id"] for row in run.sessions}
-    assert not [name for name, told in run.replayed.items() if told.cut]
+    assert not [name for name, replay in run.replayed.items() if replay.cut]
     assert unlike_their_logs(run) == {}
 
 
-def the_first_line_of_a_log_says_where_its_session_belongs(run: VoiceRun) -> None:
+def log_headers_identify_their_session(run: VoiceRun) -> None:
     named = ("run_id", "session_id", "target", "scenario", "script", "variables_row")
     for row in run.sessions:
         about = run.replayed[row["session_id"]].opened.about
@@ -80,7 +80,7 @@ def the_first_line_of_a_log_says_where_its_session_belongs(run: VoiceRun) -> Non
         assert {name: about[name] for name in named} == {name: row[name] for name in named}
 
 
-def every_instant_of_a_turn_lies_between_its_cause_and_its_effect_in_the_truth_log(run: VoiceRun) -> None:
+def instants_are_between_cause_and_effect_in_the_truth_log(run: VoiceRun) -> None:
     jitters_ms = {s["name"]: s["jitter_buffer_ms"] for s in files.read_document(run.folder)["scripts"]}
     for row in run.turns:
         known, about = run.messages[row["session_id"]], run.replayed[row["session_id"]].opened.about
@@ -101,7 +101,7 @@ def every_instant_of_a_turn_lies_between_its_cause_and_its_effect_in_the_truth_l
             assert low_ns <= happened[name] <= high_ns + apart_ns, (row["script"], row["step"], name)
 
 
-def what_latency_counts_from_left_when_the_kernel_says_and_requests_were_acknowledged(run: VoiceRun) -> None:
+def send_timestamps_come_from_the_kernel(run: VoiceRun) -> None:
     counted = [row for row in run.turns if row["measured_from"] is not None]
     if {row["send_timestamp_source"] for row in counted} == {"userspace"}:
         return  # this platform has no transmit timestamps
@@ -116,17 +116,17 @@ def what_latency_counts_from_left_when_the_kernel_says_and_requests_were_acknowl
             assert (row["request_sent_uncertainty_ns"], row["transmit_delay_ns"] >= 0) == (0, True)
 
 
-def each_session_speaks_with_the_variables_of_its_row(run: VoiceRun) -> None:
+def sessions_use_the_variables_of_their_row(run: VoiceRun) -> None:
     callers = {1: "Ada", 2: "Grace", 3: "Mary"}
     crowd = [row for row in run.sessions if row["script"] == "crowd"]
 
     assert len(crowd) == 3
     for row in crowd:
-        said = json.loads(row["effective_settings"])["instructions"]
-        assert said == f"The caller is {callers[row['variables_row']]}."
+        instructions = json.loads(row["effective_settings"])["instructions"]
+        assert instructions == f"The caller is {callers[row['variables_row']]}."
 
 
-def transcripts_hold_what_was_said_and_replied_in_each_turn(run: VoiceRun) -> None:
+def transcripts_have_the_texts_of_each_turn(run: VoiceRun) -> None:
     lines = list(map(json.loads, (run.folder / "transcripts.jsonl").read_text().splitlines()))
     rows = {(row["session_id"], row["turn"]): row for row in run.turns}
 
@@ -139,12 +139,12 @@ def transcripts_hold_what_was_said_and_replied_in_each_turn(run: VoiceRun) -> No
 
 
 CLAIMS = (
-    every_turn_of_every_kind_of_caller_ends_well,
-    there_is_a_row_for_each_turn_begun_and_each_response_of_the_service,
-    every_log_gives_the_rows_of_its_session_again_field_by_field,
-    the_first_line_of_a_log_says_where_its_session_belongs,
-    every_instant_of_a_turn_lies_between_its_cause_and_its_effect_in_the_truth_log,
-    what_latency_counts_from_left_when_the_kernel_says_and_requests_were_acknowledged,
-    each_session_speaks_with_the_variables_of_its_row,
-    transcripts_hold_what_was_said_and_replied_in_each_turn,
+    each_turn_is_ok,
+    rows_match_turns_and_responses,
+    logs_replay_to_the_rows_of_their_session,
+    log_headers_identify_their_session,
+    instants_are_between_cause_and_effect_in_the_truth_log,
+    send_timestamps_come_from_the_kernel,
+    sessions_use_the_variables_of_their_row,
+    transcripts_have_the_texts_of_each_turn,
 )

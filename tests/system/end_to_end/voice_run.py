@@ -63,7 +63,9 @@ class VoiceRun:
         for line in read_truth(self.truth):
             if "session" in line:
                 lines[line["session"]].append(line)
-        return {name: messages(told, lines[told.session.service_session_id]) for name, told in self.replayed.items()}
+        return {
+            name: messages(replay, lines[replay.session.service_session_id]) for name, replay in self.replayed.items()
+        }
 
     @cached_property
     def summary(self) -> dict[str, Any]:
@@ -125,9 +127,9 @@ def _session_again(run: VoiceRun, row: Row) -> Row:
 
 
 def _turn_again(run: VoiceRun, row: Row) -> Row:
-    told = run.replayed[row["session_id"]]
-    (turn,) = [turn for turn in told.turns if turn.turn == row["turn"]]
-    return row_of(turn) | {"service_session_id": told.session.service_session_id or None}
+    replay = run.replayed[row["session_id"]]
+    (turn,) = [turn for turn in replay.turns if turn.turn == row["turn"]]
+    return row_of(turn) | {"service_session_id": replay.session.service_session_id or None}
 
 
 def _differences(row: Row, again: Row) -> Differences:

@@ -138,8 +138,8 @@ def write_callers(folder: Path, dialect: str) -> Path:
     """Write the Locust file of all callers, with its scripts, recordings and variables."""
     detection, session = OF_A_DIALECT[dialect]
     for name, script in SCRIPTS.items():
-        said = script.replace("{SERVER_VAD}", f"{{{SERVER_VAD}{detection}}}{session}")
-        (folder / f"{name}.yaml").write_text(said)
+        text = script.replace("{SERVER_VAD}", f"{{{SERVER_VAD}{detection}}}{session}")
+        (folder / f"{name}.yaml").write_text(text)
     (folder / "callers.csv").write_text("name\nAda\nGrace\nMary\n")
     write_sound(folder / "word.wav", tone(0.3))
     write_sound(folder / "words.wav", tone(0.2), silence(0.1), tone(0.3))

@@ -113,7 +113,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("place", "tls"), WAYS, ids=lambda way: {True: "tls", False: "plain"}.get(way, way))
-def test_a_fault_comes_to_its_one_outcome(place: str, tls: bool, tmp_path: Path) -> None:
+def test_each_fault_has_its_expected_outcome(place: str, tls: bool, tmp_path: Path) -> None:
     tries, truth = attempts(place), tmp_path / "truth.jsonl"
     given = ["--tls"] if tls else []
     with quick_simulator(tmp_path, *given, *options(place, tries), "--ground-truth", str(truth)) as ready:
@@ -127,7 +127,7 @@ def test_a_fault_comes_to_its_one_outcome(place: str, tls: bool, tmp_path: Path)
     unlike = {key: outcome for key, outcome in came_to.items() if outcome not in (*cell_of(key[0]).outcomes, STARVED)}
     assert not unlike
     for number, (attempt, (session, turns)) in enumerate(zip(tries, observed, strict=True), 1):
-        nothing_is_lost(session, turns, tmp_path / str(number))
+        assert_nothing_lost(session, turns, tmp_path / str(number))
         outcomes = (session.outcome, *(turn.outcome for turn in turns))
         assert all(meaning(outcome) or outcome_class(outcome) == "success" for outcome in outcomes), attempt
     assert "Traceback" not in ready.output
@@ -153,7 +153,7 @@ def test_a_fault_comes_to_its_one_outcome(place: str, tls: bool, tmp_path: Path)
         ("reset,at=tls", "the connection was closed during the handshake: Connection reset by peer"),
     ],
 )
-def test_a_tls_handshake_that_fails_is_told_in_words(fault: str, words: str, tmp_path: Path) -> None:
+def test_a_failed_tls_handshake_has_a_readable_reason(fault: str, words: str, tmp_path: Path) -> None:
     with quick_simulator(tmp_path, "--tls", "--fault", fault) as ready:
         target = resolve_target({}, url=ready.urls["ga"], ca_file=ready.ca)
         session, _ = played(Dialer(target, Keyring([target])), build_script(say()), tmp_path)
@@ -166,7 +166,7 @@ def cell_of(name: str) -> FaultCell:
     return next(cell for cell in CELLS if str(cell) == name)
 
 
-def nothing_is_lost(session: SessionObservation, turns: list[TurnObservation], folder: Path) -> None:
+def assert_nothing_lost(session: SessionObservation, turns: list[TurnObservation], folder: Path) -> None:
     """Assert that each turn that began has an outcome and a row, and that the session continues or ends with it."""
     outcomes = [turn.outcome for turn in turns]
     assert session.turns_started == session.turns_ended == len(turns)
@@ -178,7 +178,7 @@ def nothing_is_lost(session: SessionObservation, turns: list[TurnObservation], f
         assert outcomes in ([], [session.outcome], ["ok", session.outcome])
 
 
-def test_every_kind_is_tried_at_every_place_where_it_can_strike() -> None:
+def test_each_fault_is_tested_at_each_possible_place() -> None:
     tried = {(fault.kind, fault.at) for cell in CELLS for fault in map(read_line, cell.faults)}
     able = {(name, place) for name, kind in KINDS.items() for place in kind.places}
 

@@ -18,7 +18,7 @@ from bench.load.runners.children import output_of
 from bench.load.runners.finalized_run import finalize_run, holds_rows
 from bench.load.runners.monitor import BEHIND, MOST_LINES, Telemetry
 from bench.run.document import SCHEMA_VERSION
-from tests.load.fake_live_run import Stand
+from tests.load.fake_live_run import FakeRun
 from tests.simulator_process import ROOT
 from tests.system.end_to_end.locust_process import GUARD_S
 
@@ -53,35 +53,35 @@ print(output_of([sys.executable, "-c", "import time; time.sleep(0.6); print('sai
 
 
 @pytest.mark.parametrize("lost", [ENDS_BEFORE_ANYBODY_LISTENS, TAKEN_OVER])
-def test_a_child_whose_signal_is_lost_is_heard_of_all_the_same(lost: str) -> None:
+def test_a_child_whose_exit_signal_is_lost_is_detected(lost: str) -> None:
     command = [sys.executable, "-c", lost + WAITS]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=GUARD_S)
 
     assert (ended.stdout, ended.stderr) == ("said\n\n", "")
 
 
-def test_a_child_that_does_not_end_is_ended_with_what_it_has_started() -> None:
+def test_a_child_that_exceeds_its_time_is_killed_with_its_descendants() -> None:
     with pytest.raises(OSError, match=r"longer than 0\.2 s"):
         output_of(["/bin/sh", "-c", "sleep 3600 & wait"], longest_s=0.2)
 
 
-def test_a_report_that_does_not_end_is_ended_and_the_rows_are_kept(
+def test_a_report_that_exceeds_its_time_is_killed_and_rows_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stand = Stand(tmp_path)
-    stand.play()
-    stand.live.close()
+    run = FakeRun(tmp_path)
+    run.play()
+    run.live.close()
     endless = tmp_path / "python"
     endless.write_text("#!/bin/sh\nexec sleep 3600\n")
     endless.chmod(0o755)
     monkeypatch.setattr("sys.executable", str(endless))
     monkeypatch.setattr("bench.load.runners.finalized_run.longest_report_s", lambda folder: 0.01)
     document = {"schema": SCHEMA_VERSION, "started_utc_ns": 0, "warmup_s": 1, "notices": [], "settings": {}}
-    closed = finalize_run(stand.folder, document, "all sessions are done")
+    closed = finalize_run(run.folder, document, "all sessions are done")
 
     assert (closed.summary, closed.status) == ("", USAGE_STATUS)
-    assert closed.problem.endswith(f"was ended; no row is lost: rtbench report {stand.folder}")
-    assert holds_rows(stand.folder)
+    assert closed.problem.endswith(f"was ended; no row is lost: rtbench report {run.folder}")
+    assert holds_rows(run.folder)
 
 
 def made(said: list[str], *command: str) -> Telemetry:
@@ -92,24 +92,24 @@ def made(said: list[str], *command: str) -> Telemetry:
         return Telemetry("run-1", planned, said.append)
 
 
-def test_a_child_that_does_not_read_holds_nobody_up_and_is_said_once() -> None:
-    said: list[str] = []
-    stuck = made(said, "sleep", "1000")
+def test_a_child_that_does_not_read_blocks_nothing_and_is_reported_once() -> None:
+    output: list[str] = []
+    stuck = made(output, "sleep", "1000")
     for _ in range(2 * MOST_LINES):
         stuck.tell(0, ProgressReport())
     stuck._child.kill()
     stuck.close()
 
-    assert said == [BEHIND]
+    assert output == [BEHIND]
 
 
-def test_what_the_child_says_is_said_and_its_end_is_nobody_s() -> None:
-    said: list[str] = []
-    ended = made(said, "sh", "-c", "echo no more metrics >&2")
+def test_output_of_a_child_is_printed_and_its_end_is_ignored() -> None:
+    output: list[str] = []
+    ended = made(output, "sh", "-c", "echo no more metrics >&2")
     ended._child.wait()
     for _ in range(2 * MOST_LINES):
         ended.tell(0, ProgressReport())
         gevent.sleep(0)
     ended.close()
 
-    assert said == ["telemetry: no more metrics"]
+    assert output == ["telemetry: no more metrics"]

@@ -64,7 +64,7 @@ def asking(folder: Path, thresholds: str, **how: Any) -> SequentialPlan:
 # The plan.
 
 
-def test_a_threshold_that_the_scripts_can_never_show_is_refused_before_the_run(tmp_path: Path) -> None:
+def test_a_threshold_without_data_in_the_scripts_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "ci.yaml"
     file.write_text("voice_to_voice: p(95)<+20%\n")
     options = Options.of(parsed("--until-decided", "--thresholds", str(file)))
@@ -74,7 +74,7 @@ def test_a_threshold_that_the_scripts_can_never_show_is_refused_before_the_run(t
         sequential_plan(options, 500, talk(), lacking=[lacks])
 
 
-def test_by_default_the_wait_for_a_reply_and_failures_are_decided() -> None:
+def test_by_default_ttfa_and_failure_rate_are_decided() -> None:
     assert made() == {
         "pairs": 500,
         "analyses": list(range(50, 501, 50)),
@@ -85,7 +85,7 @@ def test_by_default_the_wait_for_a_reply_and_failures_are_decided() -> None:
     }
 
 
-def test_a_failure_gate_that_cannot_turn_green_in_so_few_pairs_says_so_before_the_run(tmp_path: Path) -> None:
+def test_a_failure_threshold_that_cannot_pass_with_few_pairs_gives_a_notice(tmp_path: Path) -> None:
     (notice,) = made(pairs=100)["notices"]
 
     assert notice.startswith(
@@ -99,14 +99,14 @@ def test_a_failure_gate_that_cannot_turn_green_in_so_few_pairs_says_so_before_th
     assert asking(tmp_path, 'failure_rate: "rate<+0pt"\n')["notices"][0].endswith("%")
 
 
-def test_where_all_replies_are_text_the_wait_is_for_text() -> None:
+def test_if_all_replies_are_text_ttft_is_decided() -> None:
     text = talk("text", output="text")
 
     assert list(made(scripts=text)["primary_metrics"]) == ["ttft", "failure_rate"]
     assert list(made(scripts=[*text, *talk()])["primary_metrics"]) == ["ttfa", "failure_rate"]
 
 
-def test_the_first_look_waits_for_enough_turns_of_the_shortest_script() -> None:
+def test_the_first_interim_analysis_needs_enough_turns_of_the_shortest_script() -> None:
     short = talk("short", turns=3)  # 400 turns for p95 are 134 pairs
 
     assert made(scripts=[*talk(), *short])["analyses"] == list(range(150, 501, 50))
@@ -114,7 +114,7 @@ def test_the_first_look_waits_for_enough_turns_of_the_shortest_script() -> None:
     assert made(pairs=40)["analyses"] == [40]
 
 
-def test_the_first_look_counts_what_a_session_has_of_the_gated_metric(tmp_path: Path) -> None:
+def test_the_first_interim_analysis_depends_on_values_per_session(tmp_path: Path) -> None:
     twice = talk(steps=["hello", "order", "order", *["chat"] * 7])
     of_step, of_session = 'ttfa{step:order}: "p(90)<+15%"\n', 'connect_total: "p(90)<+15%"\n'
     other = talk("other", steps=["order"])
@@ -129,7 +129,7 @@ def test_the_first_look_counts_what_a_session_has_of_the_gated_metric(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("thresholds", "pairs", "said"),
+    ("thresholds", "pairs", "expected"),
     [
         ("", 20, "ttfa: p(95)<+20% cannot be tested before 40 pairs, because it needs 400 values in each target, and "
                  "the run has 20 at most: raise --sessions to 40 or more"),
@@ -137,17 +137,17 @@ def test_the_first_look_counts_what_a_session_has_of_the_gated_metric(tmp_path: 
                                           "19"),
     ],
 )  # fmt: skip
-def test_a_run_that_ends_before_a_gate_may_be_tested_is_refused(
-    thresholds: str, pairs: int, said: str, tmp_path: Path
+def test_a_run_too_short_to_test_a_threshold_is_refused(
+    thresholds: str, pairs: int, expected: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError) as refused:
         asking(tmp_path, thresholds, pairs=pairs) if thresholds else made(pairs=pairs)
 
-    assert said in str(refused.value)
+    assert expected in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    ("filters", "said"),
+    ("filters", "expected"),
     [
         ("target:east", "ttfa{target:east}: med<+10%: east is the baseline; a gate may name the candidate alone, west"),
         ("target:north", "ttfa{target:north}: med<+10%: there is no target north; a gate may name the candidate alone"),
@@ -155,27 +155,29 @@ def test_a_run_that_ends_before_a_gate_may_be_tested_is_refused(
         ("step:greting", 'there is no step "greting"; did you mean greeting? these are: greeting, farewell'),
     ],
 )
-def test_filters_that_this_run_does_not_have_are_refused(filters: str, said: str, tmp_path: Path) -> None:
+def test_threshold_filters_that_do_not_exist_in_the_run_are_refused(
+    filters: str, expected: str, tmp_path: Path
+) -> None:
     with pytest.raises(UsageError) as refused:
         asking(tmp_path, f"'ttfa{{{filters}}}': med<+10%\n", scripts=talk(steps=["greeting", "farewell"]))
 
-    assert said in str(refused.value)
+    assert expected in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
-def test_a_gate_may_name_the_candidate_and_any_step_that_nobody_knows_before(tmp_path: Path) -> None:
+def test_a_threshold_may_name_the_candidate_and_an_unknown_step(tmp_path: Path) -> None:
     unknown = [fact | {"turns": None, "steps": None} for fact in talk()]
     plan = asking(tmp_path, "'ttfa{step:any,target:west}': med<+10%\n", scripts=unknown)
 
     assert (plan["primary_metrics"], plan["analyses"][0]) == ({"ttfa{step:any,target:west}": ["med<+10%"]}, 50)
 
 
-def test_steps_are_known_of_scripts_and_not_of_methods_that_make_them_up(tmp_path: Path) -> None:
+def test_steps_are_known_for_scripts_but_not_for_python_tasks(tmp_path: Path) -> None:
     (tmp_path / "talk.yaml").write_text("steps:\n  - text: Hello\n  - pause: 1\n  - {text: Pizza, name: order}\n")
     users = actor("Reading", script(tmp_path / "talk.yaml")), actor("Improvising", improvise)
-    arms = {"east": encode_workload(load_scripts(users), GA)}
+    targets = {"east": encode_workload(load_scripts(users), GA)}
 
-    assert {fact["name"]: fact["steps"] for fact in scripts_of(arms)} == {
+    assert {fact["name"]: fact["steps"] for fact in scripts_of(targets)} == {
         "talk": ["turn_1", "order"],
         "Improvising": None,
     }
@@ -185,7 +187,7 @@ def improvise(actor: Actor) -> None:
     actor.text("A pizza, please", name="order")
 
 
-def test_the_relative_thresholds_of_a_file_are_decided_and_its_limits_are_left(tmp_path: Path) -> None:
+def test_only_relative_thresholds_of_a_file_are_decided(tmp_path: Path) -> None:
     file = 'ttfa: ["p(90)<+15%", "p(95)<800"]\nttfa{step:turn_1}: "med<+10%"\nfailure_rate: ["rate<0.01"]\n'
 
     assert asking(tmp_path, file)["primary_metrics"] == {"ttfa": ["p(90)<+15%"], "ttfa{step:turn_1}": ["med<+10%"]}
@@ -202,7 +204,7 @@ def test_thresholds_that_decide_nothing_are_refused_in_one_line(text: str, tmp_p
     assert not str(refused.value).startswith("rtbench")
 
 
-def test_what_decides_is_told_in_one_line() -> None:
+def test_the_plan_of_interim_analyses_is_one_line() -> None:
     plan = {
         "primary_metrics": {"ttfa": ["p(50)<+10%", "p(95)<+20%"], "failure_rate": ["rate<+1pt"]},
         "analyses": [50, 100, 150],
@@ -219,12 +221,14 @@ def test_what_decides_is_told_in_one_line() -> None:
 
 
 @given(st.lists(st.integers(1, 999), min_size=1, unique=True), st.integers(0, 20), st.integers(0, 999))
-def test_a_look_is_due_once_its_pairs_are_complete_and_the_last_never(sizes: list[int], held: int, pairs: int) -> None:
-    looks = sorted(sizes)
-    due = is_due(looks, held, pairs, 0)
+def test_an_interim_analysis_is_due_when_its_pairs_are_complete_except_the_last(
+    sizes: list[int], n_done: int, pairs: int
+) -> None:
+    sizes_in_order = sorted(sizes)
+    due = is_due(sizes_in_order, n_done, pairs, 0)
 
-    assert due == (held < len(looks) - 1 and pairs >= looks[held])
-    assert not is_due(looks, held, pairs, pairs)
+    assert due == (n_done < len(sizes_in_order) - 1 and pairs >= sizes_in_order[n_done])
+    assert not is_due(sizes_in_order, n_done, pairs, pairs)
 
 
 # InterimAnalyses in operation. Its child runs a Python file of the test.
@@ -235,22 +239,22 @@ def child(folder: Path, program: str) -> tuple[str, ...]:
     return (sys.executable, str(folder / "child.py"))
 
 
-def saying(**said: Any) -> str:
-    return f"print({json.dumps(said)!r})"
+def printing(**fields: Any) -> str:
+    return f"print({json.dumps(fields)!r})"
 
 
-class Held:
+class RecordedAnalyses:
     """InterimAnalyses in a folder, and its results."""
 
     def __init__(self, folder: Path, program: str) -> None:
         self.stopped: list[str] = []
-        self.said: list[str] = []
+        self.messages: list[str] = []
         self.looks = InterimAnalyses(
             folder,
             {"analyses": LOOKS},
             stop=self.stopped.append,
             give_up=self.stopped.append,
-            say=self.said.append,
+            say=self.messages.append,
             command=child(folder, program),
         )
 
@@ -263,37 +267,37 @@ class Held:
                 looking.join()
 
 
-def test_a_look_that_decides_ends_the_run_with_its_sentence_once_its_rows_are_on_the_disk(tmp_path: Path) -> None:
-    held = Held(tmp_path, saying(stopped=True, sentence="not_regressed", analysis=1, pairs=50))
-    held.consider(50)
-    assert held.stopped == []
-    held.consider(50)
-    held.looks.end()
+def test_a_deciding_interim_analysis_ends_the_run_with_its_sentence(tmp_path: Path) -> None:
+    analyses = RecordedAnalyses(tmp_path, printing(stopped=True, sentence="not_regressed", analysis=1, pairs=50))
+    analyses.consider(50)
+    assert analyses.stopped == []
+    analyses.consider(50)
+    analyses.looks.end()
 
-    assert (held.stopped, held.said) == (["not_regressed"], [])
-    assert held.looks.standing == (1, 3)
+    assert (analyses.stopped, analyses.messages) == (["not_regressed"], [])
+    assert analyses.looks.standing == (1, 3)
 
 
-def test_a_look_that_does_not_is_followed_by_the_next(tmp_path: Path) -> None:
+def test_an_undecided_interim_analysis_is_followed_by_the_next(tmp_path: Path) -> None:
     count = "open(sys.argv[1] + '/count', 'a').write('x'); n = len(open(sys.argv[1] + '/count').read())\n"
     says = 'print(\'{"stopped": false, "sentence": "", "analysis": %d, "pairs": 50}\' % n)'
-    held = Held(tmp_path, count + says)
-    held.consider(49, 50, 51, 60, 99, 100, 101, 150, 151)
+    analyses = RecordedAnalyses(tmp_path, count + says)
+    analyses.consider(49, 50, 51, 60, 99, 100, 101, 150, 151)
 
-    assert held.stopped == []
-    assert held.looks.standing == (2, 3)
+    assert analyses.stopped == []
+    assert analyses.looks.standing == (2, 3)
     assert (tmp_path / "count").read_text() == "xx"
 
 
-def test_a_look_that_waits_for_a_slow_pair_is_tried_again_when_another_is_complete(tmp_path: Path) -> None:
+def test_an_interim_analysis_with_a_missing_pair_is_repeated_after_the_next_pair(tmp_path: Path) -> None:
     counts = "open(sys.argv[1] + '/count', 'a').write('x')\n"
-    held = Held(tmp_path, counts + saying(stopped=False, sentence="", analysis=0, pairs=0))
-    held.consider(50, 50, 50, 50)
+    analyses = RecordedAnalyses(tmp_path, counts + printing(stopped=False, sentence="", analysis=0, pairs=0))
+    analyses.consider(50, 50, 50, 50)
     assert (tmp_path / "count").read_text() == "x"
-    held.consider(51, 51)
+    analyses.consider(51, 51)
 
     assert (tmp_path / "count").read_text() == "xx"
-    assert held.looks.standing == (0, 3)
+    assert analyses.looks.standing == (0, 3)
 
 
 @pytest.mark.parametrize(
@@ -305,49 +309,51 @@ def test_a_look_that_waits_for_a_slow_pair_is_tried_again_when_another_is_comple
         ("print('{}')", "analysis"),
     ],
 )
-def test_a_look_that_fails_is_told_once_and_the_run_goes_on(program: str, trouble: str, tmp_path: Path) -> None:
-    held = Held(tmp_path, program)
-    held.consider(50, 51, 52, 53)
+def test_a_failed_interim_analysis_is_reported_once_and_the_run_continues(
+    program: str, trouble: str, tmp_path: Path
+) -> None:
+    analyses = RecordedAnalyses(tmp_path, program)
+    analyses.consider(50, 51, 52, 53)
 
-    assert held.stopped == []
-    assert len(held.said) == 1
-    assert trouble in held.said[0]
+    assert analyses.stopped == []
+    assert len(analyses.messages) == 1
+    assert trouble in analyses.messages[0]
 
 
-def test_no_look_is_held_while_the_harness_is_late(tmp_path: Path) -> None:
-    held = Held(tmp_path, saying(stopped=True, sentence="done", analysis=1, pairs=50))
+def test_no_interim_analysis_runs_while_the_load_generator_is_overloaded(tmp_path: Path) -> None:
+    analyses = RecordedAnalyses(tmp_path, printing(stopped=True, sentence="done", analysis=1, pairs=50))
     for pairs in (49, 50, 51):
-        held.looks.consider(pairs, late="send_delay 14.2 ms > 10 ms")
-    assert (held.looks._looking, held.stopped, len(held.said)) == (None, [], 1)
-    held.consider(52, 53)
+        analyses.looks.consider(pairs, late="send_delay 14.2 ms > 10 ms")
+    assert (analyses.looks._looking, analyses.stopped, len(analyses.messages)) == (None, [], 1)
+    analyses.consider(52, 53)
 
-    assert held.stopped == ["done"]
+    assert analyses.stopped == ["done"]
 
 
-def test_the_end_of_the_run_cuts_a_look_and_leaves_no_child(tmp_path: Path) -> None:
-    held = Held(tmp_path, "import os, time; os.mkdir(f'{sys.argv[1]}/{os.getpid()}'); time.sleep(600)")
-    held.looks.consider(50)
-    held.looks.consider(50)
+def test_the_end_of_the_run_kills_a_running_interim_analysis(tmp_path: Path) -> None:
+    analyses = RecordedAnalyses(tmp_path, "import os, time; os.mkdir(f'{sys.argv[1]}/{os.getpid()}'); time.sleep(600)")
+    analyses.looks.consider(50)
+    analyses.looks.consider(50)
     while not (found := [int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()]):
         gevent.sleep(0.01)
-    held.looks.end()
-    held.consider(200, 200)
+    analyses.looks.end()
+    analyses.consider(200, 200)
 
     with pytest.raises(ProcessLookupError):
         os.kill(found[0], 0)
-    assert (held.stopped, held.said) == ([], [])
+    assert (analyses.stopped, analyses.messages) == ([], [])
 
 
-def test_a_look_yields_to_the_load(tmp_path: Path) -> None:
+def test_an_interim_analysis_runs_at_low_priority(tmp_path: Path) -> None:
     waits = "import os, time\nfor _ in range(6_000):\n    if os.nice(0) < 10: time.sleep(0.01)\n"
     says = 'print(\'{"stopped": true, "sentence": "%d", "analysis": 1}\' % os.nice(0))'
-    held = Held(tmp_path, waits + says)
-    held.consider(50, 50)
+    analyses = RecordedAnalyses(tmp_path, waits + says)
+    analyses.consider(50, 50)
 
-    assert int(held.stopped[0]) >= 10
+    assert int(analyses.stopped[0]) >= 10
 
 
-def test_a_run_that_is_to_be_decided_has_a_most_of_pairs() -> None:
+def test_until_decided_has_a_default_maximum_of_pairs() -> None:
     options = Options.of(parsed())
     assert options.asked_sessions is None
     assert replace(options, until_decided=True).asked_sessions == 500

@@ -108,10 +108,10 @@ print(taken, sorted(runner.clients), dict(runner.exceptions), messages.IGNORED.c
 """
 
 
-def test_whatever_strangers_send_the_workers_are_heard_and_the_rest_is_counted() -> None:
+def test_messages_of_unknown_senders_are_counted_and_those_of_workers_handled() -> None:
     command = [sys.executable, "-c", HEARD]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=GUARD_S)
 
-    heard = "[('a-worker', StopRequested(reason='a reason', spent=False))] ['a-worker'] {}"
-    assert ended.stdout.startswith(heard), ended.stdout + ended.stderr
+    expected = "[('a-worker', StopRequested(reason='a reason', spent=False))] ['a-worker'] {}"
+    assert ended.stdout.startswith(expected), ended.stdout + ended.stderr
     assert "Traceback" not in ended.stderr

@@ -91,7 +91,7 @@ assert how == "fails" or (closed, alone._run.summary) == ([Path("run")], "the su
 
 
 @pytest.mark.parametrize("how", ["ends", "fails"])
-def test_whatever_kills_who_began_to_close_a_run_it_is_closed_once_and_its_status_is_that_of_its_verdict(
+def test_a_run_is_closed_once_if_the_closing_greenlet_is_killed(
     how: str,
 ) -> None:
     command = [sys.executable, "-c", KILLED_IN_ITS_CLOSE, how]
@@ -124,7 +124,7 @@ assert states == (RunState.REPORTED, RunState.RUNNING), states
 )
 
 
-def test_a_run_that_is_started_in_the_web_ui_while_the_last_one_is_reported_waits_and_takes_nothing_from_it() -> None:
+def test_a_run_started_during_the_report_of_the_last_one_waits() -> None:
     command = [sys.executable, "-c", STARTED_AGAIN, "web"]
     ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
@@ -157,12 +157,14 @@ print(alone._environment.process_exit_code)
     ("how", "why", "status"),
     [("a signal", "interrupted", 130), ("the time", "its time was over, or it was stopped,", 2)],
 )
-def test_a_run_that_ends_during_its_sign_in_says_so_and_never_begins(how: str, why: str, status: int) -> None:
+def test_a_run_that_ends_during_its_sign_in_reports_it_and_does_not_begin(how: str, why: str, status: int) -> None:
     command = [sys.executable, "-c", ENDED_DURING_SIGN_IN, how]
     ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
-    said = f"the run never began: {why} while it was still signing in through Microsoft Entra ID; no session was opened"
-    assert ended.stdout == f"{said}\n{status}\n", ended.stderr
+    expected = (
+        f"the run never began: {why} while it was still signing in through Microsoft Entra ID; no session was opened"
+    )
+    assert ended.stdout == f"{expected}\n{status}\n", ended.stderr
 
 
 STOPPED_ALREADY = (
@@ -180,7 +182,7 @@ assert closed == [Path("run")], closed
 
 
 @pytest.mark.parametrize("how", ["web", "headless"])
-def test_a_run_that_is_to_end_is_reported_though_locust_takes_its_test_for_stopped(how: str) -> None:
+def test_an_ending_run_is_reported_if_locust_has_already_stopped_its_test(how: str) -> None:
     command = [sys.executable, "-c", STOPPED_ALREADY, how]
     ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
@@ -201,7 +203,7 @@ assert closed == [Path("run")], closed
 )
 
 
-def test_a_run_whose_sessions_cannot_be_drained_for_a_fault_of_ours_is_reported_all_the_same() -> None:
+def test_a_run_whose_drain_raises_an_error_is_reported() -> None:
     command = [sys.executable, "-c", DRAIN_FAILS, "ends"]
     ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
@@ -239,7 +241,7 @@ assert (quits, worker._run.lifecycle.is_hurried) == (([1, 1], False) if waits el
 
 
 @pytest.mark.parametrize("when", ["plays", "waits"])
-def test_a_signal_ends_a_worker_also_when_its_run_is_over_and_it_waits_for_another(when: str) -> None:
+def test_a_signal_ends_a_running_or_a_waiting_worker(when: str) -> None:
     ended = forked.run([sys.executable, "-c", SIGNALLED, when], cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert ended.returncode == 0, ended.stderr
@@ -280,7 +282,7 @@ print(ended, *said, master._run.lifecycle.reason)
 
 
 @pytest.mark.parametrize(
-    ("how", "said"),
+    ("how", "expected"),
     [
         ("ships", "None not all records came within 0 s after the last session (workers: 7)"),
         ("plays on", "still draining"),
@@ -288,13 +290,11 @@ print(ended, *said, master._run.lifecycle.reason)
         ("disk is full", "None \n"),
     ],
 )
-def test_a_master_waits_for_records_no_longer_than_it_says_once_the_last_session_is_over(
-    how: str, said: str, tmp_path: Path
-) -> None:
+def test_a_master_waits_for_records_for_at_most_its_limit(how: str, expected: str, tmp_path: Path) -> None:
     command = [sys.executable, "-c", DRAINED, how, str(tmp_path)]
     ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
-    assert ended.stdout.startswith(said), ended.stdout + ended.stderr
+    assert ended.stdout.startswith(expected), ended.stdout + ended.stderr
 
 
 UNWRITABLE = """
@@ -325,12 +325,12 @@ print(kind, request["problem"])
 
 
 @pytest.mark.parametrize(("where", "named"), [("here", ""), ("elsewhere", " (worker 3, on far)")])
-def test_a_worker_that_cannot_write_its_files_at_its_start_has_its_master_end_the_run(where: str, named: str) -> None:
+def test_a_worker_that_cannot_write_its_files_ends_the_run(where: str, named: str) -> None:
     command = [sys.executable, "-c", UNWRITABLE, where]
     ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
-    said = "cannot write the run folder: No space left on device; make room, or choose another with --runs-dir"
-    assert ended.stdout == f"rtbench_refused {said}{named}\n", ended.stderr
+    expected = "cannot write the run folder: No space left on device; make room, or choose another with --runs-dir"
+    assert ended.stdout == f"rtbench_refused {expected}{named}\n", ended.stderr
 
 
 SPENT = """
@@ -356,13 +356,13 @@ assert sent == [("rtbench_drain", {"spent": True})], sent
 """
 
 
-def test_once_a_worker_has_spent_the_budget_turns_in_flight_of_all_workers_take_no_further_response() -> None:
+def test_a_spent_budget_stops_further_responses_of_all_workers() -> None:
     ended = forked.run([sys.executable, "-c", SPENT], cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert ended.returncode == 0, ended.stderr
 
 
-def test_workers_that_are_away_are_not_waited_for_again_once_their_run_is_closed(tmp_path: Path) -> None:
+def test_missing_workers_are_not_waited_for_after_their_run_is_closed(tmp_path: Path) -> None:
     command = [sys.executable, "-c", CLOSED, str(tmp_path)]
     ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 

@@ -27,7 +27,7 @@ def names(user):
 """
 
 
-def told_by(program: str, *arguments: str) -> Any:
+def json_output_of(program: str, *arguments: str) -> Any:
     """Return what a program prints as JSON after it has imported Locust and our user."""
     command = [sys.executable, "-c", BEGIN + program, *arguments]
     ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -36,8 +36,8 @@ def told_by(program: str, *arguments: str) -> Any:
     return json.loads(ended.stdout.splitlines()[-1])
 
 
-def test_tasks_have_locusts_weights_and_tags() -> None:
-    told = told_by("""
+def test_tasks_have_the_weights_and_tags_of_locust() -> None:
+    printed = json_output_of("""
 class Mixed(RealtimeUser):
     tasks = {script("text.yaml"): 3, script("voice.yaml"): 1}
 
@@ -55,15 +55,15 @@ filter_tasks_by_tags(Shopper, {"b"})
 print(json.dumps([names(Mixed), before, names(Shopper), [task.__name__ for task in Shopper.declared_tasks]]))
 """)
 
-    mixed, before, after, declared = told
+    mixed, before, after, declared = printed
     assert mixed == ["text", "text", "text", "voice"]
     assert before == ["order", "order", "pay"]
     assert after == ["pay"]
     assert declared == before
 
 
-def test_a_user_that_is_stopped_from_two_sides_stops_once() -> None:
-    told = told_by("""
+def test_a_user_that_is_stopped_twice_stops_once() -> None:
+    printed = json_output_of("""
 from locust.env import Environment
 
 class Caller(RealtimeUser):
@@ -74,11 +74,11 @@ caller._state = "running"
 print(json.dumps([caller.stop(), caller.is_leaving(), caller.stop()]))
 """)
 
-    assert told == [False, True, False]
+    assert printed == [False, True, False]
 
 
-def test_a_script_takes_the_place_of_inherited_tasks() -> None:
-    told = told_by("""
+def test_a_script_replaces_inherited_tasks() -> None:
+    printed = json_output_of("""
 class Base(RealtimeUser):
     abstract = True
     script = "one.yaml"
@@ -94,7 +94,7 @@ class Same(Base): ...
 print(json.dumps([names(Base), names(Other), names(Same), names(RealtimeUser)]))
 """)
 
-    assert told == [["one", "extra"], ["two"], ["one", "extra"], []]
+    assert printed == [["one", "extra"], ["two"], ["one", "extra"], []]
 
 
 ENDING = """
@@ -175,8 +175,8 @@ print(json.dumps(began_s))
 """
 
 
-def test_a_user_pauses_after_a_session_and_asks_soon_again_where_there_was_none() -> None:
-    assert told_by(ENDING + PAUSES) == [0.0, 2.5, 2.6, 5.1]
+def test_a_user_pauses_after_a_session_and_retries_soon_without_one() -> None:
+    assert json_output_of(ENDING + PAUSES) == [0.0, 2.5, 2.6, 5.1]
 
 
 @pytest.fixture
@@ -195,23 +195,23 @@ def callers(tmp_path: Path) -> Path:
         ("Untidy", 30, "on_stop fails: KeyError: 'till'"),
     ],
 )
-def test_a_user_that_fails_at_its_start_or_stop_or_plays_a_step_there_ends_the_run_with_its_line(
+def test_an_error_in_on_start_or_on_stop_ends_the_run_with_its_line(
     callers: Path, name: str, line: int, problem: str
 ) -> None:
     program = "print(json.dumps(unsupported_reason(load_locustfile(sys.argv[1])[0][sys.argv[2]])))"
-    told = told_by(ENDING + program, str(callers), name)
+    printed = json_output_of(ENDING + program, str(callers), name)
 
-    assert told == [f"{callers}:{line}: {name}: {problem}"]
+    assert printed == [f"{callers}:{line}: {name}: {problem}"]
 
 
-def test_locusts_own_words_at_the_start_are_left_to_locust(callers: Path) -> None:
+def test_locust_exceptions_in_on_start_are_left_to_locust(callers: Path) -> None:
     program = "print(json.dumps(unsupported_reason(load_locustfile(sys.argv[1])[0]['Leaving'])))"
 
-    assert told_by(ENDING + program, str(callers)) == []
+    assert json_output_of(ENDING + program, str(callers)) == []
 
 
-def test_each_further_arm_has_a_copy_of_the_user_that_is_kept(callers: Path) -> None:
-    told = told_by(f"""{ENDING}
+def test_each_further_target_has_a_persistent_copy_of_the_user(callers: Path) -> None:
+    printed = json_output_of(f"""{ENDING}
 class Live:
     session_pause_s = 0
     ending = False
@@ -232,11 +232,11 @@ first, second = seen
 print(json.dumps([[a is b for a, b in zip(first, second)], len(set(map(id, first))), [d.count for d in second]]))
 """, str(callers))  # fmt: skip
 
-    assert told == [[True, True, True], 3, [7, 7, 7]]
+    assert printed == [[True, True, True], 3, [7, 7, 7]]
 
 
-def test_a_step_that_cannot_be_done_ends_the_run(callers: Path) -> None:
-    told = told_by(f"""{ENDING}
+def test_an_invalid_step_ends_the_run(callers: Path) -> None:
+    printed = json_output_of(f"""{ENDING}
 class Live:
     session_pause_s = 0
     ending = False
@@ -247,10 +247,10 @@ class Live:
 print(json.dumps(unsupported_reason(load_locustfile(sys.argv[1])[0]["Caller"], Live())))
 """, str(callers))  # fmt: skip
 
-    assert told == [f"{callers}: Caller: say must not be empty"]
+    assert printed == [f"{callers}: Caller: say must not be empty"]
 
 
-def test_a_script_is_looked_at_before_the_target(tmp_path: Path) -> None:
+def test_a_script_is_validated_before_the_target(tmp_path: Path) -> None:
     (tmp_path / "talk.yaml").write_text("steps:\n  - paws: 1\n")
     scenario = tmp_path / "scenario.py"
     scenario.write_text("from bench.load.user import RealtimeUser\nclass Caller(RealtimeUser):\n script='talk.yaml'\n")
@@ -264,7 +264,7 @@ def test_a_script_is_looked_at_before_the_target(tmp_path: Path) -> None:
 
 def test_the_callers_of_the_quickstart_alternate_between_text_and_voice_calls() -> None:
     """The next free caller runs the other kind of call than the caller before: voice calls last four times as long."""
-    told = told_by("""
+    printed = json_output_of("""
 from locust.env import Environment
 from scenarios.quickstart import QuickstartCaller
 played = []
@@ -275,11 +275,11 @@ for at in (0, 0, 1, 2, 0, 1):
 print(json.dumps(played))
 """)
 
-    assert told == ["text_turns", "voice_turns"] * 3
+    assert printed == ["text_turns", "voice_turns"] * 3
 
 
-def test_the_page_of_the_web_ui_does_not_hold_the_password_of_the_proxy() -> None:
-    told = told_by("""
+def test_the_page_of_the_web_ui_does_not_contain_the_proxy_password() -> None:
+    printed = json_output_of("""
 from locust import events
 from locust.argument_parser import ui_extra_args_dict
 from bench.load.planning.run_options import add_options
@@ -287,5 +287,5 @@ events.init_command_line_parser.add_listener(add_options)
 print(json.dumps(ui_extra_args_dict(["--proxy", "http://ann:her-password@proxy:1", "--seed", "77"])))
 """)
 
-    assert told["seed"]["default_value"] == "77"
-    assert "her-password" not in json.dumps(told)
+    assert printed["seed"]["default_value"] == "77"
+    assert "her-password" not in json.dumps(printed)

@@ -38,7 +38,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     return Recorded(only_run(folder / "runs"), folder / "truth.jsonl", doctor, ready.output)
 
 
-def test_a_real_run_writes_what_its_schemas_say(recorded: Recorded) -> None:
+def test_files_of_a_real_run_match_their_schemas(recorded: Recorded) -> None:
     logs = sorted((recorded.folder / "events").iterdir())
 
     assert problems("run", json.loads((recorded.folder / "run.json").read_text())) == []
@@ -48,7 +48,7 @@ def test_a_real_run_writes_what_its_schemas_say(recorded: Recorded) -> None:
     assert problems_of_lines("transcript", recorded.folder / "transcripts.jsonl") == []
 
 
-def test_the_simulator_and_the_doctor_write_what_their_schemas_say(recorded: Recorded) -> None:
+def test_output_of_simulator_and_doctor_matches_its_schemas(recorded: Recorded) -> None:
     lines = list(read_truth(recorded.truth))
 
     assert {line.get("direction") for line in lines} >= {None, "in", "out", "end"}

@@ -29,7 +29,7 @@ def retyped(path: Path) -> None:
         stream.write_table(rows.cast(pa.schema(fields)))
 
 
-def of_something_else(path: Path) -> None:
+def of_another_file(path: Path) -> None:
     rows = pa.table({"turn": ["x"], "other": [[1]]})
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, rows.schema) as stream:
         stream.write_table(rows)
@@ -44,7 +44,7 @@ def cut_in_half(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def spoilt(path: Path) -> None:
+def overwritten(path: Path) -> None:
     """Overwrite bytes in the middle of the file."""
     data = bytearray(path.read_bytes())
     middle = len(data) // 2
@@ -58,13 +58,13 @@ def facts_changed(**changes: Any) -> Callable[[Path], object]:
 
 DAMAGES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "turns of other types": (rows_of("turns"), retyped),
-    "turns of something else": (rows_of("turns"), of_something_else),
-    "a pipe of turns": (rows_of("turns"), a_pipe),
+    "turns of another file": (rows_of("turns"), of_another_file),
+    "a pipe instead of turns": (rows_of("turns"), a_pipe),
     "turns cut in half": (rows_of("turns"), cut_in_half),
-    "turns that are gone": (rows_of("turns"), Path.unlink),
-    "spoilt turns": (rows_of("turns"), spoilt),
-    "histograms that are torn": (HISTOGRAMS, lambda path: path.write_bytes(path.read_bytes()[:-30] + b"\n")),
-    "facts that are no text": (FACTS, lambda path: path.write_bytes(b'{"done": true, "pid": \xff}')),
+    "missing turns": (rows_of("turns"), Path.unlink),
+    "overwritten turns": (rows_of("turns"), overwritten),
+    "truncated histograms": (HISTOGRAMS, lambda path: path.write_bytes(path.read_bytes()[:-30] + b"\n")),
+    "facts that are not text": (FACTS, lambda path: path.write_bytes(b'{"done": true, "pid": \xff}')),
     "an incident without an instant": (FACTS, facts_changed(incidents=[{"kind": "x"}])),
     "a host without a name": (FACTS, facts_changed(hosts=[{"workers": "many"}])),
     "a negative count of turns": (FACTS, facts_changed(rows={"turns": -1})),
@@ -73,7 +73,7 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], object]]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_worker_whose_part_is_damaged_is_named_and_all_else_is_reported(damage: str, tmp_path: Path) -> None:
+def test_a_damaged_worker_part_is_named_and_the_other_rows_are_reported(damage: str, tmp_path: Path) -> None:
     folder = build_part(tmp_path, workers=2)
     expected = 18
     name, spoil = DAMAGES[damage]
@@ -87,11 +87,11 @@ def test_a_worker_whose_part_is_damaged_is_named_and_all_else_is_reported(damage
     missing = expected - len(turns)
     assert entry["turns"] is None or entry["turns"] >= missing
     assert document["validity"]["status"] != "valid" or missing == 0
-    said = run_text(summarise(load_for_report(folder)))
-    assert "left damaged data" in " ".join(said.split())
+    output = run_text(summarise(load_for_report(folder)))
+    assert "left damaged data" in " ".join(output.split())
 
 
-def test_a_worker_of_whom_nothing_is_left_is_counted_among_the_lost(tmp_path: Path) -> None:
+def test_a_worker_without_any_files_is_counted_as_missing(tmp_path: Path) -> None:
     folder = build_part(tmp_path, workers=2)
     for path in (folder / "spool").glob("*-1.*"):
         path.unlink()

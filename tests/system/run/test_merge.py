@@ -86,7 +86,7 @@ def split(whole: Path, parent: Path, workers: Iterable[int], number: int) -> Pat
     closes=st.lists(st.booleans(), min_size=3, max_size=3),
 )
 @few
-def test_the_parts_of_a_run_make_the_run_that_was_not_split(
+def test_merged_parts_of_a_run_equal_the_whole_run(
     whole: Path,
     unsplit: Path,
     tmp_path_factory: pytest.TempPathFactory,
@@ -114,7 +114,7 @@ def test_the_parts_of_a_run_make_the_run_that_was_not_split(
     assert len({row["worker"] for row in rows(merged, "seconds")}) == 4
 
 
-def test_sessions_workers_and_pairs_are_named_once_in_the_merged_run_and_belong_together(tmp_path: Path) -> None:
+def test_sessions_workers_and_pairs_have_unique_names_in_the_merged_run(tmp_path: Path) -> None:
     parts = [build_part(tmp_path, name, host=name, workers=2) for name in ("red", "blue")]
     merge_runs(parts, tmp_path / "merged")
 
@@ -129,7 +129,7 @@ def test_sessions_workers_and_pairs_are_named_once_in_the_merged_run_and_belong_
     assert {row["run_id"] for row in turns} == {"merged"}
 
 
-def test_pairs_and_blocks_are_counted_by_time_over_all_parts(tmp_path: Path) -> None:
+def test_pairs_and_blocks_are_numbered_by_time_over_all_parts(tmp_path: Path) -> None:
     """If a part began between the pairs of another, its pairs are numbered there, in the block of that time."""
     offset_ns = utc_ns() - monotonic_ns()
     parts = []
@@ -150,7 +150,7 @@ def test_pairs_and_blocks_are_counted_by_time_over_all_parts(tmp_path: Path) -> 
     assert document["started_utc_ns"] == min(part["started_utc_ns"] for part in document["parts"])
 
 
-def test_transcripts_incidents_and_event_logs_come_along_under_the_names_of_their_sessions(tmp_path: Path) -> None:
+def test_transcripts_incidents_and_event_logs_are_merged_with_renamed_sessions(tmp_path: Path) -> None:
     parts = [build_part(tmp_path, name, host=name) for name in ("blue", "red")]
     for part in parts:
         log_events(part)
@@ -159,9 +159,9 @@ def test_transcripts_incidents_and_event_logs_come_along_under_the_names_of_thei
 
     merged = tmp_path / "merged"
     names = {row["session_id"] for row in rows(merged, "sessions")}
-    said = [json.loads(line) for line in (merged / "transcripts.jsonl").read_text().splitlines()]
-    assert len(said) == 18
-    assert {line["session_id"] for line in said} == names
+    transcript_lines = [json.loads(line) for line in (merged / "transcripts.jsonl").read_text().splitlines()]
+    assert len(transcript_lines) == 18
+    assert {line["session_id"] for line in transcript_lines} == names
     logs = {path.stem: json.loads(path.read_text().splitlines()[0])["about"] for path in (merged / EVENTS).iterdir()}
     assert logs == {name: {"run_id": "merged", "session_id": name} for name in ("w0-000000", "w1-000000")}
     assert [(incident["worker"], incident["text"]) for incident in document["incidents"]] == [
@@ -170,7 +170,7 @@ def test_transcripts_incidents_and_event_logs_come_along_under_the_names_of_thei
     ]
 
 
-def test_event_logs_that_are_links_or_no_files_are_not_copied_and_are_counted(tmp_path: Path) -> None:
+def test_event_logs_that_are_links_or_special_files_are_counted_and_not_copied(tmp_path: Path) -> None:
     secret = tmp_path / "id_rsa"
     secret.write_text("a private key\n")
     linked, elsewhere = (closed(build_part(tmp_path, host, host=host)) for host in ("red", "blue"))
@@ -198,7 +198,7 @@ def test_finalized_parts_are_not_changed(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in (tmp_path / "parts").rglob("*") if path.is_file()} == before
 
 
-def test_a_folder_of_runs_stands_for_the_runs_in_it(tmp_path: Path) -> None:
+def test_a_folder_of_runs_means_the_runs_in_it(tmp_path: Path) -> None:
     for name in ("a", "b", ".hidden"):
         build_part(tmp_path / "parts", name, host=name.strip("."))
     (tmp_path / "parts" / "notes").mkdir()
@@ -210,7 +210,7 @@ ARRIVALS = {"pattern": "poisson", "per_s": 0.5, "stages": None, "digest": None, 
             "started_utc_ns": BEGAN_NS, "duration_s": 60.0}  # fmt: skip
 
 
-def test_the_document_says_what_its_parts_were(tmp_path: Path) -> None:
+def test_the_merged_document_describes_its_parts(tmp_path: Path) -> None:
     arrivals = ARRIVALS
     shared: dict[str, Any] = {
         "part_of": "nightly",
@@ -235,7 +235,7 @@ def test_the_document_says_what_its_parts_were(tmp_path: Path) -> None:
     assert [(host["name"], host["workers"]) for host in document["hosts"]] == [("blue", 2), ("red", 1)]
 
 
-def test_arrivals_at_rates_that_change_have_no_sum(tmp_path: Path) -> None:
+def test_varying_arrival_rates_have_no_sum(tmp_path: Path) -> None:
     staged = ARRIVALS | {"per_s": None, "stages": [{"duration_s": 60.0, "from": 1.0, "to": 2.0}]}
     parts = [build_part(tmp_path, name, host=name, arrivals=a) for name, a in (("a", ARRIVALS), ("b", staged))]
     document = merge_runs(parts, tmp_path / "merged")
@@ -243,7 +243,7 @@ def test_arrivals_at_rates_that_change_have_no_sum(tmp_path: Path) -> None:
     assert [part["arrivals"] for part in document["parts"]] == [ARRIVALS, staged]
 
 
-def test_parts_that_were_played_one_after_another_say_so(tmp_path: Path) -> None:
+def test_parts_that_did_not_run_at_the_same_time_give_a_notice(tmp_path: Path) -> None:
     parts = [
         build_part(tmp_path, host, host=host, began_ns=began_ns, arrivals=ARRIVALS | {"started_utc_ns": began_ns})
         for host, began_ns in (("red", BEGAN_NS), ("blue", BEGAN_NS + 40 * S))
@@ -253,7 +253,7 @@ def test_parts_that_were_played_one_after_another_say_so(tmp_path: Path) -> None
     assert document["arrivals"] == ARRIVALS | {"per_s": 1.0, "max_concurrent": 8, "duration_s": 100.0}
 
 
-def test_a_run_that_was_killed_is_a_part_up_to_its_last_flush(tmp_path: Path) -> None:
+def test_a_killed_run_is_merged_up_to_its_last_flush(tmp_path: Path) -> None:
     killed = build_part(tmp_path, "killed", host="gone", state="running", stop_reason="", ended_utc_ns=None)
     document = merge_runs([killed, build_part(tmp_path, "b", host="red")], tmp_path / "merged")
 
@@ -263,7 +263,7 @@ def test_a_run_that_was_killed_is_a_part_up_to_its_last_flush(tmp_path: Path) ->
     assert {part["run_id"]: part["state"] for part in document["parts"]} == {"killed": "killed", "b": "ended"}
 
 
-def test_looks_at_a_part_decide_nothing_of_the_merged_run(tmp_path: Path) -> None:
+def test_interim_analyses_of_a_part_do_not_count_for_the_merged_run(tmp_path: Path) -> None:
     plan = {"pairs": 4, "analyses": [2, 4], "primary_metrics": {}, "alpha": 0.05, "spending": ""}
     plan["bootstrap_samples"] = 10
     document = merge_runs([build_part(tmp_path, sequential_plan=plan)], tmp_path / "merged")
@@ -274,7 +274,7 @@ def test_looks_at_a_part_decide_nothing_of_the_merged_run(tmp_path: Path) -> Non
 # The verdict.
 
 
-def test_a_host_whose_stamps_are_not_exact_makes_the_run_invalid_however_many_others_there_are(tmp_path: Path) -> None:
+def test_one_host_with_uncertain_timestamps_makes_the_merged_run_invalid(tmp_path: Path) -> None:
     good = build_part(tmp_path, "good", host="good", sessions=330)
     bad = build_part(tmp_path, "bad", host="bad", error_ns=30 * MS)
     assert merge_runs([good], tmp_path / "alone")["validity"]["status"] == "valid"
@@ -286,7 +286,7 @@ def test_a_host_whose_stamps_are_not_exact_makes_the_run_invalid_however_many_ot
     assert {entry.get("host") for entry in verdict["uncertain_metrics"]} == {"bad"}
 
 
-def test_a_part_that_was_invalid_by_itself_is_not_pooled_away_on_its_own_host(tmp_path: Path) -> None:
+def test_an_invalid_part_makes_the_merged_run_invalid(tmp_path: Path) -> None:
     good = build_part(tmp_path, "good", sessions=330)
     bad = closed(build_part(tmp_path, "bad", error_ns=30 * MS, began_ns=BEGAN_NS + S))
     assert files.read_document(bad)["validity"]["status"] == "invalid"
@@ -314,25 +314,29 @@ def edited(path: Path, column: str, edit: Callable[[list[Any]], list[Any]]) -> N
 
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
-    "cut Parquet": lambda part: cut(part / "turns.parquet"),
+    "truncated Parquet": lambda part: cut(part / "turns.parquet"),
     "no Parquet": lambda part: (part / "sessions.parquet").unlink(),
-    "cut histograms": lambda part: (part / "histograms.hlog").write_text("Tag=a|b|c|measure,0,1,2,xyz\n"),
+    "truncated histograms": lambda part: (part / "histograms.hlog").write_text("Tag=a|b|c|measure,0,1,2,xyz\n"),
     "rows of another run": lambda part: pq.write_table(
         pq.read_table(part / "turns.parquet").slice(1), part / "turns.parquet"
     ),
-    "a session twice": lambda part: edited(part / "sessions.parquet", "session_id", lambda ids: [ids[0], *ids[:-1]]),
-    "a count below zero": lambda part: edited(part / "turns.parquet", "stall_count", lambda counts: [-7] * len(counts)),
-    "a transcript of something else": lambda part: (part / "transcripts.jsonl").write_text("[]\n"),
+    "a duplicate session": lambda part: edited(
+        part / "sessions.parquet", "session_id", lambda ids: [ids[0], *ids[:-1]]
+    ),
+    "a negative count": lambda part: edited(part / "turns.parquet", "stall_count", lambda counts: [-7] * len(counts)),
+    "a transcript of another format": lambda part: (part / "transcripts.jsonl").write_text("[]\n"),
     "a transcript that is nested too deep": lambda part: (part / "transcripts.jsonl").write_text("[" * 500_000),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=list(DAMAGES))
-def test_a_damaged_part_is_left_out_and_weighs_in_the_verdict(damage: Callable[[Path], object], tmp_path: Path) -> None:
+def test_a_damaged_part_is_left_out_and_counts_as_missing_data(
+    damage: Callable[[Path], object], tmp_path: Path
+) -> None:
     sound = build_part(tmp_path, "sound", host="blue")
-    broken = closed(build_part(tmp_path, "broken", host="alpha"))
-    damage(broken)
-    document = merge_runs([sound, broken], tmp_path / "merged")
+    damaged = closed(build_part(tmp_path, "broken", host="alpha"))
+    damage(damaged)
+    document = merge_runs([sound, damaged], tmp_path / "merged")
 
     assert {row["host"] for row in rows(tmp_path / "merged", "turns")} == {"blue"}
     assert {row["worker"] for row in rows(tmp_path / "merged", "turns")} == {0}
@@ -347,11 +351,11 @@ def test_a_damaged_part_is_left_out_and_weighs_in_the_verdict(damage: Callable[[
 @pytest.mark.parametrize(
     ("damage", "why"),
     [
-        ("a session twice", "it holds session w0-000000 twice"),
-        ("a count below zero", "the column stall_count of its turns holds -7, which is below 0"),
+        ("a duplicate session", "it holds session w0-000000 twice"),
+        ("a negative count", "the column stall_count of its turns holds -7, which is below 0"),
     ],
 )
-def test_rows_that_no_run_holds_are_refused_by_every_reader_in_the_same_words(
+def test_impossible_rows_are_refused_by_each_reader_with_the_same_message(
     damage: str, why: str, tmp_path: Path
 ) -> None:
     folder = closed(build_part(tmp_path))
@@ -362,10 +366,10 @@ def test_rows_that_no_run_holds_are_refused_by_every_reader_in_the_same_words(
             read_run(folder)
 
 
-def test_a_part_without_its_bounds_is_merged_and_that_they_are_unknown_is_told(tmp_path: Path) -> None:
-    sound, broken = build_part(tmp_path, "sound", host="blue"), closed(build_part(tmp_path, "broken", host="red"))
-    (broken / "uncertainty.parquet").unlink()
-    document = merge_runs([sound, broken], tmp_path / "merged")
+def test_a_part_without_uncertainties_is_merged_with_a_notice(tmp_path: Path) -> None:
+    sound, damaged = build_part(tmp_path, "sound", host="blue"), closed(build_part(tmp_path, "broken", host="red"))
+    (damaged / "uncertainty.parquet").unlink()
+    document = merge_runs([sound, damaged], tmp_path / "merged")
 
     known = {(row["host"], row["first_audio_uncertainty_ns"] is None) for row in rows(tmp_path / "merged", "turns")}
     assert known == {("blue", False), ("red", True)}
@@ -375,12 +379,12 @@ def test_a_part_without_its_bounds_is_merged_and_that_they_are_unknown_is_told(t
     assert document["validity"]["status"] == "no_verdict"
 
 
-def test_what_is_missing_with_a_part_that_was_never_closed_is_not_known_and_makes_the_run_invalid(
+def test_an_unclosed_part_without_a_spool_makes_the_merged_run_invalid(
     tmp_path: Path,
 ) -> None:
-    sound, broken = build_part(tmp_path, "sound", host="blue"), build_part(tmp_path, "broken", host="red")
-    shutil.rmtree(broken / SPOOL)
-    document = merge_runs([sound, broken], tmp_path / "merged")
+    sound, damaged = build_part(tmp_path, "sound", host="blue"), build_part(tmp_path, "broken", host="red")
+    shutil.rmtree(damaged / SPOOL)
+    document = merge_runs([sound, damaged], tmp_path / "merged")
     assert document["notices"][0].endswith("how many sessions and turns are missing is not known.")
     assert document["validity"]["status"] == "invalid"
 
@@ -406,12 +410,12 @@ REFUSED: dict[str, tuple[Callable[[Path, Path], list[Path]], str]] = {
     ),
     "a merged run": (lambda a, b: [changed(a, parts=[PART]), b], "name the runs that it was merged from"),
     "a newer schema": (lambda a, b: [a, changed(b, schema=99)], "newer rtbench"),
-    "a document of something else": (lambda a, b: [a, changed(b, targets="x")], "is damaged"),
+    "a document of another format": (lambda a, b: [a, changed(b, targets="x")], "is damaged"),
 }
 
 
 @pytest.mark.parametrize(("given_", "words"), REFUSED.values(), ids=list(REFUSED))
-def test_what_is_no_part_of_one_run_is_refused_and_nothing_is_written(
+def test_parts_of_different_runs_are_refused_and_nothing_is_written(
     given_: Callable[[Path, Path], list[Path]], words: str, tmp_path: Path
 ) -> None:
     a, b = (build_part(tmp_path / "parts", name, host=name) for name in ("a", "b"))
@@ -422,7 +426,7 @@ def test_what_is_no_part_of_one_run_is_refused_and_nothing_is_written(
     assert [path.name for path in tmp_path.iterdir()] == ["parts"]
 
 
-def test_a_run_that_somebody_writes_to_is_refused(tmp_path: Path) -> None:
+def test_a_run_under_way_is_refused(tmp_path: Path) -> None:
     mine = opening_document("x", "y", 1, {}, [], [], 1, [])["writer"] | {"pid": os.getpid()}
     part = build_part(tmp_path, state="running", stop_reason="", ended_utc_ns=None)
     lock.hold(part)
@@ -431,20 +435,20 @@ def test_a_run_that_somebody_writes_to_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a b", "x:y", "\udcff", "é", "-o", "."])
-def test_a_folder_whose_name_is_no_name_of_a_run_is_refused(name: str, tmp_path: Path) -> None:
+def test_an_invalid_name_of_a_merged_run_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot be a run|exists already"):
         merge_runs([build_part(tmp_path / "parts")], tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["parts"]
 
 
-def test_a_folder_that_is_there_is_not_written_to(tmp_path: Path) -> None:
+def test_an_existing_folder_is_not_written_to(tmp_path: Path) -> None:
     (tmp_path / "merged").mkdir()
     with pytest.raises(UsageError, match="exists already"):
         merge_runs([build_part(tmp_path)], tmp_path / "merged")
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=["full", "Ctrl-C"])
-def test_nothing_half_made_stays(
+def test_a_failed_merge_leaves_no_files(
     error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     part = closed(build_part(tmp_path / "parts"))
@@ -460,7 +464,7 @@ def test_nothing_half_made_stays(
 
 
 @pytest.mark.parametrize(("error_ns", "status", "word"), [(5_000, 0, "VALID"), (30 * MS, 4, "INVALID")])
-def test_the_exit_status_says_whether_what_came_of_it_may_be_used(
+def test_the_exit_status_is_that_of_the_merged_validity(
     error_ns: int, status: int, word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     part = build_part(tmp_path, error_ns=error_ns)

@@ -32,21 +32,21 @@ def ended_pid() -> int:
     return process.pid
 
 
-def test_json_is_as_its_schema_says(tmp_path: Path, ended_pid: int) -> None:
+def test_the_json_output_matches_its_schema(tmp_path: Path, ended_pid: int) -> None:
     run(tmp_path / "run")
     under_way(tmp_path / "live", pid=os.getpid())
     under_way(tmp_path / "left", pid=ended_pid)
     under_way(tmp_path / "elsewhere", pid=1, host="elsewhere")
-    said = json.loads(rtbench("runs", tmp_path, "--json").stdout)
+    output = json.loads(rtbench("runs", tmp_path, "--json").stdout)
 
-    Draft202012Validator(schemas()["runs"]).validate(said)
-    assert {each["name"]: each["under_way"] for each in said["runs"]} == {
+    Draft202012Validator(schemas()["runs"]).validate(output)
+    assert {each["name"]: each["under_way"] for each in output["runs"]} == {
         "run": False,
         "live": True,
         "left": False,
         "elsewhere": None,
     }
-    assert {each["sessions"] for each in said["runs"] if each["name"] != "run"} == {None}
+    assert {each["sessions"] for each in output["runs"] if each["name"] != "run"} == {None}
 
 
 def test_a_writer_whose_process_has_ended_is_gone(tmp_path: Path, ended_pid: int) -> None:
@@ -55,7 +55,7 @@ def test_a_writer_whose_process_has_ended_is_gone(tmp_path: Path, ended_pid: int
     assert writer_is_gone(tmp_path, {"state": "running", "writer": writer})
 
 
-def test_a_run_whose_workers_live_on_is_not_to_be_closed(tmp_path: Path, ended_pid: int) -> None:
+def test_a_run_with_running_workers_must_not_be_closed(tmp_path: Path, ended_pid: int) -> None:
     folder, _ = build_run(tmp_path)  # its worker is this process
     writer = {"host": socket.gethostname(), "pid": ended_pid}
 
@@ -65,7 +65,7 @@ def test_a_run_whose_workers_live_on_is_not_to_be_closed(tmp_path: Path, ended_p
 
 
 @pytest.mark.parametrize(("live", "state"), [(True, "running"), (False, "killed")])
-def test_the_command_closes_a_run_that_was_killed_and_leaves_one_that_is_under_way(
+def test_a_command_closes_a_killed_run_but_not_one_under_way(
     tmp_path: Path, ended_pid: int, live: bool, state: str
 ) -> None:
     folder = synthetic.write_killed(tmp_path / "run", Plan(sessions=20, turns=4))

@@ -158,7 +158,7 @@ def test_a_worker_s_own_folder_is_refused_if_its_master_has_all_of_its_run(run: 
         merge_runs([own, master], tmp_path / "merged")
 
 
-def test_the_part_that_a_master_lacks_is_added_once(run: Run, tmp_path: Path) -> None:
+def test_the_part_that_is_missing_at_the_master_is_added_once(run: Run, tmp_path: Path) -> None:
     """The message of a worker that lost its master suggests this: `add it by rtbench merge`."""
     master = folder_of(run, tmp_path / "master", {0: 2, 1: 0, 2: 2}, led=True, closes=True)
     (before,) = files.read_document(master)["missing_workers"]
@@ -176,7 +176,7 @@ def test_the_part_that_a_master_lacks_is_added_once(run: Run, tmp_path: Path) ->
     assert (part["workers"], part["turns"], part["host"]) == ([0, 1, 2], 54, "hub")
 
 
-def test_event_logs_come_from_where_the_worker_is_taken_from(run: Run, tmp_path: Path) -> None:
+def test_event_logs_are_taken_from_the_folder_that_provides_the_worker(run: Run, tmp_path: Path) -> None:
     master = folder_of(run, tmp_path / "master", {0: 2, 1: 0}, led=True, closes=True)
     own = folder_of(run, tmp_path / "west", {1: 2}, led=False)
     for folder, names in ((master, ("w0-000000", "w1-000000")), (own, ("w1-000000", "w1-000001"))):

@@ -38,7 +38,7 @@ def fetch_token(ready: Ready, header: str | None = None) -> dict[str, str]:
         return fields
 
 
-def test_a_named_refusal_comes_with_body_headers_and_its_own_mark(tmp_path: Path) -> None:
+def test_a_refusal_fault_has_its_body_headers_and_log_entry(tmp_path: Path) -> None:
     truth, wanted = tmp_path / "truth.jsonl", AZURE["throttled"]
     with quick_simulator(tmp_path, "--fault", "throttled", "--ground-truth", str(truth)) as ready:
         response = refused(ready.urls["ga"])
@@ -46,9 +46,9 @@ def test_a_named_refusal_comes_with_body_headers_and_its_own_mark(tmp_path: Path
     assert response.status_code == wanted.status
     assert json.loads(response.body)["error"] == {"code": wanted.code, "message": wanted.message}
     assert response.headers["apim-request-id"]
-    told = {"Content-Type": "application/json", "x-ms-region": "simulated", "x-rtbench-simulator": "1"}
-    told |= {"retry-after": "2", "retry-after-ms": "2000"}
-    assert {name: response.headers[name] for name in told} == told
+    expected_headers = {"Content-Type": "application/json", "x-ms-region": "simulated", "x-rtbench-simulator": "1"}
+    expected_headers |= {"retry-after": "2", "retry-after-ms": "2000"}
+    assert {name: response.headers[name] for name in expected_headers} == expected_headers
     assert "fault          throttled\n" in ready.output
     assert "0 sessions, 1 refused, 1 faults" in ready.output
     _, fault, line, _ = read_truth(truth)
@@ -57,7 +57,7 @@ def test_a_named_refusal_comes_with_body_headers_and_its_own_mark(tmp_path: Path
     assert (line["direction"], line["status"], line["code"]) == ("refused", wanted.status, wanted.code)
 
 
-def test_a_token_opens_sessions_and_the_truth_log_has_its_number_alone(tmp_path: Path) -> None:
+def test_a_token_opens_sessions_and_the_truth_log_has_only_its_number(tmp_path: Path) -> None:
     truth = tmp_path / "truth.jsonl"
     with quick_simulator(tmp_path, "--token-lifetime", "600", "--key", KEY, "--ground-truth", str(truth)) as ready:
         first, second = (fetch_token(ready)["access_token"] for _ in range(2))
@@ -74,7 +74,7 @@ def test_a_token_opens_sessions_and_the_truth_log_has_its_number_alone(tmp_path:
     assert not any(secret in truth.read_text() + ready.output for secret in (first, second, KEY))
 
 
-def test_a_request_for_a_token_that_waits_does_not_hold_up_the_end(tmp_path: Path) -> None:
+def test_a_pending_token_request_does_not_delay_the_end(tmp_path: Path) -> None:
     with quick_simulator(tmp_path, "--token-lifetime", "60", "--fault", "identity_slow") as ready:
         assert ready.identity is not None
         port = int(ready.identity["endpoint"].rsplit(":", 1)[1].partition("/")[0])

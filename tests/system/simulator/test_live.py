@@ -40,17 +40,17 @@ LINES = [
 
 
 @pytest.mark.parametrize(("standings", "events_per_s", "columns", "line"), LINES)
-def test_the_line_says_how_the_simulator_stands_and_its_lateness_longest(
+def test_the_line_shows_the_state_of_the_simulator_and_always_its_lateness(
     standings: list[ServerProgress], events_per_s: float, columns: int, line: str
 ) -> None:
     assert fitted(live_parts(standings, events_per_s), columns) == line
 
 
-def test_lateness_is_coloured() -> None:
+def test_lateness_is_shown_in_red() -> None:
     assert "\x1b[31msent − due p99 ≤ 7.5 ms" in fitted(live_parts([BUSY, LATE], 9), colour=True)
 
 
-def test_events_in_a_second_are_those_since_the_line_was_drawn_last() -> None:
+def test_the_event_rate_covers_the_time_since_the_last_line() -> None:
     with terminal(160) as (reads, stream):
         view = LiveView(StatusLine(stream, {}))
         view.told(0, BUSY, 10 * S)
@@ -60,7 +60,7 @@ def test_events_in_a_second_are_those_since_the_line_was_drawn_last() -> None:
     assert "200 events/s" in text.split("\r")[-1]
 
 
-def test_the_line_is_drawn_twice_a_second_at_most() -> None:
+def test_the_line_is_drawn_at_most_twice_a_second() -> None:
     with terminal(160) as (reads, stream):
         view = LiveView(StatusLine(stream, {}))
         for tenth in range(10):
@@ -71,7 +71,7 @@ def test_the_line_is_drawn_twice_a_second_at_most() -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_simulator_on_a_terminal_shows_sessions_while_they_are_open(workers: int, tmp_path: Path) -> None:
+def test_a_simulator_on_a_terminal_shows_open_sessions(workers: int, tmp_path: Path) -> None:
     ready, seen = tmp_path / "ready.json", [""]
     command = [sys.executable, "-m", "rtbench.cli.app", "simulate", "--port", "0", "--ready-file", str(ready)]
     with terminal(160) as (reads, stream):
@@ -85,11 +85,11 @@ def test_a_simulator_on_a_terminal_shows_sessions_while_they_are_open(workers: i
                 wait_for(lambda: "1 open of 1 sessions" in drawn(reads, seen))
         finally:
             process.send_signal(signal.SIGINT)
-            said, _ = process.communicate(timeout=GUARD_S)
+            output, _ = process.communicate(timeout=GUARD_S)
         drawn(reads, seen)
 
     assert seen[-1].endswith("\r\x1b[K")  # the line is removed
-    assert said.splitlines()[-1].startswith("SIMULATED: 1 sessions")
+    assert output.splitlines()[-1].startswith("SIMULATED: 1 sessions")
 
 
 def drawn(reads: int, seen: list[str]) -> str:
@@ -105,7 +105,7 @@ def wait_for(there: Callable[[], bool]) -> None:
         time.sleep(POLL_S)
 
 
-def test_in_a_log_there_is_no_line(tmp_path: Path) -> None:
+def test_a_log_has_no_progress_line(tmp_path: Path) -> None:
     with quick_simulator(tmp_path) as ready, connect(ready.urls["openai"]) as client:
         client.recv()
 
@@ -113,7 +113,7 @@ def test_in_a_log_there_is_no_line(tmp_path: Path) -> None:
     assert "\r" not in ready.output
 
 
-def test_with_clients_it_says_how_each_sdk_reaches_it(tmp_path: Path) -> None:
+def test_the_option_clients_prints_the_setup_of_each_sdk(tmp_path: Path) -> None:
     with quick_simulator(tmp_path, "--clients", "--key", "a-secret") as ready:
         pass
 
@@ -123,7 +123,7 @@ def test_with_clients_it_says_how_each_sdk_reaches_it(tmp_path: Path) -> None:
     assert "a-secret" not in ready.output
 
 
-def test_with_tls_clients_are_told_whom_to_trust() -> None:
+def test_with_tls_the_client_setup_has_the_ca_file() -> None:
     trust, *lines = to_paste("wss://[::1]:8765", "/tmp/ca.pem", keyed=False)
 
     assert trust == "trust: export SSL_CERT_FILE=/tmp/ca.pem NODE_EXTRA_CA_CERTS=/tmp/ca.pem"
@@ -132,7 +132,7 @@ def test_with_tls_clients_are_told_whom_to_trust() -> None:
     assert not [line for line in lines if "--tls" in line]
 
 
-def test_what_is_to_be_pasted_fits_a_screen() -> None:
+def test_the_client_setup_fits_a_screen() -> None:
     lines = to_paste("ws://127.0.0.1:8765", None, keyed=False)
 
     assert len(lines) == 3 * len(CLIENTS) <= 24

@@ -27,7 +27,7 @@ KEY = "secret-of-this-test"
 
 
 @pytest.mark.skipif(int(version("websockets").split(".")[0]) < 16, reason="websockets 15 hangs up without an answer")
-def test_even_a_request_too_large_to_judge_is_answered_as_simulated(tmp_path: Path) -> None:
+def test_the_response_to_a_too_large_request_is_marked_as_simulated(tmp_path: Path) -> None:
     with (
         quick_simulator(tmp_path) as ready,
         socket.create_connection(("127.0.0.1", ready.port), timeout=GUARD_S) as sock,
@@ -39,7 +39,7 @@ def test_even_a_request_too_large_to_judge_is_answered_as_simulated(tmp_path: Pa
     assert b"x-rtbench-simulator: 1" in answer
 
 
-def test_the_truth_log_holds_what_the_client_saw(tmp_path: Path) -> None:
+def test_the_truth_log_has_the_events_that_the_client_received(tmp_path: Path) -> None:
     truth_file = tmp_path / "truth.jsonl"
     with quick_simulator(tmp_path, "--ground-truth", str(truth_file), "--seed", "9") as ready:
         with connect(ready.urls["ga"], max_size=None) as client:
@@ -78,7 +78,7 @@ def test_the_truth_log_holds_what_the_client_saw(tmp_path: Path) -> None:
     assert "SIMULATED: 1 sessions" in ready.output
 
 
-def test_the_truth_log_knows_since_when_a_message_may_have_lain_there(
+def test_the_truth_log_has_the_earliest_possible_arrival_of_a_message(
     tmp_path: Path,
 ) -> None:
     truth_file = tmp_path / "truth.jsonl"
@@ -103,7 +103,7 @@ def test_the_truth_log_knows_since_when_a_message_may_have_lain_there(
     assert second_ns < second["earliest_ns"] == second["at_ns"]
 
 
-def test_the_server_pings(tmp_path: Path) -> None:
+def test_the_server_sends_pings(tmp_path: Path) -> None:
     with (
         quick_simulator(tmp_path, more="ping_interval_s: 0.1\n") as ready,
         socket.create_connection(("127.0.0.1", ready.port), timeout=GUARD_S) as sock,
@@ -116,7 +116,7 @@ def test_the_server_pings(tmp_path: Path) -> None:
             seen += piece
 
 
-def test_sigint_says_goodbye_to_open_sessions(tmp_path: Path) -> None:
+def test_sigint_closes_open_sessions_with_going_away(tmp_path: Path) -> None:
     with quick_simulator(tmp_path) as ready, connect(ready.urls["ga"]) as client:
         receive(client)
         ready.stop()
@@ -128,7 +128,7 @@ def test_sigint_says_goodbye_to_open_sessions(tmp_path: Path) -> None:
     assert client.protocol.close_rcvd.code == CloseCode.GOING_AWAY
 
 
-def test_the_ready_block_says_simulated_and_never_the_key(tmp_path: Path) -> None:
+def test_the_ready_output_says_simulated_and_does_not_contain_the_key(tmp_path: Path) -> None:
     with running_simulator("--key", KEY) as ready:
         pass
 
@@ -155,6 +155,6 @@ def test_a_port_in_use_is_a_usage_error() -> None:
         ({"port": 0, "fault": ["tls_alert"]}, "the fault tls_alert needs --tls"),
     ],
 )
-def test_what_cannot_be_done_is_a_usage_error(options: dict[str, Any], words: str) -> None:
+def test_invalid_options_of_the_simulator_are_a_usage_error(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         simulate(**options)

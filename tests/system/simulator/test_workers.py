@@ -27,7 +27,7 @@ SESSIONS = 12
 
 
 @given(tag=st.integers(0, (1 << TAG_BITS) - 1), count=st.integers(2, 64), session=st.integers(1, 999_999))
-def test_no_two_workers_give_the_same_ids_or_draw_the_same(tag: int, count: int, session: int) -> None:
+def test_workers_have_different_ids_and_random_seeds(tag: int, count: int, session: int) -> None:
     crew = [ServerWorker(number, count, tag) for number in range(count)]
 
     tags = {worker.id_tag(session) for worker in crew}
@@ -37,12 +37,12 @@ def test_no_two_workers_give_the_same_ids_or_draw_the_same(tag: int, count: int,
     assert {len(tag) for tag in tags} == {12}
 
 
-def test_a_worker_that_is_alone_draws_as_if_there_were_none() -> None:
+def test_a_single_worker_has_the_random_seeds_of_no_workers() -> None:
     assert ServerWorker(0, 1, 5).seeds(7, 3) == [7, 3]
     assert np.random.default_rng(ServerWorker(1, 2, 5).seeds(7, 3)).random() != np.random.default_rng([7, 3]).random()
 
 
-def test_workers_share_a_port_and_a_log_and_end_together(tmp_path: Path) -> None:
+def test_workers_share_a_port_and_a_log_and_stop_together(tmp_path: Path) -> None:
     truth = tmp_path / "truth.jsonl"
     with quick_simulator(tmp_path, "--workers", "2", "--ground-truth", str(truth)) as ready:
         for _ in range(SESSIONS):
@@ -62,7 +62,7 @@ def test_workers_share_a_port_and_a_log_and_end_together(tmp_path: Path) -> None
     assert "latest of 2 workers" in ready.output
 
 
-def test_a_worker_that_dies_ends_the_command_with_a_line_and_status_1(tmp_path: Path) -> None:
+def test_a_killed_worker_ends_the_command_with_status_1(tmp_path: Path) -> None:
     with quick_simulator(tmp_path, "--workers", "2") as ready:
         os.kill(ready.pids[0], signal.SIGKILL)
         for pid in (ready.pids[1], ready.pid):
@@ -73,7 +73,7 @@ def test_a_worker_that_dies_ends_the_command_with_a_line_and_status_1(tmp_path: 
     assert "Traceback" not in ready.output
 
 
-def test_workers_end_with_their_parent_however_that_ends(tmp_path: Path) -> None:
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     with quick_simulator(tmp_path, "--workers", "2") as ready:
         os.kill(ready.pid, signal.SIGKILL)
         for pid in ready.pids:
@@ -105,7 +105,7 @@ def _alive(pid: int) -> bool:
         ({"profile": "max_concurrent_responses: 2\n"}, "profile limited has max_concurrent_responses"),
     ],
 )
-def test_what_is_one_for_the_whole_service_takes_one_worker(
+def test_options_with_global_state_are_refused_with_several_workers(
     tmp_path: Path, options: dict[str, Any], words: str
 ) -> None:
     if "profile" in options:
@@ -116,14 +116,14 @@ def test_what_is_one_for_the_whole_service_takes_one_worker(
         simulate(port=0, workers=2, **options)
 
 
-def test_a_port_that_others_share_already_is_in_use() -> None:
+def test_a_shared_port_counts_as_in_use() -> None:
     with workers.reserve("127.0.0.1", 0) as held:
         host, port = held.getsockname()
         with pytest.raises(UsageError, match="is in use"):
             workers.reserve(host, port)
 
 
-def test_a_platform_that_cannot_share_ports_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_platform_without_shared_ports_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(socket, "SO_REUSEPORT")
 
     with pytest.raises(UsageError, match="no SO_REUSEPORT"):

@@ -35,7 +35,7 @@ ENTRA = EntraSignIn("https://cognitiveservices.azure.com/.default")
 
 
 @given(st.text())
-def test_any_answer_is_a_token_that_fits_a_header_or_an_error(secret: str) -> None:
+def test_any_token_is_a_valid_header_value_or_an_error(secret: str) -> None:
     try:
         token = read_token(secret, int(time.time()) + 60, "Issuer")
     except SignInError:
@@ -46,7 +46,7 @@ def test_any_answer_is_a_token_that_fits_a_header_or_an_error(secret: str) -> No
 
 
 @given(st.text() | st.binary().map(lambda data: f"a.{base64.urlsafe_b64encode(data).decode()}.c"))
-def test_claims_of_anything_are_texts(secret: str) -> None:
+def test_claims_of_any_token_are_strings(secret: str) -> None:
     assert all(isinstance(value, str) for value in public_claims(secret).values())
 
 
@@ -65,7 +65,7 @@ Visit https://aka.ms/azsdk/python/identity/environmentcredential/troubleshoot to
 To mitigate this issue, please refer to the troubleshooting guidelines here at https://aka.ms/azsdk/python."""
 
 
-def test_of_a_chain_each_credential_and_its_reason_stand_in_one_line() -> None:
+def test_an_error_of_a_credential_chain_is_one_line_with_each_reason() -> None:
     assert str(sign_in_error(ENTRA, ValueError(CHAIN))) == (
         "signing in through Entra ID failed (EnvironmentCredential: Environment variables are not configured; "
         "AzureCliCredential: Please run 'az login' to set up an account): sign in with `az login`, or set "
@@ -79,29 +79,27 @@ def test_a_reason_is_one_short_line(text: str) -> None:
     assert "\n" not in shown_reason(text, 50)
 
 
-def test_a_reason_holds_neither_an_answer_nor_a_token() -> None:
+def test_a_reason_contains_no_response_and_no_token() -> None:
     jwt = "eyJ0eXAiOiJKV1QiLCJhbGciOiJub25lIn0.eyJhdWQiOiJodHRwczovL2NvZ25pdGl2ZX.c2lnbmF0dXJl"
-    said = shown_reason(f'Unexpected response "{{"token": "x"}}", {jwt}\nContent: y', 200)
+    reason = shown_reason(f'Unexpected response "{{"token": "x"}}", {jwt}\nContent: y', 200)
 
-    assert said == 'Unexpected response "{…}", *** {…}'
+    assert reason == 'Unexpected response "{…}", *** {…}'
 
 
 @pytest.mark.parametrize("before", [0, 190])
-def test_no_secret_of_the_environment_or_of_the_proxy_is_in_an_error_wherever_it_is_cut(
-    monkeypatch: pytest.MonkeyPatch, before: int
-) -> None:
+def test_a_truncated_error_contains_no_secret(monkeypatch: pytest.MonkeyPatch, before: int) -> None:
     monkeypatch.setenv("AZURE_CLIENT_SECRET", "the-client-secret")
     monkeypatch.setenv("HTTPS_PROXY", "http://ann:pass/word@proxy:99999")
     entra = replace(ENTRA, proxy=Proxy("http", "p", 1, "ann", "word-of-pass"))
     parts = ("the-client-secret", "http://ann:pass/word@proxy:99999", "word-of-pass", "https://me:short@host/x")
 
     for secret in parts:
-        said = str(sign_in_error(entra, ValueError(f"{'x' * before} {secret}")))
-        assert not any(word in said for word in ("the-clie", "pass/", "word-of-", "short")), said
+        output = str(sign_in_error(entra, ValueError(f"{'x' * before} {secret}")))
+        assert not any(word in output for word in ("the-clie", "pass/", "word-of-", "short")), output
 
 
 @pytest.mark.parametrize(
-    ("proxy", "kind", "said"),
+    ("proxy", "kind", "expected"),
     [
         (None, "default", {"http": ""}),
         ("none", "default", {"http": "", "https": ""}),
@@ -111,20 +109,20 @@ def test_no_secret_of_the_environment_or_of_the_proxy_is_in_an_error_wherever_it
         (None, "managed_identity", {"http": "", "https": ""}),
     ],
 )
-def test_who_signs_in_goes_by_the_target_s_proxy_but_to_identities_of_machines(
-    proxy: Proxy | Literal["none"] | None, kind: str, said: dict[str, str]
+def test_a_sign_in_uses_the_proxy_of_the_target_except_for_managed_identities(
+    proxy: Proxy | Literal["none"] | None, kind: str, expected: dict[str, str]
 ) -> None:
-    assert proxies_of(replace(ENTRA, kind=kind, proxy=proxy)) == said
+    assert proxies_of(replace(ENTRA, kind=kind, proxy=proxy)) == expected
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [("None, None", "endpoint refused"), ("500, out of order", "endpoint refused: 500, out of order")],
 )
-def test_a_refusal_by_an_identity_endpoint_is_not_called_a_missing_one(words: str, said: str) -> None:
+def test_a_refusal_by_an_identity_endpoint_is_not_reported_as_missing(words: str, expected: str) -> None:
     text = "App Service managed identity configuration not found in environment. Token request error: (invalid_scope) "
 
-    assert shown_reason(text + words, 200) == f"App Service managed identity {said}"
+    assert shown_reason(text + words, 200) == f"App Service managed identity {expected}"
 
 
 # The real code of azure-identity, in a process that first patches the standard library.
@@ -151,9 +149,9 @@ def target(kind="default", **more):
     way = EntraSignIn(SCOPE, kind, **more)
     return Target("arm", "127.0.0.1", 1, False, "/", GA, "azure", way)
 
-def told(query):
+def set_state(query):
     connection = http.client.HTTPConnection("127.0.0.1", int(os.environ["PORT"]))
-    connection.request("GET", "/told?" + query)
+    connection.request("GET", "/state?" + query)
     answer = __import__("json").loads(connection.getresponse().read())
     connection.close()
     return answer
@@ -187,7 +185,7 @@ def run_patched(program: str, environment: dict[str, str]) -> str:
     return ended.stdout
 
 
-def test_azure_identity_gives_one_token_to_a_hundred_at_once_and_says_who_answered() -> None:
+def test_a_hundred_concurrent_calls_share_one_token_request() -> None:
     with identity_endpoint("life=3600") as endpoint:
         shown = run_patched(
             """
@@ -196,7 +194,7 @@ ring = keyring(one, target())
 callers = [gevent.spawn(ring.header, one, 0) for _ in range(100)]
 headers = {caller.get() for caller in callers}
 assert len(headers) == 1, "several tokens"
-assert told("")["asked"] == "1", told("")
+assert set_state("")["asked"] == "1", set_state("")
 answered = ring.answered_by(one)
 assert 3500 < answered.seconds_left < 3601, answered.seconds_left
 assert ring.hide(headers.pop()[1]) == "Bearer ***"
@@ -209,13 +207,13 @@ print(answered.credential, answered.scope, answered.claims)
     assert "'tid': 'a-tenant'" in shown
 
 
-def test_an_endpoint_that_fails_and_quotes_is_lived_through_and_told() -> None:
+def test_a_failing_identity_endpoint_is_reported_without_secrets_and_recovered_from() -> None:
     with identity_endpoint("life=3") as endpoint:
         run_patched(
             """
 one = target("managed_identity")
 ring = keyring(one)
-told("fault=quoting")
+set_state("fault=quoting")
 until(lambda: incidents)
 for _ in range(3):
     ring.header(one, GUARD_S)  # the old token serves
@@ -226,7 +224,7 @@ def dead():
         return error
 until(dead)
 print(dead())
-told("fault=none")
+set_state("fault=none")
 ring.header(one, GUARD_S)
 until(lambda: "works again" in incidents[-1])
 print(incidents)
@@ -236,16 +234,16 @@ assert not any("\\n" in text for text in incidents)
         )
 
 
-def test_an_endpoint_that_hangs_holds_nobody_up() -> None:
+def test_a_hanging_identity_endpoint_does_not_block_calls() -> None:
     with identity_endpoint("life=1000") as endpoint:
         run_patched(
             """
 from bench.target import tokens
 one = target("managed_identity")
 ring = keyring(one)
-told("fault=slow")
+set_state("fault=slow")
 renewing = gevent.spawn(ring._sign_ins[one.auth]._renew)
-until(lambda: told("")["asked"] == "2")
+until(lambda: set_state("")["asked"] == "2")
 beats = 0
 while beats < 20:
     ring.header(one, 0)
@@ -304,14 +302,12 @@ def workload(folder: Path, **more: str) -> Mapping[str, str]:
     return environment | tenant | more
 
 
-@pytest.mark.parametrize(("scheme", "told"), [("http", "by the target"), ("socks5h", "by the environment")])
-def test_who_signs_in_goes_through_the_proxy_and_trusts_the_authority_that_are_said(
-    tmp_path: Path, scheme: str, told: str
-) -> None:
+@pytest.mark.parametrize(("scheme", "expected"), [("http", "by the target"), ("socks5h", "by the environment")])
+def test_a_sign_in_uses_the_given_proxy_and_certificate_authority(tmp_path: Path, scheme: str, expected: str) -> None:
     ca = tmp_path / "ca.pem"
     with authority(loopback_tls(ca)) as port, running_proxy("ann", "a-password-of-hers") as proxy:
         url = proxy.url(scheme)
-        explicit = told == "by the target"
+        explicit = expected == "by the target"
         run_patched(
             f"""
 from pathlib import Path
@@ -327,7 +323,7 @@ assert ring.header(one, 0)[1] == "Bearer " + {AUTHORITY_TOKEN!r}
     assert [(asked.host, asked.port) for asked in proxy.asked] == [("127.0.0.1", port)]
 
 
-def test_a_tenant_that_the_target_names_is_asked_beside_the_environment_s(tmp_path: Path) -> None:
+def test_the_tenant_of_a_target_is_allowed_in_addition_to_the_environment_s(tmp_path: Path) -> None:
     ca = tmp_path / "ca.pem"
     with authority(loopback_tls(ca)) as port:
         run_patched(
@@ -341,11 +337,11 @@ print(ring.answered_by(one).credential)
         )
 
 
-def test_the_azure_cli_is_asked_for_a_token(tmp_path: Path) -> None:
+def test_a_token_is_requested_from_the_azure_cli(tmp_path: Path) -> None:
     az = tmp_path / "az"
-    told = json.dumps({"accessToken": f"{TOKEN}-of-cli", "expires_on": int(time.time()) + 600})
+    token_json = json.dumps({"accessToken": f"{TOKEN}-of-cli", "expires_on": int(time.time()) + 600})
     az.write_text(
-        f"#!/bin/sh\ncase \"$*\" in *cognitiveservices.azure.com*'--tenant a-tenant'*) echo '{told}';; esac\n"
+        f"#!/bin/sh\ncase \"$*\" in *cognitiveservices.azure.com*'--tenant a-tenant'*) echo '{token_json}';; esac\n"
     )
     az.chmod(0o755)
     environment = {
@@ -367,7 +363,7 @@ print(ring.answered_by(one).credential)
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "expected"),
     [
         ("default", "no response from the IMDS endpoint"),
         ("service_principal", "set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"),
@@ -375,7 +371,7 @@ print(ring.answered_by(one).credential)
         ("azure_cli", "Azure CLI not found on path"),
     ],
 )
-def test_where_nobody_is_signed_in_one_line_says_what_was_tried_and_what_to_do(kind: str, said: str) -> None:
+def test_without_a_sign_in_one_line_has_the_attempts_and_a_remedy(kind: str, expected: str) -> None:
     environment = IdentityEndpoint(1).environment
     for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER", "AZURE_TOKEN_CREDENTIALS"):
         del environment[name]
@@ -392,4 +388,4 @@ except RtbenchError as error:
     (line,) = [line for line in shown.splitlines() if not line.startswith("DEBUG:")]
 
     assert line.startswith("UsageError signing in through Entra ID failed (")
-    assert said in line
+    assert expected in line

@@ -12,11 +12,11 @@ from bench.transport.gevent_patch import with_timeout
 from tests.simulator_process import GUARD_S, ROOT
 
 
-def test_work_that_ends_in_time_gives_its_value() -> None:
+def test_a_function_within_the_timeout_returns_its_value() -> None:
     assert with_timeout(GUARD_S, lambda: 7) == 7
 
 
-def test_work_that_fails_in_time_fails_with_its_own_error() -> None:
+def test_a_function_that_fails_within_the_timeout_raises_its_error() -> None:
     def work() -> int:
         raise KeyError("x")
 
@@ -24,7 +24,7 @@ def test_work_that_fails_in_time_fails_with_its_own_error() -> None:
         with_timeout(GUARD_S, work)
 
 
-def test_work_that_takes_longer_is_a_timeout() -> None:
+def test_a_function_beyond_the_timeout_raises_a_timeout_error() -> None:
     ended = threading.Event()
     with pytest.raises(TimeoutError):
         with_timeout(0.05, lambda: ended.wait(GUARD_S))
@@ -56,7 +56,7 @@ assert ended == ["broken off", "told"], ended
 """
 
 
-def test_in_gevent_s_process_nothing_of_it_goes_on() -> None:
+def test_in_a_gevent_process_a_timed_out_function_does_not_continue() -> None:
     ended = subprocess.run(
         [sys.executable, "-c", BROKEN_OFF], cwd=ROOT, capture_output=True, text=True, check=False, timeout=GUARD_S
     )

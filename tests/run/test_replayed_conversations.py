@@ -50,31 +50,35 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
-@given(held=conversations(), record_audio=st.booleans(), matches=st.booleans())
-def test_a_conversation_told_again_from_its_log_is_the_same(
-    folder: Path, held: Conversation, record_audio: bool, matches: bool
+@given(conversation=conversations(), record_audio=st.booleans(), matches=st.booleans())
+def test_a_replayed_conversation_has_the_same_observations(
+    folder: Path, conversation: Conversation, record_audio: bool, matches: bool
 ) -> None:
     """A replay decodes each delta; the observations are equal to those from matched deltas."""
-    logged(folder, held, record_audio, MatchingTransport if matches else PatientTransport)
+    logged(folder, conversation, record_audio, MatchingTransport if matches else PatientTransport)
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
-@given(held=conversations())
-def test_a_conversation_is_the_same_whether_or_not_deltas_are_matched(held: Conversation) -> None:
-    assert outcome(deepcopy(held), MatchingTransport) == outcome(deepcopy(held), PatientTransport)
+@given(conversation=conversations())
+def test_a_conversation_has_the_same_outcome_with_matched_and_decoded_deltas(conversation: Conversation) -> None:
+    assert outcome(deepcopy(conversation), MatchingTransport) == outcome(deepcopy(conversation), PatientTransport)
 
 
-def test_deltas_of_a_conversation_are_matched_and_handed_on_together() -> None:
+def test_matched_deltas_of_a_conversation_are_processed_in_batches() -> None:
     simulator, clock = Simulator(GA, default_profile(), 1), VirtualClock(START_NS)
-    transport, script, together = MatchingTransport(simulator, clock), build_script(say(), say()), Together()
-    seated(script, transport, together)[0].play()
+    transport, script, counting = (
+        MatchingTransport(simulator, clock),
+        build_script(say(), say()),
+        BatchCountingTimeline(),
+    )
+    seated(script, transport, counting)[0].play()
 
-    assert [turn.outcome for turn in together.turns] == ["ok", "ok"]
-    assert transport.matched == sum(together.handed) > 0
-    assert max(together.handed) > 1
+    assert [turn.outcome for turn in counting.turns] == ["ok", "ok"]
+    assert transport.matched == sum(counting.handed) > 0
+    assert max(counting.handed) > 1
 
 
-class Together(Listening):
+class BatchCountingTimeline(Listening):
     """A listener that counts the deltas that it receives at once."""
 
     def __init__(self) -> None:
@@ -86,19 +90,23 @@ class Together(Listening):
         super().received_deltas(deltas)
 
 
-def outcome(held: Conversation, kind: type[PatientTransport]) -> tuple[object, ...]:
+def outcome(conversation: Conversation, kind: type[PatientTransport]) -> tuple[object, ...]:
     """Return everything observed in a conversation, and what its listener received."""
-    script, listening, clock = held.script, Listening(spent_after=held.responses), VirtualClock(START_NS)
-    ends_ns = START_NS + held.ends_ns
-    session, timeline, _ = seated(script, kind(held.service, clock), listening, lambda: clock.now_ns > ends_ns)
+    script, listening, clock = (
+        conversation.script,
+        Listening(spent_after=conversation.responses),
+        VirtualClock(START_NS),
+    )
+    ends_ns = START_NS + conversation.ends_ns
+    session, timeline, _ = seated(script, kind(conversation.service, clock), listening, lambda: clock.now_ns > ends_ns)
     session.play()
     counts = listening.wire_received, listening.wire_sent, listening.lags_ns, listening.paid_for, listening.began
     return listening.turns, timeline.session(), counts, len(listening.events)
 
 
-def logged(folder: Path, held: Conversation, record_audio: bool, kind: type[PatientTransport]) -> None:
+def logged(folder: Path, conversation: Conversation, record_audio: bool, kind: type[PatientTransport]) -> None:
     """Run a conversation with a log, and compare its observations with a replay of the log."""
-    script, listening = held.script, Listening(spent_after=held.responses)
+    script, listening = conversation.script, Listening(spent_after=conversation.responses)
     log = EventLog(folder / "talk.jsonl", hide=str, record_audio=record_audio)
     timeline = LoggedTimeline(
         SessionStart(START_NS, len(script.turns), script.limits, service_responds=script.service_responds),
@@ -107,9 +115,13 @@ def logged(folder: Path, held: Conversation, record_audio: bool, kind: type[Pati
         about=about("run", RowContext("w0-000001", "here", "talk", "talk"), script),
     )
     clock = VirtualClock(START_NS)
-    transport = kind(held.service, clock)
+    transport = kind(conversation.service, clock)
     Session(
-        script, LoggedTransport(transport, log), timeline, listening, lambda: clock.now_ns > START_NS + held.ends_ns
+        script,
+        LoggedTransport(transport, log),
+        timeline,
+        listening,
+        lambda: clock.now_ns > START_NS + conversation.ends_ns,
     ).play()
     log.close()
 
@@ -122,7 +134,7 @@ def logged(folder: Path, held: Conversation, record_audio: bool, kind: type[Pati
 Told = Callable[[Timeline], object]
 
 
-class Noting(Timeline):
+class RecordingTimeline(Timeline):
     """A timeline that stores its input and the instant of each."""
 
     def __init__(self, script: PreparedScript) -> None:
@@ -154,21 +166,21 @@ ENDS: st.SearchStrategy[Callable[[int], inputs.AnyInput]] = st.sampled_from([
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
-@given(held=conversations(), data=st.data())
-def test_a_conversation_that_is_cut_at_any_event_and_instant_has_one_outcome_a_turn(
-    held: Conversation, data: st.DataObject
+@given(conversation=conversations(), data=st.data())
+def test_a_conversation_cut_at_any_event_has_one_outcome_per_turn(
+    conversation: Conversation, data: st.DataObject
 ) -> None:
-    noting = Noting(held.script)
-    talk = talked(held.script, held.service, timeline=noting, ends_ns=held.ends_ns)
+    recording = RecordingTimeline(conversation.script)
+    talk = talked(conversation.script, conversation.service, timeline=recording, ends_ns=conversation.ends_ns)
     for _ in range(8):
-        kept = data.draw(st.integers(1, len(noting.told)))
+        kept = data.draw(st.integers(1, len(recording.told)))
         after_ns = data.draw(st.sampled_from([0, 0, 1, 300_000_000, 2 * S, 1_000 * S]))
-        check_cut(talk, noting.told[:kept], after_ns, data.draw(ENDS))
+        check_cut(talk, recording.told[:kept], after_ns, data.draw(ENDS))
 
 
 def check_cut(talk: Talked, told: list[tuple[int, Told]], after_ns: int, end: Callable[[int], inputs.AnyInput]) -> None:
     """Check the observations of a conversation that was cut after these inputs, and that ended `after_ns` later."""
-    again, turns = Noting(talk.script), []
+    again, turns = RecordingTimeline(talk.script), []
     for _, tell in told:
         tell(again)
         turns += again.pop_delivered()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from bench.run import folder as files
 from tests.simulator_process import Ready, quick_simulator
-from tests.system.end_to_end.arms import ahead, sessions_of, write_targets
 from tests.system.end_to_end.locust_process import only_run, run_locust, write_scenario
+from tests.system.end_to_end.two_targets import ahead, sessions_of, write_targets
 
 PYTHON = """
 from locust import task
@@ -27,9 +27,7 @@ BOTH = ["ga", "preview"]
 PAIRS = 8
 
 
-def test_a_variant_differs_from_its_target_in_what_it_says_and_in_nothing_else(
-    tmp_path: Path, simulator: Ready
-) -> None:
+def test_a_variant_differs_from_its_target_only_in_its_settings(tmp_path: Path, simulator: Ready) -> None:
     text = (
         f"  west:\n    url: '{simulator.urls['ga']}'\n    variants:\n"
         "      terse: {session: {instructions: 'Be terse.', voice: verse}}\n"
@@ -39,25 +37,28 @@ def test_a_variant_differs_from_its_target_in_what_it_says_and_in_nothing_else(
 
     folder = only_run(tmp_path / "runs")
     sessions = sessions_of(folder)
-    said = sessions["effective_settings"].map(json.loads)
+    settings_of_sessions = sessions["effective_settings"].map(json.loads)
     terse = sessions["target"] == "west.terse"
     assert ended.returncode in (0, 4), ended.stderr
     assert sessions["outcome"].tolist() == ["ok"] * 4
-    assert all("Be terse." in json.dumps(settings) and "verse" in json.dumps(settings) for settings in said[terse])
-    assert not any("Be terse." in json.dumps(settings) for settings in said[~terse])
+    assert all(
+        "Be terse." in json.dumps(settings) and "verse" in json.dumps(settings)
+        for settings in settings_of_sessions[terse]
+    )
+    assert not any("Be terse." in json.dumps(settings) for settings in settings_of_sessions[~terse])
     targets = {target["name"]: target for target in files.read_document(folder)["targets"]}
     assert targets["west.terse"]["variant_of"] == "west"
     assert targets["west.terse"]["session"] == {"instructions": "Be terse.", "voice": "verse"}
 
 
-def test_two_processes_play_tasks_in_python_in_pairs_whose_event_logs_belong_together(tmp_path: Path) -> None:
+def test_two_processes_run_python_tasks_in_pairs_with_event_logs_of_whole_pairs(tmp_path: Path) -> None:
     scenario = write_scenario(tmp_path)
     scenario.write_text(PYTHON)
     load = ("-u", "4", "-r", "4", "--processes", "2", "--sessions", str(PAIRS))
     with quick_simulator(tmp_path) as ready:
         names = write_targets(tmp_path, "".join(f"  {dialect}: {{url: '{ready.urls[dialect]}'}}\n" for dialect in BOTH))
-        arms = ("--targets", "ga,preview", "--target-file", names, "--record-events", "50%")
-        ended = run_locust(scenario, tmp_path / "runs", *load, *arms)
+        options = ("--targets", "ga,preview", "--target-file", names, "--record-events", "50%")
+        ended = run_locust(scenario, tmp_path / "runs", *load, *options)
 
     folder = only_run(tmp_path / "runs")
     sessions = sessions_of(folder)

@@ -39,7 +39,7 @@ def faults(truth: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")])
-def test_nobody_listens_for_a_while(tmp_path: Path, workers: tuple[str, ...]) -> None:
+def test_the_fault_refused_closes_the_port_temporarily(tmp_path: Path, workers: tuple[str, ...]) -> None:
     truth = tmp_path / "truth.jsonl"
     options = ("--fault", "refused,during_s=0-0.5", "--ground-truth", str(truth), *workers)
     with quick_simulator(tmp_path, *options) as ready:
@@ -52,14 +52,14 @@ def test_nobody_listens_for_a_while(tmp_path: Path, workers: tuple[str, ...]) ->
     assert (ready.returncode, "Traceback" in ready.output) == (0, False)
 
 
-def test_a_simulator_that_does_not_listen_can_be_stopped(tmp_path: Path) -> None:
+def test_a_simulator_with_a_closed_port_can_be_stopped(tmp_path: Path) -> None:
     with quick_simulator(tmp_path, "--fault", "refused") as ready:
         wait_until(False, ready.port)
 
     assert (ready.returncode, "Traceback" in ready.output) == (0, False)
 
 
-def test_a_freeze_is_everybody_s(tmp_path: Path) -> None:
+def test_a_freeze_delays_all_sessions(tmp_path: Path) -> None:
     truth = tmp_path / "truth.jsonl"
     freeze = f"freeze,at=session,sessions=2,duration_s={FREEZE_NS / 1e9}"
     with (

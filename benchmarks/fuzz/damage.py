@@ -27,7 +27,7 @@ MOST = 4
 """The maximum number of faults in a case."""
 
 
-def spoilt_bytes(random: Random, whole: bytes, hostile: tuple[bytes, ...] = HOSTILE) -> bytes:
+def damaged_bytes(random: Random, whole: bytes, hostile: tuple[bytes, ...] = HOSTILE) -> bytes:
     """Return the bytes with one to four faults."""
     data = bytearray(whole)
     for _ in range(random.randint(1, MOST)):
@@ -45,13 +45,13 @@ def spoilt_bytes(random: Random, whole: bytes, hostile: tuple[bytes, ...] = HOST
     return bytes(data)
 
 
-def spoilt_document(random: Random, document: Any) -> Any:
+def damaged_document(random: Random, document: Any) -> Any:
     """Return a JSON document with one to four faults: values that are replaced, removed, renamed or exchanged."""
-    spoilt = copy.deepcopy(document)
+    damaged = copy.deepcopy(document)
     for _ in range(random.randint(1, MOST)):
-        places = list(_places(spoilt))
+        places = list(_places(damaged))
         if not places:
-            return spoilt
+            return damaged
         holder, key = random.choice(places)
         match random.choice(("wrong", "wrong", "missing", "renamed", "exchanged")):
             case "wrong":
@@ -63,7 +63,7 @@ def spoilt_document(random: Random, document: Any) -> Any:
             case _:
                 other, place = random.choice(places)
                 holder[key] = copy.deepcopy(other[place])
-    return spoilt
+    return damaged
 
 
 def dumped(document: Any, levels: int = 5_000) -> str:

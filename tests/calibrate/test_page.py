@@ -28,7 +28,7 @@ def test_every_line_fits_a_hundred_columns() -> None:
     assert [line for line in lines if len(line) > 100] == []
 
 
-def test_a_step_says_why_it_is_not_good() -> None:
+def test_a_step_that_does_not_pass_has_a_second_line_with_the_reason() -> None:
     mark, why = step_lines(STEPS[-1])
 
     assert mark.startswith("?")
@@ -44,7 +44,7 @@ def test_the_table_has_every_metric_at_every_load() -> None:
     assert lines[0].split() == ["text:", "ttfa", "100", "1,000", "0.005", "0.05", "–", "0.15"]
 
 
-def test_a_step_without_figures_is_shown_all_the_same() -> None:
+def test_a_step_without_metrics_is_shown_with_its_reason() -> None:
     bare = LoadStep("voice", 5, "fail", "the run ended with status -9")
 
     assert step_lines(bare)[1:] == ["    the run ended with status -9"]
@@ -52,7 +52,7 @@ def test_a_step_without_figures_is_shown_all_the_same() -> None:
     assert "<td>✕ the run ended with status -9</td>" in render_html(calibration_page(build_calibration([bare])))
 
 
-def test_what_the_figures_of_a_step_lack_is_said() -> None:
+def test_a_step_has_notes_about_few_turns_and_unmatched_turns() -> None:
     step = build_step(100, turns=120, unmatched=1)
     page = render_html(calibration_page(build_calibration([step])))
 
@@ -60,14 +60,14 @@ def test_what_the_figures_of_a_step_lack_is_said() -> None:
     assert "✓ p99 of 120 turns; 1\u00a0turn could not be compared" in page
 
 
-def test_p999_is_shown_of_as_many_turns_as_carry_it() -> None:
+def test_p999_is_shown_from_5000_turns_on() -> None:
     *_, p999, high = list(error_lines([build_step(turns=5000)]))[1].split()
     *_, few, _ = list(error_lines([build_step(turns=4999)]))[1].split()
 
     assert (p999, high, few) == ("0.1", "0.15", "–")
 
 
-def test_the_page_has_the_answer_the_picture_and_every_load() -> None:
+def test_the_page_has_the_conclusion_one_chart_and_each_load() -> None:
     page = render_html(calibration_page(build_calibration(STEPS)))
 
     assert "Trust this machine up to 100 sessions per process." in page
@@ -76,7 +76,7 @@ def test_the_page_has_the_answer_the_picture_and_every_load() -> None:
     assert "the simulator was late: p99 2 ms" in page
 
 
-def test_the_picture_shows_what_was_judged_and_both_limits() -> None:
+def test_the_chart_shows_the_evaluated_loads_and_both_limits() -> None:
     drawn = ElementTree.fromstring(picture(STEPS, KINDS).svg())
     texts = [element.text for element in drawn.iter() if element.tag == "text"]
 
@@ -86,5 +86,5 @@ def test_the_picture_shows_what_was_judged_and_both_limits() -> None:
     assert not any("800 sessions" in str(tip) for tip in tips)
 
 
-def test_the_picture_of_nothing_is_drawn() -> None:
+def test_a_chart_without_steps_is_drawn() -> None:
     assert picture([], KINDS).svg()

@@ -25,7 +25,7 @@ from reports.trends.trend_point import RunSummary
 from tests.attack.hostile_files import places, with_value
 from tests.examples import some
 from tests.reports import synthetic
-from tests.system.attack.steering import EVIL, PLAN, harm_in, told
+from tests.system.attack.steering import EVIL, PLAN, output_of, unsafe_text_in
 from tests.system.run.parts import build_part, closed, copied
 
 STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]|##(?:vso)?\\[")
@@ -71,10 +71,10 @@ def check_commands(run: Path, scratch: Path) -> None:
         *(("replay", log) for log in sorted((run / "events").glob("*.jsonl"))[:1]),
     ]
     for words in (("report", run), *some(others, 7, this)):
-        harm = harm_in(told(*words))
+        harm = unsafe_text_in(output_of(*words))
         assert not harm, f"rtbench {' '.join(map(str, words))}: {harm}"
     for page in (*run.glob("*.md"), *scratch.glob("*.md")):
-        assert not harm_in(page.read_text()), page
+        assert not unsafe_text_in(page.read_text()), page
     shutil.rmtree(merged, ignore_errors=True)
     shutil.rmtree(scratch / "both", ignore_errors=True)
 
@@ -93,7 +93,7 @@ def value_at(document: Any, place: tuple[Any, ...]) -> Any:
     return document
 
 
-def spoken(document: Any, fits: Callable[[Any], bool]) -> Any:
+def with_evil_texts(document: Any, fits: Callable[[Any], bool]) -> Any:
     """Return the document with the evil text after every text that may have it; different names stay different."""
     for place in strings(document):
         changed = with_value(document, place, value_at(document, place) + EVIL)
@@ -138,32 +138,32 @@ MORE = {
 
 
 @pytest.fixture
-def spoken_run(tmp_path: Path) -> Path:
+def run_with_evil_texts(tmp_path: Path) -> Path:
     return synthetic.write(tmp_path / "runs" / "spoken", PLAN, **MORE)
 
 
-def test_words_of_a_run_s_document_steer_nobody(spoken_run: Path, tmp_path: Path) -> None:
-    document = spoken(files.read_document(spoken_run), is_run)
+def test_texts_of_run_json_do_not_control_the_terminal_or_the_ci(run_with_evil_texts: Path, tmp_path: Path) -> None:
+    document = with_evil_texts(files.read_document(run_with_evil_texts), is_run)
     assert json.dumps(document).count("set-output") > 30
-    files.write_document(spoken_run, document)
+    files.write_document(run_with_evil_texts, document)
 
-    check_commands(spoken_run, tmp_path)
+    check_commands(run_with_evil_texts, tmp_path)
 
 
-def test_words_of_parts_steer_nobody_who_merges_them(tmp_path: Path) -> None:
+def test_texts_of_merged_parts_do_not_control_the_terminal_or_the_ci(tmp_path: Path) -> None:
     """The parts belong together, and one of them is damaged."""
     parts = [build_part(tmp_path, name, host=name, notices=[f"{name} is slow"]) for name in ("red", "blue")]
     parts.append(closed(copied(build_part(tmp_path, "green", host="green"), tmp_path / "torn")))
     for part in parts:
         document = files.read_document(part)
         own = {key: document[key] for key in ("run_id", "stopped", "writer", "notices") if key in document}
-        files.write_document(part, document | spoken(own, lambda _: True))
+        files.write_document(part, document | with_evil_texts(own, lambda _: True))
     (parts[-1] / "turns.parquet").write_bytes(b"torn")
 
-    said = told("merge", *parts, "-o", tmp_path / "merged")
+    output = output_of("merge", *parts, "-o", tmp_path / "merged")
 
-    assert "set-output" in said
-    assert not harm_in(said)
+    assert "set-output" in output
+    assert not unsafe_text_in(output)
 
 
 WHOLE = synthetic.document(PLAN, synthetic.rows(PLAN)) | MORE
@@ -175,7 +175,7 @@ NOT_TAKEN = [
 
 
 @pytest.mark.parametrize("document", NOT_TAKEN)
-def test_words_that_a_run_s_document_does_not_take_are_refused_in_one_line(
+def test_invalid_texts_of_run_json_are_refused_in_one_line(
     document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # so that the line wrapping does not depend on the length of this path
@@ -183,16 +183,16 @@ def test_words_that_a_run_s_document_does_not_take_are_refused_in_one_line(
     files.write_document(Path("run"), document)
 
     for words in (("report", "run"), ("runs", "."), ("merge", "run", "-o", "merged")):
-        said = told(*words)
-        assert said.count("\n") <= 6
-        assert not harm_in(said)
+        output = output_of(*words)
+        assert output.count("\n") <= 6
+        assert not unsafe_text_in(output)
 
 
 # Names of folders.
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["named by its document", "named by its folder"])
-def test_names_of_folders_steer_nobody(tmp_path: Path, named: bool) -> None:
+def test_folder_names_do_not_control_the_terminal_or_the_ci(tmp_path: Path, named: bool) -> None:
     """The run was unpacked from elsewhere: each folder above it has such a name, and so has the run itself."""
     run = synthetic.write(tmp_path / f"runs{EVIL}" / f"a `run` <b>{EVIL}", PLAN, **MORE)
     if not named:
@@ -208,7 +208,7 @@ def test_names_of_folders_steer_nobody(tmp_path: Path, named: bool) -> None:
 
 
 @pytest.mark.parametrize("damage", ["run.json", "turns.parquet", "histograms.hlog", "events"])
-def test_names_of_folders_whose_run_cannot_be_read_steer_nobody(tmp_path: Path, damage: str) -> None:
+def test_folder_names_of_unreadable_runs_do_not_control_the_terminal_or_the_ci(tmp_path: Path, damage: str) -> None:
     run = synthetic.write(tmp_path / f"runs{EVIL}" / f"run{EVIL}", PLAN)
     (run / damage).unlink(missing_ok=True)
     if damage == "events":
@@ -219,7 +219,7 @@ def test_names_of_folders_whose_run_cannot_be_read_steer_nobody(tmp_path: Path, 
 
     check_commands(run, tmp_path)
     for words in (("runs", run.parent), ("report", f"{run}{EVIL}"), ("open", run.parent)):
-        assert not harm_in(told(*words)), words
+        assert not unsafe_text_in(output_of(*words)), words
 
 
 # Rows, and the files next to them.
@@ -237,14 +237,16 @@ DECISION = {
 @pytest.mark.parametrize(
     "left", [(), ("outcome", "phase", "measured_from", "turn_type", "target")], ids=["all", "free words"]
 )
-def test_words_of_rows_and_of_a_decision_steer_nobody(spoken_run: Path, tmp_path: Path, left: tuple[str, ...]) -> None:
-    files.write_document(spoken_run, files.read_document(spoken_run) | {"sequential_plan": DECISION})
-    (spoken_run / "decision.json").write_text(json.dumps({"sentence": f"at look 1 of 2: {EVIL}"}))
+def test_texts_of_rows_and_decisions_do_not_control_the_terminal_or_the_ci(
+    run_with_evil_texts: Path, tmp_path: Path, left: tuple[str, ...]
+) -> None:
+    files.write_document(run_with_evil_texts, files.read_document(run_with_evil_texts) | {"sequential_plan": DECISION})
+    (run_with_evil_texts / "decision.json").write_text(json.dumps({"sentence": f"at look 1 of 2: {EVIL}"}))
     for table in ("turns", "sessions", "seconds"):
-        path = spoken_run / f"{table}.parquet"
+        path = run_with_evil_texts / f"{table}.parquet"
         pq.write_table(evil_rows(pq.read_table(path), left), path)
 
-    check_commands(spoken_run, tmp_path)
+    check_commands(run_with_evil_texts, tmp_path)
 
 
 def evil_rows(table: pa.Table, left: tuple[str, ...]) -> pa.Table:
@@ -255,33 +257,35 @@ def evil_rows(table: pa.Table, left: tuple[str, ...]) -> pa.Table:
     return table
 
 
-def test_words_of_a_summary_and_of_stored_baselines_steer_nobody(spoken_run: Path, tmp_path: Path) -> None:
-    told("report", spoken_run)
-    told("baseline", "save", spoken_run, "--baselines-dir", tmp_path / "baselines")
+def test_texts_of_summaries_and_baselines_do_not_control_the_terminal_or_the_ci(
+    run_with_evil_texts: Path, tmp_path: Path
+) -> None:
+    output_of("report", run_with_evil_texts)
+    output_of("baseline", "save", run_with_evil_texts, "--baselines-dir", tmp_path / "baselines")
     for path, kind in (
-        (spoken_run / "summary.json", RunSummary),
+        (run_with_evil_texts / "summary.json", RunSummary),
         *((path, Baseline) for path in tmp_path.glob("baselines/*/*/*.json")),
     ):
-        path.write_text(json.dumps(spoken(json.loads(path.read_text()), fits(kind))))
+        path.write_text(json.dumps(with_evil_texts(json.loads(path.read_text()), fits(kind))))
 
     kept = tmp_path / "baselines"
     limits = tmp_path / "margins.yaml"
     limits.write_text("ttfa:\n  - p(50)<+50%\n")
     for words in (
-        ("trend", spoken_run, kept, "--out", tmp_path / "trend.html"),
-        ("trend", spoken_run, kept, "--json"),
+        ("trend", run_with_evil_texts, kept, "--out", tmp_path / "trend.html"),
+        ("trend", run_with_evil_texts, kept, "--json"),
         ("baseline", "list", "--baselines-dir", kept),
         *(
             ("baseline", "show", f"{path.parent.parent.name}/{path.parent.name}", "--baselines-dir", kept)
             for path in kept.glob("*/*/*.json")
         ),
-        ("check", spoken_run, "--thresholds", limits, "--baseline", kept),
-        ("check", spoken_run, "--thresholds", limits, "--baseline", f"{kept}:east"),
+        ("check", run_with_evil_texts, "--thresholds", limits, "--baseline", kept),
+        ("check", run_with_evil_texts, "--thresholds", limits, "--baseline", f"{kept}:east"),
     ):
-        assert not harm_in(told(*words)), words
+        assert not unsafe_text_in(output_of(*words)), words
 
 
-def test_words_of_a_worker_steer_nobody(tmp_path: Path) -> None:
+def test_texts_of_a_worker_do_not_control_the_terminal_or_the_ci(tmp_path: Path) -> None:
     """The counters and transcripts of a worker, in a run that is not finalized."""
     folder = build_part(tmp_path / "runs", "part", host="red")
     facts = path_of(folder, 0, FACTS)
@@ -290,7 +294,7 @@ def test_words_of_a_worker_steer_nobody(tmp_path: Path) -> None:
         "negative": {"ttfa": 1},
         "out_of_range": {"ttfa": 1},
     }
-    facts.write_text(json.dumps(spoken(whole, lambda _: True)))
+    facts.write_text(json.dumps(with_evil_texts(whole, lambda _: True)))
 
     check_commands(folder, tmp_path)
 
@@ -298,10 +302,10 @@ def test_words_of_a_worker_steer_nobody(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "limits", [{EVIL: "p(95)<1s"}, {"ttfa": ["p(95)<2500", EVIL]}, {f"ttfa{{step:{EVIL}}}": "p(95)<1s"}]
 )
-def test_words_of_thresholds_steer_nobody(tmp_path: Path, limits: dict[str, Any]) -> None:
+def test_texts_of_thresholds_do_not_control_the_terminal_or_the_ci(tmp_path: Path, limits: dict[str, Any]) -> None:
     run, file = synthetic.write(tmp_path / "run", PLAN), tmp_path / "ci.yaml"
     file.write_text(json.dumps(limits))
 
     for words in (("check", run, "--thresholds", file), ("check", run, "--thresholds", file, "--baseline", run)):
-        assert not harm_in(told(*words)), words
-    assert not (run / "check.md").exists() or not harm_in((run / "check.md").read_text())
+        assert not unsafe_text_in(output_of(*words)), words
+    assert not (run / "check.md").exists() or not unsafe_text_in((run / "check.md").read_text())

@@ -44,6 +44,6 @@ def sessions_of(folder: Path) -> pd.DataFrame:
     return sessions.sort_values("start_ns", ignore_index=True)
 
 
-def ahead(sessions: pd.DataFrame, arm: str) -> set[int]:
+def ahead(sessions: pd.DataFrame, target: str) -> set[int]:
     """Return the differences in the number of sessions of a target and its partner after each start."""
-    return set((sessions["target"] == arm).map({True: 1, False: -1}).cumsum())
+    return set((sessions["target"] == target).map({True: 1, False: -1}).cumsum())

@@ -36,7 +36,7 @@ from tests.system.end_to_end.voices import tone, write_sound
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("processes", [(), ("--processes", "2")], ids=["one", "two"])
-def test_a_run_that_is_asked_to_stop_lets_its_turns_finish_and_has_a_status_of_its_own(
+def test_a_signal_lets_turns_finish_and_gives_the_status_of_an_interrupted_run(
     processes: tuple[str, ...], number: signal.Signals, tmp_path: Path, simulator: Ready
 ) -> None:
     load = ("-u", "3", "-r", "3", "--url", simulator.urls["ga"], *processes)
@@ -56,7 +56,7 @@ def test_a_run_that_is_asked_to_stop_lets_its_turns_finish_and_has_a_status_of_i
     assert process.returncode == interrupted_status(folder)
 
 
-def test_a_second_interrupt_abandons_what_is_in_flight(tmp_path: Path) -> None:
+def test_a_second_interrupt_abandons_open_turns(tmp_path: Path) -> None:
     scenario = write_scenario(tmp_path, turns=50)
     slow = "delays_ms:\n  first_audio: {p50: 20000, p95: 20001}\n  response_created: {p50: 1, p95: 2}\n"
     (tmp_path / "slow.yaml").write_text(slow)
@@ -119,7 +119,7 @@ def test_a_run_that_ends_during_its_last_sessions_stops_each_user_once(
     assert sum(totals["sessions"].values()) == 3
 
 
-def test_a_worker_that_dies_holds_nobody_up_and_its_rows_are_kept(tmp_path: Path, simulator: Ready) -> None:
+def test_a_killed_worker_does_not_block_the_run_and_its_rows_are_kept(tmp_path: Path, simulator: Ready) -> None:
     load = ("-u", "4", "-r", "4", "--processes", "2", "--url", simulator.urls["ga"])
     with locust(write_scenario(tmp_path, turns=20), tmp_path / "runs", *load) as process:
         folder = wait_for_rows(tmp_path / "runs", "turns", 10)
@@ -141,7 +141,7 @@ runpy.run_module("locust", run_name="__main__")
 """
 
 
-def test_a_disk_that_fills_up_ends_the_run_with_one_line_and_what_was_written_stays_readable(
+def test_a_full_disk_ends_the_run_with_one_line_and_written_rows_stay_readable(
     tmp_path: Path, simulator: Ready
 ) -> None:
     program = FULL.format(bytes=200_000)  # the headers of its files need about 40,000
@@ -177,7 +177,7 @@ Leader.open = check_for_long
 """
 
 
-def test_a_run_lasts_as_long_as_was_asked_however_long_its_start_took(tmp_path: Path, simulator: Ready) -> None:
+def test_the_run_time_excludes_the_duration_of_the_start(tmp_path: Path, simulator: Ready) -> None:
     path = write_scenario(tmp_path)
     path.write_text(path.read_text() + CHECKS_MUCH)
 
@@ -212,7 +212,7 @@ children.run_child = report_slowly
 """Code that makes workers prepare longer than their run lasts, and a master report slowly, as on a busy machine."""
 
 
-def test_what_workers_record_that_begin_when_the_run_is_over_is_in_it(tmp_path: Path, simulator: Ready) -> None:
+def test_rows_of_workers_that_begin_at_the_end_of_the_run_are_in_it(tmp_path: Path, simulator: Ready) -> None:
     path = write_scenario(tmp_path)
     path.write_text(SLOW_TO_BEGIN + path.read_text())
     load = ("-u", "2", "-r", "2", "-t", "1s", "--processes", "2", "--url", simulator.urls["ga"])
@@ -232,7 +232,7 @@ steps: [SPEECH, SPEECH, SPEECH, SPEECH]
 """
 
 
-def test_a_kill_leaves_voice_turns_transcripts_and_logs_that_read(tmp_path: Path, simulator: Ready) -> None:
+def test_after_a_kill_voice_turns_transcripts_and_logs_are_readable(tmp_path: Path, simulator: Ready) -> None:
     write_sound(tmp_path / "word.wav", tone(0.3, 0.05))
     scenario = write_scenario(tmp_path, script=CALL.replace("SPEECH", "{audio: word.wav}"))
     load = ("-u", "3", "-r", "3", "--url", simulator.urls["ga"])
@@ -245,7 +245,7 @@ def test_a_kill_leaves_voice_turns_transcripts_and_logs_that_read(tmp_path: Path
     reported = rtbench("report", folder)
 
     run = VoiceRun(scenario, folder, tmp_path, process.returncode, "")
-    said = list(map(json.loads, (folder / "transcripts.jsonl").read_text().splitlines()))
+    transcript_lines = list(map(json.loads, (folder / "transcripts.jsonl").read_text().splitlines()))
     ended = {(row["session_id"], row["turn"]) for row in run.turns}
     assert reported.returncode == 0, reported.stderr
     assert "voice_to_voice" in reported.stdout
@@ -254,17 +254,19 @@ def test_a_kill_leaves_voice_turns_transcripts_and_logs_that_read(tmp_path: Path
     assert document["state"] == "killed"
     assert len(run.turns) == sum(document["totals"]["turns"].values()) == written
     assert {row["outcome"] for row in run.turns} == {"ok"}
-    assert said
-    assert {(line["session_id"], line["turn"]) for line in said} <= ended  # rows are written before transcripts
-    assert all(line["input_text"] and line["reply_text"] for line in said)
-    assert all(told.cut for told in run.replayed.values())
+    assert transcript_lines
+    assert {
+        (line["session_id"], line["turn"]) for line in transcript_lines
+    } <= ended  # rows are written before transcripts
+    assert all(line["input_text"] and line["reply_text"] for line in transcript_lines)
+    assert all(replayed.cut for replayed in run.replayed.values())
     assert unlike_their_logs(run) == {}
 
 
 FLOODED = "session:\n  output: audio\ntimeouts:\n  response: 2\nsteps:\n  - text: One.\n  - text: Two.\n"
 
 
-def test_a_run_whose_sessions_are_flooded_ends_in_order_when_it_is_told_to(tmp_path: Path) -> None:
+def test_a_run_with_flooded_sessions_ends_cleanly_on_a_signal(tmp_path: Path) -> None:
     with evil_server() as port:
         load = ("-u", "2", "-r", "2", "--url", f"ws://127.0.0.1:{port}/a_flood_of_deltas", "--dialect", "ga")
         with locust(write_scenario(tmp_path, script=FLOODED), tmp_path / "runs", *load) as process:

@@ -22,7 +22,7 @@ from bench.run.spool import WORKERS
 from reports.export import LOG
 from tests.examples import some
 from tests.reports import synthetic
-from tests.system.attack.steering import PLAN, harm_in, told
+from tests.system.attack.steering import PLAN, output_of, unsafe_text_in
 from tests.system.run.parts import build_part
 
 MIB = 1 << 20
@@ -57,10 +57,10 @@ def check_refused(run: Path, scratch: Path, most_mib: int = 400) -> None:
     report, *others = commands(run, scratch)
     this = zlib.crc32(os.environ["PYTEST_CURRENT_TEST"].encode())
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    said = {words[0]: told(*words) for words in (report, *some(others, 2, this))}
-    assert not any(map(harm_in, said.values()))
-    assert "Traceback" not in "".join(said.values())
-    assert said["report"].startswith("rtbench: ")
+    output = {words[0]: output_of(*words) for words in (report, *some(others, 2, this))}
+    assert not any(map(unsafe_text_in, output.values()))
+    assert "Traceback" not in "".join(output.values())
+    assert output["report"].startswith("rtbench: ")
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < most_mib
 
 
@@ -74,7 +74,7 @@ NAMES = ("run.json", "turns.parquet", "sessions.parquet", "seconds.parquet", "hi
 @pytest.mark.parametrize(
     "made", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)], ids=["pipe", "folder", "device"]
 )
-def test_what_is_no_file_is_said_in_a_line_and_not_waited_for(
+def test_a_pipe_folder_or_device_instead_of_a_file_is_refused_in_one_line(
     run: Path, tmp_path: Path, name: str, made: Spoil
 ) -> None:
     (run / name).unlink()
@@ -83,19 +83,17 @@ def test_what_is_no_file_is_said_in_a_line_and_not_waited_for(
     check_refused(run, tmp_path)
 
 
-def test_a_pipe_among_event_logs_and_transcripts_does_not_hold_up_a_merge(run: Path, tmp_path: Path) -> None:
+def test_pipes_instead_of_event_logs_and_transcripts_do_not_block_a_merge(run: Path, tmp_path: Path) -> None:
     (run / "events").mkdir()
     os.mkfifo(run / "events" / "w0-000001.jsonl")
     os.mkfifo(run / "transcripts.jsonl")
 
-    assert "Traceback" not in told("merge", run, "-o", tmp_path / "merged")
+    assert "Traceback" not in output_of("merge", run, "-o", tmp_path / "merged")
 
 
 @pytest.mark.parametrize("names", [("spool",), ("export", "events", "workers")], ids=" and ".join)
 @pytest.mark.parametrize("state", ["ended", "running"])
-def test_a_folder_that_is_a_link_is_not_followed_to_write(
-    run: Path, tmp_path: Path, names: tuple[str, ...], state: str
-) -> None:
+def test_a_linked_folder_is_not_written_to(run: Path, tmp_path: Path, names: tuple[str, ...], state: str) -> None:
     mine = tmp_path / "mine"
     for name in names:
         (mine / name).mkdir(parents=True)
@@ -109,14 +107,14 @@ def test_a_folder_that_is_a_link_is_not_followed_to_write(
 
     this = zlib.crc32(os.environ["PYTEST_CURRENT_TEST"].encode())
     reading = some(commands(run, tmp_path), 3, this)
-    said = "".join(told(*words) for words in (*reading, ("export", run, "--format", "csv")))
+    output = "".join(output_of(*words) for words in (*reading, ("export", run, "--format", "csv")))
 
     assert sorted(mine.rglob("*")) == before
-    assert "Traceback" not in said
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize("state", ["ended", "closing"])
-def test_a_link_in_the_place_of_an_unfinished_file_is_not_written_through(tmp_path: Path, state: str) -> None:
+def test_a_link_with_the_name_of_a_temporary_file_is_not_followed(tmp_path: Path, state: str) -> None:
     """A file is first written as NAME.new. A killed command may leave one, and any author of the folder a link."""
     mine = tmp_path / "mine"
     mine.write_text("of somebody else")
@@ -132,14 +130,14 @@ def test_a_link_in_the_place_of_an_unfinished_file_is_not_written_through(tmp_pa
     for place in places:
         place.symlink_to(mine)
 
-    said = [
-        told("report", run),
-        told("export", run, "--format", "csv"),
-        told("export", run, "--format", "hlog"),
+    output = [
+        output_of("report", run),
+        output_of("export", run, "--format", "csv"),
+        output_of("export", run, "--format", "hlog"),
     ]
 
     assert mine.read_text() == "of somebody else"
-    assert "Traceback" not in "".join(said)
+    assert "Traceback" not in "".join(output)
     assert (run / "report.html").is_file()
     assert {path.name for path in (run / "export").iterdir() if not path.is_symlink()} >= {"turns.csv", LOG}
 
@@ -148,7 +146,7 @@ def test_a_link_in_the_place_of_an_unfinished_file_is_not_written_through(tmp_pa
 
 
 @pytest.mark.parametrize(("table", "column"), [("sessions", "session_id"), ("turns", "turn"), ("turns", "session_id")])
-def test_rows_that_are_there_twice_are_refused(run: Path, tmp_path: Path, table: str, column: str) -> None:
+def test_duplicate_rows_are_refused(run: Path, tmp_path: Path, table: str, column: str) -> None:
     path = run / f"{table}.parquet"
     rows = pq.read_table(path)
     place = rows.schema.get_field_index(column)
@@ -156,14 +154,14 @@ def test_rows_that_are_there_twice_are_refused(run: Path, tmp_path: Path, table:
     pq.write_table(rows.set_column(place, rows.schema.field(place), same), path)
 
     check_refused(run, tmp_path)
-    assert "twice" in told("report", run)
+    assert "twice" in output_of("report", run)
 
 
 @pytest.mark.parametrize(
     ("table", "column"),
     [("sessions", "session_id"), ("turns", "session_id"), ("sessions", "start_utc_ns"), ("seconds", "second")],
 )
-def test_rows_without_what_each_has_are_refused(run: Path, tmp_path: Path, table: str, column: str) -> None:
+def test_rows_without_a_required_value_are_refused(run: Path, tmp_path: Path, table: str, column: str) -> None:
     path = run / f"{table}.parquet"
     rows = pq.read_table(path)
     place = rows.schema.get_field_index(column)
@@ -171,7 +169,7 @@ def test_rows_without_what_each_has_are_refused(run: Path, tmp_path: Path, table
     pq.write_table(rows.set_column(place, rows.schema.field(place), nothing), path)
 
     check_refused(run, tmp_path)
-    assert f"without {column}" in told("report", run)
+    assert f"without {column}" in output_of("report", run)
 
 
 def retype(path: Path, kind: pa.DataType) -> None:
@@ -187,7 +185,7 @@ def retype(path: Path, kind: pa.DataType) -> None:
 @pytest.mark.parametrize(
     "kind", [pa.int64(), pa.string(), pa.list_(pa.int64()), pa.timestamp("ns"), pa.binary(), pa.float64()], ids=str
 )
-def test_columns_of_other_types_are_not_read(tmp_path: Path, table: files.TableName, kind: pa.DataType) -> None:
+def test_columns_of_wrong_types_are_refused(tmp_path: Path, table: files.TableName, kind: pa.DataType) -> None:
     path = tmp_path / f"{table}.parquet"
     pq.write_table(synthetic.rows(PLAN)[table], path)
     retype(path, kind)
@@ -210,19 +208,17 @@ def bomb(path: Path, rows: int, columns: dict[str, Any]) -> None:
     pq.write_table(table, path, compression="zstd", row_group_size=rows, store_schema=False)
 
 
-def test_many_rows_in_a_small_file_are_refused_unread(run: Path, tmp_path: Path) -> None:
+def test_a_file_with_too_many_rows_for_its_size_is_refused(run: Path, tmp_path: Path) -> None:
     path = run / "seconds.parquet"
     bomb(path, 300_000, {"target": "east"})
     assert path.stat().st_size < MIB
 
     check_refused(run, tmp_path)
-    assert "rows in" in told("report", run)
+    assert "rows in" in output_of("report", run)
 
 
 @pytest.mark.parametrize("column", ["detail", "response_id", "response_headers"])
-def test_a_text_that_is_written_once_and_stands_in_each_row_is_refused_unread(
-    run: Path, tmp_path: Path, column: str
-) -> None:
+def test_a_column_with_a_long_repeated_text_is_refused(run: Path, tmp_path: Path, column: str) -> None:
     """300 kB in each of 90,000 rows: 27 GB."""
     table = "sessions" if column == "response_headers" else "turns"
     path = run / f"{table}.parquet"
@@ -232,7 +228,7 @@ def test_a_text_that_is_written_once_and_stands_in_each_row_is_refused_unread(
     check_refused(run, tmp_path)
 
 
-def test_texts_in_an_encoding_that_repeats_the_word_before_are_refused(run: Path, tmp_path: Path) -> None:
+def test_delta_encoded_text_columns_are_refused(run: Path, tmp_path: Path) -> None:
     rows = pq.read_table(run / "turns.parquet")
     pq.write_table(rows, run / "turns.parquet", use_dictionary=False, column_encoding={"detail": "DELTA_BYTE_ARRAY"})
 
@@ -240,7 +236,7 @@ def test_texts_in_an_encoding_that_repeats_the_word_before_are_refused(run: Path
 
 
 @pytest.mark.parametrize(("rows", "refused"), [(0, 0), (1, 0), (11_000, 0), (1, 11_000)])
-def test_what_this_tool_writes_is_read_however_large(
+def test_files_written_by_rtbench_are_read_for_any_number_of_rows(
     tmp_path: Path, rows: int, refused: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise the tests above could refuse everything.
@@ -267,7 +263,7 @@ def packed_zeros(mib: int) -> bytes:
     return b"\x78\xda" + one * mib + press.flush() + struct.pack(">I", checksum)
 
 
-def test_a_histogram_that_unpacks_to_gigabytes_is_refused(run: Path, tmp_path: Path) -> None:
+def test_a_histogram_that_decompresses_to_gigabytes_is_refused(run: Path, tmp_path: Path) -> None:
     huge = packed_zeros(2_000)
     payload = base64.b64encode(struct.pack(">II", 0x1C849314, len(huge)) + huge).decode()
     whole = (run / "histograms.hlog").read_text().splitlines(keepends=True)

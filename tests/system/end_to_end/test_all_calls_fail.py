@@ -33,7 +33,7 @@ steps:
         ("failed", "failed:server_error", 2),
     ],
 )
-def test_a_run_of_nothing_but_failures_ends_in_order_and_says_what_to_do(
+def test_a_run_in_which_all_calls_fail_ends_cleanly_with_a_remedy(
     fault: str, outcome: str, turns: int, tmp_path: Path
 ) -> None:
     with quick_simulator(tmp_path, "--fault", fault) as ready:
