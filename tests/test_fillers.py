@@ -52,7 +52,7 @@ def wait_ms(turn: TurnObservation, metric: str) -> float:
     return turn.metrics_ns()[metric] / MS
 
 
-@pytest.mark.parametrize("mouth", VOICES.values(), ids=VOICES)
+@pytest.mark.parametrize("voice", VOICES.values(), ids=VOICES)
 def test_an_answer_during_the_next_question_counts_as_latency_of_neither_turn(
     voice: AgentVoice, tmp_path: Path
 ) -> None:
@@ -65,7 +65,7 @@ def test_an_answer_during_the_next_question_counts_as_latency_of_neither_turn(
     assert all(value >= 0 for turn in later for value in turn.metrics_ns().values())
 
 
-@pytest.mark.parametrize("mouth", VOICES.values(), ids=VOICES)
+@pytest.mark.parametrize("voice", VOICES.values(), ids=VOICES)
 def test_a_longer_reply_silence_joins_a_filler_and_its_answer_into_one_reply(voice: AgentVoice, tmp_path: Path) -> None:
     call = call_of(voice, tmp_path, hesitating(voice, 2_000), reply_silence_ms=2_500.0)
 
