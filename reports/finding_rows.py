@@ -265,5 +265,5 @@ def _why(finding: MetricComparison) -> str:
     if not verdict.reason and not math.isnan(needed):
         more_than = f"more than {count(FAR * max(finding.sessions))}"
         many = f"about {count(int(needed))}" if math.isfinite(needed) else more_than
-        takes = f"it takes {many} {'pairs' if finding.unit == 'pair' else 'sessions per target'}"
+        takes = f"needs {many} {'pairs' if finding.unit == 'pair' else 'sessions per target'}"
     return "; ".join(filter(None, (verdicts.direction_text(finding.known, finding.question.metric), takes)))

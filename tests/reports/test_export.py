@@ -131,7 +131,7 @@ def test_nothing_is_overwritten_unless_that_is_asked_for(tmp_path: Path) -> None
     (folder / "export").mkdir()
     (folder / "export" / "turns.csv").write_text("of an earlier export")
 
-    with pytest.raises(UsageError, match=r"turns\.csv exists already; --force overwrites it"):
+    with pytest.raises(UsageError, match=r"turns\.csv exists already; overwrite it with --force"):
         export_tables(folder, "csv")
     assert [path.name for path in (folder / "export").iterdir()] == ["turns.csv"]
     assert len(export_tables(folder, "csv", force=True)) == 3
@@ -141,7 +141,7 @@ def test_a_run_is_never_overwritten_by_an_export(tmp_path: Path) -> None:
     folder = synthetic.write(tmp_path / "run", PLAN)
     before = (folder / "turns.parquet").read_bytes()
 
-    with pytest.raises(UsageError, match="a run's own folder"):
+    with pytest.raises(UsageError, match="is a run folder"):
         export_tables(folder, "parquet", folder, force=True)
     assert (folder / "turns.parquet").read_bytes() == before
 
@@ -153,7 +153,7 @@ def test_what_cannot_be_written_is_said_in_one_line_and_leaves_nothing(tmp_path:
     with pytest.raises(UsageError, match=r"file.* cannot be written: .*; choose another folder with --out"):
         export_tables(folder, "csv", tmp_path / "file" / "out")
     (folder / "turns.parquet").write_bytes(b"no Parquet")
-    with pytest.raises(UsageError, match=r"turns\.csv cannot be made of .*run: [^\n]+$"):
+    with pytest.raises(UsageError, match=r"turns\.csv cannot be exported from .*run: [^\n]+$"):
         export_tables(folder, "csv", tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 

@@ -166,7 +166,7 @@ def test_a_limit_on_few_turns_is_not_decided_by_them(tmp_path: Path) -> None:
 
     row = flat(item)
     assert (row.result, row.value, row.required, row.available) == ("inconclusive", None, 10, 9)
-    assert item.reason_text == "too few turns to decide: 0 of 9, and a rate needs 10"
+    assert item.reason_text == "too few turns to decide: 0 of 9; a rate needs 10 turns"
 
 
 def test_a_margin_of_a_rate_of_which_more_is_better_is_less() -> None:
@@ -414,5 +414,5 @@ def test_what_has_no_logarithm_is_neither_stored_nor_planned_with(folder: Path, 
         power_spec("latency_slope", None, None, 0.8)
     file = tmp_path / "gates.yaml"
     file.write_text('latency_slope: ["med<+10ms"]\n')
-    with pytest.raises(UsageError, match="interim analyses decide nothing by a slope"):
+    with pytest.raises(UsageError, match="interim analyses cannot decide on a slope"):
         planned({"thresholds": str(file), "metric": "ttfa", "pairs": 100, "every": 20, "scripts": []})

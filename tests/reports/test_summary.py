@@ -164,14 +164,14 @@ def test_a_killed_run_says_that_it_was_not_judged(tmp_path: Path) -> None:
 
     assert (summary.validity.status, verdict_reason(summary.validity)) == ("no_verdict", "the run has not ended")
     assert summary.window.length_s > 0
-    assert any("under way" in notice for notice in notices(summary))
+    assert any("in progress" in notice for notice in notices(summary))
 
 
 def test_rows_that_are_missing_are_noticed() -> None:
     totals = {"turns_started": 41, "timestamp_fallbacks": 2}
     said = notices(summary_of(Plan(), totals=totals))
 
-    assert any("41 turns were started and 40 rows" in notice for notice in said)
+    assert any("41 turns started, but only 40" in notice for notice in said)
     assert any("2 events had no usable kernel timestamp" in notice for notice in said)
 
 
@@ -437,7 +437,7 @@ def test_what_trust_is_put_in_is_of_the_measured_phase(summaries: tuple[Summary,
 
     assert "events of the whole run" in note(whole)
     assert note(whole).replace(" of the whole run", "") == note(measured)
-    assert "Processor of the busiest worker: " in note(whole)
+    assert "CPU of the busiest worker: at most " in note(whole)
     assert "99" not in note(whole).partition("Processor")[2].partition(".")[0]
 
 

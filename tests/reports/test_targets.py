@@ -58,7 +58,7 @@ def test_interleaved_sessions_are_counted_by_pair_and_block() -> None:
     assert (found.pairs, found.incomplete, found.blocks) == (120, 0, 2)
     assert found.max_start_gap_ms == pytest.approx(3)
     assert remarks.interleaved(found).replace(NBSP, " ") == (
-        "Interleaved: 120 pairs; sessions of a pair began within 3 ms of each other."
+        "Interleaved: 120 pairs; sessions of a pair started within 3 ms of each other."
     )
 
 
@@ -80,7 +80,7 @@ def test_pairs_that_are_not_whole_are_said(tmp_path: Path) -> None:
 
     assert summary.interleaving is not None
     assert (summary.interleaving.pairs, summary.interleaving.incomplete) == (119, 2)
-    assert "2 more were not whole" in remarks.interleaved(summary.interleaving)
+    assert "2 more were incomplete" in remarks.interleaved(summary.interleaving)
 
 
 def test_runs_of_one_arm_and_older_runs_are_not_interleaved() -> None:
@@ -123,7 +123,7 @@ def test_arms_that_fail_differently_or_are_throttled_are_no_fair_comparison(tmp_
     assert not [notice for notice in notices(summary_of_arms(TWO)) if "arms" in notice]
     said = " ".join(notices(unfair)).replace(NBSP, " ")
     assert "Failure rates of the targets differ by more than 1 point (sweden 0 % to eastus2 5 %)" in said
-    assert "More than 1 % was throttled (eastus2 5 %)" in said
+    assert "More than 1 % of turns were throttled (eastus2 5 %)" in said
 
 
 def test_settings_of_the_preview_are_read_as_well(tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_a_clock_that_is_far_off_is_a_notice(tmp_path: Path) -> None:
     plain = summary_of(PLAN)
     hosted = replace(plain.run, metadata=plain.run.metadata | {"hosts": hosts})
     (notice,) = [n for n in run_notices(hosted, noticed(hosted, plain.turns, plain.run.sessions)) if "clock" in n]
-    assert " ".join(notice.split()).startswith("The clock of red was 90 s behind that of the host that led the run")
+    assert " ".join(notice.split()).startswith("The clock of red was 90 s behind that of the leader")
 
 
 PLAN_OF_REGIONS = Plan(sessions=120, turns=6, kinds=("manual",), seconds=120)

@@ -152,7 +152,7 @@ def test_a_run_that_went_beyond_its_calibration_says_by_what(run: RunFrames) -> 
     within = citing(run, CITED | {"sessions": sessions, "events_per_s": events_per_s})
 
     assert sessions > 1
-    assert trust(both)[1].startswith(f"this run went beyond its calibration: {sessions:.0f} sessions and ")
+    assert trust(both)[1].startswith(f"this run exceeded its calibration: {sessions:.0f} sessions and ")
     assert len(trust(within)) == 1
 
 
@@ -169,7 +169,7 @@ def test_what_ended_the_calibration_is_said_where_it_was_not_the_harness(run: Ru
     ended, beyond = trust(citing(run, CITED | {"ended": "the simulator", "sessions": 1}))
 
     assert ended == LINE.replace("400", "at least 1")
-    assert beyond.startswith("this run went beyond its calibration (the simulator, not the load generator, ended it): ")
+    assert beyond.startswith("this run exceeded its calibration (which the simulator, not the load generator, ended): ")
 
 
 def test_each_process_is_held_against_it_by_itself(run: RunFrames) -> None:

@@ -63,7 +63,7 @@ LATE = Plan(sessions=60, turns=10, inexact=("response_total",))
 
 
 NOTE = (
-    "Timestamp uncertainty is too high for response_total: it is not compared, and thresholds on it leave room for it: "
+    "Timestamp uncertainty is too high for response_total: it is not compared, and thresholds on it allow for it: "
     "response_total may be off by 31 ms (p99; limit 20 ms)."
 )
 
@@ -130,7 +130,7 @@ def test_a_limit_leaves_room_for_how_far_it_can_be_off_where_that_is_known(tmp_p
         assert (item.estimate.value, item.estimate.low, item.estimate.high) == (exact.value, exact.low, exact.high)
         ends = item.estimate.lower, item.estimate.upper
         assert ends == (pytest.approx(exact.lower - 40), pytest.approx(exact.upper + 40))
-        assert "each bound leaves room for 40 ms, by which it can be off" in plain(item.reason_text)
+        assert "each bound is widened by 40 ms, its maximum uncertainty" in plain(item.reason_text)
 
 
 def test_stored_runs_neither_hold_it_nor_are_asked_for_it(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def plain_of_unusable(said: str) -> str:
         ({"valid": None}, "Do not use these results: the run has no verdict: ", "? NO VERDICT"),
         (
             {"valid": None, "warmup_s": 60.0},
-            "Do not use these results: the run has no verdict: the warm-up of 1 min took all 400 turns",
+            "Do not use these results: the run has no verdict: the warm-up of 1 min contains all 400 turns",
             "? NO VERDICT",
         ),
     ],

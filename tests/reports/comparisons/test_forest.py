@@ -100,7 +100,7 @@ ROWS: dict[str, tuple[MetricComparison, dict[str, Any]]] = {
         (finding("ttfa", 0.5, "equivalent", ratio(600, 610, 0.98, 1.05), stratum=Stratum("speech_end")),
          {"beside": "from end of speech, not gated"}),
     "sessions": (replace(findings()[3], unit="session"),
-                 {"why": "slower; it takes about 460 sessions per target"}),
+                 {"why": "slower; needs about 460 sessions per target"}),
     "unless an arm drifts": (replace(SURE, difference=replace(NEAR, order="drift"),
                                      verdict=replace(SURE.verdict, provisional=True)),
                              {"verdict": "≈ equivalent (provisional)"}),

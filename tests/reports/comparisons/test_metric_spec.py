@@ -268,7 +268,7 @@ def test_one_side_alone_simulated_is_unfair() -> None:
 
 
 def test_metrics_that_were_defined_differently_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"metrics are defined differently \(sim \(one\) by version 1 and sim"):
+    with pytest.raises(UsageError, match=r"metrics are defined differently \(sim \(one\): version 1 and sim"):
         refuse_other_definitions(two(definitions_version=2))
 
 

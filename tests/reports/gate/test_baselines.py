@@ -67,8 +67,8 @@ def test_turns_of_several_origins_are_stored_apart() -> None:
         (replace(ENOUGH, valid=False), "INVALID"),
         (replace(ENOUGH, valid=None), "has no verdict"),
         (Plan(sessions=0), "it has no turns"),
-        (replace(ENOUGH, failed=1.0), "no turn of it succeeded"),
-        (replace(ENOUGH, failed=0.2), "was throttled, the limit is 1 %. Lower the load"),
+        (replace(ENOUGH, failed=1.0), "none of its turns succeeded"),
+        (replace(ENOUGH, failed=0.2), r"of turns were throttled \(limit 1 %\). Lower the load"),
     ],
 )
 def test_a_run_that_says_nothing_is_no_baseline(plan: Plan, said: str) -> None:
@@ -112,7 +112,7 @@ def test_fillers_are_a_condition_that_nobody_can_allow_to_differ() -> None:
     now, then = {"fillers (interim_response) of talk": '{"type": "static_interim_response"}'}, {"model": ""}
 
     (told,) = differing_conditions(now, then, ("scripts",)).values()
-    assert told.endswith("not known in the baseline")
+    assert told.endswith("unknown in the baseline")
     with pytest.raises(UsageError, match="runs that differ in it cannot be compared"):
         allowed("fillers")
 
@@ -136,13 +136,13 @@ def test_what_differs_is_told_with_what_would_allow_it() -> None:
     then = {"model": "b", "load: users": "8", "jitter buffer, ms": "", "definitions": "1"}
 
     assert list(differing_conditions(now, then).values()) == [
-        "model: a here, b in the baseline (--allow-different model)",
-        "users: 7 here, 8 in the baseline (--allow-different concurrency)",
-        "jitter buffer, ms: 60 here, not known in the baseline (--allow-different pacing)",
-        "definitions: 2 here, 1 in the baseline",
+        "model: a in this run, b in the baseline (--allow-different model)",
+        "users: 7 in this run, 8 in the baseline (--allow-different concurrency)",
+        "jitter buffer, ms: 60 in this run, unknown in the baseline (--allow-different pacing)",
+        "definitions: 2 in this run, 1 in the baseline",
     ]
     assert list(differing_conditions(now, then, ("model", "concurrency", "pacing")).values()) == [
-        "definitions: 2 here, 1 in the baseline"
+        "definitions: 2 in this run, 1 in the baseline"
     ]
     assert not differing_conditions(now, dict(now))
 
@@ -162,7 +162,7 @@ def test_the_shelf_tells_runs_and_how_far_they_spread(tmp_path: Path) -> None:
     shown, listed = render_lines(describe_baselines(shelf)), render_lines([list_baselines(shelf)])
     row = next(line.split() for line in shown.splitlines() if line.startswith("  ttfa p50"))
 
-    assert listed.startswith("voice_turns/sim  3 runs, the newest of 20 Nov 2026")
+    assert listed.startswith("voice_turns/sim  3 runs, newest 20 Nov 2026")
     assert "provisional" in listed
     assert row[3] == "ms"
     assert 14 < float(row[4].removeprefix("±")) < 20  # the standard deviation of the logs of 500, 600 and 700 is 16.8 %
@@ -206,7 +206,7 @@ def test_a_run_that_is_stored_several_times_counts_once(tmp_path: Path) -> None:
 
     assert found.baseline == "1\u00a0stored run of sim"
     assert all(item.provisional for item in found.thresholds)
-    assert notices(found).count(" is of made-0, which is stored already: it is left out, a run counts once.") == 4
+    assert notices(found).count(" belongs to made-0, which is stored already: ignored, because a run counts once.") == 4
 
 
 def test_the_run_itself_is_left_out_of_its_baseline_and_that_is_said(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_the_run_itself_is_left_out_of_its_baseline_and_that_is_said(tmp_path: P
     found = check_of(made, thresholds(*TTFA), str(folder))
 
     assert found.baseline == "1\u00a0stored run of sim"
-    assert "The run that is checked is stored in" in notices(found)
+    assert "The checked run is itself stored in" in notices(found)
 
 
 def test_a_file_in_the_folder_of_another_target_is_no_baseline_there(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_a_file_in_the_folder_of_another_target_is_no_baseline_there(tmp_path: P
     found = check_of(read(MANY), thresholds(*TTFA), str(folder))
 
     assert found.baseline == "1\u00a0stored run of sim"
-    assert "made-1.json is of voice_turns/other, not of the folder that it stands in: it is left out." in notices(found)
+    assert "made-1.json belongs to voice_turns/other, not to its folder: ignored." in notices(found)
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_zeros_are_figures_like_any_other(tmp_path: Path, metric: str, then: tup
     assert flat(item).verdict == word
     assert (flat(item).value == 0) == (metric == "stall_duration")
     if metric == "ttfa":
-        assert item.reason_text == "the stored runs have 0, so there is no ratio"
+        assert item.reason_text == "the value of the stored runs is 0, so there is no ratio"
         assert interval_text(item) == "n/a"
 
 
@@ -259,7 +259,9 @@ def test_a_run_that_drifted_makes_verdicts_against_stored_runs_provisional(tmp_p
 
     assert not any(item.provisional for item in first.thresholds)
     assert all(item.provisional for item in second.thresholds)
-    assert "Drift of the steady phase is suspected, later half of the turns against the earlier half" in notices(second)
+    assert "Drift of the steady phase is suspected, later half of the turns compared with the earlier half" in notices(
+        second
+    )
     assert not any(one.startswith("Provisional") for one in second.notices)
 
 

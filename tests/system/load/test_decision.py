@@ -89,7 +89,7 @@ def test_a_failure_gate_that_cannot_turn_green_in_so_few_pairs_says_so_before_th
     (notice,) = made(pairs=100)["notices"]
 
     assert notice.startswith(
-        "failure_rate: rate<+1pt cannot pass in 100 pairs, because with no failure in 100 sessions the rate may "
+        "failure_rate: rate<+1pt cannot pass with 100 pairs, because with no failure in 100 sessions the rate may "
         "still be"
     )
     enough = int(notice.split("--sessions to ")[1].split()[0])
@@ -132,7 +132,7 @@ def test_the_first_look_counts_what_a_session_has_of_the_gated_metric(tmp_path: 
     ("thresholds", "pairs", "said"),
     [
         ("", 20, "ttfa: p(95)<+20% cannot be tested before 40 pairs, because it needs 400 values in each target, and "
-                 "the run has 20 at most: raise --sessions to 40 or more"),
+                 "the run has at most 20: raise --sessions to 40 or more"),
         ("failure_rate: rate<+1pt\n", 19, "failure_rate: rate<+1pt cannot be tested before 20 pairs, and the run has "
                                           "19"),
     ],
@@ -149,8 +149,14 @@ def test_a_run_that_ends_before_a_gate_may_be_tested_is_refused(
 @pytest.mark.parametrize(
     ("filters", "said"),
     [
-        ("target:east", "ttfa{target:east}: med<+10%: east is the baseline; a gate may name the candidate alone, west"),
-        ("target:north", "ttfa{target:north}: med<+10%: there is no target north; a gate may name the candidate alone"),
+        (
+            "target:east",
+            "ttfa{target:east}: med<+10%: east is the baseline; a threshold may name only the candidate, west",
+        ),
+        (
+            "target:north",
+            "ttfa{target:north}: med<+10%: there is no target north; a threshold may name only the candidate",
+        ),
         ("step:order", 'there is no step "order"; these are: greeting, farewell'),
         ("step:greting", 'there is no step "greting"; did you mean greeting? these are: greeting, farewell'),
     ],

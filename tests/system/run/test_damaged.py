@@ -88,7 +88,7 @@ def test_a_worker_whose_part_is_damaged_is_named_and_all_else_is_reported(damage
     assert entry["turns"] is None or entry["turns"] >= missing
     assert document["validity"]["status"] != "valid" or missing == 0
     said = run_text(summarise(load_for_report(folder)))
-    assert "left damaged data" in " ".join(said.split())
+    assert "wrote damaged data" in " ".join(said.split())
 
 
 def test_a_worker_of_whom_nothing_is_left_is_counted_among_the_lost(tmp_path: Path) -> None:
