@@ -141,7 +141,7 @@ class FindingRow:
     @property
     def beside(self) -> str:
         """The text below the name if there is little room, such as `from end of speech, not gated`."""
-        beside = ", ".join(filter(None, (self.which, "" if self.finding.question.primary else "not gated")))
+        beside = ", ".join(filter(None, (self.which, "" if self.finding.question.primary else "secondary")))
         return beside if len(beside) <= ROOM else shortened(self.which, ROOM)
 
     @property

@@ -24,7 +24,7 @@ REASONS: dict[End, str] = {
     "futility": "Stopped for futility: further analyses were unlikely to decide.",
     "final_analysis": "The final analysis was inconclusive.",
     "invalid": "The targets could not be compared at that time, so nothing was decided.",
-    "stopped_by_user": "The run was interrupted; only bounds crossed before that count.",
+    "stopped_by_user": "The run was interrupted; only bounds that were crossed before that count.",
     "pending": "The run is in progress.",
     "no_analysis": "The run ended before its first interim analysis.",
 }

@@ -50,7 +50,7 @@ DRIFTED_LOOKS = (
     f"is exactly on the margin, {OWN_DRIFT_LOOKS}."
 )
 DRIFTED = (
-    "{}Drift of the steady phase is {}. Values at one time may then not hold at another, so these verdicts are "
+    "{}Drift of the steady phase is {}. The values depend on the time of the measurement, so these verdicts are "
     "provisional."
 )
 
@@ -318,7 +318,9 @@ def by_looks(
     drifting = [figure_name(gate) for gate, ruling in rulings if ruling.provisional]
     notices = [DRIFTED_LOOKS.format(join_words(drifting))] if drifting else []
     if decision.course.looks and decision.after:
-        notices.append(f"{plural(decision.after, 'whole pair')} ended after that analysis; the verdict excludes them.")
+        notices.append(
+            f"{plural(decision.after, 'complete pair')} ended after that analysis; the verdict excludes them."
+        )
     notices += one_seed(filtered_by([side for name in decision.targets for side in targets if side.name == name]))
     return BaselineResults(
         items=tuple(_items(decision)),

@@ -238,7 +238,7 @@ def outcomes(summary: Summary) -> b.Section | None:
     advice = map(remedy_line, remedies[bool(way_out(summary)) : REMEDIES])  # the first may already be in the lead
     brief = [
         *b.fact("outcomes", [*shown, *lost]),
-        *(block for text in said for block in b.fact("service says", [text])),
+        *(block for text in said for block in b.fact("service message", [text])),
         *(block for text in advice for block in b.fact("what to do", [b.coded(text)])),
     ]
     return b.Section("outcomes", "Turn outcomes", "How did the turns end?", blocks, brief=brief)

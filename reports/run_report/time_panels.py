@@ -142,7 +142,7 @@ def step_panels(course: StepsOverTime) -> Plot:
     named = sorted({(one.target, shortened(course.targets[one.target], 24)) for one in course.courses})
     height, legend = len(course.steps) * (TALL + GAP) + 30, named if len(named) > 1 else ()
     title = f"{course.metric} of each step over time"
-    desc = f"One panel for each step: {', '.join(course.steps)}. Lines are medians of turns that began together."
+    desc = f"One panel for each step: {', '.join(course.steps)}. Lines: medians of the turns in each interval."
     plot = Plot(WIDE, height, legend, left=56, right=24, top=0, bottom=30, title=title, desc=desc)
     x = PixelScale(identity, 0.0, course.length_s, plot.x0, plot.x1)
     ground, top = plot.y0, plot.y1

@@ -135,7 +135,7 @@ def _retirements(run: RunFrames, known: DataNotes) -> Iterable[str]:
         retirement = retirement_of(services.get(target, ""), model)
         if retirement is not None and retirement.days_left(today) <= SOON_DAYS:
             whose = f"{target}: " if len(run.metadata.get("targets") or []) > 1 else ""
-            yield f"{whose}{model} {retirement.words(today)}(as of the day of this run)."
+            yield f"{whose}{model} {retirement.words(today)}, as of the day of this run."
 
 
 def inexact_line(run: RunFrames, asked: Collection[str] | None = None) -> str:

@@ -183,7 +183,7 @@ def beyond_calibration(cited: dict[str, Any], seconds: pd.DataFrame) -> list[str
     sessions, events_per_s = busiest(seconds)
     more = [f"{count(sessions)} sessions"] if sessions > cited["sessions"] else []
     more += [f"{count(events_per_s)} events/s"] if events_per_s > cited["events_per_s"] * ABOVE_MEAN else []
-    ended = f" (which {cited['ended']}, not the load generator, ended)" if cited.get("ended") else ""
+    ended = f" (ended by {cited['ended']}, not by the load generator)" if cited.get("ended") else ""
     return [f"this run exceeded its calibration{ended}: {join_words(more)} in one process"] if more else []
 
 

@@ -82,7 +82,7 @@ def test_an_objective_that_nothing_can_judge_is_refused_before_the_first_call(
 
     assert isinstance(result.exception, UsageError)
     assert str(result.exception).startswith(
-        '--slo "voice_to_voice p(95)<1500" can never be judged, because it has no spoken turn in talk'
+        '--slo "voice_to_voice p(95)<1500" can never be evaluated, because it has no spoken turn in talk'
     )
     assert not (tmp_path / "found").exists(), "the next search may have this folder"
 

@@ -169,7 +169,7 @@ def test_what_ended_the_calibration_is_said_where_it_was_not_the_harness(run: Ru
     ended, beyond = trust(citing(run, CITED | {"ended": "the simulator", "sessions": 1}))
 
     assert ended == LINE.replace("400", "at least 1")
-    assert beyond.startswith("this run exceeded its calibration (which the simulator, not the load generator, ended): ")
+    assert beyond.startswith("this run exceeded its calibration (ended by the simulator, not by the load generator): ")
 
 
 def test_each_process_is_held_against_it_by_itself(run: RunFrames) -> None:

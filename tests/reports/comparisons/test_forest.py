@@ -98,7 +98,7 @@ ROWS: dict[str, tuple[MetricComparison, dict[str, Any]]] = {
     # (a finding, the texts and positions in its row)
     "what is not gated or of one origin says so":
         (finding("ttfa", 0.5, "equivalent", ratio(600, 610, 0.98, 1.05), stratum=Stratum("speech_end")),
-         {"beside": "from end of speech, not gated"}),
+         {"beside": "from end of speech, secondary"}),
     "sessions": (replace(findings()[3], unit="session"),
                  {"why": "slower; needs about 460 sessions per target"}),
     "unless an arm drifts": (replace(SURE, difference=replace(NEAR, order="drift"),

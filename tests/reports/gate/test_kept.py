@@ -186,7 +186,7 @@ def asked(folder: Path, text: str, **more: Any) -> dict[str, Any]:
         ("ttfaa: p(50)<1s", {}, "ci.yaml:1:1: there is no m"),
         ("ttfa{step:greting}: p(50)<1s", {}, "there is no step"),
         ("ttfa{target:west}: p(50)<1s", {}, "the run has no target west"),
-        ("voice_to_voice: p(50)<1s", {}, "can never be judged, because nobody speaks"),
+        ("voice_to_voice: p(50)<1s", {}, "can never be evaluated, because nobody speaks"),
         ("ttfa: p(50)<+10%", {}, "is relative, but there is no baseline"),
     ],
 )

@@ -280,7 +280,7 @@ def test_a_threshold_that_nothing_can_judge_is_refused_in_one_line(written: str,
     with pytest.raises(UsageError) as refused:
         refuse_unmeasurable(threshold(written), [script()])
 
-    assert str(refused.value).startswith(f"{written} can never be judged")
+    assert str(refused.value).startswith(f"{written} can never be evaluated")
     assert why in str(refused.value)
     assert "such as ttfa" in str(refused.value)
     assert "\n" not in str(refused.value)
@@ -311,7 +311,7 @@ def test_of_a_step_its_own_turns_count_and_it_must_be_there() -> None:
     spoken = [script(spoken=True)]
 
     refuse_unmeasurable(threshold("voice_to_voice{step:order}: p(95)<1500"), spoken)
-    with pytest.raises(UsageError, match=r"can never be judged of step hello, because it has no spoken turn"):
+    with pytest.raises(UsageError, match=r"can never be evaluated of step hello, because it has no spoken turn"):
         refuse_unmeasurable(threshold("voice_to_voice{step:hello}: p(95)<1500"), spoken)
     with pytest.raises(UsageError, match='there is no step "helo"; did you mean hello'):
         refuse_unmeasurable(threshold("ttfa{step:helo}: p(95)<1500"), spoken)

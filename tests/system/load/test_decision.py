@@ -70,7 +70,7 @@ def test_a_threshold_that_the_scripts_can_never_show_is_refused_before_the_run(t
     options = Options.of(parsed("--until-decided", "--thresholds", str(file)))
     lacks = {"name": "talk", "turns": [{"step": "a", "lacks": {"speech_end": "it has no spoken turn"}}], "session": {}}
 
-    with pytest.raises(UsageError, match=r"voice_to_voice: .* can never be judged, because it has no spoken"):
+    with pytest.raises(UsageError, match=r"voice_to_voice: .* can never be evaluated, because it has no spoken"):
         sequential_plan(options, 500, talk(), lacking=[lacks])
 
 
