@@ -224,7 +224,7 @@ def test_a_target_that_is_paid_by_the_minute_costs_every_minute_of_every_session
     assert (one.usd_per_minute, one.turns_without_usage) == (pytest.approx(0.05), 0)
     assert one.sessions == 20
     assert one.turns == one.turns_priced == summary.outcomes.begun
-    assert "reported no tokens" not in said(summary)
+    assert "no readable token counts" not in said(summary)
     assert to_json_data(summary.money)["targets"][0]["models"][0]["prices"]["usd_per_minute"] == 0.05
 
 

@@ -110,7 +110,7 @@ def test_an_invalid_run_tells_no_differences() -> None:
     assert summary.differences
     assert "against a" not in run_text(summary)
     assert not remarks.baseline_text(summary)
-    assert "no test was made" not in next_step(summary)
+    assert "this report does not" not in next_step(summary)
 
 
 def test_arms_that_fail_differently_or_are_throttled_are_no_fair_comparison(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_the_size_is_a_range_with_its_time_and_its_money() -> None:
     assert said.startswith(f"{planned}, corrected for 3 primary metrics (Holm):\n")
     assert f"If it is the only primary metric, {alone.sessions[1]} are needed (--primary 1)." in said
     assert text(alone).startswith(f"{planned}:\n")
-    assert "As the only primary" not in text(alone)
+    assert "If it is the only primary" not in text(alone)
     assert alone.sessions[1] < likely
     assert "sessions per target" in said
     assert "USD) for both targets" in said

@@ -134,7 +134,7 @@ def test_the_first_look_counts_what_a_session_has_of_the_gated_metric(tmp_path: 
         ("", 20, "ttfa: p(95)<+20% cannot be tested before 40 pairs, because it needs 400 values in each target, and "
                  "the run has at most 20: raise --sessions to 40 or more"),
         ("failure_rate: rate<+1pt\n", 19, "failure_rate: rate<+1pt cannot be tested before 20 pairs, and the run has "
-                                          "19"),
+                                          "at most 19"),
     ],
 )  # fmt: skip
 def test_a_run_that_ends_before_a_gate_may_be_tested_is_refused(
