@@ -87,7 +87,7 @@ DRIFTING = (
 )
 BURSTING = (
     "Failures or slow turns of one target occurred in bursts ({0}). Sixths of the run are counted, not {1}, and these "
-    "verdicts are provisional: the run may have missed rarer bursts. A longer run reduces this error. In 1 of 30 "
+    "verdicts are provisional: the run may have missed rarer bursts. A longer run is more reliable. In 1 of 30 "
     "metrics without bursts, bursts are found by chance."
 )
 DTYPES = dtypes_of(

@@ -42,7 +42,7 @@ class MetricSummary(MainMetric, frozen=True, kw_only=True):
     failed: Count
     not_started: Annotated[Count, about("failed turns that did not start")]
     unfinished: Count
-    planned: Annotated[Count, about("values, including those of failed turns")]
+    planned: Annotated[Count, about("values, plus all failed turns")]
     completed_share: Annotated[Rounded, about("share of the planned turns that have a value; null if none was planned")]
     p50: QuantileEstimate
     p90: QuantileEstimate

@@ -67,7 +67,8 @@ def unfair(outcomes: Outcomes, targets: Sequence[str]) -> Iterable[str]:
         yield FAILURES_DIFFER.format(" to ".join(f"{name} {percent(failures[name], 1)}" for name in ends))
     shares = [f"{name} {percent(one.throttled, 1)}" for name, one in rows if one.throttled > FAIR]
     if shares:
-        yield f"More than 1{NBSP}% of turns were throttled ({', '.join(shares)}): such targets cannot be compared."
+        over = f"More than 1{NBSP}% of turns or sessions were throttled"
+        yield f"{over} ({', '.join(shares)}): such targets cannot be compared."
 
 
 def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:

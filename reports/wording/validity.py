@@ -102,7 +102,7 @@ def run_called(labels: Sequence[str], *, only: bool) -> str:
 
 def over_the_limit(share: float) -> str:
     """Return `3.1 % was throttled, the limit is 1 %`."""
-    return f"{percent(share, 1)} of turns were throttled (limit 1{NBSP}%)"
+    return f"{percent(share, 1)} of turns or sessions were throttled (limit 1{NBSP}%)"
 
 
 def verdict_count(verdict: RunValidity) -> str:

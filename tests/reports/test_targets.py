@@ -123,7 +123,7 @@ def test_arms_that_fail_differently_or_are_throttled_are_no_fair_comparison(tmp_
     assert not [notice for notice in notices(summary_of_arms(TWO)) if "arms" in notice]
     said = " ".join(notices(unfair)).replace(NBSP, " ")
     assert "Failure rates of the targets differ by more than 1 point (sweden 0 % to eastus2 5 %)" in said
-    assert "More than 1 % of turns were throttled (eastus2 5 %)" in said
+    assert "More than 1 % of turns or sessions were throttled (eastus2 5 %)" in said
 
 
 def test_settings_of_the_preview_are_read_as_well(tmp_path: Path) -> None:

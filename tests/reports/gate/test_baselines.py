@@ -68,7 +68,7 @@ def test_turns_of_several_origins_are_stored_apart() -> None:
         (replace(ENOUGH, valid=None), "has no verdict"),
         (Plan(sessions=0), "it has no turns"),
         (replace(ENOUGH, failed=1.0), "none of its turns succeeded"),
-        (replace(ENOUGH, failed=0.2), r"of turns were throttled \(limit 1 %\). Lower the load"),
+        (replace(ENOUGH, failed=0.2), r"of turns or sessions were throttled \(limit 1 %\). Lower the load"),
     ],
 )
 def test_a_run_that_says_nothing_is_no_baseline(plan: Plan, said: str) -> None:

@@ -103,7 +103,7 @@ def test_a_throttled_run_decides_nothing_but_what_is_asked_of_throttling() -> No
     waits, asked = (check_of(now, thresholds("ttfa: med<9s", *more)) for more in ((), ("throttle_rate: rate<50%",)))
 
     assert waits.exit_status == 4
-    assert "of turns were throttled (limit 1" in waits.causes[0].text
+    assert "of turns or sessions were throttled (limit 1" in waits.causes[0].text
     assert (asked.exit_status, asked.causes) == (0, ())
 
 

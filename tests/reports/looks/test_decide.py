@@ -153,7 +153,7 @@ INVALID: dict[str, tuple[dict[str, list[str]], Plan, dict[str, Any], str]] = {
     "one that was not judged": (LOOSE, TWO, {"validity": {"status": "no_verdict"}}, "no verdict"),
     "a run without sessions": (LOOSE, EMPTY, {},
                                "Do not use these results: no pair of sessions ended"),
-    "throttled arms": ({"failure_rate": ["rate<+50pt"]}, replace(TWO, failed=0.1), {}, "of turns were throttled"),
+    "throttled arms": ({"failure_rate": ["rate<+50pt"]}, replace(TWO, failed=0.1), {}, "were throttled"),
     "a run that was given up, whatever its verdict":
         (UNDECIDED, TWO, {"aborted_because": LATE}, f"Do not use these results: {LATE}."),
 }  # fmt: skip

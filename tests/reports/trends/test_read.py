@@ -78,7 +78,7 @@ def test_invalid_and_throttled_runs_say_why_they_are_not_compared(tmp_path: Path
     (unjudged,) = points_of_run(folder_of(tmp_path / "unjudged", plan=Plan(valid=None)))
 
     assert invalid.excluded_because == "INVALID: audio was sent late"
-    assert "of turns were throttled (limit 1" in throttled.excluded_because
+    assert "of turns or sessions were throttled (limit 1" in throttled.excluded_because
     assert (throttled.mark, unjudged.mark) == ("?\u00a0INVALID (throttled)", "?\u00a0NO VERDICT")
     assert unjudged.excluded_because
 
