@@ -159,7 +159,8 @@ def throttled_share(side: ComparedTarget) -> float:
 
 def throttled_cause(side: ComparedTarget) -> InvalidReason:
     """Return a reason such as "new: 3.1 % was throttled, the limit is 1 %"."""
-    remedy = f"lower the load until at most 1{NBSP}% of turns and sessions are throttled, or raise the quota, and run it again"
+    limit = f"at most 1{NBSP}% of turns and sessions are throttled"
+    remedy = f"lower the load until {limit}, or raise the quota, and run it again"
     return InvalidReason("throttled", f"{side.label}: {over_the_limit(throttled_share(side))}", remedy)
 
 
