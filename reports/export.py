@@ -134,7 +134,7 @@ def write_log(path: Path, folder: Path, metric: str | None) -> int:
     if metric is not None:
         if metric not in metrics:
             found = ", ".join(sorted(set(metrics)))
-            raise UsageError(f"{folder} has no histogram of {metric}; it has {found or 'none at all'}")
+            raise UsageError(f"{folder} has no histogram of {metric}; it has {found or 'none'}")
         lines = [line for line in lines if not line.startswith("Tag=") or _metric_of(line) == metric]
     path.write_text("".join(lines), encoding="utf-8", errors=AS_IT_IS, newline="")
     return len(metrics) if metric is None else metrics.count(metric)
@@ -202,13 +202,17 @@ def _place(folder: Path, out: Path | None, names: Sequence[str], *, force: bool)
     run_folder.read_document(folder)
     place = out or folder / FOLDER
     if out is None and place.is_symlink():
-        raise UsageError(f"{place} is a link, which may lead anywhere: choose another folder with --out")
+        raise UsageError(f"{place} is a symbolic link: choose another folder with --out")
     try:
         if (place / "run.json").exists():
-            raise UsageError(f"{place} is a run's own folder, whose files have these names; choose another --out")
+            raise UsageError(
+                f"{place} is a run folder, which has files of these names; choose another folder with --out"
+            )
         there = [name for name in names if (place / name).exists()]
         if there and not force:
-            raise UsageError(f"{place / there[0]} exists already; --force overwrites it, --out writes elsewhere")
+            raise UsageError(
+                f"{place / there[0]} exists already; overwrite it with --force, or choose another folder with --out"
+            )
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{place} cannot be written: {error.strerror}; choose another folder with --out") from None
@@ -225,5 +229,5 @@ def _write(folder: Path, path: Path, write: Callable[[Path], int]) -> int:
             fresh.unlink(missing_ok=True)
     except (pa.ArrowException, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise UsageError(f"{path} cannot be made of {folder}: {reason}") from None
+        raise UsageError(f"{path} cannot be exported from {folder}: {reason}") from None
     return count

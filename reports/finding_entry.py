@@ -19,19 +19,17 @@ class DifferenceEntry(ClosedJsonEntry, frozen=True):
     """The difference of the candidate from the baseline, with its bounds."""
 
     scale: Annotated[Scale, about("ratio: candidate / baseline − 1; points: candidate − baseline, of shares")]
-    confidence: Annotated[float, about("of each one-sided bound")]
-    baseline: Annotated[Rounded, about("in the unit of the metric; null among the failed turns")]
+    confidence: Annotated[float, about("type I error of each one-sided bound")]
+    baseline: Annotated[Rounded, about("in the unit of the metric; null if infinite because too many turns failed")]
     candidate: Rounded
     estimate: Annotated[Rounded, about("on the scale: 0.2 is +20 %, or 20 points")]
     low: Annotated[Rounded, about("lower one-sided bound; null if it is unbounded")]
     high: Rounded
-    se: Annotated[Rounded, about("standard error, of a ratio of its logarithm")]
+    se: Annotated[Rounded, about("standard error; of a ratio, that of its logarithm")]
     df: Rounded
     worse_low: Annotated[
         Rounded,
-        about(
-            "lower bound of how far the candidate is worse than the margin, of a ratio as a logarithm: above 0 it is"
-        ),
+        about("lower bound of the candidate's excess over the margin (of a ratio, its logarithm): worse if above 0"),
     ]
     worse_high: Rounded
     better_low: Rounded
@@ -68,21 +66,23 @@ class ComparisonEntry(MetricSpecEntry, frozen=True, forbid_unknown_fields=True):
     passes: bool
     direction: Annotated[
         Literal["worse", "better"] | None,
-        about("the direction in which the whole interval differs; null if it contains no difference"),
+        about("the direction of the difference; null if the interval contains 0"),
     ]
     provisional: Annotated[bool, about("run-to-run variation was assumed, or the latency of one target drifted")]
     reason_code: Known
-    reason: Annotated[Known, about("why it is inconclusive, if the interval does not say it")]
-    more_sessions: Annotated[int | None, about("about how many more sessions per target, or pairs, the verdict needs")]
+    reason: Annotated[Known, about("why it is inconclusive, if the interval does not show it")]
+    more_sessions: Annotated[
+        int | None, about("estimated number of further sessions per target, or pairs, for a verdict")
+    ]
     sentence: str
     difference: Annotated[DifferenceEntry | None, about("null if a target has no such value")]
     turns: CountsEntry
     sessions: CountsEntry
     failed: CountsEntry
-    completed_share: Annotated[SharesEntry, about("of the planned turns, the share that has a value")]
-    effective_sessions: Annotated[SharesEntry, about("sessions of one length that say as much as these do")]
+    completed_share: Annotated[SharesEntry, about("share of the planned turns that have a value")]
+    effective_sessions: Annotated[SharesEntry, about("effective number of sessions, if they are of unequal length")]
     analysis: Annotated[int | None, about("the interim analysis that decided, from 1")]
-    corrected: Annotated[Rounded, about("of an interim analysis, the estimate without what stopping early adds")]
+    corrected: Annotated[Rounded, about("at an interim analysis, the estimate corrected for the early stop")]
 
 
 def entry_of(finding: MetricComparison) -> ComparisonEntry:

@@ -141,7 +141,7 @@ class FindingRow:
     @property
     def beside(self) -> str:
         """The text below the name if there is little room, such as `from end of speech, not gated`."""
-        beside = ", ".join(filter(None, (self.which, "" if self.finding.question.primary else "not gated")))
+        beside = ", ".join(filter(None, (self.which, "" if self.finding.question.primary else "secondary")))
         return beside if len(beside) <= ROOM else shortened(self.which, ROOM)
 
     @property
@@ -265,5 +265,5 @@ def _why(finding: MetricComparison) -> str:
     if not verdict.reason and not math.isnan(needed):
         more_than = f"more than {count(FAR * max(finding.sessions))}"
         many = f"about {count(int(needed))}" if math.isfinite(needed) else more_than
-        takes = f"it takes {many} {'pairs' if finding.unit == 'pair' else 'sessions per target'}"
+        takes = f"needs {many} {'pairs' if finding.unit == 'pair' else 'sessions per target'}"
     return "; ".join(filter(None, (verdicts.direction_text(finding.known, finding.question.metric), takes)))

@@ -32,10 +32,10 @@ WORST: tuple[VerdictName, ...] = ("regressed", "inconclusive", "improved", "not_
 """The verdicts by priority: the first one found is the verdict on several primary metrics."""
 VERBS: dict[VerdictName, str] = {"regressed": "regressed", "not_regressed": "has not regressed", "improved": "improved"}
 """The verb for a candidate that has a baseline."""
-NO_PRIMARY = "There is no verdict, because no primary metric was asked for."
+NO_PRIMARY = "There is no verdict, because there is no primary metric."
 HAPPENS = {"failure_rate": "fail or do not start", "throttle_rate": "are throttled", "stall_rate": "stall"}
 RUNS_DIFFER = (
-    "More sessions would not decide it, because two runs differ by chance alone: measure both in one run (--targets)."
+    "More sessions would not decide it, because two runs differ by chance: measure both targets in one run (--targets)."
 )
 
 
@@ -118,7 +118,11 @@ def at_twice(measured: Sequence[MeasuredDifference], level: float = LEVEL) -> st
         for was, now in zip(*both, strict=True)
         if now.verdict.name != was.verdict.name
     ]
-    return f"At twice that spread {join_words(others)}." if others else "At twice that spread no verdict would change."
+    return (
+        f"With twice that standard deviation, {join_words(others)}."
+        if others
+        else "With twice that standard deviation, no verdict would change."
+    )
 
 
 def sentence(finding: MetricComparison) -> str:

@@ -38,7 +38,7 @@ def refuse_unmeasurable(threshold: Threshold, scripts: Sequence[Mapping[str, Any
     at = f" of step {threshold.step}" if threshold.step else ""
     names = ", ".join(dict.fromkeys(str(script["name"]) for script in known))
     raise UsageError(
-        f"{written} can never be judged{at}, because {reasons[0]} in {names}: ask for another "
+        f"{written} can never be evaluated{at}, because {reasons[0]} in {names}: use another "
         f"metric{instead}, or change the script"
     )
 

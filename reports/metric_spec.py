@@ -198,7 +198,7 @@ class Statistic(ABC):
         self, source: Source, question: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, how: Inference
     ) -> StoredComparison:
         """Compare a target with stored runs."""
-        raise UsageError(f"{question.name}: stored baselines do not hold it; name a run as the baseline")
+        raise UsageError(f"{question.name}: stored baselines do not contain it; use a run as the baseline")
 
 
 @dataclass(frozen=True)
@@ -261,8 +261,8 @@ class MetricSpecEntry(JsonEntry, frozen=True):
     metric: str
     kind: Annotated[str, about("quantile, mean, rate, or typical_change")]
     p: float | None
-    measured_from: Annotated[Known, about("what the turns count from, where a run has several")]
-    turn_type: Annotated[Known, about("which turns they are; null of plain ones, and where a run has no others")]
+    measured_from: Annotated[Known, about("the instant that latency is measured from, if a run has several")]
+    turn_type: Annotated[Known, about("the turn type; null for regular turns, and if a run has no others")]
 
 
 def better_of(question: MetricSpec) -> Better:

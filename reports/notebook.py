@@ -21,7 +21,7 @@ def frame_html(headline: str, frame: pd.DataFrame, columns: Sequence[str], notes
     texts = [not pd.api.types.is_numeric_dtype(column.dtype) for _, column in shown.items()]
     heads = [Column(str(name).replace("_", " "), left=text) for name, text in zip(shown, texts, strict=True)]
     rows = [make_row([Cell(_text(value)) for value in row]) for row in shown.itertuples(index=False)]
-    more = f"{count(len(frame) - MAX_ROWS)} more rows are in the frame." if len(frame) > MAX_ROWS else ""
+    more = f"{count(len(frame) - MAX_ROWS)} more rows in the frame." if len(frame) > MAX_ROWS else ""
     blocks: list[Block] = [Paragraph(Strong(headline))]
     blocks += [part for text in notes for part in note(text)]
     blocks += [table(heads, rows)] if rows else []

@@ -159,7 +159,7 @@ def bounds_of(run: RunFrames) -> pd.DataFrame:
     with _reading(run.folder):
         bounds = pd.DataFrame(_columns(run.folder, [*TURN_KEYS, *BOUNDS], _array), copy=False)
         if lost := run_folder.no_uncertainty(run.folder):
-            raise UsageError(f"how far instants of {run.folder} can be off is not known: {lost}")
+            raise UsageError(f"the timestamp uncertainty of {run.folder} is unknown: {lost}")
     keys = run.turns[list(TURN_KEYS)].astype({"session_id": str})
     if run.finalized and len(bounds) == len(keys):
         return bounds

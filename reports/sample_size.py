@@ -90,7 +90,7 @@ def power_spec(
     """Parse the options of the command. Raise UsageError that states what is allowed."""
     of, statistic = metric_option(metric, "p95")
     if of.unit == SLOPE:
-        raise UsageError(f"{of.name} is a slope, and has no size to plan for: plan for ttfa")
+        raise UsageError(f"{of.name} is a slope, which has no sample size to plan for: plan for ttfa")
     rate = statistic.scale(of.name) == "points"
     default = statistic.default_margin("")  # raises, even if a margin is given, for a statistic that cannot be planned
     accepted = _share(margin, "--margin") if margin else default.points if rate else default.ratio
@@ -98,8 +98,8 @@ def power_spec(
     if not effect > accepted:
         unit = "points" if rate else "%"
         raise UsageError(
-            f"an effect of {100 * effect:g} {unit} is not above the margin of {100 * accepted:g} {unit}: "
-            "no number of sessions would call it worse; raise --detect or lower --margin"
+            f"an effect of {100 * effect:g} {unit} must be larger than the margin of {100 * accepted:g} {unit}: "
+            "raise --detect or lower --margin"
         )
     if not 0.5 <= power < 1:
         raise UsageError(f"--power must be from 0.5 to 0.99, not {power:g}")
@@ -113,10 +113,12 @@ def _share(text: str, option: str) -> float:
     """Parse a share, such as 20%, 3pt, or 0.2."""
     match = _SHARE.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"{option} {quoted(text)} is no share: write 20% (of rates, 3% is three percentage points)")
+        raise UsageError(
+            f"{option} {quoted(text)} is not a share: write 20% (for rates, 3% is three percentage points)"
+        )
     number = float(match[1]) / (100 if match[2] else 1)
     if not match[2] and number > 1:
-        raise UsageError(f"{option} {quoted(text)} is more than everything: write {text}% or 0.{text}")
+        raise UsageError(f"{option} {quoted(text)} is more than 100%: write {text}% or 0.{text}")
     return number
 
 
@@ -139,20 +141,20 @@ class SampleSize(ClosedJsonEntry, frozen=True):
     margin: float
     power: float
     alpha: float
-    primary_metrics: Annotated[int, about("metrics of the check that share the level by Holm")]
+    primary_metrics: Annotated[int, about("primary metrics of the check, which share the error level (Holm)")]
     paired: bool
     pilot_sessions: int
     sessions: Annotated[tuple[int, int, int], about("of each target; pairs if the pilot has pairs")]
     sessions_single_metric: Annotated[int, about("the likely number for a single primary metric")]
     sessions_to_pass: Annotated[
-        int | None, about("of a rate: the sessions per target that it takes to pass at the margin if no turn fails")
+        int | None, about("of a rate: sessions per target needed to pass with the margin if no turn fails")
     ]
-    seconds: Annotated[Range, about("of a run that plays both targets at once, at the pace of the pilot")]
+    seconds: Annotated[Range, about("duration of a run of both targets at once, at the session rate of the pilot")]
     usd: Annotated[Range, about("of both targets")]
-    power_of_pilot: Annotated[Number, about("with as many sessions as the pilot has")]
+    power_of_pilot: Annotated[Number, about("power with the sessions of the pilot")]
     turns_per_session: Number
-    sessions_per_min: Annotated[Number, about("the pace of the pilot; pairs if the pilot has pairs")]
-    usd_per_session: Annotated[Number, about("of a session of each target")]
+    sessions_per_min: Annotated[Number, about("session rate of the pilot; pairs if it has pairs")]
+    usd_per_session: Annotated[Number, about("of one session on each target")]
     sigma: Number
     icc: Number
     deff_p50: Number
@@ -176,14 +178,18 @@ def sample_size_of(run: RunFrames, asked: PowerSpec, target: str | None, named: 
     base, many = sides[0], sides[0].sessions
     if many < MIN_SESSIONS:
         what = "pairs" if len(sides) == 2 else "sessions"
-        raise UsageError(f"{named} has {many} {what}: a pilot needs {MIN_SESSIONS} at least, and 200 are better")
+        raise UsageError(f"{named} has {many} {what}: a pilot needs at least {MIN_SESSIONS}, better 200")
     question = by_stratum(asked.question, sides)[0]
     for side in sides:
         if why := side.inexact(question):
-            raise UsageError(f"{named}: {question.name} is {why.replace(NBSP, ' ')}; plan with an idle machine's run")
+            raise UsageError(
+                f"{named}: {question.name} is {why.replace(NBSP, ' ')}; use a run on an idle machine as the pilot"
+            )
     pilot = question.statistic.pilot(sides, question, asked.effect, np.random.default_rng(seed_of(run_id_of(run))))
     if not math.isfinite(pilot.variance):
-        raise UsageError(f"{named} has no {question.name} to plan with: too few turns have it, or too many failed")
+        raise UsageError(
+            f"{named} has no {question.name} to plan with: too few turns have this metric, or too many failed"
+        )
     latency = question
     if question.scale == "points":  # for a rate, the variability of the main metric is reported
         stratum = next(iter(common_strata([base])), None)
@@ -240,7 +246,7 @@ def _sides(run: RunFrames, target: str | None) -> Sequence[ComparedTarget]:
         return pairs
     if len(sides) > 1:
         choices = " or ".join(f"{run.folder}:{side.name}" for side in sides)
-        raise UsageError(f"{run.folder} has {len(sides)} targets: say which one the plan is for, {choices}")
+        raise UsageError(f"{run.folder} has {len(sides)} targets; choose one: {choices}")
     return sides or [ComparedTarget(run, samples_of(run), ABSENT, "")]
 
 
@@ -253,12 +259,12 @@ def sample_size_blocks(size: SampleSize) -> tuple[list[Block], list[Block]]:
         for share in (size.detect, size.margin)
     )
     shared = f", corrected for {size.primary_metrics} primary metrics (Holm)" if size.primary_metrics > 1 else ""
-    to_find = f"to find +{effect} against a margin of {margin} with power {power}, at an error of {error}{shared}"
+    to_find = f"to detect +{effect} with a margin of {margin}, power {power}, type I error {error}{shared}"
     bootstrap = f"90{NBSP}% interval from a bootstrap of the pilot run"
     low, likely, high = map(count, size.sessions)
     needs = [f"{likely} {targets} ({low} to {high}: {bootstrap})"]
     if math.isfinite(size.seconds[1]):
-        pace = f"{format_number(size.sessions_per_min)} {noun}s a minute, the pace of this run"
+        pace = f"{format_number(size.sessions_per_min)} {noun}s per minute, as in this run"
         needs.append(f"{_range(size.seconds, format_duration)}, both targets at once, at {pace}")
     if math.isfinite(size.usd[1]):
         each = "pair" if size.paired else "session of each"
@@ -278,12 +284,12 @@ def sample_size_blocks(size: SampleSize) -> tuple[list[Block], list[Block]]:
 def _basis(size: SampleSize, noun: str, targets: str) -> Iterable[str]:
     """Yield the basis of the answer, and further notes. `noun`, `targets`: the unit, for one and for many."""
     if size.primary_metrics > 1:
-        yield f"As the only primary metric it needs {count(size.sessions_single_metric)} (--primary 1)."
+        yield f"If it is the only primary metric, {count(size.sessions_single_metric)} are needed (--primary 1)."
     percent = format_number(round(100 * size.power_of_pilot))
     yield f"With the size of this run, {plural(size.pilot_sessions, noun)}, the power is {percent}{NBSP}%."
     if size.sessions_to_pass:
-        needed = f"at least {count(size.sessions_to_pass)} {targets} are needed, even if nothing fails"
-        yield f"To pass at that margin {needed}: a session may fail as a whole."
+        needed = f"at least {count(size.sessions_to_pass)} {targets} are needed, even if no turn fails"
+        yield f"To pass with that margin, {needed}, because whole sessions may fail."
     sigma, icc, deff_p50, deff_p95 = (
         NONE if math.isnan(value) else format_number(float(f"{value:.2g}"))
         for value in (size.sigma, size.icc, size.deff_p50, size.deff_p95)
@@ -297,9 +303,9 @@ def _basis(size: SampleSize, noun: str, targets: str) -> Iterable[str]:
         if best is not None
     ]
     if cheapest and size.kind != "rate":  # for a rate, the variability is unknown
-        yield f"Cheapest number of turns in a session: {', '.join(cheapest)}; it has {turns}."
+        yield f"Cheapest number of turns per session: {', '.join(cheapest)}; the pilot has {turns}."
     if size.pilot_sessions < BETTER_SESSIONS:
-        yield f"A pilot of {BETTER_SESSIONS} sessions is better: a plan is as uncertain as its pilot."
+        yield f"A pilot of {BETTER_SESSIONS} sessions gives a more accurate plan."
     yield "A run with interim analyses (--until-decided) usually needs fewer."
 
 

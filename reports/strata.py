@@ -20,13 +20,13 @@ TURN_TYPES = {
     "function_calls": "with function calls",
     "after_interruption": "after an interruption",
     "after_truncation": "after a truncation",
-    "filler": "with fillers on",
+    "filler": "with fillers",
 }
 """The turn types (`bench.metrics.TURN_TYPES`), which distinguish turns of one step, in words."""
 SINCE = {measured_from: f"from {instant}" for measured_from, instant in ORIGINS.items()}
 
 
-Traits = Annotated[Known, about("the type of the turns; null of regular ones")]
+Traits = Annotated[Known, about("the type of the turns; null for regular turns")]
 
 
 class Stratum(NamedTuple):

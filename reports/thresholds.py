@@ -31,8 +31,8 @@ from reports.strata import ORIGINS, Stratum
 STATISTICS: tuple[type[Statistic], ...] = (Quantile, Mean, Rate)
 Unit = Literal["ms", "×", "n", "%", "ms/1k tokens", "B/s", "share"]
 OTHERS = {
-    "max": "a single turn decides it, and it grows with the number of turns: use a quantile such as p(99)",
-    "min": "a single turn decides it: use a quantile such as p(5)",
+    "max": "a single turn determines it, and it grows with the number of turns: use a quantile such as p(99)",
+    "min": "a single turn determines it: use a quantile such as p(5)",
     "count": "it grows with the length of the run: use a rate, such as failure_rate: rate<0.01",
 }
 """The aggregates of k6 that cannot be thresholds here, with the reason."""
@@ -76,7 +76,7 @@ def primary(name: str) -> ThresholdMetric:
     if name in GATED:
         return GATED[name]
     if name in CATALOGUE:
-        why = "it is counted over events, so its spread between sessions is unknown"
+        why = "it is counted over events, so its variance between sessions is unknown"
         raise UsageError(f"{name} cannot be a threshold: {why}")
     raise UsageError(f"there is no metric {quoted(name)}{near(name, GATED)} {see('metrics')} lists them")
 
@@ -124,10 +124,10 @@ POINTS: Mapping[str, int | Fraction] = {"": 1, "pt": Fraction(1, 100)}
 def limit_of(text: str, primary: ThresholdMetric) -> float:
     match, form = _LIMIT.fullmatch(text), FORMS[primary.unit]
     if not match or match[2] not in form.factors:
-        raise UsageError(f"{quoted(text)} is no limit of {primary.name}: write it as {form.limits}")
+        raise UsageError(f"{quoted(text)} is not a limit of {primary.name}: write it as {form.limits}")
     limit = float(Fraction(match[1]) * form.factors[match[2]])
     if primary.unit == "share" and not 0 <= limit <= 1:
-        raise UsageError(f"{quoted(text)} is no limit of {primary.name}: a rate is from 0 to 1, such as 0.01 or 1%")
+        raise UsageError(f"{quoted(text)} is not a limit of {primary.name}: a rate is from 0 to 1, such as 0.01 or 1%")
     return limit
 
 
@@ -138,7 +138,7 @@ def read_margin(text: str, primary: ThresholdMetric) -> Margin:
         match = _STEP.fullmatch(part)
         size = _size(match[1], Fraction(match[2]), match[3], primary) if match else None
         if size is None or size[0] in sizes:
-            raise UsageError(f"{quoted(text)} is no margin of {primary.name}: {_allowed(primary)}")
+            raise UsageError(f"{quoted(text)} is not a margin of {primary.name}: {_allowed(primary)}")
         sizes[size[0]] = size[1]
     return Margin(**sizes)
 
@@ -165,20 +165,22 @@ def _size(sign: str, number: Fraction, unit: str, primary: ThresholdMetric) -> t
 
 def _allowed(primary: ThresholdMetric) -> str:
     if primary.unit == "share" and primary.better == "higher":
-        return "more of it is better, so what is accepted is less: write -1pt (one percentage point)"
+        return "more is better, so the margin is negative: write -1pt (one percentage point)"
     if primary.unit == "share":
         return "write +0.01 or +1pt (one percentage point)"
     if primary.unit == SLOPE:
         return "it may be negative, so a percentage is undefined: write +20ms (per 1,000 tokens)"
     if primary.better == "higher":
-        return "more of it is better, so what is accepted is less: write -10%"
-    return "write +20%" + (", +30ms, or +20% and +30ms (then both must be exceeded)" if primary.unit == "ms" else "")
+        return "more is better, so the margin is negative: write -10%"
+    return "write +20%" + (
+        ", +30ms, or +20% and +30ms (it regresses if both are exceeded)" if primary.unit == "ms" else ""
+    )
 
 
 Sign = Literal["<", "<=", ">", ">="]
 SIGNS: dict[str, Sign] = {"<": "<", "<=": "<=", ">": ">", ">=": ">="}
 FILTERS = ("step", "target", "turn_type", "measured_from")
-SHAPE = 'write a metric with one text or a list of texts, such as ttfa: ["p(95)<800"]'
+SHAPE = 'write a metric with one threshold or a list, such as ttfa: ["p(95)<800"]'
 _PARTS = re.compile(r"([^<>=!~]*)([<>=!~]+)(.*)", re.DOTALL)
 _NAMED = re.compile(r"([^{}]*)(?:\{([^{}]*)\})?")
 
@@ -234,7 +236,7 @@ def parse(metric: str, text: str) -> Threshold:
     of, match = primary(name), _PARTS.fullmatch(text.strip())
     if match is None:
         how = f"write an aggregate, a sign and a limit, {FORMS[of.unit].threshold}"
-        raise UsageError(f"{quoted(text)} is no threshold: {how}")
+        raise UsageError(f"{quoted(text)} is not a threshold: {how}")
     aggregate, sign, rest = (part.strip() for part in match.groups())
     statistic = _statistic(aggregate, of)
     if sign not in SIGNS:
@@ -243,7 +245,7 @@ def parse(metric: str, text: str) -> Threshold:
         if of_turns in filters and of.of_sessions:
             raise UsageError(f"{name} is a metric of sessions, which have no {of_turns}: write {name} without it")
     if "measured_from" in filters and (name not in CATALOGUE or CATALOGUE[name].begin != ORIGIN):
-        raise UsageError(f"{name} is measured from one instant only: write {name} without measured_from")
+        raise UsageError(f"{name} is measured from one instant only: remove measured_from")
     # a margin has a sign and a unit, or an `and`; anything else is a limit
     relative = rest.startswith("+") or (rest.startswith("-") and rest.endswith(("%", "pt"))) or " and " in rest
     # a limit in the wrong direction is a mistake: the worst values would pass
@@ -251,10 +253,10 @@ def parse(metric: str, text: str) -> Threshold:
         raise UsageError(f"{of.name} may be negative, so a relative margin is undefined: give it a limit")
     if of.better == "neither":
         if relative:
-            raise UsageError(f"{of.name} has no better direction: it can have a limit, no margin")
+            raise UsageError(f"{of.name} has no better direction: it can have a limit, but no margin")
     elif (sign[0] == "<") != (of.better == "lower"):
         better, right = ("less", "<") if of.better == "lower" else ("more", ">")
-        raise UsageError(f"{of.name} has the operator {sign}, and {better} of it is better: write {right}")
+        raise UsageError(f"{of.name} has the operator {sign}, but {better} of it is better: write {right}")
     return Threshold(
         text=text.strip(),
         metric=name,
@@ -281,7 +283,7 @@ def placed_thresholds(root: LocatedValue) -> list[tuple[LocatedValue, Threshold]
             mistakes.found.append(value.error(str(error)))
     mistakes.refuse()
     if not thresholds:
-        raise root.error(f"{root.name} holds no threshold: {SHAPE}")
+        raise root.error(f"{root.name} contains no threshold: {SHAPE}")
     return thresholds
 
 
@@ -322,7 +324,7 @@ def _entries(root: LocatedValue, mistakes: Mistakes) -> Iterator[tuple[LocatedVa
 def _named(text: str) -> tuple[str, dict[str, str]]:
     match = _NAMED.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"{quoted(text)} is no metric: write ttfa, or ttfa{{step:greeting}} with a filter")
+        raise UsageError(f"{quoted(text)} is not a metric: write ttfa, or ttfa{{step:greeting}} with a filter")
     filters: dict[str, str] = {}
     for part in match[2].split(",") if match[2] is not None else ():
         key, colon, value = (piece.strip() for piece in part.partition(":"))
@@ -335,11 +337,11 @@ def _named(text: str) -> tuple[str, dict[str, str]]:
             names = [name.strip() for name in value.split("+")]
             if not set(names) <= set(TURN_TYPES):
                 known = f"{REGULAR}, {', '.join(TURN_TYPES)}, or several with + between them"
-                raise UsageError(f"{quoted(value)} is no turn type; allowed: {known}")
+                raise UsageError(f"{quoted(value)} is not a turn type; allowed: {known}")
             value = turn_type_of(names)  # with its parts in their order
         filters[key] = value
     if (instant := filters.get("measured_from")) is not None and instant not in ORIGINS:
-        raise UsageError(f"{quoted(instant)} is no instant to measure from; allowed: {', '.join(ORIGINS)}")
+        raise UsageError(f"{quoted(instant)} is not an instant to measure from; allowed: {', '.join(ORIGINS)}")
     return match[1].strip(), filters
 
 
@@ -347,13 +349,13 @@ def _statistic(text: str, of: ThresholdMetric) -> Statistic:
     if text in OTHERS:
         raise UsageError(f"{text} of {of.name} cannot be a threshold: {OTHERS[text]}")
     if text == "avg" and of.unit == "ms":
-        raise UsageError(f"avg of {of.name} cannot be a threshold: one timeout moves it; use med or p(95)")
+        raise UsageError(f"avg of {of.name} cannot be a threshold: a single timeout changes it; use med or p(95)")
     for statistic in STATISTICS:
         if statistic.aggregates(of.unit) and (found := statistic.read(text)) is not None:
             return found
     meant = re.fullmatch(r"p(\d{1,2}(?:\.\d{1,3})?)", text)
     hint = f"; did you mean p({meant[1]})?" if meant and "p(N)" in of.aggregates else ";"
-    raise UsageError(f"{quoted(text)} is no aggregate of {of.name}{hint} allowed: {', '.join(of.aggregates)}")
+    raise UsageError(f"{quoted(text)} is not an aggregate of {of.name}{hint} allowed: {', '.join(of.aggregates)}")
 
 
 def metric_option(text: str, default: str) -> tuple[ThresholdMetric, Statistic]:
@@ -367,4 +369,4 @@ def metric_option(text: str, default: str) -> tuple[ThresholdMetric, Statistic]:
                 return metric, found
     if metric.unit == "share":
         raise UsageError(f"{metric.name} is a rate: write --metric {metric.name}")
-    raise UsageError(f"{quoted(aggregate)} is no quantile: write --metric {metric.name}:{default}")
+    raise UsageError(f"{quoted(aggregate)} is not a quantile: write --metric {metric.name}:{default}")

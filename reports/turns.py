@@ -280,7 +280,7 @@ def measured_turns(run: RunFrames) -> TurnArrays:
     """Return the measured turns. Raise UsageError if a row names no target."""
     for table, frame in (("turns", run.turns), ("sessions", run.sessions)):
         if len(frame) and frame["target"].isna().any():
-            raise UsageError(f"{run.folder} is damaged: one of its {table} names no target")
+            raise UsageError(f"{run.folder} is damaged: a row of its {table} has no target")
     frame, rows, targets = run.turns, measured_rows(run.turns), target_labels(run)
     kind = frame["outcome_class"].cat.codes.to_numpy()
     labels, codes = _script_steps(frame, rows)

@@ -23,13 +23,13 @@ class UncertainMetric(JsonEntry, frozen=True):
     target: str
     metric: str
     value: Annotated[
-        float | None, about("p99 of its uncertainty; of early_replies their share of the replies, in percent")
+        float | None, about("p99 of its uncertainty; for early_replies, their share of the replies, in percent")
     ]
     limit: float
     unit: str
-    host: Annotated[Known, about("on which host; null: over all")] = ""
+    host: Annotated[Known, about("the host; null: all hosts")] = ""
     reason: Annotated[
-        Known, about("early_replies: replies began before their question had ended; null: timestamps")
+        Known, about("early_replies: replies started before their question ended; null: timestamps are too uncertain")
     ] = ""
 
     @property

@@ -22,7 +22,7 @@ def given_run(run: RunFrames | Path | str) -> RunFrames | str:
         return run
     if isinstance(run, Path | str):
         return str(run)
-    raise UsageError(f"a run is one that was loaded, or the path of its folder, not {_shown(run)}")
+    raise UsageError(f"a run is a loaded run or the path of its folder, not {_shown(run)}")
 
 
 def given_texts(given: str | Sequence[str] | None, what: str) -> tuple[str, ...]:
@@ -30,7 +30,7 @@ def given_texts(given: str | Sequence[str] | None, what: str) -> tuple[str, ...]
     found = (given,) if isinstance(given, str) else _listed(given, what)
     for one in found:
         if not isinstance(one, str):
-            raise UsageError(f"{what} are texts, not {_shown(one)}")
+            raise UsageError(f"{what} must be strings, not {_shown(one)}")
     return found
 
 
@@ -46,7 +46,7 @@ def quantile_levels(given: float | Sequence[float]) -> tuple[float, ...]:
     found = (given,) if isinstance(given, Real) else _listed(given, "quantiles")
     for one in found:
         if not isinstance(one, Real) or not 0 < float(one) < 1:
-            raise UsageError(f"a quantile lies between 0 and 1, such as 0.95, not {_shown(one)}")
+            raise UsageError(f"a quantile must be between 0 and 1, such as 0.95, not {_shown(one)}")
     # the shortest equal decimal: 0.95 for numpy's float32 0.95, which is exactly 0.949999988
     return tuple(float(str(one)) if isinstance(one, np.floating) else float(one) for one in found)
 
@@ -55,7 +55,7 @@ def _listed(given: Any, what: str) -> tuple[Any, ...]:
     if given is None:
         return ()
     if isinstance(given, str | bytes | Mapping) or not hasattr(given, "__iter__"):
-        raise UsageError(f"{what} are given one by one or as a list, not as {_shown(given)}")
+        raise UsageError(f"pass {what} as separate arguments or as a list, not as {_shown(given)}")
     return tuple(given)
 
 

@@ -84,7 +84,7 @@ def _refuse_mask(where: Where | None) -> None:
     """Raise UsageError for a mask, because its index is that of one run."""
     if isinstance(where, pd.Series):
         raise UsageError(
-            'where is a mask, which is of one run: of several runs, write a query such as where="turn > 1"'
+            'where is a mask, which applies to one run only: for several runs, write a query such as where="turn > 1"'
         )
 
 
@@ -96,11 +96,11 @@ def load_many(paths: Path | str | Iterable[Path | str], *, all_columns: bool = T
     given = [paths] if isinstance(paths, Path | str) or not isinstance(paths, Iterable) else paths
     found = Runs(load(folder, all_columns=all_columns) for path in given for folder in _folders(path))
     if not found:
-        raise UsageError("no folder of a run is given")
+        raise UsageError("no run folder is given")
     folders: dict[str, Path] = {}
     for run in found:
         if (other := folders.setdefault(run_id_of(run), run.folder)) is not run.folder:
-            raise UsageError(f"{other} and {run.folder} are both the run {run_id_of(run)}: load one of them")
+            raise UsageError(f"{other} and {run.folder} contain the same run {run_id_of(run)}: load only one of them")
     return found
 
 

@@ -61,7 +61,7 @@ class Run(runs.RunFrames):
             each = "; ".join(", ".join(filter(None, (one.target, *one.stratum))) for one in groups)
             of = {"target": groups[0].target, **groups[0].stratum._asdict()}
             one = ", ".join(f"{name}={value!r}" for name, value in of.items() if value)
-            raise UsageError(f"{metric} has several samples, which are not to be pooled: {each}. Select one: {one}")
+            raise UsageError(f"{metric} has several samples, which must not be pooled: {each}. Select one: {one}")
         return groups[0].sample if groups else NOTHING
 
     def quantiles(
@@ -183,10 +183,10 @@ class Run(runs.RunFrames):
         if scope == "session" and column_of(name) in self.sessions.columns:
             return self._of_sessions(name, by, where)
         if name in RATES:
-            raise UsageError(f"{name!r} is a rate, which has no quantiles: run.rates() has it")
+            raise UsageError(f"{name!r} is a rate, which has no quantiles: use run.rates()")
         if name in CATALOGUE:
-            raise UsageError(f"{name!r} is no metric of turns or sessions: run.distributions() has it")
-        raise UsageError(f"{name!r} is no metric{near(name, CATALOGUE)} {see('metrics')} lists them")
+            raise UsageError(f"{name!r} is not a metric of turns or sessions: use run.distributions()")
+        raise UsageError(f"{name!r} is not a metric{near(name, CATALOGUE)} {see('metrics')} lists them")
 
     def _of_turns(self, name: str, by: Sequence[str], where: RowFilter) -> Iterable[_Group]:
         turns = self._turns
@@ -194,7 +194,7 @@ class Run(runs.RunFrames):
         chosen = selected_turns(self, turns, others, where)
         if name in SLOPES:
             if "step" in by:
-                raise UsageError(f"{name} is of whole conversations: it has no steps")
+                raise UsageError(f"{name} belongs to whole conversations: it has no steps")
             yield from self._slopes(name, chosen)
             return
         one = self._samples[name]

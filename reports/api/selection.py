@@ -78,8 +78,8 @@ def _matching(frame: pd.DataFrame, where: Where) -> Flags:
     if isinstance(where, pd.Series):
         if not frame.index.isin(where.index).all():
             raise UsageError(
-                "where is a mask without a value for each row: make it of run.turns (for a metric of sessions, of "
-                'run.sessions), or write where="turn > 1"'
+                "where is a mask without a value for each row: make it from run.turns (for a metric of sessions, "
+                'from run.sessions), or write where="turn > 1"'
             )
         found = where.reindex(frame.index)
     elif isinstance(where, str):
@@ -88,11 +88,15 @@ def _matching(frame: pd.DataFrame, where: Where) -> Flags:
         except (ArithmeticError, AttributeError, LookupError, NameError, NotImplementedError, SyntaxError, TokenError,
                 TypeError, ValueError) as error:  # fmt: skip
             problem = str(error).split("\n", 1)[0]
-            raise UsageError(f'where={where!r} cannot be evaluated: {problem}; write such as "turn > 1"') from None
+            raise UsageError(
+                f'where={where!r} cannot be evaluated: {problem}; write a query such as "turn > 1"'
+            ) from None
     elif callable(where):
         found = where(frame)
     else:
-        raise UsageError('where is a query such as "turn > 1", a mask, or a function that makes a mask of a frame')
+        raise UsageError(
+            'where must be a query such as "turn > 1", a mask, or a function that returns a mask for a frame'
+        )
     mask = pd.Series(found) if np.ndim(found) == 1 else None
     if mask is None or len(mask) != len(frame) or not pd.api.types.is_bool_dtype(mask.dtype):
         raise UsageError("where must be true or false for each row of its frame")
@@ -117,7 +121,7 @@ def selected(rows: pd.DataFrame, lost: pd.DataFrame, by: Sequence[str], where: R
             raise UsageError(f"there is no column {name!r} to group or select rows by{close} {page} lists them")
     if len(lost) and isinstance(where.where, pd.Series):
         raise UsageError(
-            f"where is a mask, which has no value for the {len(lost):,} turns that did not start: write a query such "
+            f"where is a mask without values for the {len(lost):,} turns that did not start: write a query such "
             'as where="turn > 1", or select turns that started by where="outcome.notna()"'
         )
     frames = (rows, lost)

@@ -45,7 +45,7 @@ def check(
     files.
     """
     if on_inconclusive not in (choices := get_args(OnInconclusive)):
-        raise UsageError(f"on_inconclusive is one of {', '.join(choices)}, not {on_inconclusive!r}")
+        raise UsageError(f"on_inconclusive must be one of {', '.join(choices)}, not {on_inconclusive!r}")
     given, against = given_run(run), None if baseline is None else given_run(baseline)
     with in_python("thresholds", "baseline", "allow_different", "on_inconclusive"):
         may_differ = allowed(",".join(given_texts(allow_different, "conditions")))
@@ -59,7 +59,7 @@ def _limits(thresholds: Path | str | Mapping[str, str | Sequence[str]] | None) -
         return read_thresholds(Path(thresholds))
     if thresholds is not None and not isinstance(thresholds, Mapping):
         raise UsageError(
-            f'thresholds are a file or such as {{"ttfa": "p(95)<800"}}, not of the type {type(thresholds).__name__}'
+            f'thresholds must be a file or a dict such as {{"ttfa": "p(95)<800"}}, not {type(thresholds).__name__}'
         )
     given = (thresholds or {}).items()
     several = {name: given_texts(one, f'thresholds of {name}, such as "p(95)<800",') for name, one in given}

@@ -55,8 +55,8 @@ from reports.wording.validity import InvalidReason
 from reports.wording.verdicts import difference_interval, said
 
 CHOSEN = (
-    "{} was ended by interim analyses, so a test of a fixed size errs more often than its confidence says; "
-    "`rtbench check {}` shows what they decided."
+    "{} was ended by interim analyses, so a test of a fixed size has a larger type I error than its confidence states; "
+    "`rtbench check {}` shows the decision of the analyses."
 )
 NAME = "sessions with a failed turn"
 FAILURES = MetricSpec("failure_rate", Rate())
@@ -82,13 +82,13 @@ Design = Literal["pairs", "sessions"]
 
 DRIFTING = (
     "Latency of one target drifted ({0}): neighbouring {1} are autocorrelated. Quarters of the run are resampled, and "
-    f"these verdicts are provisional: on the margin {OWN_DRIFT}. A longer run helps. Chance finds drift in 1 of 20 "
-    "metrics without any."
+    f"these verdicts are provisional: if the true value is exactly on the margin, {OWN_DRIFT}. A longer run reduces "
+    "this error. In 1 of 20 metrics without drift, drift is found by chance."
 )
 BURSTING = (
-    "Failures or slow turns of one target came in bursts ({0}). Sixths of the run are counted, not {1}, and these "
-    "verdicts are provisional: what did not occur in this run is unknown. A longer run helps. Chance finds bursts in 1 "
-    "of 30 metrics without any."
+    "Failures or slow turns of one target occurred in bursts ({0}). Sixths of the run are counted, not {1}, and these "
+    "verdicts are provisional: the run may have missed rarer bursts. A longer run is more reliable. In 1 of 30 "
+    "metrics without bursts, bursts are found by chance."
 )
 DTYPES = dtypes_of(
     (TEXT, ("run_id", "candidate", "title", "metric", "measured_from", "turn_type", "step")),
@@ -115,15 +115,17 @@ class Method(ClosedJsonEntry, frozen=True):
     confidence: Annotated[
         float,
         Meta(gt=0.5, lt=1),
-        about("of each verdict, which rests on a one-sided bound: each bound errs in 1 − confidence of runs"),
+        about("of each one-sided bound that decides a verdict: its type I error is 1 − confidence"),
     ]
-    holm: Annotated[Count, about("primary metrics that Holm's correction is over")]
-    run_sd: Annotated[float, Meta(ge=0), about("spread from run to run that was assumed, on the log scale")] = 0.0
-    rate_run_sd: Annotated[float, Meta(ge=0), about("that of rates, on the scale of log odds")] = 0.0
+    holm: Annotated[Count, about("primary metrics in Holm's correction")]
+    run_sd: Annotated[
+        float, Meta(ge=0), about("assumed run-to-run standard deviation of latencies, on the log scale")
+    ] = 0.0
+    rate_run_sd: Annotated[float, Meta(ge=0), about("the same of rates, on the log odds scale")] = 0.0
     observed_s: Annotated[
         float,
         Meta(ge=0),
-        about("seconds from the first session's start to the last one's end, of the target with the shortest time"),
+        about("seconds from the start of the first session to the end of the last; of targets, the shortest"),
     ] = 0.0
 
     def __post_init__(self) -> None:
@@ -231,7 +233,7 @@ CONFIDENCE = 1 - LEVEL
 def level_of(confidence: float) -> float:
     """Return the one-sided error of bounds: 0.05 for 0.95. Raise UsageError unless 0.5 < confidence < 1."""
     if not 0.5 < confidence < 1:
-        raise UsageError(f"confidence lies between 0.5 and 1, such as 0.95, not {confidence:g}")
+        raise UsageError(f"confidence must be between 0.5 and 1, such as 0.95, not {confidence:g}")
     return round(1 - confidence, 12)  # 0.05 is not exact in binary
 
 

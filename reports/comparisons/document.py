@@ -30,9 +30,9 @@ class ComparedTargetEntry(ClosedJsonEntry, frozen=True):
     target: Known
     run_id: str
     folder: Annotated[str, about("name of the run's folder")]
-    sessions: Annotated[Count, about("sessions that count; of an interleaved run those of whole pairs")]
+    sessions: Annotated[Count, about("sessions that count; in an interleaved run, those of complete pairs")]
     turns: Count
-    pairs_incomplete: Annotated[Count, about("pairs that were not whole and do not count")]
+    pairs_incomplete: Annotated[Count, about("incomplete pairs, which do not count")]
     simulated: bool
 
 
@@ -40,7 +40,7 @@ class FairnessEntry(ClosedJsonEntry, frozen=True):
     """A check of whether the comparison was fair."""
 
     name: str
-    texts: Annotated[list[str], about("one for each target")]
+    texts: Annotated[list[str], about("one per target")]
     result: Fairness
     remedy: Known
 
@@ -62,25 +62,27 @@ class CompareDocument(ClosedJsonEntry, frozen=True):
     result: Annotated[
         Result, about("fail: a primary metric regressed; pass: each passes; not_evaluated: the comparison is not fair")
     ]
-    validity: Annotated[ValidityEntry, about("whether the targets may be compared; if not, no value may be used")]
+    validity: Annotated[ValidityEntry, about("true if the targets may be compared; if not, do not use any value")]
     simulated: bool
     headline: str
     definitions_version: Version
     compared: Annotated[list[ComparedTargetEntry], Meta(min_length=2)]
     verdicts: Annotated[
         dict[str, VerdictName | None],
-        about("by candidate, the worst first: of its primary metrics together; null if it has none"),
+        about("verdict on all primary metrics per candidate, the worst first; null if it has none"),
     ]
     comparisons: list[ComparisonEntry]
     steps: Annotated[
         list[ComparisonEntry],
-        about("p50 of each step, not gated, Holm's correction over them; of each candidate the worst first"),
+        about(
+            "p50 of each step, without effect on the verdict, with Holm's correction; per candidate, the worst first"
+        ),
     ]
     sequential: Annotated[
         SequentialEntry | None,
         about(
-            "the result of interim analyses, which is then the verdict of the whole; the comparisons are of "
-            "one test over all pairs"
+            "the result of interim analyses, which is then the overall verdict; `comparisons` has one test over "
+            "all pairs"
         ),
     ]
     fairness_checks: list[FairnessEntry]

@@ -205,9 +205,9 @@ def reading(panels: Sequence[ForestPanel]) -> str:
         "not."
     ]
     if any(not math.isfinite(end) for row in rows if not math.isnan(row.d) for end in (row.low, row.high)):
-        parts.append("An arrow: the interval has no end there, or lies beyond the picture.")
+        parts.append("Arrow: the interval is unbounded there, or extends beyond the axis.")
     if any(row.after_holm for row in rows):
-        parts.append("(Holm): beyond the line, yet not after the correction for several primary metrics.")
+        parts.append("(Holm): beyond the line, but not after the correction for several primary metrics.")
     return " ".join(parts)
 
 
@@ -240,7 +240,7 @@ def by_percentile(ratios: Sequence[RatioCurve], metric: str) -> Plot:
         left=58,
         right=16,
         title=f"Difference of {metric} by percentile",
-        desc=f"Candidate against baseline at each percentile with its interval. {curves_sentence(ratios)}",
+        desc=f"Candidate compared with baseline at each percentile, with intervals. {curves_sentence(ratios)}",
     )
     last = max(p for ratio in ratios for p in ratio.ps)
     x = PixelScale(nines, 0.0, last, plot.x0, plot.x1)

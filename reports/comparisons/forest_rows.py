@@ -20,7 +20,7 @@ from reports.statistics.differences import LEVEL, Scale
 Axis = Literal["lower", "higher", "points", "more points", "slope"]
 TITLES: dict[Axis, str] = {
     "lower": "Latencies, in percent",
-    "higher": "Where more is better, in percent",
+    "higher": "Metrics of which more is better, in percent",
     "points": "Rates, in percentage points",
     "more points": "Rates of which more is better, in percentage points",
     "slope": f"Growth of latency with the conversation, in {SLOPE}",

@@ -21,11 +21,11 @@ from reports.wording.verdicts import as_share, difference_interval, figure, marg
 REASONS: dict[End, str] = {
     "regressed": "A primary metric is worse than its margin allows.",
     "not_regressed": "No primary metric is worse than its margin allows.",
-    "futility": "It had become unlikely that a further analysis would decide, so the run was stopped.",
+    "futility": "Stopped for futility: further analyses were unlikely to decide.",
     "final_analysis": "The final analysis was inconclusive.",
-    "invalid": "By then its targets could no longer be compared, so nothing was decided.",
-    "stopped_by_user": "The run was ended by hand; only bounds that were crossed by then count.",
-    "pending": "The run goes on.",
+    "invalid": "The targets could not be compared at that time, so nothing was decided.",
+    "stopped_by_user": "The run was interrupted; only bounds that were crossed before that count.",
+    "pending": "The run is in progress.",
     "no_analysis": "The run ended before its first interim analysis.",
 }
 
@@ -91,6 +91,8 @@ def end_reason(decision: Decision) -> str:
     at = f"Stopped at analysis {len(held)} of {len(planned)}, at {count(decision.used)}{NBSP}pairs. " if held else ""
     at = "" if decision.course.reason == "pending" else at
     beyond = (
-        f" {count(decision.after)} whole pairs after that analysis are not in the verdict." if decision.after else ""
+        f" {count(decision.after)} complete pairs after that analysis are not part of the verdict."
+        if decision.after
+        else ""
     )
     return f"{at}{REASONS[decision.course.reason]}{beyond}"

@@ -24,30 +24,30 @@ from reports.wording.cells import measured_from_text
 
 VERDICTS = {
     "regressed": "The whole interval is worse than the margin.",
-    "slower": "Of two services: the whole interval lies beyond the margin.",
-    "worse": "Of two services, by a metric that is no latency: the whole interval lies beyond the margin.",
+    "slower": "Of two services: the whole interval is worse than the margin.",
+    "worse": "Of two services, by a metric that is not a latency: the whole interval is worse than the margin.",
     "not slower": "Of two services: the interval ends before the margin.",
-    "not worse": "Of two services, by a metric that is no latency: the interval ends before the margin.",
+    "not worse": "Of two services, by a metric that is not a latency: the interval ends before the margin.",
     "faster": "Of two services: the whole interval is better than the margin.",
-    "better": "Of two services, by a metric that is no latency: the whole interval is better than the margin.",
-    "not regressed": "The interval ends before the margin: it did not get worse by more than is accepted.",
+    "better": "Of two services, by a metric that is not a latency: the whole interval is better than the margin.",
+    "not regressed": "The interval ends before the margin: the metric did not get worse by more than the margin.",
     "equivalent": "Both ends of the interval lie within the margin.",
     "improved": "The whole interval is better than the margin.",
-    "inconclusive": "None of these: the interval contains the margin, or there are too few turns. That is no pass.",
+    "inconclusive": "None of these: the interval contains the margin, or there are too few turns. It is not a pass.",
 }
 WORDS = {
-    "margin": "How much worse is still accepted. It is agreed before the run: a share of the baseline’s value, "
-    "for rates percentage points.",
-    "provisional": "The spread from run to run was assumed, not known, because too few runs of the baseline are "
-    "stored; or the latency of one target drifted, and the run is too short to know how far.",
-    "Holm": "Several primary metrics are several chances of a false alarm. For “regressed” or “slower” the strongest "
-    "one must hold at the error of one verdict (100 % − confidence) divided by their number, the next divided by one "
-    "less, and so on.",
+    "margin": "The largest accepted change for the worse, agreed before the run: a share of the baseline’s value, "
+    "or percentage points for rates.",
+    "provisional": "The run-to-run variation was assumed, not estimated, because too few runs of the baseline are "
+    "stored; or the latency of one target drifted, and the run is too short to measure the drift.",
+    "Holm": "Several primary metrics increase the chance of a false alarm. For “regressed” or “slower”, the strongest "
+    "one must hold at the error of one verdict (100 % − confidence) divided by their number, the next divided "
+    "by one less, and so on.",
     "failed turns": cells.FAILED_TURNS,
 }
 RESAMPLED: dict[Design, str] = {
     "pairs": "pairs of sessions that started together, one of each target, are resampled together",
-    "sessions": "whole sessions are resampled, of each target separately",
+    "sessions": "whole sessions are resampled, separately for each target",
 }
 
 
@@ -64,7 +64,9 @@ def definitions(comparison: Comparison) -> dict[str, str]:
     spread = {}
     if method.run_sd:
         assumed = f"{format_number(100 * method.run_sd)}{NBSP}%"
-        spread = {"run-to-run spread": f"{assumed} of spread between runs of one unchanged service was added."}
+        spread = {
+            "run-to-run variation": f"A standard deviation of {assumed} between runs of an unchanged service is added."
+        }
     return said | VERDICTS | {"interval": interval} | WORDS | spread
 
 
@@ -87,11 +89,13 @@ def method(comparison: Comparison) -> str:
 
 TURNS_OF = (
     "Turns, sessions, failed turns (including those that did not start), and the share of the planned turns that have "
-    "the metric: of the baseline / of the candidate."
+    "the metric: baseline / candidate."
 )
 ROWS_MOST = 10
 """The maximum number of primary metrics in the first table of numbers; those that did not pass are first."""
-BOUNDS = "In parentheses: the bounds that decide at the analysis. The verdict is below the estimate that decided."
+BOUNDS = (
+    "In parentheses: the bounds that decide at this analysis. The verdict is shown below the estimate that decided it."
+)
 
 
 def comparison_page(comparison: Comparison) -> b.Page:
@@ -198,7 +202,7 @@ def _answer(comparison: Comparison) -> b.Section:
     defined = [*(word for word in VERDICTS if word in named), "margin", "interval"]
     defined += ["Holm"] if any(row.after_holm for row in rows) else []
     defined += ["provisional"] if any(row.finding.verdict.provisional for row in rows) else []
-    blocks.append(b.ReadingGuide(("What they are: ", _terms(figures), ". What the words mean: ", _terms(defined), ".")))
+    blocks.append(b.ReadingGuide(("Metrics: ", _terms(figures), ". Terms: ", _terms(defined), ".")))
     primary, others = ([row for row in rows if row.finding.question.primary == of] for of in (True, False))
     primary.sort(key=lambda row: WORST.index(row.verdict_name) > 1)
     first, more = primary[:ROWS_MOST], primary[ROWS_MOST:]
@@ -214,7 +218,7 @@ def _answer(comparison: Comparison) -> b.Section:
         if mine
     ]
     numbers: list[b.Block] = [_numbers(comparison, first), *b.note(TURNS_OF)] if first else []
-    shown: b.Block = b.Paragraph("There is no metric that both targets have.")
+    shown: b.Block = b.Paragraph("The targets have no metric in common.")
     if drawn:
         shown = b.Figure("", forest.reading(drawn), below=blocks, numbers=numbers)
     brief: list[b.Block] = [_numbers(comparison, primary)] if primary else []
@@ -310,7 +314,7 @@ def _differences(comparison: Comparison, shift: Shift) -> b.Figure:
         return b.Figure("", head=head, below=[b.Paragraph(few)])
     read = (
         f"{forest.curves_sentence(shift.ratios)} Shaded: {comparison.method.interval} interval, as in the bars above. "
-        f"The line ends where fewer than {BEYOND} turns of a target lie beyond."
+        f"The line ends at the last percentile with {BEYOND} turns of each target beyond it."
     )
     return plot_figure(forest.by_percentile(shift.ratios, shift.question.metric), read, head=head)
 

@@ -14,12 +14,12 @@ from reports.wording import validity
 from reports.wording.verdicts import SPREAD, figure
 
 BY_ANALYSES = (
-    "Interim analyses that were planned before this run decided it. The table has all of its pairs, as one test of a "
-    "fixed size would see them."
+    "Interim analyses that were planned before the run decided the verdict. The table contains all pairs of the run, "
+    "evaluated as one test of a fixed size."
 )
 PROVISIONAL = (
-    f"Provisional: two runs of an unchanged service differ by chance, and a spread of {SPREAD} was assumed for that. "
-    "{} To measure it, run both targets in one run (--targets A,B), or store five baselines."
+    f"Provisional: runs of an unchanged service differ by chance; a standard deviation of {SPREAD} was assumed. "
+    "{} To avoid the assumption, run both targets in one run (--targets A,B), or store five baselines."
 )
 
 
@@ -79,7 +79,7 @@ def worst_steps(comparison: Comparison) -> list[str]:
             shown, question = finding_row(mine[0], comparison), mine[0].question
             found.append(
                 f"{question.step} of {side.label}, {figure(replace(question, step=''))} {shown.told}, margin "
-                f"{shown.margin_text}: {shown.verdict}; the worst of {len(mine)} steps; its interval is not corrected "
-                "for that; secondary"
+                f"{shown.margin_text}: {shown.verdict} (secondary; the worst of {len(mine)} steps, with an interval "
+                "that is not corrected for this choice)"
             )
     return found

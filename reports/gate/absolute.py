@@ -25,7 +25,7 @@ from reports.thresholds import Sign, Threshold, near
 from reports.wording.cells import interval
 from reports.wording.verdicts import said
 
-BY_LENGTH = "Long sessions differ from short ones, and few sessions have many of the turns"
+BY_LENGTH = "Long sessions differ from short ones, and a few sessions contain many of the turns"
 WITHIN_BOUNDS = InconclusiveReason("within_bounds")
 
 
@@ -58,7 +58,7 @@ def limit_results(threshold: Threshold, side: ComparedTarget) -> list[ThresholdR
     steps = side.turns.steps
     if threshold.step and threshold.step not in steps:
         there = ", ".join(steps) or "none"
-        text = f"no turn of a step {threshold.step} was measured{near(threshold.step, steps)} there are: {there}"
+        text = f"no turn of a step {threshold.step} was measured{near(threshold.step, steps)} the steps are: {there}"
         return [replace(one, reason=InconclusiveReason("no_step", text=text)) for one in results]
     return results
 
@@ -74,21 +74,19 @@ def _result(
             uncertain = InconclusiveReason("uncertain", text=why)
             return ThresholdResult(threshold.written, side.name, question, "inconclusive", uncertain, limit=limit)
         found = replace(found, lower=found.lower - off, upper=found.upper + off)
-        notes.append(
-            f"each bound leaves room for {format_number(off)}{NBSP}{question.unit}, by which it can be off at most"
-        )
+        notes.append(f"each bound is widened by {format_number(off)}{NBSP}{question.unit}, its maximum uncertainty")
     result, reason = judge_limit(found, *limit)
     if reason == WITHIN_BOUNDS:
         reason = question.statistic.explain_limit(question, found, limit.value) or reason
         if reason == WITHIN_BOUNDS and not found.low <= limit.value <= found.high:
             bounds = interval(found.lower, found.upper, partial(in_unit, question), " and ")
             reason = InconclusiveReason(
-                "within_bounds", text=f"the limit lies between the bounds of parts of the run, {bounds}"
+                "within_bounds", text=f"the limit lies between the bounds that parts of the run give, {bounds}"
             )
         if found.by_session:
             value, low, high = found.by_session
             shown = f"{in_unit(question, value)} ({interval(low, high, partial(in_unit, question))})"
-            notes.insert(0, f"{BY_LENGTH}; with equal weight for each session it is {shown}")
+            notes.insert(0, f"{BY_LENGTH}; with equal weight per session, the value is {shown}")
     bound = math.nan
     if result in ("pass", "fail"):
         is_upper = (result == "pass") == (limit.operator in ("<", "<="))
@@ -100,6 +98,6 @@ def _result(
     few = one.shortfall
     if few and question.p is None:
         events = round(found.value * found.counts.turns)
-        text = f"too few {few.of} to decide: {events} of {few.there}, and a rate needs {few.needs}"
+        text = f"too few {few.of} to decide: {events} of {few.there}; a rate needs {few.needs} {few.of}"
         return replace(one, reason=InconclusiveReason("too_few", text=text))
     return one

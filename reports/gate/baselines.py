@@ -70,14 +70,14 @@ def baseline_of(side: ComparedTarget) -> Baseline:
     """Return the baseline of a target. Raise UsageError for a run that is invalid, without a verdict or data."""
     document = side.run.metadata
     if causes := of_run(validity_of(document), document, side.run.folder):
-        raise UsageError(f"{side.run.folder} is no baseline: {causes[0].line}".replace(NBSP, " "))
+        raise UsageError(f"{side.run.folder} cannot be a baseline: {causes[0].line}".replace(NBSP, " "))
     turns = int(side.here.sum())
     failures = side.counts(MetricSpec("failure_rate", Rate()))
     if not turns or failures[0].sum() == failures[1].sum():
-        what = "no turn of it succeeded" if turns else "it has no turns"
-        raise UsageError(f"{side.run.folder} is no baseline of {side.name or 'anything'}: {what}")
+        what = "none of its turns succeeded" if turns else "it has no turns"
+        raise UsageError(f"{side.run.folder} cannot be a baseline of {side.name or 'any target'}: {what}")
     if throttled_share(side) > FAIR:
-        raise UsageError(f"{side.run.folder} is no baseline: {throttled_cause(side).line}".replace(NBSP, " "))
+        raise UsageError(f"{side.run.folder} cannot be a baseline: {throttled_cause(side).line}".replace(NBSP, " "))
     rates: list[StoredRate] = []
     for name in RATES:
         question = MetricSpec(name, Rate())
@@ -181,11 +181,11 @@ def read_file(path: Path) -> Baseline:
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     except (JsonError, AttributeError) as error:
-        raise UsageError(f"{path} is no stored baseline: {error}") from None
+        raise UsageError(f"{path} is not a stored baseline: {error}") from None
 
 
 LISTED = (0.5, 0.95)
-PROVISIONAL = f"provisional: {KNOWN} runs tell the spread from run to run"
+PROVISIONAL = f"provisional: at least {KNOWN} runs are needed to estimate run-to-run variation"
 
 
 def list_baselines(stored: Sequence[StoredBaseline]) -> Iterable[Block]:
@@ -197,7 +197,7 @@ def list_baselines(stored: Sequence[StoredBaseline]) -> Iterable[Block]:
     for name, runs in sorted(groups.items()):
         few = f"; {PROVISIONAL}" if len(runs) < KNOWN else ""
         newest = format_utc(runs[0].baseline.started_utc_ns)
-        yield Fact(name, [f"{plural(len(runs), 'run')}, the newest of {newest}{few}"], indent=size + 2)
+        yield Fact(name, [f"{plural(len(runs), 'run')}, newest {newest}{few}"], indent=size + 2)
 
 
 def describe_baselines(stored: Sequence[StoredBaseline]) -> list[list[Block]]:
@@ -211,12 +211,12 @@ def describe_baselines(stored: Sequence[StoredBaseline]) -> list[list[Block]]:
         for run in runs
     ]
     older, few = len(stored) - NEWEST, len(runs) < KNOWN
-    assumed = f"{plural(len(runs), 'run')}, {PROVISIONAL}; until then 5{NBSP}% is assumed."
+    assumed = f"{plural(len(runs), 'run')}, {PROVISIONAL}; until then, a standard deviation of 5{NBSP}% is assumed."
     return [
         [Paragraph(f"{runs[0].scenario}/{runs[0].target}{'  ◇ SIMULATED' if runs[0].simulated else ''}", "bold")],
         [
             table([Column("run", least=20), "began", "turns", "sessions"], rows),
-            *note(f"  and {count(older)} older: the newest {NEWEST} are the baseline" if older > 0 else ""),
+            *note(f"  and {count(older)} older; only the newest {NEWEST} are the baseline" if older > 0 else ""),
         ],
         [table([Column("metric", least=20), "newest", "between runs", "within a run"], _shown_figures(runs))],
         note(assumed if few else ""),

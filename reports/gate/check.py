@@ -33,33 +33,34 @@ from reports.wording.notices import inexact_line, run_notices
 from reports.wording.validity import InvalidReason, of_run
 
 REMEDY = (
-    "name a baseline: --baseline RUN, or a folder of `rtbench baseline save`; or run the baseline as the first of "
-    "several --targets, in pairs"
+    "name a baseline with --baseline RUN or --baseline FOLDER (of `rtbench baseline save`), or run the baseline as the "
+    "first of several --targets"
 )
 
 DRIFTING = (
-    "{} drifted or had bursts during the run: neighbouring sessions are autocorrelated. So parts of the run are "
-    f"counted, not sessions, and these limits are provisional: at the truth {OWN_DRIFT}. A longer run tells more."
+    "{} drifted or had bursts during the run: neighbouring sessions are autocorrelated. Parts of the run are counted "
+    "instead of sessions, and these verdicts are provisional: if the true value is exactly at the limit, "
+    f"{OWN_DRIFT}. A longer run reduces this error."
 )
 UNEQUAL = (
-    "Sessions of unequal length count as fewer: {}. Bounds are as wide as that asks for. Where long sessions are also "
-    "slower they can still be too narrow, and err in up to 13 % instead of 5."
+    "Sessions of unequal length count as fewer: {}. Bounds are widened accordingly. If long sessions are also slower, "
+    "they can still be too narrow: the type I error is up to 13 %, not 5 %."
 )
 LIKE = 0.75
 """The minimum ratio of effective to actual sessions without a notice on unequal lengths."""
 FAMILY = (
-    "Each of the {} limits is tested by itself, with an error of 5 %. If the true values were exactly at the limits, "
-    "at least one would fail by chance in 5 to {:.0f} % of runs, less often the more they are correlated."
+    "Each of the {} limits is tested by itself, with a type I error of 5 %. If all true values were exactly at the "
+    "limits, at least one would fail by chance in 5 to {:.0f} % of runs, less often the more they are correlated."
 )
 FAILURES, THROTTLED = "failure_rate", "throttle_rate"
 OMITTED = 0.1
 """The maximum share of planned turns that did not start, for a pass without a threshold on failures."""
 INTERRUPTED_RUN = (
-    "the run was interrupted before its planned end: the verdict covers the turns until then, and whoever ended it may "
-    "have seen the results"
+    "the run was interrupted before its planned end: the verdict covers the turns until then, and is biased if the run "
+    "was interrupted because of its results"
 )
 """The warning for a run that a signal ended: its pass does not cover the complete plan."""
-UNUSED = 'No threshold is relative, so the baseline was not used: write one against it, such as ttfa: "p(95)<+20%".'
+UNUSED = 'No threshold is relative, so the baseline was not used: add one, such as ttfa: "p(95)<+20%".'
 
 
 def check_of(
@@ -101,7 +102,7 @@ def check_of(
         notices = run_notices(run, noticed(run, sides[0].turns, measured_sessions(run)))
     several = [
         f"{one.written} is tested {join_words([SINCE[instant] for instant in instants])}; "
-        f"add {{measured_from:{instants[0]}}} to test one of them."
+        f"to test only one of them, add {{measured_from:{instants[0]}}}."
         for one in thresholds
         if (instants := instants_of(one, sides))
     ]
@@ -178,7 +179,7 @@ def refuse_unknown_targets(thresholds: Iterable[Threshold], names: Sequence[str]
         if threshold.target and threshold.target not in names:
             raise UsageError(
                 f"{threshold.written}: the run has no target {threshold.target}{near(threshold.target, names)} "
-                f"it has {', '.join(names) or 'none at all'}"
+                f"its targets are: {', '.join(names) or 'none'}"
             )
 
 
@@ -197,7 +198,7 @@ def _refuse_unknown_steps(thresholds: Sequence[Threshold], run: RunFrames, sides
         if threshold.step and threshold.step not in steps:
             raise UsageError(
                 f"{threshold.written}: no script of the run has a step {threshold.step}{near(threshold.step, steps)} "
-                f"they have {', '.join(steps)}"
+                f"the steps are: {', '.join(steps)}"
             )
 
 
@@ -214,13 +215,13 @@ def _answers(
     asked = [threshold for threshold in thresholds if threshold.margin is not None]
     if allow and not isinstance(base, relative.StoredRunsBaseline):
         raise UsageError(
-            f"--allow-different {','.join(allow)} says in what stored runs may differ, and none are the baseline: "
-            "leave it out, or name a folder of `rtbench baseline save` by --baseline"
+            f"--allow-different {','.join(allow)} applies only to stored baselines: remove it, or pass a folder of "
+            "`rtbench baseline save` with --baseline"
         )
     if base is None:
         refuse_without_baseline(asked)
         if not thresholds:
-            raise UsageError(f"there is nothing to check: give --thresholds FILE, or {REMEDY}")
+            raise UsageError(f"there is nothing to check: pass --thresholds FILE, or {REMEDY}")
     if thresholds and not asked:
         return BaselineResults(notices=(UNUSED,) if baseline else ())
     match base:
@@ -240,7 +241,7 @@ def refuse_without_baseline(thresholds: Iterable[Threshold]) -> None:
     """Raise UsageError for a relative threshold, because there is no baseline."""
     for threshold in thresholds:
         if threshold.margin is not None:
-            raise UsageError(f"{threshold.written} is relative, and there is no baseline: {REMEDY}")
+            raise UsageError(f"{threshold.written} is relative, but there is no baseline: {REMEDY}")
 
 
 def _unguarded(sides: Sequence[ComparedTarget], items: Sequence[ThresholdResult]) -> list[ComparedTarget]:
@@ -263,4 +264,4 @@ def _warning(side: ComparedTarget, sides: Sequence[ComparedTarget]) -> str:
     found, whose = side.outcomes.targets[side.target], f" of {side.name}" if len(sides) > 1 else ""
     failed = "did not start" if found.turns_not_started == found.unmet else "failed or did not start"
     what = f"{percent(found.unmet, found.turns_planned)} of the planned turns{whose} {failed}"
-    return f'{what}, and no threshold is about failures: add failure_rate: ["rate<0.01"]'
+    return f'{what}, but no threshold limits failures: add failure_rate: ["rate<0.01"]'

@@ -34,10 +34,10 @@ class LimitEntry(ClosedJsonEntry, frozen=True):
     operator: Sign
     limit: float
     value: Rounded
-    low: Annotated[Rounded, about("lower end of the interval of 95 %, as in a report")]
+    low: Annotated[Rounded, about("lower end of the 95 % interval, as in a report")]
     high: Rounded
-    bound: Annotated[Rounded, about("the bound that decided, with an error of 5 %; null if none did")]
-    in_failures: Annotated[bool, about("whether the value lies among the failed turns; then it is null")]
+    bound: Annotated[Rounded, about("the one-sided bound that decided, type I error 5 %; null if none did")]
+    in_failures: Annotated[bool, about("true if the value is infinite because too many turns failed; then it is null")]
 
 
 class ThresholdEntry(ClosedJsonEntry, frozen=True):
@@ -55,9 +55,9 @@ class ThresholdEntry(ClosedJsonEntry, frozen=True):
     turns: Count
     sessions: Count
     failed: Count
-    completed_share: Annotated[Rounded, about("of the planned turns, the share that has a value; null of rates")]
-    effective_sessions: Annotated[Rounded, about("sessions of one length that say as much as these do")]
-    required: Annotated[int | None, about("what the value needs to be shown; null if there is enough")]
+    completed_share: Annotated[Rounded, about("share of the planned turns that have a value; null for rates")]
+    effective_sessions: Annotated[Rounded, about("effective number of sessions, if they are of unequal length")]
+    required: Annotated[int | None, about("the samples that the value requires; null if there are enough")]
     available: int | None
     required_unit: Literal["turns", "sessions", "words"] | None
     limit: LimitEntry | None
@@ -160,7 +160,7 @@ def refuse(error: str, folder: Path, junit: Path | None = None) -> None:
         try:
             path.unlink(missing_ok=True)
         except OSError as cause:
-            raise UsageError(f"{path} is of an earlier check and cannot be removed: {cause.strerror}") from None
+            raise UsageError(f"{path}, written by an earlier check, cannot be removed: {cause.strerror}") from None
     if junit:
         _write(junit, junit_refusal(error))
 

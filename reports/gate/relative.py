@@ -42,15 +42,15 @@ from reports.wording.verdicts import SPREAD, margin
 from reports.wording.verdicts import figure as figure_name
 
 ASSUMED = (
-    "Provisional: fewer than five stored runs do not show how much runs differ by chance, so a spread of "
-    f"{SPREAD} was assumed. {{}} Store five to drop this."
+    "Provisional: fewer than five stored runs are too few to estimate run-to-run variation; a standard deviation of "
+    f"{SPREAD} was assumed. {{}} Store five runs to estimate it."
 )
 DRIFTED_LOOKS = (
-    "{}: provisional: one target drifted or had bursts, so parts of the run were counted, not pairs. On the margin "
-    f"{OWN_DRIFT_LOOKS}."
+    "{}: provisional: one target drifted or had bursts, so parts of the run were counted, not pairs. If the true value "
+    f"is exactly on the margin, {OWN_DRIFT_LOOKS}."
 )
 DRIFTED = (
-    "{}Drift of the steady phase is {}. What a run measured at one time then says less of another: such verdicts are "
+    "{}Drift of the steady phase is {}. The values depend on the time of the measurement, so these verdicts are "
     "provisional."
 )
 
@@ -106,7 +106,7 @@ def asked_of(
     relative = [threshold for threshold in thresholds if threshold.margin is not None]
     for threshold in relative:
         if threshold.target and threshold.target not in targets:
-            what = f"{threshold.target} is no candidate; these are: {', '.join(targets)}"
+            what = f"{threshold.target} is not a candidate; the candidates are: {', '.join(targets)}"
             raise UsageError(f"{threshold.written}: {what}")
     if thresholds:
         return [
@@ -208,17 +208,17 @@ def baseline_named(text: str | None, run: Path, document: dict[str, Any], target
         if several and text in targets:
             return SameRunBaseline(text, declared=True)
         raise UsageError(
-            f"--baseline {quoted(text)} is no run, no folder of stored baselines and no target of an interleaved run"
+            f"--baseline {quoted(text)} is not a run, a folder of stored baselines, or a target of an interleaved run"
             f"{near(text, targets) if several else ';'} allowed: RUN, RUN:TARGET, a folder of `rtbench baseline save`, "
-            "FOLDER:TARGET (of the first run, make it: mkdir -p FOLDER)"
+            "FOLDER:TARGET (before the first run, create the folder: mkdir -p FOLDER)"
             f"{f', {chr(44).join(targets)}' if several else ''}"
         )
     if is_run(folder):
         if folder.resolve() == run.resolve():
             if several and target and target in targets:
                 return SameRunBaseline(target, declared=True)
-            reason = f"it has the targets {', '.join(targets)}" if several else "its targets did not run in pairs"
-            raise UsageError(f"--baseline {quoted(text)} is the run that is checked, and {reason}")
+            reason = f"its targets are {', '.join(targets)}" if several else "its targets did not run in pairs"
+            raise UsageError(f"--baseline {quoted(text)} is the checked run itself, and {reason}")
         return OtherRunBaseline(folder, target or "")
     return StoredRunsBaseline(folder, target or "")
 
@@ -270,7 +270,7 @@ def _partner(base: OtherRunBaseline, target: str, known: Sequence[str]) -> str:
     if len(known) == 1:
         return known[0]
     raise UsageError(
-        f"{base.folder} has no target {target}: say which one is the baseline, "
+        f"{base.folder} has no target {target}: choose the baseline: "
         + " or ".join(f"{base.folder}:{name}" for name in known or ["TARGET"])
     )
 
@@ -313,12 +313,14 @@ def by_looks(
     if base.declared:
         decision = replace(decision, findings=tuple(replace(one, peers=False) for one in decision.findings))
     _refuse_others(decision, base, thresholds, str(run.folder))
-    stopped = f"stopped at {analysis_place(decision)}" if decision.course.looks else "there was none"
+    stopped = f"stopped at {analysis_place(decision)}" if decision.course.looks else "none was made"
     rulings = zip(decision.gates, decision.course.rulings, strict=False)
     drifting = [figure_name(gate) for gate, ruling in rulings if ruling.provisional]
     notices = [DRIFTED_LOOKS.format(join_words(drifting))] if drifting else []
     if decision.course.looks and decision.after:
-        notices.append(f"{plural(decision.after, 'whole pair')} ended after that analysis; the verdict excludes them.")
+        notices.append(
+            f"{plural(decision.after, 'complete pair')} ended after that analysis; the verdict excludes them."
+        )
     notices += one_seed(filtered_by([side for name in decision.targets for side in targets if side.name == name]))
     return BaselineResults(
         items=tuple(_items(decision)),
@@ -335,16 +337,18 @@ def _refuse_others(decision: Decision, base: SameRunBaseline, thresholds: Sequen
     first, second = decision.targets
     if base.target != first:
         raise UsageError(
-            f"{first} is the baseline of the interim analyses of {run}, not {base.target}: leave --baseline out"
+            f"{first} is the baseline of the interim analyses of {run}, not {base.target}: remove --baseline"
         )
     planned = {_asked(threshold, second) for threshold in decision.plan.thresholds}
     given = {_asked(threshold, second): threshold for threshold in thresholds}
-    remedy = "leave --thresholds out, or keep only absolute ones in it"
+    remedy = "remove --thresholds, or all relative ones from its file"
     for asked, threshold in given.items():
         if asked not in planned:
-            raise UsageError(f"{threshold.written} is no primary metric of the interim analyses of {run}: {remedy}")
+            raise UsageError(f"{threshold.written} is not a primary metric of the interim analyses of {run}: {remedy}")
     if given and (left := [t.written for t in decision.plan.thresholds if _asked(t, second) not in given]):
-        raise UsageError(f"the interim analyses of {run} decide {left[0]}, which the thresholds lack: {remedy}")
+        raise UsageError(
+            f"the interim analyses of {run} decide {left[0]}, which is missing from the thresholds: {remedy}"
+        )
 
 
 def _asked(threshold: Threshold, candidate: str) -> tuple[MetricSpec, str]:

@@ -18,7 +18,7 @@ WORST_FIRST: tuple[Result, ...] = ("fail", "not_evaluated", "inconclusive", "pas
 ROWS_SHOWN = 10
 """The maximum number of thresholds that a comment shows without folding."""
 INTERVALS = (
-    "Intervals of values are 95 %, as in a report. A threshold passes or fails by one bound, which errs in 5 % of runs."
+    "Intervals of values are 95 %, as in a report. A one-sided bound with a type I error of 5 % decides a threshold."
 )
 SIZES = ("metric", "target", "turns", "sessions", "failed", "completed")
 DIFFERENCES = "Intervals of differences are 90 %, as in a comparison: their ends are the bounds that decide."

@@ -133,7 +133,7 @@ def reason(one: ThresholdResult) -> str:
         parts.insert(0, f"corrected {signed(corrected, found.question.scale)}, analysis {found.look}")
     share = one.counts.completed_share if one.counts else math.nan
     if not math.isnan(share) and share != 1:
-        parts.append(f"{completed_text(one)} of the planned turns have it")
+        parts.append(f"{completed_text(one)} of the planned turns have a value")
     return "; ".join(filter(None, parts))
 
 
@@ -171,7 +171,7 @@ def check_causes(checked: CheckResult) -> list[InvalidReason]:
     """Return why a check is invalid; a difference of the stored baselines' conditions comes last."""
     differs = "; ".join(checked.differs)
     text = f"The stored baselines were measured under other conditions: {differs}"
-    remedy = "Save new ones, or allow the difference"
+    remedy = "Save new ones with `rtbench baseline save`, or allow the difference with --allow-different"
     return [*checked.causes, *([InvalidReason("conditions_differ", text, remedy)] if differs else [])]
 
 
@@ -189,4 +189,4 @@ def check_badges(checked: CheckResult) -> list[Badge]:
 def _first(texts: list[str], noun: str) -> str:
     """Return the first of several texts, and the number of further ones."""
     rest = f" (and {plural(len(texts) - 1, f'more {noun}')})" if len(texts) > 1 else ""
-    return f"{texts[0].rstrip('.') if texts else 'there is nothing to judge'}{rest}"
+    return f"{texts[0].rstrip('.') if texts else 'there is nothing to evaluate'}{rest}"

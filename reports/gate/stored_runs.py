@@ -55,18 +55,18 @@ def eligible(side: ComparedTarget, folder: Path, allowed: Sequence[str], target:
         known = sorted({one.baseline.target for one in read_baselines(folder, scenario_of(side))})
         raise UsageError(
             f"{folder} has no stored runs of {scenario_of(side)}/{target}{near(target, known)} "
-            f"it has those of {', '.join(known) or 'no target'}"
+            f"it has runs of: {', '.join(known) or 'no target'}"
         )
     kept = escape_control(str(folder))
     stored = [one for one in files if (one.baseline.run_id, one.baseline.started_utc_ns) != identity_of_run(side.run)]
-    itself = f"The run that is checked is stored in {kept}: it is left out of the baseline of {side.name}."
+    itself = f"The checked run is itself stored in {kept}: it is excluded from the baseline of {side.name}."
     notices = [*left_out, *([itself] if len(stored) < len(files) else [])]
     if not stored:
         place = escape_control(str(baseline_folder(folder, scenario_of(side), target)))
-        none, what = f"no run is stored in {place} yet", "a good one"
+        none, what = f"no run is stored in {place} yet", "one"
         if files:
-            none, what = f"the only run that is stored in {place} is the one that is checked", "another"
-        unstored = f"{none}: save {what} by `rtbench baseline save RUN --baselines-dir {kept}`"
+            none, what = f"the only run stored in {place} is the checked run", "another"
+        unstored = f"{none}: save {what} with `rtbench baseline save RUN --baselines-dir {kept}`"
         return ComparableRuns(notices=tuple(notices), unstored=unstored)
     runs, differs, unlike = _matching(side, stored, allowed)
     return ComparableRuns(tuple(runs), tuple(differs), (*notices, *unlike))
@@ -81,9 +81,9 @@ def each_once(stored: Sequence[StoredBaseline]) -> tuple[list[StoredBaseline], l
         of = baseline.scenario, baseline.target, baseline.run_id, baseline.started_utc_ns
         path = escape_control(str(one.path))
         if not one.in_place:
-            notices.append(f"{path} is of {of[0]}/{of[1]}, not of the folder that it stands in: it is left out.")
+            notices.append(f"{path} belongs to {of[0]}/{of[1]}, not to its folder: ignored.")
         elif kept.setdefault(of, one) is not one:
-            notices.append(f"{path} is of {of[2]}, which is stored already: it is left out, a run counts once.")
+            notices.append(f"{path} belongs to {of[2]}, which is stored already: ignored, because a run counts once.")
     return list(kept.values()), notices
 
 
@@ -96,12 +96,12 @@ def _matching(
     limited = [any(rate.name == "throttle_rate" and rate.share > FAIR for rate in one.baseline.rates) for one in stored]
     same = [one for one, lines, bad in zip(stored, apart, limited, strict=True) if not lines and not bad]
     if not same:
-        throttled = f"{stored[0].baseline.run_id} was throttled in more than 1{NBSP}% of its turns"
+        throttled = f"more than 1{NBSP}% of the turns of {stored[0].baseline.run_id} were throttled"
         return [], list(apart[0].values()) or [throttled], []
     out = len(stored) - len(same)
     seen = sorted({name for lines in apart for name in lines})
     seen += ["throttle_rate"] if any(limited) else []
-    left_out = [f"{plural(out, 'stored run')} of {side.name} left out: {join_words(seen)}."] if out else []
+    left_out = [f"{plural(out, 'stored run')} of {side.name} excluded because of: {join_words(seen)}."] if out else []
     return same[:NEWEST], [], left_out
 
 
@@ -136,7 +136,7 @@ def against_stored_runs(
 def _answer(written: str, side: ComparedTarget, question: MetricSpec, stored: ComparableRuns) -> BaselineResult:
     """Return the result against stored runs; provisional if they are too few to estimate the run-to-run variation."""
     if question.step:
-        raise UsageError(f"{question.name}: stored baselines have no values per step; name a run as the baseline")
+        raise UsageError(f"{question.name}: stored baselines have no values per step; use a run as the baseline")
     runs = [one.baseline for one in stored.runs]
     rng = np.random.default_rng(seed_of(run_id_of(side.run), *(one.run_id for one in runs)))
     found = question.statistic.against_stored(side, question, runs, rng, ASSUMING)

@@ -67,7 +67,9 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
     plan = plan_of(run.metadata, named)
     known = known_targets(run)
     if len(known) != ARMS or not run.metadata.get("interleaved"):
-        raise UsageError(f"{named} is no run of two targets in pairs, and a decision is about two: it has {len(known)}")
+        raise UsageError(
+            f"{named} is not an interleaved run of two targets, which interim analyses need (targets: {len(known)})"
+        )
     targets = known[0], known[1]
     ended = run.metadata.get("state") in ("ended", "killed")
     pairs = leading(run.sessions, ended=run.metadata.get("state") == "ended")
@@ -190,7 +192,7 @@ def sides_of_pairs(run: RunFrames, targets: tuple[str, str], pairs: Integers) ->
     turns = samples.turns
     places = [turns.targets.index(name) if name in turns.targets else ABSENT for name in targets]
     clusters = by_pair(part, turns, places)
-    assert clusters is not None, "every pair of these has a session of each target"
+    assert clusters is not None, "each of these pairs has a session of each target"
     return tuple(
         ComparedTarget(part, samples, place, name, name, own)
         for name, place, own in zip(targets, places, clusters, strict=True)

@@ -84,9 +84,9 @@ class Decision:
         return self.pairs - self.used
 
 
-UNSPREAD = f"; {NONE}: no two pairs differ, so there is no standard error, and its bound alone decides"
+UNSPREAD = f"; {NONE}: all pairs are equal, so there is no standard error, and only the bound decides"
 
-FOR_INFORMATION = "For information, not a verdict: what interim analyses of these pairs found."
+FOR_INFORMATION = "For information only, not a verdict: the interim analyses of these pairs."
 DRIFTED = "Provisional: one target drifted or had bursts during the run."
 
 
@@ -134,9 +134,9 @@ def _stop(decision: Decision) -> str:
     """Return the sentence on what ended the run, and at which analysis."""
     reason, plan, place = decision.course.reason, decision.plan, analysis_place(decision)
     if reason == "futility":
-        return f"Stopped at {place}: it would stay inconclusive at {plural(plan.pairs, 'pair')}."
+        return f"Stopped for futility at {place}: it would stay inconclusive at {plural(plan.pairs, 'pair')}."
     if reason == "stopped_by_user":
-        return f"The run was ended by hand after {place}."
+        return f"The run was interrupted after {place}."
     if reason == "final_analysis" and decision.used < plan.analyses[-1]:
         return f"The run ended at {count(decision.pairs)} of {count(plan.pairs)} pairs; its last analysis was {place}."
     return f"Stopped at {place}."
@@ -186,7 +186,7 @@ class AnalyzedMetricEntry(ClosedJsonEntry, frozen=True):
     df: Number
     z: Number
     untested: Known
-    order: Annotated[Order | None, about("found in one target: the error is that of parts of the run")]
+    order: Annotated[Order | None, about("found in one target: the standard error is that of parts of the run")]
 
 
 class AnalysisEntry(ClosedJsonEntry, frozen=True):
@@ -208,7 +208,7 @@ class DecidedMetricEntry(MetricSpecEntry, frozen=True, forbid_unknown_fields=Tru
     scale: Scale
     verdict: VerdictName
     reason: Known
-    provisional: Annotated[bool, about("at an analysis that was made, one target had drifted or had bursts")] = False
+    provisional: Annotated[bool, about("at one of the analyses, a target had drifted or had bursts")] = False
     analysis: int
     pairs: int
     d: Number
@@ -228,16 +228,16 @@ class DecisionDocument(ClosedJsonEntry, frozen=True):
     baseline: str
     candidate: str
     simulated: bool
-    ended: Annotated[bool, about("whether the run had ended")]
-    stopped: Annotated[bool, about("whether there is nothing more to be learned from the run")]
+    ended: Annotated[bool, about("true if the run has ended")]
+    stopped: Annotated[bool, about("true if no further analysis will be made")]
     exit_status: ExitStatus
     reason: End
     invalid_because: Known
     sentence: str
-    outcome: Annotated[str, about("the same without the analysis that it was stopped at")]
-    stopped_by_analysis: Annotated[bool, about("whether an interim analysis stopped it")]
+    outcome: Annotated[str, about("the same, without the analysis that stopped the run")]
+    stopped_by_analysis: Annotated[bool, about("true if an interim analysis stopped the run")]
     pairs: Annotated[int, about("in the verdict")]
-    pairs_after: Annotated[int, about("whole pairs that are not")]
+    pairs_after: Annotated[int, about("complete pairs that are not in the verdict")]
     plan: SequentialPlan
     seed: int
     analyses: list[AnalysisEntry]

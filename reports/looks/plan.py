@@ -50,7 +50,9 @@ class SequentialPlan(ClosedJsonEntry, frozen=True):
         read = parse_all(self.primary_metrics)
         for one in read:
             if one.margin is None:
-                raise UsageError(f"the decision's gate {one.text} is no margin: write one against the baseline, <+20%")
+                raise UsageError(
+                    f"{one.text} is not relative, so interim analyses cannot use it: write a margin, such as <+20%"
+                )
         return tuple(read)
 
 
@@ -60,7 +62,9 @@ def refuse_other_targets(gates: Iterable[Threshold], targets: Sequence[str]) -> 
     for gate in gates:
         if gate.target not in ("", candidate):
             why = f"{baseline} is the baseline" if gate.target == baseline else f"there is no target {gate.target}"
-            raise UsageError(f"{gate.written}: {why}; a gate may name the candidate alone, {candidate}, or no target")
+            raise UsageError(
+                f"{gate.written}: {why}; a threshold may name only the candidate, {candidate}, or no target"
+            )
 
 
 def was_planned(document: Mapping[str, Any]) -> bool:
@@ -76,7 +80,7 @@ def plan_of(document: Mapping[str, Any], run: str) -> SequentialPlan:
     written = document.get("sequential_plan")
     if not isinstance(written, Mapping):
         raise UsageError(
-            f"{run} was not planned to be decided while it runs: start one with --until-decided, "
+            f"{run} has no plan of interim analyses: start a run with --until-decided, "
             f"or compare its targets with `rtbench compare {run}`"
         )
     try:
@@ -93,10 +97,10 @@ def plan_of(document: Mapping[str, Any], run: str) -> SequentialPlan:
     rising = all(before < after for before, after in pairwise((0, *plan.analyses)))
     within = bool(plan.analyses) and plan.analyses[-1] <= plan.pairs
     if not (rising and within and 0 < plan.alpha < 0.5 and plan.bootstrap_samples >= 2):
-        why = "its interim analyses must rise up to its pairs"
-        raise UsageError(f"the sequential_plan in run.json of {run} cannot be followed: {why}")
+        why = "its interim analyses must increase up to its number of pairs"
+        raise UsageError(f"the sequential_plan in run.json of {run} is not valid: {why}")
     if plan.spending != SPENDING:
-        raise UsageError(f"{run} spends its error by {plan.spending}; this rtbench knows {SPENDING} alone")
+        raise UsageError(f"{run} uses the error spending {plan.spending}; this rtbench supports only {SPENDING}")
     if not any(plan.primary_metrics.values()):
         raise UsageError(f"the sequential_plan in run.json of {run} has no gates")
     return plan
@@ -127,8 +131,8 @@ def planned(asked: dict[str, Any]) -> dict[str, Any]:
         values = count(turns_to_decide(gate.p)) if gate.p is not None else ""
         turns = f", because it needs {values} values in each target" if values else ""
         raise UsageError(
-            f"{gate.written} cannot be tested before {count(most)} pairs{turns}, and the run has "
-            f"{count(asked['pairs'])} at most: raise --sessions to {most} or more, or choose another primary metric"
+            f"{gate.written} cannot be tested before {count(most)} pairs{turns}, and the run has at most "
+            f"{count(asked['pairs'])}: raise --sessions to {most} or more, or choose another primary metric"
         )
     every = asked["every"]
     first = first_look(needed, every)
@@ -155,7 +159,7 @@ def _cannot_pass(gate: Threshold, pairs: int, every: int, first: int) -> str:
     if enough == pairs:
         return ""
     left = said(none_seen(gate.metric, pairs, level, None, pairs)).replace(NBSP, " ")
-    told = f"{gate.written} cannot pass in {count(pairs)} pairs, because {left}"
+    told = f"{gate.written} cannot pass with {count(pairs)} pairs, because {left}"
     return told if enough is None else f"{told}: raise --sessions to {enough} or more, or widen the margin"
 
 
@@ -171,9 +175,12 @@ def _gates(file: str | None, of_scripts: Mapping[str, Sequence[str]], metric: st
     if not gates and file is None:
         return [*(parse(metric, p + margin) for p, margin in DEFAULT.items()), parse("failure_rate", DEFAULT_FAILURES)]
     if not gates:
-        raise UsageError(f'{file} has no relative threshold, such as ttfa: ["p(95)<+20%"]: nothing there to decide')
+        raise UsageError(
+            f"{file} has no relative threshold, so interim analyses have nothing to decide: "
+            'add one, such as ttfa: ["p(95)<+20%"]'
+        )
     if slopes := [gate.written for gate in gates if GATED[gate.metric].unit == SLOPE]:
-        why = "interim analyses decide nothing by a slope; use rtbench compare or check after the run"
+        why = "interim analyses cannot decide on a slope; run `rtbench compare` or `rtbench check` after the run"
         raise UsageError(f"{slopes[0]}: {why}")
     return gates
 

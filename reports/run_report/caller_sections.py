@@ -32,36 +32,36 @@ CALLED = (
     *("function_voice_to_voice", "function_voice_to_voice_minus_execution", "dead_air"),
 )
 SEGMENTS_MEAN = (
-    "Each segment is named by what ends it; the first begins with the end of speech. Where an instant is missing, its "
-    "two neighbours are one segment, named by both."
+    "Each segment is named by the instant that ends it; the first starts at the end of speech. If an instant is "
+    "missing, its two neighbours are one segment with both names."
 )
 UNPLACED = (
-    "; its duration is measured, its position only an event log contains, so without one it is shown in the middle"
+    "; its duration is measured, but its position is only in an event log, so without one it is shown in the middle"
 )
-TIMELINE = "Good turns. Time counts from the last sample of speech. Bars are lengths, not loudness."
+TIMELINE = "Good turns. Time is measured from the last sample of speech. Bars show durations, not loudness."
 LANES = "Upper lane, grey: the caller speaks. Amber: latency. Lower lane, coloured: the reply plays."
 NOTICED = "Triangles: end-of-turn detection, first audio delta."
 ALIKE = (
-    "Turn number and session age are one thing in this run: later turns are older ones, so these plots cannot"
+    "Turn number and session age are inseparable in this run: later turns are older ones, so these plots cannot"
     " show which of the two matters."
 )
 BELOW_EACH = (
-    "“Began”: how long after the run’s beginning. Below each turn its session in this run’s files, then the service’s "
-    "own names: of the request that opened the session, the response, the session. If the events of a session were "
-    "recorded, its log is linked: rtbench replay shows it event by event."
+    "“Began”: time since the start of the run. Below each turn: its session in the files of this run, then the ids "
+    "that the service assigned to the request that opened the session, the response, and the session. If the events of "
+    "a session were recorded, its log is linked: rtbench replay shows each event."
 )
 BY_LOAD = (
-    "{}: solid p50 with its 95 % interval over sessions, dashed p95; by the calls of the same target that were in "
-    "progress when the turn’s latency began to count, or, if the turn never began, when its session ended. Below: "
-    "failed turns, and how many turns began at each level."
+    "{}: p50 (solid, with its 95 % interval over sessions) and p95 (dashed), by the number of calls of the same target "
+    "that were in progress at the instant the turn’s latency is measured from, or, for turns that did not start, at "
+    "the end of the session. Below: failed turns, and the number of turns at each level."
 )
 TOGETHER = (
-    "In a run whose load only rises, later turns are those of more calls: compare with latency over time and "
-    "by session age before the load is taken for the cause."
+    "If the load of a run only rises, later turns have more calls in progress: before you attribute latency to the "
+    "load, compare with latency over time and by session age."
 )
 CONTEXT = (
-    "Input tokens of a turn’s first response are the whole conversation, cached tokens among them. In a fixed script a "
-    "longer conversation is a later step as well: compare with the steps, or shuffle them."
+    "The input tokens of a turn’s first response contain the whole conversation, including cached tokens. In a fixed "
+    "script, a longer conversation is also a later step: compare with latency by step, or shuffle the steps."
 )
 NETWORK = ("network_rtt", "request_ack", "ttfa_minus_rtt", "retransmits")
 
@@ -75,11 +75,11 @@ def segments(summary: Summary) -> b.Section | None:
     rows, bands = [row for row in summary.breakdowns if len(row.segments) > 1], summary.bands
     if not rows:
         return None
-    said = ", in ms, over good turns; they add up to its mean exactly."
+    said = ", in ms, over good turns; their sum is its mean."
     if any(segment.total_ns < 0 for row in rows for segment in row.segments):
-        said += " A segment below zero, to the left: its events came in another order."
-        said += " The line across such a bar is the sum."
-    said += " The first bars; all are in the table." if len(rows) > bar_charts.ROWS_MOST else ""
+        said += " A negative segment, to the left: its events were received in another order."
+        said += " The line across such a bar marks the sum."
+    said += " Only the first bars are shown; the table has all." if len(rows) > bar_charts.ROWS_MOST else ""
     every: list[b.Block] = [
         plot_figure(bar_charts.segment_bars(rows, summary.targets), ("Mean segments of ", b.Term(HEARD), said)),
         _table(summary, rows),
@@ -89,7 +89,7 @@ def segments(summary: Summary) -> b.Section | None:
     shown = every
     if bands:  # typical and slow turns, and each bar in numbers
         slow = " and around p95 (p93.5 to p96.5)" if any(band.p > 0.5 for band in bands) else ""
-        of = f" of the good turns around its median (p45 to p55){slow}; they add up to the mean of these turns."
+        of = f" of the good turns around its median (p45 to p55){slow}; their sum is the mean of these turns."
         drawn, caption = bar_charts.segment_bars(bands, summary.targets), ("Mean segments of ", b.Term(HEARD), of)
         around = plot_figure(drawn, caption, stops=(), numbers=[_table(summary, bands, "around")])
         shown = [around, b.Details("All turns, step by step", every, style="gap")]
@@ -127,13 +127,13 @@ def hearing(summary: Summary) -> b.Section | None:
     if replies or callers:
         stalled = _each(summary, {c.target: [cells.stalled(c.stalled, c.replies)] for c in summary.counts if c.replies})
         gaps = [one for one in summary.events if one.metric == "delta_gap"]
-        blocks += b.line(f"{stalled}: the simulated player ran dry within the reply." if stalled else "")
+        blocks += b.line(f"{stalled}: the simulated player ran out of audio during the reply." if stalled else "")
         if replies:
             blocks += [b.Details("Metrics of replies", [metrics(summary, replies, gaps)], open=not played, again=True)]
         if callers:
             wrong = _each(summary, {c.target: cells.detection(c) for c in summary.counts})
             vad = any(c.end_detected for c in summary.counts)
-            right = "No turn was cut at a pause, and no end of speech detected too early." if vad else ""
+            right = "No turn was cut at a pause, and no end of speech was detected too early." if vad else ""
             blocks += [b.Heading("Turn detection"), b.Paragraph(f"{wrong}." if wrong else right)]
             blocks += [b.Details("Metrics of turn detection", [metrics(summary, callers)], open=not played, again=True)]
             blocks += b.note(settings.packetisation_note(summary.setup))
@@ -149,7 +149,7 @@ def hearing(summary: Summary) -> b.Section | None:
 def interruptions(summary: Summary) -> b.Section | None:
     """Return the section on interrupted replies, and replies during a backchannel; None if there are none."""
     rows = _rows(summary, INTERRUPTED)
-    question = "How soon is the reply silent when the caller interrupts?"
+    question = "How soon does the reply stop when the caller interrupts?"
     brief = b.fact("interrupted", cells.medians(summary, ("barge_in_yield", "unplayed_audio")))
     blocks = [metrics(summary, rows)]
     return b.Section("interruptions", "Interruptions", question, blocks, brief=brief) if rows else None
@@ -190,10 +190,10 @@ def _timeline(played: Sequence[ExampleTurn]) -> b.Figure:
         said.append("Dark amber: our own functions run.")
     if any(talk.stall_s for talk in played):
         unplaced = UNPLACED if any(talk.stall_s and not talk.heard for talk in played) else ""
-        said.append(f"Hatched red: the player ran dry and the caller heard a gap{unplaced}.")
+        said.append(f"Hatched red: the player ran out of audio, a gap for the caller{unplaced}.")
     if speech_timeline.breaks(played):
         ends = f"The axis ends at {speech_timeline.LONGEST_S:g} s"
-        said.append(f"{ends}: a bar with two strokes goes on, to the time next to it.")
+        said.append(f"{ends}: a bar with two strokes continues to the time next to it.")
     logs = [(f" {cells.talk_name(talk)} ", _log(talk.event_log)) for talk in played if talk.event_log]
     named = [(" Event logs:" if not place else ",", *log) for place, log in enumerate(logs)]
     below = [b.ReadingGuide((" ".join(said), *named, "." if logs else ""))]
@@ -209,7 +209,7 @@ def along(summary: Summary) -> b.Section | None:
     banded = " with its 95 % interval" if len(summary.targets) <= COLOURS else ""
     tails = "; dashed: p95" if any(waits.tails for frame in shown for waits in frame) else ""
     alike = f"{ALIKE} " if one_thing(summary.turns, summary.run.sessions) else ""
-    by_step = "In a fixed script a turn’s number is its step as well: compare with the steps."
+    by_step = "In a fixed script, the turn number also determines the step: compare with latency by step."
     blocks = [*_lines(summary, shown), b.ReadingGuide(f"Solid: p50{banded}{tails}. {alike}{by_step}")]
     return b.Section("along", "Latency by turn number and session age", "Does latency change along a session?", blocks)
 
@@ -286,7 +286,7 @@ def _caption(frame: Sequence[GroupedLatency]) -> b.Inline:
         named = len(frame) > 1
         changes = [f"{f'{of} ' if named else ''}{change(b.p50.value / a.p50.value)}" for of, (a, b) in told.items()]
         moved = f"p50 of {where}: {', '.join(changes)}."
-    because = ", because they become fewer, and those left are of sessions that lasted"
+    because = "; they become fewer, and only long sessions remain"
     thinned = f" Below the axis: turns{because if frame[0].by != 'context' else ''}."
     shown = thinned if any(waits.thinned for waits in frame) else ""
     unplaced = f" {said}" if (said := groups.unplaced_words(frame)) else ""
@@ -301,8 +301,8 @@ def network(summary: Summary) -> b.Section | None:
     resent: dict[str, list[str]] = {}
     for c in summary.counts:
         if c.turns_with_tcp_info:
-            again = f"{plural(c.retransmits, 'TCP segment')} sent again in {count(c.turns_with_retransmits)} of"
-            nothing = "nothing was sent again in"
+            again = f"{plural(c.retransmits, 'TCP segment')} retransmitted in {count(c.turns_with_retransmits)} of"
+            nothing = "nothing was retransmitted in"
             resent[c.target] = [f"{again if c.retransmits else nothing} {plural(c.turns_with_tcp_info, 'turn')}"]
     sent = _each(summary, resent)
     sent = f"{sent}." if sent and len(summary.targets) > 1 else cells.as_sentence(sent)
@@ -355,7 +355,7 @@ def _slow_table(summary: Summary, stratum: Stratum, metric: str, rows: Sequence[
     lines: list[b.Row | b.Line] = []
     for slow in rows:
         place = summary.targets.index(slow.target)
-        resent = f"{count(slow.retransmits)} sent again" if slow.retransmits else ""
+        resent = f"{count(slow.retransmits)} retransmitted" if slow.retransmits else ""
         parts: b.Line = [f"{slow.step}, {slow.turn}"]
         parts += [target_cell(summary, slow.target)] if targets else []
         parts += [b.Strong(ms(slow.value_ms)), *([ms(slow.ttfa_ms)] if heard else []), ms(slow.created_ms)]

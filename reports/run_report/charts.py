@@ -115,7 +115,7 @@ def wait_lines(of: Sequence[GroupedLatency], w: int) -> Plot:
     shares = any(group.unopened is not None for waits in of for group in waits.groups)
     counted = (len(of) if len(of) <= COLOURS else 1) if shares or any(waits.thinned for waits in of) else 0
     ends = [(waits.target, waits.told[0].p50.value, waits.told[-1].p50.value) for waits in of if waits.told]
-    spoken = [f"{target}: p50 {ms(first)} at first, {ms(last)} at last" for target, first, last in ends]
+    spoken = [f"{target}: p50 {ms(first)} at the start, {ms(last)} at the end" for target, first, last in ends]
     spoken += [f"{waits.target}: too few turns" for waits in of if not waits.told]
     named = [(waits.colour, shortened(waits.target, 24)) for waits in of] if len(of) > 1 else ()
     height = (WAITS + GAP + SHARES + 64 if shares else 290) + COUNTS * counted

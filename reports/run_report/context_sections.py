@@ -26,8 +26,8 @@ from reports.wording.notices import inexact_line
 from reports.wording.settings import FACTS
 
 POOLED = (
-    "{} hosts recorded this run. Values elsewhere are of all of them together; where hosts differ, of the mixture. "
-    "No latency depends on a host’s clock; seconds and blocks do, by its offset against the leader’s."
+    "{} hosts recorded this run. Values elsewhere combine all hosts, even if the hosts differ. Latencies do not depend "
+    "on a host’s clock; seconds and blocks do, by its offset from the leader’s clock."
 )
 
 
@@ -87,8 +87,8 @@ COSTS = (
 )
 OF_COSTS = ("cached, of input", "text output", "audio output")
 TOKENS = (
-    "Tokens are as the service reported them in each turn’s usage. A minute is one of conversation: of a session, "
-    "from its opened connection to its end."
+    "Tokens are those that the service reported in the usage of each turn. A minute is a minute of conversation: the "
+    "time of sessions from the opened connection to the end."
 )
 PRICES = ("USD per million tokens", b.Column("model", left=True), b.Column("source", left=True))
 OF_TOKENS = {
@@ -108,7 +108,7 @@ def _prices(summary: Summary, target: str, charge: Charge) -> b.Line:
     prices = [getattr(charge.prices, name, None) for name in _shown_prices(found)]
     shown = [NONE if price is None else f"{price:g}" for price in prices]
     table_of = f"{found.prices.name or 'table'}{f', as of {found.prices.as_of}' if found.prices.as_of else ''}"
-    source = {"own": "the target’s own", "table": table_of}.get(charge.source, "no price known")
+    source = {"own": "the target’s own", "table": table_of}.get(charge.source, "unknown")
     return [target_cell(summary, target, marked=True), charge.model, source, *shown]
 
 
@@ -120,7 +120,8 @@ def quota(summary: Summary) -> b.Section | None:
     drawn, each = [], f"in each {format_duration(found.bin_s)}"
     if found.drawable:
         lines = (
-            f"Lines: the minimum share of a limit that remained {each}, by the service; solid tokens, dashed requests."
+            "Lines: the minimum share of a limit that the service reported as remaining "
+            f"{each}; tokens solid, requests dashed."
         )
         read = [lines] if any(target.remaining for target in found.targets) else []
         counted = any(target.counts.any() for target in found.targets)
@@ -158,8 +159,8 @@ def incidents(summary: Summary) -> b.Section | None:
     for one in found.kept:
         kind, text = b.Cell(remarks.incident_kind(one.kind), style="nowrap"), b.Cell(one.text, style="wrap")
         rows.append([clock(one.at_s, long=long), count(one.worker), kind, text])
-    more = f" The words of {count(len(rows))} were recorded." if found.total > len(rows) else ""
-    heads = ("when", "worker", b.Column("what", left=True), b.Column("in words", left=True))
+    more = f" The texts of {count(len(rows))} were recorded." if found.total > len(rows) else ""
+    heads = ("when", "worker", b.Column("what", left=True), b.Column("details", left=True))
     blocks: list[b.Block] = [b.Paragraph(f"{remarks.incident_kinds(found)}.{more}"), b.table(heads, rows)]
     brief = [block for text in remarks.incident_lines(summary, INCIDENTS) for block in b.fact("incident", [text], 2)]
     return b.Section("incidents", "Incidents", "What else happened?", blocks, brief=brief) if rows else None
@@ -189,12 +190,12 @@ def health(summary: Summary) -> b.Section:
     verdict, document = summary.validity, summary.run.metadata
     line = {
         "no_verdict": f"No verdict: {validity.verdict_reason(verdict)}.",
-        "valid": f"Yes, as far as the load generator goes: {validity.verdict_count(verdict)}.",
+        "valid": f"Yes, as far as the load generator is concerned: {validity.verdict_count(verdict)}.",
         "invalid": f"No: {validity.verdict_count(verdict)}.",
     }[verdict.status]
     stamps = document.get("receive_timestamp_source")
     totals = document.get("totals") or {}
-    said = [f"Timestamps: {stamps}." if stamps else "The source of the timestamps is not known."]
+    said = [f"Timestamps: {stamps}." if stamps else "The source of the timestamps is unknown."]
     if totals.get("events"):
         said.append(
             f"{count(totals['events'])} events{' of the whole run' if summary.window.warmup_s else ''}, "
@@ -203,12 +204,12 @@ def health(summary: Summary) -> b.Section:
     seconds = measured_seconds(summary.run.seconds)
     cpu = seconds.loc[(seconds["duration_ns"] >= WHOLE_S * NS_PER_S).to_numpy(), "cpu"]
     if cpu.notna().any():
-        said.append(f"Processor of the busiest worker: {percent(float(cpu.max()), 1)} at most.")
+        said.append(f"CPU of the busiest worker: at most {percent(float(cpu.max()), 1)}.")
     if summary.turns.rows.size:
         gaps = int(np.nansum(summary.turns.column("uncertain_gaps")))
         said.append(f"{count(gaps)} gaps between deltas were excluded as uncertain.")
     said += validity.trusted(summary)
-    heads = ("metric", "n", "p50", "p90", "p95", "p99", "max", b.Column("what it is", left=True, style="narrowout"))
+    heads = ("metric", "n", "p50", "p90", "p95", "p99", "max", b.Column("definition", left=True, style="narrowout"))
     rows: list[b.Row | b.Line] = [
         [b.Term(one.metric), count(one.n), *quantiles(one), b.Cell(CATALOGUE[one.metric].sentence, style="what")]
         for one in summary.harness
@@ -218,13 +219,13 @@ def health(summary: Summary) -> b.Section:
         b.Paragraph(line),
         *([] if doubts_answers(summary) else uncertain_metrics(summary)),
         *_checks(verdict.checks),
-        *([b.Details("What the load generator measured of itself", body)] if rows else []),
+        *([b.Details("Load generator metrics", body)] if rows else []),
         *_spreads(summary),
         *b.note(b.coded(" ".join(said))),
     ]
     receive = [f"{format_number(row.p99)}{NBSP}ms" for row in summary.harness if row.metric == "receive_delay"]
     shown: list[b.Inline] = [cells.check_in_words(check) for check in verdict.checks if check.value is not None]
-    shown += [f"events handled up to {value} after they arrived (p99)" for value in receive]
+    shown += [f"events processed up to {value} after their arrival (p99)" for value in receive]
     brief = b.fact("load generator", [*shown, *map(b.coded, validity.trust(summary.run))])
     return b.Section("health", "Load generator health", "Can these results be trusted?", blocks, brief=brief)
 
@@ -244,7 +245,7 @@ def hosts(summary: Summary) -> b.Section | None:
         offset = f"{format_number(host.clock_offset_ms)} ± {format_number(host.clock_offset_error_ms)}{NBSP}ms"
         clock_offset = NONE if math.isnan(host.clock_offset_ms) else offset
         rows.append([host.name, count(host.workers), *p99s, clock_offset, host.calibrated or "no"])
-    blocks += [b.Paragraph("What each load generator measured of itself: p99, in ms.", "q gap"), b.table(own, rows)]
+    blocks += [b.Paragraph("Load generator metrics of each host: p99, in ms.", "q gap"), b.table(own, rows)]
     brief = groups.compared_blocks(summary, "host")
     return b.Section("hosts", "Results by host", "Do the hosts agree?", blocks, brief=brief)
 
@@ -273,7 +274,7 @@ def _spreads(summary: Summary) -> list[b.Block]:
         told = (format_number(float(f"{value:.2g}")) if math.isfinite(value) else NONE for value in values)
         target = target_cell(summary, f.target, cells.row_target(f))
         rows.append([cells.row_title(f), target, *told, format_number(spread.effective_sessions)])
-    what = b.Paragraph("How latencies scatter, on which the size of a comparison depends:", "q gap")
+    what = b.Paragraph("Variability of latencies, which determines the sample size of a comparison:", "q gap")
     effects: tuple[b.Inline, ...] = ((b.Term("design effect"), ", p50"), "p95", b.Term("effective sessions"))
     heads = ("metric", b.Column("target", left=True), b.Term("sigma"), b.Term("ICC"), *effects)
     return [what, b.table(heads, rows)] if rows else []

@@ -38,7 +38,7 @@ from reports.wording.cells import interval
 from reports.wording.sentences import way_out
 from reports.wording.validity import ending_words, remedy_line
 
-READ_ACROSS = "Read across: 95 % of the turns were faster than the curve above p95."
+READ_ACROSS = "How to read it: 95 % of the turns were faster than the curve at p95."
 OF_CALLS = ("greeting", "session_duration", "service_time", "response_time", "renewal_gap", "idle_prompt", *SLOPES)
 """The metrics of sessions that do not belong to connecting."""
 CARRIED = ("rate", b.Column("target", left=True), "total", "mean", "p50 of seconds", "peak", "p50 of sessions", "max")
@@ -59,11 +59,11 @@ def spread(summary: Summary) -> b.Section | None:
             panes.append((key, title, plot_figure(charts.percentiles(drawn, title), stops=(), numbers=numbers)))
     if not panes:
         return None
-    banded = "Shaded: 95 % interval." if len(summary.targets) <= COLOURS else "95 % intervals stand in the numbers."
-    meets = "Where a curve meets the red band, all turns beyond failed or did not start."
+    banded = "Shaded: 95 % interval." if len(summary.targets) <= COLOURS else "95 % intervals are in the table."
+    meets = "Beyond the point where a curve meets the red band, all turns failed or did not start."
     failed = meets if summary.outcomes.unmet else ""
     read = (READ_ACROSS, banded, failed, "Dotted: too few turns or sessions.")
-    question = "How long is the latency of most turns, and of the slowest?"
+    question = "What is the latency of most turns, and of the slowest?"
     return b.Section("spread", "Latency percentiles", question, [b.Tabs(" ".join(filter(None, read)), panes)])
 
 
@@ -78,7 +78,7 @@ def distributions(summary: Summary) -> b.Section | None:
     read = "Each bar or step: the share of turns in a range of latencies. Dotted: p50 and p95, if published."
     if summary.outcomes.unmet:
         read += " Turns that failed or did not start have no latency: their bar is on the right."
-    return b.Section("distribution", "Latency distribution", "How are the latencies spread?", [b.Tabs(read, panes)])
+    return b.Section("distribution", "Latency distribution", "How are latencies distributed?", [b.Tabs(read, panes)])
 
 
 def _panes(summary: Summary) -> Iterable[tuple[str, list[Pool], str, str]]:
@@ -129,7 +129,7 @@ def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
         shaded = any(panel.failures_s.size > time_panels.TICKS_MOST for panel in frame.panels)
         yield f"Red: {'share of failed turns' if shaded else 'failed turns'}."
     if lost:
-        yield f"{plural(lost, 'turn')} did not start: failed turns at the instant at which their session ended."
+        yield f"{plural(lost, 'turn')} did not start: shown as failed turns at the end of their session."
 
 
 def steps(summary: Summary) -> b.Section | None:
@@ -159,7 +159,7 @@ def _steps(summary: Summary, stratum: Stratum) -> Iterable[b.Block]:
     if course := steps_over_time(summary, stratum):
         said = f"p50 of the turns that began within each {format_duration(course.bin_s)}, all steps on one scale."
         if summary.outcomes.lost:
-            said += " A turn that did not start counts as a failed one when its session ended."
+            said += " A turn that did not start counts as failed at the end of its session."
         yield b.Details("Each step over time", [plot_figure(time_panels.step_panels(course), said)], open=True)
 
 
@@ -173,7 +173,9 @@ def others(summary: Summary) -> b.Section | None:
     names, counted = {f.metric for f in of_turns}, {one.metric for one in of_events}
     parts = [f"{count(len(names))} of turns and sessions"]
     parts += [f"{count(len(counted))} of every event"] if counted else []
-    said = f"{plural(len(names | counted), 'metric')}: {join_words(parts)}, each target and origin by itself."
+    said = (
+        f"{plural(len(names | counted), 'metric')}: {join_words(parts)}, separately for each target and start instant."
+    )
     blocks: list[b.Block] = [b.Paragraph(said), b.Details("All metrics", [metrics(summary, of_turns, of_events)])]
     return b.Section("all", "All metrics", "What was measured?", blocks)
 
@@ -189,10 +191,10 @@ def rates(summary: Summary) -> b.Section | None:
         better = {"lower": "less", "higher": "more", "neither": NONE}[RATES[rate.rate].better]
         rows.append([b.Term(rate.rate), target_cell(summary, rate.target), *shown, better])
     every = all(rate.published for rate in summary.rates)
-    few = "" if every else f" Of fewer than {TRIALS} turns only the counts stand here."
+    few = "" if every else f" For fewer than {TRIALS} turns, only counts are shown."
     of = "all turns"
     if any(RATES[rate.rate].words for rate in summary.rates):
-        of += "; a word error rate is of words, and can be over 100 %"
+        of += "; a word error rate is per word and can exceed 100 %"
     blocks = [b.table(heads, rows), *b.note(f"Shares with 95 % intervals over sessions, of {of}.{few}")]
     brief = b.fact("rates", cells.rate_lines(summary))
     return b.Section("rates", "Rates", "How often did each of these happen?", blocks, brief=brief)
@@ -214,10 +216,10 @@ def outcomes(summary: Summary) -> b.Section | None:
         ("started, total", [count(one.turns_started) for one in of], "every turn has one outcome"),
         ("failed, total", [count(one.turns_failed) for one in of], ""),
         ("not started", [count(one.turns_not_started) for one in of], "planned, but their session had ended"),
-        ("failure_rate", rates, "(failed + not started) ÷ planned, without those unfinished or starved"),
+        ("failure_rate", rates, "(failed + not started) ÷ planned, excluding unfinished and starved turns"),
         ("sessions with any failure", [count(one.sessions_with_failure) for one in of], f"of {opened}"),
     ]
-    heads: list[b.Head] = ["outcome", *summary.targets, b.Column("what it means", left=True, style="narrowout")]
+    heads: list[b.Head] = ["outcome", *summary.targets, b.Column("meaning", left=True, style="narrowout")]
     together = [
         b.make_row([name, *n, meaning], "" if place else "sum") for place, (name, n, meaning) in enumerate(sums)
     ]
@@ -236,7 +238,7 @@ def outcomes(summary: Summary) -> b.Section | None:
     advice = map(remedy_line, remedies[bool(way_out(summary)) : REMEDIES])  # the first may already be in the lead
     brief = [
         *b.fact("outcomes", [*shown, *lost]),
-        *(block for text in said for block in b.fact("service says", [text])),
+        *(block for text in said for block in b.fact("service message", [text])),
         *(block for text in advice for block in b.fact("what to do", [b.coded(text)])),
     ]
     return b.Section("outcomes", "Turn outcomes", "How did the turns end?", blocks, brief=brief)
@@ -310,8 +312,8 @@ ARRIVED = (
     *("erlangs offered", "carried", "max concurrent", "mean call duration, s", "start_delay p50, ms", "p99"),
 )
 READING_ARRIVALS = (
-    "Calls that arrived in each bin; red: those that arrived while all slots were busy. service_time is measured from "
-    "the start of a call, response_time from its arrival, both without the caller’s own speech and pauses."
+    "Calls that arrived in each bin; red: calls blocked because all slots were busy. service_time is measured from "
+    "the start of a call, response_time from its arrival; both exclude the caller’s speech and pauses."
 )
 
 
@@ -340,5 +342,5 @@ def arriving(summary: Summary) -> b.Section | None:
     ]
     brief = b.fact("calls", remarks.arrivals(summary, frame))
     return b.Section(
-        "calls", "Open-loop arrivals", "What load was offered, and what became of it?", blocks, brief=brief
+        "calls", "Open-loop arrivals", "What load was offered, and how much was carried?", blocks, brief=brief
     )

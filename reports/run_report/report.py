@@ -22,26 +22,26 @@ from reports.wording.validity import verdict_count
 from reports.wording.verdicts import NOTHING
 
 METHOD = {
-    "service time": "Latency that is measured from the turn's own start, not from the start that a schedule planned.",
-    "interval": "95 %: order statistics with a design effect. Sessions, not turns, are the unit, "
+    "service time": "Latency that is measured from the actual start of the turn, not from a scheduled start.",
+    "interval": "95 %, from order statistics with a design effect. Sessions, not turns, are the unit, "
     "because turns of one session resemble each other more than those of different sessions.",
     "failed turns": cells.FAILED_TURNS,
     "sigma": "Standard deviation of the logarithm of successful latencies: 0.5 is a factor of 1.65 up or down.",
-    "ICC": "The share of that variance which lies between sessions: at 0 the turns of a session resemble each other "
-    "no more than any others, at 1 a session says the same with every turn.",
-    "design effect": "By how much sessions instead of independent turns widen the variance of a percentile: at 2, "
-    "2,000 turns say as much as 1,000 independent ones.",
-    "effective sessions": "(Σn)² ÷ Σn² of sessions with n turns: the number of sessions of equal length that say as "
-    "much. Of sixty sessions of which one has half of the turns it is 4.",
-    "drift": "The later half of the turns against the earlier half, by the median of latencies as multiples of their "
-    "step’s median, so that it does not matter which steps lie in which half. It is suspected if the 98 % interval of "
-    "the ratio of both medians (of all targets together) excludes 1 and they differ by more than 5 %; each half needs "
-    "20 sessions. It is not suspected in an invalid run.",
-    "n/a": "A percentile is published only with sessions enough to bound it: with ten turns each p90 takes 20, p95 40, "
-    "p99 198; with one turn each 50, 100, 500; more where sessions differ much.",
-    "not started": "Turns that the script planned and that did not start, because their session had ended.",
-    "failure_rate": "(failed turns + turns not started) ÷ turns planned, without those that the end of the run cut or "
-    "starved.",
+    "ICC": "The share of the variance of log latencies that is between sessions: at 0, turns of one session resemble "
+    "each other no more than other turns; at 1, all turns of a session are equal.",
+    "design effect": "The factor by which the variance of a percentile is larger than with independent turns: at "
+    "2, 2,000 turns contain as much information as 1,000 independent ones.",
+    "effective sessions": "(Σn)² ÷ Σn² for sessions with n turns: the number of equally long sessions with the same "
+    "information. For 60 sessions, one of which has half of all turns, it is 4.",
+    "drift": "The ratio of the median latencies of the later and the earlier half of the turns. Each latency is "
+    "divided by the median of its step, so that the order of steps does not matter. Drift is suspected if the 98 % "
+    "interval of the ratio (of all targets together) excludes 1 and the ratio differs from 1 by more than 5 %; each "
+    "half needs 20 sessions. It is not suspected in an invalid run.",
+    "n/a": "A percentile is shown only if there are enough sessions to bound it. With ten turns per session, p90 needs "
+    "20 sessions, p95 40, and p99 198; with one turn per session, 50, 100, and 500; more if sessions differ much.",
+    "not started": "Planned turns of the script that did not start because their session had ended.",
+    "failure_rate": "(failed turns + turns not started) ÷ turns planned, excluding turns that the end of the run cut "
+    "and starved turns.",
 }
 
 NOTED = 2
@@ -49,12 +49,12 @@ NOTED = 2
 OPEN = {"distribution", "spread", "calls", "time", "segments", "heard", "outcomes", "incidents"}
 """The sections that are open at first; without the others, the page is a few screens long."""
 
-INTERVAL_MARKS = "Filled mark p50, open marks p95 and p99, bars are 95 % intervals over sessions."
-ENDLESS = "Failed turns count as infinite latency, as do turns that did not start: neither improves a value."
+INTERVAL_MARKS = "Filled mark: p50; open marks: p95 and p99; bars: 95 % intervals over sessions."
+ENDLESS = "Failed turns and turns that did not start count as infinite latency, so they do not improve a value."
 READING = (
-    "“Failed turns” are turns that failed and turns that were planned and did not start, of all turns planned. A "
-    "percentile is shown only if enough turns lie beyond it. "
-    "These are service times: they are measured from an instant of the turn itself, not from a schedule."
+    "“Failed turns” is the share of the planned turns that failed or did not start. A percentile is shown only if "
+    "enough turns lie beyond it. These are service times: they are measured from an instant of the turn, "
+    "not from a schedule."
 )
 KEPT_UP = "the load generator kept up"
 """The meaning of VALID, which is not a statement about the service."""
@@ -69,18 +69,18 @@ def run_page(summary: Summary) -> b.Page:
     shown = list(sections_of(summary))
     definitions = _definitions(summary, flow=any(section.anchor == "flow" for section in shown))
     meant: list[b.Block] = [
-        b.ReadingGuide("A word with a dotted line says it where it stands; here are all of them."),
+        b.ReadingGuide("Words with a dotted underline link to these definitions."),
         b.Details(f"{len(definitions)} definitions", [b.Definitions(list(definitions.items()))]),
         b.Details("Settings of this run", [b.Definitions(list(run_settings(summary)), linked=False)]),
     ]
     shown.append(b.Section("how", "Definitions", "What do the words mean?", meant))
     opened = OPEN | (set() if verdict.status == "valid" else {"health"})
     opened |= {"interruptions"} if caller_sections.interrupts(summary) else set()
-    made_from: b.Inline = ("Made from the run folder ", b.Code(escape_control(summary.run.folder.resolve().name)))
+    made_from: b.Inline = ("Generated from the run folder ", b.Code(escape_control(summary.run.folder.resolve().name)))
     files: b.Inline = (b.Code("summary.json"), "; ", b.Code("turns.parquet"), " has a row per turn")
     version = summary.run.metadata.get("definitions_version") or DEFINITIONS_VERSION
     simulated = b.MEASURED_AGAINST if summary.simulated else ""
-    ends = f". Every session was a WebSocket connection. Definitions version {version}. All times UTC."
+    ends = f". Every session was a WebSocket connection. Version of the metric definitions: {version}. All times UTC."
     # failed checks first, then the results, then what failed and the remedy
     broken: list[b.Inline] = []
     for check, remedy in cells.with_remedies(summary.validity.failed):

@@ -16,7 +16,7 @@ RUN_HEADS = (Column("run", least=12), "target", "turns", "p50", "p95", "p99", "f
 RUN_LEFT = (0, 1, 7)
 """The columns of text."""
 TARGET_MOST = 24
-WARNING = "Each row is a separate run: `rtbench compare` tests whether their differences are more than chance."
+WARNING = "Each row is a separate run: `rtbench compare` tests whether they differ by more than chance."
 
 
 def rows_of(summary: Summary) -> list[tuple[str, list[Inline]]]:

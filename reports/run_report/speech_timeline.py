@@ -69,8 +69,8 @@ def talk_numbers(talk: ExampleTurn) -> list[str]:
     said = [talk_name(talk), talk.target, f"{talk.step}, turn {talk.turn}"]
     said += [f"caller spoke {_s(talk.speech_s)}"] if talk.speech_s == talk.speech_s else []
     said += [f"{name} {_s(value)}" for name, field, _ in TRIANGLES if not math.isnan(value := getattr(talk, field))]
-    said += [f"reply heard from {_s(talk.wait_s)}"]
-    said += [f"to {_s(talk.end_s)}"] if talk.end_s == talk.end_s else ["its end is not known"]
+    said += [f"reply audible from {_s(talk.wait_s)}"]
+    said += [f"to {_s(talk.end_s)}"] if talk.end_s == talk.end_s else ["its end is unknown"]
     said += [f"its answer from {_s(talk.answer_s)}"] if talk.in_parts else []
     if talk.asked_on_s > talk.called_s:
         said.append(f"functions called at {_s(talk.called_s)}, answered at {_s(talk.asked_on_s)}")
@@ -146,8 +146,8 @@ def _reply(plot: Plot, talk: ExampleTurn, x: PixelScale, lane: float) -> None:
         return
     if math.isnan(end_s):
         in_parts = talk.in_parts and talk.answer_s < x.high
-        name = "preamble" if in_parts else "length not known"
-        marks = [(talk.wait_s, "the reply; how long it was is not known", name)]
+        name = "preamble" if in_parts else "length unknown"
+        marks = [(talk.wait_s, "the reply; its length is unknown", name)]
         marks += [(talk.answer_s, f"the answer from {_s(talk.answer_s)}", "answer")] if in_parts else []
         for at_s, tip, name in marks:
             plot.rect(x(at_s), lane - LANE / 2, 6, LANE, cls, tip)

@@ -33,11 +33,11 @@ def time_panels(frame: OverTime) -> Plot:
     many = len(frame.panels)
     has_active = frame.active[0].size > 0
     height = 24 + many * (tall + gap) + (foot + 8 if has_active else -gap + 8) + 30
-    desc = "One panel per target, and per origin where there are several. "
-    desc += "Lines are the median and the 95th percentile, ticks in the band above failed turns. "
+    desc = "One panel per target, and per start instant if there are several. "
+    desc += "Lines: the median and the 95th percentile; ticks in the band above: failed turns. "
     desc += "; ".join(
         f"{p.label}: {count(p.turns)} turns, {count(p.failed)} failed"
-        + (f", {count(p.lost)} of them never began" if p.lost else "")
+        + (f", {count(p.lost)} of them not started" if p.lost else "")
         for p in frame.panels
     )
     plot = _run_plot(height, 24, f"{join_words(list(frame.metrics))} over time", desc)
@@ -142,7 +142,7 @@ def step_panels(course: StepsOverTime) -> Plot:
     named = sorted({(one.target, shortened(course.targets[one.target], 24)) for one in course.courses})
     height, legend = len(course.steps) * (TALL + GAP) + 30, named if len(named) > 1 else ()
     title = f"{course.metric} of each step over time"
-    desc = f"One panel for each step: {', '.join(course.steps)}. Lines are medians of turns that began together."
+    desc = f"One panel for each step: {', '.join(course.steps)}. Lines: medians of the turns in each interval."
     plot = Plot(WIDE, height, legend, left=56, right=24, top=0, bottom=30, title=title, desc=desc)
     x = PixelScale(identity, 0.0, course.length_s, plot.x0, plot.x1)
     ground, top = plot.y0, plot.y1
@@ -193,7 +193,7 @@ def limit_panels(frame: Quota) -> Plot:
         throttled = f"{plural(one.throttled_turns, 'turn')} and {plural(one.throttled_sessions, 'session')} throttled"
         spoken.append(f"{one.target}: {', '.join([throttled, *least])}")
     height = sum(BETWEEN_TARGETS + _tall(one) for _, one in shown) + 30
-    desc = "For each target the minimum share of its limits that remained, and what was throttled. "
+    desc = "For each target, the minimum share of its limits that remained, and throttled turns and sessions. "
     plot = _run_plot(height, 0, "Limits of the service over time", desc + "; ".join(spoken))
     x = PixelScale(identity, 0.0, frame.duration_s, plot.x0, plot.x1)
     ground, top = plot.y0, 0.0

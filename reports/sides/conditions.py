@@ -162,7 +162,7 @@ ALLOWABLE = (
 )
 PACING = ("pacing", "jitter buffer")
 """The beginnings of the texts of script settings for sending and playing audio."""
-UNKNOWN = "not known"
+UNKNOWN = "unknown"
 
 
 def conditions_of(side: ComparedTarget) -> dict[str, str]:
@@ -204,7 +204,9 @@ def differing_conditions(
         name, group = key.removeprefix("load: "), group_of(key)
         if group not in allowed and now.get(key, "") != then.get(key, ""):
             option = "" if group in FIXED else f" (--allow-different {group})"
-            found[name] = f"{name}: {now.get(key) or UNKNOWN} here, {then.get(key) or UNKNOWN} in the baseline{option}"
+            found[name] = (
+                f"{name}: {now.get(key) or UNKNOWN} in this run, {then.get(key) or UNKNOWN} in the baseline{option}"
+            )
     return found
 
 

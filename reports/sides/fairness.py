@@ -59,9 +59,9 @@ UNEQUAL = 3
 LONGEST = 90
 """The maximum length of a text in a row, in characters."""
 SHARES = (
-    "The shares of steps differ: {0} is {1} of the turns of {2} and {3} of those of {4}. Percentiles are compared with "
-    "the steps of {4} weighted to the shares of {2}, so they differ from those of a report. Rates and means are not "
-    "weighted."
+    "The shares of steps differ: {0} has {1} of the turns of {2} and {3} of the turns of {4}. Percentiles are compared "
+    "after weighting the steps of {4} to the shares of {2}, so they differ from those of a report. Rates and means are "
+    "not weighted."
 )
 
 
@@ -69,10 +69,10 @@ def refuse_other_definitions(sides: Sequence[ComparedTarget]) -> None:
     """Raise UsageError if metrics of the same name have different definitions."""
     versions = {side.label: definitions_version(side) for side in sides}
     if len(set(versions.values())) > 1:
-        each = join_words([f"{label} by version {version}" for label, version in versions.items()])
+        each = join_words([f"{label}: version {version}" for label, version in versions.items()])
         raise UsageError(
             f"these runs cannot be compared: their metrics are defined differently ({each}); "
-            "run the one of the lower version again with this rtbench"
+            "repeat the run with the lower version with this rtbench"
         )
 
 
@@ -148,7 +148,7 @@ def _no_turns(side: ComparedTarget) -> InvalidReason:
     ends = side.session_rows["outcome"].dropna().value_counts()
     endings = {str(name): int(n) for name, n in ends.items() if n}
     ended = f": {ended_as(endings)}" if endings else ""
-    remedy = "see why no turn started: rtbench report"
+    remedy = "run `rtbench report` to see why no turn started"
     return InvalidReason("no_data", f"{side.label} has no turns{ended}", remedy, side.run.folder)
 
 
@@ -159,7 +159,8 @@ def throttled_share(side: ComparedTarget) -> float:
 
 def throttled_cause(side: ComparedTarget) -> InvalidReason:
     """Return a reason such as "new: 3.1 % was throttled, the limit is 1 %"."""
-    remedy = f"lower the load until at most 1{NBSP}% is throttled, or raise the quota, and run it again"
+    limit = f"at most 1{NBSP}% of turns and sessions are throttled"
+    remedy = f"lower the load until {limit}, or raise the quota, and run it again"
     return InvalidReason("throttled", f"{side.label}: {over_the_limit(throttled_share(side))}", remedy)
 
 
@@ -212,7 +213,7 @@ def _informational(
         for side in sides
     )
     if first := next(filter(None, mixes), None):
-        shares = [f"{one.step} {percent(one.shares[1], 1)}" if one else "as the first" for one in mixes]
+        shares = [f"{one.step} {percent(one.shares[1], 1)}" if one else "as the baseline" for one in mixes]
         rows["shares of steps"] = (f"{first.step} {percent(first.shares[0], 1)}", *shares)
     facts = [arms_of(side.run.metadata, side.session_rows, [side.name])[0] for side in sides]
     for key, fact in FACTS.items():
@@ -229,7 +230,7 @@ def _surroundings(side: ComparedTarget) -> dict[str, str]:
     packages = host.get("packages") or {}
     surroundings = {
         "rtbench": (document.get("tool") or {}).get("version"),
-        "seed of recordings": (document.get("settings") or {}).get("seed"),
+        "seed": (document.get("settings") or {}).get("seed"),
         "interleaved": document.get("interleaved"),
         "host": ", ".join(str(host.get("name")) for host in hosts_of(document)),
         **{name: host.get(name) for name in ("cpu", "cpus", "kernel", "python")},
@@ -244,7 +245,7 @@ def notices_on(sides: Sequence[ComparedTarget]) -> Iterable[str]:
     if min(sizes) and max(sizes) > UNEQUAL * min(sizes):
         counts = join_words([count(n) for n in sizes])
         more = f"One target has more than {UNEQUAL} times the sessions of another ({counts})"
-        yield f"{more}: error rates of tail percentiles are not reliable then."
+        yield f"{more}, so error rates of tail percentiles are unreliable."
     for side, change in zip(sides[1:], _mixes(sides), strict=True):
         if change:
             was, now = (percent(share, 1) for share in change.shares)
@@ -259,7 +260,7 @@ def notices_on(sides: Sequence[ComparedTarget]) -> Iterable[str]:
     if first.paired and (late := int(np.unique(np.concatenate(cut_rows)).size)):
         yield (
             f"{plural(late, 'pair')} of the {count(first.sessions)} {'was' if late == 1 else 'were'} cut by the end of "
-            "the run: the turns that they finished count here, and interim analyses exclude such pairs."
+            "the run: their finished turns count here; interim analyses exclude such pairs."
         )
     shares = {side.label: side.outcomes.targets[side.target].failure_rate for side in sides if side.target != ABSENT}
     known = {label: share for label, share in shares.items() if share == share}
@@ -279,7 +280,7 @@ def one_seed(sides: Sequence[ComparedTarget]) -> Iterable[str]:
         same = first.sample(question).succeeded, side.sample(question).succeeded
         if first.simulated and side.simulated and are_alike(*same):
             yield (
-                f"{first.label} and {side.label} gave the same values: their {question.metric} is closer together "
-                "than independent samples are. Two simulators with one seed? Start one with another: rtbench simulate "
-                "--seed 2."
+                f"{first.label} and {side.label} have almost equal values: their {question.metric} differs less than "
+                "independent samples do. If they are two simulators with one seed, restart one of them with another "
+                "seed: rtbench simulate --seed 2."
             )

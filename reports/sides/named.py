@@ -108,7 +108,7 @@ def named_sides(named: Sequence[str | Path | RunFrames]) -> list[tuple[RunFrames
         sides += [(run, name) for name in _targets(run, target, text, alone=len(named) == 1)]
     if len(sides) < 2:
         one = texts[0] if named else "nothing"
-        raise UsageError(f"a comparison needs two targets, and {one} is one: name another run, or RUN:TARGET")
+        raise UsageError(f"a comparison needs two targets, but only {one} is given: add another run, or RUN:TARGET")
     return sides
 
 
@@ -120,10 +120,10 @@ def _targets(run: RunFrames, target: str | None, named: str, *, alone: bool) -> 
         return [target]
     if alone and len(known) < 2:
         only = f"one target, {known[0]}" if known else "no target"
-        raise UsageError(f"{named} has {only}: name a second run to compare it with, or a run of several targets")
+        raise UsageError(f"{named} has {only}: add a second run, or name a run of several targets")
     if not alone and len(known) > 1:
         choices = [f"{named}:{name}" for name in known]
-        raise UsageError(f"{named} has {len(known)} targets: say which one is meant, {' or '.join(choices)}")
+        raise UsageError(f"{named} has {len(known)} targets; choose one: {' or '.join(choices)}")
     return known or [""]
 
 
@@ -151,7 +151,7 @@ def parted(one: str | Path) -> tuple[Path, str | None]:
 def refuse_unknown(run: RunFrames, target: str) -> None:
     """Raise UsageError if a run has no such target."""
     if target not in (known := known_targets(run)):
-        raise UsageError(f"{run.folder} has no target {target}: it has {', '.join(known) or 'none at all'}")
+        raise UsageError(f"{run.folder} has no target {target}: its targets are: {', '.join(known) or 'none'}")
 
 
 def refuse_the_same(sides: Sequence[tuple[RunFrames, str]]) -> None:
@@ -165,7 +165,7 @@ def refuse_the_same(sides: Sequence[tuple[RunFrames, str]]) -> None:
         folder, whole = run.folder.resolve(), identity_of_run(run)
         if folders.setdefault(whole, folder) != folder:
             same = f"{folder} is a copy of {folders[whole]}: both are the run {whole[0]}"
-            raise UsageError(f"{same}, and a run cannot be compared with itself")
+            raise UsageError(f"{same}; a run cannot be compared with itself")
 
 
 def side_labels(sides: Sequence[tuple[RunFrames, str]]) -> list[str]:

@@ -75,7 +75,9 @@ class Mean(Statistic):
     def against_stored(
         self, source: Source, question: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, how: Inference
     ) -> StoredComparison:
-        raise UsageError(f"{question.name}: stored baselines hold no means; name a run as the baseline, or gate p(50)")
+        raise UsageError(
+            f"{question.name}: stored baselines contain no means; use a run as the baseline, or a threshold on p(50)"
+        )
 
 
 def estimate_mean(arm: PerCluster) -> ThresholdEstimate:

@@ -94,7 +94,7 @@ class Quantile(Statistic):
             return None
         p = float(Fraction(match[1]) / 100)
         if not 0 < p < 1:
-            raise UsageError(f'"{excerpt(aggregate, 60)}" is no quantile: N of p(N) lies between 0 and 100')
+            raise UsageError(f'"{excerpt(aggregate, 60)}" is not a quantile: N of p(N) must be between 0 and 100')
         return Quantile(p)
 
     def title(self, metric: str) -> str:
@@ -154,10 +154,10 @@ class Quantile(Statistic):
         self, source: Source, question: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, how: Inference
     ) -> StoredComparison:
         if CATALOGUE[question.metric].unit == SLOPE:
-            raise UsageError(f"{question.name}: stored baselines hold no slopes; name a run as the baseline")
+            raise UsageError(f"{question.name}: stored baselines contain no slopes; use a run as the baseline")
         if self.p not in PS:
             known = ", ".join(f"p({p * 100:g})" for p in PS)
-            raise UsageError(f"{question.name}: stored baselines hold {known}; name a run as the baseline")
+            raise UsageError(f"{question.name}: stored baselines contain only {known}; use a run as the baseline")
         sample, place = source.sample(question), PS.index(self.p)
         now = stored_quantile(sample, self.p, source.sessions, rng) if sample.n else None
         counts = of_sample(sample)

@@ -100,13 +100,17 @@ class QuantileEstimate(JsonEntry, frozen=True):
     low: Rounded
     high: Rounded
     deff: Annotated[Rounded, about("design effect")]
-    status: Annotated[Status, about("unbounded: printed, with an interval that has no end above or below")]
-    required: Annotated[Positive, about("sessions of too_few_sessions and unbounded, turns of too_few_turns")]
+    status: Annotated[Status, about("unbounded: reported with an interval that has no upper or no lower end")]
+    required: Annotated[
+        Positive, about("number required: sessions for too_few_sessions and unbounded, turns for too_few_turns")
+    ]
     sessions: Annotated[Count, about("those with a value")] = 0
-    effective_sessions: Annotated[Rounded, about("these as Kish counts them")] = 0.0
-    by_length: Annotated[bool, about("long sessions differ from short ones, and few have many of the turns")] = False
-    in_failures: Annotated[bool, about("the quantile is infinite, because it lies among failed turns")] = False
-    reported: Annotated[bool, about("may be compared: it has an interval with two ends")] = False
+    effective_sessions: Annotated[Rounded, about("Kish's effective number of these sessions")] = 0.0
+    by_length: Annotated[bool, about("long sessions differ from short ones, and a few contain many of the turns")] = (
+        False
+    )
+    in_failures: Annotated[bool, about("the quantile is infinite because too many turns failed")] = False
+    reported: Annotated[bool, about("can be compared: it has an interval with two ends")] = False
     successes: Annotated[Rounded, about("the same quantile of successful turns alone")] = math.nan
 
     def published(self) -> QuantileEstimate:
@@ -167,7 +171,7 @@ def quantiles(
     unseen = unseen and sample.whole_sessions
     if not all(0 < share < 1 for share in (*ps, confidence)):
         wrong = next(share for share in (*ps, confidence) if not 0 < share < 1)
-        raise UsageError(f"quantiles and their confidence lie between 0 and 1, such as 0.95, not {wrong:g}")
+        raise UsageError(f"quantiles and their confidence must be between 0 and 1, such as 0.95, not {wrong:g}")
     if not sample.n:
         nothing = math.nan, -math.inf, math.inf, math.nan
         return [QuantileEstimate(p, *nothing, "too_few_turns", turns_to_publish(p)) for p in ps]

@@ -72,10 +72,10 @@ BEYOND = 20
 """The minimum number of turns beyond a quantile in each target for a decision: n(1−p) ≥ 20."""
 ORDERS: dict[Order, str] = {
     "drift": "latency of one target drifted during the run",
-    "bursts": "failures or slow turns of one target came in bursts",
+    "bursts": "failures or slow turns of one target occurred in bursts",
 }
-OWN_DRIFT = "such verdicts err in up to 15 % of runs, not 5 %"
-OWN_DRIFT_LOOKS = "such verdicts err in up to 20 % of runs, not 5 %"
+OWN_DRIFT = "the type I error is up to 15 %, not 5 %"
+OWN_DRIFT_LOOKS = "the type I error is up to 20 %, not 5 %"
 """The error rates if the true value is exactly on the margin, measured by `make benchmark-statistics` (own_drift)."""
 
 

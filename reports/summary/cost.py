@@ -133,10 +133,10 @@ class Charge(JsonEntry, frozen=True):
 
     model: str
     turns: Count
-    source: Annotated[Known, about("of the prices: own, or table")]
+    source: Annotated[Known, about("source of the prices: own, or table")]
     tokens: dict[str, Count]
-    unattributed_tokens: Annotated[dict[str, Count], about("those of the tokens that belong to no turn")]
-    unattributed_sessions: Annotated[Count, about("sessions that have a part in these")]
+    unattributed_tokens: Annotated[dict[str, Count], about("of tokens that belong to no turn")]
+    unattributed_sessions: Annotated[Count, about("sessions with such tokens")]
     minutes: Rounded
     prices: Prices | None
 
@@ -178,13 +178,15 @@ class TargetCost(JsonEntry, frozen=True, kw_only=True):
     usd_per_turn: Rounded
     usd_per_session: Rounded
     usd_per_minute: Rounded
-    turns: Annotated[Count, about("that are paid for: with usage, or those of which nothing but time costs")]
+    turns: Annotated[Count, about("that are billed: turns with usage, or all turns if only time is billed")]
     turns_priced: Count
-    turns_without_usage: Annotated[Count, about("whose usage the service did not tell, where that costs")]
+    turns_without_usage: Annotated[
+        Count, about("turns whose usage the service did not report, although tokens are billed")
+    ]
     unattributed_usd: Annotated[Rounded, about("what of it belongs to no turn")]
-    unattributed_sessions: Annotated[Count, about("sessions that have a part in that")]
+    unattributed_sessions: Annotated[Count, about("sessions with such costs")]
     sessions: Annotated[Count, about("those with a price")]
-    minutes: Annotated[Rounded, about("of conversation in them, from the finished upgrade to the end")]
+    minutes: Annotated[Rounded, about("of conversation in them, from the opened connection to the end")]
     unplayed_audio: UnplayedAudio
     models: tuple[Charge, ...]
 
@@ -208,12 +210,12 @@ class RunCost(JsonEntry, frozen=True, kw_only=True):
     turns_without_usage: Count
     unattributed_usd: Annotated[Rounded, about("what of it belongs to no turn")]
     unattributed_sessions: Count
-    unplayed_audio: Annotated[UnplayedAudio | None, about("null where no reply was interrupted")]
+    unplayed_audio: Annotated[UnplayedAudio | None, about("null if no reply was interrupted")]
     models_without_price: tuple[str, ...]
     prices: PricesUsed
     budget_usd: float | None
     estimate_usd: tuple[float, float] | None
-    input_transcription_extra: Annotated[bool, about("the service transcribed the input, which is billed extra")]
+    input_transcription_extra: Annotated[bool, about("the service transcribed the input, which is billed separately")]
     targets: tuple[TargetCost, ...]
 
     @property

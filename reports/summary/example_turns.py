@@ -42,7 +42,7 @@ class SlowTurnEntry(MainMetric, frozen=True):
 
     step: str
     turn: Count
-    at_s: Annotated[float, about("when it began, after the run did")]
+    at_s: Annotated[float, about("start of the turn since the start of the run")]
     retransmits: Count | None
     session: str
     service_session: Known
@@ -53,7 +53,7 @@ class SlowTurnEntry(MainMetric, frozen=True):
     value_ms: Rounded
     ttfa_ms: Rounded
     voice_to_voice_ms: Rounded
-    created_ms: Annotated[Rounded, about("from what latency counts from to response.created")]
+    created_ms: Annotated[Rounded, about("from the instant that latency is measured from to response.created")]
     network_rtt_ms: Rounded
 
 

@@ -36,25 +36,25 @@ class GroupEntry(MainMetric, frozen=True, kw_only=True):
 
     by: Annotated[str, about(", ".join(KEYS))]
     name: str
-    low: Annotated[
-        Rounded, about("from where the group reaches: a number, seconds, tokens or calls; null of names")
-    ] = field(name="from")
-    high: Annotated[Rounded, about("to where; null: without an end, and of names")] = field(name="to")
+    low: Annotated[Rounded, about("lower end of the group: a number, seconds, tokens or calls; null for names")] = (
+        field(name="from")
+    )
+    high: Annotated[Rounded, about("upper end; null if unlimited, and for names")] = field(name="to")
     turns: Annotated[Count, about("those that started")]
-    sessions: Annotated[Count, about("those that have a turn here, or one that did not start")]
+    sessions: Annotated[Count, about("sessions with a turn in this group, started or not")]
     failed: Annotated[
-        ShareEstimate, about("turns that failed or did not start, of the planned turns that are not unfinished")
+        ShareEstimate, about("share of turns that failed or did not start, of the planned turns except unfinished ones")
     ] = field(name="turns_failed")
-    unopened: Annotated[
-        ShareEstimate | None, about("of the sessions that began here; null where that is not known")
-    ] = field(name="sessions_unopened")
-    n: Annotated[Count, about("turns with a latency, which is infinite for those that failed or did not start")]
+    unopened: Annotated[ShareEstimate | None, about("of the sessions that started in this group; null if unknown")] = (
+        field(name="sessions_unopened")
+    )
+    n: Annotated[Count, about("turns with a latency (infinite for turns that failed or did not start)")]
     p50: QuantileEstimate
     p95: QuantileEstimate
     lost: Annotated[Count, about("planned turns that did not start")] = field(name="not_started")
     unplaced: Annotated[
         Count,
-        about("turns not started of this target, instant and turn type whose group is unknown; the same in each row"),
+        about("turns of this target, instant and turn type that did not start, group unknown; the same in each row"),
     ] = field(name="not_started_unplaced")
 
 

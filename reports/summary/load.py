@@ -40,17 +40,17 @@ class OfferedLoad(JsonEntry, frozen=True):
 
     target: str
     offered: Count
-    blocked: Annotated[Count, about("found no free slot")]
-    delayed: Annotated[Count, about("were held back, by the service or the rate of connections")]
-    started: Annotated[Count, about("those that were neither blocked nor cut; held and refused ones are among them")]
-    not_started: Annotated[Count, about("waited for their start when the run ended")]
+    blocked: Annotated[Count, about("calls that found no free slot")]
+    delayed: Annotated[Count, about("calls delayed by the service or the connection rate limit")]
+    started: Annotated[Count, about("calls neither blocked nor cut, including delayed and refused ones")]
+    not_started: Annotated[Count, about("calls still waiting for their start when the run ended")]
     connect_failed: Annotated[Count, about("did not open")]
     completed: Count
-    duration_s: Annotated[Number, about("how long calls were to arrive, in the measured phase")]
+    duration_s: Annotated[Number, about("duration of arrivals in the measured phase")]
     per_s: Rounded
-    call_duration_s: Annotated[Rounded, about("how long a call lasts on average; null where none ended")]
+    call_duration_s: Annotated[Rounded, about("mean duration of a call; null if none ended")]
     offered_erlangs: Rounded
-    carried_erlangs: Annotated[Rounded, about("calls in progress on average")]
+    carried_erlangs: Annotated[Rounded, about("mean number of calls in progress")]
     max_concurrent: Count
     start_delay_p50_ms: Rounded
     start_delay_p99_ms: Rounded
@@ -60,8 +60,8 @@ class ArrivalSummary(JsonEntry, frozen=True):
     """The arrivals of calls."""
 
     pattern: str
-    per_s: Annotated[Number | None, about("the rate that was asked for, where it was one")]
-    think_s: Annotated[tuple[Number, ...], about("what callers think in a call on average, of each script")]
+    per_s: Annotated[Number | None, about("the requested rate, if there was one")]
+    think_s: Annotated[tuple[Number, ...], about("mean think time per call, by script")]
     targets: tuple[OfferedLoad, ...]
 
 
@@ -169,7 +169,7 @@ class RateLimits(JsonEntry, frozen=True):
     retry_after_p50_s: Rounded
     retry_after_max_s: Rounded
     start_delay_s: Rounded
-    calls_backed_off: Annotated[Count, about("calls held back after refused ones, in a closed loop")]
+    calls_backed_off: Annotated[Count, about("calls delayed after refused ones, in a closed loop")]
     min_remaining: dict[str, Rounded]
 
 

@@ -40,10 +40,10 @@ class MetricSummary(MainMetric, frozen=True, kw_only=True):
     step: str
     n: Count
     failed: Count
-    not_started: Annotated[Count, about("those of the failed that did not start")]
+    not_started: Annotated[Count, about("failed turns that did not start")]
     unfinished: Count
-    planned: Annotated[Count, about("values, and all that failed")]
-    completed_share: Annotated[Rounded, about("share of the planned that has a value; null if none was planned")]
+    planned: Annotated[Count, about("values, plus all failed turns")]
+    completed_share: Annotated[Rounded, about("share of the planned turns that have a value; null if none was planned")]
     p50: QuantileEstimate
     p90: QuantileEstimate
     p95: QuantileEstimate
@@ -228,16 +228,14 @@ class TurnCounts(JsonEntry, frozen=True):
 
     target: str
     replies: Annotated[Count, about("good turns whose reply the simulated player played")]
-    stalled: Annotated[Count, about("of these, those that fell silent within the reply")]
-    end_detected: Annotated[
-        Count, about("turns in which the service noticed an end of speech, whatever became of them")
-    ]
-    end_detected_early: Annotated[Count, about("of these, those in which it did so before the caller had ended")]
-    turns_split: Annotated[Count, about("turns that the service cut in two or more")]
+    stalled: Annotated[Count, about("of these, replies in which playback stalled")]
+    end_detected: Annotated[Count, about("turns in which the service detected an end of speech, with any outcome")]
+    end_detected_early: Annotated[Count, about("of these, turns in which it did so before the caller's speech ended")]
+    turns_split: Annotated[Count, about("turns that the service split into two or more")]
     splits: Annotated[Count, about("commits beyond the first, of all turns")]
-    turns_with_tcp_info: Annotated[Count, about("turns with retransmission counts of the kernel")]
-    retransmits: Annotated[Count, about("TCP segments of ours that were sent again")]
-    turns_with_retransmits: Annotated[Count, about("turns in which any were")]
+    turns_with_tcp_info: Annotated[Count, about("turns for which the kernel reported retransmissions")]
+    retransmits: Annotated[Count, about("TCP segments that the load generator retransmitted")]
+    turns_with_retransmits: Annotated[Count, about("turns with a retransmission")]
 
     @property
     def any(self) -> bool:

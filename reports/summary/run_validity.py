@@ -115,9 +115,9 @@ class HostTrust(JsonEntry, frozen=True):
     start_delay_p99_ms: Rounded
     event_loop_delay_p99_ms: Rounded
     send_delay_p99_ms: Rounded
-    clock_offset_ms: Annotated[Rounded, about("how far its clock was ahead of the leader's")]
+    clock_offset_ms: Annotated[Rounded, about("how far its clock was ahead of the leader's clock")]
     clock_offset_error_ms: Rounded
-    calibrated: Annotated[Known, about("on which day")]
+    calibrated: Annotated[Known, about("date")]
 
 
 class HostCpu(JsonEntry, frozen=True):
@@ -125,13 +125,13 @@ class HostCpu(JsonEntry, frozen=True):
 
     host: str
     cores: Count
-    load_start: Annotated[Rounded, about("average of the minute before")]
+    load_start: Annotated[Rounded, about("average of the previous minute")]
     load_end: Rounded
     this_run: Annotated[Rounded, about("this run's workers")]
-    all_programs: Annotated[Rounded, about("all programs and the kernel, this run among them")]
-    other_programs: Annotated[Rounded, about("all other programs, a simulator among them")]
+    all_programs: Annotated[Rounded, about("all programs and the kernel, including this run")]
+    other_programs: Annotated[Rounded, about("all other programs, including a simulator")]
     steal: Annotated[Rounded, about("the hypervisor")]
-    total_max: Annotated[Rounded, about("all together, in the worst stretch of some seconds")]
+    total_max: Annotated[Rounded, about("all together, in the worst few seconds")]
     steal_max: Rounded
 
 
@@ -269,9 +269,9 @@ class PlaybackSetup(JsonEntry, frozen=True):
     """Settings of the run's scripts that affect the values."""
 
     jitter_buffers_ms: tuple[float, ...]
-    vad_chunks_ms: Annotated[tuple[float, ...], about("audio in a message of a VAD turn; empty if none was started")]
+    vad_chunks_ms: Annotated[tuple[float, ...], about("audio per message in VAD turns; empty if none started")]
     detections: Annotated[
-        tuple[dict[str, Any], ...], about("what these scripts set of turn detection, in the service's names")
+        tuple[dict[str, Any], ...], about("the turn detection settings of these scripts, with the service's names")
     ]
 
 

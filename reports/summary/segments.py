@@ -34,7 +34,7 @@ class Segment(JsonEntry, frozen=True):
 
     begin: str = field(name="from")
     end: str = field(name="to")
-    name: Annotated[str, about("by its end; where an instant between is missing by both: noticed → first delta")]
+    name: Annotated[str, about("by its end; if an instant between is missing, by both ends: noticed → first delta")]
     total_ns: int
     mean_ms: Rounded
 

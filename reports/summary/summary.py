@@ -52,7 +52,7 @@ class MainResult(MetricSummary, frozen=True, kw_only=True):
     sessions: Count
     turns_failed: Count
     turns_not_started: Annotated[Count, about("planned turns that did not start")]
-    turns_planned: Annotated[Count, about("those that started or should have, without unfinished ones")]
+    turns_planned: Annotated[Count, about("planned turns, started or not, without unfinished ones")]
 
     @property
     def unmet(self) -> int:

@@ -48,11 +48,11 @@ class Interleaving(JsonEntry, frozen=True):
     """The sessions of all targets that started together."""
 
     targets: Count
-    pairs: Annotated[Count, about("those with a session of each target")]
+    pairs: Annotated[Count, about("complete ones: with a session of each target")]
     incomplete: Annotated[Count, about("those without")]
     blocks: Count
-    not_opened: Annotated[Count, about("of the whole ones, those of which a session never opened")]
-    max_start_gap_ms: Annotated[float, about("the longest from the first start of a pair to its last")]
+    not_opened: Annotated[Count, about("complete pairs of which a session never opened")]
+    max_start_gap_ms: Annotated[float, about("the longest time between the first and the last start in a pair")]
 
 
 class TargetsQuantile(JsonEntry, frozen=True):

@@ -64,7 +64,7 @@ class SummaryDocument(JsonEntry, frozen=True, kw_only=True):
     definitions_version: Version
     run_id: str | None
     scenario: str | None
-    labels: Annotated[dict[str, str], about("what --label says of the run")]
+    labels: Annotated[dict[str, str], about("the labels of the run (--label)")]
     simulated: bool
     state: str | None
     started_utc_ns: int
@@ -72,9 +72,9 @@ class SummaryDocument(JsonEntry, frozen=True, kw_only=True):
     warmup_s: Number
     validity: RunValidityEntry
     targets: list[str]
-    main_metric: Annotated[str, about("the metric that a caller waits for")]
+    main_metric: Annotated[str, about("the latency that callers experience")]
     main_metrics: Annotated[
-        dict[str, str], about("the same by what latency counts from, and turn type: request_sent+function_calls")
+        dict[str, str], about("the same by start instant and turn type: request_sent+function_calls")
     ]
     playback: PlaybackEntry
     results: list[MainResult]
@@ -86,12 +86,12 @@ class SummaryDocument(JsonEntry, frozen=True, kw_only=True):
     variability: list[VariabilityEntry]
     drift: list[Drift]
     groups: Annotated[
-        list[GroupEntry], about("latencies of groups of turns; groups of a key that is the same for all are left out")
+        list[GroupEntry], about("latencies of groups of turns; keys with the same value for all turns are excluded")
     ]
-    hosts: Annotated[tuple[HostTrust, ...], about("those that recorded the run; empty where it was one")] = ()
-    machines: Annotated[tuple[HostCpu, ...], about("who had the cores of each host")] = ()
+    hosts: Annotated[tuple[HostTrust, ...], about("hosts that recorded the run; empty if there was only one")] = ()
+    machines: Annotated[tuple[HostCpu, ...], about("which programs used the CPU of each host")] = ()
     counts: list[TurnCounts]
-    rates: Annotated[tuple[TurnRate, ...], about("of turns that a column says it of; empty where none does")] = ()
+    rates: Annotated[tuple[TurnRate, ...], about("rates of turns, by column; empty if no turn counts")] = ()
     session_metrics: list[MetricSummary]
     event_metrics: list[HistogramSummary]
     load_generator: list[HistogramSummary]

@@ -104,7 +104,7 @@ class TrendChange(JsonEntry, frozen=True):
     runs_before: Annotated[Count, about("that were compared")]
     runs_after: Count
     worse: Annotated[bool | None, about("null if neither more nor less is better")]
-    also_changed: Annotated[list[str], about("conditions that changed there: model: a → b")]
+    also_changed: Annotated[list[str], about("conditions that changed at the same time: model: a → b")]
 
 
 class TrendSegment(JsonEntry, frozen=True):
@@ -147,7 +147,7 @@ class MetricTrend:
         if len(self.compared) >= ENOUGH:
             return ""
         runs = plural(len(self.compared), "run")
-        return f"{runs} to compare, and a change takes {ENOUGH}: {SIDE} before and after it"
+        return f"{runs} to compare; finding a change requires {ENOUGH}: {SIDE} before and {SIDE} after it"
 
     def changes_at(self, point: TrendPoint) -> list[TrendChange]:
         """Return the change that begins with this run, if there is one."""

@@ -25,7 +25,7 @@ class TrendValue(JsonEntry, frozen=True):
     """A value of a run, with its 95 % interval; null if it is missing."""
 
     title: str
-    value: Annotated[Rounded, about("null also if it lies among failed turns")]
+    value: Annotated[Rounded, about("null also if infinite because too many turns failed")]
     low: Rounded
     high: Rounded
     in_failures: bool
@@ -36,12 +36,12 @@ class TrendRun(JsonEntry, frozen=True):
     """A run of a series."""
 
     run_id: str
-    name: Annotated[str, about("of its folder; of a stored baseline its id")]
+    name: Annotated[str, about("name of its folder; for a stored baseline, its id")]
     started_utc_ns: int
     validity: ValidityStatus
     excluded_because: Annotated[Known, about("why it is not compared")]
     labels: dict[str, str]
-    conditions: Annotated[dict[str, str], about("what it was measured under")]
+    conditions: Annotated[dict[str, str], about("conditions of the measurement")]
     values: list[TrendValue]
 
 
@@ -52,14 +52,16 @@ class TrendMetric(MetricSpecEntry, frozen=True):
     unit: str
     runs: Annotated[Count, about("that were compared")]
     comparisons: Count
-    no_change_because: Annotated[Known, about("why no change could be found")]
-    autocorrelation: Annotated[Rounded, about("of neighbouring runs, 0 to 0.9; 0 without any change, marked or not")]
+    no_change_because: Annotated[Known, about("why changes could not be searched for")]
+    autocorrelation: Annotated[Rounded, about("of neighbouring runs, 0 to 0.9; 0 if there is no change, marked or not")]
     weekdays: Annotated[
         list[Rounded],
         about("Monday to Sunday relative to their mean, which is subtracted; empty if they do not differ"),
     ]
     levels: list[TrendSegment]
-    unmarked_changes: Annotated[list[TrendChange], about("what would be changes if neighbouring runs were independent")]
+    unmarked_changes: Annotated[
+        list[TrendChange], about("changes that would be marked if neighbouring runs were independent")
+    ]
     changes: list[TrendChange]
 
 
@@ -78,8 +80,10 @@ class TrendDocument(JsonEntry, frozen=True):
     """The output of `rtbench trend --json`."""
 
     schema: Literal[2]
-    alpha: Annotated[Rounded, about("the share of unchanged histories in which anything may ever be marked")]
-    comparisons: Annotated[Count, about("that these runs made; each run of a year has the same share of the level")]
+    alpha: Annotated[Rounded, about("the maximum share of unchanged histories in which a change is ever marked")]
+    comparisons: Annotated[
+        Count, about("made with these runs; each run of a year has the same share of the error level")
+    ]
     series: list[TrendSeries]
     notices: list[str]
 

@@ -70,18 +70,17 @@ def filters_of(points: Sequence[TrendPoint], without: Collection[str] = ()) -> F
 
 
 METHOD = {
-    "change": "A place between two runs where the level changed: the runs before it and after it differ by more than "
-    f"runs of one level do, and by more than 5{NBSP}% (rates: by a percentage point). At least {SIDE} runs are before "
-    "it, and after it.",
-    "correction": f"{YEAR} runs share one error probability, and so do all metrics and series of the page: if nothing "
-    f"changes, at most 5{NBSP}% of pages that are made again after each of these runs ever have a mark, as long as the "
-    "autocorrelation of neighbouring runs is at most 0.5. The intervals of changes are as wide as that takes.",
-    "level": "The mean of the runs between two changes, without the effect of weekdays; of latencies the geometric "
-    "mean. It is shown from ten runs on.",
-    "interval": f"The 95{NBSP}% interval of a run by itself, as in its report. It does not include the differences "
+    "change": "A point between two runs at which the level changed: the runs before and after it differ by more than "
+    f"runs of one level do, and by more than 5{NBSP}% (rates: one percentage point). It requires at least {SIDE} runs "
+    "before and after it.",
+    "correction": f"{YEAR} runs, and all metrics and series of the page, share one error probability: if nothing "
+    f"changes, and the page is generated after each of these runs, at most 5{NBSP}% of pages ever have a mark, if the "
+    "autocorrelation of neighbouring runs is at most 0.5. The intervals of changes are widened accordingly.",
+    "level": "The mean of the runs between two changes, without the effect of weekdays; for latencies, the geometric "
+    "mean. It is shown if there are at least ten runs.",
+    "interval": f"The 95{NBSP}% interval of a single run, as in its report. It does not include the differences "
     "between runs.",
-    "series": "Runs of a target that may be compared: of one scenario, with the same scripts, load, warm-up and "
-    "settings.",
+    "series": "Comparable runs of a target: with the same scenario, scripts, load, warm-up and settings.",
 }
 """The definitions of the page's terms."""
 
@@ -106,9 +105,9 @@ def trend_page(trend: Trend, folder: Path) -> b.Page:
     left_out = b.Section(
         "left-out",
         "Excluded runs",
-        "What could not be shown?",
+        "What is not shown?",
         [b.Bullets(trend.notices)],
-        brief=[b.Fact("left out", [notice], "warn") for notice in trend.notices],
+        brief=[b.Fact("excluded", [notice], "warn") for notice in trend.notices],
     )
     return b.Page(
         title=f"{scenarios} · {plural(trend.runs, 'run')} over time",
@@ -142,7 +141,7 @@ def _badges(trend: Trend) -> Iterable[b.Badge]:
     elif trend.comparisons:
         yield b.Badge("eq", "≈", "NO CHANGE", f"in {plural(trend.runs, 'run')}")
     else:
-        yield b.Badge("hm", "?", "TOO FEW RUNS", f"a change takes {ENOUGH}")
+        yield b.Badge("hm", "?", "TOO FEW RUNS", f"a change requires {ENOUGH}")
     simulated = {(one.run_id, one.started_utc_ns) for one in trend.points if one.simulated}
     if len(simulated) == trend.runs:
         yield b.SIMULATED
@@ -158,7 +157,7 @@ def _changes(trend: Trend, numbers: Mapping[str, int]) -> b.Block:
         b.Column("after", leave_out=3),
         "change",
         b.Column("since, UTC", left=True, shorten=1, leave_out=4),
-        b.Column("what else changed there", left=True, leave_out=2),
+        b.Column("conditions that changed with it", left=True, leave_out=2),
     ]
     rows = []
     for metric, change in trend.changes:
@@ -172,7 +171,7 @@ def _changes(trend: Trend, numbers: Mapping[str, int]) -> b.Block:
             *levels,
             b.Cell(sentences.change_size(change, spec), sentences.change_interval(change, spec), style=ink),
             b.Cell(sentences.day(change.first_started_utc_ns), runs),
-            "; ".join(change.also_changed) or "nothing else that is recorded",
+            "; ".join(change.also_changed) or "no recorded condition",
         ]
         rows.append(b.make_row(cells, target=numbers[series.name]))
     return b.table(heads, rows, "facts", stacked=True)

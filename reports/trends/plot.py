@@ -73,7 +73,7 @@ def plot_over_time(
         f"{one.series.name}: {plural(len(one.compared), 'run')} compared, {plural(len(one.changes), 'change')}"
         for one in metrics
     )
-    title, desc = f"{figure(metrics[0].spec)} over time", f"Horizontal: when runs began, UTC. {counts}."
+    title, desc = f"{figure(metrics[0].spec)} over time", f"Horizontal: start of the runs, UTC. {counts}."
     named = [(numbers[metric.series.name], metric.series.name) for metric in metrics]
     top = 12 + LABEL_HEIGHT * min(LABEL_ROWS, changes)
     plot = Plot(WIDE, 300, named, left=60, right=20, top=top, title=title, desc=desc)
@@ -82,7 +82,7 @@ def plot_over_time(
     room = (high - low) * 0.02 or ROOM_S
     x = PixelScale(identity, low - room, high + room, plot.x0, plot.x1)
     texts = dict(ticks(x.low, x.high, 10))
-    plot.x_axis(x, list(texts), texts.__getitem__, "when runs began, UTC")
+    plot.x_axis(x, list(texts), texts.__getitem__, "start of run, UTC")
     y = _value_axis(metrics, plot)
     for metric in metrics:
         number = numbers[metric.series.name]

@@ -90,7 +90,7 @@ def headline(trend: Trend) -> str:
         return sentence if len(groups) == 1 else f"{plural(len(groups), 'change')}; the newest: {sentence}"
     if trend.comparisons:
         return f"No change found in {plural(trend.runs, 'run')}."
-    return f"Too few runs to find a change: it takes {ENOUGH} that can be compared, {SIDE} before and {SIDE} after it."
+    return f"Too few runs to find a change: {ENOUGH} comparable runs are required, {SIDE} before and {SIDE} after it."
 
 
 def day(utc_ns: int) -> str:
@@ -114,7 +114,7 @@ def excluded_notes(trend: Trend) -> Iterator[str]:
     """Yield the number of points that are not compared, by their validity."""
     if marks := Counter(point.mark for point in trend.points if point.excluded_because):
         counted = ", ".join(f"{number} {mark}" for mark, number in marks.items())
-        yield f"{plural(marks.total(), 'entry is', 'entries are')} shown and not compared: {counted}."
+        yield f"{plural(marks.total(), 'entry is', 'entries are')} shown, but not compared: {counted}."
 
 
 def series_notes(trend: Trend) -> Iterator[str]:
@@ -122,7 +122,7 @@ def series_notes(trend: Trend) -> Iterator[str]:
     numbers = Counter((series.scenario, series.target) for series in trend.series)
     several = [f"{target} in {scenario} ({number})" for (scenario, target), number in numbers.items() if number > 1]
     if several:
-        yield f"Runs that are not comparable are series of their own: {', '.join(several)}."
+        yield f"Runs that are not comparable are separate series: {', '.join(several)}."
 
 
 def weekday_notes(trend: Trend) -> Iterator[str]:
@@ -134,7 +134,7 @@ def weekday_notes(trend: Trend) -> Iterator[str]:
             low, high = (f"{day_abbr[at]} {signed(metric.weekdays[at], metric.spec.scale)}" for at in ends)
             differing.append(f"{metric_name(metric)} ({low}, {high})")
     if differing:
-        yield f"Weekdays differ, and their effect is subtracted before changes are searched: {'; '.join(differing)}."
+        yield f"Weekdays differ, so their effect is subtracted before the search for changes: {'; '.join(differing)}."
 
 
 def unmarked_notes(trend: Trend) -> Iterator[str]:
@@ -143,7 +143,7 @@ def unmarked_notes(trend: Trend) -> Iterator[str]:
         for change in metric.unmarked_changes:
             yield (
                 f"{metric_name(metric)} may have changed by {change_size(change, metric.spec)} by "
-                f"{format_utc(change.first_started_utc_ns)}, and has no mark: neighbouring runs are autocorrelated "
+                f"{format_utc(change.first_started_utc_ns)}, but is not marked: neighbouring runs are autocorrelated "
                 f"({metric.autocorrelation:.2f}), so {plural(len(metric.compared), 'run')} count as "
                 f"{metric.effective_runs}."
             )
@@ -162,4 +162,4 @@ def few_runs_notes(trend: Trend) -> Iterator[str]:
             if metric.no_change_because and metric.compared:
                 few.append(f"{verdicts.figure(metric.spec)} of {name}: {len(metric.compared)} of {runs}")
     if few:
-        yield f"A change takes {ENOUGH} runs that can be compared. There are: {'; '.join(few)}."
+        yield f"Finding a change requires {ENOUGH} comparable runs. There are only: {'; '.join(few)}."

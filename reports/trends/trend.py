@@ -38,10 +38,10 @@ def trend_question(text: str) -> MetricSpec:
     """
     metric, statistic = metric_option(text, "p50")
     if metric.unit == SLOPE or metric.signed:
-        raise UsageError(f"{metric.name} may be 0 or less, and a trend compares by ratios: choose another metric")
+        raise UsageError(f"{metric.name} may be 0 or less, but a trend compares by ratios: choose another metric")
     if statistic.scale(metric.name) != "points" and statistic.p not in QUANTILE_LEVELS:
         allowed = ", ".join(f"{metric.name}:p{100 * level:g}" for level in QUANTILE_LEVELS)
-        raise UsageError(f"{quoted(text)} is in no summary of a run: allowed are {allowed}")
+        raise UsageError(f"{quoted(text)} is not in the summaries of runs; allowed: {allowed}")
     return MetricSpec(metric.name, statistic)
 
 
@@ -241,5 +241,5 @@ def trend_of_points(
         by_spec = tuple((spec, tuple(trends)) for spec, trends in of_specs if trends)
         scenarios.append(ScenarioTrend(name, tuple(by_scenario[name]), by_spec))
     again = len(points) - len(once)
-    twice = f"{plural(again, 'target')} of runs found more than once: each is shown once."
+    twice = f"{plural(again, 'target')} of runs found more than once, shown once."
     return Trend(tuple(scenarios), (*notices, *([twice] if again else [])))

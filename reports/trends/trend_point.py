@@ -198,7 +198,7 @@ def read_summary(folder: Path) -> RunSummary:
     except FileNotFoundError:
         raise UsageError(f"{folder} has no summary.json: run `rtbench report {folder}` to write it") from None
     except (OSError, JsonError) as error:
-        raise UsageError(f"{path} cannot be read ({error}): run `rtbench report {folder}` to write it anew") from None
+        raise UsageError(f"{path} cannot be read ({error}): run `rtbench report {folder}` to rewrite it") from None
 
 
 def _quantiles(summary: RunSummary, target: str) -> dict[MetricKey, dict[float, RunValue]]:

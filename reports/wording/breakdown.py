@@ -25,11 +25,12 @@ SPEECH_END, STOPPED, *_, AUDIBLE = VAD_SEGMENTS
 VAD = "end-of-turn detection (VAD)"
 WORDS = dict(zip(VAD_SEGMENTS, (
     SegmentWords("end of speech", "", ""),
-    SegmentWords(VAD, VAD, "the time until the end of the turn is found"),
+    SegmentWords(VAD, VAD, "the time until the end of the turn is detected"),
     SegmentWords("audio commit", "the audio commit", "the time until the audio is committed"),
     SegmentWords("response request", "the response request", "the time until the response is requested"),
     SegmentWords("response creation", "response creation", "the time until the response is created"),
-    SegmentWords("first audio delta", "the service generating its first audio", "the time until the first audio delta"),
+    SegmentWords("first audio delta", "the generation of the first audio by the service",
+                 "the time until the first audio delta"),
     SegmentWords("leading silence + jitter buffer", "leading silence and the jitter buffer",
                  "the time until the first audible sample"),
 ), strict=True))  # fmt: skip

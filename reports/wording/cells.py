@@ -52,15 +52,15 @@ CHECKS: dict[CheckName, CheckWords] = {
     "send_delay": CheckWords("Audio is sent on time", "audio was sent late",
         "the load generator could not keep up", "audio sent up to {} late"),
     "start_delay": CheckWords("Calls start on time", "calls started late",
-        "the load was not the one that was planned", "calls started up to {} late"),
+        "the load differed from the planned load", "calls started up to {} late"),
     "missing_data": CheckWords("Data is complete", "data is missing", "data is missing", "{} of the turns missing"),
 }  # fmt: skip
 SLOPE_OF_ALL = "latency_slope"
 KINDS = {"ttfa": "audio", "ttft": "text"}
 COMPARABLE = (
-    "VAD turns and manually committed turns: ttfa cannot be compared, because it is measured from the end of speech in "
-    "the one and from response.create in the other. voice_to_voice has one definition; but with VAD it includes "
-    "silence_duration_ms, which manually committed turns do not have."
+    "ttfa of VAD turns and of manual turns cannot be compared: it is measured from the end of speech in "
+    "VAD turns, from response.create in manual turns. voice_to_voice has one definition, but with VAD it includes "
+    "silence_duration_ms, which manual turns do not have."
 )
 
 
@@ -78,8 +78,8 @@ def result(result: str) -> tuple[str, str]:
 
 
 FAILED_TURNS = (
-    "Counted as infinite latencies in every percentile. Turns cut by the end of the run, and those that ended as "
-    "starved, are left out, and counted."
+    "Failed turns count as infinite latencies in every percentile. Turns cut by the end of the run, and those that "
+    "ended as starved, are excluded and counted separately."
 )
 """The definition of failed turns on a page."""
 INFINITE = "∞"
@@ -351,7 +351,7 @@ def slowest_step(summary: Summary, stratum: Stratum) -> str:
             where = f" on {label}" if len(summary.targets) > 1 else ""
             slowest.append(f"{top.step}{where} ({ms(top.at(0.5).value)})")
     if not slowest:
-        return "Too few turns of a step to rank steps by their median."
+        return "Too few turns per step to rank steps by their median."
     return f"Slowest step by p50: {join_words(slowest)}." if len(slowest) <= 3 else "Steps in the order of the script."
 
 

@@ -82,7 +82,7 @@ def share_cell(rate: ShareEstimate, more: str = "") -> Cell:
 
 def lost_words(group: Group) -> str:
     """Return how many turns of a group did not start, as the end of a sentence; "" if all did."""
-    return f", {count(group.lost)} never began" if group.lost else ""
+    return f", {count(group.lost)} not started" if group.lost else ""
 
 
 RATES = {
@@ -140,5 +140,5 @@ def unplaced_words(of: Sequence[GroupedLatency]) -> str:
         return ""
     total = sum(number for number, _ in parts)
     each = f" ({join_words([f'{count(n)} of {target}' for n, target in parts])})" if len(of) > 1 else ""
-    never = f"{plural(total, 'turn')} never began, and {'is' if total == 1 else 'are'} in none of these groups{each}"
-    return f"{never}: nobody knows the {key_words(of[0].by).head} of a turn that did not begin."
+    never = f"{plural(total, 'turn')} did not start and {'is' if total == 1 else 'are'} in none of these groups{each}"
+    return f"{never}: the {key_words(of[0].by).head} of a turn that did not start is unknown."

@@ -24,7 +24,7 @@ from reports.wording.groups import apart_words, key_words
 
 FAR_OFF_NS = NS_PER_S
 """The clock offset from which on a notice reports it; hosts with NTP differ by about a hundredth of it."""
-FAILURES_DIFFER = f"Failure rates of the targets differ by more than 1{NBSP}point ({{}}): look at these first."
+FAILURES_DIFFER = f"Failure rates of the targets differ by more than 1{NBSP}point ({{}}): examine the failures first."
 NAMED = 3
 """The maximum number of metrics that are named; with more, only their number is given."""
 DECIDED = ("regressed", "not_regressed")
@@ -52,7 +52,7 @@ def pooled_notices(summary: Summary) -> list[str]:
             places = f"{len(of.places)} {key_words(of.by).head}s"
             said.append(f"{pooled} over {places} that differ: {differences}.")
         else:
-            said.append(f"{'' if alone else f'{of.label}: '}{differences}: results of the whole run pool both.")
+            said.append(f"{'' if alone else f'{of.label}: '}{differences}: results of the whole run combine both.")
     return said
 
 
@@ -67,7 +67,8 @@ def unfair(outcomes: Outcomes, targets: Sequence[str]) -> Iterable[str]:
         yield FAILURES_DIFFER.format(" to ".join(f"{name} {percent(failures[name], 1)}" for name in ends))
     shares = [f"{name} {percent(one.throttled, 1)}" for name, one in rows if one.throttled > FAIR]
     if shares:
-        yield f"More than 1{NBSP}% was throttled ({', '.join(shares)}): such targets cannot be compared."
+        over = f"More than 1{NBSP}% of turns or sessions were throttled"
+        yield f"{over} ({', '.join(shares)}): such targets cannot be compared."
 
 
 def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
@@ -76,22 +77,22 @@ def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
     totals = run.metadata.get("totals") or {}
     begun = totals.get("turns_started")
     if isinstance(begun, int) and begun > len(run.turns):
-        yield f"{begun:,} turns were started and {len(run.turns):,} rows were written: how the others ended is unknown."
+        yield f"{begun:,} turns started, but only {len(run.turns):,} were recorded: the other outcomes are unknown."
     fallbacks = totals.get("timestamp_fallbacks")
     if fallbacks:
-        yield f"{fallbacks:,} events had no usable kernel timestamp; this process timestamped them."
+        yield f"{fallbacks:,} events had no usable kernel timestamp; the load generator timestamped them."
     yield from _unknown(run.metadata)
     for host in hosts_of(run.metadata):
         ahead_ns = host.get("clock_offset_ns") or 0
         if abs(ahead_ns) >= FAR_OFF_NS:
             apart = f"{format_duration(abs(ahead_ns) / NS_PER_S)} {'ahead of' if ahead_ns > 0 else 'behind'}"
-            led = "that of the host that led the run"
-            corrected = "its seconds and phases are corrected for that, its own logs are not"
+            led = "that of the leader"
+            corrected = "its seconds and phases are corrected, its own logs are not"
             yield f"The clock of {host.get('name')} was {apart} {led}; {corrected}."
     if run.metadata.get("state") == "running" and not run.finalized:
-        yield "This run is under way: it covers what has been written so far."
+        yield "This run is in progress: the report covers the data written so far."
     elif not run.finalized or run.metadata.get("state") == "killed":
-        yield "This run did not end cleanly: it covers what had been written by then."
+        yield "This run did not end cleanly: the report covers the data written before it ended."
     stopped = str(run.metadata.get("stop_reason") or "")
     if stopped and not stopped.startswith(ORDINARY_ENDS) and not decided(run):
         yield f"This run ended early: {stopped.rstrip('.')}."
@@ -103,8 +104,8 @@ def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
     if known.filled:
         are = "1 turn is" if known.filled == 1 else f"{known.filled:,} turns are"
         yield (
-            f"{are} of sessions with fillers on (interim_response): the first sound, and so ttfa and "
-            "voice_to_voice, may be a filler; no event shows which."
+            f"{are} from sessions with fillers (interim_response): the first sound, and so ttfa and "
+            "voice_to_voice, may belong to a filler; events do not distinguish them."
         )
     if known.unattributed_commits:
         made = "1 commit was" if known.unattributed_commits == 1 else f"{known.unattributed_commits:,} commits were"
@@ -122,7 +123,7 @@ def _heard_alone(run: RunFrames) -> Iterable[str]:
         )
         unknown = (run.metadata.get("totals") or {}).get("unknown_events") or {}
         if unknown:
-            yield f"Messages that the dialect does not have were ignored: {top_counts(unknown)}."
+            yield f"Messages that the dialect does not define were ignored: {top_counts(unknown)}."
 
 
 def _retirements(run: RunFrames, known: DataNotes) -> Iterable[str]:
@@ -135,7 +136,7 @@ def _retirements(run: RunFrames, known: DataNotes) -> Iterable[str]:
         retirement = retirement_of(services.get(target, ""), model)
         if retirement is not None and retirement.days_left(today) <= SOON_DAYS:
             whose = f"{target}: " if len(run.metadata.get("targets") or []) > 1 else ""
-            yield f"{whose}{model} {retirement.words(today)}, seen from the day of this run."
+            yield f"{whose}{model} {retirement.words(today)}, as of the day of this run."
 
 
 def inexact_line(run: RunFrames, asked: Collection[str] | None = None) -> str:
@@ -154,7 +155,7 @@ def inexact_line(run: RunFrames, asked: Collection[str] | None = None) -> str:
     they, them = ("it is", "it") if len(names) == 1 else ("they are", "them")
     on = f" on {worst.target}" if len(run.metadata.get("targets") or []) > 1 else ""
     return (
-        f"Timestamp uncertainty is too high for {which}: {they} not compared, and thresholds on {them} leave room for "
+        f"Timestamp uncertainty is too high for {which}: {they} not compared, and thresholds on {them} allow for "
         f"it: {worst.metric}{on} may be off {worst.off}."
     )
 
@@ -185,8 +186,8 @@ def _unknown(document: dict[str, Any]) -> Iterable[str]:
             into_s = (worker["since_utc_ns"] - document["started_utc_ns"]) / NS_PER_S
             what += f" {max(0.0, into_s):.0f} s into the run"
         if worker.get("why"):
-            what = f"left damaged data ({worker['why']})"
-        unknown = "how many turns of it are missing is unknown"
+            what = f"wrote damaged data ({worker['why']})"
+        unknown = "the number of its missing turns is unknown"
         if worker.get("turns") is not None:
-            unknown = f"up to {' and '.join(most)} of it are unknown"
+            unknown = f"up to {' and '.join(most)} are missing"
         yield f"Worker {worker['worker']}{host} {what}: {unknown}."

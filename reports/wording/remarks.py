@@ -37,14 +37,16 @@ from reports.summary.targets import Interleaving
 from reports.wording.cells import as_sentence, bound, interval
 
 WOULD = "SIMULATED: nothing was billed. This is what the same tokens would cost."
-TRANSCRIPTION = "Input transcription is billed separately and not in this amount."
-STRAY = "An answer to noise between turns, or one that ended after its turn was over, belongs to no turn and is billed."
+TRANSCRIPTION = "Input transcription is billed separately and is not included in this amount."
+STRAY = "A response to noise between turns, or one that ended after its turn, belongs to no turn but is billed."
 WASTE = (
-    "Audio of interrupted replies that came and was never played is paid for: its tokens are the same share of the "
-    "turn’s tokens of audio as its length is of the audio that came."
+    "Audio of interrupted replies that was received but never played is billed: its share of the turn’s audio tokens "
+    "is its share of the duration of the received audio."
 )
 WASTES = ("interrupted replies", "audio never played, s", "its tokens", "USD", "USD per interruption")
-PER_REPLY = "At equal prices targets differ by the length of their replies, not by region."
+PER_REPLY = (
+    "At equal prices, costs of targets differ because their replies differ in length, not because of their regions."
+)
 NAMED = 6
 """The maximum number of targets whose costs are listed separately."""
 LATE_SHARE = 0.01
@@ -85,13 +87,13 @@ def amounts(money: RunCost) -> list[str]:
         each = "" if math.isnan(cost.usd_per_turn) else f" ({format_number(cost.usd_per_turn)} per turn)"
         arms.append(f"{cost.target} {usd(cost.usd)}{each}")
     told = arms[:] if len(arms) <= NAMED else []
-    told.append(f"{usd(money.usd)} {'in all ' if arms else ''}for {plural(money.turns_priced, 'turn')}")
+    told.append(f"{usd(money.usd)} {'in total ' if arms else ''}for {plural(money.turns_priced, 'turn')}")
     if money.unattributed_usd:
         sessions = plural(money.unattributed_sessions, "session")
-        told.append(f"{usd(money.unattributed_usd)} of it for answers that belong to no turn ({sessions})")
+        told.append(f"{usd(money.unattributed_usd)} of it for responses that belong to no turn ({sessions})")
     if (waste := money.unplayed_audio) is not None and waste.usd:
-        wasted = f"{plural(waste.replies_priced, 'interruption')} wasted ({format_number(waste.usd_per_reply)} each)"
-        told.append(f"{usd(waste.usd)} of it for audio that {wasted}")
+        wasted = f"{plural(waste.replies_priced, 'interruption')} ({format_number(waste.usd_per_reply)} each)"
+        told.append(f"{usd(waste.usd)} of it for unplayed audio of {wasted}")
     rates = {"turn": money.per_turn, "minute of conversation": money.per_minute} if not arms else {}
     told += [f"{format_number(rate)}{NBSP}USD per {of}" for of, rate in rates.items() if not math.isnan(rate)]
     return told + missing
@@ -122,7 +124,7 @@ def cost(money: RunCost, *, simulated: bool = False) -> list[str]:
         return []
     silent = [f"{plural(money.turns_without_usage, 'turn')} without usage"] if money.turns_without_usage else []
     budget = [f"budget {usd(money.budget_usd)}"] if money.budget_usd is not None else []
-    estimate = [f"estimated before it {_between(money.estimate_usd)}"] if money.estimate_usd is not None else []
+    estimate = [f"estimated before the run: {_between(money.estimate_usd)}"] if money.estimate_usd is not None else []
     told = [*amounts(money), *silent, *budget, *estimate] if money.told or budget else []
     if not (told and simulated):
         return told
@@ -155,23 +157,23 @@ def money_notes(found: RunCost, *, simulated: bool) -> Iterable[str]:
         yield f"The budget was {usd(found.budget_usd)}{spent}."
     if found.models_without_price:
         yield (
-            f"There is {unpriced(found)}: these tokens are counted and in no amount. "
-            "Give prices in targets.yaml, or a table with --prices."
+            f"There is {unpriced(found)}: these tokens are counted, but not included in amounts. "
+            "Set prices in targets.yaml, or pass a price table with --prices."
         )
     if found.turns_without_usage:
-        are = "is" if found.turns_without_usage == 1 else "are"
-        yield f"{plural(found.turns_without_usage, 'turn')} reported no readable tokens, and {are} in no amount."
+        have = "has" if found.turns_without_usage == 1 else "have"
+        yield f"{plural(found.turns_without_usage, 'turn')} {have} no readable token counts: amounts exclude them."
     if len(_priced(found)) > 1:
         yield PER_REPLY
     if found.unattributed_usd:
         yield STRAY
     if (waste := found.unplayed_audio) is not None:
         untold = waste.replies - waste.replies_with_usage
-        yield f"{WASTE} Of {plural(untold, 'reply', 'replies')} the tokens are not known." if untold else WASTE
+        yield f"{WASTE} The tokens of {plural(untold, 'reply', 'replies')} are unknown." if untold else WASTE
     if found.input_transcription_extra:
         yield TRANSCRIPTION
     if found.turns_priced:
-        yield "All turns of the run count, warm-up and failed ones too."
+        yield "All turns of the run are included, also warm-up and failed turns."
 
 
 def limits_in_all(quota: Quota) -> str:
@@ -187,9 +189,9 @@ def limits_in_all(quota: Quota) -> str:
     if waits_s:
         times = f"{count(len(waits_s))} times" if len(waits_s) > 1 else "once"
         median = quantile(np.array(waits_s), 0.5)
-        parts.append(f"asked {times} to wait (p50 {ms(1000 * median)}, longest {ms(1000 * waits_s[-1])})")
+        parts.append(f"Retry-After received {times} (p50 {ms(1000 * median)}, longest {ms(1000 * waits_s[-1])})")
     if held_s > 0:
-        parts.append(f"starts delayed by {format_duration(held_s)} in all")
+        parts.append(f"starts delayed by {format_duration(held_s)} in total")
     if backed_off > 0:
         parts.append(f"{plural(int(backed_off), 'call')} delayed after failures to connect")
     return ", ".join(parts)
@@ -227,7 +229,7 @@ def incident_lines(summary: Summary, most: int) -> list[str]:
     times = [clock(one.at_s, long=summary.window.length_s > 180) for one in found.kept[:most]]
     shown = zip(times, found.kept, strict=False)
     first = [f"{at} worker {one.worker} {incident_kind(one.kind)}: {one.text}" for at, one in shown]
-    return [*first, f"in all: {incident_kinds(found)}"] if found.total > len(first) else first
+    return [*first, f"in total: {incident_kinds(found)}"] if found.total > len(first) else first
 
 
 def auth_wait(summary: Summary) -> str:
@@ -237,7 +239,7 @@ def auth_wait(summary: Summary) -> str:
     if not many:
         return ""
     longest = ms(waited.max() / NS_PER_MS)
-    return f"{count(many)} of {plural(waited.size, 'session')} waited for a token, the longest {longest}."
+    return f"{count(many)} of {plural(waited.size, 'session')} waited for a token (longest {longest})."
 
 
 def proxied(summary: Summary) -> tuple[str, ...]:
@@ -254,8 +256,8 @@ def round_trips(summary: Summary) -> str:
     if not behind:
         where = "to the nearest TLS terminator"
     elif len(behind) == len(summary.targets):
-        where = "to the proxy and not beyond; so there is no ttfa_minus_rtt"
-    return f"Round trips as the kernel saw them, {where}."
+        where = "only to the proxy, so there is no ttfa_minus_rtt"
+    return f"Round trips are measured by the kernel, {where}."
 
 
 def compression(summary: Summary) -> list[str]:
@@ -264,12 +266,12 @@ def compression(summary: Summary) -> list[str]:
     for arm in summary.arms:
         total = {rate.metric: rate.total_bytes for rate in summary.throughput if rate.target == arm.target}
         said = [
-            f"{format_number(wire / audio)} bytes on the wire for a byte of audio {way}"
+            f"{format_number(wire / audio)} bytes on the wire per byte of audio {way}"
             for way in ("sent", "received")
             if (wire := total.get(f"wire_{way}", 0)) and (audio := total.get(f"audio_{way}", 0))
         ]
         if said and arm.compression not in (None, "", "none"):
-            ratios = f"{' and '.join(said)} (base64 alone makes {format_number(BASE64)})"
+            ratios = f"{' and '.join(said)} (base64 alone: {format_number(BASE64)})"
             told.append(f"{arm.target}, {arm.compression}: {ratios}.")
     return told
 
@@ -307,21 +309,21 @@ def _had_cores(one: HostCpu, summary: Summary) -> str:
     load = f"load {' to '.join(loads)}" if loads else "load unknown"
     cores = f"{load} on {plural(one.cores, 'core')}"
     if math.isnan(one.other_programs):
-        return f"{cores}; who had them is not known on this system"
-    simulator = " (the simulator among them, where it ran here)" if summary.simulated else ""
+        return f"{cores}; which programs used them is unknown on this system"
+    simulator = " (including the simulator, if it ran here)" if summary.simulated else ""
     shares = (one.this_run, one.other_programs, one.steal, one.total_max)
     own, others, stolen, most = (percent(share, 1) for share in shares)
     worst = f" ({percent(one.steal_max, 1)} in its worst seconds)" if one.steal_max >= WORTH_NAMING else ""
     return (
-        f"{cores}; other programs had {others} of them{simulator}, this run {own}, the hypervisor took "
-        f"{stolen}{worst}; in the worst seconds all together had {most}"
+        f"{cores}; other programs used {others} of them{simulator}, this run {own}, the hypervisor "
+        f"{stolen}{worst}; in the worst seconds, all together used {most}"
     )
 
 
 WAITS = ("service_time", "response_time")
 OWN_SLOTS = (
-    "Each of the {0} processes has its share of the slots: a call may have been blocked in one while another had a "
-    "free slot. Where the share of blocked calls matters, use one process, or more slots than are ever needed."
+    "Each of the {0} processes has its own slots: a call may have been blocked in one while another had a "
+    "free slot. If the share of blocked calls matters, use one process, or more slots than the load needs."
 )
 
 
@@ -349,7 +351,7 @@ def offered_load(frame: ArrivalSummary, one: OfferedLoad) -> str:
     offered = f"offered {format_number(one.offered_erlangs)}{NBSP}erlangs ({each})"
     carried = f"carried {format_number(one.carried_erlangs)} on {plural(one.max_concurrent, 'slot')}"
     thinking = [format_duration(think_s) for think_s in frame.think_s if think_s]
-    thought = f"; callers think for {join_words(thinking)} of a call" if thinking else ""
+    thought = f"; callers pause for {join_words(thinking)} per call" if thinking else ""
     return f"{offered if one.call_duration_s == one.call_duration_s else rate(one.per_s)}, {carried}{thought}"
 
 
@@ -383,9 +385,9 @@ def interleaved(one: Interleaving) -> str:
     pair = "pair" if one.targets == 2 else "group"
     many = plural(one.pairs, "pair") if one.targets == 2 else f"{plural(one.pairs, 'group')} of {one.targets}"
     were = "was" if one.incomplete == 1 else "were"
-    cut = f", {count(one.incomplete)} more {were} not whole" if one.incomplete else ""
-    unopened = f", in {count(one.not_opened)} a session never opened" if one.not_opened else ""
-    began = f"sessions of a {pair} began within {ms(max(one.max_start_gap_ms, 0.1))} of each other"
+    cut = f", {count(one.incomplete)} more {were} incomplete" if one.incomplete else ""
+    unopened = f", of which {count(one.not_opened)} had a session that never opened" if one.not_opened else ""
+    began = f"sessions of a {pair} started within {ms(max(one.max_start_gap_ms, 0.1))} of each other"
     return f"Interleaved: {many}{cut}{unopened}; {began}."
 
 
@@ -397,15 +399,15 @@ def drift_said(found: Sequence[PoolDrift]) -> str:
     parts = [f"{f'{one.label} ' if named else ''}{_drift(one)}" for one in found]
     drifted = [one.label for one in found if one.suspected]
     where = f" on {join_words(drifted)}" if named else ""
-    end = f"No drift is suspected: it takes more than 5{NBSP}%, an interval that excludes 0, and certain values."
-    end = f"Drift suspected{where}: look at the run over time." if drifted else end
-    return f"Later half of the turns against the earlier half, {HOW_DRIFT}: {', '.join(parts)}. {end}"
+    end = f"No drift is suspected: that requires over 5{NBSP}%, an interval that excludes 0, and no uncertain value."
+    end = f"Drift is suspected{where}: see latency over time." if drifted else end
+    return f"Later half of the turns compared with the earlier half, {HOW_DRIFT}: {', '.join(parts)}. {end}"
 
 
 def drift_suspected(found: Sequence[PoolDrift]) -> str:
     """Return `suspected, later half of the turns against the earlier half, …: gateway +12 % (+7 to +18 %)`."""
     parts = [f"{one.label} {_drift(one)}" for one in found if one.suspected]
-    how = f"later half of the turns against the earlier half, {HOW_DRIFT}"
+    how = f"later half of the turns compared with the earlier half, {HOW_DRIFT}"
     return f"suspected, {how}: {', '.join(parts)}" if parts else ""
 
 

@@ -37,7 +37,7 @@ def run_headline(summary: Summary) -> str:
         if taken := taken_by_warm_up(summary.run.metadata):
             return f"Nothing was measured: {why_not_judged(taken)}."
         if not sessions:
-            return "This run holds no turns and no sessions."
+            return "This run contains no turns and no sessions."
         ends = {ending.outcome: sum(ending.counts) for ending in summary.outcomes.sessions}
         return f"No turn started: {ended_as(ends)}."
     medians = _with_medians(summary)
@@ -62,7 +62,7 @@ def _sentence(told: Sequence[MainResult], *, named: bool, several: bool) -> str:
     metric, stratum = told[0].metric, told[0].stratum
     lead, since = "Callers hear the reply", "they stop speaking"
     if metric != HEARD:
-        lead, since = f"The first {cells.KINDS[metric]} of the reply comes", AFTER[stratum.measured_from]
+        lead, since = f"The first {cells.KINDS[metric]} of the reply arrives", AFTER[stratum.measured_from]
     p50, *p95 = _quantiles(told, named=named)
     which = f" in {stratum.turns}" if several else ""
     return f"{lead} {p50} after {since} (median {metric}){which}{f'; p95 {p95[0]}' if p95 else ''}."
@@ -92,13 +92,13 @@ def _no_median(begun: Sequence[MainResult]) -> str:
     if failed and failed == turns:
         return f"All turns failed: {count(failed)} of {count(turns)}."
     if any(a.at(0.5).status == "in_failures" for a in begun):
-        return f"Half of the turns or more failed: {count(failed)} of {count(turns)}."
+        return f"At least half of the turns failed: {count(failed)} of {count(turns)}."
     good = [end for a in begun for end in (a.low, a.high) if math.isfinite(end)]
     if not good and any(answer.turns_planned > answer.unmet for answer in begun):
-        return "The service did not report when the first output of the turns came that ended well."
+        return "There is no latency: no event marks the first output of the successful turns."
     if not good:
         cut = count(sum(a.turns for a in begun))
-        return f"None of the turns came to an end: {cut} were cut by the end of the run."
+        return f"No turn ended: {cut} were cut by the end of the run."
     took = " to ".join(dict.fromkeys(format_ms_list(min(good), max(good))))
     return f"Too few sessions for a median: {begun[0].metric} of {plural(turns, 'turn')} was {took}."
 
@@ -140,7 +140,7 @@ def _counted(summary: Summary) -> list[str]:
 
 
 EARLY_REMEDIES = {
-    True: "raise the script's reply_silence_ms, or say by answer_min_ms how long an answer is",
+    True: "raise the script's reply_silence_ms, or set answer_min_ms to the minimum duration of an answer",
     False: "raise silence_duration_ms of the script's turn_detection",
 }
 """The remedy for early replies, by whether replies are detected only in the audio."""
@@ -159,13 +159,13 @@ def run_second(summary: Summary) -> str:
         said.append(f"{cells.stalled(silent, replies)}.")
     starved = sum(sum(ending.counts) for ending in outcomes.turns if ending.outcome == STARVED)
     if cut > starved:
-        said.append(f"{_were(cut - starved)} cut by the end of the run and left out.")
+        said.append(f"{_were(cut - starved)} cut by the end of the run and excluded.")
     if starved:
-        why = "because the load generator did not run when a limit ended: it is unknown whether the service met it"
-        said.append(f"{_were(starved)} left out, {why}.")
+        why = "because the load generator was not running when a time limit expired: their outcome is unknown"
+        said.append(f"{_were(starved)} excluded, {why}.")
     if summary.validity.status == "no_verdict":
         why = verdict_reason(summary.validity)
-        said.append(f"Not judged: {why}. So it is not known whether the load generator kept up.")
+        said.append(f"No verdict: {why}. It is unknown whether the load generator kept up.")
     return " ".join(said)
 
 
@@ -178,7 +178,7 @@ def way_out(summary: Summary) -> str:
     remedies, outcomes = summary.outcomes.remedies(), summary.outcomes
     mostly = 2 * outcomes.unmet > outcomes.planned
     line = remedy_line(remedies[0]) if remedies and mostly else ""
-    return f"What to do about {line}{'' if line.endswith('?') else '.'}" if line else ""
+    return f"How to fix {line}{'' if line.endswith('?') else '.'}" if line else ""
 
 
 @dataclass(frozen=True)
@@ -206,17 +206,17 @@ def next_step(summary: Summary) -> str:
     if summary.validity.status == "invalid":
         return ""
     told = [answer for answer in summary.answers if answer.at(0.5).bounded]
-    plays = ", ".join(f"for {run.figure} play {run.options} or more" for run in longer_runs(summary))
+    plays = "; ".join(f"for {run.figure}, use {run.options} or more" for run in longer_runs(summary))
     longer = f"{capital(plays)}. " if plays else ""
     if not told:
         return longer.rstrip()
     folder = summary.run.folder.resolve()
     run = escape_control(f"{folder.parent.name}/{folder.name}")
     if len(summary.targets) > 1 and not decided(summary.run):
-        return f"{longer}`rtbench compare {run}` tests these differences; no test was made here."
+        return f"{longer}`rtbench compare {run}` tests these differences; this report does not."
     if _tested(summary):
         return f"{longer}`rtbench compare {run} OTHER` compares it with another run."
-    return f"{longer}`rtbench check {run} --thresholds FILE` tests thresholds, `rtbench compare` another run."
+    return f"{longer}`rtbench check {run} --thresholds FILE` tests thresholds; `rtbench compare` compares runs."
 
 
 def _to_play(summary: Summary, answer: MainResult, p: float) -> int:
@@ -307,8 +307,8 @@ def early_replies(summary: Summary) -> list[str]:
     targets = summary.run.metadata.get("targets") or []
     heard_alone = {str(entry.get("name")) for entry in targets if entry.get("full_duplex")}
     return [
-        f"{f'{name}: ' if len(summary.targets) > 1 else ''}{one.early}, so latencies may be of the previous question "
-        f"and decide nothing: {EARLY_REMEDIES[name in heard_alone]}"
+        f"{f'{name}: ' if len(summary.targets) > 1 else ''}{one.early}, so latencies may belong to the previous "
+        f"question and decide no verdict: {EARLY_REMEDIES[name in heard_alone]}"
         for name, one in early.items()
     ]
 

@@ -12,7 +12,7 @@ GROWS = ("ttfa", "transcript_*", "response_total", "end_of_turn_delay", "voice_t
 FACTS = {
     **{name: name for name in ("address", "dialect", "model", "region")},
     **{"sign_in": "sign-in", "proxy": "proxy", "compression": "compression", "voice": "voice"},
-    **{"turn_detection": "turn detection", "variant_settings": "settings of its own"},
+    **{"turn_detection": "turn detection", "variant_settings": "own settings"},
 }
 """The facts on a target: the fields of `ArmFacts`, and their names."""
 
@@ -29,9 +29,9 @@ def packetisation(setup: PlaybackSetup) -> str:
     if not setup.vad_chunks_ms:
         return ""
     return (
-        "The service hears the end of speech only with the chunk that holds it and with the silence after it. "
-        f"So of VAD turns, {_chunk(setup)} packetisation: {join_words(list(GROWS))}. "
-        "Compare only runs of one chunk size."
+        "The service receives the end of speech only with the chunk that contains it. "
+        f"So for VAD turns, {_chunk(setup)} packetisation: {join_words(list(GROWS))}. "
+        "Compare only runs with the same chunk size."
     )
 
 
@@ -54,15 +54,15 @@ def contained(setup: PlaybackSetup) -> str:
         who_sets = "the script sets" if len(silences_ms) == 1 else "scripts set"
         waited_for.append(f"the {_ms(silences_ms)} of silence_duration_ms that {who_sets}")
     if any(one.get("silence_duration_ms") is None for one in silent):
-        unset = " where a script sets none" if silences_ms else ", which no script sets"
+        unset = " if a script sets none" if silences_ms else ", which no script sets"
         waited_for.append(f"the service’s own silence_duration_ms{unset}")
     eager = dict.fromkeys(str(one.get("eagerness")) for one in setup.detections if one.get("type") == "semantic_vad")
     for eagerness in eager:
         set_ = "the service’s own eagerness" if eagerness == "None" else f"the eagerness {eagerness} that a script sets"
-        waited_for.append(f"what semantic_vad waits for, by {set_}")
+        waited_for.append(f"the delay of semantic_vad, by {set_}")
     noticed = [f"{WORDS[STOPPED].title} contains {part}" for part in waited_for]
     buffered = _buffers(setup.jitter_buffers_ms) if setup.jitter_buffers_ms else "simulated player’s jitter buffer"
-    audible = f"{WORDS[AUDIBLE].title} is the {buffered} and the reply’s own opening silence"
+    audible = f"{WORDS[AUDIBLE].title} is the {buffered} and the reply’s leading silence"
     return " ".join(f"{capital(said)}." for said in (*noticed, audible))
 
 

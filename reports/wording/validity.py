@@ -62,7 +62,7 @@ def of_run(
         return ()
     if verdict.status == "no_verdict":
         ended = document.get("state") == "ended"
-        remedy = "see how its turns ended: rtbench report" if ended else "run it again, to its end"
+        remedy = "run `rtbench report` to see how its turns ended" if ended else "run it again and let it finish"
         remedy = "" if taken_by_warm_up(dict(document)) else remedy  # the reason contains the remedy
         code = verdict.reasons[0] if verdict.reasons else "no_data"
         return (InvalidReason(code, f"{whose} has no verdict: {verdict_reason(verdict)}", remedy, folder),)
@@ -102,7 +102,7 @@ def run_called(labels: Sequence[str], *, only: bool) -> str:
 
 def over_the_limit(share: float) -> str:
     """Return `3.1 % was throttled, the limit is 1 %`."""
-    return f"{percent(share, 1)} was throttled, the limit is 1{NBSP}%"
+    return f"{percent(share, 1)} of turns or sessions were throttled (limit 1{NBSP}%)"
 
 
 def verdict_count(verdict: RunValidity) -> str:
@@ -130,17 +130,17 @@ def why_not_judged(found: NoVerdict) -> str:
         return found.note
     if found.kind == "warm-up":
         turns = "the only turn" if found.turns == 1 else f"all {plural(found.turns, 'turn')}"
-        took = f"the warm-up of {format_duration(found.warmup_s)} took {turns}"
-        return f"{took}: no session started after it; run longer, or with --warmup 0"
+        took = f"the warm-up of {format_duration(found.warmup_s)} contains {turns}"
+        return f"{took}: no session started after it; use a longer run or --warmup 0"
     return {
         "running": "the run has not ended",
-        "closing": "the run has not been closed",
-        "killed": "the run was killed before it was judged",
+        "closing": "the run has not been finalized",
+        "killed": "the run was killed before it was evaluated",
         "nothing": "nothing was measured",
     }[found.kind]
 
 
-NOT_CALIBRATED = "not calibrated: `rtbench calibrate` measures how accurate this machine is"
+NOT_CALIBRATED = "not calibrated: run `rtbench calibrate` to measure the accuracy of this machine"
 ABOVE_MEAN = 1.1
 """The factor by which the events of its busiest seconds may exceed the mean of the calibration."""
 
@@ -183,85 +183,85 @@ def beyond_calibration(cited: dict[str, Any], seconds: pd.DataFrame) -> list[str
     sessions, events_per_s = busiest(seconds)
     more = [f"{count(sessions)} sessions"] if sessions > cited["sessions"] else []
     more += [f"{count(events_per_s)} events/s"] if events_per_s > cited["events_per_s"] * ABOVE_MEAN else []
-    ended = f" ({cited['ended']}, not the load generator, ended it)" if cited.get("ended") else ""
-    return [f"this run went beyond its calibration{ended}: {join_words(more)} in one process"] if more else []
+    ended = f" (ended by {cited['ended']}, not by the load generator)" if cited.get("ended") else ""
+    return [f"this run exceeded its calibration{ended}: {join_words(more)} in one process"] if more else []
 
 
 MEANINGS = {
-    "ok": "completed, with the kind of output that was asked for",
+    "ok": "completed, with the kind of output that was requested",
     "interrupted": "cancelled because the script interrupted it",
     "unfinished": "started, cut by the end of the run",
-    "starved": "not known: the load generator did not run when a limit ended",
+    "starved": "unknown: the load generator was not running when a time limit expired",
     "renewed": "the service's age limit for sessions was reached, and the call renewed it",
     "session_expired": "the service's age limit for sessions was reached",
-    "failed:no_audio": "completed, audio was asked for and none came",
-    "failed:no_text": "completed, text was asked for and none came",
-    "failed:unknown_status": "the response ended in a status that this protocol does not have",
-    "failed:delegation": "the service delegated a task, which this tool does not answer: no reply was the answer",
+    "failed:no_audio": "completed, but without the requested audio",
+    "failed:no_text": "completed, but without the requested text",
+    "failed:unknown_status": "the response ended with a status that the protocol does not define",
+    "failed:delegation": "the service delegated a task instead of replying, which this tool does not support",
     "failed:load_generator": "a fault of this tool, not of the service",
     "protocol_error:base64": "the payload of an audio delta was not base64",
     "protocol_error:frame": "a WebSocket frame was not valid",
     "protocol_error:too_large": "a message was larger than --max-message-mib allows",
-    "limit_exceeded:calls": "the service went on calling functions",
-    "limit_exceeded:responses": "more responses came for one turn than any has",
-    "limit_exceeded:items": "more parts came of one reply than any has",
-    "limit_exceeded:events": "more events came for one turn than any reply has",
-    "limit_exceeded:bytes": "more bytes came for one turn than any reply has",
-    "limit_exceeded:marks": "the agent sent more marks than any call has",
-    "limit_exceeded:audio": "the agent sent more audio ahead than any caller hears out",
-    "throttled:response": "the service answered with a rate limit",
-    "throttled:handshake": "the handshake was answered with status 429",
-    "timeout:first_delta": "no reply began within the limit",
-    "timeout:next_delta": "the reply stopped coming",
-    "timeout:turn": "the turn was not over within the limit of all its responses",
-    "timeout:response": "the reply did not end within the limit",
-    "timeout:end_of_turn": "the service's VAD noticed no end of speech within its limit",
-    "cancelled:turn_detected": "the service took a pause for the end of speech, answered, and cancelled the answer "
-    "because speech went on",
-    "timeout:session": "session.created or session.updated did not come within the limit",
+    "limit_exceeded:calls": "the service called functions again and again",
+    "limit_exceeded:responses": "more responses to one turn than are plausible",
+    "limit_exceeded:items": "more parts in one reply than are plausible",
+    "limit_exceeded:events": "more events for one turn than are plausible",
+    "limit_exceeded:bytes": "more bytes for one turn than are plausible",
+    "limit_exceeded:marks": "the agent sent more marks than are plausible in a call",
+    "limit_exceeded:audio": "the agent sent more unplayed audio than is plausible",
+    "throttled:response": "the service returned a rate limit error",
+    "throttled:handshake": "the service returned status 429 to the handshake",
+    "timeout:first_delta": "no reply started within the time limit",
+    "timeout:next_delta": "the reply stalled: no delta within the time limit",
+    "timeout:turn": "the turn, with all its responses, did not end within the time limit",
+    "timeout:response": "the reply did not end within the time limit",
+    "timeout:end_of_turn": "the service's VAD detected no end of speech within the time limit",
+    "cancelled:turn_detected": "the service took a pause for the end of speech, and cancelled its response "
+    "because speech continued",
+    "timeout:session": "session.created or session.updated was not received within the time limit",
     "incomplete:content_filter": "the service's content filter cut the reply",
-    "incomplete:max_output_tokens": "the reply reached its limit of tokens",
-    "closed:1000": "the service closed normally, in mid-turn",
-    "closed:1001": "the service went away: it restarted, or took the host out of use",
-    "closed:1008": "the service closed, because a message broke its rules",
-    "closed:1009": "the service closed, because a message was too large for it",
-    "closed:1011": "the service closed, because of an error of its own",
+    "incomplete:max_output_tokens": "the reply reached its token limit",
+    "closed:1000": "the service closed normally, during a turn",
+    "closed:1001": "the service closed because it restarted or removed the host from service",
+    "closed:1008": "the service closed because a message violated its policy",
+    "closed:1009": "the service closed because a message was too large",
+    "closed:1011": "the service closed because of an internal error",
     "closed:1006": "the connection ended without a close frame",
-    "closed:reset": "the connection was reset, by the service or on the way",
-    "closed:timed_out": "the connection broke: the other end acknowledged nothing any more",
-    "closed:unreachable": "the connection broke: no route led to the other end any more",
+    "closed:reset": "the connection was reset by the service or by the network",
+    "closed:timed_out": "the connection timed out: the peer stopped acknowledging data",
+    "closed:unreachable": "the connection failed: there was no route to the peer",
     "protocol_error:json": "an event was not valid JSON",
-    "protocol_error:dialect": "the service spoke another dialect than was set",
-    "connect_failed:token": "there was no token to sign in with",
-    "connect_failed:proxy": "the proxy did not open a way to the host",
-    "timeout:proxy": "the proxy did not answer within the limit",
-    "connect_failed:dns": "the host's name was not found",
+    "protocol_error:dialect": "the service used another dialect than the configured one",
+    "connect_failed:token": "no token for the sign-in was obtained",
+    "connect_failed:proxy": "the proxy did not open a tunnel to the host",
+    "timeout:proxy": "the proxy did not respond within the time limit",
+    "connect_failed:dns": "the host name could not be resolved",
     "connect_failed:tcp": "the host did not accept a TCP connection",
     "connect_failed:tls": "the TLS handshake failed",
     "connect_failed:401": "the service did not accept the key or token",
-    "connect_failed:403": "the service forbade it",
+    "connect_failed:403": "the service refused access",
     "connect_failed:404": "the service has no such deployment or path",
 }
 OF_SESSIONS = {
-    "ok": "opened, played its script to the end and was closed by us",
+    "ok": "opened, completed its script, and was closed by the load generator",
     "unfinished": "cut by the end of the run",
 }
 FAMILIES = {
-    "failed": "the response failed, or an error named it",
-    "cancelled": "the service cancelled the response, the script had not asked for it",
+    "failed": "the response failed, or an error event referred to it",
+    "cancelled": "the service cancelled the response without a request by the script",
     "incomplete": "the service cut the reply short",
     "throttled": "the service limited the rate",
-    "limit_exceeded": "more came for one turn than any turn has",
-    "timeout": "nothing came within this stage's limit",
+    "limit_exceeded": "the service sent more for one turn than is plausible",
+    "timeout": "nothing was received within the time limit of this stage",
     "connect_failed": "no session was opened",
-    "closed": "the connection was closed in mid-turn",
-    "protocol_error": "what came was not valid in this protocol",
+    "closed": "the connection was closed during a turn",
+    "protocol_error": "the service sent data that is not valid in this protocol",
 }
 
 
 def meaning(outcome: str) -> str:
     if outcome.startswith(EXPECTED):
-        return f"the script expected {outcome.removeprefix(EXPECTED)}, and it did not come"
+        return f"the script expected {outcome.removeprefix(EXPECTED)}, which did not occur"
     return MEANINGS.get(outcome) or FAMILIES.get(outcome.split(":")[0], "")
 
 

@@ -44,7 +44,7 @@ def as_share(d: float, scale: Scale, candidate: float = math.nan) -> float | Non
     return math.expm1(min(d, 300.0)) if scale == "ratio" else d
 
 
-SPREAD = f"{100 * RUN_SD:g}{NBSP}% of latencies and {100 * RATE_RUN_SD:g}{NBSP}% of rates"
+SPREAD = f"{100 * RUN_SD:g}{NBSP}% for latencies and {100 * RATE_RUN_SD:g}{NBSP}% for rates"
 """The assumed run-to-run variation of an unchanged service."""
 
 
@@ -147,7 +147,7 @@ def parts(reason: InconclusiveReason | None) -> tuple[str, str]:
     if reason is None:
         return "", ""
     if reason.text:
-        return "", f"nothing succeeded; {reason.text}" if reason.kind == "nothing_succeeded" else reason.text
+        return "", f"no turn succeeded; {reason.text}" if reason.kind == "nothing_succeeded" else reason.text
     match reason.kind:
         case "too_few":
             lead = f"too few {reason.unit}s to decide"
@@ -180,10 +180,10 @@ def parts(reason: InconclusiveReason | None) -> tuple[str, str]:
         "no_value_here": "the run or its baseline has no such value",
         "nothing_measured": "nothing was measured",
         "within_bounds": "the limit lies within the interval",
-        "no_ratio": "the stored runs have 0, so there is no ratio",
-        "in_failures": "the quantile lies among the failed turns",
-        "failure_rate_decides": "the quantile lies among the failed turns: failure_rate decides",
-        "after_holm": "beyond the margin on its own, not after Holm’s correction",
+        "no_ratio": "the value of the stored runs is 0, so there is no ratio",
+        "in_failures": "the quantile is infinite: too many turns failed",
+        "failure_rate_decides": "the quantile is infinite because too many turns failed: failure_rate decides",
+        "after_holm": "worse than the margin by itself, but not after Holm’s correction",
         "drift": ORDERS["drift"],
         "bursts": ORDERS["bursts"],
         "not_positive": "a mean is not positive",

@@ -84,7 +84,7 @@ def test_an_slo_without_data_in_the_script_is_refused_before_the_first_call(
 
     assert isinstance(result.exception, UsageError)
     assert str(result.exception).startswith(
-        '--slo "voice_to_voice p(95)<1500" can never be judged, because it has no spoken turn in talk'
+        '--slo "voice_to_voice p(95)<1500" can never be evaluated, because it has no spoken turn in talk'
     )
     assert not (tmp_path / "found").exists(), "the next search may have this folder"
 

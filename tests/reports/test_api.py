@@ -146,7 +146,7 @@ def test_targets_and_strata_are_never_pooled(run: rtbench.Run) -> None:
     by_step = run.quantiles("response_total", p=0.5, by="step")
     assert set(by_step["target"]) == set(by_stratum["target"]) == set(target_labels(run))
     if len(by_stratum) > 1:
-        with pytest.raises(UsageError, match="several samples, which are not to be pooled"):
+        with pytest.raises(UsageError, match="several samples, which must not be pooled"):
             run.sample("response_total")
 
 
@@ -399,7 +399,9 @@ def test_a_query_a_mask_a_function_and_values_select_the_same_rows() -> None:
 def test_a_mask_without_turns_not_started_is_refused_with_an_alternative() -> None:
     run = loaded(PLANS["turns not started"])
 
-    with pytest.raises(UsageError, match=r'no value for the 24 turns that did not start: .* where="outcome.notna\(\)"'):
+    with pytest.raises(
+        UsageError, match=r'without values for the 24 turns that did not start: .* where="outcome.notna\(\)"'
+    ):
         run.quantiles("ttfa", where=run.turns["turn"] > 1)
     assert run.quantiles("ttfa", p=0.5, where="turn > 1")["not_started"].tolist() == [6 * 3]
     assert run.quantiles("ttfa", p=0.5, where="outcome.notna()")["not_started"].tolist() == [0]
@@ -484,7 +486,7 @@ def test_check_equals_the_command(nightly: Path, tmp_path: Path) -> None:
 
     gates = rtbench.check(nightly / "run-1", baseline=rtbench.load(nightly / "run-0"), on_inconclusive="pass")
     assert gates.baseline
-    with pytest.raises(UsageError, match="no aggregate of ttfa"):
+    with pytest.raises(UsageError, match="not an aggregate of ttfa"):
         rtbench.check(run, {"ttfa": "p95<800"})
 
 
@@ -551,15 +553,15 @@ def test_runs_that_cannot_form_one_frame_are_refused(nightly: Path, tmp_path: Pa
     shutil.copytree(nightly / "run-0", tmp_path / "copy")
     runs = rtbench.load_many(nightly)
     for paths, message in (
-        ([nightly, tmp_path], "run-0 and .*copy are both the run run-0: load one of them"),
+        ([nightly, tmp_path], "run-0 and .*copy contain the same run run-0: load only one of them"),
         (tmp_path / "copy" / "turns.parquet", "there is no run in .*turns.parquet"),
         (f"{tmp_path}/x*", "there is no run in "),
-        ([], "no folder of a run is given"),
-        ([5], r"a run is one that was loaded, or the path of its folder, not 5 \(int\)"),
+        ([], "no run folder is given"),
+        ([5], r"a run is a loaded run or the path of its folder, not 5 \(int\)"),
     ):
         with pytest.raises(UsageError, match=message):
             rtbench.load_many(cast("Any", paths))
-    with pytest.raises(UsageError, match="where is a mask, which is of one run"):
+    with pytest.raises(UsageError, match="where is a mask, which applies to one run"):
         runs.quantiles("ttfa", where=runs.turns["turn"] > 1)
     with pytest.raises(UsageError, match="there is no run, so there is no frame"):
         rtbench.Runs().rates()

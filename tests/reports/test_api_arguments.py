@@ -25,7 +25,9 @@ def small_sample() -> rtbench.Sample:
 @pytest.mark.parametrize(("ps", "confidence"), [([0.95], 95), ([0.95], 0.0), ([95], 0.9), ([0.5, 1.0], 0.9)])
 def test_quantiles_outside_0_and_1_are_refused(ps: list[float], confidence: float) -> None:
     sample = small_sample()
-    with pytest.raises(UsageError, match=r"^quantiles and their confidence lie between 0 and 1, such as 0\.95, not "):
+    with pytest.raises(
+        UsageError, match=r"^quantiles and their confidence must be between 0 and 1, such as 0\.95, not "
+    ):
         rtbench.quantiles(sample, ps, confidence=confidence)
 
 
@@ -46,7 +48,7 @@ def test_a_single_value_is_as_good_as_a_list_of_one(runs: Path) -> None:
     for one, other in (trend, by_host, limits):
         pd.testing.assert_frame_equal(one, other)
     for allow in ("region", ["region"]):
-        with pytest.raises(UsageError, match="says in what stored runs may differ"):
+        with pytest.raises(UsageError, match="applies only to stored baselines"):
             rtbench.check(run, {"ttfa": "p(95)<800"}, allow_different=allow)
 
 
@@ -63,8 +65,11 @@ REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {
     # (function call, error)
     "a limit that is a number": (lambda run: given.check(run, {"ttfa": 800}), r"thresholds of ttfa, such as .* 800"),
     "a number among limits": (lambda run: given.check(run, {"ttfa": ["med<5", 800]}), r"of ttfa, such as .* 800"),
-    "thresholds in a list": (lambda run: given.check(run, ["p(95)<800"]), "thresholds are a file or such as"),
-    "nothing to check": (lambda run: given.check(run), r"give thresholds=FILE, or name a baseline: baseline=RUN"),
+    "thresholds in a list": (
+        lambda run: given.check(run, ["p(95)<800"]),
+        "thresholds must be a file or a dict such as",
+    ),
+    "nothing to check": (lambda run: given.check(run), r"pass thresholds=FILE, or name a baseline with baseline=RUN"),
     "an unknown condition": (
         lambda run: given.check(run, {"ttfa": "med<5"}, allow_different="regionn"),
         'allow_different="regionn" is',
@@ -75,35 +80,38 @@ REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {
     ),
     "conditions without stored runs": (
         lambda run: given.check(run, {"ttfa": "med<5"}, allow_different="region"),
-        "^allow_different region says in what stored runs may differ, .* by baseline$",
+        "^allow_different region applies only to stored baselines: .* with baseline$",
     ),
     "an unknown value of on_inconclusive": (
         lambda run: given.check(run, {"ttfa": "med<5"}, on_inconclusive="ignore"),
-        "on_inconclusive is one of fail, pass, warn, not 'ignore'",
+        "on_inconclusive must be one of fail, pass, warn, not 'ignore'",
     ),
-    "runs in a list": (lambda run: given.compare([run, run]), "a run is one that was loaded, or the path"),
-    "folders in a list": (lambda run: given.trend([run]), "a run is one that was loaded, or the path"),
-    "no path": (lambda run: given.load(5), r"a run is one that was loaded, or the path of its folder, not 5 \(int\)"),
+    "runs in a list": (lambda run: given.compare([run, run]), "a run is a loaded run or the path"),
+    "folders in a list": (lambda run: given.trend([run]), "a run is a loaded run or the path"),
+    "no path": (lambda run: given.load(5), r"a run is a loaded run or the path of its folder, not 5 \(int\)"),
     "an unknown metric": (lambda run: given.trend(run, metrics="t"), 'there is no metric "t"'),
     "an aggregate of a rate": (
         lambda run: given.trend(run, metrics="failure_rate:p50"),
         'is a rate: write metrics="failure_rate"$',
     ),
-    "metrics that are numbers": (lambda run: given.trend(run, metrics=[5]), r"metrics are texts, not 5 \(int\)"),
+    "metrics that are numbers": (lambda run: given.trend(run, metrics=[5]), r"metrics must be strings, not 5 \(int\)"),
     "a quantile in per cent": (lambda run: run.quantiles("ttfa", p=95), "between 0 and 1, such as 0.95, not 95"),
-    "a quantile as text": (lambda run: run.quantiles("ttfa", p="0.95"), "quantiles are given one by one or as a list"),
+    "a quantile as text": (
+        lambda run: run.quantiles("ttfa", p="0.95"),
+        "pass quantiles as separate arguments or as a list",
+    ),
     "a text among quantiles": (
         lambda run: run.quantiles("ttfa", p=["0.95"]),
         "between 0 and 1, such as 0.95, not '0.95'",
     ),
     "a metric of events": (
         lambda run: run.quantiles("delta_gap"),
-        "is no metric of turns or sessions: run.distributions",
+        "is not a metric of turns or sessions: use run.distributions",
     ),
-    "a rate": (lambda run: run.quantiles("failure_rate"), "is a rate, which has no quantiles: run.rates"),
-    "no metric at all": (lambda run: run.quantiles("nonsense"), "is no metric; `rtbench docs metrics` lists them"),
+    "a rate": (lambda run: run.quantiles("failure_rate"), "is a rate, which has no quantiles: use run.rates"),
+    "no metric at all": (lambda run: run.quantiles("nonsense"), "is not a metric; `rtbench docs metrics` lists them"),
     "no column": (lambda run: run.quantiles("ttfa", by="nonsense"), "there is no column 'nonsense'"),
-    "rows of an unsupported type": (lambda run: run.quantiles("ttfa", where=["turn"]), "where is a query such as"),
+    "rows of an unsupported type": (lambda run: run.quantiles("ttfa", where=["turn"]), "where must be a query such as"),
     "numbers of rows": (lambda run: run.quantiles("ttfa", where=lambda rows: rows["turn"]), "must be true or false"),
     "a query of numbers": (lambda run: run.quantiles("ttfa", where="turn + 1"), "must be true or false for each row"),
     "a query that assigns": (lambda run: run.quantiles("ttfa", where="turn = 1"), "must be true or false for each"),
@@ -112,10 +120,13 @@ REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {
     "a query of local names": (lambda run: run.rates(where="turn > @some"), "cannot be evaluated: local variable"),
     "a mask of other rows": (
         lambda run: run.quantiles("ttfa", where=run.turns["turn"].head() > 1),
-        "where is a mask without a value for each row: make it of run.turns",
+        "where is a mask without a value for each row: make it from run.turns",
     ),
     "a value of no column": (lambda run: run.quantiles("ttfa", stepp="greeting"), "'stepp' .* did you mean step?"),
-    "columns that are numbers": (lambda run: run.rates(by=5), r"columns are given one by one or as a list, not as 5"),
+    "columns that are numbers": (
+        lambda run: run.rates(by=5),
+        r"pass columns as separate arguments or as a list, not as 5",
+    ),
 }
 
 

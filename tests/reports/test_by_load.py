@@ -145,7 +145,7 @@ def test_failures_and_refusals_that_rise_with_the_load_cause_a_notice() -> None:
     assert notice.replace("\xa0", " ") == (
         "0.5 % of the turns failed with 1–10 calls in progress and 12 % with 36–40; "
         "0 % of the sessions did not open with 1–10 calls in progress and 30 % with 36–40: "
-        "results of the whole run pool both."
+        "results of the whole run combine both."
     )
 
 
@@ -305,7 +305,7 @@ def test_think_times_are_printed_with_the_load(tmp_path: Path) -> None:
     summary = build(tmp_path / "run", scripts=scripts)
     assert summary.arriving
 
-    assert text(arrivals(summary, summary.arriving)[1]).endswith("; callers think for 12 s of a call")
+    assert text(arrivals(summary, summary.arriving)[1]).endswith("; callers pause for 12 s per call")
 
 
 @pytest.mark.parametrize(

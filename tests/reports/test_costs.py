@@ -122,8 +122,8 @@ def test_responses_that_belong_to_no_turn_are_included_in_the_cost(tmp_path: Pat
     assert (sweden.turns, sweden.turns_without_usage, sweden.minutes) == pytest.approx(
         (before.targets[0].turns, before.targets[0].turns_without_usage, before.targets[0].minutes)
     )
-    assert "0.22 USD of it for answers that belong to no turn (3 sessions)" in said(summary)
-    assert "belongs to no turn and is billed" in said(summary)
+    assert "0.22 USD of it for responses that belong to no turn (3 sessions)" in said(summary)
+    assert "belongs to no turn but is billed" in said(summary)
     document = to_json_data(summary.money)
     assert (document["unattributed_usd"], document["unattributed_sessions"]) == (pytest.approx(3 * STRAY_USD), 3)
     assert document["targets"][0]["models"][0]["unattributed_tokens"] == {kind: STRAY.get(kind, 0) for kind in KINDS}
@@ -138,7 +138,7 @@ def test_a_run_with_only_unattributed_responses_has_their_cost(tmp_path: Path) -
     assert found.usd == pytest.approx(STRAY_USD)
     assert math.isnan(found.per_turn)
     assert found.targets[0].usd_per_session == pytest.approx(STRAY_USD)
-    assert "0.07 USD for 0 turns, 0.07 USD of it for answers" in ", ".join(cost(found)).replace(NBSP, " ")
+    assert "0.07 USD for 0 turns, 0.07 USD of it for responses" in ", ".join(cost(found)).replace(NBSP, " ")
     assert "nan" not in said(summary)
 
 
@@ -189,7 +189,7 @@ def test_unplayed_audio_with_unknown_tokens_is_counted_but_in_no_amount(column: 
     assert (waste.replies, waste.replies_with_usage, waste.seconds, waste.audio_tokens, waste.usd) == (3, 0, 9.0, 0, 0)
     assert math.isnan(waste.usd_per_reply)
     assert "interruptions wasted" not in said(summary)
-    assert "Of 3 replies the tokens are not known." in said(summary)
+    assert "The tokens of 3 replies are unknown." in said(summary)
 
 
 def test_the_cost_per_minute_counts_minutes_of_open_sessions(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_a_target_with_a_price_per_minute_pays_for_every_open_session(tmp_path: 
     assert (one.usd_per_minute, one.turns_without_usage) == (pytest.approx(0.05), 0)
     assert one.sessions == 20
     assert one.turns == one.turns_priced == summary.outcomes.begun
-    assert "reported no tokens" not in said(summary)
+    assert "no readable token counts" not in said(summary)
     assert to_json_data(summary.money)["targets"][0]["models"][0]["prices"]["usd_per_minute"] == 0.05
 
 
@@ -259,7 +259,7 @@ def test_a_model_without_a_price_is_never_counted_as_free(tmp_path: Path) -> Non
     assert found.usd == found.targets[0].usd
     assert found.models_without_price == ("gpt-x",)
     assert f"no price for gpt-x ({found.targets[1].turns} turns)" in said(summary)
-    assert "in no amount" in said(summary)
+    assert "not included in amounts" in said(summary)
     assert to_json_data(summary.money)["targets"][1]["usd"] is None
 
 
@@ -296,7 +296,7 @@ def test_cached_tokens_without_a_kind_count_as_text_first(tmp_path: Path) -> Non
 def test_transcription_is_noted_as_billed_separately_if_there_was_any() -> None:
     spoken, typed = summary_with_prices(), summary_with_prices(Plan(text=True, usage=True))
 
-    assert "Input transcription is billed separately and not in this amount." in said(spoken)
+    assert "Input transcription is billed separately and is not included in this amount." in said(spoken)
     assert "transcription" not in said(typed)
 
 
@@ -314,9 +314,9 @@ def test_throttled_turns_and_the_requested_waits_are_counted(tmp_path: Path) -> 
     assert one.waits_s[-1] == mine["retry_after_ns"].max() / 1e9
     both = sum(one.throttled_turns for one in summary.quota.targets)
     printed = limits_in_all(summary.quota).replace(NBSP, " ")
-    assert printed.startswith(f"{both} turns throttled, asked {both} times to wait")
+    assert printed.startswith(f"{both} turns throttled, Retry-After received {both} times")
     assert f">{len(mine)}</td>" in section_html(context_sections.quota(summary))
-    assert "starts delayed by 48 s in all" in printed
+    assert "starts delayed by 48 s in total" in printed
 
 
 def test_calls_delayed_after_refused_ones_are_counted(tmp_path: Path) -> None:
@@ -335,7 +335,7 @@ def test_a_throttled_session_is_counted(tmp_path: Path) -> None:
     summary = edited(refused, lambda _, row: row | ({} if row["outcome"] == "ok" else throttled), "sessions")
 
     printed = limits_in_all(summary.quota).replace(NBSP, " ")
-    assert printed == "2 sessions throttled, asked 2 times to wait (p50 20 s, longest 20 s)"
+    assert printed == "2 sessions throttled, Retry-After received 2 times (p50 20 s, longest 20 s)"
     assert "Did the service limit the rate?" in section_html(context_sections.quota(summary))
 
 
@@ -359,8 +359,8 @@ def incident(at_s: float, text: str = "<b>identity endpoint: 500</b>") -> dict[s
 def test_incidents_without_recorded_text_are_counted() -> None:
     summary = summary_of(Plan(), incidents=[incident(1)], totals={"incident_counts": {"auth_refresh": 240}})
 
-    assert incident_lines(summary, 3)[-1] == "in all: auth refresh × 240"
-    assert "auth refresh × 240. The words of 1 were recorded." in section_html(context_sections.incidents(summary))
+    assert incident_lines(summary, 3)[-1] == "in total: auth refresh × 240"
+    assert "auth refresh × 240. The texts of 1 were recorded." in section_html(context_sections.incidents(summary))
 
 
 def test_behind_a_proxy_there_is_no_ttfa_minus_rtt() -> None:
@@ -372,7 +372,7 @@ def test_behind_a_proxy_there_is_no_ttfa_minus_rtt() -> None:
     assert ("network_rtt", "b") in reported
     assert "on b to the proxy" in round_trips(summary)
     assert "on b to the proxy" in section_html(caller_sections.network(summary))
-    assert "to the proxy and not beyond" in round_trips(summary_of(Plan(proxied=("sim",))))
+    assert "only to the proxy" in round_trips(summary_of(Plan(proxied=("sim",))))
 
 
 @pytest.mark.parametrize(("late_ms", "shown"), [(5.1, False), (6.3, True)])

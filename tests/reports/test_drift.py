@@ -48,9 +48,12 @@ def test_drift_is_suspected_of_the_target_that_has_it(tmp_path: Path) -> None:
 
     assert (direct.suspected, gateway.suspected) == (False, True)
     assert gateway.ratio / direct.ratio == pytest.approx(1.6, rel=0.2)
-    assert "Drift suspected on gateway" in section_html(metric_sections.time(summary))
+    assert "Drift is suspected on gateway" in section_html(metric_sections.time(summary))
     printed = run_text(summary, width=200).replace("\u00a0", " ")
-    assert "\ndrift           suspected, later half of the turns against the earlier half, p50 by step (98 %" in printed
+    assert (
+        "\ndrift           suspected, later half of the turns compared with the earlier half, p50 by step (98 %"
+        in printed
+    )
     assert " interval): gateway +" in printed
 
 

@@ -239,7 +239,7 @@ FOLD = re.compile(r"<details(?! open)[^>]*>(?:(?!<details).)*?</details>", re.S)
 @pytest.mark.parametrize(
     ("plan", "sentence"),
     [
-        (Plan(kinds=("typed",)), "The first audio of the reply comes "),
+        (Plan(kinds=("typed",)), "The first audio of the reply arrives "),
         (Plan(sessions=8, turns=2, kinds=("vad", "typed")), "Too few sessions for a median: ttfa of 16 turns was "),
     ],
 )  # fmt: skip
@@ -252,7 +252,7 @@ def test_starved_turns_are_not_counted_as_cut_by_the_run_s_end() -> None:
     turns = (replace(e, outcome=STARVED) if e.outcome == "unfinished" else e for e in summary.outcomes.turns)
     sentence = run_second(replace(summary, outcomes=replace(summary.outcomes, turns=tuple(turns))))
 
-    assert "2 were left out, because the load generator did not run when a limit ended" in sentence
+    assert "2 were excluded, because the load generator was not running when a time limit expired" in sentence
     assert "cut by the end" not in sentence
 
 

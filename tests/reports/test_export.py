@@ -131,7 +131,7 @@ def test_an_export_overwrites_nothing_without_force(tmp_path: Path) -> None:
     (folder / "export").mkdir()
     (folder / "export" / "turns.csv").write_text("of an earlier export")
 
-    with pytest.raises(UsageError, match=r"turns\.csv exists already; --force overwrites it"):
+    with pytest.raises(UsageError, match=r"turns\.csv exists already; overwrite it with --force"):
         export_tables(folder, "csv")
     assert [path.name for path in (folder / "export").iterdir()] == ["turns.csv"]
     assert len(export_tables(folder, "csv", force=True)) == 3
@@ -141,7 +141,7 @@ def test_an_export_never_overwrites_the_run(tmp_path: Path) -> None:
     folder = synthetic.write(tmp_path / "run", PLAN)
     before = (folder / "turns.parquet").read_bytes()
 
-    with pytest.raises(UsageError, match="a run's own folder"):
+    with pytest.raises(UsageError, match="is a run folder"):
         export_tables(folder, "parquet", folder, force=True)
     assert (folder / "turns.parquet").read_bytes() == before
 
@@ -153,7 +153,7 @@ def test_an_export_that_fails_is_reported_in_one_line_and_leaves_no_file(tmp_pat
     with pytest.raises(UsageError, match=r"file.* cannot be written: .*; choose another folder with --out"):
         export_tables(folder, "csv", tmp_path / "file" / "out")
     (folder / "turns.parquet").write_bytes(b"no Parquet")
-    with pytest.raises(UsageError, match=r"turns\.csv cannot be made of .*run: [^\n]+$"):
+    with pytest.raises(UsageError, match=r"turns\.csv cannot be exported from .*run: [^\n]+$"):
         export_tables(folder, "csv", tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 

@@ -378,7 +378,7 @@ def largest_segment_sentence(plan: Plan, *bands: PercentileBand, detection: dict
     ("lengths_ms", "detection", "part"),
     [
         ((570, 4, 66, 405, 250), None, "500 ms, is your silence_duration_ms."),
-        ((570, 4, 66, 605, 250), None, "605 ms, is the service generating its first audio."),
+        ((570, 4, 66, 605, 250), None, "605 ms, is the generation of the first audio by the service."),
         (
             (1400, 4, 66, 405, 250),
             None,
@@ -416,7 +416,7 @@ def test_the_largest_segment_of_several_targets_is_named_if_it_is_the_same() -> 
     )
 
     assert "The largest part of the median, 500 ms, is your silence_duration_ms." in same
-    assert "is the service generating its first audio: 405 ms on direct and 455 ms on gateway." in sized
+    assert "is the generation of the first audio by the service: 405 ms on direct and 455 ms on gateway." in sized
     assert "largest part" not in other
 
 

@@ -62,6 +62,6 @@ def test_a_long_frame_is_shortened_and_an_empty_column_is_omitted() -> None:
 
     shown = frame_html("all", frame, ["name", "value", "reason"], ["read <this> first"])
     assert shown.count("<tr>") == 1 + MAX_ROWS
-    assert "1,000 more rows are in the frame." in shown
+    assert "1,000 more rows in the frame." in shown
     assert "reason" not in shown
     assert '<p class="note">read &lt;this&gt; first</p>' in shown

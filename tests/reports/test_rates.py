@@ -168,7 +168,7 @@ def test_a_threshold_on_a_rate_of_fewer_than_ten_turns_is_inconclusive(tmp_path:
 
     row = flat(item)
     assert (row.result, row.value, row.required, row.available) == ("inconclusive", None, 10, 9)
-    assert item.reason_text == "too few turns to decide: 0 of 9, and a rate needs 10"
+    assert item.reason_text == "too few turns to decide: 0 of 9; a rate needs 10 turns"
 
 
 def test_a_margin_of_a_higher_is_better_rate_is_written_with_a_minus() -> None:
@@ -416,5 +416,5 @@ def test_slopes_are_not_stored_not_planned_and_not_in_interim_analyses(folder: P
         power_spec("latency_slope", None, None, 0.8)
     file = tmp_path / "gates.yaml"
     file.write_text('latency_slope: ["med<+10ms"]\n')
-    with pytest.raises(UsageError, match="interim analyses decide nothing by a slope"):
+    with pytest.raises(UsageError, match="interim analyses cannot decide on a slope"):
         planned({"thresholds": str(file), "metric": "ttfa", "pairs": 100, "every": 20, "scripts": []})

@@ -122,8 +122,8 @@ def advice(plan: Plan, **given: Any) -> str:
 def test_the_advice_is_an_option_that_makes_the_run_longer() -> None:
     plan = Plan(sessions=12, turns=4)
 
-    assert advice(plan) == "For p95 play `--sessions 45` or more"
-    assert advice(plan, sessions="12") == "For p95 play `--sessions 45` or more"
+    assert advice(plan) == "For p95, use `--sessions 45` or more"
+    assert advice(plan, sessions="12") == "For p95, use `--sessions 45` or more"
 
 
 @pytest.mark.parametrize(
@@ -151,13 +151,13 @@ def test_a_suggested_command_against_a_service_has_the_option_yes() -> None:
 def test_a_run_that_its_run_time_ended_is_advised_a_longer_run_time() -> None:
     plan = Plan(sessions=12, turns=4)
 
-    assert advice(plan, run_time=20) == "For p95 play `--run-time 2m` or more"
-    assert advice(plan, run_time=300) == "For p95 play `--run-time 19m` or more"
-    assert advice(plan, run_time=300, sessions="12") == "For p95 play `--run-time 19m --sessions 45` or more"
+    assert advice(plan, run_time=20) == "For p95, use `--run-time 2m` or more"
+    assert advice(plan, run_time=300) == "For p95, use `--run-time 19m` or more"
+    assert advice(plan, run_time=300, sessions="12") == "For p95, use `--run-time 19m --sessions 45` or more"
 
 
 def test_a_run_ended_by_a_file_of_stages_is_advised_a_number_of_sessions() -> None:
-    assert advice(Plan(sessions=12, turns=4), stages="ramp.yaml") == "For p95 play 45 sessions or more"
+    assert advice(Plan(sessions=12, turns=4), stages="ramp.yaml") == "For p95, use 45 sessions or more"
 
 
 @pytest.mark.parametrize(("sessions", "turns"), [(4, 4), (12, 4), (21, 10), (43, 4), (43, 10), (120, 1), (250, 4)])

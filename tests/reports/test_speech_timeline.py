@@ -144,8 +144,8 @@ def test_an_unknown_audio_format_leaves_the_reply_s_end_unknown(tmp_path: Path) 
     (median, *_) = turns_drawn(summary)
 
     assert math.isnan(median.end_s)
-    assert "length not known" in speech_timeline.speech([median]).svg()
-    assert "its end is not known" in speech_timeline.talk_numbers(median)
+    assert "length unknown" in speech_timeline.speech([median]).svg()
+    assert "its end is unknown" in speech_timeline.talk_numbers(median)
 
 
 @pytest.mark.parametrize(("wait_s", "end_s", "broken"), [(1.0, 19.0, False), (1.0, 25.0, True), (31.0, 40.0, True)])

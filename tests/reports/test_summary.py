@@ -164,14 +164,14 @@ def test_a_killed_run_has_no_verdict(tmp_path: Path) -> None:
 
     assert (summary.validity.status, verdict_reason(summary.validity)) == ("no_verdict", "the run has not ended")
     assert summary.window.length_s > 0
-    assert any("under way" in notice for notice in notices(summary))
+    assert any("in progress" in notice for notice in notices(summary))
 
 
 def test_missing_rows_cause_a_notice() -> None:
     totals = {"turns_started": 41, "timestamp_fallbacks": 2}
     printed = notices(summary_of(Plan(), totals=totals))
 
-    assert any("41 turns were started and 40 rows" in notice for notice in printed)
+    assert any("41 turns started, but only 40" in notice for notice in printed)
     assert any("2 events had no usable kernel timestamp" in notice for notice in printed)
 
 
@@ -439,8 +439,8 @@ def test_load_generator_health_excludes_the_warm_up(summaries: tuple[Summary, Su
 
     assert "events of the whole run" in health_note(whole)
     assert health_note(whole).replace(" of the whole run", "") == health_note(measured)
-    assert "Processor of the busiest worker: " in health_note(whole)
-    assert "99" not in health_note(whole).partition("Processor")[2].partition(".")[0]
+    assert "CPU of the busiest worker: at most " in health_note(whole)
+    assert "99" not in health_note(whole).partition("CPU of the busiest")[2].partition(".")[0]
 
 
 def test_throughput_excludes_the_warm_up(summaries: tuple[Summary, Summary]) -> None:

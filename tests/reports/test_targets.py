@@ -58,7 +58,7 @@ def test_interleaved_sessions_are_counted_by_pair_and_block() -> None:
     assert (found.pairs, found.incomplete, found.blocks) == (120, 0, 2)
     assert found.max_start_gap_ms == pytest.approx(3)
     assert remarks.interleaved(found).replace(NBSP, " ") == (
-        "Interleaved: 120 pairs; sessions of a pair began within 3 ms of each other."
+        "Interleaved: 120 pairs; sessions of a pair started within 3 ms of each other."
     )
 
 
@@ -80,7 +80,7 @@ def test_incomplete_pairs_are_reported(tmp_path: Path) -> None:
 
     assert summary.interleaving is not None
     assert (summary.interleaving.pairs, summary.interleaving.incomplete) == (119, 2)
-    assert "2 more were not whole" in remarks.interleaved(summary.interleaving)
+    assert "2 more were incomplete" in remarks.interleaved(summary.interleaving)
 
 
 def test_runs_of_one_target_and_older_runs_are_not_interleaved() -> None:
@@ -110,7 +110,7 @@ def test_an_invalid_run_shows_no_differences() -> None:
     assert summary.differences
     assert "against a" not in run_text(summary)
     assert not remarks.baseline_text(summary)
-    assert "no test was made" not in next_step(summary)
+    assert "this report does not" not in next_step(summary)
 
 
 def test_different_failure_rates_or_throttling_cause_a_notice(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_different_failure_rates_or_throttling_cause_a_notice(tmp_path: Path) ->
     assert not [notice for notice in notices(summary_of_targets(TWO)) if "arms" in notice]
     printed = " ".join(notices(unfair)).replace(NBSP, " ")
     assert "Failure rates of the targets differ by more than 1 point (sweden 0 % to eastus2 5 %)" in printed
-    assert "More than 1 % was throttled (eastus2 5 %)" in printed
+    assert "More than 1 % of turns or sessions were throttled (eastus2 5 %)" in printed
 
 
 def test_preview_settings_are_read(tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ def test_a_large_clock_offset_causes_a_notice(tmp_path: Path) -> None:
     plain = summary_of(PLAN)
     of_hosts = replace(plain.run, metadata=plain.run.metadata | {"hosts": hosts})
     (notice,) = [n for n in run_notices(of_hosts, noticed(of_hosts, plain.turns, plain.run.sessions)) if "clock" in n]
-    assert " ".join(notice.split()).startswith("The clock of red was 90 s behind that of the host that led the run")
+    assert " ".join(notice.split()).startswith("The clock of red was 90 s behind that of the leader")
 
 
 PLAN_OF_REGIONS = Plan(sessions=120, turns=6, kinds=("manual",), seconds=120)

@@ -150,7 +150,7 @@ def test_a_run_beyond_its_calibration_names_what_it_exceeded(run: RunFrames) -> 
     within = citing(run, CITED | {"sessions": sessions, "events_per_s": events_per_s})
 
     assert sessions > 1
-    assert trust(both)[1].startswith(f"this run went beyond its calibration: {sessions:.0f} sessions and ")
+    assert trust(both)[1].startswith(f"this run exceeded its calibration: {sessions:.0f} sessions and ")
     assert len(trust(within)) == 1
 
 
@@ -165,7 +165,7 @@ def test_the_cause_that_ended_the_calibration_is_named_unless_it_was_the_load_ge
     ended, beyond = trust(citing(run, CITED | {"ended": "the simulator", "sessions": 1}))
 
     assert ended == LINE.replace("400", "at least 1")
-    assert beyond.startswith("this run went beyond its calibration (the simulator, not the load generator, ended it): ")
+    assert beyond.startswith("this run exceeded its calibration (ended by the simulator, not by the load generator): ")
 
 
 def test_each_worker_is_compared_with_the_calibration_separately(run: RunFrames) -> None:

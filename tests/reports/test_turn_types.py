@@ -192,8 +192,8 @@ def test_counts_of_turn_detection_and_network_are_reported(tmp_path: Path) -> No
          "the 200 and 500 ms of silence_duration_ms that scripts set"),
         ([{"type": "server_vad"}], "the service’s own silence_duration_ms, which no script sets"),
         ([{"type": "semantic_vad", "eagerness": "low"}],
-         "what semantic_vad waits for, by the eagerness low that a script sets"),
-        ([{"type": "semantic_vad"}], "what semantic_vad waits for, by the service’s own eagerness"),
+         "the delay of semantic_vad, by the eagerness low that a script sets"),
+        ([{"type": "semantic_vad"}], "the delay of semantic_vad, by the service’s own eagerness"),
     ],
 )  # fmt: skip
 def test_the_end_of_turn_delay_segment_names_the_configured_silence(
@@ -309,10 +309,10 @@ def test_turns_with_fillers_have_a_notice_and_are_not_compared_with_regular_ones
     summary = edited(tmp_path, with_fillers)
     (notice,) = [notice for notice in notices(summary) if "fillers" in notice]
 
-    assert notice.startswith("100 turns are of sessions with fillers on (interim_response): the first sound")
+    assert notice.startswith("100 turns are from sessions with fillers (interim_response): the first sound")
     assert summary.differences == ()
     for text in (run_text(summary), *run_forms(summary)):
-        assert "with fillers on" in " ".join(text.split())
+        assert "with fillers" in " ".join(text.split())
 
 
 @pytest.mark.parametrize(("heard_alone", "whose"), [((), None), (("west",), "west: "), (("west", "east"), "")])

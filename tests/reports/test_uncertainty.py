@@ -63,7 +63,7 @@ LATE = Plan(sessions=60, turns=10, inexact=("response_total",))
 
 
 NOTE = (
-    "Timestamp uncertainty is too high for response_total: it is not compared, and thresholds on it leave room for it: "
+    "Timestamp uncertainty is too high for response_total: it is not compared, and thresholds on it allow for it: "
     "response_total may be off by 31 ms (p99; limit 20 ms)."
 )
 
@@ -130,7 +130,7 @@ def test_the_bounds_of_a_threshold_are_widened_by_a_known_uncertainty(tmp_path: 
         assert (item.estimate.value, item.estimate.low, item.estimate.high) == (exact.value, exact.low, exact.high)
         ends = item.estimate.lower, item.estimate.upper
         assert ends == (pytest.approx(exact.lower - 40), pytest.approx(exact.upper + 40))
-        assert "each bound leaves room for 40 ms, by which it can be off" in plain(item.reason_text)
+        assert "each bound is widened by 40 ms, its maximum uncertainty" in plain(item.reason_text)
 
 
 def test_uncertain_metrics_are_not_stored_and_not_compared_with_stored_runs(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def plain_of_unusable(text: str) -> str:
         ({"valid": None}, "Do not use these results: the run has no verdict: ", "? NO VERDICT"),
         (
             {"valid": None, "warmup_s": 60.0},
-            "Do not use these results: the run has no verdict: the warm-up of 1 min took all 400 turns",
+            "Do not use these results: the run has no verdict: the warm-up of 1 min contains all 400 turns",
             "? NO VERDICT",
         ),
     ],

@@ -30,7 +30,7 @@ for (const table of document.querySelectorAll("main table:not(.answer)")) {
         keyed.sort(([a], [b]) => a === null || b === null ? (a === null) - (b === null) : sign * inOrder(a, b));
       }
       for (const row of keyed.flatMap(([, group]) => group)) body.insertBefore(row, rest);
-      say.textContent = wanted ? `sorted by ${name}, ${wanted}` : "in the first order";
+      say.textContent = wanted ? `sorted by ${name}, ${wanted}` : "in the original order";
     });
   });
 }

@@ -36,7 +36,7 @@ function stretchTo(from, to) {
         marked(run.ticks, "text", {x, y: foot + 17, class: "tick", "text-anchor": "middle"}, instant(s, step));
       }
     }
-    run.say.textContent = whole ? "Drag across to look closely, or press + and \u2212. " : `${instant(from, 1)} to ${instant(to, 1)} `;
+    run.say.textContent = whole ? "Drag across the figure to zoom in, or press + and \u2212. " : `${instant(from, 1)} to ${instant(to, 1)} `;
     run.all.hidden = whole;
   }
   say.textContent = whole ? "the whole run" : `from ${instant(from, 1)} to ${instant(to, 1)}`;

@@ -46,7 +46,7 @@ def test_confidence_applies_to_each_end_of_an_interval(tmp_path: Path, capsys: p
 
 @pytest.mark.parametrize("confidence", [0.05, 0.5, 1.0, -1.0, 5.0])
 def test_an_invalid_confidence_is_refused(tmp_path: Path, confidence: float) -> None:
-    with pytest.raises(UsageError, match=r"confidence lies between 0\.5 and 1, such as 0\.95, not"):
+    with pytest.raises(UsageError, match=r"confidence must be between 0\.5 and 1, such as 0\.95, not"):
         compare([str(tmp_path)], confidence=confidence)
 
 

@@ -232,8 +232,8 @@ def test_different_shares_of_steps_cause_a_notice() -> None:
     )
     (notice,) = (notice for notice in notices_on(sides) if "shares" in notice)
     assert notice.startswith(
-        f"The shares of steps differ: {step} is 40.1\u00a0% of the turns of sim (one) and 62.3\u00a0% of those of sim "
-        "(other)."
+        f"The shares of steps differ: {step} has 40.1\u00a0% of the turns of sim (one) and 62.3\u00a0% of the turns of "
+        "sim (other)."
     )
     assert notice in quick(sides).notices
 
@@ -318,13 +318,14 @@ def test_a_run_without_target_names_can_be_compared(tmp_path: Path) -> None:
 
 NAMED_REFUSED: dict[str, tuple[list[str], str]] = {
     # (targets, error). PAIR has the targets west and east, ONE and OTHER have one target, COPY is a copy of ONE.
-    "an unknown target, with those there are": (["PAIR:west", "PAIR:north"], "has no target north: it has west, east"),
-    "one run of one target": (["ONE"], "has one target, sim: name a second run"),
+    "an unknown target, with those there are": (
+        ["PAIR:west", "PAIR:north"], "has no target north: its targets are: west, east"),
+    "one run of one target": (["ONE"], "has one target, sim: add a second run"),
     "one target alone": (["PAIR:west"], "a comparison needs two targets"),
     "a run of several targets among several runs":
-        (["PAIR", "OTHER"], "say which one is meant, .*/pair:west or .*/pair:east"),
+        (["PAIR", "OTHER"], "choose one: .*/pair:west or .*/pair:east"),
     "a target that is named twice": (["ONE", "ONE/"], "is named 2 times"),
-    "a copy": (["ONE", "COPY"], r"copy is a copy of .*: both are the run one, and a run cannot be compared with"),
+    "a copy": (["ONE", "COPY"], r"copy is a copy of .*: both are the run one; a run cannot be compared with"),
 }  # fmt: skip
 
 

@@ -281,8 +281,9 @@ def test_the_slowed_step_is_the_worst_step_and_is_named() -> None:
     assert {one.question.step for one in found.steps} == set(names)
     assert not any(one.question.primary for one in found.steps)
     assert f"worst step {slow} of east, ttfa p50 +" in " ".join(comparison_text(found).split())
-    assert "✕ regressed; the worst of 4 steps; its interval is not corrected for that; secondary" in " ".join(
-        comparison_text(found).split()
+    assert (
+        "✕ regressed (secondary; the worst of 4 steps, with an interval that is not corrected for this choice)"
+        in " ".join(comparison_text(found).split())
     )
 
 

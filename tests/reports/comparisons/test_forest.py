@@ -98,9 +98,9 @@ ROWS: dict[str, tuple[MetricComparison, dict[str, Any]]] = {
     # (a finding, the texts and positions in its row)
     "an informational metric of one instant has a note":
         (finding("ttfa", 0.5, "equivalent", ratio(600, 610, 0.98, 1.05), stratum=Stratum("speech_end")),
-         {"beside": "from end of speech, not gated"}),
+         {"beside": "from end of speech, secondary"}),
     "sessions": (replace(findings()[3], unit="session"),
-                 {"why": "slower; it takes about 460 sessions per target"}),
+                 {"why": "slower; needs about 460 sessions per target"}),
     "a drifting target has a note": (replace(SURE, difference=replace(NEAR, order="drift"),
                                      verdict=replace(SURE.verdict, provisional=True)),
                              {"verdict": "≈ equivalent (provisional)"}),

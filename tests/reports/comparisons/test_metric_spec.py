@@ -272,7 +272,7 @@ def test_a_comparison_of_a_simulator_with_a_service_is_invalid() -> None:
 
 
 def test_metrics_of_different_definitions_versions_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"metrics are defined differently \(sim \(one\) by version 1 and sim"):
+    with pytest.raises(UsageError, match=r"metrics are defined differently \(sim \(one\): version 1 and sim"):
         refuse_other_definitions(two(definitions_version=2))
 
 

@@ -119,7 +119,7 @@ SAID: dict[str, tuple[list[MetricComparison], str | None, str | None]] = {
         "Whether this exceeds the margin of 20 % is inconclusive after Holm’s correction.", None),
     "a quantile among failed turns of both targets": (
         [tail("inconclusive", ENDLESS, reason=IN_FAILURES)],
-        "Inconclusive on gateway: ttfa p95: the quantile lies among the failed turns.", None),
+        "Inconclusive on gateway: ttfa p95: the quantile is infinite: too many turns failed.", None),
     "a metric that one target lacks": (
         [tail("inconclusive", None, reason=InconclusiveReason("no_turns", arms=("gateway",), metric="ttfa"))],
         "Inconclusive on gateway: no ttfa on gateway.", ""),

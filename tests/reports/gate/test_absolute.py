@@ -188,8 +188,8 @@ def asked(folder: Path, text: str, **more: Any) -> dict[str, Any]:
         ("ttfaa: p(50)<1s", {}, "ci.yaml:1:1: there is no m"),
         ("ttfa{step:greting}: p(50)<1s", {}, "there is no step"),
         ("ttfa{target:west}: p(50)<1s", {}, "the run has no target west"),
-        ("voice_to_voice: p(50)<1s", {}, "can never be judged, because nobody speaks"),
-        ("ttfa: p(50)<+10%", {}, "is relative, and there is no baseline"),
+        ("voice_to_voice: p(50)<1s", {}, "can never be evaluated, because nobody speaks"),
+        ("ttfa: p(50)<+10%", {}, "is relative, but there is no baseline"),
     ],
 )
 def test_a_threshold_that_the_run_can_never_evaluate_is_refused(
@@ -241,7 +241,7 @@ def test_the_thresholds_of_several_scripts_are_combined(tmp_path: Path) -> None:
 
 
 def test_a_mistake_in_a_script_s_thresholds_has_its_position(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"mine.yaml:4:7: \"1 day\" is no limit of ttfa"):
+    with pytest.raises(UsageError, match=r"mine.yaml:4:7: \"1 day\" is not a limit of ttfa"):
         planned_thresholds(of_script(tmp_path, "steps: []\nthresholds:\n  ttfa:\n    - p(50)<1 day\n"))
     in_python = asked(tmp_path, "") | {
         "file": None,
@@ -346,7 +346,7 @@ def test_bounds_beyond_the_interval_are_named_if_the_limit_lies_between_them(mon
 
     assert one.result == "inconclusive"
     assert one.reason_text.replace("\u00a0", " ") == (
-        "the limit lies between the bounds of parts of the run, 500 and 900 ms"
+        "the limit lies between the bounds that parts of the run give, 500 and 900 ms"
     )
 
 

@@ -67,8 +67,8 @@ def test_quantiles_from_different_instants_are_stored_separately() -> None:
         (replace(ENOUGH, valid=False), "INVALID"),
         (replace(ENOUGH, valid=None), "has no verdict"),
         (Plan(sessions=0), "it has no turns"),
-        (replace(ENOUGH, failed=1.0), "no turn of it succeeded"),
-        (replace(ENOUGH, failed=0.2), "was throttled, the limit is 1 %. Lower the load"),
+        (replace(ENOUGH, failed=1.0), "none of its turns succeeded"),
+        (replace(ENOUGH, failed=0.2), r"of turns or sessions were throttled \(limit 1 %\). Lower the load"),
     ],
 )
 def test_an_invalid_or_empty_run_is_no_baseline(plan: Plan, message: str) -> None:
@@ -112,7 +112,7 @@ def test_a_difference_in_fillers_cannot_be_allowed() -> None:
     now, then = {"fillers (interim_response) of talk": '{"type": "static_interim_response"}'}, {"model": ""}
 
     (difference,) = differing_conditions(now, then, ("scripts",)).values()
-    assert difference.endswith("not known in the baseline")
+    assert difference.endswith("unknown in the baseline")
     with pytest.raises(UsageError, match="runs that differ in it cannot be compared"):
         allowed("fillers")
 
@@ -136,13 +136,13 @@ def test_differing_conditions_are_reported_with_the_option_that_allows_them() ->
     then = {"model": "b", "load: users": "8", "jitter buffer, ms": "", "definitions": "1"}
 
     assert list(differing_conditions(now, then).values()) == [
-        "model: a here, b in the baseline (--allow-different model)",
-        "users: 7 here, 8 in the baseline (--allow-different concurrency)",
-        "jitter buffer, ms: 60 here, not known in the baseline (--allow-different pacing)",
-        "definitions: 2 here, 1 in the baseline",
+        "model: a in this run, b in the baseline (--allow-different model)",
+        "users: 7 in this run, 8 in the baseline (--allow-different concurrency)",
+        "jitter buffer, ms: 60 in this run, unknown in the baseline (--allow-different pacing)",
+        "definitions: 2 in this run, 1 in the baseline",
     ]
     assert list(differing_conditions(now, then, ("model", "concurrency", "pacing")).values()) == [
-        "definitions: 2 here, 1 in the baseline"
+        "definitions: 2 in this run, 1 in the baseline"
     ]
     assert not differing_conditions(now, dict(now))
 
@@ -162,7 +162,7 @@ def test_the_list_of_baselines_shows_the_run_to_run_variation(tmp_path: Path) ->
     shown, listed = render_lines(describe_baselines(shelf)), render_lines([list_baselines(shelf)])
     row = next(line.split() for line in shown.splitlines() if line.startswith("  ttfa p50"))
 
-    assert listed.startswith("voice_turns/sim  3 runs, the newest of 20 Nov 2026")
+    assert listed.startswith("voice_turns/sim  3 runs, newest 20 Nov 2026")
     assert "provisional" in listed
     assert row[3] == "ms"
     assert 14 < float(row[4].removeprefix("±")) < 20  # the standard deviation of the logs of 500, 600 and 700 is 16.8 %
@@ -206,7 +206,7 @@ def test_a_run_that_is_stored_several_times_counts_once(tmp_path: Path) -> None:
 
     assert found.baseline == "1\u00a0stored run of sim"
     assert all(item.provisional for item in found.thresholds)
-    assert notices(found).count(" is of made-0, which is stored already: it is left out, a run counts once.") == 4
+    assert notices(found).count(" belongs to made-0, which is stored already: ignored, because a run counts once.") == 4
 
 
 def test_a_run_is_excluded_from_its_own_baseline_with_a_notice(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_a_run_is_excluded_from_its_own_baseline_with_a_notice(tmp_path: Path) -
     found = check_of(made, thresholds(*TTFA), str(folder))
 
     assert found.baseline == "1\u00a0stored run of sim"
-    assert "The run that is checked is stored in" in notices(found)
+    assert "The checked run is itself stored in" in notices(found)
 
 
 def test_a_baseline_in_another_target_s_folder_is_ignored_with_a_notice(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_a_baseline_in_another_target_s_folder_is_ignored_with_a_notice(tmp_path
     found = check_of(read(MANY), thresholds(*TTFA), str(folder))
 
     assert found.baseline == "1\u00a0stored run of sim"
-    assert "made-1.json is of voice_turns/other, not of the folder that it stands in: it is left out." in notices(found)
+    assert "made-1.json belongs to voice_turns/other, not to its folder: ignored." in notices(found)
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_zero_quantiles_are_compared_or_give_a_reason(
     assert flat(item).verdict == word
     assert (flat(item).value == 0) == (metric == "stall_duration")
     if metric == "ttfa":
-        assert item.reason_text == "the stored runs have 0, so there is no ratio"
+        assert item.reason_text == "the value of the stored runs is 0, so there is no ratio"
         assert interval_text(item) == "n/a"
 
 
@@ -261,7 +261,9 @@ def test_a_run_that_drifted_has_provisional_verdicts_against_stored_runs(tmp_pat
 
     assert not any(item.provisional for item in first.thresholds)
     assert all(item.provisional for item in second.thresholds)
-    assert "Drift of the steady phase is suspected, later half of the turns against the earlier half" in notices(second)
+    assert "Drift of the steady phase is suspected, later half of the turns compared with the earlier half" in notices(
+        second
+    )
     assert not any(one.startswith("Provisional") for one in second.notices)
 
 

@@ -68,7 +68,7 @@ def test_a_target_without_turns_is_not_evaluated() -> None:
 
     assert [item.result for item in found.thresholds if item.target == "ghost"] == ["not_evaluated"] * 3
     assert tuple(cause.line for cause in found.causes) == (
-        "ghost has no turns. See why no turn started: rtbench report.",
+        "ghost has no turns. Run `rtbench report` to see why no turn started.",
     )
 
 
@@ -103,7 +103,7 @@ def test_a_throttled_run_is_invalid_unless_a_threshold_is_about_throttling() -> 
     waits, asked = (check_of(now, thresholds("ttfa: med<9s", *more)) for more in ((), ("throttle_rate: rate<50%",)))
 
     assert waits.exit_status == 4
-    assert "was throttled, the limit is 1" in waits.causes[0].text
+    assert "of turns or sessions were throttled (limit 1" in waits.causes[0].text
     assert (asked.exit_status, asked.causes) == (0, ())
 
 
@@ -236,7 +236,7 @@ def test_stored_runs_under_other_conditions_are_no_baseline_unless_allowed(tmp_p
 
     assert refused.exit_status == 4
     assert refused.differs == (
-        "sim: client version: 9.9 here, 0.1.0 in the baseline (--allow-different client_version)",
+        "sim: client version: 9.9 in this run, 0.1.0 in the baseline (--allow-different client_version)",
     )
     assert not let.differs
     assert "not_evaluated" not in verdicts(let)
@@ -249,8 +249,8 @@ def test_only_stored_runs_under_the_same_conditions_are_used(tmp_path: Path) -> 
 
     assert found.baseline == "2\u00a0stored runs of sim"
     assert found.notices == (
-        "1\u00a0stored run of sim left out: client version.",
-        ASSUMED.format("At twice that spread ttfa p50 would be inconclusive."),
+        "1\u00a0stored run of sim excluded because of: client version.",
+        ASSUMED.format("With twice that standard deviation, ttfa p50 would be inconclusive."),
     )
 
 
@@ -269,13 +269,13 @@ def test_without_stored_runs_relative_thresholds_are_inconclusive_and_absolute_o
     ("written", "baseline", "message"),
     [
         ((), None, "there is nothing to check"),
-        (("ttfa: med<+10%",), None, "is relative, and there is no baseline"),
-        (("ttfa: med<+10%",), "nowhere", "is no run, no folder of stored baselines"),
-        (("ttfa: p(80)<+10%",), "STORED", r"stored baselines hold p\(50\)"),
+        (("ttfa: med<+10%",), None, "is relative, but there is no baseline"),
+        (("ttfa: med<+10%",), "nowhere", "is not a run, a folder of stored baselines"),
+        (("ttfa: p(80)<+10%",), "STORED", r"stored baselines contain only p\(50\)"),
         (("ttfa{step:greeting}: med<+10%",), "STORED", "have no values per step"),
-        (("audio_speed: avg>-10%",), "STORED", "hold no means"),
-        (("ttfa{target:gateway}: med<1s",), None, "the run has no target gateway; it has sim"),
-        (("ttfa: med<+10%",), "RUN", "is the run that is checked"),
+        (("audio_speed: avg>-10%",), "STORED", "contain no means"),
+        (("ttfa{target:gateway}: med<1s",), None, "the run has no target gateway; its targets are: sim"),
+        (("ttfa: med<+10%",), "RUN", "is the checked run itself"),
         (("ttfa: med<+10%",), "COPY", "a run cannot be compared with itself"),
         ((), "COPY", "a run cannot be compared with itself"),
     ],
@@ -298,7 +298,7 @@ def test_an_impossible_check_is_refused_with_what_to_do(
 def test_allow_different_is_refused_without_stored_runs(tmp_path: Path, baseline: str | None) -> None:
     base = run(tmp_path / "base", replace(ENOUGH, seed=8))
 
-    with pytest.raises(UsageError, match="--allow-different model says in what stored runs may differ"):
+    with pytest.raises(UsageError, match="--allow-different model applies only to stored baselines"):
         check_of(read(), thresholds("ttfa: med<9s"), str(base) if baseline else None, allow=["model"])
 
 
@@ -328,7 +328,7 @@ def test_turns_not_started_without_a_threshold_on_failures_cause_a_warning() -> 
 
     assert silent.exit_status == 0
     assert silent.warnings == (
-        "7.7\u00a0% of the planned turns did not start, and no threshold is about failures: "
+        "7.7\u00a0% of the planned turns did not start, but no threshold limits failures: "
         'add failure_rate: ["rate<0.01"]',
     )
     assert asked.warnings == ()
@@ -349,7 +349,7 @@ def test_turns_not_started_count_as_infinite_latencies() -> None:
 
     assert (item.result, item.in_failures, item.turns, item.failed) == ("fail", True, 900, 300)
     assert item.completed_share == pytest.approx(2 / 3)
-    assert "66.7\u00a0% of the planned turns have it" in reason(found)
+    assert "66.7\u00a0% of the planned turns have a value" in reason(found)
 
 
 def test_a_run_with_over_a_tenth_of_turns_not_started_needs_a_failure_threshold() -> None:
@@ -358,7 +358,7 @@ def test_a_run_with_over_a_tenth_of_turns_not_started_needs_a_failure_threshold(
 
     assert (verdicts(silent), silent.exit_status) == (["pass"], 4)
     assert tuple(cause.text for cause in silent.causes) == (
-        "33.3\u00a0% of the planned turns did not start, and no threshold is about failures: "
+        "33.3\u00a0% of the planned turns did not start, but no threshold limits failures: "
         'add failure_rate: ["rate<0.01"]',
     )
     assert (verdicts(asked), asked.exit_status, asked.causes) == (["pass", "pass"], 0, ())
@@ -377,7 +377,7 @@ def test_a_quantile_among_failed_turns_is_printed_as_infinity(tmp_path: Path) ->
 
 
 def test_a_relative_threshold_on_the_baseline_itself_is_refused() -> None:
-    with pytest.raises(UsageError, match="before is no candidate; these are: after"):
+    with pytest.raises(UsageError, match="before is not a candidate; the candidates are: after"):
         check_of(read(PAIRED), thresholds("ttfa{target:before}: med<+10%"))
 
 

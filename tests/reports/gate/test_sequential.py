@@ -65,12 +65,15 @@ def test_a_threshold_for_the_candidate_matches_the_planned_primary_metric() -> N
     [
         (
             ("ttfa: p(50)<+61%", "ttfa: p(95)<+90%", "failure_rate: rate<+10pt"),
-            "ttfa: p(50)<+61% is no primary metric of the interim analyses",
+            "ttfa: p(50)<+61% is not a primary metric of the interim analyses",
         ),
-        (("ttfa: p(50)<+60%", "failure_rate: rate<+10pt"), "decide ttfa: p(95)<+90%, which the thresholds"),
+        (
+            ("ttfa: p(50)<+60%", "failure_rate: rate<+10pt"),
+            "decide ttfa: p(95)<+90%, which is missing from the thresholds",
+        ),
         (
             ("ttfa{target:before}: p(50)<+60%",),
-            "ttfa{target:before}: p(50)<+60% is no primary metric of the interim analyses",
+            "ttfa{target:before}: p(50)<+60% is not a primary metric of the interim analyses",
         ),
     ],
 )
@@ -78,7 +81,7 @@ def test_thresholds_other_than_the_planned_ones_are_refused(asked: tuple[str, ..
     run = sequential_run(LOOSE)
     with pytest.raises(UsageError, match=re.escape(message)) as raised:
         check_of(run, examples.thresholds(*asked))
-    assert "leave --thresholds out" in str(raised.value)
+    assert "remove --thresholds" in str(raised.value)
 
 
 def test_the_candidate_cannot_be_the_baseline_of_a_sequential_run() -> None:
@@ -100,7 +103,7 @@ def test_a_run_that_ended_before_its_first_interim_analysis_is_inconclusive() ->
     assert found.exit_status == 3
     assert set(examples.verdicts(found)) == {"inconclusive"}
     assert found.thresholds[0].reason_text == "no interim analysis: 120 of 400\u00a0pairs ended"
-    assert "there was none" in found.baseline
+    assert "none was made" in found.baseline
 
 
 def test_a_primary_metric_without_a_value_is_not_evaluated() -> None:
@@ -112,7 +115,7 @@ def test_a_primary_metric_without_a_value_is_not_evaluated() -> None:
 MIXED = replace(examples.PAIRED, targets=("only",), paired=False, kinds=("vad", "manual"))
 
 
-NOTE = "ttfa: med<5s is tested from request sent and from end of speech; add {measured_from:request_sent} to test one "
+NOTE = "ttfa: med<5s is tested from request sent and from end of speech; to test only one of them, "
 
 
 def checked(*limits: str) -> CheckResult:
@@ -174,6 +177,6 @@ def test_a_threshold_that_depends_on_few_long_sessions_states_the_equal_weight_q
 
     assert item.result == "inconclusive"
     assert item.reason_text == (
-        "the limit lies within the interval; Long sessions differ from short ones, and few sessions have many of the "
-        "turns; with equal weight for each session it is 1,020\u00a0ms (994 to 1,060\u00a0ms)"
+        "the limit lies within the interval; Long sessions differ from short ones, and a few sessions contain many of "
+        "the turns; with equal weight per session, the value is 1,020\u00a0ms (994 to 1,060\u00a0ms)"
     )

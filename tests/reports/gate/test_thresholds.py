@@ -72,23 +72,23 @@ def test_a_filter_names_a_step_and_a_target() -> None:
     [
         ("ttfaa", "p(95)<800", "did you mean ttfa?"),
         ("delta_gap", "p(95)<80", "counted over events"),
-        ("ttfa", "avg<800", "one timeout moves it"),
+        ("ttfa", "avg<800", "a single timeout changes it"),
         ("failure_rate", "count<3", "grows with the length of the run"),
         ("ttfa", "p95<800", r"allowed: p\(N\), med"),
         ("failure_rate", "p(95)<0.1", "allowed: rate"),
         ("ttfa", "p(95)==800", "allowed: <, <=, >, >="),
         ("ttfa", "p(95)>800", "less of it is better: write <"),
-        ("ttfa", "p(100)<800", "lies between 0 and 100"),
+        ("ttfa", "p(100)<800", "must be between 0 and 100"),
         ("ttfa", "p(95)<800%", "write it as 800, 800ms or 0.8s"),
         ("ttfa", "p(95)", "write an aggregate, a sign and a limit"),
         ("failure_rate", "rate<5", "a rate is from 0 to 1"),
         ("failure_rate", "rate<+1%", r"write \+0.01 or \+1pt"),
         ("ttfa", "p(95)<+1pt", r"\+30ms"),
-        ("ttfa", "p(95)<+20% and +10%", "both must be exceeded"),
-        ("ttfa", "p(95)<-5%", "is no margin"),
-        pytest.param("ttfa", f"p(95)<{'5' * 5_000}", "is no limit", id="a limit of 5,000 digits"),
-        pytest.param("ttfa", f"p({'5' * 5_000})<5", "is no aggregate", id="a quantile of 5,000 digits"),
-        pytest.param("ttfa", f"p(95)<+{'5' * 5_000}%", "is no margin", id="a margin of 5,000 digits"),
+        ("ttfa", "p(95)<+20% and +10%", "both are exceeded"),
+        ("ttfa", "p(95)<-5%", "is not a margin"),
+        pytest.param("ttfa", f"p(95)<{'5' * 5_000}", "is not a limit", id="a limit of 5,000 digits"),
+        pytest.param("ttfa", f"p({'5' * 5_000})<5", "is not an aggregate", id="a quantile of 5,000 digits"),
+        pytest.param("ttfa", f"p(95)<+{'5' * 5_000}%", "is not a margin", id="a margin of 5,000 digits"),
         ("audio_speed", "p(50)>-100%", "write -10%"),
         ("session_duration", "p(50)<+5%", "no better direction"),
         ("transcript_lead", "p(50)>-5%", "may be negative"),
@@ -101,8 +101,8 @@ def test_a_filter_names_a_step_and_a_target() -> None:
         ("audio_received", "med>30kb", "write it as 30000, 30kB/s or 0.03MB/s"),
         ("audio_received{step:greeting}", "med>30kB/s", "have no step"),
         ("latency_slope", "med<+10%", "a percentage is undefined"),
-        ("ttfa{turn_type:tools}", "p(95)<800", "is no turn type; allowed: regular, function_calls"),
-        ("ttfa{turn_type:regular+filler}", "p(95)<800", "is no turn type"),
+        ("ttfa{turn_type:tools}", "p(95)<800", "is not a turn type; allowed: regular, function_calls"),
+        ("ttfa{turn_type:regular+filler}", "p(95)<800", "is not a turn type"),
         ("connect_total{turn_type:function_calls}", "p(95)<800", "which have no turn_type"),
         ("ttfa{measured_from:speech}", "med<300", "allowed: request_sent, speech_end"),
         ("voice_to_voice{measured_from:speech_end}", "med<300", "measured from one instant only"),
@@ -197,10 +197,10 @@ def test_a_metric_has_one_threshold_or_a_list(tmp_path: Path) -> None:
     [
         ("ttfa:\n  - p(95)<800\n  - p(95)<8q\n", r"ci\.yaml:3:\d+: "),
         ("ttfa:\n  - p(95)<800\nttfaa: med<1\n", r"ci\.yaml:3:\d+: .*did you mean ttfa"),
-        ("ttfa:\n  p(95): 800\n", r"ci\.yaml:1:\d+: write a metric with one text or a list"),
+        ("ttfa:\n  p(95): 800\n", r"ci\.yaml:1:\d+: write a metric with one threshold or a list"),
         ("failure_rate: rate<1%\nttfa: []\n", r"ci\.yaml:2:\d+: ttfa has no threshold: write a metric"),
         ("ttfa: [p(95)<800\n", r"ci\.yaml:2:\d+: is not YAML"),
-        ("# nothing\n", "holds no threshold"),
+        ("# nothing\n", "contains no threshold"),
         ("? [a]\n: p(95)<1\n", r"ci\.yaml:1:\d+: "),
     ],
 )
@@ -280,7 +280,7 @@ def test_a_threshold_that_no_run_can_evaluate_is_refused_in_one_line(written: st
     with pytest.raises(UsageError) as refused:
         refuse_unmeasurable(threshold(written), [script()])
 
-    assert str(refused.value).startswith(f"{written} can never be judged")
+    assert str(refused.value).startswith(f"{written} can never be evaluated")
     assert why in str(refused.value)
     assert "such as ttfa" in str(refused.value)
     assert "\n" not in str(refused.value)
@@ -311,7 +311,7 @@ def test_a_threshold_on_a_step_needs_an_existing_step_that_may_have_the_metric()
     spoken = [script(spoken=True)]
 
     refuse_unmeasurable(threshold("voice_to_voice{step:order}: p(95)<1500"), spoken)
-    with pytest.raises(UsageError, match=r"can never be judged of step hello, because it has no spoken turn"):
+    with pytest.raises(UsageError, match=r"can never be evaluated of step hello, because it has no spoken turn"):
         refuse_unmeasurable(threshold("voice_to_voice{step:hello}: p(95)<1500"), spoken)
     with pytest.raises(UsageError, match='there is no step "helo"; did you mean hello'):
         refuse_unmeasurable(threshold("ttfa{step:helo}: p(95)<1500"), spoken)

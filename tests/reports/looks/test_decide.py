@@ -154,7 +154,7 @@ INVALID: dict[str, tuple[dict[str, list[str]], Plan, dict[str, Any], str]] = {
     "a run without a verdict": (LOOSE, TWO, {"validity": {"status": "no_verdict"}}, "no verdict"),
     "a run without sessions": (LOOSE, EMPTY, {},
                                "Do not use these results: no pair of sessions ended"),
-    "throttled targets": ({"failure_rate": ["rate<+50pt"]}, replace(TWO, failed=0.1), {}, "was throttled"),
+    "throttled targets": ({"failure_rate": ["rate<+50pt"]}, replace(TWO, failed=0.1), {}, "were throttled"),
     "a run that was stopped, whatever its verdict":
         (UNDECIDED, TWO, {"aborted_because": LATE}, f"Do not use these results: {LATE}."),
 }  # fmt: skip
@@ -277,13 +277,13 @@ def exit_status(folder: Path, **options: Any) -> int:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"sequential_plan": None}, "start one with --until-decided"),
-        ({"interleaved": False}, "is no run of two targets in pairs"),
+        ({"sequential_plan": None}, "start a run with --until-decided"),
+        ({"interleaved": False}, "is not an interleaved run of two targets"),
         ({"sequential_plan": {"pairs": 5}}, "cannot be read"),
-        ({"sequential_plan": planned(LOOSE, analyses=[40, 30])}, "its interim analyses must rise"),
+        ({"sequential_plan": planned(LOOSE, analyses=[40, 30])}, "its interim analyses must increase"),
         ({"sequential_plan": planned({})}, "has no gates"),
-        ({"sequential_plan": planned(LOOSE, spending="pocock")}, "knows a t\\^2 alone"),
-        ({"sequential_plan": planned({"ttfa": ["p(95)<800"]})}, "is no margin"),
+        ({"sequential_plan": planned(LOOSE, spending="pocock")}, "supports only a t\\^2"),
+        ({"sequential_plan": planned({"ttfa": ["p(95)<800"]})}, "is not relative"),
         ({"sequential_plan": planned({"ttfb": ["p(95)<+20%"]})}, "there is no metric"),
     ],
 )

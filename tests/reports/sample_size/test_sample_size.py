@@ -70,17 +70,17 @@ def test_the_sample_size_is_a_range_with_its_duration_and_its_cost() -> None:
     assert found.usd[1] == pytest.approx(likely * found.usd_per_session)
     assert found.usd_per_session > 0
     printed = text(found)
-    planned = "ttfa p95: to find +20 % against a margin of 10 % with power 90 %, at an error of 5 %"
+    planned = "ttfa p95: to detect +20 % with a margin of 10 %, power 90 %, type I error 5 %"
     alone = size_of(pilot(), gates=1)
     assert printed.startswith(f"{planned}, corrected for 3 primary metrics (Holm):\n")
-    assert f"As the only primary metric it needs {alone.sessions[1]} (--primary 1)." in printed
+    assert f"If it is the only primary metric, {alone.sessions[1]} are needed (--primary 1)." in printed
     assert text(alone).startswith(f"{planned}:\n")
-    assert "As the only primary" not in text(alone)
+    assert "If it is the only primary" not in text(alone)
     assert alone.sessions[1] < likely
     assert "sessions per target" in printed
     assert "USD) for both targets" in printed
     assert "ICC" in printed
-    assert "A pilot of 200 sessions is better" in printed
+    assert "A pilot of 200 sessions gives a more accurate plan" in printed
 
 
 def test_larger_effects_less_power_and_the_median_need_fewer_sessions() -> None:
@@ -122,8 +122,8 @@ def test_failure_rates_are_planned_in_percentage_points(tmp_path: Path) -> None:
 
     assert (found.detect, found.margin) == (0.03, 0.01)
     assert found.sessions[0] <= found.sessions[1] < found.sessions[2]
-    assert "failure_rate: to find +3 points against a margin of 1 point" in text(found)
-    assert "To pass at that margin at least 299 sessions per target are needed, even if nothing fails" in text(found)
+    assert "failure_rate: to detect +3 points with a margin of 1 point" in text(found)
+    assert "To pass with that margin, at least 299 sessions per target are needed, even if no turn fails" in text(found)
     assert found.sessions_to_pass == 299
     assert "To pass" not in text(size_of(pilot()))
     more = size_of(run(tmp_path / "failing", Plan(**(vars(ONE) | {"failed": 0.05}))), "failure_rate", None, None)
@@ -137,12 +137,12 @@ def test_at_least_the_sessions_that_a_quantile_test_needs_are_planned() -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (("ttfa:p95", "10%", "10%"), "an effect of 10 % is not above the margin of 10 %"),
-        (("ttfa:rate",), "is no quantile"),
+        (("ttfa:p95", "10%", "10%"), "an effect of 10 % must be larger than the margin of 10 %"),
+        (("ttfa:rate",), "is not a quantile"),
         (("audio_speed:avg", "20%", "10%"), "a mean has no sample size to plan for"),
         (("failure_rate:p95", None, None), "is a rate"),
-        (("ttfa:p95", "plenty"), "is no share"),
-        (("ttfa:p95", "20"), "is more than everything"),
+        (("ttfa:p95", "plenty"), "is not a share"),
+        (("ttfa:p95", "20"), "is more than 100%"),
         (("ttfa:p95", "20%", "10%", 1.0), "--power must be"),
     ],
 )
@@ -154,13 +154,13 @@ def test_an_impossible_plan_is_refused_in_one_line(arguments: tuple[Any, ...], p
 
 
 def test_runs_that_are_no_pilot_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="has 19 sessions: a pilot needs 20"):
+    with pytest.raises(UsageError, match="has 19 sessions: a pilot needs at least 20"):
         size_of(run(tmp_path / "few", Plan(sessions=19)))
     with pytest.raises(UsageError, match="has 0 sessions"):
         size_of(run(tmp_path / "empty", Plan(sessions=0)))
-    with pytest.raises(UsageError, match="say which one"):
+    with pytest.raises(UsageError, match="choose one"):
         size_of(run(tmp_path / "two", Plan(sessions=80, targets=("a", "b")), interleaved=False))
-    with pytest.raises(UsageError, match="has no target c: it has a, b"):
+    with pytest.raises(UsageError, match="has no target c: its targets are: a, b"):
         size_of(f"{tmp_path / 'two'}:c")
     with pytest.raises(UsageError, match="has no ttfa p95 to plan with"):
         size_of(run(tmp_path / "failing", Plan(sessions=60, failed=0.3)))
@@ -204,7 +204,7 @@ def test_the_default_margin_of_a_plan_is_that_of_the_metric(metric: str, margin:
 def test_a_run_without_sessions_is_refused(tmp_path: Path) -> None:
     folder = run(tmp_path, Plan(sessions=0), targets=[])
 
-    with pytest.raises(UsageError, match="has 0 sessions: a pilot needs 20"):
+    with pytest.raises(UsageError, match="has 0 sessions: a pilot needs at least 20"):
         size_of(folder)
 
 

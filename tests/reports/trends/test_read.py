@@ -80,7 +80,7 @@ def test_invalid_and_throttled_runs_have_a_reason_why_they_are_excluded(tmp_path
     (unjudged,) = points_of_run(folder_of(tmp_path / "unjudged", plan=Plan(valid=None)))
 
     assert invalid.excluded_because == "INVALID: audio was sent late"
-    assert "was throttled, the limit is 1" in throttled.excluded_because
+    assert "of turns or sessions were throttled (limit 1" in throttled.excluded_because
     assert (throttled.mark, unjudged.mark) == ("?\u00a0INVALID (throttled)", "?\u00a0NO VERDICT")
     assert unjudged.excluded_because
 
@@ -111,7 +111,7 @@ def test_a_damaged_stored_baseline_is_named_and_the_others_are_shown(tmp_path: P
     entries, notices = stored_points(tmp_path / "baselines")
 
     assert [entry.run_id for entry in entries] == ["run"]
-    assert "other.json is no stored baseline" in notices[0]
+    assert "other.json is not a stored baseline" in notices[0]
 
 
 def test_a_run_and_its_stored_baseline_are_one_point(tmp_path: Path) -> None:
@@ -193,6 +193,6 @@ def test_an_unreadable_run_is_named_in_the_output(tmp_path: Path, capsys: pytest
     (many(tmp_path / "runs", range(3))[1] / "summary.json").unlink()
 
     lines = shown(capsys, tmp_path / "runs")
-    (at,) = [place for place, line in enumerate(lines) if line.startswith("left out")]
+    (at,) = [place for place, line in enumerate(lines) if line.startswith("excluded")]
 
     assert "run-001" in "".join(lines[at : at + 3])

@@ -191,7 +191,7 @@ def test_a_change_suppressed_by_autocorrelation_causes_a_notice() -> None:
 
     assert found
     assert all(
-        "has no mark: neighbouring runs are autocorrelated" in one and "40\u00a0runs count as" in one for one in found
+        "is not marked: neighbouring runs are autocorrelated" in one and "40\u00a0runs count as" in one for one in found
     )
 
 
@@ -199,7 +199,7 @@ def test_a_change_suppressed_by_autocorrelation_causes_a_notice() -> None:
     ("text", "message"),
     [
         ("ttfb:p95", "did you mean ttf"),
-        ("ttfa:p42", "allowed are ttfa:p50, ttfa:p90, ttfa:p95, ttfa:p99"),
+        ("ttfa:p42", "allowed: ttfa:p50, ttfa:p90, ttfa:p95, ttfa:p99"),
         ("failure_rate:p50", "failure_rate is a rate"),
         ("latency_slope:p50", "may be 0 or less"),
         ("delta_gap:p50", "cannot be a threshold"),

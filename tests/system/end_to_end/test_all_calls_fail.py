@@ -49,6 +49,6 @@ def test_a_run_in_which_all_calls_fail_ends_cleanly_with_a_remedy(
     assert begun == [outcome] * SESSIONS * turns
     assert set(opened["outcome"]) == {"ok" if outcome.startswith("failed:") else outcome}
     assert begun.count(outcome) + opened["turns_not_started"].sum() == 2 * SESSIONS
-    remedy = f"What to do about {outcome}: {remedy_of(outcome)}".replace("`", "")
+    remedy = f"How to fix {outcome}: {remedy_of(outcome)}".replace("`", "")
     assert remedy in " ".join(ended.stdout.split())
     assert remedy in page

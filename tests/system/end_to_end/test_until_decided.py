@@ -72,7 +72,7 @@ def test_throttled_targets_end_the_run_as_invalid_at_the_first_interim_analysis(
 
     assert (status, decision["reason"], decision["stopped"], len(decision["analyses"])) == (4, "invalid", True, 1)
     assert "o not use these results: fast: " in " ".join(printed.split())
-    assert "was throttled" in document["stop_reason"]
+    assert "were throttled" in document["stop_reason"]
     assert sum(document["totals"]["sessions"].values()) < 2 * MOST
 
 

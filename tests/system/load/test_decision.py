@@ -70,7 +70,7 @@ def test_a_threshold_without_data_in_the_scripts_is_refused(tmp_path: Path) -> N
     options = Options.of(parsed("--until-decided", "--thresholds", str(file)))
     lacks = {"name": "talk", "turns": [{"step": "a", "lacks": {"speech_end": "it has no spoken turn"}}], "session": {}}
 
-    with pytest.raises(UsageError, match=r"voice_to_voice: .* can never be judged, because it has no spoken"):
+    with pytest.raises(UsageError, match=r"voice_to_voice: .* can never be evaluated, because it has no spoken"):
         sequential_plan(options, 500, talk(), lacking=[lacks])
 
 
@@ -89,7 +89,7 @@ def test_a_failure_threshold_that_cannot_pass_with_few_pairs_gives_a_notice(tmp_
     (notice,) = made(pairs=100)["notices"]
 
     assert notice.startswith(
-        "failure_rate: rate<+1pt cannot pass in 100 pairs, because with no failure in 100 sessions the rate may "
+        "failure_rate: rate<+1pt cannot pass with 100 pairs, because with no failure in 100 sessions the rate may "
         "still be"
     )
     enough = int(notice.split("--sessions to ")[1].split()[0])
@@ -132,9 +132,9 @@ def test_the_first_interim_analysis_depends_on_values_per_session(tmp_path: Path
     ("thresholds", "pairs", "expected"),
     [
         ("", 20, "ttfa: p(95)<+20% cannot be tested before 40 pairs, because it needs 400 values in each target, and "
-                 "the run has 20 at most: raise --sessions to 40 or more"),
+                 "the run has at most 20: raise --sessions to 40 or more"),
         ("failure_rate: rate<+1pt\n", 19, "failure_rate: rate<+1pt cannot be tested before 20 pairs, and the run has "
-                                          "19"),
+                                          "at most 19"),
     ],
 )  # fmt: skip
 def test_a_run_too_short_to_test_a_threshold_is_refused(
@@ -149,8 +149,14 @@ def test_a_run_too_short_to_test_a_threshold_is_refused(
 @pytest.mark.parametrize(
     ("filters", "expected"),
     [
-        ("target:east", "ttfa{target:east}: med<+10%: east is the baseline; a gate may name the candidate alone, west"),
-        ("target:north", "ttfa{target:north}: med<+10%: there is no target north; a gate may name the candidate alone"),
+        (
+            "target:east",
+            "ttfa{target:east}: med<+10%: east is the baseline; a threshold may name only the candidate, west",
+        ),
+        (
+            "target:north",
+            "ttfa{target:north}: med<+10%: there is no target north; a threshold may name only the candidate",
+        ),
         ("step:order", 'there is no step "order"; these are: greeting, farewell'),
         ("step:greting", 'there is no step "greting"; did you mean greeting? these are: greeting, farewell'),
     ],

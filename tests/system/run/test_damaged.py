@@ -88,7 +88,7 @@ def test_a_damaged_worker_part_is_named_and_the_other_rows_are_reported(damage: 
     assert entry["turns"] is None or entry["turns"] >= missing
     assert document["validity"]["status"] != "valid" or missing == 0
     output = run_text(summarise(load_for_report(folder)))
-    assert "left damaged data" in " ".join(output.split())
+    assert "wrote damaged data" in " ".join(output.split())
 
 
 def test_a_worker_without_any_files_is_counted_as_missing(tmp_path: Path) -> None:
