@@ -496,4 +496,4 @@ def test_a_session_whose_money_is_spent_asks_for_no_further_response() -> None:
 
     (turn,) = talk.turns
     assert len(responses(talk)) == len(talk.listening.paid_for) == 2
-    assert (turn.outcome, turn.detail) == ("unfinished", "the run's money is spent")
+    assert (turn.outcome, turn.detail) == ("unfinished", "the run's budget is spent")

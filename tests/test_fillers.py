@@ -109,7 +109,9 @@ def test_a_turn_of_fillers_alone_fails_and_says_so(tmp_path: Path) -> None:
     call = call_of(mouth, tmp_path, hesitating(mouth, 2_000, answers=False), answer_min_ms=500.0)
 
     assert call.turns[1].outcome == "timeout:first_delta"
-    assert call.turns[1].detail.startswith("only fillers, each shorter than answer_min_ms, came within the limit")
+    assert call.turns[1].detail.startswith(
+        "only fillers (each shorter than answer_min_ms) were received within the limit"
+    )
 
 
 def test_an_answer_that_began_before_its_question_ended_is_not_the_answer(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def _from_environment(options: TargetSettings, around: SettingsContext) -> Targe
     if options.auth == "key":
         raise UsageError(f"{API_KEY} is not set: it is the key of the resource; `--auth entra` signs in without one")
     target = build_target(replace(settings, auth="entra"), around)
-    return _with_notices(target, "no key is set: signing in through Microsoft Entra ID (DefaultAzureCredential)")
+    return _with_notices(target, "no key is set: signs in through Microsoft Entra ID (DefaultAzureCredential)")
 
 
 def _with_notices(target: Target, *notices: str) -> Target:

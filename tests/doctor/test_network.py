@@ -64,7 +64,8 @@ def test_a_certificate_that_has_ended_is_shown_with_what_to_do(tmp_path: Path) -
 
     assert found["tls"].result == "fail"
     assert (
-        "certificate has expired (its certificate: a caller, issued by a caller, ended 0.0 days" in found["tls"].message
+        "certificate has expired (its certificate: a caller, issued by a caller, expired 0.0 days"
+        in found["tls"].message
     )
     assert "must renew it" in found["tls"].remedy
 

@@ -402,7 +402,7 @@ def test_a_budget_that_is_spent_within_a_turn_stops_it_at_the_end_of_that_respon
     assert stand.stopped == ["the budget of 1.50 USD is spent: 2.00 USD"]
     (turn,) = stand.rows("turns")
     assert (turn["outcome"], turn["function_calls"]) == ("unfinished", 2)
-    assert turn["detail"] == "the run's money is spent"
+    assert turn["detail"] == "the run's budget is spent"
     assert stand.rows("turns")[0]["output_audio_tokens"] == 2_000_000
 
 

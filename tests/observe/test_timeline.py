@@ -1038,7 +1038,7 @@ def test_deltas_of_a_reply_may_be_matched_once_its_audio_is_heard_and_nothing_el
     assert not talk.timeline.turns.streaming
 
 
-SAID = "; the service said: overloaded: No."
+SAID = "; the service reported: overloaded: No."
 
 
 def answering(talk: Talk) -> None:
@@ -1075,11 +1075,13 @@ def test_an_error_before_a_session_is_told_when_it_does_not_come() -> None:
     talk = Talk(ready=False)
     talk.hear(10, session_created(), error("overloaded"))
     talk.timeline.tell(
-        inputs.SessionFailed("timeout:session", at(10_000), "session.updated did not come within the limit session")
+        inputs.SessionFailed(
+            "timeout:session", at(10_000), "session.updated was not received within the timeout `session`"
+        )
     )
 
     assert talk.timeline.session().outcome == "timeout:session"
-    assert talk.timeline.session().detail == "session.updated did not come within the limit session" + SAID
+    assert talk.timeline.session().detail == "session.updated was not received within the timeout `session`" + SAID
 
 
 def test_an_error_of_an_earlier_turn_explains_no_later_one() -> None:
@@ -1100,7 +1102,7 @@ def test_an_end_that_explains_itself_is_told_without_an_error_before_it(ending: 
     answering(talk)
     talk.hear(20, ending)
 
-    assert "the service said" not in talk.only().detail
+    assert "the service reported" not in talk.only().detail
 
 
 # What a service has not said.
@@ -1134,7 +1136,7 @@ def test_a_session_of_text_explains_that_no_audio_came(name: str, modalities: ob
     turn = talk.only()
     assert turn.outcome == "failed:no_audio"
     assert turn.detail == (
-        f"the session is one of text: {name} of the service's session is without audio" if explained else ""
+        f"the session is a text session: {name} of the service's session is without audio" if explained else ""
     )
 
 

@@ -60,7 +60,7 @@ WRONG: list[tuple[Callable[[], object], str]] = [
      "speech must start before it ends, and end with the WAV at the latest"),
     (lambda: pause(float("nan")), "pause must be a number of seconds from 0.001 to 3600, not nan"),
     (lambda: pause(None), "pause must have exactly one of median, file, not none"),
-    (lambda: session_settings({1: 2}), "session has a key that is not a word"),  # type: ignore[dict-item]
+    (lambda: session_settings({1: 2}), "session has a key that is not a string"),  # type: ignore[dict-item]
     (lambda: build_script(Path(__file__), {"steps": []}, []), "the script has an unknown key 'steps'"),
     (lambda: build_script(Path(__file__), {}, [pause(1), expect("audio_delta", 1)]),
      "expect is about no turn: it must follow a `text`, `audio`, `request_response` or `wait_for`"),

@@ -315,7 +315,7 @@ def test_a_variant_has_the_given_settings_and_else_those_of_the_script(
     [
         (SAY, {"voic": "alloy"}, "session has an unknown key 'voic'; did you mean voice?"),
         (SAY, {"max_output_tokens": 0}, "max_output_tokens must be"),
-        (SAY, {"extra": {"a": {1, 2}}}, "a must be what JSON has"),
+        (SAY, {"extra": {"a": {1, 2}}}, "a must be a JSON value"),
         (SAY, {"turn_detection": {"threshold": 0.3}}, "turn_detection needs `type`"),
         (VAD + SAY, {"turn_detection": {"eagerness": "low"}}, "eagerness needs semantic_vad"),
         (PLAY + "    paced: false\n", {"turn_detection": "server_vad"}, "paced must be true with turn detection"),

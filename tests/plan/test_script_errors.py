@@ -50,7 +50,7 @@ WRONG: list[tuple[str, int | None, str]] = [
     ("", 1, "the script needs `steps`"),
     ("steps:\n- text: \x07\n", 2, "special characters are not allowed"),
     ("[" * 500, None, "is not YAML"),
-    ("- text: hi\n", 1, "the script must be made of `key: value`, not a list"),
+    ("- text: hi\n", 1, "the script must be a table (`key: value`), not a list"),
     ("session: {}\n", 1, "the script needs `steps`"),
     ("session: {}\nsteps: []\n", 2, "steps has no turn: it needs a `text`, `audio`, `request_response` or `wait_for`"),
     ("steps:\n- wait_for: greeting\n", 2,
@@ -151,9 +151,9 @@ WRONG: list[tuple[str, int | None, str]] = [
     ("variables: rows.csv\nsession:\n  instructions: ${Name}\nsteps:\n- text: hi\n", 3,
      "instructions has ${Name}, the variables have only name, order"),
     ("session:\n  extra:\n    a: 2024-12-17\n", 3,
-     "a must be what JSON has (text, a number, true, false, null), not 2024"),
+     "a must be a JSON value (text, a number, true, false, null), not 2024"),
     ('session:\n  extra: {a: "\\ud800"}\n', 2, "a must be Unicode text"),
-    ("session:\n  extra: {<<: 5}\n", 2, "extra merges in what is no mapping"),
+    ("session:\n  extra: {<<: 5}\n", 2, "extra merges (`<<`) a value that is not a mapping"),
     ("timeouts: {fist_delta: 3}\nsteps:\n- text: hi\n", 1, "did you mean first_delta? allowed: tcp, tls, upgrade"),
 ]  # fmt: skip
 

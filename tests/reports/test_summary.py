@@ -329,7 +329,7 @@ def test_the_commonest_detail_of_an_outcome_is_quoted() -> None:
 
 
 def test_what_the_service_said_goes_before_what_is_commoner_and_says_nothing_of_the_cause() -> None:
-    told = [f"{SILENCE}; the service said: overloaded: request {number}" for number in (1, 2)]
+    told = [f"{SILENCE}; the service reported: overloaded: request {number}" for number in (1, 2)]
 
     assert said_of(rows(SILENCE, SILENCE, SILENCE, *told)) == {"timeout:next_delta": told[0]}
 

@@ -389,7 +389,7 @@ def test_an_environment_without_a_key_signs_in_through_entra_and_says_so(environ
     target = resolve_target(environ)
 
     assert target.auth == EntraSignIn(PUBLIC)
-    assert target.notices == ("no key is set: signing in through Microsoft Entra ID (DefaultAzureCredential)",)
+    assert target.notices == ("no key is set: signs in through Microsoft Entra ID (DefaultAzureCredential)",)
 
 
 def test_asking_for_entra_wins_over_a_key_of_the_environment_with_one_notice() -> None:

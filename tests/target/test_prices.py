@@ -73,7 +73,7 @@ def test_a_table_s_day_may_stand_in_quotes_or_not(tmp_path: Path, written_so: st
         ("audio_input", "audio_inputt", 7, "my-model has an unknown key 'audio_inputt'; did you mean audio_input?"),
         ("audio_input: 3", "audio_input: !!bool x", 7,
          "audio_input must be a number of US dollars from 0 to 100000, not x"),
-        ("my-model", "my model", 3, "my model cannot stand here: models must be"),
+        ("my-model", "my model", 3, "my model is not allowed here: models must be"),
     ],
 )  # fmt: skip
 def test_each_mistake_in_a_table_names_its_line(

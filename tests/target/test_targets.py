@@ -329,7 +329,7 @@ def test_without_a_file_s_name_it_is_targets_yaml_of_this_folder(
 @pytest.mark.parametrize(
     ("lines", "line", "words"),
     [
-        ((), 2, "one must be made of `key: value`, not nothing"),
+        ((), 2, "one must be a table (`key: value`), not nothing"),
         (("region: x",), 2, "the target needs `endpoint` (Azure), `service` or `url` (any service)"),
         ((*AZURE, "model: d"), 5, "model and deployment are two names of the same"),
         ((AZURE[0],), 2, "the target needs `deployment`"),
@@ -345,7 +345,7 @@ def test_without_a_file_s_name_it_is_targets_yaml_of_this_folder(
         ((URL, "headers: {Authorization: x}"), 4, "headers must not set Authorization"),
         ((URL, "headers: {a: x, A: y}"), 4, "headers has one header twice"),
         ((URL, "headers:", "  a: 1"), 5, "a must be a string"),
-        ((URL, "headers:", "  a b: x"), 5, "a b cannot stand here: headers must be at most 10 of `header: text`"),
+        ((URL, "headers:", "  a b: x"), 5, "a b is not allowed here: headers must be at most 10 of `header: text`"),
         ((URL, "headers: {a: '${NOT_THERE}'}"), 4, "the header a wants a variable that is not set"),
         ((URL, f'headers: {{a: "x\\r\\n{SECRET}: y"}}'), 4, "the header a must be printable text of ASCII"),
         ((URL, f"headers: {{{', '.join(f'h{n}: x' for n in range(11))}}}"), 4, "headers must be at most 10"),
@@ -353,11 +353,11 @@ def test_without_a_file_s_name_it_is_targets_yaml_of_this_folder(
         ((f"url: wss://voice.example/x?key={SECRET}",), 3, "or write key=${NAME} with the name of its variable"),
         ((URL, "auth: basic"), 4, "auth basic needs api_key_env"),
         ((URL, "subprotocols: ['a b']"), 4, "subprotocols must be names"),
-        ((URL, "session: voice"), 4, "session must be made of `key: value`"),
+        ((URL, "session: voice"), 4, "session must be a table (`key: value`)"),
         ((URL, "proxy: http://${NOT_THERE}@p"), 4, "proxy wants a variable that is not set"),
         ((URL, "ca_file: none.pem"), 4, "ca_file none.pem cannot be read: No such file"),
         ((URL, "connect_rate: -1"), 4, "connect_rate must be a number a minute from 0 to 1000000, not -1"),
-        ((URL, "variants:", "  a.b: {}"), 5, "a.b cannot stand here: variants must be made of `name: settings`"),
+        ((URL, "variants:", "  a.b: {}"), 5, "a.b is not allowed here: variants must be a table (`name: settings`)"),
         ((URL, "variants:", "  b:", "    sessions: {}"), 6, "b has an unknown key 'sessions'; did you mean session?"),
     ],
 )  # fmt: skip
@@ -374,9 +374,9 @@ def test_each_mistake_names_its_line_and_its_remedy(
     ("text", "words"),
     [
         ("", "targets.yaml:1:1: the file needs `targets`"),
-        ("- a", "the file must be made of `key: value`, not a list"),
-        ("targets:", "targets.yaml:1:1: targets must be made of `name: settings`"),
-        ("targets: {3: {}}", "targets has a key that is not a word"),
+        ("- a", "the file must be a table (`key: value`), not a list"),
+        ("targets:", "targets.yaml:1:1: targets must be a table (`name: settings`)"),
+        ("targets: {3: {}}", "targets has a key that is not a string"),
     ],
 )
 def test_each_mistake_around_targets_is_told_too(tmp_path: Path, text: str, words: str) -> None:

@@ -99,7 +99,7 @@ def test_who_gave_the_token_is_said_and_the_token_is_not(tmp_path: Path) -> None
 
     assert shown.returncode == 0
     assert re.match(
-        r"ManagedIdentityCredential \(AppServiceCredential\) gave a token that lives \d min, for https://",
+        r"ManagedIdentityCredential \(AppServiceCredential\) issued a token that is valid for \d min, for " r"https://",
         found["sign-in"]["message"],
     )
     assert found["session"]["result"] == "pass"

@@ -77,6 +77,6 @@ def test_a_budget_that_two_processes_have_spent_together_stops_turns_and_ends_th
     assert "the run ends early: the budget of 0.01 USD is spent" in ended.stderr
     assert "the budget of 0.01 USD is spent" in (folder / "report.html").read_text()
     assert set(turns["outcome"]) == {"unfinished"}
-    assert set(turns["detail"]) == {"the run's money is spent"}
+    assert set(turns["detail"]) == {"the run's budget is spent"}
     each_usd = money["usd"] / turns["function_calls"].sum()
     assert 0.01 <= money["usd"] < 0.01 + 8 * each_usd
