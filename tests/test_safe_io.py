@@ -187,7 +187,7 @@ def test_deep_arguments_of_a_call_are_answered_as_wrong_ones(json: bytes) -> Non
 
     problem, arguments = problem_of(call, {"order": ORDER}, None)
 
-    assert (problem, arguments) == ("the arguments of order are no JSON object", None)
+    assert (problem, arguments) == ("the arguments of order are not a JSON object", None)
 
 
 def test_a_folder_with_a_deep_document_leaves_the_other_runs_listed(tmp_path: Path) -> None:

@@ -118,7 +118,10 @@ def test_the_digest_is_that_of_the_file_the_settings_and_the_recordings(tmp_path
     ("line", "problem"),
     [
         ("user.text('')", "Caller: text must not be empty"),
-        ("user.expect('text_delta', 1)", "Caller: event text_delta can never come: the turn before it asks for aud"),
+        (
+            "user.expect('text_delta', 1)",
+            "Caller: event text_delta can never be received: the turn before it requests aud",
+        ),
         ("user.audio('none.wav')", "Caller: audio .*none.wav: no such file"),
         ("nothing()", "Caller fails in its rehearsal, without a service: NameError: name 'nothing' is not defined"),
         ("helper(user)", "Caller: text must not be empty"),

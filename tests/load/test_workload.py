@@ -183,7 +183,8 @@ def test_a_name_that_the_variables_do_not_have_is_refused_before_the_run(tmp_pat
     (tmp_path / "rows.csv").write_text("first_name\nAda\n")
 
     with pytest.raises(
-        ScriptError, match=r"test_workload.py: Caller: a text has \$\{name\}, the variables have only first_name"
+        ScriptError,
+        match=r"test_workload.py: Caller: a text contains \$\{name\}, but the variables are only first_name",
     ):
         load_scripts([actor("Caller", order, variables=tmp_path / "rows.csv")])
 

@@ -142,8 +142,8 @@ def test_calls_are_known_from_the_end_of_their_response_where_nothing_told_of_th
     [
         (
             None,
-            "the service called hang_up, which nobody declared",
-            "the service called hang_up, which nobody declared",
+            "the service called hang_up, which the script does not declare",
+            "the service called hang_up, which the script does not declare",
         ),
         ({"function_c1": 1, "pay": 1}, "", "the script expects a call of pay, and none came"),
         ({"function_c1": 2}, "", "the script expects a call of function_c1, and none came"),

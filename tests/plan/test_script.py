@@ -237,8 +237,8 @@ def test_thresholds_are_no_part_of_the_digest(script: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("thresholds", "problem"),
     [
-        ("p(95)<800", "thresholds must be made of `metric: threshold`, as in ttfa: p(95)<800"),
-        ("{}", "thresholds must be made of `metric: threshold`"),
+        ("p(95)<800", "thresholds must be a table (`metric: threshold`), as in ttfa: p(95)<800"),
+        ("{}", "thresholds must be a table (`metric: threshold`)"),
         ("{ttfa: 800}", "ttfa must be a threshold, such as p(95)<800, not 800"),
         ("{ttfa: []}", "ttfa must not be an empty list"),
     ],
@@ -320,10 +320,10 @@ def test_a_variant_has_the_given_settings_and_else_those_of_the_script(
         (VAD + SAY, {"turn_detection": {"eagerness": "low"}}, "eagerness needs semantic_vad"),
         (PLAY + "    paced: false\n", {"turn_detection": "server_vad"}, "paced must be true with turn detection"),
         (VAD + PLAY + "  - expect: {event: speech_started, within: 1}\n", {"turn_detection": "none"},
-         "event speech_started can never come"),
+         "event speech_started can never be received"),
         (SAY + "  - expect: {event: audio_delta, within: 1}\n", {"output": "text"},
-         "event audio_delta can never come"),
-        ("variables: rows.csv\n" + SAY, {"instructions": "Call me ${nme}."}, "instructions has ${nme}"),
+         "event audio_delta can never be received"),
+        ("variables: rows.csv\n" + SAY, {"instructions": "Call me ${nme}."}, "instructions contains ${nme}"),
     ],
 )  # fmt: skip
 def test_what_a_script_could_not_say_is_refused_with_the_line_of_the_variant(
