@@ -114,7 +114,7 @@ def test_a_load_beyond_the_calibration_says_nothing_of_the_service(
     )
 
     assert [level.result for level in (within, beyond, unknown)] == ["pass", "load_generator", "pass"]
-    assert "more than this machine is trusted with" in beyond.why
+    assert "more than this machine is calibrated for" in beyond.why
 
 
 def test_a_level_whose_run_crashed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -342,20 +342,20 @@ WORDS: dict[str, tuple[list[SessionCost], int | None, str]] = {
     # (quotes, sessions, the words; …: any)
     "how much for what by which prices":
         ([priced()], 8, f"about 0.40 to 1.10 USD for 8 sessions {BASIS}; replies of 3 to 20 s are assumed"),
-    "the targets and each basis once": ([priced(), priced(), priced(basis="own prices of east")], 1,
-     "about 0.15 to 0.41 USD for 1 session with each of 3 targets (gpt-realtime, prices of 2026-11-01; own prices "
-     "of east)…"),
+    "the targets and each basis once": ([priced(), priced(), priced(basis="prices of the target east")], 1,
+     "about 0.15 to 0.41 USD for 1 session with each of 3 targets (gpt-realtime, prices of 2026-11-01; prices "
+     "of the target east)…"),
     "sessions without a limit are told one by one": ([priced()], None, "…USD for a session (…"),
     "written replies are assumed in tokens":
         (quoted(say(), output="text"), 1, "…; replies of 30 to 150 tokens are assumed"),
     "transcription is said to be billed apart":
-        (quoted(play(), input_transcription="whisper-1"), 1, "…; transcription is billed extra"),
+        (quoted(play(), input_transcription="whisper-1"), 1, "…; transcription is not included"),
     "a deployment that is called like a model is a guess": (quoted(say(), service="azure"), 8,
-     "…(if the deployment gpt-realtime is of that model, prices of 2026-11-01)…"),
+     "…(if gpt-realtime is the model of the deployment, prices of 2026-11-01)…"),
     "without a price the words say why and what to do": (quoted(say(), service="azure", model="voice-1"), 8,
      "the cost cannot be estimated, because no price of voice-1 is known: give the target `prices:`…"),
     "a target without a price is named beside the estimate of the others": ([priced(), UNKNOWN], 8,
-     f"about 0.40 to 1.10 USD for 8 sessions with azure {BASIS}; …; east is left out, because no price of voice-1 "
+     f"about 0.40 to 1.10 USD for 8 sessions with azure {BASIS}; …; east is not included, because no price of voice-1 "
      "is known: give the target `prices:`…"),
     "and the others are counted": ([priced(), UNKNOWN, priced(target="west")], 8, "…with each of 2 targets (…"),
 }  # fmt: skip

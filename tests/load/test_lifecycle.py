@@ -301,8 +301,8 @@ def test_a_problem_is_the_first_that_was_found() -> None:
 
 @pytest.mark.parametrize(("reason", "why"), [("", "its time was over"), (INTERRUPTED, "interrupted")])
 def test_a_run_that_never_began_says_what_it_waited_for(reason: str, why: str) -> None:
-    assert not_started_text(reason).startswith(f"the run never began: {why}")
-    assert "still signing in through Microsoft Entra ID" in not_started_text(reason)
+    assert not_started_text(reason).startswith(f"the run did not start: {why}")
+    assert "(during sign-in)" in not_started_text(reason)
 
 
 # Whatever the order of events.

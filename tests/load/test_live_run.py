@@ -264,7 +264,11 @@ def test_a_session_that_outlives_the_end_of_the_run_is_cut_and_counted_as_that(t
     user.join()
     (row,) = stand.rows("sessions")
 
-    assert (cut, row["outcome"], row["detail"]) == (1, "timeout:turn", "the run ended, and it went on for 0.01 s")
+    assert (cut, row["outcome"], row["detail"]) == (
+        1,
+        "timeout:turn",
+        "the session was still open 0.01 s after the end of the run",
+    )
 
 
 def test_what_ends_a_run_or_goes_to_locust_holds_no_secret_not_even_in_its_code(tmp_path: Path) -> None:

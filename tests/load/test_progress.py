@@ -555,7 +555,7 @@ def test_tokens_that_cannot_be_read_make_a_budget_blind_whatever_the_prices_are(
 
     assert spending.unpriced == 1
     assert unknown_price(spending) == (
-        "--budget cannot be enforced, because the service's token counts cannot be read: leave --budget out"
+        "--budget cannot be enforced, because the service's token counts cannot be read: omit --budget"
     )
 
 

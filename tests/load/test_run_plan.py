@@ -72,7 +72,7 @@ def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_what_a_run_may_cost_is_said_of_services_elsewhere(tmp_path: Path) -> None:
     notices = plan(tmp_path, "--url", THERE).notices
 
-    assert any(notice.startswith("at most 20 sessions are opened") for notice in notices)
+    assert any(notice.startswith("sessions may cost money, so at most 20 are opened") for notice in notices)
     assert any("USD for 20 sessions" in notice for notice in notices)
     assert plan(tmp_path, "--url", HERE).notices == []
 
@@ -133,7 +133,7 @@ def test_a_decision_is_about_two_targets_and_has_a_most_of_pairs(tmp_path: Path)
 
     assert both.sessions == 500
     for labels in (("west",), ("west", "east", "south")):
-        with pytest.raises(UsageError, match="--until-decided compares two targets, and this run has west"):
+        with pytest.raises(UsageError, match="--until-decided compares two targets, but this run has west"):
             plan(tmp_path, *two(tmp_path, *labels), "--until-decided")
 
 
@@ -205,7 +205,7 @@ def test_more_sessions_in_a_process_than_the_machine_was_calibrated_for_are_said
 
     assert within.notices == []
     (notice,) = beyond.notices
-    assert notice.startswith("11 sessions in one process are more than this machine is trusted with")
+    assert notice.startswith("11 sessions in one process are more than this machine is calibrated for")
 
 
 def test_users_have_a_session_at_every_target_and_no_more_of_them_play_than_there_are_sessions(tmp_path: Path) -> None:
@@ -375,19 +375,19 @@ def test_nothing_is_said_where_every_process_is_trusted_with_its_sessions(users:
 
 def test_the_line_says_how_many_processes_are_enough_and_what_happens_otherwise() -> None:
     assert advice(1_000) == (
-        "1,000 sessions in one process are more than this machine is trusted with: 350 text sessions (calibrated on "
-        "2026-11-20); this load takes --processes 3; with fewer, values may be off by more than 1 ms and the run "
-        "INVALID"
+        "1,000 sessions in one process are more than this machine is calibrated for: 350 text sessions (on "
+        "2026-11-20); this load needs --processes 3; with fewer, values may have errors over 1 ms, and the run "
+        "may be INVALID"
     )
     assert advice(1_000, processes=2).startswith("500 sessions in one process")
-    assert "this load takes --processes 6;" in advice(1_000, arms=2)
+    assert "this load needs --processes 6;" in advice(1_000, arms=2)
 
 
 @pytest.mark.parametrize(
     ("cores", "said"),
     [
-        (3, "takes --processes 3;"),
-        (2, "; this load takes 3 processes, on 2 machines with 2 cores each"),
+        (3, "needs --processes 3;"),
+        (2, "; this load needs 3 processes, on 2 machines with 2 cores each"),
         (1, "3 machines with 1 core each"),
     ],
 )
@@ -398,7 +398,7 @@ def test_where_there_are_too_few_cores_the_line_says_how_many_machines_it_takes(
 def test_the_line_says_what_has_changed_since_the_calibration_and_what_ended_it() -> None:
     line = advice(1_000, TEXT_350 | {"ended": "the simulator", "stale": ["with another kernel"]})
 
-    assert "at least 350 text sessions (calibrated on 2026-11-20, with another kernel)" in line
+    assert "at least 350 text sessions (on 2026-11-20, with another kernel)" in line
 
 
 @pytest.mark.parametrize(("trusted", "arms"), [(0, 1), (1, 2)])
@@ -421,12 +421,12 @@ def on(name: str, trusted: int | None, workers: int = 2, cores: int = 4) -> Work
 def test_hosts_that_carry_the_load_together_are_said_to() -> None:
     (line,) = hosts_advice(Concurrency(600, 1, 6), [on("east", 450), on("west", 100), on("south", 100)])
 
-    assert line == "100 sessions in each of 6 processes on 3 hosts: each is trusted with as many"
+    assert line == "100 sessions in each of 6 processes on 3 hosts: each host is calibrated for this load"
 
 
 def test_a_host_that_carries_less_or_that_nobody_knows_is_named() -> None:
     (line,) = hosts_advice(Concurrency(600, 1, 6), [on("east", 99), on("west", None), on("south", 450, 5)])
 
-    assert "more than they are trusted with (east 99)" in line
+    assert "more than they are calibrated for (east 99)" in line
     assert "west is not calibrated: run `rtbench calibrate` there" in line
     assert "too few cores: south has 4 for 5" in line

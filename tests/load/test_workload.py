@@ -259,9 +259,9 @@ def test_each_turn_of_a_script_says_what_it_lacks(tmp_path: Path) -> None:
 
     typed, spoken = found["turns"]
     assert (found["name"], typed["step"], spoken["step"]) == ("talk", "typed", "spoken")
-    assert typed["lacks"]["speech_end"] == "it has no voice turn (`audio`)"
+    assert typed["lacks"]["speech_end"] == "the script has no voice turn (`audio`)"
     assert "speech_end" not in spoken["lacks"]
-    assert spoken["lacks"]["input_transcribed"] == "no speech of a caller is transcribed (`input_transcription`)"
+    assert spoken["lacks"]["input_transcribed"] == "the caller's speech is not transcribed (`input_transcription`)"
     assert {"first_audio", "first_text", "response_done"}.isdisjoint(typed["lacks"])
     assert {"greeting_audible", "history_start", "previous_reply_end", "idle_prompt_due", "call_arrival"} <= found[
         "session"
@@ -281,7 +281,7 @@ def test_what_a_script_has_it_does_not_lack(tmp_path: Path) -> None:
 def test_no_reply_of_a_script_in_text_is_heard(tmp_path: Path) -> None:
     found = scripts_lacking(tmp_path, "session: {output: text}\nsteps:\n  - text: One\n")
 
-    assert found["session"]["first_audible"] == "its replies are text (`output`)"
+    assert found["session"]["first_audible"] == "replies are text (`output`)"
 
 
 def test_of_a_script_that_sends_events_of_its_own_nobody_knows(tmp_path: Path) -> None:
@@ -314,7 +314,7 @@ def test_names_in_a_script_without_variables_are_told(tmp_path: Path) -> None:
     notices = script_notices(played_by(actor("One", script(path)), actor("Other", script(path)), actor("Caller", pay)))
 
     assert notices == [
-        f"talk: text contains ${{{name}}} and the script has no variables: it is sent as it stands"
+        f"talk: text contains ${{{name}}}, but the script has no variables: it is sent unchanged"
         for name in ("name", "price")
     ]
 

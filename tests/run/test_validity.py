@@ -294,7 +294,7 @@ def test_starved_turns_of_the_warm_up_are_not_counted() -> None:
 
 
 def test_what_the_user_has_to_mend_first_is_the_remedy_of_missing_parts() -> None:
-    refused = "this worker is rtbench 1.0, and its master is 1.1: install the same version on both"
+    refused = "this worker has rtbench 1.0, but its master has 1.1: install the same version on both"
     verdict = evaluate_checks(of_host("", missing_share=0.5, refused=refused))
 
     (check,) = (check for check in verdict.checks if check.name == "missing_data")

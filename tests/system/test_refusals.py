@@ -79,7 +79,7 @@ RUNS_REFUSED = {
     "--upload must begin with https://": f"{NOWHERE} -u 1 --upload http://files.example.org/?sig=a-signature",
     "cannot be tested before": "--target-file TARGETS --targets east,west --until-decided --sessions 20",
     "the master cannot listen: Address already in use": f"{NOWHERE} --master --master-bind-port TAKEN",
-    "2 workers are expected, and 0 came in 1 s": (
+    "only 0 of 2 expected workers connected within 1 s": (
         f"{NOWHERE} --master --master-bind-port FREE --expect-workers 2 --expect-workers-max-wait 1"
     ),
 }

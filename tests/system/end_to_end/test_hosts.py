@@ -41,7 +41,7 @@ def test_a_worker_that_is_refused_ends_the_run_and_is_no_failure_that_is_started
 
         assert hosted.ended() == 2
         assert hosted.workers["east"].wait(GUARD_S) == 0, hosted.log("east")
-    assert "other scripts or other targets" in hosted.log("master")
+    assert "other scripts or targets" in hosted.log("master")
 
 
 def test_no_secret_travels_between_a_master_and_its_workers(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_no_secret_travels_between_a_master_and_its_workers(tmp_path: Path) -> N
             status = hosted.ended()
 
     assert status == 2
-    assert "give --proxy to this worker as well" in hosted.log("master")
+    assert "set --proxy on this worker as well" in hosted.log("master")
     told = heard.read_bytes()
     assert b"rtbench_run" in told, "nothing was heard"
     assert PASSWORD.encode() not in told

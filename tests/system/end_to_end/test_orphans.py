@@ -108,7 +108,7 @@ def test_a_run_whose_folder_is_removed_meanwhile_ends_and_says_so(tmp_path: Path
 
     assert process.returncode == 2
     assert "Traceback" not in said
-    assert said.count("the run folder is gone") == 1, said
+    assert said.count("the run folder and the recorded data no longer exist") == 1, said
     assert "make room" not in said
     assert "rtbench report" not in said
     assert list(runs.iterdir()) == []

@@ -45,7 +45,7 @@ def test_after_a_throttled_handshake_nothing_starts_before_the_wait_that_was_ask
     assert throttled["retry_after_ns"].min() > 0
     assert set(sessions["outcome"]) <= {"ok", "unfinished", "throttled:handshake"}
     assert sum(files.read_document(folder)["start_delays_s"].values()) > 0
-    assert "starts were delayed, as the service asked: 127.0.0.1 " in errors
+    assert "starts were delayed at the request of the service: 127.0.0.1 " in errors
 
     for at_ns, asked_ns in zip(ended_ns(throttled), throttled["retry_after_ns"], strict=True):
         begun = sessions["start_ns"].between(at_ns + 1, at_ns + asked_ns - 1)

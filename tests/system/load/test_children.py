@@ -80,7 +80,7 @@ def test_a_report_that_does_not_end_is_ended_and_the_rows_are_kept(
     closed = finalize_run(stand.folder, document, "all sessions are done")
 
     assert (closed.summary, closed.status) == ("", USAGE_STATUS)
-    assert closed.problem.endswith(f"was ended; no row is lost: rtbench report {stand.folder}")
+    assert closed.problem.endswith(f"was stopped; all rows are saved; run it again: rtbench report {stand.folder}")
     assert holds_rows(stand.folder)
 
 

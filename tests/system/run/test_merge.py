@@ -338,7 +338,7 @@ def test_a_damaged_part_is_left_out_and_weighs_in_the_verdict(damage: Callable[[
     assert {row["worker"] for row in rows(tmp_path / "merged", "turns")} == {0}
     assert [incident["worker"] for incident in document["incidents"]] == [0]
     (notice,) = document["notices"]
-    assert notice.startswith("broken on alpha is left out, because ")
+    assert notice.startswith("broken on alpha is not included, because ")
     assert notice.endswith(": 3 sessions and 9 turns are missing.")
     (rule,) = (rule for rule in document["validity"]["checks"] if rule["result"] == "fail")
     assert (rule["name"], rule["value"], document["validity"]["status"]) == ("missing_data", 50.0, "invalid")
