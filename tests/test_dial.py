@@ -182,7 +182,9 @@ def test_a_token_that_lives_is_no_wait_and_one_that_had_to_be_waited_for_is() ->
 def test_where_no_token_comes_nothing_is_dialled() -> None:
     phases = ConnectTimings()
     with pytest.raises(ConnectError, match="connect_failed:token"):
-        Dialer(build_target(), slow(1, ConnectError("connect_failed:token", "no token came"))).open(ENOUGH, phases)
+        Dialer(build_target(), slow(1, ConnectError("connect_failed:token", "no token was received"))).open(
+            ENOUGH, phases
+        )
 
     assert phases.instants == {}
     assert phases.auth_wait_ns > 0

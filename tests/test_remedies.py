@@ -67,7 +67,8 @@ SILENT = "nothing came within the limit"
         ("closed:reset", "", "reset the connection", "see its close code"),
         ("connect_failed:upgrade", f"the answer's {ACCEPT_HEADER} is not the one", "the answer to another request",
             "host and path"),
-        ("connect_failed:upgrade", "the answer is no WebSocket upgrade: did not", "host and path", "another request"),
+        ("connect_failed:upgrade", "the answer is not a WebSocket upgrade: did not", "host and path",
+            "another request"),
         ("connect_failed:upgrade", "the connection broke: Connection reset by peer", "closed the connection at the "
         "upgrade", "host and path"),
         ("connect_failed:dns", "voice.test: Name or service not known", "cannot be resolved", "resolver"),

@@ -61,7 +61,7 @@ SILENT = f"nothing came within the limit first_delta of 30 s; {SERVICE_SAID}"
         ("connect_failed:401", "HTTP 401: Access token is missing or expired", ENTRA, "clock"),
         ("connect_failed:403", "HTTP 403: Access denied due to Virtual Network/Firewall rules.", KEY, "Networking"),
         ("connect_failed:403", "HTTP 403: Key-based authentication is disabled", KEY, "--auth entra"),
-        ("connect_failed:upgrade", "the answer is no WebSocket upgrade: did not", KEY, "is not a WebSocket server"),
+        ("connect_failed:upgrade", "the answer is not a WebSocket upgrade: did not", KEY, "is not a WebSocket server"),
         ("connect_failed:upgrade", "Sec-WebSocket-Accept is not that of our key", KEY, "a cache or proxy"),
         ("connect_failed:some_code", "its words", KEY, "see its message"),
         ("timeout:end_of_turn", UNHEARD, KEY, "turn_detection: none"),

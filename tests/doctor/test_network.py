@@ -52,7 +52,7 @@ def test_a_client_certificate_that_cannot_be_used_is_a_failure_and_no_end(tmp_pa
         found = looked_at(build_target(port, path, tls=True))
 
     assert found["tls"].result == "fail"
-    assert "the key is another certificate's" in found["tls"].message
+    assert "the key belongs to another certificate" in found["tls"].message
 
 
 def test_a_certificate_that_has_ended_is_shown_with_what_to_do(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_certificate_of_an_unknown_authority_is_shown_with_what_to_do(tmp_path
         found = looked_at(build_target(port, tls=True))
 
     assert "issued by a caller, 0 days left; for localhost" in found["tls"].message
-    assert found["tls"].remedy.startswith("name its certificate authority with --ca-file FILE")
+    assert found["tls"].remedy.startswith("set its certificate authority with --ca-file FILE")
 
 
 # Proxies.

@@ -353,10 +353,10 @@ WORDS: dict[str, tuple[list[SessionCost], int | None, str]] = {
     "a deployment that is called like a model is a guess": (quoted(say(), service="azure"), 8,
      "…(if gpt-realtime is the model of the deployment, prices of 2026-11-01)…"),
     "without a price the words say why and what to do": (quoted(say(), service="azure", model="voice-1"), 8,
-     "the cost cannot be estimated, because no price of voice-1 is known: give the target `prices:`…"),
+     "the cost cannot be estimated, because no price of voice-1 is known: add `prices:`…"),
     "a target without a price is named beside the estimate of the others": ([priced(), UNKNOWN], 8,
      f"about 0.40 to 1.10 USD for 8 sessions with azure {BASIS}; …; east is not included, because no price of voice-1 "
-     "is known: give the target `prices:`…"),
+     "is known: add `prices:`…"),
     "and the others are counted": ([priced(), UNKNOWN, priced(target="west")], 8, "…with each of 2 targets (…"),
 }  # fmt: skip
 

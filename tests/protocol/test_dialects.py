@@ -435,7 +435,7 @@ def test_glm_is_told_the_rate_in_the_name_and_who_ends_turns() -> None:
 
 
 def test_stepfun_always_speaks_at_24_khz() -> None:
-    assert "always speaks" in refusal(STEPFUN, output="text")
+    assert "always audio" in refusal(STEPFUN, output="text")
     assert "must be one of pcm16" in refusal(STEPFUN, input_format="pcm16@16000")
     assert session_of(STEPFUN)["modalities"] == ["audio", "text"]
 

@@ -223,9 +223,9 @@ def test_a_signature_or_another_server_is_sent_no_token(url: str) -> None:
     [
         (f"http://files.example.org/runs?sig={SIGNATURE}", "must begin with https://"),
         (f"ftp://files.example.org/?sig={SIGNATURE}", "must begin with https://"),
-        (f"https://ann:{SIGNATURE}@files.example.org/", "holds a user or password"),
+        (f"https://ann:{SIGNATURE}@files.example.org/", "contains a user or password"),
         (f"https://account.blob.core.windows.net/?sig={SIGNATURE}", "names no container"),
-        (f"https://files example.org/?sig={SIGNATURE}", "no URL has"),
+        (f"https://files example.org/?sig={SIGNATURE}", "a URL cannot have"),
         (f"https://:0/?sig={SIGNATURE}", "port 0"),
     ],
 )

@@ -24,7 +24,7 @@ REFUSED = {
         "a probe asks one target, and these are 2: east, west; name one by --targets"
     ),
     "probe --target-file targets.yaml --targets east,": (
-        "--targets wants names of targets.yaml with commas between them, as in west,east"
+        "--targets must be names of targets.yaml, separated by commas, as in west,east"
     ),
     "probe --target-file targets.yaml --targets north": "north",
     "probe": "AZURE_OPENAI_ENDPOINT",
@@ -38,7 +38,7 @@ REFUSED = {
     f"probe {NOWHERE} --event-log .": "--event-log",
     f"probe {NOWHERE} --event-log a --save-audio a": "",
     "probe --url wss://127.0.0.1:1/v1/realtime?model=x --client-cert own/certificate.pem --client-key other/key.pem": (
-        "the key is another certificate's"
+        "the key belongs to another certificate"
     ),
     f"probe {NOWHERE} --proxy ftp://127.0.0.1:1": "--proxy must begin with",
     "replay nowhere.jsonl": "nowhere.jsonl",
@@ -66,7 +66,7 @@ def test_what_the_user_can_mend_is_one_line_and_what_was_there_stays(line: str, 
     shown = rtbench(*shlex.split(line), cwd=place)
 
     assert (shown.returncode, shown.stdout) == (2, "")
-    (said,) = [said for said in shown.stderr.splitlines() if "does not tell the dialect" not in said]
+    (said,) = [said for said in shown.stderr.splitlines() if "does not determine the dialect" not in said]
     assert said.startswith("rtbench: ")
     assert REFUSED[line] in said
     assert (place / "earlier").read_text() == "of worth"

@@ -107,5 +107,5 @@ def test_a_size_of_messages_that_cannot_be_is_refused_whoever_hands_it_on(size: 
 
 @pytest.mark.parametrize("names", ["west,", ",", "west,,east", " "])
 def test_an_empty_name_of_a_target_is_refused(names: str) -> None:
-    with pytest.raises(UsageError, match=r"--targets wants names of targets.yaml with commas between them"):
+    with pytest.raises(UsageError, match=r"--targets must be names of targets.yaml, separated by commas"):
         taken("--targets", names)

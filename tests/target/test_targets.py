@@ -129,7 +129,7 @@ def test_a_version_means_preview_and_a_dialect_wins(tmp_path: Path) -> None:
     assert preview.dialect is PREVIEW
     assert preview.resource == "/openai/realtime?api-version=2025-04-01-preview&deployment=d"
     assert ga.dialect is GA
-    assert ga.notices[0] == "one: api_version is ignored: dialect ga was asked for, GA has no api-version"
+    assert ga.notices[0] == "one: api_version is ignored: dialect ga is set, and GA has no api-version"
 
 
 def test_sign_in_can_be_told_in_full(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_nobody_is_signed_in_and_no_key_sent_where_the_file_does_not_say_so(tmp_
     target = the_one(tmp_path, *AZURE, environ={"AZURE_OPENAI_API_KEY": SECRET})
 
     assert target.auth is None
-    assert target.notices == ("one: no key is sent: api_key_env NAME sends the one in the variable NAME",)
+    assert target.notices == ("one: no key is sent: set api_key_env to the name of the variable that contains the key",)
 
 
 def test_one_notice_says_that_the_environment_s_key_is_not_used(tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_a_table_of_prices_given_beside_is_the_one_that_models_are_named_of(tmp_
     table.write_text(f"as_of: 2026-01-01\nmodels:\n  my-model: {prices}\n")
 
     assert the_one(tmp_path, URL, "prices: my-model", prices=table).prices == Prices(1, 1, 1, 1, 1, 1)
-    assert "prices names no model of prices.yaml: gpt-4o" in refusal_of(tmp_path, URL, "prices: my-model")
+    assert "prices must name a model of prices.yaml: gpt-4o" in refusal_of(tmp_path, URL, "prices: my-model")
 
 
 def test_what_one_target_merges_in_from_another_has_the_line_where_it_is_written(tmp_path: Path) -> None:
@@ -282,19 +282,19 @@ ALIKE = TWO.replace("api_key_env", "name: east\n    api_key_env")
 NAMED: list[tuple[str, str, dict[str, Any], str]] = [
     # (the file, names, options beside it, what the refusal begins with or, after …, holds)
     (TWO, "", {},
-     "--target-file needs --targets, names of what targets.yaml holds: east, sweden, sweden.quick, sweden.mini"),
-    (TWO, "west", {}, "--targets: targets.yaml has no target 'west', only east, sweden, sweden.quick, sweden.mini"),
+     "--target-file needs --targets, with names from targets.yaml: east, sweden, sweden.quick, sweden.mini"),
+    (TWO, "west", {}, "--targets: targets.yaml has no target 'west'; it has east, sweden, sweden.quick, sweden.mini"),
     (TWO, "sweden.slow", {}, "…has no target 'sweden.slow'"),
     (TWO, ",", {}, "…has no target ''"),
     (TWO, "east,east", {}, "--targets names east twice"),
     (ALIKE, "east,sweden", {}, "--targets: east has the name east, and so has another"),
-    (TWO, "east", {"url": "wss://x/y"}, "--targets and --url both say"),
-    *((TWO, "east,sweden", option, "…is for one target, and --targets names 2")
+    (TWO, "east", {"url": "wss://x/y"}, "--targets and --url both set"),
+    *((TWO, "east,sweden", option, "…is for one target, but --targets names 2")
       for option in ({"dialect": "ga"}, {"api_key_env": "MY_KEY"}, {"auth": "entra"}, {"resolve": "::1"})),
     (f"{ONE}    {URL}\n", "one", {"proxy": "ftp://x"}, "--proxy must begin with"),
-    (NANO, "sweden.mini", {}, "targets.yaml:21:9: prices names no model"),
+    (NANO, "sweden.mini", {}, "targets.yaml:21:9: prices must name a model"),
     (TWO.replace("model: gpt-realtime-mini", "deployment: d\n        model: m"), "sweden.mini", {},
-     "targets.yaml:21:9: model and deployment are two names"),
+     "targets.yaml:21:9: model and deployment set the same value"),
 ]  # fmt: skip
 
 
@@ -331,30 +331,31 @@ def test_without_a_file_s_name_it_is_targets_yaml_of_this_folder(
     [
         ((), 2, "one must be a table (`key: value`), not nothing"),
         (("region: x",), 2, "the target needs `endpoint` (Azure), `service` or `url` (any service)"),
-        ((*AZURE, "model: d"), 5, "model and deployment are two names of the same"),
+        ((*AZURE, "model: d"), 5, "model and deployment set the same value"),
         ((AZURE[0],), 2, "the target needs `deployment`"),
-        ((URL, "model: m"), 4, "model goes with `endpoint`"),
+        ((URL, "model: m"), 4, "model needs `endpoint`"),
         ((URL, "dialect: GA"), 4, 'or pcm, not the string "GA"'),
         ((URL, "endpoints: x"), 4, "has an unknown key 'endpoints'; did you mean endpoint? allowed: endpoint, url,"),
         ((URL, "name: a b"), 4, "name must be 1 to 64 of A-Z a-z 0-9 . _ -"),
         ((URL, f"api_key_env: {SECRET}"), 4,
-         "api_key_env names a variable that is not set: it wants the variable's name"),
+         "api_key_env names a variable that is not set: use the variable's name"),
         ((URL, f"api_key_env: [{SECRET}]"), 4, "api_key_env must be the name of an environment variable"),
         ((*AZURE, "auth:", "  type: key"), 6, "type must be entra, managed_identity"),
-        ((*AZURE, "auth:", f"  client_id: ~{SECRET}"), 6, "client_id must be an id, which is no secret"),
+        ((*AZURE, "auth:", f"  client_id: ~{SECRET}"), 6, "client_id must be an id, not a secret"),
         ((URL, "headers: {Authorization: x}"), 4, "headers must not set Authorization"),
         ((URL, "headers: {a: x, A: y}"), 4, "headers has one header twice"),
         ((URL, "headers:", "  a: 1"), 5, "a must be a string"),
-        ((URL, "headers:", "  a b: x"), 5, "a b is not allowed here: headers must be at most 10 of `header: text`"),
-        ((URL, "headers: {a: '${NOT_THERE}'}"), 4, "the header a wants a variable that is not set"),
-        ((URL, f'headers: {{a: "x\\r\\n{SECRET}: y"}}'), 4, "the header a must be printable text of ASCII"),
-        ((URL, f"headers: {{{', '.join(f'h{n}: x' for n in range(11))}}}"), 4, "headers must be at most 10"),
-        (("url: 'wss://voice.example/x?key=${NOT_THERE}'",), 3, "the url wants a variable that is not set"),
-        ((f"url: wss://voice.example/x?key={SECRET}",), 3, "or write key=${NAME} with the name of its variable"),
+        ((URL, "headers:", "  a b: x"), 5, "a b is not allowed here: headers must be a table of at most 10 headers "
+        "(`header: text`)"),
+        ((URL, "headers: {a: '${NOT_THERE}'}"), 4, "the header a uses a variable that is not set"),
+        ((URL, f'headers: {{a: "x\\r\\n{SECRET}: y"}}'), 4, "the header a must be printable ASCII text"),
+        ((URL, f"headers: {{{', '.join(f'h{n}: x' for n in range(11))}}}"), 4, "headers must be a table of at most 10"),
+        (("url: 'wss://voice.example/x?key=${NOT_THERE}'",), 3, "the url uses a variable that is not set"),
+        ((f"url: wss://voice.example/x?key={SECRET}",), 3, "or write key=${NAME} with that name"),
         ((URL, "auth: basic"), 4, "auth basic needs api_key_env"),
         ((URL, "subprotocols: ['a b']"), 4, "subprotocols must be names"),
         ((URL, "session: voice"), 4, "session must be a table (`key: value`)"),
-        ((URL, "proxy: http://${NOT_THERE}@p"), 4, "proxy wants a variable that is not set"),
+        ((URL, "proxy: http://${NOT_THERE}@p"), 4, "proxy uses a variable that is not set"),
         ((URL, "ca_file: none.pem"), 4, "ca_file none.pem cannot be read: No such file"),
         ((URL, "connect_rate: -1"), 4, "connect_rate must be a number a minute from 0 to 1000000, not -1"),
         ((URL, "variants:", "  a.b: {}"), 5, "a.b is not allowed here: variants must be a table (`name: settings`)"),
@@ -388,7 +389,7 @@ def test_a_value_that_no_header_can_hold_is_told_with_the_target_s_line(tmp_path
         said = refusal_of(tmp_path, URL, line, environ={"BROKEN": f"{SECRET} {SECRET}"})
 
         assert said.startswith("targets.yaml:2:3: ")
-        assert "holds a space, a line break or a character outside ASCII" in said
+        assert "contains a space, a line break or a non-ASCII character" in said
 
 
 def test_targets_that_are_not_asked_for_need_no_variables(tmp_path: Path) -> None:

@@ -218,7 +218,7 @@ def test_who_gets_no_token_learns_for_how_long_one_has_been_asked_for(opened: Op
     issuer.hangs.clear()
     until(lambda: sign_in._living() is None and issuer.asked > 1)
 
-    with pytest.raises(ConnectError, match="no token came; the next was asked for 0 s ago"):
+    with pytest.raises(ConnectError, match="no token was received; the next one was requested 0 s ago"):
         keyring.header(TARGET, 0.01)
     issuer.hangs.set()
 

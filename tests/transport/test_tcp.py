@@ -237,7 +237,7 @@ def test_a_peer_that_takes_no_answer_to_what_tls_asks_for_has_ended_the_stream(
     certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> None:
-        raise TimeoutError("the peer took no bytes")
+        raise TimeoutError("the peer accepted no data")
 
     with connected(True, certificate) as (stream, peer):
         peer.send(b"a")

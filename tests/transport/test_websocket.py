@@ -564,7 +564,7 @@ def test_an_answer_that_is_no_upgrade_is_a_refusal(whole: bytes) -> None:
     ("headers", "said"),
     [
         ([], "the answer has no Sec-WebSocket-Accept"),
-        (["Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="], "the answer's Sec-WebSocket-Accept is not the one"),
+        (["Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="], "the answer's Sec-WebSocket-Accept does not match"),
     ],
 )
 def test_an_upgrade_that_answers_another_request_is_called_that(headers: list[str], said: str) -> None:
