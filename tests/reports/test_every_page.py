@@ -252,7 +252,7 @@ def test_turns_that_were_starved_are_not_said_to_have_been_cut_by_the_end_of_the
     turns = (replace(e, outcome=STARVED) if e.outcome == "unfinished" else e for e in summary.outcomes.turns)
     said = run_second(replace(summary, outcomes=replace(summary.outcomes, turns=tuple(turns))))
 
-    assert "2 were not included, because the load generator did not run when a limit ended" in said
+    assert "2 were left out, because the load generator did not run when a limit ended" in said
     assert "cut by the end" not in said
 
 

@@ -171,7 +171,7 @@ def test_columns_that_are_read_later_are_refused_where_they_are_damaged(
         rows = rows.set_column(rows.column_names.index(name), name, pa.array([True] * len(rows)))
         pq.write_table(rows, path)
 
-    with pytest.raises(UsageError, match=r"cannot be read: the column .* is bool, and must be"):
+    with pytest.raises(UsageError, match=r"cannot be read: the column .* is bool, but must be"):
         read(run)
 
 

@@ -180,7 +180,7 @@ def test_a_chunk_that_is_not_as_its_worker_sent_it_is_refused_and_nothing_is_wri
 ) -> None:
     here = folders(tmp_path)[1]
     whole = PartChunk.sealed(KEY, "turns.arrows", 0, 0, 0, packed(b"some rows"))
-    with pytest.raises(BadChunkError, match="not as its worker sent it"):
+    with pytest.raises(BadChunkError, match="differs from what its worker sent"):
         PartReplica(here, WORKER, KEY).take(msgspec.structs.replace(whole, **forged))
 
     assert content(here) == {}

@@ -135,7 +135,7 @@ def test_a_run_of_a_command_may_be_given_by_its_name(home: Path, monkeypatch: py
 def test_a_command_without_a_name_says_where_there_is_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
-    with pytest.raises(UsageError, match=r"no runs in runs \(No such file or directory\): play one"):
+    with pytest.raises(UsageError, match=r"no runs in runs \(No such file or directory\): make one"):
         report(None)
 
 

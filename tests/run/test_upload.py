@@ -141,7 +141,9 @@ def test_what_stays_busy_is_one_line_that_names_the_file_and_no_signature(run: P
             Uploader(destination_of(f"{server.url}?sig={SIGNATURE}", "URL"), wait=pauses.append).upload(run)
 
     file = run / "events" / "w0 1.jsonl"
-    assert str(refused.value) == f"{file} could not be uploaded to {server.url}: 503 ServerBusy; the folder stays"
+    assert (
+        str(refused.value) == f"{file} could not be uploaded to {server.url}: 503 ServerBusy; the folder is not removed"
+    )
     assert len(pauses) == TRIES - 1
     assert server.puts == []
 
@@ -149,21 +151,21 @@ def test_what_stays_busy_is_one_line_that_names_the_file_and_no_signature(run: P
 def test_a_refusal_is_not_repeated_and_says_what_to_do(run: Path) -> None:
     with blob_server() as server:
         server.answers = [403]
-        with pytest.raises(UsageError, match=r"403 No__Entry \(a SAS must allow create and write, now;"):
+        with pytest.raises(UsageError, match=r"403 No__Entry \(a SAS must be valid now and permit create and write;"):
             Uploader(destination_of(server.url, "URL"), wait=never).upload(run)
 
 
 def test_a_server_that_is_not_there_is_said_in_words(run: Path) -> None:
     with blob_server() as server:
         pass
-    with pytest.raises(UsageError, match="Connection refused; the folder stays"):
+    with pytest.raises(UsageError, match="Connection refused; the folder is not removed"):
         Uploader(destination_of(server.url, "URL"), wait=lambda _: None).upload(run)
 
 
 def test_a_run_under_way_is_not_uploaded(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(run, state="running")
     lock.hold(run)
-    with pytest.raises(UsageError, match="is still under way"):
+    with pytest.raises(UsageError, match="is still in progress"):
         Uploader(destination_of(AZURE, "URL"), fetch=no_token).upload(run)
 
 

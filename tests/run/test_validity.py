@@ -262,7 +262,7 @@ def test_a_rule_that_a_part_broke_is_broken() -> None:
     assert verdict.status == "invalid"
 
 
-MERGE = "merge what is missing once it is there, or run it again"
+MERGE = "merge the missing data when it is available, or repeat the run"
 MISSING: dict[str, tuple[dict[str, float], float | None, bool, str]] = {
     # (shares of turns; the value of the check, whether the run is valid, and the remedy)
     "a hundredth may be starved": ({"starved_share": 0.01}, 1.0, True, MORE_PROCESSES),
@@ -298,7 +298,7 @@ def test_what_the_user_has_to_mend_first_is_the_remedy_of_missing_parts() -> Non
     verdict = evaluate_checks(of_host("", missing_share=0.5, refused=refused))
 
     (check,) = (check for check in verdict.checks if check.name == "missing_data")
-    assert check.remedy == f"{refused}; then run it again"
+    assert check.remedy == f"{refused}; then repeat the run"
 
 
 # How far measures of rows can be off, and whether a run that was recorded says so.
@@ -398,7 +398,7 @@ def test_where_more_than_one_in_a_hundred_bounds_are_unknown_a_run_is_not_judged
     assert verdict["status"] == "no_verdict"
     assert (verdict["checks"][0]["result"], verdict["checks"][0]["value"]) == ("not_evaluated", None)
     assert verdict["checks"][0]["note"] == (
-        "unknown: how far ttfa, transcript_first, transcript_total can be off, of more than 1 % of its turns"
+        "the uncertainty of ttfa, transcript_first, transcript_total is unknown in more than 1 % of its turns"
     )
 
 

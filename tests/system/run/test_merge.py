@@ -249,7 +249,7 @@ def test_parts_that_were_played_one_after_another_say_so(tmp_path: Path) -> None
         for host, began_ns in (("red", BEGAN_NS), ("blue", BEGAN_NS + 40 * S))
     ]
     document = merge_runs(parts, tmp_path / "merged")
-    assert document["notices"][0].startswith("Its parts were not played at the same time")
+    assert document["notices"][0].startswith("Its parts did not run at the same time")
     assert document["arrivals"] == ARRIVALS | {"per_s": 1.0, "max_concurrent": 8, "duration_s": 100.0}
 
 
@@ -259,7 +259,9 @@ def test_a_run_that_was_killed_is_a_part_up_to_its_last_flush(tmp_path: Path) ->
 
     assert document["state"] == "killed"
     assert len(rows(tmp_path / "merged", "turns")) == 18
-    assert document["notices"] == ["killed on gone did not end cleanly: rows and counts end at the last flush."]
+    assert document["notices"] == [
+        "killed on gone did not end cleanly: rows and counts after the last flush are missing."
+    ]
     assert {part["run_id"]: part["state"] for part in document["parts"]} == {"killed": "killed", "b": "ended"}
 
 
@@ -268,7 +270,7 @@ def test_looks_at_a_part_decide_nothing_of_the_merged_run(tmp_path: Path) -> Non
     plan["bootstrap_samples"] = 10
     document = merge_runs([build_part(tmp_path, sequential_plan=plan)], tmp_path / "merged")
     assert "sequential_plan" not in document
-    assert document["notices"][0].endswith("do not count for the merged run.")
+    assert document["notices"][0].endswith("the merged run ignores them.")
 
 
 # Its verdict.
@@ -338,7 +340,7 @@ def test_a_damaged_part_is_left_out_and_weighs_in_the_verdict(damage: Callable[[
     assert {row["worker"] for row in rows(tmp_path / "merged", "turns")} == {0}
     assert [incident["worker"] for incident in document["incidents"]] == [0]
     (notice,) = document["notices"]
-    assert notice.startswith("broken on alpha is not included, because ")
+    assert notice.startswith("broken on alpha is excluded, because ")
     assert notice.endswith(": 3 sessions and 9 turns are missing.")
     (rule,) = (rule for rule in document["validity"]["checks"] if rule["result"] == "fail")
     assert (rule["name"], rule["value"], document["validity"]["status"]) == ("missing_data", 50.0, "invalid")
@@ -347,8 +349,8 @@ def test_a_damaged_part_is_left_out_and_weighs_in_the_verdict(damage: Callable[[
 @pytest.mark.parametrize(
     ("damage", "why"),
     [
-        ("a session twice", "it holds session w0-000000 twice"),
-        ("a count below zero", "the column stall_count of its turns holds -7, which is below 0"),
+        ("a session twice", "it has session w0-000000 twice"),
+        ("a count below zero", "the column stall_count of its turns contains -7, which is below 0"),
     ],
 )
 def test_rows_that_no_run_holds_are_refused_by_every_reader_in_the_same_words(
@@ -370,7 +372,7 @@ def test_a_part_without_its_bounds_is_merged_and_that_they_are_unknown_is_told(t
     known = {(row["host"], row["first_audio_uncertainty_ns"] is None) for row in rows(tmp_path / "merged", "turns")}
     assert known == {("blue", False), ("red", True)}
     assert document["notices"][-1] == (
-        "broken on red: it has no uncertainty.parquet, so the timestamp uncertainty of its turns is not known."
+        "broken on red: it has no uncertainty.parquet, so the timestamp uncertainty of its turns is unknown."
     )
     assert document["validity"]["status"] == "no_verdict"
 
@@ -381,7 +383,7 @@ def test_what_is_missing_with_a_part_that_was_never_closed_is_not_known_and_make
     sound, broken = build_part(tmp_path, "sound", host="blue"), build_part(tmp_path, "broken", host="red")
     shutil.rmtree(broken / SPOOL)
     document = merge_runs([sound, broken], tmp_path / "merged")
-    assert document["notices"][0].endswith("how many sessions and turns are missing is not known.")
+    assert document["notices"][0].endswith("the number of missing sessions and turns is unknown.")
     assert document["validity"]["status"] == "invalid"
 
 
@@ -399,12 +401,12 @@ REFUSED: dict[str, tuple[Callable[[Path, Path], list[Path]], str]] = {
     "targets": (lambda a, b: [a, changed(b, targets=[TARGET | {"url": "ws://elsewhere"}])], "have different targets"),
     "definitions": (lambda a, b: [a, changed(b, definitions_version=99)], "have different definitions"),
     "names": (lambda a, b: [changed(a, part_of="x"), changed(b, part_of="y")], "have different names of --part-of"),
-    "the same part twice": (lambda a, _: [a, a], "parts/a both hold worker 0 of run a: name one of them"),
+    "the same part twice": (lambda a, _: [a, a], "parts/a both contain worker 0 of run a: name only one of them"),
     "a copy of a part": (
         lambda a, b: [a, b, copied(a, a.parent / "c")],
-        "both hold worker 0 of run a: name one of them",
+        "both contain worker 0 of run a: name only one of them",
     ),
-    "a merged run": (lambda a, b: [changed(a, parts=[PART]), b], "name the runs that it was merged from"),
+    "a merged run": (lambda a, b: [changed(a, parts=[PART]), b], "name the runs from which it was merged"),
     "a newer schema": (lambda a, b: [a, changed(b, schema=99)], "newer rtbench"),
     "a document of something else": (lambda a, b: [a, changed(b, targets="x")], "is damaged"),
 }
@@ -426,20 +428,20 @@ def test_a_run_that_somebody_writes_to_is_refused(tmp_path: Path) -> None:
     mine = opening_document("x", "y", 1, {}, [], [], 1, [])["writer"] | {"pid": os.getpid()}
     part = build_part(tmp_path, state="running", stop_reason="", ended_utc_ns=None)
     lock.hold(part)
-    with pytest.raises(UsageError, match="still under way"):
+    with pytest.raises(UsageError, match="still in progress"):
         merge_runs([changed(part, writer=mine)], tmp_path / "merged")
 
 
 @pytest.mark.parametrize("name", ["a b", "x:y", "\udcff", "é", "-o", "."])
 def test_a_folder_whose_name_is_no_name_of_a_run_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"cannot be a run|exists already"):
+    with pytest.raises(UsageError, match=r"not a valid name of a run|already exists"):
         merge_runs([build_part(tmp_path / "parts")], tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["parts"]
 
 
 def test_a_folder_that_is_there_is_not_written_to(tmp_path: Path) -> None:
     (tmp_path / "merged").mkdir()
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="already exists"):
         merge_runs([build_part(tmp_path)], tmp_path / "merged")
 
 
