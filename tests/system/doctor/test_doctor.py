@@ -42,7 +42,7 @@ def test_a_service_that_lets_us_in_is_looked_at_to_a_turn(simulator: Ready) -> N
     assert max(map(len, shown.stdout.splitlines())) <= 100
     said = " ".join(shown.stdout.split())
     for part in ("open files", "kernel timestamps", "wall clock", "a key of 25 characters, in the header api-key",
-                 "SIMULATED: HTTP 101 in", "apim-request-id", "ends in 60 min", "voice alloy",
+                 "SIMULATED: HTTP 101 in", "apim-request-id", "ends in at most 60 min", "voice alloy",
                  "pass turn ttfa", "audio out; $", "preview dialect"):  # fmt: skip
         assert part in said
     assert "failed" not in said
@@ -77,7 +77,7 @@ def test_a_proxy_that_opens_a_tunnel_is_shown_without_its_password(simulator: Re
     found = findings(shown)
 
     assert shown.returncode == 0
-    assert found["proxy"]["message"].startswith(f"socks5://127.0.0.1:{proxy.port}: a tunnel to 127.0.0.1:")
+    assert found["proxy"]["message"].startswith(f"socks5://127.0.0.1:{proxy.port}: opened a tunnel to 127.0.0.1:")
     assert "to the proxy" in found["round trip"]["message"]
     assert len(proxy.asked) == 2  # the look at the way, and the session
     assert "password-of-proxy" not in shown.stdout
