@@ -89,18 +89,18 @@ def _of_instants(instants: tuple[InstantGroup, ...]) -> tuple[ColumnGroup, ...]:
     return (
         _whole(
             " ".join(f"{name}_at_ns" for name in at_ns),
-            "[instants](metrics.md#instants): nanoseconds after the row's `start_ns`, null where they did not happen",
+            "[instants](metrics.md#instants): nanoseconds after the row's `start_ns`, null if they did not happen",
             "instant",
         ),
         _whole(
             " ".join(f"{name}_uncertainty_ns" for name in sends),
-            "how much later that send may really have been; 0 with the kernel's timestamp. Null if unknown",
+            "by how much the send may really have been later; 0 with the kernel's timestamp. Null if unknown",
             "width",
             audit=True,
         ),
         _whole(
             " ".join(f"{name}_uncertainty_ns" for name in arrivals),
-            "how much earlier that arrival may really have been: [the bound](metrics.md#timestamp-uncertainty) of "
+            "by how much the arrival may really have been earlier: [the bound](metrics.md#timestamp-uncertainty) of "
             "each instant. Null if unknown",
             "error",
             audit=True,
@@ -123,7 +123,7 @@ IDENTITY = (
     _label("session_id", "ours, unique in the run: `w0-000001`", "identity"),
     _label(
         "service_session_id",
-        "the service's own; of a call with an agent the `{uuid}` by which it was called",
+        "the service's own; for a call with an agent, the `{uuid}` in its address",
         "identity",
     ),
     _TARGET,
@@ -141,7 +141,7 @@ IDENTITY = (
     _HOST,
     _SIMULATED,
     _label("outcome", "[how it ended](metrics.md#outcomes)"),
-    _label("detail", "the service's words of how it ended, 300 characters at most", "or null"),
+    _label("detail", "the service's message about how it ended, at most 300 characters", "or null"),
     _whole("start_ns", "when it began, on CLOCK_MONOTONIC"),
     _whole("start_utc_ns", "when it began, in UTC", "own"),
 )
@@ -165,7 +165,7 @@ def _tokens(sentence: str) -> ColumnGroup:
 
 _CARRIED = "audio_bytes_sent audio_bytes_received wire_bytes_sent wire_bytes_received"
 _CARRIED_SENTENCE = "decoded audio; WebSocket frames with headers, before TLS"
-_RETRY = "the [delay](metrics.md#limits-of-the-service) that the service asked for when it refused or throttled the "
+_RETRY = "the [delay](metrics.md#limits-of-the-service) that the service requested when it refused or throttled the "
 
 TURN_MARKS = (
     _send(
@@ -174,14 +174,14 @@ TURN_MARKS = (
         "when its chunk was handed to the kernel, less the part of the chunk after it. Absent if audio is not paced",
     ),
     _send(
-        "request_sent", "`response.create` handed to the kernel; absent where the service starts the response by itself"
+        "request_sent", "`response.create` handed to the kernel; absent if the service starts the response by itself"
     ),
     _clock(
         "request_acked",
         "the peer's TCP acknowledged `response.create`, by the kernel; null if that comes after the turn's end",
     ),
     _arrival(
-        "speech_started speech_stopped", "the first and the last event of these names: what the service's VAD noticed"
+        "speech_started speech_stopped", "the first and the last event of these names: what the service's VAD detected"
     ),
     _arrival("committed", "`input_audio_buffer.committed`, the last of several"),
     _arrival("response_created", "`response.created`"),
@@ -211,11 +211,11 @@ TURN_MARKS = (
         "when the reply was [interrupted](#interruptions): the first sample of the speech or sound; or the clock "
         "before `response.cancel`",
     ),
-    _arrival("barge_in_detected", "the `speech_started` that this made"),
+    _arrival("barge_in_detected", "the `speech_started` that this caused"),
     _arrival(
         "barge_in_silent",
-        "when the simulated player was silent: at `speech_started`; if the service did not hear it within 2 s, at the "
-        "end of the reply",
+        "when the simulated player was silent: at `speech_started`; if the service did not detect it within 2 s, at "
+        "the end of the reply",
     ),
     _arrival(
         "barge_in_last_audio barge_in_response_done",
@@ -223,18 +223,18 @@ TURN_MARKS = (
     ),
     _send("truncate_sent", "`conversation.item.truncate` handed to the kernel"),
     _arrival("truncated", "the last `conversation.item.truncated`"),
-    _clock("ended", "when the outcome was decided"),
+    _clock("ended", "when the outcome was determined"),
 )
 
 TURNS = (
     *IDENTITY,
     _text(
         "response_id answer_response_id item_id",
-        "the service's ids of the turn's first response, of its last one (the same where there is one), and of the "
+        "the service's ids of the turn's first response, of its last one (the same if there is only one), and of the "
         "caller's audio",
     ),
     _label("step", "the step's label"),
-    _text("audio", "the file that was played; null in a typed turn"),
+    _text("audio", "the file that was played; null in a text turn"),
     _whole("turn", "the number of the turn in its session, from 1"),
     _label(
         "measured_from",
@@ -275,12 +275,10 @@ TURNS = (
         "stall_duration_ns stall_count",
         "silence that the simulated player was forced into within the reply, and how often",
     ),
-    _whole(
-        "stall_duration_uncertainty_ns", "how far the time of `stall_duration_ns` can be off, either way", audit=True
-    ),
+    _whole("stall_duration_uncertainty_ns", "the uncertainty of `stall_duration_ns`, in both directions", audit=True),
     _whole(
         "onset_uncertainty_ns",
-        "how far the begin of the reply can be off where it is [found in the "
+        "the uncertainty of the start of the reply if it is [found in the "
         "audio](accuracy.md#audio-onset-detection): a part of `first_audible_uncertainty_ns`; null elsewhere",
         audit=True,
     ),
@@ -290,7 +288,7 @@ TURNS = (
         "from TCP_INFO at the turn's end: shortest and smoothed round trip; segments of ours sent again since the "
         "session's last turn. Null off Linux",
     ),
-    _number("audio_speed", "how much faster than it plays the reply's audio came, ×"),
+    _number("audio_speed", "how much faster than playback the reply's audio was received, ×"),
     _label(
         "rtt_scope",
         "where the round trips and `retransmits` end: at the `service` (its nearest end of TCP), or at a `proxy`",
@@ -303,12 +301,12 @@ TURNS = (
     ),
     _flag(
         "preamble",
-        "whether audio came before the answer; null in turns that failed, without audio, and if nothing says what the "
-        "answer is",
+        "whether audio was received before the answer; null in turns that failed, without audio, and if no event "
+        "marks the answer",
     ),
     _flag(
         "yielded",
-        "of interruptions: whether the player was silent within 2 s; null where the reply had ended by itself",
+        "of interruptions: whether the player was silent within 2 s; null if the reply had ended by itself",
     ),
     _flag("false_yield", "of sounds that are no interruption: whether the reply stopped within 1 s"),
     _flag(
@@ -320,19 +318,21 @@ TURNS = (
     _flag("cut_off", "of VAD turns: whether a reply was played before the caller's speech ended"),
     _label(
         "interruption",
-        "how the reply was interrupted: by `speech` or by the `client`; or the sound that came into it and is no "
+        "how the reply was interrupted: by `speech` or by the `client`; or the sound in it that is not an "
         "interruption: `backchannel`, `noise`, `talking_to_others`",
     ),
     _whole(
         "function_calls function_execution_ns",
-        "calls of functions; how long our own functions took. Null where the session declares none",
+        "calls of functions; how long our own functions took. Null if the session declares none",
     ),
     _whole("dead_air_ns", "the longest silence of the simulated player within the turn"),
     _whole(
         "late_audio_ns unplayed_audio_ns",
-        "of interrupted replies: audio that came after the stop; audio that came and was never played",
+        "of interrupted replies: audio received after the stop; audio received but never played",
     ),
-    _whole("received_audio_ns", "how much audio came, of all responses of the turn: `audio_bytes_received` as time"),
+    _whole(
+        "received_audio_ns", "how much audio was received, of all responses of the turn: `audio_bytes_received` as time"
+    ),
     _whole("overlap_ns", "of interrupted replies: how long both spoke"),
     _tokens(
         "of all of the turn's responses, [as the service reported them](metrics.md#tokens); cached ones are a part of "
@@ -340,7 +340,7 @@ TURNS = (
     ),
     _whole(
         "input_words input_word_errors reply_words reply_word_errors",
-        "words that should have been heard, and said, and the [errors](metrics.md#quality) of what was",
+        "words of the references of the input and of the reply, and the [errors](metrics.md#quality) in both",
         "quality",
     ),
     _flag("task_success", "whether the turn did what the script calls [success](metrics.md#quality)", "quality"),
@@ -348,8 +348,8 @@ TURNS = (
 
 SESSION_MARKS = (
     _clock("call_arrival", "when the [call](load.md#calls-that-arrive) arrived; absent in a closed loop"),
-    _clock("previous_reply_end", "the caller had heard the last reply of the session whose place this one takes"),
-    _clock("intended_start", "when it was meant to start"),
+    _clock("previous_reply_end", "the end of playback of the last reply in the session that this one replaces"),
+    _clock("intended_start", "its planned start"),
     _clock(
         "connect_start", "the start of connecting, after sign-in and after the start of a thread that resolves names"
     ),
@@ -366,9 +366,7 @@ SESSION_MARKS = (
     _arrival("first_reply", "the first audio delta of the first turn's reply, else its first text delta"),
     _arrival("first_audible", "`first_audible` of the same reply"),
     _arrival("greeting_audible", "`first_audible` of the [greeting](scripts.md#wait_for)"),
-    _clock(
-        "idle_prompt_due", "when the service was to speak up by itself: its idle timeout after the reply was played"
-    ),
+    _clock("idle_prompt_due", "when the service should speak by itself: its idle timeout after the reply was played"),
     _arrival("idle_prompt_received", "`input_audio_buffer.timeout_triggered`"),
     _clock("ended", "the session's end"),
 )
@@ -379,7 +377,7 @@ SESSIONS = (
     _whole("auth_wait_ns", "how long it waited for a sign-in before connecting"),
     _whole(
         "caller_time_ns",
-        "how long the caller took for the first turn: `session_updated`, or `history_acked`, → its origin",
+        "the caller's own time for the first turn: `session_updated`, or `history_acked`, → its origin",
     ),
     _whole("retry_after_ns", _RETRY + "session"),
     _whole(
@@ -393,12 +391,10 @@ SESSIONS = (
     _whole("timestamp_fallbacks", "events without a usable kernel timestamp"),
     _whole(
         "unattributed_commits",
-        "commits that no turn of the script made: noise, sounds during silence, or the idle timeout",
+        "commits that no turn of the script caused: noise, sounds during silence, or the idle timeout",
     ),
-    _flag(
-        "renewed", "whether [another session of its call](scripts.md#calls-that-outlive-their-session) took its place"
-    ),
-    _whole("idle_prompts", "how often the service spoke up by itself, at its idle timeout"),
+    _flag("renewed", "whether [another session of its call](scripts.md#calls-that-outlive-their-session) replaced it"),
+    _whole("idle_prompts", "how often the service spoke by itself, at its idle timeout"),
     _tokens("of all responses [that belong to no turn](metrics.md#tokens)"),
     _whole("variables_row", "which row of the script's variables it took, from 1; null without variables", "own"),
     _flag("event_log", "whether its events are in `events/`", "own"),
@@ -413,7 +409,10 @@ SESSIONS = (
 SECONDS = (
     _RUN,
     _whole("second", "UTC, seconds since 1970"),
-    _whole("duration_ns", "how much of it was recorded: less at both ends, more if the loop was held up"),
+    _whole(
+        "duration_ns",
+        "the recorded part of the second: less at both ends of the run, more if the event loop was blocked",
+    ),
     _label("phase", "`warmup` or `measurement`, by when the second began"),
     _TARGET,
     _WORKER,
@@ -434,7 +433,7 @@ SECONDS = (
     _whole("events audio_bytes_sent audio_bytes_received wire_bytes_sent wire_bytes_received", "as of turns"),
     _whole(
         "receive_delay_max_ns event_loop_delay_max_ns",
-        "the worst of the second; `event_loop_delay` is the process's, whatever the target",
+        "the maximum of the second; `event_loop_delay` belongs to the process, and is the same for all targets",
     ),
     _whole("throttled", "sessions and turns that ended as `throttled:…` in it"),
     _whole(

@@ -22,8 +22,8 @@ BUSY = 0.7
 STOLEN = 0.02
 """The share of all cores' time, taken by the hypervisor, that counts as a cause of delays; twice that in a time window.
 """
-OTHERS = "other programs are at work on this machine: end them, or measure on one that has nothing else to do"
-HYPERVISOR = "the hypervisor took this machine's cores away: measure on one whose cores are its own"
+OTHERS = "other programs use this machine's CPU: stop them, or measure on a machine that runs nothing else"
+HYPERVISOR = "the hypervisor gave CPU time of this machine to others (steal): measure on a machine with dedicated cores"
 
 
 def allowed_cores() -> frozenset[int]:
@@ -212,7 +212,8 @@ def available_priority() -> Priority:
         set_niceness(min(RAISED, before))
     except PermissionError:
         permit = (
-            "`sudo prlimit --pid $$ --nice=30` permits it in a shell, `--ulimit nice=30` in a container of Docker's"
+            "to permit it, run `sudo prlimit --pid $$ --nice=30` in the shell, or start the Docker container "
+            "with `--ulimit nice=30`"
         )
         return Priority(before, "is not permitted", permit)
     raised = niceness()
@@ -220,8 +221,10 @@ def available_priority() -> Priority:
     # the process may be in the group of its terminal session, and the niceness of that group is not raised
     with suppress(OSError, ValueError):
         if AUTOGROUP.read_text().strip() == "1" and int(OWN_GROUP.read_text().rpartition(" ")[2]) > RAISED:
-            everywhere = f"after `echo {RAISED} > /proc/$$/autogroup` in this shell it has one on all programs"
-            return Priority(raised, "has an effect only within this terminal", everywhere)
+            everywhere = (
+                f"run `echo {RAISED} > /proc/$$/autogroup` in this shell: then it takes effect against all programs"
+            )
+            return Priority(raised, "takes effect only against programs of this terminal", everywhere)
     return Priority(raised)
 
 

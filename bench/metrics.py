@@ -126,45 +126,45 @@ def _whole(value: int | str | None) -> int | None:
 CATALOGUE: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("ttfa", "ms", "turn", "lower", "Time to first audio delta: from the turn's origin (response.create handed to the kernel; where the service starts the response itself, the end of speech) to the arrival of the first audio delta with a payload.", "measured_from", "first_audio"),
+        Metric("ttfa", "ms", "turn", "lower", "Time to first audio delta: from the turn's origin (response.create handed to the kernel; the end of speech if the service starts the response itself) to the arrival of the first audio delta with a payload.", "measured_from", "first_audio"),
         Metric("ttft", "ms", "turn", "lower", "Time to first text delta: from the turn's origin to the arrival of the first text delta with a payload.", "measured_from", "first_text"),
         Metric("transcript_first", "ms", "turn", "lower", "From the turn's origin to the first delta of the reply's transcript.", "measured_from", "first_transcript"),
         Metric("transcript_total", "ms", "turn", "lower", "From the turn's origin to the end of the reply's transcript.", "measured_from", "transcript_done"),
-        Metric("transcript_lead", "ms", "turn", "higher", "From the first transcript delta to the first audio delta: positive when captions come before sound, negative when they come after it.", "first_transcript", "first_audio", signed=True),
+        Metric("transcript_lead", "ms", "turn", "higher", "From the first transcript delta to the first audio delta: positive if the transcript precedes the audio, negative if it follows.", "first_transcript", "first_audio", signed=True),
         Metric("response_total", "ms", "turn", "lower", "From the turn's origin to response.done.", "measured_from", "response_done"),
-        Metric("voice_to_voice", "ms", "turn", "lower", "Spoken turns: from the end of the caller's speech, in microphone time, to the instant at which the simulated player plays the reply's first audible sample, its jitter buffer included. Absent if the reply begins before that end: it does not answer this question.", "speech_end", "first_audible"),
-        Metric("answer_ttfa", "ms", "turn", "lower", "Time to the answer's first audio delta, from the turn's origin: of the last message item of the last response, and no commentary; ttfa is of whatever is said first, a preamble too.", "measured_from", "answer_audio"),
-        Metric("answer_voice_to_voice", "ms", "turn", "lower", "Spoken turns: from the end of the caller's speech to the answer's first audible sample; voice_to_voice is to whatever is said first.", "speech_end", "answer_audible"),
+        Metric("voice_to_voice", "ms", "turn", "lower", "Spoken turns: from the end of the caller's speech, in microphone time, to the instant at which the simulated player plays the reply's first audible sample, its jitter buffer included. Absent if the reply begins before that end, because it then does not answer this question.", "speech_end", "first_audible"),
+        Metric("answer_ttfa", "ms", "turn", "lower", "Time from the turn's origin to the first audio delta of the answer: of the last message item of the last response that is not commentary. ttfa includes a preamble: it is of the first audio.", "measured_from", "answer_audio"),
+        Metric("answer_voice_to_voice", "ms", "turn", "lower", "Spoken turns: from the end of the caller's speech to the answer's first audible sample. voice_to_voice includes a preamble: it ends at the first audible sample of all.", "speech_end", "answer_audible"),
         Metric("function_call_added", "ms", "turn", "lower", "Turns with function calls: from the turn's origin to the first output item that names a function, the earliest instant at which a client can act.", "measured_from", "function_call_added"),
-        Metric("function_call_done", "ms", "turn", "lower", "Turns with function calls: from the turn's origin to the end of the arguments, of the last call where several are made at once.", "measured_from", "function_call_done"),
+        Metric("function_call_done", "ms", "turn", "lower", "Turns with function calls: from the turn's origin to the end of the arguments; of the last call if the response makes several.", "measured_from", "function_call_done"),
         Metric("function_execution", "ms", "turn", "neither", "Turns with function calls: how long our own functions took, from the last call to the last output handed to the kernel.", column="function_execution_ns"),
         Metric("function_answer_ttfa", "ms", "turn", "lower", "Turns with function calls: from the response.create that follows the outputs to the first audio delta of the answer.", "answer_request_sent", "answer_audio"),
         Metric("function_voice_to_voice", "ms", "turn", "lower", "Spoken turns with function calls: from the end of the caller's speech to the first audible sample of the last response, our own functions' time included.", "speech_end", "function_audible"),
-        Metric("function_voice_to_voice_minus_execution", "ms", "turn", "lower", "The same without the time that our own functions took.", "speech_end", "function_audible", less="function_execution_ns"),
+        Metric("function_voice_to_voice_minus_execution", "ms", "turn", "lower", "function_voice_to_voice without the time that our own functions took.", "speech_end", "function_audible", less="function_execution_ns"),
         Metric("dead_air", "ms", "turn", "lower", "Turns with several output items: the player's longest silence, before the first item or between two.", column="dead_air_ns"),
         Metric("barge_in_detection", "ms", "turn", "lower", "Replies interrupted by speech: from the first sample of the interrupting speech, in microphone time, to speech_started.", "barge_in", "barge_in_detected"),
-        Metric("barge_in_yield", "ms", "turn", "lower", "Replies interrupted by speech: from the first sample of the interrupting speech until the simulated player is silent, which stops at speech_started.", "barge_in", "barge_in_silent"),
-        Metric("barge_in_last_audio", "ms", "turn", "lower", "Interrupted replies: from the interruption to the last audio delta of a response that it ended; absent where all had come before.", "barge_in", "barge_in_last_audio"),
+        Metric("barge_in_yield", "ms", "turn", "lower", "Replies interrupted by speech: from the first sample of the interrupting speech until the simulated player is silent. The player stops at speech_started.", "barge_in", "barge_in_silent"),
+        Metric("barge_in_last_audio", "ms", "turn", "lower", "Interrupted replies: from the interruption to the last audio delta of a response that it ended; absent if all of them precede the interruption.", "barge_in", "barge_in_last_audio"),
         Metric("barge_in_response_done", "ms", "turn", "lower", "Interrupted replies: from the interruption to response.done of a response that it ended.", "barge_in", "barge_in_response_done"),
-        Metric("barge_in_late_audio", "ms", "turn", "lower", "Interrupted replies: audio that came after the player was stopped.", column="late_audio_ns"),
-        Metric("unplayed_audio", "ms", "turn", "lower", "Interrupted replies: audio that came and was never played.", column="unplayed_audio_ns"),
-        Metric("overlap", "ms", "turn", "lower", "Replies interrupted by speech, or by a sound: how long both spoke, until the reply is silent or all is said that interrupts it.", column="overlap_ns"),
+        Metric("barge_in_late_audio", "ms", "turn", "lower", "Interrupted replies: audio received after the player was stopped.", column="late_audio_ns"),
+        Metric("unplayed_audio", "ms", "turn", "lower", "Interrupted replies: audio received but never played.", column="unplayed_audio_ns"),
+        Metric("overlap", "ms", "turn", "lower", "Replies interrupted by speech, or by a sound: how long both are audible, until the reply is silent or the interruption ends.", column="overlap_ns"),
         Metric("truncate_ack", "ms", "turn", "lower", "Interrupted replies: from conversation.item.truncate handed to the kernel to conversation.item.truncated.", "truncate_sent", "truncated"),
-        Metric("end_of_turn_delay", "ms", "turn", "lower", "VAD turns: from the end of the caller's speech, in microphone time, to speech_stopped: how long the service took to notice. Negative where it took a pause for the end.", "speech_end", "speech_stopped", signed=True),
+        Metric("end_of_turn_delay", "ms", "turn", "lower", "VAD turns: from the end of the caller's speech, in microphone time, to speech_stopped: how long the service needed to detect it. Negative if it took a pause for the end.", "speech_end", "speech_stopped", signed=True),
         Metric("start_of_speech_delay", "ms", "turn", "lower", "VAD turns: from the instant at which a microphone had recorded the first speech sample to speech_started.", "speech_start", "speech_started"),
-        Metric("input_transcript", "ms", "turn", "lower", "From the commit of the caller's audio to the finished transcript of it.", "committed", "input_transcribed"),
-        Metric("input_transcript_total", "ms", "turn", "lower", "From the end of the caller's speech, in microphone time, to the finished transcript of it.", "speech_end", "input_transcribed"),
-        Metric("stall_duration", "ms", "turn", "lower", "Silence that the simulated player was forced into within a reply, because audio came too late.", column="stall_duration_ns"),
-        Metric("stall_count", "n", "turn", "lower", "How often the simulated player ran dry within a reply.", column="stall_count"),
-        Metric("audio_speed", "×", "turn", "higher", "Seconds of audio received after the first delta, per second from the first to the last delta. Above 1 the reply outruns its playback.", column="audio_speed"),
+        Metric("input_transcript", "ms", "turn", "lower", "From the commit of the caller's audio to its complete transcript.", "committed", "input_transcribed"),
+        Metric("input_transcript_total", "ms", "turn", "lower", "From the end of the caller's speech, in microphone time, to its complete transcript.", "speech_end", "input_transcribed"),
+        Metric("stall_duration", "ms", "turn", "lower", "Silence of the simulated player within a reply because audio was received too late.", column="stall_duration_ns"),
+        Metric("stall_count", "n", "turn", "lower", "How often the simulated player ran out of audio within a reply.", column="stall_count"),
+        Metric("audio_speed", "×", "turn", "higher", "Seconds of audio received after the first delta, per second from the first to the last delta. Above 1 the reply is sent faster than it is played.", column="audio_speed"),
         Metric("vad_splits", "n", "turn", "lower", "Commits beyond the first in one turn: pauses that the service took for the end of the caller's speech.", column="vad_splits"),
-        Metric("cached_share", "%", "turn", "higher", "Share of a turn's input tokens that the service had cached, by its first response; a session's first turn is left out.", column="context_cached_tokens", of="context_tokens", unless=("turn", 1)),
-        Metric("network_rtt", "ms", "turn", "lower", "Shortest TCP round trip that the kernel saw lately (tcpi_min_rtt at the turn's end): the way to the nearest TLS terminator, or to a proxy before it.", column="network_rtt_ns"),
-        Metric("request_ack", "ms", "turn", "lower", "From response.create leaving the kernel to the peer's TCP acknowledging it: one network round trip at this very turn, to where network_rtt ends. An upper bound: a peer may delay an acknowledgement by up to 40 ms.", "request_sent", "request_acked", waits=False),
-        Metric("retransmits", "n", "turn", "lower", "TCP segments of ours that were sent again since the session's last turn.", column="retransmits"),
-        Metric("ttfa_minus_rtt", "ms", "turn", "lower", "ttfa without one network round trip: tells a slower service from a farther one. Absent behind a proxy.", "measured_from", "first_audio", less="network_rtt_ns", unless=("rtt_scope", "proxy")),
+        Metric("cached_share", "%", "turn", "higher", "Share of a turn's input tokens that the service had cached, as reported for its first response; a session's first turn is excluded.", column="context_cached_tokens", of="context_tokens", unless=("turn", 1)),
+        Metric("network_rtt", "ms", "turn", "lower", "Minimum recent TCP round trip of the kernel (tcpi_min_rtt at the turn's end), to the nearest TLS terminator or to a proxy before it.", column="network_rtt_ns"),
+        Metric("request_ack", "ms", "turn", "lower", "From response.create leaving the kernel to the peer's TCP acknowledging it: one network round trip of this turn, to the same endpoint as network_rtt. An upper bound: a peer may delay an acknowledgement by up to 40 ms.", "request_sent", "request_acked", waits=False),
+        Metric("retransmits", "n", "turn", "lower", "TCP segments that this machine retransmitted since the session's last turn.", column="retransmits"),
+        Metric("ttfa_minus_rtt", "ms", "turn", "lower", "ttfa without one network round trip: distinguishes a slower service from a farther one. Absent behind a proxy.", "measured_from", "first_audio", less="network_rtt_ns", unless=("rtt_scope", "proxy")),
         Metric("delta_gap", "ms", "event", "lower", "Between neighbouring audio deltas of a response, if both timestamps are exact to 1 ms."),
-        Metric("auth_wait", "ms", "session", "lower", "How long a session waited for a sign-in before it could connect; 0 while a token lives, and with a key.", column="auth_wait_ns"),
+        Metric("auth_wait", "ms", "session", "lower", "How long a session waited for a sign-in before it could connect; 0 if a token is valid, and with a key.", column="auth_wait_ns"),
         Metric("connect_dns", "ms", "session", "lower", "Name lookup.", "connect_start", "dns_done"),
         Metric("connect_tcp", "ms", "session", "lower", "TCP connection.", "dns_done", "tcp_done"),
         Metric("connect_tls", "ms", "session", "lower", "TLS handshake.", "tcp_done", "tls_done"),
@@ -172,20 +172,20 @@ CATALOGUE: dict[str, Metric] = {
         Metric("connect_total", "ms", "session", "lower", "From the start of connecting to the open transport.", "connect_start", "opened"),
         Metric("session_ready", "ms", "session", "lower", "From the start of connecting to session.created.", "connect_start", "session_created"),
         Metric("session_update", "ms", "session", "lower", "From session.update handed to the kernel to session.updated.", "update_sent", "session_updated"),
-        Metric("service_time", "ms", "session", "lower", "What a caller waits for first, from the start of connecting on: until the session is ready, and from the first turn's origin to the first delta of its reply.", "connect_start", "first_reply", less="caller_time_ns"),
-        Metric("response_time", "ms", "session", "lower", "The same from the instant at which the call arrived, whatever held its start up. Only of calls that arrive (--arrival-rate).", "call_arrival", "first_reply", less="caller_time_ns"),
-        Metric("history_load", "ms", "session", "lower", "From the first message of the history, as it was about to be sent, to the service's acknowledgement of the last one.", "history_start", "history_acked"),
-        Metric("connect_to_first_audible", "ms", "session", "lower", "What a caller waits for who dials: from the start of connecting to the first audible sample of the first turn's reply as the simulated player plays it, without the time that the caller took to speak. Its parts: session_ready, session_update, and the first turn's voice_to_voice or, of a turn in text, ttfa and what the player adds.", "connect_start", "first_audible", less="caller_time_ns"),
+        Metric("service_time", "ms", "session", "lower", "Delays of the service before the first reply: from the start of connecting until the session is ready, plus from the first turn's origin to the first delta of its reply.", "connect_start", "first_reply", less="caller_time_ns"),
+        Metric("response_time", "ms", "session", "lower", "service_time from the instant at which the call arrived, so any delay of its start is included. Only for calls that arrive (--arrival-rate).", "call_arrival", "first_reply", less="caller_time_ns"),
+        Metric("history_load", "ms", "session", "lower", "From just before the first message of the history is sent to the service's acknowledgement of the last one.", "history_start", "history_acked"),
+        Metric("connect_to_first_audible", "ms", "session", "lower", "How long a caller who dials is without an answer: from the start of connecting to the first audible sample of the first turn's reply as the simulated player plays it, without the caller's own speaking time. Its parts: session_ready, session_update, and the first turn's voice_to_voice; for a text turn, ttfa and the delay of the player.", "connect_start", "first_audible", less="caller_time_ns"),
         Metric("greeting", "ms", "session", "lower", "Services that speak first: from the start of connecting to the first audible sample of the greeting as the simulated player plays it.", "connect_start", "greeting_audible"),
-        Metric("renewal_gap", "ms", "session", "lower", "Sessions that take the place of one that was as old as one may be: from the end of the last reply in that one, as the simulated player played it, to the first audible sample of the first one here, without the time that the caller took. Its parts: the time until the new connection is started, session_ready, session_update, history_load, and the first turn's latency. Absent where the answer before or behind is text; negative where an answer outran its playback.", "previous_reply_end", "first_audible", less="caller_time_ns", signed=True),
-        Metric("idle_prompt", "ms", "session", "lower", "How late the service spoke up by itself: from the instant at which it should, its idle timeout after the reply was played to its end, to timeout_triggered; of the first time in a session. Negative where it spoke up too early.", "idle_prompt_due", "idle_prompt_received", signed=True),
-        Metric("latency_slope", SLOPE, "session", "lower", "How much longer the main metric becomes with each 1,000 input tokens of the conversation: Theil and Sen's slope over the good turns of a session. Only of sessions whose conversation grows by 1,000 tokens or more, in four turns at least."),
-        Metric("latency_slope_uncached", SLOPE, "session", "lower", "The same with each 1,000 input tokens that were not cached."),
+        Metric("renewal_gap", "ms", "session", "lower", "Sessions that replace one at its maximum age: from the end of the last reply in the old one, as the simulated player played it, to the first audible sample of the first reply in the new one, without the caller's own time. Its parts: the time until the new connection is started, session_ready, session_update, history_load, and the first turn's latency. Absent if the reply before or after is text; negative if a reply was sent faster than it was played.", "previous_reply_end", "first_audible", less="caller_time_ns", signed=True),
+        Metric("idle_prompt", "ms", "session", "lower", "How late the service spoke by itself, the first time in a session: from the instant at which it should (its idle timeout after the end of the reply's playback) to timeout_triggered. Negative if it spoke too early.", "idle_prompt_due", "idle_prompt_received", signed=True),
+        Metric("latency_slope", SLOPE, "session", "lower", "How much longer the main metric becomes with each 1,000 input tokens of the conversation: Theil and Sen's slope over the successful turns of a session. Only for sessions whose conversation grows by 1,000 tokens or more, in at least four turns."),
+        Metric("latency_slope_uncached", SLOPE, "session", "lower", "latency_slope with each 1,000 input tokens that were not cached."),
         Metric("session_duration", "ms", "session", "neither", "From the start of connecting to the end of the session.", "connect_start", "ended"),
-        Metric("receive_delay", "ms", "harness", "lower", "From the kernel's receive timestamp to the moment this process handled the event: what a clock read in the process would have added. Kernel timestamps exclude it."),
+        Metric("receive_delay", "ms", "harness", "lower", "From the kernel's receive timestamp to the instant at which this process handled the event: the error of a clock in the process, which kernel timestamps do not have."),
         Metric("event_loop_delay", "ms", "harness", "lower", "How late a 10 ms timer of the event loop ran."),
-        Metric("send_delay", "ms", "harness", "lower", "How late a paced audio chunk was handed to the kernel, against the instant it was due."),
-        Metric("start_delay", "ms", "harness", "lower", "How late a session began: from the instant at which it was meant to start to the start of connecting, without the wait for a token.", "intended_start", "connect_start", less="auth_wait_ns"),
+        Metric("send_delay", "ms", "harness", "lower", "How late a paced audio chunk was handed to the kernel, relative to the instant at which it was due."),
+        Metric("start_delay", "ms", "harness", "lower", "How late a session began: from its planned start to the start of connecting, without the wait for a token.", "intended_start", "connect_start", less="auth_wait_ns"),
         Metric("timestamp_uncertainty", "ms", "harness", "lower", "The maximum error of an event's arrival timestamp: 0 when the event ended a read that emptied the socket, else the time since the socket was last known to be empty."),
         Metric("wire_sent", BYTES_PER_S, "session", "higher", "Bytes of WebSocket frames sent per second, per session and per target; before TLS, handshake excluded."),
         Metric("wire_received", BYTES_PER_S, "session", "higher", "Bytes of WebSocket frames received per second, per session and per target; before TLS, handshake excluded."),
@@ -299,17 +299,17 @@ OutcomeClass = Literal["success", "failed", "unfinished"]
 
 EXPECTED = "failed:missing_"
 """The prefix of the outcome if an expected event did not come; the name of the event follows."""
-UNHEARD = "the service heard no speech (does it have a VAD, does it detect turns, is its threshold too high?)"
-NOTHING_AUDIBLE = "nothing audible came"
-NO_MESSAGE, NO_AUDIO, INAUDIBLE = "no message came", "none of them with audio", "none of it audible"
+UNHEARD = "the service detected no speech (does it have a VAD, does it detect turns, is its threshold too high?)"
+NOTHING_AUDIBLE = "no audible audio was received"
+NO_MESSAGE, NO_AUDIO, INAUDIBLE = "no message was received", "but none of them has audio", "but none of it is audible"
 """The texts for a reply without audible audio: no message, no audio, or audio in which no sound begins."""
 NO_PAUSE = "the reply had no silence that ends it (reply_silence_ms)"
-ONLY_FILLERS = "only fillers, each shorter than answer_min_ms, came"
-TEXT_SESSION = "the session is one of text"
+ONLY_FILLERS = "only fillers (each shorter than answer_min_ms) were received"
+TEXT_SESSION = "the session is a text session"
 ACCEPT_HEADER = "Sec-WebSocket-Accept"
-LOOKUPS_FULL = "name lookups are under way in this process, and none has ended"
+LOOKUPS_FULL = "name lookups are open in this process, and none has ended"
 """A text of this tool in details, from which the cause is recognized."""
-SERVICE_SAID = "the service said: "
+SERVICE_SAID = "the service reported: "
 """The text before the service's own message, in a detail that begins with a text of this tool."""
 
 

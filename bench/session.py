@@ -172,7 +172,7 @@ class Session:
                     # the time that this process takes to continue extends the limit, because the service waits for it
                     until_ns += max(0, self.now_ns - self._timeline.arrived_ns)
                 else:
-                    detail = f"{step.name} did not come within the limit session"
+                    detail = f"{step.name} was not received within the timeout `session`"
                     self._timeline.tell(inputs.SessionFailed("timeout:session", until_ns, detail))
             else:
                 self._line.send(step)

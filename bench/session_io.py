@@ -390,7 +390,7 @@ class SessionIO:
             self.send(self._script.dialect.request(*self.functions.next_request()))
         else:
             self._timeline.tell(
-                inputs.SessionFailed("unfinished", self._transport.now_ns(), "the run's money is spent")
+                inputs.SessionFailed("unfinished", self._transport.now_ns(), "the run's budget is spent")
             )
 
     def _hand_over_outputs(self) -> None:

@@ -215,7 +215,7 @@ class MapOf(Validator[dict[str, T]]):
 
     pattern: str
     shape: Validator[T]
-    allowed: str = "made of `name: settings`"
+    allowed: str = "a table (`name: settings`)"
     least: int = 0
     most: int | None = None
 
@@ -227,7 +227,7 @@ class MapOf(Validator[dict[str, T]]):
         for name, entry in entries.items():
             with mistakes.gathered():
                 if not re.fullmatch(self.pattern, name):
-                    raise entry.error(f"{excerpt(name)} cannot stand here: {value.name} must be {self.allowed}")
+                    raise entry.error(f"{excerpt(name)} is not allowed here: {value.name} must be {self.allowed}")
                 read[name] = self.shape.read(entry)
         mistakes.refuse()
         return read
@@ -260,7 +260,9 @@ class AnyJson(Validator[Any]):
                 return whole
             case float() as number if math.isfinite(number):
                 return number
-        raise value.type_error("what JSON has (text, a number, true, false, null)", "; quotes make anything text")
+        raise value.type_error(
+            "a JSON value (text, a number, true, false, null)", "; to make it text, put it in quotes"
+        )
 
     def schema(self) -> Schema:
         return {}

@@ -29,7 +29,7 @@ MOST_VALUES = 100_000
 DEEPEST = 64
 """The maximum depth of lists and mappings."""
 TAG = "tag:yaml.org,2002:"
-TABLE = "made of `key: value`"
+TABLE = "a table (`key: value`)"
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class PythonValue(LocatedValue):
                 return [replace(self, data=item) for item in self.data]
             case Mapping():
                 if not all(isinstance(key, str) for key in self.data):
-                    raise self.refuse("has a key that is not a word")
+                    raise self.refuse("has a key that is not a string")
                 return {key: replace(self, name=key, data=item) for key, item in self.data.items()}
         return self.data
 
@@ -193,10 +193,10 @@ class YamlValue(LocatedValue):
             if _is_a(key, "merge"):
                 for source in node.value if isinstance(node, SequenceNode) else [node]:
                     if not isinstance(source, MappingNode):
-                        raise at_key.refuse("merges in what is no mapping")
+                        raise at_key.refuse("merges (`<<`) a value that is not a mapping")
                     merged = self._entries(source) | merged
             elif not _is_a(key, "str"):
-                raise at_key.refuse("has a key that is not a word")
+                raise at_key.refuse("has a key that is not a string")
             elif key.value in own:
                 raise at_key.refuse(f"has the key '{excerpt(key.value)}' twice")
             else:
@@ -222,7 +222,7 @@ def read_text(path: Path) -> str:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise ScriptError(path, None, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if len(data) > MOST_BYTES:
-        raise ScriptError(path, None, f"is larger than {MOST_BYTES >> 20} MiB: it is another file that is meant")
+        raise ScriptError(path, None, f"is larger than {MOST_BYTES >> 20} MiB: is it the right file?")
     try:
         return data.decode()
     except UnicodeDecodeError as error:
@@ -243,7 +243,7 @@ def parsed_yaml(path: Path, text: str, name: str) -> YamlValue:
         line = text.count("\n", 0, error.position) + 1
         raise ScriptError(path, line, f"is not YAML: {error.reason}") from None
     except (KeyError, AssertionError):
-        raise ScriptError(path, None, "is not YAML: its %YAML line names a version that nobody knows") from None
+        raise ScriptError(path, None, "is not YAML: its %YAML line names an unknown version") from None
     # unexpected errors of the parser
     except (YAMLError, RecursionError, ValueError, TypeError, AttributeError) as error:
         raise ScriptError(path, None, f"is not YAML ({type(error).__name__})") from None
@@ -273,14 +273,16 @@ def _refuse_too_much(path: Path, root: Node) -> None:
         """Return (values, levels) of a node. `measured` has None for nodes that are being counted."""
         known = measured.get(id(node), (0, 0))
         if known is None:
-            raise YamlValue("", path, node, node).error("refers to itself: an alias stands inside what it repeats")
+            raise YamlValue("", path, node, node).error(
+                "refers to itself: an alias is inside the value that it repeats"
+            )
         if known != (0, 0):
             return known
         measured[id(node)] = None
         parts = [metric(part) for part in _parts(node)]
         values, levels = 1 + sum(many for many, _ in parts), 1 + max((deep for _, deep in parts), default=0)
         if values > MOST_VALUES or levels > DEEPEST:
-            problem = f"holds over {MOST_VALUES} values or {DEEPEST} levels of them, with its aliases written out"
+            problem = f"has more than {MOST_VALUES} values or {DEEPEST} levels, with aliases expanded"
             raise YamlValue("", path, node, node).error(problem)
         measured[id(node)] = values, levels
         return values, levels

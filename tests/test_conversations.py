@@ -507,4 +507,4 @@ def test_a_session_over_budget_requests_no_further_response() -> None:
 
     (turn,) = talk.turns
     assert len(responses(talk)) == len(talk.listening.paid_for) == 2
-    assert (turn.outcome, turn.detail) == ("unfinished", "the run's money is spent")
+    assert (turn.outcome, turn.detail) == ("unfinished", "the run's budget is spent")

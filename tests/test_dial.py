@@ -182,7 +182,9 @@ def test_auth_wait_is_zero_with_a_cached_token_and_positive_if_the_token_is_fetc
 def test_without_a_token_no_connection_is_attempted() -> None:
     phases = ConnectTimings()
     with pytest.raises(ConnectError, match="connect_failed:token"):
-        Dialer(build_target(), slow(1, ConnectError("connect_failed:token", "no token came"))).open(ENOUGH, phases)
+        Dialer(build_target(), slow(1, ConnectError("connect_failed:token", "no token was received"))).open(
+            ENOUGH, phases
+        )
 
     assert phases.instants == {}
     assert phases.auth_wait_ns > 0

@@ -187,7 +187,7 @@ def test_function_arguments_with_too_deep_json_get_an_error_as_output(json: byte
 
     problem, arguments = problem_of(call, {"order": ORDER}, None)
 
-    assert (problem, arguments) == ("the arguments of order are no JSON object", None)
+    assert (problem, arguments) == ("the arguments of order are not a JSON object", None)
 
 
 def test_a_run_with_too_deep_json_does_not_hide_the_other_runs(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_a_session_in_the_wrong_dialect_prints_a_hint_with_the_right_one(
     timeline.tell(inputs.SessionFailed(outcome, at(3), words))
 
     text = printed(timeline, log)
-    assert ("hint the service speaks" in text) == ("hint" in text) == (speaks is not None)
+    assert ("hint the service uses" in text) == ("hint" in text) == (speaks is not None)
     assert f"use --dialect {speaks}" in text or speaks is None
 
 

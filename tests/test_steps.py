@@ -114,5 +114,7 @@ def test_a_step_type_within_a_turn_must_follow_a_turn(
     if not refused:
         assert isinstance(load_script(path).steps[-1], kind)
         return
-    with pytest.raises(ScriptError, match="must follow a `text`, `audio`, `request_response` or `wait_for`"):
+    with pytest.raises(
+        ScriptError, match="must come after a turn: put it after a `text`, `audio`, `request_response` or `wait_for`"
+    ):
         load_script(path)

@@ -68,7 +68,7 @@ class Walkie(Dialect):
     def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
         if settings.voice is None:
             return None
-        return UnsupportedSetting(("voice",), "voice is no setting of the walkie dialect: remove it")
+        return UnsupportedSetting(("voice",), "voice is not a setting of the walkie dialect: remove it")
 
     def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
         return self._message("tune", settings.instructions), AwaitedEvent(EventKind.SESSION_UPDATED, "ready")
@@ -204,5 +204,5 @@ def test_the_log_of_an_invented_dialect_is_replayed_without_its_audio(tmp_path: 
 
 
 def test_a_setting_that_the_dialect_does_not_have_is_refused() -> None:
-    with pytest.raises(ScriptError, match="voice is no setting of the walkie dialect: remove it"):
+    with pytest.raises(ScriptError, match="voice is not a setting of the walkie dialect: remove it"):
         walked(say(), voice="alloy")

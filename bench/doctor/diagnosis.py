@@ -107,10 +107,10 @@ UNGREETED: Mapping[str, Any] = MappingProxyType({})
 OTHER_CAUSES = UNFINISHED | {"ok", "throttled", "session_expired"}
 """Outcomes that no dialect causes, without the text after their colon."""
 REMEDIES: dict[Dialect, str] = {
-    GA: "the service speaks the GA dialect: use --dialect ga. Preview is spoken where --dialect, a target's "
-    f"`dialect` or OPENAI_API_VERSION asks for it, or the path is {AZURE_PREVIEW}",
-    PREVIEW: "the service speaks the preview dialect: use --dialect preview. GA is spoken where --dialect or a "
-    f"target's `dialect` asks for it, where OPENAI_API_VERSION is not set, and at other paths than {AZURE_PREVIEW}",
+    GA: "the service uses the GA dialect: use --dialect ga. This tool uses preview if --dialect, a target's "
+    f"`dialect` or OPENAI_API_VERSION sets it, or if the path is {AZURE_PREVIEW}",
+    PREVIEW: "the service uses the preview dialect: use --dialect preview. This tool uses GA if --dialect or a "
+    f"target's `dialect` sets it, if OPENAI_API_VERSION is not set, and for other paths than {AZURE_PREVIEW}",
 }
 """Remedies by the dialect that the service speaks."""
 SIBLINGS: dict[Dialect, Dialect] = {GA: PREVIEW, PREVIEW: GA}
@@ -118,7 +118,7 @@ SIBLINGS: dict[Dialect, Dialect] = {GA: PREVIEW, PREVIEW: GA}
 _PARAMETER = re.compile(r"'(?:session|response)\.(\w+)")
 Signed = Literal["key", "entra", "nothing"]
 ROLES = ("Cognitive Services OpenAI User", "Cognitive Services User")
-NO_KEY = "no key was sent: name the variable that holds it by --api-key-env"
+NO_KEY = "no key was sent: name the variable that contains it: --api-key-env NAME"
 _API_VERSION = re.compile(r"api[\s_-]?version", re.IGNORECASE)
 _NO_KEYS = re.compile(r"AuthenticationTypeDisabled|key[- ]based authentication", re.IGNORECASE)
 
@@ -150,16 +150,17 @@ def dialect_remedy(outcome: str, words: str, spoken: Dialect, greeting: Mapping[
 
 
 OF_AGENTS = {
-    "connect_failed:401": "it wants a signature (X-Twilio-Signature) or a token, and none is sent: let it take calls "
-    "without, or give a token in the target's `headers`",
-    "connect_failed:404": "it serves no such path: name the one at which it takes calls in --url, or `url` of the "
+    "connect_failed:401": "it requires a signature (X-Twilio-Signature) or a token, and none is sent: configure it to "
+    "accept calls without one, or set a token in the target's `headers`",
+    "connect_failed:404": "it serves no such path: set the path at which it accepts calls, by --url or `url` of the "
     "target",
-    "connect_failed:tcp": "nobody listens there: is the agent running, and on this port?",
-    "connect_failed:upgrade": "the server there does not accept this WebSocket: check the path, and the target's "
+    "connect_failed:tcp": "no server listens on this port: is the agent running, and on this port?",
+    "connect_failed:upgrade": "the server does not accept this WebSocket: check the path, and the target's "
     "`subprotocols`",
-    "protocol_error:json": f"its messages are those of another provider: name its own by --dialect "
+    "protocol_error:json": "its messages are those of another provider: set --dialect to its own: "
     f"{', '.join(get_args(AgentName))}",
-    "closed:1000": "it hung up: does its log say why? It may miss a parameter (`extra`) or a header",
+    "closed:1000": "it closed the connection: does its log contain the reason? It may require a parameter (`extra`) "
+    "or a header",
     "limit_exceeded:audio": ENDLESS,
 }
 """The remedies for outcomes of a call with an agent."""
@@ -197,11 +198,11 @@ def explain(refusal: Refusal, target: Target) -> str:
         proxy = target.network_path.proxy  # HTTP proxies open a tunnel on CONNECT, SOCKS ones on their own command
         asked = "CONNECT" if proxy is None or proxy.scheme == "http" else "connections"
         must = f"it must allow {asked} to port {target.port}"
-        return f"the proxy refuses: user and password belong in its URL, and {must}"
+        return f"the proxy refuses: put user and password into its URL; {must}"
     if refusal.outcome.startswith("throttled:"):
         return _throttled(refusal, target)
     if "session_expired" in (refusal.outcome, cause):
-        return "sessions are cut at an age that is too short for a turn: look at the deployment's limits"
+        return "the service ends sessions before a turn can be complete: check the deployment's limits"
     if cause.isdigit() and refusal.outcome.startswith("connect_failed:"):
         return _status(int(cause), refusal, target)
     return remedy_of(refusal.outcome, refusal.words)
@@ -212,39 +213,39 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
     match status:
         case 400 if re.search(r"op+erationnotsupported", words, re.IGNORECASE):
             return (
-                f"the deployment{f' {target.model}' if target.model else ''} is not of a realtime model: "
-                f"deploy {either(REALTIME_MODELS)}, and name that one"
+                f"the deployment{f' {target.model}' if target.model else ''} is not a deployment of a realtime "
+                f"model: deploy {either(REALTIME_MODELS)}, and use that deployment"
             )
         case 400 if _API_VERSION.search(words):
             known = " or ".join(VERSIONS.get(path, VERSIONS[AZURE_PREVIEW]))
-            undated = "" if path == VOICE_LIVE_PATH else f", or {AZURE_GA}, which has none"
-            return f"this api-version is not known here: use {known}{undated}"
+            undated = "" if path == VOICE_LIVE_PATH else f", or the path {AZURE_GA}, which needs none"
+            return f"the service does not support this api-version: use {known}{undated}"
         case 400:
             return "the request is not what the service expects: compare path and query with the deployment's page"
         case 401:
             return _unauthorized(refusal, target)
         case 403 if _NO_KEYS.search(words):
-            return "the resource takes no keys: unset the key and sign in (`az login`), or use --auth entra"
+            return "the resource does not accept keys: unset the key and sign in (`az login`), or use --auth entra"
         case 403 if azure_cloud(target.host) is None and signed_by(target) == "nothing":
             return NO_KEY
         case 403 if target.service != "azure":
             return (
-                "the key or token is refused, or is not allowed to do this: is it the server's own (see the variable "
-                "that --api-key-env names), may it use this model, may this address connect?"
+                "the key or token is refused, or is not allowed to do this: does it belong to this server (see "
+                "the variable that --api-key-env names), may it use this model, may this address connect?"
             )
         case 403:
-            return ("network rules shut this machine out, or the resource is disabled: allow this address in the "
+            return ("network rules block this machine, or the resource is disabled: allow this address in the "
                     "resource's Networking page, or connect through its private endpoint")  # fmt: skip
         case 404 if "DeploymentNotFound" in words:
             return (
-                f"{target.host} has no deployment called {target.model}: list them by `az cognitiveservices account "
-                "deployment list -g GROUP -n RESOURCE -o table`; give the deployment's name, not the model's; a new "
-                "one takes five minutes"
+                f"{target.host} has no deployment called {target.model}: list its deployments with `az "
+                "cognitiveservices account deployment list -g GROUP -n RESOURCE -o table`; use the deployment's "
+                "name, not the model's; a new deployment is ready after five minutes"
             )
         case 404:
-            return f"there is no path {path} here: is it the resource's host, and the path of its dialect?"
+            return f"the server has no path {path}: is the host that of the resource, and the path that of the dialect?"
         case 431:
-            return "more than ten custom headers: take some out of the target's `headers`"
+            return "there are more than ten custom headers: remove some from the target's `headers`"
         case _ if status >= 500:
             return _later(OUT_OF_ORDER, refusal.wait_s)
     return CLASSES["connect_failed"]
@@ -253,30 +254,30 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
 def _unauthorized(refusal: Refusal, target: Target) -> str:
     signed = signed_by(target)
     if target.resource.startswith(AZURE_GA) and "api-version=" in target.resource:
-        return f"take api-version out of the URL: {AZURE_GA} has none, and Azure answers a stray one with 401"
+        return f"remove api-version from the URL: {AZURE_GA} has none, and Azure answers 401 if there is one"
     if "PermissionDenied" in refusal.words or (signed == "entra" and "lack" in refusal.words.lower()):
         role, other = ROLES[::-1] if target.resource.startswith(VOICE_LIVE_PATH) else ROLES
         who = refusal.claims.get("oid") or refusal.claims.get("appid") or "OBJECT_ID"
         return (f"the identity has no role on the resource: give it {role!r} (or {other!r}): "
                 f'az role assignment create --assignee {who} --role "{role}" --scope RESOURCE_ID; '
-                "it takes up to five minutes to work")  # fmt: skip
+                "it takes effect within five minutes")  # fmt: skip
     if signed == "nothing":
-        return f"{NO_KEY}, or sign in by --auth entra" if target.service == "azure" else NO_KEY
+        return f"{NO_KEY}, or sign in with --auth entra" if target.service == "azure" else NO_KEY
     if signed == "entra":
         aud = refusal.claims.get("aud")
         sent = f" (the token is for {aud})" if aud else ""
         return f"the token is refused{sent}: is it for this cloud and tenant, and is this machine's clock right?"
     if target.service != "azure":
-        return "wrong key, or another server's: look at the variable that --api-key-env names"
-    return f"wrong key, or the key of another resource: copy Key 1 of {target.host} (Keys and Endpoint) again"
+        return "the key is wrong, or that of another server: check the variable that --api-key-env names"
+    return f"the key is wrong, or that of another resource: copy Key 1 of {target.host} (Keys and Endpoint) again"
 
 
 def _throttled(refusal: Refusal, target: Target) -> str:
     if "insufficient_quota" in refusal.words:
         return NO_CREDIT
-    advice = "the deployment's quota of tokens or requests a minute is spent: raise it, or say less"
+    advice = "the deployment's quota of tokens or requests per minute is spent: raise it, or shorten the turns"
     if refusal.outcome == "throttled:handshake":
-        advice = ("the deployment's quota of connections (preview) or requests a minute is spent: raise it on the "
+        advice = ("the deployment's quota of connections (preview) or requests per minute is spent: raise it on the "
                   "deployment's page, or start fewer sessions (--connect-rate)")  # fmt: skip
     return _later(advice, refusal.wait_s)
 

@@ -63,7 +63,7 @@ def installation(*, compiled: bool) -> Finding:
     said += (
         ", with the compiled parts" if compiled else ", without the compiled parts, which lower the CPU cost per event"
     )
-    remedy = "for many calls at once, install a C compiler and Python's headers, then rtbench again"
+    remedy = "for many concurrent calls, install a C compiler and Python's headers, then install rtbench again"
     return warning_unless(compiled, "installation", said, remedy)
 
 
@@ -71,19 +71,19 @@ def open_files(soft: int, hard: int) -> Finding:
     """Check the limit on open files, one per session. `soft`, `hard`: RLIMIT_NOFILE, negative for none."""
     if soft < 0:
         return Finding("open files", "pass", "no limit")
-    said = f"{soft:,} allowed: about {max(0, soft - OWN_FILES):,} sessions in one process"
+    said = f"{soft:,} allowed: enough for about {max(0, soft - OWN_FILES):,} sessions in one process"
     most = "any number" if hard < 0 else f"up to {hard:,}"
-    remedy = f"for more, `ulimit -n 65536` before the run ({most} is allowed here)"
+    remedy = f"for more, run `ulimit -n 65536` before the run ({most} is allowed here)"
     return warning_unless(soft >= FEW_FILES, "open files", said, remedy)
 
 
 def local_ports(first: int, last: int, used: int) -> Finding:
     """Check the local ports, one per connection to an address; 0 to 0 if they are unknown."""
     if not last:
-        return Finding("local ports", "skipped", "the range of ports is not known on this system")
+        return Finding("local ports", "skipped", "the port range is unknown on this system")
     free = max(0, last - first + 1 - used)
-    said = f"{first:,} to {last:,}, {used:,} in use: {free:,} more connections to one address"
-    remedy = 'widen it: sysctl -w net.ipv4.ip_local_port_range="10240 65535"'
+    said = f"{first:,} to {last:,}, {used:,} in use: {free:,} more connections to one address are possible"
+    remedy = 'widen the range: sysctl -w net.ipv4.ip_local_port_range="10240 65535"'
     return warning_unless(free >= FEW_PORTS, "local ports", said, remedy)
 
 
@@ -92,15 +92,17 @@ def stamps() -> Finding:
     try:
         stamped = kernel_stamps(LIMIT_S)
     except (OSError, ConnectError) as error:
-        return Finding("kernel timestamps", "warning", f"not tried: {error}", "a loopback connection must be possible")
-    said = "available (SO_TIMESTAMPING)" if stamped else "not available: this process timestamps what arrives"
-    remedy = "measure on Linux outside a sandbox; here keep the load low, and watch `receive_delay`"
+        return Finding(
+            "kernel timestamps", "warning", f"not checked: {error}", "allow loopback connections: the check needs one"
+        )
+    said = "available (SO_TIMESTAMPING)" if stamped else "not available: this process timestamps arrivals"
+    remedy = "measure on Linux outside a sandbox; if you measure here, keep the load low, and check `receive_delay`"
     return warning_unless(stamped, "kernel timestamps", said, remedy)
 
 
 def clock_resolution(resolution_s: float) -> Finding:
-    said = f"monotonic clock in steps of {resolution_s * NS_PER_S:,.0f} ns"
-    remedy = "no latency can be measured more finely: measure on another machine"
+    said = f"the monotonic clock has steps of {resolution_s * NS_PER_S:,.0f} ns"
+    remedy = "latencies cannot have a finer resolution than this: measure on another machine"
     return warning_unless(resolution_s <= COARSE_S, "clock", said, remedy)
 
 
@@ -112,7 +114,7 @@ def processors(cpus: int, load: float) -> Finding:
 def priority(got: Priority) -> Finding:
     """Report whether `--priority` of a run has an effect here; if not, that is no defect of the machine."""
     if not got.hindrance:
-        return Finding("priority", "pass", f"a run with `--priority` gets it: niceness {got.niceness}")
+        return Finding("priority", "pass", f"available: a run with `--priority` has niceness {got.niceness}")
     return Finding("priority", "skipped", f"the option `--priority` of a run {got.hindrance}", got.remedy)
 
 
@@ -128,7 +130,7 @@ def wall_clock() -> Finding:
 def judged_wall_clock(moved_ms: float) -> Finding:
     moved = f"{moved_ms:+.2f} ms" if abs(moved_ms) >= SHOWN_MS else f"by less than {SHOWN_MS:g} ms"
     said = f"moved {moved} against the monotonic clock in {WATCHED_S:g} s"
-    remedy = "the clock is being set: try again when it is synchronised"
+    remedy = "the clock is being adjusted: try again when it is synchronised"
     return warning_unless(abs(moved_ms) <= STEP_MS, "wall clock", said, remedy)
 
 
@@ -163,7 +165,10 @@ def look_at_network(target: Target, limits: Timeouts) -> Iterator[Finding]:
     tried = [_tried(address, limits, target) for address in addresses]
     reached = any(finding.result == "pass" for finding in tried)
     # if another address answers, this is no failure; but every connection tries this one first
-    slow = "another address answers; if this one comes first, each connection waits for it: see --resolve"
+    slow = (
+        "another address answers; if this one is tried first, each connection waits for it: set the other one with "
+        "--resolve ADDRESS"
+    )
     yield from (
         replace(finding, result="warning", remedy=slow) if finding.result == "fail" and reached else finding
         for finding in tried
@@ -180,7 +185,7 @@ def _named(host: str, port: int, limits: Timeouts, target: Target) -> tuple[Find
     took = _ms(done_ns - began_ns)
     places = [str(address[4][0]) for address in addresses]
     if places == [host]:
-        known = "is named by --resolve" if target.network_path.address else "is an address"
+        known = "is set by --resolve" if target.network_path.address else "is an address"
         return Finding("dns", "skipped", f"{host} {known}: no lookup"), addresses
     plural = "address" if len(places) == 1 else "addresses"
     return Finding("dns", "pass", f"{host}: {len(places)} {plural} in {took}: {', '.join(places)}"), addresses
@@ -209,7 +214,7 @@ def _proxied(target: Target, proxy: Proxy, limits: Timeouts) -> Finding:
     by = "the proxy" if proxy.remote_dns else "this machine"
     place = authority(target.network_path.address or target.host, target.port)
     took = _ms(monotonic_ns() - began_ns)
-    said = f"{proxy.public}: a tunnel to {place} in {took}; names are looked up by {by}"
+    said = f"{proxy.public}: opened a tunnel to {place} in {took}; {by} resolves names"
     return Finding("proxy", "pass", said)
 
 
@@ -221,7 +226,7 @@ def _behind(target: Target, limits: Timeouts, *, reached: bool) -> Iterator[Find
     if not reached:
         yield Finding("tls", "skipped", "the service was not reached")
     elif not target.tls:
-        yield Finding("tls", "skipped", f"{target.host} is called without TLS")
+        yield Finding("tls", "skipped", f"the connection to {target.host} does not use TLS")
     else:
         yield from secured(target, limits)
 
@@ -240,7 +245,7 @@ def secured(target: Target, limits: Timeouts) -> Iterator[Finding]:
         return
     yield Finding("tls", "pass", agreed)
     if certificate is not None:
-        remedy = "whoever runs the server must renew it before it ends"
+        remedy = "the server's operator must renew it before it expires"
         yield warning_unless(_days_left(certificate) >= FEW_DAYS, "certificate", _described(certificate), remedy)
 
 
@@ -257,7 +262,7 @@ def _described(certificate: x509.Certificate) -> str:
     more = len(names) - NAMES_SHOWN
     listed = ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
     days = _days_left(certificate)
-    left = f"{days:,.0f} days left" if days >= 0 else f"ended {-days:,.1f} days ago"
+    left = f"{days:,.0f} days left" if days >= 0 else f"expired {-days:,.1f} days ago"
     who, issuer = _common_name(certificate.subject), _common_name(certificate.issuer)
     return f"{who}, issued by {issuer}, {left}; for {listed or 'no name'}"
 

@@ -53,8 +53,8 @@ from bench.units import NS_PER_MS, NS_PER_S
 
 SHOWN_OF_CLAIM = 40
 NOTHING_SENT = "neither a key nor a token is sent"
-VARIABLES_SENT = "no key or token is sent, except those that variables put into the address or the upgrade"
-INFORMING = ("no key is set: signing in", "through the proxy")
+VARIABLES_SENT = "no key or token is sent, except what variables add to the URL or the headers of the upgrade"
+INFORMING = ("no key is set: signs in", "through the proxy")
 """The starts of the notices that are no warnings."""
 WORDS = "Say hello, and nothing else."
 RECORDING = "late_parcel.wav"
@@ -71,7 +71,7 @@ def examine_offline(target: Target) -> Iterator[Finding]:
     def look(keyring: Keyring) -> Iterator[Finding]:
         yield from configuration(target)
         if signed_by(target) == "entra":
-            yield Finding("sign-in", "skipped", "a token is asked for over the network")
+            yield Finding("sign-in", "skipped", "a token is requested over the network")
         else:
             yield examined_sign_in(target, keyring)
         yield Finding("service", "skipped", "network and service are not checked: --offline")
@@ -113,7 +113,7 @@ def configuration(target: Target) -> Iterator[Finding]:
     """Yield the target's address and dialect, and the notices about them, without calling it."""
     said = f"{target.public_url}, {target.dialect.name} dialect"
     if (known := SERVICES.get(target.service)) is not None:
-        limit = "" if known.minutes is None else f", whose sessions last {known.minutes} minutes at most"
+        limit = "" if known.minutes is None else f", whose sessions last at most {known.minutes} minutes"
         said += f" of {known.title}{limit}"
     yield Finding("target", "pass", said)
     for notice in target.notices:
@@ -129,7 +129,12 @@ def examined_sign_in(target: Target, keyring: Keyring) -> Finding:
     if signed == "nothing" and target.loopback:
         return Finding("sign-in", "pass", NOTHING_SENT)
     if signed == "nothing":
-        return Finding("sign-in", "warning", NOTHING_SENT, "name the key's variable by --api-key-env, or --auth entra")
+        return Finding(
+            "sign-in",
+            "warning",
+            NOTHING_SENT,
+            "set --api-key-env to the name of the key's variable, or set --auth entra",
+        )
     if signed == "key":
         name, value = keyring.header(target, 0) or ("", "")
         scheme, _, key = value.rpartition(" ")
@@ -146,8 +151,8 @@ def examined_sign_in(target: Target, keyring: Keyring) -> Finding:
         return Finding("sign-in", "pass", "a token")
     # only the claims that identify who signs in
     claims = ", ".join(f"{name} {value[:SHOWN_OF_CLAIM]}" for name, value in answered.claims.items() if name != "exp")
-    lives = f"lives {lasting(answered.seconds_left)}, for {answered.scope}"
-    said = f"{answered.credential} gave a token that {lives}" + (f" ({claims})" if claims else "")
+    lives = f"is valid for {lasting(answered.seconds_left)}, for {answered.scope}"
+    said = f"{answered.credential} issued a token that {lives}" + (f" ({claims})" if claims else "")
     return Finding("sign-in", "pass", said)
 
 
@@ -242,7 +247,7 @@ class ServiceProbe:
             now_s = utc_ns() / NS_PER_S
             yield greeted(self._heard.greeting, timeline.session(), now_s)
             yield from retired(self._heard.greeting, self._target.service, datetime.fromtimestamp(now_s, UTC).date())
-            yield Finding("settings", "pass", f"by default: {settings_in(self._heard.greeting) or 'not reported'}")
+            yield Finding("settings", "pass", f"defaults: {settings_in(self._heard.greeting) or 'not reported'}")
             yield from in_other_dialect(self._heard.greeting, self._target.dialect)
             yield round_trip(transport.network())
         else:
@@ -269,7 +274,7 @@ class ServiceProbe:
         if not timeline.facts.ready:
             return Finding("turn", "skipped", "needs session")
         if not with_turn:
-            return Finding("turn", "skipped", "left out: a turn costs money")
+            return Finding("turn", "skipped", "not run: a turn costs money")
         if not self._heard.turns:
             return self._refused("turn", timeline)
         paid = tariff_of(self._prices, self._target.terms, timeline.session().model)
@@ -290,6 +295,6 @@ def _script(target: Target, *, greets: bool) -> PreparedScript:
 
 def round_trip(network: TcpInfo | None) -> Finding:
     if network is None:
-        return Finding("round trip", "skipped", "not known on this system (TCP_INFO is Linux's)")
-    to = "the proxy" if network.scope == "proxy" else "the nearest end of TCP"
-    return Finding("round trip", "pass", f"{network.min_rtt_ns / NS_PER_MS:.2f} ms at best to {to}")
+        return Finding("round trip", "skipped", "unknown on this system (TCP_INFO needs Linux)")
+    to = "the proxy" if network.scope == "proxy" else "the nearest TCP endpoint"
+    return Finding("round trip", "pass", f"minimum {network.min_rtt_ns / NS_PER_MS:.2f} ms to {to}")

@@ -75,7 +75,13 @@ def upgraded(observed: SessionObservation, offered: Sequence[str] = ()) -> Findi
     """Return the finding of a successful upgrade. `offered`: subprotocols, of which the service may choose one."""
     took_ms, headers = observed.metrics_ns()["connect_upgrade"] / NS_PER_MS, observed.headers
     chosen = headers.get("sec-websocket-protocol")
-    of = f"; subprotocol {chosen}" if chosen else "; it chose none of the subprotocols offered" if offered else ""
+    of = (
+        f"; subprotocol {chosen}"
+        if chosen
+        else "; the service chose none of the offered subprotocols"
+        if offered
+        else ""
+    )
     return Finding("upgrade", "pass", f"{_simulated(headers)}HTTP 101 in {took_ms:.1f} ms{of}{_ids(headers)}")
 
 
@@ -95,22 +101,22 @@ def service_clock(date: str | None, now_ns: int) -> Finding:
     try:
         ahead_s = now_ns / NS_PER_S - parsedate_to_datetime(date or "").timestamp()
     except (ValueError, TypeError):
-        return Finding("clock difference", "skipped", "the answer has no date")
+        return Finding("clock difference", "skipped", "the response has no date header")
     off_s = ahead_s - 0.5  # on average half of the header's second has passed
     said = f"this machine's wall clock is {abs(off_s):,.0f} s {'ahead of' if off_s > 0 else 'behind'} the service's"
     if abs(off_s) <= CLOSE_S:
-        said = "this machine's wall clock agrees"
-    remedy = "set it (NTP): tokens are refused by a clock that is wrong"
+        said = "this machine's wall clock agrees with the service's"
+    remedy = "set the clock (NTP): services refuse tokens if it is wrong"
     return warning_unless(abs(off_s) <= SKEW_S, "clock difference", said, remedy)
 
 
 def compression(headers: Mapping[str, str], *, wanted: bool) -> Finding:
     if not wanted:
-        return Finding("compression", "pass", "none was asked for")
+        return Finding("compression", "pass", "not requested")
     agreed = headers.get("sec-websocket-extensions", "")
     compressed = "permessage-deflate" in agreed
-    said = agreed if compressed else "asked for, and the service declines"
-    return warning_unless(compressed, "compression", said, "leave --compression out")
+    said = agreed if compressed else "requested, but the service declines"
+    return warning_unless(compressed, "compression", said, "omit --compression")
 
 
 def greeted(greeting: Mapping[str, Any], observed: SessionObservation, now_s: float) -> Finding:
@@ -118,9 +124,9 @@ def greeted(greeting: Mapping[str, Any], observed: SessionObservation, now_s: fl
     parts = [f"model {greeting['model']}" if greeting.get("model") else "the service names no model"]
     expires = greeting.get("expires_at")
     if isinstance(expires, int | float) and expires > now_s:
-        parts.append(f"ends in {lasting(expires - now_s)} at the latest")
+        parts.append(f"ends in at most {lasting(expires - now_s)}")
     instants = observed.instants
-    parts.append(f"greeted in {(instants['session_created'] - instants['opened']) / NS_PER_MS:.1f} ms")
+    parts.append(f"session.created after {(instants['session_created'] - instants['opened']) / NS_PER_MS:.1f} ms")
     return Finding("session", "pass", f"{_simulated({}, greeting)}{', '.join(parts)}")
 
 
@@ -130,7 +136,7 @@ def retired(greeting: Mapping[str, Any], service: str, today: date) -> Iterator[
     if retirement is None or is_simulated({}, greeting):
         return
     words = f"{greeting['model']} {retirement.words(today)}"
-    remedy = f"compare it with its successor while both answer: {either(REALTIME_MODELS[:2])}"
+    remedy = f"compare it with its successor while both are available: {either(REALTIME_MODELS[:2])}"
     yield warning_unless(retirement.days_left(today) > SOON_DAYS, "model retirement", words, remedy)
 
 
@@ -138,7 +144,7 @@ def in_other_dialect(greeting: Mapping[str, Any], spoken: Dialect) -> Iterator[F
     """Yield a warning if a session opens in the form of the dialect that was not used."""
     shape = shape_of(greeting)
     if shape is not None and shape is SIBLINGS.get(spoken):
-        said = f"session.created has the shape of the {shape.name} dialect, and {spoken.name} is spoken"
+        said = f"session.created has the form of the {shape.name} dialect, but the target uses {spoken.name}"
         yield Finding("dialect", "warning", said, REMEDIES[shape])
 
 
@@ -186,7 +192,7 @@ def replied(
     waited = f"{name} {known[name] / NS_PER_MS:.0f} ms, " if name else ""
     cost = _of_tokens(turn, paid)
     if paid.prices and paid.prices.usd_per_minute:
-        by_minute = f"${dollars(paid.prices.usd_per_minute)} a minute"
+        by_minute = f"${dollars(paid.prices.usd_per_minute)} per minute"
         cost = f"{cost}, and {by_minute}" if paid.prices.of_tokens else by_minute
     return Finding("turn", "pass", f"{waited}{cost}")
 
@@ -211,7 +217,7 @@ def limits_told(limits: tuple[RateLimit, ...]) -> Finding:
     for limit in limits:
         remaining = "?" if limit.remaining is None else f"{limit.remaining:,}"
         whole = "" if limit.limit is None else f" of {limit.limit:,}"
-        again = "" if limit.reset_s is None else f", whole again in {limit.reset_s:.3g} s"
+        again = "" if limit.reset_s is None else f", reset in {limit.reset_s:.3g} s"
         told.append(f"{limit.name}: {remaining}{whole} left{again}")
     return Finding("limits", "pass", "; ".join(told))
 
@@ -225,25 +231,27 @@ NEAR = 0.04
 PAUSE_NS, LEAST_NS = 200 * NS_PER_MS, 800 * NS_PER_MS
 """The pause that separates two stretches of audio, and the minimum duration of a stretch to measure its pace."""
 UNANSWERED = "timeout:first_delta"
-SILENT = "leave `wait_for: greeting` out of the script, unless it is to speak first"
-UNREAD = "nothing is measured by them, and a provider ignores them: are they meant for another one (--dialect)?"
+SILENT = "remove `wait_for: greeting` from the script, unless the agent should speak first"
+UNREAD = "they affect no metric, and a provider ignores them: are they meant for another provider (--dialect)?"
 STREAMLESS = (
-    "let it name in each message the `streamSid` that the `start` of the same call contains: Twilio drops "
-    "messages that name another or none (its warning 31951)"
+    "put the `streamSid` of the call's `start` message into each message of the agent: Twilio drops messages "
+    "with another one or none (its warning 31951)"
 )
 SPLIT = (
-    "let it send whole samples: here the half waits for the next message, but other receivers drop it, and play noise "
-    "from there on"
+    "send whole samples: this tool joins the half sample with the next message, but other receivers drop it, "
+    "and play noise from then on"
 )
 
 
 def spoke_first(turn: TurnObservation | None, session: SessionObservation) -> Finding:
     """Check whether the agent spoke first. Silence is no failure: only the script must take it into account."""
     if turn is not None and (greeted_ns := session.metrics_ns().get("greeting")) is not None:
-        return Finding("greeting", "pass", f"it speaks first, {greeted_ns / NS_PER_MS:,.0f} ms after it was called")
+        return Finding(
+            "greeting", "pass", f"the agent speaks first, {greeted_ns / NS_PER_MS:,.0f} ms after the call started"
+        )
     if turn is None or turn.outcome == UNANSWERED:
         came = "" if turn is None else turn.detail.partition(f"{NOTHING_AUDIBLE} ")[2].partition(": ")[2]
-        said = ": ".join(filter(None, (f"it said nothing audible within {AUDIBLE_S} s of the call", came)))
+        said = ": ".join(filter(None, (f"no audible audio within {AUDIBLE_S} s of the call", came)))
         return Finding("greeting", "warning", said, SILENT)
     return _failed("greeting", turn, partial(remedy_of_agents, turn.outcome))
 
@@ -272,7 +280,7 @@ def unread(session: SessionObservation) -> Iterator[Finding]:
     """Yield a warning on messages that are not of the dialect: a provider of telephony ignores them, too."""
     if session.unknown_events:
         wrong_stream = any(name.endswith(OTHER_STREAM) for name in session.unknown_events)
-        said = f"left unread, for they are none of this way of calling: {top_counts(session.unknown_events)}"
+        said = f"ignored messages, which this dialect does not have: {top_counts(session.unknown_events)}"
         yield Finding("messages", "warning", said, STREAMLESS if wrong_stream else UNREAD)
 
 
@@ -305,9 +313,9 @@ class AudioPace:
 def paced(speed: float | None, format: AudioFormat) -> Finding:
     """Check whether a reply's audio can have the rate of its playback. `speed`: seconds of audio per second."""
     if speed is None:
-        return Finding("audio", "skipped", "too little of it came to tell its pace")
+        return Finding("audio", "skipped", "too little audio was received to determine its speed")
     rate_hz = next((round(format.rate_hz * pace) for pace in PACES if abs(speed / pace - 1) < NEAR), None)
-    said = f"{speed:.2f} s of it come in a second, as PCM at {format.rate_hz:,} Hz"
+    said = f"{speed:.2f} s of audio are received per second, if it is PCM at {format.rate_hz:,} Hz"
     rate = f"{rate_hz or 0:,} Hz"
-    remedy = f"if it sends as fast as it speaks, its audio is of {rate}: set `output_format` of the script or target"
+    remedy = f"if the agent sends at playback speed, its audio has {rate}: set `output_format` of the script or target"
     return warning_unless(rate_hz is None, "audio", said, remedy)

@@ -263,5 +263,5 @@ class RunLifecycle:
 
 def not_started_text(reason: str) -> str:
     """Describe a run that ended during sign-in. `reason`: empty if its time was over or it was stopped."""
-    why = reason or "its time was over, or it was stopped,"
-    return f"the run never began: {why} while it was still {SIGNING_IN}; no session was opened"
+    why = reason or "its time was over, or it was stopped"
+    return f"the run did not start: {why} (during sign-in); no session was opened"

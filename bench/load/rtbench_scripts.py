@@ -14,7 +14,7 @@ from bench.load.planning.command_line import SCRIPTS, scenario_of
 from bench.load.user import RealtimeUser, script
 
 if SCRIPTS not in os.environ:  # a worker received this file from its master
-    print("rtbench: this run plays YAML scripts: start each worker by `rtbench run FILE --worker`", file=sys.stderr)
+    print("rtbench: this run uses YAML scripts: start each worker with `rtbench run FILE --worker`", file=sys.stderr)
     sys.exit(USAGE_STATUS)
 
 PATHS = tuple(Path(path) for path in json.loads(os.environ[SCRIPTS]))

@@ -88,7 +88,7 @@ def load_image(path: Path) -> Image:
     elif data.startswith(JPEG):
         kind, size, whole = "jpeg", jpeg_size(data), JPEG_END in data
     else:
-        raise UsageError(f"{path}: is neither PNG nor JPEG, which are the images that services take")
+        raise UsageError(f"{path}: is neither a PNG nor a JPEG image; services accept only these")
     if size is None or not whole:
         raise UsageError(f"{path}: is truncated or damaged")
     width, height = size
@@ -135,16 +135,16 @@ class History:
 
 def _message(role: MessageRole, text: str, image: Image | None = None) -> Message:
     if image is not None and role != "user":
-        raise InvalidCombinationError("image", f"goes with a message of the user's, not of the role {role}")
+        raise InvalidCombinationError("image", f"needs a message of the user, not of the role {role}")
     return Message(role=role, text=text, image=image)
 
 
 IMAGE = file_of(read_once(load_image, most=32))
 MESSAGE = StructOf(
     {
-        "role": Field(Choice(get_args(MessageRole)), "Whose message it is.", required=True),
-        "text": Field(String(), "Its words.", required=True),
-        "image": Field(IMAGE, "A PNG or JPEG that goes with it. GA only."),
+        "role": Field(Choice(get_args(MessageRole)), "The author of the message.", required=True),
+        "text": Field(String(), "The text.", required=True),
+        "image": Field(IMAGE, "A PNG or JPEG image with it. GA only."),
     },
     _message,
 )
@@ -161,7 +161,7 @@ def load_history(path: Path) -> History:
     if not messages:
         raise UsageError(f"{path}: has no message")
     if len(messages) > MOST_MESSAGES:
-        raise UsageError(f"{path}: has {len(messages)} messages, at most {MOST_MESSAGES} are sent")
+        raise UsageError(f"{path}: has {len(messages)} messages, the maximum is {MOST_MESSAGES}")
     images = (bytes.fromhex(message.image.digest) for message in messages if message.image)
     return History(path, hashlib.sha256(text.encode() + b"".join(images)).hexdigest(), messages)
 

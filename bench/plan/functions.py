@@ -76,12 +76,12 @@ def problem_of(
     arguments = value if isinstance(value, dict) else None
     function = functions.get(call.name)
     if function is None:
-        return f"the service called {call.name or 'a function without a name'}, which nobody declared", None
+        return f"the service called {call.name or 'a function without a name'}, which the script does not declare", None
     if arguments is None:
-        return f"the arguments of {call.name} are no JSON object", None
+        return f"the arguments of {call.name} are not a JSON object", None
     missing = [name for name in function.tool.required if name not in arguments]
     if missing:
-        return f"the call of {call.name} lacks {', '.join(missing)}", None
+        return f"the call of {call.name} has no {', '.join(missing)}", None
     if expected is None or any(wanted.is_met_by(call.name, arguments) for wanted in expected):
         return "", arguments
     named = any(wanted.name == call.name for wanted in expected)

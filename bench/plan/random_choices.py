@@ -94,7 +94,7 @@ def load_think_times(path: Path) -> RecordedTimes:
     text = read_text(path)
     seconds = tuple(_numbers(path, text))
     if not seconds:
-        raise ScriptError(path, None, "has no number of seconds")
+        raise ScriptError(path, None, "has no line with a number of seconds")
     return RecordedTimes(path, hashlib.sha256(text.encode()).hexdigest(), seconds)
 
 
@@ -181,7 +181,7 @@ def unknown_name(name: str, there: Iterable[str]) -> str:
     """Return the problem of a `${name}` that is not among the variables."""
     known = excerpt(", ".join(there), LISTED)
     name = excerpt(name)
-    return f"has ${{{name}}}, the variables have only {known} (write $${{{name}}} for the words themselves)"
+    return f"contains ${{{name}}}, but the variables are only {known} (for the literal text write $${{{name}}})"
 
 
 def load_rows(path: Path) -> VariableRows:
@@ -191,7 +191,7 @@ def load_rows(path: Path) -> VariableRows:
     """
     read = _READERS.get(path.suffix.lower())
     if read is None:
-        raise UsageError(f"{path}: variables are read from .csv and .jsonl files")
+        raise UsageError(f"{path}: is not a .csv or .jsonl file, as variables must be")
     content = _content(path)
     rows = tuple(read(path, _text(path, content)))
     if not rows:

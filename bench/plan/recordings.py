@@ -228,15 +228,13 @@ def _decode(path: Path, opened: io.FileIO) -> tuple[NDArray[np.float32], int]:
     try:
         with soundfile.SoundFile(opened.fileno(), closefd=False) as file:
             if file.format not in FORMATS:
-                raise UsageError(f"{path}: is {file.format_info}; make a WAV of it: {_converted(path)}")
+                raise UsageError(f"{path}: is {file.format_info}; convert it to WAV: {_converted(path)}")
             seconds = file.frames / file.samplerate
             if seconds > MAX_MINUTES * 60:
-                raise UsageError(
-                    f"{path}: lasts {seconds / 60:.1f} minutes, at most {MAX_MINUTES} are played in one turn"
-                )
+                raise UsageError(f"{path}: lasts {seconds / 60:.1f} minutes, the maximum of a turn is {MAX_MINUTES}")
             for promised, there in (map(int, match.groups()) for match in _PROMISED.finditer(file.extra_info)):
                 if there < promised < _PLACEHOLDER_BYTES:
-                    raise UsageError(f"{path}: is truncated: its header promises {promised} bytes, {there} are there")
+                    raise UsageError(f"{path}: is truncated: its header states {promised} bytes, but it has {there}")
             if _OGG_CUT in file.extra_info:
                 raise UsageError(f"{path}: is truncated: its last page is missing")
             # in blocks: a file may have hundreds of channels, which need not be in memory at once
@@ -246,7 +244,7 @@ def _decode(path: Path, opened: io.FileIO) -> tuple[NDArray[np.float32], int]:
         why = getattr(error, "error_string", error)
         wav = path.with_suffix(".wav").name
         remedy = f"convert it with ffmpeg -i {path.name} {wav}"
-        raise UsageError(f"{path}: is no audio that can be read, or damaged ({why}): {remedy}") from None
+        raise UsageError(f"{path}: is not readable audio, or is damaged ({why}): {remedy}") from None
     mono = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     if len(mono) < frames:
         raise UsageError(f"{path}: is truncated: {len(mono)} of {frames} frames")
@@ -256,7 +254,7 @@ def _decode(path: Path, opened: io.FileIO) -> tuple[NDArray[np.float32], int]:
 def _mixed(path: Path, block: NDArray[np.float32]) -> NDArray[np.float32]:
     """Average the channels of a block: frames × channels → frames. Raise UsageError for impossible samples."""
     if not (np.abs(block) <= ABSURD_AMPLITUDE).all():  # in this form it is false for NaN, too
-        raise UsageError(f"{path}: is damaged: some of its samples are no numbers, or far beyond full scale")
+        raise UsageError(f"{path}: is damaged: some of its samples are not numbers, or are far beyond full scale")
     mono: NDArray[np.float32] = block.mean(axis=1)
     return mono
 
@@ -266,7 +264,7 @@ def _refuse_mp3(path: Path, opened: io.FileIO) -> None:
     first = opened.read(3)
     opened.seek(0)
     if first == b"ID3" or (len(first) > 1 and first[0] == 0xFF and first[1] >= 0xE0):
-        raise UsageError(f"{path}: is an MP3, whatever its name says; make a WAV of it: {_converted(path)}")
+        raise UsageError(f"{path}: is an MP3, even if its name differs; convert it to WAV: {_converted(path)}")
 
 
 def _converted(path: Path) -> str:
@@ -278,12 +276,12 @@ def _refuse_unfit(path: Path, pcm: NDArray[np.int16]) -> None:
     """Raise UsageError for audio under 100 ms, which the service rejects, and for silence, which it would answer."""
     length_ms = len(pcm) * 1_000 / RATE_HZ
     if length_ms < MIN_MS:
-        raise UsageError(f"{path}: lasts {length_ms:.0f} ms, the service takes no less than {MIN_MS} ms")
+        raise UsageError(f"{path}: lasts {length_ms:.0f} ms, services accept {MIN_MS} ms or more")
     peak = int(np.abs(pcm.astype(np.int32)).max())
     level_dbfs = 20 * np.log10(peak / FULL_SCALE) if peak else -np.inf
     if level_dbfs < SILENT_DBFS:
         raise UsageError(
-            f"{path}: is silent: its peak is {level_dbfs:.0f} dBFS, speech is above {SILENT_DBFS:.0f} dBFS"
+            f"{path}: is silent: its peak is {level_dbfs:.0f} dBFS, that of speech is above {SILENT_DBFS:.0f} dBFS"
         )
 
 

@@ -56,34 +56,37 @@ class Script:
     path: Path
     digest: str
     session: SessionSettings = field_key(SESSION, "Sent once, as session.update.", absent=SessionSettings())
-    timeouts: Timeouts = field_key(TIMEOUTS, "How long each stage may take.", absent=Timeouts())
+    timeouts: Timeouts = field_key(TIMEOUTS, "The timeout of each stage, in seconds.", absent=Timeouts())
     variables: VariableRows | None = field_key(
-        ROWS, "A .csv or .jsonl file, one row of which fills ${name} in a session's texts."
+        ROWS, "A .csv or .jsonl file. Each session takes one of its rows for ${name} in its texts."
     )
     background_noise: BackgroundNoise | None = field_key(BACKGROUND_NOISE, "Noise behind the caller's voice.")
     tools: tuple[ScriptFunction, ...] = field_key(
-        TOOLS, "Functions that the service may call, and what they return.", absent=()
+        TOOLS, "Functions that the service may call, with their results.", absent=()
     )
     jitter_buffer_ms: float = field_key(
-        Number(0, 2_000), "Audio that the simulated player buffers before it plays.", 50.0
+        Number(0, 2_000), "Audio that the simulated player buffers before it plays (jitter buffer).", 50.0
     )
     reply_silence_ms: float = field_key(
         Number(300, 30_000),
-        "Silence that ends a reply, of a service that does not say when its reply is over (agents, GPT-Live).",
+        "Silence that ends a reply, for services without an event for its end (agents, GPT-Live).",
         float(REPLY_SILENCE_MS),
     )
     answer_min_ms: float = field_key(
         Number(0, 60_000),
-        "Sound at least this long is the answer and shorter sound a filler, of such a service; 0: no such difference.",
+        "For the same services: sound of at least this length is the answer, shorter sound a filler; 0: no "
+        "distinction.",
         0.0,
     )
-    history: History | None = field_key(HISTORY, "A .jsonl file of messages that were said before the first turn.")
-    pipelined: bool = field_key(Boolean(), "Send the settings and the first turn before the service greets.", False)
+    history: History | None = field_key(HISTORY, "A .jsonl file of messages that precede the first turn.")
+    pipelined: bool = field_key(
+        Boolean(), "Send the settings and the first turn before session.created is received.", False
+    )
     renew_after: float | None = field_key(
-        SECONDS, "The age at which a session goes on in a new one, or when the service ends it."
+        SECONDS, "The age at which the call continues in a new session, also if the service ends the old one before."
     )
     thresholds: Mapping[str, tuple[str, ...]] | None = field_key(
-        THRESHOLDS, "What a run is checked by, as in a file of --thresholds."
+        THRESHOLDS, "Thresholds of a run, as in a file of --thresholds."
     )
     steps: tuple[Step, ...] = field_key(StepsValidator(), "What the caller does, in this order.", required=True)
     task: Task | None = field(default=None, repr=False, compare=False)

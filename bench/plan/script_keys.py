@@ -68,7 +68,7 @@ HISTORY = file_of(load_history)
 THRESHOLDS = MapOf(
     r"\S[^\n]*",
     OneOrMore(String("a threshold, such as p(95)<800")),
-    "made of `metric: threshold`, as in ttfa: p(95)<800",
+    "a table (`metric: threshold`), as in ttfa: p(95)<800",
     1,
 )
 """The thresholds of a run. `reports.thresholds` knows the metrics and the form of thresholds."""
@@ -76,10 +76,10 @@ MOST_TOKENS = 1_000_000
 TOKENS = OrKeyword(Integer(1, MOST_TOKENS, "of tokens (or inf)"), "inf")
 
 RESPONSE_FIELDS: dict[str, Field[Any]] = {
-    "output": Field(Choice(("audio", "text")), "What the answer consists of."),
+    "output": Field(Choice(("audio", "text")), "Whether the answer is audio or text."),
     "instructions": Field(String(), "The system prompt."),
-    "max_output_tokens": Field(TOKENS, "Longest answer; inf: as long as the model can make it."),
-    "tool_choice": Field(String(), "auto, none, required, or the name of the function that is to be called."),
+    "max_output_tokens": Field(TOKENS, "Maximum tokens of an answer; inf: the model's own maximum."),
+    "tool_choice": Field(String(), "auto, none, required, or the name of the function that must be called."),
 }
 
 RESPONSE = StructOf(RESPONSE_FIELDS, ResponseSettings)
@@ -109,41 +109,43 @@ class TypedMapValidator(Validator[dict[str, Any]]):
     def _tables(self) -> dict[str, StructOf[dict[str, Any]]]:
         return {
             name: StructOf(
-                {"type": Field(Choice((name,)), "Which one.", required=True), **more}, lambda **settings: settings
+                {"type": Field(Choice((name,)), "The type.", required=True), **more}, lambda **settings: settings
             )
             for name, more in self.fields.items()
         }
 
 
 DETECTION_FIELDS: dict[str, Field[Any]] = {
-    "create_response": Field(Boolean(), "Whether the service answers by itself when it has noticed the end of speech."),
-    "interrupt_response": Field(Boolean(), "Whether speech stops an answer that is under way."),
+    "create_response": Field(
+        Boolean(), "Whether the service answers by itself when it has detected the end of speech."
+    ),
+    "interrupt_response": Field(Boolean(), "Whether speech stops an answer in progress."),
 }
 LEVEL_FIELDS: dict[str, Field[Any]] = {
-    "threshold": Field(Number(0, 1), "How sure the service must be that it hears speech."),
-    "prefix_padding_ms": Field(Integer(0, 5_000), "Audio from before the speech that is included."),
-    "silence_duration_ms": Field(Integer(0, 10_000), "Silence that ends a turn."),
+    "threshold": Field(Number(0, 1), "The service's confidence from which it takes sound for speech."),
+    "prefix_padding_ms": Field(Integer(0, 5_000), "Audio before the start of speech that is included, in ms."),
+    "silence_duration_ms": Field(Integer(0, 10_000), "Silence that ends a turn, in ms."),
 }
 END_OF_UTTERANCE = StructOf(
     {
         "model": Field(
             Choice(tuple(f"semantic_detection_v1{variant}" for variant in ("", "_en", "_multilingual"))),
-            "Which model says that an utterance is over.",
+            "The model that detects the end of an utterance.",
             required=True,
         ),
-        "threshold_level": Field(Choice(("low", "medium", "high", "default")), "How sure it must be."),
-        "timeout_ms": Field(Integer(0, 60_000), "The maximum silence."),
+        "threshold_level": Field(Choice(("low", "medium", "high", "default")), "The confidence that it needs."),
+        "timeout_ms": Field(Integer(0, 60_000), "The maximum silence, in ms."),
     },
     lambda **settings: settings,
 )
 OF_VOICE_LIVE: dict[str, Field[Any]] = {
-    "end_of_utterance_detection": Field(END_OF_UTTERANCE, "A model that says when a turn is over. Voice Live only."),
-    "auto_truncate": Field(Boolean(), "Whether the service cuts an answer that speech stops. Voice Live only."),
+    "end_of_utterance_detection": Field(END_OF_UTTERANCE, "A model that detects the end of a turn. Voice Live only."),
+    "auto_truncate": Field(Boolean(), "Whether the service truncates an answer that speech stops. Voice Live only."),
 }
 AZURE_FIELDS: dict[str, Field[Any]] = {
     **LEVEL_FIELDS,
-    "speech_duration_ms": Field(Integer(0, 60_000), "The minimum speech that starts a turn."),
-    "remove_filler_words": Field(Boolean(), "Whether an um or a so is no speech."),
+    "speech_duration_ms": Field(Integer(0, 60_000), "The minimum speech that starts a turn, in ms."),
+    "remove_filler_words": Field(Boolean(), "Whether filler words (um, so) are ignored."),
     **OF_VOICE_LIVE,
     **DETECTION_FIELDS,
 }
@@ -158,7 +160,9 @@ def _detector(name: str, note: str, more: Mapping[str, Field[Any]]) -> StructOf[
 
 SERVER_FIELDS = {
     **LEVEL_FIELDS,
-    "idle_timeout_ms": Field(Integer(5_000, 30_000), "Silence after which the service speaks up. GA only."),
+    "idle_timeout_ms": Field(
+        Integer(5_000, 30_000), "Silence after which the service speaks by itself, in ms. GA only."
+    ),
     **OF_VOICE_LIVE,
     **DETECTION_FIELDS,
 }
@@ -172,7 +176,7 @@ DETECTION_TABLES = {
     for name, note, more in (
         ("server_vad", "Detection by loudness.", SERVER_FIELDS),
         ("semantic_vad", "Detection by meaning.", SEMANTIC_FIELDS),
-        (FULL_DUPLEX, "Caller and service listen all the time. GPT-Live and agents only.", {}),
+        (FULL_DUPLEX, "Full duplex: caller and service always listen. GPT-Live and agents only.", {}),
         ("azure_semantic_vad", "Detection by meaning. Voice Live only.", AZURE_FIELDS | LANGUAGES),
         ("azure_semantic_vad_en", "The same for English. Voice Live only.", AZURE_FIELDS),
         ("azure_semantic_vad_multilingual", "The same for many languages. Voice Live only.", AZURE_FIELDS | LANGUAGES),
@@ -210,18 +214,18 @@ class TurnDetectionValidator(Validator[TurnDetection | None]):
 NAMED: dict[str, Field[Any]] = {"name": Field(String(), "The voice's name.", required=True)}
 AZURE_VOICE: dict[str, Field[Any]] = {
     **NAMED,
-    "temperature": Field(Number(0, 1), "How much it varies, of a voice in high definition."),
+    "temperature": Field(Number(0, 1), "The variation of a high-definition voice."),
     "locale": Field(String(), "The language that it speaks, as in en-US."),
     "prefer_locales": Field(_texts(), "Accents that it prefers, as in en-GB."),
     **{
         key: Field(String(), note)
         for key, note in (
             ("style", "A style, as in cheerful."),
-            ("pitch", "How high it is, as in SSML."),
-            ("rate", "How fast it speaks, as in SSML."),
-            ("volume", "How loud it is, as in SSML."),
-            ("custom_lexicon_url", "Where a lexicon of pronunciations is."),
-            ("custom_text_normalization_url", "Where rules of normalization are."),
+            ("pitch", "The pitch, as in SSML."),
+            ("rate", "The speed, as in SSML."),
+            ("volume", "The volume, as in SSML."),
+            ("custom_lexicon_url", "The URL of a pronunciation lexicon."),
+            ("custom_text_normalization_url", "The URL of text normalization rules."),
         )
     },
 }
@@ -241,28 +245,33 @@ VOICE = OrStruct(
     ),
 )
 INTERIM: dict[str, Field[Any]] = {
-    "triggers": Field(_texts(Choice(("latency", "tool"))), "A long silence, a function that runs."),
-    "latency_threshold_ms": Field(Integer(0, 600_000), "A silence that is longer counts as long."),
+    "triggers": Field(
+        _texts(Choice(("latency", "tool"))),
+        "When a filler is said: after a long silence (latency), or while a function runs (tool).",
+    ),
+    "latency_threshold_ms": Field(Integer(0, 600_000), "The length from which a silence is long, in ms."),
 }
 INTERIM_RESPONSE = TypedMapValidator(
     {
-        "static_interim_response": {**INTERIM, "texts": Field(_texts(), "What is said, one of these.")},
+        "static_interim_response": {**INTERIM, "texts": Field(_texts(), "The texts from which a filler is chosen.")},
         "llm_interim_response": {
             **INTERIM,
-            "model": Field(String(), "The model that says it."),
+            "model": Field(String(), "The model that writes the filler."),
             "instructions": Field(String(), "Its instructions."),
             "max_completion_tokens": Field(Integer(1, 1_000_000), "The longest filler, in tokens."),
         },
     }
 )
 REASONING = StructOf(
-    {"effort": Field(Choice(get_args(Effort)), "More effort takes longer.", required=True)},
+    {"effort": Field(Choice(get_args(Effort)), "More effort increases latency.", required=True)},
     lambda effort: {"effort": effort},
 )
 RETENTION = StructOf(
     {
         "retention_ratio": Field(Number(0, 1), "The share of the conversation that is retained.", required=True),
-        "post_instructions": Field(Integer(0, MOST_TOKENS), "Longest conversation, in tokens, without instructions."),
+        "post_instructions": Field(
+            Integer(0, MOST_TOKENS), "Maximum tokens of the conversation, without instructions."
+        ),
     },
     lambda retention_ratio, post_instructions=None: (
         {"type": "retention_ratio", "retention_ratio": retention_ratio}
@@ -275,25 +284,27 @@ TRUNCATION = OrStruct(Choice(("auto", "disabled")), RETENTION)
 SESSION = StructOf(
     RESPONSE_FIELDS
     | {
-        "voice": Field(VOICE, "A voice of the service; of Voice Live also a table."),
+        "voice": Field(VOICE, "A voice of the service; for Voice Live also a table."),
         "temperature": Field(Number(0.6, 1.2), "Preview and Voice Live only."),
         "input_transcription": Field(
             String(), "Model that transcribes the caller's audio; on Azure GA its deployment."
         ),
         "turn_detection": Field(
-            TurnDetectionValidator(), "Who ends a turn of the caller's; none: this tool commits it."
+            TurnDetectionValidator(), "How the end of a caller's turn is detected; none: this tool commits it."
         ),
-        "model": Field(String(), "The model that answers, where the session says it. GPT-Live only."),
-        "input_format": Field(FORMAT, "How the caller's audio is sent."),
-        "output_format": Field(FORMAT, "How answers come."),
-        "noise_reduction": Field(Choice(get_args(NoiseReduction)), "What is done about noise behind the caller."),
+        "model": Field(String(), "The model that answers, if it is a setting of the session. GPT-Live only."),
+        "input_format": Field(FORMAT, "The format of the caller's audio."),
+        "output_format": Field(FORMAT, "The format of the answers' audio."),
+        "noise_reduction": Field(Choice(get_args(NoiseReduction)), "How noise behind the caller is reduced."),
         "echo_cancellation": Field(
-            Choice(get_args(EchoCancellation)), "Its own voice is no speech to the service. Voice Live only."
+            Choice(get_args(EchoCancellation)), "The service does not take its own voice for speech. Voice Live only."
         ),
         "interim_response": Field(INTERIM_RESPONSE, "Fillers before the answer. Voice Live only."),
-        "reasoning": Field(REASONING, "How much the model reasons. Not in preview."),
-        "truncation": Field(TRUNCATION, "What is dropped of a conversation that grows too long. GA only."),
-        "extra": Field(JsonObject(), "Further settings in the service's own words, merged into session.update last."),
+        "reasoning": Field(REASONING, "How much the model reasons. Not for preview."),
+        "truncation": Field(TRUNCATION, "How a conversation that becomes too long is shortened. GA only."),
+        "extra": Field(
+            JsonObject(), "More settings, in the service's own format, which are merged into session.update last."
+        ),
     },
     SessionSettings,
 )
@@ -306,8 +317,8 @@ TIMEOUTS = StructOf(
 )
 BACKGROUND_NOISE = StructOf(
     {
-        "file": Field(WAV, "A WAV of noise, played again and again.", required=True),
-        "snr_db": Field(Number(-10, 60), "Signal-to-noise ratio: how many dB louder speech is.", required=True),
+        "file": Field(WAV, "A WAV of noise, which is repeated.", required=True),
+        "snr_db": Field(Number(-10, 60), "Signal-to-noise ratio: by how many dB speech is louder.", required=True),
     },
     lambda file, snr_db: BackgroundNoise(file, snr_db),
 )
@@ -336,12 +347,12 @@ LOG_NORMAL = StructOf(
     {
         "median": Field(SECONDS, "Seconds; half of the pauses are shorter.", required=True),
         "sigma": Field(Number(0, 2), "Standard deviation of the pause's natural logarithm.", required=True),
-        "max": Field(SECONDS, "Seconds; a pause that would be longer lasts so long.", default=LONGEST_S),
+        "max": Field(SECONDS, "Seconds; longer pauses are cut to this length.", default=LONGEST_S),
     },
     _log_normal,
 )
 RECORDED = StructOf(
-    {"file": Field(THINK_TIMES, "A number of seconds a line; each is as likely as any other.", required=True)},
+    {"file": Field(THINK_TIMES, "A number of seconds per line, all equally likely.", required=True)},
     lambda file: file,
 )
 DRAWN_TABLES: dict[str, StructOf[Any]] = {"median": LOG_NORMAL, "file": RECORDED}
@@ -358,12 +369,10 @@ class ResultValidator(AnyJson):
 
 TOOL = StructOf(
     {
-        "description": Field(String(), "What the function does, for the model."),
+        "description": Field(String(), "Description of the function, for the model."),
         "parameters": Field(JsonObject(), "JSON Schema of its arguments."),
-        "returns": Field(
-            ResultValidator(), "What it returns, JSON or a text; of a list the calls take one after another."
-        ),
-        "delay": Field(OrStruct(Number(0, LONGEST_S, "of seconds"), DRAWN), "Seconds that it takes.", default=0.0),
+        "returns": Field(ResultValidator(), "Its result, JSON or a text; the calls use the items of a list in order."),
+        "delay": Field(OrStruct(Number(0, LONGEST_S, "of seconds"), DRAWN), "Its duration in seconds.", default=0.0),
     },
     _function,
 )
@@ -371,7 +380,7 @@ NAME = RegexString("[A-Za-z0-9_-]{1,64}", "1 to 64 of the characters A-Z a-z 0-9
 
 
 TOOLS: Validator[tuple[ScriptFunction, ...]] = Then(
-    MapOf(NAME.pattern, TOOL, "made of `name of a function: its settings`"),
+    MapOf(NAME.pattern, TOOL, "a table (`name of a function: its settings`)"),
     lambda _, functions: tuple(
         replace(function, tool=msgspec.structs.replace(function.tool, name=name))
         for name, function in functions.items()

@@ -77,8 +77,8 @@ EXPECTED_EVENTS = (
 OF_SPEECH = ("speech_started", "speech_stopped")
 OF_AUDIO = (*OF_SPEECH, "committed")
 OF_SPOKEN_ANSWER = ("audio_delta", "audio_done", "transcript_delta", "transcript_done")
-UNHEARD = "needs `turn_detection` in the session: without it the service hears nothing but what is committed"
-UNPLAYED = "needs a reply that is played, and the turn before asks for text"
+UNHEARD = "needs `turn_detection` in the session: without it the service processes only committed audio"
+UNPLAYED = "needs a reply with audio, but the turn before requests text"
 NO_ROW: Mapping[str, str] = {}
 
 
@@ -93,16 +93,16 @@ def _cue(
     given = [name for name, value in times.items() if value is not None]
     if len(given) > 1:
         raise InvalidCombinationError(
-            given[1], f"sets the instant, and so does {given[0]}: give one of after, after_share and after_text"
+            given[1], f"sets the instant, and so does {given[0]}: use only one of after, after_share and after_text"
         )
     return InterruptTrigger(round((after or 0) * NS_PER_S), after_share, after_text or "") if given else None
 
 
 CUE = StructOf(
     {
-        "after": Field(Number(0, LONGEST_S, "of seconds"), "Once so many seconds of the reply were played."),
-        "after_share": Field(Number(0, 1), "Once such a share of the reply was played: 0.5 for half of it."),
-        "after_text": Field(String(), "Once this came in the reply's transcript."),
+        "after": Field(Number(0, LONGEST_S, "of seconds"), "After this many seconds of the reply were played."),
+        "after_share": Field(Number(0, 1), "After this share of the reply was played: 0.5 is half of it."),
+        "after_text": Field(String(), "After the reply's transcript contains this text."),
     },
     _cue,
 )
@@ -119,9 +119,9 @@ class InterruptSettings:
     """The keys under `interrupt`."""
 
     audio: tuple[Pcm, ...] = field_key(
-        OneOrMore(WAV), "What the caller says; without it the client interrupts.", absent=()
+        OneOrMore(WAV), "The caller's speech; without it the client interrupts (`response.cancel`).", absent=()
     )
-    verify_truncation: bool = field_key(Boolean(), "Check that the service keeps nothing beyond what was heard.", False)
+    verify_truncation: bool = field_key(Boolean(), "Check that the service retains only what was played.", False)
     cue: InterruptTrigger | None = field_keys(CUE)
 
 
@@ -133,7 +133,7 @@ class InterruptStep(AudioTurnBase):
     within_turn: ClassVar = True
 
     interrupt: InterruptSettings = field_key(
-        struct_of(InterruptSettings, nulls=False), "When the reply is interrupted, and by what words.", required=True
+        struct_of(InterruptSettings, nulls=False), "When the reply is interrupted, and by what speech.", required=True
     )
 
     def __post_init__(self) -> None:
@@ -146,7 +146,7 @@ class InterruptStep(AudioTurnBase):
             "success": self.reference.has_task,
             **msgspec.structs.asdict(self.response),
         }
-        problem = "belongs to a turn, and an interruption without words is none: give `audio` under `interrupt`"
+        problem = "belongs to a turn, but an interruption without speech is not a turn: add `audio` under `interrupt`"
         for name, value in of_turn.items():
             if value:
                 raise InvalidCombinationError(name, problem)
@@ -189,12 +189,12 @@ class InterruptStep(AudioTurnBase):
 class SoundSettings:
     """The keys under `sound`."""
 
-    audio: Pcm = field_key(WAV, "A WAV of what is heard.", required=True)
+    audio: Pcm = field_key(WAV, "A WAV of the sound.", required=True)
     kind: SoundKind = field_key(
-        Choice(get_args(SoundKind)), "A word of assent, a noise, words to somebody else.", required=True
+        Choice(get_args(SoundKind)), "A backchannel (uh-huh), a noise, or speech to another person.", required=True
     )
     during: Literal["reply", "silence"] = field_key(
-        Choice(("reply", "silence")), "While a reply is played, or nothing is.", "reply"
+        Choice(("reply", "silence")), "Whether it is played during a reply or during silence.", "reply"
     )
     chunk_ms: int = field_key(CHUNK, CHUNK_NOTE, 100)
     cue: InterruptTrigger | None = field_keys(CUE)
@@ -203,7 +203,7 @@ class SoundSettings:
         if self.during == "silence" and self.cue is not None:
             given = "after_share" if self.cue.share is not None else "after_text" if self.cue.word else "after"
             raise InvalidCombinationError(
-                given, "needs a reply, and during silence there is none: remove one of the two"
+                given, "needs a reply, but there is none during silence: remove one of the two"
             )
 
 
@@ -214,7 +214,7 @@ class SoundStep(Step):
     verb: ClassVar = "sound"
 
     sound: SoundSettings = field_key(
-        struct_of(SoundSettings, nulls=False), "What is heard, and is no interruption.", required=True
+        struct_of(SoundSettings, nulls=False), "A sound that should not interrupt.", required=True
     )
 
     @property
@@ -262,7 +262,7 @@ class PauseStep(Step):
 
     pause: float | ThinkTime = field_key(
         OrStruct(SECONDS, DRAWN),
-        "Seconds in which the caller says nothing, or their distribution, from which each session takes one.",
+        "Seconds of silence of the caller, or a distribution from which each session draws.",
         required=True,
     )
 
@@ -282,8 +282,8 @@ class PauseStep(Step):
 
 
 WITHIN = (
-    "Seconds that it may take, from when the step before was sent; after a WAV from its end, with the silence that it "
-    "ends in; after another expect from when that was met."
+    "Timeout in seconds, from the sending of the step before; after a WAV from its end, trailing silence "
+    "included; after another expect from its event."
 )
 
 
@@ -291,7 +291,9 @@ WITHIN = (
 class ExpectSettings:
     """The keys under `expect`."""
 
-    event: str = field_key(Choice(EXPECTED_EVENTS), "What the turn before must get, or has already.", required=True)
+    event: str = field_key(
+        Choice(EXPECTED_EVENTS), "The event that the turn before must receive, or has already received.", required=True
+    )
     within: float = field_key(SECONDS, WITHIN, required=True)
 
 
@@ -303,7 +305,7 @@ class ExpectStep(Step):
     within_turn: ClassVar = True
 
     expect: ExpectSettings = field_key(
-        struct_of(ExpectSettings, nulls=False), "An event that the turn before must get.", required=True
+        struct_of(ExpectSettings, nulls=False), "An event that the turn before must receive.", required=True
     )
 
     def features(self) -> Iterator[Feature]:
@@ -315,13 +317,14 @@ class ExpectStep(Step):
         event, output = self.expect.event, turn.asks_for(session)
         reasons = {
             "has no audio": event in OF_AUDIO and turn.kind != "audio",
-            "is ended by this tool: there is no turn detection": event in OF_SPEECH and session.turn_detection is None,
-            "asks for an answer in text": event in OF_SPOKEN_ANSWER and output == "text",
-            "asks for audio, whose words come as transcript_delta": event == "text_delta" and output == "audio",
+            "is committed by this tool, as there is no turn detection": event in OF_SPEECH
+            and session.turn_detection is None,
+            "requests an answer in text": event in OF_SPOKEN_ANSWER and output == "text",
+            "requests audio, whose words arrive as transcript_delta": event == "text_delta" and output == "audio",
         }
         for why, holds in reasons.items():
             if holds:
-                yield "event", f"{event} can never come: the turn before it {why}"
+                yield "event", f"{event} can never be received: the turn before it {why}"
 
     def prepared(
         self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
@@ -335,7 +338,7 @@ class MessageStep(Step):
 
     verb: ClassVar = "message"
 
-    message: Message = field_key(MESSAGE, "A message that asks for no answer.", required=True)
+    message: Message = field_key(MESSAGE, "A message without a request for an answer.", required=True)
 
     @property
     def said(self) -> tuple[Message, ...]:
@@ -355,7 +358,7 @@ class MessageStep(Step):
 
 def _typed(value: LocatedValue, event: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(event.get("type"), str) or not event["type"]:
-        raise value.refuse("needs `type`, as text: which event it is")
+        raise value.refuse("needs `type`, a text: the name of the event")
     return event
 
 
@@ -372,7 +375,7 @@ class SendStep(Step):
     within_turn: ClassVar = True
     is_of_turn: ClassVar = False
 
-    send: Mapping[str, Any] = field_key(EVENT, "An event in the service's own words.", required=True)
+    send: Mapping[str, Any] = field_key(EVENT, "An event in the service's own format.", required=True)
 
     def unsupported_reason(self, dialect: Dialect, session: SessionSettings) -> str:
         return dialect.refuses_event(self.send, session)
@@ -408,11 +411,11 @@ def step_table(kind: type[Step]) -> StructOf[Step]:
 STEP_TABLES = {kind.verb: step_table(kind) for kind in KINDS}
 STEP = OneKeyOf[Step](STEP_TABLES)
 TURN_KEYS = ("text", "audio", "request_response", "wait_for")
-OF_NO_TURN = f"is about no turn: it must follow a {either(f'`{verb}`' for verb in TURN_KEYS)}"
-UNTOLD = (
-    "during silence belongs to the turn after it, and no turn follows: add a `text`, `audio` or `request_response` step"
+OF_NO_TURN = f"must come after a turn: put it after a {either(f'`{verb}`' for verb in TURN_KEYS)}"
+UNTOLD = "during silence needs a turn after it, and there is none: add a `text`, `audio` or `request_response` step"
+TWICE = (
+    "is the name of a text turn and of a voice turn, which are measured from different instants: use different names"
 )
-TWICE = "names a text turn and a voice turn, whose latencies count from different instants: give each a name of its own"
 
 
 def is_turn(step: Step) -> TypeGuard[ScriptTurn]:

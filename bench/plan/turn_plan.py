@@ -34,7 +34,7 @@ class TurnReference:
         try:
             re.compile(self.matches)
         except re.error as error:
-            raise ValueError(f"{self.matches!r} is no regular expression: {error}") from None
+            raise ValueError(f"{self.matches!r} is not a regular expression: {error}") from None
 
     @property
     def has_task(self) -> bool:

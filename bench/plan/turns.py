@@ -53,7 +53,7 @@ from bench.validation import (
 )
 from bench.yaml_file import LocatedValue
 
-UNPACED = "must be true with turn detection, because audio that is sent all at once has no instant at which speech ends"
+UNPACED = "must be true with turn detection, because speech has no end if all of its audio is sent at once"
 
 
 class Step(ABC):
@@ -163,15 +163,15 @@ def _pattern(value: LocatedValue, text: str) -> str:
     try:
         re.compile(text)
     except re.error as error:
-        raise value.refuse(f"is no regular expression: {error}") from None
+        raise value.refuse(f"is not a regular expression: {error}") from None
     return text
 
 
 WORDS = Then(String(), _with_word)
 PATTERN = Then(String(), _pattern, {"format": "regex"})
 STEP_NAME = RegexString("[A-Za-z0-9._-]{1,64}", "1 to 64 of the characters A-Z a-z 0-9 . _ -")
-MATCHES = Field(PATTERN, "A regular expression that is searched for in the reply's words.", required=True)
-CONTAINS = Field(OneOrMore(WORDS), "Words that stand in the reply, all of several.", required=True)
+MATCHES = Field(PATTERN, "A regular expression that the reply's text must contain.", required=True)
+CONTAINS = Field(OneOrMore(WORDS), "Words that the reply must contain, all of several.", required=True)
 SUCCESS = OneKeyOf[TurnReference](
     {
         "reply_matches": StructOf(
@@ -184,15 +184,15 @@ SUCCESS = OneKeyOf[TurnReference](
 )
 REFERENCE = StructOf(
     {
-        "expected_reply": Field(WORDS, "What the reply should say: its word error rate is held against this."),
-        "success": Field(SUCCESS, "When the turn has done its task."),
+        "expected_reply": Field(WORDS, "The reference of the reply, for its word error rate."),
+        "success": Field(SUCCESS, "The condition for the turn's task success."),
     },
     lambda expected_reply="", success=NO_REFERENCE: replace(success, reply=expected_reply),
 )
 CALL = StructOf(
     {
         "name": Field(NAME, "The function's name.", required=True),
-        "arguments": Field(JsonObject(), "Arguments that the call must have; it may have others."),
+        "arguments": Field(JsonObject(), "Arguments that the call must have; others are allowed."),
     },
     lambda name, arguments=None: ExpectedFunctionCall(name, arguments or {}),
 )
@@ -207,7 +207,7 @@ CALLS: Validator[tuple[ExpectedFunctionCall, ...]] = Then(
 
 def undeclared(function: str) -> str:
     """Return what is wrong with a call of a function that the script does not declare."""
-    return f"names the function {function}, which `tools` does not have"
+    return f"names the function {function}, which is not in `tools`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,7 +219,7 @@ class ScriptTurn(Step):
     name: str = field_key(STEP_NAME, "The turn's name in reports.", absent="")
     reference: TurnReference = field_keys(REFERENCE)
     expected_calls: tuple[ExpectedFunctionCall, ...] | None = field_key(
-        CALLS, "The function calls that this turn must lead to, and no others."
+        CALLS, "All function calls that this turn must cause."
     )
     """None if any calls are accepted."""
     judge: SuccessPredicate | None = None
@@ -307,7 +307,7 @@ class TextTurn(ScriptTurn):
     kind: ClassVar[InputKind] = "text"
 
     text: str = field_key(String(), "The caller's words, as text.", required=True)
-    image: Image | None = field_key(IMAGE, "A PNG or JPEG that goes with it. GA only.")
+    image: Image | None = field_key(IMAGE, "A PNG or JPEG image with it. GA only.")
     response: ResponseSettings = field_keys(RESPONSE)
 
     @property
@@ -324,15 +324,13 @@ class TextTurn(ScriptTurn):
         return replace(turn, inputs=(item,), said=said)
 
 
-METADATA = MapOf(
-    ".{1,64}", RegexString(".{0,512}", "at most 512 characters"), "at most 15 words by their names", most=15
-)
+METADATA = MapOf(".{1,64}", RegexString(".{0,512}", "at most 512 characters"), "a table of at most 15 texts", most=15)
 ASKED = StructOf(
     RESPONSE_FIELDS
     | {
-        "conversation": Field(Choice(("auto", "none")), "none: the answer becomes no part of the conversation."),
-        "input": Field(ListOf(MESSAGE), "What is answered, instead of the conversation; [] for nothing."),
-        "metadata": Field(METADATA, "Up to 15 words to know the response by, which the service gives back."),
+        "conversation": Field(Choice(("auto", "none")), "none: the answer is not added to the conversation."),
+        "input": Field(ListOf(MESSAGE), "The input of the answer, instead of the conversation; []: none."),
+        "metadata": Field(METADATA, "Up to 15 texts that identify the response, which the service returns."),
     },
     ResponseSettings,
 )
@@ -362,8 +360,8 @@ class RequestTurn(ScriptTurn):
             yield Feature.OUT_OF_BAND
 
 
-NOT_ASKED = f"needs `turn_detection: {FULL_DUPLEX}`: any other service is to be asked to greet, by `request_response`"
-NOT_FIRST = "is what is heard before any other turn: put it first"
+NOT_ASKED = f"needs `turn_detection: {FULL_DUPLEX}`: for other services request a greeting with `request_response`"
+NOT_FIRST = "must be the first turn: put it first"
 
 
 @dataclass(frozen=True)
@@ -376,7 +374,7 @@ class GreetingTurn(ScriptTurn):
     response: ClassVar = AS_SESSION
 
     wait_for: str = field_key(
-        Choice(("greeting",)), "The caller is silent until the service has greeted it.", required=True
+        Choice(("greeting",)), "The caller is silent until the service has greeted.", required=True
     )
 
     def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
@@ -390,12 +388,12 @@ class GreetingTurn(ScriptTurn):
 
 
 CHUNK = Integer(20, 200)
-CHUNK_NOTE = "Milliseconds of audio in a message."
+CHUNK_NOTE = "Milliseconds of audio per message."
 POSITION = Number(0, MAX_MINUTES * 60, "of seconds")
 SPEECH = StructOf(
     {
-        "start": Field(POSITION, "Where speech starts in the WAV, in seconds.", required=True),
-        "end": Field(POSITION, "Where it ends.", required=True),
+        "start": Field(POSITION, "The start of speech in the WAV, in seconds.", required=True),
+        "end": Field(POSITION, "The end of speech in the WAV, in seconds.", required=True),
     },
     lambda start, end: SpeechSpan(round(start * RATE_HZ), round(end * RATE_HZ)),
 )
@@ -447,25 +445,29 @@ class AudioTurn(AudioTurnBase):
 
     verb: ClassVar = "audio"
 
-    audio: tuple[Pcm, ...] = field_key(OneOrMore(WAV), "The caller's words: a WAV, or one of several.", required=True)
-    transcript: tuple[str, ...] = field_key(
-        OneOrMore(WORDS), "What is said in the WAV, or in each: for the word error rate.", absent=()
+    audio: tuple[Pcm, ...] = field_key(
+        OneOrMore(WAV), "The caller's speech: a WAV, or several, of which one is chosen.", required=True
     )
-    speech: SpeechSpan | None = field_key(SPEECH, "Where speech is, instead of what is found in the WAV.")
-    paced: bool = field_key(Boolean(), "Send as a microphone would, else all at once.", True)
+    transcript: tuple[str, ...] = field_key(
+        OneOrMore(WORDS), "The text of the WAV, or of each: for the word error rate.", absent=()
+    )
+    speech: SpeechSpan | None = field_key(
+        SPEECH, "Start and end of speech, instead of those that are detected in the WAV."
+    )
+    paced: bool = field_key(Boolean(), "Send at the speed of speech, as a microphone does; false: all at once.", True)
 
     def __post_init__(self) -> None:
         if self.transcript and len(self.transcript) != len(self.audio):
-            count = f"`audio` has {len(self.audio)}, and there are {len(self.transcript)}"
-            raise InvalidCombinationError("transcript", f"must be those of each WAV: {count}")
+            count = f"`audio` has {len(self.audio)}, `transcript` has {len(self.transcript)}"
+            raise InvalidCombinationError("transcript", f"must have one text per WAV: {count}")
         if self.speech is None:
             return
         if len(self.audio) > 1:
-            raise InvalidCombinationError("speech", f"is for one WAV, and `audio` has {len(self.audio)}")
+            raise InvalidCombinationError("speech", f"is for one WAV, but `audio` has {len(self.audio)}")
         if not self.speech.begin < self.speech.end <= self.audio[0].samples:
             length = f"{self.audio[0].path} lasts {self.audio[0].seconds:.3f} s"
             raise InvalidCombinationError(
-                "speech", f"must start before it ends, and end with the WAV at the latest; {length}"
+                "speech", f"must start before it ends, and must not end after the WAV: {length}"
             )
 
     @property

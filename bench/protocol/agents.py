@@ -50,12 +50,12 @@ class AgentDialect(FullDuplexDialect):
 
     audio_in: ClassVar[tuple[frozenset[str], frozenset[str]]]
     settings = frozenset({"turn_detection", "input_format", "output_format", "extra"})
-    only_duplex = "an agent hears its caller all the time, and answers when it wants to"
+    only_duplex = "an agent always receives its caller's audio, and decides by itself when to answer"
     lacks_more = ()
 
     def __init__(self) -> None:
         super().__init__()
-        self.lacks = {**self.lacks, Feature.CUE: "which an agent does not report: give `after`, in seconds"}
+        self.lacks = {**self.lacks, Feature.CUE: "which an agent does not report: use `after`, in seconds"}
 
     def read_text(self, message: bytes) -> ServerEvent:
         """Return the event of a text message. Raise one of UNREADABLE."""
@@ -63,7 +63,7 @@ class AgentDialect(FullDuplexDialect):
 
     def read_binary(self, message: BinaryMessage) -> ServerEvent:
         """Return the event of a binary message."""
-        return ServerEvent(EventKind.MALFORMED, reason="a binary message came, but only text is expected")
+        return ServerEvent(EventKind.MALFORMED, reason="a binary message was received, but only text is expected")
 
     def decode(self, message: bytes) -> Sequence[ServerEvent]:
         try:
@@ -83,7 +83,7 @@ class AgentDialect(FullDuplexDialect):
     def refuses_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
         if event["type"] == "dtmf" and event.get("digit") in DIGITS:
             return ""
-        return "is no event of a phone call: press a key with {type: dtmf, digit: '5'}"
+        return "is not an event of a phone call: press a key with {type: dtmf, digit: '5'}"
 
 
 # Azure Communication Services
@@ -276,7 +276,7 @@ class Twilio(AgentDialect):
         if wrong is None:
             return None
         return UnsupportedSetting(
-            ("extra", wrong), f"extra must hold custom parameters, which are texts: quote {wrong}"
+            ("extra", wrong), f"extra must contain custom parameters, which are texts: put {wrong} in quotes"
         )
 
     def set_up(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:

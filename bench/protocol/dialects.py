@@ -34,7 +34,7 @@ from bench.protocol.settings import Output, SessionSettings, UnsupportedSetting,
 UNKNOWN: Mapping[Feature, str] = MappingProxyType(
     dict.fromkeys(
         (Feature.IMAGE, Feature.OUT_OF_BAND),
-        "which nobody has described of this service: remove it, or use another --dialect",
+        "which is undocumented for this service: remove it, or use another --dialect",
     )
 )
 """Features for which no document and no client of these services states the request."""
@@ -199,7 +199,7 @@ class Glm(ServerVadOnly, Preview):
     lacks = UNKNOWN
     input_formats = by_name(PCM16_16K, PCM16)
     output_formats = by_name(PCM16)
-    kept = {**Preview.kept, ("beta_fields", "chat_mode"): "only calls with audio are played"}  # noqa: RUF012
+    kept = {**Preview.kept, ("beta_fields", "chat_mode"): "only calls with audio are supported"}  # noqa: RUF012
 
     def formats(self, settings: SessionSettings) -> dict[str, Any]:
         rate = self.input_format_for(settings).rate_hz // 1_000
@@ -224,7 +224,9 @@ class StepFun(ServerVadOnly, ShelledFunctions):
 
     def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
         if settings.output == "text":
-            return UnsupportedSetting(("output",), "output must be audio in the stepfun dialect, which always speaks")
+            return UnsupportedSetting(
+                ("output",), "output must be audio in the stepfun dialect, whose replies are always audio"
+            )
         return super().unsupported_setting(settings)
 
 

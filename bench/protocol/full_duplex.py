@@ -73,15 +73,15 @@ class FullDuplexDialect(Dialect):
         if settings.turn_detection != TurnDetection(type=FULL_DUPLEX):
             return UnsupportedSetting(("turn_detection",), f"turn_detection must be {FULL_DUPLEX}: {self.only_duplex}")
         if settings.output == "text":
-            return UnsupportedSetting(("output",), f"output must be audio: {self.title} speaks")
+            return UnsupportedSetting(("output",), f"output must be audio: {self.title} has no text output")
         unset = SessionSettings()
         for name in settings.__struct_fields__:
             if name not in self.settings and getattr(settings, name) != getattr(unset, name):
-                return UnsupportedSetting((name,), f"{name} is no setting of {self.title}: remove it")
+                return UnsupportedSetting((name,), f"{name} is not a setting of {self.title}: remove it")
         if refused := self.unknown_format(settings):
             return refused
         if self.one_format and self.input_format_for(settings) is not self.output_format_for(settings):
-            problem = f"output_format must be input_format: {self.title} has one for both ways"
+            problem = f"output_format must equal input_format: {self.title} has one format for both directions"
             return UnsupportedSetting(("output_format",), problem)
         return self.refuses_own(settings)
 
@@ -117,14 +117,14 @@ NOTED = frozenset(
 """Known events that set no instant."""
 CLIENT = "client"
 """The default executor of a session's delegated tasks. A backend in its place is billed separately."""
-UNCOUNTED = "what that backend costs is in neither `cost` nor `--budget`, for its tokens are not counted: remove it"
+UNCOUNTED = "the tokens of that backend are not counted, so its cost is neither in `cost` nor in `--budget`: remove it"
 ASKED_TO_CLOSE, EXPIRED = "close_requested", "expired"
 KEPT: Mapping[Keys, str] = MappingProxyType(
     {
         ("model",): "use `model`",
         ("instructions",): "use `instructions`",
         ("audio", "format"): "use `input_format`",
-        ("input",): "what was said before is not played",
+        ("input",): "a history is not supported",
     }
 )
 
@@ -157,13 +157,13 @@ class GptLive(FullDuplexDialect):
     settings = frozenset(
         {"output", "instructions", "voice", "turn_detection", "input_format", "output_format", "model", "extra"}
     )
-    only_duplex = "GPT-Live decides by itself when to speak, and takes no commits"
+    only_duplex = "GPT-Live decides by itself when to speak, and does not accept commits"
     input_formats = output_formats = by_name(PCM16, PCM16_16K, G711_ULAW, G711_ALAW)
     message_kinds = MappingProxyType({START: MessageKind.SET_UP, APPEND: MessageKind.APPEND})
 
     def refuses_own(self, settings: SessionSettings) -> UnsupportedSetting | None:
         if not (settings.voice is None or isinstance(settings.voice, str)):
-            return UnsupportedSetting(("voice",), "voice must be the name of a voice at GPT-Live")
+            return UnsupportedSetting(("voice",), "voice must be the name of a GPT-Live voice")
         if (backend := _backend(settings.extra)) is not None:
             key, problem = backend
             return UnsupportedSetting(("extra", key), f"extra must not set {problem}")
@@ -264,8 +264,8 @@ def _backend(session: Mapping[str, Any]) -> tuple[str, str] | None:
 def _delegated(wire: _Wire) -> ServerEvent:
     """Return the fatal error for a delegated task: the service's speech until the task is done is no answer."""
     target = slug(text_of(object_in(wire.delegation), "target")) or "unknown"
-    why = "this tool answers none" if target == CLIENT else "its tokens are not counted"
-    words = f"the service delegated a task (to: {target}), and {why}: what it says then is no answer to its caller"
+    why = "this tool does not do tasks" if target == CLIENT else "its tokens are not counted"
+    words = f"the service delegated a task (to: {target}), and {why}: what it says next does not answer the caller"
     return ServerEvent(
         EventKind.ERROR, DELEGATED, failure=ServiceFailure("delegation", "delegation", words, effect=ErrorScope.FATAL)
     )

@@ -21,7 +21,7 @@ def ga_format(format: AudioFormat) -> dict[str, Any]:
 
 
 KEPT: Mapping[Keys, str] = {
-    ("type",): "only realtime sessions are played",
+    ("type",): "only realtime sessions are supported",
     ("output_modalities",): "use `output`",
     ("instructions",): "use `instructions`",
     ("tools",): "use `tools`",

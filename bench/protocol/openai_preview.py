@@ -18,7 +18,7 @@ KEPT: Mapping[Keys, str] = {
     ("tools",): "use `tools`",
     ("tool_choice",): "use `tool_choice`",
     ("input_audio_format",): "use `input_format`",
-    ("input_audio_sampling_rate",): "use `input_format`, which says the rate",
+    ("input_audio_sampling_rate",): "use `input_format`, which sets the rate",
     ("output_audio_format",): "use `output_format`",
     ("max_response_output_tokens",): "use `max_output_tokens`",
     ("turn_detection", "create_response"): "use `turn_detection`",

@@ -43,7 +43,7 @@ CHANGES = {
     "rtbench": "with another version of rtbench",
     "kernel": "with another kernel",
     "cpu": "with other processors",
-    "cores": "with another number of cores, or another limit of their time",
+    "cores": "with another number of cores, or another CPU limit",
     "python": "with another Python",
 }
 """The properties of the machine that a calibration holds for, each with the text that reports its change."""
@@ -171,7 +171,7 @@ def file_name(*, tls: bool, kernel: str = "", agent: str | None = None) -> str:
 def writable(folder: Path | None) -> Path:
     """Create the folder if it is missing, and return it. Raise UsageError if it cannot be written to."""
     if folder is None:
-        raise UsageError("there is no home to save the calibration in: set XDG_STATE_HOME to a folder of yours")
+        raise UsageError("there is no home folder for the calibration: set XDG_STATE_HOME to a folder of yours")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):

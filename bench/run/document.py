@@ -18,7 +18,7 @@ SCHEMA_VERSION = 6
 """The version of run.json and of its tables."""
 
 Count = Annotated[int, Meta(ge=0)]
-KILLED = "killed: rows and counts end at the last flush"
+KILLED = "killed: rows and counts after the last flush are missing"
 """The stop reason of a run whose process was killed."""
 GIVEN_UP = "do not use these results: "
 """The start of the stop reason of a run that was aborted as invalid; the cause follows."""
@@ -57,7 +57,9 @@ class ScriptEntry(TypedDict):
     digest: str
     turns: Count
     think_s: NotRequired[
-        Annotated[float | None, Meta(description="silence of a session's pauses; random ones by their mean")]
+        Annotated[
+            float | None, Meta(description="total duration of a session's pauses; random ones count with their mean")
+        ]
     ]
     chunk_ms: float | None
     output: Literal["audio", "text"]
@@ -298,29 +300,33 @@ class RunDocument(TypedDict):
     tool: ToolEntry
     run_id: str
     scenario: str
-    simulated: Annotated[bool | None, Meta(description="null until the run is closed")]
+    simulated: Annotated[bool | None, Meta(description="null until the run has ended")]
     state: Literal["running", "closing", "ended", "killed"]
     started_utc_ns: int
     ended_utc_ns: int | None
     writer: WriterEntry
     settings: dict[str, Any]
-    command: NotRequired[Annotated[list[str], Meta(description="that starts such a run again, in words")]]
+    command: NotRequired[
+        Annotated[list[str], Meta(description="the command that starts such a run again, as a list of words")]
+    ]
     targets: list[TargetEntry]
     scripts: list[ScriptEntry]
-    host: Annotated[MachineEntry, Meta(description="the one that leads the run")]
-    hosts: NotRequired[Annotated[list[HostEntry], Meta(description="those that recorded it")]]
+    host: Annotated[MachineEntry, Meta(description="the machine that leads the run")]
+    hosts: NotRequired[Annotated[list[HostEntry], Meta(description="the machines that recorded the run")]]
     workers: Count
     notices: list[str]
-    part_of: NotRequired[Annotated[str | None, Meta(description="what --part-of says")]]
-    parts: NotRequired[Annotated[list[PartEntry], Meta(description="of a run that was merged")]]
+    part_of: NotRequired[Annotated[str | None, Meta(description="the value of --part-of")]]
+    parts: NotRequired[Annotated[list[PartEntry], Meta(description="the parts of a merged run")]]
     remote: NotRequired[list[RemoteWorkerEntry]]
     missing_workers: NotRequired[list[MissingWorkerEntry]]
-    concurrency: NotRequired[Annotated[Count, Meta(description="sessions open at a time at most, by the plan")]]
-    stopping_utc_ns: NotRequired[Annotated[int, Meta(description="from when on no turn was started")]]
-    labels: NotRequired[Annotated[dict[str, str], Meta(description="what --label says of the run")]]
+    concurrency: NotRequired[Annotated[Count, Meta(description="the planned maximum of open sessions")]]
+    stopping_utc_ns: NotRequired[Annotated[int, Meta(description="the instant from which no turn was started")]]
+    labels: NotRequired[Annotated[dict[str, str], Meta(description="the values of --label")]]
     interleaved: NotRequired[bool]
     arrivals: NotRequired[ArrivalsEntry]
-    stages: NotRequired[Annotated[list[StageEntry], Meta(description="of sessions, in a closed loop")]]
+    stages: NotRequired[
+        Annotated[list[StageEntry], Meta(description="the stages of the number of sessions, in a closed loop")]
+    ]
     calibration: NotRequired[CalibrationEntry | None]
     prices: NotRequired[RunPrices]
     budget_usd: NotRequired[float | None]
@@ -328,11 +334,11 @@ class RunDocument(TypedDict):
     start_delays_s: NotRequired[dict[str, float]]
     warmup_s: NotRequired[float | None]
     sequential_plan: NotRequired[SequentialPlanEntry]
-    thresholds: NotRequired[Annotated[dict[str, list[str]], Meta(description="by metric, that the run is checked by")]]
-    niceness: NotRequired[Annotated[int, Meta(description="of the processes that play, as setpriority(2) has it")]]
+    thresholds: NotRequired[Annotated[dict[str, list[str]], Meta(description="the thresholds of the run, by metric")]]
+    niceness: NotRequired[Annotated[int, Meta(description="the niceness of the load processes, as in setpriority(2)")]]
     stop_reason: NotRequired[str]
-    refused: NotRequired[Annotated[str, Meta(description="what the user has to mend before the run can be played")]]
-    aborted_because: NotRequired[Annotated[str, Meta(description="why it was ended as invalid while it went on")]]
+    refused: NotRequired[Annotated[str, Meta(description="what the user must fix before the run can start")]]
+    aborted_because: NotRequired[Annotated[str, Meta(description="why the run was ended early as invalid")]]
     receive_timestamp_source: NotRequired[Literal["kernel", "userspace", "mixed"] | None]
     totals: NotRequired[TotalsEntry]
     incidents: NotRequired[list[IncidentEntry]]

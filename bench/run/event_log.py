@@ -78,7 +78,7 @@ class EventLog:
         if self._left > 0:
             file.write(data)
         else:
-            print(f"rtbench: {self.path} is full at {MOST_BYTES >> 20} MiB; this log ends here", file=sys.stderr)
+            print(f"rtbench: {self.path} is full at {MOST_BYTES >> 20} MiB; this event log ends here", file=sys.stderr)
 
     def flush(self) -> None:
         if self._file is not None and self.problem is None:
@@ -95,7 +95,7 @@ class EventLog:
         except Exception as error:  # after any failure the session continues; the log ends here, with a message
             if self.problem is None:
                 words = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-                self.problem = f"cannot write {self.path}: {words}; this log ends here"
+                self.problem = f"cannot write {self.path}: {words}; this event log ends here"
                 print(f"rtbench: {self.problem}", file=sys.stderr)
 
 

@@ -61,7 +61,7 @@ def open_rows(
         metadata = table.metadata
         if metadata.num_rows > max(rows, ANY_ROWS + size // BYTES_PER_ROW):
             raise pa.ArrowInvalid(
-                f"{path.name} has {metadata.num_rows:,} rows in {size:,} bytes, which no run can have"
+                f"{path.name} has {metadata.num_rows:,} rows in {size:,} bytes, which is impossible for a run"
             )
         if encoded := [name for name in metadata.schema.names if name in dictionaries]:
             table = pq.ParquetFile(file, metadata=metadata, read_dictionary=encoded)
@@ -72,7 +72,7 @@ def open_rows(
             chunks = [group.column(places[field.name]) for group in groups]
             is_text = pa.types.is_string(field.type) and field.name not in encoded
             if not _is_of_size(path, file, metadata, field.name, chunks, ANY_BYTES + GROWTH * size, is_text=is_text):
-                raise pa.ArrowInvalid(f"the column {field.name} of {path.name} is larger in memory than any run's")
+                raise pa.ArrowInvalid(f"the column {field.name} of {path.name} is too large for a run")
         yield table
 
 
@@ -86,7 +86,7 @@ def _check_type(path: Path, written: pa.Schema, field: pa.Field) -> None:
     kind = written.field(found[0]).type
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     if kind != field.type:
-        raise pa.ArrowInvalid(f"the column {field.name} of {path.name} is {kind}, and must be {field.type}")
+        raise pa.ArrowInvalid(f"the column {field.name} of {path.name} is {kind}, but must be {field.type}")
 
 
 def _is_of_size(
@@ -104,7 +104,7 @@ def _is_of_size(
     A text that is stored once is in memory as often as rows have it: the texts are read only if that may be too much.
     """
     if other := {encoding for chunk in chunks for encoding in chunk.encodings} - ENCODINGS:
-        raise pa.ArrowInvalid(f"the column {name} of {path.name} is encoded as {min(other)}, as none of ours is")
+        raise pa.ArrowInvalid(f"the column {name} of {path.name} has the unsupported encoding {min(other)}")
     if sum(chunk.total_uncompressed_size for chunk in chunks) > most:
         return False
     longest = (c.total_uncompressed_size * (c.num_values if c.has_dictionary_page else 1) for c in chunks)
@@ -191,7 +191,7 @@ def _writing_to(parent: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UsageError(
-            f"cannot write runs to {parent}: {error.strerror}; choose another folder with --runs-dir"
+            f"cannot write runs to {parent}: {error.strerror}; set another folder with --runs-dir"
         ) from None
 
 
@@ -205,12 +205,12 @@ def read_document(folder: Path) -> dict[str, Any]:
         why = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"{folder / 'run.json'} cannot be read: {why}") from None
     if not isinstance(document, dict) or not isinstance(document.get("schema"), int):
-        raise UsageError(f"{folder / 'run.json'} is not a run's document: it has no schema version")
+        raise UsageError(f"{folder / 'run.json'} is not the run.json of a run: it has no schema version")
     if document["schema"] != SCHEMA_VERSION:
         other = "a newer rtbench" if document["schema"] > SCHEMA_VERSION else "an rtbench from before its first release"
         raise UsageError(
-            f"{folder} was written by {other}: its format is {document['schema']}, and this version reads "
-            f"{SCHEMA_VERSION}; read it with the version that wrote it"
+            f"{folder} was written by {other}: its format is {document['schema']}, but this version reads "
+            f"{SCHEMA_VERSION}; use the version that wrote it"
         )
     return document
 
@@ -332,7 +332,7 @@ def _unfit_uncertainty(turns: Path, uncertainty: Path, _: object) -> str:
         return f"it has no {BOUNDS_FILE}"
     except (pa.ArrowException, OSError) as error:
         return f"its {BOUNDS_FILE} cannot be read: {str(error).splitlines()[0]:.200}"
-    return "" if same else f"the rows of its {BOUNDS_FILE} are not those of its turns"
+    return "" if same else f"the rows of its {BOUNDS_FILE} do not match its turns"
 
 
 def read_values(folder: Path, table: TableName, column: str, places: Sequence[int]) -> list[Any]:

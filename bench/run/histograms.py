@@ -235,7 +235,7 @@ def decode(log: bytes, name: str) -> Histograms:
                     unpacking = zlib.decompressobj()
                     unpacking.decompress(base64.b64decode(payload)[COOKIE_BYTES:], MOST_UNPACKED)
                     if unpacking.unconsumed_tail:
-                        raise ValueError(f"a histogram unpacks to more than {MOST_UNPACKED >> 20} MiB")
+                        raise ValueError(f"a histogram is larger than {MOST_UNPACKED >> 20} MiB after decompression")
                 histograms._histogram(key).add(HdrHistogram.decode(payload))
             except Exception as error:  # hdrh passes on any exception of its parts
                 raise _unreadable(name, error) from None

@@ -28,13 +28,13 @@ def wrong_column(table: TableName, rows: pa.Table | pa.RecordBatch) -> str:
     for name in rows.schema.names:
         column = rows[name]
         if name in IN_EACH_ROW and column.null_count:
-            return f"it holds rows of {table} without {name}"
+            return f"it has rows of {table} without {name}"
         # instants may lie before the start of their turn or session
         is_whole = SCHEMAS[table].field(name).type == pa.int64()
         if not is_whole or name.endswith("_at_ns") or name in SAID_BY_SERVICE:
             continue
         if (least := pc.min(column).as_py()) is not None and least < 0:
-            return f"the column {name} of its {table} holds {least}, which is below 0"
+            return f"the column {name} of its {table} contains {least}, which is below 0"
     return ""
 
 
@@ -45,9 +45,9 @@ def repeated(sessions: Codes, id_of: Callable[[int], object], turns: Codes, numb
     turns a code of its session, and its own number in the session; NaN if it has none.
     """
     if (twice := np.flatnonzero(np.bincount(sessions) > 1)).size:
-        return f"it holds session {excerpt(str(id_of(int(twice[0]))))} twice"
+        return f"it has session {excerpt(str(id_of(int(twice[0]))))} twice"
     known = ~np.isnan(numbers)
     order = np.lexsort((numbers[known], turns[known]))
     number, session = numbers[known][order], turns[known][order]
     same = (number[1:] == number[:-1]) & (session[1:] == session[:-1])
-    return "it holds a turn of a session twice" if same.any() else ""
+    return "it has a turn of a session twice" if same.any() else ""

@@ -21,7 +21,7 @@ def file_status(path: Path) -> os.stat_result | None:
         if error.errno in ABSENT:
             return None
         raise UsageError(
-            f"{path} cannot be read: {error.strerror}; change the permissions of its folder, or name another run"
+            f"{path} cannot be read: {error.strerror}; check the permissions of its folder, or name another run"
         ) from None
 
 
@@ -42,8 +42,8 @@ def run_folders(folder: Path) -> list[Path]:
         return [path for path in folder.iterdir() if _may_be_run(path)]
     except OSError as error:
         raise UsageError(
-            f"no runs in {folder} ({error.strerror}): play one (`rtbench quickstart`), "
-            "or name a run or the folder of runs"
+            f"there are no runs in {folder} ({error.strerror}): make one (`rtbench quickstart`), or name a run "
+            "or the folder of runs"
         ) from None
 
 

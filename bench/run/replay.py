@@ -131,7 +131,7 @@ class _Teller:
         self.last_ns = max(self.last_ns, getattr(line, "at_ns", self.last_ns))
         match line:
             case LogHeader():
-                raise ValueError("only the first line says what the session is")
+                raise ValueError("only the first line may describe the session")
             case LoggedMessage():
                 events, wire_bytes = _events(line, self._dialect), line.wire_bytes
                 for event in events:
@@ -179,7 +179,7 @@ def _replayed(path: Path, file: Iterator[bytes]) -> ReplayedSession:
             if whole:
                 teller.tell(read_json(text, AnyLine))
     except (KeyError, ValueError, OverflowError):
-        raise UsageError(f"{path}:{number}: this line is damaged; an event log is read as it was written") from None
+        raise UsageError(f"{path}:{number}: this line is damaged; an event log must be unchanged") from None
     cut = not (whole and teller.timeline.over)
     if cut:
         teller.timeline.tell(inputs.SessionFailed("unfinished", teller.last_ns, "the log ends here"))
@@ -194,9 +194,9 @@ def _opened(path: Path, text: bytes) -> LogHeader:
         if head["action"] != "session":
             raise ValueError
         if schema > SCHEMA_VERSION:
-            raise UsageError(f"{path} was written by a newer rtbench (schema {schema}); upgrade to read it")
+            raise UsageError(f"{path} was written by a newer rtbench (schema {schema}): upgrade to read it")
         if schema < SCHEMA_VERSION:
-            raise UsageError(f"{path} was written by an older rtbench (schema {schema}); record it again")
+            raise UsageError(f"{path} was written by an older rtbench (schema {schema}): record it again")
         return cast(LogHeader, read_json(text, LogHeader))
     except (ValueError, KeyError, TypeError, OverflowError):
-        raise UsageError(f"{path} is not an event log: its first line does not say what the session is") from None
+        raise UsageError(f"{path} is not an event log: its first line does not describe a session") from None

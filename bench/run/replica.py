@@ -147,19 +147,19 @@ class PartReplica:
     def take(self, chunk: PartChunk) -> ChunkAck:
         """Store the new data of a chunk. Raise BadChunkError if no worker of ours sends such a chunk."""
         if not chunk.is_sealed(self._key):
-            raise BadChunkError("it is not as its worker sent it")
+            raise BadChunkError("it differs from what its worker sent")
         unpacking = zlib.decompressobj()
         try:
             data = unpacking.decompress(chunk.data, CHUNK_BYTES)
         except zlib.error as error:
             raise BadChunkError(f"it is damaged: {error}") from None
         if not unpacking.eof:
-            raise BadChunkError("it is cut, or larger than a chunk may be")
+            raise BadChunkError("it is truncated, or larger than the maximum of a chunk")
         if chunk.name in STREAMS or EVENT_LOG.fullmatch(chunk.name):
             return ChunkAck(chunk.name, OF_STREAM, self._grow(chunk, data))
         if chunk.name in DOCUMENTS:
             return ChunkAck(chunk.name, chunk.version, self._gather(chunk, data))
-        raise BadChunkError(f"it is of {chunk.name!r:.60}, which no part has")
+        raise BadChunkError(f"it belongs to {chunk.name!r:.60}, which is not a file of a run")
 
     def _grow(self, chunk: PartChunk, data: bytes) -> int:
         path = part_file(self._folder, self._worker, chunk.name)
@@ -180,7 +180,7 @@ class PartReplica:
 
     def _gather(self, chunk: PartChunk, data: bytes) -> int:
         if not 0 <= chunk.offset <= chunk.total <= MOST_DOCUMENT_BYTES:
-            raise BadChunkError("it is of a document larger than any")
+            raise BadChunkError("it belongs to a document that is too large")
         version, gathered = self._gathered.get(chunk.name, (0, bytearray()))
         if chunk.version < version:
             return chunk.total  # a newer version is in transfer, or complete

@@ -102,9 +102,7 @@ def chosen_run(name: str, folder: Path) -> Path:
     for path in (Path(name), folder / name):
         if is_run(path):
             return path
-    raise UsageError(
-        f"there is no run {name}, nor one of this name in {folder}: `rtbench runs` lists those that there are"
-    )
+    raise UsageError(f"there is no run {name}, and none of this name in {folder}: run `rtbench runs` for a list")
 
 
 def newest_run(folder: Path) -> Path:
@@ -117,7 +115,7 @@ def newest_run(folder: Path) -> Path:
     }
     if not began and problems:
         more = f" (and {len(problems) - 1} more)" if problems[1:] else ""
-        raise UsageError(f"no run in {folder} that has ended can be read: {min(problems)}{more}")
+        raise UsageError(f"none of the completed runs in {folder} can be read: {min(problems)}{more}")
     if not began:
         raise UsageError(f"no run in {folder} has ended: wait for one, or name a run by its folder")
     return max(began, key=lambda path: began[path])

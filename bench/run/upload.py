@@ -48,9 +48,10 @@ LEAST_LIFE_NS = 60 * NS_PER_S
 MOST_NAMED = 5
 RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
 REMEDIES = {
-    401: "the identity is of another tenant, or the URL needs a signature (SAS)",
-    403: "a SAS must allow create and write, now; an identity needs the role Storage Blob Data Contributor",
-    404: "make the container first",
+    401: "the identity belongs to another tenant, or the URL needs a signature (SAS)",
+    403: "a SAS must be valid now and permit create and write; an identity needs the role Storage Blob Data "
+    "Contributor",
+    404: "create the container first",
 }
 
 
@@ -73,7 +74,7 @@ def destination_of(url: str, source: str) -> Destination:
     parts = split_url(url, "upload", source)
     host = parts.hostname or ""
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
-        raise UsageError(f"{source} must begin with https:// (http:// goes to this machine only)")
+        raise UsageError(f"{source} must begin with https:// (http:// is only for servers on this machine)")
     zone = next((zone for zone in BLOB_HOSTS if host.endswith(zone)), None)
     if zone and not parts.path.strip("/"):
         raise UsageError(f"{source} names no container: https://ACCOUNT{zone}/CONTAINER")
@@ -117,9 +118,11 @@ class Uploader:
         """
         document = files.read_document(folder)
         if (folder / "run.json").is_symlink():
-            raise UsageError(f"{folder / 'run.json'} is a link, which is not uploaded: name the folder it leads to")
+            raise UsageError(
+                f"{folder / 'run.json'} is a link, and links are not uploaded: name the folder of its target"
+            )
         if is_under_way(folder, document):
-            raise UsageError(f"{folder} is still under way: upload it when it has ended")
+            raise UsageError(f"the run of {folder} is still in progress: upload it when it has ended")
         # with the nanoseconds of its start, because independent machines may start in the same second
         there = f"{folder.name}-{int(document['started_utc_ns']) % NS_PER_S:09d}"
         regular, left_out = files_of(folder)
@@ -155,7 +158,9 @@ class Uploader:
                 problem = _trouble(error)
             else:
                 return
-        raise UsageError(f"{path} could not be uploaded to {self._destination.address}: {problem}; the folder stays")
+        raise UsageError(
+            f"{path} could not be uploaded to {self._destination.address}: {problem}; the folder is not removed"
+        )
 
     def _signed(self) -> dict[str, str]:
         """Return the headers that sign in, with a token that is valid for a while. Raise SignInError."""

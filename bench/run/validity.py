@@ -37,7 +37,7 @@ EARLY_LIMIT_PERCENT = 1.0
 """The limit of replies that start before their question ends: with more, latencies may be of another question."""
 EARLY_REPLIES: Final = "early_replies"
 
-MERGE_MISSING = "merge what is missing once it is there, or run it again"
+MERGE_MISSING = "merge the missing data when it is available, or repeat the run"
 MORE_PROCESSES = "lower the load, free a core of the machine, or use more --processes"
 
 
@@ -162,11 +162,11 @@ def _missing_data(evidence: ValidityData) -> list[Check]:
         return []
     share = (missing or 0.0) + starved
     known = not math.isnan(share)
-    again = f"{evidence.refused}; then run it again" if evidence.refused else MERGE_MISSING
+    again = f"{evidence.refused}; then repeat the run" if evidence.refused else MERGE_MISSING
     remedies = [*([again] if missing is not None else []), *([MORE_PROCESSES] if starved else [])]
-    of_turns = "of all turns, at most" if missing is not None else f"of the turns ended as {STARVED}"
+    of_turns = "of all turns (upper bound)" if missing is not None else f"of the turns ended as {STARVED}"
     result: Literal["pass", "fail"] = "pass" if known and 100 * share <= MISSING_LIMIT_PERCENT else "fail"
-    note = of_turns if known else "how much is missing is not known"
+    note = of_turns if known else "the missing share is unknown"
     percent = round(100 * share, 4) if known else None
     return [Check("missing_data", percent, MISSING_LIMIT_PERCENT, result, note, "; ".join(remedies), "%")]
 
@@ -228,9 +228,9 @@ def _timestamp_uncertainty(evidence: ValidityData) -> Check:
         if len({one.measured_from for one in known if one.metric == worst.metric}) > 1
         else ""
     )
-    figure, absent = worst.bound_p99, "no turn got a first delta"
+    figure, absent = worst.bound_p99, "no turn received a first delta"
     if worst.exact and (unknown := _of_unknown_bounds(evidence)):
-        figure, absent = None, f"unknown: how far {', '.join(unknown)} can be off, of more than 1 % of its turns"
+        figure, absent = None, f"the uncertainty of {', '.join(unknown)} is unknown in more than 1 % of its turns"
     return _check("timestamp_uncertainty", figure, worst.limit,
                  note=f"{worst.metric}{since}{of_target}",
                  absent=absent, remedy=MORE_PROCESSES)  # fmt: skip
@@ -242,13 +242,15 @@ def _event_loop_delay(evidence: ValidityData) -> Check:
     limit = max(HUB_LIMIT_MS, HUB_SHARE * fastest)
     needed = evidence.user_stamps_share is not None and evidence.user_stamps_share > USER_STAMPS_SHARE
     return _check("event_loop_delay", evidence.event_loop_delay_p99 if needed else None, limit,
-                 note="", absent="not needed: timestamps are the kernel's", remedy=MORE_PROCESSES)  # fmt: skip
+                 note="", absent="not needed: the kernel sets the timestamps", remedy=MORE_PROCESSES)  # fmt: skip
 
 
 def _send_delay(evidence: ValidityData) -> Check:
     limit = None if evidence.chunk is None else CHUNK_SHARE * evidence.chunk
     absent = (
-        "unknown: the run was killed before its first counts" if evidence.paced_audio else "no paced audio was sent"
+        "unknown: the run was killed before its first counts were saved"
+        if evidence.paced_audio
+        else "no paced audio was sent"
     )
     return _check("send_delay", evidence.send_delay_p99 if limit else None, limit,
                  note="a tenth of a chunk", absent=absent, remedy=MORE_PROCESSES)  # fmt: skip

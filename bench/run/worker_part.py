@@ -132,7 +132,7 @@ class WorkerPart:
                         self._note(name, error)
         # a stream that lacks batches may still end with a complete one
         if count < (written := self.facts.rows.get(table, 0)):
-            self._note(name, ValueError(f"{count} of {written} rows are there"))
+            self._note(name, ValueError(f"it has {count} of {written} rows"))
 
     def size_bytes(self, table: str) -> int:
         if (file := self._open(rows_of(table))) is None:

@@ -106,29 +106,29 @@ def endpoint_address(endpoint: str, deployment: str, settings: TargetSettings, n
         return SettingError("endpoint", f"{source} {problem}")
 
     if "://" not in endpoint:
-        raise refuse(f"has no scheme: put https:// in front of it, e.g. {EXAMPLE_ENDPOINT}")
+        raise refuse(f"has no scheme: begin it with https://, e.g. {EXAMPLE_ENDPOINT}")
     parts = split_url(endpoint, "endpoint", source)
     if parts.scheme in ("http", "ws") and not is_loopback(parts.hostname or ""):
-        raise refuse("must begin with https://: a key or token would travel in the clear")
+        raise refuse("must begin with https://: otherwise the key or token is sent without encryption")
     if parts.scheme not in ("https", "wss", "http", "ws"):
         raise refuse(f"must begin with https://, e.g. {EXAMPLE_ENDPOINT}")
     refuse_transcription(parts.query, "endpoint", source)
     if parts.query:
-        raise refuse(f"must end before the `?`, e.g. {EXAMPLE_ENDPOINT}; a whole URL goes to {names['url']}")
+        raise refuse(f"must end before the `?`, e.g. {EXAMPLE_ENDPOINT}; for a complete URL use {names['url']}")
     path = url_path(parts)
     if path not in ("", "/openai/v1"):
         not_azure = f"has the path {parts.path}, which is not Azure OpenAI's"
-        raise refuse(f"{not_azure}: set it to the resource alone, e.g. {EXAMPLE_ENDPOINT}")
+        raise refuse(f"{not_azure}: set it to the URL of the resource, e.g. {EXAMPLE_ENDPOINT}")
     version = settings.api_version or ""
     wanted = None if settings.dialect is None else DIALECTS[settings.dialect]
     if wanted is None and version and path:
         raise SettingError("api_version",
-            f"{source} ends in /openai/v1 (GA) but {names['api_version']} is set (preview): "
-            f"unset {names['api_version']}, or take /openai/v1 off {source}")  # fmt: skip
+            f"{source} ends in /openai/v1 (GA) but {names['api_version']} is set (preview): unset "
+            f"{names['api_version']}, or remove /openai/v1 from {source}")  # fmt: skip
     dialect = wanted or (PREVIEW if version else GA)
     if dialect is GPT_LIVE:
-        remedy = f"name wss://HOST{AZURE_GPT_LIVE} by {names['url']}, and the model in the session's settings (`model`)"
-        raise refuse(f"does not lead to GPT-Live: {remedy}")
+        remedy = f"set {names['url']} to wss://HOST{AZURE_GPT_LIVE}, and `model` in the session's settings"
+        raise refuse(f"has no GPT-Live: {remedy}")
     notices = _azure_notices(dialect, version, bool(path), names)
     path = AZURE_PATHS.get(dialect.name, AZURE_GA)
     dated = {"api-version": version or VERSIONS[path][0]} if path in VERSIONS else {}
@@ -152,10 +152,8 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
         raise refuse("must begin with wss://: ws:// is for servers on this machine (localhost, 127.0.0.1, ::1)")
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if _SECRET_QUERY.search(name.lower()) and value != CALL_ID and not is_variable(value):
-            remedy = (
-                f"name its variable by {names['api_key_env']}, or write {name}=${{NAME}} with the name of its variable"
-            )
-            raise refuse(f"holds a key in its query, which would end in files: {remedy}")
+            remedy = f"set {names['api_key_env']} to the name of its variable, or write {name}=${{NAME}} with that name"
+            raise refuse(f"contains a key in its query, which would be written to files: {remedy}")
     known = SERVICES.get(settings.service or service_at(host, path) or "")
     own = known.dialect if known else OF_PATHS.get(path, GA)
     dialect = DIALECTS[settings.dialect] if settings.dialect else own
@@ -164,9 +162,9 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
     notices = _query_notices(path, dict(parse_qsl(parts.query)), source)
     if settings.dialect is None and known is None and path not in OF_PATHS:
         other = f"{names['dialect']} preview"
-        notices += (f"the path {parts.path} does not tell the dialect, so ga is spoken ({other} for the other)",)
+        notices += (f"the path {parts.path} does not determine the dialect, so ga is used (for preview set {other})",)
     if not path and dialect.provider is None:
-        raise refuse(f"needs the path of a realtime service as well, e.g. {EXAMPLE_URL}")
+        raise refuse(f"needs the path of a realtime service, e.g. {EXAMPLE_URL}")
     is_azure = azure_cloud(host) is not None or path.startswith(("/openai/", VOICE_LIVE_PATH))
     service = settings.service or ("azure" if is_azure else service_at(host, path) or "other")
     resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -176,8 +174,8 @@ def url_address(url: str, settings: TargetSettings, names: KeyNames) -> Address:
 def refuse_transcription(query: str, key: str, source: str) -> None:
     """Raise SettingError if a query requests a session that only transcribes, in which no turn is answered."""
     if any((name.lower(), value.lower()) == TRANSCRIPTION for name, value in parse_qsl(query)):
-        problem = "in which nothing is answered and nothing is measured: take it out, and name a realtime model"
-        raise SettingError(key, f"{source} asks for a session that only transcribes (intent=transcription), {problem}")
+        problem = "which has no answers to measure: remove it, and name a realtime model"
+        raise SettingError(key, f"{source} requests a session that only transcribes (intent=transcription), {problem}")
 
 
 def with_model(url: str, model: str) -> str | None:
@@ -194,11 +192,11 @@ def with_model(url: str, model: str) -> str | None:
 
 
 def _azure_notices(dialect: Dialect, version: str, endpoint_is_ga: bool, names: KeyNames) -> tuple[str, ...]:
-    source, asked = names["api_version"], f"{names['dialect']} {dialect.name} was asked for"
+    source, asked = names["api_version"], f"{names['dialect']} {dialect.name} is set"
     path = AZURE_PATHS.get(dialect.name, AZURE_GA)
     known = VERSIONS.get(path)
     if known is None:
-        return (f"{source} is ignored: {asked}, GA has no api-version",) if version else ()
+        return (f"{source} is ignored: {asked}, and GA has no api-version",) if version else ()
     ignored = (f"/openai/v1 in {names['endpoint']} is ignored: {asked}",) if endpoint_is_ga else ()
     if not version:
         return (*ignored, f"{source} is not set: using {known[0]}")
@@ -208,9 +206,11 @@ def _azure_notices(dialect: Dialect, version: str, endpoint_is_ga: bool, names: 
 def _version_notices(version: str, path: str, key: str, source: str) -> tuple[str, ...]:
     known = VERSIONS[path]
     if version == MODEL_VERSION:
-        problem = f"is {MODEL_VERSION}, a model version and no api-version: use {' or '.join(known)}"
+        problem = f"is {MODEL_VERSION}, which is a model version, not an api-version: use {' or '.join(known)}"
         raise SettingError(key, f"{source} {problem}")
-    return () if version in known else (f"{source} is {version}; known for {path} are {' and '.join(known)}",)
+    return (
+        () if version in known else (f"{source} is {version}; the known versions of {path} are {' and '.join(known)}",)
+    )
 
 
 def _host_notices(parts: SplitResult, dialect: Dialect, source: str) -> tuple[str, ...]:
@@ -219,7 +219,7 @@ def _host_notices(parts: SplitResult, dialect: Dialect, source: str) -> tuple[st
     if dialect is not VOICE_LIVE or not host.endswith(NOT_OF_VOICE_LIVE):
         return ()
     name = host.removesuffix(NOT_OF_VOICE_LIVE)
-    return (f"Voice Live answers at {name}.services.ai.azure.com, not at {host}: set {source} to that",)
+    return (f"the host of Voice Live is {name}.services.ai.azure.com, not {host}: set {source} to it",)
 
 
 def _query_notices(path: str, query: Mapping[str, str], source: str) -> tuple[str, ...]:
@@ -227,14 +227,14 @@ def _query_notices(path: str, query: Mapping[str, str], source: str) -> tuple[st
     needed = NEEDED.get(path, ())
     if needed and not any(name in query for name in needed):
         remedy = f"add ?{needed[0]}=NAME (or &{needed[0]}=NAME)"
-        raise SettingError("url", f"{source} must say which model answers at {path}: {remedy}")
+        raise SettingError("url", f"{source} must name the model at {path}: {remedy}")
     version = query.get("api-version")
     if path == AZURE_GA and version:
-        return (f"Azure refuses an api-version at {AZURE_GA} (401): take it out of {source}",)
+        return (f"Azure refuses an api-version at {AZURE_GA} (401): remove it from {source}",)
     if path not in VERSIONS:
         return ()
     if not version:
-        return (f"Azure wants an api-version at {path}: add &api-version={VERSIONS[path][0]} to {source}",)
+        return (f"Azure requires an api-version at {path}: add &api-version={VERSIONS[path][0]} to {source}",)
     return _version_notices(version, path, "url", f"api-version in {source}")
 
 
@@ -257,7 +257,7 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 def url_parts(text: str, key: str, source: str) -> tuple[SplitResult, int | None]:
     """Return (the parts of a URL, its port). Raise SettingError for the setting `key`, which calls it `source`."""
     if not (text.isascii() and text.isprintable()) or " " in text:
-        raise SettingError(key, f"{source} holds characters that no URL has: percent-encode them")
+        raise SettingError(key, f"{source} contains characters that a URL cannot have: percent-encode them")
     try:
         parts = urlsplit(text)
         return parts, parts.port
@@ -274,11 +274,11 @@ def split_url(text: str, key: str, source: str) -> SplitResult:
     if port == 0:
         raise SettingError(key, f"{source} has port 0: name the port of the service")
     if "@" in parts.netloc:
-        raise SettingError(key, f"{source} holds a user or password, which would end in files: take it out")
+        raise SettingError(key, f"{source} contains a user or password, which would be written to files: remove it")
     if parts.fragment:
         raise SettingError(key, f"{source} must end before the `#`")
     if not is_host(parts):
-        raise SettingError(key, f"{source} names no host that can exist: put the name of your resource or server there")
+        raise SettingError(key, f"{source} has an invalid host name: set it to the name of your resource or server")
     return parts
 
 
@@ -306,10 +306,10 @@ def further_headers(
     """Return (headers to send, the values of variables in them). Raise SettingError, which quotes no value."""
     for name in given:
         if name.lower() in OURS or name.lower().startswith("sec-"):
-            problem = f"headers must not set {name}: that is done by `auth`, or by the upgrade itself"
+            problem = f"headers must not set {name}: `auth` or the WebSocket upgrade sets it"
             raise SettingError("headers", problem)
     if len({name.lower() for name in given}) < len(given):
-        raise SettingError("headers", "headers has one header twice, in capitals and without")
+        raise SettingError("headers", "headers has one header twice: the names differ only in case")
     headers: list[tuple[str, str]] = []
     secrets: list[Credential] = []
     for name, text in given.items():
@@ -317,7 +317,7 @@ def further_headers(
         value, of_variables = filled(text, environ, "headers", source)
         value = value.strip()
         if not value or not (value.isascii() and value.isprintable()):
-            raise SettingError("headers", f"{source} must be printable text of ASCII, in one line")
+            raise SettingError("headers", f"{source} must be printable ASCII text, in one line")
         headers.append((name, value))
         secrets += of_variables
     return tuple(headers), tuple(secrets)
@@ -327,7 +327,7 @@ def subprotocols(given: Sequence[str], environ: Mapping[str, str]) -> tuple[tupl
     """Return (subprotocols to offer, the values of variables in them). Raise SettingError, which quotes no value."""
     offered = [filled(text, environ, "subprotocols", "subprotocols") for text in given]
     if not all(_TOKEN.fullmatch(name) for name, _ in offered):
-        raise SettingError("subprotocols", "subprotocols must be names, of letters, digits and -._ alone")
+        raise SettingError("subprotocols", "subprotocols must be names of only letters, digits and -._")
     return tuple(name for name, _ in offered), tuple(secret for _, secrets in offered for secret in secrets)
 
 
@@ -345,7 +345,7 @@ def filled(
     """
     values = {name: cleaned(environ.get(name, ""), f"a variable in {source}") for name in _VARIABLE.findall(text)}
     if not all(values.values()):
-        raise SettingError(key, f"{source} wants a variable that is not set: ${{NAME}} takes the one called NAME")
+        raise SettingError(key, f"{source} uses a variable that is not set: ${{NAME}} is the environment variable NAME")
     sent = {name: quote(value, safe="") if encoded else value for name, value in values.items()}
     secrets = {value for value in (*values.values(), *sent.values()) if len(value) >= SHORTEST_SECRET}
     return _VARIABLE.sub(lambda found: sent[found[1]], text), tuple(Credential(key, value) for value in sorted(secrets))

@@ -70,7 +70,7 @@ def cleaned(text: str, source: str) -> str:
     """
     text = unquoted(text)
     if not all("!" <= character <= "~" for character in text):
-        raise UsageError(f"{source} holds a space, a line break or a character outside ASCII: copy it again")
+        raise UsageError(f"{source} contains a space, a line break or a non-ASCII character: copy it again")
     return text
 
 

@@ -40,7 +40,7 @@ SECRET_VARIABLES = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", 
 
 REMEDIES = {
     "default": "sign in with `az login`, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or use a key",
-    "managed_identity": "assign a managed identity to this machine, and name its client_id where it has several",
+    "managed_identity": "assign a managed identity to this machine; if it has several, set client_id",
     "service_principal": "set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET (or _CERTIFICATE_PATH)",
     "workload_identity": "set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_FEDERATED_TOKEN_FILE",
     "azure_cli": "sign in with `az login`",
@@ -97,7 +97,7 @@ def read_token(secret: str, expires_s: int, issuer: str) -> Token:
     now_ns, wall_ns = now_with_realtime()
     left_ns = expires_s * NS_PER_S - wall_ns
     if not secret or not all("!" <= character <= "~" for character in secret):
-        raise SignInError(f"{issuer}: the answer holds no token that fits a header")
+        raise SignInError(f"{issuer}: the response has no token that can be sent in a header")
     if left_ns <= 0:
         raise SignInError(
             f"{issuer}: the token expired {-left_ns / NS_PER_S:.0f} s ago; is this machine's clock right?"

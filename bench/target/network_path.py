@@ -54,9 +54,9 @@ def network_path_of(
     # without TLS everyone on the path can read everything, even keys, so it must not leave this machine
     for key, host in (("resolve", path.address), ("proxy", path.proxy.host if path.proxy else None)):
         if host is not None and not is_loopback(host):
-            raise around.refuse(key, "leads away from this machine, without TLS: use wss://")
+            raise around.refuse(key, "is not on this machine, so TLS is required: use wss://")
     unused = [key for key in ("ca_file", "client_cert") if getattr(settings, key) is not None]
-    not_used = "is not used: the target is reached without TLS"
+    not_used = "is not used: the connection to the target does not use TLS"
     return path, (*proxy_notices, *(f"{around.names[key]} {not_used}" for key in unused))
 
 
@@ -86,7 +86,7 @@ def _certificates(path: str | None, key: str, around: SettingsContext) -> Path |
     try:
         load_pem_x509_certificates(_content(path, key, around))
     except ValueError:
-        raise around.refuse(key, f"{path} holds no certificate in PEM (-----BEGIN CERTIFICATE-----)") from None
+        raise around.refuse(key, f"{path} contains no PEM certificate (-----BEGIN CERTIFICATE-----)") from None
     return around.folder / path
 
 
@@ -97,7 +97,7 @@ def _client_key(settings: TargetSettings, around: SettingsContext) -> Path | Non
     if settings.client_cert is None:
         raise around.refuse("client_key", f"needs {around.names['client_cert']}, the key's certificate")
     if b"PRIVATE KEY-----" not in _content(path, "client_key", around):
-        raise around.refuse("client_key", f"{path} holds no key in PEM (-----BEGIN PRIVATE KEY-----)")
+        raise around.refuse("client_key", f"{path} contains no PEM key (-----BEGIN PRIVATE KEY-----)")
     return around.folder / path
 
 
@@ -119,7 +119,7 @@ def parsed_proxy(text: str, source: str) -> Proxy:
     text = text if "://" in text else f"http://{text}"
     scheme = text.partition("://")[0].lower()
     if scheme == "https":
-        raise refuse("begins with https://: the way to a proxy is http://, TLS goes through it")
+        raise refuse("begins with https://: use http://, because TLS passes through the proxy")
     if scheme not in SCHEMES:
         raise refuse(f"must begin with {', '.join(f'{name}://' for name in SCHEMES)}")
     parts, port = url_parts(text, "proxy", source)
@@ -128,7 +128,7 @@ def parsed_proxy(text: str, source: str) -> Proxy:
     speaks, usual_port, remote_dns = SCHEMES[scheme]
     user, password = (None if part is None else unquote(part) for part in (parts.username, parts.password))
     if speaks == "socks4" and password:
-        raise refuse("holds a password, and SOCKS4 has none: use socks5:// or socks5h://")
+        raise refuse("contains a password, but SOCKS4 has none: use socks5:// or socks5h://")
     return Proxy(speaks, parts.hostname or "", port or usual_port, user, password, remote_dns)
 
 

@@ -52,7 +52,7 @@ class TargetOption:
             return self.kind(given)
         names = tuple(name.strip() for name in given.split(","))
         if not all(names):
-            raise UsageError(f"{self.flag} wants names of targets.yaml with commas between them, as in west,east")
+            raise UsageError(f"{self.flag} must be names of targets.yaml, separated by commas, as in west,east")
         return names
 
 
@@ -70,50 +70,50 @@ class ServiceOptions:
     """
 
     targets: tuple[str, ...] = option(
-        "call these targets of targets.yaml, as in west,east.quick, a variant of east; a run compares them in pairs of "
-        "sessions",
+        "use these targets of targets.yaml, as in west,east.quick (a variant of east); a run compares them in "
+        "pairs of sessions",
         "A,B",
         default=(),
         kind=tuple,
     )
     target_file: Path | None = option("file that describes --targets (default: targets.yaml)", "FILE", kind=Path)
     url: str | None = option(
-        "WebSocket URL of any compatible server, instead of Azure's endpoint; ${NAME} is an environment variable"
+        "WebSocket URL of any compatible server, instead of an Azure endpoint; ${NAME} is an environment variable"
     )
     dialect: str | None = option(
-        "how the service spells its events (default: as its address tells)", "NAME", words=get_args(DialectName)
+        "format of the service's events (default: determined by its address)", "NAME", words=get_args(DialectName)
     )
     api_key_env: str | None = option(
-        "environment variable that holds the key; with a URL the only key that is sent", "NAME"
+        "environment variable that contains the key; with a URL no other key is sent", "NAME"
     )
     auth: str | None = option(
-        "how to sign in: by key, by Basic authentication, or through Entra ID, entra by DefaultAzureCredential "
-        "(default: by key if one is set)",
+        "how to sign in: key, Basic authentication, or Entra ID (entra: DefaultAzureCredential) (default: key, "
+        "if one is set)",
         "KIND",
         words=AUTHS,
     )
     ca_file: Path | None = option(
         "a certificate authority (PEM) to trust in addition to the system's", "FILE", kind=Path
     )
-    client_cert: Path | None = option(
-        "a certificate (PEM) that shows who calls, for a service that wants one", "FILE", kind=Path
-    )
+    client_cert: Path | None = option("client certificate (PEM), for a service that requires one", "FILE", kind=Path)
     client_key: Path | None = option(
-        "private key (PEM) of the certificate, if that is in another file", "FILE", kind=Path
+        "private key (PEM) of the client certificate, if it is in another file", "FILE", kind=Path
     )
     proxy: str | None = option(
-        "proxy to go through (http://, socks5://, socks5h://, socks4://), or none (default: that of HTTPS_PROXY); "
-        "${NAME} is an environment variable",
+        "proxy (http://, socks5://, socks5h://, socks4://), or none (default: HTTPS_PROXY); ${NAME} is an "
+        "environment variable",
         "URL",
     )
-    resolve: str | None = option("IP address to connect to, instead of looking the host up", "ADDRESS")
+    resolve: str | None = option("IP address to connect to, instead of resolving the host name", "ADDRESS")
     compression: str | None = option(
-        "compression of messages to offer: deflate is permessage-deflate (default: none)",
+        "compression of messages to offer: deflate means permessage-deflate (default: none)",
         "KIND",
         words=("none", "deflate"),
     )
-    max_message_mib: int | None = option("a larger message ends its session (default: 16 MiB)", "MIB", kind=int)
-    prices: Path | None = option("file of token prices, instead of those that come with the tool", "FILE", kind=Path)
+    max_message_mib: int | None = option(
+        "maximum size of a message; a larger one ends its session (default: 16 MiB)", "MIB", kind=int
+    )
+    prices: Path | None = option("file of token prices, instead of the built-in prices", "FILE", kind=Path)
 
     @staticmethod
     def of(given: Mapping[str, Any]) -> ServiceOptions:

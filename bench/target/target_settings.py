@@ -62,9 +62,11 @@ SCOPE = RegexString(WORD, f"text, as in {PUBLIC_SCOPE}")
 HOST = RegexString(WORD, "the name of a host")
 VARIABLE = RegexString(WORD, "the name of an environment variable")
 TARGET_NAME = RegexString(SHORT_WORD, "1 to 64 of A-Z a-z 0-9 . _ -")
-ID = RegexString(SHORT_WORD, "an id, which is no secret")
-REGION = RegexString("[ -~]{1,64}", "1 to 64 characters of ASCII")
-HEADERS = MapOf(HEADER_NAME, String(blank=True), f"at most {MOST_HEADERS} of `header: text`", most=MOST_HEADERS)
+ID = RegexString(SHORT_WORD, "an id, not a secret")
+REGION = RegexString("[ -~]{1,64}", "1 to 64 ASCII characters")
+HEADERS = MapOf(
+    HEADER_NAME, String(blank=True), f"a table of at most {MOST_HEADERS} headers (`header: text`)", most=MOST_HEADERS
+)
 SERVICE = Choice(tuple(SERVICES))
 SUBPROTOCOLS = OneOrMore(String("the name of a subprotocol"))
 PER_MINUTE = Number(0, 1_000_000, "a minute")
@@ -90,9 +92,9 @@ OF_TOKENS: dict[str, Field[float]] = {
     "audio_output": Field(DOLLARS, "Output audio.", required=True),
 }
 BESIDE_TOKENS: dict[str, Field[float]] = {
-    "image_input": Field(DOLLARS, "Input images; if left out what text costs."),
-    "image_cached_input": Field(DOLLARS, "Cached input images; if left out what text costs."),
-    PER_MINUTE_OF_SESSION: Field(DOLLARS, "Per minute of a session. Prices of tokens may then be left out."),
+    "image_input": Field(DOLLARS, "Input images; default: the price of text."),
+    "image_cached_input": Field(DOLLARS, "Cached input images; default: the price of text."),
+    PER_MINUTE_OF_SESSION: Field(DOLLARS, "Per minute of a session. Prices of tokens are then optional."),
 }
 
 
@@ -130,11 +132,11 @@ PRICES = OrStruct(String("the name of a model of the price table, or a table of 
 class AuthSettings:
     """The sign-in through Microsoft Entra ID. Secrets come from azure-identity's own environment variables."""
 
-    type: SignInName = field_key(SIGN_IN, "Which credential of azure-identity.", "entra")
-    scope: str | None = field_key(SCOPE, "What the token is for; by default known from the host.", quiet=True)
-    authority: str | None = field_key(HOST, "The host that signs in; by default known from the host.", quiet=True)
-    client_id: str | None = field_key(ID, "Of an application or a user-assigned identity.", quiet=True)
-    tenant_id: str | None = field_key(ID, "The tenant, where the credential needs one.", quiet=True)
+    type: SignInName = field_key(SIGN_IN, "The credential class of azure-identity.", "entra")
+    scope: str | None = field_key(SCOPE, "The scope of the token; default: determined by the host.", quiet=True)
+    authority: str | None = field_key(HOST, "The sign-in host; default: determined by the target's host.", quiet=True)
+    client_id: str | None = field_key(ID, "The id of an application or a user-assigned identity.", quiet=True)
+    tenant_id: str | None = field_key(ID, "The tenant, if the credential needs one.", quiet=True)
 
 
 AUTH = OrStruct(Choice(AUTHS), struct_of(AuthSettings))
@@ -147,7 +149,7 @@ class VariantSettings:
     session: dict[str, Any] | None = field_key(JsonObject(), "Settings that replace those of the script's `session`.")
     deployment: str | None = field_key(MODEL, "Another deployment.")
     model: str | None = field_key(MODEL, "Another model.")
-    prices: str | Prices | None = field_key(PRICES, "What its sessions cost.")
+    prices: str | Prices | None = field_key(PRICES, "The prices of its sessions.")
 
 
 VARIANTS = MapOf(NAME, struct_of(VariantSettings))
@@ -162,24 +164,20 @@ def as_option(name: str, shape: Validator[Any] | None = None, *, quiet: bool = F
 class TargetSettings:
     """One service and how to reach it."""
 
-    endpoint: str | None = field_key(ENDPOINT, "Azure: the address of the resource.", quiet=True)
+    endpoint: str | None = field_key(ENDPOINT, "Azure: the URL of the resource.", quiet=True)
     url: str | None = as_option("url", URL, quiet=True)
-    service: str | None = field_key(
-        SERVICE, "A service that is known by name, instead of its `url` or in addition to it."
-    )
+    service: str | None = field_key(SERVICE, "A known service, instead of its `url` or in addition to it.")
     dialect: str | None = as_option("dialect")
     api_version: str | None = field_key(
-        ApiVersionValidator(WORD, 'text, as in "2025-04-01-preview"'), "With `endpoint`, preview dialect."
+        ApiVersionValidator(WORD, 'text, as in "2025-04-01-preview"'), "With `endpoint` and the preview dialect."
     )
     deployment: str | None = field_key(MODEL, "With `endpoint`: the deployment's name.")
-    model: str | None = field_key(MODEL, "The same by its other name; with `service`: the model.")
-    name: str | None = field_key(TARGET_NAME, "The name in rows and reports, if not the one here.")
-    region: str | None = field_key(REGION, "Where it is, for reports.")
+    model: str | None = field_key(MODEL, "Another name of `deployment`; with `service`: the model.")
+    name: str | None = field_key(TARGET_NAME, "The name in rows and reports, if it differs from the key.")
+    region: str | None = field_key(REGION, "Its region, for reports.")
     auth: Literal["key", "basic"] | SignInName | AuthSettings | None = as_option("auth", AUTH, quiet=True)
     api_key_env: str | None = as_option("api_key_env", VARIABLE, quiet=True)
-    headers: dict[str, str] | None = field_key(
-        HEADERS, "Further headers; ${NAME} is an environment variable.", quiet=True
-    )
+    headers: dict[str, str] | None = field_key(HEADERS, "More headers; ${NAME} is an environment variable.", quiet=True)
     subprotocols: tuple[str, ...] | None = field_key(
         SUBPROTOCOLS, "WebSocket subprotocols to offer; ${NAME} is an environment variable.", quiet=True
     )
@@ -191,8 +189,10 @@ class TargetSettings:
     resolve: str | None = as_option("resolve", RegexString(WORD, "an IP address"))
     compression: str | None = as_option("compression")
     max_message_mib: int | None = as_option("max_message_mib", Integer(1, 1_024, "of MiB"))
-    prices: str | Prices | None = field_key(PRICES, "What its sessions cost; if not what its model costs.")
-    connect_rate: float | None = field_key(PER_MINUTE, "Connections that may start in a minute; 0: any number.")
+    prices: str | Prices | None = field_key(
+        PRICES, "The prices of its sessions, if they differ from those of its model."
+    )
+    connect_rate: float | None = field_key(PER_MINUTE, "Maximum new connections per minute; 0: no limit.")
     variants: dict[str, VariantSettings] | None = field_key(VARIANTS, "The same target with other settings, by name.")
 
 
@@ -247,7 +247,7 @@ def targets_schema() -> Schema:
     return head | TARGETS.schema()
 
 
-GIVE_PRICES = "give the target `prices:` in targets.yaml, or name a file that has them: --prices FILE"
+GIVE_PRICES = "add `prices:` to the target in targets.yaml, or use a price file: --prices FILE"
 
 
 @dataclass(frozen=True)

@@ -108,11 +108,11 @@ def _from_file(environ: Mapping[str, str], service_options: ServiceOptions, opti
     Raise ScriptError with the line, or UsageError if names or options are wrong.
     """
     if service_options.url is not None:
-        raise UsageError("--targets and --url both say what is measured: leave one out")
+        raise UsageError("--targets and --url both set the target: omit one of them")
     names, path = service_options.targets, service_options.target_file or TARGET_FILE
     given = next((name for name in OF_ONE_TARGET if getattr(service_options, name) is not None), None)
     if given is not None and len(names) > 1:
-        problem = f"is for one target, and --targets names {len(names)}: set it in the file"
+        problem = f"is for one target, but --targets names {len(names)}: set it in the file"
         raise UsageError(f"{OPTIONS[given].flag} {problem}")
     file = read_yaml(path, "the file")
     settings = TARGETS.read(file)
@@ -127,7 +127,7 @@ def _from_file(environ: Mapping[str, str], service_options: ServiceOptions, opti
     labels = [target.label for target in targets]
     for name, label in zip(names, labels, strict=True):
         if labels.count(label) > 1:
-            raise UsageError(f"--targets: {name} has the name {label}, and so has another: give one another name")
+            raise UsageError(f"--targets: {name} has the name {label}, and so has another target: rename one of them")
     signing_in = next((number for number, target in enumerate(targets) if isinstance(target.auth, EntraSignIn)), None)
     if signing_in is not None and environ.get(API_KEY):
         notice = f"{API_KEY} is ignored: {labels[signing_in]} signs in through Microsoft Entra ID"
@@ -146,7 +146,7 @@ def _from_environment(options: TargetSettings, around: SettingsContext) -> Targe
         return build_target(settings, around)
     has_key = bool(unquoted(environ.get(API_KEY, "")))
     if options.auth not in (None, "key"):
-        notices = (f"{API_KEY} is ignored: --auth {options.auth} was asked for",) if has_key else ()
+        notices = (f"{API_KEY} is ignored: --auth {options.auth} is set",) if has_key else ()
         return _with_notices(build_target(settings, around), *notices)
     if has_key:
         named = replace(around, names={**around.names, "api_key_env": API_KEY})
@@ -154,7 +154,7 @@ def _from_environment(options: TargetSettings, around: SettingsContext) -> Targe
     if options.auth == "key":
         raise UsageError(f"{API_KEY} is not set: it is the key of the resource; `--auth entra` signs in without one")
     target = build_target(replace(settings, auth="entra"), around)
-    return _with_notices(target, "no key is set: signing in through Microsoft Entra ID (DefaultAzureCredential)")
+    return _with_notices(target, "no key is set: signs in through Microsoft Entra ID (DefaultAzureCredential)")
 
 
 def _with_notices(target: Target, *notices: str) -> Target:
@@ -175,12 +175,12 @@ def target_names(path: Path) -> tuple[str, ...]:
 
 def _refuse_names(path: Path, names: Sequence[str], known: Sequence[str]) -> None:
     if not names:
-        raise UsageError(f"--target-file needs --targets, names of what {path} holds: {', '.join(known)}")
+        raise UsageError(f"--target-file needs --targets, with names from {path}: {', '.join(known)}")
     for name in names:
         if name not in known:
-            raise UsageError(f"--targets: {path} has no target '{excerpt(name)}', only {', '.join(known)}")
+            raise UsageError(f"--targets: {path} has no target '{excerpt(name)}'; it has {', '.join(known)}")
         if names.count(name) > 1:
-            raise UsageError(f"--targets names {name} twice: a target is compared with others")
+            raise UsageError(f"--targets names {name} twice: a target cannot be compared with itself")
 
 
 def _named(
@@ -223,7 +223,7 @@ def _changed(
 ) -> TargetSettings:
     """Return a target's settings, overridden by those of a variant. With another model, prices change, too."""
     if variant.deployment is not None and variant.model is not None:
-        raise file.nearest(*keys, "model").error("model and deployment are two names of the same: leave one out")
+        raise file.nearest(*keys, "model").error("model and deployment set the same value: omit one of them")
     model = variant.deployment or variant.model
     if variant.prices is not None or model is not None:
         settings = replace(settings, prices=variant.prices)
@@ -234,7 +234,7 @@ def _changed(
         return replace(settings, **named)
     url = with_model(settings.url, model)
     if url is None:
-        raise file.nearest(*keys).error("model has nothing to replace: the target's `url` names no model")
+        raise file.nearest(*keys).error("model cannot be replaced, because the target's `url` names no model")
     return replace(settings, url=url)
 
 
@@ -321,15 +321,17 @@ def _address(settings: TargetSettings, names: KeyNames) -> Address:
     if settings.url is not None:
         if settings.endpoint is not None:
             other = "url" if settings.service is None else "service"
-            raise SettingError("endpoint", f"endpoint and {other} both say where the service is: leave one out")
+            raise SettingError(
+                "endpoint", f"endpoint and {other} both set the address of the service: omit one of them"
+            )
         for key in ("deployment", "model", "api_version"):
             if getattr(settings, key) is not None:
-                raise SettingError(key, f"{key} goes with `endpoint`: a `url` says it itself")
+                raise SettingError(key, f"{key} needs `endpoint`: with `url`, put it into the URL")
         return url_address(settings.url, settings, names)
     if settings.endpoint is None:
         raise SettingError("endpoint", "the target needs `endpoint` (Azure), `service` or `url` (any service)")
     if settings.deployment is not None and settings.model is not None:
-        raise SettingError("model", "model and deployment are two names of the same: leave one out")
+        raise SettingError("model", "model and deployment set the same value: omit one of them")
     deployment = settings.deployment or settings.model
     if deployment is None:
         raise SettingError("deployment", "the target needs `deployment`, the name of a deployment of a realtime model")
@@ -346,7 +348,7 @@ def _prices(settings: TargetSettings, price_file: Path | None) -> Prices | None:
             table = load_price_table(price_file)
             prices = prices_of(table.models, model)
             if prices is None:
-                raise SettingError("prices", f"prices names no model of {table.name}: {', '.join(table.models)}")
+                raise SettingError("prices", f"prices must name a model of {table.name}: {', '.join(table.models)}")
             return prices
 
 
@@ -376,7 +378,7 @@ def _usual_key(settings: TargetSettings, known: KnownService, around: SettingsCo
     is_set = bool(unquoted(around.environ.get(known.api_key_env, "")))
     if known.hosts and not is_set:
         other = "`api_key_env` names another variable"
-        problem = f"{known.api_key_env} is not set: it is the key of {known.title}, unless {other}"
+        problem = f"{known.api_key_env} is not set: it must contain the key of {known.title}, unless {other}"
         raise SettingError("service", problem)
     return known.api_key_env if is_set else None
 
@@ -395,7 +397,7 @@ def auth_of(settings: TargetSettings, around: SettingsContext, address: Address,
     if auth is None or auth == "key" or auth == "basic":
         return _by_key(settings, around, address)
     if settings.api_key_env is not None:
-        raise around.refuse("auth", f"and {names['api_key_env']} are two ways to sign in: leave one out")
+        raise around.refuse("auth", f"and {names['api_key_env']} are two ways to sign in: omit one of them")
     entra = _by_entra(AuthSettings(type=auth) if isinstance(auth, str) else auth, around, address)
     told: Proxy | Literal["none"] | None = None if settings.proxy is None else path.proxy or NONE
     return SignInResult(replace(entra, proxy=told, ca=path.ca))
@@ -406,7 +408,7 @@ def _by_key(settings: TargetSettings, around: SettingsContext, address: Address)
     if variable is not None:
         key = cleaned(around.environ.get(variable, ""), source if source == variable else f"the variable of {source}")
         if not key:  # the error does not quote it, because some users give the key itself
-            problem = "names a variable that is not set: it wants the variable's name, not the key"
+            problem = "names a variable that is not set: use the variable's name, not the key"
             raise around.refuse("api_key_env", problem)
         known = SERVICES.get(address.service)
         if settings.auth == "basic" or (settings.auth is None and known is not None and known.basic):
@@ -417,7 +419,9 @@ def _by_key(settings: TargetSettings, around: SettingsContext, address: Address)
         raise around.refuse("auth", f"{settings.auth} needs {source}, the name of the key's variable")
     if address.service == "other" or address.loopback or settings.headers or settings.subprotocols:
         return SignInResult(None)
-    return SignInResult(None, notices=(f"no key is sent: {source} NAME sends the one in the variable NAME",))
+    return SignInResult(
+        None, notices=(f"no key is sent: set {source} to the name of the variable that contains the key",)
+    )
 
 
 def _basic(key: str) -> SignInResult:
@@ -433,8 +437,8 @@ def _basic(key: str) -> SignInResult:
 def _by_entra(auth: AuthSettings, around: SettingsContext, address: Address) -> EntraSignIn:
     cloud = azure_cloud(address.host)
     if auth.scope is None and address.service != "azure" and not address.loopback:
-        remedy = "name the scope of its tokens, in the `auth` of a targets.yaml"
-        raise around.refuse("auth", f"is for Azure, and {address.host} is not there: {remedy}")
+        remedy = "set the scope of its tokens in `auth` of targets.yaml"
+        raise around.refuse("auth", f"is for Azure, but {address.host} is not an Azure host: {remedy}")
     scope, authority = CLOUDS[cloud or "azure.com"]
     if address.dialect is VOICE_LIVE and scope == PUBLIC_SCOPE:
         scope = VOICE_LIVE_SCOPE

@@ -141,7 +141,7 @@ class TokenRenewer:
     def __init__(self, way: EntraSignIn, fetch: Fetch, incident: NoteIncident) -> None:
         self._way, self._fetch, self._incident = way, fetch, incident
         self.tokens: tuple[Token, ...] = ()
-        self._problem = "no token came"
+        self._problem = "no token was received"
         self._asked_ns: int | None = None
         self._failures = 0
         self.waiting = 0
@@ -170,7 +170,7 @@ class TokenRenewer:
         if token is None:
             asked_ns, why = self._asked_ns, self._problem
             if asked_ns is not None:
-                why += f"; the next was asked for {(monotonic_ns() - asked_ns) / NS_PER_S:.0f} s ago"
+                why += f"; the next one was requested {(monotonic_ns() - asked_ns) / NS_PER_S:.0f} s ago"
             raise ConnectError("connect_failed:token", why)
         return token
 
@@ -240,7 +240,7 @@ class TokenRenewer:
         self._failures += 1
         self._problem = problem
         left_s = 0.0 if self.current_token is None else _left_s(self.current_token)
-        state = f"the token is valid for {left_s:.0f} s more" if left_s > 0 else "no token is valid"
+        state = f"the token is valid for another {left_s:.0f} s" if left_s > 0 else "no token is valid"
         self._incident(REFRESH, f"{problem} ({state}; next try in {self._pause_s():.1f} s)")
 
 

@@ -112,7 +112,7 @@ def connect_first(addresses: list[Any], limit_s: float, stage: str = "tcp") -> A
     dropped, for example of a family without a route, leaves time for the others.
     """
     until_ns = monotonic_ns() + int(limit_s * NS_PER_S)
-    problem = ConnectError("connect_failed:dns", "the name has no address")
+    problem = ConnectError("connect_failed:dns", "the host name has no address")
     for tried, (family, kind, proto, _, address) in enumerate(addresses):
         place, sock = authority(*address[:2]), None
         began_ns = monotonic_ns()
@@ -162,13 +162,13 @@ def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int)
     except ProxyError as error:
         raise _refusal(proxy, _words(proxy, error)) from None
     except UnicodeDecodeError:
-        raise _refusal(proxy, "its answer cannot be read") from None
+        raise _refusal(proxy, "its response cannot be read") from None
     except ValueError:  # its text may quote a password
-        raise _refusal(proxy, f"its user, its password or the host cannot be said in {proxy.scheme}") from None
+        raise _refusal(proxy, f"{proxy.scheme} cannot encode its user, its password or the host") from None
     except OSError as error:
         raise _refusal(proxy, f"the connection broke: {error.strerror or error}") from None
     if exchange.beyond:
-        raise _refusal(proxy, "it sent more than its answer")
+        raise _refusal(proxy, "it sent data after its response")
 
 
 class ProxySocket:
@@ -231,7 +231,7 @@ def _words(proxy: Proxy, error: ProxyError) -> str:
     said = " ".join(said.split())[:QUOTED].encode("utf-8", "replace").decode()
     if error.error_code != UNAUTHORIZED and NO_METHOD not in said:
         return said
-    wanted = "it wants a user and a password" if proxy.user is None else "it does not take this user and password"
+    wanted = "it requires a user and a password" if proxy.user is None else "it does not accept this user and password"
     return f"{said}; {wanted}: {proxy.scheme}://USER:PASSWORD@HOST:PORT"
 
 

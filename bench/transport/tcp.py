@@ -307,7 +307,7 @@ class TcpStream:
             if (handed := self._hand_over(unsent)) is not None:
                 break
             if len(unsent.data) == left:
-                raise TimeoutError("the peer took no bytes for 10 s")
+                raise TimeoutError("the peer accepted no data for 10 s")
             limit_ns = min(until_ns, monotonic_ns() + SEND_LIMIT_NS)
         self._unsent = None
         return handed

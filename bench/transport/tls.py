@@ -21,14 +21,14 @@ CUT = "the connection was closed during the handshake"
 OPENSSL_FRAME = re.compile(r"^\[SSL(: \w+)?\] | \(_ssl\.c:\d+\)$")
 """The text that Python's OpenSSL module puts around the message."""
 OWN_CERTIFICATE_ALERTS = ("ALERT_CERTIFICATE", "ALERT_BAD_CERTIFICATE", "ALERT_UNKNOWN_CA")
-OWN_CERTIFICATE_REMEDY = "the service wants a client certificate that it trusts: name it with --client-cert FILE"
+OWN_CERTIFICATE_REMEDY = "the service requires a client certificate that it trusts: set it with --client-cert FILE"
 
-TRUST_REMEDY = "name its certificate authority with --ca-file FILE; a proxy that inspects TLS has one, too"
+TRUST_REMEDY = "set its certificate authority with --ca-file FILE; a proxy that inspects TLS also has one"
 DISTRUST_REMEDIES = {
     9: "the certificate is not valid yet: its server needs a valid one, or this machine's clock is wrong",
     10: "the certificate has expired: its server must renew it, or this machine's clock is wrong",
-    62: "call the service by a name that its certificate is for",
-    64: "call the service by a name that its certificate is for",
+    62: "use a host name that the certificate contains",
+    64: "use a host name that the certificate contains",
 }
 """Remedies by X509_V_ERR_… of OpenSSL's x509_vfy.h: not yet valid, expired, other host names, other addresses."""
 
@@ -65,7 +65,7 @@ class TlsStream:
             until_ns += max(0, monotonic_ns() - came_ns)
             read = self._tcp.read(until_ns)
             if read is None:
-                raise ConnectError("timeout:tls", "the TLS handshake took too long")
+                raise ConnectError("timeout:tls", "the TLS handshake timed out")
             if not read.data:
                 raise ConnectionError(CUT)
             came, came_ns = read.data, read.stamp_ns
@@ -212,12 +212,14 @@ def tls_context(
             # no prompt for a key's password: no one can answer during a run
             context.load_cert_chain(client_cert, client_key, password=_refuse_password)
         except _EncryptedKeyError:
-            remedy = "take the password off with `openssl pkey -in FILE -out NEW`"
+            remedy = "remove the password with `openssl pkey -in FILE -out NEW`"
             raise UsageError(f"{both} cannot be used: the key is encrypted; {remedy}") from None
         except ssl.SSLError as error:
             mismatched = error.reason == "KEY_VALUES_MISMATCH"
             problem = (
-                "the key is another certificate's" if mismatched else "it wants a certificate and its key, both in PEM"
+                "the key belongs to another certificate"
+                if mismatched
+                else "it must contain a certificate and its key, both in PEM"
             )
             raise UsageError(f"{both} cannot be used: {problem}") from None
         except OSError as error:

@@ -319,7 +319,7 @@ class WebSocket:
         if received is not None:
             self._note_end(received.code, received.reason, at_ns, error_ns)
         elif isinstance(problem, PayloadTooBig):
-            limit = f"a message of over {self._protocol.max_message_size} bytes, the limit"
+            limit = f"a message exceeds the limit of {self._protocol.max_message_size} bytes"
             self._note_end(TOO_LARGE, limit, at_ns, error_ns, ours=True)
         elif problem is not None and not isinstance(problem, EOFError):
             self._note_end(BAD_FRAME, str(problem), at_ns, error_ns, ours=True)
@@ -367,7 +367,7 @@ class WebSocket:
         self._reader.take_begun()
         self._came = []
         self._parser.close()
-        self._note_end(ABNORMAL, "we let go", monotonic_ns())
+        self._note_end(ABNORMAL, "closed by this tool", monotonic_ns())
         self._stream.close()
 
 
@@ -376,6 +376,6 @@ def _no_upgrade(problem: Exception) -> str:
     if isinstance(problem, InvalidHeader) and problem.name == ACCEPT_HEADER:
         if problem.value is None:
             return f"the answer has no {ACCEPT_HEADER}"
-        return f"the answer's {ACCEPT_HEADER} is not the one that this request's key calls for"
+        return f"the answer's {ACCEPT_HEADER} does not match this request's key"
     why = problem if problem.__cause__ is None else problem.__cause__
-    return f"the answer is no WebSocket upgrade: {why}"
+    return f"the answer is not a WebSocket upgrade: {why}"

@@ -114,7 +114,7 @@ def test_a_load_above_the_calibrated_one_is_a_limit_of_the_load_generator(
     )
 
     assert [level.result for level in (within, beyond, unknown)] == ["pass", "load_generator", "pass"]
-    assert "more than this machine is trusted with" in beyond.why
+    assert "more than this machine is calibrated for" in beyond.why
 
 
 def test_a_level_whose_run_crashed_has_the_result_crashed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ ORDINARY = (
         "wait for",
         "waits for",
     ),
-    *("kept up", "keeps up", "no row is lost", "do not use these results"),
+    *("kept up", "keeps up", "do not use these results"),
     # names in code that no screen shows
     *("no_analysis", "final_analysis", "no figure"),
 )

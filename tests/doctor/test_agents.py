@@ -36,12 +36,12 @@ def pace(speed: float) -> AudioPace:
         ("timeout:first_delta", f"{NOTHING_AUDIBLE} {LIMIT}: {NO_MESSAGE}", "sends nothing"),
         ("timeout:first_delta", f"{NOTHING_AUDIBLE} {LIMIT}: 40 messages came, {NO_AUDIO}", "without audio"),
         ("timeout:first_delta", f"{NOTHING_AUDIBLE} {LIMIT}: 40 messages came, {INAUDIBLE}", "never louder"),
-        ("timeout:response", f"{NO_PAUSE} within the limit response of 40 s", "without a silence that ends its reply"),
+        ("timeout:response", f"{NO_PAUSE} within the limit response of 40 s", "has no silence that ends a reply"),
         ("connect_failed:404", "", "no such path"),
         ("connect_failed:403", "", "X-Twilio-Signature"),
         ("connect_failed:upgrade", "", "subprotocol"),
         ("protocol_error:json", "", "those of another provider"),
-        ("closed:1011", "", "hung up"),
+        ("closed:1011", "", "closed the connection"),
         ("connect_failed:dns", "", ""),
     ],
 )
@@ -64,11 +64,11 @@ def test_ignored_messages_are_counted_by_type_with_a_remedy() -> None:
 def test_an_agent_that_speaks_first_is_timed_and_one_that_waits_is_a_warning() -> None:
     spoken = build_session(instants={"connect_start": AT_NS, "greeting_audible": AT_NS + 400 * MS})
 
-    assert spoke_first(turn(), spoken).message == "it speaks first, 400 ms after it was called"
+    assert spoke_first(turn(), spoken).message == "the agent speaks first, 400 ms after the call started"
     unheard = turn("timeout:first_delta", detail=f"{NOTHING_AUDIBLE} {LIMIT}: {NO_MESSAGE}")
     waits = spoke_first(unheard, build_session(instants={"connect_start": AT_NS}))
-    assert waits.message == f"it said nothing audible within 12 s of the call: {NO_MESSAGE}"
-    assert (waits.result, waits.remedy.startswith("leave `wait_for: greeting` out")) == ("warning", True)
+    assert waits.message == f"no audible audio within 12 s of the call: {NO_MESSAGE}"
+    assert (waits.result, waits.remedy.startswith("remove `wait_for: greeting` from")) == ("warning", True)
     assert spoke_first(turn("timeout:response"), build_session(instants={"connect_start": AT_NS})).result == "fail"
 
 

@@ -47,7 +47,12 @@ SILENT = f"nothing came within the limit first_delta of 30 s; {SERVICE_SAID}"
 @pytest.mark.parametrize(
     ("outcome", "words", "auth", "expected"),
     [
-        ("connect_failed:400", "HTTP 400: OpperationNotSupported: no", KEY, "voice is not of a realtime model"),
+        (
+            "connect_failed:400",
+            "HTTP 400: OpperationNotSupported: no",
+            KEY,
+            "voice is not a deployment of a realtime model",
+        ),
         ("connect_failed:400", "HTTP 400: BadRequest: API version not supported", KEY, "2025-04-01-preview"),
         ("connect_failed:400", "HTTP 400: the model version 2 is not ready", KEY, "compare path and query"),
         ("connect_failed:401", "HTTP 401: PermissionDenied: no", ENTRA, "Cognitive Services OpenAI User"),
@@ -56,21 +61,21 @@ SILENT = f"nothing came within the limit first_delta of 30 s; {SERVICE_SAID}"
         ("connect_failed:401", "HTTP 401: Access token is missing or expired", ENTRA, "clock"),
         ("connect_failed:403", "HTTP 403: Access denied due to Virtual Network/Firewall rules.", KEY, "Networking"),
         ("connect_failed:403", "HTTP 403: Key-based authentication is disabled", KEY, "--auth entra"),
-        ("connect_failed:upgrade", "the answer is no WebSocket upgrade: did not", KEY, "is no WebSocket server"),
-        ("connect_failed:upgrade", "Sec-WebSocket-Accept is not that of our key", KEY, "a cache or a proxy"),
+        ("connect_failed:upgrade", "the answer is not a WebSocket upgrade: did not", KEY, "is not a WebSocket server"),
+        ("connect_failed:upgrade", "Sec-WebSocket-Accept is not that of our key", KEY, "a cache or proxy"),
         ("connect_failed:some_code", "its words", KEY, "see its message"),
         ("timeout:end_of_turn", UNHEARD, KEY, "turn_detection: none"),
-        ("timeout:first_delta", f"{SILENT}internal_error: out of memory", KEY, "out of order"),
+        ("timeout:first_delta", f"{SILENT}internal_error: out of memory", KEY, "internal error"),
         ("failed:no_audio", f"{TEXT_SESSION}: modalities", KEY, "--dialect"),
         ("connect_failed:404", "HTTP 404: DeploymentNotFound: no", KEY, "no deployment called voice"),
         ("connect_failed:404", "HTTP 404: Resource not found", KEY, "/openai/v1/realtime"),
-        ("throttled:response", "rate_limit_exceeded: limit", KEY, "say less"),
+        ("throttled:response", "rate_limit_exceeded: limit", KEY, "shorten the turns"),
         ("throttled:response", "insufficient_quota: no", KEY, "billing"),
         ("connect_failed:dns", "no such name", KEY, "DNS zone"),
         ("connect_failed:tls", "unknown ca", KEY, "--ca-file"),
         ("timeout:proxy", "nothing", KEY, "is its URL right"),
         ("connect_failed:token", "the endpoint is down", ENTRA, "az login"),
-        ("failed:no_audio", "", KEY, "does the deployment's model speak"),
+        ("failed:no_audio", "", KEY, "does the deployment's model support audio"),
     ],
 )
 def test_a_refusal_has_a_remedy(outcome: str, words: str, auth: Auth, expected: str) -> None:
@@ -84,7 +89,7 @@ def test_a_refusal_by_another_service_without_a_key_asks_for_a_key(status: int) 
         target = replace(build_target(None, resource), host=host, service="other")
         output = explain(Refusal(f"connect_failed:{status}", f"HTTP {status}: Forbidden"), target)
 
-        assert "no key was sent: name the variable that holds it by --api-key-env" in output
+        assert "no key was sent: name the variable that contains it: --api-key-env NAME" in output
         assert "Networking" not in output
 
 
@@ -131,8 +136,8 @@ def test_a_stray_api_version_has_another_remedy_than_a_wrong_key() -> None:
     stray = build_target(resource="/openai/v1/realtime?model=voice&api-version=2024-10-01-preview")
     refusal = Refusal("connect_failed:401", STRAY_VERSION.message)
 
-    assert "take api-version out" in explain(refusal, stray)
-    assert "take api-version out" not in explain(refusal, build_target())
+    assert "remove api-version" in explain(refusal, stray)
+    assert "remove api-version" not in explain(refusal, build_target())
 
 
 EXPLANATIONS: dict[str, tuple[Refusal, Auth, str]] = {

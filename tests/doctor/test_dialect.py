@@ -118,7 +118,7 @@ def test_an_open_session_in_the_other_dialect_is_a_warning(spoken: Dialect) -> N
     (found,) = in_other_dialect(GREETINGS[OTHER[spoken]], spoken)
 
     assert (found.name, found.result, found.remedy) == ("dialect", "warning", REMEDIES[OTHER[spoken]])
-    assert found.message.startswith(f"session.created has the shape of the {OTHER[spoken].name} dialect")
+    assert found.message.startswith(f"session.created has the form of the {OTHER[spoken].name} dialect")
     assert list(in_other_dialect(GREETINGS[spoken], spoken)) == []
 
 

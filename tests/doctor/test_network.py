@@ -52,7 +52,7 @@ def test_an_unusable_client_certificate_is_a_failed_finding(tmp_path: Path) -> N
         found = findings_by_name(build_target(port, path, tls=True))
 
     assert found["tls"].result == "fail"
-    assert "the key is another certificate's" in found["tls"].message
+    assert "the key belongs to another certificate" in found["tls"].message
 
 
 def test_an_expired_certificate_is_shown_with_its_remedy(tmp_path: Path) -> None:
@@ -64,7 +64,8 @@ def test_an_expired_certificate_is_shown_with_its_remedy(tmp_path: Path) -> None
 
     assert found["tls"].result == "fail"
     assert (
-        "certificate has expired (its certificate: a caller, issued by a caller, ended 0.0 days" in found["tls"].message
+        "certificate has expired (its certificate: a caller, issued by a caller, expired 0.0 days"
+        in found["tls"].message
     )
     assert "must renew it" in found["tls"].remedy
 
@@ -77,7 +78,7 @@ def test_a_certificate_of_an_unknown_authority_is_shown_with_its_remedy(tmp_path
         found = findings_by_name(build_target(port, tls=True))
 
     assert "issued by a caller, 0 days left; for localhost" in found["tls"].message
-    assert found["tls"].remedy.startswith("name its certificate authority with --ca-file FILE")
+    assert found["tls"].remedy.startswith("set its certificate authority with --ca-file FILE")
 
 
 # Proxies.

@@ -55,12 +55,12 @@ FOUND: list[tuple[Callable[[], Finding], str, str]] = [
     (lambda: at_a_clock(-300), "warning", "300 s behind"),
     (lambda: at_a_clock(300), "warning", "300 s ahead"),
     *((partial(at_a_clock, 0, date), "skipped", "") for date in (None, "", "yesterday", DATE.replace("14", "99"))),
-    (lambda: greeting(1_800), "pass", "model m, ends in 30 min at the latest, greeted in 12.0 ms"),
-    (lambda: greeting(120), "pass", "ends in 2 min at"),
-    (lambda: greeting(119), "pass", "ends in 119 s at"),
-    (lambda: greeting(0.6), "pass", "ends in 1 s at"),
+    (lambda: greeting(1_800), "pass", "model m, ends in at most 30 min, session.created after 12.0 ms"),
+    (lambda: greeting(120), "pass", "ends in at most 2 min"),
+    (lambda: greeting(119), "pass", "ends in at most 119 s"),
+    (lambda: greeting(0.6), "pass", "ends in at most 1 s"),
     (lambda: limits_told((RateLimit("requests", 200, 199, 0.3), RateLimit("tokens", None, 5))), "pass",
-     "requests: 199 of 200 left, whole again in 0.3 s; tokens: 5 left"),
+     "requests: 199 of 200 left, reset in 0.3 s; tokens: 5 left"),
     (lambda: limits_told(()), "skipped", ""),
     (lambda: replied(build_observation(outcome="incomplete:max_output_tokens"), build_target(),
                      TurnPricing("m", None, "")),
@@ -194,4 +194,4 @@ def test_a_known_service_is_named_with_its_maximum_session_duration() -> None:
     (target,) = resolve_targets({}, ServiceOptions(url="wss://api.stepfun.ai/v1/realtime?model=step-audio-2"))
     (finding, *_) = configuration(target)
 
-    assert finding.message.endswith("stepfun dialect of StepFun, whose sessions last 30 minutes at most")
+    assert finding.message.endswith("stepfun dialect of StepFun, whose sessions last at most 30 minutes")

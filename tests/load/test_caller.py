@@ -152,7 +152,7 @@ def test_a_sound_belongs_to_a_reply_or_to_silence(tmp_path: Path) -> None:
     assert [step.within_turn for step in steps] == [False, False, True, False, False]
     with pytest.raises(UsageError, match="sound needs `turn_detection`"):
         rehearse(task, tmp_path)
-    with pytest.raises(UsageError, match="interrupt is about no turn"):
+    with pytest.raises(UsageError, match="interrupt must come after a turn"):
         rehearse(interrupts_silence, tmp_path, detects=True)
 
 
@@ -493,7 +493,7 @@ UNSEEN: dict[str, tuple[Callable[[Actor], object], str]] = {
             actor.message("system", "Be brief.", None),
             actor.expect("response_created", 1),
         ),
-        "expect is about no turn: it must follow a `text`, `audio`, `request_response` or `wait_for`",
+        "expect must come after a turn: put it after a `text`, `audio`, `request_response` or `wait_for`",
     ),
 }  # fmt: skip
 

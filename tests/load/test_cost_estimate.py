@@ -343,21 +343,21 @@ WORDS: dict[str, tuple[list[SessionCost], int | None, str]] = {
     # (costs of a session, number of sessions, the text; …: any text)
     "the cost with its sessions and prices":
         ([priced()], 8, f"about 0.40 to 1.10 USD for 8 sessions {BASIS}; replies of 3 to 20 s are assumed"),
-    "each target and price basis is named once": ([priced(), priced(), priced(basis="own prices of east")], 1,
-     "about 0.15 to 0.41 USD for 1 session with each of 3 targets (gpt-realtime, prices of 2026-11-01; own prices "
-     "of east)…"),
+    "each target and price basis is named once": ([priced(), priced(), priced(basis="prices of the target east")], 1,
+     "about 0.15 to 0.41 USD for 1 session with each of 3 targets (gpt-realtime, prices of 2026-11-01; prices "
+     "of the target east)…"),
     "without a limit the cost is per session": ([priced()], None, "…USD for a session (…"),
     "text replies have an assumed number of tokens":
         (quoted(say(), output="text"), 1, "…; replies of 30 to 150 tokens are assumed"),
     "transcription is billed separately":
-        (quoted(play(), input_transcription="whisper-1"), 1, "…; transcription is billed extra"),
+        (quoted(play(), input_transcription="whisper-1"), 1, "…; transcription is not included"),
     "a deployment named like a model is an assumption": (quoted(say(), service="azure"), 8,
-     "…(if the deployment gpt-realtime is of that model, prices of 2026-11-01)…"),
+     "…(if gpt-realtime is the model of the deployment, prices of 2026-11-01)…"),
     "a missing price has a reason and a remedy": (quoted(say(), service="azure", model="voice-1"), 8,
-     "the cost cannot be estimated, because no price of voice-1 is known: give the target `prices:`…"),
+     "the cost cannot be estimated, because no price of voice-1 is known: add `prices:`…"),
     "a target without a price is named with the estimate of the others": ([priced(), UNKNOWN], 8,
-     f"about 0.40 to 1.10 USD for 8 sessions with azure {BASIS}; …; east is left out, because no price of voice-1 "
-     "is known: give the target `prices:`…"),
+     f"about 0.40 to 1.10 USD for 8 sessions with azure {BASIS}; …; east is not included, because no price of voice-1 "
+     "is known: add `prices:`…"),
     "targets with a price are counted": ([priced(), UNKNOWN, priced(target="west")], 8, "…with each of 2 targets (…"),
 }  # fmt: skip
 

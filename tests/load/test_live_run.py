@@ -262,7 +262,11 @@ def test_a_session_that_outlives_the_end_of_the_run_is_cut_and_counted(tmp_path:
     user.join()
     (row,) = run.rows("sessions")
 
-    assert (cut, row["outcome"], row["detail"]) == (1, "timeout:turn", "the run ended, and it went on for 0.01 s")
+    assert (cut, row["outcome"], row["detail"]) == (
+        1,
+        "timeout:turn",
+        "the session was still open 0.01 s after the end of the run",
+    )
 
 
 def test_reasons_and_failures_contain_no_secret(tmp_path: Path) -> None:
@@ -400,7 +404,7 @@ def test_a_budget_spent_within_a_turn_ends_the_turn_after_that_response(tmp_path
     assert run.stopped == ["the budget of 1.50 USD is spent: 2.00 USD"]
     (turn,) = run.rows("turns")
     assert (turn["outcome"], turn["function_calls"]) == ("unfinished", 2)
-    assert turn["detail"] == "the run's money is spent"
+    assert turn["detail"] == "the run's budget is spent"
     assert run.rows("turns")[0]["output_audio_tokens"] == 2_000_000
 
 

@@ -557,7 +557,7 @@ def test_unreadable_token_counts_make_a_budget_unenforceable() -> None:
 
     assert spending.unpriced == 1
     assert unknown_price(spending) == (
-        "--budget cannot be enforced, because the service's token counts cannot be read: leave --budget out"
+        "--budget cannot be enforced, because the service's token counts cannot be read: omit --budget"
     )
 
 

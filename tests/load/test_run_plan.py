@@ -72,7 +72,7 @@ def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_a_cost_notice_is_given_only_for_remote_services(tmp_path: Path) -> None:
     notices = plan(tmp_path, "--url", THERE).notices
 
-    assert any(notice.startswith("at most 20 sessions are opened") for notice in notices)
+    assert any(notice.startswith("sessions may cost money, so at most 20 are opened") for notice in notices)
     assert any("USD for 20 sessions" in notice for notice in notices)
     assert plan(tmp_path, "--url", HERE).notices == []
 
@@ -133,7 +133,7 @@ def test_until_decided_needs_two_targets_and_has_a_maximum_of_pairs(tmp_path: Pa
 
     assert both.sessions == 500
     for labels in (("west",), ("west", "east", "south")):
-        with pytest.raises(UsageError, match="--until-decided compares two targets, and this run has west"):
+        with pytest.raises(UsageError, match="--until-decided compares two targets, but this run has west"):
             plan(tmp_path, *two(tmp_path, *labels), "--until-decided")
 
 
@@ -205,7 +205,7 @@ def test_more_sessions_per_process_than_calibrated_give_a_notice(tmp_path: Path)
 
     assert within.notices == []
     (notice,) = beyond.notices
-    assert notice.startswith("11 sessions in one process are more than this machine is trusted with")
+    assert notice.startswith("11 sessions in one process are more than this machine is calibrated for")
 
 
 def test_concurrency_is_the_minimum_of_users_and_sessions_per_target(tmp_path: Path) -> None:
@@ -375,19 +375,19 @@ def test_no_advice_is_given_if_each_process_is_within_its_calibration(users: int
 
 def test_the_advice_has_the_needed_processes_and_the_consequence() -> None:
     assert advice(1_000) == (
-        "1,000 sessions in one process are more than this machine is trusted with: 350 text sessions (calibrated on "
-        "2026-11-20); this load takes --processes 3; with fewer, values may be off by more than 1 ms and the run "
-        "INVALID"
+        "1,000 sessions in one process are more than this machine is calibrated for: 350 text sessions (on "
+        "2026-11-20); this load needs --processes 3; with fewer, values may have errors over 1 ms, and the run "
+        "may be INVALID"
     )
     assert advice(1_000, processes=2).startswith("500 sessions in one process")
-    assert "this load takes --processes 6;" in advice(1_000, n_targets=2)
+    assert "this load needs --processes 6;" in advice(1_000, n_targets=2)
 
 
 @pytest.mark.parametrize(
     ("cores", "expected"),
     [
-        (3, "takes --processes 3;"),
-        (2, "; this load takes 3 processes, on 2 machines with 2 cores each"),
+        (3, "needs --processes 3;"),
+        (2, "; this load needs 3 processes, on 2 machines with 2 cores each"),
         (1, "3 machines with 1 core each"),
     ],
 )
@@ -398,7 +398,7 @@ def test_with_too_few_cores_the_advice_has_the_number_of_machines(cores: int, ex
 def test_the_advice_has_the_changes_since_the_calibration_and_its_limit() -> None:
     line = advice(1_000, TEXT_350 | {"ended": "the simulator", "stale": ["with another kernel"]})
 
-    assert "at least 350 text sessions (calibrated on 2026-11-20, with another kernel)" in line
+    assert "at least 350 text sessions (on 2026-11-20, with another kernel)" in line
 
 
 @pytest.mark.parametrize(("trusted", "n_targets"), [(0, 1), (1, 2)])
@@ -423,7 +423,7 @@ def test_hosts_that_carry_the_load_together_are_confirmed() -> None:
         Concurrency(600, 1, 6), [host_facts("east", 450), host_facts("west", 100), host_facts("south", 100)]
     )
 
-    assert line == "100 sessions in each of 6 processes on 3 hosts: each is trusted with as many"
+    assert line == "100 sessions in each of 6 processes on 3 hosts: each host is calibrated for this load"
 
 
 def test_an_overloaded_or_uncalibrated_host_is_named() -> None:
@@ -431,6 +431,6 @@ def test_an_overloaded_or_uncalibrated_host_is_named() -> None:
         Concurrency(600, 1, 6), [host_facts("east", 99), host_facts("west", None), host_facts("south", 450, 5)]
     )
 
-    assert "more than they are trusted with (east 99)" in line
+    assert "more than they are calibrated for (east 99)" in line
     assert "west is not calibrated: run `rtbench calibrate` there" in line
     assert "too few cores: south has 4 for 5" in line

@@ -70,7 +70,7 @@ def test_a_class_has_each_of_its_tasks_once() -> None:
 
 
 def test_a_class_without_a_task_is_refused_by_its_name() -> None:
-    with pytest.raises(UsageError, match=r"Caller in .* has nothing to play"):
+    with pytest.raises(UsageError, match=r"Caller in .* has no task"):
         tasks_of(actor("Caller"))
 
 
@@ -118,9 +118,15 @@ def test_the_digest_depends_on_file_settings_and_recordings(tmp_path: Path) -> N
     ("line", "problem"),
     [
         ("user.text('')", "Caller: text must not be empty"),
-        ("user.expect('text_delta', 1)", "Caller: event text_delta can never come: the turn before it asks for aud"),
+        (
+            "user.expect('text_delta', 1)",
+            "Caller: event text_delta can never be received: the turn before it requests aud",
+        ),
         ("user.audio('none.wav')", "Caller: audio .*none.wav: no such file"),
-        ("nothing()", "Caller fails in its rehearsal, without a service: NameError: name 'nothing' is not defined"),
+        (
+            "nothing()",
+            r"Caller fails in its rehearsal \(a dry run without a service\): NameError: name 'nothing' is not defined",
+        ),
         ("helper(user)", "Caller: text must not be empty"),
     ],
 )

@@ -189,7 +189,8 @@ def test_an_unknown_variable_name_is_refused_before_the_run(tmp_path: Path) -> N
     (tmp_path / "rows.csv").write_text("first_name\nAda\n")
 
     with pytest.raises(
-        ScriptError, match=r"test_workload.py: Caller: a text has \$\{name\}, the variables have only first_name"
+        ScriptError,
+        match=r"test_workload.py: Caller: a text contains \$\{name\}, but the variables are only first_name",
     ):
         load_scripts([actor("Caller", order, variables=tmp_path / "rows.csv")])
 
@@ -264,9 +265,9 @@ def test_each_turn_of_a_script_lists_its_lacking_data(tmp_path: Path) -> None:
 
     typed, spoken = found["turns"]
     assert (found["name"], typed["step"], spoken["step"]) == ("talk", "typed", "spoken")
-    assert typed["lacks"]["speech_end"] == "it has no voice turn (`audio`)"
+    assert typed["lacks"]["speech_end"] == "the script has no voice turn (`audio`)"
     assert "speech_end" not in spoken["lacks"]
-    assert spoken["lacks"]["input_transcribed"] == "no speech of a caller is transcribed (`input_transcription`)"
+    assert spoken["lacks"]["input_transcribed"] == "the caller's speech is not transcribed (`input_transcription`)"
     assert {"first_audio", "first_text", "response_done"}.isdisjoint(typed["lacks"])
     assert {"greeting_audible", "history_start", "previous_reply_end", "idle_prompt_due", "call_arrival"} <= found[
         "session"
@@ -286,7 +287,7 @@ def test_data_that_a_script_produces_is_not_listed_as_lacking(tmp_path: Path) ->
 def test_a_text_script_lacks_first_audible(tmp_path: Path) -> None:
     found = scripts_lacking(tmp_path, "session: {output: text}\nsteps:\n  - text: One\n")
 
-    assert found["session"]["first_audible"] == "its replies are text (`output`)"
+    assert found["session"]["first_audible"] == "replies are text (`output`)"
 
 
 def test_a_script_with_custom_events_has_no_list_of_lacking_data(tmp_path: Path) -> None:
@@ -319,7 +320,7 @@ def test_placeholders_in_a_script_without_variables_give_notices(tmp_path: Path)
     notices = script_notices(played_by(actor("One", script(path)), actor("Other", script(path)), actor("Caller", pay)))
 
     assert notices == [
-        f"talk: text contains ${{{name}}} and the script has no variables: it is sent as it stands"
+        f"talk: text contains ${{{name}}}, but the script has no variables: it is sent unchanged"
         for name in ("name", "price")
     ]
 

@@ -142,8 +142,8 @@ def test_function_calls_are_found_in_response_done_if_no_event_reported_them_bef
     [
         (
             None,
-            "the service called hang_up, which nobody declared",
-            "the service called hang_up, which nobody declared",
+            "the service called hang_up, which the script does not declare",
+            "the service called hang_up, which the script does not declare",
         ),
         ({"function_c1": 1, "pay": 1}, "", "the script expects a call of pay, and none came"),
         ({"function_c1": 2}, "", "the script expects a call of function_c1, and none came"),

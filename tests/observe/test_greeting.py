@@ -161,17 +161,17 @@ def take_frame(timeline: Timeline, number: int, frame: bytes) -> None:
     timeline.received(DIALECTS["pcm"].decode(frame), message)
 
 
-LIMIT = "nothing audible came within the limit first_delta of 12 s: "
+LIMIT = "no audible audio was received within the limit first_delta of 12 s: "
 CAUSES = "(silence, even noise, or another format than pcm16@16000)"
-WITH_AUDIO = f"{LIMIT}310 messages came with 6.2 s of audio, none of it audible {CAUSES}"
+WITH_AUDIO = f"{LIMIT}310 messages came with 6.2 s of audio, but none of it is audible {CAUSES}"
 
 
 @pytest.mark.parametrize("spoken", [True, False], ids=["answer", "greeting"])
 @pytest.mark.parametrize(
     ("frames", "detail", "remedy"),
     [
-        ([], f"{LIMIT}no message came", "it takes the call and sends nothing"),
-        ([TEXT] * 3, f"{LIMIT}3 messages came, none of them with audio", "it sends messages without audio"),
+        ([], f"{LIMIT}no message was received", "it accepts the call and sends nothing"),
+        ([TEXT] * 3, f"{LIMIT}3 messages came, but none of them has audio", "it sends messages without audio"),
         ([SILENCE] * 310, WITH_AUDIO, "its audio is never louder than its background"),
         ([noise() for _ in range(310)], WITH_AUDIO, "its audio is never louder than its background"),
     ],
@@ -189,7 +189,7 @@ def test_a_timeout_reports_what_arrived_instead_of_a_reply_and_its_remedy(
 def test_messages_before_the_end_of_speech_are_not_counted_as_arrived_instead_of_a_reply() -> None:
     turn = ended([TEXT], before=[SILENCE] * 50)
 
-    assert turn.detail == f"{LIMIT}1 message came, none of them with audio"
+    assert turn.detail == f"{LIMIT}1 message came, but none of them has audio"
 
 
 def test_a_reply_without_a_pause_times_out_with_its_own_detail() -> None:
@@ -199,5 +199,5 @@ def test_a_reply_without_a_pause_times_out_with_its_own_detail() -> None:
         "timeout:response",
         "the reply had no silence that ends it (reply_silence_ms) within the limit response of 20 s",
     )
-    assert remedy_of(turn.outcome, turn.detail).startswith("it speaks without a silence")
+    assert remedy_of(turn.outcome, turn.detail).startswith("its audio has no silence")
     assert "max_output_tokens" not in remedy_of(turn.outcome, turn.detail)

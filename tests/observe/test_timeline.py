@@ -1041,7 +1041,7 @@ def test_deltas_can_be_matched_when_audio_is_audible_and_nothing_else_is_awaited
     assert not talk.timeline.turns.streaming
 
 
-SAID = "; the service said: overloaded: No."
+SAID = "; the service reported: overloaded: No."
 
 
 def answering(talk: Talk) -> None:
@@ -1078,11 +1078,13 @@ def test_an_error_before_the_session_is_ready_is_added_to_the_detail() -> None:
     talk = Talk(ready=False)
     talk.hear(10, session_created(), error("overloaded"))
     talk.timeline.tell(
-        inputs.SessionFailed("timeout:session", at(10_000), "session.updated did not come within the limit session")
+        inputs.SessionFailed(
+            "timeout:session", at(10_000), "session.updated was not received within the timeout `session`"
+        )
     )
 
     assert talk.timeline.session().outcome == "timeout:session"
-    assert talk.timeline.session().detail == "session.updated did not come within the limit session" + SAID
+    assert talk.timeline.session().detail == "session.updated was not received within the timeout `session`" + SAID
 
 
 def test_an_error_of_an_earlier_turn_is_not_added_to_a_later_detail() -> None:
@@ -1103,7 +1105,7 @@ def test_an_end_with_its_own_cause_does_not_repeat_an_earlier_error(ending: byte
     answering(talk)
     talk.hear(20, ending)
 
-    assert "the service said" not in talk.only().detail
+    assert "the service reported" not in talk.only().detail
 
 
 # Missing messages of a service.
@@ -1139,7 +1141,7 @@ def test_failed_no_audio_of_a_text_session_has_an_explanation(name: str, modalit
     turn = talk.only()
     assert turn.outcome == "failed:no_audio"
     assert turn.detail == (
-        f"the session is one of text: {name} of the service's session is without audio" if explained else ""
+        f"the session is a text session: {name} of the service's session is without audio" if explained else ""
     )
 
 

@@ -83,7 +83,7 @@ def test_an_image_becomes_a_data_url_with_the_contents_of_its_file(kind: str, da
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"GIF89a", "is neither PNG nor JPEG"),
+        (b"GIF89a", "is neither a PNG nor a JPEG"),
         (png(4, 4)[:-12], "is truncated or damaged"),
         (png(4, 0), "is truncated or damaged"),
         (jpeg(4, 4)[:-2], "is truncated or damaged"),

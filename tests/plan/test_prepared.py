@@ -417,7 +417,7 @@ def test_an_image_is_refused_with_its_position_in_a_dialect_without_images(
     [
         (GA, {"type": "realtime", "audio": {"output": {"speed": 1.2}}}, ""),
         (GA, {"type": "realtime", "output_modalities": ["audio"]}, ""),
-        (GA, {"type": "transcription"}, "type, which this tool relies on: only realtime sessions are played"),
+        (GA, {"type": "transcription"}, "type, which this tool relies on: only realtime sessions are supported"),
         (GA, {"audio": {"input": {"turn_detection": {"type": "server_vad"}}}},
          "audio.input.turn_detection, which this"),
         (PREVIEW, {"modalities": ["text"]}, "modalities, which this tool relies on: use `output`"),

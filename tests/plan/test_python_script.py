@@ -57,13 +57,13 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: say(""), "text must not be empty"),
     (lambda: wav("none.wav"), f"audio {AUDIO}/none.wav: no such file"),
     (lambda: wav(speech={"start": 0, "end": 2}),
-     "speech must start before it ends, and end with the WAV at the latest"),
+     "speech must start before it ends, and must not end after the WAV"),
     (lambda: pause(float("nan")), "pause must be a number of seconds from 0.001 to 3600, not nan"),
     (lambda: pause(None), "pause must have exactly one of median, file, not none"),
-    (lambda: session_settings({1: 2}), "session has a key that is not a word"),  # type: ignore[dict-item]
+    (lambda: session_settings({1: 2}), "session has a key that is not a string"),  # type: ignore[dict-item]
     (lambda: build_script(Path(__file__), {"steps": []}, []), "the script has an unknown key 'steps'"),
     (lambda: build_script(Path(__file__), {}, [pause(1), expect("audio_delta", 1)]),
-     "expect is about no turn: it must follow a `text`, `audio`, `request_response` or `wait_for`"),
+     "expect must come after a turn: put it after a `text`, `audio`, `request_response` or `wait_for`"),
     (lambda: build_script(Path(__file__), {}, [sound(kind="talking_to_others", during="silence"), say("Hi")]),
      "sound needs `turn_detection` in the session"),
 ]  # fmt: skip
@@ -95,7 +95,7 @@ def test_variables_in_a_text_must_exist(tmp_path: Path) -> None:
 
     assert unfilled_names(build_script(path, {}, steps)) == ["name", "price"]
     assert unfilled_names(build_script(path, {"variables": "rows.csv"}, steps[1:])) == []
-    with pytest.raises(UsageError, match=r"a text has \$\{price\}, the variables have only name"):
+    with pytest.raises(UsageError, match=r"a text contains \$\{price\}, but the variables are only name"):
         build_script(path, {"variables": "rows.csv"}, steps)
 
 
@@ -136,7 +136,7 @@ def test_an_error_in_a_python_script_names_its_key(call: Callable[[], object], w
     assert not isinstance(caught.value, ScriptError)
 
 
-UNKNOWN = "names the function book, which `tools` does not have"
+UNKNOWN = "names the function book, which is not in `tools`"
 SENSELESS: dict[str, tuple[list[Step], str, str]] = {
     "a call of an undeclared function": ([say("Book it.", label="book", expected_calls="book")],
      "steps: [{text: Book it., expected_calls: book}]", UNKNOWN),
@@ -146,7 +146,7 @@ SENSELESS: dict[str, tuple[list[Step], str, str]] = {
     "one name for a text turn and a voice turn": (
         [say("Hi"), step_of("audio", AUDIO, audio="uh_huh.wav", name="hi")],
         f"steps: [{{text: Hi, name: hi}}, {{audio: {AUDIO / 'uh_huh.wav'}, name: hi}}]",
-        "name names a text turn and a voice turn",
+        "name is the name of a text turn and of a voice turn",
     ),
 }  # fmt: skip
 

@@ -60,8 +60,8 @@ def test_a_think_time_file_has_one_number_of_seconds_per_line(
 
 NO_SECONDS = "times.txt:2: must be a number of seconds from 0 to 3600, not "
 WRONG = [
-    ("", "times.txt: has no number of seconds"),
-    ("# nothing\n\n", "times.txt: has no number of seconds"),
+    ("", "times.txt: has no line with a number of seconds"),
+    ("# nothing\n\n", "times.txt: has no line with a number of seconds"),
     *(
         (f"1\n{written}\n", f"{NO_SECONDS}{written}")
         for written in ("-1", "3600.1", "1e999", "nan", "inf", "1,5", "1 2", "1_0", "0x1", "two", "٣", "+1", ".")
@@ -181,7 +181,7 @@ WRONG_ROWS = [
     ("a.csv", "", "a.csv:1: has no names"),
     ("a.csv", "name\n", "a.csv: has no row of variables"),
     ("a.jsonl", "\n", "a.jsonl: has no row of variables"),
-    ("a.txt", "name\nAda\n", "a.txt: variables are read from .csv and .jsonl files"),
+    ("a.txt", "name\nAda\n", "a.txt: is not a .csv or .jsonl file, as variables must be"),
     ("a.csv", "name,name\nAda,Bob\n", "a.csv:1: has the name 'name' twice"),
     ("a.csv", "name,\nAda,Bob\n", "a.csv:1: has the name ''; a name is text without $, { and }"),
     ("a.csv", "${name}\nAda\n", "a.csv:1: has the name '${name}'"),
@@ -243,7 +243,7 @@ def test_placeholders_are_filled_from_the_row(text: str, result: str) -> None:
 
 
 def test_a_placeholder_without_a_variable_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"has \$\{city\}, the variables have only name, order"):
+    with pytest.raises(UsageError, match=r"contains \$\{city\}, but the variables are only name, order"):
         fill_variables("In ${city}", ADA)
 
 

@@ -99,8 +99,8 @@ def test_a_placeholder_length_in_a_wav_header_is_no_truncation(tmp_path: Path, d
     ("content", "reason"),
     [
         (b"", "is empty"),
-        (b"hello, world" * 99, "is no audio"),
-        (b"RIFF\0\0\0\0WAVE", "is no audio that can be read, or damaged"),
+        (b"hello, world" * 99, "is not readable audio"),
+        (b"RIFF\0\0\0\0WAVE", "is not readable audio, or is damaged"),
     ],
 )
 def test_a_file_without_audio_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -117,7 +117,7 @@ def test_an_exotic_audio_format_is_refused_with_a_command_to_convert_it(tmp_path
     path = tmp_path / "a.wav"
     soundfile.write(path, np.random.default_rng(1).normal(0, 0.1, 48_000), RATE_HZ, format=kind)
 
-    with pytest.raises(UsageError, match=r"make a WAV of it: ffmpeg -i a.wav a-pcm.wav$"):
+    with pytest.raises(UsageError, match=r"convert it to WAV: ffmpeg -i a.wav a-pcm.wav$"):
         load_pcm(path)
 
 
@@ -139,9 +139,9 @@ REFUSED: dict[str, tuple[NDArray[np.float64], int, str, str]] = {
     "too quiet": (tone(amplitude=0.0009), RATE_HZ, "PCM_16", "is silent: its peak is -61 dBFS"),
     "channels that cancel out": (np.column_stack([tone(), -tone()]), RATE_HZ, "PCM_16", "is silent"),
     "a sample too short":
-        (tone(0.0999), RATE_HZ, "PCM_16", "lasts 100 ms, the service takes no less than 100 ms"),
+        (tone(0.0999), RATE_HZ, "PCM_16", "lasts 100 ms, services accept 100 ms or more"),
     "no sample": (np.zeros(0), RATE_HZ, "PCM_16", "lasts 0 ms"),
-    "more than fifteen minutes": (np.full(901, 0.5), 1, "PCM_16", r"lasts 15\.0 minutes, at most 15"),
+    "more than fifteen minutes": (np.full(901, 0.5), 1, "PCM_16", r"lasts 15\.0 minutes, the maximum of a turn is 15"),
     **{f"a sample of {bad}": (np.append(tone(), bad), RATE_HZ, "FLOAT", "is damaged")
        for bad in (np.nan, np.inf, 1e30)},
 }  # fmt: skip
@@ -258,7 +258,7 @@ def test_an_mp3_is_refused_in_one_line_whatever_its_name_or_damage(
     path.write_bytes(whole.read_bytes()[:kept])
     capfd.readouterr()
 
-    with pytest.raises(UsageError, match="is an MP3, whatever its name says; make a WAV of it"):
+    with pytest.raises(UsageError, match="is an MP3, even if its name differs; convert it to WAV"):
         load_pcm(path)
 
     assert capfd.readouterr().err == ""

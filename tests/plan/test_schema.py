@@ -35,10 +35,10 @@ BEYOND_A_SCHEMA = (
     "max must not be below the median",
     "no such file",
     "is not UTF-8 text",
-    "during silence there is none",
+    "there is none during silence",
     "sets the instant, and",
-    "belongs to a turn, and an interruption",
-    "goes with a message of the user's",
+    "belongs to a turn, but an interruption",
+    "needs a message of the user",
 )
 """Parts of errors that depend on other values, or on files."""
 

@@ -237,8 +237,8 @@ def test_thresholds_are_not_part_of_the_digest(script: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("thresholds", "problem"),
     [
-        ("p(95)<800", "thresholds must be made of `metric: threshold`, as in ttfa: p(95)<800"),
-        ("{}", "thresholds must be made of `metric: threshold`"),
+        ("p(95)<800", "thresholds must be a table (`metric: threshold`), as in ttfa: p(95)<800"),
+        ("{}", "thresholds must be a table (`metric: threshold`)"),
         ("{ttfa: 800}", "ttfa must be a threshold, such as p(95)<800, not 800"),
         ("{ttfa: []}", "ttfa must not be an empty list"),
     ],
@@ -315,15 +315,15 @@ def test_a_variant_overrides_only_the_given_settings(
     [
         (SAY, {"voic": "alloy"}, "session has an unknown key 'voic'; did you mean voice?"),
         (SAY, {"max_output_tokens": 0}, "max_output_tokens must be"),
-        (SAY, {"extra": {"a": {1, 2}}}, "a must be what JSON has"),
+        (SAY, {"extra": {"a": {1, 2}}}, "a must be a JSON value"),
         (SAY, {"turn_detection": {"threshold": 0.3}}, "turn_detection needs `type`"),
         (VAD + SAY, {"turn_detection": {"eagerness": "low"}}, "eagerness needs semantic_vad"),
         (PLAY + "    paced: false\n", {"turn_detection": "server_vad"}, "paced must be true with turn detection"),
         (VAD + PLAY + "  - expect: {event: speech_started, within: 1}\n", {"turn_detection": "none"},
-         "event speech_started can never come"),
+         "event speech_started can never be received"),
         (SAY + "  - expect: {event: audio_delta, within: 1}\n", {"output": "text"},
-         "event audio_delta can never come"),
-        ("variables: rows.csv\n" + SAY, {"instructions": "Call me ${nme}."}, "instructions has ${nme}"),
+         "event audio_delta can never be received"),
+        ("variables: rows.csv\n" + SAY, {"instructions": "Call me ${nme}."}, "instructions contains ${nme}"),
     ],
 )  # fmt: skip
 def test_an_invalid_setting_of_a_variant_is_refused_with_its_line(

@@ -132,7 +132,7 @@ def test_a_cue_that_an_agent_does_not_report_is_refused(dialect: Dialect, cue: d
     steps = [{"audio": str(wav)}, {"interrupt": {"audio": str(wav), **cue}}]
     path.write_text(json.dumps({"session": {"turn_detection": "full_duplex"}, "steps": steps}))
 
-    with pytest.raises(ScriptError, match=r"which an agent does not report: give `after`, in seconds") as refused:
+    with pytest.raises(ScriptError, match=r"which an agent does not report: use `after`, in seconds") as refused:
         CompiledScript(load_script(path), dialect)
     assert "\n" not in str(refused.value)
 
@@ -209,7 +209,7 @@ def test_acs_audio_has_one_sample_rate_in_both_directions() -> None:
     refused = ACS.unsupported_setting(settings)
 
     assert refused is not None
-    assert refused.problem.startswith("output_format must be input_format")
+    assert refused.problem.startswith("output_format must equal input_format")
 
 
 OF_PCM = PCM.provider
@@ -250,8 +250,11 @@ def test_each_direction_of_pcm_has_its_own_format(name: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({}, "turn_detection must be full_duplex: an agent hears its caller all the time"),
-        ({"turn_detection": DUPLEX, "instructions": "Be brief."}, "instructions is no setting of an agent on a plain"),
+        ({}, "turn_detection must be full_duplex: an agent always receives its caller's audio"),
+        (
+            {"turn_detection": DUPLEX, "instructions": "Be brief."},
+            "instructions is not a setting of an agent on a plain",
+        ),
         ({"turn_detection": DUPLEX, "output": "text"}, "output must be audio"),
     ],
 )
@@ -335,7 +338,7 @@ def test_each_message_of_an_agent_is_one_event(dialect: Dialect, message: Any, k
 
     assert event.kind is kind
     if isinstance(message, BinaryMessage) and kind is EventKind.MALFORMED:
-        assert event.reason == "a binary message came, but only text is expected"
+        assert event.reason == "a binary message was received, but only text is expected"
 
 
 @pytest.mark.parametrize(

@@ -435,7 +435,7 @@ def test_glm_receives_the_sample_rate_in_the_format_name_and_who_ends_turns() ->
 
 
 def test_stepfun_supports_only_24_khz_audio_output() -> None:
-    assert "always speaks" in refusal(STEPFUN, output="text")
+    assert "always audio" in refusal(STEPFUN, output="text")
     assert "must be one of pcm16" in refusal(STEPFUN, input_format="pcm16@16000")
     assert session_of(STEPFUN)["modalities"] == ["audio", "text"]
 

@@ -91,17 +91,18 @@ def test_the_end_of_a_session_has_its_reason(reason: str, kind: EventKind, effec
         ({}, "turn_detection must be full_duplex: GPT-Live decides by itself when to speak"),
         ({"turn_detection": "server_vad"}, "turn_detection must be full_duplex"),
         ({"turn_detection": "full_duplex", "output": "text"}, "output must be audio"),
-        ({"turn_detection": "full_duplex", "temperature": 0.8}, "temperature is no setting of GPT-Live: remove it"),
+        ({"turn_detection": "full_duplex", "temperature": 0.8}, "temperature is not a setting of GPT-Live: remove it"),
         ({"turn_detection": "full_duplex", "voice": {"type": "openai", "name": "x"}}, "voice must be the name"),
-        ({"turn_detection": "full_duplex", "input_format": "g711_ulaw"}, "output_format must be input_format"),
+        ({"turn_detection": "full_duplex", "input_format": "g711_ulaw"}, "output_format must equal input_format"),
         ({"turn_detection": "full_duplex", "input_format": "pcm16@48000"}, "input_format must be one of pcm16,"),
         ({"turn_detection": "full_duplex", "extra": {"model": "x"}}, "extra must not set model"),
         ({"turn_detection": "full_duplex", "extra": {"delegation": {"type": "responses", "responses": {}}}},
-         "extra must not set delegation to responses: what that backend costs is in neither `cost` nor `--budget`"),
+         "extra must not set delegation to responses: the tokens of that backend are not counted, so its cost is "
+         "neither in"),
         ({"turn_detection": "full_duplex", "extra": {"delegation": {"type": "decisions"}}},
-         "extra must not set delegation to decisions: what that backend costs"),
+         "extra must not set delegation to decisions: the tokens of that backend"),
         ({"turn_detection": "full_duplex", "extra": {"triggers": [{"type": "decisions"}]}},
-         "extra must not set triggers: what that backend costs"),
+         "extra must not set triggers: the tokens of that backend"),
     ],
 )  # fmt: skip
 def test_settings_that_gpt_live_does_not_support_are_refused(settings: dict[str, Any], words: str) -> None:
@@ -121,14 +122,14 @@ def test_an_update_that_delegates_to_a_backend_is_refused() -> None:
     update = {"type": "session.update", "session": {"delegation": {"type": "responses"}}}
     settings = settings_of({"turn_detection": "full_duplex"})
 
-    assert GPT_LIVE.refuses_event(update, settings).startswith("must not set delegation to responses: what")
+    assert GPT_LIVE.refuses_event(update, settings).startswith("must not set delegation to responses: the tokens")
     assert GPT_LIVE.refuses_event({"type": "session.update", "session": {"delegation": None}}, settings) == ""
 
 
 @pytest.mark.parametrize(
     ("delegation", "words"),
     [
-        ({"id": "d1", "target": "client", "type": "delegation"}, "(to: client), and this tool answers none"),
+        ({"id": "d1", "target": "client", "type": "delegation"}, "(to: client), and this tool does not do tasks"),
         ({"id": "d1", "target": "responses", "type": "delegation"}, "(to: responses), and its tokens are not counted"),
         ([], "(to: unknown), and its tokens are not counted"),
     ],
@@ -145,14 +146,14 @@ def test_a_turn_with_a_delegation_fails_and_its_detail_explains_it(delegation: o
     assert (turn.outcome, timeline.session().outcome) == ("failed:delegation", "failed:delegation")
     assert turn.detail.startswith("delegation: the service delegated a task")
     assert words in turn.detail
-    assert "delegate nothing" in remedy_of(turn.outcome, turn.detail)
+    assert "delegates nothing" in remedy_of(turn.outcome, turn.detail)
 
 
 @pytest.mark.parametrize(
     ("step", "words"),
     [
-        (say(), "step 2 is typed, which GPT-Live does not support: use a recording instead (`audio`)"),
-        (respond(), "step 2 asks for an answer to nothing, which GPT-Live does not support: remove it"),
+        (say(), "step 2 is a text turn, which GPT-Live does not support: use a recording instead (`audio`)"),
+        (respond(), "step 2 requests an answer without new input, which GPT-Live does not support: remove it"),
         (
             MessageStep(build_message("I am.")),
             "step 2 adds a message to the conversation, which GPT-Live does not",

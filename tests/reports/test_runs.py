@@ -173,7 +173,7 @@ def test_damaged_columns_that_are_read_later_are_refused(
         rows = rows.set_column(rows.column_names.index(name), name, pa.array([True] * len(rows)))
         pq.write_table(rows, path)
 
-    with pytest.raises(UsageError, match=r"cannot be read: the column .* is bool, and must be"):
+    with pytest.raises(UsageError, match=r"cannot be read: the column .* is bool, but must be"):
         read(run)
 
 

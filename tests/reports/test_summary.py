@@ -331,7 +331,7 @@ def test_the_most_common_detail_of_an_outcome_is_quoted() -> None:
 
 
 def test_a_detail_with_the_service_s_message_is_preferred_to_a_more_common_one() -> None:
-    details = [f"{SILENCE}; the service said: overloaded: request {number}" for number in (1, 2)]
+    details = [f"{SILENCE}; the service reported: overloaded: request {number}" for number in (1, 2)]
 
     assert said_of(rows(SILENCE, SILENCE, SILENCE, *details)) == {"timeout:next_delta": details[0]}
 

@@ -213,7 +213,7 @@ def test_a_log_ends_at_its_maximum_size_with_one_message(
         logged.receive(message("no.such.event", words="x" * 100_000))
     logged.log.close()
 
-    assert capsys.readouterr().err == f"rtbench: {logged.path} is full at 2 MiB; this log ends here\n"
+    assert capsys.readouterr().err == f"rtbench: {logged.path} is full at 2 MiB; this event log ends here\n"
     assert logged.path.stat().st_size <= 2 << 20
     assert logged.log.problem is None, "other logs go on"
     assert replay_log(logged.path).cut

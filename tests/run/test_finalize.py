@@ -71,7 +71,7 @@ def test_a_close_interrupted_before_a_turns_file_exists_can_be_repeated(tmp_path
 LOSSES: dict[str, Callable[[Path], object]] = {
     "it has no uncertainty.parquet": lambda path: path.unlink(),
     "its uncertainty.parquet cannot be read: ": lambda path: path.write_bytes(b"PAR1 torn"),
-    "the rows of its uncertainty.parquet are not those of its turns": lambda path: pq.write_table(
+    "the rows of its uncertainty.parquet do not match its turns": lambda path: pq.write_table(
         pq.read_table(path).slice(1), path
     ),
 }

@@ -170,7 +170,7 @@ def test_a_column_above_the_memory_limit_is_refused(
         pass
     monkeypatch.setattr(files, "ANY_BYTES", 3_000)
     with (
-        pytest.raises(pa.ArrowInvalid, match=r"the column second .* is larger in memory"),
+        pytest.raises(pa.ArrowInvalid, match=r"the column second .* is too large for a run"),
         files.open_rows(path, schema),
     ):
         pass

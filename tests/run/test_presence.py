@@ -59,7 +59,7 @@ def test_the_newest_run_is_one_that_can_be_read(home: Path, monkeypatch: pytest.
     assert newest_run(home / "runs") == home / "runs" / "one"
     lock(home / "runs" / "one", monkeypatch)
 
-    with pytest.raises(UsageError, match=rf"no run in .* can be read: .*{REFUSED} \(and 1 more\)"):
+    with pytest.raises(UsageError, match=rf"none of the completed runs in .* can be read: .*{REFUSED} \(and 1 more\)"):
         newest_run(home / "runs")
 
 

@@ -180,7 +180,7 @@ def test_a_chunk_beyond_the_end_of_the_copy_is_discarded_and_acknowledged(tmp_pa
 def test_a_modified_chunk_is_refused_and_nothing_is_written(forged: dict[str, Any], tmp_path: Path) -> None:
     copy_folder = folders(tmp_path)[1]
     whole = PartChunk.sealed(KEY, "turns.arrows", 0, 0, 0, packed(b"some rows"))
-    with pytest.raises(BadChunkError, match="not as its worker sent it"):
+    with pytest.raises(BadChunkError, match="differs from what its worker sent"):
         PartReplica(copy_folder, WORKER, KEY).take(msgspec.structs.replace(whole, **forged))
 
     assert content(copy_folder) == {}

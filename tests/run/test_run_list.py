@@ -137,7 +137,7 @@ def test_a_command_without_a_name_is_refused_if_there_is_no_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
-    with pytest.raises(UsageError, match=r"no runs in runs \(No such file or directory\): play one"):
+    with pytest.raises(UsageError, match=r"no runs in runs \(No such file or directory\): make one"):
         report(None)
 
 

@@ -141,7 +141,9 @@ def test_a_permanently_busy_server_gives_one_line_with_the_file_and_no_signature
             Uploader(destination_of(f"{server.url}?sig={SIGNATURE}", "URL"), wait=pauses.append).upload(run)
 
     file = run / "events" / "w0 1.jsonl"
-    assert str(refused.value) == f"{file} could not be uploaded to {server.url}: 503 ServerBusy; the folder stays"
+    assert (
+        str(refused.value) == f"{file} could not be uploaded to {server.url}: 503 ServerBusy; the folder is not removed"
+    )
     assert len(pauses) == TRIES - 1
     assert server.puts == []
 
@@ -149,21 +151,21 @@ def test_a_permanently_busy_server_gives_one_line_with_the_file_and_no_signature
 def test_a_refusal_is_not_retried_and_has_a_remedy(run: Path) -> None:
     with blob_server() as server:
         server.answers = [403]
-        with pytest.raises(UsageError, match=r"403 No__Entry \(a SAS must allow create and write, now;"):
+        with pytest.raises(UsageError, match=r"403 No__Entry \(a SAS must be valid now and permit create and write;"):
             Uploader(destination_of(server.url, "URL"), wait=never).upload(run)
 
 
 def test_an_unreachable_server_is_a_usage_error(run: Path) -> None:
     with blob_server() as server:
         pass
-    with pytest.raises(UsageError, match="Connection refused; the folder stays"):
+    with pytest.raises(UsageError, match="Connection refused; the folder is not removed"):
         Uploader(destination_of(server.url, "URL"), wait=lambda _: None).upload(run)
 
 
 def test_a_run_under_way_is_not_uploaded(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(run, state="running")
     lock.hold(run)
-    with pytest.raises(UsageError, match="is still under way"):
+    with pytest.raises(UsageError, match="is still in progress"):
         Uploader(destination_of(AZURE, "URL"), fetch=no_token).upload(run)
 
 
@@ -223,9 +225,9 @@ def test_no_token_is_sent_with_a_signature_or_to_another_server(url: str) -> Non
     [
         (f"http://files.example.org/runs?sig={SIGNATURE}", "must begin with https://"),
         (f"ftp://files.example.org/?sig={SIGNATURE}", "must begin with https://"),
-        (f"https://ann:{SIGNATURE}@files.example.org/", "holds a user or password"),
+        (f"https://ann:{SIGNATURE}@files.example.org/", "contains a user or password"),
         (f"https://account.blob.core.windows.net/?sig={SIGNATURE}", "names no container"),
-        (f"https://files example.org/?sig={SIGNATURE}", "no URL has"),
+        (f"https://files example.org/?sig={SIGNATURE}", "a URL cannot have"),
         (f"https://:0/?sig={SIGNATURE}", "port 0"),
     ],
 )

@@ -264,7 +264,7 @@ def test_a_failed_check_of_a_merged_part_fails() -> None:
     assert verdict.status == "invalid"
 
 
-MERGE = "merge what is missing once it is there, or run it again"
+MERGE = "merge the missing data when it is available, or repeat the run"
 MISSING: dict[str, tuple[dict[str, float], float | None, bool, str]] = {
     # (shares of turns; the value of the check, whether the run is valid, and the remedy)
     "one percent may be starved": ({"starved_share": 0.01}, 1.0, True, MORE_PROCESSES),
@@ -301,11 +301,11 @@ def test_starved_turns_of_the_warmup_are_not_counted() -> None:
 
 
 def test_the_remedy_of_missing_data_is_the_refusal_of_the_worker() -> None:
-    refused = "this worker is rtbench 1.0, and its master is 1.1: install the same version on both"
+    refused = "this worker has rtbench 1.0, but its master has 1.1: install the same version on both"
     verdict = evaluate_checks(of_host("", missing_share=0.5, refused=refused))
 
     (check,) = (check for check in verdict.checks if check.name == "missing_data")
-    assert check.remedy == f"{refused}; then run it again"
+    assert check.remedy == f"{refused}; then repeat the run"
 
 
 # The uncertainty of metrics in rows, and in the verdict of a recorded run.
@@ -407,7 +407,7 @@ def test_more_than_one_percent_of_unknown_bounds_give_no_verdict(tmp_path: Path)
     assert verdict["status"] == "no_verdict"
     assert (verdict["checks"][0]["result"], verdict["checks"][0]["value"]) == ("not_evaluated", None)
     assert verdict["checks"][0]["note"] == (
-        "unknown: how far ttfa, transcript_first, transcript_total can be off, of more than 1 % of its turns"
+        "the uncertainty of ttfa, transcript_first, transcript_total is unknown in more than 1 % of its turns"
     )
 
 

@@ -73,7 +73,7 @@ def test_a_delegated_turn_fails_and_interim_speech_is_not_measured(tmp_path: Pat
     (turn,), session, sent_events = play_call(tmp_path, 1)
 
     assert (turn.outcome, session.outcome, session.turns_succeeded) == ("failed:delegation", "failed:delegation", 0)
-    assert "delegated a task (to: client), and this tool answers none" in turn.detail
-    assert "delegate nothing" in remedy_of(turn.outcome, turn.detail)
+    assert "delegated a task (to: client), and this tool does not do tasks" in turn.detail
+    assert "delegates nothing" in remedy_of(turn.outcome, turn.detail)
     (event,) = [msgspec.json.decode(sent.body) for sent in sent_events if sent.type == DELEGATED]
     assert DelegationCreatedEvent.model_validate(event, strict=True).to_dict() == event

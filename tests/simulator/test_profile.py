@@ -69,7 +69,7 @@ def test_missing_keys_of_a_profile_have_default_values(tmp_path: Path) -> None:
         ("delays_ms:\n  committed: {mixture: [{share: 0, p50: 1, p95: 2}]}\n", 2, "a part with a share above 0"),
         ("delays_ms:\n  commited: {p50: 1, p95: 2}\n", 2, "unknown key 'commited'"),
         ("delays_ms:\n  committed: {p50: 9, p95: 2}\n", 2, "must not be below"),
-        ("delays_ms: 5\n", 1, "delays_ms must be made of `key: value`, not 5; allowed: session_created"),
+        ("delays_ms: 5\n", 1, "delays_ms must be a table (`key: value`), not 5; allowed: session_created"),
         ("faults:\n  - at: tls\n", 2, "faults needs `kind`"),
         ("faults: close\n", 1, 'faults must be a list, not the string "close"'),
         ("faults:\n  - kind: close\n  - kind: sometimes\n", 3, "kind must be refused, reset, hang"),

@@ -24,7 +24,7 @@ REFUSED = {
         "a probe calls one target, but 2 are selected: east, west; name one with --targets"
     ),
     "probe --target-file targets.yaml --targets east,": (
-        "--targets wants names of targets.yaml with commas between them, as in west,east"
+        "--targets must be names of targets.yaml, separated by commas, as in west,east"
     ),
     "probe --target-file targets.yaml --targets north": "north",
     "probe": "AZURE_OPENAI_ENDPOINT",
@@ -38,7 +38,7 @@ REFUSED = {
     f"probe {NOWHERE} --event-log .": "--event-log",
     f"probe {NOWHERE} --event-log a --save-audio a": "",
     "probe --url wss://127.0.0.1:1/v1/realtime?model=x --client-cert own/certificate.pem --client-key other/key.pem": (
-        "the key is another certificate's"
+        "the key belongs to another certificate"
     ),
     f"probe {NOWHERE} --proxy ftp://127.0.0.1:1": "--proxy must begin with",
     "replay nowhere.jsonl": "nowhere.jsonl",
@@ -66,7 +66,7 @@ def test_usage_errors_are_one_line_and_keep_existing_files(line: str, place: Pat
     shown = rtbench(*shlex.split(line), cwd=place)
 
     assert (shown.returncode, shown.stdout) == (2, "")
-    (output,) = [output for output in shown.stderr.splitlines() if "does not tell the dialect" not in output]
+    (output,) = [output for output in shown.stderr.splitlines() if "does not determine the dialect" not in output]
     assert output.startswith("rtbench: ")
     assert REFUSED[line] in output
     assert (place / "earlier").read_text() == "of worth"
@@ -79,7 +79,7 @@ RUNS_REFUSED = {
     "--upload must begin with https://": f"{NOWHERE} -u 1 --upload http://files.example.org/?sig=a-signature",
     "cannot be tested before": "--target-file TARGETS --targets east,west --until-decided --sessions 20",
     "the master cannot listen: Address already in use": f"{NOWHERE} --master --master-bind-port TAKEN",
-    "2 workers are expected, and 0 came in 1 s": (
+    "only 0 of 2 expected workers connected within 1 s": (
         f"{NOWHERE} --master --master-bind-port FREE --expect-workers 2 --expect-workers-max-wait 1"
     ),
 }

@@ -169,7 +169,7 @@ def test_another_variable_may_hold_the_key() -> None:
 
 
 BARE, FOUNDRY_URL = "https://res.openai.azure.com", "https://res.services.ai.azure.com"
-ONLY_TRANSCRIBES = "--url asks for a session that only transcribes (intent=transcription)"
+ONLY_TRANSCRIBES = "--url requests a session that only transcribes (intent=transcription)"
 MISTAKEN_URL = [
     ("voice.example/talk", "--url must begin with wss://"),
     ("ws://voice.example/talk", "ws:// is for servers on this machine"),
@@ -178,46 +178,47 @@ MISTAKEN_URL = [
     ("wss://voice.example?model=m", "--url needs the path of a realtime service"),
     ("wss://res.openai.azure.com/openai/v1/realtime?model=", "add ?model=NAME"),
     (f"wss://res.openai.azure.com/openai/realtime?api-version={PREVIEW_VERSION}", "&deployment=NAME"),
-    (LIVE_URL.partition("&model")[0], "must say which model answers"),
-    ("wss://x.example/openai/realtime?deployment=d&api-version=2024-12-17", "a model version and no api-version"),
+    (LIVE_URL.partition("&model")[0], "must name the model"),
+    ("wss://x.example/openai/realtime?deployment=d&api-version=2024-12-17", "a model version, not an api-version"),
     (f"{GA_URL}&api%2Dkey={KEY}", "--api-key-env"),
     (f"{GA_URL}&access_token={KEY}", "--api-key-env"),
-    (f"wss://me:{KEY}@voice.example/talk", "holds a user or password"),
+    (f"wss://me:{KEY}@voice.example/talk", "contains a user or password"),
     (f"wss://{KEY}@voice.example:x/talk", "--url is not a URL"),
     ("wss://voice.example/talk#there", "must end before the `#`"),
     ("wss://voice.example/t\nalk", "percent-encode"),
     ("wss://api.openai.com/v1/realtime?model=m&Intent=Transcription", ONLY_TRANSCRIBES),
     ("wss://api.openai.com/v1/realtime?intent=%74ranscription", ONLY_TRANSCRIBES),
     (f"wss://x.example/openai/realtime?api-version={PREVIEW_VERSION}&intent=transcription", ONLY_TRANSCRIBES),
-    ("wss:///talk", "names no host"),
-    (f"wss://{'a.' * 127}example/talk", "names no host"),
-    ("wss://[v1.a]/talk", "names no host"),
+    ("wss:///talk", "has an invalid host name"),
+    (f"wss://{'a.' * 127}example/talk", "has an invalid host name"),
+    ("wss://[v1.a]/talk", "has an invalid host name"),
 ]
-NO_TLS = f"{ENDPOINT} must begin with https://: a key or token would"
+NO_TLS = f"{ENDPOINT} must begin with https://: otherwise the key or token"
 NO_VARIABLE = "names a variable that is not set"
 REFUSED: list[tuple[Mapping[str, str], dict[str, Any], str]] = [
     # (the environment, options, part of the error)
     ({}, {}, "or use --url"),
     (AZURE | {ENDPOINT: ""}, {}, f"{ENDPOINT} is not set: it is your resource, e.g. https://"),
     (AZURE | {"AZURE_OPENAI_DEPLOYMENT_NAME": " "}, {}, "AZURE_OPENAI_DEPLOYMENT_NAME is not set"),
-    (AZURE | {"AZURE_OPENAI_API_KEY": f"{KEY}\n{KEY}"}, {}, "AZURE_OPENAI_API_KEY holds a space, a line break"),
-    (AZURE | {"AZURE_OPENAI_DEPLOYMENT_NAME": "my deployment"}, {}, "AZURE_OPENAI_DEPLOYMENT_NAME holds a space"),
-    (AZURE | {ENDPOINT: "res.openai.azure.com"}, {}, f"{ENDPOINT} has no scheme: put https:// in front"),
+    (AZURE | {"AZURE_OPENAI_API_KEY": f"{KEY}\n{KEY}"}, {}, "AZURE_OPENAI_API_KEY contains a space, a line break"),
+    (AZURE | {"AZURE_OPENAI_DEPLOYMENT_NAME": "my deployment"}, {}, "AZURE_OPENAI_DEPLOYMENT_NAME contains a space"),
+    (AZURE | {ENDPOINT: "res.openai.azure.com"}, {}, f"{ENDPOINT} has no scheme: begin it with https://"),
     (AZURE | {ENDPOINT: "http://res.openai.azure.com"}, {}, NO_TLS),
     (AZURE | {ENDPOINT: "ftp://res.openai.azure.com"}, {}, f"{ENDPOINT} must begin with https://"),
     (AZURE | {ENDPOINT: f"{FOUNDRY_URL}/api/projects/p"}, {}, "has the path /api/projects/p, which is not"),
-    (AZURE | {ENDPOINT: f"{BARE}/openai"}, {}, "set it to the resource alone, e.g. https://"),
+    (AZURE | {ENDPOINT: f"{BARE}/openai"}, {}, "set it to the URL of the resource, e.g. https://"),
     (AZURE | {ENDPOINT: f"{BARE}/?api-key={KEY}"}, {}, f"{ENDPOINT} must end before the `?`"),
     (AZURE | {ENDPOINT: f"{BARE}/openai/v1/realtime?intent=transcription"}, {},
-     f"{ENDPOINT} asks for a session that only transcribes"),
+     f"{ENDPOINT} requests a session that only transcribes"),
     (AZURE | {"WANTED": "transcription"}, {"url": f"{GA_URL}&intent=${{WANTED}}"}, ONLY_TRANSCRIBES),
-    (AZURE | {ENDPOINT: f"https://me:{KEY}@res.openai.azure.com"}, {}, f"{ENDPOINT} holds a user or password"),
+    (AZURE | {ENDPOINT: f"https://me:{KEY}@res.openai.azure.com"}, {}, f"{ENDPOINT} contains a user or password"),
     (AZURE | {ENDPOINT: f"{BARE}#x"}, {}, f"{ENDPOINT} must end before the `#`"),
-    (AZURE | {ENDPOINT: "https://<resource>.openai.azure.com"}, {}, f"{ENDPOINT} names no host that can exist"),
+    (AZURE | {ENDPOINT: "https://<resource>.openai.azure.com"}, {}, f"{ENDPOINT} has an invalid host name"),
     (AZURE | {ENDPOINT: "https://[::1"}, {}, f"{ENDPOINT} is not a URL"),
     (AZURE | {ENDPOINT: f"{BARE}:99999"}, {}, "its port is not from 1 to 65535"),
     (AZURE | {ENDPOINT: f"{BARE}:0"}, {}, f"{ENDPOINT} has port 0"),
-    (AZURE | {"OPENAI_API_VERSION": "2024-12-17"}, {}, "a model version and no api-version: use 2024-10-01-preview or"),
+    (AZURE | {"OPENAI_API_VERSION": "2024-12-17"}, {},
+     "a model version, not an api-version: use 2024-10-01-preview or"),
     (DATED | {ENDPOINT: f"{BARE}/openai/v1"}, {}, "unset OPENAI_API_VERSION"),
     *((AZURE, {"url": url}, words) for url, words in MISTAKEN_URL),
     *((environ, {"url": GA_URL, "api_key_env": name}, NO_VARIABLE)
@@ -226,13 +227,14 @@ REFUSED: list[tuple[Mapping[str, str], dict[str, Any], str]] = [
       for dialect in ("", "GA", "beta", "x" * 99, "a\nb")),
     *((AZURE, {"auth": auth}, "--auth must be key, basic, entra, managed_identity,")
       for auth in ("", "aad", "entra ", "default")),
-    ({}, {"url": "wss://voice.example/x", "auth": "entra"}, "--auth is for Azure, and voice.example is not there"),
+    ({}, {"url": "wss://voice.example/x", "auth": "entra"},
+     "--auth is for Azure, but voice.example is not an Azure host"),
     (AZURE, {"auth": "key", "url": GA_URL}, "--auth key needs --api-key-env"),
     (AZURE, {"resolve": "other.example"}, "--resolve must be an IP address"),
-    ({}, {"url": LOCAL_URL, "resolve": "203.0.113.5"}, "--resolve leads away"),
-    ({}, {"url": LOCAL_URL, "proxy": "http://proxy.example:1"}, "--proxy leads away"),
+    ({}, {"url": LOCAL_URL, "resolve": "203.0.113.5"}, "--resolve is not on this machine"),
+    ({}, {"url": LOCAL_URL, "proxy": "http://proxy.example:1"}, "--proxy is not on this machine"),
     (AZURE, {"compression": "gzip"}, "--compression must be none or deflate"),
-    (AZURE | {"MINE": "mine"}, {"auth": "entra", "api_key_env": "MINE"}, "are two ways to sign in: leave one out"),
+    (AZURE | {"MINE": "mine"}, {"auth": "entra", "api_key_env": "MINE"}, "are two ways to sign in: omit one"),
 ]  # fmt: skip
 
 
@@ -341,13 +343,19 @@ def test_an_agent_may_be_at_the_root_of_its_server(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("wss://voice.example/talk", "does not tell the dialect, so ga is spoken"),
+        ("wss://voice.example/talk", "does not determine the dialect, so ga is used"),
         (f"{GA_URL}&api-version={PREVIEW_VERSION}", "Azure refuses an api-version"),
-        ("wss://res.openai.azure.com/openai/realtime?deployment=d", "Azure wants an api-version"),
-        ("wss://x.example/openai/realtime?deployment=d&api-version=2023-01-01", "known for /openai/realtime are"),
-        (LIVE_URL.replace("2026-04-10", "2024-10-01-preview"), "known for /voice-live/realtime are 2026-07-15 and"),
+        ("wss://res.openai.azure.com/openai/realtime?deployment=d", "Azure requires an api-version"),
+        (
+            "wss://x.example/openai/realtime?deployment=d&api-version=2023-01-01",
+            "known versions of /openai/realtime are",
+        ),
+        (
+            LIVE_URL.replace("2026-04-10", "2024-10-01-preview"),
+            "known versions of /voice-live/realtime are 2026-07-15 and",
+        ),
         (LIVE_URL.replace("api-version=2026-04-10&", ""), "add &api-version=2026-07-15"),
-        (LIVE_URL.replace("services.ai", "openai"), "Voice Live answers at res.services.ai.azure.com"),
+        (LIVE_URL.replace("services.ai", "openai"), "the host of Voice Live is res.services.ai.azure.com"),
         (GA_URL, "no key is sent"),
         ("wss://api.openai.com/v1/realtime?model=m", "no key is sent"),
     ],
@@ -391,14 +399,14 @@ def test_an_environment_without_a_key_signs_in_through_entra_with_a_notice(envir
     target = resolve_target(environ)
 
     assert target.auth == EntraSignIn(PUBLIC)
-    assert target.notices == ("no key is set: signing in through Microsoft Entra ID (DefaultAzureCredential)",)
+    assert target.notices == ("no key is set: signs in through Microsoft Entra ID (DefaultAzureCredential)",)
 
 
 def test_the_auth_option_entra_overrides_the_key_of_the_environment_with_a_notice() -> None:
     target = resolve_target(AZURE, auth="azure_cli")
 
     assert target.auth == EntraSignIn(PUBLIC, kind="azure_cli")
-    assert target.notices == ("AZURE_OPENAI_API_KEY is ignored: --auth azure_cli was asked for",)
+    assert target.notices == ("AZURE_OPENAI_API_KEY is ignored: --auth azure_cli is set",)
 
 
 def test_the_auth_option_key_uses_the_key_of_the_environment_or_is_refused() -> None:
@@ -496,13 +504,13 @@ def test_a_ca_file_in_pem_is_stored_in_the_target(tmp_path: Path, certificate: x
 def test_a_ca_file_that_is_not_pem_is_refused(tmp_path: Path, certificate: x509.Certificate) -> None:
     path = tmp_path / "ca.der"
     path.write_bytes(certificate.public_bytes(serialization.Encoding.DER))
-    assert "holds no certificate in PEM" in refusal(AZURE, ca_file=path)
+    assert "contains no PEM certificate" in refusal(AZURE, ca_file=path)
 
     path.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
-    assert "holds no certificate in PEM" in refusal(AZURE, ca_file=path)
+    assert "contains no PEM certificate" in refusal(AZURE, ca_file=path)
 
     path.write_bytes(b"")
-    assert "holds no certificate in PEM" in refusal(AZURE, ca_file=path)
+    assert "contains no PEM certificate" in refusal(AZURE, ca_file=path)
 
 
 def test_a_client_certificate_and_its_key_are_stored_in_the_target(
@@ -515,7 +523,7 @@ def test_a_client_certificate_and_its_key_are_stored_in_the_target(
     path = resolve_target(AZURE, client_cert=cert, client_key=key).network_path
     assert (path.client_cert, path.client_key) == (cert, key)
     assert "--client-key needs --client-cert" in refusal(AZURE, client_key=key)
-    assert "holds no certificate in PEM" in refusal(AZURE, client_cert=key)
+    assert "contains no PEM certificate" in refusal(AZURE, client_cert=key)
     assert "--client-key" in refusal(AZURE, client_cert=cert, client_key=cert)
     assert "--client-cert is not used" in resolve_target({}, url=LOCAL_URL, client_cert=cert).notices[-1]
 

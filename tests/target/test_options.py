@@ -109,5 +109,5 @@ def test_an_invalid_message_size_is_passed_on_and_refused(size: str) -> None:
 
 @pytest.mark.parametrize("names", ["west,", ",", "west,,east", " "])
 def test_an_empty_name_of_a_target_is_refused(names: str) -> None:
-    with pytest.raises(UsageError, match=r"--targets wants names of targets.yaml with commas between them"):
+    with pytest.raises(UsageError, match=r"--targets must be names of targets.yaml, separated by commas"):
         parsed_options("--targets", names)

@@ -73,7 +73,7 @@ def test_the_date_of_a_table_may_be_quoted(tmp_path: Path, date_text: str) -> No
         ("audio_input", "audio_inputt", 7, "my-model has an unknown key 'audio_inputt'; did you mean audio_input?"),
         ("audio_input: 3", "audio_input: !!bool x", 7,
          "audio_input must be a number of US dollars from 0 to 100000, not x"),
-        ("my-model", "my model", 3, "my model cannot stand here: models must be"),
+        ("my-model", "my model", 3, "my model is not allowed here: models must be"),
     ],
 )  # fmt: skip
 def test_each_error_in_a_table_has_its_line(tmp_path: Path, old: str, new: str, line: int | None, words: str) -> None:

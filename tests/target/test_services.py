@@ -80,8 +80,8 @@ def test_a_variant_has_another_model_of_its_service(tmp_path: Path) -> None:
     [
         (("service: grok",), "service must be openai, xai, qwen"),
         (("service: qwen",), "the target needs `model`, the name of a model of Qwen-Omni"),
-        (("service: xai", "endpoint: https://a.openai.azure.com"), "endpoint and service both say where"),
-        (("service: xai", "deployment: d"), "deployment goes with `endpoint`"),
+        (("service: xai", "endpoint: https://a.openai.azure.com"), "endpoint and service both set the address"),
+        (("service: xai", "deployment: d"), "deployment needs `endpoint`"),
     ],
 )
 def test_incompatible_keys_are_refused(lines: tuple[str, ...], words: str, tmp_path: Path) -> None:
@@ -89,5 +89,7 @@ def test_incompatible_keys_are_refused(lines: tuple[str, ...], words: str, tmp_p
 
 
 def test_a_missing_key_of_a_service_that_requires_one_is_refused(tmp_path: Path) -> None:
-    assert "XAI_API_KEY is not set: it is the key of xAI Grok" in refusal(tmp_path, "service: xai", environ={})
+    assert "XAI_API_KEY is not set: it must contain the key of xAI Grok" in refusal(
+        tmp_path, "service: xai", environ={}
+    )
     assert named(tmp_path, "service: litellm", "model: m", environ={}).auth is None

@@ -129,7 +129,7 @@ def test_an_api_version_means_preview_unless_a_dialect_is_set(tmp_path: Path) ->
     assert preview.dialect is PREVIEW
     assert preview.resource == "/openai/realtime?api-version=2025-04-01-preview&deployment=d"
     assert ga.dialect is GA
-    assert ga.notices[0] == "one: api_version is ignored: dialect ga was asked for, GA has no api-version"
+    assert ga.notices[0] == "one: api_version is ignored: dialect ga is set, and GA has no api-version"
 
 
 def test_each_setting_of_a_sign_in_can_be_given(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_without_auth_in_the_file_no_key_is_sent(tmp_path: Path) -> None:
     target = the_one(tmp_path, *AZURE, environ={"AZURE_OPENAI_API_KEY": SECRET})
 
     assert target.auth is None
-    assert target.notices == ("one: no key is sent: api_key_env NAME sends the one in the variable NAME",)
+    assert target.notices == ("one: no key is sent: set api_key_env to the name of the variable that contains the key",)
 
 
 def test_an_unused_key_of_the_environment_gives_one_notice(tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_prices_refer_to_models_of_the_given_price_table(tmp_path: Path) -> None
     table.write_text(f"as_of: 2026-01-01\nmodels:\n  my-model: {prices}\n")
 
     assert the_one(tmp_path, URL, "prices: my-model", prices=table).prices == Prices(1, 1, 1, 1, 1, 1)
-    assert "prices names no model of prices.yaml: gpt-4o" in refusal_of(tmp_path, URL, "prices: my-model")
+    assert "prices must name a model of prices.yaml: gpt-4o" in refusal_of(tmp_path, URL, "prices: my-model")
 
 
 def test_an_error_in_a_merged_key_has_the_line_of_its_definition(tmp_path: Path) -> None:
@@ -282,19 +282,19 @@ ALIKE = TWO.replace("api_key_env", "name: east\n    api_key_env")
 NAMED: list[tuple[str, str, dict[str, Any], str]] = [
     # (the file, names, options together with it, the beginning of the error or, after …, a part)
     (TWO, "", {},
-     "--target-file needs --targets, names of what targets.yaml holds: east, sweden, sweden.quick, sweden.mini"),
-    (TWO, "west", {}, "--targets: targets.yaml has no target 'west', only east, sweden, sweden.quick, sweden.mini"),
+     "--target-file needs --targets, with names from targets.yaml: east, sweden, sweden.quick, sweden.mini"),
+    (TWO, "west", {}, "--targets: targets.yaml has no target 'west'; it has east, sweden, sweden.quick, sweden.mini"),
     (TWO, "sweden.slow", {}, "…has no target 'sweden.slow'"),
     (TWO, ",", {}, "…has no target ''"),
     (TWO, "east,east", {}, "--targets names east twice"),
     (ALIKE, "east,sweden", {}, "--targets: east has the name east, and so has another"),
-    (TWO, "east", {"url": "wss://x/y"}, "--targets and --url both say"),
-    *((TWO, "east,sweden", option, "…is for one target, and --targets names 2")
+    (TWO, "east", {"url": "wss://x/y"}, "--targets and --url both set"),
+    *((TWO, "east,sweden", option, "…is for one target, but --targets names 2")
       for option in ({"dialect": "ga"}, {"api_key_env": "MY_KEY"}, {"auth": "entra"}, {"resolve": "::1"})),
     (f"{ONE}    {URL}\n", "one", {"proxy": "ftp://x"}, "--proxy must begin with"),
-    (NANO, "sweden.mini", {}, "targets.yaml:21:9: prices names no model"),
+    (NANO, "sweden.mini", {}, "targets.yaml:21:9: prices must name a model"),
     (TWO.replace("model: gpt-realtime-mini", "deployment: d\n        model: m"), "sweden.mini", {},
-     "targets.yaml:21:9: model and deployment are two names"),
+     "targets.yaml:21:9: model and deployment set the same value"),
 ]  # fmt: skip
 
 
@@ -329,35 +329,36 @@ def test_the_default_file_is_targets_yaml_in_the_current_folder(
 @pytest.mark.parametrize(
     ("lines", "line", "words"),
     [
-        ((), 2, "one must be made of `key: value`, not nothing"),
+        ((), 2, "one must be a table (`key: value`), not nothing"),
         (("region: x",), 2, "the target needs `endpoint` (Azure), `service` or `url` (any service)"),
-        ((*AZURE, "model: d"), 5, "model and deployment are two names of the same"),
+        ((*AZURE, "model: d"), 5, "model and deployment set the same value"),
         ((AZURE[0],), 2, "the target needs `deployment`"),
-        ((URL, "model: m"), 4, "model goes with `endpoint`"),
+        ((URL, "model: m"), 4, "model needs `endpoint`"),
         ((URL, "dialect: GA"), 4, 'or pcm, not the string "GA"'),
         ((URL, "endpoints: x"), 4, "has an unknown key 'endpoints'; did you mean endpoint? allowed: endpoint, url,"),
         ((URL, "name: a b"), 4, "name must be 1 to 64 of A-Z a-z 0-9 . _ -"),
         ((URL, f"api_key_env: {SECRET}"), 4,
-         "api_key_env names a variable that is not set: it wants the variable's name"),
+         "api_key_env names a variable that is not set: use the variable's name"),
         ((URL, f"api_key_env: [{SECRET}]"), 4, "api_key_env must be the name of an environment variable"),
         ((*AZURE, "auth:", "  type: key"), 6, "type must be entra, managed_identity"),
-        ((*AZURE, "auth:", f"  client_id: ~{SECRET}"), 6, "client_id must be an id, which is no secret"),
+        ((*AZURE, "auth:", f"  client_id: ~{SECRET}"), 6, "client_id must be an id, not a secret"),
         ((URL, "headers: {Authorization: x}"), 4, "headers must not set Authorization"),
         ((URL, "headers: {a: x, A: y}"), 4, "headers has one header twice"),
         ((URL, "headers:", "  a: 1"), 5, "a must be a string"),
-        ((URL, "headers:", "  a b: x"), 5, "a b cannot stand here: headers must be at most 10 of `header: text`"),
-        ((URL, "headers: {a: '${NOT_THERE}'}"), 4, "the header a wants a variable that is not set"),
-        ((URL, f'headers: {{a: "x\\r\\n{SECRET}: y"}}'), 4, "the header a must be printable text of ASCII"),
-        ((URL, f"headers: {{{', '.join(f'h{n}: x' for n in range(11))}}}"), 4, "headers must be at most 10"),
-        (("url: 'wss://voice.example/x?key=${NOT_THERE}'",), 3, "the url wants a variable that is not set"),
-        ((f"url: wss://voice.example/x?key={SECRET}",), 3, "or write key=${NAME} with the name of its variable"),
+        ((URL, "headers:", "  a b: x"), 5, "a b is not allowed here: headers must be a table of at most 10 headers "
+        "(`header: text`)"),
+        ((URL, "headers: {a: '${NOT_THERE}'}"), 4, "the header a uses a variable that is not set"),
+        ((URL, f'headers: {{a: "x\\r\\n{SECRET}: y"}}'), 4, "the header a must be printable ASCII text"),
+        ((URL, f"headers: {{{', '.join(f'h{n}: x' for n in range(11))}}}"), 4, "headers must be a table of at most 10"),
+        (("url: 'wss://voice.example/x?key=${NOT_THERE}'",), 3, "the url uses a variable that is not set"),
+        ((f"url: wss://voice.example/x?key={SECRET}",), 3, "or write key=${NAME} with that name"),
         ((URL, "auth: basic"), 4, "auth basic needs api_key_env"),
         ((URL, "subprotocols: ['a b']"), 4, "subprotocols must be names"),
-        ((URL, "session: voice"), 4, "session must be made of `key: value`"),
-        ((URL, "proxy: http://${NOT_THERE}@p"), 4, "proxy wants a variable that is not set"),
+        ((URL, "session: voice"), 4, "session must be a table (`key: value`)"),
+        ((URL, "proxy: http://${NOT_THERE}@p"), 4, "proxy uses a variable that is not set"),
         ((URL, "ca_file: none.pem"), 4, "ca_file none.pem cannot be read: No such file"),
         ((URL, "connect_rate: -1"), 4, "connect_rate must be a number a minute from 0 to 1000000, not -1"),
-        ((URL, "variants:", "  a.b: {}"), 5, "a.b cannot stand here: variants must be made of `name: settings`"),
+        ((URL, "variants:", "  a.b: {}"), 5, "a.b is not allowed here: variants must be a table (`name: settings`)"),
         ((URL, "variants:", "  b:", "    sessions: {}"), 6, "b has an unknown key 'sessions'; did you mean session?"),
     ],
 )  # fmt: skip
@@ -374,9 +375,9 @@ def test_each_error_in_a_target_has_its_line_and_remedy(
     ("text", "words"),
     [
         ("", "targets.yaml:1:1: the file needs `targets`"),
-        ("- a", "the file must be made of `key: value`, not a list"),
-        ("targets:", "targets.yaml:1:1: targets must be made of `name: settings`"),
-        ("targets: {3: {}}", "targets has a key that is not a word"),
+        ("- a", "the file must be a table (`key: value`), not a list"),
+        ("targets:", "targets.yaml:1:1: targets must be a table (`name: settings`)"),
+        ("targets: {3: {}}", "targets has a key that is not a string"),
     ],
 )
 def test_each_error_outside_of_targets_is_reported(tmp_path: Path, text: str, words: str) -> None:
@@ -388,7 +389,7 @@ def test_an_invalid_header_value_is_reported_with_the_line_of_the_target(tmp_pat
         message = refusal_of(tmp_path, URL, line, environ={"BROKEN": f"{SECRET} {SECRET}"})
 
         assert message.startswith("targets.yaml:2:3: ")
-        assert "holds a space, a line break or a character outside ASCII" in message
+        assert "contains a space, a line break or a non-ASCII character" in message
 
 
 def test_targets_that_are_not_selected_need_no_variables(tmp_path: Path) -> None:

@@ -218,7 +218,7 @@ def test_a_call_without_a_token_has_the_time_since_the_last_request(open_keyring
     issuer.hangs.clear()
     until(lambda: sign_in._living() is None and issuer.asked > 1)
 
-    with pytest.raises(ConnectError, match="no token came; the next was asked for 0 s ago"):
+    with pytest.raises(ConnectError, match="no token was received; the next one was requested 0 s ago"):
         keyring.header(TARGET, 0.01)
     issuer.hangs.set()
 

@@ -127,10 +127,10 @@ def test_a_missing_client_certificate_is_refused_with_a_remedy(files: Files, tmp
 @pytest.mark.parametrize(
     ("begins", "ends", "host", "trusted", "remedy"),
     [
-        (-HOUR, HOUR, "localhost", False, "name its certificate authority with --ca-file FILE"),
+        (-HOUR, HOUR, "localhost", False, "set its certificate authority with --ca-file FILE"),
         (-2 * HOUR, -HOUR, "localhost", True, "must renew it"),
         (HOUR, 2 * HOUR, "localhost", True, "not valid yet"),
-        (-HOUR, HOUR, "other.test", True, "call the service by a name"),
+        (-HOUR, HOUR, "other.test", True, "use a host name that the certificate contains"),
     ],
     ids=["unknown", "ended", "not yet valid", "another's"],
 )
@@ -155,10 +155,10 @@ def test_an_unusable_client_certificate_is_refused_in_one_line_with_the_cause(fi
     words.write_text("no certificate at all")
     problems = {
         (files.certificate, files.locked): "the key is encrypted",
-        (files.certificate, other.key): "the key is another certificate's",
-        (files.certificate, None): "it wants a certificate and its key, both in PEM",
-        (files.certificate, words): "it wants a certificate and its key, both in PEM",
-        (words, files.key): "it wants a certificate and its key, both in PEM",
+        (files.certificate, other.key): "the key belongs to another certificate",
+        (files.certificate, None): "it must contain a certificate and its key, both in PEM",
+        (files.certificate, words): "it must contain a certificate and its key, both in PEM",
+        (words, files.key): "it must contain a certificate and its key, both in PEM",
         (tmp_path / "nowhere.pem", None): "No such file or directory",
         (files.certificate, tmp_path / "nowhere.pem"): "No such file or directory",
     }

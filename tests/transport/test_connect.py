@@ -199,12 +199,12 @@ def test_a_proxy_accepts_a_valid_user_and_password(scheme: str) -> None:
 @pytest.mark.parametrize(
     ("scheme", "password", "words"),
     [
-        ("http", None, "407 Proxy Authentication Required; it wants a user and a password: http://USER:PASSWORD@"),
-        ("http", "wrong-" + PASSWORD, "407 Proxy Authentication Required; it does not take this user and password"),
-        ("socks5", None, "it wants a user and a password: socks5://USER:PASSWORD@HOST:PORT"),
+        ("http", None, "407 Proxy Authentication Required; it requires a user and a password: http://USER:PASSWORD@"),
+        ("http", "wrong-" + PASSWORD, "407 Proxy Authentication Required; it does not accept this user and password"),
+        ("socks5", None, "it requires a user and a password: socks5://USER:PASSWORD@HOST:PORT"),
         ("socks5", "wrong-" + PASSWORD, "Username and password authentication failure"),
-        ("socks5", "ä-" + PASSWORD, "cannot be said in socks5"),
-        ("socks5", "x" * 300, "cannot be said in socks5"),
+        ("socks5", "ä-" + PASSWORD, "socks5 cannot encode"),
+        ("socks5", "x" * 300, "socks5 cannot encode"),
     ],
 )
 def test_a_proxy_that_rejects_the_user_is_an_error_without_the_password(scheme: str, password: str, words: str) -> None:
@@ -263,9 +263,9 @@ def answering(*parts: bytes, ends: bool = True) -> Iterator[Proxy]:
         (b"", "Invalid proxy response"),
         (b"HTTP/1.1 200 Connection establ", "Invalid proxy response"),
         (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "SSH-2.0-OpenSSH_9.6"),
-        (b"HTTP/1.1 200 OK\r\n\r\nand more", "it sent more than its answer"),
+        (b"HTTP/1.1 200 OK\r\n\r\nand more", "it sent data after its response"),
         (b"HTTP/1.1 403 \xff\xfe\r\n\r\n", "403 "),
-        (f"HTTP/1.1 407 no {PASSWORD}\r\n\r\n".encode(), "407 no ***; it does not take"),
+        (f"HTTP/1.1 407 no {PASSWORD}\r\n\r\n".encode(), "407 no ***; it does not accept"),
         (b"HTTP/1.1 407 no Basic YW5uOmEtcGFzc3dvcmQtdGhhdC1ub2JvZHktbWF5LXNlZQ==\r\n\r\n", "407 no Basic ***; "),
         (b"HTTP/1.1 500 " + b"x" * 9_000 + b"\r\n\r\n", "500 xxx"),
     ],

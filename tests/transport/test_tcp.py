@@ -238,7 +238,7 @@ def test_a_peer_that_accepts_no_tls_answer_has_ended_the_stream(
     certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> None:
-        raise TimeoutError("the peer took no bytes")
+        raise TimeoutError("the peer accepted no data")
 
     with connected(True, certificate) as (stream, peer):
         peer.send(b"a")

@@ -565,7 +565,7 @@ def test_a_response_that_is_no_upgrade_is_refused(whole: bytes) -> None:
     ("headers", "message"),
     [
         ([], "the answer has no Sec-WebSocket-Accept"),
-        (["Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="], "the answer's Sec-WebSocket-Accept is not the one"),
+        (["Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="], "the answer's Sec-WebSocket-Accept does not match"),
     ],
 )
 def test_an_upgrade_with_a_wrong_accept_header_is_refused(headers: list[str], message: str) -> None:

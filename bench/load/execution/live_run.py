@@ -260,7 +260,11 @@ class LiveRun:
         while self.active and not lifecycle.is_hurried and monotonic_ns() < until_ns:
             gevent.sleep(POLL_S)
         late = list(self.sessions.active)
-        why = () if lifecycle.is_hurried else (outcome, f"the run ended, and it went on for {longest_s:g} s")
+        why = (
+            ()
+            if lifecycle.is_hurried
+            else (outcome, f"the session was still open {longest_s:g} s after the end of the run")
+        )
         for session in late:  # after gevent.kill, Locust would treat the user as dead
             gevent.get_hub().loop.run_callback(greenlet.throw, session, Cut(*why))
         until_ns = monotonic_ns() + int(CUT_S * NS_PER_S)
@@ -301,10 +305,8 @@ def _warm_up() -> None:
 def unwritable(error: OSError) -> str:
     """Return a line that explains what to do if the disk cannot be written or the run folder is gone."""
     if isinstance(error, FileNotFoundError):
-        return (
-            "the run folder is gone, and the recorded data with it: somebody removed or moved it while the run went on"
-        )
-    return f"cannot write the run folder: {error.strerror}; make room, or choose another with --runs-dir"
+        return "the run folder and the recorded data no longer exist: the folder was removed or moved during the run"
+    return f"cannot write the run folder: {error.strerror}; free disk space, or set another folder with --runs-dir"
 
 
 class Flusher:

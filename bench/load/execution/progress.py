@@ -352,7 +352,7 @@ def over_budget(budget_usd: float | None, usd: float) -> str:
 def unknown_price(spending: CostMeter) -> str:
     """Return a line that explains why a budget cannot be enforced without a price, and what to do."""
     if not spending.unknown_models:
-        return "--budget cannot be enforced, because the service's token counts cannot be read: leave --budget out"
+        return "--budget cannot be enforced, because the service's token counts cannot be read: omit --budget"
     named = ", ".join(sorted(filter(None, spending.unknown_models)))
     which = f"no price of {named} is known" if named else "the service names no model, so no price is known"
     return f"--budget cannot be enforced, because {which}: {GIVE_PRICES}"

@@ -20,7 +20,7 @@ OF_SCRIPTS = Path(__file__).parents[1] / "rtbench_scripts.py"
 """The Locust file that runs the YAML scripts."""
 SCRIPT_SUFFIXES, LOCUST_SUFFIX = (".yaml", ".yml"), ".py"
 EXAMPLE = "rtbench run mine.yaml -u 4 --sessions 40"
-NO_FILE = f"name a script to run: {EXAMPLE} (`rtbench init` writes one to begin with)"
+NO_FILE = f"name a script to run: {EXAMPLE} (`rtbench init` writes an example)"
 MOST_NAMED = 3
 
 
@@ -50,9 +50,9 @@ def run_words(words: Sequence[str], free: Collection[int]) -> RunWords:
         if not path.exists():
             raise UsageError(f"{path}: no such file")
         if path.is_dir():
-            raise UsageError(f"{path} is a folder: name the scripts in it, such as {path / 'mine.yaml'}")
+            raise UsageError(f"{path} is a folder: name scripts, such as {path / 'mine.yaml'}")
         if path.suffix not in suffixes:
-            raise UsageError(f"{path} is no script: the name of a script ends in .yaml, that of a Locust file in .py")
+            raise UsageError(f"{path} is not a script or a Locust file: use a file that ends in .yaml or .py")
     ordered = sorted(dict.fromkeys(files.values()), key=lambda path: path.suffix in SCRIPT_SUFFIXES)
     return RunWords(ordered, [word for place, word in enumerate(words) if place not in files])
 

@@ -99,7 +99,7 @@ def session_cost(target: Target, scripts: Collection[Script], table: Mapping[str
     found = tariff_of(table, target.terms, None)
     model, prices = found.model or target.label, found.prices
     # On Azure, the name of a deployment selects the model. It can differ from the name of the model.
-    named = f"if the deployment {model} is of that model" if target.service == "azure" else model
+    named = f"if {model} is the model of the deployment" if target.service == "azure" else model
     usd = None
     if prices and scripts:  # from the cheapest script at the lower bound to the dearest at the upper bound
         low_usd, high_usd = ([_usd(script, assumed, prices) for script in scripts] for assumed in (LOW, HIGH))
@@ -108,7 +108,7 @@ def session_cost(target: Target, scripts: Collection[Script], table: Mapping[str
         target.label,
         model,
         usd,
-        f"own prices of {target.label}" if target.prices else f"{named}, prices of {as_of}",
+        f"prices of the target {target.label}" if target.prices else f"{named}, prices of {as_of}",
         spoken=any(_is_spoken(turn, script.session) for script in scripts for turn in script.turns),
         transcribed=any(script.session.input_transcription for script in scripts),
     )
@@ -137,10 +137,10 @@ def estimate_words(quotes: Collection[SessionCost], sessions: int | None) -> str
     basis = "; ".join(dict.fromkeys(quote.basis for quote in known))
     words = f"about {dollars(usd[0])} to {dollars(usd[1])} USD for {many}{arms} ({basis})"
     are = "is" if len(unknown) == 1 else "are"
-    without = f"; {_listed(quote.target for quote in unknown)} {are} left out, because {_no_price(unknown)}"
+    without = f"; {_listed(quote.target for quote in unknown)} {are} not included, because {_no_price(unknown)}"
     spoken = any(quote.spoken for quote in known)
     replies = f"{LOW.spoken_s:.0f} to {HIGH.spoken_s:.0f} s" if spoken else f"{LOW.written} to {HIGH.written} tokens"
-    apart = "; transcription is billed extra" if any(quote.transcribed for quote in known) else ""
+    apart = "; transcription is not included" if any(quote.transcribed for quote in known) else ""
     return f"{words}; replies of {replies} are assumed{apart}{without if unknown else ''}"
 
 

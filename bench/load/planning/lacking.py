@@ -17,7 +17,7 @@ from bench.observe.turn_observation import HEARD, UNTOLD
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.prepared import PreparedEvent, PreparedInterruption, PreparedScript, PreparedSound, PreparedTurn
 
-UNNAMED = "the service names no turns, so only what is heard of them is known"
+UNNAMED = "the service sends no turn events, so only audio is measured"
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ OF_BARGE_IN = (
 )
 
 LACKS = (
-    Lack(SPOKEN, lambda _, turn: turn.kind != "audio", "it has no voice turn (`audio`)"),
+    Lack(SPOKEN, lambda _, turn: turn.kind != "audio", "the script has no voice turn (`audio`)"),
     Lack(
         ("speech_started", "speech_stopped", "vad_splits", "cut_off"),
         lambda _, turn: not turn.plan.vad and turn.plan.has_turn_events,
@@ -64,43 +64,43 @@ LACKS = (
     Lack(
         (*SAID, "audio_speed", "stall_duration_ns", "stall_count", "preamble"),
         lambda _, turn: not turn.plan.wants_audio,
-        "its replies are text (`output`)",
+        "replies are text (`output`)",
     ),
     Lack(
         ("input_transcribed", "input_word_errors", "input_words"),
         lambda _, turn: not turn.plan.transcription_due,
-        "no speech of a caller is transcribed (`input_transcription`)",
+        "the caller's speech is not transcribed (`input_transcription`)",
     ),
     Lack(
         ("input_word_errors", "input_words"),
         lambda _, turn: not turn.plan.reference.words,
-        "nothing says what a caller says (`transcript`)",
+        "the script has no `transcript` of the caller's speech",
     ),
     Lack(
         ("reply_word_errors", "reply_words"),
         lambda _, turn: not turn.plan.reference.reply,
-        "nothing says what a reply should be (`expected_reply`)",
+        "the script has no `expected_reply`",
     ),
     Lack(
         ("task_success",),
         lambda _, turn: not turn.plan.reference.has_task and turn.judge is None,
-        "nothing says when a turn has done its task (`success`)",
+        "the script has no `success` condition",
     ),
-    Lack(OF_CALLS, lambda _, turn: not turn.plan.functions, "its session has no functions (`tools`)"),
+    Lack(OF_CALLS, lambda _, turn: not turn.plan.functions, "the session has no functions (`tools`)"),
     Lack(
         OF_BARGE_IN,
         lambda script, _: not _interrupts(script) and not _sounds(script),
-        "no step interrupts a reply (`interrupt`)",
+        "the script has no `interrupt` step",
     ),
     Lack(
         ("yielded", "truncation_correct", "turn_type:after_interruption"),
         lambda script, _: not _interrupts(script),
-        "no step interrupts a reply (`interrupt`)",
+        "the script has no `interrupt` step",
     ),
     Lack(
         ("false_yield", "false_reply"),
         lambda script, _: not _sounds(script),
-        "no step makes a sound that should not interrupt (`sound`)",
+        "the script has no `sound` step",
     ),
     Lack(
         tuple(name for name in (*TURN_INSTANTS, *UNTOLD) if name not in HEARD),
@@ -136,14 +136,16 @@ def _of_turn(script: PreparedScript, turn: PreparedTurn) -> Iterator[tuple[str, 
 def _of_session(script: PreparedScript, *, arrives: bool) -> Iterator[tuple[str, str]]:
     detection = script.settings.turn_detection
     if not script.history:
-        yield from dict.fromkeys(("history_start", "history_acked"), "it has no history (`history`)").items()
+        yield from dict.fromkeys(("history_start", "history_acked"), "the script has no `history`").items()
     if not any(turn.plan.greeting for turn in script.turns):
-        yield "greeting_audible", "no step hears a greeting (`wait_for: greeting`)"
+        yield "greeting_audible", "the script has no `wait_for: greeting` step"
     if script.renew_after_ns is None:
-        yield "previous_reply_end", "its calls go on in no other session (`renew_after`)"
+        yield "previous_reply_end", "its calls never renew their session (`renew_after`)"
     if detection is None or detection.idle_timeout_ms is None:
-        yield from dict.fromkeys(("idle_prompt_due", "idle_prompt_received"), "it has no `idle_timeout_ms`").items()
+        yield from dict.fromkeys(
+            ("idle_prompt_due", "idle_prompt_received"), "the session has no `idle_timeout_ms`"
+        ).items()
     if not any(turn.plan.wants_audio for turn in script.turns):
-        yield "first_audible", "its replies are text (`output`)"
+        yield "first_audible", "replies are text (`output`)"
     if not arrives:
-        yield "call_arrival", "its calls do not arrive (an open loop)"
+        yield "call_arrival", "the load has no call arrivals (closed loop)"

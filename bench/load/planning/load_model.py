@@ -193,13 +193,13 @@ def load_recorded(path: Path) -> RecordedArrivals:
             continue
         seconds, this_kind = _instant(path, number, text)
         if kind not in (None, this_kind):
-            raise ScriptError(path, number, f"must be {kind} as the lines before it, not {text!r:.60}")
+            raise ScriptError(path, number, f"must be {kind}, like the lines before it, not {text!r:.60}")
         kind = this_kind
         if instants and seconds < instants[-1]:
             raise ScriptError(path, number, "is earlier than the line before it: sort the file by time")
         instants.append(seconds)
     if not instants:
-        raise ScriptError(path, None, "has no instants: one a line, in seconds or as 2026-11-01T09:00:00.250Z")
+        raise ScriptError(path, None, "has no instants: write one per line, in seconds or as 2026-11-01T09:00:00.250Z")
     first = instants[0] if kind == "a time" else 0.0
     return RecordedArrivals(path, hashlib.sha256(content).hexdigest(), tuple(at_s - first for at_s in instants))
 
@@ -212,7 +212,7 @@ def _instant(path: Path, number: int, text: str) -> tuple[float, str]:
     else:
         if 0 <= seconds < math.inf:
             return seconds, "seconds"
-        raise ScriptError(path, number, f"must be seconds from 0 on, not {text!r:.60}")
+        raise ScriptError(path, number, f"must be seconds, 0 or more, not {text!r:.60}")
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -267,7 +267,7 @@ def with_scenario_defaults(parsed: Any, user_classes: Collection[Any]) -> Namesp
                 is_path = name == "stages" or (name == "arrival_pattern" and pattern_of(str(value)) is None)
                 value = str(file_of(user).parent / str(value)) if is_path else value
                 if said.setdefault(name, value) != value:
-                    raise UsageError(f"classes of users have different `{name}`: {said[name]} and {value}")
+                    raise UsageError(f"the user classes have different values of `{name}`: {said[name]} and {value}")
     if parsed.arrival_rate or parsed.stages:
         said = {name: value for name, value in said.items() if name not in ("arrival_rate", "stages")}
     return Namespace(**vars(parsed) | {name: value for name, value in said.items() if not getattr(parsed, name)})
@@ -277,23 +277,23 @@ def load_model_of(options: Options, parsed: Any, user_classes: Collection[Any]) 
     """Return the load model of the options. `parsed`: those of Locust. Raises UsageError for invalid combinations."""
     course = load_course(options.stages) if options.stages else None
     if course is not None and getattr(parsed, "run_time", None):
-        raise UsageError(f"{options.stages} says how long the run lasts, {course.length_s:g} s: leave --run-time out")
+        raise UsageError(f"{options.stages} sets the duration of the run, {course.length_s:g} s: omit --run-time")
     given = options.arrival_pattern or POISSON
     pattern, recorded = pattern_of(given), None
     if pattern is None:
         if not Path(given).exists():
-            raise UsageError(f"--arrival-pattern must be {PATTERNS}, and there is no file {given:.200}")
+            raise UsageError(f"--arrival-pattern must be {PATTERNS}, but there is no file {given:.200}")
         recorded = load_recorded(Path(given))
     if recorded is not None and (options.arrivals_per_s or course is not None):
         also = "--arrival-rate" if options.arrivals_per_s else "--stages"
-        raise UsageError(f"--arrival-pattern {recorded.path} says when each call arrives: leave {also} out")
+        raise UsageError(f"--arrival-pattern {recorded.path} sets the instant of each call: omit {also}")
     if options.arrivals_per_s is None and recorded is None and (course is None or course.kind == "sessions"):
         return _closed_loop(options, course, parsed)
     names = sorted(user.__name__ for user in user_classes)
     if len(names) > 1:  # Locust distributes classes freely: a call might find no user of its class in its process
         raise UsageError(
-            f"arrivals need one class of users, and these are {', '.join(names)}: name one of them, or "
-            "give one all scripts as its `tasks`, with weights"
+            f"an arrival rate needs one user class, but there are {', '.join(names)}: name one of them, or set "
+            "all scripts as the `tasks` of one class, with weights"
         )
     slots, pattern = _slots(options, parsed), pattern or ArrivalPattern(POISSON)
     return LoadModel(Arrivals(options.seed, slots, pattern, options.arrivals_per_s, course, recorded))
@@ -307,8 +307,8 @@ def _slots(options: Options, parsed: Any) -> int:
         raise UsageError("calls at an arrival rate need --max-concurrent N, the maximum of concurrent calls")
     if users not in (None, slots):
         raise UsageError(
-            f"--users {users} contradicts --max-concurrent {slots}: leave --users out: with arrivals, "
-            "--max-concurrent sets how many calls may be in progress"
+            f"--users {users} contradicts --max-concurrent {slots}: omit --users, because --max-concurrent "
+            "limits the calls in progress"
         )
     return slots
 
@@ -321,5 +321,5 @@ def _closed_loop(options: Options, course: LoadSchedule | None, parsed: Any) -> 
         raise UsageError("--arrival-pattern needs an arrival rate: add --arrival-rate 30/min")
     users = getattr(parsed, "num_users", None)
     if course is not None and users not in (None, round(course.peak)):
-        raise UsageError(f"--users {users} contradicts --stages, which set the number of sessions: leave --users out")
+        raise UsageError(f"--users {users} contradicts --stages, which set the number of sessions: omit --users")
     return LoadModel(course=course)

@@ -206,7 +206,7 @@ class Options:
     service_options: ServiceOptions
     sessions: int | None = valued(
         "N",
-        "end the run after N sessions with each target, those of the warm-up included",
+        "end the run after N sessions with each target, warm-up included",
         partial(_whole, least=1),
         shapes=True,
     )
@@ -220,7 +220,7 @@ class Options:
     """The arrival rate of calls; None if no rate is given."""
     arrival_pattern: str | None = valued(
         "PATTERN",
-        "how calls arrive: poisson, constant, gamma:SHAPE, or a file of their instants (default: poisson)",
+        "pattern of arrivals: poisson, constant, gamma:SHAPE, or a file of instants (default: poisson)",
     )
     max_concurrent: int | None = valued(
         "N",
@@ -229,22 +229,22 @@ class Options:
         shapes=True,
     )
     stages: Path | None = valued(
-        "FILE", "play the load of this YAML file, in arrivals or in sessions: ramps, holds and steps", _path
+        "FILE", "use the load stages of this YAML file (arrival rates or session counts): ramps, holds and steps", _path
     )
     warmup_s: float | None = valued(
         "S",
-        "exclude sessions that start in this warm-up from all values: 90s, 2m, 0 for none "
-        "(default: none, in runs of ten minutes or more the ramp-up and a session, a minute at least)",
+        "exclude sessions that start in this warm-up from all values: 90s, 2m, 0 for none (default: none; in "
+        "runs of ten minutes or more the ramp-up and one session, at least one minute)",
         _seconds,
         shapes=True,
         flag="--warmup",
     )
     """None for the default of the run; see `bench.load.planning.run_plan`."""
     until_decided: bool = switch(
-        "compare two targets, and stop once that is decided (group-sequential design)", shapes=True
+        "compare two targets, and stop when the comparison is decided (group-sequential design)", shapes=True
     )
     thresholds: Path | None = valued(
-        "FILE", "thresholds in YAML: `rtbench run` judges the run by them, --until-decided the relative ones", _path
+        "FILE", "thresholds in YAML: `rtbench run` evaluates all, --until-decided the relative ones", _path
     )
     interim_every: int = valued(
         "N",
@@ -254,7 +254,7 @@ class Options:
     )
     connect_rate: float | None = valued(
         "N",
-        "maximum new connections a minute, 0 for no limit (Azure preview: 30)",
+        "maximum new connections per minute, 0 for no limit (Azure preview: 30)",
         _number,
         shapes=True,
     )
@@ -267,7 +267,7 @@ class Options:
         flag="--session-pause",
     )
     history: Path | None = valued(
-        "FILE", "file of messages (.jsonl) that every session begins with, as if they had been said", _path
+        "FILE", "file of messages (.jsonl) with which the conversation of each session begins", _path
     )
     """The messages that every session begins with, in place of its script's history; None for the script's history."""
     budget_usd: float | None = valued("USD", "stop after spending this many USD", _budget, flag="--budget")
@@ -278,15 +278,17 @@ class Options:
         shapes=True,
         default="1",
     )
-    record_events: Fraction = valued("P%%", "keep the event log of this share of the sessions, e.g. 1%%", _share)
+    record_events: Fraction = valued("P%%", "record event logs of this share of the sessions, e.g. 1%%", _share)
     """The share of pairs of sessions whose events are logged, 0 to 1."""
-    record_audio: bool = switch("keep the audio in event logs; without this it is cut")
-    record_transcripts: bool = switch("record what caller and service say, in transcripts.jsonl")
+    record_audio: bool = switch("keep the audio in event logs (default: remove it)")
+    record_transcripts: bool = switch("record the texts of caller and service, in transcripts.jsonl")
     name: str = valued(
         "NAME", "name of the run, of its folder and of its baselines (default: the Locust file's name)", _name
     )
     """The name of the run; "" for the name of its scenario."""
-    part_of: str = valued("NAME", "name of the run that this one is a part of, if several machines play it", _name)
+    part_of: str = valued(
+        "NAME", "name of the whole run, if this one is a part of it on one of several machines", _name
+    )
     """The run that this run is a part of; "" if it is not a part."""
     labels: Mapping[str, str] = valued(
         "KEY=VALUE",
@@ -303,7 +305,7 @@ class Options:
     )
     worker_timeout_s: float = valued(
         "S",
-        "seconds without a message after which a worker is missing, and ends by itself (default: 30)",
+        "seconds without a message after which a worker counts as missing, and ends by itself (default: 30)",
         _timeout,
         default="30",
         flag="--worker-timeout",
@@ -312,8 +314,8 @@ class Options:
 
     By then, a worker that has lost its master has ended.
     """
-    priority: bool = switch("ask for a higher priority of the processes that play (niceness -10)")
-    yes: bool = switch("allow over 20 sessions against a host that is not loopback")
+    priority: bool = switch("run the load processes at a higher priority (niceness -10)")
+    yes: bool = switch("allow more than 20 sessions with a host that is not loopback")
 
     @property
     def asked_sessions(self) -> int | None:
@@ -324,24 +326,24 @@ class Options:
     def of(parsed: Any) -> Options:
         """Read Locust's parsed options, or those from its web UI. Raises UsageError if they are invalid."""
         if parsed.interim_every and not parsed.until_decided:
-            raise UsageError("--interim-every needs --until-decided: add it, or leave --interim-every out")
+            raise UsageError("--interim-every needs --until-decided: add it, or omit --interim-every")
         if parsed.thresholds and not (parsed.until_decided or is_command(parsed)):
             raise UsageError(
-                "--thresholds needs --until-decided, or `rtbench run FILE` in the place of `locust -f FILE`, which "
-                "judges the run at its end"
+                "--thresholds needs --until-decided, or `rtbench run FILE` instead of `locust -f FILE`, which "
+                "evaluates them at the end of the run"
             )
         if parsed.arrival_rate and parsed.stages:
-            raise UsageError("--arrival-rate and --stages both set the rate of calls: leave one out")
+            raise UsageError("--arrival-rate and --stages both set the rate of calls: omit one of them")
         # Check Locust's own options and the fields of its web UI, too.
         users_of(getattr(parsed, "num_users", None))
         _seconds(getattr(parsed, "run_time", None), "--run-time")
         if _number(getattr(parsed, "spawn_rate", None), "--spawn-rate") == 0:
-            raise UsageError("--spawn-rate must be more than 0 users a second")
+            raise UsageError("--spawn-rate must be more than 0 users per second")
         of_services = {name: None if (given := getattr(parsed, name)) == "" else given for name in OPTIONS}
         read: dict[str, Any] = {name: option.of(parsed) for name, option in RUN_OPTIONS.items()}
         options = Options(service_options=ServiceOptions.of(of_services), **read)
         if options.record_audio and not options.record_events:
-            raise UsageError("--record-audio needs event logs, and none are recorded: add --record-events 1%")
+            raise UsageError("--record-audio needs event logs, but none are recorded: add --record-events 1%")
         return options
 
 
@@ -353,7 +355,7 @@ RUN_OPTIONS: Mapping[str, RunOption] = {
 OF_PROCESSES = (
     RunOption(
         "URL",
-        "upload the run's folder to this URL when it is reported: Azure Blob Storage, or an HTTPS server",
+        "upload the run folder to this URL after the report: Azure Blob Storage, or an HTTPS server",
         flag="--upload",
     ),
     RunOption(
@@ -390,16 +392,16 @@ def add_options(parser: Any) -> None:
 OF_CHECK = (
     RunOption(
         "RUN|FOLDER|TARGET",
-        "judge the run against this baseline: a run, a folder of `rtbench baseline save`, or one of several targets",
+        "check the run against this baseline: a run, a folder of `rtbench baseline save`, or one of several targets",
         flag="--baseline",
     ),
     RunOption(
         "WORD",
-        "what an inconclusive threshold comes to: exit status 3, or 0, or 0 with a warning (default: fail)",
+        "result of an inconclusive threshold: exit status 3, or 0, or 0 with a warning (default: fail)",
         flag="--on-inconclusive",
         more={"choices": ("fail", "pass", "warn")},
     ),
-    RunOption("FILE", "write the verdicts as JUnit XML to this file, too", flag="--junit"),
+    RunOption("FILE", "also write the verdicts to this file, as JUnit XML", flag="--junit"),
 )
 """Options of `rtbench check` that `rtbench run` also has. The process that leads the run reads them."""
 COMMAND = "rtbench_command"

@@ -126,8 +126,8 @@ class RunPlan:
         """The notices to show before the run. They include the estimated cost if a target is not on this machine."""
         notices = list(dict.fromkeys(notice for target in self.targets for notice in target.notices))
         if self.sessions is not None and self.options.asked_sessions is None:
-            capped = f"at most {self.sessions} sessions are opened, because they may cost money"
-            notices.append(f"{capped}; add --yes for more")
+            capped = f"sessions may cost money, so at most {self.sessions} are opened"
+            notices.append(f"{capped}: add --yes for more")
         notices += script_notices(self.scripts)
         if not all(target.loopback for target in self.targets):
             notices.append(estimate_words(self.quotes, self.sessions))
@@ -216,7 +216,7 @@ def check_two(targets: Sequence[Target]) -> None:
     """Raise UsageError unless there are two targets."""
     if len(targets) != 2:
         named = ", ".join(target.label for target in targets)
-        raise UsageError(f"--until-decided compares two targets, and this run has {named}: name two with --targets A,B")
+        raise UsageError(f"--until-decided compares two targets, but this run has {named}: name two with --targets A,B")
 
 
 def plan_run(environment: Environment) -> RunPlan:
@@ -324,7 +324,7 @@ def per_minute_of(targets: Sequence[Target], connect_rate: float | None) -> list
 
 MANY_SESSIONS = 20
 SPARE_DESCRIPTORS = 128
-OFF = "values may be off by more than 1 ms and the run INVALID"
+OFF = "values may have errors over 1 ms, and the run may be INVALID"
 """The consequence of more sessions in a process than the calibration allows."""
 
 
@@ -378,13 +378,13 @@ def process_advice(concurrency: Concurrency, cited: Mapping[str, Any] | None, co
         return []
     changed = "".join(f", {change}" for change in cited.get("stale", ()))
     trusted = f"{at_least(cited.get('ended', ''))}{cited['sessions']:,} {cited['kind']} sessions"
-    beyond = f"{here} are more than this machine is trusted with: {trusted} (calibrated on {cited['date']}{changed})"
+    beyond = f"{here} are more than this machine is calibrated for: {trusted} (on {cited['date']}{changed})"
     processes = concurrency.processes_for(cited["sessions"])
     if processes is None:
         return [f"{beyond}; no number of processes is enough for this load; {OFF}"]
     machines = f"{-(-processes // cores)} machines with {cores} core{'s' * (cores > 1)} each"
     needed = f"--processes {processes}" if processes <= cores else f"{processes} processes, on {machines}"
-    return [f"{beyond}; this load takes {needed}; with fewer, {OFF}"]
+    return [f"{beyond}; this load needs {needed}; with fewer, {OFF}"]
 
 
 @dataclass(frozen=True)
@@ -403,17 +403,19 @@ def hosts_advice(concurrency: Concurrency, hosts: Sequence[WorkerHost]) -> list[
     load = f"{here:,} sessions in each of {sum(host.workers for host in hosts)} processes on {on}"
     beyond = [host for host in hosts if host.cited is not None and here > host.cited["sessions"]]
     unknown = [host.name for host in hosts if host.cited is None]
-    crowded = [f"{host.name} has {host.cores} for {host.workers}" for host in hosts if host.workers > host.cores]
+    crowded = [
+        f"{host.name} has {host.cores} for {host.workers} workers" for host in hosts if host.workers > host.cores
+    ]
     said = []
     if beyond:
         trusted = ", ".join(f"{host.name} {host.cited['sessions']:,}" for host in beyond if host.cited is not None)
-        said.append(f"more than they are trusted with ({trusted}); {OFF}: start more workers")
+        said.append(f"more than they are calibrated for ({trusted}); {OFF}: start more workers")
     if unknown:
         are = "is" if len(unknown) == 1 else "are"
         said.append(f"{', '.join(unknown)} {are} not calibrated: run `rtbench calibrate` there")
     if crowded:
         said.append(f"too few cores: {', '.join(crowded)}")
-    return [f"{load}: {'; '.join(said) or 'each is trusted with as many'}"]
+    return [f"{load}: {'; '.join(said) or 'each host is calibrated for this load'}"]
 
 
 def check_cost(targets: Iterable[Target], users: int, sessions: int | None, *, yes: bool) -> int | None:
@@ -447,7 +449,7 @@ def check_descriptors(concurrency: Concurrency) -> None:
         return
     if hard != resource.RLIM_INFINITY and needed > hard:
         raise UsageError(
-            f"{concurrency.users} users need {needed} file descriptors in a process, and the limit is {hard}: "
-            "raise it with `ulimit -n`, or spread the users with --processes"
+            f"{concurrency.users} users need {needed} file descriptors per process, but the limit is {hard}: "
+            "raise it with `ulimit -n`, or distribute the users with --processes"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

@@ -25,7 +25,7 @@ MOST_PER_S = 10_000.0
 MOST_SESSIONS = 1_000_000
 PER_S = {"s": 1.0, "min": 60.0, "h": 3600.0}
 RATE = r"(\d+(?:\.\d+)?) ?/ ?(s|min|h)"
-RATES = "calls in a time, such as 30/min, 2/s or 100/h"
+RATES = "an arrival rate, such as 30/min, 2/s or 100/h"
 
 SPAN = r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?"
 A_SPAN = "a time such as 90, 90s, 2m or 1m30s"
@@ -131,16 +131,16 @@ class DurationValidator(Validator[float]):
 STAGE: StructOf[tuple[float, LoadLevel]] = StructOf(
     {
         "duration": Field(
-            DurationValidator(), "How long it takes to get to the target, such as 90s or 2m; 0s is a step.", True
+            DurationValidator(), "The time until the target is reached, such as 90s or 2m; 0s: a step.", True
         ),
-        "target": Field(LevelValidator(), "Calls in a time, such as 30/min, or a whole number of sessions.", True),
+        "target": Field(LevelValidator(), "An arrival rate, such as 30/min, or a whole number of sessions.", True),
     },
     lambda duration, target: (duration, target),
 )
 FILE: StructOf[tuple[LoadLevel, tuple[tuple[float, LoadLevel], ...]]] = StructOf(
     {
-        "start": Field(LevelValidator(), "The load at the beginning; left out: none."),
-        "stages": Field(OneOrMore(STAGE), "One after another; the run ends with the last.", True),
+        "start": Field(LevelValidator(), "The load at the start; default: none."),
+        "stages": Field(OneOrMore(STAGE), "The stages, in order; the run ends after the last.", True),
     },
     lambda stages, start=None: (start or LoadLevel("sessions", 0), stages),
 )
@@ -153,11 +153,11 @@ def load_course(path: Path) -> LoadSchedule:
     levels = [start, *(target for _, target in stages)]
     kinds = {level.kind for level in levels if level.value or level.kind == "arrivals"} or {"sessions"}
     if len(kinds) > 1:
-        raise value.refuse("must have rates of calls, such as 30/min, or numbers of sessions: not both")
+        raise value.refuse("must have either arrival rates, such as 30/min, or numbers of sessions, not both")
     staged = tuple(LoadStage(duration_s, target.value) for duration_s, target in stages)
     course = LoadSchedule(kinds.pop(), start.value, staged)
     if not course.length_s:
-        raise value.refuse("must last: all of its stages together take no time")
+        raise value.refuse("has a total duration of 0: set the duration of a stage")
     if not course.peak:
-        raise value.refuse("must have a load: all of its stages are at 0")
+        raise value.refuse("has only stages with load 0: set the target of a stage")
     return course

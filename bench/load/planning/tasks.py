@@ -71,7 +71,7 @@ def tasks_of(user_class: Any) -> list[SessionTask]:
     if any(isinstance(task, type) for task in tasks):
         raise UsageError(f"{where} has a TaskSet: each task of a RealtimeUser is one session, so make it a method")
     if not tasks:
-        raise UsageError(f'{where} has nothing to play: give it script = "FILE.yaml", or a method that is a @task')
+        raise UsageError(f'{where} has no task: set script = "FILE.yaml", or add a @task method')
     return tasks
 
 
@@ -96,7 +96,7 @@ def rehearsed(name: str, method: Task, user: Callable[[], Caller], settings: Map
     except UsageError as error:
         raise at_its_line(error, path, name) from error
     except Exception as error:  # the user's code may raise anything
-        problem = f"{name} fails in its rehearsal, without a service: {type(error).__name__}: {error}"
+        problem = f"{name} fails in its rehearsal (a dry run without a service): {type(error).__name__}: {error}"
         raise ScriptError(path, _line(error, path), problem) from error
     if not any(step.plays_turn for step in rehearsal.steps):
         line = inspect.unwrap(method).__code__.co_firstlineno

@@ -57,7 +57,7 @@ def load_scripts(user_classes: Iterable[Any], environment: object = None) -> Scr
         other = seen.setdefault(script.name, script)
         if other is not script:
             both = f"{other.path} and {script.path} have the same name"
-            raise UsageError(f"{both}, {script.name}, and would be reported as one: rename one")
+            raise UsageError(f"{both}, {script.name}, so reports cannot distinguish them: rename one")
     return scripts
 
 
@@ -127,7 +127,7 @@ def script_notices(played: Iterable[Script]) -> list[str]:
     """Return the notices about the scripts to show before the results."""
     scripts = {script.name: script for script in played}.values()
     unfilled = (
-        f"{script.name}: text contains ${{{name}}} and the script has no variables: it is sent as it stands"
+        f"{script.name}: text contains ${{{name}}}, but the script has no variables: it is sent unchanged"
         for script in scripts
         for name in unfilled_names(script)
     )

@@ -54,7 +54,10 @@ def run_command(
 
 def too_long(again: str, longest_s: float) -> str:
     """Return the error for a child that took too long. `again`: the command with which a user repeats it."""
-    return f"`{again}` took longer than {longest_s / 60:.0f} min and was ended; no row is lost: {again}"
+    return (
+        f"`{again}` took longer than {longest_s / 60:.0f} min and was stopped; all rows are saved; run it again: "
+        f"{again}"
+    )
 
 
 def run_child(called: Sequence[str], longest_s: float, late: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -96,7 +99,7 @@ def output_of(command: Sequence[str], longest_s: float = LONGEST_S) -> str:
                 os.killpg(pid, signal.SIGKILL)
                 _status(pid, KILLED_S)
         if status is None:
-            raise OSError(f"it took longer than {longest_s:g} s, and was ended")
+            raise OSError(f"it took longer than {longest_s:g} s, and was stopped")
         for file in (output, errors):
             file.seek(0)
         if status != 0:

@@ -163,7 +163,10 @@ def uncut(document: Mapping[str, Any], length_s: float) -> list[str]:
     """Return the notice of a long run without warm-up, if its duration was not known before."""
     if length_s < LONG_RUN_S or document["warmup_s"] or "warmup" in document["settings"]:
         return []
-    return ["No warm-up was cut, because the run's length was not known beforehand; --warmup 1m cuts a minute."]
+    return [
+        "No warm-up is excluded, because the run's length was not known in advance; to exclude one minute, add "
+        "--warmup 1m."
+    ]
 
 
 def holds_rows(folder: Path) -> bool:

@@ -82,7 +82,7 @@ def plan_words(plan: SequentialPlan) -> str:
     gates = "; ".join(f"{metric} {', '.join(texts)}" for metric, texts in plan["primary_metrics"].items())
     looks = plan["analyses"]
     sizes = ", ".join(str(size) for size in looks[:2]) + (f" … {looks[-1]}" if len(looks) > 2 else "")
-    return f"the run ends once it is decided: {gates}; interim analyses at {sizes} pairs"
+    return f"the run ends when these thresholds are decided: {gates}; interim analyses at {sizes} pairs"
 
 
 # Analyses during the run.

@@ -82,7 +82,7 @@ class Leader(ProcessRole):
         plan = self._planned
         ends = plan.options.asked_sessions or plan.options.budget_usd or plan.load_model.length_s or parsed.run_time
         if is_command(parsed) and not ends and self._environment.shape_class is None:  # only a signal ends it
-            raise UsageError("nothing ends this run: add --sessions 40 (calls in all) or -t 2m (how long it lasts)")
+            raise UsageError("this run has no end: add --sessions 40 (total calls) or -t 2m (duration)")
         self._set_users()
         web_ui = self._environment.web_ui
         if not parsed.headless:  # the web UI starts after this
@@ -100,7 +100,7 @@ class Leader(ProcessRole):
             return
         if load_model.course is not None and self._environment.shape_class is not None:
             raise UsageError(
-                "--stages and the load shape of the Locust file both set the number of sessions: leave one out"
+                "--stages and the load shape of the Locust file both set the number of sessions: omit one of them"
             )
         self._parsed.num_users = load_model.users
         if load_model.course is not None:
@@ -254,11 +254,11 @@ class Leader(ProcessRole):
         closed = finalized_run.finalize_run(folder, run.document, stopped, self._check_options if judged else None)
         run.summary = closed.summary
         if closed.problem and not folder.exists():
-            self.say(f"{folder} is gone: there is nothing to report")
+            self.say(f"the run folder {folder} no longer exists: no report can be made")
         elif closed.problem:
             self.say(closed.problem)
             if finalized_run.holds_rows(folder):
-                self.say(f"the recorded data is in {folder}; once the problem is solved: rtbench report {folder}")
+                self.say(f"the recorded data is in {folder}; after the problem is solved: rtbench report {folder}")
             else:
                 self.say(f"no row of a turn or session was saved in {folder}")
         status = closed.status
@@ -267,7 +267,7 @@ class Leader(ProcessRole):
         if status == USAGE_STATUS or self._environment.process_exit_code is None:
             self._environment.process_exit_code = status
         if self._check_options is not None and not judged:
-            self.say(f"its thresholds were not checked, because it did not come to its end: rtbench check {folder}")
+            self.say(f"thresholds were not checked, because the run was not completed: rtbench check {folder}")
         if self._upload and folder.exists():
             try:
                 for line in finalized_run.upload_run(folder, self._upload).splitlines():
@@ -281,7 +281,7 @@ class Leader(ProcessRole):
         """Report how long the service delayed starts, and how many calls were delayed after refused calls."""
         if held_s := monitor.held_s:
             longest = ", ".join(f"{label} {seconds:.1f} s" for label, seconds in held_s.items())
-            self.say(f"starts were delayed, as the service asked: {longest} in total")
+            self.say(f"starts were delayed at the request of the service: {longest} in total")
             self._run.document["start_delays_s"] = held_s
         if calls := monitor.tally.total.calls_backed_off:  # the rows of seconds contain their number
             self.say(f"{calls} calls were delayed after failed connections (back-off)")
@@ -294,7 +294,7 @@ class Leader(ProcessRole):
         workers = int(self._run.document["workers"])
         absent = workers - sum(part.begun for part in parts(folder)) - self._unheard(folder)
         if absent and self._environment.process_exit_code != USAGE_STATUS:
-            self.say(f"the run ended before {absent} of its {workers} workers began; these opened no session")
+            self.say(f"the run ended before {absent} of its {workers} workers started; these opened no session")
             self._environment.process_exit_code = USAGE_STATUS
 
     def _unheard(self, folder: Path) -> int:

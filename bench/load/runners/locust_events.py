@@ -62,7 +62,7 @@ def say_in_a_line(kind: type[BaseException], error: BaseException, trace: Traceb
         sys.__excepthook__(kind, error, trace)
         return
     why = str(error).partition(BIND_FAILURE)[2].strip()
-    print(f"rtbench: the master cannot listen: {why}; choose --master-bind-port", file=sys.stderr)
+    print(f"rtbench: the master cannot listen: {why}; set another port with --master-bind-port", file=sys.stderr)
     raise SystemExit(USAGE_STATUS)
 
 

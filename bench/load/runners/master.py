@@ -104,7 +104,10 @@ class Master(Leader):
         until_ns = monotonic_ns() + int(longest_s * NS_PER_S)
         while len(self._runner.clients.ready) < wanted:
             if monotonic_ns() >= until_ns:
-                came = f"{wanted} workers are expected, and {len(self._runner.clients.ready)} came in {longest_s} s"
+                came = (
+                    f"only {len(self._runner.clients.ready)} of {wanted} expected workers connected within "
+                    f"{longest_s} s"
+                )
                 where = f"{self._parsed.master_bind_host}:{self._parsed.master_bind_port}"
                 raise UsageError(f"{came} (--expect-workers-max-wait): can they reach this master, at {where}?")
             gevent.sleep(0.05)
@@ -250,7 +253,7 @@ class Master(Leader):
             if monotonic_ns() >= over_ns + int(messages.WORKERS_CLOSE_S * NS_PER_S):
                 named = ", ".join(map(str, sorted(awaited)))
                 limit = f"{messages.WORKERS_CLOSE_S:.0f} s after the last session (workers: {named})"
-                self.say(f"not all records came within {limit}: what is missing is unknown, and counted as that")
+                self.say(f"not all records were received within {limit}: missing records are counted as unknown")
                 return
             gevent.sleep(0.1)
 
@@ -296,7 +299,10 @@ class Master(Leader):
     def _close_run(self) -> None:
         if self._run.folder is not None and (ignored := messages.IGNORED.count - self._ignored_before):
             self._ignored_before = messages.IGNORED.count
-            notice = f"{ignored} messages on the master's port were no worker's, and were ignored: close it to others"
+            notice = (
+                f"ignored {ignored} messages on the master's port that did not come from workers: restrict access to "
+                "the port"
+            )
             self.say(notice)
             self._run.document["notices"] = [*self._run.document.get("notices", ()), f"{notice}."]
         super()._close_run()

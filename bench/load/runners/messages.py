@@ -31,7 +31,7 @@ CHUNK, PONG = "rtbench_chunk", "rtbench_pong"
 """Messages from workers to their master."""
 DRAIN, RECEIPT, PING = "rtbench_drain", "rtbench_receipt", "rtbench_ping"
 """Messages from a master to its workers."""
-NOT_SENT = "(not sent: it may hold a password)"
+NOT_SENT = "(not sent: it may contain a password)"
 """The replacement of a secret in the options that a master sends.
 
 Anyone on the network path can read Locust's messages.

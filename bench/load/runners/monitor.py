@@ -37,8 +37,10 @@ SEND_REST_S = 10.0
 """The maximum time in seconds in which the child may send the remaining metrics after the run."""
 PROVIDERS = {"azure": "azure.ai.openai", "openai": "openai"}
 NEEDED = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
-BEHIND = "the process that sends metrics fell behind: some were not sent"
-CUT = f"the process that sends metrics had not ended {SEND_REST_S:g} s after the run: the last of them were not sent"
+BEHIND = "the process that sends metrics was too slow: some metrics were not sent"
+CUT = (
+    f"the process that sends metrics was still running {SEND_REST_S:g} s after the run: the last metrics were not sent"
+)
 
 
 def check_installed() -> None:

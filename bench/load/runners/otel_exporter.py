@@ -33,8 +33,8 @@ USUAL_INTERVAL_MS = 5_000
 MOST_SCALE = 8
 """The finest buckets that Prometheus accepts: 0.27 % wide."""
 NOT_TAKEN = (
-    "no metrics reach the collector: see that it listens where OTEL_EXPORTER_OTLP_ENDPOINT says, by OTLP over HTTP; "
-    "the run goes on without them"
+    "no metrics reach the collector: check that it listens at OTEL_EXPORTER_OTLP_ENDPOINT for OTLP over HTTP; "
+    "the run continues without them"
 )
 Attributes = Mapping[str, Any]
 
@@ -66,18 +66,20 @@ class Instruments:
         self._run = run
         self._before: dict[int, ExportedProgress] = {}
         self._first_chunk = meter.create_histogram(
-            "gen_ai.client.operation.time_to_first_chunk", "s", "From the request to the first delta, of good turns."
+            "gen_ai.client.operation.time_to_first_chunk",
+            "s",
+            "Time from the request to the first delta of successful turns.",
         )
         self._wait = meter.create_histogram(
-            "rtbench.turn.latency", "s", "How long callers of good turns waited, by metric and origin."
+            "rtbench.turn.latency", "s", "Latency of successful turns, by metric and origin."
         )
         self._turns = meter.create_counter("rtbench.turns", "{turn}", "Measured turns that ended, by outcome.")
         self._events = meter.create_counter("rtbench.events", "{event}", "Events on the wire, by direction.")
         self._bytes = meter.create_counter("rtbench.io", "By", "Bytes on the wire, by direction.")
-        self._cost = meter.create_counter("rtbench.cost", "{USD}", "What turns and minutes cost.")
-        self._sessions = meter.create_gauge("rtbench.sessions.active", "{session}", "Sessions that are open.")
+        self._cost = meter.create_counter("rtbench.cost", "{USD}", "Cost of turns and minutes.")
+        self._sessions = meter.create_gauge("rtbench.sessions.active", "{session}", "Open sessions.")
         self._late = meter.create_gauge(
-            "rtbench.load_generator.overloaded", "", "1 where the run would be invalid now, else 0."
+            "rtbench.load_generator.overloaded", "", "1 if the run would be invalid if it ended now, else 0."
         )
 
     def take(self, told: ExportedProgress) -> None:
@@ -182,4 +184,4 @@ if __name__ == "__main__":
         # If the SDK raises, the run continues and its results are complete. Only later metrics are not sent, and the
         # run's terminal shows this line. It names only the type of the error, because the text may contain an address
         # with a password.
-        print(f"no more metrics are sent: {type(error).__name__}", file=sys.stderr)
+        print(f"metrics are no longer sent: {type(error).__name__}", file=sys.stderr)

@@ -290,7 +290,7 @@ class ProcessRole(ABC):
         outcome = "unfinished" if self._parsed.stop_timeout else "timeout:turn"
         cut = self._run.live.drain(self._longest_s, outcome)
         if cut:
-            self.say(f"{cut} sessions went on for {self._longest_s:g} s after the end, and were cut: {outcome}")
+            self.say(f"cut {cut} sessions that were still open {self._longest_s:g} s after the end: {outcome}")
 
     def _close(self) -> None:
         failed = True

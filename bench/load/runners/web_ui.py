@@ -49,7 +49,7 @@ def restrict_handlers(web_ui: Any, chosen: Mapping[str, Any], check: Callable[[A
         if problem := cross_site_reason(request.host, request.headers.get("Origin"), names):
             return make_response(problem, 403)
         if request.endpoint == "locust.update_user":
-            return make_response("user classes are written in the locustfile, not here", 403)
+            return make_response("user classes can only be changed in the locustfile", 403)
         if request.endpoint != "locust.swarm":
             return None
         if refused := locked_setting(request.form.items(), allowed, chosen):
@@ -76,7 +76,7 @@ def locked_setting(form: Iterable[tuple[str, str]], allowed: frozenset[str], cho
         shown = "" if own is None else str(own).lower() if isinstance(own, bool) else str(own)
         if name not in allowed and name in chosen and value != shown:
             option = f"--{name.replace('_', '-')}"
-            return f"{option} is chosen on the command line or in the environment, not in the web UI"
+            return f"set {option} on the command line or in the environment, not in the web UI"
     return ""
 
 
@@ -85,7 +85,7 @@ def check_picked(form: ImmutableMultiDict[str, str], environment: Any) -> None:
     shapes = {"Default", *(environment.available_shape_classes or ())}
     for name, there in (("user_classes", environment.available_user_classes or ()), ("shape_class", shapes)):
         if unknown := next((picked for picked in form.getlist(name) if picked not in there), None):
-            raise UsageError(f"{name}: there is no {unknown:.100}, only {', '.join(sorted(there))}")
+            raise UsageError(f"{name}: {unknown:.100} does not exist; there are {', '.join(sorted(there))}")
 
 
 def as_asked(form: Mapping[str, str], chosen: Mapping[str, Any]) -> Namespace:
@@ -109,7 +109,7 @@ def cross_site_reason(host: str, origin: str | None, names: frozenset[str]) -> s
     `names`: the allowed host names; empty: any.
     """
     if names and _split(f"//{host}").hostname not in names:
-        return "the web UI listens on loopback and is called localhost there; see --web-host and --web-login"
+        return "the web UI accepts only the host name localhost; for others set --web-host and --web-login"
     if origin is not None and _split(origin).netloc != host:
         return "pages of other origins may not use the web UI"
     return ""
@@ -130,7 +130,7 @@ def check_port(host: str, port: int) -> None:
             pass
     except OSError as error:
         why = os.strerror(error.errno or 0)
-        raise UsageError(f"the web UI cannot listen on port {port}: {why}; choose --web-port") from None
+        raise UsageError(f"the web UI cannot listen on port {port}: {why}; set another port with --web-port") from None
 
 
 def open_words(web_ui: Any) -> str:
@@ -138,8 +138,8 @@ def open_words(web_ui: Any) -> str:
     if web_ui.web_login or web_ui.host in LOOPBACK_NAMES:
         return ""
     return (
-        f"the web UI is open without a login on {web_ui.host or '*'}:{web_ui.port}: anyone who reaches it can "
-        "start runs that cost money; leave --web-host out, or add --web-login"
+        f"the web UI is open without a login on {web_ui.host or '*'}:{web_ui.port}: anyone with access can start "
+        "runs that cost money; omit --web-host, or add --web-login"
     )
 
 
@@ -221,12 +221,11 @@ FIRST_TAB = (
 """The script that sets the tab to open. It runs before that of Locust's page, which starts when the page is loaded."""
 NOTE = (
     "<footer style='position: sticky; bottom: 0; background: inherit; font: 14px sans-serif; color: gray; "
-    "padding: 8px 24px'>"
-    "Statistics and Charts are Locust&rsquo;s own: a request is a turn, or a connect; a row pools all targets, "
-    "origins, the warm-up, and failed turns with the time that they took; Aggregated pools turns with connects. "
-    "Realtime latency shows the measured turns of each target; &infin;: a failed turn counts as infinite latency. "
-    f"<a href='./{REPORT}' target='_blank' style='color: inherit'>The report of the run</a> "
-    "is there once the run has ended.</footer>"
+    "padding: 8px 24px'>Statistics and Charts are Locust&rsquo;s own: a request is a turn, or a connect; a row "
+    "pools all targets, origins, the warm-up, and failed turns with the time that they took; Aggregated pools "
+    "turns with connects. Realtime latency shows the measured turns of each target; &infin;: a failed turn "
+    f"counts as infinite latency. <a href='./{REPORT}' target='_blank' style='color: inherit'>The report of the "
+    "run</a> is available when the run has ended.</footer>"
 )
 
 

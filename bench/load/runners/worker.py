@@ -78,7 +78,7 @@ class Worker(ProcessRole):
         if handed is None:
             return  # its master could not start the run, and has reported it
         if self._runner.client_id not in handed["members"]:
-            self.say("this worker connected after the run had started: it takes no part in it")
+            self.say("this worker connected after the start of the run: it is not part of this run")
             return
         self._number = handed["members"][self._runner.client_id]
         self._shares = spool.is_reached(Path(handed["folder"]), handed["host"])
@@ -98,10 +98,13 @@ class Worker(ProcessRole):
         self.prepare()
         mine, masters = self._planned.identity, handed["identity"]
         if masters["version"] != mine["version"]:
-            versions = f"this worker is rtbench {mine['version']}, and its master is {masters['version']}"
+            versions = f"this worker has rtbench {mine['version']}, but its master has {masters['version']}"
             raise UsageError(f"{versions}: install the same version on both")
         if masters != mine:
-            raise UsageError("this worker has other scripts or other targets than its master: it takes no part")
+            raise UsageError(
+                "this worker has other scripts or targets than its master, so it cannot join the run: use the same "
+                "files on both"
+            )
         folder, keyring = Path(handed["folder"]), self._signed_in()
         if keyring is None:
             return
@@ -125,7 +128,8 @@ class Worker(ProcessRole):
             if getattr(self._parsed, name, None) == messages.NOT_SENT:
                 if not self._given[name]:
                     raise UsageError(
-                        f"give --{name} to this worker as well: it may hold a password, so the master does not send it"
+                        f"set --{name} on this worker as well: it may contain a password, so the master does not "
+                        "send it"
                     )
                 setattr(self._parsed, name, self._given[name])
 
@@ -178,7 +182,7 @@ class Worker(ProcessRole):
             named = f"worker {self._number}"
             if self._shipper is None:
                 kept = f"its data is in {run.folder}: rtbench report {run.folder}"
-                where = f"; {kept if run.folder.exists() else f'{run.folder} is gone too'}"
+                where = f"; {kept if run.folder.exists() else f'{run.folder} no longer exists'}"
             self.tell(MasterLost())
         self.say(f"{named} ends, because its master is missing{where}")
         self._runner.quit()
@@ -216,7 +220,8 @@ class Worker(ProcessRole):
             return
         self._environment.process_exit_code = USAGE_STATUS
         self.say(
-            f"the master lacks a part of the data of worker {self._number}; it is in {folder}: add it by rtbench merge"
+            f"the master has only a part of the data of worker {self._number}; all of it is in {folder}: add it "
+            "with rtbench merge"
         )
 
     def on_test_stop(self, **_: Any) -> None:

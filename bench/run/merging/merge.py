@@ -44,9 +44,9 @@ def merge_runs(given: Sequence[Path], out: Path) -> dict[str, Any]:
     cannot be written; nothing of it remains then.
     """
     if not re.fullmatch(r"\w[\w.-]{,199}", out.name, re.ASCII):
-        raise UsageError(f"{out} cannot be a run: its name must be letters, digits, dots, dashes and underscores")
+        raise UsageError(f"{out} is not a valid name of a run: use letters, digits, dots, dashes and underscores")
     if file_status(out) or out.is_symlink():
-        raise UsageError(f"{out} exists already: name another folder")
+        raise UsageError(f"{out} already exists: name another folder")
     parts = [SourceRun(folder) for folder in run_folders_of(given)]
     check_fit(parts)
     for part in parts:
@@ -55,7 +55,7 @@ def merge_runs(given: Sequence[Path], out: Path) -> dict[str, Any]:
     try:
         return _merged_in_place(parts, fresh, out)
     except OSError as error:
-        raise UsageError(f"{out} cannot be written: {error.strerror or error}; nothing is left of it") from None
+        raise UsageError(f"{out} cannot be written: {error.strerror or error}; incomplete files were removed") from None
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
@@ -70,7 +70,7 @@ def run_folders_of(given: Iterable[Path]) -> list[Path]:
         held = run_folders(folder) if is_folder(folder) else []
         inside = sorted(path for path in held if not path.name.startswith("."))
         if not inside:
-            raise UsageError(f"{folder} is not a run folder, and there is none in it: it has no run.json")
+            raise UsageError(f"{folder} is not a run folder, and contains none: it has no run.json")
         folders += inside
     return folders
 
@@ -129,7 +129,7 @@ def _merged(
         if (count := part.copy_event_logs(folder / EVENTS))
     ]
     uncertain = [
-        f"{part.name}: {part.no_uncertainty}, so the timestamp uncertainty of its turns is not known."
+        f"{part.name}: {part.no_uncertainty}, so the timestamp uncertainty of its turns is unknown."
         for part in used
         if part.no_uncertainty
     ]
@@ -154,12 +154,13 @@ def _take(parts: Sequence[SourceRun]) -> None:
                 taken.add(number)
             elif owner.is_of_master or not part.is_of_master:
                 raise UsageError(
-                    f"{owner.folder} and {part.folder} both hold worker {number} of run {part.run[1]}: name one of them"
+                    f"{owner.folder} and {part.folder} both contain worker {number} of run {part.run[1]}: name "
+                    "only one of them"
                 )
         part.taken = frozenset(taken)
         if not (part.taken >= part.held or part.taken <= part.workers.keys()):
             raise UsageError(
-                f"{part.folder} holds all of run {part.run[1]}: merge it without the folders of its workers"
+                f"{part.folder} contains all of run {part.run[1]}: merge it without the folders of its workers"
             )
 
 
@@ -256,15 +257,15 @@ def check_fit(parts: Sequence[SourceRun]) -> None:
     """Check that the runs are parts of one run. Raise UsageError that names the folders and the difference."""
     for part in parts:
         if is_under_way(part.folder, part.document):
-            raise UsageError(f"{part.folder} is still under way: merge it when it has ended")
+            raise UsageError(f"the run of {part.folder} is still in progress: merge it when it has ended")
         if part.document.get("parts"):
-            raise UsageError(f"{part.folder} was merged itself: name the runs that it was merged from")
+            raise UsageError(f"{part.folder} is a merged run: name the runs from which it was merged")
     for what, value in SHARED.items():
         first = parts[0]
         for other in parts[1:]:
             if value(first.document) != value(other.document):
                 raise UsageError(
-                    f"{first.folder} and {other.folder} are no parts of one run: they have different {what}"
+                    f"{first.folder} and {other.folder} are not parts of one run: they have different {what}"
                 )
 
 

@@ -195,14 +195,14 @@ def notices(names: Sequence[str], documents: Documents, left_out: Iterable[tuple
     if killed and len(documents) > 1:
         sentences.append(f"{_listed(killed)} did not end cleanly: {KILLED.partition(': ')[2]}.")
     if any("sequential_plan" in document for document in documents):
-        sentences.append("A part had interim analyses: they do not count for the merged run.")
+        sentences.append("A part had interim analyses: the merged run ignores them.")
     began_ns, ended_ns = (
         np.array([document[key] for document in documents]) for key in ("started_utc_ns", "ended_utc_ns")
     )
     # all ran together for less than half of the shortest run
     if ended_ns.min() - began_ns.max() < (ended_ns - began_ns).min() / 2:
         sentences.append(
-            "Its parts were not played at the same time: users and rates are sums that never existed at one time."
+            "Its parts did not run at the same time: their users and rates are added, but never existed at one time."
         )
     differing: dict[str, Callable[[Document], object]] = {
         "versions of rtbench": lambda document: (document.get("tool") or {}).get("version"),
@@ -214,13 +214,13 @@ def notices(names: Sequence[str], documents: Documents, left_out: Iterable[tuple
     apart = [what for what, value in differing.items() if any(value(each) != value(first) for each in documents)]
     if apart:
         sentences.append(f"Its parts have different {' and '.join(apart)}.")
-    return [*sentences, *(f"{name} is left out, because {_missing(entry)}." for name, entry in left_out)]
+    return [*sentences, *(f"{name} is excluded, because {_missing(entry)}." for name, entry in left_out)]
 
 
 def _missing(entry: Document) -> str:
     """Return the reason, and the number of missing sessions and turns, as a text."""
     if entry["turns"] is None:
-        return f"{entry['excluded_because']}: how many sessions and turns are missing is not known"
+        return f"{entry['excluded_because']}: the number of missing sessions and turns is unknown"
     return f"{entry['excluded_because']}: {entry['sessions']:,} sessions and {entry['turns']:,} turns are missing"
 
 

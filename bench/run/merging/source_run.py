@@ -187,7 +187,7 @@ class SourceRun:
         except OSError as error:
             raise DamagedPartError(self, f"its {TRANSCRIPT} cannot be read: {error.strerror}") from None
         except (ValueError, KeyError, TypeError, RecursionError):
-            raise DamagedPartError(self, f"its {TRANSCRIPT} has a line that is no turn") from None
+            raise DamagedPartError(self, f"its {TRANSCRIPT} has a line that is not a turn") from None
 
     def histograms(self) -> Histograms:
         if not self._taken_workers:
@@ -239,7 +239,7 @@ class SourceRun:
     def extent(self) -> RunExtent:
         """The size of the run, after a check that no row is there twice and that run.json has the same counts."""
         if self.document["state"] not in CLOSED:
-            raise DamagedPartError(self, "it was not finalized, and what it was to be made of is gone")
+            raise DamagedPartError(self, "it was not finalized, and its recorded data no longer exists")
         rows: dict[int, Counter[str]] = {number: Counter() for number in self.workers}
         starts: dict[int, list[PairStarts]] = {}
         for table in files.SCHEMAS:
@@ -256,7 +256,7 @@ class SourceRun:
         found, totals = sum(rows.values(), Counter[str]()), self.document.get("totals") or {}
         for table in ("turns", "sessions"):
             if table in totals and (counted := sum(totals[table].values())) != found[table]:
-                raise DamagedPartError(self, f"it has {found[table]} {table}, and its run.json says {counted}")
+                raise DamagedPartError(self, f"it has {found[table]} {table}, but its run.json states {counted}")
         self._stored_histograms()
         return RunExtent(rows, {number: first_starts(mine) for number, mine in starts.items()})
 

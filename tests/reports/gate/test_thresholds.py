@@ -245,9 +245,9 @@ def test_a_threshold_names_the_instant_that_its_latency_is_measured_from() -> No
     assert (found.measured_from, found.written) == ("speech_end", "ttfa{measured_from:speech_end}: med<300")
 
 
-SILENT = {"speech_end": "it has no spoken turn (`play`)", "turn_type:function_calls": "its session has no functions "
-                                                                                      "(`tools`)",
-          "task_success": "nothing says when a turn has done its task (`success`)",
+SILENT = {"speech_end": "it has no spoken turn (`play`)", "turn_type:function_calls": "the session has no functions "
+"(`tools`)",
+          "task_success": "the script has no `success` condition",
           "input_word_errors": "no speech is transcribed"}  # fmt: skip
 
 
@@ -257,16 +257,16 @@ def script(name: str = "talk", *, spoken: bool = False) -> dict[str, Any]:
     return {
         "name": name,
         "turns": turns,
-        "session": {"greeting_audible": "no step hears a greeting (`wait_for: greeting`)"},
+        "session": {"greeting_audible": "the script has no `wait_for: greeting` step"},
     }
 
 
 NEVER = {
     "voice_to_voice: p(95)<1500": "it has no spoken turn (`play`) in talk",
     "end_of_turn_delay: med<900": "it has no spoken turn",
-    "ttfa{turn_type:function_calls}: med<900": "its session has no functions",
-    "greeting: med<900": "no step hears a greeting",
-    "task_success_rate: rate>90%": "nothing says when a turn has done its task",
+    "ttfa{turn_type:function_calls}: med<900": "the session has no functions",
+    "greeting: med<900": "the script has no `wait_for: greeting` step",
+    "task_success_rate: rate>90%": "the script has no `success` condition",
     "input_wer: rate<5%": "no speech is transcribed",
 }
 

@@ -42,7 +42,7 @@ def test_an_accessible_service_is_checked_including_a_turn(simulator: Ready) -> 
     assert max(map(len, shown.stdout.splitlines())) <= 100
     output = " ".join(shown.stdout.split())
     for part in ("open files", "kernel timestamps", "wall clock", "a key of 25 characters, in the header api-key",
-                 "SIMULATED: HTTP 101 in", "apim-request-id", "ends in 60 min", "voice alloy",
+                 "SIMULATED: HTTP 101 in", "apim-request-id", "ends in at most 60 min", "voice alloy",
                  "pass turn ttfa", "audio out; $", "preview dialect"):  # fmt: skip
         assert part in output
     assert "failed" not in output
@@ -77,7 +77,7 @@ def test_a_working_proxy_is_shown_without_its_password(simulator: Ready) -> None
     found = findings(shown)
 
     assert shown.returncode == 0
-    assert found["proxy"]["message"].startswith(f"socks5://127.0.0.1:{proxy.port}: a tunnel to 127.0.0.1:")
+    assert found["proxy"]["message"].startswith(f"socks5://127.0.0.1:{proxy.port}: opened a tunnel to 127.0.0.1:")
     assert "to the proxy" in found["round trip"]["message"]
     assert len(proxy.asked) == 2  # the check of the route, and the session
     assert "password-of-proxy" not in shown.stdout
@@ -99,7 +99,7 @@ def test_the_source_of_a_token_is_printed_without_the_token(tmp_path: Path) -> N
 
     assert shown.returncode == 0
     assert re.match(
-        r"ManagedIdentityCredential \(AppServiceCredential\) gave a token that lives \d min, for https://",
+        r"ManagedIdentityCredential \(AppServiceCredential\) issued a token that is valid for \d min, for " r"https://",
         found["sign-in"]["message"],
     )
     assert found["session"]["result"] == "pass"

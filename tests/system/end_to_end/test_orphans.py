@@ -108,7 +108,7 @@ def test_a_run_whose_folder_is_removed_ends_with_an_error(tmp_path: Path, simula
 
     assert process.returncode == 2
     assert "Traceback" not in output
-    assert output.count("the run folder is gone") == 1, output
+    assert output.count("the run folder and the recorded data no longer exist") == 1, output
     assert "make room" not in output
     assert "rtbench report" not in output
     assert list(runs.iterdir()) == []

@@ -45,7 +45,7 @@ def test_after_a_throttled_handshake_no_session_starts_before_the_retry_after(
     assert throttled["retry_after_ns"].min() > 0
     assert set(sessions["outcome"]) <= {"ok", "unfinished", "throttled:handshake"}
     assert sum(files.read_document(folder)["start_delays_s"].values()) > 0
-    assert "starts were delayed, as the service asked: 127.0.0.1 " in errors
+    assert "starts were delayed at the request of the service: 127.0.0.1 " in errors
 
     for at_ns, asked_ns in zip(ended_ns(throttled), throttled["retry_after_ns"], strict=True):
         begun = sessions["start_ns"].between(at_ns + 1, at_ns + asked_ns - 1)
@@ -75,6 +75,6 @@ def test_a_budget_spent_by_two_processes_ends_turns_and_the_run(tmp_path: Path, 
     assert "the run ends early: the budget of 0.01 USD is spent" in ended.stderr
     assert "the budget of 0.01 USD is spent" in (folder / "report.html").read_text()
     assert set(turns["outcome"]) == {"unfinished"}
-    assert set(turns["detail"]) == {"the run's money is spent"}
+    assert set(turns["detail"]) == {"the run's budget is spent"}
     each_usd = money["usd"] / turns["function_calls"].sum()
     assert 0.01 <= money["usd"] < 0.01 + 8 * each_usd

@@ -118,7 +118,7 @@ def test_an_interrupted_run_ends_with_130_and_is_not_checked(folder: Path, servi
     ("words", "expected"),
     [
         ("", "name a script to run"),
-        ("mine.yaml -u 4", "nothing ends this run: add --sessions 40 (calls in all) or -t 2m"),
+        ("mine.yaml -u 4", "this run has no end: add --sessions 40 (total calls) or -t 2m"),
         ("mine.yaml --sessions 4 -u many", "argument -u/--users: invalid int value: 'many'"),
         ("mine.yaml --sessions 4 --thresholds bad.yaml", "bad.yaml:1:1: there is no m"),
         ("bad.yaml --sessions 4", "bad.yaml:1:1: the script has an unknown key"),
@@ -168,4 +168,4 @@ def test_a_worker_without_a_file_prints_the_correct_command(folder: Path) -> Non
     )  # fmt: skip
 
     assert ended.returncode == 2
-    assert "start each worker by `rtbench run FILE --worker`" in ended.stderr
+    assert "start each worker with `rtbench run FILE --worker`" in ended.stderr

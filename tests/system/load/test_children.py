@@ -80,7 +80,7 @@ def test_a_report_that_exceeds_its_time_is_killed_and_rows_are_kept(
     closed = finalize_run(run.folder, document, "all sessions are done")
 
     assert (closed.summary, closed.status) == ("", USAGE_STATUS)
-    assert closed.problem.endswith(f"was ended; no row is lost: rtbench report {run.folder}")
+    assert closed.problem.endswith(f"was stopped; all rows are saved; run it again: rtbench report {run.folder}")
     assert holds_rows(run.folder)
 
 

@@ -217,8 +217,8 @@ def test_the_plan_of_interim_analyses_is_one_line() -> None:
     }
 
     assert plan_words(plan) == (
-        "the run ends once it is decided: ttfa p(50)<+10%, p(95)<+20%; failure_rate rate<+1pt; interim analyses at 50, "
-        "100 … 150 pairs"
+        "the run ends when these thresholds are decided: ttfa p(50)<+10%, p(95)<+20%; failure_rate rate<+1pt; "
+        "interim analyses at 50, 100 … 150 pairs"
     )
     assert plan_words(plan | {"analyses": [20]}).endswith("interim analyses at 20 pairs")
 

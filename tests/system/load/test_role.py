@@ -155,15 +155,13 @@ print(alone._environment.process_exit_code)
 
 @pytest.mark.parametrize(
     ("how", "why", "status"),
-    [("a signal", "interrupted", 130), ("the time", "its time was over, or it was stopped,", 2)],
+    [("a signal", "interrupted", 130), ("the time", "its time was over, or it was stopped", 2)],
 )
 def test_a_run_that_ends_during_its_sign_in_reports_it_and_does_not_begin(how: str, why: str, status: int) -> None:
     command = [sys.executable, "-c", ENDED_DURING_SIGN_IN, how]
     ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
-    expected = (
-        f"the run never began: {why} while it was still signing in through Microsoft Entra ID; no session was opened"
-    )
+    expected = f"the run did not start: {why} (during sign-in); no session was opened"
     assert ended.stdout == f"{expected}\n{status}\n", ended.stderr
 
 
@@ -284,7 +282,7 @@ print(ended, *said, master._run.lifecycle.reason)
 @pytest.mark.parametrize(
     ("how", "expected"),
     [
-        ("ships", "None not all records came within 0 s after the last session (workers: 7)"),
+        ("ships", "None not all records were received within 0 s after the last session (workers: 7)"),
         ("plays on", "still draining"),
         ("missing", "None the run ends early: the last worker went missing the last worker went missing"),
         ("disk is full", "None \n"),
@@ -329,7 +327,9 @@ def test_a_worker_that_cannot_write_its_files_ends_the_run(where: str, named: st
     command = [sys.executable, "-c", UNWRITABLE, where]
     ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
-    expected = "cannot write the run folder: No space left on device; make room, or choose another with --runs-dir"
+    expected = (
+        "cannot write the run folder: No space left on device; free disk space, or set another folder with --runs-dir"
+    )
     assert ended.stdout == f"rtbench_refused {expected}{named}\n", ended.stderr
 
 

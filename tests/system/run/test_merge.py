@@ -249,7 +249,7 @@ def test_parts_that_did_not_run_at_the_same_time_give_a_notice(tmp_path: Path) -
         for host, began_ns in (("red", BEGAN_NS), ("blue", BEGAN_NS + 40 * S))
     ]
     document = merge_runs(parts, tmp_path / "merged")
-    assert document["notices"][0].startswith("Its parts were not played at the same time")
+    assert document["notices"][0].startswith("Its parts did not run at the same time")
     assert document["arrivals"] == ARRIVALS | {"per_s": 1.0, "max_concurrent": 8, "duration_s": 100.0}
 
 
@@ -259,7 +259,9 @@ def test_a_killed_run_is_merged_up_to_its_last_flush(tmp_path: Path) -> None:
 
     assert document["state"] == "killed"
     assert len(rows(tmp_path / "merged", "turns")) == 18
-    assert document["notices"] == ["killed on gone did not end cleanly: rows and counts end at the last flush."]
+    assert document["notices"] == [
+        "killed on gone did not end cleanly: rows and counts after the last flush are missing."
+    ]
     assert {part["run_id"]: part["state"] for part in document["parts"]} == {"killed": "killed", "b": "ended"}
 
 
@@ -268,7 +270,7 @@ def test_interim_analyses_of_a_part_do_not_count_for_the_merged_run(tmp_path: Pa
     plan["bootstrap_samples"] = 10
     document = merge_runs([build_part(tmp_path, sequential_plan=plan)], tmp_path / "merged")
     assert "sequential_plan" not in document
-    assert document["notices"][0].endswith("do not count for the merged run.")
+    assert document["notices"][0].endswith("the merged run ignores them.")
 
 
 # The verdict.
@@ -342,7 +344,7 @@ def test_a_damaged_part_is_left_out_and_counts_as_missing_data(
     assert {row["worker"] for row in rows(tmp_path / "merged", "turns")} == {0}
     assert [incident["worker"] for incident in document["incidents"]] == [0]
     (notice,) = document["notices"]
-    assert notice.startswith("broken on alpha is left out, because ")
+    assert notice.startswith("broken on alpha is excluded, because ")
     assert notice.endswith(": 3 sessions and 9 turns are missing.")
     (rule,) = (rule for rule in document["validity"]["checks"] if rule["result"] == "fail")
     assert (rule["name"], rule["value"], document["validity"]["status"]) == ("missing_data", 50.0, "invalid")
@@ -351,8 +353,8 @@ def test_a_damaged_part_is_left_out_and_counts_as_missing_data(
 @pytest.mark.parametrize(
     ("damage", "why"),
     [
-        ("a duplicate session", "it holds session w0-000000 twice"),
-        ("a negative count", "the column stall_count of its turns holds -7, which is below 0"),
+        ("a duplicate session", "it has session w0-000000 twice"),
+        ("a negative count", "the column stall_count of its turns contains -7, which is below 0"),
     ],
 )
 def test_impossible_rows_are_refused_by_each_reader_with_the_same_message(
@@ -374,7 +376,7 @@ def test_a_part_without_uncertainties_is_merged_with_a_notice(tmp_path: Path) ->
     known = {(row["host"], row["first_audio_uncertainty_ns"] is None) for row in rows(tmp_path / "merged", "turns")}
     assert known == {("blue", False), ("red", True)}
     assert document["notices"][-1] == (
-        "broken on red: it has no uncertainty.parquet, so the timestamp uncertainty of its turns is not known."
+        "broken on red: it has no uncertainty.parquet, so the timestamp uncertainty of its turns is unknown."
     )
     assert document["validity"]["status"] == "no_verdict"
 
@@ -385,7 +387,7 @@ def test_an_unclosed_part_without_a_spool_makes_the_merged_run_invalid(
     sound, damaged = build_part(tmp_path, "sound", host="blue"), build_part(tmp_path, "broken", host="red")
     shutil.rmtree(damaged / SPOOL)
     document = merge_runs([sound, damaged], tmp_path / "merged")
-    assert document["notices"][0].endswith("how many sessions and turns are missing is not known.")
+    assert document["notices"][0].endswith("the number of missing sessions and turns is unknown.")
     assert document["validity"]["status"] == "invalid"
 
 
@@ -403,12 +405,12 @@ REFUSED: dict[str, tuple[Callable[[Path, Path], list[Path]], str]] = {
     "targets": (lambda a, b: [a, changed(b, targets=[TARGET | {"url": "ws://elsewhere"}])], "have different targets"),
     "definitions": (lambda a, b: [a, changed(b, definitions_version=99)], "have different definitions"),
     "names": (lambda a, b: [changed(a, part_of="x"), changed(b, part_of="y")], "have different names of --part-of"),
-    "the same part twice": (lambda a, _: [a, a], "parts/a both hold worker 0 of run a: name one of them"),
+    "the same part twice": (lambda a, _: [a, a], "parts/a both contain worker 0 of run a: name only one of them"),
     "a copy of a part": (
         lambda a, b: [a, b, copied(a, a.parent / "c")],
-        "both hold worker 0 of run a: name one of them",
+        "both contain worker 0 of run a: name only one of them",
     ),
-    "a merged run": (lambda a, b: [changed(a, parts=[PART]), b], "name the runs that it was merged from"),
+    "a merged run": (lambda a, b: [changed(a, parts=[PART]), b], "name the runs from which it was merged"),
     "a newer schema": (lambda a, b: [a, changed(b, schema=99)], "newer rtbench"),
     "a document of another format": (lambda a, b: [a, changed(b, targets="x")], "is damaged"),
 }
@@ -430,20 +432,20 @@ def test_a_run_under_way_is_refused(tmp_path: Path) -> None:
     mine = opening_document("x", "y", 1, {}, [], [], 1, [])["writer"] | {"pid": os.getpid()}
     part = build_part(tmp_path, state="running", stop_reason="", ended_utc_ns=None)
     lock.hold(part)
-    with pytest.raises(UsageError, match="still under way"):
+    with pytest.raises(UsageError, match="still in progress"):
         merge_runs([changed(part, writer=mine)], tmp_path / "merged")
 
 
 @pytest.mark.parametrize("name", ["a b", "x:y", "\udcff", "é", "-o", "."])
 def test_an_invalid_name_of_a_merged_run_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"cannot be a run|exists already"):
+    with pytest.raises(UsageError, match=r"not a valid name of a run|already exists"):
         merge_runs([build_part(tmp_path / "parts")], tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["parts"]
 
 
 def test_an_existing_folder_is_not_written_to(tmp_path: Path) -> None:
     (tmp_path / "merged").mkdir()
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="already exists"):
         merge_runs([build_part(tmp_path)], tmp_path / "merged")
 
 

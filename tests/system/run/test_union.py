@@ -154,7 +154,7 @@ def test_a_worker_s_own_folder_is_refused_if_its_master_has_all_of_its_run(run: 
     master = folder_of(run, tmp_path / "master", {0: 2, 1: 2, 2: 2}, led=True, closes=True)
     shutil.rmtree(master / WORKERS)
     own = folder_of(run, tmp_path / "west", {1: 2}, led=False)
-    with pytest.raises(UsageError, match="led holds all of run voice: merge it without the folders of its workers"):
+    with pytest.raises(UsageError, match="led contains all of run voice: merge it without the folders of its workers"):
         merge_runs([own, master], tmp_path / "merged")
 
 
